@@ -1,0 +1,340 @@
+package domain
+
+import (
+	"errors"
+	"fmt"
+)
+
+// View is all that one decision about an order looks at.
+type View struct {
+	Event Event
+	Order Order
+	Slot  string // the order_id in the customer's in-progress slot for this event; empty if free
+}
+
+// Verdict says what becomes of the entry that carried the command.
+type Verdict uint8
+
+const (
+	// VerdictDone: the order's state is the outcome; the entry is acknowledged with it.
+	VerdictDone Verdict = iota
+	// VerdictAuthorize: the hold stands; go to the gateway, then resolve.
+	VerdictAuthorize
+	// VerdictVoid: the order ended without this payment; void it, then acknowledge.
+	VerdictVoid
+	// VerdictWait: nothing can be decided yet; ask again a little later.
+	VerdictWait
+	// VerdictConflict: the order_id is another request's; dead-letter the entry.
+	VerdictConflict
+	// VerdictTooLate: a pay that waited longer than it is worth; dead-letter it. The hold runs out by itself.
+	VerdictTooLate
+)
+
+// String is the verdict in lower case.
+func (v Verdict) String() string {
+	switch v {
+	case VerdictDone:
+		return "done"
+	case VerdictAuthorize:
+		return "authorize"
+	case VerdictVoid:
+		return "void"
+	case VerdictWait:
+		return "wait"
+	case VerdictConflict:
+		return "conflict"
+	case VerdictTooLate:
+		return "too_late"
+	}
+	return fmt.Sprintf("Verdict(%d)", uint8(v))
+}
+
+// Command is something that is asked of an order: Admit, Pay, Resolve, Expire or Cancel.
+type Command interface{ command() }
+
+// Admit is a purchase or a hold that arrived.
+type Admit struct {
+	Request     Request
+	Invalid     string // why the request is invalid; empty if it is well-formed
+	EntryMillis int64  // when it was published: the time part of its entry's id
+	ValidMillis int64  // how long it may wait in line
+	HoldMillis  int64  // how long the hold will last
+}
+
+// Pay is a pay request that arrived.
+type Pay struct {
+	EntryMillis int64
+	ValidMillis int64
+}
+
+// PaymentOutcome is what the gateway said.
+type PaymentOutcome uint8
+
+const (
+	// PaymentUnknown: no answer yet. Never a "no".
+	PaymentUnknown PaymentOutcome = iota
+	// PaymentApproved: the amount is authorized.
+	PaymentApproved
+	// PaymentDeclined: the gateway refused, for good.
+	PaymentDeclined
+)
+
+// Resolve brings the gateway's answer.
+type Resolve struct {
+	Outcome         PaymentOutcome
+	AuthorizationID string // if approved
+}
+
+// Expire asks whether the deadline has passed.
+type Expire struct{}
+
+// Cancel gives the order up, whatever its state.
+type Cancel struct {
+	Reason string // ReasonRequested, or ReasonCaptureFailed, which only undoes a confirmed order
+}
+
+func (Admit) command()   {}
+func (Pay) command()     {}
+func (Resolve) command() {}
+func (Expire) command()  {}
+func (Cancel) command()  {}
+
+// Decide is the table "Life of an order". It returns the fact the command leads
+// to (nil if it changes nothing) and what becomes of its entry. It is total:
+// every command in every state has an answer.
+func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
+	switch c := c.(type) {
+	case Admit:
+		return decideAdmit(v, ref, nowMillis, c)
+	case Pay:
+		return nil, decidePay(v.Order, nowMillis, c)
+	case Resolve:
+		return decideResolve(v.Order, ref, nowMillis, c)
+	case Expire:
+		if v.Order.State == OrderHeld && nowMillis >= v.Order.DeadlineMillis {
+			return expired(ref), VerdictDone
+		}
+		return nil, VerdictDone
+	case Cancel:
+		return decideCancel(v.Order, ref, c), VerdictDone
+	}
+	panic(fmt.Sprintf("domain: no such command %T", c)) // the interface is sealed
+}
+
+func decideAdmit(v View, ref OrderRef, nowMillis int64, c Admit) (*Fact, Verdict) {
+	o := v.Order
+	if o.State != OrderNone && o.Fingerprint != "" && o.Fingerprint != c.Request.Fingerprint {
+		return nil, VerdictConflict
+	}
+	pays := c.Request.Type.Pays()
+	switch o.State {
+	case OrderNone:
+		if reason := refusal(v, nowMillis, c); reason != "" {
+			return &Fact{
+				Type: FactRejected, EventID: ref.EventID, OrderID: ref.OrderID,
+				Kind: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
+				Section: c.Request.Section, Quantity: c.Request.Quantity, Reason: reason, Detail: c.Invalid,
+			}, VerdictDone
+		}
+		section, _ := v.Event.Section(c.Request.Section)
+		held := &Fact{
+			Type: FactHeld, EventID: ref.EventID, OrderID: ref.OrderID,
+			Kind: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
+			Section: c.Request.Section, Quantity: c.Request.Quantity,
+			UnitPrice: section.Price, Currency: v.Event.Currency,
+			DeadlineMillis: nowMillis + c.HoldMillis,
+		}
+		if pays {
+			return held, VerdictAuthorize
+		}
+		return held, VerdictDone
+	case OrderHeld:
+		if pays {
+			return nil, VerdictAuthorize
+		}
+		return nil, VerdictDone
+	case OrderExpired, OrderCancelled:
+		if pays {
+			return nil, voidIfHeldOnce(o)
+		}
+		return nil, VerdictDone
+	case OrderConfirmed, OrderDeclined, OrderRejected:
+		return nil, VerdictDone
+	}
+	return nil, VerdictDone
+}
+
+// refusal is why a new order cannot be held; empty if it can.
+func refusal(v View, nowMillis int64, c Admit) string {
+	e := v.Event
+	section, sectionFound := e.Section(c.Request.Section)
+	switch {
+	case c.Invalid != "":
+		return ReasonInvalid
+	case nowMillis-c.EntryMillis > c.ValidMillis:
+		return ReasonTooLate
+	case !e.Listed():
+		return ReasonUnknownEvent
+	case !sectionFound:
+		return ReasonUnknownSection
+	case !e.OnSaleAt(nowMillis):
+		return ReasonNotOnSale
+	case c.Request.UnitPrice != nil && *c.Request.UnitPrice != section.Price:
+		return ReasonPriceChanged
+	case e.MaxPerOrder > 0 && c.Request.Quantity > e.MaxPerOrder:
+		return ReasonOverLimit
+	case v.Slot != "":
+		return ReasonInProgress
+	case c.Request.Quantity > section.Available:
+		return ReasonSoldOut
+	}
+	return ""
+}
+
+func decidePay(o Order, nowMillis int64, c Pay) Verdict {
+	switch o.State {
+	case OrderNone:
+		return VerdictWait
+	case OrderHeld:
+		// Only a live hold: once the deadline has passed, expiry is what must happen.
+		if o.HoldAliveAt(nowMillis) && nowMillis-c.EntryMillis > c.ValidMillis {
+			return VerdictTooLate
+		}
+		return VerdictAuthorize
+	case OrderExpired, OrderCancelled:
+		return voidIfHeldOnce(o)
+	case OrderConfirmed, OrderDeclined, OrderRejected:
+		return VerdictDone
+	}
+	return VerdictDone
+}
+
+// voidIfHeldOnce: an order that was never held never got as far as the gateway.
+func voidIfHeldOnce(o Order) Verdict {
+	if o.HeldAtMillis > 0 {
+		return VerdictVoid
+	}
+	return VerdictDone
+}
+
+func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Verdict) {
+	switch o.State {
+	case OrderHeld:
+		switch {
+		case c.Outcome == PaymentDeclined:
+			return &Fact{Type: FactDeclined, EventID: ref.EventID, OrderID: ref.OrderID}, VerdictDone
+		case !o.HoldAliveAt(nowMillis):
+			return expired(ref), VerdictVoid
+		case c.Outcome == PaymentApproved:
+			return &Fact{
+				Type: FactConfirmed, EventID: ref.EventID, OrderID: ref.OrderID,
+				CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
+				UnitPrice: o.UnitPrice, Currency: o.Currency, AuthorizationID: c.AuthorizationID,
+			}, VerdictDone
+		default:
+			return nil, VerdictWait
+		}
+	case OrderConfirmed:
+		return nil, VerdictDone
+	case OrderNone, OrderDeclined, OrderRejected:
+		// Approved and yet declined before, or not known here at all: give the money back.
+		if c.Outcome == PaymentApproved {
+			return nil, VerdictVoid
+		}
+		return nil, VerdictDone
+	case OrderExpired, OrderCancelled:
+		if c.Outcome == PaymentDeclined {
+			return nil, VerdictDone
+		}
+		return nil, VerdictVoid
+	}
+	return nil, VerdictDone
+}
+
+func decideCancel(o Order, ref OrderRef, c Cancel) *Fact {
+	if c.Reason == ReasonCaptureFailed && o.State != OrderConfirmed {
+		return nil
+	}
+	switch o.State {
+	case OrderNone:
+		return &Fact{Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Was: OrderNone}
+	case OrderHeld, OrderConfirmed:
+		return &Fact{
+			Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Was: o.State,
+			CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
+			UnitPrice: o.UnitPrice, Currency: o.Currency, ConfirmedAt: o.ConfirmedAt,
+		}
+	case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
+		return nil
+	}
+	return nil
+}
+
+func expired(ref OrderRef) *Fact {
+	return &Fact{Type: FactExpired, EventID: ref.EventID, OrderID: ref.OrderID}
+}
+
+// List decides whether an event can be listed with these terms. Listing it again
+// with the same terms is harmless: no fact. Errors: ClassReject if the terms are
+// invalid; ErrConflict if it was listed with other terms.
+func List(e Event, eventID string, t Terms) (*Fact, error) {
+	if err := checkID(fieldEventID, eventID); err != nil {
+		return nil, WithClass(ClassReject, err)
+	}
+	if err := t.Validate(); err != nil {
+		return nil, err
+	}
+	if !e.Listed() {
+		return &Fact{Type: FactListed, EventID: eventID, Terms: &t}, nil
+	}
+	if e.Fingerprint != t.Fingerprint() {
+		return nil, WithClass(ClassReject, fmt.Errorf("event %s: %w: it is listed with other terms", eventID, ErrConflict))
+	}
+	return nil, nil
+}
+
+// Adjust decides whether an event's terms can become t. Sections may be added and
+// resized, never removed; a capacity cannot go below what is held and sold.
+// Orders keep the price they were held at. Errors: ClassReject, ErrNotFound.
+func Adjust(e Event, eventID string, t Terms) (*Fact, error) {
+	if !e.Listed() {
+		return nil, WithClass(ClassReject, fmt.Errorf("event %s: %w", eventID, ErrNotFound))
+	}
+	if err := t.Validate(); err != nil {
+		return nil, err
+	}
+	if t.Currency != e.Currency {
+		return nil, WithClass(ClassReject, errors.New("currency: cannot be changed"))
+	}
+	kept := 0
+	for _, s := range t.Sections {
+		old, exists := e.Section(s.Name)
+		if !exists {
+			continue
+		}
+		kept++
+		if s.Capacity < old.Held+old.Sold {
+			return nil, WithClass(ClassReject, fmt.Errorf("section %s: capacity %d is below the %d held and %d sold",
+				s.Name, s.Capacity, old.Held, old.Sold))
+		}
+	}
+	if kept != len(e.Sections) {
+		return nil, WithClass(ClassReject, errors.New("sections: a section cannot be removed"))
+	}
+	if e.Terms().Fingerprint() == t.Fingerprint() {
+		return nil, nil
+	}
+	return &Fact{Type: FactAdjusted, EventID: eventID, Terms: &t}, nil
+}
+
+// Close decides whether an event's sale can be ended for good. Closing it again
+// is harmless: no fact. Error: ErrNotFound.
+func Close(e Event, eventID string) (*Fact, error) {
+	if !e.Listed() {
+		return nil, WithClass(ClassReject, fmt.Errorf("event %s: %w", eventID, ErrNotFound))
+	}
+	if e.Closed {
+		return nil, nil
+	}
+	return &Fact{Type: FactClosed, EventID: eventID}, nil
+}

@@ -1,0 +1,74 @@
+package domain
+
+import "errors"
+
+// Class says what to do about an error. Every error that crosses a package
+// boundary can be asked for its class with ClassOf.
+type Class uint8
+
+// The classes. An error without a class is ClassRetry: the safe reading of an
+// error nobody classified is that the work is not done yet.
+const (
+	// ClassRetry: try again, under the same ids. Includes every ambiguous result.
+	ClassRetry Class = iota
+	// ClassReject: the request is understood and refused; the caller learns why.
+	ClassReject
+	// ClassPoison: this entry can never be handled; set it aside and go on.
+	ClassPoison
+	// ClassFatal: nothing will work until somebody changes something; stop.
+	ClassFatal
+)
+
+// String is the class in lower case.
+func (c Class) String() string {
+	switch c {
+	case ClassRetry:
+		return "retry"
+	case ClassReject:
+		return "reject"
+	case ClassPoison:
+		return "poison"
+	case ClassFatal:
+		return "fatal"
+	}
+	return "unknown"
+}
+
+// Error is an error with a class.
+type Error struct {
+	Class Class
+	Err   error
+}
+
+// Error is the message of the wrapped error; the class is for programs.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap gives errors.Is and errors.As the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// WithClass wraps err; nil stays nil.
+func WithClass(class Class, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Class: class, Err: err}
+}
+
+// ClassOf is the class of the outermost classified error in err's chain, ClassRetry if there is none.
+func ClassOf(err error) Class {
+	var classified *Error
+	if errors.As(err, &classified) {
+		return classified.Class
+	}
+	return ClassRetry
+}
+
+// ErrUnknownOutcome marks a result that is not known: the call may have taken
+// effect. It is never a failure; read again, or resubmit under the same ids.
+var ErrUnknownOutcome = errors.New("outcome not known")
+
+// ErrNotFound marks a look-up of something that is not there.
+var ErrNotFound = errors.New("not found")
+
+// ErrConflict marks an attempt to create something that exists with other content.
+var ErrConflict = errors.New("conflict")

@@ -1,0 +1,182 @@
+package domain
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Limits of what can be listed. Within them every sum fits a float64 exactly,
+// and every script's argument list stays far below Lua's stack.
+const (
+	MaxSections   = 200
+	MaxCapacity   = 100_000_000
+	MaxQuantity   = 1_000_000
+	MaxNameLength = 256 // bytes of an event's display name
+
+	// DefaultSection is the section of an event that names none.
+	DefaultSection = "general"
+)
+
+// SectionTerms is what is offered in one section.
+type SectionTerms struct {
+	Name     string `json:"section"`
+	Price    int64  `json:"price"` // minor units
+	Capacity int64  `json:"capacity"`
+}
+
+// Terms is what an organiser says about an event.
+type Terms struct {
+	Name          string         `json:"name"`
+	Currency      string         `json:"currency"`
+	MaxPerOrder   int64          `json:"max_per_order,omitempty"` // 0: no limit
+	OnSaleMillis  int64          `json:"on_sale,omitempty"`       // 0: at once
+	OffSaleMillis int64          `json:"off_sale,omitempty"`      // 0: never
+	Sections      []SectionTerms `json:"sections"`
+}
+
+// Validate returns the first thing that is wrong, of ClassReject.
+func (t Terms) Validate() error { return WithClass(ClassReject, t.validate()) }
+
+func (t Terms) validate() error {
+	switch {
+	case t.Name == "" || len(t.Name) > MaxNameLength:
+		return fmt.Errorf("name: want 1 to %d bytes", MaxNameLength)
+	case strings.ContainsFunc(t.Name, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }):
+		return errors.New("name: want printable UTF-8")
+	case !ValidCurrency(t.Currency):
+		return fmt.Errorf("currency %q: want an ISO 4217 code such as EUR", t.Currency)
+	case t.MaxPerOrder < 0 || t.MaxPerOrder > MaxQuantity:
+		return fmt.Errorf("max_per_order: want 0 (no limit) to %d", MaxQuantity)
+	case t.OnSaleMillis < 0 || t.OffSaleMillis < 0:
+		return errors.New("on_sale, off_sale: before 1970")
+	case t.OnSaleMillis > maxMillis || t.OffSaleMillis > maxMillis:
+		return errors.New("on_sale, off_sale: too far ahead")
+	case t.OffSaleMillis != 0 && t.OffSaleMillis <= t.OnSaleMillis:
+		return errors.New("off_sale: must be after on_sale")
+	case len(t.Sections) == 0 || len(t.Sections) > MaxSections:
+		return fmt.Errorf("sections: want 1 to %d", MaxSections)
+	}
+	var worth int64
+	seen := make(map[string]bool, len(t.Sections))
+	for _, s := range t.Sections {
+		switch {
+		case !ValidID(s.Name):
+			return fmt.Errorf("section %q: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", s.Name, MaxIDLength)
+		case seen[s.Name]:
+			return fmt.Errorf("section %q: named twice", s.Name)
+		case s.Capacity < 0 || s.Capacity > MaxCapacity:
+			return fmt.Errorf("section %q: capacity: want 0 to %d", s.Name, MaxCapacity)
+		case s.Price < 0 || s.Price > MaxAmount:
+			return fmt.Errorf("section %q: price: want 0 to %d minor units", s.Name, int64(MaxAmount))
+		case s.Capacity > 0 && s.Price > (MaxAmount-worth)/s.Capacity:
+			return fmt.Errorf("section %q: price times capacity is too large to be counted exactly", s.Name)
+		}
+		worth += s.Price * s.Capacity
+		seen[s.Name] = true
+	}
+	return nil
+}
+
+// maxMillis is the year 9999, in milliseconds: later times are typing errors.
+const maxMillis = 253402300799000
+
+// Fingerprint identifies the content: equal terms, equal fingerprint.
+func (t Terms) Fingerprint() string {
+	var h fingerprint
+	h.add(t.Name)
+	h.add(t.Currency)
+	h.add(strconv.FormatInt(t.MaxPerOrder, 10))
+	h.add(strconv.FormatInt(t.OnSaleMillis, 10))
+	h.add(strconv.FormatInt(t.OffSaleMillis, 10))
+	for _, s := range t.Sections {
+		h.add(s.Name)
+		h.add(strconv.FormatInt(s.Price, 10))
+		h.add(strconv.FormatInt(s.Capacity, 10))
+	}
+	return h.String()
+}
+
+// Section is one section's terms and where its units are now:
+// Available + Held + Sold == Capacity, always.
+type Section struct {
+	Name      string
+	Price     int64
+	Capacity  int64
+	Available int64
+	Held      int64
+	Sold      int64
+}
+
+// Event is the inventory of one event. Its zero value is an event that is not listed.
+type Event struct {
+	Name          string
+	Currency      string
+	MaxPerOrder   int64
+	OnSaleMillis  int64
+	OffSaleMillis int64
+	Closed        bool
+	Fingerprint   string // of the terms it was listed with
+	Version       int64  // 1 when listed, one more with every adjustment and the closing
+	Sections      []Section
+}
+
+// Listed reports whether the event exists.
+func (e Event) Listed() bool { return e.Currency != "" }
+
+// Section returns the named section; ok is false if the event has none of that name.
+func (e Event) Section(name string) (s Section, ok bool) {
+	if i := e.sectionIndex(name); i >= 0 {
+		return e.Sections[i], true
+	}
+	return Section{}, false
+}
+
+func (e Event) sectionIndex(name string) int {
+	return slices.IndexFunc(e.Sections, func(s Section) bool { return s.Name == name })
+}
+
+// OnSaleAt reports whether requests are accepted at that time.
+func (e Event) OnSaleAt(nowMillis int64) bool {
+	return !e.Closed && nowMillis >= e.OnSaleMillis && (e.OffSaleMillis == 0 || nowMillis < e.OffSaleMillis)
+}
+
+// Terms is what the event offers now.
+func (e Event) Terms() Terms {
+	t := Terms{
+		Name: e.Name, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder,
+		OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis,
+		Sections: make([]SectionTerms, len(e.Sections)),
+	}
+	for i, s := range e.Sections {
+		t.Sections[i] = SectionTerms{Name: s.Name, Price: s.Price, Capacity: s.Capacity}
+	}
+	return t
+}
+
+// CheckConservation returns what is wrong with the inventory, nil if nothing is (invariant I1).
+func (e Event) CheckConservation() error {
+	for _, s := range e.Sections {
+		if s.Available < 0 || s.Held < 0 || s.Sold < 0 || s.Available+s.Held+s.Sold != s.Capacity {
+			return fmt.Errorf("section %s: available %d + held %d + sold %d, capacity %d",
+				s.Name, s.Available, s.Held, s.Sold, s.Capacity)
+		}
+	}
+	return nil
+}
+
+// move returns the event with quantity units of a section moved; the original is left alone.
+func (e Event) move(section string, available, held, sold int64) (Event, error) {
+	i := e.sectionIndex(section)
+	if i < 0 {
+		return e, fmt.Errorf("no section %q", section)
+	}
+	e.Sections = slices.Clone(e.Sections)
+	s := &e.Sections[i]
+	s.Available += available
+	s.Held += held
+	s.Sold += sold
+	return e, nil
+}

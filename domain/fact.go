@@ -1,0 +1,51 @@
+package domain
+
+// FactType names what happened. The log is a list of facts, in order.
+type FactType string
+
+// The facts about events, then those about orders.
+const (
+	FactListed   FactType = "listed"
+	FactAdjusted FactType = "adjusted"
+	FactClosed   FactType = "closed"
+
+	FactHeld      FactType = "held"
+	FactRejected  FactType = "rejected"
+	FactConfirmed FactType = "confirmed"
+	FactDeclined  FactType = "declined"
+	FactExpired   FactType = "expired"
+	FactCancelled FactType = "cancelled"
+)
+
+// Fact is one entry of the log. Which fields are set depends on the type.
+type Fact struct {
+	ID       string // of the log entry; assigned when it is appended
+	AtMillis int64  // when it was appended: the time part of ID
+	Type     FactType
+	EventID  string
+	OrderID  string // facts about orders
+
+	// held and rejected say what was asked for; confirmed and cancelled repeat what
+	// their readers need to post or reverse it without a look at the order.
+	Kind            RequestType // held, rejected
+	Fingerprint     string      // held, rejected
+	CustomerID      string      // held, rejected, confirmed, cancelled
+	Section         string      // likewise
+	Quantity        int64       // likewise
+	UnitPrice       int64       // held, confirmed, cancelled
+	Currency        string      // likewise
+	DeadlineMillis  int64       // held
+	AuthorizationID string      // confirmed
+	Reason          string      // rejected, cancelled
+	Detail          string      // rejected as invalid
+	Was             OrderState  // cancelled: none, held or confirmed
+	ConfirmedAt     int64       // cancelled, if it was confirmed: milliseconds
+
+	Terms *Terms // listed, adjusted
+}
+
+// Ref names the order a fact is about.
+func (f Fact) Ref() OrderRef { return OrderRef{EventID: f.EventID, OrderID: f.OrderID} }
+
+// Amount is what the order costs, in minor units.
+func (f Fact) Amount() int64 { return f.Quantity * f.UnitPrice }

@@ -1,0 +1,94 @@
+package domain
+
+import "fmt"
+
+// OrderState is where an order is in its life. Each constant says who moves an order there.
+type OrderState uint8
+
+const (
+	// OrderNone is an order that no fact names yet.
+	OrderNone OrderState = iota
+	// OrderHeld is set by an accepted purchase or hold: inventory is set aside until the deadline.
+	OrderHeld
+	// OrderConfirmed is set when the payment was approved while the hold was alive. A cancel can still undo it.
+	OrderConfirmed
+	// OrderDeclined is set when the gateway refused the payment. Final.
+	OrderDeclined
+	// OrderExpired is set when the deadline passed while held. Final.
+	OrderExpired
+	// OrderCancelled is set by a cancel, of whatever came before, or by a capture refused for good. Final.
+	OrderCancelled
+	// OrderRejected is set when a purchase or hold was refused. Final.
+	OrderRejected
+)
+
+// OrderStates lists every state, for tables and tests.
+var OrderStates = []OrderState{OrderNone, OrderHeld, OrderConfirmed, OrderDeclined, OrderExpired, OrderCancelled, OrderRejected}
+
+var orderStateNames = [...]string{"none", "held", "confirmed", "declined", "expired", "cancelled", "rejected"}
+
+// String is the state as it stands in JSON and in the log.
+func (s OrderState) String() string {
+	if int(s) < len(orderStateNames) {
+		return orderStateNames[s]
+	}
+	return fmt.Sprintf("OrderState(%d)", uint8(s))
+}
+
+// ParseOrderState is the inverse of String.
+func ParseOrderState(name string) (OrderState, bool) {
+	for i, n := range orderStateNames {
+		if n == name {
+			return OrderState(i), true
+		}
+	}
+	return OrderNone, false
+}
+
+// Terminal reports whether an order in this state has an outcome. Of the
+// terminal states only confirmed can still change, by a cancel.
+func (s OrderState) Terminal() bool { return s > OrderHeld }
+
+// Why an order was rejected, or cancelled.
+const (
+	ReasonSoldOut        = "sold_out"
+	ReasonUnknownEvent   = "unknown_event"
+	ReasonUnknownSection = "unknown_section"
+	ReasonNotOnSale      = "not_on_sale"
+	ReasonOverLimit      = "over_limit"
+	ReasonInProgress     = "in_progress"
+	ReasonPriceChanged   = "price_changed"
+	ReasonTooLate        = "too_late"
+	ReasonInvalid        = "invalid"
+
+	ReasonRequested     = "requested"      // cancelled because a cancel asked for it
+	ReasonCaptureFailed = "capture_failed" // cancelled because the money could not be collected
+)
+
+// Order is the stored state of one order. Its zero value is an order never heard of.
+type Order struct {
+	State       OrderState
+	Kind        RequestType // what opened it: purchase or hold; empty if a cancel came first
+	Fingerprint string      // of the request that opened it: same body or another one
+	CustomerID  string
+	Section     string
+	Quantity    int64
+	UnitPrice   int64 // minor units, fixed at the hold
+	Currency    string
+
+	DeadlineMillis  int64 // while held: when the hold ends; kept afterwards
+	HeldAtMillis    int64 // 0 if it was never held
+	ConfirmedAt     int64 // milliseconds; 0 if it was never confirmed
+	ResolvedAt      int64 // milliseconds of the latest terminal fact; 0 while held
+	AuthorizationID string
+	Reason          string
+	Detail          string // for people: what exactly was invalid
+}
+
+// Amount is what the order costs, in minor units.
+func (o Order) Amount() int64 { return o.Quantity * o.UnitPrice }
+
+// HoldAliveAt reports whether the order is held and its deadline is still ahead.
+func (o Order) HoldAliveAt(nowMillis int64) bool {
+	return o.State == OrderHeld && nowMillis < o.DeadlineMillis
+}
