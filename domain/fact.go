@@ -1,5 +1,12 @@
 package domain
 
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
 // FactType names what happened. The log is a list of facts, in order.
 type FactType string
 
@@ -49,3 +56,88 @@ func (f Fact) Ref() OrderRef { return OrderRef{EventID: f.EventID, OrderID: f.Or
 
 // Amount is what the order costs, in minor units.
 func (f Fact) Amount() int64 { return f.Quantity * f.UnitPrice }
+
+// ParseFact reads a log entry's flat field-value list. An error is of ClassPoison:
+// the log was written by something else, or damaged.
+func ParseFact(id string, fields []string) (Fact, error) {
+	f, err := parseFact(id, fields)
+	if err != nil {
+		return f, WithClass(ClassPoison, fmt.Errorf("log entry %s: %w", id, err))
+	}
+	return f, nil
+}
+
+func parseFact(id string, fields []string) (Fact, error) {
+	f := Fact{ID: id, AtMillis: EntryMillis(id)}
+	var bad error
+	count := func(name, value string) int64 {
+		if value == "" {
+			return 0
+		}
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n < 0 {
+			bad = fmt.Errorf("%s: not a count", name)
+		}
+		return n
+	}
+	for i := 0; i+1 < len(fields); i += 2 {
+		value := fields[i+1]
+		switch fields[i] {
+		case "type":
+			f.Type = FactType(value)
+		case "event_id":
+			f.EventID = value
+		case "order_id":
+			f.OrderID = value
+		case "kind":
+			f.Kind = RequestType(value)
+		case "fingerprint":
+			f.Fingerprint = value
+		case "customer_id":
+			f.CustomerID = value
+		case "section":
+			f.Section = value
+		case "quantity":
+			f.Quantity = count(fields[i], value)
+		case "unit_price":
+			f.UnitPrice = count(fields[i], value)
+		case "currency":
+			f.Currency = value
+		case "deadline":
+			f.DeadlineMillis = count(fields[i], value)
+		case "authorization_id":
+			f.AuthorizationID = value
+		case "reason":
+			f.Reason = value
+		case "detail":
+			f.Detail = value
+		case "confirmed_at":
+			f.ConfirmedAt = count(fields[i], value)
+		case "was":
+			was, ok := ParseOrderState(value)
+			if !ok {
+				return f, fmt.Errorf("%s: cannot be read", fields[i])
+			}
+			f.Was = was
+		case "terms":
+			f.Terms = new(Terms)
+			if err := json.Unmarshal([]byte(value), f.Terms); err != nil {
+				return f, fmt.Errorf("%s: cannot be read", fields[i])
+			}
+		}
+	}
+	if bad != nil {
+		return f, bad
+	}
+	switch f.Type {
+	case FactListed, FactAdjusted, FactClosed:
+		if f.EventID != "" {
+			return f, nil
+		}
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled:
+		if f.EventID != "" && f.OrderID != "" {
+			return f, nil
+		}
+	}
+	return f, errors.New("no such fact, or not about anything")
+}

@@ -173,6 +173,8 @@ type Reply struct {
 // VerdictDone in the same step, so a caller that does not know whether a call
 // took effect repeats it.
 type Ledger interface {
+	// Partition is where an event's orders are.
+	Partition(eventID string) int
 	// Admit takes purchases, holds and pays.
 	Admit(ctx context.Context, partition int, batch []Admission) (replies []Reply, nowMillis int64, err error)
 	// Resolve is the commit point of a purchase.
@@ -189,6 +191,45 @@ type Ledger interface {
 	Post(ctx context.Context, partition int, facts []Fact) error
 	// Trim drops requests that every group is done with; it returns how many.
 	Trim(ctx context.Context, partition int) (int64, error)
+	// TakeTurn reports whether a worker does a maintenance job of the partition now,
+	// so that one at a time does each.
+	TakeTurn(ctx context.Context, partition int, job, who string, every time.Duration) (bool, error)
 	// ForgetConsumers removes consumers that are gone and hold nothing; it returns their names.
 	ForgetConsumers(ctx context.Context, partition int) ([]string, error)
+}
+
+// Appended is what became of one request that was to be published.
+//
+// No error: it is in the stream. An error that wraps ErrUnknownOutcome: it may
+// be. Any other: it is not.
+type Appended struct {
+	EntryID string
+	Err     error
+}
+
+// Requests is where checkouts publish.
+type Requests interface {
+	// Append publishes requests, in one round trip per server, and returns a result for
+	// each. It does not look into them.
+	Append(ctx context.Context, batch []Request) []Appended
+}
+
+// OutcomeSink is told what happens to orders.
+type OutcomeSink interface {
+	// Connected says that from now on notices come, and that some may have been
+	// missed before: look at the stored orders once.
+	Connected()
+	// Changed says what an order is now.
+	Changed(ref OrderRef, o Order)
+}
+
+// Outcomes is where checkouts learn what became of their orders.
+type Outcomes interface {
+	// Partition is where an event's orders are.
+	Partition(eventID string) int
+	// Orders reads stored orders; one never heard of is the zero Order.
+	Orders(ctx context.Context, refs []OrderRef) ([]Order, error)
+	// Watch tells sink of every order of a partition that is resolved, or held by a
+	// hold request, until ctx ends. It reconnects by itself.
+	Watch(ctx context.Context, partition int, sink OutcomeSink) error
 }

@@ -1,0 +1,99 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"holdfast/domain"
+)
+
+// DefaultURL is where Redis is looked for if nobody says.
+const DefaultURL = "redis://127.0.0.1:6379/0"
+
+// Dial returns a client for a URL:
+//
+//	redis://[user:password@]host:port/db, rediss://…, unix:///path
+//	redis://host1:port?master_name=mymaster&addr=host2:port …   Sentinel
+//	redis://host1:port?addr=host2:port …, or ?cluster=true       Redis Cluster
+//
+// Further query parameters are go-redis's. The client does not send a command
+// twice by itself: whoever calls knows whether that is harmless. blocking is how
+// many connections block at a time; the pool is that much larger. Nothing is sent yet.
+func Dial(rawURL string, blocking int) (redis.UniversalClient, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		// The error of url.Parse repeats the URL, which may hold a password.
+		return nil, domain.WithClass(domain.ClassFatal, errors.New("the Redis URL cannot be read: want redis://host:port/db"))
+	}
+	query := u.Query()
+	poolSize := 16 + blocking
+	switch {
+	case query.Has("master_name"):
+		o, err := redis.ParseFailoverURL(rawURL)
+		if err != nil {
+			return nil, urlError(err)
+		}
+		o.MaxRetries, o.Protocol, o.PoolSize = -1, 2, max(o.PoolSize, poolSize)
+		return redis.NewFailoverClient(o), nil
+	case query.Has("addr") || query.Has("cluster"):
+		query.Del("cluster")
+		u.RawQuery = query.Encode()
+		o, err := redis.ParseClusterURL(u.String())
+		if err != nil {
+			return nil, urlError(err)
+		}
+		o.MaxRetries, o.Protocol, o.PoolSize = -1, 2, max(o.PoolSize, poolSize)
+		o.MaxRedirects = 8 // MOVED and ASK: the command was not executed where it was sent first
+		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		return redis.NewClusterClient(o), nil
+	default:
+		o, err := redis.ParseURL(rawURL)
+		if err != nil {
+			return nil, urlError(err)
+		}
+		o.MaxRetries, o.Protocol, o.PoolSize = -1, 2, max(o.PoolSize, poolSize)
+		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		return redis.NewClient(o), nil
+	}
+}
+
+func urlError(err error) error {
+	return domain.WithClass(domain.ClassFatal, fmt.Errorf("the Redis URL cannot be used: %w", err))
+}
+
+// minServerVersion is the oldest Redis the scripts work on.
+const minServerVersion = 7
+
+// checkServer returns a ClassFatal error for a server that is too old, and a
+// ClassRetry one if it does not answer.
+func checkServer(ctx context.Context, rdb redis.UniversalClient) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	info, err := rdb.Info(ctx, "server").Result()
+	if err != nil {
+		if answered(err) && strings.HasPrefix(err.Error(), "section") {
+			return nil // miniredis, which tells no version
+		}
+		return fmt.Errorf("asking Redis for its version: %w", classify(err))
+	}
+	for line := range strings.Lines(info) {
+		version, found := strings.CutPrefix(strings.TrimSpace(line), "redis_version:")
+		if !found {
+			continue
+		}
+		major, _, _ := strings.Cut(version, ".")
+		if n, err := strconv.Atoi(major); err == nil && n < minServerVersion {
+			return domain.WithClass(domain.ClassFatal, fmt.Errorf("redis %s is too old: want 7.0 or later", version))
+		}
+		return nil
+	}
+	return nil // a compatible server that does not say; its first script will
+}

@@ -1,0 +1,186 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+)
+
+var _ domain.Ledger = (*Store)(nil)
+
+// orderBatch is one call of a script that is built on scripts/lib/orders.lua.
+type orderBatch struct {
+	script *redis.Script
+	name   string
+	source string // the stream whose entries are acknowledged
+	group  domain.Group
+	size   int
+	item   func(i int) (entryID string, ref domain.OrderRef)
+	add    func(args []any, i int) []any // what the operation adds to an item
+}
+
+// runOrders calls the script for all items, at most maxBatch at a time, and
+// returns a reply for each.
+func (s *Store) runOrders(ctx context.Context, p int, b orderBatch) ([]domain.Reply, int64, error) {
+	replies := make([]domain.Reply, 0, b.size)
+	var now int64
+	for first := 0; first < b.size; first += maxBatch {
+		n := min(maxBatch, b.size-first)
+		keys, args := s.orderArgs(p, b, first, n)
+		raw, err := s.run(ctx, b.script, keys, args...).Slice()
+		if err != nil {
+			return nil, 0, fmt.Errorf("script %s: %w", b.name, classify(err))
+		}
+		if len(raw) != 1+2*n {
+			return nil, 0, fmt.Errorf("script %s: %d values for %d items", b.name, len(raw), n)
+		}
+		now = asInt(raw[0])
+		for i := range n {
+			order, err := decodeOrder(asString(raw[2+2*i]))
+			if err != nil {
+				return nil, 0, fmt.Errorf("script %s: %w", b.name, err)
+			}
+			replies = append(replies, domain.Reply{Verdict: domain.Verdict(asInt(raw[1+2*i])), Order: order})
+		}
+	}
+	return replies, now, nil
+}
+
+// orderArgs lays KEYS and ARGV out as scripts/lib/orders.lua documents them.
+func (s *Store) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) {
+	const perItem = 13
+	index := make(map[string]int, 8)
+	events := make([]string, 0, 8)
+	indexes := make([]int, n)
+	for i := range n {
+		_, ref := b.item(first + i)
+		e, known := index[ref.EventID]
+		if !known {
+			events = append(events, ref.EventID)
+			e = len(events)
+			index[ref.EventID] = e
+		}
+		indexes[i] = e
+	}
+	keys := make([]string, 0, 3+2*len(events)+n)
+	keys = append(keys, b.source, s.keys.log(p), s.keys.holds(p))
+	args := make([]any, 0, 4+len(events)+n*perItem)
+	args = append(args, string(b.group), s.keys.outcomes(p), len(events), n)
+	for _, event := range events {
+		keys = append(keys, s.keys.event(p, event), s.keys.inProgress(p, event))
+		args = append(args, event)
+	}
+	for i := range n {
+		entryID, ref := b.item(first + i)
+		keys = append(keys, s.keys.order(p, ref))
+		args = append(args, entryID, indexes[i], ref.OrderID)
+		args = b.add(args, first+i)
+	}
+	return keys, args
+}
+
+// Admit implements domain.Ledger.
+func (s *Store) Admit(ctx context.Context, p int, batch []domain.Admission) ([]domain.Reply, int64, error) {
+	return s.runOrders(ctx, p, orderBatch{
+		script: scriptHold, name: "hold", source: s.keys.requests(p), group: domain.GroupWorkers, size: len(batch),
+		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Request.Ref() },
+		add: func(args []any, i int) []any {
+			a := &batch[i]
+			var unitPrice any = ""
+			if a.Request.UnitPrice != nil {
+				unitPrice = *a.Request.UnitPrice
+			}
+			return append(args, string(a.Request.Type), domain.EntryMillis(a.EntryID), a.Request.CustomerID,
+				a.Request.Section, a.Request.Quantity, unitPrice, a.HoldMillis, a.ValidMillis,
+				a.Request.Fingerprint, a.Invalid)
+		},
+	})
+}
+
+// Resolve implements domain.Ledger.
+func (s *Store) Resolve(ctx context.Context, p int, batch []domain.Resolution) ([]domain.Reply, int64, error) {
+	return s.runOrders(ctx, p, orderBatch{
+		script: scriptResolve, name: "resolve", source: s.keys.requests(p), group: domain.GroupWorkers, size: len(batch),
+		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Ref },
+		add: func(args []any, i int) []any {
+			return append(args, outcomeName(batch[i].Outcome), batch[i].AuthorizationID)
+		},
+	})
+}
+
+func outcomeName(o domain.PaymentOutcome) string {
+	switch o {
+	case domain.PaymentApproved:
+		return "approved"
+	case domain.PaymentDeclined:
+		return "declined"
+	case domain.PaymentUnknown:
+		return "unknown"
+	}
+	return "unknown"
+}
+
+// Cancel implements domain.Ledger.
+func (s *Store) Cancel(ctx context.Context, p int, batch []domain.Cancellation) error {
+	return s.cancel(ctx, p, domain.GroupWorkers, domain.ReasonRequested, batch)
+}
+
+// CaptureFailed implements domain.Ledger.
+func (s *Store) CaptureFailed(ctx context.Context, p int, batch []domain.Cancellation) error {
+	return s.cancel(ctx, p, domain.GroupSettlement, domain.ReasonCaptureFailed, batch)
+}
+
+func (s *Store) cancel(ctx context.Context, p int, group domain.Group, reason string, batch []domain.Cancellation) error {
+	source, _ := s.keys.streamOf(p, group)
+	_, _, err := s.runOrders(ctx, p, orderBatch{
+		script: scriptCancel, name: "cancel", source: source, group: group, size: len(batch),
+		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Ref },
+		add:  func(args []any, _ int) []any { return append(args, reason) },
+	})
+	return err
+}
+
+// Expire implements domain.Ledger. A crash between finding the due holds and
+// ending them leaves them to the next call.
+func (s *Store) Expire(ctx context.Context, p int, most int) (int, error) {
+	most = min(most, maxBatch)
+	members, err := s.run(ctx, scriptDue, []string{s.keys.holds(p)}, most).StringSlice()
+	if err != nil {
+		return 0, fmt.Errorf("script due: %w", classify(err))
+	}
+	refs := make([]domain.OrderRef, 0, len(members))
+	for _, m := range members {
+		ref, ok := domain.ParseOrderRef(m)
+		if !ok {
+			return 0, damaged("member of "+s.keys.holds(p), m)
+		}
+		refs = append(refs, ref)
+	}
+	replies, _, err := s.runOrders(ctx, p, orderBatch{
+		script: scriptExpire, name: "expire", source: s.keys.log(p), size: len(refs),
+		item: func(i int) (string, domain.OrderRef) { return "", refs[i] },
+		add:  func(args []any, _ int) []any { return args },
+	})
+	if err != nil {
+		return 0, err
+	}
+	expired := 0
+	for _, r := range replies {
+		if r.Order.State == domain.OrderExpired {
+			expired++
+		}
+	}
+	return expired, nil
+}
+
+// Trim implements domain.Ledger. The log is never trimmed: it is the source of truth.
+func (s *Store) Trim(ctx context.Context, p int) (int64, error) {
+	n, err := s.run(ctx, scriptTrim, []string{s.keys.requests(p)}).Int64()
+	if err != nil {
+		return 0, fmt.Errorf("script trim: %w", classify(err))
+	}
+	return n, nil
+}

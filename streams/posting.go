@@ -1,0 +1,107 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+)
+
+// Statuses of an invoice line.
+const (
+	invoiceConfirmed = "confirmed"
+	invoiceCancelled = "cancelled"
+)
+
+// Post implements domain.Ledger: first the lines in the customers' slots, then,
+// in the partition, sales and totals together with the acknowledgement.
+//
+// A crash in between leaves the facts pending, and whoever reclaims them writes
+// the same lines again. A line is only created by a confirmation and always
+// overwritten by a cancellation, so their order does not matter either.
+func (s *Store) Post(ctx context.Context, p int, facts []domain.Fact) error {
+	var confirmed, cancelled []domain.Fact
+	var others []string
+	pipe := s.rdb.Pipeline()
+	for _, f := range facts {
+		switch {
+		case f.Type == domain.FactConfirmed:
+			confirmed = append(confirmed, f)
+			pipe.HSetNX(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.AtMillis, invoiceConfirmed))
+		case f.Type == domain.FactCancelled && f.Was == domain.OrderConfirmed:
+			cancelled = append(cancelled, f)
+			pipe.HSet(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.ConfirmedAt, invoiceCancelled))
+		default:
+			others = append(others, f.ID)
+		}
+	}
+	if pipe.Len() > 0 {
+		if _, err := pipe.Exec(ctx); err != nil {
+			return fmt.Errorf("writing invoices: %w", classify(err))
+		}
+	}
+	if err := s.runSales(ctx, p, scriptPost, "post", confirmed); err != nil {
+		return err
+	}
+	if err := s.runSales(ctx, p, scriptReverse, "reverse", cancelled); err != nil {
+		return err
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	if err := s.rdb.XAck(ctx, s.keys.log(p), string(domain.GroupPosting), others...).Err(); err != nil {
+		return fmt.Errorf("acknowledging facts that post nothing: %w", classify(err))
+	}
+	return nil
+}
+
+// invoiceLine is the JSON of a line. All values are of plain characters, so
+// nothing needs escaping.
+func invoiceLine(f domain.Fact, confirmedAt int64, status string) string {
+	b := make([]byte, 0, 160)
+	b = append(b, `{"section":"`...)
+	b = append(b, f.Section...)
+	b = append(b, `","quantity":`...)
+	b = strconv.AppendInt(b, f.Quantity, 10)
+	b = append(b, `,"amount":`...)
+	b = strconv.AppendInt(b, f.Amount(), 10)
+	b = append(b, `,"currency":"`...)
+	b = append(b, f.Currency...)
+	b = append(b, `","confirmed_at":`...)
+	b = strconv.AppendInt(b, confirmedAt, 10)
+	b = append(b, `,"status":"`...)
+	b = append(b, status...)
+	b = append(b, `"}`...)
+	return string(b)
+}
+
+func (s *Store) runSales(ctx context.Context, p int, script *redis.Script, name string, facts []domain.Fact) error {
+	for first := 0; first < len(facts); first += maxBatch {
+		chunk := facts[first:min(first+maxBatch, len(facts))]
+		index := make(map[string]int, 8)
+		var events []string
+		for _, f := range chunk {
+			if _, known := index[f.EventID]; !known {
+				events = append(events, f.EventID)
+				index[f.EventID] = len(events)
+			}
+		}
+		keys := append(make([]string, 0, 2+len(events)+len(chunk)), s.keys.log(p), s.keys.salesSummary(p))
+		args := append(make([]any, 0, 3+len(events)+5*len(chunk)), string(domain.GroupPosting), len(events), len(chunk))
+		for _, event := range events {
+			keys = append(keys, s.keys.sales(p, event))
+			args = append(args, event)
+		}
+		for _, f := range chunk {
+			keys = append(keys, s.keys.order(p, f.Ref()))
+			args = append(args, f.ID, index[f.EventID], f.OrderID, f.Quantity, f.Amount())
+		}
+		if err := s.run(ctx, script, keys, args...).Err(); err != nil {
+			return fmt.Errorf("script %s: %w", name, classify(err))
+		}
+	}
+	return nil
+}

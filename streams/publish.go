@@ -1,0 +1,115 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+)
+
+var (
+	_ domain.Requests = (*Store)(nil)
+	_ domain.Outcomes = (*Store)(nil)
+)
+
+// Append implements domain.Requests with one pipeline of XADDs. Pipelines are not
+// atomic: each request has a result of its own.
+func (s *Store) Append(ctx context.Context, batch []domain.Request) []domain.Appended {
+	pipe := s.rdb.Pipeline()
+	cmds := make([]*redis.StringCmd, len(batch))
+	for i, r := range batch {
+		p := PartitionOf(r.EventID, s.partitions)
+		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: s.keys.requests(p), Values: r.Fields()})
+	}
+	_, execErr := pipe.Exec(ctx)
+	results := make([]domain.Appended, len(batch))
+	for i, cmd := range cmds {
+		id, err := cmd.Result()
+		if err == nil && id == "" {
+			err = execErr // the pipeline ended before this command
+		}
+		results[i] = domain.Appended{EntryID: id, Err: appendError(err)}
+	}
+	return results
+}
+
+// appendError tells what is surely not published from what may be.
+func appendError(err error) error {
+	if err == nil {
+		return nil
+	}
+	var op *net.OpError
+	notSent := errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed)
+	if notSent || answered(err) {
+		return fmt.Errorf("publishing: %w", classify(err))
+	}
+	return domain.WithClass(domain.ClassRetry, fmt.Errorf("publishing: %w: %w", domain.ErrUnknownOutcome, err))
+}
+
+func isNil(err error) bool { return errors.Is(err, redis.Nil) }
+
+// Partition implements domain.Outcomes.
+func (s *Store) Partition(eventID string) int { return PartitionOf(eventID, s.partitions) }
+
+// Orders implements domain.Outcomes: one MGET per partition.
+func (s *Store) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
+	byPartition := make(map[int][]int)
+	for i, ref := range refs {
+		p := PartitionOf(ref.EventID, s.partitions)
+		byPartition[p] = append(byPartition[p], i)
+	}
+	orders := make([]domain.Order, len(refs))
+	for p, indexes := range byPartition {
+		keys := make([]string, len(indexes))
+		for j, i := range indexes {
+			keys[j] = s.keys.order(p, refs[i])
+		}
+		records, err := s.rdb.MGet(ctx, keys...).Result()
+		if err != nil {
+			return nil, fmt.Errorf("reading orders: %w", classify(err))
+		}
+		for j, i := range indexes {
+			if orders[i], err = decodeOrder(asString(records[j])); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return orders, nil
+}
+
+// Watch implements domain.Outcomes. The scripts publish one message a batch:
+// lines of "event_id/order_id record". Pub/sub loses what is said while nobody
+// listens, which is why every new connection calls Connected.
+func (s *Store) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {
+	pubsub := s.rdb.Subscribe(ctx, s.keys.outcomes(partition))
+	defer func() { _ = pubsub.Close() }() // it only held a subscription
+	messages := pubsub.ChannelWithSubscriptions(redis.WithChannelSize(1000))
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case m, open := <-messages:
+			if !open {
+				return fmt.Errorf("watching outcomes: %w", redis.ErrClosed)
+			}
+			switch m := m.(type) {
+			case *redis.Subscription:
+				sink.Connected()
+			case *redis.Message:
+				for line := range strings.SplitSeq(m.Payload, "\n") {
+					name, record, _ := strings.Cut(line, " ")
+					ref, ok := domain.ParseOrderRef(name)
+					order, err := decodeOrder(record)
+					if ok && err == nil {
+						sink.Changed(ref, order)
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package streams
+
+import (
+	"context"
+	"embed"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed scripts/*.lua scripts/lib/*.lua
+var scriptFiles embed.FS
+
+// One script per operation; those that share reading and writing share a file of
+// scripts/lib, which comes first.
+var (
+	scriptInit        = load("init")
+	scriptHold        = load("hold", "orders")
+	scriptResolve     = load("resolve", "orders")
+	scriptExpire      = load("expire", "orders")
+	scriptCancel      = load("cancel", "orders")
+	scriptDue         = load("due")
+	scriptPost        = load("post", "sales")
+	scriptReverse     = load("reverse", "sales")
+	scriptListEvent   = load("list_event")
+	scriptAdjustEvent = load("adjust_event")
+	scriptCloseEvent  = load("close_event")
+	scriptDeadLetter  = load("dead_letter")
+	scriptRedrive     = load("redrive")
+	scriptKeepAlive   = load("keep_alive", "pending")
+	scriptHandBack    = load("hand_back", "pending")
+	scriptLeave       = load("leave")
+	scriptTrim        = load("trim")
+)
+
+func load(name string, libs ...string) *redis.Script {
+	source := ""
+	for _, lib := range libs {
+		source += read("scripts/lib/" + lib + ".lua")
+	}
+	return redis.NewScript(source + read("scripts/"+name+".lua"))
+}
+
+func read(path string) string {
+	b, err := scriptFiles.ReadFile(path)
+	if err != nil {
+		panic(fmt.Sprintf("streams: %v", err)) // embedded: cannot happen in a binary that was built
+	}
+	return string(b)
+}
+
+// run calls a script by its digest and sends its text only where it is not known
+// (yet, or again: a restart or a failover forgets scripts).
+func (s *Store) run(ctx context.Context, script *redis.Script, keys []string, args ...any) *redis.Cmd {
+	return script.Run(ctx, s.rdb, keys, args...)
+}

@@ -1,0 +1,22 @@
+-- leave: removes a consumer from its group, if nothing is pending for it.
+-- XGROUP DELCONSUMER would drop what is pending for good, hence the check in the same step.
+--
+-- KEYS[1] stream   KEYS[2] consumers   ARGV[1] group   ARGV[2] consumer
+-- ARGV[3] '1' if the consumer itself asks, '0' if another does: then only one that is not alive
+-- Reply: 1 removed, 0 not.
+
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then
+  return 0
+end
+local name = ARGV[1] .. '/' .. ARGV[2]
+if ARGV[3] ~= '1' then
+  local clock = redis.call('TIME')
+  local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+  local alive_until = redis.call('ZSCORE', KEYS[2], name)
+  if alive_until and tonumber(alive_until) > now then
+    return 0
+  end
+end
+redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZREM', KEYS[2], name)
+return 1

@@ -1,0 +1,142 @@
+// Package workers runs the roles of holdfast: purchase takes requests to their
+// outcome, posting writes invoices and sales, settlement captures, voids and
+// refunds, maintenance expires holds and tidies up.
+//
+// A worker keeps nothing that it could lose. What it works on is pending in a
+// consumer group; if it dies, others reclaim that and take the same steps again,
+// each of which is harmless when it had happened already.
+package workers
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"holdfast/domain"
+)
+
+// Role is one of the jobs a pool does.
+type Role string
+
+// The roles. Every partition needs each of them in at least one worker.
+const (
+	RolePurchase    Role = "purchase"
+	RolePosting     Role = "posting"
+	RoleSettlement  Role = "settlement"
+	RoleMaintenance Role = "maintenance"
+)
+
+// Roles lists them all.
+var Roles = []Role{RolePurchase, RolePosting, RoleSettlement, RoleMaintenance}
+
+// Config of a Pool. The zero value of each field gets the default it names.
+type Config struct {
+	// Name of the consumer, unique among running workers. Default: host name, process id and a random part.
+	Name string
+	// Roles this pool does. Default: all.
+	Roles []Role
+	// HoldTime is how long a hold lasts if the request does not say. Default 2m.
+	HoldTime time.Duration
+	// MaxHold bounds what a request may ask for. Default 15m.
+	MaxHold time.Duration
+	// ValidTime is how long a request may wait in line if it does not say. Default 15m.
+	ValidTime time.Duration
+	// ReclaimAfter is how long an entry may go without a sign of life from its
+	// worker before others take it. Workers give one three times as often. Default 15s.
+	ReclaimAfter time.Duration
+	// Grace is how long Run may take to end after its context has. Default 10s.
+	Grace time.Duration
+	// Concurrency is how many entries of one group and partition may be in hand at
+	// once, and so how many calls of the gateway. Default 512.
+	Concurrency int
+	// PayWait is how long a pay waits for a hold that has not come yet. Default: four times ReclaimAfter,
+	// because the hold may be in the hands of a worker that just died.
+	PayWait time.Duration
+	// MaxDeliveries is after how many deliveries an entry is set aside: each of the
+	// workers before died of it, or with it. Default 20.
+	MaxDeliveries int64
+	// CallTimeout bounds one call of the payment gateway. Default 10s.
+	CallTimeout time.Duration
+}
+
+// WithDefaults returns c with every unset field set.
+func (c Config) WithDefaults() Config {
+	setDefault(&c.HoldTime, 2*time.Minute)
+	setDefault(&c.MaxHold, 15*time.Minute)
+	setDefault(&c.ValidTime, 15*time.Minute)
+	setDefault(&c.ReclaimAfter, 15*time.Second)
+	setDefault(&c.Grace, 10*time.Second)
+	setDefault(&c.PayWait, 4*c.ReclaimAfter)
+	setDefault(&c.CallTimeout, 10*time.Second)
+	setDefault(&c.Concurrency, 512)
+	setDefault(&c.MaxDeliveries, 20)
+	if len(c.Roles) == 0 {
+		c.Roles = slices.Clone(Roles)
+	}
+	if c.Name == "" {
+		host, err := os.Hostname()
+		if err != nil || host == "" {
+			host = "worker"
+		}
+		c.Name = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.SplitN(uuid.NewString(), "-", 2)[0])
+	}
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate returns the first thing that is wrong with a complete Config, of ClassFatal.
+func (c Config) Validate() error { return domain.WithClass(domain.ClassFatal, c.validate()) }
+
+func (c Config) validate() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+		least time.Duration
+	}{
+		{"hold time", c.HoldTime, time.Millisecond},
+		{"max hold", c.MaxHold, time.Millisecond},
+		{"valid time", c.ValidTime, time.Millisecond},
+		{"reclaim after", c.ReclaimAfter, 100 * time.Millisecond},
+		{"grace", c.Grace, 100 * time.Millisecond},
+		{"pay wait", c.PayWait, time.Millisecond},
+		{"call timeout", c.CallTimeout, time.Millisecond},
+	} {
+		if d.value < d.least {
+			return fmt.Errorf("%s: want at least %s", d.name, d.least)
+		}
+	}
+	if c.HoldTime > c.MaxHold {
+		return fmt.Errorf("hold time %s is longer than max hold %s", c.HoldTime, c.MaxHold)
+	}
+	if c.Concurrency < 1 || c.Concurrency > 10_000 {
+		return errors.New("concurrency: want 1 to 10000")
+	}
+	if c.MaxDeliveries < 2 {
+		return errors.New("max deliveries: want at least 2")
+	}
+	if !domain.ValidID(c.Name) {
+		return fmt.Errorf("name: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
+	}
+	for i, r := range c.Roles {
+		if !slices.Contains(Roles, r) {
+			return fmt.Errorf("role %q: want purchase, posting, settlement or maintenance", r)
+		}
+		if slices.Contains(c.Roles[:i], r) {
+			return fmt.Errorf("role %q: named twice", r)
+		}
+	}
+	return nil
+}
+
+func (c Config) has(r Role) bool { return slices.Contains(c.Roles, r) }

@@ -1,0 +1,349 @@
+package workers
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.uber.org/zap"
+
+	"holdfast/domain"
+)
+
+// readMost bounds one read. It is what one script call takes.
+const readMost = 500
+
+// consumer is one group of one partition as this worker sees it: it reads,
+// recovers and reclaims entries while there is room, keeps those in hand alive,
+// and hands back what is left at the end. What is done with them is the role's.
+type consumer struct {
+	pool      *Pool
+	queue     domain.Queue
+	partition int
+	log       *zap.Logger
+
+	// handle takes entries over. It must see to it that finish or leave is called for
+	// each, unless working ends first.
+	handle func(entries []domain.Entry)
+	// stop ends the goroutines of the role that wait for more to do.
+	stop func()
+
+	reading context.Context // ends when no more may be taken
+	working context.Context // ends when all work must stop
+
+	wg sync.WaitGroup // of goroutines that handle started
+
+	mu       sync.Mutex
+	inFlight map[string]bool // true while somebody works on it, false once it is left to be handed back
+	active   int             // how many of them are true
+	freed    chan struct{}   // holds a token if active fell since the last look
+}
+
+func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) {
+	queue, err := p.queues(partition, group, p.cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &consumer{
+		pool: p, queue: queue, partition: partition,
+		log:     p.log.With(zap.Int("partition", partition), zap.String("group", string(group))),
+		reading: p.reading, working: p.working, stop: func() {},
+		inFlight: make(map[string]bool), freed: make(chan struct{}, 1),
+	}, nil
+}
+
+// run reads until reading ends. It returns when nothing is in hand any more or
+// working has ended.
+func (c *consumer) run() {
+	keepAliveCtx, stopKeepAlive := context.WithCancel(c.working)
+	var keepAlive sync.WaitGroup
+	keepAlive.Go(func() { c.keepAlive(keepAliveCtx) })
+
+	c.read()
+	c.waitIdle()
+	c.stop()
+	c.wg.Wait()
+	stopKeepAlive()
+	keepAlive.Wait()
+	c.handBack()
+}
+
+// read is the loop that takes entries. Recovering comes first: what this name had
+// pending when it starts, or when a reply got lost, nobody else will look at for a while.
+func (c *consumer) read() {
+	recovering, after := true, "0-0"
+	var nextReclaim time.Time
+	wait := newBackoff()
+	for c.reading.Err() == nil {
+		most := min(c.room(), readMost)
+		if most <= 0 {
+			select {
+			case <-c.freed:
+			case <-c.reading.Done():
+			}
+			continue
+		}
+		var entries []domain.Entry
+		var err error
+		source := &c.pool.stats.Read
+		switch {
+		case recovering:
+			source = &c.pool.stats.Recovered
+			if entries, err = c.queue.Own(c.reading, after, most); err == nil {
+				if recovering = len(entries) > 0; recovering {
+					after = entries[len(entries)-1].ID
+				}
+			}
+		case time.Now().After(nextReclaim):
+			source = &c.pool.stats.Reclaimed
+			nextReclaim = time.Now().Add(jitter(min(c.pool.cfg.ReclaimAfter/10, time.Second)))
+			entries, err = c.queue.Reclaim(c.reading, c.pool.cfg.ReclaimAfter, most)
+		default:
+			entries, err = c.queue.Read(c.reading, most)
+		}
+		if err != nil {
+			if c.reading.Err() != nil {
+				return
+			}
+			// The reply may be lost with entries in it: they are in the own list.
+			recovering, after = true, "0-0"
+			c.pool.redisFailed(err)
+			pause(c.reading, wait.NextBackOff())
+			continue
+		}
+		wait.Reset()
+		c.pool.redis.worked()
+		if fresh := c.take(entries); len(fresh) > 0 {
+			source.Add(int64(len(fresh)))
+			c.handle(fresh)
+		}
+	}
+}
+
+// room is how many more entries may be in hand.
+func (c *consumer) room() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pool.cfg.Concurrency - len(c.inFlight)
+}
+
+// take notes entries as being in hand, and returns those that were not yet.
+func (c *consumer) take(entries []domain.Entry) []domain.Entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fresh := entries[:0]
+	for _, e := range entries {
+		if _, known := c.inFlight[e.ID]; !known {
+			c.inFlight[e.ID] = true
+			fresh = append(fresh, e)
+		}
+	}
+	c.active += len(fresh)
+	c.pool.stats.InFlight.Add(int64(len(fresh)))
+	return fresh
+}
+
+// finish notes that entries are acknowledged, or set aside.
+func (c *consumer) finish(ids ...string) {
+	c.mu.Lock()
+	for _, id := range ids {
+		if c.inFlight[id] {
+			c.active--
+		}
+		delete(c.inFlight, id)
+	}
+	c.mu.Unlock()
+	c.pool.stats.InFlight.Add(int64(-len(ids)))
+	c.signalFreed()
+}
+
+// leave stops the work on an entry without an outcome. It stays in hand, kept
+// alive, until it is handed back.
+func (c *consumer) leave(id string) {
+	c.mu.Lock()
+	if c.inFlight[id] {
+		c.inFlight[id] = false
+		c.active--
+	}
+	c.mu.Unlock()
+	c.signalFreed()
+}
+
+func (c *consumer) signalFreed() {
+	select {
+	case c.freed <- struct{}{}:
+	default:
+	}
+}
+
+func (c *consumer) inHand() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ids := make([]string, 0, len(c.inFlight))
+	for id := range c.inFlight {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// waitIdle returns when nothing is worked on any more, or working has ended.
+func (c *consumer) waitIdle() {
+	for c.working.Err() == nil {
+		c.mu.Lock()
+		active := c.active
+		c.mu.Unlock()
+		if active == 0 {
+			return
+		}
+		select {
+		case <-c.freed:
+		case <-c.working.Done():
+		}
+	}
+}
+
+// keepAlive gives signs of life for everything in hand, however slow the work on
+// it is, so that only entries of workers that are dead or frozen are reclaimed.
+func (c *consumer) keepAlive(ctx context.Context) {
+	tick := time.NewTicker(c.pool.cfg.ReclaimAfter / 3)
+	defer tick.Stop()
+	for {
+		lost, err := c.queue.KeepAlive(ctx, c.inHand(), c.pool.cfg.ReclaimAfter)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			c.pool.redisFailed(err)
+		default:
+			c.noteLost(lost)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// noteLost: others have these now, or settled them a moment ago. The work on them
+// goes on; whoever comes second changes nothing.
+func (c *consumer) noteLost(ids []string) {
+	c.mu.Lock()
+	lost := 0
+	for _, id := range ids {
+		if _, still := c.inFlight[id]; still {
+			lost++
+		}
+	}
+	c.mu.Unlock()
+	if lost > 0 {
+		c.pool.stats.Lost.Add(int64(lost))
+		c.log.Debug("entries are not this worker's any more", zap.Int("entries", lost))
+	}
+}
+
+// handBack lets others have at once what is still in hand. It has its own short
+// time: the one for working is over.
+func (c *consumer) handBack() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.working), c.pool.handBackTime())
+	defer cancel()
+	ids := c.inHand()
+	if err := c.queue.HandBack(ctx, ids); err != nil {
+		c.log.Warn("could not hand entries back, they will be reclaimed", zap.Int("entries", len(ids)), zap.Error(err))
+		return
+	}
+	c.pool.stats.HandedBack.Add(int64(len(ids)))
+	c.pool.stats.InFlight.Add(int64(-len(ids)))
+	if err := c.queue.Leave(ctx); err != nil {
+		c.log.Debug("could not leave the group, it will forget this consumer", zap.Error(err))
+	}
+}
+
+// attempt calls do for n items, again and again until it works or working ends,
+// and reports whether it worked. If one of the items is poison, they are tried
+// one by one, and those that are go to the dead letters.
+func (c *consumer) attempt(n int, id func(int) string, do func(first, end int) error) {
+	if n == 0 {
+		return
+	}
+	err := c.retry(func() error { return do(0, n) })
+	if domain.ClassOf(err) != domain.ClassPoison || err == nil {
+		return
+	}
+	for i := range n {
+		if err := c.retry(func() error { return do(i, i+1) }); err != nil && domain.ClassOf(err) == domain.ClassPoison {
+			c.deadLetter(domain.DeadEntry{ID: id(i), Reason: err.Error()})
+		}
+	}
+}
+
+// retry calls do until it works, is poison, or working ends; it returns the last error.
+func (c *consumer) retry(do func() error) error {
+	wait := newBackoff()
+	for {
+		err := do()
+		if err == nil {
+			c.pool.redis.worked()
+			return nil
+		}
+		if domain.ClassOf(err) == domain.ClassPoison || c.working.Err() != nil {
+			return err
+		}
+		c.pool.redisFailed(err)
+		if !pause(c.working, wait.NextBackOff()) {
+			return err
+		}
+	}
+}
+
+// deadLetter sets entries aside, with a line for the log: somebody must look at them.
+func (c *consumer) deadLetter(dead ...domain.DeadEntry) {
+	if len(dead) == 0 {
+		return
+	}
+	if err := c.retry(func() error { return c.queue.DeadLetter(c.working, dead) }); err != nil {
+		return // working has ended: they are handed back
+	}
+	ids := make([]string, len(dead))
+	for i, d := range dead {
+		ids[i] = d.ID
+	}
+	c.pool.stats.DeadLettered.Add(int64(len(dead)))
+	c.log.Warn("set aside as dead letters", zap.Int("entries", len(dead)), zap.String("first", dead[0].ID), zap.String("reason", dead[0].Reason))
+	c.finish(ids...)
+}
+
+// tooManyDeliveries is the last resort against an entry that kills its workers.
+func (c *consumer) tooManyDeliveries(e domain.Entry) bool {
+	return e.Deliveries > c.pool.cfg.MaxDeliveries
+}
+
+const reasonDeliveries = "delivered too often without an outcome"
+
+// backOff waits before something is tried again. It reports false if the worker
+// is to end instead: then the entry is left for others.
+func (c *consumer) backOff(d time.Duration) bool { return pause(c.reading, d) }
+
+func newBackoff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = 50 * time.Millisecond
+	b.MaxInterval = 2 * time.Second
+	return b
+}
+
+// pause waits, and reports false if ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// jitter spreads d over half to one and a half of it, so that workers do not step in time.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }

@@ -1,0 +1,150 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast/domain"
+)
+
+// Queues gives a consumer's end of a group in a partition.
+type Queues func(partition int, group domain.Group, consumer string) (domain.Queue, error)
+
+// Deps is what a pool works with.
+type Deps struct {
+	Ledger     domain.Ledger
+	Queues     Queues
+	Gateway    domain.PaymentGateway
+	Partitions int
+	Log        *zap.Logger // default: none
+}
+
+// Pool is one worker: some roles on every partition. Use it once.
+type Pool struct {
+	cfg        Config
+	ledger     domain.Ledger
+	queues     Queues
+	gateway    domain.PaymentGateway
+	partitions int
+	log        *zap.Logger
+	stats      Stats
+	redis      health
+	payments   health
+
+	reading context.Context // ends first: take no more
+	working context.Context // ends last: stop everything
+	fail    context.CancelCauseFunc
+}
+
+// New checks the configuration and returns a pool that has not started.
+// Errors are of ClassFatal.
+func New(cfg Config, d Deps) (*Pool, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if d.Log == nil {
+		d.Log = zap.NewNop()
+	}
+	log := d.Log.With(zap.String("worker", cfg.Name))
+	return &Pool{
+		cfg: cfg, ledger: d.Ledger, queues: d.Queues, gateway: d.Gateway, partitions: d.Partitions, log: log,
+		redis:    health{what: "redis", log: log},
+		payments: health{what: "the payment gateway", log: log},
+	}, nil
+}
+
+// Name is the consumer's name.
+func (p *Pool) Name() string { return p.cfg.Name }
+
+// Stats are live.
+func (p *Pool) Stats() *Stats { return &p.stats }
+
+// Run works until ctx ends, then takes nothing more, finishes what it can and
+// hands the rest back, all within Grace. It returns nil then; otherwise an error
+// of ClassFatal that made it stop by itself. All its goroutines have ended when it returns.
+//
+// A crash, or the end of the grace time, loses nothing: what was in hand is
+// pending, and others go on with it.
+func (p *Pool) Run(ctx context.Context) error {
+	reading, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWorking()
+	p.reading, p.working, p.fail = reading, working, fail
+
+	runs, err := p.roles()
+	if err != nil {
+		return domain.WithClass(domain.ClassFatal, err)
+	}
+	p.log.Info("worker started", zap.Any("roles", p.cfg.Roles), zap.Int("partitions", p.partitions))
+	var wg sync.WaitGroup
+	for _, run := range runs {
+		wg.Go(run)
+	}
+	ended := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(ended)
+	}()
+
+	<-reading.Done()
+	p.log.Info("worker stopping", zap.Int64("in_hand", p.stats.InFlight.Load()))
+	grace := time.NewTimer(p.cfg.Grace - p.handBackTime())
+	defer grace.Stop()
+	select {
+	case <-ended:
+	case <-grace.C:
+		stopWorking()
+		<-ended
+	}
+	p.log.Info("worker stopped", zap.Int64("handed_back", p.stats.HandedBack.Load()))
+	var fatal *domain.Error
+	if cause := context.Cause(reading); errors.As(cause, &fatal) && fatal.Class == domain.ClassFatal {
+		return cause
+	}
+	return nil
+}
+
+// handBackTime is the part of the grace time that is kept for handing back.
+func (p *Pool) handBackTime() time.Duration { return min(p.cfg.Grace/3, 2*time.Second) }
+
+// roles makes everything that runs, before any of it does.
+func (p *Pool) roles() ([]func(), error) {
+	makers := []struct {
+		role Role
+		make func(partition int) (func(), error)
+	}{
+		{RolePurchase, p.newPurchase},
+		{RolePosting, p.newPosting},
+		{RoleSettlement, p.newSettlement},
+		{RoleMaintenance, p.newMaintenance},
+	}
+	var runs []func()
+	for _, m := range makers {
+		if !p.cfg.has(m.role) {
+			continue
+		}
+		for partition := range p.partitions {
+			run, err := m.make(partition)
+			if err != nil {
+				return nil, fmt.Errorf("role %s: %w", m.role, err)
+			}
+			runs = append(runs, run)
+		}
+	}
+	return runs, nil
+}
+
+// redisFailed notes a failure; one that nothing but a person can mend ends the pool.
+func (p *Pool) redisFailed(err error) {
+	p.redis.failed(err)
+	if domain.ClassOf(err) == domain.ClassFatal {
+		p.fail(err)
+	}
+}

@@ -1,0 +1,289 @@
+package workers
+
+import (
+	"fmt"
+	"time"
+
+	"holdfast/domain"
+)
+
+// purchase takes requests to their outcome, in one partition:
+//
+//  1. admit: one script holds, rejects or recognises a whole read.
+//  2. authorize: each held order on its own, concurrently. Nothing in Redis changes.
+//  3. resolve: one script confirms, or gives back, whatever answers are there by
+//     then, and acknowledges their entries. This is the commit point.
+//
+// A worker that dies before 1 has done nothing; between 1 and 3, the hold stands
+// and whoever reclaims the entry finds it, asks the gateway for the same order
+// again and gets the same answer; after 3, the entry is gone.
+type purchase struct {
+	*consumer
+	answers chan answer
+}
+
+// pending is one order between admission and outcome.
+type pending struct {
+	entryID string
+	request domain.Request
+	order   domain.Order
+}
+
+// answer is what the gateway said about a pending order.
+type answer struct {
+	pending
+	resolution domain.Resolution
+}
+
+func (p *Pool) newPurchase(partition int) (func(), error) {
+	c, err := newConsumer(p, partition, domain.GroupWorkers)
+	if err != nil {
+		return nil, err
+	}
+	r := &purchase{consumer: c, answers: make(chan answer, p.cfg.Concurrency)}
+	resolverEnded := make(chan struct{})
+	c.handle = r.admit
+	c.stop = func() {
+		// Nobody sends any more: nothing is worked on, or working has ended.
+		<-resolverEnded
+	}
+	return func() {
+		stop := make(chan struct{})
+		go func() {
+			defer close(resolverEnded)
+			r.resolve(stop)
+		}()
+		c.stop = func() {
+			close(stop)
+			<-resolverEnded
+		}
+		c.run()
+	}, nil
+}
+
+// admit is step 1.
+func (r *purchase) admit(entries []domain.Entry) {
+	var admissions []domain.Admission
+	var cancels []domain.Cancellation
+	var dead []domain.DeadEntry
+	for _, e := range entries {
+		request, err := r.parse(e)
+		switch class := domain.ClassOf(err); {
+		case err != nil && class != domain.ClassReject:
+			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error()})
+		case request.Type == domain.RequestCancel:
+			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref()})
+		default:
+			admissions = append(admissions, r.admission(e.ID, request, err))
+		}
+	}
+	r.deadLetter(dead...)
+	r.attempt(len(admissions), func(i int) string { return admissions[i].EntryID }, func(first, end int) error {
+		batch := admissions[first:end]
+		replies, now, err := r.pool.ledger.Admit(r.working, r.partition, batch)
+		if err == nil {
+			r.dispatch(batch, replies, now)
+		}
+		return err
+	})
+	// After the admissions of the same read: a hold and its cancel then leave a full record.
+	r.attempt(len(cancels), func(i int) string { return cancels[i].EntryID }, func(first, end int) error {
+		batch := cancels[first:end]
+		if err := r.pool.ledger.Cancel(r.working, r.partition, batch); err != nil {
+			return err
+		}
+		r.pool.stats.Cancels.Add(int64(len(batch)))
+		for _, cancel := range batch {
+			r.finish(cancel.EntryID)
+		}
+		return nil
+	})
+}
+
+// parse reads an entry. A ClassReject error comes with a request whose order can be rejected.
+func (r *purchase) parse(e domain.Entry) (domain.Request, error) {
+	if r.tooManyDeliveries(e) {
+		return domain.Request{}, domain.WithClass(domain.ClassPoison, fmt.Errorf("%s (%d)", reasonDeliveries, e.Deliveries))
+	}
+	request, err := domain.ParseRequest(e.Fields)
+	if err != nil && domain.ClassOf(err) != domain.ClassReject {
+		return request, err
+	}
+	// The keys of another partition are in another slot, and its log is not this one.
+	if right := r.pool.ledger.Partition(request.EventID); right != r.partition {
+		return request, domain.WithClass(domain.ClassPoison,
+			fmt.Errorf("event_id: belongs to partition %d, the entry is in %d", right, r.partition))
+	}
+	return request, err
+}
+
+func (r *purchase) admission(entryID string, request domain.Request, invalid error) domain.Admission {
+	cfg := &r.pool.cfg
+	a := domain.Admission{
+		EntryID: entryID, Request: request,
+		HoldMillis: cfg.HoldTime.Milliseconds(), ValidMillis: cfg.ValidTime.Milliseconds(),
+	}
+	if request.HoldSeconds > 0 {
+		a.HoldMillis = min(request.HoldSeconds*1000, cfg.MaxHold.Milliseconds())
+	}
+	if request.ValidSeconds > 0 {
+		a.ValidMillis = request.ValidSeconds * 1000
+	}
+	if invalid != nil {
+		a.Invalid = invalid.Error()
+	}
+	return a
+}
+
+// dispatch does what the ledger's verdicts ask for.
+func (r *purchase) dispatch(batch []domain.Admission, replies []domain.Reply, nowMillis int64) {
+	done := make([]string, 0, len(batch))
+	for i, reply := range replies {
+		p := pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order}
+		switch reply.Verdict {
+		case domain.VerdictDone:
+			r.pool.stats.countOutcome(reply.Order.State)
+			done = append(done, p.entryID)
+		case domain.VerdictAuthorize:
+			r.wg.Go(func() { r.pay(p, nowMillis) })
+		case domain.VerdictVoid:
+			r.wg.Go(func() { r.voidThenAck(p) })
+		case domain.VerdictWait:
+			r.wg.Go(func() { r.waitForHold(batch[i], nowMillis) })
+		case domain.VerdictConflict:
+			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("conflict: order_id %s is another request's", p.request.OrderID)})
+		case domain.VerdictTooLate:
+			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: "too_late: the pay waited in line longer than it is valid"})
+		}
+	}
+	if len(done) > 0 {
+		r.finish(done...)
+	}
+}
+
+// pay is step 2. nowMillis is Redis's time when the order was read; how long the
+// hold lasts from then on is measured, so that this machine's clock does not matter.
+func (r *purchase) pay(p pending, nowMillis int64) {
+	limit := time.Duration(p.order.DeadlineMillis-nowMillis) * time.Millisecond
+	payment, answered := r.authorize(domain.PaymentRequest{
+		Ref: p.request.Ref(), Amount: p.order.Amount(), Currency: p.order.Currency,
+		CustomerID: p.order.CustomerID, Token: p.request.PaymentToken,
+	}, limit)
+	if !answered && (r.reading.Err() != nil) {
+		r.leave(p.entryID)
+		return
+	}
+	resolution := domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref()}
+	if answered {
+		switch payment.Status {
+		case domain.PaymentStatusAuthorized, domain.PaymentStatusCaptured:
+			resolution.Outcome, resolution.AuthorizationID = domain.PaymentApproved, payment.AuthorizationID
+		case domain.PaymentStatusDeclined, domain.PaymentStatusVoided, domain.PaymentStatusRefunded:
+			// Voided or refunded before: there is no money, and there will be none under this order.
+			resolution.Outcome = domain.PaymentDeclined
+		}
+	}
+	select {
+	case r.answers <- answer{pending: p, resolution: resolution}:
+	case <-r.working.Done():
+	}
+}
+
+// resolve is step 3: it takes all the answers that are there, and at least one.
+func (r *purchase) resolve(stop <-chan struct{}) {
+	batch := make([]answer, 0, readMost)
+	for {
+		select {
+		case a := <-r.answers:
+			batch = append(batch[:0], a)
+		case <-stop:
+			return
+		}
+		for more := true; more && len(batch) < readMost; {
+			select {
+			case a := <-r.answers:
+				batch = append(batch, a)
+			default:
+				more = false
+			}
+		}
+		r.commit(batch)
+	}
+}
+
+func (r *purchase) commit(batch []answer) {
+	resolutions := make([]domain.Resolution, len(batch))
+	for i, a := range batch {
+		resolutions[i] = a.resolution
+	}
+	r.attempt(len(batch), func(i int) string { return batch[i].entryID }, func(first, end int) error {
+		replies, now, err := r.pool.ledger.Resolve(r.working, r.partition, resolutions[first:end])
+		if err != nil {
+			return err
+		}
+		done := make([]string, 0, len(replies))
+		for i, reply := range replies {
+			p := batch[first+i].pending
+			p.order = reply.Order
+			switch reply.Verdict {
+			case domain.VerdictDone:
+				r.pool.stats.countOutcome(reply.Order.State)
+				done = append(done, p.entryID)
+			case domain.VerdictVoid:
+				r.wg.Go(func() { r.voidThenAck(p) })
+			case domain.VerdictWait, domain.VerdictAuthorize: // no answer yet, by Redis's clock there is time left
+				r.wg.Go(func() { r.pay(p, now) })
+			case domain.VerdictConflict, domain.VerdictTooLate: // not among the verdicts of a resolution
+				r.leave(p.entryID)
+			}
+		}
+		if len(done) > 0 {
+			r.finish(done...)
+		}
+		return nil
+	})
+}
+
+// voidThenAck ends an entry whose order ended without its payment. The fact that
+// ended it makes settlement void it, too; this one makes it so before the entry is gone.
+func (r *purchase) voidThenAck(p pending) {
+	if _, ok := r.void(p.request.Ref()); !ok {
+		r.leave(p.entryID)
+		return
+	}
+	r.pool.stats.Voided.Add(1)
+	if err := r.retry(func() error { return r.queue.Ack(r.working, []string{p.entryID}) }); err != nil {
+		r.leave(p.entryID)
+		return
+	}
+	r.finish(p.entryID)
+}
+
+// waitForHold asks again for the hold that a pay refers to, for PayWait by
+// Redis's clock. The hold may be in the hands of a worker that died.
+func (r *purchase) waitForHold(a domain.Admission, firstMillis int64) {
+	wait := newBackoff()
+	for {
+		if !r.backOff(wait.NextBackOff()) {
+			r.leave(a.EntryID)
+			return
+		}
+		waiting := false
+		r.attempt(1, func(int) string { return a.EntryID }, func(int, int) error {
+			replies, now, err := r.pool.ledger.Admit(r.working, r.partition, []domain.Admission{a})
+			if err != nil {
+				return err
+			}
+			if waiting = replies[0].Verdict == domain.VerdictWait; !waiting {
+				r.dispatch([]domain.Admission{a}, replies, now)
+			} else if now-firstMillis > r.pool.cfg.PayWait.Milliseconds() {
+				waiting = false
+				r.deadLetter(domain.DeadEntry{ID: a.EntryID, Reason: fmt.Sprintf("unknown_order: no hold for it came within %s", r.pool.cfg.PayWait)})
+			}
+			return nil
+		})
+		if !waiting {
+			return
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package workers
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast/domain"
+)
+
+// Stats counts what a pool has done since it started. A request that two workers
+// had in hand is counted by both, so sums over workers may exceed what the ledger
+// says: these are for watching, the ledger is for counting.
+type Stats struct {
+	Read            atomic.Int64 // entries read for the first time, all groups
+	Reclaimed       atomic.Int64 // entries taken over from other workers
+	Recovered       atomic.Int64 // entries found in the own list after a lost reply or a restart
+	Lost            atomic.Int64 // entries that others took over from this worker
+	HandedBack      atomic.Int64 // entries given back at the end
+	Confirmed       atomic.Int64
+	Declined        atomic.Int64
+	Expired         atomic.Int64
+	Rejected        atomic.Int64
+	Held            atomic.Int64 // by hold requests
+	Cancels         atomic.Int64 // cancel requests handled
+	Posted          atomic.Int64 // facts handled by posting
+	Settled         atomic.Int64 // facts handled by settlement
+	Voided          atomic.Int64 // payments voided before their entry was acknowledged
+	DeadLettered    atomic.Int64
+	Trimmed         atomic.Int64
+	GatewayUnknowns atomic.Int64 // calls of the gateway without an answer
+	InFlight        atomic.Int64 // entries in hand now, all groups
+}
+
+func (s *Stats) countOutcome(state domain.OrderState) {
+	switch state {
+	case domain.OrderConfirmed:
+		s.Confirmed.Add(1)
+	case domain.OrderDeclined:
+		s.Declined.Add(1)
+	case domain.OrderRejected:
+		s.Rejected.Add(1)
+	case domain.OrderHeld:
+		s.Held.Add(1)
+	case domain.OrderNone, domain.OrderExpired, domain.OrderCancelled:
+		// Counted where they happen: by maintenance and by cancels.
+	}
+}
+
+// health says in one line that something stopped working, and in one that it
+// works again, however often it fails in between.
+type health struct {
+	what string
+	log  *zap.Logger
+
+	mu      sync.Mutex
+	failing bool
+	since   time.Time
+	fails   int
+	quiet   time.Time // no line before, so that flapping does not fill the log
+}
+
+const healthQuiet = 10 * time.Second
+
+func (h *health) failed(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fails++
+	if h.failing {
+		return
+	}
+	now := time.Now()
+	h.failing, h.since = true, now
+	if now.After(h.quiet) {
+		h.log.Warn(h.what+" does not work, trying on", zap.Error(err))
+	}
+}
+
+func (h *health) worked() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.failing {
+		return
+	}
+	now := time.Now()
+	h.failing = false
+	if now.After(h.quiet) {
+		h.log.Info(h.what+" works again", zap.Duration("after", now.Sub(h.since)), zap.Int("failures", h.fails))
+		h.quiet = now.Add(healthQuiet)
+	}
+	h.fails = 0
+}
