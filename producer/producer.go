@@ -1,0 +1,157 @@
+// Package producer is what a checkout imports: publish purchase requests, and
+// learn what became of them.
+//
+//	store, err := streams.Open(ctx, "redis://127.0.0.1:6379/0", streams.Options{})
+//	p := producer.New(store, store, producer.Options{})
+//	defer p.Close()
+//	receipt, err := p.Publish(ctx, domain.Request{Type: domain.RequestPurchase, …})
+//	outcome, err := p.Wait(ctx, receipt.EventID, receipt.OrderID)
+//
+// The order_id is the idempotency key. Whatever happens between checkout and
+// Redis, publishing the same request again under the same order_id is harmless:
+// the order is opened once, and both entries lead to the one outcome.
+package producer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/google/uuid"
+
+	"holdfast/domain"
+)
+
+// Options of New. The zero value is ready to use.
+type Options struct {
+	// Attempts is how often a request is sent before Publish gives up. Default 3.
+	Attempts int
+	// MaxBatch bounds how many requests go to Redis at once. Default 1000.
+	MaxBatch int
+	// RecheckEvery is how often Wait looks at the stored order although no notice
+	// came: the net below pub/sub, which may lose one. Default 2s.
+	RecheckEvery time.Duration
+}
+
+// Receipt says where a request is: it survives a crash of Redis as far as Redis's
+// own persistence goes.
+type Receipt struct {
+	EventID string `json:"event_id"`
+	OrderID string `json:"order_id"`
+	EntryID string `json:"entry_id"` // in the requests stream
+}
+
+// Result is what became of one request of a batch. Receipt names the order in any
+// case; its EntryID is empty if Err is not nil. Err is as Publish returns it.
+type Result struct {
+	Receipt Receipt
+	Err     error
+}
+
+// Producer publishes, and waits for outcomes. It is safe for concurrent use.
+type Producer struct {
+	requests domain.Requests
+	options  Options
+	outcomes *outcomes
+}
+
+// New returns a producer. Close it when no call is under way any more.
+func New(requests domain.Requests, o domain.Outcomes, options Options) *Producer {
+	if options.Attempts <= 0 {
+		options.Attempts = 3
+	}
+	if options.MaxBatch <= 0 {
+		options.MaxBatch = 1000
+	}
+	if options.RecheckEvery <= 0 {
+		options.RecheckEvery = 2 * time.Second
+	}
+	return &Producer{requests: requests, options: options, outcomes: newOutcomes(o, options.RecheckEvery)}
+}
+
+// Close ends what listens for outcomes. Waits that are under way return an error
+// that wraps domain.ErrUnknownOutcome.
+func (p *Producer) Close() { p.outcomes.close() }
+
+// Publish sends one request. An empty OrderID gets a UUIDv7, which the receipt
+// names: keep it, it is what makes a retry safe.
+//
+// Errors: of ClassReject if the request is not well-formed: nothing was sent. If
+// it wraps domain.ErrUnknownOutcome, the request may have been published:
+// Wait for it, or publish it again under the same OrderID. Otherwise it was not
+// published. The receipt names the order in every case.
+func (p *Producer) Publish(ctx context.Context, r domain.Request) (Receipt, error) {
+	result := p.PublishBatch(ctx, []domain.Request{r})[0]
+	return result.Receipt, result.Err
+}
+
+// PublishBatch sends many requests in few round trips, each on its own: there is
+// a result for each, in the same order. Requests that are not well-formed are
+// not sent; the others are.
+func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []Result {
+	results := make([]Result, len(batch))
+	ready := make([]int, 0, len(batch)) // indexes of what is to be sent
+	requests := slices.Clone(batch)
+	for i := range requests {
+		r := &requests[i]
+		if r.OrderID == "" {
+			id, err := uuid.NewV7()
+			if err != nil {
+				results[i].Err = fmt.Errorf("making an order id: %w", err)
+				continue
+			}
+			r.OrderID = id.String()
+		}
+		results[i].Receipt = Receipt{EventID: r.EventID, OrderID: r.OrderID}
+		if _, err := domain.ParseRequest(r.Fields()); err != nil {
+			results[i].Err = domain.WithClass(domain.ClassReject, err)
+			continue
+		}
+		ready = append(ready, i)
+	}
+	for chunk := range slices.Chunk(ready, p.options.MaxBatch) {
+		p.send(ctx, requests, chunk, results)
+	}
+	return results
+}
+
+// send tries the requests with the given indexes until each is published, or the
+// attempts are over. A result that is once unknown stays unknown, whatever later
+// attempts say, unless one of them succeeds.
+func (p *Producer) send(ctx context.Context, requests []domain.Request, indexes []int, results []Result) {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval = 20 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		batch := make([]domain.Request, len(indexes))
+		for j, i := range indexes {
+			batch[j] = requests[i]
+		}
+		var failed []int
+		for j, a := range p.requests.Append(ctx, batch) {
+			i := indexes[j]
+			result := &results[i]
+			if a.Err == nil {
+				result.Receipt.EntryID, result.Err = a.EntryID, nil
+				continue
+			}
+			if !errors.Is(result.Err, domain.ErrUnknownOutcome) {
+				result.Err = a.Err
+			}
+			failed = append(failed, i)
+		}
+		indexes = failed
+		if len(indexes) == 0 || attempt >= p.options.Attempts {
+			return
+		}
+		timer := time.NewTimer(wait.NextBackOff())
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}

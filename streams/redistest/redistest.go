@@ -1,0 +1,120 @@
+// Package redistest starts a real redis-server for tests: on a free port of the
+// loopback interface, with a directory of its own, gone when the test ends.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a running redis-server.
+type Server struct {
+	tb   testing.TB
+	port int
+	dir  string
+	args []string
+	cmd  *exec.Cmd
+}
+
+// Start starts a server with the given further arguments, such as
+// "--appendonly", "yes". It stops when the test ends.
+func Start(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "holdfast-redis-")
+	if err != nil {
+		tb.Fatalf("making a directory for Redis: %v", err)
+	}
+	s := &Server{tb: tb, port: freePort(tb), dir: dir, args: args}
+	tb.Cleanup(func() {
+		s.Kill()
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Errorf("removing Redis's directory: %v", err)
+		}
+	})
+	s.Restart()
+	return s
+}
+
+func freePort(tb testing.TB) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatalf("looking for a free port: %v", err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// URL is where the server listens.
+func (s *Server) URL() string { return "redis://127.0.0.1:" + strconv.Itoa(s.port) + "/0" }
+
+// Port is where the server listens.
+func (s *Server) Port() int { return s.port }
+
+// Dir is where the server keeps its files.
+func (s *Server) Dir() string { return s.dir }
+
+// Kill ends the server the hard way (SIGKILL).
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGCONT) // in case it is stopped
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait() // it was killed: that it says so is no news
+	s.cmd = nil
+}
+
+// Restart starts the server again, on the same port and directory.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.Kill()
+	args := append([]string{
+		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--daemonize", "no",
+		"--save", "", "--logfile", filepath.Join(s.dir, "redis.log"),
+	}, s.args...)
+	s.cmd = exec.Command("redis-server", args...)
+	if err := s.cmd.Start(); err != nil {
+		s.cmd = nil
+		s.tb.Fatalf("starting redis-server (make test installs it): %v", err)
+	}
+	rdb := s.Client()
+	defer func() { _ = rdb.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for {
+		err := rdb.Ping(ctx).Err()
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			log, _ := os.ReadFile(filepath.Join(s.dir, "redis.log"))
+			s.tb.Fatalf("redis-server does not answer: %v\n%s", err, log)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Client returns a client. Close it.
+func (s *Server) Client() *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", s.port), Protocol: 2})
+}
+
+// Flush empties the server, so that one can serve many tests.
+func (s *Server) Flush() {
+	s.tb.Helper()
+	rdb := s.Client()
+	defer func() { _ = rdb.Close() }()
+	if err := rdb.FlushAll(context.Background()).Err(); err != nil {
+		s.tb.Fatalf("emptying Redis: %v", err)
+	}
+}
