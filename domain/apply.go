@@ -1,9 +1,6 @@
 package domain
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // Apply folds one fact about an order into what it is about. It is pure: v is
 // left alone. An error means that the fact cannot follow from this state, so
@@ -123,16 +120,21 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		out := e
 		out.Name, out.MaxPerOrder, out.OnSaleMillis, out.OffSaleMillis = t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis
 		out.Version++
-		out.Sections = slices.Clone(e.Sections)
-		for _, s := range t.Sections {
-			i := out.sectionIndex(s.Name)
-			if i < 0 {
-				out.Sections = append(out.Sections, Section{Name: s.Name})
-				i = len(out.Sections) - 1
+		// Sections stand in the order of the terms, as adjust_event.lua writes them.
+		kept := 0
+		out.Sections = make([]Section, len(t.Sections))
+		for i, s := range t.Sections {
+			old, exists := e.Section(s.Name)
+			if exists {
+				kept++
 			}
-			section := &out.Sections[i]
-			section.Available += s.Capacity - section.Capacity
-			section.Capacity, section.Price = s.Capacity, s.Price
+			out.Sections[i] = Section{
+				Name: s.Name, Price: s.Price, Capacity: s.Capacity,
+				Available: old.Available + s.Capacity - old.Capacity, Held: old.Held, Sold: old.Sold,
+			}
+		}
+		if kept != len(e.Sections) {
+			return e, fmt.Errorf("adjusted: a section was removed")
 		}
 		if err := out.CheckConservation(); err != nil {
 			return e, fmt.Errorf("adjusted: %w", err)

@@ -156,12 +156,15 @@ func (e Event) Terms() Terms {
 	return t
 }
 
+// ErrNotConserved says that units of a section appeared or vanished.
+var ErrNotConserved = errors.New("inventory is not conserved")
+
 // CheckConservation returns what is wrong with the inventory, nil if nothing is (invariant I1).
 func (e Event) CheckConservation() error {
 	for _, s := range e.Sections {
 		if s.Available < 0 || s.Held < 0 || s.Sold < 0 || s.Available+s.Held+s.Sold != s.Capacity {
-			return fmt.Errorf("section %s: available %d + held %d + sold %d, capacity %d",
-				s.Name, s.Available, s.Held, s.Sold, s.Capacity)
+			return fmt.Errorf("section %s: %w: available %d + held %d + sold %d, capacity %d",
+				s.Name, ErrNotConserved, s.Available, s.Held, s.Sold, s.Capacity)
 		}
 	}
 	return nil

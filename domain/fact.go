@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // FactType names what happened. The log is a list of facts, in order.
@@ -57,6 +58,18 @@ func (f Fact) Ref() OrderRef { return OrderRef{EventID: f.EventID, OrderID: f.Or
 // Amount is what the order costs, in minor units.
 func (f Fact) Amount() int64 { return f.Quantity * f.UnitPrice }
 
+// The fields of a log entry: type, then event and terms (JSON) of a fact about an
+// event, or order and data of one about an order. data holds values between bars:
+//
+//	held       kind|fingerprint|customer_id|section|quantity|unit_price|currency|deadline
+//	rejected   kind|fingerprint|customer_id|section|quantity|reason|detail
+//	confirmed  customer_id|section|quantity|unit_price|currency|authorization_id
+//	cancelled  reason|was, and unless was is none: |customer_id|section|quantity|unit_price|currency|confirmed_at
+//	declined, expired: nothing
+//
+// Times are milliseconds, prices minor units. No value contains a bar, but
+// perhaps the detail, which comes last.
+
 // ParseFact reads a log entry's flat field-value list. An error is of ClassPoison:
 // the log was written by something else, or damaged.
 func ParseFact(id string, fields []string) (Fact, error) {
@@ -69,75 +82,116 @@ func ParseFact(id string, fields []string) (Fact, error) {
 
 func parseFact(id string, fields []string) (Fact, error) {
 	f := Fact{ID: id, AtMillis: EntryMillis(id)}
-	var bad error
-	count := func(name, value string) int64 {
-		if value == "" {
-			return 0
-		}
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || n < 0 {
-			bad = fmt.Errorf("%s: not a count", name)
-		}
-		return n
-	}
+	var order, data, terms string
 	for i := 0; i+1 < len(fields); i += 2 {
 		value := fields[i+1]
 		switch fields[i] {
 		case "type":
 			f.Type = FactType(value)
-		case "event_id":
+		case "order":
+			order = value
+		case "data":
+			data = value
+		case "event":
 			f.EventID = value
-		case "order_id":
-			f.OrderID = value
-		case "kind":
-			f.Kind = RequestType(value)
-		case "fingerprint":
-			f.Fingerprint = value
-		case "customer_id":
-			f.CustomerID = value
-		case "section":
-			f.Section = value
-		case "quantity":
-			f.Quantity = count(fields[i], value)
-		case "unit_price":
-			f.UnitPrice = count(fields[i], value)
-		case "currency":
-			f.Currency = value
-		case "deadline":
-			f.DeadlineMillis = count(fields[i], value)
-		case "authorization_id":
-			f.AuthorizationID = value
-		case "reason":
-			f.Reason = value
-		case "detail":
-			f.Detail = value
-		case "confirmed_at":
-			f.ConfirmedAt = count(fields[i], value)
-		case "was":
-			was, ok := ParseOrderState(value)
-			if !ok {
-				return f, fmt.Errorf("%s: cannot be read", fields[i])
-			}
-			f.Was = was
 		case "terms":
-			f.Terms = new(Terms)
-			if err := json.Unmarshal([]byte(value), f.Terms); err != nil {
-				return f, fmt.Errorf("%s: cannot be read", fields[i])
-			}
+			terms = value
 		}
-	}
-	if bad != nil {
-		return f, bad
 	}
 	switch f.Type {
 	case FactListed, FactAdjusted, FactClosed:
-		if f.EventID != "" {
-			return f, nil
-		}
+		return f, f.parseTerms(terms)
 	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled:
-		if f.EventID != "" && f.OrderID != "" {
-			return f, nil
+		ref, ok := ParseOrderRef(order)
+		if !ok {
+			return f, errors.New("order: want event_id/order_id")
 		}
+		f.EventID, f.OrderID = ref.EventID, ref.OrderID
+		return f, f.parseData(data)
 	}
-	return f, errors.New("no such fact, or not about anything")
+	return f, errors.New("type: no such fact")
+}
+
+func (f *Fact) parseTerms(terms string) error {
+	if !ValidID(f.EventID) {
+		return errors.New("event: missing or no id")
+	}
+	if f.Type == FactClosed {
+		return nil
+	}
+	f.Terms = new(Terms)
+	if err := json.Unmarshal([]byte(terms), f.Terms); err != nil {
+		return errors.New("terms: cannot be read")
+	}
+	return nil
+}
+
+func (f *Fact) parseData(data string) error {
+	v := values{rest: data, more: data != ""}
+	switch f.Type {
+	case FactHeld:
+		f.Kind, f.Fingerprint, f.CustomerID = RequestType(v.next()), v.next(), v.next()
+		f.Section, f.Quantity, f.UnitPrice, f.Currency = v.next(), v.count(), v.count(), v.next()
+		f.DeadlineMillis = v.count()
+	case FactRejected:
+		f.Kind, f.Fingerprint, f.CustomerID = RequestType(v.next()), v.next(), v.next()
+		f.Section, f.Quantity, f.Reason = v.next(), v.count(), v.next()
+		f.Detail = v.remainder()
+	case FactConfirmed:
+		f.parseSale(&v)
+		f.AuthorizationID = v.next()
+	case FactCancelled:
+		f.Reason = v.next()
+		was, ok := ParseOrderState(v.next())
+		if !ok {
+			return errors.New("data: was: no such state")
+		}
+		if f.Was = was; was != OrderNone {
+			f.parseSale(&v)
+			f.ConfirmedAt = v.count()
+		}
+	case FactDeclined, FactExpired, FactListed, FactAdjusted, FactClosed:
+	}
+	if v.bad || v.more {
+		return fmt.Errorf("data of %s: cannot be read", f.Type)
+	}
+	return nil
+}
+
+func (f *Fact) parseSale(v *values) {
+	f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency = v.next(), v.next(), v.count(), v.count(), v.next()
+}
+
+// values takes a list between bars apart.
+type values struct {
+	rest string
+	more bool
+	bad  bool // asked for more than there was, or for a number that is none
+}
+
+func (v *values) next() string {
+	if !v.more {
+		v.bad = true
+		return ""
+	}
+	var value string
+	value, v.rest, v.more = strings.Cut(v.rest, "|")
+	return value
+}
+
+func (v *values) remainder() string {
+	if !v.more {
+		v.bad = true
+	}
+	rest := v.rest
+	v.rest, v.more = "", false
+	return rest
+}
+
+func (v *values) count() int64 {
+	n, err := strconv.ParseInt(v.next(), 10, 64)
+	if err != nil || n < 0 {
+		v.bad = true
+	}
+	return n
 }

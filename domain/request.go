@@ -184,13 +184,16 @@ func ParseRequest(fields []string) (Request, error) {
 		if value == nil {
 			continue
 		}
-		if raw.seen[index] {
+		if raw.seen[index] && !identifies(duplicate) {
 			duplicate = fields[i]
 		}
 		raw.seen[index] = true
 		*value = fields[i+1]
 	}
 	req, err := raw.identify()
+	if err == nil && identifies(duplicate) {
+		err = fmt.Errorf("%s: given twice", duplicate)
+	}
 	if err != nil {
 		return Request{}, WithClass(ClassPoison, err)
 	}
@@ -206,6 +209,11 @@ func ParseRequest(fields []string) (Request, error) {
 		return req, WithClass(ClassReject, err)
 	}
 	return Request{}, WithClass(ClassPoison, err)
+}
+
+// identifies reports whether a field says what the request is about.
+func identifies(field string) bool {
+	return field == fieldVersion || field == fieldType || field == fieldEventID || field == fieldOrderID
 }
 
 // identify reads what must be right for the request to be about any order at all.

@@ -24,7 +24,7 @@ func (s *Store) ListEvent(ctx context.Context, eventID string, t domain.Terms) (
 	p := PartitionOf(eventID, s.partitions)
 	args := []any{eventID, t.Fingerprint(), terms, t.Name, t.Currency, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis}
 	reply, err := s.run(ctx, scriptListEvent,
-		[]string{s.keys.event(p, eventID), s.keys.log(p), s.keys.salesSummary(p)}, appendSections(args, t)...).Int()
+		[]string{s.keys.event(p, eventID), s.keys.log(p), s.keys.salesSummary(p), s.keys.inProgress(p, eventID)}, appendSections(args, t)...).Int()
 	if err != nil {
 		return false, fmt.Errorf("script list_event: %w", classify(err))
 	}

@@ -281,15 +281,24 @@ func (s *Store) groupStatus(ctx context.Context, p int, group domain.Group, most
 	for i, e := range pending {
 		entry := PendingEntry{ID: e.ID, Consumer: e.Consumer, IdleMs: e.Idle.Milliseconds(), Deliveries: e.RetryCount}
 		if found := payloads[i].Val(); len(found) == 1 {
-			event, order := asString(found[0].Values["event_id"]), asString(found[0].Values["order_id"])
-			if domain.ValidID(event) && domain.ValidID(order) {
-				entry.OrderID = event + "/" + order
-			}
+			entry.OrderID = orderOf(found[0].Values)
 		}
 		status.OldestIdleMs = max(status.OldestIdleMs, entry.IdleMs)
 		status.Entries = append(status.Entries, entry)
 	}
 	return status, nil
+}
+
+// orderOf is the order that a request or a fact is about, empty if it names none.
+func orderOf(values map[string]any) string {
+	name := asString(values["order"]) // a fact
+	if event := asString(values["event_id"]); event != "" {
+		name = event + "/" + asString(values["order_id"]) // a request
+	}
+	if _, ok := domain.ParseOrderRef(name); !ok {
+		return ""
+	}
+	return name
 }
 
 // lagPages bounds the counting of a lag that Redis does not know.

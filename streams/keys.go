@@ -46,6 +46,10 @@ func (k keys) event(p int, eventID string) string { return k.partitions[p] + "ev
 func (k keys) inProgress(p int, eventID string) string {
 	return k.partitions[p] + "in_progress:" + eventID
 }
+
+// slotsNote is the one field of an in_progress hash that is no customer: see scripts/list_event.lua.
+const slotsNote = "#"
+
 func (k keys) sales(p int, eventID string) string { return k.partitions[p] + "sales:" + eventID }
 
 func (k keys) order(p int, ref domain.OrderRef) string {

@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/redis/go-redis/v9"
 
@@ -51,7 +52,7 @@ func (s *Store) runOrders(ctx context.Context, p int, b orderBatch) ([]domain.Re
 
 // orderArgs lays KEYS and ARGV out as scripts/lib/orders.lua documents them.
 func (s *Store) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) {
-	const perItem = 13
+	const perItem = 12
 	index := make(map[string]int, 8)
 	events := make([]string, 0, 8)
 	indexes := make([]int, n)
@@ -93,11 +94,15 @@ func (s *Store) Admit(ctx context.Context, p int, batch []domain.Admission) ([]d
 			if a.Request.UnitPrice != nil {
 				unitPrice = *a.Request.UnitPrice
 			}
-			return append(args, string(a.Request.Type), domain.EntryMillis(a.EntryID), a.Request.CustomerID,
-				a.Request.Section, a.Request.Quantity, unitPrice, a.HoldMillis, a.ValidMillis,
-				a.Request.Fingerprint, a.Invalid)
+			return append(args, string(a.Request.Type), a.Request.CustomerID, a.Request.Section, a.Request.Quantity,
+				unitPrice, a.HoldMillis, domain.EntryMillis(a.EntryID)+a.ValidMillis, opening(a.Request), a.Invalid)
 		},
 	})
+}
+
+// opening is how records and facts of an order begin: what was asked for.
+func opening(r domain.Request) string {
+	return string(r.Type) + "|" + r.Fingerprint + "|" + r.CustomerID + "|" + r.Section + "|" + strconv.FormatInt(r.Quantity, 10)
 }
 
 // Resolve implements domain.Ledger.

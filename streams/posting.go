@@ -81,23 +81,39 @@ func invoiceLine(f domain.Fact, confirmedAt int64, status string) string {
 func (s *Store) runSales(ctx context.Context, p int, script *redis.Script, name string, facts []domain.Fact) error {
 	for first := 0; first < len(facts); first += maxBatch {
 		chunk := facts[first:min(first+maxBatch, len(facts))]
-		index := make(map[string]int, 8)
+		byEvent := make(map[string][]domain.Fact, 8)
 		var events []string
 		for _, f := range chunk {
-			if _, known := index[f.EventID]; !known {
+			if byEvent[f.EventID] == nil {
 				events = append(events, f.EventID)
-				index[f.EventID] = len(events)
 			}
+			byEvent[f.EventID] = append(byEvent[f.EventID], f)
 		}
 		keys := append(make([]string, 0, 2+len(events)+len(chunk)), s.keys.log(p), s.keys.salesSummary(p))
-		args := append(make([]any, 0, 3+len(events)+5*len(chunk)), string(domain.GroupPosting), len(events), len(chunk))
+		args := append(make([]any, 0, 3+2*len(events)+4*len(chunk)), string(domain.GroupPosting), len(events), len(chunk))
 		for _, event := range events {
 			keys = append(keys, s.keys.sales(p, event))
 			args = append(args, event)
 		}
-		for _, f := range chunk {
-			keys = append(keys, s.keys.order(p, f.Ref()))
-			args = append(args, f.ID, index[f.EventID], f.OrderID, f.Quantity, f.Amount())
+		for _, event := range events {
+			args = append(args, len(byEvent[event]))
+		}
+		for _, column := range []func(domain.Fact) any{
+			func(f domain.Fact) any { return f.ID },
+			func(f domain.Fact) any { return f.OrderID },
+			func(f domain.Fact) any { return f.Quantity },
+			func(f domain.Fact) any { return f.Amount() },
+		} {
+			for _, event := range events {
+				for _, f := range byEvent[event] {
+					args = append(args, column(f))
+				}
+			}
+		}
+		for _, event := range events {
+			for _, f := range byEvent[event] {
+				keys = append(keys, s.keys.order(p, f.Ref()))
+			}
 		}
 		if err := s.run(ctx, script, keys, args...).Err(); err != nil {
 			return fmt.Errorf("script %s: %w", name, classify(err))

@@ -312,13 +312,14 @@ func (s *Store) aliveUntil(ctx context.Context, p int) (map[string]int64, error)
 }
 
 // parseNetstrings reads the fields of a dead letter: length ':' bytes ','.
+// Its error does not repeat them: there may be a payment token among them.
 func parseNetstrings(s string) ([]string, error) {
 	var fields []string
 	for rest := s; rest != ""; {
 		digits, after, found := strings.Cut(rest, ":")
 		n, err := strconv.Atoi(digits)
 		if !found || err != nil || n < 0 || n >= len(after) || after[n] != ',' {
-			return nil, damaged("fields of a dead letter", s)
+			return nil, domain.WithClass(domain.ClassPoison, errors.New("fields of a dead letter are damaged"))
 		}
 		fields = append(fields, after[:n])
 		rest = after[n+1:]

@@ -53,6 +53,8 @@ type Store struct {
 	partitions int
 	log        *zap.Logger
 
+	created bool // by Open
+
 	mu       sync.Mutex
 	epoch    string
 	blocking redis.UniversalClient // made by the first Queue
@@ -64,7 +66,7 @@ type Namespace struct {
 	Partitions int    `json:"partitions"`
 	Schema     string `json:"schema"`
 	Epoch      string `json:"epoch"`
-	Created    bool   `json:"created"` // by this call
+	Created    bool   `json:"created"` // by this store, when it was opened
 }
 
 // Open connects, and creates the namespace if it does not exist yet.
@@ -107,7 +109,7 @@ func (s *Store) open(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s.keys, s.partitions, s.epoch = newKeys(o.Namespace, ns.Partitions), ns.Partitions, ns.Epoch
+	s.keys, s.partitions, s.epoch, s.created = newKeys(o.Namespace, ns.Partitions), ns.Partitions, ns.Epoch, ns.Created
 	if ns.Created {
 		s.log.Info("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions))
 	}
@@ -131,7 +133,9 @@ func (s *Store) Partitions() int { return s.partitions }
 
 // Namespace tells what the namespace was created with, as it is stored now.
 func (s *Store) Namespace(ctx context.Context) (Namespace, error) {
-	return s.initNamespace(ctx, s.partitions)
+	ns, err := s.initNamespace(ctx, s.partitions)
+	ns.Created = s.created
+	return ns, err
 }
 
 func (s *Store) initNamespace(ctx context.Context, partitions int) (Namespace, error) {

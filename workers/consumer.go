@@ -13,7 +13,7 @@ import (
 )
 
 // readMost bounds one read. It is what one script call takes.
-const readMost = 500
+const readMost = 128
 
 // consumer is one group of one partition as this worker sees it: it reads,
 // recovers and reclaims entries while there is room, keeps those in hand alive,
@@ -117,7 +117,8 @@ func (c *consumer) read() {
 		c.pool.redis.worked()
 		if fresh := c.take(entries); len(fresh) > 0 {
 			source.Add(int64(len(fresh)))
-			c.handle(fresh)
+			// While these are handled, the next are read: up to the room there is.
+			c.wg.Go(func() { c.handle(fresh) })
 		}
 	}
 }

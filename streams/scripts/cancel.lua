@@ -8,46 +8,52 @@
 
 read_orders(4)
 for i = 1, N do
-  local order = items[i].order
-  if order.state == 'h' or order.state == 'c' then
-    want(order.event, order.section, order.customer)
+  local was = state[number[i]]
+  if was == 'h' or was == 'c' then
+    want_terms(number[i])
   end
 end
 read_events()
 
-local function cancel(order, reason)
-  local was = 'none'
-  if order.state == 'h' then
-    was = 'held'
-    move(order, 1, -1, 0)
-    free_slot(order)
-    ended_holds[#ended_holds + 1] = member(order)
-  elseif order.state == 'c' then
-    was = 'confirmed'
-    move(order, 1, 0, -1)
-    -- Not in the holds any more; taking it out again is a first write that a full memory does not refuse.
-    ended_holds[#ended_holds + 1] = member(order)
-  end
-  order.state = 'x'
-  order.reason = reason
-  if was == 'none' then
-    record_fact(order, 'resolved_at', 'type', 'cancelled', 'event_id', order.event.id, 'order_id', order.order_id,
-      'reason', reason, 'was', was)
-  else
-    record_fact(order, 'resolved_at', 'type', 'cancelled', 'event_id', order.event.id, 'order_id', order.order_id,
-      'reason', reason, 'was', was, 'customer_id', order.customer, 'section', order.section,
-      'quantity', order.quantity, 'unit_price', order.unit_price, 'currency', order.currency,
-      'confirmed_at', order.confirmed_at)
-  end
+local function write_unseen(o)
+  local id = redis.call('XADD', LOG, '*', 'type', 'cancelled', 'order', member(o), 'data', reason[o] .. '|none')
+  return 'x|||||0|0||0|0|0|' .. match(id, '^%d+') .. '||' .. reason[o] .. '|'
 end
 
+local function write_held_before(o)
+  local id = redis.call('XADD', LOG, '*', 'type', 'cancelled', 'order', member(o),
+    'data', reason[o] .. '|held|' .. sale[o] .. '|0')
+  return 'x' .. terms[o] .. '|0|' .. match(id, '^%d+') .. '||' .. reason[o] .. '|'
+end
+
+local function write_confirmed_before(o)
+  local id = redis.call('XADD', LOG, '*', 'type', 'cancelled', 'order', member(o),
+    'data', reason[o] .. '|confirmed|' .. sale[o] .. '|' .. confirmed_at[o])
+  return 'x' .. terms[o] .. '|' .. confirmed_at[o] .. '|' .. match(id, '^%d+') .. '|' ..
+    authorization[o] .. '|' .. reason[o] .. '|'
+end
+
+local at = FIRST_ITEM
 for i = 1, N do
-  local item = items[i]
-  local order, reason = item.order, ARGV[item.at + 4]
-  if order.state == 'c' or (reason ~= 'capture_failed' and (order.state == '' or order.state == 'h')) then
-    cancel(order, reason)
+  local o = number[i]
+  local was = state[o]
+  local only_confirmed = ARGV[at + 4] == 'capture_failed'
+  if was == 'c' then
+    reason[o] = ARGV[at + 4]
+    move(o, 1, 0, -1)
+    -- Not among the holds any more; taking it out again is a first write that a full memory does not refuse.
+    ended_holds[#ended_holds + 1] = member(o)
+    change(o, 'x', write_confirmed_before)
+  elseif was == 'h' and not only_confirmed then
+    reason[o] = ARGV[at + 4]
+    end_hold(o, 1, 0)
+    change(o, 'x', write_held_before)
+  elseif was == '' and not only_confirmed then
+    reason[o] = ARGV[at + 4]
+    change(o, 'x', write_unseen)
   end
-  settle(item, DONE)
+  settle(i, DONE)
+  at = at + 4
 end
 commit()
 return reply()

@@ -6,22 +6,20 @@
 
 read_orders(3)
 for i = 1, N do
-  local order = items[i].order
-  if order.state == 'h' then
-    want(order.event, order.section, order.customer)
+  if state[number[i]] == 'h' then
+    want_terms(number[i])
   end
 end
 read_events()
 for i = 1, N do
-  local item = items[i]
-  local order = item.order
-  if order.state == 'h' and now >= tonumber(order.deadline) then
-    expire(order)
-  elseif order.state ~= 'h' then
-    -- A member whose order is not held any more: only damage can leave one. It must not be found for ever.
-    ended_holds[#ended_holds + 1] = member(order)
+  local o = number[i]
+  if state[o] ~= 'h' then
+    -- A member whose order is not held: only damage can leave one. It must not be found for ever.
+    ended_holds[#ended_holds + 1] = member(o)
+  elseif now >= tonumber(deadline[o]) then
+    expire(o)
   end
-  settle(item, DONE)
+  settle(i, DONE)
 end
 commit()
 return reply()

@@ -1,102 +1,144 @@
 -- hold: admits a batch of purchases, holds and pays.
 --
 -- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream. Each item adds:
---   type (purchase, hold, pay), entry_millis, customer_id, section, quantity, unit_price ('' if any
---   will do), hold_millis, valid_millis, fingerprint, invalid (why it is; '' if it is well-formed)
+--   type (purchase, hold, pay), customer_id, section, quantity, unit_price ('' if any will do),
+--   hold_millis, valid_until (milliseconds), opening (type|fingerprint|customer_id|section|quantity, as
+--   it stands in records and facts), invalid (why it is; '' if it is well-formed)
 -- Verdicts: done (acknowledged: held by a hold, rejected, or known already), authorize (the hold
 --   stands: pay for it), void (ended before), wait (a pay before its hold), conflict (the
 --   order_id has another body), too_late (a pay that waited too long)
 -- On a crash: all or nothing. Repeating it with the same entries changes nothing more.
 
-read_orders(13)
+local TYPE, CUSTOMER, SECTION, QUANTITY, UNIT_PRICE, HOLD_MILLIS, VALID_UNTIL, OPENING, INVALID =
+  4, 5, 6, 7, 8, 9, 10, 11, 12
+local WIDTH = 12
+
+read_orders(WIDTH)
+local at = FIRST_ITEM
 for i = 1, N do
-  local item = items[i]
-  if ARGV[item.at + 4] ~= 'pay' and item.order.state == '' then
-    want(item.event, ARGV[item.at + 7], ARGV[item.at + 6])
+  local o = number[i]
+  if state[o] == '' and ARGV[at + TYPE] ~= 'pay' then
+    want(event_of[o], ARGV[at + SECTION], ARGV[at + CUSTOMER])
   end
+  at = at + WIDTH
 end
 read_events()
 
+-- What hold knows of orders beyond what others do: where in ARGV the item stands that
+-- opens it, its price; or, if it was there before, these parts of its record.
+local opened_at, unit_price, fingerprint, held_at = {}, {}, {}, {}
+
 -- refusal: why a new order cannot be held; nil if it can. The order of the
 -- checks is domain.refusal's.
-local function refusal(at, event, section, customer)
-  if ARGV[at + 13] ~= '' then
+local function refusal(at, event, units)
+  if ARGV[at + INVALID] ~= '' then
     return 'invalid'
-  elseif now - tonumber(ARGV[at + 5]) > tonumber(ARGV[at + 11]) then
+  elseif now > tonumber(ARGV[at + VALID_UNTIL]) then
     return 'too_late'
   elseif not event.currency then
     return 'unknown_event'
-  elseif not section then
+  elseif not units then
     return 'unknown_section'
   elseif event.closed or now < event.on_sale or (event.off_sale ~= 0 and now >= event.off_sale) then
     return 'not_on_sale'
-  elseif ARGV[at + 9] ~= '' and ARGV[at + 9] ~= section.price then
+  elseif ARGV[at + UNIT_PRICE] ~= '' and ARGV[at + UNIT_PRICE] ~= units.price then
     return 'price_changed'
-  elseif event.max_per_order > 0 and tonumber(ARGV[at + 8]) > event.max_per_order then
+  elseif event.max_per_order > 0 and tonumber(ARGV[at + QUANTITY]) > event.max_per_order then
     return 'over_limit'
-  elseif event.slots[customer] then
+  elseif event.slots[ARGV[at + CUSTOMER]] then
     return 'in_progress'
-  elseif tonumber(ARGV[at + 8]) > section.available then
+  elseif tonumber(ARGV[at + QUANTITY]) > units.available then
     return 'sold_out'
   end
   return nil
 end
 
-local function admit(item)
-  local at, order, event = item.at, item.order, item.event
-  local section = event.sections[ARGV[at + 7]]
-  order.kind = ARGV[at + 4]
-  order.fingerprint = ARGV[at + 12]
-  order.customer = ARGV[at + 6]
-  order.section = ARGV[at + 7]
-  order.quantity = ARGV[at + 8]
-  local reason = refusal(at, event, section, order.customer)
-  if reason then
-    order.state = 'r'
-    order.reason = reason
-    order.detail = ARGV[at + 13]
-    record_fact(order, 'resolved_at', 'type', 'rejected', 'event_id', event.id, 'order_id', order.order_id,
-      'kind', order.kind, 'customer_id', order.customer, 'section', order.section, 'quantity', order.quantity,
-      'fingerprint', order.fingerprint, 'reason', reason, 'detail', order.detail)
-    return DONE
-  end
-  order.state = 'h'
-  order.unit_price = section.price
-  order.currency = event.currency
-  order.deadline = int(now + tonumber(ARGV[at + 10]))
-  move(order, -1, 1, 0)
-  take_slot(order)
-  new_holds[#new_holds + 1] = order.deadline
-  new_holds[#new_holds + 1] = member(order)
-  record_fact(order, 'held_at', 'type', 'held', 'event_id', event.id, 'order_id', order.order_id,
-    'kind', order.kind, 'customer_id', order.customer, 'section', order.section, 'quantity', order.quantity,
-    'unit_price', order.unit_price, 'currency', order.currency, 'deadline', order.deadline,
-    'fingerprint', order.fingerprint)
-  return order.kind == 'purchase' and AUTHORIZE or DONE
+local function write_rejected(o)
+  local opening, why = ARGV[opened_at[o] + OPENING], reason[o] .. '|' .. ARGV[opened_at[o] + INVALID]
+  local id = redis.call('XADD', LOG, '*', 'type', 'rejected', 'order', member(o), 'data', opening .. '|' .. why)
+  return 'r|' .. opening .. '|0||0|0|0|' .. match(id, '^%d+') .. '||' .. why
 end
 
-for i = 1, N do
-  local item = items[i]
-  local at, order = item.at, item.order
-  local kind = ARGV[at + 4]
-  local verdict = DONE
-  if kind == 'pay' and order.state == '' then
-    verdict = WAIT
-  elseif kind == 'pay' and order.state == 'h' then
-    verdict = AUTHORIZE
-    if now < tonumber(order.deadline) and now - tonumber(ARGV[at + 5]) > tonumber(ARGV[at + 11]) then
-      verdict = TOO_LATE
-    end
-  elseif kind ~= 'pay' and order.state == '' then
-    verdict = admit(item)
-  elseif kind ~= 'pay' and order.fingerprint ~= '' and order.fingerprint ~= ARGV[at + 12] then
-    verdict = CONFLICT
-  elseif kind ~= 'hold' and order.state == 'h' then
-    verdict = AUTHORIZE
-  elseif kind ~= 'hold' and (order.state == 'e' or order.state == 'x') and order.held_at ~= '0' then
-    verdict = VOID -- it may have got as far as the gateway
+local function write_held(o)
+  local data = ARGV[opened_at[o] + OPENING] .. '|' .. unit_price[o] .. '|' .. event_of[o].currency .. '|' .. deadline[o]
+  local id = redis.call('XADD', LOG, '*', 'type', 'held', 'order', member(o), 'data', data)
+  return 'h|' .. data .. '|' .. match(id, '^%d+') .. '|0|0|||'
+end
+
+-- deadline_after: most holds of a batch last equally long.
+local deadlines = {}
+local function deadline_after(hold_millis)
+  local d = deadlines[hold_millis]
+  if not d then
+    d = int(now + tonumber(hold_millis))
+    deadlines[hold_millis] = d
   end
-  settle(item, verdict)
+  return d
+end
+
+-- admit: a purchase or a hold of an order that is not known yet.
+local function admit(o, at)
+  local event = event_of[o]
+  local units = event.sections[ARGV[at + SECTION]]
+  opened_at[o] = at
+  local refused = refusal(at, event, units)
+  if refused then
+    reason[o] = refused
+    change(o, 'r', write_rejected)
+    return DONE
+  end
+  section[o], quantity[o] = ARGV[at + SECTION], ARGV[at + QUANTITY]
+  unit_price[o], deadline[o] = units.price, deadline_after(ARGV[at + HOLD_MILLIS])
+  move(o, -1, 1, 0)
+  local customer_id, n = ARGV[at + CUSTOMER], #event.taken
+  event.slots[customer_id] = order_id[o]
+  event.taken[n + 1], event.taken[n + 2] = customer_id, order_id[o]
+  n = #new_holds
+  new_holds[n + 1], new_holds[n + 2] = deadline[o], member(o)
+  change(o, 'h', write_held)
+  return ARGV[at + TYPE] == 'purchase' and AUTHORIZE or DONE
+end
+
+local function fingerprint_of(opening)
+  return match(opening, '^[^|]*|([^|]*)')
+end
+
+-- look: what hold must know of an order that was there before, or came earlier in this batch.
+local function look(o)
+  if opened_at[o] then
+    fingerprint[o], held_at[o] = fingerprint_of(ARGV[opened_at[o] + OPENING]), '0'
+  elseif not fingerprint[o] then
+    fingerprint[o], deadline[o], held_at[o] =
+      match(record[o], '^%a|[^|]*|([^|]*)|[^|]*|[^|]*|%d+|%d+|[^|]*|(%d+)|(%d+)|%d+|%d+|[^|]*|[^|]*|')
+    if not fingerprint[o] then
+      damaged(o)
+    end
+  end
+end
+
+at = FIRST_ITEM
+for i = 1, N do
+  local o, kind = number[i], ARGV[at + TYPE]
+  local was, verdict = state[o], DONE
+  if was == '' then
+    verdict = kind == 'pay' and WAIT or admit(o, at)
+  else
+    look(o)
+    if kind == 'pay' and was == 'h' then
+      verdict = AUTHORIZE
+      if now < tonumber(deadline[o]) and now > tonumber(ARGV[at + VALID_UNTIL]) then
+        verdict = TOO_LATE
+      end
+    elseif kind ~= 'pay' and fingerprint[o] ~= '' and fingerprint[o] ~= fingerprint_of(ARGV[at + OPENING]) then
+      verdict = CONFLICT
+    elseif kind ~= 'hold' and was == 'h' then
+      verdict = AUTHORIZE
+    elseif kind ~= 'hold' and (was == 'e' or was == 'x') and held_at[o] ~= '0' then
+      verdict = VOID -- it may have got as far as the gateway
+    end
+  end
+  settle(i, verdict)
+  at = at + WIDTH
 end
 commit()
 return reply()

@@ -3,12 +3,16 @@
 --
 -- KEYS[1] stream   KEYS[2] consumers   ARGV[1] group   ARGV[2] consumer
 -- ARGV[3] '1' if the consumer itself asks, '0' if another does: then only one that is not alive
--- Reply: 1 removed, 0 not.
+-- Reply: 1 removed, 0 not. One that asks itself does not count as alive any more in either case.
 
+local name = ARGV[1] .. '/' .. ARGV[2]
+redis.call('ZCARD', KEYS[2]) -- a wrong type shows before anything has changed
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then
+  if ARGV[3] == '1' then
+    redis.call('ZREM', KEYS[2], name)
+  end
   return 0
 end
-local name = ARGV[1] .. '/' .. ARGV[2]
 if ARGV[3] ~= '1' then
   local clock = redis.call('TIME')
   local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)

@@ -9,53 +9,49 @@
 
 read_orders(5)
 for i = 1, N do
-  local order = items[i].order
-  if order.state == 'h' then
-    want(order.event, order.section, order.customer)
+  if state[number[i]] == 'h' then
+    want_terms(number[i])
   end
 end
 read_events()
 
-local function confirm(order, authorization)
-  order.state = 'c'
-  order.authorization = authorization
-  move(order, 0, -1, 1)
-  free_slot(order)
-  ended_holds[#ended_holds + 1] = member(order)
-  record_fact(order, 'confirmed_at', 'type', 'confirmed', 'event_id', order.event.id, 'order_id', order.order_id,
-    'customer_id', order.customer, 'section', order.section, 'quantity', order.quantity,
-    'unit_price', order.unit_price, 'currency', order.currency, 'authorization_id', authorization)
+local function write_confirmed(o)
+  local id = redis.call('XADD', LOG, '*', 'type', 'confirmed', 'order', member(o),
+    'data', sale[o] .. '|' .. authorization[o])
+  local time = match(id, '^%d+')
+  return 'c' .. terms[o] .. '|' .. time .. '|' .. time .. '|' .. authorization[o] .. '||'
 end
 
-local function decline(order)
-  order.state = 'd'
-  move(order, 1, -1, 0)
-  free_slot(order)
-  ended_holds[#ended_holds + 1] = member(order)
-  record_fact(order, 'resolved_at', 'type', 'declined', 'event_id', order.event.id, 'order_id', order.order_id)
+local function write_declined(o)
+  local id = redis.call('XADD', LOG, '*', 'type', 'declined', 'order', member(o), 'data', '')
+  return 'd' .. terms[o] .. '|0|' .. match(id, '^%d+') .. '|||'
 end
 
+local at = FIRST_ITEM
 for i = 1, N do
-  local item = items[i]
-  local order, outcome = item.order, ARGV[item.at + 4]
-  local verdict = DONE
-  if order.state == 'h' then
+  local o, outcome = number[i], ARGV[at + 4]
+  local was, verdict = state[o], DONE
+  if was == 'h' then
     if outcome == 'declined' then
-      decline(order)
-    elseif now >= tonumber(order.deadline) then
-      expire(order)
+      end_hold(o, 1, 0)
+      change(o, 'd', write_declined)
+    elseif now >= tonumber(deadline[o]) then
+      expire(o)
       verdict = VOID
     elseif outcome == 'approved' then
-      confirm(order, ARGV[item.at + 5])
+      authorization[o] = ARGV[at + 5]
+      end_hold(o, 0, 1)
+      change(o, 'c', write_confirmed)
     else
       verdict = WAIT
     end
-  elseif order.state == 'e' or order.state == 'x' then
+  elseif was == 'e' or was == 'x' then
     verdict = outcome == 'declined' and DONE or VOID
-  elseif order.state ~= 'c' and outcome == 'approved' then
+  elseif was ~= 'c' and outcome == 'approved' then
     verdict = VOID
   end
-  settle(item, verdict)
+  settle(i, verdict)
+  at = at + 5
 end
 commit()
 return reply()

@@ -3,7 +3,6 @@
 --
 -- KEYS, ARGV, reply: see lib/sales.lua. Repeating it changes nothing.
 
-read_sales()
 return change_sales(function(_, posted)
   return posted
 end, -1, 'SREM')

@@ -13,8 +13,14 @@
 --
 -- Everything is read and decided before the first write, and every key that is
 -- written has been read (so that a wrong type shows before anything has changed).
+--
+-- What a script costs is its redis.calls and the strings and tables it makes:
+-- hence a record is taken apart only as far as needed and put together from its
+-- parts, and a fact goes from local variables straight into XADD.
 
 local DONE, AUTHORIZE, VOID, WAIT, CONFLICT, TOO_LATE = 0, 1, 2, 3, 4, 5
+local KEYS, ARGV = KEYS, ARGV -- locals are reached without a look-up
+local match, format = string.match, string.format
 
 -- TIME advances within a script, so it is read once.
 local clock = redis.call('TIME')
@@ -22,75 +28,94 @@ local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 -- Lua prints large numbers with 14 digits unless told otherwise.
 local function int(n)
-  return string.format('%.0f', n)
+  return format('%.0f', n)
 end
 
 local E, N = tonumber(ARGV[3]), tonumber(ARGV[4])
+local LOG = KEYS[2]
 local FIRST_ORDER = 3 + 2 * E
 local FIRST_ITEM = 4 + E
 
--- An order record: 15 values between bars. No value can contain a bar, but the
--- last, which is for people.
-local RECORD = '^(%a)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$'
+-- An order record is 15 values between bars: state, kind, fingerprint, customer, section,
+-- quantity, unit_price, currency, deadline, held_at, confirmed_at, resolved_at,
+-- authorization, reason, detail. No value contains a bar, but perhaps the last, which is for people.
+-- The patterns take it apart by state. Captures: terms, which never change once an order is
+-- held (from the bar before the kind to held_at); among them sale, what a reader of the log needs to
+-- post or reverse it (customer to currency); of that customer, section, quantity.
+--
+-- A fact is a log entry of three fields: type, order (event_id/order_id) and data, values between
+-- bars as domain.ParseFact reads them. Few fields, the same ones always: what an entry costs to
+-- write, to deliver and to keep is its number of fields.
+local HELD = '^h(|[^|]*|[^|]*|(([^|]+)|([^|]+)|(%d+)|%d+|%u+)|(%d+)|%d+)|0|0|||$'
+local CONFIRMED = '^c(|[^|]*|[^|]*|(([^|]+)|([^|]+)|(%d+)|%d+|%u+)|%d+|%d+)|(%d+)|%d+|([^|]*)||$'
 
-local function decode(record)
-  local o = { record = record }
-  o.state, o.kind, o.fingerprint, o.customer, o.section, o.quantity, o.unit_price, o.currency,
-    o.deadline, o.held_at, o.confirmed_at, o.resolved_at, o.authorization, o.reason, o.detail =
-    string.match(record, RECORD)
-  if not o.state then
-    error('order record is damaged: ' .. record)
-  end
-  return o
-end
+local events = {}
 
-local function encode(o)
-  return table.concat({ o.state, o.kind, o.fingerprint, o.customer, o.section, o.quantity, o.unit_price, o.currency,
-    o.deadline, o.held_at, o.confirmed_at, o.resolved_at, o.authorization, o.reason, o.detail }, '|')
-end
+-- Orders are numbered by the first item that names them, and kept as columns: a
+-- table for each would cost more than all the rest that is done with it.
+local number = {} -- of an item's order
+local state, record, event_of, order_id = {}, {}, {}, {}
+local terms, sale, customer, section, quantity, deadline = {}, {}, {}, {}, {}, {}
+local confirmed_at, authorization, reason, name = {}, {}, {}, {}
+local entries, verdicts = {}, {} -- by item
 
--- A state that nobody stores: an order never heard of.
-local function unknown_order()
-  return { state = '', kind = '', fingerprint = '', customer = '', section = '', quantity = '0', unit_price = '0',
-    currency = '', deadline = '0', held_at = '0', confirmed_at = '0', resolved_at = '0', authorization = '',
-    reason = '', detail = '', record = '' }
-end
-
-local events, items = {}, {}
-
--- read_orders(width): one MGET. An order that stands in the batch twice is one table.
+-- read_orders(width): one MGET. width is how many values an item has in ARGV.
 local function read_orders(width)
   for e = 1, E do
     events[e] = { id = ARGV[4 + e], key = KEYS[2 + 2 * e], slots_key = KEYS[3 + 2 * e],
-      sections = {}, section_names = {}, slots = {}, customers = {} }
+      sections = {}, names = {}, slots = {}, customers = {}, taken = {}, freed = {} }
   end
   local by_key = {}
   local records = redis.call('MGET', unpack(KEYS, FIRST_ORDER + 1, FIRST_ORDER + N))
+  local at = FIRST_ITEM
   for i = 1, N do
-    local at = FIRST_ITEM + (i - 1) * width
     local key = KEYS[FIRST_ORDER + i]
-    local order = by_key[key]
-    if not order then
-      order = records[i] and decode(records[i]) or unknown_order()
-      order.key = key
-      order.order_id = ARGV[at + 3]
-      order.event = events[tonumber(ARGV[at + 2])]
-      by_key[key] = order
+    local first = by_key[key]
+    if not first then
+      first = i
+      by_key[key] = i
+      record[i] = records[i] or ''
+      state[i] = string.sub(record[i], 1, 1)
+      order_id[i] = ARGV[at + 3]
+      event_of[i] = events[tonumber(ARGV[at + 2])]
     end
-    items[i] = { entry = ARGV[at + 1], order = order, event = order.event, at = at }
+    number[i] = first
+    entries[i] = ARGV[at + 1]
+    at = at + width
   end
 end
 
+local function damaged(o)
+  error('order record is damaged: ' .. KEYS[FIRST_ORDER + o] .. ' ' .. record[o])
+end
+
 -- want(event, section, customer): what read_events shall read.
-local function want(event, section, customer)
-  if not event.sections[section] then
-    event.sections[section] = true
-    event.section_names[#event.section_names + 1] = section
+local function want(event, section_name, customer_id)
+  if event.sections[section_name] == nil then
+    event.sections[section_name] = false
+    event.names[#event.names + 1] = section_name
   end
-  if not event.slots[customer] then
-    event.slots[customer] = true
-    event.customers[#event.customers + 1] = customer
+  if event.slots[customer_id] == nil then
+    event.slots[customer_id] = false
+    event.customers[#event.customers + 1] = customer_id
   end
+end
+
+-- want_terms(o): takes the record of a held order apart, or of a confirmed one.
+local function want_terms(o)
+  if terms[o] then
+    return
+  end
+  if state[o] == 'h' then
+    terms[o], sale[o], customer[o], section[o], quantity[o], deadline[o] = match(record[o], HELD)
+  else
+    terms[o], sale[o], customer[o], section[o], quantity[o], confirmed_at[o], authorization[o] =
+      match(record[o], CONFIRMED)
+  end
+  if not terms[o] then
+    damaged(o)
+  end
+  want(event_of[o], section[o], customer[o])
 end
 
 -- read_events(): for each event that is wanted, one HMGET for its terms and
@@ -98,16 +123,15 @@ end
 local function read_events()
   redis.call('ZCARD', KEYS[3])
   redis.call('XLEN', KEYS[1])
-  redis.call('XLEN', KEYS[2])
+  redis.call('XLEN', LOG)
   for e = 1, E do
     local event = events[e]
-    if #event.section_names > 0 then
+    if #event.names > 0 then
       local fields = { 'currency', 'max_per_order', 'on_sale', 'off_sale', 'closed' }
-      for _, name in ipairs(event.section_names) do
-        fields[#fields + 1] = 'price:' .. name
-        fields[#fields + 1] = 'available:' .. name
-        fields[#fields + 1] = 'held:' .. name
-        fields[#fields + 1] = 'sold:' .. name
+      for _, section_name in ipairs(event.names) do
+        local n = #fields
+        fields[n + 1], fields[n + 2] = 'price:' .. section_name, 'available:' .. section_name
+        fields[n + 3], fields[n + 4] = 'held:' .. section_name, 'sold:' .. section_name
       end
       local values = redis.call('HMGET', event.key, unpack(fields))
       event.currency = values[1]
@@ -115,70 +139,79 @@ local function read_events()
       event.on_sale = tonumber(values[3] or '0')
       event.off_sale = tonumber(values[4] or '0')
       event.closed = values[5] == '1'
-      for i, name in ipairs(event.section_names) do
+      for i, section_name in ipairs(event.names) do
         local price = values[2 + 4 * i]
-        event.sections[name] = price and { price = price, available = tonumber(values[3 + 4 * i]),
-          held = tonumber(values[4 + 4 * i]), sold = tonumber(values[5 + 4 * i]) } or false
+        if price then
+          event.sections[section_name] = { price = price, available = tonumber(values[3 + 4 * i]),
+            held = tonumber(values[4 + 4 * i]), sold = tonumber(values[5 + 4 * i]), changed = false }
+        end
       end
       local slots = redis.call('HMGET', event.slots_key, unpack(event.customers))
-      for i, customer in ipairs(event.customers) do
-        event.slots[customer] = slots[i]
+      for i, customer_id in ipairs(event.customers) do
+        event.slots[customer_id] = slots[i]
       end
     end
   end
 end
 
-local changed = {}     -- orders, each as often as a fact changes it
-local ended_holds = {} -- members to take out of the holds
-local new_holds = {}   -- deadline, member, deadline, member ...
+-- What is to be written. A script changes an order at most once.
+local changed, writers = {}, {} -- orders, and what appends each one's fact and makes its record
+local ended_holds = {}          -- members to take out of the holds
+local new_holds = {}            -- deadline, member, deadline, member …
 local acks = {}
 
--- record_fact(order, ...): the fields of a fact that moves an order to its new
--- state. order.stamp names the time that the fact sets.
-local function record_fact(order, stamp, ...)
-  changed[#changed + 1] = { order = order, stamp = stamp, fact = { ... } }
-end
-
--- move(order, ...): units of the order's section, from where they were.
-local function move(order, available, held, sold)
-  local section = order.event.sections[order.section]
-  local quantity = tonumber(order.quantity)
-  section.available = section.available + available * quantity
-  section.held = section.held + held * quantity
-  section.sold = section.sold + sold * quantity
-  if section.available < 0 or section.held < 0 or section.sold < 0 then
-    error('inventory of ' .. order.event.id .. ' ' .. order.section .. ' would fall below zero')
+-- move(o, …): units of the order's section, from where they were.
+local function move(o, available, held, sold)
+  local units = event_of[o].sections[section[o]]
+  if not units then
+    error('section ' .. section[o] .. ' of ' .. event_of[o].id .. ' is gone')
   end
-  section.changed = true
-end
-
--- free_slot(order): only if it still names this order.
-local function free_slot(order)
-  local event = order.event
-  if event.slots[order.customer] == order.order_id then
-    event.slots[order.customer] = false
-    event.slot_changes = event.slot_changes or {}
-    event.slot_changes[order.customer] = true
+  local n = tonumber(quantity[o])
+  units.available = units.available + available * n
+  units.held = units.held + held * n
+  units.sold = units.sold + sold * n
+  if units.available < 0 or units.held < 0 or units.sold < 0 then
+    error('inventory of ' .. event_of[o].id .. ' ' .. section[o] .. ' would fall below zero')
   end
+  units.changed = true
 end
 
-local function take_slot(order)
-  local event = order.event
-  event.slots[order.customer] = order.order_id
-  event.slot_changes = event.slot_changes or {}
-  event.slot_changes[order.customer] = true
+-- member(o): event_id/order_id.
+local function member(o)
+  local m = name[o]
+  if not m then
+    m = event_of[o].id .. '/' .. order_id[o]
+    name[o] = m
+  end
+  return m
 end
 
-local function member(order)
-  return order.event.id .. '/' .. order.order_id
+local function change(o, new_state, writer)
+  state[o] = new_state
+  local n = #changed + 1
+  changed[n], writers[n] = o, writer
 end
 
-local function expire(order)
-  order.state = 'e'
-  move(order, 1, -1, 0)
-  free_slot(order)
-  ended_holds[#ended_holds + 1] = member(order)
-  record_fact(order, 'resolved_at', 'type', 'expired', 'event_id', order.event.id, 'order_id', order.order_id)
+-- end_hold(o, …): the hold goes, its units go where they belong, and the
+-- customer's slot is free again, if it still names this order.
+local function end_hold(o, available, sold)
+  local event = event_of[o]
+  move(o, available, -1, sold)
+  if event.slots[customer[o]] == order_id[o] then
+    event.slots[customer[o]] = false
+    event.freed[#event.freed + 1] = customer[o]
+  end
+  ended_holds[#ended_holds + 1] = member(o)
+end
+
+local function write_expired(o)
+  local id = redis.call('XADD', LOG, '*', 'type', 'expired', 'order', member(o), 'data', '')
+  return 'e' .. terms[o] .. '|0|' .. match(id, '^%d+') .. '|||'
+end
+
+local function expire(o)
+  end_hold(o, 1, 0)
+  change(o, 'e', write_expired)
 end
 
 -- commit(): all the writes. The first one decides what an out-of-memory Redis
@@ -190,21 +223,14 @@ local function commit()
     redis.call('ZREM', KEYS[3], unpack(ended_holds))
   end
   local records, notices = {}, {}
-  for _, change in ipairs(changed) do
-    local order = change.order
-    local id = redis.call('XADD', KEYS[2], '*', unpack(change.fact))
-    order[change.stamp] = string.match(id, '^%d+')
-    if change.stamp == 'confirmed_at' then
-      order.resolved_at = order.confirmed_at
-    end
-  end
-  for _, change in ipairs(changed) do
-    local order = change.order
-    order.record = encode(order)
-    records[#records + 1] = order.key
-    records[#records + 1] = order.record
-    if order.state ~= 'h' or order.kind == 'hold' then
-      notices[#notices + 1] = member(order) .. ' ' .. order.record
+  for i = 1, #changed do
+    local o = changed[i]
+    local written = writers[i](o)
+    record[o] = written
+    records[2 * i - 1] = KEYS[FIRST_ORDER + o]
+    records[2 * i] = written
+    if verdicts[o] ~= AUTHORIZE then
+      notices[#notices + 1] = member(o) .. ' ' .. written
     end
   end
   if #records > 0 then
@@ -213,37 +239,23 @@ local function commit()
   for e = 1, E do
     local event = events[e]
     local fields = {}
-    for _, name in ipairs(event.section_names) do
-      local section = event.sections[name]
-      if section and section.changed then
+    for _, section_name in ipairs(event.names) do
+      local units = event.sections[section_name]
+      if units and units.changed then
         local n = #fields
-        fields[n + 1], fields[n + 2] = 'available:' .. name, int(section.available)
-        fields[n + 3], fields[n + 4] = 'held:' .. name, int(section.held)
-        fields[n + 5], fields[n + 6] = 'sold:' .. name, int(section.sold)
+        fields[n + 1], fields[n + 2] = 'available:' .. section_name, int(units.available)
+        fields[n + 3], fields[n + 4] = 'held:' .. section_name, int(units.held)
+        fields[n + 5], fields[n + 6] = 'sold:' .. section_name, int(units.sold)
       end
     end
     if #fields > 0 then
       redis.call('HSET', event.key, unpack(fields))
     end
-    if event.slot_changes then
-      local taken, freed = {}, {}
-      for _, customer in ipairs(event.customers) do
-        if event.slot_changes[customer] then
-          local order_id = event.slots[customer]
-          if order_id then
-            taken[#taken + 1] = customer
-            taken[#taken + 1] = order_id
-          else
-            freed[#freed + 1] = customer
-          end
-        end
-      end
-      if #freed > 0 then
-        redis.call('HDEL', event.slots_key, unpack(freed))
-      end
-      if #taken > 0 then
-        redis.call('HSET', event.slots_key, unpack(taken))
-      end
+    if #event.freed > 0 then
+      redis.call('HDEL', event.slots_key, unpack(event.freed))
+    end
+    if #event.taken > 0 then
+      redis.call('HSET', event.slots_key, unpack(event.taken))
     end
   end
   if #new_holds > 0 then
@@ -257,19 +269,19 @@ local function commit()
   end
 end
 
--- settle(item, verdict): what becomes of the item's entry.
-local function settle(item, verdict)
-  item.verdict = verdict
-  if verdict == DONE and item.entry ~= '' then
-    acks[#acks + 1] = item.entry
+-- settle(i, verdict): what becomes of item i's entry.
+local function settle(i, verdict)
+  verdicts[i] = verdict
+  if verdict == DONE and entries[i] ~= '' then
+    acks[#acks + 1] = entries[i]
   end
 end
 
 local function reply()
   local out = { int(now) }
   for i = 1, N do
-    out[2 * i] = items[i].verdict
-    out[2 * i + 1] = items[i].order.record
+    out[2 * i] = verdicts[i]
+    out[2 * i + 1] = record[number[i]]
   end
   return out
 end

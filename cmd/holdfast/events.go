@@ -1,0 +1,362 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"holdfast/domain"
+	"holdfast/streams"
+)
+
+type eventsCommand struct {
+	Create eventsCreateCommand `cmd:"" help:"Put an event on sale. Again with the same content: harmless."`
+	Show   eventsShowCommand   `cmd:"" help:"Show one event."`
+	List   eventsListCommand   `cmd:"" help:"List all events."`
+	Adjust eventsAdjustCommand `cmd:"" help:"Change capacities, prices, sections, dates or the name of an event."`
+	Close  eventsCloseCommand  `cmd:"" help:"End the sale of an event for good. What is held can still be paid."`
+}
+
+// sectionFlag is NAME=CAPACITY[@PRICE]. The price is read when the currency is known.
+type sectionFlag struct {
+	name     string
+	capacity int64
+	price    string // empty: not given
+}
+
+// UnmarshalText reads the flag.
+func (f *sectionFlag) UnmarshalText(text []byte) error {
+	name, value, _ := strings.Cut(string(text), "=")
+	capacity, price, hasPrice := strings.Cut(value, "@")
+	n, err := strconv.ParseInt(capacity, 10, 64)
+	if err != nil || name == "" || hasPrice && price == "" {
+		return fmt.Errorf("want NAME=CAPACITY@PRICE, such as general=200@10.00, but got %q", text)
+	}
+	*f = sectionFlag{name: name, capacity: n, price: price}
+	return nil
+}
+
+// timeFlag is a time, or none.
+type timeFlag struct {
+	millis int64 // 0: none
+}
+
+// timeLayouts without a zone are local.
+var timeLayouts = []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04"}
+
+// UnmarshalText reads the flag.
+func (f *timeFlag) UnmarshalText(text []byte) error {
+	if string(text) == "none" {
+		f.millis = 0
+		return nil
+	}
+	for _, layout := range timeLayouts {
+		if t, err := time.ParseInLocation(layout, string(text), time.Local); err == nil {
+			f.millis = t.UnixMilli()
+			return nil
+		}
+	}
+	return fmt.Errorf(`want a time such as 2026-12-01T10:00:00+01:00 or "2026-12-01 10:00" (local), or none, but got %q`, text)
+}
+
+type eventsCreateCommand struct {
+	EventID     string        `arg:"" name:"event_id" help:"Its name for programs: letters, digits and . _ @ + -"`
+	Name        string        `required:"" placeholder:"TEXT" help:"Its name for people."`
+	Currency    string        `required:"" placeholder:"CODE" help:"ISO 4217 code of the currency of all its prices, such as EUR."`
+	Section     []sectionFlag `required:"" sep:"none" placeholder:"NAME=CAPACITY@PRICE" help:"A section; give the flag once for each. Requests that name none are for the section general."`
+	MaxPerOrder int64         `placeholder:"N" help:"The most tickets in one order. Default: no limit."`
+	OnSale      timeFlag      `placeholder:"TIME" help:"When the sale begins. Default: at once."`
+	OffSale     timeFlag      `placeholder:"TIME" help:"When the sale ends. Default: never."`
+}
+
+// Help is shown by --help.
+func (c *eventsCreateCommand) Help() string {
+	return `
+One price for all, and two sections with a sale that begins on a day:
+
+  holdfast events create jazz-night --name "Jazz Night" --currency EUR --section general=200@10.00
+
+  holdfast events create opera --name "The Opera" --currency EUR --section stalls=300@85.50
+  --section balcony=120@40 --max-per-order 6 --on-sale "2026-12-01 10:00"
+
+A TIME is RFC 3339 (2026-12-01T10:00:00+01:00) or local ("2026-12-01 10:00").
+`
+}
+
+func (c *eventsCreateCommand) terms() (domain.Terms, error) {
+	t := domain.Terms{
+		Name: c.Name, Currency: c.Currency, MaxPerOrder: c.MaxPerOrder,
+		OnSaleMillis: c.OnSale.millis, OffSaleMillis: c.OffSale.millis,
+	}
+	for _, f := range c.Section {
+		if f.price == "" {
+			return t, badUsage("--section %s: the price is missing: want NAME=CAPACITY@PRICE", f.name)
+		}
+		price, err := domain.ParseAmount(f.price, c.Currency)
+		if err != nil {
+			return t, badUsage("--section %s: %w", f.name, err)
+		}
+		t.Sections = append(t.Sections, domain.SectionTerms{Name: f.name, Price: price, Capacity: f.capacity})
+	}
+	if _, err := domain.List(domain.Event{}, c.EventID, t); err != nil {
+		return t, &usageError{err}
+	}
+	return t, nil
+}
+
+func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
+	terms, err := c.terms()
+	if err != nil {
+		return err
+	}
+	return e.withStore(ctx, func(store *streams.Store) error {
+		created, err := store.ListEvent(ctx, c.EventID, terms)
+		if err != nil {
+			return err
+		}
+		said := "created"
+		if !created {
+			said = "exists already with the same content: nothing changed"
+		}
+		return e.say(c.EventID, said, struct {
+			EventID string `json:"event_id"`
+			Created bool   `json:"created"`
+		}{c.EventID, created})
+	})
+}
+
+// say tells what was done to an event.
+func (e *environment) say(eventID, said string, object any) error {
+	out := e.printer()
+	out.row(object, "event "+eventID+" "+said)
+	return out.flush()
+}
+
+type eventsAdjustCommand struct {
+	EventID     string        `arg:"" name:"event_id" help:"The event."`
+	Name        string        `placeholder:"TEXT" help:"Its new name for people."`
+	Section     []sectionFlag `sep:"none" placeholder:"NAME=CAPACITY[@PRICE]" help:"A section to resize or to add; a new one needs a price. Give the flag once for each."`
+	MaxPerOrder *int64        `placeholder:"N" help:"The most tickets in one order; 0 is no limit."`
+	OnSale      *timeFlag     `placeholder:"TIME" help:"When the sale begins; none is at once."`
+	OffSale     *timeFlag     `placeholder:"TIME" help:"When the sale ends; none is never."`
+}
+
+// Help is shown by --help.
+func (c *eventsAdjustCommand) Help() string {
+	return `
+What is not named stays as it is. Orders keep the price they were held at, and a capacity cannot go below what is held
+and sold.
+
+  holdfast events adjust opera --section stalls=320 --section gallery=80@25.00
+`
+}
+
+func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
+	if c.Name == "" && len(c.Section) == 0 && c.MaxPerOrder == nil && c.OnSale == nil && c.OffSale == nil {
+		return badUsage("say what to change")
+	}
+	for i, f := range c.Section {
+		if slices.ContainsFunc(c.Section[:i], func(g sectionFlag) bool { return g.name == f.name }) {
+			return badUsage("--section %s: named twice", f.name)
+		}
+	}
+	return e.withStore(ctx, func(store *streams.Store) error {
+		changed, err := store.AdjustEvent(ctx, c.EventID, c.apply)
+		if err != nil {
+			return err
+		}
+		said := "adjusted"
+		if !changed {
+			said = "was so already: nothing changed"
+		}
+		return e.say(c.EventID, said, struct {
+			EventID string `json:"event_id"`
+			Changed bool   `json:"changed"`
+		}{c.EventID, changed})
+	})
+}
+
+func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
+	if c.Name != "" {
+		t.Name = c.Name
+	}
+	if c.MaxPerOrder != nil {
+		t.MaxPerOrder = *c.MaxPerOrder
+	}
+	if c.OnSale != nil {
+		t.OnSaleMillis = c.OnSale.millis
+	}
+	if c.OffSale != nil {
+		t.OffSaleMillis = c.OffSale.millis
+	}
+	t.Sections = slices.Clone(t.Sections)
+	for _, f := range c.Section {
+		i := slices.IndexFunc(t.Sections, func(s domain.SectionTerms) bool { return s.Name == f.name })
+		if i < 0 {
+			if f.price == "" {
+				return t, badUsage("--section %s: a new section needs a price: want NAME=CAPACITY@PRICE", f.name)
+			}
+			t.Sections = append(t.Sections, domain.SectionTerms{Name: f.name})
+			i = len(t.Sections) - 1
+		}
+		t.Sections[i].Capacity = f.capacity
+		if f.price == "" {
+			continue
+		}
+		price, err := domain.ParseAmount(f.price, t.Currency)
+		if err != nil {
+			return t, badUsage("--section %s: %w", f.name, err)
+		}
+		t.Sections[i].Price = price
+	}
+	if err := t.Validate(); err != nil {
+		return t, &usageError{err}
+	}
+	return t, nil
+}
+
+type eventsCloseCommand struct {
+	EventID string `arg:"" name:"event_id" help:"The event."`
+}
+
+func (c *eventsCloseCommand) Run(ctx context.Context, e *environment) error {
+	return e.withStore(ctx, func(store *streams.Store) error {
+		if err := store.CloseEvent(ctx, c.EventID); err != nil {
+			return err
+		}
+		return e.say(c.EventID, "closed", struct {
+			EventID string `json:"event_id"`
+			Closed  bool   `json:"closed"`
+		}{c.EventID, true})
+	})
+}
+
+type eventView struct {
+	EventID     string        `json:"event_id"`
+	Name        string        `json:"name"`
+	Currency    string        `json:"currency"`
+	Sections    []sectionView `json:"sections"`
+	MaxPerOrder int64         `json:"max_per_order"` // 0: no limit
+	OnSale      int64         `json:"on_sale"`       // milliseconds; 0: at once
+	OffSale     int64         `json:"off_sale"`      // milliseconds; 0: never
+	Closed      bool          `json:"closed"`
+}
+
+type sectionView struct {
+	Section   string `json:"section"`
+	Price     int64  `json:"price"` // minor units
+	Capacity  int64  `json:"capacity"`
+	Available int64  `json:"available"`
+	Held      int64  `json:"held"`
+	Sold      int64  `json:"sold"`
+}
+
+func viewEvent(id string, event domain.Event) eventView {
+	v := eventView{
+		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder,
+		OnSale: event.OnSaleMillis, OffSale: event.OffSaleMillis, Closed: event.Closed,
+	}
+	for _, s := range event.Sections {
+		v.Sections = append(v.Sections, sectionView{s.Name, s.Price, s.Capacity, s.Available, s.Held, s.Sold})
+	}
+	return v
+}
+
+func (v sectionView) cells(currency string) []string {
+	return []string{v.Section, money(v.Price, currency), count(v.Capacity), count(v.Available), count(v.Held), count(v.Sold)}
+}
+
+// sale is whether tickets can be bought at that time.
+func (v eventView) sale(nowMillis int64) string {
+	switch {
+	case v.Closed:
+		return "closed"
+	case v.OffSale != 0 && nowMillis >= v.OffSale:
+		return "ended " + when(v.OffSale)
+	case nowMillis < v.OnSale:
+		return "from " + when(v.OnSale)
+	case v.OffSale != 0:
+		return "until " + when(v.OffSale)
+	}
+	return "open"
+}
+
+type eventsShowCommand struct {
+	EventID string `arg:"" name:"event_id" help:"The event."`
+}
+
+func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
+	return e.withStore(ctx, func(store *streams.Store) error {
+		now, err := store.Now(ctx)
+		if err != nil {
+			return err
+		}
+		event, err := store.Event(ctx, c.EventID)
+		if err != nil {
+			return err
+		}
+		v := viewEvent(c.EventID, event)
+		limit := "none"
+		if v.MaxPerOrder > 0 {
+			limit = count(v.MaxPerOrder)
+		}
+		out := e.printer()
+		out.sheet(v, "event_id", v.EventID, "name", v.Name, "sale", v.sale(now.UnixMilli()), "max_per_order", limit)
+		if out.section("section", "price", "capacity", "available", "held", "sold") {
+			for _, s := range v.Sections {
+				out.row(s, s.cells(v.Currency)...)
+			}
+		}
+		return out.flush()
+	})
+}
+
+type eventsListCommand struct{}
+
+func (c *eventsListCommand) Run(ctx context.Context, e *environment) error {
+	return e.withStore(ctx, func(store *streams.Store) error {
+		now, err := store.Now(ctx)
+		if err != nil {
+			return err
+		}
+		out := e.printer("event_id", "name", "sale", "section", "price", "capacity", "available", "held", "sold")
+		err = eachEvent(ctx, store, func(id string, event domain.Event) error {
+			v := viewEvent(id, event)
+			if e.json {
+				out.row(v)
+				return nil
+			}
+			for _, s := range v.Sections {
+				out.row(s, append([]string{v.EventID, v.Name, v.sale(now.UnixMilli())}, s.cells(v.Currency)...)...)
+			}
+			return nil
+		})
+		return out.end(err)
+	})
+}
+
+// eachEvent calls each for all events, sorted by id.
+func eachEvent(ctx context.Context, store *streams.Store, each func(id string, event domain.Event) error) error {
+	var ids []string
+	for p := range store.Partitions() {
+		inPartition, err := store.EventIDs(ctx, p)
+		if err != nil {
+			return err
+		}
+		ids = append(ids, inPartition...)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		event, err := store.Event(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := each(id, event); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"holdfast/domain"
+	"holdfast/streams"
+)
+
+type ordersCommand struct {
+	Show   ordersShowCommand   `cmd:"" help:"Show an order and its history."`
+	List   ordersListCommand   `cmd:"" help:"List orders, in the order they came. Reads the whole log."`
+	Cancel ordersCancelCommand `cmd:"" help:"Ask for the cancellation of an order: give back its tickets and its money."`
+}
+
+// orderArgs name one order.
+type orderArgs struct {
+	OrderID string `arg:"" name:"order_id" help:"The order, as ORDER_ID or EVENT_ID/ORDER_ID."`
+	Event   string `placeholder:"EVENT_ID" help:"Its event. Without it, the order is looked for in all events."`
+}
+
+// ref is the order if its event is named.
+func (a orderArgs) ref() (ref domain.OrderRef, complete bool, err error) {
+	ref = domain.OrderRef{EventID: a.Event, OrderID: a.OrderID}
+	if event, order, found := strings.Cut(a.OrderID, "/"); found {
+		if a.Event != "" && a.Event != event {
+			return ref, false, badUsage("--event %s contradicts %s", a.Event, a.OrderID)
+		}
+		ref = domain.OrderRef{EventID: event, OrderID: order}
+	}
+	if !domain.ValidID(ref.OrderID) || ref.EventID != "" && !domain.ValidID(ref.EventID) {
+		return ref, false, badUsage("order_id, --event: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
+	}
+	return ref, ref.EventID != "", nil
+}
+
+// find returns the one order of that name.
+func (a orderArgs) find(ctx context.Context, store *streams.Store) (domain.OrderRef, error) {
+	ref, complete, err := a.ref()
+	if err != nil || complete {
+		return ref, err
+	}
+	found, err := store.FindOrder(ctx, ref.OrderID)
+	if err != nil {
+		return ref, err
+	}
+	switch len(found) {
+	case 0:
+		return ref, fmt.Errorf("order %s: %w in any event", ref.OrderID, domain.ErrNotFound)
+	case 1:
+		return found[0], nil
+	}
+	events := make([]string, len(found))
+	for i, f := range found {
+		events[i] = f.EventID
+	}
+	return ref, fmt.Errorf("order %s: several events have one: say which with --event: %s", ref.OrderID, strings.Join(events, ", "))
+}
+
+type orderView struct {
+	OrderID         string `json:"order_id"`
+	EventID         string `json:"event_id"`
+	CustomerID      string `json:"customer_id"`
+	Section         string `json:"section"`
+	Quantity        int64  `json:"quantity"`
+	UnitPrice       int64  `json:"unit_price"` // minor units
+	Amount          int64  `json:"amount"`     // minor units
+	Currency        string `json:"currency"`
+	State           string `json:"state"`
+	Reason          string `json:"reason"`
+	Detail          string `json:"detail,omitempty"`
+	HeldAt          int64  `json:"held_at"`     // milliseconds; 0: never held
+	Deadline        int64  `json:"deadline"`    // milliseconds
+	ResolvedAt      int64  `json:"resolved_at"` // milliseconds; 0: not yet
+	AuthorizationID string `json:"authorization_id"`
+}
+
+func viewOrder(ref domain.OrderRef, o domain.Order) orderView {
+	return orderView{
+		OrderID: ref.OrderID, EventID: ref.EventID, CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
+		UnitPrice: o.UnitPrice, Amount: o.Amount(), Currency: o.Currency, State: o.State.String(), Reason: o.Reason, Detail: o.Detail,
+		HeldAt: o.HeldAtMillis, Deadline: o.DeadlineMillis, ResolvedAt: o.ResolvedAt, AuthorizationID: o.AuthorizationID,
+	}
+}
+
+var orderColumns = []string{"order_id", "event_id", "customer_id", "section", "quantity", "amount", "state", "reason", "held_at", "resolved_at"}
+
+func (v orderView) cells() []string {
+	return []string{
+		v.OrderID, v.EventID, v.CustomerID, v.Section, count(v.Quantity), money(v.Amount, v.Currency),
+		v.State, v.Reason, when(v.HeldAt), when(v.ResolvedAt),
+	}
+}
+
+// factView is one fact about an order; beyond the first three, what is not set is left out.
+type factView struct {
+	ID              string `json:"id"`
+	At              int64  `json:"at"` // milliseconds
+	Type            string `json:"type"`
+	Kind            string `json:"kind,omitempty"`
+	CustomerID      string `json:"customer_id,omitempty"`
+	Section         string `json:"section,omitempty"`
+	Quantity        int64  `json:"quantity,omitempty"`
+	UnitPrice       int64  `json:"unit_price,omitempty"`
+	Currency        string `json:"currency,omitempty"`
+	Deadline        int64  `json:"deadline,omitempty"`
+	AuthorizationID string `json:"authorization_id,omitempty"`
+	Reason          string `json:"reason,omitempty"`
+	Detail          string `json:"detail,omitempty"`
+	Was             string `json:"was,omitempty"`
+	ConfirmedAt     int64  `json:"confirmed_at,omitempty"`
+}
+
+func viewFact(f domain.Fact) factView {
+	v := factView{
+		ID: f.ID, At: f.AtMillis, Type: string(f.Type), Kind: string(f.Kind), CustomerID: f.CustomerID, Section: f.Section,
+		Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency, Deadline: f.DeadlineMillis,
+		AuthorizationID: f.AuthorizationID, Reason: f.Reason, Detail: f.Detail, ConfirmedAt: f.ConfirmedAt,
+	}
+	if f.Type == domain.FactCancelled {
+		v.Was = f.Was.String()
+	}
+	return v
+}
+
+// what is the part of a fact that tells it from the others of its order.
+func (v factView) what() string {
+	var said []string
+	for _, pair := range [][2]string{
+		{"by", v.Kind}, {"was", v.Was}, {"reason", v.Reason}, {"detail", v.Detail},
+		{"deadline", whenExactly(v.Deadline)}, {"authorization_id", v.AuthorizationID},
+	} {
+		if pair[1] != "" {
+			said = append(said, pair[0]+" "+pair[1])
+		}
+	}
+	return strings.Join(said, ", ")
+}
+
+type ordersShowCommand struct {
+	orderArgs
+}
+
+func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
+	if _, _, err := c.ref(); err != nil {
+		return err
+	}
+	return e.withStore(ctx, func(store *streams.Store) error {
+		ref, err := c.find(ctx, store)
+		if err != nil {
+			return err
+		}
+		orders, err := store.Orders(ctx, []domain.OrderRef{ref})
+		if err != nil {
+			return err
+		}
+		if orders[0].State == domain.OrderNone {
+			return fmt.Errorf("order %s: %w", ref, domain.ErrNotFound)
+		}
+		facts, err := store.History(ctx, ref, orders[0])
+		if err != nil {
+			return err
+		}
+		v := viewOrder(ref, orders[0])
+		history := make([]factView, len(facts))
+		for i, f := range facts {
+			history[i] = viewFact(f)
+		}
+		out := e.printer()
+		out.sheet(struct {
+			orderView
+			History []factView `json:"history"`
+		}{v, history},
+			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
+			"quantity", count(v.Quantity), "unit_price", money(v.UnitPrice, v.Currency), "amount", money(v.Amount, v.Currency),
+			"state", v.State, "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAt), "deadline", when(v.Deadline),
+			"resolved_at", when(v.ResolvedAt), "authorization_id", v.AuthorizationID)
+		if out.section("at", "fact", "what") {
+			for _, f := range history {
+				out.row(f, whenExactly(f.At), f.Type, f.what())
+			}
+		}
+		return out.flush()
+	})
+}
+
+// stateFlag is a state to choose orders by.
+type stateFlag struct{ state domain.OrderState }
+
+// UnmarshalText reads the flag.
+func (f *stateFlag) UnmarshalText(text []byte) error {
+	state, ok := domain.ParseOrderState(string(text))
+	if !ok || state == domain.OrderNone {
+		return fmt.Errorf("want held, confirmed, declined, expired, cancelled or rejected, but got %q", text)
+	}
+	f.state = state
+	return nil
+}
+
+type ordersListCommand struct {
+	Event    string    `placeholder:"EVENT_ID" help:"Only orders of this event."`
+	Customer string    `placeholder:"CUSTOMER_ID" help:"Only orders of this customer."`
+	State    stateFlag `placeholder:"STATE" help:"Only orders that are now held, confirmed, declined, expired, cancelled or rejected."`
+}
+
+func (c *ordersListCommand) Run(ctx context.Context, e *environment) error {
+	return e.withStore(ctx, func(store *streams.Store) error {
+		out := e.printer(orderColumns...)
+		filter := streams.OrderFilter{EventID: c.Event, CustomerID: c.Customer, State: c.State.state}
+		err := store.EachOrder(ctx, filter, func(ref domain.OrderRef, o domain.Order) error {
+			v := viewOrder(ref, o)
+			out.row(v, v.cells()...)
+			return out.err
+		})
+		return out.end(err)
+	})
+}
+
+type ordersCancelCommand struct {
+	orderArgs
+	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then."`
+	Timeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait. Default: 30s."`
+}
+
+// Help is shown by --help.
+func (c *ordersCancelCommand) Help() string {
+	return `
+An order that holds tickets gives them back; one that is confirmed is refunded. With --event, an order that has not come
+yet can be cancelled too: when it comes, it is absorbed.
+`
+}
+
+func (c *ordersCancelCommand) Run(ctx context.Context, e *environment) error {
+	if c.Timeout <= 0 {
+		return badUsage("--timeout: want more than 0")
+	}
+	if _, _, err := c.ref(); err != nil {
+		return err
+	}
+	return e.withStore(ctx, func(store *streams.Store) error {
+		ref, err := c.find(ctx, store)
+		if err != nil {
+			return err
+		}
+		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID}
+		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout}, one(request))
+	})
+}

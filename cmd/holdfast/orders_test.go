@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestOrdersFromPurchaseToAudit(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	h.event("e2")
+	h.worker()
+
+	bought := h.one("publish", "--event", "e1", "--customer", "fred", "--quantity", "2", "--order", "o1", "--token", "tok_1", "--unit-price", "1000", "--wait")
+	want := object{
+		"order_id": "o1", "event_id": "e1", "customer_id": "fred", "section": "general", "quantity": 2,
+		"unit_price": 1000, "amount": 2000, "currency": "EUR", "state": "confirmed", "reason": "",
+	}
+	expect(t, bought, want)
+	table(t, h.ok("publish", "--event", "e1", "--customer", "fred", "--quantity", "500", "--token", "tok_1", "--wait"),
+		"ORDER_ID EVENT_ID CUSTOMER_ID SECTION QUANTITY AMOUNT STATE REASON HELD_AT RESOLVED_AT")
+	expect(t, h.one("publish", "--event", "e1", "--customer", "fred", "--unit-price", "999", "--token", "tok_1", "--wait"),
+		object{"state": "rejected", "reason": "price_changed", "amount": 0, "currency": ""})
+	receipt := h.one("publish", "--event", "e1", "--customer", "fred", "--quantity", "2", "--order", "o1", "--token", "tok_1", "--unit-price", "1000")
+	expect(t, receipt, object{"order_id": "o1", "event_id": "e1"})
+	if id, _ := receipt["entry_id"].(string); !strings.Contains(id, "-") {
+		t.Errorf("no entry_id: %v", receipt)
+	}
+
+	expect(t, h.one("publish", "--type", "hold", "--event", "e2", "--customer", "amy", "--quantity", "3", "--order", "o2", "--hold-seconds", "600", "--wait"),
+		object{"state": "held", "amount": 3000, "resolved_at": 0})
+	table(t, h.ok("sales"), "EVENT_ID NAME ORDERS TICKETS_SOLD REVENUE AVAILABLE HELD", "e2 Name of e2 0 0 0.00 EUR 97 3")
+	expect(t, h.one("publish", "--type", "pay", "--event", "e2", "--order", "o2", "--token", "tok_1", "--wait"), object{"state": "confirmed"})
+	expect(t, h.one("publish", "--event", "e2", "--customer", "jim", "--order", "o3", "--token", "decline_me", "--wait"), object{"state": "declined"})
+
+	shown := h.one("orders", "show", "o1")
+	expect(t, shown, want)
+	history, _ := shown["history"].([]any)
+	if len(history) != 2 {
+		t.Fatalf("history: %v", shown)
+	}
+	held, confirmed := history[0].(object), history[1].(object)
+	expect(t, held, object{"type": "held", "kind": "purchase", "customer_id": "fred", "quantity": 2, "unit_price": 1000, "at": shown["held_at"], "deadline": shown["deadline"]})
+	expect(t, confirmed, object{"type": "confirmed", "at": shown["resolved_at"], "authorization_id": shown["authorization_id"]})
+	if _, set := confirmed["reason"]; set || shown["authorization_id"] == "" {
+		t.Errorf("what is not set is there, or the other way round: %v", shown)
+	}
+	table(t, h.ok("orders", "show", "e1/o1"), "order_id o1", "amount 20.00 EUR", "state confirmed", "AT FACT WHAT")
+	h.fails(exitFailed, []string{"o9", "not found"}, "orders", "show", "o9")
+	h.fails(exitFailed, []string{"e2/o1", "not found"}, "orders", "show", "o1", "--event", "e2")
+
+	if got := len(h.json("orders", "list")); got != 5 {
+		t.Errorf("%d orders, want 5", got)
+	}
+	only := h.json("orders", "list", "--event", "e1", "--customer", "fred", "--state", "confirmed")
+	if len(only) != 1 {
+		t.Fatalf("chosen: %v", only)
+	}
+	expect(t, only[0], want)
+	if _, set := only[0]["history"]; set {
+		t.Error("a list with history")
+	}
+	table(t, h.ok("orders", "list", "--state", "declined"), "ORDER_ID EVENT_ID CUSTOMER_ID SECTION QUANTITY AMOUNT STATE REASON HELD_AT RESOLVED_AT",
+		"o3 e2 jim general 1 10.00 EUR declined -")
+	if got := h.ok("orders", "list", "--state", "expired", "-o", "json"); got != "" {
+		t.Errorf("none in JSON: %q", got)
+	}
+
+	h.drained()
+	expect(t, h.one("sales", "e1"), object{"event_id": "e1", "currency": "EUR", "orders": 1, "tickets_sold": 2, "revenue": 2000, "available": 98, "held": 0})
+	if got := len(h.json("sales")); got != 2 {
+		t.Errorf("%d events in sales, want 2", got)
+	}
+	h.fails(exitFailed, []string{"nope", "not found"}, "sales", "nope")
+	expect(t, h.one("invoices", "fred"), object{"order_id": "o1", "event_id": "e1", "section": "general", "quantity": 2,
+		"amount": 2000, "currency": "EUR", "confirmed_at": shown["resolved_at"], "status": "confirmed"})
+	table(t, h.ok("invoices", "fred"), "ORDER_ID EVENT_ID SECTION QUANTITY AMOUNT CONFIRMED_AT STATUS", "o1 e1 general 2 20.00 EUR")
+	if got := h.ok("invoices", "nobody", "-o", "json"); got != "" {
+		t.Errorf("no invoices in JSON: %q", got)
+	}
+
+	expect(t, h.one("orders", "cancel", "o2", "--wait"), object{"order_id": "o2", "state": "cancelled", "reason": "requested"})
+	expect(t, h.one("orders", "cancel", "o2"), object{"order_id": "o2", "event_id": "e2"})
+	expect(t, h.one("orders", "cancel", "early", "--event", "e2", "--wait"), object{"state": "cancelled"})
+	h.fails(exitFailed, []string{"o9", "not found"}, "orders", "cancel", "o9")
+	history, _ = h.one("orders", "show", "o2")["history"].([]any)
+	expect(t, history[len(history)-1].(object), object{"type": "cancelled", "was": "confirmed", "reason": "requested"})
+
+	h.drained()
+	expect(t, h.one("audit"), object{"ok": true, "violations": []any{}, "checked": object{"events": 2, "orders": 6, "facts": 12}})
+	table(t, h.ok("audit"), "verdict all is well", "payments not checked: no --gateway")
+}
+
+func TestOrderAmbiguity(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	h.event("e2")
+	h.worker()
+	for _, event := range []string{"e1", "e2"} {
+		h.ok("publish", "--type", "hold", "--event", event, "--customer", "c", "--order", "same", "--wait")
+	}
+	h.fails(exitFailed, []string{"same", "--event", "e1", "e2"}, "orders", "show", "same")
+	h.fails(exitFailed, []string{"same", "--event"}, "orders", "cancel", "same")
+	expect(t, h.one("orders", "show", "same", "--event", "e2"), object{"event_id": "e2"})
+	expect(t, h.one("orders", "show", "e1/same"), object{"event_id": "e1"})
+
+	expect(t, h.one("publish", "--type", "hold", "--event", "never-listed", "--customer", "c", "--order", "lost", "--wait"),
+		object{"state": "rejected", "reason": "unknown_event"})
+	expect(t, h.one("orders", "show", "lost"), object{"event_id": "never-listed"})
+}
+
+func TestAuditFindsViolations(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	expect(t, h.one("audit"), object{"ok": true})
+
+	store := h.store()
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	key := "holdfast:{" + count(int64(store.Partition("e1"))) + "}:event:e1"
+	if err := rdb.HIncrBy(context.Background(), key, "available:general", 1).Err(); err != nil {
+		t.Fatal(err)
+	}
+	r := h.run("audit", "-o", "json")
+	checkFailure(t, r, exitFailed, []string{"violation"}, []string{"audit"})
+	report := decodeLines(t, r.stdout)
+	if len(report) != 1 {
+		t.Fatalf("report: %q", r.stdout)
+	}
+	expect(t, report[0], object{"ok": false})
+	violation := report[0]["violations"].([]any)[0].(object)
+	for _, name := range []string{"invariant", "subject", "detail"} {
+		if text, _ := violation[name].(string); text == "" {
+			t.Errorf("no %s: %v", name, violation)
+		}
+	}
+	r = h.run("audit")
+	table(t, r.stdout, "verdict NOT WELL", "INVARIANT SUBJECT DETAIL")
+}
+
+func TestAuditWithGateway(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	gateway := h.background(nil, "gateway", "--listen", "127.0.0.1:0", "-o", "json")
+	eventually(t, "the gateway says where it listens", func() bool { return strings.Contains(gateway.stdout.String(), "\n") })
+	url, _ := decodeLines(t, gateway.stdout.String())[0]["url"].(string)
+
+	worker := h.worker("--gateway", url)
+	expect(t, h.one("publish", "--event", "e1", "--customer", "fred", "--token", "tok_1", "--wait"), object{"state": "confirmed"})
+	h.drained()
+	expect(t, h.one("audit", "--gateway", url), object{"ok": true})
+	table(t, h.ok("audit", "--gateway", url), "verdict all is well", "payments checked")
+
+	// An order that this gateway never heard of must be missed there.
+	if code := worker.stop(); code != exitDone {
+		t.Fatalf("the worker ended with %d", code)
+	}
+	h.worker()
+	expect(t, h.one("publish", "--event", "e1", "--customer", "amy", "--token", "tok_1", "--wait"), object{"state": "confirmed"})
+	h.drained()
+	h.ok("audit")
+	if r := h.run("audit", "--gateway", url); r.code != exitFailed || !strings.Contains(r.stdout, "I4") {
+		t.Errorf("a payment is missing: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+
+	if code := gateway.stop(); code != exitDone {
+		t.Errorf("the gateway ended with %d: %s", code, gateway.stderr.String())
+	}
+	h.fails(exitFailed, []string{"gateway at " + url}, "audit", "--gateway", url)
+	none := httptest.NewServer(http.NotFoundHandler())
+	defer none.Close()
+	h.fails(exitFailed, []string{none.URL, "no /ledger"}, "audit", "--gateway", none.URL)
+}
+
+func TestGatewayAddressInUse(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	address := strings.TrimPrefix(server.URL, "http://")
+	checkFailure(t, execute(nil, "gateway", "--listen", address), exitFailed, []string{"in use", "--listen"}, nil)
+}

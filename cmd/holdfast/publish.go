@@ -1,0 +1,377 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"holdfast/domain"
+	"holdfast/producer"
+	"holdfast/streams"
+)
+
+type publishCommand struct {
+	Type         string        `enum:"purchase,hold,pay,cancel" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold) or cancel. Default: purchase."`
+	Event        string        `placeholder:"EVENT_ID" help:"The event."`
+	Customer     string        `placeholder:"CUSTOMER_ID" help:"Who buys; with purchase and hold."`
+	Quantity     int64         `default:"1" placeholder:"N" help:"How many tickets; with purchase and hold. Default: 1."`
+	Section      string        `placeholder:"NAME" help:"Section of the event. Default: general."`
+	Order        string        `placeholder:"ORDER_ID" help:"The order_id. Publishing the same again under the same order_id is harmless. Default, with purchase and hold: a new one, which is printed."`
+	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead."`
+	UnitPrice    *int64        `placeholder:"MINOR_UNITS" help:"Reject the order as price_changed if a ticket does not cost just this. Default: whatever it costs."`
+	HoldSeconds  int64         `placeholder:"N" help:"How long the hold lasts. Default: as the worker says."`
+	ValidSeconds int64         `placeholder:"N" help:"How long the request may wait in line. Default: as the worker says."`
+	File         string        `placeholder:"FILE|-" help:"Publish the requests of a file (- is stdin) instead: JSON lines with the fields of a request."`
+	Wait         bool          `help:"Wait for the outcome of each, and print that instead of where it was published."`
+	Timeout      time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait for an outcome. Default: 30s."`
+}
+
+// Help is shown by --help.
+func (c *publishCommand) Help() string {
+	return `
+Buy two tickets and see what becomes of it; hold three, then pay for them:
+
+  export HOLDFAST_TOKEN=tok_1
+  holdfast publish --event jazz-night --customer fred --quantity 2 --wait
+
+  holdfast publish --type hold --event jazz-night --customer amy --quantity 3 --order amy-1 --wait
+  holdfast publish --type pay --event jazz-night --order amy-1 --wait
+
+Many at once, a JSON object a line:
+
+  holdfast publish --file requests.jsonl --wait -o json
+
+  {"type":"purchase","event_id":"jazz-night","order_id":"o-1","customer_id":"fred","quantity":2,"payment_token":"tok_1"}
+
+Its fields: type, event_id, order_id (made up if missing, except with pay and cancel), customer_id, section, quantity,
+payment_token, unit_price, hold_seconds, valid_seconds, traceparent, v. Lines that will not do are reported on stderr
+with their number, the others are published.
+
+If a result is not known, publish the same again under the same order_id: nothing happens twice. Any outcome that is
+known, rejected too, is exit status 0.
+`
+}
+
+func (c *publishCommand) Run(ctx context.Context, e *environment) error {
+	if c.Timeout <= 0 {
+		return badUsage("--timeout: want more than 0")
+	}
+	how := publishing{wait: c.Wait, timeout: c.Timeout}
+	if c.File == "" {
+		request, err := c.request()
+		if err != nil {
+			return err
+		}
+		return e.withStore(ctx, func(store *streams.Store) error { return e.publish(ctx, store, how, one(request)) })
+	}
+	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.UnitPrice != nil ||
+		c.Quantity != 1 || c.HoldSeconds != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
+		return badUsage("with --file, the requests are in the file: leave out the flags that describe one")
+	}
+	in := e.stdin
+	if c.File != "-" {
+		file, err := os.Open(c.File)
+		if err != nil {
+			return fmt.Errorf("--file: %w", err)
+		}
+		defer func() { _ = file.Close() }() // it was only read
+		in = file
+	}
+	how.progress = isTerminal(e.stderr) && !isTerminal(e.stdout)
+	return e.withStore(ctx, func(store *streams.Store) error {
+		// Ends the reader when publishing ends first. It may be stuck in a read of
+		// stdin, which nothing can interrupt: it is not waited for.
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		return e.publish(ctx, store, how, readJobs(ctx, in))
+	})
+}
+
+// request is the one that the flags describe, checked as it would be before it is sent.
+func (c *publishCommand) request() (domain.Request, error) {
+	r := domain.Request{
+		Type: domain.RequestType(c.Type), EventID: c.Event, OrderID: c.Order,
+		HoldSeconds: c.HoldSeconds, ValidSeconds: c.ValidSeconds, UnitPrice: c.UnitPrice,
+	}
+	if r.Type.Opens() {
+		r.CustomerID, r.Section, r.Quantity = c.Customer, c.Section, c.Quantity
+		if r.OrderID == "" {
+			id, err := newOrderID()
+			if err != nil {
+				return r, err
+			}
+			r.OrderID = id
+		}
+	}
+	if r.Type.Pays() {
+		r.PaymentToken = domain.Secret(c.Token)
+	}
+	parsed, err := domain.ParseRequest(r.Fields())
+	if err != nil {
+		field, problem, _ := strings.Cut(err.Error(), ": ")
+		return r, badUsage("%s: %s", flagOf(field), problem)
+	}
+	return parsed, nil
+}
+
+// flagOf is the flag that sets a field of a request.
+func flagOf(field string) string {
+	switch field {
+	case "event_id", "order_id", "customer_id":
+		field = strings.TrimSuffix(field, "_id")
+	case domain.FieldPaymentToken:
+		return "--token or HOLDFAST_TOKEN"
+	}
+	return "--" + strings.ReplaceAll(field, "_", "-")
+}
+
+// publishing is how to publish.
+type publishing struct {
+	wait     bool          // for outcomes
+	timeout  time.Duration // of each wait
+	progress bool          // on stderr
+}
+
+// job is a request to publish, or what is wrong with its line.
+type job struct {
+	line    int // 0: it is the only one
+	request domain.Request
+	err     error
+}
+
+func one(r domain.Request) <-chan job {
+	jobs := make(chan job, 1)
+	jobs <- job{request: r}
+	close(jobs)
+	return jobs
+}
+
+const (
+	publishBatch = 1000
+	mostWaits    = 1000 // waits under way at once
+)
+
+// publisher publishes jobs as they come and writes what became of each.
+type publisher struct {
+	how      publishing
+	producer *producer.Producer
+	waits    chan struct{} // one element for each wait under way
+	waiting  sync.WaitGroup
+
+	mu       sync.Mutex // of what follows, and of stdout and stderr
+	out      *printer
+	stderr   io.Writer
+	progress progress
+	failed   bool
+}
+
+// publish handles jobs until there are no more. It reports what fails by itself,
+// each with its line; the error says that something did, or why it stopped before the end.
+func (e *environment) publish(ctx context.Context, store *streams.Store, how publishing, jobs <-chan job) error {
+	columns := []string{"order_id", "event_id", "entry_id"}
+	if how.wait {
+		columns = orderColumns
+	}
+	p := &publisher{
+		how: how, producer: producer.New(store, store, producer.Options{MaxBatch: publishBatch}),
+		waits: make(chan struct{}, mostWaits), out: e.printer(columns...), stderr: e.stderr,
+		progress: progress{on: how.progress, stderr: e.stderr, began: time.Now()},
+	}
+	err := p.all(ctx, jobs)
+	p.waiting.Wait()
+	p.producer.Close()
+	p.progress.end()
+	if flushErr := p.out.flush(); err == nil {
+		err = flushErr
+	}
+	if err == nil && p.failed {
+		err = errReported
+	}
+	return err
+}
+
+func (p *publisher) all(ctx context.Context, jobs <-chan job) error {
+	for {
+		batch, err := nextBatch(ctx, jobs)
+		if err != nil || len(batch) == 0 {
+			return err
+		}
+		if err := p.batch(ctx, batch); err != nil {
+			return err
+		}
+	}
+}
+
+// nextBatch waits for one job and takes along what is there already, so that a
+// slow stream is published as it comes and a fast one in few round trips.
+func nextBatch(ctx context.Context, jobs <-chan job) ([]job, error) {
+	var batch []job
+	select {
+	case first, open := <-jobs:
+		if !open {
+			return nil, ctx.Err() // the reader ends with ctx, too
+		}
+		batch = append(batch, first)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	for len(batch) < publishBatch {
+		select {
+		case j, open := <-jobs:
+			if !open {
+				return batch, nil
+			}
+			batch = append(batch, j)
+		default:
+			return batch, nil
+		}
+	}
+	return batch, nil
+}
+
+// batch publishes one. The error means that Redis took none of it, and so that
+// there is no point in going on.
+func (p *publisher) batch(ctx context.Context, batch []job) error {
+	var good []job
+	var requests []domain.Request
+	for _, j := range batch {
+		if j.err != nil {
+			p.fail(j, j.err)
+			continue
+		}
+		good = append(good, j)
+		requests = append(requests, j.request)
+	}
+	published := 0
+	for i, result := range p.producer.PublishBatch(ctx, requests) {
+		ref := good[i].request.Ref()
+		switch {
+		case result.Err == nil:
+			published++
+			p.published(ctx, good[i], result.Receipt)
+		case errors.Is(result.Err, domain.ErrUnknownOutcome):
+			p.fail(good[i], fmt.Errorf("order %s: not known whether it was published (%w): publish it again under the same order_id", ref, result.Err))
+		default:
+			p.fail(good[i], fmt.Errorf("order %s: not published: %w", ref, result.Err))
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.progress.add(published)
+	if !p.how.wait {
+		if err := p.out.flush(); err != nil {
+			return err
+		}
+	}
+	if last := batch[len(batch)-1]; published == 0 && len(good) > 0 && last.line > 0 {
+		return fmt.Errorf("redis took none of %d requests: stopped after line %d, publish what follows again later", len(good), last.line)
+	}
+	return nil
+}
+
+func (p *publisher) fail(j job, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = true
+	p.progress.clear()
+	if j.line > 0 {
+		err = fmt.Errorf("line %d: %w", j.line, err)
+	}
+	complain(p.stderr, err)
+}
+
+func (p *publisher) published(ctx context.Context, j job, receipt producer.Receipt) {
+	if p.how.wait {
+		p.waits <- struct{}{} // waits end in bounded time
+		p.waiting.Go(func() {
+			defer func() { <-p.waits }()
+			p.await(ctx, j)
+		})
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out.row(receipt, receipt.OrderID, receipt.EventID, receipt.EntryID)
+}
+
+// await waits for the outcome of a request and writes it.
+func (p *publisher) await(ctx context.Context, j job) {
+	waitCtx, cancel := context.WithTimeout(ctx, p.how.timeout)
+	defer cancel()
+	ref := j.request.Ref()
+	wait := p.producer.Wait
+	switch j.request.Type {
+	case domain.RequestHold:
+		wait = p.producer.WaitHeld
+	case domain.RequestCancel:
+		wait = p.producer.WaitCancelled
+	case domain.RequestPurchase, domain.RequestPay:
+	}
+	outcome, err := wait(waitCtx, ref.EventID, ref.OrderID)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		p.fail(j, fmt.Errorf("order %s: published, but interrupted before an outcome: publish it again under the same order_id to learn it", ref))
+		return
+	case errors.Is(err, context.DeadlineExceeded):
+		p.fail(j, fmt.Errorf("order %s: published, but no outcome within %s: is a worker running? publish it again under the same order_id to learn it", ref, p.how.timeout))
+		return
+	default:
+		p.fail(j, fmt.Errorf("order %s: published, but its outcome is not known (%w): publish it again under the same order_id", ref, err))
+		return
+	}
+	if o := outcome.Order; j.request.Type.Opens() && o.Fingerprint != "" && o.Fingerprint != j.request.Fingerprint {
+		// What would be written is the outcome of somebody else's request.
+		p.fail(j, fmt.Errorf("order %s: another request came first under this order_id, with other content: this one goes to the dead letters, choose another order_id", ref))
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v := viewOrder(ref, outcome.Order)
+	p.out.row(v, v.cells()...)
+	_ = p.out.flush() // its error stays until the end
+}
+
+// progress is a line on a terminal that tells how many there were so far.
+type progress struct {
+	on     bool
+	stderr io.Writer
+	began  time.Time
+	shown  time.Time
+	count  int
+}
+
+const (
+	progressEvery = 200 * time.Millisecond
+	clearLine     = "\r\x1b[K"
+)
+
+func (p *progress) add(n int) {
+	p.count += n
+	if now := time.Now(); p.on && now.Sub(p.shown) >= progressEvery {
+		p.shown = now
+		p.show(now, "")
+	}
+}
+
+func (p *progress) show(now time.Time, end string) {
+	rate := float64(p.count) / max(now.Sub(p.began).Seconds(), 0.001)
+	_, _ = fmt.Fprintf(p.stderr, "%s%d published, %.0f/s%s", clearLine, p.count, rate, end) // decoration
+}
+
+func (p *progress) clear() {
+	if p.on {
+		_, _ = io.WriteString(p.stderr, clearLine) // decoration
+	}
+}
+
+func (p *progress) end() {
+	if p.on {
+		p.show(time.Now(), "\n")
+	}
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"holdfast/domain"
+)
+
+func TestPublishFile(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	lines := []string{
+		`{"type":"purchase","event_id":"e1","order_id":"o1","customer_id":"a","quantity":2,"payment_token":"tok_secret"}`,
+		`{"type":"purchase","event_id":"e1","order_id":"o2","customer_id":"b","quantity":"3","unit_price":"1000","section":"general","v":1,"payment_token":"tok_secret"}`,
+		``,
+		`{"type":"purchase","event_id":"e1","order_id":"o3","customer":"c","quantity":1,"payment_token":"tok_secret"}`,
+		`tok_secret`,
+		`{"type":"hold","event_id":"e1","customer_id":"d","quantity":1,"section":null}`,
+		`{"type":"hold","event_id":"e1","order_id":"` + strings.Repeat("x", maxLineBytes) + `"}`,
+		`{"type":"cancel","event_id":"e1","order_id":"o9"}`,
+		`{"type":"pay","event_id":"e1","payment_token":"tok_secret"}`,
+	}
+	file := filepath.Join(t.TempDir(), "requests.jsonl")
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := h.run("publish", "--file", file, "-o", "json")
+	if r.code != exitFailed {
+		t.Errorf("exit %d, want %d", r.code, exitFailed)
+	}
+	said := strings.Split(strings.TrimSuffix(r.stderr, "\n"), "\n")
+	for i, want := range []string{`line 4: unknown field "customer"`, "line 5: not JSON", "line 7: longer than", "line 9: order_id: missing"} {
+		if i >= len(said) || !strings.HasPrefix(said[i], "holdfast: "+want) {
+			t.Errorf("want %q in\n%s", want, r.stderr)
+		}
+	}
+	if len(said) != 4 || strings.Contains(r.stderr, "tok_secret") {
+		t.Errorf("stderr:\n%s", r.stderr)
+	}
+	published := decodeLines(t, r.stdout)
+	if len(published) != 4 {
+		t.Fatalf("published: %v", published)
+	}
+	expect(t, published[0], object{"order_id": "o1", "event_id": "e1"})
+	expect(t, published[1], object{"order_id": "o2"})
+	expect(t, published[3], object{"order_id": "o9"})
+	if id, _ := published[2]["order_id"].(string); len(id) != 36 {
+		t.Errorf("no order_id was made up: %v", published[2])
+	}
+
+	h.worker()
+	again := execute(strings.NewReader(strings.Join([]string{lines[0], lines[1], lines[7]}, "\n")+"\n"),
+		"publish", "--file", "-", "--wait", "-o", "json", "--redis", h.server.URL())
+	if again.code != exitDone || again.stderr != "" {
+		t.Fatalf("exit %d: %s", again.code, again.stderr)
+	}
+	states := make(map[any]any)
+	for _, o := range decodeLines(t, again.stdout) {
+		states[o["order_id"]] = o["state"]
+	}
+	if len(states) != 3 || states["o1"] != "confirmed" || states["o2"] != "confirmed" || states["o9"] != "cancelled" {
+		t.Errorf("outcomes: %v", states)
+	}
+	h.fails(exitFailed, []string{"--file", "no such file"}, "publish", "--file", file+"x")
+}
+
+func TestPublishManyInOneFile(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.ok("events", "create", "e1", "--name", "E", "--currency", "EUR", "--section", "general=2000@1")
+	h.worker()
+	const orders = 2 * publishBatch
+	var file strings.Builder
+	for i := range orders {
+		fmt.Fprintf(&file, `{"type":"purchase","event_id":"e1","order_id":"o%d","customer_id":"c%d","quantity":1,"payment_token":"t"}`+"\n", i, i)
+	}
+	r := execute(strings.NewReader(file.String()), "publish", "--file", "-", "--wait", "-o", "json", "--redis", h.server.URL())
+	if r.code != exitDone {
+		t.Fatalf("exit %d: %s", r.code, r.stderr)
+	}
+	if got := len(decodeLines(t, r.stdout)); got != orders {
+		t.Errorf("%d outcomes, want %d", got, orders)
+	}
+	h.drained()
+	expect(t, h.one("sales", "e1"), object{"orders": orders, "available": 0})
+}
+
+func TestPublishAsItComes(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	in, write := io.Pipe()
+	r := h.background(in, "publish", "--file", "-")
+	line := `{"type":"hold","event_id":"e1","customer_id":"a","quantity":1,"order_id":"o%d"}` + "\n"
+	for i := range 2 {
+		if _, err := fmt.Fprintf(write, line, i); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "what came is published before the next comes", func() bool {
+			return strings.Contains(r.stdout.String(), fmt.Sprintf("\no%d ", i))
+		})
+	}
+	// Nothing more comes, and nothing ends the read: that must not keep it from ending.
+	if code := r.stop(); code != exitFailed || r.stderr.String() != "holdfast: interrupted\n" {
+		t.Errorf("exit %d: %s", code, r.stderr.String())
+	}
+}
+
+func TestPublishStopsWithoutRedis(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	in, write := io.Pipe()
+	r := h.background(in, "publish", "--file", "-", "-o", "json")
+	line := `{"type":"hold","event_id":"e1","customer_id":"a","quantity":1,"order_id":"o%d"}` + "\n"
+	if _, err := fmt.Fprintf(write, line, 1); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first is published", func() bool { return r.stdout.String() != "" })
+	h.server.Kill()
+	if _, err := fmt.Fprintf(write, line, 2); err != nil {
+		t.Fatal(err)
+	}
+	if code := r.wait(); code != exitFailed {
+		t.Errorf("exit %d", code)
+	}
+	for _, want := range []string{"holdfast: line 2: order e1/o2: not ", "stopped after line 2"} {
+		if !strings.Contains(r.stderr.String(), want) {
+			t.Errorf("%q does not say %q", r.stderr.String(), want)
+		}
+	}
+}
+
+func TestPublishWithoutOutcome(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	h.fails(exitFailed, []string{"order e1/o1: published, but no outcome within 50ms", "same order_id"},
+		"publish", "--type", "hold", "--event", "e1", "--customer", "c", "--order", "o1", "--wait", "--timeout", "50ms")
+
+	r := h.background(nil, "publish", "--type", "hold", "--event", "e1", "--customer", "c", "--order", "o1", "--wait")
+	eventually(t, "it is published again", func() bool {
+		lag := 0.0
+		for _, group := range h.json("pending") {
+			lag += group["lag"].(float64)
+		}
+		return lag >= 2
+	})
+	if code := r.stop(); code != exitFailed || !strings.Contains(r.stderr.String(), "interrupted") {
+		t.Errorf("exit %d: %s", code, r.stderr.String())
+	}
+}
+
+func TestParseRequestLine(t *testing.T) {
+	price := int64(1050)
+	got, err := parseRequestLine([]byte(`{"v":"1","type":"purchase","event_id":"e","order_id":7,"customer_id":"c","section":"vip",` +
+		`"quantity":2,"payment_token":"t","unit_price":1050,"hold_seconds":60,"valid_seconds":"90","traceparent":null}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := domain.Request{
+		Type: domain.RequestPurchase, EventID: "e", OrderID: "7", CustomerID: "c", Section: "vip", Quantity: 2,
+		PaymentToken: "t", UnitPrice: &price, HoldSeconds: 60, ValidSeconds: 90, Fingerprint: got.Fingerprint,
+	}
+	if *got.UnitPrice != *want.UnitPrice {
+		t.Errorf("unit_price %d", *got.UnitPrice)
+	}
+	got.UnitPrice = want.UnitPrice
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+
+	for line, problem := range map[string]string{
+		`[]`:               "want a JSON object",
+		`"x"`:              "want a JSON object",
+		`{`:                "not JSON",
+		`{"type":`:         "not JSON",
+		`{"type":"hold"`:   "not JSON",
+		`{"type":"hold"x`:  "not JSON",
+		`{} {}`:            "more than one",
+		`{}x`:              "more than one",
+		`{"Type":"hold"}`:  `unknown field "Type"`,
+		`{"type":["x"]}`:   "type: want a string or a number",
+		`{"type":{}}`:      "type: want a string or a number",
+		`{"type":true}`:    "type: want a string or a number",
+		`{"event_id":"e"}`: "type: missing",
+		`{"v":2,"type":"hold","event_id":"e","customer_id":"c","quantity":1}`:                  "v: version not supported",
+		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1.5}`:                      "quantity",
+		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1,"quantity":2}`:           "quantity: given twice",
+		`{"type":"hold","event_id":"e","order_id":"","customer_id":"c","quantity":1}`:          "order_id: missing",
+		`{"type":"cancel","event_id":"e"}`:                                                     "order_id: missing",
+		"{\"type\":\"purchase\",\"event_id\":\"e\",\"payment_token\":\"\xff\"}":                "not UTF-8",
+		`{"type":"purchase","event_id":"e","customer_id":"c","quantity":1,"payment_token":""}`: "payment_token: missing",
+	} {
+		if _, err := parseRequestLine([]byte(line)); err == nil || !strings.Contains(err.Error(), problem) {
+			t.Errorf("%s: %v, want %q", line, err, problem)
+		}
+	}
+}
+
+func TestReadJobsReportsBrokenInput(t *testing.T) {
+	broken := errors.New("the disk is gone")
+	in := io.MultiReader(strings.NewReader("{}\r\n\n"), iotest.ErrReader(broken))
+	var got []job
+	for j := range readJobs(t.Context(), in) {
+		got = append(got, j)
+	}
+	if len(got) != 2 || got[0].line != 1 || got[0].err == nil || got[1].line != 3 || !errors.Is(got[1].err, broken) {
+		t.Errorf("jobs: %+v", got)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	var out strings.Builder
+	p := progress{on: true, stderr: &out, began: time.Now().Add(-2 * time.Second)}
+	p.add(1000)
+	p.add(1000) // too soon to be shown
+	p.clear()
+	p.end()
+	if got := out.String(); strings.Count(got, "published") != 2 || !strings.Contains(got, "2000 published, ") || !strings.HasSuffix(got, "/s\n") {
+		t.Errorf("progress: %q", got)
+	}
+	out.Reset()
+	p.on = false
+	p.add(1)
+	p.clear()
+	p.end()
+	if out.Len() > 0 {
+		t.Errorf("no terminal, and yet %q", out.String())
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+
+	"holdfast/domain"
+	"holdfast/streams"
+)
+
+type salesCommand struct {
+	EventID string `arg:"" optional:"" name:"event" help:"The event. Default: all."`
+}
+
+type salesView struct {
+	EventID     string `json:"event_id"`
+	Currency    string `json:"currency"`
+	Orders      int64  `json:"orders"`
+	TicketsSold int64  `json:"tickets_sold"`
+	Revenue     int64  `json:"revenue"` // minor units
+	Available   int64  `json:"available"`
+	Held        int64  `json:"held"`
+}
+
+func (c *salesCommand) Run(ctx context.Context, e *environment) error {
+	return e.withStore(ctx, func(store *streams.Store) error {
+		out := e.printer("event_id", "name", "orders", "tickets_sold", "revenue", "available", "held")
+		show := func(id string, event domain.Event) error {
+			totals, err := store.Sales(ctx, id)
+			if err != nil {
+				return err
+			}
+			v := salesView{
+				EventID: id, Currency: event.Currency,
+				Orders: totals.Orders, TicketsSold: totals.TicketsSold, Revenue: totals.Revenue,
+			}
+			for _, s := range event.Sections {
+				v.Available += s.Available
+				v.Held += s.Held
+			}
+			out.row(v, id, event.Name, count(v.Orders), count(v.TicketsSold), money(v.Revenue, v.Currency), count(v.Available), count(v.Held))
+			return nil
+		}
+		if c.EventID == "" {
+			return out.end(eachEvent(ctx, store, show))
+		}
+		event, err := store.Event(ctx, c.EventID)
+		if err != nil {
+			return err
+		}
+		return out.end(show(c.EventID, event))
+	})
+}
+
+type invoicesCommand struct {
+	CustomerID string `arg:"" name:"customer" help:"The customer."`
+}
+
+func (c *invoicesCommand) Run(ctx context.Context, e *environment) error {
+	if !domain.ValidID(c.CustomerID) {
+		return badUsage("customer: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
+	}
+	return e.withStore(ctx, func(store *streams.Store) error {
+		lines, err := store.Invoices(ctx, c.CustomerID)
+		if err != nil {
+			return err
+		}
+		out := e.printer("order_id", "event_id", "section", "quantity", "amount", "confirmed_at", "status")
+		for _, l := range lines {
+			out.row(l, l.OrderID, l.EventID, l.Section, count(l.Quantity), money(l.Amount, l.Currency), when(l.ConfirmedAt), l.Status)
+		}
+		return out.flush()
+	})
+}

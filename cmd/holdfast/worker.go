@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/cenkalti/backoff/v5"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"holdfast/domain"
+	"holdfast/payments"
+	"holdfast/streams"
+	"holdfast/workers"
+)
+
+const simulatorGateway = "simulator"
+
+type workerCommand struct {
+	Gateway       string        `env:"HOLDFAST_GATEWAY" default:"simulator" placeholder:"URL|simulator" help:"The payment gateway: an http(s) URL, or a simulator inside this process, which approves at once. Default: simulator."`
+	Roles         []string      `env:"HOLDFAST_ROLES" enum:"purchase,posting,settlement,maintenance" default:"purchase,posting,settlement,maintenance" placeholder:"ROLE" help:"What this worker does; all workers together must do all of: purchase, posting, settlement, maintenance. Default: all."`
+	HoldTime      time.Duration `env:"HOLDFAST_HOLD_TIME" default:"${worker_hold_time}" placeholder:"DURATION" help:"How long tickets are held for an order whose request does not say. Default: ${default}."`
+	MaxHold       time.Duration `env:"HOLDFAST_MAX_HOLD" default:"${worker_max_hold}" placeholder:"DURATION" help:"The longest hold that a request may ask for. Default: ${default}."`
+	ValidTime     time.Duration `env:"HOLDFAST_VALID_TIME" default:"${worker_valid_time}" placeholder:"DURATION" help:"How long a request may wait in line, if it does not say; after that it is rejected as too_late. Default: ${default}."`
+	ReclaimAfter  time.Duration `env:"HOLDFAST_RECLAIM_AFTER" default:"${worker_reclaim_after}" placeholder:"DURATION" help:"How long a worker may give no sign of life before others take over its work. Default: ${default}."`
+	Grace         time.Duration `env:"HOLDFAST_GRACE" default:"${worker_grace}" placeholder:"DURATION" help:"How long to finish what is in hand after SIGTERM or Ctrl-C; the rest is handed back. Default: ${default}."`
+	Name          string        `env:"HOLDFAST_NAME" placeholder:"NAME" help:"Name of this worker, of which there must be no other. Default: host name, process id and a random part."`
+	Concurrency   int           `env:"HOLDFAST_CONCURRENCY" default:"${worker_concurrency}" placeholder:"N" help:"How many entries of one group and partition may be in hand at once. Default: ${default}."`
+	PayWait       time.Duration `env:"HOLDFAST_PAY_WAIT" default:"0s" placeholder:"DURATION" help:"How long a pay request waits for a hold that has not come yet. Default: four times --reclaim-after."`
+	MaxDeliveries int64         `env:"HOLDFAST_MAX_DELIVERIES" default:"${worker_max_deliveries}" placeholder:"N" help:"After how many deliveries in vain an entry goes to the dead letters. Default: ${default}."`
+	CallTimeout   time.Duration `env:"HOLDFAST_CALL_TIMEOUT" default:"${worker_call_timeout}" placeholder:"DURATION" help:"How long one call of the payment gateway may take. Default: ${default}."`
+	WaitRedis     time.Duration `env:"HOLDFAST_WAIT_REDIS" default:"30s" placeholder:"DURATION" help:"How long to wait at the start for a Redis that does not answer. Default: 30s."`
+	LogFormat     string        `env:"HOLDFAST_LOG_FORMAT" enum:"json,console" default:"json" placeholder:"FORMAT" help:"json or console. The log goes to stderr. Default: json."`
+	LogLevel      string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
+
+	Simulator simulatorFlags `embed:"" prefix:"simulator-" envprefix:"HOLDFAST_SIMULATOR_" group:"The simulated gateway, with --gateway simulator:"`
+}
+
+// workerDefaults are those of the pool, for the flags that say them.
+func workerDefaults() kong.Vars {
+	d := workers.Config{}.WithDefaults()
+	return kong.Vars{
+		"worker_hold_time":      short(d.HoldTime),
+		"worker_max_hold":       short(d.MaxHold),
+		"worker_valid_time":     short(d.ValidTime),
+		"worker_reclaim_after":  short(d.ReclaimAfter),
+		"worker_grace":          short(d.Grace),
+		"worker_concurrency":    strconv.Itoa(d.Concurrency),
+		"worker_max_deliveries": count(d.MaxDeliveries),
+		"worker_call_timeout":   short(d.CallTimeout),
+	}
+}
+
+// short writes 2m for 2m0s.
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	return text
+}
+
+// Help is shown by --help.
+func (c *workerCommand) Help() string {
+	return `
+Start and stop workers at any time, in any number: they share the work, and what a killed one had in hand is taken
+over by the others. SIGTERM and Ctrl-C end it in order; a second one ends it at once, which loses nothing either.
+
+On this machine, with simulated payments:
+
+  holdfast worker --log-format console
+
+In a container, every flag as an environment variable:
+
+  HOLDFAST_REDIS=redis://redis:6379/0 HOLDFAST_GATEWAY=https://payments.example holdfast worker
+`
+}
+
+// config is checked, so that a bad value is told before anything is tried.
+func (c *workerCommand) config() (workers.Config, error) {
+	cfg := workers.Config{
+		Name: c.Name, HoldTime: c.HoldTime, MaxHold: c.MaxHold, ValidTime: c.ValidTime, ReclaimAfter: c.ReclaimAfter,
+		Grace: c.Grace, Concurrency: c.Concurrency, PayWait: c.PayWait, MaxDeliveries: c.MaxDeliveries, CallTimeout: c.CallTimeout,
+	}
+	for _, role := range c.Roles {
+		cfg.Roles = append(cfg.Roles, workers.Role(role))
+	}
+	// To Config a zero means the default; to whoever wrote one it means something else.
+	for _, d := range []time.Duration{c.HoldTime, c.MaxHold, c.ValidTime, c.ReclaimAfter, c.Grace, c.CallTimeout} {
+		if d <= 0 {
+			return cfg, badUsage("want durations longer than 0, such as 90s or 2m")
+		}
+	}
+	if c.Concurrency == 0 || c.MaxDeliveries == 0 {
+		return cfg, badUsage("--concurrency, --max-deliveries: 0 will not do")
+	}
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return cfg, &usageError{err}
+	}
+	return cfg, nil
+}
+
+// gateway returns the payment gateway and how to call it in the log.
+func (c *workerCommand) gateway() (gateway domain.PaymentGateway, kind string, err error) {
+	if c.Gateway == simulatorGateway {
+		options, err := c.Simulator.options()
+		return payments.New(options), simulatorGateway, err
+	}
+	if c.Simulator != (simulatorFlags{}) {
+		return nil, "", badUsage("the --simulator-… flags are for --gateway simulator")
+	}
+	client, err := payments.NewClient(c.Gateway, payments.ClientOptions{Timeout: c.CallTimeout})
+	if err != nil {
+		return nil, "", badUsage("--gateway: %w", err)
+	}
+	return client, redactURL(c.Gateway), nil
+}
+
+func (c *workerCommand) Run(ctx context.Context, e *environment) (err error) {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	gateway, kind, err := c.gateway()
+	if err != nil {
+		return err
+	}
+	log, err := newLogger(e.stderr, c.LogFormat, c.LogLevel)
+	if err != nil {
+		return err
+	}
+	store, err := c.openWhenUp(ctx, e, log)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop while waiting: there is nothing to drain
+		}
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	pool, err := workers.New(cfg, workers.Deps{
+		Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	log.Info("serving", zap.String("version", readVersion().Version), zap.String("redis", redactURL(e.url())),
+		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),
+		zap.Any("roles", cfg.Roles), zap.String("gateway", kind))
+	if kind == simulatorGateway {
+		log.Warn("payments are simulated: no money moves")
+	}
+	return pool.Run(ctx)
+}
+
+// openWhenUp is open with patience, because containers start in any order.
+func (c *workerCommand) openWhenUp(ctx context.Context, e *environment, log *zap.Logger) (*streams.Store, error) {
+	waiting := false
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
+	tries := uint(0) // no bound but the time
+	if c.WaitRedis <= 0 {
+		tries = 1
+	}
+	return backoff.Retry(ctx, func() (*streams.Store, error) {
+		store, err := e.open(ctx, streams.Options{Log: log})
+		var noRedis *noRedisError
+		if err != nil && !errors.As(err, &noRedis) {
+			return nil, backoff.Permanent(err)
+		}
+		return store, err
+	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(c.WaitRedis), backoff.WithMaxTries(tries),
+		backoff.WithNotify(func(error, time.Duration) {
+			if !waiting {
+				log.Info("redis does not answer yet, waiting", zap.String("redis", redactURL(e.url())), zap.Duration("at_most", c.WaitRedis))
+			}
+			waiting = true
+		}))
+}
+
+func newLogger(stderr io.Writer, format, level string) (*zap.Logger, error) {
+	atLeast, err := zapcore.ParseLevel(level)
+	if err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	cfg := zap.NewProductionEncoderConfig()
+	cfg.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	cfg.EncodeDuration = zapcore.StringDurationEncoder
+	encoder := zapcore.NewJSONEncoder(cfg)
+	if format == "console" {
+		cfg.EncodeLevel = zapcore.CapitalLevelEncoder
+		cfg.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		encoder = zapcore.NewConsoleEncoder(cfg)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(stderr)), atLeast)), nil
+}

@@ -1,0 +1,485 @@
+package domain
+
+import (
+	"errors"
+	"maps"
+	"reflect"
+	"testing"
+)
+
+const factAt = 8_000
+
+// eventWith is testEvent with the general section's units where they are said to be.
+func eventWith(available, held, sold int64) Event {
+	e := testEvent()
+	e.Sections[0].Available, e.Sections[0].Held, e.Sections[0].Sold = available, held, sold
+	return e
+}
+
+// orderFact is a well-formed fact of a type about order o1, fred's 2 general units.
+func orderFact(kind FactType, was OrderState) Fact {
+	f := Fact{ID: "8000-0", AtMillis: factAt, Type: kind, EventID: "e1", OrderID: "o1"}
+	switch kind {
+	case FactHeld:
+		f.Kind, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
+		f.UnitPrice, f.Currency, f.DeadlineMillis = 1000, "EUR", 11_000
+	case FactRejected:
+		f.Kind, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
+		f.Reason, f.Detail = ReasonInvalid, "quantity: missing"
+	case FactConfirmed:
+		f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.AuthorizationID = "fred", "general", 2, 900, "EUR", "auth_1"
+	case FactCancelled:
+		f.Was, f.Reason = was, ReasonRequested
+	}
+	return f
+}
+
+func TestApplyLegal(t *testing.T) {
+	held := heldOrder(RequestPurchase, aliveUntil)
+	with := func(o Order, change func(*Order)) Order {
+		change(&o)
+		return o
+	}
+	for _, test := range []struct {
+		name   string
+		before View
+		fact   Fact
+		after  View
+	}{
+		{
+			"held",
+			View{Event: eventWith(5, 3, 2)},
+			orderFact(FactHeld, 0),
+			View{Event: eventWith(3, 5, 2), Slot: "o1", Order: Order{
+				State: OrderHeld, Kind: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
+				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt,
+			}},
+		},
+		{
+			"held, the last units",
+			View{Event: eventWith(2, 6, 2)},
+			orderFact(FactHeld, 0),
+			View{Event: eventWith(0, 8, 2), Slot: "o1", Order: Order{
+				State: OrderHeld, Kind: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
+				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt,
+			}},
+		},
+		{
+			"rejected, while the customer has another order in progress",
+			View{Event: testEvent(), Slot: "o0"},
+			orderFact(FactRejected, 0),
+			View{Event: testEvent(), Slot: "o0", Order: Order{
+				State: OrderRejected, Kind: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
+				ResolvedAt: factAt, Reason: "invalid", Detail: "quantity: missing",
+			}},
+		},
+		{
+			"rejected, of an event that is not listed",
+			View{},
+			orderFact(FactRejected, 0),
+			View{Order: Order{
+				State: OrderRejected, Kind: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
+				ResolvedAt: factAt, Reason: "invalid", Detail: "quantity: missing",
+			}},
+		},
+		{
+			"confirmed",
+			View{Event: eventWith(5, 3, 2), Order: held, Slot: "o1"},
+			orderFact(FactConfirmed, 0),
+			View{Event: eventWith(5, 1, 4), Order: with(held, func(o *Order) {
+				o.State, o.ConfirmedAt, o.ResolvedAt, o.AuthorizationID = OrderConfirmed, factAt, factAt, "auth_1"
+			})},
+		},
+		{
+			"declined",
+			View{Event: eventWith(5, 3, 2), Order: held, Slot: "o1"},
+			orderFact(FactDeclined, 0),
+			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.ResolvedAt = OrderDeclined, factAt })},
+		},
+		{
+			"expired",
+			View{Event: eventWith(5, 3, 2), Order: held, Slot: "o1"},
+			orderFact(FactExpired, 0),
+			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.ResolvedAt = OrderExpired, factAt })},
+		},
+		{
+			"expired, the slot names another order by now",
+			View{Event: eventWith(5, 3, 2), Order: held, Slot: "o2"},
+			orderFact(FactExpired, 0),
+			View{Event: eventWith(7, 1, 2), Slot: "o2", Order: with(held, func(o *Order) { o.State, o.ResolvedAt = OrderExpired, factAt })},
+		},
+		{
+			"cancelled, unseen",
+			View{Event: testEvent()},
+			orderFact(FactCancelled, OrderNone),
+			View{Event: testEvent(), Order: Order{State: OrderCancelled, ResolvedAt: factAt, Reason: "requested"}},
+		},
+		{
+			"cancelled, unseen, of an event that is not listed",
+			View{},
+			orderFact(FactCancelled, OrderNone),
+			View{Order: Order{State: OrderCancelled, ResolvedAt: factAt, Reason: "requested"}},
+		},
+		{
+			"cancelled while held",
+			View{Event: eventWith(5, 3, 2), Order: held, Slot: "o1"},
+			orderFact(FactCancelled, OrderHeld),
+			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) {
+				o.State, o.ResolvedAt, o.Reason = OrderCancelled, factAt, "requested"
+			})},
+		},
+		{
+			"cancelled after it was confirmed, while the customer has another order in progress",
+			View{Event: eventWith(5, 3, 2), Order: confirmedOrder(), Slot: "o2"},
+			orderFact(FactCancelled, OrderConfirmed),
+			View{Event: eventWith(7, 3, 0), Slot: "o2", Order: with(confirmedOrder(), func(o *Order) {
+				o.State, o.ResolvedAt, o.Reason = OrderCancelled, factAt, "requested"
+			})},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := cloneView(test.before)
+			got, err := Apply(test.before, test.fact)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, test.after) {
+				t.Errorf("got  %+v\nwant %+v", got, test.after)
+			}
+			if !reflect.DeepEqual(test.before, before) {
+				t.Errorf("Apply changed its input to %+v", test.before)
+			}
+		})
+	}
+}
+
+// TestApplyEveryTransition is every fact in every state: what is not in the list
+// of legal ones is an error that changes nothing.
+func TestApplyEveryTransition(t *testing.T) {
+	orders := map[OrderState]Order{
+		OrderNone: {}, OrderHeld: heldOrder(RequestPurchase, aliveUntil), OrderConfirmed: confirmedOrder(),
+		OrderDeclined: endedOrder(OrderDeclined, ""), OrderExpired: endedOrder(OrderExpired, ""),
+		OrderCancelled: endedOrder(OrderCancelled, ReasonRequested), OrderRejected: rejectedOrder(),
+	}
+	legal := map[string]OrderState{ // the state it leads to
+		"none held":                  OrderHeld,
+		"none rejected":              OrderRejected,
+		"none cancelled (none)":      OrderCancelled,
+		"held confirmed":             OrderConfirmed,
+		"held declined":              OrderDeclined,
+		"held expired":               OrderExpired,
+		"held cancelled (held)":      OrderCancelled,
+		"confirmed cancelled (conf)": OrderCancelled,
+	}
+	type labelled struct {
+		name string
+		fact Fact
+	}
+	facts := []labelled{
+		{"held", orderFact(FactHeld, 0)}, {"rejected", orderFact(FactRejected, 0)}, {"confirmed", orderFact(FactConfirmed, 0)},
+		{"declined", orderFact(FactDeclined, 0)}, {"expired", orderFact(FactExpired, 0)},
+		{"cancelled (none)", orderFact(FactCancelled, OrderNone)}, {"cancelled (held)", orderFact(FactCancelled, OrderHeld)},
+		{"cancelled (conf)", orderFact(FactCancelled, OrderConfirmed)}, {"cancelled (declined)", orderFact(FactCancelled, OrderDeclined)},
+		{"cancelled (expired)", orderFact(FactCancelled, OrderExpired)}, {"cancelled (cancelled)", orderFact(FactCancelled, OrderCancelled)},
+		{"cancelled (rejected)", orderFact(FactCancelled, OrderRejected)},
+		{"listed", Fact{Type: FactListed, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
+		{"adjusted", Fact{Type: FactAdjusted, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
+		{"closed", Fact{Type: FactClosed, EventID: "e1", OrderID: "o1"}},
+		{"no type", Fact{EventID: "e1", OrderID: "o1"}}, {"unheard of", Fact{Type: "sold", EventID: "e1", OrderID: "o1"}},
+	}
+	seen := 0
+	for _, state := range OrderStates {
+		for _, f := range facts {
+			cell := state.String() + " " + f.name
+			t.Run(cell, func(t *testing.T) {
+				v := View{Event: testEvent(), Order: orders[state]}
+				if state == OrderHeld {
+					v.Slot = "o1"
+				}
+				before := cloneView(v)
+				got, err := Apply(v, f.fact)
+				if !reflect.DeepEqual(v, before) {
+					t.Errorf("Apply changed its input to %+v", v)
+				}
+				want, ok := legal[cell]
+				if ok {
+					seen++
+					if err != nil || got.Order.State != want {
+						t.Errorf("got %s, %v, want %s", got.Order.State, err, want)
+					}
+					return
+				}
+				if err == nil {
+					t.Fatalf("no error; it became %s", got.Order.State)
+				}
+				if !reflect.DeepEqual(got, before) {
+					t.Errorf("an error, and yet the view became %+v", got)
+				}
+			})
+		}
+	}
+	if seen != len(legal) {
+		t.Errorf("%d legal transitions were tried, want %d", seen, len(legal))
+	}
+}
+
+// TestApplyBrokenInventory: facts whose order is legal but whose units are not there.
+func TestApplyBrokenInventory(t *testing.T) {
+	held := heldOrder(RequestPurchase, aliveUntil)
+	lost := held
+	lost.Section = "balcony"
+	elsewhere := orderFact(FactHeld, 0)
+	elsewhere.Section = "balcony"
+	for _, test := range []struct {
+		name      string
+		view      View
+		fact      Fact
+		conserved bool // the error is not about conservation
+	}{
+		{"more held than there are", View{Event: eventWith(1, 7, 2)}, orderFact(FactHeld, 0), false},
+		{"confirmed, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, Slot: "o1"}, orderFact(FactConfirmed, 0), false},
+		{"declined, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, Slot: "o1"}, orderFact(FactDeclined, 0), false},
+		{"expired, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, Slot: "o1"}, orderFact(FactExpired, 0), false},
+		{"cancelled, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, Slot: "o1"}, orderFact(FactCancelled, OrderHeld), false},
+		{"cancelled, but so many are not sold", View{Event: eventWith(7, 2, 1), Order: confirmedOrder()}, orderFact(FactCancelled, OrderConfirmed), false},
+		{"units that do not add up before", View{Event: eventWith(6, 3, 2)}, orderFact(FactHeld, 0), false},
+		{"held in a section that is not there", View{Event: testEvent()}, elsewhere, true},
+		{"held, of an event that is not listed", View{}, orderFact(FactHeld, 0), true},
+		{"confirmed in a section that is not there", View{Event: testEvent(), Order: lost}, orderFact(FactConfirmed, 0), true},
+		{"held while another order is in progress", View{Event: testEvent(), Slot: "o0"}, orderFact(FactHeld, 0), true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := cloneView(test.view)
+			got, err := Apply(test.view, test.fact)
+			if err == nil {
+				t.Fatalf("no error; got %+v", got)
+			}
+			if errors.Is(err, ErrNotConserved) == test.conserved {
+				t.Errorf("got %v; about conservation: want %v", err, !test.conserved)
+			}
+			if !reflect.DeepEqual(got, before) || !reflect.DeepEqual(test.view, before) {
+				t.Error("an error, and yet the view changed")
+			}
+		})
+	}
+}
+
+func TestApplyEvent(t *testing.T) {
+	terms := testTerms()
+	adjusted := Terms{
+		Name: "Another Evening", Currency: "EUR", OnSaleMillis: 2_000,
+		Sections: []SectionTerms{{Name: "general", Price: 1100, Capacity: 5}, {Name: "vip", Price: 5000, Capacity: 9}, {Name: "balcony", Price: 700, Capacity: 3}},
+	}
+	for _, test := range []struct {
+		name   string
+		before Event
+		fact   Fact
+		after  Event
+	}{
+		{
+			"listed", Event{}, Fact{Type: FactListed, EventID: "e1", Terms: &terms},
+			Event{
+				Name: "An Evening", Currency: "EUR", MaxPerOrder: 6, OnSaleMillis: 1_000, OffSaleMillis: 90_000,
+				Fingerprint: terms.Fingerprint(), Version: 1,
+				Sections: []Section{{Name: "general", Price: 1000, Capacity: 10, Available: 10}, {Name: "vip", Price: 5000, Capacity: 4, Available: 4}},
+			},
+		},
+		{
+			"adjusted", testEvent(), Fact{Type: FactAdjusted, EventID: "e1", Terms: &adjusted},
+			Event{
+				Name: "Another Evening", Currency: "EUR", OnSaleMillis: 2_000,
+				Fingerprint: terms.Fingerprint(), Version: 2,
+				Sections: []Section{
+					{Name: "general", Price: 1100, Capacity: 5, Available: 0, Held: 3, Sold: 2},
+					{Name: "vip", Price: 5000, Capacity: 9, Available: 9},
+					{Name: "balcony", Price: 700, Capacity: 3, Available: 3},
+				},
+			},
+		},
+		{
+			"closed", testEvent(), Fact{Type: FactClosed, EventID: "e1"},
+			func() Event {
+				e := testEvent()
+				e.Closed, e.Version = true, 2
+				return e
+			}(),
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := cloneView(View{Event: test.before}).Event
+			got, err := ApplyEvent(test.before, test.fact)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, test.after) {
+				t.Errorf("got  %+v\nwant %+v", got, test.after)
+			}
+			if !reflect.DeepEqual(test.before, before) {
+				t.Errorf("ApplyEvent changed its input to %+v", test.before)
+			}
+		})
+	}
+}
+
+func TestApplyEventErrors(t *testing.T) {
+	closed := testEvent()
+	closed.Closed = true
+	tooSmall := testTerms()
+	tooSmall.Sections[0].Capacity = 4
+	fewer := testTerms()
+	fewer.Sections = fewer.Sections[:1]
+	for _, test := range []struct {
+		name  string
+		event Event
+		fact  Fact
+	}{
+		{"adjusted without one of its sections", testEvent(), Fact{Type: FactAdjusted, Terms: &fewer}},
+		{"listed twice", testEvent(), Fact{Type: FactListed, Terms: ptr(testTerms())}},
+		{"listed without terms", Event{}, Fact{Type: FactListed}},
+		{"adjusted, not listed", Event{}, Fact{Type: FactAdjusted, Terms: ptr(testTerms())}},
+		{"adjusted without terms", testEvent(), Fact{Type: FactAdjusted}},
+		{"adjusted below what is held and sold", testEvent(), Fact{Type: FactAdjusted, Terms: &tooSmall}},
+		{"closed, not listed", Event{}, Fact{Type: FactClosed}},
+		{"closed twice", closed, Fact{Type: FactClosed}},
+		{"a fact about an order", testEvent(), orderFact(FactExpired, 0)},
+		{"a fact about an order, cancelled", testEvent(), orderFact(FactCancelled, OrderNone)},
+		{"no such fact", testEvent(), Fact{Type: "opened"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := cloneView(View{Event: test.event}).Event
+			got, err := ApplyEvent(test.event, test.fact)
+			if err == nil {
+				t.Fatalf("no error; got %+v", got)
+			}
+			if !reflect.DeepEqual(got, before) || !reflect.DeepEqual(test.event, before) {
+				t.Error("an error, and yet the event changed")
+			}
+		})
+	}
+}
+
+func cloneBook(b *Book) *Book {
+	c := NewBook()
+	for id, e := range b.Events {
+		c.Events[id] = cloneView(View{Event: e}).Event
+	}
+	maps.Copy(c.Orders, b.Orders)
+	for id, slots := range b.Slots {
+		c.Slots[id] = maps.Clone(slots)
+	}
+	return c
+}
+
+func TestBookFold(t *testing.T) {
+	terms := Terms{Name: "E", Currency: "EUR", Sections: []SectionTerms{{Name: "general", Price: 100, Capacity: 5}}}
+	held := func(event, order, customer string, at int64) Fact {
+		return Fact{
+			Type: FactHeld, AtMillis: at, EventID: event, OrderID: order, Kind: RequestPurchase, Fingerprint: "fp",
+			CustomerID: customer, Section: "general", Quantity: 2, UnitPrice: 100, Currency: "EUR", DeadlineMillis: at + 50,
+		}
+	}
+	fact := func(kind FactType, event, order string, at int64) Fact {
+		return Fact{Type: kind, AtMillis: at, EventID: event, OrderID: order}
+	}
+	cancelled := func(event, order string, was OrderState, at int64) Fact {
+		return Fact{Type: FactCancelled, AtMillis: at, EventID: event, OrderID: order, Was: was, Reason: ReasonRequested}
+	}
+	b := NewBook()
+	for _, f := range []Fact{
+		{Type: FactListed, AtMillis: 1, EventID: "e1", Terms: &terms},
+		{Type: FactListed, AtMillis: 1, EventID: "e2", Terms: &terms},
+		held("e1", "o1", "fred", 10),
+		held("e2", "o1", "fred", 11), // the same order_id and customer, another event
+		held("e1", "o2", "mary", 12),
+		fact(FactConfirmed, "e1", "o1", 13),
+		fact(FactExpired, "e1", "o2", 14),
+		held("e1", "o3", "fred", 15), // his slot is free again
+		cancelled("e1", "o4", OrderNone, 16),
+		cancelled("e1", "o1", OrderConfirmed, 17), // leaves the slot of o3 alone
+		{Type: FactRejected, AtMillis: 18, EventID: "e9", OrderID: "o1", CustomerID: "fred", Section: "general", Quantity: 1, Reason: ReasonUnknownEvent},
+		{Type: FactClosed, AtMillis: 19, EventID: "e2"},
+	} {
+		if err := b.Fold(f); err != nil {
+			t.Fatalf("%s of %s: %v", f.Type, f.Ref(), err)
+		}
+	}
+	order := func(customer string, heldAt int64) Order {
+		return Order{
+			Kind: RequestPurchase, Fingerprint: "fp", CustomerID: customer, Section: "general", Quantity: 2,
+			UnitPrice: 100, Currency: "EUR", DeadlineMillis: heldAt + 50, HeldAtMillis: heldAt,
+		}
+	}
+	with := func(o Order, change func(*Order)) Order {
+		change(&o)
+		return o
+	}
+	event := func(available, held, sold, version int64, closed bool) Event {
+		return Event{
+			Name: "E", Currency: "EUR", Fingerprint: terms.Fingerprint(), Version: version, Closed: closed,
+			Sections: []Section{{Name: "general", Price: 100, Capacity: 5, Available: available, Held: held, Sold: sold}},
+		}
+	}
+	want := &Book{
+		Events: map[string]Event{"e1": event(3, 2, 0, 1, false), "e2": event(3, 2, 0, 2, true)},
+		Orders: map[OrderRef]Order{
+			{"e1", "o1"}: with(order("fred", 10), func(o *Order) {
+				o.State, o.ConfirmedAt, o.ResolvedAt, o.Reason = OrderCancelled, 13, 17, "requested"
+			}),
+			{"e2", "o1"}: with(order("fred", 11), func(o *Order) { o.State = OrderHeld }),
+			{"e1", "o2"}: with(order("mary", 12), func(o *Order) { o.State, o.ResolvedAt = OrderExpired, 14 }),
+			{"e1", "o3"}: with(order("fred", 15), func(o *Order) { o.State = OrderHeld }),
+			{"e1", "o4"}: {State: OrderCancelled, ResolvedAt: 16, Reason: "requested"},
+			{"e9", "o1"}: {State: OrderRejected, CustomerID: "fred", Section: "general", Quantity: 1, ResolvedAt: 18, Reason: "unknown_event"},
+		},
+		Slots: map[string]map[string]string{"e1": {"fred": "o3"}, "e2": {"fred": "o1"}},
+	}
+	if !reflect.DeepEqual(b, want) {
+		t.Fatalf("got  %+v\nwant %+v", b, want)
+	}
+
+	for _, test := range []struct {
+		name string
+		fact Fact
+	}{
+		{"an order held twice", held("e1", "o3", "fred", 20)},
+		{"two orders of one customer at once", held("e1", "o5", "fred", 20)},
+		{"an unseen order expired", fact(FactExpired, "e1", "o5", 20)},
+		{"an ended order confirmed", fact(FactConfirmed, "e1", "o2", 20)},
+		{"held in an event that is not listed", held("e9", "o5", "mary", 20)},
+		{"more than there are", func() Fact {
+			f := held("e1", "o5", "mary", 20)
+			f.Quantity = 4
+			return f
+		}()},
+		{"listed twice", Fact{Type: FactListed, EventID: "e1", Terms: &terms}},
+		{"closed twice", Fact{Type: FactClosed, EventID: "e2"}},
+		{"adjusted, not listed", Fact{Type: FactAdjusted, EventID: "e9", Terms: &terms}},
+		{"no such fact", Fact{Type: "opened", EventID: "e1", OrderID: "o3"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := cloneBook(b)
+			if err := b.Fold(test.fact); err == nil {
+				t.Error("no error")
+			}
+			if !reflect.DeepEqual(b, before) {
+				t.Errorf("an error, and yet the book became %+v", b)
+			}
+		})
+	}
+}
+
+func TestBookView(t *testing.T) {
+	b := NewBook()
+	b.Events["e1"] = testEvent()
+	b.Orders[testRef] = heldOrder(RequestPurchase, aliveUntil)
+	b.Slots["e1"] = map[string]string{"fred": "o1", "mary": "o7"}
+	if got, want := b.View(testRef, "mary"), (View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), Slot: "o1"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("of a known order, its own customer counts: got %+v", got)
+	}
+	if got, want := b.View(OrderRef{"e1", "o8"}, "mary"), (View{Event: testEvent(), Slot: "o7"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("of an unseen order, the given customer counts: got %+v", got)
+	}
+	if got := b.View(OrderRef{"e2", "o1"}, "mary"); !reflect.DeepEqual(got, View{}) {
+		t.Errorf("of an unlisted event: got %+v", got)
+	}
+}

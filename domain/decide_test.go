@@ -1,0 +1,494 @@
+package domain
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func testRequest(kind RequestType, fingerprint string) Request {
+	return Request{
+		Type: kind, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "general", Quantity: 2,
+		PaymentToken: "tok", Fingerprint: fingerprint,
+	}
+}
+
+func admit(kind RequestType, fingerprint string) Admit {
+	return Admit{Request: testRequest(kind, fingerprint), EntryMillis: now - 100, ValidMillis: 100, HoldMillis: 3_000}
+}
+
+// TestDecideEveryCell is the table "Life of an order": every state, every command.
+// A cell is the type of the fact ("-": none) and the verdict.
+func TestDecideEveryCell(t *testing.T) {
+	commands := []struct {
+		name    string
+		command Command
+	}{
+		{"purchase, same body", admit(RequestPurchase, "same")},
+		{"purchase, other body", admit(RequestPurchase, "other")},
+		{"hold, same body", admit(RequestHold, "same")},
+		{"hold, other body", admit(RequestHold, "other")},
+		{"pay", Pay{EntryMillis: now - 100, ValidMillis: 100}},
+		{"pay, waited too long", Pay{EntryMillis: now - 100, ValidMillis: 99}},
+		{"resolve approved", Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"}},
+		{"resolve declined", Resolve{Outcome: PaymentDeclined}},
+		{"resolve unknown", Resolve{Outcome: PaymentUnknown}},
+		{"expire", Expire{}},
+		{"cancel", Cancel{Reason: ReasonRequested}},
+		{"capture failed", Cancel{Reason: ReasonCaptureFailed}},
+	}
+	rows := []struct {
+		state string
+		view  View
+		cells [12]string
+	}{
+		{"none", View{Event: testEvent()}, [12]string{
+			"held authorize", "held authorize", "held done", "held done",
+			"- wait", "- wait",
+			"- void", "- done", "- done",
+			"- done", "cancelled done", "- done",
+		}},
+		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), Slot: "o1"}, [12]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- too_late",
+			"confirmed done", "declined done", "- wait",
+			"- done", "cancelled done", "- done",
+		}},
+		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), Slot: "o1"}, [12]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- too_late",
+			"confirmed done", "declined done", "- wait",
+			"- done", "cancelled done", "- done",
+		}},
+		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), Slot: "o1"}, [12]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- authorize",
+			"expired void", "declined done", "expired void",
+			"expired done", "cancelled done", "- done",
+		}},
+		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), Slot: "o1"}, [12]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- authorize",
+			"expired void", "declined done", "expired void",
+			"expired done", "cancelled done", "- done",
+		}},
+		{"confirmed", View{Event: testEvent(), Order: confirmedOrder()}, [12]string{
+			"- done", "- conflict", "- done", "- conflict",
+			"- done", "- done",
+			"- done", "- done", "- done",
+			"- done", "cancelled done", "cancelled done",
+		}},
+		{"declined", View{Event: testEvent(), Order: endedOrder(OrderDeclined, "")}, [12]string{
+			"- done", "- conflict", "- done", "- conflict",
+			"- done", "- done",
+			"- void", "- done", "- done",
+			"- done", "- done", "- done",
+		}},
+		{"expired after a hold", View{Event: testEvent(), Order: endedOrder(OrderExpired, "")}, [12]string{
+			"- void", "- conflict", "- done", "- conflict",
+			"- void", "- void",
+			"- void", "- done", "- void",
+			"- done", "- done", "- done",
+		}},
+		{"cancelled after a hold", View{Event: testEvent(), Order: endedOrder(OrderCancelled, ReasonRequested)}, [12]string{
+			"- void", "- conflict", "- done", "- conflict",
+			"- void", "- void",
+			"- void", "- done", "- void",
+			"- done", "- done", "- done",
+		}},
+		{"cancelled, never held", View{Event: testEvent(), Order: cancelledUnseen()}, [12]string{
+			"- done", "- done", "- done", "- done",
+			"- done", "- done",
+			"- void", "- done", "- void",
+			"- done", "- done", "- done",
+		}},
+		{"rejected", View{Event: testEvent(), Order: rejectedOrder()}, [12]string{
+			"- done", "- conflict", "- done", "- conflict",
+			"- done", "- done",
+			"- void", "- done", "- done",
+			"- done", "- done", "- done",
+		}},
+	}
+	states := make(map[OrderState]bool)
+	for _, row := range rows {
+		states[row.view.Order.State] = true
+		for i, c := range commands {
+			t.Run(row.state+"/"+c.name, func(t *testing.T) {
+				before := cloneView(row.view)
+				fact, verdict := Decide(row.view, testRef, now, c.command)
+				got := "-"
+				if fact != nil {
+					got = string(fact.Type)
+				}
+				if got += " " + verdict.String(); got != row.cells[i] {
+					t.Errorf("got %q, want %q", got, row.cells[i])
+				}
+				if !reflect.DeepEqual(row.view, before) {
+					t.Error("Decide changed the view it was given")
+				}
+				if fact == nil {
+					return
+				}
+				// What is decided can be applied, and only by a fact about this order.
+				if fact.Ref() != testRef || fact.ID != "" || fact.AtMillis != 0 {
+					t.Errorf("fact %+v: want one about %s, not appended yet", *fact, testRef)
+				}
+				fact.AtMillis = now
+				if _, err := Apply(row.view, *fact); err != nil {
+					t.Errorf("the decided fact cannot be applied: %v", err)
+				}
+			})
+		}
+	}
+	for _, s := range OrderStates {
+		if !states[s] {
+			t.Errorf("state %s is not in the table", s)
+		}
+	}
+}
+
+// TestDecideFacts compares every field of every fact that Decide can lead to.
+func TestDecideFacts(t *testing.T) {
+	held := heldOrder(RequestPurchase, aliveUntil)
+	for _, test := range []struct {
+		name    string
+		view    View
+		command Command
+		want    Fact
+	}{
+		{
+			"held by a purchase", View{Event: testEvent()}, admit(RequestPurchase, "fp"),
+			Fact{
+				Type: FactHeld, EventID: "e1", OrderID: "o1", Kind: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
+				Section: "general", Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 13_000,
+			},
+		},
+		{
+			"held by a hold", View{Event: testEvent()}, admit(RequestHold, "fp"),
+			Fact{
+				Type: FactHeld, EventID: "e1", OrderID: "o1", Kind: RequestHold, Fingerprint: "fp", CustomerID: "fred",
+				Section: "general", Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 13_000,
+			},
+		},
+		{
+			"rejected", View{}, admit(RequestPurchase, "fp"),
+			Fact{
+				Type: FactRejected, EventID: "e1", OrderID: "o1", Kind: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
+				Section: "general", Quantity: 2, Reason: "unknown_event",
+			},
+		},
+		{
+			"rejected as invalid", View{Event: testEvent()},
+			Admit{Request: Request{Type: RequestHold, EventID: "e1", OrderID: "o1", Fingerprint: "fp"}, Invalid: "customer_id: missing"},
+			Fact{
+				Type: FactRejected, EventID: "e1", OrderID: "o1", Kind: RequestHold, Fingerprint: "fp",
+				Reason: "invalid", Detail: "customer_id: missing",
+			},
+		},
+		{
+			"confirmed", View{Event: testEvent(), Order: held}, Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"},
+			Fact{
+				Type: FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "general",
+				Quantity: 2, UnitPrice: 900, Currency: "EUR", AuthorizationID: "auth_2",
+			},
+		},
+		{
+			"declined", View{Event: testEvent(), Order: held}, Resolve{Outcome: PaymentDeclined},
+			Fact{Type: FactDeclined, EventID: "e1", OrderID: "o1"},
+		},
+		{
+			"expired by the sweep", View{Event: testEvent(), Order: heldOrder(RequestHold, now)}, Expire{},
+			Fact{Type: FactExpired, EventID: "e1", OrderID: "o1"},
+		},
+		{
+			"expired by a late answer", View{Event: testEvent(), Order: heldOrder(RequestHold, now)},
+			Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"},
+			Fact{Type: FactExpired, EventID: "e1", OrderID: "o1"},
+		},
+		{
+			"cancelled before it was seen", View{Event: testEvent()}, Cancel{Reason: ReasonRequested},
+			Fact{Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderNone},
+		},
+		{
+			"cancelled while held", View{Event: testEvent(), Order: held}, Cancel{Reason: ReasonRequested},
+			Fact{
+				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderHeld,
+				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR",
+			},
+		},
+		{
+			"cancelled after it was confirmed", View{Event: testEvent(), Order: confirmedOrder()}, Cancel{Reason: ReasonRequested},
+			Fact{
+				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderConfirmed,
+				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAt: confirmedAt,
+			},
+		},
+		{
+			"cancelled because the capture failed", View{Event: testEvent(), Order: confirmedOrder()}, Cancel{Reason: ReasonCaptureFailed},
+			Fact{
+				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "capture_failed", Was: OrderConfirmed,
+				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAt: confirmedAt,
+			},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			fact, _ := Decide(test.view, testRef, now, test.command)
+			if fact == nil {
+				t.Fatal("no fact")
+			}
+			if *fact != test.want {
+				t.Errorf("got  %+v\nwant %+v", *fact, test.want)
+			}
+		})
+	}
+}
+
+// TestRefusalPrecedence starts with a request that is wrong in every way and puts
+// one thing right after the other, in the order in which they are checked.
+func TestRefusalPrecedence(t *testing.T) {
+	v := View{Slot: "o0"}
+	c := Admit{
+		Request: Request{
+			Type: RequestPurchase, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "balcony",
+			Quantity: 7, UnitPrice: ptr[int64](1), Fingerprint: "fp",
+		},
+		Invalid: "something", EntryMillis: now - 101, ValidMillis: 100, HoldMillis: 1,
+	}
+	for _, step := range []struct {
+		reason string
+		mend   func()
+	}{
+		{"invalid", func() { c.Invalid = "" }},
+		{"too_late", func() { c.EntryMillis++ }},
+		{"unknown_event", func() {
+			v.Event = testEvent()
+			v.Event.OnSaleMillis = now + 1
+		}},
+		{"unknown_section", func() { c.Request.Section = "general" }},
+		{"not_on_sale", func() { v.Event.OnSaleMillis = now }},
+		{"price_changed", func() { c.Request.UnitPrice = ptr[int64](1000) }},
+		{"over_limit", func() { c.Request.Quantity = 6 }},
+		{"in_progress", func() { v.Slot = "" }},
+		{"sold_out", func() { c.Request.Quantity = 5 }},
+	} {
+		fact, verdict := Decide(v, testRef, now, c)
+		if fact == nil || fact.Type != FactRejected || fact.Reason != step.reason || verdict != VerdictDone {
+			t.Fatalf("got %+v, %s, want rejected with %s, done", fact, verdict, step.reason)
+		}
+		step.mend()
+	}
+	if fact, verdict := Decide(v, testRef, now, c); fact == nil || fact.Type != FactHeld || verdict != VerdictAuthorize {
+		t.Fatalf("with everything put right: got %+v, %s, want held, authorize", fact, verdict)
+	}
+}
+
+// TestRefusalBounds is each refusal on both sides of its bound.
+func TestRefusalBounds(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(v *View, c *Admit)
+		reason string // empty: held
+	}{
+		{"nothing wrong", func(*View, *Admit) {}, ""},
+		{"waited just as long as it is valid", func(_ *View, c *Admit) { c.EntryMillis, c.ValidMillis = now-50, 50 }, ""},
+		{"waited a millisecond longer", func(_ *View, c *Admit) { c.EntryMillis, c.ValidMillis = now-51, 50 }, "too_late"},
+		{"from a clock that is ahead", func(_ *View, c *Admit) { c.EntryMillis, c.ValidMillis = now+60_000, 0 }, ""},
+		{"on sale from now", func(v *View, _ *Admit) { v.Event.OnSaleMillis = now }, ""},
+		{"on sale in a millisecond", func(v *View, _ *Admit) { v.Event.OnSaleMillis = now + 1 }, "not_on_sale"},
+		{"off sale in a millisecond", func(v *View, _ *Admit) { v.Event.OffSaleMillis = now + 1 }, ""},
+		{"off sale from now", func(v *View, _ *Admit) { v.Event.OffSaleMillis = now }, "not_on_sale"},
+		{"never off sale", func(v *View, _ *Admit) { v.Event.OffSaleMillis = 0 }, ""},
+		{"closed", func(v *View, _ *Admit) { v.Event.Closed = true }, "not_on_sale"},
+		{"right price", func(_ *View, c *Admit) { c.Request.UnitPrice = ptr[int64](1000) }, ""},
+		{"cheaper than thought", func(_ *View, c *Admit) { c.Request.UnitPrice = ptr[int64](1001) }, "price_changed"},
+		{"thought to be free", func(_ *View, c *Admit) { c.Request.UnitPrice = ptr[int64](0) }, "price_changed"},
+		{"price of another section", func(_ *View, c *Admit) { c.Request.UnitPrice = ptr[int64](5000) }, "price_changed"},
+		{"as many as one order may have", func(v *View, c *Admit) { v.Event.MaxPerOrder, c.Request.Quantity = 3, 3 }, ""},
+		{"one more", func(v *View, c *Admit) { v.Event.MaxPerOrder, c.Request.Quantity = 3, 4 }, "over_limit"},
+		{"no limit", func(v *View, c *Admit) { v.Event.MaxPerOrder, c.Request.Quantity = 0, 5 }, ""},
+		{"as many as there are", func(_ *View, c *Admit) { c.Request.Quantity = 5 }, ""},
+		{"one more than there are", func(_ *View, c *Admit) { c.Request.Quantity = 6 }, "sold_out"},
+		{"another order in progress", func(v *View, _ *Admit) { v.Slot = "o2" }, "in_progress"},
+		{"unlisted event", func(v *View, _ *Admit) { v.Event = Event{} }, "unknown_event"},
+		{"unknown section", func(_ *View, c *Admit) { c.Request.Section = "General" }, "unknown_section"},
+		{"invalid", func(_ *View, c *Admit) { c.Invalid = "quantity: missing" }, "invalid"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			v, c := View{Event: testEvent()}, admit(RequestHold, "fp")
+			test.change(&v, &c)
+			fact, verdict := Decide(v, testRef, now, c)
+			if fact == nil || verdict != VerdictDone {
+				t.Fatalf("got %+v, %s", fact, verdict)
+			}
+			if fact.Reason != test.reason || (fact.Type == FactHeld) != (test.reason == "") {
+				t.Errorf("got %s %q, want %q", fact.Type, fact.Reason, test.reason)
+			}
+		})
+	}
+}
+
+func TestVerdictNames(t *testing.T) {
+	want := map[Verdict]string{
+		VerdictDone: "done", VerdictAuthorize: "authorize", VerdictVoid: "void", VerdictWait: "wait",
+		VerdictConflict: "conflict", VerdictTooLate: "too_late", 9: "Verdict(9)",
+	}
+	for v, name := range want {
+		if v.String() != name {
+			t.Errorf("%d is %q, want %q", uint8(v), v.String(), name)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	terms := testTerms()
+	fact, err := List(Event{}, "e1", terms)
+	if err != nil || fact == nil {
+		t.Fatalf("listing: %v, %v", fact, err)
+	}
+	if want := (Fact{Type: FactListed, EventID: "e1", Terms: fact.Terms}); *fact != want {
+		t.Errorf("got %+v, want %+v", *fact, want)
+	}
+	if fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, terms) {
+		t.Errorf("terms %+v, want %+v", fact.Terms, terms)
+	}
+
+	listed, err := ApplyEvent(Event{}, *fact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fact, err := List(listed, "e1", testTerms()); fact != nil || err != nil {
+		t.Errorf("listing it again with the same terms: %v, %v, want nothing", fact, err)
+	}
+	other := testTerms()
+	other.Sections[1].Capacity++
+	fact, err = List(listed, "e1", other)
+	if fact != nil || !errors.Is(err, ErrConflict) {
+		t.Errorf("listing it again with other terms: %v, %v, want a conflict", fact, err)
+	}
+	wantClass(t, err, ClassReject)
+
+	for _, id := range []string{"", "e/1", "e 1", strings.Repeat("x", 129)} {
+		fact, err := List(Event{}, id, testTerms())
+		if fact != nil {
+			t.Errorf("event id %q: got a fact", id)
+		}
+		wantClass(t, err, ClassReject)
+	}
+	bad := testTerms()
+	bad.Currency = "eur"
+	fact, err = List(Event{}, "e1", bad)
+	if fact != nil {
+		t.Error("bad terms: got a fact")
+	}
+	wantClass(t, err, ClassReject)
+}
+
+func TestAdjust(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(t *Terms)
+		want   string // of the error; "fact": it is adjusted; empty: nothing to do
+	}{
+		{"nothing changed", func(*Terms) {}, ""},
+		{"name", func(t *Terms) { t.Name = "Another" }, "fact"},
+		{"limit", func(t *Terms) { t.MaxPerOrder = 0 }, "fact"},
+		{"on sale", func(t *Terms) { t.OnSaleMillis = 2_000 }, "fact"},
+		{"off sale", func(t *Terms) { t.OffSaleMillis = 0 }, "fact"},
+		{"price", func(t *Terms) { t.Sections[0].Price = 1 }, "fact"},
+		{"more of a section", func(t *Terms) { t.Sections[0].Capacity = 11 }, "fact"},
+		{"just what is held and sold", func(t *Terms) { t.Sections[0].Capacity = 5 }, "fact"},
+		{"a unit below what is held and sold", func(t *Terms) { t.Sections[0].Capacity = 4 }, "section general: capacity 4 is below the 3 held and 2 sold"},
+		{"an unused section emptied", func(t *Terms) { t.Sections[1].Capacity = 0 }, "fact"},
+		{"section added", func(t *Terms) { t.Sections = append(t.Sections, SectionTerms{Name: "balcony", Price: 1, Capacity: 1}) }, "fact"},
+		{"section removed", func(t *Terms) { t.Sections = t.Sections[:1] }, "sections: a section cannot be removed"},
+		{"section renamed", func(t *Terms) { t.Sections[1].Name = "v.i.p." }, "sections: a section cannot be removed"},
+		{"currency", func(t *Terms) { t.Currency = "USD" }, "currency: cannot be changed"},
+		{"bad terms", func(t *Terms) { t.Name = "" }, "name: want 1 to 256 bytes"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			event, terms := testEvent(), testTerms()
+			test.change(&terms)
+			fact, err := Adjust(event, "e1", terms)
+			if !reflect.DeepEqual(event, testEvent()) {
+				t.Error("Adjust changed the event it was given")
+			}
+			switch test.want {
+			case "fact":
+				if err != nil || fact == nil {
+					t.Fatalf("got %v, %v, want a fact", fact, err)
+				}
+				if fact.Type != FactAdjusted || fact.EventID != "e1" || fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, terms) {
+					t.Fatalf("got %+v", *fact)
+				}
+				adjusted, err := ApplyEvent(event, *fact)
+				if err != nil {
+					t.Fatalf("the decided fact cannot be applied: %v", err)
+				}
+				if !reflect.DeepEqual(adjusted.Terms(), terms) {
+					t.Errorf("it offers %+v, want %+v", adjusted.Terms(), terms)
+				}
+			case "":
+				if err != nil || fact != nil {
+					t.Errorf("got %v, %v, want nothing", fact, err)
+				}
+			default:
+				if fact != nil {
+					t.Error("got a fact")
+				}
+				wantClass(t, err, ClassReject)
+				if err.Error() != test.want {
+					t.Errorf("got %q, want %q", err, test.want)
+				}
+			}
+		})
+	}
+	fact, err := Adjust(Event{}, "e9", testTerms())
+	if fact != nil || !errors.Is(err, ErrNotFound) {
+		t.Errorf("an unlisted event: %v, %v", fact, err)
+	}
+	wantClass(t, err, ClassReject)
+}
+
+// TestAdjustSectionOrder: the terms that a fact carries are what the event offers
+// afterwards, in their order, and asking for them again changes nothing.
+func TestAdjustSectionOrder(t *testing.T) {
+	terms := testTerms()
+	terms.Sections = []SectionTerms{{Name: "balcony", Price: 700, Capacity: 3}, terms.Sections[1], terms.Sections[0]}
+	fact, err := Adjust(testEvent(), "e1", terms)
+	if err != nil || fact == nil {
+		t.Fatalf("adjusting: %v, %v", fact, err)
+	}
+	adjusted, err := ApplyEvent(testEvent(), *fact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Section{
+		{Name: "balcony", Price: 700, Capacity: 3, Available: 3},
+		{Name: "vip", Price: 5000, Capacity: 4, Available: 4},
+		{Name: "general", Price: 1000, Capacity: 10, Available: 5, Held: 3, Sold: 2},
+	}
+	if !reflect.DeepEqual(adjusted.Sections, want) {
+		t.Errorf("sections %+v, want %+v", adjusted.Sections, want)
+	}
+	if fact, err := Adjust(adjusted, "e1", terms); fact != nil || err != nil {
+		t.Errorf("adjusting it to the same again: %v, %v, want nothing", fact, err)
+	}
+}
+
+func TestClose(t *testing.T) {
+	fact, err := Close(testEvent(), "e1")
+	if want := (Fact{Type: FactClosed, EventID: "e1"}); err != nil || fact == nil || *fact != want {
+		t.Fatalf("got %+v, %v, want %+v", fact, err, want)
+	}
+	closed := testEvent()
+	closed.Closed = true
+	if fact, err := Close(closed, "e1"); fact != nil || err != nil {
+		t.Errorf("closing it again: %v, %v, want nothing", fact, err)
+	}
+	fact, err = Close(Event{}, "e9")
+	if fact != nil || !errors.Is(err, ErrNotFound) {
+		t.Errorf("an unlisted event: %v, %v", fact, err)
+	}
+	wantClass(t, err, ClassReject)
+}

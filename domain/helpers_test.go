@@ -1,0 +1,86 @@
+package domain
+
+import (
+	"slices"
+	"testing"
+)
+
+// The times of these tests. A hold that ends at aliveUntil is alive at now by one
+// millisecond; one that ends at now is past its deadline.
+const (
+	heldAt      = 5_000
+	confirmedAt = 6_000
+	resolvedAt  = 7_000
+	now         = 10_000
+	aliveUntil  = now + 1
+)
+
+var testRef = OrderRef{EventID: "e1", OrderID: "o1"}
+
+func ptr[T any](v T) *T { return &v }
+
+func testTerms() Terms {
+	return Terms{
+		Name: "An Evening", Currency: "EUR", MaxPerOrder: 6, OnSaleMillis: 1_000, OffSaleMillis: 90_000,
+		Sections: []SectionTerms{{Name: "general", Price: 1000, Capacity: 10}, {Name: "vip", Price: 5000, Capacity: 4}},
+	}
+}
+
+// testEvent is on sale at now: 10 general units, of which 3 are held and 2 sold, and 4 vip.
+func testEvent() Event {
+	return Event{
+		Name: "An Evening", Currency: "EUR", MaxPerOrder: 6, OnSaleMillis: 1_000, OffSaleMillis: 90_000,
+		Fingerprint: testTerms().Fingerprint(), Version: 1,
+		Sections: []Section{
+			{Name: "general", Price: 1000, Capacity: 10, Available: 5, Held: 3, Sold: 2},
+			{Name: "vip", Price: 5000, Capacity: 4, Available: 4},
+		},
+	}
+}
+
+// heldOrder is fred's order of 2 general units, which was held at another price than today's.
+func heldOrder(kind RequestType, deadline int64) Order {
+	return Order{
+		State: OrderHeld, Kind: kind, Fingerprint: "same", CustomerID: "fred", Section: "general",
+		Quantity: 2, UnitPrice: 900, Currency: "EUR", DeadlineMillis: deadline, HeldAtMillis: heldAt,
+	}
+}
+
+func confirmedOrder() Order {
+	o := heldOrder(RequestPurchase, aliveUntil)
+	o.State, o.ConfirmedAt, o.ResolvedAt, o.AuthorizationID = OrderConfirmed, confirmedAt, confirmedAt, "auth_1"
+	return o
+}
+
+func endedOrder(state OrderState, reason string) Order {
+	o := heldOrder(RequestPurchase, now)
+	o.State, o.ResolvedAt, o.Reason = state, resolvedAt, reason
+	return o
+}
+
+func rejectedOrder() Order {
+	return Order{
+		State: OrderRejected, Kind: RequestPurchase, Fingerprint: "same", CustomerID: "fred", Section: "general",
+		Quantity: 2, ResolvedAt: resolvedAt, Reason: ReasonSoldOut,
+	}
+}
+
+func cancelledUnseen() Order {
+	return Order{State: OrderCancelled, ResolvedAt: resolvedAt, Reason: ReasonRequested}
+}
+
+// cloneView copies what a view refers to, so that a later change of it shows.
+func cloneView(v View) View {
+	v.Event.Sections = slices.Clone(v.Event.Sections)
+	return v
+}
+
+func wantClass(t *testing.T, err error, want Class) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want one of class %s", want)
+	}
+	if got := ClassOf(err); got != want {
+		t.Errorf("class %s, want %s, of: %v", got, want, err)
+	}
+}

@@ -1,0 +1,348 @@
+package streams
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"holdfast/domain"
+)
+
+func TestListEvent(t *testing.T) {
+	f := newFixture(t)
+	want := terms(10, func(t *domain.Terms) {
+		t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis = "Été <b> & “日本”\u2028", 6, 1_700_000_000_123, 253402300799000
+	})
+	f.list("e1", want)
+	h, err := f.rdb.HGetAll(f.ctx, "holdfast:{0}:event:e1").Result()
+	f.must(err)
+	if wantHash := map[string]string{
+		"name": want.Name, "currency": "EUR", "max_per_order": "6", "on_sale": "1700000000123", "off_sale": "253402300799000", "closed": "0",
+		"fingerprint": want.Fingerprint(), "version": "1", "sections": "general,vip",
+		"price:general": "1000", "capacity:general": "10", "available:general": "10", "held:general": "0", "sold:general": "0",
+		"price:vip": "5000", "capacity:vip": "4", "available:vip": "4", "held:vip": "0", "sold:vip": "0",
+	}; !reflect.DeepEqual(h, wantHash) {
+		t.Errorf("event %v\nwant %v", h, wantHash)
+	}
+	fact, raw := f.lastFact()
+	if fact.Type != domain.FactListed || fact.EventID != "e1" || fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, want) || len(raw) != 3 {
+		t.Errorf("fact %v", raw)
+	}
+	if totals, err := f.store.Sales(f.ctx, "e1"); err != nil || totals != (Totals{}) {
+		t.Errorf("sales %+v, %v", totals, err)
+	}
+	if ids, err := f.store.EventIDs(f.ctx, 0); err != nil || !slices.Equal(ids, []string{"e1"}) {
+		t.Errorf("events %v, %v", ids, err)
+	}
+	if slots := f.slots("e1"); len(slots) != 0 {
+		t.Errorf("in progress: %v", slots)
+	}
+
+	// Again: harmless with the same terms, a conflict with others; also after it was adjusted, closed and sold from.
+	for _, change := range []func(){
+		func() {},
+		func() { f.held("e1", "o1", "fred", 1, holdMillis) },
+		func() {
+			_, err := f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+				t.Sections[0].Capacity = 20
+				return t, nil
+			})
+			f.must(err)
+		},
+		func() { f.must(f.store.CloseEvent(f.ctx, "e1")) },
+	} {
+		change()
+		before := f.dump()
+		if created, err := f.store.ListEvent(f.ctx, "e1", want); created || err != nil {
+			t.Errorf("the same again: %v, %v", created, err)
+		}
+		other := want
+		other.Name = "Another"
+		created, err := f.store.ListEvent(f.ctx, "e1", other)
+		if created || !errors.Is(err, domain.ErrConflict) {
+			t.Errorf("with other terms: %v, %v", created, err)
+		}
+		f.wantClass(err, domain.ClassReject)
+		f.wantSame(before)
+	}
+
+	before := f.dump()
+	_, err = f.store.ListEvent(f.ctx, "e2", domain.Terms{Name: "E"})
+	f.wantClass(err, domain.ClassReject)
+	_, err = f.store.ListEvent(f.ctx, "e/2", want)
+	f.wantClass(err, domain.ClassReject)
+	f.wantSame(before)
+}
+
+// TestListEventLargest: as many sections as there may be, with the longest names and the largest numbers.
+func TestListEventLargest(t *testing.T) {
+	f := newFixture(t)
+	want := domain.Terms{Name: strings.Repeat("n", domain.MaxNameLength), Currency: "EUR", MaxPerOrder: domain.MaxQuantity}
+	for i := range domain.MaxSections {
+		want.Sections = append(want.Sections, domain.SectionTerms{
+			Name: fmt.Sprintf("%0*d", domain.MaxIDLength, i), Price: domain.MaxAmount / domain.MaxCapacity / domain.MaxSections, Capacity: domain.MaxCapacity,
+		})
+	}
+	f.list("e1", want)
+	e, err := f.store.Event(f.ctx, "e1")
+	f.must(err)
+	f.must(e.CheckConservation())
+	if !reflect.DeepEqual(e.Terms(), want) {
+		t.Error("the event is not what was listed")
+	}
+	want.Sections[199].Capacity--
+	slices.Reverse(want.Sections)
+	if changed, err := f.store.AdjustEvent(f.ctx, "e1", func(domain.Terms) (domain.Terms, error) { return want, nil }); !changed || err != nil {
+		t.Fatalf("adjusting: %v, %v", changed, err)
+	}
+	f.wantLogFolds()
+}
+
+func TestAdjustEvent(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10, func(t *domain.Terms) { t.MaxPerOrder = 9 }))
+	f.confirmed("e1", "o1", "fred", 2)
+	f.held("e1", "o2", "mary", 3, holdMillis)
+	before, err := f.store.Event(f.ctx, "e1")
+	f.must(err)
+	adjust := func(change func(*domain.Terms)) (bool, error) {
+		return f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+			change(&t)
+			return t, nil
+		})
+	}
+
+	changed, err := adjust(func(t *domain.Terms) {
+		t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis = "Another", 0, 5, 99
+		t.Sections[0].Price, t.Sections[0].Capacity = 1100, 6
+		t.Sections = append([]domain.SectionTerms{{Name: "balcony", Price: 700, Capacity: 3}}, t.Sections...)
+	})
+	if !changed || err != nil {
+		t.Fatalf("%v, %v", changed, err)
+	}
+	want := domain.Event{
+		Name: "Another", Currency: "EUR", OnSaleMillis: 5, OffSaleMillis: 99, Fingerprint: before.Fingerprint, Version: 2,
+		Sections: []domain.Section{
+			{Name: "balcony", Price: 700, Capacity: 3, Available: 3},
+			{Name: "general", Price: 1100, Capacity: 6, Available: 1, Held: 3, Sold: 2},
+			{Name: "vip", Price: 5000, Capacity: 4, Available: 4},
+		},
+	}
+	if got, err := f.store.Event(f.ctx, "e1"); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
+	}
+	if o := f.order("e1", "o2"); o.UnitPrice != 1000 {
+		t.Errorf("the held order costs %d each now", o.UnitPrice)
+	}
+	f.wantLogFolds()
+
+	// Nothing to do, and what cannot be done.
+	all := f.dump()
+	if changed, err := adjust(func(*domain.Terms) {}); changed || err != nil {
+		t.Errorf("the same again: %v, %v", changed, err)
+	}
+	stop := errors.New("stop")
+	if _, err := f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) { return t, stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v", err)
+	}
+	for name, change := range map[string]func(*domain.Terms){
+		"below what is held and sold": func(t *domain.Terms) { t.Sections[1].Capacity = 4 },
+		"another currency":            func(t *domain.Terms) { t.Currency = "USD" },
+		"a section less":              func(t *domain.Terms) { t.Sections = t.Sections[1:] },
+		"bad terms":                   func(t *domain.Terms) { t.Sections[0].Price = -1 },
+	} {
+		changed, err := adjust(change)
+		if changed || err == nil || domain.ClassOf(err) != domain.ClassReject {
+			t.Errorf("%s: %v, %v", name, changed, err)
+		}
+	}
+	_, err = f.store.AdjustEvent(f.ctx, "e9", func(t domain.Terms) (domain.Terms, error) { return t, nil })
+	if !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
+		t.Errorf("an unlisted event: %v", err)
+	}
+	f.wantSame(all)
+
+	if changed, err := adjust(func(t *domain.Terms) { t.Sections[1].Capacity = 5 }); !changed || err != nil {
+		t.Errorf("just what is held and sold: %v, %v", changed, err)
+	}
+	if got := f.section("e1", "general"); got != [3]int64{0, 3, 2} {
+		t.Errorf("available, held, sold: %v", got)
+	}
+}
+
+// TestAdjustEventRaces: the script looks again at what the caller has read.
+func TestAdjustEventRaces(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.held("e1", "o1", "fred", 3, holdMillis)
+
+	t.Run("the script", func(t *testing.T) {
+		run := func(version int, capacity int64) []string {
+			t.Helper()
+			n := terms(capacity)
+			raw, err := json.Marshal(n)
+			f.must(err)
+			reply, err := f.store.run(f.ctx, scriptAdjustEvent, []string{f.keys.event(0, "e1"), f.keys.log(0)},
+				appendSections([]any{"e1", version, raw, n.Name, n.MaxPerOrder, n.OnSaleMillis, n.OffSaleMillis}, n)...).StringSlice()
+			f.must(err)
+			return reply
+		}
+		before := f.dump()
+		for _, test := range []struct {
+			version  int
+			capacity int64
+			want     []string
+		}{{2, 20, []string{"stale"}}, {0, 20, []string{"stale"}}, {1, 2, []string{"below", "general", "3", "0"}}} {
+			if got := run(test.version, test.capacity); !slices.Equal(got, test.want) {
+				t.Errorf("version %d, capacity %d: %v, want %v", test.version, test.capacity, got, test.want)
+			}
+		}
+		f.wantSame(before)
+	})
+
+	// Somebody else adjusts it between the reading and the writing: it starts again from what is there then.
+	calls := 0
+	changed, err := f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+		if calls++; calls == 1 {
+			_, err := f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+				t.Name = "By another"
+				return t, nil
+			})
+			f.must(err)
+		}
+		t.Sections[0].Capacity = 30
+		return t, nil
+	})
+	if !changed || err != nil || calls != 2 {
+		t.Errorf("%v, %v after %d calls", changed, err, calls)
+	}
+	e, err := f.store.Event(f.ctx, "e1")
+	if err != nil || e.Name != "By another" || e.Sections[0].Capacity != 30 || e.Version != 3 {
+		t.Errorf("got %+v, %v", e, err)
+	}
+
+	// Somebody buys in between: refused by what is held then.
+	_, err = f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+		if f.order("e1", "o2").State == domain.OrderNone {
+			f.held("e1", "o2", "mary", 1, holdMillis)
+		}
+		t.Sections[0].Capacity = 3
+		return t, nil
+	})
+	f.wantClass(err, domain.ClassReject)
+	if got := f.section("e1", "general"); got != [3]int64{26, 4, 0} {
+		t.Errorf("available, held, sold: %v", got)
+	}
+
+	// Others are faster every time.
+	n := 0
+	_, err = f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+		n++
+		f.do("HINCRBY", f.keys.event(0, "e1"), "version", 1)
+		t.Name = "Never"
+		return t, nil
+	})
+	f.wantClass(err, domain.ClassRetry)
+	if n != adjustAttempts {
+		t.Errorf("it tried %d times, want %d", n, adjustAttempts)
+	}
+}
+
+func TestCloseEvent(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	a := f.held("e1", "o1", "fred", 1, holdMillis)
+	f.must(f.store.CloseEvent(f.ctx, "e1"))
+	if _, raw := f.lastFact(); fmt.Sprint(raw) != "map[event:e1 type:closed]" {
+		t.Errorf("fact %v", raw)
+	}
+	if e, err := f.store.Event(f.ctx, "e1"); err != nil || !e.Closed || e.Version != 2 {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	f.wantLogFolds()
+	before := f.dump()
+	f.must(f.store.CloseEvent(f.ctx, "e1"))
+	for _, id := range []string{"e9", "", "e/1"} {
+		err := f.store.CloseEvent(f.ctx, id)
+		if !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	f.wantSame(before)
+	// What is held can still be paid; nothing new is held.
+	if replies, _ := f.resolve(approve(a.EntryID, "e1", "o1")); replies[0].Order.State != domain.OrderConfirmed {
+		t.Errorf("got %+v", replies[0])
+	}
+	if replies, _ := f.admit(f.arrive(purchase("e1", "o2", "fred", 1))...); replies[0].Order.Reason != domain.ReasonNotOnSale {
+		t.Errorf("got %+v", replies[0])
+	}
+}
+
+func TestEventNotFound(t *testing.T) {
+	f := newFixture(t)
+	for _, id := range []string{"e9", "", "e/1", "e\x00"} {
+		if _, err := f.store.Event(f.ctx, id); !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
+			t.Errorf("event %q: %v", id, err)
+		}
+		if _, err := f.store.Sales(f.ctx, id); !errors.Is(err, domain.ErrNotFound) {
+			t.Errorf("sales of %q: %v", id, err)
+		}
+	}
+}
+
+func TestInit(t *testing.T) {
+	f := newFixture(t)
+	h, err := f.rdb.HGetAll(f.ctx, "holdfast:meta").Result()
+	f.must(err)
+	if len(h) != 3 || h["partitions"] != "1" || h["schema"] != "1" || h["epoch"] == "" {
+		t.Errorf("meta %v", h)
+	}
+	before := f.dump()
+	// Whoever opens it later gets what was stored, whatever they ask for.
+	again, err := Open(f.ctx, f.store.url, Options{Partitions: 7})
+	f.must(err)
+	defer func() { f.must(again.Close()) }()
+	if again.Partitions() != 1 || again.epoch != h["epoch"] {
+		t.Errorf("%d partitions, epoch %s", again.Partitions(), again.epoch)
+	}
+	f.wantSame(before)
+	// Groups read from the start of their streams.
+	f.publish(purchase("e1", "o1", "fred", 1))
+	if got := f.deliver(domain.GroupWorkers, "w1"); len(got) != 1 {
+		t.Errorf("delivered %v", got)
+	}
+
+	for name, test := range map[string]struct {
+		field, value string
+		class        domain.Class
+	}{
+		"another schema":     {"schema", "2", domain.ClassFatal},
+		"damaged partitions": {"partitions", "many", domain.ClassFatal},
+		"no partitions":      {"partitions", "0", domain.ClassFatal},
+		"too many":           {"partitions", "1025", domain.ClassFatal},
+	} {
+		f.do("HSET", "holdfast:meta", test.field, test.value)
+		s, err := Open(f.ctx, f.store.url, Options{})
+		if err == nil {
+			f.must(s.Close())
+		}
+		if err == nil || domain.ClassOf(err) != test.class {
+			t.Errorf("%s: %v, want %s", name, err, test.class)
+		}
+		f.do("HSET", "holdfast:meta", "partitions", "1", "schema", "1")
+	}
+	for _, o := range []Options{{Namespace: "a b"}, {Namespace: "{a}"}, {Partitions: -1}, {Partitions: 1025}} {
+		s, err := Open(f.ctx, f.store.url, o)
+		if err == nil {
+			f.must(s.Close())
+		}
+		if err == nil || domain.ClassOf(err) != domain.ClassFatal {
+			t.Errorf("%+v: %v, want fatal", o, err)
+		}
+	}
+	f.wantSame(before, f.keys.requests(0))
+}

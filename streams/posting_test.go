@@ -1,0 +1,264 @@
+package streams
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"testing"
+
+	"holdfast/domain"
+)
+
+// factOf is the fact of a type about an order.
+func (f *fixture) factOf(kind domain.FactType, event, order string) domain.Fact {
+	f.Helper()
+	facts, _ := f.facts()
+	for _, fact := range facts {
+		if fact.Type == kind && fact.Ref() == ref(event, order) {
+			return fact
+		}
+	}
+	f.Fatalf("no fact %s of %s/%s", kind, event, order)
+	return domain.Fact{}
+}
+
+func (f *fixture) post(facts ...domain.Fact) {
+	f.Helper()
+	f.must(f.store.Post(f.ctx, 0, facts))
+}
+
+func (f *fixture) cancel(event, order string) {
+	f.Helper()
+	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref(event, order)}}))
+}
+
+func (f *fixture) wantSales(event string, want Totals, orders ...string) {
+	f.Helper()
+	totals, err := f.store.Sales(f.ctx, event)
+	f.must(err)
+	members, err := f.rdb.SMembers(f.ctx, f.keys.sales(0, event)).Result()
+	f.must(err)
+	slices.Sort(members)
+	if totals != want || !slices.Equal(members, orders) {
+		f.Errorf("sales of %s: %+v, %v, want %+v, %v", event, totals, members, want, orders)
+	}
+}
+
+func (f *fixture) wantInvoices(customer string, want ...InvoiceLine) {
+	f.Helper()
+	lines, err := f.store.Invoices(f.ctx, customer)
+	f.must(err)
+	if !slices.Equal(lines, want) {
+		f.Errorf("invoices of %s:\n%+v\nwant\n%+v", customer, lines, want)
+	}
+}
+
+// TestPost: confirmed orders of several events, once each, together with the acknowledgement.
+func TestPost(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.list("e2", terms(10, func(t *domain.Terms) { t.Currency = "JPY" }))
+	f.confirmed("e1", "o1", "fred", 2)
+	f.confirmed("e2", "o1", "fred", 3)
+	f.confirmed("e1", "o2", "mary", 1)
+	f.deliver(domain.GroupPosting, "w1")
+	f.deliver(domain.GroupSettlement, "w1")
+	settlement := f.pending(domain.GroupSettlement)
+	state := f.dump()
+	a, b, c := f.factOf("confirmed", "e1", "o1"), f.factOf("confirmed", "e2", "o1"), f.factOf("confirmed", "e1", "o2")
+
+	batch := []domain.Fact{a, b, a, c, f.factOf("held", "e1", "o1")} // one of them twice, one that posts nothing
+	f.post(batch...)
+	f.wantSales("e1", Totals{Orders: 2, TicketsSold: 3, Revenue: 3000}, "o1", "o2")
+	f.wantSales("e2", Totals{Orders: 1, TicketsSold: 3, Revenue: 3000}, "o1")
+	f.wantInvoices("fred",
+		InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: a.AtMillis, Status: "confirmed"},
+		InvoiceLine{OrderID: "o1", EventID: "e2", Section: "general", Quantity: 3, Amount: 3000, Currency: "JPY", ConfirmedAt: b.AtMillis, Status: "confirmed"})
+	f.wantInvoices("mary", InvoiceLine{OrderID: "o2", EventID: "e1", Section: "general", Quantity: 1, Amount: 1000, Currency: "EUR", ConfirmedAt: c.AtMillis, Status: "confirmed"})
+	if got, want := f.do("HGET", "holdfast:invoices:{mary}", "e1/o2"), `{"section":"general","quantity":1,"amount":1000,"currency":"EUR","confirmed_at":`+strconv.FormatInt(c.AtMillis, 10)+`,"status":"confirmed"}`; got != want {
+		t.Errorf("line %s, want %s", got, want)
+	}
+	for _, fact := range batch {
+		if slices.Contains(f.pending(domain.GroupPosting), fact.ID) {
+			t.Errorf("%s of %s is not acknowledged", fact.Type, fact.Ref())
+		}
+	}
+	if left := len(f.pending(domain.GroupPosting)); left != 8-4 {
+		t.Errorf("%d facts are pending", left)
+	}
+	f.wantPending(domain.GroupSettlement, settlement...)
+	f.wantSame(state, f.keys.log(0), f.keys.salesSummary(0), "holdfast:{0}:sales:", "holdfast:invoices:") // and no state changed
+
+	posted := f.dump()
+	f.post(batch...)
+	f.post(a)
+	f.wantSame(posted)
+}
+
+// TestPostAndReverseCommute: confirmation and cancellation of an order, posted in
+// every order, once or twice, together or one by one, give the same books.
+func TestPostAndReverseCommute(t *testing.T) {
+	for name, steps := range map[string][][]string{
+		"as it happened":            {{"confirmed"}, {"cancelled"}},
+		"the other way round":       {{"cancelled"}, {"confirmed"}},
+		"together":                  {{"confirmed", "cancelled"}},
+		"together, the other way":   {{"cancelled", "confirmed"}},
+		"again and again":           {{"confirmed"}, {"confirmed"}, {"cancelled"}, {"cancelled"}, {"confirmed"}, {"cancelled"}},
+		"the confirmation is late":  {{"cancelled"}, {"cancelled"}, {"confirmed"}, {"confirmed"}},
+		"both twice in one batch":   {{"confirmed", "cancelled", "confirmed", "cancelled"}},
+		"posted before it happened": {{"posted early"}, {"cancelled"}, {"confirmed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.list("e1", terms(10))
+			f.confirmed("e1", "o0", "mary", 1)
+			f.confirmed("e1", "o1", "fred", 2)
+			confirmed := f.factOf("confirmed", "e1", "o1")
+			f.post(f.factOf("confirmed", "e1", "o0"))
+			if steps[0][0] == "posted early" {
+				f.post(confirmed)
+				f.wantSales("e1", Totals{Orders: 2, TicketsSold: 3, Revenue: 3000}, "o0", "o1")
+				steps = steps[1:]
+			}
+			f.cancel("e1", "o1")
+			f.deliver(domain.GroupPosting, "w1")
+			facts := map[string]domain.Fact{"confirmed": confirmed, "cancelled": f.factOf("cancelled", "e1", "o1")}
+			for _, step := range steps {
+				var batch []domain.Fact
+				for _, kind := range step {
+					batch = append(batch, facts[kind])
+				}
+				f.post(batch...)
+			}
+			f.wantSales("e1", Totals{Orders: 1, TicketsSold: 1, Revenue: 1000}, "o0")
+			f.wantInvoices("fred", InvoiceLine{
+				OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: confirmed.AtMillis, Status: "cancelled",
+			})
+			for kind, fact := range facts {
+				if slices.Contains(f.pending(domain.GroupPosting), fact.ID) {
+					t.Errorf("%s is not acknowledged", kind)
+				}
+			}
+		})
+	}
+}
+
+// TestPostNothing: facts that post nothing are acknowledged all the same.
+func TestPostNothing(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.held("e1", "o1", "fred", 1, 0)
+	f.resolve(domain.Resolution{Ref: ref("e1", "o1")})
+	f.held("e1", "o2", "mary", 1, holdMillis)
+	f.cancel("e1", "o2")
+	f.cancel("e1", "unseen")
+	f.admit(f.arrive(purchase("e9", "o3", "fred", 1))...)
+	f.must(f.store.CloseEvent(f.ctx, "e1"))
+	f.deliver(domain.GroupPosting, "w1")
+	before := f.dump()
+	facts, _ := f.facts()
+	f.post(facts...)
+	f.wantPending(domain.GroupPosting)
+	f.wantSame(before, f.keys.log(0))
+	f.wantSales("e1", Totals{})
+	f.post()
+}
+
+// TestPostUnknownOrder: a confirmation whose order is not there is not added.
+func TestPostUnknownOrder(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.confirmed("e1", "o1", "fred", 1)
+	f.do("DEL", f.keys.order(0, ref("e1", "o1")))
+	f.post(f.factOf("confirmed", "e1", "o1"))
+	f.wantSales("e1", Totals{})
+}
+
+func TestPostManyItems(t *testing.T) {
+	const items = 2*maxBatch + 203
+	f := newFixture(t)
+	f.list("e1", terms(items))
+	f.list("e2", terms(items))
+	requests := make([][]string, items)
+	resolutions := make([]domain.Resolution, items)
+	for i := range requests {
+		event := "e" + strconv.Itoa(1+i%2)
+		requests[i] = purchase(event, "o"+strconv.Itoa(i), "c"+strconv.Itoa(i%7)+"."+strconv.Itoa(i), 1)
+		resolutions[i] = approve("", event, "o"+strconv.Itoa(i))
+	}
+	f.admit(f.arrive(requests...)...)
+	f.resolve(resolutions...)
+	f.deliver(domain.GroupPosting, "w1")
+	facts, _ := f.facts()
+	f.post(facts...)
+	f.wantPending(domain.GroupPosting)
+	e1, err := f.store.Sales(f.ctx, "e1")
+	f.must(err)
+	e2, err := f.store.Sales(f.ctx, "e2")
+	f.must(err)
+	if e1 != (Totals{602, 602, 602_000}) || e2 != (Totals{601, 601, 601_000}) {
+		t.Errorf("sales %+v, %+v", e1, e2)
+	}
+	cancels := make([]domain.Cancellation, items)
+	for i, r := range resolutions {
+		cancels[i] = domain.Cancellation{Ref: r.Ref}
+	}
+	f.must(f.store.Cancel(f.ctx, 0, cancels))
+	f.deliver(domain.GroupPosting, "w1")
+	facts, _ = f.facts()
+	f.post(facts...)
+	f.wantPending(domain.GroupPosting)
+	f.wantSales("e1", Totals{})
+	f.wantSales("e2", Totals{})
+}
+
+// TestPostBigNumbers: revenue near 2^53 is exact, up and down.
+func TestPostBigNumbers(t *testing.T) {
+	const price = 1_801_439_850_948_197 // x 5 = 9,007,199,254,740,985
+	f := newFixture(t)
+	f.list("e1", domain.Terms{Name: "E", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: price, Capacity: 5}}})
+	f.confirmed("e1", "o1", "fred", 1)
+	f.confirmed("e1", "o4", "mary", 4)
+	f.post(f.factOf("confirmed", "e1", "o1"), f.factOf("confirmed", "e1", "o4"))
+	f.wantSales("e1", Totals{Orders: 2, TicketsSold: 5, Revenue: 5 * price}, "o1", "o4")
+	if got := f.do("HGET", f.keys.salesSummary(0), "e1"); got != "2,5,9007199254740985" {
+		t.Errorf("totals %v", got)
+	}
+	f.cancel("e1", "o1")
+	f.post(f.factOf("cancelled", "e1", "o1"))
+	f.wantSales("e1", Totals{Orders: 1, TicketsSold: 4, Revenue: 4 * price}, "o4")
+}
+
+// TestPostDamagedTotals: what cannot be counted on stops it before anything in the partition is written.
+func TestPostDamagedTotals(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.confirmed("e1", "o1", "fred", 1)
+	f.deliver(domain.GroupPosting, "w1")
+	for _, raw := range []string{"", "1", "1,2,-3", "1,2,1e+16", "a,b,c", "1,2,3,4"} {
+		f.do("HSET", f.keys.salesSummary(0), "e1", raw)
+		before := f.dump()
+		f.wantClass(f.store.Post(f.ctx, 0, []domain.Fact{f.factOf("confirmed", "e1", "o1")}), domain.ClassPoison)
+		f.wantSame(before, "holdfast:invoices:")
+	}
+}
+
+func TestInvoices(t *testing.T) {
+	f := newFixture(t)
+	f.wantInvoices("nobody")
+	f.do("HSET", f.keys.invoices("fred"), "e1/o1", "{")
+	_, err := f.store.Invoices(f.ctx, "fred")
+	f.wantClass(err, domain.ClassPoison)
+	f.breakKey(f.keys.invoices("fred"))
+	_, err = f.store.Invoices(f.ctx, "fred")
+	f.wantClass(err, domain.ClassPoison)
+
+	lines := []InvoiceLine{{ConfirmedAt: 2, OrderID: "a"}, {ConfirmedAt: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "a"}}
+	sortInvoices(lines)
+	if want := []InvoiceLine{{ConfirmedAt: 1, EventID: "e1", OrderID: "a"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAt: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAt: 2, OrderID: "a"}}; !slices.Equal(lines, want) {
+		t.Errorf("sorted: %+v", lines)
+	}
+	if !errors.Is(notFound("event", "e"), domain.ErrNotFound) {
+		t.Error("not found is not ErrNotFound")
+	}
+}

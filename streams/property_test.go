@@ -1,0 +1,3 @@
+package streams
+
+import _ "pgregory.net/rapid"

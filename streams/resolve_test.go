@@ -1,0 +1,498 @@
+package streams
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"holdfast/domain"
+)
+
+func approve(entryID, event, order string) domain.Resolution {
+	return domain.Resolution{EntryID: entryID, Ref: ref(event, order), Outcome: domain.PaymentApproved, AuthorizationID: "auth_" + order}
+}
+
+func TestResolveApproved(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	a := f.held("e1", "o1", "fred", 3, holdMillis)
+	other := f.held("e1", "o2", "mary", 2, holdMillis)
+	held := f.order("e1", "o1")
+	replies, _ := f.resolve(approve(a.EntryID, "e1", "o1"))
+	fact, _ := f.lastFact()
+	want := held
+	want.State, want.ConfirmedAt, want.ResolvedAt, want.AuthorizationID = domain.OrderConfirmed, fact.AtMillis, fact.AtMillis, "auth_o1"
+	if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: want}) {
+		t.Errorf("got %+v, want done, %+v", replies[0], want)
+	}
+	f.wantFact("confirmed", "e1/o1", "fred|general|3|1000|EUR|auth_o1")
+	if got := f.do("GET", "holdfast:{0}:order:e1/o1"); got != encodeOrder(want) {
+		t.Errorf("record %s", got)
+	}
+	if got := f.section("e1", "general"); got != [3]int64{5, 2, 3} {
+		t.Errorf("available, held, sold: %v", got)
+	}
+	if slots := f.slots("e1"); fmt.Sprint(slots) != "map[mary:o2]" {
+		t.Errorf("in progress: %v", slots)
+	}
+	if holds := fmt.Sprint(f.do("ZRANGE", f.keys.holds(0), 0, -1)); holds != "[e1/o2]" {
+		t.Errorf("holds %s", holds)
+	}
+	f.wantPending(domain.GroupWorkers, other.EntryID)
+}
+
+// TestResolveOutcomes: every outcome while the hold is alive and when it is past its deadline.
+func TestResolveOutcomes(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		hold    int64
+		outcome domain.PaymentOutcome
+		verdict domain.Verdict
+		state   domain.OrderState
+		section [3]int64
+		acked   bool
+	}{
+		{"approved", holdMillis, domain.PaymentApproved, domain.VerdictDone, domain.OrderConfirmed, [3]int64{7, 0, 3}, true},
+		{"declined", holdMillis, domain.PaymentDeclined, domain.VerdictDone, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
+		{"unknown", holdMillis, domain.PaymentUnknown, domain.VerdictWait, domain.OrderHeld, [3]int64{7, 3, 0}, false},
+		{"approved too late", 0, domain.PaymentApproved, domain.VerdictVoid, domain.OrderExpired, [3]int64{10, 0, 0}, false},
+		{"declined too late", 0, domain.PaymentDeclined, domain.VerdictDone, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
+		{"unknown at the deadline", 0, domain.PaymentUnknown, domain.VerdictVoid, domain.OrderExpired, [3]int64{10, 0, 0}, false},
+		{"an outcome that is none", holdMillis, 9, domain.VerdictWait, domain.OrderHeld, [3]int64{7, 3, 0}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.list("e1", terms(10))
+			a := f.held("e1", "o1", "fred", 3, test.hold)
+			resolution := domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: test.outcome, AuthorizationID: "auth_1"}
+			replies, _ := f.resolve(resolution)
+			if replies[0].Verdict != test.verdict || replies[0].Order.State != test.state {
+				t.Errorf("got %s, %s, want %s, %s", replies[0].Verdict, replies[0].Order.State, test.verdict, test.state)
+			}
+			if got := f.section("e1", "general"); got != test.section {
+				t.Errorf("available, held, sold: %v, want %v", got, test.section)
+			}
+			if ended := test.state != domain.OrderHeld; ended {
+				if fact, _ := f.lastFact(); fact.Type != domain.FactType(test.state.String()) || replies[0].Order.ResolvedAt != fact.AtMillis {
+					t.Errorf("the newest fact is %+v, the order %+v", fact, replies[0].Order)
+				}
+				if slots, holds := f.slots("e1"), f.do("ZCARD", f.keys.holds(0)); len(slots) != 0 || holds != int64(0) {
+					t.Errorf("in progress %v, %v holds", slots, holds)
+				}
+			}
+			if acked := len(f.pending(domain.GroupWorkers)) == 0; acked != test.acked {
+				t.Errorf("acknowledged: %v, want %v", acked, test.acked)
+			}
+			if authorized := replies[0].Order.AuthorizationID != ""; authorized != (test.state == domain.OrderConfirmed) {
+				t.Errorf("authorization %q of a %s order", replies[0].Order.AuthorizationID, test.state)
+			}
+
+			// Once more: nothing moves, and the verdict is the same but that an end is an end.
+			before := f.dump()
+			again, _ := f.resolve(resolution)
+			if again[0] != replies[0] {
+				t.Errorf("again: %+v, was %+v", again[0], replies[0])
+			}
+			f.wantSame(before)
+		})
+	}
+}
+
+// TestResolveAfterTheEnd: an answer that comes when the order has ended already.
+func TestResolveAfterTheEnd(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.confirmed("e1", "confirmed", "fred", 1)
+	f.held("e1", "declined", "fred", 1, holdMillis)
+	f.resolve(domain.Resolution{Ref: ref("e1", "declined"), Outcome: domain.PaymentDeclined})
+	f.held("e1", "expired", "fred", 1, 0)
+	f.resolve(domain.Resolution{Ref: ref("e1", "expired")})
+	f.held("e1", "cancelled", "fred", 1, holdMillis)
+	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}, {Ref: ref("e1", "unseen")}}))
+	f.admit(f.arrive(purchase("e9", "rejected", "fred", 1))...)
+	before := f.dump()
+	for _, test := range []struct {
+		event, order string
+		verdicts     [3]string // unknown, approved, declined
+	}{
+		{"e1", "confirmed", [3]string{"done", "done", "done"}},
+		{"e1", "declined", [3]string{"done", "void", "done"}},
+		{"e1", "expired", [3]string{"void", "void", "done"}},
+		{"e1", "cancelled", [3]string{"void", "void", "done"}},
+		{"e1", "unseen", [3]string{"void", "void", "done"}},
+		{"e9", "rejected", [3]string{"done", "void", "done"}},
+		{"e1", "nobody", [3]string{"done", "void", "done"}},
+	} {
+		for outcome, want := range test.verdicts {
+			replies, _ := f.resolve(domain.Resolution{Ref: ref(test.event, test.order), Outcome: domain.PaymentOutcome(outcome), AuthorizationID: "late"})
+			if got := replies[0].Verdict.String(); got != want {
+				t.Errorf("%s, outcome %d: %s, want %s", test.order, outcome, got, want)
+			}
+		}
+	}
+	f.wantSame(before)
+}
+
+// TestResolveBatch: two entries about one order, several events, and all of it in one step.
+func TestResolveBatch(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.list("e2", terms(10))
+	a, b, c := f.held("e1", "o1", "fred", 1, holdMillis), f.held("e2", "o1", "fred", 2, holdMillis), f.held("e1", "o2", "mary", 3, 0)
+	retry := f.arrive(purchase("e1", "o1", "fred", 1))[0]
+	d := f.held("e1", "o3", "jane", 1, holdMillis)
+	replies, _ := f.resolve(
+		approve(a.EntryID, "e1", "o1"), approve(retry.EntryID, "e1", "o1"), approve(b.EntryID, "e2", "o1"), approve(c.EntryID, "e1", "o2"),
+		domain.Resolution{EntryID: d.EntryID, Ref: ref("e1", "o3"), Outcome: domain.PaymentDeclined}, approve(d.EntryID, "e1", "o3"),
+	)
+	for i, want := range []string{"done confirmed", "done confirmed", "done confirmed", "void expired", "done declined", "void declined"} {
+		if got := replies[i].Verdict.String() + " " + replies[i].Order.State.String(); got != want {
+			t.Errorf("item %d: %s, want %s", i, got, want)
+		}
+	}
+	if e1, e2 := f.section("e1", "general"), f.section("e2", "general"); e1 != [3]int64{9, 0, 1} || e2 != [3]int64{8, 0, 2} {
+		t.Errorf("available, held, sold: %v, %v", e1, e2)
+	}
+	f.wantPending(domain.GroupWorkers, c.EntryID)
+	facts, _ := f.facts()
+	if ended := facts[len(facts)-4:]; ended[0].Type != "confirmed" || ended[1].EventID != "e2" || ended[2].Type != "expired" || ended[3].Type != "declined" {
+		t.Errorf("facts %+v", ended)
+	}
+}
+
+func TestResolveManyItems(t *testing.T) {
+	const items = 2*maxBatch + 203
+	f := newFixture(t)
+	f.list("e1", terms(items))
+	requests := make([][]string, items)
+	for i := range requests {
+		requests[i] = purchase("e1", "o"+strconv.Itoa(i), "c"+strconv.Itoa(i), 1)
+	}
+	batch := f.arrive(requests...)
+	f.admit(batch...)
+	resolutions := make([]domain.Resolution, items)
+	for i, a := range batch {
+		resolutions[i] = approve(a.EntryID, "e1", a.Request.OrderID)
+	}
+	replies, _ := f.resolve(resolutions...)
+	for i, r := range replies {
+		if r.Order.State != domain.OrderConfirmed || r.Order.AuthorizationID != "auth_o"+strconv.Itoa(i) {
+			t.Fatalf("item %d: %+v", i, r)
+		}
+	}
+	if got := f.section("e1", "general"); got != [3]int64{0, 0, items} {
+		t.Errorf("available, held, sold: %v", got)
+	}
+	f.wantPending(domain.GroupWorkers)
+	if slots := f.slots("e1"); len(slots) != 0 {
+		t.Errorf("%d in progress", len(slots))
+	}
+}
+
+// TestSlotOfAnotherOrder: a slot is freed only if it still names this order.
+func TestSlotOfAnotherOrder(t *testing.T) {
+	for name, end := range map[string]func(f *fixture){
+		"approved": func(f *fixture) { f.resolve(approve("", "e1", "o1")) },
+		"declined": func(f *fixture) { f.resolve(domain.Resolution{Ref: ref("e1", "o1"), Outcome: domain.PaymentDeclined}) },
+		"cancel":   func(f *fixture) { f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}})) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.list("e1", terms(10))
+			f.held("e1", "o1", "fred", 1, holdMillis)
+			f.do("HSET", f.keys.inProgress(0, "e1"), "fred", "o2")
+			end(f)
+			if slots := f.slots("e1"); fmt.Sprint(slots) != "map[fred:o2]" {
+				t.Errorf("in progress: %v, want o2 left alone", slots)
+			}
+		})
+	}
+}
+
+func TestExpire(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.list("e2", terms(10))
+	a := f.held("e1", "o1", "fred", 3, 0)
+	f.held("e2", "o1", "fred", 2, 1)
+	alive := f.held("e1", "o2", "mary", 1, holdMillis)
+	f.waitUntil(f.order("e2", "o1").DeadlineMillis)
+	if n, err := f.store.Expire(f.ctx, 0, 10); n != 2 || err != nil {
+		t.Fatalf("%d expired, %v, want 2", n, err)
+	}
+	o := f.order("e1", "o1")
+	facts, raw := f.facts()
+	n := len(facts)
+	if facts[n-2].Type != domain.FactExpired || facts[n-2].Ref() != ref("e1", "o1") || facts[n-1].Ref() != ref("e2", "o1") {
+		t.Errorf("facts %v", raw[n-2:])
+	}
+	if o.State != domain.OrderExpired || o.ResolvedAt != facts[n-2].AtMillis || o.HeldAtMillis == 0 || o.ConfirmedAt != 0 {
+		t.Errorf("order %+v", o)
+	}
+	if e1, e2 := f.section("e1", "general"), f.section("e2", "general"); e1 != [3]int64{9, 1, 0} || e2 != [3]int64{10, 0, 0} {
+		t.Errorf("available, held, sold: %v, %v", e1, e2)
+	}
+	if s1, s2 := f.slots("e1"), f.slots("e2"); fmt.Sprint(s1, s2) != "map[mary:o2] map[]" {
+		t.Errorf("in progress: %v, %v", s1, s2)
+	}
+	// The entries of the purchases are not acknowledged by it: their workers void, then acknowledge.
+	if pending := f.pending(domain.GroupWorkers); len(pending) != 3 || pending[0] != a.EntryID || pending[2] != alive.EntryID {
+		t.Errorf("pending %v", pending)
+	}
+	before := f.dump()
+	if n, err := f.store.Expire(f.ctx, 0, 10); n != 0 || err != nil {
+		t.Errorf("again: %d expired, %v", n, err)
+	}
+	f.wantSame(before)
+}
+
+// TestExpireLooksAgain: what was due when it was found may have ended, or be alive, by the time it is to be ended.
+func TestExpireLooksAgain(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.held("e1", "alive", "fred", 1, holdMillis)
+	f.confirmed("e1", "confirmed", "mary", 1)
+	before := f.dump()
+	replies, _, err := f.store.runOrders(f.ctx, 0, f.expireBatch(ref("e1", "alive"), ref("e1", "confirmed"), ref("e1", "nobody")))
+	f.must(err)
+	for i, want := range []domain.OrderState{domain.OrderHeld, domain.OrderConfirmed, domain.OrderNone} {
+		if replies[i].Verdict != domain.VerdictDone || replies[i].Order.State != want {
+			t.Errorf("item %d: %s, %s, want %s", i, replies[i].Verdict, replies[i].Order.State, want)
+		}
+	}
+	f.wantSame(before)
+
+	// Members that are not held orders are found once, and not for ever.
+	f.do("ZADD", f.keys.holds(0), 1, "e1/confirmed", 2, "e1/nobody")
+	if n, err := f.store.Expire(f.ctx, 0, 10); n != 0 || err != nil {
+		t.Errorf("%d expired, %v", n, err)
+	}
+	f.wantSame(before)
+}
+
+func TestDue(t *testing.T) {
+	f := newFixture(t)
+	due := func(most int) []string {
+		t.Helper()
+		members, err := f.store.run(f.ctx, scriptDue, []string{f.keys.holds(0)}, most).StringSlice()
+		f.must(err)
+		return members
+	}
+	if got := due(10); len(got) != 0 {
+		t.Errorf("of nothing: %v", got)
+	}
+	now := f.now()
+	f.do("ZADD", f.keys.holds(0), now-10, "e1/second", now-20, "e1/first", now, "e1/third", now+60_000, "e1/alive", now-20, "e0/first")
+	f.waitUntil(now)
+	for most, want := range map[int][]string{10: {"e0/first", "e1/first", "e1/second", "e1/third"}, 2: {"e0/first", "e1/first"}, 0: {}} {
+		if got := due(most); !slices.Equal(got, want) {
+			t.Errorf("at most %d: %v, want %v", most, got, want)
+		}
+	}
+}
+
+func TestExpireManyItems(t *testing.T) {
+	const items = 2*maxBatch + 203
+	f := newFixture(t)
+	f.list("e1", terms(items))
+	requests := make([][]string, items)
+	for i := range requests {
+		requests[i] = hold("e1", "o"+strconv.Itoa(i), "c"+strconv.Itoa(i), 1)
+	}
+	batch := f.arrive(requests...)
+	for i := range batch {
+		batch[i].HoldMillis = 0
+	}
+	f.admit(batch...)
+	for _, want := range []int{maxBatch, maxBatch, 203, 0} {
+		if n, err := f.store.Expire(f.ctx, 0, 10_000); n != want || err != nil {
+			t.Fatalf("%d expired, %v, want %d", n, err, want)
+		}
+	}
+	if got := f.section("e1", "general"); got != [3]int64{items, 0, 0} {
+		t.Errorf("available, held, sold: %v", got)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.list("e2", terms(10))
+	purchased := f.held("e1", "held", "fred", 3, holdMillis)
+	f.confirmed("e2", "confirmed", "fred", 2)
+	f.held("e1", "overdue", "mary", 1, 0)
+	wasHeld, wasConfirmed := f.order("e1", "held"), f.order("e2", "confirmed")
+	cancels := []string{}
+	for _, r := range []domain.OrderRef{ref("e1", "unseen"), ref("e1", "held"), ref("e2", "confirmed"), ref("e1", "overdue"), ref("e1", "held")} {
+		cancels = append(cancels, f.publish(request("cancel", r.EventID, r.OrderID)))
+	}
+	f.deliver(domain.GroupWorkers, "w1")
+	batch := []domain.Cancellation{
+		{EntryID: cancels[0], Ref: ref("e1", "unseen")}, {EntryID: cancels[1], Ref: ref("e1", "held")}, {EntryID: cancels[2], Ref: ref("e2", "confirmed")},
+		{EntryID: cancels[3], Ref: ref("e1", "overdue")}, {EntryID: cancels[4], Ref: ref("e1", "held")},
+	}
+	f.must(f.store.Cancel(f.ctx, 0, batch))
+
+	facts, raw := f.facts()
+	n := len(facts)
+	for i, want := range []map[string]string{
+		{"type": "cancelled", "order": "e1/unseen", "data": "requested|none"},
+		{"type": "cancelled", "order": "e1/held", "data": "requested|held|fred|general|3|1000|EUR|0"},
+		{"type": "cancelled", "order": "e2/confirmed", "data": "requested|confirmed|fred|general|2|1000|EUR|" + strconv.FormatInt(wasConfirmed.ConfirmedAt, 10)},
+		{"type": "cancelled", "order": "e1/overdue", "data": "requested|held|mary|general|1|1000|EUR|0"},
+	} {
+		if got := raw[n-4+i]; fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("fact %v, want %v", got, want)
+		}
+	}
+	at := facts[n-1].AtMillis
+	if o, want := f.order("e1", "unseen"), (domain.Order{State: domain.OrderCancelled, ResolvedAt: facts[n-4].AtMillis, Reason: "requested"}); o != want {
+		t.Errorf("unseen: %+v, want %+v", o, want)
+	}
+	for got, want := range map[domain.Order]domain.Order{f.order("e1", "held"): wasHeld, f.order("e2", "confirmed"): wasConfirmed} {
+		want.State, want.Reason, want.ResolvedAt = domain.OrderCancelled, "requested", got.ResolvedAt
+		if got != want || got.ResolvedAt > at || got.ResolvedAt < facts[n-4].AtMillis {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+	}
+	if e1, e2 := f.section("e1", "general"), f.section("e2", "general"); e1 != [3]int64{10, 0, 0} || e2 != [3]int64{10, 0, 0} {
+		t.Errorf("available, held, sold: %v, %v", e1, e2)
+	}
+	if s1, s2, holds := f.slots("e1"), f.slots("e2"), f.do("ZCARD", f.keys.holds(0)); len(s1)+len(s2) != 0 || holds != int64(0) {
+		t.Errorf("in progress: %v, %v; %v holds", s1, s2, holds)
+	}
+	for _, id := range cancels {
+		if slices.Contains(f.pending(domain.GroupWorkers), id) {
+			t.Errorf("the cancel %s is not acknowledged", id)
+		}
+	}
+	if !slices.Contains(f.pending(domain.GroupWorkers), purchased.EntryID) {
+		t.Error("the cancelled purchase is acknowledged, and its authorization perhaps not voided")
+	}
+
+	before := f.dump()
+	f.must(f.store.Cancel(f.ctx, 0, batch))
+	f.wantSame(before)
+
+	// What comes for a cancelled order is absorbed; of one that was never held there is nothing to void.
+	replies, _ := f.admit(f.arrive(purchase("e1", "unseen", "jane", 1), hold("e1", "unseen", "jane", 5), request("pay", "e1", "unseen"), request("pay", "e1", "held"))...)
+	for i, want := range []domain.Verdict{domain.VerdictDone, domain.VerdictDone, domain.VerdictDone, domain.VerdictVoid} {
+		if replies[i].Verdict != want || replies[i].Order.State != domain.OrderCancelled {
+			t.Errorf("item %d: %+v, want %s", i, replies[i], want)
+		}
+	}
+	if got := f.section("e1", "general"); got != [3]int64{10, 0, 0} {
+		t.Errorf("available, held, sold: %v", got)
+	}
+}
+
+// TestCancelOfWhatHasEnded changes nothing but the acknowledgement.
+func TestCancelOfWhatHasEnded(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.held("e1", "declined", "fred", 1, holdMillis)
+	f.held("e1", "expired", "mary", 1, 0)
+	f.resolve(domain.Resolution{Ref: ref("e1", "declined"), Outcome: domain.PaymentDeclined}, domain.Resolution{Ref: ref("e1", "expired")})
+	f.admit(f.arrive(purchase("e9", "rejected", "fred", 1))...)
+	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}}))
+	before := f.dump()
+	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{
+		{Ref: ref("e1", "declined")}, {Ref: ref("e1", "expired")}, {Ref: ref("e9", "rejected")}, {Ref: ref("e1", "cancelled")},
+	}))
+	f.wantSame(before)
+}
+
+// TestCaptureFailed undoes confirmed orders, and only those; its entries are in the log.
+func TestCaptureFailed(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.confirmed("e1", "o1", "fred", 3)
+	f.held("e1", "o2", "mary", 1, holdMillis)
+	confirmed, _ := f.facts()
+	f.deliver(domain.GroupSettlement, "w1")
+	f.deliver(domain.GroupPosting, "w1")
+	settlement, posting := f.pending(domain.GroupSettlement), f.pending(domain.GroupPosting)
+	entry := confirmed[2].ID
+	before := f.order("e1", "o1")
+	batch := []domain.Cancellation{{EntryID: entry, Ref: ref("e1", "o1")}, {Ref: ref("e1", "o2")}, {Ref: ref("e1", "unseen")}}
+	f.must(f.store.CaptureFailed(f.ctx, 0, batch))
+	f.wantFact("cancelled", "e1/o1", "capture_failed|confirmed|fred|general|3|1000|EUR|"+strconv.FormatInt(before.ConfirmedAt, 10))
+	fact, _ := f.lastFact()
+	want := before
+	want.State, want.Reason, want.ResolvedAt = domain.OrderCancelled, "capture_failed", fact.AtMillis
+	if got := f.order("e1", "o1"); got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if o2, unseen := f.order("e1", "o2"), f.order("e1", "unseen"); o2.State != domain.OrderHeld || unseen.State != domain.OrderNone {
+		t.Errorf("others: %s, %s", o2.State, unseen.State)
+	}
+	if got := f.section("e1", "general"); got != [3]int64{9, 1, 0} {
+		t.Errorf("available, held, sold: %v", got)
+	}
+	f.wantPending(domain.GroupSettlement, slices.DeleteFunc(settlement, func(id string) bool { return id == entry })...)
+	f.wantPending(domain.GroupPosting, posting...)
+	all := f.dump()
+	f.must(f.store.CaptureFailed(f.ctx, 0, batch))
+	f.wantSame(all)
+}
+
+func TestCancelManyItems(t *testing.T) {
+	const items = 2*maxBatch + 203
+	f := newFixture(t)
+	f.list("e1", terms(items))
+	requests := make([][]string, items)
+	cancels := make([]domain.Cancellation, items)
+	for i := range requests {
+		order := "o" + strconv.Itoa(i)
+		requests[i] = hold("e1", order, "c"+strconv.Itoa(i), 1)
+		cancels[i] = domain.Cancellation{Ref: ref("e1", order)}
+	}
+	f.admit(f.arrive(requests[:items-100]...)...) // the last hundred are cancelled unseen
+	f.must(f.store.Cancel(f.ctx, 0, cancels))
+	if got := f.section("e1", "general"); got != [3]int64{items, 0, 0} {
+		t.Errorf("available, held, sold: %v", got)
+	}
+	was := map[domain.OrderState]int{}
+	facts, _ := f.facts()
+	for _, fact := range facts {
+		if fact.Type == domain.FactCancelled {
+			was[fact.Was]++
+		}
+	}
+	if was[domain.OrderHeld] != items-100 || was[domain.OrderNone] != 100 || len(was) != 2 {
+		t.Errorf("cancelled: %v", was)
+	}
+}
+
+// TestDamagedRecords: a record that cannot be read stops the call, as poison, before anything is written.
+func TestDamagedRecords(t *testing.T) {
+	for _, record := range []string{
+		"h", "h|purchase|fp|fred|general|two|1000|EUR|5|1|0|0|||", "h|purchase|fp|fred|general|2|1000|EUR", "c|purchase|fp|fred|general|2|1000|EUR|5|1||3|a||",
+		"h|purchase|fp|fred|balcony|2|1000|EUR|5|1|0|0|||",  // no such section
+		"h|purchase|fp|fred|general|50|1000|EUR|5|1|0|0|||", // more than are held
+	} {
+		t.Run(record, func(t *testing.T) {
+			f := newFixture(t)
+			f.list("e1", terms(10))
+			f.held("e1", "o1", "fred", 1, holdMillis)
+			f.do("SET", f.keys.order(0, ref("e1", "bad")), record)
+			f.do("ZADD", f.keys.holds(0), 1, "e1/bad")
+			before := f.dump()
+			f.wantClass(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "bad")}}), domain.ClassPoison)
+			f.wantSame(before)
+			if record[0] == 'h' {
+				_, _, err := f.store.Resolve(f.ctx, 0, []domain.Resolution{approve("", "e1", "o1"), {Ref: ref("e1", "bad"), Outcome: domain.PaymentDeclined}})
+				f.wantClass(err, domain.ClassPoison)
+				_, err = f.store.Expire(f.ctx, 0, 10)
+				f.wantClass(err, domain.ClassPoison)
+			}
+			if strings.Count(record, "|") < 14 {
+				_, _, err := f.store.Admit(f.ctx, 0, []domain.Admission{f.admission("1-0", purchase("e1", "bad", "fred", 1))})
+				f.wantClass(err, domain.ClassPoison)
+			}
+			f.wantSame(before)
+		})
+	}
+}
