@@ -51,3 +51,9 @@ func answered(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply)
 }
+
+// outOfMemory reports whether Redis refused a write because its memory is full.
+func outOfMemory(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && strings.HasPrefix(reply.Error(), "OOM")
+}

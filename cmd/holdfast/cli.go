@@ -47,6 +47,7 @@ type commandLine struct {
 	Output    string           `group:"everywhere" short:"o" env:"HOLDFAST_OUTPUT" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table, for people, or json, for programs. Default: table."`
 	Version   kong.VersionFlag `group:"everywhere" help:"Print the version and exit."`
 
+	Demo    demoCommand    `cmd:"" group:"run" help:"Show what holdfast does, in a few seconds; without --redis on an embedded Redis."`
 	Init    initCommand    `cmd:"" group:"run" help:"Create the namespace in Redis. Optional: the first command that needs it creates it."`
 	Worker  workerCommand  `cmd:"" group:"run" help:"Work on requests until told to stop. Start as many as you like."`
 	Gateway gatewayCommand `cmd:"" group:"run" help:"Serve a simulated payment gateway over HTTP."`

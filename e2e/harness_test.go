@@ -1,0 +1,562 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/payments"
+	"holdfast/producer"
+	"holdfast/streams"
+	"holdfast/streams/redistest"
+)
+
+const (
+	// soon is enough for anything that takes milliseconds on a machine that has nothing else to do.
+	soon = 20 * time.Second
+	// endTime is how long a process that was told to end may take, if its grace time is short.
+	endTime = 20 * time.Second
+)
+
+// eventually waits until cond returns nil; after limit the test fails with cond's
+// last error. It is the only place in these tests that sleeps.
+func eventually(t testing.TB, limit time.Duration, what string, cond func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %s in vain: %s: %v", limit, what, err)
+		}
+	}
+}
+
+// buffer can be read while it is written.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// process is a running holdfast.
+type process struct {
+	t      testing.TB
+	name   string
+	cmd    *exec.Cmd
+	stdout *buffer
+	stderr *buffer
+	ended  chan struct{} // closed once it is reaped
+}
+
+// start starts the program. When the test ends it is killed and reaped; what it
+// said on stderr is shown if the test failed.
+func start(t testing.TB, name string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, name: name, stdout: new(buffer), stderr: new(buffer), ended: make(chan struct{})}
+	p.cmd = exec.Command(holdfastBinary, args...)
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("starting %s: %v", name, err)
+	}
+	go func() {
+		_ = p.cmd.Wait() // how it ended is in ProcessState
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		p.kill()
+		said := p.stderr.String()
+		for _, bad := range []string{"panic:", "fatal error:", "DATA RACE"} {
+			if strings.Contains(said, bad) {
+				t.Errorf("%s: %s", name, bad)
+			}
+		}
+		if t.Failed() {
+			t.Logf("%s (%s) said:\n%s", name, p.cmd.ProcessState, lastLines(said, 60))
+		}
+	})
+	return p
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.SplitAfter(text, "\n")
+	if len(lines) <= n {
+		return text
+	}
+	return fmt.Sprintf("(%d lines before)\n%s", len(lines)-n, strings.Join(lines[len(lines)-n:], ""))
+}
+
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatalf("sending %s to %s: %v", s, p.name, err)
+	}
+}
+
+// kill ends it the hard way (SIGKILL), if it has not ended yet.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// wait returns the exit status of a process that is about to end.
+func (p *process) wait(limit time.Duration) int {
+	p.t.Helper()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+	case <-timer.C:
+		p.t.Fatalf("%s did not end within %s", p.name, limit)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// stop sends SIGTERM, upon which it must end in order.
+func (p *process) stop(limit time.Duration) {
+	p.t.Helper()
+	p.signal(syscall.SIGTERM)
+	if code := p.wait(limit); code != 0 {
+		p.t.Errorf("%s was told to stop: exit %d", p.name, code)
+	}
+}
+
+// alive fails the test if the process has ended.
+func (p *process) alive() {
+	p.t.Helper()
+	select {
+	case <-p.ended:
+		p.t.Errorf("%s has ended: %s", p.name, p.cmd.ProcessState)
+	default:
+	}
+}
+
+func (p *process) lines() int { return strings.Count(p.stderr.String(), "\n") }
+
+func (p *process) saysSoon(text string) {
+	p.t.Helper()
+	eventually(p.t, soon, p.name+" says "+text, func() error {
+		if !strings.Contains(p.stderr.String(), text) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+}
+
+// system is a Redis and what runs on it.
+type system struct {
+	t      testing.TB
+	server *redistest.Server
+	opened *streams.Store
+}
+
+func newSystem(t testing.TB, redisArgs ...string) *system {
+	t.Helper()
+	return &system{t: t, server: redistest.Start(t, redisArgs...)}
+}
+
+// store is the Go library on the same namespace. The first call creates the
+// namespace, unless there is one.
+func (s *system) store() *streams.Store {
+	s.t.Helper()
+	if s.opened == nil {
+		store, err := streams.Open(context.Background(), s.server.URL(), streams.Options{})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.t.Cleanup(func() { _ = store.Close() })
+		s.opened = store
+	}
+	return s.opened
+}
+
+func (s *system) producer() *producer.Producer {
+	s.t.Helper()
+	p := producer.New(s.store(), s.store(), producer.Options{})
+	s.t.Cleanup(p.Close)
+	return p
+}
+
+func (s *system) client() *redis.Client {
+	rdb := s.server.Client()
+	s.t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+// worker starts one and waits until it works.
+func (s *system) worker(name string, args ...string) *process {
+	s.t.Helper()
+	p := s.startWorker(name, args...)
+	p.saysSoon(`"worker started"`)
+	return p
+}
+
+func (s *system) startWorker(name string, args ...string) *process {
+	s.t.Helper()
+	return start(s.t, name, append([]string{"worker", "--redis", s.server.URL(), "--name", name}, args...)...)
+}
+
+// gateway starts a payment gateway and returns its URL.
+func startGateway(t testing.TB, args ...string) string {
+	t.Helper()
+	p := start(t, "gateway", append([]string{"gateway", "--listen", "127.0.0.1:0", "-o", "json"}, args...)...)
+	var listening struct {
+		URL string `json:"url"`
+	}
+	eventually(t, soon, "the gateway listens", func() error {
+		line, _, complete := strings.Cut(p.stdout.String(), "\n")
+		if !complete {
+			return errors.New("not yet")
+		}
+		return json.Unmarshal([]byte(line), &listening)
+	})
+	return listening.URL
+}
+
+// ledger is all that a gateway ever did.
+func ledger(t testing.TB, gateway string) map[domain.OrderRef]domain.LedgerLine {
+	t.Helper()
+	client, err := payments.NewClient(gateway, payments.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	lines, err := client.FetchLedger(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	byOrder := make(map[domain.OrderRef]domain.LedgerLine, len(lines))
+	for _, l := range lines {
+		byOrder[domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}] = l
+	}
+	return byOrder
+}
+
+// paidOnce checks that each order was authorized and captured once, and nothing else.
+func paidOnce(t testing.TB, gateway string, orders []domain.OrderRef) {
+	t.Helper()
+	lines := ledger(t, gateway)
+	if len(lines) != len(orders) {
+		t.Errorf("the gateway knows %d orders, want %d", len(lines), len(orders))
+	}
+	for _, ref := range orders {
+		l := lines[ref]
+		if l.Status != domain.PaymentStatusCaptured || l.Authorizations != 1 || l.Captures != 1 || l.Voids != 0 || l.Refunds != 0 {
+			t.Errorf("%s: want one authorization and one capture, got %+v", ref, l)
+		}
+	}
+}
+
+// result is what a command did.
+type result struct {
+	code   int
+	stdout string
+	stderr string
+}
+
+// command is a command line on this Redis that has not run yet.
+func (s *system) command(ctx context.Context, stdin string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, holdfastBinary, append(args, "--redis", s.server.URL())...)
+	cmd.Stdin = strings.NewReader(stdin)
+	return cmd
+}
+
+// runs a command to its end; it may be called from any goroutine.
+func (s *system) run(stdin string, args ...string) result {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := s.command(ctx, stdin, args...)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		return result{-1, "", err.Error()}
+	}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// ok runs a command that must succeed without a word on stderr; it returns stdout.
+func (s *system) ok(args ...string) string {
+	s.t.Helper()
+	r := s.run("", args...)
+	if r.code != 0 || r.stderr != "" {
+		s.t.Fatalf("holdfast %s: exit %d\n%s%s", strings.Join(args, " "), r.code, r.stdout, r.stderr)
+	}
+	return r.stdout
+}
+
+// decodeLines reads JSON lines.
+func decodeLines[T any](t testing.TB, text string) []T {
+	t.Helper()
+	var objects []T
+	for line := range strings.Lines(text) {
+		var o T
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatalf("not a JSON object a line: %q: %v", line, err)
+		}
+		objects = append(objects, o)
+	}
+	return objects
+}
+
+// What commands print with -o json, as far as it is looked at here.
+type (
+	sectionView struct {
+		Section   string `json:"section"`
+		Capacity  int64  `json:"capacity"`
+		Available int64  `json:"available"`
+		Held      int64  `json:"held"`
+		Sold      int64  `json:"sold"`
+	}
+	eventView struct {
+		EventID  string        `json:"event_id"`
+		Sections []sectionView `json:"sections"`
+	}
+	salesView struct {
+		EventID     string `json:"event_id"`
+		Currency    string `json:"currency"`
+		Orders      int64  `json:"orders"`
+		TicketsSold int64  `json:"tickets_sold"`
+		Revenue     int64  `json:"revenue"`
+		Available   int64  `json:"available"`
+		Held        int64  `json:"held"`
+	}
+	invoiceView struct {
+		EventID string `json:"event_id"`
+		Amount  int64  `json:"amount"`
+		Status  string `json:"status"`
+	}
+	orderView struct {
+		OrderID  string     `json:"order_id"`
+		EventID  string     `json:"event_id"`
+		Quantity int64      `json:"quantity"`
+		State    string     `json:"state"`
+		Reason   string     `json:"reason"`
+		Detail   string     `json:"detail"`
+		Deadline int64      `json:"deadline"`
+		History  []factView `json:"history"`
+	}
+	factView struct {
+		At   int64  `json:"at"`
+		Type string `json:"type"`
+	}
+	deadView struct {
+		DeadID     string            `json:"dead_id"`
+		Stream     string            `json:"stream"`
+		EntryID    string            `json:"entry_id"`
+		Reason     string            `json:"reason"`
+		Deliveries int64             `json:"deliveries"`
+		Fields     map[string]string `json:"fields"`
+	}
+	auditView struct {
+		OK      bool `json:"ok"`
+		Checked struct {
+			Events int `json:"events"`
+			Orders int `json:"orders"`
+			Facts  int `json:"facts"`
+		} `json:"checked"`
+		Violations []struct {
+			Invariant string `json:"invariant"`
+			Subject   string `json:"subject"`
+			Detail    string `json:"detail"`
+		} `json:"violations"`
+	}
+)
+
+// list is ok with -o json: what it printed.
+func list[T any](s *system, args ...string) []T {
+	s.t.Helper()
+	return decodeLines[T](s.t, s.ok(append(args, "-o", "json")...))
+}
+
+// one is list of one object.
+func one[T any](s *system, args ...string) T {
+	s.t.Helper()
+	objects := list[T](s, args...)
+	if len(objects) != 1 {
+		s.t.Fatalf("holdfast %s: %d objects, want 1", strings.Join(args, " "), len(objects))
+	}
+	return objects[0]
+}
+
+// event creates one with a section general.
+func (s *system) event(id, name string, capacity int64, price string, more ...string) {
+	s.t.Helper()
+	s.ok(append([]string{"events", "create", id, "--name", name, "--currency", "EUR",
+		"--section", fmt.Sprintf("general=%d@%s", capacity, price)}, more...)...)
+}
+
+// audit checks everything against the log, and payments against the gateway's
+// ledger if one is named. Whatever was done to the system, it must be right.
+func (s *system) audit(gateway string) auditView {
+	s.t.Helper()
+	r := s.run("", auditArgs(gateway)...)
+	if r.code != 0 {
+		s.t.Fatalf("audit: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	report := decodeLines[auditView](s.t, r.stdout)
+	if len(report) != 1 || !report[0].OK || len(report[0].Violations) > 0 {
+		s.t.Fatalf("audit says %s", r.stdout)
+	}
+	return report[0]
+}
+
+func auditArgs(gateway string) []string {
+	args := []string{"audit", "-o", "json"}
+	if gateway != "" {
+		args = append(args, "--gateway", gateway)
+	}
+	return args
+}
+
+// drained waits until nothing is left to be done: no lag and nothing pending in
+// any group, and no hold that is still to be resolved.
+func (s *system) drained(limit time.Duration) {
+	s.t.Helper()
+	store, rdb := s.store(), s.server.Client()
+	defer func() { _ = rdb.Close() }()
+	quiet := 0
+	eventually(s.t, limit, "everything is drained", func() error {
+		err := s.idle(store, rdb)
+		if err != nil {
+			quiet = 0
+			return err
+		}
+		// The groups are read one after the other, and one may make work for another.
+		if quiet++; quiet < 2 {
+			return errors.New("only just")
+		}
+		return nil
+	})
+}
+
+func (s *system) idle(store *streams.Store, rdb *redis.Client) error {
+	ctx := context.Background()
+	groups, err := store.Pending(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if g.Backlog != 0 {
+			return fmt.Errorf("partition %d, group %s: lag %d, pending %d", g.Partition, g.Group, g.Lag, g.Pending)
+		}
+	}
+	for p := range store.Partitions() {
+		if n, err := rdb.ZCard(ctx, fmt.Sprintf("holdfast:{%d}:holds", p)).Result(); err != nil || n != 0 {
+			return fmt.Errorf("partition %d: %d holds, %v", p, n, err)
+		}
+	}
+	return nil
+}
+
+// inHand is how many entries of all groups a consumer has.
+func (s *system) inHand(consumer string) int64 {
+	s.t.Helper()
+	groups, err := s.store().Pending(context.Background(), 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var n int64
+	for _, g := range groups {
+		for _, c := range g.Consumers {
+			if c.Name == consumer {
+				n += c.Pending
+			}
+		}
+	}
+	return n
+}
+
+// orders reads stored orders.
+func (s *system) orders(refs []domain.OrderRef) []domain.Order {
+	s.t.Helper()
+	var orders []domain.Order
+	for len(refs) > 0 {
+		n := min(len(refs), 1000)
+		page, err := s.store().Orders(context.Background(), refs[:n])
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		orders, refs = append(orders, page...), refs[n:]
+	}
+	return orders
+}
+
+// allIn checks that each of the orders is in this state.
+func (s *system) allIn(state domain.OrderState, refs []domain.OrderRef) {
+	s.t.Helper()
+	wrong := 0
+	for i, o := range s.orders(refs) {
+		if o.State != state {
+			if wrong++; wrong <= 10 {
+				s.t.Errorf("%s is %s (%s %s), want %s", refs[i], o.State, o.Reason, o.Detail, state)
+			}
+		}
+	}
+	if wrong > 0 {
+		s.t.Errorf("%d of %d orders are not %s", wrong, len(refs), state)
+	}
+}
+
+// facts calls each for the whole log, partition by partition.
+func (s *system) facts(each func(domain.Fact)) {
+	s.t.Helper()
+	for p := range s.store().Partitions() {
+		_, err := s.store().ReadLog(context.Background(), p, "0-0", "+", func(f domain.Fact) error {
+			each(f)
+			return nil
+		})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// purchases makes n requests of n customers over some events with tickets for all.
+func (s *system) purchases(prefix string, events, n int) (requests []domain.Request, refs []domain.OrderRef) {
+	s.t.Helper()
+	for e := range events {
+		s.event(fmt.Sprintf("%s-event-%d", prefix, e), prefix, int64(n)*4, "12.50")
+	}
+	for i := range n {
+		r := domain.Request{
+			Type: domain.RequestPurchase, EventID: fmt.Sprintf("%s-event-%d", prefix, i%events), OrderID: fmt.Sprintf("%s-%d", prefix, i),
+			CustomerID: fmt.Sprintf("%s-customer-%d", prefix, i), Quantity: int64(1 + i%4), PaymentToken: "tok_1",
+		}
+		requests = append(requests, r)
+		refs = append(refs, r.Ref())
+	}
+	return requests, refs
+}
+
+// publish sends requests, all of which must be taken.
+func publish(t testing.TB, p *producer.Producer, requests ...domain.Request) {
+	t.Helper()
+	for i, r := range p.PublishBatch(context.Background(), requests) {
+		if r.Err != nil {
+			t.Fatalf("publishing %s: %v", requests[i].Ref(), r.Err)
+		}
+	}
+}

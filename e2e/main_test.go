@@ -1,0 +1,53 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// holdfastBinary is the program under test.
+var holdfastBinary string
+
+// What the environment says, read before it is cleared for the processes.
+var (
+	full       = os.Getenv("HOLDFAST_E2E_FULL") != ""
+	raceDetect = os.Getenv("HOLDFAST_E2E_RACE") != ""
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "HOLDFAST_") {
+			if err := os.Unsetenv(name); err != nil {
+				panic(err)
+			}
+		}
+	}
+	dir, err := os.MkdirTemp("", "holdfast-e2e-")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary directory
+	holdfastBinary = filepath.Join(dir, "holdfast")
+	args := []string{"build", "-o", holdfastBinary}
+	if raceDetect {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, "holdfast/cmd/holdfast")...).CombinedOutput(); err != nil {
+		_, _ = fmt.Fprintf(os.Stderr, "building holdfast: %v\n%s", err, out)
+		return 1
+	}
+	// The tests wait more than they compute; -parallel on the command line still counts.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	return m.Run()
+}
