@@ -176,16 +176,23 @@ func TestApplyEveryTransition(t *testing.T) {
 		fact Fact
 	}
 	facts := []labelled{
-		{"held", orderFact(FactHeld, 0)}, {"rejected", orderFact(FactRejected, 0)}, {"confirmed", orderFact(FactConfirmed, 0)},
-		{"declined", orderFact(FactDeclined, 0)}, {"expired", orderFact(FactExpired, 0)},
-		{"cancelled (none)", orderFact(FactCancelled, OrderNone)}, {"cancelled (held)", orderFact(FactCancelled, OrderHeld)},
-		{"cancelled (conf)", orderFact(FactCancelled, OrderConfirmed)}, {"cancelled (declined)", orderFact(FactCancelled, OrderDeclined)},
-		{"cancelled (expired)", orderFact(FactCancelled, OrderExpired)}, {"cancelled (cancelled)", orderFact(FactCancelled, OrderCancelled)},
+		{"held", orderFact(FactHeld, 0)},
+		{"rejected", orderFact(FactRejected, 0)},
+		{"confirmed", orderFact(FactConfirmed, 0)},
+		{"declined", orderFact(FactDeclined, 0)},
+		{"expired", orderFact(FactExpired, 0)},
+		{"cancelled (none)", orderFact(FactCancelled, OrderNone)},
+		{"cancelled (held)", orderFact(FactCancelled, OrderHeld)},
+		{"cancelled (conf)", orderFact(FactCancelled, OrderConfirmed)},
+		{"cancelled (declined)", orderFact(FactCancelled, OrderDeclined)},
+		{"cancelled (expired)", orderFact(FactCancelled, OrderExpired)},
+		{"cancelled (cancelled)", orderFact(FactCancelled, OrderCancelled)},
 		{"cancelled (rejected)", orderFact(FactCancelled, OrderRejected)},
 		{"listed", Fact{Type: FactListed, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
 		{"adjusted", Fact{Type: FactAdjusted, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
 		{"closed", Fact{Type: FactClosed, EventID: "e1", OrderID: "o1"}},
-		{"no type", Fact{EventID: "e1", OrderID: "o1"}}, {"unheard of", Fact{Type: "sold", EventID: "e1", OrderID: "o1"}},
+		{"no type", Fact{EventID: "e1", OrderID: "o1"}},
+		{"unheard of", Fact{Type: "sold", EventID: "e1", OrderID: "o1"}},
 	}
 	seen := 0
 	for _, state := range OrderStates {
@@ -277,7 +284,9 @@ func TestApplyEvent(t *testing.T) {
 		after  Event
 	}{
 		{
-			"listed", Event{}, Fact{Type: FactListed, EventID: "e1", Terms: &terms},
+			"listed",
+			Event{},
+			Fact{Type: FactListed, EventID: "e1", Terms: &terms},
 			Event{
 				Name: "An Evening", Currency: "EUR", MaxPerOrder: 6, OnSaleMillis: 1_000, OffSaleMillis: 90_000,
 				Fingerprint: terms.Fingerprint(), Version: 1,
@@ -285,7 +294,8 @@ func TestApplyEvent(t *testing.T) {
 			},
 		},
 		{
-			"adjusted", testEvent(), Fact{Type: FactAdjusted, EventID: "e1", Terms: &adjusted},
+			"adjusted", testEvent(),
+			Fact{Type: FactAdjusted, EventID: "e1", Terms: &adjusted},
 			Event{
 				Name: "Another Evening", Currency: "EUR", OnSaleMillis: 2_000,
 				Fingerprint: terms.Fingerprint(), Version: 2,
@@ -297,7 +307,8 @@ func TestApplyEvent(t *testing.T) {
 			},
 		},
 		{
-			"closed", testEvent(), Fact{Type: FactClosed, EventID: "e1"},
+			"closed", testEvent(),
+			Fact{Type: FactClosed, EventID: "e1"},
 			func() Event {
 				e := testEvent()
 				e.Closed, e.Version = true, 2

@@ -158,28 +158,35 @@ func TestDecideFacts(t *testing.T) {
 		want    Fact
 	}{
 		{
-			"held by a purchase", View{Event: testEvent()}, admit(RequestPurchase, "fp"),
+			"held by a purchase",
+			View{Event: testEvent()},
+			admit(RequestPurchase, "fp"),
 			Fact{
 				Type: FactHeld, EventID: "e1", OrderID: "o1", Kind: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
 				Section: "general", Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 13_000,
 			},
 		},
 		{
-			"held by a hold", View{Event: testEvent()}, admit(RequestHold, "fp"),
+			"held by a hold",
+			View{Event: testEvent()},
+			admit(RequestHold, "fp"),
 			Fact{
 				Type: FactHeld, EventID: "e1", OrderID: "o1", Kind: RequestHold, Fingerprint: "fp", CustomerID: "fred",
 				Section: "general", Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 13_000,
 			},
 		},
 		{
-			"rejected", View{}, admit(RequestPurchase, "fp"),
+			"rejected",
+			View{},
+			admit(RequestPurchase, "fp"),
 			Fact{
 				Type: FactRejected, EventID: "e1", OrderID: "o1", Kind: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
 				Section: "general", Quantity: 2, Reason: "unknown_event",
 			},
 		},
 		{
-			"rejected as invalid", View{Event: testEvent()},
+			"rejected as invalid",
+			View{Event: testEvent()},
 			Admit{Request: Request{Type: RequestHold, EventID: "e1", OrderID: "o1", Fingerprint: "fp"}, Invalid: "customer_id: missing"},
 			Fact{
 				Type: FactRejected, EventID: "e1", OrderID: "o1", Kind: RequestHold, Fingerprint: "fp",
@@ -187,45 +194,60 @@ func TestDecideFacts(t *testing.T) {
 			},
 		},
 		{
-			"confirmed", View{Event: testEvent(), Order: held}, Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"},
+			"confirmed",
+			View{Event: testEvent(), Order: held},
+			Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"},
 			Fact{
 				Type: FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "general",
 				Quantity: 2, UnitPrice: 900, Currency: "EUR", AuthorizationID: "auth_2",
 			},
 		},
 		{
-			"declined", View{Event: testEvent(), Order: held}, Resolve{Outcome: PaymentDeclined},
+			"declined",
+			View{Event: testEvent(), Order: held},
+			Resolve{Outcome: PaymentDeclined},
 			Fact{Type: FactDeclined, EventID: "e1", OrderID: "o1"},
 		},
 		{
-			"expired by the sweep", View{Event: testEvent(), Order: heldOrder(RequestHold, now)}, Expire{},
+			"expired by the sweep",
+			View{Event: testEvent(), Order: heldOrder(RequestHold, now)},
+			Expire{},
 			Fact{Type: FactExpired, EventID: "e1", OrderID: "o1"},
 		},
 		{
-			"expired by a late answer", View{Event: testEvent(), Order: heldOrder(RequestHold, now)},
+			"expired by a late answer",
+			View{Event: testEvent(), Order: heldOrder(RequestHold, now)},
 			Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"},
 			Fact{Type: FactExpired, EventID: "e1", OrderID: "o1"},
 		},
 		{
-			"cancelled before it was seen", View{Event: testEvent()}, Cancel{Reason: ReasonRequested},
+			"cancelled before it was seen",
+			View{Event: testEvent()},
+			Cancel{Reason: ReasonRequested},
 			Fact{Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderNone},
 		},
 		{
-			"cancelled while held", View{Event: testEvent(), Order: held}, Cancel{Reason: ReasonRequested},
+			"cancelled while held",
+			View{Event: testEvent(), Order: held},
+			Cancel{Reason: ReasonRequested},
 			Fact{
 				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderHeld,
 				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR",
 			},
 		},
 		{
-			"cancelled after it was confirmed", View{Event: testEvent(), Order: confirmedOrder()}, Cancel{Reason: ReasonRequested},
+			"cancelled after it was confirmed",
+			View{Event: testEvent(), Order: confirmedOrder()},
+			Cancel{Reason: ReasonRequested},
 			Fact{
 				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderConfirmed,
 				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAt: confirmedAt,
 			},
 		},
 		{
-			"cancelled because the capture failed", View{Event: testEvent(), Order: confirmedOrder()}, Cancel{Reason: ReasonCaptureFailed},
+			"cancelled because the capture failed",
+			View{Event: testEvent(), Order: confirmedOrder()},
+			Cancel{Reason: ReasonCaptureFailed},
 			Fact{
 				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "capture_failed", Was: OrderConfirmed,
 				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAt: confirmedAt,

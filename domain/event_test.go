@@ -134,8 +134,14 @@ func TestOnSaleAt(t *testing.T) {
 		closed      bool
 		want        bool
 	}{
-		{0, 0, 0, false, true}, {0, 0, 5, false, true}, {5, 0, 4, false, false}, {5, 0, 5, false, true},
-		{5, 9, 8, false, true}, {5, 9, 9, false, false}, {0, 9, 8, false, true}, {5, 9, 7, true, false},
+		{0, 0, 0, false, true},
+		{0, 0, 5, false, true},
+		{5, 0, 4, false, false},
+		{5, 0, 5, false, true},
+		{5, 9, 8, false, true},
+		{5, 9, 9, false, false},
+		{0, 9, 8, false, true},
+		{5, 9, 7, true, false},
 	} {
 		if got := (Event{OnSaleMillis: test.on, OffSaleMillis: test.off, Closed: test.closed}).OnSaleAt(test.at); got != test.want {
 			t.Errorf("on sale %d, off %d, closed %v: at %d it is %v", test.on, test.off, test.closed, test.at, got)
@@ -148,8 +154,14 @@ func TestCheckConservation(t *testing.T) {
 		available, held, sold int64
 		ok                    bool
 	}{
-		{5, 3, 2, true}, {10, 0, 0, true}, {0, 0, 10, true},
-		{4, 3, 2, false}, {6, 3, 2, false}, {-1, 9, 2, false}, {9, -1, 2, false}, {9, 2, -1, false},
+		{5, 3, 2, true},
+		{10, 0, 0, true},
+		{0, 0, 10, true},
+		{4, 3, 2, false},
+		{6, 3, 2, false},
+		{-1, 9, 2, false},
+		{9, -1, 2, false},
+		{9, 2, -1, false},
 	} {
 		err := eventWith(test.available, test.held, test.sold).CheckConservation()
 		if (err == nil) != test.ok || err != nil && !errors.Is(err, ErrNotConserved) {

@@ -24,28 +24,32 @@ func TestParseFact(t *testing.T) {
 		{"adjusted", []string{"type", "adjusted", "event", "e1", "terms", string(termsJSON)}, Fact{Type: FactAdjusted, EventID: "e1", Terms: &terms}},
 		{"closed", []string{"type", "closed", "event", "e1"}, Fact{Type: FactClosed, EventID: "e1"}},
 		{
-			"held", []string{"type", "held", "order", "e1/o1", "data", "hold|fp|fred|general|2|1000|EUR|1700000000123"},
+			"held",
+			[]string{"type", "held", "order", "e1/o1", "data", "hold|fp|fred|general|2|1000|EUR|1700000000123"},
 			Fact{
 				Type: FactHeld, EventID: "e1", OrderID: "o1", Kind: RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "general",
 				Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 1700000000123,
 			},
 		},
 		{
-			"rejected", []string{"type", "rejected", "order", "e1/o1", "data", "purchase|fp||general|0|invalid|customer_id: missing"},
+			"rejected",
+			[]string{"type", "rejected", "order", "e1/o1", "data", "purchase|fp||general|0|invalid|customer_id: missing"},
 			Fact{
 				Type: FactRejected, EventID: "e1", OrderID: "o1", Kind: RequestPurchase, Fingerprint: "fp", Section: "general",
 				Reason: "invalid", Detail: "customer_id: missing",
 			},
 		},
 		{
-			"rejected with bars in the detail", []string{"type", "rejected", "order", "e1/o1", "data", "purchase|fp||general|0|invalid|a|b|"},
+			"rejected with bars in the detail",
+			[]string{"type", "rejected", "order", "e1/o1", "data", "purchase|fp||general|0|invalid|a|b|"},
 			Fact{
 				Type: FactRejected, EventID: "e1", OrderID: "o1", Kind: RequestPurchase, Fingerprint: "fp", Section: "general",
 				Reason: "invalid", Detail: "a|b|",
 			},
 		},
 		{
-			"confirmed", []string{"type", "confirmed", "order", "e1/o1", "data", "fred|general|2|9007199254740991|EUR|auth_1"},
+			"confirmed",
+			[]string{"type", "confirmed", "order", "e1/o1", "data", "fred|general|2|9007199254740991|EUR|auth_1"},
 			Fact{
 				Type: FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "general", Quantity: 2,
 				UnitPrice: 9007199254740991, Currency: "EUR", AuthorizationID: "auth_1",
@@ -54,25 +58,29 @@ func TestParseFact(t *testing.T) {
 		{"declined", []string{"type", "declined", "order", "e1/o1", "data", ""}, Fact{Type: FactDeclined, EventID: "e1", OrderID: "o1"}},
 		{"expired", []string{"type", "expired", "order", "e1/o1"}, Fact{Type: FactExpired, EventID: "e1", OrderID: "o1"}},
 		{
-			"cancelled, unseen", []string{"type", "cancelled", "order", "e1/o1", "data", "requested|none"},
+			"cancelled, unseen",
+			[]string{"type", "cancelled", "order", "e1/o1", "data", "requested|none"},
 			Fact{Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderNone},
 		},
 		{
-			"cancelled, held", []string{"type", "cancelled", "order", "e1/o1", "data", "requested|held|fred|general|2|900|EUR|0"},
+			"cancelled, held",
+			[]string{"type", "cancelled", "order", "e1/o1", "data", "requested|held|fred|general|2|900|EUR|0"},
 			Fact{
 				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderHeld, CustomerID: "fred",
 				Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR",
 			},
 		},
 		{
-			"cancelled, confirmed", []string{"type", "cancelled", "order", "e1/o1", "data", "capture_failed|confirmed|fred|general|2|900|EUR|1700000000456"},
+			"cancelled, confirmed",
+			[]string{"type", "cancelled", "order", "e1/o1", "data", "capture_failed|confirmed|fred|general|2|900|EUR|1700000000456"},
 			Fact{
 				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "capture_failed", Was: OrderConfirmed, CustomerID: "fred",
 				Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAt: 1700000000456,
 			},
 		},
 		{
-			"fields of a later version, and a name without a value", []string{"type", "expired", "order", "e1/o1", "why", "x", "type"},
+			"fields of a later version, and a name without a value",
+			[]string{"type", "expired", "order", "e1/o1", "why", "x", "type"},
 			Fact{Type: FactExpired, EventID: "e1", OrderID: "o1"},
 		},
 	} {

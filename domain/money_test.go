@@ -13,13 +13,26 @@ func TestFormatAmount(t *testing.T) {
 		currency string
 		want     string
 	}{
-		{1050, "EUR", "10.50"}, {0, "EUR", "0.00"}, {5, "EUR", "0.05"}, {50, "EUR", "0.50"}, {100, "EUR", "1.00"},
-		{-5, "EUR", "-0.05"}, {-1050, "EUR", "-10.50"}, {MaxAmount, "EUR", "90071992547409.91"},
-		{1050, "JPY", "1050"}, {0, "JPY", "0"}, {-1, "JPY", "-1"},
-		{1050, "KWD", "1.050"}, {1, "KWD", "0.001"}, {-12, "KWD", "-0.012"}, {123456, "BHD", "123.456"},
-		{12345, "CLF", "1.2345"}, {1, "CLF", "0.0001"},
+		{1050, "EUR", "10.50"},
+		{0, "EUR", "0.00"},
+		{5, "EUR", "0.05"},
+		{50, "EUR", "0.50"},
+		{100, "EUR", "1.00"},
+		{-5, "EUR", "-0.05"},
+		{-1050, "EUR", "-10.50"},
+		{MaxAmount, "EUR", "90071992547409.91"},
+		{1050, "JPY", "1050"},
+		{0, "JPY", "0"},
+		{-1, "JPY", "-1"},
+		{1050, "KWD", "1.050"},
+		{1, "KWD", "0.001"},
+		{-12, "KWD", "-0.012"},
+		{123456, "BHD", "123.456"},
+		{12345, "CLF", "1.2345"},
+		{1, "CLF", "0.0001"},
 		{1050, "XXX", "10.50"}, // unheard of: hundredths, as most are
-		{math.MinInt64, "EUR", "-92233720368547758.08"}, {math.MaxInt64, "JPY", "9223372036854775807"},
+		{math.MinInt64, "EUR", "-92233720368547758.08"},
+		{math.MaxInt64, "JPY", "9223372036854775807"},
 	} {
 		if got := FormatAmount(test.amount, test.currency); got != test.want {
 			t.Errorf("%d %s: got %q, want %q", test.amount, test.currency, got, test.want)
@@ -32,10 +45,20 @@ func TestParseAmount(t *testing.T) {
 		s, currency string
 		want        int64
 	}{
-		{"10", "EUR", 1000}, {"10.5", "EUR", 1050}, {"10.50", "EUR", 1050}, {"0", "EUR", 0}, {"0.00", "EUR", 0}, {"0.01", "EUR", 1},
-		{"007", "EUR", 700}, {"90071992547409.91", "EUR", MaxAmount},
-		{"1050", "JPY", 1050}, {"9007199254740991", "JPY", MaxAmount},
-		{"1.05", "KWD", 1050}, {"1.050", "KWD", 1050}, {"0.001", "KWD", 1}, {"2", "KWD", 2000},
+		{"10", "EUR", 1000},
+		{"10.5", "EUR", 1050},
+		{"10.50", "EUR", 1050},
+		{"0", "EUR", 0},
+		{"0.00", "EUR", 0},
+		{"0.01", "EUR", 1},
+		{"007", "EUR", 700},
+		{"90071992547409.91", "EUR", MaxAmount},
+		{"1050", "JPY", 1050},
+		{"9007199254740991", "JPY", MaxAmount},
+		{"1.05", "KWD", 1050},
+		{"1.050", "KWD", 1050},
+		{"0.001", "KWD", 1},
+		{"2", "KWD", 2000},
 		{"1.2345", "CLF", 12345},
 	} {
 		got, err := ParseAmount(test.s, test.currency)
@@ -44,13 +67,26 @@ func TestParseAmount(t *testing.T) {
 		}
 	}
 	for _, test := range []struct{ s, currency, want string }{
-		{"", "EUR", "want digits"}, {".", "EUR", "want digits"}, {".5", "EUR", "want digits"}, {"5.", "EUR", "want digits"},
-		{"-1", "EUR", "want digits"}, {"+1", "EUR", "want digits"}, {"1e3", "EUR", "want digits"}, {"1,50", "EUR", "want digits"},
-		{" 1", "EUR", "want digits"}, {"1.-5", "EUR", "want digits"}, {"1.5.0", "EUR", "want digits"}, {"0x10", "EUR", "want digits"},
-		{"١", "EUR", "want digits"}, {"1\x00", "EUR", "want digits"},
-		{"10.505", "EUR", "EUR has 2 digits after the point"}, {"1.0", "JPY", "JPY has 0 digits after the point"},
+		{"", "EUR", "want digits"},
+		{".", "EUR", "want digits"},
+		{".5", "EUR", "want digits"},
+		{"5.", "EUR", "want digits"},
+		{"-1", "EUR", "want digits"},
+		{"+1", "EUR", "want digits"},
+		{"1e3", "EUR", "want digits"},
+		{"1,50", "EUR", "want digits"},
+		{" 1", "EUR", "want digits"},
+		{"1.-5", "EUR", "want digits"},
+		{"1.5.0", "EUR", "want digits"},
+		{"0x10", "EUR", "want digits"},
+		{"١", "EUR", "want digits"},
+		{"1\x00", "EUR", "want digits"},
+		{"10.505", "EUR", "EUR has 2 digits after the point"},
+		{"1.0", "JPY", "JPY has 0 digits after the point"},
 		{"1.0000", "KWD", "KWD has 3 digits after the point"},
-		{"90071992547409.92", "EUR", "too large"}, {"9007199254740992", "JPY", "too large"}, {strings.Repeat("9", 40), "EUR", "too large"},
+		{"90071992547409.92", "EUR", "too large"},
+		{"9007199254740992", "JPY", "too large"},
+		{strings.Repeat("9", 40), "EUR", "too large"},
 	} {
 		if got, err := ParseAmount(test.s, test.currency); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q %s: got %d, %v, want an error with %q", test.s, test.currency, got, err, test.want)

@@ -14,8 +14,13 @@ func TestOrderStates(t *testing.T) {
 		name     string
 		terminal bool
 	}{
-		{OrderNone, "none", false}, {OrderHeld, "held", false}, {OrderConfirmed, "confirmed", true}, {OrderDeclined, "declined", true},
-		{OrderExpired, "expired", true}, {OrderCancelled, "cancelled", true}, {OrderRejected, "rejected", true},
+		{OrderNone, "none", false},
+		{OrderHeld, "held", false},
+		{OrderConfirmed, "confirmed", true},
+		{OrderDeclined, "declined", true},
+		{OrderExpired, "expired", true},
+		{OrderCancelled, "cancelled", true},
+		{OrderRejected, "rejected", true},
 	}
 	if len(OrderStates) != len(want) {
 		t.Fatalf("%d states, want %d", len(OrderStates), len(want))

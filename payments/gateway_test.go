@@ -281,9 +281,11 @@ func testRepeatedAuthorization(t *testing.T, newGateway gatewayUnderTest) {
 		t.Errorf("got %+v, %v; want the first payment %+v", second, err, first)
 	}
 	line, _ := lineOf(ledger(), ref("a"))
-	want := domain.LedgerLine{EventID: "concert", OrderID: "a", CustomerID: "ann@example.org",
+	want := domain.LedgerLine{
+		EventID: "concert", OrderID: "a", CustomerID: "ann@example.org",
 		AuthorizationID: first.AuthorizationID, Status: domain.PaymentStatusAuthorized,
-		Currency: "EUR", Authorized: 2500, Authorizations: 1, Calls: 2}
+		Currency: "EUR", Authorized: 2500, Authorizations: 1, Calls: 2,
+	}
 	if line != want {
 		t.Errorf("ledger line %+v, want %+v", line, want)
 	}

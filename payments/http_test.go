@@ -196,8 +196,10 @@ func TestClientBelowAPathPrefixWithPassword(t *testing.T) {
 }
 
 func TestNewClientRefusesBadURLs(t *testing.T) {
-	for _, bad := range []string{"", "simulator", "localhost:8080", "ftp://host", "http://", "http://:80", "http://host/?a=b", "http://host/?", "http://host/#x",
-		"http://user:hunter2 @host", "http://user:hunter2@host:port", "http://host/%zz", "/path"} {
+	for _, bad := range []string{
+		"", "simulator", "localhost:8080", "ftp://host", "http://", "http://:80", "http://host/?a=b", "http://host/?", "http://host/#x",
+		"http://user:hunter2 @host", "http://user:hunter2@host:port", "http://host/%zz", "/path",
+	} {
 		_, err := NewClient(bad, ClientOptions{})
 		if err == nil {
 			t.Errorf("%q is taken for a gateway URL", bad)

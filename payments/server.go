@@ -268,6 +268,6 @@ func serve(ctx context.Context, listener net.Listener, h http.Handler, grace tim
 		cutOff()
 		_ = server.Close()
 	}
-	<-served
+	_ = <-served // what Serve says after a shutdown is that it was shut down
 	return nil
 }

@@ -295,6 +295,7 @@ func (a *account) capture(refused bool) error {
 		return nil
 	case domain.PaymentStatusCaptured:
 		return nil
+	case domain.PaymentStatusDeclined, domain.PaymentStatusVoided, domain.PaymentStatusRefunded:
 	}
 	return a.refusal()
 }
@@ -307,6 +308,7 @@ func (a *account) void() {
 		a.line.Status = domain.PaymentStatusVoided
 		a.line.Voids++
 		a.line.Voided += a.amount
+	case domain.PaymentStatusDeclined, domain.PaymentStatusCaptured, domain.PaymentStatusVoided, domain.PaymentStatusRefunded:
 	}
 }
 
@@ -319,6 +321,7 @@ func (a *account) refund() error {
 		return nil
 	case domain.PaymentStatusRefunded:
 		return nil
+	case domain.PaymentStatusAuthorized, domain.PaymentStatusDeclined, domain.PaymentStatusVoided:
 	}
 	return a.refusal()
 }

@@ -179,7 +179,8 @@ func TestDecodeEntries(t *testing.T) {
 		[]any{"1-0", []any{"a", "1", "b", ""}},
 		[]any{"2-0", nil}, // its payload is gone
 		[]any{"3-0", []any{}},
-		[]any{"4-0"}, nil, "5-0",
+		[]any{"4-0"},
+		nil, "5-0",
 	})
 	want := []domain.Entry{{ID: "1-0", Fields: []string{"a", "1", "b", ""}}, {ID: "2-0"}, {ID: "3-0", Fields: []string{}}}
 	if !reflect.DeepEqual(got, want) {

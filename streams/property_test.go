@@ -1,3 +1,768 @@
 package streams
 
-import _ "pgregory.net/rapid"
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"holdfast/domain"
+)
+
+// TestScriptsFollowTheRules drives random sequences of commands both through
+// package domain (Decide and Book.Fold: the model) and through the scripts on a
+// real Redis, and compares everything after each command: verdicts, replies, the
+// facts in the log, every key that there is, and what is acknowledged.
+//
+// More sequences: go test ./streams -run FollowTheRules -rapid.checks 20000
+func TestScriptsFollowTheRules(t *testing.T) {
+	base := newFixture(t)
+	seen := make(map[string]int)
+	rapid.Check(t, func(rt *rapid.T) {
+		m := newModel(rt, base, seen)
+		rt.Repeat(map[string]func(*rapid.T){
+			"":              func(rt *rapid.T) { m.with(rt).compare() },
+			"list":          func(rt *rapid.T) { m.with(rt).list() },
+			"adjust":        func(rt *rapid.T) { m.with(rt).adjust() },
+			"close":         func(rt *rapid.T) { m.with(rt).close() },
+			"admit":         func(rt *rapid.T) { m.with(rt).admit() },
+			"admit more":    func(rt *rapid.T) { m.with(rt).admit() },
+			"admit again":   func(rt *rapid.T) { m.with(rt).admit() },
+			"resolve":       func(rt *rapid.T) { m.with(rt).resolve() },
+			"resolve more":  func(rt *rapid.T) { m.with(rt).resolve() },
+			"cancel":        func(rt *rapid.T) { m.with(rt).cancel() },
+			"captureFailed": func(rt *rapid.T) { m.with(rt).captureFailed() },
+			"expire":        func(rt *rapid.T) { m.with(rt).expire() },
+			"expire these":  func(rt *rapid.T) { m.with(rt).expireThese() },
+			"post":          func(rt *rapid.T) { m.with(rt).post() },
+			"acknowledge":   func(rt *rapid.T) { m.with(rt).acknowledge() },
+			"tick":          func(rt *rapid.T) { m.with(rt).tick() },
+		})
+		m.with(rt).settleAll()
+	})
+	checks, err := strconv.Atoi(flag.Lookup("rapid.checks").Value.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	enough, err := strconv.Atoi(sequences)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if t.Failed() || checks < enough {
+		return
+	}
+	// Sequences that never come to something say nothing about it.
+	for _, what := range wantSeen() {
+		if seen[what] == 0 {
+			t.Errorf("none of the sequences came to %q; they came to %v", what, seen)
+		}
+	}
+}
+
+// wantSeen is what the sequences must come to, all together.
+func wantSeen() []string {
+	list := []string{
+		"fact listed", "fact adjusted", "fact closed", "fact held", "fact confirmed", "fact declined", "fact expired",
+		"fact cancelled none requested", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled confirmed capture_failed",
+		"list conflict", "adjust refused", "adjust nothing",
+		"posted", "reversed", "posted nothing",
+	}
+	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "in_progress", "sold_out"} {
+		list = append(list, "fact rejected "+reason)
+	}
+	for _, cell := range []string{
+		"purchase none authorize", "purchase none done", "purchase held authorize", "purchase held conflict", "purchase confirmed done", "purchase confirmed conflict",
+		"purchase declined done", "purchase expired void", "purchase cancelled void", "purchase cancelled done", "purchase rejected done", "purchase rejected conflict",
+		"hold none done", "hold held done", "hold held conflict", "hold confirmed done", "hold expired done", "hold cancelled done", "hold rejected done",
+		"pay none wait", "pay held authorize", "pay held too_late", "pay confirmed done", "pay declined done", "pay expired void", "pay cancelled void",
+		"pay cancelled done", "pay rejected done",
+		"approved none void", "approved held done", "approved held void", "approved confirmed done", "approved declined void", "approved expired void",
+		"approved cancelled void", "approved rejected void",
+		"declined none done", "declined held done", "declined confirmed done", "declined declined done", "declined expired done", "declined cancelled done", "declined rejected done",
+		"unknown none done", "unknown held wait", "unknown held void", "unknown confirmed done", "unknown declined done", "unknown expired void", "unknown cancelled void", "unknown rejected done",
+	} {
+		list = append(list, cell)
+	}
+	return list
+}
+
+var (
+	modelEvents    = []string{"e1", "e2"}
+	modelCustomers = []string{"fred", "mary", "jane"}
+	modelOrders    = []string{"o1", "o2", "o3", "o4", "o5", "o6"}
+)
+
+// model is what Redis must hold.
+type model struct {
+	*fixture
+	rt   *rapid.T
+	seen map[string]int
+
+	book     *domain.Book
+	facts    []domain.Fact
+	pending  map[domain.Group]map[string]bool
+	sales    map[string]map[string]bool // event -> posted orders
+	invoices map[string]map[string]InvoiceLine
+	arrived  []arrival
+}
+
+// arrival is an entry of the requests that was delivered once.
+type arrival struct {
+	admission domain.Admission
+	fields    []string
+}
+
+func newModel(rt *rapid.T, base *fixture, seen map[string]int) *model {
+	f := *base
+	f.tester = rt
+	var cancel context.CancelFunc
+	f.ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
+	rt.Cleanup(cancel)
+	f.do("FLUSHALL")
+	f.must(f.store.repair(f.ctx))
+	m := &model{
+		fixture: &f, rt: rt, seen: seen, book: domain.NewBook(), pending: make(map[domain.Group]map[string]bool),
+		sales: make(map[string]map[string]bool), invoices: make(map[string]map[string]InvoiceLine),
+	}
+	for _, group := range groups {
+		m.pending[group] = make(map[string]bool)
+	}
+	m.listWith("e1", m.drawTerms(false))
+	m.compare()
+	return m
+}
+
+func (m *model) with(rt *rapid.T) *model {
+	m.rt, m.tester = rt, rt
+	return m
+}
+
+// pick draws one of the values; those that stand there twice come twice as often.
+func pick[V any](m *model, label string, values ...V) V {
+	return values[rapid.IntRange(0, len(values)-1).Draw(m.rt, label)]
+}
+
+func (m *model) drawRef() domain.OrderRef {
+	return ref(pick(m, "event", "e1", "e1", "e1", "e2", "e2", "e3"), pick(m, "order", modelOrders...))
+}
+
+func (m *model) drawTerms(anyOrder bool) domain.Terms {
+	now := m.now()
+	t := domain.Terms{
+		Name: pick(m, "name", "An Evening", "Été <&>"), Currency: pick(m, "currency", "EUR", "EUR", "EUR", "EUR", "JPY"),
+		MaxPerOrder:   pick[int64](m, "max_per_order", 0, 0, 0, 2),
+		OnSaleMillis:  pick(m, "on_sale", 0, 0, 0, 0, 1, now+3, now+3_600_000),
+		OffSaleMillis: pick(m, "off_sale", 0, 0, 0, 0, 0, now+3_700_000, now+5),
+		Sections: []domain.SectionTerms{
+			{Name: "general", Price: pick[int64](m, "price", 1000, 1000, 1000, 0, 999), Capacity: pick[int64](m, "capacity", 6, 6, 4, 2, 0)},
+			{Name: "vip", Price: pick[int64](m, "price", 3_002_399_751_578_330, 5000), Capacity: pick[int64](m, "capacity", 2, 3, 0)},
+		},
+	}
+	if t.OffSaleMillis != 0 && t.OffSaleMillis <= t.OnSaleMillis {
+		t.OffSaleMillis = 0
+	}
+	if anyOrder {
+		t.Sections = append(t.Sections, domain.SectionTerms{Name: "stalls", Price: 1, Capacity: 1})
+		t.Sections = rapid.Permutation(t.Sections).Draw(m.rt, "sections")
+		t.Sections = t.Sections[:pick(m, "sections", 3, 3, 2)]
+	}
+	return t
+}
+
+// sync reads what the log has got since it was read last, hands it to the groups
+// of the log, and checks that it is what was decided.
+func (m *model) sync(decided ...*domain.Fact) {
+	m.Helper()
+	after := "0-0"
+	if len(m.facts) > 0 {
+		after = m.facts[len(m.facts)-1].ID
+	}
+	entries := decodeEntries(m.do("XRANGE", m.keys.log(0), "("+after, "+"))
+	decided = slices.DeleteFunc(decided, func(f *domain.Fact) bool { return f == nil })
+	if len(entries) != len(decided) {
+		m.Fatalf("%d new facts, want %d:\n%v\n%+v", len(entries), len(decided), entries, decided)
+	}
+	for i, e := range entries {
+		fact, err := domain.ParseFact(e.ID, e.Fields)
+		m.must(err)
+		want := *decided[i]
+		want.ID, want.AtMillis = fact.ID, fact.AtMillis
+		if !reflect.DeepEqual(fact, want) {
+			m.Fatalf("fact\n%+v\nwant\n%+v", fact, want)
+		}
+		m.note(fact)
+	}
+}
+
+// note takes a new fact over that is known to be right.
+func (m *model) note(fact domain.Fact) {
+	m.Helper()
+	m.facts = append(m.facts, fact)
+	what := "fact " + string(fact.Type)
+	if fact.Type == domain.FactCancelled {
+		what += " " + fact.Was.String()
+	}
+	if fact.Reason != "" {
+		what += " " + fact.Reason
+	}
+	m.seen[what]++
+	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
+		m.pending[group][fact.ID] = true
+	}
+}
+
+// decide folds what domain decides, and returns the facts and the verdicts. The
+// times of the facts, which only Redis knows, come from the log.
+func (m *model) decide(now int64, refs []domain.OrderRef, commands []domain.Command) []domain.Verdict {
+	m.Helper()
+	after := "0-0"
+	if len(m.facts) > 0 {
+		after = m.facts[len(m.facts)-1].ID
+	}
+	entries := decodeEntries(m.do("XRANGE", m.keys.log(0), "("+after, "+"))
+	var decided []*domain.Fact
+	verdicts := make([]domain.Verdict, len(refs))
+	for i, command := range commands {
+		customer, what := "", ""
+		switch c := command.(type) {
+		case domain.Admit:
+			customer, what = c.Request.CustomerID, string(c.Request.Type)
+		case domain.Pay:
+			what = "pay"
+		case domain.Resolve:
+			what = outcomeName(c.Outcome)
+		}
+		view := m.book.View(refs[i], customer)
+		var fact *domain.Fact
+		fact, verdicts[i] = domain.Decide(view, refs[i], now, command)
+		if what != "" {
+			m.seen[what+" "+view.Order.State.String()+" "+verdicts[i].String()]++
+		}
+		if fact == nil {
+			continue
+		}
+		if len(decided) == len(entries) {
+			m.Fatalf("%s is not in the log:\n%+v", fact.Type, *fact)
+		}
+		stamped := *fact
+		stamped.AtMillis = domain.EntryMillis(entries[len(decided)].ID)
+		decided = append(decided, fact)
+		m.must(m.book.Fold(stamped))
+	}
+	m.sync(decided...)
+	return verdicts
+}
+
+// expect compares replies with verdicts and with the orders as they are after the whole batch.
+func (m *model) expect(replies []domain.Reply, verdicts []domain.Verdict, refs []domain.OrderRef, entryIDs []string) {
+	m.Helper()
+	if len(replies) != len(verdicts) {
+		m.Fatalf("%d replies to %d items", len(replies), len(verdicts))
+	}
+	for i, r := range replies {
+		if r.Verdict != verdicts[i] || r.Order != m.book.Orders[refs[i]] {
+			m.Fatalf("item %d, %s: %s\n%+v\nwant %s\n%+v", i, refs[i], r.Verdict, r.Order, verdicts[i], m.book.Orders[refs[i]])
+		}
+		if verdicts[i] == domain.VerdictDone {
+			delete(m.pending[domain.GroupWorkers], entryIDs[i])
+		}
+	}
+}
+
+// between checks that Redis decided at a time that lies between two looks at its clock.
+func (m *model) between(before, now int64) {
+	m.Helper()
+	if after := m.now(); now < before || now > after {
+		m.Fatalf("it decided at %d, between %d and %d", now, before, after)
+	}
+}
+
+func (m *model) list() {
+	m.listWith(pick(m, "event", modelEvents...), m.drawTerms(false))
+}
+
+func (m *model) listWith(id string, terms domain.Terms) {
+	m.Helper()
+	fact, wantErr := domain.List(m.book.Events[id], id, terms)
+	created, err := m.store.ListEvent(m.ctx, id, terms)
+	if created != (fact != nil) || errors.Is(err, domain.ErrConflict) != errors.Is(wantErr, domain.ErrConflict) || (err == nil) != (wantErr == nil) {
+		m.Fatalf("listing: %v, %v, want %v, %v", created, err, fact, wantErr)
+	}
+	if errors.Is(err, domain.ErrConflict) {
+		m.seen["list conflict"]++
+	}
+	m.sync(fact)
+	m.foldEventFact(fact)
+}
+
+func (m *model) foldEventFact(fact *domain.Fact) {
+	m.Helper()
+	if fact != nil {
+		m.must(m.book.Fold(m.facts[len(m.facts)-1]))
+	}
+}
+
+func (m *model) adjust() {
+	id := pick(m, "event", modelEvents...)
+	terms := m.book.Events[id].Terms()
+	if pick(m, "change", true, true, true, false) {
+		terms = m.drawTerms(true)
+	}
+	fact, wantErr := domain.Adjust(m.book.Events[id], id, terms)
+	changed, err := m.store.AdjustEvent(m.ctx, id, func(domain.Terms) (domain.Terms, error) { return terms, nil })
+	if changed != (fact != nil) || (err == nil) != (wantErr == nil) || err != nil && domain.ClassOf(err) != domain.ClassReject {
+		m.Fatalf("adjusting: %v, %v, want %v, %v", changed, err, fact, wantErr)
+	}
+	switch {
+	case err != nil:
+		m.seen["adjust refused"]++
+	case fact == nil:
+		m.seen["adjust nothing"]++
+	}
+	m.sync(fact)
+	m.foldEventFact(fact)
+}
+
+func (m *model) close() {
+	id := pick(m, "event", "e1", "e2", "e2", "e9", "e9", "e9", "e9", "e9")
+	fact, wantErr := domain.Close(m.book.Events[id], id)
+	if err := m.store.CloseEvent(m.ctx, id); errors.Is(err, domain.ErrNotFound) != errors.Is(wantErr, domain.ErrNotFound) || (err == nil) != (wantErr == nil) {
+		m.Fatalf("closing: %v, want %v", err, wantErr)
+	}
+	m.sync(fact)
+	m.foldEventFact(fact)
+}
+
+func (m *model) drawRequest() []string {
+	r := m.drawRef()
+	kind := pick(m, "type", "purchase", "purchase", "hold", "pay")
+	if kind == "pay" {
+		return request("pay", r.EventID, r.OrderID)
+	}
+	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
+	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "2", "3", "5", "0"))
+	if section := pick(m, "section", "", "", "general", "vip", "balcony"); section != "" {
+		fields = append(fields, "section", section)
+	}
+	if price := pick(m, "unit_price", "", "", "", "1000", "999"); price != "" {
+		fields = append(fields, "unit_price", price)
+	}
+	if kind == "purchase" {
+		fields = append(fields, "payment_token", "tok")
+	}
+	return fields
+}
+
+func (m *model) admit() {
+	before := m.now()
+	var batch []domain.Admission
+	var fresh [][]string
+	for range rapid.IntRange(1, 4).Draw(m.rt, "items") {
+		switch how := pick(m, "how", "new", "new", "new", "resubmitted", "redelivered"); {
+		case how == "redelivered" && len(m.arrived) > 0:
+			batch = append(batch, pick(m, "arrival", m.arrived...).admission)
+		case how == "resubmitted" && len(m.arrived) > 0:
+			fresh = append(fresh, pick(m, "arrival", m.arrived...).fields)
+		default:
+			fresh = append(fresh, m.drawRequest())
+		}
+	}
+	for i, a := range m.arrive(fresh...) {
+		a.HoldMillis = pick[int64](m, "hold", holdMillis, holdMillis, holdMillis, 0, 1, 3)
+		a.ValidMillis = pick[int64](m, "valid", validMillis, validMillis, validMillis, validMillis, validMillis, 1, -1)
+		m.arrived = append(m.arrived, arrival{a, fresh[i]})
+		m.pending[domain.GroupWorkers][a.EntryID] = true
+		batch = append(batch, a)
+	}
+	replies, now, err := m.store.Admit(m.ctx, 0, batch)
+	m.must(err)
+	m.between(before, now)
+	refs, commands, entryIDs := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch)), make([]string, len(batch))
+	for i, a := range batch {
+		refs[i], entryIDs[i] = a.Request.Ref(), a.EntryID
+		commands[i] = domain.Admit{
+			Request: a.Request, Invalid: a.Invalid, EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis, HoldMillis: a.HoldMillis,
+		}
+		if a.Request.Type == domain.RequestPay {
+			commands[i] = domain.Pay{EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis}
+		}
+	}
+	m.expect(replies, m.decide(now, refs, commands), refs, entryIDs)
+}
+
+// drawKnown draws an order, one that is held more often than not.
+func (m *model) drawKnown() domain.OrderRef {
+	var held []domain.OrderRef
+	for r, o := range m.book.Orders {
+		if o.State == domain.OrderHeld || o.State == domain.OrderConfirmed {
+			held = append(held, r)
+		}
+	}
+	if len(held) == 0 || !pick(m, "known", true, true, false) {
+		return m.drawRef()
+	}
+	slices.SortFunc(held, func(a, b domain.OrderRef) int { return cmp.Compare(a.String(), b.String()) })
+	return pick(m, "held", held...)
+}
+
+// drawEntry draws a pending entry of a group, or none.
+func (m *model) drawEntry(group domain.Group) string {
+	ids := slices.Sorted(maps.Keys(m.pending[group]))
+	return pick(m, "entry", append(ids, "")...)
+}
+
+func (m *model) resolve() {
+	before := m.now()
+	batch := make([]domain.Resolution, rapid.IntRange(1, 4).Draw(m.rt, "items"))
+	refs, commands, entryIDs := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch)), make([]string, len(batch))
+	for i := range batch {
+		refs[i], entryIDs[i] = m.drawKnown(), m.drawEntry(domain.GroupWorkers)
+		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown)
+		authorization := ""
+		if outcome == domain.PaymentApproved {
+			authorization = "auth_" + strconv.Itoa(len(m.facts)) + "." + strconv.Itoa(i)
+		}
+		batch[i] = domain.Resolution{EntryID: entryIDs[i], Ref: refs[i], Outcome: outcome, AuthorizationID: authorization}
+		commands[i] = domain.Resolve{Outcome: outcome, AuthorizationID: authorization}
+	}
+	replies, now, err := m.store.Resolve(m.ctx, 0, batch)
+	m.must(err)
+	m.between(before, now)
+	m.expect(replies, m.decide(now, refs, commands), refs, entryIDs)
+}
+
+func (m *model) cancel() {
+	m.cancelAs(domain.GroupWorkers, domain.ReasonRequested, m.store.Cancel)
+}
+
+func (m *model) captureFailed() {
+	m.cancelAs(domain.GroupSettlement, domain.ReasonCaptureFailed, m.store.CaptureFailed)
+}
+
+func (m *model) cancelAs(group domain.Group, reason string, do func(context.Context, int, []domain.Cancellation) error) {
+	m.Helper()
+	batch := make([]domain.Cancellation, rapid.IntRange(1, 3).Draw(m.rt, "items"))
+	refs, commands := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch))
+	for i := range batch {
+		batch[i] = domain.Cancellation{EntryID: m.drawEntry(group), Ref: m.drawKnown()}
+		refs[i], commands[i] = batch[i].Ref, domain.Cancel{Reason: reason}
+	}
+	m.deliverFacts()
+	m.must(do(m.ctx, 0, batch))
+	m.decide(0, refs, commands) // a cancel does not ask for the time
+	for _, c := range batch {
+		delete(m.pending[group], c.EntryID)
+	}
+}
+
+// expire is what maintenance does: find what is due, and end it.
+func (m *model) expire() {
+	before, most := m.now(), pick(m, "most", 100, 100, 1, 2)
+	n, err := m.store.Expire(m.ctx, 0, most)
+	m.must(err)
+	after := m.now()
+	var last string
+	if len(m.facts) > 0 {
+		last = m.facts[len(m.facts)-1].ID
+	}
+	latest, count := int64(0), 0
+	for _, e := range decodeEntries(m.do("XRANGE", m.keys.log(0), "("+last, "+")) {
+		fact, err := domain.ParseFact(e.ID, e.Fields)
+		m.must(err)
+		o := m.book.Orders[fact.Ref()]
+		decided, _ := domain.Decide(m.book.View(fact.Ref(), ""), fact.Ref(), after, domain.Expire{})
+		if decided == nil || decided.Type != fact.Type || o.DeadlineMillis < latest {
+			m.Fatalf("%+v of an order until %d, at %d, after one until %d", fact, o.DeadlineMillis, after, latest)
+		}
+		latest, count = o.DeadlineMillis, count+1
+		m.must(m.book.Fold(fact))
+		m.note(fact)
+	}
+	if n != count || n > most {
+		m.Fatalf("%d expired, it says %d of at most %d", count, n, most)
+	}
+	for r, o := range m.book.Orders {
+		if o.State == domain.OrderHeld && o.DeadlineMillis <= before && (n < most || o.DeadlineMillis < latest) {
+			m.Fatalf("%s was due at %d and is still held at %d", r, o.DeadlineMillis, before)
+		}
+	}
+}
+
+// expireThese asks the script about any orders, due or not.
+func (m *model) expireThese() {
+	before := m.now()
+	refs := make([]domain.OrderRef, rapid.IntRange(1, 5).Draw(m.rt, "items"))
+	commands := make([]domain.Command, len(refs))
+	for i := range refs {
+		refs[i], commands[i] = m.drawKnown(), domain.Expire{}
+	}
+	replies, now, err := m.store.runOrders(m.ctx, 0, m.expireBatch(refs...))
+	m.must(err)
+	m.between(before, now)
+	m.expect(replies, m.decide(now, refs, commands), refs, make([]string, len(refs)))
+}
+
+// deliverFacts hands what is new in the log to the groups that read it.
+func (m *model) deliverFacts() {
+	m.Helper()
+	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
+		m.deliver(group, "w1")
+	}
+}
+
+func (m *model) post() {
+	if len(m.facts) == 0 {
+		return
+	}
+	m.deliverFacts()
+	batch := make([]domain.Fact, rapid.IntRange(1, 6).Draw(m.rt, "facts"))
+	for i := range batch {
+		batch[i] = m.facts[len(m.facts)-1-rapid.IntRange(0, len(m.facts)-1).Draw(m.rt, "fact")]
+	}
+	m.postFacts(batch)
+}
+
+// postFacts posts facts, and tells by what they say, and what the orders are now, what must be in the books then.
+func (m *model) postFacts(batch []domain.Fact) {
+	m.Helper()
+	m.must(m.store.Post(m.ctx, 0, batch))
+	for _, fact := range batch {
+		delete(m.pending[domain.GroupPosting], fact.ID)
+		confirmed, reversal := fact.Type == domain.FactConfirmed, fact.Type == domain.FactCancelled && fact.Was == domain.OrderConfirmed
+		if !confirmed && !reversal {
+			m.seen["posted nothing"]++
+			continue
+		}
+		lines, posted := m.invoices[fact.CustomerID], m.sales[fact.EventID]
+		if lines == nil {
+			lines = make(map[string]InvoiceLine)
+			m.invoices[fact.CustomerID] = lines
+		}
+		if posted == nil {
+			posted = make(map[string]bool)
+			m.sales[fact.EventID] = posted
+		}
+		o := m.book.Orders[fact.Ref()]
+		line := InvoiceLine{
+			OrderID: fact.OrderID, EventID: fact.EventID, Section: o.Section, Quantity: o.Quantity, Amount: o.Amount(), Currency: o.Currency,
+			ConfirmedAt: o.ConfirmedAt, Status: "confirmed",
+		}
+		switch {
+		case reversal:
+			line.Status = "cancelled"
+			lines[fact.Ref().String()] = line
+			if posted[fact.OrderID] {
+				m.seen["reversed"]++
+			}
+			delete(posted, fact.OrderID)
+		case lines[fact.Ref().String()].Status == "":
+			lines[fact.Ref().String()] = line
+			fallthrough
+		default:
+			if o.State == domain.OrderConfirmed {
+				posted[fact.OrderID] = true
+				m.seen["posted"]++
+			}
+		}
+	}
+}
+
+func (m *model) acknowledge() {
+	group := pick(m, "group", domain.GroupWorkers, domain.GroupPosting, domain.GroupSettlement)
+	m.deliverFacts()
+	if id := m.drawEntry(group); id != "" {
+		m.must(m.queue(group, "w1").Ack(m.ctx, []string{id}))
+		delete(m.pending[group], id)
+	}
+}
+
+// tick lets the shortest hold run out.
+func (m *model) tick() {
+	now, next := m.now(), int64(0)
+	for _, o := range m.book.Orders {
+		if o.State == domain.OrderHeld && o.DeadlineMillis < now+100 && o.DeadlineMillis > next {
+			next = o.DeadlineMillis
+		}
+	}
+	m.waitUntil(max(now+1, next))
+}
+
+// settleAll posts all that happened, in one go: I3 when all is quiet. And the log,
+// read from its start, gives what is stored: I7.
+func (m *model) settleAll() {
+	m.Helper()
+	m.deliverFacts()
+	m.postFacts(m.facts)
+	m.compare()
+	for r, o := range m.book.Orders {
+		if posted := m.sales[r.EventID][r.OrderID]; posted != (o.State == domain.OrderConfirmed) {
+			m.Fatalf("%s is %s; posted: %v", r, o.State, posted)
+		}
+		status := m.invoices[o.CustomerID][r.String()].Status
+		if want := map[bool]string{true: "confirmed", false: "cancelled"}[o.State == domain.OrderConfirmed]; o.ConfirmedAt > 0 && status != want || o.ConfirmedAt == 0 && status != "" {
+			m.Fatalf("%s is %s; its invoice line: %q", r, o.State, status)
+		}
+	}
+	if len(m.pending[domain.GroupPosting]) != 0 {
+		m.Fatalf("all was posted, but %v is pending", m.pending[domain.GroupPosting])
+	}
+	m.wantLogFolds()
+	if folded := m.fold(); !reflect.DeepEqual(folded.Events, m.book.Events) || !maps.Equal(folded.Orders, m.book.Orders) {
+		m.Fatalf("the log folds to\n%+v\nthe model is\n%+v", folded, m.book)
+	}
+}
+
+// compare reads everything that is in Redis, in one step, and compares it with the model.
+func (m *model) compare() {
+	m.Helper()
+	m.deliverFacts()
+	want := m.expected()
+	names := slices.Sorted(maps.Keys(want))
+	pipe := m.rdb.TxPipeline()
+	all := pipe.Keys(m.ctx, "*")
+	hashes, sets := make(map[string]*redis.MapStringStringCmd), make(map[string]*redis.StringSliceCmd)
+	strings := make(map[string]*redis.StringCmd)
+	for _, name := range names {
+		switch want[name].(type) {
+		case map[string]string:
+			hashes[name] = pipe.HGetAll(m.ctx, name)
+		case []string:
+			sets[name] = pipe.SMembers(m.ctx, name)
+		case string:
+			strings[name] = pipe.Get(m.ctx, name)
+		}
+	}
+	holds := pipe.ZRangeWithScores(m.ctx, m.keys.holds(0), 0, -1)
+	pending := make(map[domain.Group]*redis.XPendingExtCmd)
+	for _, group := range groups {
+		stream, _ := m.keys.streamOf(0, group)
+		pending[group] = pipe.XPendingExt(m.ctx, &redis.XPendingExtArgs{Stream: stream, Group: string(group), Start: "-", End: "+", Count: 100_000})
+	}
+	if _, err := pipe.Exec(m.ctx); err != nil && !isNil(err) {
+		m.Fatal(err)
+	}
+
+	got := make(map[string]any)
+	for _, name := range all.Val() {
+		got[name] = nil
+	}
+	for name, cmd := range hashes {
+		h := cmd.Val()
+		if name == m.keys.inProgress(0, "e1") || name == m.keys.inProgress(0, "e2") {
+			delete(h, slotsNote)
+		}
+		if _, there := got[name]; there {
+			got[name] = h
+		}
+	}
+	for name, cmd := range sets {
+		if _, there := got[name]; there {
+			got[name] = slices.Sorted(slices.Values(cmd.Val()))
+		}
+	}
+	for name, cmd := range strings {
+		if _, there := got[name]; there {
+			got[name] = cmd.Val()
+		}
+	}
+	if len(holds.Val()) > 0 {
+		deadlines := make(map[string]int64)
+		for _, z := range holds.Val() {
+			deadlines[asString(z.Member)] = int64(z.Score)
+		}
+		got[m.keys.holds(0)] = deadlines
+	}
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		if _, known := want[name]; !known {
+			m.Fatalf("%s should not be there", name)
+		}
+	}
+	for name, content := range want {
+		if !reflect.DeepEqual(got[name], content) {
+			m.Fatalf("%s is\n%v\nwant\n%v", name, got[name], content)
+		}
+	}
+	for group, cmd := range pending {
+		ids := make(map[string]bool)
+		for _, e := range cmd.Val() {
+			ids[e.ID] = true
+		}
+		if !maps.Equal(ids, m.pending[group]) {
+			m.Fatalf("pending for %s: %v, want %v", group, slices.Sorted(maps.Keys(ids)), slices.Sorted(maps.Keys(m.pending[group])))
+		}
+	}
+}
+
+// expected is every key there must be, with what is in it: hashes, sets and
+// strings as they stand in Redis; nil for the streams, and for meta, which are compared elsewhere.
+func (m *model) expected() map[string]any {
+	n := func(v int64) string { return strconv.FormatInt(v, 10) }
+	want := map[string]any{metaKey(m.keys.namespace): nil, m.keys.requests(0): nil, m.keys.log(0): nil}
+	summary := make(map[string]string)
+	for id, e := range m.book.Events {
+		h := map[string]string{
+			"name": e.Name, "currency": e.Currency, "max_per_order": n(e.MaxPerOrder), "on_sale": n(e.OnSaleMillis), "off_sale": n(e.OffSaleMillis),
+			"closed": "0", "fingerprint": e.Fingerprint, "version": n(e.Version),
+		}
+		if e.Closed {
+			h["closed"] = "1"
+		}
+		for i, s := range e.Sections {
+			if i > 0 {
+				h["sections"] += ","
+			}
+			h["sections"] += s.Name
+			h["price:"+s.Name], h["capacity:"+s.Name] = n(s.Price), n(s.Capacity)
+			h["available:"+s.Name], h["held:"+s.Name], h["sold:"+s.Name] = n(s.Available), n(s.Held), n(s.Sold)
+		}
+		m.must(e.CheckConservation())
+		want[m.keys.event(0, id)] = h
+		slots := map[string]string{}
+		maps.Copy(slots, m.book.Slots[id])
+		want[m.keys.inProgress(0, id)] = slots
+
+		var totals Totals
+		for order := range m.sales[id] {
+			o := m.book.Orders[ref(id, order)]
+			totals.Orders++
+			totals.TicketsSold += o.Quantity
+			totals.Revenue += o.Amount()
+		}
+		summary[id] = fmt.Sprintf("%d,%d,%d", totals.Orders, totals.TicketsSold, totals.Revenue)
+		if len(m.sales[id]) > 0 {
+			want[m.keys.sales(0, id)] = slices.Sorted(maps.Keys(m.sales[id]))
+		}
+	}
+	if len(summary) > 0 {
+		want[m.keys.salesSummary(0)] = summary
+	}
+	deadlines := make(map[string]int64)
+	for r, o := range m.book.Orders {
+		want[m.keys.order(0, r)] = encodeOrder(o)
+		if o.State == domain.OrderHeld {
+			deadlines[r.String()] = o.DeadlineMillis
+		}
+	}
+	if len(deadlines) > 0 {
+		want[m.keys.holds(0)] = deadlines
+	}
+	for customer, lines := range m.invoices {
+		h := make(map[string]string)
+		for name, line := range lines {
+			h[name] = fmt.Sprintf(`{"section":"%s","quantity":%d,"amount":%d,"currency":"%s","confirmed_at":%d,"status":"%s"}`,
+				line.Section, line.Quantity, line.Amount, line.Currency, line.ConfirmedAt, line.Status)
+		}
+		want[m.keys.invoices(customer)] = h
+	}
+	return want
+}

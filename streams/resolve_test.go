@@ -330,8 +330,11 @@ func TestCancel(t *testing.T) {
 	}
 	f.deliver(domain.GroupWorkers, "w1")
 	batch := []domain.Cancellation{
-		{EntryID: cancels[0], Ref: ref("e1", "unseen")}, {EntryID: cancels[1], Ref: ref("e1", "held")}, {EntryID: cancels[2], Ref: ref("e2", "confirmed")},
-		{EntryID: cancels[3], Ref: ref("e1", "overdue")}, {EntryID: cancels[4], Ref: ref("e1", "held")},
+		{EntryID: cancels[0], Ref: ref("e1", "unseen")},
+		{EntryID: cancels[1], Ref: ref("e1", "held")},
+		{EntryID: cancels[2], Ref: ref("e2", "confirmed")},
+		{EntryID: cancels[3], Ref: ref("e1", "overdue")},
+		{EntryID: cancels[4], Ref: ref("e1", "held")},
 	}
 	f.must(f.store.Cancel(f.ctx, 0, batch))
 

@@ -56,7 +56,8 @@ func (s *settlement) settle(entries []domain.Entry) {
 				s.wg.Go(func() { s.giveBack(f) })
 			case domain.OrderHeld:
 				s.wg.Go(func() { s.release(f) })
-			default: // it was not held, so nobody asked the gateway for anything
+			case domain.OrderNone, domain.OrderDeclined, domain.OrderExpired, domain.OrderCancelled, domain.OrderRejected:
+				// It was not held, so nobody asked the gateway for anything.
 				nothingToDo = append(nothingToDo, f.ID)
 			}
 		case domain.FactListed, domain.FactAdjusted, domain.FactClosed,

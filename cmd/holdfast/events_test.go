@@ -16,8 +16,10 @@ func TestEvents(t *testing.T) {
 		t.Errorf("no events in a table: %q", got)
 	}
 
-	create := []string{"events", "create", "opera", "--name", "The Opera", "--currency", "EUR",
-		"--section", "stalls=300@85.50", "--section", "balcony=120@40", "--max-per-order", "6"}
+	create := []string{
+		"events", "create", "opera", "--name", "The Opera", "--currency", "EUR",
+		"--section", "stalls=300@85.50", "--section", "balcony=120@40", "--max-per-order", "6",
+	}
 	expect(t, h.one(create...), object{"event_id": "opera", "created": true})
 	expect(t, h.one(create...), object{"event_id": "opera", "created": false})
 	if got := h.ok(create...); !strings.Contains(got, "nothing changed") {

@@ -130,8 +130,12 @@ func viewFact(f domain.Fact) factView {
 func (v factView) what() string {
 	var said []string
 	for _, pair := range [][2]string{
-		{"by", v.Kind}, {"was", v.Was}, {"reason", v.Reason}, {"detail", v.Detail},
-		{"deadline", whenExactly(v.Deadline)}, {"authorization_id", v.AuthorizationID},
+		{"by", v.Kind},
+		{"was", v.Was},
+		{"reason", v.Reason},
+		{"detail", v.Detail},
+		{"deadline", whenExactly(v.Deadline)},
+		{"authorization_id", v.AuthorizationID},
 	} {
 		if pair[1] != "" {
 			said = append(said, pair[0]+" "+pair[1])

@@ -76,8 +76,10 @@ func TestOrdersFromPurchaseToAudit(t *testing.T) {
 		t.Errorf("%d events in sales, want 2", got)
 	}
 	h.fails(exitFailed, []string{"nope", "not found"}, "sales", "nope")
-	expect(t, h.one("invoices", "fred"), object{"order_id": "o1", "event_id": "e1", "section": "general", "quantity": 2,
-		"amount": 2000, "currency": "EUR", "confirmed_at": shown["resolved_at"], "status": "confirmed"})
+	expect(t, h.one("invoices", "fred"), object{
+		"order_id": "o1", "event_id": "e1", "section": "general", "quantity": 2,
+		"amount": 2000, "currency": "EUR", "confirmed_at": shown["resolved_at"], "status": "confirmed",
+	})
 	table(t, h.ok("invoices", "fred"), "ORDER_ID EVENT_ID SECTION QUANTITY AMOUNT CONFIRMED_AT STATUS", "o1 e1 general 2 20.00 EUR")
 	if got := h.ok("invoices", "nobody", "-o", "json"); got != "" {
 		t.Errorf("no invoices in JSON: %q", got)

@@ -36,9 +36,9 @@ func readJobs(ctx context.Context, in io.Reader) <-chan job {
 			text, err := readLine(lines)
 			j := job{line: number, err: err}
 			switch {
-			case err == io.EOF && len(text) == 0:
+			case errors.Is(err, io.EOF) && len(text) == 0:
 				return
-			case err == nil || err == io.EOF:
+			case err == nil || errors.Is(err, io.EOF):
 				if text = bytes.TrimSpace(text); len(text) == 0 {
 					continue
 				}
@@ -63,13 +63,13 @@ var errLineTooLong = fmt.Errorf("longer than %d bytes", maxLineBytes)
 // rest of one that is too long.
 func readLine(lines *bufio.Reader) ([]byte, error) {
 	text, err := lines.ReadSlice('\n')
-	if err != bufio.ErrBufferFull {
+	if !errors.Is(err, bufio.ErrBufferFull) {
 		return text, err
 	}
-	for err == bufio.ErrBufferFull {
+	for errors.Is(err, bufio.ErrBufferFull) {
 		_, err = lines.ReadSlice('\n')
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return nil, errLineTooLong
