@@ -144,6 +144,18 @@ func (p *process) stop(limit time.Duration) {
 	}
 }
 
+// stopAll is stop for several at once.
+func stopAll(processes ...*process) {
+	for _, p := range processes {
+		p.signal(syscall.SIGTERM)
+	}
+	for _, p := range processes {
+		if code := p.wait(endTime); code != 0 {
+			p.t.Errorf("%s was told to stop: exit %d", p.name, code)
+		}
+	}
+}
+
 // alive fails the test if the process has ended.
 func (p *process) alive() {
 	p.t.Helper()

@@ -268,6 +268,8 @@ func serve(ctx context.Context, listener net.Listener, h http.Handler, grace tim
 		cutOff()
 		_ = server.Close()
 	}
-	_ = <-served // what Serve says after a shutdown is that it was shut down
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve payments: %w", err)
+	}
 	return nil
 }

@@ -20,14 +20,16 @@ import (
 	"holdfast/streams/redistest"
 )
 
-// sequences is how many random sequences the property test runs unless
-// -rapid.checks says otherwise.
-const sequences = "300"
+// The property test runs so many random sequences of so many commands (on
+// average), unless -rapid.checks and -rapid.steps say otherwise.
+const sequences, commands = "250", "40"
 
 func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", sequences); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
+	for name, value := range map[string]string{"rapid.checks": sequences, "rapid.steps": commands} {
+		if err := flag.Set(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
 	}
 	flag.Parse()
 	code := m.Run()

@@ -40,6 +40,7 @@ func TestScriptsFollowTheRules(t *testing.T) {
 			"admit again":   func(rt *rapid.T) { m.with(rt).admit() },
 			"resolve":       func(rt *rapid.T) { m.with(rt).resolve() },
 			"resolve more":  func(rt *rapid.T) { m.with(rt).resolve() },
+			"resolve again": func(rt *rapid.T) { m.with(rt).resolve() },
 			"cancel":        func(rt *rapid.T) { m.with(rt).cancel() },
 			"captureFailed": func(rt *rapid.T) { m.with(rt).captureFailed() },
 			"expire":        func(rt *rapid.T) { m.with(rt).expire() },
@@ -58,6 +59,7 @@ func TestScriptsFollowTheRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("the sequences came to %v", seen)
 	if t.Failed() || checks < enough {
 		return
 	}
@@ -137,7 +139,10 @@ func newModel(rt *rapid.T, base *fixture, seen map[string]int) *model {
 	for _, group := range groups {
 		m.pending[group] = make(map[string]bool)
 	}
-	m.listWith("e1", m.drawTerms(false))
+	m.listWith("e1", terms(5))
+	if pick(m, "another", true, true, true, false) {
+		m.listWith("e2", m.drawTerms(false))
+	}
 	m.compare()
 	return m
 }
@@ -149,22 +154,22 @@ func (m *model) with(rt *rapid.T) *model {
 
 // pick draws one of the values; those that stand there twice come twice as often.
 func pick[V any](m *model, label string, values ...V) V {
-	return values[rapid.IntRange(0, len(values)-1).Draw(m.rt, label)]
+	return rapid.SampledFrom(values).Draw(m.rt, label)
 }
 
 func (m *model) drawRef() domain.OrderRef {
-	return ref(pick(m, "event", "e1", "e1", "e1", "e2", "e2", "e3"), pick(m, "order", modelOrders...))
+	return ref(pick(m, "event", "e1", "e1", "e1", "e1", "e1", "e1", "e1", "e2", "e2", "e2", "e2", "e2", "e3"), pick(m, "order", modelOrders...))
 }
 
 func (m *model) drawTerms(anyOrder bool) domain.Terms {
 	now := m.now()
 	t := domain.Terms{
 		Name: pick(m, "name", "An Evening", "Été <&>"), Currency: pick(m, "currency", "EUR", "EUR", "EUR", "EUR", "JPY"),
-		MaxPerOrder:   pick[int64](m, "max_per_order", 0, 0, 0, 2),
-		OnSaleMillis:  pick(m, "on_sale", 0, 0, 0, 0, 1, now+3, now+3_600_000),
-		OffSaleMillis: pick(m, "off_sale", 0, 0, 0, 0, 0, now+3_700_000, now+5),
+		MaxPerOrder:   pick[int64](m, "max_per_order", 0, 0, 2),
+		OnSaleMillis:  pick(m, "on_sale", append(slices.Repeat([]int64{0}, 10), 1, now+3, now+3_600_000)...),
+		OffSaleMillis: pick(m, "off_sale", append(slices.Repeat([]int64{0}, 10), now+3_700_000, now+5)...),
 		Sections: []domain.SectionTerms{
-			{Name: "general", Price: pick[int64](m, "price", 1000, 1000, 1000, 0, 999), Capacity: pick[int64](m, "capacity", 6, 6, 4, 2, 0)},
+			{Name: "general", Price: pick[int64](m, "price", 1000, 1000, 1000, 0, 999), Capacity: pick[int64](m, "capacity", 9, 6, 6, 4, 2, 0)},
 			{Name: "vip", Price: pick[int64](m, "price", 3_002_399_751_578_330, 5000), Capacity: pick[int64](m, "capacity", 2, 3, 0)},
 		},
 	}
@@ -288,6 +293,9 @@ func (m *model) between(before, now int64) {
 }
 
 func (m *model) list() {
+	if !pick(m, "really", false, false, true) {
+		return
+	}
 	m.listWith(pick(m, "event", modelEvents...), m.drawTerms(false))
 }
 
@@ -313,6 +321,9 @@ func (m *model) foldEventFact(fact *domain.Fact) {
 }
 
 func (m *model) adjust() {
+	if !pick(m, "really", false, false, true) {
+		return
+	}
 	id := pick(m, "event", modelEvents...)
 	terms := m.book.Events[id].Terms()
 	if pick(m, "change", true, true, true, false) {
@@ -334,7 +345,7 @@ func (m *model) adjust() {
 }
 
 func (m *model) close() {
-	id := pick(m, "event", "e1", "e2", "e2", "e9", "e9", "e9", "e9", "e9")
+	id := pick(m, "event", append(slices.Repeat([]string{"e9"}, 20), modelEvents...)...)
 	fact, wantErr := domain.Close(m.book.Events[id], id)
 	if err := m.store.CloseEvent(m.ctx, id); errors.Is(err, domain.ErrNotFound) != errors.Is(wantErr, domain.ErrNotFound) || (err == nil) != (wantErr == nil) {
 		m.Fatalf("closing: %v, want %v", err, wantErr)
@@ -344,17 +355,18 @@ func (m *model) close() {
 }
 
 func (m *model) drawRequest() []string {
-	r := m.drawRef()
-	kind := pick(m, "type", "purchase", "purchase", "hold", "pay")
+	kind := pick(m, "type", "purchase", "purchase", "hold", "hold", "pay", "pay")
 	if kind == "pay" {
+		r := m.drawKnown()
 		return request("pay", r.EventID, r.OrderID)
 	}
+	r := m.drawRef()
 	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
-	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "2", "3", "5", "0"))
-	if section := pick(m, "section", "", "", "general", "vip", "balcony"); section != "" {
+	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "1", "1", "2", "2", "3", "3", "6", "0"))
+	if section := pick(m, "section", "", "", "", "", "general", "vip", "vip", "balcony"); section != "" {
 		fields = append(fields, "section", section)
 	}
-	if price := pick(m, "unit_price", "", "", "", "1000", "999"); price != "" {
+	if price := pick(m, "unit_price", "", "", "", "", "", "", "1000", "999"); price != "" {
 		fields = append(fields, "unit_price", price)
 	}
 	if kind == "purchase" {
@@ -367,19 +379,22 @@ func (m *model) admit() {
 	before := m.now()
 	var batch []domain.Admission
 	var fresh [][]string
-	for range rapid.IntRange(1, 4).Draw(m.rt, "items") {
-		switch how := pick(m, "how", "new", "new", "new", "resubmitted", "redelivered"); {
+	for range pick(m, "items", 1, 2, 3, 4, 5) {
+		switch how := pick(m, "how", "new", "new", "new", "resubmitted", "resubmitted", "redelivered"); {
 		case how == "redelivered" && len(m.arrived) > 0:
-			batch = append(batch, pick(m, "arrival", m.arrived...).admission)
+			batch = append(batch, m.drawArrival().admission)
 		case how == "resubmitted" && len(m.arrived) > 0:
-			fresh = append(fresh, pick(m, "arrival", m.arrived...).fields)
+			fresh = append(fresh, m.drawArrival().fields)
 		default:
 			fresh = append(fresh, m.drawRequest())
 		}
 	}
 	for i, a := range m.arrive(fresh...) {
 		a.HoldMillis = pick[int64](m, "hold", holdMillis, holdMillis, holdMillis, 0, 1, 3)
-		a.ValidMillis = pick[int64](m, "valid", validMillis, validMillis, validMillis, validMillis, validMillis, 1, -1)
+		a.ValidMillis = pick[int64](m, "valid", append(slices.Repeat([]int64{validMillis}, 8), 1, -1)...)
+		if a.Request.Type == domain.RequestPay {
+			a.ValidMillis = pick[int64](m, "valid", validMillis, validMillis, 1, -1)
+		}
 		m.arrived = append(m.arrived, arrival{a, fresh[i]})
 		m.pending[domain.GroupWorkers][a.EntryID] = true
 		batch = append(batch, a)
@@ -400,19 +415,29 @@ func (m *model) admit() {
 	m.expect(replies, m.decide(now, refs, commands), refs, entryIDs)
 }
 
-// drawKnown draws an order, one that is held more often than not.
+// drawKnown draws a state among those that there are, and an order in it; now and then any order.
 func (m *model) drawKnown() domain.OrderRef {
-	var held []domain.OrderRef
+	byState := make(map[domain.OrderState][]domain.OrderRef)
 	for r, o := range m.book.Orders {
-		if o.State == domain.OrderHeld || o.State == domain.OrderConfirmed {
-			held = append(held, r)
-		}
+		byState[o.State] = append(byState[o.State], r)
 	}
-	if len(held) == 0 || !pick(m, "known", true, true, false) {
+	states := slices.Sorted(maps.Keys(byState))
+	if len(states) == 0 || !pick(m, "known", true, true, true, false) {
 		return m.drawRef()
 	}
-	slices.SortFunc(held, func(a, b domain.OrderRef) int { return cmp.Compare(a.String(), b.String()) })
-	return pick(m, "held", held...)
+	refs := byState[pick(m, "state", states...)]
+	slices.SortFunc(refs, func(a, b domain.OrderRef) int { return cmp.Compare(a.String(), b.String()) })
+	return pick(m, "order", refs...)
+}
+
+// drawArrival draws an entry that came before, about an order in a drawn state if there is one.
+func (m *model) drawArrival() arrival {
+	about := m.drawKnown()
+	matching := slices.DeleteFunc(slices.Clone(m.arrived), func(a arrival) bool { return a.admission.Request.Ref() != about })
+	if len(matching) == 0 {
+		matching = m.arrived
+	}
+	return pick(m, "arrival", matching...)
 }
 
 // drawEntry draws a pending entry of a group, or none.
@@ -423,11 +448,11 @@ func (m *model) drawEntry(group domain.Group) string {
 
 func (m *model) resolve() {
 	before := m.now()
-	batch := make([]domain.Resolution, rapid.IntRange(1, 4).Draw(m.rt, "items"))
+	batch := make([]domain.Resolution, pick(m, "items", 1, 2, 3, 4, 5))
 	refs, commands, entryIDs := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch)), make([]string, len(batch))
 	for i := range batch {
 		refs[i], entryIDs[i] = m.drawKnown(), m.drawEntry(domain.GroupWorkers)
-		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown)
+		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown)
 		authorization := ""
 		if outcome == domain.PaymentApproved {
 			authorization = "auth_" + strconv.Itoa(len(m.facts)) + "." + strconv.Itoa(i)
@@ -451,7 +476,7 @@ func (m *model) captureFailed() {
 
 func (m *model) cancelAs(group domain.Group, reason string, do func(context.Context, int, []domain.Cancellation) error) {
 	m.Helper()
-	batch := make([]domain.Cancellation, rapid.IntRange(1, 3).Draw(m.rt, "items"))
+	batch := make([]domain.Cancellation, pick(m, "items", 1, 1, 2, 3))
 	refs, commands := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch))
 	for i := range batch {
 		batch[i] = domain.Cancellation{EntryID: m.drawEntry(group), Ref: m.drawKnown()}
@@ -501,7 +526,7 @@ func (m *model) expire() {
 // expireThese asks the script about any orders, due or not.
 func (m *model) expireThese() {
 	before := m.now()
-	refs := make([]domain.OrderRef, rapid.IntRange(1, 5).Draw(m.rt, "items"))
+	refs := make([]domain.OrderRef, pick(m, "items", 1, 2, 3, 4, 5))
 	commands := make([]domain.Command, len(refs))
 	for i := range refs {
 		refs[i], commands[i] = m.drawKnown(), domain.Expire{}
@@ -525,9 +550,13 @@ func (m *model) post() {
 		return
 	}
 	m.deliverFacts()
-	batch := make([]domain.Fact, rapid.IntRange(1, 6).Draw(m.rt, "facts"))
+	if pick(m, "all", true, true, false) {
+		m.postFacts(m.facts)
+		return
+	}
+	batch := make([]domain.Fact, pick(m, "facts", 1, 3, 6))
 	for i := range batch {
-		batch[i] = m.facts[len(m.facts)-1-rapid.IntRange(0, len(m.facts)-1).Draw(m.rt, "fact")]
+		batch[i] = pick(m, "fact", m.facts...)
 	}
 	m.postFacts(batch)
 }

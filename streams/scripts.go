@@ -33,12 +33,23 @@ var (
 	scriptTrim        = load("trim")
 )
 
+var scriptNames map[string]string
+
+// ScriptName is the name of the script with a digest, as SLOWLOG, MONITOR and
+// hooks show it in EVALSHA; empty if it is none of ours.
+func ScriptName(digest string) string { return scriptNames[digest] }
+
 func load(name string, libs ...string) *redis.Script {
 	source := ""
 	for _, lib := range libs {
 		source += read("scripts/lib/" + lib + ".lua")
 	}
-	return redis.NewScript(source + read("scripts/"+name+".lua"))
+	script := redis.NewScript(source + read("scripts/"+name+".lua"))
+	if scriptNames == nil {
+		scriptNames = make(map[string]string)
+	}
+	scriptNames[script.Hash()] = name
+	return script
 }
 
 func read(path string) string {

@@ -41,6 +41,9 @@ type Options struct {
 	Namespace string
 	// Partitions is how many the namespace gets if this call creates it. Default 4.
 	Partitions int
+	// Hook, if not nil, sees every command and pipeline before and after it runs, on
+	// every connection: for tracing, and for tests that make them fail.
+	Hook redis.Hook
 	// Log gets one line per change of state. Default: none.
 	Log *zap.Logger
 }
@@ -52,6 +55,7 @@ type Store struct {
 	keys       keys
 	partitions int
 	log        *zap.Logger
+	hook       redis.Hook
 
 	created bool // by Open
 
@@ -93,7 +97,8 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{rdb: rdb, url: url, log: o.Log}
+	s := &Store{rdb: rdb, url: url, log: o.Log, hook: o.Hook}
+	s.addHook(rdb)
 	if err := s.open(ctx, o); err != nil {
 		return nil, errors.Join(err, rdb.Close())
 	}
@@ -114,6 +119,12 @@ func (s *Store) open(ctx context.Context, o Options) error {
 		s.log.Info("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions))
 	}
 	return s.ensureGroups(ctx)
+}
+
+func (s *Store) addHook(rdb redis.UniversalClient) {
+	if s.hook != nil {
+		rdb.AddHook(s.hook)
+	}
 }
 
 // Close closes the connections. Nothing may use the store afterwards.
@@ -211,6 +222,7 @@ func (s *Store) blockingClient() (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.addHook(rdb)
 		s.blocking = rdb
 	}
 	return s.blocking, nil

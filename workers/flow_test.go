@@ -2,90 +2,315 @@ package workers_test
 
 import (
 	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest"
-
 	"holdfast/domain"
 	"holdfast/payments"
-	"holdfast/producer"
-	"holdfast/streams"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
 
-func openStore(t testing.TB, s *redistest.Server) *streams.Store {
-	t.Helper()
-	store, err := streams.Open(context.Background(), s.URL(), streams.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	return store
-}
-
-func startPool(t testing.TB, store *streams.Store, gw domain.PaymentGateway, cfg workers.Config) (*workers.Pool, func()) {
-	t.Helper()
-	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store, Queues: store.Queue, Gateway: gw, Partitions: store.Partitions(),
-		Log: zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- pool.Run(ctx) }()
-	stopped := false
-	stop := func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("pool: %v", err)
+func TestPurchase(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w.list("e", 1000, 10)
+	w.start(workers.Config{}, w.gateway, nil)
+	declined := request(domain.RequestPurchase, "o3", "jim", 1)
+	declined.PaymentToken = payments.DeclineTokenPrefix
+	for _, c := range []struct {
+		request domain.Request
+		state   domain.OrderState
+		reason  string
+	}{
+		{request(domain.RequestPurchase, "o1", "fred", 6), domain.OrderConfirmed, ""},
+		{request(domain.RequestPurchase, "o2", "amy", 5), domain.OrderRejected, domain.ReasonSoldOut},
+		{declined, domain.OrderDeclined, ""},
+		{request(domain.RequestPurchase, "o1", "fred", 6), domain.OrderConfirmed, ""},
+	} {
+		w.publish(c.request)
+		outcome, err := w.producer.Wait(w.ctx, "e", c.request.OrderID)
+		if err != nil || outcome.Order.State != c.state || outcome.Order.Reason != c.reason {
+			t.Errorf("%s: %s %q %v, want %s %q", c.request.OrderID, outcome.Order.State, outcome.Order.Reason, err, c.state, c.reason)
 		}
 	}
-	t.Cleanup(stop)
-	return pool, stop
+	w.waitDrained()
+	w.audit()
+	if s := w.section(); s.Available != 4 || s.Sold != 6 {
+		t.Errorf("section is %+v", s)
+	}
+	if got := w.totals(); got.Orders != 1 || got.Revenue != 6000 {
+		t.Errorf("totals are %+v", got)
+	}
+	if line := w.payment("o2"); line.Calls != 0 {
+		t.Errorf("the gateway was asked about a rejected order: %+v", line)
+	}
 }
 
-func TestSmoke(t *testing.T) {
+func TestHoldThenPay(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w.list("e", 1000, 10)
+	w.start(workers.Config{}, w.gateway, nil)
+	w.publish(request(domain.RequestHold, "o", "fred", 3))
+	if outcome, err := w.producer.WaitHeld(w.ctx, "e", "o"); err != nil || outcome.Order.State != domain.OrderHeld {
+		t.Fatalf("hold: %s %v", outcome.Order.State, err)
+	}
+	if line := w.payment("o"); line.Calls != 0 {
+		t.Errorf("a hold went to the gateway: %+v", line)
+	}
+	w.publish(request(domain.RequestPay, "o", "", 0))
+	if outcome, err := w.producer.Wait(w.ctx, "e", "o"); err != nil || outcome.Order.State != domain.OrderConfirmed {
+		t.Errorf("pay: %s %v", outcome.Order.State, err)
+	}
+	w.publish(request(domain.RequestCancel, "o", "", 0))
+	if outcome, err := w.producer.WaitCancelled(w.ctx, "e", "o"); err != nil || outcome.Order.State != domain.OrderCancelled {
+		t.Errorf("cancel: %s %v", outcome.Order.State, err)
+	}
+	w.waitDrained()
+	w.audit()
+	if got := w.totals(); got.Orders != 0 || got.Revenue != 0 {
+		t.Errorf("totals are %+v after the cancel", got)
+	}
+	if line := w.payment("o"); line.Captured != line.Refunded || line.Status == domain.PaymentStatusAuthorized {
+		t.Errorf("the money was not given back: %+v", line)
+	}
+	lines, err := w.store.Invoices(w.ctx, "fred")
+	if err != nil || len(lines) != 1 || lines[0].Status != "cancelled" {
+		t.Errorf("invoices are %+v, %v", lines, err)
+	}
+}
+
+func TestOutOfOrder(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w.list("e", 1000, 10)
+	pay := request(domain.RequestPay, "paid", "", 0)
+	w.publish(pay, request(domain.RequestPay, "nobody", "", 0), request(domain.RequestCancel, "cancelled", "", 0))
+	pool := w.start(workers.Config{PayWait: 700 * time.Millisecond}, w.gateway, nil)
+	w.waitState("cancelled", domain.OrderCancelled)
+	w.eventually("the pays in hand", func() bool { return pool.Stats().InFlight.Load() == 2 })
+	w.publish(request(domain.RequestHold, "paid", "fred", 2), request(domain.RequestPurchase, "cancelled", "amy", 2))
+	w.waitState("paid", domain.OrderConfirmed)
+	w.waitDrained()
+	if o := w.order("cancelled"); o.State != domain.OrderCancelled {
+		t.Errorf("the cancel that came first did not win: %+v", o)
+	}
+	if reasons := w.deadReasons(); len(reasons) != 1 || !strings.HasPrefix(reasons[0], "unknown_order") {
+		t.Errorf("dead letters: %q, want one unknown_order", reasons)
+	}
+	w.audit()
+}
+
+// The deadline passes while the gateway thinks. Once it approves in the end, and
+// once the call is given up, so that nobody ever hears of the approval.
+func TestDeadlineDuringSlowAuthorization(t *testing.T) {
 	server := redistest.Start(t)
-	store := openStore(t, server)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if _, err := store.ListEvent(ctx, "e1", domain.Terms{Name: "E", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 10}}}); err != nil {
-		t.Fatal(err)
+	for _, heedsContext := range []bool{true, false} {
+		w := newWorld(t, server, payments.SimulatorOptions{})
+		w.list("e", 1000, 10)
+		release := make(chan struct{})
+		var approved atomic.Bool
+		slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+			p, err := w.gateway.Authorize(context.WithoutCancel(ctx), r)
+			approved.Store(p.Status == domain.PaymentStatusAuthorized)
+			if heedsContext {
+				<-ctx.Done()
+				return domain.Payment{}, errLost
+			}
+			<-release
+			return p, err
+		}}
+		pool := w.start(workers.Config{HoldTime: 300 * time.Millisecond}, slow, nil)
+		w.publish(request(domain.RequestPurchase, "o", "fred", 4))
+		w.waitState("o", domain.OrderExpired)
+		close(release)
+		w.waitDrained()
+		if !approved.Load() {
+			t.Fatal("the gateway never approved: this tests nothing")
+		}
+		if s := w.section(); s.Available != 10 || s.Held != 0 {
+			t.Errorf("tickets are not back: %+v", s)
+		}
+		if line := w.payment("o"); line.Status != domain.PaymentStatusVoided || line.Voids != 1 || line.Captures != 0 {
+			t.Errorf("the late approval was not voided: %+v", line)
+		}
+		w.audit()
+		if err := pool.stop(); err != nil {
+			t.Error(err)
+		}
 	}
-	startPool(t, store, payments.New(payments.SimulatorOptions{}), workers.Config{})
-	p := producer.New(store, store, producer.Options{})
-	defer p.Close()
-	for i := range 3 {
-		rec, err := p.Publish(ctx, domain.Request{Type: domain.RequestPurchase, EventID: "e1", CustomerID: "fred", Quantity: 4, PaymentToken: "tok"})
+}
+
+// Each first reply of the gateway gets lost after it took effect.
+func TestLostRepliesOfTheGateway(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w.list("e", 1000, 10)
+	var mu sync.Mutex
+	var calls []string
+	lost := func(name string, order string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		first := !slices.Contains(calls, name+order)
+		calls = append(calls, name+order)
+		return first
+	}
+	lossy := gatewayFunc{
+		PaymentGateway: w.gateway,
+		authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+			p, err := w.gateway.Authorize(ctx, r)
+			if lost("authorize", r.Ref.OrderID) {
+				return domain.Payment{}, errLost
+			}
+			return p, err
+		},
+		capture: func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
+			p, err := w.gateway.Capture(ctx, ref)
+			if lost("capture", ref.OrderID) {
+				return domain.Payment{}, errLost
+			}
+			return p, err
+		},
+	}
+	w.start(workers.Config{}, lossy, nil)
+	w.publish(request(domain.RequestPurchase, "o", "fred", 4))
+	w.waitState("o", domain.OrderConfirmed)
+	w.waitDrained()
+	if line := w.payment("o"); line.Authorizations != 1 || line.Captures != 1 || line.Captured != 4000 {
+		t.Errorf("want one authorization and one capture: %+v", line)
+	}
+	w.audit()
+}
+
+func TestCaptureRefusedForGood(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{CaptureRefusalRate: 1})
+	w.list("e", 1000, 10)
+	w.start(workers.Config{}, w.gateway, nil)
+	w.publish(request(domain.RequestPurchase, "o", "fred", 4))
+	w.waitState("o", domain.OrderCancelled)
+	w.waitDrained()
+	if o := w.order("o"); o.Reason != domain.ReasonCaptureFailed {
+		t.Errorf("the reason is %q", o.Reason)
+	}
+	if s, totals := w.section(), w.totals(); s.Available != 10 || totals.Orders != 0 {
+		t.Errorf("section %+v, totals %+v", s, totals)
+	}
+	if line := w.payment("o"); line.Status != domain.PaymentStatusVoided {
+		t.Errorf("the authorization was not voided: %+v", line)
+	}
+	w.audit()
+}
+
+// A cancel arrives while the payment is being authorized.
+func TestCancelDuringAuthorization(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w.list("e", 1000, 10)
+	asked, release := make(chan struct{}), make(chan struct{})
+	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+		close(asked)
+		<-release
+		return w.gateway.Authorize(ctx, r)
+	}}
+	w.start(workers.Config{}, slow, nil)
+	w.publish(request(domain.RequestPurchase, "o", "fred", 4))
+	<-asked
+	w.publish(request(domain.RequestCancel, "o", "", 0))
+	w.waitState("o", domain.OrderCancelled)
+	close(release)
+	w.waitDrained()
+	if line := w.payment("o"); line.Status != domain.PaymentStatusVoided || line.Captures != 0 {
+		t.Errorf("the payment was not voided: %+v", line)
+	}
+	w.audit()
+}
+
+// A live worker whose gateway takes several times the reclaim time keeps its entries.
+func TestLiveSlowWorkerIsNotReclaimed(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w.list("e", 1000, 10)
+	const reclaimAfter = 300 * time.Millisecond
+	var calls atomic.Int64
+	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+		calls.Add(1)
+		timer := time.NewTimer(5 * reclaimAfter)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		return w.gateway.Authorize(ctx, r)
+	}}
+	first := w.start(workers.Config{ReclaimAfter: reclaimAfter}, slow, nil)
+	second := w.start(workers.Config{ReclaimAfter: reclaimAfter}, slow, nil)
+	w.publish(request(domain.RequestPurchase, "o", "fred", 4))
+	w.waitState("o", domain.OrderConfirmed)
+	w.waitDrained()
+	if n := first.Stats().Reclaimed.Load() + second.Stats().Reclaimed.Load(); n != 0 || calls.Load() != 1 {
+		t.Errorf("%d entries were reclaimed from a live worker, %d authorizations were asked for", n, calls.Load())
+	}
+	w.audit()
+}
+
+// A worker that is told to stop hands back what it cannot finish, and nobody
+// waits for the reclaim time.
+func TestStopHandsBack(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w.list("e", 1000, 1000)
+	hanging := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, _ domain.PaymentRequest) (domain.Payment, error) {
+		<-ctx.Done()
+		return domain.Payment{}, errLost
+	}}
+	cfg := workers.Config{ReclaimAfter: time.Minute, Grace: time.Second, CallTimeout: time.Minute}
+	first := w.start(cfg, hanging, nil)
+	for _, id := range []string{"o1", "o2", "o3"} {
+		w.publish(request(domain.RequestPurchase, id, "customer-"+id, 1))
+	}
+	w.eventually("three in hand", func() bool { return first.Stats().InFlight.Load() == 3 })
+	stopped := time.Now()
+	if err := first.stop(); err != nil {
+		t.Error(err)
+	}
+	if first.Stats().HandedBack.Load() != 3 {
+		t.Errorf("%d entries were handed back, want 3", first.Stats().HandedBack.Load())
+	}
+	second := w.start(cfg, w.gateway, nil)
+	for _, id := range []string{"o1", "o2", "o3"} {
+		w.waitState(id, domain.OrderConfirmed)
+	}
+	if took := time.Since(stopped); took > cfg.ReclaimAfter/2 {
+		t.Errorf("it took %s: somebody waited for the reclaim time", took)
+	}
+	if second.Stats().Reclaimed.Load() != 3 {
+		t.Errorf("%d entries were reclaimed, want 3", second.Stats().Reclaimed.Load())
+	}
+	w.waitDrained()
+	w.audit()
+}
+
+func TestDeadConsumersAreForgotten(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w.list("e", 1000, 10)
+	dead := newCrash(dieAt{step: "resolve", occurrence: 1})
+	cfg := workers.Config{ReclaimAfter: 200 * time.Millisecond, Grace: 300 * time.Millisecond}
+	victim := w.start(cfg, w.gateway, dead)
+	w.publish(request(domain.RequestPurchase, "o", "fred", 4))
+	<-dead.hit
+	_ = victim.stop() // it is dead: everything it tries fails
+	w.start(cfg, w.gateway, nil)
+	w.waitState("o", domain.OrderConfirmed)
+	w.eventually("the dead consumer gone", func() bool {
+		all, err := w.store.Pending(w.ctx, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		start := time.Now()
-		out, err := p.Wait(ctx, "e1", rec.OrderID)
-		t.Log(i, out.Order, err, time.Since(start))
-	}
-	e, err := store.Event(ctx, "e1")
-	t.Log(e, err)
-	for range 100 {
-		st, _ := store.Pending(ctx, 10)
-		left := int64(0)
-		for _, s := range st {
-			left += s.Backlog
+		for _, g := range all {
+			if slices.ContainsFunc(g.Consumers, func(c streamsConsumer) bool { return c.Name == victim.Name() }) {
+				return false
+			}
 		}
-		if left == 0 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Log(store.Sales(ctx, "e1"))
-	t.Log(store.Invoices(ctx, "fred"))
+		return true
+	})
+	w.waitDrained()
+	w.audit()
 }

@@ -1,0 +1,257 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"holdfast/domain"
+	"holdfast/producer"
+)
+
+// mostLines is how much a worker may log about an outage, however long it is and
+// however much it has to do.
+const mostLines = 30
+
+// quietly notes how much the workers have logged, and returns a check that they
+// log little more, and live.
+func quietly(t testing.TB, pool ...*process) (check func()) {
+	before := make([]int, len(pool))
+	for i, p := range pool {
+		before[i] = p.lines()
+	}
+	return func() {
+		t.Helper()
+		for i, p := range pool {
+			p.alive()
+			if n := p.lines() - before[i]; n >= mostLines {
+				t.Errorf("%s logged %d lines, want fewer than %d", p.name, n, mostLines)
+			} else {
+				t.Logf("%s logged %d lines", p.name, n)
+			}
+		}
+	}
+}
+
+// stubborn is a checkout that publishes every request until it has a receipt for
+// it, whatever Redis does meanwhile.
+type stubborn struct {
+	receipts chan producer.Receipt // closed at the end
+	stop     context.CancelFunc
+}
+
+// sell publishes ten requests at a time, over and over.
+func (s *system) sell(prefix string, events int) *stubborn {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &stubborn{receipts: make(chan producer.Receipt, 100_000), stop: cancel}
+	p := s.producer()
+	ended := make(chan struct{})
+	s.t.Cleanup(func() { // before the producer is closed
+		cancel()
+		<-ended
+	})
+	go func() {
+		defer close(ended)
+		defer close(c.receipts)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		var unpublished []domain.Request
+		for number := 0; ; {
+			<-tick.C
+			if ctx.Err() == nil {
+				for len(unpublished) < 10 {
+					unpublished = append(unpublished, domain.Request{
+						Type: domain.RequestPurchase, EventID: fmt.Sprintf("%s-event-%d", prefix, number%events),
+						OrderID: fmt.Sprintf("%s-%d", prefix, number), CustomerID: fmt.Sprintf("%s-customer-%d", prefix, number),
+						Quantity: 1, PaymentToken: "tok_1",
+					})
+					number++
+				}
+			}
+			if len(unpublished) == 0 {
+				return
+			}
+			bounded, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			var again []domain.Request
+			for i, r := range p.PublishBatch(bounded, unpublished) {
+				if r.Err != nil {
+					again = append(again, unpublished[i])
+					continue
+				}
+				c.receipts <- r.Receipt
+			}
+			done()
+			if unpublished = again; ctx.Err() != nil && len(again) > 0 && len(c.receipts) == cap(c.receipts) {
+				return
+			}
+		}
+	}()
+	return c
+}
+
+// soldSoon waits until so many receipts more were given.
+func (c *stubborn) soldSoon(t testing.TB, n int) {
+	t.Helper()
+	want := len(c.receipts) + n
+	eventually(t, soon, "requests are published", func() error {
+		if got := len(c.receipts); got < want {
+			return fmt.Errorf("%d receipts, want %d", got, want)
+		}
+		return nil
+	})
+}
+
+// all ends the sale and returns every order that there is a receipt for.
+func (c *stubborn) all() []domain.OrderRef {
+	c.stop()
+	var refs []domain.OrderRef
+	for r := range c.receipts {
+		refs = append(refs, domain.OrderRef{EventID: r.EventID, OrderID: r.OrderID})
+	}
+	return refs
+}
+
+// Redis dies with an append-only file that is synced before every reply, comes
+// back, dies again and forgets its scripts. The workers go on, and every order
+// that there is a receipt for has its outcome.
+func TestRedisDiesAndComesBack(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "--appendonly", "yes", "--appendfsync", "always")
+	s.purchases("outage", 8, 10_000) // makes the events
+	gateway := startGateway(t, "--latency", "50ms")
+	var pool []*process
+	for i := range 3 {
+		pool = append(pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", gateway, "--reclaim-after", "2s"))
+	}
+	check := quietly(t, pool...)
+	sale := s.sell("outage", 8)
+	sale.soldSoon(t, 200)
+	rdb := s.client()
+	for range 5 {
+		if err := rdb.ScriptFlush(context.Background()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		sale.soldSoon(t, 50)
+	}
+	for outage := range 2 {
+		s.server.Kill()
+		if outage == 0 {
+			for _, p := range pool {
+				p.saysSoon("redis does not work")
+			}
+		}
+		s.server.Restart()
+		sale.soldSoon(t, 200)
+	}
+	refs := sale.all()
+	s.drained(time.Minute)
+	check()
+	for _, p := range pool {
+		p.saysSoon("redis works again")
+	}
+	t.Logf("%d orders", len(refs))
+	s.allIn(domain.OrderConfirmed, refs)
+	paidOnce(t, gateway, refs)
+	s.audit(gateway)
+	stopAll(pool...)
+}
+
+// Redis comes back without anything, and later is emptied under the workers'
+// hands. They make again what they need, and serve what is new.
+func TestRedisComesBackEmpty(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	gateway := startGateway(t, "--latency", "20ms")
+	pool := []*process{s.worker("worker-0", "--gateway", gateway), s.worker("worker-1", "--gateway", gateway)}
+	requests, refs := s.purchases("before", 4, 50)
+	publish(t, s.producer(), requests...)
+	s.drained(soon)
+	s.allIn(domain.OrderConfirmed, refs)
+
+	check := quietly(t, pool...)
+	rdb := s.client()
+	for _, lost := range []struct {
+		name string
+		how  func()
+	}{
+		{"restart", func() {
+			s.server.Kill()
+			for _, p := range pool {
+				p.saysSoon("redis does not work")
+			}
+			s.server.Restart()
+		}},
+		{"flush", func() {
+			if err := rdb.FlushAll(context.Background()).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		lost.how()
+		// Nobody but the workers makes the groups again.
+		eventually(t, soon, "the workers make what they need", func() error {
+			groups, err := s.store().Pending(context.Background(), 0)
+			if err != nil {
+				return err
+			}
+			for _, g := range groups {
+				if len(g.Consumers) != len(pool) {
+					return fmt.Errorf("partition %d, group %s: %d consumers", g.Partition, g.Group, len(g.Consumers))
+				}
+			}
+			return nil
+		})
+		requests, refs := s.purchases("after-"+lost.name, 4, 50)
+		publish(t, s.producer(), requests...)
+		s.drained(soon)
+		s.allIn(domain.OrderConfirmed, refs)
+		lines := ledger(t, gateway)
+		for _, ref := range refs {
+			if l := lines[ref]; l.Authorizations != 1 || l.Captures != 1 {
+				t.Errorf("%s: %+v", ref, l)
+			}
+		}
+		s.audit("") // the gateway knows orders that Redis has lost
+	}
+	for _, p := range pool {
+		p.saysSoon("the data in Redis is not what it was")
+	}
+	check()
+	stopAll(pool...)
+}
+
+// Redis is emptied while orders are under way. Those are lost, which is no
+// surprise; the workers must not be.
+func TestRedisIsEmptiedUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	requests, refs := s.purchases("lost", 4, 300)
+	gateway := startGateway(t, "--latency", "200ms")
+	w := s.worker("worker", "--gateway", gateway, "--reclaim-after", "1s")
+	check := quietly(t, w)
+	publish(t, s.producer(), requests...)
+	s.busy(w, 100)
+	s.server.Kill()
+	s.server.Restart()
+	requests, refs = s.purchases("new", 4, 50)
+	publish(t, s.producer(), requests...)
+	s.drained(soon)
+	s.allIn(domain.OrderConfirmed, refs)
+	check()
+	eventually(t, soon, "no payment of a lost order stays reserved", func() error {
+		reserved := 0
+		for ref, l := range ledger(t, gateway) {
+			if l.Status == domain.PaymentStatusAuthorized {
+				reserved++
+				_ = ref
+			}
+		}
+		if reserved > 0 {
+			return errors.New(fmt.Sprint(reserved, " are"))
+		}
+		return nil
+	})
+	stopAll(w)
+}

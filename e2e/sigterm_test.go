@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/domain"
+)
+
+const (
+	// reclaimLate is so long that a test which had to wait for it would fail.
+	reclaimLate = time.Minute
+	// wellBefore is what is left to finish everything, on a slow machine.
+	wellBefore = 40 * time.Second
+)
+
+// handedBack is what a worker that ended in order says about it.
+func (p *process) handedBack() int {
+	p.t.Helper()
+	for line := range strings.Lines(p.stderr.String()) {
+		var said struct {
+			Msg        string `json:"msg"`
+			HandedBack int    `json:"handed_back"`
+		}
+		if err := json.Unmarshal([]byte(line), &said); err == nil && said.Msg == "worker stopped" {
+			return said.HandedBack
+		}
+	}
+	p.t.Errorf("%s does not say that it stopped", p.name)
+	return 0
+}
+
+func (s *system) busy(p *process, least int64) {
+	s.t.Helper()
+	eventually(s.t, soon, p.name+" has work in hand", func() error {
+		if n := s.inHand(p.name); n < least {
+			return fmt.Errorf("%d entries in hand", n)
+		}
+		return nil
+	})
+}
+
+// calledOnce checks that the gateway was asked for nothing a second time.
+func calledOnce(t testing.TB, gateway string, orders []domain.OrderRef) {
+	t.Helper()
+	lines := ledger(t, gateway)
+	for _, ref := range orders {
+		if l := lines[ref]; l.Calls != 2 {
+			t.Errorf("%s: %d calls of the gateway, want 2: to authorize and to capture", ref, l.Calls)
+		}
+	}
+}
+
+// A worker that is told to stop in the middle of its work finishes what it has in
+// hand, if there is time; nobody does anything again.
+func TestTermFinishesWhatIsInHand(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	requests, refs := s.purchases("term", 8, 300)
+	gateway := startGateway(t, "--latency", "300ms")
+	args := []string{"--gateway", gateway, "--concurrency", "8", "--reclaim-after", reclaimLate.String()}
+	first := s.worker("first", append(args, "--grace", "10s")...)
+	publish(t, s.producer(), requests...)
+	s.busy(first, 8)
+	told := time.Now()
+	first.stop(10 * time.Second)
+	took := time.Since(told)
+	if n := s.inHand(first.name); n != 0 {
+		t.Errorf("%d entries are still in the hands of a worker that has stopped", n)
+	}
+	second := s.worker("second", args...)
+	s.drained(wellBefore - time.Since(told))
+	t.Logf("the first stopped in %s and handed %d entries back, the second was done %s after the signal",
+		took.Round(time.Millisecond), first.handedBack(), time.Since(told).Round(time.Millisecond))
+	s.allIn(domain.OrderConfirmed, refs)
+	paidOnce(t, gateway, refs)
+	calledOnce(t, gateway, refs)
+	s.audit(gateway)
+	second.stop(endTime)
+}
+
+// What a worker cannot finish in its grace time others have at once, long before
+// they would take it for dead.
+func TestTermHandsBack(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	requests, refs := s.purchases("back", 4, 40)
+	gateway := startGateway(t, "--latency", "2500ms") // each call takes 1.25 to 3.75 seconds
+	args := []string{"--gateway", gateway, "--reclaim-after", reclaimLate.String()}
+	first := s.worker("first", append(args, "--grace", "1500ms")...)
+	publish(t, s.producer(), requests...)
+	s.busy(first, int64(len(requests)))
+	told := time.Now()
+	first.stop(5 * time.Second)
+	took := time.Since(told)
+	if took > 3*time.Second { // a process needs a moment, too
+		t.Errorf("took %s to stop, with 1.5s of grace", took)
+	}
+	if first.handedBack() == 0 {
+		t.Error("nothing was handed back")
+	}
+	second := s.worker("second", args...)
+	s.drained(wellBefore - time.Since(told))
+	t.Logf("the first stopped in %s and handed %d entries back, the second was done %s after the signal",
+		took.Round(time.Millisecond), first.handedBack(), time.Since(told).Round(time.Millisecond))
+	s.allIn(domain.OrderConfirmed, refs)
+	paidOnce(t, gateway, refs)
+	s.audit(gateway)
+	second.stop(endTime)
+}
+
+// A deployment: three workers are replaced one after the other, while customers buy.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	requests, refs := s.purchases("roll", 8, 600)
+	gateway := startGateway(t, "--latency", "100ms")
+	args := []string{"--gateway", gateway, "--concurrency", "16", "--reclaim-after", reclaimLate.String()}
+	var pool []*process
+	for i := range 3 {
+		pool = append(pool, s.worker(fmt.Sprintf("old-%d", i), args...))
+	}
+	p := s.producer()
+	sent := 0
+	sell := func(n int) {
+		n = min(n, len(requests)-sent)
+		publish(t, p, requests[sent:sent+n]...)
+		sent += n
+	}
+	handedBack := 0
+	for i, old := range pool {
+		sell(100)
+		s.busy(old, 1)
+		pool[i] = s.startWorker(fmt.Sprintf("new-%d", i), args...)
+		told := time.Now()
+		old.stop(endTime)
+		handedBack += old.handedBack()
+		if n := s.inHand(old.name); n != 0 {
+			// Handed back: they keep the name until somebody takes them.
+			eventually(t, soon, "others take over what "+old.name+" handed back", func() error {
+				if n := s.inHand(old.name); n != 0 {
+					return errors.New("not yet")
+				}
+				return nil
+			})
+		}
+		t.Logf("%s stopped in %s", old.name, time.Since(told).Round(time.Millisecond))
+		sell(100)
+	}
+	s.drained(wellBefore)
+	s.allIn(domain.OrderConfirmed, refs)
+	paidOnce(t, gateway, refs)
+	if handedBack == 0 {
+		calledOnce(t, gateway, refs)
+	}
+	s.audit(gateway)
+	stopAll(pool...)
+}

@@ -1,0 +1,260 @@
+package workers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"holdfast/domain"
+	"holdfast/payments"
+	"holdfast/producer"
+	"holdfast/streams"
+	"holdfast/streams/redistest"
+	"holdfast/workers"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// patience bounds every wait of these tests.
+const patience = 30 * time.Second
+
+// world is one namespace on a Redis, with a gateway and the workers of a test.
+type world struct {
+	t        testing.TB
+	ctx      context.Context
+	server   *redistest.Server
+	ns       string
+	store    *streams.Store // nothing fails on this one
+	gateway  *payments.Simulator
+	producer *producer.Producer
+}
+
+var namespaces atomic.Int64
+
+func newWorld(t testing.TB, server *redistest.Server, gateway payments.SimulatorOptions) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	w := &world{t: t, ctx: ctx, server: server, ns: fmt.Sprintf("test-%d", namespaces.Add(1)), gateway: payments.New(gateway)}
+	w.store = w.open(nil)
+	w.producer = producer.New(w.store, w.store, producer.Options{})
+	t.Cleanup(func() {
+		w.producer.Close()
+		if err := w.store.Close(); err != nil {
+			t.Errorf("closing the store: %v", err)
+		}
+		cancel()
+	})
+	return w
+}
+
+// open connects to the world's namespace; one partition, so that everything is in one place.
+func (w *world) open(hook redis.Hook) *streams.Store {
+	w.t.Helper()
+	store, err := streams.Open(w.ctx, w.server.URL(), streams.Options{Namespace: w.ns, Partitions: 1, Hook: hook})
+	if err != nil {
+		w.t.Fatalf("opening the store: %v", err)
+	}
+	return store
+}
+
+// worker is a running pool with connections of its own.
+type worker struct {
+	*workers.Pool
+	stop func() error // ends it in an orderly way; the second call does nothing
+}
+
+func (w *world) start(cfg workers.Config, gateway domain.PaymentGateway, hook redis.Hook) *worker {
+	w.t.Helper()
+	store := w.open(hook)
+	log := zap.NewNop()
+	if os.Getenv("HOLDFAST_TEST_LOG") != "" {
+		log = zaptest.NewLogger(w.t)
+	}
+	pool, err := workers.New(cfg, workers.Deps{
+		Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), Log: log,
+	})
+	if err != nil {
+		w.t.Fatalf("making a pool: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- pool.Run(ctx) }()
+	stopped := false
+	stop := func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		return errors.Join(<-ended, store.Close())
+	}
+	w.t.Cleanup(func() { _ = stop() }) // the test has looked at the error if it matters
+	return &worker{Pool: pool, stop: stop}
+}
+
+func (w *world) list(eventID string, price, capacity int64) {
+	w.t.Helper()
+	_, err := w.store.ListEvent(w.ctx, eventID, domain.Terms{
+		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: price, Capacity: capacity}},
+	})
+	if err != nil {
+		w.t.Fatalf("listing %s: %v", eventID, err)
+	}
+}
+
+func request(typ domain.RequestType, order, customer string, quantity int64) domain.Request {
+	r := domain.Request{Type: typ, EventID: "e", OrderID: order, CustomerID: customer, Quantity: quantity}
+	if typ.Pays() {
+		r.PaymentToken = "tok_secret"
+	}
+	if !typ.Opens() {
+		r.CustomerID, r.Quantity = "", 0
+	}
+	return r
+}
+
+func (w *world) publish(requests ...domain.Request) {
+	w.t.Helper()
+	for _, result := range w.producer.PublishBatch(w.ctx, requests) {
+		if result.Err != nil {
+			w.t.Fatalf("publishing: %v", result.Err)
+		}
+	}
+}
+
+func (w *world) order(orderID string) domain.Order {
+	w.t.Helper()
+	orders, err := w.store.Orders(w.ctx, []domain.OrderRef{{EventID: "e", OrderID: orderID}})
+	if err != nil {
+		w.t.Fatalf("reading order %s: %v", orderID, err)
+	}
+	return orders[0]
+}
+
+func (w *world) section() domain.Section {
+	w.t.Helper()
+	e, err := w.store.Event(w.ctx, "e")
+	if err != nil {
+		w.t.Fatalf("reading the event: %v", err)
+	}
+	return e.Sections[0]
+}
+
+// eventually waits for a condition: the only place of these tests that sleeps.
+func (w *world) eventually(what string, done func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.t.Fatalf("waited %s in vain: %s", patience, what)
+		}
+	}
+}
+
+func (w *world) waitState(orderID string, state domain.OrderState) {
+	w.t.Helper()
+	w.eventually(fmt.Sprintf("%s %s", orderID, state), func() bool { return w.order(orderID).State == state })
+}
+
+// backlog is what all groups have before them.
+func (w *world) backlog() (backlog int64) {
+	w.t.Helper()
+	all, err := w.store.Pending(w.ctx, 0)
+	if err != nil {
+		w.t.Fatalf("inspecting: %v", err)
+	}
+	for _, g := range all {
+		backlog += g.Backlog
+	}
+	return backlog
+}
+
+func (w *world) waitDrained() {
+	w.t.Helper()
+	w.eventually("nothing pending", func() bool { return w.backlog() == 0 })
+}
+
+// audit fails the test on any violation, and checks that each payment has one effect at most.
+func (w *world) audit() {
+	w.t.Helper()
+	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
+		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+	})
+	if err != nil {
+		w.t.Fatalf("audit: %v", err)
+	}
+	for _, v := range report.Violations {
+		w.t.Errorf("%s %s: %s", v.Invariant, v.Subject, v.Detail)
+	}
+	if report.Checked.Orders == 0 {
+		w.t.Error("the audit saw no order")
+	}
+}
+
+func (w *world) deadReasons() (reasons []string) {
+	w.t.Helper()
+	err := w.store.EachDeadLetter(w.ctx, func(l streams.DeadLetter) error {
+		reasons = append(reasons, l.Reason)
+		return nil
+	})
+	if err != nil {
+		w.t.Fatalf("reading dead letters: %v", err)
+	}
+	return reasons
+}
+
+func (w *world) payment(orderID string) domain.LedgerLine {
+	for _, line := range w.gateway.Ledger() {
+		if line.OrderID == orderID {
+			return line
+		}
+	}
+	return domain.LedgerLine{}
+}
+
+func (w *world) totals() streams.Totals {
+	w.t.Helper()
+	totals, err := w.store.Sales(w.ctx, "e")
+	if err != nil {
+		w.t.Fatalf("reading sales: %v", err)
+	}
+	return totals
+}
+
+// gatewayFunc is a gateway of which single calls can be replaced.
+type gatewayFunc struct {
+	domain.PaymentGateway
+	authorize func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error)
+	capture   func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error)
+}
+
+func (g gatewayFunc) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	if g.authorize != nil {
+		return g.authorize(ctx, r)
+	}
+	return g.PaymentGateway.Authorize(ctx, r)
+}
+
+func (g gatewayFunc) Capture(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
+	if g.capture != nil {
+		return g.capture(ctx, ref)
+	}
+	return g.PaymentGateway.Capture(ctx, ref)
+}
+
+var errLost = fmt.Errorf("the reply got lost: %w", domain.ErrUnknownOutcome)
