@@ -170,9 +170,15 @@ func (p *process) lines() int { return strings.Count(p.stderr.String(), "\n") }
 
 func (p *process) saysSoon(text string) {
 	p.t.Helper()
+	p.says(1, text)
+}
+
+// says waits until it has said it so many times.
+func (p *process) says(times int, text string) {
+	p.t.Helper()
 	eventually(p.t, soon, p.name+" says "+text, func() error {
-		if !strings.Contains(p.stderr.String(), text) {
-			return errors.New("not yet")
+		if n := strings.Count(p.stderr.String(), text); n < times {
+			return fmt.Errorf("%d times, want %d", n, times)
 		}
 		return nil
 	})

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // holdfastBinary is the program under test.
@@ -45,6 +47,7 @@ func testMain(m *testing.M) int {
 		_, _ = fmt.Fprintf(os.Stderr, "building holdfast: %v\n%s", err, out)
 		return 1
 	}
+	logging.Disable() // of go-redis, in this process: that Redis is gone is no news here
 	// The tests wait more than they compute; -parallel on the command line still counts.
 	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)

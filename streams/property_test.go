@@ -362,7 +362,7 @@ func (m *model) drawRequest() []string {
 	}
 	r := m.drawRef()
 	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
-	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "1", "1", "2", "2", "3", "3", "6", "0"))
+	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "1", "1", "1", "1", "2", "2", "3", "3", "3", "6", "0"))
 	if section := pick(m, "section", "", "", "", "", "general", "vip", "vip", "balcony"); section != "" {
 		fields = append(fields, "section", section)
 	}
@@ -391,7 +391,7 @@ func (m *model) admit() {
 	}
 	for i, a := range m.arrive(fresh...) {
 		a.HoldMillis = pick[int64](m, "hold", holdMillis, holdMillis, holdMillis, 0, 1, 3)
-		a.ValidMillis = pick[int64](m, "valid", append(slices.Repeat([]int64{validMillis}, 8), 1, -1)...)
+		a.ValidMillis = pick[int64](m, "valid", append(slices.Repeat([]int64{validMillis}, 16), 1, -1)...)
 		if a.Request.Type == domain.RequestPay {
 			a.ValidMillis = pick[int64](m, "valid", validMillis, validMillis, 1, -1)
 		}
