@@ -42,7 +42,7 @@ bench: redis ## Time a drain of 100,000 preloaded requests, for 100 events and f
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for a minute each
 	go test ./domain -run '^$$' -fuzz FuzzParseRequest -fuzztime 1m
-	go test ./domain -run '^$$' -fuzz FuzzParseFact -fuzztime 1m
+	go test ./domain -run '^$$' -fuzz FuzzParseFacts -fuzztime 1m
 
 .PHONY: redis
 redis:

@@ -7,6 +7,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,6 +41,7 @@ func BenchmarkDrain(b *testing.B) {
 }
 
 func drain(b *testing.B, events int) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // as holdfast worker does
 	var args []string
 	if *appendfsync != "" && *appendfsync != "no" {
 		args = []string{"--appendonly", "yes", "--appendfsync", *appendfsync}

@@ -58,76 +58,71 @@ func (f Fact) Ref() OrderRef { return OrderRef{EventID: f.EventID, OrderID: f.Or
 // Amount is what the order costs, in minor units.
 func (f Fact) Amount() int64 { return f.Quantity * f.UnitPrice }
 
-// The fields of a log entry: type, then event and terms (JSON) of a fact about an
-// event, or order and data of one about an order. data holds values between bars:
+// A log entry holds one fact or several: each field is one, its name the type, its
+// value what it is about and what it says, between bars:
 //
-//	held       kind|fingerprint|customer_id|section|quantity|unit_price|currency|deadline
-//	rejected   kind|fingerprint|customer_id|section|quantity|reason|detail
-//	confirmed  customer_id|section|quantity|unit_price|currency|authorization_id
-//	cancelled  reason|was, and unless was is none: |customer_id|section|quantity|unit_price|currency|confirmed_at
-//	declined, expired: nothing
+//	listed, adjusted   event_id|terms as JSON
+//	closed             event_id
+//	held               event_id/order_id|kind|fingerprint|customer_id|section|quantity|unit_price|currency|deadline
+//	rejected           event_id/order_id|kind|fingerprint|customer_id|section|quantity|reason|detail
+//	confirmed          event_id/order_id|customer_id|section|quantity|unit_price|currency|authorization_id
+//	cancelled          event_id/order_id|reason|was, and unless was is none: |customer_id|section|quantity|unit_price|currency|confirmed_at
+//	declined, expired  event_id/order_id
 //
-// Times are milliseconds, prices minor units. No value contains a bar, but
-// perhaps the detail, which comes last.
+// Times are milliseconds, prices minor units. No value contains a bar, but for
+// terms and perhaps the detail, which come last. Only the facts of one admission
+// (held, rejected) share an entry.
 
-// ParseFact reads a log entry's flat field-value list. An error is of ClassPoison:
+// ParseFacts reads a log entry's flat field-value list. An error is of ClassPoison:
 // the log was written by something else, or damaged.
-func ParseFact(id string, fields []string) (Fact, error) {
-	f, err := parseFact(id, fields)
-	if err != nil {
-		return f, WithClass(ClassPoison, fmt.Errorf("log entry %s: %w", id, err))
+func ParseFacts(id string, fields []string) ([]Fact, error) {
+	if len(fields) == 0 {
+		return nil, WithClass(ClassPoison, fmt.Errorf("log entry %s: has no fields", id))
 	}
-	return f, nil
+	facts := make([]Fact, 0, len(fields)/2)
+	at := EntryMillis(id)
+	for i := 0; i+1 < len(fields); i += 2 {
+		f := Fact{ID: id, AtMillis: at, Type: FactType(fields[i])}
+		if err := f.parse(fields[i+1]); err != nil {
+			return nil, WithClass(ClassPoison, fmt.Errorf("log entry %s: %w", id, err))
+		}
+		facts = append(facts, f)
+	}
+	return facts, nil
 }
 
-func parseFact(id string, fields []string) (Fact, error) {
-	f := Fact{ID: id, AtMillis: EntryMillis(id)}
-	var order, data, terms string
-	for i := 0; i+1 < len(fields); i += 2 {
-		value := fields[i+1]
-		switch fields[i] {
-		case "type":
-			f.Type = FactType(value)
-		case "order":
-			order = value
-		case "data":
-			data = value
-		case "event":
-			f.EventID = value
-		case "terms":
-			terms = value
-		}
-	}
+func (f *Fact) parse(value string) error {
+	subject, data, hasData := strings.Cut(value, "|")
 	switch f.Type {
 	case FactListed, FactAdjusted, FactClosed:
-		return f, f.parseTerms(terms)
+		f.EventID = subject
+		return f.parseTerms(data)
 	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled:
-		ref, ok := ParseOrderRef(order)
+		ref, ok := ParseOrderRef(subject)
 		if !ok {
-			return f, errors.New("order: want event_id/order_id")
+			return fmt.Errorf("%s: want event_id/order_id", f.Type)
 		}
 		f.EventID, f.OrderID = ref.EventID, ref.OrderID
-		return f, f.parseData(data)
+		return f.parseData(values{rest: data, more: hasData})
 	}
-	return f, errors.New("type: no such fact")
+	return errors.New("no such fact")
 }
 
 func (f *Fact) parseTerms(terms string) error {
 	if !ValidID(f.EventID) {
-		return errors.New("event: missing or no id")
+		return fmt.Errorf("%s: want event_id", f.Type)
 	}
 	if f.Type == FactClosed {
 		return nil
 	}
 	f.Terms = new(Terms)
 	if err := json.Unmarshal([]byte(terms), f.Terms); err != nil {
-		return errors.New("terms: cannot be read")
+		return fmt.Errorf("%s: terms cannot be read", f.Type)
 	}
 	return nil
 }
 
-func (f *Fact) parseData(data string) error {
-	v := values{rest: data, more: data != ""}
+func (f *Fact) parseData(v values) error {
 	switch f.Type {
 	case FactHeld:
 		f.Kind, f.Fingerprint, f.CustomerID = RequestType(v.next()), v.next(), v.next()
@@ -144,7 +139,7 @@ func (f *Fact) parseData(data string) error {
 		f.Reason = v.next()
 		was, ok := ParseOrderState(v.next())
 		if !ok {
-			return errors.New("data: was: no such state")
+			return fmt.Errorf("%s: was: no such state", f.Type)
 		}
 		if f.Was = was; was != OrderNone {
 			f.parseSale(&v)
@@ -153,7 +148,7 @@ func (f *Fact) parseData(data string) error {
 	case FactDeclined, FactExpired, FactListed, FactAdjusted, FactClosed:
 	}
 	if v.bad || v.more {
-		return fmt.Errorf("data of %s: cannot be read", f.Type)
+		return fmt.Errorf("%s: cannot be read", f.Type)
 	}
 	return nil
 }

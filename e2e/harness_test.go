@@ -403,6 +403,12 @@ type (
 	}
 )
 
+// entry names the entry that was set aside: ids are unique in a partition only.
+func (l deadView) entry() string {
+	partition, _, _ := strings.Cut(l.DeadID, ":")
+	return partition + ":" + l.EntryID
+}
+
 // list is ok with -o json: what it printed.
 func list[T any](s *system, args ...string) []T {
 	s.t.Helper()
@@ -487,6 +493,20 @@ func (s *system) idle(store *streams.Store, rdb *redis.Client) error {
 		}
 	}
 	return nil
+}
+
+// trimmed waits until all requests, which are done with, are gone.
+func (s *system) trimmed() {
+	s.t.Helper()
+	rdb := s.client()
+	eventually(s.t, soon, "requests are trimmed", func() error {
+		for p := range s.store().Partitions() {
+			if n, err := rdb.XLen(context.Background(), fmt.Sprintf("holdfast:{%d}:requests", p)).Result(); err != nil || n > 0 {
+				return fmt.Errorf("partition %d: %d entries, %v", p, n, err)
+			}
+		}
+		return nil
+	})
 }
 
 // inHand is how many entries of all groups a consumer has.

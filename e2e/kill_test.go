@@ -169,7 +169,7 @@ func (s *system) create(w *workload) {
 	}
 }
 
-// add publishes entries as they are, and returns the ids of those that must become dead letters.
+// add publishes entries as they are, and returns partition:id of those that must become dead letters.
 func (s *system) add(rdb *redis.Client, entries []wireEntry) (dead []string) {
 	s.t.Helper()
 	ctx := context.Background()
@@ -184,7 +184,7 @@ func (s *system) add(rdb *redis.Client, entries []wireEntry) (dead []string) {
 	}
 	for i, e := range entries {
 		if e.dead {
-			dead = append(dead, cmds[i].Val())
+			dead = append(dead, fmt.Sprintf("%d:%s", s.store().Partition(e.partitionOf), cmds[i].Val()))
 		}
 	}
 	return dead
@@ -417,12 +417,12 @@ func (s *system) checkDeadLetters(want []string) {
 	s.t.Helper()
 	var got []string
 	for _, l := range list[deadView](s, "dead", "list") {
-		got = append(got, l.EntryID)
+		got = append(got, l.entry())
 		if l.Reason == "" || l.Stream != "requests" {
 			s.t.Errorf("dead letter %+v", l)
 		}
-		if !slices.Contains(want, l.EntryID) {
-			s.t.Errorf("%s should not be a dead letter: %s", l.EntryID, l.Reason)
+		if !slices.Contains(want, l.entry()) {
+			s.t.Errorf("%s should not be a dead letter: %s", l.entry(), l.Reason)
 		}
 	}
 	if len(got) != len(want) {

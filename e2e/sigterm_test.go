@@ -93,7 +93,7 @@ func TestTermHandsBack(t *testing.T) {
 	args := []string{"--gateway", gateway, "--reclaim-after", reclaimLate.String()}
 	first := s.worker("first", append(args, "--grace", "1500ms")...)
 	publish(t, s.producer(), requests...)
-	s.busy(first, int64(len(requests)))
+	s.busy(first, 10)
 	told := time.Now()
 	first.stop(5 * time.Second)
 	took := time.Since(told)

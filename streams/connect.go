@@ -41,7 +41,7 @@ func Dial(rawURL string, blocking int) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, urlError(err)
 		}
-		o.MaxRetries, o.Protocol, o.PoolSize = -1, 2, max(o.PoolSize, poolSize)
+		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
 		return redis.NewFailoverClient(o), nil
 	case query.Has("addr") || query.Has("cluster"):
 		query.Del("cluster")
@@ -50,7 +50,7 @@ func Dial(rawURL string, blocking int) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, urlError(err)
 		}
-		o.MaxRetries, o.Protocol, o.PoolSize = -1, 2, max(o.PoolSize, poolSize)
+		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
 		o.MaxRedirects = 8 // MOVED and ASK: the command was not executed where it was sent first
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		return redis.NewClusterClient(o), nil
@@ -59,7 +59,7 @@ func Dial(rawURL string, blocking int) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, urlError(err)
 		}
-		o.MaxRetries, o.Protocol, o.PoolSize = -1, 2, max(o.PoolSize, poolSize)
+		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		return redis.NewClient(o), nil
 	}

@@ -195,10 +195,31 @@ func TestInitWrongType(t *testing.T) {
 	f := newFixture(t)
 	f.breakKey("holdfast:meta")
 	before := f.dump()
-	if _, err := f.store.Namespace(f.ctx); err == nil {
-		t.Error("no error")
-	}
+	_, err := f.store.Namespace(f.ctx)
+	f.wantClass(err, domain.ClassPoison)
 	f.wantSame(before)
+}
+
+// TestForbidden: what a user of Redis may not do will not work until somebody changes it.
+func TestForbidden(t *testing.T) {
+	f := newFixture(t)
+	url := strings.Replace(f.store.url, "redis://", "redis://limited:secret@", 1)
+	for _, rules := range [][]any{
+		{"+info", "-evalsha", "-eval"}, {"+info", "+evalsha", "+eval", "+hmget", "+hset", "-xgroup"}, {"-info"},
+	} {
+		f.do(append([]any{"ACL", "SETUSER", "limited", "reset", "on", ">secret", "~*"}, rules...)...)
+		s, err := Open(f.ctx, url, Options{})
+		if err == nil {
+			f.must(s.Close())
+		}
+		f.wantClass(err, domain.ClassFatal)
+	}
+	f.do("ACL", "DELUSER", "limited")
+	_, err := Open(f.ctx, url, Options{})
+	f.wantClass(err, domain.ClassFatal)
+	if strings.Contains(err.Error(), "secret") {
+		t.Errorf("the error repeats the password: %v", err)
+	}
 }
 
 // TestOutOfMemory: with a full memory that evicts nothing, what takes on work is
@@ -449,17 +470,25 @@ func TestFlushAllWhileReading(t *testing.T) {
 	f.publish(request("cancel", "e1", "o0")) // a stream that is empty would not be missed
 	f.deliver(domain.GroupWorkers, "w1")
 	ended := make(chan error, 1)
-	go func() {
-		_, err := q.Read(f.ctx, 1)
-		ended <- err
-	}()
-	f.eventually("the read blocks", func() bool {
-		info, err := f.rdb.Info(f.ctx, "clients").Result()
-		f.must(err)
-		return strings.Contains(info, "blocked_clients:1")
+	f.eventually("a read was interrupted", func() bool {
+		go func() {
+			_, err := q.Read(f.ctx, 1)
+			ended <- err
+		}()
+		f.eventually("the read blocks, or is over", func() bool {
+			info, err := f.rdb.Info(f.ctx, "clients").Result()
+			f.must(err)
+			return strings.Contains(info, "blocked_clients:1") || len(ended) > 0
+		})
+		f.do("FLUSHALL")
+		err := <-ended
+		if err == nil { // it had waited its second: once more
+			f.must(f.store.repair(f.ctx))
+			return false
+		}
+		f.wantClass(err, domain.ClassRetry)
+		return true
 	})
-	f.do("FLUSHALL")
-	f.wantClass(<-ended, domain.ClassRetry)
 	id := f.publish(request("cancel", "e1", "o1"))
 	if got, err := q.Read(f.ctx, 1); err != nil || !slices.Equal(ids(got), []string{id}) {
 		t.Errorf("the next read: %v, %v", got, err)

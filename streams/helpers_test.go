@@ -319,27 +319,33 @@ func (f *fixture) expireBatch(refs ...domain.OrderRef) orderBatch {
 	}
 }
 
-// facts reads the log; each fact comes with its fields as they stand there.
-func (f *fixture) facts() (facts []domain.Fact, raw []map[string]string) {
+// facts reads the log; raw is each fact as it stands there: its type and its values.
+func (f *fixture) facts() (facts []domain.Fact, raw []string) {
 	f.Helper()
-	entries, err := f.rdb.XRange(f.ctx, f.keys.log(0), "-", "+").Result()
-	f.must(err)
-	for _, e := range entries {
-		fields := make(map[string]string, len(e.Values))
-		var list []string
-		for name, value := range e.Values {
-			fields[name] = asString(value)
-			list = append(list, name, asString(value))
+	for _, e := range decodeEntries(f.do("XRANGE", f.keys.log(0), "-", "+")) {
+		facts = append(facts, f.parse(e)...)
+		for i := 0; i < len(e.Fields); i += 2 {
+			raw = append(raw, e.Fields[i]+" "+e.Fields[i+1])
 		}
-		fact, err := domain.ParseFact(e.ID, list)
-		f.must(err)
-		facts, raw = append(facts, fact), append(raw, fields)
 	}
 	return facts, raw
 }
 
-// lastFact is the newest fact, as it stands in the log.
-func (f *fixture) lastFact() (domain.Fact, map[string]string) {
+// parse reads a log entry. Only facts that the readers of the log pass over may share one.
+func (f *fixture) parse(e domain.Entry) []domain.Fact {
+	f.Helper()
+	facts, err := domain.ParseFacts(e.ID, e.Fields)
+	f.must(err)
+	for _, fact := range facts {
+		if len(facts) > 1 && fact.Type != domain.FactHeld && fact.Type != domain.FactRejected {
+			f.Fatalf("%s shares an entry with others: %q", fact.Type, e.Fields)
+		}
+	}
+	return facts
+}
+
+// lastFact is the newest fact, and how it stands in the log.
+func (f *fixture) lastFact() (domain.Fact, string) {
 	f.Helper()
 	facts, raw := f.facts()
 	if len(facts) == 0 {
@@ -351,9 +357,9 @@ func (f *fixture) lastFact() (domain.Fact, map[string]string) {
 // wantFact compares the newest fact, as it stands in the log, with one about an order.
 func (f *fixture) wantFact(kind, order, data string) {
 	f.Helper()
-	want := map[string]string{"type": kind, "order": order, "data": data}
-	if _, got := f.lastFact(); !maps.Equal(got, want) {
-		f.Errorf("the newest fact is\n%v\nwant\n%v", got, want)
+	want := kind + " " + order + "|" + data
+	if _, got := f.lastFact(); got != want {
+		f.Errorf("the newest fact is\n%s\nwant\n%s", got, want)
 	}
 }
 

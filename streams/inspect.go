@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -34,12 +35,14 @@ func (s *Store) ReadLog(ctx context.Context, p int, after, upTo string, each fun
 		}
 		entries := decodeEntries(reply)
 		for _, e := range entries {
-			fact, err := domain.ParseFact(e.ID, e.Fields)
+			facts, err := domain.ParseFacts(e.ID, e.Fields)
 			if err != nil {
 				return last, err
 			}
-			if err := each(fact); err != nil {
-				return last, err
+			for _, fact := range facts {
+				if err := each(fact); err != nil {
+					return last, err
+				}
 			}
 			last = e.ID
 		}
@@ -289,11 +292,15 @@ func (s *Store) groupStatus(ctx context.Context, p int, group domain.Group, most
 	return status, nil
 }
 
-// orderOf is the order that a request or a fact is about, empty if it names none.
+// orderOf is the order that a request or a fact is about, empty if it names none,
+// or is about several.
 func orderOf(values map[string]any) string {
-	name := asString(values["order"]) // a fact
-	if event := asString(values["event_id"]); event != "" {
-		name = event + "/" + asString(values["order_id"]) // a request
+	name := ""
+	for _, value := range values { // a fact: one field
+		name, _, _ = strings.Cut(asString(value), "|")
+	}
+	if len(values) > 1 { // a request
+		name = asString(values["event_id"]) + "/" + asString(values["order_id"])
 	}
 	if _, ok := domain.ParseOrderRef(name); !ok {
 		return ""

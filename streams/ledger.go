@@ -1,11 +1,14 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"holdfast/domain"
 )
@@ -107,6 +110,11 @@ func opening(r domain.Request) string {
 
 // Resolve implements domain.Ledger.
 func (s *Store) Resolve(ctx context.Context, p int, batch []domain.Resolution) ([]domain.Reply, int64, error) {
+	for _, r := range batch {
+		if strings.ContainsAny(r.AuthorizationID, "|\r\n") {
+			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the gateway's authorization id has a bar or a line break, and cannot be kept", r.Ref))
+		}
+	}
 	return s.runOrders(ctx, p, orderBatch{
 		script: scriptResolve, name: "resolve", source: s.keys.requests(p), group: domain.GroupWorkers, size: len(batch),
 		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Ref },
@@ -159,11 +167,33 @@ func (s *Store) Expire(ctx context.Context, p int, most int) (int, error) {
 	refs := make([]domain.OrderRef, 0, len(members))
 	for _, m := range members {
 		ref, ok := domain.ParseOrderRef(m)
-		if !ok {
-			return 0, damaged("member of "+s.keys.holds(p), m)
+		if !ok { // no script of ours wrote it; it would be found for ever
+			s.log.Error("removing a hold that names no order", zap.String("key", s.keys.holds(p)), zap.String("member", m))
+			if err := s.rdb.ZRem(ctx, s.keys.holds(p), m).Err(); err != nil {
+				return 0, fmt.Errorf("removing a hold that names no order: %w", classify(err))
+			}
+			continue
 		}
 		refs = append(refs, ref)
 	}
+	expired, err := s.expire(ctx, p, refs)
+	if domain.ClassOf(err) != domain.ClassPoison || err == nil {
+		return expired, err
+	}
+	// One order is damaged: the others must not wait for it.
+	var damage error
+	for _, ref := range refs {
+		n, err := s.expire(ctx, p, []domain.OrderRef{ref})
+		expired += n
+		if err != nil && domain.ClassOf(err) != domain.ClassPoison {
+			return expired, err
+		}
+		damage = cmp.Or(damage, err)
+	}
+	return expired, damage
+}
+
+func (s *Store) expire(ctx context.Context, p int, refs []domain.OrderRef) (int, error) {
 	replies, _, err := s.runOrders(ctx, p, orderBatch{
 		script: scriptExpire, name: "expire", source: s.keys.log(p), size: len(refs),
 		item: func(i int) (string, domain.OrderRef) { return "", refs[i] },

@@ -82,7 +82,7 @@ func wantSeen() []string {
 	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "in_progress", "sold_out"} {
 		list = append(list, "fact rejected "+reason)
 	}
-	for _, cell := range []string{
+	return append(list,
 		"purchase none authorize", "purchase none done", "purchase held authorize", "purchase held conflict", "purchase confirmed done", "purchase confirmed conflict",
 		"purchase declined done", "purchase expired void", "purchase cancelled void", "purchase cancelled done", "purchase rejected done", "purchase rejected conflict",
 		"hold none done", "hold held done", "hold held conflict", "hold confirmed done", "hold expired done", "hold cancelled done", "hold rejected done",
@@ -92,10 +92,7 @@ func wantSeen() []string {
 		"approved cancelled void", "approved rejected void",
 		"declined none done", "declined held done", "declined confirmed done", "declined declined done", "declined expired done", "declined cancelled done", "declined rejected done",
 		"unknown none done", "unknown held wait", "unknown held void", "unknown confirmed done", "unknown declined done", "unknown expired void", "unknown cancelled void", "unknown rejected done",
-	} {
-		list = append(list, cell)
-	}
-	return list
+	)
 }
 
 var (
@@ -188,18 +185,12 @@ func (m *model) drawTerms(anyOrder bool) domain.Terms {
 // of the log, and checks that it is what was decided.
 func (m *model) sync(decided ...*domain.Fact) {
 	m.Helper()
-	after := "0-0"
-	if len(m.facts) > 0 {
-		after = m.facts[len(m.facts)-1].ID
-	}
-	entries := decodeEntries(m.do("XRANGE", m.keys.log(0), "("+after, "+"))
+	facts := m.newFacts()
 	decided = slices.DeleteFunc(decided, func(f *domain.Fact) bool { return f == nil })
-	if len(entries) != len(decided) {
-		m.Fatalf("%d new facts, want %d:\n%v\n%+v", len(entries), len(decided), entries, decided)
+	if len(facts) != len(decided) {
+		m.Fatalf("%d new facts, want %d:\n%+v\n%+v", len(facts), len(decided), facts, decided)
 	}
-	for i, e := range entries {
-		fact, err := domain.ParseFact(e.ID, e.Fields)
-		m.must(err)
+	for i, fact := range facts {
 		want := *decided[i]
 		want.ID, want.AtMillis = fact.ID, fact.AtMillis
 		if !reflect.DeepEqual(fact, want) {
@@ -207,6 +198,19 @@ func (m *model) sync(decided ...*domain.Fact) {
 		}
 		m.note(fact)
 	}
+}
+
+// newFacts are the facts that the log has got since it was read last.
+func (m *model) newFacts() (facts []domain.Fact) {
+	m.Helper()
+	after := "0-0"
+	if len(m.facts) > 0 {
+		after = m.facts[len(m.facts)-1].ID
+	}
+	for _, e := range decodeEntries(m.do("XRANGE", m.keys.log(0), "("+after, "+")) {
+		facts = append(facts, m.parse(e)...)
+	}
+	return facts
 }
 
 // note takes a new fact over that is known to be right.
@@ -230,11 +234,7 @@ func (m *model) note(fact domain.Fact) {
 // times of the facts, which only Redis knows, come from the log.
 func (m *model) decide(now int64, refs []domain.OrderRef, commands []domain.Command) []domain.Verdict {
 	m.Helper()
-	after := "0-0"
-	if len(m.facts) > 0 {
-		after = m.facts[len(m.facts)-1].ID
-	}
-	entries := decodeEntries(m.do("XRANGE", m.keys.log(0), "("+after, "+"))
+	facts := m.newFacts()
 	var decided []*domain.Fact
 	verdicts := make([]domain.Verdict, len(refs))
 	for i, command := range commands {
@@ -256,11 +256,11 @@ func (m *model) decide(now int64, refs []domain.OrderRef, commands []domain.Comm
 		if fact == nil {
 			continue
 		}
-		if len(decided) == len(entries) {
+		if len(decided) == len(facts) {
 			m.Fatalf("%s is not in the log:\n%+v", fact.Type, *fact)
 		}
 		stamped := *fact
-		stamped.AtMillis = domain.EntryMillis(entries[len(decided)].ID)
+		stamped.AtMillis = facts[len(decided)].AtMillis
 		decided = append(decided, fact)
 		m.must(m.book.Fold(stamped))
 	}
@@ -496,14 +496,8 @@ func (m *model) expire() {
 	n, err := m.store.Expire(m.ctx, 0, most)
 	m.must(err)
 	after := m.now()
-	var last string
-	if len(m.facts) > 0 {
-		last = m.facts[len(m.facts)-1].ID
-	}
 	latest, count := int64(0), 0
-	for _, e := range decodeEntries(m.do("XRANGE", m.keys.log(0), "("+last, "+")) {
-		fact, err := domain.ParseFact(e.ID, e.Fields)
-		m.must(err)
+	for _, fact := range m.newFacts() {
 		o := m.book.Orders[fact.Ref()]
 		decided, _ := domain.Decide(m.book.View(fact.Ref(), ""), fact.Ref(), after, domain.Expire{})
 		if decided == nil || decided.Type != fact.Type || o.DeadlineMillis < latest {

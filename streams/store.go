@@ -156,7 +156,7 @@ func (s *Store) initNamespace(ctx context.Context, partitions int) (Namespace, e
 	}
 	reply, err := s.run(ctx, scriptInit, []string{metaKey(s.keys.namespace)}, partitions, schemaVersion, epoch.String()).Slice()
 	if err != nil {
-		return Namespace{}, fmt.Errorf("creating namespace %s: %w", s.keys.namespace, err)
+		return Namespace{}, fmt.Errorf("creating namespace %s: %w", s.keys.namespace, classify(err))
 	}
 	ns := Namespace{Name: s.keys.namespace, Schema: asString(reply[1]), Epoch: asString(reply[2]), Created: asInt(reply[3]) == 1}
 	ns.Partitions, err = strconv.Atoi(asString(reply[0]))
@@ -182,11 +182,11 @@ func (s *Store) ensureGroups(ctx context.Context) error {
 	cmds, err := pipe.Exec(ctx)
 	for _, cmd := range cmds {
 		if e := cmd.Err(); e != nil && !strings.HasPrefix(e.Error(), "BUSYGROUP") {
-			return fmt.Errorf("creating consumer groups: %w", e)
+			return fmt.Errorf("creating consumer groups: %w", classify(e))
 		}
 	}
 	if err != nil && len(cmds) == 0 {
-		return fmt.Errorf("creating consumer groups: %w", err)
+		return fmt.Errorf("creating consumer groups: %w", classify(err))
 	}
 	return nil
 }

@@ -43,29 +43,34 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 }
 
 func (s *settlement) settle(entries []domain.Entry) {
-	var nothingToDo []string
-	for _, f := range s.facts(entries) {
-		switch f.Type {
-		case domain.FactConfirmed:
+	facts, passed := s.facts(entries, settles)
+	for _, f := range facts {
+		switch {
+		case f.Type == domain.FactConfirmed:
 			s.wg.Go(func() { s.capture(f) })
-		case domain.FactExpired:
+		case f.Was == domain.OrderConfirmed: // cancelled
+			s.wg.Go(func() { s.giveBack(f) })
+		default: // expired, or cancelled while held
 			s.wg.Go(func() { s.release(f) })
-		case domain.FactCancelled:
-			switch f.Was {
-			case domain.OrderConfirmed:
-				s.wg.Go(func() { s.giveBack(f) })
-			case domain.OrderHeld:
-				s.wg.Go(func() { s.release(f) })
-			case domain.OrderNone, domain.OrderDeclined, domain.OrderExpired, domain.OrderCancelled, domain.OrderRejected:
-				// It was not held, so nobody asked the gateway for anything.
-				nothingToDo = append(nothingToDo, f.ID)
-			}
-		case domain.FactListed, domain.FactAdjusted, domain.FactClosed,
-			domain.FactHeld, domain.FactRejected, domain.FactDeclined:
-			nothingToDo = append(nothingToDo, f.ID)
 		}
 	}
-	s.ack(nothingToDo)
+	s.ack(&s.pool.stats.Settled, passed)
+}
+
+// settles reports whether settlement has to do with a fact. Of a rejected order,
+// or one that was cancelled before it was held, the gateway never heard; a declined
+// one has no money there.
+func settles(f domain.Fact) bool {
+	switch f.Type {
+	case domain.FactConfirmed, domain.FactExpired:
+		return true
+	case domain.FactCancelled:
+		return f.Was != domain.OrderNone
+	case domain.FactListed, domain.FactAdjusted, domain.FactClosed,
+		domain.FactHeld, domain.FactRejected, domain.FactDeclined:
+		return false
+	}
+	return false
 }
 
 // capture collects the money of a confirmed order. If it is refused for good, the
@@ -159,17 +164,6 @@ func (s *settlement) acknowledge(stop <-chan struct{}) {
 				more = false
 			}
 		}
-		s.ack(ids)
+		s.ack(&s.pool.stats.Settled, ids)
 	}
-}
-
-func (s *settlement) ack(ids []string) {
-	if len(ids) == 0 {
-		return
-	}
-	if err := s.retry(func() error { return s.queue.Ack(s.working, ids) }); err != nil {
-		return // working has ended: they are handed back
-	}
-	s.pool.stats.Settled.Add(int64(len(ids)))
-	s.finish(ids...)
 }

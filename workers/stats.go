@@ -57,6 +57,7 @@ type health struct {
 
 	mu      sync.Mutex
 	failing bool
+	told    bool // that it is failing
 	since   time.Time
 	fails   int
 	quiet   time.Time // no line before, so that flapping does not fill the log
@@ -67,15 +68,17 @@ const healthQuiet = 10 * time.Second
 func (h *health) failed(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	now := time.Now()
+	if !h.failing {
+		h.failing, h.since, h.fails = true, now, 0
+	}
 	h.fails++
-	if h.failing {
+	// What fails again soon after it worked is told as soon as that has lasted.
+	if h.told || now.Before(h.quiet) {
 		return
 	}
-	now := time.Now()
-	h.failing, h.since = true, now
-	if now.After(h.quiet) {
-		h.log.Warn(h.what+" does not work, trying on", zap.Error(err))
-	}
+	h.told = true
+	h.log.Warn(h.what+" does not work, trying on", zap.Error(err))
 }
 
 func (h *health) worked() {
@@ -84,11 +87,10 @@ func (h *health) worked() {
 	if !h.failing {
 		return
 	}
-	now := time.Now()
 	h.failing = false
-	if now.After(h.quiet) {
+	if h.told {
+		now := time.Now()
 		h.log.Info(h.what+" works again", zap.Duration("after", now.Sub(h.since)), zap.Int("failures", h.fails))
-		h.quiet = now.Add(healthQuiet)
+		h.told, h.quiet = false, now.Add(healthQuiet)
 	}
-	h.fails = 0
 }

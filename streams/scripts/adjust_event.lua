@@ -31,6 +31,6 @@ for i = 1, tonumber(ARGV[8]) do
 end
 fields[#fields + 1] = 'sections'
 fields[#fields + 1] = table.concat(names, ',')
-redis.call('XADD', KEYS[2], '*', 'type', 'adjusted', 'event', ARGV[1], 'terms', ARGV[3])
+redis.call('XADD', KEYS[2], '*', 'adjusted', ARGV[1] .. '|' .. ARGV[3])
 redis.call('HSET', KEYS[1], unpack(fields))
 return { 'ok' }

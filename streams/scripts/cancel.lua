@@ -15,22 +15,16 @@ for i = 1, N do
 end
 read_events()
 
-local function write_unseen(o)
-  local id = redis.call('XADD', LOG, '*', 'type', 'cancelled', 'order', member(o), 'data', reason[o] .. '|none')
-  return 'x|||||0|0||0|0|0|' .. match(id, '^%d+') .. '||' .. reason[o] .. '|'
+local function unseen_record(o, time)
+  return 'x|||||0|0||0|0|0|' .. time .. '||' .. reason[o] .. '|'
 end
 
-local function write_held_before(o)
-  local id = redis.call('XADD', LOG, '*', 'type', 'cancelled', 'order', member(o),
-    'data', reason[o] .. '|held|' .. sale[o] .. '|0')
-  return 'x' .. terms[o] .. '|0|' .. match(id, '^%d+') .. '||' .. reason[o] .. '|'
+local function held_before_record(o, time)
+  return 'x' .. terms[o] .. '|0|' .. time .. '||' .. reason[o] .. '|'
 end
 
-local function write_confirmed_before(o)
-  local id = redis.call('XADD', LOG, '*', 'type', 'cancelled', 'order', member(o),
-    'data', reason[o] .. '|confirmed|' .. sale[o] .. '|' .. confirmed_at[o])
-  return 'x' .. terms[o] .. '|' .. confirmed_at[o] .. '|' .. match(id, '^%d+') .. '|' ..
-    authorization[o] .. '|' .. reason[o] .. '|'
+local function confirmed_before_record(o, time)
+  return 'x' .. terms[o] .. '|' .. confirmed_at[o] .. '|' .. time .. '|' .. authorization[o] .. '|' .. reason[o] .. '|'
 end
 
 local at = FIRST_ITEM
@@ -43,14 +37,14 @@ for i = 1, N do
     move(o, 1, 0, -1)
     -- Not among the holds any more; taking it out again is a first write that a full memory does not refuse.
     ended_holds[#ended_holds + 1] = member(o)
-    change(o, 'x', write_confirmed_before)
+    change(o, 'x', 'cancelled', '|' .. reason[o] .. '|confirmed|' .. sale[o] .. '|' .. confirmed_at[o], confirmed_before_record)
   elseif was == 'h' and not only_confirmed then
     reason[o] = ARGV[at + 4]
     end_hold(o, 1, 0)
-    change(o, 'x', write_held_before)
+    change(o, 'x', 'cancelled', '|' .. reason[o] .. '|held|' .. sale[o] .. '|0', held_before_record)
   elseif was == '' and not only_confirmed then
     reason[o] = ARGV[at + 4]
-    change(o, 'x', write_unseen)
+    change(o, 'x', 'cancelled', '|' .. reason[o] .. '|none', unseen_record)
   end
   settle(i, DONE)
   at = at + 4

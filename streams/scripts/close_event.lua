@@ -10,6 +10,6 @@ end
 if now[1] == '1' then
   return 0
 end
-redis.call('XADD', KEYS[2], '*', 'type', 'closed', 'event', ARGV[1])
+redis.call('XADD', KEYS[2], '*', 'closed', ARGV[1])
 redis.call('HSET', KEYS[1], 'closed', '1', 'version', string.format('%.0f', tonumber(now[2]) + 1))
 return 1

@@ -25,8 +25,8 @@ end
 read_events()
 
 -- What hold knows of orders beyond what others do: where in ARGV the item stands that
--- opens it, its price; or, if it was there before, these parts of its record.
-local opened_at, unit_price, fingerprint, held_at = {}, {}, {}, {}
+-- opens it; or, if it was there before, these parts of its record.
+local opened_at, fingerprint, held_at = {}, {}, {}
 
 -- refusal: why a new order cannot be held; nil if it can. The order of the
 -- checks is domain.refusal's.
@@ -53,16 +53,14 @@ local function refusal(at, event, units)
   return nil
 end
 
-local function write_rejected(o)
-  local opening, why = ARGV[opened_at[o] + OPENING], reason[o] .. '|' .. ARGV[opened_at[o] + INVALID]
-  local id = redis.call('XADD', LOG, '*', 'type', 'rejected', 'order', member(o), 'data', opening .. '|' .. why)
-  return 'r|' .. opening .. '|0||0|0|0|' .. match(id, '^%d+') .. '||' .. why
+local why, said = {}, {} -- of a rejected order: reason|detail; of a held one: all that its fact says
+
+local function rejected_record(o, time)
+  return 'r|' .. ARGV[opened_at[o] + OPENING] .. '|0||0|0|0|' .. time .. '||' .. why[o]
 end
 
-local function write_held(o)
-  local data = ARGV[opened_at[o] + OPENING] .. '|' .. unit_price[o] .. '|' .. event_of[o].currency .. '|' .. deadline[o]
-  local id = redis.call('XADD', LOG, '*', 'type', 'held', 'order', member(o), 'data', data)
-  return 'h|' .. data .. '|' .. match(id, '^%d+') .. '|0|0|||'
+local function held_record(o, time)
+  return 'h' .. said[o] .. '|' .. time .. '|0|0|||'
 end
 
 -- deadline_after: most holds of a batch last equally long.
@@ -83,19 +81,20 @@ local function admit(o, at)
   opened_at[o] = at
   local refused = refusal(at, event, units)
   if refused then
-    reason[o] = refused
-    change(o, 'r', write_rejected)
+    why[o] = refused .. '|' .. ARGV[at + INVALID]
+    change(o, 'r', 'rejected', '|' .. ARGV[at + OPENING] .. '|' .. why[o], rejected_record)
     return DONE
   end
   section[o], quantity[o] = ARGV[at + SECTION], ARGV[at + QUANTITY]
-  unit_price[o], deadline[o] = units.price, deadline_after(ARGV[at + HOLD_MILLIS])
+  deadline[o] = deadline_after(ARGV[at + HOLD_MILLIS])
+  said[o] = '|' .. ARGV[at + OPENING] .. '|' .. units.price .. '|' .. event.currency .. '|' .. deadline[o]
   move(o, -1, 1, 0)
   local customer_id, n = ARGV[at + CUSTOMER], #event.taken
   event.slots[customer_id] = order_id[o]
   event.taken[n + 1], event.taken[n + 2] = customer_id, order_id[o]
   n = #new_holds
   new_holds[n + 1], new_holds[n + 2] = deadline[o], member(o)
-  change(o, 'h', write_held)
+  change(o, 'h', 'held', said[o], held_record)
   return ARGV[at + TYPE] == 'purchase' and AUTHORIZE or DONE
 end
 
@@ -140,5 +139,5 @@ for i = 1, N do
   settle(i, verdict)
   at = at + WIDTH
 end
-commit()
+commit(true)
 return reply()

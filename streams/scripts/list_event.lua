@@ -27,7 +27,7 @@ for i = 1, tonumber(ARGV[9]) do
 end
 fields[#fields + 1] = 'sections'
 fields[#fields + 1] = table.concat(names, ',')
-redis.call('XADD', KEYS[2], '*', 'type', 'listed', 'event', ARGV[1], 'terms', ARGV[3])
+redis.call('XADD', KEYS[2], '*', 'listed', ARGV[1] .. '|' .. ARGV[3])
 redis.call('HSET', KEYS[1], unpack(fields))
 redis.call('HSETNX', KEYS[3], ARGV[1], '0,0,0')
 -- Redis keeps a hash of up to 512 short values as a list and searches it from its start for each

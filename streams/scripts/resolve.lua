@@ -15,16 +15,12 @@ for i = 1, N do
 end
 read_events()
 
-local function write_confirmed(o)
-  local id = redis.call('XADD', LOG, '*', 'type', 'confirmed', 'order', member(o),
-    'data', sale[o] .. '|' .. authorization[o])
-  local time = match(id, '^%d+')
+local function confirmed_record(o, time)
   return 'c' .. terms[o] .. '|' .. time .. '|' .. time .. '|' .. authorization[o] .. '||'
 end
 
-local function write_declined(o)
-  local id = redis.call('XADD', LOG, '*', 'type', 'declined', 'order', member(o), 'data', '')
-  return 'd' .. terms[o] .. '|0|' .. match(id, '^%d+') .. '|||'
+local function declined_record(o, time)
+  return 'd' .. terms[o] .. '|0|' .. time .. '|||'
 end
 
 local at = FIRST_ITEM
@@ -34,14 +30,14 @@ for i = 1, N do
   if was == 'h' then
     if outcome == 'declined' then
       end_hold(o, 1, 0)
-      change(o, 'd', write_declined)
+      change(o, 'd', 'declined', '', declined_record)
     elseif now >= tonumber(deadline[o]) then
       expire(o)
       verdict = VOID
     elseif outcome == 'approved' then
       authorization[o] = ARGV[at + 5]
       end_hold(o, 0, 1)
-      change(o, 'c', write_confirmed)
+      change(o, 'c', 'confirmed', '|' .. sale[o] .. '|' .. authorization[o], confirmed_record)
     else
       verdict = WAIT
     end

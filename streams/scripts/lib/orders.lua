@@ -43,9 +43,8 @@ local FIRST_ITEM = 4 + E
 -- held (from the bar before the kind to held_at); among them sale, what a reader of the log needs to
 -- post or reverse it (customer to currency); of that customer, section, quantity.
 --
--- A fact is a log entry of three fields: type, order (event_id/order_id) and data, values between
--- bars as domain.ParseFact reads them. Few fields, the same ones always: what an entry costs to
--- write, to deliver and to keep is its number of fields.
+-- A fact is one field of a log entry: its name is the type, its value the order (event_id/order_id)
+-- and values between bars, as domain.ParseFacts reads them.
 local HELD = '^h(|[^|]*|[^|]*|(([^|]+)|([^|]+)|(%d+)|%d+|%u+)|(%d+)|%d+)|0|0|||$'
 local CONFIRMED = '^c(|[^|]*|[^|]*|(([^|]+)|([^|]+)|(%d+)|%d+|%u+)|%d+|%d+)|(%d+)|%d+|([^|]*)||$'
 
@@ -155,7 +154,8 @@ local function read_events()
 end
 
 -- What is to be written. A script changes an order at most once.
-local changed, writers = {}, {} -- orders, and what appends each one's fact and makes its record
+local changed, makers = {}, {}  -- orders, and what makes each one's record, given the time of its fact
+local facts = {}                -- type, value, type, value …: one for each changed order
 local ended_holds = {}          -- members to take out of the holds
 local new_holds = {}            -- deadline, member, deadline, member …
 local acks = {}
@@ -186,10 +186,12 @@ local function member(o)
   return m
 end
 
-local function change(o, new_state, writer)
+-- change(o, …): the order moves to a new state. values is what the fact says besides the order's name.
+local function change(o, new_state, fact, values, maker)
   state[o] = new_state
   local n = #changed + 1
-  changed[n], writers[n] = o, writer
+  changed[n], makers[n] = o, maker
+  facts[2 * n - 1], facts[2 * n] = fact, member(o) .. values
 end
 
 -- end_hold(o, …): the hold goes, its units go where they belong, and the
@@ -204,28 +206,33 @@ local function end_hold(o, available, sold)
   ended_holds[#ended_holds + 1] = member(o)
 end
 
-local function write_expired(o)
-  local id = redis.call('XADD', LOG, '*', 'type', 'expired', 'order', member(o), 'data', '')
-  return 'e' .. terms[o] .. '|0|' .. match(id, '^%d+') .. '|||'
+local function expired_record(o, time)
+  return 'e' .. terms[o] .. '|0|' .. time .. '|||'
 end
 
 local function expire(o)
   end_hold(o, 1, 0)
-  change(o, 'e', write_expired)
+  change(o, 'e', 'expired', '', expired_record)
 end
 
 -- commit(): all the writes. The first one decides what an out-of-memory Redis
 -- does: a script that ends holds starts with ZREM, which is never refused, and
 -- after it nothing is; one that only makes holds starts with XADD and is refused
 -- whole. XACK comes last but for the notice, whose failure must not matter.
-local function commit()
+--
+-- in_one_entry: all facts go into one log entry. For facts that the readers of the log only pass
+-- over: an entry is acknowledged as a whole, and costs as much to deliver as one fact.
+local function commit(in_one_entry)
   if #ended_holds > 0 then
     redis.call('ZREM', KEYS[3], unpack(ended_holds))
   end
-  local records, notices = {}, {}
+  local records, notices, id = {}, {}, nil
+  if in_one_entry and #changed > 0 then
+    id = redis.call('XADD', LOG, '*', unpack(facts))
+  end
   for i = 1, #changed do
     local o = changed[i]
-    local written = writers[i](o)
+    local written = makers[i](o, match(id or redis.call('XADD', LOG, '*', facts[2 * i - 1], facts[2 * i]), '^%d+'))
     record[o] = written
     records[2 * i - 1] = KEYS[FIRST_ORDER + o]
     records[2 * i] = written

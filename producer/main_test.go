@@ -1,0 +1,306 @@
+package producer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"holdfast/domain"
+	"holdfast/producer"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// Two ways a publish fails: surely not in the stream, and who knows.
+var (
+	errRefused = domain.WithClass(domain.ClassRetry, errors.New("connection refused"))
+	errLost    = domain.WithClass(domain.ClassRetry, fmt.Errorf("the reply got lost: %w", domain.ErrUnknownOutcome))
+)
+
+// requests is a stream that fails as a test says. The entry id of a request names it and the attempt.
+type requests struct {
+	// fail, if not nil, says what becomes of a request in the nth call, from 1; nil: published.
+	fail func(call int, r domain.Request) error
+
+	mu    sync.Mutex
+	calls [][]domain.Request
+}
+
+func (f *requests) Append(_ context.Context, batch []domain.Request) []domain.Appended {
+	f.mu.Lock()
+	f.calls = append(f.calls, slices.Clone(batch))
+	call := len(f.calls)
+	f.mu.Unlock()
+	appended := make([]domain.Appended, len(batch))
+	for i, r := range batch {
+		if f.fail != nil {
+			appended[i].Err = f.fail(call, r)
+		}
+		if appended[i].Err == nil {
+			appended[i].EntryID = entryID(r.OrderID, call)
+		}
+	}
+	return appended
+}
+
+func entryID(orderID string, call int) string { return fmt.Sprintf("%s in call %d", orderID, call) }
+
+// sent is the order ids of each call.
+func (f *requests) sent() (calls [][]string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, call := range f.calls {
+		var ids []string
+		for _, r := range call {
+			ids = append(ids, r.OrderID)
+		}
+		calls = append(calls, ids)
+	}
+	return calls
+}
+
+// outcomes is a store of orders that changes, tells and fails as a test says.
+// An event called p7 or p7-… is in partition 7.
+type outcomes struct {
+	// Called without the lock, so that they may change and tell. n counts the reads of the order, from 1.
+	failing     func(n int, ref domain.OrderRef) error // instead of reading
+	afterRead   func(n int, ref domain.OrderRef)       // after the order has been read, before it is returned
+	inPartition func()                                 // in Partition
+	inWatch     func(sink domain.OutcomeSink)          // when a Watch begins
+
+	mu      sync.Mutex
+	orders  map[domain.OrderRef]domain.Order
+	reads   map[domain.OrderRef]int
+	sinks   map[int]domain.OutcomeSink // of the watches that are on
+	watches int                        // ever begun
+}
+
+func newOutcomes() *outcomes {
+	return &outcomes{
+		orders: make(map[domain.OrderRef]domain.Order),
+		reads:  make(map[domain.OrderRef]int),
+		sinks:  make(map[int]domain.OutcomeSink),
+	}
+}
+
+func (f *outcomes) Partition(eventID string) (p int) {
+	if f.inPartition != nil {
+		f.inPartition()
+	}
+	return partitionOf(eventID)
+}
+
+func partitionOf(eventID string) (p int) {
+	if n, err := fmt.Sscanf(eventID, "p%d", &p); n != 1 || err != nil {
+		panic("want an event called p<partition>, not " + eventID)
+	}
+	return p
+}
+
+func (f *outcomes) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
+	orders := make([]domain.Order, len(refs))
+	for i, ref := range refs {
+		f.mu.Lock()
+		f.reads[ref]++
+		n := f.reads[ref]
+		f.mu.Unlock()
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if f.failing != nil {
+			if err := f.failing(n, ref); err != nil {
+				return nil, err
+			}
+		}
+		orders[i] = f.order(ref)
+		if f.afterRead != nil {
+			f.afterRead(n, ref)
+		}
+	}
+	return orders, nil
+}
+
+func (f *outcomes) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {
+	f.mu.Lock()
+	_, twice := f.sinks[partition]
+	f.sinks[partition] = sink
+	f.watches++
+	f.mu.Unlock()
+	if twice {
+		panic(fmt.Sprintf("partition %d is watched twice", partition))
+	}
+	if f.inWatch != nil {
+		f.inWatch(sink)
+	}
+	<-ctx.Done()
+	f.mu.Lock()
+	delete(f.sinks, partition)
+	f.mu.Unlock()
+	return ctx.Err()
+}
+
+func (f *outcomes) order(ref domain.OrderRef) domain.Order {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.orders[ref]
+}
+
+// set changes an order, and tells nobody.
+func (f *outcomes) set(ref domain.OrderRef, o domain.Order) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.orders[ref] = o
+}
+
+// tell is a notice to whoever watches the order's partition; one that nobody hears is lost.
+func (f *outcomes) tell(ref domain.OrderRef, o domain.Order) {
+	if sink := f.sink(partitionOf(ref.EventID)); sink != nil {
+		sink.Changed(ref, o)
+	}
+}
+
+func (f *outcomes) sink(partition int) domain.OutcomeSink {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sinks[partition]
+}
+
+func (f *outcomes) readsOf(ref domain.OrderRef) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reads[ref]
+}
+
+// watched is how many partitions are watched now, and how many watches there ever were.
+func (f *outcomes) watched() (now, ever int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.sinks), f.watches
+}
+
+// never is a recheck that no test of a notice may depend on: in a bubble of
+// synctest the clock would jump there as soon as everybody sleeps.
+const never = 1000 * time.Hour
+
+// bench is a producer on fakes, in a bubble of synctest: its clock stands still
+// while anybody does anything, and synctest.Wait returns when everybody waits.
+type bench struct {
+	*testing.T
+	outcomes *outcomes
+	producer *producer.Producer
+	began    time.Time
+}
+
+// inBubble runs a test that waits for outcomes. All that it starts must have ended when it is closed.
+func inBubble(t *testing.T, recheck time.Duration, test func(b *bench)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{T: t, outcomes: newOutcomes(), began: time.Now()}
+		b.producer = producer.New(&requests{}, b.outcomes, producer.Options{RecheckEvery: recheck})
+		defer b.producer.Close()
+		test(b)
+	})
+}
+
+// elapsed fails the test unless that much time has passed since it began.
+func (b *bench) elapsed(want time.Duration) {
+	b.Helper()
+	if got := time.Since(b.began); got != want {
+		b.Errorf("it took %s, want %s", got, want)
+	}
+}
+
+func (b *bench) readsOf(ref domain.OrderRef, want int) {
+	b.Helper()
+	if got := b.outcomes.readsOf(ref); got != want {
+		b.Errorf("%s was read %d times, want %d", ref, got, want)
+	}
+}
+
+type waitFunc func(ctx context.Context, eventID, orderID string) (producer.Outcome, error)
+
+// wait is a call that waits, on its way.
+type wait struct {
+	b     *bench
+	ref   domain.OrderRef
+	ended chan struct{}
+
+	// Set when it has ended.
+	outcome producer.Outcome
+	err     error
+}
+
+func (b *bench) wait(ctx context.Context, f waitFunc, ref domain.OrderRef) *wait {
+	w := &wait{b: b, ref: ref, ended: make(chan struct{})}
+	go func() {
+		defer close(w.ended)
+		w.outcome, w.err = f(ctx, ref.EventID, ref.OrderID)
+	}()
+	return w
+}
+
+// waiting fails the test unless the wait goes on although all is quiet.
+func (w *wait) waiting() {
+	w.b.Helper()
+	synctest.Wait()
+	select {
+	case <-w.ended:
+		w.b.Fatalf("waiting for %s ended: %+v, %v", w.ref, w.outcome, w.err)
+	default:
+	}
+}
+
+// got fails the test unless the wait has ended, now, with the order.
+func (w *wait) got(want domain.Order) {
+	w.b.Helper()
+	synctest.Wait()
+	select {
+	case <-w.ended:
+		if w.err != nil || w.outcome != (producer.Outcome{EventID: w.ref.EventID, OrderID: w.ref.OrderID, Order: want}) {
+			w.b.Errorf("waiting for %s: %+v, %v; want %+v", w.ref, w.outcome, w.err, want)
+		}
+	default:
+		w.b.Fatalf("waiting for %s goes on, want %s", w.ref, want.State)
+	}
+}
+
+// unknown fails the test unless the wait has ended, now, without knowing the outcome, and because of that.
+func (w *wait) unknown(cause error) {
+	w.b.Helper()
+	synctest.Wait()
+	select {
+	case <-w.ended:
+	default:
+		w.b.Fatalf("waiting for %s goes on", w.ref)
+	}
+	if !errors.Is(w.err, domain.ErrUnknownOutcome) || cause != nil && !errors.Is(w.err, cause) {
+		w.b.Errorf("waiting for %s: error %v, want an unknown outcome because of: %v", w.ref, w.err, cause)
+	}
+	if w.outcome != (producer.Outcome{EventID: w.ref.EventID, OrderID: w.ref.OrderID}) {
+		w.b.Errorf("waiting for %s: %+v, want the names and no order", w.ref, w.outcome)
+	}
+}
+
+func ref(eventID, orderID string) domain.OrderRef {
+	return domain.OrderRef{EventID: eventID, OrderID: orderID}
+}
+
+// orderIn is an order in a state, told from others by its customer.
+func orderIn(state domain.OrderState, customer string) domain.Order {
+	return domain.Order{State: state, CustomerID: customer, Quantity: 2, UnitPrice: 1000, Currency: "EUR"}
+}
