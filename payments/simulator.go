@@ -43,6 +43,10 @@ type SimulatorOptions struct {
 	// LostReplyRate is the share of calls that are applied in full and answered
 	// with an unknown outcome. Drawn for every call anew.
 	LostReplyRate float64
+	// Stateless keeps nothing: every call is answered as if what must come before it
+	// had happened, and the ledger stays empty. So several workers, each with a
+	// simulator of its own in process, agree with each other, and none grows.
+	Stateless bool
 	// HangTime bounds a simulated timeout; DefaultHangTime if not positive.
 	HangTime time.Duration
 	// Seed makes the draws reproducible: those per order always, those per call as
@@ -234,6 +238,9 @@ func checkCall(c call, r domain.PaymentRequest) error {
 // apply is the gateway without faults: one step, atomic for its order.
 func (s *Simulator) apply(c call, r domain.PaymentRequest) (domain.Payment, error) {
 	hash := hashOrder(s.options.Seed, r.Ref)
+	if s.options.Stateless {
+		return s.answer(c, r, hash)
+	}
 	sh := &s.shards[hash%shardCount]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -252,8 +259,7 @@ func (s *Simulator) apply(c call, r domain.PaymentRequest) (domain.Payment, erro
 	switch c {
 	case callAuthorize:
 		if a.line.Status == "" {
-			declined := strings.HasPrefix(string(r.Token), DeclineTokenPrefix) || chance(hash^saltDecline, s.options.DeclineRate)
-			a.open(r, declined, hash)
+			a.open(r, s.declines(r, hash), hash)
 		}
 	case callCapture:
 		err = a.capture(chance(hash^saltCapture, s.options.CaptureRefusalRate))
@@ -269,6 +275,39 @@ func (s *Simulator) apply(c call, r domain.PaymentRequest) (domain.Payment, erro
 	return a.payment(), err
 }
 
+func (s *Simulator) declines(r domain.PaymentRequest, hash uint64) bool {
+	return strings.HasPrefix(string(r.Token), DeclineTokenPrefix) || chance(hash^saltDecline, s.options.DeclineRate)
+}
+
+// answer is apply without a memory.
+func (s *Simulator) answer(c call, r domain.PaymentRequest, hash uint64) (domain.Payment, error) {
+	p := domain.Payment{AuthorizationID: authorizationID(hash), Amount: r.Amount}
+	switch c {
+	case callAuthorize:
+		p.Status = domain.PaymentStatusAuthorized
+		if s.declines(r, hash) {
+			p.AuthorizationID, p.Status = "", domain.PaymentStatusDeclined
+		}
+	case callLookup:
+		return p, fmt.Errorf("%s %s: %w", c, r.Ref, domain.ErrNotFound) // authorize again: the answer will be the same
+	case callCapture:
+		if chance(hash^saltCapture, s.options.CaptureRefusalRate) {
+			return p, fmt.Errorf("%s %s: %w", c, r.Ref, errCaptureRefused)
+		}
+		p.Status = domain.PaymentStatusCaptured
+	case callVoid:
+		p.Status = domain.PaymentStatusVoided
+	case callRefund:
+		p.Status = domain.PaymentStatusRefunded
+	}
+	return p, nil
+}
+
+// authorizationID comes from seed and order, so that a run can be repeated to the letter.
+func authorizationID(hash uint64) string {
+	return "auth_" + strconv.FormatUint(mix(hash^saltAuthorizationID)|1<<63, 36)
+}
+
 func (a *account) open(r domain.PaymentRequest, declined bool, hash uint64) {
 	a.amount = r.Amount
 	a.line.CustomerID, a.line.Currency = strings.Clone(r.CustomerID), strings.Clone(r.Currency)
@@ -276,8 +315,7 @@ func (a *account) open(r domain.PaymentRequest, declined bool, hash uint64) {
 		a.line.Status = domain.PaymentStatusDeclined
 		return
 	}
-	// From seed and order, so that a run can be repeated to the letter.
-	a.line.AuthorizationID = "auth_" + strconv.FormatUint(mix(hash^saltAuthorizationID)|1<<63, 36)
+	a.line.AuthorizationID = authorizationID(hash)
 	a.line.Status = domain.PaymentStatusAuthorized
 	a.line.Authorizations++
 	a.line.Authorized += r.Amount

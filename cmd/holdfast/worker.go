@@ -113,6 +113,7 @@ func (c *workerCommand) config() (workers.Config, error) {
 func (c *workerCommand) gateway() (gateway domain.PaymentGateway, kind string, err error) {
 	if c.Gateway == simulatorGateway {
 		options, err := c.Simulator.options()
+		options.Stateless = true // other workers have one, too
 		return payments.New(options), simulatorGateway, err
 	}
 	if c.Simulator != (simulatorFlags{}) {
