@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -478,7 +479,7 @@ func contents(t testing.TB, rdb *redis.Client, key string) string {
 	default:
 		t.Fatalf("key %s is a %s", key, kind)
 	}
-	if err != nil && err != redis.Nil {
+	if err != nil && !errors.Is(err, redis.Nil) {
 		t.Fatal(err)
 	}
 	return fmt.Sprint(reply)

@@ -428,8 +428,10 @@ func one[T any](s *system, args ...string) T {
 // event creates one with a section general.
 func (s *system) event(id, name string, capacity int64, price string, more ...string) {
 	s.t.Helper()
-	s.ok(append([]string{"events", "create", id, "--name", name, "--currency", "EUR",
-		"--section", fmt.Sprintf("general=%d@%s", capacity, price)}, more...)...)
+	s.ok(append([]string{
+		"events", "create", id, "--name", name, "--currency", "EUR",
+		"--section", fmt.Sprintf("general=%d@%s", capacity, price),
+	}, more...)...)
 }
 
 // audit checks everything against the log, and payments against the gateway's
@@ -489,7 +491,7 @@ func (s *system) idle(store *streams.Store, rdb *redis.Client) error {
 	}
 	for p := range store.Partitions() {
 		if n, err := rdb.ZCard(ctx, fmt.Sprintf("holdfast:{%d}:holds", p)).Result(); err != nil || n != 0 {
-			return fmt.Errorf("partition %d: %d holds, %v", p, n, err)
+			return errors.Join(fmt.Errorf("partition %d: %d holds", p, n), err)
 		}
 	}
 	return nil
@@ -502,7 +504,7 @@ func (s *system) trimmed() {
 	eventually(s.t, soon, "requests are trimmed", func() error {
 		for p := range s.store().Partitions() {
 			if n, err := rdb.XLen(context.Background(), fmt.Sprintf("holdfast:{%d}:requests", p)).Result(); err != nil || n > 0 {
-				return fmt.Errorf("partition %d: %d entries, %v", p, n, err)
+				return errors.Join(fmt.Errorf("partition %d: %d entries", p, n), err)
 			}
 		}
 		return nil
