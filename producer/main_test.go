@@ -254,6 +254,18 @@ func (b *bench) wait(ctx context.Context, f waitFunc, ref domain.OrderRef) *wait
 	return w
 }
 
+// ends lets the bubble's clock go on until the wait has ended, at most for an hour.
+func (w *wait) ends() {
+	w.b.Helper()
+	hour := time.NewTimer(time.Hour)
+	defer hour.Stop()
+	select {
+	case <-w.ended:
+	case <-hour.C:
+		w.b.Fatalf("waiting for %s goes on after an hour", w.ref)
+	}
+}
+
 // waiting fails the test unless the wait goes on although all is quiet.
 func (w *wait) waiting() {
 	w.b.Helper()

@@ -243,7 +243,7 @@ func TestAttempts(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				f := &requests{fail: func(call int, _ domain.Request) error { return test.answers[call-1] }}
+				f := &requests{fail: func(call int, _ domain.Request) error { return test.answers[min(call, len(test.answers))-1] }}
 				receipt, err := newPublisher(t, f, producer.Options{Attempts: test.attempts}).Publish(t.Context(), purchase("o"))
 				if n := len(f.calls); n != len(test.answers) {
 					t.Fatalf("%d attempts, want %d", n, len(test.answers))

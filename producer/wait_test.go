@@ -169,7 +169,7 @@ func TestLostNotice(t *testing.T) {
 				w := b.wait(b.Context(), b.producer.Wait, o)
 				w.waiting()
 				time.AfterFunc(test.every*5/2, func() { b.outcomes.set(o, orderIn(domain.OrderConfirmed, "fred")) })
-				<-w.ended
+				w.ends()
 				w.got(orderIn(domain.OrderConfirmed, "fred"))
 				b.elapsed(3 * test.every)
 				b.readsOf(o, 5) // two to begin with, and three rechecks
@@ -237,7 +237,7 @@ func TestContextEndsWhileWaiting(t *testing.T) {
 			b.Errorf("the error %q does not name the order", w.err)
 		}
 		late.waiting()
-		<-late.ended
+		late.ends()
 		late.unknown(context.DeadlineExceeded)
 		b.elapsed(90 * time.Second)
 
@@ -293,7 +293,6 @@ func TestCloseAgainstWaits(t *testing.T) {
 			}
 			b.producer.Close()
 			for _, w := range waits {
-				<-w.ended
 				w.unknown(nil)
 			}
 			if now, _ := b.outcomes.watched(); now != 0 {
@@ -346,7 +345,7 @@ func TestReadErrorsThatPass(t *testing.T) {
 					return nil
 				}
 				w := b.wait(b.Context(), b.producer.Wait, o)
-				<-w.ended
+				w.ends()
 				w.got(orderIn(domain.OrderConfirmed, "fred"))
 				b.readsOf(o, 5)
 				b.elapsed(3 * time.Second)
@@ -381,7 +380,7 @@ func TestReadErrorsThatStay(t *testing.T) {
 						return nil
 					}
 					w, other := b.wait(b.Context(), b.producer.Wait, broken), b.wait(b.Context(), b.producer.Wait, fine)
-					<-w.ended
+					w.ends()
 					if !errors.Is(w.err, cause) || domain.ClassOf(w.err) != class || !strings.Contains(w.err.Error(), broken.String()) {
 						b.Errorf("error %v of class %s, want the cause, class %s and the order", w.err, domain.ClassOf(w.err), class)
 					}
@@ -555,7 +554,7 @@ func TestWaitsFromManyGoroutines(t *testing.T) {
 					w.got(outcomeOf(i / waiters))
 				}
 				for i, w := range leaving {
-					<-w.ended
+					w.ends()
 					if w.err == nil && w.outcome.Order != outcomeOf(i) || w.err != nil && !errors.Is(w.err, domain.ErrUnknownOutcome) {
 						t.Errorf("%s, given up: %+v, %v", w.ref, w.outcome, w.err)
 					}
