@@ -449,7 +449,7 @@ func (p *partitionAudit) foldTo(ctx context.Context, end string) error {
 	if !parseLogID(end).after(parseLogID(p.last)) {
 		return nil
 	}
-	last, err := p.store.ReadLog(ctx, p.p, p.last, end, func(f domain.Fact) error {
+	last, err := p.store.readLog(ctx, p.p, p.last, end, func(f domain.Fact) error {
 		p.facts++
 		if err := p.book.Fold(f); err != nil {
 			invariant := "I6"
@@ -469,6 +469,9 @@ func (p *partitionAudit) foldTo(ctx context.Context, end string) error {
 			return nil
 		}
 		p.factIDs[f.Ref()] = ids
+		return nil
+	}, func(id string, err error) error {
+		p.violation("I7", p.store.keys.log(p.p)+" "+id, "%v", err)
 		return nil
 	})
 	p.last = last

@@ -177,6 +177,7 @@ func TestAuditFindsDamage(t *testing.T) {
 		"a held order is invoiced":    {do("HSET", "holdfast:invoices:{jim}", "e/o3", `{"section":"general","quantity":4,"amount":4000,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`), "I3"},
 		"a cancelled line is live":    {do("HSET", "holdfast:invoices:{amy}", "e/o2", `{"section":"general","quantity":3,"amount":3000,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`), "I3"},
 		"a fact comes twice":          {do("XADD", "holdfast:{0}:log", "*", "confirmed", "e/o1|fred|general|2|1000|EUR|auth"), "I6"},
+		"a fact cannot be read":       {do("XADD", "holdfast:{0}:log", "*", "rumour", "e/o1"), "I7"},
 		"a sale out of nothing":       {do("XADD", "holdfast:{0}:log", "*", "held", "e/o8|purchase|f|zoe|general|1000|1000|EUR|1"), "I1"},
 		"a dead letter without a why": {do("XADD", "holdfast:{0}:dead", "*", "stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "", "deliveries", "1", "at", "1", "fields", ""), "I8"},
 		"a pending payload is gone": {func(t *testing.T) {

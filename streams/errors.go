@@ -25,6 +25,10 @@ func classify(err error) error {
 			return domain.WithClass(domain.ClassFatal, err)
 		}
 	}
+	// Inside a script, too: there it may have stopped half way, so nobody may go on trying.
+	if strings.Contains(message, "can't run this command") || strings.Contains(message, "NOPERM") {
+		return domain.WithClass(domain.ClassFatal, err)
+	}
 	// A script that stops on what it reads (a damaged record, a key of another type)
 	// will stop on it again. It has not written anything.
 	if strings.HasPrefix(message, "WRONGTYPE") || strings.HasPrefix(message, "ERR") && strings.Contains(message, "user_script") {

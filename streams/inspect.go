@@ -27,6 +27,11 @@ func sortInvoices(lines []InvoiceLine) {
 // ("0-0": from the start) and up to one ("+": to the end), in order, and returns
 // the id of the last one, after if there was none.
 func (s *Store) ReadLog(ctx context.Context, p int, after, upTo string, each func(domain.Fact) error) (last string, err error) {
+	return s.readLog(ctx, p, after, upTo, each, func(_ string, err error) error { return err })
+}
+
+// readLog also goes past entries that cannot be read, if damaged lets it.
+func (s *Store) readLog(ctx context.Context, p int, after, upTo string, each func(domain.Fact) error, damaged func(id string, err error) error) (last string, err error) {
 	last = after
 	for {
 		reply, err := s.rdb.Do(ctx, "XRANGE", s.keys.log(p), "("+last, upTo, "COUNT", readPage).Result()
@@ -36,6 +41,9 @@ func (s *Store) ReadLog(ctx context.Context, p int, after, upTo string, each fun
 		entries := decodeEntries(reply)
 		for _, e := range entries {
 			facts, err := domain.ParseFacts(e.ID, e.Fields)
+			if err != nil {
+				err = damaged(e.ID, err)
+			}
 			if err != nil {
 				return last, err
 			}

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -171,13 +172,32 @@ func (s *Store) initNamespace(ctx context.Context, partitions int) (Namespace, e
 
 // ensureGroups creates streams and groups where they are missing. From the start
 // of the stream, never from its end: what is there already is work.
+//
+// It looks first and writes only what is missing, so that a full memory or a
+// read-only user keeps nobody from looking at a namespace that is complete.
 func (s *Store) ensureGroups(ctx context.Context) error {
+	look := s.rdb.Pipeline()
+	infos := make(map[string]*redis.XInfoGroupsCmd, 2*s.partitions)
+	for p := range s.partitions {
+		for _, stream := range []string{s.keys.requests(p), s.keys.log(p)} {
+			infos[stream] = look.XInfoGroups(ctx, stream)
+		}
+	}
+	// A stream that is not there is an error of its own command, and no group of it is found.
+	if _, err := look.Exec(ctx); err != nil && !answered(err) {
+		return fmt.Errorf("looking for consumer groups: %w", classify(err))
+	}
 	pipe := s.rdb.Pipeline()
 	for p := range s.partitions {
 		for _, group := range groups {
 			stream, _ := s.keys.streamOf(p, group)
-			pipe.XGroupCreateMkStream(ctx, stream, string(group), "0")
+			if !slices.ContainsFunc(infos[stream].Val(), func(g redis.XInfoGroup) bool { return g.Name == string(group) }) {
+				pipe.XGroupCreateMkStream(ctx, stream, string(group), "0")
+			}
 		}
+	}
+	if pipe.Len() == 0 {
+		return nil
 	}
 	cmds, err := pipe.Exec(ctx)
 	for _, cmd := range cmds {

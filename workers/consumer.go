@@ -304,12 +304,17 @@ func (c *consumer) deadLetter(dead ...domain.DeadEntry) {
 	if len(dead) == 0 {
 		return
 	}
-	if err := c.retry(func() error { return c.queue.DeadLetter(c.working, dead) }); err != nil {
-		return // working has ended: they are handed back
-	}
 	ids := make([]string, len(dead))
 	for i, d := range dead {
 		ids[i] = d.ID
+	}
+	if err := c.retry(func() error { return c.queue.DeadLetter(c.working, dead) }); err != nil {
+		if c.working.Err() == nil {
+			// Not even that works. They stay pending, without a sign of life, for whoever tries next.
+			c.log.Error("could not set entries aside", zap.Strings("entries", ids), zap.Error(err))
+			c.finish(ids...)
+		}
+		return // or working has ended, and they are handed back
 	}
 	c.pool.stats.DeadLettered.Add(int64(len(dead)))
 	c.log.Warn("set aside as dead letters", zap.Int("entries", len(dead)), zap.String("first", dead[0].ID), zap.String("reason", dead[0].Reason))

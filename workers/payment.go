@@ -41,7 +41,10 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (paym
 		if err == nil {
 			return payment, true
 		}
-		payment, err = c.call(time.Until(end), func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.Lookup(ctx, r.Ref) })
+		if left = time.Until(end); left <= 0 {
+			return domain.Payment{}, false
+		}
+		payment, err = c.call(left, func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.Lookup(ctx, r.Ref) })
 		if err == nil {
 			return payment, true
 		}

