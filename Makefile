@@ -43,6 +43,9 @@ bench: redis ## Time a drain of 100,000 preloaded requests, for 100 events and f
 fuzz: ## Fuzz every decoder for a minute each
 	go test ./domain -run '^$$' -fuzz FuzzParseRequest -fuzztime 1m
 	go test ./domain -run '^$$' -fuzz FuzzParseFacts -fuzztime 1m
+	go test ./domain -run '^$$' -fuzz FuzzParseAmount -fuzztime 1m
+	go test ./streams -run '^$$' -fuzz FuzzDecodeOrder -fuzztime 1m
+	go test ./streams -run '^$$' -fuzz FuzzParseNetstrings -fuzztime 1m
 
 .PHONY: redis
 redis:

@@ -236,8 +236,14 @@ func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Ve
 		}
 	case OrderConfirmed:
 		return nil, VerdictDone
-	case OrderNone, OrderDeclined, OrderRejected:
-		// Approved and yet declined before, or not known here at all: give the money back.
+	case OrderNone:
+		// The order was here when the gateway was asked, and is lost: so must the money be.
+		if c.Outcome != PaymentDeclined {
+			return nil, VerdictVoid
+		}
+		return nil, VerdictDone
+	case OrderDeclined, OrderRejected:
+		// Approved and yet declined before: give the money back.
 		if c.Outcome == PaymentApproved {
 			return nil, VerdictVoid
 		}

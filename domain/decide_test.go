@@ -46,7 +46,7 @@ func TestDecideEveryCell(t *testing.T) {
 		{"none", View{Event: testEvent()}, [12]string{
 			"held authorize", "held authorize", "held done", "held done",
 			"- wait", "- wait",
-			"- void", "- done", "- done",
+			"- void", "- done", "- void",
 			"- done", "cancelled done", "- done",
 		}},
 		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), Slot: "o1"}, [12]string{

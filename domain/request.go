@@ -3,6 +3,7 @@ package domain
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -35,11 +36,11 @@ type Secret string
 
 const redacted = "[redacted]"
 
-// String, GoString and MarshalText never show the value.
+// String, Format and MarshalText never show the value.
 func (s Secret) String() string { return redacted }
 
-// GoString is what %#v prints.
-func (s Secret) GoString() string { return redacted }
+// Format is what every verb of package fmt prints.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // MarshalText is what encoders write.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

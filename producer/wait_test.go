@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -251,6 +252,45 @@ func TestContextEndsWhileWaiting(t *testing.T) {
 	})
 }
 
+// unheard is a store that never heard of any order.
+type unheard struct{}
+
+func (unheard) Partition(string) int { return 0 }
+
+func (unheard) Orders(_ context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
+	return make([]domain.Order, len(refs)), nil
+}
+
+func (unheard) Watch(ctx context.Context, _ int, _ domain.OutcomeSink) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A checkout runs for months: nothing may stay of a wait that is over.
+func TestWaitsLeaveNothingBehind(t *testing.T) {
+	p := producer.New(&requests{}, unheard{}, producer.Options{})
+	defer p.Close()
+	over, end := context.WithCancel(t.Context())
+	end()
+	const waits = 10_000
+	name := strings.Repeat("o", domain.MaxIDLength-8)
+	heap := func(from int) uint64 {
+		for i := range waits {
+			if _, err := p.Wait(over, "e", fmt.Sprintf("%s%d", name, from+i)); !errors.Is(err, domain.ErrUnknownOutcome) {
+				t.Fatalf("waiting: %v", err)
+			}
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap(0)
+	if after := heap(waits); after > before+waits*domain.MaxIDLength {
+		t.Errorf("the heap grew from %d to %d bytes with %d waits: more than their names", before, after, waits)
+	}
+}
+
 func TestCloseDuringWaits(t *testing.T) {
 	inBubble(t, time.Second, func(b *bench) {
 		var waits []*wait
@@ -313,7 +353,9 @@ func TestWaitForInvalidIDs(t *testing.T) {
 		t.Run(fmt.Sprintf("%.20q", o), func(t *testing.T) {
 			inBubble(t, never, func(b *bench) {
 				for _, f := range []waitFunc{b.producer.Wait, b.producer.WaitHeld, b.producer.WaitCancelled} {
-					_, err := f(b.Context(), o.EventID, o.OrderID)
+					ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+					_, err := f(ctx, o.EventID, o.OrderID)
+					cancel()
 					if err == nil || domain.ClassOf(err) != domain.ClassReject || errors.Is(err, domain.ErrUnknownOutcome) {
 						t.Errorf("error %v of class %s, want reject, and the outcome known", err, domain.ClassOf(err))
 					}

@@ -280,9 +280,9 @@ func (s *Store) groupStatus(ctx context.Context, p int, group domain.Group, most
 		return fail(err)
 	}
 	pipe := s.rdb.Pipeline()
-	payloads := make([]*redis.XMessageSliceCmd, len(pending))
+	payloads := make([]*redis.Cmd, len(pending))
 	for i, e := range pending {
-		payloads[i] = pipe.XRangeN(ctx, stream, e.ID, e.ID, 1)
+		payloads[i] = pipe.Do(ctx, "XRANGE", stream, e.ID, e.ID)
 	}
 	if len(pending) > 0 {
 		if _, err := pipe.Exec(ctx); err != nil {
@@ -291,8 +291,8 @@ func (s *Store) groupStatus(ctx context.Context, p int, group domain.Group, most
 	}
 	for i, e := range pending {
 		entry := PendingEntry{ID: e.ID, Consumer: e.Consumer, IdleMs: e.Idle.Milliseconds(), Deliveries: e.RetryCount}
-		if found := payloads[i].Val(); len(found) == 1 {
-			entry.OrderID = orderOf(found[0].Values)
+		if found := decodeEntries(payloads[i].Val()); len(found) == 1 {
+			entry.OrderID = orderOf(found[0].Fields)
 		}
 		status.OldestIdleMs = max(status.OldestIdleMs, entry.IdleMs)
 		status.Entries = append(status.Entries, entry)
@@ -302,13 +302,12 @@ func (s *Store) groupStatus(ctx context.Context, p int, group domain.Group, most
 
 // orderOf is the order that a request or a fact is about, empty if it names none,
 // or is about several.
-func orderOf(values map[string]any) string {
+func orderOf(fields []string) string {
 	name := ""
-	for _, value := range values { // a fact: one field
-		name, _, _ = strings.Cut(asString(value), "|")
-	}
-	if len(values) > 1 { // a request
-		name = asString(values["event_id"]) + "/" + asString(values["order_id"])
+	if len(fields) == 2 { // a fact, alone in its entry
+		name, _, _ = strings.Cut(fields[1], "|")
+	} else if request, _ := domain.ParseRequest(fields); request.EventID != "" {
+		name = request.Ref().String()
 	}
 	if _, ok := domain.ParseOrderRef(name); !ok {
 		return ""

@@ -91,7 +91,7 @@ func wantSeen() []string {
 		"approved none void", "approved held done", "approved held void", "approved confirmed done", "approved declined void", "approved expired void",
 		"approved cancelled void", "approved rejected void",
 		"declined none done", "declined held done", "declined confirmed done", "declined declined done", "declined expired done", "declined cancelled done", "declined rejected done",
-		"unknown none done", "unknown held wait", "unknown held void", "unknown confirmed done", "unknown declined done", "unknown expired void", "unknown cancelled void", "unknown rejected done",
+		"unknown none void", "unknown held wait", "unknown held void", "unknown confirmed done", "unknown declined done", "unknown expired void", "unknown cancelled void", "unknown rejected done",
 	)
 }
 

@@ -215,19 +215,22 @@ func (q *queue) HandBack(ctx context.Context, ids []string) error {
 
 // Leave implements domain.Queue.
 func (q *queue) Leave(ctx context.Context) error {
-	return q.store.leave(ctx, q.p, q.group, q.consumer, true)
+	_, err := q.store.leave(ctx, q.p, q.group, q.consumer, true)
+	return err
 }
 
-func (s *Store) leave(ctx context.Context, p int, group domain.Group, consumer string, self bool) error {
+// leave reports whether the consumer is gone from the group.
+func (s *Store) leave(ctx context.Context, p int, group domain.Group, consumer string, self bool) (bool, error) {
 	asks := "0"
 	if self {
 		asks = "1"
 	}
 	stream, _ := s.keys.streamOf(p, group)
-	if err := s.run(ctx, scriptLeave, []string{stream, s.keys.consumers(p)}, string(group), consumer, asks).Err(); err != nil {
-		return fmt.Errorf("script leave: %w", classify(err))
+	gone, err := s.run(ctx, scriptLeave, []string{stream, s.keys.consumers(p)}, string(group), consumer, asks).Int()
+	if err != nil {
+		return false, fmt.Errorf("script leave: %w", classify(err))
 	}
-	return nil
+	return gone == 1, nil
 }
 
 // Ack implements domain.Queue.
@@ -287,10 +290,13 @@ func (s *Store) ForgetConsumers(ctx context.Context, p int) ([]string, error) {
 				continue
 			}
 			// The script looks again: it may have come back since.
-			if err := s.leave(ctx, p, group, c.Name, false); err != nil {
+			left, err := s.leave(ctx, p, group, c.Name, false)
+			if err != nil {
 				return forgotten, err
 			}
-			forgotten = append(forgotten, c.Name)
+			if left {
+				forgotten = append(forgotten, c.Name)
+			}
 		}
 	}
 	// Names that are in no group any more, such as those of a group that was destroyed.

@@ -273,7 +273,11 @@ func TestLeave(t *testing.T) {
 	f.must(q.Ack(f.ctx, mine))
 
 	// Others may remove it only if it is not alive; it itself may go.
-	f.must(f.store.leave(f.ctx, 0, domain.GroupWorkers, "w1", false))
+	left, err := f.store.leave(f.ctx, 0, domain.GroupWorkers, "w1", false)
+	f.must(err)
+	if left {
+		t.Error("it says that it removed a consumer that is alive")
+	}
 	if got := f.consumers(domain.GroupWorkers); !slices.Equal(got, []string{"w1", "w2"}) {
 		t.Fatalf("another removed a consumer that is alive: %v", got)
 	}

@@ -123,7 +123,7 @@ func TestResolveAfterTheEnd(t *testing.T) {
 		{"e1", "cancelled", [3]string{"void", "void", "done"}},
 		{"e1", "unseen", [3]string{"void", "void", "done"}},
 		{"e9", "rejected", [3]string{"done", "void", "done"}},
-		{"e1", "nobody", [3]string{"done", "void", "done"}},
+		{"e1", "nobody", [3]string{"void", "void", "done"}},
 	} {
 		for outcome, want := range test.verdicts {
 			replies, _ := f.resolve(domain.Resolution{Ref: ref(test.event, test.order), Outcome: domain.PaymentOutcome(outcome), AuthorizationID: "late"})

@@ -43,6 +43,8 @@ for i = 1, N do
     end
   elseif was == 'e' or was == 'x' then
     verdict = outcome == 'declined' and DONE or VOID
+  elseif was == '' then
+    verdict = outcome == 'declined' and DONE or VOID
   elseif was ~= 'c' and outcome == 'approved' then
     verdict = VOID
   end

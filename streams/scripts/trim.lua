@@ -10,6 +10,9 @@ local function parse(id)
   return tonumber(millis), tonumber(seq)
 end
 
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return 0
+end
 local min_millis, min_seq
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local info = {}

@@ -58,6 +58,10 @@ local terms, sale, customer, section, quantity, deadline = {}, {}, {}, {}, {}, {
 local confirmed_at, authorization, reason, name = {}, {}, {}, {}
 local entries, verdicts = {}, {} -- by item
 
+local function damaged(o)
+  error('order record is damaged: ' .. KEYS[FIRST_ORDER + o] .. ' ' .. record[o])
+end
+
 -- read_orders(width): one MGET. width is how many values an item has in ARGV.
 local function read_orders(width)
   for e = 1, E do
@@ -75,6 +79,9 @@ local function read_orders(width)
       by_key[key] = i
       record[i] = records[i] or ''
       state[i] = string.sub(record[i], 1, 1)
+      if record[i] ~= '' and not string.find('hcdexr', state[i], 1, true) then
+        damaged(i)
+      end
       order_id[i] = ARGV[at + 3]
       event_of[i] = events[tonumber(ARGV[at + 2])]
     end
@@ -82,10 +89,6 @@ local function read_orders(width)
     entries[i] = ARGV[at + 1]
     at = at + width
   end
-end
-
-local function damaged(o)
-  error('order record is damaged: ' .. KEYS[FIRST_ORDER + o] .. ' ' .. record[o])
 end
 
 -- want(event, section, customer): what read_events shall read.
