@@ -105,6 +105,9 @@ func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []R
 			}
 			r.OrderID = id.String()
 		}
+		if !r.Type.Pays() {
+			r.PaymentToken = "" // nobody needs it there, so it shall not lie in a stream
+		}
 		results[i].Receipt = Receipt{EventID: r.EventID, OrderID: r.OrderID}
 		if _, err := domain.ParseRequest(r.Fields()); err != nil {
 			results[i].Err = domain.WithClass(domain.ClassReject, err)
@@ -140,7 +143,9 @@ func (p *Producer) send(ctx context.Context, requests []domain.Request, indexes 
 			if !errors.Is(result.Err, domain.ErrUnknownOutcome) {
 				result.Err = a.Err
 			}
-			failed = append(failed, i)
+			if class := domain.ClassOf(a.Err); class != domain.ClassFatal && class != domain.ClassPoison {
+				failed = append(failed, i)
+			}
 		}
 		indexes = failed
 		if len(indexes) == 0 || attempt >= p.options.Attempts {
