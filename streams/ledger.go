@@ -71,8 +71,12 @@ func (s *Store) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) {
 	}
 	keys := make([]string, 0, 3+2*len(events)+n)
 	keys = append(keys, b.source, s.keys.log(p), s.keys.holds(p))
-	args := make([]any, 0, 4+len(events)+n*perItem)
-	args = append(args, string(b.group), s.keys.outcomes(p), len(events), n)
+	args := make([]any, 0, 5+len(events)+n*perItem)
+	everyNotice := ""
+	if _, cluster := s.rdb.(*redis.ClusterClient); cluster {
+		everyNotice = "1"
+	}
+	args = append(args, string(b.group), s.keys.outcomes(p), len(events), n, everyNotice)
 	for _, event := range events {
 		keys = append(keys, s.keys.event(p, event), s.keys.inProgress(p, event))
 		args = append(args, event)

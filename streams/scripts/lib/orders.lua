@@ -5,6 +5,8 @@
 -- then, for each event, two:  event hash, in_progress hash
 -- then, for each item, one:   order record
 -- ARGV[1] group   ARGV[2] channel for outcomes   ARGV[3] E, number of events   ARGV[4] N, number of items
+-- ARGV[5] '1' to send notices of outcomes even if nobody is seen to listen (in a cluster, listeners
+-- may be at another node)
 -- then E event ids, then for each item: entry_id ('' if there is none to acknowledge),
 -- event index (1..E), order_id, and what the operation adds.
 -- All keys are of one partition. N <= 500, so that no argument list comes near Lua's stack.
@@ -34,7 +36,7 @@ end
 local E, N = tonumber(ARGV[3]), tonumber(ARGV[4])
 local LOG = KEYS[2]
 local FIRST_ORDER = 3 + 2 * E
-local FIRST_ITEM = 4 + E
+local FIRST_ITEM = 5 + E
 
 -- An order record is 15 values between bars: state, kind, fingerprint, customer, section,
 -- quantity, unit_price, currency, deadline, held_at, confirmed_at, resolved_at,
@@ -65,7 +67,7 @@ end
 -- read_orders(width): one MGET. width is how many values an item has in ARGV.
 local function read_orders(width)
   for e = 1, E do
-    events[e] = { id = ARGV[4 + e], key = KEYS[2 + 2 * e], slots_key = KEYS[3 + 2 * e],
+    events[e] = { id = ARGV[5 + e], key = KEYS[2 + 2 * e], slots_key = KEYS[3 + 2 * e],
       sections = {}, names = {}, slots = {}, customers = {}, taken = {}, freed = {} }
   end
   local by_key = {}
@@ -230,6 +232,10 @@ local function commit(in_one_entry)
     redis.call('ZREM', KEYS[3], unpack(ended_holds))
   end
   local records, notices, id = {}, {}, nil
+  -- Who listens is asked once a batch, so that nothing is put together for nobody. If the answer
+  -- is an error, somebody may.
+  local audience = ARGV[5] == '1' or redis.pcall('PUBSUB', 'NUMSUB', ARGV[2])
+  local listened = audience == true or audience.err or audience[2] > 0
   if in_one_entry and #changed > 0 then
     id = redis.call('XADD', LOG, '*', unpack(facts))
   end
@@ -239,7 +245,7 @@ local function commit(in_one_entry)
     record[o] = written
     records[2 * i - 1] = KEYS[FIRST_ORDER + o]
     records[2 * i] = written
-    if verdicts[o] ~= AUTHORIZE then
+    if listened and verdicts[o] ~= AUTHORIZE then
       notices[#notices + 1] = member(o) .. ' ' .. written
     end
   end
