@@ -59,9 +59,16 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 func (c *consumer) run() {
 	keepAliveCtx, stopKeepAlive := context.WithCancel(c.working)
 	var keepAlive sync.WaitGroup
-	keepAlive.Go(func() { c.keepAlive(keepAliveCtx) })
+	announced := make(chan struct{})
+	keepAlive.Go(func() { c.keepAlive(keepAliveCtx, announced) })
 
-	c.read()
+	// Entries are only taken by a name that has been announced: one that dies before
+	// would be a stranger, of whom nobody knows when to forget it.
+	select {
+	case <-announced:
+		c.read()
+	case <-c.reading.Done():
+	}
 	c.waitIdle()
 	c.stop()
 	c.wg.Wait()
@@ -207,10 +214,13 @@ func (c *consumer) waitIdle() {
 
 // keepAlive gives signs of life for everything in hand, however slow the work on
 // it is, so that only entries of workers that are dead or frozen are reclaimed.
-func (c *consumer) keepAlive(ctx context.Context) {
+//
+// announced is closed after the first sign, which is tried for as long as it takes.
+func (c *consumer) keepAlive(ctx context.Context, announced chan<- struct{}) {
 	tick := time.NewTicker(c.pool.cfg.ReclaimAfter / 3)
 	defer tick.Stop()
-	for {
+	wait := newBackoff()
+	for silent := true; ; {
 		lost, err := c.queue.KeepAlive(ctx, c.inHand(), c.pool.cfg.ReclaimAfter)
 		switch {
 		case ctx.Err() != nil:
@@ -218,7 +228,15 @@ func (c *consumer) keepAlive(ctx context.Context) {
 		case err != nil:
 			c.pool.redisFailed(err)
 		default:
+			if silent {
+				silent = false
+				close(announced)
+			}
 			c.noteLost(lost)
+		}
+		if silent {
+			pause(ctx, wait.NextBackOff())
+			continue
 		}
 		select {
 		case <-tick.C:

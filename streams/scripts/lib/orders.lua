@@ -232,10 +232,17 @@ local function commit(in_one_entry)
     redis.call('ZREM', KEYS[3], unpack(ended_holds))
   end
   local records, notices, id = {}, {}, nil
-  -- Who listens is asked once a batch, so that nothing is put together for nobody. If the answer
-  -- is an error, somebody may.
-  local audience = ARGV[5] == '1' or redis.pcall('PUBSUB', 'NUMSUB', ARGV[2])
-  local listened = audience == true or audience.err or audience[2] > 0
+  -- Who listens, to the channel or to a pattern, is asked once a batch, so that nothing is put
+  -- together for nobody. If the answer is an error, somebody may.
+  local listened = ARGV[5] == '1'
+  if not listened then
+    local audience = redis.pcall('PUBSUB', 'NUMSUB', ARGV[2])
+    listened = audience.err or audience[2] > 0
+  end
+  if not listened then
+    local patterns = redis.pcall('PUBSUB', 'NUMPAT')
+    listened = type(patterns) == 'table' or patterns > 0
+  end
   if in_one_entry and #changed > 0 then
     id = redis.call('XADD', LOG, '*', unpack(facts))
   end
