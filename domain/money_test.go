@@ -30,7 +30,7 @@ func TestFormatAmount(t *testing.T) {
 		{123456, "BHD", "123.456"},
 		{12345, "CLF", "1.2345"},
 		{1, "CLF", "0.0001"},
-		{1050, "XXX", "10.50"}, // unheard of: hundredths, as most are
+		{1050, "ZZZ", "10.50"}, // unheard of: hundredths, as most are
 		{math.MinInt64, "EUR", "-92233720368547758.08"},
 		{math.MaxInt64, "JPY", "9223372036854775807"},
 	} {

@@ -47,8 +47,8 @@ var ErrRefused = WithClass(ClassReject, errors.New("refused by the payment gatew
 // ErrUnknownOutcome: the call may have taken effect, and may still do so later.
 type PaymentGateway interface {
 	// Authorize reserves the amount. The status is authorized (or captured, if that
-	// has happened since), declined, or voided: a void came first, so there is and
-	// will be no authorization.
+	// has happened since), declined, or voided or refunded: that came first, so there
+	// is and will be no money.
 	Authorize(ctx context.Context, r PaymentRequest) (Payment, error)
 	// Lookup tells what the gateway knows; ErrNotFound if it knows nothing.
 	Lookup(ctx context.Context, ref OrderRef) (Payment, error)
