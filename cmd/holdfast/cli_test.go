@@ -58,7 +58,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"events", "create", "e", "--name", "E", "--currency", "EUR", "--section", "a=1@1", "--on-sale", "soon"}, "--on-sale"},
 		{[]string{"events", "adjust", "e"}, "what to change"},
 		{[]string{"events", "adjust", "e", "--section", "a=1", "--section", "a=2"}, "twice"},
-		{[]string{"publish", "--event", "e", "--customer", "c"}, "HOLDFAST_TOKEN"},
+		{[]string{"publish", "--event", "e", "--customer", "c", "--token", "\x01"}, "HOLDFAST_TOKEN"},
 		{[]string{"publish", "--customer", "c", "--token", "t"}, "--event: missing"},
 		{[]string{"publish", "--event", "e", "--token", "t"}, "--customer: missing"},
 		{[]string{"publish", "--event", "e", "--customer", "c", "--token", "t", "--quantity", "0"}, "--quantity"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,9 @@ import (
 	"holdfast/streams"
 )
 
+// trialToken pays where payments are simulated: whoever tries things out has no token.
+const trialToken = "tok_cli"
+
 type publishCommand struct {
 	Type         string        `enum:"purchase,hold,pay,cancel" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold) or cancel. Default: purchase."`
 	Event        string        `placeholder:"EVENT_ID" help:"The event."`
@@ -22,7 +26,7 @@ type publishCommand struct {
 	Quantity     int64         `default:"1" placeholder:"N" help:"How many tickets; with purchase and hold. Default: 1."`
 	Section      string        `placeholder:"NAME" help:"Section of the event. Default: general."`
 	Order        string        `placeholder:"ORDER_ID" help:"The order_id. Publishing the same again under the same order_id is harmless. Default, with purchase and hold: a new one, which is printed."`
-	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead."`
+	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
 	UnitPrice    *int64        `placeholder:"MINOR_UNITS" help:"Reject the order as price_changed if a ticket does not cost just this. Default: whatever it costs."`
 	HoldSeconds  int64         `placeholder:"N" help:"How long the hold lasts. Default: as the worker says."`
 	ValidSeconds int64         `placeholder:"N" help:"How long the request may wait in line. Default: as the worker says."`
@@ -109,7 +113,7 @@ func (c *publishCommand) request() (domain.Request, error) {
 		}
 	}
 	if r.Type.Pays() {
-		r.PaymentToken = domain.Secret(c.Token)
+		r.PaymentToken = domain.Secret(cmp.Or(c.Token, trialToken))
 	}
 	parsed, err := domain.ParseRequest(r.Fields())
 	if err != nil {
