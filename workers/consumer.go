@@ -27,8 +27,6 @@ type consumer struct {
 	// handle takes entries over. It must see to it that finish or leave is called for
 	// each, unless working ends first.
 	handle func(entries []domain.Entry)
-	// stop ends the goroutines of the role that wait for more to do.
-	stop func()
 
 	reading context.Context // ends when no more may be taken
 	working context.Context // ends when all work must stop
@@ -49,14 +47,19 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 	return &consumer{
 		pool: p, queue: queue, partition: partition,
 		log:     p.log.With(zap.Int("partition", partition), zap.String("group", string(group))),
-		reading: p.reading, working: p.working, stop: func() {},
+		reading: p.reading, working: p.working,
 		inFlight: make(map[string]bool), freed: make(chan struct{}, 1),
 	}, nil
 }
 
 // run reads until reading ends. It returns when nothing is in hand any more or
-// working has ended.
-func (c *consumer) run() {
+// working has ended. beside, if not nil, runs for as long as anything is worked on.
+func (c *consumer) run(beside func(stop <-chan struct{})) {
+	stop := make(chan struct{})
+	var besides sync.WaitGroup
+	if beside != nil {
+		besides.Go(func() { beside(stop) })
+	}
 	keepAliveCtx, stopKeepAlive := context.WithCancel(c.working)
 	var keepAlive sync.WaitGroup
 	announced := make(chan struct{})
@@ -70,7 +73,8 @@ func (c *consumer) run() {
 	case <-c.reading.Done():
 	}
 	c.waitIdle()
-	c.stop()
+	close(stop)
+	besides.Wait()
 	c.wg.Wait()
 	stopKeepAlive()
 	keepAlive.Wait()
@@ -345,6 +349,29 @@ func (c *consumer) tooManyDeliveries(e domain.Entry) bool {
 }
 
 const reasonDeliveries = "delivered too often without an outcome"
+
+// inBatches calls do with all the values that are there, and at least one, until
+// stop is closed. What do is given is its own only until it returns.
+func inBatches[T any](values <-chan T, stop <-chan struct{}, do func([]T)) {
+	batch := make([]T, 0, readMost)
+	for {
+		select {
+		case v := <-values:
+			batch = append(batch[:0], v)
+		case <-stop:
+			return
+		}
+		for more := true; more && len(batch) < readMost; {
+			select {
+			case v := <-values:
+				batch = append(batch, v)
+			default:
+				more = false
+			}
+		}
+		do(batch)
+	}
+}
 
 // backOff waits before something is tried again. It reports false if the worker
 // is to end instead: then the entry is left for others.

@@ -32,7 +32,7 @@ func (p *Pool) newPosting(partition int) (func(), error) {
 			return nil
 		})
 	}
-	return c.run, nil
+	return func() { c.run(nil) }, nil
 }
 
 // posts reports whether posting has to do with a fact.

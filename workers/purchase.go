@@ -41,23 +41,9 @@ func (p *Pool) newPurchase(partition int) (func(), error) {
 		return nil, err
 	}
 	r := &purchase{consumer: c, answers: make(chan answer, p.cfg.Concurrency)}
-	resolverEnded := make(chan struct{})
 	c.handle = r.admit
-	c.stop = func() {
-		// Nobody sends any more: nothing is worked on, or working has ended.
-		<-resolverEnded
-	}
 	return func() {
-		stop := make(chan struct{})
-		go func() {
-			defer close(resolverEnded)
-			r.resolve(stop)
-		}()
-		c.stop = func() {
-			close(stop)
-			<-resolverEnded
-		}
-		c.run()
+		c.run(func(stop <-chan struct{}) { inBatches(r.answers, stop, r.commit) }) // step 3
 	}, nil
 }
 
@@ -189,28 +175,7 @@ func (r *purchase) pay(p pending, nowMillis int64) {
 	}
 }
 
-// resolve is step 3: it takes all the answers that are there, and at least one.
-func (r *purchase) resolve(stop <-chan struct{}) {
-	batch := make([]answer, 0, readMost)
-	for {
-		select {
-		case a := <-r.answers:
-			batch = append(batch[:0], a)
-		case <-stop:
-			return
-		}
-		for more := true; more && len(batch) < readMost; {
-			select {
-			case a := <-r.answers:
-				batch = append(batch, a)
-			default:
-				more = false
-			}
-		}
-		r.commit(batch)
-	}
-}
-
+// commit is step 3, for all the answers that are there.
 func (r *purchase) commit(batch []answer) {
 	resolutions := make([]domain.Resolution, len(batch))
 	for i, a := range batch {

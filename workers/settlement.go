@@ -29,16 +29,9 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 	s := &settlement{consumer: c, acks: make(chan string, p.cfg.Concurrency)}
 	c.handle = s.settle
 	return func() {
-		stop, ended := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(ended)
-			s.acknowledge(stop)
-		}()
-		c.stop = func() {
-			close(stop)
-			<-ended
-		}
-		c.run()
+		c.run(func(stop <-chan struct{}) {
+			inBatches(s.acks, stop, func(ids []string) { s.ack(&p.stats.Settled, ids) })
+		})
 	}, nil
 }
 
@@ -143,27 +136,5 @@ func (s *settlement) done(id string) {
 	select {
 	case s.acks <- id:
 	case <-s.working.Done():
-	}
-}
-
-// acknowledge takes all the ids that are there, and at least one, in one XACK.
-func (s *settlement) acknowledge(stop <-chan struct{}) {
-	for {
-		var ids []string
-		select {
-		case id := <-s.acks:
-			ids = append(ids, id)
-		case <-stop:
-			return
-		}
-		for more := true; more && len(ids) < readMost; {
-			select {
-			case id := <-s.acks:
-				ids = append(ids, id)
-			default:
-				more = false
-			}
-		}
-		s.ack(&s.pool.stats.Settled, ids)
 	}
 }
