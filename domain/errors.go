@@ -72,3 +72,7 @@ var ErrNotFound = errors.New("not found")
 
 // ErrConflict marks an attempt to create something that exists with other content.
 var ErrConflict = errors.New("conflict")
+
+// ErrDataReplaced says that what is stored is not any more what it was: emptied,
+// or an older copy. What was in hand belongs to a past that has not happened.
+var ErrDataReplaced = errors.New("the data in Redis is not what it was")

@@ -194,6 +194,12 @@ type Ledger interface {
 	// TakeTurn reports whether a worker does a maintenance job of the partition now,
 	// so that one at a time does each.
 	TakeTurn(ctx context.Context, partition int, job, who string, every time.Duration) (bool, error)
+	// Verify compares what is stored with what this ledger has seen of it: at the first
+	// call, and since. If it is other data the error wraps ErrDataReplaced, and any
+	// other call may fail with such an error, too.
+	Verify(ctx context.Context) error
+	// Accept takes what is stored now as it is, and makes again what is missing to work on it.
+	Accept(ctx context.Context) error
 	// ForgetConsumers removes consumers that are gone and hold nothing; it returns their names.
 	ForgetConsumers(ctx context.Context, partition int) ([]string, error)
 }

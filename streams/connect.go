@@ -28,6 +28,11 @@ const DefaultURL = "redis://127.0.0.1:6379/0"
 // twice by itself: whoever calls knows whether that is harmless. blocking is how
 // many connections block at a time; the pool is that much larger. Nothing is sent yet.
 func Dial(rawURL string, blocking int) (redis.UniversalClient, error) {
+	return dial(rawURL, blocking, nil)
+}
+
+// dial is Dial with a look at each connection before it is used, but for those to nodes of a Cluster.
+func dial(rawURL string, blocking int, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		// The error of url.Parse repeats the URL, which may hold a password.
@@ -42,6 +47,7 @@ func Dial(rawURL string, blocking int) (redis.UniversalClient, error) {
 			return nil, urlError(err)
 		}
 		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
+		o.OnConnect = onConnect
 		return redis.NewFailoverClient(o), nil
 	case query.Has("addr") || query.Has("cluster"):
 		query.Del("cluster")
@@ -61,6 +67,7 @@ func Dial(rawURL string, blocking int) (redis.UniversalClient, error) {
 		}
 		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		o.OnConnect = onConnect
 		return redis.NewClient(o), nil
 	}
 }

@@ -306,8 +306,8 @@ func TestInit(t *testing.T) {
 	again, err := Open(f.ctx, f.store.url, Options{Partitions: 7})
 	f.must(err)
 	defer func() { f.must(again.Close()) }()
-	if again.Partitions() != 1 || again.epoch != h["epoch"] {
-		t.Errorf("%d partitions, epoch %s", again.Partitions(), again.epoch)
+	if again.Partitions() != 1 || again.history.epoch != h["epoch"] {
+		t.Errorf("%d partitions, epoch %s", again.Partitions(), again.history.epoch)
 	}
 	f.wantSame(before)
 	// Groups read from the start of their streams.

@@ -276,8 +276,6 @@ func TestOutOfMemory(t *testing.T) {
 		f.wantClass(err, domain.ClassRetry)
 		// A cancel of orders that are all unseen frees nothing, and is refused whole.
 		f.wantClass(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "unseen")}}), domain.ClassRetry)
-		// Lines of invoices are new, and refused before the partition's part of posting.
-		f.wantClass(f.store.Post(f.ctx, 0, []domain.Fact{facts["confirmed"]}), domain.ClassRetry)
 		f.wantSame(before)
 	})
 	t.Run("resolve", func(t *testing.T) {
@@ -321,10 +319,15 @@ func TestOutOfMemory(t *testing.T) {
 	})
 	t.Run("post and reverse", func(t *testing.T) {
 		f := f.in(t)
-		f.must(f.store.runSales(f.ctx, 0, scriptPost, "post", []domain.Fact{facts["confirmed"]}))
+		f.post(facts["confirmed"])
 		f.wantSales("e1", Totals{2, 2, 2000}, "posted", "unposted")
-		f.must(f.store.runSales(f.ctx, 0, scriptReverse, "reverse", []domain.Fact{facts["cancelled"]}))
+		f.post(facts["confirmed"], facts["cancelled"])
 		f.wantSales("e1", Totals{1, 1, 1000}, "unposted")
+		for customer, status := range map[string]string{"c9": invoiceCancelled, "c10": invoiceConfirmed} {
+			if lines, err := f.store.Invoices(f.ctx, customer); err != nil || len(lines) != 1 || lines[0].Status != status {
+				t.Errorf("invoices of %s: %+v, %v, want one %s", customer, lines, err, status)
+			}
+		}
 		for _, fact := range facts {
 			if slices.Contains(f.pending(domain.GroupPosting), fact.ID) {
 				t.Errorf("%s is not acknowledged", fact.ID)
@@ -368,9 +371,6 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	f.post(facts["confirmed"], facts["cancelled"])
 	f.wantSales("e1", Totals{1, 1, 1000}, "unposted")
-	if lines, err := f.store.Invoices(f.ctx, "c10"); err != nil || len(lines) != 1 || lines[0].Status != "confirmed" {
-		t.Errorf("invoices %+v, %v", lines, err)
-	}
 	f.wantLogFolds()
 }
 
@@ -419,8 +419,8 @@ func TestScriptFlush(t *testing.T) {
 	}
 }
 
-// TestFlushAll: after Redis lost everything, whoever touches the groups makes them
-// again, so that the next call works; nobody needs to be started again.
+// TestFlushAll: after Redis lost everything, whoever touches the groups is told so, and
+// what is missing is made again once that is accepted; nobody needs to be started again.
 func TestFlushAll(t *testing.T) {
 	for name, touch := range map[string]func(context.Context, domain.Queue) error{
 		"read":    func(ctx context.Context, q domain.Queue) error { _, err := q.Read(ctx, 1); return err },
@@ -439,12 +439,18 @@ func TestFlushAll(t *testing.T) {
 				f := newFixture(t)
 				f.list("e1", terms(1))
 				q := f.queue(group, "w1")
-				epoch := f.store.epoch
+				f.must(f.store.Verify(f.ctx))
+				epoch := f.store.history.epoch
 				f.do("FLUSHALL")
 				// What comes before anybody noticed is work as well.
 				f.publish(purchase("e1", "o1", "fred", 1))
 				f.list("e1", terms(1))
-				f.wantClass(touch(f.ctx, q), domain.ClassRetry)
+				err := touch(f.ctx, q)
+				f.wantClass(err, domain.ClassRetry)
+				f.wantReplaced(err)
+				f.wantReplaced(f.store.Verify(f.ctx))
+				f.must(f.store.Accept(f.ctx))
+				f.must(f.store.Verify(f.ctx))
 				got, err := q.Read(f.ctx, 10)
 				if err != nil || len(got) != 1 {
 					t.Fatalf("the next read: %v, %v", got, err)
@@ -455,7 +461,7 @@ func TestFlushAll(t *testing.T) {
 						t.Errorf("group %s: %v, %v", other, infos, err)
 					}
 				}
-				if now, err := f.store.Namespace(f.ctx); err != nil || now.Epoch == epoch || now.Epoch != f.store.epoch || now.Partitions != 1 {
+				if now, err := f.store.Namespace(f.ctx); err != nil || now.Epoch == epoch || now.Epoch != f.store.history.epoch || now.Partitions != 1 {
 					t.Errorf("namespace %+v, %v; the epoch was %s", now, err, epoch)
 				}
 			})
@@ -483,10 +489,11 @@ func TestFlushAllWhileReading(t *testing.T) {
 		f.do("FLUSHALL")
 		err := <-ended
 		if err == nil { // it had waited its second: once more
-			f.must(f.store.repair(f.ctx))
+			f.must(f.store.Accept(f.ctx))
 			return false
 		}
-		f.wantClass(err, domain.ClassRetry)
+		f.wantReplaced(err)
+		f.must(f.store.Accept(f.ctx))
 		return true
 	})
 	id := f.publish(request("cancel", "e1", "o1"))
@@ -510,13 +517,14 @@ func TestFlushAllAndOrders(t *testing.T) {
 	f.wantLogFolds()
 }
 
-// TestRepairAnotherNamespace: a namespace of another shape in the old one's place is not for this process.
-func TestRepairAnotherNamespace(t *testing.T) {
+// TestAcceptAnotherNamespace: a namespace of another shape in the old one's place is not for this process.
+func TestAcceptAnotherNamespace(t *testing.T) {
 	f := newFixture(t)
 	f.do("FLUSHALL")
 	f.do("HSET", "holdfast:meta", "partitions", 2, "schema", "1", "epoch", "x")
 	_, err := f.queue(domain.GroupWorkers, "w1").Read(f.ctx, 1)
-	f.wantClass(err, domain.ClassFatal)
+	f.wantReplaced(err)
+	f.wantClass(f.store.Accept(f.ctx), domain.ClassFatal)
 }
 
 // TestRestart: with an append-only file, a killed server comes back as it was, scripts forgotten.

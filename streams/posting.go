@@ -25,23 +25,18 @@ const (
 func (s *Store) Post(ctx context.Context, p int, facts []domain.Fact) error {
 	var confirmed, cancelled []domain.Fact
 	var others []string
-	pipe := s.rdb.Pipeline()
 	for _, f := range facts {
 		switch {
 		case f.Type == domain.FactConfirmed:
 			confirmed = append(confirmed, f)
-			pipe.HSetNX(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.AtMillis, invoiceConfirmed))
 		case f.Type == domain.FactCancelled && f.Was == domain.OrderConfirmed:
 			cancelled = append(cancelled, f)
-			pipe.HSet(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.ConfirmedAt, invoiceCancelled))
 		default:
 			others = append(others, f.ID)
 		}
 	}
-	if pipe.Len() > 0 {
-		if _, err := pipe.Exec(ctx); err != nil {
-			return fmt.Errorf("writing invoices: %w", classify(err))
-		}
+	if err := s.writeInvoices(ctx, confirmed, cancelled); err != nil {
+		return fmt.Errorf("writing invoices: %w", classify(err))
 	}
 	if err := s.runSales(ctx, p, scriptPost, "post", confirmed); err != nil {
 		return err
@@ -56,6 +51,41 @@ func (s *Store) Post(ctx context.Context, p int, facts []domain.Fact) error {
 		return fmt.Errorf("acknowledging facts that post nothing: %w", classify(err))
 	}
 	return nil
+}
+
+// writeInvoices writes the lines of all these facts in one pipeline. When memory is
+// full it writes them one by one with a script, which is not refused: an order that
+// is confirmed shall be finished.
+func (s *Store) writeInvoices(ctx context.Context, confirmed, cancelled []domain.Fact) error {
+	if len(confirmed)+len(cancelled) == 0 {
+		return nil
+	}
+	pipe := s.rdb.Pipeline()
+	for _, f := range confirmed {
+		pipe.HSetNX(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.AtMillis, invoiceConfirmed))
+	}
+	for _, f := range cancelled {
+		pipe.HSet(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.ConfirmedAt, invoiceCancelled))
+	}
+	_, err := pipe.Exec(ctx)
+	if !outOfMemory(err) {
+		return err
+	}
+	for _, f := range confirmed {
+		if err := s.writeInvoice(ctx, f, invoiceLine(f, f.AtMillis, invoiceConfirmed), "1"); err != nil {
+			return err
+		}
+	}
+	for _, f := range cancelled {
+		if err := s.writeInvoice(ctx, f, invoiceLine(f, f.ConfirmedAt, invoiceCancelled), "0"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) writeInvoice(ctx context.Context, f domain.Fact, line, onlyNew string) error {
+	return s.run(ctx, scriptInvoice, []string{s.keys.invoices(f.CustomerID)}, f.Ref().String(), line, onlyNew).Err()
 }
 
 // invoiceLine is the JSON of a line. All values are of plain characters, so

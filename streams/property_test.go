@@ -128,7 +128,7 @@ func newModel(rt *rapid.T, base *fixture, seen map[string]int) *model {
 	f.ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	rt.Cleanup(cancel)
 	f.do("FLUSHALL")
-	f.must(f.store.repair(f.ctx))
+	f.must(f.store.Accept(f.ctx))
 	m := &model{
 		fixture: &f, rt: rt, seen: seen, book: domain.NewBook(), pending: make(map[domain.Group]map[string]bool),
 		sales: make(map[string]map[string]bool), invoices: make(map[string]map[string]InvoiceLine),

@@ -52,23 +52,25 @@ func (s *Store) Queue(partition int, group domain.Group, consumer string) (domai
 	}, nil
 }
 
-// healing runs what comes back with an error and, if the error says that the
-// groups are gone, makes them again, so that the next call finds them.
+// healing gives an error its class. If it says that groups are gone, they are made
+// again, so that the next call finds them; or, if the data is other data, the error
+// wraps domain.ErrDataReplaced.
 func (q *queue) healing(ctx context.Context, err error) error {
 	if !lostGroups(err) {
 		return classify(err)
 	}
-	if repairErr := q.store.repair(ctx); repairErr != nil {
-		return errors.Join(repairErr, classify(err))
-	}
-	return classify(err)
+	return errors.Join(q.store.heal(ctx), classify(err))
 }
 
 // Read implements domain.Queue.
 func (q *queue) Read(ctx context.Context, most int) ([]domain.Entry, error) {
 	reply, err := q.blocking.Do(ctx, "XREADGROUP", "GROUP", string(q.group), q.consumer, "COUNT", most,
 		"BLOCK", readBlock.Milliseconds(), "STREAMS", q.stream, ">").Result()
-	return q.read(ctx, reply, err)
+	entries, err := q.read(ctx, reply, err)
+	if q.name == streamLog && len(entries) > 0 {
+		q.store.history.note(q.p, entries[len(entries)-1].ID)
+	}
+	return entries, err
 }
 
 // Own implements domain.Queue.

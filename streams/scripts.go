@@ -31,6 +31,8 @@ var (
 	scriptHandBack    = load("hand_back", "pending")
 	scriptLeave       = load("leave")
 	scriptTrim        = load("trim")
+	scriptNewest      = load("newest")
+	scriptInvoice     = load("invoice")
 )
 
 var scriptNames map[string]string

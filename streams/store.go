@@ -60,8 +60,9 @@ type Store struct {
 
 	created bool // by Open
 
+	history history
+
 	mu       sync.Mutex
-	epoch    string
 	blocking redis.UniversalClient // made by the first Queue
 }
 
@@ -94,11 +95,12 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if o.Partitions < 1 || o.Partitions > MaxPartitions {
 		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("partitions: want 1 to %d", MaxPartitions))
 	}
-	rdb, err := Dial(url, 0)
+	s := &Store{url: url, log: o.Log, hook: o.Hook}
+	rdb, err := dial(url, 0, s.verifyConnection)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{rdb: rdb, url: url, log: o.Log, hook: o.Hook}
+	s.rdb = rdb
 	s.addHook(rdb)
 	if err := s.open(ctx, o); err != nil {
 		return nil, errors.Join(err, rdb.Close())
@@ -115,7 +117,8 @@ func (s *Store) open(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s.keys, s.partitions, s.epoch, s.created = newKeys(o.Namespace, ns.Partitions), ns.Partitions, ns.Epoch, ns.Created
+	s.keys, s.partitions, s.created = newKeys(o.Namespace, ns.Partitions), ns.Partitions, ns.Created
+	s.history.restart(ns.Epoch, ns.Partitions)
 	if ns.Created {
 		s.log.Info("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions))
 	}
@@ -211,34 +214,13 @@ func (s *Store) ensureGroups(ctx context.Context) error {
 	return nil
 }
 
-// repair makes namespace and groups again after Redis lost them: an empty
-// restart, a FLUSHALL, a destroyed group. It runs on the error that shows it,
-// so a worker survives without being started again.
-func (s *Store) repair(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ns, err := s.initNamespace(ctx, s.partitions)
-	if err != nil {
-		return err
-	}
-	if ns.Partitions != s.partitions {
-		return domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s has %d partitions now, it had %d: restart", ns.Name, ns.Partitions, s.partitions))
-	}
-	if ns.Epoch != s.epoch {
-		s.log.Error("the data in Redis is not what it was: the namespace was lost or replaced; going on with what is there, see docs/operations.md",
-			zap.String("epoch_was", s.epoch), zap.String("epoch", ns.Epoch))
-		s.epoch = ns.Epoch
-	}
-	return s.ensureGroups(ctx)
-}
-
 // blockingClient is a client of its own for reads that block, so that they never
 // take a connection that a script needs.
 func (s *Store) blockingClient() (redis.UniversalClient, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.blocking == nil {
-		rdb, err := Dial(s.url, len(groups)*s.partitions+2)
+		rdb, err := dial(s.url, len(groups)*s.partitions+2, s.verifyConnection)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package workers
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -78,7 +79,9 @@ func (c *consumer) run(beside func(stop <-chan struct{})) {
 	c.wg.Wait()
 	stopKeepAlive()
 	keepAlive.Wait()
-	c.handBack()
+	if !errors.Is(context.Cause(c.reading), domain.ErrDataReplaced) {
+		c.handBack()
+	}
 }
 
 // read is the loop that takes entries. Recovering comes first: what this name had

@@ -71,7 +71,25 @@ func (p *Pool) Stats() *Stats { return &p.stats }
 //
 // A crash, or the end of the grace time, loses nothing: what was in hand is
 // pending, and others go on with it.
+//
+// If the data in Redis is replaced under its hands (emptied, an older copy, a
+// failover that lost something), it says so once, drops what it has in hand, which
+// belongs to what is not any more, and begins anew with what is there.
 func (p *Pool) Run(ctx context.Context) error {
+	for {
+		err := p.run(ctx)
+		if !errors.Is(err, domain.ErrDataReplaced) {
+			return err
+		}
+		p.log.Error("the data in Redis is not what it was: going on with what is there, without what was in hand; see docs/operations.md", zap.Error(err))
+		if err := p.accept(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// run is Run until the data is replaced, upon which it returns the error that says so.
+func (p *Pool) run(ctx context.Context) error {
 	reading, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
@@ -84,7 +102,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	}
 	p.log.Info("worker started", zap.Any("roles", p.cfg.Roles), zap.Int("partitions", p.partitions))
 	var wg sync.WaitGroup
-	for _, run := range runs {
+	for _, run := range append(runs, p.verify) {
 		wg.Go(run)
 	}
 	ended := make(chan struct{})
@@ -94,6 +112,13 @@ func (p *Pool) Run(ctx context.Context) error {
 	}()
 
 	<-reading.Done()
+	cause := context.Cause(reading)
+	if errors.Is(cause, domain.ErrDataReplaced) {
+		stopWorking()
+		<-ended
+		p.stats.InFlight.Store(0)
+		return cause
+	}
 	p.log.Info("worker stopping", zap.Int64("in_hand", p.stats.InFlight.Load()))
 	grace := time.NewTimer(p.cfg.Grace - p.handBackTime())
 	defer grace.Stop()
@@ -105,8 +130,42 @@ func (p *Pool) Run(ctx context.Context) error {
 	}
 	p.log.Info("worker stopped", zap.Int64("handed_back", p.stats.HandedBack.Load()))
 	var fatal *domain.Error
-	if cause := context.Cause(reading); errors.As(cause, &fatal) && fatal.Class == domain.ClassFatal {
+	if errors.As(cause, &fatal) && fatal.Class == domain.ClassFatal {
 		return cause
+	}
+	return nil
+}
+
+// verifyEvery is how often it is looked whether the data is still the same. What a
+// failed command or a new connection shows is known at once.
+const verifyEvery = time.Second
+
+func (p *Pool) verify() {
+	for {
+		switch err := p.ledger.Verify(p.reading); {
+		case p.reading.Err() != nil:
+			return
+		case err != nil:
+			p.redisFailed(err)
+		default:
+			p.redis.worked()
+		}
+		if !pause(p.reading, jitter(verifyEvery)) {
+			return
+		}
+	}
+}
+
+// accept takes over what is stored now. It returns an error only if that can never be worked on.
+func (p *Pool) accept(ctx context.Context) error {
+	wait := newBackoff()
+	for ctx.Err() == nil {
+		err := p.ledger.Accept(ctx)
+		if err == nil || domain.ClassOf(err) == domain.ClassFatal {
+			return err
+		}
+		p.redis.failed(err)
+		pause(ctx, wait.NextBackOff())
 	}
 	return nil
 }
@@ -141,8 +200,13 @@ func (p *Pool) roles() ([]func(), error) {
 	return runs, nil
 }
 
-// redisFailed notes a failure; one that nothing but a person can mend ends the pool.
+// redisFailed notes a failure; one that nothing but a person can mend ends the pool,
+// and one that shows that the data was replaced makes it begin anew.
 func (p *Pool) redisFailed(err error) {
+	if errors.Is(err, domain.ErrDataReplaced) {
+		p.fail(err)
+		return
+	}
 	p.redis.failed(err)
 	if domain.ClassOf(err) == domain.ClassFatal {
 		p.fail(err)
