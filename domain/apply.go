@@ -49,6 +49,11 @@ func Apply(v View, f Fact) (View, error) {
 		out.Event, err = v.Event.move(o.Section, o.Quantity, -o.Quantity, 0)
 		o.State, o.ResolvedAt = OrderDeclined, f.AtMillis
 		if f.Type == FactExpired {
+			// Decided and stamped by one clock, so this is exact. That of a confirmation is not: its
+			// stamp may be some milliseconds after the decision.
+			if f.AtMillis < o.DeadlineMillis {
+				return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, o.DeadlineMillis)
+			}
 			o.State = OrderExpired
 		}
 		out.freeSlot(f.OrderID)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-const factAt = 8_000
+const factAt = 12_000
 
 // eventWith is testEvent with the general section's units where they are said to be.
 func eventWith(available, held, sold int64) Event {
@@ -18,7 +18,7 @@ func eventWith(available, held, sold int64) Event {
 
 // orderFact is a well-formed fact of a type about order o1, fred's 2 general units.
 func orderFact(kind FactType, was OrderState) Fact {
-	f := Fact{ID: "8000-0", AtMillis: factAt, Type: kind, EventID: "e1", OrderID: "o1"}
+	f := Fact{ID: "12000-0", AtMillis: factAt, Type: kind, EventID: "e1", OrderID: "o1"}
 	switch kind {
 	case FactHeld:
 		f.Kind, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
@@ -403,7 +403,7 @@ func TestBookFold(t *testing.T) {
 		held("e2", "o1", "fred", 11), // the same order_id and customer, another event
 		held("e1", "o2", "mary", 12),
 		fact(FactConfirmed, "e1", "o1", 13),
-		fact(FactExpired, "e1", "o2", 14),
+		fact(FactExpired, "e1", "o2", 62),
 		held("e1", "o3", "fred", 15), // his slot is free again
 		cancelled("e1", "o4", OrderNone, 16),
 		cancelled("e1", "o1", OrderConfirmed, 17), // leaves the slot of o3 alone
@@ -437,7 +437,7 @@ func TestBookFold(t *testing.T) {
 				o.State, o.ConfirmedAt, o.ResolvedAt, o.Reason = OrderCancelled, 13, 17, "requested"
 			}),
 			{"e2", "o1"}: with(order("fred", 11), func(o *Order) { o.State = OrderHeld }),
-			{"e1", "o2"}: with(order("mary", 12), func(o *Order) { o.State, o.ResolvedAt = OrderExpired, 14 }),
+			{"e1", "o2"}: with(order("mary", 12), func(o *Order) { o.State, o.ResolvedAt = OrderExpired, 62 }),
 			{"e1", "o3"}: with(order("fred", 15), func(o *Order) { o.State = OrderHeld }),
 			{"e1", "o4"}: {State: OrderCancelled, ResolvedAt: 16, Reason: "requested"},
 			{"e9", "o1"}: {State: OrderRejected, CustomerID: "fred", Section: "general", Quantity: 1, ResolvedAt: 18, Reason: "unknown_event"},
@@ -455,6 +455,7 @@ func TestBookFold(t *testing.T) {
 		{"an order held twice", held("e1", "o3", "fred", 20)},
 		{"two orders of one customer at once", held("e1", "o5", "fred", 20)},
 		{"an unseen order expired", fact(FactExpired, "e1", "o5", 20)},
+		{"an order expired before its deadline", fact(FactExpired, "e1", "o3", 64)},
 		{"an ended order confirmed", fact(FactConfirmed, "e1", "o2", 20)},
 		{"held in an event that is not listed", held("e9", "o5", "mary", 20)},
 		{"more than there are", func() Fact {
