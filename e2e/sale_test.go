@@ -34,6 +34,7 @@ type wireEntry struct {
 	partitionOf string // event
 	fields      []string
 	dead        bool
+	opens       domain.OrderRef // unless it is no purchase and no hold
 }
 
 const (
@@ -95,7 +96,10 @@ func newWorkload(rng *rand.Rand, n int) *workload {
 			w.add(cancel)
 			w.cancels++
 		case draw < 0.125: // hold now, pay a little later
-			pay := domain.Request{Type: domain.RequestPay, EventID: r.EventID, OrderID: r.OrderID, PaymentToken: r.PaymentToken}
+			pay := domain.Request{
+				Type: domain.RequestPay, EventID: r.EventID, OrderID: r.OrderID, PaymentToken: r.PaymentToken,
+				ValidSeconds: 3600, // one that waited for too long would be a dead letter
+			}
 			r.Type, r.PaymentToken = domain.RequestHold, ""
 			later = append(later, wireEntry{partitionOf: pay.EventID, fields: pay.Fields()})
 		case draw < 0.135: // hold and forget
@@ -114,7 +118,11 @@ func newWorkload(rng *rand.Rand, n int) *workload {
 }
 
 func (w *workload) add(r domain.Request) {
-	w.entries = append(w.entries, wireEntry{partitionOf: r.EventID, fields: r.Fields()})
+	e := wireEntry{partitionOf: r.EventID, fields: r.Fields()}
+	if r.Type == domain.RequestPurchase || r.Type == domain.RequestHold {
+		e.opens = r.Ref()
+	}
+	w.entries = append(w.entries, e)
 }
 
 // addMalformed adds what is no request at all, and goes to the dead letters, or
@@ -174,8 +182,8 @@ func (s *system) create(w *workload) {
 	}
 }
 
-// add publishes entries as they are, and returns partition:id of those that must become dead letters.
-func (s *system) add(rdb *redis.Client, entries []wireEntry) (dead []string) {
+// add publishes entries as they are, and notes which must become dead letters, and when each order came.
+func (s *sale) add(rdb *redis.Client, entries []wireEntry) {
 	s.t.Helper()
 	ctx := context.Background()
 	pipe := rdb.Pipeline()
@@ -189,10 +197,12 @@ func (s *system) add(rdb *redis.Client, entries []wireEntry) (dead []string) {
 	}
 	for i, e := range entries {
 		if e.dead {
-			dead = append(dead, fmt.Sprintf("%d:%s", s.store().Partition(e.partitionOf), cmds[i].Val()))
+			s.dead = append(s.dead, fmt.Sprintf("%d:%s", s.store().Partition(e.partitionOf), cmds[i].Val()))
+		}
+		if _, again := s.cameAt[e.opens]; !again {
+			s.cameAt[e.opens] = domain.EntryMillis(cmds[i].Val())
 		}
 	}
-	return dead
 }
 
 // sale is a workload on its way through a system whose workers are disturbed.
@@ -202,8 +212,11 @@ type sale struct {
 	gateway string
 	tally   *torture.Tally
 	rng     *rand.Rand
-	dead    []string // partition:id of the entries that must become dead letters
+	dead    []string                  // partition:id of the entries that must become dead letters
+	cameAt  map[domain.OrderRef]int64 // by Redis's clock, the first time
 	began   time.Time
+
+	validTime time.Duration // of the workers, if nobody may be too late before it
 }
 
 // pace is how fast a sale goes.
@@ -218,7 +231,10 @@ type pace struct {
 func newSale(t testing.TB, tally *torture.Tally, seed uint64, n int, latency time.Duration) *sale {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
-	s := &sale{system: newSystem(t), w: newWorkload(rng, n), tally: tally, rng: rng, began: time.Now()}
+	s := &sale{
+		system: newSystem(t), w: newWorkload(rng, n), tally: tally, rng: rng, began: time.Now(),
+		cameAt: make(map[domain.OrderRef]int64),
+	}
 	s.create(s.w)
 	s.gateway = startGateway(t, "--latency", latency.String(), "--decline-rate", "0.1", "--lost-reply-rate", "0.02",
 		"--timeout-rate", "0.01", "--seed", strconv.FormatUint(seed, 10))
@@ -249,7 +265,7 @@ func (s *sale) run(p pace, disturb func(published int) (upTo int, done bool)) {
 		select {
 		case <-publishTick.C:
 			if end := min(published+p.entries, upTo, len(s.w.entries)); end > published {
-				s.dead = append(s.dead, s.add(rdb, s.w.entries[published:end])...)
+				s.add(rdb, s.w.entries[published:end])
 				published = end
 			}
 		case <-disturbed.C:
@@ -296,7 +312,7 @@ func (s *sale) end(pool ...*process) {
 		p.alive()
 	}
 	s.judge(s.system.run("", auditArgs(s.gateway)...))
-	s.checkOutcomes(s.w)
+	s.checkOutcomes()
 	s.checkDeadLetters(s.dead)
 	s.t.Logf("%d entries (%d twice, %d cancels, %d invalid, %d undecodable) published in %s, drained after %s, checked after %s",
 		len(s.w.entries), s.w.twice, s.w.cancels, len(s.w.invalid), s.w.dead, published.Round(time.Millisecond),
@@ -387,8 +403,9 @@ var histories = [][]domain.FactType{
 
 // checkOutcomes reads the log: each order that was asked for, and no other, has
 // exactly one outcome, and nobody was refused what was there.
-func (s *system) checkOutcomes(w *workload) {
+func (s *sale) checkOutcomes() {
 	s.t.Helper()
+	w := s.w
 	book := domain.NewBook()
 	history := make(map[domain.OrderRef][]domain.FactType)
 	s.facts(func(f domain.Fact) {
@@ -417,6 +434,8 @@ func (s *system) checkOutcomes(w *workload) {
 			right = f.Quantity > view.Event.Sections[0].Available
 		case domain.ReasonInProgress:
 			right = view.Slot != "" && view.Slot != f.OrderID
+		case domain.ReasonTooLate:
+			right = s.validTime > 0 && f.AtMillis-s.cameAt[f.Ref()] > s.validTime.Milliseconds()
 		}
 		if !right {
 			s.t.Errorf("%s: rejected as %s (%s), with %+v and slot %q", f.Ref(), f.Reason, f.Detail, view.Event.Sections, view.Slot)

@@ -197,15 +197,15 @@ func (f *freezer) look(want int) {
 func TestTortureZombies(t *testing.T) {
 	t.Parallel()
 	tally := torture.Begin(t, 3, "workers frozen past their reclaim time and resumed, under load")
-	want := torture.Size(15, 220)
-	s := newSale(t, tally, torture.Seed(t), torture.Size(1_800, 26_400), 60*time.Millisecond)
+	want := torture.Size(15, 300)
+	s := newSale(t, tally, torture.Seed(t), torture.Size(1_800, 36_000), 60*time.Millisecond)
 	f := &freezer{s: s, frozen: make(map[*process]*freeze)}
 	for i := range 5 {
 		f.pool = append(f.pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", s.gateway,
 			"--reclaim-after", zombieReclaim.String(), "--call-timeout", "500ms", "--pay-wait", "30s",
 			"--max-deliveries", neverTooOften))
 	}
-	s.run(pace{entries: 10, every: 20 * time.Millisecond, auditEvery: 5 * time.Second}, func(int) (int, bool) {
+	s.run(pace{entries: 10, every: 20 * time.Millisecond, auditEvery: 3 * time.Second}, func(int) (int, bool) {
 		f.look(want)
 		all := len(s.w.entries)
 		if f.freezes == want {
