@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -203,7 +205,7 @@ func TestTortureZombies(t *testing.T) {
 	for i := range 5 {
 		f.pool = append(f.pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", s.gateway,
 			"--reclaim-after", zombieReclaim.String(), "--call-timeout", "500ms", "--pay-wait", "30s",
-			"--max-deliveries", neverTooOften))
+			"--max-deliveries", neverTooOften, "--log-level", "debug"))
 	}
 	s.run(pace{entries: 10, every: 20 * time.Millisecond, auditEvery: 3 * time.Second}, func(int) (int, bool) {
 		f.look(want)
@@ -217,11 +219,35 @@ func TestTortureZombies(t *testing.T) {
 	s.endSoldOut(f.pool...)
 	stopAll(f.pool...)
 
+	stillAtIt := 0
+	for _, p := range f.pool {
+		stillAtIt += p.lost()
+	}
 	tally.Count("freezes", f.freezes)
 	tally.Count("freezes with entries in hand", f.hadWork)
 	tally.Count("entries taken over", int(f.takenOver))
+	tally.Count("of them that a zombie was still at", stillAtIt)
 	t.Logf("up to %d of %d workers were frozen at once", f.atOnce, len(f.pool))
-	if f.freezes < want || f.hadWork < f.freezes*3/4 || f.atOnce < 2 {
-		t.Errorf("%d freezes, %d with entries in hand, at most %d at once: that was no test", f.freezes, f.hadWork, f.atOnce)
+	if f.freezes < want || f.hadWork < f.freezes*3/4 || f.atOnce < 2 || stillAtIt < f.freezes {
+		t.Errorf("%d freezes, %d with entries in hand, %d entries at which a zombie was still, at most %d workers frozen at once: that was no test",
+			f.freezes, f.hadWork, stillAtIt, f.atOnce)
 	}
+}
+
+// lost is how many entries it had in hand, by its own debug log, that were not its any more.
+func (p *process) lost() (n int) {
+	p.t.Helper()
+	for line := range strings.Lines(p.stderr.String()) {
+		var said struct {
+			Msg     string `json:"msg"`
+			Entries int    `json:"entries"`
+		}
+		if err := json.Unmarshal([]byte(line), &said); err != nil {
+			p.t.Fatalf("%s says %q: %v", p.name, line, err)
+		}
+		if said.Msg == "entries are not this worker's any more" {
+			n += said.Entries
+		}
+	}
+	return n
 }
