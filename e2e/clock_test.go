@@ -118,7 +118,7 @@ func TestTortureWrongClocks(t *testing.T) {
 	tally := torture.Begin(t, 3, "workers whose clocks are wrong by up to ten times the hold time")
 	program := buildWithWrongClock(t)
 	rounds := torture.Size(3, 15)
-	s := newSale(t, tally, torture.Seed(t), rounds*torture.Size(350, 800), 2*time.Second)
+	s := newSale(t, tally, torture.Seed(t), rounds*torture.Size(300, 800), 2*time.Second)
 	s.validTime = clockValid
 	upTo := func(most time.Duration) time.Duration { // in full seconds, at least one
 		return time.Duration(1+s.rng.Int64N(int64(most/time.Second))) * time.Second
@@ -152,7 +152,7 @@ func TestTortureWrongClocks(t *testing.T) {
 		stopAll(ending...) // what they have in hand goes to clocks that say something else
 		spans = append(spans, span{first: now()})
 	}
-	s.run(pace{entries: 2, every: 20 * time.Millisecond, auditEvery: 3 * time.Second}, func(published int) (int, bool) {
+	s.sellWhile(pace{entries: 2, every: 20 * time.Millisecond, auditEvery: 3 * time.Second}, func(published int) (int, bool) {
 		all := len(s.w.entries)
 		if round := len(spans); round < rounds && published >= round*all/rounds {
 			switch round % 3 {

@@ -37,7 +37,7 @@ func TestTortureKilledWorkers(t *testing.T) {
 	}
 
 	kills, inHand := 0, int64(0)
-	s.run(speed, func(published int) (int, bool) {
+	s.sellWhile(speed, func(published int) (int, bool) {
 		all := len(s.w.entries)
 		// Spread over the whole sale, at whatever speed it goes.
 		if due := published * wantKills / all; kills < due {

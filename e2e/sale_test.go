@@ -169,12 +169,12 @@ func (w *workload) addMalformed(rng *rand.Rand, r domain.Request) {
 	w.invalid[r.Ref()] = true
 }
 
-func (s *system) create(w *workload) {
+func (s *sale) createEvents() {
 	s.t.Helper()
-	for _, e := range w.events {
+	for _, e := range s.w.events {
 		_, err := s.store().ListEvent(context.Background(), e, domain.Terms{
 			Name: "Event " + e, Currency: "EUR",
-			Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 25_00, Capacity: w.capacity[e]}},
+			Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 25_00, Capacity: s.w.capacity[e]}},
 		})
 		if err != nil {
 			s.t.Fatal(err)
@@ -211,7 +211,8 @@ type sale struct {
 	w       *workload
 	gateway string
 	tally   *torture.Tally
-	rng     *rand.Rand
+	rng     *rand.Rand                // what is done, and
+	when    *rand.Rand                // when: of its own, because how often it is asked depends on the machine
 	dead    []string                  // partition:id of the entries that must become dead letters
 	cameAt  map[domain.OrderRef]int64 // by Redis's clock, the first time
 	began   time.Time
@@ -232,20 +233,20 @@ func newSale(t testing.TB, tally *torture.Tally, seed uint64, n int, latency tim
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	s := &sale{
-		system: newSystem(t), w: newWorkload(rng, n), tally: tally, rng: rng, began: time.Now(),
-		cameAt: make(map[domain.OrderRef]int64),
+		system: newSystem(t), w: newWorkload(rng, n), tally: tally, rng: rng, when: rand.New(rand.NewPCG(seed, 2)),
+		cameAt: make(map[domain.OrderRef]int64), began: time.Now(),
 	}
-	s.create(s.w)
+	s.createEvents()
 	s.gateway = startGateway(t, "--latency", latency.String(), "--decline-rate", "0.1", "--lost-reply-rate", "0.02",
 		"--timeout-rate", "0.01", "--seed", strconv.FormatUint(seed, 10))
 	return s
 }
 
-// run publishes the workload. Meanwhile, at instants drawn by chance, disturb does
+// sellWhile publishes the workload. Meanwhile, at instants drawn by chance, disturb does
 // something to the workers; it is told how much was published, and says how much
 // may be and whether it has done what it had to. And every so often the auditor
 // judges: everything must be right at any time, and not only in the end.
-func (s *sale) run(p pace, disturb func(published int) (upTo int, done bool)) {
+func (s *sale) sellWhile(p pace, disturb func(published int) (upTo int, done bool)) {
 	s.t.Helper()
 	rdb := s.client()
 	publishTick, auditTick := time.NewTicker(p.every), time.NewTicker(p.auditEvery)
@@ -272,12 +273,12 @@ func (s *sale) run(p pace, disturb func(published int) (upTo int, done bool)) {
 			if upTo, done = disturb(published); s.t.Failed() {
 				s.t.FailNow() // what comes would only hide it
 			}
-			disturbed.Reset(time.Duration(s.rng.Int64N(int64(2 * disturbEvery))))
+			disturbed.Reset(time.Duration(s.when.Int64N(int64(2 * disturbEvery))))
 		case <-auditTick.C:
 			if !auditing { // or the one before is still at it
 				auditing = true
 				underTraffic++
-				go func() { audits <- s.system.run("", auditArgs(s.gateway)...) }()
+				go func() { audits <- s.run("", auditArgs(s.gateway)...) }()
 			}
 		case r := <-audits:
 			auditing = false
@@ -305,28 +306,25 @@ func (s *sale) judge(r result) {
 // end waits until everything is drained and checks what became of it.
 func (s *sale) end(pool ...*process) {
 	s.t.Helper()
-	published := time.Since(s.began)
 	s.drained(2 * time.Minute)
-	drained := time.Since(s.began)
 	for _, p := range pool {
 		p.alive()
 	}
-	s.judge(s.system.run("", auditArgs(s.gateway)...))
+	s.judge(s.run("", auditArgs(s.gateway)...))
 	s.checkOutcomes()
-	s.checkDeadLetters(s.dead)
-	s.t.Logf("%d entries (%d twice, %d cancels, %d invalid, %d undecodable) published in %s, drained after %s, checked after %s",
-		len(s.w.entries), s.w.twice, s.w.cancels, len(s.w.invalid), s.w.dead, published.Round(time.Millisecond),
-		drained.Round(time.Millisecond), time.Since(s.began).Round(time.Millisecond))
+	s.checkDeadLetters()
+	s.t.Logf("%d entries (%d twice, %d cancels, %d invalid, %d undecodable), all done and checked after %s",
+		len(s.w.entries), s.w.twice, s.w.cancels, len(s.w.invalid), s.w.dead, time.Since(s.began).Round(time.Millisecond))
 }
 
 // endSoldOut is end, once late customers have bought what came back.
 func (s *sale) endSoldOut(pool ...*process) {
 	s.t.Helper()
 	s.drained(2 * time.Minute)
-	unsold := s.unsold(s.w)
-	s.t.Logf("%d tickets were unsold when all was drained, %d late orders for them", unsold, s.sellTheRest(s.w))
+	unsold := s.unsold()
+	s.t.Logf("%d tickets were unsold when all was drained, %d late orders for them", unsold, s.sellTheRest())
 	s.end(pool...)
-	s.checkSoldOut(s.w)
+	s.checkSoldOut()
 }
 
 // neverTooOften is --max-deliveries where workers are taken from their entries over
@@ -335,23 +333,23 @@ func (s *sale) endSoldOut(pool ...*process) {
 // dead letters without belonging there is a finding.
 const neverTooOften = "1000000"
 
-func (s *system) checkSoldOut(w *workload) {
+func (s *sale) checkSoldOut() {
 	s.t.Helper()
-	events := list[eventView](s, "events", "list")
-	if len(events) != len(w.events) {
-		s.t.Errorf("%d events, want %d", len(events), len(w.events))
+	events := list[eventView](s.system, "events", "list")
+	if len(events) != len(s.w.events) {
+		s.t.Errorf("%d events, want %d", len(events), len(s.w.events))
 	}
 	for _, e := range events {
-		if sec := e.Sections[0]; sec.Sold != w.capacity[e.EventID] || sec.Held != 0 || sec.Available != 0 {
-			s.t.Errorf("%s: %+v, want all of %d sold", e.EventID, sec, w.capacity[e.EventID])
+		if sec := e.Sections[0]; sec.Sold != s.w.capacity[e.EventID] || sec.Held != 0 || sec.Available != 0 {
+			s.t.Errorf("%s: %+v, want all of %d sold", e.EventID, sec, s.w.capacity[e.EventID])
 		}
 	}
 }
 
-func (s *system) unsold(w *workload) int64 {
+func (s *sale) unsold() int64 {
 	s.t.Helper()
 	var n int64
-	for _, e := range w.events {
+	for _, e := range s.w.events {
 		event, err := s.store().Event(context.Background(), e)
 		if err != nil {
 			s.t.Fatal(err)
@@ -364,15 +362,15 @@ func (s *system) unsold(w *workload) int64 {
 // sellTheRest lets late customers buy what came back after the last request:
 // tickets whose payment was declined, or whose holds ran out. There was more
 // demand than tickets, so it is enough that there still is some.
-func (s *system) sellTheRest(w *workload) (orders int) {
+func (s *sale) sellTheRest() (orders int) {
 	s.t.Helper()
 	p := s.producer()
-	for round := 0; s.unsold(w) > 0; round++ {
+	for round := 0; s.unsold() > 0; round++ {
 		if round == 30 {
-			s.t.Fatalf("%d tickets cannot be sold", s.unsold(w))
+			s.t.Fatalf("%d tickets cannot be sold", s.unsold())
 		}
 		var requests []domain.Request
-		for _, e := range w.events {
+		for _, e := range s.w.events {
 			event, err := s.store().Event(context.Background(), e)
 			if err != nil {
 				s.t.Fatal(err)
@@ -380,7 +378,7 @@ func (s *system) sellTheRest(w *workload) (orders int) {
 			for range event.Sections[0].Available {
 				r := purchase(e, fmt.Sprintf("late-%d", orders), 1)
 				requests = append(requests, r)
-				w.orders[r.Ref()] = r
+				s.w.orders[r.Ref()] = r
 				orders++
 			}
 		}
@@ -457,19 +455,19 @@ func (s *sale) checkOutcomes() {
 }
 
 // checkDeadLetters: these entries are dead letters, and no others, and each says why.
-func (s *system) checkDeadLetters(want []string) {
+func (s *sale) checkDeadLetters() {
 	s.t.Helper()
 	var got []string
-	for _, l := range list[deadView](s, "dead", "list") {
+	for _, l := range list[deadView](s.system, "dead", "list") {
 		got = append(got, l.entry())
 		if l.Reason == "" || l.Stream != "requests" {
 			s.t.Errorf("dead letter %+v", l)
 		}
-		if !slices.Contains(want, l.entry()) {
+		if !slices.Contains(s.dead, l.entry()) {
 			s.t.Errorf("%s should not be a dead letter: %s", l.entry(), l.Reason)
 		}
 	}
-	if len(got) != len(want) {
-		s.t.Errorf("%d dead letters, want %d", len(got), len(want))
+	if len(got) != len(s.dead) {
+		s.t.Errorf("%d dead letters, want %d", len(got), len(s.dead))
 	}
 }

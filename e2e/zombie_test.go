@@ -207,7 +207,7 @@ func TestTortureZombies(t *testing.T) {
 			"--reclaim-after", zombieReclaim.String(), "--call-timeout", "500ms", "--pay-wait", "30s",
 			"--max-deliveries", neverTooOften, "--log-level", "debug"))
 	}
-	s.run(pace{entries: 10, every: 20 * time.Millisecond, auditEvery: 3 * time.Second}, func(int) (int, bool) {
+	s.sellWhile(pace{entries: 10, every: 20 * time.Millisecond, auditEvery: 3 * time.Second}, func(int) (int, bool) {
 		f.look(want)
 		all := len(s.w.entries)
 		if f.freezes == want {
