@@ -23,7 +23,7 @@ func TestTortureKilledWorkers(t *testing.T) {
 			auditEvery: time.Duration(torture.Size(5, 30)) * time.Second,
 		}
 	)
-	s := newSale(t, tally, torture.Seed(t), torture.Size(6_000, 115_000), 60*time.Millisecond)
+	s := newSale(t, tally, torture.Seed(t), torture.Size(6_000, 115_000), 200*time.Millisecond)
 	started := 0
 	startWorker := func() *process {
 		started++
