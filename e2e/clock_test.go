@@ -120,7 +120,7 @@ func TestTortureWrongClocks(t *testing.T) {
 	tally := torture.Begin(t, 3, "workers whose clocks are wrong by up to ten times the hold time")
 	program := buildWithWrongClock(t)
 	rounds := torture.Size(3, 15)
-	s := newSale(t, tally, torture.Seed(t), rounds*torture.Size(300, 800), 2*time.Second)
+	s := newSale(t, tally, torture.Seed(t), rounds*torture.Size(300, 800), 1600*time.Millisecond)
 	s.validTime = clockValid
 	some := func() time.Duration { // in full seconds, at least one
 		return time.Duration(1+s.rng.Int64N(int64(clockMost/time.Second))) * time.Second
