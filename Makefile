@@ -28,10 +28,6 @@ test: redis ## Run every test on a real redis-server (installs one if there is n
 test-race: redis ## The same under the race detector (needs a C compiler)
 	go test -race -timeout 20m ./domain ./streams/... ./producer ./workers ./payments ./cmd/...
 
-.PHONY: test-full
-test-full: redis ## The end-to-end run at full size: 30,000 requests, kills every two seconds
-	HOLDFAST_E2E_FULL=1 go test -count 1 -timeout 30m -v ./e2e
-
 .PHONY: torture
 torture: redis ## Prove the invariants in full: within 90 minutes on two cores. SEED=N repeats a run
 	@scripts/torture.sh

@@ -6,7 +6,7 @@
 // They are part of go test ./... and take about a minute. These environment
 // variables change that:
 //
-//	HOLDFAST_E2E_FULL=1  the long form of TestKilledWorkers: 30,000 requests instead of 6,000
+//	HOLDFAST_TORTURE=1   the TestTorture… tests in full, as make torture runs them: see package torture
 //	HOLDFAST_E2E_RACE=1  build the program with the race detector
-//	SEED=n               repeat what TestKilledWorkers drew by chance: it prints its seed
+//	SEED=n               repeat what was drawn by chance: the tests print their seeds
 package e2e

@@ -76,8 +76,12 @@ type process struct {
 // said on stderr is shown if the test failed.
 func start(t testing.TB, name string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, name: name, stdout: new(buffer), stderr: new(buffer), ended: make(chan struct{})}
-	p.cmd = exec.Command(holdfastBinary, args...)
+	return startCommand(t, name, exec.Command(holdfastBinary, args...))
+}
+
+func startCommand(t testing.TB, name string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, name: name, cmd: cmd, stdout: new(buffer), stderr: new(buffer), ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("starting %s: %v", name, err)
@@ -234,7 +238,11 @@ func (s *system) worker(name string, args ...string) *process {
 
 func (s *system) startWorker(name string, args ...string) *process {
 	s.t.Helper()
-	return start(s.t, name, append([]string{"worker", "--redis", s.server.URL(), "--name", name}, args...)...)
+	return start(s.t, name, s.workerArgs(name, args...)...)
+}
+
+func (s *system) workerArgs(name string, args ...string) []string {
+	return append([]string{"worker", "--redis", s.server.URL(), "--name", name}, args...)
 }
 
 // gateway starts a payment gateway and returns its URL.

@@ -15,11 +15,8 @@ import (
 // holdfastBinary is the program under test.
 var holdfastBinary string
 
-// What the environment says, read before it is cleared for the processes.
-var (
-	full       = os.Getenv("HOLDFAST_E2E_FULL") != ""
-	raceDetect = os.Getenv("HOLDFAST_E2E_RACE") != ""
-)
+// raceDetect is what the environment says, read before it is cleared for the processes.
+var raceDetect = os.Getenv("HOLDFAST_E2E_RACE") != ""
 
 func TestMain(m *testing.M) {
 	os.Exit(testMain(m))
@@ -39,12 +36,8 @@ func testMain(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary directory
 	holdfastBinary = filepath.Join(dir, "holdfast")
-	args := []string{"build", "-o", holdfastBinary}
-	if raceDetect {
-		args = append(args, "-race")
-	}
-	if out, err := exec.Command("go", append(args, "holdfast/cmd/holdfast")...).CombinedOutput(); err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "building holdfast: %v\n%s", err, out)
+	if err := buildHoldfast(holdfastBinary); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	logging.Disable() // of go-redis, in this process: that Redis is gone is no news here
@@ -53,4 +46,16 @@ func testMain(m *testing.M) int {
 		panic(err)
 	}
 	return m.Run()
+}
+
+// buildHoldfast builds the program, with further flags of go build.
+func buildHoldfast(to string, flags ...string) error {
+	args := append([]string{"build", "-o", to}, flags...)
+	if raceDetect {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, "holdfast/cmd/holdfast")...).CombinedOutput(); err != nil {
+		return fmt.Errorf("building holdfast: %w\n%s", err, out)
+	}
+	return nil
 }

@@ -1,11 +1,16 @@
 package e2e
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"holdfast/domain"
+	"holdfast/e2e/torture"
 )
 
 // A worker freezes in the middle of its work, is taken for dead, and wakes up
@@ -107,6 +112,141 @@ func (s *system) held(refs []domain.OrderRef) (n int) {
 	for _, o := range s.orders(refs) {
 		if o.State == domain.OrderHeld {
 			n++
+		}
+	}
+	return n
+}
+
+// freezer freezes workers at any point of their work and wakes each when it counts
+// as dead and others have taken all that it had.
+type freezer struct {
+	s      *sale
+	pool   []*process
+	frozen map[*process]*freeze
+
+	freezes   int   // that are over
+	hadWork   int   // of these: those of workers with entries in hand
+	takenOver int64 // entries, at least
+	atOnce    int   // workers, at most
+}
+
+// freeze is one worker's.
+type freeze struct {
+	since time.Time
+	most  int64 // entries that were seen in its hands: it can do nothing about them
+}
+
+const (
+	// zombieReclaim is the workers' --reclaim-after.
+	zombieReclaim = 400 * time.Millisecond
+	// freezeLimit bounds how long the others may take to take everything over.
+	freezeLimit = time.Minute
+	// freezeChance is that of a freeze whenever there is an opportunity.
+	freezeChance = 0.3
+)
+
+// look wakes the workers that are over it, and freezes another one unless there
+// have been, or will have been, as many freezes as wanted.
+func (f *freezer) look(want int) {
+	f.s.t.Helper()
+	groups, err := f.s.store().Pending(context.Background(), 0)
+	if err != nil {
+		f.s.t.Fatal(err)
+	}
+	inHand, alive := make(map[string]int64), make(map[string]bool)
+	for _, g := range groups {
+		for _, c := range g.Consumers {
+			inHand[c.Name] += c.Pending
+			alive[c.Name] = alive[c.Name] || c.Alive
+		}
+	}
+	var awake []*process
+	for _, p := range f.pool {
+		z, frozen := f.frozen[p]
+		if !frozen {
+			p.alive()
+			awake = append(awake, p)
+			continue
+		}
+		n := inHand[p.name]
+		z.most = max(z.most, n)
+		// A read that it had sent before may bring it more even now.
+		if alive[p.name] || n > 0 {
+			if took := time.Since(z.since); took > freezeLimit {
+				f.s.t.Fatalf("%s is frozen for %s, and has %d entries in hand", p.name, took, n)
+			}
+			continue
+		}
+		p.signal(syscall.SIGCONT)
+		delete(f.frozen, p)
+		f.freezes++
+		f.takenOver += z.most
+		if z.most > 0 {
+			f.hadWork++
+		}
+	}
+	if len(awake) > 1 && f.freezes+len(f.frozen) < want && f.s.rng.Float64() < freezeChance {
+		p := awake[f.s.rng.IntN(len(awake))]
+		p.signal(syscall.SIGSTOP)
+		f.frozen[p] = &freeze{since: time.Now()}
+		f.atOnce = max(f.atOnce, len(f.frozen))
+	}
+}
+
+// TestTortureZombies is the sale of TestTortureKilledWorkers, but the workers are
+// not killed: they freeze, at any point and several at once, are taken for dead,
+// and wake up to go on with what others have done meanwhile.
+func TestTortureZombies(t *testing.T) {
+	t.Parallel()
+	tally := torture.Begin(t, 3, "workers frozen past their reclaim time and resumed, under load")
+	want := torture.Size(15, 300)
+	s := newSale(t, tally, torture.Seed(t), torture.Size(1_800, 36_000), 60*time.Millisecond)
+	f := &freezer{s: s, frozen: make(map[*process]*freeze)}
+	for i := range 5 {
+		f.pool = append(f.pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", s.gateway,
+			"--reclaim-after", zombieReclaim.String(), "--call-timeout", "500ms", "--pay-wait", "30s",
+			"--max-deliveries", neverTooOften, "--log-level", "debug"))
+	}
+	s.sellWhile(pace{entries: 10, every: 20 * time.Millisecond, auditEvery: 3 * time.Second}, func(int) (int, bool) {
+		f.look(want)
+		all := len(s.w.entries)
+		if f.freezes == want {
+			return all, true
+		}
+		// Each freeze has its share of the load, however fast they follow each other.
+		return all * (f.freezes + 2) / (want + 2), false
+	})
+	s.endSoldOut(f.pool...)
+	stopAll(f.pool...)
+
+	stillAtIt := 0
+	for _, p := range f.pool {
+		stillAtIt += p.lost()
+	}
+	tally.Count("freezes", f.freezes)
+	tally.Count("freezes with entries in hand", f.hadWork)
+	tally.Count("entries taken over", int(f.takenOver))
+	tally.Count("of them that a zombie was still at", stillAtIt)
+	t.Logf("up to %d of %d workers were frozen at once", f.atOnce, len(f.pool))
+	if f.freezes < want || f.hadWork < f.freezes*3/4 || f.atOnce < 2 || stillAtIt < f.freezes {
+		t.Errorf("%d freezes, %d with entries in hand, %d entries at which a zombie was still, at most %d workers frozen at once: that was no test",
+			f.freezes, f.hadWork, stillAtIt, f.atOnce)
+	}
+}
+
+// lost is how many entries it had in hand, by its own debug log, that were not its any more.
+func (p *process) lost() (n int) {
+	p.t.Helper()
+	for line := range strings.Lines(p.stderr.String()) {
+		var said struct {
+			Msg     string `json:"msg"`
+			Entries int    `json:"entries"`
+		}
+		if err := json.Unmarshal([]byte(line), &said); err != nil {
+			p.t.Fatalf("%s says %q: %v", p.name, line, err)
+		}
+		if said.Msg == "entries are not this worker's any more" {
+			n += said.Entries
 		}
 	}
 	return n
