@@ -82,7 +82,7 @@ func (p *Pool) Run(ctx context.Context) error {
 			return err
 		}
 		p.log.Error("the data in Redis is not what it was: going on with what is there, without what was in hand; see docs/operations.md", zap.Error(err))
-		if err := p.accept(ctx); err != nil {
+		if err := p.accept(ctx); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
