@@ -106,6 +106,9 @@ func TestReadAndOwn(t *testing.T) {
 	if got, err := q.Own(f.ctx, "0-0", 1); err != nil || !slices.Equal(ids(got), []string{id}) {
 		t.Errorf("at most one: %v, %v", got, err)
 	}
+	if e := f.entry(domain.GroupWorkers, id); e.RetryCount != 1 {
+		t.Errorf("%d deliveries, want 1: looking is none", e.RetryCount)
+	}
 	f.must(q.Ack(f.ctx, []string{id, third})) // acknowledging is not fenced to the owner
 	f.wantPending(domain.GroupWorkers, second)
 	f.must(q.Ack(f.ctx, nil))

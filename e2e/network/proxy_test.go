@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/Shopify/toxiproxy/v2"
@@ -129,6 +130,10 @@ var faults = []fault{
 		}}}
 	}},
 	{"down", true, nil},
+}
+
+func faultOf(kind string) fault {
+	return faults[slices.IndexFunc(faults, func(f fault) bool { return f.kind == kind })]
 }
 
 // between draws from least to most, both included.

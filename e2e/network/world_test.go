@@ -141,11 +141,24 @@ func (f *failures) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 type worker struct {
 	*workers.Pool
 	redis failures
+	asked atomic.Int64 // for entries of its own
 	stop  func()
 }
 
-// start starts a pool, behind both proxies or before them.
-func (w *world) start(name string, behind bool, holdTime time.Duration) *worker {
+// queue counts how often a worker asks for its own entries.
+type queue struct {
+	domain.Queue
+	asked *atomic.Int64
+}
+
+func (q queue) Own(ctx context.Context, after string, most int) ([]domain.Entry, error) {
+	q.asked.Add(1)
+	return q.Queue.Own(ctx, after, most)
+}
+
+// start starts a pool, behind both proxies or before them. What cfg leaves open
+// is short, but for holds.
+func (w *world) start(name string, behind bool, cfg workers.Config) *worker {
 	w.t.Helper()
 	worker := new(worker)
 	redisURL, gatewayURL := w.server.URL(), w.url
@@ -157,10 +170,16 @@ func (w *world) start(name string, behind bool, holdTime time.Duration) *worker 
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	worker.Pool, err = workers.New(workers.Config{
-		Name: name, HoldTime: holdTime, ReclaimAfter: time.Second, CallTimeout: patienceOfClients,
-		PayWait: 2 * patience, Grace: 5 * time.Second,
-	}, workers.Deps{Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions()})
+	queues := func(partition int, group domain.Group, consumer string) (domain.Queue, error) {
+		q, err := store.Queue(partition, group, consumer)
+		return queue{q, &worker.asked}, err
+	}
+	cfg.Name, cfg.ReclaimAfter, cfg.CallTimeout = name, time.Second, patienceOfClients
+	cfg.PayWait, cfg.Grace = 2*patience, 3*time.Second
+	if cfg.HoldTime == 0 {
+		cfg.HoldTime = 10 * time.Minute
+	}
+	worker.Pool, err = workers.New(cfg, workers.Deps{Ledger: store, Queues: queues, Gateway: gateway, Partitions: store.Partitions()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
