@@ -22,6 +22,7 @@ test: redis ## Run every test on a real redis-server (installs one if there is n
 	go vet ./...
 	go test -timeout 10m $$(go list ./... | grep -v /e2e)
 	go test -timeout 10m -count 1 ./e2e # runs the program, on which Go's cache of results does not know it depends
+	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd bench && go vet ./...
 
 .PHONY: test-race
@@ -32,9 +33,14 @@ test-race: redis ## The same under the race detector (needs a C compiler)
 torture: redis ## Prove the invariants in full: within 90 minutes on two cores. SEED=N repeats a run
 	@scripts/torture.sh
 
+.PHONY: soak
+soak: redis ## An hour of steady load, in which nothing may grow but the books. HOLDFAST_SOAK=10m for less
+	HOLDFAST_TORTURE=1 HOLDFAST_SOAK=$${HOLDFAST_SOAK:-1h} go test -v -count 1 -timeout 3h -run 'TestTortureSoak$$' ./e2e
+
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## Run the linters
 	$(TOOLS)/golangci-lint run ./...
+	cd e2e/network && $(TOOLS)/golangci-lint run ./...
 
 .PHONY: bench
 bench: redis ## Time a drain of 100,000 preloaded requests, for 100 events and for one

@@ -120,7 +120,8 @@ type Queue interface {
 	Read(ctx context.Context, max int) ([]Entry, error)
 	// Own lists entries that were delivered to this consumer and not acknowledged,
 	// with ids above after: those whose delivery got lost, and those of an earlier
-	// process of the same name.
+	// process of the same name. That is no delivery and no sign of life: however often
+	// the list gets lost, nothing is set aside for it, and others may reclaim.
 	Own(ctx context.Context, after string, max int) ([]Entry, error)
 	// Reclaim takes over entries that no consumer kept alive for idle. It may
 	// return none because another worker is at it.

@@ -26,7 +26,8 @@ const DefaultURL = "redis://127.0.0.1:6379/0"
 //
 // Further query parameters are go-redis's. The client does not send a command
 // twice by itself: whoever calls knows whether that is harmless. blocking is how
-// many connections block at a time; the pool is that much larger. Nothing is sent yet.
+// many connections block at a time; the pool is that much larger, and a reply may
+// take as much longer as a blocking read does. Nothing is sent yet.
 func Dial(rawURL string, blocking int) (redis.UniversalClient, error) {
 	return dial(rawURL, blocking, nil)
 }
@@ -47,6 +48,7 @@ func dial(rawURL string, blocking int, onConnect func(context.Context, *redis.Co
 			return nil, urlError(err)
 		}
 		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
+		o.ReadTimeout = readTimeout(o.ReadTimeout, blocking)
 		o.OnConnect = onConnect
 		return redis.NewFailoverClient(o), nil
 	case query.Has("addr") || query.Has("cluster"):
@@ -57,6 +59,7 @@ func dial(rawURL string, blocking int, onConnect func(context.Context, *redis.Co
 			return nil, urlError(err)
 		}
 		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
+		o.ReadTimeout = readTimeout(o.ReadTimeout, blocking)
 		o.MaxRedirects = 8 // MOVED and ASK: the command was not executed where it was sent first
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		return redis.NewClusterClient(o), nil
@@ -66,10 +69,20 @@ func dial(rawURL string, blocking int, onConnect func(context.Context, *redis.Co
 			return nil, urlError(err)
 		}
 		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
+		o.ReadTimeout = readTimeout(o.ReadTimeout, blocking)
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		o.OnConnect = onConnect
 		return redis.NewClient(o), nil
 	}
+}
+
+// readTimeout is what the URL says a reply may take. A read that waits for work
+// answers after that time: on a client for those, it comes on top.
+func readTimeout(said time.Duration, blocking int) time.Duration {
+	if said > 0 && blocking > 0 {
+		return said + readBlock
+	}
+	return said // 0 is go-redis's default, which is longer, and less is none
 }
 
 func urlError(err error) error {

@@ -75,9 +75,11 @@ func (q *queue) Read(ctx context.Context, most int) ([]domain.Entry, error) {
 
 // Own implements domain.Queue.
 func (q *queue) Own(ctx context.Context, after string, most int) ([]domain.Entry, error) {
-	reply, err := q.store.rdb.Do(ctx, "XREADGROUP", "GROUP", string(q.group), q.consumer, "COUNT", most,
-		"STREAMS", q.stream, after).Result()
-	return q.read(ctx, reply, err)
+	reply, err := q.store.run(ctx, scriptOwn, []string{q.stream}, string(q.group), q.consumer, after, most).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("script own: %w", q.healing(ctx, err))
+	}
+	return decodeEntries(reply), nil
 }
 
 func (q *queue) read(ctx context.Context, reply any, err error) ([]domain.Entry, error) {

@@ -64,6 +64,20 @@ func ids(entries []domain.Entry) []string {
 
 const longIdle = time.Hour
 
+// However short the time is that the URL gives a reply, a read that waits for work
+// gets its own on top: that nothing comes is no failure.
+func TestReadOutlastsReadTimeout(t *testing.T) {
+	f := newFixture(t)
+	store, err := Open(f.ctx, sharedServer().URL()+"?read_timeout=200ms", Options{Partitions: 1})
+	f.must(err)
+	defer func() { f.must(store.Close()) }()
+	q, err := store.Queue(0, domain.GroupWorkers, "w1")
+	f.must(err)
+	if got, err := q.Read(f.ctx, 1); err != nil || len(got) != 0 {
+		t.Fatalf("got %v, %v", got, err)
+	}
+}
+
 func TestReadAndOwn(t *testing.T) {
 	f := newFixture(t)
 	q := f.queue(domain.GroupWorkers, "w1")
@@ -91,6 +105,9 @@ func TestReadAndOwn(t *testing.T) {
 	}
 	if got, err := q.Own(f.ctx, "0-0", 1); err != nil || !slices.Equal(ids(got), []string{id}) {
 		t.Errorf("at most one: %v, %v", got, err)
+	}
+	if e := f.entry(domain.GroupWorkers, id); e.RetryCount != 1 {
+		t.Errorf("%d deliveries, want 1: looking is none", e.RetryCount)
 	}
 	f.must(q.Ack(f.ctx, []string{id, third})) // acknowledging is not fenced to the owner
 	f.wantPending(domain.GroupWorkers, second)

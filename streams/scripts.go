@@ -27,6 +27,7 @@ var (
 	scriptCloseEvent  = load("close_event")
 	scriptDeadLetter  = load("dead_letter")
 	scriptRedrive     = load("redrive")
+	scriptOwn         = load("own")
 	scriptKeepAlive   = load("keep_alive", "pending")
 	scriptHandBack    = load("hand_back", "pending")
 	scriptLeave       = load("leave")
