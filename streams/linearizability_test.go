@@ -215,89 +215,113 @@ func (h *history) check(t *testing.T) {
 // when a later reply shows the order. (Later than any time, so that a hold with it is alive.)
 const never = math.MaxInt64 / 4
 
-// world is a state of the specification. It is not changed once it is there.
+// world is a state of the specification. What it points to is not changed once it is there,
+// and shared by the states that come after it: a search goes through many.
 type world struct {
-	now  int64 // it is at least so late
-	book *domain.Book
+	now    int64 // it is at least so late
+	facts  int   // so many have changed it
+	event  domain.Event
+	slots  map[string]string
+	orders []*domain.Order // by number; nil: never heard of
 }
 
 // specification is what one section must look like to all of its clients: the
 // decisions of package domain, one at a time.
 func (h *history) specification() porcupine.Model {
-	begin := domain.NewBook()
-	begun := begin.Fold(h.listed)
+	event, err := domain.ApplyEvent(domain.Event{}, h.listed)
 	model := porcupine.NondeterministicModel{
 		Init: func() []any {
-			if begun != nil {
+			if err != nil {
 				return nil
 			}
-			return []any{world{book: begin}}
+			return []any{&world{event: event}}
 		},
 		Step: func(state, in, out any) []any {
-			w, i, o := state.(world), in.(input), out.(output)
+			w, i, o := state.(*world), in.(input), out.(output)
 			switch {
 			case o.lost:
 				return w.guess(i)
 			case i.kind == "event":
-				if reflect.DeepEqual(w.book.Events[h.eventID], o.event) {
+				if reflect.DeepEqual(w.event, o.event) {
 					return []any{w}
 				}
 			default:
-				if next, ok := w.told(i, o); ok {
+				if next := w.told(i, o); next != nil {
 					return []any{next}
 				}
 			}
 			return nil
 		},
-		Equal: func(a, b any) bool {
-			x, y := a.(world), b.(world)
-			return x.now == y.now && (x.book == y.book || maps.Equal(x.book.Orders, y.book.Orders) && reflect.DeepEqual(x.book.Events, y.book.Events) &&
-				maps.Equal(x.book.Slots[h.eventID], y.book.Slots[h.eventID]))
-		},
+		Equal: func(a, b any) bool { return a.(*world).equal(b.(*world)) },
 		Hash: func(state any) uint64 {
-			w := state.(world)
-			s := w.book.Events[h.eventID].Sections[0]
-			return uint64(w.now)*31 + uint64(len(w.book.Orders))*1_000_003 + uint64(s.Held)*17 + uint64(s.Sold)
+			w := state.(*world)
+			hash := uint64(w.now)*31 + uint64(w.facts)
+			for _, s := range w.event.Sections {
+				hash = hash*1_000_003 + uint64(s.Held)*17 + uint64(s.Sold)
+			}
+			return hash
 		},
 		DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v → %+v", in, out) },
 		DescribeState: func(state any) string {
-			return fmt.Sprintf("%d: %+v", state.(world).now, state.(world).book.Events[h.eventID].Sections)
+			return fmt.Sprintf("%d: %+v", state.(*world).now, state.(*world).event.Sections)
 		},
 	}
 	return model.ToModel()
 }
 
-func (w world) copied() world {
-	book := domain.Book{Events: maps.Clone(w.book.Events), Orders: maps.Clone(w.book.Orders), Slots: make(map[string]map[string]string, 1)}
-	for event, slots := range w.book.Slots {
-		book.Slots[event] = maps.Clone(slots)
-	}
-	return world{w.now, &book}
+func (w *world) equal(o *world) bool {
+	return w == o || w.now == o.now && w.facts == o.facts && slices.Equal(w.event.Sections, o.event.Sections) && maps.Equal(w.slots, o.slots) &&
+		slices.EqualFunc(w.orders, o.orders, func(a, b *domain.Order) bool { return a == b || a != nil && b != nil && *a == *b })
 }
 
-// told is the state after an operation with this reply; ok is false if it cannot have had it.
-func (w world) told(in input, out output) (next world, ok bool) {
-	w = w.copied()
+// number is that of an order of a history.
+func number(ref domain.OrderRef) int {
+	n, err := strconv.Atoi(ref.OrderID[1:])
+	if err != nil {
+		panic(err) // draw made it
+	}
+	return n
+}
+
+func (w *world) order(ref domain.OrderRef) domain.Order {
+	if n := number(ref); n < len(w.orders) && w.orders[n] != nil {
+		return *w.orders[n]
+	}
+	return domain.Order{}
+}
+
+// with is w but for one order.
+func (w *world) with(ref domain.OrderRef, o domain.Order) *world {
+	next, n := *w, number(ref)
+	next.orders = make([]*domain.Order, max(len(w.orders), n+1))
+	copy(next.orders, w.orders)
+	next.orders[n] = &o
+	return &next
+}
+
+// told is the state after an operation with this reply; nil if it cannot have had it.
+func (w *world) told(in input, out output) *world {
+	if in.kind != "orders" && out.now < w.now {
+		return nil
+	}
 	for i, ref := range in.refs { // times that nobody had told yet
-		o := w.book.Orders[ref]
-		shown := out.orders[i]
+		o, shown := w.order(ref), out.orders[i]
+		known := o
 		for _, t := range []struct{ of, shown *int64 }{
-			{&o.DeadlineMillis, &shown.DeadlineMillis}, {&o.HeldAtMillis, &shown.HeldAtMillis},
-			{&o.ConfirmedAt, &shown.ConfirmedAt}, {&o.ResolvedAt, &shown.ResolvedAt},
+			{&known.DeadlineMillis, &shown.DeadlineMillis}, {&known.HeldAtMillis, &shown.HeldAtMillis},
+			{&known.ConfirmedAt, &shown.ConfirmedAt}, {&known.ResolvedAt, &shown.ResolvedAt},
 		} {
 			if *t.of == never {
 				*t.of = *t.shown
 			}
 		}
-		if o.State != domain.OrderNone {
-			w.book.Orders[ref] = o
+		if known != o {
+			w = w.with(ref, known)
 		}
 	}
 	if in.kind != "orders" {
-		if out.now < w.now {
-			return w, false
-		}
-		w.now = out.now
+		later := *w
+		w, later.now = &later, out.now
 	}
 	for i, command := range in.commands {
 		// The time of a fact, which is not that of the decision, shows in the order.
@@ -305,60 +329,81 @@ func (w world) told(in input, out output) (next world, ok bool) {
 		if out.orders[i].State == domain.OrderHeld {
 			at = out.orders[i].HeldAtMillis
 		}
-		verdict, changed, err := w.decide(in.refs[i], command, out.now, at)
-		if err != nil || verdict != out.verdicts[i] || changed && at < out.now {
-			return w, false
+		next, verdict, err := w.decide(in.refs[i], command, out.now, at)
+		if err != nil || verdict != out.verdicts[i] || next != w && at < out.now {
+			return nil
 		}
+		w = next
 	}
 	for i, ref := range in.refs {
-		if w.book.Orders[ref] != out.orders[i] {
-			return w, false
+		if w.order(ref) != out.orders[i] {
+			return nil
 		}
 	}
-	return w, true
+	return w
 }
 
-func (w world) decide(ref domain.OrderRef, command domain.Command, now, at int64) (verdict domain.Verdict, changed bool, err error) {
-	customer := ""
-	if admit, ok := command.(domain.Admit); ok {
+// decide is the state after a command that is decided at a time, and whose fact is of another; w itself if there is no fact.
+func (w *world) decide(ref domain.OrderRef, command domain.Command, now, at int64) (*world, domain.Verdict, error) {
+	view := domain.View{Event: w.event, Order: w.order(ref)}
+	customer := view.Order.CustomerID
+	if admit, ok := command.(domain.Admit); ok && customer == "" {
 		customer = admit.Request.CustomerID
 	}
-	fact, verdict := domain.Decide(w.book.View(ref, customer), ref, now, command)
+	view.Slot = w.slots[customer]
+	fact, verdict := domain.Decide(view, ref, now, command)
 	if fact == nil {
-		return verdict, false, nil
+		return w, verdict, nil
 	}
 	fact.AtMillis = at
 	if at == never && fact.Type == domain.FactHeld {
 		fact.DeadlineMillis = never
 	}
-	return verdict, true, w.book.Fold(*fact)
+	after, err := domain.Apply(view, *fact)
+	if err != nil {
+		return nil, verdict, err
+	}
+	next := w.with(ref, after.Order)
+	next.facts++
+	next.event = after.Event
+	if after.Slot != view.Slot {
+		next.slots = maps.Clone(w.slots)
+		if next.slots == nil {
+			next.slots = make(map[string]string)
+		}
+		if next.slots[customer] = after.Slot; after.Slot == "" {
+			delete(next.slots, customer)
+		}
+	}
+	return next, verdict, nil
 }
 
 // guess are the states that an operation may have led to whose reply was lost: it
 // did not happen, or at any time from now on. What time it was matters only for the deadlines.
-func (w world) guess(in input) []any {
+func (w *world) guess(in input) []any {
 	states := []any{w}
 	times := []int64{w.now}
 	for _, ref := range in.refs {
-		if o := w.book.Orders[ref]; o.State == domain.OrderHeld && o.DeadlineMillis > w.now {
+		if o := w.order(ref); o.State == domain.OrderHeld && o.DeadlineMillis > w.now {
 			times = append(times, o.DeadlineMillis)
 		}
 	}
 	for _, now := range times {
-		next, any := w.copied(), false
+		next := w
 		for i, command := range in.commands {
-			_, changed, err := next.decide(in.refs[i], command, now, never)
-			if err != nil {
+			var err error
+			if next, _, err = next.decide(in.refs[i], command, now, never); err != nil {
 				return nil // domain contradicts itself: no reply is right
 			}
-			any = any || changed
 		}
-		if any {
-			if now != never {
-				next.now = now
-			}
-			states = append(states, next)
+		if next == w {
+			continue // it changed nothing
 		}
+		if now != never {
+			later := *next
+			next, later.now = &later, now
+		}
+		states = append(states, next)
 	}
 	return states
 }
