@@ -1089,7 +1089,6 @@ func (m *model) compare() {
 // expected is every key there must be, with what is in it: hashes, sets and
 // strings as they stand in Redis; nil for the streams, and for meta, which are compared elsewhere.
 func (m *model) expected() map[string]any {
-	n := func(v int64) string { return strconv.FormatInt(v, 10) }
 	want := map[string]any{metaKey(m.keys.namespace): nil, m.keys.requests(0): nil, m.keys.log(0): nil}
 	if m.everDead {
 		want[m.keys.dead(0)] = nil
@@ -1099,23 +1098,8 @@ func (m *model) expected() map[string]any {
 	}
 	summary := make(map[string]string)
 	for id, e := range m.book.Events {
-		h := map[string]string{
-			"name": e.Name, "currency": e.Currency, "max_per_order": n(e.MaxPerOrder), "on_sale": n(e.OnSaleMillis), "off_sale": n(e.OffSaleMillis),
-			"closed": "0", "fingerprint": e.Fingerprint, "version": n(e.Version),
-		}
-		if e.Closed {
-			h["closed"] = "1"
-		}
-		for i, s := range e.Sections {
-			if i > 0 {
-				h["sections"] += ","
-			}
-			h["sections"] += s.Name
-			h["price:"+s.Name], h["capacity:"+s.Name] = n(s.Price), n(s.Capacity)
-			h["available:"+s.Name], h["held:"+s.Name], h["sold:"+s.Name] = n(s.Available), n(s.Held), n(s.Sold)
-		}
 		m.must(e.CheckConservation())
-		want[m.keys.event(0, id)] = h
+		want[m.keys.event(0, id)] = encodeEvent(e)
 		slots := map[string]string{}
 		maps.Copy(slots, m.book.Slots[id])
 		want[m.keys.inProgress(0, id)] = slots
