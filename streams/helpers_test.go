@@ -32,7 +32,7 @@ func sequences() int { return torture.Size(240, 20_000) }
 
 func TestMain(m *testing.M) {
 	// A step that finds nothing to do is no command: a few more make up for it.
-	steps := torture.Size(40, commandsInFull*23/20)
+	steps := torture.Size(40, 64)
 	for name, value := range map[string]int{"rapid.checks": sequences() / shards, "rapid.steps": steps, "test.parallel": shards} {
 		if err := flag.Set(name, strconv.Itoa(value)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
