@@ -47,12 +47,8 @@ bench: redis ## Time a drain of 100,000 preloaded requests, for 100 events and f
 	cd bench && go test -run '^$$' -bench Drain -benchtime 1x -timeout 10m .
 
 .PHONY: fuzz
-fuzz: ## Fuzz every decoder for a minute each
-	go test ./domain -run '^$$' -fuzz FuzzParseRequest -fuzztime 1m
-	go test ./domain -run '^$$' -fuzz FuzzParseFacts -fuzztime 1m
-	go test ./domain -run '^$$' -fuzz FuzzParseAmount -fuzztime 1m
-	go test ./streams -run '^$$' -fuzz FuzzDecodeOrder -fuzztime 1m
-	go test ./streams -run '^$$' -fuzz FuzzParseNetstrings -fuzztime 1m
+fuzz: redis ## Fuzz every decoder for FUZZTIME each (default 1m), and keep what was found as seeds
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 .PHONY: redis
 redis:

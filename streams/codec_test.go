@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -100,6 +101,194 @@ func FuzzDecodeOrder(f *testing.F) {
 		}
 		if again, err := decodeOrder(encodeOrder(o)); err != nil || again != o {
 			t.Errorf("%+v comes back as %+v, %v", o, again, err)
+		}
+	})
+}
+
+// encodeEvent is an event as its hash holds it.
+func encodeEvent(e domain.Event) map[string]string {
+	n := func(v int64) string { return strconv.FormatInt(v, 10) }
+	h := map[string]string{
+		"name": e.Name, "currency": e.Currency, "max_per_order": n(e.MaxPerOrder), "on_sale": n(e.OnSaleMillis), "off_sale": n(e.OffSaleMillis),
+		"closed": "0", "fingerprint": e.Fingerprint, "version": n(e.Version),
+	}
+	if e.Closed {
+		h["closed"] = "1"
+	}
+	for i, s := range e.Sections {
+		if i > 0 {
+			h["sections"] += ","
+		}
+		h["sections"] += s.Name
+		h["price:"+s.Name], h["capacity:"+s.Name] = n(s.Price), n(s.Capacity)
+		h["available:"+s.Name], h["held:"+s.Name], h["sold:"+s.Name] = n(s.Available), n(s.Held), n(s.Sold)
+	}
+	return h
+}
+
+func FuzzDecodeEvent(f *testing.F) {
+	const separator = "\x1f"
+	for _, e := range []domain.Event{
+		{Name: "An Evening", Currency: "EUR", Version: 1, Fingerprint: "fp", Sections: []domain.Section{{Name: "general", Price: 1000, Capacity: 9, Available: 9}}},
+		{Name: "x", Currency: "JPY", Version: 3, Closed: true, OnSaleMillis: 1, OffSaleMillis: 2, MaxPerOrder: 6, Sections: []domain.Section{{Name: "a", Capacity: 3, Held: 1, Sold: 2}, {Name: "b"}}},
+	} {
+		var fields []string
+		for name, value := range encodeEvent(e) {
+			fields = append(fields, name, value)
+		}
+		f.Add(strings.Join(fields, separator))
+	}
+	f.Add("")
+	f.Add(strings.Join([]string{"sections", "a,a", "version", "-1"}, separator))
+	f.Fuzz(func(t *testing.T, data string) {
+		fields := strings.Split(data, separator)
+		h := make(map[string]string)
+		for i := 0; i+1 < len(fields); i += 2 {
+			h[fields[i]] = fields[i+1]
+		}
+		e, err := decodeEvent(h)
+		if err != nil {
+			if domain.ClassOf(err) != domain.ClassPoison {
+				t.Errorf("class %s", domain.ClassOf(err))
+			}
+			return
+		}
+		if len(h) == 0 {
+			return
+		}
+		if again, err := decodeEvent(encodeEvent(e)); err != nil || !reflect.DeepEqual(again, e) {
+			t.Errorf("%+v comes back as %+v, %v", e, again, err)
+		}
+	})
+}
+
+func FuzzDecodeTotals(f *testing.F) {
+	for _, s := range []string{"", "0,0,0", "1,2,3", "1,2", "1,2,3,", "-1,+2,03", "9223372036854775807,9223372036854775808,0"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		totals, err := decodeTotals(s)
+		if err != nil {
+			if domain.ClassOf(err) != domain.ClassPoison || totals != (Totals{}) {
+				t.Errorf("got %+v and class %s", totals, domain.ClassOf(err))
+			}
+			return
+		}
+		written := fmt.Sprintf("%d,%d,%d", totals.Orders, totals.TicketsSold, totals.Revenue)
+		if again, err := decodeTotals(written); err != nil || again != totals {
+			t.Errorf("%+v comes back as %+v, %v", totals, again, err)
+		}
+	})
+}
+
+func FuzzDecodeInvoiceLine(f *testing.F) {
+	const good = `{"section":"general","quantity":2,"amount":2000,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`
+	for _, field := range []string{"e1/o1", "e1", "/", "e1/o1/x"} {
+		for _, value := range []string{good, "", "{}", "null", "[]", `{"event_id":"other"}`, good[:20], `{"quantity":1e3}`} {
+			f.Add(field, value)
+		}
+	}
+	f.Fuzz(func(t *testing.T, field, value string) {
+		line, err := decodeInvoiceLine(field, value)
+		if err != nil {
+			if domain.ClassOf(err) != domain.ClassPoison {
+				t.Errorf("class %s", domain.ClassOf(err))
+			}
+			return
+		}
+		if ref(line.EventID, line.OrderID).String() != field {
+			t.Errorf("%q is a line of %s/%s", field, line.EventID, line.OrderID)
+		}
+		written, err := json.Marshal(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := decodeInvoiceLine(field, string(written)); err != nil || again != line {
+			t.Errorf("%+v comes back as %+v, %v", line, again, err)
+		}
+	})
+}
+
+// FuzzDecodeDeadLetter reads a letter whose entry had these fields, and one that is made of them.
+func FuzzDecodeDeadLetter(f *testing.F) {
+	const separator, secret = "\x1f", "tok-visa-4242"
+	f.Add(strings.Join([]string{"stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "r", "deliveries", "3", "at", "1", "fields", "1:a,1:b,"}, separator))
+	f.Add(strings.Join([]string{"v", "1", "type", "pay", domain.FieldPaymentToken, secret}, separator))
+	f.Add(strings.Join([]string{"fields", "13:payment_token,13:tok-visa-4242,", "at", "x"}, separator))
+	f.Add("")
+	f.Fuzz(func(t *testing.T, data string) {
+		fields := strings.Split(data, separator)
+		fields = fields[:len(fields)&^1]
+		wrapped := []string{"stream", "requests", "group", "workers", "fields", netstrings(fields)}
+		letter, err := decodeDeadLetter(0, domain.Entry{ID: "1-1", Fields: wrapped})
+		if err != nil || !slices.Equal(letter.raw, fields) {
+			t.Fatalf("the fields %q come back as %q, %v", fields, letter.raw, err)
+		}
+		for _, fields := range [][]string{wrapped, fields} {
+			letter, err := decodeDeadLetter(0, domain.Entry{ID: "1-1", Fields: fields})
+			if err != nil && domain.ClassOf(err) != domain.ClassPoison {
+				t.Errorf("class %s", domain.ClassOf(err))
+			}
+			if shown, there := letter.Fields[domain.FieldPaymentToken]; there && shown != domain.Secret("").String() {
+				t.Errorf("the token is shown: %q", shown)
+			}
+		}
+	})
+}
+
+func FuzzReadNotices(f *testing.F) {
+	const record = "h|purchase|fp|fred|general|2|1000|EUR|5|1|0|0|||"
+	for _, message := range []string{"", "e1/o1 " + record, "e1/o1 " + record + "\ne1/o2 " + record, "e1/o1", "e1 " + record, "e1/o1  " + record, "\n\n"} {
+		f.Add(message)
+	}
+	f.Fuzz(func(t *testing.T, message string) {
+		read := func(message string) (lines []string) {
+			readNotices(message, func(ref domain.OrderRef, o domain.Order) {
+				if !domain.ValidID(ref.EventID) || !domain.ValidID(ref.OrderID) {
+					t.Errorf("a notice about %q", ref)
+				}
+				lines = append(lines, ref.String()+" "+encodeOrder(o))
+			})
+			return lines
+		}
+		lines := read(message)
+		written := strings.Join(lines, "\n")
+		if again := read(written); !slices.Equal(again, lines) {
+			t.Errorf("%q comes back as %q", lines, again)
+		}
+	})
+}
+
+func FuzzParseDeadID(f *testing.F) {
+	for _, id := range []string{"", "0:1-1", "3:1700000000000-0", "4:1-1", "-1:1-1", "0:x", "00:1-", ":"} {
+		f.Add(id)
+	}
+	s := &Store{partitions: 4}
+	f.Fuzz(func(t *testing.T, id string) {
+		p, letter, err := s.parseDeadID(id)
+		if err != nil {
+			if domain.ClassOf(err) != domain.ClassReject {
+				t.Errorf("class %s", domain.ClassOf(err))
+			}
+			return
+		}
+		if p < 0 || p >= 4 || domain.EntryMillis(letter) <= 0 || !strings.HasSuffix(id, ":"+letter) {
+			t.Errorf("%q is letter %q of partition %d", id, letter, p)
+		}
+	})
+}
+
+func FuzzParseLogID(f *testing.F) {
+	for _, id := range []string{"", "0-0", "1-1", "18446744073709551615-18446744073709551615", "1", "-", "1--1", "+1-0"} {
+		f.Add(id, "1-2")
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		x, y := parseLogID(a), parseLogID(b)
+		if again := parseLogID(fmt.Sprintf("%d-%d", x.millis, x.seq)); again != x {
+			t.Errorf("%+v comes back as %+v", x, again)
+		}
+		if after, before := x.after(y), y.after(x); after && before || !after && !before && x != y {
+			t.Errorf("%q and %q have no order", a, b)
 		}
 	})
 }

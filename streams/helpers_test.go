@@ -17,16 +17,24 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/e2e/torture"
 	"holdfast/streams/redistest"
 )
 
 // The property test runs so many random sequences of so many commands (on
-// average), unless -rapid.checks and -rapid.steps say otherwise.
-const sequences, commands = "250", "40"
+// average), unless -rapid.checks (for each of its servers) and -rapid.steps say otherwise.
+const (
+	shards         = 4
+	commandsInFull = 50
+)
+
+func sequences() int { return torture.Size(240, 20_000) }
 
 func TestMain(m *testing.M) {
-	for name, value := range map[string]string{"rapid.checks": sequences, "rapid.steps": commands} {
-		if err := flag.Set(name, value); err != nil {
+	// A step that finds nothing to do is no command: a few more make up for it.
+	steps := torture.Size(40, 64)
+	for name, value := range map[string]int{"rapid.checks": sequences() / shards, "rapid.steps": steps, "test.parallel": shards} {
+		if err := flag.Set(name, strconv.Itoa(value)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(2)
 		}

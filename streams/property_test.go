@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,58 +18,117 @@ import (
 	"pgregory.net/rapid"
 
 	"holdfast/domain"
+	"holdfast/e2e/torture"
+	"holdfast/streams/redistest"
 )
 
-// TestScriptsFollowTheRules drives random sequences of commands both through
+// TestTortureScriptsFollowTheRules drives random sequences of commands both through
 // package domain (Decide and Book.Fold: the model) and through the scripts on a
 // real Redis, and compares everything after each command: verdicts, replies, the
-// facts in the log, every key that there is, and what is acknowledged.
+// facts in the log, the requests, every other key that there is, who has which
+// entry and how often it was delivered, and what is set aside.
 //
-// More sequences: go test ./streams -run FollowTheRules -rapid.checks 20000
-func TestScriptsFollowTheRules(t *testing.T) {
-	base := newFixture(t)
-	seen := make(map[string]int)
-	rapid.Check(t, func(rt *rapid.T) {
-		m := newModel(rt, base, seen)
-		rt.Repeat(map[string]func(*rapid.T){
-			"":              func(rt *rapid.T) { m.with(rt).compare() },
-			"list":          func(rt *rapid.T) { m.with(rt).list() },
-			"adjust":        func(rt *rapid.T) { m.with(rt).adjust() },
-			"close":         func(rt *rapid.T) { m.with(rt).close() },
-			"admit":         func(rt *rapid.T) { m.with(rt).admit() },
-			"admit more":    func(rt *rapid.T) { m.with(rt).admit() },
-			"admit again":   func(rt *rapid.T) { m.with(rt).admit() },
-			"resolve":       func(rt *rapid.T) { m.with(rt).resolve() },
-			"resolve more":  func(rt *rapid.T) { m.with(rt).resolve() },
-			"resolve again": func(rt *rapid.T) { m.with(rt).resolve() },
-			"cancel":        func(rt *rapid.T) { m.with(rt).cancel() },
-			"captureFailed": func(rt *rapid.T) { m.with(rt).captureFailed() },
-			"expire":        func(rt *rapid.T) { m.with(rt).expire() },
-			"expire these":  func(rt *rapid.T) { m.with(rt).expireThese() },
-			"post":          func(rt *rapid.T) { m.with(rt).post() },
-			"acknowledge":   func(rt *rapid.T) { m.with(rt).acknowledge() },
-			"tick":          func(rt *rapid.T) { m.with(rt).tick() },
-		})
-		m.with(rt).settleAll()
+// The sequences are shared out to several servers, for most of the time of one
+// goes into waiting for replies. More sequences, or longer ones:
+// go test ./streams -run FollowTheRules -rapid.checks 20000 -rapid.steps 50
+func TestTortureScriptsFollowTheRules(t *testing.T) {
+	tally := torture.Begin(t, 9, "random commands through domain and the Lua scripts, all of the state compared after each")
+	seed := torture.Seed(t)
+	checks, enough := flagOfRapid(t, "rapid.checks"), sequences()
+	var done [shards]ran
+	// Parallel subtests run when this function has returned but for the group around them.
+	t.Run("servers", func(t *testing.T) {
+		// rapid reads its seed from a flag as a check begins, so they begin one after the other.
+		var beginning sync.Mutex
+		for i := range done {
+			t.Run(strconv.Itoa(i), func(t *testing.T) {
+				t.Parallel()
+				base := openFixture(t, redistest.Start(t))
+				r := &done[i]
+				r.seen = make(map[string]int)
+				beginning.Lock()
+				begun := sync.OnceFunc(beginning.Unlock)
+				defer begun()
+				// rapid counts the seeds of its checks up from the first one.
+				if err := flag.Set("rapid.seed", strconv.FormatUint(seed^uint64(i)<<48, 10)); err != nil {
+					t.Fatal(err)
+				}
+				rapid.Check(t, func(rt *rapid.T) {
+					begun()
+					sequence(rt, base, r)
+				})
+			})
+		}
 	})
-	checks, err := strconv.Atoi(flag.Lookup("rapid.checks").Value.String())
-	if err != nil {
-		t.Fatal(err)
+	var all ran
+	all.seen = make(map[string]int)
+	for _, r := range done {
+		all.sequences, all.commands, all.comparisons = all.sequences+r.sequences, all.commands+r.commands, all.comparisons+r.comparisons
+		for what, n := range r.seen {
+			all.seen[what] += n
+		}
 	}
-	enough, err := strconv.Atoi(sequences)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("the sequences came to %v", seen)
-	if t.Failed() || checks < enough {
+	tally.Count("sequences", all.sequences)
+	tally.Count("commands", all.commands)
+	tally.Count("comparisons", all.comparisons)
+	t.Logf("the sequences came to %v", all.seen)
+	if t.Failed() || checks*shards < enough {
 		return
+	}
+	if all.sequences < enough || torture.Full() && all.commands < enough*commandsInFull {
+		t.Errorf("%d sequences and %d commands, want %d sequences of %d on average", all.sequences, all.commands, enough, commandsInFull)
 	}
 	// Sequences that never come to something say nothing about it.
 	for _, what := range wantSeen() {
-		if seen[what] == 0 {
-			t.Errorf("none of the sequences came to %q; they came to %v", what, seen)
+		if all.seen[what] == 0 {
+			t.Errorf("none of the sequences came to %q; they came to %v", what, all.seen)
 		}
 	}
+}
+
+// ran is what was done on one of the servers.
+type ran struct {
+	sequences, commands, comparisons int
+	seen                             map[string]int
+}
+
+// sequence runs one.
+func sequence(rt *rapid.T, base *fixture, r *ran) {
+	m := newModel(rt, base, r)
+	rt.Repeat(map[string]func(*rapid.T){
+		"":              func(rt *rapid.T) { m.with(rt).compare() },
+		"list":          func(rt *rapid.T) { m.with(rt).list() },
+		"adjust":        func(rt *rapid.T) { m.with(rt).adjust() },
+		"close":         func(rt *rapid.T) { m.with(rt).close() },
+		"admit":         func(rt *rapid.T) { m.with(rt).admit() },
+		"admit more":    func(rt *rapid.T) { m.with(rt).admit() },
+		"admit again":   func(rt *rapid.T) { m.with(rt).admit() },
+		"resolve":       func(rt *rapid.T) { m.with(rt).resolve() },
+		"resolve more":  func(rt *rapid.T) { m.with(rt).resolve() },
+		"resolve again": func(rt *rapid.T) { m.with(rt).resolve() },
+		"cancel":        func(rt *rapid.T) { m.with(rt).cancel() },
+		"captureFailed": func(rt *rapid.T) { m.with(rt).captureFailed() },
+		"expire":        func(rt *rapid.T) { m.with(rt).expire() },
+		"expire these":  func(rt *rapid.T) { m.with(rt).expireThese() },
+		"post":          func(rt *rapid.T) { m.with(rt).post() },
+		"acknowledge":   func(rt *rapid.T) { m.with(rt).acknowledge() },
+		"dead letter":   func(rt *rapid.T) { m.with(rt).deadLetter() },
+		"redrive":       func(rt *rapid.T) { m.with(rt).redrive() },
+		"trim":          func(rt *rapid.T) { m.with(rt).trim() },
+		"own":           func(rt *rapid.T) { m.with(rt).own() },
+		"tick":          func(rt *rapid.T) { m.with(rt).tick() },
+	})
+	m.with(rt).settleAll()
+	r.sequences++
+}
+
+func flagOfRapid(t *testing.T, name string) int {
+	t.Helper()
+	n, err := strconv.Atoi(flag.Lookup(name).Value.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // wantSeen is what the sequences must come to, all together.
@@ -78,6 +138,8 @@ func wantSeen() []string {
 		"fact cancelled none requested", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled confirmed capture_failed",
 		"list conflict", "adjust refused", "adjust nothing",
 		"posted", "reversed", "posted nothing",
+		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing",
+		"trimmed", "trimmed nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
 	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "in_progress", "sold_out"} {
 		list = append(list, "fact rejected "+reason)
@@ -104,15 +166,35 @@ var (
 // model is what Redis must hold.
 type model struct {
 	*fixture
-	rt   *rapid.T
-	seen map[string]int
+	rt *rapid.T
+	*ran
 
 	book     *domain.Book
 	facts    []domain.Fact
-	pending  map[domain.Group]map[string]bool
+	raw      map[string][]string // log entry -> its fields
+	requests []domain.Entry      // in the stream
+	compared int                 // so many of them, from the oldest on, were compared: an entry never changes
+	pending  map[domain.Group]map[string]holder
+	dead     []deadLetter
+	everDead bool                       // the stream is there, though it may be empty
+	alive    map[string][2]int64        // group/consumer -> until when it counts as alive: from, to
 	sales    map[string]map[string]bool // event -> posted orders
 	invoices map[string]map[string]InvoiceLine
 	arrived  []arrival
+}
+
+// holder is who has a pending entry, and how often it was delivered.
+type holder struct {
+	consumer   string
+	deliveries int64
+}
+
+// deadLetter is one as it stands in Redis.
+type deadLetter struct {
+	id     string
+	group  domain.Group
+	entry  string
+	fields []string
 }
 
 // arrival is an entry of the requests that was delivered once.
@@ -121,7 +203,7 @@ type arrival struct {
 	fields    []string
 }
 
-func newModel(rt *rapid.T, base *fixture, seen map[string]int) *model {
+func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	f := *base
 	f.tester = rt
 	var cancel context.CancelFunc
@@ -130,17 +212,17 @@ func newModel(rt *rapid.T, base *fixture, seen map[string]int) *model {
 	f.do("FLUSHALL")
 	f.must(f.store.Accept(f.ctx))
 	m := &model{
-		fixture: &f, rt: rt, seen: seen, book: domain.NewBook(), pending: make(map[domain.Group]map[string]bool),
+		fixture: &f, rt: rt, ran: r, book: domain.NewBook(), pending: make(map[domain.Group]map[string]holder),
+		raw: make(map[string][]string), alive: make(map[string][2]int64),
 		sales: make(map[string]map[string]bool), invoices: make(map[string]map[string]InvoiceLine),
 	}
 	for _, group := range groups {
-		m.pending[group] = make(map[string]bool)
+		m.pending[group] = make(map[string]holder)
 	}
 	m.listWith("e1", terms(5))
 	if pick(m, "another", true, true, true, false) {
 		m.listWith("e2", m.drawTerms(false))
 	}
-	m.compare()
 	return m
 }
 
@@ -209,6 +291,7 @@ func (m *model) newFacts() (facts []domain.Fact) {
 	}
 	for _, e := range decodeEntries(m.do("XRANGE", m.keys.log(0), "("+after, "+")) {
 		facts = append(facts, m.parse(e)...)
+		m.raw[e.ID] = e.Fields
 	}
 	return facts
 }
@@ -225,8 +308,8 @@ func (m *model) note(fact domain.Fact) {
 		what += " " + fact.Reason
 	}
 	m.seen[what]++
-	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
-		m.pending[group][fact.ID] = true
+	for _, group := range logGroups {
+		m.pending[group][fact.ID] = holder{"w1", 1}
 	}
 }
 
@@ -292,6 +375,12 @@ func (m *model) between(before, now int64) {
 	}
 }
 
+// took notes an entry of the requests that was added and delivered.
+func (m *model) took(id string, fields []string) {
+	m.requests = append(m.requests, domain.Entry{ID: id, Fields: fields})
+	m.pending[domain.GroupWorkers][id] = holder{"w1", 1}
+}
+
 func (m *model) list() {
 	if !pick(m, "really", false, false, true) {
 		return
@@ -300,6 +389,7 @@ func (m *model) list() {
 }
 
 func (m *model) listWith(id string, terms domain.Terms) {
+	m.commands++
 	m.Helper()
 	fact, wantErr := domain.List(m.book.Events[id], id, terms)
 	created, err := m.store.ListEvent(m.ctx, id, terms)
@@ -329,6 +419,7 @@ func (m *model) adjust() {
 	if pick(m, "change", true, true, true, false) {
 		terms = m.drawTerms(true)
 	}
+	m.commands++
 	fact, wantErr := domain.Adjust(m.book.Events[id], id, terms)
 	changed, err := m.store.AdjustEvent(m.ctx, id, func(domain.Terms) (domain.Terms, error) { return terms, nil })
 	if changed != (fact != nil) || (err == nil) != (wantErr == nil) || err != nil && domain.ClassOf(err) != domain.ClassReject {
@@ -345,6 +436,7 @@ func (m *model) adjust() {
 }
 
 func (m *model) close() {
+	m.commands++
 	id := pick(m, "event", append(slices.Repeat([]string{"e9"}, 20), modelEvents...)...)
 	fact, wantErr := domain.Close(m.book.Events[id], id)
 	if err := m.store.CloseEvent(m.ctx, id); errors.Is(err, domain.ErrNotFound) != errors.Is(wantErr, domain.ErrNotFound) || (err == nil) != (wantErr == nil) {
@@ -376,6 +468,7 @@ func (m *model) drawRequest() []string {
 }
 
 func (m *model) admit() {
+	m.commands++
 	before := m.now()
 	var batch []domain.Admission
 	var fresh [][]string
@@ -396,7 +489,7 @@ func (m *model) admit() {
 			a.ValidMillis = pick[int64](m, "valid", validMillis, validMillis, 1, -1)
 		}
 		m.arrived = append(m.arrived, arrival{a, fresh[i]})
-		m.pending[domain.GroupWorkers][a.EntryID] = true
+		m.took(a.EntryID, fresh[i])
 		batch = append(batch, a)
 	}
 	replies, now, err := m.store.Admit(m.ctx, 0, batch)
@@ -447,6 +540,7 @@ func (m *model) drawEntry(group domain.Group) string {
 }
 
 func (m *model) resolve() {
+	m.commands++
 	before := m.now()
 	batch := make([]domain.Resolution, pick(m, "items", 1, 2, 3, 4, 5))
 	refs, commands, entryIDs := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch)), make([]string, len(batch))
@@ -476,6 +570,7 @@ func (m *model) captureFailed() {
 
 func (m *model) cancelAs(group domain.Group, reason string, do func(context.Context, int, []domain.Cancellation) error) {
 	m.Helper()
+	m.commands++
 	batch := make([]domain.Cancellation, pick(m, "items", 1, 1, 2, 3))
 	refs, commands := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch))
 	for i := range batch {
@@ -492,6 +587,7 @@ func (m *model) cancelAs(group domain.Group, reason string, do func(context.Cont
 
 // expire is what maintenance does: find what is due, and end it.
 func (m *model) expire() {
+	m.commands++
 	before, most := m.now(), pick(m, "most", 100, 100, 1, 2)
 	n, err := m.store.Expire(m.ctx, 0, most)
 	m.must(err)
@@ -519,6 +615,7 @@ func (m *model) expire() {
 
 // expireThese asks the script about any orders, due or not.
 func (m *model) expireThese() {
+	m.commands++
 	before := m.now()
 	refs := make([]domain.OrderRef, pick(m, "items", 1, 2, 3, 4, 5))
 	commands := make([]domain.Command, len(refs))
@@ -531,10 +628,13 @@ func (m *model) expireThese() {
 	m.expect(replies, m.decide(now, refs, commands), refs, make([]string, len(refs)))
 }
 
+// logGroups are those that read the log.
+var logGroups = [...]domain.Group{domain.GroupPosting, domain.GroupSettlement}
+
 // deliverFacts hands what is new in the log to the groups that read it.
 func (m *model) deliverFacts() {
 	m.Helper()
-	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
+	for _, group := range logGroups {
 		m.deliver(group, "w1")
 	}
 }
@@ -557,6 +657,7 @@ func (m *model) post() {
 
 // postFacts posts facts, and tells by what they say, and what the orders are now, what must be in the books then.
 func (m *model) postFacts(batch []domain.Fact) {
+	m.commands++
 	m.Helper()
 	m.must(m.store.Post(m.ctx, 0, batch))
 	for _, fact := range batch {
@@ -604,8 +705,245 @@ func (m *model) acknowledge() {
 	group := pick(m, "group", domain.GroupWorkers, domain.GroupPosting, domain.GroupSettlement)
 	m.deliverFacts()
 	if id := m.drawEntry(group); id != "" {
+		m.commands++
 		m.must(m.queue(group, "w1").Ack(m.ctx, []string{id}))
 		delete(m.pending[group], id)
+	}
+}
+
+// drawEntries draws pending entries of a group, and now and then one that is not.
+func (m *model) drawEntries(group domain.Group) []string {
+	list := make([]string, pick(m, "items", 1, 2, 3))
+	for i := range list {
+		if list[i] = m.drawEntry(group); list[i] == "" {
+			list[i] = "1-1" // was never there
+		}
+	}
+	return list
+}
+
+func (m *model) drawGroup() domain.Group {
+	m.deliverFacts()
+	return pick(m, "group", groups[:]...)
+}
+
+// deadLetter sets entries aside: those that are pending, and each once.
+func (m *model) deadLetter() {
+	m.commands++
+	group := m.drawGroup()
+	batch, want := []domain.DeadEntry{}, []deadLetter{}
+	stream, name := m.keys.streamOf(0, group)
+	for _, id := range m.drawEntries(group) {
+		batch = append(batch, domain.DeadEntry{ID: id, Reason: "because " + id})
+		held, pending := m.pending[group][id]
+		if !pending {
+			m.seen["dead letter nothing"]++
+			continue
+		}
+		fields := m.raw[id]
+		if stream == m.keys.requests(0) {
+			fields = m.requests[slices.IndexFunc(m.requests, func(e domain.Entry) bool { return e.ID == id })].Fields
+		}
+		delete(m.pending[group], id)
+		m.seen["dead letter "+name]++
+		want = append(want, deadLetter{group: group, entry: id, fields: []string{
+			"stream", name, "group", string(group), "entry_id", id, "reason", "because " + id,
+			"deliveries", strconv.FormatInt(held.deliveries, 10), "at", "", "fields", netstrings(fields),
+		}})
+	}
+	before := m.now()
+	m.must(m.queue(group, "w1").DeadLetter(m.ctx, batch))
+	after := m.now()
+	m.everDead = m.everDead || len(want) > 0
+	found := decodeEntries(m.do("XRANGE", m.keys.dead(0), "-", "+"))
+	if len(found) != len(m.dead)+len(want) {
+		m.Fatalf("%d dead letters, want %d", len(found), len(m.dead)+len(want))
+	}
+	// The names and the times that they got are Redis's.
+	for i, letter := range want {
+		e := found[len(m.dead)]
+		letter.id = e.ID
+		if at, err := strconv.ParseInt(e.Fields[11], 10, 64); err != nil || at < before || at > after {
+			m.Fatalf("letter %d is of %q, between %d and %d", i, e.Fields[11], before, after)
+		}
+		letter.fields[11] = e.Fields[11]
+		m.dead = append(m.dead, letter)
+	}
+}
+
+// redrive gives a dead letter back: a request as a new entry, a fact as a pending one.
+func (m *model) redrive() {
+	m.commands++
+	if len(m.dead) == 0 {
+		if _, err := m.store.Redrive(m.ctx, "0:1-1"); !errors.Is(err, domain.ErrNotFound) {
+			m.Fatalf("redriving what is not there: %v", err)
+		}
+		m.seen["redriven nothing"]++
+		return
+	}
+	letters := make([]int, len(m.dead))
+	for i := range letters {
+		letters[i] = i
+	}
+	i := pick(m, "letter", letters...)
+	letter := m.dead[i]
+	id, err := m.store.Redrive(m.ctx, "0:"+letter.id)
+	m.must(err)
+	m.dead = slices.Delete(m.dead, i, i+1)
+	if letter.group != domain.GroupWorkers {
+		if id != letter.entry {
+			m.Fatalf("fact %s was given back as %s", letter.entry, id)
+		}
+		m.pending[letter.group][id] = holder{"redrive", 1}
+		m.seen["redriven log"]++
+		return
+	}
+	fields, err := parseNetstrings(letter.fields[13])
+	m.must(err)
+	m.seen["redriven requests"]++
+	m.arrivesAgain(id, fields)
+}
+
+// trim drops the requests that are done with: never one that is pending, or that nobody has got yet.
+func (m *model) trim() {
+	m.commands++
+	unread := ""
+	var fields []string
+	if pick(m, "unread", true, false) {
+		fields = m.drawRequest()
+		unread = m.publish(fields)
+	}
+	oldest := unread
+	for _, e := range m.requests {
+		if _, pending := m.pending[domain.GroupWorkers][e.ID]; pending {
+			oldest = e.ID
+			break
+		}
+	}
+	gone := len(m.requests)
+	if keep := slices.IndexFunc(m.requests, func(e domain.Entry) bool { return e.ID == oldest }); keep >= 0 {
+		gone = keep
+	}
+	dropped, err := m.store.Trim(m.ctx, 0)
+	m.must(err)
+	if dropped != int64(gone) {
+		m.Fatalf("trimmed %d requests, want %d", dropped, gone)
+	}
+	m.requests, m.compared = slices.Clone(m.requests[gone:]), max(0, m.compared-gone)
+	m.seen[map[bool]string{true: "trimmed", false: "trimmed nothing"}[gone > 0]]++
+	if unread != "" {
+		m.arrivesAgain(unread, fields)
+	}
+}
+
+// arrivesAgain delivers an entry that was added to the requests.
+func (m *model) arrivesAgain(id string, fields []string) {
+	m.Helper()
+	if got := ids(m.deliver(domain.GroupWorkers, "w1")); !slices.Equal(got, []string{id}) {
+		m.Fatalf("delivered %v, want %s", got, id)
+	}
+	m.took(id, fields)
+	m.arrived = append(m.arrived, arrival{m.admission(id, fields), fields})
+}
+
+// own changes whose the entries are, and who there is.
+func (m *model) own() {
+	pick(m, "what", m.takeOver, m.keepAlive, m.handBack, m.leave)()
+}
+
+// takeOver claims entries for another worker, as a reclaim does.
+func (m *model) takeOver() {
+	m.commands++
+	group, by := m.drawGroup(), pick(m, "by", "w1", "w2")
+	stream, _ := m.keys.streamOf(0, group)
+	for _, id := range m.drawEntries(group) {
+		m.do("XCLAIM", stream, string(group), by, 0, id)
+		if held, pending := m.pending[group][id]; pending {
+			m.pending[group][id] = holder{by, held.deliveries + 1}
+			m.seen["taken over"]++
+		}
+	}
+}
+
+func (m *model) keepAlive() {
+	m.commands++
+	group, by := m.drawGroup(), pick(m, "by", "w1", "w2")
+	asked, aliveFor := m.drawEntries(group), pick(m, "alive for", 0, time.Hour)
+	var want []string
+	for _, id := range asked {
+		if m.pending[group][id].consumer == by {
+			m.seen["kept alive"]++
+		} else {
+			want = append(want, id)
+			m.seen["kept alive not its own"]++
+		}
+	}
+	before := m.now()
+	lost, err := m.queue(group, by).KeepAlive(m.ctx, asked, aliveFor)
+	m.must(err)
+	if !slices.Equal(lost, want) {
+		m.Fatalf("of %v, %s has lost %v, want %v", asked, by, lost, want)
+	}
+	m.alive[string(group)+"/"+by] = [2]int64{before + aliveFor.Milliseconds(), m.now() + aliveFor.Milliseconds()}
+}
+
+func (m *model) handBack() {
+	m.commands++
+	group, by := m.drawGroup(), pick(m, "by", "w1", "w2")
+	list := m.drawEntries(group)
+	m.must(m.queue(group, by).HandBack(m.ctx, list))
+	for _, id := range list {
+		if m.pending[group][id].consumer == by {
+			m.seen["handed back"]++
+			if e := m.entry(group, id); e.Idle < 24*time.Hour {
+				m.Fatalf("%s was handed back and is idle for %s", id, e.Idle)
+			}
+		}
+	}
+}
+
+// leave removes a consumer that has nothing; one that does not ask itself, only if it is not alive.
+func (m *model) leave() {
+	m.commands++
+	group, who, self := m.drawGroup(), pick(m, "who", "w1", "w2"), pick(m, "self", true, false)
+	name := string(group) + "/" + who
+	has := false
+	for _, held := range m.pending[group] {
+		has = has || held.consumer == who
+	}
+	want := !has && (self || m.alive[name][0] <= m.now())
+	gone, err := m.store.leave(m.ctx, 0, group, who, self)
+	m.must(err)
+	if gone != want {
+		m.Fatalf("%s left %s: %v, want %v", who, group, gone, want)
+	}
+	if self || gone {
+		delete(m.alive, name)
+	}
+	m.seen[map[bool]string{true: "left", false: "stayed"}[gone]]++
+	if gone && slices.Contains(m.consumers(group), who) {
+		m.Fatalf("%s left %s and is still there", who, group)
+	}
+}
+
+func sameEntry(a, b domain.Entry) bool { return a.ID == b.ID && slices.Equal(a.Fields, b.Fields) }
+
+func (m *model) compareAlive(got []redis.Z) {
+	m.Helper()
+	if len(got) != len(m.alive) {
+		m.Fatalf("alive: %v, want %v", got, m.alive)
+	}
+	for _, z := range got {
+		if until, known := m.alive[asString(z.Member)]; !known || int64(z.Score) < until[0] || int64(z.Score) > until[1] {
+			m.Fatalf("alive: %v, want %v", got, m.alive)
+		}
+	}
+}
+
+func (m *model) compareDead(got []domain.Entry) {
+	m.Helper()
+	if !slices.EqualFunc(got, m.dead, func(e domain.Entry, d deadLetter) bool { return e.ID == d.id && slices.Equal(e.Fields, d.fields) }) {
+		m.Fatalf("dead letters:\n%v\nwant\n%v", got, m.dead)
 	}
 }
 
@@ -648,10 +986,13 @@ func (m *model) settleAll() {
 // compare reads everything that is in Redis, in one step, and compares it with the model.
 func (m *model) compare() {
 	m.Helper()
-	m.deliverFacts()
+	m.comparisons++
 	want := m.expected()
 	names := slices.Sorted(maps.Keys(want))
 	pipe := m.rdb.TxPipeline()
+	for _, group := range logGroups { // as deliverFacts, in the same round trip
+		pipe.Do(m.ctx, "XREADGROUP", "GROUP", string(group), "w1", "COUNT", 100_000, "STREAMS", m.keys.log(0), ">")
+	}
 	all := pipe.Keys(m.ctx, "*")
 	hashes, sets := make(map[string]*redis.MapStringStringCmd), make(map[string]*redis.StringSliceCmd)
 	strings := make(map[string]*redis.StringCmd)
@@ -665,14 +1006,27 @@ func (m *model) compare() {
 			strings[name] = pipe.Get(m.ctx, name)
 		}
 	}
-	holds := pipe.ZRangeWithScores(m.ctx, m.keys.holds(0), 0, -1)
+	holds, alive := pipe.ZRangeWithScores(m.ctx, m.keys.holds(0), 0, -1), pipe.ZRangeWithScores(m.ctx, m.keys.consumers(0), 0, -1)
+	after := "-"
+	if m.compared > 0 {
+		after = "(" + m.requests[m.compared-1].ID
+	}
+	requests, length := pipe.Do(m.ctx, "XRANGE", m.keys.requests(0), after, "+"), pipe.XLen(m.ctx, m.keys.requests(0))
+	dead := pipe.Do(m.ctx, "XRANGE", m.keys.dead(0), "-", "+")
+	facts := pipe.XLen(m.ctx, m.keys.log(0))
 	pending := make(map[domain.Group]*redis.XPendingExtCmd)
 	for _, group := range groups {
 		stream, _ := m.keys.streamOf(0, group)
 		pending[group] = pipe.XPendingExt(m.ctx, &redis.XPendingExtArgs{Stream: stream, Group: string(group), Start: "-", End: "+", Count: 100_000})
 	}
-	if _, err := pipe.Exec(m.ctx); err != nil && !isNil(err) {
+	cmds, err := pipe.Exec(m.ctx)
+	if err != nil && !isNil(err) {
 		m.Fatal(err)
+	}
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil && !isNil(err) {
+			m.Fatalf("%v: %v", cmd.Args(), err)
+		}
 	}
 
 	got := make(map[string]any)
@@ -705,6 +1059,18 @@ func (m *model) compare() {
 		}
 		got[m.keys.holds(0)] = deadlines
 	}
+	if got[m.keys.consumers(0)] = nil; len(alive.Val()) == 0 {
+		delete(got, m.keys.consumers(0))
+	}
+	m.compareAlive(alive.Val())
+	if entries := decodeEntries(requests.Val()); !slices.EqualFunc(entries, m.requests[m.compared:], sameEntry) || length.Val() != int64(len(m.requests)) {
+		m.Fatalf("there are %d requests, the last of them\n%v\nwant %d, the last of them\n%v", length.Val(), entries, len(m.requests), m.requests[m.compared:])
+	}
+	m.compared = len(m.requests)
+	if facts.Val() != int64(len(m.raw)) {
+		m.Fatalf("%d entries in the log, want %d", facts.Val(), len(m.raw))
+	}
+	m.compareDead(decodeEntries(dead.Val()))
 	for _, name := range slices.Sorted(maps.Keys(got)) {
 		if _, known := want[name]; !known {
 			m.Fatalf("%s should not be there", name)
@@ -716,12 +1082,12 @@ func (m *model) compare() {
 		}
 	}
 	for group, cmd := range pending {
-		ids := make(map[string]bool)
+		entries := make(map[string]holder)
 		for _, e := range cmd.Val() {
-			ids[e.ID] = true
+			entries[e.ID] = holder{e.Consumer, e.RetryCount}
 		}
-		if !maps.Equal(ids, m.pending[group]) {
-			m.Fatalf("pending for %s: %v, want %v", group, slices.Sorted(maps.Keys(ids)), slices.Sorted(maps.Keys(m.pending[group])))
+		if !maps.Equal(entries, m.pending[group]) {
+			m.Fatalf("pending for %s: %v, want %v", group, entries, m.pending[group])
 		}
 	}
 }
@@ -729,27 +1095,17 @@ func (m *model) compare() {
 // expected is every key there must be, with what is in it: hashes, sets and
 // strings as they stand in Redis; nil for the streams, and for meta, which are compared elsewhere.
 func (m *model) expected() map[string]any {
-	n := func(v int64) string { return strconv.FormatInt(v, 10) }
 	want := map[string]any{metaKey(m.keys.namespace): nil, m.keys.requests(0): nil, m.keys.log(0): nil}
+	if m.everDead {
+		want[m.keys.dead(0)] = nil
+	}
+	if len(m.alive) > 0 {
+		want[m.keys.consumers(0)] = nil
+	}
 	summary := make(map[string]string)
 	for id, e := range m.book.Events {
-		h := map[string]string{
-			"name": e.Name, "currency": e.Currency, "max_per_order": n(e.MaxPerOrder), "on_sale": n(e.OnSaleMillis), "off_sale": n(e.OffSaleMillis),
-			"closed": "0", "fingerprint": e.Fingerprint, "version": n(e.Version),
-		}
-		if e.Closed {
-			h["closed"] = "1"
-		}
-		for i, s := range e.Sections {
-			if i > 0 {
-				h["sections"] += ","
-			}
-			h["sections"] += s.Name
-			h["price:"+s.Name], h["capacity:"+s.Name] = n(s.Price), n(s.Capacity)
-			h["available:"+s.Name], h["held:"+s.Name], h["sold:"+s.Name] = n(s.Available), n(s.Held), n(s.Sold)
-		}
 		m.must(e.CheckConservation())
-		want[m.keys.event(0, id)] = h
+		want[m.keys.event(0, id)] = encodeEvent(e)
 		slots := map[string]string{}
 		maps.Copy(slots, m.book.Slots[id])
 		want[m.keys.inProgress(0, id)] = slots

@@ -101,15 +101,21 @@ func (s *Store) Watch(ctx context.Context, partition int, sink domain.OutcomeSin
 			case *redis.Subscription:
 				sink.Connected()
 			case *redis.Message:
-				for line := range strings.SplitSeq(m.Payload, "\n") {
-					name, record, _ := strings.Cut(line, " ")
-					ref, ok := domain.ParseOrderRef(name)
-					order, err := decodeOrder(record)
-					if ok && err == nil {
-						sink.Changed(ref, order)
-					}
-				}
+				readNotices(m.Payload, sink.Changed)
 			}
+		}
+	}
+}
+
+// readNotices reads a message of the outcomes channel, and passes over what it cannot read:
+// whoever waits looks again by itself.
+func readNotices(message string, changed func(domain.OrderRef, domain.Order)) {
+	for line := range strings.SplitSeq(message, "\n") {
+		name, record, _ := strings.Cut(line, " ")
+		ref, ok := domain.ParseOrderRef(name)
+		order, err := decodeOrder(record)
+		if ok && err == nil {
+			changed(ref, order)
 		}
 	}
 }

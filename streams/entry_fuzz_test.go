@@ -1,0 +1,135 @@
+package streams
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/domain"
+)
+
+// FuzzRequestEntry publishes an entry of these fields (their strings separated by
+// the unit separator) and does with it what a worker does. Whatever is in the entry: it is read back as it was written, what the
+// scripts make of it is what package domain decides, nothing else changes, and
+// the payment token is nowhere but in the requests and in the dead letters.
+func FuzzRequestEntry(f *testing.F) {
+	const separator = "\x1f"
+	for prior := range uint8(4) {
+		for _, fields := range [][]string{
+			purchase("e1", "o1", "fred", 1), hold("e1", "o1", "fred", 1), request("pay", "e1", "o1"), request("cancel", "e1", "o1"),
+			purchase("e1", "o2", "mary", 2, "unit_price", "1000", "section", "vip"), hold("e1", "o1", "fred", 0), purchase("e2", "o1", "fred", 9),
+			{"v", "1"}, {"", ""}, request("pay", "e1", "o|1"), purchase("e1", "o1", "a|b", 1), hold("e1", "o1", "#", 1, "hold_seconds", "1", "valid_seconds", "1"),
+		} {
+			f.Add(prior, strings.Join(fields, separator))
+		}
+	}
+	ctx := context.Background()
+	store, err := Open(ctx, sharedServer().URL(), Options{Partitions: 1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			f.Errorf("closing: %v", err)
+		}
+	})
+	f.Fuzz(func(t *testing.T, prior uint8, data string) {
+		fields := strings.Split(data, separator)
+		fields = fields[:len(fields)&^1]
+		if len(fields) == 0 {
+			return // Redis takes no such entry
+		}
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		x := &fixture{tester: t, ctx: ctx, store: store, rdb: store.rdb, keys: store.keys}
+		x.do("FLUSHALL")
+		x.must(store.repair(ctx))
+		x.list("e1", terms(3))
+		switch prior % 4 {
+		case 1:
+			x.held("e1", "o1", "fred", 1, holdMillis)
+		case 2:
+			x.confirmed("e1", "o1", "fred", 1)
+		case 3:
+			x.confirmed("e1", "o1", "fred", 1)
+			x.cancel("e1", "o1")
+		}
+		x.handle(fields)
+	})
+}
+
+// handle publishes one entry, does with it what a worker does, and judges it.
+func (f *fixture) handle(fields []string) {
+	f.Helper()
+	earlier := f.pending(domain.GroupWorkers)
+	id := f.publish(fields)
+	got := f.deliver(domain.GroupWorkers, "w1")
+	if len(got) != 1 || got[0].ID != id || !slices.Equal(got[0].Fields, fields) {
+		f.Fatalf("published %q, delivered %+v", fields, got)
+	}
+	before, book := f.dump(), f.fold()
+	req, err := domain.ParseRequest(got[0].Fields)
+	if domain.ClassOf(err) == domain.ClassPoison && err != nil {
+		f.must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.ctx, []domain.DeadEntry{{ID: id, Reason: err.Error()}}))
+		letters := f.deadLetters()
+		if len(letters) != 1 || !slices.Equal(letters[0].raw, fields) || letters[0].Reason != err.Error() {
+			f.Errorf("the dead letter of %q is %+v", fields, letters)
+		}
+		f.wantPending(domain.GroupWorkers, earlier...)
+		f.wantSame(before, f.keys.requests(0), f.keys.dead(0))
+		return
+	}
+	a := domain.Admission{EntryID: id, Request: req, HoldMillis: holdMillis, ValidMillis: validMillis}
+	if err != nil {
+		a.Invalid = err.Error()
+	}
+	ref := req.Ref()
+	entryMillis := domain.EntryMillis(id)
+	var now int64
+	var replies []domain.Reply
+	var command domain.Command
+	switch req.Type {
+	case domain.RequestCancel:
+		command = domain.Cancel{Reason: domain.ReasonRequested}
+		f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{EntryID: id, Ref: ref}}))
+	case domain.RequestPay:
+		command = domain.Pay{EntryMillis: entryMillis, ValidMillis: validMillis}
+	case domain.RequestPurchase, domain.RequestHold:
+		command = domain.Admit{Request: req, Invalid: a.Invalid, EntryMillis: entryMillis, ValidMillis: validMillis, HoldMillis: holdMillis}
+	}
+	if req.Type != domain.RequestCancel {
+		replies, now = f.admit(a)
+	}
+	fact, verdict := domain.Decide(book.View(ref, req.CustomerID), ref, now, command)
+	changed := []string{f.keys.requests(0)} // who has what is there
+	if fact != nil {
+		if facts, _ := f.facts(); len(facts) > 0 {
+			fact.AtMillis = facts[len(facts)-1].AtMillis
+		}
+		f.must(book.Fold(*fact))
+		changed = append(changed, f.keys.log(0), f.keys.holds(0), f.keys.order(0, ref), f.keys.event(0, ref.EventID), f.keys.inProgress(0, ref.EventID))
+	}
+	if folded := f.fold(); !reflect.DeepEqual(folded.Events, book.Events) || !maps.Equal(folded.Orders, book.Orders) || !reflect.DeepEqual(folded.Slots, book.Slots) {
+		f.Errorf("the log folds to\n%+v\ndomain says\n%+v", folded, book)
+	}
+	f.wantLogFolds()
+	f.wantSame(before, changed...)
+	if len(replies) > 0 && (replies[0].Verdict != verdict || replies[0].Order != book.Orders[ref]) {
+		f.Errorf("%s\n%+v\ndomain says %s\n%+v", replies[0].Verdict, replies[0].Order, verdict, book.Orders[ref])
+	}
+	if verdict != domain.VerdictDone {
+		earlier = append(earlier, id)
+	}
+	f.wantPending(domain.GroupWorkers, earlier...)
+	const tellable = 12 // bytes: a shorter token may be part of anything
+	for key, content := range f.dump() {
+		if token := string(req.PaymentToken); len(token) >= tellable && key != f.keys.requests(0) && !strings.Contains(before[key], token) &&
+			!slices.Contains([]string{req.CustomerID, req.OrderID, req.EventID, req.Section}, token) && strings.Contains(content, token) {
+			f.Errorf("the payment token is in %s", key)
+		}
+	}
+}

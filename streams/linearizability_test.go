@@ -1,0 +1,712 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/e2e/torture"
+	"holdfast/streams/redistest"
+)
+
+const (
+	clients             = 8
+	historyOperations   = 500
+	checkingTimeout     = 30 * time.Second
+	historySection      = "general"
+	historyCapacity     = 6
+	historyEntrySeconds = 3600 // how long a request of a history may wait: no history comes near it
+)
+
+// TestTortureLinearizability records what concurrent clients are told about one
+// section with little capacity, and checks that somebody who does one thing after the
+// other, as package domain says (see specification), could have told them the
+// same. Some replies are lost, and some commands never arrive: the clients cannot
+// tell which, and the specification allows for both.
+//
+// Redis's clock is part of the replies: in the order that is found it never goes back.
+func TestTortureLinearizability(t *testing.T) {
+	tally := torture.Begin(t, 10, "histories of 8 clients at one section, checked with porcupine")
+	histories := torture.Size(10, 200)
+	r := newRecorder(t, torture.Seed(t))
+	operations, lost := 0, 0
+	for n := range histories {
+		h := r.record(n, historyOperations, true)
+		h.check(t)
+		operations += len(h.operations)
+		tally.Count("histories", 1)
+		tally.Count("operations", len(h.operations))
+		for _, op := range h.operations {
+			if op.Output.(output).lost {
+				tally.Count("operations with unknown outcome", 1)
+				lost++
+			}
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	report, err := r.stores[0].Audit(context.Background(), AuditOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tally.Judged(len(report.Violations))
+	for _, v := range report.Violations {
+		t.Errorf("%+v", v)
+	}
+	if operations < histories*historyOperations || lost < histories {
+		t.Errorf("%d operations, %d of them with unknown outcome, in %d histories", operations, lost, histories)
+	}
+	t.Logf("the clients were told %v", r.told)
+	for _, what := range []string{
+		"purchase authorize", "purchase done", "hold done", "pay authorize", "pay void", "pay done", "pay wait", "approved done", "approved void",
+		"declined done", "unknown wait", "order held", "order confirmed", "order declined", "order expired", "order cancelled", "order rejected", "event",
+	} {
+		if r.told[what] == 0 {
+			t.Errorf("no client was told %q", what)
+		}
+	}
+}
+
+// TestLinearizabilityTellsWrongHistories changes one reply of a right history, and wants the change found.
+func TestLinearizabilityTellsWrongHistories(t *testing.T) {
+	r := newRecorder(t, torture.Seed(t))
+	// Every operation whose reply was lost may come at any later time, and to show that none of these
+	// times is right takes long: hence few of them, in short histories.
+	lossless, lossy := r.record(0, historyOperations, false), r.record(1, 120, true)
+	lossless.check(t)
+	lossy.check(t)
+	for _, wrong := range []struct {
+		what   string
+		change func(in input, out *output) bool
+	}{
+		{"a verdict", func(in input, out *output) bool {
+			if in.kind != "resolve" || out.verdicts[0] != domain.VerdictVoid {
+				return false
+			}
+			out.verdicts = []domain.Verdict{domain.VerdictDone}
+			return true
+		}},
+		{"a hold that no capacity was left for", func(_ input, out *output) bool {
+			if len(out.orders) != 1 || out.orders[0].Reason != domain.ReasonSoldOut {
+				return false
+			}
+			o := out.orders[0]
+			out.orders = []domain.Order{{
+				State: domain.OrderHeld, Kind: o.Kind, Fingerprint: o.Fingerprint, CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
+				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: out.now + holdMillis, HeldAtMillis: o.ResolvedAt,
+			}}
+			return true
+		}},
+		{"a deadline", func(in input, out *output) bool {
+			if in.kind != "admit" || len(out.orders) != 1 || out.orders[0].State != domain.OrderHeld {
+				return false
+			}
+			o := out.orders[0]
+			o.DeadlineMillis++
+			out.orders = []domain.Order{o}
+			return true
+		}},
+		{"a stale read of the event", func(in input, out *output) bool {
+			if in.kind != "event" || out.event.Sections[0].Available == historyCapacity {
+				return false
+			}
+			out.event.Sections = []domain.Section{{Name: historySection, Price: 1000, Capacity: historyCapacity, Available: historyCapacity}}
+			return true
+		}},
+		{"a stale read of an order", func(in input, out *output) bool {
+			if in.kind != "orders" || out.orders[0].State == domain.OrderNone {
+				return false
+			}
+			out.orders = append([]domain.Order{{}}, out.orders[1:]...)
+			return true
+		}},
+		{"a clock that goes back", func(in input, out *output) bool {
+			if in.kind != "expire" || out.now == 0 {
+				return false
+			}
+			out.now -= 10_000
+			return true
+		}},
+	} {
+		t.Run(wrong.what, func(t *testing.T) {
+			for _, h := range []*history{lossless, lossy} {
+				plant(t, h, wrong.change)
+			}
+		})
+	}
+}
+
+// plant changes the last reply that the change fits: what is stale is so by then.
+func plant(t *testing.T, h *history, change func(in input, out *output) bool) {
+	t.Helper()
+	for i := len(h.operations) - 1; i >= 0; i-- {
+		planted := *h
+		planted.operations = slices.Clone(h.operations)
+		out := planted.operations[i].Output.(output)
+		if out.lost || !change(planted.operations[i].Input.(input), &out) {
+			continue
+		}
+		planted.operations[i].Output = out
+		if got := porcupine.CheckOperationsTimeout(planted.specification(), planted.operations, checkingTimeout); got != porcupine.Illegal {
+			t.Errorf("operation %d of %d was changed to %+v, and the history is %s", i, len(h.operations), out, got)
+		}
+		return
+	}
+	t.Errorf("the history of %s has no such reply to change", h.eventID)
+}
+
+// input is what a client asks.
+type input struct {
+	kind     string // admit, resolve, expire, cancel, orders, event
+	refs     []domain.OrderRef
+	commands []domain.Command
+	label    string
+}
+
+// output is what it is told.
+type output struct {
+	lost     bool // nothing: it may have happened or not
+	verdicts []domain.Verdict
+	orders   []domain.Order
+	event    domain.Event
+	now      int64 // of Redis; 0 if it is not in the reply
+}
+
+// history is what was asked and told about one event.
+type history struct {
+	eventID    string
+	listed     domain.Fact
+	operations []porcupine.Operation
+}
+
+func (h *history) check(t *testing.T) {
+	t.Helper()
+	model := h.specification()
+	result := porcupine.CheckOperationsTimeout(model, h.operations, checkingTimeout)
+	if result == porcupine.Ok {
+		return
+	}
+	_, info := porcupine.CheckOperationsVerbose(model, h.operations, checkingTimeout)
+	path := filepath.Join(t.TempDir(), h.eventID+".html")
+	if err := porcupine.VisualizePath(model, info, path); err != nil {
+		t.Errorf("drawing the history: %v", err)
+	}
+	t.Errorf("the history of %s is %s; it is drawn in %s", h.eventID, result, path)
+}
+
+// never is a time that is not known, because the reply that said it was lost. It is found out
+// when a later reply shows the order. (Later than any time, so that a hold with it is alive.)
+const never = math.MaxInt64 / 4
+
+// world is a state of the specification. What it points to is not changed once it is there,
+// and shared by the states that come after it: a search goes through many.
+type world struct {
+	now    int64 // it is at least so late
+	facts  int   // so many have changed it
+	event  domain.Event
+	slots  map[string]string
+	orders []*domain.Order // by number; nil: never heard of
+}
+
+// specification is what one section must look like to all of its clients: the
+// decisions of package domain, one at a time.
+func (h *history) specification() porcupine.Model {
+	event, err := domain.ApplyEvent(domain.Event{}, h.listed)
+	model := porcupine.NondeterministicModel{
+		Init: func() []any {
+			if err != nil {
+				return nil
+			}
+			return []any{&world{event: event}}
+		},
+		Step: func(state, in, out any) []any {
+			w, i, o := state.(*world), in.(input), out.(output)
+			switch {
+			case o.lost:
+				return w.guess(i)
+			case i.kind == "event":
+				if reflect.DeepEqual(w.event, o.event) {
+					return []any{w}
+				}
+			default:
+				if next := w.told(i, o); next != nil {
+					return []any{next}
+				}
+			}
+			return nil
+		},
+		Equal: func(a, b any) bool { return a.(*world).equal(b.(*world)) },
+		Hash: func(state any) uint64 {
+			w := state.(*world)
+			hash := uint64(w.now)*31 + uint64(w.facts)
+			for _, s := range w.event.Sections {
+				hash = hash*1_000_003 + uint64(s.Held)*17 + uint64(s.Sold)
+			}
+			return hash
+		},
+		DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v → %+v", in, out) },
+		DescribeState: func(state any) string {
+			return fmt.Sprintf("%d: %+v", state.(*world).now, state.(*world).event.Sections)
+		},
+	}
+	return model.ToModel()
+}
+
+func (w *world) equal(o *world) bool {
+	return w == o || w.now == o.now && w.facts == o.facts && slices.Equal(w.event.Sections, o.event.Sections) && maps.Equal(w.slots, o.slots) &&
+		slices.EqualFunc(w.orders, o.orders, func(a, b *domain.Order) bool { return a == b || a != nil && b != nil && *a == *b })
+}
+
+// number is that of an order of a history.
+func number(ref domain.OrderRef) int {
+	n, err := strconv.Atoi(ref.OrderID[1:])
+	if err != nil {
+		panic(err) // draw made it
+	}
+	return n
+}
+
+func (w *world) order(ref domain.OrderRef) domain.Order {
+	if n := number(ref); n < len(w.orders) && w.orders[n] != nil {
+		return *w.orders[n]
+	}
+	return domain.Order{}
+}
+
+// with is w but for one order.
+func (w *world) with(ref domain.OrderRef, o domain.Order) *world {
+	next, n := *w, number(ref)
+	next.orders = make([]*domain.Order, max(len(w.orders), n+1))
+	copy(next.orders, w.orders)
+	next.orders[n] = &o
+	return &next
+}
+
+// told is the state after an operation with this reply; nil if it cannot have had it.
+func (w *world) told(in input, out output) *world {
+	if in.kind != "orders" && out.now < w.now {
+		return nil
+	}
+	for i, ref := range in.refs { // times that nobody had told yet
+		o, shown := w.order(ref), out.orders[i]
+		known := o
+		for _, t := range []struct{ of, shown *int64 }{
+			{&known.DeadlineMillis, &shown.DeadlineMillis}, {&known.HeldAtMillis, &shown.HeldAtMillis},
+			{&known.ConfirmedAt, &shown.ConfirmedAt}, {&known.ResolvedAt, &shown.ResolvedAt},
+		} {
+			if *t.of == never {
+				*t.of = *t.shown
+			}
+		}
+		if known != o {
+			w = w.with(ref, known)
+		}
+	}
+	if in.kind != "orders" {
+		later := *w
+		w, later.now = &later, out.now
+	}
+	for i, command := range in.commands {
+		// The time of a fact, which is not that of the decision, shows in the order.
+		at := out.orders[i].ResolvedAt
+		if out.orders[i].State == domain.OrderHeld {
+			at = out.orders[i].HeldAtMillis
+		}
+		next, verdict, err := w.decide(in.refs[i], command, out.now, at)
+		if err != nil || verdict != out.verdicts[i] || next != w && at < out.now {
+			return nil
+		}
+		w = next
+	}
+	for i, ref := range in.refs {
+		if w.order(ref) != out.orders[i] {
+			return nil
+		}
+	}
+	return w
+}
+
+// decide is the state after a command that is decided at a time, and whose fact is of another; w itself if there is no fact.
+func (w *world) decide(ref domain.OrderRef, command domain.Command, now, at int64) (*world, domain.Verdict, error) {
+	view := domain.View{Event: w.event, Order: w.order(ref)}
+	customer := view.Order.CustomerID
+	if admit, ok := command.(domain.Admit); ok && customer == "" {
+		customer = admit.Request.CustomerID
+	}
+	view.Slot = w.slots[customer]
+	fact, verdict := domain.Decide(view, ref, now, command)
+	if fact == nil {
+		return w, verdict, nil
+	}
+	fact.AtMillis = at
+	if at == never && fact.Type == domain.FactHeld {
+		fact.DeadlineMillis = never
+	}
+	after, err := domain.Apply(view, *fact)
+	if err != nil {
+		return nil, verdict, err
+	}
+	next := w.with(ref, after.Order)
+	next.facts++
+	next.event = after.Event
+	if after.Slot != view.Slot {
+		next.slots = maps.Clone(w.slots)
+		if next.slots == nil {
+			next.slots = make(map[string]string)
+		}
+		if next.slots[customer] = after.Slot; after.Slot == "" {
+			delete(next.slots, customer)
+		}
+	}
+	return next, verdict, nil
+}
+
+// guess are the states that an operation may have led to whose reply was lost: it
+// did not happen, or at any time from now on. What time it was matters only for the deadlines.
+func (w *world) guess(in input) []any {
+	states := []any{w}
+	times := []int64{w.now}
+	for _, ref := range in.refs {
+		if o := w.order(ref); o.State == domain.OrderHeld && o.DeadlineMillis > w.now {
+			times = append(times, o.DeadlineMillis)
+		}
+	}
+	for _, now := range times {
+		next := w
+		for i, command := range in.commands {
+			var err error
+			if next, _, err = next.decide(in.refs[i], command, now, never); err != nil {
+				return nil // domain contradicts itself: no reply is right
+			}
+		}
+		if next == w {
+			continue // it changed nothing
+		}
+		if now != never {
+			later := *next
+			next, later.now = &later, now
+		}
+		states = append(states, next)
+	}
+	return states
+}
+
+// recorder makes histories, each about an event of its own.
+type recorder struct {
+	t      *testing.T
+	seed   uint64
+	stores [clients]*Store
+	faults [clients]*losing
+
+	mu   sync.Mutex
+	told map[string]int
+}
+
+func newRecorder(t *testing.T, seed uint64) *recorder {
+	t.Helper()
+	r := &recorder{t: t, seed: seed, told: make(map[string]int)}
+	url := redistest.Start(t).URL()
+	for i := range r.stores {
+		r.faults[i] = new(losing)
+		store, err := Open(context.Background(), url, Options{Partitions: 1, Hook: r.faults[i]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := store.Close(); err != nil {
+				t.Errorf("closing: %v", err)
+			}
+		})
+		r.stores[i] = store
+	}
+	return r
+}
+
+// record lets all clients loose on a new event, until they have done so much.
+func (r *recorder) record(n, operations int, losses bool) *history {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	h := &history{eventID: "e" + strconv.Itoa(n)}
+	terms := domain.Terms{
+		Name: "An Evening", Currency: "EUR", Sections: []domain.SectionTerms{{Name: historySection, Price: 1000, Capacity: historyCapacity}},
+	}
+	listed, err := domain.List(domain.Event{}, h.eventID, terms)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	h.listed = *listed
+	if created, err := r.stores[0].ListEvent(ctx, h.eventID, terms); err != nil || !created {
+		r.t.Fatalf("listing: %v, %v", created, err)
+	}
+	now, err := r.stores[0].Now(ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var clock, orders atomic.Int64
+	var live live
+	recorded := make([][]porcupine.Operation, clients)
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			p := player{
+				recorder: r, store: r.stores[c], fault: r.faults[c], eventID: h.eventID, begun: now.UnixMilli(), orders: &orders, live: &live, losses: losses,
+				rand: rand.New(rand.NewPCG(r.seed, uint64(n)*clients+uint64(c))),
+			}
+			id := c
+			for i := c; i < operations; i += clients {
+				in, run := p.draw()
+				op := porcupine.Operation{ClientId: id, Input: in, Call: clock.Add(1)}
+				out, err := p.play(ctx, in, run)
+				if err != nil {
+					r.t.Errorf("%s %v: %v", in.label, in.refs, err)
+					return
+				}
+				op.Output, op.Return = out, clock.Add(1)
+				if out.lost {
+					op.Return = math.MaxInt64 // it may happen at any time
+					id += clients             // for porcupine, somebody else goes on
+				}
+				recorded[c] = append(recorded[c], op)
+			}
+		})
+	}
+	wg.Wait()
+	for _, ops := range recorded {
+		for _, op := range ops {
+			op.Return = min(op.Return, clock.Load()+1)
+			h.operations = append(h.operations, op)
+		}
+	}
+	return h
+}
+
+// player is one client of one history.
+type player struct {
+	*recorder
+	store   *Store
+	fault   *losing
+	eventID string
+	begun   int64
+	orders  *atomic.Int64
+	live    *live
+	losses  bool
+	rand    *rand.Rand
+}
+
+// live is the orders that somebody was told are held or confirmed.
+type live struct {
+	mu   sync.Mutex
+	refs []domain.OrderRef
+}
+
+func (l *live) note(ref domain.OrderRef, state domain.OrderState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	there, is := slices.Contains(l.refs, ref), state == domain.OrderHeld || state == domain.OrderConfirmed
+	switch {
+	case is && !there:
+		l.refs = append(l.refs, ref)
+	case there && state.Terminal() && !is:
+		l.refs = slices.DeleteFunc(l.refs, func(r domain.OrderRef) bool { return r == ref })
+	}
+}
+
+func (l *live) pick(r *rand.Rand) (domain.OrderRef, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.refs) == 0 {
+		return domain.OrderRef{}, false
+	}
+	return l.refs[r.IntN(len(l.refs))], true
+}
+
+type run func(ctx context.Context) (replies []domain.Reply, event domain.Event, now int64, err error)
+
+// recent is an order that holds tickets, or one of the newest, whoever made it, or one that is not there yet.
+func (p *player) recent() domain.OrderRef {
+	if ref, ok := p.live.pick(p.rand); ok && p.rand.IntN(4) > 0 {
+		return ref
+	}
+	return ref(p.eventID, "o"+strconv.FormatInt(max(0, p.orders.Load()+1-p.rand.Int64N(6)), 10))
+}
+
+func (p *player) draw() (input, run) {
+	about := p.recent()
+	one := func(batch orderBatch) run {
+		batch.size = 1
+		batch.item = func(int) (string, domain.OrderRef) { return "", about }
+		return func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
+			replies, now, err := p.store.runOrders(ctx, 0, batch)
+			return replies, domain.Event{}, now, err
+		}
+	}
+	refs := []domain.OrderRef{about}
+	cancel := func(reason string) (input, run) {
+		return input{"cancel", refs, []domain.Command{domain.Cancel{Reason: reason}}, reason}, one(orderBatch{
+			script: scriptCancel, name: "cancel", source: p.store.keys.requests(0), group: domain.GroupWorkers,
+			add: func(args []any, _ int) []any { return append(args, reason) },
+		})
+	}
+	switch n := p.rand.IntN(100); {
+	case n < 30:
+		return p.drawAdmit()
+	case n < 38:
+		return p.admit([]domain.OrderRef{about}, domain.Request{Type: domain.RequestPay})
+	case n < 58:
+		outcome := []domain.PaymentOutcome{domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown}[p.rand.IntN(4)]
+		authorization := ""
+		if outcome == domain.PaymentApproved {
+			authorization = "auth_" + strconv.FormatUint(p.rand.Uint64(), 36)
+		}
+		command := domain.Resolve{Outcome: outcome, AuthorizationID: authorization}
+		return input{"resolve", refs, []domain.Command{command}, outcomeName(outcome)}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
+			replies, now, err := p.store.Resolve(ctx, 0, []domain.Resolution{{Ref: about, Outcome: outcome, AuthorizationID: authorization}})
+			return replies, domain.Event{}, now, err
+		}
+	case n < 70:
+		return input{"expire", refs, []domain.Command{domain.Expire{}}, "expire"}, one(orderBatch{
+			script: scriptExpire, name: "expire", source: p.store.keys.log(0), add: func(args []any, _ int) []any { return args },
+		})
+	case n < 78:
+		return cancel(domain.ReasonRequested)
+	case n < 84:
+		return cancel(domain.ReasonCaptureFailed)
+	case n < 92:
+		refs = append(refs, p.recent())
+		return input{"orders", refs, nil, "orders"}, func(ctx context.Context) (replies []domain.Reply, _ domain.Event, _ int64, err error) {
+			orders, err := p.store.Orders(ctx, refs)
+			for _, o := range orders {
+				replies = append(replies, domain.Reply{Order: o})
+			}
+			return replies, domain.Event{}, 0, err
+		}
+	default:
+		return input{kind: "event", label: "event"}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
+			event, err := p.store.Event(ctx, p.eventID)
+			return nil, event, 0, err
+		}
+	}
+}
+
+// drawAdmit opens an order, or two in one step, or asks for one that is there once more.
+func (p *player) drawAdmit() (input, run) {
+	refs := []domain.OrderRef{p.recent()}
+	if p.rand.IntN(3) > 0 {
+		refs[0] = ref(p.eventID, "o"+strconv.FormatInt(p.orders.Add(1), 10))
+	}
+	if p.rand.IntN(4) == 0 {
+		refs = append(refs, ref(p.eventID, "o"+strconv.FormatInt(p.orders.Add(1), 10)))
+	}
+	if len(refs) == 2 && refs[0] == refs[1] {
+		refs = refs[:1]
+	}
+	kind := []domain.RequestType{domain.RequestPurchase, domain.RequestHold}[p.rand.IntN(2)]
+	customer := []string{"fred", "mary", "jane", "paul", "anne"}[p.rand.IntN(5)]
+	quantity := 1 + p.rand.Int64N(3)
+	return p.admit(refs, domain.Request{
+		Type: kind, CustomerID: customer, Section: historySection, Quantity: quantity,
+		Fingerprint: string(kind) + customer + strconv.FormatInt(quantity, 10),
+	})
+}
+
+func (p *player) admit(refs []domain.OrderRef, req domain.Request) (input, run) {
+	// Most holds end while others ask about them.
+	hold := []int64{0, 1, 2, 5, 10, 20, holdMillis, holdMillis, holdMillis, holdMillis}[p.rand.IntN(10)]
+	in := input{kind: "admit", refs: refs, label: string(req.Type)}
+	batch := make([]domain.Admission, len(refs))
+	for i, r := range refs {
+		req.EventID, req.OrderID = r.EventID, r.OrderID
+		batch[i] = domain.Admission{EntryID: fmt.Sprintf("%d-%d", p.begun, i), Request: req, HoldMillis: hold, ValidMillis: historyEntrySeconds * 1000}
+		var command domain.Command = domain.Admit{Request: req, EntryMillis: p.begun, ValidMillis: batch[i].ValidMillis, HoldMillis: hold}
+		if req.Type == domain.RequestPay {
+			command = domain.Pay{EntryMillis: p.begun, ValidMillis: batch[i].ValidMillis}
+		}
+		in.commands = append(in.commands, command)
+	}
+	return in, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
+		replies, now, err := p.store.Admit(ctx, 0, batch)
+		return replies, domain.Event{}, now, err
+	}
+}
+
+// play asks, and now and then does not hear the answer.
+func (p *player) play(ctx context.Context, in input, run run) (output, error) {
+	if p.losses && len(in.commands) > 0 {
+		switch p.rand.IntN(60) {
+		case 0:
+			p.fault.next = replyLost
+		case 1:
+			p.fault.next = notApplied
+		}
+	}
+	replies, event, now, err := run(ctx)
+	p.fault.next = noFault
+	if err != nil && !answered(err) && domain.ClassOf(err) == domain.ClassRetry {
+		return output{lost: true}, nil
+	}
+	out := output{event: event, now: now}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if in.kind == "event" {
+		p.told["event"]++
+	}
+	for i, r := range replies {
+		p.live.note(in.refs[i], r.Order.State)
+		out.verdicts, out.orders = append(out.verdicts, r.Verdict), append(out.orders, r.Order)
+		p.told["order "+r.Order.State.String()]++
+		p.told[in.label+" "+r.Verdict.String()]++
+	}
+	return out, err
+}
+
+type fault int
+
+const (
+	noFault    fault = iota
+	replyLost        // it happens, and nobody hears of it
+	notApplied       // it does not happen, and nobody hears of it
+)
+
+// losing is a hook for the connections of one client that makes its next script call fail.
+type losing struct{ next fault }
+
+func (l *losing) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (l *losing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (l *losing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		kind := l.next
+		if kind == noFault || !strings.HasPrefix(cmd.Name(), "eval") {
+			return next(ctx, cmd)
+		}
+		if kind == replyLost {
+			if err := next(ctx, cmd); err != nil {
+				return err // perhaps that the script is not known yet: it is sent once more
+			}
+		}
+		err := &net.OpError{Op: "read", Err: fmt.Errorf("the test lets it fail: %d", kind)}
+		cmd.SetErr(err)
+		return err
+	}
+}
