@@ -28,8 +28,6 @@ func quietly(t testing.TB, pool ...*process) (check func()) {
 			p.alive()
 			if n := p.lines() - before[i]; n >= mostLines {
 				t.Errorf("%s logged %d lines, want fewer than %d", p.name, n, mostLines)
-			} else {
-				t.Logf("%s logged %d lines", p.name, n)
 			}
 		}
 	}
@@ -46,8 +44,9 @@ type stubborn struct {
 // lastTries bounds how often it tries after it was stopped.
 const lastTries = 50
 
-// sell publishes ten requests at a time, over and over.
-func (s *system) sell(prefix string, events int) *stubborn {
+// sell publishes ten requests or so at a time, over and over. sale draws those of a
+// customer, in the order they are published.
+func (s *system) sell(sale func(number int) []domain.Request) *stubborn {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &stubborn{receipts: make(chan producer.Receipt, 100_000), stop: cancel}
 	p := s.producer()
@@ -69,11 +68,7 @@ func (s *system) sell(prefix string, events int) *stubborn {
 				tries++
 			}
 			for ctx.Err() == nil && len(unpublished) < 10 {
-				unpublished = append(unpublished, domain.Request{
-					Type: domain.RequestPurchase, EventID: fmt.Sprintf("%s-event-%d", prefix, number%events),
-					OrderID: fmt.Sprintf("%s-%d", prefix, number), CustomerID: fmt.Sprintf("%s-customer-%d", prefix, number),
-					Quantity: 1, PaymentToken: "tok_1",
-				})
+				unpublished = append(unpublished, sale(number)...)
 				number++
 			}
 			if len(unpublished) == 0 {
@@ -96,6 +91,17 @@ func (s *system) sell(prefix string, events int) *stubborn {
 		}
 	}()
 	return c
+}
+
+// ticketFor is a sale of one ticket each, for some events.
+func ticketFor(prefix string, events int) func(number int) []domain.Request {
+	return func(number int) []domain.Request {
+		return []domain.Request{{
+			Type: domain.RequestPurchase, EventID: fmt.Sprintf("%s-event-%d", prefix, number%events),
+			OrderID: fmt.Sprintf("%s-%d", prefix, number), CustomerID: fmt.Sprintf("%s-customer-%d", prefix, number),
+			Quantity: 1, PaymentToken: "tok_1",
+		}}
+	}
 }
 
 // soldSoon waits until so many receipts more were given.
@@ -122,7 +128,8 @@ func (c *stubborn) vainSoon(t testing.TB, n int64) {
 	})
 }
 
-// all ends the sale and returns every order that there is a receipt for.
+// all ends the sale and returns the order of every receipt: several times if there
+// are several about it.
 func (c *stubborn) all() []domain.OrderRef {
 	c.stop()
 	var refs []domain.OrderRef
@@ -130,54 +137,6 @@ func (c *stubborn) all() []domain.OrderRef {
 		refs = append(refs, domain.OrderRef{EventID: r.EventID, OrderID: r.OrderID})
 	}
 	return refs
-}
-
-// Redis dies with an append-only file that is synced before every reply, comes
-// back, dies again and forgets its scripts. The workers go on, and every order
-// that there is a receipt for has its outcome.
-func TestRedisDiesAndComesBack(t *testing.T) {
-	t.Parallel()
-	s := newSystem(t, "--appendonly", "yes", "--appendfsync", "always")
-	s.purchases("outage", 8, 10_000) // makes the events
-	gateway := startGateway(t, "--latency", "50ms")
-	var pool []*process
-	for i := range 3 {
-		pool = append(pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", gateway, "--reclaim-after", "2s"))
-	}
-	check := quietly(t, pool...)
-	sale := s.sell("outage", 8)
-	sale.soldSoon(t, 200)
-	rdb := s.client()
-	for range 5 {
-		if err := rdb.ScriptFlush(context.Background()).Err(); err != nil {
-			t.Fatal(err)
-		}
-		sale.soldSoon(t, 50)
-	}
-	for outage := 1; outage <= 2; outage++ {
-		s.server.Kill()
-		down := time.Now()
-		for _, p := range pool {
-			// The second time, too, although it is right after the first and would
-			// not be worth a line if it were over at once.
-			p.says(outage, "redis does not work")
-		}
-		sale.vainSoon(t, 1)
-		s.server.Restart()
-		t.Logf("Redis was gone for %s", time.Since(down).Round(time.Millisecond))
-		for _, p := range pool {
-			p.says(outage, "redis works again")
-		}
-		sale.soldSoon(t, 200)
-	}
-	refs := sale.all()
-	s.drained(time.Minute)
-	check()
-	t.Logf("%d orders", len(refs))
-	s.allIn(domain.OrderConfirmed, refs)
-	paidOnce(t, gateway, refs)
-	s.audit(gateway)
-	stopAll(pool...)
 }
 
 // Connections break, and Redis hangs for longer than anybody waits for a reply:
@@ -192,7 +151,7 @@ func TestRedisLosesReplies(t *testing.T) {
 		pool = append(pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", gateway, "--reclaim-after", "1s"))
 	}
 	check := quietly(t, pool...)
-	sale := s.sell("replies", 8)
+	sale := s.sell(ticketFor("replies", 8))
 	rdb := s.client()
 	for range 20 {
 		if err := rdb.ClientKillByFilter(context.Background(), "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {

@@ -41,7 +41,7 @@ func newTrial(t *testing.T, what string, redisArgs ...string) *trial {
 		tr.pool = append(tr.pool, tr.worker(fmt.Sprintf("worker-%d", i), "--gateway", tr.gateway, "--reclaim-after", "1s"))
 	}
 	tr.quiet = quietly(t, tr.pool...)
-	tr.sale = tr.sell("trial", trialEvents)
+	tr.sale = tr.sell(ticketFor("trial", trialEvents))
 	tr.sale.soldSoon(t, 50)
 	return tr
 }
@@ -406,7 +406,7 @@ func testEmptied(t *testing.T, rounds int) {
 		}
 		tr.tally.Count("times emptied", 1)
 		tr.purchases("trial", trialEvents, 20_000)
-		tr.sale = tr.sell("trial", trialEvents)
+		tr.sale = tr.sell(ticketFor("trial", trialEvents))
 	}
 	tr.sale.all()
 	tr.drained(soon * 2)

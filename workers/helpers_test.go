@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
@@ -23,6 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	logging.Disable() // of go-redis: that Redis is gone is no news here
 	code := m.Run()
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -43,14 +46,26 @@ type world struct {
 	store    *streams.Store // nothing fails on this one
 	gateway  *payments.Simulator
 	producer *producer.Producer
+	rdb      func() *redis.Client // for what only a test asks; made at the first call
 }
 
 var namespaces atomic.Int64
 
 func newWorld(t testing.TB, server *redistest.Server, gateway payments.SimulatorOptions) *world {
 	t.Helper()
+	return openWorld(t, server, fmt.Sprintf("test-%d", namespaces.Add(1)), payments.New(gateway))
+}
+
+// openWorld is newWorld with what is there.
+func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *payments.Simulator) *world {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	w := &world{t: t, ctx: ctx, server: server, ns: fmt.Sprintf("test-%d", namespaces.Add(1)), gateway: payments.New(gateway)}
+	w := &world{t: t, ctx: ctx, server: server, ns: ns, gateway: gateway}
+	w.rdb = sync.OnceValue(func() *redis.Client {
+		rdb := server.Client()
+		t.Cleanup(func() { _ = rdb.Close() })
+		return rdb
+	})
 	w.store = w.open(nil)
 	w.producer = producer.New(w.store, w.store, producer.Options{})
 	t.Cleanup(func() {

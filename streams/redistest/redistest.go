@@ -5,11 +5,13 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +36,12 @@ func Start(tb testing.TB, args ...string) *Server {
 	if err != nil {
 		tb.Fatalf("making a directory for Redis: %v", err)
 	}
+	return StartIn(tb, dir, args...)
+}
+
+// StartIn is Start with the files of a directory, which is the server's from then on.
+func StartIn(tb testing.TB, dir string, args ...string) *Server {
+	tb.Helper()
 	s := &Server{tb: tb, port: freePort(tb), dir: dir, args: args}
 	tb.Cleanup(func() {
 		s.Kill()
@@ -45,13 +53,32 @@ func Start(tb testing.TB, args ...string) *Server {
 	return s
 }
 
+// Servers listen below the ports that systems give to connections. One of those
+// would sooner or later be taken by a client before its server listens.
+const (
+	firstPort = 15_000
+	endPort   = 32_000
+)
+
+// given are the ports of this process's servers. Nobody gets one again: its
+// server may be down for a moment.
+var given sync.Map
+
 func freePort(tb testing.TB) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatalf("looking for a free port: %v", err)
+	for range endPort - firstPort {
+		port := firstPort + rand.IntN(endPort-firstPort)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		_ = l.Close() // it only asked
+		return port
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	tb.Fatal("no free port")
+	return 0
 }
 
 // URL is where the server listens.
