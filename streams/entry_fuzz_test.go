@@ -47,7 +47,7 @@ func FuzzRequestEntry(f *testing.F) {
 		defer cancel()
 		x := &fixture{tester: t, ctx: ctx, store: store, rdb: store.rdb, keys: store.keys}
 		x.do("FLUSHALL")
-		x.must(store.repair(ctx))
+		x.must(store.Accept(ctx))
 		x.list("e1", terms(3))
 		switch prior % 4 {
 		case 1:

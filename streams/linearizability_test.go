@@ -146,7 +146,7 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 		}},
 	} {
 		t.Run(wrong.what, func(t *testing.T) {
-			for _, h := range []*history{lossless, lossy} {
+			for _, h := range []*opHistory{lossless, lossy} {
 				plant(t, h, wrong.change)
 			}
 		})
@@ -154,7 +154,7 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 }
 
 // plant changes the last reply that the change fits: what is stale is so by then.
-func plant(t *testing.T, h *history, change func(in input, out *output) bool) {
+func plant(t *testing.T, h *opHistory, change func(in input, out *output) bool) {
 	t.Helper()
 	for i := len(h.operations) - 1; i >= 0; i-- {
 		planted := *h
@@ -189,14 +189,14 @@ type output struct {
 	now      int64 // of Redis; 0 if it is not in the reply
 }
 
-// history is what was asked and told about one event.
-type history struct {
+// opHistory is what was asked and told about one event.
+type opHistory struct {
 	eventID    string
 	listed     domain.Fact
 	operations []porcupine.Operation
 }
 
-func (h *history) check(t *testing.T) {
+func (h *opHistory) check(t *testing.T) {
 	t.Helper()
 	model := h.specification()
 	result := porcupine.CheckOperationsTimeout(model, h.operations, checkingTimeout)
@@ -227,7 +227,7 @@ type world struct {
 
 // specification is what one section must look like to all of its clients: the
 // decisions of package domain, one at a time.
-func (h *history) specification() porcupine.Model {
+func (h *opHistory) specification() porcupine.Model {
 	event, err := domain.ApplyEvent(domain.Event{}, h.listed)
 	model := porcupine.NondeterministicModel{
 		Init: func() []any {
@@ -440,11 +440,11 @@ func newRecorder(t *testing.T, seed uint64) *recorder {
 }
 
 // record lets all clients loose on a new event, until they have done so much.
-func (r *recorder) record(n, operations int, losses bool) *history {
+func (r *recorder) record(n, operations int, losses bool) *opHistory {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	h := &history{eventID: "e" + strconv.Itoa(n)}
+	h := &opHistory{eventID: "e" + strconv.Itoa(n)}
 	terms := domain.Terms{
 		Name: "An Evening", Currency: "EUR", Sections: []domain.SectionTerms{{Name: historySection, Price: 1000, Capacity: historyCapacity}},
 	}
