@@ -203,7 +203,7 @@ func (p *process) send(step string, next func() error, cmds ...redis.Cmder) erro
 	if setsUp[step] {
 		return next()
 	}
-	err := p.do(step, next, func() bool { return gaveEntries(cmds[0]) })
+	err := p.do(step, next, func() bool { return gaveEntries(step, cmds[0]) })
 	if errors.Is(err, errInjected) {
 		for _, cmd := range cmds {
 			cmd.SetErr(err)
@@ -233,13 +233,13 @@ func stepOf(cmd redis.Cmder) string {
 			return "evalsha"
 		}
 		switch script {
-		case "keep_alive", "hand_back", "leave", "dead_letter", "cancel":
+		case "keep_alive", "hand_back", "leave", "dead_letter", "cancel", "own":
 			return script + " " + arg(3+keys) // their first argument is the group
 		}
 		return script
 	case "xreadgroup":
 		if arg(len(args)-1) != ">" {
-			name = "xreadgroup own"
+			name = "own"
 		}
 		return name + " " + arg(2)
 	case "xack", "xautoclaim":
@@ -252,31 +252,28 @@ func stepOf(cmd redis.Cmder) string {
 	return name
 }
 
-func gaveEntries(cmd redis.Cmder) bool {
+// gaveEntries reports whether the reply to a step that reads has entries in it.
+func gaveEntries(step string, cmd redis.Cmder) bool {
 	c, ok := cmd.(*redis.Cmd)
 	if !ok {
 		return false
 	}
-	list, _ := c.Val().([]any)
-	switch strings.ToLower(cmd.Name()) {
-	case "xautoclaim":
-		if len(list) < 2 {
-			return false
+	reply, _ := c.Val().([]any)
+	at := func(list []any, i int) []any {
+		if i >= len(list) {
+			return nil
 		}
-		entries, _ := list[1].([]any)
-		return len(entries) > 0
-	case "xreadgroup":
-		if len(list) == 0 {
-			return false
-		}
-		stream, _ := list[0].([]any)
-		if len(stream) < 2 {
-			return false
-		}
-		entries, _ := stream[1].([]any)
-		return len(entries) > 0
+		inner, _ := list[i].([]any)
+		return inner
 	}
-	return false
+	switch command := strings.ToLower(cmd.Name()); {
+	case command == "xreadgroup":
+		return len(at(at(reply, 0), 1)) > 0 // [[stream, entries]]
+	case command == "xautoclaim":
+		return len(at(reply, 1)) > 0 // [cursor, entries, deleted]
+	default:
+		return strings.HasPrefix(step, "own ") && len(reply) > 0 // entries
+	}
 }
 
 // gateway puts the injector between a worker and its payment gateway.
