@@ -214,14 +214,14 @@ func (c *campaign) duringRecovery(random *rand.Rand, recoveries []recovery) {
 		pairs = append(pairs, pointsOf(r.point, r.seen, torture.Size(1, 2))...)
 	}
 	random.Shuffle(len(pairs), func(i, j int) { pairs[i], pairs[j] = pairs[j], pairs[i] })
-	want := torture.Size(100, 3000)
+	want := torture.Size(80, 3000)
 	pairs = spread(pairs, len(pairs), func(p point) string {
 		return p.scenario.name + p.faults[0].step + p.faults[1].step
 	})
 	// Some second faults are not hit: how a recovery goes is also a matter of timing. Then others are tried.
 	both, tried := 0, 0
 	for both < want && tried < len(pairs) {
-		next := pairs[tried:min(tried+max(want-both, atOnce), len(pairs))]
+		next := pairs[tried:min(tried+want-both+want/5, len(pairs))]
 		tried += len(next)
 		for _, o := range c.runAll(next) {
 			if o.hits == 2 {
