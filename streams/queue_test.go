@@ -345,6 +345,29 @@ func TestForgetConsumers(t *testing.T) {
 	}
 }
 
+// A worker that stops with work in hand cannot leave yet. It is forgotten as soon
+// as somebody has taken that work.
+func TestForgetsWhoHandedBack(t *testing.T) {
+	f := newFixture(t)
+	mine := f.give("w1", 1)
+	q := f.queue(domain.GroupWorkers, "w1")
+	_, err := q.KeepAlive(f.ctx, mine, time.Hour)
+	f.must(err)
+	f.must(q.HandBack(f.ctx, mine))
+	f.must(q.Leave(f.ctx))
+	f.waitUntil(f.now() + 1)
+	if forgotten, err := f.store.ForgetConsumers(f.ctx, 0); err != nil || len(forgotten) != 0 {
+		t.Fatalf("forgotten with an entry pending: %v, %v", forgotten, err)
+	}
+	taken, err := f.queue(domain.GroupWorkers, "w2").Reclaim(f.ctx, longIdle, 10)
+	if err != nil || !slices.Equal(ids(taken), mine) {
+		t.Fatalf("reclaimed %v, %v", ids(taken), err)
+	}
+	if forgotten, err := f.store.ForgetConsumers(f.ctx, 0); err != nil || !slices.Equal(forgotten, []string{"w1"}) {
+		t.Errorf("forgotten %v, %v", forgotten, err)
+	}
+}
+
 func TestTrim(t *testing.T) {
 	const stream = "holdfast:{0}:requests"
 	for _, test := range []struct {

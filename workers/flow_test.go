@@ -291,11 +291,11 @@ func TestStopHandsBack(t *testing.T) {
 func TestDeadConsumersAreForgotten(t *testing.T) {
 	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
 	w.list("e", 1000, 10)
-	dead := newCrash(dieAt{step: "resolve", occurrence: 1})
+	dead := newInjector(fault{"resolve", 1, diesBefore}).process()
 	cfg := workers.Config{ReclaimAfter: 200 * time.Millisecond, Grace: 300 * time.Millisecond}
 	victim := w.start(cfg, w.gateway, dead)
 	w.publish(request(domain.RequestPurchase, "o", "fred", 4))
-	<-dead.hit
+	<-dead.died
 	_ = victim.stop() // it is dead: everything it tries fails
 	w.start(cfg, w.gateway, nil)
 	w.waitState("o", domain.OrderConfirmed)

@@ -47,6 +47,7 @@ type world struct {
 	gateway  *payments.Simulator
 	producer *producer.Producer
 	rdb      func() *redis.Client // for what only a test asks; made at the first call
+	patience time.Duration        // bounds every wait
 }
 
 var namespaces atomic.Int64
@@ -60,7 +61,7 @@ func newWorld(t testing.TB, server *redistest.Server, gateway payments.Simulator
 func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *payments.Simulator) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	w := &world{t: t, ctx: ctx, server: server, ns: ns, gateway: gateway}
+	w := &world{t: t, ctx: ctx, server: server, ns: ns, gateway: gateway, patience: patience}
 	w.rdb = sync.OnceValue(func() *redis.Client {
 		rdb := server.Client()
 		t.Cleanup(func() { _ = rdb.Close() })
@@ -91,12 +92,17 @@ func (w *world) open(hook redis.Hook) *streams.Store {
 // worker is a running pool with connections of its own.
 type worker struct {
 	*workers.Pool
-	stop func() error // ends it in an orderly way; the second call does nothing
+	stop func() error // ends it in an orderly way; once, the second call waits for that
 }
 
 func (w *world) start(cfg workers.Config, gateway domain.PaymentGateway, hook redis.Hook) *worker {
 	w.t.Helper()
-	store := w.open(hook)
+	return w.run(cfg, gateway, w.open(hook))
+}
+
+// run starts a pool on a store, which is closed with it.
+func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *streams.Store) *worker {
+	w.t.Helper()
 	log := zap.NewNop()
 	if os.Getenv("HOLDFAST_TEST_LOG") != "" {
 		log = zaptest.NewLogger(w.t)
@@ -110,15 +116,10 @@ func (w *world) start(cfg workers.Config, gateway domain.PaymentGateway, hook re
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- pool.Run(ctx) }()
-	stopped := false
-	stop := func() error {
-		if stopped {
-			return nil
-		}
-		stopped = true
+	stop := sync.OnceValue(func() error {
 		cancel()
 		return errors.Join(<-ended, store.Close())
-	}
+	})
 	w.t.Cleanup(func() { _ = stop() }) // the test has looked at the error if it matters
 	return &worker{Pool: pool, stop: stop}
 }
@@ -174,10 +175,13 @@ func (w *world) section() domain.Section {
 // eventually waits for a condition: the only place of these tests that sleeps.
 func (w *world) eventually(what string, done func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
+	// Many wait at once in some tests, so those that wait long look less often.
+	pause := 2 * time.Millisecond
+	for end := time.Now().Add(w.patience); !done(); time.Sleep(pause) {
 		if time.Now().After(end) {
-			w.t.Fatalf("waited %s in vain: %s", patience, what)
+			w.t.Fatalf("waited %s in vain: %s", w.patience, what)
 		}
+		pause = min(pause+pause/4, 25*time.Millisecond)
 	}
 }
 

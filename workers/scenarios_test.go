@@ -1,0 +1,555 @@
+package workers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/payments"
+	"holdfast/workers"
+)
+
+const (
+	purchase = domain.RequestPurchase
+	hold     = domain.RequestHold
+	pay      = domain.RequestPay
+	cancel   = domain.RequestCancel
+)
+
+// scenarios are each row of the table of an order's life, and whatever else a
+// worker does. Holds are long, except where they are to expire, so that no fault
+// may change how anything ends.
+var scenarios = []scenario{
+	{
+		name: "confirmed",
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 2), request(purchase, "b", "bob", 3))
+		},
+		ends: []end{confirmed("e/a", "amy", 2), confirmed("e/b", "bob", 3)},
+	},
+	{
+		name:   "rejected",
+		events: map[string]int64{"e": 4},
+		play: func(r *scene) {
+			r.listTerms("strict", domain.Terms{MaxPerOrder: 2})
+			r.listTerms("later", domain.Terms{OnSaleMillis: time.Now().Add(24 * time.Hour).UnixMilli()})
+			r.append(
+				request(hold, "first", "amy", 2),
+				request(purchase, "busy", "amy", 1),
+				request(purchase, "many", "bob", 3),
+				change(request(purchase, "nowhere", "cid", 1), func(q *domain.Request) { q.EventID = "unheard" }),
+				change(request(purchase, "vip", "dan", 1), func(q *domain.Request) { q.Section = "vip" }),
+				change(request(purchase, "dear", "eve", 1), func(q *domain.Request) { q.UnitPrice = new(int64) }),
+				change(request(purchase, "group", "flo", 3), func(q *domain.Request) { q.EventID = "strict" }),
+				change(request(purchase, "early", "gus", 1), func(q *domain.Request) { q.EventID = "later" }),
+				request(purchase, "none", "hal", 0),
+			)
+			r.add("v", "1", "type", "dance", "event_id", "e", "order_id", "what")
+		},
+		ends: []end{
+			{ref: "e/first", customer: "amy", quantity: 2, state: domain.OrderHeld},
+			rejected("e/busy", domain.ReasonInProgress), rejected("e/many", domain.ReasonSoldOut),
+			rejected("unheard/nowhere", domain.ReasonUnknownEvent), rejected("e/vip", domain.ReasonUnknownSection),
+			rejected("e/dear", domain.ReasonPriceChanged), rejected("strict/group", domain.ReasonOverLimit),
+			rejected("later/early", domain.ReasonNotOnSale), rejected("e/none", domain.ReasonInvalid),
+		},
+		dead: []string{"type"},
+	},
+	{
+		name: "too late",
+		cfg:  func(cfg *workers.Config) { cfg.ValidTime = time.Millisecond },
+		play: func(r *scene) {
+			r.append(
+				request(purchase, "late", "amy", 2),
+				change(request(hold, "held", "bob", 3), func(q *domain.Request) { q.ValidSeconds = 3600 }),
+				request(pay, "held", "", 0),
+			)
+			published := r.now()
+			r.eventually("it is too late", func() bool { return r.now() > published+2 }) // no worker runs yet
+		},
+		ends: []end{
+			rejected("e/late", domain.ReasonTooLate),
+			{ref: "e/held", customer: "bob", quantity: 3, state: domain.OrderHeld},
+		},
+		dead: []string{"too_late"},
+	},
+	{
+		name:   "declined",
+		events: map[string]int64{"e": 2},
+		play: func(r *scene) {
+			r.append(change(request(purchase, "poor", "amy", 2), func(q *domain.Request) { q.PaymentToken = payments.DeclineTokenPrefix }))
+			r.untilState("e/poor", domain.OrderDeclined)
+			r.append(request(purchase, "rich", "amy", 2)) // tickets and slot are free again
+		},
+		ends: []end{
+			{ref: "e/poor", customer: "amy", quantity: 2, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+			confirmed("e/rich", "amy", 2),
+		},
+	},
+	{
+		name:   "expired",
+		events: map[string]int64{"e": 2},
+		play: func(r *scene) {
+			r.append(brief(request(hold, "slow", "amy", 2)))
+			r.untilState("e/slow", domain.OrderExpired)
+			r.append(request(purchase, "quick", "amy", 2), request(pay, "slow", "", 0)) // a pay that comes too late
+		},
+		ends: []end{
+			{ref: "e/slow", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided},
+			confirmed("e/quick", "amy", 2),
+		},
+	},
+	{
+		name:   "cancelled while held",
+		events: map[string]int64{"e": 2},
+		play: func(r *scene) {
+			r.append(request(hold, "a", "amy", 2))
+			r.untilState("e/a", domain.OrderHeld)
+			r.append(request(cancel, "a", "", 0))
+			r.untilState("e/a", domain.OrderCancelled)
+			r.append(request(hold, "b", "amy", 2))
+		},
+		ends: []end{
+			cancelled("e/a", "amy", 2, domain.PaymentStatusVoided),
+			{ref: "e/b", customer: "amy", quantity: 2, state: domain.OrderHeld},
+		},
+	},
+	{
+		name: "approved after expiry",
+		wrap: approvesLate,
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)))
+			r.untilState("e/a", domain.OrderExpired)
+			r.release()
+		},
+		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided}},
+	},
+	{
+		name: "approved after cancel",
+		wrap: approvesLate,
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 2))
+			r.untilPayment("a", domain.PaymentStatusAuthorized) // and nobody has been told
+			r.append(request(cancel, "a", "", 0))
+			r.untilState("e/a", domain.OrderCancelled)
+			r.release()
+		},
+		ends: []end{cancelled("e/a", "amy", 2, domain.PaymentStatusVoided)},
+	},
+	{
+		name: "gateway loses calls and replies",
+		wrap: lossy,
+		play: func(r *scene) {
+			r.append(
+				request(purchase, "a", "amy", 2),
+				change(request(purchase, "poor", "bob", 1), func(q *domain.Request) { q.PaymentToken = payments.DeclineTokenPrefix }),
+				request(hold, "given-up", "cid", 4), request(cancel, "given-up", "", 0),
+			)
+		},
+		ends: []end{
+			confirmed("e/a", "amy", 2),
+			{ref: "e/poor", customer: "bob", quantity: 1, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+			cancelled("e/given-up", "cid", 4, domain.PaymentStatusVoided),
+		},
+	},
+	{
+		name: "gateway does not answer before the deadline",
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+				p, err := do()
+				if call == "authorize" || call == "lookup" {
+					return domain.Payment{}, errLost
+				}
+				return p, err
+			}}
+		},
+		play: func(r *scene) { r.append(brief(request(purchase, "a", "amy", 2))) },
+		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided}},
+	},
+	{
+		name: "cancelled after capture",
+		wrap: lossy,
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 2), request(purchase, "b", "bob", 1))
+			r.untilPayment("a", domain.PaymentStatusCaptured)
+			r.append(request(cancel, "a", "", 0))
+		},
+		ends: []end{reversed(cancelled("e/a", "amy", 2, domain.PaymentStatusRefunded)), confirmed("e/b", "bob", 1)},
+	},
+	{
+		name: "cancelled before capture",
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+				if call == "capture" && !r.waitReleased(ctx) {
+					return domain.Payment{}, errLost
+				}
+				return do()
+			}}
+		},
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 2))
+			r.untilState("e/a", domain.OrderConfirmed)
+			r.append(request(cancel, "a", "", 0))
+			r.untilPayment("a", domain.PaymentStatusVoided)
+			r.release()
+		},
+		ends: []end{reversed(cancelled("e/a", "amy", 2, domain.PaymentStatusVoided))},
+	},
+	{
+		name:    "capture refused",
+		gateway: payments.SimulatorOptions{CaptureRefusalRate: 1},
+		play:    func(r *scene) { r.append(request(purchase, "a", "amy", 2)) },
+		ends: []end{{
+			ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderCancelled, reason: domain.ReasonCaptureFailed,
+			payment: domain.PaymentStatusVoided, reversed: true,
+		}},
+	},
+	{
+		name: "cancelled before it is seen",
+		play: func(r *scene) {
+			r.append(request(cancel, "a", "", 0), request(cancel, "b", "", 0))
+			r.untilState("e/a", domain.OrderCancelled)
+			r.untilState("e/b", domain.OrderCancelled)
+			r.append(request(purchase, "a", "amy", 2), request(hold, "b", "bob", 2), request(pay, "b", "", 0))
+		},
+		ends: []end{cancelled("e/a", "", 0, ""), cancelled("e/b", "", 0, "")},
+	},
+	{
+		name: "held, then paid",
+		play: func(r *scene) {
+			r.append(request(hold, "a", "amy", 2))
+			r.untilState("e/a", domain.OrderHeld)
+			r.append(request(pay, "a", "", 0), request(pay, "a", "", 0))
+		},
+		ends: []end{confirmed("e/a", "amy", 2)},
+	},
+	{
+		name: "paid before it is held",
+		play: func(r *scene) {
+			r.append(request(pay, "a", "", 0))
+			r.until("the pay in hand", func() bool { return r.worker != nil && r.worker.Stats().InFlight.Load() > 0 })
+			r.append(request(hold, "a", "amy", 2))
+		},
+		ends: []end{confirmed("e/a", "amy", 2)},
+	},
+	{
+		name: "paid and never held",
+		cfg:  func(cfg *workers.Config) { cfg.PayWait = 200 * time.Millisecond },
+		play: func(r *scene) { r.append(request(pay, "a", "", 0), request(purchase, "b", "bob", 1)) },
+		ends: []end{confirmed("e/b", "bob", 1)},
+		dead: []string{"unknown_order"},
+	},
+	{
+		name:   "batch",
+		events: map[string]int64{"e": 100, "f": 50},
+		play: func(r *scene) {
+			var all []domain.Request
+			for i := range 6 {
+				a := request(purchase, fmt.Sprintf("a%d", i), fmt.Sprintf("amy%d", i), int64(1+i))
+				b := change(a, func(q *domain.Request) { q.EventID = "f" }) // the same order_id is another order there
+				all = append(all, a, b, a)
+			}
+			all = append(all,
+				request(hold, "paid", "bob", 2), request(pay, "paid", "", 0),
+				request(hold, "given-up", "cid", 3), request(cancel, "given-up", "", 0),
+				change(request(purchase, "poor", "dan", 4), func(q *domain.Request) { q.PaymentToken = payments.DeclineTokenPrefix }),
+				request(purchase, "a0", "thief", 7),                                                 // conflict
+				change(request(hold, "a1", "amy1", 2), func(q *domain.Request) { q.EventID = "f" }), // conflict
+				change(request(purchase, "too-many", "eve", 51), func(q *domain.Request) { q.EventID = "f" }),
+			)
+			r.append(all...)
+		},
+		ends: func() (ends []end) {
+			for i := range int64(6) {
+				customer := fmt.Sprintf("amy%d", i)
+				ends = append(ends, confirmed(fmt.Sprintf("e/a%d", i), customer, 1+i), confirmed(fmt.Sprintf("f/a%d", i), customer, 1+i))
+			}
+			return append(ends,
+				confirmed("e/paid", "bob", 2), cancelled("e/given-up", "cid", 3, domain.PaymentStatusVoided),
+				end{ref: "e/poor", customer: "dan", quantity: 4, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+				rejected("f/too-many", domain.ReasonSoldOut),
+			)
+		}(),
+		dead: []string{"conflict", "conflict"},
+	},
+	{
+		// A worker that died left entries pending in every group, at every stage.
+		name: "reclaim",
+		play: func(r *scene) {
+			r.diesAsGhost(true)
+			r.append(request(purchase, "new", "eve", 1))
+		},
+		tidy: onlyLiving,
+		ends: diedAsGhost,
+	},
+	{
+		// The same, but the worker that comes has the name of the one that died.
+		name: "own list",
+		cfg:  func(cfg *workers.Config) { cfg.Name = ghost },
+		play: func(r *scene) {
+			r.diesAsGhost(false)
+			r.append(request(purchase, "new", "eve", 1))
+		},
+		ends: diedAsGhost,
+	},
+	{
+		name: "drain",
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, _ string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+				if !r.waitReleased(ctx) {
+					return domain.Payment{}, errLost
+				}
+				return do()
+			}}
+		},
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 1), request(purchase, "b", "bob", 2), request(pay, "c", "", 0), request(hold, "d", "dan", 4))
+			r.until("three in hand, and one held", func() bool {
+				return r.worker != nil && r.worker.Stats().InFlight.Load() == 3 && r.orderOf("e/d").State == domain.OrderHeld
+			})
+			r.stop()
+			r.append(request(hold, "c", "cid", 3))
+			r.release()
+		},
+		tidy: onlyLiving,
+		ends: []end{
+			confirmed("e/a", "amy", 1), confirmed("e/b", "bob", 2), confirmed("e/c", "cid", 3),
+			{ref: "e/d", customer: "dan", quantity: 4, state: domain.OrderHeld},
+		},
+	},
+	{
+		name:   "posting",
+		events: map[string]int64{"e": 100, "f": 100},
+		play: func(r *scene) {
+			var all, undo []domain.Request
+			for i := range 4 {
+				a := request(purchase, fmt.Sprintf("a%d", i), fmt.Sprintf("amy%d", i), int64(1+i))
+				all = append(all, a, change(a, func(q *domain.Request) { q.EventID = "f" }))
+				undo = append(undo, request(cancel, a.OrderID, "", 0))
+			}
+			r.append(all...)
+			for i := range 4 {
+				r.untilPayment(fmt.Sprintf("a%d", i), domain.PaymentStatusCaptured) // its line in e is the first
+			}
+			r.append(undo[:2]...)
+			r.untilPayment("a1", domain.PaymentStatusRefunded)
+			r.append(undo[2:3]...)
+		},
+		ends: func() (ends []end) {
+			for i := range int64(4) {
+				customer, id := fmt.Sprintf("amy%d", i), fmt.Sprintf("a%d", i)
+				ends = append(ends, confirmed("f/"+id, customer, 1+i))
+				if i < 3 {
+					ends = append(ends, reversed(cancelled("e/"+id, customer, 1+i, domain.PaymentStatusRefunded)))
+				} else {
+					ends = append(ends, confirmed("e/"+id, customer, 1+i))
+				}
+			}
+			return ends
+		}(),
+	},
+	{
+		name: "settlement",
+		wrap: lossy,
+		play: func(r *scene) {
+			r.append(
+				request(purchase, "kept", "amy", 1), request(purchase, "undone", "bob", 2),
+				brief(request(hold, "expired", "cid", 3)), request(hold, "given-up", "dan", 4),
+			)
+			r.untilPayment("undone", domain.PaymentStatusCaptured)
+			r.untilState("e/given-up", domain.OrderHeld)
+			r.append(request(cancel, "undone", "", 0), request(cancel, "given-up", "", 0))
+		},
+		ends: []end{
+			confirmed("e/kept", "amy", 1), reversed(cancelled("e/undone", "bob", 2, domain.PaymentStatusRefunded)),
+			{ref: "e/expired", customer: "cid", quantity: 3, state: domain.OrderExpired, payment: domain.PaymentStatusVoided},
+			cancelled("e/given-up", "dan", 4, domain.PaymentStatusVoided),
+		},
+	},
+	{
+		name: "trimming",
+		play: func(r *scene) {
+			for i := range 3 {
+				id := fmt.Sprintf("a%d", i)
+				r.append(request(purchase, id, id, 1), request(purchase, id, id, 1))
+				r.untilState("e/"+id, domain.OrderConfirmed)
+			}
+		},
+		tidy: func(r *scene) bool {
+			n, err := r.rdb().XLen(r.ctx, r.key("requests")).Result()
+			if err != nil {
+				r.t.Fatalf("counting requests: %v", err)
+			}
+			return n == 0
+		},
+		ends: []end{confirmed("e/a0", "a0", 1), confirmed("e/a1", "a1", 1), confirmed("e/a2", "a2", 1)},
+	},
+}
+
+func change(q domain.Request, how func(q *domain.Request)) domain.Request {
+	how(&q)
+	return q
+}
+
+// brief is a request whose hold will soon be over.
+func brief(q domain.Request) domain.Request {
+	q.HoldSeconds = 1
+	return q
+}
+
+// listTerms lists an event of which nothing will be sold.
+func (r *scene) listTerms(event string, t domain.Terms) {
+	r.t.Helper()
+	t.Name, t.Currency, t.Sections = event, "EUR", []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 10}}
+	if _, err := r.store.ListEvent(r.ctx, event, t); err != nil {
+		r.t.Fatalf("listing %s: %v", event, err)
+	}
+}
+
+// add puts an entry among the requests that no publisher of ours would.
+func (r *scene) add(fields ...string) {
+	r.t.Helper()
+	if err := r.rdb().XAdd(r.ctx, &redis.XAddArgs{Stream: r.key("requests"), Values: fields}).Err(); err != nil {
+		r.t.Fatalf("adding an entry: %v", err)
+	}
+}
+
+// now is Redis's time in milliseconds.
+func (r *scene) now() int64 {
+	r.t.Helper()
+	now, err := r.store.Now(r.ctx)
+	if err != nil {
+		r.t.Fatalf("asking for the time: %v", err)
+	}
+	return now.UnixMilli()
+}
+
+// waitReleased waits until the scenario lets the gateway go on, and reports false if ctx ended first.
+func (r *scene) waitReleased(ctx context.Context) bool {
+	select {
+	case <-r.released:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// approvesLate is a gateway whose approvals take effect at once, but are told only
+// when the scenario says so, whether or not anybody is still waiting.
+func approvesLate(r *scene) domain.PaymentGateway {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+		payment, err := do()
+		if call == "authorize" {
+			<-r.released
+		}
+		return payment, err
+	}}
+}
+
+// lossy is a gateway that answers each call the third time only: the first was made,
+// but the reply is lost; the second does not arrive.
+func lossy(r *scene) domain.PaymentGateway {
+	var mu sync.Mutex
+	calls := make(map[string]int)
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, ref domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+		mu.Lock()
+		calls[call+" "+ref.String()]++
+		n := calls[call+" "+ref.String()]
+		mu.Unlock()
+		if n == 2 {
+			return domain.Payment{}, errLost
+		}
+		payment, err := do()
+		if n == 1 {
+			return domain.Payment{}, errLost
+		}
+		return payment, err
+	}}
+}
+
+const ghost = "ghost"
+
+// diedAsGhost is how it ends after diesAsGhost and one more purchase.
+var diedAsGhost = []end{
+	confirmed("e/confirmed", "amy", 1), confirmed("e/authorized", "bob", 2), confirmed("e/held", "cid", 3), confirmed("e/read", "dan", 4),
+	cancelled("e/given-up", "", 0, ""), confirmed("e/new", "eve", 1),
+}
+
+// diesAsGhost does what a worker of that name would, as far as it gets: one order is
+// confirmed, and the fact is given to posting and settlement; one is authorized;
+// one is held; one is only read, and so is a cancel. wasAlive says whether it ever said that it was there.
+func (r *scene) diesAsGhost(wasAlive bool) {
+	r.t.Helper()
+	must := func(err error) {
+		r.t.Helper()
+		if err != nil {
+			r.t.Fatalf("working as a ghost: %v", err)
+		}
+	}
+	queue := func(group domain.Group) domain.Queue {
+		q, err := r.store.Queue(0, group, ghost)
+		must(err)
+		if wasAlive {
+			_, err = q.KeepAlive(r.ctx, nil, time.Millisecond)
+			must(err)
+		}
+		return q
+	}
+	asked := []domain.Request{
+		request(purchase, "confirmed", "amy", 1), request(purchase, "authorized", "bob", 2), request(purchase, "held", "cid", 3),
+		request(purchase, "read", "dan", 4), request(cancel, "given-up", "", 0),
+	}
+	r.append(asked...)
+	entries, err := queue(domain.GroupWorkers).Read(r.ctx, 10)
+	must(err)
+	if len(entries) != len(asked) {
+		r.t.Fatalf("the ghost was given %d entries of %d", len(entries), len(asked))
+	}
+	var admissions []domain.Admission
+	for _, e := range entries[:3] {
+		q, err := domain.ParseRequest(e.Fields)
+		must(err)
+		admissions = append(admissions, domain.Admission{EntryID: e.ID, Request: q, HoldMillis: 600_000, ValidMillis: 600_000})
+	}
+	_, _, err = r.store.Admit(r.ctx, 0, admissions)
+	must(err)
+	var paid domain.Payment
+	for _, a := range slices.Backward(admissions[:2]) {
+		paid, err = r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{
+			Ref: a.Request.Ref(), Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
+		})
+		must(err)
+	}
+	_, _, err = r.store.Resolve(r.ctx, 0, []domain.Resolution{{
+		EntryID: admissions[0].EntryID, Ref: admissions[0].Request.Ref(), Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID,
+	}})
+	must(err)
+	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
+		entries, err := queue(group).Read(r.ctx, 10)
+		must(err)
+		if len(entries) == 0 {
+			must(errors.New("no fact for " + string(group)))
+		}
+	}
+}
+
+// onlyLiving reports whether nobody is in the groups but who says that it is there.
+func onlyLiving(r *scene) bool {
+	r.t.Helper()
+	all, err := r.store.Pending(r.ctx, 0)
+	if err != nil {
+		r.t.Fatalf("inspecting: %v", err)
+	}
+	for _, g := range all {
+		if slices.ContainsFunc(g.Consumers, func(c streamsConsumer) bool { return !c.Alive }) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,381 @@
+package workers_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/payments"
+	"holdfast/streams"
+	"holdfast/streams/redistest"
+	"holdfast/workers"
+)
+
+// scenario is a little work for workers, and exactly how it must end, whatever
+// happened to the workers meanwhile.
+type scenario struct {
+	name    string
+	cfg     func(cfg *workers.Config)            // if not nil, what is not as usual
+	gateway payments.SimulatorOptions            //
+	wrap    func(r *scene) domain.PaymentGateway // if not nil, the gateway that workers see
+	play    func(r *scene)                       // the first worker starts at its first wait
+	tidy    func(r *scene) bool                  // if not nil, what must come true in the end besides
+	events  map[string]int64                     // capacities, if not just e with 100
+	ends    []end                                // of all orders
+	dead    []string                             // how the reasons of all dead letters begin
+}
+
+// end is how one order must end. What is in sections, sales, invoices and the
+// gateway's ledger must be what follows from all of them, and nothing else.
+type end struct {
+	ref      string // event_id/order_id
+	customer string
+	quantity int64
+	state    domain.OrderState
+	reason   string
+	payment  domain.PaymentStatus // empty: the gateway has never heard of it
+	reversed bool                 // was confirmed before it was cancelled
+}
+
+func confirmed(ref, customer string, quantity int64) end {
+	return end{ref: ref, customer: customer, quantity: quantity, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured}
+}
+
+func rejected(ref, reason string) end {
+	return end{ref: ref, state: domain.OrderRejected, reason: reason}
+}
+
+func cancelled(ref, customer string, quantity int64, payment domain.PaymentStatus) end {
+	return end{ref: ref, customer: customer, quantity: quantity, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: payment}
+}
+
+func reversed(e end) end {
+	e.reversed = true
+	return e
+}
+
+// scene is a run of a scenario.
+type scene struct {
+	*world
+	scenario scenario
+	injector *injector
+	planted  planted
+	gateway  domain.PaymentGateway // between the workers and the simulator
+
+	worker  *worker // nil before the first, and after each death
+	process *process
+	buried  sync.WaitGroup // of workers that died
+
+	released chan struct{} // closed by release
+	release  func()        // lets calls of the gateway go on that the scenario holds back
+}
+
+// planted is a bug, or something else, that is put between the workers of a run
+// and the world, behind the injector. The zero value is nothing.
+type planted struct {
+	hook    redis.Hook
+	gateway func(domain.PaymentGateway) domain.PaymentGateway
+}
+
+// outcome is what came of a run.
+type outcome struct {
+	violations []string         // everything that was not as it must be
+	audits     int              // how often the auditor judged
+	audited    int              // how many of the violations it named
+	hits       int              // how many of the faults were hit
+	seen       []map[string]int // how often each step came: before the first fault was hit, after it, …
+}
+
+// run plays a scenario on a namespace of its own, with faults that are hit one after
+// the other, and judges how it ended. When a worker dies, the next one starts.
+func (s scenario) run(server *redistest.Server, p planted, wait time.Duration, faults ...fault) outcome {
+	inj := newInjector(faults...)
+	v := &verdict{}
+	var o outcome
+	played := make(chan struct{})
+	go func() {
+		defer close(played)
+		defer v.end()
+		r := newScene(v, server, s, inj, p, wait)
+		defer r.end()
+		s.playOn(r, &o)
+	}()
+	<-played
+	o.violations = v.said
+	o.hits, o.seen = inj.hits(), inj.seen
+	return o
+}
+
+func (s scenario) playOn(r *scene, o *outcome) {
+	events := s.events
+	if events == nil {
+		events = map[string]int64{"e": 100}
+	}
+	for _, event := range slices.Sorted(maps.Keys(events)) {
+		r.list(event, 1000, events[event])
+	}
+	s.play(r)
+	r.until("every order ended, and nothing pending", func() bool {
+		for _, e := range s.ends {
+			if r.orderOf(e.ref).State != e.state {
+				return false
+			}
+		}
+		return r.backlog() == 0
+	})
+	if s.tidy != nil {
+		r.until("all tidied up", func() bool { return s.tidy(r) })
+	}
+	r.judge(events)
+	before := len(r.t.(*verdict).said)
+	r.audit()
+	o.audits, o.audited = 1, len(r.t.(*verdict).said)-before
+}
+
+func newScene(v *verdict, server *redistest.Server, s scenario, inj *injector, p planted, wait time.Duration) *scene {
+	r := &scene{world: newWorld(v, server, s.gateway), scenario: s, injector: inj, planted: p, released: make(chan struct{})}
+	r.patience = wait
+	r.release = sync.OnceFunc(func() { close(r.released) })
+	r.gateway = r.world.gateway
+	if s.wrap != nil {
+		r.gateway = s.wrap(r)
+	}
+	return r
+}
+
+// end leaves nothing behind.
+func (r *scene) end() {
+	r.release()
+	r.bury()
+	r.buried.Wait()
+	r.clear()
+}
+
+// clear deletes the namespace: a server serves thousands of runs.
+func (r *scene) clear() {
+	var keys []string
+	all := r.rdb().Scan(r.ctx, 0, r.ns+":*", 1000).Iterator()
+	for all.Next(r.ctx) {
+		keys = append(keys, all.Val())
+	}
+	err := all.Err()
+	if err == nil {
+		err = r.rdb().Unlink(r.ctx, keys...).Err()
+	}
+	if err != nil {
+		r.t.Errorf("deleting the namespace: %v", err)
+	}
+}
+
+// tend sees to it that a worker runs: the first, and after each death another one.
+func (r *scene) tend() {
+	if r.worker != nil {
+		if !r.process.isDead() {
+			return
+		}
+		r.bury()
+	}
+	process := r.injector.process()
+	var hook redis.Hook = process
+	if r.planted.hook != nil {
+		hook = chained{process, r.planted.hook}
+	}
+	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Partitions: 1, Hook: hook})
+	if errors.Is(err, errInjected) {
+		process.kill() // a worker that cannot start ends, and is started again: at the next look
+		return
+	}
+	if err != nil {
+		r.t.Fatalf("opening the store: %v", err)
+	}
+	cfg := workers.Config{ReclaimAfter: 300 * time.Millisecond, Grace: 300 * time.Millisecond, HoldTime: 10 * time.Minute, PayWait: 10 * time.Minute}
+	if r.scenario.cfg != nil {
+		r.scenario.cfg(&cfg)
+	}
+	gateway := r.gateway
+	if r.planted.gateway != nil {
+		gateway = r.planted.gateway(gateway)
+	}
+	r.process, r.worker = process, r.run(cfg, process.gateway(gateway), store)
+}
+
+// bury lets the worker die, if it has not yet, and its goroutines end.
+func (r *scene) bury() {
+	if r.worker == nil {
+		return
+	}
+	r.process.kill()
+	stop := r.worker.stop
+	r.buried.Go(func() { _ = stop() }) // everything it tries fails
+	r.worker = nil
+}
+
+// stop ends the worker in the orderly way.
+func (r *scene) stop() {
+	err := r.worker.stop()
+	if err != nil && !r.process.isDead() {
+		r.t.Errorf("an orderly stop: %v", err)
+	}
+	r.process.kill()
+	r.worker = nil
+}
+
+// until waits for a condition while workers work.
+func (r *scene) until(what string, done func() bool) {
+	r.t.Helper()
+	r.eventually(what, func() bool {
+		r.tend()
+		return done()
+	})
+}
+
+func (r *scene) untilState(ref string, state domain.OrderState) {
+	r.t.Helper()
+	r.until(fmt.Sprintf("%s %s", ref, state), func() bool { return r.orderOf(ref).State == state })
+}
+
+func (r *scene) untilPayment(orderID string, status domain.PaymentStatus) {
+	r.t.Helper()
+	r.until(fmt.Sprintf("the payment of %s %s", orderID, status), func() bool { return r.payment(orderID).Status == status })
+}
+
+func (r *scene) untilDrained() {
+	r.t.Helper()
+	r.until("nothing pending", func() bool { return r.backlog() == 0 })
+}
+
+func (r *scene) orderOf(ref string) domain.Order {
+	r.t.Helper()
+	parsed, _ := domain.ParseOrderRef(ref)
+	orders, err := r.store.Orders(r.ctx, []domain.OrderRef{parsed})
+	if err != nil {
+		r.t.Fatalf("reading order %s: %v", ref, err)
+	}
+	return orders[0]
+}
+
+// append publishes whatever it is given, in one pipeline.
+func (r *scene) append(requests ...domain.Request) {
+	r.t.Helper()
+	for _, a := range r.store.Append(r.ctx, requests) {
+		if a.Err != nil {
+			r.t.Fatalf("publishing: %v", a.Err)
+		}
+	}
+}
+
+func (r *scene) key(name string) string { return r.ns + ":{0}:" + name }
+
+// judge compares everything that can be seen with how the scenario must end.
+func (r *scene) judge(events map[string]int64) {
+	sections := make(map[string]domain.Section, len(events))
+	for event, capacity := range events {
+		sections[event] = domain.Section{Name: "general", Price: 1000, Capacity: capacity, Available: capacity}
+	}
+	totals := make(map[string]streams.Totals)
+	invoices := make(map[string]map[string]string) // by customer and order
+	payments := make(map[string]domain.PaymentStatus)
+	for _, e := range r.scenario.ends {
+		if o := r.orderOf(e.ref); o.State != e.state || o.Reason != e.reason {
+			r.t.Errorf("order %s is %s %q, want %s %q", e.ref, o.State, o.Reason, e.state, e.reason)
+		}
+		event, _, _ := strings.Cut(e.ref, "/")
+		s, line := sections[event], ""
+		switch {
+		case e.state == domain.OrderHeld:
+			s.Available, s.Held = s.Available-e.quantity, s.Held+e.quantity
+		case e.state == domain.OrderConfirmed:
+			s.Available, s.Sold = s.Available-e.quantity, s.Sold+e.quantity
+			t := totals[event]
+			totals[event] = streams.Totals{Orders: t.Orders + 1, TicketsSold: t.TicketsSold + e.quantity, Revenue: t.Revenue + e.quantity*1000}
+			line = "confirmed"
+		case e.reversed:
+			line = "cancelled"
+		}
+		if _, listed := events[event]; listed {
+			sections[event] = s
+		}
+		if e.customer != "" && invoices[e.customer] == nil {
+			invoices[e.customer] = make(map[string]string)
+		}
+		if line != "" {
+			invoices[e.customer][e.ref] = fmt.Sprintf("%d at %d, %s", e.quantity, e.quantity*1000, line)
+		}
+		if e.payment != "" {
+			payments[e.ref] = e.payment
+		}
+	}
+	for event, want := range sections {
+		if e, err := r.store.Event(r.ctx, event); err != nil || len(e.Sections) != 1 || e.Sections[0] != want {
+			r.t.Errorf("sections of %s are %+v, %v, want %+v", event, e.Sections, err, want)
+		}
+		if got, err := r.store.Sales(r.ctx, event); err != nil || got != totals[event] {
+			r.t.Errorf("totals of %s are %+v, %v, want %+v", event, got, err, totals[event])
+		}
+	}
+	for customer, want := range invoices {
+		lines, err := r.store.Invoices(r.ctx, customer)
+		got := make(map[string]string, len(lines))
+		for _, l := range lines {
+			got[l.EventID+"/"+l.OrderID] = fmt.Sprintf("%d at %d, %s", l.Quantity, l.Amount, l.Status)
+		}
+		if err != nil || !maps.Equal(got, want) {
+			r.t.Errorf("invoices of %s are %v, %v, want %v", customer, got, err, want)
+		}
+	}
+	paid := make(map[string]domain.PaymentStatus)
+	for _, l := range r.world.gateway.Ledger() {
+		paid[l.EventID+"/"+l.OrderID] = l.Status
+	}
+	if !maps.Equal(paid, payments) {
+		r.t.Errorf("payments are %v, want %v", paid, payments)
+	}
+	reasons := r.deadReasons()
+	slices.Sort(reasons)
+	if !slices.EqualFunc(reasons, slices.Sorted(slices.Values(r.scenario.dead)), strings.HasPrefix) {
+		r.t.Errorf("dead letters are %q, want those that begin with %q", reasons, r.scenario.dead)
+	}
+}
+
+// verdict is what a world's helpers report to in a run: it collects.
+type verdict struct {
+	testing.TB // nil: what is not below is not used by a run
+
+	mu      sync.Mutex
+	said    []string
+	cleanup []func()
+}
+
+func (v *verdict) Helper()             {}
+func (v *verdict) Logf(string, ...any) {}
+
+func (v *verdict) Errorf(format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.said = append(v.said, fmt.Sprintf(format, args...))
+}
+
+func (v *verdict) Error(args ...any) { v.Errorf("%s", fmt.Sprint(args...)) }
+
+// Fatalf ends the run: it is only called by the goroutine that plays.
+func (v *verdict) Fatalf(format string, args ...any) {
+	v.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+func (v *verdict) Cleanup(do func()) { v.cleanup = append(v.cleanup, do) }
+
+func (v *verdict) end() {
+	for _, do := range slices.Backward(v.cleanup) {
+		do()
+	}
+}
