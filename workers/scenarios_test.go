@@ -12,6 +12,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/payments"
+	"holdfast/streams"
 	"holdfast/workers"
 )
 
@@ -141,6 +142,22 @@ var scenarios = []scenario{
 			r.release()
 		},
 		ends: []end{cancelled("e/a", "amy", 2, domain.PaymentStatusVoided)},
+	},
+	{
+		// Nobody ends holds but whoever brings the gateway's answer.
+		name: "approved after a deadline that nobody saw",
+		cfg: func(cfg *workers.Config) {
+			cfg.Roles = []workers.Role{workers.RolePurchase, workers.RolePosting, workers.RoleSettlement}
+		},
+		wrap: approvesLate,
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)))
+			r.untilPayment("a", domain.PaymentStatusAuthorized)
+			deadline := r.orderOf("e/a").DeadlineMillis
+			r.until("the deadline is over", func() bool { return r.now() > deadline })
+			r.release()
+		},
+		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided}},
 	},
 	{
 		name: "gateway loses calls and replies",
@@ -373,6 +390,72 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		// One order after the other: what becomes of the first may not free the slot of the second.
+		name:   "two in turn",
+		events: map[string]int64{"e": 4},
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 2))
+			r.untilState("e/a", domain.OrderConfirmed)
+			r.append(request(hold, "b", "amy", 2))
+			r.untilState("e/b", domain.OrderHeld)
+			r.append(request(cancel, "a", "", 0))
+			r.untilState("e/a", domain.OrderCancelled)
+			r.append(request(purchase, "c", "amy", 1))
+			r.untilState("e/c", domain.OrderRejected)
+			r.append(request(pay, "b", "", 0))
+			r.untilPayment("a", domain.PaymentStatusRefunded)
+		},
+		wrap: capturesBeforeVoids,
+		ends: []end{
+			reversed(cancelled("e/a", "amy", 2, domain.PaymentStatusRefunded)),
+			confirmed("e/b", "amy", 2), rejected("e/c", domain.ReasonInProgress),
+		},
+	},
+	{
+		name: "groups destroyed",
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 1))
+			r.untilPayment("a", domain.PaymentStatusCaptured)
+			r.destroyGroups(request(purchase, "b", "bob", 2))
+			r.untilState("e/b", domain.OrderConfirmed)
+			r.destroyGroups(request(cancel, "b", "", 0), request(hold, "c", "cid", 3))
+		},
+		wrap: capturesBeforeVoids,
+		ends: []end{
+			confirmed("e/a", "amy", 1), reversed(cancelled("e/b", "bob", 2, domain.PaymentStatusRefunded)),
+			{ref: "e/c", customer: "cid", quantity: 3, state: domain.OrderHeld},
+		},
+	},
+	{
+		// A payment takes longer than the time after which entries are reclaimed. The
+		// worker is alive, so nobody takes them, unless it dies or a sign of life is lost.
+		name: "payments that take long",
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+				if call == "authorize" && !r.waitReleased(ctx) {
+					return domain.Payment{}, errLost
+				}
+				return do()
+			}}
+		},
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 1), request(purchase, "b", "bob", 2))
+			r.until("both held", func() bool {
+				return r.orderOf("e/a").State == domain.OrderHeld && r.orderOf("e/b").State == domain.OrderHeld
+			})
+			r.another()
+			since := r.now()
+			r.until("it has taken long", func() bool { return r.now() > since+1000 })
+			for _, e := range r.pendingEntries() {
+				if e.Deliveries > 1 && len(r.injector.faults) == 0 {
+					r.t.Errorf("entry %s of a living worker was delivered %d times", e.ID, e.Deliveries)
+				}
+			}
+			r.release()
+		},
+		ends: []end{confirmed("e/a", "amy", 1), confirmed("e/b", "bob", 2)},
+	},
+	{
 		name: "trimming",
 		play: func(r *scene) {
 			for i := range 3 {
@@ -418,6 +501,19 @@ func (r *scene) add(fields ...string) {
 	if err := r.rdb().XAdd(r.ctx, &redis.XAddArgs{Stream: r.key("requests"), Values: fields}).Err(); err != nil {
 		r.t.Fatalf("adding an entry: %v", err)
 	}
+}
+
+// pendingEntries are those of all groups.
+func (r *scene) pendingEntries() (entries []streams.PendingEntry) {
+	r.t.Helper()
+	all, err := r.store.Pending(r.ctx, 100)
+	if err != nil {
+		r.t.Fatalf("inspecting: %v", err)
+	}
+	for _, g := range all {
+		entries = append(entries, g.Entries...)
+	}
+	return entries
 }
 
 // now is Redis's time in milliseconds.
@@ -471,6 +567,36 @@ func lossy(r *scene) domain.PaymentGateway {
 		}
 		return payment, err
 	}}
+}
+
+// capturesBeforeVoids is a gateway that knows each order as captured before it is asked
+// to void it, so that there is one way for it to end: refunded.
+func capturesBeforeVoids(r *scene) domain.PaymentGateway {
+	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, ref domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+		if call == "void" {
+			if _, err := r.world.gateway.Capture(ctx, ref); err != nil {
+				return domain.Payment{}, errLost
+			}
+		}
+		return do()
+	}}
+}
+
+// destroyGroups destroys all groups, and publishes before anybody can make them again.
+func (r *scene) destroyGroups(requests ...domain.Request) {
+	r.t.Helper()
+	_, err := r.rdb.TxPipelined(r.ctx, func(pipe redis.Pipeliner) error {
+		pipe.XGroupDestroy(r.ctx, r.key("requests"), string(domain.GroupWorkers))
+		pipe.XGroupDestroy(r.ctx, r.key("log"), string(domain.GroupPosting))
+		pipe.XGroupDestroy(r.ctx, r.key("log"), string(domain.GroupSettlement))
+		for _, q := range requests {
+			pipe.XAdd(r.ctx, &redis.XAddArgs{Stream: r.key("requests"), Values: q.Fields()})
+		}
+		return nil
+	})
+	if err != nil {
+		r.t.Fatalf("destroying groups: %v", err)
+	}
 }
 
 const ghost = "ghost"

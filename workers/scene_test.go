@@ -185,14 +185,29 @@ func (r *scene) tend() {
 		r.bury()
 	}
 	process := r.injector.process()
+	if worker := r.startAs(process); worker != nil {
+		r.process, r.worker = process, worker
+	}
+}
+
+// another starts one more worker, that no fault happens to.
+func (r *scene) another() *worker {
+	r.t.Helper()
+	return r.startAs(newInjector().process())
+}
+
+// startAs starts a worker, unless a fault keeps it from that: then it returns nil, and the
+// worker is started again, at the next look.
+func (r *scene) startAs(process *process) *worker {
+	r.t.Helper()
 	var hook redis.Hook = process
 	if r.planted.hook != nil {
 		hook = chained{process, r.planted.hook}
 	}
 	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Partitions: 1, Hook: hook})
 	if errors.Is(err, errInjected) {
-		process.kill() // a worker that cannot start ends, and is started again: at the next look
-		return
+		process.kill()
+		return nil
 	}
 	if err != nil {
 		r.t.Fatalf("opening the store: %v", err)
@@ -205,7 +220,7 @@ func (r *scene) tend() {
 	if r.planted.gateway != nil {
 		gateway = r.planted.gateway(gateway)
 	}
-	r.process, r.worker = process, r.run(cfg, process.gateway(gateway), store)
+	return r.run(cfg, process.gateway(gateway), store)
 }
 
 // bury lets the worker die, if it has not yet, and its goroutines end.

@@ -51,15 +51,16 @@ func Seed(tb testing.TB) uint64 {
 
 // Row is a line of the table: what one test did.
 type Row struct {
-	Section    int     `json:"section"` // of docs/reliability.md
-	Test       string  `json:"test"`
-	What       string  `json:"what"`
-	Counts     []Count `json:"counts"`     // what was done how often
-	Audits     int     `json:"audits"`     // how often the auditor judged
-	Violations int     `json:"violations"` // what it found
-	Seconds    float64 `json:"seconds"`
-	Failed     bool    `json:"failed"`
-	Full       bool    `json:"full"`
+	Section    int      `json:"section"` // of docs/reliability.md
+	Test       string   `json:"test"`
+	What       string   `json:"what"`
+	Counts     []Count  `json:"counts"`          // what was done how often
+	Audits     int      `json:"audits"`          // how often the auditor judged
+	Violations int      `json:"violations"`      // what it found
+	Notes      []string `json:"notes,omitempty"` // lines of a table of the test's own
+	Seconds    float64  `json:"seconds"`
+	Failed     bool     `json:"failed"`
+	Full       bool     `json:"full"`
 }
 
 // Count says how often something was done.
@@ -99,6 +100,13 @@ func (t *Tally) Count(what string, n int) {
 	t.row.Counts = append(t.row.Counts, Count{what, n})
 }
 
+// Note adds a line to what the test says besides its counts.
+func (t *Tally) Note(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.row.Notes = append(t.row.Notes, fmt.Sprintf(format, args...))
+}
+
 // Judged notes a verdict of the auditor, and how many violations it named.
 func (t *Tally) Judged(violations int) {
 	t.mu.Lock()
@@ -113,6 +121,9 @@ func (t *Tally) end() {
 	t.row.Seconds = time.Since(t.began).Seconds()
 	t.row.Failed = t.tb.Failed()
 	t.tb.Logf("%s", t.row)
+	for _, note := range t.row.Notes {
+		t.tb.Log(note)
+	}
 	if report == "" {
 		return
 	}

@@ -84,6 +84,11 @@ func print(out io.Writer, rows []torture.Row) bool {
 		fmt.Fprintln(os.Stderr, "table:", err)
 		return false
 	}
+	for _, r := range rows {
+		if len(r.Notes) > 0 {
+			fmt.Fprintf(out, "\n%s:\n  %s\n", r.What, strings.Join(r.Notes, "\n  "))
+		}
+	}
 	for section := 1; section <= sections; section++ {
 		if !seen[section] {
 			fmt.Fprintf(out, "section %d is missing\n", section)

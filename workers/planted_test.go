@@ -1,0 +1,354 @@
+//go:build planted
+
+package workers_test
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/e2e/torture"
+	"holdfast/streams"
+	"holdfast/streams/redistest"
+)
+
+// TestPlantedBugs plants one bug after the other and runs the scenarios, first without
+// and then with faults, until something is wrong. A bug that nothing finds is one in the tests.
+func TestPlantedBugs(t *testing.T) {
+	server := redistest.Start(t)
+	seed := torture.Seed(t)
+	random := rand.New(rand.NewPCG(seed, 11))
+	tally := torture.Begin(t, 11, "bugs planted in workers")
+	c := &campaign{t: t, server: server, tally: tally, hits: make(map[string]int)}
+
+	var undisturbed, faulty []point
+	for _, s := range scenarios {
+		undisturbed = append(undisturbed, point{scenario: s})
+	}
+	for i, o := range c.runAll(undisturbed) {
+		faulty = append(faulty, pointsOf(undisturbed[i], o.seen[0], 1)...)
+	}
+	if t.Failed() {
+		return // not even without a bug
+	}
+	bugs := slices.Clone(plantedBugs)
+	random.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
+	bugs = bugs[:torture.Size(6, len(bugs))]
+	plans := make([][]point, len(bugs))
+	for i := range bugs {
+		shuffle := func(points []point) []point {
+			points = slices.Clone(points)
+			random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+			return points
+		}
+		plans[i] = slices.Concat(shuffle(undisturbed), spread(shuffle(faulty), 200, func(p point) string { return p.faults[0].step }))
+	}
+	t.Run("planted", func(t *testing.T) {
+		for i, b := range bugs {
+			t.Run(b.name, func(t *testing.T) {
+				t.Parallel()
+				b.catch(t, server, tally, plans[i])
+			})
+		}
+	})
+	tally.Count("bugs", len(bugs))
+	if want := torture.Size(6, 15); len(bugs) < want {
+		t.Errorf("%d bugs, want %d", len(bugs), want)
+	}
+}
+
+// catch runs the plan, some at a time, until something is wrong.
+func (b bug) catch(t *testing.T, server *redistest.Server, tally *torture.Tally, plan []point) {
+	const wait = 10 * time.Second // undisturbed, nothing takes that long
+	runs := 0
+	for chunk := range slices.Chunk(plan, 16) {
+		outcomes := make([]outcome, len(chunk))
+		var running sync.WaitGroup
+		for i, p := range chunk {
+			running.Go(func() {
+				bad := planted{gateway: b.gateway}
+				if b.hook != nil {
+					bad.hook = b.hook()
+				}
+				outcomes[i] = p.scenario.run(server, bad, wait, p.faults...)
+			})
+		}
+		running.Wait()
+		for i, o := range outcomes {
+			runs++
+			if len(o.violations) == 0 {
+				continue
+			}
+			first, _, _ := strings.Cut(o.violations[len(o.violations)-1], "\n")
+			if len(first) > 160 {
+				first = first[:160] + "…"
+			}
+			tally.Count("caught", 1)
+			tally.Count("runs until caught", runs)
+			tally.Note("%s | %s | %s | %d", b.name, chunk[i], first, runs)
+			return
+		}
+	}
+	t.Errorf("nothing was wrong in %d runs", runs)
+}
+
+// The bugs that are planted to see whether the tests find them. Each is put between a
+// worker and Redis, or a worker and the gateway, so that nothing of it is in the product.
+type bug struct {
+	name    string
+	hook    func() redis.Hook // nil: none
+	gateway func(domain.PaymentGateway) domain.PaymentGateway
+}
+
+var plantedBugs = []bug{
+	{name: "acknowledges entries when it reads them", hook: afterRead(func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error {
+		args := []any{"xack", argAfter(cmd, "streams"), argAfter(cmd, "group")}
+		for _, e := range readEntries(cmd) {
+			args = append(args, e)
+		}
+		return next(ctx, redis.NewIntCmd(ctx, args...))
+	})},
+	{name: "acknowledges when it has only held", hook: script("hold",
+		"if verdict == DONE and entries[i] ~= '' then", "if (verdict == DONE or verdict == AUTHORIZE) and entries[i] ~= '' then")},
+	{name: "does not look whether the order is known", hook: script("hold",
+		"if was == '' then", "if was == '' or kind ~= 'pay' then")},
+	{name: "does not look whether there are tickets", hook: script("hold",
+		"elseif tonumber(ARGV[at + QUANTITY]) > units.available then", "elseif false then")},
+	{name: "holds two orders of a customer at once", hook: script("hold",
+		"elseif event.slots[ARGV[at + CUSTOMER]] then", "elseif false then")},
+	{name: "does not tell another body from the same", hook: script("hold",
+		"verdict = CONFLICT", "verdict = DONE")},
+	{name: "frees a slot that is another order's", hook: script("cancel",
+		"    -- Not among the holds", "    event_of[o].freed[#event_of[o].freed + 1] = customer[o]\n    -- Not among the holds")},
+	{name: "keeps the tickets of a declined order", hook: script("resolve",
+		"end_hold(o, 1, 0)\n      change(o, 'd'", "end_hold(o, 0, 0)\n      change(o, 'd'")},
+	{name: "gives tickets back twice", hook: script("expire",
+		"    expire(o)", "    expire(o)\n    move(o, 1, 0, 0)")},
+	{name: "confirms after the deadline", hook: script("resolve",
+		"elseif now >= tonumber(deadline[o]) then", "elseif false then")},
+	{name: "expires by the worker's clock", hook: chain(
+		script("due", clockLine, clockLine+" + 3600000"), script("expire", clockLine, clockLine+" + 3600000"))},
+	{name: "ends a hold without a fact", hook: script("expire",
+		"redis.call('XADD', LOG, '*', facts[2 * i - 1], facts[2 * i])", "tostring(now) .. '-0'")},
+	{name: "posts without looking whether it did", hook: script("post",
+		"return not posted and records[i]", "return records[i]")},
+	{name: "posts what is cancelled", hook: script("post",
+		" and string.sub(records[i], 1, 1) == 'c'", "")},
+	{name: "does not take a cancelled order out of the sales", hook: script("reverse",
+		"return posted", "return false")},
+	{name: "deletes a consumer with pending entries", hook: script("leave",
+		"if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then", "if false then")},
+	{name: "trims what nobody has read", hook: script("trim",
+		"'MINID', '=', string.format('%.0f-%.0f', min_millis, min_seq)", "'MAXLEN', '=', '0'")},
+	{name: "makes groups again from the end", hook: command("xgroup", func(cmd redis.Cmder) {
+		cmd.Args()[4] = "$"
+	})},
+	{name: "reclaims nothing", hook: answer("xautoclaim", func(cmd redis.Cmder) {
+		cmd.(*redis.Cmd).SetVal([]any{"0-0", []any{}, []any{}})
+	})},
+	{name: "gives no sign of life for what it has in hand", hook: script("keep_alive",
+		"if #ARGV > 3 then", "if false then")},
+	{name: "skips the void", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsVoid{g} }},
+	{name: "skips the capture", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsCapture{g} }},
+	{name: "skips the refund", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsRefund{g} }},
+	{name: "tries again under another key", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &blindRetry{PaymentGateway: g} }},
+	{name: "takes no answer for a no", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return unknownIsNo{g} }},
+}
+
+const clockLine = "local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)"
+
+type (
+	skipsVoid    struct{ domain.PaymentGateway }
+	skipsCapture struct{ domain.PaymentGateway }
+	skipsRefund  struct{ domain.PaymentGateway }
+	unknownIsNo  struct{ domain.PaymentGateway }
+)
+
+func (skipsVoid) Void(context.Context, domain.OrderRef) (domain.Payment, error) {
+	return domain.Payment{Status: domain.PaymentStatusVoided}, nil
+}
+
+func (skipsCapture) Capture(context.Context, domain.OrderRef) (domain.Payment, error) {
+	return domain.Payment{Status: domain.PaymentStatusCaptured}, nil
+}
+
+func (skipsRefund) Refund(context.Context, domain.OrderRef) (domain.Payment, error) {
+	return domain.Payment{Status: domain.PaymentStatusRefunded}, nil
+}
+
+func (g unknownIsNo) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Authorize(ctx, r)
+	if err != nil {
+		return domain.Payment{Status: domain.PaymentStatusDeclined}, nil
+	}
+	return p, nil
+}
+
+// blindRetry sends an authorization without an answer again, as if it were another.
+type blindRetry struct{ domain.PaymentGateway }
+
+func (g *blindRetry) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Authorize(ctx, r)
+	if err == nil {
+		return p, nil
+	}
+	r.Ref.OrderID += "-again"
+	return g.PaymentGateway.Authorize(ctx, r)
+}
+
+// planter changes what a worker sends to Redis, or hears from it.
+type planter struct {
+	process func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error
+}
+
+func (planter) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (p planter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { return p.process(ctx, next, cmd) }
+}
+
+func (p planter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if err := p.process(ctx, func(context.Context, redis.Cmder) error { return nil }, cmd); err != nil {
+				return err
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func chain(hooks ...func() redis.Hook) func() redis.Hook {
+	return func() redis.Hook {
+		return planter{func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error {
+			for _, h := range slices.Backward(hooks) {
+				next = h().ProcessHook(next)
+			}
+			return next(ctx, cmd)
+		}}
+	}
+}
+
+// command changes a command before it is sent.
+func command(name string, change func(redis.Cmder)) func() redis.Hook {
+	return func() redis.Hook {
+		return planter{func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error {
+			if cmd.Name() == name {
+				change(cmd)
+			}
+			return next(ctx, cmd)
+		}}
+	}
+}
+
+// answer answers a command without sending it.
+func answer(name string, reply func(redis.Cmder)) func() redis.Hook {
+	return func() redis.Hook {
+		return planter{func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error {
+			if strings.EqualFold(cmd.Name(), name) {
+				reply(cmd)
+				return nil
+			}
+			return next(ctx, cmd)
+		}}
+	}
+}
+
+// afterRead does something with the entries that a read was given.
+func afterRead(do func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error) func() redis.Hook {
+	return func() redis.Hook {
+		return planter{func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error {
+			err := next(ctx, cmd)
+			if err != nil || !strings.EqualFold(cmd.Name(), "xreadgroup") || len(readEntries(cmd)) == 0 {
+				return err
+			}
+			return do(ctx, next, cmd)
+		}}
+	}
+}
+
+func argAfter(cmd redis.Cmder, name string) any {
+	for i, arg := range cmd.Args() {
+		if s, ok := arg.(string); ok && strings.EqualFold(s, name) {
+			return cmd.Args()[i+1]
+		}
+	}
+	return nil
+}
+
+func readEntries(cmd redis.Cmder) (ids []string) {
+	c, ok := cmd.(*redis.Cmd)
+	if !ok {
+		return nil
+	}
+	list, _ := c.Val().([]any)
+	if len(list) != 1 {
+		return nil
+	}
+	stream, _ := list[0].([]any)
+	entries, _ := stream[1].([]any)
+	for _, e := range entries {
+		ids = append(ids, e.([]any)[0].(string))
+	}
+	return ids
+}
+
+// noScript makes the client send a script's text, which is then changed.
+type noScript struct{}
+
+func (noScript) Error() string { return "NOSCRIPT planted" }
+func (noScript) RedisError()   {}
+
+// mutants are the digests of changed scripts, by name and change.
+var mutants sync.Map
+
+// script changes a script: where it says old, it says new.
+func script(name, old, changed string) func() redis.Hook {
+	key := name + "\x00" + old
+	return func() redis.Hook {
+		return planter{func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error {
+			switch cmd.Name() {
+			case "evalsha":
+				if streams.ScriptName(cmd.Args()[1].(string)) != name {
+					break
+				}
+				digest, known := mutants.Load(key)
+				if !known {
+					cmd.SetErr(noScript{})
+					return noScript{}
+				}
+				cmd.Args()[1] = digest
+			case "eval":
+				text := cmd.Args()[1].(string)
+				if streams.ScriptName(digestOf(text)) != name {
+					break
+				}
+				if strings.Count(text, old) != 1 {
+					panic(fmt.Sprintf("planting a bug in %s: it has %q %d times", name, old, strings.Count(text, old)))
+				}
+				text = strings.Replace(text, old, changed, 1)
+				cmd.Args()[1] = text
+				mutants.Store(key, digestOf(text))
+			}
+			return next(ctx, cmd)
+		}}
+	}
+}
+
+func digestOf(text string) string {
+	sum := sha1.Sum([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
