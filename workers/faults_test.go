@@ -214,7 +214,7 @@ func (p *process) send(step string, next func() error, cmds ...redis.Cmder) erro
 
 // setsUp are what the client says on each new connection, within the first
 // command that is sent there. How many connections there are is its business.
-var setsUp = map[string]bool{"hello": true, "client": true, "pipeline client": true, "pipeline hello": true, "pipeline select": true, "pipeline hget": true}
+var setsUp = map[string]bool{"hello": true, "client": true, "pipeline client": true, "pipeline hello": true, "pipeline select": true}
 
 // stepOf names a command: what it does, and in which group or for which job.
 func stepOf(cmd redis.Cmder) string {

@@ -151,7 +151,7 @@ var plantedBugs = []bug{
 		"if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then", "if false then")},
 	{name: "trims what nobody has read", hook: script("trim",
 		"'MINID', '=', string.format('%.0f-%.0f', min_millis, min_seq)", "'MAXLEN', '=', '0'")},
-	{name: "makes groups again from the end", hook: command("xgroup", func(cmd redis.Cmder) {
+	{name: "makes groups again from the end", hook: changed("xgroup", func(cmd redis.Cmder) {
 		cmd.Args()[4] = "$"
 	})},
 	{name: "reclaims nothing", hook: answer("xautoclaim", func(cmd redis.Cmder) {
@@ -242,8 +242,8 @@ func chain(hooks ...func() redis.Hook) func() redis.Hook {
 	}
 }
 
-// command changes a command before it is sent.
-func command(name string, change func(redis.Cmder)) func() redis.Hook {
+// changed changes a command before it is sent.
+func changed(name string, change func(redis.Cmder)) func() redis.Hook {
 	return func() redis.Hook {
 		return planter{func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error {
 			if cmd.Name() == name {
@@ -316,7 +316,7 @@ func (noScript) RedisError()   {}
 var mutants sync.Map
 
 // script changes a script: where it says old, it says new.
-func script(name, old, changed string) func() redis.Hook {
+func script(name, old, new string) func() redis.Hook {
 	key := name + "\x00" + old
 	return func() redis.Hook {
 		return planter{func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error {
@@ -339,7 +339,7 @@ func script(name, old, changed string) func() redis.Hook {
 				if strings.Count(text, old) != 1 {
 					panic(fmt.Sprintf("planting a bug in %s: it has %q %d times", name, old, strings.Count(text, old)))
 				}
-				text = strings.Replace(text, old, changed, 1)
+				text = strings.Replace(text, old, new, 1)
 				cmd.Args()[1] = text
 				mutants.Store(key, digestOf(text))
 			}

@@ -585,7 +585,7 @@ func capturesBeforeVoids(r *scene) domain.PaymentGateway {
 // destroyGroups destroys all groups, and publishes before anybody can make them again.
 func (r *scene) destroyGroups(requests ...domain.Request) {
 	r.t.Helper()
-	_, err := r.rdb.TxPipelined(r.ctx, func(pipe redis.Pipeliner) error {
+	_, err := r.rdb().TxPipelined(r.ctx, func(pipe redis.Pipeliner) error {
 		pipe.XGroupDestroy(r.ctx, r.key("requests"), string(domain.GroupWorkers))
 		pipe.XGroupDestroy(r.ctx, r.key("log"), string(domain.GroupPosting))
 		pipe.XGroupDestroy(r.ctx, r.key("log"), string(domain.GroupSettlement))
