@@ -22,7 +22,9 @@ func FuzzRequestEntry(f *testing.F) {
 		for _, fields := range [][]string{
 			purchase("e1", "o1", "fred", 1), hold("e1", "o1", "fred", 1), request("pay", "e1", "o1"), request("cancel", "e1", "o1"),
 			purchase("e1", "o2", "mary", 2, "unit_price", "1000", "section", "vip"), hold("e1", "o1", "fred", 0), purchase("e2", "o1", "fred", 9),
-			{"v", "1"}, {"", ""}, request("pay", "e1", "o|1"), purchase("e1", "o1", "a|b", 1), hold("e1", "o1", "#", 1, "hold_seconds", "1", "valid_seconds", "1"),
+			{"v", "1"},
+			{"", ""},
+			request("pay", "e1", "o|1"), purchase("e1", "o1", "a|b", 1), hold("e1", "o1", "#", 1, "hold_seconds", "1", "valid_seconds", "1"),
 		} {
 			f.Add(prior, strings.Join(fields, separator))
 		}

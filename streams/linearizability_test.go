@@ -308,8 +308,10 @@ func (w *world) told(in input, out output) *world {
 		o, shown := w.order(ref), out.orders[i]
 		known := o
 		for _, t := range []struct{ of, shown *int64 }{
-			{&known.DeadlineMillis, &shown.DeadlineMillis}, {&known.HeldAtMillis, &shown.HeldAtMillis},
-			{&known.ConfirmedAt, &shown.ConfirmedAt}, {&known.ResolvedAt, &shown.ResolvedAt},
+			{&known.DeadlineMillis, &shown.DeadlineMillis},
+			{&known.HeldAtMillis, &shown.HeldAtMillis},
+			{&known.ConfirmedAt, &shown.ConfirmedAt},
+			{&known.ResolvedAt, &shown.ResolvedAt},
 		} {
 			if *t.of == never {
 				*t.of = *t.shown

@@ -24,7 +24,7 @@ type streamsConsumer = streams.ConsumerStatus
 // worker ever says to Redis and to the gateway.
 var steps = []string{
 	"info", "init", "pipeline xinfo", // at the start
-	"pipeline xgroup", // when a group is gone
+	"pipeline xgroup",                 // when a group is gone
 	"hget", "pipeline hget", "newest", // is this still the data that it was?
 	"xreadgroup workers", "xreadgroup posting", "xreadgroup settlement",
 	"xreadgroup workers" + withEntries, "xreadgroup posting" + withEntries, "xreadgroup settlement" + withEntries,

@@ -266,10 +266,10 @@ func gaveEntries(step string, cmd redis.Cmder) bool {
 		inner, _ := list[i].([]any)
 		return inner
 	}
-	switch command := strings.ToLower(cmd.Name()); {
-	case command == "xreadgroup":
+	switch strings.ToLower(cmd.Name()) {
+	case "xreadgroup":
 		return len(at(at(reply, 0), 1)) > 0 // [[stream, entries]]
-	case command == "xautoclaim":
+	case "xautoclaim":
 		return len(at(reply, 1)) > 0 // [cursor, entries, deleted]
 	default:
 		return strings.HasPrefix(step, "own ") && len(reply) > 0 // entries

@@ -263,11 +263,6 @@ func (r *scene) untilPayment(orderID string, status domain.PaymentStatus) {
 	r.until(fmt.Sprintf("the payment of %s %s", orderID, status), func() bool { return r.payment(orderID).Status == status })
 }
 
-func (r *scene) untilDrained() {
-	r.t.Helper()
-	r.until("nothing pending", func() bool { return r.backlog() == 0 })
-}
-
 func (r *scene) orderOf(ref string) domain.Order {
 	r.t.Helper()
 	parsed, _ := domain.ParseOrderRef(ref)

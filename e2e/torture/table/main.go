@@ -7,11 +7,13 @@ package main
 import (
 	"bufio"
 	"cmp"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -62,8 +64,10 @@ func print(out io.Writer, rows []torture.Row) bool {
 	well := true
 	var audits, violations int
 	seen := make(map[int]bool)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\ttest\twhat was done, how often\taudits\tviolations\tseconds\t")
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) } // into memory
+	line("\ttest\twhat was done, how often\taudits\tviolations\tseconds\t")
 	for _, r := range rows {
 		counts := make([]string, len(r.Counts))
 		for i, c := range r.Counts {
@@ -73,27 +77,34 @@ func print(out io.Writer, rows []torture.Row) bool {
 		if r.Failed || r.Violations > 0 {
 			verdict, well = "FAILED", false
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s: %s\t%d\t%d\t%.0f\t%s\n",
+		line("%d\t%s\t%s: %s\t%d\t%d\t%.0f\t%s",
 			r.Section, r.Test, r.What, strings.Join(counts, ", "), r.Audits, r.Violations, r.Seconds, verdict)
 		audits += r.Audits
 		violations += r.Violations
 		seen[r.Section] = true
 	}
-	fmt.Fprintf(w, "\t\tall\t%d\t%d\t\t\n", audits, violations)
-	if err := w.Flush(); err != nil {
-		fmt.Fprintln(os.Stderr, "table:", err)
-		return false
-	}
+	line("\t\tall\t%d\t%d\t\t", audits, violations)
+	_ = w.Flush() // into memory
 	for _, r := range rows {
 		if len(r.Notes) > 0 {
-			fmt.Fprintf(out, "\n%s:\n  %s\n", r.What, strings.Join(r.Notes, "\n  "))
+			text.WriteString("\n" + r.What + ":\n  " + strings.Join(r.Notes, "\n  ") + "\n")
 		}
 	}
+	text.WriteString("\n" + found)
 	for section := 1; section <= sections; section++ {
 		if !seen[section] {
-			fmt.Fprintf(out, "section %d is missing\n", section)
+			text.WriteString("section " + strconv.Itoa(section) + " is missing\n")
 			well = false
 		}
 	}
+	if _, err := io.WriteString(out, text.String()); err != nil {
+		fmt.Fprintln(os.Stderr, "table:", err)
+		return false
+	}
 	return well
 }
+
+// found is what such runs have found so far. docs/reliability.md tells it at length.
+//
+//go:embed found.txt
+var found string
