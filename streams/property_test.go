@@ -912,13 +912,17 @@ func (m *model) leave() {
 		has = has || held.consumer == who
 	}
 	want := !has && (self || m.alive[name][0] <= m.now())
+	before := m.now()
 	gone, err := m.store.leave(m.ctx, 0, group, who, self)
 	m.must(err)
 	if gone != want {
 		m.Fatalf("%s left %s: %v, want %v", who, group, gone, want)
 	}
-	if self || gone {
+	switch {
+	case gone:
 		delete(m.alive, name)
+	case self: // known as one that was alive until now, to be forgotten once others have what is pending
+		m.alive[name] = [2]int64{before, m.now()}
 	}
 	m.seen[map[bool]string{true: "left", false: "stayed"}[gone]]++
 	if gone && slices.Contains(m.consumers(group), who) {
