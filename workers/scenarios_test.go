@@ -136,7 +136,7 @@ var scenarios = []scenario{
 		wrap: approvesLate,
 		play: func(r *scene) {
 			r.append(request(purchase, "a", "amy", 2))
-			r.untilPayment("a", domain.PaymentStatusAuthorized) // and nobody has been told
+			r.untilPayment("e/a", domain.PaymentStatusAuthorized) // and nobody has been told
 			r.append(request(cancel, "a", "", 0))
 			r.untilState("e/a", domain.OrderCancelled)
 			r.release()
@@ -152,7 +152,7 @@ var scenarios = []scenario{
 		wrap: approvesLate,
 		play: func(r *scene) {
 			r.append(brief(request(purchase, "a", "amy", 2)))
-			r.untilPayment("a", domain.PaymentStatusAuthorized)
+			r.untilPayment("e/a", domain.PaymentStatusAuthorized)
 			deadline := r.orderOf("e/a").DeadlineMillis
 			r.until("the deadline is over", func() bool { return r.now() > deadline })
 			r.release()
@@ -194,7 +194,7 @@ var scenarios = []scenario{
 		wrap: lossy,
 		play: func(r *scene) {
 			r.append(request(purchase, "a", "amy", 2), request(purchase, "b", "bob", 1))
-			r.untilPayment("a", domain.PaymentStatusCaptured)
+			r.untilPayment("e/a", domain.PaymentStatusCaptured)
 			r.append(request(cancel, "a", "", 0))
 		},
 		ends: []end{reversed(cancelled("e/a", "amy", 2, domain.PaymentStatusRefunded)), confirmed("e/b", "bob", 1)},
@@ -213,7 +213,7 @@ var scenarios = []scenario{
 			r.append(request(purchase, "a", "amy", 2))
 			r.untilState("e/a", domain.OrderConfirmed)
 			r.append(request(cancel, "a", "", 0))
-			r.untilPayment("a", domain.PaymentStatusVoided)
+			r.untilPayment("e/a", domain.PaymentStatusVoided)
 			r.release()
 		},
 		ends: []end{reversed(cancelled("e/a", "amy", 2, domain.PaymentStatusVoided))},
@@ -352,10 +352,10 @@ var scenarios = []scenario{
 			}
 			r.append(all...)
 			for i := range 4 {
-				r.untilPayment(fmt.Sprintf("a%d", i), domain.PaymentStatusCaptured) // its line in e is the first
+				r.untilPayment(fmt.Sprintf("e/a%d", i), domain.PaymentStatusCaptured)
 			}
 			r.append(undo[:2]...)
-			r.untilPayment("a1", domain.PaymentStatusRefunded)
+			r.untilPayment("e/a1", domain.PaymentStatusRefunded)
 			r.append(undo[2:3]...)
 		},
 		ends: func() (ends []end) {
@@ -379,7 +379,7 @@ var scenarios = []scenario{
 				request(purchase, "kept", "amy", 1), request(purchase, "undone", "bob", 2),
 				brief(request(hold, "expired", "cid", 3)), request(hold, "given-up", "dan", 4),
 			)
-			r.untilPayment("undone", domain.PaymentStatusCaptured)
+			r.untilPayment("e/undone", domain.PaymentStatusCaptured)
 			r.untilState("e/given-up", domain.OrderHeld)
 			r.append(request(cancel, "undone", "", 0), request(cancel, "given-up", "", 0))
 		},
@@ -403,7 +403,7 @@ var scenarios = []scenario{
 			r.append(request(purchase, "c", "amy", 1))
 			r.untilState("e/c", domain.OrderRejected)
 			r.append(request(pay, "b", "", 0))
-			r.untilPayment("a", domain.PaymentStatusRefunded)
+			r.untilPayment("e/a", domain.PaymentStatusRefunded)
 		},
 		wrap: capturesBeforeVoids,
 		ends: []end{
@@ -415,7 +415,7 @@ var scenarios = []scenario{
 		name: "groups destroyed",
 		play: func(r *scene) {
 			r.append(request(purchase, "a", "amy", 1))
-			r.untilPayment("a", domain.PaymentStatusCaptured)
+			r.untilPayment("e/a", domain.PaymentStatusCaptured)
 			r.destroyGroups(request(purchase, "b", "bob", 2))
 			r.untilState("e/b", domain.OrderConfirmed)
 			r.destroyGroups(request(cancel, "b", "", 0), request(hold, "c", "cid", 3))

@@ -1,7 +1,6 @@
 package workers_test
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -205,7 +204,7 @@ func (r *scene) startAs(process *process) *worker {
 		hook = chained{process, r.planted.hook}
 	}
 	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Partitions: 1, Hook: hook})
-	if errors.Is(err, errInjected) {
+	if err != nil && domain.ClassOf(err) == domain.ClassRetry { // injected, or the machine is that busy
 		process.kill()
 		return nil
 	}
@@ -258,9 +257,14 @@ func (r *scene) untilState(ref string, state domain.OrderState) {
 	r.until(fmt.Sprintf("%s %s", ref, state), func() bool { return r.orderOf(ref).State == state })
 }
 
-func (r *scene) untilPayment(orderID string, status domain.PaymentStatus) {
+func (r *scene) untilPayment(ref string, status domain.PaymentStatus) {
 	r.t.Helper()
-	r.until(fmt.Sprintf("the payment of %s %s", orderID, status), func() bool { return r.payment(orderID).Status == status })
+	parsed, _ := domain.ParseOrderRef(ref)
+	r.until(fmt.Sprintf("the payment of %s %s", ref, status), func() bool {
+		return slices.ContainsFunc(r.world.gateway.Ledger(), func(l domain.LedgerLine) bool {
+			return l.EventID == parsed.EventID && l.OrderID == parsed.OrderID && l.Status == status
+		})
+	})
 }
 
 func (r *scene) orderOf(ref string) domain.Order {
