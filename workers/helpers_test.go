@@ -63,7 +63,12 @@ func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *payme
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	w := &world{t: t, ctx: ctx, server: server, ns: ns, gateway: gateway, patience: patience}
 	w.rdb = sync.OnceValue(func() *redis.Client {
-		rdb := server.Client()
+		options, err := redis.ParseURL(w.url())
+		if err != nil {
+			t.Fatalf("reading the URL: %v", err)
+		}
+		options.Protocol = 2
+		rdb := redis.NewClient(options)
 		t.Cleanup(func() { _ = rdb.Close() })
 		return rdb
 	})
@@ -82,11 +87,20 @@ func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *payme
 // open connects to the world's namespace; one partition, so that everything is in one place.
 func (w *world) open(hook redis.Hook) *streams.Store {
 	w.t.Helper()
-	store, err := streams.Open(w.ctx, w.server.URL(), streams.Options{Namespace: w.ns, Partitions: 1, Hook: hook})
-	if err != nil {
-		w.t.Fatalf("opening the store: %v", err)
+	for end := time.Now().Add(patience); ; {
+		store, err := streams.Open(w.ctx, w.url(), streams.Options{Namespace: w.ns, Partitions: 1, Hook: hook})
+		if err == nil {
+			return store
+		}
+		if domain.ClassOf(err) != domain.ClassRetry || time.Now().After(end) {
+			w.t.Fatalf("opening the store: %v", err)
+		}
 	}
-	return store
+}
+
+// url is for a client that waits for a busy machine as long as the test does.
+func (w *world) url() string {
+	return fmt.Sprintf("%s?dial_timeout=%[2]s&read_timeout=%[2]s&write_timeout=%[2]s&pool_timeout=%[2]s", w.server.URL(), patience)
 }
 
 // worker is a running pool with connections of its own.

@@ -430,6 +430,7 @@ var scenarios = []scenario{
 		// A payment takes longer than the time after which entries are reclaimed. The
 		// worker is alive, so nobody takes them, unless it dies or a sign of life is lost.
 		name: "payments that take long",
+		cfg:  func(cfg *workers.Config) { cfg.ReclaimAfter = 2 * time.Second }, // no load keeps a living worker quiet for so long
 		wrap: func(r *scene) domain.PaymentGateway {
 			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if call == "authorize" && !r.waitReleased(ctx) {
@@ -445,7 +446,7 @@ var scenarios = []scenario{
 			})
 			r.another()
 			since := r.now()
-			r.until("it has taken long", func() bool { return r.now() > since+1000 })
+			r.until("it has taken long", func() bool { return r.now() > since+3000 })
 			for _, e := range r.pendingEntries() {
 				if e.Deliveries > 1 && len(r.injector.faults) == 0 {
 					r.t.Errorf("entry %s of a living worker was delivered %d times", e.ID, e.Deliveries)

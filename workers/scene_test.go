@@ -1,7 +1,6 @@
 package workers_test
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -205,7 +204,7 @@ func (r *scene) startAs(process *process) *worker {
 		hook = chained{process, r.planted.hook}
 	}
 	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Partitions: 1, Hook: hook})
-	if errors.Is(err, errInjected) {
+	if err != nil && domain.ClassOf(err) == domain.ClassRetry { // injected, or the machine is that busy
 		process.kill()
 		return nil
 	}
