@@ -61,6 +61,9 @@ func dial(rawURL string, blocking int, onConnect func(context.Context, *redis.Co
 		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
 		o.ReadTimeout = readTimeout(o.ReadTimeout, blocking)
 		o.MaxRedirects = 8 // MOVED and ASK: the command was not executed where it was sent first
+		// A master that died says nothing about who took its slots over, and go-redis
+		// would ask the others once a minute.
+		o.ClusterStateReloadInterval = time.Second
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		return redis.NewClusterClient(o), nil
 	default:
