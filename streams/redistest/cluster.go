@@ -293,17 +293,36 @@ func (c *Cluster) KillMaster(master *Server) {
 	})
 }
 
-// MoveSlot moves a slot with all its keys to another master, as redis-cli does it.
-func (c *Cluster) MoveSlot(slot int, to *Server) (keys int) {
+// Slot is the slot of a key.
+func (c *Cluster) Slot(key string) int {
+	c.tb.Helper()
+	slot, _ := c.do(c.nodes[0].Server, "CLUSTER", "KEYSLOT", key).(int64)
+	return int(slot)
+}
+
+// OpenSlot begins to move a slot: from now on what is new is made there.
+func (c *Cluster) OpenSlot(slot int, to *Server) {
 	c.tb.Helper()
 	from := c.MasterOf(slot)
-	if from == to {
-		return 0
+	c.do(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", c.idOf(from))
+	c.do(from, "CLUSTER", "SETSLOT", slot, "MIGRATING", c.idOf(to))
+}
+
+func (c *Cluster) idOf(s *Server) string {
+	c.tb.Helper()
+	i := slices.IndexFunc(c.nodes, func(n *clusterServer) bool { return n.Server == s })
+	if i < 0 {
+		c.tb.Fatalf("%s is not in the cluster", s.Addr())
 	}
-	idOf := func(s *Server) string { return asText(c.do(s, "CLUSTER", "MYID")) }
-	fromID, toID := idOf(from), idOf(to)
-	c.do(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
-	c.do(from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
+	return c.nodes[i].id
+}
+
+// MoveSlot moves a slot with all its keys to another master, as redis-cli does it,
+// and tells how many keys there were.
+func (c *Cluster) MoveSlot(slot int, to *Server) (keys int) {
+	c.tb.Helper()
+	from, toID := c.MasterOf(slot), c.idOf(to)
+	c.OpenSlot(slot, to)
 	until(c.tb, "all keys of the slot are moved", func(ctx context.Context) error {
 		reply, err := ask(ctx, from, "CLUSTER", "GETKEYSINSLOT", slot, 100)
 		if err != nil {
