@@ -405,11 +405,12 @@ type (
 			Orders int `json:"orders"`
 			Facts  int `json:"facts"`
 		} `json:"checked"`
-		Violations []struct {
-			Invariant string `json:"invariant"`
-			Subject   string `json:"subject"`
-			Detail    string `json:"detail"`
-		} `json:"violations"`
+		Violations []violationView `json:"violations"`
+	}
+	violationView struct {
+		Invariant string `json:"invariant"`
+		Subject   string `json:"subject"`
+		Detail    string `json:"detail"`
 	}
 )
 

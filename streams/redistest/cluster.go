@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -267,13 +268,27 @@ func (c *Cluster) Masters() (masters []*Server) {
 	return masters
 }
 
+// LeaveBehind keeps a master's replica from getting anything more, until the
+// master is killed: which is to be done soon, or it counts as gone itself.
+func (c *Cluster) LeaveBehind(master *Server) {
+	c.tb.Helper()
+	id := c.idOf(master)
+	for _, v := range c.view() {
+		if v.masterID == id {
+			master.leaveBehind(c.node(v.id).Server)
+		}
+	}
+}
+
 // KillMaster kills one the hard way and returns when its replica has taken over,
 // and all that are left know it.
 func (c *Cluster) KillMaster(master *Server) {
 	c.tb.Helper()
-	i := slices.IndexFunc(c.nodes, func(n *clusterServer) bool { return n.Server == master })
-	victim := c.nodes[i]
+	victim := c.node(c.idOf(master))
 	master.Kill()
+	for _, n := range c.nodes {
+		n.signal(syscall.SIGCONT) // those that were left behind
+	}
 	until(c.tb, "its replica takes over", func(ctx context.Context) error {
 		for _, n := range c.nodes {
 			if n == victim {

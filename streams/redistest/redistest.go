@@ -168,3 +168,27 @@ func (s *Server) Flush() {
 		s.tb.Fatalf("emptying Redis: %v", err)
 	}
 }
+
+// leaveBehind freezes replicas and breaks their links to the server, so that they
+// have nothing of what it acknowledges from now on.
+func (s *Server) leaveBehind(replicas ...*Server) {
+	s.tb.Helper()
+	for _, r := range replicas {
+		r.signal(syscall.SIGSTOP)
+	}
+	rdb := s.Client()
+	defer func() { _ = rdb.Close() }()
+	if err := rdb.ClientKillByFilter(context.Background(), "TYPE", "replica").Err(); err != nil {
+		s.tb.Fatalf("breaking the links to the replicas: %v", err)
+	}
+}
+
+func (s *Server) signal(signal syscall.Signal) {
+	s.tb.Helper()
+	if s.cmd == nil {
+		return
+	}
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		s.tb.Fatalf("sending %s to redis-server: %v", signal, err)
+	}
+}

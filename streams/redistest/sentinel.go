@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 )
 
@@ -144,12 +145,23 @@ func field(reply any, name string) string {
 	return ""
 }
 
+// LeaveBehind keeps the replicas from getting anything more, until the master is
+// killed: which is to be done soon, or they count as gone themselves.
+func (s *Sentinels) LeaveBehind() {
+	s.tb.Helper()
+	master := s.Master()
+	master.leaveBehind(slices.DeleteFunc(slices.Clone(s.servers), func(r *Server) bool { return r == master })...)
+}
+
 // KillMaster kills the master the hard way and returns when the sentinels have
 // made a replica the new one. The old one stays away until Revive.
 func (s *Sentinels) KillMaster() {
 	s.tb.Helper()
 	old := s.Master()
 	old.Kill()
+	for _, server := range s.servers {
+		server.signal(syscall.SIGCONT) // those that were left behind
+	}
 	s.switched(old)
 }
 
