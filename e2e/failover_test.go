@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/payments"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
@@ -533,4 +534,35 @@ func (f *failovers) repost() {
 		}
 	}
 	f.drained(2 * time.Minute)
+}
+
+// A failover lost an order whose payment was authorized, and its cancel comes before
+// its purchase does again: the authorization is voided although nobody held anything.
+func TestCancelOfAnOrderThatRedisLost(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.event("lost", "Lost", 10, "10.00")
+	gateway := startGateway(t)
+	s.worker("w1", "--gateway", gateway)
+	client, err := payments.NewClient(gateway, payments.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	r := purchase("lost", "fred", 1)
+	if _, err := client.Authorize(context.Background(), domain.PaymentRequest{
+		Ref: r.Ref(), Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	p := s.producer()
+	publish(t, p, domain.Request{Type: domain.RequestCancel, EventID: r.EventID, OrderID: r.OrderID})
+	s.drained(soon)
+	publish(t, p, r)
+	s.drained(soon)
+	s.allIn(domain.OrderCancelled, []domain.OrderRef{r.Ref()})
+	if l := ledger(t, gateway)[r.Ref()]; l.Status != domain.PaymentStatusVoided {
+		t.Errorf("its payment is %+v, want it voided", l)
+	}
+	s.audit(gateway)
 }
