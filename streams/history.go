@@ -3,7 +3,6 @@ package streams
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -136,9 +135,6 @@ func (s *Store) verifyConnection(ctx context.Context, conn *redis.Conn) error {
 		entry = pipe.XRangeN(ctx, s.keys.log(p), newest, newest, 1)
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !isNil(err) {
-		if answered(err) && strings.HasPrefix(err.Error(), "ERR unknown command") {
-			return nil // a sentinel: go-redis looks at those connections, too
-		}
 		return err
 	}
 	var replaced error

@@ -57,6 +57,9 @@ func (s *Sentinels) URL() string {
 		"&addr=" + s.sentinels[1].Addr() + "&addr=" + s.sentinels[2].Addr()
 }
 
+// All are the servers, masters and replicas.
+func (s *Sentinels) All() []*Server { return s.servers }
+
 // Master is the one that all sentinels agree on.
 func (s *Sentinels) Master() (master *Server) {
 	s.tb.Helper()
