@@ -108,6 +108,40 @@ func TestAppendWaitsForReplicasOfACluster(t *testing.T) {
 	}
 }
 
+// A connection that breaks under a read of a cluster is an error, after which a worker
+// looks for entries whose delivery was lost. The client would just read again.
+func TestReadOfAClusterTellsThatItsConnectionBroke(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	store, err := Open(ctx, cluster.URL(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	f := &fixture{tester: t, ctx: ctx, store: store, rdb: store.rdb, keys: store.keys}
+	queue, err := store.Queue(0, domain.GroupWorkers, "w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	master := cluster.MasterOf(cluster.Slot("{0}")).Client()
+	defer func() { _ = master.Close() }()
+	if _, err := queue.Read(ctx, 1); err != nil { // finds its way
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := queue.Read(ctx, 1)
+		read <- err
+	}()
+	f.eventually("the read blocks", func() bool {
+		return strings.Contains(master.Info(ctx, "clients").Val(), "blocked_clients:1")
+	})
+	f.must(master.ClientKillByFilter(ctx, "TYPE", "normal", "SKIPME", "yes").Err())
+	f.wantClass(<-read, domain.ClassRetry)
+}
+
 func (f *fixture) published(results []domain.Appended) {
 	f.Helper()
 	for _, a := range results {
