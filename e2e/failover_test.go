@@ -49,12 +49,13 @@ const (
 	replicasTimeout = 200 * time.Millisecond
 )
 
-// sellers makes the events, and starts one seller that waits for a replica to
-// confirm each request, and one that does not.
-func (s *system) sellers() []*seller {
+// sellers makes the events, and starts a seller that does not wait for replicas, one
+// that waits for one of them, and so on up to most.
+func (s *system) sellers(most int) []*seller {
 	s.t.Helper()
 	var all []*seller
-	for replicas, name := range []string{"plain", "waiting"} {
+	for replicas := range most + 1 {
+		name := fmt.Sprintf("wait-%d", replicas)
 		for e := range sellerEvents {
 			s.event(fmt.Sprintf("%s-%d", name, e), name, 1_000_000, "12.50")
 		}
@@ -243,7 +244,7 @@ func TestTortureClusterSlots(t *testing.T) {
 	cluster := redistest.StartCluster(t, 3)
 	s := &system{t: t, url: cluster.URL(), server: cluster.Any()}
 	gateway := startGateway(t, "--latency", "20ms")
-	sellers := s.sellers()
+	sellers := s.sellers(1)
 	pool := s.failoverWorkers(gateway)
 	check := quietly(t, pool...)
 	sold(t, sellers, 50)
@@ -310,7 +311,7 @@ func TestTortureClusterMasters(t *testing.T) {
 	rng := rand.New(rand.NewPCG(torture.Seed(t), 88))
 	cluster := redistest.StartCluster(t, 3)
 	s := &system{t: t, url: cluster.URL(), server: cluster.Any()}
-	f := &failovers{system: s, tally: tally, count: "masters killed", times: torture.Size(1, 10), several: true}
+	f := &failovers{system: s, tally: tally, count: "masters killed", times: torture.Size(1, 10), replicas: 1, several: true}
 	f.each = func(i int, sellers []*seller) {
 		masters := cluster.Masters()
 		slices.SortFunc(masters, func(a, b *redistest.Server) int { return a.Port() - b.Port() })
@@ -335,7 +336,7 @@ func TestTortureSentinel(t *testing.T) {
 	torture.Seed(t) // which is not needed: nothing is drawn
 	sentinels := redistest.StartSentinels(t)
 	s := &system{t: t, url: sentinels.URL()}
-	f := &failovers{system: s, tally: tally, count: "failovers (Sentinel)", times: torture.Size(1, 10)}
+	f := &failovers{system: s, tally: tally, count: "failovers (Sentinel)", times: torture.Size(1, 10), replicas: 2}
 	f.each = func(i int, sellers []*seller) {
 		if i%2 == 1 {
 			sentinels.Failover()
@@ -357,18 +358,19 @@ func TestTortureSentinel(t *testing.T) {
 // failovers is a sale through several of them.
 type failovers struct {
 	*system
-	tally   *torture.Tally
-	count   string // what they are called in the table
-	times   int
-	several bool // servers at a time, of which one fails over
-	each    func(i int, sellers []*seller)
+	tally    *torture.Tally
+	count    string // what they are called in the table
+	times    int
+	replicas int  // of each master
+	several  bool // masters, of which one fails over
+	each     func(i int, sellers []*seller)
 }
 
 func (f *failovers) run() {
 	t := f.t
 	t.Helper()
 	gateway := startGateway(t, "--latency", "20ms")
-	sellers := f.sellers()
+	sellers := f.sellers(f.replicas)
 	pool := f.failoverWorkers(gateway)
 	check := noisy(t, mostLines+linesPerFailover*f.times, pool...)
 	log := f.watch()
@@ -445,29 +447,30 @@ func (f *failovers) judge(report auditView, expected func(violationView) bool) {
 // measure tells what was lost of what there is a receipt for, by what WAIT had said.
 func (f *failovers) measure(all, lost []publication, facts int) {
 	f.t.Helper()
-	count := func(list []publication) (confirmed, not int) {
-		for _, p := range list {
-			if p.receipt.Replicas > 0 {
-				confirmed++
-			} else {
-				not++
-			}
+	given, gone := make([]int, f.replicas+1), make([]int, f.replicas+1) // by how many replicas had confirmed them
+	for _, p := range all {
+		given[p.receipt.Replicas]++
+	}
+	lostConfirmed := 0
+	for _, p := range lost {
+		gone[p.receipt.Replicas]++
+		if p.receipt.Replicas > 0 {
+			lostConfirmed++
 		}
-		return confirmed, not
 	}
-	confirmed, not := count(all)
-	lostConfirmed, lostNot := count(lost)
 	f.tally.Count("receipts", len(all))
-	f.tally.Count("receipts lost without WAIT", lostNot)
+	f.tally.Count("receipts lost without WAIT", gone[0])
 	f.tally.Count("receipts lost that WAIT had confirmed", lostConfirmed)
+	f.tally.Count("of these by every replica", gone[f.replicas])
 	f.tally.Count("facts lost", facts)
-	f.t.Logf("%d receipts not confirmed by a replica, %d of them lost; %d confirmed, %d of them lost; %d facts lost",
-		not, lostNot, confirmed, lostConfirmed, facts)
-	if confirmed == 0 || not == 0 {
-		f.t.Error("there are not both kinds of receipts: that was no test")
+	for replicas, n := range given {
+		f.t.Logf("%d receipts were confirmed by %d replicas, %d of them are lost", n, replicas, gone[replicas])
+		if n == 0 {
+			f.t.Errorf("no receipt was confirmed by %d replicas: that was no test", replicas)
+		}
 	}
-	if f.several && lostConfirmed > 0 {
-		f.t.Error("lost although the only replica, which took over, had it")
+	if gone[f.replicas] > 0 {
+		f.t.Error("lost although every replica had it, and so the one that took over")
 	}
 }
 
