@@ -427,8 +427,9 @@ func (f *failovers) run() {
 }
 
 // linesPerFailover is what a worker may say about each: that Redis does not work, and
-// works again, that the data is other data, that it starts anew, whom it forgets.
-const linesPerFailover = 20
+// works again, that the data is other data, that it starts anew, whom it forgets, and
+// a line for each order that is cancelled and was captured once, which is a dead letter.
+const linesPerFailover = 50
 
 // judge fails the test for every violation that is not expected.
 func (f *failovers) judge(report auditView, expected func(violationView) bool) {
