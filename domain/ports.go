@@ -211,14 +211,24 @@ type Ledger interface {
 // be. Any other: it is not.
 type Appended struct {
 	EntryID string
-	Err     error
+	// Replicas is how many replicas had confirmed the entry when its publisher was
+	// told; 0 if nobody asked. It says what was so then, and promises nothing: the
+	// replica that a failover makes the master may be another one.
+	Replicas int
+	Err      error
+}
+
+// Confirmation says for how many replicas a publisher waits. The zero value: for none.
+type Confirmation struct {
+	Replicas int
+	Timeout  time.Duration // fewer may have confirmed by then: that is told, and no error
 }
 
 // Requests is where checkouts publish.
 type Requests interface {
-	// Append publishes requests, in one round trip per server, and returns a result for
-	// each. It does not look into them.
-	Append(ctx context.Context, batch []Request) []Appended
+	// Append publishes requests, in one round trip per server, waits for what is to
+	// be confirmed, and returns a result for each. It does not look into them.
+	Append(ctx context.Context, batch []Request, confirm Confirmation) []Appended
 }
 
 // OutcomeSink is told what happens to orders.

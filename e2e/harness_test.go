@@ -191,13 +191,15 @@ func (p *process) says(times int, text string) {
 // system is a Redis and what runs on it.
 type system struct {
 	t      testing.TB
-	server *redistest.Server
+	url    string
+	server *redistest.Server // a single one; in a cluster, one of its nodes
 	opened *streams.Store
 }
 
 func newSystem(t testing.TB, redisArgs ...string) *system {
 	t.Helper()
-	return &system{t: t, server: redistest.Start(t, redisArgs...)}
+	server := redistest.Start(t, redisArgs...)
+	return &system{t: t, url: server.URL(), server: server}
 }
 
 // store is the Go library on the same namespace. The first call creates the
@@ -205,7 +207,7 @@ func newSystem(t testing.TB, redisArgs ...string) *system {
 func (s *system) store() *streams.Store {
 	s.t.Helper()
 	if s.opened == nil {
-		store, err := streams.Open(context.Background(), s.server.URL(), streams.Options{})
+		store, err := streams.Open(context.Background(), s.url, streams.Options{})
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -242,7 +244,7 @@ func (s *system) startWorker(name string, args ...string) *process {
 }
 
 func (s *system) workerArgs(name string, args ...string) []string {
-	return append([]string{"worker", "--redis", s.server.URL(), "--name", name}, args...)
+	return append([]string{"worker", "--redis", s.url, "--name", name}, args...)
 }
 
 // gateway starts a payment gateway and returns its URL.
@@ -305,7 +307,7 @@ type result struct {
 
 // command is a command line on this Redis that has not run yet.
 func (s *system) command(ctx context.Context, stdin string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, holdfastBinary, append(args, "--redis", s.server.URL())...)
+	cmd := exec.CommandContext(ctx, holdfastBinary, append(args, "--redis", s.url)...)
 	cmd.Stdin = strings.NewReader(stdin)
 	return cmd
 }
@@ -403,11 +405,12 @@ type (
 			Orders int `json:"orders"`
 			Facts  int `json:"facts"`
 		} `json:"checked"`
-		Violations []struct {
-			Invariant string `json:"invariant"`
-			Subject   string `json:"subject"`
-			Detail    string `json:"detail"`
-		} `json:"violations"`
+		Violations []violationView `json:"violations"`
+	}
+	violationView struct {
+		Invariant string `json:"invariant"`
+		Subject   string `json:"subject"`
+		Detail    string `json:"detail"`
 	}
 )
 
@@ -469,7 +472,11 @@ func auditArgs(gateway string) []string {
 // any group, and no hold that is still to be resolved.
 func (s *system) drained(limit time.Duration) {
 	s.t.Helper()
-	store, rdb := s.store(), s.server.Client()
+	store := s.store()
+	rdb, err := streams.Dial(s.url, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	defer func() { _ = rdb.Close() }()
 	quiet := 0
 	eventually(s.t, limit, "everything is drained", func() error {
@@ -486,7 +493,7 @@ func (s *system) drained(limit time.Duration) {
 	})
 }
 
-func (s *system) idle(store *streams.Store, rdb *redis.Client) error {
+func (s *system) idle(store *streams.Store, rdb redis.UniversalClient) error {
 	ctx := context.Background()
 	groups, err := store.Pending(ctx, 0)
 	if err != nil {

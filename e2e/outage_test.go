@@ -17,7 +17,10 @@ const mostLines = 30
 
 // quietly notes how much the workers have logged, and returns a check that they
 // log little more, and live.
-func quietly(t testing.TB, pool ...*process) (check func()) {
+func quietly(t testing.TB, pool ...*process) (check func()) { return noisy(t, mostLines, pool...) }
+
+// noisy is quietly with another bound.
+func noisy(t testing.TB, most int, pool ...*process) (check func()) {
 	before := make([]int, len(pool))
 	for i, p := range pool {
 		before[i] = p.lines()
@@ -26,8 +29,8 @@ func quietly(t testing.TB, pool ...*process) (check func()) {
 		t.Helper()
 		for i, p := range pool {
 			p.alive()
-			if n := p.lines() - before[i]; n >= mostLines {
-				t.Errorf("%s logged %d lines, want fewer than %d", p.name, n, mostLines)
+			if n := p.lines() - before[i]; n >= most {
+				t.Errorf("%s logged %d lines, want fewer than %d", p.name, n, most)
 			}
 		}
 	}

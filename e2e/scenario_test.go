@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/streams"
+	"holdfast/streams/redistest"
 )
 
 // The reference scenario: the examples of an article on selling the tickets of
@@ -28,42 +30,55 @@ func TestScenario(t *testing.T) {
 	for name, open := range map[string]func(*system) checkout{
 		"GoProducer":  func(s *system) checkout { return goCheckout{s} },
 		"CommandLine": func(s *system) checkout { return commandLineCheckout{s} },
-		"RawXADD":     func(s *system) checkout { return rawCheckout{s, 3} },
+		"RawXADD": func(s *system) checkout {
+			s.ok("init", "--partitions", "3")
+			return rawCheckout{s, 3}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSystem(t)
-			if raw, ok := open(s).(rawCheckout); ok {
-				s.ok("init", "--partitions", strconv.Itoa(raw.partitions))
-			}
-			gateway := startGateway(t, "--latency", "1ms")
-			s.worker("w1", "--gateway", gateway)
-			s.worker("w2", "--gateway", gateway)
-			c := open(s)
-			t.Run("Tables", func(t *testing.T) { scenarioTables(on(t, s), c, gateway) })
-			t.Run("SoldOut", func(t *testing.T) { scenarioSoldOut(on(t, s), c, gateway) })
-			t.Run("Declined", func(t *testing.T) { scenarioDeclined(on(t, s), c, gateway) })
-			t.Run("Expiring", func(t *testing.T) { scenarioExpiring(on(t, s), c, gateway) })
+			scenario(s, open(s))
 		})
 		t.Run(name+"InProgress", func(t *testing.T) {
 			t.Parallel()
 			s := newSystem(t)
-			if raw, ok := open(s).(rawCheckout); ok {
-				s.ok("init", "--partitions", strconv.Itoa(raw.partitions))
-			}
-			gateway := startGateway(t, "--latency", "600ms")
-			s.worker("w1", "--gateway", gateway)
-			scenarioInProgress(s, open(s), gateway)
+			scenarioInProgress(s, open(s))
 		})
 	}
 }
 
-// on is s in a subtest.
-func on(t *testing.T, s *system) *system {
-	s.store() // is closed with the whole test
-	sub := *s
-	sub.t = t
-	return &sub
+// The same on a Redis Cluster: partitions and customers are on three masters.
+func TestScenarioOnCluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	for name, open := range map[string]func(*system) checkout{
+		"GoProducer":  func(s *system) checkout { return goCheckout{s} },
+		"CommandLine": func(s *system) checkout { return commandLineCheckout{s} },
+		"RawXADD":     func(s *system) checkout { return rawCheckout{s, streams.DefaultPartitions} },
+	} {
+		for _, part := range []struct {
+			name string
+			run  func(*system, checkout)
+		}{{name, scenario}, {name + "InProgress", scenarioInProgress}} {
+			t.Run(part.name, func(t *testing.T) {
+				cluster.Flush()
+				s := &system{t: t, url: cluster.URL(), server: cluster.Any()}
+				part.run(s, open(s))
+			})
+		}
+	}
+}
+
+// scenario is all of it but one part, which needs a slow gateway.
+func scenario(s *system, c checkout) {
+	gateway := startGateway(s.t, "--latency", "1ms")
+	workers := []*process{s.worker("w1", "--gateway", gateway), s.worker("w2", "--gateway", gateway)}
+	scenarioTables(s, c, gateway)
+	scenarioSoldOut(s, c, gateway)
+	scenarioDeclined(s, c, gateway)
+	scenarioExpiring(s, c, gateway)
+	stopAll(workers...)
 }
 
 func purchase(event, customer string, quantity int64) domain.Request {
@@ -231,7 +246,9 @@ func subsequence(part, whole []int64) bool {
 	return len(part) == 0
 }
 
-func scenarioInProgress(s *system, c checkout, gateway string) {
+func scenarioInProgress(s *system, c checkout) {
+	gateway := startGateway(s.t, "--latency", "600ms")
+	worker := s.worker("w1", "--gateway", gateway)
 	s.event("mens-shot-put", "Mens Shot Put", 100, "8")
 	got := c.send(purchase("mens-shot-put", "fred", 1), purchase("mens-shot-put", "fred", 2))
 	slices.SortFunc(got, func(a, b orderView) int { return strings.Compare(a.State, b.State) })
@@ -241,6 +258,7 @@ func scenarioInProgress(s *system, c checkout, gateway string) {
 	sold := got[0].Quantity + 3
 	s.stands("mens-shot-put", 100-sold, 0, sold, sold*8_00)
 	s.audit(gateway)
+	stopAll(worker)
 }
 
 // goCheckout is written in Go: it imports the producer.
@@ -334,14 +352,15 @@ func (c rawCheckout) send(requests ...domain.Request) []orderView {
 		}
 		commands.WriteString("\n")
 	}
-	cmd := exec.Command("redis-cli", "-p", strconv.Itoa(c.s.server.Port()))
+	cmd := exec.Command("redis-cli", "-c", "-p", strconv.Itoa(c.s.server.Port()))
 	cmd.Stdin = strings.NewReader(commands.String())
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		c.s.t.Fatalf("redis-cli: %v\n%s", err, out)
 	}
-	for _, id := range strings.Fields(string(out)) {
-		if domain.EntryMillis(id) == 0 {
+	for id := range strings.Lines(string(out)) {
+		// Of a cluster, redis-cli also says where it is sent.
+		if domain.EntryMillis(id) == 0 && !strings.HasPrefix(id, "-> Redirected") {
 			c.s.t.Fatalf("XADD answers %s", out)
 		}
 	}

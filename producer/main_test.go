@@ -43,13 +43,14 @@ type requests struct {
 	// fail, if not nil, says what becomes of a request in the nth call, from 1; nil: published.
 	fail func(call int, r domain.Request) error
 
-	mu    sync.Mutex
-	calls [][]domain.Request
+	mu      sync.Mutex
+	calls   [][]domain.Request
+	confirm domain.Confirmation // of the last call
 }
 
-func (f *requests) Append(_ context.Context, batch []domain.Request) []domain.Appended {
+func (f *requests) Append(_ context.Context, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
 	f.mu.Lock()
-	f.calls = append(f.calls, slices.Clone(batch))
+	f.calls, f.confirm = append(f.calls, slices.Clone(batch)), confirm
 	call := len(f.calls)
 	f.mu.Unlock()
 	appended := make([]domain.Appended, len(batch))
@@ -58,7 +59,7 @@ func (f *requests) Append(_ context.Context, batch []domain.Request) []domain.Ap
 			appended[i].Err = f.fail(call, r)
 		}
 		if appended[i].Err == nil {
-			appended[i].EntryID = entryID(r.OrderID, call)
+			appended[i].EntryID, appended[i].Replicas = entryID(r.OrderID, call), confirm.Replicas
 		}
 	}
 	return appended

@@ -34,6 +34,13 @@ type Options struct {
 	// RecheckEvery is how often Wait looks at the stored order although no notice
 	// came: the net below pub/sub, which may lose one. Default 2s.
 	RecheckEvery time.Duration
+	// Replicas is how many replicas of Redis Publish waits for, with WAIT, and tells in
+	// the receipt how many there were. It is no promise: a request that fewer have, or
+	// none, is published all the same, and a failover can lose one that some have, if
+	// another replica becomes the master. Default 0: it does not wait.
+	Replicas int
+	// ReplicasTimeout is how long it waits for them. Default 1s.
+	ReplicasTimeout time.Duration
 }
 
 // Receipt says where a request is: it survives a crash of Redis as far as Redis's
@@ -42,6 +49,8 @@ type Receipt struct {
 	EventID string `json:"event_id"`
 	OrderID string `json:"order_id"`
 	EntryID string `json:"entry_id"` // in the requests stream
+	// Replicas is how many replicas had confirmed it by then; 0 unless the option is set.
+	Replicas int `json:"replicas,omitempty"`
 }
 
 // Result is what became of one request of a batch. Receipt names the order in any
@@ -68,6 +77,9 @@ func New(requests domain.Requests, o domain.Outcomes, options Options) *Producer
 	}
 	if options.RecheckEvery <= 0 {
 		options.RecheckEvery = 2 * time.Second
+	}
+	if options.ReplicasTimeout <= 0 {
+		options.ReplicasTimeout = time.Second
 	}
 	return &Producer{requests: requests, options: options, outcomes: newOutcomes(o, options.RecheckEvery)}
 }
@@ -127,17 +139,18 @@ func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []R
 func (p *Producer) send(ctx context.Context, requests []domain.Request, indexes []int, results []Result) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval = 20 * time.Millisecond
+	confirm := domain.Confirmation{Replicas: p.options.Replicas, Timeout: p.options.ReplicasTimeout}
 	for attempt := 1; ; attempt++ {
 		batch := make([]domain.Request, len(indexes))
 		for j, i := range indexes {
 			batch[j] = requests[i]
 		}
 		var failed []int
-		for j, a := range p.requests.Append(ctx, batch) {
+		for j, a := range p.requests.Append(ctx, batch, confirm) {
 			i := indexes[j]
 			result := &results[i]
 			if a.Err == nil {
-				result.Receipt.EntryID, result.Err = a.EntryID, nil
+				result.Receipt.EntryID, result.Receipt.Replicas, result.Err = a.EntryID, a.Replicas, nil
 				continue
 			}
 			if !errors.Is(result.Err, domain.ErrUnknownOutcome) {

@@ -469,3 +469,32 @@ func TestPublishFromManyGoroutines(t *testing.T) {
 		}
 	})
 }
+
+// What was confirmed is in the receipt, and it is the stream's to wait.
+func TestReceiptTellsReplicas(t *testing.T) {
+	f := &requests{fail: func(call int, r domain.Request) error {
+		if call == 1 && r.OrderID == "o1" {
+			return errLost
+		}
+		return nil
+	}}
+	p := newPublisher(t, f, producer.Options{Replicas: 2, ReplicasTimeout: 3 * time.Second})
+	for _, result := range p.PublishBatch(t.Context(), purchases("o0", "o1")) {
+		if result.Err != nil || result.Receipt.Replicas != 2 {
+			t.Errorf("%+v, want it confirmed by 2", result)
+		}
+	}
+	if want := (domain.Confirmation{Replicas: 2, Timeout: 3 * time.Second}); f.confirm != want {
+		t.Errorf("asked for %+v, want %+v", f.confirm, want)
+	}
+	if _, err := newPublisher(t, f, producer.Options{Replicas: 1}).Publish(t.Context(), purchase("o2")); err != nil {
+		t.Error(err)
+	}
+	if want := (domain.Confirmation{Replicas: 1, Timeout: time.Second}); f.confirm != want {
+		t.Errorf("asked for %+v, want %+v", f.confirm, want)
+	}
+	receipt, err := newPublisher(t, f, producer.Options{}).Publish(t.Context(), purchase("o3"))
+	if err != nil || f.confirm.Replicas != 0 || receipt.Replicas != 0 {
+		t.Errorf("%+v, %v: it waited without being told to", receipt, err)
+	}
+}

@@ -49,7 +49,7 @@ func dial(rawURL string, blocking int, onConnect func(context.Context, *redis.Co
 		}
 		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
 		o.ReadTimeout = readTimeout(o.ReadTimeout, blocking)
-		o.OnConnect = onConnect
+		o.OnConnect = masterOnly(onConnect)
 		return redis.NewFailoverClient(o), nil
 	case query.Has("addr") || query.Has("cluster"):
 		query.Del("cluster")
@@ -61,6 +61,9 @@ func dial(rawURL string, blocking int, onConnect func(context.Context, *redis.Co
 		o.MaxRetries, o.Protocol, o.PoolSize, o.ContextTimeoutEnabled = -1, 2, max(o.PoolSize, poolSize), true
 		o.ReadTimeout = readTimeout(o.ReadTimeout, blocking)
 		o.MaxRedirects = 8 // MOVED and ASK: the command was not executed where it was sent first
+		// A master that died says nothing about who took its slots over, and go-redis
+		// would ask the others once a minute.
+		o.ClusterStateReloadInterval = time.Second
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		return redis.NewClusterClient(o), nil
 	default:
@@ -83,6 +86,29 @@ func readTimeout(said time.Duration, blocking int) time.Duration {
 		return said + readBlock
 	}
 	return said // 0 is go-redis's default, which is longer, and less is none
+}
+
+// masterOnly refuses a server that is no master (any more), before then sees it. A
+// sentinel may name one that was replaced a moment ago; it would answer everything
+// that only reads, and nobody would notice. Connections to the sentinels come here, too.
+func masterOnly(then func(context.Context, *redis.Conn) error) func(context.Context, *redis.Conn) error {
+	return func(ctx context.Context, conn *redis.Conn) error {
+		reply, err := conn.Do(ctx, "ROLE").Slice()
+		if err != nil {
+			return err
+		}
+		var role string
+		if len(reply) > 0 {
+			role = asString(reply[0])
+		}
+		switch {
+		case role == "sentinel", role == "master" && then == nil:
+			return nil
+		case role == "master":
+			return then(ctx, conn)
+		}
+		return fmt.Errorf("the server is no master, but %q", role)
+	}
 }
 
 func urlError(err error) error {

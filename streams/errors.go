@@ -56,6 +56,13 @@ func answered(err error) bool {
 	return errors.As(err, &reply)
 }
 
+// redirected reports whether a node of a cluster answered that another one has the slot.
+func redirected(err error) bool {
+	_, moved := redis.IsMovedError(err)
+	_, ask := redis.IsAskError(err)
+	return moved || ask
+}
+
 // outOfMemory reports whether Redis refused a write because its memory is full.
 func outOfMemory(err error) bool {
 	var reply redis.Error

@@ -262,7 +262,7 @@ func TestOutOfMemory(t *testing.T) {
 		}
 		_, _, err := f.store.Admit(f.ctx, 0, append(slices.Clone(fresh), known))
 		f.wantClass(err, domain.ClassRetry)
-		results := f.store.Append(f.ctx, []domain.Request{fresh[0].Request, fresh[1].Request})
+		results := f.store.Append(f.ctx, []domain.Request{fresh[0].Request, fresh[1].Request}, domain.Confirmation{})
 		for _, r := range results {
 			f.wantClass(r.Err, domain.ClassRetry)
 			if errors.Is(r.Err, domain.ErrUnknownOutcome) {

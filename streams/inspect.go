@@ -318,27 +318,32 @@ func orderOf(fields []string) string {
 // lagPages bounds the counting of a lag that Redis does not know.
 const lagPages = 100
 
-// lag is Redis's own figure where it has one. After some deletions it has none
-// (go-redis then says -1), and an autoscaler that took that for zero would
-// switch the workers off: so count, up to a bound.
+// lag is counted, and only if there is much of it Redis's own figure. After some
+// deletions that has none (go-redis then says -1), and an autoscaler that took it for
+// zero would switch the workers off. On a server that was a replica it is too high, by
+// what was delivered after it had last copied everything, until the end of time.
 func (s *Store) lag(ctx context.Context, stream string, g redis.XInfoGroup) (int64, error) {
-	if g.Lag >= 0 {
-		return g.Lag, nil
+	if g.Lag == 0 {
+		return 0, nil
+	}
+	pages := 1
+	if g.Lag < 0 {
+		pages = lagPages
 	}
 	var count int64
 	after := g.LastDeliveredID
-	for range lagPages {
+	for range pages {
 		page, err := s.rdb.XRangeN(ctx, stream, "("+after, "+", readPage).Result()
 		if err != nil {
 			return 0, fmt.Errorf("counting the lag: %w", err)
 		}
 		count += int64(len(page))
 		if len(page) < readPage {
-			break
+			return count, nil
 		}
 		after = page[len(page)-1].ID
 	}
-	return count, nil
+	return max(count, g.Lag), nil
 }
 
 // DeadLetter is an entry that was set aside.

@@ -55,26 +55,36 @@ func (s *Store) Post(ctx context.Context, p int, facts []domain.Fact) error {
 
 // writeInvoices writes the lines of all these facts in one pipeline. When memory is
 // full it writes them one by one with a script, which is not refused: an order that
-// is confirmed shall be finished.
+// is confirmed shall be finished. The script also looks at the lines that are there
+// already: the partition of an order may have lost its confirmation in a failover,
+// and the customer's slot kept its line.
 func (s *Store) writeInvoices(ctx context.Context, confirmed, cancelled []domain.Fact) error {
 	if len(confirmed)+len(cancelled) == 0 {
 		return nil
 	}
 	pipe := s.rdb.Pipeline()
-	for _, f := range confirmed {
-		pipe.HSetNX(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.AtMillis, invoiceConfirmed))
+	created := make([]*redis.BoolCmd, len(confirmed))
+	for i, f := range confirmed {
+		created[i] = pipe.HSetNX(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.AtMillis, invoiceConfirmed))
 	}
 	for _, f := range cancelled {
 		pipe.HSet(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.ConfirmedAt, invoiceCancelled))
 	}
 	_, err := pipe.Exec(ctx)
-	if !outOfMemory(err) {
+	full := outOfMemory(err)
+	if err != nil && !full {
 		return err
 	}
-	for _, f := range confirmed {
+	for i, f := range confirmed {
+		if created[i].Val() {
+			continue
+		}
 		if err := s.writeInvoice(ctx, f, invoiceLine(f, f.AtMillis, invoiceConfirmed), "1"); err != nil {
 			return err
 		}
+	}
+	if !full {
+		return nil
 	}
 	for _, f := range cancelled {
 		if err := s.writeInvoice(ctx, f, invoiceLine(f, f.ConfirmedAt, invoiceCancelled), "0"); err != nil {

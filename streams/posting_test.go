@@ -262,3 +262,27 @@ func TestInvoices(t *testing.T) {
 		t.Error("not found is not ErrNotFound")
 	}
 }
+
+// A failover may lose an order's confirmation and keep its invoice line, which is in
+// another slot. When the order is confirmed again, its line is of that confirmation,
+// whatever the old one said; after that, posting it again changes nothing.
+func TestPostOverALineOfALostPast(t *testing.T) {
+	for _, was := range []string{"confirmed", "cancelled"} {
+		f := newFixture(t)
+		f.list("e1", terms(10))
+		f.confirmed("e1", "o1", "fred", 2)
+		fact := f.factOf("confirmed", "e1", "o1")
+		past := fact
+		past.AtMillis -= 5000
+		f.must(f.rdb.HSet(f.ctx, f.keys.invoices("fred"), "e1/o1", invoiceLine(past, past.AtMillis, was)).Err())
+		want := InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: fact.AtMillis, Status: "confirmed"}
+		f.post(fact)
+		f.wantInvoices("fred", want)
+		f.cancel("e1", "o1")
+		f.post(f.factOf("cancelled", "e1", "o1"))
+		want.Status = "cancelled"
+		f.wantInvoices("fred", want)
+		f.post(fact)
+		f.wantInvoices("fred", want)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -19,14 +20,96 @@ var (
 
 // Append implements domain.Requests with one pipeline of XADDs. Pipelines are not
 // atomic: each request has a result of its own.
-func (s *Store) Append(ctx context.Context, batch []domain.Request) []domain.Appended {
-	pipe := s.rdb.Pipeline()
+func (s *Store) Append(ctx context.Context, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
+	if confirm.Replicas <= 0 {
+		return s.add(ctx, s.rdb, batch, confirm)
+	}
+	results := make([]domain.Appended, len(batch))
+	byMaster := make(map[*redis.Client][]int)
+	for i, r := range batch {
+		master, err := s.masterOf(ctx, PartitionOf(r.EventID, s.partitions))
+		if err != nil {
+			results[i].Err = appendError(err)
+			continue
+		}
+		byMaster[master] = append(byMaster[master], i)
+	}
+	var masters sync.WaitGroup
+	for master, indexes := range byMaster {
+		masters.Go(func() {
+			part := make([]domain.Request, len(indexes))
+			for j, i := range indexes {
+				part[j] = batch[i]
+			}
+			for j, a := range s.addConfirmed(ctx, master, part, confirm) {
+				results[indexes[j]] = a
+			}
+		})
+	}
+	masters.Wait()
+	return results
+}
+
+// masterOf is the client of the one server that has a partition: WAIT speaks of
+// the writes of its own connection.
+func (s *Store) masterOf(ctx context.Context, p int) (*redis.Client, error) {
+	switch rdb := s.rdb.(type) {
+	case *redis.ClusterClient:
+		return rdb.MasterForKey(ctx, s.keys.requests(p))
+	case *redis.Client:
+		return rdb, nil
+	}
+	return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("this kind of client (%T) cannot wait for replicas", s.rdb))
+}
+
+// addConfirmed is add on one master, and a WAIT behind it.
+func (s *Store) addConfirmed(ctx context.Context, master *redis.Client, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
+	limit := master.Options().ReadTimeout
+	if limit > 0 {
+		limit += confirm.Timeout // the reply comes as late as that
+	}
+	waiting := master.WithTimeout(limit) // a client of its own on the same connections
+	if _, cluster := s.rdb.(*redis.ClusterClient); cluster {
+		s.addHook(waiting) // the cluster's own client, which has it, does not see this pipeline
+	}
+	results := s.add(ctx, waiting, batch, confirm)
+	// Where the slot is not there any more, or is on its way, the cluster's client
+	// knows how to follow. Nothing is confirmed on the way.
+	var moved []int
+	for i, a := range results {
+		if redirected(a.Err) {
+			moved = append(moved, i)
+		}
+	}
+	if len(moved) == 0 {
+		return results
+	}
+	part := make([]domain.Request, len(moved))
+	for j, i := range moved {
+		part[j] = batch[i]
+	}
+	for j, a := range s.add(ctx, s.rdb, part, domain.Confirmation{}) {
+		results[moved[j]] = a
+	}
+	return results
+}
+
+func (s *Store) add(ctx context.Context, rdb redis.UniversalClient, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
+	pipe := rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(batch))
 	for i, r := range batch {
 		p := PartitionOf(r.EventID, s.partitions)
 		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: s.keys.requests(p), Values: r.Fields()})
 	}
-	_, execErr := pipe.Exec(ctx)
+	var confirmed int64
+	var execErr error
+	if confirm.Replicas > 0 {
+		wait := pipe.Do(ctx, "WAIT", confirm.Replicas, confirm.Timeout.Milliseconds())
+		_, execErr = pipe.Exec(ctx)
+		confirmed = asInt(wait.Val()) // 0 if there was no answer: what was added stays added
+	} else {
+		_, execErr = pipe.Exec(ctx)
+	}
 	results := make([]domain.Appended, len(batch))
 	for i, cmd := range cmds {
 		id, err := cmd.Result()
@@ -34,6 +117,9 @@ func (s *Store) Append(ctx context.Context, batch []domain.Request) []domain.App
 			err = execErr // the pipeline ended before this command
 		}
 		results[i] = domain.Appended{EntryID: id, Err: appendError(err)}
+		if err == nil {
+			results[i].Replicas = int(confirmed)
+		}
 	}
 	return results
 }

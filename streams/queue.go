@@ -64,7 +64,7 @@ func (q *queue) healing(ctx context.Context, err error) error {
 
 // Read implements domain.Queue.
 func (q *queue) Read(ctx context.Context, most int) ([]domain.Entry, error) {
-	reply, err := q.blocking.Do(ctx, "XREADGROUP", "GROUP", string(q.group), q.consumer, "COUNT", most,
+	reply, err := handOut(ctx, q.blocking, "XREADGROUP", "GROUP", string(q.group), q.consumer, "COUNT", most,
 		"BLOCK", readBlock.Milliseconds(), "STREAMS", q.stream, ">").Result()
 	entries, err := q.read(ctx, reply, err)
 	if q.name == streamLog && len(entries) > 0 {
@@ -72,6 +72,25 @@ func (q *queue) Read(ctx context.Context, most int) ([]domain.Entry, error) {
 	}
 	return entries, err
 }
+
+// handOut sends a command that gives this consumer entries. If its connection breaks,
+// the client of a Cluster would send it again by itself, and nobody would look for
+// the entries in the reply that was lost.
+func handOut(ctx context.Context, rdb redis.UniversalClient, args ...any) *redis.Cmd {
+	cmd := redis.NewCmd(ctx, args...)
+	var sent redis.Cmder = cmd
+	if _, cluster := rdb.(*redis.ClusterClient); cluster {
+		sent = once{cmd}
+	}
+	_ = rdb.Process(ctx, sent) // the error is the command's, too
+	return cmd
+}
+
+// once is a command that is sent again only where it was surely not executed.
+type once struct{ *redis.Cmd }
+
+// NoRetry is what the client asks.
+func (once) NoRetry() bool { return true }
 
 // Own implements domain.Queue.
 func (q *queue) Own(ctx context.Context, after string, most int) ([]domain.Entry, error) {
@@ -149,7 +168,7 @@ func (q *queue) Reclaim(ctx context.Context, idle time.Duration, most int) ([]do
 	}
 	var entries []domain.Entry
 	for range reclaimPages {
-		reply, err := q.store.rdb.Do(ctx, "XAUTOCLAIM", q.stream, string(q.group), q.consumer,
+		reply, err := handOut(ctx, q.store.rdb, "XAUTOCLAIM", q.stream, string(q.group), q.consumer,
 			idle.Milliseconds(), q.cursor, "COUNT", most-len(entries)).Slice()
 		if err != nil {
 			// What was claimed before is in this consumer's own list and is found there.

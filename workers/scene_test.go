@@ -280,7 +280,7 @@ func (r *scene) orderOf(ref string) domain.Order {
 // append publishes whatever it is given, in one pipeline.
 func (r *scene) append(requests ...domain.Request) {
 	r.t.Helper()
-	for _, a := range r.store.Append(r.ctx, requests) {
+	for _, a := range r.store.Append(r.ctx, requests, domain.Confirmation{}) {
 		if a.Err != nil {
 			r.t.Fatalf("publishing: %v", a.Err)
 		}

@@ -43,22 +43,21 @@ func (s *settlement) settle(entries []domain.Entry) {
 			s.wg.Go(func() { s.capture(f) })
 		case f.Was == domain.OrderConfirmed: // cancelled
 			s.wg.Go(func() { s.giveBack(f) })
-		default: // expired, or cancelled while held
+		default: // expired, or cancelled before it was confirmed
 			s.wg.Go(func() { s.release(f) })
 		}
 	}
 	s.ack(&s.pool.stats.Settled, passed)
 }
 
-// settles reports whether settlement has to do with a fact. Of a rejected order,
-// or one that was cancelled before it was held, the gateway never heard; a declined
-// one has no money there.
+// settles reports whether settlement has to do with a fact. Of a rejected order the
+// gateway never heard; a declined one has no money there. Nor should it have heard of
+// one that was cancelled before it was held; but Redis may have lost what it was
+// before that, in a failover, and the gateway has lost nothing.
 func settles(f domain.Fact) bool {
 	switch f.Type {
-	case domain.FactConfirmed, domain.FactExpired:
+	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled:
 		return true
-	case domain.FactCancelled:
-		return f.Was != domain.OrderNone
 	case domain.FactListed, domain.FactAdjusted, domain.FactClosed,
 		domain.FactHeld, domain.FactRejected, domain.FactDeclined:
 		return false
@@ -93,7 +92,7 @@ func (s *settlement) capture(f domain.Fact) {
 	}
 }
 
-// release voids whatever was, or still may be, authorized for an order that ended while held.
+// release voids whatever was, or still may be, authorized for an order that was never confirmed.
 func (s *settlement) release(f domain.Fact) {
 	captured, ok := s.void(f.Ref())
 	switch {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,9 @@ type publishCommand struct {
 	File         string        `placeholder:"FILE|-" help:"Publish the requests of a file (- is stdin) instead: JSON lines with the fields of a request."`
 	Wait         bool          `help:"Wait for the outcome of each, and print that instead of where it was published."`
 	Timeout      time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait for an outcome. Default: 30s."`
+
+	Replicas        int           `placeholder:"N" help:"Wait until so many replicas of Redis have each request, and print how many had it. Fewer are no error. Default: 0, do not wait."`
+	ReplicasTimeout time.Duration `default:"1s" placeholder:"DURATION" help:"How long to wait for replicas. Default: 1s."`
 }
 
 // Help is shown by --help.
@@ -65,7 +69,13 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 	if c.Timeout <= 0 {
 		return badUsage("--timeout: want more than 0")
 	}
-	how := publishing{wait: c.Wait, timeout: c.Timeout}
+	if c.Replicas < 0 {
+		return badUsage("--replicas: want 0 or more")
+	}
+	if c.ReplicasTimeout <= 0 {
+		return badUsage("--replicas-timeout: want more than 0")
+	}
+	how := publishing{wait: c.Wait, timeout: c.Timeout, replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout}
 	if c.File == "" {
 		request, err := c.request()
 		if err != nil {
@@ -139,6 +149,9 @@ type publishing struct {
 	wait     bool          // for outcomes
 	timeout  time.Duration // of each wait
 	progress bool          // on stderr
+
+	replicas        int // to wait for when publishing
+	replicasTimeout time.Duration
 }
 
 // job is a request to publish, or what is wrong with its line.
@@ -178,11 +191,16 @@ type publisher struct {
 // each with its line; the error says that something did, or why it stopped before the end.
 func (e *environment) publish(ctx context.Context, store *streams.Store, how publishing, jobs <-chan job) error {
 	columns := []string{"order_id", "event_id", "entry_id"}
+	if how.replicas > 0 {
+		columns = append(columns, "replicas")
+	}
 	if how.wait {
 		columns = orderColumns
 	}
 	p := &publisher{
-		how: how, producer: producer.New(store, store, producer.Options{MaxBatch: publishBatch}),
+		how: how, producer: producer.New(store, store, producer.Options{
+			MaxBatch: publishBatch, Replicas: how.replicas, ReplicasTimeout: how.replicasTimeout,
+		}),
 		waits: make(chan struct{}, mostWaits), out: e.printer(columns...), stderr: e.stderr,
 		progress: progress{on: how.progress, stderr: e.stderr, began: time.Now()},
 	}
@@ -300,7 +318,11 @@ func (p *publisher) published(ctx context.Context, j job, receipt producer.Recei
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.out.row(receipt, receipt.OrderID, receipt.EventID, receipt.EntryID)
+	cells := []string{receipt.OrderID, receipt.EventID, receipt.EntryID}
+	if p.how.replicas > 0 {
+		cells = append(cells, strconv.Itoa(receipt.Replicas))
+	}
+	p.out.row(receipt, cells...)
 }
 
 // await waits for the outcome of a request and writes it.

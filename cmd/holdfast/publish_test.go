@@ -238,3 +238,19 @@ func TestProgress(t *testing.T) {
 		t.Errorf("no terminal, and yet %q", out.String())
 	}
 }
+
+func TestPublishTellsReplicas(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	r := h.run("publish", "--type", "hold", "--event", "e1", "--customer", "fred", "--replicas", "1", "--replicas-timeout", "10ms")
+	if header, row, _ := strings.Cut(r.stdout, "\n"); r.code != exitDone || !strings.HasSuffix(header, "REPLICAS") || !strings.HasSuffix(strings.TrimSpace(row), " 0") {
+		t.Errorf("exit %d: %s%s, want 0 replicas, there are none", r.code, r.stdout, r.stderr)
+	}
+	for _, wrong := range [][]string{{"--replicas", "-1"}, {"--replicas", "1", "--replicas-timeout", "0s"}} {
+		args := append([]string{"publish", "--type", "hold", "--event", "e1", "--customer", "fred"}, wrong...)
+		if r := h.run(args...); r.code != exitUsage {
+			t.Errorf("%v: exit %d, want %d", wrong, r.code, exitUsage)
+		}
+	}
+}

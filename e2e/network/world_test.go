@@ -203,7 +203,7 @@ func (w *world) start(name string, behind bool, cfg workers.Config) *worker {
 // publish sends requests straight to Redis.
 func (w *world) publish(requests []domain.Request) {
 	w.t.Helper()
-	for i, a := range w.store.Append(w.ctx, requests) {
+	for i, a := range w.store.Append(w.ctx, requests, domain.Confirmation{}) {
 		if a.Err != nil {
 			w.t.Fatalf("publishing %s: %v", requests[i].Ref(), a.Err)
 		}

@@ -4,7 +4,6 @@ package redistest
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -21,27 +20,42 @@ import (
 
 // Server is a running redis-server.
 type Server struct {
-	tb   testing.TB
-	port int
-	dir  string
-	args []string
-	cmd  *exec.Cmd
+	tb     testing.TB
+	port   int
+	dir    string
+	config string // a file, which comes before the arguments; empty: none
+	args   []string
+	cmd    *exec.Cmd
 }
 
 // Start starts a server with the given further arguments, such as
 // "--appendonly", "yes". It stops when the test ends.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "holdfast-redis-")
-	if err != nil {
-		tb.Fatalf("making a directory for Redis: %v", err)
-	}
-	return StartIn(tb, dir, args...)
+	s := prepare(tb, args...)
+	s.Restart()
+	return s
 }
 
 // StartIn is Start with the files of a directory, which is the server's from then on.
 func StartIn(tb testing.TB, dir string, args ...string) *Server {
 	tb.Helper()
+	s := prepareIn(tb, dir, args...)
+	s.Restart()
+	return s
+}
+
+// prepare makes a server that is not started yet.
+func prepare(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "holdfast-redis-")
+	if err != nil {
+		tb.Fatalf("making a directory for Redis: %v", err)
+	}
+	return prepareIn(tb, dir, args...)
+}
+
+func prepareIn(tb testing.TB, dir string, args ...string) *Server {
 	s := &Server{tb: tb, port: freePort(tb), dir: dir, args: args}
 	tb.Cleanup(func() {
 		s.Kill()
@@ -49,7 +63,6 @@ func StartIn(tb testing.TB, dir string, args ...string) *Server {
 			tb.Errorf("removing Redis's directory: %v", err)
 		}
 	})
-	s.Restart()
 	return s
 }
 
@@ -70,7 +83,7 @@ func freePort(tb testing.TB) int {
 		if _, taken := given.LoadOrStore(port, true); taken {
 			continue
 		}
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := net.Listen("tcp", addr(port))
 		if err != nil {
 			continue
 		}
@@ -81,8 +94,13 @@ func freePort(tb testing.TB) int {
 	return 0
 }
 
+func addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
 // URL is where the server listens.
-func (s *Server) URL() string { return "redis://127.0.0.1:" + strconv.Itoa(s.port) + "/0" }
+func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
+
+// Addr is where the server listens.
+func (s *Server) Addr() string { return addr(s.port) }
 
 // Port is where the server listens.
 func (s *Server) Port() int { return s.port }
@@ -105,10 +123,15 @@ func (s *Server) Kill() {
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Kill()
-	args := append([]string{
+	var args []string
+	if s.config != "" {
+		args = append(args, s.config)
+	}
+	args = append(args,
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--daemonize", "no",
 		"--save", "", "--logfile", filepath.Join(s.dir, "redis.log"),
-	}, s.args...)
+	)
+	args = append(args, s.args...)
 	s.cmd = exec.Command("redis-server", args...)
 	if err := s.cmd.Start(); err != nil {
 		s.cmd = nil
@@ -133,7 +156,7 @@ func (s *Server) Restart() {
 
 // Client returns a client. Close it.
 func (s *Server) Client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", s.port), Protocol: 2})
+	return redis.NewClient(&redis.Options{Addr: s.Addr(), Protocol: 2})
 }
 
 // Flush empties the server, so that one can serve many tests.
@@ -143,5 +166,29 @@ func (s *Server) Flush() {
 	defer func() { _ = rdb.Close() }()
 	if err := rdb.FlushAll(context.Background()).Err(); err != nil {
 		s.tb.Fatalf("emptying Redis: %v", err)
+	}
+}
+
+// leaveBehind freezes replicas and breaks their links to the server, so that they
+// have nothing of what it acknowledges from now on.
+func (s *Server) leaveBehind(replicas ...*Server) {
+	s.tb.Helper()
+	for _, r := range replicas {
+		r.signal(syscall.SIGSTOP)
+	}
+	rdb := s.Client()
+	defer func() { _ = rdb.Close() }()
+	if err := rdb.ClientKillByFilter(context.Background(), "TYPE", "replica").Err(); err != nil {
+		s.tb.Fatalf("breaking the links to the replicas: %v", err)
+	}
+}
+
+func (s *Server) signal(signal syscall.Signal) {
+	s.tb.Helper()
+	if s.cmd == nil {
+		return
+	}
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		s.tb.Fatalf("sending %s to redis-server: %v", signal, err)
 	}
 }

@@ -1,0 +1,166 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/streams/redistest"
+)
+
+func purchases(events int) (batch []domain.Request) {
+	for i := range events {
+		batch = append(batch, domain.Request{
+			Type: domain.RequestPurchase, EventID: fmt.Sprintf("e%d", i), OrderID: "o", CustomerID: "c", Quantity: 1, PaymentToken: "t",
+		})
+	}
+	return batch
+}
+
+// confirmedBy checks that all are in the stream, and how many replicas had them.
+func (f *fixture) confirmedBy(want int, results []domain.Appended) {
+	f.Helper()
+	for _, a := range results {
+		if a.Err != nil || a.EntryID == "" || a.Replicas != want {
+			f.Errorf("%+v, want it published and confirmed by %d", a, want)
+		}
+	}
+}
+
+// How many replicas have an entry is told, and too few are no error.
+func TestAppendWaitsForReplicas(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t, "--repl-diskless-sync-delay", "0")
+	replica := redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(master.Port()))
+	f := openFixture(t, master)
+	f.eventually("the replica is in sync", func() bool {
+		return strings.Contains(asString(f.do("INFO", "replication")), "state=online")
+	})
+	batch := purchases(3)
+	f.confirmedBy(0, f.store.Append(f.ctx, batch, domain.Confirmation{}))
+	f.confirmedBy(1, f.store.Append(f.ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 30 * time.Second}))
+	f.confirmedBy(1, f.store.Append(f.ctx, batch, domain.Confirmation{Replicas: 2, Timeout: 50 * time.Millisecond}))
+	replica.Kill()
+	f.confirmedBy(0, f.store.Append(f.ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 50 * time.Millisecond}))
+	if n := f.do("XLEN", f.keys.requests(0)); asInt(n) != 12 {
+		t.Errorf("%v entries, want 12", n)
+	}
+	// Longer than the client otherwise waits for a reply.
+	rdb := f.rdb.(*redis.Client)
+	impatient := &Store{rdb: rdb.WithTimeout(2 * time.Second), keys: f.keys, partitions: 1}
+	f.confirmedBy(0, impatient.Append(f.ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 2500 * time.Millisecond}))
+	// Nothing is confirmed that is not published.
+	f.do("CONFIG", "SET", "maxmemory", "1")
+	for _, a := range f.store.Append(f.ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 50 * time.Millisecond}) {
+		f.wantClass(a.Err, domain.ClassRetry)
+		if a.Replicas != 0 || a.EntryID != "" {
+			t.Errorf("refused, but %+v", a)
+		}
+	}
+}
+
+// In a cluster each master waits for its own replica, and where a slot is on its
+// way, or has moved, requests are published all the same.
+func TestAppendWaitsForReplicasOfACluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	seen := new(pipelines)
+	store, err := Open(ctx, cluster.URL(), Options{Hook: seen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	f := &fixture{tester: t, ctx: ctx, store: store, rdb: store.rdb, keys: store.keys}
+	batch := purchases(20) // in all four partitions
+	confirm := domain.Confirmation{Replicas: 1, Timeout: 30 * time.Second}
+	f.confirmedBy(1, store.Append(ctx, batch, confirm))
+	if n := seen.waits.Load(); n < 2 || n > 3 {
+		t.Errorf("the hook saw WAIT %d times, want once for each master that has a partition", n)
+	}
+	slot := cluster.Slot("{0}")
+	for _, master := range cluster.Masters() {
+		if master == cluster.MasterOf(slot) {
+			continue
+		}
+		cluster.OpenSlot(slot, master) // on its way: the stream may be here or there
+		f.published(store.Append(ctx, batch, confirm))
+		cluster.MoveSlot(slot, master)
+		f.published(store.Append(ctx, batch, confirm))
+		f.eventually("the client knows the new master", func() bool {
+			results := store.Append(ctx, batch, confirm)
+			f.published(results)
+			for _, a := range results {
+				if a.Replicas != 1 {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// A connection that breaks under a read of a cluster is an error, after which a worker
+// looks for entries whose delivery was lost. The client would just read again.
+func TestReadOfAClusterTellsThatItsConnectionBroke(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	store, err := Open(ctx, cluster.URL(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	f := &fixture{tester: t, ctx: ctx, store: store, rdb: store.rdb, keys: store.keys}
+	queue, err := store.Queue(0, domain.GroupWorkers, "w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	master := cluster.MasterOf(cluster.Slot("{0}")).Client()
+	defer func() { _ = master.Close() }()
+	if _, err := queue.Read(ctx, 1); err != nil { // finds its way
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := queue.Read(ctx, 1)
+		read <- err
+	}()
+	f.eventually("the read blocks", func() bool {
+		return strings.Contains(master.Info(ctx, "clients").Val(), "blocked_clients:1")
+	})
+	f.must(master.ClientKillByFilter(ctx, "TYPE", "normal", "SKIPME", "yes").Err())
+	f.wantClass(<-read, domain.ClassRetry)
+}
+
+func (f *fixture) published(results []domain.Appended) {
+	f.Helper()
+	for _, a := range results {
+		if a.Err != nil || a.EntryID == "" {
+			f.Errorf("%+v, want it published", a)
+		}
+	}
+}
+
+// pipelines counts the pipelines with a WAIT at the end.
+type pipelines struct{ waits atomic.Int64 }
+
+func (p *pipelines) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (p *pipelines) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (p *pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if strings.EqualFold(cmds[len(cmds)-1].Name(), "wait") {
+			p.waits.Add(1)
+		}
+		return next(ctx, cmds)
+	}
+}
