@@ -306,26 +306,30 @@ func (s *Store) ForgetConsumers(ctx context.Context, p int) ([]string, error) {
 		if err != nil {
 			return forgotten, fmt.Errorf("listing consumers of %s: %w", stream, classify(err))
 		}
+		gone := make([]string, 0, len(consumers))
 		for _, c := range consumers {
 			until, known := aliveUntil[string(group)+"/"+c.Name]
-			gone := known && until < now.UnixMilli() || !known && c.Idle > strangerIdle
-			if c.Pending > 0 || !gone {
-				continue
+			delete(aliveUntil, string(group)+"/"+c.Name)
+			if c.Pending == 0 && (known && until < now.UnixMilli() || !known && c.Idle > strangerIdle) {
+				gone = append(gone, c.Name)
 			}
+		}
+		// Those that are not in the group: they died after they had said that they were there, before they read.
+		for name, until := range aliveUntil {
+			if of, consumer, _ := strings.Cut(name, "/"); of == string(group) && until < now.UnixMilli() {
+				gone = append(gone, consumer)
+			}
+		}
+		for _, name := range gone {
 			// The script looks again: it may have come back since.
-			left, err := s.leave(ctx, p, group, c.Name, false)
+			left, err := s.leave(ctx, p, group, name, false)
 			if err != nil {
 				return forgotten, err
 			}
 			if left {
-				forgotten = append(forgotten, c.Name)
+				forgotten = append(forgotten, name)
 			}
 		}
-	}
-	// Names that are in no group any more, such as those of a group that was destroyed.
-	longGone := strconv.FormatInt(now.Add(-time.Hour).UnixMilli(), 10)
-	if err := s.rdb.ZRemRangeByScore(ctx, s.keys.consumers(p), "-inf", longGone).Err(); err != nil {
-		return forgotten, fmt.Errorf("forgetting consumers: %w", classify(err))
 	}
 	return forgotten, nil
 }

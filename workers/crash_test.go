@@ -40,7 +40,7 @@ var steps = []string{
 	"xack workers", "xack posting", "xack settlement",
 	"pipeline hsetnx", "pipeline hset", "post", "reverse",
 	"set turn expire", "due", "expire", "set turn trim", "trim",
-	"set turn forget", "time", "zrange", "xinfo", "zremrangebyscore",
+	"set turn forget", "time", "zrange", "xinfo",
 	"gateway authorize", "gateway lookup", "gateway capture", "gateway void", "gateway refund",
 }
 
