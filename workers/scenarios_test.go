@@ -235,7 +235,7 @@ var scenarios = []scenario{
 			r.untilState("e/b", domain.OrderCancelled)
 			r.append(request(purchase, "a", "amy", 2), request(hold, "b", "bob", 2), request(pay, "b", "", 0))
 		},
-		ends: []end{cancelled("e/a", "", 0, ""), cancelled("e/b", "", 0, "")},
+		ends: []end{cancelled("e/a", "", 0, domain.PaymentStatusVoided), cancelled("e/b", "", 0, domain.PaymentStatusVoided)},
 	},
 	{
 		name: "held, then paid",
@@ -605,7 +605,7 @@ const ghost = "ghost"
 // diedAsGhost is how it ends after diesAsGhost and one more purchase.
 var diedAsGhost = []end{
 	confirmed("e/confirmed", "amy", 1), confirmed("e/authorized", "bob", 2), confirmed("e/held", "cid", 3), confirmed("e/read", "dan", 4),
-	cancelled("e/given-up", "", 0, ""), confirmed("e/new", "eve", 1),
+	cancelled("e/given-up", "", 0, domain.PaymentStatusVoided), confirmed("e/new", "eve", 1),
 }
 
 // diesAsGhost does what a worker of that name would, as far as it gets: one order is
