@@ -152,7 +152,9 @@ var scenarios = []scenario{
 		wrap: approvesLate,
 		play: func(r *scene) {
 			r.append(brief(request(purchase, "a", "amy", 2)))
-			r.untilPayment("e/a", domain.PaymentStatusAuthorized)
+			r.until("its payment authorized, or too late for that", func() bool {
+				return r.payment("a").Status == domain.PaymentStatusAuthorized || r.orderOf("e/a").State == domain.OrderExpired
+			})
 			deadline := r.orderOf("e/a").DeadlineMillis
 			r.until("the deadline is over", func() bool { return r.now() > deadline })
 			r.release()
