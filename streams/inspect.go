@@ -234,13 +234,29 @@ func (s *Store) Pending(ctx context.Context, mostEntries int) ([]GroupStatus, er
 			if err != nil {
 				return nil, err
 			}
-			for i, c := range status.Consumers {
-				status.Consumers[i].Alive = aliveUntil[string(group)+"/"+c.Name] > now.UnixMilli()
-			}
+			status.markAlive(aliveUntil, now.UnixMilli())
 			all = append(all, status)
 		}
 	}
 	return all, nil
+}
+
+// markAlive says which consumers are alive, and adds those that Redis does not know yet:
+// it does not note one that waits for its first entry, and a worker that has nothing
+// to do is not a worker that is not there.
+func (g *GroupStatus) markAlive(aliveUntil map[string]int64, nowMillis int64) {
+	listed := make(map[string]bool, len(g.Consumers))
+	for i, c := range g.Consumers {
+		listed[c.Name] = true
+		g.Consumers[i].Alive = aliveUntil[g.Group+"/"+c.Name] > nowMillis
+	}
+	for name, until := range aliveUntil {
+		group, consumer, _ := strings.Cut(name, "/")
+		if group == g.Group && until > nowMillis && !listed[consumer] {
+			g.Consumers = append(g.Consumers, ConsumerStatus{Name: consumer, Alive: true})
+		}
+	}
+	slices.SortFunc(g.Consumers, func(a, b ConsumerStatus) int { return strings.Compare(a.Name, b.Name) })
 }
 
 func (s *Store) groupStatus(ctx context.Context, p int, group domain.Group, mostEntries int) (GroupStatus, error) {

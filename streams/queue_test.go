@@ -347,6 +347,33 @@ func TestForgetConsumers(t *testing.T) {
 	}
 }
 
+// A worker that waits for its first entry is shown as alive, although Redis does not
+// know it as a consumer yet; one that is gone is not.
+func TestPendingShowsWhoWaits(t *testing.T) {
+	f := newFixture(t)
+	f.give("working", 1)
+	for name, aliveFor := range map[string]time.Duration{"working": time.Hour, "waiting": time.Hour, "gone": 0} {
+		_, err := f.queue(domain.GroupWorkers, name).KeepAlive(f.ctx, nil, aliveFor)
+		f.must(err)
+	}
+	f.waitUntil(f.now() + 1)
+	all, err := f.store.Pending(f.ctx, 10)
+	f.must(err)
+	for _, g := range all {
+		var got []string
+		for _, c := range g.Consumers {
+			got = append(got, fmt.Sprintf("%s %d %t", c.Name, c.Pending, c.Alive))
+		}
+		var want []string
+		if g.Group == string(domain.GroupWorkers) {
+			want = []string{"waiting 0 true", "working 1 true"}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", g.Group, got, want)
+		}
+	}
+}
+
 // A worker that stops with work in hand cannot leave yet. It is forgotten as soon
 // as somebody has taken that work.
 func TestForgetsWhoHandedBack(t *testing.T) {
