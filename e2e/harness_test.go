@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/e2e/torture"
 	"holdfast/payments"
 	"holdfast/producer"
 	"holdfast/streams"
@@ -29,19 +30,9 @@ const (
 	endTime = 20 * time.Second
 )
 
-// eventually waits until cond returns nil; after limit the test fails with cond's
-// last error. It is the only place in these tests that sleeps.
 func eventually(t testing.TB, limit time.Duration, what string, cond func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
-		err := cond()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %s in vain: %s: %v", limit, what, err)
-		}
-	}
+	torture.Eventually(t, limit, what, cond)
 }
 
 // buffer can be read while it is written.

@@ -29,18 +29,9 @@ const (
 
 func millis(d time.Duration) int { return int(d.Milliseconds()) }
 
-// eventually waits until cond returns nil. It is the only place of these tests that sleeps.
 func eventually(t testing.TB, what string, cond func() error) {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		err := cond()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("waited %s in vain: %s: %v", patience, what, err)
-		}
-	}
+	torture.Eventually(t, patience, what, cond)
 }
 
 // world is a namespace of its own, a payment gateway of its own, and what lies before the two.

@@ -157,3 +157,18 @@ func (r Row) String() string {
 	}
 	return fmt.Sprintf("%s: %s; %d audits, %d violations", r.What, strings.Join(parts, ", "), r.Audits, r.Violations)
 }
+
+// Eventually waits until cond returns nil; after limit the test fails with cond's
+// last error. It is the only place that sleeps in tests that use it.
+func Eventually(tb testing.TB, limit time.Duration, what string, cond func() error) {
+	tb.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("waited %s in vain: %s: %v", limit, what, err)
+		}
+	}
+}
