@@ -486,18 +486,26 @@ func (s *system) drained(limit time.Duration) {
 
 func (s *system) idle(store *streams.Store, rdb redis.UniversalClient) error {
 	ctx := context.Background()
-	groups, err := store.Pending(ctx, 0)
+	if err := noBacklog(store); err != nil {
+		return err
+	}
+	for p := range store.Partitions() {
+		if n, err := rdb.ZCard(ctx, fmt.Sprintf("holdfast:{%d}:holds", p)).Result(); err != nil || n != 0 {
+			return errors.Join(fmt.Errorf("partition %d: %d holds", p, n), err)
+		}
+	}
+	return nil
+}
+
+// noBacklog returns an error if a group has anything to do.
+func noBacklog(store *streams.Store) error {
+	groups, err := store.Pending(context.Background(), 0)
 	if err != nil {
 		return err
 	}
 	for _, g := range groups {
 		if g.Backlog != 0 {
 			return fmt.Errorf("partition %d, group %s: lag %d, pending %d", g.Partition, g.Group, g.Lag, g.Pending)
-		}
-	}
-	for p := range store.Partitions() {
-		if n, err := rdb.ZCard(ctx, fmt.Sprintf("holdfast:{%d}:holds", p)).Result(); err != nil || n != 0 {
-			return errors.Join(fmt.Errorf("partition %d: %d holds", p, n), err)
 		}
 	}
 	return nil
