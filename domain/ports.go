@@ -121,8 +121,9 @@ type Queue interface {
 	// Own lists entries that were delivered to this consumer and not acknowledged,
 	// with ids above after: those whose delivery got lost, and those of an earlier
 	// process of the same name. That is no delivery and no sign of life: however often
-	// the list gets lost, nothing is set aside for it, and others may reclaim.
-	Own(ctx context.Context, after string, max int) ([]Entry, error)
+	// the list gets lost, nothing is set aside for it, and others may reclaim. It is
+	// both with inherit, for a process that starts: an earlier one may have died of them.
+	Own(ctx context.Context, after string, max int, inherit bool) ([]Entry, error)
 	// Reclaim takes over entries that no consumer kept alive for idle. It may
 	// return none because another worker is at it.
 	Reclaim(ctx context.Context, idle time.Duration, max int) ([]Entry, error)

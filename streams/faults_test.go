@@ -424,7 +424,7 @@ func TestScriptFlush(t *testing.T) {
 func TestFlushAll(t *testing.T) {
 	for name, touch := range map[string]func(context.Context, domain.Queue) error{
 		"read":    func(ctx context.Context, q domain.Queue) error { _, err := q.Read(ctx, 1); return err },
-		"own":     func(ctx context.Context, q domain.Queue) error { _, err := q.Own(ctx, "0-0", 1); return err },
+		"own":     func(ctx context.Context, q domain.Queue) error { _, err := q.Own(ctx, "0-0", 1, true); return err },
 		"reclaim": func(ctx context.Context, q domain.Queue) error { _, err := q.Reclaim(ctx, longIdle, 1); return err },
 		"keep alive": func(ctx context.Context, q domain.Queue) error {
 			_, err := q.KeepAlive(ctx, []string{"5-5"}, time.Second)

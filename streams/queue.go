@@ -93,8 +93,12 @@ type once struct{ *redis.Cmd }
 func (once) NoRetry() bool { return true }
 
 // Own implements domain.Queue.
-func (q *queue) Own(ctx context.Context, after string, most int) ([]domain.Entry, error) {
-	reply, err := q.store.run(ctx, scriptOwn, []string{q.stream}, string(q.group), q.consumer, after, most).Slice()
+func (q *queue) Own(ctx context.Context, after string, most int, inherit bool) ([]domain.Entry, error) {
+	how := "0"
+	if inherit {
+		how = "1"
+	}
+	reply, err := q.store.run(ctx, scriptOwn, []string{q.stream}, string(q.group), q.consumer, after, min(most, maxBatch), how).Slice()
 	if err != nil {
 		return nil, fmt.Errorf("script own: %w", q.healing(ctx, err))
 	}
@@ -119,17 +123,20 @@ func (q *queue) read(ctx context.Context, reply any, err error) ([]domain.Entry,
 	return decodeEntries(stream[1]), nil
 }
 
-// decodeEntries reads [[id, [field, value, …]], …]. An entry whose payload is
-// gone has nil fields.
+// decodeEntries reads [[id, [field, value, …]], …]; where a third value follows, it is the
+// number of deliveries. An entry whose payload is gone has nil fields.
 func decodeEntries(reply any) []domain.Entry {
 	list, _ := reply.([]any)
 	entries := make([]domain.Entry, 0, len(list))
 	for _, item := range list {
 		pair, _ := item.([]any)
-		if len(pair) != 2 {
+		if len(pair) < 2 {
 			continue
 		}
 		e := domain.Entry{ID: asString(pair[0])}
+		if len(pair) > 2 {
+			e.Deliveries = asInt(pair[2])
+		}
 		if values, ok := pair[1].([]any); ok {
 			e.Fields = make([]string, len(values))
 			for i, v := range values {

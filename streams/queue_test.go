@@ -97,18 +97,27 @@ func TestReadAndOwn(t *testing.T) {
 	// What was delivered and not acknowledged is its own, page by page; a deleted one has no fields.
 	f.do("XDEL", f.keys.requests(0), second)
 	for after, want := range map[string][]domain.Entry{
-		"0-0": {{ID: id, Fields: want}, {ID: second}}, id: {{ID: second}}, second: {},
+		"0-0": {{ID: id, Fields: want, Deliveries: 1}, {ID: second, Deliveries: 1}}, id: {{ID: second, Deliveries: 1}}, second: {},
 	} {
-		if got, err := q.Own(f.ctx, after, 10); err != nil || len(got) != len(want) || len(want) > 0 && !reflect.DeepEqual(got, want) {
+		if got, err := q.Own(f.ctx, after, 10, false); err != nil || len(got) != len(want) || len(want) > 0 && !reflect.DeepEqual(got, want) {
 			t.Errorf("after %s: %+v, %v, want %+v", after, got, err, want)
 		}
 	}
-	if got, err := q.Own(f.ctx, "0-0", 1); err != nil || !slices.Equal(ids(got), []string{id}) {
+	if got, err := q.Own(f.ctx, "0-0", 1, false); err != nil || !slices.Equal(ids(got), []string{id}) {
 		t.Errorf("at most one: %v, %v", got, err)
 	}
 	if e := f.entry(domain.GroupWorkers, id); e.RetryCount != 1 {
 		t.Errorf("%d deliveries, want 1: looking is none", e.RetryCount)
 	}
+	// A process that starts inherits them. The one without a payload is not lost for it.
+	wantInherited := []domain.Entry{{ID: id, Fields: want, Deliveries: 2}, {ID: second, Deliveries: 1}}
+	if got, err := q.Own(f.ctx, "0-0", 10, true); err != nil || !reflect.DeepEqual(got, wantInherited) {
+		t.Errorf("inherited %+v, %v, want %+v", got, err, wantInherited)
+	}
+	if e := f.entry(domain.GroupWorkers, id); e.RetryCount != 2 {
+		t.Errorf("%d deliveries, want 2", e.RetryCount)
+	}
+	f.wantPending(domain.GroupWorkers, id, second, third)
 	f.must(q.Ack(f.ctx, []string{id, third})) // acknowledging is not fenced to the owner
 	f.wantPending(domain.GroupWorkers, second)
 	f.must(q.Ack(f.ctx, nil))

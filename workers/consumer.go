@@ -88,6 +88,7 @@ func (c *consumer) run(beside func(stop <-chan struct{})) {
 // pending when it starts, or when a reply got lost, nobody else will look at for a while.
 func (c *consumer) read() {
 	recovering, after := true, "0-0"
+	inheriting := true // what an earlier process of this name left; once, whether or not the answer comes through
 	var nextReclaim time.Time
 	wait := newBackoff()
 	for c.reading.Err() == nil {
@@ -105,11 +106,12 @@ func (c *consumer) read() {
 		switch {
 		case recovering:
 			source = &c.pool.stats.Recovered
-			if entries, err = c.queue.Own(c.reading, after, most); err == nil {
+			if entries, err = c.queue.Own(c.reading, after, most, inheriting); err == nil {
 				if recovering = len(entries) > 0; recovering {
 					after = entries[len(entries)-1].ID
 				}
 			}
+			inheriting = inheriting && recovering && err == nil
 		case time.Now().After(nextReclaim):
 			source = &c.pool.stats.Reclaimed
 			nextReclaim = time.Now().Add(jitter(min(c.pool.cfg.ReclaimAfter/10, time.Second)))

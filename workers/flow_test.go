@@ -314,3 +314,34 @@ func TestDeadConsumersAreForgotten(t *testing.T) {
 	w.waitDrained()
 	w.audit()
 }
+
+// An entry kills the only worker there is, which comes back each time under its name.
+// It is set aside before long, and the others are handled.
+func TestEntryThatKillsALoneWorker(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w.list("e", 1000, 10)
+	w.publish(request(domain.RequestPurchase, "deadly", "fred", 1))
+	cfg := workers.Config{Name: "lone", MaxDeliveries: 3, ReclaimAfter: time.Minute}
+	deaths := 0
+	for len(w.deadReasons()) == 0 {
+		p := newInjector(fault{"hold", 1, diesBefore}).process()
+		lone := w.start(cfg, w.gateway, p)
+		w.eventually("it dies, or sets the entry aside", func() bool { return p.isDead() || len(w.deadReasons()) > 0 })
+		if p.isDead() {
+			deaths++
+		}
+		p.kill()
+		_ = lone.stop() // it is dead: everything it tries fails
+		if deaths > 10 {
+			t.Fatal("it would go on for ever")
+		}
+	}
+	if reasons := w.deadReasons(); deaths != 3 || !strings.HasPrefix(reasons[0], "delivered too often") {
+		t.Errorf("%d deaths, dead letters %q", deaths, reasons)
+	}
+	w.start(cfg, w.gateway, nil)
+	w.publish(request(domain.RequestPurchase, "o", "amy", 1))
+	w.waitState("o", domain.OrderConfirmed)
+	w.waitDrained()
+	w.audit()
+}

@@ -142,9 +142,9 @@ type queue struct {
 	asked *atomic.Int64
 }
 
-func (q queue) Own(ctx context.Context, after string, most int) ([]domain.Entry, error) {
+func (q queue) Own(ctx context.Context, after string, most int, inherit bool) ([]domain.Entry, error) {
 	q.asked.Add(1)
-	return q.Queue.Own(ctx, after, most)
+	return q.Queue.Own(ctx, after, most, inherit)
 }
 
 // start starts a pool, behind both proxies or before them. What cfg leaves open
