@@ -8,6 +8,8 @@ report=$(mktemp)
 log=$(mktemp)
 trap 'rm -f "$report"' EXIT
 export HOLDFAST_TORTURE=1 HOLDFAST_TORTURE_REPORT=$report
+export SEED=${SEED:-$(date +%s)}
+echo "SEED=$SEED"
 failed=0
 
 run() { # a name, then a command

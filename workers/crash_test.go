@@ -211,10 +211,22 @@ func (c *campaign) everyStep(random *rand.Rand) []recovery {
 	c.tally.Count("points hit", len(recoveries))
 	c.tally.Count("scenarios", len(scenarios))
 	c.tally.Count("steps", len(c.hits))
+	c.noteHits()
 	if want := torture.Size(150, 1000); len(recoveries) < want {
 		c.t.Errorf("%d points were hit, want at least %d", len(recoveries), want)
 	}
 	return recoveries
+}
+
+// noteHits lists how often a fault was hit at each of the steps.
+func (c *campaign) noteHits() {
+	for some := range slices.Chunk(steps, 5) {
+		parts := make([]string, len(some))
+		for i, step := range some {
+			parts[i] = fmt.Sprintf("%s %d", step, c.hits[step])
+		}
+		c.tally.Note("%s", strings.Join(parts, " | "))
+	}
 }
 
 // duringRecovery takes points that were hit, and lets a second fault happen at a step
