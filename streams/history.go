@@ -118,7 +118,10 @@ func (s *Store) Accept(ctx context.Context) error {
 		s.log.Info("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions))
 	}
 	s.history.restart(ns.Epoch, s.partitions)
-	return s.ensureGroups(ctx)
+	if err := s.ensureGroups(ctx); err != nil {
+		return err
+	}
+	return s.Verify(ctx) // from now on this is what is known
 }
 
 // verifyConnection is Verify for a connection that is about to be used first. In a

@@ -124,7 +124,8 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 			return true
 		}},
 		{"a stale read of the event", func(in input, out *output) bool {
-			if in.kind != "event" || out.event.Sections[0].Available == historyCapacity {
+			// Of an event that is nearly sold out: what others are at in that moment can hardly give back all at once.
+			if in.kind != "event" || out.event.Sections[0].Available > 2 {
 				return false
 			}
 			out.event.Sections = []domain.Section{{Name: historySection, Price: 1000, Capacity: historyCapacity, Available: historyCapacity}}

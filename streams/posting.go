@@ -22,6 +22,10 @@ const (
 // A crash in between leaves the facts pending, and whoever reclaims them writes
 // the same lines again. A line is only created by a confirmation and always
 // overwritten by a cancellation, so their order does not matter either.
+//
+// Lines are not fenced by anything in their own slot. So it is looked before whether
+// the order still has this fact behind it: it may have been read from a master that
+// is being replaced, and what is written goes to the one that takes over.
 func (s *Store) Post(ctx context.Context, p int, facts []domain.Fact) error {
 	var confirmed, cancelled []domain.Fact
 	var others []string
@@ -35,7 +39,11 @@ func (s *Store) Post(ctx context.Context, p int, facts []domain.Fact) error {
 			others = append(others, f.ID)
 		}
 	}
-	if err := s.writeInvoices(ctx, confirmed, cancelled); err != nil {
+	linesConfirmed, linesCancelled, err := s.stillTrue(ctx, p, confirmed, cancelled)
+	if err != nil {
+		return err
+	}
+	if err := s.writeInvoices(ctx, linesConfirmed, linesCancelled); err != nil {
 		return fmt.Errorf("writing invoices: %w", classify(err))
 	}
 	if err := s.runSales(ctx, p, scriptPost, "post", confirmed); err != nil {
@@ -51,6 +59,38 @@ func (s *Store) Post(ctx context.Context, p int, facts []domain.Fact) error {
 		return fmt.Errorf("acknowledging facts that post nothing: %w", classify(err))
 	}
 	return nil
+}
+
+// stillTrue are those of the facts that the stored orders have behind them: confirmed
+// at that time, and, for a cancellation, cancelled since.
+func (s *Store) stillTrue(ctx context.Context, p int, confirmed, cancelled []domain.Fact) (c, x []domain.Fact, err error) {
+	if len(confirmed)+len(cancelled) == 0 {
+		return nil, nil, nil
+	}
+	keys := make([]string, 0, len(confirmed)+len(cancelled))
+	for _, facts := range [][]domain.Fact{confirmed, cancelled} {
+		for _, f := range facts {
+			keys = append(keys, s.keys.order(p, f.Ref()))
+		}
+	}
+	records, err := s.rdb.MGet(ctx, keys...).Result()
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading orders to post: %w", classify(err))
+	}
+	for i, record := range records {
+		o, err := decodeOrder(asString(record))
+		if err != nil {
+			return nil, nil, err
+		}
+		if i < len(confirmed) {
+			if f := confirmed[i]; o.ConfirmedAt == f.AtMillis {
+				c = append(c, f)
+			}
+		} else if f := cancelled[i-len(confirmed)]; o.State == domain.OrderCancelled && o.ConfirmedAt == f.ConfirmedAt {
+			x = append(x, f)
+		}
+	}
+	return c, x, nil
 }
 
 // writeInvoices writes the lines of all these facts in one pipeline. When memory is

@@ -38,7 +38,7 @@ var steps = []string{
 	"hand_back workers", "leave workers", "leave posting", "leave settlement",
 	"hold", "resolve", "cancel workers", "cancel settlement", "dead_letter workers",
 	"xack workers", "xack posting", "xack settlement",
-	"pipeline hsetnx", "pipeline hset", "invoice", "post", "reverse",
+	"mget", "pipeline hsetnx", "pipeline hset", "invoice", "post", "reverse",
 	"set turn expire", "due", "expire", "set turn trim", "trim",
 	"set turn forget", "time", "zrange", "xinfo",
 	"gateway authorize", "gateway lookup", "gateway capture", "gateway void", "gateway refund",
