@@ -92,6 +92,7 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 	lossless, lossy := r.record(0, historyOperations, false), r.record(1, 120, true)
 	lossless.check(t)
 	lossy.check(t)
+	var toldBefore, toldAfter map[domain.OrderRef]bool // orders that clients were told of before an operation began, and after it
 	for _, wrong := range []struct {
 		what   string
 		change func(in input, out *output) bool
@@ -103,8 +104,8 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 			out.verdicts = []domain.Verdict{domain.VerdictDone}
 			return true
 		}},
-		{"a hold that no capacity was left for", func(_ input, out *output) bool {
-			if len(out.orders) != 1 || out.orders[0].Reason != domain.ReasonSoldOut {
+		{"a hold that no capacity was left for", func(in input, out *output) bool {
+			if len(out.orders) != 1 || out.orders[0].Reason != domain.ReasonSoldOut || !toldAfter[in.refs[0]] {
 				return false
 			}
 			o := out.orders[0]
@@ -133,7 +134,7 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 			return true
 		}},
 		{"a stale read of an order", func(in input, out *output) bool {
-			if in.kind != "orders" || out.orders[0].State == domain.OrderNone {
+			if in.kind != "orders" || !toldBefore[in.refs[0]] {
 				return false
 			}
 			out.orders = append([]domain.Order{{}}, out.orders[1:]...)
@@ -149,20 +150,24 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 	} {
 		t.Run(wrong.what, func(t *testing.T) {
 			for _, h := range []*opHistory{lossless, lossy} {
-				plant(t, h, wrong.change)
+				plant(t, h, func(i int, in input, out *output) bool {
+					toldBefore = h.told(func(op porcupine.Operation) bool { return op.Return < h.operations[i].Call })
+					toldAfter = h.told(func(op porcupine.Operation) bool { return op.Call > h.operations[i].Return })
+					return wrong.change(in, out)
+				})
 			}
 		})
 	}
 }
 
 // plant changes the last reply that the change fits: what is stale is so by then.
-func plant(t *testing.T, h *opHistory, change func(in input, out *output) bool) {
+func plant(t *testing.T, h *opHistory, change func(i int, in input, out *output) bool) {
 	t.Helper()
 	for i := len(h.operations) - 1; i >= 0; i-- {
 		planted := *h
 		planted.operations = slices.Clone(h.operations)
 		out := planted.operations[i].Output.(output)
-		if out.lost || !change(planted.operations[i].Input.(input), &out) {
+		if out.lost || !change(i, planted.operations[i].Input.(input), &out) {
 			continue
 		}
 		planted.operations[i].Output = out
@@ -172,6 +177,23 @@ func plant(t *testing.T, h *opHistory, change func(in input, out *output) bool) 
 		return
 	}
 	t.Errorf("the history of %s has no such reply to change", h.eventID)
+}
+
+// told are the orders whose existence some client was told of by such operations.
+func (h *opHistory) told(by func(porcupine.Operation) bool) map[domain.OrderRef]bool {
+	told := make(map[domain.OrderRef]bool)
+	for _, op := range h.operations {
+		out := op.Output.(output)
+		if out.lost || !by(op) {
+			continue
+		}
+		for i, o := range out.orders {
+			if o.State != domain.OrderNone {
+				told[op.Input.(input).refs[i]] = true
+			}
+		}
+	}
+	return told
 }
 
 // input is what a client asks.
