@@ -345,3 +345,47 @@ func TestEntryThatKillsALoneWorker(t *testing.T) {
 	w.waitDrained()
 	w.audit()
 }
+
+// The namespace vanishes under a worker's hands. What it had in hand is dropped: nothing is
+// posted, captured or voided for an order that is no more. Then it works on what is new.
+func TestDataReplaced(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w.list("e", 1000, 10)
+	paying := make(chan struct{})
+	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+		p, err := w.gateway.Authorize(ctx, r)
+		if r.Ref.OrderID == "lost" {
+			close(paying)
+			<-ctx.Done() // nobody is told before nobody waits for it
+			return domain.Payment{}, errLost
+		}
+		return p, err
+	}}
+	pool := w.start(workers.Config{}, slow, nil)
+	w.publish(request(domain.RequestPurchase, "before", "amy", 1))
+	w.waitState("before", domain.OrderConfirmed)
+	w.waitDrained()
+	w.publish(request(domain.RequestPurchase, "lost", "fred", 2))
+	<-paying
+	w.server.Flush()
+	w.list("e", 1000, 10)
+	w.eventually("it has groups again", func() bool {
+		_, err := w.store.Pending(w.ctx, 0)
+		return err == nil
+	})
+	w.publish(request(domain.RequestPurchase, "after", "fred", 3))
+	w.waitState("after", domain.OrderConfirmed)
+	w.waitDrained()
+	if line := w.payment("lost"); line.Status != domain.PaymentStatusAuthorized {
+		t.Errorf("the payment of what is lost was touched: %+v", line)
+	}
+	if o := w.order("lost"); o.State != domain.OrderNone {
+		t.Errorf("what is lost is %s", o.State)
+	}
+	if s := w.section(); s.Sold != 3 || s.Held != 0 {
+		t.Errorf("section is %+v", s)
+	}
+	if err := pool.stop(); err != nil {
+		t.Error(err)
+	}
+}
