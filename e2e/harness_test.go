@@ -185,6 +185,9 @@ type system struct {
 	url    string
 	server *redistest.Server // a single one; in a cluster, one of its nodes
 	opened *streams.Store
+
+	asking sync.Once
+	asker  *redis.Client // made by the first call of client
 }
 
 func newSystem(t testing.TB, redisArgs ...string) *system {
@@ -215,10 +218,13 @@ func (s *system) producer() *producer.Producer {
 	return p
 }
 
+// client is for what only a test asks. It is one for all, so that what grows is not the test.
 func (s *system) client() *redis.Client {
-	rdb := s.server.Client()
-	s.t.Cleanup(func() { _ = rdb.Close() })
-	return rdb
+	s.asking.Do(func() {
+		s.asker = s.server.Client()
+		s.t.Cleanup(func() { _ = s.asker.Close() })
+	})
+	return s.asker
 }
 
 // worker starts one and waits until it works.

@@ -449,7 +449,7 @@ func (s *soak) compare() {
 	steady("memory of scripts", 4<<10, func(n sample) int64 { return n.scriptMemory })
 	steady("memory of Lua", 256<<10, func(n sample) int64 { return n.luaMemory })
 	steady("memory of the requests streams", 16<<10, func(n sample) int64 { return n.requestsMemory })
-	steady("connections to Redis", 40, func(n sample) int64 { return n.connections })
+	steady("connections to Redis", 20, func(n sample) int64 { return n.connections })
 	steady("open files of workers", 60, func(n sample) int64 { return n.files })
 	steady("threads of workers", 40, func(n sample) int64 { return n.threads })
 	steady("memory of workers", 32<<20, func(n sample) int64 { return n.rss })
