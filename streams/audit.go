@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -303,7 +304,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.LedgerLine) {
 	}
 }
 
-// logID orders the ids of log entries.
+// logID orders the ids of stream entries.
 type logID struct{ millis, seq uint64 }
 
 func parseLogID(s string) logID {
@@ -314,6 +315,14 @@ func parseLogID(s string) logID {
 		return logID{}
 	}
 	return logID{m, n}
+}
+
+// next is the smallest id after this one.
+func (id logID) next() string {
+	if id.seq == math.MaxUint64 {
+		return strconv.FormatUint(id.millis+1, 10) + "-0"
+	}
+	return strconv.FormatUint(id.millis, 10) + "-" + strconv.FormatUint(id.seq+1, 10)
 }
 
 func (id logID) after(other logID) bool {

@@ -98,7 +98,7 @@ func (q *queue) Own(ctx context.Context, after string, most int, inherit bool) (
 	if inherit {
 		how = "1"
 	}
-	reply, err := q.store.run(ctx, scriptOwn, []string{q.stream}, string(q.group), q.consumer, after, min(most, maxBatch), how).Slice()
+	reply, err := q.store.run(ctx, scriptOwn, []string{q.stream}, string(q.group), q.consumer, parseLogID(after).next(), min(most, maxBatch), how).Slice()
 	if err != nil {
 		return nil, fmt.Errorf("script own: %w", q.healing(ctx, err))
 	}
