@@ -1,15 +1,20 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The quick start runs on an embedded Redis, which lacks some of what a server has:
 // whatever workers say to Redis must be understood there, too.
 func TestDemoOnEmbeddedRedis(t *testing.T) {
-	r := execute(nil, "demo")
-	if r.code != 0 || !strings.Contains(r.stdout, "audit: ok") {
-		t.Errorf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	var stdout, stderr buffer
+	code := run(ctx, []string{"demo"}, nil, &stdout, &stderr)
+	if code != 0 || !strings.Contains(stdout.String(), "audit: ok") {
+		t.Errorf("exit %d\n%s%s", code, stdout.String(), stderr.String())
 	}
 }
