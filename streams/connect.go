@@ -25,7 +25,8 @@ const DefaultURL = "redis://127.0.0.1:6379/0"
 //	redis://host1:port?addr=host2:port …, or ?cluster=true       Redis Cluster
 //
 // Further query parameters are go-redis's. The client does not send a command
-// twice by itself: whoever calls knows whether that is harmless. blocking is how
+// twice by itself: whoever calls knows whether that is harmless. Only that of a Cluster
+// does when a connection breaks, but for reads that hand out entries. blocking is how
 // many connections block at a time; the pool is that much larger, and a reply may
 // take as much longer as a blocking read does. Nothing is sent yet.
 func Dial(rawURL string, blocking int) (redis.UniversalClient, error) {
