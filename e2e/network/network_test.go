@@ -210,36 +210,61 @@ func (tr trial) outlastHolds(t *testing.T, server *redistest.Server, tally *tort
 	w := newWorld(t, server)
 	l := newLoad(tr.seed)
 	requests := l.draw(torture.Size(60, 200))
-	behind := w.start("behind", true, workers.Config{HoldTime: time.Second})
+	short := workers.Config{HoldTime: time.Second}
+	w.start("behind", true, short)
 	half := len(requests) / 2
 	w.pace(requests[:half])
-	w.side(tr.side).poison(tr.fault, tr.direction, l.rng)
-	w.pace(requests[half:])
-	// Only now is there somebody to expire holds that the other one has in hand.
-	var other *worker
 	if tr.side == redisSide {
-		other = w.start("before", false, workers.Config{HoldTime: time.Second})
+		// Redis is lost with payments in hand: their replies come too late.
+		w.toGateway.poison(faultOf("silence"), downstream, l.rng)
+		w.pace(requests[half:])
+		deadline := w.waitHeld(l)
+		w.toRedis.poison(tr.fault, tr.direction, l.rng)
+		w.pace(l.draw(20))
+		eventually(t, "the deadline of a hold passes", func() error {
+			now, err := w.store.Now(w.ctx)
+			if err == nil && now.UnixMilli() < deadline {
+				err = errors.New("it has not")
+			}
+			return err
+		})
+		// Only now is there somebody to expire holds that the other one has in hand.
+		w.start("before", false, short)
+	} else {
+		w.toGateway.poison(tr.fault, tr.direction, l.rng)
+		w.pace(requests[half:])
 	}
-	expired := func() error {
+	eventually(t, "holds expire", func() error {
 		for _, o := range w.orders(l.refs) {
 			if o.State == domain.OrderExpired {
 				return nil
 			}
 		}
 		return errors.New("none is")
-	}
-	eventually(t, "holds expire", expired)
-	w.side(tr.side).heal()
+	})
+	w.toRedis.heal()
+	w.toGateway.heal()
 	w.drained(l.refs)
 	ended := w.judge(tally, l, true)
-	t.Logf("%d requests, %v", len(requests), ended)
-	behind.stop()
-	if other != nil {
-		other.stop()
-	}
+	t.Logf("%d orders, %v", len(l.refs), ended)
 	tally.Count("outages", 1)
 	tally.Count("orders", len(l.refs))
 	tally.Count("orders that expired", ended[domain.OrderExpired])
+}
+
+// waitHeld waits for an order that is held and that nobody will cancel, and returns its deadline.
+func (w *world) waitHeld(l *load) (deadlineMillis int64) {
+	w.t.Helper()
+	eventually(w.t, "an order is held", func() error {
+		for i, o := range w.orders(l.refs) {
+			if o.State == domain.OrderHeld && l.ends[l.refs[i]] == domain.OrderConfirmed {
+				deadlineMillis = o.DeadlineMillis
+				return nil
+			}
+		}
+		return errors.New("none is")
+	})
+	return deadlineMillis
 }
 
 // Only short replies come through to a worker, as behind a network that loses large
