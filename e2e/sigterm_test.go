@@ -118,7 +118,7 @@ func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	requests, refs := s.purchases("roll", 8, 600)
-	gateway := startGateway(t, "--latency", "100ms")
+	gateway := startGateway(t, "--latency", "300ms")
 	args := []string{"--gateway", gateway, "--concurrency", "16", "--reclaim-after", reclaimLate.String()}
 	var pool []*process
 	for i := range 3 {

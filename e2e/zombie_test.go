@@ -20,7 +20,7 @@ func TestFrozenWorker(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	requests, refs := s.purchases("frozen", 8, 400)
-	gateway := startGateway(t, "--latency", "150ms")
+	gateway := startGateway(t, "--latency", "500ms")
 	args := []string{"--gateway", gateway, "--reclaim-after", "1s"}
 	frozen := s.worker("frozen", args...)
 	other := s.worker("other", args...)
