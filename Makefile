@@ -48,8 +48,8 @@ bench: redis ## Time a drain of 100,000 preloaded requests, for 100 events and f
 	cd bench && go test -run '^$$' -bench Drain -benchtime 1x -timeout 10m .
 
 .PHONY: fuzz
-fuzz: redis ## Fuzz every decoder for FUZZTIME each (default 1m), and keep what was found as seeds
-	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+fuzz: redis ## Fuzz every decoder for FUZZTIME each (default 1m), FUZZJOBS at a time, and keep what was found as seeds
+	@FUZZTIME=$(FUZZTIME) FUZZJOBS=$(FUZZJOBS) scripts/fuzz.sh
 
 .PHONY: redis
 redis:
