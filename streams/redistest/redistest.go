@@ -4,6 +4,7 @@ package redistest
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -25,7 +26,8 @@ type Server struct {
 	dir    string
 	config string // a file, which comes before the arguments; empty: none
 	args   []string
-	cmd    *exec.Cmd
+	cmd    *exec.Cmd     // nil: it was killed
+	exited chan struct{} // closed when the process of cmd has ended
 }
 
 // Start starts a server with the given further arguments, such as
@@ -115,7 +117,7 @@ func (s *Server) Kill() {
 	}
 	_ = s.cmd.Process.Signal(syscall.SIGCONT) // in case it is stopped
 	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait() // it was killed: that it says so is no news
+	<-s.exited
 	s.cmd = nil
 }
 
@@ -132,17 +134,13 @@ func (s *Server) Restart() {
 		"--save", "", "--logfile", filepath.Join(s.dir, "redis.log"),
 	)
 	args = append(args, s.args...)
-	s.cmd = exec.Command("redis-server", args...)
-	if err := s.cmd.Start(); err != nil {
-		s.cmd = nil
-		s.tb.Fatalf("starting redis-server (make test installs it): %v", err)
-	}
+	s.launch(args)
 	rdb := s.Client()
 	defer func() { _ = rdb.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for {
-		err := rdb.Ping(ctx).Err()
+		err := s.answers(ctx, rdb)
 		if err == nil {
 			return
 		}
@@ -150,8 +148,46 @@ func (s *Server) Restart() {
 			log, _ := os.ReadFile(filepath.Join(s.dir, "redis.log"))
 			s.tb.Fatalf("redis-server does not answer: %v\n%s", err, log)
 		}
-		time.Sleep(5 * time.Millisecond)
+		wait := 5 * time.Millisecond
+		select {
+		case <-s.exited:
+			// Its port may be taken for a moment: a process that somebody has just forked
+			// has the sockets of this one until it becomes another program.
+			s.launch(args)
+			wait = 100 * time.Millisecond
+		default:
+		}
+		time.Sleep(wait)
 	}
+}
+
+func (s *Server) launch(args []string) {
+	s.tb.Helper()
+	cmd, exited := exec.Command("redis-server", args...), make(chan struct{})
+	if err := cmd.Start(); err != nil {
+		s.cmd = nil
+		s.tb.Fatalf("starting redis-server (make test installs it): %v", err)
+	}
+	go func() {
+		_ = cmd.Wait() // how it ended is in its log
+		close(exited)
+	}()
+	s.cmd, s.exited = cmd, exited
+}
+
+// answers returns nil if the server is ready, and is this one and not another at its port.
+func (s *Server) answers(ctx context.Context, rdb *redis.Client) error {
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		return err
+	}
+	info, err := rdb.InfoMap(ctx, "server").Result()
+	if err != nil {
+		return err
+	}
+	if pid := info["Server"]["process_id"]; pid != strconv.Itoa(s.cmd.Process.Pid) {
+		return fmt.Errorf("the server at its port is process %s, not %d", pid, s.cmd.Process.Pid)
+	}
+	return nil
 }
 
 // Client returns a client. Close it.
