@@ -89,10 +89,11 @@ func newWorld(t testing.TB, server *redistest.Server) *world {
 
 func (w *world) open(url string, hook redis.Hook) *streams.Store {
 	w.t.Helper()
-	store, err := streams.Open(w.ctx, url, streams.Options{Namespace: w.ns, Partitions: 2, Hook: hook})
-	if err != nil {
-		w.t.Fatalf("opening the store: %v", err)
-	}
+	var store *streams.Store
+	eventually(w.t, "the store opens", func() (err error) { // one that is not patient may need a second try
+		store, err = streams.Open(w.ctx, url, streams.Options{Namespace: w.ns, Partitions: 2, Hook: hook})
+		return err
+	})
 	w.t.Cleanup(func() { _ = store.Close() }) // its connections may be broken
 	return store
 }
