@@ -56,7 +56,8 @@ func (c *demoCommand) Run(ctx context.Context, e *environment) (err error) {
 		}
 		defer embedded.Close()
 		defer runClock(embedded)()
-		d.url = "redis://" + embedded.Addr()
+		// It is as slow as this machine is busy, and cannot be lost: there is nothing to be gained by giving up.
+		d.url = "redis://" + embedded.Addr() + "?read_timeout=1m&write_timeout=1m"
 		d.say("No --redis given: this runs on an embedded in-memory Redis (miniredis) in this process.\nIt shows what happens, not how fast: for that, and for durability, use a Redis server.")
 	} else {
 		if err := e.checkConnection(); err != nil {
