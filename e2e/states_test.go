@@ -271,6 +271,16 @@ func (tr *trial) resubmit(refs []domain.OrderRef) {
 	tr.sale.receipts = receipts // for end
 }
 
+// noticed waits until each worker has said so many times that the data was replaced,
+// and works on what is there: it would say only once what happens twice before that.
+func (tr *trial) noticed(times int) {
+	tr.t.Helper()
+	for _, p := range tr.pool {
+		p.says(times, replacedLine)
+		p.says(times+1, `"worker started"`)
+	}
+}
+
 // workedOff waits until no group has anything to do; holds may still run.
 func (tr *trial) workedOff() {
 	tr.t.Helper()
@@ -373,9 +383,7 @@ func testEmptied(t *testing.T, rounds int) {
 	for round := 1; round <= rounds; round++ {
 		tr.sale.soldSoon(t, 100)
 		tr.do(rdb, "FLUSHALL")
-		for _, p := range tr.pool {
-			p.says(round, replacedLine)
-		}
+		tr.noticed(round)
 		tr.sale.soldSoon(t, 20)
 		refs := tr.sale.all()
 		for _, ref := range refs {
@@ -426,9 +434,7 @@ func testOlderCopy(t *testing.T, rounds int) {
 			t.Fatal(err)
 		}
 		tr.server.Restart()
-		for _, p := range tr.pool {
-			p.says(round, replacedLine)
-		}
+		tr.noticed(round)
 		tr.sale.soldSoon(t, 50)
 		tr.tally.Count("copies restored", 1)
 	}
