@@ -163,6 +163,11 @@ func (s *Server) Restart() {
 
 func (s *Server) launch(args []string) {
 	s.tb.Helper()
+	// A fuzzing worker has inherited its pipes. A server that kept them open would keep
+	// from whoever fuzzes that the worker died, and it would wait for ever.
+	for fd := 3; fd <= 5; fd++ {
+		syscall.CloseOnExec(fd)
+	}
 	cmd, exited := exec.Command("redis-server", args...), make(chan struct{})
 	if err := cmd.Start(); err != nil {
 		s.cmd = nil
