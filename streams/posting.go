@@ -25,7 +25,9 @@ const (
 //
 // Lines are not fenced by anything in their own slot. So it is looked before whether
 // the order still has this fact behind it: it may have been read from a master that
-// is being replaced, and what is written goes to the one that takes over.
+// is being replaced, and what is written goes to the one that takes over. That narrows
+// the window to one round trip and does not close it: a line that falls into it is
+// named by the audit (I3).
 func (s *Store) Post(ctx context.Context, p int, facts []domain.Fact) error {
 	var confirmed, cancelled []domain.Fact
 	var others []string
