@@ -19,6 +19,7 @@ import (
 	"holdfast/payments"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -62,7 +63,7 @@ func drain(b *testing.B, events int) {
 
 	cpuBefore := cpu(ctx, b, rdb)
 	pool, err := workers.New(workers.Config{}, workers.Deps{
-		Ledger: store, Queues: store.Queue, Gateway: payments.New(payments.SimulatorOptions{}), Partitions: store.Partitions(),
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: payments.New(payments.SimulatorOptions{}), Partitions: store.Partitions(),
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -88,7 +89,7 @@ func drain(b *testing.B, events int) {
 	}
 	var sold int64
 	for e := range events {
-		totals, err := store.Sales(ctx, eventID(e))
+		totals, err := inspect.New(store).Sales(ctx, eventID(e))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -109,11 +110,11 @@ func eventID(e int) string { return "event-" + strconv.Itoa(e) }
 func preload(ctx context.Context, b *testing.B, store *streams.Store, events int) {
 	for e := range events {
 		terms := domain.Terms{Name: "Event", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 1_000_000}}}
-		if _, err := store.ListEvent(ctx, eventID(e), terms); err != nil {
+		if _, err := store.Events().Create(ctx, eventID(e), terms); err != nil {
 			b.Fatal(err)
 		}
 	}
-	p := producer.New(store, store, producer.Options{})
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
 	defer p.Close()
 	batch := make([]domain.Request, 0, 1000)
 	for i := range *orders {
@@ -134,7 +135,7 @@ func preload(ctx context.Context, b *testing.B, store *streams.Store, events int
 
 func waitDrained(ctx context.Context, b *testing.B, store *streams.Store, groups ...domain.Group) {
 	waitFor(ctx, b, func() bool {
-		all, err := store.Pending(ctx, 0)
+		all, err := inspect.New(store).Pending(ctx, 0)
 		if err != nil {
 			b.Fatal(err)
 		}

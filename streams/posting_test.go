@@ -1,12 +1,14 @@
 package streams
 
 import (
-	"errors"
 	"slices"
 	"strconv"
 	"testing"
 
 	"holdfast/domain"
+	"holdfast/streams/inspect"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
 )
 
 // factOf is the fact of a type about an order.
@@ -24,30 +26,30 @@ func (f *fixture) factOf(kind domain.FactType, event, order string) domain.Fact 
 
 func (f *fixture) post(facts ...domain.Fact) {
 	f.Helper()
-	f.must(f.store.Post(f.ctx, 0, facts))
+	f.Must(f.ledger.Post(f.Ctx, 0, facts))
 }
 
 func (f *fixture) cancel(event, order string) {
 	f.Helper()
-	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref(event, order)}}))
+	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref(event, order)}}))
 }
 
-func (f *fixture) wantSales(event string, want Totals, orders ...string) {
+func (f *fixture) wantSales(event string, want inspect.Totals, orders ...string) {
 	f.Helper()
-	totals, err := f.store.Sales(f.ctx, event)
-	f.must(err)
-	members, err := f.rdb.SMembers(f.ctx, f.keys.sales(0, event)).Result()
-	f.must(err)
+	totals, err := f.inspector.Sales(f.Ctx, event)
+	f.Must(err)
+	members, err := f.Client.SMembers(f.Ctx, f.Keys.Sales(0, event)).Result()
+	f.Must(err)
 	slices.Sort(members)
 	if totals != want || !slices.Equal(members, orders) {
 		f.Errorf("sales of %s: %+v, %v, want %+v, %v", event, totals, members, want, orders)
 	}
 }
 
-func (f *fixture) wantInvoices(customer string, want ...InvoiceLine) {
+func (f *fixture) wantInvoices(customer string, want ...inspect.InvoiceLine) {
 	f.Helper()
-	lines, err := f.store.Invoices(f.ctx, customer)
-	f.must(err)
+	lines, err := f.inspector.Invoices(f.Ctx, customer)
+	f.Must(err)
 	if !slices.Equal(lines, want) {
 		f.Errorf("invoices of %s:\n%+v\nwant\n%+v", customer, lines, want)
 	}
@@ -61,38 +63,38 @@ func TestPost(t *testing.T) {
 	f.confirmed("e1", "o1", "fred", 2)
 	f.confirmed("e2", "o1", "fred", 3)
 	f.confirmed("e1", "o2", "mary", 1)
-	f.deliver(domain.GroupPosting, "w1")
-	f.deliver(domain.GroupSettlement, "w1")
-	settlement := f.pending(domain.GroupSettlement)
-	state := f.dump()
+	f.Deliver(domain.GroupPosting, "w1")
+	f.Deliver(domain.GroupSettlement, "w1")
+	settlement := f.Pending(domain.GroupSettlement)
+	state := f.Dump()
 	a, b, c := f.factOf("confirmed", "e1", "o1"), f.factOf("confirmed", "e2", "o1"), f.factOf("confirmed", "e1", "o2")
 
 	batch := []domain.Fact{a, b, a, c, f.factOf("held", "e1", "o1")} // one of them twice, one that posts nothing
 	f.post(batch...)
-	f.wantSales("e1", Totals{Orders: 2, TicketsSold: 3, Revenue: 3000}, "o1", "o2")
-	f.wantSales("e2", Totals{Orders: 1, TicketsSold: 3, Revenue: 3000}, "o1")
+	f.wantSales("e1", inspect.Totals{Orders: 2, TicketsSold: 3, Revenue: 3000}, "o1", "o2")
+	f.wantSales("e2", inspect.Totals{Orders: 1, TicketsSold: 3, Revenue: 3000}, "o1")
 	f.wantInvoices("fred",
-		InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: a.AtMillis, Status: "confirmed"},
-		InvoiceLine{OrderID: "o1", EventID: "e2", Section: "general", Quantity: 3, Amount: 3000, Currency: "JPY", ConfirmedAt: b.AtMillis, Status: "confirmed"})
-	f.wantInvoices("mary", InvoiceLine{OrderID: "o2", EventID: "e1", Section: "general", Quantity: 1, Amount: 1000, Currency: "EUR", ConfirmedAt: c.AtMillis, Status: "confirmed"})
-	if got, want := f.do("HGET", "holdfast:invoices:{mary}", "e1/o2"), `{"section":"general","quantity":1,"amount":1000,"currency":"EUR","confirmed_at":`+strconv.FormatInt(c.AtMillis, 10)+`,"status":"confirmed"}`; got != want {
+		inspect.InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: a.AtMillis, Status: "confirmed"},
+		inspect.InvoiceLine{OrderID: "o1", EventID: "e2", Section: "general", Quantity: 3, Amount: 3000, Currency: "JPY", ConfirmedAt: b.AtMillis, Status: "confirmed"})
+	f.wantInvoices("mary", inspect.InvoiceLine{OrderID: "o2", EventID: "e1", Section: "general", Quantity: 1, Amount: 1000, Currency: "EUR", ConfirmedAt: c.AtMillis, Status: "confirmed"})
+	if got, want := f.Do("HGET", "holdfast:invoices:{mary}", "e1/o2"), `{"section":"general","quantity":1,"amount":1000,"currency":"EUR","confirmed_at":`+strconv.FormatInt(c.AtMillis, 10)+`,"status":"confirmed"}`; got != want {
 		t.Errorf("line %s, want %s", got, want)
 	}
 	for _, fact := range batch {
-		if slices.Contains(f.pending(domain.GroupPosting), fact.ID) {
+		if slices.Contains(f.Pending(domain.GroupPosting), fact.ID) {
 			t.Errorf("%s of %s is not acknowledged", fact.Type, fact.Ref())
 		}
 	}
-	if left := len(f.pending(domain.GroupPosting)); left != 8-4 {
+	if left := len(f.Pending(domain.GroupPosting)); left != 8-4 {
 		t.Errorf("%d facts are pending", left)
 	}
-	f.wantPending(domain.GroupSettlement, settlement...)
-	f.wantSame(state, f.keys.log(0), f.keys.salesSummary(0), "holdfast:{0}:sales:", "holdfast:invoices:") // and no state changed
+	f.WantPending(domain.GroupSettlement, settlement...)
+	f.WantSame(state, f.Keys.Log(0), f.Keys.SalesSummary(0), "holdfast:{0}:sales:", "holdfast:invoices:") // and no state changed
 
-	posted := f.dump()
+	posted := f.Dump()
 	f.post(batch...)
 	f.post(a)
-	f.wantSame(posted)
+	f.WantSame(posted)
 }
 
 // TestPostAndReverseCommute: confirmation and cancellation of an order, posted in
@@ -117,11 +119,11 @@ func TestPostAndReverseCommute(t *testing.T) {
 			f.post(f.factOf("confirmed", "e1", "o0"))
 			if steps[0][0] == "posted early" {
 				f.post(confirmed)
-				f.wantSales("e1", Totals{Orders: 2, TicketsSold: 3, Revenue: 3000}, "o0", "o1")
+				f.wantSales("e1", inspect.Totals{Orders: 2, TicketsSold: 3, Revenue: 3000}, "o0", "o1")
 				steps = steps[1:]
 			}
 			f.cancel("e1", "o1")
-			f.deliver(domain.GroupPosting, "w1")
+			f.Deliver(domain.GroupPosting, "w1")
 			facts := map[string]domain.Fact{"confirmed": confirmed, "cancelled": f.factOf("cancelled", "e1", "o1")}
 			for _, step := range steps {
 				var batch []domain.Fact
@@ -130,12 +132,12 @@ func TestPostAndReverseCommute(t *testing.T) {
 				}
 				f.post(batch...)
 			}
-			f.wantSales("e1", Totals{Orders: 1, TicketsSold: 1, Revenue: 1000}, "o0")
-			f.wantInvoices("fred", InvoiceLine{
+			f.wantSales("e1", inspect.Totals{Orders: 1, TicketsSold: 1, Revenue: 1000}, "o0")
+			f.wantInvoices("fred", inspect.InvoiceLine{
 				OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: confirmed.AtMillis, Status: "cancelled",
 			})
 			for kind, fact := range facts {
-				if slices.Contains(f.pending(domain.GroupPosting), fact.ID) {
+				if slices.Contains(f.Pending(domain.GroupPosting), fact.ID) {
 					t.Errorf("%s is not acknowledged", kind)
 				}
 			}
@@ -153,14 +155,14 @@ func TestPostNothing(t *testing.T) {
 	f.cancel("e1", "o2")
 	f.cancel("e1", "unseen")
 	f.admit(f.arrive(purchase("e9", "o3", "fred", 1))...)
-	f.must(f.store.CloseEvent(f.ctx, "e1"))
-	f.deliver(domain.GroupPosting, "w1")
-	before := f.dump()
+	f.Must(f.events.Close(f.Ctx, "e1"))
+	f.Deliver(domain.GroupPosting, "w1")
+	before := f.Dump()
 	facts, _ := f.facts()
 	f.post(facts...)
-	f.wantPending(domain.GroupPosting)
-	f.wantSame(before, f.keys.log(0))
-	f.wantSales("e1", Totals{})
+	f.WantPending(domain.GroupPosting)
+	f.WantSame(before, f.Keys.Log(0))
+	f.wantSales("e1", inspect.Totals{})
 	f.post()
 }
 
@@ -169,13 +171,13 @@ func TestPostUnknownOrder(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
 	f.confirmed("e1", "o1", "fred", 1)
-	f.do("DEL", f.keys.order(0, ref("e1", "o1")))
+	f.Do("DEL", f.Keys.Order(0, ref("e1", "o1")))
 	f.post(f.factOf("confirmed", "e1", "o1"))
-	f.wantSales("e1", Totals{})
+	f.wantSales("e1", inspect.Totals{})
 }
 
 func TestPostManyItems(t *testing.T) {
-	const items = 2*maxBatch + 203
+	const items = 2*access.MaxBatch + 203
 	f := newFixture(t)
 	f.list("e1", terms(items))
 	f.list("e2", terms(items))
@@ -188,28 +190,28 @@ func TestPostManyItems(t *testing.T) {
 	}
 	f.admit(f.arrive(requests...)...)
 	f.resolve(resolutions...)
-	f.deliver(domain.GroupPosting, "w1")
+	f.Deliver(domain.GroupPosting, "w1")
 	facts, _ := f.facts()
 	f.post(facts...)
-	f.wantPending(domain.GroupPosting)
-	e1, err := f.store.Sales(f.ctx, "e1")
-	f.must(err)
-	e2, err := f.store.Sales(f.ctx, "e2")
-	f.must(err)
-	if e1 != (Totals{602, 602, 602_000}) || e2 != (Totals{601, 601, 601_000}) {
+	f.WantPending(domain.GroupPosting)
+	e1, err := f.inspector.Sales(f.Ctx, "e1")
+	f.Must(err)
+	e2, err := f.inspector.Sales(f.Ctx, "e2")
+	f.Must(err)
+	if e1 != (inspect.Totals{Orders: 602, TicketsSold: 602, Revenue: 602_000}) || e2 != (inspect.Totals{Orders: 601, TicketsSold: 601, Revenue: 601_000}) {
 		t.Errorf("sales %+v, %+v", e1, e2)
 	}
 	cancels := make([]domain.Cancellation, items)
 	for i, r := range resolutions {
 		cancels[i] = domain.Cancellation{Ref: r.Ref}
 	}
-	f.must(f.store.Cancel(f.ctx, 0, cancels))
-	f.deliver(domain.GroupPosting, "w1")
+	f.Must(f.ledger.Cancel(f.Ctx, 0, cancels))
+	f.Deliver(domain.GroupPosting, "w1")
 	facts, _ = f.facts()
 	f.post(facts...)
-	f.wantPending(domain.GroupPosting)
-	f.wantSales("e1", Totals{})
-	f.wantSales("e2", Totals{})
+	f.WantPending(domain.GroupPosting)
+	f.wantSales("e1", inspect.Totals{})
+	f.wantSales("e2", inspect.Totals{})
 }
 
 // TestPostBigNumbers: revenue near 2^53 is exact, up and down.
@@ -220,13 +222,13 @@ func TestPostBigNumbers(t *testing.T) {
 	f.confirmed("e1", "o1", "fred", 1)
 	f.confirmed("e1", "o4", "mary", 4)
 	f.post(f.factOf("confirmed", "e1", "o1"), f.factOf("confirmed", "e1", "o4"))
-	f.wantSales("e1", Totals{Orders: 2, TicketsSold: 5, Revenue: 5 * price}, "o1", "o4")
-	if got := f.do("HGET", f.keys.salesSummary(0), "e1"); got != "2,5,9007199254740985" {
+	f.wantSales("e1", inspect.Totals{Orders: 2, TicketsSold: 5, Revenue: 5 * price}, "o1", "o4")
+	if got := f.Do("HGET", f.Keys.SalesSummary(0), "e1"); got != "2,5,9007199254740985" {
 		t.Errorf("totals %v", got)
 	}
 	f.cancel("e1", "o1")
 	f.post(f.factOf("cancelled", "e1", "o1"))
-	f.wantSales("e1", Totals{Orders: 1, TicketsSold: 4, Revenue: 4 * price}, "o4")
+	f.wantSales("e1", inspect.Totals{Orders: 1, TicketsSold: 4, Revenue: 4 * price}, "o4")
 }
 
 // TestPostDamagedTotals: what cannot be counted on stops it before anything in the partition is written.
@@ -234,32 +236,12 @@ func TestPostDamagedTotals(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
 	f.confirmed("e1", "o1", "fred", 1)
-	f.deliver(domain.GroupPosting, "w1")
+	f.Deliver(domain.GroupPosting, "w1")
 	for _, raw := range []string{"", "1", "1,2,-3", "1,2,1e+16", "a,b,c", "1,2,3,4"} {
-		f.do("HSET", f.keys.salesSummary(0), "e1", raw)
-		before := f.dump()
-		f.wantClass(f.store.Post(f.ctx, 0, []domain.Fact{f.factOf("confirmed", "e1", "o1")}), domain.ClassPoison)
-		f.wantSame(before, "holdfast:invoices:")
-	}
-}
-
-func TestInvoices(t *testing.T) {
-	f := newFixture(t)
-	f.wantInvoices("nobody")
-	f.do("HSET", f.keys.invoices("fred"), "e1/o1", "{")
-	_, err := f.store.Invoices(f.ctx, "fred")
-	f.wantClass(err, domain.ClassPoison)
-	f.breakKey(f.keys.invoices("fred"))
-	_, err = f.store.Invoices(f.ctx, "fred")
-	f.wantClass(err, domain.ClassPoison)
-
-	lines := []InvoiceLine{{ConfirmedAt: 2, OrderID: "a"}, {ConfirmedAt: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "a"}}
-	sortInvoices(lines)
-	if want := []InvoiceLine{{ConfirmedAt: 1, EventID: "e1", OrderID: "a"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAt: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAt: 2, OrderID: "a"}}; !slices.Equal(lines, want) {
-		t.Errorf("sorted: %+v", lines)
-	}
-	if !errors.Is(notFound("event", "e"), domain.ErrNotFound) {
-		t.Error("not found is not ErrNotFound")
+		f.Do("HSET", f.Keys.SalesSummary(0), "e1", raw)
+		before := f.Dump()
+		f.WantClass(f.ledger.Post(f.Ctx, 0, []domain.Fact{f.factOf("confirmed", "e1", "o1")}), domain.ClassPoison)
+		f.WantSame(before, "holdfast:invoices:")
 	}
 }
 
@@ -274,8 +256,8 @@ func TestPostOverALineOfALostPast(t *testing.T) {
 		fact := f.factOf("confirmed", "e1", "o1")
 		past := fact
 		past.AtMillis -= 5000
-		f.must(f.rdb.HSet(f.ctx, f.keys.invoices("fred"), "e1/o1", invoiceLine(past, past.AtMillis, was)).Err())
-		want := InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: fact.AtMillis, Status: "confirmed"}
+		f.Must(f.Client.HSet(f.Ctx, f.Keys.Invoices("fred"), "e1/o1", layout.EncodeInvoiceLine(past, past.AtMillis, was)).Err())
+		want := inspect.InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: fact.AtMillis, Status: "confirmed"}
 		f.post(fact)
 		f.wantInvoices("fred", want)
 		f.cancel("e1", "o1")

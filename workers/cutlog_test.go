@@ -15,7 +15,8 @@ import (
 	"holdfast/domain"
 	"holdfast/e2e/torture"
 	"holdfast/payments"
-	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -99,7 +100,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 		more = append(more, following[ref].fields)
 	}
 	r.publish(w, rng, append(more, late...))
-	if _, err := w.store.AdjustEvent(w.ctx, "e", func(terms domain.Terms) (domain.Terms, error) {
+	if _, err := w.store.Events().Adjust(w.ctx, "e", func(terms domain.Terms) (domain.Terms, error) {
 		terms.Sections[1].Capacity += 3
 		return terms, nil
 	}); err != nil {
@@ -110,7 +111,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 		n, err := w.rdb().XLen(w.ctx, r.ns+":{0}:requests").Result()
 		return err == nil && n == 0
 	})
-	if err := w.store.CloseEvent(w.ctx, "f"); err != nil {
+	if err := w.store.Events().Close(w.ctx, "f"); err != nil {
 		t.Fatal(err)
 	}
 	last := make([][]string, 3)
@@ -146,7 +147,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 func (r *recording) list(w *world) {
 	w.t.Helper()
 	for _, id := range slices.Sorted(maps.Keys(r.terms)) {
-		if _, err := w.store.ListEvent(w.ctx, id, r.terms[id]); err != nil {
+		if _, err := w.store.Events().Create(w.ctx, id, r.terms[id]); err != nil {
 			w.t.Fatalf("listing %s: %v", id, err)
 		}
 	}
@@ -154,7 +155,7 @@ func (r *recording) list(w *world) {
 
 func orderOf(w *world, ref domain.OrderRef) domain.Order {
 	w.t.Helper()
-	orders, err := w.store.Orders(w.ctx, []domain.OrderRef{ref})
+	orders, err := w.store.Checkout().Orders(w.ctx, []domain.OrderRef{ref})
 	if err != nil {
 		w.t.Fatalf("reading %s: %v", ref, err)
 	}
@@ -397,7 +398,7 @@ func (r *recording) factsWithin(n int) (within int, beyond map[domain.OrderRef]b
 func (r *recording) answered(w *world, n int) {
 	w.t.Helper()
 	dead := make(map[string]bool)
-	if err := w.store.EachDeadLetter(w.ctx, func(l streams.DeadLetter) error {
+	if err := inspect.New(w.store).EachDeadLetter(w.ctx, func(l inspect.DeadLetter) error {
 		dead[l.EntryID] = true
 		return nil
 	}); err != nil {
@@ -440,7 +441,7 @@ func settled(w *world) {
 // those whose payment is not what their stored state asks for.
 func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map[domain.OrderRef]bool {
 	w.t.Helper()
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
+	report, err := audit.Run(w.ctx, w.store, audit.Options{
 		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
 	})
 	if err != nil {
@@ -463,7 +464,7 @@ func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map
 	for i, l := range lines {
 		refs[i] = domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}
 	}
-	orders, err := w.store.Orders(w.ctx, refs)
+	orders, err := w.store.Checkout().Orders(w.ctx, refs)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -492,7 +493,7 @@ func (r *recording) cutAt(t *testing.T, tally *torture.Tally, n int) (named, lef
 		"--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0", "--aof-load-truncated", "yes")
 	w := openWorld(t, server, r.ns, r.gateway(t))
 
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{})
+	report, err := audit.Run(w.ctx, w.store, audit.Options{})
 	if err != nil {
 		t.Fatalf("audit after loading: %v", err)
 	}

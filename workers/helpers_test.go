@@ -20,6 +20,8 @@ import (
 	"holdfast/payments"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -73,7 +75,7 @@ func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *payme
 		return rdb
 	})
 	w.store = w.open(nil)
-	w.producer = producer.New(w.store, w.store, producer.Options{})
+	w.producer = producer.New(w.store.Checkout(), w.store.Checkout(), producer.Options{})
 	t.Cleanup(func() {
 		w.producer.Close()
 		if err := w.store.Close(); err != nil {
@@ -122,7 +124,7 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 		log = zaptest.NewLogger(w.t)
 	}
 	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), Log: log,
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), Log: log,
 	})
 	if err != nil {
 		w.t.Fatalf("making a pool: %v", err)
@@ -140,7 +142,7 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 
 func (w *world) list(eventID string, price, capacity int64) {
 	w.t.Helper()
-	_, err := w.store.ListEvent(w.ctx, eventID, domain.Terms{
+	_, err := w.store.Events().Create(w.ctx, eventID, domain.Terms{
 		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: price, Capacity: capacity}},
 	})
 	if err != nil {
@@ -170,7 +172,7 @@ func (w *world) publish(requests ...domain.Request) {
 
 func (w *world) order(orderID string) domain.Order {
 	w.t.Helper()
-	orders, err := w.store.Orders(w.ctx, []domain.OrderRef{{EventID: "e", OrderID: orderID}})
+	orders, err := w.store.Checkout().Orders(w.ctx, []domain.OrderRef{{EventID: "e", OrderID: orderID}})
 	if err != nil {
 		w.t.Fatalf("reading order %s: %v", orderID, err)
 	}
@@ -179,7 +181,7 @@ func (w *world) order(orderID string) domain.Order {
 
 func (w *world) section() domain.Section {
 	w.t.Helper()
-	e, err := w.store.Event(w.ctx, "e")
+	e, err := w.store.Events().Get(w.ctx, "e")
 	if err != nil {
 		w.t.Fatalf("reading the event: %v", err)
 	}
@@ -207,7 +209,7 @@ func (w *world) waitState(orderID string, state domain.OrderState) {
 // backlog is what all groups have before them.
 func (w *world) backlog() (backlog int64) {
 	w.t.Helper()
-	all, err := w.store.Pending(w.ctx, 0)
+	all, err := inspect.New(w.store).Pending(w.ctx, 0)
 	if err != nil {
 		w.t.Fatalf("inspecting: %v", err)
 	}
@@ -225,7 +227,7 @@ func (w *world) waitDrained() {
 // audit fails the test on any violation, and checks that each payment has one effect at most.
 func (w *world) audit() {
 	w.t.Helper()
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
+	report, err := audit.Run(w.ctx, w.store, audit.Options{
 		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
 	})
 	if err != nil {
@@ -241,7 +243,7 @@ func (w *world) audit() {
 
 func (w *world) deadReasons() (reasons []string) {
 	w.t.Helper()
-	err := w.store.EachDeadLetter(w.ctx, func(l streams.DeadLetter) error {
+	err := inspect.New(w.store).EachDeadLetter(w.ctx, func(l inspect.DeadLetter) error {
 		reasons = append(reasons, l.Reason)
 		return nil
 	})
@@ -260,9 +262,9 @@ func (w *world) payment(orderID string) domain.LedgerLine {
 	return domain.LedgerLine{}
 }
 
-func (w *world) totals() streams.Totals {
+func (w *world) totals() inspect.Totals {
 	w.t.Helper()
-	totals, err := w.store.Sales(w.ctx, "e")
+	totals, err := inspect.New(w.store).Sales(w.ctx, "e")
 	if err != nil {
 		w.t.Fatalf("reading sales: %v", err)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/payments"
-	"holdfast/streams"
+	"holdfast/streams/inspect"
 	"holdfast/workers"
 )
 
@@ -493,7 +493,7 @@ func brief(q domain.Request) domain.Request {
 func (r *scene) listTerms(event string, t domain.Terms) {
 	r.t.Helper()
 	t.Name, t.Currency, t.Sections = event, "EUR", []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 10}}
-	if _, err := r.store.ListEvent(r.ctx, event, t); err != nil {
+	if _, err := r.store.Events().Create(r.ctx, event, t); err != nil {
 		r.t.Fatalf("listing %s: %v", event, err)
 	}
 }
@@ -507,9 +507,9 @@ func (r *scene) add(fields ...string) {
 }
 
 // pendingEntries are those of all groups.
-func (r *scene) pendingEntries() (entries []streams.PendingEntry) {
+func (r *scene) pendingEntries() (entries []inspect.PendingEntry) {
 	r.t.Helper()
-	all, err := r.store.Pending(r.ctx, 100)
+	all, err := inspect.New(r.store).Pending(r.ctx, 100)
 	if err != nil {
 		r.t.Fatalf("inspecting: %v", err)
 	}
@@ -644,7 +644,7 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 		must(err)
 		admissions = append(admissions, domain.Admission{EntryID: e.ID, Request: q, HoldMillis: 600_000, ValidMillis: 600_000})
 	}
-	_, _, err = r.store.Admit(r.ctx, 0, admissions)
+	_, _, err = r.store.Ledger().Admit(r.ctx, 0, admissions)
 	must(err)
 	var paid domain.Payment
 	for _, a := range slices.Backward(admissions[:2]) {
@@ -653,7 +653,7 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 		})
 		must(err)
 	}
-	_, _, err = r.store.Resolve(r.ctx, 0, []domain.Resolution{{
+	_, _, err = r.store.Ledger().Resolve(r.ctx, 0, []domain.Resolution{{
 		EntryID: admissions[0].EntryID, Ref: admissions[0].Request.Ref(), Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID,
 	}})
 	must(err)
@@ -669,12 +669,12 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 // onlyLiving reports whether nobody is in the groups but who says that it is there.
 func onlyLiving(r *scene) bool {
 	r.t.Helper()
-	all, err := r.store.Pending(r.ctx, 0)
+	all, err := inspect.New(r.store).Pending(r.ctx, 0)
 	if err != nil {
 		r.t.Fatalf("inspecting: %v", err)
 	}
 	for _, g := range all {
-		if slices.ContainsFunc(g.Consumers, func(c streamsConsumer) bool { return !c.Alive }) {
+		if slices.ContainsFunc(g.Consumers, func(c inspect.ConsumerStatus) bool { return !c.Alive }) {
 			return false
 		}
 	}

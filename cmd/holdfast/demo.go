@@ -19,6 +19,8 @@ import (
 	"holdfast/payments"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/workers"
 )
 
@@ -69,7 +71,7 @@ func (c *demoCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return &noRedisError{url: d.url, err: err}
 	}
-	d.publish = producer.New(d.store, d.store, producer.Options{})
+	d.publish = producer.New(d.store.Checkout(), d.store.Checkout(), producer.Options{})
 	defer func() {
 		for _, w := range d.workers {
 			err = errors.Join(err, w.stop())
@@ -147,7 +149,7 @@ func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
 		Name: "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
 		// miniredis counts every sign of life as a delivery.
 		MaxDeliveries: 1_000_000, Concurrency: 64,
-	}, workers.Deps{Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions()})
+	}, workers.Deps{Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions()})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -182,7 +184,7 @@ func (w *demoWorker) kill() error {
 }
 
 func (d *demo) list(ctx context.Context, id, name string, price, capacity int64) error {
-	_, err := d.store.ListEvent(ctx, id, domain.Terms{
+	_, err := d.store.Events().Create(ctx, id, domain.Terms{
 		Name: name, Currency: "EUR", Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: price, Capacity: capacity}},
 	})
 	return err
@@ -207,7 +209,7 @@ func (d *demo) buy(ctx context.Context, r domain.Request) (domain.Order, error) 
 }
 
 func (d *demo) section(ctx context.Context, event string) (domain.Section, error) {
-	e, err := d.store.Event(ctx, event)
+	e, err := d.store.Events().Get(ctx, event)
 	if err != nil {
 		return domain.Section{}, err
 	}
@@ -259,7 +261,7 @@ func (d *demo) scenario(ctx context.Context) error {
 	}
 	var rows [][]string
 	for _, customer := range []string{"fred", "amy", "jim"} {
-		lines, err := d.store.Invoices(ctx, customer)
+		lines, err := inspect.New(d.store).Invoices(ctx, customer)
 		if err != nil {
 			return err
 		}
@@ -279,7 +281,7 @@ func (d *demo) posted(ctx context.Context, events []string) error {
 			if err != nil {
 				return false, err
 			}
-			totals, err := d.store.Sales(ctx, id)
+			totals, err := inspect.New(d.store).Sales(ctx, id)
 			if err != nil || totals.TicketsSold != s.Sold {
 				return false, err
 			}
@@ -291,11 +293,11 @@ func (d *demo) posted(ctx context.Context, events []string) error {
 func (d *demo) salesTable(ctx context.Context, events []string) error {
 	var rows [][]string
 	for _, id := range events {
-		e, err := d.store.Event(ctx, id)
+		e, err := d.store.Events().Get(ctx, id)
 		if err != nil {
 			return err
 		}
-		totals, err := d.store.Sales(ctx, id)
+		totals, err := inspect.New(d.store).Sales(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -440,7 +442,7 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 }
 
 func (d *demo) verdict(ctx context.Context, rush *payments.Simulator) error {
-	report, err := d.store.Audit(ctx, streams.AuditOptions{Gateway: func(context.Context) ([]domain.LedgerLine, error) {
+	report, err := audit.Run(ctx, d.store, audit.Options{Gateway: func(context.Context) ([]domain.LedgerLine, error) {
 		return append(d.gateway.Ledger(), rush.Ledger()...), nil
 	}})
 	if err != nil {
@@ -483,7 +485,7 @@ type rushCounts struct {
 func (d *demo) countOrders(ctx context.Context, events []string) (rushCounts, error) {
 	counts := rushCounts{states: make(map[domain.OrderState]int), reasons: make(map[string]int)}
 	for _, id := range events {
-		err := d.store.EachOrder(ctx, streams.OrderFilter{EventID: id}, func(_ domain.OrderRef, o domain.Order) error {
+		err := inspect.New(d.store).EachOrder(ctx, inspect.OrderFilter{EventID: id}, func(_ domain.OrderRef, o domain.Order) error {
 			counts.states[o.State]++
 			if o.State == domain.OrderRejected {
 				counts.reasons[o.Reason]++

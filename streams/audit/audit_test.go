@@ -1,4 +1,4 @@
-package streams_test
+package audit_test
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"holdfast/payments"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -32,7 +34,7 @@ func sold(t *testing.T, server *redistest.Server) (*streams.Store, *payments.Sim
 	list(t, store, "e", 100)
 	gateway := payments.New(payments.SimulatorOptions{})
 	stop := work(t, store, gateway)
-	p := producer.New(store, store, producer.Options{})
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
 	defer p.Close()
 	for _, r := range []domain.Request{
 		{Type: domain.RequestPurchase, OrderID: "o1", CustomerID: "fred", Quantity: 2, PaymentToken: "tok"},
@@ -58,7 +60,7 @@ func sold(t *testing.T, server *redistest.Server) (*streams.Store, *payments.Sim
 
 func list(t *testing.T, store *streams.Store, eventID string, capacity int64) {
 	t.Helper()
-	_, err := store.ListEvent(context.Background(), eventID, domain.Terms{
+	_, err := store.Events().Create(context.Background(), eventID, domain.Terms{
 		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: capacity}},
 	})
 	if err != nil {
@@ -69,7 +71,7 @@ func list(t *testing.T, store *streams.Store, eventID string, capacity int64) {
 func work(t *testing.T, store *streams.Store, gateway domain.PaymentGateway) (stop func()) {
 	t.Helper()
 	pool, err := workers.New(workers.Config{}, workers.Deps{
-		Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +90,7 @@ func work(t *testing.T, store *streams.Store, gateway domain.PaymentGateway) (st
 func drained(ctx context.Context, t *testing.T, store *streams.Store) {
 	t.Helper()
 	for {
-		all, err := store.Pending(ctx, 0)
+		all, err := inspect.New(store).Pending(ctx, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,9 +132,9 @@ func snapshot(t *testing.T, rdb *redis.Client) (restore func(*testing.T)) {
 	}
 }
 
-func audit(t *testing.T, store *streams.Store, gateway *payments.Simulator) streams.AuditReport {
+func audited(t *testing.T, store *streams.Store, gateway *payments.Simulator) audit.Report {
 	t.Helper()
-	report, err := store.Audit(context.Background(), streams.AuditOptions{
+	report, err := audit.Run(context.Background(), store, audit.Options{
 		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return gateway.Ledger(), nil },
 	})
 	if err != nil {
@@ -194,11 +196,11 @@ func TestAuditFindsDamage(t *testing.T) {
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			restore(t)
-			if report := audit(t, store, gateway); !report.OK || report.Checked.Orders != 3 || report.Checked.Events != 1 || report.Checked.Facts != 7 {
+			if report := audited(t, store, gateway); !report.OK || report.Checked.Orders != 3 || report.Checked.Events != 1 || report.Checked.Facts != 7 {
 				t.Fatalf("before the damage: %+v", report)
 			}
 			damage.do(t)
-			report := audit(t, store, gateway)
+			report := audited(t, store, gateway)
 			if report.OK {
 				t.Fatal("the audit did not notice")
 			}
@@ -252,7 +254,7 @@ func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
 		"a held order is taken":   {append([]domain.LedgerLine{{EventID: "e", OrderID: "o3", Status: "captured", Currency: "EUR", Authorized: 4000, Captured: 4000}}, good...), "I4"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			report, err := store.Audit(context.Background(), streams.AuditOptions{
+			report, err := audit.Run(context.Background(), store, audit.Options{
 				Gateway: func(context.Context) ([]domain.LedgerLine, error) { return c.ledger, nil },
 			})
 			if err != nil {
@@ -284,7 +286,7 @@ func TestAuditUnderTraffic(t *testing.T) {
 	}
 	gateway := payments.New(payments.SimulatorOptions{DeclineRate: 0.1, Latency: time.Millisecond})
 	defer work(t, store, gateway)()
-	p := producer.New(store, store, producer.Options{})
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
 	defer p.Close()
 	published := make(chan struct{})
 	go func() {
@@ -313,13 +315,13 @@ func TestAuditUnderTraffic(t *testing.T) {
 			running = false
 		default:
 		}
-		if report := audit(t, store, gateway); !report.OK {
+		if report := audited(t, store, gateway); !report.OK {
 			t.Fatalf("under traffic, audit %d: %+v", audits, report.Violations)
 		}
 		audits++
 	}
 	drained(ctx, t, store)
-	if report := audit(t, store, gateway); !report.OK || report.Checked.Orders != orders {
+	if report := audited(t, store, gateway); !report.OK || report.Checked.Orders != orders {
 		t.Fatalf("in the end: %+v", report)
 	}
 	t.Logf("%d audits while %d orders came in", audits, orders)
