@@ -322,7 +322,7 @@ func (s *soak) countFresh() {
 		if o.HeldAtMillis > 0 {
 			facts++
 		}
-		if o.ConfirmedAt > 0 {
+		if o.ConfirmedAtMillis > 0 {
 			s.invoices++
 			if o.State != domain.OrderConfirmed {
 				facts++
@@ -613,7 +613,7 @@ func (s *soak) judge(tally *torture.Tally) {
 		s.t.Fatal(err)
 	}
 	defer client.Close()
-	report, err := audit.Run(context.Background(), s.store(), audit.Options{Gateway: client.FetchLedger})
+	report, err := audit.Run(context.Background(), s.store(), audit.Options{Gateway: client.FetchBooks})
 	if err != nil {
 		s.t.Fatal(err)
 	}

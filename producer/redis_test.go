@@ -151,7 +151,7 @@ func (w *world) audited(orders int) {
 	w.Helper()
 	w.drained()
 	report, err := audit.Run(w.ctx, w.store, audit.Options{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
 	})
 	if err != nil {
 		w.Fatalf("audit: %v", err)
@@ -169,7 +169,7 @@ func (w *world) audited(orders int) {
 func (w *world) onePayment(eventID, orderID string) {
 	w.Helper()
 	w.drained()
-	lines := slices.DeleteFunc(w.gateway.Ledger(), func(l domain.LedgerLine) bool {
+	lines := slices.DeleteFunc(w.gateway.Ledger(), func(l domain.BooksLine) bool {
 		return l.EventID != eventID || l.OrderID != orderID
 	})
 	if len(lines) != 1 || lines[0].Authorizations != 1 || lines[0].Captures != 1 || lines[0].Captured != 2000 {

@@ -20,7 +20,7 @@ func (s *Store) Events() *Events { return &Events{s} }
 // same terms before. Errors: ClassReject for bad terms, domain.ErrConflict if it
 // was listed with other terms.
 func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error) {
-	if _, err := domain.List(domain.Event{}, eventID, t); err != nil {
+	if _, err := domain.Create(domain.Event{}, eventID, t); err != nil {
 		return false, err
 	}
 	terms, err := json.Marshal(t)
@@ -29,10 +29,10 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 	}
 	p := e.store.Partition(eventID)
 	args := []any{eventID, t.Fingerprint(), terms, t.Name, t.Currency, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis}
-	reply, err := e.store.run(ctx, scriptListEvent,
+	reply, err := e.store.run(ctx, scriptCreateEvent,
 		[]string{e.store.keys.Event(p, eventID), e.store.keys.Log(p), e.store.keys.SalesSummary(p), e.store.keys.InProgress(p, eventID)}, appendSections(args, t)...).Int()
 	if err != nil {
-		return false, fmt.Errorf("script list_event: %w", access.Classify(err))
+		return false, fmt.Errorf("script create_event: %w", access.Classify(err))
 	}
 	if reply < 0 {
 		return false, domain.WithClass(domain.ClassReject, fmt.Errorf("event %s: %w: it is listed with other terms (see events show; change them with events adjust)", eventID, domain.ErrConflict))

@@ -30,7 +30,7 @@ func TestListEvent(t *testing.T) {
 		t.Errorf("event %v\nwant %v", h, wantHash)
 	}
 	fact, raw := f.lastFact()
-	if fact.Type != domain.FactListed || fact.EventID != "e1" || fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, want) || !strings.HasPrefix(raw, "listed e1|{") {
+	if fact.Type != domain.FactCreated || fact.EventID != "e1" || fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, want) || !strings.HasPrefix(raw, "listed e1|{") {
 		t.Errorf("fact %s", raw)
 	}
 	if totals, err := f.inspector.Sales(f.Ctx, "e1"); err != nil || totals != (inspect.Totals{}) {
@@ -278,7 +278,7 @@ func TestCloseEvent(t *testing.T) {
 	if replies, _ := f.resolve(approve(a.EntryID, "e1", "o1")); replies[0].Order.State != domain.OrderConfirmed {
 		t.Errorf("got %+v", replies[0])
 	}
-	if replies, _ := f.admit(f.arrive(purchase("e1", "o2", "fred", 1))...); replies[0].Order.Reason != domain.ReasonNotOnSale {
+	if replies, _ := f.holdBatch(f.arrive(purchase("e1", "o2", "fred", 1))...); replies[0].Order.Reason != domain.ReasonNotOnSale {
 		t.Errorf("got %+v", replies[0])
 	}
 }

@@ -103,8 +103,8 @@ func (l *Ledger) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) 
 	return keys, args
 }
 
-// Admit implements domain.Ledger.
-func (l *Ledger) Admit(ctx context.Context, p int, batch []domain.Admission) ([]domain.Reply, int64, error) {
+// Hold implements domain.Ledger.
+func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]domain.Reply, int64, error) {
 	return l.runOrders(ctx, p, orderBatch{
 		script: scriptHold, name: "hold", source: l.store.keys.Requests(p), group: domain.GroupWorkers, size: len(batch),
 		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Request.Ref() },

@@ -80,10 +80,10 @@ func (l *Ledger) stillTrue(ctx context.Context, p int, confirmed, cancelled []do
 			return nil, nil, err
 		}
 		if i < len(confirmed) {
-			if f := confirmed[i]; o.ConfirmedAt == f.AtMillis {
+			if f := confirmed[i]; o.ConfirmedAtMillis == f.AtMillis {
 				c = append(c, f)
 			}
-		} else if f := cancelled[i-len(confirmed)]; o.State == domain.OrderCancelled && o.ConfirmedAt == f.ConfirmedAt {
+		} else if f := cancelled[i-len(confirmed)]; o.State == domain.OrderCancelled && o.ConfirmedAtMillis == f.ConfirmedAtMillis {
 			x = append(x, f)
 		}
 	}
@@ -105,7 +105,7 @@ func (l *Ledger) writeInvoices(ctx context.Context, confirmed, cancelled []domai
 		created[i] = pipe.HSetNX(ctx, l.store.keys.Invoices(f.CustomerID), f.Ref().String(), layout.EncodeInvoiceLine(f, f.AtMillis, layout.InvoiceConfirmed))
 	}
 	for _, f := range cancelled {
-		pipe.HSet(ctx, l.store.keys.Invoices(f.CustomerID), f.Ref().String(), layout.EncodeInvoiceLine(f, f.ConfirmedAt, layout.InvoiceCancelled))
+		pipe.HSet(ctx, l.store.keys.Invoices(f.CustomerID), f.Ref().String(), layout.EncodeInvoiceLine(f, f.ConfirmedAtMillis, layout.InvoiceCancelled))
 	}
 	_, err := pipe.Exec(ctx)
 	full := outOfMemory(err)
@@ -124,7 +124,7 @@ func (l *Ledger) writeInvoices(ctx context.Context, confirmed, cancelled []domai
 		return nil
 	}
 	for _, f := range cancelled {
-		if err := l.writeInvoice(ctx, f, layout.EncodeInvoiceLine(f, f.ConfirmedAt, layout.InvoiceCancelled), "0"); err != nil {
+		if err := l.writeInvoice(ctx, f, layout.EncodeInvoiceLine(f, f.ConfirmedAtMillis, layout.InvoiceCancelled), "0"); err != nil {
 			return err
 		}
 	}

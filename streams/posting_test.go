@@ -74,9 +74,9 @@ func TestPost(t *testing.T) {
 	f.wantSales("e1", inspect.Totals{Orders: 2, TicketsSold: 3, Revenue: 3000}, "o1", "o2")
 	f.wantSales("e2", inspect.Totals{Orders: 1, TicketsSold: 3, Revenue: 3000}, "o1")
 	f.wantInvoices("fred",
-		inspect.InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: a.AtMillis, Status: "confirmed"},
-		inspect.InvoiceLine{OrderID: "o1", EventID: "e2", Section: "general", Quantity: 3, Amount: 3000, Currency: "JPY", ConfirmedAt: b.AtMillis, Status: "confirmed"})
-	f.wantInvoices("mary", inspect.InvoiceLine{OrderID: "o2", EventID: "e1", Section: "general", Quantity: 1, Amount: 1000, Currency: "EUR", ConfirmedAt: c.AtMillis, Status: "confirmed"})
+		inspect.InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAtMillis: a.AtMillis, Status: "confirmed"},
+		inspect.InvoiceLine{OrderID: "o1", EventID: "e2", Section: "general", Quantity: 3, Amount: 3000, Currency: "JPY", ConfirmedAtMillis: b.AtMillis, Status: "confirmed"})
+	f.wantInvoices("mary", inspect.InvoiceLine{OrderID: "o2", EventID: "e1", Section: "general", Quantity: 1, Amount: 1000, Currency: "EUR", ConfirmedAtMillis: c.AtMillis, Status: "confirmed"})
 	if got, want := f.Do("HGET", "holdfast:invoices:{mary}", "e1/o2"), `{"section":"general","quantity":1,"amount":1000,"currency":"EUR","confirmed_at":`+strconv.FormatInt(c.AtMillis, 10)+`,"status":"confirmed"}`; got != want {
 		t.Errorf("line %s, want %s", got, want)
 	}
@@ -134,7 +134,7 @@ func TestPostAndReverseCommute(t *testing.T) {
 			}
 			f.wantSales("e1", inspect.Totals{Orders: 1, TicketsSold: 1, Revenue: 1000}, "o0")
 			f.wantInvoices("fred", inspect.InvoiceLine{
-				OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: confirmed.AtMillis, Status: "cancelled",
+				OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAtMillis: confirmed.AtMillis, Status: "cancelled",
 			})
 			for kind, fact := range facts {
 				if slices.Contains(f.Pending(domain.GroupPosting), fact.ID) {
@@ -154,7 +154,7 @@ func TestPostNothing(t *testing.T) {
 	f.held("e1", "o2", "mary", 1, holdMillis)
 	f.cancel("e1", "o2")
 	f.cancel("e1", "unseen")
-	f.admit(f.arrive(purchase("e9", "o3", "fred", 1))...)
+	f.holdBatch(f.arrive(purchase("e9", "o3", "fred", 1))...)
 	f.Must(f.events.Close(f.Ctx, "e1"))
 	f.Deliver(domain.GroupPosting, "w1")
 	before := f.Dump()
@@ -188,7 +188,7 @@ func TestPostManyItems(t *testing.T) {
 		requests[i] = purchase(event, "o"+strconv.Itoa(i), "c"+strconv.Itoa(i%7)+"."+strconv.Itoa(i), 1)
 		resolutions[i] = approve("", event, "o"+strconv.Itoa(i))
 	}
-	f.admit(f.arrive(requests...)...)
+	f.holdBatch(f.arrive(requests...)...)
 	f.resolve(resolutions...)
 	f.Deliver(domain.GroupPosting, "w1")
 	facts, _ := f.facts()
@@ -257,7 +257,7 @@ func TestPostOverALineOfALostPast(t *testing.T) {
 		past := fact
 		past.AtMillis -= 5000
 		f.Must(f.Client.HSet(f.Ctx, f.Keys.Invoices("fred"), "e1/o1", layout.EncodeInvoiceLine(past, past.AtMillis, was)).Err())
-		want := inspect.InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: fact.AtMillis, Status: "confirmed"}
+		want := inspect.InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAtMillis: fact.AtMillis, Status: "confirmed"}
 		f.post(fact)
 		f.wantInvoices("fred", want)
 		f.cancel("e1", "o1")

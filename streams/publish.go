@@ -107,7 +107,7 @@ func (c *Checkout) add(ctx context.Context, rdb redis.UniversalClient, batch []d
 	cmds := make([]*redis.StringCmd, len(batch))
 	for i, r := range batch {
 		p := c.store.Partition(r.EventID)
-		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: c.store.keys.Requests(p), Values: r.Fields()})
+		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: c.store.keys.Requests(p), Values: wire.Fields(r)})
 	}
 	var confirmed int64
 	var execErr error

@@ -493,7 +493,7 @@ func TestDeadLetter(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	shown := inspect.DeadLetter{
-		ID: got.ID(), Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, At: got.AtMillis,
+		ID: got.ID(), Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis,
 		Fields: map[string]string{
 			"v": "1", "type": "purchase", "event_id": "e1", "order_id": "o1", "payment_token": "[redacted]", "customer_id": "fred", "quantity": "1",
 			"x\x00,1:": "\xff\r\n|", "": "",

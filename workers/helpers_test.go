@@ -228,7 +228,7 @@ func (w *world) waitDrained() {
 func (w *world) audit() {
 	w.t.Helper()
 	report, err := audit.Run(w.ctx, w.store, audit.Options{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -253,13 +253,13 @@ func (w *world) deadReasons() (reasons []string) {
 	return reasons
 }
 
-func (w *world) payment(orderID string) domain.LedgerLine {
+func (w *world) payment(orderID string) domain.BooksLine {
 	for _, line := range w.gateway.Ledger() {
 		if line.OrderID == orderID {
 			return line
 		}
 	}
-	return domain.LedgerLine{}
+	return domain.BooksLine{}
 }
 
 func (w *world) totals() inspect.Totals {

@@ -442,7 +442,7 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 }
 
 func (d *demo) verdict(ctx context.Context, rush *payments.Simulator) error {
-	report, err := audit.Run(ctx, d.store, audit.Options{Gateway: func(context.Context) ([]domain.LedgerLine, error) {
+	report, err := audit.Run(ctx, d.store, audit.Options{Gateway: func(context.Context) ([]domain.BooksLine, error) {
 		return append(d.gateway.Ledger(), rush.Ledger()...), nil
 	}})
 	if err != nil {

@@ -253,7 +253,7 @@ func (w *world) idle(refs []domain.OrderRef) error {
 // set aside, and has the auditor look at all of it. It returns how many orders ended how.
 func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.OrderState]int {
 	w.t.Helper()
-	lines := make(map[domain.OrderRef]domain.LedgerLine)
+	lines := make(map[domain.OrderRef]domain.BooksLine)
 	for _, line := range w.gateway.Ledger() {
 		lines[domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}] = line
 	}
@@ -282,7 +282,7 @@ func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.
 		w.t.Errorf("reading dead letters: %v", err)
 	}
 	report, err := audit.Run(w.ctx, w.store, audit.Options{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -299,7 +299,7 @@ func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.
 
 // checkPayment says what is wrong with the gateway's line of an order: each effect
 // is there once at most, and money only for orders that are confirmed.
-func checkPayment(state domain.OrderState, l domain.LedgerLine) error {
+func checkPayment(state domain.OrderState, l domain.BooksLine) error {
 	if l.Authorizations > 1 || l.Captures > 1 || l.Voids > 1 || l.Refunds > 1 {
 		return errors.New("something was done twice")
 	}

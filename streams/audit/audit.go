@@ -14,7 +14,7 @@ import (
 // Options of Run.
 type Options struct {
 	// Gateway returns all that the payment gateway ever did. Without it, I4 and I5 are not checked.
-	Gateway func(ctx context.Context) ([]domain.LedgerLine, error)
+	Gateway func(ctx context.Context) ([]domain.BooksLine, error)
 }
 
 // Report is the verdict.
@@ -44,7 +44,7 @@ const maxViolations = 10_000
 
 // Run folds the log from its start with package domain and compares every
 // event, order, hold, slot, sale, total and invoice with what Redis holds, and,
-// if it can see the gateway's ledger, every payment.
+// if it can see the gateway's books, every payment.
 //
 // It may run while traffic does. State and log change in one step, so each piece
 // of state is read together with the end of the log, the log is folded up to just
@@ -106,11 +106,11 @@ func (a *auditor) run(ctx context.Context, o Options) error {
 	if err := a.scan(ctx); err != nil {
 		return err
 	}
-	var ledger []domain.LedgerLine
+	var ledger []domain.BooksLine
 	if o.Gateway != nil {
 		var err error
 		if ledger, err = o.Gateway(ctx); err != nil {
-			return fmt.Errorf("reading the gateway's ledger: %w", err)
+			return fmt.Errorf("reading the gateway's books: %w", err)
 		}
 	}
 	// 3: the log, and state together with it.

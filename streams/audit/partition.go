@@ -16,7 +16,7 @@ import (
 type partitionAudit struct {
 	*auditor
 	p     int
-	book  *domain.Book
+	book  *domain.Snapshot
 	facts int
 	last  string // folded up to here
 
@@ -33,7 +33,7 @@ type factIDs struct{ confirmed, ended layout.LogID }
 
 func newPartitionAudit(a *auditor, p int) *partitionAudit {
 	return &partitionAudit{
-		auditor: a, p: p, book: domain.NewBook(), last: "0-0",
+		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
 		positions: make(map[domain.Group]position), factIDs: make(map[domain.OrderRef]factIDs),
 		orders: make(map[string]bool), events: make(map[string]bool), slots: make(map[string]bool), sales: make(map[string]bool),
 	}
@@ -45,7 +45,7 @@ func (p *partitionAudit) foldTo(ctx context.Context, end string) error {
 		return nil
 	}
 	last, err := p.ns.EachEntry(ctx, p.p, p.last, end, func(e domain.Entry) error {
-		facts, err := domain.ParseFacts(e.ID, e.Fields)
+		facts, err := wire.ParseFacts(e.ID, e.Fields)
 		if err != nil {
 			p.violation("I7", p.ns.Keys.Log(p.p)+" "+e.ID, "%v", err)
 		}
@@ -75,7 +75,7 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		ids.confirmed = layout.ParseLogID(f.ID)
 	case domain.FactExpired, domain.FactCancelled:
 		ids.ended = layout.ParseLogID(f.ID)
-	case domain.FactListed, domain.FactAdjusted, domain.FactClosed, domain.FactHeld, domain.FactRejected, domain.FactDeclined:
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactHeld, domain.FactRejected, domain.FactDeclined:
 		return
 	}
 	p.factIDs[f.Ref()] = ids

@@ -4,27 +4,27 @@ import (
 	"holdfast/domain"
 )
 
-// checkPayments: I4 and I5, by the gateway's ledger.
-func (a *auditor) checkPayments(ledger []domain.LedgerLine) {
+// checkPayments: I4 and I5, by the gateway's books.
+func (a *auditor) checkPayments(ledger []domain.BooksLine) {
 	seen := make(map[domain.OrderRef]bool, len(ledger))
 	for _, line := range ledger {
 		ref := domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}
 		if seen[ref] {
-			a.violation("I4", ref.String(), "has two lines in the gateway's ledger")
+			a.violation("I4", ref.String(), "has two lines in the gateway's books")
 		}
 		seen[ref] = true
 		a.checkPayment(ref, line)
 	}
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAt > 0 && !seen[ref] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
+			if o.ConfirmedAtMillis > 0 && !seen[ref] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
 				a.violation("I4", ref.String(), "was confirmed, but the gateway knows nothing of it")
 			}
 		}
 	}
 }
 
-func (a *auditor) checkPayment(ref domain.OrderRef, line domain.LedgerLine) {
+func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	p := a.of(ref)
 	o := p.book.Orders[ref]
 	ids := p.factIDs[ref]
@@ -55,7 +55,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.LedgerLine) {
 	case domain.OrderExpired, domain.OrderCancelled:
 		settled := p.acked(domain.GroupSettlement, ids.ended)
 		switch {
-		case taken && o.ConfirmedAt == 0:
+		case taken && o.ConfirmedAtMillis == 0:
 			a.violation("I4", subject, "is %s and was never confirmed, but its payment is captured", o.State)
 		case taken && settled:
 			a.violation("I4", subject, "is %s and settled, but its payment was not refunded", o.State)

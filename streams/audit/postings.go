@@ -43,10 +43,10 @@ func (a *auditor) checkInvoices() {
 			o := p.book.Orders[ref]
 			want := layout.InvoiceLine{
 				OrderID: ref.OrderID, EventID: ref.EventID, Section: o.Section, Quantity: o.Quantity,
-				Amount: o.Amount(), Currency: o.Currency, ConfirmedAt: o.ConfirmedAt, Status: line.Status,
+				Amount: o.Amount(), Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis, Status: line.Status,
 			}
 			switch {
-			case o.ConfirmedAt == 0:
+			case o.ConfirmedAtMillis == 0:
 				a.violation("I3", ref.String(), "is on the invoices of %s, but is %s and was never confirmed", customer, o.State)
 			case o.CustomerID != customer:
 				a.violation("I3", ref.String(), "is on the invoices of %s, but is an order of %s", customer, o.CustomerID)
@@ -61,7 +61,7 @@ func (a *auditor) checkInvoices() {
 	}
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAt == 0 || !p.acked(domain.GroupPosting, p.factIDs[ref].confirmed) {
+			if o.ConfirmedAtMillis == 0 || !p.acked(domain.GroupPosting, p.factIDs[ref].confirmed) {
 				continue
 			}
 			if _, found := a.invoices[o.CustomerID][ref]; !found {
@@ -77,7 +77,7 @@ func (a *auditor) checkInvoices() {
 func (p *partitionAudit) checkSales(ctx context.Context) error {
 	byEvent := make(map[string][]domain.OrderRef)
 	for ref, o := range p.book.Orders {
-		if o.ConfirmedAt > 0 {
+		if o.ConfirmedAtMillis > 0 {
 			byEvent[ref.EventID] = append(byEvent[ref.EventID], ref)
 		}
 	}
@@ -109,7 +109,7 @@ func (p *partitionAudit) checkEventSales(id string, members []string, rawTotals 
 		sum.TicketsSold += o.Quantity
 		sum.Revenue += o.Amount()
 		switch {
-		case o.ConfirmedAt == 0:
+		case o.ConfirmedAtMillis == 0:
 			p.violation("I3", ref.String(), "is among the sales, but is %s and was never confirmed", o.State)
 		case o.State == domain.OrderCancelled && pos.acked(p.factIDs[ref].ended):
 			p.violation("I3", ref.String(), "is cancelled, but its sale was not reversed")

@@ -140,7 +140,7 @@ func (p *partitionAudit) checkHolds(ctx context.Context) error {
 }
 
 func (p *partitionAudit) checkSlots(ctx context.Context) error {
-	for chunk := range slices.Chunk(names(p.book.Slots, p.slots), 50) {
+	for chunk := range slices.Chunk(names(p.book.InProgress, p.slots), 50) {
 		cmds := make([]*redis.MapStringStringCmd, len(chunk))
 		err := p.snapshot(ctx, func(pipe redis.Pipeliner) {
 			for i, id := range chunk {
@@ -151,7 +151,7 @@ func (p *partitionAudit) checkSlots(ctx context.Context) error {
 			return err
 		}
 		for i, id := range chunk {
-			stored, folded := cmds[i].Val(), p.book.Slots[id]
+			stored, folded := cmds[i].Val(), p.book.InProgress[id]
 			delete(stored, layout.SlotsNote)
 			if !maps.Equal(stored, folded) {
 				p.violation("I7", id, "customers in progress are %v, the log says %v", stored, folded)

@@ -32,14 +32,14 @@ func (in *Inspector) Sales(ctx context.Context, eventID string) (Totals, error) 
 
 // InvoiceLine is one order on a customer's invoices.
 type InvoiceLine struct {
-	OrderID     string `json:"order_id"`
-	EventID     string `json:"event_id"`
-	Section     string `json:"section"`
-	Quantity    int64  `json:"quantity"`
-	Amount      int64  `json:"amount"` // minor units
-	Currency    string `json:"currency"`
-	ConfirmedAt int64  `json:"confirmed_at"` // milliseconds
-	Status      string `json:"status"`       // confirmed or cancelled
+	OrderID           string `json:"order_id"`
+	EventID           string `json:"event_id"`
+	Section           string `json:"section"`
+	Quantity          int64  `json:"quantity"`
+	Amount            int64  `json:"amount"` // minor units
+	Currency          string `json:"currency"`
+	ConfirmedAtMillis int64  `json:"confirmed_at"` // milliseconds
+	Status            string `json:"status"`       // confirmed or cancelled
 }
 
 // Invoices reads a customer's lines, oldest first.
@@ -62,6 +62,6 @@ func (in *Inspector) Invoices(ctx context.Context, customerID string) ([]Invoice
 
 func sortInvoices(lines []InvoiceLine) {
 	slices.SortFunc(lines, func(a, b InvoiceLine) int {
-		return cmp.Or(cmp.Compare(a.ConfirmedAt, b.ConfirmedAt), cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.OrderID, b.OrderID))
+		return cmp.Or(cmp.Compare(a.ConfirmedAtMillis, b.ConfirmedAtMillis), cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.OrderID, b.OrderID))
 	})
 }

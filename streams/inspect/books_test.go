@@ -19,9 +19,9 @@ func TestInvoices(t *testing.T) {
 	_, err = f.inspector.Invoices(f.Ctx, "fred")
 	f.WantClass(err, domain.ClassPoison)
 
-	lines := []InvoiceLine{{ConfirmedAt: 2, OrderID: "a"}, {ConfirmedAt: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "a"}}
+	lines := []InvoiceLine{{ConfirmedAtMillis: 2, OrderID: "a"}, {ConfirmedAtMillis: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAtMillis: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAtMillis: 1, EventID: "e1", OrderID: "a"}}
 	sortInvoices(lines)
-	if want := []InvoiceLine{{ConfirmedAt: 1, EventID: "e1", OrderID: "a"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAt: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAt: 2, OrderID: "a"}}; !slices.Equal(lines, want) {
+	if want := []InvoiceLine{{ConfirmedAtMillis: 1, EventID: "e1", OrderID: "a"}, {ConfirmedAtMillis: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAtMillis: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAtMillis: 2, OrderID: "a"}}; !slices.Equal(lines, want) {
 		t.Errorf("sorted: %+v", lines)
 	}
 }

@@ -18,7 +18,7 @@ type DeadLetter struct {
 	EntryID    string            `json:"entry_id"`
 	Reason     string            `json:"reason"`
 	Deliveries int64             `json:"deliveries"`
-	At         int64             `json:"at"`     // milliseconds
+	AtMillis   int64             `json:"at"`     // milliseconds
 	Fields     map[string]string `json:"fields"` // the payment token redacted
 }
 
@@ -30,7 +30,7 @@ func shown(l layout.DeadLetter) DeadLetter {
 	}
 	for i := 0; i+1 < len(l.Fields); i += 2 {
 		name, value := l.Fields[i], l.Fields[i+1]
-		if name == domain.FieldPaymentToken {
+		if name == wire.FieldPaymentToken {
 			value = domain.Secret(value).String()
 		}
 		letter.Fields[name] = value

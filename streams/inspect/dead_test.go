@@ -135,7 +135,7 @@ func TestDeadLettersPaged(t *testing.T) {
 func FuzzDecodeDeadLetter(f *testing.F) {
 	const separator, secret = "\x1f", "tok-visa-4242"
 	f.Add(strings.Join([]string{"stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "r", "deliveries", "3", "at", "1", "fields", "1:a,1:b,"}, separator))
-	f.Add(strings.Join([]string{"v", "1", "type", "pay", domain.FieldPaymentToken, secret}, separator))
+	f.Add(strings.Join([]string{"v", "1", "type", "pay", wire.FieldPaymentToken, secret}, separator))
 	f.Add(strings.Join([]string{"fields", "13:payment_token,13:tok-visa-4242,", "at", "x"}, separator))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, data string) {
@@ -151,7 +151,7 @@ func FuzzDecodeDeadLetter(f *testing.F) {
 			if err != nil && domain.ClassOf(err) != domain.ClassPoison {
 				t.Errorf("class %s", domain.ClassOf(err))
 			}
-			if shown, there := shown(letter).Fields[domain.FieldPaymentToken]; there && shown != domain.Secret("").String() {
+			if shown, there := shown(letter).Fields[wire.FieldPaymentToken]; there && shown != domain.Secret("").String() {
 				t.Errorf("the token is shown: %q", shown)
 			}
 		}

@@ -14,7 +14,7 @@ import (
 func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.Order) ([]domain.Fact, error) {
 	p := in.ns.Keys.PartitionOf(ref.EventID)
 	var times []int64
-	for _, at := range []int64{o.HeldAtMillis, o.ConfirmedAt, o.ResolvedAt} {
+	for _, at := range []int64{o.HeldAtMillis, o.ConfirmedAtMillis, o.ResolvedAtMillis} {
 		if at != 0 && !slices.Contains(times, at) {
 			times = append(times, at)
 		}

@@ -15,23 +15,23 @@ import (
 
 // GroupStatus is what one group of one partition has before it.
 type GroupStatus struct {
-	Partition    int              `json:"partition"`
-	Stream       string           `json:"stream"`
-	Group        string           `json:"group"`
-	Lag          int64            `json:"lag"`     // entries nobody was given yet
-	Pending      int64            `json:"pending"` // given, not acknowledged
-	Backlog      int64            `json:"backlog"` // both: what to scale on
-	OldestIdleMs int64            `json:"oldest_idle_ms"`
-	Consumers    []ConsumerStatus `json:"consumers"`
-	Entries      []PendingEntry   `json:"entries"`
+	Partition        int              `json:"partition"`
+	Stream           string           `json:"stream"`
+	Group            string           `json:"group"`
+	Lag              int64            `json:"lag"`     // entries nobody was given yet
+	Pending          int64            `json:"pending"` // given, not acknowledged
+	Backlog          int64            `json:"backlog"` // both: what to scale on
+	OldestIdleMillis int64            `json:"oldest_idle_ms"`
+	Consumers        []ConsumerStatus `json:"consumers"`
+	Entries          []PendingEntry   `json:"entries"`
 }
 
 // ConsumerStatus is one consumer of a group.
 type ConsumerStatus struct {
-	Name    string `json:"name"`
-	Pending int64  `json:"pending"`
-	IdleMs  int64  `json:"idle_ms"`
-	Alive   bool   `json:"alive"` // it said so within its reclaim time
+	Name       string `json:"name"`
+	Pending    int64  `json:"pending"`
+	IdleMillis int64  `json:"idle_ms"`
+	Alive      bool   `json:"alive"` // it said so within its reclaim time
 }
 
 // PendingEntry is an entry that was given to a consumer and not acknowledged.
@@ -39,7 +39,7 @@ type PendingEntry struct {
 	ID         string `json:"id"`
 	OrderID    string `json:"order_id"` // event_id/order_id; empty if the entry names none
 	Consumer   string `json:"consumer"`
-	IdleMs     int64  `json:"idle_ms"`
+	IdleMillis int64  `json:"idle_ms"`
 	Deliveries int64  `json:"deliveries"`
 }
 
@@ -111,7 +111,7 @@ func (in *Inspector) groupStatus(ctx context.Context, p int, group domain.Group,
 		return fail(err)
 	}
 	for _, c := range consumers {
-		status.Consumers = append(status.Consumers, ConsumerStatus{Name: c.Name, Pending: c.Pending, IdleMs: c.Idle.Milliseconds()})
+		status.Consumers = append(status.Consumers, ConsumerStatus{Name: c.Name, Pending: c.Pending, IdleMillis: c.Idle.Milliseconds()})
 	}
 	if status.Pending == 0 || mostEntries == 0 {
 		return status, nil
@@ -133,11 +133,11 @@ func (in *Inspector) groupStatus(ctx context.Context, p int, group domain.Group,
 		}
 	}
 	for i, e := range pending {
-		entry := PendingEntry{ID: e.ID, Consumer: e.Consumer, IdleMs: e.Idle.Milliseconds(), Deliveries: e.RetryCount}
+		entry := PendingEntry{ID: e.ID, Consumer: e.Consumer, IdleMillis: e.Idle.Milliseconds(), Deliveries: e.RetryCount}
 		if found := layout.DecodeEntries(payloads[i].Val()); len(found) == 1 {
 			entry.OrderID = orderOf(found[0].Fields)
 		}
-		status.OldestIdleMs = max(status.OldestIdleMs, entry.IdleMs)
+		status.OldestIdleMillis = max(status.OldestIdleMillis, entry.IdleMillis)
 		status.Entries = append(status.Entries, entry)
 	}
 	return status, nil
@@ -149,7 +149,7 @@ func orderOf(fields []string) string {
 	name := ""
 	if len(fields) == 2 { // a fact, alone in its entry
 		name, _, _ = strings.Cut(fields[1], "|")
-	} else if request, _ := domain.ParseRequest(fields); request.EventID != "" {
+	} else if request, _ := wire.ParseRequest(fields); request.EventID != "" {
 		name = request.Ref().String()
 	}
 	if _, ok := domain.ParseOrderRef(name); !ok {

@@ -34,7 +34,7 @@ func (n Namespace) EachEntry(ctx context.Context, p int, after, upTo string, eac
 // ReadLog is EachEntry by facts: of an entry that cannot be read it returns the error.
 func (n Namespace) ReadLog(ctx context.Context, p int, after, upTo string, each func(domain.Fact) error) (last string, err error) {
 	return n.EachEntry(ctx, p, after, upTo, func(e domain.Entry) error {
-		facts, err := domain.ParseFacts(e.ID, e.Fields)
+		facts, err := wire.ParseFacts(e.ID, e.Fields)
 		if err != nil {
 			return err
 		}

@@ -52,14 +52,14 @@ func cutComma(s string) (before, after string) {
 
 // InvoiceLine is one order on a customer's invoices.
 type InvoiceLine struct {
-	OrderID     string `json:"order_id"`
-	EventID     string `json:"event_id"`
-	Section     string `json:"section"`
-	Quantity    int64  `json:"quantity"`
-	Amount      int64  `json:"amount"` // minor units
-	Currency    string `json:"currency"`
-	ConfirmedAt int64  `json:"confirmed_at"` // milliseconds
-	Status      string `json:"status"`       // confirmed or cancelled
+	OrderID           string `json:"order_id"`
+	EventID           string `json:"event_id"`
+	Section           string `json:"section"`
+	Quantity          int64  `json:"quantity"`
+	Amount            int64  `json:"amount"` // minor units
+	Currency          string `json:"currency"`
+	ConfirmedAtMillis int64  `json:"confirmed_at"` // milliseconds
+	Status            string `json:"status"`       // confirmed or cancelled
 }
 
 // DecodeInvoiceLine reads a field of a customer's invoices, which names the order, and its value.

@@ -48,7 +48,7 @@ func TestDecodeInvoiceLine(t *testing.T) {
 		AtMillis: 9, Type: domain.FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "general", Quantity: 3,
 		UnitPrice: 3002399751580330, Currency: "EUR",
 	}
-	want := layout.InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 3, Amount: 9007199254740990, Currency: "EUR", ConfirmedAt: 9, Status: "confirmed"}
+	want := layout.InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 3, Amount: 9007199254740990, Currency: "EUR", ConfirmedAtMillis: 9, Status: "confirmed"}
 	if got, err := layout.DecodeInvoiceLine("e1/o1", layout.EncodeInvoiceLine(f, 9, layout.InvoiceConfirmed)); err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}

@@ -24,7 +24,7 @@ func DecodeEvent(h map[string]string) (domain.Event, error) {
 			Available: n.parse(h["available:"+name]), Held: n.parse(h["held:"+name]), Sold: n.parse(h["sold:"+name]),
 		})
 	}
-	if n.err != nil || !e.Listed() {
+	if n.err != nil || !e.Exists() {
 		return e, domain.WithClass(domain.ClassPoison, fmt.Errorf("event hash is damaged: %v", h))
 	}
 	return e, nil

@@ -27,7 +27,7 @@ func TestDecodeEvent(t *testing.T) {
 	if got, err := layout.DecodeEvent(good); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err := layout.DecodeEvent(nil); err != nil || got.Listed() {
+	if got, err := layout.DecodeEvent(nil); err != nil || got.Exists() {
 		t.Errorf("no fields: got %+v, %v", got, err)
 	}
 	for _, field := range []string{

@@ -72,7 +72,7 @@ func (k Keys) InProgress(p int, eventID string) string {
 	return k.partitions[p] + "in_progress:" + eventID
 }
 
-// SlotsNote is the one field of an in_progress hash that is no customer: see scripts/list_event.lua.
+// SlotsNote is the one field of an in_progress hash that is no customer: see scripts/create_event.lua.
 const SlotsNote = "#"
 
 // Sales is a set: the orders that are sold.

@@ -40,9 +40,9 @@ func DecodeOrder(record string) (domain.Order, error) {
 	}
 	n := numbers{}
 	o := domain.Order{
-		State: state, Kind: domain.RequestType(v[1]), Fingerprint: v[2], CustomerID: v[3], Section: v[4],
+		State: state, RequestType: domain.RequestType(v[1]), Fingerprint: v[2], CustomerID: v[3], Section: v[4],
 		Quantity: n.parse(v[5]), UnitPrice: n.parse(v[6]), Currency: v[7], DeadlineMillis: n.parse(v[8]),
-		HeldAtMillis: n.parse(v[9]), ConfirmedAt: n.parse(v[10]), ResolvedAt: n.parse(v[11]),
+		HeldAtMillis: n.parse(v[9]), ConfirmedAtMillis: n.parse(v[10]), ResolvedAtMillis: n.parse(v[11]),
 		AuthorizationID: v[12], Reason: v[13], Detail: v[14],
 	}
 	if n.err != nil {

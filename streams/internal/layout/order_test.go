@@ -14,17 +14,17 @@ func TestDecodeOrder(t *testing.T) {
 	for record, want := range map[string]domain.Order{
 		"": {},
 		"h|purchase|0123456789abcdef|fred|general|2|1000|EUR|1700000060000|1700000000000|0|0|||": {
-			State: domain.OrderHeld, Kind: domain.RequestPurchase, Fingerprint: "0123456789abcdef", CustomerID: "fred", Section: "general",
+			State: domain.OrderHeld, RequestType: domain.RequestPurchase, Fingerprint: "0123456789abcdef", CustomerID: "fred", Section: "general",
 			Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 1700000060000, HeldAtMillis: 1700000000000,
 		},
 		"c|hold|fp|fred|vip|1|9007199254740991|JPY|5|1|3|3|auth_1||": {
-			State: domain.OrderConfirmed, Kind: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1,
-			UnitPrice: 9007199254740991, Currency: "JPY", DeadlineMillis: 5, HeldAtMillis: 1, ConfirmedAt: 3, ResolvedAt: 3, AuthorizationID: "auth_1",
+			State: domain.OrderConfirmed, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1,
+			UnitPrice: 9007199254740991, Currency: "JPY", DeadlineMillis: 5, HeldAtMillis: 1, ConfirmedAtMillis: 3, ResolvedAtMillis: 3, AuthorizationID: "auth_1",
 		},
-		"d|hold|fp|fred|vip|1|2|EUR|5|1|0|3|||":                    {State: domain.OrderDeclined, Kind: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1, UnitPrice: 2, Currency: "EUR", DeadlineMillis: 5, HeldAtMillis: 1, ResolvedAt: 3},
-		"e|hold|fp|fred|vip|1|2|EUR|5|1|0|6|||":                    {State: domain.OrderExpired, Kind: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1, UnitPrice: 2, Currency: "EUR", DeadlineMillis: 5, HeldAtMillis: 1, ResolvedAt: 6},
-		"x|||||0|0||0|0|0|7||requested|":                           {State: domain.OrderCancelled, ResolvedAt: 7, Reason: "requested"},
-		"r|hold|fp|||0|0||0|0|0|8||invalid|customer_id: missing|x": {State: domain.OrderRejected, Kind: domain.RequestHold, Fingerprint: "fp", ResolvedAt: 8, Reason: "invalid", Detail: "customer_id: missing|x"},
+		"d|hold|fp|fred|vip|1|2|EUR|5|1|0|3|||":                    {State: domain.OrderDeclined, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1, UnitPrice: 2, Currency: "EUR", DeadlineMillis: 5, HeldAtMillis: 1, ResolvedAtMillis: 3},
+		"e|hold|fp|fred|vip|1|2|EUR|5|1|0|6|||":                    {State: domain.OrderExpired, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1, UnitPrice: 2, Currency: "EUR", DeadlineMillis: 5, HeldAtMillis: 1, ResolvedAtMillis: 6},
+		"x|||||0|0||0|0|0|7||requested|":                           {State: domain.OrderCancelled, ResolvedAtMillis: 7, Reason: "requested"},
+		"r|hold|fp|||0|0||0|0|0|8||invalid|customer_id: missing|x": {State: domain.OrderRejected, RequestType: domain.RequestHold, Fingerprint: "fp", ResolvedAtMillis: 8, Reason: "invalid", Detail: "customer_id: missing|x"},
 	} {
 		got, err := layout.DecodeOrder(record)
 		if err != nil || got != want {

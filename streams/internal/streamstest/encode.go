@@ -19,8 +19,8 @@ func EncodeOrder(o domain.Order) string {
 	}[o.State]
 	n := func(v int64) string { return strconv.FormatInt(v, 10) }
 	return strings.Join([]string{
-		letter, string(o.Kind), o.Fingerprint, o.CustomerID, o.Section, n(o.Quantity), n(o.UnitPrice), o.Currency,
-		n(o.DeadlineMillis), n(o.HeldAtMillis), n(o.ConfirmedAt), n(o.ResolvedAt), o.AuthorizationID, o.Reason, o.Detail,
+		letter, string(o.RequestType), o.Fingerprint, o.CustomerID, o.Section, n(o.Quantity), n(o.UnitPrice), o.Currency,
+		n(o.DeadlineMillis), n(o.HeldAtMillis), n(o.ConfirmedAtMillis), n(o.ResolvedAtMillis), o.AuthorizationID, o.Reason, o.Detail,
 	}, "|")
 }
 
