@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
@@ -19,7 +19,7 @@ import (
 const auditPatience = 30 * time.Second
 
 // sold is a store in which a few things were sold, one was cancelled, one is held, and all is settled.
-func sold(t *testing.T, server *redistest.Server) (*streams.Store, *payments.Simulator) {
+func sold(t *testing.T, server *redistest.Server) (*streams.Store, *simulator.Simulator) {
 	t.Helper()
 	server.Flush()
 	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
@@ -30,7 +30,10 @@ func sold(t *testing.T, server *redistest.Server) (*streams.Store, *payments.Sim
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	list(t, store, "e", 100)
-	gateway := payments.New(payments.SimulatorOptions{})
+	gateway, err := simulator.New(simulator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	stop := work(t, store, gateway)
 	p := producer.New(store, store, producer.Options{})
 	defer p.Close()
@@ -130,10 +133,10 @@ func snapshot(t *testing.T, rdb *redis.Client) (restore func(*testing.T)) {
 	}
 }
 
-func audit(t *testing.T, store *streams.Store, gateway *payments.Simulator) streams.AuditReport {
+func audit(t *testing.T, store *streams.Store, gateway *simulator.Simulator) streams.AuditReport {
 	t.Helper()
 	report, err := store.Audit(context.Background(), streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return gateway.Books(), nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +218,7 @@ func TestAuditFindsDamage(t *testing.T) {
 func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
 	server := redistest.Start(t)
 	store, gateway := sold(t, server)
-	good := gateway.Ledger()
+	good := gateway.Books()
 	line := func(order string) domain.LedgerLine {
 		for _, l := range good {
 			if l.OrderID == order {
@@ -282,7 +285,10 @@ func TestAuditUnderTraffic(t *testing.T) {
 	for e := range 5 {
 		list(t, store, fmt.Sprint("event-", e), orders/10)
 	}
-	gateway := payments.New(payments.SimulatorOptions{DeclineRate: 0.1, Latency: time.Millisecond})
+	gateway, err := simulator.New(simulator.Options{DeclineRate: 0.1, Latency: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer work(t, store, gateway)()
 	p := producer.New(store, store, producer.Options{})
 	defer p.Close()

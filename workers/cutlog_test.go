@@ -14,7 +14,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
@@ -67,7 +67,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 			{Name: "general", Price: 15_00, Capacity: 100}, {Name: "vip", Price: 120_00, Capacity: 20},
 		}},
 	}}
-	w := newWorld(t, server, payments.SimulatorOptions{Latency: 4 * time.Millisecond, Seed: r.seed})
+	w := newWorld(t, server, simulator.Options{Latency: 4 * time.Millisecond, Seed: r.seed})
 	r.ns = w.ns
 	r.list(w)
 
@@ -127,7 +127,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 			t.Error(err)
 		}
 	}
-	r.ledger = w.gateway.Ledger()
+	r.ledger = w.gateway.Books()
 	r.file = readAppendOnly(t, server.Dir())
 	r.requests = r.file.stream(r.ns + ":{0}:requests")
 	for _, e := range r.file.stream(r.ns + ":{0}:log") {
@@ -240,7 +240,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 	})
 	each(2, "declined", func(order string) []domain.Request {
 		o := r.purchase(rng, event(), order)
-		o.PaymentToken = payments.DeclineTokenPrefix
+		o.PaymentToken = simulator.DeclineTokenPrefix
 		return []domain.Request{o}
 	})
 	each(2, "expired", func(order string) []domain.Request {
@@ -332,10 +332,13 @@ func (r *recording) rich(t testing.TB) {
 }
 
 // gateway is a copy of what the recording's gateway was in the end.
-func (r *recording) gateway(t testing.TB) *payments.Simulator {
+func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 	t.Helper()
 	ctx := context.Background()
-	sim := payments.New(payments.SimulatorOptions{Seed: r.seed})
+	sim, err := simulator.New(simulator.Options{Seed: r.seed})
+	if err != nil {
+		t.Fatalf("making the gateway: %v", err)
+	}
 	for _, l := range r.ledger {
 		ref := domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}
 		var err error
@@ -347,7 +350,7 @@ func (r *recording) gateway(t testing.TB) *payments.Simulator {
 		if l.Currency != "" { // otherwise voided before it was asked for
 			token := domain.Secret("tok_secret")
 			if l.Status == domain.PaymentStatusDeclined {
-				token = payments.DeclineTokenPrefix
+				token = simulator.DeclineTokenPrefix
 			}
 			_, err = sim.Authorize(ctx, domain.PaymentRequest{Ref: ref, Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Token: token})
 		}
@@ -372,7 +375,7 @@ func (r *recording) gateway(t testing.TB) *payments.Simulator {
 		}
 		return lines
 	}
-	if got, want := withoutCalls(sim.Ledger()), withoutCalls(r.ledger); !slices.Equal(got, want) {
+	if got, want := withoutCalls(sim.Books()), withoutCalls(r.ledger); !slices.Equal(got, want) {
 		t.Fatalf("the copy's ledger is %+v, want %+v", got, want)
 	}
 	return sim
@@ -441,7 +444,7 @@ func settled(w *world) {
 func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map[domain.OrderRef]bool {
 	w.t.Helper()
 	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -458,7 +461,7 @@ func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map
 	}
 	tally.Judged(wrong)
 
-	lines := w.gateway.Ledger()
+	lines := w.gateway.Books()
 	refs := make([]domain.OrderRef, len(lines))
 	for i, l := range lines {
 		refs[i] = domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}

@@ -10,17 +10,17 @@ import (
 	"time"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
 
 func TestPurchase(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{}, w.gateway, nil)
 	declined := request(domain.RequestPurchase, "o3", "jim", 1)
-	declined.PaymentToken = payments.DeclineTokenPrefix
+	declined.PaymentToken = simulator.DeclineTokenPrefix
 	for _, c := range []struct {
 		request domain.Request
 		state   domain.OrderState
@@ -51,7 +51,7 @@ func TestPurchase(t *testing.T) {
 }
 
 func TestHoldThenPay(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{}, w.gateway, nil)
 	w.publish(request(domain.RequestHold, "o", "fred", 3))
@@ -84,7 +84,7 @@ func TestHoldThenPay(t *testing.T) {
 }
 
 func TestOutOfOrder(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	pay := request(domain.RequestPay, "paid", "", 0)
 	w.publish(pay, request(domain.RequestPay, "nobody", "", 0), request(domain.RequestCancel, "cancelled", "", 0))
@@ -108,7 +108,7 @@ func TestOutOfOrder(t *testing.T) {
 func TestDeadlineDuringSlowAuthorization(t *testing.T) {
 	server := redistest.Start(t)
 	for _, heedsContext := range []bool{true, false} {
-		w := newWorld(t, server, payments.SimulatorOptions{})
+		w := newWorld(t, server, simulator.Options{})
 		w.list("e", 1000, 10)
 		release := make(chan struct{})
 		var approved atomic.Bool
@@ -145,7 +145,7 @@ func TestDeadlineDuringSlowAuthorization(t *testing.T) {
 
 // Each first reply of the gateway gets lost after it took effect.
 func TestLostRepliesOfTheGateway(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	var mu sync.Mutex
 	var calls []string
@@ -184,7 +184,7 @@ func TestLostRepliesOfTheGateway(t *testing.T) {
 }
 
 func TestCaptureRefusedForGood(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{CaptureRefusalRate: 1})
+	w := newWorld(t, redistest.Start(t), simulator.Options{CaptureRefusalRate: 1})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{}, w.gateway, nil)
 	w.publish(request(domain.RequestPurchase, "o", "fred", 4))
@@ -204,7 +204,7 @@ func TestCaptureRefusedForGood(t *testing.T) {
 
 // A cancel arrives while the payment is being authorized.
 func TestCancelDuringAuthorization(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	asked, release := make(chan struct{}), make(chan struct{})
 	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
@@ -227,7 +227,7 @@ func TestCancelDuringAuthorization(t *testing.T) {
 
 // A live worker whose gateway takes several times the reclaim time keeps its entries.
 func TestLiveSlowWorkerIsNotReclaimed(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	const reclaimAfter = 300 * time.Millisecond
 	var calls atomic.Int64
@@ -255,7 +255,7 @@ func TestLiveSlowWorkerIsNotReclaimed(t *testing.T) {
 // A worker that is told to stop hands back what it cannot finish, and nobody
 // waits for the reclaim time.
 func TestStopHandsBack(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 1000)
 	hanging := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, _ domain.PaymentRequest) (domain.Payment, error) {
 		<-ctx.Done()
@@ -289,7 +289,7 @@ func TestStopHandsBack(t *testing.T) {
 }
 
 func TestDeadConsumersAreForgotten(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	dead := newInjector(fault{"resolve", 1, diesBefore}).process()
 	cfg := workers.Config{ReclaimAfter: 200 * time.Millisecond, Grace: 300 * time.Millisecond}
@@ -318,7 +318,7 @@ func TestDeadConsumersAreForgotten(t *testing.T) {
 // An entry kills the only worker there is, which comes back each time under its name.
 // It is set aside before long, and the others are handled.
 func TestEntryThatKillsALoneWorker(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.publish(request(domain.RequestPurchase, "deadly", "fred", 1))
 	cfg := workers.Config{Name: "lone", MaxDeliveries: 3, ReclaimAfter: time.Minute}
@@ -349,7 +349,7 @@ func TestEntryThatKillsALoneWorker(t *testing.T) {
 // The namespace vanishes under a worker's hands. What it had in hand is dropped: nothing is
 // posted, captured or voided for an order that is no more. Then it works on what is new.
 func TestDataReplaced(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	paying := make(chan struct{})
 	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {

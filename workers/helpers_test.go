@@ -17,7 +17,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
@@ -44,7 +44,7 @@ type world struct {
 	server   *redistest.Server
 	ns       string
 	store    *streams.Store // nothing fails on this one
-	gateway  *payments.Simulator
+	gateway  *simulator.Simulator
 	producer *producer.Producer
 	rdb      func() *redis.Client // for what only a test asks; made at the first call
 	patience time.Duration        // bounds every wait
@@ -52,13 +52,17 @@ type world struct {
 
 var namespaces atomic.Int64
 
-func newWorld(t testing.TB, server *redistest.Server, gateway payments.SimulatorOptions) *world {
+func newWorld(t testing.TB, server *redistest.Server, gateway simulator.Options) *world {
 	t.Helper()
-	return openWorld(t, server, fmt.Sprintf("test-%d", namespaces.Add(1)), payments.New(gateway))
+	sim, err := simulator.New(gateway)
+	if err != nil {
+		t.Fatalf("making the gateway: %v", err)
+	}
+	return openWorld(t, server, fmt.Sprintf("test-%d", namespaces.Add(1)), sim)
 }
 
 // openWorld is newWorld with what is there.
-func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *payments.Simulator) *world {
+func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *simulator.Simulator) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	w := &world{t: t, ctx: ctx, server: server, ns: ns, gateway: gateway, patience: patience}
@@ -226,7 +230,7 @@ func (w *world) waitDrained() {
 func (w *world) audit() {
 	w.t.Helper()
 	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -252,7 +256,7 @@ func (w *world) deadReasons() (reasons []string) {
 }
 
 func (w *world) payment(orderID string) domain.LedgerLine {
-	for _, line := range w.gateway.Ledger() {
+	for _, line := range w.gateway.Books() {
 		if line.OrderID == orderID {
 			return line
 		}

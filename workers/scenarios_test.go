@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/streams"
 	"holdfast/workers"
 )
@@ -84,7 +84,7 @@ var scenarios = []scenario{
 		name:   "declined",
 		events: map[string]int64{"e": 2},
 		play: func(r *scene) {
-			r.append(change(request(purchase, "poor", "amy", 2), func(q *domain.Request) { q.PaymentToken = payments.DeclineTokenPrefix }))
+			r.append(change(request(purchase, "poor", "amy", 2), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }))
 			r.untilState("e/poor", domain.OrderDeclined)
 			r.append(request(purchase, "rich", "amy", 2)) // tickets and slot are free again
 		},
@@ -167,7 +167,7 @@ var scenarios = []scenario{
 		play: func(r *scene) {
 			r.append(
 				request(purchase, "a", "amy", 2),
-				change(request(purchase, "poor", "bob", 1), func(q *domain.Request) { q.PaymentToken = payments.DeclineTokenPrefix }),
+				change(request(purchase, "poor", "bob", 1), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }),
 				request(hold, "given-up", "cid", 4), request(cancel, "given-up", "", 0),
 			)
 		},
@@ -222,7 +222,7 @@ var scenarios = []scenario{
 	},
 	{
 		name:    "capture refused",
-		gateway: payments.SimulatorOptions{CaptureRefusalRate: 1},
+		gateway: simulator.Options{CaptureRefusalRate: 1},
 		play:    func(r *scene) { r.append(request(purchase, "a", "amy", 2)) },
 		ends: []end{{
 			ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderCancelled, reason: domain.ReasonCaptureFailed,
@@ -277,7 +277,7 @@ var scenarios = []scenario{
 			all = append(all,
 				request(hold, "paid", "bob", 2), request(pay, "paid", "", 0),
 				request(hold, "given-up", "cid", 3), request(cancel, "given-up", "", 0),
-				change(request(purchase, "poor", "dan", 4), func(q *domain.Request) { q.PaymentToken = payments.DeclineTokenPrefix }),
+				change(request(purchase, "poor", "dan", 4), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }),
 				request(purchase, "a0", "thief", 7),                                                 // conflict
 				change(request(hold, "a1", "amy1", 2), func(q *domain.Request) { q.EventID = "f" }), // conflict
 				change(request(purchase, "too-many", "eve", 51), func(q *domain.Request) { q.EventID = "f" }),

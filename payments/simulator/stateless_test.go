@@ -1,4 +1,4 @@
-package payments
+package simulator
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 // Several stateless simulators answer as one gateway would, whichever is asked.
 func TestStatelessSimulatorsAgree(t *testing.T) {
 	ctx := context.Background()
-	one := New(SimulatorOptions{Stateless: true, DeclineRate: 0.5, Seed: 3})
-	other := New(SimulatorOptions{Stateless: true, DeclineRate: 0.5, Seed: 3})
+	one := newSimulator(t, Options{Stateless: true, DeclineRate: 0.5, Seed: 3})
+	other := newSimulator(t, Options{Stateless: true, DeclineRate: 0.5, Seed: 3})
 	seen := make(map[domain.PaymentStatus]int)
 	for _, order := range []string{"o1", "o2", "o3", "o4", "o5", "o6", "o7", "o8", "o9"} {
 		r := domain.PaymentRequest{Ref: domain.OrderRef{EventID: "e", OrderID: order}, Amount: 100, Currency: "EUR"}
@@ -35,10 +35,10 @@ func TestStatelessSimulatorsAgree(t *testing.T) {
 			t.Errorf("lookup: %v, want that it is not known", err)
 		}
 	}
-	if seen[domain.PaymentStatusAuthorized] == 0 || seen[domain.PaymentStatusDeclined] == 0 || len(one.Ledger()) != 0 {
-		t.Errorf("answers %v, ledger %v", seen, one.Ledger())
+	if seen[domain.PaymentStatusAuthorized] == 0 || seen[domain.PaymentStatusDeclined] == 0 || len(one.Books()) != 0 {
+		t.Errorf("answers %v, books %v", seen, one.Books())
 	}
-	refusing := New(SimulatorOptions{Stateless: true, CaptureRefusalRate: 1})
+	refusing := newSimulator(t, Options{Stateless: true, CaptureRefusalRate: 1})
 	if _, err := refusing.Capture(ctx, domain.OrderRef{EventID: "e", OrderID: "o"}); !errors.Is(err, domain.ErrRefused) {
 		t.Errorf("capture: %v, want that it is refused", err)
 	}

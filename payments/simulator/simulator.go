@@ -1,10 +1,13 @@
-package payments
+// Package simulator is a payment gateway that moves no money: in process, and
+// behind the HTTP contract of package payments with Handler and Serve.
+package simulator
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,21 +16,19 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/payments"
 )
 
 // DeclineTokenPrefix begins the payment tokens that the simulator always
 // declines, so that a decline can be had by hand.
 const DeclineTokenPrefix = "decline"
 
-// DefaultHangTime is how long a simulated timeout hangs at most.
-const DefaultHangTime = 30 * time.Second
-
-// SimulatorOptions say how a Simulator misbehaves. The zero value approves
-// everything at once. A rate is a probability: 0 or less is never, 1 or more is always.
-type SimulatorOptions struct {
+// Options say how a Simulator misbehaves. The zero value approves everything at
+// once. A rate is a probability: 0, the default, is never, 1 is always.
+type Options struct {
 	// Latency is the mean duration of a call; each takes 0.5 to 1.5 times that,
 	// uniformly. The call takes effect half-way, so a caller who gives up may or
-	// may not have been served.
+	// may not have been served. Default 0: no delay.
 	Latency time.Duration
 	// DeclineRate is the share of orders whose authorization is declined. It
 	// depends on Seed and the order only, so a retry gets the same answer.
@@ -44,21 +45,55 @@ type SimulatorOptions struct {
 	// with an unknown outcome. Drawn for every call anew.
 	LostReplyRate float64
 	// Stateless keeps nothing: every call is answered as if what must come before it
-	// had happened, and the ledger stays empty. So several workers, each with a
+	// had happened, and the books stay empty. So several workers, each with a
 	// simulator of its own in process, agree with each other, and none grows.
 	Stateless bool
-	// HangTime bounds a simulated timeout; DefaultHangTime if not positive.
+	// HangTime bounds a simulated timeout. Default 30s.
 	HangTime time.Duration
 	// Seed makes the draws reproducible: those per order always, those per call as
-	// far as the calls come in the same order.
+	// far as the calls come in the same order. 0 is a seed like any other.
 	Seed uint64
 }
 
+// WithDefaults returns o with every unset field set.
+func (o Options) WithDefaults() Options {
+	if o.HangTime == 0 {
+		o.HangTime = 30 * time.Second
+	}
+	return o
+}
+
+// Validate returns the first thing that is wrong with complete Options, of domain.ClassFatal.
+func (o Options) Validate() error { return domain.WithClass(domain.ClassFatal, o.validate()) }
+
+func (o Options) validate() error {
+	for _, rate := range []struct {
+		name  string
+		value float64
+	}{
+		{"decline rate", o.DeclineRate},
+		{"capture refusal rate", o.CaptureRefusalRate},
+		{"timeout rate", o.TimeoutRate},
+		{"lost reply rate", o.LostReplyRate},
+	} {
+		if math.IsNaN(rate.value) || rate.value < 0 || rate.value > 1 {
+			return fmt.Errorf("%s: want 0 (never) to 1 (always)", rate.name)
+		}
+	}
+	switch {
+	case o.Latency < 0:
+		return errors.New("latency: want 0 or more")
+	case o.HangTime <= 0:
+		return errors.New("hang time: want more than 0")
+	}
+	return nil
+}
+
 // Simulator is a payment gateway in process. It keeps every order it ever heard
-// of, in memory, because its ledger is what audits are held against. It is safe
+// of, in memory, because its books are what audits are held against. It is safe
 // for concurrent use.
 type Simulator struct {
-	options    SimulatorOptions
+	options    Options
 	perCall    bool // whether any call needs a draw or a wait
 	callsDrawn atomic.Uint64
 	shards     [shardCount]shard
@@ -93,10 +128,12 @@ var (
 	errCaptureRefused = fmt.Errorf("capture refused for good: %w", domain.ErrRefused)
 )
 
-// New makes a Simulator that has heard of no order.
-func New(options SimulatorOptions) *Simulator {
-	if options.HangTime <= 0 {
-		options.HangTime = DefaultHangTime
+// New makes a Simulator that has heard of no order. It returns an error if the
+// options will not do.
+func New(options Options) (*Simulator, error) {
+	options = options.WithDefaults()
+	if err := options.Validate(); err != nil {
+		return nil, err
 	}
 	s := &Simulator{
 		options: options,
@@ -105,7 +142,7 @@ func New(options SimulatorOptions) *Simulator {
 	for i := range s.shards {
 		s.shards[i].accounts = make(map[domain.OrderRef]*account)
 	}
-	return s
+	return s, nil
 }
 
 // Authorize reserves r.Amount minor units for the order, once: whoever asks
@@ -118,20 +155,20 @@ func New(options SimulatorOptions) *Simulator {
 // says so, or r is malformed (ids, an amount outside 0..domain.MaxAmount, a
 // currency that is not ISO 4217), in which case nothing has happened.
 func (s *Simulator) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, callAuthorize, r))
+	return withoutPaymentOnError(s.do(ctx, payments.CallAuthorize, r))
 }
 
 // Lookup tells what is known of the order. Errors: domain.ErrNotFound if nothing
 // is, else domain.ErrUnknownOutcome.
 func (s *Simulator) Lookup(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, callLookup, domain.PaymentRequest{Ref: ref}))
+	return withoutPaymentOnError(s.do(ctx, payments.CallLookup, domain.PaymentRequest{Ref: ref}))
 }
 
 // Capture collects what was authorized, once. Errors: domain.ErrNotFound if the
 // order is unknown; domain.ErrRefused if it is declined, voided or refunded, or
 // refused for good by CaptureRefusalRate; else domain.ErrUnknownOutcome.
 func (s *Simulator) Capture(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, callCapture, domain.PaymentRequest{Ref: ref}))
+	return withoutPaymentOnError(s.do(ctx, payments.CallCapture, domain.PaymentRequest{Ref: ref}))
 }
 
 // Void releases an authorization. Of an unknown order it leaves a mark that
@@ -139,17 +176,17 @@ func (s *Simulator) Capture(ctx context.Context, ref domain.OrderRef) (domain.Pa
 // refunded is returned as it is, without an error. The error always wraps
 // domain.ErrUnknownOutcome.
 func (s *Simulator) Void(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, callVoid, domain.PaymentRequest{Ref: ref}))
+	return withoutPaymentOnError(s.do(ctx, payments.CallVoid, domain.PaymentRequest{Ref: ref}))
 }
 
 // Refund gives back what was captured, once. Errors: domain.ErrNotFound if the
 // order is unknown, domain.ErrRefused if it was never captured, else
 // domain.ErrUnknownOutcome.
 func (s *Simulator) Refund(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, callRefund, domain.PaymentRequest{Ref: ref}))
+	return withoutPaymentOnError(s.do(ctx, payments.CallRefund, domain.PaymentRequest{Ref: ref}))
 }
 
-// Ledger is a copy of all that was ever done, one line per order, sorted by
+// Books are a copy of all that was ever done, one line per order, sorted by
 // event and order. Each line is consistent in itself; while calls are under way,
 // two lines may be from different instants.
 //
@@ -157,7 +194,7 @@ func (s *Simulator) Refund(ctx context.Context, ref domain.OrderRef) (domain.Pay
 // and a void that came before its authorization are lines without any effect. The
 // latter has status voided and no customer, currency or authorization. Calls
 // counts the calls applied to the order since the gateway first kept a line for it.
-func (s *Simulator) Ledger() []domain.LedgerLine {
+func (s *Simulator) Books() []domain.LedgerLine {
 	var lines []domain.LedgerLine
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -183,12 +220,12 @@ func withoutPaymentOnError(p domain.Payment, err error) (domain.Payment, error) 
 
 // do makes one call with the faults that the options ask for. A refusal comes
 // with the payment as it is, for the HTTP server to show.
-func (s *Simulator) do(ctx context.Context, c call, r domain.PaymentRequest) (domain.Payment, error) {
+func (s *Simulator) do(ctx context.Context, c payments.Call, r domain.PaymentRequest) (domain.Payment, error) {
 	if err := ctx.Err(); err != nil {
-		return domain.Payment{}, unknownOutcome(c, r.Ref, err)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, err)
 	}
 	if err := checkCall(c, r); err != nil {
-		return domain.Payment{}, unknownOutcome(c, r.Ref, err)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, err)
 	}
 	if !s.perCall {
 		return s.apply(c, r)
@@ -200,28 +237,28 @@ func (s *Simulator) do(ctx context.Context, c call, r domain.PaymentRequest) (do
 		if cause == nil {
 			cause = errSimulatedTimeout
 		}
-		return domain.Payment{}, unknownOutcome(c, r.Ref, cause)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, cause)
 	}
 	latency := time.Duration(float64(s.options.Latency) * (0.5 + unit(draw^saltLatency)))
 	if err := wait(ctx, latency/2); err != nil {
-		return domain.Payment{}, unknownOutcome(c, r.Ref, err)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, err)
 	}
 	p, err := s.apply(c, r)
 	if chance(draw^saltLostReply, s.options.LostReplyRate) {
-		return domain.Payment{}, unknownOutcome(c, r.Ref, errLostReply)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, errLostReply)
 	}
 	if err := wait(ctx, latency-latency/2); err != nil {
-		return domain.Payment{}, unknownOutcome(c, r.Ref, err)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, err)
 	}
 	return p, err
 }
 
 // checkCall says what is malformed. The customer may be missing: no rule depends on it.
-func checkCall(c call, r domain.PaymentRequest) error {
-	if !validRef(r.Ref) {
-		return errInvalidRef
+func checkCall(c payments.Call, r domain.PaymentRequest) error {
+	if err := payments.CheckRef(r.Ref); err != nil {
+		return err
 	}
-	if c != callAuthorize {
+	if c != payments.CallAuthorize {
 		return nil
 	}
 	switch {
@@ -236,7 +273,7 @@ func checkCall(c call, r domain.PaymentRequest) error {
 }
 
 // apply is the gateway without faults: one step, atomic for its order.
-func (s *Simulator) apply(c call, r domain.PaymentRequest) (domain.Payment, error) {
+func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest) (domain.Payment, error) {
 	hash := hashOrder(s.options.Seed, r.Ref)
 	if s.options.Stateless {
 		return s.answer(c, r, hash)
@@ -246,7 +283,7 @@ func (s *Simulator) apply(c call, r domain.PaymentRequest) (domain.Payment, erro
 	defer sh.mu.Unlock()
 	a := sh.accounts[r.Ref]
 	if a == nil {
-		if c != callAuthorize && c != callVoid {
+		if c != payments.CallAuthorize && c != payments.CallVoid {
 			return domain.Payment{}, fmt.Errorf("%s %s: %w", c, r.Ref, domain.ErrNotFound)
 		}
 		// Copies here and in open, lest an account keep a whole request alive.
@@ -257,17 +294,17 @@ func (s *Simulator) apply(c call, r domain.PaymentRequest) (domain.Payment, erro
 	a.line.Calls++
 	var err error
 	switch c {
-	case callAuthorize:
+	case payments.CallAuthorize:
 		if a.line.Status == "" {
 			a.open(r, s.declines(r, hash), hash)
 		}
-	case callCapture:
+	case payments.CallCapture:
 		err = a.capture(chance(hash^saltCapture, s.options.CaptureRefusalRate))
-	case callVoid:
+	case payments.CallVoid:
 		a.void()
-	case callRefund:
+	case payments.CallRefund:
 		err = a.refund()
-	case callLookup:
+	case payments.CallLookup:
 	}
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", c, r.Ref, err)
@@ -280,24 +317,24 @@ func (s *Simulator) declines(r domain.PaymentRequest, hash uint64) bool {
 }
 
 // answer is apply without a memory.
-func (s *Simulator) answer(c call, r domain.PaymentRequest, hash uint64) (domain.Payment, error) {
+func (s *Simulator) answer(c payments.Call, r domain.PaymentRequest, hash uint64) (domain.Payment, error) {
 	p := domain.Payment{AuthorizationID: authorizationID(hash), Amount: r.Amount}
 	switch c {
-	case callAuthorize:
+	case payments.CallAuthorize:
 		p.Status = domain.PaymentStatusAuthorized
 		if s.declines(r, hash) {
 			p.AuthorizationID, p.Status = "", domain.PaymentStatusDeclined
 		}
-	case callLookup:
+	case payments.CallLookup:
 		return p, fmt.Errorf("%s %s: %w", c, r.Ref, domain.ErrNotFound) // authorize again: the answer will be the same
-	case callCapture:
+	case payments.CallCapture:
 		if chance(hash^saltCapture, s.options.CaptureRefusalRate) {
 			return p, fmt.Errorf("%s %s: %w", c, r.Ref, errCaptureRefused)
 		}
 		p.Status = domain.PaymentStatusCaptured
-	case callVoid:
+	case payments.CallVoid:
 		p.Status = domain.PaymentStatusVoided
-	case callRefund:
+	case payments.CallRefund:
 		p.Status = domain.PaymentStatusRefunded
 	}
 	return p, nil
