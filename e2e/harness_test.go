@@ -262,7 +262,7 @@ func startGateway(t testing.TB, args ...string) string {
 }
 
 // ledger is all that a gateway ever did.
-func ledger(t testing.TB, gateway string) map[domain.OrderRef]domain.LedgerLine {
+func ledger(t testing.TB, gateway string) map[domain.OrderRef]domain.BooksLine {
 	t.Helper()
 	client, err := remote.New(gateway, remote.Options{})
 	if err != nil {
@@ -273,7 +273,7 @@ func ledger(t testing.TB, gateway string) map[domain.OrderRef]domain.LedgerLine 
 	if err != nil {
 		t.Fatal(err)
 	}
-	byOrder := make(map[domain.OrderRef]domain.LedgerLine, len(lines))
+	byOrder := make(map[domain.OrderRef]domain.BooksLine, len(lines))
 	for _, l := range lines {
 		byOrder[domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}] = l
 	}

@@ -31,7 +31,7 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			return badUsage("--gateway: %w", err)
 		}
 		defer client.Close()
-		options.Gateway = func(ctx context.Context) ([]domain.LedgerLine, error) {
+		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
 			lines, err := client.Books(ctx)
 			switch {
 			case errors.Is(err, domain.ErrNotFound):

@@ -4,8 +4,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-
-	"holdfast/domain"
 )
 
 // FuzzRequestLine reads a line of holdfast publish. What is read means the same
@@ -29,7 +27,7 @@ func FuzzRequestLine(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := domain.ParseRequest(req.Fields())
+		again, err := wire.ParseRequest(wire.Fields(req))
 		if err != nil || !reflect.DeepEqual(again, req) {
 			t.Errorf("what was read:   %#v\ncomes back as: %#v, %v", req, again, err)
 		}

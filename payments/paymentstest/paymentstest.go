@@ -28,7 +28,7 @@ type Gateway struct {
 
 // Books asks a gateway for all that it ever did: one line an order, sorted by
 // event and order.
-type Books func(ctx context.Context) ([]domain.LedgerLine, error)
+type Books func(ctx context.Context) ([]domain.BooksLine, error)
 
 // Run holds the gateway to what domain.PaymentGateway promises, and its books to
 // what the gateway did.
@@ -44,10 +44,10 @@ func Run(t *testing.T, g Gateway) {
 }
 
 // start makes a gateway whose books, if they cannot be had, end the test.
-func (g Gateway) start(t *testing.T) (domain.PaymentGateway, func() []domain.LedgerLine) {
+func (g Gateway) start(t *testing.T) (domain.PaymentGateway, func() []domain.BooksLine) {
 	t.Helper()
 	gw, books := g.New(t)
-	return gw, func() []domain.LedgerLine {
+	return gw, func() []domain.BooksLine {
 		t.Helper()
 		lines, err := books(context.Background())
 		if err != nil {
@@ -199,7 +199,7 @@ func testRepeatedAuthorization(t *testing.T, g Gateway) {
 		t.Errorf("got %+v, %v; want the first payment %+v", second, err, first)
 	}
 	line, _ := LineOf(books(), Ref("a"))
-	want := domain.LedgerLine{
+	want := domain.BooksLine{
 		EventID: "concert", OrderID: "a", CustomerID: "ann@example.org",
 		AuthorizationID: first.AuthorizationID, Status: domain.PaymentStatusAuthorized,
 		Currency: "EUR", Authorized: 2500, Authorizations: 1, Calls: 2,
@@ -321,7 +321,7 @@ func testBooks(t *testing.T, g Gateway) {
 	if want := []string{"A/9", "a/1", "a/2", "b/1", "z/1"}; !slices.Equal(order, want) {
 		t.Errorf("order of the books %v, want %v", order, want)
 	}
-	if want := (domain.LedgerLine{EventID: "z", OrderID: "1", Status: domain.PaymentStatusVoided, Calls: 1}); lines[len(lines)-1] != want {
+	if want := (domain.BooksLine{EventID: "z", OrderID: "1", Status: domain.PaymentStatusVoided, Calls: 1}); lines[len(lines)-1] != want {
 		t.Errorf("a void that came first: %+v, want %+v", lines[len(lines)-1], want)
 	}
 	lines[0].Captures = 7
@@ -370,7 +370,7 @@ func testManyAtOnce(t *testing.T, g Gateway) {
 }
 
 // checkLine holds one line to what is true of every order at every time.
-func checkLine(t interface{ Errorf(string, ...any) }, line domain.LedgerLine) {
+func checkLine(t interface{ Errorf(string, ...any) }, line domain.BooksLine) {
 	e := EffectsOf(line)
 	atMostOnce := line.Authorizations <= 1 && line.Captures <= line.Authorizations && line.Voids <= line.Authorizations &&
 		line.Refunds <= line.Captures && line.Captures+line.Voids <= 1

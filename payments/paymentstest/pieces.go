@@ -47,15 +47,15 @@ func Invoke(ctx context.Context, gw domain.PaymentGateway, c payments.Call, r do
 type Effects [4]int
 
 // EffectsOf is what a line of the books counts.
-func EffectsOf(line domain.LedgerLine) Effects {
+func EffectsOf(line domain.BooksLine) Effects {
 	return Effects{line.Authorizations, line.Captures, line.Voids, line.Refunds}
 }
 
 // LineOf finds the order's line.
-func LineOf(lines []domain.LedgerLine, r domain.OrderRef) (domain.LedgerLine, bool) {
-	i := slices.IndexFunc(lines, func(l domain.LedgerLine) bool { return l.EventID == r.EventID && l.OrderID == r.OrderID })
+func LineOf(lines []domain.BooksLine, r domain.OrderRef) (domain.BooksLine, bool) {
+	i := slices.IndexFunc(lines, func(l domain.BooksLine) bool { return l.EventID == r.EventID && l.OrderID == r.OrderID })
 	if i < 0 {
-		return domain.LedgerLine{}, false
+		return domain.BooksLine{}, false
 	}
 	return lines[i], true
 }

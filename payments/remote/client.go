@@ -392,7 +392,7 @@ func storableAuthorizationID(id string) bool {
 // Books gets the gateway's own books, one line an order, as sorted as the gateway sends it,
 // all of it or an error. It takes at most 10 minutes and 4 GiB. Errors:
 // domain.ErrNotFound if this gateway shows none (404); any other may be tried again.
-func (c *Client) Books(ctx context.Context) ([]domain.LedgerLine, error) {
+func (c *Client) Books(ctx context.Context) ([]domain.BooksLine, error) {
 	ctx, cancel := context.WithTimeout(ctx, booksTimeout)
 	defer cancel()
 	response, err := c.send(ctx, http.MethodGet, "/ledger", "/ledger", nil)
@@ -411,12 +411,12 @@ func (c *Client) Books(ctx context.Context) ([]domain.LedgerLine, error) {
 	limited := &io.LimitedReader{R: response.Body, N: c.maxBooksBytes}
 	scanner := bufio.NewScanner(limited)
 	scanner.Buffer(make([]byte, 0, 4<<10), maxBooksLineBytes)
-	var lines []domain.LedgerLine
+	var lines []domain.BooksLine
 	for scanner.Scan() {
 		if len(scanner.Bytes()) == 0 {
 			continue
 		}
-		var line domain.LedgerLine
+		var line domain.BooksLine
 		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil || payments.CheckRef(domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}) != nil {
 			if limited.N <= 0 {
 				break // cut off by our own limit

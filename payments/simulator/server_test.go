@@ -144,7 +144,7 @@ func TestHandlerBooks(t *testing.T) {
 	want := sim.Books()
 	n := 0
 	for scanner := bufio.NewScanner(reply.Body); scanner.Scan(); n++ {
-		var line domain.LedgerLine
+		var line domain.BooksLine
 		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil || line != want[n] {
 			t.Fatalf("line %d: %s, %v", n, scanner.Bytes(), err)
 		}

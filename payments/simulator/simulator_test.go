@@ -27,7 +27,7 @@ func TestSimulatorKeepsTheContract(t *testing.T) {
 	paymentstest.Run(t, paymentstest.Gateway{
 		New: func(t *testing.T) (domain.PaymentGateway, paymentstest.Books) {
 			sim := newSimulator(t, Options{})
-			return sim, func(context.Context) ([]domain.LedgerLine, error) { return sim.Books(), nil }
+			return sim, func(context.Context) ([]domain.BooksLine, error) { return sim.Books(), nil }
 		},
 		DeclinedToken: DeclineTokenPrefix,
 	})
