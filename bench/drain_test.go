@@ -109,7 +109,7 @@ func eventID(e int) string { return "event-" + strconv.Itoa(e) }
 func preload(ctx context.Context, b *testing.B, store *streams.Store, events int) {
 	for e := range events {
 		terms := domain.Terms{Name: "Event", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 1_000_000}}}
-		if _, err := store.ListEvent(ctx, eventID(e), terms); err != nil {
+		if _, err := store.CreateEvent(ctx, eventID(e), terms); err != nil {
 			b.Fatal(err)
 		}
 	}

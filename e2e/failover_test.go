@@ -224,7 +224,7 @@ func (s *system) named(gateway string) auditView {
 	return reports[0]
 }
 
-// atMostOnce checks the gateway's ledger: whatever was lost, nothing was done twice.
+// atMostOnce checks the gateway's books: whatever was lost, nothing was done twice.
 func atMostOnce(t testing.TB, gateway string) {
 	t.Helper()
 	for ref, l := range ledger(t, gateway) {
@@ -491,7 +491,7 @@ func (f *failovers) neverConfirmed(all []publication) map[string]bool {
 	f.t.Helper()
 	never := make(map[string]bool)
 	for i, o := range f.ordersOf(all) {
-		if o.State.Terminal() && o.ConfirmedAt == 0 {
+		if o.State.Terminal() && o.ConfirmedAtMillis == 0 {
 			never[all[i].request.Ref().String()] = true
 		}
 	}

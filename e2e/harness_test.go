@@ -262,18 +262,18 @@ func startGateway(t testing.TB, args ...string) string {
 }
 
 // ledger is all that a gateway ever did.
-func ledger(t testing.TB, gateway string) map[domain.OrderRef]domain.LedgerLine {
+func ledger(t testing.TB, gateway string) map[domain.OrderRef]domain.BooksLine {
 	t.Helper()
 	client, err := payments.NewClient(gateway, payments.ClientOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	lines, err := client.FetchLedger(context.Background())
+	lines, err := client.FetchBooks(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	byOrder := make(map[domain.OrderRef]domain.LedgerLine, len(lines))
+	byOrder := make(map[domain.OrderRef]domain.BooksLine, len(lines))
 	for _, l := range lines {
 		byOrder[domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}] = l
 	}

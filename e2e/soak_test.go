@@ -126,7 +126,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
 	s := &soak{system: newSystem(t), rng: rand.New(rand.NewPCG(seed, 12)), reclaim: time.Duration(torture.Size(1, 2)) * time.Second}
 	for e := range soakEvents {
-		_, err := s.store().ListEvent(context.Background(), soakEvent(e), domain.Terms{
+		_, err := s.store().CreateEvent(context.Background(), soakEvent(e), domain.Terms{
 			Name: "Soak", Currency: "EUR",
 			Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 12_50, Capacity: 50_000_000}},
 		})
@@ -321,7 +321,7 @@ func (s *soak) countFresh() {
 		if o.HeldAtMillis > 0 {
 			facts++
 		}
-		if o.ConfirmedAt > 0 {
+		if o.ConfirmedAtMillis > 0 {
 			s.invoices++
 			if o.State != domain.OrderConfirmed {
 				facts++
@@ -612,7 +612,7 @@ func (s *soak) judge(tally *torture.Tally) {
 		s.t.Fatal(err)
 	}
 	defer client.Close()
-	report, err := s.store().Audit(context.Background(), streams.AuditOptions{Gateway: client.FetchLedger})
+	report, err := s.store().Audit(context.Background(), streams.AuditOptions{Gateway: client.FetchBooks})
 	if err != nil {
 		s.t.Fatal(err)
 	}

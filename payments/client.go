@@ -39,7 +39,7 @@ const (
 // ClientOptions tune a Client. The zero value is fine.
 type ClientOptions struct {
 	// Timeout bounds each call, from waiting for a connection to the last byte of
-	// the reply; DefaultTimeout if not positive. FetchLedger is bounded by 10 minutes instead.
+	// the reply; DefaultTimeout if not positive. FetchBooks is bounded by 10 minutes instead.
 	Timeout time.Duration
 	// MaxConns bounds the connections to the gateway, and with it the calls under
 	// way; others wait, within their Timeout. DefaultMaxConns if not positive.
@@ -371,51 +371,51 @@ func storableAuthorizationID(id string) bool {
 	return true
 }
 
-// FetchLedger gets the gateway's own ledger, as sorted as the gateway sends it,
+// FetchBooks gets the gateway's own books, as sorted as the gateway sends it,
 // all of it or an error. It takes at most 10 minutes and 4 GiB. Errors:
 // domain.ErrNotFound if this gateway has no ledger (404); any other may be tried again.
-func (c *Client) FetchLedger(ctx context.Context) ([]domain.LedgerLine, error) {
+func (c *Client) FetchBooks(ctx context.Context) ([]domain.BooksLine, error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
 	response, err := c.send(ctx, http.MethodGet, "/ledger", "/ledger", nil)
 	if err != nil {
-		return nil, fmt.Errorf("fetch the payment ledger: %w", err)
+		return nil, fmt.Errorf("fetch the payment books: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }() // it is drained: nothing depends on it
 	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusNotFound:
 		_, _ = readAllBounded(response.Body)
-		return nil, fmt.Errorf("fetch the payment ledger: %w", domain.ErrNotFound)
+		return nil, fmt.Errorf("fetch the payment books: %w", domain.ErrNotFound)
 	default:
-		return nil, fmt.Errorf("fetch the payment ledger: the gateway answered %d", response.StatusCode)
+		return nil, fmt.Errorf("fetch the payment books: the gateway answered %d", response.StatusCode)
 	}
 	limited := &io.LimitedReader{R: response.Body, N: c.maxLedgerBytes}
 	scanner := bufio.NewScanner(limited)
 	scanner.Buffer(make([]byte, 0, 4<<10), maxLedgerLineBytes)
-	var lines []domain.LedgerLine
+	var lines []domain.BooksLine
 	for scanner.Scan() {
 		if len(scanner.Bytes()) == 0 {
 			continue
 		}
-		var line domain.LedgerLine
+		var line domain.BooksLine
 		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil || !validRef(domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}) {
 			if limited.N <= 0 {
 				break // cut off by our own limit
 			}
-			return nil, fmt.Errorf("fetch the payment ledger: line %d is malformed", len(lines)+1)
+			return nil, fmt.Errorf("fetch the payment books: line %d is malformed", len(lines)+1)
 		}
 		lines = append(lines, line)
 	}
 	switch err := scanner.Err(); {
 	case err == nil:
 	case errors.Is(err, bufio.ErrTooLong):
-		return nil, fmt.Errorf("fetch the payment ledger: line %d is longer than %d bytes", len(lines)+1, maxLedgerLineBytes)
+		return nil, fmt.Errorf("fetch the payment books: line %d is longer than %d bytes", len(lines)+1, maxLedgerLineBytes)
 	default:
-		return nil, fmt.Errorf("fetch the payment ledger: after %d lines: %w", len(lines), withoutReply(err))
+		return nil, fmt.Errorf("fetch the payment books: after %d lines: %w", len(lines), withoutReply(err))
 	}
 	if limited.N <= 0 {
-		return nil, fmt.Errorf("fetch the payment ledger: more than %d bytes", c.maxLedgerBytes)
+		return nil, fmt.Errorf("fetch the payment books: more than %d bytes", c.maxLedgerBytes)
 	}
 	return lines, nil
 }

@@ -68,7 +68,7 @@ func FuzzAuthorizeBody(f *testing.F) {
 	})
 }
 
-// FuzzLedgerLines reads a gateway's ledger: every line is about an order, or none is read.
+// FuzzLedgerLines reads a gateway's books: every line is about an order, or none is read.
 func FuzzLedgerLines(f *testing.F) {
 	const line = `{"event_id":"e","order_id":"o","status":"captured","captured":5}`
 	for _, body := range []string{"", line, line + "\n" + line, "\n\n" + line, line[:20], line + "\nnull", "{}", strings.Repeat("x", 100)} {
@@ -76,7 +76,7 @@ func FuzzLedgerLines(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body string) {
 		client := answering(t, ClientOptions{}, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
-		lines, err := client.FetchLedger(context.Background())
+		lines, err := client.FetchBooks(context.Background())
 		if err != nil && lines != nil {
 			t.Errorf("%d lines and %v", len(lines), err)
 		}

@@ -20,20 +20,20 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // gatewayUnderTest makes a gateway that approves everything, and a way to read its ledger.
-type gatewayUnderTest func(t *testing.T) (gw domain.PaymentGateway, ledger func() []domain.LedgerLine)
+type gatewayUnderTest func(t *testing.T) (gw domain.PaymentGateway, ledger func() []domain.BooksLine)
 
 func TestSimulatorKeepsTheContract(t *testing.T) {
-	testGateway(t, func(*testing.T) (domain.PaymentGateway, func() []domain.LedgerLine) {
+	testGateway(t, func(*testing.T) (domain.PaymentGateway, func() []domain.BooksLine) {
 		sim := New(SimulatorOptions{})
 		return sim, sim.Ledger
 	})
 }
 
 func TestClientAndServerKeepTheContract(t *testing.T) {
-	testGateway(t, func(t *testing.T) (domain.PaymentGateway, func() []domain.LedgerLine) {
+	testGateway(t, func(t *testing.T) (domain.PaymentGateway, func() []domain.BooksLine) {
 		client := newPair(t, New(SimulatorOptions{}), ClientOptions{})
-		return client, func() []domain.LedgerLine {
-			lines, err := client.FetchLedger(context.Background())
+		return client, func() []domain.BooksLine {
+			lines, err := client.FetchBooks(context.Background())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -96,14 +96,14 @@ var allCalls = []call{callAuthorize, callLookup, callCapture, callVoid, callRefu
 // effects is what a ledger line counts.
 type effects struct{ authorizations, captures, voids, refunds int }
 
-func effectsOf(line domain.LedgerLine) effects {
+func effectsOf(line domain.BooksLine) effects {
 	return effects{line.Authorizations, line.Captures, line.Voids, line.Refunds}
 }
 
-func lineOf(lines []domain.LedgerLine, r domain.OrderRef) (domain.LedgerLine, bool) {
-	i := slices.IndexFunc(lines, func(l domain.LedgerLine) bool { return l.EventID == r.EventID && l.OrderID == r.OrderID })
+func lineOf(lines []domain.BooksLine, r domain.OrderRef) (domain.BooksLine, bool) {
+	i := slices.IndexFunc(lines, func(l domain.BooksLine) bool { return l.EventID == r.EventID && l.OrderID == r.OrderID })
 	if i < 0 {
-		return domain.LedgerLine{}, false
+		return domain.BooksLine{}, false
 	}
 	return lines[i], true
 }
@@ -281,7 +281,7 @@ func testRepeatedAuthorization(t *testing.T, newGateway gatewayUnderTest) {
 		t.Errorf("got %+v, %v; want the first payment %+v", second, err, first)
 	}
 	line, _ := lineOf(ledger(), ref("a"))
-	want := domain.LedgerLine{
+	want := domain.BooksLine{
 		EventID: "concert", OrderID: "a", CustomerID: "ann@example.org",
 		AuthorizationID: first.AuthorizationID, Status: domain.PaymentStatusAuthorized,
 		Currency: "EUR", Authorized: 2500, Authorizations: 1, Calls: 2,
@@ -403,7 +403,7 @@ func testLedger(t *testing.T, newGateway gatewayUnderTest) {
 	if want := []string{"A/9", "a/1", "a/2", "b/1", "z/1"}; !slices.Equal(order, want) {
 		t.Errorf("ledger order %v, want %v", order, want)
 	}
-	if want := (domain.LedgerLine{EventID: "z", OrderID: "1", Status: domain.PaymentStatusVoided, Calls: 1}); lines[len(lines)-1] != want {
+	if want := (domain.BooksLine{EventID: "z", OrderID: "1", Status: domain.PaymentStatusVoided, Calls: 1}); lines[len(lines)-1] != want {
 		t.Errorf("a void that came first: %+v, want %+v", lines[len(lines)-1], want)
 	}
 	lines[0].Captures = 7
@@ -452,7 +452,7 @@ func testManyAtOnce(t *testing.T, newGateway gatewayUnderTest) {
 }
 
 // checkLine holds one line to what is true of every order at every time.
-func checkLine(t interface{ Errorf(string, ...any) }, line domain.LedgerLine) {
+func checkLine(t interface{ Errorf(string, ...any) }, line domain.BooksLine) {
 	e := effectsOf(line)
 	atMostOnce := e.authorizations <= 1 && e.captures <= e.authorizations && e.voids <= e.authorizations && e.refunds <= e.captures && e.captures+e.voids <= 1
 	money := line.Captured <= line.Authorized && line.Voided <= line.Authorized && line.Refunded <= line.Captured

@@ -122,7 +122,7 @@ func TestHandlerLedger(t *testing.T) {
 	want := sim.Ledger()
 	n := 0
 	for scanner := bufio.NewScanner(reply.Body); scanner.Scan(); n++ {
-		var line domain.LedgerLine
+		var line domain.BooksLine
 		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil || line != want[n] {
 			t.Fatalf("line %d: %s, %v", n, scanner.Bytes(), err)
 		}
@@ -190,7 +190,7 @@ func TestClientBelowAPathPrefixWithPassword(t *testing.T) {
 	if user != "box" || password != "s3cret" {
 		t.Errorf("basic auth %q %q", user, password)
 	}
-	if lines, err := client.FetchLedger(context.Background()); err != nil || len(lines) != 1 {
+	if lines, err := client.FetchBooks(context.Background()); err != nil || len(lines) != 1 {
 		t.Errorf("%v, %v", lines, err)
 	}
 }
@@ -500,7 +500,7 @@ func TestFetchLedgerErrors(t *testing.T) {
 			_, _ = io.WriteString(w, row.body)
 		})
 		client.maxLedgerBytes = row.limit
-		lines, err := client.FetchLedger(context.Background())
+		lines, err := client.FetchBooks(context.Background())
 		if (err == nil) != (row.want >= 0) || errors.Is(err, domain.ErrNotFound) != row.notFound || err == nil && len(lines) != row.want {
 			t.Errorf("%s: %d lines, %v", name, len(lines), err)
 		}
@@ -510,7 +510,7 @@ func TestFetchLedgerErrors(t *testing.T) {
 	}
 	cut := newTestClient(t, rawGateway(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"+
 		strconv.FormatInt(int64(len(line)), 16)+"\r\n"+line+"\r\n", true), ClientOptions{})
-	if lines, err := cut.FetchLedger(context.Background()); err == nil {
+	if lines, err := cut.FetchBooks(context.Background()); err == nil {
 		t.Errorf("a ledger cut short passed as %v", lines)
 	}
 }

@@ -41,7 +41,7 @@ type handler struct {
 }
 
 // Handler serves sim over the HTTP contract of the package, with GET /ledger
-// (application/x-ndjson, one domain.LedgerLine a line) and GET /healthz (200).
+// (application/x-ndjson, one domain.BooksLine a line) and GET /healthz (200).
 //
 // 402 and 409 carry the same JSON as 200; other errors carry {"error": text}.
 // Malformed ids, JSON, amounts and paths are 400, a body above 64 KiB is 413, a

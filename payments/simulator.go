@@ -78,7 +78,7 @@ type shard struct {
 // account is one order at the gateway. Its line counts effects where they
 // happen and not from the status, so that a bug that does something twice shows.
 type account struct {
-	line   domain.LedgerLine
+	line   domain.BooksLine
 	amount int64 // minor units asked for, also if declined
 }
 
@@ -157,8 +157,8 @@ func (s *Simulator) Refund(ctx context.Context, ref domain.OrderRef) (domain.Pay
 // and a void that came before its authorization are lines without any effect. The
 // latter has status voided and no customer, currency or authorization. Calls
 // counts the calls applied to the order since the gateway first kept a line for it.
-func (s *Simulator) Ledger() []domain.LedgerLine {
-	var lines []domain.LedgerLine
+func (s *Simulator) Ledger() []domain.BooksLine {
+	var lines []domain.BooksLine
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
@@ -168,7 +168,7 @@ func (s *Simulator) Ledger() []domain.LedgerLine {
 		}
 		sh.mu.Unlock()
 	}
-	slices.SortFunc(lines, func(a, b domain.LedgerLine) int {
+	slices.SortFunc(lines, func(a, b domain.BooksLine) int {
 		return cmp.Or(strings.Compare(a.EventID, b.EventID), strings.Compare(a.OrderID, b.OrderID))
 	})
 	return lines
@@ -251,7 +251,7 @@ func (s *Simulator) apply(c call, r domain.PaymentRequest) (domain.Payment, erro
 		}
 		// Copies here and in open, lest an account keep a whole request alive.
 		ref := domain.OrderRef{EventID: strings.Clone(r.Ref.EventID), OrderID: strings.Clone(r.Ref.OrderID)}
-		a = &account{line: domain.LedgerLine{EventID: ref.EventID, OrderID: ref.OrderID}}
+		a = &account{line: domain.BooksLine{EventID: ref.EventID, OrderID: ref.OrderID}}
 		sh.accounts[ref] = a
 	}
 	a.line.Calls++

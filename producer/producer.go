@@ -23,6 +23,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // Options of New. The zero value is ready to use.
@@ -121,7 +122,7 @@ func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []R
 			r.PaymentToken = "" // nobody needs it there, so it shall not lie in a stream
 		}
 		results[i].Receipt = Receipt{EventID: r.EventID, OrderID: r.OrderID}
-		if _, err := domain.ParseRequest(r.Fields()); err != nil {
+		if _, err := wire.ParseRequest(wire.Fields(*r)); err != nil {
 			results[i].Err = domain.WithClass(domain.ClassReject, err)
 			continue
 		}

@@ -102,7 +102,7 @@ func (w *world) workAt(url string) {
 
 func (w *world) list(eventID string, capacity int64) {
 	w.Helper()
-	_, err := w.store.ListEvent(w.ctx, eventID, domain.Terms{
+	_, err := w.store.CreateEvent(w.ctx, eventID, domain.Terms{
 		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: capacity}},
 	})
 	if err != nil {
@@ -149,7 +149,7 @@ func (w *world) audited(orders int) {
 	w.Helper()
 	w.drained()
 	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
 	})
 	if err != nil {
 		w.Fatalf("audit: %v", err)
@@ -167,7 +167,7 @@ func (w *world) audited(orders int) {
 func (w *world) onePayment(eventID, orderID string) {
 	w.Helper()
 	w.drained()
-	lines := slices.DeleteFunc(w.gateway.Ledger(), func(l domain.LedgerLine) bool {
+	lines := slices.DeleteFunc(w.gateway.Ledger(), func(l domain.BooksLine) bool {
 		return l.EventID != eventID || l.OrderID != orderID
 	})
 	if len(lines) != 1 || lines[0].Authorizations != 1 || lines[0].Captures != 1 || lines[0].Captured != 2000 {

@@ -19,7 +19,7 @@ import (
 // AuditOptions of Audit.
 type AuditOptions struct {
 	// Gateway returns all that the payment gateway ever did. Without it, I4 and I5 are not checked.
-	Gateway func(ctx context.Context) ([]domain.LedgerLine, error)
+	Gateway func(ctx context.Context) ([]domain.BooksLine, error)
 }
 
 // AuditReport is the verdict.
@@ -49,7 +49,7 @@ const maxViolations = 10_000
 
 // Audit folds the log from its start with package domain and compares every
 // event, order, hold, slot, sale, total and invoice with what Redis holds, and,
-// if it can see the gateway's ledger, every payment.
+// if it can see the gateway's books, every payment.
 //
 // It may run while traffic does. State and log change in one step, so each piece
 // of state is read together with the end of the log, the log is folded up to just
@@ -111,11 +111,11 @@ func (a *auditor) run(ctx context.Context, o AuditOptions) error {
 	if err := a.scan(ctx); err != nil {
 		return err
 	}
-	var ledger []domain.LedgerLine
+	var ledger []domain.BooksLine
 	if o.Gateway != nil {
 		var err error
 		if ledger, err = o.Gateway(ctx); err != nil {
-			return fmt.Errorf("reading the gateway's ledger: %w", err)
+			return fmt.Errorf("reading the gateway's books: %w", err)
 		}
 	}
 	// 3: the log, and state together with it.
@@ -211,10 +211,10 @@ func (a *auditor) checkInvoices() {
 			o := p.book.Orders[ref]
 			want := InvoiceLine{
 				OrderID: ref.OrderID, EventID: ref.EventID, Section: o.Section, Quantity: o.Quantity,
-				Amount: o.Amount(), Currency: o.Currency, ConfirmedAt: o.ConfirmedAt, Status: line.Status,
+				Amount: o.Amount(), Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis, Status: line.Status,
 			}
 			switch {
-			case o.ConfirmedAt == 0:
+			case o.ConfirmedAtMillis == 0:
 				a.violation("I3", ref.String(), "is on the invoices of %s, but is %s and was never confirmed", customer, o.State)
 			case o.CustomerID != customer:
 				a.violation("I3", ref.String(), "is on the invoices of %s, but is an order of %s", customer, o.CustomerID)
@@ -229,7 +229,7 @@ func (a *auditor) checkInvoices() {
 	}
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAt == 0 || !p.acked(domain.GroupPosting, p.factIDs[ref].confirmed) {
+			if o.ConfirmedAtMillis == 0 || !p.acked(domain.GroupPosting, p.factIDs[ref].confirmed) {
 				continue
 			}
 			if _, found := a.invoices[o.CustomerID][ref]; !found {
@@ -239,27 +239,27 @@ func (a *auditor) checkInvoices() {
 	}
 }
 
-// checkPayments: I4 and I5, by the gateway's ledger.
-func (a *auditor) checkPayments(ledger []domain.LedgerLine) {
+// checkPayments: I4 and I5, by the gateway's books.
+func (a *auditor) checkPayments(ledger []domain.BooksLine) {
 	seen := make(map[domain.OrderRef]bool, len(ledger))
 	for _, line := range ledger {
 		ref := domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}
 		if seen[ref] {
-			a.violation("I4", ref.String(), "has two lines in the gateway's ledger")
+			a.violation("I4", ref.String(), "has two lines in the gateway's books")
 		}
 		seen[ref] = true
 		a.checkPayment(ref, line)
 	}
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAt > 0 && !seen[ref] && !p.factIDs[ref].confirmed.after(p.endAtStart) {
+			if o.ConfirmedAtMillis > 0 && !seen[ref] && !p.factIDs[ref].confirmed.after(p.endAtStart) {
 				a.violation("I4", ref.String(), "was confirmed, but the gateway knows nothing of it")
 			}
 		}
 	}
 }
 
-func (a *auditor) checkPayment(ref domain.OrderRef, line domain.LedgerLine) {
+func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	p := a.of(ref)
 	o := p.book.Orders[ref]
 	ids := p.factIDs[ref]
@@ -290,7 +290,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.LedgerLine) {
 	case domain.OrderExpired, domain.OrderCancelled:
 		settled := p.acked(domain.GroupSettlement, ids.ended)
 		switch {
-		case taken && o.ConfirmedAt == 0:
+		case taken && o.ConfirmedAtMillis == 0:
 			a.violation("I4", subject, "is %s and was never confirmed, but its payment is captured", o.State)
 		case taken && settled:
 			a.violation("I4", subject, "is %s and settled, but its payment was not refunded", o.State)
@@ -339,7 +339,7 @@ type position struct {
 type partitionAudit struct {
 	*auditor
 	p     int
-	book  *domain.Book
+	book  *domain.Snapshot
 	facts int
 	last  string // folded up to here
 
@@ -356,7 +356,7 @@ type factIDs struct{ confirmed, ended logID }
 
 func newPartitionAudit(a *auditor, p int) *partitionAudit {
 	return &partitionAudit{
-		auditor: a, p: p, book: domain.NewBook(), last: "0-0",
+		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
 		positions: make(map[domain.Group]position), factIDs: make(map[domain.OrderRef]factIDs),
 		orders: make(map[string]bool), events: make(map[string]bool), slots: make(map[string]bool), sales: make(map[string]bool),
 	}
@@ -476,7 +476,7 @@ func (p *partitionAudit) foldTo(ctx context.Context, end string) error {
 			ids.confirmed = parseLogID(f.ID)
 		case domain.FactExpired, domain.FactCancelled:
 			ids.ended = parseLogID(f.ID)
-		case domain.FactListed, domain.FactAdjusted, domain.FactClosed, domain.FactHeld, domain.FactRejected, domain.FactDeclined:
+		case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactHeld, domain.FactRejected, domain.FactDeclined:
 			return nil
 		}
 		p.factIDs[f.Ref()] = ids
@@ -636,7 +636,7 @@ func (p *partitionAudit) checkHolds(ctx context.Context) error {
 }
 
 func (p *partitionAudit) checkSlots(ctx context.Context) error {
-	for chunk := range slices.Chunk(names(p.book.Slots, p.slots), 50) {
+	for chunk := range slices.Chunk(names(p.book.InProgress, p.slots), 50) {
 		cmds := make([]*redis.MapStringStringCmd, len(chunk))
 		err := p.snapshot(ctx, func(pipe redis.Pipeliner) {
 			for i, id := range chunk {
@@ -647,8 +647,8 @@ func (p *partitionAudit) checkSlots(ctx context.Context) error {
 			return err
 		}
 		for i, id := range chunk {
-			stored, folded := cmds[i].Val(), p.book.Slots[id]
-			delete(stored, slotsNote)
+			stored, folded := cmds[i].Val(), p.book.InProgress[id]
+			delete(stored, inProgressNote)
 			if !maps.Equal(stored, folded) {
 				p.violation("I7", id, "customers in progress are %v, the log says %v", stored, folded)
 			}
@@ -663,7 +663,7 @@ func (p *partitionAudit) checkSlots(ctx context.Context) error {
 func (p *partitionAudit) checkSales(ctx context.Context) error {
 	byEvent := make(map[string][]domain.OrderRef)
 	for ref, o := range p.book.Orders {
-		if o.ConfirmedAt > 0 {
+		if o.ConfirmedAtMillis > 0 {
 			byEvent[ref.EventID] = append(byEvent[ref.EventID], ref)
 		}
 	}
@@ -695,7 +695,7 @@ func (p *partitionAudit) checkEventSales(id string, members []string, rawTotals 
 		sum.TicketsSold += o.Quantity
 		sum.Revenue += o.Amount()
 		switch {
-		case o.ConfirmedAt == 0:
+		case o.ConfirmedAtMillis == 0:
 			p.violation("I3", ref.String(), "is among the sales, but is %s and was never confirmed", o.State)
 		case o.State == domain.OrderCancelled && pos.acked(p.factIDs[ref].ended):
 			p.violation("I3", ref.String(), "is cancelled, but its sale was not reversed")

@@ -58,7 +58,7 @@ func sold(t *testing.T, server *redistest.Server) (*streams.Store, *payments.Sim
 
 func list(t *testing.T, store *streams.Store, eventID string, capacity int64) {
 	t.Helper()
-	_, err := store.ListEvent(context.Background(), eventID, domain.Terms{
+	_, err := store.CreateEvent(context.Background(), eventID, domain.Terms{
 		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: capacity}},
 	})
 	if err != nil {
@@ -133,7 +133,7 @@ func snapshot(t *testing.T, rdb *redis.Client) (restore func(*testing.T)) {
 func audit(t *testing.T, store *streams.Store, gateway *payments.Simulator) streams.AuditReport {
 	t.Helper()
 	report, err := store.Audit(context.Background(), streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return gateway.Ledger(), nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -216,19 +216,19 @@ func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
 	server := redistest.Start(t)
 	store, gateway := sold(t, server)
 	good := gateway.Ledger()
-	line := func(order string) domain.LedgerLine {
+	line := func(order string) domain.BooksLine {
 		for _, l := range good {
 			if l.OrderID == order {
 				return l
 			}
 		}
 		t.Fatalf("no line for %s", order)
-		return domain.LedgerLine{}
+		return domain.BooksLine{}
 	}
-	with := func(order string, change func(*domain.LedgerLine)) []domain.LedgerLine {
+	with := func(order string, change func(*domain.BooksLine)) []domain.BooksLine {
 		changed := line(order)
 		change(&changed)
-		var ledger []domain.LedgerLine
+		var ledger []domain.BooksLine
 		for _, l := range good {
 			if l.OrderID != order {
 				ledger = append(ledger, l)
@@ -237,23 +237,23 @@ func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
 		return append(ledger, changed)
 	}
 	for name, c := range map[string]struct {
-		ledger    []domain.LedgerLine
+		ledger    []domain.BooksLine
 		invariant string
 	}{
-		"captured twice":          {with("o1", func(l *domain.LedgerLine) { l.Captures = 2 }), "I4"},
-		"more than authorized":    {with("o1", func(l *domain.LedgerLine) { l.Captured++ }), "I4"},
-		"another amount":          {with("o1", func(l *domain.LedgerLine) { l.Authorized, l.Captured = 1, 1 }), "I4"},
-		"never captured":          {with("o1", func(l *domain.LedgerLine) { l.Status, l.Captured, l.Captures = "authorized", 0, 0 }), "I4"},
-		"confirmed, but voided":   {with("o1", func(l *domain.LedgerLine) { l.Status = "voided" }), "I4"},
+		"captured twice":          {with("o1", func(l *domain.BooksLine) { l.Captures = 2 }), "I4"},
+		"more than authorized":    {with("o1", func(l *domain.BooksLine) { l.Captured++ }), "I4"},
+		"another amount":          {with("o1", func(l *domain.BooksLine) { l.Authorized, l.Captured = 1, 1 }), "I4"},
+		"never captured":          {with("o1", func(l *domain.BooksLine) { l.Status, l.Captured, l.Captures = "authorized", 0, 0 }), "I4"},
+		"confirmed, but voided":   {with("o1", func(l *domain.BooksLine) { l.Status = "voided" }), "I4"},
 		"not known":               {good[1:], "I4"},
-		"cancelled, not refunded": {with("o2", func(l *domain.LedgerLine) { l.Status, l.Refunded, l.Refunds = "captured", 0, 0 }), "I4"},
-		"cancelled, not voided":   {with("o2", func(l *domain.LedgerLine) { l.Status = "authorized" }), "I5"},
-		"a stray authorization":   {append([]domain.LedgerLine{{EventID: "e", OrderID: "o7", Status: "authorized", Authorized: 5, Authorizations: 1}}, good...), "I5"},
-		"a held order is taken":   {append([]domain.LedgerLine{{EventID: "e", OrderID: "o3", Status: "captured", Currency: "EUR", Authorized: 4000, Captured: 4000}}, good...), "I4"},
+		"cancelled, not refunded": {with("o2", func(l *domain.BooksLine) { l.Status, l.Refunded, l.Refunds = "captured", 0, 0 }), "I4"},
+		"cancelled, not voided":   {with("o2", func(l *domain.BooksLine) { l.Status = "authorized" }), "I5"},
+		"a stray authorization":   {append([]domain.BooksLine{{EventID: "e", OrderID: "o7", Status: "authorized", Authorized: 5, Authorizations: 1}}, good...), "I5"},
+		"a held order is taken":   {append([]domain.BooksLine{{EventID: "e", OrderID: "o3", Status: "captured", Currency: "EUR", Authorized: 4000, Captured: 4000}}, good...), "I4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report, err := store.Audit(context.Background(), streams.AuditOptions{
-				Gateway: func(context.Context) ([]domain.LedgerLine, error) { return c.ledger, nil },
+				Gateway: func(context.Context) ([]domain.BooksLine, error) { return c.ledger, nil },
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // encodeOrder writes a record as the scripts do.
@@ -30,8 +31,8 @@ func encodeOrder(o domain.Order) string {
 	}[o.State]
 	n := func(v int64) string { return strconv.FormatInt(v, 10) }
 	return strings.Join([]string{
-		letter, string(o.Kind), o.Fingerprint, o.CustomerID, o.Section, n(o.Quantity), n(o.UnitPrice), o.Currency,
-		n(o.DeadlineMillis), n(o.HeldAtMillis), n(o.ConfirmedAt), n(o.ResolvedAt), o.AuthorizationID, o.Reason, o.Detail,
+		letter, string(o.RequestType), o.Fingerprint, o.CustomerID, o.Section, n(o.Quantity), n(o.UnitPrice), o.Currency,
+		n(o.DeadlineMillis), n(o.HeldAtMillis), n(o.ConfirmedAtMillis), n(o.ResolvedAtMillis), o.AuthorizationID, o.Reason, o.Detail,
 	}, "|")
 }
 
@@ -39,17 +40,17 @@ func TestDecodeOrder(t *testing.T) {
 	for record, want := range map[string]domain.Order{
 		"": {},
 		"h|purchase|0123456789abcdef|fred|general|2|1000|EUR|1700000060000|1700000000000|0|0|||": {
-			State: domain.OrderHeld, Kind: domain.RequestPurchase, Fingerprint: "0123456789abcdef", CustomerID: "fred", Section: "general",
+			State: domain.OrderHeld, RequestType: domain.RequestPurchase, Fingerprint: "0123456789abcdef", CustomerID: "fred", Section: "general",
 			Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 1700000060000, HeldAtMillis: 1700000000000,
 		},
 		"c|hold|fp|fred|vip|1|9007199254740991|JPY|5|1|3|3|auth_1||": {
-			State: domain.OrderConfirmed, Kind: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1,
-			UnitPrice: 9007199254740991, Currency: "JPY", DeadlineMillis: 5, HeldAtMillis: 1, ConfirmedAt: 3, ResolvedAt: 3, AuthorizationID: "auth_1",
+			State: domain.OrderConfirmed, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1,
+			UnitPrice: 9007199254740991, Currency: "JPY", DeadlineMillis: 5, HeldAtMillis: 1, ConfirmedAtMillis: 3, ResolvedAtMillis: 3, AuthorizationID: "auth_1",
 		},
-		"d|hold|fp|fred|vip|1|2|EUR|5|1|0|3|||":                    {State: domain.OrderDeclined, Kind: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1, UnitPrice: 2, Currency: "EUR", DeadlineMillis: 5, HeldAtMillis: 1, ResolvedAt: 3},
-		"e|hold|fp|fred|vip|1|2|EUR|5|1|0|6|||":                    {State: domain.OrderExpired, Kind: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1, UnitPrice: 2, Currency: "EUR", DeadlineMillis: 5, HeldAtMillis: 1, ResolvedAt: 6},
-		"x|||||0|0||0|0|0|7||requested|":                           {State: domain.OrderCancelled, ResolvedAt: 7, Reason: "requested"},
-		"r|hold|fp|||0|0||0|0|0|8||invalid|customer_id: missing|x": {State: domain.OrderRejected, Kind: domain.RequestHold, Fingerprint: "fp", ResolvedAt: 8, Reason: "invalid", Detail: "customer_id: missing|x"},
+		"d|hold|fp|fred|vip|1|2|EUR|5|1|0|3|||":                    {State: domain.OrderDeclined, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1, UnitPrice: 2, Currency: "EUR", DeadlineMillis: 5, HeldAtMillis: 1, ResolvedAtMillis: 3},
+		"e|hold|fp|fred|vip|1|2|EUR|5|1|0|6|||":                    {State: domain.OrderExpired, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1, UnitPrice: 2, Currency: "EUR", DeadlineMillis: 5, HeldAtMillis: 1, ResolvedAtMillis: 6},
+		"x|||||0|0||0|0|0|7||requested|":                           {State: domain.OrderCancelled, ResolvedAtMillis: 7, Reason: "requested"},
+		"r|hold|fp|||0|0||0|0|0|8||invalid|customer_id: missing|x": {State: domain.OrderRejected, RequestType: domain.RequestHold, Fingerprint: "fp", ResolvedAtMillis: 8, Reason: "invalid", Detail: "customer_id: missing|x"},
 	} {
 		got, err := decodeOrder(record)
 		if err != nil || got != want {
@@ -213,7 +214,7 @@ func FuzzDecodeInvoiceLine(f *testing.F) {
 func FuzzDecodeDeadLetter(f *testing.F) {
 	const separator, secret = "\x1f", "tok-visa-4242"
 	f.Add(strings.Join([]string{"stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "r", "deliveries", "3", "at", "1", "fields", "1:a,1:b,"}, separator))
-	f.Add(strings.Join([]string{"v", "1", "type", "pay", domain.FieldPaymentToken, secret}, separator))
+	f.Add(strings.Join([]string{"v", "1", "type", "pay", wire.FieldPaymentToken, secret}, separator))
 	f.Add(strings.Join([]string{"fields", "13:payment_token,13:tok-visa-4242,", "at", "x"}, separator))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, data string) {
@@ -229,7 +230,7 @@ func FuzzDecodeDeadLetter(f *testing.F) {
 			if err != nil && domain.ClassOf(err) != domain.ClassPoison {
 				t.Errorf("class %s", domain.ClassOf(err))
 			}
-			if shown, there := letter.Fields[domain.FieldPaymentToken]; there && shown != domain.Secret("").String() {
+			if shown, there := letter.Fields[wire.FieldPaymentToken]; there && shown != domain.Secret("").String() {
 				t.Errorf("the token is shown: %q", shown)
 			}
 		}
@@ -309,7 +310,7 @@ func TestDecodeEvent(t *testing.T) {
 	if got, err := decodeEvent(good); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err := decodeEvent(nil); err != nil || got.Listed() {
+	if got, err := decodeEvent(nil); err != nil || got.Exists() {
 		t.Errorf("no fields: got %+v, %v", got, err)
 	}
 	for _, field := range []string{
@@ -352,7 +353,7 @@ func TestDecodeInvoiceLine(t *testing.T) {
 		AtMillis: 9, Type: domain.FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "general", Quantity: 3,
 		UnitPrice: 3002399751580330, Currency: "EUR",
 	}
-	want := InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 3, Amount: 9007199254740990, Currency: "EUR", ConfirmedAt: 9, Status: "confirmed"}
+	want := InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 3, Amount: 9007199254740990, Currency: "EUR", ConfirmedAtMillis: 9, Status: "confirmed"}
 	if got, err := decodeInvoiceLine("e1/o1", invoiceLine(f, 9, invoiceConfirmed)); err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}

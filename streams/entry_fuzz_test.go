@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // FuzzRequestEntry publishes an entry of these fields (their strings separated by
@@ -74,7 +75,7 @@ func (f *fixture) handle(fields []string) {
 		f.Fatalf("published %q, delivered %+v", fields, got)
 	}
 	before, book := f.dump(), f.fold()
-	req, err := domain.ParseRequest(got[0].Fields)
+	req, err := wire.ParseRequest(got[0].Fields)
 	if domain.ClassOf(err) == domain.ClassPoison && err != nil {
 		f.must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.ctx, []domain.DeadEntry{{ID: id, Reason: err.Error()}}))
 		letters := f.deadLetters()
@@ -85,7 +86,7 @@ func (f *fixture) handle(fields []string) {
 		f.wantSame(before, f.keys.requests(0), f.keys.dead(0))
 		return
 	}
-	a := domain.Admission{EntryID: id, Request: req, HoldMillis: holdMillis, ValidMillis: validMillis}
+	a := domain.Incoming{EntryID: id, Request: req, HoldMillis: holdMillis, ValidMillis: validMillis}
 	if err != nil {
 		a.Invalid = err.Error()
 	}
@@ -101,10 +102,10 @@ func (f *fixture) handle(fields []string) {
 	case domain.RequestPay:
 		command = domain.Pay{EntryMillis: entryMillis, ValidMillis: validMillis}
 	case domain.RequestPurchase, domain.RequestHold:
-		command = domain.Admit{Request: req, Invalid: a.Invalid, EntryMillis: entryMillis, ValidMillis: validMillis, HoldMillis: holdMillis}
+		command = domain.Hold{Request: req, Invalid: a.Invalid, EntryMillis: entryMillis, ValidMillis: validMillis, HoldMillis: holdMillis}
 	}
 	if req.Type != domain.RequestCancel {
-		replies, now = f.admit(a)
+		replies, now = f.holdBatch(a)
 	}
 	fact, verdict := domain.Decide(book.View(ref, req.CustomerID), ref, now, command)
 	changed := []string{f.keys.requests(0)} // who has what is there
@@ -115,7 +116,7 @@ func (f *fixture) handle(fields []string) {
 		f.must(book.Fold(*fact))
 		changed = append(changed, f.keys.log(0), f.keys.holds(0), f.keys.order(0, ref), f.keys.event(0, ref.EventID), f.keys.inProgress(0, ref.EventID))
 	}
-	if folded := f.fold(); !reflect.DeepEqual(folded.Events, book.Events) || !maps.Equal(folded.Orders, book.Orders) || !reflect.DeepEqual(folded.Slots, book.Slots) {
+	if folded := f.fold(); !reflect.DeepEqual(folded.Events, book.Events) || !maps.Equal(folded.Orders, book.Orders) || !reflect.DeepEqual(folded.InProgress, book.InProgress) {
 		f.Errorf("the log folds to\n%+v\ndomain says\n%+v", folded, book)
 	}
 	f.wantLogFolds()

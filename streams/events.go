@@ -10,11 +10,11 @@ import (
 	"holdfast/domain"
 )
 
-// ListEvent puts an event on sale. created is false if it was listed with the
+// CreateEvent puts an event on sale. created is false if it was listed with the
 // same terms before. Errors: ClassReject for bad terms, domain.ErrConflict if it
 // was listed with other terms.
-func (s *Store) ListEvent(ctx context.Context, eventID string, t domain.Terms) (created bool, err error) {
-	if _, err := domain.List(domain.Event{}, eventID, t); err != nil {
+func (s *Store) CreateEvent(ctx context.Context, eventID string, t domain.Terms) (created bool, err error) {
+	if _, err := domain.Create(domain.Event{}, eventID, t); err != nil {
 		return false, err
 	}
 	terms, err := json.Marshal(t)
@@ -23,10 +23,10 @@ func (s *Store) ListEvent(ctx context.Context, eventID string, t domain.Terms) (
 	}
 	p := PartitionOf(eventID, s.partitions)
 	args := []any{eventID, t.Fingerprint(), terms, t.Name, t.Currency, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis}
-	reply, err := s.run(ctx, scriptListEvent,
+	reply, err := s.run(ctx, scriptCreateEvent,
 		[]string{s.keys.event(p, eventID), s.keys.log(p), s.keys.salesSummary(p), s.keys.inProgress(p, eventID)}, appendSections(args, t)...).Int()
 	if err != nil {
-		return false, fmt.Errorf("script list_event: %w", classify(err))
+		return false, fmt.Errorf("script create_event: %w", classify(err))
 	}
 	if reply < 0 {
 		return false, domain.WithClass(domain.ClassReject, fmt.Errorf("event %s: %w: it is listed with other terms (see events show; change them with events adjust)", eventID, domain.ErrConflict))
@@ -177,14 +177,14 @@ func cutComma(s string) (before, after string) {
 
 // InvoiceLine is one order on a customer's invoices.
 type InvoiceLine struct {
-	OrderID     string `json:"order_id"`
-	EventID     string `json:"event_id"`
-	Section     string `json:"section"`
-	Quantity    int64  `json:"quantity"`
-	Amount      int64  `json:"amount"` // minor units
-	Currency    string `json:"currency"`
-	ConfirmedAt int64  `json:"confirmed_at"` // milliseconds
-	Status      string `json:"status"`       // confirmed or cancelled
+	OrderID           string `json:"order_id"`
+	EventID           string `json:"event_id"`
+	Section           string `json:"section"`
+	Quantity          int64  `json:"quantity"`
+	Amount            int64  `json:"amount"` // minor units
+	Currency          string `json:"currency"`
+	ConfirmedAtMillis int64  `json:"confirmed_at"` // milliseconds
+	Status            string `json:"status"`       // confirmed or cancelled
 }
 
 // Invoices reads a customer's lines, oldest first.

@@ -29,7 +29,7 @@ func TestListEvent(t *testing.T) {
 		t.Errorf("event %v\nwant %v", h, wantHash)
 	}
 	fact, raw := f.lastFact()
-	if fact.Type != domain.FactListed || fact.EventID != "e1" || fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, want) || !strings.HasPrefix(raw, "listed e1|{") {
+	if fact.Type != domain.FactCreated || fact.EventID != "e1" || fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, want) || !strings.HasPrefix(raw, "listed e1|{") {
 		t.Errorf("fact %s", raw)
 	}
 	if totals, err := f.store.Sales(f.ctx, "e1"); err != nil || totals != (Totals{}) {
@@ -57,12 +57,12 @@ func TestListEvent(t *testing.T) {
 	} {
 		change()
 		before := f.dump()
-		if created, err := f.store.ListEvent(f.ctx, "e1", want); created || err != nil {
+		if created, err := f.store.CreateEvent(f.ctx, "e1", want); created || err != nil {
 			t.Errorf("the same again: %v, %v", created, err)
 		}
 		other := want
 		other.Name = "Another"
-		created, err := f.store.ListEvent(f.ctx, "e1", other)
+		created, err := f.store.CreateEvent(f.ctx, "e1", other)
 		if created || !errors.Is(err, domain.ErrConflict) {
 			t.Errorf("with other terms: %v, %v", created, err)
 		}
@@ -71,9 +71,9 @@ func TestListEvent(t *testing.T) {
 	}
 
 	before := f.dump()
-	_, err = f.store.ListEvent(f.ctx, "e2", domain.Terms{Name: "E"})
+	_, err = f.store.CreateEvent(f.ctx, "e2", domain.Terms{Name: "E"})
 	f.wantClass(err, domain.ClassReject)
-	_, err = f.store.ListEvent(f.ctx, "e/2", want)
+	_, err = f.store.CreateEvent(f.ctx, "e/2", want)
 	f.wantClass(err, domain.ClassReject)
 	f.wantSame(before)
 }
@@ -277,7 +277,7 @@ func TestCloseEvent(t *testing.T) {
 	if replies, _ := f.resolve(approve(a.EntryID, "e1", "o1")); replies[0].Order.State != domain.OrderConfirmed {
 		t.Errorf("got %+v", replies[0])
 	}
-	if replies, _ := f.admit(f.arrive(purchase("e1", "o2", "fred", 1))...); replies[0].Order.Reason != domain.ReasonNotOnSale {
+	if replies, _ := f.holdBatch(f.arrive(purchase("e1", "o2", "fred", 1))...); replies[0].Order.Reason != domain.ReasonNotOnSale {
 		t.Errorf("got %+v", replies[0])
 	}
 }

@@ -31,7 +31,7 @@ func TestWrongTypes(t *testing.T) {
 		alive    = "holdfast:{0}:consumers"
 		invoices = "holdfast:invoices:{fred}"
 	)
-	held := func(f *fixture) domain.Admission {
+	held := func(f *fixture) domain.Incoming {
 		f.list("e1", terms(10))
 		return f.held("e1", "o1", "fred", 1, holdMillis)
 	}
@@ -46,21 +46,21 @@ func TestWrongTypes(t *testing.T) {
 		keys    []string
 		prepare func(f *fixture) (run func() error)
 	}{
-		{"admit a purchase", []string{requests, log, holds, event, slots}, func(f *fixture) func() error {
+		{"hold for a purchase", []string{requests, log, holds, event, slots}, func(f *fixture) func() error {
 			f.list("e1", terms(10))
 			a := f.arrive(purchase("e1", "o1", "fred", 1))
-			return func() error { _, _, err := f.store.Admit(f.ctx, 0, a); return err }
+			return func() error { _, _, err := f.store.Hold(f.ctx, 0, a); return err }
 		}},
 		{"reject a purchase", []string{requests, log, holds, event, slots}, func(f *fixture) func() error {
 			f.list("e1", terms(0))
 			a := f.arrive(purchase("e1", "o1", "fred", 1))
-			return func() error { _, _, err := f.store.Admit(f.ctx, 0, a); return err }
+			return func() error { _, _, err := f.store.Hold(f.ctx, 0, a); return err }
 		}},
-		{"admit what is known", []string{requests}, func(f *fixture) func() error {
+		{"hold what is known", []string{requests}, func(f *fixture) func() error {
 			f.list("e1", terms(10))
 			a := f.arrive(hold("e1", "o1", "fred", 1))
-			f.admit(a...)
-			return func() error { _, _, err := f.store.Admit(f.ctx, 0, a); return err }
+			f.holdBatch(a...)
+			return func() error { _, _, err := f.store.Hold(f.ctx, 0, a); return err }
 		}},
 		{"confirm", []string{requests, log, holds, event, slots}, func(f *fixture) func() error {
 			a := held(f)
@@ -111,7 +111,7 @@ func TestWrongTypes(t *testing.T) {
 			return func() error { return f.store.Post(f.ctx, 0, []domain.Fact{fact}) }
 		}},
 		{"list an event", []string{log, event, summary, slots}, func(f *fixture) func() error {
-			return func() error { _, err := f.store.ListEvent(f.ctx, "e1", terms(10)); return err }
+			return func() error { _, err := f.store.CreateEvent(f.ctx, "e1", terms(10)); return err }
 		}},
 		{"adjust an event", []string{log, event}, func(f *fixture) func() error {
 			f.list("e1", terms(10))
@@ -257,10 +257,10 @@ func TestOutOfMemory(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		f := f.in(t)
 		for i := range fresh {
-			_, _, err := f.store.Admit(f.ctx, 0, fresh[i:i+1])
+			_, _, err := f.store.Hold(f.ctx, 0, fresh[i:i+1])
 			f.wantClass(err, domain.ClassRetry)
 		}
-		_, _, err := f.store.Admit(f.ctx, 0, append(slices.Clone(fresh), known))
+		_, _, err := f.store.Hold(f.ctx, 0, append(slices.Clone(fresh), known))
 		f.wantClass(err, domain.ClassRetry)
 		results := f.store.Append(f.ctx, []domain.Request{fresh[0].Request, fresh[1].Request}, domain.Confirmation{})
 		for _, r := range results {
@@ -269,7 +269,7 @@ func TestOutOfMemory(t *testing.T) {
 				t.Errorf("it is known not to be published: %v", r.Err)
 			}
 		}
-		_, err = f.store.ListEvent(f.ctx, "e2", terms(1))
+		_, err = f.store.CreateEvent(f.ctx, "e2", terms(1))
 		f.wantClass(err, domain.ClassRetry)
 		f.wantClass(f.store.CloseEvent(f.ctx, "e1"), domain.ClassRetry)
 		_, err = f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) { t.Name = "X"; return t, nil })
@@ -311,9 +311,9 @@ func TestOutOfMemory(t *testing.T) {
 			}
 		}
 	})
-	t.Run("admit what is known", func(t *testing.T) {
+	t.Run("hold what is known", func(t *testing.T) {
 		f := f.in(t)
-		if replies, _ := f.admit(known); replies[0].Verdict != domain.VerdictConflict && replies[0].Verdict != domain.VerdictDone && replies[0].Verdict != domain.VerdictVoid {
+		if replies, _ := f.holdBatch(known); replies[0].Verdict != domain.VerdictConflict && replies[0].Verdict != domain.VerdictDone && replies[0].Verdict != domain.VerdictVoid {
 			t.Errorf("got %+v", replies[0])
 		}
 	})
@@ -363,7 +363,7 @@ func TestOutOfMemory(t *testing.T) {
 
 	// And when there is room again, what was refused goes through.
 	f.do("CONFIG", "SET", "maxmemory", "0")
-	replies, _ := f.admit(fresh...)
+	replies, _ := f.holdBatch(fresh...)
 	for i, want := range []domain.OrderState{domain.OrderHeld, domain.OrderHeld, domain.OrderRejected} {
 		if replies[i].Order.State != want {
 			t.Errorf("item %d: %+v", i, replies[i])
@@ -391,7 +391,7 @@ func TestScriptFlush(t *testing.T) {
 			_, err := f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) { t.Name = "X"; return t, nil })
 			f.must(err)
 		},
-		func() { f.admit(f.arrive(purchase("e1", "o1", "fred", 1), hold("e1", "o2", "mary", 1))...) },
+		func() { f.holdBatch(f.arrive(purchase("e1", "o1", "fred", 1), hold("e1", "o2", "mary", 1))...) },
 		func() { f.resolve(approve("", "e1", "o1")) },
 		func() { f.post(f.factOf("confirmed", "e1", "o1")) },
 		func() { f.cancel("e1", "o1") },
@@ -511,7 +511,7 @@ func TestFlushAllAndOrders(t *testing.T) {
 	if replies, _ := f.resolve(approve(a.EntryID, "e1", "o1")); replies[0] != (domain.Reply{Verdict: domain.VerdictVoid}) {
 		t.Errorf("an approval of an order that is lost: %+v, want it voided", replies[0])
 	}
-	if replies, _ := f.admit(a); replies[0].Order.Reason != domain.ReasonUnknownEvent {
+	if replies, _ := f.holdBatch(a); replies[0].Order.Reason != domain.ReasonUnknownEvent {
 		t.Errorf("got %+v", replies[0])
 	}
 	f.wantLogFolds()

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 	"holdfast/streams/redistest"
 )
@@ -177,7 +178,7 @@ func terms(capacity int64, change ...func(*domain.Terms)) domain.Terms {
 
 func (f *fixture) list(eventID string, t domain.Terms) {
 	f.Helper()
-	if created, err := f.store.ListEvent(f.ctx, eventID, t); err != nil || !created {
+	if created, err := f.store.CreateEvent(f.ctx, eventID, t); err != nil || !created {
 		f.Fatalf("listing %s: %v, %v", eventID, created, err)
 	}
 }
@@ -207,11 +208,11 @@ const (
 	validMillis = 60_000
 )
 
-// admission is what a worker makes of an entry.
-func (f *fixture) admission(entryID string, fields []string) domain.Admission {
+// incoming is what a worker makes of an entry.
+func (f *fixture) incoming(entryID string, fields []string) domain.Incoming {
 	f.Helper()
-	req, err := domain.ParseRequest(fields)
-	a := domain.Admission{EntryID: entryID, Request: req, HoldMillis: holdMillis, ValidMillis: validMillis}
+	req, err := wire.ParseRequest(fields)
+	a := domain.Incoming{EntryID: entryID, Request: req, HoldMillis: holdMillis, ValidMillis: validMillis}
 	if err != nil {
 		if domain.ClassOf(err) != domain.ClassReject {
 			f.Fatal(err)
@@ -222,7 +223,7 @@ func (f *fixture) admission(entryID string, fields []string) domain.Admission {
 }
 
 // arrive publishes and delivers requests and returns what a worker makes of them.
-func (f *fixture) arrive(requests ...[]string) []domain.Admission {
+func (f *fixture) arrive(requests ...[]string) []domain.Incoming {
 	f.Helper()
 	pipe := f.rdb.Pipeline()
 	ids := make([]*redis.StringCmd, len(requests))
@@ -232,16 +233,16 @@ func (f *fixture) arrive(requests ...[]string) []domain.Admission {
 	_, err := pipe.Exec(f.ctx)
 	f.must(err)
 	f.deliver(domain.GroupWorkers, "w1")
-	admissions := make([]domain.Admission, len(requests))
+	incoming := make([]domain.Incoming, len(requests))
 	for i, fields := range requests {
-		admissions[i] = f.admission(ids[i].Val(), fields)
+		incoming[i] = f.incoming(ids[i].Val(), fields)
 	}
-	return admissions
+	return incoming
 }
 
-func (f *fixture) admit(batch ...domain.Admission) ([]domain.Reply, int64) {
+func (f *fixture) holdBatch(batch ...domain.Incoming) ([]domain.Reply, int64) {
 	f.Helper()
-	replies, now, err := f.store.Admit(f.ctx, 0, batch)
+	replies, now, err := f.store.Hold(f.ctx, 0, batch)
 	f.must(err)
 	return replies, now
 }
@@ -268,11 +269,11 @@ func hold(event, order, customer string, quantity int, more ...string) []string 
 func ref(event, order string) domain.OrderRef { return domain.OrderRef{EventID: event, OrderID: order} }
 
 // held makes a held order by a purchase that stays pending; it ends after so many milliseconds.
-func (f *fixture) held(event, order, customer string, quantity int, millis int64) domain.Admission {
+func (f *fixture) held(event, order, customer string, quantity int, millis int64) domain.Incoming {
 	f.Helper()
 	a := f.arrive(purchase(event, order, customer, quantity))[0]
 	a.HoldMillis = millis
-	replies, _ := f.admit(a)
+	replies, _ := f.holdBatch(a)
 	if replies[0].Verdict != domain.VerdictAuthorize || replies[0].Order.State != domain.OrderHeld {
 		f.Fatalf("holding %s/%s: %s, %+v", event, order, replies[0].Verdict, replies[0].Order)
 	}
@@ -314,7 +315,7 @@ func (f *fixture) slots(event string) map[string]string {
 	f.Helper()
 	slots, err := f.rdb.HGetAll(f.ctx, f.keys.inProgress(0, event)).Result()
 	f.must(err)
-	delete(slots, slotsNote)
+	delete(slots, inProgressNote)
 	return slots
 }
 
@@ -342,7 +343,7 @@ func (f *fixture) facts() (facts []domain.Fact, raw []string) {
 // parse reads a log entry. Only facts that the readers of the log pass over may share one.
 func (f *fixture) parse(e domain.Entry) []domain.Fact {
 	f.Helper()
-	facts, err := domain.ParseFacts(e.ID, e.Fields)
+	facts, err := wire.ParseFacts(e.ID, e.Fields)
 	f.must(err)
 	for _, fact := range facts {
 		if len(facts) > 1 && fact.Type != domain.FactHeld && fact.Type != domain.FactRejected {
@@ -488,9 +489,9 @@ func (f *fixture) wantSame(before map[string]string, but ...string) {
 }
 
 // fold is the log, from its start, as package domain reads it.
-func (f *fixture) fold() *domain.Book {
+func (f *fixture) fold() *domain.Snapshot {
 	f.Helper()
-	book := domain.NewBook()
+	book := domain.NewSnapshot()
 	_, err := f.store.ReadLog(f.ctx, 0, "0-0", "+", func(fact domain.Fact) error {
 		if err := book.Fold(fact); err != nil {
 			return fmt.Errorf("fact %s: %w", fact.ID, err)
@@ -511,8 +512,8 @@ func (f *fixture) wantLogFolds() {
 		if !reflect.DeepEqual(got, want) {
 			f.Errorf("event %s is stored as\n%+v\nthe log says\n%+v", id, got, want)
 		}
-		if slots := f.slots(id); len(slots)+len(book.Slots[id]) > 0 && !maps.Equal(slots, book.Slots[id]) {
-			f.Errorf("in progress for %s: %v, the log says %v", id, slots, book.Slots[id])
+		if slots := f.slots(id); len(slots)+len(book.InProgress[id]) > 0 && !maps.Equal(slots, book.InProgress[id]) {
+			f.Errorf("in progress for %s: %v, the log says %v", id, slots, book.InProgress[id])
 		}
 	}
 	for r, want := range book.Orders {

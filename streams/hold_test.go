@@ -15,13 +15,13 @@ func TestHoldPurchase(t *testing.T) {
 	f.list("e1", terms(10))
 	a := f.arrive(purchase("e1", "o1", "fred", 3, "hold_seconds", "30"))[0]
 	before := f.now()
-	replies, now := f.admit(a)
+	replies, now := f.holdBatch(a)
 	if now < before || now > f.now() {
 		t.Errorf("it says it is %d, it was %d before", now, before)
 	}
 	fact, _ := f.lastFact()
 	want := domain.Order{
-		State: domain.OrderHeld, Kind: domain.RequestPurchase, Fingerprint: a.Request.Fingerprint, CustomerID: "fred", Section: "general",
+		State: domain.OrderHeld, RequestType: domain.RequestPurchase, Fingerprint: a.Request.Fingerprint, CustomerID: "fred", Section: "general",
 		Quantity: 3, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: now + holdMillis, HeldAtMillis: fact.AtMillis,
 	}
 	if replies[0] != (domain.Reply{Verdict: domain.VerdictAuthorize, Order: want}) {
@@ -56,8 +56,8 @@ func TestHoldHoldIsDoneAtOnce(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
 	a := f.arrive(hold("e1", "o1", "fred", 3))[0]
-	replies, _ := f.admit(a)
-	if replies[0].Verdict != domain.VerdictDone || replies[0].Order.State != domain.OrderHeld || replies[0].Order.Kind != domain.RequestHold {
+	replies, _ := f.holdBatch(a)
+	if replies[0].Verdict != domain.VerdictDone || replies[0].Order.State != domain.OrderHeld || replies[0].Order.RequestType != domain.RequestHold {
 		t.Errorf("got %+v", replies[0])
 	}
 	f.wantPending(domain.GroupWorkers)
@@ -78,12 +78,12 @@ func TestHoldRefusals(t *testing.T) {
 	for i, test := range []struct {
 		reason, detail string
 		fields         []string
-		change         func(*domain.Admission)
+		change         func(*domain.Incoming)
 	}{
 		{"invalid", "quantity: missing", []string{"v", "1", "type", "hold", "event_id", "e1", "order_id", "", "customer_id", "fred"}, nil},
 		{"invalid", "customer_id: missing", []string{"v", "1", "type", "hold", "event_id", "e1", "order_id", "", "quantity", "2"}, nil},
 		{"invalid", "section: want 1 to 128 characters of A-Z a-z 0-9 . _ @ + -", purchase("e1", "", "fred", 1, "section", "a|b"), nil},
-		{"too_late", "", purchase("e1", "", "fred", 1), func(a *domain.Admission) { a.ValidMillis = -1 }},
+		{"too_late", "", purchase("e1", "", "fred", 1), func(a *domain.Incoming) { a.ValidMillis = -1 }},
 		{"unknown_event", "", purchase("e2", "", "fred", 1), nil},
 		{"unknown_section", "", purchase("e1", "", "fred", 1, "section", "balcony"), nil},
 		{"not_on_sale", "", purchase("later", "", "fred", 1), nil},
@@ -101,11 +101,11 @@ func TestHoldRefusals(t *testing.T) {
 		if test.change != nil {
 			test.change(&a)
 		}
-		replies, _ := f.admit(a)
+		replies, _ := f.holdBatch(a)
 		fact, _ := f.lastFact()
 		want := domain.Order{
-			State: domain.OrderRejected, Kind: a.Request.Type, Fingerprint: a.Request.Fingerprint, CustomerID: a.Request.CustomerID,
-			Section: a.Request.Section, Quantity: a.Request.Quantity, ResolvedAt: fact.AtMillis, Reason: test.reason, Detail: test.detail,
+			State: domain.OrderRejected, RequestType: a.Request.Type, Fingerprint: a.Request.Fingerprint, CustomerID: a.Request.CustomerID,
+			Section: a.Request.Section, Quantity: a.Request.Quantity, ResolvedAtMillis: fact.AtMillis, Reason: test.reason, Detail: test.detail,
 		}
 		if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: want}) {
 			t.Errorf("%s: got %+v\nwant done, %+v", test.reason, replies[0], want)
@@ -128,9 +128,9 @@ func TestHoldRepeated(t *testing.T) {
 		purchase("e1", "o1", "fred", 2), hold("e1", "o2", "mary", 2), purchase("e9", "o3", "fred", 2),
 		request("pay", "e1", "o2"), request("pay", "e1", "o4"),
 	)
-	first, _ := f.admit(batch...)
+	first, _ := f.holdBatch(batch...)
 	before := f.dump()
-	second, _ := f.admit(batch...)
+	second, _ := f.holdBatch(batch...)
 	if !slices.Equal(first, second) {
 		t.Errorf("first  %+v\nsecond %+v", first, second)
 	}
@@ -154,7 +154,7 @@ func TestHoldOneOrderTwiceInABatch(t *testing.T) {
 		request("pay", "e1", "o4"), hold("e1", "o4", "jane", 1),
 		purchase("e9", "o5", "fred", 1), purchase("e9", "o5", "fred", 1), purchase("e9", "o5", "fred", 2),
 	)
-	replies, _ := f.admit(batch...)
+	replies, _ := f.holdBatch(batch...)
 	for i, want := range []string{
 		"authorize held", "authorize held", "conflict held", "done held", "authorize held", "authorize held", "done rejected",
 		"wait held", "done held", "done rejected", "done rejected", "conflict rejected",
@@ -185,7 +185,7 @@ func TestHoldSeveralEvents(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(3))
 	f.list("e2", terms(1, func(t *domain.Terms) { t.Currency, t.Sections[0].Price, t.MaxPerOrder = "JPY", 7, 1 }))
-	replies, _ := f.admit(f.arrive(
+	replies, _ := f.holdBatch(f.arrive(
 		purchase("e1", "o1", "fred", 2), purchase("e2", "o1", "fred", 1), purchase("e3", "o1", "fred", 1),
 		purchase("e2", "o2", "mary", 1), purchase("e1", "o2", "mary", 2, "section", "vip"), purchase("e2", "o3", "jane", 2), purchase("e1", "o3", "jane", 2),
 	)...)
@@ -219,7 +219,7 @@ func TestHoldManyItems(t *testing.T) {
 		}
 	}
 	batch := f.arrive(requests...)
-	replies, _ := f.admit(batch...)
+	replies, _ := f.holdBatch(batch...)
 	if len(replies) != items {
 		t.Fatalf("%d replies to %d items", len(replies), items)
 	}
@@ -245,7 +245,7 @@ func TestHoldManyItems(t *testing.T) {
 	for i := range requests[:maxBatch] {
 		requests[i] = purchase("x"+strconv.Itoa(i), "o", "fred", 1, "section", "s"+strconv.Itoa(i))
 	}
-	replies, _ = f.admit(f.arrive(requests[:maxBatch]...)...)
+	replies, _ = f.holdBatch(f.arrive(requests[:maxBatch]...)...)
 	for i, r := range replies {
 		if r.Order.Reason != domain.ReasonUnknownEvent || r.Order.Section != "s"+strconv.Itoa(i) {
 			t.Fatalf("item %d: %+v", i, r.Order)
@@ -262,7 +262,7 @@ func TestHoldBigNumbers(t *testing.T) {
 	batch := f.arrive(purchase("e1", "o1", "fred", 999_999), purchase("e2", "o1", "fred", 1, "unit_price", "9007199254740991"))
 	const longest = 9_000_000_000_000_001 // a deadline of 16 digits, still below 2^53 with the time of day
 	batch[0].HoldMillis, batch[1].HoldMillis = longest, longest+1
-	replies, now := f.admit(batch...)
+	replies, now := f.holdBatch(batch...)
 	for i, order := range []domain.Order{replies[0].Order, replies[1].Order} {
 		if deadline := now + longest + int64(i); order.DeadlineMillis != deadline {
 			t.Errorf("deadline %d, want %d", order.DeadlineMillis, deadline)
@@ -284,7 +284,7 @@ func TestHoldBigNumbers(t *testing.T) {
 	// The largest quantity there is, again and again, until nothing is left.
 	for i := range 100 {
 		n := strconv.Itoa(i)
-		f.admit(f.arrive(hold("e1", "big"+n, "c"+n, domain.MaxQuantity))...)
+		f.holdBatch(f.arrive(hold("e1", "big"+n, "c"+n, domain.MaxQuantity))...)
 	}
 	if got := f.section("e1", "general"); got != [3]int64{1, 99_999_999, 0} {
 		// 99 of them and o1's fit: 99,000,000 + 999,999.
@@ -298,17 +298,17 @@ func TestHoldTimesAreRedis(t *testing.T) {
 	a := f.arrive(purchase("e1", "o1", "fred", 1))[0]
 	a.ValidMillis = 0
 	f.waitUntil(domain.EntryMillis(a.EntryID) + 1) // by now it has waited longer than that
-	if replies, _ := f.admit(a); replies[0].Order.Reason != domain.ReasonTooLate {
+	if replies, _ := f.holdBatch(a); replies[0].Order.Reason != domain.ReasonTooLate {
 		t.Errorf("waited in line: %+v", replies[0].Order)
 	}
 
 	// A hold request's hold, and a pay that waited: too late while it is alive, nothing to decide later.
 	h := f.arrive(hold("e1", "o2", "mary", 1))[0]
 	h.HoldMillis = 50
-	replies, _ := f.admit(h)
+	replies, _ := f.holdBatch(h)
 	p := f.arrive(request("pay", "e1", "o2"))[0]
 	p.ValidMillis = -1
-	late, now := f.admit(p)
+	late, now := f.holdBatch(p)
 	want := domain.VerdictTooLate
 	if now >= replies[0].Order.DeadlineMillis {
 		want = domain.VerdictAuthorize
@@ -317,7 +317,7 @@ func TestHoldTimesAreRedis(t *testing.T) {
 		t.Errorf("a late pay: %s, want %s", late[0].Verdict, want)
 	}
 	f.waitUntil(replies[0].Order.DeadlineMillis)
-	if late, _ = f.admit(p); late[0].Verdict != domain.VerdictAuthorize {
+	if late, _ = f.holdBatch(p); late[0].Verdict != domain.VerdictAuthorize {
 		t.Errorf("a late pay of a hold past its deadline: %s", late[0].Verdict)
 	}
 	f.wantPending(domain.GroupWorkers, p.EntryID)
@@ -351,9 +351,9 @@ func TestHoldNotices(t *testing.T) {
 			t.Errorf("told %q, want %q", got, want)
 		}
 	}
-	f.admit(f.arrive(purchase("e1", "o1", "fred", 1), hold("e1", "o2", "mary", 1), purchase("e9", "o3", "fred", 1))...)
+	f.holdBatch(f.arrive(purchase("e1", "o1", "fred", 1), hold("e1", "o2", "mary", 1), purchase("e9", "o3", "fred", 1))...)
 	receive("e1/o2 held", "e9/o3 rejected")
-	f.admit(f.arrive(purchase("e1", "o4", "jane", 1))...) // says nothing
+	f.holdBatch(f.arrive(purchase("e1", "o4", "jane", 1))...) // says nothing
 	f.resolve(domain.Resolution{Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved, AuthorizationID: "a"}, domain.Resolution{Ref: ref("e1", "o4"), Outcome: domain.PaymentDeclined})
 	receive("e1/o1 confirmed", "e1/o4 declined")
 	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "o5")}, {Ref: ref("e1", "o4")}}))

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // readPage is how many log entries or pending entries one call asks for.
@@ -19,7 +20,7 @@ const readPage = 1000
 
 func sortInvoices(lines []InvoiceLine) {
 	slices.SortFunc(lines, func(a, b InvoiceLine) int {
-		return cmp.Or(cmp.Compare(a.ConfirmedAt, b.ConfirmedAt), cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.OrderID, b.OrderID))
+		return cmp.Or(cmp.Compare(a.ConfirmedAtMillis, b.ConfirmedAtMillis), cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.OrderID, b.OrderID))
 	})
 }
 
@@ -40,7 +41,7 @@ func (s *Store) readLog(ctx context.Context, p int, after, upTo string, each fun
 		}
 		entries := decodeEntries(reply)
 		for _, e := range entries {
-			facts, err := domain.ParseFacts(e.ID, e.Fields)
+			facts, err := wire.ParseFacts(e.ID, e.Fields)
 			if err != nil {
 				err = damaged(e.ID, err)
 			}
@@ -65,7 +66,7 @@ func (s *Store) readLog(ctx context.Context, p int, after, upTo string, each fun
 func (s *Store) History(ctx context.Context, ref domain.OrderRef, o domain.Order) ([]domain.Fact, error) {
 	p := PartitionOf(ref.EventID, s.partitions)
 	var times []int64
-	for _, at := range []int64{o.HeldAtMillis, o.ConfirmedAt, o.ResolvedAt} {
+	for _, at := range []int64{o.HeldAtMillis, o.ConfirmedAtMillis, o.ResolvedAtMillis} {
 		if at != 0 && !slices.Contains(times, at) {
 			times = append(times, at)
 		}
@@ -188,23 +189,23 @@ func (s *Store) FindOrder(ctx context.Context, orderID string) ([]domain.OrderRe
 
 // GroupStatus is what one group of one partition has before it.
 type GroupStatus struct {
-	Partition    int              `json:"partition"`
-	Stream       string           `json:"stream"`
-	Group        string           `json:"group"`
-	Lag          int64            `json:"lag"`     // entries nobody was given yet
-	Pending      int64            `json:"pending"` // given, not acknowledged
-	Backlog      int64            `json:"backlog"` // both: what to scale on
-	OldestIdleMs int64            `json:"oldest_idle_ms"`
-	Consumers    []ConsumerStatus `json:"consumers"`
-	Entries      []PendingEntry   `json:"entries"`
+	Partition        int              `json:"partition"`
+	Stream           string           `json:"stream"`
+	Group            string           `json:"group"`
+	Lag              int64            `json:"lag"`     // entries nobody was given yet
+	Pending          int64            `json:"pending"` // given, not acknowledged
+	Backlog          int64            `json:"backlog"` // both: what to scale on
+	OldestIdleMillis int64            `json:"oldest_idle_ms"`
+	Consumers        []ConsumerStatus `json:"consumers"`
+	Entries          []PendingEntry   `json:"entries"`
 }
 
 // ConsumerStatus is one consumer of a group.
 type ConsumerStatus struct {
-	Name    string `json:"name"`
-	Pending int64  `json:"pending"`
-	IdleMs  int64  `json:"idle_ms"`
-	Alive   bool   `json:"alive"` // it said so within its reclaim time
+	Name       string `json:"name"`
+	Pending    int64  `json:"pending"`
+	IdleMillis int64  `json:"idle_ms"`
+	Alive      bool   `json:"alive"` // it said so within its reclaim time
 }
 
 // PendingEntry is an entry that was given to a consumer and not acknowledged.
@@ -212,7 +213,7 @@ type PendingEntry struct {
 	ID         string `json:"id"`
 	OrderID    string `json:"order_id"` // event_id/order_id; empty if the entry names none
 	Consumer   string `json:"consumer"`
-	IdleMs     int64  `json:"idle_ms"`
+	IdleMillis int64  `json:"idle_ms"`
 	Deliveries int64  `json:"deliveries"`
 }
 
@@ -284,7 +285,7 @@ func (s *Store) groupStatus(ctx context.Context, p int, group domain.Group, most
 		return fail(err)
 	}
 	for _, c := range consumers {
-		status.Consumers = append(status.Consumers, ConsumerStatus{Name: c.Name, Pending: c.Pending, IdleMs: c.Idle.Milliseconds()})
+		status.Consumers = append(status.Consumers, ConsumerStatus{Name: c.Name, Pending: c.Pending, IdleMillis: c.Idle.Milliseconds()})
 	}
 	if status.Pending == 0 || mostEntries == 0 {
 		return status, nil
@@ -306,11 +307,11 @@ func (s *Store) groupStatus(ctx context.Context, p int, group domain.Group, most
 		}
 	}
 	for i, e := range pending {
-		entry := PendingEntry{ID: e.ID, Consumer: e.Consumer, IdleMs: e.Idle.Milliseconds(), Deliveries: e.RetryCount}
+		entry := PendingEntry{ID: e.ID, Consumer: e.Consumer, IdleMillis: e.Idle.Milliseconds(), Deliveries: e.RetryCount}
 		if found := decodeEntries(payloads[i].Val()); len(found) == 1 {
 			entry.OrderID = orderOf(found[0].Fields)
 		}
-		status.OldestIdleMs = max(status.OldestIdleMs, entry.IdleMs)
+		status.OldestIdleMillis = max(status.OldestIdleMillis, entry.IdleMillis)
 		status.Entries = append(status.Entries, entry)
 	}
 	return status, nil
@@ -322,7 +323,7 @@ func orderOf(fields []string) string {
 	name := ""
 	if len(fields) == 2 { // a fact, alone in its entry
 		name, _, _ = strings.Cut(fields[1], "|")
-	} else if request, _ := domain.ParseRequest(fields); request.EventID != "" {
+	} else if request, _ := wire.ParseRequest(fields); request.EventID != "" {
 		name = request.Ref().String()
 	}
 	if _, ok := domain.ParseOrderRef(name); !ok {
@@ -370,7 +371,7 @@ type DeadLetter struct {
 	EntryID    string            `json:"entry_id"`
 	Reason     string            `json:"reason"`
 	Deliveries int64             `json:"deliveries"`
-	At         int64             `json:"at"`     // milliseconds
+	AtMillis   int64             `json:"at"`     // milliseconds
 	Fields     map[string]string `json:"fields"` // the payment token redacted
 
 	partition int
@@ -463,7 +464,7 @@ func decodeDeadLetter(p int, e domain.Entry) (DeadLetter, error) {
 		case "deliveries":
 			letter.Deliveries = n.parse(value)
 		case "at":
-			letter.At = n.parse(value)
+			letter.AtMillis = n.parse(value)
 		case "fields":
 			var err error
 			if letter.raw, err = parseNetstrings(value); err != nil {
@@ -476,7 +477,7 @@ func decodeDeadLetter(p int, e domain.Entry) (DeadLetter, error) {
 	}
 	for i := 0; i+1 < len(letter.raw); i += 2 {
 		name, value := letter.raw[i], letter.raw[i+1]
-		if name == domain.FieldPaymentToken {
+		if name == wire.FieldPaymentToken {
 			value = domain.Secret(value).String()
 		}
 		letter.Fields[name] = value

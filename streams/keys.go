@@ -47,8 +47,8 @@ func (k keys) inProgress(p int, eventID string) string {
 	return k.partitions[p] + "in_progress:" + eventID
 }
 
-// slotsNote is the one field of an in_progress hash that is no customer: see scripts/list_event.lua.
-const slotsNote = "#"
+// inProgressNote is the one field of an in_progress hash that is no customer: see scripts/create_event.lua.
+const inProgressNote = "#"
 
 func (k keys) sales(p int, eventID string) string { return k.partitions[p] + "sales:" + eventID }
 

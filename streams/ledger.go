@@ -90,8 +90,8 @@ func (s *Store) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) {
 	return keys, args
 }
 
-// Admit implements domain.Ledger.
-func (s *Store) Admit(ctx context.Context, p int, batch []domain.Admission) ([]domain.Reply, int64, error) {
+// Hold implements domain.Ledger.
+func (s *Store) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]domain.Reply, int64, error) {
 	return s.runOrders(ctx, p, orderBatch{
 		script: scriptHold, name: "hold", source: s.keys.requests(p), group: domain.GroupWorkers, size: len(batch),
 		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Request.Ref() },

@@ -85,10 +85,10 @@ func (s *Store) stillTrue(ctx context.Context, p int, confirmed, cancelled []dom
 			return nil, nil, err
 		}
 		if i < len(confirmed) {
-			if f := confirmed[i]; o.ConfirmedAt == f.AtMillis {
+			if f := confirmed[i]; o.ConfirmedAtMillis == f.AtMillis {
 				c = append(c, f)
 			}
-		} else if f := cancelled[i-len(confirmed)]; o.State == domain.OrderCancelled && o.ConfirmedAt == f.ConfirmedAt {
+		} else if f := cancelled[i-len(confirmed)]; o.State == domain.OrderCancelled && o.ConfirmedAtMillis == f.ConfirmedAtMillis {
 			x = append(x, f)
 		}
 	}
@@ -110,7 +110,7 @@ func (s *Store) writeInvoices(ctx context.Context, confirmed, cancelled []domain
 		created[i] = pipe.HSetNX(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.AtMillis, invoiceConfirmed))
 	}
 	for _, f := range cancelled {
-		pipe.HSet(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.ConfirmedAt, invoiceCancelled))
+		pipe.HSet(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.ConfirmedAtMillis, invoiceCancelled))
 	}
 	_, err := pipe.Exec(ctx)
 	full := outOfMemory(err)
@@ -129,7 +129,7 @@ func (s *Store) writeInvoices(ctx context.Context, confirmed, cancelled []domain
 		return nil
 	}
 	for _, f := range cancelled {
-		if err := s.writeInvoice(ctx, f, invoiceLine(f, f.ConfirmedAt, invoiceCancelled), "0"); err != nil {
+		if err := s.writeInvoice(ctx, f, invoiceLine(f, f.ConfirmedAtMillis, invoiceCancelled), "0"); err != nil {
 			return err
 		}
 	}

@@ -72,9 +72,9 @@ func TestPost(t *testing.T) {
 	f.wantSales("e1", Totals{Orders: 2, TicketsSold: 3, Revenue: 3000}, "o1", "o2")
 	f.wantSales("e2", Totals{Orders: 1, TicketsSold: 3, Revenue: 3000}, "o1")
 	f.wantInvoices("fred",
-		InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: a.AtMillis, Status: "confirmed"},
-		InvoiceLine{OrderID: "o1", EventID: "e2", Section: "general", Quantity: 3, Amount: 3000, Currency: "JPY", ConfirmedAt: b.AtMillis, Status: "confirmed"})
-	f.wantInvoices("mary", InvoiceLine{OrderID: "o2", EventID: "e1", Section: "general", Quantity: 1, Amount: 1000, Currency: "EUR", ConfirmedAt: c.AtMillis, Status: "confirmed"})
+		InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAtMillis: a.AtMillis, Status: "confirmed"},
+		InvoiceLine{OrderID: "o1", EventID: "e2", Section: "general", Quantity: 3, Amount: 3000, Currency: "JPY", ConfirmedAtMillis: b.AtMillis, Status: "confirmed"})
+	f.wantInvoices("mary", InvoiceLine{OrderID: "o2", EventID: "e1", Section: "general", Quantity: 1, Amount: 1000, Currency: "EUR", ConfirmedAtMillis: c.AtMillis, Status: "confirmed"})
 	if got, want := f.do("HGET", "holdfast:invoices:{mary}", "e1/o2"), `{"section":"general","quantity":1,"amount":1000,"currency":"EUR","confirmed_at":`+strconv.FormatInt(c.AtMillis, 10)+`,"status":"confirmed"}`; got != want {
 		t.Errorf("line %s, want %s", got, want)
 	}
@@ -132,7 +132,7 @@ func TestPostAndReverseCommute(t *testing.T) {
 			}
 			f.wantSales("e1", Totals{Orders: 1, TicketsSold: 1, Revenue: 1000}, "o0")
 			f.wantInvoices("fred", InvoiceLine{
-				OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: confirmed.AtMillis, Status: "cancelled",
+				OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAtMillis: confirmed.AtMillis, Status: "cancelled",
 			})
 			for kind, fact := range facts {
 				if slices.Contains(f.pending(domain.GroupPosting), fact.ID) {
@@ -152,7 +152,7 @@ func TestPostNothing(t *testing.T) {
 	f.held("e1", "o2", "mary", 1, holdMillis)
 	f.cancel("e1", "o2")
 	f.cancel("e1", "unseen")
-	f.admit(f.arrive(purchase("e9", "o3", "fred", 1))...)
+	f.holdBatch(f.arrive(purchase("e9", "o3", "fred", 1))...)
 	f.must(f.store.CloseEvent(f.ctx, "e1"))
 	f.deliver(domain.GroupPosting, "w1")
 	before := f.dump()
@@ -186,7 +186,7 @@ func TestPostManyItems(t *testing.T) {
 		requests[i] = purchase(event, "o"+strconv.Itoa(i), "c"+strconv.Itoa(i%7)+"."+strconv.Itoa(i), 1)
 		resolutions[i] = approve("", event, "o"+strconv.Itoa(i))
 	}
-	f.admit(f.arrive(requests...)...)
+	f.holdBatch(f.arrive(requests...)...)
 	f.resolve(resolutions...)
 	f.deliver(domain.GroupPosting, "w1")
 	facts, _ := f.facts()
@@ -253,9 +253,9 @@ func TestInvoices(t *testing.T) {
 	_, err = f.store.Invoices(f.ctx, "fred")
 	f.wantClass(err, domain.ClassPoison)
 
-	lines := []InvoiceLine{{ConfirmedAt: 2, OrderID: "a"}, {ConfirmedAt: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "a"}}
+	lines := []InvoiceLine{{ConfirmedAtMillis: 2, OrderID: "a"}, {ConfirmedAtMillis: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAtMillis: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAtMillis: 1, EventID: "e1", OrderID: "a"}}
 	sortInvoices(lines)
-	if want := []InvoiceLine{{ConfirmedAt: 1, EventID: "e1", OrderID: "a"}, {ConfirmedAt: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAt: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAt: 2, OrderID: "a"}}; !slices.Equal(lines, want) {
+	if want := []InvoiceLine{{ConfirmedAtMillis: 1, EventID: "e1", OrderID: "a"}, {ConfirmedAtMillis: 1, EventID: "e1", OrderID: "b"}, {ConfirmedAtMillis: 1, EventID: "e2", OrderID: "a"}, {ConfirmedAtMillis: 2, OrderID: "a"}}; !slices.Equal(lines, want) {
 		t.Errorf("sorted: %+v", lines)
 	}
 	if !errors.Is(notFound("event", "e"), domain.ErrNotFound) {
@@ -275,7 +275,7 @@ func TestPostOverALineOfALostPast(t *testing.T) {
 		past := fact
 		past.AtMillis -= 5000
 		f.must(f.rdb.HSet(f.ctx, f.keys.invoices("fred"), "e1/o1", invoiceLine(past, past.AtMillis, was)).Err())
-		want := InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAt: fact.AtMillis, Status: "confirmed"}
+		want := InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAtMillis: fact.AtMillis, Status: "confirmed"}
 		f.post(fact)
 		f.wantInvoices("fred", want)
 		f.cancel("e1", "o1")

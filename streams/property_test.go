@@ -100,9 +100,9 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"list":          func(rt *rapid.T) { m.with(rt).list() },
 		"adjust":        func(rt *rapid.T) { m.with(rt).adjust() },
 		"close":         func(rt *rapid.T) { m.with(rt).close() },
-		"admit":         func(rt *rapid.T) { m.with(rt).admit() },
-		"admit more":    func(rt *rapid.T) { m.with(rt).admit() },
-		"admit again":   func(rt *rapid.T) { m.with(rt).admit() },
+		"hold":          func(rt *rapid.T) { m.with(rt).hold() },
+		"hold more":     func(rt *rapid.T) { m.with(rt).hold() },
+		"hold again":    func(rt *rapid.T) { m.with(rt).hold() },
 		"resolve":       func(rt *rapid.T) { m.with(rt).resolve() },
 		"resolve more":  func(rt *rapid.T) { m.with(rt).resolve() },
 		"resolve again": func(rt *rapid.T) { m.with(rt).resolve() },
@@ -169,7 +169,7 @@ type model struct {
 	rt *rapid.T
 	*ran
 
-	book     *domain.Book
+	book     *domain.Snapshot
 	facts    []domain.Fact
 	raw      map[string][]string // log entry -> its fields
 	requests []domain.Entry      // in the stream
@@ -199,8 +199,8 @@ type deadLetter struct {
 
 // arrival is an entry of the requests that was delivered once.
 type arrival struct {
-	admission domain.Admission
-	fields    []string
+	incoming domain.Incoming
+	fields   []string
 }
 
 func newModel(rt *rapid.T, base *fixture, r *ran) *model {
@@ -212,7 +212,7 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	f.do("FLUSHALL")
 	f.must(f.store.Accept(f.ctx))
 	m := &model{
-		fixture: &f, rt: rt, ran: r, book: domain.NewBook(), pending: make(map[domain.Group]map[string]holder),
+		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), pending: make(map[domain.Group]map[string]holder),
 		raw: make(map[string][]string), alive: make(map[string][2]int64),
 		sales: make(map[string]map[string]bool), invoices: make(map[string]map[string]InvoiceLine),
 	}
@@ -323,7 +323,7 @@ func (m *model) decide(now int64, refs []domain.OrderRef, commands []domain.Comm
 	for i, command := range commands {
 		customer, what := "", ""
 		switch c := command.(type) {
-		case domain.Admit:
+		case domain.Hold:
 			customer, what = c.Request.CustomerID, string(c.Request.Type)
 		case domain.Pay:
 			what = "pay"
@@ -391,8 +391,8 @@ func (m *model) list() {
 func (m *model) listWith(id string, terms domain.Terms) {
 	m.commands++
 	m.Helper()
-	fact, wantErr := domain.List(m.book.Events[id], id, terms)
-	created, err := m.store.ListEvent(m.ctx, id, terms)
+	fact, wantErr := domain.Create(m.book.Events[id], id, terms)
+	created, err := m.store.CreateEvent(m.ctx, id, terms)
 	if created != (fact != nil) || errors.Is(err, domain.ErrConflict) != errors.Is(wantErr, domain.ErrConflict) || (err == nil) != (wantErr == nil) {
 		m.Fatalf("listing: %v, %v, want %v, %v", created, err, fact, wantErr)
 	}
@@ -467,15 +467,15 @@ func (m *model) drawRequest() []string {
 	return fields
 }
 
-func (m *model) admit() {
+func (m *model) hold() {
 	m.commands++
 	before := m.now()
-	var batch []domain.Admission
+	var batch []domain.Incoming
 	var fresh [][]string
 	for range pick(m, "items", 1, 2, 3, 4, 5) {
 		switch how := pick(m, "how", "new", "new", "new", "resubmitted", "resubmitted", "redelivered"); {
 		case how == "redelivered" && len(m.arrived) > 0:
-			batch = append(batch, m.drawArrival().admission)
+			batch = append(batch, m.drawArrival().incoming)
 		case how == "resubmitted" && len(m.arrived) > 0:
 			fresh = append(fresh, m.drawArrival().fields)
 		default:
@@ -492,13 +492,13 @@ func (m *model) admit() {
 		m.took(a.EntryID, fresh[i])
 		batch = append(batch, a)
 	}
-	replies, now, err := m.store.Admit(m.ctx, 0, batch)
+	replies, now, err := m.store.Hold(m.ctx, 0, batch)
 	m.must(err)
 	m.between(before, now)
 	refs, commands, entryIDs := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch)), make([]string, len(batch))
 	for i, a := range batch {
 		refs[i], entryIDs[i] = a.Request.Ref(), a.EntryID
-		commands[i] = domain.Admit{
+		commands[i] = domain.Hold{
 			Request: a.Request, Invalid: a.Invalid, EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis, HoldMillis: a.HoldMillis,
 		}
 		if a.Request.Type == domain.RequestPay {
@@ -526,7 +526,7 @@ func (m *model) drawKnown() domain.OrderRef {
 // drawArrival draws an entry that came before, about an order in a drawn state if there is one.
 func (m *model) drawArrival() arrival {
 	about := m.drawKnown()
-	matching := slices.DeleteFunc(slices.Clone(m.arrived), func(a arrival) bool { return a.admission.Request.Ref() != about })
+	matching := slices.DeleteFunc(slices.Clone(m.arrived), func(a arrival) bool { return a.incoming.Request.Ref() != about })
 	if len(matching) == 0 {
 		matching = m.arrived
 	}
@@ -679,7 +679,7 @@ func (m *model) postFacts(batch []domain.Fact) {
 		o := m.book.Orders[fact.Ref()]
 		line := InvoiceLine{
 			OrderID: fact.OrderID, EventID: fact.EventID, Section: o.Section, Quantity: o.Quantity, Amount: o.Amount(), Currency: o.Currency,
-			ConfirmedAt: o.ConfirmedAt, Status: "confirmed",
+			ConfirmedAtMillis: o.ConfirmedAtMillis, Status: "confirmed",
 		}
 		switch {
 		case reversal:
@@ -843,7 +843,7 @@ func (m *model) arrivesAgain(id string, fields []string) {
 		m.Fatalf("delivered %v, want %s", got, id)
 	}
 	m.took(id, fields)
-	m.arrived = append(m.arrived, arrival{m.admission(id, fields), fields})
+	m.arrived = append(m.arrived, arrival{m.incoming(id, fields), fields})
 }
 
 // own changes whose the entries are, and who there is.
@@ -974,7 +974,7 @@ func (m *model) settleAll() {
 			m.Fatalf("%s is %s; posted: %v", r, o.State, posted)
 		}
 		status := m.invoices[o.CustomerID][r.String()].Status
-		if want := map[bool]string{true: "confirmed", false: "cancelled"}[o.State == domain.OrderConfirmed]; o.ConfirmedAt > 0 && status != want || o.ConfirmedAt == 0 && status != "" {
+		if want := map[bool]string{true: "confirmed", false: "cancelled"}[o.State == domain.OrderConfirmed]; o.ConfirmedAtMillis > 0 && status != want || o.ConfirmedAtMillis == 0 && status != "" {
 			m.Fatalf("%s is %s; its invoice line: %q", r, o.State, status)
 		}
 	}
@@ -1040,7 +1040,7 @@ func (m *model) compare() {
 	for name, cmd := range hashes {
 		h := cmd.Val()
 		if name == m.keys.inProgress(0, "e1") || name == m.keys.inProgress(0, "e2") {
-			delete(h, slotsNote)
+			delete(h, inProgressNote)
 		}
 		if _, there := got[name]; there {
 			got[name] = h
@@ -1111,7 +1111,7 @@ func (m *model) expected() map[string]any {
 		m.must(e.CheckConservation())
 		want[m.keys.event(0, id)] = encodeEvent(e)
 		slots := map[string]string{}
-		maps.Copy(slots, m.book.Slots[id])
+		maps.Copy(slots, m.book.InProgress[id])
 		want[m.keys.inProgress(0, id)] = slots
 
 		var totals Totals
@@ -1143,7 +1143,7 @@ func (m *model) expected() map[string]any {
 		h := make(map[string]string)
 		for name, line := range lines {
 			h[name] = fmt.Sprintf(`{"section":"%s","quantity":%d,"amount":%d,"currency":"%s","confirmed_at":%d,"status":"%s"}`,
-				line.Section, line.Quantity, line.Amount, line.Currency, line.ConfirmedAt, line.Status)
+				line.Section, line.Quantity, line.Amount, line.Currency, line.ConfirmedAtMillis, line.Status)
 		}
 		want[m.keys.invoices(customer)] = h
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 var (
@@ -99,7 +100,7 @@ func (s *Store) add(ctx context.Context, rdb redis.UniversalClient, batch []doma
 	cmds := make([]*redis.StringCmd, len(batch))
 	for i, r := range batch {
 		p := PartitionOf(r.EventID, s.partitions)
-		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: s.keys.requests(p), Values: r.Fields()})
+		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: s.keys.requests(p), Values: wire.Fields(r)})
 	}
 	var confirmed int64
 	var execErr error

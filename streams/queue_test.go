@@ -531,11 +531,11 @@ func TestDeadLetter(t *testing.T) {
 		t.Fatalf("%d letters: %+v, want 1", len(letters), letters)
 	}
 	got := letters[0]
-	if got.At < before || got.At > f.now() || !strings.HasPrefix(got.ID, "0:") {
+	if got.AtMillis < before || got.AtMillis > f.now() || !strings.HasPrefix(got.ID, "0:") {
 		t.Errorf("got %+v", got)
 	}
 	want := DeadLetter{
-		ID: got.ID, Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, At: got.At,
+		ID: got.ID, Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis,
 		Fields: map[string]string{
 			"v": "1", "type": "purchase", "event_id": "e1", "order_id": "o1", "payment_token": "[redacted]", "customer_id": "fred", "quantity": "1",
 			"x\x00,1:": "\xff\r\n|", "": "",

@@ -42,9 +42,9 @@ func decodeOrder(record string) (domain.Order, error) {
 	}
 	n := numbers{}
 	o := domain.Order{
-		State: state, Kind: domain.RequestType(v[1]), Fingerprint: v[2], CustomerID: v[3], Section: v[4],
+		State: state, RequestType: domain.RequestType(v[1]), Fingerprint: v[2], CustomerID: v[3], Section: v[4],
 		Quantity: n.parse(v[5]), UnitPrice: n.parse(v[6]), Currency: v[7], DeadlineMillis: n.parse(v[8]),
-		HeldAtMillis: n.parse(v[9]), ConfirmedAt: n.parse(v[10]), ResolvedAt: n.parse(v[11]),
+		HeldAtMillis: n.parse(v[9]), ConfirmedAtMillis: n.parse(v[10]), ResolvedAtMillis: n.parse(v[11]),
 		AuthorizationID: v[12], Reason: v[13], Detail: v[14],
 	}
 	if n.err != nil {
@@ -89,7 +89,7 @@ func decodeEvent(h map[string]string) (domain.Event, error) {
 			Available: n.parse(h["available:"+name]), Held: n.parse(h["held:"+name]), Sold: n.parse(h["sold:"+name]),
 		})
 	}
-	if n.err != nil || !e.Listed() {
+	if n.err != nil || !e.Exists() {
 		return e, domain.WithClass(domain.ClassPoison, fmt.Errorf("event hash is damaged: %v", h))
 	}
 	return e, nil

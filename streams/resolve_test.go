@@ -23,7 +23,7 @@ func TestResolveApproved(t *testing.T) {
 	replies, _ := f.resolve(approve(a.EntryID, "e1", "o1"))
 	fact, _ := f.lastFact()
 	want := held
-	want.State, want.ConfirmedAt, want.ResolvedAt, want.AuthorizationID = domain.OrderConfirmed, fact.AtMillis, fact.AtMillis, "auth_o1"
+	want.State, want.ConfirmedAtMillis, want.ResolvedAtMillis, want.AuthorizationID = domain.OrderConfirmed, fact.AtMillis, fact.AtMillis, "auth_o1"
 	if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: want}) {
 		t.Errorf("got %+v, want done, %+v", replies[0], want)
 	}
@@ -75,7 +75,7 @@ func TestResolveOutcomes(t *testing.T) {
 				t.Errorf("available, held, sold: %v, want %v", got, test.section)
 			}
 			if ended := test.state != domain.OrderHeld; ended {
-				if fact, _ := f.lastFact(); fact.Type != domain.FactType(test.state.String()) || replies[0].Order.ResolvedAt != fact.AtMillis {
+				if fact, _ := f.lastFact(); fact.Type != domain.FactType(test.state.String()) || replies[0].Order.ResolvedAtMillis != fact.AtMillis {
 					t.Errorf("the newest fact is %+v, the order %+v", fact, replies[0].Order)
 				}
 				if slots, holds := f.slots("e1"), f.do("ZCARD", f.keys.holds(0)); len(slots) != 0 || holds != int64(0) {
@@ -111,7 +111,7 @@ func TestResolveAfterTheEnd(t *testing.T) {
 	f.resolve(domain.Resolution{Ref: ref("e1", "expired")})
 	f.held("e1", "cancelled", "fred", 1, holdMillis)
 	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}, {Ref: ref("e1", "unseen")}}))
-	f.admit(f.arrive(purchase("e9", "rejected", "fred", 1))...)
+	f.holdBatch(f.arrive(purchase("e9", "rejected", "fred", 1))...)
 	before := f.dump()
 	for _, test := range []struct {
 		event, order string
@@ -187,7 +187,7 @@ func TestResolveManyItems(t *testing.T) {
 		requests[i] = purchase("e1", "o"+strconv.Itoa(i), "c"+strconv.Itoa(i), 1)
 	}
 	batch := f.arrive(requests...)
-	f.admit(batch...)
+	f.holdBatch(batch...)
 	resolutions := make([]domain.Resolution, items)
 	for i, a := range batch {
 		resolutions[i] = approve(a.EntryID, "e1", a.Request.OrderID)
@@ -244,7 +244,7 @@ func TestExpire(t *testing.T) {
 	if !slices.Equal(raw[n-2:], []string{"expired e1/o1", "expired e2/o1"}) {
 		t.Errorf("facts %q", raw[n-2:])
 	}
-	if o.State != domain.OrderExpired || o.ResolvedAt != facts[n-2].AtMillis || o.HeldAtMillis == 0 || o.ConfirmedAt != 0 {
+	if o.State != domain.OrderExpired || o.ResolvedAtMillis != facts[n-2].AtMillis || o.HeldAtMillis == 0 || o.ConfirmedAtMillis != 0 {
 		t.Errorf("order %+v", o)
 	}
 	if e1, e2 := f.section("e1", "general"), f.section("e2", "general"); e1 != [3]int64{9, 1, 0} || e2 != [3]int64{10, 0, 0} {
@@ -321,7 +321,7 @@ func TestExpireManyItems(t *testing.T) {
 	for i := range batch {
 		batch[i].HoldMillis = 0
 	}
-	f.admit(batch...)
+	f.holdBatch(batch...)
 	for _, want := range []int{maxBatch, maxBatch, 203, 0} {
 		if n, err := f.store.Expire(f.ctx, 0, 10_000); n != want || err != nil {
 			t.Fatalf("%d expired, %v, want %d", n, err, want)
@@ -359,18 +359,18 @@ func TestCancel(t *testing.T) {
 	if want := []string{
 		"cancelled e1/unseen|requested|none",
 		"cancelled e1/held|requested|held|fred|general|3|1000|EUR|0",
-		"cancelled e2/confirmed|requested|confirmed|fred|general|2|1000|EUR|" + strconv.FormatInt(wasConfirmed.ConfirmedAt, 10),
+		"cancelled e2/confirmed|requested|confirmed|fred|general|2|1000|EUR|" + strconv.FormatInt(wasConfirmed.ConfirmedAtMillis, 10),
 		"cancelled e1/overdue|requested|held|mary|general|1|1000|EUR|0",
 	}; !slices.Equal(raw[n-4:], want) {
 		t.Errorf("facts %q, want %q", raw[n-4:], want)
 	}
 	at := facts[n-1].AtMillis
-	if o, want := f.order("e1", "unseen"), (domain.Order{State: domain.OrderCancelled, ResolvedAt: facts[n-4].AtMillis, Reason: "requested"}); o != want {
+	if o, want := f.order("e1", "unseen"), (domain.Order{State: domain.OrderCancelled, ResolvedAtMillis: facts[n-4].AtMillis, Reason: "requested"}); o != want {
 		t.Errorf("unseen: %+v, want %+v", o, want)
 	}
 	for got, want := range map[domain.Order]domain.Order{f.order("e1", "held"): wasHeld, f.order("e2", "confirmed"): wasConfirmed} {
-		want.State, want.Reason, want.ResolvedAt = domain.OrderCancelled, "requested", got.ResolvedAt
-		if got != want || got.ResolvedAt > at || got.ResolvedAt < facts[n-4].AtMillis {
+		want.State, want.Reason, want.ResolvedAtMillis = domain.OrderCancelled, "requested", got.ResolvedAtMillis
+		if got != want || got.ResolvedAtMillis > at || got.ResolvedAtMillis < facts[n-4].AtMillis {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 	}
@@ -394,7 +394,7 @@ func TestCancel(t *testing.T) {
 	f.wantSame(before)
 
 	// What comes for a cancelled order is absorbed; of one that was never held there is nothing to void.
-	replies, _ := f.admit(f.arrive(purchase("e1", "unseen", "jane", 1), hold("e1", "unseen", "jane", 5), request("pay", "e1", "unseen"), request("pay", "e1", "held"))...)
+	replies, _ := f.holdBatch(f.arrive(purchase("e1", "unseen", "jane", 1), hold("e1", "unseen", "jane", 5), request("pay", "e1", "unseen"), request("pay", "e1", "held"))...)
 	for i, want := range []domain.Verdict{domain.VerdictDone, domain.VerdictDone, domain.VerdictDone, domain.VerdictVoid} {
 		if replies[i].Verdict != want || replies[i].Order.State != domain.OrderCancelled {
 			t.Errorf("item %d: %+v, want %s", i, replies[i], want)
@@ -412,7 +412,7 @@ func TestCancelOfWhatHasEnded(t *testing.T) {
 	f.held("e1", "declined", "fred", 1, holdMillis)
 	f.held("e1", "expired", "mary", 1, 0)
 	f.resolve(domain.Resolution{Ref: ref("e1", "declined"), Outcome: domain.PaymentDeclined}, domain.Resolution{Ref: ref("e1", "expired")})
-	f.admit(f.arrive(purchase("e9", "rejected", "fred", 1))...)
+	f.holdBatch(f.arrive(purchase("e9", "rejected", "fred", 1))...)
 	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}}))
 	before := f.dump()
 	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{
@@ -435,10 +435,10 @@ func TestCaptureFailed(t *testing.T) {
 	before := f.order("e1", "o1")
 	batch := []domain.Cancellation{{EntryID: entry, Ref: ref("e1", "o1")}, {Ref: ref("e1", "o2")}, {Ref: ref("e1", "unseen")}}
 	f.must(f.store.CaptureFailed(f.ctx, 0, batch))
-	f.wantFact("cancelled", "e1/o1", "capture_failed|confirmed|fred|general|3|1000|EUR|"+strconv.FormatInt(before.ConfirmedAt, 10))
+	f.wantFact("cancelled", "e1/o1", "capture_failed|confirmed|fred|general|3|1000|EUR|"+strconv.FormatInt(before.ConfirmedAtMillis, 10))
 	fact, _ := f.lastFact()
 	want := before
-	want.State, want.Reason, want.ResolvedAt = domain.OrderCancelled, "capture_failed", fact.AtMillis
+	want.State, want.Reason, want.ResolvedAtMillis = domain.OrderCancelled, "capture_failed", fact.AtMillis
 	if got := f.order("e1", "o1"); got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -466,7 +466,7 @@ func TestCancelManyItems(t *testing.T) {
 		requests[i] = hold("e1", order, "c"+strconv.Itoa(i), 1)
 		cancels[i] = domain.Cancellation{Ref: ref("e1", order)}
 	}
-	f.admit(f.arrive(requests[:items-100]...)...) // the last hundred are cancelled unseen
+	f.holdBatch(f.arrive(requests[:items-100]...)...) // the last hundred are cancelled unseen
 	f.must(f.store.Cancel(f.ctx, 0, cancels))
 	if got := f.section("e1", "general"); got != [3]int64{items, 0, 0} {
 		t.Errorf("available, held, sold: %v", got)
@@ -506,7 +506,7 @@ func TestDamagedRecords(t *testing.T) {
 				f.wantClass(err, domain.ClassPoison)
 			}
 			if strings.Count(record, "|") < 14 {
-				_, _, err := f.store.Admit(f.ctx, 0, []domain.Admission{f.admission("1-0", purchase("e1", "bad", "fred", 1))})
+				_, _, err := f.store.Hold(f.ctx, 0, []domain.Incoming{f.incoming("1-0", purchase("e1", "bad", "fred", 1))})
 				f.wantClass(err, domain.ClassPoison)
 			}
 			f.wantSame(before)

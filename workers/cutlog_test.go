@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 	"holdfast/payments"
 	"holdfast/streams"
@@ -30,7 +31,7 @@ type recording struct {
 	file     *appendOnly
 	requests []appended
 	facts    []placedFact
-	ledger   []domain.LedgerLine
+	ledger   []domain.BooksLine
 }
 
 // placedFact is a fact, and how much of the file must be there for it to be loaded.
@@ -117,7 +118,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 	for i := range last {
 		o := r.purchase(rng, "e", fmt.Sprintf("%s-%d", hangingPrefix, i))
 		o.Section = "general" // the others may be sold out by now
-		last[i] = o.Fields()
+		last[i] = wire.Fields(o)
 	}
 	r.publish(w, rng, last)
 	w.eventually("payments authorized", func() bool { return hanging.Load() == int64(len(last)) })
@@ -131,7 +132,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 	r.file = readAppendOnly(t, server.Dir())
 	r.requests = r.file.stream(r.ns + ":{0}:requests")
 	for _, e := range r.file.stream(r.ns + ":{0}:log") {
-		facts, err := domain.ParseFacts(e.ID, e.Fields)
+		facts, err := wire.ParseFacts(e.ID, e.Fields)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +147,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 func (r *recording) list(w *world) {
 	w.t.Helper()
 	for _, id := range slices.Sorted(maps.Keys(r.terms)) {
-		if _, err := w.store.ListEvent(w.ctx, id, r.terms[id]); err != nil {
+		if _, err := w.store.CreateEvent(w.ctx, id, r.terms[id]); err != nil {
 			w.t.Fatalf("listing %s: %v", id, err)
 		}
 	}
@@ -211,7 +212,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 		if typ.Pays() {
 			next.PaymentToken = "tok_secret"
 		}
-		following[o.Ref()] = follow{after, next.Fields()}
+		following[o.Ref()] = follow{after, wire.Fields(next)}
 	}
 	hold := func(order string, seconds int64) domain.Request {
 		o := r.purchase(rng, event(), order)
@@ -222,7 +223,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 		for i := range n {
 			var group [][]string
 			for _, o := range entries(fmt.Sprintf("%s-%d", name, i)) {
-				group = append(group, o.Fields())
+				group = append(group, wire.Fields(o))
 			}
 			first = append(first, group)
 		}
@@ -267,7 +268,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 	})
 	each(2, "cancelled-before", func(order string) []domain.Request {
 		o := r.purchase(rng, event(), order)
-		following[o.Ref()] = follow{domain.OrderCancelled, o.Fields()}
+		following[o.Ref()] = follow{domain.OrderCancelled, wire.Fields(o)}
 		return []domain.Request{{Type: domain.RequestCancel, EventID: o.EventID, OrderID: o.OrderID}}
 	})
 	each(1, "sold-out", func(order string) []domain.Request {
@@ -275,7 +276,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 		o.Quantity = 1000
 		return []domain.Request{o}
 	})
-	first = append(first, [][]string{r.purchase(rng, event(), refusedOrder).Fields()})
+	first = append(first, [][]string{wire.Fields(r.purchase(rng, event(), refusedOrder))})
 	rng.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
 	opening = slices.Concat(first...)
 
@@ -284,7 +285,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 	invalid.Quantity = 0
 	unknown.EventID = "nobody-listed-it"
 	late = [][]string{
-		conflict.Fields(), bought[1].Fields(), invalid.Fields(), unknown.Fields(),
+		wire.Fields(conflict), wire.Fields(bought[1]), wire.Fields(invalid), wire.Fields(unknown),
 		{"v", "1", "type", "refund", "order_id", "nonsense"},
 	}
 	return opening, following, late
@@ -365,7 +366,7 @@ func (r *recording) gateway(t testing.TB) *payments.Simulator {
 			t.Fatalf("copying the gateway: %v", err)
 		}
 	}
-	withoutCalls := func(lines []domain.LedgerLine) []domain.LedgerLine {
+	withoutCalls := func(lines []domain.BooksLine) []domain.BooksLine {
 		lines = slices.Clone(lines)
 		for i := range lines {
 			lines[i].Calls = 0
@@ -407,7 +408,7 @@ func (r *recording) answered(w *world, n int) {
 		if e.counts > n || dead[e.ID] {
 			continue
 		}
-		request, err := domain.ParseRequest(e.Fields)
+		request, err := wire.ParseRequest(e.Fields)
 		if err != nil && domain.ClassOf(err) != domain.ClassReject {
 			w.t.Errorf("request %s should be a dead letter: %v", e.ID, err)
 			continue
@@ -435,13 +436,13 @@ func settled(w *world) {
 	})
 }
 
-// astray audits with the gateway's ledger and returns the orders whose payment it
+// astray audits with the gateway's books and returns the orders whose payment it
 // complains about. They may only be among those given, and they must be exactly
 // those whose payment is not what their stored state asks for.
 func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map[domain.OrderRef]bool {
 	w.t.Helper()
 	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)

@@ -140,7 +140,7 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 
 func (w *world) list(eventID string, price, capacity int64) {
 	w.t.Helper()
-	_, err := w.store.ListEvent(w.ctx, eventID, domain.Terms{
+	_, err := w.store.CreateEvent(w.ctx, eventID, domain.Terms{
 		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: price, Capacity: capacity}},
 	})
 	if err != nil {
@@ -226,7 +226,7 @@ func (w *world) waitDrained() {
 func (w *world) audit() {
 	w.t.Helper()
 	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -251,13 +251,13 @@ func (w *world) deadReasons() (reasons []string) {
 	return reasons
 }
 
-func (w *world) payment(orderID string) domain.LedgerLine {
+func (w *world) payment(orderID string) domain.BooksLine {
 	for _, line := range w.gateway.Ledger() {
 		if line.OrderID == orderID {
 			return line
 		}
 	}
-	return domain.LedgerLine{}
+	return domain.BooksLine{}
 }
 
 func (w *world) totals() streams.Totals {

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/payments"
 	"holdfast/streams"
 	"holdfast/workers"
@@ -493,7 +494,7 @@ func brief(q domain.Request) domain.Request {
 func (r *scene) listTerms(event string, t domain.Terms) {
 	r.t.Helper()
 	t.Name, t.Currency, t.Sections = event, "EUR", []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 10}}
-	if _, err := r.store.ListEvent(r.ctx, event, t); err != nil {
+	if _, err := r.store.CreateEvent(r.ctx, event, t); err != nil {
 		r.t.Fatalf("listing %s: %v", event, err)
 	}
 }
@@ -591,7 +592,7 @@ func (r *scene) destroyGroups(requests ...domain.Request) {
 		pipe.XGroupDestroy(r.ctx, r.key("log"), string(domain.GroupPosting))
 		pipe.XGroupDestroy(r.ctx, r.key("log"), string(domain.GroupSettlement))
 		for _, q := range requests {
-			pipe.XAdd(r.ctx, &redis.XAddArgs{Stream: r.key("requests"), Values: q.Fields()})
+			pipe.XAdd(r.ctx, &redis.XAddArgs{Stream: r.key("requests"), Values: wire.Fields(q)})
 		}
 		return nil
 	})
@@ -638,23 +639,23 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 	if len(entries) != len(asked) {
 		r.t.Fatalf("the ghost was given %d entries of %d", len(entries), len(asked))
 	}
-	var admissions []domain.Admission
+	var incoming []domain.Incoming
 	for _, e := range entries[:3] {
-		q, err := domain.ParseRequest(e.Fields)
+		q, err := wire.ParseRequest(e.Fields)
 		must(err)
-		admissions = append(admissions, domain.Admission{EntryID: e.ID, Request: q, HoldMillis: 600_000, ValidMillis: 600_000})
+		incoming = append(incoming, domain.Incoming{EntryID: e.ID, Request: q, HoldMillis: 600_000, ValidMillis: 600_000})
 	}
-	_, _, err = r.store.Admit(r.ctx, 0, admissions)
+	_, _, err = r.store.Hold(r.ctx, 0, incoming)
 	must(err)
 	var paid domain.Payment
-	for _, a := range slices.Backward(admissions[:2]) {
+	for _, a := range slices.Backward(incoming[:2]) {
 		paid, err = r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{
 			Ref: a.Request.Ref(), Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
 		})
 		must(err)
 	}
 	_, _, err = r.store.Resolve(r.ctx, 0, []domain.Resolution{{
-		EntryID: admissions[0].EntryID, Ref: admissions[0].Request.Ref(), Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID,
+		EntryID: incoming[0].EntryID, Ref: incoming[0].Request.Ref(), Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID,
 	}})
 	must(err)
 	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {

@@ -34,7 +34,7 @@ type scenario struct {
 }
 
 // end is how one order must end. What is in sections, sales, invoices and the
-// gateway's ledger must be what follows from all of them, and nothing else.
+// gateway's books must be what follows from all of them, and nothing else.
 type end struct {
 	ref      string // event_id/order_id
 	customer string
@@ -261,7 +261,7 @@ func (r *scene) untilPayment(ref string, status domain.PaymentStatus) {
 	r.t.Helper()
 	parsed, _ := domain.ParseOrderRef(ref)
 	r.until(fmt.Sprintf("the payment of %s %s", ref, status), func() bool {
-		return slices.ContainsFunc(r.world.gateway.Ledger(), func(l domain.LedgerLine) bool {
+		return slices.ContainsFunc(r.world.gateway.Ledger(), func(l domain.BooksLine) bool {
 			return l.EventID == parsed.EventID && l.OrderID == parsed.OrderID && l.Status == status
 		})
 	})

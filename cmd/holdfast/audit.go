@@ -31,8 +31,8 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			return badUsage("--gateway: %w", err)
 		}
 		defer client.Close()
-		options.Gateway = func(ctx context.Context) ([]domain.LedgerLine, error) {
-			lines, err := client.FetchLedger(ctx)
+		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
+			lines, err := client.FetchBooks(ctx)
 			switch {
 			case errors.Is(err, domain.ErrNotFound):
 				return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", redactURL(c.Gateway))

@@ -34,7 +34,7 @@ func (c *deadListCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id", "stream", "group", "entry_id", "order", "deliveries", "at", "reason")
 		err := store.EachDeadLetter(ctx, func(l streams.DeadLetter) error {
-			out.row(l, l.ID, l.Stream, l.Group, l.EntryID, orderOf(l), count(l.Deliveries), when(l.At), l.Reason)
+			out.row(l, l.ID, l.Stream, l.Group, l.EntryID, orderOf(l), count(l.Deliveries), when(l.AtMillis), l.Reason)
 			return out.err
 		})
 		return out.end(err)
@@ -53,7 +53,7 @@ func (c *deadShowCommand) Run(ctx context.Context, e *environment) error {
 		}
 		out := e.printer()
 		out.sheet(l, "dead_id", l.ID, "stream", l.Stream, "group", l.Group, "entry_id", l.EntryID,
-			"deliveries", count(l.Deliveries), "at", when(l.At), "reason", l.Reason)
+			"deliveries", count(l.Deliveries), "at", when(l.AtMillis), "reason", l.Reason)
 		if out.section("field", "value") {
 			for _, name := range slices.Sorted(maps.Keys(l.Fields)) {
 				out.row(nil, name, l.Fields[name])

@@ -182,7 +182,7 @@ func (w *demoWorker) kill() error {
 }
 
 func (d *demo) list(ctx context.Context, id, name string, price, capacity int64) error {
-	_, err := d.store.ListEvent(ctx, id, domain.Terms{
+	_, err := d.store.CreateEvent(ctx, id, domain.Terms{
 		Name: name, Currency: "EUR", Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: price, Capacity: capacity}},
 	})
 	return err
@@ -440,7 +440,7 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 }
 
 func (d *demo) verdict(ctx context.Context, rush *payments.Simulator) error {
-	report, err := d.store.Audit(ctx, streams.AuditOptions{Gateway: func(context.Context) ([]domain.LedgerLine, error) {
+	report, err := d.store.Audit(ctx, streams.AuditOptions{Gateway: func(context.Context) ([]domain.BooksLine, error) {
 		return append(d.gateway.Ledger(), rush.Ledger()...), nil
 	}})
 	if err != nil {

@@ -101,7 +101,7 @@ func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 		}
 		t.Sections = append(t.Sections, domain.SectionTerms{Name: f.name, Price: price, Capacity: f.capacity})
 	}
-	if _, err := domain.List(domain.Event{}, c.EventID, t); err != nil {
+	if _, err := domain.Create(domain.Event{}, c.EventID, t); err != nil {
 		return t, &usageError{err}
 	}
 	return t, nil
@@ -113,7 +113,7 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 		return err
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		created, err := store.ListEvent(ctx, c.EventID, terms)
+		created, err := store.CreateEvent(ctx, c.EventID, terms)
 		if err != nil {
 			return err
 		}
@@ -235,14 +235,14 @@ func (c *eventsCloseCommand) Run(ctx context.Context, e *environment) error {
 }
 
 type eventView struct {
-	EventID     string        `json:"event_id"`
-	Name        string        `json:"name"`
-	Currency    string        `json:"currency"`
-	Sections    []sectionView `json:"sections"`
-	MaxPerOrder int64         `json:"max_per_order"` // 0: no limit
-	OnSale      int64         `json:"on_sale"`       // milliseconds; 0: at once
-	OffSale     int64         `json:"off_sale"`      // milliseconds; 0: never
-	Closed      bool          `json:"closed"`
+	EventID       string        `json:"event_id"`
+	Name          string        `json:"name"`
+	Currency      string        `json:"currency"`
+	Sections      []sectionView `json:"sections"`
+	MaxPerOrder   int64         `json:"max_per_order"` // 0: no limit
+	OnSaleMillis  int64         `json:"on_sale"`       // milliseconds; 0: at once
+	OffSaleMillis int64         `json:"off_sale"`      // milliseconds; 0: never
+	Closed        bool          `json:"closed"`
 }
 
 type sectionView struct {
@@ -257,7 +257,7 @@ type sectionView struct {
 func viewEvent(id string, event domain.Event) eventView {
 	v := eventView{
 		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder,
-		OnSale: event.OnSaleMillis, OffSale: event.OffSaleMillis, Closed: event.Closed,
+		OnSaleMillis: event.OnSaleMillis, OffSaleMillis: event.OffSaleMillis, Closed: event.Closed,
 	}
 	for _, s := range event.Sections {
 		v.Sections = append(v.Sections, sectionView{s.Name, s.Price, s.Capacity, s.Available, s.Held, s.Sold})
@@ -274,12 +274,12 @@ func (v eventView) sale(nowMillis int64) string {
 	switch {
 	case v.Closed:
 		return "closed"
-	case v.OffSale != 0 && nowMillis >= v.OffSale:
-		return "ended " + when(v.OffSale)
-	case nowMillis < v.OnSale:
-		return "from " + when(v.OnSale)
-	case v.OffSale != 0:
-		return "until " + when(v.OffSale)
+	case v.OffSaleMillis != 0 && nowMillis >= v.OffSaleMillis:
+		return "ended " + when(v.OffSaleMillis)
+	case nowMillis < v.OnSaleMillis:
+		return "from " + when(v.OnSaleMillis)
+	case v.OffSaleMillis != 0:
+		return "until " + when(v.OffSaleMillis)
 	}
 	return "open"
 }

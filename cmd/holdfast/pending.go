@@ -34,14 +34,14 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 		for _, g := range groups {
 			alive := aliveConsumers(g)
 			out.row(g, strconv.Itoa(g.Partition), g.Stream, g.Group, count(g.Lag), count(g.Pending), count(g.Backlog),
-				duration(g.OldestIdleMs), fmt.Sprintf("%d alive of %d", len(alive), len(g.Consumers)))
+				duration(g.OldestIdleMillis), fmt.Sprintf("%d alive of %d", len(alive), len(g.Consumers)))
 		}
 		if !out.section("partition", "group", "consumer", "pending", "idle", "alive") {
 			return out.flush()
 		}
 		for _, g := range groups {
 			for _, consumer := range g.Consumers {
-				out.row(nil, strconv.Itoa(g.Partition), g.Group, consumer.Name, count(consumer.Pending), duration(consumer.IdleMs), strconv.FormatBool(consumer.Alive))
+				out.row(nil, strconv.Itoa(g.Partition), g.Group, consumer.Name, count(consumer.Pending), duration(consumer.IdleMillis), strconv.FormatBool(consumer.Alive))
 			}
 		}
 		out.section("partition", "group", "entry_id", "order", "consumer", "idle", "deliveries", "next")
@@ -49,7 +49,7 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 			alive := aliveConsumers(g)
 			for _, entry := range g.Entries {
 				out.row(nil, strconv.Itoa(g.Partition), g.Group, entry.ID, entry.OrderID, entry.Consumer,
-					duration(entry.IdleMs), count(entry.Deliveries), next(entry, alive))
+					duration(entry.IdleMillis), count(entry.Deliveries), next(entry, alive))
 			}
 		}
 		return out.flush()

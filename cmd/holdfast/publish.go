@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/producer"
 	"holdfast/streams"
 )
@@ -125,7 +126,7 @@ func (c *publishCommand) request() (domain.Request, error) {
 	if r.Type.Pays() {
 		r.PaymentToken = domain.Secret(cmp.Or(c.Token, trialToken))
 	}
-	parsed, err := domain.ParseRequest(r.Fields())
+	parsed, err := wire.ParseRequest(wire.Fields(r))
 	if err != nil {
 		field, problem, _ := strings.Cut(err.Error(), ": ")
 		return r, badUsage("%s: %s", flagOf(field), problem)
@@ -138,7 +139,7 @@ func flagOf(field string) string {
 	switch field {
 	case "event_id", "order_id", "customer_id":
 		field = strings.TrimSuffix(field, "_id")
-	case domain.FieldPaymentToken:
+	case wire.FieldPaymentToken:
 		return "--token or HOLDFAST_TOKEN"
 	}
 	return "--" + strings.ReplaceAll(field, "_", "-")

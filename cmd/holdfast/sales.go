@@ -66,7 +66,7 @@ func (c *invoicesCommand) Run(ctx context.Context, e *environment) error {
 		}
 		out := e.printer("order_id", "event_id", "section", "quantity", "amount", "confirmed_at", "status")
 		for _, l := range lines {
-			out.row(l, l.OrderID, l.EventID, l.Section, count(l.Quantity), money(l.Amount, l.Currency), when(l.ConfirmedAt), l.Status)
+			out.row(l, l.OrderID, l.EventID, l.Section, count(l.Quantity), money(l.Amount, l.Currency), when(l.ConfirmedAtMillis), l.Status)
 		}
 		return out.flush()
 	})

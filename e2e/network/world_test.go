@@ -76,7 +76,7 @@ func newWorld(t testing.TB, server *redistest.Server) *world {
 	w.toRedis = newProxy(t, fmt.Sprintf("127.0.0.1:%d", server.Port()))
 	w.store = w.open(server.URL(), nil)
 	for n := range events {
-		_, err := w.store.ListEvent(ctx, eventID(n), domain.Terms{
+		_, err := w.store.CreateEvent(ctx, eventID(n), domain.Terms{
 			Name: eventID(n), Currency: "EUR",
 			Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 12_50, Capacity: 100_000}},
 		})
@@ -251,7 +251,7 @@ func (w *world) idle(refs []domain.OrderRef) error {
 // set aside, and has the auditor look at all of it. It returns how many orders ended how.
 func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.OrderState]int {
 	w.t.Helper()
-	lines := make(map[domain.OrderRef]domain.LedgerLine)
+	lines := make(map[domain.OrderRef]domain.BooksLine)
 	for _, line := range w.gateway.Ledger() {
 		lines[domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}] = line
 	}
@@ -280,7 +280,7 @@ func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.
 		w.t.Errorf("reading dead letters: %v", err)
 	}
 	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -297,7 +297,7 @@ func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.
 
 // checkPayment says what is wrong with the gateway's line of an order: each effect
 // is there once at most, and money only for orders that are confirmed.
-func checkPayment(state domain.OrderState, l domain.LedgerLine) error {
+func checkPayment(state domain.OrderState, l domain.BooksLine) error {
 	if l.Authorizations > 1 || l.Captures > 1 || l.Voids > 1 || l.Refunds > 1 {
 		return errors.New("something was done twice")
 	}

@@ -1,4 +1,4 @@
--- list_event: lists an event, once.
+-- create_event: lists an event, once.
 --
 -- KEYS[1] event   KEYS[2] log   KEYS[3] sales_summary   KEYS[4] in_progress
 -- ARGV[1] event_id   ARGV[2] fingerprint of the terms   ARGV[3] the terms as JSON
