@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // FuzzRequestEntry publishes an entry of these fields (their strings separated by

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // readPage is how many log entries or pending entries one call asks for.

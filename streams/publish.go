@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 var (

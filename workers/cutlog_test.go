@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 	"holdfast/payments/simulator"
 	"holdfast/streams"

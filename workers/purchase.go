@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // purchase takes requests to their outcome, in one partition:
