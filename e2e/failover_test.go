@@ -555,7 +555,7 @@ func TestCancelOfAnOrderThatRedisLost(t *testing.T) {
 	defer client.Close()
 	r := purchase("lost", "fred", 1)
 	if _, err := client.Authorize(context.Background(), domain.PaymentRequest{
-		Ref: r.Ref(), Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
+		Name: domain.PaymentName{OrderRef: r.Ref()}, Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ type recording struct {
 	file     *appendOnly
 	requests []appended
 	facts    []placedFact
-	ledger   []domain.BooksLine
+	books    []domain.BooksLine
 }
 
 // placedFact is a fact, and how much of the file must be there for it to be loaded.
@@ -48,11 +48,11 @@ const (
 
 // refusing is the gateway of the recording, and of those who recover.
 func refusing(gateway domain.PaymentGateway) gatewayFunc {
-	return gatewayFunc{PaymentGateway: gateway, capture: func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-		if ref.OrderID == refusedOrder {
+	return gatewayFunc{PaymentGateway: gateway, capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+		if name.OrderID == refusedOrder {
 			return domain.Payment{}, domain.ErrRefused
 		}
-		return gateway.Capture(ctx, ref)
+		return gateway.Capture(ctx, name)
 	}}
 }
 
@@ -76,7 +76,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 	gateway := refusing(w.gateway)
 	gateway.authorize = func(ctx context.Context, p domain.PaymentRequest) (domain.Payment, error) {
 		payment, err := w.gateway.Authorize(ctx, p)
-		if strings.HasPrefix(p.Ref.OrderID, hangingPrefix) {
+		if strings.HasPrefix(p.Name.OrderID, hangingPrefix) {
 			hanging.Add(1)
 			<-ctx.Done()
 			return domain.Payment{}, errLost
@@ -128,7 +128,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 			t.Error(err)
 		}
 	}
-	r.ledger = w.gateway.Books()
+	r.books = w.gateway.Books()
 	r.file = readAppendOnly(t, server.Dir())
 	r.requests = r.file.stream(r.ns + ":{0}:requests")
 	for _, e := range r.file.stream(r.ns + ":{0}:log") {
@@ -316,7 +316,7 @@ func (r *recording) rich(t testing.TB) {
 		}
 	}
 	statuses := make(map[domain.PaymentStatus]int)
-	for _, l := range r.ledger {
+	for _, l := range r.books {
 		statuses[l.Status]++
 	}
 	for _, want := range []domain.PaymentStatus{
@@ -340,12 +340,11 @@ func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 	if err != nil {
 		t.Fatalf("making the gateway: %v", err)
 	}
-	for _, l := range r.ledger {
-		ref := domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}
+	for _, l := range r.books {
 		var err error
-		do := func(call func(context.Context, domain.OrderRef) (domain.Payment, error)) {
+		do := func(call func(context.Context, domain.PaymentName) (domain.Payment, error)) {
 			if err == nil {
-				_, err = call(ctx, ref)
+				_, err = call(ctx, l.Name())
 			}
 		}
 		if l.Currency != "" { // otherwise voided before it was asked for
@@ -353,7 +352,7 @@ func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 			if l.Status == domain.PaymentStatusDeclined {
 				token = simulator.DeclineTokenPrefix
 			}
-			_, err = sim.Authorize(ctx, domain.PaymentRequest{Ref: ref, Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Token: token})
+			_, err = sim.Authorize(ctx, domain.PaymentRequest{Name: l.Name(), Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Fingerprint: l.Fingerprint, Token: token})
 		}
 		switch l.Status {
 		case domain.PaymentStatusCaptured:
@@ -376,8 +375,8 @@ func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 		}
 		return lines
 	}
-	if got, want := withoutCalls(sim.Books()), withoutCalls(r.ledger); !slices.Equal(got, want) {
-		t.Fatalf("the copy's ledger is %+v, want %+v", got, want)
+	if got, want := withoutCalls(sim.Books()), withoutCalls(r.books); !slices.Equal(got, want) {
+		t.Fatalf("the books of the copy are %+v, want %+v", got, want)
 	}
 	return sim
 }

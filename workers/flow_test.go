@@ -160,14 +160,14 @@ func TestLostRepliesOfTheGateway(t *testing.T) {
 		PaymentGateway: w.gateway,
 		authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 			p, err := w.gateway.Authorize(ctx, r)
-			if lost("authorize", r.Ref.OrderID) {
+			if lost("authorize", r.Name.OrderID) {
 				return domain.Payment{}, errLost
 			}
 			return p, err
 		},
-		capture: func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-			p, err := w.gateway.Capture(ctx, ref)
-			if lost("capture", ref.OrderID) {
+		capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+			p, err := w.gateway.Capture(ctx, name)
+			if lost("capture", name.OrderID) {
 				return domain.Payment{}, errLost
 			}
 			return p, err
@@ -354,7 +354,7 @@ func TestDataReplaced(t *testing.T) {
 	paying := make(chan struct{})
 	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 		p, err := w.gateway.Authorize(ctx, r)
-		if r.Ref.OrderID == "lost" {
+		if r.Name.OrderID == "lost" {
 			close(paying)
 			<-ctx.Done() // nobody is told before nobody waits for it
 			return domain.Payment{}, errLost

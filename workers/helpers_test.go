@@ -277,7 +277,7 @@ func (w *world) totals() streams.Totals {
 type gatewayFunc struct {
 	domain.PaymentGateway
 	authorize func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error)
-	capture   func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error)
+	capture   func(ctx context.Context, name domain.PaymentName) (domain.Payment, error)
 }
 
 func (g gatewayFunc) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
@@ -287,11 +287,11 @@ func (g gatewayFunc) Authorize(ctx context.Context, r domain.PaymentRequest) (do
 	return g.PaymentGateway.Authorize(ctx, r)
 }
 
-func (g gatewayFunc) Capture(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
+func (g gatewayFunc) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	if g.capture != nil {
-		return g.capture(ctx, ref)
+		return g.capture(ctx, name)
 	}
-	return g.PaymentGateway.Capture(ctx, ref)
+	return g.PaymentGateway.Capture(ctx, name)
 }
 
 var errLost = fmt.Errorf("the reply got lost: %w", domain.ErrUnknownOutcome)

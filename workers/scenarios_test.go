@@ -181,7 +181,7 @@ var scenarios = []scenario{
 	{
 		name: "gateway does not answer before the deadline",
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				p, err := do()
 				if call == "authorize" || call == "lookup" {
 					return domain.Payment{}, errLost
@@ -205,7 +205,7 @@ var scenarios = []scenario{
 	{
 		name: "cancelled before capture",
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if call == "capture" && !r.waitReleased(ctx) {
 					return domain.Payment{}, errLost
 				}
@@ -321,7 +321,7 @@ var scenarios = []scenario{
 	{
 		name: "drain",
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, _ string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, _ string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if !r.waitReleased(ctx) {
 					return domain.Payment{}, errLost
 				}
@@ -435,7 +435,7 @@ var scenarios = []scenario{
 		name: "payments that take long",
 		cfg:  func(cfg *workers.Config) { cfg.ReclaimAfter = 2 * time.Second }, // no load keeps a living worker quiet for so long
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if call == "authorize" && !r.waitReleased(ctx) {
 					return domain.Payment{}, errLost
 				}
@@ -543,7 +543,7 @@ func (r *scene) waitReleased(ctx context.Context) bool {
 // approvesLate is a gateway whose approvals take effect at once, but are told only
 // when the scenario says so, whether or not anybody is still waiting.
 func approvesLate(r *scene) domain.PaymentGateway {
-	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		payment, err := do()
 		if call == "authorize" {
 			<-r.released
@@ -557,10 +557,10 @@ func approvesLate(r *scene) domain.PaymentGateway {
 func lossy(r *scene) domain.PaymentGateway {
 	var mu sync.Mutex
 	calls := make(map[string]int)
-	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, ref domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		mu.Lock()
-		calls[call+" "+ref.String()]++
-		n := calls[call+" "+ref.String()]
+		calls[call+" "+name.String()]++
+		n := calls[call+" "+name.String()]
 		mu.Unlock()
 		if n == 2 {
 			return domain.Payment{}, errLost
@@ -576,9 +576,9 @@ func lossy(r *scene) domain.PaymentGateway {
 // capturesBeforeVoids is a gateway that knows each order as captured before it is asked
 // to void it, so that there is one way for it to end: refunded.
 func capturesBeforeVoids(r *scene) domain.PaymentGateway {
-	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, ref domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		if call == "void" {
-			_, _ = r.world.gateway.Capture(ctx, ref) // refused when it is refunded already
+			_, _ = r.world.gateway.Capture(ctx, name) // refused when it is refunded already
 		}
 		return do()
 	}}
@@ -650,7 +650,7 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 	var paid domain.Payment
 	for _, a := range slices.Backward(incoming[:2]) {
 		paid, err = r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{
-			Ref: a.Request.Ref(), Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
+			Name: domain.PaymentName{OrderRef: a.Request.Ref()}, Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
 		})
 		must(err)
 	}
