@@ -28,7 +28,7 @@ test: redis ## Run every test on a real redis-server (installs one if there is n
 
 .PHONY: test-race
 test-race: redis ## The same under the race detector (needs a C compiler)
-	go test -race -timeout 20m ./domain ./streams/... ./producer ./workers ./payments ./cmd/...
+	go test -race -timeout 20m ./domain ./streams/... ./producer ./workers ./payments/... ./cmd/...
 
 .PHONY: torture
 torture: redis ## Prove the invariants in full: within 90 minutes on two cores. SEED=N repeats a run

@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
@@ -62,8 +62,12 @@ func drain(b *testing.B, events int) {
 	preload(ctx, b, store, events)
 
 	cpuBefore := cpu(ctx, b, rdb)
+	gateway, err := simulator.New(simulator.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
 	pool, err := workers.New(workers.Config{}, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: payments.New(payments.SimulatorOptions{}), Partitions: store.Partitions(),
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
 	})
 	if err != nil {
 		b.Fatal(err)

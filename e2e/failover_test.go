@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/remote"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
@@ -548,14 +548,14 @@ func TestCancelOfAnOrderThatRedisLost(t *testing.T) {
 	s.event("lost", "Lost", 10, "10.00")
 	gateway := startGateway(t)
 	s.worker("w1", "--gateway", gateway)
-	client, err := payments.NewClient(gateway, payments.ClientOptions{})
+	client, err := remote.New(gateway, remote.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
 	r := purchase("lost", "fred", 1)
 	if _, err := client.Authorize(context.Background(), domain.PaymentRequest{
-		Ref: r.Ref(), Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
+		Name: domain.PaymentName{OrderRef: r.Ref()}, Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
 	}); err != nil {
 		t.Fatal(err)
 	}

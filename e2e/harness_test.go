@@ -17,7 +17,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/remote"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
@@ -265,12 +265,12 @@ func startGateway(t testing.TB, args ...string) string {
 // ledger is all that a gateway ever did.
 func ledger(t testing.TB, gateway string) map[domain.OrderRef]domain.BooksLine {
 	t.Helper()
-	client, err := payments.NewClient(gateway, payments.ClientOptions{})
+	client, err := remote.New(gateway, remote.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	lines, err := client.FetchBooks(context.Background())
+	lines, err := client.Books(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/streams/inspect"
 )
 
@@ -44,7 +44,7 @@ func mixedSale(prefix string, events int) func(number int) []domain.Request {
 			second.Type = domain.RequestCancel
 			return []domain.Request{first, second}
 		case "is-declined":
-			first.PaymentToken = payments.DeclineTokenPrefix
+			first.PaymentToken = simulator.DeclineTokenPrefix
 		case "forgets":
 			first.Type, first.HoldSeconds = domain.RequestHold, 1
 		}

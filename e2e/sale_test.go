@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 )
 

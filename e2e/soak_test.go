@@ -18,7 +18,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/remote"
 	"holdfast/producer"
 	"holdfast/streams/audit"
 	"holdfast/streams/inspect"
@@ -608,12 +608,12 @@ func kindOf(key string) string {
 // judge has the auditor look at everything.
 func (s *soak) judge(tally *torture.Tally) {
 	s.t.Helper()
-	client, err := payments.NewClient(s.gateway, payments.ClientOptions{})
+	client, err := remote.New(s.gateway, remote.Options{})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer client.Close()
-	report, err := audit.Run(context.Background(), s.store(), audit.Options{Gateway: client.FetchBooks})
+	report, err := audit.Run(context.Background(), s.store(), audit.Options{Gateway: client.Books})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // Options of New. The zero value is ready to use.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/producer"
 )
 

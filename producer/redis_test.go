@@ -19,7 +19,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/audit"
@@ -37,14 +37,18 @@ type world struct {
 	ctx     context.Context
 	server  *redistest.Server
 	store   *streams.Store // for looking
-	gateway *payments.Simulator
+	gateway *simulator.Simulator
 }
 
 func newWorld(t *testing.T, partitions int, args ...string) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	w := &world{T: t, ctx: ctx, server: redistest.Start(t, args...), gateway: payments.New(payments.SimulatorOptions{})}
+	gateway, err := simulator.New(simulator.Options{})
+	if err != nil {
+		t.Fatalf("making the gateway: %v", err)
+	}
+	w := &world{T: t, ctx: ctx, server: redistest.Start(t, args...), gateway: gateway}
 	store, err := streams.Open(ctx, w.server.URL(), streams.Options{Partitions: partitions})
 	if err != nil {
 		t.Fatalf("opening the store: %v", err)
@@ -151,7 +155,7 @@ func (w *world) audited(orders int) {
 	w.Helper()
 	w.drained()
 	report, err := audit.Run(w.ctx, w.store, audit.Options{
-		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
 		w.Fatalf("audit: %v", err)
@@ -169,7 +173,7 @@ func (w *world) audited(orders int) {
 func (w *world) onePayment(eventID, orderID string) {
 	w.Helper()
 	w.drained()
-	lines := slices.DeleteFunc(w.gateway.Ledger(), func(l domain.BooksLine) bool {
+	lines := slices.DeleteFunc(w.gateway.Books(), func(l domain.BooksLine) bool {
 		return l.EventID != eventID || l.OrderID != orderID
 	})
 	if len(lines) != 1 || lines[0].Authorizations != 1 || lines[0].Captures != 1 || lines[0].Captured != 2000 {
@@ -266,7 +270,7 @@ func TestPublishAndWaitConcurrently(t *testing.T) {
 				}
 				switch i % 10 {
 				case 0:
-					r.PaymentToken = payments.DeclineTokenPrefix
+					r.PaymentToken = simulator.DeclineTokenPrefix
 				case 1:
 					r.Section = "nowhere"
 				}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/streams/internal/streamstest"
 )
 

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 	"holdfast/streams/inspect"
 	"holdfast/streams/internal/layout"

@@ -12,7 +12,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
@@ -299,7 +299,7 @@ func TestWorkerDiesBetweenConfirmationAndPosting(t *testing.T) {
 		{"post", 1, diesAfter},
 	} {
 		t.Run(f.String(), func(t *testing.T) {
-			w := newWorld(t, server, payments.SimulatorOptions{})
+			w := newWorld(t, server, simulator.Options{})
 			w.list("e", 1000, 10)
 			victim := newInjector(f).process()
 			cfg := workers.Config{ReclaimAfter: 200 * time.Millisecond, Grace: 300 * time.Millisecond}

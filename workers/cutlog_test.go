@@ -13,8 +13,9 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/streams/audit"
 	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
@@ -31,7 +32,7 @@ type recording struct {
 	file     *appendOnly
 	requests []appended
 	facts    []placedFact
-	ledger   []domain.BooksLine
+	books    []domain.BooksLine
 }
 
 // placedFact is a fact, and how much of the file must be there for it to be loaded.
@@ -48,11 +49,11 @@ const (
 
 // refusing is the gateway of the recording, and of those who recover.
 func refusing(gateway domain.PaymentGateway) gatewayFunc {
-	return gatewayFunc{PaymentGateway: gateway, capture: func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-		if ref.OrderID == refusedOrder {
+	return gatewayFunc{PaymentGateway: gateway, capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+		if name.OrderID == refusedOrder {
 			return domain.Payment{}, domain.ErrRefused
 		}
-		return gateway.Capture(ctx, ref)
+		return gateway.Capture(ctx, name)
 	}}
 }
 
@@ -68,7 +69,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 			{Name: "general", Price: 15_00, Capacity: 100}, {Name: "vip", Price: 120_00, Capacity: 20},
 		}},
 	}}
-	w := newWorld(t, server, payments.SimulatorOptions{Latency: 4 * time.Millisecond, Seed: r.seed})
+	w := newWorld(t, server, simulator.Options{Latency: 4 * time.Millisecond, Seed: r.seed})
 	r.ns = w.ns
 	r.list(w)
 
@@ -76,7 +77,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 	gateway := refusing(w.gateway)
 	gateway.authorize = func(ctx context.Context, p domain.PaymentRequest) (domain.Payment, error) {
 		payment, err := w.gateway.Authorize(ctx, p)
-		if strings.HasPrefix(p.Ref.OrderID, hangingPrefix) {
+		if strings.HasPrefix(p.Name.OrderID, hangingPrefix) {
 			hanging.Add(1)
 			<-ctx.Done()
 			return domain.Payment{}, errLost
@@ -128,7 +129,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 			t.Error(err)
 		}
 	}
-	r.ledger = w.gateway.Ledger()
+	r.books = w.gateway.Books()
 	r.file = readAppendOnly(t, server.Dir())
 	r.requests = r.file.stream(r.ns + ":{0}:requests")
 	for _, e := range r.file.stream(r.ns + ":{0}:log") {
@@ -241,7 +242,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 	})
 	each(2, "declined", func(order string) []domain.Request {
 		o := r.purchase(rng, event(), order)
-		o.PaymentToken = payments.DeclineTokenPrefix
+		o.PaymentToken = simulator.DeclineTokenPrefix
 		return []domain.Request{o}
 	})
 	each(2, "expired", func(order string) []domain.Request {
@@ -316,7 +317,7 @@ func (r *recording) rich(t testing.TB) {
 		}
 	}
 	statuses := make(map[domain.PaymentStatus]int)
-	for _, l := range r.ledger {
+	for _, l := range r.books {
 		statuses[l.Status]++
 	}
 	for _, want := range []domain.PaymentStatus{
@@ -333,24 +334,26 @@ func (r *recording) rich(t testing.TB) {
 }
 
 // gateway is a copy of what the recording's gateway was in the end.
-func (r *recording) gateway(t testing.TB) *payments.Simulator {
+func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 	t.Helper()
 	ctx := context.Background()
-	sim := payments.New(payments.SimulatorOptions{Seed: r.seed})
-	for _, l := range r.ledger {
-		ref := domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}
+	sim, err := simulator.New(simulator.Options{Seed: r.seed})
+	if err != nil {
+		t.Fatalf("making the gateway: %v", err)
+	}
+	for _, l := range r.books {
 		var err error
-		do := func(call func(context.Context, domain.OrderRef) (domain.Payment, error)) {
+		do := func(call func(context.Context, domain.PaymentName) (domain.Payment, error)) {
 			if err == nil {
-				_, err = call(ctx, ref)
+				_, err = call(ctx, l.Name())
 			}
 		}
 		if l.Currency != "" { // otherwise voided before it was asked for
 			token := domain.Secret("tok_secret")
 			if l.Status == domain.PaymentStatusDeclined {
-				token = payments.DeclineTokenPrefix
+				token = simulator.DeclineTokenPrefix
 			}
-			_, err = sim.Authorize(ctx, domain.PaymentRequest{Ref: ref, Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Token: token})
+			_, err = sim.Authorize(ctx, domain.PaymentRequest{Name: l.Name(), Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Fingerprint: l.Fingerprint, Token: token})
 		}
 		switch l.Status {
 		case domain.PaymentStatusCaptured:
@@ -373,8 +376,8 @@ func (r *recording) gateway(t testing.TB) *payments.Simulator {
 		}
 		return lines
 	}
-	if got, want := withoutCalls(sim.Ledger()), withoutCalls(r.ledger); !slices.Equal(got, want) {
-		t.Fatalf("the copy's ledger is %+v, want %+v", got, want)
+	if got, want := withoutCalls(sim.Books()), withoutCalls(r.books); !slices.Equal(got, want) {
+		t.Fatalf("the books of the copy are %+v, want %+v", got, want)
 	}
 	return sim
 }
@@ -442,7 +445,7 @@ func settled(w *world) {
 func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map[domain.OrderRef]bool {
 	w.t.Helper()
 	report, err := audit.Run(w.ctx, w.store, audit.Options{
-		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -459,7 +462,7 @@ func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map
 	}
 	tally.Judged(wrong)
 
-	lines := w.gateway.Ledger()
+	lines := w.gateway.Books()
 	refs := make([]domain.OrderRef, len(lines))
 	for i, l := range lines {
 		refs[i] = domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/audit"
@@ -46,7 +46,7 @@ type world struct {
 	server   *redistest.Server
 	ns       string
 	store    *streams.Store // nothing fails on this one
-	gateway  *payments.Simulator
+	gateway  *simulator.Simulator
 	producer *producer.Producer
 	rdb      func() *redis.Client // for what only a test asks; made at the first call
 	patience time.Duration        // bounds every wait
@@ -54,13 +54,17 @@ type world struct {
 
 var namespaces atomic.Int64
 
-func newWorld(t testing.TB, server *redistest.Server, gateway payments.SimulatorOptions) *world {
+func newWorld(t testing.TB, server *redistest.Server, gateway simulator.Options) *world {
 	t.Helper()
-	return openWorld(t, server, fmt.Sprintf("test-%d", namespaces.Add(1)), payments.New(gateway))
+	sim, err := simulator.New(gateway)
+	if err != nil {
+		t.Fatalf("making the gateway: %v", err)
+	}
+	return openWorld(t, server, fmt.Sprintf("test-%d", namespaces.Add(1)), sim)
 }
 
 // openWorld is newWorld with what is there.
-func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *payments.Simulator) *world {
+func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *simulator.Simulator) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	w := &world{t: t, ctx: ctx, server: server, ns: ns, gateway: gateway, patience: patience}
@@ -228,7 +232,7 @@ func (w *world) waitDrained() {
 func (w *world) audit() {
 	w.t.Helper()
 	report, err := audit.Run(w.ctx, w.store, audit.Options{
-		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -254,7 +258,7 @@ func (w *world) deadReasons() (reasons []string) {
 }
 
 func (w *world) payment(orderID string) domain.BooksLine {
-	for _, line := range w.gateway.Ledger() {
+	for _, line := range w.gateway.Books() {
 		if line.OrderID == orderID {
 			return line
 		}
@@ -275,7 +279,7 @@ func (w *world) totals() inspect.Totals {
 type gatewayFunc struct {
 	domain.PaymentGateway
 	authorize func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error)
-	capture   func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error)
+	capture   func(ctx context.Context, name domain.PaymentName) (domain.Payment, error)
 }
 
 func (g gatewayFunc) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
@@ -285,11 +289,11 @@ func (g gatewayFunc) Authorize(ctx context.Context, r domain.PaymentRequest) (do
 	return g.PaymentGateway.Authorize(ctx, r)
 }
 
-func (g gatewayFunc) Capture(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
+func (g gatewayFunc) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	if g.capture != nil {
-		return g.capture(ctx, ref)
+		return g.capture(ctx, name)
 	}
-	return g.PaymentGateway.Capture(ctx, ref)
+	return g.PaymentGateway.Capture(ctx, name)
 }
 
 var errLost = fmt.Errorf("the reply got lost: %w", domain.ErrUnknownOutcome)

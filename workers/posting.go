@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // newPosting writes confirmed and cancelled orders to invoices and sales. A

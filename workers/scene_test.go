@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
@@ -25,7 +25,7 @@ import (
 type scenario struct {
 	name    string
 	cfg     func(cfg *workers.Config)            // if not nil, what is not as usual
-	gateway payments.SimulatorOptions            //
+	gateway simulator.Options                    //
 	wrap    func(r *scene) domain.PaymentGateway // if not nil, the gateway that workers see
 	play    func(r *scene)                       // the first worker starts at its first wait
 	tidy    func(r *scene) bool                  // if not nil, what must come true in the end besides
@@ -262,7 +262,7 @@ func (r *scene) untilPayment(ref string, status domain.PaymentStatus) {
 	r.t.Helper()
 	parsed, _ := domain.ParseOrderRef(ref)
 	r.until(fmt.Sprintf("the payment of %s %s", ref, status), func() bool {
-		return slices.ContainsFunc(r.world.gateway.Ledger(), func(l domain.BooksLine) bool {
+		return slices.ContainsFunc(r.world.gateway.Books(), func(l domain.BooksLine) bool {
 			return l.EventID == parsed.EventID && l.OrderID == parsed.OrderID && l.Status == status
 		})
 	})
@@ -348,7 +348,7 @@ func (r *scene) judge(events map[string]int64) {
 		}
 	}
 	paid := make(map[string]domain.PaymentStatus)
-	for _, l := range r.world.gateway.Ledger() {
+	for _, l := range r.world.gateway.Books() {
 		paid[l.EventID+"/"+l.OrderID] = l.Status
 	}
 	if !maps.Equal(paid, payments) {

@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/remote"
 	"holdfast/streams"
 	"holdfast/streams/audit"
 )
@@ -27,13 +27,13 @@ tickets are sold. Exit status 0 only if all is well.
 func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 	var options audit.Options
 	if c.Gateway != "" {
-		client, err := payments.NewClient(c.Gateway, payments.ClientOptions{})
+		client, err := remote.New(c.Gateway, remote.Options{})
 		if err != nil {
 			return badUsage("--gateway: %w", err)
 		}
 		defer client.Close()
 		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
-			lines, err := client.FetchBooks(ctx)
+			lines, err := client.Books(ctx)
 			switch {
 			case errors.Is(err, domain.ErrNotFound):
 				return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", redactURL(c.Gateway))

@@ -16,7 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/audit"
@@ -39,7 +39,7 @@ type demo struct {
 	url     string
 	ns      string
 	store   *streams.Store
-	gateway *payments.Simulator
+	gateway *simulator.Simulator
 	publish *producer.Producer
 	workers []*demoWorker
 }
@@ -80,7 +80,9 @@ func (c *demoCommand) Run(ctx context.Context, e *environment) (err error) {
 		err = errors.Join(err, d.store.Close())
 	}()
 	// Declines of the on-sale are the gateway's; in the scenario, a token asks for the one there is.
-	d.gateway = payments.New(payments.SimulatorOptions{})
+	if d.gateway, err = simulator.New(simulator.Options{}); err != nil {
+		return err
+	}
 	if err := d.hire(ctx, d.gateway); err != nil {
 		return err
 	}
@@ -322,7 +324,7 @@ func (d *demo) examples(ctx context.Context) error {
 		return err
 	}
 	declined := purchaseOf("womens-marathon", "jim", 5)
-	declined.PaymentToken = payments.DeclineTokenPrefix + "_demo"
+	declined.PaymentToken = simulator.DeclineTokenPrefix + "_demo"
 	for _, r := range []domain.Request{purchaseOf("womens-4x400m", "fred", 5), purchaseOf("womens-4x400m", "fred", 6), declined} {
 		order, err := d.buy(ctx, r)
 		if err != nil {
@@ -380,7 +382,10 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 	d.say("3. On-sale: %d customers, %d tickets, three events, three workers; some payments are declined,\n   some requests come twice, some only hold and walk away, and one worker dies in the middle\n", c.Customers, tickets)
 
 	// The rush has a gateway of its own, which takes its time and declines some.
-	rush := payments.New(payments.SimulatorOptions{Latency: 20 * time.Millisecond, DeclineRate: 0.1, LostReplyRate: 0.01, Seed: c.Seed})
+	rush, err := simulator.New(simulator.Options{Latency: 20 * time.Millisecond, DeclineRate: 0.1, LostReplyRate: 0.01, Seed: c.Seed})
+	if err != nil {
+		return err
+	}
 	if err := d.workers[0].stop(); err != nil {
 		return err
 	}
@@ -400,7 +405,7 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 	started := time.Now()
 	killed := false
 	var counts rushCounts
-	err := until(ctx, 250*time.Millisecond, func() (bool, error) {
+	err = until(ctx, 250*time.Millisecond, func() (bool, error) {
 		var err error
 		if counts, err = d.countOrders(ctx, events); err != nil {
 			return false, err
@@ -441,9 +446,9 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 	return d.verdict(ctx, rush)
 }
 
-func (d *demo) verdict(ctx context.Context, rush *payments.Simulator) error {
+func (d *demo) verdict(ctx context.Context, rush *simulator.Simulator) error {
 	report, err := audit.Run(ctx, d.store, audit.Options{Gateway: func(context.Context) ([]domain.BooksLine, error) {
-		return append(d.gateway.Ledger(), rush.Ledger()...), nil
+		return append(d.gateway.Books(), rush.Books()...), nil
 	}})
 	if err != nil {
 		return err
@@ -503,9 +508,9 @@ func (d *demo) countOrders(ctx context.Context, events []string) (rushCounts, er
 }
 
 // settled waits until no money is merely reserved any more.
-func (d *demo) settled(ctx context.Context, gateway *payments.Simulator) error {
+func (d *demo) settled(ctx context.Context, gateway *simulator.Simulator) error {
 	return until(ctx, 20*time.Millisecond, func() (bool, error) {
-		for _, line := range gateway.Ledger() {
+		for _, line := range gateway.Books() {
 			if line.Status == domain.PaymentStatusAuthorized {
 				return false, nil
 			}

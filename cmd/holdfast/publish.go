@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/producer"
 	"holdfast/streams"
 )

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // maxLineBytes bounds a line of a requests file; a request is a few hundred bytes.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"holdfast/domain/wire"
 	"reflect"
 	"strings"
 	"testing"

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/remote"
 	"holdfast/streams"
 	"holdfast/workers"
 )
@@ -112,14 +112,16 @@ func (c *workerCommand) config() (workers.Config, error) {
 // gateway returns the payment gateway and how to call it in the log.
 func (c *workerCommand) gateway() (gateway domain.PaymentGateway, kind string, err error) {
 	if c.Gateway == simulatorGateway {
-		options, err := c.Simulator.options()
-		options.Stateless = true // other workers have one, too
-		return payments.New(options), simulatorGateway, err
+		sim, err := c.Simulator.simulator(true) // stateless, for other workers have one, too
+		if err != nil {
+			return nil, "", err
+		}
+		return sim, simulatorGateway, nil
 	}
 	if c.Simulator != (simulatorFlags{}) {
 		return nil, "", badUsage("the --simulator-… flags are for --gateway simulator")
 	}
-	client, err := payments.NewClient(c.Gateway, payments.ClientOptions{Timeout: c.CallTimeout})
+	client, err := remote.New(c.Gateway, remote.Options{Timeout: c.CallTimeout})
 	if err != nil {
 		return nil, "", badUsage("--gateway: %w", err)
 	}

@@ -13,7 +13,8 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/remote"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/audit"
@@ -43,7 +44,7 @@ type world struct {
 	server    *redistest.Server
 	ns        string
 	store     *streams.Store // straight to Redis
-	gateway   *payments.Simulator
+	gateway   *simulator.Simulator
 	url       string // of the gateway
 	toRedis   *proxy
 	toGateway *proxy
@@ -55,17 +56,18 @@ func newWorld(t testing.TB, server *redistest.Server) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	t.Cleanup(cancel)
-	w := &world{
-		t: t, ctx: ctx, server: server, ns: fmt.Sprintf("network-%d", namespaces.Add(1)),
-		gateway: payments.New(payments.SimulatorOptions{Latency: 20 * time.Millisecond}),
+	gateway, err := simulator.New(simulator.Options{Latency: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
 	}
+	w := &world{t: t, ctx: ctx, server: server, ns: fmt.Sprintf("network-%d", namespaces.Add(1)), gateway: gateway}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	serving, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- payments.Serve(serving, listener, payments.Handler(w.gateway)) }()
+	go func() { served <- simulator.Serve(serving, listener, simulator.Handler(w.gateway)) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {
@@ -160,7 +162,7 @@ func (w *world) start(name string, behind bool, cfg workers.Config) *worker {
 		redisURL, gatewayURL = w.through(), "http://"+w.toGateway.address
 	}
 	store := w.open(redisURL, &worker.redis)
-	gateway, err := payments.NewClient(gatewayURL, payments.ClientOptions{Timeout: patienceOfClients})
+	gateway, err := remote.New(gatewayURL, remote.Options{Timeout: patienceOfClients})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -254,7 +256,7 @@ func (w *world) idle(refs []domain.OrderRef) error {
 func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.OrderState]int {
 	w.t.Helper()
 	lines := make(map[domain.OrderRef]domain.BooksLine)
-	for _, line := range w.gateway.Ledger() {
+	for _, line := range w.gateway.Books() {
 		lines[domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}] = line
 	}
 	ended := make(map[domain.OrderState]int)
@@ -282,7 +284,7 @@ func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.
 		w.t.Errorf("reading dead letters: %v", err)
 	}
 	report, err := audit.Run(w.ctx, w.store, audit.Options{
-		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)

@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/audit"
@@ -21,7 +21,7 @@ import (
 const auditPatience = 30 * time.Second
 
 // sold is a store in which a few things were sold, one was cancelled, one is held, and all is settled.
-func sold(t *testing.T, server *redistest.Server) (*streams.Store, *payments.Simulator) {
+func sold(t *testing.T, server *redistest.Server) (*streams.Store, *simulator.Simulator) {
 	t.Helper()
 	server.Flush()
 	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
@@ -32,7 +32,10 @@ func sold(t *testing.T, server *redistest.Server) (*streams.Store, *payments.Sim
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	list(t, store, "e", 100)
-	gateway := payments.New(payments.SimulatorOptions{})
+	gateway, err := simulator.New(simulator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	stop := work(t, store, gateway)
 	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
 	defer p.Close()
@@ -132,10 +135,10 @@ func snapshot(t *testing.T, rdb *redis.Client) (restore func(*testing.T)) {
 	}
 }
 
-func audited(t *testing.T, store *streams.Store, gateway *payments.Simulator) audit.Report {
+func audited(t *testing.T, store *streams.Store, gateway *simulator.Simulator) audit.Report {
 	t.Helper()
 	report, err := audit.Run(context.Background(), store, audit.Options{
-		Gateway: func(context.Context) ([]domain.BooksLine, error) { return gateway.Ledger(), nil },
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return gateway.Books(), nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +220,7 @@ func TestAuditFindsDamage(t *testing.T) {
 func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
 	server := redistest.Start(t)
 	store, gateway := sold(t, server)
-	good := gateway.Ledger()
+	good := gateway.Books()
 	line := func(order string) domain.BooksLine {
 		for _, l := range good {
 			if l.OrderID == order {
@@ -284,7 +287,10 @@ func TestAuditUnderTraffic(t *testing.T) {
 	for e := range 5 {
 		list(t, store, fmt.Sprint("event-", e), orders/10)
 	}
-	gateway := payments.New(payments.SimulatorOptions{DeclineRate: 0.1, Latency: time.Millisecond})
+	gateway, err := simulator.New(simulator.Options{DeclineRate: 0.1, Latency: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer work(t, store, gateway)()
 	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
 	defer p.Close()

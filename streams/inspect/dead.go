@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )
@@ -26,7 +27,7 @@ type DeadLetter struct {
 func shown(l layout.DeadLetter) DeadLetter {
 	letter := DeadLetter{
 		ID: l.ID(), Stream: l.Stream, Group: l.Group, EntryID: l.EntryID, Reason: l.Reason,
-		Deliveries: l.Deliveries, At: l.AtMillis, Fields: make(map[string]string, len(l.Fields)/2),
+		Deliveries: l.Deliveries, AtMillis: l.AtMillis, Fields: make(map[string]string, len(l.Fields)/2),
 	}
 	for i := 0; i+1 < len(l.Fields); i += 2 {
 		name, value := l.Fields[i], l.Fields[i+1]

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )

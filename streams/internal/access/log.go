@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/streams/internal/layout"
 )
 

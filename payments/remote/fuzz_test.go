@@ -1,4 +1,4 @@
-package payments
+package remote
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"holdfast/domain"
+	"holdfast/payments"
 )
 
 // FuzzParsePayment reads the body of a gateway's reply: what is not an error can
@@ -41,42 +42,15 @@ func FuzzParsePayment(f *testing.F) {
 	})
 }
 
-// FuzzAuthorizeBody sends a body to the server: it answers in the contract's
-// statuses, repeats no token, and what it does not take it has not done.
-func FuzzAuthorizeBody(f *testing.F) {
-	for _, body := range []string{goodBody, "", "{}", "null", "[]", goodBody[:30], strings.Replace(goodBody, "2500", "-1", 1), strings.Replace(goodBody, "EUR", "eur", 1), goodBody + goodBody} {
-		f.Add(body)
-	}
-	f.Fuzz(func(t *testing.T, body string) {
-		sim := New(SimulatorOptions{})
-		reply := send(Handler(sim), http.MethodPut, "/authorizations/e/a", body)
-		switch reply.Code {
-		case http.StatusOK, http.StatusPaymentRequired:
-			if p, err := parsePayment(reply.Body.Bytes()); err != nil {
-				t.Errorf("the client cannot read %+v: %v", p, err)
-			}
-		case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
-			if lines := sim.Ledger(); len(lines) > 0 {
-				t.Errorf("refused with %d, and in the ledger: %+v", reply.Code, lines)
-			}
-		default:
-			t.Errorf("status %d: %s", reply.Code, reply.Body)
-		}
-		if strings.Contains(reply.Body.String(), testToken) {
-			t.Errorf("the reply repeats the token: %s", reply.Body)
-		}
-	})
-}
-
-// FuzzLedgerLines reads a gateway's ledger: every line is about an order, or none is read.
+// FuzzLedgerLines reads a gateway's books: every line is about an order, or none is read.
 func FuzzLedgerLines(f *testing.F) {
 	const line = `{"event_id":"e","order_id":"o","status":"captured","captured":5}`
 	for _, body := range []string{"", line, line + "\n" + line, "\n\n" + line, line[:20], line + "\nnull", "{}", strings.Repeat("x", 100)} {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		client := answering(t, ClientOptions{}, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
-		lines, err := client.FetchLedger(context.Background())
+		client := answering(t, Options{}, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
+		lines, err := client.Books(context.Background())
 		if err != nil && lines != nil {
 			t.Errorf("%d lines and %v", len(lines), err)
 		}
@@ -84,7 +58,7 @@ func FuzzLedgerLines(f *testing.F) {
 			t.Errorf("%d lines out of %q", len(lines), body)
 		}
 		for _, l := range lines {
-			if !validRef(domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}) {
+			if payments.CheckName(l.Name()) != nil {
 				t.Errorf("a line about %q %q", l.EventID, l.OrderID)
 			}
 		}

@@ -1,4 +1,6 @@
-package payments
+// Package remote is the client of a payment gateway that speaks the HTTP
+// contract of package payments.
+package remote
 
 import (
 	"bufio"
@@ -16,12 +18,7 @@ import (
 	"time"
 
 	"holdfast/domain"
-)
-
-// Defaults of ClientOptions.
-const (
-	DefaultTimeout  = 5 * time.Second
-	DefaultMaxConns = 1024
+	"holdfast/payments"
 )
 
 const (
@@ -31,38 +28,65 @@ const (
 
 	maxAuthorizationIDLength = 128
 
-	ledgerTimeout      = 10 * time.Minute
-	maxLedgerBytes     = 4 << 30 // some ten million orders
-	maxLedgerLineBytes = 16 << 10
+	booksTimeout      = 10 * time.Minute
+	maxBooksBytes     = 4 << 30 // some ten million orders
+	maxBooksLineBytes = 16 << 10
 )
 
-// ClientOptions tune a Client. The zero value is fine.
-type ClientOptions struct {
+// Options of a Client. The zero value of each field gets the default it names.
+type Options struct {
 	// Timeout bounds each call, from waiting for a connection to the last byte of
-	// the reply; DefaultTimeout if not positive. FetchLedger is bounded by 10 minutes instead.
+	// the reply: at least 1ms. Books is bounded by 10 minutes instead. Default 5s.
 	Timeout time.Duration
 	// MaxConns bounds the connections to the gateway, and with it the calls under
-	// way; others wait, within their Timeout. DefaultMaxConns if not positive.
+	// way: at least 1. Other calls wait, within their Timeout. Default 1024.
 	MaxConns int
 }
 
-// Client is a payment gateway behind the HTTP contract of the package. It makes
+// WithDefaults returns o with every unset field set.
+func (o Options) WithDefaults() Options {
+	if o.Timeout == 0 {
+		o.Timeout = 5 * time.Second
+	}
+	if o.MaxConns == 0 {
+		o.MaxConns = 1024
+	}
+	return o
+}
+
+// Validate returns the first thing that is wrong with complete Options, of domain.ClassFatal.
+func (o Options) Validate() error {
+	switch {
+	case o.Timeout < time.Millisecond:
+		return domain.WithClass(domain.ClassFatal, errors.New("timeout: want at least 1ms"))
+	case o.MaxConns < 1:
+		return domain.WithClass(domain.ClassFatal, errors.New("max conns: want at least 1"))
+	}
+	return nil
+}
+
+// Client is a payment gateway behind the HTTP contract of package payments. It makes
 // one request per call and leaves retries to its caller. It is safe for
 // concurrent use.
 type Client struct {
-	base           url.URL // Path and RawPath without the slash at the end
-	timeout        time.Duration
-	transport      *http.Transport
-	maxLedgerBytes int64
+	base          url.URL // Path and RawPath without the slash at the end
+	timeout       time.Duration
+	transport     *http.Transport
+	maxBooksBytes int64
 }
 
 var _ domain.PaymentGateway = (*Client)(nil)
 
-// NewClient makes a Client of the gateway at baseURL: http or https, a host, and
+// New makes a Client of the gateway at baseURL: http or https, a host, and
 // possibly a path under which the contract lives and a user and password for
-// basic authentication; no query, no fragment. It does not connect. The error
-// does not quote baseURL, which may have a password.
-func NewClient(baseURL string, options ClientOptions) (*Client, error) {
+// basic authentication; no query, no fragment. It does not connect. It returns an
+// error if baseURL or the options will not do; that does not quote baseURL, which
+// may have a password.
+func New(baseURL string, options Options) (*Client, error) {
+	options = options.WithDefaults()
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
 	base, err := url.Parse(baseURL)
 	switch {
 	case err != nil:
@@ -73,12 +97,6 @@ func NewClient(baseURL string, options ClientOptions) (*Client, error) {
 		return nil, errors.New("gateway URL: the host is missing")
 	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
 		return nil, errors.New("gateway URL: want no query and no fragment")
-	}
-	if options.Timeout <= 0 {
-		options.Timeout = DefaultTimeout
-	}
-	if options.MaxConns <= 0 {
-		options.MaxConns = DefaultMaxConns
 	}
 	escaped := strings.TrimRight(base.EscapedPath(), "/")
 	plain, err := url.PathUnescape(escaped)
@@ -97,10 +115,10 @@ func NewClient(baseURL string, options ClientOptions) (*Client, error) {
 			MaxIdleConns:           options.MaxConns,
 			MaxIdleConnsPerHost:    options.MaxConns, // the default of 2 would dial for nearly every call
 			IdleConnTimeout:        clientIdleTimeout,
-			MaxResponseHeaderBytes: maxBodyBytes,
+			MaxResponseHeaderBytes: payments.MaxBodyBytes,
 			DisableCompression:     true,
 		},
-		maxLedgerBytes: maxLedgerBytes,
+		maxBooksBytes: maxBooksBytes,
 	}, nil
 }
 
@@ -114,78 +132,78 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // of the first request. The error always wraps domain.ErrUnknownOutcome.
 func (c *Client) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 	body, err := json.Marshal(struct {
-		Amount     int64  `json:"amount"`
-		Currency   string `json:"currency"`
-		CustomerID string `json:"customer_id"`
-		Token      string `json:"payment_token"`
-	}{r.Amount, r.Currency, r.CustomerID, string(r.Token)})
+		Amount      int64  `json:"amount"`
+		Currency    string `json:"currency"`
+		CustomerID  string `json:"customer_id"`
+		Fingerprint string `json:"fingerprint,omitempty"`
+		Token       string `json:"payment_token"`
+	}{r.Amount, r.Currency, r.CustomerID, r.Fingerprint, string(r.Token)})
 	if err != nil { // integers and strings only
-		return domain.Payment{}, unknownOutcome(callAuthorize, r.Ref, errors.New("the request cannot be encoded"))
+		return domain.Payment{}, payments.UnknownOutcome(payments.CallAuthorize, r.Name, errors.New("the request cannot be encoded"))
 	}
-	return c.do(ctx, callAuthorize, r.Ref, body)
+	return c.do(ctx, payments.CallAuthorize, r.Name, body)
 }
 
 // Lookup gets the payment. Errors: domain.ErrNotFound on 404, else
 // domain.ErrUnknownOutcome.
-func (c *Client) Lookup(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return c.do(ctx, callLookup, ref, nil)
+func (c *Client) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallLookup, name, nil)
 }
 
 // Capture collects what was authorized. Errors: domain.ErrRefused on 402 and 409,
 // domain.ErrNotFound on 404, else domain.ErrUnknownOutcome.
-func (c *Client) Capture(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return c.do(ctx, callCapture, ref, nil)
+func (c *Client) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallCapture, name, nil)
 }
 
 // Void releases the authorization, and forbids one to come. 409 is a captured
 // payment, unless its body names another status. The error always wraps
 // domain.ErrUnknownOutcome.
-func (c *Client) Void(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return c.do(ctx, callVoid, ref, nil)
+func (c *Client) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallVoid, name, nil)
 }
 
 // Refund gives back what was captured. Errors: domain.ErrRefused on 402 and 409,
 // domain.ErrNotFound on 404, else domain.ErrUnknownOutcome.
-func (c *Client) Refund(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return c.do(ctx, callRefund, ref, nil)
+func (c *Client) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallRefund, name, nil)
 }
 
-func (c *Client) do(ctx context.Context, name call, ref domain.OrderRef, body []byte) (domain.Payment, error) {
-	if !validRef(ref) { // it would name another resource, or none
-		return domain.Payment{}, unknownOutcome(name, ref, errInvalidRef)
+func (c *Client) do(ctx context.Context, call payments.Call, name domain.PaymentName, body []byte) (domain.Payment, error) {
+	if err := payments.CheckName(name); err != nil { // it would call another resource, or none
+		return domain.Payment{}, payments.UnknownOutcome(call, name, err)
 	}
-	method, action := http.MethodPost, "/"+string(name)
-	switch name {
-	case callAuthorize:
+	method, action := http.MethodPost, "/"+string(call)
+	switch call {
+	case payments.CallAuthorize:
 		method, action = http.MethodPut, ""
-	case callLookup:
+	case payments.CallLookup:
 		method, action = http.MethodGet, ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	response, err := c.send(ctx, method,
-		"/authorizations/"+ref.EventID+"/"+ref.OrderID+action,
-		"/authorizations/"+escapeSegment(ref.EventID)+"/"+escapeSegment(ref.OrderID)+action, body)
+		pathOf(name, func(id string) string { return id })+action, pathOf(name, escapeSegment)+action, body)
 	if err != nil {
-		return domain.Payment{}, unknownOutcome(name, ref, err)
+		return domain.Payment{}, payments.UnknownOutcome(call, name, err)
 	}
 	defer func() { _ = response.Body.Close() }() // it is drained: nothing depends on it
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		// Its body is the bare connection, which never ends and does not heed ctx.
-		return domain.Payment{}, unknownOutcome(name, ref, errors.New("the gateway answered 101"))
+		return domain.Payment{}, payments.UnknownOutcome(call, name, errors.New("the gateway answered 101"))
 	}
 	reply, err := readAllBounded(response.Body)
 	if err != nil {
-		return domain.Payment{}, unknownOutcome(name, ref, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
+		return domain.Payment{}, payments.UnknownOutcome(call, name, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
 	}
-	p, err := understand(name, response.StatusCode, reply)
+	p, err := understand(call, response.StatusCode, reply)
 	switch {
 	case err == nil:
 		return p, nil
 	case errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrRefused):
-		return domain.Payment{}, fmt.Errorf("%s %s: %w", name, ref, err)
+		return domain.Payment{}, fmt.Errorf("%s %s: %w", call, name, err)
 	}
-	return domain.Payment{}, unknownOutcome(name, ref, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
+	return domain.Payment{}, payments.UnknownOutcome(call, name, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
 }
 
 // send makes one request, through the transport and not through an http.Client:
@@ -229,6 +247,14 @@ func withoutReply(err error) error {
 	return errMalformedHTTP
 }
 
+func pathOf(name domain.PaymentName, segment func(string) string) string {
+	path := "/authorizations/"
+	if name.Namespace != "" {
+		path += segment(name.Namespace) + "/"
+	}
+	return path + segment(name.EventID) + "/" + segment(name.OrderID)
+}
+
 // escapeSegment encodes a path segment such that nothing on the way takes it for a dot segment.
 func escapeSegment(id string) string {
 	if strings.Trim(id, ".") == "" {
@@ -247,11 +273,11 @@ var (
 
 // readAllBounded reads to the end, so that the connection can be used again.
 func readAllBounded(body io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(body, maxBodyBytes+1))
+	b, err := io.ReadAll(io.LimitReader(body, payments.MaxBodyBytes+1))
 	if err != nil {
 		return nil, withoutReply(err)
 	}
-	if len(b) > maxBodyBytes {
+	if len(b) > payments.MaxBodyBytes {
 		return nil, errBodyTooLarge
 	}
 	return b, nil
@@ -260,7 +286,7 @@ func readAllBounded(body io.Reader) ([]byte, error) {
 // understand reads a reply by the contract. The error wraps domain.ErrNotFound
 // or domain.ErrRefused, or else the outcome is not known. Errors never quote the
 // body: a gateway may echo the token.
-func understand(name call, httpStatus int, body []byte) (domain.Payment, error) {
+func understand(name payments.Call, httpStatus int, body []byte) (domain.Payment, error) {
 	if httpStatus == http.StatusOK {
 		p, err := parsePayment(body)
 		if err != nil {
@@ -272,23 +298,23 @@ func understand(name call, httpStatus int, body []byte) (domain.Payment, error) 
 		return p, nil
 	}
 	switch name {
-	case callAuthorize:
+	case payments.CallAuthorize:
 		switch httpStatus {
 		case http.StatusPaymentRequired:
 			return parseRefusal(body, domain.PaymentStatusDeclined)
 		case http.StatusConflict:
 			return parseRefusal(body, domain.PaymentStatusVoided, domain.PaymentStatusRefunded)
 		}
-	case callLookup:
+	case payments.CallLookup:
 		if httpStatus == http.StatusNotFound {
 			return domain.Payment{}, domain.ErrNotFound
 		}
-	case callVoid:
+	case payments.CallVoid:
 		if httpStatus == http.StatusConflict {
 			return parseRefusal(body, domain.PaymentStatusCaptured, domain.PaymentStatusVoided,
 				domain.PaymentStatusDeclined, domain.PaymentStatusRefunded)
 		}
-	case callCapture, callRefund:
+	case payments.CallCapture, payments.CallRefund:
 		switch httpStatus {
 		case http.StatusNotFound:
 			return domain.Payment{}, domain.ErrNotFound
@@ -304,13 +330,13 @@ func understand(name call, httpStatus int, body []byte) (domain.Payment, error) 
 }
 
 // makesSense reports whether a call that succeeded can have left the payment in this status.
-func makesSense(name call, status domain.PaymentStatus) bool {
+func makesSense(name payments.Call, status domain.PaymentStatus) bool {
 	switch name {
-	case callCapture:
+	case payments.CallCapture:
 		return status == domain.PaymentStatusCaptured
-	case callRefund:
+	case payments.CallRefund:
 		return status == domain.PaymentStatusRefunded
-	case callVoid:
+	case payments.CallVoid:
 		return status != domain.PaymentStatusAuthorized
 	}
 	return true
@@ -319,11 +345,14 @@ func makesSense(name call, status domain.PaymentStatus) bool {
 // parsePayment reads the body of a 200. What has no authorization (declined,
 // voided before it came) may lack the id and the amount.
 func parsePayment(body []byte) (domain.Payment, error) {
-	var wire wirePayment
+	var wire payments.Reply
 	if err := json.Unmarshal(body, &wire); err != nil {
 		return domain.Payment{}, errMalformed
 	}
-	p := domain.Payment{AuthorizationID: wire.AuthorizationID, Status: wire.Status}
+	p := domain.Payment{
+		AuthorizationID: wire.AuthorizationID, Status: wire.Status,
+		Currency: wire.Currency, CustomerID: wire.CustomerID, Fingerprint: wire.Fingerprint,
+	}
 	switch p.Status {
 	case domain.PaymentStatusAuthorized, domain.PaymentStatusCaptured, domain.PaymentStatusRefunded:
 		if p.AuthorizationID == "" || wire.Amount == nil {
@@ -371,51 +400,51 @@ func storableAuthorizationID(id string) bool {
 	return true
 }
 
-// FetchLedger gets the gateway's own ledger, as sorted as the gateway sends it,
+// Books gets the gateway's own books, one line an order, as sorted as the gateway sends it,
 // all of it or an error. It takes at most 10 minutes and 4 GiB. Errors:
-// domain.ErrNotFound if this gateway has no ledger (404); any other may be tried again.
-func (c *Client) FetchLedger(ctx context.Context) ([]domain.LedgerLine, error) {
-	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+// domain.ErrNotFound if this gateway shows none (404); any other may be tried again.
+func (c *Client) Books(ctx context.Context) ([]domain.BooksLine, error) {
+	ctx, cancel := context.WithTimeout(ctx, booksTimeout)
 	defer cancel()
 	response, err := c.send(ctx, http.MethodGet, "/ledger", "/ledger", nil)
 	if err != nil {
-		return nil, fmt.Errorf("fetch the payment ledger: %w", err)
+		return nil, fmt.Errorf("fetch the gateway's books: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }() // it is drained: nothing depends on it
 	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusNotFound:
 		_, _ = readAllBounded(response.Body)
-		return nil, fmt.Errorf("fetch the payment ledger: %w", domain.ErrNotFound)
+		return nil, fmt.Errorf("fetch the gateway's books: %w", domain.ErrNotFound)
 	default:
-		return nil, fmt.Errorf("fetch the payment ledger: the gateway answered %d", response.StatusCode)
+		return nil, fmt.Errorf("fetch the gateway's books: the gateway answered %d", response.StatusCode)
 	}
-	limited := &io.LimitedReader{R: response.Body, N: c.maxLedgerBytes}
+	limited := &io.LimitedReader{R: response.Body, N: c.maxBooksBytes}
 	scanner := bufio.NewScanner(limited)
-	scanner.Buffer(make([]byte, 0, 4<<10), maxLedgerLineBytes)
-	var lines []domain.LedgerLine
+	scanner.Buffer(make([]byte, 0, 4<<10), maxBooksLineBytes)
+	var lines []domain.BooksLine
 	for scanner.Scan() {
 		if len(scanner.Bytes()) == 0 {
 			continue
 		}
-		var line domain.LedgerLine
-		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil || !validRef(domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}) {
+		var line domain.BooksLine
+		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil || payments.CheckName(line.Name()) != nil {
 			if limited.N <= 0 {
 				break // cut off by our own limit
 			}
-			return nil, fmt.Errorf("fetch the payment ledger: line %d is malformed", len(lines)+1)
+			return nil, fmt.Errorf("fetch the gateway's books: line %d is malformed", len(lines)+1)
 		}
 		lines = append(lines, line)
 	}
 	switch err := scanner.Err(); {
 	case err == nil:
 	case errors.Is(err, bufio.ErrTooLong):
-		return nil, fmt.Errorf("fetch the payment ledger: line %d is longer than %d bytes", len(lines)+1, maxLedgerLineBytes)
+		return nil, fmt.Errorf("fetch the gateway's books: line %d is longer than %d bytes", len(lines)+1, maxBooksLineBytes)
 	default:
-		return nil, fmt.Errorf("fetch the payment ledger: after %d lines: %w", len(lines), withoutReply(err))
+		return nil, fmt.Errorf("fetch the gateway's books: after %d lines: %w", len(lines), withoutReply(err))
 	}
 	if limited.N <= 0 {
-		return nil, fmt.Errorf("fetch the payment ledger: more than %d bytes", c.maxLedgerBytes)
+		return nil, fmt.Errorf("fetch the gateway's books: more than %d bytes", c.maxBooksBytes)
 	}
 	return lines, nil
 }

@@ -1,4 +1,4 @@
-package payments
+package simulator
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/payments"
 )
 
 const (
@@ -23,25 +24,26 @@ const (
 	maxHeaderBytes    = 64 << 10
 	shutdownGrace     = 5 * time.Second
 
-	// A reader of the ledger must take so many lines in so much time.
-	ledgerLinesPerWait = 1000
-	ledgerWriteTimeout = 30 * time.Second
+	// A reader of the books must take so many lines in so much time.
+	booksLinesPerWait = 1000
+	booksWriteTimeout = 30 * time.Second
 )
 
 // authorizeRequest is the body of a PUT as the server reads it.
 type authorizeRequest struct {
-	Amount     *int64        `json:"amount"` // minor units
-	Currency   string        `json:"currency"`
-	CustomerID string        `json:"customer_id"`
-	Token      domain.Secret `json:"payment_token"`
+	Amount      *int64        `json:"amount"` // minor units
+	Currency    string        `json:"currency"`
+	CustomerID  string        `json:"customer_id"`
+	Fingerprint string        `json:"fingerprint"`
+	Token       domain.Secret `json:"payment_token"`
 }
 
 type handler struct {
 	simulator *Simulator
 }
 
-// Handler serves sim over the HTTP contract of the package, with GET /ledger
-// (application/x-ndjson, one domain.LedgerLine a line) and GET /healthz (200).
+// Handler serves sim over the HTTP contract of package payments, with GET /ledger
+// (application/x-ndjson, one domain.BooksLine a line) and GET /healthz (200).
 //
 // 402 and 409 carry the same JSON as 200; other errors carry {"error": text}.
 // Malformed ids, JSON, amounts and paths are 400, a body above 64 KiB is 413, a
@@ -60,7 +62,7 @@ func Handler(sim *Simulator) http.Handler {
 
 // ServeHTTP routes by the segments of the path as it was sent.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	segments := strings.SplitN(r.URL.EscapedPath(), "/", 6)
+	segments := strings.SplitN(r.URL.EscapedPath(), "/", 7)
 	for i, segment := range segments {
 		plain, err := url.PathUnescape(segment)
 		if err != nil {
@@ -82,33 +84,51 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case len(segments) == 1 && segments[0] == "ledger":
 		if allow(w, r, http.MethodGet) {
-			h.ledger(w)
+			h.books(w)
 		}
-	case len(segments) == 3 && segments[0] == "authorizations":
-		if !allow(w, r, http.MethodGet, http.MethodPut) {
-			return
-		}
-		c := callLookup
-		if r.Method == http.MethodPut {
-			c = callAuthorize
-		}
-		h.payment(w, r, c, domain.OrderRef{EventID: segments[1], OrderID: segments[2]})
-	case len(segments) == 4 && segments[0] == "authorizations":
-		switch c := call(segments[3]); c {
-		case callCapture, callVoid, callRefund:
-			if allow(w, r, http.MethodPost) {
-				h.payment(w, r, c, domain.OrderRef{EventID: segments[1], OrderID: segments[2]})
-			}
-		default:
-			replyError(w, http.StatusBadRequest, "no such path")
-		}
+	case segments[0] == "authorizations":
+		h.authorizations(w, r, segments[1:])
 	default:
 		replyError(w, http.StatusBadRequest, "no such path")
 	}
 }
 
-func (h handler) payment(w http.ResponseWriter, r *http.Request, c call, ref domain.OrderRef) {
-	request := domain.PaymentRequest{Ref: ref}
+// authorizations routes the calls of a payment by their method: a name of three
+// segments, with a namespace, and a name of two with an action look the same.
+func (h handler) authorizations(w http.ResponseWriter, r *http.Request, segments []string) {
+	c := payments.CallLookup
+	name := segments
+	switch r.Method {
+	case http.MethodGet:
+	case http.MethodPut:
+		c = payments.CallAuthorize
+	case http.MethodPost:
+		last := len(segments) - 1
+		c, name = payments.Call(segments[last]), segments[:last]
+		if c != payments.CallCapture && c != payments.CallVoid && c != payments.CallRefund {
+			replyError(w, http.StatusBadRequest, "no such path")
+			return
+		}
+	default:
+		allow(w, r, http.MethodGet, http.MethodPut, http.MethodPost)
+		return
+	}
+	switch len(name) {
+	case 2:
+		h.payment(w, r, c, domain.PaymentName{OrderRef: domain.OrderRef{EventID: name[0], OrderID: name[1]}})
+	case 3:
+		if name[0] == "" { // which would name a payment without a namespace
+			replyError(w, http.StatusBadRequest, "malformed path")
+			return
+		}
+		h.payment(w, r, c, domain.PaymentName{Namespace: name[0], OrderRef: domain.OrderRef{EventID: name[1], OrderID: name[2]}})
+	default:
+		replyError(w, http.StatusBadRequest, "no such path")
+	}
+}
+
+func (h handler) payment(w http.ResponseWriter, r *http.Request, c payments.Call, name domain.PaymentName) {
+	request := domain.PaymentRequest{Name: name}
 	if problem, status := readBody(w, r, c, &request); problem != "" {
 		replyError(w, status, problem)
 		return
@@ -135,13 +155,13 @@ func (h handler) payment(w http.ResponseWriter, r *http.Request, c call, ref dom
 }
 
 // statusOf is the HTTP status of a call that was answered with a payment.
-func statusOf(c call, s domain.PaymentStatus) int {
+func statusOf(c payments.Call, s domain.PaymentStatus) int {
 	switch {
-	case c == callAuthorize && s == domain.PaymentStatusDeclined:
+	case c == payments.CallAuthorize && s == domain.PaymentStatusDeclined:
 		return http.StatusPaymentRequired
-	case c == callAuthorize && (s == domain.PaymentStatusVoided || s == domain.PaymentStatusRefunded):
+	case c == payments.CallAuthorize && (s == domain.PaymentStatusVoided || s == domain.PaymentStatusRefunded):
 		return http.StatusConflict // no money is reserved or taken: whoever reads only the HTTP status must not think so
-	case c == callVoid && s == domain.PaymentStatusCaptured:
+	case c == payments.CallVoid && s == domain.PaymentStatusCaptured:
 		return http.StatusConflict
 	}
 	return http.StatusOK
@@ -150,14 +170,14 @@ func statusOf(c call, s domain.PaymentStatus) int {
 // readBody reads to the end of the body, or net/http would not notice that the
 // client goes away. It fills in request for an authorization, and otherwise
 // passes over what is there. The problem never quotes the body: it has the token.
-func readBody(w http.ResponseWriter, r *http.Request, c call, request *domain.PaymentRequest) (problem string, status int) {
-	if r.Body == http.NoBody && c != callAuthorize {
+func readBody(w http.ResponseWriter, r *http.Request, c payments.Call, request *domain.PaymentRequest) (problem string, status int) {
+	if r.Body == http.NoBody && c != payments.CallAuthorize {
 		return "", 0
 	}
 	// Not http.Server.ReadTimeout: that would end requests that hang on purpose.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(readBodyTimeout)) // a recorder in tests has no deadlines
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, payments.MaxBodyBytes))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
@@ -166,12 +186,12 @@ func readBody(w http.ResponseWriter, r *http.Request, c call, request *domain.Pa
 		return "body cut short", http.StatusBadRequest
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	if c != callAuthorize {
+	if c != payments.CallAuthorize {
 		return "", 0
 	}
 	var parsed authorizeRequest
 	if err := json.Unmarshal(body, &parsed); err != nil {
-		return "malformed JSON: want {amount, currency, customer_id, payment_token}, the amount an integer of minor units", http.StatusBadRequest
+		return "malformed JSON: want {amount, currency, customer_id, fingerprint, payment_token}, the amount an integer of minor units", http.StatusBadRequest
 	}
 	if parsed.Amount == nil {
 		return "amount is missing", http.StatusBadRequest
@@ -179,22 +199,23 @@ func readBody(w http.ResponseWriter, r *http.Request, c call, request *domain.Pa
 	request.Amount = *parsed.Amount
 	request.Currency = parsed.Currency
 	request.CustomerID = parsed.CustomerID
+	request.Fingerprint = parsed.Fingerprint
 	request.Token = parsed.Token
 	return "", 0
 }
 
-func (h handler) ledger(w http.ResponseWriter) {
+func (h handler) books(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	control := http.NewResponseController(w)
 	out := bufio.NewWriterSize(w, 32<<10)
 	encoder := json.NewEncoder(out)
-	for i, line := range h.simulator.Ledger() {
-		if i%ledgerLinesPerWait == 0 {
-			_ = control.SetWriteDeadline(time.Now().Add(ledgerWriteTimeout))
+	for i, line := range h.simulator.Books() {
+		if i%booksLinesPerWait == 0 {
+			_ = control.SetWriteDeadline(time.Now().Add(booksWriteTimeout))
 		}
 		if err := encoder.Encode(line); err != nil {
-			panic(http.ErrAbortHandler) // a ledger that ends early must not look whole
+			panic(http.ErrAbortHandler) // books that end early must not look whole
 		}
 	}
 	if err := out.Flush(); err != nil {
@@ -217,7 +238,10 @@ func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 }
 
 func replyPayment(w http.ResponseWriter, status int, p domain.Payment) {
-	replyJSON(w, status, wirePayment{AuthorizationID: p.AuthorizationID, Status: p.Status, Amount: &p.Amount})
+	replyJSON(w, status, payments.Reply{
+		AuthorizationID: p.AuthorizationID, Status: p.Status, Amount: &p.Amount,
+		Currency: p.Currency, CustomerID: p.CustomerID, Fingerprint: p.Fingerprint,
+	})
 }
 
 func replyError(w http.ResponseWriter, status int, text string) {
