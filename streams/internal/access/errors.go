@@ -16,6 +16,7 @@ func Classify(err error) error {
 	if err == nil {
 		return nil
 	}
+	err = withoutQuotes(err)
 	var reply redis.Error
 	if !errors.As(err, &reply) {
 		return domain.WithClass(domain.ClassRetry, err) // network, timeout, a closed pool: it may have happened
@@ -37,6 +38,34 @@ func Classify(err error) error {
 	}
 	return domain.WithClass(domain.ClassRetry, err) // LOADING, OOM, READONLY, MISCONF, BUSY, …
 }
+
+// ErrNotRedis: what answers does not speak Redis's protocol.
+var ErrNotRedis = errors.New("the answer is not one of Redis")
+
+// withoutQuotes is err without what it repeats of a command or a reply: a password, or a
+// payment token, may be in it. A server does so that does not know a command (AUTH is one
+// to most), and the client with a reply that it does not understand.
+func withoutQuotes(err error) error {
+	text := err.Error()
+	if before, _, cut := strings.Cut(text, ", with args beginning with"); cut {
+		return Reword(before, err)
+	}
+	if before, _, cut := strings.Cut(text, "redis: can't parse"); cut {
+		return fmt.Errorf("%s%w", before, ErrNotRedis)
+	}
+	return err
+}
+
+// Reword is an error with another text.
+func Reword(text string, err error) error { return &reworded{text, err} }
+
+type reworded struct {
+	text string
+	err  error
+}
+
+func (r *reworded) Error() string { return r.text }
+func (r *reworded) Unwrap() error { return r.err }
 
 // IsNil reports whether Redis answered that there is nothing.
 func IsNil(err error) bool { return errors.Is(err, redis.Nil) }
