@@ -60,6 +60,7 @@ type holdfast struct {
 	t      testing.TB
 	server *redistest.Server
 	user   string // of Redis, user:password@; empty: the default one
+	query  string // of its URL
 }
 
 func start(t testing.TB) *holdfast {
@@ -67,7 +68,7 @@ func start(t testing.TB) *holdfast {
 	return &holdfast{t: t, server: redistest.Start(t)}
 }
 
-func (h *holdfast) url() string { return strings.Replace(h.server.URL(), "://", "://"+h.user, 1) }
+func (h *holdfast) url() string { return strings.Replace(h.server.URL(), "://", "://"+h.user, 1) + h.query }
 
 func (h *holdfast) run(args ...string) result {
 	return execute(strings.NewReader(""), append(args, "--redis", h.url())...)

@@ -93,6 +93,14 @@ func (c *Cluster) URL() string {
 	return url
 }
 
+// All are the nodes, masters and replicas.
+func (c *Cluster) All() (servers []*Server) {
+	for _, n := range c.nodes {
+		servers = append(servers, n.Server)
+	}
+	return servers
+}
+
 // Any is one of the nodes.
 func (c *Cluster) Any() *Server { return c.nodes[0].Server }
 
@@ -198,7 +206,7 @@ func (c *Cluster) Wait() {
 			seen, masters := "", 0
 			for _, v := range views {
 				if v.failing || !v.linked {
-					return fmt.Errorf("%s does not see %s", n.Addr(), c.node(v.id).Addr())
+					return fmt.Errorf("%s does not see %s", n.Addr(), v.id) // by another id, while they shake hands
 				}
 				if v.master {
 					masters++

@@ -24,12 +24,12 @@ func Classify(err error) error {
 	message := reply.Error()
 	for _, prefix := range []string{"NOAUTH", "WRONGPASS", "NOPERM"} {
 		if strings.HasPrefix(message, prefix) {
-			return domain.WithClass(domain.ClassFatal, err)
+			return domain.WithCode(domain.ClassFatal, domain.CodeDenied, err)
 		}
 	}
 	// Inside a script, too: there it may have stopped half way, so nobody may go on trying.
 	if strings.Contains(message, "can't run this command") || strings.Contains(message, "NOPERM") {
-		return domain.WithClass(domain.ClassFatal, err)
+		return domain.WithCode(domain.ClassFatal, domain.CodeDenied, err)
 	}
 	// A script that stops on what it reads (a damaged record, a key of another type)
 	// will stop on it again. It has not written anything.
