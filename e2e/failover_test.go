@@ -59,7 +59,7 @@ func (s *system) sellers(most int) []*seller {
 		for e := range sellerEvents {
 			s.event(fmt.Sprintf("%s-%d", name, e), name, 1_000_000, "12.50")
 		}
-		p := producer.New(s.store(), s.store(), producer.Options{Replicas: replicas, ReplicasTimeout: replicasTimeout})
+		p := producer.New(s.store().Checkout(), s.store().Checkout(), producer.Options{Replicas: replicas, ReplicasTimeout: replicasTimeout})
 		ctx, cancel := context.WithCancel(context.Background())
 		c := &seller{name: name, producer: p, stop: cancel, ended: make(chan struct{})}
 		s.t.Cleanup(func() {
@@ -555,7 +555,7 @@ func TestCancelOfAnOrderThatRedisLost(t *testing.T) {
 	defer client.Close()
 	r := purchase("lost", "fred", 1)
 	if _, err := client.Authorize(context.Background(), domain.PaymentRequest{
-		Ref: r.Ref(), Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
+		Name: domain.PaymentName{OrderRef: r.Ref()}, Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -173,7 +173,7 @@ func (w *workload) addMalformed(rng *rand.Rand, r domain.Request) {
 func (s *sale) createEvents() {
 	s.t.Helper()
 	for _, e := range s.w.events {
-		_, err := s.store().CreateEvent(context.Background(), e, domain.Terms{
+		_, err := s.store().Events().Create(context.Background(), e, domain.Terms{
 			Name: "Event " + e, Currency: "EUR",
 			Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 25_00, Capacity: s.w.capacity[e]}},
 		})
@@ -351,7 +351,7 @@ func (s *sale) unsold() int64 {
 	s.t.Helper()
 	var n int64
 	for _, e := range s.w.events {
-		event, err := s.store().Event(context.Background(), e)
+		event, err := s.store().Events().Get(context.Background(), e)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -372,7 +372,7 @@ func (s *sale) sellTheRest() (orders int) {
 		}
 		var requests []domain.Request
 		for _, e := range s.w.events {
-			event, err := s.store().Event(context.Background(), e)
+			event, err := s.store().Events().Get(context.Background(), e)
 			if err != nil {
 				s.t.Fatal(err)
 			}

@@ -184,7 +184,7 @@ func scenarioExpiring(s *system, c checkout, gateway string) {
 		look := time.NewTicker(10 * time.Millisecond)
 		defer look.Stop()
 		for ctx.Err() == nil {
-			event, err := s.store().Event(ctx, javelin)
+			event, err := s.store().Events().Get(ctx, javelin)
 			if err == nil && (len(values) == 0 || values[len(values)-1] != event.Sections[0].Available) {
 				values = append(values, event.Sections[0].Available)
 			}

@@ -20,7 +20,8 @@ import (
 	"holdfast/e2e/torture"
 	"holdfast/payments/remote"
 	"holdfast/producer"
-	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 )
 
 // soakTime is how long TestTortureSoak lasts if HOLDFAST_SOAK says so, such as 1h.
@@ -126,7 +127,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
 	s := &soak{system: newSystem(t), rng: rand.New(rand.NewPCG(seed, 12)), reclaim: time.Duration(torture.Size(1, 2)) * time.Second}
 	for e := range soakEvents {
-		_, err := s.store().CreateEvent(context.Background(), soakEvent(e), domain.Terms{
+		_, err := s.store().Events().Create(context.Background(), soakEvent(e), domain.Terms{
 			Name: "Soak", Currency: "EUR",
 			Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 12_50, Capacity: 50_000_000}},
 		})
@@ -277,7 +278,7 @@ func (s *soak) forgotten(living ...*process) {
 	}
 	slices.Sort(want)
 	eventually(s.t, soon, "dead consumers are forgotten", func() error {
-		groups, err := s.store().Pending(context.Background(), 0)
+		groups, err := inspect.New(s.store()).Pending(context.Background(), 0)
 		if err != nil {
 			return err
 		}
@@ -612,7 +613,7 @@ func (s *soak) judge(tally *torture.Tally) {
 		s.t.Fatal(err)
 	}
 	defer client.Close()
-	report, err := s.store().Audit(context.Background(), streams.AuditOptions{Gateway: client.Books})
+	report, err := audit.Run(context.Background(), s.store(), audit.Options{Gateway: client.Books})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -4,15 +4,16 @@
 // simulator is a gateway in process, which also serves it. Each must pass the
 // suite of paymentstest.
 //
-// The contract, with event_id and order_id as percent-encoded path segments:
+// The contract, where NAME is /authorizations/{namespace}/{event_id}/{order_id}, each a
+// percent-encoded path segment (without the namespace where payment_names says so):
 //
-//	PUT  /authorizations/{event_id}/{order_id}          {amount, currency, customer_id, payment_token}
-//	                                                    200 authorized | 402 declined | 409 voided
-//	GET  /authorizations/{event_id}/{order_id}          200 | 404
-//	POST /authorizations/{event_id}/{order_id}/capture  200 | 402, 409 refused | 404
-//	POST /authorizations/{event_id}/{order_id}/void     200 (also when unknown) | 409 captured
-//	POST /authorizations/{event_id}/{order_id}/refund   200 | 402, 409 refused | 404
-//	GET  /ledger                                        200, JSON lines: the gateway's books | 404: it shows none
+//	PUT  NAME          {amount, currency, customer_id, fingerprint, payment_token}
+//	                   200 authorized | 402 declined | 409 voided
+//	GET  NAME          200 | 404
+//	POST NAME/capture  200 | 402, 409 refused | 404
+//	POST NAME/void     200 (also when unknown) | 409 captured
+//	POST NAME/refund   200 | 402, 409 refused | 404
+//	GET  /ledger       200, JSON lines: the gateway's books | 404: it shows none
 //
 // A 200 carries {authorization_id, status, amount}, the amount in minor units.
 // Anything else means that the outcome is not known.
@@ -48,24 +49,29 @@ type Reply struct {
 	AuthorizationID string               `json:"authorization_id"`
 	Status          domain.PaymentStatus `json:"status"`
 	Amount          *int64               `json:"amount"` // minor units
+
+	// What a gateway may leave out.
+	Currency    string `json:"currency,omitempty"`
+	CustomerID  string `json:"customer_id,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
-var errInvalidRef = errors.New("not a valid event_id and order_id")
+var errInvalidName = errors.New("not a valid namespace, event_id and order_id")
 
-// CheckRef returns an error, which does not quote ref, if ref cannot name a payment.
-func CheckRef(ref domain.OrderRef) error {
-	if !domain.ValidID(ref.EventID) || !domain.ValidID(ref.OrderID) {
-		return errInvalidRef
+// CheckName returns an error, which does not quote name, if it cannot name a payment.
+func CheckName(name domain.PaymentName) error {
+	if name.Namespace != "" && !domain.ValidID(name.Namespace) || !domain.ValidID(name.EventID) || !domain.ValidID(name.OrderID) {
+		return errInvalidName
 	}
 	return nil
 }
 
 // UnknownOutcome is the error for a call that may have taken effect, or may yet:
 // of domain.ClassRetry, wrapping domain.ErrUnknownOutcome and cause.
-func UnknownOutcome(c Call, ref domain.OrderRef, cause error) error {
-	name := "an order"
-	if CheckRef(ref) == nil { // anything else has no bound on its length or its bytes
-		name = ref.String()
+func UnknownOutcome(c Call, name domain.PaymentName, cause error) error {
+	text := "a payment"
+	if CheckName(name) == nil { // anything else has no bound on its length or its bytes
+		text = name.String()
 	}
-	return domain.WithClass(domain.ClassRetry, fmt.Errorf("%s %s: %w: %w", c, name, domain.ErrUnknownOutcome, cause))
+	return domain.WithClass(domain.ClassRetry, fmt.Errorf("%s %s: %w: %w", c, text, domain.ErrUnknownOutcome, cause))
 }

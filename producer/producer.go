@@ -2,7 +2,8 @@
 // learn what became of them.
 //
 //	store, err := streams.Open(ctx, "redis://127.0.0.1:6379/0", streams.Options{})
-//	p := producer.New(store, store, producer.Options{})
+//	checkout := store.Checkout()
+//	p := producer.New(checkout, checkout, producer.Options{})
 //	defer p.Close()
 //	receipt, err := p.Publish(ctx, domain.Request{Type: domain.RequestPurchase, …})
 //	outcome, err := p.Wait(ctx, receipt.EventID, receipt.OrderID)

@@ -22,6 +22,8 @@ import (
 	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -63,7 +65,7 @@ func (w *world) checkout(hook redis.Hook, o producer.Options) *producer.Producer
 	if err != nil {
 		w.Fatalf("opening the checkout's store: %v", err)
 	}
-	p := producer.New(store, store, o)
+	p := producer.New(store.Checkout(), store.Checkout(), o)
 	w.Cleanup(func() {
 		p.Close()
 		_ = store.Close()
@@ -88,7 +90,7 @@ func (w *world) workAt(url string) {
 		log = zaptest.NewLogger(w)
 	}
 	pool, err := workers.New(workers.Config{}, workers.Deps{
-		Ledger: store, Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(), Log: log,
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(), Log: log,
 	})
 	if err != nil {
 		w.Fatalf("making a pool: %v", err)
@@ -106,7 +108,7 @@ func (w *world) workAt(url string) {
 
 func (w *world) list(eventID string, capacity int64) {
 	w.Helper()
-	_, err := w.store.CreateEvent(w.ctx, eventID, domain.Terms{
+	_, err := w.store.Events().Create(w.ctx, eventID, domain.Terms{
 		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: capacity}},
 	})
 	if err != nil {
@@ -116,7 +118,7 @@ func (w *world) list(eventID string, capacity int64) {
 
 func (w *world) order(eventID, orderID string) domain.Order {
 	w.Helper()
-	orders, err := w.store.Orders(w.ctx, []domain.OrderRef{{EventID: eventID, OrderID: orderID}})
+	orders, err := w.store.Checkout().Orders(w.ctx, []domain.OrderRef{{EventID: eventID, OrderID: orderID}})
 	if err != nil {
 		w.Fatalf("reading %s: %v", orderID, err)
 	}
@@ -140,11 +142,11 @@ func (w *world) eventually(what string, done func() bool) {
 func (w *world) drained() {
 	w.Helper()
 	w.eventually("nothing pending", func() bool {
-		all, err := w.store.Pending(w.ctx, 0)
+		all, err := inspect.New(w.store).Pending(w.ctx, 0)
 		if err != nil {
 			w.Fatalf("inspecting: %v", err)
 		}
-		return !slices.ContainsFunc(all, func(g streams.GroupStatus) bool { return g.Backlog > 0 })
+		return !slices.ContainsFunc(all, func(g inspect.GroupStatus) bool { return g.Backlog > 0 })
 	})
 }
 
@@ -152,7 +154,7 @@ func (w *world) drained() {
 func (w *world) audited(orders int) {
 	w.Helper()
 	w.drained()
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
+	report, err := audit.Run(w.ctx, w.store, audit.Options{
 		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
@@ -356,7 +358,7 @@ func TestDuplicatesHaveOneOutcome(t *testing.T) {
 		}
 	}
 	var dead []string
-	err := w.store.EachDeadLetter(w.ctx, func(l streams.DeadLetter) error {
+	err := inspect.New(w.store).EachDeadLetter(w.ctx, func(l inspect.DeadLetter) error {
 		dead = append(dead, l.Reason)
 		return nil
 	})
@@ -428,7 +430,7 @@ func TestLostReplyOfPublish(t *testing.T) {
 	w.confirmed(result, "o")
 	w.onePayment("e", "o")
 	w.audited(1)
-	e, err := w.store.Event(w.ctx, "e")
+	e, err := w.store.Events().Get(w.ctx, "e")
 	if err != nil || e.Sections[0].Sold != 2 || e.Sections[0].Available != 8 {
 		t.Errorf("the event is %+v, %v; want 2 sold", e, err)
 	}

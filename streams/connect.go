@@ -13,6 +13,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
 )
 
 // DefaultURL is where Redis is looked for if nobody says.
@@ -100,7 +102,7 @@ func masterOnly(then func(context.Context, *redis.Conn) error) func(context.Cont
 		}
 		var role string
 		if len(reply) > 0 {
-			role = asString(reply[0])
+			role = layout.AsString(reply[0])
 		}
 		switch {
 		case role == "sentinel", role == "master" && then == nil:
@@ -129,7 +131,7 @@ func checkServer(ctx context.Context, rdb redis.UniversalClient) error {
 		if answered(err) && strings.HasPrefix(err.Error(), "section") {
 			return nil // miniredis, which tells no version
 		}
-		return fmt.Errorf("asking Redis for its version: %w", classify(err))
+		return fmt.Errorf("asking Redis for its version: %w", access.Classify(err))
 	}
 	for line := range strings.Lines(info) {
 		version, found := strings.CutPrefix(strings.TrimSpace(line), "redis_version:")

@@ -8,15 +8,18 @@ import (
 	"testing"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
+	"holdfast/streams/internal/streamstest"
 )
 
 func TestHoldPurchase(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
 	a := f.arrive(purchase("e1", "o1", "fred", 3, "hold_seconds", "30"))[0]
-	before := f.now()
+	before := f.Now()
 	replies, now := f.holdBatch(a)
-	if now < before || now > f.now() {
+	if now < before || now > f.Now() {
 		t.Errorf("it says it is %d, it was %d before", now, before)
 	}
 	fact, _ := f.lastFact()
@@ -28,13 +31,13 @@ func TestHoldPurchase(t *testing.T) {
 		t.Errorf("got %+v, want authorize, %+v", replies[0], want)
 	}
 	f.wantFact("held", "e1/o1", fmt.Sprintf("purchase|%s|fred|general|3|1000|EUR|%d", a.Request.Fingerprint, now+holdMillis))
-	for key, content := range f.dump() {
-		if key != f.keys.requests(0) && strings.Contains(content, "tok") {
+	for key, content := range f.Dump() {
+		if key != f.Keys.Requests(0) && strings.Contains(content, "tok") {
 			t.Errorf("the payment token is in %s", key)
 		}
 	}
 	wantRecord := fmt.Sprintf("h|purchase|%s|fred|general|3|1000|EUR|%d|%d|0|0|||", a.Request.Fingerprint, now+holdMillis, fact.AtMillis)
-	if got := f.do("GET", "holdfast:{0}:order:e1/o1"); got != wantRecord {
+	if got := f.Do("GET", "holdfast:{0}:order:e1/o1"); got != wantRecord {
 		t.Errorf("record %s, want %s", got, wantRecord)
 	}
 	if got := f.section("e1", "general"); got != [3]int64{7, 3, 0} {
@@ -43,13 +46,13 @@ func TestHoldPurchase(t *testing.T) {
 	if got := f.section("e1", "vip"); got != [3]int64{4, 0, 0} {
 		t.Errorf("of the other section, available, held, sold: %v", got)
 	}
-	if got := f.do("HGET", f.keys.inProgress(0, "e1"), "fred"); got != "o1" {
+	if got := f.Do("HGET", f.Keys.InProgress(0, "e1"), "fred"); got != "o1" {
 		t.Errorf("in progress for fred: %v", got)
 	}
-	if got := fmt.Sprint(f.do("ZRANGE", f.keys.holds(0), 0, -1, "WITHSCORES")); got != fmt.Sprintf("[e1/o1 %d]", now+holdMillis) {
+	if got := fmt.Sprint(f.Do("ZRANGE", f.Keys.Holds(0), 0, -1, "WITHSCORES")); got != fmt.Sprintf("[e1/o1 %d]", now+holdMillis) {
 		t.Errorf("holds: %s", got)
 	}
-	f.wantPending(domain.GroupWorkers, a.EntryID) // authorize: it is acknowledged with its outcome
+	f.WantPending(domain.GroupWorkers, a.EntryID) // authorize: it is acknowledged with its outcome
 }
 
 func TestHoldHoldIsDoneAtOnce(t *testing.T) {
@@ -60,7 +63,7 @@ func TestHoldHoldIsDoneAtOnce(t *testing.T) {
 	if replies[0].Verdict != domain.VerdictDone || replies[0].Order.State != domain.OrderHeld || replies[0].Order.RequestType != domain.RequestHold {
 		t.Errorf("got %+v", replies[0])
 	}
-	f.wantPending(domain.GroupWorkers)
+	f.WantPending(domain.GroupWorkers)
 }
 
 // TestHoldRefusals: each reason, with the fact, the record and the acknowledgement.
@@ -68,13 +71,13 @@ func TestHoldRefusals(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10, func(t *domain.Terms) { t.MaxPerOrder = 4 }))
 	f.list("sold", terms(1))
-	f.list("later", terms(10, func(t *domain.Terms) { t.OnSaleMillis = f.now() + 3_600_000 }))
+	f.list("later", terms(10, func(t *domain.Terms) { t.OnSaleMillis = f.Now() + 3_600_000 }))
 	f.list("over", terms(10, func(t *domain.Terms) { t.OffSaleMillis = 1_000 }))
 	f.list("closed", terms(10))
-	f.must(f.store.CloseEvent(f.ctx, "closed"))
+	f.Must(f.events.Close(f.Ctx, "closed"))
 	f.held("e1", "o0", "mary", 1, holdMillis)
-	pendingBefore := f.pending(domain.GroupWorkers)
-	before := f.dump()
+	pendingBefore := f.Pending(domain.GroupWorkers)
+	before := f.Dump()
 	for i, test := range []struct {
 		reason, detail string
 		fields         []string
@@ -112,12 +115,12 @@ func TestHoldRefusals(t *testing.T) {
 		}
 		f.wantFact("rejected", a.Request.EventID+"/"+order, fmt.Sprintf("%s|%s|%s|%s|%d|%s|%s",
 			a.Request.Type, a.Request.Fingerprint, a.Request.CustomerID, a.Request.Section, a.Request.Quantity, test.reason, test.detail))
-		if got := f.do("GET", f.keys.order(0, ref(a.Request.EventID, order))); got != encodeOrder(want) {
+		if got := f.Do("GET", f.Keys.Order(0, ref(a.Request.EventID, order))); got != streamstest.EncodeOrder(want) {
 			t.Errorf("%s: record %s", test.reason, got)
 		}
 	}
-	f.wantPending(domain.GroupWorkers, pendingBefore...) // all acknowledged
-	f.wantSame(before, f.keys.log(0), f.keys.requests(0), "holdfast:{0}:order:e1/r", "holdfast:{0}:order:e2/", "holdfast:{0}:order:later/",
+	f.WantPending(domain.GroupWorkers, pendingBefore...) // all acknowledged
+	f.WantSame(before, f.Keys.Log(0), f.Keys.Requests(0), "holdfast:{0}:order:e1/r", "holdfast:{0}:order:e2/", "holdfast:{0}:order:later/",
 		"holdfast:{0}:order:over/", "holdfast:{0}:order:closed/", "holdfast:{0}:order:sold/")
 }
 
@@ -129,18 +132,18 @@ func TestHoldRepeated(t *testing.T) {
 		request("pay", "e1", "o2"), request("pay", "e1", "o4"),
 	)
 	first, _ := f.holdBatch(batch...)
-	before := f.dump()
+	before := f.Dump()
 	second, _ := f.holdBatch(batch...)
 	if !slices.Equal(first, second) {
 		t.Errorf("first  %+v\nsecond %+v", first, second)
 	}
-	f.wantSame(before)
+	f.WantSame(before)
 	for i, want := range []domain.Verdict{domain.VerdictAuthorize, domain.VerdictDone, domain.VerdictDone, domain.VerdictAuthorize, domain.VerdictWait} {
 		if second[i].Verdict != want {
 			t.Errorf("item %d: %s, want %s", i, second[i].Verdict, want)
 		}
 	}
-	f.wantPending(domain.GroupWorkers, batch[0].EntryID, batch[3].EntryID, batch[4].EntryID)
+	f.WantPending(domain.GroupWorkers, batch[0].EntryID, batch[3].EntryID, batch[4].EntryID)
 }
 
 // TestHoldOneOrderTwiceInABatch: the second finds what the first one did.
@@ -177,7 +180,7 @@ func TestHoldOneOrderTwiceInABatch(t *testing.T) {
 	if want := []string{"listed ", "held o1", "held o2", "rejected o3", "held o4", "rejected o5"}; !slices.Equal(kinds, want) {
 		t.Errorf("facts %v, want %v", kinds, want)
 	}
-	f.wantPending(domain.GroupWorkers, batch[0].EntryID, batch[1].EntryID, batch[2].EntryID, batch[4].EntryID, batch[5].EntryID, batch[7].EntryID, batch[11].EntryID)
+	f.WantPending(domain.GroupWorkers, batch[0].EntryID, batch[1].EntryID, batch[2].EntryID, batch[4].EntryID, batch[5].EntryID, batch[7].EntryID, batch[11].EntryID)
 }
 
 // TestHoldSeveralEvents: slots, limits and units of one event have nothing to do with another's.
@@ -206,7 +209,7 @@ func TestHoldSeveralEvents(t *testing.T) {
 
 // TestHoldManyItems takes more than one call of the script.
 func TestHoldManyItems(t *testing.T) {
-	const items, capacity = 2*maxBatch + 203, 1000
+	const items, capacity = 2*access.MaxBatch + 203, 1000
 	f := newFixture(t)
 	f.list("e1", terms(capacity))
 	f.list("e2", terms(capacity))
@@ -238,14 +241,14 @@ func TestHoldManyItems(t *testing.T) {
 	if got := f.section("e1", "general"); got != [3]int64{0, capacity, 0} {
 		t.Errorf("available, held, sold: %v", got)
 	}
-	if held := f.do("ZCARD", f.keys.holds(0)); held != int64(capacity+items/10+1) {
+	if held := f.Do("ZCARD", f.Keys.Holds(0)); held != int64(capacity+items/10+1) {
 		t.Errorf("%v holds", held)
 	}
 	// All of them out of 500 different events, which is as many keys as a call can have.
-	for i := range requests[:maxBatch] {
+	for i := range requests[:access.MaxBatch] {
 		requests[i] = purchase("x"+strconv.Itoa(i), "o", "fred", 1, "section", "s"+strconv.Itoa(i))
 	}
-	replies, _ = f.holdBatch(f.arrive(requests[:maxBatch]...)...)
+	replies, _ = f.holdBatch(f.arrive(requests[:access.MaxBatch]...)...)
 	for i, r := range replies {
 		if r.Order.Reason != domain.ReasonUnknownEvent || r.Order.Section != "s"+strconv.Itoa(i) {
 			t.Fatalf("item %d: %+v", i, r.Order)
@@ -271,7 +274,7 @@ func TestHoldBigNumbers(t *testing.T) {
 	if price := replies[1].Order.UnitPrice; price != domain.MaxAmount {
 		t.Errorf("price %d", price)
 	}
-	holds := fmt.Sprint(f.do("ZRANGE", f.keys.holds(0), 0, -1, "WITHSCORES"))
+	holds := fmt.Sprint(f.Do("ZRANGE", f.Keys.Holds(0), 0, -1, "WITHSCORES"))
 	if want := fmt.Sprintf("[e1/o1 %d e2/o1 %d]", now+longest, now+longest+1); holds != want {
 		t.Errorf("holds %s, want %s", holds, want)
 	}
@@ -297,7 +300,7 @@ func TestHoldTimesAreRedis(t *testing.T) {
 	f.list("e1", terms(10))
 	a := f.arrive(purchase("e1", "o1", "fred", 1))[0]
 	a.ValidMillis = 0
-	f.waitUntil(domain.EntryMillis(a.EntryID) + 1) // by now it has waited longer than that
+	f.WaitUntil(domain.EntryMillis(a.EntryID) + 1) // by now it has waited longer than that
 	if replies, _ := f.holdBatch(a); replies[0].Order.Reason != domain.ReasonTooLate {
 		t.Errorf("waited in line: %+v", replies[0].Order)
 	}
@@ -316,31 +319,31 @@ func TestHoldTimesAreRedis(t *testing.T) {
 	if late[0].Verdict != want {
 		t.Errorf("a late pay: %s, want %s", late[0].Verdict, want)
 	}
-	f.waitUntil(replies[0].Order.DeadlineMillis)
+	f.WaitUntil(replies[0].Order.DeadlineMillis)
 	if late, _ = f.holdBatch(p); late[0].Verdict != domain.VerdictAuthorize {
 		t.Errorf("a late pay of a hold past its deadline: %s", late[0].Verdict)
 	}
-	f.wantPending(domain.GroupWorkers, p.EntryID)
+	f.WantPending(domain.GroupWorkers, p.EntryID)
 }
 
 // TestHoldNotices: who waits for an outcome is told of what is decided, and not of a purchase that is merely held.
 func TestHoldNotices(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
-	sub := f.rdb.Subscribe(f.ctx, f.keys.outcomes(0))
-	defer func() { f.must(sub.Close()) }()
-	if _, err := sub.Receive(f.ctx); err != nil {
+	sub := f.Client.Subscribe(f.Ctx, f.Keys.Outcomes(0))
+	defer func() { f.Must(sub.Close()) }()
+	if _, err := sub.Receive(f.Ctx); err != nil {
 		t.Fatal(err)
 	}
 	receive := func(want ...string) {
 		t.Helper()
-		m, err := sub.ReceiveMessage(f.ctx)
-		f.must(err)
+		m, err := sub.ReceiveMessage(f.Ctx)
+		f.Must(err)
 		var got []string
 		for line := range strings.SplitSeq(m.Payload, "\n") {
 			name, record, _ := strings.Cut(line, " ")
-			o, err := decodeOrder(record)
-			f.must(err)
+			o, err := layout.DecodeOrder(record)
+			f.Must(err)
 			r, ok := domain.ParseOrderRef(name)
 			if stored := f.order(r.EventID, r.OrderID); !ok || o != stored {
 				t.Errorf("told of %s: %+v, stored is %+v", name, o, stored)
@@ -356,10 +359,10 @@ func TestHoldNotices(t *testing.T) {
 	f.holdBatch(f.arrive(purchase("e1", "o4", "jane", 1))...) // says nothing
 	f.resolve(domain.Resolution{Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved, AuthorizationID: "a"}, domain.Resolution{Ref: ref("e1", "o4"), Outcome: domain.PaymentDeclined})
 	receive("e1/o1 confirmed", "e1/o4 declined")
-	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "o5")}, {Ref: ref("e1", "o4")}}))
+	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "o5")}, {Ref: ref("e1", "o4")}}))
 	receive("e1/o1 cancelled", "e1/o5 cancelled")
 	f.held("e1", "o6", "fred", 1, 0)
-	if n, err := f.store.Expire(f.ctx, 0, 10); err != nil || n != 1 {
+	if n, err := f.ledger.Expire(f.Ctx, 0, 10); err != nil || n != 1 {
 		t.Fatalf("%d expired, %v", n, err)
 	}
 	receive("e1/o6 expired")

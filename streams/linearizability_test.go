@@ -22,6 +22,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
+	"holdfast/streams/audit"
 	"holdfast/streams/redistest"
 )
 
@@ -62,7 +63,7 @@ func TestTortureLinearizability(t *testing.T) {
 			return
 		}
 	}
-	report, err := r.stores[0].Audit(context.Background(), AuditOptions{})
+	report, err := audit.Run(context.Background(), r.stores[0], audit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -484,7 +485,7 @@ func (r *recorder) record(n, operations int, losses bool) *opHistory {
 		r.t.Fatal(err)
 	}
 	h.listed = *listed
-	if created, err := r.stores[0].CreateEvent(ctx, h.eventID, terms); err != nil || !created {
+	if created, err := r.stores[0].Events().Create(ctx, h.eventID, terms); err != nil || !created {
 		r.t.Fatalf("listing: %v, %v", created, err)
 	}
 	now, err := r.stores[0].Now(ctx)
@@ -585,14 +586,14 @@ func (p *player) draw() (input, run) {
 		batch.size = 1
 		batch.item = func(int) (string, domain.OrderRef) { return "", about }
 		return func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-			replies, now, err := p.store.runOrders(ctx, 0, batch)
+			replies, now, err := p.store.Ledger().runOrders(ctx, 0, batch)
 			return replies, domain.Event{}, now, err
 		}
 	}
 	refs := []domain.OrderRef{about}
 	cancel := func(reason string) (input, run) {
 		return input{"cancel", refs, []domain.Command{domain.Cancel{Reason: reason}}, reason}, one(orderBatch{
-			script: scriptCancel, name: "cancel", source: p.store.keys.requests(0), group: domain.GroupWorkers,
+			script: scriptCancel, name: "cancel", source: p.store.keys.Requests(0), group: domain.GroupWorkers,
 			add: func(args []any, _ int) []any { return append(args, reason) },
 		})
 	}
@@ -609,12 +610,12 @@ func (p *player) draw() (input, run) {
 		}
 		command := domain.Resolve{Outcome: outcome, AuthorizationID: authorization}
 		return input{"resolve", refs, []domain.Command{command}, outcomeName(outcome)}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-			replies, now, err := p.store.Resolve(ctx, 0, []domain.Resolution{{Ref: about, Outcome: outcome, AuthorizationID: authorization}})
+			replies, now, err := p.store.Ledger().Resolve(ctx, 0, []domain.Resolution{{Ref: about, Outcome: outcome, AuthorizationID: authorization}})
 			return replies, domain.Event{}, now, err
 		}
 	case n < 70:
 		return input{"expire", refs, []domain.Command{domain.Expire{}}, "expire"}, one(orderBatch{
-			script: scriptExpire, name: "expire", source: p.store.keys.log(0), add: func(args []any, _ int) []any { return args },
+			script: scriptExpire, name: "expire", source: p.store.keys.Log(0), add: func(args []any, _ int) []any { return args },
 		})
 	case n < 78:
 		return cancel(domain.ReasonRequested)
@@ -623,7 +624,7 @@ func (p *player) draw() (input, run) {
 	case n < 92:
 		refs = append(refs, p.recent())
 		return input{"orders", refs, nil, "orders"}, func(ctx context.Context) (replies []domain.Reply, _ domain.Event, _ int64, err error) {
-			orders, err := p.store.Orders(ctx, refs)
+			orders, err := p.store.Checkout().Orders(ctx, refs)
 			for _, o := range orders {
 				replies = append(replies, domain.Reply{Order: o})
 			}
@@ -631,7 +632,7 @@ func (p *player) draw() (input, run) {
 		}
 	default:
 		return input{kind: "event", label: "event"}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-			event, err := p.store.Event(ctx, p.eventID)
+			event, err := p.store.Events().Get(ctx, p.eventID)
 			return nil, event, 0, err
 		}
 	}
@@ -673,7 +674,7 @@ func (p *player) hold(refs []domain.OrderRef, req domain.Request) (input, run) {
 		in.commands = append(in.commands, command)
 	}
 	return in, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-		replies, now, err := p.store.Hold(ctx, 0, batch)
+		replies, now, err := p.store.Ledger().Hold(ctx, 0, batch)
 		return replies, domain.Event{}, now, err
 	}
 }

@@ -16,7 +16,8 @@ import (
 	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 	"holdfast/payments/simulator"
-	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -31,7 +32,7 @@ type recording struct {
 	file     *appendOnly
 	requests []appended
 	facts    []placedFact
-	ledger   []domain.BooksLine
+	books    []domain.BooksLine
 }
 
 // placedFact is a fact, and how much of the file must be there for it to be loaded.
@@ -48,11 +49,11 @@ const (
 
 // refusing is the gateway of the recording, and of those who recover.
 func refusing(gateway domain.PaymentGateway) gatewayFunc {
-	return gatewayFunc{PaymentGateway: gateway, capture: func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-		if ref.OrderID == refusedOrder {
+	return gatewayFunc{PaymentGateway: gateway, capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+		if name.OrderID == refusedOrder {
 			return domain.Payment{}, domain.ErrRefused
 		}
-		return gateway.Capture(ctx, ref)
+		return gateway.Capture(ctx, name)
 	}}
 }
 
@@ -76,7 +77,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 	gateway := refusing(w.gateway)
 	gateway.authorize = func(ctx context.Context, p domain.PaymentRequest) (domain.Payment, error) {
 		payment, err := w.gateway.Authorize(ctx, p)
-		if strings.HasPrefix(p.Ref.OrderID, hangingPrefix) {
+		if strings.HasPrefix(p.Name.OrderID, hangingPrefix) {
 			hanging.Add(1)
 			<-ctx.Done()
 			return domain.Payment{}, errLost
@@ -100,7 +101,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 		more = append(more, following[ref].fields)
 	}
 	r.publish(w, rng, append(more, late...))
-	if _, err := w.store.AdjustEvent(w.ctx, "e", func(terms domain.Terms) (domain.Terms, error) {
+	if _, err := w.store.Events().Adjust(w.ctx, "e", func(terms domain.Terms) (domain.Terms, error) {
 		terms.Sections[1].Capacity += 3
 		return terms, nil
 	}); err != nil {
@@ -111,7 +112,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 		n, err := w.rdb().XLen(w.ctx, r.ns+":{0}:requests").Result()
 		return err == nil && n == 0
 	})
-	if err := w.store.CloseEvent(w.ctx, "f"); err != nil {
+	if err := w.store.Events().Close(w.ctx, "f"); err != nil {
 		t.Fatal(err)
 	}
 	last := make([][]string, 3)
@@ -128,7 +129,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 			t.Error(err)
 		}
 	}
-	r.ledger = w.gateway.Books()
+	r.books = w.gateway.Books()
 	r.file = readAppendOnly(t, server.Dir())
 	r.requests = r.file.stream(r.ns + ":{0}:requests")
 	for _, e := range r.file.stream(r.ns + ":{0}:log") {
@@ -147,7 +148,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 func (r *recording) list(w *world) {
 	w.t.Helper()
 	for _, id := range slices.Sorted(maps.Keys(r.terms)) {
-		if _, err := w.store.CreateEvent(w.ctx, id, r.terms[id]); err != nil {
+		if _, err := w.store.Events().Create(w.ctx, id, r.terms[id]); err != nil {
 			w.t.Fatalf("listing %s: %v", id, err)
 		}
 	}
@@ -155,7 +156,7 @@ func (r *recording) list(w *world) {
 
 func orderOf(w *world, ref domain.OrderRef) domain.Order {
 	w.t.Helper()
-	orders, err := w.store.Orders(w.ctx, []domain.OrderRef{ref})
+	orders, err := w.store.Checkout().Orders(w.ctx, []domain.OrderRef{ref})
 	if err != nil {
 		w.t.Fatalf("reading %s: %v", ref, err)
 	}
@@ -316,7 +317,7 @@ func (r *recording) rich(t testing.TB) {
 		}
 	}
 	statuses := make(map[domain.PaymentStatus]int)
-	for _, l := range r.ledger {
+	for _, l := range r.books {
 		statuses[l.Status]++
 	}
 	for _, want := range []domain.PaymentStatus{
@@ -340,12 +341,11 @@ func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 	if err != nil {
 		t.Fatalf("making the gateway: %v", err)
 	}
-	for _, l := range r.ledger {
-		ref := domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}
+	for _, l := range r.books {
 		var err error
-		do := func(call func(context.Context, domain.OrderRef) (domain.Payment, error)) {
+		do := func(call func(context.Context, domain.PaymentName) (domain.Payment, error)) {
 			if err == nil {
-				_, err = call(ctx, ref)
+				_, err = call(ctx, l.Name())
 			}
 		}
 		if l.Currency != "" { // otherwise voided before it was asked for
@@ -353,7 +353,7 @@ func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 			if l.Status == domain.PaymentStatusDeclined {
 				token = simulator.DeclineTokenPrefix
 			}
-			_, err = sim.Authorize(ctx, domain.PaymentRequest{Ref: ref, Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Token: token})
+			_, err = sim.Authorize(ctx, domain.PaymentRequest{Name: l.Name(), Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Fingerprint: l.Fingerprint, Token: token})
 		}
 		switch l.Status {
 		case domain.PaymentStatusCaptured:
@@ -376,8 +376,8 @@ func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 		}
 		return lines
 	}
-	if got, want := withoutCalls(sim.Books()), withoutCalls(r.ledger); !slices.Equal(got, want) {
-		t.Fatalf("the copy's ledger is %+v, want %+v", got, want)
+	if got, want := withoutCalls(sim.Books()), withoutCalls(r.books); !slices.Equal(got, want) {
+		t.Fatalf("the books of the copy are %+v, want %+v", got, want)
 	}
 	return sim
 }
@@ -401,7 +401,7 @@ func (r *recording) factsWithin(n int) (within int, beyond map[domain.OrderRef]b
 func (r *recording) answered(w *world, n int) {
 	w.t.Helper()
 	dead := make(map[string]bool)
-	if err := w.store.EachDeadLetter(w.ctx, func(l streams.DeadLetter) error {
+	if err := inspect.New(w.store).EachDeadLetter(w.ctx, func(l inspect.DeadLetter) error {
 		dead[l.EntryID] = true
 		return nil
 	}); err != nil {
@@ -444,7 +444,7 @@ func settled(w *world) {
 // those whose payment is not what their stored state asks for.
 func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map[domain.OrderRef]bool {
 	w.t.Helper()
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
+	report, err := audit.Run(w.ctx, w.store, audit.Options{
 		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
@@ -467,7 +467,7 @@ func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map
 	for i, l := range lines {
 		refs[i] = domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}
 	}
-	orders, err := w.store.Orders(w.ctx, refs)
+	orders, err := w.store.Checkout().Orders(w.ctx, refs)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -496,7 +496,7 @@ func (r *recording) cutAt(t *testing.T, tally *torture.Tally, n int) (named, lef
 		"--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0", "--aof-load-truncated", "yes")
 	w := openWorld(t, server, r.ns, r.gateway(t))
 
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{})
+	report, err := audit.Run(w.ctx, w.store, audit.Options{})
 	if err != nil {
 		t.Fatalf("audit after loading: %v", err)
 	}

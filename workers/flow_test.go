@@ -11,6 +11,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/payments/simulator"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -77,7 +78,7 @@ func TestHoldThenPay(t *testing.T) {
 	if line := w.payment("o"); line.Captured != line.Refunded || line.Status == domain.PaymentStatusAuthorized {
 		t.Errorf("the money was not given back: %+v", line)
 	}
-	lines, err := w.store.Invoices(w.ctx, "fred")
+	lines, err := inspect.New(w.store).Invoices(w.ctx, "fred")
 	if err != nil || len(lines) != 1 || lines[0].Status != "cancelled" {
 		t.Errorf("invoices are %+v, %v", lines, err)
 	}
@@ -160,14 +161,14 @@ func TestLostRepliesOfTheGateway(t *testing.T) {
 		PaymentGateway: w.gateway,
 		authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 			p, err := w.gateway.Authorize(ctx, r)
-			if lost("authorize", r.Ref.OrderID) {
+			if lost("authorize", r.Name.OrderID) {
 				return domain.Payment{}, errLost
 			}
 			return p, err
 		},
-		capture: func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-			p, err := w.gateway.Capture(ctx, ref)
-			if lost("capture", ref.OrderID) {
+		capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+			p, err := w.gateway.Capture(ctx, name)
+			if lost("capture", name.OrderID) {
 				return domain.Payment{}, errLost
 			}
 			return p, err
@@ -300,12 +301,12 @@ func TestDeadConsumersAreForgotten(t *testing.T) {
 	w.start(cfg, w.gateway, nil)
 	w.waitState("o", domain.OrderConfirmed)
 	w.eventually("the dead consumer gone", func() bool {
-		all, err := w.store.Pending(w.ctx, 0)
+		all, err := inspect.New(w.store).Pending(w.ctx, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, g := range all {
-			if slices.ContainsFunc(g.Consumers, func(c streamsConsumer) bool { return c.Name == victim.Name() }) {
+			if slices.ContainsFunc(g.Consumers, func(c inspect.ConsumerStatus) bool { return c.Name == victim.Name() }) {
 				return false
 			}
 		}
@@ -354,7 +355,7 @@ func TestDataReplaced(t *testing.T) {
 	paying := make(chan struct{})
 	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 		p, err := w.gateway.Authorize(ctx, r)
-		if r.Ref.OrderID == "lost" {
+		if r.Name.OrderID == "lost" {
 			close(paying)
 			<-ctx.Done() // nobody is told before nobody waits for it
 			return domain.Payment{}, errLost
@@ -370,7 +371,7 @@ func TestDataReplaced(t *testing.T) {
 	w.server.Flush()
 	w.list("e", 1000, 10)
 	w.eventually("it has groups again", func() bool {
-		_, err := w.store.Pending(w.ctx, 0)
+		_, err := inspect.New(w.store).Pending(w.ctx, 0)
 		return err == nil
 	})
 	w.publish(request(domain.RequestPurchase, "after", "fred", 3))

@@ -177,15 +177,15 @@ type (
 	unknownIsNo  struct{ domain.PaymentGateway }
 )
 
-func (skipsVoid) Void(context.Context, domain.OrderRef) (domain.Payment, error) {
+func (skipsVoid) Void(context.Context, domain.PaymentName) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusVoided}, nil
 }
 
-func (skipsCapture) Capture(context.Context, domain.OrderRef) (domain.Payment, error) {
+func (skipsCapture) Capture(context.Context, domain.PaymentName) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusCaptured}, nil
 }
 
-func (skipsRefund) Refund(context.Context, domain.OrderRef) (domain.Payment, error) {
+func (skipsRefund) Refund(context.Context, domain.PaymentName) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusRefunded}, nil
 }
 
@@ -205,7 +205,7 @@ func (g *blindRetry) Authorize(ctx context.Context, r domain.PaymentRequest) (do
 	if err == nil {
 		return p, nil
 	}
-	r.Ref.OrderID += "-again"
+	r.Name.OrderID += "-again"
 	return g.PaymentGateway.Authorize(ctx, r)
 }
 

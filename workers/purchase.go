@@ -153,8 +153,8 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 func (r *purchase) pay(p pending, nowMillis int64) {
 	limit := time.Duration(p.order.DeadlineMillis-nowMillis) * time.Millisecond
 	payment, answered := r.authorize(domain.PaymentRequest{
-		Ref: p.request.Ref(), Amount: p.order.Amount(), Currency: p.order.Currency,
-		CustomerID: p.order.CustomerID, Token: p.request.PaymentToken,
+		Name: r.pool.paymentName(p.request.Ref()), Amount: p.order.Amount(), Currency: p.order.Currency,
+		CustomerID: p.order.CustomerID, Fingerprint: p.order.Fingerprint, Token: p.request.PaymentToken,
 	}, limit)
 	if !answered && (r.reading.Err() != nil) {
 		r.leave(p.entryID)
@@ -213,7 +213,7 @@ func (r *purchase) commit(batch []answer) {
 // voidThenAck ends an entry whose order ended without its payment. The fact that
 // ended it makes settlement void it, too; this one makes it so before the entry is gone.
 func (r *purchase) voidThenAck(p pending) {
-	if _, ok := r.void(p.request.Ref()); !ok {
+	if _, ok := r.void(r.pool.paymentName(p.request.Ref())); !ok {
 		r.leave(p.entryID)
 		return
 	}

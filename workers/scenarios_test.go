@@ -13,7 +13,7 @@ import (
 	"holdfast/domain"
 	"holdfast/domain/wire"
 	"holdfast/payments/simulator"
-	"holdfast/streams"
+	"holdfast/streams/inspect"
 	"holdfast/workers"
 )
 
@@ -181,7 +181,7 @@ var scenarios = []scenario{
 	{
 		name: "gateway does not answer before the deadline",
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				p, err := do()
 				if call == "authorize" || call == "lookup" {
 					return domain.Payment{}, errLost
@@ -205,7 +205,7 @@ var scenarios = []scenario{
 	{
 		name: "cancelled before capture",
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if call == "capture" && !r.waitReleased(ctx) {
 					return domain.Payment{}, errLost
 				}
@@ -321,7 +321,7 @@ var scenarios = []scenario{
 	{
 		name: "drain",
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, _ string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, _ string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if !r.waitReleased(ctx) {
 					return domain.Payment{}, errLost
 				}
@@ -435,7 +435,7 @@ var scenarios = []scenario{
 		name: "payments that take long",
 		cfg:  func(cfg *workers.Config) { cfg.ReclaimAfter = 2 * time.Second }, // no load keeps a living worker quiet for so long
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if call == "authorize" && !r.waitReleased(ctx) {
 					return domain.Payment{}, errLost
 				}
@@ -494,7 +494,7 @@ func brief(q domain.Request) domain.Request {
 func (r *scene) listTerms(event string, t domain.Terms) {
 	r.t.Helper()
 	t.Name, t.Currency, t.Sections = event, "EUR", []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 10}}
-	if _, err := r.store.CreateEvent(r.ctx, event, t); err != nil {
+	if _, err := r.store.Events().Create(r.ctx, event, t); err != nil {
 		r.t.Fatalf("listing %s: %v", event, err)
 	}
 }
@@ -508,9 +508,9 @@ func (r *scene) add(fields ...string) {
 }
 
 // pendingEntries are those of all groups.
-func (r *scene) pendingEntries() (entries []streams.PendingEntry) {
+func (r *scene) pendingEntries() (entries []inspect.PendingEntry) {
 	r.t.Helper()
-	all, err := r.store.Pending(r.ctx, 100)
+	all, err := inspect.New(r.store).Pending(r.ctx, 100)
 	if err != nil {
 		r.t.Fatalf("inspecting: %v", err)
 	}
@@ -543,7 +543,7 @@ func (r *scene) waitReleased(ctx context.Context) bool {
 // approvesLate is a gateway whose approvals take effect at once, but are told only
 // when the scenario says so, whether or not anybody is still waiting.
 func approvesLate(r *scene) domain.PaymentGateway {
-	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		payment, err := do()
 		if call == "authorize" {
 			<-r.released
@@ -557,10 +557,10 @@ func approvesLate(r *scene) domain.PaymentGateway {
 func lossy(r *scene) domain.PaymentGateway {
 	var mu sync.Mutex
 	calls := make(map[string]int)
-	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, ref domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		mu.Lock()
-		calls[call+" "+ref.String()]++
-		n := calls[call+" "+ref.String()]
+		calls[call+" "+name.String()]++
+		n := calls[call+" "+name.String()]
 		mu.Unlock()
 		if n == 2 {
 			return domain.Payment{}, errLost
@@ -576,9 +576,9 @@ func lossy(r *scene) domain.PaymentGateway {
 // capturesBeforeVoids is a gateway that knows each order as captured before it is asked
 // to void it, so that there is one way for it to end: refunded.
 func capturesBeforeVoids(r *scene) domain.PaymentGateway {
-	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, ref domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		if call == "void" {
-			_, _ = r.world.gateway.Capture(ctx, ref) // refused when it is refunded already
+			_, _ = r.world.gateway.Capture(ctx, name) // refused when it is refunded already
 		}
 		return do()
 	}}
@@ -645,16 +645,16 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 		must(err)
 		incoming = append(incoming, domain.Incoming{EntryID: e.ID, Request: q, HoldMillis: 600_000, ValidMillis: 600_000})
 	}
-	_, _, err = r.store.Hold(r.ctx, 0, incoming)
+	_, _, err = r.store.Ledger().Hold(r.ctx, 0, incoming)
 	must(err)
 	var paid domain.Payment
 	for _, a := range slices.Backward(incoming[:2]) {
 		paid, err = r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{
-			Ref: a.Request.Ref(), Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
+			Name: domain.PaymentName{OrderRef: a.Request.Ref()}, Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
 		})
 		must(err)
 	}
-	_, _, err = r.store.Resolve(r.ctx, 0, []domain.Resolution{{
+	_, _, err = r.store.Ledger().Resolve(r.ctx, 0, []domain.Resolution{{
 		EntryID: incoming[0].EntryID, Ref: incoming[0].Request.Ref(), Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID,
 	}})
 	must(err)
@@ -670,12 +670,12 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 // onlyLiving reports whether nobody is in the groups but who says that it is there.
 func onlyLiving(r *scene) bool {
 	r.t.Helper()
-	all, err := r.store.Pending(r.ctx, 0)
+	all, err := inspect.New(r.store).Pending(r.ctx, 0)
 	if err != nil {
 		r.t.Fatalf("inspecting: %v", err)
 	}
 	for _, g := range all {
-		if slices.ContainsFunc(g.Consumers, func(c streamsConsumer) bool { return !c.Alive }) {
+		if slices.ContainsFunc(g.Consumers, func(c inspect.ConsumerStatus) bool { return !c.Alive }) {
 			return false
 		}
 	}

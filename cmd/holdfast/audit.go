@@ -9,6 +9,7 @@ import (
 	"holdfast/domain"
 	"holdfast/payments/remote"
 	"holdfast/streams"
+	"holdfast/streams/audit"
 )
 
 type auditCommand struct {
@@ -24,7 +25,7 @@ tickets are sold. Exit status 0 only if all is well.
 }
 
 func (c *auditCommand) Run(ctx context.Context, e *environment) error {
-	var options streams.AuditOptions
+	var options audit.Options
 	if c.Gateway != "" {
 		client, err := remote.New(c.Gateway, remote.Options{})
 		if err != nil {
@@ -43,12 +44,12 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		}
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		report, err := store.Audit(ctx, options)
+		report, err := audit.Run(ctx, store, options)
 		if err != nil {
 			return err
 		}
 		if report.Violations == nil {
-			report.Violations = []streams.Violation{}
+			report.Violations = []audit.Violation{}
 		}
 		out := e.printer()
 		verdict := "all is well"

@@ -10,6 +10,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 type deadCommand struct {
@@ -20,7 +21,7 @@ type deadCommand struct {
 }
 
 // orderOf is the order that a dead letter names, as far as it does.
-func orderOf(letter streams.DeadLetter) string {
+func orderOf(letter inspect.DeadLetter) string {
 	event, order := letter.Fields["event_id"], letter.Fields["order_id"]
 	if event == "" && order == "" {
 		return ""
@@ -33,7 +34,7 @@ type deadListCommand struct{}
 func (c *deadListCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id", "stream", "group", "entry_id", "order", "deliveries", "at", "reason")
-		err := store.EachDeadLetter(ctx, func(l streams.DeadLetter) error {
+		err := inspect.New(store).EachDeadLetter(ctx, func(l inspect.DeadLetter) error {
 			out.row(l, l.ID, l.Stream, l.Group, l.EntryID, orderOf(l), count(l.Deliveries), when(l.AtMillis), l.Reason)
 			return out.err
 		})
@@ -47,7 +48,7 @@ type deadShowCommand struct {
 
 func (c *deadShowCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
-		l, err := store.DeadLetter(ctx, c.ID)
+		l, err := inspect.New(store).DeadLetter(ctx, c.ID)
 		if err != nil {
 			return err
 		}
@@ -87,7 +88,7 @@ func (a deadArgs) each(ctx context.Context, e *environment, store *streams.Store
 	ids := a.IDs
 	if a.All {
 		// All are known before the first is handled: what is redriven may be back at once.
-		err := store.EachDeadLetter(ctx, func(l streams.DeadLetter) error {
+		err := inspect.New(store).EachDeadLetter(ctx, func(l inspect.DeadLetter) error {
 			if strings.Contains(l.Reason, a.Reason) {
 				ids = append(ids, l.ID)
 			}
@@ -135,7 +136,7 @@ func (c *deadRedriveCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id", "entry_id")
 		err := c.each(ctx, e, store, func(id string) error {
-			entryID, err := store.Redrive(ctx, id)
+			entryID, err := inspect.New(store).Redrive(ctx, id)
 			if err != nil {
 				return fmt.Errorf("%s: not redriven: %w", id, err)
 			}
@@ -164,7 +165,7 @@ func (c *deadDiscardCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id")
 		err := c.each(ctx, e, store, func(id string) error {
-			if err := store.Discard(ctx, id); err != nil {
+			if err := inspect.New(store).Discard(ctx, id); err != nil {
 				return fmt.Errorf("%s: not discarded: %w", id, err)
 			}
 			out.row(struct {

@@ -19,6 +19,8 @@ import (
 	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/workers"
 )
 
@@ -69,7 +71,7 @@ func (c *demoCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return &noRedisError{url: d.url, err: err}
 	}
-	d.publish = producer.New(d.store, d.store, producer.Options{})
+	d.publish = producer.New(d.store.Checkout(), d.store.Checkout(), producer.Options{})
 	defer func() {
 		for _, w := range d.workers {
 			err = errors.Join(err, w.stop())
@@ -149,7 +151,7 @@ func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
 		Name: "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
 		// miniredis counts every sign of life as a delivery.
 		MaxDeliveries: 1_000_000, Concurrency: 64,
-	}, workers.Deps{Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions()})
+	}, workers.Deps{Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions()})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -184,7 +186,7 @@ func (w *demoWorker) kill() error {
 }
 
 func (d *demo) list(ctx context.Context, id, name string, price, capacity int64) error {
-	_, err := d.store.CreateEvent(ctx, id, domain.Terms{
+	_, err := d.store.Events().Create(ctx, id, domain.Terms{
 		Name: name, Currency: "EUR", Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: price, Capacity: capacity}},
 	})
 	return err
@@ -209,7 +211,7 @@ func (d *demo) buy(ctx context.Context, r domain.Request) (domain.Order, error) 
 }
 
 func (d *demo) section(ctx context.Context, event string) (domain.Section, error) {
-	e, err := d.store.Event(ctx, event)
+	e, err := d.store.Events().Get(ctx, event)
 	if err != nil {
 		return domain.Section{}, err
 	}
@@ -261,7 +263,7 @@ func (d *demo) scenario(ctx context.Context) error {
 	}
 	var rows [][]string
 	for _, customer := range []string{"fred", "amy", "jim"} {
-		lines, err := d.store.Invoices(ctx, customer)
+		lines, err := inspect.New(d.store).Invoices(ctx, customer)
 		if err != nil {
 			return err
 		}
@@ -281,7 +283,7 @@ func (d *demo) posted(ctx context.Context, events []string) error {
 			if err != nil {
 				return false, err
 			}
-			totals, err := d.store.Sales(ctx, id)
+			totals, err := inspect.New(d.store).Sales(ctx, id)
 			if err != nil || totals.TicketsSold != s.Sold {
 				return false, err
 			}
@@ -293,11 +295,11 @@ func (d *demo) posted(ctx context.Context, events []string) error {
 func (d *demo) salesTable(ctx context.Context, events []string) error {
 	var rows [][]string
 	for _, id := range events {
-		e, err := d.store.Event(ctx, id)
+		e, err := d.store.Events().Get(ctx, id)
 		if err != nil {
 			return err
 		}
-		totals, err := d.store.Sales(ctx, id)
+		totals, err := inspect.New(d.store).Sales(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -445,7 +447,7 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 }
 
 func (d *demo) verdict(ctx context.Context, rush *simulator.Simulator) error {
-	report, err := d.store.Audit(ctx, streams.AuditOptions{Gateway: func(context.Context) ([]domain.BooksLine, error) {
+	report, err := audit.Run(ctx, d.store, audit.Options{Gateway: func(context.Context) ([]domain.BooksLine, error) {
 		return append(d.gateway.Books(), rush.Books()...), nil
 	}})
 	if err != nil {
@@ -488,7 +490,7 @@ type rushCounts struct {
 func (d *demo) countOrders(ctx context.Context, events []string) (rushCounts, error) {
 	counts := rushCounts{states: make(map[domain.OrderState]int), reasons: make(map[string]int)}
 	for _, id := range events {
-		err := d.store.EachOrder(ctx, streams.OrderFilter{EventID: id}, func(_ domain.OrderRef, o domain.Order) error {
+		err := inspect.New(d.store).EachOrder(ctx, inspect.OrderFilter{EventID: id}, func(_ domain.OrderRef, o domain.Order) error {
 			counts.states[o.State]++
 			if o.State == domain.OrderRejected {
 				counts.reasons[o.Reason]++

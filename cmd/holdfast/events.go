@@ -113,7 +113,7 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 		return err
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		created, err := store.CreateEvent(ctx, c.EventID, terms)
+		created, err := store.Events().Create(ctx, c.EventID, terms)
 		if err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
 		}
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		changed, err := store.AdjustEvent(ctx, c.EventID, c.apply)
+		changed, err := store.Events().Adjust(ctx, c.EventID, c.apply)
 		if err != nil {
 			return err
 		}
@@ -224,7 +224,7 @@ type eventsCloseCommand struct {
 
 func (c *eventsCloseCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
-		if err := store.CloseEvent(ctx, c.EventID); err != nil {
+		if err := store.Events().Close(ctx, c.EventID); err != nil {
 			return err
 		}
 		return e.say(c.EventID, "closed", struct {
@@ -294,7 +294,7 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		event, err := store.Event(ctx, c.EventID)
+		event, err := store.Events().Get(ctx, c.EventID)
 		if err != nil {
 			return err
 		}
@@ -342,7 +342,7 @@ func (c *eventsListCommand) Run(ctx context.Context, e *environment) error {
 func eachEvent(ctx context.Context, store *streams.Store, each func(id string, event domain.Event) error) error {
 	var ids []string
 	for p := range store.Partitions() {
-		inPartition, err := store.EventIDs(ctx, p)
+		inPartition, err := store.Events().IDs(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -350,7 +350,7 @@ func eachEvent(ctx context.Context, store *streams.Store, each func(id string, e
 	}
 	slices.Sort(ids)
 	for _, id := range ids {
-		event, err := store.Event(ctx, id)
+		event, err := store.Events().Get(ctx, id)
 		if err != nil {
 			return err
 		}

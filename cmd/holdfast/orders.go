@@ -8,6 +8,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 type ordersCommand struct {
@@ -43,7 +44,7 @@ func (a orderArgs) find(ctx context.Context, store *streams.Store) (domain.Order
 	if err != nil || complete {
 		return ref, err
 	}
-	found, err := store.FindOrder(ctx, ref.OrderID)
+	found, err := inspect.New(store).FindOrder(ctx, ref.OrderID)
 	if err != nil {
 		return ref, err
 	}
@@ -157,14 +158,14 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		orders, err := store.Orders(ctx, []domain.OrderRef{ref})
+		orders, err := store.Checkout().Orders(ctx, []domain.OrderRef{ref})
 		if err != nil {
 			return err
 		}
 		if orders[0].State == domain.OrderNone {
 			return fmt.Errorf("order %s: %w", ref, domain.ErrNotFound)
 		}
-		facts, err := store.History(ctx, ref, orders[0])
+		facts, err := inspect.New(store).History(ctx, ref, orders[0])
 		if err != nil {
 			return err
 		}
@@ -213,8 +214,8 @@ type ordersListCommand struct {
 func (c *ordersListCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer(orderColumns...)
-		filter := streams.OrderFilter{EventID: c.Event, CustomerID: c.Customer, State: c.State.state}
-		err := store.EachOrder(ctx, filter, func(ref domain.OrderRef, o domain.Order) error {
+		filter := inspect.OrderFilter{EventID: c.Event, CustomerID: c.Customer, State: c.State.state}
+		err := inspect.New(store).EachOrder(ctx, filter, func(ref domain.OrderRef, o domain.Order) error {
 			v := viewOrder(ref, o)
 			out.row(v, v.cells()...)
 			return out.err

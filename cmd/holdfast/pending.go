@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 type pendingCommand struct {
@@ -26,7 +27,7 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 		return badUsage("--entries: want 0 or more")
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		groups, err := store.Pending(ctx, c.Entries)
+		groups, err := inspect.New(store).Pending(ctx, c.Entries)
 		if err != nil {
 			return err
 		}
@@ -56,7 +57,7 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 	})
 }
 
-func aliveConsumers(g streams.GroupStatus) map[string]bool {
+func aliveConsumers(g inspect.GroupStatus) map[string]bool {
 	alive := make(map[string]bool)
 	for _, c := range g.Consumers {
 		if c.Alive {
@@ -67,7 +68,7 @@ func aliveConsumers(g streams.GroupStatus) map[string]bool {
 }
 
 // next says what will happen to an entry if nobody does anything.
-func next(entry streams.PendingEntry, alive map[string]bool) string {
+func next(entry inspect.PendingEntry, alive map[string]bool) string {
 	switch {
 	case alive[entry.Consumer]:
 		return "its worker is at it"

@@ -199,7 +199,7 @@ func (e *environment) publish(ctx context.Context, store *streams.Store, how pub
 		columns = orderColumns
 	}
 	p := &publisher{
-		how: how, producer: producer.New(store, store, producer.Options{
+		how: how, producer: producer.New(store.Checkout(), store.Checkout(), producer.Options{
 			MaxBatch: publishBatch, Replicas: how.replicas, ReplicasTimeout: how.replicasTimeout,
 		}),
 		waits: make(chan struct{}, mostWaits), out: e.printer(columns...), stderr: e.stderr,

@@ -155,7 +155,7 @@ func (c *workerCommand) Run(ctx context.Context, e *environment) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), Log: log,
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), Log: log,
 	})
 	if err != nil {
 		return err

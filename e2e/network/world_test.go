@@ -17,6 +17,8 @@ import (
 	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -78,7 +80,7 @@ func newWorld(t testing.TB, server *redistest.Server) *world {
 	w.toRedis = newProxy(t, fmt.Sprintf("127.0.0.1:%d", server.Port()))
 	w.store = w.open(server.URL(), nil)
 	for n := range events {
-		_, err := w.store.CreateEvent(ctx, eventID(n), domain.Terms{
+		_, err := w.store.Events().Create(ctx, eventID(n), domain.Terms{
 			Name: eventID(n), Currency: "EUR",
 			Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 12_50, Capacity: 100_000}},
 		})
@@ -173,7 +175,7 @@ func (w *world) start(name string, behind bool, cfg workers.Config) *worker {
 	if cfg.HoldTime == 0 {
 		cfg.HoldTime = 10 * time.Minute
 	}
-	worker.Pool, err = workers.New(cfg, workers.Deps{Ledger: store, Queues: queues, Gateway: gateway, Partitions: store.Partitions()})
+	worker.Pool, err = workers.New(cfg, workers.Deps{Ledger: store.Ledger(), Queues: queues, Gateway: gateway, Partitions: store.Partitions()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -197,7 +199,7 @@ func (w *world) start(name string, behind bool, cfg workers.Config) *worker {
 // publish sends requests straight to Redis.
 func (w *world) publish(requests []domain.Request) {
 	w.t.Helper()
-	for i, a := range w.store.Append(w.ctx, requests, domain.Confirmation{}) {
+	for i, a := range w.store.Checkout().Append(w.ctx, requests, domain.Confirmation{}) {
 		if a.Err != nil {
 			w.t.Fatalf("publishing %s: %v", requests[i].Ref(), a.Err)
 		}
@@ -206,7 +208,7 @@ func (w *world) publish(requests []domain.Request) {
 
 func (w *world) orders(refs []domain.OrderRef) []domain.Order {
 	w.t.Helper()
-	orders, err := w.store.Orders(w.ctx, refs)
+	orders, err := w.store.Checkout().Orders(w.ctx, refs)
 	if err != nil {
 		w.t.Fatalf("reading orders: %v", err)
 	}
@@ -232,7 +234,7 @@ func (w *world) drained(refs []domain.OrderRef) {
 }
 
 func (w *world) idle(refs []domain.OrderRef) error {
-	groups, err := w.store.Pending(w.ctx, 0)
+	groups, err := inspect.New(w.store).Pending(w.ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -274,14 +276,14 @@ func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.
 	for ref := range lines {
 		w.t.Errorf("the gateway knows of %s, of which nobody else does", ref)
 	}
-	err := w.store.EachDeadLetter(w.ctx, func(d streams.DeadLetter) error {
+	err := inspect.New(w.store).EachDeadLetter(w.ctx, func(d inspect.DeadLetter) error {
 		w.t.Errorf("%s of %s was set aside: %s", d.EntryID, d.Group, d.Reason)
 		return nil
 	})
 	if err != nil {
 		w.t.Errorf("reading dead letters: %v", err)
 	}
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
+	report, err := audit.Run(w.ctx, w.store, audit.Options{
 		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
@@ -332,7 +334,7 @@ func (w *world) publisher() (*producer.Producer, *failures) {
 	w.t.Helper()
 	lost := new(failures)
 	store := w.open(w.through(), lost)
-	p := producer.New(store, store, producer.Options{})
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
 	w.t.Cleanup(p.Close)
 	return p, lost
 }

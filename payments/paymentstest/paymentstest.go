@@ -57,8 +57,8 @@ func (g Gateway) start(t *testing.T) (domain.PaymentGateway, func() []domain.Boo
 	}
 }
 
-func (g Gateway) declined(r domain.OrderRef) domain.PaymentRequest {
-	p := Request(r)
+func (g Gateway) declined(name domain.PaymentName) domain.PaymentRequest {
+	p := Request(name)
 	p.Token = g.DeclinedToken
 	return p
 }
@@ -139,7 +139,7 @@ func testEveryCallInEveryStatus(t *testing.T, g Gateway) {
 	for i, row := range table {
 		for j, c := range Calls {
 			t.Run(row.name+"/"+string(c), func(t *testing.T) {
-				order := Ref(fmt.Sprintf("o-%d-%d", i, j))
+				order := Name(fmt.Sprintf("o-%d-%d", i, j))
 				want := row.want[c]
 				for _, step := range row.path {
 					var err error
@@ -188,30 +188,30 @@ func testEveryCallInEveryStatus(t *testing.T, g Gateway) {
 func testRepeatedAuthorization(t *testing.T, g Gateway) {
 	gw, books := g.start(t)
 	ctx := context.Background()
-	first, err := gw.Authorize(ctx, Request(Ref("a")))
+	first, err := gw.Authorize(ctx, Request(Name("a")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := Request(Ref("a"))
+	other := Request(Name("a"))
 	other.Amount, other.Currency, other.CustomerID, other.Token = 99, "JPY", "bob", g.DeclinedToken
 	second, err := gw.Authorize(ctx, other)
 	if err != nil || second != first {
 		t.Errorf("got %+v, %v; want the first payment %+v", second, err, first)
 	}
-	line, _ := LineOf(books(), Ref("a"))
+	line, _ := LineOf(books(), Name("a"))
 	want := domain.BooksLine{
-		EventID: "concert", OrderID: "a", CustomerID: "ann@example.org",
+		Namespace: "season-1", EventID: "concert", OrderID: "a", CustomerID: "ann@example.org",
 		AuthorizationID: first.AuthorizationID, Status: domain.PaymentStatusAuthorized,
-		Currency: "EUR", Authorized: 2500, Authorizations: 1, Calls: 2,
+		Currency: "EUR", Fingerprint: first.Fingerprint, Authorized: 2500, Authorizations: 1, Calls: 2,
 	}
 	if line != want {
 		t.Errorf("line %+v, want %+v", line, want)
 	}
 
-	if p, err := gw.Authorize(ctx, g.declined(Ref("b"))); err != nil || p.Status != domain.PaymentStatusDeclined {
+	if p, err := gw.Authorize(ctx, g.declined(Name("b"))); err != nil || p.Status != domain.PaymentStatusDeclined {
 		t.Fatalf("got %+v, %v", p, err)
 	}
-	if p, err := gw.Authorize(ctx, Request(Ref("b"))); err != nil || p.Status != domain.PaymentStatusDeclined {
+	if p, err := gw.Authorize(ctx, Request(Name("b"))); err != nil || p.Status != domain.PaymentStatusDeclined {
 		t.Errorf("declined, then with a good token: got %+v, %v", p, err)
 	}
 }
@@ -223,7 +223,7 @@ func testOddIDs(t *testing.T, g Gateway) {
 	seen := map[string]bool{}
 	for _, event := range ids {
 		for _, order := range ids {
-			r := domain.OrderRef{EventID: event, OrderID: order}
+			r := domain.PaymentName{OrderRef: domain.OrderRef{EventID: event, OrderID: order}}
 			p, err := gw.Authorize(ctx, Request(r))
 			if err != nil || p.Status != domain.PaymentStatusAuthorized || seen[p.AuthorizationID] {
 				t.Fatalf("authorize %s: %+v, %v", r, p, err)
@@ -249,7 +249,7 @@ func testMalformedRequests(t *testing.T, g Gateway) {
 	gw, books := g.start(t)
 	ctx := context.Background()
 	change := func(f func(*domain.PaymentRequest)) domain.PaymentRequest {
-		r := Request(Ref("a"))
+		r := Request(Name("a"))
 		f(&r)
 		return r
 	}
@@ -258,8 +258,8 @@ func testMalformedRequests(t *testing.T, g Gateway) {
 		"amount too large": change(func(r *domain.PaymentRequest) { r.Amount = domain.MaxAmount + 1 }),
 		"currency":         change(func(r *domain.PaymentRequest) { r.Currency = "euro" }),
 		"customer":         change(func(r *domain.PaymentRequest) { r.CustomerID = "a b" }),
-		"order":            change(func(r *domain.PaymentRequest) { r.Ref.OrderID = "a/b" }),
-		"no event":         change(func(r *domain.PaymentRequest) { r.Ref.EventID = "" }),
+		"order":            change(func(r *domain.PaymentRequest) { r.Name.OrderID = "a/b" }),
+		"no event":         change(func(r *domain.PaymentRequest) { r.Name.EventID = "" }),
 	} {
 		_, err := gw.Authorize(ctx, r)
 		CheckError(t, err)
@@ -268,7 +268,7 @@ func testMalformedRequests(t *testing.T, g Gateway) {
 		}
 	}
 	for _, c := range Calls {
-		_, err := Invoke(ctx, gw, c, domain.OrderRef{EventID: "concert", OrderID: "a?b"})
+		_, err := Invoke(ctx, gw, c, domain.PaymentName{OrderRef: domain.OrderRef{EventID: "concert", OrderID: "a?b"}})
 		CheckError(t, err)
 		if !errors.Is(err, domain.ErrUnknownOutcome) {
 			t.Errorf("%s of an invalid id: %v", c, err)
@@ -288,7 +288,7 @@ func testEndedContext(t *testing.T, g Gateway) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, c := range Calls {
-		_, err := Invoke(ctx, gw, c, Ref("a"))
+		_, err := Invoke(ctx, gw, c, Name("a"))
 		CheckError(t, err)
 		if !errors.Is(err, domain.ErrUnknownOutcome) || !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", c, err)
@@ -306,11 +306,11 @@ func testBooks(t *testing.T, g Gateway) {
 		t.Errorf("books of a new gateway: %+v", lines)
 	}
 	for _, r := range []domain.OrderRef{{EventID: "b", OrderID: "1"}, {EventID: "a", OrderID: "2"}, {EventID: "a", OrderID: "1"}, {EventID: "A", OrderID: "9"}} {
-		if _, err := gw.Authorize(ctx, Request(r)); err != nil {
+		if _, err := gw.Authorize(ctx, Request(domain.PaymentName{OrderRef: r})); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := gw.Void(ctx, domain.OrderRef{EventID: "z", OrderID: "1"}); err != nil {
+	if _, err := gw.Void(ctx, domain.PaymentName{OrderRef: domain.OrderRef{EventID: "z", OrderID: "1"}}); err != nil {
 		t.Fatal(err)
 	}
 	lines := books()
@@ -342,7 +342,7 @@ func testManyAtOnce(t *testing.T, g Gateway) {
 		for _, c := range Calls {
 			for range repeats {
 				running.Go(func() {
-					p, err := Invoke(ctx, gw, c, Ref(fmt.Sprint(o)))
+					p, err := Invoke(ctx, gw, c, Name(fmt.Sprint(o)))
 					CheckError(t, err)
 					if errors.Is(err, domain.ErrUnknownOutcome) {
 						t.Errorf("%s: %v", c, err)
@@ -406,7 +406,7 @@ func testAgainstModel(t *testing.T, g Gateway) {
 		amounts := map[string]int64{}
 		for range rapid.IntRange(1, 25).Draw(rt, "calls") {
 			order := rapid.SampledFrom([]string{"x", "..", "y"}).Draw(rt, "order")
-			r := domain.OrderRef{EventID: event, OrderID: order}
+			r := domain.PaymentName{OrderRef: domain.OrderRef{EventID: event, OrderID: order}}
 			c := rapid.SampledFrom(Calls).Draw(rt, "call")
 			before := model[order]
 			after, wantErr := before, error(nil)

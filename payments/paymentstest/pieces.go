@@ -18,27 +18,29 @@ var Calls = []payments.Call{
 	payments.CallAuthorize, payments.CallLookup, payments.CallCapture, payments.CallVoid, payments.CallRefund,
 }
 
-// Ref is an order of the event that the tests sell.
-func Ref(order string) domain.OrderRef { return domain.OrderRef{EventID: "concert", OrderID: order} }
+// Name is the payment of an order of the event that the tests sell.
+func Name(order string) domain.PaymentName {
+	return domain.PaymentName{Namespace: "season-1", OrderRef: domain.OrderRef{EventID: "concert", OrderID: order}}
+}
 
 // Request asks for 2500 minor units with a token that is approved.
-func Request(r domain.OrderRef) domain.PaymentRequest {
-	return domain.PaymentRequest{Ref: r, Amount: 2500, Currency: "EUR", CustomerID: "ann@example.org", Token: Token}
+func Request(name domain.PaymentName) domain.PaymentRequest {
+	return domain.PaymentRequest{Name: name, Amount: 2500, Currency: "EUR", CustomerID: "ann@example.org", Fingerprint: "b083c26c75bd146e", Token: Token}
 }
 
 // Invoke makes the call, an authorization with Request.
-func Invoke(ctx context.Context, gw domain.PaymentGateway, c payments.Call, r domain.OrderRef) (domain.Payment, error) {
+func Invoke(ctx context.Context, gw domain.PaymentGateway, c payments.Call, name domain.PaymentName) (domain.Payment, error) {
 	switch c {
 	case payments.CallAuthorize:
-		return gw.Authorize(ctx, Request(r))
+		return gw.Authorize(ctx, Request(name))
 	case payments.CallLookup:
-		return gw.Lookup(ctx, r)
+		return gw.Lookup(ctx, name)
 	case payments.CallCapture:
-		return gw.Capture(ctx, r)
+		return gw.Capture(ctx, name)
 	case payments.CallVoid:
-		return gw.Void(ctx, r)
+		return gw.Void(ctx, name)
 	case payments.CallRefund:
-		return gw.Refund(ctx, r)
+		return gw.Refund(ctx, name)
 	}
 	panic("no such call: " + c)
 }
@@ -51,9 +53,9 @@ func EffectsOf(line domain.BooksLine) Effects {
 	return Effects{line.Authorizations, line.Captures, line.Voids, line.Refunds}
 }
 
-// LineOf finds the order's line.
-func LineOf(lines []domain.BooksLine, r domain.OrderRef) (domain.BooksLine, bool) {
-	i := slices.IndexFunc(lines, func(l domain.BooksLine) bool { return l.EventID == r.EventID && l.OrderID == r.OrderID })
+// LineOf finds the payment's line.
+func LineOf(lines []domain.BooksLine, name domain.PaymentName) (domain.BooksLine, bool) {
+	i := slices.IndexFunc(lines, func(l domain.BooksLine) bool { return l.Name() == name })
 	if i < 0 {
 		return domain.BooksLine{}, false
 	}

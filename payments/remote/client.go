@@ -132,48 +132,49 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // of the first request. The error always wraps domain.ErrUnknownOutcome.
 func (c *Client) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 	body, err := json.Marshal(struct {
-		Amount     int64  `json:"amount"`
-		Currency   string `json:"currency"`
-		CustomerID string `json:"customer_id"`
-		Token      string `json:"payment_token"`
-	}{r.Amount, r.Currency, r.CustomerID, string(r.Token)})
+		Amount      int64  `json:"amount"`
+		Currency    string `json:"currency"`
+		CustomerID  string `json:"customer_id"`
+		Fingerprint string `json:"fingerprint,omitempty"`
+		Token       string `json:"payment_token"`
+	}{r.Amount, r.Currency, r.CustomerID, r.Fingerprint, string(r.Token)})
 	if err != nil { // integers and strings only
-		return domain.Payment{}, payments.UnknownOutcome(payments.CallAuthorize, r.Ref, errors.New("the request cannot be encoded"))
+		return domain.Payment{}, payments.UnknownOutcome(payments.CallAuthorize, r.Name, errors.New("the request cannot be encoded"))
 	}
-	return c.do(ctx, payments.CallAuthorize, r.Ref, body)
+	return c.do(ctx, payments.CallAuthorize, r.Name, body)
 }
 
 // Lookup gets the payment. Errors: domain.ErrNotFound on 404, else
 // domain.ErrUnknownOutcome.
-func (c *Client) Lookup(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return c.do(ctx, payments.CallLookup, ref, nil)
+func (c *Client) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallLookup, name, nil)
 }
 
 // Capture collects what was authorized. Errors: domain.ErrRefused on 402 and 409,
 // domain.ErrNotFound on 404, else domain.ErrUnknownOutcome.
-func (c *Client) Capture(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return c.do(ctx, payments.CallCapture, ref, nil)
+func (c *Client) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallCapture, name, nil)
 }
 
 // Void releases the authorization, and forbids one to come. 409 is a captured
 // payment, unless its body names another status. The error always wraps
 // domain.ErrUnknownOutcome.
-func (c *Client) Void(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return c.do(ctx, payments.CallVoid, ref, nil)
+func (c *Client) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallVoid, name, nil)
 }
 
 // Refund gives back what was captured. Errors: domain.ErrRefused on 402 and 409,
 // domain.ErrNotFound on 404, else domain.ErrUnknownOutcome.
-func (c *Client) Refund(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return c.do(ctx, payments.CallRefund, ref, nil)
+func (c *Client) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallRefund, name, nil)
 }
 
-func (c *Client) do(ctx context.Context, name payments.Call, ref domain.OrderRef, body []byte) (domain.Payment, error) {
-	if err := payments.CheckRef(ref); err != nil { // it would name another resource, or none
-		return domain.Payment{}, payments.UnknownOutcome(name, ref, err)
+func (c *Client) do(ctx context.Context, call payments.Call, name domain.PaymentName, body []byte) (domain.Payment, error) {
+	if err := payments.CheckName(name); err != nil { // it would call another resource, or none
+		return domain.Payment{}, payments.UnknownOutcome(call, name, err)
 	}
-	method, action := http.MethodPost, "/"+string(name)
-	switch name {
+	method, action := http.MethodPost, "/"+string(call)
+	switch call {
 	case payments.CallAuthorize:
 		method, action = http.MethodPut, ""
 	case payments.CallLookup:
@@ -182,28 +183,27 @@ func (c *Client) do(ctx context.Context, name payments.Call, ref domain.OrderRef
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	response, err := c.send(ctx, method,
-		"/authorizations/"+ref.EventID+"/"+ref.OrderID+action,
-		"/authorizations/"+escapeSegment(ref.EventID)+"/"+escapeSegment(ref.OrderID)+action, body)
+		pathOf(name, func(id string) string { return id })+action, pathOf(name, escapeSegment)+action, body)
 	if err != nil {
-		return domain.Payment{}, payments.UnknownOutcome(name, ref, err)
+		return domain.Payment{}, payments.UnknownOutcome(call, name, err)
 	}
 	defer func() { _ = response.Body.Close() }() // it is drained: nothing depends on it
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		// Its body is the bare connection, which never ends and does not heed ctx.
-		return domain.Payment{}, payments.UnknownOutcome(name, ref, errors.New("the gateway answered 101"))
+		return domain.Payment{}, payments.UnknownOutcome(call, name, errors.New("the gateway answered 101"))
 	}
 	reply, err := readAllBounded(response.Body)
 	if err != nil {
-		return domain.Payment{}, payments.UnknownOutcome(name, ref, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
+		return domain.Payment{}, payments.UnknownOutcome(call, name, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
 	}
-	p, err := understand(name, response.StatusCode, reply)
+	p, err := understand(call, response.StatusCode, reply)
 	switch {
 	case err == nil:
 		return p, nil
 	case errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrRefused):
-		return domain.Payment{}, fmt.Errorf("%s %s: %w", name, ref, err)
+		return domain.Payment{}, fmt.Errorf("%s %s: %w", call, name, err)
 	}
-	return domain.Payment{}, payments.UnknownOutcome(name, ref, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
+	return domain.Payment{}, payments.UnknownOutcome(call, name, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
 }
 
 // send makes one request, through the transport and not through an http.Client:
@@ -245,6 +245,14 @@ func withoutReply(err error) error {
 		return err
 	}
 	return errMalformedHTTP
+}
+
+func pathOf(name domain.PaymentName, segment func(string) string) string {
+	path := "/authorizations/"
+	if name.Namespace != "" {
+		path += segment(name.Namespace) + "/"
+	}
+	return path + segment(name.EventID) + "/" + segment(name.OrderID)
 }
 
 // escapeSegment encodes a path segment such that nothing on the way takes it for a dot segment.
@@ -341,7 +349,10 @@ func parsePayment(body []byte) (domain.Payment, error) {
 	if err := json.Unmarshal(body, &wire); err != nil {
 		return domain.Payment{}, errMalformed
 	}
-	p := domain.Payment{AuthorizationID: wire.AuthorizationID, Status: wire.Status}
+	p := domain.Payment{
+		AuthorizationID: wire.AuthorizationID, Status: wire.Status,
+		Currency: wire.Currency, CustomerID: wire.CustomerID, Fingerprint: wire.Fingerprint,
+	}
 	switch p.Status {
 	case domain.PaymentStatusAuthorized, domain.PaymentStatusCaptured, domain.PaymentStatusRefunded:
 		if p.AuthorizationID == "" || wire.Amount == nil {
@@ -417,7 +428,7 @@ func (c *Client) Books(ctx context.Context) ([]domain.BooksLine, error) {
 			continue
 		}
 		var line domain.BooksLine
-		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil || payments.CheckRef(domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}) != nil {
+		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil || payments.CheckName(line.Name()) != nil {
 			if limited.N <= 0 {
 				break // cut off by our own limit
 			}

@@ -68,7 +68,7 @@ func TestClientBelowAPathPrefixWithPassword(t *testing.T) {
 	})))
 	t.Cleanup(server.Close)
 	client := newClient(t, strings.Replace(server.URL, "http://", "http://box:s3cret@", 1)+"/pay/v1/", Options{})
-	r := domain.OrderRef{EventID: "..", OrderID: "."}
+	r := domain.PaymentName{OrderRef: domain.OrderRef{EventID: "..", OrderID: "."}}
 	if p, err := client.Authorize(context.Background(), paymentstest.Request(r)); err != nil || p.Status != domain.PaymentStatusAuthorized {
 		t.Fatalf("%+v, %v", p, err)
 	}
@@ -215,7 +215,7 @@ func TestClientUnderstandsReplies(t *testing.T) {
 			_, _ = io.WriteString(w, row.body)
 		})
 		for i, c := range paymentstest.Calls {
-			p, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Ref("a"))
+			p, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Name("a"))
 			paymentstest.CheckError(t, err)
 			got := string(p.Status)
 			switch {
@@ -280,7 +280,7 @@ func TestClientSurvivesBrokenConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, rawGateway(t, row.reply, row.hangUp), Options{Timeout: row.timeout})
 			for _, c := range paymentstest.Calls {
-				_, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Ref("a"))
+				_, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Name("a"))
 				paymentstest.CheckError(t, err)
 				if !errors.Is(err, domain.ErrUnknownOutcome) {
 					t.Errorf("%s: %v", c, err)
@@ -295,7 +295,7 @@ func TestClientWithoutAGateway(t *testing.T) {
 	server.Close() // a port where nobody listens
 	client := newClient(t, server.URL, Options{})
 	for _, c := range paymentstest.Calls {
-		_, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Ref("a"))
+		_, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Name("a"))
 		paymentstest.CheckError(t, err)
 		if !errors.Is(err, domain.ErrUnknownOutcome) {
 			t.Errorf("%s: %v", c, err)
@@ -313,7 +313,7 @@ func TestClientSendsTheContract(t *testing.T) {
 		got = seen{method: r.Method, uri: r.RequestURI, contentType: r.Header.Get("Content-Type")}
 		_ = json.NewDecoder(r.Body).Decode(&got.body)
 	})
-	r := domain.OrderRef{EventID: "..", OrderID: "a+b@c.d"}
+	r := domain.PaymentName{OrderRef: domain.OrderRef{EventID: "..", OrderID: "a+b@c.d"}}
 	for c, want := range map[payments.Call]string{
 		payments.CallAuthorize: "PUT /authorizations/%2E%2E/a+b@c.d", payments.CallLookup: "GET /authorizations/%2E%2E/a+b@c.d",
 		payments.CallCapture: "POST /authorizations/%2E%2E/a+b@c.d/capture", payments.CallVoid: "POST /authorizations/%2E%2E/a+b@c.d/void",
@@ -326,7 +326,7 @@ func TestClientSendsTheContract(t *testing.T) {
 		if c != payments.CallAuthorize {
 			continue
 		}
-		wantBody := map[string]any{"amount": 2500.0, "currency": "EUR", "customer_id": "ann@example.org", "payment_token": paymentstest.Token}
+		wantBody := map[string]any{"amount": 2500.0, "currency": "EUR", "customer_id": "ann@example.org", "fingerprint": "b083c26c75bd146e", "payment_token": paymentstest.Token}
 		if fmt.Sprint(got.body) != fmt.Sprint(wantBody) || got.contentType != "application/json" {
 			t.Errorf("body %v of type %s", got.body, got.contentType)
 		}
@@ -358,9 +358,9 @@ func TestClientConnections(t *testing.T) {
 	for i := range 16 {
 		running.Go(func() {
 			for j := range 10 {
-				r := paymentstest.Ref(fmt.Sprintf("%d-%d", i, j))
-				_, _ = client.Lookup(context.Background(), r)                          // 404
-				_, _ = client.Lookup(context.Background(), paymentstest.Ref("broken")) // 500
+				r := paymentstest.Name(fmt.Sprintf("%d-%d", i, j))
+				_, _ = client.Lookup(context.Background(), r)                           // 404
+				_, _ = client.Lookup(context.Background(), paymentstest.Name("broken")) // 500
 				if _, err := client.Authorize(context.Background(), paymentstest.Request(r)); err != nil {
 					t.Error(err)
 				}
@@ -426,7 +426,7 @@ func BenchmarkClientAuthorizeCapture(b *testing.B) {
 	b.SetParallelism(32)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			order := paymentstest.Ref(strconv.FormatInt(next.Add(1), 10))
+			order := paymentstest.Name(strconv.FormatInt(next.Add(1), 10))
 			if _, err := client.Authorize(context.Background(), paymentstest.Request(order)); err != nil {
 				b.Error(err)
 			}

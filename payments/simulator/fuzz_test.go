@@ -22,12 +22,12 @@ func FuzzAuthorizeBody(f *testing.F) {
 		reply := send(Handler(sim), http.MethodPut, "/authorizations/e/a", body)
 		switch reply.Code {
 		case http.StatusOK, http.StatusPaymentRequired:
-			p, err := sim.Lookup(t.Context(), domain.OrderRef{EventID: "e", OrderID: "a"})
+			p, err := sim.Lookup(t.Context(), domain.PaymentName{OrderRef: domain.OrderRef{EventID: "e", OrderID: "a"}})
 			var got payments.Reply
 			if err != nil || json.Unmarshal(reply.Body.Bytes(), &got) != nil || got.Amount == nil {
 				t.Fatalf("answered with %s; the payment is %+v, %v", reply.Body, p, err)
 			}
-			if (domain.Payment{AuthorizationID: got.AuthorizationID, Status: got.Status, Amount: *got.Amount}) != p {
+			if (domain.Payment{AuthorizationID: got.AuthorizationID, Status: got.Status, Amount: *got.Amount, Currency: got.Currency, CustomerID: got.CustomerID, Fingerprint: got.Fingerprint}) != p {
 				t.Errorf("answered with %s; the payment is %+v", reply.Body, p)
 			}
 		case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:

@@ -31,10 +31,11 @@ const (
 
 // authorizeRequest is the body of a PUT as the server reads it.
 type authorizeRequest struct {
-	Amount     *int64        `json:"amount"` // minor units
-	Currency   string        `json:"currency"`
-	CustomerID string        `json:"customer_id"`
-	Token      domain.Secret `json:"payment_token"`
+	Amount      *int64        `json:"amount"` // minor units
+	Currency    string        `json:"currency"`
+	CustomerID  string        `json:"customer_id"`
+	Fingerprint string        `json:"fingerprint"`
+	Token       domain.Secret `json:"payment_token"`
 }
 
 type handler struct {
@@ -61,7 +62,7 @@ func Handler(sim *Simulator) http.Handler {
 
 // ServeHTTP routes by the segments of the path as it was sent.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	segments := strings.SplitN(r.URL.EscapedPath(), "/", 6)
+	segments := strings.SplitN(r.URL.EscapedPath(), "/", 7)
 	for i, segment := range segments {
 		plain, err := url.PathUnescape(segment)
 		if err != nil {
@@ -85,31 +86,49 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if allow(w, r, http.MethodGet) {
 			h.books(w)
 		}
-	case len(segments) == 3 && segments[0] == "authorizations":
-		if !allow(w, r, http.MethodGet, http.MethodPut) {
-			return
-		}
-		c := payments.CallLookup
-		if r.Method == http.MethodPut {
-			c = payments.CallAuthorize
-		}
-		h.payment(w, r, c, domain.OrderRef{EventID: segments[1], OrderID: segments[2]})
-	case len(segments) == 4 && segments[0] == "authorizations":
-		switch c := payments.Call(segments[3]); c {
-		case payments.CallCapture, payments.CallVoid, payments.CallRefund:
-			if allow(w, r, http.MethodPost) {
-				h.payment(w, r, c, domain.OrderRef{EventID: segments[1], OrderID: segments[2]})
-			}
-		default:
-			replyError(w, http.StatusBadRequest, "no such path")
-		}
+	case segments[0] == "authorizations":
+		h.authorizations(w, r, segments[1:])
 	default:
 		replyError(w, http.StatusBadRequest, "no such path")
 	}
 }
 
-func (h handler) payment(w http.ResponseWriter, r *http.Request, c payments.Call, ref domain.OrderRef) {
-	request := domain.PaymentRequest{Ref: ref}
+// authorizations routes the calls of a payment by their method: a name of three
+// segments, with a namespace, and a name of two with an action look the same.
+func (h handler) authorizations(w http.ResponseWriter, r *http.Request, segments []string) {
+	c := payments.CallLookup
+	name := segments
+	switch r.Method {
+	case http.MethodGet:
+	case http.MethodPut:
+		c = payments.CallAuthorize
+	case http.MethodPost:
+		last := len(segments) - 1
+		c, name = payments.Call(segments[last]), segments[:last]
+		if c != payments.CallCapture && c != payments.CallVoid && c != payments.CallRefund {
+			replyError(w, http.StatusBadRequest, "no such path")
+			return
+		}
+	default:
+		allow(w, r, http.MethodGet, http.MethodPut, http.MethodPost)
+		return
+	}
+	switch len(name) {
+	case 2:
+		h.payment(w, r, c, domain.PaymentName{OrderRef: domain.OrderRef{EventID: name[0], OrderID: name[1]}})
+	case 3:
+		if name[0] == "" { // which would name a payment without a namespace
+			replyError(w, http.StatusBadRequest, "malformed path")
+			return
+		}
+		h.payment(w, r, c, domain.PaymentName{Namespace: name[0], OrderRef: domain.OrderRef{EventID: name[1], OrderID: name[2]}})
+	default:
+		replyError(w, http.StatusBadRequest, "no such path")
+	}
+}
+
+func (h handler) payment(w http.ResponseWriter, r *http.Request, c payments.Call, name domain.PaymentName) {
+	request := domain.PaymentRequest{Name: name}
 	if problem, status := readBody(w, r, c, &request); problem != "" {
 		replyError(w, status, problem)
 		return
@@ -172,7 +191,7 @@ func readBody(w http.ResponseWriter, r *http.Request, c payments.Call, request *
 	}
 	var parsed authorizeRequest
 	if err := json.Unmarshal(body, &parsed); err != nil {
-		return "malformed JSON: want {amount, currency, customer_id, payment_token}, the amount an integer of minor units", http.StatusBadRequest
+		return "malformed JSON: want {amount, currency, customer_id, fingerprint, payment_token}, the amount an integer of minor units", http.StatusBadRequest
 	}
 	if parsed.Amount == nil {
 		return "amount is missing", http.StatusBadRequest
@@ -180,6 +199,7 @@ func readBody(w http.ResponseWriter, r *http.Request, c payments.Call, request *
 	request.Amount = *parsed.Amount
 	request.Currency = parsed.Currency
 	request.CustomerID = parsed.CustomerID
+	request.Fingerprint = parsed.Fingerprint
 	request.Token = parsed.Token
 	return "", 0
 }
@@ -218,7 +238,10 @@ func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 }
 
 func replyPayment(w http.ResponseWriter, status int, p domain.Payment) {
-	replyJSON(w, status, payments.Reply{AuthorizationID: p.AuthorizationID, Status: p.Status, Amount: &p.Amount})
+	replyJSON(w, status, payments.Reply{
+		AuthorizationID: p.AuthorizationID, Status: p.Status, Amount: &p.Amount,
+		Currency: p.Currency, CustomerID: p.CustomerID, Fingerprint: p.Fingerprint,
+	})
 }
 
 func replyError(w http.ResponseWriter, status int, text string) {

@@ -101,7 +101,18 @@ func TestHandlerHTTPStatuses(t *testing.T) {
 		{"GET", "/elsewhere/authorizations/e/a", "", 400, ""},
 		{"GET", "/", "", 400, ""},
 		{"DELETE", "/authorizations/e/a", "", 405, ""},
-		{"GET", "/authorizations/e/a/capture", "", 405, ""},
+		{"DELETE", "/authorizations/e/a/capture", "", 405, ""},
+		{"GET", "/authorizations/e/a/capture", "", 404, ""}, // order "capture" of event a in namespace e
+
+		// With a namespace it is another payment.
+		{"GET", "/authorizations/n/e/a", "", 404, ""},
+		{"PUT", "/authorizations/n/e/a", goodBody, 200, domain.PaymentStatusAuthorized},
+		{"POST", "/authorizations/n/e/a/capture", "", 200, domain.PaymentStatusCaptured},
+		{"GET", "/authorizations/e/a", "", 200, domain.PaymentStatusRefunded},
+		{"GET", "/authorizations/m/e/a", "", 404, ""},
+		{"PUT", "/authorizations//e/a", goodBody, 400, ""},
+		{"PUT", "/authorizations/n/e/a/b", goodBody, 400, ""},
+		{"POST", "/authorizations/capture", "", 400, ""},
 		{"POST", "/ledger", "", 405, ""},
 		{"POST", "/healthz", "", 405, ""},
 		{"GET", "/healthz", "", 200, ""},
@@ -133,7 +144,7 @@ func TestHandlerHTTPStatuses(t *testing.T) {
 func TestHandlerBooks(t *testing.T) {
 	sim := newSimulator(t, Options{})
 	for i := range 2500 { // more than one stretch of the write deadline
-		if _, err := sim.Authorize(context.Background(), paymentstest.Request(paymentstest.Ref(strconv.Itoa(i)))); err != nil {
+		if _, err := sim.Authorize(context.Background(), paymentstest.Request(paymentstest.Name(strconv.Itoa(i)))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -162,13 +173,13 @@ func TestLostReplyOverHTTP(t *testing.T) {
 	sim := newSimulator(t, Options{LostReplyRate: 1})
 	client := newPair(t, sim, remote.Options{})
 	for _, c := range []payments.Call{payments.CallAuthorize, payments.CallCapture, payments.CallRefund, payments.CallVoid, payments.CallLookup} {
-		_, err := paymentstest.Invoke(ctx, client, c, paymentstest.Ref("a"))
+		_, err := paymentstest.Invoke(ctx, client, c, paymentstest.Name("a"))
 		paymentstest.CheckError(t, err)
 		if !errors.Is(err, domain.ErrUnknownOutcome) {
 			t.Errorf("%s: %v", c, err)
 		}
 	}
-	if line, _ := paymentstest.LineOf(sim.Books(), paymentstest.Ref("a")); paymentstest.EffectsOf(line) != (paymentstest.Effects{1, 1, 0, 1}) {
+	if line, _ := paymentstest.LineOf(sim.Books(), paymentstest.Name("a")); paymentstest.EffectsOf(line) != (paymentstest.Effects{1, 1, 0, 1}) {
 		t.Errorf("line %+v", line)
 	}
 }
@@ -177,7 +188,7 @@ func TestTimeoutOverHTTP(t *testing.T) {
 	sim := newSimulator(t, Options{TimeoutRate: 1})
 	client := newPair(t, sim, remote.Options{Timeout: 20 * time.Millisecond})
 	for _, c := range paymentstest.Calls {
-		_, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Ref("a"))
+		_, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Name("a"))
 		paymentstest.CheckError(t, err)
 		if !errors.Is(err, domain.ErrUnknownOutcome) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", c, err)
@@ -237,7 +248,7 @@ func TestServeFinishesRequestsUnderWay(t *testing.T) {
 	client := newClient(t, url, remote.Options{})
 	replied := make(chan error, 1)
 	go func() {
-		_, err := client.Authorize(context.Background(), paymentstest.Request(paymentstest.Ref("a")))
+		_, err := client.Authorize(context.Background(), paymentstest.Request(paymentstest.Name("a")))
 		replied <- err
 	}()
 	<-under
@@ -271,7 +282,7 @@ func TestServeCutsOffWhatHangs(t *testing.T) {
 	client := newClient(t, url, remote.Options{Timeout: hangTestTimeout})
 	replied := make(chan error, 1)
 	go func() {
-		_, err := client.Authorize(context.Background(), paymentstest.Request(paymentstest.Ref("a")))
+		_, err := client.Authorize(context.Background(), paymentstest.Request(paymentstest.Name("a")))
 		replied <- err
 	}()
 	<-hanging

@@ -106,7 +106,7 @@ const shardCount = 128
 
 type shard struct {
 	mu       sync.Mutex
-	accounts map[domain.OrderRef]*account
+	accounts map[domain.PaymentName]*account
 	_        [48]byte // keeps the locks of two shards out of one cache line
 }
 
@@ -118,7 +118,10 @@ type account struct {
 }
 
 func (a *account) payment() domain.Payment {
-	return domain.Payment{AuthorizationID: a.line.AuthorizationID, Status: a.line.Status, Amount: a.amount}
+	return domain.Payment{
+		AuthorizationID: a.line.AuthorizationID, Status: a.line.Status, Amount: a.amount,
+		Currency: a.line.Currency, CustomerID: a.line.CustomerID, Fingerprint: a.line.Fingerprint,
+	}
 }
 
 var (
@@ -140,7 +143,7 @@ func New(options Options) (*Simulator, error) {
 		perCall: options.Latency > 0 || options.TimeoutRate > 0 || options.LostReplyRate > 0,
 	}
 	for i := range s.shards {
-		s.shards[i].accounts = make(map[domain.OrderRef]*account)
+		s.shards[i].accounts = make(map[domain.PaymentName]*account)
 	}
 	return s, nil
 }
@@ -160,30 +163,30 @@ func (s *Simulator) Authorize(ctx context.Context, r domain.PaymentRequest) (dom
 
 // Lookup tells what is known of the order. Errors: domain.ErrNotFound if nothing
 // is, else domain.ErrUnknownOutcome.
-func (s *Simulator) Lookup(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, payments.CallLookup, domain.PaymentRequest{Ref: ref}))
+func (s *Simulator) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallLookup, domain.PaymentRequest{Name: name}))
 }
 
 // Capture collects what was authorized, once. Errors: domain.ErrNotFound if the
 // order is unknown; domain.ErrRefused if it is declined, voided or refunded, or
 // refused for good by CaptureRefusalRate; else domain.ErrUnknownOutcome.
-func (s *Simulator) Capture(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, payments.CallCapture, domain.PaymentRequest{Ref: ref}))
+func (s *Simulator) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallCapture, domain.PaymentRequest{Name: name}))
 }
 
 // Void releases an authorization. Of an unknown order it leaves a mark that
 // refuses every authorization to come. A payment that is captured, declined or
 // refunded is returned as it is, without an error. The error always wraps
 // domain.ErrUnknownOutcome.
-func (s *Simulator) Void(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, payments.CallVoid, domain.PaymentRequest{Ref: ref}))
+func (s *Simulator) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallVoid, domain.PaymentRequest{Name: name}))
 }
 
 // Refund gives back what was captured, once. Errors: domain.ErrNotFound if the
 // order is unknown, domain.ErrRefused if it was never captured, else
 // domain.ErrUnknownOutcome.
-func (s *Simulator) Refund(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, payments.CallRefund, domain.PaymentRequest{Ref: ref}))
+func (s *Simulator) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallRefund, domain.PaymentRequest{Name: name}))
 }
 
 // Books are a copy of all that was ever done, one line per order, sorted by
@@ -206,7 +209,7 @@ func (s *Simulator) Books() []domain.BooksLine {
 		sh.mu.Unlock()
 	}
 	slices.SortFunc(lines, func(a, b domain.BooksLine) int {
-		return cmp.Or(strings.Compare(a.EventID, b.EventID), strings.Compare(a.OrderID, b.OrderID))
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.EventID, b.EventID), strings.Compare(a.OrderID, b.OrderID))
 	})
 	return lines
 }
@@ -222,10 +225,10 @@ func withoutPaymentOnError(p domain.Payment, err error) (domain.Payment, error) 
 // with the payment as it is, for the HTTP server to show.
 func (s *Simulator) do(ctx context.Context, c payments.Call, r domain.PaymentRequest) (domain.Payment, error) {
 	if err := ctx.Err(); err != nil {
-		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, err)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
 	}
 	if err := checkCall(c, r); err != nil {
-		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, err)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
 	}
 	if !s.perCall {
 		return s.apply(c, r)
@@ -237,25 +240,25 @@ func (s *Simulator) do(ctx context.Context, c payments.Call, r domain.PaymentReq
 		if cause == nil {
 			cause = errSimulatedTimeout
 		}
-		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, cause)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, cause)
 	}
 	latency := time.Duration(float64(s.options.Latency) * (0.5 + unit(draw^saltLatency)))
 	if err := wait(ctx, latency/2); err != nil {
-		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, err)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
 	}
 	p, err := s.apply(c, r)
 	if chance(draw^saltLostReply, s.options.LostReplyRate) {
-		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, errLostReply)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, errLostReply)
 	}
 	if err := wait(ctx, latency-latency/2); err != nil {
-		return domain.Payment{}, payments.UnknownOutcome(c, r.Ref, err)
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
 	}
 	return p, err
 }
 
 // checkCall says what is malformed. The customer may be missing: no rule depends on it.
 func checkCall(c payments.Call, r domain.PaymentRequest) error {
-	if err := payments.CheckRef(r.Ref); err != nil {
+	if err := payments.CheckName(r.Name); err != nil {
 		return err
 	}
 	if c != payments.CallAuthorize {
@@ -268,28 +271,31 @@ func checkCall(c payments.Call, r domain.PaymentRequest) error {
 		return errors.New("currency: want an ISO 4217 code, such as EUR")
 	case r.CustomerID != "" && !domain.ValidID(r.CustomerID):
 		return errors.New("customer_id: not a valid id")
+	case r.Fingerprint != "" && !domain.ValidID(r.Fingerprint):
+		return errors.New("fingerprint: not a valid one")
 	}
 	return nil
 }
 
 // apply is the gateway without faults: one step, atomic for its order.
 func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest) (domain.Payment, error) {
-	hash := hashOrder(s.options.Seed, r.Ref)
+	hash := hashName(s.options.Seed, r.Name)
 	if s.options.Stateless {
 		return s.answer(c, r, hash)
 	}
 	sh := &s.shards[hash%shardCount]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	a := sh.accounts[r.Ref]
+	a := sh.accounts[r.Name]
 	if a == nil {
 		if c != payments.CallAuthorize && c != payments.CallVoid {
-			return domain.Payment{}, fmt.Errorf("%s %s: %w", c, r.Ref, domain.ErrNotFound)
+			return domain.Payment{}, fmt.Errorf("%s %s: %w", c, r.Name, domain.ErrNotFound)
 		}
 		// Copies here and in open, lest an account keep a whole request alive.
-		ref := domain.OrderRef{EventID: strings.Clone(r.Ref.EventID), OrderID: strings.Clone(r.Ref.OrderID)}
-		a = &account{line: domain.BooksLine{EventID: ref.EventID, OrderID: ref.OrderID}}
-		sh.accounts[ref] = a
+		a = &account{line: domain.BooksLine{
+			Namespace: strings.Clone(r.Name.Namespace), EventID: strings.Clone(r.Name.EventID), OrderID: strings.Clone(r.Name.OrderID),
+		}}
+		sh.accounts[a.line.Name()] = a
 	}
 	a.line.Calls++
 	var err error
@@ -307,7 +313,7 @@ func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest) (domain.Paym
 	case payments.CallLookup:
 	}
 	if err != nil {
-		err = fmt.Errorf("%s %s: %w", c, r.Ref, err)
+		err = fmt.Errorf("%s %s: %w", c, r.Name, err)
 	}
 	return a.payment(), err
 }
@@ -326,10 +332,10 @@ func (s *Simulator) answer(c payments.Call, r domain.PaymentRequest, hash uint64
 			p.AuthorizationID, p.Status = "", domain.PaymentStatusDeclined
 		}
 	case payments.CallLookup:
-		return p, fmt.Errorf("%s %s: %w", c, r.Ref, domain.ErrNotFound) // authorize again: the answer will be the same
+		return p, fmt.Errorf("%s %s: %w", c, r.Name, domain.ErrNotFound) // authorize again: the answer will be the same
 	case payments.CallCapture:
 		if chance(hash^saltCapture, s.options.CaptureRefusalRate) {
-			return p, fmt.Errorf("%s %s: %w", c, r.Ref, errCaptureRefused)
+			return p, fmt.Errorf("%s %s: %w", c, r.Name, errCaptureRefused)
 		}
 		p.Status = domain.PaymentStatusCaptured
 	case payments.CallVoid:
@@ -347,7 +353,7 @@ func authorizationID(hash uint64) string {
 
 func (a *account) open(r domain.PaymentRequest, declined bool, hash uint64) {
 	a.amount = r.Amount
-	a.line.CustomerID, a.line.Currency = strings.Clone(r.CustomerID), strings.Clone(r.Currency)
+	a.line.CustomerID, a.line.Currency, a.line.Fingerprint = strings.Clone(r.CustomerID), strings.Clone(r.Currency), strings.Clone(r.Fingerprint)
 	if declined {
 		a.line.Status = domain.PaymentStatusDeclined
 		return
@@ -430,18 +436,23 @@ const (
 	saltLatency         = 0xc20ad4d76fe97759
 )
 
-// hashOrder is FNV-1a, mixed. Own code because it must be the same in every
+// hashName is FNV-1a, mixed. Own code because it must be the same in every
 // process: declines are reproducible by seed.
-func hashOrder(seed uint64, ref domain.OrderRef) uint64 {
+func hashName(seed uint64, name domain.PaymentName) uint64 {
 	const prime = 1099511628211
 	h := mix(seed) ^ 14695981039346656037
-	for i := range len(ref.EventID) {
-		h = (h ^ uint64(ref.EventID[i])) * prime
+	add := func(s string) {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * prime
+		}
 	}
-	h = (h ^ '/') * prime
-	for i := range len(ref.OrderID) {
-		h = (h ^ uint64(ref.OrderID[i])) * prime
+	if name.Namespace != "" {
+		add(name.Namespace)
+		add("/")
 	}
+	add(name.EventID)
+	add("/")
+	add(name.OrderID)
 	return mix(h)
 }
 

@@ -46,7 +46,7 @@ func authorizeMany(t *testing.T, sim *Simulator, n int) (declined []string) {
 	t.Helper()
 	for i := range n {
 		order := "order-" + strconv.Itoa(i)
-		p, err := sim.Authorize(context.Background(), paymentstest.Request(paymentstest.Ref(order)))
+		p, err := sim.Authorize(context.Background(), paymentstest.Request(paymentstest.Name(order)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,8 +76,8 @@ func TestDeclinesDoNotDependOnTheOrderOfCalls(t *testing.T) {
 	options := Options{DeclineRate: 0.5, Seed: 7}
 	forth, back := newSimulator(t, options), newSimulator(t, options)
 	for i := range 100 {
-		_, _ = forth.Authorize(context.Background(), paymentstest.Request(paymentstest.Ref(strconv.Itoa(i))))
-		_, _ = back.Authorize(context.Background(), paymentstest.Request(paymentstest.Ref(strconv.Itoa(99-i))))
+		_, _ = forth.Authorize(context.Background(), paymentstest.Request(paymentstest.Name(strconv.Itoa(i))))
+		_, _ = back.Authorize(context.Background(), paymentstest.Request(paymentstest.Name(strconv.Itoa(99-i))))
 	}
 	if !slices.Equal(forth.Books(), back.Books()) {
 		t.Error("the books differ")
@@ -122,7 +122,7 @@ func TestDeclineByToken(t *testing.T) {
 		"decline": domain.PaymentStatusDeclined, "decline_insufficient_funds": domain.PaymentStatusDeclined,
 		"tok_decline": domain.PaymentStatusAuthorized, "": domain.PaymentStatusAuthorized,
 	} {
-		r := paymentstest.Request(paymentstest.Ref("order" + string(token)))
+		r := paymentstest.Request(paymentstest.Name("order" + string(token)))
 		r.Token = token
 		if p, err := sim.Authorize(context.Background(), r); err != nil || p.Status != want {
 			t.Errorf("token %q: %+v, %v", string(token), p, err)
@@ -135,7 +135,7 @@ func testCaptureRefusedForGood(t *testing.T, newGateway func(*testing.T, Options
 	gw := newGateway(t, Options{CaptureRefusalRate: 0.5, Seed: 3})
 	refused := 0
 	for i := range 100 {
-		order := paymentstest.Ref(strconv.Itoa(i))
+		order := paymentstest.Name(strconv.Itoa(i))
 		if _, err := gw.Authorize(ctx, paymentstest.Request(order)); err != nil {
 			t.Fatal(err)
 		}
@@ -180,13 +180,13 @@ func TestTimeoutHangsUntilTheContextEndsAndIsNotApplied(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), 7*time.Second)
 		defer cancel()
-		_, err := sim.Authorize(ctx, paymentstest.Request(paymentstest.Ref("a")))
+		_, err := sim.Authorize(ctx, paymentstest.Request(paymentstest.Name("a")))
 		paymentstest.CheckError(t, err)
 		if !errors.Is(err, domain.ErrUnknownOutcome) || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 7*time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		start = time.Now()
-		_, err = sim.Authorize(context.Background(), paymentstest.Request(paymentstest.Ref("a")))
+		_, err = sim.Authorize(context.Background(), paymentstest.Request(paymentstest.Name("a")))
 		paymentstest.CheckError(t, err)
 		if !errors.Is(err, domain.ErrUnknownOutcome) || time.Since(start) != 30*time.Second {
 			t.Errorf("without a deadline, after %v: %v", time.Since(start), err)
@@ -201,13 +201,13 @@ func TestLostReplyIsApplied(t *testing.T) {
 	ctx := context.Background()
 	sim := newSimulator(t, Options{LostReplyRate: 1})
 	for _, c := range []payments.Call{payments.CallAuthorize, payments.CallCapture, payments.CallRefund, payments.CallVoid, payments.CallLookup} {
-		_, err := paymentstest.Invoke(ctx, sim, c, paymentstest.Ref("a"))
+		_, err := paymentstest.Invoke(ctx, sim, c, paymentstest.Name("a"))
 		paymentstest.CheckError(t, err)
 		if !errors.Is(err, domain.ErrUnknownOutcome) {
 			t.Errorf("%s: %v", c, err)
 		}
 	}
-	if line, _ := paymentstest.LineOf(sim.Books(), paymentstest.Ref("a")); paymentstest.EffectsOf(line) != (paymentstest.Effects{1, 1, 0, 1}) {
+	if line, _ := paymentstest.LineOf(sim.Books(), paymentstest.Name("a")); paymentstest.EffectsOf(line) != (paymentstest.Effects{1, 1, 0, 1}) {
 		t.Errorf("line %+v", line)
 	}
 }
@@ -217,7 +217,7 @@ func TestRetriesGetThroughFaults(t *testing.T) {
 	ctx := context.Background()
 	sim := newSimulator(t, Options{LostReplyRate: 0.4, TimeoutRate: 0.4, HangTime: time.Nanosecond, Seed: 5})
 	tries, lost := 0, 0
-	until := func(c payments.Call, order domain.OrderRef) {
+	until := func(c payments.Call, order domain.PaymentName) {
 		for range 1000 {
 			tries++
 			_, err := paymentstest.Invoke(ctx, sim, c, order)
@@ -230,8 +230,8 @@ func TestRetriesGetThroughFaults(t *testing.T) {
 		t.Fatalf("%s %s does not get through", c, order)
 	}
 	for i := range 200 {
-		until(payments.CallAuthorize, paymentstest.Ref(strconv.Itoa(i)))
-		until(payments.CallCapture, paymentstest.Ref(strconv.Itoa(i)))
+		until(payments.CallAuthorize, paymentstest.Name(strconv.Itoa(i)))
+		until(payments.CallCapture, paymentstest.Name(strconv.Itoa(i)))
 	}
 	// 1 - 0.6 x 0.6 = 0.64 of the calls fail.
 	if share := float64(lost) / float64(tries); share < 0.55 || share > 0.73 {
@@ -253,7 +253,7 @@ func TestLatency(t *testing.T) {
 		const calls = 1000
 		for i := range calls {
 			start := time.Now()
-			if _, err := sim.Authorize(ctx, paymentstest.Request(paymentstest.Ref(strconv.Itoa(i)))); err != nil {
+			if _, err := sim.Authorize(ctx, paymentstest.Request(paymentstest.Name(strconv.Itoa(i)))); err != nil {
 				t.Fatal(err)
 			}
 			d := time.Since(start)
@@ -279,7 +279,7 @@ func TestGivingUpDuringLatency(t *testing.T) {
 			applied := false
 			for i := range 100 { // the latency of some call fits: 0.5 s is the least, with the effect at 0.25 s
 				ctx, cancel := context.WithTimeout(context.Background(), row.patience)
-				order := paymentstest.Ref(name + strconv.Itoa(i))
+				order := paymentstest.Name(name + strconv.Itoa(i))
 				_, err := sim.Authorize(ctx, paymentstest.Request(order))
 				cancel()
 				paymentstest.CheckError(t, err)
@@ -309,7 +309,7 @@ func BenchmarkSimulatorAuthorizeCapture(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					order := paymentstest.Ref(fmt.Sprint(next.Add(1)))
+					order := paymentstest.Name(fmt.Sprint(next.Add(1)))
 					_, _ = sim.Authorize(ctx, paymentstest.Request(order))
 					_, _ = sim.Capture(ctx, order)
 				}

@@ -1,4 +1,4 @@
-package streams_test
+package audit_test
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -35,7 +37,7 @@ func sold(t *testing.T, server *redistest.Server) (*streams.Store, *simulator.Si
 		t.Fatal(err)
 	}
 	stop := work(t, store, gateway)
-	p := producer.New(store, store, producer.Options{})
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
 	defer p.Close()
 	for _, r := range []domain.Request{
 		{Type: domain.RequestPurchase, OrderID: "o1", CustomerID: "fred", Quantity: 2, PaymentToken: "tok"},
@@ -61,7 +63,7 @@ func sold(t *testing.T, server *redistest.Server) (*streams.Store, *simulator.Si
 
 func list(t *testing.T, store *streams.Store, eventID string, capacity int64) {
 	t.Helper()
-	_, err := store.CreateEvent(context.Background(), eventID, domain.Terms{
+	_, err := store.Events().Create(context.Background(), eventID, domain.Terms{
 		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: capacity}},
 	})
 	if err != nil {
@@ -72,7 +74,7 @@ func list(t *testing.T, store *streams.Store, eventID string, capacity int64) {
 func work(t *testing.T, store *streams.Store, gateway domain.PaymentGateway) (stop func()) {
 	t.Helper()
 	pool, err := workers.New(workers.Config{}, workers.Deps{
-		Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +93,7 @@ func work(t *testing.T, store *streams.Store, gateway domain.PaymentGateway) (st
 func drained(ctx context.Context, t *testing.T, store *streams.Store) {
 	t.Helper()
 	for {
-		all, err := store.Pending(ctx, 0)
+		all, err := inspect.New(store).Pending(ctx, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,9 +135,9 @@ func snapshot(t *testing.T, rdb *redis.Client) (restore func(*testing.T)) {
 	}
 }
 
-func audit(t *testing.T, store *streams.Store, gateway *simulator.Simulator) streams.AuditReport {
+func audited(t *testing.T, store *streams.Store, gateway *simulator.Simulator) audit.Report {
 	t.Helper()
-	report, err := store.Audit(context.Background(), streams.AuditOptions{
+	report, err := audit.Run(context.Background(), store, audit.Options{
 		Gateway: func(context.Context) ([]domain.BooksLine, error) { return gateway.Books(), nil },
 	})
 	if err != nil {
@@ -197,11 +199,11 @@ func TestAuditFindsDamage(t *testing.T) {
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			restore(t)
-			if report := audit(t, store, gateway); !report.OK || report.Checked.Orders != 3 || report.Checked.Events != 1 || report.Checked.Facts != 7 {
+			if report := audited(t, store, gateway); !report.OK || report.Checked.Orders != 3 || report.Checked.Events != 1 || report.Checked.Facts != 7 {
 				t.Fatalf("before the damage: %+v", report)
 			}
 			damage.do(t)
-			report := audit(t, store, gateway)
+			report := audited(t, store, gateway)
 			if report.OK {
 				t.Fatal("the audit did not notice")
 			}
@@ -255,7 +257,7 @@ func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
 		"a held order is taken":   {append([]domain.BooksLine{{EventID: "e", OrderID: "o3", Status: "captured", Currency: "EUR", Authorized: 4000, Captured: 4000}}, good...), "I4"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			report, err := store.Audit(context.Background(), streams.AuditOptions{
+			report, err := audit.Run(context.Background(), store, audit.Options{
 				Gateway: func(context.Context) ([]domain.BooksLine, error) { return c.ledger, nil },
 			})
 			if err != nil {
@@ -290,7 +292,7 @@ func TestAuditUnderTraffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer work(t, store, gateway)()
-	p := producer.New(store, store, producer.Options{})
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
 	defer p.Close()
 	published := make(chan struct{})
 	go func() {
@@ -319,13 +321,13 @@ func TestAuditUnderTraffic(t *testing.T) {
 			running = false
 		default:
 		}
-		if report := audit(t, store, gateway); !report.OK {
+		if report := audited(t, store, gateway); !report.OK {
 			t.Fatalf("under traffic, audit %d: %+v", audits, report.Violations)
 		}
 		audits++
 	}
 	drained(ctx, t, store)
-	if report := audit(t, store, gateway); !report.OK || report.Checked.Orders != orders {
+	if report := audited(t, store, gateway); !report.OK || report.Checked.Orders != orders {
 		t.Fatalf("in the end: %+v", report)
 	}
 	t.Logf("%d audits while %d orders came in", audits, orders)

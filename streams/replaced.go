@@ -9,6 +9,8 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
 )
 
 // history is what a store has seen of the data it works on. The log is never
@@ -31,7 +33,7 @@ type history struct {
 func (h *history) note(p int, id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if parseLogID(id).after(parseLogID(h.newest[p])) {
+	if layout.ParseLogID(id).After(layout.ParseLogID(h.newest[p])) {
 		h.newest[p] = id
 	}
 }
@@ -48,7 +50,7 @@ func (h *history) last() (epoch string, p int, newest string, watched bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, id := range h.newest {
-		if parseLogID(id).after(parseLogID(newest)) {
+		if layout.ParseLogID(id).After(layout.ParseLogID(newest)) {
 			p, newest = i, id
 		}
 	}
@@ -76,52 +78,52 @@ func epochReplaced(was, is string) error {
 }
 
 func (s *Store) entryReplaced(p int, id string) error {
-	return fmt.Errorf("%w: %s does not have the entry %s any more", domain.ErrDataReplaced, s.keys.log(p), id)
+	return fmt.Errorf("%w: %s does not have the entry %s any more", domain.ErrDataReplaced, s.keys.Log(p), id)
 }
 
 // Verify implements domain.Ledger.
-func (s *Store) Verify(ctx context.Context) error {
-	s.history.watch()
-	epoch, _, _, _ := s.history.last()
-	is, err := s.rdb.HGet(ctx, metaKey(s.keys.namespace), "epoch").Result()
-	if err != nil && !isNil(err) {
-		return fmt.Errorf("reading the epoch: %w", classify(err))
+func (l *Ledger) Verify(ctx context.Context) error {
+	l.store.history.watch()
+	epoch, _, _, _ := l.store.history.last()
+	is, err := l.store.rdb.HGet(ctx, layout.MetaKey(l.store.keys.Namespace), "epoch").Result()
+	if err != nil && !access.IsNil(err) {
+		return fmt.Errorf("reading the epoch: %w", access.Classify(err))
 	}
 	if is != epoch {
 		return epochReplaced(epoch, is)
 	}
-	for p := range s.partitions {
-		known := s.history.of(p)
-		reply, err := s.run(ctx, scriptNewest, []string{s.keys.log(p)}, known).Slice()
+	for p := range l.store.partitions {
+		known := l.store.history.of(p)
+		reply, err := l.store.run(ctx, scriptNewest, []string{l.store.keys.Log(p)}, known).Slice()
 		if err != nil {
-			return fmt.Errorf("script newest: %w", classify(err))
+			return fmt.Errorf("script newest: %w", access.Classify(err))
 		}
-		if asInt(reply[1]) != 1 {
-			return s.entryReplaced(p, known)
+		if layout.AsInt(reply[1]) != 1 {
+			return l.store.entryReplaced(p, known)
 		}
-		s.history.note(p, asString(reply[0]))
+		l.store.history.note(p, layout.AsString(reply[0]))
 	}
 	return nil
 }
 
 // Accept implements domain.Ledger: it makes namespace and groups again where they are missing.
-func (s *Store) Accept(ctx context.Context) error {
-	s.history.restart("", s.partitions) // or new connections would be refused for what is to be accepted
-	ns, err := s.initNamespace(ctx, s.partitions)
+func (l *Ledger) Accept(ctx context.Context) error {
+	l.store.history.restart("", l.store.partitions) // or new connections would be refused for what is to be accepted
+	ns, err := l.store.initNamespace(ctx, l.store.partitions)
 	if err != nil {
 		return err
 	}
-	if ns.Partitions != s.partitions {
-		return domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s has %d partitions now, it had %d: restart", ns.Name, ns.Partitions, s.partitions))
+	if ns.Partitions != l.store.partitions {
+		return domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s has %d partitions now, it had %d: restart", ns.Name, ns.Partitions, l.store.partitions))
 	}
 	if ns.Created {
-		s.log.Info("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions))
+		l.store.log.Info("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions))
 	}
-	s.history.restart(ns.Epoch, s.partitions)
-	if err := s.ensureGroups(ctx); err != nil {
+	l.store.history.restart(ns.Epoch, l.store.partitions)
+	if err := l.store.ensureGroups(ctx); err != nil {
 		return err
 	}
-	return s.Verify(ctx) // from now on this is what is known
+	return l.Verify(ctx) // from now on this is what is known
 }
 
 // verifyConnection is Verify for a connection that is about to be used first. In a
@@ -132,12 +134,12 @@ func (s *Store) verifyConnection(ctx context.Context, conn *redis.Conn) error {
 		return nil
 	}
 	pipe := conn.Pipeline()
-	is := pipe.HGet(ctx, metaKey(s.keys.namespace), "epoch")
+	is := pipe.HGet(ctx, layout.MetaKey(s.keys.Namespace), "epoch")
 	var entry *redis.XMessageSliceCmd
 	if newest != "" {
-		entry = pipe.XRangeN(ctx, s.keys.log(p), newest, newest, 1)
+		entry = pipe.XRangeN(ctx, s.keys.Log(p), newest, newest, 1)
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !isNil(err) {
+	if _, err := pipe.Exec(ctx); err != nil && !access.IsNil(err) {
 		return err
 	}
 	var replaced error
@@ -155,7 +157,7 @@ func (s *Store) verifyConnection(ctx context.Context, conn *redis.Conn) error {
 // heal makes groups and streams again that are gone, if nothing else is; if the data
 // is other data it leaves it as it is, and says so.
 func (s *Store) heal(ctx context.Context) error {
-	if err := s.Verify(ctx); err != nil {
+	if err := s.Ledger().Verify(ctx); err != nil {
 		return err
 	}
 	return s.ensureGroups(ctx)

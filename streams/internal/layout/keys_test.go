@@ -1,4 +1,4 @@
-package streams
+package layout
 
 import (
 	"strings"
@@ -9,28 +9,28 @@ import (
 
 // TestKeyNames is the table "Data in Redis" of the design: other programs rely on these names.
 func TestKeyNames(t *testing.T) {
-	k := newKeys("holdfast", 4)
+	k := NewKeys("holdfast", 4)
 	o := domain.OrderRef{EventID: "evt_5", OrderID: "ord-77"}
 	for got, want := range map[string]string{
-		metaKey("holdfast"):    "holdfast:meta",
-		k.requests(3):          "holdfast:{3}:requests",
-		k.log(3):               "holdfast:{3}:log",
-		k.event(3, "evt_5"):    "holdfast:{3}:event:evt_5",
-		k.order(3, o):          "holdfast:{3}:order:evt_5/ord-77",
-		k.holds(3):             "holdfast:{3}:holds",
-		k.inProgress(3, "evt"): "holdfast:{3}:in_progress:evt",
-		k.sales(3, "evt_5"):    "holdfast:{3}:sales:evt_5",
-		k.salesSummary(3):      "holdfast:{3}:sales_summary",
-		k.invoices("cust@ex"):  "holdfast:invoices:{cust@ex}",
-		k.dead(3):              "holdfast:{3}:dead",
+		MetaKey("holdfast"):    "holdfast:meta",
+		k.Requests(3):          "holdfast:{3}:requests",
+		k.Log(3):               "holdfast:{3}:log",
+		k.Event(3, "evt_5"):    "holdfast:{3}:event:evt_5",
+		k.Order(3, o):          "holdfast:{3}:order:evt_5/ord-77",
+		k.Holds(3):             "holdfast:{3}:holds",
+		k.InProgress(3, "evt"): "holdfast:{3}:in_progress:evt",
+		k.Sales(3, "evt_5"):    "holdfast:{3}:sales:evt_5",
+		k.SalesSummary(3):      "holdfast:{3}:sales_summary",
+		k.Invoices("cust@ex"):  "holdfast:invoices:{cust@ex}",
+		k.Dead(3):              "holdfast:{3}:dead",
 
 		// Not in the design; ours alone, and in the partition's slot all the same.
-		k.consumers(3):         "holdfast:{3}:consumers",
-		k.turn(3, "trim"):      "holdfast:{3}:turn:trim",
-		k.outcomes(3):          "holdfast:{3}:outcomes",
-		k.requests(0):          "holdfast:{0}:requests",
-		k.invoicesPattern():    "holdfast:invoices:{*}",
-		newKeys("x", 1).log(0): "x:{0}:log",
+		k.Consumers(3):    "holdfast:{3}:consumers",
+		k.Turn(3, "trim"): "holdfast:{3}:turn:trim",
+		k.Outcomes(3):     "holdfast:{3}:outcomes",
+		k.Requests(0):     "holdfast:{0}:requests",
+
+		NewKeys("x", 1).Log(0): "x:{0}:log",
 	} {
 		if got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -40,17 +40,17 @@ func TestKeyNames(t *testing.T) {
 
 // TestKeysShareASlot: what one script touches has one hash tag, whatever the ids.
 func TestKeysShareASlot(t *testing.T) {
-	k := newKeys("holdfast", 12)
+	k := NewKeys("holdfast", 12)
 	o := domain.OrderRef{EventID: "AZaz09._@+-", OrderID: "-+@_.9"}
 	for _, key := range []string{
-		k.requests(11), k.log(11), k.dead(11), k.holds(11), k.salesSummary(11), k.consumers(11), k.turn(11, "reclaim:workers"),
-		k.event(11, o.EventID), k.inProgress(11, o.EventID), k.sales(11, o.EventID), k.order(11, o),
+		k.Requests(11), k.Log(11), k.Dead(11), k.Holds(11), k.SalesSummary(11), k.Consumers(11), k.Turn(11, "reclaim:workers"),
+		k.Event(11, o.EventID), k.InProgress(11, o.EventID), k.Sales(11, o.EventID), k.Order(11, o),
 	} {
 		if tag := hashTag(key); tag != "11" {
 			t.Errorf("%s hashes by %q, want 11", key, tag)
 		}
 	}
-	if tag := hashTag(k.invoices("fred")); tag != "fred" {
+	if tag := hashTag(k.Invoices("fred")); tag != "fred" {
 		t.Errorf("invoices hash by %q, want the customer", tag)
 	}
 }
@@ -66,27 +66,27 @@ func hashTag(key string) string {
 }
 
 func TestCustomerOf(t *testing.T) {
-	k := newKeys("holdfast", 1)
+	k := NewKeys("holdfast", 1)
 	for _, customer := range []string{"fred", "a", "AZaz09._@+-"} {
-		if got := k.customerOf(k.invoices(customer)); got != customer {
-			t.Errorf("got %q, want %q", got, customer)
+		if got, ok := k.CustomerOf(k.Invoices(customer)); !ok || got != customer {
+			t.Errorf("got %q, %t, want %q", got, ok, customer)
 		}
 	}
-	for _, key := range []string{"", "holdfast:meta", "holdfast:invoices:{"} {
-		if got := k.customerOf(key); got != "" {
-			t.Errorf("%q: got %q", key, got)
+	for _, key := range []string{"", "holdfast:meta", "holdfast:{0}:log", "holdfast2:invoices:{fred}"} {
+		if got, ok := k.CustomerOf(key); ok || got != "" {
+			t.Errorf("%q: got %q, %t", key, got, ok)
 		}
 	}
 }
 
 func TestStreamOf(t *testing.T) {
-	k := newKeys("holdfast", 2)
+	k := NewKeys("holdfast", 2)
 	for group, want := range map[domain.Group][2]string{
 		domain.GroupWorkers:    {"holdfast:{1}:requests", "requests"},
 		domain.GroupPosting:    {"holdfast:{1}:log", "log"},
 		domain.GroupSettlement: {"holdfast:{1}:log", "log"},
 	} {
-		if key, name := k.streamOf(1, group); key != want[0] || name != want[1] {
+		if key, name := k.StreamOf(1, group); key != want[0] || name != want[1] {
 			t.Errorf("%s reads %s, %s, want %v", group, key, name, want)
 		}
 	}
