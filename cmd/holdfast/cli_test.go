@@ -50,6 +50,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"events", "create", "e"}, "missing flags"},
 		{[]string{"events", "create", "e/f", "--name", "E", "--currency", "EUR", "--section", "general=1@1"}, "event_id"},
 		{[]string{"events", "create", "e", "--name", "E", "--currency", "eur", "--section", "general=1@1"}, "currency"},
+		{[]string{"events", "create", "e", "--name", "E", "--currency", "XAU", "--section", "general=1@1.005"}, `currency "XAU": none that ISO 4217 lists`},
+		{[]string{"events", "create", "e", "--name", "E", "--currency", "IQD", "--section", "general=1@1.0005"}, "IQD has 3 digits"},
 		{[]string{"events", "create", "e", "--name", "E", "--currency", "EUR", "--section", "general=1"}, "price is missing"},
 		{[]string{"events", "create", "e", "--name", "E", "--currency", "EUR", "--section", "general@1"}, "NAME=CAPACITY@PRICE"},
 		{[]string{"events", "create", "e", "--name", "E", "--currency", "EUR", "--section", "general=1@"}, "NAME=CAPACITY@PRICE"},
