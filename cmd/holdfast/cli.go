@@ -57,6 +57,9 @@ type commandLine struct {
 	Dead       deadCommand    `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
 	Audit      auditCommand   `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
 	VersionCmd versionCommand `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
+
+	HelpCmd    helpCommand       `cmd:"" group:"operate" name:"help" help:"Show the help of a command."`
+	Completion completionCommand `cmd:"" group:"operate" help:"Print a script with which bash, zsh or fish completes command lines."`
 }
 
 var helpGroups = kong.ExplicitGroups([]kong.Group{
@@ -108,6 +111,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	} else {
 		e.redis, e.namespace, e.json = cli.Redis, cli.Namespace, cli.Output == "json"
 		err = parsed.Run(e)
+	}
+	if answered { // by help
+		return exitDone
 	}
 	status := statusOf(err)
 	var ended *endedError

@@ -25,6 +25,11 @@ func TestHelpAndVersion(t *testing.T) {
 		{[]string{"--version"}, "holdfast "},
 		{[]string{"version"}, "go "},
 		{[]string{"version", "-o", "json"}, `"go":"go`},
+		{[]string{"help"}, "Exit status: 0 done, 1 failed, 2 wrong usage, 3 outcome not known"},
+		{[]string{"help", "publish"}, "HOLDFAST_TOKEN"},
+		{[]string{"help", "events"}, "events adjust"},
+		{[]string{"help", "events", "create"}, "--on-sale"},
+		{[]string{"help", "help"}, "holdfast help [<command>"},
 	} {
 		r := execute(nil, c.args...)
 		if r.code != exitDone || r.stderr != "" || !strings.Contains(squeeze(r.stdout), c.want) {
@@ -42,6 +47,10 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{[]string{}, "expected one of"},
 		{[]string{"publsh"}, `did you mean "publish"`},
+		{[]string{"help", "publsh"}, `did you mean "publish"`},
+		{[]string{"help", "events", "nope"}, "nope"},
+		{[]string{"completion"}, "<shell>"},
+		{[]string{"completion", "tcsh"}, "bash"},
 		{[]string{"sales", "--nope"}, "--nope"},
 		{[]string{"sales", "-o", "xml"}, "--output"},
 		{[]string{"sales", "--namespace", "a b"}, "--namespace"},
