@@ -15,7 +15,7 @@ type helpCommand struct {
 }
 
 func (c *helpCommand) Run(parsed *kong.Context) error {
-	_, err := parsed.Kong.Parse(append(slices.Clone(c.Command), "--help"))
+	_, err := parsed.Parse(append(slices.Clone(c.Command), "--help"))
 	if err != nil { // of no consequence if it was answered
 		return &usageError{err}
 	}
