@@ -272,7 +272,7 @@ func nextBatch(ctx context.Context, jobs <-chan job) ([]job, error) {
 	return batch, nil
 }
 
-// batch publishes one. The error means that Redis took none of it, and so that
+// batch publishes one. The error means that Redis confirmed none of it, and so that
 // there is no point in going on.
 func (p *publisher) batch(ctx context.Context, batch []job) error {
 	var good []job
@@ -307,7 +307,7 @@ func (p *publisher) batch(ctx context.Context, batch []job) error {
 		}
 	}
 	if last := batch[len(batch)-1]; published == 0 && len(good) > 0 && last.line > 0 {
-		return fmt.Errorf("redis took none of %d requests: stopped after line %d, publish what follows again later", len(good), last.line)
+		return fmt.Errorf("redis confirmed none of %d requests: stopped after line %d, publish what follows again later", len(good), last.line)
 	}
 	return nil
 }
@@ -400,7 +400,7 @@ type absence struct {
 // lookForWorkers bounds how long it is looked whether any is alive.
 const lookForWorkers = 2 * time.Second
 
-// nobody says that no worker is there to take an order up, if that is so. It says nothing
+// nobody says that no worker is there to take a request, if that is so. It says nothing
 // of those that are there and have not come to it, nor if it may not look.
 func (p *publisher) nobody(ctx context.Context, ref domain.OrderRef) string {
 	p.absence.mu.Lock()
@@ -411,7 +411,7 @@ func (p *publisher) nobody(ctx context.Context, ref domain.OrderRef) string {
 		ctx, cancel := context.WithTimeout(ctx, lookForWorkers)
 		defer cancel()
 		if alive, err := inspect.New(p.store).Alive(ctx, partition, domain.GroupWorkers); err == nil && alive == 0 {
-			said = ": no worker is running"
+			said = ": no worker with the role purchase is running"
 		}
 		p.absence.said[partition] = said
 	}

@@ -158,9 +158,9 @@ func TestPublishWithoutOutcome(t *testing.T) {
 	h := start(t)
 	h.event("e1")
 	hold := []string{"publish", "--type", "hold", "--event", "e1", "--customer", "c", "--order", "o1", "--wait"}
-	h.fails(exitUnknown, []string{"order e1/o1: published, but no outcome within 50ms: no worker is running: ", "same order_id"},
+	h.fails(exitUnknown, []string{"order e1/o1: published, but no outcome within 50ms: no worker with the role purchase is running: ", "same order_id"},
 		append(hold, "--timeout", "50ms")...)
-	h.failsInJSON(exitUnknown, "order e1/o1: published, but no outcome within 50ms: no worker is running: ",
+	h.failsInJSON(exitUnknown, "order e1/o1: published, but no outcome within 50ms: no worker with the role purchase is running: ",
 		object{"code": "outcome_not_known", "order_id": "o1", "event_id": "e1"}, append(hold, "--timeout", "50ms")...)
 	h.fails(exitUnknown, []string{"order e1/o1: published, but no outcome"}, "orders", "cancel", "e1/o1", "--wait", "--timeout", "50ms")
 
