@@ -33,9 +33,6 @@ func (e *endedError) Error() string {
 
 func (e *endedError) Unwrap() error { return e.err }
 
-// errReported is the result of a command that has said on stderr what failed.
-var errReported = &endedError{status: exitFailed}
-
 var errInterrupted = domain.WithCode(domain.ClassRetry, "interrupted", errors.New("interrupted"))
 
 func statusOf(err error) int {

@@ -78,7 +78,7 @@ func TestStatusOf(t *testing.T) {
 		{about(domain.OrderRef{EventID: "e", OrderID: "o"}, unknown), exitUnknown},
 		{domain.WithCode(domain.ClassRetry, domain.CodeUnknownOutcome, errors.New("x")), exitUnknown},
 		{&endedError{exitUnknown, errors.New("x")}, exitUnknown},
-		{errReported, exitFailed},
+		{&endedError{status: exitFailed}, exitFailed},
 	} {
 		if got := statusOf(c.err); got != c.want {
 			t.Errorf("%v: %d, want %d", c.err, got, c.want)
