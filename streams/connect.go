@@ -266,7 +266,7 @@ func readTimeout(said time.Duration, blocking int) time.Duration {
 }
 
 // errNoMaster: a sentinel named a server that is none (any more).
-var errNoMaster = errors.New("the server is no master")
+const errNoMaster refusal = "the server is no master"
 
 // masterOnly refuses a server that is no master (any more), before then sees it. A
 // sentinel may name one that was replaced a moment ago; it would answer everything

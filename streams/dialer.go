@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // dialer makes the connections of a client, to servers, sentinels and nodes alike.
@@ -105,6 +103,17 @@ func (e *handshakeError) Error() string {
 }
 func (e *handshakeError) Unwrap() error { return e.err }
 
+// NotSent marks an error of connecting.
+func (e *handshakeError) NotSent() {}
+
+// refusal is why a connection that came about is not used.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// NotSent marks an error of connecting.
+func (refusal) NotSent() {}
+
 // connection is one to a server. The pool asks an idle one for its socket, and looks
 // there whether the server has hung up meanwhile; crypto/tls does not show its own, so
 // that the first command on such a connection would find out.
@@ -124,9 +133,9 @@ func (c *connection) SyscallConn() (syscall.RawConn, error) {
 }
 
 // What a server may say before it hangs up. It says it to the greeting, whose errors the client passes over.
-var (
-	errMaxClients = errors.New("the server has as many clients as it takes (maxclients)")
-	errSpeaksTLS  = errors.New("the server speaks TLS")
+const (
+	errMaxClients refusal = "the server has as many clients as it takes (maxclients)"
+	errSpeaksTLS  refusal = "the server speaks TLS"
 )
 
 const tlsAlert = 0x15 // the type of a TLS record
@@ -145,13 +154,4 @@ func (c *connection) Read(b []byte) (int, error) {
 		return 0, errSpeaksTLS
 	}
 	return n, err
-}
-
-// neverSent reports whether an error is one of connecting, so that the command was not sent.
-func neverSent(err error) bool {
-	var network *net.OpError
-	var handshake *handshakeError
-	return errors.As(err, &network) && network.Op == "dial" || errors.As(err, &handshake) ||
-		errors.Is(err, errMaxClients) || errors.Is(err, errSpeaksTLS) || errors.Is(err, errNoMaster) ||
-		errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed)
 }

@@ -136,8 +136,5 @@ func appendError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if neverSent(err) || answered(err) {
-		return fmt.Errorf("publishing: %w", access.Classify(err))
-	}
-	return domain.WithClass(domain.ClassRetry, fmt.Errorf("publishing: %w: %w", domain.ErrUnknownOutcome, err))
+	return fmt.Errorf("publishing: %w", access.ClassifyChange(err))
 }

@@ -286,7 +286,7 @@ func TestWaitWithoutChannels(t *testing.T) {
 	h := start(t)
 	h.event("e1")
 	h.event("e2") // in another partition
-	h.worker()
+	h.worker("--simulator-latency", "500ms") // so that no outcome is there at the first look
 	rdb := h.server.Client()
 	defer func() { _ = rdb.Close() }()
 	if err := rdb.Do(context.Background(), "ACL", "SETUSER", "deaf", "on", ">s3cret", "~*", "+@all", "resetchannels").Err(); err != nil {

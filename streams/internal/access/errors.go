@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -66,6 +67,25 @@ type reworded struct {
 
 func (r *reworded) Error() string { return r.text }
 func (r *reworded) Unwrap() error { return r.err }
+
+// ClassifyChange is Classify for a command that changes something and that nobody is going to
+// repeat by himself: if it may have been executed, the error wraps domain.ErrUnknownOutcome.
+func ClassifyChange(err error) error {
+	var reply redis.Error
+	var op *net.OpError
+	var unsent NotSent
+	notSent := errors.As(err, &unsent) || errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed)
+	if err == nil || notSent || errors.As(err, &reply) {
+		return Classify(err)
+	}
+	return domain.WithClass(domain.ClassRetry, fmt.Errorf("%w: %w", domain.ErrUnknownOutcome, withoutQuotes(err)))
+}
+
+// NotSent is an error of connecting: nothing was sent of what was to be.
+type NotSent interface {
+	error
+	NotSent()
+}
 
 // IsNil reports whether Redis answered that there is nothing.
 func IsNil(err error) bool { return errors.Is(err, redis.Nil) }
