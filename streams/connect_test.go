@@ -137,9 +137,12 @@ func TestTLS(t *testing.T) {
 	}
 	server, mutual := start(mine), start(mine, "--tls-auth-clients", "yes")
 	expired, elsewhere := start(a.Issue(before, "127.0.0.1")), start(a.Issue(later, "redis.internal"))
+	node := redistest.StartNode(t, append(redistest.TLSArgs(t, a, mine), "--tls-cluster", "yes")...)
 	client, theirs := a.Issue(later, "client"), stranger.Issue(later, "client")
 	for _, test := range []tlsCase{
 		{"own authority", "rediss://" + server.TLSAddr(), a.Client(), "", 0, ""},
+		{"Cluster", "rediss://" + node.TLSAddr() + "?cluster=true", a.Client(), "", 0, ""},
+		{"Cluster, unknown authority", "rediss://" + node.TLSAddr() + "?cluster=true", nil, "signed by an authority that is not known here", domain.ClassFatal, domain.CodeUntrusted},
 		{"not verified", "rediss://" + elsewhere.TLSAddr() + "?skip_verify=true", nil, "", 0, ""},
 		{"client certificate", "rediss://" + mutual.TLSAddr(), a.Client(client), "", 0, ""},
 		{"unknown authority", "rediss://" + server.TLSAddr(), nil, "signed by an authority that is not known here", domain.ClassFatal, domain.CodeUntrusted},
@@ -398,7 +401,7 @@ func TestSentinelWithPasswordsAndTLS(t *testing.T) {
 		"sentinel auth-user " + redistest.MasterName + " watcher", "sentinel auth-pass " + redistest.MasterName + " watch",
 		"sentinel down-after-milliseconds " + redistest.MasterName + " 60000",
 	}, secured...)
-	do(sentinel, "ACL", "SETUSER", "finder", "on", ">find@s3cret", "allchannels", "-@all", "+hello", "+auth", "+role", "+ping", "+client", "+subscribe",
+	do(sentinel, "ACL", "SETUSER", "finder", "on", ">find@s3cret", "allchannels", "-@all", "+hello", "+auth", "+ping", "+role", "+subscribe",
 		"+sentinel|get-master-addr-by-name", "+sentinel|sentinels")
 	do(sentinel, "ACL", "SETUSER", "asker", "on", ">ask", "+@all")
 	do(sentinel, "ACL", "SETUSER", "default", "off")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -63,6 +64,9 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 }
 
 func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, error) {
+	if port, found := strings.CutPrefix(addr, ":"); found {
+		addr = net.JoinHostPort(d.host, port) // of a Cluster's node that does not know its own name
+	}
 	socket, err := d.net.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err

@@ -52,6 +52,34 @@ func TestRedactURL(t *testing.T) {
 	}
 }
 
+// What the documentation says to type is taken.
+func TestDocumentedURLs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## Connecting to Redis")
+	section, _, _ = strings.Cut(section, "\n### ")
+	lines := 0
+	for line := range strings.Lines(section) {
+		args, found := strings.CutPrefix(line, "holdfast sales --redis ")
+		if !found {
+			continue
+		}
+		lines++
+		raw := strings.Trim(strings.Fields(args)[0], "'")
+		if err := streams.CheckURL(raw, nil); err != nil {
+			t.Errorf("%s: %v", raw, err)
+		}
+		if shown := redactURL(raw); shown == malformedURL || strings.Contains(shown, "s3cret") || strings.Contains(shown, "operator") {
+			t.Errorf("%s is shown as %s", raw, shown)
+		}
+	}
+	if lines < 10 {
+		t.Errorf("%d lines with a URL", lines)
+	}
+}
+
 // Whatever a password is, and however it got into a URL, nothing that is said of the URL has it.
 func FuzzRedactURL(f *testing.F) {
 	const secret = "s3cret"
@@ -285,7 +313,7 @@ func TestWaitWithoutChannels(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	h.event("e1")
-	h.event("e2") // in another partition
+	h.event("e2")                            // in another partition
 	h.worker("--simulator-latency", "500ms") // so that no outcome is there at the first look
 	rdb := h.server.Client()
 	defer func() { _ = rdb.Close() }()

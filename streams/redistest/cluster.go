@@ -81,6 +81,25 @@ func StartCluster(tb testing.TB, masters int) *Cluster {
 
 const slots = 16384
 
+// StartNode starts a Cluster of one node, which has all slots.
+func StartNode(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	s := Start(tb, append([]string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(tb))}, args...)...)
+	until(tb, "the node has all slots", func(ctx context.Context) error {
+		info, err := ask(ctx, s, "CLUSTER", "INFO")
+		if err != nil {
+			return err
+		}
+		if text := asText(info); strings.Contains(text, "cluster_slots_assigned:0") {
+			err = attempt(ctx, s, "CLUSTER", "ADDSLOTSRANGE", 0, slots-1)
+		} else if !strings.Contains(text, "cluster_state:ok") {
+			err = errors.New("it is not ready")
+		}
+		return err
+	})
+	return s
+}
+
 // URL names all nodes.
 func (c *Cluster) URL() string {
 	url := "redis://" + c.nodes[0].Addr() + "?"
@@ -91,14 +110,6 @@ func (c *Cluster) URL() string {
 		url += "addr=" + n.Addr()
 	}
 	return url
-}
-
-// All are the nodes, masters and replicas.
-func (c *Cluster) All() (servers []*Server) {
-	for _, n := range c.nodes {
-		servers = append(servers, n.Server)
-	}
-	return servers
 }
 
 // Any is one of the nodes.
@@ -206,7 +217,7 @@ func (c *Cluster) Wait() {
 			seen, masters := "", 0
 			for _, v := range views {
 				if v.failing || !v.linked {
-					return fmt.Errorf("%s does not see %s", n.Addr(), v.id) // by another id, while they shake hands
+					return fmt.Errorf("%s does not see %s", n.Addr(), c.node(v.id).Addr())
 				}
 				if v.master {
 					masters++
