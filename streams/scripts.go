@@ -25,7 +25,7 @@ var (
 	scriptCreateEvent = load("create_event")
 	scriptAdjustEvent = load("adjust_event")
 	scriptCloseEvent  = load("close_event")
-	scriptDeadLetter  = load("dead_letter")
+	scriptDeadLetter  = load("dead_letter", "letters", "notes")
 	scriptRedrive     = load("redrive", "notes")
 	scriptDiscard     = load("discard", "notes")
 	scriptOwn         = load("own")

@@ -5,8 +5,6 @@
 -- ARGV[1] group   ARGV[2] name of the stream (requests, log)   ARGV[3] partition
 -- ARGV[4] channel for outcomes   then for each entry: id, reason
 -- An entry that is not pending any more was settled by somebody else and is left alone.
--- The entry's fields are kept as netstrings (length ':' bytes ','), name and value in turn, in
--- one value, so that no field name, no byte and no number of fields can get in the way.
 -- The letter's field order says beside which order its note stands; without one there is none.
 -- Reply: how many were set aside. On a crash: all or nothing. Works when memory is full.
 
@@ -59,35 +57,28 @@ local orders, types = {}, {} -- of the letters that get a note
 local notes, count = {}, {} -- of an order: its lines as they are, and how many there will be
 for i = 5, #ARGV, 2 do
   local id = ARGV[i]
-  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)
-  if #pending > 0 and not seen[id] then
+  local letter, fields
+  if not seen[id] then
+    letter, fields = new_letter(KEYS[1], ARGV[1], ARGV[2], id, ARGV[i + 1], now)
+  end
+  if letter then
     seen[id] = true
-    local found = redis.call('XRANGE', KEYS[1], id, id)
-    local fields = found[1] and found[1][2] or {}
-    local netstrings = {}
-    for j, value in ipairs(fields) do
-      netstrings[j] = #value .. ':' .. value .. ','
-    end
     local n = #ids + 1
-    ids[n] = id
-    letters[n] = { 'stream', ARGV[2], 'group', ARGV[1], 'entry_id', id, 'reason', ARGV[i + 1],
-      'deliveries', string.format('%.0f', pending[1][4]), 'at', now, 'fields', table.concat(netstrings) }
+    ids[n], letters[n] = id, letter
     local order, kind
     if ARGV[2] == 'requests' then
       order, kind = order_of(fields)
     end
     if order then
       if not notes[order] then
-        local lines = {}
-        for line in string.gmatch(redis.call('HGET', KEYS[3], order) or '', '[^\n]+') do
-          lines[#lines + 1] = line
-        end
-        notes[order], count[order] = lines, #lines
+        notes[order] = lines_of(KEYS[3], order)
+        count[order] = #notes[order]
       end
       if count[order] < MOST_NOTES then
         count[order] = count[order] + 1
         orders[n], types[n] = order, kind
-        letters[n][15], letters[n][16] = 'order', order
+        letter[#letter + 1] = 'order'
+        letter[#letter + 1] = order
       end
     end
   end
