@@ -28,6 +28,12 @@ func purchase(orderID string) domain.Request {
 	}
 }
 
+func purchaseOf(orderID, customer string) domain.Request {
+	r := purchase(orderID)
+	r.CustomerID = customer
+	return r
+}
+
 func purchases(orderIDs ...string) (batch []domain.Request) {
 	for _, id := range orderIDs {
 		batch = append(batch, purchase(id))
