@@ -58,6 +58,9 @@ type OutcomeSink interface {
 	// Connected says that from now on notices come, and that some may have been
 	// missed before: look at the stored orders once.
 	Connected()
+	// Disconnected says that no notices come until Connected is called again: look at
+	// the stored orders more often meanwhile.
+	Disconnected()
 	// Changed names orders to look at again. What it names comes from outside, and may
 	// have changed, or not.
 	Changed(refs []OrderRef)

@@ -114,6 +114,7 @@ type listener struct {
 	wake   chan struct{} // holds a token if there is something due
 
 	mu    sync.Mutex
+	deaf  bool // there is no subscription
 	waits map[domain.OrderRef][]*wait
 	due   map[domain.OrderRef]bool // to be looked at; each is waited for
 	looks int                      // begun so far
@@ -165,12 +166,43 @@ func (l *listener) dueNow(ref domain.OrderRef) {
 }
 
 // Connected makes everybody look: something may have been missed.
-func (l *listener) Connected() {
+func (l *listener) Connected() { l.listening(true) }
+
+// Disconnected makes everybody look, and more often from now on.
+func (l *listener) Disconnected() { l.listening(false) }
+
+func (l *listener) listening(yes bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.deaf = !yes
+	l.allDue()
+}
+
+// allDue has every order looked at that is waited for.
+func (l *listener) allDue() {
 	for ref := range l.waits {
 		l.dueNow(ref)
 	}
+}
+
+// recheckDeaf is how often orders are looked at while no notices come: a look is one round trip.
+const recheckDeaf = 250 * time.Millisecond
+
+// recheck has everything looked at that is waited for, since a notice may get lost.
+func (l *listener) recheck() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.allDue()
+}
+
+// recheckEvery is how often that is done now.
+func (l *listener) recheckEvery(listening time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.deaf {
+		return min(listening, recheckDeaf)
+	}
+	return listening
 }
 
 // Changed has those orders looked at that somebody waits for.
@@ -184,19 +216,23 @@ func (l *listener) Changed(refs []domain.OrderRef) {
 	}
 }
 
-// look makes the looks until ctx ends: at what is due, and every so often at everything
-// that is waited for, since a notice may get lost.
-func (l *listener) look(ctx context.Context, recheck time.Duration) {
-	tick := time.NewTicker(recheck)
+// look makes the looks until ctx ends: at what is due, and every so often at everything.
+func (l *listener) look(ctx context.Context, listening time.Duration) {
+	every := listening
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-l.wake:
 		case <-tick.C:
-			l.Connected()
+			l.recheck()
 			continue // there is a token now, if anybody waits
 		case <-ctx.Done():
 			return
+		}
+		if now := l.recheckEvery(listening); now != every {
+			every = now
+			tick.Reset(every)
 		}
 		for batch, number := l.take(); len(batch) > 0; batch, number = l.take() {
 			found := l.source.Look(ctx, batch)

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
@@ -15,10 +18,6 @@ import (
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )
-
-// epochEvery is how often those who listen for outcomes look whether the data is still
-// the same: other data has another channel.
-const epochEvery = 2 * time.Second
 
 // Partition implements domain.Outcomes.
 func (c *Checkout) Partition(eventID string) int { return c.store.Partition(eventID) }
@@ -89,56 +88,110 @@ func standing(record, note any) (s domain.Standing, err error) {
 // event_id/order_id. Pub/sub loses what is said while nobody listens, which is why every
 // new connection calls Connected.
 func (c *Checkout) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {
-	channel := c.store.outcomes(partition)
-	pubsub := c.store.rdb.Subscribe(ctx, channel)
-	defer func() { _ = pubsub.Close() }() // it only held a subscription
-	messages := pubsub.ChannelWithSubscriptions(redis.WithChannelSize(1000))
-	look := time.NewTimer(0) // at once: the store may have been opened long ago
-	defer look.Stop()
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 5*time.Second
 	for {
-		select {
-		case <-ctx.Done():
+		subscribed, err := c.listen(ctx, partition, sink)
+		if ctx.Err() != nil {
 			return ctx.Err()
-		case <-look.C:
-			channel = c.follow(ctx, pubsub, partition, channel)
-			look.Reset(epochEvery)
-		case m, open := <-messages:
-			if !open {
-				return fmt.Errorf("watching outcomes: %w", redis.ErrClosed)
-			}
-			switch m := m.(type) {
-			case *redis.Subscription:
-				if m.Kind == "subscribe" {
-					sink.Connected()
-				}
-			case *redis.Message:
-				if refs := readNotice(m.Payload); len(refs) > 0 {
-					sink.Changed(refs)
-				}
-			}
+		}
+		sink.Disconnected()
+		if errors.Is(err, redis.ErrClosed) {
+			return err
+		}
+		if redis.IsPermissionError(err) && c.store.deaf.CompareAndSwap(false, true) {
+			c.store.log.Warn("the user of Redis may not listen for outcomes (SUBSCRIBE, and the channels of the namespace): "+
+				"whoever waits for one has to look again and again", zap.String("reply", err.Error()))
+		}
+		if subscribed {
+			wait.Reset()
+		}
+		timer := time.NewTimer(wait.NextBackOff())
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
 		}
 	}
 }
 
-// follow listens to the channel of the data that is there now, and to that one only. It
-// returns which it is; where that cannot be known or reached, the next look will tell.
-func (c *Checkout) follow(ctx context.Context, pubsub *redis.PubSub, partition int, listened string) string {
+// watchSilence is after how long without a message the server is asked whether it is still
+// there, and has as long to answer.
+const watchSilence = 3 * time.Second
+
+var errSilent = errors.New("the server is silent")
+
+// epochEvery is how often it is looked whether the data is still the same: other data has
+// another channel.
+const epochEvery = 2 * time.Second
+
+// channel is where the outcomes of the data that is there now are told.
+func (c *Checkout) channel(ctx context.Context, partition int) (string, error) {
 	epoch, err := c.store.rdb.HMGet(ctx, layout.MetaKey(c.store.keys.Namespace), "epoch").Result()
-	if err != nil || len(epoch) != 1 {
-		c.store.log.Debug("epoch not known", zap.Error(err))
-		return listened
+	if err != nil {
+		return "", fmt.Errorf("reading the epoch: %w", access.Classify(err))
 	}
-	channel := c.store.keys.Outcomes(partition, layout.AsString(epoch[0]))
-	if channel == listened {
-		return listened
+	return c.store.keys.Outcomes(partition, layout.AsString(epoch[0])), nil
+}
+
+// listen is Watch on one connection. It returns why that ended, and whether there was a subscription.
+func (c *Checkout) listen(ctx context.Context, partition int, sink domain.OutcomeSink) (subscribed bool, err error) {
+	channel, err := c.channel(ctx, partition)
+	if err != nil {
+		return false, err
 	}
-	if err := pubsub.Subscribe(ctx, channel); err != nil {
-		c.store.log.Debug("not listening to outcomes yet", zap.String("channel", channel), zap.Error(err))
-		return listened
+	pubsub := c.store.rdb.Subscribe(ctx, channel)
+	var heard atomic.Bool // since it was asked last
+	heard.Store(true)
+	ctx, cancel := context.WithCancelCause(ctx)
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	defer cancel(nil)
+	closing.Go(func() {
+		defer func() { _ = pubsub.Close() }() // it only held a subscription; a read that is under way heeds nothing else
+		ask := time.NewTicker(watchSilence)
+		defer ask.Stop()
+		look := time.NewTicker(epochEvery)
+		defer look.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-look.C:
+				// Where there is no answer, that of the ping tells whether the server is there.
+				if now, err := c.channel(ctx, partition); err == nil && now != channel {
+					cancel(domain.ErrDataReplaced)
+				}
+			case <-ask.C:
+				if !heard.Swap(false) {
+					cancel(errSilent)
+				} else if err := pubsub.Ping(ctx); err != nil {
+					cancel(err)
+				}
+			}
+		}
+	})
+	for {
+		message, err := pubsub.Receive(ctx)
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause // why it was closed
+		}
+		if err != nil {
+			return subscribed, fmt.Errorf("watching outcomes: %w", access.Classify(err))
+		}
+		heard.Store(true)
+		switch m := message.(type) {
+		case *redis.Subscription:
+			subscribed = true
+			c.store.deaf.Store(false)
+			sink.Connected()
+		case *redis.Message:
+			if refs := readNotice(m.Payload); len(refs) > 0 {
+				sink.Changed(refs)
+			}
+		}
 	}
-	_ = pubsub.Unsubscribe(ctx, listened) // whether or not: nobody tells anything there any more
-	c.store.log.Info("the data in Redis is not what it was: listening to outcomes of what is there now", zap.Int("partition", partition))
-	return channel
 }
 
 // readNotice reads a message of the outcomes channel, and passes over what it cannot read:
