@@ -16,9 +16,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -61,8 +62,12 @@ func drain(b *testing.B, events int) {
 	preload(ctx, b, store, events)
 
 	cpuBefore := cpu(ctx, b, rdb)
+	gateway, err := simulator.New(simulator.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
 	pool, err := workers.New(workers.Config{}, workers.Deps{
-		Ledger: store, Queues: store.Queue, Gateway: payments.New(payments.SimulatorOptions{}), Partitions: store.Partitions(),
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -88,7 +93,7 @@ func drain(b *testing.B, events int) {
 	}
 	var sold int64
 	for e := range events {
-		totals, err := store.Sales(ctx, eventID(e))
+		totals, err := inspect.New(store).Sales(ctx, eventID(e))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -109,11 +114,11 @@ func eventID(e int) string { return "event-" + strconv.Itoa(e) }
 func preload(ctx context.Context, b *testing.B, store *streams.Store, events int) {
 	for e := range events {
 		terms := domain.Terms{Name: "Event", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 1_000_000}}}
-		if _, err := store.ListEvent(ctx, eventID(e), terms); err != nil {
+		if _, err := store.Events().Create(ctx, eventID(e), terms); err != nil {
 			b.Fatal(err)
 		}
 	}
-	p := producer.New(store, store, producer.Options{})
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
 	defer p.Close()
 	batch := make([]domain.Request, 0, 1000)
 	for i := range *orders {
@@ -134,7 +139,7 @@ func preload(ctx context.Context, b *testing.B, store *streams.Store, events int
 
 func waitDrained(ctx context.Context, b *testing.B, store *streams.Store, groups ...domain.Group) {
 	waitFor(ctx, b, func() bool {
-		all, err := store.Pending(ctx, 0)
+		all, err := inspect.New(store).Pending(ctx, 0)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -14,15 +14,15 @@ func Apply(v View, f Fact) (View, error) {
 		if o.State != OrderNone {
 			return v, illegal(f, o.State)
 		}
-		if v.Slot != "" {
-			return v, fmt.Errorf("held, but order %s of the same customer is in progress", v.Slot)
+		if v.InProgress != "" {
+			return v, fmt.Errorf("held, but order %s of the same customer is in progress", v.InProgress)
 		}
 		*o = Order{
-			State: OrderHeld, Kind: f.Kind, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
+			State: OrderHeld, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
 			Section: f.Section, Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency,
 			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis,
 		}
-		out.Slot = f.OrderID
+		out.InProgress = f.OrderID
 		out.Event, err = v.Event.move(f.Section, -f.Quantity, f.Quantity, 0)
 
 	case FactRejected:
@@ -30,8 +30,8 @@ func Apply(v View, f Fact) (View, error) {
 			return v, illegal(f, o.State)
 		}
 		*o = Order{
-			State: OrderRejected, Kind: f.Kind, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
-			Section: f.Section, Quantity: f.Quantity, ResolvedAt: f.AtMillis, Reason: f.Reason, Detail: f.Detail,
+			State: OrderRejected, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
+			Section: f.Section, Quantity: f.Quantity, ResolvedAtMillis: f.AtMillis, Reason: f.Reason, Detail: f.Detail,
 		}
 
 	case FactConfirmed:
@@ -39,15 +39,15 @@ func Apply(v View, f Fact) (View, error) {
 			return v, illegal(f, o.State)
 		}
 		out.Event, err = v.Event.move(o.Section, 0, -o.Quantity, o.Quantity)
-		o.State, o.ConfirmedAt, o.ResolvedAt, o.AuthorizationID = OrderConfirmed, f.AtMillis, f.AtMillis, f.AuthorizationID
-		out.freeSlot(f.OrderID)
+		o.State, o.ConfirmedAtMillis, o.ResolvedAtMillis, o.AuthorizationID = OrderConfirmed, f.AtMillis, f.AtMillis, f.AuthorizationID
+		out.endProgress(f.OrderID)
 
 	case FactDeclined, FactExpired:
 		if o.State != OrderHeld {
 			return v, illegal(f, o.State)
 		}
 		out.Event, err = v.Event.move(o.Section, o.Quantity, -o.Quantity, 0)
-		o.State, o.ResolvedAt = OrderDeclined, f.AtMillis
+		o.State, o.ResolvedAtMillis = OrderDeclined, f.AtMillis
 		if f.Type == FactExpired {
 			// Decided and stamped by one clock, so this is exact. That of a confirmation is not: its
 			// stamp may be some milliseconds after the decision.
@@ -56,7 +56,7 @@ func Apply(v View, f Fact) (View, error) {
 			}
 			o.State = OrderExpired
 		}
-		out.freeSlot(f.OrderID)
+		out.endProgress(f.OrderID)
 
 	case FactCancelled:
 		if o.State != f.Was {
@@ -66,15 +66,15 @@ func Apply(v View, f Fact) (View, error) {
 		case OrderNone:
 		case OrderHeld:
 			out.Event, err = v.Event.move(o.Section, o.Quantity, -o.Quantity, 0)
-			out.freeSlot(f.OrderID)
+			out.endProgress(f.OrderID)
 		case OrderConfirmed:
 			out.Event, err = v.Event.move(o.Section, o.Quantity, 0, -o.Quantity)
 		case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
 			return v, illegal(f, o.State)
 		}
-		o.State, o.ResolvedAt, o.Reason = OrderCancelled, f.AtMillis, f.Reason
+		o.State, o.ResolvedAtMillis, o.Reason = OrderCancelled, f.AtMillis, f.Reason
 
-	case FactListed, FactAdjusted, FactClosed:
+	case FactCreated, FactAdjusted, FactClosed:
 		return v, fmt.Errorf("%s is a fact about an event, not an order", f.Type)
 	default:
 		return v, fmt.Errorf("no such fact %q", f.Type)
@@ -88,10 +88,10 @@ func Apply(v View, f Fact) (View, error) {
 	return out, nil
 }
 
-// freeSlot empties the customer's slot, if it still names this order.
-func (v *View) freeSlot(orderID string) {
-	if v.Slot == orderID {
-		v.Slot = ""
+// endProgress: the customer may order again, if it is this order that was in progress.
+func (v *View) endProgress(orderID string) {
+	if v.InProgress == orderID {
+		v.InProgress = ""
 	}
 }
 
@@ -102,8 +102,8 @@ func illegal(f Fact, from OrderState) error {
 // ApplyEvent folds one fact about an event. Like Apply, it is pure.
 func ApplyEvent(e Event, f Fact) (Event, error) {
 	switch f.Type {
-	case FactListed:
-		if e.Listed() || f.Terms == nil {
+	case FactCreated:
+		if e.Exists() || f.Terms == nil {
 			return e, fmt.Errorf("listed: twice, or without terms")
 		}
 		t := *f.Terms
@@ -118,8 +118,8 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		return out, nil
 
 	case FactAdjusted:
-		if !e.Listed() || f.Terms == nil {
-			return e, fmt.Errorf("adjusted: not listed, or without terms")
+		if !e.Exists() || f.Terms == nil {
+			return e, fmt.Errorf("adjusted: no such event, or without terms")
 		}
 		t := *f.Terms
 		out := e
@@ -147,8 +147,8 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		return out, nil
 
 	case FactClosed:
-		if !e.Listed() || e.Closed {
-			return e, fmt.Errorf("closed: not listed, or twice")
+		if !e.Exists() || e.Closed {
+			return e, fmt.Errorf("closed: no such event, or twice")
 		}
 		e.Closed = true
 		e.Version++
@@ -160,38 +160,38 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 	return e, fmt.Errorf("no such fact %q", f.Type)
 }
 
-// Book is what a log folds to: the state of everything it names.
-type Book struct {
-	Events map[string]Event
-	Orders map[OrderRef]Order
-	Slots  map[string]map[string]string // event_id -> customer_id -> order_id
+// Snapshot is what a log folds to: the state of everything it names.
+type Snapshot struct {
+	Events     map[string]Event
+	Orders     map[OrderRef]Order
+	InProgress map[string]map[string]string // event_id -> customer_id -> order_id
 }
 
-// NewBook returns an empty book.
-func NewBook() *Book {
-	return &Book{
-		Events: make(map[string]Event),
-		Orders: make(map[OrderRef]Order),
-		Slots:  make(map[string]map[string]string),
+// NewSnapshot returns an empty book.
+func NewSnapshot() *Snapshot {
+	return &Snapshot{
+		Events:     make(map[string]Event),
+		Orders:     make(map[OrderRef]Order),
+		InProgress: make(map[string]map[string]string),
 	}
 }
 
 // View is what a decision about this order would look at. The customer is the
 // order's own if it has one, else the given one.
-func (b *Book) View(ref OrderRef, customerID string) View {
+func (b *Snapshot) View(ref OrderRef, customerID string) View {
 	v := View{Event: b.Events[ref.EventID], Order: b.Orders[ref]}
 	if v.Order.CustomerID != "" {
 		customerID = v.Order.CustomerID
 	}
-	v.Slot = b.Slots[ref.EventID][customerID]
+	v.InProgress = b.InProgress[ref.EventID][customerID]
 	return v
 }
 
 // Fold applies the next fact of the log. On an error the book is unchanged, and
 // the log breaks the rules: the error says how.
-func (b *Book) Fold(f Fact) error {
+func (b *Snapshot) Fold(f Fact) error {
 	switch f.Type {
-	case FactListed, FactAdjusted, FactClosed:
+	case FactCreated, FactAdjusted, FactClosed:
 		e, err := ApplyEvent(b.Events[f.EventID], f)
 		if err == nil {
 			b.Events[f.EventID] = e
@@ -205,24 +205,24 @@ func (b *Book) Fold(f Fact) error {
 		return err
 	}
 	b.Orders[ref] = v.Order
-	if v.Event.Listed() {
+	if v.Event.Exists() {
 		b.Events[f.EventID] = v.Event
 	}
-	b.setSlot(f.EventID, v.Order.CustomerID, v.Slot)
+	b.setInProgress(f.EventID, v.Order.CustomerID, v.InProgress)
 	return nil
 }
 
-func (b *Book) setSlot(eventID, customerID, orderID string) {
+func (b *Snapshot) setInProgress(eventID, customerID, orderID string) {
 	if customerID == "" {
 		return
 	}
-	slots := b.Slots[eventID]
+	inProgress := b.InProgress[eventID]
 	switch {
-	case orderID != "" && slots == nil:
-		b.Slots[eventID] = map[string]string{customerID: orderID}
+	case orderID != "" && inProgress == nil:
+		b.InProgress[eventID] = map[string]string{customerID: orderID}
 	case orderID != "":
-		slots[customerID] = orderID
-	case slots != nil:
-		delete(slots, customerID)
+		inProgress[customerID] = orderID
+	case inProgress != nil:
+		delete(inProgress, customerID)
 	}
 }

@@ -21,10 +21,10 @@ func orderFact(kind FactType, was OrderState) Fact {
 	f := Fact{ID: "12000-0", AtMillis: factAt, Type: kind, EventID: "e1", OrderID: "o1"}
 	switch kind {
 	case FactHeld:
-		f.Kind, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
+		f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
 		f.UnitPrice, f.Currency, f.DeadlineMillis = 1000, "EUR", 11_000
 	case FactRejected:
-		f.Kind, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
+		f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
 		f.Reason, f.Detail = ReasonInvalid, "quantity: missing"
 	case FactConfirmed:
 		f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.AuthorizationID = "fred", "general", 2, 900, "EUR", "auth_1"
@@ -50,8 +50,8 @@ func TestApplyLegal(t *testing.T) {
 			"held",
 			View{Event: eventWith(5, 3, 2)},
 			orderFact(FactHeld, 0),
-			View{Event: eventWith(3, 5, 2), Slot: "o1", Order: Order{
-				State: OrderHeld, Kind: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
+			View{Event: eventWith(3, 5, 2), InProgress: "o1", Order: Order{
+				State: OrderHeld, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
 				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt,
 			}},
 		},
@@ -59,18 +59,18 @@ func TestApplyLegal(t *testing.T) {
 			"held, the last units",
 			View{Event: eventWith(2, 6, 2)},
 			orderFact(FactHeld, 0),
-			View{Event: eventWith(0, 8, 2), Slot: "o1", Order: Order{
-				State: OrderHeld, Kind: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
+			View{Event: eventWith(0, 8, 2), InProgress: "o1", Order: Order{
+				State: OrderHeld, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
 				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt,
 			}},
 		},
 		{
 			"rejected, while the customer has another order in progress",
-			View{Event: testEvent(), Slot: "o0"},
+			View{Event: testEvent(), InProgress: "o0"},
 			orderFact(FactRejected, 0),
-			View{Event: testEvent(), Slot: "o0", Order: Order{
-				State: OrderRejected, Kind: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
-				ResolvedAt: factAt, Reason: "invalid", Detail: "quantity: missing",
+			View{Event: testEvent(), InProgress: "o0", Order: Order{
+				State: OrderRejected, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
+				ResolvedAtMillis: factAt, Reason: "invalid", Detail: "quantity: missing",
 			}},
 		},
 		{
@@ -78,62 +78,62 @@ func TestApplyLegal(t *testing.T) {
 			View{},
 			orderFact(FactRejected, 0),
 			View{Order: Order{
-				State: OrderRejected, Kind: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
-				ResolvedAt: factAt, Reason: "invalid", Detail: "quantity: missing",
+				State: OrderRejected, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
+				ResolvedAtMillis: factAt, Reason: "invalid", Detail: "quantity: missing",
 			}},
 		},
 		{
 			"confirmed",
-			View{Event: eventWith(5, 3, 2), Order: held, Slot: "o1"},
+			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
 			orderFact(FactConfirmed, 0),
 			View{Event: eventWith(5, 1, 4), Order: with(held, func(o *Order) {
-				o.State, o.ConfirmedAt, o.ResolvedAt, o.AuthorizationID = OrderConfirmed, factAt, factAt, "auth_1"
+				o.State, o.ConfirmedAtMillis, o.ResolvedAtMillis, o.AuthorizationID = OrderConfirmed, factAt, factAt, "auth_1"
 			})},
 		},
 		{
 			"declined",
-			View{Event: eventWith(5, 3, 2), Order: held, Slot: "o1"},
+			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
 			orderFact(FactDeclined, 0),
-			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.ResolvedAt = OrderDeclined, factAt })},
+			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.ResolvedAtMillis = OrderDeclined, factAt })},
 		},
 		{
 			"expired",
-			View{Event: eventWith(5, 3, 2), Order: held, Slot: "o1"},
+			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
 			orderFact(FactExpired, 0),
-			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.ResolvedAt = OrderExpired, factAt })},
+			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.ResolvedAtMillis = OrderExpired, factAt })},
 		},
 		{
-			"expired, the slot names another order by now",
-			View{Event: eventWith(5, 3, 2), Order: held, Slot: "o2"},
+			"expired, another order is in progress by now",
+			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o2"},
 			orderFact(FactExpired, 0),
-			View{Event: eventWith(7, 1, 2), Slot: "o2", Order: with(held, func(o *Order) { o.State, o.ResolvedAt = OrderExpired, factAt })},
+			View{Event: eventWith(7, 1, 2), InProgress: "o2", Order: with(held, func(o *Order) { o.State, o.ResolvedAtMillis = OrderExpired, factAt })},
 		},
 		{
 			"cancelled, unseen",
 			View{Event: testEvent()},
 			orderFact(FactCancelled, OrderNone),
-			View{Event: testEvent(), Order: Order{State: OrderCancelled, ResolvedAt: factAt, Reason: "requested"}},
+			View{Event: testEvent(), Order: Order{State: OrderCancelled, ResolvedAtMillis: factAt, Reason: "requested"}},
 		},
 		{
 			"cancelled, unseen, of an event that is not listed",
 			View{},
 			orderFact(FactCancelled, OrderNone),
-			View{Order: Order{State: OrderCancelled, ResolvedAt: factAt, Reason: "requested"}},
+			View{Order: Order{State: OrderCancelled, ResolvedAtMillis: factAt, Reason: "requested"}},
 		},
 		{
 			"cancelled while held",
-			View{Event: eventWith(5, 3, 2), Order: held, Slot: "o1"},
+			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
 			orderFact(FactCancelled, OrderHeld),
 			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) {
-				o.State, o.ResolvedAt, o.Reason = OrderCancelled, factAt, "requested"
+				o.State, o.ResolvedAtMillis, o.Reason = OrderCancelled, factAt, "requested"
 			})},
 		},
 		{
 			"cancelled after it was confirmed, while the customer has another order in progress",
-			View{Event: eventWith(5, 3, 2), Order: confirmedOrder(), Slot: "o2"},
+			View{Event: eventWith(5, 3, 2), Order: confirmedOrder(), InProgress: "o2"},
 			orderFact(FactCancelled, OrderConfirmed),
-			View{Event: eventWith(7, 3, 0), Slot: "o2", Order: with(confirmedOrder(), func(o *Order) {
-				o.State, o.ResolvedAt, o.Reason = OrderCancelled, factAt, "requested"
+			View{Event: eventWith(7, 3, 0), InProgress: "o2", Order: with(confirmedOrder(), func(o *Order) {
+				o.State, o.ResolvedAtMillis, o.Reason = OrderCancelled, factAt, "requested"
 			})},
 		},
 	} {
@@ -188,7 +188,7 @@ func TestApplyEveryTransition(t *testing.T) {
 		{"cancelled (expired)", orderFact(FactCancelled, OrderExpired)},
 		{"cancelled (cancelled)", orderFact(FactCancelled, OrderCancelled)},
 		{"cancelled (rejected)", orderFact(FactCancelled, OrderRejected)},
-		{"listed", Fact{Type: FactListed, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
+		{"listed", Fact{Type: FactCreated, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
 		{"adjusted", Fact{Type: FactAdjusted, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
 		{"closed", Fact{Type: FactClosed, EventID: "e1", OrderID: "o1"}},
 		{"no type", Fact{EventID: "e1", OrderID: "o1"}},
@@ -201,7 +201,7 @@ func TestApplyEveryTransition(t *testing.T) {
 			t.Run(cell, func(t *testing.T) {
 				v := View{Event: testEvent(), Order: orders[state]}
 				if state == OrderHeld {
-					v.Slot = "o1"
+					v.InProgress = "o1"
 				}
 				before := cloneView(v)
 				got, err := Apply(v, f.fact)
@@ -244,16 +244,16 @@ func TestApplyBrokenInventory(t *testing.T) {
 		conserved bool // the error is not about conservation
 	}{
 		{"more held than there are", View{Event: eventWith(1, 7, 2)}, orderFact(FactHeld, 0), false},
-		{"confirmed, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, Slot: "o1"}, orderFact(FactConfirmed, 0), false},
-		{"declined, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, Slot: "o1"}, orderFact(FactDeclined, 0), false},
-		{"expired, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, Slot: "o1"}, orderFact(FactExpired, 0), false},
-		{"cancelled, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, Slot: "o1"}, orderFact(FactCancelled, OrderHeld), false},
+		{"confirmed, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, InProgress: "o1"}, orderFact(FactConfirmed, 0), false},
+		{"declined, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, InProgress: "o1"}, orderFact(FactDeclined, 0), false},
+		{"expired, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, InProgress: "o1"}, orderFact(FactExpired, 0), false},
+		{"cancelled, but so many are not held", View{Event: eventWith(7, 1, 2), Order: held, InProgress: "o1"}, orderFact(FactCancelled, OrderHeld), false},
 		{"cancelled, but so many are not sold", View{Event: eventWith(7, 2, 1), Order: confirmedOrder()}, orderFact(FactCancelled, OrderConfirmed), false},
 		{"units that do not add up before", View{Event: eventWith(6, 3, 2)}, orderFact(FactHeld, 0), false},
 		{"held in a section that is not there", View{Event: testEvent()}, elsewhere, true},
 		{"held, of an event that is not listed", View{}, orderFact(FactHeld, 0), true},
 		{"confirmed in a section that is not there", View{Event: testEvent(), Order: lost}, orderFact(FactConfirmed, 0), true},
-		{"held while another order is in progress", View{Event: testEvent(), Slot: "o0"}, orderFact(FactHeld, 0), true},
+		{"held while another order is in progress", View{Event: testEvent(), InProgress: "o0"}, orderFact(FactHeld, 0), true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := cloneView(test.view)
@@ -286,7 +286,7 @@ func TestApplyEvent(t *testing.T) {
 		{
 			"listed",
 			Event{},
-			Fact{Type: FactListed, EventID: "e1", Terms: &terms},
+			Fact{Type: FactCreated, EventID: "e1", Terms: &terms},
 			Event{
 				Name: "An Evening", Currency: "EUR", MaxPerOrder: 6, OnSaleMillis: 1_000, OffSaleMillis: 90_000,
 				Fingerprint: terms.Fingerprint(), Version: 1,
@@ -345,8 +345,8 @@ func TestApplyEventErrors(t *testing.T) {
 		fact  Fact
 	}{
 		{"adjusted without one of its sections", testEvent(), Fact{Type: FactAdjusted, Terms: &fewer}},
-		{"listed twice", testEvent(), Fact{Type: FactListed, Terms: ptr(testTerms())}},
-		{"listed without terms", Event{}, Fact{Type: FactListed}},
+		{"listed twice", testEvent(), Fact{Type: FactCreated, Terms: ptr(testTerms())}},
+		{"listed without terms", Event{}, Fact{Type: FactCreated}},
 		{"adjusted, not listed", Event{}, Fact{Type: FactAdjusted, Terms: ptr(testTerms())}},
 		{"adjusted without terms", testEvent(), Fact{Type: FactAdjusted}},
 		{"adjusted below what is held and sold", testEvent(), Fact{Type: FactAdjusted, Terms: &tooSmall}},
@@ -369,23 +369,23 @@ func TestApplyEventErrors(t *testing.T) {
 	}
 }
 
-func cloneBook(b *Book) *Book {
-	c := NewBook()
+func cloneSnapshot(b *Snapshot) *Snapshot {
+	c := NewSnapshot()
 	for id, e := range b.Events {
 		c.Events[id] = cloneView(View{Event: e}).Event
 	}
 	maps.Copy(c.Orders, b.Orders)
-	for id, slots := range b.Slots {
-		c.Slots[id] = maps.Clone(slots)
+	for id, inProgress := range b.InProgress {
+		c.InProgress[id] = maps.Clone(inProgress)
 	}
 	return c
 }
 
-func TestBookFold(t *testing.T) {
+func TestSnapshotFold(t *testing.T) {
 	terms := Terms{Name: "E", Currency: "EUR", Sections: []SectionTerms{{Name: "general", Price: 100, Capacity: 5}}}
 	held := func(event, order, customer string, at int64) Fact {
 		return Fact{
-			Type: FactHeld, AtMillis: at, EventID: event, OrderID: order, Kind: RequestPurchase, Fingerprint: "fp",
+			Type: FactHeld, AtMillis: at, EventID: event, OrderID: order, RequestType: RequestPurchase, Fingerprint: "fp",
 			CustomerID: customer, Section: "general", Quantity: 2, UnitPrice: 100, Currency: "EUR", DeadlineMillis: at + 50,
 		}
 	}
@@ -395,18 +395,18 @@ func TestBookFold(t *testing.T) {
 	cancelled := func(event, order string, was OrderState, at int64) Fact {
 		return Fact{Type: FactCancelled, AtMillis: at, EventID: event, OrderID: order, Was: was, Reason: ReasonRequested}
 	}
-	b := NewBook()
+	b := NewSnapshot()
 	for _, f := range []Fact{
-		{Type: FactListed, AtMillis: 1, EventID: "e1", Terms: &terms},
-		{Type: FactListed, AtMillis: 1, EventID: "e2", Terms: &terms},
+		{Type: FactCreated, AtMillis: 1, EventID: "e1", Terms: &terms},
+		{Type: FactCreated, AtMillis: 1, EventID: "e2", Terms: &terms},
 		held("e1", "o1", "fred", 10),
 		held("e2", "o1", "fred", 11), // the same order_id and customer, another event
 		held("e1", "o2", "mary", 12),
 		fact(FactConfirmed, "e1", "o1", 13),
 		fact(FactExpired, "e1", "o2", 62),
-		held("e1", "o3", "fred", 15), // his slot is free again
+		held("e1", "o3", "fred", 15), // he may order again
 		cancelled("e1", "o4", OrderNone, 16),
-		cancelled("e1", "o1", OrderConfirmed, 17), // leaves the slot of o3 alone
+		cancelled("e1", "o1", OrderConfirmed, 17), // leaves o3 in progress
 		{Type: FactRejected, AtMillis: 18, EventID: "e9", OrderID: "o1", CustomerID: "fred", Section: "general", Quantity: 1, Reason: ReasonUnknownEvent},
 		{Type: FactClosed, AtMillis: 19, EventID: "e2"},
 	} {
@@ -416,7 +416,7 @@ func TestBookFold(t *testing.T) {
 	}
 	order := func(customer string, heldAt int64) Order {
 		return Order{
-			Kind: RequestPurchase, Fingerprint: "fp", CustomerID: customer, Section: "general", Quantity: 2,
+			RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: customer, Section: "general", Quantity: 2,
 			UnitPrice: 100, Currency: "EUR", DeadlineMillis: heldAt + 50, HeldAtMillis: heldAt,
 		}
 	}
@@ -430,19 +430,19 @@ func TestBookFold(t *testing.T) {
 			Sections: []Section{{Name: "general", Price: 100, Capacity: 5, Available: available, Held: held, Sold: sold}},
 		}
 	}
-	want := &Book{
+	want := &Snapshot{
 		Events: map[string]Event{"e1": event(3, 2, 0, 1, false), "e2": event(3, 2, 0, 2, true)},
 		Orders: map[OrderRef]Order{
 			{"e1", "o1"}: with(order("fred", 10), func(o *Order) {
-				o.State, o.ConfirmedAt, o.ResolvedAt, o.Reason = OrderCancelled, 13, 17, "requested"
+				o.State, o.ConfirmedAtMillis, o.ResolvedAtMillis, o.Reason = OrderCancelled, 13, 17, "requested"
 			}),
 			{"e2", "o1"}: with(order("fred", 11), func(o *Order) { o.State = OrderHeld }),
-			{"e1", "o2"}: with(order("mary", 12), func(o *Order) { o.State, o.ResolvedAt = OrderExpired, 62 }),
+			{"e1", "o2"}: with(order("mary", 12), func(o *Order) { o.State, o.ResolvedAtMillis = OrderExpired, 62 }),
 			{"e1", "o3"}: with(order("fred", 15), func(o *Order) { o.State = OrderHeld }),
-			{"e1", "o4"}: {State: OrderCancelled, ResolvedAt: 16, Reason: "requested"},
-			{"e9", "o1"}: {State: OrderRejected, CustomerID: "fred", Section: "general", Quantity: 1, ResolvedAt: 18, Reason: "unknown_event"},
+			{"e1", "o4"}: {State: OrderCancelled, ResolvedAtMillis: 16, Reason: "requested"},
+			{"e9", "o1"}: {State: OrderRejected, CustomerID: "fred", Section: "general", Quantity: 1, ResolvedAtMillis: 18, Reason: "unknown_event"},
 		},
-		Slots: map[string]map[string]string{"e1": {"fred": "o3"}, "e2": {"fred": "o1"}},
+		InProgress: map[string]map[string]string{"e1": {"fred": "o3"}, "e2": {"fred": "o1"}},
 	}
 	if !reflect.DeepEqual(b, want) {
 		t.Fatalf("got  %+v\nwant %+v", b, want)
@@ -463,13 +463,13 @@ func TestBookFold(t *testing.T) {
 			f.Quantity = 4
 			return f
 		}()},
-		{"listed twice", Fact{Type: FactListed, EventID: "e1", Terms: &terms}},
+		{"listed twice", Fact{Type: FactCreated, EventID: "e1", Terms: &terms}},
 		{"closed twice", Fact{Type: FactClosed, EventID: "e2"}},
 		{"adjusted, not listed", Fact{Type: FactAdjusted, EventID: "e9", Terms: &terms}},
 		{"no such fact", Fact{Type: "opened", EventID: "e1", OrderID: "o3"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			before := cloneBook(b)
+			before := cloneSnapshot(b)
 			if err := b.Fold(test.fact); err == nil {
 				t.Error("no error")
 			}
@@ -480,15 +480,15 @@ func TestBookFold(t *testing.T) {
 	}
 }
 
-func TestBookView(t *testing.T) {
-	b := NewBook()
+func TestSnapshotView(t *testing.T) {
+	b := NewSnapshot()
 	b.Events["e1"] = testEvent()
 	b.Orders[testRef] = heldOrder(RequestPurchase, aliveUntil)
-	b.Slots["e1"] = map[string]string{"fred": "o1", "mary": "o7"}
-	if got, want := b.View(testRef, "mary"), (View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), Slot: "o1"}); !reflect.DeepEqual(got, want) {
+	b.InProgress["e1"] = map[string]string{"fred": "o1", "mary": "o7"}
+	if got, want := b.View(testRef, "mary"), (View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}); !reflect.DeepEqual(got, want) {
 		t.Errorf("of a known order, its own customer counts: got %+v", got)
 	}
-	if got, want := b.View(OrderRef{"e1", "o8"}, "mary"), (View{Event: testEvent(), Slot: "o7"}); !reflect.DeepEqual(got, want) {
+	if got, want := b.View(OrderRef{"e1", "o8"}, "mary"), (View{Event: testEvent(), InProgress: "o7"}); !reflect.DeepEqual(got, want) {
 		t.Errorf("of an unseen order, the given customer counts: got %+v", got)
 	}
 	if got := b.View(OrderRef{"e2", "o1"}, "mary"); !reflect.DeepEqual(got, View{}) {

@@ -7,9 +7,9 @@ import (
 
 // View is all that one decision about an order looks at.
 type View struct {
-	Event Event
-	Order Order
-	Slot  string // the order_id in the customer's in-progress slot for this event; empty if free
+	Event      Event
+	Order      Order
+	InProgress string // the order_id of the customer.s order in progress for this event; empty if there is none
 }
 
 // Verdict says what becomes of the entry that carried the command.
@@ -49,11 +49,11 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
 
-// Command is something that is asked of an order: Admit, Pay, Resolve, Expire or Cancel.
+// Command is something that is asked of an order: Hold, Pay, Resolve, Expire or Cancel.
 type Command interface{ command() }
 
-// Admit is a purchase or a hold that arrived.
-type Admit struct {
+// Hold is a purchase or a hold that arrived.
+type Hold struct {
 	Request     Request
 	Invalid     string // why the request is invalid; empty if it is well-formed
 	EntryMillis int64  // when it was published: the time part of its entry's id
@@ -93,7 +93,7 @@ type Cancel struct {
 	Reason string // ReasonRequested, or ReasonCaptureFailed, which only undoes a confirmed order
 }
 
-func (Admit) command()   {}
+func (Hold) command()    {}
 func (Pay) command()     {}
 func (Resolve) command() {}
 func (Expire) command()  {}
@@ -104,8 +104,8 @@ func (Cancel) command()  {}
 // every command in every state has an answer.
 func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 	switch c := c.(type) {
-	case Admit:
-		return decideAdmit(v, ref, nowMillis, c)
+	case Hold:
+		return decideHold(v, ref, nowMillis, c)
 	case Pay:
 		return nil, decidePay(v.Order, nowMillis, c)
 	case Resolve:
@@ -121,7 +121,7 @@ func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 	panic(fmt.Sprintf("domain: no such command %T", c)) // the interface is sealed
 }
 
-func decideAdmit(v View, ref OrderRef, nowMillis int64, c Admit) (*Fact, Verdict) {
+func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) {
 	o := v.Order
 	if o.State != OrderNone && o.Fingerprint != "" && o.Fingerprint != c.Request.Fingerprint {
 		return nil, VerdictConflict
@@ -132,14 +132,14 @@ func decideAdmit(v View, ref OrderRef, nowMillis int64, c Admit) (*Fact, Verdict
 		if reason := refusal(v, nowMillis, c); reason != "" {
 			return &Fact{
 				Type: FactRejected, EventID: ref.EventID, OrderID: ref.OrderID,
-				Kind: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
+				RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
 				Section: c.Request.Section, Quantity: c.Request.Quantity, Reason: reason, Detail: c.Invalid,
 			}, VerdictDone
 		}
 		section, _ := v.Event.Section(c.Request.Section)
 		held := &Fact{
 			Type: FactHeld, EventID: ref.EventID, OrderID: ref.OrderID,
-			Kind: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
+			RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
 			Section: c.Request.Section, Quantity: c.Request.Quantity,
 			UnitPrice: section.Price, Currency: v.Event.Currency,
 			DeadlineMillis: nowMillis + c.HoldMillis,
@@ -165,7 +165,7 @@ func decideAdmit(v View, ref OrderRef, nowMillis int64, c Admit) (*Fact, Verdict
 }
 
 // refusal is why a new order cannot be held; empty if it can.
-func refusal(v View, nowMillis int64, c Admit) string {
+func refusal(v View, nowMillis int64, c Hold) string {
 	e := v.Event
 	section, sectionFound := e.Section(c.Request.Section)
 	switch {
@@ -173,7 +173,7 @@ func refusal(v View, nowMillis int64, c Admit) string {
 		return ReasonInvalid
 	case nowMillis-c.EntryMillis > c.ValidMillis:
 		return ReasonTooLate
-	case !e.Listed():
+	case !e.Exists():
 		return ReasonUnknownEvent
 	case !sectionFound:
 		return ReasonUnknownSection
@@ -183,7 +183,7 @@ func refusal(v View, nowMillis int64, c Admit) string {
 		return ReasonPriceChanged
 	case e.MaxPerOrder > 0 && c.Request.Quantity > e.MaxPerOrder:
 		return ReasonOverLimit
-	case v.Slot != "":
+	case v.InProgress != "":
 		return ReasonInProgress
 	case c.Request.Quantity > section.Available:
 		return ReasonSoldOut
@@ -268,7 +268,7 @@ func decideCancel(o Order, ref OrderRef, c Cancel) *Fact {
 		return &Fact{
 			Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Was: o.State,
 			CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
-			UnitPrice: o.UnitPrice, Currency: o.Currency, ConfirmedAt: o.ConfirmedAt,
+			UnitPrice: o.UnitPrice, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,
 		}
 	case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
 		return nil
@@ -280,21 +280,25 @@ func expired(ref OrderRef) *Fact {
 	return &Fact{Type: FactExpired, EventID: ref.EventID, OrderID: ref.OrderID}
 }
 
-// List decides whether an event can be listed with these terms. Listing it again
+// Create decides whether an event can be put on sale with these terms. Creating it again
 // with the same terms is harmless: no fact. Errors: ClassReject if the terms are
-// invalid; ErrConflict if it was listed with other terms.
-func List(e Event, eventID string, t Terms) (*Fact, error) {
-	if err := checkID(fieldEventID, eventID); err != nil {
+// invalid, or the currency is none that CheckCurrency lets pass (an event that exists
+// keeps its own); ErrConflict if it was created with other terms.
+func Create(e Event, eventID string, t Terms) (*Fact, error) {
+	if err := CheckID("event_id", eventID); err != nil {
 		return nil, WithClass(ClassReject, err)
 	}
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
-	if !e.Listed() {
-		return &Fact{Type: FactListed, EventID: eventID, Terms: &t}, nil
+	if !e.Exists() {
+		if err := CheckCurrency(t.Currency); err != nil {
+			return nil, WithClass(ClassReject, err)
+		}
+		return &Fact{Type: FactCreated, EventID: eventID, Terms: &t}, nil
 	}
 	if e.Fingerprint != t.Fingerprint() {
-		return nil, WithClass(ClassReject, fmt.Errorf("event %s: %w: it is listed with other terms", eventID, ErrConflict))
+		return nil, WithClass(ClassReject, fmt.Errorf("event %s: %w: it exists with other terms", eventID, ErrConflict))
 	}
 	return nil, nil
 }
@@ -303,7 +307,7 @@ func List(e Event, eventID string, t Terms) (*Fact, error) {
 // resized, never removed; a capacity cannot go below what is held and sold.
 // Orders keep the price they were held at. Errors: ClassReject, ErrNotFound.
 func Adjust(e Event, eventID string, t Terms) (*Fact, error) {
-	if !e.Listed() {
+	if !e.Exists() {
 		return nil, WithClass(ClassReject, fmt.Errorf("event %s: %w", eventID, ErrNotFound))
 	}
 	if err := t.Validate(); err != nil {
@@ -336,7 +340,7 @@ func Adjust(e Event, eventID string, t Terms) (*Fact, error) {
 // Close decides whether an event's sale can be ended for good. Closing it again
 // is harmless: no fact. Error: ErrNotFound.
 func Close(e Event, eventID string) (*Fact, error) {
-	if !e.Listed() {
+	if !e.Exists() {
 		return nil, WithClass(ClassReject, fmt.Errorf("event %s: %w", eventID, ErrNotFound))
 	}
 	if e.Closed {

@@ -14,8 +14,8 @@ func testRequest(kind RequestType, fingerprint string) Request {
 	}
 }
 
-func admit(kind RequestType, fingerprint string) Admit {
-	return Admit{Request: testRequest(kind, fingerprint), EntryMillis: now - 100, ValidMillis: 100, HoldMillis: 3_000}
+func hold(kind RequestType, fingerprint string) Hold {
+	return Hold{Request: testRequest(kind, fingerprint), EntryMillis: now - 100, ValidMillis: 100, HoldMillis: 3_000}
 }
 
 // TestDecideEveryCell is the table "Life of an order": every state, every command.
@@ -25,10 +25,10 @@ func TestDecideEveryCell(t *testing.T) {
 		name    string
 		command Command
 	}{
-		{"purchase, same body", admit(RequestPurchase, "same")},
-		{"purchase, other body", admit(RequestPurchase, "other")},
-		{"hold, same body", admit(RequestHold, "same")},
-		{"hold, other body", admit(RequestHold, "other")},
+		{"purchase, same body", hold(RequestPurchase, "same")},
+		{"purchase, other body", hold(RequestPurchase, "other")},
+		{"hold, same body", hold(RequestHold, "same")},
+		{"hold, other body", hold(RequestHold, "other")},
 		{"pay", Pay{EntryMillis: now - 100, ValidMillis: 100}},
 		{"pay, waited too long", Pay{EntryMillis: now - 100, ValidMillis: 99}},
 		{"resolve approved", Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"}},
@@ -49,25 +49,25 @@ func TestDecideEveryCell(t *testing.T) {
 			"- void", "- done", "- void",
 			"- done", "cancelled done", "- done",
 		}},
-		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), Slot: "o1"}, [12]string{
+		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [12]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
 			"- done", "cancelled done", "- done",
 		}},
-		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), Slot: "o1"}, [12]string{
+		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), InProgress: "o1"}, [12]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
 			"- done", "cancelled done", "- done",
 		}},
-		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), Slot: "o1"}, [12]string{
+		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), InProgress: "o1"}, [12]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
 			"expired void", "declined done", "expired void",
 			"expired done", "cancelled done", "- done",
 		}},
-		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), Slot: "o1"}, [12]string{
+		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, [12]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
 			"expired void", "declined done", "expired void",
@@ -160,36 +160,36 @@ func TestDecideFacts(t *testing.T) {
 		{
 			"held by a purchase",
 			View{Event: testEvent()},
-			admit(RequestPurchase, "fp"),
+			hold(RequestPurchase, "fp"),
 			Fact{
-				Type: FactHeld, EventID: "e1", OrderID: "o1", Kind: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
+				Type: FactHeld, EventID: "e1", OrderID: "o1", RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
 				Section: "general", Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 13_000,
 			},
 		},
 		{
 			"held by a hold",
 			View{Event: testEvent()},
-			admit(RequestHold, "fp"),
+			hold(RequestHold, "fp"),
 			Fact{
-				Type: FactHeld, EventID: "e1", OrderID: "o1", Kind: RequestHold, Fingerprint: "fp", CustomerID: "fred",
+				Type: FactHeld, EventID: "e1", OrderID: "o1", RequestType: RequestHold, Fingerprint: "fp", CustomerID: "fred",
 				Section: "general", Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 13_000,
 			},
 		},
 		{
 			"rejected",
 			View{},
-			admit(RequestPurchase, "fp"),
+			hold(RequestPurchase, "fp"),
 			Fact{
-				Type: FactRejected, EventID: "e1", OrderID: "o1", Kind: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
+				Type: FactRejected, EventID: "e1", OrderID: "o1", RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
 				Section: "general", Quantity: 2, Reason: "unknown_event",
 			},
 		},
 		{
 			"rejected as invalid",
 			View{Event: testEvent()},
-			Admit{Request: Request{Type: RequestHold, EventID: "e1", OrderID: "o1", Fingerprint: "fp"}, Invalid: "customer_id: missing"},
+			Hold{Request: Request{Type: RequestHold, EventID: "e1", OrderID: "o1", Fingerprint: "fp"}, Invalid: "customer_id: missing"},
 			Fact{
-				Type: FactRejected, EventID: "e1", OrderID: "o1", Kind: RequestHold, Fingerprint: "fp",
+				Type: FactRejected, EventID: "e1", OrderID: "o1", RequestType: RequestHold, Fingerprint: "fp",
 				Reason: "invalid", Detail: "customer_id: missing",
 			},
 		},
@@ -241,7 +241,7 @@ func TestDecideFacts(t *testing.T) {
 			Cancel{Reason: ReasonRequested},
 			Fact{
 				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderConfirmed,
-				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAt: confirmedAt,
+				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAtMillis: confirmedAt,
 			},
 		},
 		{
@@ -250,7 +250,7 @@ func TestDecideFacts(t *testing.T) {
 			Cancel{Reason: ReasonCaptureFailed},
 			Fact{
 				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "capture_failed", Was: OrderConfirmed,
-				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAt: confirmedAt,
+				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAtMillis: confirmedAt,
 			},
 		},
 	} {
@@ -269,8 +269,8 @@ func TestDecideFacts(t *testing.T) {
 // TestRefusalPrecedence starts with a request that is wrong in every way and puts
 // one thing right after the other, in the order in which they are checked.
 func TestRefusalPrecedence(t *testing.T) {
-	v := View{Slot: "o0"}
-	c := Admit{
+	v := View{InProgress: "o0"}
+	c := Hold{
 		Request: Request{
 			Type: RequestPurchase, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "balcony",
 			Quantity: 7, UnitPrice: ptr[int64](1), Fingerprint: "fp",
@@ -291,7 +291,7 @@ func TestRefusalPrecedence(t *testing.T) {
 		{"not_on_sale", func() { v.Event.OnSaleMillis = now }},
 		{"price_changed", func() { c.Request.UnitPrice = ptr[int64](1000) }},
 		{"over_limit", func() { c.Request.Quantity = 6 }},
-		{"in_progress", func() { v.Slot = "" }},
+		{"in_progress", func() { v.InProgress = "" }},
 		{"sold_out", func() { c.Request.Quantity = 5 }},
 	} {
 		fact, verdict := Decide(v, testRef, now, c)
@@ -309,35 +309,35 @@ func TestRefusalPrecedence(t *testing.T) {
 func TestRefusalBounds(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		change func(v *View, c *Admit)
+		change func(v *View, c *Hold)
 		reason string // empty: held
 	}{
-		{"nothing wrong", func(*View, *Admit) {}, ""},
-		{"waited just as long as it is valid", func(_ *View, c *Admit) { c.EntryMillis, c.ValidMillis = now-50, 50 }, ""},
-		{"waited a millisecond longer", func(_ *View, c *Admit) { c.EntryMillis, c.ValidMillis = now-51, 50 }, "too_late"},
-		{"from a clock that is ahead", func(_ *View, c *Admit) { c.EntryMillis, c.ValidMillis = now+60_000, 0 }, ""},
-		{"on sale from now", func(v *View, _ *Admit) { v.Event.OnSaleMillis = now }, ""},
-		{"on sale in a millisecond", func(v *View, _ *Admit) { v.Event.OnSaleMillis = now + 1 }, "not_on_sale"},
-		{"off sale in a millisecond", func(v *View, _ *Admit) { v.Event.OffSaleMillis = now + 1 }, ""},
-		{"off sale from now", func(v *View, _ *Admit) { v.Event.OffSaleMillis = now }, "not_on_sale"},
-		{"never off sale", func(v *View, _ *Admit) { v.Event.OffSaleMillis = 0 }, ""},
-		{"closed", func(v *View, _ *Admit) { v.Event.Closed = true }, "not_on_sale"},
-		{"right price", func(_ *View, c *Admit) { c.Request.UnitPrice = ptr[int64](1000) }, ""},
-		{"cheaper than thought", func(_ *View, c *Admit) { c.Request.UnitPrice = ptr[int64](1001) }, "price_changed"},
-		{"thought to be free", func(_ *View, c *Admit) { c.Request.UnitPrice = ptr[int64](0) }, "price_changed"},
-		{"price of another section", func(_ *View, c *Admit) { c.Request.UnitPrice = ptr[int64](5000) }, "price_changed"},
-		{"as many as one order may have", func(v *View, c *Admit) { v.Event.MaxPerOrder, c.Request.Quantity = 3, 3 }, ""},
-		{"one more", func(v *View, c *Admit) { v.Event.MaxPerOrder, c.Request.Quantity = 3, 4 }, "over_limit"},
-		{"no limit", func(v *View, c *Admit) { v.Event.MaxPerOrder, c.Request.Quantity = 0, 5 }, ""},
-		{"as many as there are", func(_ *View, c *Admit) { c.Request.Quantity = 5 }, ""},
-		{"one more than there are", func(_ *View, c *Admit) { c.Request.Quantity = 6 }, "sold_out"},
-		{"another order in progress", func(v *View, _ *Admit) { v.Slot = "o2" }, "in_progress"},
-		{"unlisted event", func(v *View, _ *Admit) { v.Event = Event{} }, "unknown_event"},
-		{"unknown section", func(_ *View, c *Admit) { c.Request.Section = "General" }, "unknown_section"},
-		{"invalid", func(_ *View, c *Admit) { c.Invalid = "quantity: missing" }, "invalid"},
+		{"nothing wrong", func(*View, *Hold) {}, ""},
+		{"waited just as long as it is valid", func(_ *View, c *Hold) { c.EntryMillis, c.ValidMillis = now-50, 50 }, ""},
+		{"waited a millisecond longer", func(_ *View, c *Hold) { c.EntryMillis, c.ValidMillis = now-51, 50 }, "too_late"},
+		{"from a clock that is ahead", func(_ *View, c *Hold) { c.EntryMillis, c.ValidMillis = now+60_000, 0 }, ""},
+		{"on sale from now", func(v *View, _ *Hold) { v.Event.OnSaleMillis = now }, ""},
+		{"on sale in a millisecond", func(v *View, _ *Hold) { v.Event.OnSaleMillis = now + 1 }, "not_on_sale"},
+		{"off sale in a millisecond", func(v *View, _ *Hold) { v.Event.OffSaleMillis = now + 1 }, ""},
+		{"off sale from now", func(v *View, _ *Hold) { v.Event.OffSaleMillis = now }, "not_on_sale"},
+		{"never off sale", func(v *View, _ *Hold) { v.Event.OffSaleMillis = 0 }, ""},
+		{"closed", func(v *View, _ *Hold) { v.Event.Closed = true }, "not_on_sale"},
+		{"right price", func(_ *View, c *Hold) { c.Request.UnitPrice = ptr[int64](1000) }, ""},
+		{"cheaper than thought", func(_ *View, c *Hold) { c.Request.UnitPrice = ptr[int64](1001) }, "price_changed"},
+		{"thought to be free", func(_ *View, c *Hold) { c.Request.UnitPrice = ptr[int64](0) }, "price_changed"},
+		{"price of another section", func(_ *View, c *Hold) { c.Request.UnitPrice = ptr[int64](5000) }, "price_changed"},
+		{"as many as one order may have", func(v *View, c *Hold) { v.Event.MaxPerOrder, c.Request.Quantity = 3, 3 }, ""},
+		{"one more", func(v *View, c *Hold) { v.Event.MaxPerOrder, c.Request.Quantity = 3, 4 }, "over_limit"},
+		{"no limit", func(v *View, c *Hold) { v.Event.MaxPerOrder, c.Request.Quantity = 0, 5 }, ""},
+		{"as many as there are", func(_ *View, c *Hold) { c.Request.Quantity = 5 }, ""},
+		{"one more than there are", func(_ *View, c *Hold) { c.Request.Quantity = 6 }, "sold_out"},
+		{"another order in progress", func(v *View, _ *Hold) { v.InProgress = "o2" }, "in_progress"},
+		{"unlisted event", func(v *View, _ *Hold) { v.Event = Event{} }, "unknown_event"},
+		{"unknown section", func(_ *View, c *Hold) { c.Request.Section = "General" }, "unknown_section"},
+		{"invalid", func(_ *View, c *Hold) { c.Invalid = "quantity: missing" }, "invalid"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			v, c := View{Event: testEvent()}, admit(RequestHold, "fp")
+			v, c := View{Event: testEvent()}, hold(RequestHold, "fp")
 			test.change(&v, &c)
 			fact, verdict := Decide(v, testRef, now, c)
 			if fact == nil || verdict != VerdictDone {
@@ -364,11 +364,11 @@ func TestVerdictNames(t *testing.T) {
 
 func TestList(t *testing.T) {
 	terms := testTerms()
-	fact, err := List(Event{}, "e1", terms)
+	fact, err := Create(Event{}, "e1", terms)
 	if err != nil || fact == nil {
 		t.Fatalf("listing: %v, %v", fact, err)
 	}
-	if want := (Fact{Type: FactListed, EventID: "e1", Terms: fact.Terms}); *fact != want {
+	if want := (Fact{Type: FactCreated, EventID: "e1", Terms: fact.Terms}); *fact != want {
 		t.Errorf("got %+v, want %+v", *fact, want)
 	}
 	if fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, terms) {
@@ -379,31 +379,58 @@ func TestList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fact, err := List(listed, "e1", testTerms()); fact != nil || err != nil {
+	if fact, err := Create(listed, "e1", testTerms()); fact != nil || err != nil {
 		t.Errorf("listing it again with the same terms: %v, %v, want nothing", fact, err)
 	}
 	other := testTerms()
 	other.Sections[1].Capacity++
-	fact, err = List(listed, "e1", other)
+	fact, err = Create(listed, "e1", other)
 	if fact != nil || !errors.Is(err, ErrConflict) {
 		t.Errorf("listing it again with other terms: %v, %v, want a conflict", fact, err)
 	}
 	wantClass(t, err, ClassReject)
 
 	for _, id := range []string{"", "e/1", "e 1", strings.Repeat("x", 129)} {
-		fact, err := List(Event{}, id, testTerms())
+		fact, err := Create(Event{}, id, testTerms())
 		if fact != nil {
 			t.Errorf("event id %q: got a fact", id)
 		}
 		wantClass(t, err, ClassReject)
 	}
-	bad := testTerms()
-	bad.Currency = "eur"
-	fact, err = List(Event{}, "e1", bad)
-	if fact != nil {
-		t.Error("bad terms: got a fact")
+	for _, currency := range []string{"eur", "XAU", "BGN"} {
+		bad := testTerms()
+		bad.Currency = currency
+		fact, err := Create(Event{}, "e1", bad)
+		if fact != nil || err == nil || !strings.Contains(err.Error(), currency) {
+			t.Errorf("in %s: got %v, %v", currency, fact, err)
+		}
+		wantClass(t, err, ClassReject)
 	}
-	wantClass(t, err, ClassReject)
+}
+
+// TestEventOfAWithdrawnCurrency: it goes on as before; only new ones are refused.
+func TestEventOfAWithdrawnCurrency(t *testing.T) {
+	terms := testTerms()
+	terms.Currency = "BGN"
+	event, err := ApplyEvent(Event{}, Fact{Type: FactCreated, EventID: "e1", Terms: &terms})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fact, err := Create(event, "e1", terms); fact != nil || err != nil {
+		t.Errorf("creating it again: %v, %v, want nothing", fact, err)
+	}
+	terms.Sections = []SectionTerms{{Name: "general", Price: 1100, Capacity: 20}, {Name: "vip", Price: 5000, Capacity: 4}}
+	fact, err := Adjust(event, "e1", terms)
+	if fact == nil || err != nil {
+		t.Fatalf("adjusting it: %v, %v", fact, err)
+	}
+	held, verdict := Decide(View{Event: event}, testRef, now, Hold{
+		Request:     Request{Type: RequestPurchase, CustomerID: "fred", Section: "general", Quantity: 1},
+		EntryMillis: now, ValidMillis: 1000, HoldMillis: 1000,
+	})
+	if held == nil || held.Currency != "BGN" || verdict != VerdictAuthorize {
+		t.Errorf("selling from it: %+v, %s", held, verdict)
+	}
 }
 
 func TestAdjust(t *testing.T) {

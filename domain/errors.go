@@ -34,9 +34,28 @@ func (c Class) String() string {
 	return "unknown"
 }
 
-// Error is an error with a class.
+// Code names what went wrong, for programs: it stands in JSON errors and never changes.
+type Code string
+
+// The codes. Why an order was rejected is a code as well: its Reason.
+const (
+	CodeFailed          Code = "failed"      // nothing more is known than the message says
+	CodeUnavailable     Code = "unavailable" // nobody answers
+	CodeLoading         Code = "loading"     // Redis reads its data, and will answer
+	CodeDenied          Code = "denied"      // a password or a permission
+	CodeUntrusted       Code = "untrusted"   // a certificate of an authority that is not known here
+	CodeInvalid         Code = "invalid"
+	CodeNotFound        Code = "not_found"
+	CodeConflict        Code = "conflict"
+	CodeUnknownOutcome  Code = "outcome_not_known"
+	CodeDataReplaced    Code = "data_replaced"
+	CodeNoSuchNamespace Code = "no_such_namespace"
+)
+
+// Error is an error with a class, and perhaps a code.
 type Error struct {
 	Class Class
+	Code  Code // empty: CodeOf looks further inside
 	Err   error
 }
 
@@ -52,6 +71,41 @@ func WithClass(class Class, err error) error {
 		return nil
 	}
 	return &Error{Class: class, Err: err}
+}
+
+// WithCode wraps err; nil stays nil.
+func WithCode(class Class, code Code, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Class: class, Code: code, Err: err}
+}
+
+// CodeOf is the outermost code in err's chain, else that of the marker it wraps, else
+// CodeFailed. That an outcome is not known comes before everything else.
+func CodeOf(err error) Code {
+	if errors.Is(err, ErrUnknownOutcome) {
+		return CodeUnknownOutcome
+	}
+	for e := err; e != nil; {
+		var classified *Error
+		if !errors.As(e, &classified) {
+			break
+		}
+		if classified.Code != "" {
+			return classified.Code
+		}
+		e = classified.Err
+	}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return CodeNotFound
+	case errors.Is(err, ErrConflict):
+		return CodeConflict
+	case errors.Is(err, ErrDataReplaced):
+		return CodeDataReplaced
+	}
+	return CodeFailed
 }
 
 // ClassOf is the class of the outermost classified error in err's chain, ClassRetry if there is none.

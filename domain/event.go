@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Limits of what can be listed. Within them every sum fits a float64 exactly,
+// Limits of an event. Within them every sum fits a float64 exactly,
 // and every script's argument list stays far below Lua's stack.
 const (
 	MaxSections   = 200
@@ -85,18 +85,14 @@ const maxMillis = 253402300799000
 
 // Fingerprint identifies the content: equal terms, equal fingerprint.
 func (t Terms) Fingerprint() string {
-	var h fingerprint
-	h.add(t.Name)
-	h.add(t.Currency)
-	h.add(strconv.FormatInt(t.MaxPerOrder, 10))
-	h.add(strconv.FormatInt(t.OnSaleMillis, 10))
-	h.add(strconv.FormatInt(t.OffSaleMillis, 10))
-	for _, s := range t.Sections {
-		h.add(s.Name)
-		h.add(strconv.FormatInt(s.Price, 10))
-		h.add(strconv.FormatInt(s.Capacity, 10))
+	said := []string{
+		t.Name, t.Currency, strconv.FormatInt(t.MaxPerOrder, 10),
+		strconv.FormatInt(t.OnSaleMillis, 10), strconv.FormatInt(t.OffSaleMillis, 10),
 	}
-	return h.String()
+	for _, s := range t.Sections {
+		said = append(said, s.Name, strconv.FormatInt(s.Price, 10), strconv.FormatInt(s.Capacity, 10))
+	}
+	return Fingerprint(said...)
 }
 
 // Section is one section's terms and where its units are now:
@@ -110,7 +106,7 @@ type Section struct {
 	Sold      int64
 }
 
-// Event is the inventory of one event. Its zero value is an event that is not listed.
+// Event is the inventory of one event. Its zero value is one that does not exist.
 type Event struct {
 	Name          string
 	Currency      string
@@ -118,13 +114,13 @@ type Event struct {
 	OnSaleMillis  int64
 	OffSaleMillis int64
 	Closed        bool
-	Fingerprint   string // of the terms it was listed with
-	Version       int64  // 1 when listed, one more with every adjustment and the closing
+	Fingerprint   string // of the terms it was created with
+	Version       int64  // 1 when created, one more with every adjustment and the closing
 	Sections      []Section
 }
 
-// Listed reports whether the event exists.
-func (e Event) Listed() bool { return e.Currency != "" }
+// Exists reports whether the event exists.
+func (e Event) Exists() bool { return e.Currency != "" }
 
 // Section returns the named section; ok is false if the event has none of that name.
 func (e Event) Section(name string) (s Section, ok bool) {

@@ -114,7 +114,7 @@ func TestTermsFingerprint(t *testing.T) {
 
 func TestEvent(t *testing.T) {
 	e := testEvent()
-	if !e.Listed() || (Event{}).Listed() {
+	if !e.Exists() || (Event{}).Exists() {
 		t.Error("listed: want the event, and not the zero event")
 	}
 	if s, ok := e.Section("vip"); !ok || s != (Section{Name: "vip", Price: 5000, Capacity: 4, Available: 4}) {

@@ -6,19 +6,16 @@ import (
 	"encoding/hex"
 )
 
-// fingerprint collects a list of strings to hash. Each is preceded by its
-// length, so that no two lists run together to the same bytes.
-type fingerprint []byte
-
-func (f *fingerprint) add(s string) {
-	*f = binary.AppendUvarint(*f, uint64(len(s)))
-	*f = append(*f, s...)
-}
-
-// String is 16 hex digits: 64 bits, to tell a retry from a different body under
-// one order_id. It is no protection against somebody who wants a collision; all
-// they would get is the outcome of their own first order.
-func (f fingerprint) String() string {
-	sum := sha256.Sum256(f)
+// Fingerprint identifies a list of strings: 16 hex digits, 64 bits, to tell a retry
+// from a different body under one order_id. It is no protection against somebody who
+// wants a collision; all they would get is the outcome of their own first order.
+func Fingerprint(list ...string) string {
+	b := make([]byte, 0, 256)
+	for _, s := range list {
+		// Each is preceded by its length, so that no two lists run together to the same bytes.
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8])
 }

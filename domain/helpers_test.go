@@ -41,32 +41,32 @@ func testEvent() Event {
 // heldOrder is fred's order of 2 general units, which was held at another price than today's.
 func heldOrder(kind RequestType, deadline int64) Order {
 	return Order{
-		State: OrderHeld, Kind: kind, Fingerprint: "same", CustomerID: "fred", Section: "general",
+		State: OrderHeld, RequestType: kind, Fingerprint: "same", CustomerID: "fred", Section: "general",
 		Quantity: 2, UnitPrice: 900, Currency: "EUR", DeadlineMillis: deadline, HeldAtMillis: heldAt,
 	}
 }
 
 func confirmedOrder() Order {
 	o := heldOrder(RequestPurchase, aliveUntil)
-	o.State, o.ConfirmedAt, o.ResolvedAt, o.AuthorizationID = OrderConfirmed, confirmedAt, confirmedAt, "auth_1"
+	o.State, o.ConfirmedAtMillis, o.ResolvedAtMillis, o.AuthorizationID = OrderConfirmed, confirmedAt, confirmedAt, "auth_1"
 	return o
 }
 
 func endedOrder(state OrderState, reason string) Order {
 	o := heldOrder(RequestPurchase, now)
-	o.State, o.ResolvedAt, o.Reason = state, resolvedAt, reason
+	o.State, o.ResolvedAtMillis, o.Reason = state, resolvedAt, reason
 	return o
 }
 
 func rejectedOrder() Order {
 	return Order{
-		State: OrderRejected, Kind: RequestPurchase, Fingerprint: "same", CustomerID: "fred", Section: "general",
-		Quantity: 2, ResolvedAt: resolvedAt, Reason: ReasonSoldOut,
+		State: OrderRejected, RequestType: RequestPurchase, Fingerprint: "same", CustomerID: "fred", Section: "general",
+		Quantity: 2, ResolvedAtMillis: resolvedAt, Reason: ReasonSoldOut,
 	}
 }
 
 func cancelledUnseen() Order {
-	return Order{State: OrderCancelled, ResolvedAt: resolvedAt, Reason: ReasonRequested}
+	return Order{State: OrderCancelled, ResolvedAtMillis: resolvedAt, Reason: ReasonRequested}
 }
 
 // cloneView copies what a view refers to, so that a later change of it shows.

@@ -1,6 +1,9 @@
 package domain
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // MaxIDLength is the longest event, order, customer or section name, in bytes.
 const MaxIDLength = 128
@@ -17,6 +20,18 @@ func ValidID(s string) bool {
 		}
 	}
 	return true
+}
+
+// CheckID says what is wrong with the value of a field that must be a valid ID, without
+// repeating it; nil if nothing is.
+func CheckID(field, value string) error {
+	switch {
+	case value == "":
+		return fmt.Errorf("%s: missing", field)
+	case !ValidID(value):
+		return fmt.Errorf("%s: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", field, MaxIDLength)
+	}
+	return nil
 }
 
 var idBytes = func() (ok [256]bool) {

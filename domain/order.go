@@ -68,7 +68,7 @@ const (
 // Order is the stored state of one order. Its zero value is an order never heard of.
 type Order struct {
 	State       OrderState
-	Kind        RequestType // what opened it: purchase or hold; empty if a cancel came first
+	RequestType RequestType // what opened it: purchase or hold; empty if a cancel came first
 	Fingerprint string      // of the request that opened it: same body or another one
 	CustomerID  string
 	Section     string
@@ -76,13 +76,13 @@ type Order struct {
 	UnitPrice   int64 // minor units, fixed at the hold
 	Currency    string
 
-	DeadlineMillis  int64 // while held: when the hold ends; kept afterwards
-	HeldAtMillis    int64 // 0 if it was never held
-	ConfirmedAt     int64 // milliseconds; 0 if it was never confirmed
-	ResolvedAt      int64 // milliseconds of the latest terminal fact; 0 while held
-	AuthorizationID string
-	Reason          string
-	Detail          string // for people: what exactly was invalid
+	DeadlineMillis    int64 // while held: when the hold ends; kept afterwards
+	HeldAtMillis      int64 // 0 if it was never held
+	ConfirmedAtMillis int64 // milliseconds; 0 if it was never confirmed
+	ResolvedAtMillis  int64 // milliseconds of the latest terminal fact; 0 while held
+	AuthorizationID   string
+	Reason            string
+	Detail            string // for people: what exactly was invalid
 }
 
 // Amount is what the order costs, in minor units.

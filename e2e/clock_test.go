@@ -223,7 +223,7 @@ func (s *sale) checkDeadlines(spans []span) {
 			if lines[ref].Authorizations > 0 {
 				tooLate++
 			}
-		case domain.FactDeclined, domain.FactCancelled, domain.FactRejected, domain.FactListed, domain.FactAdjusted, domain.FactClosed:
+		case domain.FactDeclined, domain.FactCancelled, domain.FactRejected, domain.FactCreated, domain.FactAdjusted, domain.FactClosed:
 		}
 	})
 	s.tally.Count("orders confirmed", confirmed)

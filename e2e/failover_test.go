@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/remote"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
@@ -59,7 +59,7 @@ func (s *system) sellers(most int) []*seller {
 		for e := range sellerEvents {
 			s.event(fmt.Sprintf("%s-%d", name, e), name, 1_000_000, "12.50")
 		}
-		p := producer.New(s.store(), s.store(), producer.Options{Replicas: replicas, ReplicasTimeout: replicasTimeout})
+		p := producer.New(s.store().Checkout(), s.store().Checkout(), producer.Options{Replicas: replicas, ReplicasTimeout: replicasTimeout})
 		ctx, cancel := context.WithCancel(context.Background())
 		c := &seller{name: name, producer: p, stop: cancel, ended: make(chan struct{})}
 		s.t.Cleanup(func() {
@@ -224,7 +224,7 @@ func (s *system) named(gateway string) auditView {
 	return reports[0]
 }
 
-// atMostOnce checks the gateway's ledger: whatever was lost, nothing was done twice.
+// atMostOnce checks the gateway's books: whatever was lost, nothing was done twice.
 func atMostOnce(t testing.TB, gateway string) {
 	t.Helper()
 	for ref, l := range ledger(t, gateway) {
@@ -491,7 +491,7 @@ func (f *failovers) neverConfirmed(all []publication) map[string]bool {
 	f.t.Helper()
 	never := make(map[string]bool)
 	for i, o := range f.ordersOf(all) {
-		if o.State.Terminal() && o.ConfirmedAt == 0 {
+		if o.State.Terminal() && o.ConfirmedAtMillis == 0 {
 			never[all[i].request.Ref().String()] = true
 		}
 	}
@@ -526,7 +526,7 @@ func (f *failovers) resubmit(p *producer.Producer, all []publication) {
 // repost lets posting take up the whole log again, as docs/operations.md says.
 func (f *failovers) repost() {
 	f.t.Helper()
-	rdb, err := streams.Dial(f.url, 0)
+	rdb, err := streams.Dial(f.url, nil)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -548,14 +548,14 @@ func TestCancelOfAnOrderThatRedisLost(t *testing.T) {
 	s.event("lost", "Lost", 10, "10.00")
 	gateway := startGateway(t)
 	s.worker("w1", "--gateway", gateway)
-	client, err := payments.NewClient(gateway, payments.ClientOptions{})
+	client, err := remote.New(gateway, remote.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
 	r := purchase("lost", "fred", 1)
 	if _, err := client.Authorize(context.Background(), domain.PaymentRequest{
-		Ref: r.Ref(), Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
+		Name: domain.PaymentName{OrderRef: r.Ref()}, Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,10 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/remote"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 )
 
@@ -213,7 +214,7 @@ func (s *system) store() *streams.Store {
 
 func (s *system) producer() *producer.Producer {
 	s.t.Helper()
-	p := producer.New(s.store(), s.store(), producer.Options{})
+	p := producer.New(s.store().Checkout(), s.store().Checkout(), producer.Options{})
 	s.t.Cleanup(p.Close)
 	return p
 }
@@ -262,18 +263,18 @@ func startGateway(t testing.TB, args ...string) string {
 }
 
 // ledger is all that a gateway ever did.
-func ledger(t testing.TB, gateway string) map[domain.OrderRef]domain.LedgerLine {
+func ledger(t testing.TB, gateway string) map[domain.OrderRef]domain.BooksLine {
 	t.Helper()
-	client, err := payments.NewClient(gateway, payments.ClientOptions{})
+	client, err := remote.New(gateway, remote.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	lines, err := client.FetchLedger(context.Background())
+	lines, err := client.Books(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	byOrder := make(map[domain.OrderRef]domain.LedgerLine, len(lines))
+	byOrder := make(map[domain.OrderRef]domain.BooksLine, len(lines))
 	for _, l := range lines {
 		byOrder[domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}] = l
 	}
@@ -470,7 +471,7 @@ func auditArgs(gateway string) []string {
 func (s *system) drained(limit time.Duration) {
 	s.t.Helper()
 	store := s.store()
-	rdb, err := streams.Dial(s.url, 0)
+	rdb, err := streams.Dial(s.url, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -505,7 +506,7 @@ func (s *system) idle(store *streams.Store, rdb redis.UniversalClient) error {
 
 // noBacklog returns an error if a group has anything to do.
 func noBacklog(store *streams.Store) error {
-	groups, err := store.Pending(context.Background(), 0)
+	groups, err := inspect.New(store).Pending(context.Background(), 0)
 	if err != nil {
 		return err
 	}
@@ -534,7 +535,7 @@ func (s *system) trimmed() {
 // inHand is how many entries of all groups a consumer has.
 func (s *system) inHand(consumer string) int64 {
 	s.t.Helper()
-	groups, err := s.store().Pending(context.Background(), 0)
+	groups, err := inspect.New(s.store()).Pending(context.Background(), 0)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -555,7 +556,7 @@ func (s *system) orders(refs []domain.OrderRef) []domain.Order {
 	var orders []domain.Order
 	for len(refs) > 0 {
 		n := min(len(refs), 1000)
-		page, err := s.store().Orders(context.Background(), refs[:n])
+		page, err := s.store().Checkout().Orders(context.Background(), refs[:n])
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/producer"
+	"holdfast/streams/inspect"
 )
 
 // mostLines is how much a worker may log about an outage, however long it is and
@@ -211,7 +212,7 @@ func TestRedisComesBackEmpty(t *testing.T) {
 		lost.how()
 		// Nobody but the workers makes the groups again.
 		eventually(t, soon, "the workers make what they need", func() error {
-			groups, err := s.store().Pending(context.Background(), 0)
+			groups, err := inspect.New(s.store()).Pending(context.Background(), 0)
 			if err != nil {
 				return err
 			}

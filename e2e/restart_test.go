@@ -13,7 +13,8 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
+	"holdfast/streams/inspect"
 )
 
 // fates are what customers of a mixed sale do, by how their orders are called, and
@@ -43,7 +44,7 @@ func mixedSale(prefix string, events int) func(number int) []domain.Request {
 			second.Type = domain.RequestCancel
 			return []domain.Request{first, second}
 		case "is-declined":
-			first.PaymentToken = payments.DeclineTokenPrefix
+			first.PaymentToken = simulator.DeclineTokenPrefix
 		case "forgets":
 			first.Type, first.HoldSeconds = domain.RequestHold, 1
 		}
@@ -55,7 +56,7 @@ func mixedSale(prefix string, events int) func(number int) []domain.Request {
 func (s *system) requestsInHand() {
 	s.t.Helper()
 	eventually(s.t, soon, "requests are in hand", func() error {
-		groups, err := s.store().Pending(context.Background(), 0)
+		groups, err := inspect.New(s.store()).Pending(context.Background(), 0)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 )
 
@@ -101,7 +102,7 @@ func newWorkload(rng *rand.Rand, n int) *workload {
 				ValidSeconds: 3600, // one that waited for too long would be a dead letter
 			}
 			r.Type, r.PaymentToken = domain.RequestHold, ""
-			later = append(later, wireEntry{partitionOf: pay.EventID, fields: pay.Fields()})
+			later = append(later, wireEntry{partitionOf: pay.EventID, fields: wire.Fields(pay)})
 		case draw < 0.135: // hold and forget
 			r.Type, r.PaymentToken, r.HoldSeconds = domain.RequestHold, "", 1+rng.Int64N(3)
 		}
@@ -118,7 +119,7 @@ func newWorkload(rng *rand.Rand, n int) *workload {
 }
 
 func (w *workload) add(r domain.Request) {
-	e := wireEntry{partitionOf: r.EventID, fields: r.Fields()}
+	e := wireEntry{partitionOf: r.EventID, fields: wire.Fields(r)}
 	if r.Type == domain.RequestPurchase || r.Type == domain.RequestHold {
 		e.opens = r.Ref()
 	}
@@ -128,7 +129,7 @@ func (w *workload) add(r domain.Request) {
 // addMalformed adds what is no request at all, and goes to the dead letters, or
 // what names an order that can be rejected.
 func (w *workload) addMalformed(rng *rand.Rand, r domain.Request) {
-	fields := r.Fields()
+	fields := wire.Fields(r)
 	set := func(name, value string) {
 		for i := 0; i < len(fields); i += 2 {
 			if fields[i] == name {
@@ -172,7 +173,7 @@ func (w *workload) addMalformed(rng *rand.Rand, r domain.Request) {
 func (s *sale) createEvents() {
 	s.t.Helper()
 	for _, e := range s.w.events {
-		_, err := s.store().ListEvent(context.Background(), e, domain.Terms{
+		_, err := s.store().Events().Create(context.Background(), e, domain.Terms{
 			Name: "Event " + e, Currency: "EUR",
 			Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 25_00, Capacity: s.w.capacity[e]}},
 		})
@@ -350,7 +351,7 @@ func (s *sale) unsold() int64 {
 	s.t.Helper()
 	var n int64
 	for _, e := range s.w.events {
-		event, err := s.store().Event(context.Background(), e)
+		event, err := s.store().Events().Get(context.Background(), e)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -371,7 +372,7 @@ func (s *sale) sellTheRest() (orders int) {
 		}
 		var requests []domain.Request
 		for _, e := range s.w.events {
-			event, err := s.store().Event(context.Background(), e)
+			event, err := s.store().Events().Get(context.Background(), e)
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -404,7 +405,7 @@ var histories = [][]domain.FactType{
 func (s *sale) checkOutcomes() {
 	s.t.Helper()
 	w := s.w
-	book := domain.NewBook()
+	book := domain.NewSnapshot()
 	history := make(map[domain.OrderRef][]domain.FactType)
 	s.facts(func(f domain.Fact) {
 		if f.OrderID == "" {
@@ -431,12 +432,12 @@ func (s *sale) checkOutcomes() {
 		case domain.ReasonSoldOut:
 			right = f.Quantity > view.Event.Sections[0].Available
 		case domain.ReasonInProgress:
-			right = view.Slot != "" && view.Slot != f.OrderID
+			right = view.InProgress != "" && view.InProgress != f.OrderID
 		case domain.ReasonTooLate:
 			right = s.validTime > 0 && f.AtMillis-s.cameAt[f.Ref()] > s.validTime.Milliseconds()
 		}
 		if !right {
-			s.t.Errorf("%s: rejected as %s (%s), with %+v and slot %q", f.Ref(), f.Reason, f.Detail, view.Event.Sections, view.Slot)
+			s.t.Errorf("%s: rejected as %s (%s), with %+v and slot %q", f.Ref(), f.Reason, f.Detail, view.Event.Sections, view.InProgress)
 		}
 	})
 	outcomes := make(map[string]int)

@@ -167,7 +167,7 @@ func scenarioDeclined(s *system, c checkout, gateway string) {
 	s.stands("womens-marathon", 500, 0, 0, 0)
 	s.invoiced("gwen")
 	if l := ledger(s.t, gateway)[declined.Ref()]; l.Status != domain.PaymentStatusDeclined || l.Authorizations != 0 || l.Captures != 0 {
-		s.t.Errorf("the gateway's ledger says %+v", l)
+		s.t.Errorf("the gateway's books says %+v", l)
 	}
 	s.audit(gateway)
 }
@@ -184,7 +184,7 @@ func scenarioExpiring(s *system, c checkout, gateway string) {
 		look := time.NewTicker(10 * time.Millisecond)
 		defer look.Stop()
 		for ctx.Err() == nil {
-			event, err := s.store().Event(ctx, javelin)
+			event, err := s.store().Events().Get(ctx, javelin)
 			if err == nil && (len(values) == 0 || values[len(values)-1] != event.Sections[0].Available) {
 				values = append(values, event.Sections[0].Available)
 			}
@@ -219,7 +219,7 @@ func scenarioExpiring(s *system, c checkout, gateway string) {
 
 	// The log has every step; whoever looks now and then sees some of them, in that order.
 	var steps []int64
-	book := domain.NewBook()
+	book := domain.NewSnapshot()
 	s.facts(func(f domain.Fact) {
 		if err := book.Fold(f); err != nil {
 			s.t.Errorf("folding the log: %v", err)

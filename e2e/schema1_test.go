@@ -203,7 +203,7 @@ func gatewayOfSchema1(t *testing.T) string {
 			t.Fatalf("%s %s: %s", method, path, reply.Status)
 		}
 	}
-	books := decodeLines[domain.LedgerLine](t, readSchema1(t, "ledger.jsonl"))
+	books := decodeLines[domain.BooksLine](t, readSchema1(t, "books.jsonl"))
 	for _, l := range books {
 		path := "/authorizations/" + l.EventID + "/" + l.OrderID
 		if l.Authorizations > 0 || l.Status == domain.PaymentStatusDeclined {

@@ -18,9 +18,10 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/remote"
 	"holdfast/producer"
-	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 )
 
 // soakTime is how long TestTortureSoak lasts if HOLDFAST_SOAK says so, such as 1h.
@@ -126,7 +127,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
 	s := &soak{system: newSystem(t), rng: rand.New(rand.NewPCG(seed, 12)), reclaim: time.Duration(torture.Size(1, 2)) * time.Second}
 	for e := range soakEvents {
-		_, err := s.store().ListEvent(context.Background(), soakEvent(e), domain.Terms{
+		_, err := s.store().Events().Create(context.Background(), soakEvent(e), domain.Terms{
 			Name: "Soak", Currency: "EUR",
 			Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 12_50, Capacity: 50_000_000}},
 		})
@@ -277,7 +278,7 @@ func (s *soak) forgotten(living ...*process) {
 	}
 	slices.Sort(want)
 	eventually(s.t, soon, "dead consumers are forgotten", func() error {
-		groups, err := s.store().Pending(context.Background(), 0)
+		groups, err := inspect.New(s.store()).Pending(context.Background(), 0)
 		if err != nil {
 			return err
 		}
@@ -321,7 +322,7 @@ func (s *soak) countFresh() {
 		if o.HeldAtMillis > 0 {
 			facts++
 		}
-		if o.ConfirmedAt > 0 {
+		if o.ConfirmedAtMillis > 0 {
 			s.invoices++
 			if o.State != domain.OrderConfirmed {
 				facts++
@@ -607,12 +608,12 @@ func kindOf(key string) string {
 // judge has the auditor look at everything.
 func (s *soak) judge(tally *torture.Tally) {
 	s.t.Helper()
-	client, err := payments.NewClient(s.gateway, payments.ClientOptions{})
+	client, err := remote.New(s.gateway, remote.Options{})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer client.Close()
-	report, err := s.store().Audit(context.Background(), streams.AuditOptions{Gateway: client.FetchLedger})
+	report, err := audit.Run(context.Background(), s.store(), audit.Options{Gateway: client.Books})
 	if err != nil {
 		s.t.Fatal(err)
 	}

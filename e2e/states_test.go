@@ -15,7 +15,7 @@ import (
 	"holdfast/domain"
 	"holdfast/e2e/torture"
 	"holdfast/producer"
-	"holdfast/streams"
+	"holdfast/streams/audit"
 )
 
 // replacedLine is what a worker says, once each time, when Redis holds other data than before.
@@ -68,10 +68,10 @@ func (tr *trial) do(rdb *redis.Client, args ...any) {
 }
 
 // violations runs an audit that may find something.
-func (s *system) violations(gateway string) (found []streams.Violation) {
+func (s *system) violations(gateway string) (found []audit.Violation) {
 	s.t.Helper()
 	r := s.run("", auditArgs(gateway)...)
-	var report streams.AuditReport
+	var report audit.Report
 	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil {
 		s.t.Fatalf("audit: exit %d, %v\n%s%s", r.code, err, r.stdout, r.stderr)
 	}
@@ -101,7 +101,7 @@ func (s *system) strays(gateway string) map[string]bool {
 }
 
 // named checks that the audit names exactly these payments, and nothing else but what else allows.
-func (tr *trial) named(strays map[string]bool, allowed func(streams.Violation) bool) {
+func (tr *trial) named(strays map[string]bool, allowed func(audit.Violation) bool) {
 	tr.t.Helper()
 	seen := make(map[string]bool)
 	for _, v := range tr.violations(tr.gateway) {
@@ -119,7 +119,7 @@ func (tr *trial) named(strays map[string]bool, allowed func(streams.Violation) b
 	tr.tally.Count("stray payments, all named", len(strays))
 }
 
-func nothing(streams.Violation) bool { return false }
+func nothing(audit.Violation) bool { return false }
 
 // Whatever Redis refuses, loses or forgets for a while, the workers go on afterwards
 // by themselves, say little about it, and every invariant holds.
@@ -394,7 +394,7 @@ func testEmptied(t *testing.T, rounds int) {
 		publish(t, tr.producer(), requests...)
 		tr.drained(soon * 2)
 		tr.allIn(domain.OrderConfirmed, fresh)
-		tr.named(tr.strays(tr.gateway), func(v streams.Violation) bool {
+		tr.named(tr.strays(tr.gateway), func(v audit.Violation) bool {
 			// A line that was being written in that instant.
 			return v.Invariant == "I3" && lost[v.Subject] && strings.Contains(v.Detail, "was never confirmed")
 		})

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
+	"holdfast/streams/inspect"
 )
 
 // A worker freezes in the middle of its work, is taken for dead, and wakes up
@@ -149,7 +150,7 @@ const (
 // have been, or will have been, as many freezes as wanted.
 func (f *freezer) look(want int) {
 	f.s.t.Helper()
-	groups, err := f.s.store().Pending(context.Background(), 0)
+	groups, err := inspect.New(f.s.store()).Pending(context.Background(), 0)
 	if err != nil {
 		f.s.t.Fatal(err)
 	}

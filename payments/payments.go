@@ -1,16 +1,19 @@
-// Package payments has the adapters of domain.PaymentGateway: a Simulator that
-// runs in process, Handler and Serve that put the simulator behind HTTP, and a
-// Client for whatever gateway speaks that HTTP contract.
+// Package payments is the contract between holdfast and a payment gateway over
+// HTTP, and what both of its sides share. Its folders are adapters of
+// domain.PaymentGateway: remote calls whatever gateway speaks the contract,
+// simulator is a gateway in process, which also serves it. Each must pass the
+// suite of paymentstest.
 //
-// The contract, with event_id and order_id as percent-encoded path segments:
+// The contract, where NAME is /authorizations/{namespace}/{event_id}/{order_id}, each a
+// percent-encoded path segment (without the namespace where payment_names says so):
 //
-//	PUT  /authorizations/{event_id}/{order_id}          {amount, currency, customer_id, payment_token}
-//	                                                    200 authorized | 402 declined | 409 voided
-//	GET  /authorizations/{event_id}/{order_id}          200 | 404
-//	POST /authorizations/{event_id}/{order_id}/capture  200 | 402, 409 refused | 404
-//	POST /authorizations/{event_id}/{order_id}/void     200 (also when unknown) | 409 captured
-//	POST /authorizations/{event_id}/{order_id}/refund   200 | 402, 409 refused | 404
-//	GET  /ledger                                        200, JSON lines | 404: this gateway has none
+//	PUT  NAME          {amount, currency, customer_id, fingerprint, payment_token}
+//	                   200 authorized | 402 declined | 409 voided
+//	GET  NAME          200 | 404
+//	POST NAME/capture  200 | 402, 409 refused | 404
+//	POST NAME/void     200 (also when unknown) | 409 captured
+//	POST NAME/refund   200 | 402, 409 refused | 404
+//	GET  /ledger       200, JSON lines: the gateway's books | 404: it shows none
 //
 // A 200 carries {authorization_id, status, amount}, the amount in minor units.
 // Anything else means that the outcome is not known.
@@ -25,39 +28,50 @@ import (
 	"holdfast/domain"
 )
 
-// call names one of the gateway's calls. Its text stands in errors and, for
+// Call names one of the gateway's calls. Its text stands in errors and, for
 // capture, void and refund, at the end of the path.
-type call string
+type Call string
 
+// The calls of domain.PaymentGateway.
 const (
-	callAuthorize call = "authorize"
-	callLookup    call = "look up"
-	callCapture   call = "capture"
-	callVoid      call = "void"
-	callRefund    call = "refund"
+	CallAuthorize Call = "authorize"
+	CallLookup    Call = "look up"
+	CallCapture   Call = "capture"
+	CallVoid      Call = "void"
+	CallRefund    Call = "refund"
 )
 
-// maxBodyBytes bounds every body of the contract but the ledger's, in both directions.
-const maxBodyBytes = 64 << 10
+// MaxBodyBytes bounds every body of the contract but that of the books, in both directions.
+const MaxBodyBytes = 64 << 10
 
-// wirePayment is the body of a reply. Amount is a pointer to tell 0 from missing.
-type wirePayment struct {
+// Reply is the body of a reply about one payment. Amount is a pointer to tell 0 from missing.
+type Reply struct {
 	AuthorizationID string               `json:"authorization_id"`
 	Status          domain.PaymentStatus `json:"status"`
 	Amount          *int64               `json:"amount"` // minor units
+
+	// What a gateway may leave out.
+	Currency    string `json:"currency,omitempty"`
+	CustomerID  string `json:"customer_id,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
-var errInvalidRef = errors.New("not a valid event_id and order_id")
+var errInvalidName = errors.New("not a valid namespace, event_id and order_id")
 
-func validRef(ref domain.OrderRef) bool {
-	return domain.ValidID(ref.EventID) && domain.ValidID(ref.OrderID)
-}
-
-// unknownOutcome is the error for a call that may have taken effect, or may yet.
-func unknownOutcome(c call, ref domain.OrderRef, cause error) error {
-	name := "an order"
-	if validRef(ref) { // anything else has no bound on its length or its bytes
-		name = ref.String()
+// CheckName returns an error, which does not quote name, if it cannot name a payment.
+func CheckName(name domain.PaymentName) error {
+	if name.Namespace != "" && !domain.ValidID(name.Namespace) || !domain.ValidID(name.EventID) || !domain.ValidID(name.OrderID) {
+		return errInvalidName
 	}
-	return domain.WithClass(domain.ClassRetry, fmt.Errorf("%s %s: %w: %w", c, name, domain.ErrUnknownOutcome, cause))
+	return nil
+}
+
+// UnknownOutcome is the error for a call that may have taken effect, or may yet:
+// of domain.ClassRetry, wrapping domain.ErrUnknownOutcome and cause.
+func UnknownOutcome(c Call, name domain.PaymentName, cause error) error {
+	text := "a payment"
+	if CheckName(name) == nil { // anything else has no bound on its length or its bytes
+		text = name.String()
+	}
+	return domain.WithClass(domain.ClassRetry, fmt.Errorf("%s %s: %w: %w", c, text, domain.ErrUnknownOutcome, cause))
 }

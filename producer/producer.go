@@ -2,7 +2,8 @@
 // learn what became of them.
 //
 //	store, err := streams.Open(ctx, "redis://127.0.0.1:6379/0", streams.Options{})
-//	p := producer.New(store, store, producer.Options{})
+//	checkout := store.Checkout()
+//	p := producer.New(checkout, checkout, producer.Options{})
 //	defer p.Close()
 //	receipt, err := p.Publish(ctx, domain.Request{Type: domain.RequestPurchase, …})
 //	outcome, err := p.Wait(ctx, receipt.EventID, receipt.OrderID)
@@ -23,6 +24,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // Options of New. The zero value is ready to use.
@@ -121,7 +123,7 @@ func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []R
 			r.PaymentToken = "" // nobody needs it there, so it shall not lie in a stream
 		}
 		results[i].Receipt = Receipt{EventID: r.EventID, OrderID: r.OrderID}
-		if _, err := domain.ParseRequest(r.Fields()); err != nil {
+		if _, err := wire.ParseRequest(wire.Fields(*r)); err != nil {
 			results[i].Err = domain.WithClass(domain.ClassReject, err)
 			continue
 		}

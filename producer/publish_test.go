@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/producer"
 )
 
@@ -109,13 +110,13 @@ func TestMalformedRequests(t *testing.T) {
 		{"large quantity", "quantity", func(r *domain.Request) { r.Quantity = domain.MaxQuantity + 1 }},
 		{"negative price", "unit_price", func(r *domain.Request) { r.UnitPrice = &price }},
 		{"negative hold", "hold_seconds", func(r *domain.Request) { r.HoldSeconds = -1 }},
-		{"long hold", "hold_seconds", func(r *domain.Request) { r.HoldSeconds = domain.MaxHoldSeconds + 1 }},
-		{"long validity", "valid_seconds", func(r *domain.Request) { r.ValidSeconds = domain.MaxValidSeconds + 1 }},
+		{"long hold", "hold_seconds", func(r *domain.Request) { r.HoldSeconds = wire.MaxHoldSeconds + 1 }},
+		{"long validity", "valid_seconds", func(r *domain.Request) { r.ValidSeconds = wire.MaxValidSeconds + 1 }},
 		{"no token", "payment_token", func(r *domain.Request) { r.PaymentToken = "" }},
 		{"pay without token", "payment_token", func(r *domain.Request) { r.Type, r.PaymentToken = domain.RequestPay, "" }},
 		{"token with a newline", "payment_token", func(r *domain.Request) { r.PaymentToken += "\n" }},
 		{"long token", "payment_token", func(r *domain.Request) {
-			r.PaymentToken = domain.Secret(strings.Repeat(token, domain.MaxTokenLength))
+			r.PaymentToken = domain.Secret(strings.Repeat(token, wire.MaxTokenLength))
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

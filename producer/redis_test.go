@@ -19,9 +19,11 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -35,14 +37,18 @@ type world struct {
 	ctx     context.Context
 	server  *redistest.Server
 	store   *streams.Store // for looking
-	gateway *payments.Simulator
+	gateway *simulator.Simulator
 }
 
 func newWorld(t *testing.T, partitions int, args ...string) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	w := &world{T: t, ctx: ctx, server: redistest.Start(t, args...), gateway: payments.New(payments.SimulatorOptions{})}
+	gateway, err := simulator.New(simulator.Options{})
+	if err != nil {
+		t.Fatalf("making the gateway: %v", err)
+	}
+	w := &world{T: t, ctx: ctx, server: redistest.Start(t, args...), gateway: gateway}
 	store, err := streams.Open(ctx, w.server.URL(), streams.Options{Partitions: partitions})
 	if err != nil {
 		t.Fatalf("opening the store: %v", err)
@@ -59,7 +65,7 @@ func (w *world) checkout(hook redis.Hook, o producer.Options) *producer.Producer
 	if err != nil {
 		w.Fatalf("opening the checkout's store: %v", err)
 	}
-	p := producer.New(store, store, o)
+	p := producer.New(store.Checkout(), store.Checkout(), o)
 	w.Cleanup(func() {
 		p.Close()
 		_ = store.Close()
@@ -84,7 +90,7 @@ func (w *world) workAt(url string) {
 		log = zaptest.NewLogger(w)
 	}
 	pool, err := workers.New(workers.Config{}, workers.Deps{
-		Ledger: store, Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(), Log: log,
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(), Log: log,
 	})
 	if err != nil {
 		w.Fatalf("making a pool: %v", err)
@@ -102,7 +108,7 @@ func (w *world) workAt(url string) {
 
 func (w *world) list(eventID string, capacity int64) {
 	w.Helper()
-	_, err := w.store.ListEvent(w.ctx, eventID, domain.Terms{
+	_, err := w.store.Events().Create(w.ctx, eventID, domain.Terms{
 		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: capacity}},
 	})
 	if err != nil {
@@ -112,7 +118,7 @@ func (w *world) list(eventID string, capacity int64) {
 
 func (w *world) order(eventID, orderID string) domain.Order {
 	w.Helper()
-	orders, err := w.store.Orders(w.ctx, []domain.OrderRef{{EventID: eventID, OrderID: orderID}})
+	orders, err := w.store.Checkout().Orders(w.ctx, []domain.OrderRef{{EventID: eventID, OrderID: orderID}})
 	if err != nil {
 		w.Fatalf("reading %s: %v", orderID, err)
 	}
@@ -136,11 +142,11 @@ func (w *world) eventually(what string, done func() bool) {
 func (w *world) drained() {
 	w.Helper()
 	w.eventually("nothing pending", func() bool {
-		all, err := w.store.Pending(w.ctx, 0)
+		all, err := inspect.New(w.store).Pending(w.ctx, 0)
 		if err != nil {
 			w.Fatalf("inspecting: %v", err)
 		}
-		return !slices.ContainsFunc(all, func(g streams.GroupStatus) bool { return g.Backlog > 0 })
+		return !slices.ContainsFunc(all, func(g inspect.GroupStatus) bool { return g.Backlog > 0 })
 	})
 }
 
@@ -148,8 +154,8 @@ func (w *world) drained() {
 func (w *world) audited(orders int) {
 	w.Helper()
 	w.drained()
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+	report, err := audit.Run(w.ctx, w.store, audit.Options{
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
 		w.Fatalf("audit: %v", err)
@@ -167,7 +173,7 @@ func (w *world) audited(orders int) {
 func (w *world) onePayment(eventID, orderID string) {
 	w.Helper()
 	w.drained()
-	lines := slices.DeleteFunc(w.gateway.Ledger(), func(l domain.LedgerLine) bool {
+	lines := slices.DeleteFunc(w.gateway.Books(), func(l domain.BooksLine) bool {
 		return l.EventID != eventID || l.OrderID != orderID
 	})
 	if len(lines) != 1 || lines[0].Authorizations != 1 || lines[0].Captures != 1 || lines[0].Captured != 2000 {
@@ -264,7 +270,7 @@ func TestPublishAndWaitConcurrently(t *testing.T) {
 				}
 				switch i % 10 {
 				case 0:
-					r.PaymentToken = payments.DeclineTokenPrefix
+					r.PaymentToken = simulator.DeclineTokenPrefix
 				case 1:
 					r.Section = "nowhere"
 				}
@@ -352,7 +358,7 @@ func TestDuplicatesHaveOneOutcome(t *testing.T) {
 		}
 	}
 	var dead []string
-	err := w.store.EachDeadLetter(w.ctx, func(l streams.DeadLetter) error {
+	err := inspect.New(w.store).EachDeadLetter(w.ctx, func(l inspect.DeadLetter) error {
 		dead = append(dead, l.Reason)
 		return nil
 	})
@@ -424,7 +430,7 @@ func TestLostReplyOfPublish(t *testing.T) {
 	w.confirmed(result, "o")
 	w.onePayment("e", "o")
 	w.audited(1)
-	e, err := w.store.Event(w.ctx, "e")
+	e, err := w.store.Events().Get(w.ctx, "e")
 	if err != nil || e.Sections[0].Sold != 2 || e.Sections[0].Available != 8 {
 		t.Errorf("the event is %+v, %v; want 2 sold", e, err)
 	}

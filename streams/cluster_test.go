@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/layout"
 	"holdfast/streams/redistest"
 )
 
@@ -40,26 +41,26 @@ func TestAppendWaitsForReplicas(t *testing.T) {
 	master := redistest.Start(t, "--repl-diskless-sync-delay", "0")
 	replica := redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(master.Port()))
 	f := openFixture(t, master)
-	f.eventually("the replica is in sync", func() bool {
-		return strings.Contains(asString(f.do("INFO", "replication")), "state=online")
+	f.Eventually("the replica is in sync", func() bool {
+		return strings.Contains(layout.AsString(f.Do("INFO", "replication")), "state=online")
 	})
 	batch := purchases(3)
-	f.confirmedBy(0, f.store.Append(f.ctx, batch, domain.Confirmation{}))
-	f.confirmedBy(1, f.store.Append(f.ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 30 * time.Second}))
-	f.confirmedBy(1, f.store.Append(f.ctx, batch, domain.Confirmation{Replicas: 2, Timeout: 50 * time.Millisecond}))
+	f.confirmedBy(0, f.checkout.Append(f.Ctx, batch, domain.Confirmation{}))
+	f.confirmedBy(1, f.checkout.Append(f.Ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 30 * time.Second}))
+	f.confirmedBy(1, f.checkout.Append(f.Ctx, batch, domain.Confirmation{Replicas: 2, Timeout: 50 * time.Millisecond}))
 	replica.Kill()
-	f.confirmedBy(0, f.store.Append(f.ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 50 * time.Millisecond}))
-	if n := f.do("XLEN", f.keys.requests(0)); asInt(n) != 12 {
+	f.confirmedBy(0, f.checkout.Append(f.Ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 50 * time.Millisecond}))
+	if n := f.Do("XLEN", f.Keys.Requests(0)); layout.AsInt(n) != 12 {
 		t.Errorf("%v entries, want 12", n)
 	}
 	// Longer than the client otherwise waits for a reply.
-	rdb := f.rdb.(*redis.Client)
-	impatient := &Store{rdb: rdb.WithTimeout(2 * time.Second), keys: f.keys, partitions: 1}
-	f.confirmedBy(0, impatient.Append(f.ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 2500 * time.Millisecond}))
+	rdb := f.Client.(*redis.Client)
+	impatient := &Store{rdb: rdb.WithTimeout(2 * time.Second), keys: f.Keys, partitions: 1}
+	f.confirmedBy(0, impatient.Checkout().Append(f.Ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 2500 * time.Millisecond}))
 	// Nothing is confirmed that is not published.
-	f.do("CONFIG", "SET", "maxmemory", "1")
-	for _, a := range f.store.Append(f.ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 50 * time.Millisecond}) {
-		f.wantClass(a.Err, domain.ClassRetry)
+	f.Do("CONFIG", "SET", "maxmemory", "1")
+	for _, a := range f.checkout.Append(f.Ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 50 * time.Millisecond}) {
+		f.WantClass(a.Err, domain.ClassRetry)
 		if a.Replicas != 0 || a.EntryID != "" {
 			t.Errorf("refused, but %+v", a)
 		}
@@ -79,10 +80,10 @@ func TestAppendWaitsForReplicasOfACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = store.Close() }()
-	f := &fixture{tester: t, ctx: ctx, store: store, rdb: store.rdb, keys: store.keys}
+	f := fixtureOf(ctx, t, store)
 	batch := purchases(20) // in all four partitions
 	confirm := domain.Confirmation{Replicas: 1, Timeout: 30 * time.Second}
-	f.confirmedBy(1, store.Append(ctx, batch, confirm))
+	f.confirmedBy(1, f.checkout.Append(ctx, batch, confirm))
 	if n := seen.waits.Load(); n < 2 || n > 3 {
 		t.Errorf("the hook saw WAIT %d times, want once for each master that has a partition", n)
 	}
@@ -92,11 +93,11 @@ func TestAppendWaitsForReplicasOfACluster(t *testing.T) {
 			continue
 		}
 		cluster.OpenSlot(slot, master) // on its way: the stream may be here or there
-		f.published(store.Append(ctx, batch, confirm))
+		f.published(f.checkout.Append(ctx, batch, confirm))
 		cluster.MoveSlot(slot, master)
-		f.published(store.Append(ctx, batch, confirm))
-		f.eventually("the client knows the new master", func() bool {
-			results := store.Append(ctx, batch, confirm)
+		f.published(f.checkout.Append(ctx, batch, confirm))
+		f.Eventually("the client knows the new master", func() bool {
+			results := f.checkout.Append(ctx, batch, confirm)
 			f.published(results)
 			for _, a := range results {
 				if a.Replicas != 1 {
@@ -120,7 +121,7 @@ func TestReadOfAClusterTellsThatItsConnectionBroke(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = store.Close() }()
-	f := &fixture{tester: t, ctx: ctx, store: store, rdb: store.rdb, keys: store.keys}
+	f := fixtureOf(ctx, t, store)
 	queue, err := store.Queue(0, domain.GroupWorkers, "w")
 	if err != nil {
 		t.Fatal(err)
@@ -135,11 +136,11 @@ func TestReadOfAClusterTellsThatItsConnectionBroke(t *testing.T) {
 		_, err := queue.Read(ctx, 1)
 		read <- err
 	}()
-	f.eventually("the read blocks", func() bool {
+	f.Eventually("the read blocks", func() bool {
 		return strings.Contains(master.Info(ctx, "clients").Val(), "blocked_clients:1")
 	})
-	f.must(master.ClientKillByFilter(ctx, "TYPE", "normal", "SKIPME", "yes").Err())
-	f.wantClass(<-read, domain.ClassRetry)
+	f.Must(master.ClientKillByFilter(ctx, "TYPE", "normal", "SKIPME", "yes").Err())
+	f.WantClass(<-read, domain.ClassRetry)
 }
 
 func (f *fixture) published(results []domain.Appended) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
+	"holdfast/streams/internal/streamstest"
 )
 
 // FuzzRequestEntry publishes an entry of these fields (their strings separated by
@@ -30,7 +32,7 @@ func FuzzRequestEntry(f *testing.F) {
 		}
 	}
 	ctx := context.Background()
-	store, err := Open(ctx, sharedServer().URL(), Options{Partitions: 1})
+	store, err := Open(ctx, streamstest.Server().URL(), Options{Partitions: 1})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -47,9 +49,9 @@ func FuzzRequestEntry(f *testing.F) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
-		x := &fixture{tester: t, ctx: ctx, store: store, rdb: store.rdb, keys: store.keys}
-		x.do("FLUSHALL")
-		x.must(store.Accept(ctx))
+		x := fixtureOf(ctx, t, store)
+		x.Do("FLUSHALL")
+		x.Must(x.ledger.Accept(ctx))
 		x.list("e1", terms(3))
 		switch prior % 4 {
 		case 1:
@@ -67,25 +69,25 @@ func FuzzRequestEntry(f *testing.F) {
 // handle publishes one entry, does with it what a worker does, and judges it.
 func (f *fixture) handle(fields []string) {
 	f.Helper()
-	earlier := f.pending(domain.GroupWorkers)
-	id := f.publish(fields)
-	got := f.deliver(domain.GroupWorkers, "w1")
+	earlier := f.Pending(domain.GroupWorkers)
+	id := f.Publish(fields)
+	got := f.Deliver(domain.GroupWorkers, "w1")
 	if len(got) != 1 || got[0].ID != id || !slices.Equal(got[0].Fields, fields) {
 		f.Fatalf("published %q, delivered %+v", fields, got)
 	}
-	before, book := f.dump(), f.fold()
-	req, err := domain.ParseRequest(got[0].Fields)
+	before, book := f.Dump(), f.fold()
+	req, err := wire.ParseRequest(got[0].Fields)
 	if domain.ClassOf(err) == domain.ClassPoison && err != nil {
-		f.must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.ctx, []domain.DeadEntry{{ID: id, Reason: err.Error()}}))
+		f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: id, Reason: err.Error()}}))
 		letters := f.deadLetters()
-		if len(letters) != 1 || !slices.Equal(letters[0].raw, fields) || letters[0].Reason != err.Error() {
+		if len(letters) != 1 || !slices.Equal(letters[0].Fields, fields) || letters[0].Reason != err.Error() {
 			f.Errorf("the dead letter of %q is %+v", fields, letters)
 		}
-		f.wantPending(domain.GroupWorkers, earlier...)
-		f.wantSame(before, f.keys.requests(0), f.keys.dead(0))
+		f.WantPending(domain.GroupWorkers, earlier...)
+		f.WantSame(before, f.Keys.Requests(0), f.Keys.Dead(0))
 		return
 	}
-	a := domain.Admission{EntryID: id, Request: req, HoldMillis: holdMillis, ValidMillis: validMillis}
+	a := domain.Incoming{EntryID: id, Request: req, HoldMillis: holdMillis, ValidMillis: validMillis}
 	if err != nil {
 		a.Invalid = err.Error()
 	}
@@ -97,39 +99,39 @@ func (f *fixture) handle(fields []string) {
 	switch req.Type {
 	case domain.RequestCancel:
 		command = domain.Cancel{Reason: domain.ReasonRequested}
-		f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{EntryID: id, Ref: ref}}))
+		f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{EntryID: id, Ref: ref}}))
 	case domain.RequestPay:
 		command = domain.Pay{EntryMillis: entryMillis, ValidMillis: validMillis}
 	case domain.RequestPurchase, domain.RequestHold:
-		command = domain.Admit{Request: req, Invalid: a.Invalid, EntryMillis: entryMillis, ValidMillis: validMillis, HoldMillis: holdMillis}
+		command = domain.Hold{Request: req, Invalid: a.Invalid, EntryMillis: entryMillis, ValidMillis: validMillis, HoldMillis: holdMillis}
 	}
 	if req.Type != domain.RequestCancel {
-		replies, now = f.admit(a)
+		replies, now = f.holdBatch(a)
 	}
 	fact, verdict := domain.Decide(book.View(ref, req.CustomerID), ref, now, command)
-	changed := []string{f.keys.requests(0)} // who has what is there
+	changed := []string{f.Keys.Requests(0)} // who has what is there
 	if fact != nil {
 		if facts, _ := f.facts(); len(facts) > 0 {
 			fact.AtMillis = facts[len(facts)-1].AtMillis
 		}
-		f.must(book.Fold(*fact))
-		changed = append(changed, f.keys.log(0), f.keys.holds(0), f.keys.order(0, ref), f.keys.event(0, ref.EventID), f.keys.inProgress(0, ref.EventID))
+		f.Must(book.Fold(*fact))
+		changed = append(changed, f.Keys.Log(0), f.Keys.Holds(0), f.Keys.Order(0, ref), f.Keys.Event(0, ref.EventID), f.Keys.InProgress(0, ref.EventID))
 	}
-	if folded := f.fold(); !reflect.DeepEqual(folded.Events, book.Events) || !maps.Equal(folded.Orders, book.Orders) || !reflect.DeepEqual(folded.Slots, book.Slots) {
+	if folded := f.fold(); !reflect.DeepEqual(folded.Events, book.Events) || !maps.Equal(folded.Orders, book.Orders) || !reflect.DeepEqual(folded.InProgress, book.InProgress) {
 		f.Errorf("the log folds to\n%+v\ndomain says\n%+v", folded, book)
 	}
 	f.wantLogFolds()
-	f.wantSame(before, changed...)
+	f.WantSame(before, changed...)
 	if len(replies) > 0 && (replies[0].Verdict != verdict || replies[0].Order != book.Orders[ref]) {
 		f.Errorf("%s\n%+v\ndomain says %s\n%+v", replies[0].Verdict, replies[0].Order, verdict, book.Orders[ref])
 	}
 	if verdict != domain.VerdictDone {
 		earlier = append(earlier, id)
 	}
-	f.wantPending(domain.GroupWorkers, earlier...)
+	f.WantPending(domain.GroupWorkers, earlier...)
 	const tellable = 12 // bytes: a shorter token may be part of anything
-	for key, content := range f.dump() {
-		if token := string(req.PaymentToken); len(token) >= tellable && key != f.keys.requests(0) && !strings.Contains(before[key], token) &&
+	for key, content := range f.Dump() {
+		if token := string(req.PaymentToken); len(token) >= tellable && key != f.Keys.Requests(0) && !strings.Contains(before[key], token) &&
 			!slices.Contains([]string{req.CustomerID, req.OrderID, req.EventID, req.Section}, token) && strings.Contains(content, token) {
 			f.Errorf("the payment token is in %s", key)
 		}

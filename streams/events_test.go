@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"holdfast/domain"
+	"holdfast/streams/inspect"
 )
 
 func TestListEvent(t *testing.T) {
@@ -18,8 +19,8 @@ func TestListEvent(t *testing.T) {
 		t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis = "Été <b> & “日本”\u2028", 6, 1_700_000_000_123, 253402300799000
 	})
 	f.list("e1", want)
-	h, err := f.rdb.HGetAll(f.ctx, "holdfast:{0}:event:e1").Result()
-	f.must(err)
+	h, err := f.Client.HGetAll(f.Ctx, "holdfast:{0}:event:e1").Result()
+	f.Must(err)
 	if wantHash := map[string]string{
 		"name": want.Name, "currency": "EUR", "max_per_order": "6", "on_sale": "1700000000123", "off_sale": "253402300799000", "closed": "0",
 		"fingerprint": want.Fingerprint(), "version": "1", "sections": "general,vip",
@@ -29,13 +30,13 @@ func TestListEvent(t *testing.T) {
 		t.Errorf("event %v\nwant %v", h, wantHash)
 	}
 	fact, raw := f.lastFact()
-	if fact.Type != domain.FactListed || fact.EventID != "e1" || fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, want) || !strings.HasPrefix(raw, "listed e1|{") {
+	if fact.Type != domain.FactCreated || fact.EventID != "e1" || fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, want) || !strings.HasPrefix(raw, "listed e1|{") {
 		t.Errorf("fact %s", raw)
 	}
-	if totals, err := f.store.Sales(f.ctx, "e1"); err != nil || totals != (Totals{}) {
+	if totals, err := f.inspector.Sales(f.Ctx, "e1"); err != nil || totals != (inspect.Totals{}) {
 		t.Errorf("sales %+v, %v", totals, err)
 	}
-	if ids, err := f.store.EventIDs(f.ctx, 0); err != nil || !slices.Equal(ids, []string{"e1"}) {
+	if ids, err := f.events.IDs(f.Ctx, 0); err != nil || !slices.Equal(ids, []string{"e1"}) {
 		t.Errorf("events %v, %v", ids, err)
 	}
 	if slots := f.slots("e1"); len(slots) != 0 {
@@ -47,35 +48,35 @@ func TestListEvent(t *testing.T) {
 		func() {},
 		func() { f.held("e1", "o1", "fred", 1, holdMillis) },
 		func() {
-			_, err := f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+			_, err := f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
 				t.Sections[0].Capacity = 20
 				return t, nil
 			})
-			f.must(err)
+			f.Must(err)
 		},
-		func() { f.must(f.store.CloseEvent(f.ctx, "e1")) },
+		func() { f.Must(f.events.Close(f.Ctx, "e1")) },
 	} {
 		change()
-		before := f.dump()
-		if created, err := f.store.ListEvent(f.ctx, "e1", want); created || err != nil {
+		before := f.Dump()
+		if created, err := f.events.Create(f.Ctx, "e1", want); created || err != nil {
 			t.Errorf("the same again: %v, %v", created, err)
 		}
 		other := want
 		other.Name = "Another"
-		created, err := f.store.ListEvent(f.ctx, "e1", other)
+		created, err := f.events.Create(f.Ctx, "e1", other)
 		if created || !errors.Is(err, domain.ErrConflict) {
 			t.Errorf("with other terms: %v, %v", created, err)
 		}
-		f.wantClass(err, domain.ClassReject)
-		f.wantSame(before)
+		f.WantClass(err, domain.ClassReject)
+		f.WantSame(before)
 	}
 
-	before := f.dump()
-	_, err = f.store.ListEvent(f.ctx, "e2", domain.Terms{Name: "E"})
-	f.wantClass(err, domain.ClassReject)
-	_, err = f.store.ListEvent(f.ctx, "e/2", want)
-	f.wantClass(err, domain.ClassReject)
-	f.wantSame(before)
+	before := f.Dump()
+	_, err = f.events.Create(f.Ctx, "e2", domain.Terms{Name: "E"})
+	f.WantClass(err, domain.ClassReject)
+	_, err = f.events.Create(f.Ctx, "e/2", want)
+	f.WantClass(err, domain.ClassReject)
+	f.WantSame(before)
 }
 
 // TestListEventLargest: as many sections as there may be, with the longest names and the largest numbers.
@@ -88,15 +89,15 @@ func TestListEventLargest(t *testing.T) {
 		})
 	}
 	f.list("e1", want)
-	e, err := f.store.Event(f.ctx, "e1")
-	f.must(err)
-	f.must(e.CheckConservation())
+	e, err := f.events.Get(f.Ctx, "e1")
+	f.Must(err)
+	f.Must(e.CheckConservation())
 	if !reflect.DeepEqual(e.Terms(), want) {
 		t.Error("the event is not what was listed")
 	}
 	want.Sections[199].Capacity--
 	slices.Reverse(want.Sections)
-	if changed, err := f.store.AdjustEvent(f.ctx, "e1", func(domain.Terms) (domain.Terms, error) { return want, nil }); !changed || err != nil {
+	if changed, err := f.events.Adjust(f.Ctx, "e1", func(domain.Terms) (domain.Terms, error) { return want, nil }); !changed || err != nil {
 		t.Fatalf("adjusting: %v, %v", changed, err)
 	}
 	f.wantLogFolds()
@@ -107,10 +108,10 @@ func TestAdjustEvent(t *testing.T) {
 	f.list("e1", terms(10, func(t *domain.Terms) { t.MaxPerOrder = 9 }))
 	f.confirmed("e1", "o1", "fred", 2)
 	f.held("e1", "o2", "mary", 3, holdMillis)
-	before, err := f.store.Event(f.ctx, "e1")
-	f.must(err)
+	before, err := f.events.Get(f.Ctx, "e1")
+	f.Must(err)
 	adjust := func(change func(*domain.Terms)) (bool, error) {
-		return f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+		return f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
 			change(&t)
 			return t, nil
 		})
@@ -132,7 +133,7 @@ func TestAdjustEvent(t *testing.T) {
 			{Name: "vip", Price: 5000, Capacity: 4, Available: 4},
 		},
 	}
-	if got, err := f.store.Event(f.ctx, "e1"); err != nil || !reflect.DeepEqual(got, want) {
+	if got, err := f.events.Get(f.Ctx, "e1"); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
 	if o := f.order("e1", "o2"); o.UnitPrice != 1000 {
@@ -141,12 +142,12 @@ func TestAdjustEvent(t *testing.T) {
 	f.wantLogFolds()
 
 	// Nothing to do, and what cannot be done.
-	all := f.dump()
+	all := f.Dump()
 	if changed, err := adjust(func(*domain.Terms) {}); changed || err != nil {
 		t.Errorf("the same again: %v, %v", changed, err)
 	}
 	stop := errors.New("stop")
-	if _, err := f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) { return t, stop }); !errors.Is(err, stop) {
+	if _, err := f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) { return t, stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
 	}
 	for name, change := range map[string]func(*domain.Terms){
@@ -160,11 +161,11 @@ func TestAdjustEvent(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, changed, err)
 		}
 	}
-	_, err = f.store.AdjustEvent(f.ctx, "e9", func(t domain.Terms) (domain.Terms, error) { return t, nil })
+	_, err = f.events.Adjust(f.Ctx, "e9", func(t domain.Terms) (domain.Terms, error) { return t, nil })
 	if !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
 		t.Errorf("an unlisted event: %v", err)
 	}
-	f.wantSame(all)
+	f.WantSame(all)
 
 	if changed, err := adjust(func(t *domain.Terms) { t.Sections[1].Capacity = 5 }); !changed || err != nil {
 		t.Errorf("just what is held and sold: %v, %v", changed, err)
@@ -185,13 +186,13 @@ func TestAdjustEventRaces(t *testing.T) {
 			t.Helper()
 			n := terms(capacity)
 			raw, err := json.Marshal(n)
-			f.must(err)
-			reply, err := f.store.run(f.ctx, scriptAdjustEvent, []string{f.keys.event(0, "e1"), f.keys.log(0)},
+			f.Must(err)
+			reply, err := f.store.run(f.Ctx, scriptAdjustEvent, []string{f.Keys.Event(0, "e1"), f.Keys.Log(0)},
 				appendSections([]any{"e1", version, raw, n.Name, n.MaxPerOrder, n.OnSaleMillis, n.OffSaleMillis}, n)...).StringSlice()
-			f.must(err)
+			f.Must(err)
 			return reply
 		}
-		before := f.dump()
+		before := f.Dump()
 		for _, test := range []struct {
 			version  int
 			capacity int64
@@ -201,18 +202,18 @@ func TestAdjustEventRaces(t *testing.T) {
 				t.Errorf("version %d, capacity %d: %v, want %v", test.version, test.capacity, got, test.want)
 			}
 		}
-		f.wantSame(before)
+		f.WantSame(before)
 	})
 
 	// Somebody else adjusts it between the reading and the writing: it starts again from what is there then.
 	calls := 0
-	changed, err := f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+	changed, err := f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
 		if calls++; calls == 1 {
-			_, err := f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+			_, err := f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
 				t.Name = "By another"
 				return t, nil
 			})
-			f.must(err)
+			f.Must(err)
 		}
 		t.Sections[0].Capacity = 30
 		return t, nil
@@ -220,33 +221,33 @@ func TestAdjustEventRaces(t *testing.T) {
 	if !changed || err != nil || calls != 2 {
 		t.Errorf("%v, %v after %d calls", changed, err, calls)
 	}
-	e, err := f.store.Event(f.ctx, "e1")
+	e, err := f.events.Get(f.Ctx, "e1")
 	if err != nil || e.Name != "By another" || e.Sections[0].Capacity != 30 || e.Version != 3 {
 		t.Errorf("got %+v, %v", e, err)
 	}
 
 	// Somebody buys in between: refused by what is held then.
-	_, err = f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+	_, err = f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
 		if f.order("e1", "o2").State == domain.OrderNone {
 			f.held("e1", "o2", "mary", 1, holdMillis)
 		}
 		t.Sections[0].Capacity = 3
 		return t, nil
 	})
-	f.wantClass(err, domain.ClassReject)
+	f.WantClass(err, domain.ClassReject)
 	if got := f.section("e1", "general"); got != [3]int64{26, 4, 0} {
 		t.Errorf("available, held, sold: %v", got)
 	}
 
 	// Others are faster every time.
 	n := 0
-	_, err = f.store.AdjustEvent(f.ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+	_, err = f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
 		n++
-		f.do("HINCRBY", f.keys.event(0, "e1"), "version", 1)
+		f.Do("HINCRBY", f.Keys.Event(0, "e1"), "version", 1)
 		t.Name = "Never"
 		return t, nil
 	})
-	f.wantClass(err, domain.ClassRetry)
+	f.WantClass(err, domain.ClassRetry)
 	if n != adjustAttempts {
 		t.Errorf("it tried %d times, want %d", n, adjustAttempts)
 	}
@@ -256,28 +257,28 @@ func TestCloseEvent(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
 	a := f.held("e1", "o1", "fred", 1, holdMillis)
-	f.must(f.store.CloseEvent(f.ctx, "e1"))
+	f.Must(f.events.Close(f.Ctx, "e1"))
 	if _, raw := f.lastFact(); raw != "closed e1" {
 		t.Errorf("fact %s", raw)
 	}
-	if e, err := f.store.Event(f.ctx, "e1"); err != nil || !e.Closed || e.Version != 2 {
+	if e, err := f.events.Get(f.Ctx, "e1"); err != nil || !e.Closed || e.Version != 2 {
 		t.Errorf("got %+v, %v", e, err)
 	}
 	f.wantLogFolds()
-	before := f.dump()
-	f.must(f.store.CloseEvent(f.ctx, "e1"))
+	before := f.Dump()
+	f.Must(f.events.Close(f.Ctx, "e1"))
 	for _, id := range []string{"e9", "", "e/1"} {
-		err := f.store.CloseEvent(f.ctx, id)
+		err := f.events.Close(f.Ctx, id)
 		if !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
-	f.wantSame(before)
+	f.WantSame(before)
 	// What is held can still be paid; nothing new is held.
 	if replies, _ := f.resolve(approve(a.EntryID, "e1", "o1")); replies[0].Order.State != domain.OrderConfirmed {
 		t.Errorf("got %+v", replies[0])
 	}
-	if replies, _ := f.admit(f.arrive(purchase("e1", "o2", "fred", 1))...); replies[0].Order.Reason != domain.ReasonNotOnSale {
+	if replies, _ := f.holdBatch(f.arrive(purchase("e1", "o2", "fred", 1))...); replies[0].Order.Reason != domain.ReasonNotOnSale {
 		t.Errorf("got %+v", replies[0])
 	}
 }
@@ -285,10 +286,10 @@ func TestCloseEvent(t *testing.T) {
 func TestEventNotFound(t *testing.T) {
 	f := newFixture(t)
 	for _, id := range []string{"e9", "", "e/1", "e\x00"} {
-		if _, err := f.store.Event(f.ctx, id); !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
+		if _, err := f.events.Get(f.Ctx, id); !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
 			t.Errorf("event %q: %v", id, err)
 		}
-		if _, err := f.store.Sales(f.ctx, id); !errors.Is(err, domain.ErrNotFound) {
+		if _, err := f.inspector.Sales(f.Ctx, id); !errors.Is(err, domain.ErrNotFound) {
 			t.Errorf("sales of %q: %v", id, err)
 		}
 	}
@@ -296,23 +297,23 @@ func TestEventNotFound(t *testing.T) {
 
 func TestInit(t *testing.T) {
 	f := newFixture(t)
-	h, err := f.rdb.HGetAll(f.ctx, "holdfast:meta").Result()
-	f.must(err)
+	h, err := f.Client.HGetAll(f.Ctx, "holdfast:meta").Result()
+	f.Must(err)
 	if len(h) != 3 || h["partitions"] != "1" || h["schema"] != "1" || h["epoch"] == "" {
 		t.Errorf("meta %v", h)
 	}
-	before := f.dump()
+	before := f.Dump()
 	// Whoever opens it later gets what was stored, whatever they ask for.
-	again, err := Open(f.ctx, f.store.url, Options{Partitions: 7})
-	f.must(err)
-	defer func() { f.must(again.Close()) }()
+	again, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Partitions: 7})
+	f.Must(err)
+	defer func() { f.Must(again.Close()) }()
 	if again.Partitions() != 1 || again.history.epoch != h["epoch"] {
 		t.Errorf("%d partitions, epoch %s", again.Partitions(), again.history.epoch)
 	}
-	f.wantSame(before)
+	f.WantSame(before)
 	// Groups read from the start of their streams.
-	f.publish(purchase("e1", "o1", "fred", 1))
-	if got := f.deliver(domain.GroupWorkers, "w1"); len(got) != 1 {
+	f.Publish(purchase("e1", "o1", "fred", 1))
+	if got := f.Deliver(domain.GroupWorkers, "w1"); len(got) != 1 {
 		t.Errorf("delivered %v", got)
 	}
 
@@ -325,24 +326,24 @@ func TestInit(t *testing.T) {
 		"no partitions":      {"partitions", "0", domain.ClassFatal},
 		"too many":           {"partitions", "1025", domain.ClassFatal},
 	} {
-		f.do("HSET", "holdfast:meta", test.field, test.value)
-		s, err := Open(f.ctx, f.store.url, Options{})
+		f.Do("HSET", "holdfast:meta", test.field, test.value)
+		s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{})
 		if err == nil {
-			f.must(s.Close())
+			f.Must(s.Close())
 		}
 		if err == nil || domain.ClassOf(err) != test.class {
 			t.Errorf("%s: %v, want %s", name, err, test.class)
 		}
-		f.do("HSET", "holdfast:meta", "partitions", "1", "schema", "1")
+		f.Do("HSET", "holdfast:meta", "partitions", "1", "schema", "1")
 	}
 	for _, o := range []Options{{Namespace: "a b"}, {Namespace: "{a}"}, {Partitions: -1}, {Partitions: 1025}} {
-		s, err := Open(f.ctx, f.store.url, o)
+		s, err := Open(f.Ctx, f.store.endpoint.url.String(), o)
 		if err == nil {
-			f.must(s.Close())
+			f.Must(s.Close())
 		}
 		if err == nil || domain.ClassOf(err) != domain.ClassFatal {
 			t.Errorf("%+v: %v, want fatal", o, err)
 		}
 	}
-	f.wantSame(before, f.keys.requests(0))
+	f.WantSame(before, f.Keys.Requests(0))
 }

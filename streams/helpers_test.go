@@ -7,17 +7,19 @@ import (
 	"maps"
 	"os"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
+	"holdfast/streams/inspect"
+	"holdfast/streams/internal/layout"
+	"holdfast/streams/internal/streamstest"
 	"holdfast/streams/redistest"
 )
 
@@ -40,63 +42,29 @@ func TestMain(m *testing.M) {
 		}
 	}
 	flag.Parse()
-	code := m.Run()
-	shared.stop()
-	os.Exit(code)
-}
-
-// binary is the testing.TB of things that live as long as the test binary.
-type binary struct {
-	testing.TB
-	mu       sync.Mutex
-	server   *redistest.Server
-	cleanups []func()
-}
-
-var shared binary
-
-func (b *binary) Helper()                           {}
-func (b *binary) Cleanup(f func())                  { b.cleanups = append(b.cleanups, f) }
-func (b *binary) Errorf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-func (b *binary) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
-
-func (b *binary) stop() {
-	for _, f := range slices.Backward(b.cleanups) {
-		f()
-	}
-}
-
-// sharedServer is one empty redis-server for all tests that do not change its settings.
-func sharedServer() *redistest.Server {
-	shared.mu.Lock()
-	defer shared.mu.Unlock()
-	if shared.server == nil {
-		shared.server = redistest.Start(&shared)
-	}
-	shared.server.Flush()
-	return shared.server
-}
-
-// tester is what *testing.T and *rapid.T have in common.
-type tester interface {
-	Helper()
-	Errorf(format string, args ...any)
-	Fatalf(format string, args ...any)
-	Fatal(args ...any)
+	os.Exit(streamstest.Run(m))
 }
 
 // fixture is a store with one partition on an empty Redis.
 type fixture struct {
-	tester
-	ctx   context.Context
-	store *Store
-	rdb   redis.UniversalClient
-	keys  keys
+	streamstest.Redis
+	store     *Store
+	ledger    *Ledger
+	events    *Events
+	checkout  *Checkout
+	inspector *inspect.Inspector
+}
+
+func fixtureOf(ctx context.Context, t streamstest.T, store *Store) *fixture {
+	return &fixture{
+		Redis: streamstest.Redis{T: t, Ctx: ctx, Client: store.rdb, Keys: store.keys},
+		store: store, ledger: store.Ledger(), events: store.Events(), checkout: store.Checkout(), inspector: inspect.New(store),
+	}
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	return openFixture(t, sharedServer())
+	return openFixture(t, streamstest.Server())
 }
 
 func openFixture(t *testing.T, server *redistest.Server) *fixture {
@@ -112,57 +80,7 @@ func openFixture(t *testing.T, server *redistest.Server) *fixture {
 			t.Errorf("closing: %v", err)
 		}
 	})
-	return &fixture{tester: t, ctx: ctx, store: store, rdb: store.rdb, keys: store.keys}
-}
-
-func (f *fixture) must(err error) {
-	f.Helper()
-	if err != nil {
-		f.Fatal(err)
-	}
-}
-
-func (f *fixture) wantClass(err error, want domain.Class) {
-	f.Helper()
-	if err == nil {
-		f.Fatalf("no error, want one of class %s", want)
-	}
-	if got := domain.ClassOf(err); got != want {
-		f.Errorf("class %s, want %s, of: %v", got, want, err)
-	}
-}
-
-// do sends one command.
-func (f *fixture) do(args ...any) any {
-	f.Helper()
-	v, err := f.rdb.Do(f.ctx, args...).Result()
-	if err != nil {
-		f.Fatalf("%v: %v", args[0], err)
-	}
-	return v
-}
-
-// now is Redis's clock in milliseconds.
-func (f *fixture) now() int64 {
-	f.Helper()
-	now, err := f.rdb.Time(f.ctx).Result()
-	f.must(err)
-	return now.UnixMilli()
-}
-
-// waitUntil returns once Redis's clock shows at least that time.
-func (f *fixture) waitUntil(millis int64) {
-	f.Helper()
-	f.eventually("the clock has come to "+strconv.FormatInt(millis, 10), func() bool { return f.now() >= millis })
-}
-
-func (f *fixture) eventually(what string, condition func() bool) {
-	f.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); {
-		if time.Now().After(deadline) {
-			f.Fatalf("waited in vain until %s", what)
-		}
-	}
+	return fixtureOf(ctx, t, store)
 }
 
 func terms(capacity int64, change ...func(*domain.Terms)) domain.Terms {
@@ -177,29 +95,9 @@ func terms(capacity int64, change ...func(*domain.Terms)) domain.Terms {
 
 func (f *fixture) list(eventID string, t domain.Terms) {
 	f.Helper()
-	if created, err := f.store.ListEvent(f.ctx, eventID, t); err != nil || !created {
+	if created, err := f.events.Create(f.Ctx, eventID, t); err != nil || !created {
 		f.Fatalf("listing %s: %v, %v", eventID, created, err)
 	}
-}
-
-// publish adds an entry to the requests.
-func (f *fixture) publish(fields []string) (entryID string) {
-	f.Helper()
-	id, err := f.rdb.XAdd(f.ctx, &redis.XAddArgs{Stream: f.keys.requests(0), Values: fields}).Result()
-	f.must(err)
-	return id
-}
-
-// deliver gives all that nobody has yet in a group's stream to a consumer.
-func (f *fixture) deliver(group domain.Group, consumer string) []domain.Entry {
-	f.Helper()
-	stream, _ := f.keys.streamOf(0, group)
-	reply, err := f.rdb.Do(f.ctx, "XREADGROUP", "GROUP", string(group), consumer, "COUNT", 100_000, "STREAMS", stream, ">").Result()
-	if isNil(err) {
-		return nil
-	}
-	f.must(err)
-	return decodeEntries(reply.([]any)[0].([]any)[1])
 }
 
 const (
@@ -207,11 +105,11 @@ const (
 	validMillis = 60_000
 )
 
-// admission is what a worker makes of an entry.
-func (f *fixture) admission(entryID string, fields []string) domain.Admission {
+// incoming is what a worker makes of an entry.
+func (f *fixture) incoming(entryID string, fields []string) domain.Incoming {
 	f.Helper()
-	req, err := domain.ParseRequest(fields)
-	a := domain.Admission{EntryID: entryID, Request: req, HoldMillis: holdMillis, ValidMillis: validMillis}
+	req, err := wire.ParseRequest(fields)
+	a := domain.Incoming{EntryID: entryID, Request: req, HoldMillis: holdMillis, ValidMillis: validMillis}
 	if err != nil {
 		if domain.ClassOf(err) != domain.ClassReject {
 			f.Fatal(err)
@@ -222,34 +120,34 @@ func (f *fixture) admission(entryID string, fields []string) domain.Admission {
 }
 
 // arrive publishes and delivers requests and returns what a worker makes of them.
-func (f *fixture) arrive(requests ...[]string) []domain.Admission {
+func (f *fixture) arrive(requests ...[]string) []domain.Incoming {
 	f.Helper()
-	pipe := f.rdb.Pipeline()
+	pipe := f.Client.Pipeline()
 	ids := make([]*redis.StringCmd, len(requests))
 	for i, fields := range requests {
-		ids[i] = pipe.XAdd(f.ctx, &redis.XAddArgs{Stream: f.keys.requests(0), Values: fields})
+		ids[i] = pipe.XAdd(f.Ctx, &redis.XAddArgs{Stream: f.Keys.Requests(0), Values: fields})
 	}
-	_, err := pipe.Exec(f.ctx)
-	f.must(err)
-	f.deliver(domain.GroupWorkers, "w1")
-	admissions := make([]domain.Admission, len(requests))
+	_, err := pipe.Exec(f.Ctx)
+	f.Must(err)
+	f.Deliver(domain.GroupWorkers, "w1")
+	incoming := make([]domain.Incoming, len(requests))
 	for i, fields := range requests {
-		admissions[i] = f.admission(ids[i].Val(), fields)
+		incoming[i] = f.incoming(ids[i].Val(), fields)
 	}
-	return admissions
+	return incoming
 }
 
-func (f *fixture) admit(batch ...domain.Admission) ([]domain.Reply, int64) {
+func (f *fixture) holdBatch(batch ...domain.Incoming) ([]domain.Reply, int64) {
 	f.Helper()
-	replies, now, err := f.store.Admit(f.ctx, 0, batch)
-	f.must(err)
+	replies, now, err := f.ledger.Hold(f.Ctx, 0, batch)
+	f.Must(err)
 	return replies, now
 }
 
 func (f *fixture) resolve(batch ...domain.Resolution) ([]domain.Reply, int64) {
 	f.Helper()
-	replies, now, err := f.store.Resolve(f.ctx, 0, batch)
-	f.must(err)
+	replies, now, err := f.ledger.Resolve(f.Ctx, 0, batch)
+	f.Must(err)
 	return replies, now
 }
 
@@ -268,11 +166,11 @@ func hold(event, order, customer string, quantity int, more ...string) []string 
 func ref(event, order string) domain.OrderRef { return domain.OrderRef{EventID: event, OrderID: order} }
 
 // held makes a held order by a purchase that stays pending; it ends after so many milliseconds.
-func (f *fixture) held(event, order, customer string, quantity int, millis int64) domain.Admission {
+func (f *fixture) held(event, order, customer string, quantity int, millis int64) domain.Incoming {
 	f.Helper()
 	a := f.arrive(purchase(event, order, customer, quantity))[0]
 	a.HoldMillis = millis
-	replies, _ := f.admit(a)
+	replies, _ := f.holdBatch(a)
 	if replies[0].Verdict != domain.VerdictAuthorize || replies[0].Order.State != domain.OrderHeld {
 		f.Fatalf("holding %s/%s: %s, %+v", event, order, replies[0].Verdict, replies[0].Order)
 	}
@@ -291,17 +189,17 @@ func (f *fixture) confirmed(event, order, customer string, quantity int) {
 
 func (f *fixture) order(event, order string) domain.Order {
 	f.Helper()
-	orders, err := f.store.Orders(f.ctx, []domain.OrderRef{ref(event, order)})
-	f.must(err)
+	orders, err := f.checkout.Orders(f.Ctx, []domain.OrderRef{ref(event, order)})
+	f.Must(err)
 	return orders[0]
 }
 
 // section is available, held and sold of a section.
 func (f *fixture) section(event, section string) [3]int64 {
 	f.Helper()
-	e, err := f.store.Event(f.ctx, event)
-	f.must(err)
-	f.must(e.CheckConservation())
+	e, err := f.events.Get(f.Ctx, event)
+	f.Must(err)
+	f.Must(e.CheckConservation())
 	s, ok := e.Section(section)
 	if !ok {
 		f.Fatalf("no section %s", section)
@@ -312,16 +210,16 @@ func (f *fixture) section(event, section string) [3]int64 {
 // slots are the customers of an event with an order in progress.
 func (f *fixture) slots(event string) map[string]string {
 	f.Helper()
-	slots, err := f.rdb.HGetAll(f.ctx, f.keys.inProgress(0, event)).Result()
-	f.must(err)
-	delete(slots, slotsNote)
+	slots, err := f.Client.HGetAll(f.Ctx, f.Keys.InProgress(0, event)).Result()
+	f.Must(err)
+	delete(slots, layout.SlotsNote)
 	return slots
 }
 
 // expireBatch asks the script expire about these orders, due or not.
 func (f *fixture) expireBatch(refs ...domain.OrderRef) orderBatch {
 	return orderBatch{
-		script: scriptExpire, name: "expire", source: f.keys.log(0), size: len(refs),
+		script: scriptExpire, name: "expire", source: f.Keys.Log(0), size: len(refs),
 		item: func(i int) (string, domain.OrderRef) { return "", refs[i] },
 		add:  func(args []any, _ int) []any { return args },
 	}
@@ -330,7 +228,7 @@ func (f *fixture) expireBatch(refs ...domain.OrderRef) orderBatch {
 // facts reads the log; raw is each fact as it stands there: its type and its values.
 func (f *fixture) facts() (facts []domain.Fact, raw []string) {
 	f.Helper()
-	for _, e := range decodeEntries(f.do("XRANGE", f.keys.log(0), "-", "+")) {
+	for _, e := range layout.DecodeEntries(f.Do("XRANGE", f.Keys.Log(0), "-", "+")) {
 		facts = append(facts, f.parse(e)...)
 		for i := 0; i < len(e.Fields); i += 2 {
 			raw = append(raw, e.Fields[i]+" "+e.Fields[i+1])
@@ -342,8 +240,8 @@ func (f *fixture) facts() (facts []domain.Fact, raw []string) {
 // parse reads a log entry. Only facts that the readers of the log pass over may share one.
 func (f *fixture) parse(e domain.Entry) []domain.Fact {
 	f.Helper()
-	facts, err := domain.ParseFacts(e.ID, e.Fields)
-	f.must(err)
+	facts, err := wire.ParseFacts(e.ID, e.Fields)
+	f.Must(err)
 	for _, fact := range facts {
 		if len(facts) > 1 && fact.Type != domain.FactHeld && fact.Type != domain.FactRejected {
 			f.Fatalf("%s shares an entry with others: %q", fact.Type, e.Fields)
@@ -371,133 +269,24 @@ func (f *fixture) wantFact(kind, order, data string) {
 	}
 }
 
-// pending are the ids of a group that were delivered and not acknowledged.
-func (f *fixture) pending(group domain.Group) []string {
-	f.Helper()
-	stream, _ := f.keys.streamOf(0, group)
-	entries, err := f.rdb.XPendingExt(f.ctx, &redis.XPendingExtArgs{Stream: stream, Group: string(group), Start: "-", End: "+", Count: 100_000}).Result()
-	f.must(err)
-	ids := make([]string, len(entries))
-	for i, e := range entries {
-		ids[i] = e.ID
-	}
-	return ids
-}
-
-func (f *fixture) wantPending(group domain.Group, ids ...string) {
-	f.Helper()
-	if got := f.pending(group); !slices.Equal(got, ids) {
-		f.Errorf("pending for %s: %v, want %v", group, got, ids)
-	}
-}
-
 func (f *fixture) queue(group domain.Group, consumer string) domain.Queue {
 	f.Helper()
 	q, err := f.store.Queue(0, group, consumer)
-	f.must(err)
+	f.Must(err)
 	return q
 }
 
-// breakKey puts a value of the wrong type where a key is.
-func (f *fixture) breakKey(key string) {
-	f.Helper()
-	f.do("DEL", key)
-	if strings.Contains(key, ":order:") {
-		f.do("RPUSH", key, "of another type")
-		return
-	}
-	f.do("SET", key, "of another type")
-}
-
-// dump is all that is in Redis, but for idle times and scripts: key -> content.
-func (f *fixture) dump() map[string]string {
-	f.Helper()
-	names, err := f.rdb.Keys(f.ctx, "*").Result()
-	f.must(err)
-	all := make(map[string]string, len(names))
-	for _, key := range names {
-		kind, err := f.rdb.Type(f.ctx, key).Result()
-		f.must(err)
-		var content any
-		switch kind {
-		case "string":
-			content = f.do("GET", key)
-		case "list":
-			content = f.do("LRANGE", key, 0, -1)
-		case "hash":
-			h, err := f.rdb.HGetAll(f.ctx, key).Result()
-			f.must(err)
-			content = h // printed in the order of its keys
-		case "set":
-			members, err := f.rdb.SMembers(f.ctx, key).Result()
-			f.must(err)
-			slices.Sort(members)
-			content = members
-		case "zset":
-			content = f.do("ZRANGE", key, 0, -1, "WITHSCORES")
-		case "stream":
-			content = f.dumpStream(key)
-		default:
-			f.Fatalf("%s is a %s", key, kind)
-		}
-		all[key] = fmt.Sprint(kind, " ", content)
-	}
-	return all
-}
-
-func (f *fixture) dumpStream(key string) string {
-	f.Helper()
-	var b strings.Builder
-	fmt.Fprintln(&b, f.do("XRANGE", key, "-", "+"))
-	infos, err := f.rdb.XInfoGroups(f.ctx, key).Result()
-	f.must(err)
-	for _, g := range infos {
-		fmt.Fprintf(&b, "group %s delivered %s:", g.Name, g.LastDeliveredID)
-		entries, err := f.rdb.XPendingExt(f.ctx, &redis.XPendingExtArgs{Stream: key, Group: g.Name, Start: "-", End: "+", Count: 100_000}).Result()
-		f.must(err)
-		for _, e := range entries {
-			fmt.Fprintf(&b, " %s/%s/%d", e.ID, e.Consumer, e.RetryCount)
-		}
-		consumers, err := f.rdb.XInfoConsumers(f.ctx, key, g.Name).Result()
-		f.must(err)
-		for _, c := range consumers {
-			fmt.Fprintf(&b, " (%s)", c.Name)
-		}
-		fmt.Fprintln(&b)
-	}
-	return b.String()
-}
-
-// wantSame reports every key that is not what it was, but for those with one of the prefixes.
-func (f *fixture) wantSame(before map[string]string, but ...string) {
-	f.Helper()
-	after := f.dump()
-	excepted := func(key string) bool {
-		return slices.ContainsFunc(but, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
-	}
-	for key, content := range before {
-		if after[key] != content && !excepted(key) {
-			f.Errorf("%s was\n%s\nand is now\n%s", key, content, after[key])
-		}
-	}
-	for key, content := range after {
-		if _, known := before[key]; !known && !excepted(key) {
-			f.Errorf("%s is new: %s", key, content)
-		}
-	}
-}
-
 // fold is the log, from its start, as package domain reads it.
-func (f *fixture) fold() *domain.Book {
+func (f *fixture) fold() *domain.Snapshot {
 	f.Helper()
-	book := domain.NewBook()
-	_, err := f.store.ReadLog(f.ctx, 0, "0-0", "+", func(fact domain.Fact) error {
+	book := domain.NewSnapshot()
+	_, err := f.store.ReadLog(f.Ctx, 0, "0-0", "+", func(fact domain.Fact) error {
 		if err := book.Fold(fact); err != nil {
 			return fmt.Errorf("fact %s: %w", fact.ID, err)
 		}
 		return nil
 	})
-	f.must(err)
+	f.Must(err)
 	return book
 }
 
@@ -506,13 +295,13 @@ func (f *fixture) wantLogFolds() {
 	f.Helper()
 	book := f.fold()
 	for id, want := range book.Events {
-		got, err := f.store.Event(f.ctx, id)
-		f.must(err)
+		got, err := f.events.Get(f.Ctx, id)
+		f.Must(err)
 		if !reflect.DeepEqual(got, want) {
 			f.Errorf("event %s is stored as\n%+v\nthe log says\n%+v", id, got, want)
 		}
-		if slots := f.slots(id); len(slots)+len(book.Slots[id]) > 0 && !maps.Equal(slots, book.Slots[id]) {
-			f.Errorf("in progress for %s: %v, the log says %v", id, slots, book.Slots[id])
+		if slots := f.slots(id); len(slots)+len(book.InProgress[id]) > 0 && !maps.Equal(slots, book.InProgress[id]) {
+			f.Errorf("in progress for %s: %v, the log says %v", id, slots, book.InProgress[id])
 		}
 	}
 	for r, want := range book.Orders {
@@ -520,8 +309,8 @@ func (f *fixture) wantLogFolds() {
 			f.Errorf("order %s is stored as\n%+v\nthe log says\n%+v", r, got, want)
 		}
 	}
-	names, err := f.rdb.Keys(f.ctx, "*").Result()
-	f.must(err)
+	names, err := f.Client.Keys(f.Ctx, "*").Result()
+	f.Must(err)
 	events, orders := 0, 0
 	for _, name := range names {
 		if strings.Contains(name, ":event:") {

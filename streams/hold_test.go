@@ -8,33 +8,36 @@ import (
 	"testing"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
+	"holdfast/streams/internal/streamstest"
 )
 
 func TestHoldPurchase(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
 	a := f.arrive(purchase("e1", "o1", "fred", 3, "hold_seconds", "30"))[0]
-	before := f.now()
-	replies, now := f.admit(a)
-	if now < before || now > f.now() {
+	before := f.Now()
+	replies, now := f.holdBatch(a)
+	if now < before || now > f.Now() {
 		t.Errorf("it says it is %d, it was %d before", now, before)
 	}
 	fact, _ := f.lastFact()
 	want := domain.Order{
-		State: domain.OrderHeld, Kind: domain.RequestPurchase, Fingerprint: a.Request.Fingerprint, CustomerID: "fred", Section: "general",
+		State: domain.OrderHeld, RequestType: domain.RequestPurchase, Fingerprint: a.Request.Fingerprint, CustomerID: "fred", Section: "general",
 		Quantity: 3, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: now + holdMillis, HeldAtMillis: fact.AtMillis,
 	}
 	if replies[0] != (domain.Reply{Verdict: domain.VerdictAuthorize, Order: want}) {
 		t.Errorf("got %+v, want authorize, %+v", replies[0], want)
 	}
 	f.wantFact("held", "e1/o1", fmt.Sprintf("purchase|%s|fred|general|3|1000|EUR|%d", a.Request.Fingerprint, now+holdMillis))
-	for key, content := range f.dump() {
-		if key != f.keys.requests(0) && strings.Contains(content, "tok") {
+	for key, content := range f.Dump() {
+		if key != f.Keys.Requests(0) && strings.Contains(content, "tok") {
 			t.Errorf("the payment token is in %s", key)
 		}
 	}
 	wantRecord := fmt.Sprintf("h|purchase|%s|fred|general|3|1000|EUR|%d|%d|0|0|||", a.Request.Fingerprint, now+holdMillis, fact.AtMillis)
-	if got := f.do("GET", "holdfast:{0}:order:e1/o1"); got != wantRecord {
+	if got := f.Do("GET", "holdfast:{0}:order:e1/o1"); got != wantRecord {
 		t.Errorf("record %s, want %s", got, wantRecord)
 	}
 	if got := f.section("e1", "general"); got != [3]int64{7, 3, 0} {
@@ -43,24 +46,24 @@ func TestHoldPurchase(t *testing.T) {
 	if got := f.section("e1", "vip"); got != [3]int64{4, 0, 0} {
 		t.Errorf("of the other section, available, held, sold: %v", got)
 	}
-	if got := f.do("HGET", f.keys.inProgress(0, "e1"), "fred"); got != "o1" {
+	if got := f.Do("HGET", f.Keys.InProgress(0, "e1"), "fred"); got != "o1" {
 		t.Errorf("in progress for fred: %v", got)
 	}
-	if got := fmt.Sprint(f.do("ZRANGE", f.keys.holds(0), 0, -1, "WITHSCORES")); got != fmt.Sprintf("[e1/o1 %d]", now+holdMillis) {
+	if got := fmt.Sprint(f.Do("ZRANGE", f.Keys.Holds(0), 0, -1, "WITHSCORES")); got != fmt.Sprintf("[e1/o1 %d]", now+holdMillis) {
 		t.Errorf("holds: %s", got)
 	}
-	f.wantPending(domain.GroupWorkers, a.EntryID) // authorize: it is acknowledged with its outcome
+	f.WantPending(domain.GroupWorkers, a.EntryID) // authorize: it is acknowledged with its outcome
 }
 
 func TestHoldHoldIsDoneAtOnce(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
 	a := f.arrive(hold("e1", "o1", "fred", 3))[0]
-	replies, _ := f.admit(a)
-	if replies[0].Verdict != domain.VerdictDone || replies[0].Order.State != domain.OrderHeld || replies[0].Order.Kind != domain.RequestHold {
+	replies, _ := f.holdBatch(a)
+	if replies[0].Verdict != domain.VerdictDone || replies[0].Order.State != domain.OrderHeld || replies[0].Order.RequestType != domain.RequestHold {
 		t.Errorf("got %+v", replies[0])
 	}
-	f.wantPending(domain.GroupWorkers)
+	f.WantPending(domain.GroupWorkers)
 }
 
 // TestHoldRefusals: each reason, with the fact, the record and the acknowledgement.
@@ -68,22 +71,22 @@ func TestHoldRefusals(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10, func(t *domain.Terms) { t.MaxPerOrder = 4 }))
 	f.list("sold", terms(1))
-	f.list("later", terms(10, func(t *domain.Terms) { t.OnSaleMillis = f.now() + 3_600_000 }))
+	f.list("later", terms(10, func(t *domain.Terms) { t.OnSaleMillis = f.Now() + 3_600_000 }))
 	f.list("over", terms(10, func(t *domain.Terms) { t.OffSaleMillis = 1_000 }))
 	f.list("closed", terms(10))
-	f.must(f.store.CloseEvent(f.ctx, "closed"))
+	f.Must(f.events.Close(f.Ctx, "closed"))
 	f.held("e1", "o0", "mary", 1, holdMillis)
-	pendingBefore := f.pending(domain.GroupWorkers)
-	before := f.dump()
+	pendingBefore := f.Pending(domain.GroupWorkers)
+	before := f.Dump()
 	for i, test := range []struct {
 		reason, detail string
 		fields         []string
-		change         func(*domain.Admission)
+		change         func(*domain.Incoming)
 	}{
 		{"invalid", "quantity: missing", []string{"v", "1", "type", "hold", "event_id", "e1", "order_id", "", "customer_id", "fred"}, nil},
 		{"invalid", "customer_id: missing", []string{"v", "1", "type", "hold", "event_id", "e1", "order_id", "", "quantity", "2"}, nil},
 		{"invalid", "section: want 1 to 128 characters of A-Z a-z 0-9 . _ @ + -", purchase("e1", "", "fred", 1, "section", "a|b"), nil},
-		{"too_late", "", purchase("e1", "", "fred", 1), func(a *domain.Admission) { a.ValidMillis = -1 }},
+		{"too_late", "", purchase("e1", "", "fred", 1), func(a *domain.Incoming) { a.ValidMillis = -1 }},
 		{"unknown_event", "", purchase("e2", "", "fred", 1), nil},
 		{"unknown_section", "", purchase("e1", "", "fred", 1, "section", "balcony"), nil},
 		{"not_on_sale", "", purchase("later", "", "fred", 1), nil},
@@ -101,23 +104,23 @@ func TestHoldRefusals(t *testing.T) {
 		if test.change != nil {
 			test.change(&a)
 		}
-		replies, _ := f.admit(a)
+		replies, _ := f.holdBatch(a)
 		fact, _ := f.lastFact()
 		want := domain.Order{
-			State: domain.OrderRejected, Kind: a.Request.Type, Fingerprint: a.Request.Fingerprint, CustomerID: a.Request.CustomerID,
-			Section: a.Request.Section, Quantity: a.Request.Quantity, ResolvedAt: fact.AtMillis, Reason: test.reason, Detail: test.detail,
+			State: domain.OrderRejected, RequestType: a.Request.Type, Fingerprint: a.Request.Fingerprint, CustomerID: a.Request.CustomerID,
+			Section: a.Request.Section, Quantity: a.Request.Quantity, ResolvedAtMillis: fact.AtMillis, Reason: test.reason, Detail: test.detail,
 		}
 		if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: want}) {
 			t.Errorf("%s: got %+v\nwant done, %+v", test.reason, replies[0], want)
 		}
 		f.wantFact("rejected", a.Request.EventID+"/"+order, fmt.Sprintf("%s|%s|%s|%s|%d|%s|%s",
 			a.Request.Type, a.Request.Fingerprint, a.Request.CustomerID, a.Request.Section, a.Request.Quantity, test.reason, test.detail))
-		if got := f.do("GET", f.keys.order(0, ref(a.Request.EventID, order))); got != encodeOrder(want) {
+		if got := f.Do("GET", f.Keys.Order(0, ref(a.Request.EventID, order))); got != streamstest.EncodeOrder(want) {
 			t.Errorf("%s: record %s", test.reason, got)
 		}
 	}
-	f.wantPending(domain.GroupWorkers, pendingBefore...) // all acknowledged
-	f.wantSame(before, f.keys.log(0), f.keys.requests(0), "holdfast:{0}:order:e1/r", "holdfast:{0}:order:e2/", "holdfast:{0}:order:later/",
+	f.WantPending(domain.GroupWorkers, pendingBefore...) // all acknowledged
+	f.WantSame(before, f.Keys.Log(0), f.Keys.Requests(0), "holdfast:{0}:order:e1/r", "holdfast:{0}:order:e2/", "holdfast:{0}:order:later/",
 		"holdfast:{0}:order:over/", "holdfast:{0}:order:closed/", "holdfast:{0}:order:sold/")
 }
 
@@ -128,19 +131,19 @@ func TestHoldRepeated(t *testing.T) {
 		purchase("e1", "o1", "fred", 2), hold("e1", "o2", "mary", 2), purchase("e9", "o3", "fred", 2),
 		request("pay", "e1", "o2"), request("pay", "e1", "o4"),
 	)
-	first, _ := f.admit(batch...)
-	before := f.dump()
-	second, _ := f.admit(batch...)
+	first, _ := f.holdBatch(batch...)
+	before := f.Dump()
+	second, _ := f.holdBatch(batch...)
 	if !slices.Equal(first, second) {
 		t.Errorf("first  %+v\nsecond %+v", first, second)
 	}
-	f.wantSame(before)
+	f.WantSame(before)
 	for i, want := range []domain.Verdict{domain.VerdictAuthorize, domain.VerdictDone, domain.VerdictDone, domain.VerdictAuthorize, domain.VerdictWait} {
 		if second[i].Verdict != want {
 			t.Errorf("item %d: %s, want %s", i, second[i].Verdict, want)
 		}
 	}
-	f.wantPending(domain.GroupWorkers, batch[0].EntryID, batch[3].EntryID, batch[4].EntryID)
+	f.WantPending(domain.GroupWorkers, batch[0].EntryID, batch[3].EntryID, batch[4].EntryID)
 }
 
 // TestHoldOneOrderTwiceInABatch: the second finds what the first one did.
@@ -154,7 +157,7 @@ func TestHoldOneOrderTwiceInABatch(t *testing.T) {
 		request("pay", "e1", "o4"), hold("e1", "o4", "jane", 1),
 		purchase("e9", "o5", "fred", 1), purchase("e9", "o5", "fred", 1), purchase("e9", "o5", "fred", 2),
 	)
-	replies, _ := f.admit(batch...)
+	replies, _ := f.holdBatch(batch...)
 	for i, want := range []string{
 		"authorize held", "authorize held", "conflict held", "done held", "authorize held", "authorize held", "done rejected",
 		"wait held", "done held", "done rejected", "done rejected", "conflict rejected",
@@ -177,7 +180,7 @@ func TestHoldOneOrderTwiceInABatch(t *testing.T) {
 	if want := []string{"listed ", "held o1", "held o2", "rejected o3", "held o4", "rejected o5"}; !slices.Equal(kinds, want) {
 		t.Errorf("facts %v, want %v", kinds, want)
 	}
-	f.wantPending(domain.GroupWorkers, batch[0].EntryID, batch[1].EntryID, batch[2].EntryID, batch[4].EntryID, batch[5].EntryID, batch[7].EntryID, batch[11].EntryID)
+	f.WantPending(domain.GroupWorkers, batch[0].EntryID, batch[1].EntryID, batch[2].EntryID, batch[4].EntryID, batch[5].EntryID, batch[7].EntryID, batch[11].EntryID)
 }
 
 // TestHoldSeveralEvents: slots, limits and units of one event have nothing to do with another's.
@@ -185,7 +188,7 @@ func TestHoldSeveralEvents(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(3))
 	f.list("e2", terms(1, func(t *domain.Terms) { t.Currency, t.Sections[0].Price, t.MaxPerOrder = "JPY", 7, 1 }))
-	replies, _ := f.admit(f.arrive(
+	replies, _ := f.holdBatch(f.arrive(
 		purchase("e1", "o1", "fred", 2), purchase("e2", "o1", "fred", 1), purchase("e3", "o1", "fred", 1),
 		purchase("e2", "o2", "mary", 1), purchase("e1", "o2", "mary", 2, "section", "vip"), purchase("e2", "o3", "jane", 2), purchase("e1", "o3", "jane", 2),
 	)...)
@@ -206,7 +209,7 @@ func TestHoldSeveralEvents(t *testing.T) {
 
 // TestHoldManyItems takes more than one call of the script.
 func TestHoldManyItems(t *testing.T) {
-	const items, capacity = 2*maxBatch + 203, 1000
+	const items, capacity = 2*access.MaxBatch + 203, 1000
 	f := newFixture(t)
 	f.list("e1", terms(capacity))
 	f.list("e2", terms(capacity))
@@ -219,7 +222,7 @@ func TestHoldManyItems(t *testing.T) {
 		}
 	}
 	batch := f.arrive(requests...)
-	replies, _ := f.admit(batch...)
+	replies, _ := f.holdBatch(batch...)
 	if len(replies) != items {
 		t.Fatalf("%d replies to %d items", len(replies), items)
 	}
@@ -238,14 +241,14 @@ func TestHoldManyItems(t *testing.T) {
 	if got := f.section("e1", "general"); got != [3]int64{0, capacity, 0} {
 		t.Errorf("available, held, sold: %v", got)
 	}
-	if held := f.do("ZCARD", f.keys.holds(0)); held != int64(capacity+items/10+1) {
+	if held := f.Do("ZCARD", f.Keys.Holds(0)); held != int64(capacity+items/10+1) {
 		t.Errorf("%v holds", held)
 	}
 	// All of them out of 500 different events, which is as many keys as a call can have.
-	for i := range requests[:maxBatch] {
+	for i := range requests[:access.MaxBatch] {
 		requests[i] = purchase("x"+strconv.Itoa(i), "o", "fred", 1, "section", "s"+strconv.Itoa(i))
 	}
-	replies, _ = f.admit(f.arrive(requests[:maxBatch]...)...)
+	replies, _ = f.holdBatch(f.arrive(requests[:access.MaxBatch]...)...)
 	for i, r := range replies {
 		if r.Order.Reason != domain.ReasonUnknownEvent || r.Order.Section != "s"+strconv.Itoa(i) {
 			t.Fatalf("item %d: %+v", i, r.Order)
@@ -262,7 +265,7 @@ func TestHoldBigNumbers(t *testing.T) {
 	batch := f.arrive(purchase("e1", "o1", "fred", 999_999), purchase("e2", "o1", "fred", 1, "unit_price", "9007199254740991"))
 	const longest = 9_000_000_000_000_001 // a deadline of 16 digits, still below 2^53 with the time of day
 	batch[0].HoldMillis, batch[1].HoldMillis = longest, longest+1
-	replies, now := f.admit(batch...)
+	replies, now := f.holdBatch(batch...)
 	for i, order := range []domain.Order{replies[0].Order, replies[1].Order} {
 		if deadline := now + longest + int64(i); order.DeadlineMillis != deadline {
 			t.Errorf("deadline %d, want %d", order.DeadlineMillis, deadline)
@@ -271,7 +274,7 @@ func TestHoldBigNumbers(t *testing.T) {
 	if price := replies[1].Order.UnitPrice; price != domain.MaxAmount {
 		t.Errorf("price %d", price)
 	}
-	holds := fmt.Sprint(f.do("ZRANGE", f.keys.holds(0), 0, -1, "WITHSCORES"))
+	holds := fmt.Sprint(f.Do("ZRANGE", f.Keys.Holds(0), 0, -1, "WITHSCORES"))
 	if want := fmt.Sprintf("[e1/o1 %d e2/o1 %d]", now+longest, now+longest+1); holds != want {
 		t.Errorf("holds %s, want %s", holds, want)
 	}
@@ -284,7 +287,7 @@ func TestHoldBigNumbers(t *testing.T) {
 	// The largest quantity there is, again and again, until nothing is left.
 	for i := range 100 {
 		n := strconv.Itoa(i)
-		f.admit(f.arrive(hold("e1", "big"+n, "c"+n, domain.MaxQuantity))...)
+		f.holdBatch(f.arrive(hold("e1", "big"+n, "c"+n, domain.MaxQuantity))...)
 	}
 	if got := f.section("e1", "general"); got != [3]int64{1, 99_999_999, 0} {
 		// 99 of them and o1's fit: 99,000,000 + 999,999.
@@ -297,18 +300,18 @@ func TestHoldTimesAreRedis(t *testing.T) {
 	f.list("e1", terms(10))
 	a := f.arrive(purchase("e1", "o1", "fred", 1))[0]
 	a.ValidMillis = 0
-	f.waitUntil(domain.EntryMillis(a.EntryID) + 1) // by now it has waited longer than that
-	if replies, _ := f.admit(a); replies[0].Order.Reason != domain.ReasonTooLate {
+	f.WaitUntil(domain.EntryMillis(a.EntryID) + 1) // by now it has waited longer than that
+	if replies, _ := f.holdBatch(a); replies[0].Order.Reason != domain.ReasonTooLate {
 		t.Errorf("waited in line: %+v", replies[0].Order)
 	}
 
 	// A hold request's hold, and a pay that waited: too late while it is alive, nothing to decide later.
 	h := f.arrive(hold("e1", "o2", "mary", 1))[0]
 	h.HoldMillis = 50
-	replies, _ := f.admit(h)
+	replies, _ := f.holdBatch(h)
 	p := f.arrive(request("pay", "e1", "o2"))[0]
 	p.ValidMillis = -1
-	late, now := f.admit(p)
+	late, now := f.holdBatch(p)
 	want := domain.VerdictTooLate
 	if now >= replies[0].Order.DeadlineMillis {
 		want = domain.VerdictAuthorize
@@ -316,31 +319,31 @@ func TestHoldTimesAreRedis(t *testing.T) {
 	if late[0].Verdict != want {
 		t.Errorf("a late pay: %s, want %s", late[0].Verdict, want)
 	}
-	f.waitUntil(replies[0].Order.DeadlineMillis)
-	if late, _ = f.admit(p); late[0].Verdict != domain.VerdictAuthorize {
+	f.WaitUntil(replies[0].Order.DeadlineMillis)
+	if late, _ = f.holdBatch(p); late[0].Verdict != domain.VerdictAuthorize {
 		t.Errorf("a late pay of a hold past its deadline: %s", late[0].Verdict)
 	}
-	f.wantPending(domain.GroupWorkers, p.EntryID)
+	f.WantPending(domain.GroupWorkers, p.EntryID)
 }
 
 // TestHoldNotices: who waits for an outcome is told of what is decided, and not of a purchase that is merely held.
 func TestHoldNotices(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
-	sub := f.rdb.Subscribe(f.ctx, f.keys.outcomes(0))
-	defer func() { f.must(sub.Close()) }()
-	if _, err := sub.Receive(f.ctx); err != nil {
+	sub := f.Client.Subscribe(f.Ctx, f.Keys.Outcomes(0))
+	defer func() { f.Must(sub.Close()) }()
+	if _, err := sub.Receive(f.Ctx); err != nil {
 		t.Fatal(err)
 	}
 	receive := func(want ...string) {
 		t.Helper()
-		m, err := sub.ReceiveMessage(f.ctx)
-		f.must(err)
+		m, err := sub.ReceiveMessage(f.Ctx)
+		f.Must(err)
 		var got []string
 		for line := range strings.SplitSeq(m.Payload, "\n") {
 			name, record, _ := strings.Cut(line, " ")
-			o, err := decodeOrder(record)
-			f.must(err)
+			o, err := layout.DecodeOrder(record)
+			f.Must(err)
 			r, ok := domain.ParseOrderRef(name)
 			if stored := f.order(r.EventID, r.OrderID); !ok || o != stored {
 				t.Errorf("told of %s: %+v, stored is %+v", name, o, stored)
@@ -351,15 +354,15 @@ func TestHoldNotices(t *testing.T) {
 			t.Errorf("told %q, want %q", got, want)
 		}
 	}
-	f.admit(f.arrive(purchase("e1", "o1", "fred", 1), hold("e1", "o2", "mary", 1), purchase("e9", "o3", "fred", 1))...)
+	f.holdBatch(f.arrive(purchase("e1", "o1", "fred", 1), hold("e1", "o2", "mary", 1), purchase("e9", "o3", "fred", 1))...)
 	receive("e1/o2 held", "e9/o3 rejected")
-	f.admit(f.arrive(purchase("e1", "o4", "jane", 1))...) // says nothing
+	f.holdBatch(f.arrive(purchase("e1", "o4", "jane", 1))...) // says nothing
 	f.resolve(domain.Resolution{Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved, AuthorizationID: "a"}, domain.Resolution{Ref: ref("e1", "o4"), Outcome: domain.PaymentDeclined})
 	receive("e1/o1 confirmed", "e1/o4 declined")
-	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "o5")}, {Ref: ref("e1", "o4")}}))
+	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "o5")}, {Ref: ref("e1", "o4")}}))
 	receive("e1/o1 cancelled", "e1/o5 cancelled")
 	f.held("e1", "o6", "fred", 1, 0)
-	if n, err := f.store.Expire(f.ctx, 0, 10); err != nil || n != 1 {
+	if n, err := f.ledger.Expire(f.Ctx, 0, 10); err != nil || n != 1 {
 		t.Fatalf("%d expired, %v", n, err)
 	}
 	receive("e1/o6 expired")

@@ -11,9 +11,22 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
 )
 
-var _ domain.Ledger = (*Store)(nil)
+// Ledger is what workers do to orders, events and what follows from them
+// (domain.Ledger). It is safe for concurrent use. All ledgers of a store have seen the
+// same of its data: see Verify.
+type Ledger struct{ store *Store }
+
+var _ domain.Ledger = (*Ledger)(nil)
+
+// Ledger hands out what a worker needs, beside queues.
+func (s *Store) Ledger() *Ledger { return &Ledger{s} }
+
+// Partition implements domain.Ledger.
+func (l *Ledger) Partition(eventID string) int { return l.store.Partition(eventID) }
 
 // orderBatch is one call of a script that is built on scripts/lib/orders.lua.
 type orderBatch struct {
@@ -28,33 +41,33 @@ type orderBatch struct {
 
 // runOrders calls the script for all items, at most maxBatch at a time, and
 // returns a reply for each.
-func (s *Store) runOrders(ctx context.Context, p int, b orderBatch) ([]domain.Reply, int64, error) {
+func (l *Ledger) runOrders(ctx context.Context, p int, b orderBatch) ([]domain.Reply, int64, error) {
 	replies := make([]domain.Reply, 0, b.size)
 	var now int64
-	for first := 0; first < b.size; first += maxBatch {
-		n := min(maxBatch, b.size-first)
-		keys, args := s.orderArgs(p, b, first, n)
-		raw, err := s.run(ctx, b.script, keys, args...).Slice()
+	for first := 0; first < b.size; first += access.MaxBatch {
+		n := min(access.MaxBatch, b.size-first)
+		keys, args := l.orderArgs(p, b, first, n)
+		raw, err := l.store.run(ctx, b.script, keys, args...).Slice()
 		if err != nil {
-			return nil, 0, fmt.Errorf("script %s: %w", b.name, classify(err))
+			return nil, 0, fmt.Errorf("script %s: %w", b.name, access.Classify(err))
 		}
 		if len(raw) != 1+2*n {
 			return nil, 0, fmt.Errorf("script %s: %d values for %d items", b.name, len(raw), n)
 		}
-		now = asInt(raw[0])
+		now = layout.AsInt(raw[0])
 		for i := range n {
-			order, err := decodeOrder(asString(raw[2+2*i]))
+			order, err := layout.DecodeOrder(layout.AsString(raw[2+2*i]))
 			if err != nil {
 				return nil, 0, fmt.Errorf("script %s: %w", b.name, err)
 			}
-			replies = append(replies, domain.Reply{Verdict: domain.Verdict(asInt(raw[1+2*i])), Order: order})
+			replies = append(replies, domain.Reply{Verdict: domain.Verdict(layout.AsInt(raw[1+2*i])), Order: order})
 		}
 	}
 	return replies, now, nil
 }
 
 // orderArgs lays KEYS and ARGV out as scripts/lib/orders.lua documents them.
-func (s *Store) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) {
+func (l *Ledger) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) {
 	const perItem = 12
 	index := make(map[string]int, 8)
 	events := make([]string, 0, 8)
@@ -70,30 +83,30 @@ func (s *Store) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) {
 		indexes[i] = e
 	}
 	keys := make([]string, 0, 3+2*len(events)+n)
-	keys = append(keys, b.source, s.keys.log(p), s.keys.holds(p))
+	keys = append(keys, b.source, l.store.keys.Log(p), l.store.keys.Holds(p))
 	args := make([]any, 0, 5+len(events)+n*perItem)
 	everyNotice := ""
-	if _, cluster := s.rdb.(*redis.ClusterClient); cluster {
+	if _, cluster := l.store.rdb.(*redis.ClusterClient); cluster {
 		everyNotice = "1"
 	}
-	args = append(args, string(b.group), s.keys.outcomes(p), len(events), n, everyNotice)
+	args = append(args, string(b.group), l.store.keys.Outcomes(p), len(events), n, everyNotice)
 	for _, event := range events {
-		keys = append(keys, s.keys.event(p, event), s.keys.inProgress(p, event))
+		keys = append(keys, l.store.keys.Event(p, event), l.store.keys.InProgress(p, event))
 		args = append(args, event)
 	}
 	for i := range n {
 		entryID, ref := b.item(first + i)
-		keys = append(keys, s.keys.order(p, ref))
+		keys = append(keys, l.store.keys.Order(p, ref))
 		args = append(args, entryID, indexes[i], ref.OrderID)
 		args = b.add(args, first+i)
 	}
 	return keys, args
 }
 
-// Admit implements domain.Ledger.
-func (s *Store) Admit(ctx context.Context, p int, batch []domain.Admission) ([]domain.Reply, int64, error) {
-	return s.runOrders(ctx, p, orderBatch{
-		script: scriptHold, name: "hold", source: s.keys.requests(p), group: domain.GroupWorkers, size: len(batch),
+// Hold implements domain.Ledger.
+func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]domain.Reply, int64, error) {
+	return l.runOrders(ctx, p, orderBatch{
+		script: scriptHold, name: "hold", source: l.store.keys.Requests(p), group: domain.GroupWorkers, size: len(batch),
 		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Request.Ref() },
 		add: func(args []any, i int) []any {
 			a := &batch[i]
@@ -113,14 +126,14 @@ func opening(r domain.Request) string {
 }
 
 // Resolve implements domain.Ledger.
-func (s *Store) Resolve(ctx context.Context, p int, batch []domain.Resolution) ([]domain.Reply, int64, error) {
+func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) ([]domain.Reply, int64, error) {
 	for _, r := range batch {
 		if strings.ContainsAny(r.AuthorizationID, "|\r\n") {
 			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the gateway's authorization id has a bar or a line break, and cannot be kept", r.Ref))
 		}
 	}
-	return s.runOrders(ctx, p, orderBatch{
-		script: scriptResolve, name: "resolve", source: s.keys.requests(p), group: domain.GroupWorkers, size: len(batch),
+	return l.runOrders(ctx, p, orderBatch{
+		script: scriptResolve, name: "resolve", source: l.store.keys.Requests(p), group: domain.GroupWorkers, size: len(batch),
 		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Ref },
 		add: func(args []any, i int) []any {
 			return append(args, outcomeName(batch[i].Outcome), batch[i].AuthorizationID)
@@ -141,18 +154,18 @@ func outcomeName(o domain.PaymentOutcome) string {
 }
 
 // Cancel implements domain.Ledger.
-func (s *Store) Cancel(ctx context.Context, p int, batch []domain.Cancellation) error {
-	return s.cancel(ctx, p, domain.GroupWorkers, domain.ReasonRequested, batch)
+func (l *Ledger) Cancel(ctx context.Context, p int, batch []domain.Cancellation) error {
+	return l.cancel(ctx, p, domain.GroupWorkers, domain.ReasonRequested, batch)
 }
 
 // CaptureFailed implements domain.Ledger.
-func (s *Store) CaptureFailed(ctx context.Context, p int, batch []domain.Cancellation) error {
-	return s.cancel(ctx, p, domain.GroupSettlement, domain.ReasonCaptureFailed, batch)
+func (l *Ledger) CaptureFailed(ctx context.Context, p int, batch []domain.Cancellation) error {
+	return l.cancel(ctx, p, domain.GroupSettlement, domain.ReasonCaptureFailed, batch)
 }
 
-func (s *Store) cancel(ctx context.Context, p int, group domain.Group, reason string, batch []domain.Cancellation) error {
-	source, _ := s.keys.streamOf(p, group)
-	_, _, err := s.runOrders(ctx, p, orderBatch{
+func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason string, batch []domain.Cancellation) error {
+	source, _ := l.store.keys.StreamOf(p, group)
+	_, _, err := l.runOrders(ctx, p, orderBatch{
 		script: scriptCancel, name: "cancel", source: source, group: group, size: len(batch),
 		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Ref },
 		add:  func(args []any, _ int) []any { return append(args, reason) },
@@ -162,32 +175,32 @@ func (s *Store) cancel(ctx context.Context, p int, group domain.Group, reason st
 
 // Expire implements domain.Ledger. A crash between finding the due holds and
 // ending them leaves them to the next call.
-func (s *Store) Expire(ctx context.Context, p int, most int) (int, error) {
-	most = min(most, maxBatch)
-	members, err := s.run(ctx, scriptDue, []string{s.keys.holds(p)}, most).StringSlice()
+func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
+	most = min(most, access.MaxBatch)
+	members, err := l.store.run(ctx, scriptDue, []string{l.store.keys.Holds(p)}, most).StringSlice()
 	if err != nil {
-		return 0, fmt.Errorf("script due: %w", classify(err))
+		return 0, fmt.Errorf("script due: %w", access.Classify(err))
 	}
 	refs := make([]domain.OrderRef, 0, len(members))
 	for _, m := range members {
 		ref, ok := domain.ParseOrderRef(m)
 		if !ok { // no script of ours wrote it; it would be found for ever
-			s.log.Error("removing a hold that names no order", zap.String("key", s.keys.holds(p)), zap.String("member", m))
-			if err := s.rdb.ZRem(ctx, s.keys.holds(p), m).Err(); err != nil {
-				return 0, fmt.Errorf("removing a hold that names no order: %w", classify(err))
+			l.store.log.Error("removing a hold that names no order", zap.String("key", l.store.keys.Holds(p)), zap.String("member", m))
+			if err := l.store.rdb.ZRem(ctx, l.store.keys.Holds(p), m).Err(); err != nil {
+				return 0, fmt.Errorf("removing a hold that names no order: %w", access.Classify(err))
 			}
 			continue
 		}
 		refs = append(refs, ref)
 	}
-	expired, err := s.expire(ctx, p, refs)
+	expired, err := l.expire(ctx, p, refs)
 	if domain.ClassOf(err) != domain.ClassPoison || err == nil {
 		return expired, err
 	}
 	// One order is damaged: the others must not wait for it.
 	var damage error
 	for _, ref := range refs {
-		n, err := s.expire(ctx, p, []domain.OrderRef{ref})
+		n, err := l.expire(ctx, p, []domain.OrderRef{ref})
 		expired += n
 		if err != nil && domain.ClassOf(err) != domain.ClassPoison {
 			return expired, err
@@ -197,9 +210,9 @@ func (s *Store) Expire(ctx context.Context, p int, most int) (int, error) {
 	return expired, damage
 }
 
-func (s *Store) expire(ctx context.Context, p int, refs []domain.OrderRef) (int, error) {
-	replies, _, err := s.runOrders(ctx, p, orderBatch{
-		script: scriptExpire, name: "expire", source: s.keys.log(p), size: len(refs),
+func (l *Ledger) expire(ctx context.Context, p int, refs []domain.OrderRef) (int, error) {
+	replies, _, err := l.runOrders(ctx, p, orderBatch{
+		script: scriptExpire, name: "expire", source: l.store.keys.Log(p), size: len(refs),
 		item: func(i int) (string, domain.OrderRef) { return "", refs[i] },
 		add:  func(args []any, _ int) []any { return args },
 	})
@@ -213,13 +226,4 @@ func (s *Store) expire(ctx context.Context, p int, refs []domain.OrderRef) (int,
 		}
 	}
 	return expired, nil
-}
-
-// Trim implements domain.Ledger. The log is never trimmed: it is the source of truth.
-func (s *Store) Trim(ctx context.Context, p int) (int64, error) {
-	n, err := s.run(ctx, scriptTrim, []string{s.keys.requests(p)}).Int64()
-	if err != nil {
-		return 0, fmt.Errorf("script trim: %w", classify(err))
-	}
-	return n, nil
 }

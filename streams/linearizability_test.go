@@ -23,6 +23,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
+	"holdfast/streams/audit"
 	"holdfast/streams/redistest"
 )
 
@@ -63,7 +64,7 @@ func TestTortureLinearizability(t *testing.T) {
 			return
 		}
 	}
-	report, err := r.stores[0].Audit(context.Background(), AuditOptions{})
+	report, err := audit.Run(context.Background(), r.stores[0], audit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,23 +110,23 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 		// Later it is rejected, which nothing that was held becomes. (How much later is not known: with operations that may
 		// come at any time, there would be too much to go through.)
 		{"a hold that no capacity was left for", func(told evidence, in input, out *output) bool {
-			if in.kind != "admit" || len(out.orders) != 1 || out.orders[0].Reason != domain.ReasonSoldOut || !told.after[in.refs[0]] ||
+			if in.kind != "hold" || len(out.orders) != 1 || out.orders[0].Reason != domain.ReasonSoldOut || !told.after[in.refs[0]] ||
 				len(told.unanswered) > 0 {
 				return false
 			}
 			o := out.orders[0]
 			out.orders = []domain.Order{{
-				State: domain.OrderHeld, Kind: o.Kind, Fingerprint: o.Fingerprint, CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
-				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: out.now + holdMillis, HeldAtMillis: o.ResolvedAt,
+				State: domain.OrderHeld, RequestType: o.RequestType, Fingerprint: o.Fingerprint, CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
+				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: out.now + holdMillis, HeldAtMillis: o.ResolvedAtMillis,
 			}}
-			if o.Kind.Pays() {
+			if o.RequestType.Pays() {
 				out.verdicts = []domain.Verdict{domain.VerdictAuthorize}
 			}
 			return true
 		}},
 		// Whoever opened the order was told its deadline: by this reply, in which it follows from the time, or by another.
 		{"a deadline", func(told evidence, in input, out *output) bool {
-			if in.kind != "admit" || len(out.orders) != 1 || out.orders[0].State != domain.OrderHeld || told.unanswered[in.refs[0]] {
+			if in.kind != "hold" || len(out.orders) != 1 || out.orders[0].State != domain.OrderHeld || told.unanswered[in.refs[0]] {
 				return false
 			}
 			o := out.orders[0]
@@ -229,7 +230,7 @@ func (h *opHistory) evidence(about porcupine.Operation) evidence {
 
 // input is what a client asks.
 type input struct {
-	kind     string // admit, resolve, expire, cancel, orders, event
+	kind     string // hold, resolve, expire, cancel, orders, event
 	refs     []domain.OrderRef
 	commands []domain.Command
 	label    string
@@ -365,8 +366,8 @@ func (w *world) told(in input, out output) *world {
 		for _, t := range []struct{ of, shown *int64 }{
 			{&known.DeadlineMillis, &shown.DeadlineMillis},
 			{&known.HeldAtMillis, &shown.HeldAtMillis},
-			{&known.ConfirmedAt, &shown.ConfirmedAt},
-			{&known.ResolvedAt, &shown.ResolvedAt},
+			{&known.ConfirmedAtMillis, &shown.ConfirmedAtMillis},
+			{&known.ResolvedAtMillis, &shown.ResolvedAtMillis},
 		} {
 			if *t.of == never {
 				*t.of = *t.shown
@@ -382,7 +383,7 @@ func (w *world) told(in input, out output) *world {
 	}
 	for i, command := range in.commands {
 		// The time of a fact, which is not that of the decision, shows in the order.
-		at := out.orders[i].ResolvedAt
+		at := out.orders[i].ResolvedAtMillis
 		if out.orders[i].State == domain.OrderHeld {
 			at = out.orders[i].HeldAtMillis
 		}
@@ -404,10 +405,10 @@ func (w *world) told(in input, out output) *world {
 func (w *world) decide(ref domain.OrderRef, command domain.Command, now, at int64) (*world, domain.Verdict, error) {
 	view := domain.View{Event: w.event, Order: w.order(ref)}
 	customer := view.Order.CustomerID
-	if admit, ok := command.(domain.Admit); ok && customer == "" {
-		customer = admit.Request.CustomerID
+	if hold, ok := command.(domain.Hold); ok && customer == "" {
+		customer = hold.Request.CustomerID
 	}
-	view.Slot = w.slots[customer]
+	view.InProgress = w.slots[customer]
 	fact, verdict := domain.Decide(view, ref, now, command)
 	if fact == nil {
 		return w, verdict, nil
@@ -423,12 +424,12 @@ func (w *world) decide(ref domain.OrderRef, command domain.Command, now, at int6
 	next := w.with(ref, after.Order)
 	next.facts++
 	next.event = after.Event
-	if after.Slot != view.Slot {
+	if after.InProgress != view.InProgress {
 		next.slots = maps.Clone(w.slots)
 		if next.slots == nil {
 			next.slots = make(map[string]string)
 		}
-		if next.slots[customer] = after.Slot; after.Slot == "" {
+		if next.slots[customer] = after.InProgress; after.InProgress == "" {
 			delete(next.slots, customer)
 		}
 	}
@@ -505,12 +506,12 @@ func (r *recorder) record(n, operations, losses int) *opHistory {
 	terms := domain.Terms{
 		Name: "An Evening", Currency: "EUR", Sections: []domain.SectionTerms{{Name: historySection, Price: 1000, Capacity: historyCapacity}},
 	}
-	listed, err := domain.List(domain.Event{}, h.eventID, terms)
+	listed, err := domain.Create(domain.Event{}, h.eventID, terms)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	h.listed = *listed
-	if created, err := r.stores[0].ListEvent(ctx, h.eventID, terms); err != nil || !created {
+	if created, err := r.stores[0].Events().Create(ctx, h.eventID, terms); err != nil || !created {
 		r.t.Fatalf("listing: %v, %v", created, err)
 	}
 	now, err := r.stores[0].Now(ctx)
@@ -569,7 +570,7 @@ func (r *recorder) readAll(h *opHistory) {
 			}
 		}
 	}
-	orders, err := r.stores[0].Orders(context.Background(), refs)
+	orders, err := r.stores[0].Checkout().Orders(context.Background(), refs)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -634,22 +635,22 @@ func (p *player) draw() (input, run) {
 		batch.size = 1
 		batch.item = func(int) (string, domain.OrderRef) { return "", about }
 		return func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-			replies, now, err := p.store.runOrders(ctx, 0, batch)
+			replies, now, err := p.store.Ledger().runOrders(ctx, 0, batch)
 			return replies, domain.Event{}, now, err
 		}
 	}
 	refs := []domain.OrderRef{about}
 	cancel := func(reason string) (input, run) {
 		return input{"cancel", refs, []domain.Command{domain.Cancel{Reason: reason}}, reason}, one(orderBatch{
-			script: scriptCancel, name: "cancel", source: p.store.keys.requests(0), group: domain.GroupWorkers,
+			script: scriptCancel, name: "cancel", source: p.store.keys.Requests(0), group: domain.GroupWorkers,
 			add: func(args []any, _ int) []any { return append(args, reason) },
 		})
 	}
 	switch n := p.rand.IntN(100); {
 	case n < 30:
-		return p.drawAdmit()
+		return p.drawHold()
 	case n < 38:
-		return p.admit([]domain.OrderRef{about}, domain.Request{Type: domain.RequestPay})
+		return p.hold([]domain.OrderRef{about}, domain.Request{Type: domain.RequestPay})
 	case n < 58:
 		outcome := []domain.PaymentOutcome{domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown}[p.rand.IntN(4)]
 		authorization := ""
@@ -658,12 +659,12 @@ func (p *player) draw() (input, run) {
 		}
 		command := domain.Resolve{Outcome: outcome, AuthorizationID: authorization}
 		return input{"resolve", refs, []domain.Command{command}, outcomeName(outcome)}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-			replies, now, err := p.store.Resolve(ctx, 0, []domain.Resolution{{Ref: about, Outcome: outcome, AuthorizationID: authorization}})
+			replies, now, err := p.store.Ledger().Resolve(ctx, 0, []domain.Resolution{{Ref: about, Outcome: outcome, AuthorizationID: authorization}})
 			return replies, domain.Event{}, now, err
 		}
 	case n < 70:
 		return input{"expire", refs, []domain.Command{domain.Expire{}}, "expire"}, one(orderBatch{
-			script: scriptExpire, name: "expire", source: p.store.keys.log(0), add: func(args []any, _ int) []any { return args },
+			script: scriptExpire, name: "expire", source: p.store.keys.Log(0), add: func(args []any, _ int) []any { return args },
 		})
 	case n < 78:
 		return cancel(domain.ReasonRequested)
@@ -672,7 +673,7 @@ func (p *player) draw() (input, run) {
 	case n < 92:
 		refs = append(refs, p.recent())
 		return input{"orders", refs, nil, "orders"}, func(ctx context.Context) (replies []domain.Reply, _ domain.Event, _ int64, err error) {
-			orders, err := p.store.Orders(ctx, refs)
+			orders, err := p.store.Checkout().Orders(ctx, refs)
 			for _, o := range orders {
 				replies = append(replies, domain.Reply{Order: o})
 			}
@@ -680,14 +681,14 @@ func (p *player) draw() (input, run) {
 		}
 	default:
 		return input{kind: "event", label: "event"}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-			event, err := p.store.Event(ctx, p.eventID)
+			event, err := p.store.Events().Get(ctx, p.eventID)
 			return nil, event, 0, err
 		}
 	}
 }
 
-// drawAdmit opens an order, or two in one step, or asks for one that is there once more.
-func (p *player) drawAdmit() (input, run) {
+// drawHold opens an order, or two in one step, or asks for one that is there once more.
+func (p *player) drawHold() (input, run) {
 	refs := []domain.OrderRef{p.recent()}
 	if p.rand.IntN(3) > 0 {
 		refs[0] = ref(p.eventID, "o"+strconv.FormatInt(p.orders.Add(1), 10))
@@ -701,28 +702,28 @@ func (p *player) drawAdmit() (input, run) {
 	kind := []domain.RequestType{domain.RequestPurchase, domain.RequestHold}[p.rand.IntN(2)]
 	customer := []string{"fred", "mary", "jane", "paul", "anne"}[p.rand.IntN(5)]
 	quantity := 1 + p.rand.Int64N(3)
-	return p.admit(refs, domain.Request{
+	return p.hold(refs, domain.Request{
 		Type: kind, CustomerID: customer, Section: historySection, Quantity: quantity,
 		Fingerprint: string(kind) + customer + strconv.FormatInt(quantity, 10),
 	})
 }
 
-func (p *player) admit(refs []domain.OrderRef, req domain.Request) (input, run) {
+func (p *player) hold(refs []domain.OrderRef, req domain.Request) (input, run) {
 	// Most holds end while others ask about them.
 	hold := []int64{0, 1, 2, 5, 10, 20, holdMillis, holdMillis, holdMillis, holdMillis}[p.rand.IntN(10)]
-	in := input{kind: "admit", refs: refs, label: string(req.Type)}
-	batch := make([]domain.Admission, len(refs))
+	in := input{kind: "hold", refs: refs, label: string(req.Type)}
+	batch := make([]domain.Incoming, len(refs))
 	for i, r := range refs {
 		req.EventID, req.OrderID = r.EventID, r.OrderID
-		batch[i] = domain.Admission{EntryID: fmt.Sprintf("%d-%d", p.begun, i), Request: req, HoldMillis: hold, ValidMillis: historyEntrySeconds * 1000}
-		var command domain.Command = domain.Admit{Request: req, EntryMillis: p.begun, ValidMillis: batch[i].ValidMillis, HoldMillis: hold}
+		batch[i] = domain.Incoming{EntryID: fmt.Sprintf("%d-%d", p.begun, i), Request: req, HoldMillis: hold, ValidMillis: historyEntrySeconds * 1000}
+		var command domain.Command = domain.Hold{Request: req, EntryMillis: p.begun, ValidMillis: batch[i].ValidMillis, HoldMillis: hold}
 		if req.Type == domain.RequestPay {
 			command = domain.Pay{EntryMillis: p.begun, ValidMillis: batch[i].ValidMillis}
 		}
 		in.commands = append(in.commands, command)
 	}
 	return in, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-		replies, now, err := p.store.Admit(ctx, 0, batch)
+		replies, now, err := p.store.Ledger().Hold(ctx, 0, batch)
 		return replies, domain.Event{}, now, err
 	}
 }

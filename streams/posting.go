@@ -3,17 +3,12 @@ package streams
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
-)
-
-// Statuses of an invoice line.
-const (
-	invoiceConfirmed = "confirmed"
-	invoiceCancelled = "cancelled"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
 )
 
 // Post implements domain.Ledger: first the lines in the customers' slots, then,
@@ -28,7 +23,7 @@ const (
 // is being replaced, and what is written goes to the one that takes over. That narrows
 // the window to one round trip and does not close it: a line that falls into it is
 // named by the audit (I3).
-func (s *Store) Post(ctx context.Context, p int, facts []domain.Fact) error {
+func (l *Ledger) Post(ctx context.Context, p int, facts []domain.Fact) error {
 	var confirmed, cancelled []domain.Fact
 	var others []string
 	for _, f := range facts {
@@ -41,54 +36,54 @@ func (s *Store) Post(ctx context.Context, p int, facts []domain.Fact) error {
 			others = append(others, f.ID)
 		}
 	}
-	linesConfirmed, linesCancelled, err := s.stillTrue(ctx, p, confirmed, cancelled)
+	linesConfirmed, linesCancelled, err := l.stillTrue(ctx, p, confirmed, cancelled)
 	if err != nil {
 		return err
 	}
-	if err := s.writeInvoices(ctx, linesConfirmed, linesCancelled); err != nil {
-		return fmt.Errorf("writing invoices: %w", classify(err))
+	if err := l.writeInvoices(ctx, linesConfirmed, linesCancelled); err != nil {
+		return fmt.Errorf("writing invoices: %w", access.Classify(err))
 	}
-	if err := s.runSales(ctx, p, scriptPost, "post", confirmed); err != nil {
+	if err := l.runSales(ctx, p, scriptPost, "post", confirmed); err != nil {
 		return err
 	}
-	if err := s.runSales(ctx, p, scriptReverse, "reverse", cancelled); err != nil {
+	if err := l.runSales(ctx, p, scriptReverse, "reverse", cancelled); err != nil {
 		return err
 	}
 	if len(others) == 0 {
 		return nil
 	}
-	if err := s.rdb.XAck(ctx, s.keys.log(p), string(domain.GroupPosting), others...).Err(); err != nil {
-		return fmt.Errorf("acknowledging facts that post nothing: %w", classify(err))
+	if err := l.store.rdb.XAck(ctx, l.store.keys.Log(p), string(domain.GroupPosting), others...).Err(); err != nil {
+		return fmt.Errorf("acknowledging facts that post nothing: %w", access.Classify(err))
 	}
 	return nil
 }
 
 // stillTrue are those of the facts that the stored orders have behind them: confirmed
 // at that time, and, for a cancellation, cancelled since.
-func (s *Store) stillTrue(ctx context.Context, p int, confirmed, cancelled []domain.Fact) (c, x []domain.Fact, err error) {
+func (l *Ledger) stillTrue(ctx context.Context, p int, confirmed, cancelled []domain.Fact) (c, x []domain.Fact, err error) {
 	if len(confirmed)+len(cancelled) == 0 {
 		return nil, nil, nil
 	}
 	keys := make([]string, 0, len(confirmed)+len(cancelled))
 	for _, facts := range [][]domain.Fact{confirmed, cancelled} {
 		for _, f := range facts {
-			keys = append(keys, s.keys.order(p, f.Ref()))
+			keys = append(keys, l.store.keys.Order(p, f.Ref()))
 		}
 	}
-	records, err := s.rdb.MGet(ctx, keys...).Result()
+	records, err := l.store.rdb.MGet(ctx, keys...).Result()
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading orders to post: %w", classify(err))
+		return nil, nil, fmt.Errorf("reading orders to post: %w", access.Classify(err))
 	}
 	for i, record := range records {
-		o, err := decodeOrder(asString(record))
+		o, err := layout.DecodeOrder(layout.AsString(record))
 		if err != nil {
 			return nil, nil, err
 		}
 		if i < len(confirmed) {
-			if f := confirmed[i]; o.ConfirmedAt == f.AtMillis {
+			if f := confirmed[i]; o.ConfirmedAtMillis == f.AtMillis {
 				c = append(c, f)
 			}
-		} else if f := cancelled[i-len(confirmed)]; o.State == domain.OrderCancelled && o.ConfirmedAt == f.ConfirmedAt {
+		} else if f := cancelled[i-len(confirmed)]; o.State == domain.OrderCancelled && o.ConfirmedAtMillis == f.ConfirmedAtMillis {
 			x = append(x, f)
 		}
 	}
@@ -100,17 +95,17 @@ func (s *Store) stillTrue(ctx context.Context, p int, confirmed, cancelled []dom
 // is confirmed shall be finished. The script also looks at the lines that are there
 // already: the partition of an order may have lost its confirmation in a failover,
 // and the customer's slot kept its line.
-func (s *Store) writeInvoices(ctx context.Context, confirmed, cancelled []domain.Fact) error {
+func (l *Ledger) writeInvoices(ctx context.Context, confirmed, cancelled []domain.Fact) error {
 	if len(confirmed)+len(cancelled) == 0 {
 		return nil
 	}
-	pipe := s.rdb.Pipeline()
+	pipe := l.store.rdb.Pipeline()
 	created := make([]*redis.BoolCmd, len(confirmed))
 	for i, f := range confirmed {
-		created[i] = pipe.HSetNX(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.AtMillis, invoiceConfirmed))
+		created[i] = pipe.HSetNX(ctx, l.store.keys.Invoices(f.CustomerID), f.Ref().String(), layout.EncodeInvoiceLine(f, f.AtMillis, layout.InvoiceConfirmed))
 	}
 	for _, f := range cancelled {
-		pipe.HSet(ctx, s.keys.invoices(f.CustomerID), f.Ref().String(), invoiceLine(f, f.ConfirmedAt, invoiceCancelled))
+		pipe.HSet(ctx, l.store.keys.Invoices(f.CustomerID), f.Ref().String(), layout.EncodeInvoiceLine(f, f.ConfirmedAtMillis, layout.InvoiceCancelled))
 	}
 	_, err := pipe.Exec(ctx)
 	full := outOfMemory(err)
@@ -121,7 +116,7 @@ func (s *Store) writeInvoices(ctx context.Context, confirmed, cancelled []domain
 		if created[i].Val() {
 			continue
 		}
-		if err := s.writeInvoice(ctx, f, invoiceLine(f, f.AtMillis, invoiceConfirmed), "1"); err != nil {
+		if err := l.writeInvoice(ctx, f, layout.EncodeInvoiceLine(f, f.AtMillis, layout.InvoiceConfirmed), "1"); err != nil {
 			return err
 		}
 	}
@@ -129,40 +124,20 @@ func (s *Store) writeInvoices(ctx context.Context, confirmed, cancelled []domain
 		return nil
 	}
 	for _, f := range cancelled {
-		if err := s.writeInvoice(ctx, f, invoiceLine(f, f.ConfirmedAt, invoiceCancelled), "0"); err != nil {
+		if err := l.writeInvoice(ctx, f, layout.EncodeInvoiceLine(f, f.ConfirmedAtMillis, layout.InvoiceCancelled), "0"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) writeInvoice(ctx context.Context, f domain.Fact, line, onlyNew string) error {
-	return s.run(ctx, scriptInvoice, []string{s.keys.invoices(f.CustomerID)}, f.Ref().String(), line, onlyNew).Err()
+func (l *Ledger) writeInvoice(ctx context.Context, f domain.Fact, line, onlyNew string) error {
+	return l.store.run(ctx, scriptInvoice, []string{l.store.keys.Invoices(f.CustomerID)}, f.Ref().String(), line, onlyNew).Err()
 }
 
-// invoiceLine is the JSON of a line. All values are of plain characters, so
-// nothing needs escaping.
-func invoiceLine(f domain.Fact, confirmedAt int64, status string) string {
-	b := make([]byte, 0, 160)
-	b = append(b, `{"section":"`...)
-	b = append(b, f.Section...)
-	b = append(b, `","quantity":`...)
-	b = strconv.AppendInt(b, f.Quantity, 10)
-	b = append(b, `,"amount":`...)
-	b = strconv.AppendInt(b, f.Amount(), 10)
-	b = append(b, `,"currency":"`...)
-	b = append(b, f.Currency...)
-	b = append(b, `","confirmed_at":`...)
-	b = strconv.AppendInt(b, confirmedAt, 10)
-	b = append(b, `,"status":"`...)
-	b = append(b, status...)
-	b = append(b, `"}`...)
-	return string(b)
-}
-
-func (s *Store) runSales(ctx context.Context, p int, script *redis.Script, name string, facts []domain.Fact) error {
-	for first := 0; first < len(facts); first += maxBatch {
-		chunk := facts[first:min(first+maxBatch, len(facts))]
+func (l *Ledger) runSales(ctx context.Context, p int, script *redis.Script, name string, facts []domain.Fact) error {
+	for first := 0; first < len(facts); first += access.MaxBatch {
+		chunk := facts[first:min(first+access.MaxBatch, len(facts))]
 		byEvent := make(map[string][]domain.Fact, 8)
 		var events []string
 		for _, f := range chunk {
@@ -171,10 +146,10 @@ func (s *Store) runSales(ctx context.Context, p int, script *redis.Script, name 
 			}
 			byEvent[f.EventID] = append(byEvent[f.EventID], f)
 		}
-		keys := append(make([]string, 0, 2+len(events)+len(chunk)), s.keys.log(p), s.keys.salesSummary(p))
+		keys := append(make([]string, 0, 2+len(events)+len(chunk)), l.store.keys.Log(p), l.store.keys.SalesSummary(p))
 		args := append(make([]any, 0, 3+2*len(events)+4*len(chunk)), string(domain.GroupPosting), len(events), len(chunk))
 		for _, event := range events {
-			keys = append(keys, s.keys.sales(p, event))
+			keys = append(keys, l.store.keys.Sales(p, event))
 			args = append(args, event)
 		}
 		for _, event := range events {
@@ -194,11 +169,11 @@ func (s *Store) runSales(ctx context.Context, p int, script *redis.Script, name 
 		}
 		for _, event := range events {
 			for _, f := range byEvent[event] {
-				keys = append(keys, s.keys.order(p, f.Ref()))
+				keys = append(keys, l.store.keys.Order(p, f.Ref()))
 			}
 		}
-		if err := s.run(ctx, script, keys, args...).Err(); err != nil {
-			return fmt.Errorf("script %s: %w", name, classify(err))
+		if err := l.store.run(ctx, script, keys, args...).Err(); err != nil {
+			return fmt.Errorf("script %s: %w", name, access.Classify(err))
 		}
 	}
 	return nil

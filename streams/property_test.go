@@ -19,6 +19,10 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
+	"holdfast/streams/inspect"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
+	"holdfast/streams/internal/streamstest"
 	"holdfast/streams/redistest"
 )
 
@@ -100,9 +104,9 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"list":          func(rt *rapid.T) { m.with(rt).list() },
 		"adjust":        func(rt *rapid.T) { m.with(rt).adjust() },
 		"close":         func(rt *rapid.T) { m.with(rt).close() },
-		"admit":         func(rt *rapid.T) { m.with(rt).admit() },
-		"admit more":    func(rt *rapid.T) { m.with(rt).admit() },
-		"admit again":   func(rt *rapid.T) { m.with(rt).admit() },
+		"hold":          func(rt *rapid.T) { m.with(rt).hold() },
+		"hold more":     func(rt *rapid.T) { m.with(rt).hold() },
+		"hold again":    func(rt *rapid.T) { m.with(rt).hold() },
 		"resolve":       func(rt *rapid.T) { m.with(rt).resolve() },
 		"resolve more":  func(rt *rapid.T) { m.with(rt).resolve() },
 		"resolve again": func(rt *rapid.T) { m.with(rt).resolve() },
@@ -169,7 +173,7 @@ type model struct {
 	rt *rapid.T
 	*ran
 
-	book     *domain.Book
+	book     *domain.Snapshot
 	facts    []domain.Fact
 	raw      map[string][]string // log entry -> its fields
 	requests []domain.Entry      // in the stream
@@ -179,7 +183,7 @@ type model struct {
 	everDead bool                       // the stream is there, though it may be empty
 	alive    map[string][2]int64        // group/consumer -> until when it counts as alive: from, to
 	sales    map[string]map[string]bool // event -> posted orders
-	invoices map[string]map[string]InvoiceLine
+	invoices map[string]map[string]inspect.InvoiceLine
 	arrived  []arrival
 }
 
@@ -199,24 +203,24 @@ type deadLetter struct {
 
 // arrival is an entry of the requests that was delivered once.
 type arrival struct {
-	admission domain.Admission
-	fields    []string
+	incoming domain.Incoming
+	fields   []string
 }
 
 func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	f := *base
-	f.tester = rt
+	f.T = rt
 	var cancel context.CancelFunc
-	f.ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
+	f.Ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	rt.Cleanup(cancel)
-	f.do("FLUSHALL")
-	f.must(f.store.Accept(f.ctx))
+	f.Do("FLUSHALL")
+	f.Must(f.ledger.Accept(f.Ctx))
 	m := &model{
-		fixture: &f, rt: rt, ran: r, book: domain.NewBook(), pending: make(map[domain.Group]map[string]holder),
+		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), pending: make(map[domain.Group]map[string]holder),
 		raw: make(map[string][]string), alive: make(map[string][2]int64),
-		sales: make(map[string]map[string]bool), invoices: make(map[string]map[string]InvoiceLine),
+		sales: make(map[string]map[string]bool), invoices: make(map[string]map[string]inspect.InvoiceLine),
 	}
-	for _, group := range groups {
+	for _, group := range layout.Groups {
 		m.pending[group] = make(map[string]holder)
 	}
 	m.listWith("e1", terms(5))
@@ -227,7 +231,7 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 }
 
 func (m *model) with(rt *rapid.T) *model {
-	m.rt, m.tester = rt, rt
+	m.rt, m.T = rt, rt
 	return m
 }
 
@@ -241,7 +245,7 @@ func (m *model) drawRef() domain.OrderRef {
 }
 
 func (m *model) drawTerms(anyOrder bool) domain.Terms {
-	now := m.now()
+	now := m.Now()
 	t := domain.Terms{
 		Name: pick(m, "name", "An Evening", "Été <&>"), Currency: pick(m, "currency", "EUR", "EUR", "EUR", "EUR", "JPY"),
 		MaxPerOrder:   pick[int64](m, "max_per_order", 0, 0, 2),
@@ -289,7 +293,7 @@ func (m *model) newFacts() (facts []domain.Fact) {
 	if len(m.facts) > 0 {
 		after = m.facts[len(m.facts)-1].ID
 	}
-	for _, e := range decodeEntries(m.do("XRANGE", m.keys.log(0), "("+after, "+")) {
+	for _, e := range layout.DecodeEntries(m.Do("XRANGE", m.Keys.Log(0), "("+after, "+")) {
 		facts = append(facts, m.parse(e)...)
 		m.raw[e.ID] = e.Fields
 	}
@@ -323,7 +327,7 @@ func (m *model) decide(now int64, refs []domain.OrderRef, commands []domain.Comm
 	for i, command := range commands {
 		customer, what := "", ""
 		switch c := command.(type) {
-		case domain.Admit:
+		case domain.Hold:
 			customer, what = c.Request.CustomerID, string(c.Request.Type)
 		case domain.Pay:
 			what = "pay"
@@ -345,7 +349,7 @@ func (m *model) decide(now int64, refs []domain.OrderRef, commands []domain.Comm
 		stamped := *fact
 		stamped.AtMillis = facts[len(decided)].AtMillis
 		decided = append(decided, fact)
-		m.must(m.book.Fold(stamped))
+		m.Must(m.book.Fold(stamped))
 	}
 	m.sync(decided...)
 	return verdicts
@@ -370,7 +374,7 @@ func (m *model) expect(replies []domain.Reply, verdicts []domain.Verdict, refs [
 // between checks that Redis decided at a time that lies between two looks at its clock.
 func (m *model) between(before, now int64) {
 	m.Helper()
-	if after := m.now(); now < before || now > after {
+	if after := m.Now(); now < before || now > after {
 		m.Fatalf("it decided at %d, between %d and %d", now, before, after)
 	}
 }
@@ -391,8 +395,8 @@ func (m *model) list() {
 func (m *model) listWith(id string, terms domain.Terms) {
 	m.commands++
 	m.Helper()
-	fact, wantErr := domain.List(m.book.Events[id], id, terms)
-	created, err := m.store.ListEvent(m.ctx, id, terms)
+	fact, wantErr := domain.Create(m.book.Events[id], id, terms)
+	created, err := m.events.Create(m.Ctx, id, terms)
 	if created != (fact != nil) || errors.Is(err, domain.ErrConflict) != errors.Is(wantErr, domain.ErrConflict) || (err == nil) != (wantErr == nil) {
 		m.Fatalf("listing: %v, %v, want %v, %v", created, err, fact, wantErr)
 	}
@@ -406,7 +410,7 @@ func (m *model) listWith(id string, terms domain.Terms) {
 func (m *model) foldEventFact(fact *domain.Fact) {
 	m.Helper()
 	if fact != nil {
-		m.must(m.book.Fold(m.facts[len(m.facts)-1]))
+		m.Must(m.book.Fold(m.facts[len(m.facts)-1]))
 	}
 }
 
@@ -421,7 +425,7 @@ func (m *model) adjust() {
 	}
 	m.commands++
 	fact, wantErr := domain.Adjust(m.book.Events[id], id, terms)
-	changed, err := m.store.AdjustEvent(m.ctx, id, func(domain.Terms) (domain.Terms, error) { return terms, nil })
+	changed, err := m.events.Adjust(m.Ctx, id, func(domain.Terms) (domain.Terms, error) { return terms, nil })
 	if changed != (fact != nil) || (err == nil) != (wantErr == nil) || err != nil && domain.ClassOf(err) != domain.ClassReject {
 		m.Fatalf("adjusting: %v, %v, want %v, %v", changed, err, fact, wantErr)
 	}
@@ -439,7 +443,7 @@ func (m *model) close() {
 	m.commands++
 	id := pick(m, "event", append(slices.Repeat([]string{"e9"}, 20), modelEvents...)...)
 	fact, wantErr := domain.Close(m.book.Events[id], id)
-	if err := m.store.CloseEvent(m.ctx, id); errors.Is(err, domain.ErrNotFound) != errors.Is(wantErr, domain.ErrNotFound) || (err == nil) != (wantErr == nil) {
+	if err := m.events.Close(m.Ctx, id); errors.Is(err, domain.ErrNotFound) != errors.Is(wantErr, domain.ErrNotFound) || (err == nil) != (wantErr == nil) {
 		m.Fatalf("closing: %v, want %v", err, wantErr)
 	}
 	m.sync(fact)
@@ -467,15 +471,15 @@ func (m *model) drawRequest() []string {
 	return fields
 }
 
-func (m *model) admit() {
+func (m *model) hold() {
 	m.commands++
-	before := m.now()
-	var batch []domain.Admission
+	before := m.Now()
+	var batch []domain.Incoming
 	var fresh [][]string
 	for range pick(m, "items", 1, 2, 3, 4, 5) {
 		switch how := pick(m, "how", "new", "new", "new", "resubmitted", "resubmitted", "redelivered"); {
 		case how == "redelivered" && len(m.arrived) > 0:
-			batch = append(batch, m.drawArrival().admission)
+			batch = append(batch, m.drawArrival().incoming)
 		case how == "resubmitted" && len(m.arrived) > 0:
 			fresh = append(fresh, m.drawArrival().fields)
 		default:
@@ -492,13 +496,13 @@ func (m *model) admit() {
 		m.took(a.EntryID, fresh[i])
 		batch = append(batch, a)
 	}
-	replies, now, err := m.store.Admit(m.ctx, 0, batch)
-	m.must(err)
+	replies, now, err := m.ledger.Hold(m.Ctx, 0, batch)
+	m.Must(err)
 	m.between(before, now)
 	refs, commands, entryIDs := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch)), make([]string, len(batch))
 	for i, a := range batch {
 		refs[i], entryIDs[i] = a.Request.Ref(), a.EntryID
-		commands[i] = domain.Admit{
+		commands[i] = domain.Hold{
 			Request: a.Request, Invalid: a.Invalid, EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis, HoldMillis: a.HoldMillis,
 		}
 		if a.Request.Type == domain.RequestPay {
@@ -526,7 +530,7 @@ func (m *model) drawKnown() domain.OrderRef {
 // drawArrival draws an entry that came before, about an order in a drawn state if there is one.
 func (m *model) drawArrival() arrival {
 	about := m.drawKnown()
-	matching := slices.DeleteFunc(slices.Clone(m.arrived), func(a arrival) bool { return a.admission.Request.Ref() != about })
+	matching := slices.DeleteFunc(slices.Clone(m.arrived), func(a arrival) bool { return a.incoming.Request.Ref() != about })
 	if len(matching) == 0 {
 		matching = m.arrived
 	}
@@ -541,7 +545,7 @@ func (m *model) drawEntry(group domain.Group) string {
 
 func (m *model) resolve() {
 	m.commands++
-	before := m.now()
+	before := m.Now()
 	batch := make([]domain.Resolution, pick(m, "items", 1, 2, 3, 4, 5))
 	refs, commands, entryIDs := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch)), make([]string, len(batch))
 	for i := range batch {
@@ -554,18 +558,18 @@ func (m *model) resolve() {
 		batch[i] = domain.Resolution{EntryID: entryIDs[i], Ref: refs[i], Outcome: outcome, AuthorizationID: authorization}
 		commands[i] = domain.Resolve{Outcome: outcome, AuthorizationID: authorization}
 	}
-	replies, now, err := m.store.Resolve(m.ctx, 0, batch)
-	m.must(err)
+	replies, now, err := m.ledger.Resolve(m.Ctx, 0, batch)
+	m.Must(err)
 	m.between(before, now)
 	m.expect(replies, m.decide(now, refs, commands), refs, entryIDs)
 }
 
 func (m *model) cancel() {
-	m.cancelAs(domain.GroupWorkers, domain.ReasonRequested, m.store.Cancel)
+	m.cancelAs(domain.GroupWorkers, domain.ReasonRequested, m.ledger.Cancel)
 }
 
 func (m *model) captureFailed() {
-	m.cancelAs(domain.GroupSettlement, domain.ReasonCaptureFailed, m.store.CaptureFailed)
+	m.cancelAs(domain.GroupSettlement, domain.ReasonCaptureFailed, m.ledger.CaptureFailed)
 }
 
 func (m *model) cancelAs(group domain.Group, reason string, do func(context.Context, int, []domain.Cancellation) error) {
@@ -578,7 +582,7 @@ func (m *model) cancelAs(group domain.Group, reason string, do func(context.Cont
 		refs[i], commands[i] = batch[i].Ref, domain.Cancel{Reason: reason}
 	}
 	m.deliverFacts()
-	m.must(do(m.ctx, 0, batch))
+	m.Must(do(m.Ctx, 0, batch))
 	m.decide(0, refs, commands) // a cancel does not ask for the time
 	for _, c := range batch {
 		delete(m.pending[group], c.EntryID)
@@ -588,10 +592,10 @@ func (m *model) cancelAs(group domain.Group, reason string, do func(context.Cont
 // expire is what maintenance does: find what is due, and end it.
 func (m *model) expire() {
 	m.commands++
-	before, most := m.now(), pick(m, "most", 100, 100, 1, 2)
-	n, err := m.store.Expire(m.ctx, 0, most)
-	m.must(err)
-	after := m.now()
+	before, most := m.Now(), pick(m, "most", 100, 100, 1, 2)
+	n, err := m.ledger.Expire(m.Ctx, 0, most)
+	m.Must(err)
+	after := m.Now()
 	latest, count := int64(0), 0
 	for _, fact := range m.newFacts() {
 		o := m.book.Orders[fact.Ref()]
@@ -600,7 +604,7 @@ func (m *model) expire() {
 			m.Fatalf("%+v of an order until %d, at %d, after one until %d", fact, o.DeadlineMillis, after, latest)
 		}
 		latest, count = o.DeadlineMillis, count+1
-		m.must(m.book.Fold(fact))
+		m.Must(m.book.Fold(fact))
 		m.note(fact)
 	}
 	if n != count || n > most {
@@ -616,14 +620,14 @@ func (m *model) expire() {
 // expireThese asks the script about any orders, due or not.
 func (m *model) expireThese() {
 	m.commands++
-	before := m.now()
+	before := m.Now()
 	refs := make([]domain.OrderRef, pick(m, "items", 1, 2, 3, 4, 5))
 	commands := make([]domain.Command, len(refs))
 	for i := range refs {
 		refs[i], commands[i] = m.drawKnown(), domain.Expire{}
 	}
-	replies, now, err := m.store.runOrders(m.ctx, 0, m.expireBatch(refs...))
-	m.must(err)
+	replies, now, err := m.ledger.runOrders(m.Ctx, 0, m.expireBatch(refs...))
+	m.Must(err)
 	m.between(before, now)
 	m.expect(replies, m.decide(now, refs, commands), refs, make([]string, len(refs)))
 }
@@ -635,7 +639,7 @@ var logGroups = [...]domain.Group{domain.GroupPosting, domain.GroupSettlement}
 func (m *model) deliverFacts() {
 	m.Helper()
 	for _, group := range logGroups {
-		m.deliver(group, "w1")
+		m.Deliver(group, "w1")
 	}
 }
 
@@ -659,7 +663,7 @@ func (m *model) post() {
 func (m *model) postFacts(batch []domain.Fact) {
 	m.commands++
 	m.Helper()
-	m.must(m.store.Post(m.ctx, 0, batch))
+	m.Must(m.ledger.Post(m.Ctx, 0, batch))
 	for _, fact := range batch {
 		delete(m.pending[domain.GroupPosting], fact.ID)
 		confirmed, reversal := fact.Type == domain.FactConfirmed, fact.Type == domain.FactCancelled && fact.Was == domain.OrderConfirmed
@@ -669,7 +673,7 @@ func (m *model) postFacts(batch []domain.Fact) {
 		}
 		lines, posted := m.invoices[fact.CustomerID], m.sales[fact.EventID]
 		if lines == nil {
-			lines = make(map[string]InvoiceLine)
+			lines = make(map[string]inspect.InvoiceLine)
 			m.invoices[fact.CustomerID] = lines
 		}
 		if posted == nil {
@@ -677,9 +681,9 @@ func (m *model) postFacts(batch []domain.Fact) {
 			m.sales[fact.EventID] = posted
 		}
 		o := m.book.Orders[fact.Ref()]
-		line := InvoiceLine{
+		line := inspect.InvoiceLine{
 			OrderID: fact.OrderID, EventID: fact.EventID, Section: o.Section, Quantity: o.Quantity, Amount: o.Amount(), Currency: o.Currency,
-			ConfirmedAt: o.ConfirmedAt, Status: "confirmed",
+			ConfirmedAtMillis: o.ConfirmedAtMillis, Status: "confirmed",
 		}
 		switch {
 		case reversal:
@@ -706,7 +710,7 @@ func (m *model) acknowledge() {
 	m.deliverFacts()
 	if id := m.drawEntry(group); id != "" {
 		m.commands++
-		m.must(m.queue(group, "w1").Ack(m.ctx, []string{id}))
+		m.Must(m.queue(group, "w1").Ack(m.Ctx, []string{id}))
 		delete(m.pending[group], id)
 	}
 }
@@ -724,7 +728,7 @@ func (m *model) drawEntries(group domain.Group) []string {
 
 func (m *model) drawGroup() domain.Group {
 	m.deliverFacts()
-	return pick(m, "group", groups[:]...)
+	return pick(m, "group", layout.Groups[:]...)
 }
 
 // deadLetter sets entries aside: those that are pending, and each once.
@@ -732,7 +736,7 @@ func (m *model) deadLetter() {
 	m.commands++
 	group := m.drawGroup()
 	batch, want := []domain.DeadEntry{}, []deadLetter{}
-	stream, name := m.keys.streamOf(0, group)
+	stream, name := m.Keys.StreamOf(0, group)
 	for _, id := range m.drawEntries(group) {
 		batch = append(batch, domain.DeadEntry{ID: id, Reason: "because " + id})
 		held, pending := m.pending[group][id]
@@ -741,21 +745,21 @@ func (m *model) deadLetter() {
 			continue
 		}
 		fields := m.raw[id]
-		if stream == m.keys.requests(0) {
+		if stream == m.Keys.Requests(0) {
 			fields = m.requests[slices.IndexFunc(m.requests, func(e domain.Entry) bool { return e.ID == id })].Fields
 		}
 		delete(m.pending[group], id)
 		m.seen["dead letter "+name]++
 		want = append(want, deadLetter{group: group, entry: id, fields: []string{
 			"stream", name, "group", string(group), "entry_id", id, "reason", "because " + id,
-			"deliveries", strconv.FormatInt(held.deliveries, 10), "at", "", "fields", netstrings(fields),
+			"deliveries", strconv.FormatInt(held.deliveries, 10), "at", "", "fields", streamstest.Netstrings(fields),
 		}})
 	}
-	before := m.now()
-	m.must(m.queue(group, "w1").DeadLetter(m.ctx, batch))
-	after := m.now()
+	before := m.Now()
+	m.Must(m.queue(group, "w1").DeadLetter(m.Ctx, batch))
+	after := m.Now()
 	m.everDead = m.everDead || len(want) > 0
-	found := decodeEntries(m.do("XRANGE", m.keys.dead(0), "-", "+"))
+	found := layout.DecodeEntries(m.Do("XRANGE", m.Keys.Dead(0), "-", "+"))
 	if len(found) != len(m.dead)+len(want) {
 		m.Fatalf("%d dead letters, want %d", len(found), len(m.dead)+len(want))
 	}
@@ -775,7 +779,7 @@ func (m *model) deadLetter() {
 func (m *model) redrive() {
 	m.commands++
 	if len(m.dead) == 0 {
-		if _, err := m.store.Redrive(m.ctx, "0:1-1"); !errors.Is(err, domain.ErrNotFound) {
+		if _, err := m.inspector.Redrive(m.Ctx, "0:1-1"); !errors.Is(err, domain.ErrNotFound) {
 			m.Fatalf("redriving what is not there: %v", err)
 		}
 		m.seen["redriven nothing"]++
@@ -787,8 +791,8 @@ func (m *model) redrive() {
 	}
 	i := pick(m, "letter", letters...)
 	letter := m.dead[i]
-	id, err := m.store.Redrive(m.ctx, "0:"+letter.id)
-	m.must(err)
+	id, err := m.inspector.Redrive(m.Ctx, "0:"+letter.id)
+	m.Must(err)
 	m.dead = slices.Delete(m.dead, i, i+1)
 	if letter.group != domain.GroupWorkers {
 		if id != letter.entry {
@@ -798,8 +802,8 @@ func (m *model) redrive() {
 		m.seen["redriven log"]++
 		return
 	}
-	fields, err := parseNetstrings(letter.fields[13])
-	m.must(err)
+	fields, err := layout.ParseNetstrings(letter.fields[13])
+	m.Must(err)
 	m.seen["redriven requests"]++
 	m.arrivesAgain(id, fields)
 }
@@ -811,7 +815,7 @@ func (m *model) trim() {
 	var fields []string
 	if pick(m, "unread", true, false) {
 		fields = m.drawRequest()
-		unread = m.publish(fields)
+		unread = m.Publish(fields)
 	}
 	oldest := unread
 	for _, e := range m.requests {
@@ -824,8 +828,8 @@ func (m *model) trim() {
 	if keep := slices.IndexFunc(m.requests, func(e domain.Entry) bool { return e.ID == oldest }); keep >= 0 {
 		gone = keep
 	}
-	dropped, err := m.store.Trim(m.ctx, 0)
-	m.must(err)
+	dropped, err := m.ledger.Trim(m.Ctx, 0)
+	m.Must(err)
 	if dropped != int64(gone) {
 		m.Fatalf("trimmed %d requests, want %d", dropped, gone)
 	}
@@ -839,11 +843,11 @@ func (m *model) trim() {
 // arrivesAgain delivers an entry that was added to the requests.
 func (m *model) arrivesAgain(id string, fields []string) {
 	m.Helper()
-	if got := ids(m.deliver(domain.GroupWorkers, "w1")); !slices.Equal(got, []string{id}) {
+	if got := ids(m.Deliver(domain.GroupWorkers, "w1")); !slices.Equal(got, []string{id}) {
 		m.Fatalf("delivered %v, want %s", got, id)
 	}
 	m.took(id, fields)
-	m.arrived = append(m.arrived, arrival{m.admission(id, fields), fields})
+	m.arrived = append(m.arrived, arrival{m.incoming(id, fields), fields})
 }
 
 // own changes whose the entries are, and who there is.
@@ -855,9 +859,9 @@ func (m *model) own() {
 func (m *model) takeOver() {
 	m.commands++
 	group, by := m.drawGroup(), pick(m, "by", "w1", "w2")
-	stream, _ := m.keys.streamOf(0, group)
+	stream, _ := m.Keys.StreamOf(0, group)
 	for _, id := range m.drawEntries(group) {
-		m.do("XCLAIM", stream, string(group), by, 0, id)
+		m.Do("XCLAIM", stream, string(group), by, 0, id)
 		if held, pending := m.pending[group][id]; pending {
 			m.pending[group][id] = holder{by, held.deliveries + 1}
 			m.seen["taken over"]++
@@ -878,20 +882,20 @@ func (m *model) keepAlive() {
 			m.seen["kept alive not its own"]++
 		}
 	}
-	before := m.now()
-	lost, err := m.queue(group, by).KeepAlive(m.ctx, asked, aliveFor)
-	m.must(err)
+	before := m.Now()
+	lost, err := m.queue(group, by).KeepAlive(m.Ctx, asked, aliveFor)
+	m.Must(err)
 	if !slices.Equal(lost, want) {
 		m.Fatalf("of %v, %s has lost %v, want %v", asked, by, lost, want)
 	}
-	m.alive[string(group)+"/"+by] = [2]int64{before + aliveFor.Milliseconds(), m.now() + aliveFor.Milliseconds()}
+	m.alive[string(group)+"/"+by] = [2]int64{before + aliveFor.Milliseconds(), m.Now() + aliveFor.Milliseconds()}
 }
 
 func (m *model) handBack() {
 	m.commands++
 	group, by := m.drawGroup(), pick(m, "by", "w1", "w2")
 	list := m.drawEntries(group)
-	m.must(m.queue(group, by).HandBack(m.ctx, list))
+	m.Must(m.queue(group, by).HandBack(m.Ctx, list))
 	for _, id := range list {
 		if m.pending[group][id].consumer == by {
 			m.seen["handed back"]++
@@ -911,10 +915,10 @@ func (m *model) leave() {
 	for _, held := range m.pending[group] {
 		has = has || held.consumer == who
 	}
-	want := !has && (self || m.alive[name][0] <= m.now())
-	before := m.now()
-	gone, err := m.store.leave(m.ctx, 0, group, who, self)
-	m.must(err)
+	want := !has && (self || m.alive[name][0] <= m.Now())
+	before := m.Now()
+	gone, err := m.store.leave(m.Ctx, 0, group, who, self)
+	m.Must(err)
 	if gone != want {
 		m.Fatalf("%s left %s: %v, want %v", who, group, gone, want)
 	}
@@ -922,7 +926,7 @@ func (m *model) leave() {
 	case gone:
 		delete(m.alive, name)
 	case self: // known as one that was alive until now, to be forgotten once others have what is pending
-		m.alive[name] = [2]int64{before, m.now()}
+		m.alive[name] = [2]int64{before, m.Now()}
 	}
 	m.seen[map[bool]string{true: "left", false: "stayed"}[gone]]++
 	if gone && slices.Contains(m.consumers(group), who) {
@@ -938,7 +942,7 @@ func (m *model) compareAlive(got []redis.Z) {
 		m.Fatalf("alive: %v, want %v", got, m.alive)
 	}
 	for _, z := range got {
-		if until, known := m.alive[asString(z.Member)]; !known || int64(z.Score) < until[0] || int64(z.Score) > until[1] {
+		if until, known := m.alive[layout.AsString(z.Member)]; !known || int64(z.Score) < until[0] || int64(z.Score) > until[1] {
 			m.Fatalf("alive: %v, want %v", got, m.alive)
 		}
 	}
@@ -953,13 +957,13 @@ func (m *model) compareDead(got []domain.Entry) {
 
 // tick lets the shortest hold run out.
 func (m *model) tick() {
-	now, next := m.now(), int64(0)
+	now, next := m.Now(), int64(0)
 	for _, o := range m.book.Orders {
 		if o.State == domain.OrderHeld && o.DeadlineMillis < now+100 && o.DeadlineMillis > next {
 			next = o.DeadlineMillis
 		}
 	}
-	m.waitUntil(max(now+1, next))
+	m.WaitUntil(max(now+1, next))
 }
 
 // settleAll posts all that happened, in one go: I3 when all is quiet. And the log,
@@ -974,7 +978,7 @@ func (m *model) settleAll() {
 			m.Fatalf("%s is %s; posted: %v", r, o.State, posted)
 		}
 		status := m.invoices[o.CustomerID][r.String()].Status
-		if want := map[bool]string{true: "confirmed", false: "cancelled"}[o.State == domain.OrderConfirmed]; o.ConfirmedAt > 0 && status != want || o.ConfirmedAt == 0 && status != "" {
+		if want := map[bool]string{true: "confirmed", false: "cancelled"}[o.State == domain.OrderConfirmed]; o.ConfirmedAtMillis > 0 && status != want || o.ConfirmedAtMillis == 0 && status != "" {
 			m.Fatalf("%s is %s; its invoice line: %q", r, o.State, status)
 		}
 	}
@@ -993,42 +997,42 @@ func (m *model) compare() {
 	m.comparisons++
 	want := m.expected()
 	names := slices.Sorted(maps.Keys(want))
-	pipe := m.rdb.TxPipeline()
+	pipe := m.Client.TxPipeline()
 	for _, group := range logGroups { // as deliverFacts, in the same round trip
-		pipe.Do(m.ctx, "XREADGROUP", "GROUP", string(group), "w1", "COUNT", 100_000, "STREAMS", m.keys.log(0), ">")
+		pipe.Do(m.Ctx, "XREADGROUP", "GROUP", string(group), "w1", "COUNT", 100_000, "STREAMS", m.Keys.Log(0), ">")
 	}
-	all := pipe.Keys(m.ctx, "*")
+	all := pipe.Keys(m.Ctx, "*")
 	hashes, sets := make(map[string]*redis.MapStringStringCmd), make(map[string]*redis.StringSliceCmd)
 	strings := make(map[string]*redis.StringCmd)
 	for _, name := range names {
 		switch want[name].(type) {
 		case map[string]string:
-			hashes[name] = pipe.HGetAll(m.ctx, name)
+			hashes[name] = pipe.HGetAll(m.Ctx, name)
 		case []string:
-			sets[name] = pipe.SMembers(m.ctx, name)
+			sets[name] = pipe.SMembers(m.Ctx, name)
 		case string:
-			strings[name] = pipe.Get(m.ctx, name)
+			strings[name] = pipe.Get(m.Ctx, name)
 		}
 	}
-	holds, alive := pipe.ZRangeWithScores(m.ctx, m.keys.holds(0), 0, -1), pipe.ZRangeWithScores(m.ctx, m.keys.consumers(0), 0, -1)
+	holds, alive := pipe.ZRangeWithScores(m.Ctx, m.Keys.Holds(0), 0, -1), pipe.ZRangeWithScores(m.Ctx, m.Keys.Consumers(0), 0, -1)
 	after := "-"
 	if m.compared > 0 {
 		after = "(" + m.requests[m.compared-1].ID
 	}
-	requests, length := pipe.Do(m.ctx, "XRANGE", m.keys.requests(0), after, "+"), pipe.XLen(m.ctx, m.keys.requests(0))
-	dead := pipe.Do(m.ctx, "XRANGE", m.keys.dead(0), "-", "+")
-	facts := pipe.XLen(m.ctx, m.keys.log(0))
+	requests, length := pipe.Do(m.Ctx, "XRANGE", m.Keys.Requests(0), after, "+"), pipe.XLen(m.Ctx, m.Keys.Requests(0))
+	dead := pipe.Do(m.Ctx, "XRANGE", m.Keys.Dead(0), "-", "+")
+	facts := pipe.XLen(m.Ctx, m.Keys.Log(0))
 	pending := make(map[domain.Group]*redis.XPendingExtCmd)
-	for _, group := range groups {
-		stream, _ := m.keys.streamOf(0, group)
-		pending[group] = pipe.XPendingExt(m.ctx, &redis.XPendingExtArgs{Stream: stream, Group: string(group), Start: "-", End: "+", Count: 100_000})
+	for _, group := range layout.Groups {
+		stream, _ := m.Keys.StreamOf(0, group)
+		pending[group] = pipe.XPendingExt(m.Ctx, &redis.XPendingExtArgs{Stream: stream, Group: string(group), Start: "-", End: "+", Count: 100_000})
 	}
-	cmds, err := pipe.Exec(m.ctx)
-	if err != nil && !isNil(err) {
+	cmds, err := pipe.Exec(m.Ctx)
+	if err != nil && !access.IsNil(err) {
 		m.Fatal(err)
 	}
 	for _, cmd := range cmds {
-		if err := cmd.Err(); err != nil && !isNil(err) {
+		if err := cmd.Err(); err != nil && !access.IsNil(err) {
 			m.Fatalf("%v: %v", cmd.Args(), err)
 		}
 	}
@@ -1039,8 +1043,8 @@ func (m *model) compare() {
 	}
 	for name, cmd := range hashes {
 		h := cmd.Val()
-		if name == m.keys.inProgress(0, "e1") || name == m.keys.inProgress(0, "e2") {
-			delete(h, slotsNote)
+		if name == m.Keys.InProgress(0, "e1") || name == m.Keys.InProgress(0, "e2") {
+			delete(h, layout.SlotsNote)
 		}
 		if _, there := got[name]; there {
 			got[name] = h
@@ -1059,22 +1063,22 @@ func (m *model) compare() {
 	if len(holds.Val()) > 0 {
 		deadlines := make(map[string]int64)
 		for _, z := range holds.Val() {
-			deadlines[asString(z.Member)] = int64(z.Score)
+			deadlines[layout.AsString(z.Member)] = int64(z.Score)
 		}
-		got[m.keys.holds(0)] = deadlines
+		got[m.Keys.Holds(0)] = deadlines
 	}
-	if got[m.keys.consumers(0)] = nil; len(alive.Val()) == 0 {
-		delete(got, m.keys.consumers(0))
+	if got[m.Keys.Consumers(0)] = nil; len(alive.Val()) == 0 {
+		delete(got, m.Keys.Consumers(0))
 	}
 	m.compareAlive(alive.Val())
-	if entries := decodeEntries(requests.Val()); !slices.EqualFunc(entries, m.requests[m.compared:], sameEntry) || length.Val() != int64(len(m.requests)) {
+	if entries := layout.DecodeEntries(requests.Val()); !slices.EqualFunc(entries, m.requests[m.compared:], sameEntry) || length.Val() != int64(len(m.requests)) {
 		m.Fatalf("there are %d requests, the last of them\n%v\nwant %d, the last of them\n%v", length.Val(), entries, len(m.requests), m.requests[m.compared:])
 	}
 	m.compared = len(m.requests)
 	if facts.Val() != int64(len(m.raw)) {
 		m.Fatalf("%d entries in the log, want %d", facts.Val(), len(m.raw))
 	}
-	m.compareDead(decodeEntries(dead.Val()))
+	m.compareDead(layout.DecodeEntries(dead.Val()))
 	for _, name := range slices.Sorted(maps.Keys(got)) {
 		if _, known := want[name]; !known {
 			m.Fatalf("%s should not be there", name)
@@ -1099,22 +1103,22 @@ func (m *model) compare() {
 // expected is every key there must be, with what is in it: hashes, sets and
 // strings as they stand in Redis; nil for the streams, and for meta, which are compared elsewhere.
 func (m *model) expected() map[string]any {
-	want := map[string]any{metaKey(m.keys.namespace): nil, m.keys.requests(0): nil, m.keys.log(0): nil}
+	want := map[string]any{layout.MetaKey(m.Keys.Namespace): nil, m.Keys.Requests(0): nil, m.Keys.Log(0): nil}
 	if m.everDead {
-		want[m.keys.dead(0)] = nil
+		want[m.Keys.Dead(0)] = nil
 	}
 	if len(m.alive) > 0 {
-		want[m.keys.consumers(0)] = nil
+		want[m.Keys.Consumers(0)] = nil
 	}
 	summary := make(map[string]string)
 	for id, e := range m.book.Events {
-		m.must(e.CheckConservation())
-		want[m.keys.event(0, id)] = encodeEvent(e)
+		m.Must(e.CheckConservation())
+		want[m.Keys.Event(0, id)] = streamstest.EncodeEvent(e)
 		slots := map[string]string{}
-		maps.Copy(slots, m.book.Slots[id])
-		want[m.keys.inProgress(0, id)] = slots
+		maps.Copy(slots, m.book.InProgress[id])
+		want[m.Keys.InProgress(0, id)] = slots
 
-		var totals Totals
+		var totals inspect.Totals
 		for order := range m.sales[id] {
 			o := m.book.Orders[ref(id, order)]
 			totals.Orders++
@@ -1123,29 +1127,29 @@ func (m *model) expected() map[string]any {
 		}
 		summary[id] = fmt.Sprintf("%d,%d,%d", totals.Orders, totals.TicketsSold, totals.Revenue)
 		if len(m.sales[id]) > 0 {
-			want[m.keys.sales(0, id)] = slices.Sorted(maps.Keys(m.sales[id]))
+			want[m.Keys.Sales(0, id)] = slices.Sorted(maps.Keys(m.sales[id]))
 		}
 	}
 	if len(summary) > 0 {
-		want[m.keys.salesSummary(0)] = summary
+		want[m.Keys.SalesSummary(0)] = summary
 	}
 	deadlines := make(map[string]int64)
 	for r, o := range m.book.Orders {
-		want[m.keys.order(0, r)] = encodeOrder(o)
+		want[m.Keys.Order(0, r)] = streamstest.EncodeOrder(o)
 		if o.State == domain.OrderHeld {
 			deadlines[r.String()] = o.DeadlineMillis
 		}
 	}
 	if len(deadlines) > 0 {
-		want[m.keys.holds(0)] = deadlines
+		want[m.Keys.Holds(0)] = deadlines
 	}
 	for customer, lines := range m.invoices {
 		h := make(map[string]string)
 		for name, line := range lines {
 			h[name] = fmt.Sprintf(`{"section":"%s","quantity":%d,"amount":%d,"currency":"%s","confirmed_at":%d,"status":"%s"}`,
-				line.Section, line.Quantity, line.Amount, line.Currency, line.ConfirmedAt, line.Status)
+				line.Section, line.Quantity, line.Amount, line.Currency, line.ConfirmedAtMillis, line.Status)
 		}
-		want[m.keys.invoices(customer)] = h
+		want[m.Keys.Invoices(customer)] = h
 	}
 	return want
 }

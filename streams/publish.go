@@ -2,32 +2,39 @@ package streams
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
 )
 
+// Checkout is what those who sell may do: publish requests (domain.Requests), and
+// learn what became of their orders (domain.Outcomes). It is safe for concurrent use.
+type Checkout struct{ store *Store }
+
 var (
-	_ domain.Requests = (*Store)(nil)
-	_ domain.Outcomes = (*Store)(nil)
+	_ domain.Requests = (*Checkout)(nil)
+	_ domain.Outcomes = (*Checkout)(nil)
 )
+
+// Checkout hands out what a producer needs.
+func (s *Store) Checkout() *Checkout { return &Checkout{s} }
 
 // Append implements domain.Requests with one pipeline of XADDs. Pipelines are not
 // atomic: each request has a result of its own.
-func (s *Store) Append(ctx context.Context, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
+func (c *Checkout) Append(ctx context.Context, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
 	if confirm.Replicas <= 0 {
-		return s.add(ctx, s.rdb, batch, confirm)
+		return c.add(ctx, c.store.rdb, batch, confirm)
 	}
 	results := make([]domain.Appended, len(batch))
 	byMaster := make(map[*redis.Client][]int)
 	for i, r := range batch {
-		master, err := s.masterOf(ctx, PartitionOf(r.EventID, s.partitions))
+		master, err := c.masterOf(ctx, c.store.Partition(r.EventID))
 		if err != nil {
 			results[i].Err = appendError(err)
 			continue
@@ -41,7 +48,7 @@ func (s *Store) Append(ctx context.Context, batch []domain.Request, confirm doma
 			for j, i := range indexes {
 				part[j] = batch[i]
 			}
-			for j, a := range s.addConfirmed(ctx, master, part, confirm) {
+			for j, a := range c.addConfirmed(ctx, master, part, confirm) {
 				results[indexes[j]] = a
 			}
 		})
@@ -52,27 +59,27 @@ func (s *Store) Append(ctx context.Context, batch []domain.Request, confirm doma
 
 // masterOf is the client of the one server that has a partition: WAIT speaks of
 // the writes of its own connection.
-func (s *Store) masterOf(ctx context.Context, p int) (*redis.Client, error) {
-	switch rdb := s.rdb.(type) {
+func (c *Checkout) masterOf(ctx context.Context, p int) (*redis.Client, error) {
+	switch rdb := c.store.rdb.(type) {
 	case *redis.ClusterClient:
-		return rdb.MasterForKey(ctx, s.keys.requests(p))
+		return rdb.MasterForKey(ctx, c.store.keys.Requests(p))
 	case *redis.Client:
 		return rdb, nil
 	}
-	return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("this kind of client (%T) cannot wait for replicas", s.rdb))
+	return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("this kind of client (%T) cannot wait for replicas", c.store.rdb))
 }
 
 // addConfirmed is add on one master, and a WAIT behind it.
-func (s *Store) addConfirmed(ctx context.Context, master *redis.Client, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
+func (c *Checkout) addConfirmed(ctx context.Context, master *redis.Client, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
 	limit := master.Options().ReadTimeout
 	if limit > 0 {
 		limit += confirm.Timeout // the reply comes as late as that
 	}
 	waiting := master.WithTimeout(limit) // a client of its own on the same connections
-	if _, cluster := s.rdb.(*redis.ClusterClient); cluster {
-		s.addHook(waiting) // the cluster's own client, which has it, does not see this pipeline
+	if _, cluster := c.store.rdb.(*redis.ClusterClient); cluster {
+		c.store.addHook(waiting) // the cluster's own client, which has it, does not see this pipeline
 	}
-	results := s.add(ctx, waiting, batch, confirm)
+	results := c.add(ctx, waiting, batch, confirm)
 	// Where the slot is not there any more, or is on its way, the cluster's client
 	// knows how to follow. Nothing is confirmed on the way.
 	var moved []int
@@ -88,25 +95,25 @@ func (s *Store) addConfirmed(ctx context.Context, master *redis.Client, batch []
 	for j, i := range moved {
 		part[j] = batch[i]
 	}
-	for j, a := range s.add(ctx, s.rdb, part, domain.Confirmation{}) {
+	for j, a := range c.add(ctx, c.store.rdb, part, domain.Confirmation{}) {
 		results[moved[j]] = a
 	}
 	return results
 }
 
-func (s *Store) add(ctx context.Context, rdb redis.UniversalClient, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
+func (c *Checkout) add(ctx context.Context, rdb redis.UniversalClient, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
 	pipe := rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(batch))
 	for i, r := range batch {
-		p := PartitionOf(r.EventID, s.partitions)
-		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: s.keys.requests(p), Values: r.Fields()})
+		p := c.store.Partition(r.EventID)
+		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: c.store.keys.Requests(p), Values: wire.Fields(r)})
 	}
 	var confirmed int64
 	var execErr error
 	if confirm.Replicas > 0 {
 		wait := pipe.Do(ctx, "WAIT", confirm.Replicas, confirm.Timeout.Milliseconds())
 		_, execErr = pipe.Exec(ctx)
-		confirmed = asInt(wait.Val()) // 0 if there was no answer: what was added stays added
+		confirmed = layout.AsInt(wait.Val()) // 0 if there was no answer: what was added stays added
 	} else {
 		_, execErr = pipe.Exec(ctx)
 	}
@@ -129,79 +136,5 @@ func appendError(err error) error {
 	if err == nil {
 		return nil
 	}
-	var op *net.OpError
-	notSent := errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed)
-	if notSent || answered(err) {
-		return fmt.Errorf("publishing: %w", classify(err))
-	}
-	return domain.WithClass(domain.ClassRetry, fmt.Errorf("publishing: %w: %w", domain.ErrUnknownOutcome, err))
-}
-
-func isNil(err error) bool { return errors.Is(err, redis.Nil) }
-
-// Partition implements domain.Outcomes.
-func (s *Store) Partition(eventID string) int { return PartitionOf(eventID, s.partitions) }
-
-// Orders implements domain.Outcomes: one MGET per partition.
-func (s *Store) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
-	byPartition := make(map[int][]int)
-	for i, ref := range refs {
-		p := PartitionOf(ref.EventID, s.partitions)
-		byPartition[p] = append(byPartition[p], i)
-	}
-	orders := make([]domain.Order, len(refs))
-	for p, indexes := range byPartition {
-		keys := make([]string, len(indexes))
-		for j, i := range indexes {
-			keys[j] = s.keys.order(p, refs[i])
-		}
-		records, err := s.rdb.MGet(ctx, keys...).Result()
-		if err != nil {
-			return nil, fmt.Errorf("reading orders: %w", classify(err))
-		}
-		for j, i := range indexes {
-			if orders[i], err = decodeOrder(asString(records[j])); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return orders, nil
-}
-
-// Watch implements domain.Outcomes. The scripts publish one message a batch:
-// lines of "event_id/order_id record". Pub/sub loses what is said while nobody
-// listens, which is why every new connection calls Connected.
-func (s *Store) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {
-	pubsub := s.rdb.Subscribe(ctx, s.keys.outcomes(partition))
-	defer func() { _ = pubsub.Close() }() // it only held a subscription
-	messages := pubsub.ChannelWithSubscriptions(redis.WithChannelSize(1000))
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case m, open := <-messages:
-			if !open {
-				return fmt.Errorf("watching outcomes: %w", redis.ErrClosed)
-			}
-			switch m := m.(type) {
-			case *redis.Subscription:
-				sink.Connected()
-			case *redis.Message:
-				readNotices(m.Payload, sink.Changed)
-			}
-		}
-	}
-}
-
-// readNotices reads a message of the outcomes channel, and passes over what it cannot read:
-// whoever waits looks again by itself.
-func readNotices(message string, changed func(domain.OrderRef, domain.Order)) {
-	for line := range strings.SplitSeq(message, "\n") {
-		name, record, _ := strings.Cut(line, " ")
-		ref, ok := domain.ParseOrderRef(name)
-		order, err := decodeOrder(record)
-		if ok && err == nil {
-			changed(ref, order)
-		}
-	}
+	return fmt.Errorf("publishing: %w", access.ClassifyChange(err))
 }

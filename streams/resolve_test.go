@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/streamstest"
 )
 
 func approve(entryID, event, order string) domain.Resolution {
@@ -23,12 +25,12 @@ func TestResolveApproved(t *testing.T) {
 	replies, _ := f.resolve(approve(a.EntryID, "e1", "o1"))
 	fact, _ := f.lastFact()
 	want := held
-	want.State, want.ConfirmedAt, want.ResolvedAt, want.AuthorizationID = domain.OrderConfirmed, fact.AtMillis, fact.AtMillis, "auth_o1"
+	want.State, want.ConfirmedAtMillis, want.ResolvedAtMillis, want.AuthorizationID = domain.OrderConfirmed, fact.AtMillis, fact.AtMillis, "auth_o1"
 	if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: want}) {
 		t.Errorf("got %+v, want done, %+v", replies[0], want)
 	}
 	f.wantFact("confirmed", "e1/o1", "fred|general|3|1000|EUR|auth_o1")
-	if got := f.do("GET", "holdfast:{0}:order:e1/o1"); got != encodeOrder(want) {
+	if got := f.Do("GET", "holdfast:{0}:order:e1/o1"); got != streamstest.EncodeOrder(want) {
 		t.Errorf("record %s", got)
 	}
 	if got := f.section("e1", "general"); got != [3]int64{5, 2, 3} {
@@ -37,10 +39,10 @@ func TestResolveApproved(t *testing.T) {
 	if slots := f.slots("e1"); fmt.Sprint(slots) != "map[mary:o2]" {
 		t.Errorf("in progress: %v", slots)
 	}
-	if holds := fmt.Sprint(f.do("ZRANGE", f.keys.holds(0), 0, -1)); holds != "[e1/o2]" {
+	if holds := fmt.Sprint(f.Do("ZRANGE", f.Keys.Holds(0), 0, -1)); holds != "[e1/o2]" {
 		t.Errorf("holds %s", holds)
 	}
-	f.wantPending(domain.GroupWorkers, other.EntryID)
+	f.WantPending(domain.GroupWorkers, other.EntryID)
 }
 
 // TestResolveOutcomes: every outcome while the hold is alive and when it is past its deadline.
@@ -75,14 +77,14 @@ func TestResolveOutcomes(t *testing.T) {
 				t.Errorf("available, held, sold: %v, want %v", got, test.section)
 			}
 			if ended := test.state != domain.OrderHeld; ended {
-				if fact, _ := f.lastFact(); fact.Type != domain.FactType(test.state.String()) || replies[0].Order.ResolvedAt != fact.AtMillis {
+				if fact, _ := f.lastFact(); fact.Type != domain.FactType(test.state.String()) || replies[0].Order.ResolvedAtMillis != fact.AtMillis {
 					t.Errorf("the newest fact is %+v, the order %+v", fact, replies[0].Order)
 				}
-				if slots, holds := f.slots("e1"), f.do("ZCARD", f.keys.holds(0)); len(slots) != 0 || holds != int64(0) {
+				if slots, holds := f.slots("e1"), f.Do("ZCARD", f.Keys.Holds(0)); len(slots) != 0 || holds != int64(0) {
 					t.Errorf("in progress %v, %v holds", slots, holds)
 				}
 			}
-			if acked := len(f.pending(domain.GroupWorkers)) == 0; acked != test.acked {
+			if acked := len(f.Pending(domain.GroupWorkers)) == 0; acked != test.acked {
 				t.Errorf("acknowledged: %v, want %v", acked, test.acked)
 			}
 			if authorized := replies[0].Order.AuthorizationID != ""; authorized != (test.state == domain.OrderConfirmed) {
@@ -90,12 +92,12 @@ func TestResolveOutcomes(t *testing.T) {
 			}
 
 			// Once more: nothing moves, and the verdict is the same but that an end is an end.
-			before := f.dump()
+			before := f.Dump()
 			again, _ := f.resolve(resolution)
 			if again[0] != replies[0] {
 				t.Errorf("again: %+v, was %+v", again[0], replies[0])
 			}
-			f.wantSame(before)
+			f.WantSame(before)
 		})
 	}
 }
@@ -110,9 +112,9 @@ func TestResolveAfterTheEnd(t *testing.T) {
 	f.held("e1", "expired", "fred", 1, 0)
 	f.resolve(domain.Resolution{Ref: ref("e1", "expired")})
 	f.held("e1", "cancelled", "fred", 1, holdMillis)
-	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}, {Ref: ref("e1", "unseen")}}))
-	f.admit(f.arrive(purchase("e9", "rejected", "fred", 1))...)
-	before := f.dump()
+	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}, {Ref: ref("e1", "unseen")}}))
+	f.holdBatch(f.arrive(purchase("e9", "rejected", "fred", 1))...)
+	before := f.Dump()
 	for _, test := range []struct {
 		event, order string
 		verdicts     [3]string // unknown, approved, declined
@@ -132,7 +134,7 @@ func TestResolveAfterTheEnd(t *testing.T) {
 			}
 		}
 	}
-	f.wantSame(before)
+	f.WantSame(before)
 }
 
 // TestResolveBatch: two entries about one order, several events, and all of it in one step.
@@ -155,7 +157,7 @@ func TestResolveBatch(t *testing.T) {
 	if e1, e2 := f.section("e1", "general"), f.section("e2", "general"); e1 != [3]int64{9, 0, 1} || e2 != [3]int64{8, 0, 2} {
 		t.Errorf("available, held, sold: %v, %v", e1, e2)
 	}
-	f.wantPending(domain.GroupWorkers, c.EntryID)
+	f.WantPending(domain.GroupWorkers, c.EntryID)
 	facts, _ := f.facts()
 	if ended := facts[len(facts)-4:]; ended[0].Type != "confirmed" || ended[1].EventID != "e2" || ended[2].Type != "expired" || ended[3].Type != "declined" {
 		t.Errorf("facts %+v", ended)
@@ -168,18 +170,18 @@ func TestResolveAuthorizationID(t *testing.T) {
 	f.list("e1", terms(10))
 	a := f.held("e1", "o1", "fred", 1, holdMillis)
 	f.held("e1", "o2", "mary", 1, holdMillis)
-	before := f.dump()
+	before := f.Dump()
 	for _, id := range []string{"|", "a|b", "a\nb", "a\r", "|h|"} {
 		r := approve(a.EntryID, "e1", "o1")
 		r.AuthorizationID = id
-		_, _, err := f.store.Resolve(f.ctx, 0, []domain.Resolution{approve("", "e1", "o2"), r})
-		f.wantClass(err, domain.ClassPoison)
+		_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{approve("", "e1", "o2"), r})
+		f.WantClass(err, domain.ClassPoison)
 	}
-	f.wantSame(before)
+	f.WantSame(before)
 }
 
 func TestResolveManyItems(t *testing.T) {
-	const items = 2*maxBatch + 203
+	const items = 2*access.MaxBatch + 203
 	f := newFixture(t)
 	f.list("e1", terms(items))
 	requests := make([][]string, items)
@@ -187,7 +189,7 @@ func TestResolveManyItems(t *testing.T) {
 		requests[i] = purchase("e1", "o"+strconv.Itoa(i), "c"+strconv.Itoa(i), 1)
 	}
 	batch := f.arrive(requests...)
-	f.admit(batch...)
+	f.holdBatch(batch...)
 	resolutions := make([]domain.Resolution, items)
 	for i, a := range batch {
 		resolutions[i] = approve(a.EntryID, "e1", a.Request.OrderID)
@@ -201,7 +203,7 @@ func TestResolveManyItems(t *testing.T) {
 	if got := f.section("e1", "general"); got != [3]int64{0, 0, items} {
 		t.Errorf("available, held, sold: %v", got)
 	}
-	f.wantPending(domain.GroupWorkers)
+	f.WantPending(domain.GroupWorkers)
 	if slots := f.slots("e1"); len(slots) != 0 {
 		t.Errorf("%d in progress", len(slots))
 	}
@@ -212,13 +214,13 @@ func TestSlotOfAnotherOrder(t *testing.T) {
 	for name, end := range map[string]func(f *fixture){
 		"approved": func(f *fixture) { f.resolve(approve("", "e1", "o1")) },
 		"declined": func(f *fixture) { f.resolve(domain.Resolution{Ref: ref("e1", "o1"), Outcome: domain.PaymentDeclined}) },
-		"cancel":   func(f *fixture) { f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}})) },
+		"cancel":   func(f *fixture) { f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}})) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			f.list("e1", terms(10))
 			f.held("e1", "o1", "fred", 1, holdMillis)
-			f.do("HSET", f.keys.inProgress(0, "e1"), "fred", "o2")
+			f.Do("HSET", f.Keys.InProgress(0, "e1"), "fred", "o2")
 			end(f)
 			if slots := f.slots("e1"); fmt.Sprint(slots) != "map[fred:o2]" {
 				t.Errorf("in progress: %v, want o2 left alone", slots)
@@ -234,8 +236,8 @@ func TestExpire(t *testing.T) {
 	a := f.held("e1", "o1", "fred", 3, 0)
 	f.held("e2", "o1", "fred", 2, 1)
 	alive := f.held("e1", "o2", "mary", 1, holdMillis)
-	f.waitUntil(f.order("e2", "o1").DeadlineMillis)
-	if n, err := f.store.Expire(f.ctx, 0, 10); n != 2 || err != nil {
+	f.WaitUntil(f.order("e2", "o1").DeadlineMillis)
+	if n, err := f.ledger.Expire(f.Ctx, 0, 10); n != 2 || err != nil {
 		t.Fatalf("%d expired, %v, want 2", n, err)
 	}
 	o := f.order("e1", "o1")
@@ -244,7 +246,7 @@ func TestExpire(t *testing.T) {
 	if !slices.Equal(raw[n-2:], []string{"expired e1/o1", "expired e2/o1"}) {
 		t.Errorf("facts %q", raw[n-2:])
 	}
-	if o.State != domain.OrderExpired || o.ResolvedAt != facts[n-2].AtMillis || o.HeldAtMillis == 0 || o.ConfirmedAt != 0 {
+	if o.State != domain.OrderExpired || o.ResolvedAtMillis != facts[n-2].AtMillis || o.HeldAtMillis == 0 || o.ConfirmedAtMillis != 0 {
 		t.Errorf("order %+v", o)
 	}
 	if e1, e2 := f.section("e1", "general"), f.section("e2", "general"); e1 != [3]int64{9, 1, 0} || e2 != [3]int64{10, 0, 0} {
@@ -254,14 +256,14 @@ func TestExpire(t *testing.T) {
 		t.Errorf("in progress: %v, %v", s1, s2)
 	}
 	// The entries of the purchases are not acknowledged by it: their workers void, then acknowledge.
-	if pending := f.pending(domain.GroupWorkers); len(pending) != 3 || pending[0] != a.EntryID || pending[2] != alive.EntryID {
+	if pending := f.Pending(domain.GroupWorkers); len(pending) != 3 || pending[0] != a.EntryID || pending[2] != alive.EntryID {
 		t.Errorf("pending %v", pending)
 	}
-	before := f.dump()
-	if n, err := f.store.Expire(f.ctx, 0, 10); n != 0 || err != nil {
+	before := f.Dump()
+	if n, err := f.ledger.Expire(f.Ctx, 0, 10); n != 0 || err != nil {
 		t.Errorf("again: %d expired, %v", n, err)
 	}
-	f.wantSame(before)
+	f.WantSame(before)
 }
 
 // TestExpireLooksAgain: what was due when it was found may have ended, or be alive, by the time it is to be ended.
@@ -270,38 +272,38 @@ func TestExpireLooksAgain(t *testing.T) {
 	f.list("e1", terms(10))
 	f.held("e1", "alive", "fred", 1, holdMillis)
 	f.confirmed("e1", "confirmed", "mary", 1)
-	before := f.dump()
-	replies, _, err := f.store.runOrders(f.ctx, 0, f.expireBatch(ref("e1", "alive"), ref("e1", "confirmed"), ref("e1", "nobody")))
-	f.must(err)
+	before := f.Dump()
+	replies, _, err := f.ledger.runOrders(f.Ctx, 0, f.expireBatch(ref("e1", "alive"), ref("e1", "confirmed"), ref("e1", "nobody")))
+	f.Must(err)
 	for i, want := range []domain.OrderState{domain.OrderHeld, domain.OrderConfirmed, domain.OrderNone} {
 		if replies[i].Verdict != domain.VerdictDone || replies[i].Order.State != want {
 			t.Errorf("item %d: %s, %s, want %s", i, replies[i].Verdict, replies[i].Order.State, want)
 		}
 	}
-	f.wantSame(before)
+	f.WantSame(before)
 
 	// Members that are not held orders are found once, and not for ever.
-	f.do("ZADD", f.keys.holds(0), 1, "e1/confirmed", 2, "e1/nobody")
-	if n, err := f.store.Expire(f.ctx, 0, 10); n != 0 || err != nil {
+	f.Do("ZADD", f.Keys.Holds(0), 1, "e1/confirmed", 2, "e1/nobody")
+	if n, err := f.ledger.Expire(f.Ctx, 0, 10); n != 0 || err != nil {
 		t.Errorf("%d expired, %v", n, err)
 	}
-	f.wantSame(before)
+	f.WantSame(before)
 }
 
 func TestDue(t *testing.T) {
 	f := newFixture(t)
 	due := func(most int) []string {
 		t.Helper()
-		members, err := f.store.run(f.ctx, scriptDue, []string{f.keys.holds(0)}, most).StringSlice()
-		f.must(err)
+		members, err := f.store.run(f.Ctx, scriptDue, []string{f.Keys.Holds(0)}, most).StringSlice()
+		f.Must(err)
 		return members
 	}
 	if got := due(10); len(got) != 0 {
 		t.Errorf("of nothing: %v", got)
 	}
-	now := f.now()
-	f.do("ZADD", f.keys.holds(0), now-10, "e1/second", now-20, "e1/first", now, "e1/third", now+60_000, "e1/alive", now-20, "e0/first")
-	f.waitUntil(now)
+	now := f.Now()
+	f.Do("ZADD", f.Keys.Holds(0), now-10, "e1/second", now-20, "e1/first", now, "e1/third", now+60_000, "e1/alive", now-20, "e0/first")
+	f.WaitUntil(now)
 	for most, want := range map[int][]string{10: {"e0/first", "e1/first", "e1/second", "e1/third"}, 2: {"e0/first", "e1/first"}, 0: {}} {
 		if got := due(most); !slices.Equal(got, want) {
 			t.Errorf("at most %d: %v, want %v", most, got, want)
@@ -310,7 +312,7 @@ func TestDue(t *testing.T) {
 }
 
 func TestExpireManyItems(t *testing.T) {
-	const items = 2*maxBatch + 203
+	const items = 2*access.MaxBatch + 203
 	f := newFixture(t)
 	f.list("e1", terms(items))
 	requests := make([][]string, items)
@@ -321,9 +323,9 @@ func TestExpireManyItems(t *testing.T) {
 	for i := range batch {
 		batch[i].HoldMillis = 0
 	}
-	f.admit(batch...)
-	for _, want := range []int{maxBatch, maxBatch, 203, 0} {
-		if n, err := f.store.Expire(f.ctx, 0, 10_000); n != want || err != nil {
+	f.holdBatch(batch...)
+	for _, want := range []int{access.MaxBatch, access.MaxBatch, 203, 0} {
+		if n, err := f.ledger.Expire(f.Ctx, 0, 10_000); n != want || err != nil {
 			t.Fatalf("%d expired, %v, want %d", n, err, want)
 		}
 	}
@@ -342,9 +344,9 @@ func TestCancel(t *testing.T) {
 	wasHeld, wasConfirmed := f.order("e1", "held"), f.order("e2", "confirmed")
 	cancels := []string{}
 	for _, r := range []domain.OrderRef{ref("e1", "unseen"), ref("e1", "held"), ref("e2", "confirmed"), ref("e1", "overdue"), ref("e1", "held")} {
-		cancels = append(cancels, f.publish(request("cancel", r.EventID, r.OrderID)))
+		cancels = append(cancels, f.Publish(request("cancel", r.EventID, r.OrderID)))
 	}
-	f.deliver(domain.GroupWorkers, "w1")
+	f.Deliver(domain.GroupWorkers, "w1")
 	batch := []domain.Cancellation{
 		{EntryID: cancels[0], Ref: ref("e1", "unseen")},
 		{EntryID: cancels[1], Ref: ref("e1", "held")},
@@ -352,49 +354,49 @@ func TestCancel(t *testing.T) {
 		{EntryID: cancels[3], Ref: ref("e1", "overdue")},
 		{EntryID: cancels[4], Ref: ref("e1", "held")},
 	}
-	f.must(f.store.Cancel(f.ctx, 0, batch))
+	f.Must(f.ledger.Cancel(f.Ctx, 0, batch))
 
 	facts, raw := f.facts()
 	n := len(facts)
 	if want := []string{
 		"cancelled e1/unseen|requested|none",
 		"cancelled e1/held|requested|held|fred|general|3|1000|EUR|0",
-		"cancelled e2/confirmed|requested|confirmed|fred|general|2|1000|EUR|" + strconv.FormatInt(wasConfirmed.ConfirmedAt, 10),
+		"cancelled e2/confirmed|requested|confirmed|fred|general|2|1000|EUR|" + strconv.FormatInt(wasConfirmed.ConfirmedAtMillis, 10),
 		"cancelled e1/overdue|requested|held|mary|general|1|1000|EUR|0",
 	}; !slices.Equal(raw[n-4:], want) {
 		t.Errorf("facts %q, want %q", raw[n-4:], want)
 	}
 	at := facts[n-1].AtMillis
-	if o, want := f.order("e1", "unseen"), (domain.Order{State: domain.OrderCancelled, ResolvedAt: facts[n-4].AtMillis, Reason: "requested"}); o != want {
+	if o, want := f.order("e1", "unseen"), (domain.Order{State: domain.OrderCancelled, ResolvedAtMillis: facts[n-4].AtMillis, Reason: "requested"}); o != want {
 		t.Errorf("unseen: %+v, want %+v", o, want)
 	}
 	for got, want := range map[domain.Order]domain.Order{f.order("e1", "held"): wasHeld, f.order("e2", "confirmed"): wasConfirmed} {
-		want.State, want.Reason, want.ResolvedAt = domain.OrderCancelled, "requested", got.ResolvedAt
-		if got != want || got.ResolvedAt > at || got.ResolvedAt < facts[n-4].AtMillis {
+		want.State, want.Reason, want.ResolvedAtMillis = domain.OrderCancelled, "requested", got.ResolvedAtMillis
+		if got != want || got.ResolvedAtMillis > at || got.ResolvedAtMillis < facts[n-4].AtMillis {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 	}
 	if e1, e2 := f.section("e1", "general"), f.section("e2", "general"); e1 != [3]int64{10, 0, 0} || e2 != [3]int64{10, 0, 0} {
 		t.Errorf("available, held, sold: %v, %v", e1, e2)
 	}
-	if s1, s2, holds := f.slots("e1"), f.slots("e2"), f.do("ZCARD", f.keys.holds(0)); len(s1)+len(s2) != 0 || holds != int64(0) {
+	if s1, s2, holds := f.slots("e1"), f.slots("e2"), f.Do("ZCARD", f.Keys.Holds(0)); len(s1)+len(s2) != 0 || holds != int64(0) {
 		t.Errorf("in progress: %v, %v; %v holds", s1, s2, holds)
 	}
 	for _, id := range cancels {
-		if slices.Contains(f.pending(domain.GroupWorkers), id) {
+		if slices.Contains(f.Pending(domain.GroupWorkers), id) {
 			t.Errorf("the cancel %s is not acknowledged", id)
 		}
 	}
-	if !slices.Contains(f.pending(domain.GroupWorkers), purchased.EntryID) {
+	if !slices.Contains(f.Pending(domain.GroupWorkers), purchased.EntryID) {
 		t.Error("the cancelled purchase is acknowledged, and its authorization perhaps not voided")
 	}
 
-	before := f.dump()
-	f.must(f.store.Cancel(f.ctx, 0, batch))
-	f.wantSame(before)
+	before := f.Dump()
+	f.Must(f.ledger.Cancel(f.Ctx, 0, batch))
+	f.WantSame(before)
 
 	// What comes for a cancelled order is absorbed; of one that was never held there is nothing to void.
-	replies, _ := f.admit(f.arrive(purchase("e1", "unseen", "jane", 1), hold("e1", "unseen", "jane", 5), request("pay", "e1", "unseen"), request("pay", "e1", "held"))...)
+	replies, _ := f.holdBatch(f.arrive(purchase("e1", "unseen", "jane", 1), hold("e1", "unseen", "jane", 5), request("pay", "e1", "unseen"), request("pay", "e1", "held"))...)
 	for i, want := range []domain.Verdict{domain.VerdictDone, domain.VerdictDone, domain.VerdictDone, domain.VerdictVoid} {
 		if replies[i].Verdict != want || replies[i].Order.State != domain.OrderCancelled {
 			t.Errorf("item %d: %+v, want %s", i, replies[i], want)
@@ -412,13 +414,13 @@ func TestCancelOfWhatHasEnded(t *testing.T) {
 	f.held("e1", "declined", "fred", 1, holdMillis)
 	f.held("e1", "expired", "mary", 1, 0)
 	f.resolve(domain.Resolution{Ref: ref("e1", "declined"), Outcome: domain.PaymentDeclined}, domain.Resolution{Ref: ref("e1", "expired")})
-	f.admit(f.arrive(purchase("e9", "rejected", "fred", 1))...)
-	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}}))
-	before := f.dump()
-	f.must(f.store.Cancel(f.ctx, 0, []domain.Cancellation{
+	f.holdBatch(f.arrive(purchase("e9", "rejected", "fred", 1))...)
+	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}}))
+	before := f.Dump()
+	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{
 		{Ref: ref("e1", "declined")}, {Ref: ref("e1", "expired")}, {Ref: ref("e9", "rejected")}, {Ref: ref("e1", "cancelled")},
 	}))
-	f.wantSame(before)
+	f.WantSame(before)
 }
 
 // TestCaptureFailed undoes confirmed orders, and only those; its entries are in the log.
@@ -428,17 +430,17 @@ func TestCaptureFailed(t *testing.T) {
 	f.confirmed("e1", "o1", "fred", 3)
 	f.held("e1", "o2", "mary", 1, holdMillis)
 	confirmed, _ := f.facts()
-	f.deliver(domain.GroupSettlement, "w1")
-	f.deliver(domain.GroupPosting, "w1")
-	settlement, posting := f.pending(domain.GroupSettlement), f.pending(domain.GroupPosting)
+	f.Deliver(domain.GroupSettlement, "w1")
+	f.Deliver(domain.GroupPosting, "w1")
+	settlement, posting := f.Pending(domain.GroupSettlement), f.Pending(domain.GroupPosting)
 	entry := confirmed[2].ID
 	before := f.order("e1", "o1")
 	batch := []domain.Cancellation{{EntryID: entry, Ref: ref("e1", "o1")}, {Ref: ref("e1", "o2")}, {Ref: ref("e1", "unseen")}}
-	f.must(f.store.CaptureFailed(f.ctx, 0, batch))
-	f.wantFact("cancelled", "e1/o1", "capture_failed|confirmed|fred|general|3|1000|EUR|"+strconv.FormatInt(before.ConfirmedAt, 10))
+	f.Must(f.ledger.CaptureFailed(f.Ctx, 0, batch))
+	f.wantFact("cancelled", "e1/o1", "capture_failed|confirmed|fred|general|3|1000|EUR|"+strconv.FormatInt(before.ConfirmedAtMillis, 10))
 	fact, _ := f.lastFact()
 	want := before
-	want.State, want.Reason, want.ResolvedAt = domain.OrderCancelled, "capture_failed", fact.AtMillis
+	want.State, want.Reason, want.ResolvedAtMillis = domain.OrderCancelled, "capture_failed", fact.AtMillis
 	if got := f.order("e1", "o1"); got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -448,15 +450,15 @@ func TestCaptureFailed(t *testing.T) {
 	if got := f.section("e1", "general"); got != [3]int64{9, 1, 0} {
 		t.Errorf("available, held, sold: %v", got)
 	}
-	f.wantPending(domain.GroupSettlement, slices.DeleteFunc(settlement, func(id string) bool { return id == entry })...)
-	f.wantPending(domain.GroupPosting, posting...)
-	all := f.dump()
-	f.must(f.store.CaptureFailed(f.ctx, 0, batch))
-	f.wantSame(all)
+	f.WantPending(domain.GroupSettlement, slices.DeleteFunc(settlement, func(id string) bool { return id == entry })...)
+	f.WantPending(domain.GroupPosting, posting...)
+	all := f.Dump()
+	f.Must(f.ledger.CaptureFailed(f.Ctx, 0, batch))
+	f.WantSame(all)
 }
 
 func TestCancelManyItems(t *testing.T) {
-	const items = 2*maxBatch + 203
+	const items = 2*access.MaxBatch + 203
 	f := newFixture(t)
 	f.list("e1", terms(items))
 	requests := make([][]string, items)
@@ -466,8 +468,8 @@ func TestCancelManyItems(t *testing.T) {
 		requests[i] = hold("e1", order, "c"+strconv.Itoa(i), 1)
 		cancels[i] = domain.Cancellation{Ref: ref("e1", order)}
 	}
-	f.admit(f.arrive(requests[:items-100]...)...) // the last hundred are cancelled unseen
-	f.must(f.store.Cancel(f.ctx, 0, cancels))
+	f.holdBatch(f.arrive(requests[:items-100]...)...) // the last hundred are cancelled unseen
+	f.Must(f.ledger.Cancel(f.Ctx, 0, cancels))
 	if got := f.section("e1", "general"); got != [3]int64{items, 0, 0} {
 		t.Errorf("available, held, sold: %v", got)
 	}
@@ -494,22 +496,22 @@ func TestDamagedRecords(t *testing.T) {
 			f := newFixture(t)
 			f.list("e1", terms(10))
 			f.held("e1", "o1", "fred", 1, holdMillis)
-			f.do("SET", f.keys.order(0, ref("e1", "bad")), record)
-			f.do("ZADD", f.keys.holds(0), 1, "e1/bad")
-			before := f.dump()
-			f.wantClass(f.store.Cancel(f.ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "bad")}}), domain.ClassPoison)
-			f.wantSame(before)
+			f.Do("SET", f.Keys.Order(0, ref("e1", "bad")), record)
+			f.Do("ZADD", f.Keys.Holds(0), 1, "e1/bad")
+			before := f.Dump()
+			f.WantClass(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "bad")}}), domain.ClassPoison)
+			f.WantSame(before)
 			if record[0] == 'h' {
-				_, _, err := f.store.Resolve(f.ctx, 0, []domain.Resolution{approve("", "e1", "o1"), {Ref: ref("e1", "bad"), Outcome: domain.PaymentDeclined}})
-				f.wantClass(err, domain.ClassPoison)
-				_, err = f.store.Expire(f.ctx, 0, 10)
-				f.wantClass(err, domain.ClassPoison)
+				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{approve("", "e1", "o1"), {Ref: ref("e1", "bad"), Outcome: domain.PaymentDeclined}})
+				f.WantClass(err, domain.ClassPoison)
+				_, err = f.ledger.Expire(f.Ctx, 0, 10)
+				f.WantClass(err, domain.ClassPoison)
 			}
 			if strings.Count(record, "|") < 14 {
-				_, _, err := f.store.Admit(f.ctx, 0, []domain.Admission{f.admission("1-0", purchase("e1", "bad", "fred", 1))})
-				f.wantClass(err, domain.ClassPoison)
+				_, _, err := f.ledger.Hold(f.Ctx, 0, []domain.Incoming{f.incoming("1-0", purchase("e1", "bad", "fred", 1))})
+				f.WantClass(err, domain.ClassPoison)
 			}
-			f.wantSame(before)
+			f.WantSame(before)
 		})
 	}
 }

@@ -22,7 +22,7 @@ var (
 	scriptDue         = load("due")
 	scriptPost        = load("post", "sales")
 	scriptReverse     = load("reverse", "sales")
-	scriptListEvent   = load("list_event")
+	scriptCreateEvent = load("create_event")
 	scriptAdjustEvent = load("adjust_event")
 	scriptCloseEvent  = load("close_event")
 	scriptDeadLetter  = load("dead_letter")

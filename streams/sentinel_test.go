@@ -7,7 +7,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/domain"
 	"holdfast/streams/redistest"
 )
 
@@ -37,45 +36,10 @@ func TestMasterOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Verify(ctx); err != nil {
+	if err := store.Ledger().Verify(ctx); err != nil {
 		t.Error(err)
 	}
 	if err := store.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-// A replica does not keep the counter behind its groups' lag; as a master it goes on
-// from there, and its figure is too high for good.
-func TestLagOfAServerThatWasAReplica(t *testing.T) {
-	f := newFixture(t)
-	for i := range 5 {
-		f.publish(purchase("e1", "o"+strconv.Itoa(i), "fred", 1))
-	}
-	f.deliver(domain.GroupWorkers, "w1")
-	for i := range 2 {
-		f.publish(purchase("e1", "p"+strconv.Itoa(i), "fred", 1))
-	}
-	f.wantLag(2, 2)
-	delivered, err := f.rdb.XInfoGroups(f.ctx, f.keys.requests(0)).Result()
-	f.must(err)
-	f.do("XGROUP", "SETID", f.keys.requests(0), string(domain.GroupWorkers), delivered[0].LastDeliveredID, "ENTRIESREAD", 1)
-	f.wantLag(2, 6)
-	f.deliver(domain.GroupWorkers, "w1")
-	f.wantLag(0, 4)
-}
-
-// wantLag checks the lag of the workers, and what Redis itself says.
-func (f *fixture) wantLag(want, redis int64) {
-	f.Helper()
-	infos, err := f.rdb.XInfoGroups(f.ctx, f.keys.requests(0)).Result()
-	f.must(err)
-	if len(infos) != 1 || infos[0].Lag != redis {
-		f.Errorf("Redis says %+v, want a lag of %d", infos, redis)
-	}
-	groups, err := f.store.Pending(f.ctx, 0)
-	f.must(err)
-	if groups[0].Lag != want {
-		f.Errorf("the lag of %s is %d, want %d", groups[0].Group, groups[0].Lag, want)
 	}
 }

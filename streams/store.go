@@ -1,39 +1,33 @@
-// Package streams is everything in holdfast that speaks Redis: key names, the Lua
-// scripts, consumer groups, the log and its projections, inspection and audit.
-// It implements the ports of package domain.
-//
-// Every change of state is one script on one partition. A script is atomic and
-// crash-atomic (its effects reach the append-only file as one unit), so after any
-// crash either all of it happened or nothing; and each script decides by the
-// stored state, so repeating one whose reply was lost changes nothing more.
 package streams
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
 )
 
 // Limits and defaults of a namespace.
 const (
+	DefaultNamespace  = "holdfast"
 	DefaultPartitions = 4
 	MaxPartitions     = 1024
 
 	schemaVersion = "1"
-
-	// maxBatch bounds the items of one script call: no argument list comes near
-	// the 5,000 values that Lua's stack surely takes, and no call keeps Redis busy for long.
-	maxBatch = 500
 )
 
 // Options of Open. The zero value is ready to use.
@@ -42,6 +36,10 @@ type Options struct {
 	Namespace string
 	// Partitions is how many the namespace gets if this call creates it. Default 4.
 	Partitions int
+	// TLS is whom to trust and who we are, where the URL begins with rediss://; elsewhere
+	// it is an error. The name that a server's certificate must have is found for each
+	// server, unless ServerName is set. Default: the authorities of the system.
+	TLS *tls.Config
 	// Hook, if not nil, sees every command and pipeline before and after it runs, on
 	// every connection: for tracing, and for tests that make them fail.
 	Hook redis.Hook
@@ -50,15 +48,20 @@ type Options struct {
 }
 
 // Store is a namespace on a Redis. It is safe for concurrent use.
+//
+// What can be done with it is handed out by audience: Checkout for those who sell,
+// Ledger and Queue for workers, Events for those who put events on sale. Packages
+// inspect and audit take the store itself.
 type Store struct {
 	rdb        redis.UniversalClient
-	url        string
-	keys       keys
+	endpoint   *endpoint
+	keys       layout.Keys
 	partitions int
 	log        *zap.Logger
 	hook       redis.Hook
 
-	created bool // by Open
+	created bool        // by Open
+	deaf    atomic.Bool // outcomes cannot be heard, which has been said
 
 	history history
 
@@ -77,8 +80,9 @@ type Namespace struct {
 
 // Open connects, and creates the namespace if it does not exist yet.
 //
-// Errors: ClassFatal if the URL, the server's version, the namespace's name or its
-// schema will not do; ClassRetry if Redis does not answer.
+// Errors: ClassFatal if the URL, what it leads to, the server's version, the namespace's
+// name or its schema will not do; ClassRetry if Redis does not answer, of code
+// domain.CodeUnavailable if nothing did, of domain.CodeLoading if it is on its way up.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if o.Namespace == "" {
 		o.Namespace = DefaultNamespace
@@ -95,15 +99,17 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if o.Partitions < 1 || o.Partitions > MaxPartitions {
 		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("partitions: want 1 to %d", MaxPartitions))
 	}
-	s := &Store{url: url, log: o.Log, hook: o.Hook}
-	rdb, err := dial(url, 0, s.verifyConnection)
+	e, err := parseURL(url, o.TLS)
 	if err != nil {
 		return nil, err
 	}
-	s.rdb = rdb
-	s.addHook(rdb)
+	s := &Store{endpoint: e, log: o.Log, hook: o.Hook}
+	if s.rdb, err = e.client(0, s.verifyConnection); err != nil {
+		return nil, err
+	}
+	s.addHook(s.rdb)
 	if err := s.open(ctx, o); err != nil {
-		return nil, errors.Join(err, rdb.Close())
+		return nil, errors.Join(e.explain(err), s.rdb.Close())
 	}
 	return s, nil
 }
@@ -112,12 +118,12 @@ func (s *Store) open(ctx context.Context, o Options) error {
 	if err := checkServer(ctx, s.rdb); err != nil {
 		return err
 	}
-	s.keys.namespace = o.Namespace
+	s.keys.Namespace = o.Namespace
 	ns, err := s.initNamespace(ctx, o.Partitions)
 	if err != nil {
 		return err
 	}
-	s.keys, s.partitions, s.created = newKeys(o.Namespace, ns.Partitions), ns.Partitions, ns.Created
+	s.keys, s.partitions, s.created = layout.NewKeys(o.Namespace, ns.Partitions), ns.Partitions, ns.Created
 	s.history.restart(ns.Epoch, ns.Partitions)
 	if ns.Created {
 		s.log.Info("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions))
@@ -146,6 +152,16 @@ func (s *Store) Close() error {
 // Partitions is how many the namespace has.
 func (s *Store) Partitions() int { return s.partitions }
 
+// Partition is where an event and its orders are: CRC16-XMODEM of its id, modulo the
+// number of partitions. Publishers in every language compute the same.
+func (s *Store) Partition(eventID string) int { return layout.PartitionOf(eventID, s.partitions) }
+
+// Inside is for the packages below streams only: inspect and audit. What it returns has
+// a type that no other package can import.
+func (s *Store) Inside() access.Namespace {
+	return access.Namespace{Client: s.rdb, Keys: s.keys, Redrive: scriptRedrive}
+}
+
 // Namespace tells what the namespace was created with, as it is stored now.
 func (s *Store) Namespace(ctx context.Context) (Namespace, error) {
 	ns, err := s.initNamespace(ctx, s.partitions)
@@ -153,17 +169,26 @@ func (s *Store) Namespace(ctx context.Context) (Namespace, error) {
 	return ns, err
 }
 
+// Now is Redis's clock.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	now, err := s.rdb.Time(ctx).Result()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("asking Redis for the time: %w", access.Classify(err))
+	}
+	return now, nil
+}
+
 func (s *Store) initNamespace(ctx context.Context, partitions int) (Namespace, error) {
 	epoch, err := uuid.NewV7()
 	if err != nil {
 		return Namespace{}, fmt.Errorf("naming the epoch: %w", err)
 	}
-	reply, err := s.run(ctx, scriptInit, []string{metaKey(s.keys.namespace)}, partitions, schemaVersion, epoch.String()).Slice()
+	reply, err := s.run(ctx, scriptInit, []string{layout.MetaKey(s.keys.Namespace)}, partitions, schemaVersion, epoch.String()).Slice()
 	if err != nil {
-		return Namespace{}, fmt.Errorf("creating namespace %s: %w", s.keys.namespace, classify(err))
+		return Namespace{}, fmt.Errorf("creating namespace %s: %w", s.keys.Namespace, access.Classify(err))
 	}
-	ns := Namespace{Name: s.keys.namespace, Schema: asString(reply[1]), Epoch: asString(reply[2]), Created: asInt(reply[3]) == 1}
-	ns.Partitions, err = strconv.Atoi(asString(reply[0]))
+	ns := Namespace{Name: s.keys.Namespace, Schema: layout.AsString(reply[1]), Epoch: layout.AsString(reply[2]), Created: layout.AsInt(reply[3]) == 1}
+	ns.Partitions, err = strconv.Atoi(layout.AsString(reply[0]))
 	if err != nil || ns.Partitions < 1 || ns.Partitions > MaxPartitions {
 		return Namespace{}, domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s: its number of partitions is damaged", ns.Name))
 	}
@@ -182,18 +207,18 @@ func (s *Store) ensureGroups(ctx context.Context) error {
 	look := s.rdb.Pipeline()
 	infos := make(map[string]*redis.XInfoGroupsCmd, 2*s.partitions)
 	for p := range s.partitions {
-		for _, stream := range []string{s.keys.requests(p), s.keys.log(p)} {
+		for _, stream := range []string{s.keys.Requests(p), s.keys.Log(p)} {
 			infos[stream] = look.XInfoGroups(ctx, stream)
 		}
 	}
 	// A stream that is not there is an error of its own command, and no group of it is found.
 	if _, err := look.Exec(ctx); err != nil && !answered(err) {
-		return fmt.Errorf("looking for consumer groups: %w", classify(err))
+		return fmt.Errorf("looking for consumer groups: %w", access.Classify(err))
 	}
 	pipe := s.rdb.Pipeline()
 	for p := range s.partitions {
-		for _, group := range groups {
-			stream, _ := s.keys.streamOf(p, group)
+		for _, group := range layout.Groups {
+			stream, _ := s.keys.StreamOf(p, group)
 			if !slices.ContainsFunc(infos[stream].Val(), func(g redis.XInfoGroup) bool { return g.Name == string(group) }) {
 				pipe.XGroupCreateMkStream(ctx, stream, string(group), "0")
 			}
@@ -205,11 +230,11 @@ func (s *Store) ensureGroups(ctx context.Context) error {
 	cmds, err := pipe.Exec(ctx)
 	for _, cmd := range cmds {
 		if e := cmd.Err(); e != nil && !strings.HasPrefix(e.Error(), "BUSYGROUP") {
-			return fmt.Errorf("creating consumer groups: %w", classify(e))
+			return fmt.Errorf("creating consumer groups: %w", access.Classify(e))
 		}
 	}
 	if err != nil && len(cmds) == 0 {
-		return fmt.Errorf("creating consumer groups: %w", classify(err))
+		return fmt.Errorf("creating consumer groups: %w", access.Classify(err))
 	}
 	return nil
 }
@@ -220,7 +245,7 @@ func (s *Store) blockingClient() (redis.UniversalClient, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.blocking == nil {
-		rdb, err := dial(s.url, len(groups)*s.partitions+2, s.verifyConnection)
+		rdb, err := s.endpoint.client(len(layout.Groups)*s.partitions+2, s.verifyConnection)
 		if err != nil {
 			return nil, err
 		}
@@ -228,22 +253,4 @@ func (s *Store) blockingClient() (redis.UniversalClient, error) {
 		s.blocking = rdb
 	}
 	return s.blocking, nil
-}
-
-func asString(v any) string {
-	s, _ := v.(string)
-	return s
-}
-
-func asInt(v any) int64 {
-	switch v := v.(type) {
-	case int64:
-		return v
-	case string:
-		n, err := strconv.ParseInt(v, 10, 64)
-		if err == nil {
-			return n
-		}
-	}
-	return 0
 }

@@ -12,13 +12,11 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
-	"holdfast/streams"
+	"holdfast/payments/simulator"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
-
-type streamsConsumer = streams.ConsumerStatus
 
 // steps are those at which a fault must have been survived: everything that a
 // worker ever says to Redis and to the gateway.
@@ -301,7 +299,7 @@ func TestWorkerDiesBetweenConfirmationAndPosting(t *testing.T) {
 		{"post", 1, diesAfter},
 	} {
 		t.Run(f.String(), func(t *testing.T) {
-			w := newWorld(t, server, payments.SimulatorOptions{})
+			w := newWorld(t, server, simulator.Options{})
 			w.list("e", 1000, 10)
 			victim := newInjector(f).process()
 			cfg := workers.Config{ReclaimAfter: 200 * time.Millisecond, Grace: 300 * time.Millisecond}
@@ -316,10 +314,10 @@ func TestWorkerDiesBetweenConfirmationAndPosting(t *testing.T) {
 			}
 			w.start(cfg, w.gateway, nil)
 			w.waitDrained()
-			if got := w.totals(); got != (streams.Totals{Orders: 1, TicketsSold: 3, Revenue: 3000}) {
+			if got := w.totals(); got != (inspect.Totals{Orders: 1, TicketsSold: 3, Revenue: 3000}) {
 				t.Errorf("totals are %+v", got)
 			}
-			if lines, err := w.store.Invoices(w.ctx, "fred"); err != nil || len(lines) != 1 || lines[0].Amount != 3000 {
+			if lines, err := inspect.New(w.store).Invoices(w.ctx, "fred"); err != nil || len(lines) != 1 || lines[0].Amount != 3000 {
 				t.Errorf("invoices are %+v, %v", lines, err)
 			}
 			w.audit()

@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
-	"holdfast/streams"
+	"holdfast/payments/simulator"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -30,7 +32,7 @@ type recording struct {
 	file     *appendOnly
 	requests []appended
 	facts    []placedFact
-	ledger   []domain.LedgerLine
+	books    []domain.BooksLine
 }
 
 // placedFact is a fact, and how much of the file must be there for it to be loaded.
@@ -47,11 +49,11 @@ const (
 
 // refusing is the gateway of the recording, and of those who recover.
 func refusing(gateway domain.PaymentGateway) gatewayFunc {
-	return gatewayFunc{PaymentGateway: gateway, capture: func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-		if ref.OrderID == refusedOrder {
+	return gatewayFunc{PaymentGateway: gateway, capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+		if name.OrderID == refusedOrder {
 			return domain.Payment{}, domain.ErrRefused
 		}
-		return gateway.Capture(ctx, ref)
+		return gateway.Capture(ctx, name)
 	}}
 }
 
@@ -67,7 +69,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 			{Name: "general", Price: 15_00, Capacity: 100}, {Name: "vip", Price: 120_00, Capacity: 20},
 		}},
 	}}
-	w := newWorld(t, server, payments.SimulatorOptions{Latency: 4 * time.Millisecond, Seed: r.seed})
+	w := newWorld(t, server, simulator.Options{Latency: 4 * time.Millisecond, Seed: r.seed})
 	r.ns = w.ns
 	r.list(w)
 
@@ -75,7 +77,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 	gateway := refusing(w.gateway)
 	gateway.authorize = func(ctx context.Context, p domain.PaymentRequest) (domain.Payment, error) {
 		payment, err := w.gateway.Authorize(ctx, p)
-		if strings.HasPrefix(p.Ref.OrderID, hangingPrefix) {
+		if strings.HasPrefix(p.Name.OrderID, hangingPrefix) {
 			hanging.Add(1)
 			<-ctx.Done()
 			return domain.Payment{}, errLost
@@ -99,7 +101,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 		more = append(more, following[ref].fields)
 	}
 	r.publish(w, rng, append(more, late...))
-	if _, err := w.store.AdjustEvent(w.ctx, "e", func(terms domain.Terms) (domain.Terms, error) {
+	if _, err := w.store.Events().Adjust(w.ctx, "e", func(terms domain.Terms) (domain.Terms, error) {
 		terms.Sections[1].Capacity += 3
 		return terms, nil
 	}); err != nil {
@@ -110,14 +112,14 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 		n, err := w.rdb().XLen(w.ctx, r.ns+":{0}:requests").Result()
 		return err == nil && n == 0
 	})
-	if err := w.store.CloseEvent(w.ctx, "f"); err != nil {
+	if err := w.store.Events().Close(w.ctx, "f"); err != nil {
 		t.Fatal(err)
 	}
 	last := make([][]string, 3)
 	for i := range last {
 		o := r.purchase(rng, "e", fmt.Sprintf("%s-%d", hangingPrefix, i))
 		o.Section = "general" // the others may be sold out by now
-		last[i] = o.Fields()
+		last[i] = wire.Fields(o)
 	}
 	r.publish(w, rng, last)
 	w.eventually("payments authorized", func() bool { return hanging.Load() == int64(len(last)) })
@@ -127,11 +129,11 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 			t.Error(err)
 		}
 	}
-	r.ledger = w.gateway.Ledger()
+	r.books = w.gateway.Books()
 	r.file = readAppendOnly(t, server.Dir())
 	r.requests = r.file.stream(r.ns + ":{0}:requests")
 	for _, e := range r.file.stream(r.ns + ":{0}:log") {
-		facts, err := domain.ParseFacts(e.ID, e.Fields)
+		facts, err := wire.ParseFacts(e.ID, e.Fields)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +148,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 func (r *recording) list(w *world) {
 	w.t.Helper()
 	for _, id := range slices.Sorted(maps.Keys(r.terms)) {
-		if _, err := w.store.ListEvent(w.ctx, id, r.terms[id]); err != nil {
+		if _, err := w.store.Events().Create(w.ctx, id, r.terms[id]); err != nil {
 			w.t.Fatalf("listing %s: %v", id, err)
 		}
 	}
@@ -154,7 +156,7 @@ func (r *recording) list(w *world) {
 
 func orderOf(w *world, ref domain.OrderRef) domain.Order {
 	w.t.Helper()
-	orders, err := w.store.Orders(w.ctx, []domain.OrderRef{ref})
+	orders, err := w.store.Checkout().Orders(w.ctx, []domain.OrderRef{ref})
 	if err != nil {
 		w.t.Fatalf("reading %s: %v", ref, err)
 	}
@@ -211,7 +213,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 		if typ.Pays() {
 			next.PaymentToken = "tok_secret"
 		}
-		following[o.Ref()] = follow{after, next.Fields()}
+		following[o.Ref()] = follow{after, wire.Fields(next)}
 	}
 	hold := func(order string, seconds int64) domain.Request {
 		o := r.purchase(rng, event(), order)
@@ -222,7 +224,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 		for i := range n {
 			var group [][]string
 			for _, o := range entries(fmt.Sprintf("%s-%d", name, i)) {
-				group = append(group, o.Fields())
+				group = append(group, wire.Fields(o))
 			}
 			first = append(first, group)
 		}
@@ -240,7 +242,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 	})
 	each(2, "declined", func(order string) []domain.Request {
 		o := r.purchase(rng, event(), order)
-		o.PaymentToken = payments.DeclineTokenPrefix
+		o.PaymentToken = simulator.DeclineTokenPrefix
 		return []domain.Request{o}
 	})
 	each(2, "expired", func(order string) []domain.Request {
@@ -267,7 +269,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 	})
 	each(2, "cancelled-before", func(order string) []domain.Request {
 		o := r.purchase(rng, event(), order)
-		following[o.Ref()] = follow{domain.OrderCancelled, o.Fields()}
+		following[o.Ref()] = follow{domain.OrderCancelled, wire.Fields(o)}
 		return []domain.Request{{Type: domain.RequestCancel, EventID: o.EventID, OrderID: o.OrderID}}
 	})
 	each(1, "sold-out", func(order string) []domain.Request {
@@ -275,7 +277,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 		o.Quantity = 1000
 		return []domain.Request{o}
 	})
-	first = append(first, [][]string{r.purchase(rng, event(), refusedOrder).Fields()})
+	first = append(first, [][]string{wire.Fields(r.purchase(rng, event(), refusedOrder))})
 	rng.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
 	opening = slices.Concat(first...)
 
@@ -284,7 +286,7 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 	invalid.Quantity = 0
 	unknown.EventID = "nobody-listed-it"
 	late = [][]string{
-		conflict.Fields(), bought[1].Fields(), invalid.Fields(), unknown.Fields(),
+		wire.Fields(conflict), wire.Fields(bought[1]), wire.Fields(invalid), wire.Fields(unknown),
 		{"v", "1", "type", "refund", "order_id", "nonsense"},
 	}
 	return opening, following, late
@@ -315,7 +317,7 @@ func (r *recording) rich(t testing.TB) {
 		}
 	}
 	statuses := make(map[domain.PaymentStatus]int)
-	for _, l := range r.ledger {
+	for _, l := range r.books {
 		statuses[l.Status]++
 	}
 	for _, want := range []domain.PaymentStatus{
@@ -332,24 +334,26 @@ func (r *recording) rich(t testing.TB) {
 }
 
 // gateway is a copy of what the recording's gateway was in the end.
-func (r *recording) gateway(t testing.TB) *payments.Simulator {
+func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 	t.Helper()
 	ctx := context.Background()
-	sim := payments.New(payments.SimulatorOptions{Seed: r.seed})
-	for _, l := range r.ledger {
-		ref := domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}
+	sim, err := simulator.New(simulator.Options{Seed: r.seed})
+	if err != nil {
+		t.Fatalf("making the gateway: %v", err)
+	}
+	for _, l := range r.books {
 		var err error
-		do := func(call func(context.Context, domain.OrderRef) (domain.Payment, error)) {
+		do := func(call func(context.Context, domain.PaymentName) (domain.Payment, error)) {
 			if err == nil {
-				_, err = call(ctx, ref)
+				_, err = call(ctx, l.Name())
 			}
 		}
 		if l.Currency != "" { // otherwise voided before it was asked for
 			token := domain.Secret("tok_secret")
 			if l.Status == domain.PaymentStatusDeclined {
-				token = payments.DeclineTokenPrefix
+				token = simulator.DeclineTokenPrefix
 			}
-			_, err = sim.Authorize(ctx, domain.PaymentRequest{Ref: ref, Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Token: token})
+			_, err = sim.Authorize(ctx, domain.PaymentRequest{Name: l.Name(), Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Fingerprint: l.Fingerprint, Token: token})
 		}
 		switch l.Status {
 		case domain.PaymentStatusCaptured:
@@ -365,15 +369,15 @@ func (r *recording) gateway(t testing.TB) *payments.Simulator {
 			t.Fatalf("copying the gateway: %v", err)
 		}
 	}
-	withoutCalls := func(lines []domain.LedgerLine) []domain.LedgerLine {
+	withoutCalls := func(lines []domain.BooksLine) []domain.BooksLine {
 		lines = slices.Clone(lines)
 		for i := range lines {
 			lines[i].Calls = 0
 		}
 		return lines
 	}
-	if got, want := withoutCalls(sim.Ledger()), withoutCalls(r.ledger); !slices.Equal(got, want) {
-		t.Fatalf("the copy's ledger is %+v, want %+v", got, want)
+	if got, want := withoutCalls(sim.Books()), withoutCalls(r.books); !slices.Equal(got, want) {
+		t.Fatalf("the books of the copy are %+v, want %+v", got, want)
 	}
 	return sim
 }
@@ -397,7 +401,7 @@ func (r *recording) factsWithin(n int) (within int, beyond map[domain.OrderRef]b
 func (r *recording) answered(w *world, n int) {
 	w.t.Helper()
 	dead := make(map[string]bool)
-	if err := w.store.EachDeadLetter(w.ctx, func(l streams.DeadLetter) error {
+	if err := inspect.New(w.store).EachDeadLetter(w.ctx, func(l inspect.DeadLetter) error {
 		dead[l.EntryID] = true
 		return nil
 	}); err != nil {
@@ -407,7 +411,7 @@ func (r *recording) answered(w *world, n int) {
 		if e.counts > n || dead[e.ID] {
 			continue
 		}
-		request, err := domain.ParseRequest(e.Fields)
+		request, err := wire.ParseRequest(e.Fields)
 		if err != nil && domain.ClassOf(err) != domain.ClassReject {
 			w.t.Errorf("request %s should be a dead letter: %v", e.ID, err)
 			continue
@@ -435,13 +439,13 @@ func settled(w *world) {
 	})
 }
 
-// astray audits with the gateway's ledger and returns the orders whose payment it
+// astray audits with the gateway's books and returns the orders whose payment it
 // complains about. They may only be among those given, and they must be exactly
 // those whose payment is not what their stored state asks for.
 func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map[domain.OrderRef]bool {
 	w.t.Helper()
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+	report, err := audit.Run(w.ctx, w.store, audit.Options{
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -458,12 +462,12 @@ func astray(w *world, tally *torture.Tally, beyond map[domain.OrderRef]bool) map
 	}
 	tally.Judged(wrong)
 
-	lines := w.gateway.Ledger()
+	lines := w.gateway.Books()
 	refs := make([]domain.OrderRef, len(lines))
 	for i, l := range lines {
 		refs[i] = domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}
 	}
-	orders, err := w.store.Orders(w.ctx, refs)
+	orders, err := w.store.Checkout().Orders(w.ctx, refs)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -492,7 +496,7 @@ func (r *recording) cutAt(t *testing.T, tally *torture.Tally, n int) (named, lef
 		"--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0", "--aof-load-truncated", "yes")
 	w := openWorld(t, server, r.ns, r.gateway(t))
 
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{})
+	report, err := audit.Run(w.ctx, w.store, audit.Options{})
 	if err != nil {
 		t.Fatalf("audit after loading: %v", err)
 	}

@@ -278,7 +278,7 @@ func gaveEntries(step string, cmd redis.Cmder) bool {
 
 // gateway puts the injector between a worker and its payment gateway.
 func (p *process) gateway(next domain.PaymentGateway) domain.PaymentGateway {
-	return middleman{next: next, do: func(_ context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (payment domain.Payment, err error) {
+	return middleman{next: next, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (payment domain.Payment, err error) {
 		err = p.do("gateway "+call, func() error {
 			payment, err = do()
 			return err
@@ -293,27 +293,27 @@ func (p *process) gateway(next domain.PaymentGateway) domain.PaymentGateway {
 // middleman is a gateway whose calls all go through one function.
 type middleman struct {
 	next domain.PaymentGateway
-	do   func(ctx context.Context, call string, ref domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error)
+	do   func(ctx context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error)
 }
 
 func (m middleman) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
-	return m.do(ctx, "authorize", r.Ref, func() (domain.Payment, error) { return m.next.Authorize(ctx, r) })
+	return m.do(ctx, "authorize", r.Name, func() (domain.Payment, error) { return m.next.Authorize(ctx, r) })
 }
 
-func (m middleman) Lookup(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return m.do(ctx, "lookup", ref, func() (domain.Payment, error) { return m.next.Lookup(ctx, ref) })
+func (m middleman) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return m.do(ctx, "lookup", name, func() (domain.Payment, error) { return m.next.Lookup(ctx, name) })
 }
 
-func (m middleman) Capture(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return m.do(ctx, "capture", ref, func() (domain.Payment, error) { return m.next.Capture(ctx, ref) })
+func (m middleman) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return m.do(ctx, "capture", name, func() (domain.Payment, error) { return m.next.Capture(ctx, name) })
 }
 
-func (m middleman) Void(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return m.do(ctx, "void", ref, func() (domain.Payment, error) { return m.next.Void(ctx, ref) })
+func (m middleman) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return m.do(ctx, "void", name, func() (domain.Payment, error) { return m.next.Void(ctx, name) })
 }
 
-func (m middleman) Refund(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-	return m.do(ctx, "refund", ref, func() (domain.Payment, error) { return m.next.Refund(ctx, ref) })
+func (m middleman) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return m.do(ctx, "refund", name, func() (domain.Payment, error) { return m.next.Refund(ctx, name) })
 }
 
 // chained is two hooks: the second is nearer to Redis.

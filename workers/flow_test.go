@@ -10,17 +10,18 @@ import (
 	"time"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
 
 func TestPurchase(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{}, w.gateway, nil)
 	declined := request(domain.RequestPurchase, "o3", "jim", 1)
-	declined.PaymentToken = payments.DeclineTokenPrefix
+	declined.PaymentToken = simulator.DeclineTokenPrefix
 	for _, c := range []struct {
 		request domain.Request
 		state   domain.OrderState
@@ -51,7 +52,7 @@ func TestPurchase(t *testing.T) {
 }
 
 func TestHoldThenPay(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{}, w.gateway, nil)
 	w.publish(request(domain.RequestHold, "o", "fred", 3))
@@ -77,14 +78,14 @@ func TestHoldThenPay(t *testing.T) {
 	if line := w.payment("o"); line.Captured != line.Refunded || line.Status == domain.PaymentStatusAuthorized {
 		t.Errorf("the money was not given back: %+v", line)
 	}
-	lines, err := w.store.Invoices(w.ctx, "fred")
+	lines, err := inspect.New(w.store).Invoices(w.ctx, "fred")
 	if err != nil || len(lines) != 1 || lines[0].Status != "cancelled" {
 		t.Errorf("invoices are %+v, %v", lines, err)
 	}
 }
 
 func TestOutOfOrder(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	pay := request(domain.RequestPay, "paid", "", 0)
 	w.publish(pay, request(domain.RequestPay, "nobody", "", 0), request(domain.RequestCancel, "cancelled", "", 0))
@@ -108,7 +109,7 @@ func TestOutOfOrder(t *testing.T) {
 func TestDeadlineDuringSlowAuthorization(t *testing.T) {
 	server := redistest.Start(t)
 	for _, heedsContext := range []bool{true, false} {
-		w := newWorld(t, server, payments.SimulatorOptions{})
+		w := newWorld(t, server, simulator.Options{})
 		w.list("e", 1000, 10)
 		release := make(chan struct{})
 		var approved atomic.Bool
@@ -145,7 +146,7 @@ func TestDeadlineDuringSlowAuthorization(t *testing.T) {
 
 // Each first reply of the gateway gets lost after it took effect.
 func TestLostRepliesOfTheGateway(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	var mu sync.Mutex
 	var calls []string
@@ -160,14 +161,14 @@ func TestLostRepliesOfTheGateway(t *testing.T) {
 		PaymentGateway: w.gateway,
 		authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 			p, err := w.gateway.Authorize(ctx, r)
-			if lost("authorize", r.Ref.OrderID) {
+			if lost("authorize", r.Name.OrderID) {
 				return domain.Payment{}, errLost
 			}
 			return p, err
 		},
-		capture: func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
-			p, err := w.gateway.Capture(ctx, ref)
-			if lost("capture", ref.OrderID) {
+		capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+			p, err := w.gateway.Capture(ctx, name)
+			if lost("capture", name.OrderID) {
 				return domain.Payment{}, errLost
 			}
 			return p, err
@@ -184,7 +185,7 @@ func TestLostRepliesOfTheGateway(t *testing.T) {
 }
 
 func TestCaptureRefusedForGood(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{CaptureRefusalRate: 1})
+	w := newWorld(t, redistest.Start(t), simulator.Options{CaptureRefusalRate: 1})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{}, w.gateway, nil)
 	w.publish(request(domain.RequestPurchase, "o", "fred", 4))
@@ -204,7 +205,7 @@ func TestCaptureRefusedForGood(t *testing.T) {
 
 // A cancel arrives while the payment is being authorized.
 func TestCancelDuringAuthorization(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	asked, release := make(chan struct{}), make(chan struct{})
 	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
@@ -227,7 +228,7 @@ func TestCancelDuringAuthorization(t *testing.T) {
 
 // A live worker whose gateway takes several times the reclaim time keeps its entries.
 func TestLiveSlowWorkerIsNotReclaimed(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	const reclaimAfter = 300 * time.Millisecond
 	var calls atomic.Int64
@@ -255,7 +256,7 @@ func TestLiveSlowWorkerIsNotReclaimed(t *testing.T) {
 // A worker that is told to stop hands back what it cannot finish, and nobody
 // waits for the reclaim time.
 func TestStopHandsBack(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 1000)
 	hanging := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, _ domain.PaymentRequest) (domain.Payment, error) {
 		<-ctx.Done()
@@ -289,7 +290,7 @@ func TestStopHandsBack(t *testing.T) {
 }
 
 func TestDeadConsumersAreForgotten(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	dead := newInjector(fault{"resolve", 1, diesBefore}).process()
 	cfg := workers.Config{ReclaimAfter: 200 * time.Millisecond, Grace: 300 * time.Millisecond}
@@ -300,12 +301,12 @@ func TestDeadConsumersAreForgotten(t *testing.T) {
 	w.start(cfg, w.gateway, nil)
 	w.waitState("o", domain.OrderConfirmed)
 	w.eventually("the dead consumer gone", func() bool {
-		all, err := w.store.Pending(w.ctx, 0)
+		all, err := inspect.New(w.store).Pending(w.ctx, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, g := range all {
-			if slices.ContainsFunc(g.Consumers, func(c streamsConsumer) bool { return c.Name == victim.Name() }) {
+			if slices.ContainsFunc(g.Consumers, func(c inspect.ConsumerStatus) bool { return c.Name == victim.Name() }) {
 				return false
 			}
 		}
@@ -318,7 +319,7 @@ func TestDeadConsumersAreForgotten(t *testing.T) {
 // An entry kills the only worker there is, which comes back each time under its name.
 // It is set aside before long, and the others are handled.
 func TestEntryThatKillsALoneWorker(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.publish(request(domain.RequestPurchase, "deadly", "fred", 1))
 	cfg := workers.Config{Name: "lone", MaxDeliveries: 3, ReclaimAfter: time.Minute}
@@ -349,12 +350,12 @@ func TestEntryThatKillsALoneWorker(t *testing.T) {
 // The namespace vanishes under a worker's hands. What it had in hand is dropped: nothing is
 // posted, captured or voided for an order that is no more. Then it works on what is new.
 func TestDataReplaced(t *testing.T) {
-	w := newWorld(t, redistest.Start(t), payments.SimulatorOptions{})
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	paying := make(chan struct{})
 	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 		p, err := w.gateway.Authorize(ctx, r)
-		if r.Ref.OrderID == "lost" {
+		if r.Name.OrderID == "lost" {
 			close(paying)
 			<-ctx.Done() // nobody is told before nobody waits for it
 			return domain.Payment{}, errLost
@@ -370,7 +371,7 @@ func TestDataReplaced(t *testing.T) {
 	w.server.Flush()
 	w.list("e", 1000, 10)
 	w.eventually("it has groups again", func() bool {
-		_, err := w.store.Pending(w.ctx, 0)
+		_, err := inspect.New(w.store).Pending(w.ctx, 0)
 		return err == nil
 	})
 	w.publish(request(domain.RequestPurchase, "after", "fred", 3))

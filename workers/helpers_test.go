@@ -17,9 +17,11 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -44,7 +46,7 @@ type world struct {
 	server   *redistest.Server
 	ns       string
 	store    *streams.Store // nothing fails on this one
-	gateway  *payments.Simulator
+	gateway  *simulator.Simulator
 	producer *producer.Producer
 	rdb      func() *redis.Client // for what only a test asks; made at the first call
 	patience time.Duration        // bounds every wait
@@ -52,13 +54,17 @@ type world struct {
 
 var namespaces atomic.Int64
 
-func newWorld(t testing.TB, server *redistest.Server, gateway payments.SimulatorOptions) *world {
+func newWorld(t testing.TB, server *redistest.Server, gateway simulator.Options) *world {
 	t.Helper()
-	return openWorld(t, server, fmt.Sprintf("test-%d", namespaces.Add(1)), payments.New(gateway))
+	sim, err := simulator.New(gateway)
+	if err != nil {
+		t.Fatalf("making the gateway: %v", err)
+	}
+	return openWorld(t, server, fmt.Sprintf("test-%d", namespaces.Add(1)), sim)
 }
 
 // openWorld is newWorld with what is there.
-func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *payments.Simulator) *world {
+func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *simulator.Simulator) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	w := &world{t: t, ctx: ctx, server: server, ns: ns, gateway: gateway, patience: patience}
@@ -73,7 +79,7 @@ func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *payme
 		return rdb
 	})
 	w.store = w.open(nil)
-	w.producer = producer.New(w.store, w.store, producer.Options{})
+	w.producer = producer.New(w.store.Checkout(), w.store.Checkout(), producer.Options{})
 	t.Cleanup(func() {
 		w.producer.Close()
 		if err := w.store.Close(); err != nil {
@@ -122,7 +128,7 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 		log = zaptest.NewLogger(w.t)
 	}
 	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), Log: log,
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), Log: log,
 	})
 	if err != nil {
 		w.t.Fatalf("making a pool: %v", err)
@@ -140,7 +146,7 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 
 func (w *world) list(eventID string, price, capacity int64) {
 	w.t.Helper()
-	_, err := w.store.ListEvent(w.ctx, eventID, domain.Terms{
+	_, err := w.store.Events().Create(w.ctx, eventID, domain.Terms{
 		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: price, Capacity: capacity}},
 	})
 	if err != nil {
@@ -170,7 +176,7 @@ func (w *world) publish(requests ...domain.Request) {
 
 func (w *world) order(orderID string) domain.Order {
 	w.t.Helper()
-	orders, err := w.store.Orders(w.ctx, []domain.OrderRef{{EventID: "e", OrderID: orderID}})
+	orders, err := w.store.Checkout().Orders(w.ctx, []domain.OrderRef{{EventID: "e", OrderID: orderID}})
 	if err != nil {
 		w.t.Fatalf("reading order %s: %v", orderID, err)
 	}
@@ -179,7 +185,7 @@ func (w *world) order(orderID string) domain.Order {
 
 func (w *world) section() domain.Section {
 	w.t.Helper()
-	e, err := w.store.Event(w.ctx, "e")
+	e, err := w.store.Events().Get(w.ctx, "e")
 	if err != nil {
 		w.t.Fatalf("reading the event: %v", err)
 	}
@@ -207,7 +213,7 @@ func (w *world) waitState(orderID string, state domain.OrderState) {
 // backlog is what all groups have before them.
 func (w *world) backlog() (backlog int64) {
 	w.t.Helper()
-	all, err := w.store.Pending(w.ctx, 0)
+	all, err := inspect.New(w.store).Pending(w.ctx, 0)
 	if err != nil {
 		w.t.Fatalf("inspecting: %v", err)
 	}
@@ -225,8 +231,8 @@ func (w *world) waitDrained() {
 // audit fails the test on any violation, and checks that each payment has one effect at most.
 func (w *world) audit() {
 	w.t.Helper()
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+	report, err := audit.Run(w.ctx, w.store, audit.Options{
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -241,7 +247,7 @@ func (w *world) audit() {
 
 func (w *world) deadReasons() (reasons []string) {
 	w.t.Helper()
-	err := w.store.EachDeadLetter(w.ctx, func(l streams.DeadLetter) error {
+	err := inspect.New(w.store).EachDeadLetter(w.ctx, func(l inspect.DeadLetter) error {
 		reasons = append(reasons, l.Reason)
 		return nil
 	})
@@ -251,18 +257,18 @@ func (w *world) deadReasons() (reasons []string) {
 	return reasons
 }
 
-func (w *world) payment(orderID string) domain.LedgerLine {
-	for _, line := range w.gateway.Ledger() {
+func (w *world) payment(orderID string) domain.BooksLine {
+	for _, line := range w.gateway.Books() {
 		if line.OrderID == orderID {
 			return line
 		}
 	}
-	return domain.LedgerLine{}
+	return domain.BooksLine{}
 }
 
-func (w *world) totals() streams.Totals {
+func (w *world) totals() inspect.Totals {
 	w.t.Helper()
-	totals, err := w.store.Sales(w.ctx, "e")
+	totals, err := inspect.New(w.store).Sales(w.ctx, "e")
 	if err != nil {
 		w.t.Fatalf("reading sales: %v", err)
 	}
@@ -273,7 +279,7 @@ func (w *world) totals() streams.Totals {
 type gatewayFunc struct {
 	domain.PaymentGateway
 	authorize func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error)
-	capture   func(ctx context.Context, ref domain.OrderRef) (domain.Payment, error)
+	capture   func(ctx context.Context, name domain.PaymentName) (domain.Payment, error)
 }
 
 func (g gatewayFunc) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
@@ -283,11 +289,11 @@ func (g gatewayFunc) Authorize(ctx context.Context, r domain.PaymentRequest) (do
 	return g.PaymentGateway.Authorize(ctx, r)
 }
 
-func (g gatewayFunc) Capture(ctx context.Context, ref domain.OrderRef) (domain.Payment, error) {
+func (g gatewayFunc) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	if g.capture != nil {
-		return g.capture(ctx, ref)
+		return g.capture(ctx, name)
 	}
-	return g.PaymentGateway.Capture(ctx, ref)
+	return g.PaymentGateway.Capture(ctx, name)
 }
 
 var errLost = fmt.Errorf("the reply got lost: %w", domain.ErrUnknownOutcome)

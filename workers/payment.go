@@ -44,7 +44,7 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (paym
 		if left = time.Until(end); left <= 0 {
 			return domain.Payment{}, false
 		}
-		payment, err = c.call(left, func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.Lookup(ctx, r.Ref) })
+		payment, err = c.call(left, func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.Lookup(ctx, r.Name) })
 		if err == nil {
 			return payment, true
 		}
@@ -71,8 +71,8 @@ func (c *consumer) settled(do func(context.Context) (domain.Payment, error)) (pa
 
 // void makes sure that no money is, or will be, reserved for an order. captured
 // is true if it is too late for that. ok is false if the worker is to end first.
-func (c *consumer) void(ref domain.OrderRef) (captured, ok bool) {
-	payment, ok, err := c.settled(func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.Void(ctx, ref) })
+func (c *consumer) void(name domain.PaymentName) (captured, ok bool) {
+	payment, ok, err := c.settled(func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.Void(ctx, name) })
 	if !ok {
 		return false, false
 	}

@@ -128,10 +128,10 @@ var plantedBugs = []bug{
 	{name: "does not look whether there are tickets", hook: script("hold",
 		"elseif tonumber(ARGV[at + QUANTITY]) > units.available then", "elseif false then")},
 	{name: "holds two orders of a customer at once", hook: script("hold",
-		"elseif event.slots[ARGV[at + CUSTOMER]] then", "elseif false then")},
+		"elseif event.in_progress[ARGV[at + CUSTOMER]] then", "elseif false then")},
 	{name: "does not tell another body from the same", hook: script("hold",
 		"verdict = CONFLICT", "verdict = DONE")},
-	{name: "frees a slot that is another order's", hook: script("cancel",
+	{name: "frees the in_progress of another order", hook: script("cancel",
 		"    -- Not among the holds", "    event_of[o].freed[#event_of[o].freed + 1] = customer[o]\n    -- Not among the holds")},
 	{name: "keeps the tickets of a declined order", hook: script("resolve",
 		"end_hold(o, 1, 0)\n      change(o, 'd'", "end_hold(o, 0, 0)\n      change(o, 'd'")},
@@ -177,15 +177,15 @@ type (
 	unknownIsNo  struct{ domain.PaymentGateway }
 )
 
-func (skipsVoid) Void(context.Context, domain.OrderRef) (domain.Payment, error) {
+func (skipsVoid) Void(context.Context, domain.PaymentName) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusVoided}, nil
 }
 
-func (skipsCapture) Capture(context.Context, domain.OrderRef) (domain.Payment, error) {
+func (skipsCapture) Capture(context.Context, domain.PaymentName) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusCaptured}, nil
 }
 
-func (skipsRefund) Refund(context.Context, domain.OrderRef) (domain.Payment, error) {
+func (skipsRefund) Refund(context.Context, domain.PaymentName) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusRefunded}, nil
 }
 
@@ -205,7 +205,7 @@ func (g *blindRetry) Authorize(ctx context.Context, r domain.PaymentRequest) (do
 	if err == nil {
 		return p, nil
 	}
-	r.Ref.OrderID += "-again"
+	r.Name.OrderID += "-again"
 	return g.PaymentGateway.Authorize(ctx, r)
 }
 

@@ -21,7 +21,10 @@ type Deps struct {
 	Queues     Queues
 	Gateway    domain.PaymentGateway
 	Partitions int
-	Log        *zap.Logger // default: none
+	// PaymentNamespace is that of the payments' names; empty in a namespace whose payments
+	// are named without it.
+	PaymentNamespace string
+	Log              *zap.Logger // default: none
 }
 
 // Pool is one worker: some roles on every partition. Use it once.
@@ -31,6 +34,7 @@ type Pool struct {
 	queues     Queues
 	gateway    domain.PaymentGateway
 	partitions int
+	names      string // the namespace of payments' names
 	log        *zap.Logger
 	stats      Stats
 	redis      health
@@ -53,10 +57,16 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	}
 	log := d.Log.With(zap.String("worker", cfg.Name))
 	return &Pool{
-		cfg: cfg, ledger: d.Ledger, queues: d.Queues, gateway: d.Gateway, partitions: d.Partitions, log: log,
+		cfg: cfg, ledger: d.Ledger, queues: d.Queues, gateway: d.Gateway, partitions: d.Partitions,
+		names: d.PaymentNamespace, log: log,
 		redis:    health{what: "redis", log: log},
 		payments: health{what: "the payment gateway", log: log},
 	}, nil
+}
+
+// paymentName is the name of an order's payment at the gateway.
+func (p *Pool) paymentName(ref domain.OrderRef) domain.PaymentName {
+	return domain.PaymentName{Namespace: p.names, OrderRef: ref}
 }
 
 // Name is the consumer's name.

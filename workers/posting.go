@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // newPosting writes confirmed and cancelled orders to invoices and sales. A
@@ -46,7 +47,7 @@ func posts(f domain.Fact) bool {
 func (c *consumer) facts(entries []domain.Entry, concerns func(domain.Fact) bool) (facts []domain.Fact, passed []string) {
 	var dead []domain.DeadEntry
 	for _, e := range entries {
-		found, err := domain.ParseFacts(e.ID, e.Fields)
+		found, err := wire.ParseFacts(e.ID, e.Fields)
 		if err == nil && c.tooManyDeliveries(e) {
 			err = fmt.Errorf("%s (%d)", reasonDeliveries, e.Deliveries)
 		}

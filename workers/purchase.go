@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // purchase takes requests to their outcome, in one partition:
 //
-//  1. admit: one script holds, rejects or recognises a whole read.
+//  1. hold: one script holds, rejects or recognises a whole read.
 //  2. authorize: each held order on its own, concurrently. Nothing in Redis changes.
 //  3. resolve: one script confirms, or gives back, whatever answers are there by
 //     then, and acknowledges their entries. This is the commit point.
@@ -22,7 +23,7 @@ type purchase struct {
 	answers chan answer
 }
 
-// pending is one order between admission and outcome.
+// pending is one order between hold and outcome.
 type pending struct {
 	entryID string
 	request domain.Request
@@ -41,15 +42,15 @@ func (p *Pool) newPurchase(partition int) (func(), error) {
 		return nil, err
 	}
 	r := &purchase{consumer: c, answers: make(chan answer, p.cfg.Concurrency)}
-	c.handle = r.admit
+	c.handle = r.hold
 	return func() {
 		c.run(func(stop <-chan struct{}) { inBatches(r.answers, stop, r.commit) }) // step 3
 	}, nil
 }
 
-// admit is step 1.
-func (r *purchase) admit(entries []domain.Entry) {
-	var admissions []domain.Admission
+// hold is step 1.
+func (r *purchase) hold(entries []domain.Entry) {
+	var incoming []domain.Incoming
 	var cancels []domain.Cancellation
 	var dead []domain.DeadEntry
 	for _, e := range entries {
@@ -60,19 +61,19 @@ func (r *purchase) admit(entries []domain.Entry) {
 		case request.Type == domain.RequestCancel:
 			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref()})
 		default:
-			admissions = append(admissions, r.admission(e.ID, request, err))
+			incoming = append(incoming, r.incoming(e.ID, request, err))
 		}
 	}
 	r.deadLetter(dead...)
-	r.attempt(len(admissions), func(i int) string { return admissions[i].EntryID }, func(first, end int) error {
-		batch := admissions[first:end]
-		replies, now, err := r.pool.ledger.Admit(r.working, r.partition, batch)
+	r.attempt(len(incoming), func(i int) string { return incoming[i].EntryID }, func(first, end int) error {
+		batch := incoming[first:end]
+		replies, now, err := r.pool.ledger.Hold(r.working, r.partition, batch)
 		if err == nil {
 			r.dispatch(batch, replies, now)
 		}
 		return err
 	})
-	// After the admissions of the same read: a hold and its cancel then leave a full record.
+	// After the incoming of the same read: a hold and its cancel then leave a full record.
 	r.attempt(len(cancels), func(i int) string { return cancels[i].EntryID }, func(first, end int) error {
 		batch := cancels[first:end]
 		if err := r.pool.ledger.Cancel(r.working, r.partition, batch); err != nil {
@@ -91,7 +92,7 @@ func (r *purchase) parse(e domain.Entry) (domain.Request, error) {
 	if r.tooManyDeliveries(e) {
 		return domain.Request{}, domain.WithClass(domain.ClassPoison, fmt.Errorf("%s (%d)", reasonDeliveries, e.Deliveries))
 	}
-	request, err := domain.ParseRequest(e.Fields)
+	request, err := wire.ParseRequest(e.Fields)
 	if err != nil && domain.ClassOf(err) != domain.ClassReject {
 		return request, err
 	}
@@ -103,9 +104,9 @@ func (r *purchase) parse(e domain.Entry) (domain.Request, error) {
 	return request, err
 }
 
-func (r *purchase) admission(entryID string, request domain.Request, invalid error) domain.Admission {
+func (r *purchase) incoming(entryID string, request domain.Request, invalid error) domain.Incoming {
 	cfg := &r.pool.cfg
-	a := domain.Admission{
+	a := domain.Incoming{
 		EntryID: entryID, Request: request,
 		HoldMillis: cfg.HoldTime.Milliseconds(), ValidMillis: cfg.ValidTime.Milliseconds(),
 	}
@@ -122,7 +123,7 @@ func (r *purchase) admission(entryID string, request domain.Request, invalid err
 }
 
 // dispatch does what the ledger's verdicts ask for.
-func (r *purchase) dispatch(batch []domain.Admission, replies []domain.Reply, nowMillis int64) {
+func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, nowMillis int64) {
 	done := make([]string, 0, len(batch))
 	for i, reply := range replies {
 		p := pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order}
@@ -152,8 +153,8 @@ func (r *purchase) dispatch(batch []domain.Admission, replies []domain.Reply, no
 func (r *purchase) pay(p pending, nowMillis int64) {
 	limit := time.Duration(p.order.DeadlineMillis-nowMillis) * time.Millisecond
 	payment, answered := r.authorize(domain.PaymentRequest{
-		Ref: p.request.Ref(), Amount: p.order.Amount(), Currency: p.order.Currency,
-		CustomerID: p.order.CustomerID, Token: p.request.PaymentToken,
+		Name: r.pool.paymentName(p.request.Ref()), Amount: p.order.Amount(), Currency: p.order.Currency,
+		CustomerID: p.order.CustomerID, Fingerprint: p.order.Fingerprint, Token: p.request.PaymentToken,
 	}, limit)
 	if !answered && (r.reading.Err() != nil) {
 		r.leave(p.entryID)
@@ -212,7 +213,7 @@ func (r *purchase) commit(batch []answer) {
 // voidThenAck ends an entry whose order ended without its payment. The fact that
 // ended it makes settlement void it, too; this one makes it so before the entry is gone.
 func (r *purchase) voidThenAck(p pending) {
-	if _, ok := r.void(p.request.Ref()); !ok {
+	if _, ok := r.void(r.pool.paymentName(p.request.Ref())); !ok {
 		r.leave(p.entryID)
 		return
 	}
@@ -226,7 +227,7 @@ func (r *purchase) voidThenAck(p pending) {
 
 // waitForHold asks again for the hold that a pay refers to, for PayWait by
 // Redis's clock. The hold may be in the hands of a worker that died.
-func (r *purchase) waitForHold(a domain.Admission, firstMillis int64) {
+func (r *purchase) waitForHold(a domain.Incoming, firstMillis int64) {
 	wait := newBackoff()
 	for {
 		if !r.backOff(wait.NextBackOff()) {
@@ -235,12 +236,12 @@ func (r *purchase) waitForHold(a domain.Admission, firstMillis int64) {
 		}
 		waiting := false
 		r.attempt(1, func(int) string { return a.EntryID }, func(int, int) error {
-			replies, now, err := r.pool.ledger.Admit(r.working, r.partition, []domain.Admission{a})
+			replies, now, err := r.pool.ledger.Hold(r.working, r.partition, []domain.Incoming{a})
 			if err != nil {
 				return err
 			}
 			if waiting = replies[0].Verdict == domain.VerdictWait; !waiting {
-				r.dispatch([]domain.Admission{a}, replies, now)
+				r.dispatch([]domain.Incoming{a}, replies, now)
 			} else if now-firstMillis > r.pool.cfg.PayWait.Milliseconds() {
 				waiting = false
 				r.deadLetter(domain.DeadEntry{ID: a.EntryID, Reason: fmt.Sprintf("unknown_order: no hold for it came within %s", r.pool.cfg.PayWait)})

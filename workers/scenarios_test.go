@@ -11,8 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
-	"holdfast/payments"
-	"holdfast/streams"
+	"holdfast/domain/wire"
+	"holdfast/payments/simulator"
+	"holdfast/streams/inspect"
 	"holdfast/workers"
 )
 
@@ -84,7 +85,7 @@ var scenarios = []scenario{
 		name:   "declined",
 		events: map[string]int64{"e": 2},
 		play: func(r *scene) {
-			r.append(change(request(purchase, "poor", "amy", 2), func(q *domain.Request) { q.PaymentToken = payments.DeclineTokenPrefix }))
+			r.append(change(request(purchase, "poor", "amy", 2), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }))
 			r.untilState("e/poor", domain.OrderDeclined)
 			r.append(request(purchase, "rich", "amy", 2)) // tickets and slot are free again
 		},
@@ -167,7 +168,7 @@ var scenarios = []scenario{
 		play: func(r *scene) {
 			r.append(
 				request(purchase, "a", "amy", 2),
-				change(request(purchase, "poor", "bob", 1), func(q *domain.Request) { q.PaymentToken = payments.DeclineTokenPrefix }),
+				change(request(purchase, "poor", "bob", 1), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }),
 				request(hold, "given-up", "cid", 4), request(cancel, "given-up", "", 0),
 			)
 		},
@@ -180,7 +181,7 @@ var scenarios = []scenario{
 	{
 		name: "gateway does not answer before the deadline",
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				p, err := do()
 				if call == "authorize" || call == "lookup" {
 					return domain.Payment{}, errLost
@@ -204,7 +205,7 @@ var scenarios = []scenario{
 	{
 		name: "cancelled before capture",
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if call == "capture" && !r.waitReleased(ctx) {
 					return domain.Payment{}, errLost
 				}
@@ -222,7 +223,7 @@ var scenarios = []scenario{
 	},
 	{
 		name:    "capture refused",
-		gateway: payments.SimulatorOptions{CaptureRefusalRate: 1},
+		gateway: simulator.Options{CaptureRefusalRate: 1},
 		play:    func(r *scene) { r.append(request(purchase, "a", "amy", 2)) },
 		ends: []end{{
 			ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderCancelled, reason: domain.ReasonCaptureFailed,
@@ -277,7 +278,7 @@ var scenarios = []scenario{
 			all = append(all,
 				request(hold, "paid", "bob", 2), request(pay, "paid", "", 0),
 				request(hold, "given-up", "cid", 3), request(cancel, "given-up", "", 0),
-				change(request(purchase, "poor", "dan", 4), func(q *domain.Request) { q.PaymentToken = payments.DeclineTokenPrefix }),
+				change(request(purchase, "poor", "dan", 4), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }),
 				request(purchase, "a0", "thief", 7),                                                 // conflict
 				change(request(hold, "a1", "amy1", 2), func(q *domain.Request) { q.EventID = "f" }), // conflict
 				change(request(purchase, "too-many", "eve", 51), func(q *domain.Request) { q.EventID = "f" }),
@@ -320,7 +321,7 @@ var scenarios = []scenario{
 	{
 		name: "drain",
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, _ string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, _ string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if !r.waitReleased(ctx) {
 					return domain.Payment{}, errLost
 				}
@@ -434,7 +435,7 @@ var scenarios = []scenario{
 		name: "payments that take long",
 		cfg:  func(cfg *workers.Config) { cfg.ReclaimAfter = 2 * time.Second }, // no load keeps a living worker quiet for so long
 		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if call == "authorize" && !r.waitReleased(ctx) {
 					return domain.Payment{}, errLost
 				}
@@ -493,7 +494,7 @@ func brief(q domain.Request) domain.Request {
 func (r *scene) listTerms(event string, t domain.Terms) {
 	r.t.Helper()
 	t.Name, t.Currency, t.Sections = event, "EUR", []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 10}}
-	if _, err := r.store.ListEvent(r.ctx, event, t); err != nil {
+	if _, err := r.store.Events().Create(r.ctx, event, t); err != nil {
 		r.t.Fatalf("listing %s: %v", event, err)
 	}
 }
@@ -507,9 +508,9 @@ func (r *scene) add(fields ...string) {
 }
 
 // pendingEntries are those of all groups.
-func (r *scene) pendingEntries() (entries []streams.PendingEntry) {
+func (r *scene) pendingEntries() (entries []inspect.PendingEntry) {
 	r.t.Helper()
-	all, err := r.store.Pending(r.ctx, 100)
+	all, err := inspect.New(r.store).Pending(r.ctx, 100)
 	if err != nil {
 		r.t.Fatalf("inspecting: %v", err)
 	}
@@ -542,7 +543,7 @@ func (r *scene) waitReleased(ctx context.Context) bool {
 // approvesLate is a gateway whose approvals take effect at once, but are told only
 // when the scenario says so, whether or not anybody is still waiting.
 func approvesLate(r *scene) domain.PaymentGateway {
-	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		payment, err := do()
 		if call == "authorize" {
 			<-r.released
@@ -556,10 +557,10 @@ func approvesLate(r *scene) domain.PaymentGateway {
 func lossy(r *scene) domain.PaymentGateway {
 	var mu sync.Mutex
 	calls := make(map[string]int)
-	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, ref domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		mu.Lock()
-		calls[call+" "+ref.String()]++
-		n := calls[call+" "+ref.String()]
+		calls[call+" "+name.String()]++
+		n := calls[call+" "+name.String()]
 		mu.Unlock()
 		if n == 2 {
 			return domain.Payment{}, errLost
@@ -575,9 +576,9 @@ func lossy(r *scene) domain.PaymentGateway {
 // capturesBeforeVoids is a gateway that knows each order as captured before it is asked
 // to void it, so that there is one way for it to end: refunded.
 func capturesBeforeVoids(r *scene) domain.PaymentGateway {
-	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, ref domain.OrderRef, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		if call == "void" {
-			_, _ = r.world.gateway.Capture(ctx, ref) // refused when it is refunded already
+			_, _ = r.world.gateway.Capture(ctx, name) // refused when it is refunded already
 		}
 		return do()
 	}}
@@ -591,7 +592,7 @@ func (r *scene) destroyGroups(requests ...domain.Request) {
 		pipe.XGroupDestroy(r.ctx, r.key("log"), string(domain.GroupPosting))
 		pipe.XGroupDestroy(r.ctx, r.key("log"), string(domain.GroupSettlement))
 		for _, q := range requests {
-			pipe.XAdd(r.ctx, &redis.XAddArgs{Stream: r.key("requests"), Values: q.Fields()})
+			pipe.XAdd(r.ctx, &redis.XAddArgs{Stream: r.key("requests"), Values: wire.Fields(q)})
 		}
 		return nil
 	})
@@ -638,23 +639,23 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 	if len(entries) != len(asked) {
 		r.t.Fatalf("the ghost was given %d entries of %d", len(entries), len(asked))
 	}
-	var admissions []domain.Admission
+	var incoming []domain.Incoming
 	for _, e := range entries[:3] {
-		q, err := domain.ParseRequest(e.Fields)
+		q, err := wire.ParseRequest(e.Fields)
 		must(err)
-		admissions = append(admissions, domain.Admission{EntryID: e.ID, Request: q, HoldMillis: 600_000, ValidMillis: 600_000})
+		incoming = append(incoming, domain.Incoming{EntryID: e.ID, Request: q, HoldMillis: 600_000, ValidMillis: 600_000})
 	}
-	_, _, err = r.store.Admit(r.ctx, 0, admissions)
+	_, _, err = r.store.Ledger().Hold(r.ctx, 0, incoming)
 	must(err)
 	var paid domain.Payment
-	for _, a := range slices.Backward(admissions[:2]) {
+	for _, a := range slices.Backward(incoming[:2]) {
 		paid, err = r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{
-			Ref: a.Request.Ref(), Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
+			Name: domain.PaymentName{OrderRef: a.Request.Ref()}, Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
 		})
 		must(err)
 	}
-	_, _, err = r.store.Resolve(r.ctx, 0, []domain.Resolution{{
-		EntryID: admissions[0].EntryID, Ref: admissions[0].Request.Ref(), Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID,
+	_, _, err = r.store.Ledger().Resolve(r.ctx, 0, []domain.Resolution{{
+		EntryID: incoming[0].EntryID, Ref: incoming[0].Request.Ref(), Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID,
 	}})
 	must(err)
 	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
@@ -669,12 +670,12 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 // onlyLiving reports whether nobody is in the groups but who says that it is there.
 func onlyLiving(r *scene) bool {
 	r.t.Helper()
-	all, err := r.store.Pending(r.ctx, 0)
+	all, err := inspect.New(r.store).Pending(r.ctx, 0)
 	if err != nil {
 		r.t.Fatalf("inspecting: %v", err)
 	}
 	for _, g := range all {
-		if slices.ContainsFunc(g.Consumers, func(c streamsConsumer) bool { return !c.Alive }) {
+		if slices.ContainsFunc(g.Consumers, func(c inspect.ConsumerStatus) bool { return !c.Alive }) {
 			return false
 		}
 	}

@@ -13,8 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -24,7 +25,7 @@ import (
 type scenario struct {
 	name    string
 	cfg     func(cfg *workers.Config)            // if not nil, what is not as usual
-	gateway payments.SimulatorOptions            //
+	gateway simulator.Options                    //
 	wrap    func(r *scene) domain.PaymentGateway // if not nil, the gateway that workers see
 	play    func(r *scene)                       // the first worker starts at its first wait
 	tidy    func(r *scene) bool                  // if not nil, what must come true in the end besides
@@ -34,7 +35,7 @@ type scenario struct {
 }
 
 // end is how one order must end. What is in sections, sales, invoices and the
-// gateway's ledger must be what follows from all of them, and nothing else.
+// gateway's books must be what follows from all of them, and nothing else.
 type end struct {
 	ref      string // event_id/order_id
 	customer string
@@ -261,7 +262,7 @@ func (r *scene) untilPayment(ref string, status domain.PaymentStatus) {
 	r.t.Helper()
 	parsed, _ := domain.ParseOrderRef(ref)
 	r.until(fmt.Sprintf("the payment of %s %s", ref, status), func() bool {
-		return slices.ContainsFunc(r.world.gateway.Ledger(), func(l domain.LedgerLine) bool {
+		return slices.ContainsFunc(r.world.gateway.Books(), func(l domain.BooksLine) bool {
 			return l.EventID == parsed.EventID && l.OrderID == parsed.OrderID && l.Status == status
 		})
 	})
@@ -270,7 +271,7 @@ func (r *scene) untilPayment(ref string, status domain.PaymentStatus) {
 func (r *scene) orderOf(ref string) domain.Order {
 	r.t.Helper()
 	parsed, _ := domain.ParseOrderRef(ref)
-	orders, err := r.store.Orders(r.ctx, []domain.OrderRef{parsed})
+	orders, err := r.store.Checkout().Orders(r.ctx, []domain.OrderRef{parsed})
 	if err != nil {
 		r.t.Fatalf("reading order %s: %v", ref, err)
 	}
@@ -280,7 +281,7 @@ func (r *scene) orderOf(ref string) domain.Order {
 // append publishes whatever it is given, in one pipeline.
 func (r *scene) append(requests ...domain.Request) {
 	r.t.Helper()
-	for _, a := range r.store.Append(r.ctx, requests, domain.Confirmation{}) {
+	for _, a := range r.store.Checkout().Append(r.ctx, requests, domain.Confirmation{}) {
 		if a.Err != nil {
 			r.t.Fatalf("publishing: %v", a.Err)
 		}
@@ -295,7 +296,7 @@ func (r *scene) judge(events map[string]int64) {
 	for event, capacity := range events {
 		sections[event] = domain.Section{Name: "general", Price: 1000, Capacity: capacity, Available: capacity}
 	}
-	totals := make(map[string]streams.Totals)
+	totals := make(map[string]inspect.Totals)
 	invoices := make(map[string]map[string]string) // by customer and order
 	payments := make(map[string]domain.PaymentStatus)
 	for _, e := range r.scenario.ends {
@@ -310,7 +311,7 @@ func (r *scene) judge(events map[string]int64) {
 		case e.state == domain.OrderConfirmed:
 			s.Available, s.Sold = s.Available-e.quantity, s.Sold+e.quantity
 			t := totals[event]
-			totals[event] = streams.Totals{Orders: t.Orders + 1, TicketsSold: t.TicketsSold + e.quantity, Revenue: t.Revenue + e.quantity*1000}
+			totals[event] = inspect.Totals{Orders: t.Orders + 1, TicketsSold: t.TicketsSold + e.quantity, Revenue: t.Revenue + e.quantity*1000}
 			line = "confirmed"
 		case e.reversed:
 			line = "cancelled"
@@ -329,15 +330,15 @@ func (r *scene) judge(events map[string]int64) {
 		}
 	}
 	for event, want := range sections {
-		if e, err := r.store.Event(r.ctx, event); err != nil || len(e.Sections) != 1 || e.Sections[0] != want {
+		if e, err := r.store.Events().Get(r.ctx, event); err != nil || len(e.Sections) != 1 || e.Sections[0] != want {
 			r.t.Errorf("sections of %s are %+v, %v, want %+v", event, e.Sections, err, want)
 		}
-		if got, err := r.store.Sales(r.ctx, event); err != nil || got != totals[event] {
+		if got, err := inspect.New(r.store).Sales(r.ctx, event); err != nil || got != totals[event] {
 			r.t.Errorf("totals of %s are %+v, %v, want %+v", event, got, err, totals[event])
 		}
 	}
 	for customer, want := range invoices {
-		lines, err := r.store.Invoices(r.ctx, customer)
+		lines, err := inspect.New(r.store).Invoices(r.ctx, customer)
 		got := make(map[string]string, len(lines))
 		for _, l := range lines {
 			got[l.EventID+"/"+l.OrderID] = fmt.Sprintf("%d at %d, %s", l.Quantity, l.Amount, l.Status)
@@ -347,7 +348,7 @@ func (r *scene) judge(events map[string]int64) {
 		}
 	}
 	paid := make(map[string]domain.PaymentStatus)
-	for _, l := range r.world.gateway.Ledger() {
+	for _, l := range r.world.gateway.Books() {
 		paid[l.EventID+"/"+l.OrderID] = l.Status
 	}
 	if !maps.Equal(paid, payments) {

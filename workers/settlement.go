@@ -58,7 +58,7 @@ func settles(f domain.Fact) bool {
 	switch f.Type {
 	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled:
 		return true
-	case domain.FactListed, domain.FactAdjusted, domain.FactClosed,
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed,
 		domain.FactHeld, domain.FactRejected, domain.FactDeclined:
 		return false
 	}
@@ -69,7 +69,7 @@ func settles(f domain.Fact) bool {
 // order is cancelled, unless it has been already, which is why it was refused.
 func (s *settlement) capture(f domain.Fact) {
 	payment, ok, err := s.settled(func(ctx context.Context) (domain.Payment, error) {
-		payment, err := s.pool.gateway.Capture(ctx, f.Ref())
+		payment, err := s.pool.gateway.Capture(ctx, s.pool.paymentName(f.Ref()))
 		if err == nil && payment.Status == domain.PaymentStatusAuthorized {
 			return payment, fmt.Errorf("captured, but the gateway says authorized: %w", domain.ErrUnknownOutcome)
 		}
@@ -94,7 +94,7 @@ func (s *settlement) capture(f domain.Fact) {
 
 // release voids whatever was, or still may be, authorized for an order that was never confirmed.
 func (s *settlement) release(f domain.Fact) {
-	captured, ok := s.void(f.Ref())
+	captured, ok := s.void(s.pool.paymentName(f.Ref()))
 	switch {
 	case !ok:
 		s.leave(f.ID)
@@ -108,10 +108,10 @@ func (s *settlement) release(f domain.Fact) {
 
 // giveBack voids, or refunds, the payment of an order that was confirmed.
 func (s *settlement) giveBack(f domain.Fact) {
-	captured, ok := s.void(f.Ref())
+	captured, ok := s.void(s.pool.paymentName(f.Ref()))
 	if ok && captured {
 		_, refunded, err := s.settled(func(ctx context.Context) (domain.Payment, error) {
-			return s.pool.gateway.Refund(ctx, f.Ref())
+			return s.pool.gateway.Refund(ctx, s.pool.paymentName(f.Ref()))
 		})
 		if refunded && err != nil {
 			reason := "refund refused by the payment gateway"

@@ -7,8 +7,9 @@ import (
 	"strconv"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/remote"
 	"holdfast/streams"
+	"holdfast/streams/audit"
 )
 
 type auditCommand struct {
@@ -24,15 +25,15 @@ tickets are sold. Exit status 0 only if all is well.
 }
 
 func (c *auditCommand) Run(ctx context.Context, e *environment) error {
-	var options streams.AuditOptions
+	var options audit.Options
 	if c.Gateway != "" {
-		client, err := payments.NewClient(c.Gateway, payments.ClientOptions{})
+		client, err := remote.New(c.Gateway, remote.Options{})
 		if err != nil {
 			return badUsage("--gateway: %w", err)
 		}
 		defer client.Close()
-		options.Gateway = func(ctx context.Context) ([]domain.LedgerLine, error) {
-			lines, err := client.FetchLedger(ctx)
+		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
+			lines, err := client.Books(ctx)
 			switch {
 			case errors.Is(err, domain.ErrNotFound):
 				return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", redactURL(c.Gateway))
@@ -43,12 +44,12 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		}
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		report, err := store.Audit(ctx, options)
+		report, err := audit.Run(ctx, store, options)
 		if err != nil {
 			return err
 		}
 		if report.Violations == nil {
-			report.Violations = []streams.Violation{}
+			report.Violations = []audit.Violation{}
 		}
 		out := e.printer()
 		verdict := "all is well"

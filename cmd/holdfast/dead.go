@@ -10,6 +10,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 type deadCommand struct {
@@ -20,7 +21,7 @@ type deadCommand struct {
 }
 
 // orderOf is the order that a dead letter names, as far as it does.
-func orderOf(letter streams.DeadLetter) string {
+func orderOf(letter inspect.DeadLetter) string {
 	event, order := letter.Fields["event_id"], letter.Fields["order_id"]
 	if event == "" && order == "" {
 		return ""
@@ -33,8 +34,8 @@ type deadListCommand struct{}
 func (c *deadListCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id", "stream", "group", "entry_id", "order", "deliveries", "at", "reason")
-		err := store.EachDeadLetter(ctx, func(l streams.DeadLetter) error {
-			out.row(l, l.ID, l.Stream, l.Group, l.EntryID, orderOf(l), count(l.Deliveries), when(l.At), l.Reason)
+		err := inspect.New(store).EachDeadLetter(ctx, func(l inspect.DeadLetter) error {
+			out.row(l, l.ID, l.Stream, l.Group, l.EntryID, orderOf(l), count(l.Deliveries), when(l.AtMillis), l.Reason)
 			return out.err
 		})
 		return out.end(err)
@@ -47,13 +48,13 @@ type deadShowCommand struct {
 
 func (c *deadShowCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
-		l, err := store.DeadLetter(ctx, c.ID)
+		l, err := inspect.New(store).DeadLetter(ctx, c.ID)
 		if err != nil {
 			return err
 		}
 		out := e.printer()
 		out.sheet(l, "dead_id", l.ID, "stream", l.Stream, "group", l.Group, "entry_id", l.EntryID,
-			"deliveries", count(l.Deliveries), "at", when(l.At), "reason", l.Reason)
+			"deliveries", count(l.Deliveries), "at", when(l.AtMillis), "reason", l.Reason)
 		if out.section("field", "value") {
 			for _, name := range slices.Sorted(maps.Keys(l.Fields)) {
 				out.row(nil, name, l.Fields[name])
@@ -87,7 +88,7 @@ func (a deadArgs) each(ctx context.Context, e *environment, store *streams.Store
 	ids := a.IDs
 	if a.All {
 		// All are known before the first is handled: what is redriven may be back at once.
-		err := store.EachDeadLetter(ctx, func(l streams.DeadLetter) error {
+		err := inspect.New(store).EachDeadLetter(ctx, func(l inspect.DeadLetter) error {
 			if strings.Contains(l.Reason, a.Reason) {
 				ids = append(ids, l.ID)
 			}
@@ -97,7 +98,7 @@ func (a deadArgs) each(ctx context.Context, e *environment, store *streams.Store
 			return err
 		}
 	}
-	var result error
+	status := exitDone
 	for _, id := range ids {
 		err := handle(id)
 		switch {
@@ -106,11 +107,14 @@ func (a deadArgs) each(ctx context.Context, e *environment, store *streams.Store
 		case ctx.Err() != nil:
 			return err
 		default:
-			complain(e.stderr, err)
-			result = errReported
+			e.complain(err)
+			status = max(status, statusOf(err))
 		}
 	}
-	return result
+	if status != exitDone {
+		return &endedError{status: status}
+	}
+	return nil
 }
 
 type deadRedriveCommand struct {
@@ -135,7 +139,7 @@ func (c *deadRedriveCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id", "entry_id")
 		err := c.each(ctx, e, store, func(id string) error {
-			entryID, err := store.Redrive(ctx, id)
+			entryID, err := inspect.New(store).Redrive(ctx, id)
 			if err != nil {
 				return fmt.Errorf("%s: not redriven: %w", id, err)
 			}
@@ -164,7 +168,7 @@ func (c *deadDiscardCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id")
 		err := c.each(ctx, e, store, func(id string) error {
-			if err := store.Discard(ctx, id); err != nil {
+			if err := inspect.New(store).Discard(ctx, id); err != nil {
 				return fmt.Errorf("%s: not discarded: %w", id, err)
 			}
 			out.row(struct {

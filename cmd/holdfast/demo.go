@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,9 +17,11 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/domain"
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/workers"
 )
 
@@ -35,14 +38,26 @@ type demo struct {
 	out     io.Writer
 	live    bool // out is a terminal: progress is one line that changes
 	url     string
+	tls     *tls.Config
 	ns      string
 	store   *streams.Store
-	gateway *payments.Simulator
+	gateway *simulator.Simulator
 	publish *producer.Producer
 	workers []*demoWorker
 }
 
-func (c *demoCommand) Run(ctx context.Context, e *environment) (err error) {
+func (c *demoCommand) Run(ctx context.Context, e *environment) error {
+	err := c.run(ctx, e)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case statusOf(err) == exitUnknown: // nobody is going to ask again
+		return &endedError{exitFailed, err}
+	}
+	return err
+}
+
+func (c *demoCommand) run(ctx context.Context, e *environment) (err error) {
 	if c.Customers < 10 || c.Customers > 1_000_000 {
 		return badUsage("--customers: want 10 to 1000000")
 	}
@@ -60,16 +75,16 @@ func (c *demoCommand) Run(ctx context.Context, e *environment) (err error) {
 		d.url = "redis://" + embedded.Addr() + "?read_timeout=1m&write_timeout=1m"
 		d.say("No --redis given: this runs on an embedded in-memory Redis (miniredis) in this process.\nIt shows what happens, not how fast: for that, and for durability, use a Redis server.")
 	} else {
-		if err := e.checkConnection(); err != nil {
+		if d.tls, err = e.checkConnection(); err != nil {
 			return err
 		}
 		d.say("On the Redis at %s, in namespace %s, which stays there for you to look at.", redactURL(e.redis), d.ns)
 	}
-	d.store, err = streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, Partitions: 2})
+	d.store, err = streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, Partitions: 2, TLS: d.tls})
 	if err != nil {
-		return &noRedisError{url: d.url, err: err}
+		return openError(d.url, err)
 	}
-	d.publish = producer.New(d.store, d.store, producer.Options{})
+	d.publish = producer.New(d.store.Checkout(), d.store.Checkout(), producer.Options{})
 	defer func() {
 		for _, w := range d.workers {
 			err = errors.Join(err, w.stop())
@@ -78,7 +93,9 @@ func (c *demoCommand) Run(ctx context.Context, e *environment) (err error) {
 		err = errors.Join(err, d.store.Close())
 	}()
 	// Declines of the on-sale are the gateway's; in the scenario, a token asks for the one there is.
-	d.gateway = payments.New(payments.SimulatorOptions{})
+	if d.gateway, err = simulator.New(simulator.Options{}); err != nil {
+		return err
+	}
 	if err := d.hire(ctx, d.gateway); err != nil {
 		return err
 	}
@@ -139,7 +156,7 @@ type demoWorker struct {
 }
 
 func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
-	store, err := streams.Open(ctx, d.url, streams.Options{Namespace: d.ns})
+	store, err := streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, TLS: d.tls})
 	if err != nil {
 		return fmt.Errorf("connecting a worker: %w", err)
 	}
@@ -147,7 +164,7 @@ func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
 		Name: "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
 		// miniredis counts every sign of life as a delivery.
 		MaxDeliveries: 1_000_000, Concurrency: 64,
-	}, workers.Deps{Ledger: store, Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions()})
+	}, workers.Deps{Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions()})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -182,7 +199,7 @@ func (w *demoWorker) kill() error {
 }
 
 func (d *demo) list(ctx context.Context, id, name string, price, capacity int64) error {
-	_, err := d.store.ListEvent(ctx, id, domain.Terms{
+	_, err := d.store.Events().Create(ctx, id, domain.Terms{
 		Name: name, Currency: "EUR", Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: price, Capacity: capacity}},
 	})
 	return err
@@ -207,7 +224,7 @@ func (d *demo) buy(ctx context.Context, r domain.Request) (domain.Order, error) 
 }
 
 func (d *demo) section(ctx context.Context, event string) (domain.Section, error) {
-	e, err := d.store.Event(ctx, event)
+	e, err := d.store.Events().Get(ctx, event)
 	if err != nil {
 		return domain.Section{}, err
 	}
@@ -259,7 +276,7 @@ func (d *demo) scenario(ctx context.Context) error {
 	}
 	var rows [][]string
 	for _, customer := range []string{"fred", "amy", "jim"} {
-		lines, err := d.store.Invoices(ctx, customer)
+		lines, err := inspect.New(d.store).Invoices(ctx, customer)
 		if err != nil {
 			return err
 		}
@@ -279,7 +296,7 @@ func (d *demo) posted(ctx context.Context, events []string) error {
 			if err != nil {
 				return false, err
 			}
-			totals, err := d.store.Sales(ctx, id)
+			totals, err := inspect.New(d.store).Sales(ctx, id)
 			if err != nil || totals.TicketsSold != s.Sold {
 				return false, err
 			}
@@ -291,11 +308,11 @@ func (d *demo) posted(ctx context.Context, events []string) error {
 func (d *demo) salesTable(ctx context.Context, events []string) error {
 	var rows [][]string
 	for _, id := range events {
-		e, err := d.store.Event(ctx, id)
+		e, err := d.store.Events().Get(ctx, id)
 		if err != nil {
 			return err
 		}
-		totals, err := d.store.Sales(ctx, id)
+		totals, err := inspect.New(d.store).Sales(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -320,7 +337,7 @@ func (d *demo) examples(ctx context.Context) error {
 		return err
 	}
 	declined := purchaseOf("womens-marathon", "jim", 5)
-	declined.PaymentToken = payments.DeclineTokenPrefix + "_demo"
+	declined.PaymentToken = simulator.DeclineTokenPrefix + "_demo"
 	for _, r := range []domain.Request{purchaseOf("womens-4x400m", "fred", 5), purchaseOf("womens-4x400m", "fred", 6), declined} {
 		order, err := d.buy(ctx, r)
 		if err != nil {
@@ -378,7 +395,10 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 	d.say("3. On-sale: %d customers, %d tickets, three events, three workers; some payments are declined,\n   some requests come twice, some only hold and walk away, and one worker dies in the middle\n", c.Customers, tickets)
 
 	// The rush has a gateway of its own, which takes its time and declines some.
-	rush := payments.New(payments.SimulatorOptions{Latency: 20 * time.Millisecond, DeclineRate: 0.1, LostReplyRate: 0.01, Seed: c.Seed})
+	rush, err := simulator.New(simulator.Options{Latency: 20 * time.Millisecond, DeclineRate: 0.1, LostReplyRate: 0.01, Seed: c.Seed})
+	if err != nil {
+		return err
+	}
 	if err := d.workers[0].stop(); err != nil {
 		return err
 	}
@@ -398,7 +418,7 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 	started := time.Now()
 	killed := false
 	var counts rushCounts
-	err := until(ctx, 250*time.Millisecond, func() (bool, error) {
+	err = until(ctx, 250*time.Millisecond, func() (bool, error) {
 		var err error
 		if counts, err = d.countOrders(ctx, events); err != nil {
 			return false, err
@@ -439,9 +459,9 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 	return d.verdict(ctx, rush)
 }
 
-func (d *demo) verdict(ctx context.Context, rush *payments.Simulator) error {
-	report, err := d.store.Audit(ctx, streams.AuditOptions{Gateway: func(context.Context) ([]domain.LedgerLine, error) {
-		return append(d.gateway.Ledger(), rush.Ledger()...), nil
+func (d *demo) verdict(ctx context.Context, rush *simulator.Simulator) error {
+	report, err := audit.Run(ctx, d.store, audit.Options{Gateway: func(context.Context) ([]domain.BooksLine, error) {
+		return append(d.gateway.Books(), rush.Books()...), nil
 	}})
 	if err != nil {
 		return err
@@ -483,7 +503,7 @@ type rushCounts struct {
 func (d *demo) countOrders(ctx context.Context, events []string) (rushCounts, error) {
 	counts := rushCounts{states: make(map[domain.OrderState]int), reasons: make(map[string]int)}
 	for _, id := range events {
-		err := d.store.EachOrder(ctx, streams.OrderFilter{EventID: id}, func(_ domain.OrderRef, o domain.Order) error {
+		err := inspect.New(d.store).EachOrder(ctx, inspect.OrderFilter{EventID: id}, func(_ domain.OrderRef, o domain.Order) error {
 			counts.states[o.State]++
 			if o.State == domain.OrderRejected {
 				counts.reasons[o.Reason]++
@@ -501,9 +521,9 @@ func (d *demo) countOrders(ctx context.Context, events []string) (rushCounts, er
 }
 
 // settled waits until no money is merely reserved any more.
-func (d *demo) settled(ctx context.Context, gateway *payments.Simulator) error {
+func (d *demo) settled(ctx context.Context, gateway *simulator.Simulator) error {
 	return until(ctx, 20*time.Millisecond, func() (bool, error) {
-		for _, line := range gateway.Ledger() {
+		for _, line := range gateway.Books() {
 			if line.Status == domain.PaymentStatusAuthorized {
 				return false, nil
 			}

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"time"
 
-	"holdfast/payments"
+	"holdfast/payments/simulator"
 )
 
 // simulatorFlags say how the simulated payment gateway misbehaves.
@@ -21,27 +20,16 @@ type simulatorFlags struct {
 	Seed               uint64        `env:"SEED" default:"0" placeholder:"N" help:"Makes it misbehave the same way again."`
 }
 
-func (f simulatorFlags) options() (payments.SimulatorOptions, error) {
-	if f.Latency < 0 {
-		return payments.SimulatorOptions{}, badUsage("latency: want 0 or more")
+// simulator is the gateway that the flags ask for.
+func (f simulatorFlags) simulator(stateless bool) (*simulator.Simulator, error) {
+	sim, err := simulator.New(simulator.Options{
+		Latency: f.Latency, DeclineRate: f.DeclineRate, TimeoutRate: f.TimeoutRate, LostReplyRate: f.LostReplyRate,
+		CaptureRefusalRate: f.CaptureRefusalRate, Seed: f.Seed, Stateless: stateless,
+	})
+	if err != nil {
+		return nil, &usageError{err}
 	}
-	for _, rate := range []struct {
-		name  string
-		value float64
-	}{
-		{"decline-rate", f.DeclineRate},
-		{"timeout-rate", f.TimeoutRate},
-		{"lost-reply-rate", f.LostReplyRate},
-		{"capture-refusal-rate", f.CaptureRefusalRate},
-	} {
-		if math.IsNaN(rate.value) || rate.value < 0 || rate.value > 1 {
-			return payments.SimulatorOptions{}, badUsage("%s: want 0 (never) to 1 (always)", rate.name)
-		}
-	}
-	return payments.SimulatorOptions{
-		Latency: f.Latency, DeclineRate: f.DeclineRate, TimeoutRate: f.TimeoutRate,
-		LostReplyRate: f.LostReplyRate, CaptureRefusalRate: f.CaptureRefusalRate, Seed: f.Seed,
-	}, nil
+	return sim, nil
 }
 
 type gatewayCommand struct {
@@ -70,7 +58,7 @@ type gatewayView struct {
 }
 
 func (c *gatewayCommand) Run(ctx context.Context, e *environment) error {
-	options, err := c.Simulator.options()
+	sim, err := c.Simulator.simulator(false)
 	if err != nil {
 		return err
 	}
@@ -87,5 +75,5 @@ func (c *gatewayCommand) Run(ctx context.Context, e *environment) error {
 	if err := out.flush(); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return payments.Serve(ctx, listener, payments.Handler(payments.New(options)))
+	return simulator.Serve(ctx, listener, simulator.Handler(sim))
 }

@@ -8,6 +8,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 type ordersCommand struct {
@@ -43,13 +44,13 @@ func (a orderArgs) find(ctx context.Context, store *streams.Store) (domain.Order
 	if err != nil || complete {
 		return ref, err
 	}
-	found, err := store.FindOrder(ctx, ref.OrderID)
+	found, err := inspect.New(store).FindOrder(ctx, ref.OrderID)
 	if err != nil {
 		return ref, err
 	}
 	switch len(found) {
 	case 0:
-		return ref, fmt.Errorf("order %s: %w in any event", ref.OrderID, domain.ErrNotFound)
+		return ref, about(ref, fmt.Errorf("order %s: %w in any event", ref.OrderID, domain.ErrNotFound))
 	case 1:
 		return found[0], nil
 	}
@@ -57,32 +58,32 @@ func (a orderArgs) find(ctx context.Context, store *streams.Store) (domain.Order
 	for i, f := range found {
 		events[i] = f.EventID
 	}
-	return ref, fmt.Errorf("order %s: several events have one: say which with --event: %s", ref.OrderID, strings.Join(events, ", "))
+	return ref, about(ref, fmt.Errorf("order %s: several events have one: say which with --event: %s", ref.OrderID, strings.Join(events, ", ")))
 }
 
 type orderView struct {
-	OrderID         string `json:"order_id"`
-	EventID         string `json:"event_id"`
-	CustomerID      string `json:"customer_id"`
-	Section         string `json:"section"`
-	Quantity        int64  `json:"quantity"`
-	UnitPrice       int64  `json:"unit_price"` // minor units
-	Amount          int64  `json:"amount"`     // minor units
-	Currency        string `json:"currency"`
-	State           string `json:"state"`
-	Reason          string `json:"reason"`
-	Detail          string `json:"detail,omitempty"`
-	HeldAt          int64  `json:"held_at"`     // milliseconds; 0: never held
-	Deadline        int64  `json:"deadline"`    // milliseconds
-	ResolvedAt      int64  `json:"resolved_at"` // milliseconds; 0: not yet
-	AuthorizationID string `json:"authorization_id"`
+	OrderID          string `json:"order_id"`
+	EventID          string `json:"event_id"`
+	CustomerID       string `json:"customer_id"`
+	Section          string `json:"section"`
+	Quantity         int64  `json:"quantity"`
+	UnitPrice        int64  `json:"unit_price"` // minor units
+	Amount           int64  `json:"amount"`     // minor units
+	Currency         string `json:"currency"`
+	State            string `json:"state"`
+	Reason           string `json:"reason"`
+	Detail           string `json:"detail,omitempty"`
+	HeldAtMillis     int64  `json:"held_at"`     // milliseconds; 0: never held
+	DeadlineMillis   int64  `json:"deadline"`    // milliseconds
+	ResolvedAtMillis int64  `json:"resolved_at"` // milliseconds; 0: not yet
+	AuthorizationID  string `json:"authorization_id"`
 }
 
 func viewOrder(ref domain.OrderRef, o domain.Order) orderView {
 	return orderView{
 		OrderID: ref.OrderID, EventID: ref.EventID, CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
 		UnitPrice: o.UnitPrice, Amount: o.Amount(), Currency: o.Currency, State: o.State.String(), Reason: o.Reason, Detail: o.Detail,
-		HeldAt: o.HeldAtMillis, Deadline: o.DeadlineMillis, ResolvedAt: o.ResolvedAt, AuthorizationID: o.AuthorizationID,
+		HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ResolvedAtMillis: o.ResolvedAtMillis, AuthorizationID: o.AuthorizationID,
 	}
 }
 
@@ -91,34 +92,34 @@ var orderColumns = []string{"order_id", "event_id", "customer_id", "section", "q
 func (v orderView) cells() []string {
 	return []string{
 		v.OrderID, v.EventID, v.CustomerID, v.Section, count(v.Quantity), money(v.Amount, v.Currency),
-		v.State, v.Reason, when(v.HeldAt), when(v.ResolvedAt),
+		v.State, v.Reason, when(v.HeldAtMillis), when(v.ResolvedAtMillis),
 	}
 }
 
 // factView is one fact about an order; beyond the first three, what is not set is left out.
 type factView struct {
-	ID              string `json:"id"`
-	At              int64  `json:"at"` // milliseconds
-	Type            string `json:"type"`
-	Kind            string `json:"kind,omitempty"`
-	CustomerID      string `json:"customer_id,omitempty"`
-	Section         string `json:"section,omitempty"`
-	Quantity        int64  `json:"quantity,omitempty"`
-	UnitPrice       int64  `json:"unit_price,omitempty"`
-	Currency        string `json:"currency,omitempty"`
-	Deadline        int64  `json:"deadline,omitempty"`
-	AuthorizationID string `json:"authorization_id,omitempty"`
-	Reason          string `json:"reason,omitempty"`
-	Detail          string `json:"detail,omitempty"`
-	Was             string `json:"was,omitempty"`
-	ConfirmedAt     int64  `json:"confirmed_at,omitempty"`
+	ID                string `json:"id"`
+	AtMillis          int64  `json:"at"` // milliseconds
+	Type              string `json:"type"`
+	RequestType       string `json:"kind,omitempty"`
+	CustomerID        string `json:"customer_id,omitempty"`
+	Section           string `json:"section,omitempty"`
+	Quantity          int64  `json:"quantity,omitempty"`
+	UnitPrice         int64  `json:"unit_price,omitempty"`
+	Currency          string `json:"currency,omitempty"`
+	DeadlineMillis    int64  `json:"deadline,omitempty"`
+	AuthorizationID   string `json:"authorization_id,omitempty"`
+	Reason            string `json:"reason,omitempty"`
+	Detail            string `json:"detail,omitempty"`
+	Was               string `json:"was,omitempty"`
+	ConfirmedAtMillis int64  `json:"confirmed_at,omitempty"`
 }
 
 func viewFact(f domain.Fact) factView {
 	v := factView{
-		ID: f.ID, At: f.AtMillis, Type: string(f.Type), Kind: string(f.Kind), CustomerID: f.CustomerID, Section: f.Section,
-		Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency, Deadline: f.DeadlineMillis,
-		AuthorizationID: f.AuthorizationID, Reason: f.Reason, Detail: f.Detail, ConfirmedAt: f.ConfirmedAt,
+		ID: f.ID, AtMillis: f.AtMillis, Type: string(f.Type), RequestType: string(f.RequestType), CustomerID: f.CustomerID, Section: f.Section,
+		Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
+		AuthorizationID: f.AuthorizationID, Reason: f.Reason, Detail: f.Detail, ConfirmedAtMillis: f.ConfirmedAtMillis,
 	}
 	if f.Type == domain.FactCancelled {
 		v.Was = f.Was.String()
@@ -130,11 +131,11 @@ func viewFact(f domain.Fact) factView {
 func (v factView) what() string {
 	var said []string
 	for _, pair := range [][2]string{
-		{"by", v.Kind},
+		{"by", v.RequestType},
 		{"was", v.Was},
 		{"reason", v.Reason},
 		{"detail", v.Detail},
-		{"deadline", whenExactly(v.Deadline)},
+		{"deadline", whenExactly(v.DeadlineMillis)},
 		{"authorization_id", v.AuthorizationID},
 	} {
 		if pair[1] != "" {
@@ -157,16 +158,16 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		orders, err := store.Orders(ctx, []domain.OrderRef{ref})
+		orders, err := store.Checkout().Orders(ctx, []domain.OrderRef{ref})
 		if err != nil {
-			return err
+			return about(ref, err)
 		}
 		if orders[0].State == domain.OrderNone {
-			return fmt.Errorf("order %s: %w", ref, domain.ErrNotFound)
+			return about(ref, fmt.Errorf("order %s: %w", ref, domain.ErrNotFound))
 		}
-		facts, err := store.History(ctx, ref, orders[0])
+		facts, err := inspect.New(store).History(ctx, ref, orders[0])
 		if err != nil {
-			return err
+			return about(ref, err)
 		}
 		v := viewOrder(ref, orders[0])
 		history := make([]factView, len(facts))
@@ -180,11 +181,11 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		}{v, history},
 			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
 			"quantity", count(v.Quantity), "unit_price", money(v.UnitPrice, v.Currency), "amount", money(v.Amount, v.Currency),
-			"state", v.State, "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAt), "deadline", when(v.Deadline),
-			"resolved_at", when(v.ResolvedAt), "authorization_id", v.AuthorizationID)
+			"state", v.State, "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
+			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID)
 		if out.section("at", "fact", "what") {
 			for _, f := range history {
-				out.row(f, whenExactly(f.At), f.Type, f.what())
+				out.row(f, whenExactly(f.AtMillis), f.Type, f.what())
 			}
 		}
 		return out.flush()
@@ -213,8 +214,8 @@ type ordersListCommand struct {
 func (c *ordersListCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer(orderColumns...)
-		filter := streams.OrderFilter{EventID: c.Event, CustomerID: c.Customer, State: c.State.state}
-		err := store.EachOrder(ctx, filter, func(ref domain.OrderRef, o domain.Order) error {
+		filter := inspect.OrderFilter{EventID: c.Event, CustomerID: c.Customer, State: c.State.state}
+		err := inspect.New(store).EachOrder(ctx, filter, func(ref domain.OrderRef, o domain.Order) error {
 			v := viewOrder(ref, o)
 			out.row(v, v.cells()...)
 			return out.err

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 type pendingCommand struct {
@@ -26,22 +28,25 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 		return badUsage("--entries: want 0 or more")
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		groups, err := store.Pending(ctx, c.Entries)
+		groups, err := inspect.New(store).Pending(ctx, c.Entries)
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(groups, func(g inspect.GroupStatus) bool { return g.Unreadable }) {
+			e.warnings().Warn("the user of Redis may not read the requests: their lag is Redis's own figure, and what order an entry is about is not shown")
 		}
 		out := e.printer("partition", "stream", "group", "lag", "pending", "backlog", "oldest_idle", "consumers")
 		for _, g := range groups {
 			alive := aliveConsumers(g)
 			out.row(g, strconv.Itoa(g.Partition), g.Stream, g.Group, count(g.Lag), count(g.Pending), count(g.Backlog),
-				duration(g.OldestIdleMs), fmt.Sprintf("%d alive of %d", len(alive), len(g.Consumers)))
+				duration(g.OldestIdleMillis), fmt.Sprintf("%d alive of %d", len(alive), len(g.Consumers)))
 		}
 		if !out.section("partition", "group", "consumer", "pending", "idle", "alive") {
 			return out.flush()
 		}
 		for _, g := range groups {
 			for _, consumer := range g.Consumers {
-				out.row(nil, strconv.Itoa(g.Partition), g.Group, consumer.Name, count(consumer.Pending), duration(consumer.IdleMs), strconv.FormatBool(consumer.Alive))
+				out.row(nil, strconv.Itoa(g.Partition), g.Group, consumer.Name, count(consumer.Pending), duration(consumer.IdleMillis), strconv.FormatBool(consumer.Alive))
 			}
 		}
 		out.section("partition", "group", "entry_id", "order", "consumer", "idle", "deliveries", "next")
@@ -49,14 +54,14 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 			alive := aliveConsumers(g)
 			for _, entry := range g.Entries {
 				out.row(nil, strconv.Itoa(g.Partition), g.Group, entry.ID, entry.OrderID, entry.Consumer,
-					duration(entry.IdleMs), count(entry.Deliveries), next(entry, alive))
+					duration(entry.IdleMillis), count(entry.Deliveries), next(entry, alive))
 			}
 		}
 		return out.flush()
 	})
 }
 
-func aliveConsumers(g streams.GroupStatus) map[string]bool {
+func aliveConsumers(g inspect.GroupStatus) map[string]bool {
 	alive := make(map[string]bool)
 	for _, c := range g.Consumers {
 		if c.Alive {
@@ -67,7 +72,7 @@ func aliveConsumers(g streams.GroupStatus) map[string]bool {
 }
 
 // next says what will happen to an entry if nobody does anything.
-func next(entry streams.PendingEntry, alive map[string]bool) string {
+func next(entry inspect.PendingEntry, alive map[string]bool) string {
 	switch {
 	case alive[entry.Consumer]:
 		return "its worker is at it"

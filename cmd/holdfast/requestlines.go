@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 // maxLineBytes bounds a line of a requests file; a request is a few hundred bytes.
@@ -22,7 +23,7 @@ const maxLineBytes = 1 << 20
 // requestFields are the names that a line may use.
 var requestFields = []string{
 	"v", "type", "event_id", "order_id", "customer_id", "section", "quantity",
-	domain.FieldPaymentToken, "unit_price", "hold_seconds", "valid_seconds", "traceparent",
+	wire.FieldPaymentToken, "unit_price", "hold_seconds", "valid_seconds", "traceparent",
 }
 
 // readJobs reads JSON lines until their end, or that of ctx. Errors of reading
@@ -43,6 +44,7 @@ func readJobs(ctx context.Context, in io.Reader) <-chan job {
 					continue
 				}
 				j.request, j.err = parseRequestLine(text)
+				j.err = domain.WithCode(domain.ClassReject, domain.CodeInvalid, j.err)
 			}
 			select {
 			case jobs <- j:
@@ -57,7 +59,7 @@ func readJobs(ctx context.Context, in io.Reader) <-chan job {
 	return jobs
 }
 
-var errLineTooLong = fmt.Errorf("longer than %d bytes", maxLineBytes)
+var errLineTooLong = domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("longer than %d bytes", maxLineBytes))
 
 // readLine returns the next line, valid until the next call. It passes over the
 // rest of one that is too long.
@@ -89,7 +91,7 @@ func parseRequestLine(text []byte) (domain.Request, error) {
 		names[fields[i]] = fields[i+1]
 	}
 	if _, given := names["v"]; !given {
-		fields = append(fields, "v", domain.RequestVersion)
+		fields = append(fields, "v", wire.RequestVersion)
 	}
 	if _, given := names["order_id"]; !given && domain.RequestType(names["type"]).Opens() {
 		id, err := newOrderID()
@@ -98,7 +100,7 @@ func parseRequestLine(text []byte) (domain.Request, error) {
 		}
 		fields = append(fields, "order_id", id)
 	}
-	return domain.ParseRequest(fields)
+	return wire.ParseRequest(fields)
 }
 
 // decodeFields turns a JSON object into the flat list of a stream entry. It reads

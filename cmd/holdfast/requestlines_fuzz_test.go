@@ -1,11 +1,10 @@
 package main
 
 import (
+	"holdfast/domain/wire"
 	"reflect"
 	"strings"
 	"testing"
-
-	"holdfast/domain"
 )
 
 // FuzzRequestLine reads a line of holdfast publish. What is read means the same
@@ -29,7 +28,7 @@ func FuzzRequestLine(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := domain.ParseRequest(req.Fields())
+		again, err := wire.ParseRequest(wire.Fields(req))
 		if err != nil || !reflect.DeepEqual(again, req) {
 			t.Errorf("what was read:   %#v\ncomes back as: %#v, %v", req, again, err)
 		}

@@ -5,6 +5,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 type salesCommand struct {
@@ -25,7 +26,7 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("event_id", "name", "orders", "tickets_sold", "revenue", "available", "held")
 		show := func(id string, event domain.Event) error {
-			totals, err := store.Sales(ctx, id)
+			totals, err := inspect.New(store).Sales(ctx, id)
 			if err != nil {
 				return err
 			}
@@ -43,11 +44,11 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 		if c.EventID == "" {
 			return out.end(eachEvent(ctx, store, show))
 		}
-		event, err := store.Event(ctx, c.EventID)
+		event, err := store.Events().Get(ctx, c.EventID)
 		if err != nil {
-			return err
+			return aboutEvent(c.EventID, err)
 		}
-		return out.end(show(c.EventID, event))
+		return out.end(aboutEvent(c.EventID, show(c.EventID, event)))
 	})
 }
 
@@ -60,13 +61,13 @@ func (c *invoicesCommand) Run(ctx context.Context, e *environment) error {
 		return badUsage("customer: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		lines, err := store.Invoices(ctx, c.CustomerID)
+		lines, err := inspect.New(store).Invoices(ctx, c.CustomerID)
 		if err != nil {
 			return err
 		}
 		out := e.printer("order_id", "event_id", "section", "quantity", "amount", "confirmed_at", "status")
 		for _, l := range lines {
-			out.row(l, l.OrderID, l.EventID, l.Section, count(l.Quantity), money(l.Amount, l.Currency), when(l.ConfirmedAt), l.Status)
+			out.row(l, l.OrderID, l.EventID, l.Section, count(l.Quantity), money(l.Amount, l.Currency), when(l.ConfirmedAtMillis), l.Status)
 		}
 		return out.flush()
 	})

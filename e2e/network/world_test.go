@@ -13,9 +13,12 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/torture"
-	"holdfast/payments"
+	"holdfast/payments/remote"
+	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -41,7 +44,7 @@ type world struct {
 	server    *redistest.Server
 	ns        string
 	store     *streams.Store // straight to Redis
-	gateway   *payments.Simulator
+	gateway   *simulator.Simulator
 	url       string // of the gateway
 	toRedis   *proxy
 	toGateway *proxy
@@ -53,17 +56,18 @@ func newWorld(t testing.TB, server *redistest.Server) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	t.Cleanup(cancel)
-	w := &world{
-		t: t, ctx: ctx, server: server, ns: fmt.Sprintf("network-%d", namespaces.Add(1)),
-		gateway: payments.New(payments.SimulatorOptions{Latency: 20 * time.Millisecond}),
+	gateway, err := simulator.New(simulator.Options{Latency: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
 	}
+	w := &world{t: t, ctx: ctx, server: server, ns: fmt.Sprintf("network-%d", namespaces.Add(1)), gateway: gateway}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	serving, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- payments.Serve(serving, listener, payments.Handler(w.gateway)) }()
+	go func() { served <- simulator.Serve(serving, listener, simulator.Handler(w.gateway)) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {
@@ -76,7 +80,7 @@ func newWorld(t testing.TB, server *redistest.Server) *world {
 	w.toRedis = newProxy(t, fmt.Sprintf("127.0.0.1:%d", server.Port()))
 	w.store = w.open(server.URL(), nil)
 	for n := range events {
-		_, err := w.store.ListEvent(ctx, eventID(n), domain.Terms{
+		_, err := w.store.Events().Create(ctx, eventID(n), domain.Terms{
 			Name: eventID(n), Currency: "EUR",
 			Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 12_50, Capacity: 100_000}},
 		})
@@ -158,7 +162,7 @@ func (w *world) start(name string, behind bool, cfg workers.Config) *worker {
 		redisURL, gatewayURL = w.through(), "http://"+w.toGateway.address
 	}
 	store := w.open(redisURL, &worker.redis)
-	gateway, err := payments.NewClient(gatewayURL, payments.ClientOptions{Timeout: patienceOfClients})
+	gateway, err := remote.New(gatewayURL, remote.Options{Timeout: patienceOfClients})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -171,7 +175,7 @@ func (w *world) start(name string, behind bool, cfg workers.Config) *worker {
 	if cfg.HoldTime == 0 {
 		cfg.HoldTime = 10 * time.Minute
 	}
-	worker.Pool, err = workers.New(cfg, workers.Deps{Ledger: store, Queues: queues, Gateway: gateway, Partitions: store.Partitions()})
+	worker.Pool, err = workers.New(cfg, workers.Deps{Ledger: store.Ledger(), Queues: queues, Gateway: gateway, Partitions: store.Partitions()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -195,7 +199,7 @@ func (w *world) start(name string, behind bool, cfg workers.Config) *worker {
 // publish sends requests straight to Redis.
 func (w *world) publish(requests []domain.Request) {
 	w.t.Helper()
-	for i, a := range w.store.Append(w.ctx, requests, domain.Confirmation{}) {
+	for i, a := range w.store.Checkout().Append(w.ctx, requests, domain.Confirmation{}) {
 		if a.Err != nil {
 			w.t.Fatalf("publishing %s: %v", requests[i].Ref(), a.Err)
 		}
@@ -204,7 +208,7 @@ func (w *world) publish(requests []domain.Request) {
 
 func (w *world) orders(refs []domain.OrderRef) []domain.Order {
 	w.t.Helper()
-	orders, err := w.store.Orders(w.ctx, refs)
+	orders, err := w.store.Checkout().Orders(w.ctx, refs)
 	if err != nil {
 		w.t.Fatalf("reading orders: %v", err)
 	}
@@ -230,7 +234,7 @@ func (w *world) drained(refs []domain.OrderRef) {
 }
 
 func (w *world) idle(refs []domain.OrderRef) error {
-	groups, err := w.store.Pending(w.ctx, 0)
+	groups, err := inspect.New(w.store).Pending(w.ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -251,8 +255,8 @@ func (w *world) idle(refs []domain.OrderRef) error {
 // set aside, and has the auditor look at all of it. It returns how many orders ended how.
 func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.OrderState]int {
 	w.t.Helper()
-	lines := make(map[domain.OrderRef]domain.LedgerLine)
-	for _, line := range w.gateway.Ledger() {
+	lines := make(map[domain.OrderRef]domain.BooksLine)
+	for _, line := range w.gateway.Books() {
 		lines[domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}] = line
 	}
 	ended := make(map[domain.OrderState]int)
@@ -272,15 +276,15 @@ func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.
 	for ref := range lines {
 		w.t.Errorf("the gateway knows of %s, of which nobody else does", ref)
 	}
-	err := w.store.EachDeadLetter(w.ctx, func(d streams.DeadLetter) error {
+	err := inspect.New(w.store).EachDeadLetter(w.ctx, func(d inspect.DeadLetter) error {
 		w.t.Errorf("%s of %s was set aside: %s", d.EntryID, d.Group, d.Reason)
 		return nil
 	})
 	if err != nil {
 		w.t.Errorf("reading dead letters: %v", err)
 	}
-	report, err := w.store.Audit(w.ctx, streams.AuditOptions{
-		Gateway: func(context.Context) ([]domain.LedgerLine, error) { return w.gateway.Ledger(), nil },
+	report, err := audit.Run(w.ctx, w.store, audit.Options{
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
@@ -297,7 +301,7 @@ func (w *world) judge(tally *torture.Tally, l *load, orExpired bool) map[domain.
 
 // checkPayment says what is wrong with the gateway's line of an order: each effect
 // is there once at most, and money only for orders that are confirmed.
-func checkPayment(state domain.OrderState, l domain.LedgerLine) error {
+func checkPayment(state domain.OrderState, l domain.BooksLine) error {
 	if l.Authorizations > 1 || l.Captures > 1 || l.Voids > 1 || l.Refunds > 1 {
 		return errors.New("something was done twice")
 	}
@@ -330,7 +334,7 @@ func (w *world) publisher() (*producer.Producer, *failures) {
 	w.t.Helper()
 	lost := new(failures)
 	store := w.open(w.through(), lost)
-	p := producer.New(store, store, producer.Options{})
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
 	w.t.Cleanup(p.Close)
 	return p, lost
 }

@@ -1,4 +1,4 @@
--- hold: admits a batch of purchases, holds and pays.
+-- hold: takes in a batch of purchases, holds and pays.
 --
 -- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream. Each item adds:
 --   type (purchase, hold, pay), customer_id, section, quantity, unit_price ('' if any will do),
@@ -45,7 +45,7 @@ local function refusal(at, event, units)
     return 'price_changed'
   elseif event.max_per_order > 0 and tonumber(ARGV[at + QUANTITY]) > event.max_per_order then
     return 'over_limit'
-  elseif event.slots[ARGV[at + CUSTOMER]] then
+  elseif event.in_progress[ARGV[at + CUSTOMER]] then
     return 'in_progress'
   elseif tonumber(ARGV[at + QUANTITY]) > units.available then
     return 'sold_out'
@@ -74,8 +74,8 @@ local function deadline_after(hold_millis)
   return d
 end
 
--- admit: a purchase or a hold of an order that is not known yet.
-local function admit(o, at)
+-- open: a purchase or a hold of an order that is not known yet.
+local function open(o, at)
   local event = event_of[o]
   local units = event.sections[ARGV[at + SECTION]]
   opened_at[o] = at
@@ -90,7 +90,7 @@ local function admit(o, at)
   said[o] = '|' .. ARGV[at + OPENING] .. '|' .. units.price .. '|' .. event.currency .. '|' .. deadline[o]
   move(o, -1, 1, 0)
   local customer_id, n = ARGV[at + CUSTOMER], #event.taken
-  event.slots[customer_id] = order_id[o]
+  event.in_progress[customer_id] = order_id[o]
   event.taken[n + 1], event.taken[n + 2] = customer_id, order_id[o]
   n = #new_holds
   new_holds[n + 1], new_holds[n + 2] = deadline[o], member(o)
@@ -120,7 +120,7 @@ for i = 1, N do
   local o, kind = number[i], ARGV[at + TYPE]
   local was, verdict = state[o], DONE
   if was == '' then
-    verdict = kind == 'pay' and WAIT or admit(o, at)
+    verdict = kind == 'pay' and WAIT or open(o, at)
   else
     look(o)
     if kind == 'pay' and was == 'h' then

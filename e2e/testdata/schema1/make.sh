@@ -302,7 +302,7 @@ REQUESTS
 raw "$jazz" v 1 type purchase event_id jazz-night order_id in-line-more customer_id ida quantity 1 payment_token tok_fake \
 	note 'a field that nobody knows'
 
-curl -sS -f "$gateway/ledger" >"$into/ledger.jsonl"
+curl -sS -f "$gateway/ledger" >"$into/books.jsonl"
 murder gateway
 eventually nobody_alive
 eventually no_turns

@@ -67,8 +67,8 @@ end
 -- read_orders(width): one MGET. width is how many values an item has in ARGV.
 local function read_orders(width)
   for e = 1, E do
-    events[e] = { id = ARGV[5 + e], key = KEYS[2 + 2 * e], slots_key = KEYS[3 + 2 * e],
-      sections = {}, names = {}, slots = {}, customers = {}, taken = {}, freed = {} }
+    events[e] = { id = ARGV[5 + e], key = KEYS[2 + 2 * e], in_progress_key = KEYS[3 + 2 * e],
+      sections = {}, names = {}, in_progress = {}, customers = {}, taken = {}, freed = {} }
   end
   local by_key = {}
   local records = redis.call('MGET', unpack(KEYS, FIRST_ORDER + 1, FIRST_ORDER + N))
@@ -99,8 +99,8 @@ local function want(event, section_name, customer_id)
     event.sections[section_name] = false
     event.names[#event.names + 1] = section_name
   end
-  if event.slots[customer_id] == nil then
-    event.slots[customer_id] = false
+  if event.in_progress[customer_id] == nil then
+    event.in_progress[customer_id] = false
     event.customers[#event.customers + 1] = customer_id
   end
 end
@@ -123,7 +123,7 @@ local function want_terms(o)
 end
 
 -- read_events(): for each event that is wanted, one HMGET for its terms and
--- sections and one for its customers' slots.
+-- sections and one for its customers in progress.
 local function read_events()
   redis.call('ZCARD', KEYS[3])
   redis.call('XLEN', KEYS[1])
@@ -150,9 +150,9 @@ local function read_events()
             held = tonumber(values[4 + 4 * i]), sold = tonumber(values[5 + 4 * i]), changed = false }
         end
       end
-      local slots = redis.call('HMGET', event.slots_key, unpack(event.customers))
+      local orders = redis.call('HMGET', event.in_progress_key, unpack(event.customers))
       for i, customer_id in ipairs(event.customers) do
-        event.slots[customer_id] = slots[i]
+        event.in_progress[customer_id] = orders[i]
       end
     end
   end
@@ -200,12 +200,12 @@ local function change(o, new_state, fact, values, maker)
 end
 
 -- end_hold(o, …): the hold goes, its units go where they belong, and the
--- customer's slot is free again, if it still names this order.
+-- customer may order again, if it is this order that was in progress.
 local function end_hold(o, available, sold)
   local event = event_of[o]
   move(o, available, -1, sold)
-  if event.slots[customer[o]] == order_id[o] then
-    event.slots[customer[o]] = false
+  if event.in_progress[customer[o]] == order_id[o] then
+    event.in_progress[customer[o]] = false
     event.freed[#event.freed + 1] = customer[o]
   end
   ended_holds[#ended_holds + 1] = member(o)
@@ -275,10 +275,10 @@ local function commit(in_one_entry)
       redis.call('HSET', event.key, unpack(fields))
     end
     if #event.freed > 0 then
-      redis.call('HDEL', event.slots_key, unpack(event.freed))
+      redis.call('HDEL', event.in_progress_key, unpack(event.freed))
     end
     if #event.taken > 0 then
-      redis.call('HSET', event.slots_key, unpack(event.taken))
+      redis.call('HSET', event.in_progress_key, unpack(event.taken))
     end
   end
   if #new_holds > 0 then

@@ -1,0 +1,72 @@
+package domain
+
+import (
+	"context"
+	"time"
+)
+
+// Incoming is a purchase, hold or pay request on its way in.
+type Incoming struct {
+	EntryID     string
+	Request     Request
+	Invalid     string // why a purchase or hold is invalid; empty if it is not
+	HoldMillis  int64
+	ValidMillis int64
+}
+
+// Resolution is the gateway's answer for one order, on its way in.
+type Resolution struct {
+	EntryID         string
+	Ref             OrderRef
+	Outcome         PaymentOutcome
+	AuthorizationID string
+}
+
+// Cancellation is a cancel on its way in; EntryID is in the requests, or in the
+// log if a capture was refused.
+type Cancellation struct {
+	EntryID string
+	Ref     OrderRef
+}
+
+// Reply is what became of one entry: its verdict, and the order as it is now.
+type Reply struct {
+	Verdict Verdict
+	Order   Order
+}
+
+// Ledger is the store of orders and events. Each call is one atomic step on one
+// partition, decides as Decide does and acknowledges the entries whose verdict is
+// VerdictDone in the same step, so a caller that does not know whether a call
+// took effect repeats it.
+type Ledger interface {
+	// Partition is where an event's orders are.
+	Partition(eventID string) int
+	// Hold takes purchases, holds and pays.
+	Hold(ctx context.Context, partition int, batch []Incoming) (replies []Reply, nowMillis int64, err error)
+	// Resolve is the commit point of a purchase.
+	Resolve(ctx context.Context, partition int, batch []Resolution) (replies []Reply, nowMillis int64, err error)
+	// Cancel gives orders up because their customers asked for it.
+	Cancel(ctx context.Context, partition int, batch []Cancellation) error
+	// CaptureFailed gives confirmed orders up because their money was refused.
+	CaptureFailed(ctx context.Context, partition int, batch []Cancellation) error
+	// Expire ends at most max holds whose deadline has passed; it returns how many.
+	Expire(ctx context.Context, partition int, max int) (int, error)
+	// Post writes confirmed orders to invoices and sales, and takes cancelled ones
+	// out again; the entries are acknowledged with it. Any order of the facts, and
+	// any repetition, gives the same books.
+	Post(ctx context.Context, partition int, facts []Fact) error
+	// Trim drops requests that every group is done with; it returns how many.
+	Trim(ctx context.Context, partition int) (int64, error)
+	// TakeTurn reports whether a worker does a maintenance job of the partition now,
+	// so that one at a time does each.
+	TakeTurn(ctx context.Context, partition int, job, who string, every time.Duration) (bool, error)
+	// Verify compares what is stored with what this ledger has seen of it: at the first
+	// call, and since. If it is other data the error wraps ErrDataReplaced, and any
+	// other call may fail with such an error, too.
+	Verify(ctx context.Context) error
+	// Accept takes what is stored now as it is, and makes again what is missing to work on it.
+	Accept(ctx context.Context) error
+	// ForgetConsumers removes consumers that are gone and hold nothing; it returns their names.
+	ForgetConsumers(ctx context.Context, partition int) ([]string, error)
+}

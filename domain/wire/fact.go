@@ -1,0 +1,175 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"holdfast/domain"
+)
+
+// A log entry holds one fact or several: each field is one, its name the type, its
+// value what it is about and what it says, between bars:
+//
+//	listed, adjusted   event_id|terms as JSON
+//	closed             event_id
+//	held               event_id/order_id|type|fingerprint|customer_id|section|quantity|unit_price|currency|deadline
+//	rejected           event_id/order_id|type|fingerprint|customer_id|section|quantity|reason|detail
+//	confirmed          event_id/order_id|customer_id|section|quantity|unit_price|currency|authorization_id
+//	cancelled          event_id/order_id|reason|was, and unless was is none: |customer_id|section|quantity|unit_price|currency|confirmed_at
+//	declined, expired  event_id/order_id
+//
+// Times are milliseconds, prices minor units. No value contains a bar, but for
+// terms and perhaps the detail, which come last. Only the facts of one call of hold
+// (held, rejected) share an entry.
+
+// ParseFacts reads a log entry's flat field-value list. An error is of ClassPoison:
+// the log was written by something else, or damaged.
+func ParseFacts(id string, fields []string) ([]domain.Fact, error) {
+	if len(fields) == 0 {
+		return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: has no fields", id))
+	}
+	facts := make([]domain.Fact, 0, len(fields)/2)
+	at := domain.EntryMillis(id)
+	for i := 0; i+1 < len(fields); i += 2 {
+		f := domain.Fact{ID: id, AtMillis: at, Type: domain.FactType(fields[i])}
+		if err := parse(&f, fields[i+1]); err != nil {
+			return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: %w", id, err))
+		}
+		facts = append(facts, f)
+	}
+	return facts, nil
+}
+
+func parse(f *domain.Fact, value string) error {
+	subject, data, hasData := strings.Cut(value, "|")
+	switch f.Type {
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed:
+		f.EventID = subject
+		return parseTerms(f, data)
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled:
+		ref, ok := domain.ParseOrderRef(subject)
+		if !ok {
+			return fmt.Errorf("%s: want event_id/order_id", f.Type)
+		}
+		f.EventID, f.OrderID = ref.EventID, ref.OrderID
+		return parseData(f, values{rest: data, more: hasData})
+	}
+	return errors.New("no such fact")
+}
+
+func parseTerms(f *domain.Fact, terms string) error {
+	if !domain.ValidID(f.EventID) {
+		return fmt.Errorf("%s: want event_id", f.Type)
+	}
+	if f.Type == domain.FactClosed {
+		return nil
+	}
+	f.Terms = new(domain.Terms)
+	if err := json.Unmarshal([]byte(terms), f.Terms); err != nil {
+		return fmt.Errorf("%s: terms cannot be read", f.Type)
+	}
+	return nil
+}
+
+func parseData(f *domain.Fact, v values) error {
+	switch f.Type {
+	case domain.FactHeld:
+		f.RequestType, f.Fingerprint, f.CustomerID = domain.RequestType(v.next()), v.next(), v.next()
+		f.Section, f.Quantity, f.UnitPrice, f.Currency = v.next(), v.count(), v.count(), v.next()
+		f.DeadlineMillis = v.count()
+	case domain.FactRejected:
+		f.RequestType, f.Fingerprint, f.CustomerID = domain.RequestType(v.next()), v.next(), v.next()
+		f.Section, f.Quantity, f.Reason = v.next(), v.count(), v.next()
+		f.Detail = v.remainder()
+	case domain.FactConfirmed:
+		parseSale(f, &v)
+		f.AuthorizationID = v.next()
+	case domain.FactCancelled:
+		f.Reason = v.next()
+		was, ok := domain.ParseOrderState(v.next())
+		if !ok {
+			return fmt.Errorf("%s: was: no such state", f.Type)
+		}
+		if f.Was = was; was != domain.OrderNone {
+			parseSale(f, &v)
+			f.ConfirmedAtMillis = v.count()
+		}
+	case domain.FactDeclined, domain.FactExpired, domain.FactCreated, domain.FactAdjusted, domain.FactClosed:
+	}
+	if v.bad || v.more {
+		return fmt.Errorf("%s: cannot be read", f.Type)
+	}
+	return nil
+}
+
+func parseSale(f *domain.Fact, v *values) {
+	f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency = v.next(), v.next(), v.count(), v.count(), v.next()
+}
+
+// values takes a list between bars apart.
+type values struct {
+	rest string
+	more bool
+	bad  bool // asked for more than there was, or for a number that is none
+}
+
+func (v *values) next() string {
+	if !v.more {
+		v.bad = true
+		return ""
+	}
+	var value string
+	value, v.rest, v.more = strings.Cut(v.rest, "|")
+	return value
+}
+
+func (v *values) remainder() string {
+	if !v.more {
+		v.bad = true
+	}
+	rest := v.rest
+	v.rest, v.more = "", false
+	return rest
+}
+
+func (v *values) count() int64 {
+	n, err := strconv.ParseInt(v.next(), 10, 64)
+	if err != nil || n < 0 {
+		v.bad = true
+	}
+	return n
+}
+
+// Field is a fact as one field of a log entry, as the scripts write it. Its ID and its
+// time are the entry's.
+func Field(f domain.Fact) (name, value string) {
+	n := func(v int64) string { return strconv.FormatInt(v, 10) }
+	sale := []string{f.CustomerID, f.Section, n(f.Quantity), n(f.UnitPrice), f.Currency}
+	said := []string{f.Ref().String()}
+	switch f.Type {
+	case domain.FactCreated, domain.FactAdjusted:
+		terms, err := json.Marshal(f.Terms)
+		if err != nil {
+			panic(err) // strings and integers only
+		}
+		said = []string{f.EventID, string(terms)}
+	case domain.FactClosed:
+		said = []string{f.EventID}
+	case domain.FactHeld:
+		said = slices.Concat(said, []string{string(f.RequestType), f.Fingerprint}, sale, []string{n(f.DeadlineMillis)})
+	case domain.FactRejected:
+		said = append(said, string(f.RequestType), f.Fingerprint, f.CustomerID, f.Section, n(f.Quantity), f.Reason, f.Detail)
+	case domain.FactConfirmed:
+		said = slices.Concat(said, sale, []string{f.AuthorizationID})
+	case domain.FactCancelled:
+		if said = append(said, f.Reason, f.Was.String()); f.Was != domain.OrderNone {
+			said = slices.Concat(said, sale, []string{n(f.ConfirmedAtMillis)})
+		}
+	case domain.FactDeclined, domain.FactExpired:
+	}
+	return string(f.Type), strings.Join(said, "|")
+}

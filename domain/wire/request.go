@@ -1,0 +1,288 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"holdfast/domain"
+)
+
+// RequestVersion is the value of field v that this version understands.
+const RequestVersion = "1"
+
+// Limits of a request's fields.
+const (
+	MaxTokenLength  = 4096
+	MaxHoldSeconds  = 24 * 60 * 60
+	MaxValidSeconds = 30 * 24 * 60 * 60
+)
+
+// FieldPaymentToken is for those who must redact it.
+const FieldPaymentToken = "payment_token"
+
+// field is a field of a request.
+type field int
+
+// The fields, in the order in which Fields writes them.
+const (
+	fieldVersion field = iota
+	fieldType
+	fieldOrderID
+	fieldCustomerID
+	fieldEventID
+	fieldSection
+	fieldQuantity
+	fieldToken
+	fieldUnitPrice
+	fieldHoldSeconds
+	fieldValidSeconds
+	fieldTraceparent
+	fieldCount
+
+	noField field = -1
+)
+
+var fieldNames = [fieldCount]string{
+	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
+	fieldSection: "section", fieldQuantity: "quantity", fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
+	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldTraceparent: "traceparent",
+}
+
+var fieldsByName = func() map[string]field {
+	m := make(map[string]field, fieldCount)
+	for f, name := range fieldNames {
+		m[name] = field(f)
+	}
+	return m
+}()
+
+func (f field) String() string { return fieldNames[f] }
+
+// identifies reports whether a field says what the request is about.
+func (f field) identifies() bool {
+	return f == fieldVersion || f == fieldType || f == fieldEventID || f == fieldOrderID
+}
+
+// fingerprinted are the fields that change the meaning of a purchase or a hold.
+var fingerprinted = [...]field{
+	fieldType, fieldCustomerID, fieldSection, fieldQuantity, fieldUnitPrice, fieldHoldSeconds, fieldValidSeconds,
+}
+
+// Fields is a request as the flat field-value list of a stream entry.
+func Fields(r domain.Request) []string {
+	list := make([]string, 0, 2*fieldCount)
+	add := func(f field, value string) {
+		if value != "" {
+			list = append(list, fieldNames[f], value)
+		}
+	}
+	addCount := func(f field, n int64) {
+		if n != 0 {
+			list = append(list, fieldNames[f], strconv.FormatInt(n, 10))
+		}
+	}
+	add(fieldVersion, RequestVersion)
+	add(fieldType, string(r.Type))
+	add(fieldOrderID, r.OrderID)
+	add(fieldCustomerID, r.CustomerID)
+	add(fieldEventID, r.EventID)
+	add(fieldSection, r.Section)
+	addCount(fieldQuantity, r.Quantity)
+	add(fieldToken, string(r.PaymentToken))
+	if r.UnitPrice != nil {
+		add(fieldUnitPrice, strconv.FormatInt(*r.UnitPrice, 10))
+	}
+	addCount(fieldHoldSeconds, r.HoldSeconds)
+	addCount(fieldValidSeconds, r.ValidSeconds)
+	add(fieldTraceparent, r.Traceparent)
+	return list
+}
+
+// raw is the known fields as they came.
+type raw struct {
+	value [fieldCount]string
+	given [fieldCount]bool
+}
+
+// ParseRequest reads an entry's flat field-value list. It never fails halfway:
+//
+//   - no error: the request is well-formed.
+//   - ClassReject: it is a purchase or a hold, and says whose (type, event_id,
+//     order_id and Fingerprint are set), but something else is wrong: reject the
+//     order as invalid with the error as detail.
+//   - ClassPoison: it cannot be told what it is about, or it refers to an order in
+//     a way that cannot be understood: dead-letter it with the error as reason.
+//
+// Unknown fields are passed over, a field given twice is an error.
+func ParseRequest(fields []string) (domain.Request, error) {
+	if len(fields) == 0 {
+		return domain.Request{}, domain.WithClass(domain.ClassPoison, errors.New("entry has no fields"))
+	}
+	var r raw
+	twice := noField // of those given twice one, if any does one that identifies the request
+	for i := 0; i+1 < len(fields); i += 2 {
+		f, known := fieldsByName[fields[i]]
+		if !known {
+			continue
+		}
+		if r.given[f] && !twice.identifies() {
+			twice = f
+		}
+		r.given[f], r.value[f] = true, fields[i+1]
+	}
+	req, err := r.identify()
+	if err == nil && twice.identifies() {
+		err = givenTwice(twice)
+	}
+	if err != nil {
+		return domain.Request{}, domain.WithClass(domain.ClassPoison, err)
+	}
+	if twice != noField {
+		err = givenTwice(twice)
+	} else {
+		err = r.complete(&req)
+	}
+	if err == nil {
+		return req, nil
+	}
+	if req.Type.Opens() {
+		return req, domain.WithClass(domain.ClassReject, err)
+	}
+	return domain.Request{}, domain.WithClass(domain.ClassPoison, err)
+}
+
+func givenTwice(f field) error { return fmt.Errorf("%s: given twice", f) }
+
+// identify reads what must be right for the request to be about any order at all.
+func (r *raw) identify() (domain.Request, error) {
+	req := domain.Request{
+		Type: domain.RequestType(r.value[fieldType]), EventID: r.value[fieldEventID], OrderID: r.value[fieldOrderID],
+	}
+	switch version := r.value[fieldVersion]; {
+	case version == "":
+		return req, errors.New("v: missing")
+	case version != RequestVersion:
+		return req, errors.New("v: version not supported, want 1")
+	case req.Type == "":
+		return req, errors.New("type: missing")
+	}
+	switch req.Type {
+	case domain.RequestPurchase, domain.RequestHold, domain.RequestPay, domain.RequestCancel:
+	default:
+		return req, errors.New("type: want purchase, hold, pay or cancel")
+	}
+	for _, f := range [...]field{fieldEventID, fieldOrderID} {
+		if err := r.checkID(f); err != nil {
+			return req, err
+		}
+	}
+	if req.Type.Opens() {
+		req.Fingerprint = r.fingerprint()
+	}
+	return req, nil
+}
+
+func (r *raw) fingerprint() string {
+	var values [len(fingerprinted)]string
+	for i, f := range fingerprinted {
+		values[i] = r.value[f]
+		if f == fieldSection && !r.given[f] {
+			values[i] = domain.DefaultSection
+		}
+	}
+	return domain.Fingerprint(values[:]...)
+}
+
+// complete reads the rest into req. What is read before an error stays, so that
+// a rejected order shows as much as was right.
+func (r *raw) complete(req *domain.Request) error {
+	var errs [6]error
+	if req.Type.Opens() {
+		if errs[0] = r.checkID(fieldCustomerID); errs[0] == nil {
+			req.CustomerID = r.value[fieldCustomerID]
+		}
+		req.Section = domain.DefaultSection
+		if r.given[fieldSection] {
+			req.Section = r.value[fieldSection]
+			if errs[1] = r.checkID(fieldSection); errs[1] != nil {
+				req.Section = ""
+			}
+		}
+		if !r.given[fieldQuantity] {
+			errs[2] = fmt.Errorf("%s: missing", fieldQuantity)
+		} else {
+			req.Quantity, errs[2] = r.count(fieldQuantity, 1, domain.MaxQuantity)
+		}
+		if r.given[fieldUnitPrice] {
+			var price int64
+			if price, errs[3] = r.count(fieldUnitPrice, 0, domain.MaxAmount); errs[3] == nil {
+				req.UnitPrice = &price
+			}
+		}
+		req.HoldSeconds, errs[4] = r.count(fieldHoldSeconds, 1, MaxHoldSeconds)
+	}
+	if req.Type != domain.RequestCancel && errs[4] == nil {
+		req.ValidSeconds, errs[4] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
+	}
+	if req.Type.Pays() {
+		if errs[5] = checkToken(r.value[fieldToken]); errs[5] == nil {
+			req.PaymentToken = domain.Secret(r.value[fieldToken])
+		}
+	}
+	if validTraceparent(r.value[fieldTraceparent]) {
+		req.Traceparent = r.value[fieldTraceparent]
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *raw) checkID(f field) error { return domain.CheckID(fieldNames[f], r.value[f]) }
+
+func checkToken(token string) error {
+	switch {
+	case token == "":
+		return fmt.Errorf("%s: missing", FieldPaymentToken)
+	case len(token) > MaxTokenLength:
+		return fmt.Errorf("%s: longer than %d bytes", FieldPaymentToken, MaxTokenLength)
+	case !utf8.ValidString(token) || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return fmt.Errorf("%s: want printable UTF-8", FieldPaymentToken)
+	}
+	return nil
+}
+
+// count reads a whole number, 0 if it is not given, in its one canonical form: digits
+// without a sign or leading zeros, so that equal bodies have equal fingerprints.
+func (r *raw) count(f field, low, high int64) (int64, error) {
+	if !r.given[f] {
+		return 0, nil
+	}
+	value := r.value[f]
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || n < low || n > high || strconv.FormatInt(n, 10) != value {
+		return 0, fmt.Errorf("%s: want a whole number from %d to %d", f, low, high)
+	}
+	return n, nil
+}
+
+// validTraceparent checks the form of W3C trace context version 00.
+func validTraceparent(s string) bool {
+	if len(s) != 55 || s[:3] != "00-" || s[35] != '-' || s[52] != '-' {
+		return false
+	}
+	for i := 3; i < len(s); i++ {
+		if i == 35 || i == 52 {
+			continue
+		}
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,90 @@
+package paymentstest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"holdfast/domain"
+	"holdfast/payments"
+)
+
+// Token is the payment token of every Request. No error may quote it.
+const Token = "tok_4242424242424242"
+
+// Calls are all the calls of a gateway.
+var Calls = []payments.Call{
+	payments.CallAuthorize, payments.CallLookup, payments.CallCapture, payments.CallVoid, payments.CallRefund,
+}
+
+// Name is the payment of an order of the event that the tests sell.
+func Name(order string) domain.PaymentName {
+	return domain.PaymentName{Namespace: "season-1", OrderRef: domain.OrderRef{EventID: "concert", OrderID: order}}
+}
+
+// Request asks for 2500 minor units with a token that is approved.
+func Request(name domain.PaymentName) domain.PaymentRequest {
+	return domain.PaymentRequest{Name: name, Amount: 2500, Currency: "EUR", CustomerID: "ann@example.org", Fingerprint: "b083c26c75bd146e", Token: Token}
+}
+
+// Invoke makes the call, an authorization with Request.
+func Invoke(ctx context.Context, gw domain.PaymentGateway, c payments.Call, name domain.PaymentName) (domain.Payment, error) {
+	switch c {
+	case payments.CallAuthorize:
+		return gw.Authorize(ctx, Request(name))
+	case payments.CallLookup:
+		return gw.Lookup(ctx, name)
+	case payments.CallCapture:
+		return gw.Capture(ctx, name)
+	case payments.CallVoid:
+		return gw.Void(ctx, name)
+	case payments.CallRefund:
+		return gw.Refund(ctx, name)
+	}
+	panic("no such call: " + c)
+}
+
+// Effects is how often an authorization, a capture, a void and a refund took effect.
+type Effects [4]int
+
+// EffectsOf is what a line of the books counts.
+func EffectsOf(line domain.BooksLine) Effects {
+	return Effects{line.Authorizations, line.Captures, line.Voids, line.Refunds}
+}
+
+// LineOf finds the payment's line.
+func LineOf(lines []domain.BooksLine, name domain.PaymentName) (domain.BooksLine, bool) {
+	i := slices.IndexFunc(lines, func(l domain.BooksLine) bool { return l.Name() == name })
+	if i < 0 {
+		return domain.BooksLine{}, false
+	}
+	return lines[i], true
+}
+
+// CheckError holds the error of a Request to what domain.PaymentGateway promises
+// of errors. nil passes.
+func CheckError(t interface{ Errorf(string, ...any) }, err error) {
+	if err == nil {
+		return
+	}
+	if strings.Contains(err.Error(), Token) {
+		t.Errorf("the token is in the error %q", err)
+	}
+	kinds := 0
+	for _, kind := range []error{domain.ErrNotFound, domain.ErrRefused, domain.ErrUnknownOutcome} {
+		if errors.Is(err, kind) {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		t.Errorf("error %q is of %d kinds, want 1", err, kinds)
+	}
+	want := domain.ClassRetry
+	if errors.Is(err, domain.ErrRefused) {
+		want = domain.ClassReject
+	}
+	if got := domain.ClassOf(err); got != want {
+		t.Errorf("error %q has class %v, want %v", err, got, want)
+	}
+}

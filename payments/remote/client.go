@@ -1,0 +1,452 @@
+// Package remote is the client of a payment gateway that speaks the HTTP
+// contract of package payments.
+package remote
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"holdfast/domain"
+	"holdfast/payments"
+)
+
+const (
+	dialTimeout         = 3 * time.Second
+	clientIdleTimeout   = 30 * time.Second // shorter than servers', so that we hang up and do not write into a closing connection
+	tlsHandshakeTimeout = 5 * time.Second
+
+	maxAuthorizationIDLength = 128
+
+	booksTimeout      = 10 * time.Minute
+	maxBooksBytes     = 4 << 30 // some ten million orders
+	maxBooksLineBytes = 16 << 10
+)
+
+// Options of a Client. The zero value of each field gets the default it names.
+type Options struct {
+	// Timeout bounds each call, from waiting for a connection to the last byte of
+	// the reply: at least 1ms. Books is bounded by 10 minutes instead. Default 5s.
+	Timeout time.Duration
+	// MaxConns bounds the connections to the gateway, and with it the calls under
+	// way: at least 1. Other calls wait, within their Timeout. Default 1024.
+	MaxConns int
+}
+
+// WithDefaults returns o with every unset field set.
+func (o Options) WithDefaults() Options {
+	if o.Timeout == 0 {
+		o.Timeout = 5 * time.Second
+	}
+	if o.MaxConns == 0 {
+		o.MaxConns = 1024
+	}
+	return o
+}
+
+// Validate returns the first thing that is wrong with complete Options, of domain.ClassFatal.
+func (o Options) Validate() error {
+	switch {
+	case o.Timeout < time.Millisecond:
+		return domain.WithClass(domain.ClassFatal, errors.New("timeout: want at least 1ms"))
+	case o.MaxConns < 1:
+		return domain.WithClass(domain.ClassFatal, errors.New("max conns: want at least 1"))
+	}
+	return nil
+}
+
+// Client is a payment gateway behind the HTTP contract of package payments. It makes
+// one request per call and leaves retries to its caller. It is safe for
+// concurrent use.
+type Client struct {
+	base          url.URL // Path and RawPath without the slash at the end
+	timeout       time.Duration
+	transport     *http.Transport
+	maxBooksBytes int64
+}
+
+var _ domain.PaymentGateway = (*Client)(nil)
+
+// New makes a Client of the gateway at baseURL: http or https, a host, and
+// possibly a path under which the contract lives and a user and password for
+// basic authentication; no query, no fragment. It does not connect. It returns an
+// error if baseURL or the options will not do; that does not quote baseURL, which
+// may have a password.
+func New(baseURL string, options Options) (*Client, error) {
+	options = options.WithDefaults()
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
+	base, err := url.Parse(baseURL)
+	switch {
+	case err != nil:
+		return nil, errors.New("gateway URL: malformed")
+	case base.Scheme != "http" && base.Scheme != "https":
+		return nil, errors.New("gateway URL: want http:// or https://")
+	case base.Hostname() == "":
+		return nil, errors.New("gateway URL: the host is missing")
+	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
+		return nil, errors.New("gateway URL: want no query and no fragment; in a password, # and ? are percent-encoded")
+	case strings.Contains(base.EscapedPath(), "@"): // its host is not where it seems
+		return nil, errors.New("gateway URL: want no @ in its path; in a password, / and @ are percent-encoded")
+	}
+	escaped := strings.TrimRight(base.EscapedPath(), "/")
+	plain, err := url.PathUnescape(escaped)
+	if err != nil {
+		return nil, errors.New("gateway URL: malformed path")
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	return &Client{
+		base:    url.URL{Scheme: base.Scheme, Host: base.Host, User: base.User, Path: plain, RawPath: escaped},
+		timeout: options.Timeout,
+		transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            dialer.DialContext,
+			TLSHandshakeTimeout:    tlsHandshakeTimeout,
+			MaxConnsPerHost:        options.MaxConns,
+			MaxIdleConns:           options.MaxConns,
+			MaxIdleConnsPerHost:    options.MaxConns, // the default of 2 would dial for nearly every call
+			IdleConnTimeout:        clientIdleTimeout,
+			MaxResponseHeaderBytes: payments.MaxBodyBytes,
+			DisableCompression:     true,
+		},
+		maxBooksBytes: maxBooksBytes,
+	}, nil
+}
+
+// Close closes the connections that are not in use. Calls under way end as usual.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// Authorize puts the authorization of r.Amount minor units. 402 is a declined
+// payment, 409 a voided one (or refunded, if its body says so): for these the HTTP
+// status is the answer, and a body is needed no more than the contract promises
+// one. What it returns is the gateway's word, its amount included, which is that
+// of the first request. The error always wraps domain.ErrUnknownOutcome.
+func (c *Client) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	body, err := json.Marshal(struct {
+		Amount      int64  `json:"amount"`
+		Currency    string `json:"currency"`
+		CustomerID  string `json:"customer_id"`
+		Fingerprint string `json:"fingerprint,omitempty"`
+		Token       string `json:"payment_token"`
+	}{r.Amount, r.Currency, r.CustomerID, r.Fingerprint, string(r.Token)})
+	if err != nil { // integers and strings only
+		return domain.Payment{}, payments.UnknownOutcome(payments.CallAuthorize, r.Name, errors.New("the request cannot be encoded"))
+	}
+	return c.do(ctx, payments.CallAuthorize, r.Name, body)
+}
+
+// Lookup gets the payment. Errors: domain.ErrNotFound on 404, else
+// domain.ErrUnknownOutcome.
+func (c *Client) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallLookup, name, nil)
+}
+
+// Capture collects what was authorized. Errors: domain.ErrRefused on 402 and 409,
+// domain.ErrNotFound on 404, else domain.ErrUnknownOutcome.
+func (c *Client) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallCapture, name, nil)
+}
+
+// Void releases the authorization, and forbids one to come. 409 is a captured
+// payment, unless its body names another status. The error always wraps
+// domain.ErrUnknownOutcome.
+func (c *Client) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallVoid, name, nil)
+}
+
+// Refund gives back what was captured. Errors: domain.ErrRefused on 402 and 409,
+// domain.ErrNotFound on 404, else domain.ErrUnknownOutcome.
+func (c *Client) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return c.do(ctx, payments.CallRefund, name, nil)
+}
+
+func (c *Client) do(ctx context.Context, call payments.Call, name domain.PaymentName, body []byte) (domain.Payment, error) {
+	if err := payments.CheckName(name); err != nil { // it would call another resource, or none
+		return domain.Payment{}, payments.UnknownOutcome(call, name, err)
+	}
+	method, action := http.MethodPost, "/"+string(call)
+	switch call {
+	case payments.CallAuthorize:
+		method, action = http.MethodPut, ""
+	case payments.CallLookup:
+		method, action = http.MethodGet, ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	response, err := c.send(ctx, method,
+		pathOf(name, func(id string) string { return id })+action, pathOf(name, escapeSegment)+action, body)
+	if err != nil {
+		return domain.Payment{}, payments.UnknownOutcome(call, name, err)
+	}
+	defer func() { _ = response.Body.Close() }() // it is drained: nothing depends on it
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the bare connection, which never ends and does not heed ctx.
+		return domain.Payment{}, payments.UnknownOutcome(call, name, errors.New("the gateway answered 101"))
+	}
+	reply, err := readAllBounded(response.Body)
+	if err != nil {
+		return domain.Payment{}, payments.UnknownOutcome(call, name, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
+	}
+	p, err := understand(call, response.StatusCode, reply)
+	switch {
+	case err == nil:
+		return p, nil
+	case errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrRefused):
+		return domain.Payment{}, fmt.Errorf("%s %s: %w", call, name, err)
+	}
+	return domain.Payment{}, payments.UnknownOutcome(call, name, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
+}
+
+// send makes one request, through the transport and not through an http.Client:
+// that would follow redirects, and quote them in errors.
+func (c *Client) send(ctx context.Context, method, path, escapedPath string, body []byte) (*http.Response, error) {
+	target := url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: c.base.Path + path, RawPath: c.base.RawPath + escapedPath}
+	header := http.Header{"Accept": {"application/json"}}
+	if body != nil {
+		header.Set("Content-Type", "application/json")
+	}
+	request := (&http.Request{Method: method, URL: &target, Host: target.Host, Header: header}).WithContext(ctx)
+	if body != nil {
+		request.ContentLength = int64(len(body))
+		request.Body = io.NopCloser(bytes.NewReader(body))
+		// Lets the transport begin anew on a connection that was closed before the first byte.
+		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	}
+	if user := c.base.User; user != nil {
+		password, _ := user.Password()
+		request.SetBasicAuth(user.Username(), password)
+	}
+	response, err := c.transport.RoundTrip(request)
+	if err != nil {
+		return nil, withoutReply(err)
+	}
+	return response, nil
+}
+
+// withoutReply is err if it tells of the network, of TLS or of ctx. Others of
+// net/http may quote what the gateway sent, and that may be a payment token.
+func withoutReply(err error) error {
+	var (
+		network     net.Error
+		certificate *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.As(err, &network), errors.As(err, &certificate):
+		return err
+	}
+	return errMalformedHTTP
+}
+
+func pathOf(name domain.PaymentName, segment func(string) string) string {
+	path := "/authorizations/"
+	if name.Namespace != "" {
+		path += segment(name.Namespace) + "/"
+	}
+	return path + segment(name.EventID) + "/" + segment(name.OrderID)
+}
+
+// escapeSegment encodes a path segment such that nothing on the way takes it for a dot segment.
+func escapeSegment(id string) string {
+	if strings.Trim(id, ".") == "" {
+		return strings.Repeat("%2E", len(id))
+	}
+	return url.PathEscape(id)
+}
+
+var (
+	errBodyTooLarge  = errors.New("a body that is too large")
+	errMalformed     = errors.New("a malformed body")
+	errMalformedHTTP = errors.New("malformed HTTP")
+	errContradictory = errors.New("a status that makes no sense for the call")
+	errUnexpected    = errors.New("not part of the contract")
+)
+
+// readAllBounded reads to the end, so that the connection can be used again.
+func readAllBounded(body io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(body, payments.MaxBodyBytes+1))
+	if err != nil {
+		return nil, withoutReply(err)
+	}
+	if len(b) > payments.MaxBodyBytes {
+		return nil, errBodyTooLarge
+	}
+	return b, nil
+}
+
+// understand reads a reply by the contract. The error wraps domain.ErrNotFound
+// or domain.ErrRefused, or else the outcome is not known. Errors never quote the
+// body: a gateway may echo the token.
+func understand(name payments.Call, httpStatus int, body []byte) (domain.Payment, error) {
+	if httpStatus == http.StatusOK {
+		p, err := parsePayment(body)
+		if err != nil {
+			return domain.Payment{}, err
+		}
+		if !makesSense(name, p.Status) {
+			return domain.Payment{}, errContradictory
+		}
+		return p, nil
+	}
+	switch name {
+	case payments.CallAuthorize:
+		switch httpStatus {
+		case http.StatusPaymentRequired:
+			return parseRefusal(body, domain.PaymentStatusDeclined)
+		case http.StatusConflict:
+			return parseRefusal(body, domain.PaymentStatusVoided, domain.PaymentStatusRefunded)
+		}
+	case payments.CallLookup:
+		if httpStatus == http.StatusNotFound {
+			return domain.Payment{}, domain.ErrNotFound
+		}
+	case payments.CallVoid:
+		if httpStatus == http.StatusConflict {
+			return parseRefusal(body, domain.PaymentStatusCaptured, domain.PaymentStatusVoided,
+				domain.PaymentStatusDeclined, domain.PaymentStatusRefunded)
+		}
+	case payments.CallCapture, payments.CallRefund:
+		switch httpStatus {
+		case http.StatusNotFound:
+			return domain.Payment{}, domain.ErrNotFound
+		case http.StatusPaymentRequired, http.StatusConflict:
+			// Refused because it is done already would be no refusal at all.
+			if p, err := parsePayment(body); err == nil && makesSense(name, p.Status) {
+				return domain.Payment{}, errContradictory
+			}
+			return domain.Payment{}, domain.ErrRefused
+		}
+	}
+	return domain.Payment{}, errUnexpected
+}
+
+// makesSense reports whether a call that succeeded can have left the payment in this status.
+func makesSense(name payments.Call, status domain.PaymentStatus) bool {
+	switch name {
+	case payments.CallCapture:
+		return status == domain.PaymentStatusCaptured
+	case payments.CallRefund:
+		return status == domain.PaymentStatusRefunded
+	case payments.CallVoid:
+		return status != domain.PaymentStatusAuthorized
+	}
+	return true
+}
+
+// parsePayment reads the body of a 200. What has no authorization (declined,
+// voided before it came) may lack the id and the amount.
+func parsePayment(body []byte) (domain.Payment, error) {
+	var wire payments.Reply
+	if err := json.Unmarshal(body, &wire); err != nil {
+		return domain.Payment{}, errMalformed
+	}
+	p := domain.Payment{
+		AuthorizationID: wire.AuthorizationID, Status: wire.Status,
+		Currency: wire.Currency, CustomerID: wire.CustomerID, Fingerprint: wire.Fingerprint,
+	}
+	switch p.Status {
+	case domain.PaymentStatusAuthorized, domain.PaymentStatusCaptured, domain.PaymentStatusRefunded:
+		if p.AuthorizationID == "" || wire.Amount == nil {
+			return domain.Payment{}, errMalformed
+		}
+	case domain.PaymentStatusDeclined, domain.PaymentStatusVoided:
+	default:
+		return domain.Payment{}, errMalformed
+	}
+	if wire.Amount != nil {
+		p.Amount = *wire.Amount
+	}
+	if !storableAuthorizationID(p.AuthorizationID) || p.Amount < 0 || p.Amount > domain.MaxAmount {
+		return domain.Payment{}, errMalformed
+	}
+	return p, nil
+}
+
+// parseRefusal reads the body of a 402 or 409, where the contract promises none:
+// without a usable one the payment is in the first of the statuses; one that
+// names a status which is not among them contradicts the reply.
+func parseRefusal(body []byte, statuses ...domain.PaymentStatus) (domain.Payment, error) {
+	p, err := parsePayment(body)
+	if err != nil {
+		return domain.Payment{Status: statuses[0]}, nil
+	}
+	for _, s := range statuses {
+		if p.Status == s {
+			return p, nil
+		}
+	}
+	return domain.Payment{}, errContradictory
+}
+
+// storableAuthorizationID: it becomes a field of a record separated by "|". Empty is none.
+func storableAuthorizationID(id string) bool {
+	if len(id) > maxAuthorizationIDLength {
+		return false
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' || id[i] == '|' {
+			return false
+		}
+	}
+	return true
+}
+
+// Books gets the gateway's own books, one line an order, as sorted as the gateway sends it,
+// all of it or an error. It takes at most 10 minutes and 4 GiB. Errors:
+// domain.ErrNotFound if this gateway shows none (404); any other may be tried again.
+func (c *Client) Books(ctx context.Context) ([]domain.BooksLine, error) {
+	ctx, cancel := context.WithTimeout(ctx, booksTimeout)
+	defer cancel()
+	response, err := c.send(ctx, http.MethodGet, "/ledger", "/ledger", nil)
+	if err != nil {
+		return nil, fmt.Errorf("fetch the gateway's books: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }() // it is drained: nothing depends on it
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		_, _ = readAllBounded(response.Body)
+		return nil, fmt.Errorf("fetch the gateway's books: %w", domain.ErrNotFound)
+	default:
+		return nil, fmt.Errorf("fetch the gateway's books: the gateway answered %d", response.StatusCode)
+	}
+	limited := &io.LimitedReader{R: response.Body, N: c.maxBooksBytes}
+	scanner := bufio.NewScanner(limited)
+	scanner.Buffer(make([]byte, 0, 4<<10), maxBooksLineBytes)
+	var lines []domain.BooksLine
+	for scanner.Scan() {
+		if len(scanner.Bytes()) == 0 {
+			continue
+		}
+		var line domain.BooksLine
+		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil || payments.CheckName(line.Name()) != nil {
+			if limited.N <= 0 {
+				break // cut off by our own limit
+			}
+			return nil, fmt.Errorf("fetch the gateway's books: line %d is malformed", len(lines)+1)
+		}
+		lines = append(lines, line)
+	}
+	switch err := scanner.Err(); {
+	case err == nil:
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, fmt.Errorf("fetch the gateway's books: line %d is longer than %d bytes", len(lines)+1, maxBooksLineBytes)
+	default:
+		return nil, fmt.Errorf("fetch the gateway's books: after %d lines: %w", len(lines), withoutReply(err))
+	}
+	if limited.N <= 0 {
+		return nil, fmt.Errorf("fetch the gateway's books: more than %d bytes", c.maxBooksBytes)
+	}
+	return lines, nil
+}

@@ -1,0 +1,299 @@
+package simulator
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"holdfast/domain"
+	"holdfast/payments"
+)
+
+const (
+	readHeaderTimeout = 5 * time.Second
+	readBodyTimeout   = 10 * time.Second
+	idleTimeout       = 2 * time.Minute // longer than the client's, so that the client is the one to hang up
+	maxHeaderBytes    = 64 << 10
+	shutdownGrace     = 5 * time.Second
+
+	// A reader of the books must take so many lines in so much time.
+	booksLinesPerWait = 1000
+	booksWriteTimeout = 30 * time.Second
+)
+
+// authorizeRequest is the body of a PUT as the server reads it.
+type authorizeRequest struct {
+	Amount      *int64        `json:"amount"` // minor units
+	Currency    string        `json:"currency"`
+	CustomerID  string        `json:"customer_id"`
+	Fingerprint string        `json:"fingerprint"`
+	Token       domain.Secret `json:"payment_token"`
+}
+
+type handler struct {
+	simulator *Simulator
+}
+
+// Handler serves sim over the HTTP contract of package payments, with GET /ledger
+// (application/x-ndjson, one domain.BooksLine a line) and GET /healthz (200).
+//
+// 402 and 409 carry the same JSON as 200; other errors carry {"error": text}.
+// Malformed ids, JSON, amounts and paths are 400, a body above 64 KiB is 413, a
+// wrong method is 405. 404 says only one thing, that there is no such payment; a
+// path that the contract does not know is 400, because to a client a 404 is an
+// answer about money. A PUT of a refunded order is 409 with status refunded.
+//
+// A simulated timeout hangs until the client goes away, at most HangTime, and
+// then is 504. A lost reply aborts the connection after the effect.
+//
+// Paths are taken as they were sent: "." and ".." are valid ids. Put no
+// http.ServeMux in front, which would clean them away; http.StripPrefix is fine.
+func Handler(sim *Simulator) http.Handler {
+	return handler{simulator: sim}
+}
+
+// ServeHTTP routes by the segments of the path as it was sent.
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	segments := strings.SplitN(r.URL.EscapedPath(), "/", 7)
+	for i, segment := range segments {
+		plain, err := url.PathUnescape(segment)
+		if err != nil {
+			replyError(w, http.StatusBadRequest, "malformed path")
+			return
+		}
+		segments[i] = plain
+	}
+	if segments[0] != "" {
+		replyError(w, http.StatusBadRequest, "malformed path")
+		return
+	}
+	segments = segments[1:]
+	switch {
+	case len(segments) == 1 && segments[0] == "healthz":
+		if allow(w, r, http.MethodGet, http.MethodHead) {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = io.WriteString(w, "ok\n")
+		}
+	case len(segments) == 1 && segments[0] == "ledger":
+		if allow(w, r, http.MethodGet) {
+			h.books(w)
+		}
+	case segments[0] == "authorizations":
+		h.authorizations(w, r, segments[1:])
+	default:
+		replyError(w, http.StatusBadRequest, "no such path")
+	}
+}
+
+// authorizations routes the calls of a payment by their method: a name of three
+// segments, with a namespace, and a name of two with an action look the same.
+func (h handler) authorizations(w http.ResponseWriter, r *http.Request, segments []string) {
+	c := payments.CallLookup
+	name := segments
+	switch r.Method {
+	case http.MethodGet:
+	case http.MethodPut:
+		c = payments.CallAuthorize
+	case http.MethodPost:
+		last := len(segments) - 1
+		c, name = payments.Call(segments[last]), segments[:last]
+		if c != payments.CallCapture && c != payments.CallVoid && c != payments.CallRefund {
+			replyError(w, http.StatusBadRequest, "no such path")
+			return
+		}
+	default:
+		allow(w, r, http.MethodGet, http.MethodPut, http.MethodPost)
+		return
+	}
+	switch len(name) {
+	case 2:
+		h.payment(w, r, c, domain.PaymentName{OrderRef: domain.OrderRef{EventID: name[0], OrderID: name[1]}})
+	case 3:
+		if name[0] == "" { // which would name a payment without a namespace
+			replyError(w, http.StatusBadRequest, "malformed path")
+			return
+		}
+		h.payment(w, r, c, domain.PaymentName{Namespace: name[0], OrderRef: domain.OrderRef{EventID: name[1], OrderID: name[2]}})
+	default:
+		replyError(w, http.StatusBadRequest, "no such path")
+	}
+}
+
+func (h handler) payment(w http.ResponseWriter, r *http.Request, c payments.Call, name domain.PaymentName) {
+	request := domain.PaymentRequest{Name: name}
+	if problem, status := readBody(w, r, c, &request); problem != "" {
+		replyError(w, status, problem)
+		return
+	}
+	if err := checkCall(c, request); err != nil {
+		replyError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	p, err := h.simulator.do(r.Context(), c, request)
+	switch {
+	case err == nil:
+		replyPayment(w, statusOf(c, p.Status), p)
+	case errors.Is(err, errLostReply):
+		panic(http.ErrAbortHandler)
+	case errors.Is(err, domain.ErrNotFound):
+		replyError(w, http.StatusNotFound, "no such payment")
+	case errors.Is(err, errCaptureRefused):
+		replyPayment(w, http.StatusPaymentRequired, p)
+	case errors.Is(err, domain.ErrRefused):
+		replyPayment(w, http.StatusConflict, p)
+	default:
+		replyError(w, http.StatusGatewayTimeout, "outcome not known")
+	}
+}
+
+// statusOf is the HTTP status of a call that was answered with a payment.
+func statusOf(c payments.Call, s domain.PaymentStatus) int {
+	switch {
+	case c == payments.CallAuthorize && s == domain.PaymentStatusDeclined:
+		return http.StatusPaymentRequired
+	case c == payments.CallAuthorize && (s == domain.PaymentStatusVoided || s == domain.PaymentStatusRefunded):
+		return http.StatusConflict // no money is reserved or taken: whoever reads only the HTTP status must not think so
+	case c == payments.CallVoid && s == domain.PaymentStatusCaptured:
+		return http.StatusConflict
+	}
+	return http.StatusOK
+}
+
+// readBody reads to the end of the body, or net/http would not notice that the
+// client goes away. It fills in request for an authorization, and otherwise
+// passes over what is there. The problem never quotes the body: it has the token.
+func readBody(w http.ResponseWriter, r *http.Request, c payments.Call, request *domain.PaymentRequest) (problem string, status int) {
+	if r.Body == http.NoBody && c != payments.CallAuthorize {
+		return "", 0
+	}
+	// Not http.Server.ReadTimeout: that would end requests that hang on purpose.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(readBodyTimeout)) // a recorder in tests has no deadlines
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, payments.MaxBodyBytes))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return "body too large", http.StatusRequestEntityTooLarge
+		}
+		return "body cut short", http.StatusBadRequest
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	if c != payments.CallAuthorize {
+		return "", 0
+	}
+	var parsed authorizeRequest
+	if err := json.Unmarshal(body, &parsed); err != nil {
+		return "malformed JSON: want {amount, currency, customer_id, fingerprint, payment_token}, the amount an integer of minor units", http.StatusBadRequest
+	}
+	if parsed.Amount == nil {
+		return "amount is missing", http.StatusBadRequest
+	}
+	request.Amount = *parsed.Amount
+	request.Currency = parsed.Currency
+	request.CustomerID = parsed.CustomerID
+	request.Fingerprint = parsed.Fingerprint
+	request.Token = parsed.Token
+	return "", 0
+}
+
+func (h handler) books(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	control := http.NewResponseController(w)
+	out := bufio.NewWriterSize(w, 32<<10)
+	encoder := json.NewEncoder(out)
+	for i, line := range h.simulator.Books() {
+		if i%booksLinesPerWait == 0 {
+			_ = control.SetWriteDeadline(time.Now().Add(booksWriteTimeout))
+		}
+		if err := encoder.Encode(line); err != nil {
+			panic(http.ErrAbortHandler) // books that end early must not look whole
+		}
+	}
+	if err := out.Flush(); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	// The rest goes out while the deadline is on; the connection lives on without it.
+	_ = control.Flush()
+	_ = control.SetWriteDeadline(time.Time{})
+}
+
+func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
+	for _, m := range methods {
+		if r.Method == m {
+			return true
+		}
+	}
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	replyError(w, http.StatusMethodNotAllowed, "method not allowed")
+	return false
+}
+
+func replyPayment(w http.ResponseWriter, status int, p domain.Payment) {
+	replyJSON(w, status, payments.Reply{
+		AuthorizationID: p.AuthorizationID, Status: p.Status, Amount: &p.Amount,
+		Currency: p.Currency, CustomerID: p.CustomerID, Fingerprint: p.Fingerprint,
+	})
+}
+
+func replyError(w http.ResponseWriter, status int, text string) {
+	replyJSON(w, status, map[string]string{"error": text})
+}
+
+func replyJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil { // strings and integers only
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a client that went away asks again
+}
+
+// Serve serves h on listener, which it closes, until ctx ends. Then it takes no
+// new requests, gives those under way 5 seconds, cuts off the rest, and returns
+// nil. It returns an error only if it could not go on serving.
+func Serve(ctx context.Context, listener net.Listener, h http.Handler) error {
+	return serve(ctx, listener, h, shutdownGrace)
+}
+
+func serve(ctx context.Context, listener net.Listener, h http.Handler, grace time.Duration) error {
+	// The requests outlive ctx by the grace time.
+	requests, cutOff := context.WithCancel(context.WithoutCancel(ctx))
+	defer cutOff()
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		cutOff()
+		_ = server.Close()
+		return fmt.Errorf("serve the payment gateway: %w", err)
+	case <-ctx.Done():
+	}
+	bounded, done := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer done()
+	if err := server.Shutdown(bounded); err != nil {
+		cutOff()
+		_ = server.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve payments: %w", err)
+	}
+	return nil
+}

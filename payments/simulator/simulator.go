@@ -1,0 +1,470 @@
+// Package simulator is a payment gateway that moves no money: in process, and
+// behind the HTTP contract of package payments with Handler and Serve.
+package simulator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"holdfast/domain"
+	"holdfast/payments"
+)
+
+// DeclineTokenPrefix begins the payment tokens that the simulator always
+// declines, so that a decline can be had by hand.
+const DeclineTokenPrefix = "decline"
+
+// Options say how a Simulator misbehaves. The zero value approves everything at
+// once. A rate is a probability: 0, the default, is never, 1 is always.
+type Options struct {
+	// Latency is the mean duration of a call; each takes 0.5 to 1.5 times that,
+	// uniformly. The call takes effect half-way, so a caller who gives up may or
+	// may not have been served. Default 0: no delay.
+	Latency time.Duration
+	// DeclineRate is the share of orders whose authorization is declined. It
+	// depends on Seed and the order only, so a retry gets the same answer.
+	DeclineRate float64
+	// CaptureRefusalRate is the share of orders whose capture is refused for good:
+	// they stay authorized until they are voided. It depends on Seed and the order
+	// only.
+	CaptureRefusalRate float64
+	// TimeoutRate is the share of calls that are not applied and hang until their
+	// context is done, at most for HangTime. Drawn for every call anew, so that a
+	// retry gets through.
+	TimeoutRate float64
+	// LostReplyRate is the share of calls that are applied in full and answered
+	// with an unknown outcome. Drawn for every call anew.
+	LostReplyRate float64
+	// Stateless keeps nothing: every call is answered as if what must come before it
+	// had happened, and the books stay empty. So several workers, each with a
+	// simulator of its own in process, agree with each other, and none grows.
+	Stateless bool
+	// HangTime bounds a simulated timeout. Default 30s.
+	HangTime time.Duration
+	// Seed makes the draws reproducible: those per order always, those per call as
+	// far as the calls come in the same order. 0 is a seed like any other.
+	Seed uint64
+}
+
+// WithDefaults returns o with every unset field set.
+func (o Options) WithDefaults() Options {
+	if o.HangTime == 0 {
+		o.HangTime = 30 * time.Second
+	}
+	return o
+}
+
+// Validate returns the first thing that is wrong with complete Options, of domain.ClassFatal.
+func (o Options) Validate() error { return domain.WithClass(domain.ClassFatal, o.validate()) }
+
+func (o Options) validate() error {
+	for _, rate := range []struct {
+		name  string
+		value float64
+	}{
+		{"decline rate", o.DeclineRate},
+		{"capture refusal rate", o.CaptureRefusalRate},
+		{"timeout rate", o.TimeoutRate},
+		{"lost reply rate", o.LostReplyRate},
+	} {
+		if math.IsNaN(rate.value) || rate.value < 0 || rate.value > 1 {
+			return fmt.Errorf("%s: want 0 (never) to 1 (always)", rate.name)
+		}
+	}
+	switch {
+	case o.Latency < 0:
+		return errors.New("latency: want 0 or more")
+	case o.HangTime <= 0:
+		return errors.New("hang time: want more than 0")
+	}
+	return nil
+}
+
+// Simulator is a payment gateway in process. It keeps every order it ever heard
+// of, in memory, because its books are what audits are held against. It is safe
+// for concurrent use.
+type Simulator struct {
+	options    Options
+	perCall    bool // whether any call needs a draw or a wait
+	callsDrawn atomic.Uint64
+	shards     [shardCount]shard
+}
+
+var _ domain.PaymentGateway = (*Simulator)(nil)
+
+// A power of two, many times the cores that can contend.
+const shardCount = 128
+
+type shard struct {
+	mu       sync.Mutex
+	accounts map[domain.PaymentName]*account
+	_        [48]byte // keeps the locks of two shards out of one cache line
+}
+
+// account is one order at the gateway. Its line counts effects where they
+// happen and not from the status, so that a bug that does something twice shows.
+type account struct {
+	line   domain.BooksLine
+	amount int64 // minor units asked for, also if declined
+}
+
+func (a *account) payment() domain.Payment {
+	return domain.Payment{
+		AuthorizationID: a.line.AuthorizationID, Status: a.line.Status, Amount: a.amount,
+		Currency: a.line.Currency, CustomerID: a.line.CustomerID, Fingerprint: a.line.Fingerprint,
+	}
+}
+
+var (
+	errSimulatedTimeout = errors.New("simulated timeout")
+	errLostReply        = errors.New("simulated loss of the reply")
+	// errCaptureRefused tells a capture refused for good from one that the status forbids.
+	errCaptureRefused = fmt.Errorf("capture refused for good: %w", domain.ErrRefused)
+)
+
+// New makes a Simulator that has heard of no order. It returns an error if the
+// options will not do.
+func New(options Options) (*Simulator, error) {
+	options = options.WithDefaults()
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Simulator{
+		options: options,
+		perCall: options.Latency > 0 || options.TimeoutRate > 0 || options.LostReplyRate > 0,
+	}
+	for i := range s.shards {
+		s.shards[i].accounts = make(map[domain.PaymentName]*account)
+	}
+	return s, nil
+}
+
+// Authorize reserves r.Amount minor units for the order, once: whoever asks
+// again gets the same payment, also with another amount, currency or token. An
+// order that is captured or refunded by now says so; one that was voided,
+// before its first authorization or after it, is voided. The Amount of a declined
+// payment is what was asked for; that of one voided before it came is 0.
+//
+// The error always wraps domain.ErrUnknownOutcome: ctx ended, the simulation
+// says so, or r is malformed (ids, an amount outside 0..domain.MaxAmount, a
+// currency that is not ISO 4217), in which case nothing has happened.
+func (s *Simulator) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallAuthorize, r))
+}
+
+// Lookup tells what is known of the order. Errors: domain.ErrNotFound if nothing
+// is, else domain.ErrUnknownOutcome.
+func (s *Simulator) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallLookup, domain.PaymentRequest{Name: name}))
+}
+
+// Capture collects what was authorized, once. Errors: domain.ErrNotFound if the
+// order is unknown; domain.ErrRefused if it is declined, voided or refunded, or
+// refused for good by CaptureRefusalRate; else domain.ErrUnknownOutcome.
+func (s *Simulator) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallCapture, domain.PaymentRequest{Name: name}))
+}
+
+// Void releases an authorization. Of an unknown order it leaves a mark that
+// refuses every authorization to come. A payment that is captured, declined or
+// refunded is returned as it is, without an error. The error always wraps
+// domain.ErrUnknownOutcome.
+func (s *Simulator) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallVoid, domain.PaymentRequest{Name: name}))
+}
+
+// Refund gives back what was captured, once. Errors: domain.ErrNotFound if the
+// order is unknown, domain.ErrRefused if it was never captured, else
+// domain.ErrUnknownOutcome.
+func (s *Simulator) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallRefund, domain.PaymentRequest{Name: name}))
+}
+
+// Books are a copy of all that was ever done, one line per order, sorted by
+// event and order. Each line is consistent in itself; while calls are under way,
+// two lines may be from different instants.
+//
+// Authorizations, Captures, Voids and Refunds count what moved money: a decline
+// and a void that came before its authorization are lines without any effect. The
+// latter has status voided and no customer, currency or authorization. Calls
+// counts the calls applied to the order since the gateway first kept a line for it.
+func (s *Simulator) Books() []domain.BooksLine {
+	var lines []domain.BooksLine
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		lines = slices.Grow(lines, len(sh.accounts))
+		for _, a := range sh.accounts {
+			lines = append(lines, a.line)
+		}
+		sh.mu.Unlock()
+	}
+	slices.SortFunc(lines, func(a, b domain.BooksLine) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.EventID, b.EventID), strings.Compare(a.OrderID, b.OrderID))
+	})
+	return lines
+}
+
+func withoutPaymentOnError(p domain.Payment, err error) (domain.Payment, error) {
+	if err != nil {
+		return domain.Payment{}, err
+	}
+	return p, nil
+}
+
+// do makes one call with the faults that the options ask for. A refusal comes
+// with the payment as it is, for the HTTP server to show.
+func (s *Simulator) do(ctx context.Context, c payments.Call, r domain.PaymentRequest) (domain.Payment, error) {
+	if err := ctx.Err(); err != nil {
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
+	}
+	if err := checkCall(c, r); err != nil {
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
+	}
+	if !s.perCall {
+		return s.apply(c, r)
+	}
+	// No lock and no shared generator: the n-th call draws the n-th numbers of the seed.
+	draw := mix(s.options.Seed + s.callsDrawn.Add(1)*0x9e3779b97f4a7c15)
+	if chance(draw^saltTimeout, s.options.TimeoutRate) {
+		cause := wait(ctx, s.options.HangTime)
+		if cause == nil {
+			cause = errSimulatedTimeout
+		}
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, cause)
+	}
+	latency := time.Duration(float64(s.options.Latency) * (0.5 + unit(draw^saltLatency)))
+	if err := wait(ctx, latency/2); err != nil {
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
+	}
+	p, err := s.apply(c, r)
+	if chance(draw^saltLostReply, s.options.LostReplyRate) {
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, errLostReply)
+	}
+	if err := wait(ctx, latency-latency/2); err != nil {
+		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
+	}
+	return p, err
+}
+
+// checkCall says what is malformed. The customer may be missing: no rule depends on it.
+func checkCall(c payments.Call, r domain.PaymentRequest) error {
+	if err := payments.CheckName(r.Name); err != nil {
+		return err
+	}
+	if c != payments.CallAuthorize {
+		return nil
+	}
+	switch {
+	case r.Amount < 0 || r.Amount > domain.MaxAmount:
+		return fmt.Errorf("amount %d: want 0 to %d", r.Amount, int64(domain.MaxAmount))
+	case !domain.ValidCurrency(r.Currency):
+		return errors.New("currency: want an ISO 4217 code, such as EUR")
+	case r.CustomerID != "" && !domain.ValidID(r.CustomerID):
+		return errors.New("customer_id: not a valid id")
+	case r.Fingerprint != "" && !domain.ValidID(r.Fingerprint):
+		return errors.New("fingerprint: not a valid one")
+	}
+	return nil
+}
+
+// apply is the gateway without faults: one step, atomic for its order.
+func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest) (domain.Payment, error) {
+	hash := hashName(s.options.Seed, r.Name)
+	if s.options.Stateless {
+		return s.answer(c, r, hash)
+	}
+	sh := &s.shards[hash%shardCount]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.accounts[r.Name]
+	if a == nil {
+		if c != payments.CallAuthorize && c != payments.CallVoid {
+			return domain.Payment{}, fmt.Errorf("%s %s: %w", c, r.Name, domain.ErrNotFound)
+		}
+		// Copies here and in open, lest an account keep a whole request alive.
+		a = &account{line: domain.BooksLine{
+			Namespace: strings.Clone(r.Name.Namespace), EventID: strings.Clone(r.Name.EventID), OrderID: strings.Clone(r.Name.OrderID),
+		}}
+		sh.accounts[a.line.Name()] = a
+	}
+	a.line.Calls++
+	var err error
+	switch c {
+	case payments.CallAuthorize:
+		if a.line.Status == "" {
+			a.open(r, s.declines(r, hash), hash)
+		}
+	case payments.CallCapture:
+		err = a.capture(chance(hash^saltCapture, s.options.CaptureRefusalRate))
+	case payments.CallVoid:
+		a.void()
+	case payments.CallRefund:
+		err = a.refund()
+	case payments.CallLookup:
+	}
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w", c, r.Name, err)
+	}
+	return a.payment(), err
+}
+
+func (s *Simulator) declines(r domain.PaymentRequest, hash uint64) bool {
+	return strings.HasPrefix(string(r.Token), DeclineTokenPrefix) || chance(hash^saltDecline, s.options.DeclineRate)
+}
+
+// answer is apply without a memory.
+func (s *Simulator) answer(c payments.Call, r domain.PaymentRequest, hash uint64) (domain.Payment, error) {
+	p := domain.Payment{AuthorizationID: authorizationID(hash), Amount: r.Amount}
+	switch c {
+	case payments.CallAuthorize:
+		p.Status = domain.PaymentStatusAuthorized
+		if s.declines(r, hash) {
+			p.AuthorizationID, p.Status = "", domain.PaymentStatusDeclined
+		}
+	case payments.CallLookup:
+		return p, fmt.Errorf("%s %s: %w", c, r.Name, domain.ErrNotFound) // authorize again: the answer will be the same
+	case payments.CallCapture:
+		if chance(hash^saltCapture, s.options.CaptureRefusalRate) {
+			return p, fmt.Errorf("%s %s: %w", c, r.Name, errCaptureRefused)
+		}
+		p.Status = domain.PaymentStatusCaptured
+	case payments.CallVoid:
+		p.Status = domain.PaymentStatusVoided
+	case payments.CallRefund:
+		p.Status = domain.PaymentStatusRefunded
+	}
+	return p, nil
+}
+
+// authorizationID comes from seed and order, so that a run can be repeated to the letter.
+func authorizationID(hash uint64) string {
+	return "auth_" + strconv.FormatUint(mix(hash^saltAuthorizationID)|1<<63, 36)
+}
+
+func (a *account) open(r domain.PaymentRequest, declined bool, hash uint64) {
+	a.amount = r.Amount
+	a.line.CustomerID, a.line.Currency, a.line.Fingerprint = strings.Clone(r.CustomerID), strings.Clone(r.Currency), strings.Clone(r.Fingerprint)
+	if declined {
+		a.line.Status = domain.PaymentStatusDeclined
+		return
+	}
+	a.line.AuthorizationID = authorizationID(hash)
+	a.line.Status = domain.PaymentStatusAuthorized
+	a.line.Authorizations++
+	a.line.Authorized += r.Amount
+}
+
+func (a *account) capture(refused bool) error {
+	switch a.line.Status {
+	case domain.PaymentStatusAuthorized:
+		if refused {
+			return errCaptureRefused
+		}
+		a.line.Status = domain.PaymentStatusCaptured
+		a.line.Captures++
+		a.line.Captured += a.amount
+		return nil
+	case domain.PaymentStatusCaptured:
+		return nil
+	case domain.PaymentStatusDeclined, domain.PaymentStatusVoided, domain.PaymentStatusRefunded:
+	}
+	return a.refusal()
+}
+
+func (a *account) void() {
+	switch a.line.Status {
+	case "": // first heard of: forbid what may come
+		a.line.Status = domain.PaymentStatusVoided
+	case domain.PaymentStatusAuthorized:
+		a.line.Status = domain.PaymentStatusVoided
+		a.line.Voids++
+		a.line.Voided += a.amount
+	case domain.PaymentStatusDeclined, domain.PaymentStatusCaptured, domain.PaymentStatusVoided, domain.PaymentStatusRefunded:
+	}
+}
+
+func (a *account) refund() error {
+	switch a.line.Status {
+	case domain.PaymentStatusCaptured:
+		a.line.Status = domain.PaymentStatusRefunded
+		a.line.Refunds++
+		a.line.Refunded += a.amount
+		return nil
+	case domain.PaymentStatusRefunded:
+		return nil
+	case domain.PaymentStatusAuthorized, domain.PaymentStatusDeclined, domain.PaymentStatusVoided:
+	}
+	return a.refusal()
+}
+
+func (a *account) refusal() error {
+	return fmt.Errorf("the payment is %s: %w", a.line.Status, domain.ErrRefused)
+}
+
+// wait returns nil after d, or the error of ctx if that ends first.
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// One salt for each use of a hash, so that no two decisions hang together.
+const (
+	saltDecline         = 0x8f14e45fceea167a
+	saltCapture         = 0xc9f0f895fb98ab91
+	saltAuthorizationID = 0x45c48cce2e2d7fbd
+	saltTimeout         = 0xd3d9446802a44259
+	saltLostReply       = 0x6512bd43d9caa6e0
+	saltLatency         = 0xc20ad4d76fe97759
+)
+
+// hashName is FNV-1a, mixed. Own code because it must be the same in every
+// process: declines are reproducible by seed.
+func hashName(seed uint64, name domain.PaymentName) uint64 {
+	const prime = 1099511628211
+	h := mix(seed) ^ 14695981039346656037
+	add := func(s string) {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * prime
+		}
+	}
+	if name.Namespace != "" {
+		add(name.Namespace)
+		add("/")
+	}
+	add(name.EventID)
+	add("/")
+	add(name.OrderID)
+	return mix(h)
+}
+
+// mix is the finalizer of SplitMix64: every bit of x moves every bit of the result.
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// unit maps bits to [0, 1).
+func unit(bits uint64) float64 { return float64(mix(bits)>>11) / (1 << 53) }
+
+// chance is true for a share of rate of all bits.
+func chance(bits uint64, rate float64) bool { return rate > 0 && unit(bits) < rate }

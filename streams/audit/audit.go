@@ -1,0 +1,132 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"holdfast/domain"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
+)
+
+// Options of Run.
+type Options struct {
+	// Gateway returns all that the payment gateway ever did. Without it, I4 and I5 are not checked.
+	Gateway func(ctx context.Context) ([]domain.BooksLine, error)
+}
+
+// Report is the verdict.
+type Report struct {
+	OK         bool        `json:"ok"`
+	Checked    Counts      `json:"checked"`
+	Violations []Violation `json:"violations"`
+}
+
+// Counts says how much was looked at.
+type Counts struct {
+	Events int `json:"events"`
+	Orders int `json:"orders"`
+	Facts  int `json:"facts"`
+}
+
+// Violation is one thing that must not be.
+type Violation struct {
+	Invariant string `json:"invariant"` // I1 to I10, as docs/architecture.md numbers them
+	Subject   string `json:"subject"`   // what it is about: an event, an order, a key
+	Detail    string `json:"detail"`
+}
+
+// maxViolations bounds the report, for each invariant on its own: that thousands of
+// payments were lost must not hide that a ticket was sold twice.
+const maxViolations = 10_000
+
+// Run folds the log from its start with package domain and compares every
+// event, order, hold, slot, sale, total and invoice with what Redis holds, and,
+// if it can see the gateway's books, every payment.
+//
+// It may run while traffic does. State and log change in one step, so each piece
+// of state is read together with the end of the log, the log is folded up to just
+// there, and the two must be equal. What follows the log at a distance (postings,
+// payments) is judged by the groups' positions: what was acknowledged before it
+// was read must have been done, and what is there must be in the log that is
+// folded afterwards.
+//
+// It only reads. An error means that it could not look at everything.
+func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
+	a := &auditor{ns: store.Inside(), invoices: make(map[string]map[domain.OrderRef]layout.InvoiceLine), found: make(map[string]int)}
+	for p := range a.ns.Keys.Partitions() {
+		a.partitions = append(a.partitions, newPartitionAudit(a, p))
+	}
+	if err := a.run(ctx, o); err != nil {
+		return Report{}, fmt.Errorf("audit: %w", err)
+	}
+	for _, invariant := range slices.Sorted(maps.Keys(a.found)) {
+		if more := a.found[invariant] - maxViolations; more > 0 {
+			a.violations = append(a.violations, Violation{invariant, "audit", fmt.Sprintf("%d more violations are not listed", more)})
+		}
+	}
+	report := Report{OK: len(a.violations) == 0, Violations: a.violations}
+	if report.Violations == nil {
+		report.Violations = []Violation{}
+	}
+	for _, p := range a.partitions {
+		report.Checked.Events += len(p.book.Events)
+		report.Checked.Orders += len(p.book.Orders)
+		report.Checked.Facts += p.facts
+	}
+	return report, nil
+}
+
+type auditor struct {
+	ns         access.Namespace
+	partitions []*partitionAudit
+	invoices   map[string]map[domain.OrderRef]layout.InvoiceLine // by customer
+	violations []Violation
+	found      map[string]int // by invariant
+}
+
+func (a *auditor) violation(invariant, subject, format string, args ...any) {
+	if a.found[invariant]++; a.found[invariant] > maxViolations {
+		return
+	}
+	a.violations = append(a.violations, Violation{invariant, subject, fmt.Sprintf(format, args...)})
+}
+
+func (a *auditor) run(ctx context.Context, o Options) error {
+	// The order of these steps is what makes the judgement right under traffic.
+	// 1: how far the groups are.
+	for _, p := range a.partitions {
+		if err := p.readGroups(ctx); err != nil {
+			return err
+		}
+	}
+	// 2: what is behind the log: names of keys, invoices, payments.
+	if err := a.scan(ctx); err != nil {
+		return err
+	}
+	var ledger []domain.BooksLine
+	if o.Gateway != nil {
+		var err error
+		if ledger, err = o.Gateway(ctx); err != nil {
+			return fmt.Errorf("reading the gateway's books: %w", err)
+		}
+	}
+	// 3: the log, and state together with it.
+	for _, p := range a.partitions {
+		if err := p.checkState(ctx); err != nil {
+			return err
+		}
+	}
+	a.checkInvoices()
+	if o.Gateway != nil {
+		a.checkPayments(ledger)
+	}
+	return nil
+}
+
+// of is the partition an order is in.
+func (a *auditor) of(ref domain.OrderRef) *partitionAudit {
+	return a.partitions[a.ns.Keys.PartitionOf(ref.EventID)]
+}

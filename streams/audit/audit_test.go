@@ -1,0 +1,334 @@
+package audit_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/payments/simulator"
+	"holdfast/producer"
+	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
+	"holdfast/streams/redistest"
+	"holdfast/workers"
+)
+
+const auditPatience = 30 * time.Second
+
+// sold is a store in which a few things were sold, one was cancelled, one is held, and all is settled.
+func sold(t *testing.T, server *redistest.Server) (*streams.Store, *simulator.Simulator) {
+	t.Helper()
+	server.Flush()
+	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
+	defer cancel()
+	store, err := streams.Open(ctx, server.URL(), streams.Options{Partitions: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	list(t, store, "e", 100)
+	gateway, err := simulator.New(simulator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := work(t, store, gateway)
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
+	defer p.Close()
+	for _, r := range []domain.Request{
+		{Type: domain.RequestPurchase, OrderID: "o1", CustomerID: "fred", Quantity: 2, PaymentToken: "tok"},
+		{Type: domain.RequestPurchase, OrderID: "o2", CustomerID: "amy", Quantity: 3, PaymentToken: "tok"},
+		{Type: domain.RequestCancel, OrderID: "o2"},
+		{Type: domain.RequestHold, OrderID: "o3", CustomerID: "jim", Quantity: 4},
+	} {
+		r.EventID = "e"
+		if _, err := p.Publish(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+		wait := map[domain.RequestType]func(context.Context, string, string) (producer.Outcome, error){
+			domain.RequestPurchase: p.Wait, domain.RequestCancel: p.WaitCancelled, domain.RequestHold: p.WaitHeld,
+		}[r.Type]
+		if _, err := wait(ctx, "e", r.OrderID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drained(ctx, t, store)
+	stop()
+	return store, gateway
+}
+
+func list(t *testing.T, store *streams.Store, eventID string, capacity int64) {
+	t.Helper()
+	_, err := store.Events().Create(context.Background(), eventID, domain.Terms{
+		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: capacity}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func work(t *testing.T, store *streams.Store, gateway domain.PaymentGateway) (stop func()) {
+	t.Helper()
+	pool, err := workers.New(workers.Config{}, workers.Deps{
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- pool.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func drained(ctx context.Context, t *testing.T, store *streams.Store) {
+	t.Helper()
+	for {
+		all, err := inspect.New(store).Pending(ctx, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		backlog := int64(0)
+		for _, g := range all {
+			backlog += g.Backlog
+		}
+		if backlog == 0 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// snapshot copies everything; what it returns puts it back as it was.
+func snapshot(t *testing.T, rdb *redis.Client) (restore func(*testing.T)) {
+	t.Helper()
+	ctx := context.Background()
+	names, err := rdb.Keys(ctx, "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string]string, len(names))
+	for _, name := range names {
+		if values[name], err = rdb.Dump(ctx, name).Result(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func(t *testing.T) {
+		t.Helper()
+		if err := rdb.FlushAll(ctx).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range values {
+			if err := rdb.Restore(ctx, name, 0, value).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func audited(t *testing.T, store *streams.Store, gateway *simulator.Simulator) audit.Report {
+	t.Helper()
+	report, err := audit.Run(context.Background(), store, audit.Options{
+		Gateway: func(context.Context) ([]domain.BooksLine, error) { return gateway.Books(), nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// Whatever is changed behind holdfast's back, the audit says so, and what it breaks.
+func TestAuditFindsDamage(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := server.Client()
+	defer func() { _ = rdb.Close() }()
+	ctx := context.Background()
+	do := func(args ...any) func(*testing.T) {
+		return func(t *testing.T) {
+			if err := rdb.Do(ctx, args...).Err(); err != nil {
+				t.Fatalf("%v: %v", args, err)
+			}
+		}
+	}
+	damages := map[string]struct {
+		do        func(*testing.T)
+		invariant string
+	}{
+		"a ticket appears":            {do("HINCRBY", "holdfast:{0}:event:e", "available:general", 1), "I1"},
+		"a held ticket is sold":       {do("HSET", "holdfast:{0}:event:e", "held:general", 0, "sold:general", 6), "I7"},
+		"an order changes":            {do("SETRANGE", "holdfast:{0}:order:e/o1", 0, "d"), "I7"},
+		"an order is lost":            {do("DEL", "holdfast:{0}:order:e/o1"), "I7"},
+		"an order is made up":         {do("SET", "holdfast:{0}:order:e/o9", "r|purchase|f|fred|general|1|0||0|0|0|1||sold_out|"), "I7"},
+		"an event is lost":            {do("DEL", "holdfast:{0}:event:e"), "I7"},
+		"a hold is lost":              {do("DEL", "holdfast:{0}:holds"), "I7"},
+		"a hold is made up":           {do("ZADD", "holdfast:{0}:holds", 1, "e/o1"), "I2"},
+		"a slot is lost":              {do("HDEL", "holdfast:{0}:in_progress:e", "jim"), "I7"},
+		"a slot is made up":           {do("HSET", "holdfast:{0}:in_progress:e", "fred", "o1"), "I7"},
+		"a sale is lost":              {do("SREM", "holdfast:{0}:sales:e", "o1"), "I3"},
+		"a cancelled sale is back":    {do("SADD", "holdfast:{0}:sales:e", "o2"), "I3"},
+		"revenue grows":               {do("HSET", "holdfast:{0}:sales_summary", "e", "1,2,9000"), "I3"},
+		"totals are damaged":          {do("HSET", "holdfast:{0}:sales_summary", "e", "many"), "I3"},
+		"an invoice is lost":          {do("DEL", "holdfast:invoices:{fred}"), "I3"},
+		"an invoice goes to another":  {do("HSET", "holdfast:invoices:{eve}", "e/o1", `{"section":"general","quantity":2,"amount":2000,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`), "I3"},
+		"a held order is invoiced":    {do("HSET", "holdfast:invoices:{jim}", "e/o3", `{"section":"general","quantity":4,"amount":4000,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`), "I3"},
+		"a cancelled line is live":    {do("HSET", "holdfast:invoices:{amy}", "e/o2", `{"section":"general","quantity":3,"amount":3000,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`), "I3"},
+		"a fact comes twice":          {do("XADD", "holdfast:{0}:log", "*", "confirmed", "e/o1|fred|general|2|1000|EUR|auth"), "I6"},
+		"a fact cannot be read":       {do("XADD", "holdfast:{0}:log", "*", "rumour", "e/o1"), "I7"},
+		"a sale out of nothing":       {do("XADD", "holdfast:{0}:log", "*", "held", "e/o8|purchase|f|zoe|general|1000|1000|EUR|1"), "I1"},
+		"a dead letter without a why": {do("XADD", "holdfast:{0}:dead", "*", "stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "", "deliveries", "1", "at", "1", "fields", ""), "I8"},
+		"a pending payload is gone": {func(t *testing.T) {
+			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdfast:{0}:requests", Values: []string{"v", "1"}}).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			do("XREADGROUP", "GROUP", "workers", "somebody", "STREAMS", "holdfast:{0}:requests", ">")(t)
+			do("XDEL", "holdfast:{0}:requests", id)(t)
+		}, "I8"},
+	}
+	store, gateway := sold(t, server)
+	restore := snapshot(t, rdb)
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			restore(t)
+			if report := audited(t, store, gateway); !report.OK || report.Checked.Orders != 3 || report.Checked.Events != 1 || report.Checked.Facts != 7 {
+				t.Fatalf("before the damage: %+v", report)
+			}
+			damage.do(t)
+			report := audited(t, store, gateway)
+			if report.OK {
+				t.Fatal("the audit did not notice")
+			}
+			for _, v := range report.Violations {
+				if v.Invariant == damage.invariant {
+					return
+				}
+			}
+			t.Errorf("violations are %+v, want one of %s", report.Violations, damage.invariant)
+		})
+	}
+}
+
+func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
+	server := redistest.Start(t)
+	store, gateway := sold(t, server)
+	good := gateway.Books()
+	line := func(order string) domain.BooksLine {
+		for _, l := range good {
+			if l.OrderID == order {
+				return l
+			}
+		}
+		t.Fatalf("no line for %s", order)
+		return domain.BooksLine{}
+	}
+	with := func(order string, change func(*domain.BooksLine)) []domain.BooksLine {
+		changed := line(order)
+		change(&changed)
+		var ledger []domain.BooksLine
+		for _, l := range good {
+			if l.OrderID != order {
+				ledger = append(ledger, l)
+			}
+		}
+		return append(ledger, changed)
+	}
+	for name, c := range map[string]struct {
+		ledger    []domain.BooksLine
+		invariant string
+	}{
+		"captured twice":          {with("o1", func(l *domain.BooksLine) { l.Captures = 2 }), "I4"},
+		"more than authorized":    {with("o1", func(l *domain.BooksLine) { l.Captured++ }), "I4"},
+		"another amount":          {with("o1", func(l *domain.BooksLine) { l.Authorized, l.Captured = 1, 1 }), "I4"},
+		"never captured":          {with("o1", func(l *domain.BooksLine) { l.Status, l.Captured, l.Captures = "authorized", 0, 0 }), "I4"},
+		"confirmed, but voided":   {with("o1", func(l *domain.BooksLine) { l.Status = "voided" }), "I4"},
+		"not known":               {good[1:], "I4"},
+		"cancelled, not refunded": {with("o2", func(l *domain.BooksLine) { l.Status, l.Refunded, l.Refunds = "captured", 0, 0 }), "I4"},
+		"cancelled, not voided":   {with("o2", func(l *domain.BooksLine) { l.Status = "authorized" }), "I5"},
+		"a stray authorization":   {append([]domain.BooksLine{{EventID: "e", OrderID: "o7", Status: "authorized", Authorized: 5, Authorizations: 1}}, good...), "I5"},
+		"a held order is taken":   {append([]domain.BooksLine{{EventID: "e", OrderID: "o3", Status: "captured", Currency: "EUR", Authorized: 4000, Captured: 4000}}, good...), "I4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			report, err := audit.Run(context.Background(), store, audit.Options{
+				Gateway: func(context.Context) ([]domain.BooksLine, error) { return c.ledger, nil },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range report.Violations {
+				if v.Invariant == c.invariant {
+					return
+				}
+			}
+			t.Errorf("violations are %+v, want one of %s", report.Violations, c.invariant)
+		})
+	}
+}
+
+// While traffic runs the audit must neither miss its place nor cry wolf.
+func TestAuditUnderTraffic(t *testing.T) {
+	server := redistest.Start(t)
+	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
+	defer cancel()
+	store, err := streams.Open(ctx, server.URL(), streams.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	const orders = 6000
+	for e := range 5 {
+		list(t, store, fmt.Sprint("event-", e), orders/10)
+	}
+	gateway, err := simulator.New(simulator.Options{DeclineRate: 0.1, Latency: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer work(t, store, gateway)()
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
+	defer p.Close()
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		for i := range orders {
+			r := domain.Request{
+				Type: domain.RequestPurchase, EventID: fmt.Sprint("event-", i%5), OrderID: fmt.Sprint("o", i),
+				CustomerID: fmt.Sprint("c", i), Quantity: 1, PaymentToken: "tok",
+			}
+			batch := []domain.Request{r}
+			if i%7 == 0 {
+				r.Type = domain.RequestCancel
+				batch = append(batch, r)
+			}
+			for _, result := range p.PublishBatch(ctx, batch) {
+				if result.Err != nil {
+					t.Errorf("publishing: %v", result.Err)
+				}
+			}
+		}
+	}()
+	audits, running := 0, true
+	for running {
+		select {
+		case <-published:
+			running = false
+		default:
+		}
+		if report := audited(t, store, gateway); !report.OK {
+			t.Fatalf("under traffic, audit %d: %+v", audits, report.Violations)
+		}
+		audits++
+	}
+	drained(ctx, t, store)
+	if report := audited(t, store, gateway); !report.OK || report.Checked.Orders != orders {
+		t.Fatalf("in the end: %+v", report)
+	}
+	t.Logf("%d audits while %d orders came in", audits, orders)
+}

@@ -1,0 +1,114 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/domain/wire"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
+)
+
+// partitionAudit is what the auditor knows of one partition.
+type partitionAudit struct {
+	*auditor
+	p     int
+	book  *domain.Snapshot
+	facts int
+	last  string // folded up to here
+
+	endAtStart layout.LogID
+	positions  map[domain.Group]position
+	factIDs    map[domain.OrderRef]factIDs
+
+	// names of keys, found by the scan
+	orders, events, slots, sales map[string]bool
+}
+
+// factIDs are the log ids of the facts that postings and payments follow.
+type factIDs struct{ confirmed, ended layout.LogID }
+
+func newPartitionAudit(a *auditor, p int) *partitionAudit {
+	return &partitionAudit{
+		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
+		positions: make(map[domain.Group]position), factIDs: make(map[domain.OrderRef]factIDs),
+		orders: make(map[string]bool), events: make(map[string]bool), slots: make(map[string]bool), sales: make(map[string]bool),
+	}
+}
+
+// foldTo folds the log up to an entry.
+func (p *partitionAudit) foldTo(ctx context.Context, end string) error {
+	if !layout.ParseLogID(end).After(layout.ParseLogID(p.last)) {
+		return nil
+	}
+	last, err := p.ns.EachEntry(ctx, p.p, p.last, end, func(e domain.Entry) error {
+		facts, err := wire.ParseFacts(e.ID, e.Fields)
+		if err != nil {
+			p.violation("I7", p.ns.Keys.Log(p.p)+" "+e.ID, "%v", err)
+		}
+		for _, f := range facts {
+			p.fold(f)
+		}
+		return nil
+	})
+	p.last = last
+	return err
+}
+
+// fold takes one fact over.
+func (p *partitionAudit) fold(f domain.Fact) {
+	p.facts++
+	if err := p.book.Fold(f); err != nil {
+		invariant := "I6"
+		if errors.Is(err, domain.ErrNotConserved) {
+			invariant = "I1"
+		}
+		p.violation(invariant, p.factSubject(f), "log entry %s: %v", f.ID, err)
+		return
+	}
+	ids := p.factIDs[f.Ref()]
+	switch f.Type {
+	case domain.FactConfirmed:
+		ids.confirmed = layout.ParseLogID(f.ID)
+	case domain.FactExpired, domain.FactCancelled:
+		ids.ended = layout.ParseLogID(f.ID)
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactHeld, domain.FactRejected, domain.FactDeclined:
+		return
+	}
+	p.factIDs[f.Ref()] = ids
+}
+
+func (p *partitionAudit) factSubject(f domain.Fact) string {
+	if f.OrderID == "" {
+		return f.EventID
+	}
+	return f.Ref().String()
+}
+
+// transaction runs reads in one step.
+func (p *partitionAudit) transaction(ctx context.Context, reads func(redis.Pipeliner)) error {
+	if _, err := p.ns.Client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+		reads(pipe)
+		return nil
+	}); err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("reading partition %d: %w", p.p, access.Classify(err))
+	}
+	return nil
+}
+
+// snapshot reads state in one step with the end of the log, and folds up to there.
+func (p *partitionAudit) snapshot(ctx context.Context, reads func(redis.Pipeliner)) error {
+	var end *redis.XMessageSliceCmd
+	err := p.transaction(ctx, func(pipe redis.Pipeliner) {
+		end = pipe.XRevRangeN(ctx, p.ns.Keys.Log(p.p), "+", "-", 1)
+		reads(pipe)
+	})
+	if err != nil {
+		return err
+	}
+	return p.foldTo(ctx, endOf(end))
+}

@@ -1,0 +1,12 @@
+// Package inspect is what people read of a namespace, and what they do with what they
+// find: what waits and who works on it, dead letters, orders and their histories, sales
+// and invoices. It changes nothing but dead letters, and those only by Redrive and Discard.
+package inspect
+
+import "holdfast/streams/internal/access"
+
+// Inspector reads a namespace. It is safe for concurrent use.
+type Inspector struct{ ns access.Namespace }
+
+// New returns an inspector of the namespace that a *streams.Store is about.
+func New(store access.Store) *Inspector { return &Inspector{store.Inside()} }

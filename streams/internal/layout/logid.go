@@ -1,0 +1,34 @@
+package layout
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+// LogID is the id of a stream entry; they have an order.
+type LogID struct{ Millis, Seq uint64 }
+
+// ParseLogID reads an id; what is none is the zero LogID, which is before all.
+func ParseLogID(s string) LogID {
+	millis, seq, _ := strings.Cut(s, "-")
+	m, errM := strconv.ParseUint(millis, 10, 64)
+	n, errN := strconv.ParseUint(seq, 10, 64)
+	if errM != nil || errN != nil {
+		return LogID{}
+	}
+	return LogID{m, n}
+}
+
+// Next is the smallest id after this one.
+func (id LogID) Next() string {
+	if id.Seq == math.MaxUint64 {
+		return strconv.FormatUint(id.Millis+1, 10) + "-0"
+	}
+	return strconv.FormatUint(id.Millis, 10) + "-" + strconv.FormatUint(id.Seq+1, 10)
+}
+
+// After reports whether the entry came after another one.
+func (id LogID) After(other LogID) bool {
+	return id.Millis > other.Millis || id.Millis == other.Millis && id.Seq > other.Seq
+}

@@ -1,0 +1,104 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
+)
+
+// strangerIdle is after how long a consumer that never said it was alive counts as gone.
+const strangerIdle = 10 * time.Minute
+
+// Trim implements domain.Ledger. The log is never trimmed: it is the source of truth.
+func (l *Ledger) Trim(ctx context.Context, p int) (int64, error) {
+	n, err := l.store.run(ctx, scriptTrim, []string{l.store.keys.Requests(p)}).Int64()
+	if err != nil {
+		return 0, fmt.Errorf("script trim: %w", access.Classify(err))
+	}
+	return n, nil
+}
+
+// TakeTurn implements domain.Ledger. Whoever sets the key has the turn until it
+// is gone; it is not extended, so a crash costs one turn, and two workers at one
+// job do no harm.
+func (l *Ledger) TakeTurn(ctx context.Context, p int, job, who string, every time.Duration) (bool, error) {
+	err := l.store.rdb.SetArgs(ctx, l.store.keys.Turn(p, job), who, redis.SetArgs{Mode: "NX", TTL: every}).Err()
+	if errors.Is(err, redis.Nil) {
+		return false, nil
+	}
+	if outOfMemory(err) {
+		// No room for the key, and the jobs are what makes room: better done twice than not at all.
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("taking the turn to %s: %w", job, access.Classify(err))
+	}
+	return true, nil
+}
+
+// ForgetConsumers implements domain.Ledger.
+func (l *Ledger) ForgetConsumers(ctx context.Context, p int) ([]string, error) {
+	now, err := l.store.rdb.Time(ctx).Result()
+	if err != nil {
+		return nil, fmt.Errorf("asking Redis for the time: %w", access.Classify(err))
+	}
+	aliveUntil, err := l.store.Inside().AliveUntil(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	var forgotten []string
+	for _, group := range layout.Groups {
+		stream, _ := l.store.keys.StreamOf(p, group)
+		consumers, err := l.store.rdb.XInfoConsumers(ctx, stream, string(group)).Result()
+		if err != nil {
+			return forgotten, fmt.Errorf("listing consumers of %s: %w", stream, access.Classify(err))
+		}
+		gone := make([]string, 0, len(consumers))
+		for _, c := range consumers {
+			until, known := aliveUntil[string(group)+"/"+c.Name]
+			delete(aliveUntil, string(group)+"/"+c.Name)
+			if c.Pending == 0 && (known && until < now.UnixMilli() || !known && c.Idle > strangerIdle) {
+				gone = append(gone, c.Name)
+			}
+		}
+		// Those that are not in the group: they died after they had said that they were there, before they read.
+		for name, until := range aliveUntil {
+			if of, consumer, _ := strings.Cut(name, "/"); of == string(group) && until < now.UnixMilli() {
+				gone = append(gone, consumer)
+			}
+		}
+		for _, name := range gone {
+			// The script looks again: it may have come back since.
+			left, err := l.store.leave(ctx, p, group, name, false)
+			if err != nil {
+				return forgotten, err
+			}
+			if left {
+				forgotten = append(forgotten, name)
+			}
+		}
+	}
+	return forgotten, nil
+}
+
+// leave reports whether the consumer is gone from the group.
+func (s *Store) leave(ctx context.Context, p int, group domain.Group, consumer string, self bool) (bool, error) {
+	asks := "0"
+	if self {
+		asks = "1"
+	}
+	stream, _ := s.keys.StreamOf(p, group)
+	gone, err := s.run(ctx, scriptLeave, []string{stream, s.keys.Consumers(p)}, string(group), consumer, asks).Int()
+	if err != nil {
+		return false, fmt.Errorf("script leave: %w", access.Classify(err))
+	}
+	return gone == 1, nil
+}
