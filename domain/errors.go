@@ -39,14 +39,16 @@ type Code string
 
 // The codes. Why an order was rejected is a code as well: its Reason.
 const (
-	CodeFailed          Code = "failed" // nothing more is known than the message says
-	CodeUnavailable     Code = "unavailable"
-	CodeInvalid         Code = "invalid"
-	CodeNotFound        Code = "not_found"
-	CodeConflict        Code = "conflict"
-	CodeUnknownOutcome  Code = "outcome_not_known"
-	CodeDataReplaced    Code = "data_replaced"
-	CodeNoSuchNamespace Code = "no_such_namespace"
+	CodeFailed           Code = "failed" // nothing more is known than the message says
+	CodeUnavailable      Code = "unavailable"
+	CodeInvalid          Code = "invalid"
+	CodeNotFound         Code = "not_found"
+	CodeConflict         Code = "conflict"
+	CodeUnknownOutcome   Code = "outcome_not_known"
+	CodeDataReplaced     Code = "data_replaced"
+	CodeNoSuchNamespace  Code = "no_such_namespace"
+	CodeNamespaceDamaged Code = "namespace_damaged" // its partitions are there, what it was made with is not
+	CodeOtherGateway     Code = "other_gateway"     // another kind of payment gateway serves the namespace
 )
 
 // Error is an error with a class, and perhaps a code.

@@ -49,7 +49,7 @@ func newWorld(t *testing.T, partitions int, args ...string) *world {
 		t.Fatalf("making the gateway: %v", err)
 	}
 	w := &world{T: t, ctx: ctx, server: redistest.Start(t, args...), gateway: gateway}
-	store, err := streams.Open(ctx, w.server.URL(), streams.Options{Partitions: partitions})
+	store, err := streams.Open(ctx, w.server.URL(), streams.Options{Create: true, Partitions: partitions})
 	if err != nil {
 		t.Fatalf("opening the store: %v", err)
 	}
@@ -81,7 +81,7 @@ func (w *world) work() {
 
 func (w *world) workAt(url string) {
 	w.Helper()
-	store, err := streams.Open(w.ctx, url, streams.Options{})
+	store, err := streams.Open(w.ctx, url, streams.Options{Create: true})
 	if err != nil {
 		w.Fatalf("opening the workers' store: %v", err)
 	}
@@ -90,7 +90,8 @@ func (w *world) workAt(url string) {
 		log = zaptest.NewLogger(w)
 	}
 	pool, err := workers.New(workers.Config{}, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(), Log: log,
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(), Log: log,
 	})
 	if err != nil {
 		w.Fatalf("making a pool: %v", err)

@@ -204,7 +204,7 @@ func (r *scene) startAs(process *process) *worker {
 	if r.planted.hook != nil {
 		hook = chained{process, r.planted.hook}
 	}
-	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Partitions: 1, Hook: hook})
+	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Create: true, Partitions: 1, Hook: hook})
 	if err != nil && domain.ClassOf(err) == domain.ClassRetry { // injected, or the machine is that busy
 		process.kill()
 		return nil

@@ -58,7 +58,10 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		}
 		paid := "not checked: no --gateway"
 		if c.Gateway != "" {
-			paid = "checked"
+			paid = fmt.Sprintf("%d checked", report.Checked.Payments)
+		}
+		if n := report.Checked.PassedOver; n > 0 {
+			paid += fmt.Sprintf(", %d of other namespaces passed over", n)
 		}
 		out.sheet(report, "verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
 			"orders", strconv.Itoa(report.Checked.Orders), "facts", strconv.Itoa(report.Checked.Facts), "payments", paid)

@@ -32,7 +32,7 @@ authorize the payment and confirm the order, and every confirmed order is posted
 Try it, with a Redis on this machine:
 
   holdfast events create jazz-night --name "Jazz Night" --currency EUR --section general=200@10.00
-  holdfast worker &
+  holdfast worker --gateway simulator &
   HOLDFAST_TOKEN=tok_1 holdfast publish --event jazz-night --customer fred --quantity 2 --wait
   holdfast sales
 
@@ -48,7 +48,7 @@ type commandLine struct {
 	Version   kong.VersionFlag `group:"everywhere" help:"Print the version and exit."`
 
 	Demo    demoCommand    `cmd:"" group:"run" help:"Show what holdfast does, in a few seconds; without --redis on an embedded Redis."`
-	Init    initCommand    `cmd:"" group:"run" help:"Create the namespace in Redis. Optional: the first command that needs it creates it."`
+	Init    initCommand    `cmd:"" group:"run" help:"Make the namespace in Redis. Optional: on an empty one, worker and events create make it."`
 	Worker  workerCommand  `cmd:"" group:"run" help:"Work on requests until told to stop. Start as many as you like."`
 	Gateway gatewayCommand `cmd:"" group:"run" help:"Serve a simulated payment gateway over HTTP."`
 
@@ -58,10 +58,11 @@ type commandLine struct {
 	Invoices invoicesCommand `cmd:"" group:"sell" help:"List what a customer has bought."`
 	Sales    salesCommand    `cmd:"" group:"sell" help:"Tickets sold and revenue, by event."`
 
-	Pending    pendingCommand `cmd:"" group:"operate" help:"What waits, who has it, and for how long."`
-	Dead       deadCommand    `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
-	Audit      auditCommand   `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
-	VersionCmd versionCommand `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
+	Namespaces namespaceCommand `cmd:"" group:"operate" name:"namespace" help:"What the namespace was made with: show it, or set what may change."`
+	Pending    pendingCommand   `cmd:"" group:"operate" help:"What waits, who has it, and for how long."`
+	Dead       deadCommand      `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
+	Audit      auditCommand     `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
+	VersionCmd versionCommand   `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
 }
 
 var helpGroups = kong.ExplicitGroups([]kong.Group{
@@ -207,16 +208,44 @@ func (e *environment) open(ctx context.Context, o streams.Options) (*streams.Sto
 	}
 	o.Namespace = e.namespace
 	store, err := streams.Open(ctx, e.url(), o)
+	if err != nil {
+		return nil, e.failure(ctx, err)
+	}
+	return store, nil
+}
+
+// failure is an error of opening a namespace as people are told of it; nil stays nil.
+func (e *environment) failure(ctx context.Context, err error) error {
 	if err == nil {
-		return store, nil
+		return nil
 	}
 	if text := err.Error(); strings.Contains(text, "NOAUTH") || strings.Contains(text, "WRONGPASS") {
-		return nil, fmt.Errorf("redis at %s: %w: say who you are in its URL, redis://user:password@host:port/db", redactURL(e.url()), err)
+		return fmt.Errorf("redis at %s: %w: say who you are in its URL, redis://user:password@host:port/db", redactURL(e.url()), err)
 	}
 	if domain.ClassOf(err) != domain.ClassRetry || ctx.Err() != nil {
-		return nil, fmt.Errorf("redis at %s: %w", redactURL(e.url()), err)
+		return e.withHint(fmt.Errorf("redis at %s: %w", redactURL(e.url()), err))
 	}
-	return nil, &noRedisError{url: e.url(), err: err}
+	return &noRedisError{url: e.url(), err: err}
+}
+
+// withHint adds what to type to an error about a namespace. What is below does not know of
+// commands; nil stays nil.
+func (e *environment) withHint(err error) error {
+	holdfast := func(command string) string {
+		if e.namespace == streams.DefaultNamespace {
+			return "holdfast " + command
+		}
+		return "holdfast " + command + " --namespace " + e.namespace
+	}
+	switch domain.CodeOf(err) {
+	case domain.CodeNoSuchNamespace:
+		return fmt.Errorf("%w (%s makes one)", err, holdfast("init"))
+	case domain.CodeNamespaceDamaged:
+		return fmt.Errorf("%w (if you know it: %s; see docs/operations.md)", err, holdfast("init --restore-meta --partitions N --payment-names plain|namespaced"))
+	case domain.CodeOtherGateway:
+		return fmt.Errorf("%w (to change that, for all workers: %s)", err, holdfast("namespace set --gateway simulator|remote"))
+	}
+	return err
 }
 
 // noRedisError: it may come up yet.
@@ -236,9 +265,13 @@ func (e *noRedisError) Error() string {
 
 func (e *noRedisError) Unwrap() error { return e.err }
 
-// withStore runs do with a store that is closed afterwards.
+// withStore runs do with a store of a namespace that is there, which is closed afterwards.
 func (e *environment) withStore(ctx context.Context, do func(*streams.Store) error) error {
-	store, err := e.open(ctx, streams.Options{})
+	return e.withStoreOf(ctx, streams.Options{}, do)
+}
+
+func (e *environment) withStoreOf(ctx context.Context, o streams.Options, do func(*streams.Store) error) error {
+	store, err := e.open(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 	if err != nil {
 		return err
 	}
-	return e.withStore(ctx, func(store *streams.Store) error {
+	return e.withStoreOf(ctx, streams.Options{Create: true}, func(store *streams.Store) error {
 		created, err := store.Events().Create(ctx, c.EventID, terms)
 		if err != nil {
 			return err
@@ -121,10 +121,14 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 		if !created {
 			said = "exists already with the same content: nothing changed"
 		}
+		if store.Created() {
+			said += fmt.Sprintf(", and with it namespace %s, with %d partitions: nothing of it was there", e.namespace, store.Partitions())
+		}
 		return e.say(c.EventID, said, struct {
-			EventID string `json:"event_id"`
-			Created bool   `json:"created"`
-		}{c.EventID, created})
+			EventID          string `json:"event_id"`
+			Created          bool   `json:"created"`
+			NamespaceCreated bool   `json:"namespace_created"`
+		}{c.EventID, created, store.Created()})
 	})
 }
 

@@ -135,7 +135,7 @@ func checkFailure(t testing.TB, r result, code int, want []string, args []string
 // store is for what the command line cannot do.
 func (h *holdfast) store() *streams.Store {
 	h.t.Helper()
-	store, err := streams.Open(context.Background(), h.server.URL(), streams.Options{})
+	store, err := streams.Open(context.Background(), h.server.URL(), streams.Options{Create: true})
 	if err != nil {
 		h.t.Fatal(err)
 	}

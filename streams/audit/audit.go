@@ -29,6 +29,10 @@ type Counts struct {
 	Events int `json:"events"`
 	Orders int `json:"orders"`
 	Facts  int `json:"facts"`
+	// Payments of this namespace in the gateway's books, and lines that were passed over
+	// because they are named as those of another.
+	Payments   int `json:"payments"`
+	PassedOver int `json:"payments_passed_over"`
 }
 
 // Violation is one thing that must not be.
@@ -71,6 +75,7 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 	if report.Violations == nil {
 		report.Violations = []Violation{}
 	}
+	report.Checked.Payments, report.Checked.PassedOver = a.payments, a.passedOver
 	for _, p := range a.partitions {
 		report.Checked.Events += len(p.book.Events)
 		report.Checked.Orders += len(p.book.Orders)
@@ -85,6 +90,8 @@ type auditor struct {
 	invoices   map[string]map[domain.OrderRef]layout.InvoiceLine // by customer
 	violations []Violation
 	found      map[string]int // by invariant
+
+	payments, passedOver int // of the gateway's books
 }
 
 func (a *auditor) violation(invariant, subject, format string, args ...any) {

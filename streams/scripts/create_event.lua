@@ -4,7 +4,8 @@
 -- ARGV[1] event_id   ARGV[2] fingerprint of the terms   ARGV[3] the terms as JSON
 -- ARGV[4] name   ARGV[5] currency   ARGV[6] max_per_order   ARGV[7] on_sale   ARGV[8] off_sale
 -- ARGV[9] number of sections, then for each: name, price, capacity
--- Reply: 1 listed, 0 it was listed with the same terms, -1 it was listed with others (nothing changes).
+-- Reply: 1 listed, 0 it was listed with the same terms, -1 it was listed with others, -2 there is no
+-- log, so no namespace (nothing changes then).
 
 local known = redis.call('HGET', KEYS[1], 'fingerprint')
 if known then
@@ -27,7 +28,9 @@ for i = 1, tonumber(ARGV[9]) do
 end
 fields[#fields + 1] = 'sections'
 fields[#fields + 1] = table.concat(names, ',')
-redis.call('XADD', KEYS[2], '*', 'listed', ARGV[1] .. '|' .. ARGV[3])
+if not redis.call('XADD', KEYS[2], 'NOMKSTREAM', '*', 'listed', ARGV[1] .. '|' .. ARGV[3]) then
+  return -2
+end
 redis.call('HSET', KEYS[1], unpack(fields))
 redis.call('HSETNX', KEYS[3], ARGV[1], '0,0,0')
 -- Redis keeps a hash of up to 512 short values as a list and searches it from its start for each
