@@ -347,6 +347,7 @@ func testReadOnlyReplica(t *testing.T) {
 	master := newSystem(t)
 	requests, refs := master.purchases("replica", 4, 100)
 	publish(t, master.producer(), requests...)
+	master.ok("namespace", "set", "--gateway", "remote") // as the workers of the master have; a replica cannot note it
 	replica := newSystem(t, "--replicaof", fmt.Sprintf("127.0.0.1 %d", master.server.Port()))
 	rdb := replica.client()
 	eventually(t, soon, "the replica is in sync", func() error {

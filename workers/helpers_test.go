@@ -259,12 +259,25 @@ func (w *world) deadReasons() (reasons []string) {
 }
 
 func (w *world) payment(orderID string) domain.BooksLine {
-	for _, line := range w.gateway.Books() {
+	own, _ := w.books()
+	for _, line := range own {
 		if line.OrderID == orderID {
 			return line
 		}
 	}
 	return domain.BooksLine{}
+}
+
+// books are the gateway's: what it did for this namespace, and for others.
+func (w *world) books() (own, others []domain.BooksLine) {
+	for _, line := range w.gateway.Books() {
+		if line.Namespace == w.store.PaymentNamespace() {
+			own = append(own, line)
+		} else {
+			others = append(others, line)
+		}
+	}
+	return own, others
 }
 
 func (w *world) totals() inspect.Totals {

@@ -207,10 +207,10 @@ func (r *running) wait() int {
 	}
 }
 
-// worker starts one and waits until it works.
+// worker starts one with simulated payments and waits until it works.
 func (h *holdfast) worker(args ...string) *running {
 	h.t.Helper()
-	r := h.background(nil, append([]string{"worker"}, args...)...)
+	r := h.background(nil, append([]string{"worker", "--gateway", "simulator"}, args...)...)
 	eventually(h.t, "the worker starts", func() bool { return strings.Contains(r.stderr.String(), `"worker started"`) })
 	return r
 }

@@ -85,7 +85,7 @@ func TestWorkerWaitsForRedis(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	h.server.Kill()
-	worker := h.background(nil, "worker", "--wait-redis", "20s")
+	worker := h.background(nil, "worker", "--gateway", "simulator", "--wait-redis", "20s")
 	eventually(t, "it says that it waits", func() bool { return strings.Contains(worker.stderr.String(), "waiting") })
 	h.server.Restart()
 	eventually(t, "it starts", func() bool { return strings.Contains(worker.stderr.String(), `"worker started"`) })
@@ -97,11 +97,11 @@ func TestWorkerWaitsForRedis(t *testing.T) {
 	}
 
 	h.server.Kill()
-	inVain := h.background(nil, "worker", "--wait-redis", "700ms")
+	inVain := h.background(nil, "worker", "--gateway", "simulator", "--wait-redis", "700ms")
 	if code := inVain.wait(); code != exitFailed || !strings.Contains(inVain.stderr.String(), "holdfast: redis at "+h.server.URL()+" does not answer") {
 		t.Errorf("exit %d: %s", code, inVain.stderr.String())
 	}
-	stopped := h.background(nil, "worker", "--wait-redis", "1h")
+	stopped := h.background(nil, "worker", "--gateway", "simulator", "--wait-redis", "1h")
 	eventually(t, "it says that it waits", func() bool { return strings.Contains(stopped.stderr.String(), "waiting") })
 	if code := stopped.stop(); code != exitDone {
 		t.Errorf("told to stop while waiting: exit %d: %s", code, stopped.stderr.String())
@@ -111,7 +111,7 @@ func TestWorkerWaitsForRedis(t *testing.T) {
 func TestWorkerLogFormats(t *testing.T) {
 	t.Parallel()
 	h := start(t)
-	worker := h.background(nil, "worker", "--log-format", "console", "--log-level", "warn", "--roles", "posting")
+	worker := h.background(nil, "worker", "--gateway", "simulator", "--log-format", "console", "--log-level", "warn")
 	eventually(t, "it warns", func() bool { return strings.Contains(worker.stderr.String(), "WARN\tpayments are simulated") })
 	if code := worker.stop(); code != exitDone || strings.Contains(worker.stderr.String(), "INFO") {
 		t.Errorf("exit %d:\n%s", code, worker.stderr.String())
@@ -123,7 +123,7 @@ func TestSignals(t *testing.T) {
 	h := start(t)
 	h.event("e1")
 	// It cannot finish what it has in hand, so it would wait for its grace time.
-	worker := program("worker", "--redis", h.server.URL(), "--simulator-timeout-rate", "1", "--grace", "1m")
+	worker := program("worker", "--redis", h.server.URL(), "--gateway", "simulator", "--simulator-timeout-rate", "1", "--grace", "1m")
 	log := new(buffer)
 	worker.Stderr = log
 	if err := worker.Start(); err != nil {

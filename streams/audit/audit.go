@@ -19,9 +19,10 @@ type Options struct {
 
 // Report is the verdict.
 type Report struct {
-	OK         bool        `json:"ok"`
-	Checked    Counts      `json:"checked"`
-	Violations []Violation `json:"violations"`
+	OK         bool           `json:"ok"`
+	Checked    Counts         `json:"checked"`
+	Payments   *PaymentCounts `json:"payments,omitempty"` // nil: they were not checked
+	Violations []Violation    `json:"violations"`
 }
 
 // Counts says how much was looked at.
@@ -29,10 +30,12 @@ type Counts struct {
 	Events int `json:"events"`
 	Orders int `json:"orders"`
 	Facts  int `json:"facts"`
-	// Payments of this namespace in the gateway's books, and lines that were passed over
-	// because they are named as those of another.
-	Payments   int `json:"payments"`
-	PassedOver int `json:"payments_passed_over"`
+}
+
+// PaymentCounts says how many lines of the gateway's books were looked at.
+type PaymentCounts struct {
+	Checked    int `json:"checked"`     // payments of this namespace
+	PassedOver int `json:"passed_over"` // named as those of others
 }
 
 // Violation is one thing that must not be.
@@ -71,11 +74,10 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 			a.violations = append(a.violations, Violation{invariant, "audit", fmt.Sprintf("%d more violations are not listed", more)})
 		}
 	}
-	report := Report{OK: len(a.violations) == 0, Violations: a.violations}
+	report := Report{OK: len(a.violations) == 0, Payments: a.payments, Violations: a.violations}
 	if report.Violations == nil {
 		report.Violations = []Violation{}
 	}
-	report.Checked.Payments, report.Checked.PassedOver = a.payments, a.passedOver
 	for _, p := range a.partitions {
 		report.Checked.Events += len(p.book.Events)
 		report.Checked.Orders += len(p.book.Orders)
@@ -90,8 +92,7 @@ type auditor struct {
 	invoices   map[string]map[domain.OrderRef]layout.InvoiceLine // by customer
 	violations []Violation
 	found      map[string]int // by invariant
-
-	payments, passedOver int // of the gateway's books
+	payments   *PaymentCounts // nil: not checked
 }
 
 func (a *auditor) violation(invariant, subject, format string, args ...any) {

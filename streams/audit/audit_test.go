@@ -307,8 +307,8 @@ func TestAuditPassesOverPaymentsOfOtherNamespaces(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !report.OK || report.Checked.Payments != own || report.Checked.PassedOver != 2*len(others) {
-				t.Errorf("%d payments of its own: %+v", own, report)
+			if want := (audit.PaymentCounts{Checked: own, PassedOver: 2 * len(others)}); !report.OK || *report.Payments != want {
+				t.Errorf("%+v, want %+v: %+v", *report.Payments, want, report)
 			}
 		})
 	}

@@ -11,6 +11,9 @@ local known = redis.call('HGET', KEYS[1], 'fingerprint')
 if known then
   return known == ARGV[2] and 0 or -1
 end
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  return -2
+end
 redis.call('XLEN', KEYS[2])
 redis.call('HLEN', KEYS[3])
 redis.call('HLEN', KEYS[4])
@@ -28,9 +31,7 @@ for i = 1, tonumber(ARGV[9]) do
 end
 fields[#fields + 1] = 'sections'
 fields[#fields + 1] = table.concat(names, ',')
-if not redis.call('XADD', KEYS[2], 'NOMKSTREAM', '*', 'listed', ARGV[1] .. '|' .. ARGV[3]) then
-  return -2
-end
+redis.call('XADD', KEYS[2], '*', 'listed', ARGV[1] .. '|' .. ARGV[3])
 redis.call('HSET', KEYS[1], unpack(fields))
 redis.call('HSETNX', KEYS[3], ARGV[1], '0,0,0')
 -- Redis keeps a hash of up to 512 short values as a list and searches it from its start for each
