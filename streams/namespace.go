@@ -318,7 +318,7 @@ type Settings struct {
 // Set changes settings, all in one step. Workers that are served by another kind of
 // gateway stop when they see it, within a second or so; how free orders are handled they
 // take up when they are started the next time. Errors: ClassReject for a setting that there is
-// not; domain.CodeNoSuchNamespace.
+// not; domain.CodeNoSuchNamespace; domain.ErrUnknownOutcome.
 func (s *Store) Set(ctx context.Context, to Settings) error {
 	var args []any
 	switch to.FreeOrders {
@@ -339,7 +339,7 @@ func (s *Store) Set(ctx context.Context, to Settings) error {
 	}
 	reply, err := s.run(ctx, scriptSetNamespace, []string{layout.MetaKey(s.keys.Namespace)}, args...).Int()
 	if err != nil {
-		return fmt.Errorf("script set_namespace: %w", access.Classify(err))
+		return fmt.Errorf("script set_namespace: %w", access.ClassifyChange(err))
 	}
 	if reply == 0 {
 		return s.noSuchNamespace()

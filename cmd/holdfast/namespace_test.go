@@ -65,7 +65,7 @@ func TestWhoMakesANamespace(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	create := []string{"events", "create", "e1", "--name", "E", "--currency", "EUR", "--section", "general=1@1"}
-	if got := h.ok(append(create, "--namespace", "a")...); !strings.Contains(got, "event e1 created, and with it namespace a, with 4 partitions") {
+	if got := h.ok(append(create, "--namespace", "a")...); !strings.Contains(got, "namespace a created, with 4 partitions: nothing of it was there\nevent e1 created; ") {
 		t.Errorf("it says %q", got)
 	}
 	if got := h.ok(append(create, "--namespace", "a")...); strings.Contains(got, "namespace") {
