@@ -50,6 +50,11 @@ func TestNoSuchNamespace(t *testing.T) {
 	for _, args := range everything {
 		h.fails(exitFailed, []string{"no such namespace: typo", "holdfast init --namespace typo"}, append(args, "--namespace", "typo")...)
 	}
+	for _, args := range everything {
+		if r := h.run(append(args, "--namespace", "typo", "-o", "json")...); r.code != exitFailed || !strings.Contains(r.stderr, `"code":"no_such_namespace"`) {
+			t.Errorf("%v: exit %d: %s", args, r.code, r.stderr)
+		}
+	}
 	if after := keys(t, h.server); after != before {
 		t.Errorf("%d keys, then %d", before, after)
 	}
@@ -94,6 +99,9 @@ func TestMetaLost(t *testing.T) {
 		[]string{"events", "create", "e2", "--name", "E", "--currency", "EUR", "--section", "general=1@1"},
 		[]string{"worker", "--gateway", "simulator"}, []string{"worker", "--roles", "posting"}) {
 		h.fails(exitFailed, found, args...)
+	}
+	if r := h.run("sales", "-o", "json"); !strings.Contains(r.stderr, `"code":"namespace_damaged"`) {
+		t.Errorf("it says %s", r.stderr)
 	}
 	h.fails(exitFailed, []string{"found partitions 0 to 7", "so it had not 4"}, "init", "--restore-meta", "--partitions", "4", "--payment-names", "namespaced")
 	if after := keys(t, h.server); after != before {
