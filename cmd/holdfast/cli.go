@@ -236,13 +236,13 @@ func (e *environment) withHint(err error) error {
 		}
 		return "holdfast " + command + " --namespace " + e.namespace
 	}
-	switch domain.CodeOf(err) {
-	case domain.CodeNoSuchNamespace:
-		return fmt.Errorf("%w (%s makes one)", err, holdfast("init"))
-	case domain.CodeNamespaceDamaged:
-		return fmt.Errorf("%w (if you know it: %s; see docs/operations.md)", err, holdfast("init --restore-meta --partitions N --payment-names plain|namespaced"))
-	case domain.CodeOtherGateway:
-		return fmt.Errorf("%w (to change that, for all workers: %s)", err, holdfast("namespace set --gateway simulator|remote"))
+	hint := map[domain.Code]string{
+		domain.CodeNoSuchNamespace:  holdfast("init") + " makes one",
+		domain.CodeNamespaceDamaged: "if you know it: " + holdfast("init --restore-meta --partitions N --payment-names plain|namespaced") + "; see docs/operations.md",
+		domain.CodeOtherGateway:     "to change that, for all workers: " + holdfast("namespace set --gateway simulator|remote"),
+	}[domain.CodeOf(err)]
+	if hint != "" {
+		return fmt.Errorf("%w (%s)", err, hint)
 	}
 	return err
 }

@@ -34,11 +34,26 @@ func redisDo(t testing.TB, server *redistest.Server, args ...any) {
 
 // everything that works on a namespace and does not make one.
 var everything = [][]string{
-	{"audit"}, {"sales"}, {"sales", "e1"}, {"events", "list"}, {"events", "show", "e1"}, {"events", "close", "e1"},
-	{"events", "adjust", "e1", "--name", "E"}, {"invoices", "fred"}, {"orders", "list"}, {"orders", "show", "o1"},
-	{"orders", "cancel", "e1/o1"}, {"pending"}, {"dead", "list"}, {"dead", "show", "0:1-1"}, {"dead", "redrive", "--all"},
-	{"dead", "discard", "--all", "--yes"}, {"publish", "--event", "e1", "--customer", "c", "--wait"}, {"publish", "--file", "-"},
-	{"namespace", "show"}, {"namespace", "set", "--gateway", "remote"},
+	{"audit"},
+	{"sales"},
+	{"sales", "e1"},
+	{"events", "list"},
+	{"events", "show", "e1"},
+	{"events", "close", "e1"},
+	{"events", "adjust", "e1", "--name", "E"},
+	{"invoices", "fred"},
+	{"orders", "list"},
+	{"orders", "show", "o1"},
+	{"orders", "cancel", "e1/o1"},
+	{"pending"},
+	{"dead", "list"},
+	{"dead", "show", "0:1-1"},
+	{"dead", "redrive", "--all"},
+	{"dead", "discard", "--all", "--yes"},
+	{"publish", "--event", "e1", "--customer", "c", "--wait"},
+	{"publish", "--file", "-"},
+	{"namespace", "show"},
+	{"namespace", "set", "--gateway", "remote"},
 }
 
 // A mistyped namespace is no empty one: nothing is well there, and nothing is made.
