@@ -2,7 +2,6 @@ package streams
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -155,7 +154,7 @@ func (s *Store) make(ctx context.Context, as Namespace) (ns Namespace, made bool
 		err = s.noSuchNamespace() // it was there a moment ago
 	}
 	if err == nil && reply == 1 {
-		s.log.Warn("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions),
+		s.log.Info("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions),
 			zap.String("payment_names", string(ns.PaymentNames)), zap.String("free_orders", string(ns.FreeOrders)))
 	}
 	return ns, err == nil && reply == 1, err
@@ -175,7 +174,7 @@ func (s *Store) find(ctx context.Context, o Options) (ns Namespace, made bool, e
 	left, err := s.lookForRemains(ctx)
 	if err != nil && domain.ClassOf(err) == domain.ClassFatal && !o.Create {
 		// Forbidden to this user. That it is not there is known all the same.
-		return Namespace{}, false, domain.WithCode(domain.ClassReject, domain.CodeNoSuchNamespace, errors.Join(s.noSuchNamespace(), err))
+		return Namespace{}, false, domain.WithCode(domain.ClassReject, domain.CodeNoSuchNamespace, fmt.Errorf("%w (%v)", s.noSuchNamespace(), err)) //nolint:errorlint // that error is not what is wrong
 	}
 	if err != nil {
 		return Namespace{}, false, err

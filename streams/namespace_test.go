@@ -30,7 +30,7 @@ func (f *fixture) wantCode(err error, class domain.Class, code domain.Code) {
 // open opens a namespace once more.
 func (f *fixture) open(o Options) (*Store, error) {
 	f.Helper()
-	s, err := Open(f.Ctx, f.store.url, o)
+	s, err := Open(f.Ctx, f.store.endpoint.url.String(), o)
 	if err == nil {
 		f.Must(s.Close())
 	}
@@ -162,7 +162,7 @@ func TestOpenWithoutPermissionToLook(t *testing.T) {
 	f := newFixture(t)
 	f.Do("ACL", "SETUSER", "limited", "reset", "on", ">secret", "%R~*:meta", "+info", "+hmget")
 	defer f.Do("ACL", "DELUSER", "limited")
-	limited := strings.Replace(f.store.url, "redis://", "redis://limited:secret@", 1)
+	limited := strings.Replace(f.store.endpoint.url.String(), "redis://", "redis://limited:secret@", 1)
 	s, err := Open(f.Ctx, limited, Options{})
 	f.Must(err)
 	f.Must(s.Close())
@@ -183,7 +183,7 @@ func emptied(t *testing.T) *fixture {
 // Where the partitions are there and the meta is not, nobody guesses how many there were.
 func TestOpenWithoutMeta(t *testing.T) {
 	f := emptied(t)
-	s, err := Open(f.Ctx, f.store.url, Options{Create: true, Partitions: 8})
+	s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true, Partitions: 8})
 	f.Must(err)
 	defer func() { f.Must(s.Close()) }()
 	event := "e1" // that would be elsewhere if there were one partition less
@@ -247,7 +247,7 @@ func TestRequestsWithoutANamespace(t *testing.T) {
 	_, err := f.open(Options{Create: true, Restore: true, Partitions: 5})
 	f.wantCode(err, domain.ClassReject, domain.CodeConflict)
 	f.WantSame(before)
-	s, err := Open(f.Ctx, f.store.url, Options{Create: true, Restore: true, Partitions: 8})
+	s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true, Restore: true, Partitions: 8})
 	f.Must(err)
 	defer func() { f.Must(s.Close()) }()
 	q, err := s.Queue(5, domain.GroupWorkers, "w1")
@@ -273,7 +273,7 @@ func TestManyMakeOneNamespace(t *testing.T) {
 	for i := range stores {
 		opening.Go(func() {
 			var err error
-			if stores[i], err = Open(f.Ctx, f.store.url, Options{Create: true, Partitions: 1 + i%3}); err != nil {
+			if stores[i], err = Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true, Partitions: 1 + i%3}); err != nil {
 				t.Errorf("opening: %v", err)
 			}
 		})
@@ -397,7 +397,7 @@ func openedLedger(f *fixture) *Ledger {
 
 func openAgain(t *testing.T, f *fixture) *Store {
 	t.Helper()
-	s, err := Open(f.Ctx, f.store.url, Options{})
+	s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{})
 	f.Must(err)
 	t.Cleanup(func() { f.Must(s.Close()) })
 	return s
@@ -428,7 +428,7 @@ func TestServeWithAtOnce(t *testing.T) {
 func TestServeWithFullMemory(t *testing.T) {
 	f := openFixture(t, redistest.Start(t, "--maxmemory-policy", "noeviction"))
 	f.Do("CONFIG", "SET", "maxmemory", "1")
-	s, err := Open(f.Ctx, f.store.url, Options{Create: true})
+	s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true})
 	f.Must(err)
 	f.Must(s.Ledger().ServeWith(f.Ctx, GatewayRemote))
 	f.Must(s.Close())
@@ -441,7 +441,7 @@ func TestServeWithFullMemory(t *testing.T) {
 func TestAcceptKeepsWhatTheNamespaceWas(t *testing.T) {
 	for _, names := range []PaymentNames{PaymentNamesPlain, PaymentNamesNamespaced} {
 		f := emptied(t)
-		s, err := Open(f.Ctx, f.store.url, Options{Create: true, Partitions: 3, PaymentNames: names})
+		s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true, Partitions: 3, PaymentNames: names})
 		f.Must(err)
 		l := s.Ledger()
 		f.Must(l.ServeWith(f.Ctx, GatewayRemote))
@@ -545,7 +545,7 @@ func TestEmptiedWhileItIsAccepted(t *testing.T) {
 // Nothing is published where there is no stream for it.
 func TestAppendIntoNothing(t *testing.T) {
 	f := emptied(t)
-	s, err := Open(f.Ctx, f.store.url, Options{Create: true, Partitions: 4})
+	s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true, Partitions: 4})
 	f.Must(err)
 	defer func() { f.Must(s.Close()) }()
 	batch := purchases(20) // in all partitions

@@ -2,11 +2,13 @@ package streams
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -40,6 +42,10 @@ type Options struct {
 	Partitions int
 	// PaymentNames is how its payments are named if this call makes it. Default namespaced.
 	PaymentNames PaymentNames
+	// TLS is whom to trust and who we are, where the URL begins with rediss://; elsewhere
+	// it is an error. The name that a server's certificate must have is found for each
+	// server, unless ServerName is set. Default: the authorities of the system.
+	TLS *tls.Config
 	// Hook, if not nil, sees every command and pipeline before and after it runs, on
 	// every connection: for tracing, and for tests that make them fail.
 	Hook redis.Hook
@@ -88,7 +94,7 @@ func (o Options) validate() error {
 // inspect and audit take the store itself.
 type Store struct {
 	rdb        redis.UniversalClient
-	url        string
+	endpoint   *endpoint
 	keys       layout.Keys
 	partitions int
 	log        *zap.Logger
@@ -97,6 +103,7 @@ type Store struct {
 	opened   Namespace   // what it was when it was opened; never changes
 	created  bool        // by Open
 	servedBy GatewayKind // set before the ledger is used; empty: by no worker of this store
+	deaf     atomic.Bool // outcomes cannot be heard, which has been said
 
 	history history
 
@@ -107,23 +114,26 @@ type Store struct {
 // Open connects to a namespace, and makes it with Options.Create if nothing of it is there.
 //
 // Errors: ClassReject with domain.CodeNoSuchNamespace if there is no such namespace;
-// ClassFatal if the URL, the server's version, the namespace's name or its schema will not
-// do, and with domain.CodeNamespaceDamaged if its partitions are there and what it was made
-// with is not; ClassRetry if Redis does not answer.
+// ClassFatal if the URL, what it leads to, the server's version, the namespace's name or its
+// schema will not do, and with domain.CodeNamespaceDamaged if its partitions are there and
+// what it was made with is not; ClassRetry if Redis does not answer, of code
+// domain.CodeUnavailable if nothing did, of domain.CodeLoading if it is on its way up.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	o = o.WithDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{url: url, log: o.Log, hook: o.Hook}
-	rdb, err := dial(url, 0, s.verifyConnection)
+	e, err := parseURL(url, o.TLS)
 	if err != nil {
 		return nil, err
 	}
-	s.rdb = rdb
-	s.addHook(rdb)
+	s := &Store{endpoint: e, log: o.Log, hook: o.Hook}
+	if s.rdb, err = e.client(0, s.verifyConnection); err != nil {
+		return nil, err
+	}
+	s.addHook(s.rdb)
 	if err := s.open(ctx, o); err != nil {
-		return nil, errors.Join(err, rdb.Close())
+		return nil, errors.Join(e.explain(err), s.rdb.Close())
 	}
 	return s, nil
 }
@@ -250,7 +260,7 @@ func (s *Store) blockingClient() (redis.UniversalClient, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.blocking == nil {
-		rdb, err := dial(s.url, len(layout.Groups)*s.partitions+2, s.verifyConnection)
+		rdb, err := s.endpoint.client(len(layout.Groups)*s.partitions+2, s.verifyConnection)
 		if err != nil {
 			return nil, err
 		}
