@@ -63,6 +63,14 @@ func (h *history) restart(ns Namespace) {
 	h.ns, h.newest = ns, make([]string, ns.Partitions)
 }
 
+// outcomes is the channel on which a partition's outcomes are told: that of the data this
+// store works on. Whoever listens follows when it becomes other data.
+func (s *Store) outcomes(p int) string {
+	s.history.mu.Lock()
+	defer s.history.mu.Unlock()
+	return s.keys.Outcomes(p, s.history.ns.Epoch)
+}
+
 // namespace is what it was when it was seen last.
 func (h *history) namespace() Namespace {
 	h.mu.Lock()

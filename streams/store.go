@@ -192,7 +192,9 @@ func (s *Store) FreeOrders() FreeOrders { return s.opened.FreeOrders }
 // Inside is for the packages below streams only: inspect and audit. What it returns has
 // a type that no other package can import.
 func (s *Store) Inside() access.Namespace {
-	return access.Namespace{Client: s.rdb, Keys: s.keys, PaymentNamespace: s.PaymentNamespace(), Redrive: scriptRedrive}
+	return access.Namespace{
+		Client: s.rdb, Keys: s.keys, PaymentNamespace: s.PaymentNamespace(), Redrive: scriptRedrive, Discard: scriptDiscard,
+	}
 }
 
 // Namespace tells what the namespace was made with and told since, as it is stored now.

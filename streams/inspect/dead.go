@@ -122,7 +122,7 @@ func (in *Inspector) Redrive(ctx context.Context, id string) (entryID string, er
 			args = append(args, field)
 		}
 	}
-	entryID, err = in.ns.Redrive.Run(ctx, in.ns.Client, []string{source, in.ns.Keys.Dead(letter.Partition)}, args...).Text()
+	entryID, err = in.ns.Redrive.Run(ctx, in.ns.Client, []string{source, in.ns.Keys.Dead(letter.Partition), in.ns.Keys.SetAside(letter.Partition)}, args...).Text()
 	switch {
 	case access.IsNil(err):
 		return "", domain.WithClass(domain.ClassReject, fmt.Errorf("dead letter %s: entry %s is not in the %s any more: discard it", id, letter.EntryID, letter.Stream))
@@ -140,9 +140,9 @@ func (in *Inspector) Discard(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	n, err := in.ns.Client.XDel(ctx, in.ns.Keys.Dead(p), letterID).Result()
+	n, err := in.ns.Discard.Run(ctx, in.ns.Client, []string{in.ns.Keys.Dead(p), in.ns.Keys.SetAside(p)}, letterID).Int()
 	if err != nil {
-		return fmt.Errorf("discarding %s: %w", id, access.ClassifyChange(err))
+		return fmt.Errorf("script discard: %w", access.ClassifyChange(err))
 	}
 	if n == 0 {
 		return access.NotFound("dead letter", id)

@@ -22,8 +22,8 @@ type Namespace struct {
 	Keys   layout.Keys
 	// PaymentNamespace is that of the payments' names: empty where they are plain.
 	PaymentNamespace string
-	// Redrive is scripts/redrive.lua: scripts are loaded in package streams, all of them.
-	Redrive *redis.Script
+	// Redrive and Discard are scripts/redrive.lua and discard.lua: scripts are loaded in package streams, all of them.
+	Redrive, Discard *redis.Script
 }
 
 // Store is a *streams.Store. The packages below streams take it as this, and import
