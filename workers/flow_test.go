@@ -369,11 +369,11 @@ func TestDataReplaced(t *testing.T) {
 	w.publish(request(domain.RequestPurchase, "lost", "fred", 2))
 	<-paying
 	w.server.Flush()
-	w.list("e", 1000, 10)
 	w.eventually("it has groups again", func() bool {
 		_, err := inspect.New(w.store).Pending(w.ctx, 0)
 		return err == nil
 	})
+	w.list("e", 1000, 10)
 	w.publish(request(domain.RequestPurchase, "after", "fred", 3))
 	w.waitState("after", domain.OrderConfirmed)
 	w.waitDrained()

@@ -24,7 +24,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	store, err := streams.Open(ctx, streamstest.Server().URL(), streams.Options{Partitions: 1})
+	store, err := streams.Open(ctx, streamstest.Server().URL(), streams.Options{Create: true, Partitions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -97,7 +97,7 @@ func (in *Inspector) groupStatus(ctx context.Context, p int, group domain.Group,
 		return status, fmt.Errorf("inspecting %s of %s: %w", group, stream, access.Classify(err))
 	}
 	infos, err := in.ns.Client.XInfoGroups(ctx, stream).Result()
-	if err != nil {
+	if err != nil && !access.NoGroup(err) {
 		return fail(err)
 	}
 	i := slices.IndexFunc(infos, func(g redis.XInfoGroup) bool { return g.Name == string(group) })
