@@ -22,16 +22,17 @@ import (
 // An order's record is not among them: MGET takes another type for no record.
 func TestWrongTypes(t *testing.T) {
 	const (
-		requests = "holdfast:{0}:requests"
-		log      = "holdfast:{0}:log"
-		dead     = "holdfast:{0}:dead"
-		holds    = "holdfast:{0}:holds"
-		event    = "holdfast:{0}:event:e1"
-		slots    = "holdfast:{0}:in_progress:e1"
-		sales    = "holdfast:{0}:sales:e1"
-		summary  = "holdfast:{0}:sales_summary"
-		alive    = "holdfast:{0}:consumers"
-		invoices = "holdfast:invoices:{fred}"
+		requests  = "holdfast:{0}:requests"
+		log       = "holdfast:{0}:log"
+		dead      = "holdfast:{0}:dead"
+		holds     = "holdfast:{0}:holds"
+		event     = "holdfast:{0}:event:e1"
+		slots     = "holdfast:{0}:in_progress:e1"
+		sales     = "holdfast:{0}:sales:e1"
+		summary   = "holdfast:{0}:sales_summary"
+		alive     = "holdfast:{0}:consumers"
+		delivered = "holdfast:{0}:delivered"
+		invoices  = "holdfast:invoices:{fred}"
 	)
 	held := func(f *fixture) domain.Incoming {
 		f.list("e1", terms(10))
@@ -134,15 +135,15 @@ func TestWrongTypes(t *testing.T) {
 		{"redrive a request", []string{requests, dead}, func(f *fixture) func() error {
 			f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: f.Give("w1", 1)[0], Reason: "r"}}))
 			id := f.deadLetters()[0].ID()
-			return func() error { _, err := f.inspector.Redrive(f.Ctx, id); return err }
+			return func() error { _, err := f.redriveLetter(id); return err }
 		}},
 		{"redrive a fact", []string{log, dead}, func(f *fixture) func() error {
 			fact := posted(f)
 			f.Must(f.queue(domain.GroupPosting, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: fact.ID, Reason: "r"}}))
 			id := f.deadLetters()[0].ID()
-			return func() error { _, err := f.inspector.Redrive(f.Ctx, id); return err }
+			return func() error { _, err := f.redriveLetter(id); return err }
 		}},
-		{"keep alive", []string{requests, alive}, func(f *fixture) func() error {
+		{"keep alive", []string{requests, alive, delivered}, func(f *fixture) func() error {
 			mine := f.Give("w1", 2)
 			q := f.queue(domain.GroupWorkers, "w1")
 			return func() error { _, err := q.KeepAlive(f.Ctx, mine, time.Hour); return err }
@@ -360,7 +361,7 @@ func TestOutOfMemory(t *testing.T) {
 			t.Errorf("trimmed %d, %v", n, err)
 		}
 	})
-	f.Must(f.inspector.Discard(f.Ctx, f.deadLetters()[0].ID()))
+	f.Must(f.inspector.Discard(f.Ctx, f.deadLetters()[0].ID())[0].Err)
 	f.wantLogFolds()
 
 	// And when there is room again, what was refused goes through.
@@ -407,7 +408,7 @@ func TestScriptFlush(t *testing.T) {
 		func() {
 			f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: f.Pending(domain.GroupWorkers)[0], Reason: "r"}}))
 		},
-		func() { _, err := f.inspector.Redrive(f.Ctx, f.deadLetters()[0].ID()); f.Must(err) },
+		func() { _, err := f.redriveLetter(f.deadLetters()[0].ID()); f.Must(err) },
 		func() { f.Must(f.queue(domain.GroupWorkers, "w1").Leave(f.Ctx)) },
 		func() { _, err := f.ledger.Trim(f.Ctx, 0); f.Must(err) },
 	} {
