@@ -149,7 +149,7 @@ func (s *Store) Partition(eventID string) int { return layout.PartitionOf(eventI
 // Inside is for the packages below streams only: inspect and audit. What it returns has
 // a type that no other package can import.
 func (s *Store) Inside() access.Namespace {
-	return access.Namespace{Client: s.rdb, Keys: s.keys, Redrive: scriptRedrive}
+	return access.Namespace{Client: s.rdb, Keys: s.keys, Redrive: scriptRedrive, Discard: scriptDiscard}
 }
 
 // Namespace tells what the namespace was created with, as it is stored now.

@@ -30,7 +30,7 @@ func TestRedriveRequest(t *testing.T) {
 		t.Fatalf("%d, %v", n, err)
 	}
 	id := f.deadLetters()[0].ID
-	entryID, err := f.inspector.Redrive(f.Ctx, id)
+	entryID, err := f.redrive(id)
 	if err != nil || entryID == old {
 		t.Fatalf("%s, %v", entryID, err)
 	}
@@ -39,8 +39,9 @@ func TestRedriveRequest(t *testing.T) {
 	}
 	before := f.Dump()
 	for name, do := range map[string]func() error{
-		"redrive": func() error { _, err := f.inspector.Redrive(f.Ctx, id); return err },
-		"discard": func() error { return f.inspector.Discard(f.Ctx, id) },
+		"redrive": func() error { _, err := f.redrive(id); return err },
+		"discard": func() error { return f.inspector.Discard(f.Ctx, id)[0].Err },
+		"reroute": func() error { return f.inspector.Reroute(f.Ctx, id)[0].Err },
 		"show":    func() error { _, err := f.inspector.DeadLetter(f.Ctx, id); return err },
 	} {
 		if err := do(); !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
@@ -48,12 +49,6 @@ func TestRedriveRequest(t *testing.T) {
 		}
 		f.WantSame(before)
 	}
-	// The script itself, as it runs if somebody else was faster after the letter was read.
-	reply, err := f.inspector.ns.Redrive.Run(f.Ctx, f.Client, []string{f.Keys.Requests(0), f.Keys.Dead(0)}, id[2:], "workers", old, "v", "1").Text()
-	if reply != "" || err != nil {
-		t.Errorf("got %q, %v", reply, err)
-	}
-	f.WantSame(before)
 }
 
 // TestRedriveFact: an entry of the log becomes pending again, where it was, for whoever reclaims next.
@@ -71,7 +66,7 @@ func TestRedriveFact(t *testing.T) {
 	if len(letters) != 2 || letters[1].Stream != "log" || letters[1].Group != "settlement" || !strings.HasPrefix(letters[1].Fields["listed"], "e1|") {
 		t.Fatalf("letters %+v", letters)
 	}
-	id, err := f.inspector.Redrive(f.Ctx, letters[1].ID)
+	id, err := f.redrive(letters[1].ID)
 	if err != nil || id != fact.ID {
 		t.Fatalf("%s, %v", id, err)
 	}
@@ -88,14 +83,14 @@ func TestRedriveFact(t *testing.T) {
 	// An entry that is not there any more cannot be given back: the letter stays, until it is discarded.
 	f.Do("XDEL", f.Keys.Log(0), fact.ID)
 	before := f.Dump()
-	_, err = f.inspector.Redrive(f.Ctx, letters[0].ID)
+	_, err = f.redrive(letters[0].ID)
 	f.WantClass(err, domain.ClassReject)
 	if errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("got %v: the letter is there", err)
 	}
 	f.WantSame(before, f.Keys.Log(0)) // but for the consumer that was to hold it
 	f.WantPending(domain.GroupPosting)
-	f.Must(f.inspector.Discard(f.Ctx, letters[0].ID))
+	f.Must(f.inspector.Discard(f.Ctx, letters[0].ID)[0].Err)
 	if left := f.deadLetters(); len(left) != 0 {
 		t.Errorf("left %+v", left)
 	}

@@ -53,3 +53,9 @@ func (f *fixture) deadLetters() []DeadLetter {
 	}))
 	return all
 }
+
+// redrive is Redrive of one.
+func (f *fixture) redrive(id string) (entryID string, err error) {
+	handled := f.inspector.Redrive(f.Ctx, id)
+	return handled[0].EntryID, handled[0].Err
+}
