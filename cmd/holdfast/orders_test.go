@@ -80,7 +80,7 @@ func TestOrdersFromPurchaseToAudit(t *testing.T) {
 		"order_id": "o1", "event_id": "e1", "section": "general", "quantity": 2,
 		"amount": 2000, "currency": "EUR", "confirmed_at": shown["resolved_at"], "status": "confirmed",
 	})
-	table(t, h.ok("invoices", "fred"), "ORDER_ID EVENT_ID SECTION QUANTITY AMOUNT CONFIRMED_AT STATUS", "o1 e1 general 2 20.00 EUR")
+	table(t, h.ok("invoices", "fred"), "CUSTOMER_ID ORDER_ID EVENT_ID SECTION QUANTITY AMOUNT CONFIRMED_AT STATUS", "fred o1 e1 general 2 20.00 EUR")
 	if got := h.ok("invoices", "nobody", "-o", "json"); got != "" {
 		t.Errorf("no invoices in JSON: %q", got)
 	}

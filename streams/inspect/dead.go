@@ -225,14 +225,15 @@ func (in *Inspector) reroute(ctx context.Context, p int, letterIDs []string, at 
 	added := make(map[int]*redis.StringCmd, len(at)) // by place in letterIDs
 	for j, i := range at {
 		letter, err := oneLetter(p, handled[i].ID, found[j])
+		as := shown(letter)
 		if err == nil {
-			err = in.misplaced(letter)
+			err = in.misplaced(as)
 		}
 		if err != nil {
 			handled[i].Err = err
 			continue
 		}
-		right := in.ns.Keys.PartitionOf(valueOf(letter.Fields, "event_id"))
+		right := in.ns.Keys.PartitionOf(as.Fields["event_id"])
 		added[j] = publish.XAdd(ctx, &redis.XAddArgs{Stream: in.ns.Keys.Requests(right), Values: letter.Fields})
 	}
 	if len(added) == 0 {
@@ -282,31 +283,25 @@ func oneLetter(p int, id string, reply *redis.Cmd) (layout.DeadLetter, error) {
 }
 
 // misplaced is why a letter is not that of a request in a wrong partition; nil if it is.
-func (in *Inspector) misplaced(letter layout.DeadLetter) error {
-	event := valueOf(letter.Fields, "event_id")
+func (in *Inspector) misplaced(l DeadLetter) error {
+	event := l.Fields["event_id"]
 	switch {
-	case letter.Stream != layout.StreamRequests:
-		return cannot(letter.ID(), "it is no request, but of the %s: redrive it without rerouting", letter.Stream)
+	case l.Stream != layout.StreamRequests:
+		return cannot(l.ID, "it is no request, but of the %s: redrive it without rerouting", l.Stream)
 	case !domain.ValidID(event):
-		return cannot(letter.ID(), "it does not say of which event it is: discard it")
-	case in.ns.Keys.PartitionOf(event) == letter.Partition:
-		return cannot(letter.ID(), "it is in the partition of its event: redrive it without rerouting")
+		return cannot(l.ID, "it does not say of which event it is: discard it")
+	case in.ns.Keys.PartitionOf(event) == l.Partition:
+		return cannot(l.ID, "it is in the partition of its event: redrive it without rerouting")
 	}
 	return nil
 }
 
+// Misplaced reports whether Reroute is for this letter.
+func (in *Inspector) Misplaced(l DeadLetter) bool { return in.misplaced(l) == nil }
+
 // cannot says that a letter stays what it is.
 func cannot(id, format string, args ...any) error {
 	return domain.WithClass(domain.ClassReject, fmt.Errorf("dead letter %s: "+format, append([]any{id}, args...)...))
-}
-
-func valueOf(fields []string, name string) string {
-	for i := 0; i+1 < len(fields); i += 2 {
-		if fields[i] == name {
-			return fields[i+1]
-		}
-	}
-	return ""
 }
 
 func anys(list []string) []any {
