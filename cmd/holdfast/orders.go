@@ -290,9 +290,7 @@ func (c *ordersListCommand) Run(ctx context.Context, e *environment) error {
 		}
 		if c.onInvoices() {
 			err := orders.EachOrderOnInvoices(ctx, filter, row)
-			if len(c.State) == 0 {
-				out.note("(what was ever confirmed; --all-states looks through the whole log)")
-			}
+			out.note("(from the customer's invoices: what was ever confirmed, and is posted; --all-states looks through the whole log)")
 			return rows.end(err)
 		}
 		entries, err := orders.LogEntries(ctx, filter)
