@@ -36,6 +36,9 @@ type OutcomeSink interface {
 	// Connected says that from now on notices come, and that some may have been
 	// missed before: look at the stored orders once.
 	Connected()
+	// Disconnected says that no notices come until Connected is called again: look at
+	// the stored orders more often meanwhile.
+	Disconnected()
 	// Changed says what an order is now.
 	Changed(ref OrderRef, o Order)
 }

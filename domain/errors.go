@@ -39,8 +39,11 @@ type Code string
 
 // The codes. Why an order was rejected is a code as well: its Reason.
 const (
-	CodeFailed          Code = "failed" // nothing more is known than the message says
-	CodeUnavailable     Code = "unavailable"
+	CodeFailed          Code = "failed"      // nothing more is known than the message says
+	CodeUnavailable     Code = "unavailable" // nobody answers
+	CodeLoading         Code = "loading"     // Redis reads its data, and will answer
+	CodeDenied          Code = "denied"      // a password or a permission
+	CodeUntrusted       Code = "untrusted"   // a certificate of an authority that is not known here
 	CodeInvalid         Code = "invalid"
 	CodeNotFound        Code = "not_found"
 	CodeConflict        Code = "conflict"

@@ -59,6 +59,7 @@ type outcomes struct {
 // listener holds the waits of one partition.
 type listener struct {
 	mu    sync.Mutex
+	deaf  bool // there is no subscription
 	waits map[domain.OrderRef][]chan notice
 }
 
@@ -105,6 +106,7 @@ func (o *outcomes) wait(ctx context.Context, eventID, orderID string, enough fun
 	defer recheck.Stop()
 	for {
 		var n notice
+		recheck.Reset(l.recheck(o.recheck))
 		select {
 		case n = <-notices:
 		case <-recheck.C:
@@ -176,10 +178,29 @@ func (l *listener) leave(ref domain.OrderRef, notices chan notice) {
 	l.waits[ref] = left
 }
 
-// Connected makes everybody look: something may have been missed.
-func (l *listener) Connected() {
+// recheckDeaf is how often a wait looks while no notices come: each look is one MGET.
+const recheckDeaf = 250 * time.Millisecond
+
+// recheck is how often a wait looks now.
+func (l *listener) recheck(every time.Duration) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.deaf {
+		return min(every, recheckDeaf)
+	}
+	return every
+}
+
+// Connected makes everybody look: something may have been missed.
+func (l *listener) Connected() { l.listening(true) }
+
+// Disconnected makes everybody look, and more often from now on.
+func (l *listener) Disconnected() { l.listening(false) }
+
+func (l *listener) listening(yes bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deaf = !yes
 	for _, waits := range l.waits {
 		tell(waits, notice{})
 	}

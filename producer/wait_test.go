@@ -609,3 +609,40 @@ func TestWaitsFromManyGoroutines(t *testing.T) {
 		})
 	}
 }
+
+// While no notices come, a wait looks four times a second, or as often as it would anyhow.
+func TestLooksMoreOftenWithoutNotices(t *testing.T) {
+	for _, test := range []struct{ recheck, deaf time.Duration }{
+		{0, 250 * time.Millisecond}, // the default
+		{time.Minute, 250 * time.Millisecond},
+		{100 * time.Millisecond, 100 * time.Millisecond},
+	} {
+		t.Run(fmt.Sprint(test.recheck), func(t *testing.T) {
+			inBubble(t, test.recheck, func(b *bench) {
+				b.outcomes.inWatch = domain.OutcomeSink.Disconnected
+				o := ref("p0", "o")
+				w := b.wait(b.Context(), b.producer.Wait, o)
+				w.waiting()
+				b.outcomes.set(o, orderIn(domain.OrderConfirmed, "fred"))
+				w.ends()
+				w.got(orderIn(domain.OrderConfirmed, "fred"))
+				b.elapsed(test.deaf)
+			})
+		})
+	}
+	inBubble(t, 3*time.Second, func(b *bench) {
+		o := ref("p0", "o")
+		w := b.wait(b.Context(), b.producer.Wait, o)
+		w.waiting()
+		b.outcomes.sink(0).Disconnected() // makes it look as well: something may be missed from now on
+		w.waiting()
+		b.readsOf(o, 3)
+		b.outcomes.sink(0).Connected()
+		w.waiting()
+		b.readsOf(o, 4)
+		b.outcomes.set(o, orderIn(domain.OrderConfirmed, "fred"))
+		w.ends()
+		w.got(orderIn(domain.OrderConfirmed, "fred"))
+		b.elapsed(3 * time.Second)
+	})
+}

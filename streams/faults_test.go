@@ -206,7 +206,7 @@ func TestInitWrongType(t *testing.T) {
 // TestForbidden: what a user of Redis may not do will not work until somebody changes it.
 func TestForbidden(t *testing.T) {
 	f := newFixture(t)
-	url := strings.Replace(f.store.url, "redis://", "redis://limited:secret@", 1)
+	url := strings.Replace(f.store.endpoint.url.String(), "redis://", "redis://limited:secret@", 1)
 	for _, rules := range [][]any{
 		{"+info", "-evalsha", "-eval"}, {"+info", "+evalsha", "+eval", "+hmget", "+hset", "-xgroup"}, {"-info"},
 	} {

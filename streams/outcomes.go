@@ -2,12 +2,19 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )
 
@@ -23,23 +30,82 @@ func (c *Checkout) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain
 // lines of "event_id/order_id record". Pub/sub loses what is said while nobody
 // listens, which is why every new connection calls Connected.
 func (c *Checkout) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {
-	pubsub := c.store.rdb.Subscribe(ctx, c.store.keys.Outcomes(partition))
-	defer func() { _ = pubsub.Close() }() // it only held a subscription
-	messages := pubsub.ChannelWithSubscriptions(redis.WithChannelSize(1000))
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 5*time.Second
 	for {
-		select {
-		case <-ctx.Done():
+		subscribed, err := c.listen(ctx, partition, sink)
+		if ctx.Err() != nil {
 			return ctx.Err()
-		case m, open := <-messages:
-			if !open {
-				return fmt.Errorf("watching outcomes: %w", redis.ErrClosed)
+		}
+		sink.Disconnected()
+		if errors.Is(err, redis.ErrClosed) {
+			return err
+		}
+		if redis.IsPermissionError(err) && c.store.deaf.CompareAndSwap(false, true) {
+			c.store.log.Warn("the user of Redis may not listen for outcomes (SUBSCRIBE, and the channels of the namespace): "+
+				"whoever waits for one has to look again and again", zap.String("reply", err.Error()))
+		}
+		if subscribed {
+			wait.Reset()
+		}
+		timer := time.NewTimer(wait.NextBackOff())
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// watchSilence is after how long without a message the server is asked whether it is still
+// there, and has as long to answer.
+const watchSilence = 3 * time.Second
+
+var errSilent = errors.New("the server is silent")
+
+// listen is Watch on one connection. It returns why that ended, and whether there was a subscription.
+func (c *Checkout) listen(ctx context.Context, partition int, sink domain.OutcomeSink) (subscribed bool, err error) {
+	pubsub := c.store.rdb.Subscribe(ctx, c.store.keys.Outcomes(partition))
+	var heard atomic.Bool // since it was asked last
+	heard.Store(true)
+	ctx, cancel := context.WithCancelCause(ctx)
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	defer cancel(nil)
+	closing.Go(func() {
+		defer func() { _ = pubsub.Close() }() // it only held a subscription; a read that is under way heeds nothing else
+		ask := time.NewTicker(watchSilence)
+		defer ask.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ask.C:
+				if !heard.Swap(false) {
+					cancel(errSilent)
+				} else if err := pubsub.Ping(ctx); err != nil {
+					cancel(err)
+				}
 			}
-			switch m := m.(type) {
-			case *redis.Subscription:
-				sink.Connected()
-			case *redis.Message:
-				readNotices(m.Payload, sink.Changed)
-			}
+		}
+	})
+	for {
+		message, err := pubsub.Receive(ctx)
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause // why it was closed
+		}
+		if err != nil {
+			return subscribed, fmt.Errorf("watching outcomes: %w", access.Classify(err))
+		}
+		heard.Store(true)
+		switch m := message.(type) {
+		case *redis.Subscription:
+			subscribed = true
+			c.store.deaf.Store(false)
+			sink.Connected()
+		case *redis.Message:
+			readNotices(m.Payload, sink.Changed)
 		}
 	}
 }

@@ -36,10 +36,10 @@ func (c *checkCommand) Run(ctx context.Context, e *environment) error {
 	if c.Timeout <= 0 {
 		return badUsage("--timeout: want more than 0")
 	}
-	if err := e.checkConnection(); err != nil {
+	if _, err := e.checkConnection(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("no answer within %s", c.Timeout))
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	v := c.look(ctx, e)
 	if err := c.write(e, v); err != nil {
@@ -74,16 +74,22 @@ func (c *checkCommand) look(ctx context.Context, e *environment) verdict {
 				return err
 			}
 		}
-		status, err := in.Status(ctx, 0)
+		status, err := in.Status(ctx, inspect.Look{Probe: true})
 		if err != nil {
 			return err
 		}
+		servers, err := store.Servers(ctx)
+		if domain.ClassOf(err) == domain.ClassFatal && err != nil {
+			status.Unseen = append(status.Unseen, err)
+		} else if err != nil {
+			return err
+		}
 		f := measure(status)
-		v.figures, v.unseen, v.problems = &f, status.Unseen, judge(status, f, c.Limits)
+		v.figures, v.unseen, v.problems = &f, status.Unseen, append(judge(status, f, c.Limits), judgeServers(servers)...)
 		return nil
 	})
 	if err != nil {
-		v.problems = []problem{failedLook(ctx, err)}
+		v.problems = []problem{failedLook(err)}
 	}
 	for _, p := range v.problems {
 		if !v.ignored[p.code] {
@@ -95,19 +101,17 @@ func (c *checkCommand) look(ctx context.Context, e *environment) verdict {
 
 // failedLook is a problem that kept the check from looking. What only the check itself lacks
 // (a password, a permission, another version) says nothing about holdfast.
-func failedLook(ctx context.Context, err error) problem {
+func failedLook(err error) problem {
 	p := problem{level: levelCritical, code: codeOf(err), text: oneLine(err), do: "see Redis's log"}
-	var noRedis *noRedisError
-	if errors.As(err, &noRedis) {
-		p.text, p.do = noRedis.what(), "start it, or name another with --redis"
+	var helpful *helpfulError
+	if errors.As(err, &helpful) {
+		p.text, p.do = oneLine(helpful.err), helpful.do
 	}
-	switch cause := context.Cause(ctx); {
+	switch {
 	case p.code == domain.CodeNoSuchNamespace:
 		p.do = "is --namespace right? If it is, Redis lost its data: see docs/operations.md"
 	case domain.ClassOf(err) == domain.ClassFatal:
 		p.level, p.do = levelUnknown, "see what this check may do, and what it is told"
-	case cause != nil && !errors.Is(cause, context.Canceled):
-		p.text = cause.Error() + ": " + p.text
 	}
 	return p
 }

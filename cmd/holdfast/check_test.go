@@ -127,8 +127,8 @@ func TestCheckThatCannotLook(t *testing.T) {
 		args   []string
 		words  []string
 	}{
-		{levelCritical, "redis://" + closedPort(t), nil, []string{"does not answer", "CRITICAL unavailable", "start it"}},
-		{levelCritical, "redis://" + silent.Addr().String(), []string{"--timeout", "100ms"}, []string{"no answer within 100ms"}},
+		{levelCritical, "redis://" + closedPort(t), nil, []string{"does not answer", "CRITICAL unavailable", ": start one"}},
+		{levelCritical, "redis://" + silent.Addr().String(), []string{"--timeout", "100ms"}, []string{"does not answer", "timeout"}},
 		{levelUnknown, strings.Replace(h.server.URL(), "redis://", "redis://nobody:wrong@", 1), nil, []string{"WRONGPASS", "UNKNOWN"}},
 	} {
 		r := execute(nil, append([]string{"check", "--redis", test.redis}, test.args...)...)

@@ -4,18 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"holdfast/domain"
 	"io"
-	"net"
-	"net/url"
 	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
 	"github.com/redis/go-redis/v9/logging"
 	"golang.org/x/term"
-
-	"holdfast/domain"
-	"holdfast/streams"
 )
 
 const description = `
@@ -38,7 +34,10 @@ That of holdfast check is a monitor's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 
 // commandLine is everything that can be said on the command line.
 type commandLine struct {
-	Redis     string           `group:"everywhere" env:"HOLDFAST_REDIS" placeholder:"URL" help:"Where Redis is: redis://[user:password@]host:port/db, rediss://…, or unix:///path. Default: redis://127.0.0.1:6379/0."`
+	Redis     string           `group:"everywhere" env:"HOLDFAST_REDIS" placeholder:"URL" help:"Where Redis is: redis://[user:password@]host:port/db, rediss://… with TLS, or unix:///path. Default: redis://127.0.0.1:6379/0."`
+	RedisCA   string           `group:"everywhere" env:"HOLDFAST_REDIS_CA" name:"redis-ca" placeholder:"FILE" help:"PEM certificates of the authorities that sign those of Redis, with rediss://. Default: those of the system."`
+	RedisCert string           `group:"everywhere" env:"HOLDFAST_REDIS_CERT" placeholder:"FILE" help:"PEM certificate to show to Redis, with rediss://. Read anew for each connection."`
+	RedisKey  string           `group:"everywhere" env:"HOLDFAST_REDIS_KEY" placeholder:"FILE" help:"Its PEM key."`
 	Namespace string           `group:"everywhere" env:"HOLDFAST_NAMESPACE" default:"holdfast" placeholder:"NAME" help:"Prefix of every key, so that several can share a Redis. Default: holdfast."`
 	Output    string           `group:"everywhere" short:"o" env:"HOLDFAST_OUTPUT" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table, for people, or json, for programs. Default: table."`
 	Version   kong.VersionFlag `group:"everywhere" help:"Print the version and exit."`
@@ -74,6 +73,7 @@ var helpGroups = kong.ExplicitGroups([]kong.Group{
 // environment is what a command works with, besides its own flags.
 type environment struct {
 	redis     string // as given; empty if nobody said
+	tls       tlsFiles
 	namespace string
 	json      bool
 	stdin     io.Reader
@@ -111,12 +111,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		err = &usageError{withoutToken(err, parsed)}
 	} else {
-		e.redis, e.namespace, e.json = cli.Redis, cli.Namespace, cli.Output == "json"
+		e.redis, e.tls, e.namespace, e.json = cli.Redis, tlsFiles{cli.RedisCA, cli.RedisCert, cli.RedisKey}, cli.Namespace, cli.Output == "json"
 		err = parsed.Run(e)
 	}
 	if answered { // by help
 		return exitDone
 	}
+	err = withoutURLs(err, args)
 	status := statusOf(err)
 	var ended *endedError
 	switch {
@@ -180,94 +181,6 @@ func withoutToken(err error, parsed *kong.Context) error {
 		return errors.New("unexpected argument: everything goes behind a flag, and a value with spaces between quotes")
 	}
 	return err
-}
-
-func (e *environment) url() string {
-	if e.redis == "" {
-		return streams.DefaultURL
-	}
-	return e.redis
-}
-
-// checkConnection finds mistakes in the global flags before anything is tried.
-func (e *environment) checkConnection() error {
-	if !domain.ValidID(e.namespace) {
-		return badUsage("--namespace: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
-	}
-	rdb, err := streams.Dial(e.url(), 0) // sends nothing
-	if err != nil {
-		return badUsage("--redis: %w", err)
-	}
-	if err := rdb.Close(); err != nil {
-		return fmt.Errorf("closing an unused connection: %w", err)
-	}
-	return nil
-}
-
-// open opens the store; the error says what to do.
-func (e *environment) open(ctx context.Context, o streams.Options) (*streams.Store, error) {
-	if err := e.checkConnection(); err != nil {
-		return nil, err
-	}
-	o.Namespace = e.namespace
-	store, err := streams.Open(ctx, e.url(), o)
-	if err == nil {
-		return store, nil
-	}
-	if text := err.Error(); strings.Contains(text, "NOAUTH") || strings.Contains(text, "WRONGPASS") {
-		return nil, fmt.Errorf("redis at %s: %w: say who you are in its URL, redis://user:password@host:port/db", redactURL(e.url()), err)
-	}
-	if domain.ClassOf(err) != domain.ClassRetry || ctx.Err() != nil {
-		return nil, fmt.Errorf("redis at %s: %w", redactURL(e.url()), err)
-	}
-	return nil, &noRedisError{url: e.url(), err: err}
-}
-
-// noRedisError: it may come up yet.
-type noRedisError struct {
-	url string
-	err error
-}
-
-func (e *noRedisError) Error() string {
-	return e.what() + ": start one, or name another with --redis"
-}
-
-// what is the error without what to do about it.
-func (e *noRedisError) what() string {
-	cause := e.err
-	var network *net.OpError
-	if errors.As(e.err, &network) {
-		cause = network
-	}
-	return fmt.Sprintf("redis at %s does not answer (%v)", redactURL(e.url), cause)
-}
-
-func (e *noRedisError) Unwrap() error { return e.err }
-
-// withStore runs do with a store that is closed afterwards.
-func (e *environment) withStore(ctx context.Context, do func(*streams.Store) error) error {
-	store, err := e.open(ctx, streams.Options{})
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(store), store.Close())
-}
-
-// redactURL is a URL without its password, fit to be printed.
-func redactURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "(a malformed URL)"
-	}
-	query := u.Query()
-	for name := range query {
-		if strings.Contains(strings.ToLower(name), "password") {
-			query.Set(name, "xxxxx")
-			u.RawQuery = query.Encode()
-		}
-	}
-	return u.Redacted()
 }
 
 func isTerminal(w io.Writer) bool {

@@ -165,7 +165,7 @@ func TestNoRedis(t *testing.T) {
 			began := time.Now()
 			args := append(args, "--redis", "redis://user:secret@"+address+"/0")
 			checkFailure(t, execute(strings.NewReader(""), args...), exitFailed,
-				[]string{"redis at redis://user:xxxxx@" + address + "/0 does not answer (", "refused", "start one"}, args)
+				[]string{"redis at redis://" + address + "/0 does not answer (", "refused", "start one"}, args)
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("took %s", took)
 			}
@@ -233,21 +233,6 @@ func TestWorkerFlags(t *testing.T) {
 	}
 	if got.ReclaimAfter != 3*time.Second || got.PayWait != 12*time.Second || len(got.Roles) != 2 || cli.Worker.Simulator.Seed != 7 {
 		t.Errorf("from the environment: %+v", got)
-	}
-}
-
-func TestRedactURL(t *testing.T) {
-	for raw, want := range map[string]string{
-		"redis://127.0.0.1:6379/0":                       "redis://127.0.0.1:6379/0",
-		"redis://u:pw@h:1/0":                             "redis://u:xxxxx@h:1/0",
-		"redis://h:1?master_name=m&sentinel_password=pw": "redis://h:1?master_name=m&sentinel_password=xxxxx",
-		"redis://:pw%zz@h":                               "(a malformed URL)",
-		"https://key:pw@payments.example/base":           "https://key:xxxxx@payments.example/base",
-		"unix://u:pw@/run/redis.sock?db=1":               "unix://u:xxxxx@/run/redis.sock?db=1",
-	} {
-		if got := redactURL(raw); got != want {
-			t.Errorf("%s: %s, want %s", raw, got, want)
-		}
 	}
 }
 

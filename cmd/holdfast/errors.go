@@ -83,14 +83,11 @@ func (e *environment) complain(err error) {
 
 func codeOf(err error) domain.Code {
 	var usage *usageError
-	var noRedis *noRedisError
 	switch code := domain.CodeOf(err); {
 	case code != domain.CodeFailed:
 		return code
 	case errors.As(err, &usage):
 		return domain.CodeInvalid
-	case errors.As(err, &noRedis):
-		return domain.CodeUnavailable
 	}
 	return domain.CodeFailed
 }

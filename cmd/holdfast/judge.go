@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"holdfast/domain"
+	"holdfast/streams"
 	"holdfast/streams/inspect"
 )
 
@@ -154,6 +155,25 @@ func judge(s inspect.Status, f figures, l limits) []problem {
 	j.upkeep(s, f)
 	slices.SortStableFunc(j.problems, func(a, b problem) int { return cmp.Compare(b.level, a.level) })
 	return j.problems
+}
+
+// judgeServers says what is wrong with how Redis is set up: it works, until it loses data.
+func judgeServers(servers []streams.Server) []problem {
+	do := map[streams.FaultCode]string{
+		streams.FaultEviction: "redis-cli CONFIG SET maxmemory-policy noeviction",
+		streams.FaultNoAOF:    "redis-cli CONFIG SET appendonly yes",
+	}
+	var problems []problem
+	for _, server := range servers {
+		for _, fault := range server.Faults {
+			what := fault.Detail
+			if server.Addr != "" {
+				what = "redis at " + server.Addr + ": " + what
+			}
+			problems = append(problems, problem{levelWarning, domain.Code(fault.Code), what, do[fault.Code]})
+		}
+	}
+	return problems
 }
 
 type judging struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"holdfast/streams"
@@ -34,9 +35,12 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 		return err
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		status, err := inspect.New(store).Status(ctx, c.Entries)
+		status, err := inspect.New(store).Status(ctx, inspect.Look{Entries: c.Entries})
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(status.Groups, func(g inspect.GroupStatus) bool { return g.Unreadable }) {
+			e.warnings().Warn("the user of Redis may not read the requests: their lag is Redis's own figure, since when the oldest waits is not known, and what order an entry is about is not shown")
 		}
 		out := e.printer()
 		out.note(headline(judge(status, measure(status), limits)))
@@ -46,8 +50,12 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 			if g.Group == groupMaintenance {
 				alive = map[bool]string{true: "at work", false: "nobody"}[status.Upkeep[g.Partition].Maintained]
 			}
+			waiting := age(g.OldestWaitingMillis)
+			if g.Unreadable && g.Lag > 0 {
+				waiting = ""
+			}
 			out.row(g, strconv.Itoa(g.Partition), g.Stream, g.Group, count(g.Lag), count(g.Pending), count(g.Backlog),
-				age(g.OldestWaitingMillis), age(g.OldestInHandMillis), alive)
+				waiting, age(g.OldestInHandMillis), alive)
 		}
 		if !out.section("partition", "group", "consumer", "pending", "idle", "alive") {
 			return out.flush()

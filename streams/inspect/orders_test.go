@@ -271,7 +271,7 @@ func TestCluster(t *testing.T) {
 			return nil
 		})
 	}))
-	s, err := f.inspector.Status(f.Ctx, 10)
+	s, err := f.inspector.Status(f.Ctx, Look{Entries: 10, Probe: true})
 	f.Must(err)
 	if customers != 4 || len(s.Groups) != 12 || len(s.Refusals) != 0 || s.Unseen != nil {
 		t.Errorf("%d customers, status %+v", customers, s)
@@ -294,7 +294,7 @@ func TestCluster(t *testing.T) {
 	f.Must(err)
 	f.Must(owner.ConfigSet(f.Ctx, "maxmemory", "1").Err())
 	f.Eventually("the refusal is seen", func() bool {
-		refusals, err := f.inspector.Refusals(f.Ctx)
+		refusals, err := f.inspector.Refusals(f.Ctx, true)
 		f.Must(err)
 		return len(refusals) == 1 && refusals[0].Addr == owner.Options().Addr && strings.HasPrefix(refusals[0].Reason, "OOM")
 	})

@@ -21,9 +21,14 @@ type GroupStatus struct {
 	Stream    string `json:"stream"`
 	Group     string `json:"group"`
 	Missing   bool   `json:"missing,omitempty"` // the group is gone; a worker makes it again, from the start of the stream
-	Lag       int64  `json:"lag"`               // entries nobody was given yet
-	Pending   int64  `json:"pending"`           // given, not acknowledged
-	Backlog   int64  `json:"backlog"`           // both: what to scale on
+	// Unreadable: this user of Redis may not read the entries themselves (payment tokens are
+	// among them). Lag is Redis's own figure then, it is not known since when the oldest
+	// waits, and entries name no order.
+	Unreadable bool `json:"unreadable,omitempty"`
+
+	Lag     int64 `json:"lag"`     // entries nobody was given yet
+	Pending int64 `json:"pending"` // given, not acknowledged
+	Backlog int64 `json:"backlog"` // both: what to scale on
 
 	OldestMillis        int64 `json:"oldest_ms"`         // since the oldest of the backlog was published
 	OldestWaitingMillis int64 `json:"oldest_waiting_ms"` // since the oldest that nobody was given yet was published
@@ -184,7 +189,7 @@ func (l *look) readGroup(nowMillis int64) error {
 		return l.fail(err)
 	}
 	notes, err := l.delivered.Result()
-	if err != nil && !access.IsNil(err) {
+	if err != nil && !access.IsNil(err) && !redis.IsPermissionError(err) { // of a user from before there were notes
 		return l.fail(err)
 	}
 	l.status.readAges(pending, notes, nowMillis)
@@ -215,20 +220,26 @@ func (g *GroupStatus) readAges(pending []redis.XPendingExt, notes string, nowMil
 func (in *Inspector) readEntries(ctx context.Context, l *look, nowMillis int64) error {
 	if l.waiting != nil {
 		page, err := l.waiting.Result()
-		if err != nil {
+		if redis.IsPermissionError(err) && l.group.Lag >= 0 {
+			l.status.Unreadable, l.status.Lag = true, l.group.Lag
+		} else if err != nil {
 			return l.fail(err)
 		}
 		if len(page) > 0 {
 			l.status.OldestWaitingMillis = max(0, nowMillis-domain.EntryMillis(page[0].ID))
 			l.status.OldestMillis = max(l.status.OldestMillis, l.status.OldestWaitingMillis)
 		}
-		if l.status.Lag, err = in.lag(ctx, l.stream, l.group.Lag, page); err != nil {
-			return l.fail(err)
+		if !l.status.Unreadable {
+			if l.status.Lag, err = in.lag(ctx, l.stream, l.group.Lag, page); err != nil {
+				return l.fail(err)
+			}
 		}
 	}
 	l.status.Backlog = l.status.Lag + l.status.Pending
 	for i, payload := range l.payloads {
-		if err := payload.Err(); err != nil {
+		if err := payload.Err(); redis.IsPermissionError(err) {
+			l.status.Unreadable = true
+		} else if err != nil {
 			return l.fail(err)
 		}
 		e := l.pending.Val()[i]

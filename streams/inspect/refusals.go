@@ -23,17 +23,19 @@ type Refusal struct {
 // askTimeout bounds the questions to one server.
 const askTimeout = 3 * time.Second
 
-// Refusals asks the server, or each master of a Cluster, whether it takes writes: by a
-// write that changes nothing, or, where the user may not write, by what INFO and CONFIG
-// tell of the reasons there are to refuse one. Error: ClassFatal if none of that is permitted.
-func (in *Inspector) Refusals(ctx context.Context) ([]Refusal, error) {
+// Refusals asks the server, or each master of a Cluster, whether it takes writes, by what INFO
+// tells of the reasons there are to refuse one; with probe also by a write that changes
+// nothing, if this user may make one. Without it, what only the configuration
+// tells is not known: whether a failed snapshot stops writes. Error: ClassFatal if INFO is
+// needed and not permitted.
+func (in *Inspector) Refusals(ctx context.Context, probe bool) ([]Refusal, error) {
 	masters, err := in.masters(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("asking whether writes are refused: %w", err)
 	}
 	var refusals []Refusal
 	for _, master := range masters {
-		reason, err := in.refusal(ctx, master)
+		reason, err := in.refusal(ctx, master, probe)
 		if err != nil {
 			return nil, fmt.Errorf("asking whether writes are refused: %w", access.Classify(err))
 		}
@@ -52,20 +54,23 @@ func (in *Inspector) addr(master redis.UniversalClient) string {
 	return ""
 }
 
-func (in *Inspector) refusal(ctx context.Context, master redis.UniversalClient) (string, error) {
+func (in *Inspector) refusal(ctx context.Context, master redis.UniversalClient, probe bool) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	// To set nothing in a key that is not there changes nothing, and reaches neither the append-only
-	// file nor a replica. It is refused for whatever reason any write is.
-	err := master.SetRange(ctx, in.probe(ctx, master), 0, "").Err()
-	var reply redis.Error
-	switch _, moved := redis.IsMovedError(err); {
-	case err == nil:
-		return "", nil
-	case !errors.As(err, &reply):
-		return "", err
-	case domain.ClassOf(access.Classify(err)) != domain.ClassFatal && !moved:
-		return reply.Error(), nil
+	if probe {
+		// To set nothing in a key that is not there changes nothing, and reaches neither the append-only
+		// file nor a replica. It is refused for whatever reason any write is.
+		err := master.SetRange(ctx, in.probe(ctx, master), 0, "").Err()
+		var reply redis.Error
+		_, moved := redis.IsMovedError(err)
+		switch {
+		case err == nil:
+			return "", nil
+		case !errors.As(err, &reply):
+			return "", err
+		case !moved && domain.ClassOf(access.Classify(err)) != domain.ClassFatal:
+			return reply.Error(), nil
+		}
 	}
 	info, err := readInfo(ctx, master)
 	if err != nil {
@@ -102,16 +107,6 @@ func readInfo(ctx context.Context, server redis.UniversalClient) (serverInfo, er
 			info[name] = value
 		}
 	}
-	// Not every user may ask for it: then what only the configuration tells is not known.
-	if config, err := server.ConfigGet(ctx, "stop-writes-on-bgsave-error").Result(); err == nil {
-		info["config stop"] = config["stop-writes-on-bgsave-error"]
-	}
-	if config, err := server.ConfigGet(ctx, "save").Result(); err == nil {
-		info["config save"] = config["save"]
-	}
-	if config, err := server.ConfigGet(ctx, "min-replicas-to-write").Result(); err == nil {
-		info["config replicas"] = config["min-replicas-to-write"]
-	}
 	return info, nil
 }
 
@@ -125,20 +120,16 @@ func (i serverInfo) number(name string) int64 {
 
 // refusal is why this server refuses writes, empty if nothing tells that it does.
 func (i serverInfo) refusal() string {
-	_, counted := i["min_slaves_good_slaves"] // is there only if there must be some
-	replicas := i.number("min_slaves_good_slaves")
 	limit := i.number("maxmemory")
 	switch {
 	case i["loading"] == "1":
 		return "LOADING: it reads its data"
 	case i["role"] == "slave" && i["slave_read_only"] != "0":
 		return "READONLY: it is a replica"
-	case counted && replicas < max(1, i.number("config replicas")):
-		return fmt.Sprintf("NOREPLICAS: it has %d good replicas and wants more (min-replicas-to-write)", replicas)
+	case i["min_slaves_good_slaves"] == "0": // is there only if there must be some
+		return "NOREPLICAS: it has no good replicas, and wants some (min-replicas-to-write)"
 	case i["aof_enabled"] == "1" && i["aof_last_write_status"] == "err":
 		return "MISCONF: the last write to the append-only file failed (aof_last_write_status)"
-	case i["rdb_last_bgsave_status"] == "err" && i["config stop"] == "yes" && i["config save"] != "":
-		return "MISCONF: the last snapshot failed (rdb_last_bgsave_status, stop-writes-on-bgsave-error)"
 	case limit > 0 && i["maxmemory_policy"] == "noeviction" && i.number("used_memory")-i.number("mem_not_counted_for_evict") > limit:
 		return fmt.Sprintf("OOM: it uses %d of %d bytes (maxmemory)", i.number("used_memory"), limit)
 	}

@@ -33,22 +33,34 @@ type UpkeepStatus struct {
 	Maintained          bool // a worker did something of it within the last moments
 }
 
-// Status looks at everything, at most mostEntries of each group's pending entries included.
-func (in *Inspector) Status(ctx context.Context, mostEntries int) (Status, error) {
+// Look says how Status looks.
+type Look struct {
+	Entries int  // at most how many of each group's pending entries
+	Probe   bool // whether writes are refused, by a write that changes nothing
+}
+
+// Status looks at everything.
+func (in *Inspector) Status(ctx context.Context, how Look) (Status, error) {
 	var s Status
 	now, err := in.ns.Client.Time(ctx).Result()
 	if err != nil {
 		return s, fmt.Errorf("asking Redis for the time: %w", access.Classify(err))
 	}
 	s.AtMillis = now.UnixMilli()
-	if s.Groups, err = in.Pending(ctx, mostEntries); err != nil {
+	if s.Groups, err = in.Pending(ctx, how.Entries); err != nil {
 		return s, err
 	}
 	if s.Upkeep, err = in.upkeep(ctx, s.AtMillis); err != nil {
 		return s, err
 	}
+	for _, g := range s.Groups {
+		if g.Unreadable {
+			s.Unseen = append(s.Unseen, domain.WithCode(domain.ClassFatal, domain.CodeDenied, fmt.Errorf("since when entries wait for %s: the %s may not be read", g.Group, g.Stream)))
+			break
+		}
+	}
 	for _, look := range []func() (err error){
-		func() (err error) { s.Refusals, err = in.Refusals(ctx); return err },
+		func() (err error) { s.Refusals, err = in.Refusals(ctx, how.Probe); return err },
 		func() (err error) { s.Replaced, err = in.Replaced(ctx); return err },
 		func() (err error) { s.Troubles, err = in.Troubles(ctx, s.AtMillis); return err },
 	} {

@@ -81,6 +81,25 @@ func StartCluster(tb testing.TB, masters int) *Cluster {
 
 const slots = 16384
 
+// StartNode starts a Cluster of one node, which has all slots.
+func StartNode(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	s := Start(tb, append([]string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(tb))}, args...)...)
+	until(tb, "the node has all slots", func(ctx context.Context) error {
+		info, err := ask(ctx, s, "CLUSTER", "INFO")
+		if err != nil {
+			return err
+		}
+		if text := asText(info); strings.Contains(text, "cluster_slots_assigned:0") {
+			err = attempt(ctx, s, "CLUSTER", "ADDSLOTSRANGE", 0, slots-1)
+		} else if !strings.Contains(text, "cluster_state:ok") {
+			err = errors.New("it is not ready")
+		}
+		return err
+	})
+	return s
+}
+
 // URL names all nodes.
 func (c *Cluster) URL() string {
 	url := "redis://" + c.nodes[0].Addr() + "?"
