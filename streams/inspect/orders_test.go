@@ -229,6 +229,14 @@ func TestEachInvoices(t *testing.T) {
 			t.Errorf("%s has %d lines, want %d", customer, got[customer], n)
 		}
 	}
+	// SCAN may name a key twice, in one reply or in two.
+	seen, times, key := make(map[string]bool), 0, f.Keys.Invoices("c1")
+	for _, keys := range [][]string{{key, key}, {key}} {
+		f.Must(f.inspector.eachInvoices(f.Ctx, keys, seen, func(string, []InvoiceLine) error { times++; return nil }))
+	}
+	if times != 1 {
+		t.Errorf("c1 came %d times", times)
+	}
 	stop := errors.New("stop")
 	if err := f.inspector.EachInvoices(f.Ctx, func(string, []InvoiceLine) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)

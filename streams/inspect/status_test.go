@@ -172,6 +172,9 @@ func TestNotesOfDeliveriesAreFew(t *testing.T) {
 // An entry whose payload is gone is dropped by the attempt to keep it alive. Nothing is to be noted then.
 func TestKeepAliveOfNothingThatIsLeft(t *testing.T) {
 	f := newFixture(t)
+	done := f.Give("w1", 1)
+	f.keepAlive("w1", done...)
+	f.Must(f.queue(domain.GroupWorkers, "w1").Ack(f.Ctx, done))
 	mine := f.Give("w1", 1)
 	f.Do("XDEL", f.Keys.Requests(0), mine[0])
 	f.keepAlive("w1", mine...)
