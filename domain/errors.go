@@ -47,6 +47,7 @@ const (
 	CodeInvalid         Code = "invalid"
 	CodeNotFound        Code = "not_found"
 	CodeConflict        Code = "conflict"
+	CodeSetAside        Code = "set_aside"
 	CodeUnknownOutcome  Code = "outcome_not_known"
 	CodeDataReplaced    Code = "data_replaced"
 	CodeNoSuchNamespace Code = "no_such_namespace"
@@ -102,6 +103,8 @@ func CodeOf(err error) Code {
 		return CodeNotFound
 	case errors.Is(err, ErrConflict):
 		return CodeConflict
+	case errors.Is(err, ErrSetAside):
+		return CodeSetAside
 	case errors.Is(err, ErrDataReplaced):
 		return CodeDataReplaced
 	}
@@ -126,6 +129,10 @@ var ErrNotFound = errors.New("not found")
 
 // ErrConflict marks an attempt to create something that exists with other content.
 var ErrConflict = errors.New("conflict")
+
+// ErrSetAside marks a request that nobody handles any more, unless a person has it
+// handled after all: see SetAside.
+var ErrSetAside = errors.New("set aside")
 
 // ErrDataReplaced says that what is stored is not any more what it was: emptied,
 // or an older copy. What was in hand belongs to a past that has not happened.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -196,7 +197,8 @@ func with(server *redistest.Server, userinfo, rest string) string {
 // What a server that answers has against us is said, and that it does not answer only where nobody did.
 func TestCauses(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	socket := filepath.Join(t.TempDir(), "redis.sock")
+	server := redistest.Start(t, "--unixsocket", socket)
 	closed := redistest.Start(t)
 	closed.Kill()
 	rdb := server.Client()
@@ -214,6 +216,7 @@ func TestCauses(t *testing.T) {
 	}
 	for _, test := range []tlsCase{
 		{"right", with(server, ":s3cret", ""), nil, "", 0, ""},
+		{"socket", "unix://:s3cret@" + socket + "?db=1", nil, "", 0, ""},
 		{"no INFO", with(server, "uninformed:s3cret", ""), nil, "", 0, ""},
 		{"no password", server.URL(), nil, "the server wants a password (NOAUTH)", domain.ClassFatal, domain.CodeDenied},
 		{"wrong password", with(server, ":not-s3cret", ""), nil, "the server refuses user or password (WRONGPASS)", domain.ClassFatal, domain.CodeDenied},

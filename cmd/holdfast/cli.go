@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"holdfast/domain"
 	"io"
 	"os"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/redis/go-redis/v9/logging"
 	"golang.org/x/term"
+
+	"holdfast/domain"
 )
 
 const description = `

@@ -90,16 +90,22 @@ func (e *environment) open(ctx context.Context, o streams.Options) (*streams.Sto
 	return store, nil
 }
 
+// openHints are what to do about an error of opening.
+var openHints = map[domain.Code]string{
+	domain.CodeUnavailable: "start one, or name another with --redis",
+	domain.CodeLoading:     "try again in a moment",
+	domain.CodeUntrusted:   "name its certificate with --redis-ca",
+}
+
 // openError says which Redis cannot be opened, and what to do.
 func openError(url string, err error) error {
-	at := "redis at " + redactURL(url)
-	switch domain.CodeOf(err) {
-	case domain.CodeUnavailable:
-		return &helpfulError{fmt.Errorf("%s does not answer (%w)", at, err), "start one, or name another with --redis"}
-	case domain.CodeLoading:
-		return &helpfulError{fmt.Errorf("%s: %w", at, err), "try again in a moment"}
-	case domain.CodeUntrusted:
-		return &helpfulError{fmt.Errorf("%s: %w", at, err), "name its certificate with --redis-ca"}
+	at, code := "redis at "+redactURL(url), domain.CodeOf(err)
+	hint := openHints[code]
+	switch {
+	case code == domain.CodeUnavailable:
+		return &helpfulError{fmt.Errorf("%s does not answer (%w)", at, err), hint}
+	case hint != "":
+		return &helpfulError{fmt.Errorf("%s: %w", at, err), hint}
 	}
 	return fmt.Errorf("%s: %w", at, err)
 }

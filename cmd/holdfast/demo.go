@@ -215,11 +215,7 @@ func (d *demo) buy(ctx context.Context, r domain.Request) (domain.Order, error) 
 	if err != nil {
 		return domain.Order{}, err
 	}
-	wait := d.publish.Wait
-	if r.Type == domain.RequestHold {
-		wait = d.publish.WaitHeld
-	}
-	outcome, err := wait(ctx, receipt.EventID, receipt.OrderID)
+	outcome, err := d.publish.WaitFor(ctx, receipt)
 	return outcome.Order, err
 }
 

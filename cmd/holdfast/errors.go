@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"holdfast/domain"
+	"holdfast/producer"
 )
 
 // Exit statuses. Of several requests the highest counts: as long as the outcome of one is
@@ -57,7 +58,8 @@ type errorView struct {
 	Code    domain.Code `json:"code"`
 	OrderID string      `json:"order_id,omitempty"`
 	EventID string      `json:"event_id,omitempty"`
-	Line    int         `json:"line,omitempty"` // of the file of requests
+	Line    int         `json:"line,omitempty"`    // of the file of requests
+	DeadID  string      `json:"dead_id,omitempty"` // of the request that was set aside
 }
 
 func oneLine(err error) string {
@@ -75,6 +77,10 @@ func (e *environment) complain(err error) {
 	var subject *subjectError
 	if errors.As(err, &subject) {
 		v.OrderID, v.EventID, v.Line = subject.ref.OrderID, subject.ref.EventID, subject.line
+	}
+	var setAside *producer.SetAsideError
+	if errors.As(err, &setAside) {
+		v.DeadID = setAside.DeadID
 	}
 	encoder := json.NewEncoder(e.stderr)
 	encoder.SetEscapeHTML(false)

@@ -64,8 +64,9 @@ payment_token, unit_price, hold_seconds, valid_seconds, traceparent, v. Lines th
 with their number, the others are published.
 
 If a result is not known, publish the same again under the same order_id: nothing happens twice. The exit status is 3 as
-long as one is not known, else 1 if one was not published; any outcome that is known, rejected too, is 0 unless
---fail-unless-confirmed.
+long as one is not known, else 1 if one was not published, or (with --wait) was set aside as a dead letter or is another
+request's under the same order_id; any outcome that is known, rejected too, is 0 unless --fail-unless-confirmed. An
+order_id is used up by its outcome, a rejection too: another try needs another one.
 `
 }
 
@@ -332,7 +333,7 @@ func (p *publisher) published(ctx context.Context, j job, receipt producer.Recei
 		p.waits <- struct{}{} // waits end in bounded time
 		p.waiting.Go(func() {
 			defer func() { <-p.waits }()
-			p.await(ctx, j)
+			p.await(ctx, j, receipt)
 		})
 		return
 	}
@@ -346,21 +347,20 @@ func (p *publisher) published(ctx context.Context, j job, receipt producer.Recei
 }
 
 // await waits for the outcome of a request and writes it.
-func (p *publisher) await(ctx context.Context, j job) {
+func (p *publisher) await(ctx context.Context, j job, receipt producer.Receipt) {
 	waitCtx, cancel := context.WithTimeout(ctx, p.how.timeout)
 	defer cancel()
 	ref := j.request.Ref()
-	wait := p.producer.Wait
-	switch j.request.Type {
-	case domain.RequestHold:
-		wait = p.producer.WaitHeld
-	case domain.RequestCancel:
-		wait = p.producer.WaitCancelled
-	case domain.RequestPurchase, domain.RequestPay:
-	}
-	outcome, err := wait(waitCtx, ref.EventID, ref.OrderID)
+	outcome, err := p.producer.WaitFor(waitCtx, receipt)
+	var setAside *producer.SetAsideError
 	switch {
 	case err == nil:
+	case errors.As(err, &setAside):
+		p.fail(j, fmt.Errorf("%w (see holdfast dead show %s)", err, setAside.DeadID))
+		return
+	case errors.Is(err, domain.ErrConflict):
+		p.fail(j, fmt.Errorf("%w: this one goes to the dead letters, choose another order_id", err))
+		return
 	case ctx.Err() != nil:
 		p.unknown(j, "order %s: published, but interrupted before an outcome: publish it again under the same order_id to learn it", ref)
 		return
@@ -371,15 +371,9 @@ func (p *publisher) await(ctx context.Context, j job) {
 		p.unknown(j, "order %s: published, but its outcome is not known (%w): publish it again under the same order_id", ref, err)
 		return
 	}
-	o := outcome.Order
-	if j.request.Type.Opens() && o.Fingerprint != "" && o.Fingerprint != j.request.Fingerprint {
-		// What would be written is the outcome of somebody else's request.
-		p.fail(j, fmt.Errorf("order %s: %w: another request came first under this order_id, with other content: this one goes to the dead letters, choose another order_id", ref, domain.ErrConflict))
-		return
-	}
-	p.written(viewOrder(ref, o))
-	if p.how.failUnlessConfirmed && !granted(j.request.Type, o.State) {
-		p.fail(j, refused(ref, o))
+	p.written(viewOrder(ref, outcome.Order))
+	if p.how.failUnlessConfirmed && !granted(j.request.Type, outcome.Order.State) {
+		p.fail(j, refused(ref, outcome.Order))
 	}
 }
 

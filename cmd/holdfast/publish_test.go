@@ -240,6 +240,30 @@ func TestPublishFailUnlessConfirmed(t *testing.T) {
 	h.ok("publish", "--event", "e1", "--customer", "eve", "--token", "decline", "--wait") // without the flag, any outcome will do
 }
 
+// A request that is set aside ends the wait for it, and says so. What becomes of the order is another matter.
+func TestPublishSetAside(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	h.worker("--pay-wait", "100ms")
+	pay := []string{"publish", "--type", "pay", "--event", "e1", "--order", "o1", "--token", "t", "--wait"}
+	r := h.run(append(pay, "-o", "json")...)
+	letters := h.json("dead", "list")
+	if len(letters) != 1 {
+		t.Fatalf("letters: %v", letters)
+	}
+	checkFailureInJSON(t, r, exitFailed, "was set aside as dead letter "+letters[0]["dead_id"].(string)+": unknown_order: no hold for it came within 100ms",
+		object{"code": "set_aside", "order_id": "o1", "event_id": "e1", "dead_id": letters[0]["dead_id"]})
+	h.fails(exitFailed, []string{"order e1/o1: its request", "set aside", "unknown_order", "holdfast dead show 1:"}, pay...)
+
+	h.ok("publish", "--type", "hold", "--event", "e1", "--order", "o1", "--customer", "amy", "--wait")
+	expect(t, h.one("dead", "redrive", letters[0]["dead_id"].(string)), object{"dead_id": letters[0]["dead_id"]})
+	eventually(t, "it is paid", func() bool { return h.one("orders", "show", "e1/o1")["state"] == "confirmed" })
+	h.ok("dead", "discard", "--all", "--yes")
+	h.drained()
+	h.ok("audit")
+}
+
 func TestParseRequestLine(t *testing.T) {
 	price := int64(1050)
 	got, err := parseRequestLine([]byte(`{"v":"1","type":"purchase","event_id":"e","order_id":7,"customer_id":"c","section":"vip",` +

@@ -159,7 +159,7 @@ func (in *Inspector) handle(ids []string, do func(p int, letterIDs []string, at 
 // them. It returns what became of each.
 func (in *Inspector) Redrive(ctx context.Context, ids ...string) []Handled {
 	return in.handle(ids, func(p int, letterIDs []string, at []int, handled []Handled) {
-		reply, err := in.ns.Redrive.Run(ctx, in.ns.Client, []string{in.ns.Keys.Requests(p), in.ns.Keys.Log(p), in.ns.Keys.Dead(p)}, anys(letterIDs)...).StringSlice()
+		reply, err := in.ns.Redrive.Run(ctx, in.ns.Client, []string{in.ns.Keys.Requests(p), in.ns.Keys.Log(p), in.ns.Keys.Dead(p), in.ns.Keys.SetAside(p)}, anys(letterIDs)...).StringSlice()
 		if err == nil && len(reply) != len(at) {
 			err = fmt.Errorf("%d values for %d letters", len(reply), len(at))
 		}
@@ -194,7 +194,7 @@ func (in *Inspector) Discard(ctx context.Context, ids ...string) []Handled {
 }
 
 func (in *Inspector) discard(ctx context.Context, p int, letterIDs []string) (removed []bool, err error) {
-	removed, err = in.ns.Discard.Run(ctx, in.ns.Client, []string{in.ns.Keys.Dead(p)}, anys(letterIDs)...).BoolSlice()
+	removed, err = in.ns.Discard.Run(ctx, in.ns.Client, []string{in.ns.Keys.Dead(p), in.ns.Keys.SetAside(p)}, anys(letterIDs)...).BoolSlice()
 	if err == nil && len(removed) != len(letterIDs) {
 		err = fmt.Errorf("%d values for %d letters", len(removed), len(letterIDs))
 	}

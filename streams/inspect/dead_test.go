@@ -178,25 +178,50 @@ func (f *fixture) letters() int64 {
 	return n
 }
 
-// TestRedriveWhenMemoryIsFull: nothing is published, and no letter is lost.
-func TestRedriveWhenMemoryIsFull(t *testing.T) {
-	f := openFixture(t, redistest.Start(t))
+// TestDeadLettersWhenMemoryIsFull: what is moved or removed needs no room. What is published elsewhere does: its
+// letter stays.
+func TestDeadLettersWhenMemoryIsFull(t *testing.T) {
+	f := openFixtureOf(t, redistest.Start(t).URL(), 2)
 	f.Do("XADD", f.Keys.Log(0), "7-7", "closed", "e")
 	ids := []string{f.letterOf(0, "log", "posting", "7-7", "closed", "e"), f.letter(0, "requests", "workers", "v", "1"), f.letter(0, "requests", "workers", "v", "1")}
-	before := f.Dump()
+	rerouted := f.letter(0, "requests", "workers", "v", "1", "event_id", f.eventIn(1))
+	discarded := f.letter(0, "requests", "workers", "v", "1")
 	f.Do("CONFIG", "SET", "maxmemory", "1")
-	for _, h := range f.inspector.Redrive(f.Ctx, ids...) {
-		f.WantClass(h.Err, domain.ClassRetry)
-		if errors.Is(h.Err, domain.ErrUnknownOutcome) {
-			t.Errorf("it is known that nothing happened: %v", h.Err)
+	for _, h := range slices.Concat(f.inspector.Redrive(f.Ctx, ids...), f.inspector.Discard(f.Ctx, discarded)) {
+		if h.Err != nil {
+			t.Errorf("%+v", h)
 		}
 	}
-	f.WantSame(before)
-	if h := f.inspector.Redrive(f.Ctx, ids[0])[0]; h.Err != nil { // what needs no room needs none
-		t.Error(h.Err)
+	h := f.inspector.Reroute(f.Ctx, rerouted)[0]
+	f.WantClass(h.Err, domain.ClassRetry)
+	if errors.Is(h.Err, domain.ErrUnknownOutcome) || f.letters() != 1 {
+		t.Errorf("it is known that nothing happened: %v, %d letters", h.Err, f.letters())
 	}
-	if h := f.inspector.Discard(f.Ctx, ids[1])[0]; h.Err != nil {
-		t.Error(h.Err)
+}
+
+// TestNotesGoWithTheirLetters: of many in one call, each takes its own note along.
+func TestNotesGoWithTheirLetters(t *testing.T) {
+	f := newFixture(t)
+	var entries []domain.DeadEntry
+	for i := range 6 {
+		entries = append(entries, domain.DeadEntry{ID: f.Publish([]string{"v", "1", "type", "pay", "event_id", "e", "order_id", "o" + strconv.Itoa(i%2)}), Reason: "r"})
+	}
+	f.Deliver(domain.GroupWorkers, "w1")
+	f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, entries))
+	letters := f.deadLetters()
+	notes := func() string { return fmt.Sprint(f.Do("HGETALL", f.Keys.SetAside(0))) }
+	for i, l := range letters {
+		if !strings.Contains(notes(), l.ID) {
+			t.Fatalf("no note of letter %d: %s", i, notes())
+		}
+	}
+	for _, h := range slices.Concat(f.inspector.Redrive(f.Ctx, letters[0].ID, letters[1].ID), f.inspector.Discard(f.Ctx, letters[2].ID, letters[3].ID)) {
+		f.Must(h.Err)
+	}
+	for i, l := range letters {
+		if strings.Contains(notes(), l.ID) != (i >= 4) {
+			t.Errorf("letter %d: %s", i, notes())
+		}
 	}
 }
 

@@ -167,10 +167,9 @@ func (c *Cluster) look(ctx context.Context, n *clusterServer) ([]nodeView, error
 		if len(f) < 8 {
 			return nil, fmt.Errorf("CLUSTER NODES says %q", line)
 		}
-		flags := strings.Split(f[2], ",")
 		views = append(views, nodeView{
-			id: f[0], masterID: f[3], master: slices.Contains(flags, "master"),
-			failing: strings.Contains(f[2], "fail") || slices.Contains(flags, "handshake") || slices.Contains(flags, "noaddr"),
+			id: f[0], masterID: f[3], master: anyFlag(f[2], "master"),
+			failing: anyFlag(f[2], "fail", "fail?", "handshake", "noaddr"), // and not nofailover
 			linked:  f[7] == "connected", slots: f[8:],
 		})
 	}

@@ -138,7 +138,7 @@ func (s *Sentinels) Wait() {
 			if err := attempt(ctx, sentinel, "SENTINEL", "CKQUORUM", MasterName); err != nil {
 				return err
 			}
-			for _, kind := range []string{"REPLICAS", "SENTINELS"} {
+			for kind, flag := range map[string]string{"REPLICAS": "slave", "SENTINELS": "sentinel"} {
 				reply, err := ask(ctx, sentinel, "SENTINEL", kind, MasterName)
 				if err != nil {
 					return err
@@ -148,7 +148,7 @@ func (s *Sentinels) Wait() {
 					return fmt.Errorf("%s sees %d %s", sentinel.Addr(), len(list), kind)
 				}
 				for _, seen := range list {
-					if flags := field(seen, "flags"); flags != "slave" && flags != "sentinel" {
+					if flags := field(seen, "flags"); !reaches(flags, flag) {
 						return fmt.Errorf("%s sees one of the %s as %s", sentinel.Addr(), kind, flags)
 					}
 				}
@@ -156,6 +156,18 @@ func (s *Sentinels) Wait() {
 		}
 		return nil
 	})
+}
+
+// reaches reports whether a sentinel that flags another server like this knows it for
+// what it is, and is in touch with it. Other flags may be there, such as master_down: what
+// that other one thought of the old master when it was last asked.
+func reaches(flags, what string) bool {
+	return anyFlag(flags, what) && !anyFlag(flags, "s_down", "o_down", "disconnected")
+}
+
+// anyFlag reports whether one of these is in a list with commas.
+func anyFlag(flags string, these ...string) bool {
+	return slices.ContainsFunc(strings.Split(flags, ","), func(f string) bool { return slices.Contains(these, f) })
 }
 
 // field is one of a reply of names and values in turn.

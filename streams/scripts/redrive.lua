@@ -1,13 +1,13 @@
--- redrive: gives dead letters back to their groups, and removes each in the same step.
+-- redrive: gives dead letters back to their groups, and removes each in the same step, with its note.
 --
--- KEYS[1] requests   KEYS[2] log   KEYS[3] dead
+-- KEYS[1] requests   KEYS[2] log   KEYS[3] dead   KEYS[4] set_aside
 -- ARGV ids of the letters
 -- A request is added as a new entry: the old one may have been trimmed. The entry of a fact is still
 -- there (the log is never trimmed) and becomes pending again, free to be reclaimed at once.
 -- Reply, for each: the id of the entry; '' if there is no such letter (somebody was faster); or, in
 -- words, why it cannot be given back. Such a letter stays as it is.
 -- On a crash: all or nothing. If a write fails half way, no letter is lost: each is removed after its
--- entry is there. What a full memory refuses is tried first, and nothing has changed then.
+-- entry is there. Works when memory is full: it moves, and adds nothing.
 
 local MOST_VALUES = 1000 -- of an entry: Lua's stack bears no number of them
 
@@ -32,7 +32,7 @@ local function read(id)
   if not found then
     return nil
   end
-  local letter = {}
+  local letter = { entry = found }
   for i = 1, #found[2], 2 do
     letter[found[2][i]] = found[2][i + 1]
   end
@@ -66,6 +66,7 @@ for i, id in ipairs(ARGV) do
 end
 for i, id in ipairs(ARGV) do
   if letters[i] and letters[i].values then
+    forget(KEYS[4], letters[i].entry)
     reply[i] = redis.call('XADD', KEYS[1], '*', unpack(letters[i].values))
     redis.call('XDEL', KEYS[3], id)
   end

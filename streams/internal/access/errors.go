@@ -40,7 +40,7 @@ func Classify(err error) error {
 	return domain.WithClass(domain.ClassRetry, err) // LOADING, OOM, READONLY, MISCONF, BUSY, …
 }
 
-// ErrNotRedis: what answers does not speak Redis's protocol.
+// ErrNotRedis says that what answers does not speak Redis's protocol.
 var ErrNotRedis = errors.New("the answer is not one of Redis")
 
 // withoutQuotes is err without what it repeats of a command or a reply: a password, or a

@@ -20,7 +20,7 @@ const (
 type Namespace struct {
 	Client redis.UniversalClient
 	Keys   layout.Keys
-	// Redrive and Discard are scripts of those names: scripts are loaded in package streams, all of them.
+	// Redrive and Discard are scripts/redrive.lua and discard.lua: scripts are loaded in package streams, all of them.
 	Redrive, Discard *redis.Script
 }
 
