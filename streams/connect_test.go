@@ -289,7 +289,8 @@ func TestAnswersAreNotRepeated(t *testing.T) {
 // A server that has as many clients as it takes says so before it hangs up.
 func TestMaxClients(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	a := redistest.NewAuthority(t)
+	server := redistest.Start(t, redistest.TLSArgs(t, a, a.Issue(time.Now().Add(time.Hour), "127.0.0.1"))...)
 	rdb := server.Client()
 	defer func() { _ = rdb.Close() }()
 	ctx := context.Background()
@@ -303,6 +304,8 @@ func TestMaxClients(t *testing.T) {
 	}
 	want := "as many clients as it takes (maxclients)"
 	checkOpen(t, tlsCase{"open", server.URL(), nil, want, domain.ClassRetry, domain.CodeFailed})
+	// With TLS it has nothing to say it on.
+	checkOpen(t, tlsCase{"open", "rediss://" + server.TLSAddr(), a.Client(), "maxclients", domain.ClassRetry, domain.CodeFailed})
 	// A request that found no connection was not published.
 	if err := rdb.ClientKillByFilter(ctx, "SKIPME", "yes").Err(); err != nil {
 		t.Fatal(err)

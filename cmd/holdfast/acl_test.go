@@ -66,11 +66,18 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	organizer.event("e1")
 	organizer.ok("events", "list")
 	organizer.ok("sales")
-	working := worker.worker()
+	working := worker.worker("--pay-wait", "100ms")
 	if got := producer.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "tok_secret", "--wait"); got["state"] != "confirmed" {
 		t.Errorf("published: %v", got)
 	}
 	operator.ok("orders", "cancel", "e1/o1", "--wait")
+	// What is set aside is told to who waits, and redriven and discarded with what is told of it.
+	pay := []string{"publish", "--type", "pay", "--event", "e1", "--order", "o2", "--token", "tok_secret", "--wait"}
+	producer.fails(exitFailed, []string{"set aside", "unknown_order"}, pay...)
+	operator.ok("dead", "redrive", "--all")
+	producer.fails(exitFailed, []string{"set aside", "unknown_order"}, pay...)
+	worker.drained()
+	operator.ok("dead", "discard", "--all", "--yes")
 
 	// The recipe of the README, for every language that has a client of Redis.
 	ctx := context.Background()
@@ -199,7 +206,8 @@ func TestViewerSeesNoToken(t *testing.T) {
 		{"XGROUP", "DESTROY", requests, "workers"},
 		{"FLUSHALL"},
 		{"CONFIG", "GET", "*"},
-		{"SUBSCRIBE", p + "outcomes"},
+		{"SUBSCRIBE", p + "outcomes:x"},
+		{"HGETALL", p + "set_aside"},
 	} {
 		if reply, err := rdb.Do(ctx, args...).Result(); !redis.IsPermissionError(err) && (err == nil || !strings.Contains(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "can't")) {
 			t.Errorf("%v: %v, %v", args, reply, err)
