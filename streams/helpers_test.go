@@ -269,6 +269,12 @@ func (f *fixture) wantFact(kind, order, data string) {
 	}
 }
 
+// redriveLetter is inspect's Redrive of one letter.
+func (f *fixture) redriveLetter(id string) (entryID string, err error) {
+	handled := f.inspector.Redrive(f.Ctx, id)
+	return handled[0].EntryID, handled[0].Err
+}
+
 func (f *fixture) queue(group domain.Group, consumer string) domain.Queue {
 	f.Helper()
 	q, err := f.store.Queue(0, group, consumer)

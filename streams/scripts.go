@@ -36,6 +36,7 @@ var (
 	scriptLeave        = load("leave")
 	scriptTrim         = load("trim")
 	scriptNewest       = load("newest")
+	scriptReplaced     = load("replaced")
 	scriptInvoice      = load("invoice")
 )
 

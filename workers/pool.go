@@ -98,9 +98,23 @@ func (p *Pool) Run(ctx context.Context) error {
 			return err
 		}
 		p.log.Error("the data in Redis is not what it was: going on with what is there, without what was in hand; see docs/operations.md", zap.Error(err))
-		if err := p.accept(ctx); err != nil || ctx.Err() != nil {
-			return err
+		if failed := p.accept(ctx); failed != nil || ctx.Err() != nil {
+			return failed
 		}
+		p.noteReplaced(ctx, err)
+	}
+}
+
+// noteTimeout bounds a note for people, which nothing else waits for.
+const noteTimeout = 2 * time.Second
+
+// noteReplaced keeps where people look what else stands in the log of this worker only.
+// It is no reason not to go on: a user from before this note may lack the permission.
+func (p *Pool) noteReplaced(ctx context.Context, cause error) {
+	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
+	defer cancel()
+	if err := p.ledger.NoteReplaced(ctx, p.cfg.Name, cause); err != nil {
+		p.log.Warn("could not note for holdfast check that the data was replaced", zap.Error(err))
 	}
 }
 

@@ -118,6 +118,13 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	} {
 		viewer.ok(args...)
 	}
+	monitor := as("monitor")
+	monitor.ok("pending")
+	wantSaid(t, monitor.check(levelOK, "--ignore", "no_aof"), "all is well")
+	operator.check(levelOK, "--ignore", "no_aof", "--forget-replaced")
+	if got := decodeLines(t, monitor.run("check", "-o", "json").stdout); len(got) != 1 || !sameJSON(got[0]["not_known"], []any{}) {
+		t.Errorf("a monitor does not see all: %v", got)
+	}
 	if code := working.stop(); code != exitDone || strings.Contains(working.stderr.String(), "NOPERM") {
 		t.Errorf("exit %d:\n%s", code, working.stderr.String())
 	}

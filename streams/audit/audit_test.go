@@ -297,7 +297,7 @@ func TestAuditOfNotes(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if err := inspector.Discard(ctx, "0:"+dead[0].ID); err != nil {
+			if err := inspector.Discard(ctx, "0:"+dead[0].ID)[0].Err; err != nil {
 				t.Error(err)
 				return
 			}
