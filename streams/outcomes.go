@@ -164,10 +164,12 @@ func (c *Checkout) listen(ctx context.Context, partition int, sink domain.Outcom
 			case <-ctx.Done():
 				return
 			case <-look.C:
-				// Where there is no answer, that of the ping tells whether the server is there.
-				if now, err := c.channel(ctx, partition); err == nil && now != channel {
+				// Where there is no answer, that of the ping tells whether the server is there: it must not be kept waiting for.
+				looking, enough := context.WithTimeout(ctx, epochEvery/2)
+				if now, err := c.channel(looking, partition); err == nil && now != channel {
 					cancel(domain.ErrDataReplaced)
 				}
+				enough()
 			case <-ask.C:
 				if !heard.Swap(false) {
 					cancel(errSilent)
