@@ -58,7 +58,7 @@ func (w *world) in(database int) *world {
 	other := *w
 	other.gateway = gateway
 	other.url = strings.TrimSuffix(w.server.URL(), "/0") + fmt.Sprintf("/%d", database)
-	store, err := streams.Open(w.ctx, other.url, streams.Options{Partitions: 1})
+	store, err := streams.Open(w.ctx, other.url, streams.Options{Create: true, Partitions: 1})
 	if err != nil {
 		w.Fatalf("opening database %d: %v", database, err)
 	}

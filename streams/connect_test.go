@@ -90,7 +90,7 @@ func TestCheckURL(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "cret") {
 			t.Errorf("%s: %v", test.url, err)
 		}
-		if _, opened := Open(context.Background(), test.url, Options{}); opened == nil || err != nil && opened.Error() != err.Error() {
+		if _, opened := Open(context.Background(), test.url, Options{Create: true}); opened == nil || err != nil && opened.Error() != err.Error() {
 			t.Errorf("%s: Open says %v", test.url, opened)
 		}
 	}
@@ -165,7 +165,7 @@ func TestTLS(t *testing.T) {
 
 func checkOpen(t *testing.T, test tlsCase) {
 	t.Helper()
-	store, err := Open(context.Background(), test.url, Options{TLS: test.config})
+	store, err := Open(context.Background(), test.url, Options{Create: true, TLS: test.config})
 	if test.want == "" {
 		if err != nil {
 			t.Fatal(err)
@@ -294,7 +294,7 @@ func TestMaxClients(t *testing.T) {
 	rdb := server.Client()
 	defer func() { _ = rdb.Close() }()
 	ctx := context.Background()
-	store, err := Open(ctx, server.URL(), Options{})
+	store, err := Open(ctx, server.URL(), Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +330,7 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx := context.Background()
-			store, err := Open(ctx, test.url, Options{TLS: test.config, Partitions: 1, Namespace: test.name})
+			store, err := Open(ctx, test.url, Options{Create: true, TLS: test.config, Partitions: 1, Namespace: test.name})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -441,7 +441,7 @@ func TestClusterNodeAlone(t *testing.T) {
 		checkOpen(t, tlsCase{"", "redis://" + n.Addr() + "/3", nil, "its URL needs cluster=true", domain.ClassFatal, domain.CodeInvalid})
 		checkOpen(t, tlsCase{"", "redis://" + n.Addr() + "?cluster=true", nil, "", 0, ""})
 	}
-	store, err := Open(context.Background(), nodes.URL(), Options{})
+	store, err := Open(context.Background(), nodes.URL(), Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -486,7 +486,7 @@ func TestServers(t *testing.T) {
 		t.Errorf("one that evicts and does not append: %v", got)
 	}
 	f.Do("ACL", "SETUSER", "uninformed", "on", ">s3cret", "~*", "&*", "+@all", "-info")
-	store, err := Open(ctx, with(server, "uninformed:s3cret", ""), Options{})
+	store, err := Open(ctx, with(server, "uninformed:s3cret", ""), Options{Create: true})
 	f.Must(err)
 	defer func() { _ = store.Close() }()
 	_, err = store.Servers(ctx)

@@ -71,7 +71,7 @@ func openFixture(t *testing.T, server *redistest.Server) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	store, err := Open(ctx, server.URL(), Options{Partitions: 1})
+	store, err := Open(ctx, server.URL(), Options{Create: true, Partitions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

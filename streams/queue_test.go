@@ -57,7 +57,7 @@ const longIdle = time.Hour
 // gets its own on top: that nothing comes is no failure.
 func TestReadOutlastsReadTimeout(t *testing.T) {
 	f := newFixture(t)
-	store, err := Open(f.Ctx, streamstest.Server().URL()+"?read_timeout=200ms", Options{Partitions: 1})
+	store, err := Open(f.Ctx, streamstest.Server().URL()+"?read_timeout=200ms", Options{Create: true, Partitions: 1})
 	f.Must(err)
 	defer func() { f.Must(store.Close()) }()
 	q, err := store.Queue(0, domain.GroupWorkers, "w1")

@@ -311,7 +311,7 @@ func TestLook(t *testing.T) {
 // openPartitions is a namespace of several partitions beside the fixture's own.
 func openPartitions(t *testing.T, f *fixture, partitions int) *fixture {
 	t.Helper()
-	store, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Namespace: "several", Partitions: partitions})
+	store, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Namespace: "several", Create: true, Partitions: partitions})
 	f.Must(err)
 	t.Cleanup(func() { _ = store.Close() })
 	return fixtureOf(f.Ctx, t, store)

@@ -369,7 +369,6 @@ func TestDataReplaced(t *testing.T) {
 	w.publish(request(domain.RequestPurchase, "lost", "fred", 2))
 	<-paying
 	w.server.Flush()
-	w.list("e", 1000, 10)
 	w.eventually("it has groups again", func() bool {
 		all, err := inspect.New(w.store).Pending(w.ctx, 0)
 		return err == nil && !slices.ContainsFunc(all, func(g inspect.GroupStatus) bool { return g.Missing })
@@ -378,6 +377,7 @@ func TestDataReplaced(t *testing.T) {
 		replaced, err := inspect.New(w.store).Replaced(w.ctx)
 		return err == nil && replaced != nil && replaced.Worker == pool.Name() && strings.Contains(replaced.Detail, domain.ErrDataReplaced.Error())
 	})
+	w.list("e", 1000, 10)
 	w.publish(request(domain.RequestPurchase, "after", "fred", 3))
 	w.waitState("after", domain.OrderConfirmed)
 	w.waitDrained()

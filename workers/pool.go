@@ -19,12 +19,15 @@ type Queues func(partition int, group domain.Group, consumer string) (domain.Que
 type Deps struct {
 	Ledger     domain.Ledger
 	Queues     Queues
-	Gateway    domain.PaymentGateway
+	Gateway    domain.PaymentGateway // nil only if no role calls it
 	Partitions int
 	// PaymentNamespace is that of the payments' names; empty in a namespace whose payments
 	// are named without it.
 	PaymentNamespace string
-	Log              *zap.Logger // default: none
+	// FreeOrders confirms orders that cost nothing without asking the gateway. Not where
+	// workers may still run that do not know of it: they would ask it to capture them.
+	FreeOrders bool
+	Log        *zap.Logger // default: none
 }
 
 // Pool is one worker: some roles on every partition. Use it once.
@@ -51,6 +54,9 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if d.Gateway == nil && cfg.CallsGateway() {
+		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("roles %v need a payment gateway", cfg.Roles))
 	}
 	if d.Log == nil {
 		d.Log = zap.NewNop()

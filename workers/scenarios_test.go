@@ -393,6 +393,25 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		// Others have payments of the same events and orders, whatever became of them there.
+		name: "other namespaces at the gateway",
+		play: func(r *scene) {
+			r.neighbour("", "other")
+			r.append(
+				request(purchase, "a", "amy", 2), request(purchase, "b", "bob", 1),
+				change(request(purchase, "c", "cid", 3), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }),
+				request(purchase, "d", "dan", 4),
+			)
+			r.untilPayment("e/b", domain.PaymentStatusCaptured)
+			r.append(request(cancel, "b", "", 0))
+		},
+		ends: []end{
+			confirmed("e/a", "amy", 2), reversed(cancelled("e/b", "bob", 1, domain.PaymentStatusRefunded)),
+			{ref: "e/c", customer: "cid", quantity: 3, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+			confirmed("e/d", "dan", 4),
+		},
+	},
+	{
 		// One order after the other: what becomes of the first may not free the slot of the second.
 		name:   "two in turn",
 		events: map[string]int64{"e": 4},
@@ -477,6 +496,32 @@ var scenarios = []scenario{
 		},
 		ends: []end{confirmed("e/a0", "a0", 1), confirmed("e/a1", "a1", 1), confirmed("e/a2", "a2", 1)},
 	},
+}
+
+// neighbour makes payments of other namespaces: one that is declined, one that is captured,
+// one that is authorized, and one that is voided.
+func (r *scene) neighbour(namespaces ...string) {
+	r.t.Helper()
+	gateway := r.world.gateway
+	for _, namespace := range namespaces {
+		for order, then := range map[string]func(context.Context, domain.PaymentName) (domain.Payment, error){
+			"a": gateway.Lookup, "b": gateway.Capture, "c": gateway.Lookup, "d": gateway.Void,
+		} {
+			name := domain.PaymentName{Namespace: namespace, OrderRef: domain.OrderRef{EventID: "e", OrderID: order}}
+			token := domain.Secret("tok_neighbour")
+			if order == "a" {
+				token = simulator.DeclineTokenPrefix
+			}
+			_, err := gateway.Authorize(r.ctx, domain.PaymentRequest{Name: name, Amount: 500, Currency: "JPY", CustomerID: "neighbour", Token: token})
+			if err == nil {
+				_, err = then(r.ctx, name)
+			}
+			if err != nil {
+				r.t.Fatalf("paying in another namespace: %v", err)
+			}
+		}
+	}
+	_, r.neighbours = r.books()
 }
 
 func change(q domain.Request, how func(q *domain.Request)) domain.Request {
@@ -650,7 +695,7 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 	var paid domain.Payment
 	for _, a := range slices.Backward(incoming[:2]) {
 		paid, err = r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{
-			Name: domain.PaymentName{OrderRef: a.Request.Ref()}, Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
+			Name: domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: a.Request.Ref()}, Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
 		})
 		must(err)
 	}

@@ -62,8 +62,12 @@ func TestShippedUsers(t *testing.T) {
 func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	as, client := withShippedUsers(t, query, server)
 	worker, organizer, producer, operator, auditor, viewer := as("worker"), as("organizer"), as("producer"), as("operator"), as("auditor"), as("viewer")
-	worker.ok("init")
+	for _, reader := range []*holdfast{organizer, operator, auditor, viewer} {
+		reader.fails(exitFailed, []string{"no such namespace"}, "sales")
+	}
+	producer.fails(exitFailed, []string{"no such namespace"}, "publish", "--event", "e1", "--customer", "fred", "--token", "t")
 	organizer.event("e1")
+	worker.ok("init")
 	organizer.ok("events", "list")
 	organizer.ok("sales")
 	working := worker.worker("--pay-wait", "100ms")
@@ -86,7 +90,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		t.Errorf("%d partitions, %v", partitions, err)
 	}
 	p := partitionOf(t, admin, "e1")
-	if err := checkout.Do(ctx, "XADD", p+"requests", "*", "v", 1, "type", "purchase", "order_id", "cart-4712", "customer_id", "amy",
+	if err := checkout.Do(ctx, "XADD", p+"requests", "NOMKSTREAM", "*", "v", 1, "type", "purchase", "order_id", "cart-4712", "customer_id", "amy",
 		"event_id", "e1", "section", "general", "quantity", 3, "payment_token", "tok_visa").Err(); err != nil {
 		t.Fatal(err)
 	}

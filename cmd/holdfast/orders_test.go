@@ -270,12 +270,13 @@ func TestAuditWithGateway(t *testing.T) {
 	expect(t, h.one("publish", "--event", "e1", "--customer", "fred", "--token", "tok_1", "--wait"), object{"state": "confirmed"})
 	h.drained()
 	expect(t, h.one("audit", "--gateway", url), object{"ok": true})
-	table(t, h.ok("audit", "--gateway", url), "verdict all is well", "payments checked")
+	table(t, h.ok("audit", "--gateway", url), "verdict all is well", "payments 1 checked")
 
 	// An order that this gateway never heard of must be missed there.
 	if code := worker.stop(); code != exitDone {
 		t.Fatalf("the worker ended with %d", code)
 	}
+	h.ok("namespace", "set", "--gateway", "simulator")
 	h.worker()
 	expect(t, h.one("publish", "--event", "e1", "--customer", "amy", "--token", "tok_1", "--wait"), object{"state": "confirmed"})
 	h.drained()

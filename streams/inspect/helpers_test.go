@@ -38,7 +38,7 @@ func openFixtureOf(t *testing.T, url string, partitions int) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	store, err := streams.Open(ctx, url, streams.Options{Partitions: partitions})
+	store, err := streams.Open(ctx, url, streams.Options{Create: true, Partitions: partitions})
 	if err != nil {
 		t.Fatal(err)
 	}
