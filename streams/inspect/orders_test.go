@@ -161,8 +161,12 @@ func TestEachOrderOnInvoices(t *testing.T) {
 	h := newHistory(t)
 	orders := h.all()
 	for _, filter := range []OrderFilter{
-		{CustomerID: "c3"}, {CustomerID: "c3", OldestFirst: true}, {CustomerID: "c3", EventID: h.eventIn(2)}, {CustomerID: "nobody"},
-		{CustomerID: "c3", SinceMillis: h.came[h.refs[len(h.refs)/2]]}, {CustomerID: "c3", States: []domain.OrderState{domain.OrderConfirmed}},
+		{CustomerID: "c3"},
+		{CustomerID: "c3", OldestFirst: true},
+		{CustomerID: "c3", EventID: h.eventIn(2)},
+		{CustomerID: "nobody"},
+		{CustomerID: "c3", SinceMillis: h.came[h.refs[len(h.refs)/2]]},
+		{CustomerID: "c3", States: []domain.OrderState{domain.OrderConfirmed}},
 	} {
 		at := func(ref domain.OrderRef) string { // orders of one moment have no order here
 			return fmt.Sprint(h.came[ref], " ", ref)
