@@ -35,11 +35,14 @@ func (n PaymentName) String() string {
 	return n.Namespace + "/" + n.OrderRef.String()
 }
 
+// AmountNotTold is the Amount of a payment of which the gateway does not tell it.
+const AmountNotTold = -1
+
 // Payment is one order's payment, as the gateway tells it.
 type Payment struct {
 	AuthorizationID string
 	Status          PaymentStatus
-	Amount          int64 // minor units
+	Amount          int64 // minor units; AmountNotTold where there is no money
 
 	// Whose it is and what for, as far as the gateway tells; empty if it does not.
 	Currency    string

@@ -19,7 +19,8 @@ type Resolution struct {
 	EntryID         string
 	Ref             OrderRef
 	Outcome         PaymentOutcome
-	AuthorizationID string
+	AuthorizationID string // if approved
+	Detail          string // if mismatched or left alone: for people, without a bar or a line break
 }
 
 // Cancellation is a cancel on its way in; EntryID is in the requests, or in the
@@ -36,8 +37,8 @@ type Reply struct {
 }
 
 // Ledger is the store of orders and events. Each call is one atomic step on one
-// partition, decides as Decide does and acknowledges the entries whose verdict is
-// VerdictDone in the same step, so a caller that does not know whether a call
+// partition, decides as Decide does, acknowledges the entries whose verdict is
+// VerdictDone and sets those aside whose verdict is VerdictSetAside, all in the same step, so a caller that does not know whether a call
 // took effect repeats it.
 type Ledger interface {
 	// Partition is where an event's orders are.

@@ -49,7 +49,7 @@ func ParseOrderState(name string) (OrderState, bool) {
 // terminal states only confirmed can still change, by a cancel.
 func (s OrderState) Terminal() bool { return s > OrderHeld }
 
-// Why an order was rejected, or cancelled.
+// Why an order was rejected, declined or cancelled.
 const (
 	ReasonSoldOut        = "sold_out"
 	ReasonUnknownEvent   = "unknown_event"
@@ -60,6 +60,8 @@ const (
 	ReasonPriceChanged   = "price_changed"
 	ReasonTooLate        = "too_late"
 	ReasonInvalid        = "invalid"
+
+	ReasonPaymentMismatch = "payment_mismatch" // declined because the gateway's payment is not what the order asks for; empty: the gateway declined
 
 	ReasonRequested     = "requested"      // cancelled because a cancel asked for it
 	ReasonCaptureFailed = "capture_failed" // cancelled because the money could not be collected
@@ -82,7 +84,7 @@ type Order struct {
 	ResolvedAtMillis  int64 // milliseconds of the latest terminal fact; 0 while held
 	AuthorizationID   string
 	Reason            string
-	Detail            string // for people: what exactly was invalid
+	Detail            string // for people: what exactly was invalid, or does not match
 }
 
 // Amount is what the order costs, in minor units.

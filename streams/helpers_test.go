@@ -260,6 +260,16 @@ func (f *fixture) lastFact() (domain.Fact, string) {
 	return facts[len(facts)-1], raw[len(raw)-1]
 }
 
+// lastEntry is the newest entry of the log.
+func (f *fixture) lastEntry() domain.Entry {
+	f.Helper()
+	entries := layout.DecodeEntries(f.Do("XREVRANGE", f.Keys.Log(0), "+", "-", "COUNT", 1))
+	if len(entries) == 0 {
+		f.Fatalf("the log is empty")
+	}
+	return entries[0]
+}
+
 // wantFact compares the newest fact, as it stands in the log, with one about an order.
 func (f *fixture) wantFact(kind, order, data string) {
 	f.Helper()

@@ -16,7 +16,7 @@ var scriptFiles embed.FS
 var (
 	scriptInit        = load("init")
 	scriptHold        = load("hold", "orders")
-	scriptResolve     = load("resolve", "orders")
+	scriptResolve     = load("resolve", "letters", "orders")
 	scriptExpire      = load("expire", "orders")
 	scriptCancel      = load("cancel", "orders")
 	scriptDue         = load("due")
@@ -25,7 +25,7 @@ var (
 	scriptCreateEvent = load("create_event")
 	scriptAdjustEvent = load("adjust_event")
 	scriptCloseEvent  = load("close_event")
-	scriptDeadLetter  = load("dead_letter")
+	scriptDeadLetter  = load("dead_letter", "letters")
 	scriptRedrive     = load("redrive")
 	scriptOwn         = load("own")
 	scriptKeepAlive   = load("keep_alive", "pending")
