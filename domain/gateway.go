@@ -76,7 +76,8 @@ var (
 // LaterError says that the gateway does not take calls now. Nothing is known of what became of this one.
 type LaterError struct {
 	After time.Duration // when it wants to be asked again; 0 if it does not say
-	Err   error
+	Busy  bool          // it takes calls, but not so many
+	Err   error         // wraps ErrUnknownOutcome
 }
 
 // Error is that of the cause.
