@@ -47,6 +47,12 @@ const (
 	CodeUnknownOutcome  Code = "outcome_not_known"
 	CodeDataReplaced    Code = "data_replaced"
 	CodeNoSuchNamespace Code = "no_such_namespace"
+
+	// Of a Trouble.
+	CodeGatewayMisconfigured Code = "gateway_misconfigured" // nobody is served until somebody changes something
+	CodeGatewayUnavailable   Code = "gateway_unavailable"   // it does not answer, or not now
+	CodeGatewayBusy          Code = "gateway_busy"          // it takes fewer calls than there are
+	CodeGatewaySlow          Code = "gateway_slow"          // it answers, and takes long
 )
 
 // Error is an error with a class, and perhaps a code.

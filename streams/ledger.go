@@ -28,6 +28,11 @@ func (s *Store) Ledger() *Ledger { return &Ledger{s} }
 // Partition implements domain.Ledger.
 func (l *Ledger) Partition(eventID string) int { return l.store.Partition(eventID) }
 
+// Orders implements domain.Ledger.
+func (l *Ledger) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
+	return l.store.Inside().Orders(ctx, refs)
+}
+
 // orderBatch is one call of a script that is built on scripts/lib/orders.lua.
 type orderBatch struct {
 	script *redis.Script

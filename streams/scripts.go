@@ -34,6 +34,7 @@ var (
 	scriptTrim        = load("trim")
 	scriptNewest      = load("newest")
 	scriptInvoice     = load("invoice")
+	scriptReport      = load("report")
 )
 
 var scriptNames map[string]string

@@ -3,6 +3,7 @@ package workers_test
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -180,6 +181,34 @@ func TestLostRepliesOfTheGateway(t *testing.T) {
 	w.waitDrained()
 	if line := w.payment("o"); line.Authorizations != 1 || line.Captures != 1 || line.Captured != 4000 {
 		t.Errorf("want one authorization and one capture: %+v", line)
+	}
+	w.audit()
+}
+
+// A gateway that takes so many calls a second, and an event that is on sale: everybody is
+// served, at that pace, and no order costs many calls.
+func TestSaleAtTheGatewaysPace(t *testing.T) {
+	const orders, rate = 300, 150
+	w := newWorld(t, redistest.Start(t), simulator.Options{RateLimit: rate})
+	w.list("e", 1000, orders)
+	var calls atomic.Int64
+	counted := middleman{next: w.gateway, do: func(_ context.Context, _ string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+		calls.Add(1)
+		return do()
+	}}
+	var all []domain.Request
+	for i := range orders {
+		id := strconv.Itoa(i)
+		all = append(all, request(domain.RequestPurchase, "o"+id, "c"+id, 1))
+	}
+	w.publish(all...)
+	begun := time.Now()
+	pool := w.start(workers.Config{}, counted, nil)
+	w.eventually("all sold", func() bool { return pool.Stats().Confirmed.Load() == orders })
+	w.waitDrained()
+	t.Logf("%d calls for %d orders, in %s", calls.Load(), orders, time.Since(begun))
+	if perOrder := float64(calls.Load()) / orders; perOrder > 3 {
+		t.Errorf("%.2f calls an order", perOrder)
 	}
 	w.audit()
 }

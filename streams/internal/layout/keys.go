@@ -27,6 +27,9 @@ func NewKeys(namespace string, partitions int) Keys {
 // MetaKey is a hash: what the namespace was created with.
 func MetaKey(namespace string) string { return namespace + ":meta" }
 
+// Troubles is a hash: worker/what -> what troubles it has (JSON), and since when.
+func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
