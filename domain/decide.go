@@ -61,6 +61,7 @@ type Command interface{ command() }
 type Hold struct {
 	Request     Request
 	Invalid     string // why the request is invalid; empty if it is well-formed
+	NoToken     bool   // it is a purchase without a payment token: valid only if it costs nothing
 	EntryMillis int64  // when it was published: the time part of its entry's id
 	ValidMillis int64  // how long it may wait in line
 	HoldMillis  int64  // how long the hold will last
@@ -141,11 +142,11 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 	pays := c.Request.Type.Pays()
 	switch o.State {
 	case OrderNone:
-		if reason := refusal(v, nowMillis, c); reason != "" {
+		if reason, detail := refusal(v, nowMillis, c); reason != "" {
 			return &Fact{
 				Type: FactRejected, EventID: ref.EventID, OrderID: ref.OrderID,
 				RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
-				Section: c.Request.Section, Quantity: c.Request.Quantity, Reason: reason, Detail: c.Invalid,
+				Section: c.Request.Section, Quantity: c.Request.Quantity, Reason: reason, Detail: detail,
 			}, VerdictDone
 		}
 		section, _ := v.Event.Section(c.Request.Section)
@@ -176,31 +177,33 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 	return nil, VerdictDone
 }
 
-// refusal is why a new order cannot be held; empty if it can.
-func refusal(v View, nowMillis int64, c Hold) string {
+// refusal is why a new order cannot be held, and what exactly is invalid; empty if it can.
+func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	e := v.Event
 	section, sectionFound := e.Section(c.Request.Section)
 	switch {
 	case c.Invalid != "":
-		return ReasonInvalid
+		return ReasonInvalid, c.Invalid
+	case c.NoToken && !(sectionFound && section.Price == 0):
+		return ReasonInvalid, DetailNoToken
 	case nowMillis-c.EntryMillis > c.ValidMillis:
-		return ReasonTooLate
+		return ReasonTooLate, ""
 	case !e.Exists():
-		return ReasonUnknownEvent
+		return ReasonUnknownEvent, ""
 	case !sectionFound:
-		return ReasonUnknownSection
+		return ReasonUnknownSection, ""
 	case !e.OnSaleAt(nowMillis):
-		return ReasonNotOnSale
+		return ReasonNotOnSale, ""
 	case c.Request.UnitPrice != nil && *c.Request.UnitPrice != section.Price:
-		return ReasonPriceChanged
+		return ReasonPriceChanged, ""
 	case e.MaxPerOrder > 0 && c.Request.Quantity > e.MaxPerOrder:
-		return ReasonOverLimit
+		return ReasonOverLimit, ""
 	case v.InProgress != "":
-		return ReasonInProgress
+		return ReasonInProgress, ""
 	case c.Request.Quantity > section.Available:
-		return ReasonSoldOut
+		return ReasonSoldOut, ""
 	}
-	return ""
+	return "", ""
 }
 
 func decidePay(o Order, nowMillis int64, c Pay) Verdict {

@@ -207,6 +207,15 @@ func TestDecideFacts(t *testing.T) {
 			},
 		},
 		{
+			"rejected without a token",
+			View{Event: testEvent()},
+			Hold{Request: testRequest(RequestPurchase, "fp"), NoToken: true},
+			Fact{
+				Type: FactRejected, EventID: "e1", OrderID: "o1", RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
+				Section: "general", Quantity: 2, Reason: "invalid", Detail: "payment_token: missing",
+			},
+		},
+		{
 			"confirmed",
 			View{Event: testEvent(), Order: held},
 			Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"},
@@ -297,13 +306,14 @@ func TestRefusalPrecedence(t *testing.T) {
 			Type: RequestPurchase, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "balcony",
 			Quantity: 7, UnitPrice: ptr[int64](1), Fingerprint: "fp",
 		},
-		Invalid: "something", EntryMillis: now - 101, ValidMillis: 100, HoldMillis: 1,
+		Invalid: "something", NoToken: true, EntryMillis: now - 101, ValidMillis: 100, HoldMillis: 1,
 	}
 	for _, step := range []struct {
 		reason string
 		mend   func()
 	}{
 		{"invalid", func() { c.Invalid = "" }},
+		{"invalid", func() { c.NoToken = false }},
 		{"too_late", func() { c.EntryMillis++ }},
 		{"unknown_event", func() {
 			v.Event = testEvent()
@@ -357,6 +367,12 @@ func TestRefusalBounds(t *testing.T) {
 		{"unlisted event", func(v *View, _ *Hold) { v.Event = Event{} }, "unknown_event"},
 		{"unknown section", func(_ *View, c *Hold) { c.Request.Section = "General" }, "unknown_section"},
 		{"invalid", func(_ *View, c *Hold) { c.Invalid = "quantity: missing" }, "invalid"},
+		{"no token", func(_ *View, c *Hold) { c.NoToken = true }, "invalid"},
+		{"no token, of an unlisted event", func(v *View, c *Hold) { v.Event, c.NoToken = Event{}, true }, "invalid"},
+		{"no token, for free", func(v *View, c *Hold) { v.Event.Sections[0].Price, c.NoToken = 0, true }, ""},
+		{"no token, for free, too late", func(v *View, c *Hold) {
+			v.Event.Sections[0].Price, c.NoToken, c.EntryMillis, c.ValidMillis = 0, true, now-51, 50
+		}, "too_late"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			v, c := View{Event: testEvent()}, hold(RequestHold, "fp")

@@ -10,6 +10,7 @@ type Incoming struct {
 	EntryID     string
 	Request     Request
 	Invalid     string // why a purchase or hold is invalid; empty if it is not
+	NoToken     bool   // it is a purchase without a payment token
 	HoldMillis  int64
 	ValidMillis int64
 }

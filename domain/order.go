@@ -67,6 +67,10 @@ const (
 	ReasonCaptureFailed = "capture_failed" // cancelled because the money could not be collected
 )
 
+// DetailNoToken is what is wrong with a purchase or a pay that brings no payment token and
+// is not for free.
+const DetailNoToken = "payment_token: missing"
+
 // Order is the stored state of one order. Its zero value is an order never heard of.
 type Order struct {
 	State       OrderState
@@ -89,6 +93,12 @@ type Order struct {
 
 // Amount is what the order costs, in minor units.
 func (o Order) Amount() int64 { return o.Quantity * o.UnitPrice }
+
+// Free reports whether the order costs nothing and no gateway was asked about it: it needs
+// no payment, and has none.
+func (o Order) Free() bool {
+	return o.HeldAtMillis > 0 && o.Amount() == 0 && o.AuthorizationID == ""
+}
 
 // HoldAliveAt reports whether the order is held and its deadline is still ahead.
 func (o Order) HoldAliveAt(nowMillis int64) bool {

@@ -116,6 +116,7 @@ func (f *fixture) incoming(entryID string, fields []string) domain.Incoming {
 		}
 		a.Invalid = err.Error()
 	}
+	a.NoToken = err == nil && req.Type == domain.RequestPurchase && req.PaymentToken == ""
 	return a
 }
 

@@ -120,7 +120,11 @@ func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]do
 			if a.Request.UnitPrice != nil {
 				unitPrice = *a.Request.UnitPrice
 			}
-			return append(args, string(a.Request.Type), a.Request.CustomerID, a.Request.Section, a.Request.Quantity,
+			kind := string(a.Request.Type)
+			if a.NoToken {
+				kind = "tokenless"
+			}
+			return append(args, kind, a.Request.CustomerID, a.Request.Section, a.Request.Quantity,
 				unitPrice, a.HoldMillis, domain.EntryMillis(a.EntryID)+a.ValidMillis, opening(a.Request), a.Invalid)
 		},
 	})

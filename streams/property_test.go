@@ -160,7 +160,7 @@ func wantSeen() []string {
 		"mismatched none done", "mismatched held done", "mismatched confirmed done", "mismatched declined done", "mismatched expired done",
 		"mismatched cancelled done", "mismatched rejected done",
 		"left_alone none set_aside", "left_alone held set_aside", "left_alone confirmed set_aside", "left_alone declined set_aside",
-		"left_alone expired set_aside", "left_alone cancelled set_aside", "left_alone rejected set_aside", "set aside with an outcome",
+		"left_alone expired set_aside", "left_alone cancelled set_aside", "left_alone rejected set_aside", "set aside with an outcome", "held without a token",
 		"unknown none void", "unknown held wait", "unknown held void", "unknown confirmed done", "unknown declined done", "unknown expired void", "unknown cancelled void", "unknown rejected done",
 	)
 }
@@ -486,7 +486,7 @@ func (m *model) drawRequest() []string {
 	if price := pick(m, "unit_price", "", "", "", "", "", "", "1000", "999"); price != "" {
 		fields = append(fields, "unit_price", price)
 	}
-	if kind == "purchase" {
+	if kind == "purchase" && pick(m, "token", true, true, true, true, false) {
 		fields = append(fields, "payment_token", "tok")
 	}
 	return fields
@@ -524,13 +524,18 @@ func (m *model) hold() {
 	for i, a := range batch {
 		refs[i], entryIDs[i] = a.Request.Ref(), a.EntryID
 		commands[i] = domain.Hold{
-			Request: a.Request, Invalid: a.Invalid, EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis, HoldMillis: a.HoldMillis,
+			Request: a.Request, Invalid: a.Invalid, NoToken: a.NoToken, EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis, HoldMillis: a.HoldMillis,
 		}
 		if a.Request.Type == domain.RequestPay {
 			commands[i] = domain.Pay{EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis}
 		}
 	}
 	m.expect(replies, m.decide(now, refs, commands), refs, entryIDs)
+	for i, a := range batch {
+		if a.NoToken && m.book.Orders[refs[i]].State == domain.OrderHeld && m.book.Orders[refs[i]].Free() {
+			m.seen["held without a token"]++
+		}
+	}
 }
 
 // drawKnown draws a state among those that there are, and an order in it; now and then any order.

@@ -42,11 +42,13 @@ func TestTroubles(t *testing.T) {
 		t.Errorf("no trouble is kept: %v", f.Dump())
 	}
 	report("w1", captures, slow)
-	report("w10", captures)
+	later := captures
+	later.LastedMillis = 1_000
+	report("w10", later)
 	report("w1", captures, slow) // again: the same
 	ofCaptures := inspect.Trouble{Worker: "w1", What: captures.What, Code: "gateway_misconfigured", Text: captures.Text, SinceMillis: -4_000}
 	alsoOfCaptures, ofVoids := ofCaptures, inspect.Trouble{Worker: "w1", What: slow.What, Code: "gateway_slow", Text: slow.Text}
-	alsoOfCaptures.Worker = "w10"
+	alsoOfCaptures.Worker, alsoOfCaptures.SinceMillis = "w10", -1_000
 	want(ofCaptures, alsoOfCaptures, ofVoids)
 	report("w1", slow)
 	want(alsoOfCaptures, ofVoids)

@@ -51,6 +51,7 @@ type world struct {
 	producer *producer.Producer
 	rdb      func() *redis.Client // for what only a test asks; made at the first call
 	patience time.Duration        // bounds every wait
+	free     bool                 // whether free orders need no payment
 }
 
 var namespaces atomic.Int64
@@ -129,7 +130,7 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 		log = zaptest.NewLogger(w.t)
 	}
 	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), Log: log,
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), FreeOrders: w.free, Log: log,
 	})
 	if err != nil {
 		w.t.Fatalf("making a pool: %v", err)

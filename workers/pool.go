@@ -25,7 +25,11 @@ type Deps struct {
 	// PaymentNamespace is that of the payments' names; empty in a namespace whose payments
 	// are named without it.
 	PaymentNamespace string
-	Log              *zap.Logger // default: none
+	// FreeOrders says that what costs nothing is confirmed without the gateway, and needs no
+	// payment token. In a namespace that has workers which do not know this it must be false:
+	// they would capture such orders.
+	FreeOrders bool
+	Log        *zap.Logger // default: none
 }
 
 // Pool is one worker: some roles on every partition. Use it once.
@@ -36,6 +40,7 @@ type Pool struct {
 	gateway    *gateway
 	partitions int
 	names      string // the namespace of payments' names
+	freeOrders bool
 	log        *zap.Logger
 	stats      Stats
 	redis      health
@@ -58,7 +63,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	log := d.Log.With(zap.String("worker", cfg.Name))
 	p := &Pool{
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, partitions: d.Partitions,
-		names: d.PaymentNamespace, log: log,
+		names: d.PaymentNamespace, freeOrders: d.FreeOrders, log: log,
 		redis: health{what: "redis", log: log},
 	}
 	p.gateway = newGateway(d.Gateway, cfg.CallTimeout, &p.stats, log)

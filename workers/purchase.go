@@ -97,6 +97,9 @@ func (r *purchase) parse(e domain.Entry) (domain.Request, error) {
 		return domain.Request{}, domain.WithClass(domain.ClassPoison, fmt.Errorf("%s (%d)", reasonDeliveries, e.Deliveries))
 	}
 	request, err := wire.ParseRequest(e.Fields)
+	if err == nil && request.Type == domain.RequestPay && request.PaymentToken == "" && !r.pool.freeOrders {
+		err = domain.WithClass(domain.ClassPoison, errors.New(domain.DetailNoToken))
+	}
 	if err != nil && domain.ClassOf(err) != domain.ClassReject {
 		return request, err
 	}
@@ -120,8 +123,13 @@ func (r *purchase) incoming(entryID string, request domain.Request, invalid erro
 	if request.ValidSeconds > 0 {
 		a.ValidMillis = request.ValidSeconds * 1000
 	}
-	if invalid != nil {
+	switch noToken := request.Type == domain.RequestPurchase && request.PaymentToken == ""; {
+	case invalid != nil:
 		a.Invalid = invalid.Error()
+	case noToken && r.pool.freeOrders:
+		a.NoToken = true
+	case noToken:
+		a.Invalid = domain.DetailNoToken
 	}
 	return a
 }
@@ -157,6 +165,14 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 // pay is step 2. nowMillis is Redis's time when the order was read; how long the
 // hold lasts from then on is measured, so that this machine's clock does not matter.
 func (r *purchase) pay(p pending, nowMillis int64) {
+	if r.pool.freeOrders && p.order.Free() {
+		r.answered(answer{pending: p, resolution: domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Outcome: domain.PaymentApproved}})
+		return
+	}
+	if p.request.PaymentToken == "" { // the order was opened by a request that had one
+		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: domain.DetailNoToken})
+		return
+	}
 	limit := time.Duration(p.order.DeadlineMillis-nowMillis) * time.Millisecond
 	payment, err := r.authorize(domain.PaymentRequest{
 		Name: r.pool.paymentName(p.request.Ref()), Amount: p.order.Amount(), Currency: p.order.Currency,
@@ -176,8 +192,13 @@ func (r *purchase) pay(p pending, nowMillis int64) {
 		r.leave(p.entryID)
 		return
 	}
+	r.answered(answer{pending: p, resolution: resolution})
+}
+
+// answered hands an answer to whoever commits.
+func (r *purchase) answered(a answer) {
 	select {
-	case r.answers <- answer{pending: p, resolution: resolution}:
+	case r.answers <- a:
 	case <-r.working.Done():
 	}
 }

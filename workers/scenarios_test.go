@@ -483,6 +483,36 @@ var scenarios = []scenario{
 	},
 
 	{
+		// What costs nothing is confirmed without a payment and without a token; the rest is as ever.
+		name:   "free orders",
+		events: map[string]int64{"e": 100, "f": 50},
+		free:   "f",
+		play: func(r *scene) {
+			free := func(q domain.Request) domain.Request {
+				q.EventID, q.PaymentToken = "f", ""
+				return q
+			}
+			tokenless := func(q domain.Request) domain.Request {
+				q.PaymentToken = ""
+				return q
+			}
+			r.append(
+				free(request(purchase, "a", "amy", 1)), free(request(hold, "b", "bob", 2)), free(request(pay, "b", "", 0)), free(request(purchase, "c", "cid", 3)),
+				brief(free(request(hold, "d", "dan", 4))), free(request(hold, "g", "gus", 5)),
+				tokenless(request(purchase, "x", "amy", 1)), request(hold, "y", "bob", 1), tokenless(request(pay, "y", "", 0)), request(purchase, "z", "cid", 1),
+			)
+			r.untilState("f/c", domain.OrderConfirmed)
+			r.untilState("f/g", domain.OrderHeld)
+			r.append(free(request(cancel, "c", "", 0)), free(request(cancel, "g", "", 0)))
+		},
+		ends: []end{
+			{ref: "f/a", customer: "amy", quantity: 1, state: domain.OrderConfirmed}, {ref: "f/b", customer: "bob", quantity: 2, state: domain.OrderConfirmed},
+			reversed(cancelled("f/c", "cid", 3, "")), {ref: "f/d", customer: "dan", quantity: 4, state: domain.OrderExpired}, cancelled("f/g", "gus", 5, ""),
+			rejected("e/x", domain.ReasonInvalid), {ref: "e/y", customer: "bob", quantity: 1, state: domain.OrderHeld}, confirmed("e/z", "cid", 1),
+		},
+		dead: []string{"payment_token: missing"},
+	},
+	{
 		// Half of the amount and another currency are voided; another customer's is left alone.
 		name:    "payments that do not match",
 		gateway: simulator.Options{MismatchRate: 1, Seed: 70},

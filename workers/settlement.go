@@ -93,6 +93,10 @@ func settles(f domain.Fact) bool {
 // capture collects the money of a confirmed order. If it is refused for good, the
 // order is cancelled, unless it has been already, which is why it was refused.
 func (s *settlement) capture(f domain.Fact, o domain.Order) {
+	if f.Amount() == 0 && f.AuthorizationID == "" { // it is free
+		s.done(f.ID)
+		return
+	}
 	payment, err := s.settled(callCapture, func(ctx context.Context) (domain.Payment, error) {
 		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.paymentName(f.Ref()))
 		if err == nil && payment.Status == domain.PaymentStatusAuthorized {

@@ -328,6 +328,57 @@ func TestAuditNamesPaymentsThatWereLeftAlone(t *testing.T) {
 	}
 }
 
+// What is free has no payment; one that there is all the same is named.
+func TestAuditOfFreeOrders(t *testing.T) {
+	server := redistest.Start(t)
+	store, gateway := sold(t, server)
+	ctx := context.Background()
+	if _, err := store.Events().Create(ctx, "free", domain.Terms{Name: "free", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Capacity: 10}}}); err != nil {
+		t.Fatal(err)
+	}
+	now, err := store.Now(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := domain.OrderRef{EventID: "free", OrderID: "o"}
+	_, _, err = store.Ledger().Hold(ctx, 0, []domain.Incoming{{
+		EntryID: fmt.Sprintf("%d-0", now.UnixMilli()), HoldMillis: 60_000, ValidMillis: 60_000, NoToken: true,
+		Request: domain.Request{Type: domain.RequestPurchase, EventID: ref.EventID, OrderID: ref.OrderID, CustomerID: "gus", Section: "general", Quantity: 1, Fingerprint: "fp"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	replies, _, err := store.Ledger().Resolve(ctx, 0, []domain.Resolution{{Ref: ref, Outcome: domain.PaymentApproved}})
+	if err != nil || replies[0].Order.State != domain.OrderConfirmed {
+		t.Fatalf("confirming: %+v, %v", replies, err)
+	}
+	for status, want := range map[domain.PaymentStatus]string{
+		"": "", domain.PaymentStatusVoided: "",
+		domain.PaymentStatusAuthorized: "is free, but there is a payment, which is authorized",
+		domain.PaymentStatusCaptured:   "is free, but there is a payment, which is captured (amount 5 instead of 0)",
+	} {
+		books := gateway.Books()
+		if status != "" {
+			line := domain.BooksLine{EventID: "free", OrderID: "o", Status: status}
+			if status == domain.PaymentStatusCaptured {
+				line.Authorized, line.Captured = 5, 5
+			}
+			books = append(books, line)
+		}
+		report, err := audit.Run(ctx, store, audit.Options{Gateway: func(context.Context) ([]domain.BooksLine, error) { return books, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		for _, v := range report.Violations {
+			got += v.Detail
+		}
+		if got != want {
+			t.Errorf("its payment is %q: %q, want %q", status, got, want)
+		}
+	}
+}
+
 // others are the violations but for the payments of other customers, of which the gateway has some.
 func others(report audit.Report) []audit.Violation {
 	return slices.DeleteFunc(slices.Clone(report.Violations), func(v audit.Violation) bool {

@@ -17,7 +17,7 @@ func (a *auditor) checkPayments(ledger []domain.BooksLine) {
 	}
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAtMillis > 0 && !seen[ref] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
+			if o.ConfirmedAtMillis > 0 && !o.Free() && !seen[ref] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
 				a.violation("I4", ref.String(), "was confirmed, but the gateway knows nothing of it")
 			}
 		}
@@ -41,6 +41,9 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	switch o.State {
 	case domain.OrderConfirmed:
 		switch {
+		case o.Free() && (reserved || taken):
+			a.violation("I4", subject, "is free, but there is a payment, which is %s%s", line.Status, difference)
+		case o.Free():
 		case !reserved && !taken:
 			a.violation("I4", subject, "is confirmed, but its payment is %s%s", line.Status, difference)
 		case differs:
