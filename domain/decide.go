@@ -317,7 +317,8 @@ func expired(ref OrderRef) *Fact {
 
 // Create decides whether an event can be put on sale with these terms. Creating it again
 // with the same terms is harmless: no fact. Errors: ClassReject if the terms are
-// invalid; ErrConflict if it was created with other terms.
+// invalid, or the currency is none that CheckCurrency lets pass (an event that exists
+// keeps its own); ErrConflict if it was created with other terms.
 func Create(e Event, eventID string, t Terms) (*Fact, error) {
 	if err := CheckID("event_id", eventID); err != nil {
 		return nil, WithClass(ClassReject, err)
@@ -326,6 +327,9 @@ func Create(e Event, eventID string, t Terms) (*Fact, error) {
 		return nil, err
 	}
 	if !e.Exists() {
+		if err := CheckCurrency(t.Currency); err != nil {
+			return nil, WithClass(ClassReject, err)
+		}
 		return &Fact{Type: FactCreated, EventID: eventID, Terms: &t}, nil
 	}
 	if e.Fingerprint != t.Fingerprint() {

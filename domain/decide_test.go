@@ -435,13 +435,40 @@ func TestList(t *testing.T) {
 		}
 		wantClass(t, err, ClassReject)
 	}
-	bad := testTerms()
-	bad.Currency = "eur"
-	fact, err = Create(Event{}, "e1", bad)
-	if fact != nil {
-		t.Error("bad terms: got a fact")
+	for _, currency := range []string{"eur", "XAU", "BGN"} {
+		bad := testTerms()
+		bad.Currency = currency
+		fact, err := Create(Event{}, "e1", bad)
+		if fact != nil || err == nil || !strings.Contains(err.Error(), currency) {
+			t.Errorf("in %s: got %v, %v", currency, fact, err)
+		}
+		wantClass(t, err, ClassReject)
 	}
-	wantClass(t, err, ClassReject)
+}
+
+// TestEventOfAWithdrawnCurrency: it goes on as before; only new ones are refused.
+func TestEventOfAWithdrawnCurrency(t *testing.T) {
+	terms := testTerms()
+	terms.Currency = "BGN"
+	event, err := ApplyEvent(Event{}, Fact{Type: FactCreated, EventID: "e1", Terms: &terms})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fact, err := Create(event, "e1", terms); fact != nil || err != nil {
+		t.Errorf("creating it again: %v, %v, want nothing", fact, err)
+	}
+	terms.Sections = []SectionTerms{{Name: "general", Price: 1100, Capacity: 20}, {Name: "vip", Price: 5000, Capacity: 4}}
+	fact, err := Adjust(event, "e1", terms)
+	if fact == nil || err != nil {
+		t.Fatalf("adjusting it: %v, %v", fact, err)
+	}
+	held, verdict := Decide(View{Event: event}, testRef, now, Hold{
+		Request:     Request{Type: RequestPurchase, CustomerID: "fred", Section: "general", Quantity: 1},
+		EntryMillis: now, ValidMillis: 1000, HoldMillis: 1000,
+	})
+	if held == nil || held.Currency != "BGN" || verdict != VerdictAuthorize {
+		t.Errorf("selling from it: %+v, %s", held, verdict)
+	}
 }
 
 func TestAdjust(t *testing.T) {

@@ -39,11 +39,15 @@ type Code string
 
 // The codes. Why an order was rejected is a code as well: its Reason.
 const (
-	CodeFailed          Code = "failed" // nothing more is known than the message says
-	CodeUnavailable     Code = "unavailable"
+	CodeFailed          Code = "failed"      // nothing more is known than the message says
+	CodeUnavailable     Code = "unavailable" // nobody answers
+	CodeLoading         Code = "loading"     // Redis reads its data, and will answer
+	CodeDenied          Code = "denied"      // a password or a permission
+	CodeUntrusted       Code = "untrusted"   // a certificate of an authority that is not known here
 	CodeInvalid         Code = "invalid"
 	CodeNotFound        Code = "not_found"
 	CodeConflict        Code = "conflict"
+	CodeSetAside        Code = "set_aside"
 	CodeUnknownOutcome  Code = "outcome_not_known"
 	CodeDataReplaced    Code = "data_replaced"
 	CodeNoSuchNamespace Code = "no_such_namespace"
@@ -105,6 +109,8 @@ func CodeOf(err error) Code {
 		return CodeNotFound
 	case errors.Is(err, ErrConflict):
 		return CodeConflict
+	case errors.Is(err, ErrSetAside):
+		return CodeSetAside
 	case errors.Is(err, ErrDataReplaced):
 		return CodeDataReplaced
 	}
@@ -129,6 +135,10 @@ var ErrNotFound = errors.New("not found")
 
 // ErrConflict marks an attempt to create something that exists with other content.
 var ErrConflict = errors.New("conflict")
+
+// ErrSetAside marks a request that nobody handles any more, unless a person has it
+// handled after all: see SetAside.
+var ErrSetAside = errors.New("set aside")
 
 // ErrDataReplaced says that what is stored is not any more what it was: emptied,
 // or an older copy. What was in hand belongs to a past that has not happened.

@@ -526,7 +526,7 @@ func (f *failovers) resubmit(p *producer.Producer, all []publication) {
 // repost lets posting take up the whole log again, as docs/operations.md says.
 func (f *failovers) repost() {
 	f.t.Helper()
-	rdb, err := streams.Dial(f.url, 0)
+	rdb, err := streams.Dial(f.url, nil)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -471,7 +471,7 @@ func auditArgs(gateway string) []string {
 func (s *system) drained(limit time.Duration) {
 	s.t.Helper()
 	store := s.store()
-	rdb, err := streams.Dial(s.url, 0)
+	rdb, err := streams.Dial(s.url, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func (s *Store) Events() *Events { return &Events{s} }
 
 // Create puts an event on sale. created is false if it was listed with the
 // same terms before. Errors: ClassReject for bad terms, domain.ErrConflict if it
-// was listed with other terms.
+// was listed with other terms, domain.ErrUnknownOutcome if it may have been created now.
 func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error) {
 	if _, err := domain.Create(domain.Event{}, eventID, t); err != nil {
 		return false, err
@@ -32,7 +32,7 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 	reply, err := e.store.run(ctx, scriptCreateEvent,
 		[]string{e.store.keys.Event(p, eventID), e.store.keys.Log(p), e.store.keys.SalesSummary(p), e.store.keys.InProgress(p, eventID)}, appendSections(args, t)...).Int()
 	if err != nil {
-		return false, fmt.Errorf("script create_event: %w", access.Classify(err))
+		return false, fmt.Errorf("script create_event: %w", access.ClassifyChange(err))
 	}
 	if reply < 0 {
 		return false, domain.WithClass(domain.ClassReject, fmt.Errorf("event %s: %w: it is listed with other terms (see events show; change them with events adjust)", eventID, domain.ErrConflict))
@@ -54,7 +54,7 @@ const adjustAttempts = 10
 
 // Adjust gives an event the terms that change makes of its present ones.
 // change may be called several times. changed is false if the terms were so already.
-// Errors: ClassReject for bad terms, domain.ErrNotFound.
+// Errors: ClassReject for bad terms, domain.ErrNotFound, domain.ErrUnknownOutcome.
 func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.Terms) (domain.Terms, error)) (changed bool, err error) {
 	p := e.store.Partition(eventID)
 	for range adjustAttempts {
@@ -77,7 +77,7 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 		args := []any{eventID, event.Version, terms, t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis}
 		reply, err := e.store.run(ctx, scriptAdjustEvent, []string{e.store.keys.Event(p, eventID), e.store.keys.Log(p)}, appendSections(args, t)...).StringSlice()
 		if err != nil {
-			return false, fmt.Errorf("script adjust_event: %w", access.Classify(err))
+			return false, fmt.Errorf("script adjust_event: %w", access.ClassifyChange(err))
 		}
 		switch reply[0] {
 		case "ok":
@@ -90,7 +90,7 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 }
 
 // Close ends an event's sale for good. Held orders can still be paid.
-// Closing it again is harmless. Error: domain.ErrNotFound.
+// Closing it again is harmless. Errors: domain.ErrNotFound, domain.ErrUnknownOutcome.
 func (e *Events) Close(ctx context.Context, eventID string) error {
 	if !domain.ValidID(eventID) {
 		return access.NotFound("event", eventID)
@@ -98,7 +98,7 @@ func (e *Events) Close(ctx context.Context, eventID string) error {
 	p := e.store.Partition(eventID)
 	reply, err := e.store.run(ctx, scriptCloseEvent, []string{e.store.keys.Event(p, eventID), e.store.keys.Log(p)}, eventID).Int()
 	if err != nil {
-		return fmt.Errorf("script close_event: %w", access.Classify(err))
+		return fmt.Errorf("script close_event: %w", access.ClassifyChange(err))
 	}
 	if reply < 0 {
 		return access.NotFound("event", eventID)

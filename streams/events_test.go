@@ -304,7 +304,7 @@ func TestInit(t *testing.T) {
 	}
 	before := f.Dump()
 	// Whoever opens it later gets what was stored, whatever they ask for.
-	again, err := Open(f.Ctx, f.store.url, Options{Partitions: 7})
+	again, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Partitions: 7})
 	f.Must(err)
 	defer func() { f.Must(again.Close()) }()
 	if again.Partitions() != 1 || again.history.epoch != h["epoch"] {
@@ -327,7 +327,7 @@ func TestInit(t *testing.T) {
 		"too many":           {"partitions", "1025", domain.ClassFatal},
 	} {
 		f.Do("HSET", "holdfast:meta", test.field, test.value)
-		s, err := Open(f.Ctx, f.store.url, Options{})
+		s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{})
 		if err == nil {
 			f.Must(s.Close())
 		}
@@ -337,7 +337,7 @@ func TestInit(t *testing.T) {
 		f.Do("HSET", "holdfast:meta", "partitions", "1", "schema", "1")
 	}
 	for _, o := range []Options{{Namespace: "a b"}, {Namespace: "{a}"}, {Partitions: -1}, {Partitions: 1025}} {
-		s, err := Open(f.Ctx, f.store.url, o)
+		s, err := Open(f.Ctx, f.store.endpoint.url.String(), o)
 		if err == nil {
 			f.Must(s.Close())
 		}

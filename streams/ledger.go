@@ -95,7 +95,7 @@ func (l *Ledger) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) 
 	if _, cluster := l.store.rdb.(*redis.ClusterClient); cluster {
 		everyNotice = "1"
 	}
-	args = append(args, string(b.group), l.store.keys.Outcomes(p), len(events), n, everyNotice)
+	args = append(args, string(b.group), l.store.outcomes(p), len(events), n, everyNotice)
 	for _, event := range events {
 		keys = append(keys, l.store.keys.Event(p, event), l.store.keys.InProgress(p, event))
 		args = append(args, event)

@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 	"holdfast/streams/inspect"
 	"holdfast/streams/internal/access"
@@ -118,6 +119,7 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"acknowledge":   func(rt *rapid.T) { m.with(rt).acknowledge() },
 		"dead letter":   func(rt *rapid.T) { m.with(rt).deadLetter() },
 		"redrive":       func(rt *rapid.T) { m.with(rt).redrive() },
+		"discard":       func(rt *rapid.T) { m.with(rt).discard() },
 		"trim":          func(rt *rapid.T) { m.with(rt).trim() },
 		"own":           func(rt *rapid.T) { m.with(rt).own() },
 		"tick":          func(rt *rapid.T) { m.with(rt).tick() },
@@ -142,7 +144,7 @@ func wantSeen() []string {
 		"fact cancelled none requested", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled confirmed capture_failed",
 		"list conflict", "adjust refused", "adjust nothing",
 		"posted", "reversed", "posted nothing",
-		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing",
+		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
 		"trimmed", "trimmed nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
 	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "in_progress", "sold_out"} {
@@ -203,6 +205,8 @@ type deadLetter struct {
 	group  domain.Group
 	entry  string
 	fields []string
+	order  string // beside it stands a note of this letter; empty: there is none
+	note   string // without the letter's id
 }
 
 // arrival is an entry of the requests that was delivered once.
@@ -777,6 +781,16 @@ func (m *model) deadLetter() {
 			continue
 		}
 		m.seen["dead letter "+name]++
+		if name == layout.StreamRequests {
+			fields, err := layout.ParseNetstrings(letter.fields[13])
+			m.Must(err)
+			request, err := wire.ParseRequest(fields)
+			if err != nil && domain.ClassOf(err) != domain.ClassReject {
+				m.Fatal(err)
+			}
+			letter.order, letter.note = request.Ref().String(), fmt.Sprintf("%s %s because %s", id, request.Type, id)
+			letter.fields = append(letter.fields, "order", letter.order)
+		}
 		want = append(want, letter)
 	}
 	before := m.Now()
@@ -852,6 +866,22 @@ func (m *model) redrive() {
 	m.Must(err)
 	m.seen["redriven requests"]++
 	m.arrivesAgain(id, fields)
+}
+
+// discard removes a dead letter.
+func (m *model) discard() {
+	m.commands++
+	if len(m.dead) == 0 || pick(m, "another", false, false, true) {
+		if err := m.inspector.Discard(m.Ctx, "0:1-1"); !errors.Is(err, domain.ErrNotFound) {
+			m.Fatalf("discarding what is not there: %v", err)
+		}
+		m.seen["discarded nothing"]++
+		return
+	}
+	i := rapid.IntRange(0, len(m.dead)-1).Draw(m.rt, "letter")
+	m.Must(m.inspector.Discard(m.Ctx, "0:"+m.dead[i].id))
+	m.seen["discarded "+m.dead[i].fields[1]]++
+	m.dead = slices.Delete(m.dead, i, i+1)
 }
 
 // trim drops the requests that are done with: never one that is pending, or that nobody has got yet.
@@ -1155,6 +1185,19 @@ func (m *model) expected() map[string]any {
 	}
 	if len(m.alive) > 0 {
 		want[m.Keys.Consumers(0)] = nil
+	}
+	notes := make(map[string]string)
+	for _, letter := range m.dead {
+		if letter.order == "" {
+			continue
+		}
+		if notes[letter.order] != "" {
+			notes[letter.order] += "\n"
+		}
+		notes[letter.order] += "0:" + letter.id + " " + letter.note
+	}
+	if len(notes) > 0 {
+		want[m.Keys.SetAside(0)] = notes
 	}
 	summary := make(map[string]string)
 	for id, e := range m.book.Events {

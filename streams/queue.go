@@ -219,11 +219,11 @@ func (q *queue) Ack(ctx context.Context, ids []string) error {
 func (q *queue) DeadLetter(ctx context.Context, dead []domain.DeadEntry) error {
 	for first := 0; first < len(dead); first += access.MaxBatch {
 		chunk := dead[first:min(first+access.MaxBatch, len(dead))]
-		args := append(make([]any, 0, 2+2*len(chunk)), string(q.group), q.name)
+		args := append(make([]any, 0, 4+2*len(chunk)), string(q.group), q.name, q.p, q.store.outcomes(q.p))
 		for _, d := range chunk {
 			args = append(args, d.ID, d.Reason)
 		}
-		if err := q.store.run(ctx, scriptDeadLetter, []string{q.stream, q.store.keys.Dead(q.p)}, args...).Err(); err != nil {
+		if err := q.store.run(ctx, scriptDeadLetter, []string{q.stream, q.store.keys.Dead(q.p), q.store.keys.SetAside(q.p)}, args...).Err(); err != nil {
 			return fmt.Errorf("script dead_letter: %w", q.healing(ctx, err))
 		}
 	}

@@ -487,7 +487,7 @@ func TestDeadLetter(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	want := layout.DeadLetter{
-		Partition: 0, LetterID: got.LetterID, Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis, Fields: fields,
+		Partition: 0, LetterID: got.LetterID, Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis, Fields: fields, Order: "e1/o1",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -64,6 +64,14 @@ func (h *history) restart(epoch string, partitions int) {
 	h.epoch, h.newest = epoch, make([]string, partitions)
 }
 
+// outcomes is the channel on which a partition's outcomes are told: that of the data this
+// store works on. Whoever listens follows when it becomes other data.
+func (s *Store) outcomes(p int) string {
+	s.history.mu.Lock()
+	defer s.history.mu.Unlock()
+	return s.keys.Outcomes(p, s.history.epoch)
+}
+
 func (h *history) watch() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

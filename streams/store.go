@@ -2,12 +2,14 @@ package streams
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,6 +36,10 @@ type Options struct {
 	Namespace string
 	// Partitions is how many the namespace gets if this call creates it. Default 4.
 	Partitions int
+	// TLS is whom to trust and who we are, where the URL begins with rediss://; elsewhere
+	// it is an error. The name that a server's certificate must have is found for each
+	// server, unless ServerName is set. Default: the authorities of the system.
+	TLS *tls.Config
 	// Hook, if not nil, sees every command and pipeline before and after it runs, on
 	// every connection: for tracing, and for tests that make them fail.
 	Hook redis.Hook
@@ -48,13 +54,14 @@ type Options struct {
 // inspect and audit take the store itself.
 type Store struct {
 	rdb        redis.UniversalClient
-	url        string
+	endpoint   *endpoint
 	keys       layout.Keys
 	partitions int
 	log        *zap.Logger
 	hook       redis.Hook
 
-	created bool // by Open
+	created bool        // by Open
+	deaf    atomic.Bool // outcomes cannot be heard, which has been said
 
 	history history
 
@@ -73,8 +80,9 @@ type Namespace struct {
 
 // Open connects, and creates the namespace if it does not exist yet.
 //
-// Errors: ClassFatal if the URL, the server's version, the namespace's name or its
-// schema will not do; ClassRetry if Redis does not answer.
+// Errors: ClassFatal if the URL, what it leads to, the server's version, the namespace's
+// name or its schema will not do; ClassRetry if Redis does not answer, of code
+// domain.CodeUnavailable if nothing did, of domain.CodeLoading if it is on its way up.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if o.Namespace == "" {
 		o.Namespace = DefaultNamespace
@@ -91,15 +99,17 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if o.Partitions < 1 || o.Partitions > MaxPartitions {
 		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("partitions: want 1 to %d", MaxPartitions))
 	}
-	s := &Store{url: url, log: o.Log, hook: o.Hook}
-	rdb, err := dial(url, 0, s.verifyConnection)
+	e, err := parseURL(url, o.TLS)
 	if err != nil {
 		return nil, err
 	}
-	s.rdb = rdb
-	s.addHook(rdb)
+	s := &Store{endpoint: e, log: o.Log, hook: o.Hook}
+	if s.rdb, err = e.client(0, s.verifyConnection); err != nil {
+		return nil, err
+	}
+	s.addHook(s.rdb)
 	if err := s.open(ctx, o); err != nil {
-		return nil, errors.Join(err, rdb.Close())
+		return nil, errors.Join(e.explain(err), s.rdb.Close())
 	}
 	return s, nil
 }
@@ -149,7 +159,7 @@ func (s *Store) Partition(eventID string) int { return layout.PartitionOf(eventI
 // Inside is for the packages below streams only: inspect and audit. What it returns has
 // a type that no other package can import.
 func (s *Store) Inside() access.Namespace {
-	return access.Namespace{Client: s.rdb, Keys: s.keys, Redrive: scriptRedrive}
+	return access.Namespace{Client: s.rdb, Keys: s.keys, Redrive: scriptRedrive, Discard: scriptDiscard}
 }
 
 // Namespace tells what the namespace was created with, as it is stored now.
@@ -235,7 +245,7 @@ func (s *Store) blockingClient() (redis.UniversalClient, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.blocking == nil {
-		rdb, err := dial(s.url, len(layout.Groups)*s.partitions+2, s.verifyConnection)
+		rdb, err := s.endpoint.client(len(layout.Groups)*s.partitions+2, s.verifyConnection)
 		if err != nil {
 			return nil, err
 		}

@@ -131,6 +131,8 @@ var plantedBugs = []bug{
 		"elseif event.in_progress[ARGV[at + CUSTOMER]] then", "elseif false then")},
 	{name: "does not tell another body from the same", hook: script("hold",
 		"verdict = CONFLICT", "verdict = DONE")},
+	{name: "leaves no note of what it sets aside", hook: script("dead_letter",
+		`redis.call('HSET', KEYS[3], order, table.concat(lines, '\n'))`, "")},
 	{name: "frees the in_progress of another order", hook: script("cancel",
 		"    -- Not among the holds", "    event_of[o].freed[#event_of[o].freed + 1] = customer[o]\n    -- Not among the holds")},
 	{name: "keeps the tickets of a declined order", hook: script("resolve",

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
 	"strings"
 
@@ -15,14 +13,6 @@ import (
 	"golang.org/x/term"
 
 	"holdfast/domain"
-	"holdfast/streams"
-)
-
-// Exit codes.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
 )
 
 const description = `
@@ -36,13 +26,18 @@ Try it, with a Redis on this machine:
   HOLDFAST_TOKEN=tok_1 holdfast publish --event jazz-night --customer fred --quantity 2 --wait
   holdfast sales
 
-With -o json every command writes JSON with stable field names, one object a line; amounts are in minor
-units (cents), times in milliseconds since 1970. Exit status: 0 done, 1 failed, 2 wrong usage.
+With -o json every command writes JSON with stable field names, one object a line, errors on stderr too; amounts are in
+minor units (cents), times in milliseconds since 1970.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 outcome not known: run the same again to learn it, nothing happens twice.
 `
 
 // commandLine is everything that can be said on the command line.
 type commandLine struct {
-	Redis     string           `group:"everywhere" env:"HOLDFAST_REDIS" placeholder:"URL" help:"Where Redis is: redis://[user:password@]host:port/db, rediss://…, or unix:///path. Default: redis://127.0.0.1:6379/0."`
+	Redis     string           `group:"everywhere" env:"HOLDFAST_REDIS" placeholder:"URL" help:"Where Redis is: redis://[user:password@]host:port/db, rediss://… with TLS, or unix:///path. Default: redis://127.0.0.1:6379/0."`
+	RedisCA   string           `group:"everywhere" env:"HOLDFAST_REDIS_CA" name:"redis-ca" placeholder:"FILE" help:"PEM certificates of the authorities that sign those of Redis, with rediss://. Default: those of the system."`
+	RedisCert string           `group:"everywhere" env:"HOLDFAST_REDIS_CERT" placeholder:"FILE" help:"PEM certificate to show to Redis, with rediss://. Read anew for each connection."`
+	RedisKey  string           `group:"everywhere" env:"HOLDFAST_REDIS_KEY" placeholder:"FILE" help:"Its PEM key."`
 	Namespace string           `group:"everywhere" env:"HOLDFAST_NAMESPACE" default:"holdfast" placeholder:"NAME" help:"Prefix of every key, so that several can share a Redis. Default: holdfast."`
 	Output    string           `group:"everywhere" short:"o" env:"HOLDFAST_OUTPUT" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table, for people, or json, for programs. Default: table."`
 	Version   kong.VersionFlag `group:"everywhere" help:"Print the version and exit."`
@@ -62,6 +57,9 @@ type commandLine struct {
 	Dead       deadCommand    `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
 	Audit      auditCommand   `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
 	VersionCmd versionCommand `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
+
+	HelpCmd    helpCommand       `cmd:"" group:"operate" name:"help" help:"Show the help of a command."`
+	Completion completionCommand `cmd:"" group:"operate" help:"Print a script with which bash, zsh or fish completes command lines."`
 }
 
 var helpGroups = kong.ExplicitGroups([]kong.Group{
@@ -74,6 +72,7 @@ var helpGroups = kong.ExplicitGroups([]kong.Group{
 // environment is what a command works with, besides its own flags.
 type environment struct {
 	redis     string // as given; empty if nobody said
+	tls       tlsFiles
 	namespace string
 	json      bool
 	stdin     io.Reader
@@ -86,6 +85,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	// go-redis would write to stderr on every vain attempt to connect; its errors say the same.
 	logging.Disable()
 	var cli commandLine
+	e := &environment{json: asksForJSON(args), stdin: stdin, stdout: stdout, stderr: stderr}
 	answered := false // by --help or --version
 	parser, err := kong.New(&cli,
 		kong.Name("holdfast"), kong.Description(description), helpGroups,
@@ -96,7 +96,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil { // commandLine itself is wrong: no command line can be read
-		complain(stderr, err)
+		e.complain(err)
 		return exitFailed
 	}
 	parsed, err := parser.Parse(args)
@@ -110,25 +110,43 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		err = &usageError{withoutToken(err, parsed)}
 	} else {
-		err = parsed.Run(&environment{
-			redis: cli.Redis, namespace: cli.Namespace, json: cli.Output == "json",
-			stdin: stdin, stdout: stdout, stderr: stderr,
-		})
+		e.redis, e.tls, e.namespace, e.json = cli.Redis, tlsFiles{cli.RedisCA, cli.RedisCert, cli.RedisKey}, cli.Namespace, cli.Output == "json"
+		err = parsed.Run(e)
 	}
-	var usage *usageError
-	switch {
-	case err == nil:
+	if answered { // by help
 		return exitDone
-	case errors.As(err, &usage):
-		complain(stderr, fmt.Errorf("%w (see %s --help)", usage, commandPath(parsed)))
-		return exitUsage
-	case errors.Is(err, errReported):
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		complain(stderr, errors.New("interrupted"))
-	default:
-		complain(stderr, err)
 	}
-	return exitFailed
+	err = withoutURLs(err, args)
+	status := statusOf(err)
+	var ended *endedError
+	switch {
+	case err == nil, errors.As(err, &ended) && ended.err == nil:
+	case status == exitUsage:
+		e.complain(fmt.Errorf("%w (see %s --help)", err, commandPath(parsed)))
+	case ctx.Err() != nil && errors.Is(err, context.Canceled) && domain.CodeOf(err) != domain.CodeUnknownOutcome:
+		e.complain(errInterrupted)
+	default:
+		e.complain(err)
+	}
+	return status
+}
+
+// asksForJSON reports whether a command line that cannot be read asks for JSON all the same.
+func asksForJSON(args []string) bool {
+	format := os.Getenv("HOLDFAST_OUTPUT")
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if value, found := strings.CutPrefix(arg, "--output="); found {
+			format = value
+		} else if value, found := strings.CutPrefix(arg, "-o"); found && value != "" {
+			format = strings.TrimPrefix(value, "=")
+		} else if (arg == "-o" || arg == "--output") && i+1 < len(args) {
+			format = args[i+1]
+		}
+	}
+	return format == "json"
 }
 
 // helpOf is the help of a flag, with its environment variable if it has one.
@@ -146,23 +164,6 @@ func commandPath(parsed *kong.Context) string {
 	return parsed.Selected().FullPath()
 }
 
-// complain writes an error as one line.
-func complain(stderr io.Writer, err error) {
-	text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
-	_, _ = fmt.Fprintf(stderr, "holdfast: %s\n", text) // nowhere to say that this failed
-}
-
-// usageError is a mistake in the command line.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-func badUsage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
-// errReported is the result of a command that has said on stderr what failed.
-var errReported = errors.New("failed")
-
 // withoutToken takes care that a payment token on the command line is not
 // repeated in a message about it.
 func withoutToken(err error, parsed *kong.Context) error {
@@ -176,89 +177,6 @@ func withoutToken(err error, parsed *kong.Context) error {
 		return errors.New("unexpected argument: everything goes behind a flag, and a value with spaces between quotes")
 	}
 	return err
-}
-
-func (e *environment) url() string {
-	if e.redis == "" {
-		return streams.DefaultURL
-	}
-	return e.redis
-}
-
-// checkConnection finds mistakes in the global flags before anything is tried.
-func (e *environment) checkConnection() error {
-	if !domain.ValidID(e.namespace) {
-		return badUsage("--namespace: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
-	}
-	rdb, err := streams.Dial(e.url(), 0) // sends nothing
-	if err != nil {
-		return badUsage("--redis: %w", err)
-	}
-	if err := rdb.Close(); err != nil {
-		return fmt.Errorf("closing an unused connection: %w", err)
-	}
-	return nil
-}
-
-// open opens the store; the error says what to do.
-func (e *environment) open(ctx context.Context, o streams.Options) (*streams.Store, error) {
-	if err := e.checkConnection(); err != nil {
-		return nil, err
-	}
-	o.Namespace = e.namespace
-	store, err := streams.Open(ctx, e.url(), o)
-	if err == nil {
-		return store, nil
-	}
-	if text := err.Error(); strings.Contains(text, "NOAUTH") || strings.Contains(text, "WRONGPASS") {
-		return nil, fmt.Errorf("redis at %s: %w: say who you are in its URL, redis://user:password@host:port/db", redactURL(e.url()), err)
-	}
-	if domain.ClassOf(err) != domain.ClassRetry || ctx.Err() != nil {
-		return nil, fmt.Errorf("redis at %s: %w", redactURL(e.url()), err)
-	}
-	return nil, &noRedisError{url: e.url(), err: err}
-}
-
-// noRedisError: it may come up yet.
-type noRedisError struct {
-	url string
-	err error
-}
-
-func (e *noRedisError) Error() string {
-	cause := e.err
-	var network *net.OpError
-	if errors.As(e.err, &network) {
-		cause = network
-	}
-	return fmt.Sprintf("redis at %s does not answer (%v): start one, or name another with --redis", redactURL(e.url), cause)
-}
-
-func (e *noRedisError) Unwrap() error { return e.err }
-
-// withStore runs do with a store that is closed afterwards.
-func (e *environment) withStore(ctx context.Context, do func(*streams.Store) error) error {
-	store, err := e.open(ctx, streams.Options{})
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(store), store.Close())
-}
-
-// redactURL is a URL without its password, fit to be printed.
-func redactURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "(a malformed URL)"
-	}
-	query := u.Query()
-	for name := range query {
-		if strings.Contains(strings.ToLower(name), "password") {
-			query.Set(name, "xxxxx")
-			u.RawQuery = query.Encode()
-		}
-	}
-	return u.Redacted()
 }
 
 func isTerminal(w io.Writer) bool {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ type demo struct {
 	out     io.Writer
 	live    bool // out is a terminal: progress is one line that changes
 	url     string
+	tls     *tls.Config
 	ns      string
 	store   *streams.Store
 	gateway *simulator.Simulator
@@ -44,7 +46,18 @@ type demo struct {
 	workers []*demoWorker
 }
 
-func (c *demoCommand) Run(ctx context.Context, e *environment) (err error) {
+func (c *demoCommand) Run(ctx context.Context, e *environment) error {
+	err := c.run(ctx, e)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case statusOf(err) == exitUnknown: // nobody is going to ask again
+		return &endedError{exitFailed, err}
+	}
+	return err
+}
+
+func (c *demoCommand) run(ctx context.Context, e *environment) (err error) {
 	if c.Customers < 10 || c.Customers > 1_000_000 {
 		return badUsage("--customers: want 10 to 1000000")
 	}
@@ -62,14 +75,14 @@ func (c *demoCommand) Run(ctx context.Context, e *environment) (err error) {
 		d.url = "redis://" + embedded.Addr() + "?read_timeout=1m&write_timeout=1m"
 		d.say("No --redis given: this runs on an embedded in-memory Redis (miniredis) in this process.\nIt shows what happens, not how fast: for that, and for durability, use a Redis server.")
 	} else {
-		if err := e.checkConnection(); err != nil {
+		if d.tls, err = e.checkConnection(); err != nil {
 			return err
 		}
 		d.say("On the Redis at %s, in namespace %s, which stays there for you to look at.", redactURL(e.redis), d.ns)
 	}
-	d.store, err = streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, Partitions: 2})
+	d.store, err = streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, Partitions: 2, TLS: d.tls})
 	if err != nil {
-		return &noRedisError{url: d.url, err: err}
+		return openError(d.url, err)
 	}
 	d.publish = producer.New(d.store.Checkout(), d.store.Checkout(), producer.Options{})
 	defer func() {
@@ -143,7 +156,7 @@ type demoWorker struct {
 }
 
 func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
-	store, err := streams.Open(ctx, d.url, streams.Options{Namespace: d.ns})
+	store, err := streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, TLS: d.tls})
 	if err != nil {
 		return fmt.Errorf("connecting a worker: %w", err)
 	}
@@ -202,11 +215,7 @@ func (d *demo) buy(ctx context.Context, r domain.Request) (domain.Order, error) 
 	if err != nil {
 		return domain.Order{}, err
 	}
-	wait := d.publish.Wait
-	if r.Type == domain.RequestHold {
-		wait = d.publish.WaitHeld
-	}
-	outcome, err := wait(ctx, receipt.EventID, receipt.OrderID)
+	outcome, err := d.publish.WaitFor(ctx, receipt)
 	return outcome.Order, err
 }
 

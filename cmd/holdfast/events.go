@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"holdfast/domain"
 	"holdfast/streams"
@@ -39,29 +38,6 @@ func (f *sectionFlag) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// timeFlag is a time, or none.
-type timeFlag struct {
-	millis int64 // 0: none
-}
-
-// timeLayouts without a zone are local.
-var timeLayouts = []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04"}
-
-// UnmarshalText reads the flag.
-func (f *timeFlag) UnmarshalText(text []byte) error {
-	if string(text) == "none" {
-		f.millis = 0
-		return nil
-	}
-	for _, layout := range timeLayouts {
-		if t, err := time.ParseInLocation(layout, string(text), time.Local); err == nil {
-			f.millis = t.UnixMilli()
-			return nil
-		}
-	}
-	return fmt.Errorf(`want a time such as 2026-12-01T10:00:00+01:00 or "2026-12-01 10:00" (local), or none, but got %q`, text)
-}
-
 type eventsCreateCommand struct {
 	EventID     string        `arg:"" name:"event_id" help:"Its name for programs: letters, digits and . _ @ + -"`
 	Name        string        `required:"" placeholder:"TEXT" help:"Its name for people."`
@@ -82,7 +58,7 @@ One price for all, and two sections with a sale that begins on a day:
   holdfast events create opera --name "The Opera" --currency EUR --section stalls=300@85.50
   --section balcony=120@40 --max-per-order 6 --on-sale "2026-12-01 10:00"
 
-A TIME is RFC 3339 (2026-12-01T10:00:00+01:00) or local ("2026-12-01 10:00").
+A TIME is RFC 3339 (2026-12-01T10:00:00+01:00) or local ("2026-12-01 10:00"). What was stored is printed with its offset.
 `
 }
 
@@ -90,6 +66,9 @@ func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 	t := domain.Terms{
 		Name: c.Name, Currency: c.Currency, MaxPerOrder: c.MaxPerOrder,
 		OnSaleMillis: c.OnSale.millis, OffSaleMillis: c.OffSale.millis,
+	}
+	if err := domain.CheckCurrency(c.Currency); err != nil {
+		return t, &usageError{err}
 	}
 	for _, f := range c.Section {
 		if f.price == "" {
@@ -110,9 +89,9 @@ func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 	terms, err := c.terms()
 	if err != nil {
-		return err
+		return aboutEvent(c.EventID, err)
 	}
-	return e.withStore(ctx, func(store *streams.Store) error {
+	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
 		created, err := store.Events().Create(ctx, c.EventID, terms)
 		if err != nil {
 			return err
@@ -120,12 +99,19 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 		said := "created"
 		if !created {
 			said = "exists already with the same content: nothing changed"
+			event, err := store.Events().Get(ctx, c.EventID)
+			if err != nil {
+				return err
+			}
+			terms = event.Terms() // they may have been adjusted since
 		}
-		return e.say(c.EventID, said, struct {
+		sale := viewSale(terms.OnSaleMillis, terms.OffSaleMillis)
+		return e.say(c.EventID, said+"; "+sale.String(), struct {
 			EventID string `json:"event_id"`
 			Created bool   `json:"created"`
-		}{c.EventID, created})
-	})
+			saleView
+		}{c.EventID, created, sale})
+	}))
 }
 
 // say tells what was done to an event.
@@ -163,8 +149,13 @@ func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
 			return badUsage("--section %s: named twice", f.name)
 		}
 	}
-	return e.withStore(ctx, func(store *streams.Store) error {
-		changed, err := store.Events().Adjust(ctx, c.EventID, c.apply)
+	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
+		var terms domain.Terms // those that are stored in the end
+		changed, err := store.Events().Adjust(ctx, c.EventID, func(t domain.Terms) (domain.Terms, error) {
+			var err error
+			terms, err = c.apply(t)
+			return terms, err
+		})
 		if err != nil {
 			return err
 		}
@@ -172,11 +163,13 @@ func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
 		if !changed {
 			said = "was so already: nothing changed"
 		}
-		return e.say(c.EventID, said, struct {
+		sale := viewSale(terms.OnSaleMillis, terms.OffSaleMillis)
+		return e.say(c.EventID, said+"; "+sale.String(), struct {
 			EventID string `json:"event_id"`
 			Changed bool   `json:"changed"`
-		}{c.EventID, changed})
-	})
+			saleView
+		}{c.EventID, changed, sale})
+	}))
 }
 
 func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
@@ -223,7 +216,7 @@ type eventsCloseCommand struct {
 }
 
 func (c *eventsCloseCommand) Run(ctx context.Context, e *environment) error {
-	return e.withStore(ctx, func(store *streams.Store) error {
+	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
 		if err := store.Events().Close(ctx, c.EventID); err != nil {
 			return err
 		}
@@ -231,18 +224,17 @@ func (c *eventsCloseCommand) Run(ctx context.Context, e *environment) error {
 			EventID string `json:"event_id"`
 			Closed  bool   `json:"closed"`
 		}{c.EventID, true})
-	})
+	}))
 }
 
 type eventView struct {
-	EventID       string        `json:"event_id"`
-	Name          string        `json:"name"`
-	Currency      string        `json:"currency"`
-	Sections      []sectionView `json:"sections"`
-	MaxPerOrder   int64         `json:"max_per_order"` // 0: no limit
-	OnSaleMillis  int64         `json:"on_sale"`       // milliseconds; 0: at once
-	OffSaleMillis int64         `json:"off_sale"`      // milliseconds; 0: never
-	Closed        bool          `json:"closed"`
+	EventID     string        `json:"event_id"`
+	Name        string        `json:"name"`
+	Currency    string        `json:"currency"`
+	Sections    []sectionView `json:"sections"`
+	MaxPerOrder int64         `json:"max_per_order"` // 0: no limit
+	saleView
+	Closed bool `json:"closed"`
 }
 
 type sectionView struct {
@@ -257,7 +249,7 @@ type sectionView struct {
 func viewEvent(id string, event domain.Event) eventView {
 	v := eventView{
 		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder,
-		OnSaleMillis: event.OnSaleMillis, OffSaleMillis: event.OffSaleMillis, Closed: event.Closed,
+		saleView: viewSale(event.OnSaleMillis, event.OffSaleMillis), Closed: event.Closed,
 	}
 	for _, s := range event.Sections {
 		v.Sections = append(v.Sections, sectionView{s.Name, s.Price, s.Capacity, s.Available, s.Held, s.Sold})
@@ -289,7 +281,7 @@ type eventsShowCommand struct {
 }
 
 func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
-	return e.withStore(ctx, func(store *streams.Store) error {
+	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
 		now, err := store.Now(ctx)
 		if err != nil {
 			return err
@@ -311,7 +303,7 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 			}
 		}
 		return out.flush()
-	})
+	}))
 }
 
 type eventsListCommand struct{}

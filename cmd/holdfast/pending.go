@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"holdfast/streams"
@@ -30,6 +31,9 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 		groups, err := inspect.New(store).Pending(ctx, c.Entries)
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(groups, func(g inspect.GroupStatus) bool { return g.Unreadable }) {
+			e.warnings().Warn("the user of Redis may not read the requests: their lag is Redis's own figure, and what order an entry is about is not shown")
 		}
 		out := e.printer("partition", "stream", "group", "lag", "pending", "backlog", "oldest_idle", "consumers")
 		for _, g := range groups {

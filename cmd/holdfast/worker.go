@@ -128,16 +128,30 @@ func (c *workerCommand) gateway() (gateway domain.PaymentGateway, kind string, e
 	return client, redactURL(c.Gateway), nil
 }
 
-func (c *workerCommand) Run(ctx context.Context, e *environment) (err error) {
+func (c *workerCommand) Run(ctx context.Context, e *environment) error {
+	log, err := newLogger(e.stderr, c.LogFormat, c.LogLevel)
+	if err != nil {
+		return err
+	}
+	err = c.work(ctx, e, log)
+	if err == nil {
+		return nil
+	}
+	// Whoever reads the log reads this, too.
+	status, code := statusOf(err), codeOf(err)
+	if status == exitUsage {
+		err = fmt.Errorf("%w (see holdfast worker --help)", err)
+	}
+	log.Error("the worker failed", zap.String("code", string(code)), zap.Error(err))
+	return &endedError{status: status}
+}
+
+func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logger) (err error) {
 	cfg, err := c.config()
 	if err != nil {
 		return err
 	}
 	gateway, kind, err := c.gateway()
-	if err != nil {
-		return err
-	}
-	log, err := newLogger(e.stderr, c.LogFormat, c.LogLevel)
 	if err != nil {
 		return err
 	}
@@ -161,6 +175,7 @@ func (c *workerCommand) Run(ctx context.Context, e *environment) (err error) {
 		return err
 	}
 	log.Info("serving", zap.String("version", readVersion().Version), zap.String("redis", redactURL(e.url())),
+		zap.String("redis_version", lookAtServers(ctx, store, log)),
 		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),
 		zap.Any("roles", cfg.Roles), zap.String("gateway", kind))
 	if kind == simulatorGateway {
@@ -169,29 +184,57 @@ func (c *workerCommand) Run(ctx context.Context, e *environment) (err error) {
 	return pool.Run(ctx)
 }
 
-// openWhenUp is open with patience, because containers start in any order.
+// lookAtServers warns of what is wrong with Redis, and returns its version.
+func lookAtServers(ctx context.Context, store *streams.Store, log *zap.Logger) (version string) {
+	version = "not known"
+	servers, err := store.Servers(ctx)
+	if err != nil {
+		log.Info("redis does not say how it is set up", zap.Error(err))
+		return version
+	}
+	for _, server := range servers {
+		if server.Version != "" {
+			version = server.Version
+		}
+		for _, fault := range server.Faults {
+			log.Warn("redis is not set up as it has to be", zap.String("server", server.Addr), zap.String("fault", string(fault.Code)), zap.String("detail", fault.Detail))
+		}
+	}
+	return version
+}
+
+// openWhenUp is open with patience, because containers start in any order. How long it
+// waits counts from when Redis last said that it is loading its data.
 func (c *workerCommand) openWhenUp(ctx context.Context, e *environment, log *zap.Logger) (*streams.Store, error) {
-	waiting := false
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
-	tries := uint(0) // no bound but the time
-	if c.WaitRedis <= 0 {
-		tries = 1
-	}
-	return backoff.Retry(ctx, func() (*streams.Store, error) {
+	giveUp := time.Now().Add(c.WaitRedis)
+	for told := ""; ; {
 		store, err := e.open(ctx, streams.Options{Log: log})
-		var noRedis *noRedisError
-		if err != nil && !errors.As(err, &noRedis) {
-			return nil, backoff.Permanent(err)
+		if err == nil || domain.ClassOf(err) != domain.ClassRetry {
+			return store, err
 		}
-		return store, err
-	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(c.WaitRedis), backoff.WithMaxTries(tries),
-		backoff.WithNotify(func(error, time.Duration) {
-			if !waiting {
-				log.Info("redis does not answer yet, waiting", zap.String("redis", redactURL(e.url())), zap.Duration("at_most", c.WaitRedis))
-			}
-			waiting = true
-		}))
+		waiting := "redis does not answer yet, waiting"
+		if domain.CodeOf(err) == domain.CodeLoading && c.WaitRedis > 0 {
+			waiting = "redis is loading its data, waiting"
+			giveUp = time.Now().Add(c.WaitRedis)
+		}
+		left := time.Until(giveUp)
+		if left <= 0 || ctx.Err() != nil {
+			return nil, err
+		}
+		if waiting != told {
+			told = waiting
+			log.Info(waiting, zap.String("redis", redactURL(e.url())), zap.Duration("at_most", c.WaitRedis), zap.Error(err))
+		}
+		timer := time.NewTimer(min(wait.NextBackOff(), left))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func newLogger(stderr io.Writer, format, level string) (*zap.Logger, error) {

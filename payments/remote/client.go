@@ -99,7 +99,9 @@ func New(baseURL string, options Options) (*Client, error) {
 	case base.Hostname() == "":
 		return nil, errors.New("gateway URL: the host is missing")
 	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
-		return nil, errors.New("gateway URL: want no query and no fragment")
+		return nil, errors.New("gateway URL: want no query and no fragment; in a password, # and ? are percent-encoded")
+	case strings.Contains(base.EscapedPath(), "@"): // its host is not where it seems
+		return nil, errors.New("gateway URL: want no @ in its path; in a password, / and @ are percent-encoded")
 	}
 	escaped := strings.TrimRight(base.EscapedPath(), "/")
 	plain, err := url.PathUnescape(escaped)

@@ -84,7 +84,7 @@ func TestClientBelowAPathPrefixWithPassword(t *testing.T) {
 func TestNewRefusesBadURLs(t *testing.T) {
 	for _, bad := range []string{
 		"", "simulator", "localhost:8080", "ftp://host", "http://", "http://:80", "http://host/?a=b", "http://host/?", "http://host/#x",
-		"http://user:hunter2 @host", "http://user:hunter2@host:port", "http://host/%zz", "/path",
+		"http://user:hunter2 @host", "http://user:12/hunter2@host", "http://user:12#hunter2@host", "http://user:12?hunter2@host", "http://user:hunter2@host:port", "http://host/%zz", "/path",
 	} {
 		_, err := New(bad, Options{})
 		if err == nil {

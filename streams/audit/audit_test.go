@@ -187,6 +187,20 @@ func TestAuditFindsDamage(t *testing.T) {
 		"a fact cannot be read":       {do("XADD", "holdfast:{0}:log", "*", "rumour", "e/o1"), "I7"},
 		"a sale out of nothing":       {do("XADD", "holdfast:{0}:log", "*", "held", "e/o8|purchase|f|zoe|general|1000|1000|EUR|1"), "I1"},
 		"a dead letter without a why": {do("XADD", "holdfast:{0}:dead", "*", "stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "", "deliveries", "1", "at", "1", "fields", ""), "I8"},
+		"a note is lost": {func(t *testing.T) {
+			deadLetter(t, rdb, "1-1", "e/o9")
+		}, "I8"},
+		"a note of another letter": {func(t *testing.T) {
+			id := deadLetter(t, rdb, "1-1", "e/o9")
+			do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:"+id+" 2-2 pay r")(t)
+		}, "I8"},
+		"a note beside another order": {func(t *testing.T) {
+			id := deadLetter(t, rdb, "1-1", "")
+			do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:"+id+" 1-1 pay r")(t)
+		}, "I8"},
+		"a note is left over":   {do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:5-5 1-1 pay r"), "I8"},
+		"a note of no letter":   {do("HSET", "holdfast:{0}:set_aside", "e/o9", "1:5-5 1-1 pay r"), "I8"},
+		"a note cannot be read": {do("HSET", "holdfast:{0}:set_aside", "e/o9", "rumour"), "I8"},
 		"a pending payload is gone": {func(t *testing.T) {
 			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdfast:{0}:requests", Values: []string{"v", "1"}}).Result()
 			if err != nil {
@@ -217,6 +231,89 @@ func TestAuditFindsDamage(t *testing.T) {
 			t.Errorf("violations are %+v, want one of %s", report.Violations, damage.invariant)
 		})
 	}
+}
+
+// deadLetter writes one, as a worker does.
+func deadLetter(t *testing.T, rdb *redis.Client, entry, order string) (id string) {
+	t.Helper()
+	values := []string{"stream", "requests", "group", "workers", "entry_id", entry, "reason", "r", "deliveries", "1", "at", "1", "fields", ""}
+	if order != "" {
+		values = append(values, "order", order)
+	}
+	id, err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:dead", Values: values}).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// Letters with a note, and one by an older program without: all is well with both, and stays
+// so while they come and go.
+func TestAuditOfNotes(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := server.Client()
+	defer func() { _ = rdb.Close() }()
+	store, gateway := sold(t, server)
+	deadLetter(t, rdb, "1-1", "")
+	if report := audited(t, store, gateway); !report.OK {
+		t.Fatalf("a letter without a note: %+v", report.Violations)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
+	defer cancel()
+	q, err := store.Queue(0, domain.GroupWorkers, "w1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const letters = 1500
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		inspector := inspect.New(store)
+		for i := range letters {
+			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdfast:{0}:requests", Values: []string{
+				"v", "1", "type", "pay", "event_id", "e", "order_id", fmt.Sprint("o", i%700),
+			}}).Result()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := q.Read(ctx, 10); err != nil {
+				t.Error(err)
+				return
+			}
+			if err := q.DeadLetter(ctx, []domain.DeadEntry{{ID: id, Reason: "r"}}); err != nil {
+				t.Error(err)
+				return
+			}
+			if i%3 > 0 {
+				continue
+			}
+			dead, err := rdb.XRevRangeN(ctx, "holdfast:{0}:dead", "+", "-", 1).Result()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := inspector.Discard(ctx, "0:"+dead[0].ID); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	audits := 0
+	for running := true; running; audits++ {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		if report := audited(t, store, gateway); !report.OK {
+			t.Fatalf("audit %d: %+v", audits, report.Violations)
+		}
+	}
+	if n, err := rdb.HLen(ctx, "holdfast:{0}:set_aside").Result(); err != nil || n < 600 {
+		t.Errorf("%d orders have notes, %v: this tests less than it says", n, err)
+	}
+	t.Logf("%d audits while %d letters came and went", audits, letters)
 }
 
 func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {

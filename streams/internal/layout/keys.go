@@ -64,8 +64,12 @@ func (k Keys) Consumers(p int) string { return k.partitions[p] + "consumers" }
 // Turn is a key that exists while one worker does a maintenance job.
 func (k Keys) Turn(p int, job string) string { return k.partitions[p] + "turn:" + job }
 
-// Outcomes is a pub/sub channel.
-func (k Keys) Outcomes(p int) string { return k.partitions[p] + "outcomes" }
+// SetAside is a hash: event_id/order_id -> a line for each of its requests that is a dead letter.
+func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
+
+// Outcomes is a pub/sub channel. Pub/sub knows no databases: what tells the namespaces of
+// one name on one server apart is the epoch.
+func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "outcomes:" + epoch }
 
 // Event is a hash.
 func (k Keys) Event(p int, eventID string) string { return k.partitions[p] + "event:" + eventID }

@@ -6,7 +6,7 @@
 -- then, for each item, one:   order record; and what the operation adds
 -- ARGV[1] group   ARGV[2] channel for outcomes   ARGV[3] E, number of events   ARGV[4] N, number of items
 -- ARGV[5] '1' to send notices of outcomes even if nobody is seen to listen (in a cluster, listeners
--- may be at another node)
+-- may be at another node). A notice names orders, and nothing else: whoever hears it looks.
 -- then E event ids, then for each item: entry_id ('' if there is none to acknowledge),
 -- event index (1..E), order_id, and what the operation adds.
 -- All keys are of one partition. N <= 500, so that no argument list comes near Lua's stack.
@@ -262,7 +262,7 @@ local function commit(in_one_entry)
     records[2 * i - 1] = KEYS[FIRST_ORDER + o]
     records[2 * i] = written
     if listened and verdicts[o] ~= AUTHORIZE then
-      notices[#notices + 1] = member(o) .. ' ' .. written
+      notices[#notices + 1] = member(o)
     end
   end
   if #records > 0 then
