@@ -39,18 +39,20 @@ type Code string
 
 // The codes. Why an order was rejected is a code as well: its Reason.
 const (
-	CodeFailed          Code = "failed"      // nothing more is known than the message says
-	CodeUnavailable     Code = "unavailable" // nobody answers
-	CodeLoading         Code = "loading"     // Redis reads its data, and will answer
-	CodeDenied          Code = "denied"      // a password or a permission
-	CodeUntrusted       Code = "untrusted"   // a certificate of an authority that is not known here
-	CodeInvalid         Code = "invalid"
-	CodeNotFound        Code = "not_found"
-	CodeConflict        Code = "conflict"
-	CodeSetAside        Code = "set_aside"
-	CodeUnknownOutcome  Code = "outcome_not_known"
-	CodeDataReplaced    Code = "data_replaced"
-	CodeNoSuchNamespace Code = "no_such_namespace"
+	CodeFailed           Code = "failed"      // nothing more is known than the message says
+	CodeUnavailable      Code = "unavailable" // nobody answers
+	CodeLoading          Code = "loading"     // Redis reads its data, and will answer
+	CodeDenied           Code = "denied"      // a password or a permission
+	CodeUntrusted        Code = "untrusted"   // a certificate of an authority that is not known here
+	CodeInvalid          Code = "invalid"
+	CodeNotFound         Code = "not_found"
+	CodeConflict         Code = "conflict"
+	CodeSetAside         Code = "set_aside"
+	CodeUnknownOutcome   Code = "outcome_not_known"
+	CodeDataReplaced     Code = "data_replaced"
+	CodeNoSuchNamespace  Code = "no_such_namespace"
+	CodeNamespaceDamaged Code = "namespace_damaged" // its partitions are there, what it was made with is not
+	CodeOtherGateway     Code = "other_gateway"     // another kind of payment gateway serves the namespace
 
 	// Of a Trouble.
 	CodeGatewayMisconfigured Code = "gateway_misconfigured" // nobody is served until somebody changes something

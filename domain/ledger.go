@@ -31,6 +31,13 @@ type Cancellation struct {
 	Ref     OrderRef
 }
 
+// The maintenance jobs of a partition, each done by one worker at a time: Ledger.TakeTurn.
+const (
+	JobExpire = "expire" // end due holds
+	JobTrim   = "trim"   // drop requests that are done with
+	JobForget = "forget" // remove consumers that are gone
+)
+
 // Reply is what became of one entry: its verdict, and the order as it is now.
 type Reply struct {
 	Verdict Verdict
@@ -82,6 +89,9 @@ type Ledger interface {
 	Verify(ctx context.Context) error
 	// Accept takes what is stored now as it is, and makes again what is missing to work on it.
 	Accept(ctx context.Context) error
+	// NoteReplaced keeps, for people, that a worker noticed just now that the data is other
+	// data, and by what.
+	NoteReplaced(ctx context.Context, worker string, cause error) error
 	// ForgetConsumers removes consumers that are gone and hold nothing; it returns their names.
 	ForgetConsumers(ctx context.Context, partition int) ([]string, error)
 }

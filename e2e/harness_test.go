@@ -202,7 +202,7 @@ func newSystem(t testing.TB, redisArgs ...string) *system {
 func (s *system) store() *streams.Store {
 	s.t.Helper()
 	if s.opened == nil {
-		store, err := streams.Open(context.Background(), s.url, streams.Options{})
+		store, err := streams.Open(context.Background(), s.url, streams.Options{Create: true})
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -109,7 +109,8 @@ func TestSchema1IsRead(t *testing.T) {
 	}
 	for _, command := range commands {
 		now, then := decodePrinted(t, s.ok(strings.Fields(command)...)), output[command]
-		if len(now) != len(then) {
+		more := strings.HasPrefix(command, "pending") // it may come to tell of more that waits than groups
+		if len(now) < len(then) || len(now) > len(then) && !more {
 			t.Errorf("holdfast %s: %d lines, want %d", command, len(now), len(then))
 		}
 		for _, want := range then {

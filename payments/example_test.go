@@ -22,7 +22,7 @@ func Example() {
 	}
 	defer gateway.Close()
 
-	order := domain.PaymentName{OrderRef: domain.OrderRef{EventID: "jazz-night", OrderID: "cart-4711"}}
+	order := domain.PaymentName{Namespace: "holdfast", OrderRef: domain.OrderRef{EventID: "jazz-night", OrderID: "cart-4711"}}
 	request := domain.PaymentRequest{Name: order, Amount: 2000, Currency: "EUR", CustomerID: "fred", Token: "tok_visa"}
 	for range 2 {
 		payment, err := gateway.Authorize(ctx, request)

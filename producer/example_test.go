@@ -55,7 +55,7 @@ func onSale() (ctx context.Context, store *streams.Store, end func()) {
 	}
 	server, stop := redistest.StartAlone()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	store, err := streams.Open(ctx, server.URL(), streams.Options{})
+	store, err := streams.Open(ctx, server.URL(), streams.Options{Create: true})
 	must(err)
 	_, err = store.Events().Create(ctx, "jazz-night", domain.Terms{
 		Name: "Jazz Night", Currency: "EUR", Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 1000, Capacity: 200}},
@@ -65,6 +65,7 @@ func onSale() (ctx context.Context, store *streams.Store, end func()) {
 	must(err)
 	pool, err := workers.New(workers.Config{}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(),
 	})
 	must(err)
 	ended := make(chan error, 1)

@@ -57,7 +57,7 @@ func (o *outcomes) wait(ctx context.Context, q question) (Outcome, error) {
 	l := o.listening(partition)
 	if l == nil {
 		// An answer that is there already needs nobody to listen.
-		if outcome, err, ok := q.answer(o.source.Look(ctx, []domain.OrderRef{q.ref})[0]); ok {
+		if outcome, ok, err := q.answer(o.source.Look(ctx, []domain.OrderRef{q.ref})[0]); ok {
 			return outcome, err
 		}
 		var err error
@@ -268,7 +268,7 @@ func (l *listener) found(ref domain.OrderRef, looked domain.Looked, number int) 
 		if w.after >= number {
 			return true
 		}
-		outcome, err, ok := w.answer(looked)
+		outcome, ok, err := w.answer(looked)
 		if ok {
 			w.outcome, w.err = outcome, err
 			close(w.answered)

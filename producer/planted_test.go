@@ -58,7 +58,7 @@ type deaf struct {
 }
 
 func (d deaf) Watch(ctx context.Context, _ int, sink domain.OutcomeSink) error {
-	rdb, err := streams.Dial(d.url, 0)
+	rdb, err := streams.Dial(d.url, nil)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func newWorld(t *testing.T, partitions int, args ...string) *world {
 	}
 	w := &world{T: t, ctx: ctx, server: redistest.Start(t, args...), gateway: gateway}
 	w.url = w.server.URL()
-	store, err := streams.Open(ctx, w.url, streams.Options{Partitions: partitions})
+	store, err := streams.Open(ctx, w.url, streams.Options{Create: true, Partitions: partitions})
 	if err != nil {
 		t.Fatalf("opening the store: %v", err)
 	}
@@ -88,7 +88,7 @@ func (w *world) workWith(cfg workers.Config) {
 
 func (w *world) workAt(url string, cfg workers.Config) {
 	w.Helper()
-	store, err := streams.Open(w.ctx, url, streams.Options{})
+	store, err := streams.Open(w.ctx, url, streams.Options{Create: true})
 	if err != nil {
 		w.Fatalf("opening the workers' store: %v", err)
 	}
@@ -97,7 +97,8 @@ func (w *world) workAt(url string, cfg workers.Config) {
 		log = zaptest.NewLogger(w)
 	}
 	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(), Log: log,
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(), Log: log,
 	})
 	if err != nil {
 		w.Fatalf("making a pool: %v", err)

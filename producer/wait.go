@@ -74,7 +74,7 @@ func (p *Producer) WaitFor(ctx context.Context, r Receipt) (Outcome, error) {
 // Wait returns when the order has an outcome: confirmed, declined, expired,
 // cancelled or rejected. It sleeps until a worker tells of it.
 //
-// It asks about the order, whoever's request made it. Who published a request and has its
+// It asks about the order, whosever request opened it. Who published a request and has its
 // receipt asks WaitFor, which knows it from others under the same order_id.
 //
 // The error is a *SetAsideError if nothing is stored of the order, and a request for it
@@ -121,29 +121,29 @@ type question struct {
 	fingerprint string                        // of the request's body; empty: it has none, or any will do
 }
 
-// answer is what a look tells; ok is false if that is no answer yet.
-func (q *question) answer(found domain.Looked) (outcome Outcome, err error, ok bool) {
+// answer is what a look tells, an outcome or an error; ok is false if that is no answer yet.
+func (q *question) answer(found domain.Looked) (outcome Outcome, ok bool, err error) {
 	outcome = Outcome{EventID: q.ref.EventID, OrderID: q.ref.OrderID}
 	if found.Err != nil {
 		class := domain.ClassOf(found.Err)
-		return outcome, fmt.Errorf("waiting for %s: %w", q.ref, found.Err), class == domain.ClassFatal || class == domain.ClassPoison
+		return outcome, class == domain.ClassFatal || class == domain.ClassPoison, fmt.Errorf("waiting for %s: %w", q.ref, found.Err)
 	}
 	o := found.Order
 	if q.fingerprint != "" && o.Fingerprint != "" && o.Fingerprint != q.fingerprint {
-		return outcome, domain.WithClass(domain.ClassReject,
-			fmt.Errorf("order %s: %w: another request came first under this order_id, with other content", q.ref, domain.ErrConflict)), true
+		return outcome, true, domain.WithClass(domain.ClassReject,
+			fmt.Errorf("order %s: %w: another request came first under this order_id, with other content", q.ref, domain.ErrConflict))
 	}
 	if q.enough(o) {
 		outcome.Order = o
-		return outcome, nil, true
+		return outcome, true, nil
 	}
 	for i := len(found.SetAside) - 1; i >= 0; i-- {
 		s := found.SetAside[i]
 		if q.entryID != "" && s.EntryID == q.entryID || q.entryID == "" && o.State == domain.OrderNone && q.about(s.Type) {
-			return outcome, &SetAsideError{
+			return outcome, true, &SetAsideError{
 				EventID: q.ref.EventID, OrderID: q.ref.OrderID, EntryID: s.EntryID, DeadID: s.DeadID, Reason: s.Reason,
-			}, true
+			}
 		}
 	}
-	return outcome, nil, false
+	return outcome, false, nil
 }

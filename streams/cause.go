@@ -104,7 +104,7 @@ func handshakeCause(h *handshakeError) (what string, class domain.Class, code do
 	case errors.Is(h.err, os.ErrDeadlineExceeded), errors.Is(h.err, context.DeadlineExceeded):
 		return h.addr + " does not answer the TLS handshake: if it does not speak TLS, its URL begins with redis://", retry, ""
 	case errors.Is(h.err, io.EOF), errors.Is(h.err, syscall.ECONNRESET):
-		return h.addr + " hung up in the TLS handshake", retry, ""
+		return h.addr + " hung up in the TLS handshake, as if it did not speak TLS, or had as many clients as it takes (maxclients)", retry, ""
 	}
 	return "", 0, ""
 }

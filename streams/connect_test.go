@@ -90,7 +90,7 @@ func TestCheckURL(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "cret") {
 			t.Errorf("%s: %v", test.url, err)
 		}
-		if _, opened := Open(context.Background(), test.url, Options{}); opened == nil || err != nil && opened.Error() != err.Error() {
+		if _, opened := Open(context.Background(), test.url, Options{Create: true}); opened == nil || err != nil && opened.Error() != err.Error() {
 			t.Errorf("%s: Open says %v", test.url, opened)
 		}
 	}
@@ -165,7 +165,7 @@ func TestTLS(t *testing.T) {
 
 func checkOpen(t *testing.T, test tlsCase) {
 	t.Helper()
-	store, err := Open(context.Background(), test.url, Options{TLS: test.config})
+	store, err := Open(context.Background(), test.url, Options{Create: true, TLS: test.config})
 	if test.want == "" {
 		if err != nil {
 			t.Fatal(err)
@@ -289,11 +289,12 @@ func TestAnswersAreNotRepeated(t *testing.T) {
 // A server that has as many clients as it takes says so before it hangs up.
 func TestMaxClients(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	a := redistest.NewAuthority(t)
+	server := redistest.Start(t, redistest.TLSArgs(t, a, a.Issue(time.Now().Add(time.Hour), "127.0.0.1"))...)
 	rdb := server.Client()
 	defer func() { _ = rdb.Close() }()
 	ctx := context.Background()
-	store, err := Open(ctx, server.URL(), Options{})
+	store, err := Open(ctx, server.URL(), Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,6 +304,8 @@ func TestMaxClients(t *testing.T) {
 	}
 	want := "as many clients as it takes (maxclients)"
 	checkOpen(t, tlsCase{"open", server.URL(), nil, want, domain.ClassRetry, domain.CodeFailed})
+	// With TLS it has nothing to say it on.
+	checkOpen(t, tlsCase{"open", "rediss://" + server.TLSAddr(), a.Client(), "maxclients", domain.ClassRetry, domain.CodeFailed})
 	// A request that found no connection was not published.
 	if err := rdb.ClientKillByFilter(ctx, "SKIPME", "yes").Err(); err != nil {
 		t.Fatal(err)
@@ -327,7 +330,7 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx := context.Background()
-			store, err := Open(ctx, test.url, Options{TLS: test.config, Partitions: 1, Namespace: test.name})
+			store, err := Open(ctx, test.url, Options{Create: true, TLS: test.config, Partitions: 1, Namespace: test.name})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -438,7 +441,7 @@ func TestClusterNodeAlone(t *testing.T) {
 		checkOpen(t, tlsCase{"", "redis://" + n.Addr() + "/3", nil, "its URL needs cluster=true", domain.ClassFatal, domain.CodeInvalid})
 		checkOpen(t, tlsCase{"", "redis://" + n.Addr() + "?cluster=true", nil, "", 0, ""})
 	}
-	store, err := Open(context.Background(), nodes.URL(), Options{})
+	store, err := Open(context.Background(), nodes.URL(), Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -483,7 +486,7 @@ func TestServers(t *testing.T) {
 		t.Errorf("one that evicts and does not append: %v", got)
 	}
 	f.Do("ACL", "SETUSER", "uninformed", "on", ">s3cret", "~*", "&*", "+@all", "-info")
-	store, err := Open(ctx, with(server, "uninformed:s3cret", ""), Options{})
+	store, err := Open(ctx, with(server, "uninformed:s3cret", ""), Options{Create: true})
 	f.Must(err)
 	defer func() { _ = store.Close() }()
 	_, err = store.Servers(ctx)

@@ -33,7 +33,7 @@ func FuzzRequestEntry(f *testing.F) {
 		}
 	}
 	ctx := context.Background()
-	store, err := Open(ctx, streamstest.Server().URL(), Options{Partitions: 1})
+	store, err := Open(ctx, streamstest.Server().URL(), Options{Create: true, Partitions: 1})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -18,7 +18,8 @@ func (s *Store) Events() *Events { return &Events{s} }
 
 // Create puts an event on sale. created is false if it was listed with the
 // same terms before. Errors: ClassReject for bad terms, domain.ErrConflict if it
-// was listed with other terms, domain.ErrUnknownOutcome if it may have been created now.
+// was listed with other terms, domain.CodeUnavailable if there is no log (any more) to write
+// it to, domain.ErrUnknownOutcome if it may have been created now.
 func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error) {
 	if _, err := domain.Create(domain.Event{}, eventID, t); err != nil {
 		return false, err
@@ -34,7 +35,10 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 	if err != nil {
 		return false, fmt.Errorf("script create_event: %w", access.ClassifyChange(err))
 	}
-	if reply < 0 {
+	switch reply {
+	case -2:
+		return false, fmt.Errorf("event %s: %w", eventID, noStream(e.store.keys.Log(p)))
+	case -1:
 		return false, domain.WithClass(domain.ClassReject, fmt.Errorf("event %s: %w: it is listed with other terms (see events show; change them with events adjust)", eventID, domain.ErrConflict))
 	}
 	return reply == 1, nil

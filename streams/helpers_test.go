@@ -71,7 +71,7 @@ func openFixture(t *testing.T, server *redistest.Server) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	store, err := Open(ctx, server.URL(), Options{Partitions: 1})
+	store, err := Open(ctx, server.URL(), Options{Create: true, Partitions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,6 +278,12 @@ func (f *fixture) wantFact(kind, order, data string) {
 	if _, got := f.lastFact(); got != want {
 		f.Errorf("the newest fact is\n%s\nwant\n%s", got, want)
 	}
+}
+
+// redriveLetter is inspect's Redrive of one letter.
+func (f *fixture) redriveLetter(id string) (entryID string, err error) {
+	handled := f.inspector.Redrive(f.Ctx, id)
+	return handled[0].EntryID, handled[0].Err
 }
 
 func (f *fixture) queue(group domain.Group, consumer string) domain.Queue {

@@ -483,7 +483,7 @@ func newRecorder(t *testing.T, seed uint64) *recorder {
 	url := redistest.Start(t).URL()
 	for i := range r.stores {
 		r.faults[i] = new(losing)
-		store, err := Open(context.Background(), url, Options{Partitions: 1, Hook: r.faults[i]})
+		store, err := Open(context.Background(), url, Options{Create: true, Partitions: 1, Hook: r.faults[i]})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -122,12 +122,17 @@ const watchSilence = 3 * time.Second
 
 var errSilent = errors.New("the server is silent")
 
-// epochEvery is how often it is looked whether the data is still the same: other data has
-// another channel.
-const epochEvery = 2 * time.Second
+// How often it is looked whether the data is still the same (other data has another channel),
+// and how long that may take: less than the server may be silent.
+const (
+	epochEvery = 2 * time.Second
+	epochLook  = time.Second
+)
 
 // channel is where the outcomes of the data that is there now are told.
 func (c *Checkout) channel(ctx context.Context, partition int) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, epochLook)
+	defer cancel()
 	epoch, err := c.store.rdb.HMGet(ctx, layout.MetaKey(c.store.keys.Namespace), "epoch").Result()
 	if err != nil {
 		return "", fmt.Errorf("reading the epoch: %w", access.Classify(err))
@@ -159,10 +164,12 @@ func (c *Checkout) listen(ctx context.Context, partition int, sink domain.Outcom
 			case <-ctx.Done():
 				return
 			case <-look.C:
-				// Where there is no answer, that of the ping tells whether the server is there.
-				if now, err := c.channel(ctx, partition); err == nil && now != channel {
+				// Where there is no answer, that of the ping tells whether the server is there: it must not be kept waiting for.
+				looking, enough := context.WithTimeout(ctx, epochEvery/2)
+				if now, err := c.channel(looking, partition); err == nil && now != channel {
 					cancel(domain.ErrDataReplaced)
 				}
+				enough()
 			case <-ask.C:
 				if !heard.Swap(false) {
 					cancel(errSilent)

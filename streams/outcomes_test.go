@@ -60,7 +60,7 @@ func (h *heard) Changed(refs []domain.OrderRef) {
 func watchAs(t *testing.T, server *redistest.Server, userinfo string) (sinks [2]*heard, log *observer.ObservedLogs) {
 	t.Helper()
 	core, log := observer.New(zapcore.WarnLevel)
-	store, err := Open(context.Background(), with(server, userinfo, ""), Options{Partitions: 2, Log: zap.New(core)})
+	store, err := Open(context.Background(), with(server, userinfo, ""), Options{Create: true, Partitions: 2, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,6 +188,7 @@ type model struct {
 	dead     []deadLetter
 	everDead bool                       // the stream is there, though it may be empty
 	alive    map[string][2]int64        // group/consumer -> until when it counts as alive: from, to
+	noted    map[domain.Group]bool      // that entries had been given to workers
 	sales    map[string]map[string]bool // event -> posted orders
 	invoices map[string]map[string]inspect.InvoiceLine
 	arrived  []arrival
@@ -225,7 +226,7 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	f.Must(f.ledger.Accept(f.Ctx))
 	m := &model{
 		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), pending: make(map[domain.Group]map[string]holder),
-		raw: make(map[string][]string), alive: make(map[string][2]int64),
+		raw: make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
 		sales: make(map[string]map[string]bool), invoices: make(map[string]map[string]inspect.InvoiceLine),
 	}
 	for _, group := range layout.Groups {
@@ -839,7 +840,7 @@ func (m *model) foundSetAside(want []deadLetter, before, after int64) {
 func (m *model) redrive() {
 	m.commands++
 	if len(m.dead) == 0 {
-		if _, err := m.inspector.Redrive(m.Ctx, "0:1-1"); !errors.Is(err, domain.ErrNotFound) {
+		if _, err := m.redriveLetter("0:1-1"); !errors.Is(err, domain.ErrNotFound) {
 			m.Fatalf("redriving what is not there: %v", err)
 		}
 		m.seen["redriven nothing"]++
@@ -851,7 +852,7 @@ func (m *model) redrive() {
 	}
 	i := pick(m, "letter", letters...)
 	letter := m.dead[i]
-	id, err := m.inspector.Redrive(m.Ctx, "0:"+letter.id)
+	id, err := m.redriveLetter("0:" + letter.id)
 	m.Must(err)
 	m.dead = slices.Delete(m.dead, i, i+1)
 	if letter.group != domain.GroupWorkers {
@@ -872,14 +873,14 @@ func (m *model) redrive() {
 func (m *model) discard() {
 	m.commands++
 	if len(m.dead) == 0 || pick(m, "another", false, false, true) {
-		if err := m.inspector.Discard(m.Ctx, "0:1-1"); !errors.Is(err, domain.ErrNotFound) {
+		if err := m.inspector.Discard(m.Ctx, "0:1-1")[0].Err; !errors.Is(err, domain.ErrNotFound) {
 			m.Fatalf("discarding what is not there: %v", err)
 		}
 		m.seen["discarded nothing"]++
 		return
 	}
 	i := rapid.IntRange(0, len(m.dead)-1).Draw(m.rt, "letter")
-	m.Must(m.inspector.Discard(m.Ctx, "0:"+m.dead[i].id))
+	m.Must(m.inspector.Discard(m.Ctx, "0:"+m.dead[i].id)[0].Err)
 	m.seen["discarded "+m.dead[i].fields[1]]++
 	m.dead = slices.Delete(m.dead, i, i+1)
 }
@@ -953,6 +954,7 @@ func (m *model) keepAlive() {
 	for _, id := range asked {
 		if m.pending[group][id].consumer == by {
 			m.seen["kept alive"]++
+			m.noted[group] = true
 		} else {
 			want = append(want, id)
 			m.seen["kept alive not its own"]++
@@ -1024,6 +1026,22 @@ func (m *model) compareAlive(got []redis.Z) {
 	}
 }
 
+// compareNotes: each group of which something was kept alive has notes, and what they say of an
+// entry is never that it was in hand for longer than it has been there.
+func (m *model) compareNotes(notes map[string]string, nowMillis int64) {
+	m.Helper()
+	if len(notes) != len(m.noted) {
+		m.Fatalf("notes: %v, want some of %v", notes, m.noted)
+	}
+	for group, note := range notes {
+		for id := range m.pending[domain.Group(group)] {
+			if by := layout.DeliveredBy(note, id, nowMillis); !m.noted[domain.Group(group)] || by < domain.EntryMillis(id) || by > nowMillis {
+				m.Fatalf("%s of %s: delivered by %d, it is %d, noted is %q", id, group, by, nowMillis, note)
+			}
+		}
+	}
+}
+
 func (m *model) compareDead(got []domain.Entry) {
 	m.Helper()
 	if !slices.EqualFunc(got, m.dead, func(e domain.Entry, d deadLetter) bool { return e.ID == d.id && slices.Equal(e.Fields, d.fields) }) {
@@ -1091,6 +1109,7 @@ func (m *model) compare() {
 		}
 	}
 	holds, alive := pipe.ZRangeWithScores(m.Ctx, m.Keys.Holds(0), 0, -1), pipe.ZRangeWithScores(m.Ctx, m.Keys.Consumers(0), 0, -1)
+	notes, now := pipe.HGetAll(m.Ctx, m.Keys.Delivered(0)), pipe.Time(m.Ctx)
 	after := "-"
 	if m.compared > 0 {
 		after = "(" + m.requests[m.compared-1].ID
@@ -1147,6 +1166,8 @@ func (m *model) compare() {
 		delete(got, m.Keys.Consumers(0))
 	}
 	m.compareAlive(alive.Val())
+	m.compareNotes(notes.Val(), now.Val().UnixMilli())
+	delete(got, m.Keys.Delivered(0))
 	if entries := layout.DecodeEntries(requests.Val()); !slices.EqualFunc(entries, m.requests[m.compared:], sameEntry) || length.Val() != int64(len(m.requests)) {
 		m.Fatalf("there are %d requests, the last of them\n%v\nwant %d, the last of them\n%v", length.Val(), entries, len(m.requests), m.requests[m.compared:])
 	}

@@ -175,10 +175,10 @@ func TestResolveMismatch(t *testing.T) {
 			t.Errorf("dead letters %+v", letters)
 		}
 		// Given back, it changes nothing more.
-		id, err := f.inspector.Redrive(f.Ctx, letters[0].ID())
-		f.Must(err)
+		handled := f.inspector.Redrive(f.Ctx, letters[0].ID())
+		f.Must(handled[0].Err)
 		f.Deliver(domain.GroupWorkers, "w1")
-		replies, _ = f.holdBatch(f.incoming(id, letters[0].Fields))
+		replies, _ = f.holdBatch(f.incoming(handled[0].EntryID, letters[0].Fields))
 		if replies[0].Verdict != domain.VerdictDone || replies[0].Order != want || len(f.deadLetters()) != 0 {
 			t.Errorf("redriven: %s, %+v", replies[0].Verdict, replies[0].Order)
 		}

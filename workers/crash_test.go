@@ -21,9 +21,9 @@ import (
 // steps are those at which a fault must have been survived: everything that a
 // worker ever says to Redis and to the gateway.
 var steps = []string{
-	"info", "init", "pipeline xinfo", // at the start
-	"pipeline xgroup",                 // when a group is gone
-	"hget", "pipeline hget", "newest", // is this still the data that it was?
+	"info", "pipeline xinfo", "pin_gateway", // at the start
+	"pipeline xgroup",                  // when a group is gone
+	"hmget", "pipeline hget", "newest", // is this still the data that it was?
 	"xreadgroup workers", "xreadgroup posting", "xreadgroup settlement",
 	"xreadgroup workers" + withEntries, "xreadgroup posting" + withEntries, "xreadgroup settlement" + withEntries,
 	"own workers", "own posting", "own settlement",

@@ -24,6 +24,7 @@ func Example() {
 	}
 	pool, err := workers.New(workers.Config{Name: "worker-1"}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect,
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -45,7 +46,7 @@ func onSale() (ctx context.Context, store *streams.Store, end func()) {
 	server, stop := redistest.StartAlone()
 	limit, cancelLimit := context.WithTimeout(context.Background(), patience)
 	ctx, cancel := context.WithCancel(limit)
-	store, err := streams.Open(limit, server.URL(), streams.Options{})
+	store, err := streams.Open(limit, server.URL(), streams.Options{Create: true})
 	must(err)
 	_, err = store.Events().Create(limit, "jazz-night", domain.Terms{
 		Name: "Jazz Night", Currency: "EUR", Sections: []domain.SectionTerms{{Name: domain.DefaultSection, Price: 1000, Capacity: 200}},

@@ -451,11 +451,15 @@ func TestDataReplaced(t *testing.T) {
 	w.publish(request(domain.RequestPurchase, "lost", "fred", 2))
 	<-paying
 	w.server.Flush()
-	w.list("e", 1000, 10)
 	w.eventually("it has groups again", func() bool {
-		_, err := inspect.New(w.store).Pending(w.ctx, 0)
-		return err == nil
+		all, err := inspect.New(w.store).Pending(w.ctx, 0)
+		return err == nil && !slices.ContainsFunc(all, func(g inspect.GroupStatus) bool { return g.Missing })
 	})
+	w.eventually("it is noted for people", func() bool {
+		replaced, err := inspect.New(w.store).Replaced(w.ctx)
+		return err == nil && replaced != nil && replaced.Worker == pool.Name() && strings.Contains(replaced.Detail, domain.ErrDataReplaced.Error())
+	})
+	w.list("e", 1000, 10)
 	w.publish(request(domain.RequestPurchase, "after", "fred", 3))
 	w.waitState("after", domain.OrderConfirmed)
 	w.waitDrained()

@@ -96,7 +96,7 @@ func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *simul
 func (w *world) open(hook redis.Hook) *streams.Store {
 	w.t.Helper()
 	for end := time.Now().Add(patience); ; {
-		store, err := streams.Open(w.ctx, w.url(), streams.Options{Namespace: w.ns, Partitions: 1, Hook: hook})
+		store, err := streams.Open(w.ctx, w.url(), streams.Options{Namespace: w.ns, Create: true, Partitions: 1, Hook: hook})
 		if err == nil {
 			return store
 		}
@@ -130,7 +130,8 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 		log = zaptest.NewLogger(w.t)
 	}
 	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), FreeOrders: w.free, Log: log,
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(), FreeOrders: w.free, Log: log,
 	})
 	if err != nil {
 		w.t.Fatalf("making a pool: %v", err)
@@ -274,12 +275,25 @@ func (w *world) deadReasons() (reasons []string) {
 }
 
 func (w *world) payment(orderID string) domain.BooksLine {
-	for _, line := range w.gateway.Books() {
+	own, _ := w.books()
+	for _, line := range own {
 		if line.OrderID == orderID {
 			return line
 		}
 	}
 	return domain.BooksLine{}
+}
+
+// books are the gateway's: what it did for this namespace, and for others.
+func (w *world) books() (own, others []domain.BooksLine) {
+	for _, line := range w.gateway.Books() {
+		if line.Namespace == w.store.PaymentNamespace() {
+			own = append(own, line)
+		} else {
+			others = append(others, line)
+		}
+	}
+	return own, others
 }
 
 func (w *world) totals() inspect.Totals {

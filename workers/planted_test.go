@@ -169,6 +169,9 @@ var plantedBugs = []bug{
 	{name: "tries again under another key", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &blindRetry{PaymentGateway: g} }},
 	{name: "believes the gateway's amount", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &believes{PaymentGateway: g} }},
 	{name: "believes that every payment is its own", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return believesWhose{g} }},
+	{name: "names payments without their namespace", gateway: renames(func(name *domain.PaymentName) { name.Namespace = "" })},
+	{name: "names payments as another namespace does", gateway: renames(func(name *domain.PaymentName) { name.Namespace = "other" })},
+	{name: "voids payments without their namespace", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return voidsPlain{g} }},
 	{name: "takes no answer for a no", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return unknownIsNo{g} }},
 }
 
@@ -180,6 +183,49 @@ type (
 	skipsRefund  struct{ domain.PaymentGateway }
 	unknownIsNo  struct{ domain.PaymentGateway }
 )
+
+// renames is a gateway whose payments all have other names than they should.
+func renames(how func(*domain.PaymentName)) func(domain.PaymentGateway) domain.PaymentGateway {
+	return func(g domain.PaymentGateway) domain.PaymentGateway { return renaming{g, how} }
+}
+
+type renaming struct {
+	next domain.PaymentGateway
+	how  func(*domain.PaymentName)
+}
+
+func (g renaming) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	g.how(&r.Name)
+	return g.next.Authorize(ctx, r)
+}
+
+func (g renaming) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	g.how(&name)
+	return g.next.Lookup(ctx, name)
+}
+
+func (g renaming) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	g.how(&name)
+	return g.next.Capture(ctx, name)
+}
+
+func (g renaming) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	g.how(&name)
+	return g.next.Void(ctx, name)
+}
+
+func (g renaming) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	g.how(&name)
+	return g.next.Refund(ctx, name)
+}
+
+// voidsPlain voids a payment by the name it would have without its namespace.
+type voidsPlain struct{ domain.PaymentGateway }
+
+func (g voidsPlain) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	name.Namespace = ""
+	return g.PaymentGateway.Void(ctx, name)
+}
 
 func (skipsVoid) Void(context.Context, domain.PaymentName) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusVoided}, nil

@@ -397,6 +397,25 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		// Others have payments of the same events and orders, whatever became of them there.
+		name: "other namespaces at the gateway",
+		play: func(r *scene) {
+			r.neighbour("", "other")
+			r.append(
+				request(purchase, "a", "amy", 2), request(purchase, "b", "bob", 1),
+				change(request(purchase, "c", "cid", 3), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }),
+				request(purchase, "d", "dan", 4),
+			)
+			r.untilPayment("e/b", domain.PaymentStatusCaptured)
+			r.append(request(cancel, "b", "", 0))
+		},
+		ends: []end{
+			confirmed("e/a", "amy", 2), reversed(cancelled("e/b", "bob", 1, domain.PaymentStatusRefunded)),
+			{ref: "e/c", customer: "cid", quantity: 3, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+			confirmed("e/d", "dan", 4),
+		},
+	},
+	{
 		// One order after the other: what becomes of the first may not free the slot of the second.
 		name:   "two in turn",
 		events: map[string]int64{"e": 4},
@@ -514,8 +533,8 @@ var scenarios = []scenario{
 	},
 	{
 		// Half of the amount and another currency are voided; another customer's is left alone.
-		name:    "payments that do not match",
-		gateway: simulator.Options{MismatchRate: 1, Seed: 70},
+		name: "payments that do not match",
+		wrap: func(r *scene) domain.PaymentGateway { return mistaken{r.world.gateway} },
 		play: func(r *scene) {
 			r.append(request(purchase, "half", "amy", 2), request(purchase, "yen", "bob", 1), request(hold, "zoe", "cid", 3))
 			r.untilState("e/zoe", domain.OrderHeld)
@@ -525,7 +544,7 @@ var scenarios = []scenario{
 			mismatched("e/half", "amy", 2, domain.PaymentStatusVoided), mismatched("e/yen", "bob", 1, domain.PaymentStatusVoided),
 			mismatched("e/zoe", "cid", 3, domain.PaymentStatusAuthorized),
 		},
-		dead:  []string{"payment_mismatch: customer_id another.cid instead of cid; the payment is authorized, and was left alone"},
+		dead:  []string{"payment_mismatch: customer_id zoe instead of cid; the payment is authorized, and was left alone"},
 		named: []string{"e/zoe"},
 	},
 	{
@@ -596,7 +615,7 @@ var scenarios = []scenario{
 			refused := map[string]string{"a": "authorize", "b": "capture", "c": "refund", "d": "void"}
 			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				if refused[name.OrderID] == call {
-					return domain.Payment{}, fmt.Errorf("%s %s: the gateway answered 400: %w", call, name, domain.ErrUnacceptable)
+					return domain.Payment{}, fmt.Errorf("%s %s: the gateway answered 400: %w", call, name.OrderRef, domain.ErrUnacceptable)
 				}
 				return do()
 			}}
@@ -661,6 +680,32 @@ var scenarios = []scenario{
 	},
 }
 
+// neighbour makes payments of other namespaces: one that is declined, one that is captured,
+// one that is authorized, and one that is voided.
+func (r *scene) neighbour(namespaces ...string) {
+	r.t.Helper()
+	gateway := r.world.gateway
+	for _, namespace := range namespaces {
+		for order, then := range map[string]func(context.Context, domain.PaymentName) (domain.Payment, error){
+			"a": gateway.Lookup, "b": gateway.Capture, "c": gateway.Lookup, "d": gateway.Void,
+		} {
+			name := domain.PaymentName{Namespace: namespace, OrderRef: domain.OrderRef{EventID: "e", OrderID: order}}
+			token := domain.Secret("tok_neighbour")
+			if order == "a" {
+				token = simulator.DeclineTokenPrefix
+			}
+			_, err := gateway.Authorize(r.ctx, domain.PaymentRequest{Name: name, Amount: 500, Currency: "JPY", CustomerID: "neighbour", Token: token})
+			if err == nil {
+				_, err = then(r.ctx, name)
+			}
+			if err != nil {
+				r.t.Fatalf("paying in another namespace: %v", err)
+			}
+		}
+	}
+	_, r.neighbours = r.books()
+}
+
 func change(q domain.Request, how func(q *domain.Request)) domain.Request {
 	how(&q)
 	return q
@@ -685,7 +730,7 @@ func (r *scene) listTerms(event string, t domain.Terms) {
 func (r *scene) charged(ref, customer string, amount int64, status domain.PaymentStatus) {
 	r.t.Helper()
 	parsed, _ := domain.ParseOrderRef(ref)
-	name := domain.PaymentName{OrderRef: parsed}
+	name := domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: parsed}
 	p, err := r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{Name: name, Amount: amount, Currency: "EUR", CustomerID: customer, Token: "tok"})
 	if err == nil && status != domain.PaymentStatusAuthorized {
 		p, err = r.world.gateway.Capture(r.ctx, name)
@@ -704,11 +749,11 @@ func (r *scene) reports(code domain.Code) bool {
 	if r.worker == nil {
 		return false
 	}
-	troubles, err := inspect.New(r.store).Troubles(r.ctx)
+	troubles, err := inspect.New(r.store).Troubles(r.ctx, r.now())
 	if err != nil {
 		r.t.Fatalf("reading troubles: %v", err)
 	}
-	return slices.ContainsFunc(troubles, func(t inspect.Trouble) bool { return t.Worker == r.worker.Name() && t.Code == string(code) })
+	return slices.ContainsFunc(troubles, func(t inspect.Trouble) bool { return t.Worker == r.worker.Name() && t.Code == code })
 }
 
 // add puts an entry among the requests that no publisher of ours would.
@@ -794,6 +839,21 @@ func lossy(r *scene) domain.PaymentGateway {
 	}}
 }
 
+// mistaken is a gateway that authorizes something else than it was asked for.
+type mistaken struct{ domain.PaymentGateway }
+
+func (m mistaken) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	switch r.Name.OrderID {
+	case "half":
+		r.Amount /= 2
+	case "yen":
+		r.Currency = "JPY"
+	case "zoe":
+		r.CustomerID = "zoe"
+	}
+	return m.PaymentGateway.Authorize(ctx, r)
+}
+
 // capturesBeforeVoids is a gateway that knows each order as captured before it is asked
 // to void it, so that there is one way for it to end: refunded.
 func capturesBeforeVoids(r *scene) domain.PaymentGateway {
@@ -871,7 +931,7 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 	var paid domain.Payment
 	for _, a := range slices.Backward(incoming[:2]) {
 		paid, err = r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{
-			Name: domain.PaymentName{OrderRef: a.Request.Ref()}, Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
+			Name: domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: a.Request.Ref()}, Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
 		})
 		must(err)
 	}

@@ -84,6 +84,8 @@ type scene struct {
 	planted  planted
 	gateway  domain.PaymentGateway // between the workers and the simulator
 
+	neighbours []domain.BooksLine // of other namespaces, in the gateway's books
+
 	worker  *worker // nil before the first, and after each death
 	process *process
 	buried  sync.WaitGroup // of workers that died
@@ -217,7 +219,12 @@ func (r *scene) startAs(process *process) *worker {
 	if r.planted.hook != nil {
 		hook = chained{process, r.planted.hook}
 	}
-	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Partitions: 1, Hook: hook})
+	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Create: true, Partitions: 1, Hook: hook})
+	if err == nil {
+		if err = store.Ledger().ServeWith(r.ctx, streams.GatewayRemote); err != nil {
+			_ = store.Close() // nothing was done with it
+		}
+	}
 	if err != nil && domain.ClassOf(err) == domain.ClassRetry { // injected, or the machine is that busy
 		process.kill()
 		return nil
@@ -275,7 +282,8 @@ func (r *scene) untilPayment(ref string, status domain.PaymentStatus) {
 	r.t.Helper()
 	parsed, _ := domain.ParseOrderRef(ref)
 	r.until(fmt.Sprintf("the payment of %s %s", ref, status), func() bool {
-		return slices.ContainsFunc(r.world.gateway.Books(), func(l domain.BooksLine) bool {
+		own, _ := r.books()
+		return slices.ContainsFunc(own, func(l domain.BooksLine) bool {
 			return l.EventID == parsed.EventID && l.OrderID == parsed.OrderID && l.Status == status
 		})
 	})
@@ -362,8 +370,12 @@ func (r *scene) judge(events map[string]int64) {
 		}
 	}
 	paid := make(map[string]domain.PaymentStatus)
-	for _, l := range r.world.gateway.Books() {
+	own, others := r.books()
+	for _, l := range own {
 		paid[l.EventID+"/"+l.OrderID] = l.Status
+	}
+	if !slices.Equal(others, r.neighbours) {
+		r.t.Errorf("the payments of other namespaces were %+v and are %+v", r.neighbours, others)
 	}
 	if !maps.Equal(paid, payments) {
 		r.t.Errorf("payments are %v, want %v", paid, payments)

@@ -62,15 +62,26 @@ func TestShippedUsers(t *testing.T) {
 func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	as, client := withShippedUsers(t, query, server)
 	worker, organizer, producer, operator, auditor, viewer := as("worker"), as("organizer"), as("producer"), as("operator"), as("auditor"), as("viewer")
-	worker.ok("init")
+	for _, reader := range []*holdfast{organizer, operator, auditor, viewer} {
+		reader.fails(exitFailed, []string{"no such namespace"}, "sales")
+	}
+	producer.fails(exitFailed, []string{"no such namespace"}, "publish", "--event", "e1", "--customer", "fred", "--token", "t")
 	organizer.event("e1")
+	worker.ok("init")
 	organizer.ok("events", "list")
 	organizer.ok("sales")
-	working := worker.worker()
+	working := worker.worker("--pay-wait", "100ms")
 	if got := producer.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "tok_secret", "--wait"); got["state"] != "confirmed" {
 		t.Errorf("published: %v", got)
 	}
 	operator.ok("orders", "cancel", "e1/o1", "--wait")
+	// What is set aside is told to who waits, and redriven and discarded with what is told of it.
+	pay := []string{"publish", "--type", "pay", "--event", "e1", "--order", "o2", "--token", "tok_secret", "--wait"}
+	producer.fails(exitFailed, []string{"set aside", "unknown_order"}, pay...)
+	operator.ok("dead", "redrive", "--all")
+	producer.fails(exitFailed, []string{"set aside", "unknown_order"}, pay...)
+	worker.drained()
+	operator.ok("dead", "discard", "--all", "--yes")
 
 	// The recipe of the README, for every language that has a client of Redis.
 	ctx := context.Background()
@@ -79,7 +90,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		t.Errorf("%d partitions, %v", partitions, err)
 	}
 	p := partitionOf(t, admin, "e1")
-	if err := checkout.Do(ctx, "XADD", p+"requests", "*", "v", 1, "type", "purchase", "order_id", "cart-4712", "customer_id", "amy",
+	if err := checkout.Do(ctx, "XADD", p+"requests", "NOMKSTREAM", "*", "v", 1, "type", "purchase", "order_id", "cart-4712", "customer_id", "amy",
 		"event_id", "e1", "section", "general", "quantity", 3, "payment_token", "tok_visa").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +117,13 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		{"events", "show", "e1"},
 	} {
 		viewer.ok(args...)
+	}
+	monitor := as("monitor")
+	monitor.ok("pending")
+	wantSaid(t, monitor.check(levelOK, "--ignore", "no_aof"), "all is well")
+	operator.check(levelOK, "--ignore", "no_aof", "--forget-replaced")
+	if got := decodeLines(t, monitor.run("check", "-o", "json").stdout); len(got) != 1 || !sameJSON(got[0]["not_known"], []any{}) {
+		t.Errorf("a monitor does not see all: %v", got)
 	}
 	if code := working.stop(); code != exitDone || strings.Contains(working.stderr.String(), "NOPERM") {
 		t.Errorf("exit %d:\n%s", code, working.stderr.String())
@@ -192,7 +210,8 @@ func TestViewerSeesNoToken(t *testing.T) {
 		{"XGROUP", "DESTROY", requests, "workers"},
 		{"FLUSHALL"},
 		{"CONFIG", "GET", "*"},
-		{"SUBSCRIBE", p + "outcomes"},
+		{"SUBSCRIBE", p + "outcomes:x"},
+		{"HGETALL", p + "set_aside"},
 	} {
 		if reply, err := rdb.Do(ctx, args...).Result(); !redis.IsPermissionError(err) && (err == nil || !strings.Contains(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "can't")) {
 			t.Errorf("%v: %v, %v", args, reply, err)

@@ -85,7 +85,7 @@ func (e *environment) open(ctx context.Context, o streams.Options) (*streams.Sto
 	o.Namespace, o.TLS = e.namespace, secure
 	store, err := streams.Open(ctx, e.url(), o)
 	if err != nil {
-		return nil, openError(e.url(), err)
+		return nil, e.withHint(openError(e.url(), err))
 	}
 	return store, nil
 }
@@ -103,16 +103,50 @@ func openError(url string, err error) error {
 	hint := openHints[code]
 	switch {
 	case code == domain.CodeUnavailable:
-		return fmt.Errorf("%s does not answer (%w): %s", at, err, hint)
+		return &helpfulError{fmt.Errorf("%s does not answer (%w)", at, err), hint}
 	case hint != "":
-		return fmt.Errorf("%s: %w: %s", at, err, hint)
+		return &helpfulError{fmt.Errorf("%s: %w", at, err), hint}
 	}
 	return fmt.Errorf("%s: %w", at, err)
 }
 
-// withStore runs do with a store that is closed afterwards.
+// withHint adds what to type to an error about a namespace. What is below does not know of
+// commands; nil stays nil.
+func (e *environment) withHint(err error) error {
+	holdfast := func(command string) string {
+		if e.namespace == streams.DefaultNamespace {
+			return "holdfast " + command
+		}
+		return "holdfast " + command + " --namespace " + e.namespace
+	}
+	hint := map[domain.Code]string{
+		domain.CodeNoSuchNamespace:  holdfast("init") + " makes one",
+		domain.CodeNamespaceDamaged: "if you know it: " + holdfast("init --restore-meta --partitions N --payment-names plain|namespaced") + "; see docs/operations.md",
+		domain.CodeOtherGateway:     "to change that, for all workers: " + holdfast("namespace set --gateway simulator|remote"),
+	}[domain.CodeOf(err)]
+	if hint != "" {
+		return fmt.Errorf("%w (%s)", err, hint)
+	}
+	return err
+}
+
+// helpfulError is an error with what to do about it.
+type helpfulError struct {
+	err error
+	do  string
+}
+
+func (e *helpfulError) Error() string { return e.err.Error() + ": " + e.do }
+func (e *helpfulError) Unwrap() error { return e.err }
+
+// withStore runs do with a store of a namespace that is there, which is closed afterwards.
 func (e *environment) withStore(ctx context.Context, do func(*streams.Store) error) error {
-	store, err := e.open(ctx, streams.Options{Log: e.warnings()})
+	return e.withStoreOf(ctx, streams.Options{}, do)
+}
+
+func (e *environment) withStoreOf(ctx context.Context, o streams.Options, do func(*streams.Store) error) error {
+	o.Log = e.warnings()
+	store, err := e.open(ctx, o)
 	if err != nil {
 		return err
 	}

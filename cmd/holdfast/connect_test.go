@@ -142,9 +142,9 @@ func TestURLsAreNotRepeated(t *testing.T) {
 		{"sales", "--redis", "redis://:12#s3cret@h"},
 		{"sales", "--redis=redis://:/s3cret@h"},
 		{"sales", "--redis", "redis://:12?s3cret@h"},
-		{"worker", "--redis", "redis://:12#s3cret@h"},
+		{"worker", "--redis", "redis://:12#s3cret@h", "--gateway", "simulator"},
 		{"worker", "--redis", "redis://" + closedPort(t), "--wait-redis", "0s", "--gateway", "http://u:12/s3cret@h"},
-		{"worker", "--redis", "redis://:s3cret@" + closedPort(t), "--wait-redis", "1ms"},
+		{"worker", "--redis", "redis://:s3cret@" + closedPort(t), "--wait-redis", "1ms", "--gateway", "simulator"},
 		{"audit", "--redis", "redis://" + closedPort(t), "--gateway", "https://:12#s3cret@h"},
 		{"pending", "redis://:s3cret@h"},
 		{"worker", "--roles", "redis://:s3cret@h"},
@@ -155,6 +155,7 @@ func TestURLsAreNotRepeated(t *testing.T) {
 		}
 	}
 	h := start(t)
+	h.ok("init")
 	h.fails(exitFailed, []string{"(a malformed URL)", "not found"}, "events", "show", "redis://s3cret|:x@h")
 }
 
@@ -184,6 +185,7 @@ func TestTLSFlags(t *testing.T) {
 	args = append(args, "--redis-ca", a.File)
 	checkFailure(t, execute(nil, args...), exitFailed, []string{"a client certificate"}, args)
 
+	args[0] = "init"
 	if r := execute(nil, append(args, "--redis-cert", client.File, "--redis-key", client.Key)...); r.code != exitDone {
 		t.Errorf("with flags: %s", r.stderr)
 	}
@@ -248,7 +250,7 @@ func TestWorkerWaitsForRedisToLoad(t *testing.T) {
 	eventually(t, "Redis loads", func() bool { return redis.IsLoadingError(rdb.Ping(ctx).Err()) })
 	h.fails(exitFailed, []string{"loading its data", "try again in a moment"}, "sales")
 	const patience = 300 * time.Millisecond
-	worker := h.background(nil, "worker", "--wait-redis", patience.String())
+	worker := h.background(nil, "worker", "--gateway", "simulator", "--wait-redis", patience.String())
 	eventually(t, "it says what it waits for", func() bool { return strings.Contains(worker.stderr.String(), "redis is loading its data, waiting") })
 	began := time.Now()
 	eventually(t, "it has waited longer than for one that does not answer", func() bool { return time.Since(began) > 3*patience })

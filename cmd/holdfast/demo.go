@@ -80,7 +80,7 @@ func (c *demoCommand) run(ctx context.Context, e *environment) (err error) {
 		}
 		d.say("On the Redis at %s, in namespace %s, which stays there for you to look at.", redactURL(e.redis), d.ns)
 	}
-	d.store, err = streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, Partitions: 2, TLS: d.tls})
+	d.store, err = streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, Create: true, Partitions: 2, TLS: d.tls})
 	if err != nil {
 		return openError(d.url, err)
 	}
@@ -156,15 +156,21 @@ type demoWorker struct {
 }
 
 func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
-	store, err := streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, TLS: d.tls})
+	store, err := streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, Create: true, TLS: d.tls})
 	if err != nil {
 		return fmt.Errorf("connecting a worker: %w", err)
+	}
+	if err := store.Ledger().ServeWith(ctx, streams.GatewaySimulator); err != nil {
+		return errors.Join(err, store.Close())
 	}
 	pool, err := workers.New(workers.Config{
 		Name: "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
 		// miniredis counts every sign of life as a delivery.
 		MaxDeliveries: 1_000_000, Concurrency: 64,
-	}, workers.Deps{Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions()})
+	}, workers.Deps{
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect,
+	})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}

@@ -182,7 +182,7 @@ func checkFailureInJSON(t testing.TB, r result, code int, said string, fields ob
 // store is for what the command line cannot do.
 func (h *holdfast) store() *streams.Store {
 	h.t.Helper()
-	store, err := streams.Open(context.Background(), h.server.URL(), streams.Options{})
+	store, err := streams.Open(context.Background(), h.server.URL(), streams.Options{Create: true})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -254,10 +254,10 @@ func (r *running) wait() int {
 	}
 }
 
-// worker starts one and waits until it works.
+// worker starts one with simulated payments and waits until it works.
 func (h *holdfast) worker(args ...string) *running {
 	h.t.Helper()
-	r := h.background(nil, append([]string{"worker"}, args...)...)
+	r := h.background(nil, append([]string{"worker", "--gateway", "simulator"}, args...)...)
 	eventually(h.t, "the worker starts", func() bool { return strings.Contains(r.stderr.String(), `"worker started"`) })
 	return r
 }

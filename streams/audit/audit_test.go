@@ -25,10 +25,15 @@ const auditPatience = 30 * time.Second
 // sold is a store in which a few things were sold, one was cancelled, one is held, and all is settled.
 func sold(t *testing.T, server *redistest.Server) (*streams.Store, *simulator.Simulator) {
 	t.Helper()
+	return soldIn(t, server, streams.PaymentNamesNamespaced)
+}
+
+func soldIn(t *testing.T, server *redistest.Server, names streams.PaymentNames) (*streams.Store, *simulator.Simulator) {
+	t.Helper()
 	server.Flush()
 	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
 	defer cancel()
-	store, err := streams.Open(ctx, server.URL(), streams.Options{Partitions: 1})
+	store, err := streams.Open(ctx, server.URL(), streams.Options{Create: true, Partitions: 1, PaymentNames: names})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +82,7 @@ func work(t *testing.T, store *streams.Store, gateway domain.PaymentGateway) (st
 	t.Helper()
 	pool, err := workers.New(workers.Config{}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +299,7 @@ func TestAuditOfNotes(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if err := inspector.Discard(ctx, "0:"+dead[0].ID); err != nil {
+			if err := inspector.Discard(ctx, "0:"+dead[0].ID)[0].Err; err != nil {
 				t.Error(err)
 				return
 			}
@@ -355,10 +361,12 @@ func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
 		"never captured":          {with("o1", func(l *domain.BooksLine) { l.Status, l.Captured, l.Captures = "authorized", 0, 0 }), "I4"},
 		"confirmed, but voided":   {with("o1", func(l *domain.BooksLine) { l.Status = "voided" }), "I4"},
 		"not known":               {good[1:], "I4"},
+		"another namespace's":     {with("o1", func(l *domain.BooksLine) { l.Namespace = "other" }), "I4"},
+		"without its namespace":   {with("o1", func(l *domain.BooksLine) { l.Namespace = "" }), "I4"},
 		"cancelled, not refunded": {with("o2", func(l *domain.BooksLine) { l.Status, l.Refunded, l.Refunds = "captured", 0, 0 }), "I4"},
 		"cancelled, not voided":   {with("o2", func(l *domain.BooksLine) { l.Status = "authorized" }), "I5"},
-		"a stray authorization":   {append([]domain.BooksLine{{EventID: "e", OrderID: "o7", Status: "authorized", Authorized: 5, Authorizations: 1}}, good...), "I5"},
-		"a held order is taken":   {append([]domain.BooksLine{{EventID: "e", OrderID: "o3", Status: "captured", Currency: "EUR", Authorized: 4000, Captured: 4000}}, good...), "I4"},
+		"a stray authorization":   {append([]domain.BooksLine{{Namespace: "holdfast", EventID: "e", OrderID: "o7", Status: "authorized", Authorized: 5, Authorizations: 1}}, good...), "I5"},
+		"a held order is taken":   {append([]domain.BooksLine{{Namespace: "holdfast", EventID: "e", OrderID: "o3", Status: "captured", Currency: "EUR", Authorized: 4000, Captured: 4000}}, good...), "I4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report, err := audit.Run(context.Background(), store, audit.Options{
@@ -404,10 +412,10 @@ func TestAuditNamesPaymentsThatWereLeftAlone(t *testing.T) {
 	decline("voided", domain.PaymentMismatched)
 	decline("cleared", domain.PaymentLeftAlone) // by a person
 	books := append(gateway.Books(),
-		domain.BooksLine{EventID: "e", OrderID: "alone", CustomerID: "eve", Status: "captured", Currency: "EUR", Authorized: 500, Captured: 500},
-		domain.BooksLine{EventID: "e", OrderID: "voided", CustomerID: "cust-voided", Status: "voided", Currency: "EUR", Authorized: 500, Voided: 500},
-		domain.BooksLine{EventID: "e", OrderID: "cleared", CustomerID: "cust-cleared", Status: "refunded", Currency: "EUR", Authorized: 500, Captured: 500, Refunded: 500},
-		domain.BooksLine{EventID: "e", OrderID: "since", CustomerID: "cust-since", Status: "authorized", Currency: "EUR", Authorized: 500},
+		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "alone", CustomerID: "eve", Status: "captured", Currency: "EUR", Authorized: 500, Captured: 500},
+		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "voided", CustomerID: "cust-voided", Status: "voided", Currency: "EUR", Authorized: 500, Voided: 500},
+		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "cleared", CustomerID: "cust-cleared", Status: "refunded", Currency: "EUR", Authorized: 500, Captured: 500, Refunded: 500},
+		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "since", CustomerID: "cust-since", Status: "authorized", Currency: "EUR", Authorized: 500},
 	)
 	report, err := audit.Run(ctx, store, audit.Options{Gateway: func(context.Context) ([]domain.BooksLine, error) {
 		decline("since", domain.PaymentMismatched)
@@ -456,7 +464,7 @@ func TestAuditOfFreeOrders(t *testing.T) {
 	} {
 		books := gateway.Books()
 		if status != "" {
-			line := domain.BooksLine{EventID: "free", OrderID: "o", Status: status}
+			line := domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "free", OrderID: "o", Status: status}
 			if status == domain.PaymentStatusCaptured {
 				line.Authorized, line.Captured = 5, 5
 			}
@@ -483,12 +491,77 @@ func others(report audit.Report) []audit.Violation {
 	})
 }
 
+// Other namespaces may have payments of the same events and orders at the same gateway,
+// whatever became of them there: they are passed over, and it is said how many.
+func TestAuditPassesOverPaymentsOfOtherNamespaces(t *testing.T) {
+	server := redistest.Start(t)
+	for names, others := range map[streams.PaymentNames][]string{
+		streams.PaymentNamesNamespaced: {"", "other", "holdfast2"},
+		streams.PaymentNamesPlain:      {"other", "holdfast"},
+	} {
+		t.Run(string(names), func(t *testing.T) {
+			store, gateway := soldIn(t, server, names)
+			books := gateway.Books()
+			own := len(books)
+			for _, other := range others {
+				for _, status := range []domain.PaymentStatus{"declined", "captured"} {
+					books = append(books, domain.BooksLine{
+						Namespace: other, EventID: "e", OrderID: map[domain.PaymentStatus]string{"declined": "o1", "captured": "o3"}[status],
+						CustomerID: "somebody", Currency: "JPY", Status: status, Captures: 2,
+					})
+				}
+			}
+			report, err := audit.Run(context.Background(), store, audit.Options{
+				Gateway: func(context.Context) ([]domain.BooksLine, error) { return books, nil },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := (audit.PaymentCounts{Checked: own, PassedOver: 2 * len(others)}); !report.OK || *report.Payments != want {
+				t.Errorf("%+v, want %+v: %+v", *report.Payments, want, report)
+			}
+		})
+	}
+}
+
+// The audit mends nothing: where streams or groups are gone, it says what that means.
+func TestAuditWithoutGroups(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := server.Client()
+	defer func() { _ = rdb.Close() }()
+	ctx := context.Background()
+	store, gateway := sold(t, server)
+	for _, gone := range [][]any{
+		{"XGROUP", "DESTROY", "holdfast:{0}:log", "posting"}, {"XGROUP", "DESTROY", "holdfast:{0}:log", "settlement"}, {"DEL", "holdfast:{0}:requests"},
+	} {
+		if err := rdb.Do(ctx, gone...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if report := audited(t, store, gateway); !report.OK || report.Checked.Facts != 7 {
+			t.Errorf("after %v: %+v", gone, report)
+		}
+	}
+	if err := rdb.Del(ctx, "holdfast:{0}:log").Err(); err != nil {
+		t.Fatal(err)
+	}
+	report := audited(t, store, gateway)
+	if report.OK || report.Checked.Facts != 0 {
+		t.Errorf("the log is gone: %+v", report)
+	}
+	for _, v := range report.Violations {
+		if v.Invariant == "I7" {
+			return
+		}
+	}
+	t.Errorf("nothing says that the log is gone: %+v", report.Violations)
+}
+
 // While traffic runs the audit must neither miss its place nor cry wolf.
 func TestAuditUnderTraffic(t *testing.T) {
 	server := redistest.Start(t)
 	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
 	defer cancel()
-	store, err := streams.Open(ctx, server.URL(), streams.Options{})
+	store, err := streams.Open(ctx, server.URL(), streams.Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}

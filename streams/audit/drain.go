@@ -45,7 +45,7 @@ func (p *partitionAudit) checkQueues(ctx context.Context) error {
 		found, err := p.ns.Client.XPendingExt(ctx, &redis.XPendingExtArgs{
 			Stream: stream, Group: string(domain.GroupWorkers), Start: from, End: to, Count: count,
 		}).Result()
-		if err != nil {
+		if err != nil && !access.NoGroup(err) {
 			return nil, fmt.Errorf("reading what is pending in %s: %w", stream, access.Classify(err))
 		}
 		return found, nil

@@ -89,12 +89,21 @@ func (p *partitionAudit) factSubject(f domain.Fact) string {
 	return f.Ref().String()
 }
 
-// transaction runs reads in one step.
+// transaction runs reads in one step. A stream or a group that is not there is nobody's
+// error here: nothing was delivered of it, and nothing is pending.
 func (p *partitionAudit) transaction(ctx context.Context, reads func(redis.Pipeliner)) error {
-	if _, err := p.ns.Client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+	cmds, err := p.ns.Client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 		reads(pipe)
 		return nil
-	}); err != nil && !errors.Is(err, redis.Nil) {
+	})
+	nothing := func(err error) bool { return err == nil || access.IsNil(err) || access.NoGroup(err) }
+	for _, cmd := range cmds {
+		if e := cmd.Err(); !nothing(e) { // err is but the first of them
+			err = e
+			break
+		}
+	}
+	if !nothing(err) {
 		return fmt.Errorf("reading partition %d: %w", p.p, access.Classify(err))
 	}
 	return nil

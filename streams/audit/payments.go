@@ -4,10 +4,16 @@ import (
 	"holdfast/domain"
 )
 
-// checkPayments: I4 and I5, by the gateway's books.
-func (a *auditor) checkPayments(ledger []domain.BooksLine) {
-	seen := make(map[domain.OrderRef]bool, len(ledger))
-	for _, line := range ledger {
+// checkPayments: I4 and I5, by the gateway's books. What has the name of another
+// namespace's payment is none of ours: it is counted and passed over.
+func (a *auditor) checkPayments(books []domain.BooksLine) {
+	a.payments = new(PaymentCounts)
+	seen := make(map[domain.OrderRef]bool, len(books))
+	for _, line := range books {
+		if line.Namespace != a.ns.PaymentNamespace {
+			a.payments.PassedOver++
+			continue
+		}
 		ref := domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}
 		if seen[ref] {
 			a.violation("I4", ref.String(), "has two lines in the gateway's books")
@@ -15,6 +21,7 @@ func (a *auditor) checkPayments(ledger []domain.BooksLine) {
 		seen[ref] = true
 		a.checkPayment(ref, line)
 	}
+	a.payments.Checked = len(seen)
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
 			if o.ConfirmedAtMillis > 0 && !o.Free() && !seen[ref] && !p.factIDs[ref].confirmed.After(p.endAtStart) {

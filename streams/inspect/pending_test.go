@@ -3,6 +3,7 @@ package inspect
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +34,21 @@ func TestPendingShowsWhoWaits(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", g.Group, got, want)
 		}
+	}
+}
+
+// Whoever looks does not mend: that a group or a stream is gone is told.
+func TestPendingWithoutGroups(t *testing.T) {
+	f := newFixture(t)
+	for _, gone := range [][]any{{"XGROUP", "DESTROY", f.Keys.Log(0), "settlement"}, {"DEL", f.Keys.Requests(0)}} {
+		f.Do(gone...)
+		before := f.Dump()
+		_, err := f.inspector.Pending(f.Ctx, 10)
+		f.WantClass(err, domain.ClassRetry)
+		if !strings.Contains(err.Error(), "the group is gone; a worker makes it again") {
+			t.Errorf("it says %v", err)
+		}
+		f.WantSame(before)
 	}
 }
 

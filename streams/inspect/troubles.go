@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,46 +8,39 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/domain"
 	"holdfast/streams/internal/access"
 )
 
-// Trouble is something that a worker cannot mend, as it said itself (domain.Trouble).
+// Trouble is something that does not work, as a worker says it.
 type Trouble struct {
-	Worker      string `json:"worker"`
-	What        string `json:"what"` // what it is about
-	Code        string `json:"code"`
-	Text        string `json:"text"`     // for people
-	SinceMillis int64  `json:"since_ms"` // milliseconds since 1970, on Redis's clock
-	SeenMillis  int64  `json:"seen_ms"`  // when the worker said it last
+	Worker      string      `json:"worker"`
+	Code        domain.Code `json:"code"`
+	Text        string      `json:"text"`
+	SinceMillis int64       `json:"since_ms"`
+	SeenMillis  int64       `json:"seen_ms"`
 }
 
-// troubleLasts is how long a trouble counts after its worker said it last.
+// troubleLasts is after how long what no worker repeats is over: its worker died with it.
 const troubleLasts = time.Minute
 
-// Troubles are those that last, of all workers, by what they are about, the oldest first.
-func (in *Inspector) Troubles(ctx context.Context) ([]Trouble, error) {
-	pipe := in.ns.Client.Pipeline()
-	all, now := pipe.HGetAll(ctx, in.ns.Keys.Troubles()), pipe.Time(ctx)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("reading troubles: %w", access.Classify(err))
+// Troubles are those that workers have now, by worker.
+func (in *Inspector) Troubles(ctx context.Context, nowMillis int64) ([]Trouble, error) {
+	h, err := in.ns.Client.HGetAll(ctx, in.ns.Keys.Troubles()).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading the troubles of workers: %w", access.Classify(err))
 	}
-	return troubles(all.Val(), now.Val().Add(-troubleLasts).UnixMilli()), nil
-}
-
-// troubles passes over what was seen last before a time, and what cannot be read: nobody
-// depends on it.
-func troubles(all map[string]string, seenSinceMillis int64) []Trouble {
-	var list []Trouble
-	for field, value := range all {
+	var troubles []Trouble
+	for field, value := range h {
 		var t Trouble
-		if err := json.Unmarshal([]byte(value), &t); err != nil || t.SeenMillis < seenSinceMillis {
-			continue
+		if json.Unmarshal([]byte(value), &t) != nil || nowMillis-t.SeenMillis > troubleLasts.Milliseconds() {
+			continue // of another version; or over
 		}
-		t.Worker, t.What, _ = strings.Cut(field, "/")
-		list = append(list, t)
+		t.Worker, _, _ = strings.Cut(field, "/")
+		troubles = append(troubles, t)
 	}
-	slices.SortFunc(list, func(a, b Trouble) int {
-		return cmp.Or(strings.Compare(a.What, b.What), cmp.Compare(a.SinceMillis, b.SinceMillis), strings.Compare(a.Worker, b.Worker))
+	slices.SortFunc(troubles, func(a, b Trouble) int {
+		return strings.Compare(a.Worker+"/"+string(a.Code), b.Worker+"/"+string(b.Code))
 	})
-	return list
+	return troubles, nil
 }

@@ -90,10 +90,12 @@ func StartNode(tb testing.TB, args ...string) *Server {
 		if err != nil {
 			return err
 		}
-		if text := asText(info); strings.Contains(text, "cluster_slots_assigned:0") {
+		text := asText(info)
+		if strings.Contains(text, "cluster_slots_assigned:0") {
 			err = attempt(ctx, s, "CLUSTER", "ADDSLOTSRANGE", 0, slots-1)
-		} else if !strings.Contains(text, "cluster_state:ok") {
-			err = errors.New("it is not ready")
+		}
+		if !strings.Contains(text, "cluster_state:ok") {
+			err = errors.Join(errors.New("it is not ready"), err)
 		}
 		return err
 	})

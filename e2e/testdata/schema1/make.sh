@@ -331,7 +331,6 @@ show() {
 	show sales kabuki
 	show orders list
 	show orders list --event opera
-	show orders list --customer fred
 	show orders list --state held
 	"$holdfast" orders list | jq -r '.event_id + "/" + .order_id' | while read -r ref; do show orders show "$ref"; done
 	redis --scan --pattern 'holdfast:invoices:{*}' | sed 's/.*{\(.*\)}/\1/' | sort | while read -r customer; do

@@ -90,6 +90,12 @@ type NotSent interface {
 // IsNil reports whether Redis answered that there is nothing.
 func IsNil(err error) bool { return errors.Is(err, redis.Nil) }
 
+// NoGroup reports whether Redis answered that there is no such group, or no such stream.
+func NoGroup(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && (strings.Contains(reply.Error(), "NOGROUP") || strings.Contains(reply.Error(), "no such key"))
+}
+
 // NotFound is the error for something that is not there. It wraps domain.ErrNotFound.
 func NotFound(what, id string) error {
 	return domain.WithClass(domain.ClassReject, fmt.Errorf("%s %q: %w", what, id, domain.ErrNotFound))

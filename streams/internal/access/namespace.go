@@ -20,6 +20,8 @@ const (
 type Namespace struct {
 	Client redis.UniversalClient
 	Keys   layout.Keys
+	// PaymentNamespace is that of the payments' names: empty where they are plain.
+	PaymentNamespace string
 	// Redrive and Discard are scripts/redrive.lua and discard.lua: scripts are loaded in package streams, all of them.
 	Redrive, Discard *redis.Script
 }
