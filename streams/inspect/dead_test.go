@@ -254,8 +254,9 @@ func (h *deadHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 // between, either it is there or its letter is, or both.
 func TestReroute(t *testing.T) {
 	hook := new(deadHook)
-	f := openFixtureOf(t, streamstest.Server().URL(), 3)
-	store, err := streams.Open(f.Ctx, streamstest.Server().URL(), streams.Options{Partitions: 3, Hook: hook})
+	url := streamstest.Server().URL()
+	f := openFixtureOf(t, url, 3)
+	store, err := streams.Open(f.Ctx, url, streams.Options{Hook: hook})
 	f.Must(err)
 	defer func() { f.Must(store.Close()) }()
 	in := New(store)
