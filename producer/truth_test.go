@@ -207,7 +207,7 @@ func TestSetAsideOnRedis(t *testing.T) {
 	}
 	told(w.await(p, first), first.EntryID)
 	result := w.wait(p, "e", "o")
-	if _, err := inspect.New(w.store).Redrive(w.ctx, letter.DeadID); err != nil {
+	if err := inspect.New(w.store).Redrive(w.ctx, letter.DeadID)[0].Err; err != nil {
 		t.Fatal(err)
 	}
 	w.confirmed(result, "o")
@@ -216,7 +216,7 @@ func TestSetAsideOnRedis(t *testing.T) {
 	// Discarded, it is as if it had never been.
 	second := w.published(p, domain.Request{Type: domain.RequestPay, EventID: "e", OrderID: "p", PaymentToken: token})
 	letter = told(w.await(p, second), second.EntryID)
-	if err := inspect.New(w.store).Discard(w.ctx, letter.DeadID); err != nil {
+	if err := inspect.New(w.store).Discard(w.ctx, letter.DeadID)[0].Err; err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, 100*time.Millisecond)

@@ -74,7 +74,7 @@ func (p *Producer) WaitFor(ctx context.Context, r Receipt) (Outcome, error) {
 // Wait returns when the order has an outcome: confirmed, declined, expired,
 // cancelled or rejected. It sleeps until a worker tells of it.
 //
-// It asks about the order, whoever's request made it. Who published a request and has its
+// It asks about the order, whosever request opened it. Who published a request and has its
 // receipt asks WaitFor, which knows it from others under the same order_id.
 //
 // The error is a *SetAsideError if nothing is stored of the order, and a request for it

@@ -22,17 +22,18 @@ import (
 // An order's record is not among them: MGET takes another type for no record.
 func TestWrongTypes(t *testing.T) {
 	const (
-		requests = "holdfast:{0}:requests"
-		log      = "holdfast:{0}:log"
-		dead     = "holdfast:{0}:dead"
-		notes    = "holdfast:{0}:set_aside"
-		holds    = "holdfast:{0}:holds"
-		event    = "holdfast:{0}:event:e1"
-		slots    = "holdfast:{0}:in_progress:e1"
-		sales    = "holdfast:{0}:sales:e1"
-		summary  = "holdfast:{0}:sales_summary"
-		alive    = "holdfast:{0}:consumers"
-		invoices = "holdfast:invoices:{fred}"
+		requests  = "holdfast:{0}:requests"
+		log       = "holdfast:{0}:log"
+		dead      = "holdfast:{0}:dead"
+		notes     = "holdfast:{0}:set_aside"
+		holds     = "holdfast:{0}:holds"
+		event     = "holdfast:{0}:event:e1"
+		slots     = "holdfast:{0}:in_progress:e1"
+		sales     = "holdfast:{0}:sales:e1"
+		summary   = "holdfast:{0}:sales_summary"
+		alive     = "holdfast:{0}:consumers"
+		delivered = "holdfast:{0}:delivered"
+		invoices  = "holdfast:invoices:{fred}"
 	)
 	held := func(f *fixture) domain.Incoming {
 		f.list("e1", terms(10))
@@ -76,6 +77,13 @@ func TestWrongTypes(t *testing.T) {
 			a := held(f)
 			return func() error {
 				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: domain.PaymentDeclined}})
+				return err
+			}
+		}},
+		{"decline and set aside", []string{requests, log, holds, event, slots, dead}, func(f *fixture) func() error {
+			a := held(f)
+			return func() error {
+				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: domain.PaymentLeftAlone, Detail: "d"}})
 				return err
 			}
 		}},
@@ -135,20 +143,20 @@ func TestWrongTypes(t *testing.T) {
 		{"redrive a request", []string{requests, dead, notes}, func(f *fixture) func() error {
 			f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: f.Give("w1", 1)[0], Reason: "r"}}))
 			id := f.deadLetters()[0].ID()
-			return func() error { _, err := f.inspector.Redrive(f.Ctx, id); return err }
+			return func() error { _, err := f.redriveLetter(id); return err }
 		}},
 		{"discard", []string{dead, notes}, func(f *fixture) func() error {
 			f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: f.Give("w1", 1)[0], Reason: "r"}}))
 			id := f.deadLetters()[0].ID()
-			return func() error { return f.inspector.Discard(f.Ctx, id) }
+			return func() error { return f.inspector.Discard(f.Ctx, id)[0].Err }
 		}},
 		{"redrive a fact", []string{log, dead}, func(f *fixture) func() error {
 			fact := posted(f)
 			f.Must(f.queue(domain.GroupPosting, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: fact.ID, Reason: "r"}}))
 			id := f.deadLetters()[0].ID()
-			return func() error { _, err := f.inspector.Redrive(f.Ctx, id); return err }
+			return func() error { _, err := f.redriveLetter(id); return err }
 		}},
-		{"keep alive", []string{requests, alive}, func(f *fixture) func() error {
+		{"keep alive", []string{requests, alive, delivered}, func(f *fixture) func() error {
 			mine := f.Give("w1", 2)
 			q := f.queue(domain.GroupWorkers, "w1")
 			return func() error { _, err := q.KeepAlive(f.Ctx, mine, time.Hour); return err }
@@ -242,6 +250,7 @@ func TestOutOfMemory(t *testing.T) {
 	late := f.held("e1", "late", "c3", 1, 0)
 	f.held("e1", "due", "c4", 1, 0)
 	waiting := f.held("e1", "waiting", "c5", 1, holdMillis)
+	foreign, again := f.held("e1", "foreign", "c14", 1, holdMillis), f.arrive(purchase("e1", "foreign", "c14", 1))[0]
 	f.held("e1", "held", "c6", 1, holdMillis)
 	f.confirmed("e1", "confirmed", "c7", 1)
 	f.confirmed("e1", "uncaptured", "c8", 1)
@@ -301,6 +310,13 @@ func TestOutOfMemory(t *testing.T) {
 		if replies, _ := f.resolve(domain.Resolution{EntryID: waiting.EntryID, Ref: ref("e1", "waiting")}); replies[0].Verdict != domain.VerdictWait {
 			t.Errorf("an unknown outcome alone: %s", replies[0].Verdict)
 		}
+		// With the order's end, and when it has ended already: then the acknowledgement is the first write.
+		for i, entryID := range []string{foreign.EntryID, again.EntryID} {
+			replies, _ := f.resolve(domain.Resolution{EntryID: entryID, Ref: ref("e1", "foreign"), Outcome: domain.PaymentLeftAlone, Detail: "d"})
+			if n := len(f.deadLetters()); replies[0].Verdict != domain.VerdictSetAside || replies[0].Order.State != domain.OrderDeclined || n != i+1 {
+				t.Errorf("left alone: %+v, %d dead letters", replies[0], n)
+			}
+		}
 	})
 	t.Run("expire", func(t *testing.T) {
 		f := f.in(t)
@@ -346,12 +362,12 @@ func TestOutOfMemory(t *testing.T) {
 	t.Run("queue", func(t *testing.T) {
 		f := f.in(t)
 		f.Must(q.DeadLetter(f.Ctx, []domain.DeadEntry{{ID: poison, Reason: "r"}}))
-		letters := f.deadLetters()
+		letters := f.deadLetters()[2:] // behind those that resolve has set aside, which have no notes: their orders have ended
 		if len(letters) != 1 || len(f.notes(letters[0].Order)) != 1 {
 			t.Errorf("dead letters %+v", letters)
 		}
 		// It moves, and adds nothing; and again, so that there is one left to discard.
-		_, err := f.inspector.Redrive(f.Ctx, letters[0].ID())
+		_, err := f.redriveLetter(letters[0].ID())
 		f.Must(err)
 		again := f.Deliver(domain.GroupWorkers, "w1")
 		f.Must(q.DeadLetter(f.Ctx, []domain.DeadEntry{{ID: again[0].ID, Reason: "r"}}))
@@ -373,7 +389,7 @@ func TestOutOfMemory(t *testing.T) {
 			t.Errorf("trimmed %d, %v", n, err)
 		}
 	})
-	f.Must(f.inspector.Discard(f.Ctx, f.deadLetters()[0].ID()))
+	f.Must(f.inspector.Discard(f.Ctx, f.deadLetters()[0].ID())[0].Err)
 	f.wantLogFolds()
 
 	// And when there is room again, what was refused goes through.
@@ -420,7 +436,7 @@ func TestScriptFlush(t *testing.T) {
 		func() {
 			f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: f.Pending(domain.GroupWorkers)[0], Reason: "r"}}))
 		},
-		func() { _, err := f.inspector.Redrive(f.Ctx, f.deadLetters()[0].ID()); f.Must(err) },
+		func() { _, err := f.redriveLetter(f.deadLetters()[0].ID()); f.Must(err) },
 		func() { f.Must(f.queue(domain.GroupWorkers, "w1").Leave(f.Ctx)) },
 		func() { _, err := f.ledger.Trim(f.Ctx, 0); f.Must(err) },
 	} {

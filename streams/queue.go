@@ -179,7 +179,7 @@ func (q *queue) countDeliveries(ctx context.Context, entries []domain.Entry) {
 // KeepAlive implements domain.Queue.
 func (q *queue) KeepAlive(ctx context.Context, ids []string, aliveFor time.Duration) ([]string, error) {
 	args := append(make([]any, 0, 3+len(ids)), string(q.group), q.consumer, aliveFor.Milliseconds())
-	lost, err := q.store.run(ctx, scriptKeepAlive, []string{q.stream, q.store.keys.Consumers(q.p)}, appendStrings(args, ids)...).StringSlice()
+	lost, err := q.store.run(ctx, scriptKeepAlive, []string{q.stream, q.store.keys.Consumers(q.p), q.store.keys.Delivered(q.p)}, appendStrings(args, ids)...).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("script keep_alive: %w", q.healing(ctx, err))
 	}

@@ -217,6 +217,14 @@ func (s *Store) dataThere(ctx context.Context, p int) (bool, error) {
 	return there, err
 }
 
+// NoteReplaced implements domain.Ledger. Who reads and forgets it: package inspect.
+func (l *Ledger) NoteReplaced(ctx context.Context, worker string, cause error) error {
+	if err := l.store.run(ctx, scriptReplaced, []string{l.store.keys.Replaced()}, worker, cause.Error()).Err(); err != nil {
+		return fmt.Errorf("script replaced: %w", access.Classify(err))
+	}
+	return nil
+}
+
 // verifyConnection is Verify for a connection that is about to be used first. In a
 // Cluster each node has only some of the keys, so there it is left to Verify.
 func (s *Store) verifyConnection(ctx context.Context, conn *redis.Conn) error {

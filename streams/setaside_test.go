@@ -192,14 +192,14 @@ func TestNotesOfOneOrder(t *testing.T) {
 		t.Fatalf("no letter of %s", entry)
 		return ""
 	}
-	_, err := f.inspector.Redrive(f.Ctx, letterOf(entries[most-1]))
+	_, err := f.redriveLetter(letterOf(entries[most-1]))
 	f.Must(err)
 	entries = entries[:most-1]
 	check()
-	_, err = f.inspector.Redrive(f.Ctx, letterOf(beyond[0]))
+	_, err = f.redriveLetter(letterOf(beyond[0]))
 	f.Must(err)
 	check()
-	f.Must(f.inspector.Discard(f.Ctx, letterOf(entries[5])))
+	f.Must(f.inspector.Discard(f.Ctx, letterOf(entries[5]))[0].Err)
 	entries = slices.Delete(entries, 5, 6)
 	check()
 	// The letters that were redriven are back at once, and there is room for both.
@@ -210,7 +210,7 @@ func TestNotesOfOneOrder(t *testing.T) {
 	f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, dead))
 	check()
 	for len(entries) > 0 {
-		f.Must(f.inspector.Discard(f.Ctx, letterOf(entries[0])))
+		f.Must(f.inspector.Discard(f.Ctx, letterOf(entries[0]))[0].Err)
 		entries = entries[1:]
 		check()
 	}
@@ -223,8 +223,8 @@ func TestNotesOfOneOrder(t *testing.T) {
 // does a hand that takes a note away. They are redriven and discarded like any other.
 func TestLettersWithoutANote(t *testing.T) {
 	for name, do := range map[string]func(f *fixture, id string) error{
-		"redrive": func(f *fixture, id string) error { _, err := f.inspector.Redrive(f.Ctx, id); return err },
-		"discard": func(f *fixture, id string) error { return f.inspector.Discard(f.Ctx, id) },
+		"redrive": func(f *fixture, id string) error { _, err := f.redriveLetter(id); return err },
+		"discard": func(f *fixture, id string) error { return f.inspector.Discard(f.Ctx, id)[0].Err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)

@@ -118,6 +118,13 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	} {
 		viewer.ok(args...)
 	}
+	monitor := as("monitor")
+	monitor.ok("pending")
+	wantSaid(t, monitor.check(levelOK, "--ignore", "no_aof"), "all is well")
+	operator.check(levelOK, "--ignore", "no_aof", "--forget-replaced")
+	if got := decodeLines(t, monitor.run("check", "-o", "json").stdout); len(got) != 1 || !sameJSON(got[0]["not_known"], []any{}) {
+		t.Errorf("a monitor does not see all: %v", got)
+	}
 	if code := working.stop(); code != exitDone || strings.Contains(working.stderr.String(), "NOPERM") {
 		t.Errorf("exit %d:\n%s", code, working.stderr.String())
 	}
@@ -215,6 +222,46 @@ func TestViewerSeesNoToken(t *testing.T) {
 	}
 	if code := inHand.stop(); code != exitDone {
 		t.Errorf("exit %d", code)
+	}
+}
+
+// A monitor who shall see no payment token is made as the documentation says, and knows all but one age.
+func TestMonitorWithoutTokens(t *testing.T) {
+	t.Parallel()
+	as, client := withShippedUsers(t, "", redistest.Start(t))
+	as("worker").ok("init")
+	ctx, admin := context.Background(), client("admin")
+	list, err := admin.Do(ctx, "ACL", "LIST").StringSlice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range list {
+		if user, rules, _ := strings.Cut(strings.TrimPrefix(line, "user "), " "); user == "monitor" {
+			if !strings.Contains(rules, "%R~holdfast:{*}:requests ") {
+				t.Fatalf("monitor is %s", rules)
+			}
+			args := []any{"ACL", "SETUSER", user, "reset"}
+			for _, rule := range strings.Fields(strings.Replace(rules[:strings.Index(rules, "(")], "%R~holdfast:{*}:requests ", "", 1)) {
+				args = append(args, rule)
+			}
+			args = append(args, ">CHANGE-ME-monitor", "(+xinfo|groups +xinfo|consumers +xpending +xlen %R~holdfast:{*}:requests)",
+				"(+eval +evalsha ~holdfast:meta)", "(+setrange %W~holdfast:{*}:probe)")
+			if err := admin.Do(ctx, args...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	as("organizer").event("e1")
+	as("producer").ok("publish", "--event", "e1", "--customer", "fred", "--token", "tok_secret")
+	got := decodeLines(t, as("monitor").run("check", "-o", "json").stdout)
+	if len(got) != 1 || len(got[0]["not_known"].([]any)) != 1 || !strings.Contains(fmt.Sprint(got[0]["not_known"]), "since when entries wait for workers") {
+		t.Fatalf("check: %v", got)
+	}
+	expect(t, got[0]["figures"].(object)["groups"].(object)["workers"].(object), object{"waiting": 1, "oldest_waiting_ms": 0})
+	for _, p := range []string{"0", "1", "2", "3"} {
+		if _, err := client("monitor").XRange(ctx, "holdfast:{"+p+"}:requests", "-", "+").Result(); !redis.IsPermissionError(err) {
+			t.Errorf("it may read requests: %v", err)
+		}
 	}
 }
 

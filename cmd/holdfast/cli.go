@@ -30,6 +30,7 @@ With -o json every command writes JSON with stable field names, one object a lin
 minor units (cents), times in milliseconds since 1970.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 outcome not known: run the same again to learn it, nothing happens twice.
+That of holdfast check is a monitor's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 `
 
 // commandLine is everything that can be said on the command line.
@@ -50,11 +51,12 @@ type commandLine struct {
 	Events   eventsCommand   `cmd:"" group:"sell" help:"What is on sale: create, show, list, adjust or close events."`
 	Publish  publishCommand  `cmd:"" group:"sell" help:"Publish requests: buy tickets, hold them, pay for them, cancel."`
 	Orders   ordersCommand   `cmd:"" group:"sell" help:"Show, list or cancel orders."`
-	Invoices invoicesCommand `cmd:"" group:"sell" help:"List what a customer has bought."`
+	Invoices invoicesCommand `cmd:"" group:"sell" help:"List what customers have bought."`
 	Sales    salesCommand    `cmd:"" group:"sell" help:"Tickets sold and revenue, by event."`
 
 	Namespaces namespaceCommand `cmd:"" group:"operate" name:"namespace" help:"What the namespace was made with: show it, or set what may change."`
-	Pending    pendingCommand   `cmd:"" group:"operate" help:"What waits, who has it, and for how long."`
+	Pending    pendingCommand   `cmd:"" group:"operate" help:"Is all well, what waits, who has it, and for how long."`
+	Check      checkCommand     `cmd:"" group:"operate" help:"Is all well? One line, and an exit status for cron and monitors."`
 	Dead       deadCommand      `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
 	Audit      auditCommand     `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
 	VersionCmd versionCommand   `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
@@ -124,6 +126,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case err == nil, errors.As(err, &ended) && ended.err == nil:
 	case status == exitUsage:
 		e.complain(fmt.Errorf("%w (see %s --help)", err, commandPath(parsed)))
+		if commandPath(parsed) == "holdfast check" {
+			status = int(levelUnknown) // 2 is critical, to monitors
+		}
 	case ctx.Err() != nil && errors.Is(err, context.Canceled) && domain.CodeOf(err) != domain.CodeUnknownOutcome:
 		e.complain(errInterrupted)
 	default:

@@ -103,9 +103,9 @@ func openError(url string, err error) error {
 	hint := openHints[code]
 	switch {
 	case code == domain.CodeUnavailable:
-		return fmt.Errorf("%s does not answer (%w): %s", at, err, hint)
+		return &helpfulError{fmt.Errorf("%s does not answer (%w)", at, err), hint}
 	case hint != "":
-		return fmt.Errorf("%s: %w: %s", at, err, hint)
+		return &helpfulError{fmt.Errorf("%s: %w", at, err), hint}
 	}
 	return fmt.Errorf("%s: %w", at, err)
 }
@@ -129,6 +129,15 @@ func (e *environment) withHint(err error) error {
 	}
 	return err
 }
+
+// helpfulError is an error with what to do about it.
+type helpfulError struct {
+	err error
+	do  string
+}
+
+func (e *helpfulError) Error() string { return e.err.Error() + ": " + e.do }
+func (e *helpfulError) Unwrap() error { return e.err }
 
 // withStore runs do with a store of a namespace that is there, which is closed afterwards.
 func (e *environment) withStore(ctx context.Context, do func(*streams.Store) error) error {

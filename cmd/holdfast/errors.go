@@ -62,9 +62,13 @@ type errorView struct {
 	DeadID  string      `json:"dead_id,omitempty"` // of the request that was set aside
 }
 
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
 // complain writes an error as one line.
 func (e *environment) complain(err error) {
-	text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	text := oneLine(err)
 	if !e.json {
 		_, _ = fmt.Fprintf(e.stderr, "holdfast: %s\n", text) // nowhere to say that this failed
 		return

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -219,7 +218,7 @@ func (e *environment) publish(ctx context.Context, store *streams.Store, how pub
 			MaxBatch: publishBatch, Replicas: how.replicas, ReplicasTimeout: how.replicasTimeout,
 		}),
 		waits: make(chan struct{}, mostWaits), out: e.printer(columns...), complain: e.complain,
-		progress: progress{on: how.progress, stderr: e.stderr, began: time.Now()},
+		progress: progress{on: how.progress, stderr: e.stderr, what: "published", began: time.Now()},
 	}
 	err := p.all(ctx, jobs)
 	p.waiting.Wait()
@@ -434,43 +433,4 @@ func refused(ref domain.OrderRef, o domain.Order) error {
 	}
 	code := domain.Code(cmp.Or(o.Reason, o.State.String()))
 	return domain.WithCode(domain.ClassReject, code, fmt.Errorf("order %s: %s", ref, said))
-}
-
-// progress is a line on a terminal that tells how many there were so far.
-type progress struct {
-	on     bool
-	stderr io.Writer
-	began  time.Time
-	shown  time.Time
-	count  int
-}
-
-const (
-	progressEvery = 200 * time.Millisecond
-	clearLine     = "\r\x1b[K"
-)
-
-func (p *progress) add(n int) {
-	p.count += n
-	if now := time.Now(); p.on && now.Sub(p.shown) >= progressEvery {
-		p.shown = now
-		p.show(now, "")
-	}
-}
-
-func (p *progress) show(now time.Time, end string) {
-	rate := float64(p.count) / max(now.Sub(p.began).Seconds(), 0.001)
-	_, _ = fmt.Fprintf(p.stderr, "%s%d published, %.0f/s%s", clearLine, p.count, rate, end) // decoration
-}
-
-func (p *progress) clear() {
-	if p.on {
-		_, _ = io.WriteString(p.stderr, clearLine) // decoration
-	}
-}
-
-func (p *progress) end() {
-	if p.on {
-		p.show(time.Now(), "\n")
-	}
 }

@@ -27,6 +27,12 @@ func NewKeys(namespace string, partitions int) Keys {
 // MetaKey is a hash: what the namespace was created with.
 func MetaKey(namespace string) string { return namespace + ":meta" }
 
+// Replaced is a hash: when and by whom it was last noticed that the data is other data.
+func (k Keys) Replaced() string { return k.Namespace + ":replaced" }
+
+// Troubles is a hash: what workers have to say that is wrong, by worker/what.
+func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
@@ -57,6 +63,12 @@ func (k Keys) SalesSummary(p int) string { return k.partitions[p] + "sales_summa
 
 // Consumers is a sorted set: group/consumer by the time until which it counts as alive.
 func (k Keys) Consumers(p int) string { return k.partitions[p] + "consumers" }
+
+// Delivered is a hash: by group, by when which entries had been given to workers.
+func (k Keys) Delivered(p int) string { return k.partitions[p] + "delivered" }
+
+// Probe is a key that never exists: a write of nothing to it shows whether writes are refused.
+func (k Keys) Probe(p int) string { return k.partitions[p] + "probe" }
 
 // Turn is a key that exists while one worker does a maintenance job.
 func (k Keys) Turn(p int, job string) string { return k.partitions[p] + "turn:" + job }
@@ -91,6 +103,9 @@ func (k Keys) Order(p int, ref domain.OrderRef) string {
 func (k Keys) Invoices(customerID string) string {
 	return k.invoices() + customerID + "}"
 }
+
+// AnyInvoices is a pattern for SCAN that all customers' invoices match.
+func (k Keys) AnyInvoices() string { return k.invoices() + "*" }
 
 func (k Keys) invoices() string { return k.Namespace + ":invoices:{" }
 
