@@ -195,6 +195,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	log.Info("serving", zap.String("version", readVersion().Version), zap.String("redis", redactURL(e.url())),
 		zap.String("redis_version", lookAtServers(ctx, store, log)),
 		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),
+		zap.String("payment_names", string(store.PaymentNames())), zap.String("free_orders", string(store.FreeOrders())),
 		zap.Any("roles", cfg.Roles), zap.String("gateway", gateway.name))
 	if gateway.kind == streams.GatewaySimulator {
 		log.Warn("payments are simulated: no money moves")
