@@ -53,6 +53,12 @@ const (
 	CodeNoSuchNamespace  Code = "no_such_namespace"
 	CodeNamespaceDamaged Code = "namespace_damaged" // its partitions are there, what it was made with is not
 	CodeOtherGateway     Code = "other_gateway"     // another kind of payment gateway serves the namespace
+
+	// Of a Trouble.
+	CodeGatewayMisconfigured Code = "gateway_misconfigured" // nobody is served until somebody changes something
+	CodeGatewayUnavailable   Code = "gateway_unavailable"   // it does not answer, or not now
+	CodeGatewayBusy          Code = "gateway_busy"          // it takes fewer calls than there are
+	CodeGatewaySlow          Code = "gateway_slow"          // it answers, and takes long
 )
 
 // Error is an error with a class, and perhaps a code.

@@ -201,6 +201,13 @@ func (f *outcomes) sink(partition int) domain.OutcomeSink {
 	return f.sinks[partition]
 }
 
+// looked is how many orders each look was at, the first looks left out.
+func (f *outcomes) looked(after int) []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.looks[after:])
+}
+
 func (f *outcomes) readsOf(ref domain.OrderRef) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -130,8 +130,6 @@ func TestMalformedRequests(t *testing.T) {
 		{"negative hold", "hold_seconds", func(r *domain.Request) { r.HoldSeconds = -1 }},
 		{"long hold", "hold_seconds", func(r *domain.Request) { r.HoldSeconds = wire.MaxHoldSeconds + 1 }},
 		{"long validity", "valid_seconds", func(r *domain.Request) { r.ValidSeconds = wire.MaxValidSeconds + 1 }},
-		{"no token", "payment_token", func(r *domain.Request) { r.PaymentToken = "" }},
-		{"pay without token", "payment_token", func(r *domain.Request) { r.Type, r.PaymentToken = domain.RequestPay, "" }},
 		{"token with a newline", "payment_token", func(r *domain.Request) { r.PaymentToken += "\n" }},
 		{"long token", "payment_token", func(r *domain.Request) {
 			r.PaymentToken = domain.Secret(strings.Repeat(token, wire.MaxTokenLength))

@@ -46,18 +46,18 @@ func TestLooksAreShared(t *testing.T) {
 		synctest.Wait()
 		looks := func(what string, wake func()) {
 			t.Helper()
-			before := len(b.outcomes.looks)
+			before := len(b.outcomes.looked(0))
 			wake()
 			synctest.Wait()
-			var orders int
-			for _, n := range b.outcomes.looks[before:] {
+			looks, orders := b.outcomes.looked(before), 0
+			for _, n := range looks {
 				orders += n
 				if n > most {
 					t.Errorf("%s: a look at %d orders, want %d at most", what, n, most)
 				}
 			}
-			if n := len(b.outcomes.looks) - before; n != 3 || orders != waiters {
-				t.Errorf("%s: %d looks at %d orders, want 3 at %d", what, n, orders, waiters)
+			if len(looks) != 3 || orders != waiters {
+				t.Errorf("%s: %d looks at %d orders, want 3 at %d", what, len(looks), orders, waiters)
 			}
 		}
 		looks("a notice", func() { b.outcomes.tell(refs...) })

@@ -125,6 +125,7 @@ func (f *fixture) handle(fields []string) {
 	if err != nil {
 		a.Invalid = err.Error()
 	}
+	a.NoToken = err == nil && req.Type == domain.RequestPurchase && req.PaymentToken == ""
 	ref := req.Ref()
 	entryMillis := domain.EntryMillis(id)
 	var now int64
@@ -137,7 +138,7 @@ func (f *fixture) handle(fields []string) {
 	case domain.RequestPay:
 		command = domain.Pay{EntryMillis: entryMillis, ValidMillis: validMillis}
 	case domain.RequestPurchase, domain.RequestHold:
-		command = domain.Hold{Request: req, Invalid: a.Invalid, EntryMillis: entryMillis, ValidMillis: validMillis, HoldMillis: holdMillis}
+		command = domain.Hold{Request: req, Invalid: a.Invalid, NoToken: a.NoToken, EntryMillis: entryMillis, ValidMillis: validMillis, HoldMillis: holdMillis}
 	}
 	if req.Type != domain.RequestCancel {
 		replies, now = f.holdBatch(a)

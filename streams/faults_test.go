@@ -80,6 +80,13 @@ func TestWrongTypes(t *testing.T) {
 				return err
 			}
 		}},
+		{"decline and set aside", []string{requests, log, holds, event, slots, dead}, func(f *fixture) func() error {
+			a := held(f)
+			return func() error {
+				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: domain.PaymentLeftAlone, Detail: "d"}})
+				return err
+			}
+		}},
 		{"expire", []string{log, holds, event, slots}, func(f *fixture) func() error {
 			f.list("e1", terms(10))
 			f.held("e1", "o1", "fred", 1, 0)
@@ -243,6 +250,7 @@ func TestOutOfMemory(t *testing.T) {
 	late := f.held("e1", "late", "c3", 1, 0)
 	f.held("e1", "due", "c4", 1, 0)
 	waiting := f.held("e1", "waiting", "c5", 1, holdMillis)
+	foreign, again := f.held("e1", "foreign", "c14", 1, holdMillis), f.arrive(purchase("e1", "foreign", "c14", 1))[0]
 	f.held("e1", "held", "c6", 1, holdMillis)
 	f.confirmed("e1", "confirmed", "c7", 1)
 	f.confirmed("e1", "uncaptured", "c8", 1)
@@ -302,6 +310,13 @@ func TestOutOfMemory(t *testing.T) {
 		if replies, _ := f.resolve(domain.Resolution{EntryID: waiting.EntryID, Ref: ref("e1", "waiting")}); replies[0].Verdict != domain.VerdictWait {
 			t.Errorf("an unknown outcome alone: %s", replies[0].Verdict)
 		}
+		// With the order's end, and when it has ended already: then the acknowledgement is the first write.
+		for i, entryID := range []string{foreign.EntryID, again.EntryID} {
+			replies, _ := f.resolve(domain.Resolution{EntryID: entryID, Ref: ref("e1", "foreign"), Outcome: domain.PaymentLeftAlone, Detail: "d"})
+			if n := len(f.deadLetters()); replies[0].Verdict != domain.VerdictSetAside || replies[0].Order.State != domain.OrderDeclined || n != i+1 {
+				t.Errorf("left alone: %+v, %d dead letters", replies[0], n)
+			}
+		}
 	})
 	t.Run("expire", func(t *testing.T) {
 		f := f.in(t)
@@ -347,7 +362,7 @@ func TestOutOfMemory(t *testing.T) {
 	t.Run("queue", func(t *testing.T) {
 		f := f.in(t)
 		f.Must(q.DeadLetter(f.Ctx, []domain.DeadEntry{{ID: poison, Reason: "r"}}))
-		letters := f.deadLetters()
+		letters := f.deadLetters()[2:] // behind those that resolve has set aside, which have no notes: their orders have ended
 		if len(letters) != 1 || len(f.notes(letters[0].Order)) != 1 {
 			t.Errorf("dead letters %+v", letters)
 		}

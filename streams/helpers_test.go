@@ -116,6 +116,7 @@ func (f *fixture) incoming(entryID string, fields []string) domain.Incoming {
 		}
 		a.Invalid = err.Error()
 	}
+	a.NoToken = err == nil && req.Type == domain.RequestPurchase && req.PaymentToken == ""
 	return a
 }
 
@@ -258,6 +259,16 @@ func (f *fixture) lastFact() (domain.Fact, string) {
 		f.Fatalf("the log is empty")
 	}
 	return facts[len(facts)-1], raw[len(raw)-1]
+}
+
+// lastEntry is the newest entry of the log.
+func (f *fixture) lastEntry() domain.Entry {
+	f.Helper()
+	entries := layout.DecodeEntries(f.Do("XREVRANGE", f.Keys.Log(0), "+", "-", "COUNT", 1))
+	if len(entries) == 0 {
+		f.Fatalf("the log is empty")
+	}
+	return entries[0]
 }
 
 // wantFact compares the newest fact, as it stands in the log, with one about an order.

@@ -85,6 +85,8 @@ func TestHoldRefusals(t *testing.T) {
 		{"invalid", "quantity: missing", []string{"v", "1", "type", "hold", "event_id", "e1", "order_id", "", "customer_id", "fred"}, nil},
 		{"invalid", "customer_id: missing", []string{"v", "1", "type", "hold", "event_id", "e1", "order_id", "", "quantity", "2"}, nil},
 		{"invalid", "section: want 1 to 128 characters of A-Z a-z 0-9 . _ @ + -", purchase("e1", "", "fred", 1, "section", "a|b"), nil},
+		{"invalid", "payment_token: missing", []string{"v", "1", "type", "purchase", "event_id", "e1", "order_id", "", "customer_id", "fred", "quantity", "1"}, nil},
+		{"invalid", "payment_token: missing", []string{"v", "1", "type", "purchase", "event_id", "e2", "order_id", "", "customer_id", "fred", "quantity", "1"}, nil},
 		{"too_late", "", purchase("e1", "", "fred", 1), func(a *domain.Incoming) { a.ValidMillis = -1 }},
 		{"unknown_event", "", purchase("e2", "", "fred", 1), nil},
 		{"unknown_section", "", purchase("e1", "", "fred", 1, "section", "balcony"), nil},
@@ -292,6 +294,27 @@ func TestHoldBigNumbers(t *testing.T) {
 		// 99 of them and o1's fit: 99,000,000 + 999,999.
 		t.Errorf("available, held, sold: %v", got)
 	}
+}
+
+// TestHoldForFree: what costs nothing is held without a token, and confirmed without an authorization.
+func TestHoldForFree(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10, func(t *domain.Terms) { t.Sections[0].Price = 0 }))
+	a := f.arrive([]string{"v", "1", "type", "purchase", "event_id", "e1", "order_id", "o1", "customer_id", "fred", "quantity", "2"})[0]
+	replies, _ := f.holdBatch(a)
+	if replies[0].Verdict != domain.VerdictAuthorize || !replies[0].Order.Free() {
+		t.Fatalf("held: %s, %+v", replies[0].Verdict, replies[0].Order)
+	}
+	replies, _ = f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved})
+	if o := replies[0].Order; o.State != domain.OrderConfirmed || !o.Free() {
+		t.Errorf("confirmed: %+v", o)
+	}
+	f.wantFact("confirmed", "e1/o1", "fred|general|2|0|EUR|")
+	f.cancel("e1", "o1")
+	if o := f.order("e1", "o1"); o.State != domain.OrderCancelled || !o.Free() {
+		t.Errorf("cancelled: %+v", o)
+	}
+	f.wantLogFolds()
 }
 
 func TestHoldTimesAreRedis(t *testing.T) {

@@ -78,7 +78,7 @@ func TestTortureLinearizability(t *testing.T) {
 	t.Logf("the clients were told %v", r.told)
 	for _, what := range []string{
 		"purchase authorize", "purchase done", "hold done", "pay authorize", "pay void", "pay done", "pay wait", "approved done", "approved void",
-		"declined done", "unknown wait", "order held", "order confirmed", "order declined", "order expired", "order cancelled", "order rejected", "event",
+		"declined done", "mismatched done", "left_alone set_aside", "unknown wait", "order held", "order confirmed", "order declined", "order expired", "order cancelled", "order rejected", "event",
 	} {
 		if r.told[what] == 0 {
 			t.Errorf("no client was told %q", what)
@@ -652,14 +652,21 @@ func (p *player) draw() (input, run) {
 	case n < 38:
 		return p.hold([]domain.OrderRef{about}, domain.Request{Type: domain.RequestPay})
 	case n < 58:
-		outcome := []domain.PaymentOutcome{domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown}[p.rand.IntN(4)]
-		authorization := ""
-		if outcome == domain.PaymentApproved {
-			authorization = "auth_" + strconv.FormatUint(p.rand.Uint64(), 36)
+		outcome := []domain.PaymentOutcome{
+			domain.PaymentApproved, domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown,
+			domain.PaymentMismatched, domain.PaymentLeftAlone,
+		}[p.rand.IntN(8)]
+		command := domain.Resolve{Outcome: outcome}
+		switch outcome {
+		case domain.PaymentApproved:
+			command.AuthorizationID = "auth_" + strconv.FormatUint(p.rand.Uint64(), 36)
+		case domain.PaymentMismatched, domain.PaymentLeftAlone:
+			command.Detail = "amount " + strconv.FormatUint(p.rand.Uint64(), 10) + " instead of 1000"
 		}
-		command := domain.Resolve{Outcome: outcome, AuthorizationID: authorization}
 		return input{"resolve", refs, []domain.Command{command}, outcomeName(outcome)}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-			replies, now, err := p.store.Ledger().Resolve(ctx, 0, []domain.Resolution{{Ref: about, Outcome: outcome, AuthorizationID: authorization}})
+			replies, now, err := p.store.Ledger().Resolve(ctx, 0, []domain.Resolution{
+				{Ref: about, Outcome: outcome, AuthorizationID: command.AuthorizationID, Detail: command.Detail},
+			})
 			return replies, domain.Event{}, now, err
 		}
 	case n < 70:

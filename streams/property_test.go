@@ -140,7 +140,7 @@ func flagOfRapid(t *testing.T, name string) int {
 // wantSeen is what the sequences must come to, all together.
 func wantSeen() []string {
 	list := []string{
-		"fact listed", "fact adjusted", "fact closed", "fact held", "fact confirmed", "fact declined", "fact expired",
+		"fact listed", "fact adjusted", "fact closed", "fact held", "fact confirmed", "fact declined", "fact declined payment_mismatch", "fact expired",
 		"fact cancelled none requested", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled confirmed capture_failed",
 		"list conflict", "adjust refused", "adjust nothing",
 		"posted", "reversed", "posted nothing",
@@ -159,6 +159,10 @@ func wantSeen() []string {
 		"approved none void", "approved held done", "approved held void", "approved confirmed done", "approved declined void", "approved expired void",
 		"approved cancelled void", "approved rejected void",
 		"declined none done", "declined held done", "declined confirmed done", "declined declined done", "declined expired done", "declined cancelled done", "declined rejected done",
+		"mismatched none done", "mismatched held done", "mismatched confirmed done", "mismatched declined done", "mismatched expired done",
+		"mismatched cancelled done", "mismatched rejected done",
+		"left_alone none set_aside", "left_alone held set_aside", "left_alone confirmed set_aside", "left_alone declined set_aside",
+		"left_alone expired set_aside", "left_alone cancelled set_aside", "left_alone rejected set_aside", "set aside with an outcome", "held without a token",
 		"unknown none void", "unknown held wait", "unknown held void", "unknown confirmed done", "unknown declined done", "unknown expired void", "unknown cancelled void", "unknown rejected done",
 	)
 }
@@ -376,6 +380,23 @@ func (m *model) expect(replies []domain.Reply, verdicts []domain.Verdict, refs [
 	}
 }
 
+// expectSetAside is what a resolve sets aside: the entries that are pending, each once, for
+// the reason that comes with the first item that says so.
+func (m *model) expectSetAside(batch []domain.Resolution, verdicts []domain.Verdict, before, after int64) {
+	m.Helper()
+	var want []deadLetter
+	for i, r := range batch {
+		if verdicts[i] != domain.VerdictSetAside {
+			continue
+		}
+		if letter, pending := m.setAside(domain.GroupWorkers, r.EntryID, "payment_mismatch: "+r.Detail); pending {
+			want = append(want, letter)
+			m.seen["set aside with an outcome"]++
+		}
+	}
+	m.foundSetAside(want, before, after)
+}
+
 // between checks that Redis decided at a time that lies between two looks at its clock.
 func (m *model) between(before, now int64) {
 	m.Helper()
@@ -470,7 +491,7 @@ func (m *model) drawRequest() []string {
 	if price := pick(m, "unit_price", "", "", "", "", "", "", "1000", "999"); price != "" {
 		fields = append(fields, "unit_price", price)
 	}
-	if kind == "purchase" {
+	if kind == "purchase" && pick(m, "token", true, true, true, true, false) {
 		fields = append(fields, "payment_token", "tok")
 	}
 	return fields
@@ -508,13 +529,18 @@ func (m *model) hold() {
 	for i, a := range batch {
 		refs[i], entryIDs[i] = a.Request.Ref(), a.EntryID
 		commands[i] = domain.Hold{
-			Request: a.Request, Invalid: a.Invalid, EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis, HoldMillis: a.HoldMillis,
+			Request: a.Request, Invalid: a.Invalid, NoToken: a.NoToken, EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis, HoldMillis: a.HoldMillis,
 		}
 		if a.Request.Type == domain.RequestPay {
 			commands[i] = domain.Pay{EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis}
 		}
 	}
 	m.expect(replies, m.decide(now, refs, commands), refs, entryIDs)
+	for i, a := range batch {
+		if a.NoToken && m.book.Orders[refs[i]].State == domain.OrderHeld && m.book.Orders[refs[i]].Free() {
+			m.seen["held without a token"]++
+		}
+	}
 }
 
 // drawKnown draws a state among those that there are, and an order in it; now and then any order.
@@ -555,18 +581,24 @@ func (m *model) resolve() {
 	refs, commands, entryIDs := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch)), make([]string, len(batch))
 	for i := range batch {
 		refs[i], entryIDs[i] = m.drawKnown(), m.drawEntry(domain.GroupWorkers)
-		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown)
-		authorization := ""
-		if outcome == domain.PaymentApproved {
-			authorization = "auth_" + strconv.Itoa(len(m.facts)) + "." + strconv.Itoa(i)
+		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown,
+			domain.PaymentMismatched, domain.PaymentLeftAlone)
+		batch[i] = domain.Resolution{EntryID: entryIDs[i], Ref: refs[i], Outcome: outcome}
+		switch outcome {
+		case domain.PaymentApproved:
+			batch[i].AuthorizationID = "auth_" + strconv.Itoa(len(m.facts)) + "." + strconv.Itoa(i)
+		case domain.PaymentMismatched, domain.PaymentLeftAlone:
+			batch[i].Detail = pick(m, "detail", "", "amount 5 instead of 1000", "customer_id a instead of b, "+strconv.Itoa(i))
 		}
-		batch[i] = domain.Resolution{EntryID: entryIDs[i], Ref: refs[i], Outcome: outcome, AuthorizationID: authorization}
-		commands[i] = domain.Resolve{Outcome: outcome, AuthorizationID: authorization}
+		commands[i] = domain.Resolve{Outcome: outcome, AuthorizationID: batch[i].AuthorizationID, Detail: batch[i].Detail}
 	}
 	replies, now, err := m.ledger.Resolve(m.Ctx, 0, batch)
 	m.Must(err)
+	after := m.Now()
 	m.between(before, now)
-	m.expect(replies, m.decide(now, refs, commands), refs, entryIDs)
+	verdicts := m.decide(now, refs, commands)
+	m.expectSetAside(batch, verdicts, before, after)
+	m.expect(replies, verdicts, refs, entryIDs)
 }
 
 func (m *model) cancel() {
@@ -741,25 +773,18 @@ func (m *model) deadLetter() {
 	m.commands++
 	group := m.drawGroup()
 	batch, want := []domain.DeadEntry{}, []deadLetter{}
-	stream, name := m.Keys.StreamOf(0, group)
+	_, name := m.Keys.StreamOf(0, group)
 	for _, id := range m.drawEntries(group) {
 		batch = append(batch, domain.DeadEntry{ID: id, Reason: "because " + id})
-		held, pending := m.pending[group][id]
+		letter, pending := m.setAside(group, id, "because "+id)
 		if !pending {
 			m.seen["dead letter nothing"]++
 			continue
 		}
-		fields := m.raw[id]
-		if stream == m.Keys.Requests(0) {
-			fields = m.requests[slices.IndexFunc(m.requests, func(e domain.Entry) bool { return e.ID == id })].Fields
-		}
-		delete(m.pending[group], id)
 		m.seen["dead letter "+name]++
-		letter := deadLetter{group: group, entry: id, fields: []string{
-			"stream", name, "group", string(group), "entry_id", id, "reason", "because " + id,
-			"deliveries", strconv.FormatInt(held.deliveries, 10), "at", "", "fields", streamstest.Netstrings(fields),
-		}}
-		if stream == m.Keys.Requests(0) {
+		if name == layout.StreamRequests {
+			fields, err := layout.ParseNetstrings(letter.fields[13])
+			m.Must(err)
 			request, err := wire.ParseRequest(fields)
 			if err != nil && domain.ClassOf(err) != domain.ClassReject {
 				m.Fatal(err)
@@ -771,13 +796,35 @@ func (m *model) deadLetter() {
 	}
 	before := m.Now()
 	m.Must(m.queue(group, "w1").DeadLetter(m.Ctx, batch))
-	after := m.Now()
+	m.foundSetAside(want, before, m.Now())
+}
+
+// setAside is the letter that becomes of a pending entry, but for its name and its time, which are Redis's.
+func (m *model) setAside(group domain.Group, id, reason string) (letter deadLetter, pending bool) {
+	held, pending := m.pending[group][id]
+	if !pending {
+		return deadLetter{}, false
+	}
+	delete(m.pending[group], id)
+	_, name := m.Keys.StreamOf(0, group)
+	fields := m.raw[id]
+	if name == layout.StreamRequests {
+		fields = m.requests[slices.IndexFunc(m.requests, func(e domain.Entry) bool { return e.ID == id })].Fields
+	}
+	return deadLetter{group: group, entry: id, fields: []string{
+		"stream", name, "group", string(group), "entry_id", id, "reason", reason,
+		"deliveries", strconv.FormatInt(held.deliveries, 10), "at", "", "fields", streamstest.Netstrings(fields),
+	}}, true
+}
+
+// foundSetAside takes over the letters that must be new.
+func (m *model) foundSetAside(want []deadLetter, before, after int64) {
+	m.Helper()
 	m.everDead = m.everDead || len(want) > 0
 	found := layout.DecodeEntries(m.Do("XRANGE", m.Keys.Dead(0), "-", "+"))
 	if len(found) != len(m.dead)+len(want) {
 		m.Fatalf("%d dead letters, want %d", len(found), len(m.dead)+len(want))
 	}
-	// The names and the times that they got are Redis's.
 	for i, letter := range want {
 		e := found[len(m.dead)]
 		letter.id = e.ID

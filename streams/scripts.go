@@ -18,7 +18,7 @@ var (
 	scriptSetNamespace = load("set_namespace")
 	scriptPinGateway   = load("pin_gateway")
 	scriptHold         = load("hold", "orders")
-	scriptResolve      = load("resolve", "orders")
+	scriptResolve      = load("resolve", "letters", "orders")
 	scriptExpire       = load("expire", "orders")
 	scriptCancel       = load("cancel", "orders")
 	scriptDue          = load("due")
@@ -38,6 +38,7 @@ var (
 	scriptNewest       = load("newest")
 	scriptReplaced     = load("replaced")
 	scriptInvoice      = load("invoice")
+	scriptReport       = load("report")
 )
 
 var scriptNames map[string]string

@@ -34,11 +34,11 @@ var steps = []string{
 	"pipeline xpending",
 	"keep_alive workers", "keep_alive posting", "keep_alive settlement",
 	"hand_back workers", "leave workers", "leave posting", "leave settlement",
-	"hold", "resolve", "cancel workers", "cancel settlement", "dead_letter workers",
+	"hold", "resolve", "cancel workers", "cancel settlement", "dead_letter workers", "dead_letter settlement",
 	"xack workers", "xack posting", "xack settlement",
 	"mget", "pipeline hsetnx", "pipeline hset", "invoice", "post", "reverse",
 	"set turn expire", "due", "expire", "set turn trim", "trim",
-	"set turn forget", "time", "zrange", "xinfo",
+	"set turn forget", "time", "zrange", "xinfo", "report",
 	"gateway authorize", "gateway lookup", "gateway capture", "gateway void", "gateway refund",
 }
 

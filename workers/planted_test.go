@@ -167,6 +167,8 @@ var plantedBugs = []bug{
 	{name: "skips the capture", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsCapture{g} }},
 	{name: "skips the refund", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsRefund{g} }},
 	{name: "tries again under another key", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &blindRetry{PaymentGateway: g} }},
+	{name: "believes the gateway's amount", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &believes{PaymentGateway: g} }},
+	{name: "believes that every payment is its own", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return believesWhose{g} }},
 	{name: "names payments without their namespace", gateway: renames(func(name *domain.PaymentName) { name.Namespace = "" })},
 	{name: "names payments as another namespace does", gateway: renames(func(name *domain.PaymentName) { name.Namespace = "other" })},
 	{name: "voids payments without their namespace", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return voidsPlain{g} }},
@@ -243,6 +245,45 @@ func (g unknownIsNo) Authorize(ctx context.Context, r domain.PaymentRequest) (do
 		return domain.Payment{Status: domain.PaymentStatusDeclined}, nil
 	}
 	return p, nil
+}
+
+// believes lets the worker see the amount that it asked for, whatever the gateway says.
+type believes struct {
+	domain.PaymentGateway
+	asked sync.Map // amounts by name
+}
+
+func (g *believes) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	g.asked.Store(r.Name, r.Amount)
+	p, err := g.PaymentGateway.Authorize(ctx, r)
+	return g.believed(r.Name, p), err
+}
+
+func (g *believes) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Lookup(ctx, name)
+	return g.believed(name, p), err
+}
+
+func (g *believes) believed(name domain.PaymentName, p domain.Payment) domain.Payment {
+	if amount, asked := g.asked.Load(name); asked && p.Status == domain.PaymentStatusAuthorized {
+		p.Amount = amount.(int64)
+	}
+	return p
+}
+
+// believesWhose does not let the worker see whose payment it is.
+type believesWhose struct{ domain.PaymentGateway }
+
+func (g believesWhose) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Authorize(ctx, r)
+	p.CustomerID = ""
+	return p, err
+}
+
+func (g believesWhose) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Lookup(ctx, name)
+	p.CustomerID = ""
+	return p, err
 }
 
 // blindRetry sends an authorization without an answer again, as if it were another.

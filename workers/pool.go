@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,8 +25,9 @@ type Deps struct {
 	// PaymentNamespace is that of the payments' names; empty in a namespace whose payments
 	// are named without it.
 	PaymentNamespace string
-	// FreeOrders confirms orders that cost nothing without asking the gateway. Not where
-	// workers may still run that do not know of it: they would ask it to capture them.
+	// FreeOrders says that what costs nothing is confirmed without the gateway, and needs no
+	// payment token. In a namespace that has workers which do not know this it must be false:
+	// they would capture such orders.
 	FreeOrders bool
 	Log        *zap.Logger // default: none
 }
@@ -35,13 +37,13 @@ type Pool struct {
 	cfg        Config
 	ledger     domain.Ledger
 	queues     Queues
-	gateway    domain.PaymentGateway
+	gateway    *gateway
 	partitions int
 	names      string // the namespace of payments' names
+	freeOrders bool
 	log        *zap.Logger
 	stats      Stats
 	redis      health
-	payments   health
 
 	reading context.Context // ends first: take no more
 	working context.Context // ends last: stop everything
@@ -62,12 +64,13 @@ func New(cfg Config, d Deps) (*Pool, error) {
 		d.Log = zap.NewNop()
 	}
 	log := d.Log.With(zap.String("worker", cfg.Name))
-	return &Pool{
-		cfg: cfg, ledger: d.Ledger, queues: d.Queues, gateway: d.Gateway, partitions: d.Partitions,
-		names: d.PaymentNamespace, log: log,
-		redis:    health{what: "redis", log: log},
-		payments: health{what: "the payment gateway", log: log},
-	}, nil
+	p := &Pool{
+		cfg: cfg, ledger: d.Ledger, queues: d.Queues, partitions: d.Partitions,
+		names: d.PaymentNamespace, freeOrders: d.FreeOrders, log: log,
+		redis: health{what: "redis", log: log},
+	}
+	p.gateway = newGateway(d.Gateway, cfg.CallTimeout, &p.stats, log)
+	return p, nil
 }
 
 // paymentName is the name of an order's payment at the gateway.
@@ -132,7 +135,7 @@ func (p *Pool) run(ctx context.Context) error {
 	}
 	p.log.Info("worker started", zap.Any("roles", p.cfg.Roles), zap.Int("partitions", p.partitions))
 	var wg sync.WaitGroup
-	for _, run := range append(runs, p.verify) {
+	for _, run := range append(runs, p.verify, p.report) {
 		wg.Go(run)
 	}
 	ended := make(chan struct{})
@@ -183,6 +186,41 @@ func (p *Pool) verify() {
 		if !pause(p.reading, jitter(verifyEvery)) {
 			return
 		}
+	}
+}
+
+const (
+	// reportEvery is how often it is looked whether there is something to report.
+	reportEvery = time.Second
+	// repeatAfter is how often troubles that last are reported again.
+	repeatAfter = 10 * time.Second
+)
+
+// report tells the ledger what troubles this worker has, when that changes and now and
+// then while it lasts; and at the end, that it has none.
+func (p *Pool) report() {
+	var last []domain.Trouble
+	var reported time.Time
+	known := true // what the ledger has of it
+	for pause(p.reading, reportEvery) {
+		troubles := p.gateway.look()
+		same := known && slices.EqualFunc(troubles, last, func(a, b domain.Trouble) bool { return a.What == b.What && a.Code == b.Code })
+		if same && (len(troubles) == 0 || time.Since(reported) < repeatAfter) {
+			continue
+		}
+		err := p.ledger.Report(p.working, p.cfg.Name, troubles)
+		if known = err == nil; !known {
+			p.log.Debug("could not report troubles, trying again", zap.Error(err))
+		}
+		last, reported = troubles, time.Now()
+	}
+	if known && len(last) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.working), p.handBackTime())
+	defer cancel()
+	if err := p.ledger.Report(ctx, p.cfg.Name, nil); err != nil {
+		p.log.Debug("could not report that the troubles are over, they will be forgotten", zap.Error(err))
 	}
 }
 

@@ -297,13 +297,13 @@ func TestParseRequestLine(t *testing.T) {
 		`{"type":{}}`:      "type: want a string or a number",
 		`{"type":true}`:    "type: want a string or a number",
 		`{"event_id":"e"}`: "type: missing",
-		`{"v":2,"type":"hold","event_id":"e","customer_id":"c","quantity":1}`:                  "v: version not supported",
-		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1.5}`:                      "quantity",
-		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1,"quantity":2}`:           "quantity: given twice",
-		`{"type":"hold","event_id":"e","order_id":"","customer_id":"c","quantity":1}`:          "order_id: missing",
-		`{"type":"cancel","event_id":"e"}`:                                                     "order_id: missing",
-		"{\"type\":\"purchase\",\"event_id\":\"e\",\"payment_token\":\"\xff\"}":                "not UTF-8",
-		`{"type":"purchase","event_id":"e","customer_id":"c","quantity":1,"payment_token":""}`: "payment_token: missing",
+		`{"v":2,"type":"hold","event_id":"e","customer_id":"c","quantity":1}`:                    "v: version not supported",
+		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1.5}`:                        "quantity",
+		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1,"quantity":2}`:             "quantity: given twice",
+		`{"type":"hold","event_id":"e","order_id":"","customer_id":"c","quantity":1}`:            "order_id: missing",
+		`{"type":"cancel","event_id":"e"}`:                                                       "order_id: missing",
+		"{\"type\":\"purchase\",\"event_id\":\"e\",\"payment_token\":\"\xff\"}":                  "not UTF-8",
+		`{"type":"purchase","event_id":"e","customer_id":"c","quantity":1,"payment_token":"\n"}`: "payment_token: want printable UTF-8",
 	} {
 		if _, err := parseRequestLine([]byte(line)); err == nil || !strings.Contains(err.Error(), problem) {
 			t.Errorf("%s: %v, want %q", line, err, problem)

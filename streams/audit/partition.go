@@ -29,7 +29,7 @@ type partitionAudit struct {
 	orders, events, slots, sales map[string]bool
 }
 
-// factIDs are the log ids of the facts that postings and payments follow.
+// factIDs are the log ids of the facts that postings and payments follow, or precede.
 type factIDs struct{ confirmed, ended layout.LogID }
 
 func newPartitionAudit(a *auditor, p int) *partitionAudit {
@@ -74,9 +74,9 @@ func (p *partitionAudit) fold(f domain.Fact) {
 	switch f.Type {
 	case domain.FactConfirmed:
 		ids.confirmed = layout.ParseLogID(f.ID)
-	case domain.FactExpired, domain.FactCancelled:
+	case domain.FactExpired, domain.FactCancelled, domain.FactDeclined:
 		ids.ended = layout.ParseLogID(f.ID)
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactHeld, domain.FactRejected, domain.FactDeclined:
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactHeld, domain.FactRejected:
 		return
 	}
 	p.factIDs[f.Ref()] = ids

@@ -60,8 +60,7 @@ func newHistory(t *testing.T) *history {
 				fact = domain.Fact{Type: domain.FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: "requested"}
 				o.CustomerID, o.HeldAtMillis = "", 0
 			}
-			name, value := wire.Field(fact)
-			fields = append(fields, name, value)
+			fields = append(fields, wire.FactFields(fact)...)
 			pipe.Set(h.Ctx, h.Keys.Order(p, ref), streamstest.EncodeOrder(o), 0)
 			h.refs, h.came[ref] = append(h.refs, ref), at
 			if o.State == domain.OrderConfirmed || o.State == domain.OrderCancelled && o.HeldAtMillis > 0 {
@@ -257,8 +256,8 @@ func TestCluster(t *testing.T) {
 	for p := range 4 {
 		event := f.eventIn(p)
 		ref := domain.OrderRef{EventID: event, OrderID: "o"}
-		name, value := wire.Field(domain.Fact{Type: domain.FactHeld, EventID: event, OrderID: "o", CustomerID: event})
-		f.Do("XADD", f.Keys.Log(p), fmt.Sprintf("%d-0", 1000+p), name, value)
+		fact := wire.FactFields(domain.Fact{Type: domain.FactHeld, EventID: event, OrderID: "o", CustomerID: event})
+		f.Do("XADD", f.Keys.Log(p), fmt.Sprintf("%d-0", 1000+p), fact[0], fact[1])
 		f.Do("SET", f.Keys.Order(p, ref), streamstest.EncodeOrder(domain.Order{State: domain.OrderConfirmed, CustomerID: event, HeldAtMillis: int64(1000 + p)}))
 		f.Do("HSET", f.Keys.Invoices(event), ref.String(), `{"section":"general","quantity":1,"amount":2,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`)
 		wrong := (p + 1) % 4

@@ -23,6 +23,7 @@ func TestKeyNames(t *testing.T) {
 		k.SalesSummary(3):      "holdfast:{3}:sales_summary",
 		k.Invoices("cust@ex"):  "holdfast:invoices:{cust@ex}",
 		k.Dead(3):              "holdfast:{3}:dead",
+		k.Troubles():           "holdfast:troubles",
 
 		// Not in the design; ours alone, and in the partition's slot all the same.
 		k.Consumers(3):     "holdfast:{3}:consumers",
