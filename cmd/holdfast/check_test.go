@@ -145,7 +145,7 @@ func TestCheckThatCannotLook(t *testing.T) {
 		words  []string
 	}{
 		{levelCritical, "redis://" + closedPort(t), nil, []string{"does not answer", "CRITICAL unavailable", ": start one"}},
-		{levelCritical, "redis://" + silent.Addr().String(), []string{"--timeout", "100ms"}, []string{"does not answer", "timeout"}},
+		{levelCritical, "redis://" + silent.Addr().String(), []string{"--timeout", "100ms"}, []string{"does not answer", "CRITICAL unavailable"}},
 		{levelUnknown, strings.Replace(h.server.URL(), "redis://", "redis://nobody:wrong@", 1), nil, []string{"WRONGPASS", "UNKNOWN"}},
 	} {
 		r := execute(nil, append([]string{"check", "--redis", test.redis}, test.args...)...)
