@@ -167,7 +167,7 @@ func TestWrongTypes(t *testing.T) {
 		}},
 		{"read", []string{requests}, func(f *fixture) func() error {
 			q := f.queue(domain.GroupWorkers, "w1")
-			return func() error { _, err := q.Read(f.Ctx, 1); return err }
+			return func() error { _, err := q.Read(f.Ctx, 1, time.Second); return err }
 		}},
 		{"acknowledge", []string{requests}, func(f *fixture) func() error {
 			mine := f.Give("w1", 2)
@@ -425,7 +425,7 @@ func TestScriptFlush(t *testing.T) {
 // what is missing is made again once that is accepted; nobody needs to be started again.
 func TestFlushAll(t *testing.T) {
 	for name, touch := range map[string]func(context.Context, domain.Queue) error{
-		"read":    func(ctx context.Context, q domain.Queue) error { _, err := q.Read(ctx, 1); return err },
+		"read":    func(ctx context.Context, q domain.Queue) error { _, err := q.Read(ctx, 1, time.Second); return err },
 		"own":     func(ctx context.Context, q domain.Queue) error { _, err := q.Own(ctx, "0-0", 1, true); return err },
 		"reclaim": func(ctx context.Context, q domain.Queue) error { _, err := q.Reclaim(ctx, longIdle, 1); return err },
 		"keep alive": func(ctx context.Context, q domain.Queue) error {
@@ -453,7 +453,7 @@ func TestFlushAll(t *testing.T) {
 				f.wantReplaced(f.ledger.Verify(f.Ctx))
 				f.Must(f.ledger.Accept(f.Ctx))
 				f.Must(f.ledger.Verify(f.Ctx))
-				got, err := q.Read(f.Ctx, 10)
+				got, err := q.Read(f.Ctx, 10, time.Second)
 				if err != nil || len(got) != 1 {
 					t.Fatalf("the next read: %v, %v", got, err)
 				}
@@ -480,7 +480,7 @@ func TestFlushAllWhileReading(t *testing.T) {
 	ended := make(chan error, 1)
 	f.Eventually("a read was interrupted", func() bool {
 		go func() {
-			_, err := q.Read(f.Ctx, 1)
+			_, err := q.Read(f.Ctx, 1, time.Second)
 			ended <- err
 		}()
 		f.Eventually("the read blocks, or is over", func() bool {
@@ -499,7 +499,7 @@ func TestFlushAllWhileReading(t *testing.T) {
 		return true
 	})
 	id := f.Publish(request("cancel", "e1", "o1"))
-	if got, err := q.Read(f.Ctx, 1); err != nil || !slices.Equal(ids(got), []string{id}) {
+	if got, err := q.Read(f.Ctx, 1, time.Second); err != nil || !slices.Equal(ids(got), []string{id}) {
 		t.Errorf("the next read: %v, %v", got, err)
 	}
 }
@@ -524,7 +524,7 @@ func TestAcceptAnotherNamespace(t *testing.T) {
 	f := newFixture(t)
 	f.Do("FLUSHALL")
 	f.Do("HSET", "holdfast:meta", "partitions", 2, "schema", "1", "epoch", "x")
-	_, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1)
+	_, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1, time.Second)
 	f.wantReplaced(err)
 	f.WantClass(f.ledger.Accept(f.Ctx), domain.ClassFatal)
 }

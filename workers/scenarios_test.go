@@ -634,7 +634,7 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 		request(purchase, "read", "dan", 4), request(cancel, "given-up", "", 0),
 	}
 	r.append(asked...)
-	entries, err := queue(domain.GroupWorkers).Read(r.ctx, 10)
+	entries, err := queue(domain.GroupWorkers).Read(r.ctx, 10, time.Second)
 	must(err)
 	if len(entries) != len(asked) {
 		r.t.Fatalf("the ghost was given %d entries of %d", len(entries), len(asked))
@@ -659,7 +659,7 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 	}})
 	must(err)
 	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
-		entries, err := queue(group).Read(r.ctx, 10)
+		entries, err := queue(group).Read(r.ctx, 10, time.Second)
 		must(err)
 		if len(entries) == 0 {
 			must(errors.New("no fact for " + string(group)))
