@@ -47,6 +47,9 @@ const (
 	CodeUnknownOutcome  Code = "outcome_not_known"
 	CodeDataReplaced    Code = "data_replaced"
 	CodeNoSuchNamespace Code = "no_such_namespace"
+	CodeEventClosed     Code = "event_closed"
+	CodeEventReopened   Code = "event_reopened" // while its orders were being cancelled
+	CodeBelowHeld       Code = "capacity_below_held_and_sold"
 )
 
 // Error is an error with a class, and perhaps a code.

@@ -25,6 +25,7 @@ var (
 	scriptCreateEvent = load("create_event")
 	scriptAdjustEvent = load("adjust_event")
 	scriptCloseEvent  = load("close_event")
+	scriptReopenEvent = load("reopen_event")
 	scriptDeadLetter  = load("dead_letter")
 	scriptRedrive     = load("redrive")
 	scriptOwn         = load("own")

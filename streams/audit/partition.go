@@ -76,7 +76,8 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		ids.confirmed = layout.ParseLogID(f.ID)
 	case domain.FactExpired, domain.FactCancelled:
 		ids.ended = layout.ParseLogID(f.ID)
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactHeld, domain.FactRejected, domain.FactDeclined:
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
+		domain.FactHeld, domain.FactRejected, domain.FactDeclined:
 		return
 	}
 	p.factIDs[f.Ref()] = ids
