@@ -289,7 +289,8 @@ func expired(ref OrderRef) *Fact {
 
 // Create decides whether an event can be put on sale with these terms. Creating it again
 // with the terms that it has now is harmless: no fact. Errors: ClassReject if the terms are
-// invalid; ErrConflict if it has other terms, or is closed: then of CodeEventClosed.
+// invalid, or the currency is none that CheckCurrency lets pass (an event that exists
+// keeps its own); ErrConflict if it has other terms, or is closed: then of CodeEventClosed.
 func Create(e Event, eventID string, t Terms) (*Fact, error) {
 	if err := CheckID("event_id", eventID); err != nil {
 		return nil, WithCode(ClassReject, CodeInvalid, err)
@@ -298,6 +299,9 @@ func Create(e Event, eventID string, t Terms) (*Fact, error) {
 		return nil, err
 	}
 	if !e.Exists() {
+		if err := CheckCurrency(t.Currency); err != nil {
+			return nil, WithClass(ClassReject, err)
+		}
 		return &Fact{Type: FactCreated, EventID: eventID, Terms: &t}, nil
 	}
 	switch {

@@ -37,77 +37,112 @@ func TestDecideEveryCell(t *testing.T) {
 		{"expire", Expire{}},
 		{"cancel", Cancel{Reason: ReasonRequested}},
 		{"capture failed", Cancel{Reason: ReasonCaptureFailed}},
+		{"event cancelled", Cancel{Reason: ReasonEventCancelled}},
 	}
+	cancelledEvent := testEvent()
+	cancelledEvent.Closed, cancelledEvent.Cancelled = true, true
+	closedEvent := testEvent()
+	closedEvent.Closed = true
 	rows := []struct {
 		state string
 		view  View
-		cells [12]string
+		cells [13]string
 	}{
-		{"none", View{Event: testEvent()}, [12]string{
+		{"none", View{Event: testEvent()}, [13]string{
 			"held authorize", "held authorize", "held done", "held done",
 			"- wait", "- wait",
 			"- void", "- done", "- void",
-			"- done", "cancelled done", "- done",
+			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [12]string{
+		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [13]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
-			"- done", "cancelled done", "- done",
+			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), InProgress: "o1"}, [12]string{
+		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), InProgress: "o1"}, [13]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
-			"- done", "cancelled done", "- done",
+			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), InProgress: "o1"}, [12]string{
+		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), InProgress: "o1"}, [13]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
 			"expired void", "declined done", "expired void",
-			"expired done", "cancelled done", "- done",
+			"expired done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, [12]string{
+		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, [13]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
 			"expired void", "declined done", "expired void",
-			"expired done", "cancelled done", "- done",
+			"expired done", "cancelled done", "- done", "- done",
 		}},
-		{"confirmed", View{Event: testEvent(), Order: confirmedOrder()}, [12]string{
+		{"confirmed", View{Event: testEvent(), Order: confirmedOrder()}, [13]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- done", "- done", "- done",
-			"- done", "cancelled done", "cancelled done",
+			"- done", "cancelled done", "cancelled done", "- done",
 		}},
-		{"declined", View{Event: testEvent(), Order: endedOrder(OrderDeclined, "")}, [12]string{
+		{"declined", View{Event: testEvent(), Order: endedOrder(OrderDeclined, "")}, [13]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- void", "- done", "- done",
-			"- done", "- done", "- done",
+			"- done", "- done", "- done", "- done",
 		}},
-		{"expired after a hold", View{Event: testEvent(), Order: endedOrder(OrderExpired, "")}, [12]string{
+		{"expired after a hold", View{Event: testEvent(), Order: endedOrder(OrderExpired, "")}, [13]string{
 			"- void", "- conflict", "- done", "- conflict",
 			"- void", "- void",
 			"- void", "- done", "- void",
-			"- done", "- done", "- done",
+			"- done", "- done", "- done", "- done",
 		}},
-		{"cancelled after a hold", View{Event: testEvent(), Order: endedOrder(OrderCancelled, ReasonRequested)}, [12]string{
+		{"cancelled after a hold", View{Event: testEvent(), Order: endedOrder(OrderCancelled, ReasonRequested)}, [13]string{
 			"- void", "- conflict", "- done", "- conflict",
 			"- void", "- void",
 			"- void", "- done", "- void",
-			"- done", "- done", "- done",
+			"- done", "- done", "- done", "- done",
 		}},
-		{"cancelled, never held", View{Event: testEvent(), Order: cancelledUnseen()}, [12]string{
+		{"cancelled, never held", View{Event: testEvent(), Order: cancelledUnseen()}, [13]string{
 			"- done", "- done", "- done", "- done",
 			"- done", "- done",
 			"- void", "- done", "- void",
-			"- done", "- done", "- done",
+			"- done", "- done", "- done", "- done",
 		}},
-		{"rejected", View{Event: testEvent(), Order: rejectedOrder()}, [12]string{
+		{"rejected", View{Event: testEvent(), Order: rejectedOrder()}, [13]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- void", "- done", "- done",
+			"- done", "- done", "- done", "- done",
+		}},
+		{"none, of a cancelled event", View{Event: cancelledEvent}, [13]string{
+			"rejected done", "rejected done", "rejected done", "rejected done",
+			"- wait", "- wait",
+			"- void", "- done", "- void",
+			"- done", "cancelled done", "- done", "- done",
+		}},
+		{"held, of a cancelled event", View{Event: cancelledEvent, Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [13]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- too_late",
+			"confirmed done", "declined done", "- wait",
+			"- done", "cancelled done", "- done", "cancelled done",
+		}},
+		{"confirmed, of a cancelled event", View{Event: cancelledEvent, Order: confirmedOrder()}, [13]string{
+			"- done", "- conflict", "- done", "- conflict",
+			"- done", "- done",
 			"- done", "- done", "- done",
+			"- done", "cancelled done", "cancelled done", "cancelled done",
+		}},
+		{"confirmed, of a closed event", View{Event: closedEvent, Order: confirmedOrder()}, [13]string{
+			"- done", "- conflict", "- done", "- conflict",
+			"- done", "- done",
+			"- done", "- done", "- done",
+			"- done", "cancelled done", "cancelled done", "- done",
+		}},
+		{"expired, of a cancelled event", View{Event: cancelledEvent, Order: endedOrder(OrderExpired, "")}, [13]string{
+			"- void", "- conflict", "- done", "- conflict",
+			"- void", "- void",
+			"- void", "- done", "- void",
+			"- done", "- done", "- done", "- done",
 		}},
 	}
 	states := make(map[OrderState]bool)
@@ -390,6 +425,29 @@ func TestList(t *testing.T) {
 	}
 	wantClass(t, err, ClassReject)
 
+	// What counts is what is on sale now.
+	adjusted := listed
+	adjusted.Sections = []Section{listed.Sections[0], listed.Sections[1]}
+	adjusted.Sections[1].Capacity++
+	if fact, err := Create(adjusted, "e1", other); fact != nil || err != nil {
+		t.Errorf("what it was adjusted to: %v, %v, want nothing", fact, err)
+	}
+	if fact, err := Create(adjusted, "e1", testTerms()); fact != nil || CodeOf(err) != CodeConflict {
+		t.Errorf("what it was before it was adjusted: %v, %v, want a conflict", fact, err)
+	}
+	for _, cancelled := range []bool{false, true} {
+		closed := listed
+		closed.Closed, closed.Cancelled = true, cancelled
+		fact, err := Create(closed, "e1", testTerms())
+		if fact != nil || CodeOf(err) != CodeEventClosed || !errors.Is(err, ErrConflict) {
+			t.Errorf("closed, cancelled %v: %v, %v, want a conflict", cancelled, fact, err)
+		}
+		wantClass(t, err, ClassReject)
+		if fact, err := Create(closed, "e1", other); fact != nil || CodeOf(err) != CodeConflict {
+			t.Errorf("closed, cancelled %v, with other terms: %v, %v, want a conflict", cancelled, fact, err)
+		}
+	}
+
 	for _, id := range []string{"", "e/1", "e 1", strings.Repeat("x", 129)} {
 		fact, err := Create(Event{}, id, testTerms())
 		if fact != nil {
@@ -397,13 +455,40 @@ func TestList(t *testing.T) {
 		}
 		wantClass(t, err, ClassReject)
 	}
-	bad := testTerms()
-	bad.Currency = "eur"
-	fact, err = Create(Event{}, "e1", bad)
-	if fact != nil {
-		t.Error("bad terms: got a fact")
+	for _, currency := range []string{"eur", "XAU", "BGN"} {
+		bad := testTerms()
+		bad.Currency = currency
+		fact, err := Create(Event{}, "e1", bad)
+		if fact != nil || err == nil || !strings.Contains(err.Error(), currency) {
+			t.Errorf("in %s: got %v, %v", currency, fact, err)
+		}
+		wantClass(t, err, ClassReject)
 	}
-	wantClass(t, err, ClassReject)
+}
+
+// TestEventOfAWithdrawnCurrency: it goes on as before; only new ones are refused.
+func TestEventOfAWithdrawnCurrency(t *testing.T) {
+	terms := testTerms()
+	terms.Currency = "BGN"
+	event, err := ApplyEvent(Event{}, Fact{Type: FactCreated, EventID: "e1", Terms: &terms})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fact, err := Create(event, "e1", terms); fact != nil || err != nil {
+		t.Errorf("creating it again: %v, %v, want nothing", fact, err)
+	}
+	terms.Sections = []SectionTerms{{Name: "general", Price: 1100, Capacity: 20}, {Name: "vip", Price: 5000, Capacity: 4}}
+	fact, err := Adjust(event, "e1", terms)
+	if fact == nil || err != nil {
+		t.Fatalf("adjusting it: %v, %v", fact, err)
+	}
+	held, verdict := Decide(View{Event: event}, testRef, now, Hold{
+		Request:     Request{Type: RequestPurchase, CustomerID: "fred", Section: "general", Quantity: 1},
+		EntryMillis: now, ValidMillis: 1000, HoldMillis: 1000,
+	})
+	if held == nil || held.Currency != "BGN" || verdict != VerdictAuthorize {
+		t.Errorf("selling from it: %+v, %s", held, verdict)
+	}
 }
 
 func TestAdjust(t *testing.T) {
@@ -498,19 +583,61 @@ func TestAdjustSectionOrder(t *testing.T) {
 	}
 }
 
-func TestClose(t *testing.T) {
-	fact, err := Close(testEvent(), "e1")
-	if want := (Fact{Type: FactClosed, EventID: "e1"}); err != nil || fact == nil || *fact != want {
-		t.Fatalf("got %+v, %v, want %+v", fact, err, want)
+// TestCloseReopenCancelEvent is every one of the three in every state that an event can be in.
+func TestCloseReopenCancelEvent(t *testing.T) {
+	cause := Cause{Reason: "fire", By: "ann"}
+	state := func(closed, cancelled bool) Event {
+		e := testEvent()
+		e.Closed, e.Cancelled = closed, cancelled
+		return e
 	}
-	closed := testEvent()
-	closed.Closed = true
-	if fact, err := Close(closed, "e1"); fact != nil || err != nil {
-		t.Errorf("closing it again: %v, %v, want nothing", fact, err)
+	fact := func(kind FactType) *Fact { return &Fact{Type: kind, EventID: "e1", Cause: cause} }
+	reopened := fact(FactReopened)
+	reopened.Terms = ptr(testTerms())
+	open, closed, cancelled := state(false, false), state(true, false), state(true, true)
+	for _, test := range []struct {
+		name   string
+		decide func(Event, string, Cause) (*Fact, error)
+		event  Event
+		want   *Fact
+	}{
+		{"close, open", Close, open, fact(FactClosed)},
+		{"close, closed", Close, closed, nil},
+		{"close, cancelled", Close, cancelled, nil},
+		{"reopen, open", Reopen, open, nil},
+		{"reopen, closed", Reopen, closed, reopened},
+		{"reopen, cancelled", Reopen, cancelled, reopened},
+		{"cancel, open", CancelEvent, open, fact(FactEventCancelled)},
+		{"cancel, closed", CancelEvent, closed, fact(FactEventCancelled)},
+		{"cancel, cancelled", CancelEvent, cancelled, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := test.decide(test.event, "e1", cause)
+			if err != nil || !reflect.DeepEqual(got, test.want) {
+				t.Fatalf("got %+v, %v, want %+v", got, err, test.want)
+			}
+			if got != nil {
+				if _, err := ApplyEvent(test.event, *got); err != nil {
+					t.Errorf("the decided fact cannot be applied: %v", err)
+				}
+			}
+			if fact, err := test.decide(Event{}, "e9", cause); fact != nil || !errors.Is(err, ErrNotFound) || ClassOf(err) != ClassReject {
+				t.Errorf("an event that is not there: %v, %v", fact, err)
+			}
+			for _, bad := range []Cause{{strings.Repeat("r", MaxCauseBytes+1), "ann"}, {"fire", "an\nn"}, {"fire\x7f", "ann"}, {"fire", "\xff"}} {
+				if fact, err := test.decide(test.event, "e1", bad); fact != nil || CodeOf(err) != CodeInvalid || ClassOf(err) != ClassReject {
+					t.Errorf("because %q: %v, %v", bad, fact, err)
+				}
+			}
+		})
 	}
-	fact, err = Close(Event{}, "e9")
-	if fact != nil || !errors.Is(err, ErrNotFound) {
-		t.Errorf("an unlisted event: %v, %v", fact, err)
+	// Only for a cancellation must somebody say something.
+	for _, silent := range []Cause{{}, {Reason: "fire"}, {By: "ann"}} {
+		if fact, err := Close(open, "e1", silent); fact == nil || err != nil {
+			t.Errorf("closed because of %+v: %v, %v", silent, fact, err)
+		}
+		if fact, err := CancelEvent(open, "e1", silent); fact != nil || CodeOf(err) != CodeInvalid {
+			t.Errorf("cancelled because of %+v: %v, %v", silent, fact, err)
+		}
 	}
-	wantClass(t, err, ClassReject)
 }

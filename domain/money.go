@@ -7,18 +7,41 @@ import (
 )
 
 // MaxAmount bounds every amount, and every product of a price and a capacity:
-// Redis's Lua counts in float64, which is exact up to 2^53.
+// Redis's Lua counts in float64, which is exact up to 2^53. What an event earns over
+// all its prices may be more: its revenue is counted exactly up to 2^63-1.
 const MaxAmount = 1<<53 - 1
 
-// currencyExponents lists the ISO 4217 currencies whose minor unit is not a hundredth.
-var currencyExponents = map[string]int{
-	"BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0,
-	"PYG": 0, "RWF": 0, "UGX": 0, "UYI": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,
-	"BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3,
-	"CLF": 4, "UYW": 4,
+// currencyDigits says how many digits a currency has after the point. It is list one of
+// ISO 4217 as its maintenance agency, SIX, published it on 2026-09-17 (amendments up to 180).
+// Left out are what nobody is paid in: codes without a minor unit (metals, bond markets units,
+// XDR, XSU, XUA, XTS, XXX), and funds (BOV, CHE, CHW, CLF, COU, MXV, USN, UYI, XAD).
+var currencyDigits = digitsOf(map[int]string{
+	0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
+	2: "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC CUP CVE " +
+		"CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR " +
+		"KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB " +
+		"PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY " +
+		"TTD TWD TZS UAH USD UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG",
+	3: "BHD IQD JOD KWD LYD OMR TND",
+	4: "UYW",
+})
+
+// fundDigits are those of the funds that have others than two: events were once created in them.
+var fundDigits = digitsOf(map[int]string{0: "UYI", 4: "CLF"})
+
+func digitsOf(lists map[int]string) map[string]int {
+	digits := make(map[string]int)
+	for n, list := range lists {
+		for code := range strings.FieldsSeq(list) {
+			digits[code] = n
+		}
+	}
+	return digits
 }
 
 // ValidCurrency reports whether c has the form of an ISO 4217 code: three capital letters.
+// It is what may be stored: events created before CheckCurrency was, or in a currency that has
+// been withdrawn since, go on being sold and paid.
 func ValidCurrency(c string) bool {
 	if len(c) != 3 {
 		return false
@@ -31,9 +54,24 @@ func ValidCurrency(c string) bool {
 	return true
 }
 
+// CheckCurrency says why no event can be created in a currency; nil if one can.
+func CheckCurrency(c string) error {
+	if !ValidCurrency(c) {
+		return fmt.Errorf("currency %q: want an ISO 4217 code such as EUR", c)
+	}
+	if _, listed := currencyDigits[c]; !listed {
+		return fmt.Errorf("currency %q: none that ISO 4217 lists as in use and with a minor unit", c)
+	}
+	return nil
+}
+
+// currencyExponent is how many digits a currency has after the point: two, if nobody knows it.
 func currencyExponent(currency string) int {
-	if e, ok := currencyExponents[currency]; ok {
-		return e
+	if n, listed := currencyDigits[currency]; listed {
+		return n
+	}
+	if n, fund := fundDigits[currency]; fund {
+		return n
 	}
 	return 2
 }

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"maps"
 	"math"
 	"math/big"
 	"strings"
@@ -112,6 +113,48 @@ func TestValidCurrency(t *testing.T) {
 	for c, want := range map[string]bool{"EUR": true, "JPY": true, "AAA": true, "": false, "EU": false, "EURO": false, "eur": false, "E1R": false, "ÉU": false, "EU\x00": false} {
 		if ValidCurrency(c) != want {
 			t.Errorf("%q: want %v", c, want)
+		}
+	}
+}
+
+func TestCheckCurrency(t *testing.T) {
+	for code, digits := range map[string]int{
+		"EUR": 2, "USD": 2, "ZWG": 2, "XCG": 2, "SLE": 2, "VED": 2, "MGA": 2, "MRU": 2, "HUF": 2, "TWD": 2, "AFN": 2, "COP": 2,
+		"JPY": 0, "KRW": 0, "ISK": 0, "CLP": 0, "UGX": 0, "XAF": 0, "XPF": 0,
+		"IQD": 3, "BHD": 3, "KWD": 3, "TND": 3, "LYD": 3, // CLDR, and with it golang.org/x/text, gives the dinar of Iraq 0
+		"UYW": 4,
+	} {
+		if err := CheckCurrency(code); err != nil || currencyExponent(code) != digits {
+			t.Errorf("%s: %v, %d digits, want %d", code, err, currencyExponent(code), digits)
+		}
+	}
+	perDigits := make(map[int]int)
+	for code, digits := range currencyDigits {
+		perDigits[digits]++
+		if !ValidCurrency(code) {
+			t.Errorf("%q is listed", code)
+		}
+		if _, fund := fundDigits[code]; fund {
+			t.Errorf("%s is a fund and listed", code)
+		}
+	}
+	// As many as list one has, of 2026-09-17: a code in two lines would be missing here.
+	if want := map[int]int{0: 16, 2: 132, 3: 7, 4: 1}; !maps.Equal(perDigits, want) {
+		t.Errorf("currencies by digits: %v, want %v", perDigits, want)
+	}
+	for _, code := range []string{
+		"XAU", "XAG", "XDR", "XTS", "XXX", // no minor unit
+		"CLF", "UYI", "CHE", "USN", "XAD", // funds
+		"DEM", "HRK", "BGN", "ANG", "CUC", "SLL", "ZWL", // withdrawn
+		"GPB", "AAA", "BTC",
+	} {
+		if err := CheckCurrency(code); err == nil || !strings.Contains(err.Error(), code) || !ValidCurrency(code) {
+			t.Errorf("%s: %v, want that it is refused; and what is stored in it stays valid", code, err)
+		}
+	}
+	for _, code := range []string{"", "eur", "EURO", "€"} {
+		if err := CheckCurrency(code); err == nil || !strings.Contains(err.Error(), "want an ISO 4217 code such as EUR") {
+			t.Errorf("%q: %v", code, err)
 		}
 	}
 }

@@ -38,7 +38,8 @@ type CancelledEvent struct {
 // do no harm. Nothing is cancelled any more once somebody has reopened the event.
 //
 // Errors: domain.ErrNotFound; ClassReject for a bad cause, or of CodeEventReopened;
-// ClassPoison if some orders, or facts, are damaged: all others are cancelled.
+// domain.ErrUnknownOutcome; ClassPoison if some orders, or facts, are damaged: all
+// others are cancelled.
 func (e *Events) Cancel(ctx context.Context, eventID string, cause domain.Cause, progress func(CancelledEvent)) (CancelledEvent, error) {
 	event, err := e.Get(ctx, eventID)
 	if err != nil {
@@ -60,12 +61,17 @@ func (e *Events) Cancel(ctx context.Context, eventID string, cause domain.Cause,
 	// what Redis has lost of the first, if it failed over meanwhile.
 	for range cancelPasses {
 		pass := cancelPass{events: e, eventID: eventID, progress: progress, seen: CancelledEvent{Before: before}}
-		if err := pass.run(ctx); err != nil {
-			return pass.seen, err
+		err := pass.run(ctx)
+		if err == nil && pass.changed > 0 {
+			continue
 		}
-		if pass.changed == 0 {
-			return pass.seen, e.stillCancelled(ctx, eventID)
+		if err == nil {
+			err = e.stillCancelled(ctx, eventID)
 		}
+		if err != nil && domain.ClassOf(err) == domain.ClassRetry {
+			err = domain.WithClass(domain.ClassRetry, fmt.Errorf("%w: event %s is cancelled, but perhaps not all of its orders: %w", domain.ErrUnknownOutcome, eventID, err))
+		}
+		return pass.seen, err
 	}
 	return CancelledEvent{Before: before}, domain.WithCode(domain.ClassRetry, domain.CodeConflict,
 		fmt.Errorf("event %s: orders to cancel were found %d times in a row, try again", eventID, cancelPasses))
@@ -112,7 +118,10 @@ func (c *cancelPass) run(ctx context.Context) error {
 	if err == nil {
 		err = c.cancelThese(ctx)
 	}
-	return cmp.Or(err, c.damage)
+	if err == nil && c.damage != nil {
+		err = fmt.Errorf("some orders or facts are damaged and were left as they are, the first of them: %w", c.damage)
+	}
+	return err
 }
 
 // cancelThese cancels those on the page that are to be cancelled.
@@ -149,12 +158,14 @@ func (c *cancelPass) cancelThese(ctx context.Context) error {
 	return nil
 }
 
+var cancelWithEvent = orderBatch{
+	script: scriptCancel, name: "cancel",
+	add: func(args []any, _ int) []any { return append(args, domain.ReasonEventCancelled) },
+}
+
 func (c *cancelPass) cancel(ctx context.Context, p int, batch []domain.OrderRef) error {
 	stays := false
-	err := c.events.store.Ledger().changeOrders(ctx, p, orderBatch{
-		script: scriptCancel, name: "cancel",
-		add: func(args []any, _ int) []any { return append(args, domain.ReasonEventCancelled) },
-	}, batch, func(_ domain.OrderRef, o domain.Order) {
+	err := c.events.store.Ledger().changeOrders(ctx, p, cancelWithEvent, batch, func(_ domain.OrderRef, o domain.Order) {
 		if o.State == domain.OrderHeld || o.State == domain.OrderConfirmed {
 			stays = true
 			return

@@ -19,7 +19,8 @@ func (s *Store) Events() *Events { return &Events{s} }
 
 // Create puts an event on sale. created is false if it is on sale with these terms
 // already. Errors: ClassReject for bad terms; domain.ErrConflict if it is there and has
-// other terms now, or is closed (domain.CodeEventClosed).
+// other terms now, or is closed (domain.CodeEventClosed); domain.ErrUnknownOutcome if it
+// may have been created now.
 func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error) {
 	if _, err := domain.Create(domain.Event{}, eventID, t); err != nil {
 		return false, err
@@ -33,7 +34,7 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 	reply, err := e.store.run(ctx, scriptCreateEvent,
 		[]string{e.store.keys.Event(p, eventID), e.store.keys.Log(p), e.store.keys.SalesSummary(p), e.store.keys.InProgress(p, eventID)}, appendSections(args, t)...).Int()
 	if err != nil {
-		return false, fmt.Errorf("script create_event: %w", access.Classify(err))
+		return false, fmt.Errorf("script create_event: %w", access.ClassifyChange(err))
 	}
 	if reply == 1 {
 		return true, nil
@@ -64,7 +65,7 @@ func changedByOthers(eventID string) error {
 
 // Adjust gives an event the terms that change makes of its present ones.
 // change may be called several times. changed is false if the terms were so already.
-// Errors: ClassReject for bad terms, domain.ErrNotFound.
+// Errors: ClassReject for bad terms, domain.ErrNotFound, domain.ErrUnknownOutcome.
 func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.Terms) (domain.Terms, error)) (changed bool, err error) {
 	p := e.store.Partition(eventID)
 	for range adjustAttempts {
@@ -87,7 +88,7 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 		args := []any{eventID, event.Version, terms, t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis}
 		reply, err := e.store.run(ctx, scriptAdjustEvent, []string{e.store.keys.Event(p, eventID), e.store.keys.Log(p)}, appendSections(args, t)...).StringSlice()
 		if err != nil {
-			return false, fmt.Errorf("script adjust_event: %w", access.Classify(err))
+			return false, fmt.Errorf("script adjust_event: %w", access.ClassifyChange(err))
 		}
 		switch reply[0] {
 		case "ok":
@@ -100,7 +101,8 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 }
 
 // Close ends an event's sale. Held orders can still be paid. closed is false if it was
-// closed already. Errors: domain.ErrNotFound; ClassReject for a bad cause.
+// closed already. Errors: domain.ErrNotFound; ClassReject for a bad
+// cause; domain.ErrUnknownOutcome.
 func (e *Events) Close(ctx context.Context, eventID string, cause domain.Cause) (closed bool, err error) {
 	return e.end(ctx, domain.Fact{Type: domain.FactClosed, EventID: eventID, Cause: cause})
 }
@@ -122,7 +124,7 @@ func (e *Events) end(ctx context.Context, fact domain.Fact) (ended bool, err err
 	reply, err := e.store.run(ctx, scriptCloseEvent, []string{e.store.keys.Event(p, fact.EventID), e.store.keys.Log(p)},
 		cancels, name, said, fact.Cause.Reason, fact.Cause.By).Int()
 	if err != nil {
-		return false, fmt.Errorf("script close_event: %w", access.Classify(err))
+		return false, fmt.Errorf("script close_event: %w", access.ClassifyChange(err))
 	}
 	if reply < 0 {
 		return false, access.NotFound("event", fact.EventID)
@@ -146,7 +148,7 @@ func (e *Events) Reopen(ctx context.Context, eventID string, cause domain.Cause)
 		name, said := wire.Field(*fact)
 		reply, err := e.store.run(ctx, scriptReopenEvent, []string{e.store.keys.Event(p, eventID), e.store.keys.Log(p)}, event.Version, name, said).Int()
 		if err != nil {
-			return false, fmt.Errorf("script reopen_event: %w", access.Classify(err))
+			return false, fmt.Errorf("script reopen_event: %w", access.ClassifyChange(err))
 		}
 		if reply == 1 {
 			return true, nil

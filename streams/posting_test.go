@@ -1,9 +1,14 @@
 package streams
 
 import (
+	"math"
+	"math/big"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"holdfast/domain"
 	"holdfast/streams/inspect"
@@ -155,7 +160,7 @@ func TestPostNothing(t *testing.T) {
 	f.cancel("e1", "o2")
 	f.cancel("e1", "unseen")
 	f.holdBatch(f.arrive(purchase("e9", "o3", "fred", 1))...)
-	f.Must(f.events.Close(f.Ctx, "e1"))
+	f.close("e1")
 	f.Deliver(domain.GroupPosting, "w1")
 	before := f.Dump()
 	facts, _ := f.facts()
@@ -214,21 +219,102 @@ func TestPostManyItems(t *testing.T) {
 	f.wantSales("e2", inspect.Totals{})
 }
 
-// TestPostBigNumbers: revenue near 2^53 is exact, up and down.
+// TestPostBigNumbers: revenue past 2^53 is exact, up and down. Each ticket was sold at the
+// highest price that its event could ask then.
 func TestPostBigNumbers(t *testing.T) {
-	const price = 1_801_439_850_948_197 // x 5 = 9,007,199,254,740,985
+	const first, second, third = domain.MaxAmount, domain.MaxAmount / 2, domain.MaxAmount/3 - 1
 	f := newFixture(t)
-	f.list("e1", domain.Terms{Name: "E", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: price, Capacity: 5}}})
+	f.list("e1", domain.Terms{Name: "E", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: first, Capacity: 1}}})
 	f.confirmed("e1", "o1", "fred", 1)
-	f.confirmed("e1", "o4", "mary", 4)
-	f.post(f.factOf("confirmed", "e1", "o1"), f.factOf("confirmed", "e1", "o4"))
-	f.wantSales("e1", inspect.Totals{Orders: 2, TicketsSold: 5, Revenue: 5 * price}, "o1", "o4")
-	if got := f.Do("HGET", f.Keys.SalesSummary(0), "e1"); got != "2,5,9007199254740985" {
+	f.reprice("e1", second, 2)
+	f.confirmed("e1", "o2", "mary", 1)
+	f.reprice("e1", third, 3)
+	f.confirmed("e1", "o3", "amy", 1)
+	f.post(f.factOf("confirmed", "e1", "o1"), f.factOf("confirmed", "e1", "o2"), f.factOf("confirmed", "e1", "o3"))
+	f.wantSales("e1", inspect.Totals{Orders: 3, TicketsSold: 3, Revenue: first + second + third}, "o1", "o2", "o3")
+	if got := f.Do("HGET", f.Keys.SalesSummary(0), "e1"); got != "3,3,16513198633691815" {
 		t.Errorf("totals %v", got)
 	}
 	f.cancel("e1", "o1")
 	f.post(f.factOf("cancelled", "e1", "o1"))
-	f.wantSales("e1", inspect.Totals{Orders: 1, TicketsSold: 4, Revenue: 4 * price}, "o4")
+	f.wantSales("e1", inspect.Totals{Orders: 2, TicketsSold: 2, Revenue: second + third}, "o2", "o3")
+}
+
+func (f *fixture) reprice(event string, price, capacity int64) {
+	f.Helper()
+	_, err := f.events.Adjust(f.Ctx, event, func(t domain.Terms) (domain.Terms, error) {
+		t.Sections = []domain.SectionTerms{{Name: "general", Price: price, Capacity: capacity}}
+		return t, nil
+	})
+	f.Must(err)
+}
+
+// TestRevenueIsExact holds the sums of the scripts against math/big, from 0 to 2^63-1. A batch that
+// would go past that is poison, and changes nothing.
+func TestRevenueIsExact(t *testing.T) {
+	f := newFixture(t)
+	summary, largest, events := f.Keys.SalesSummary(0), big.NewInt(math.MaxInt64), 0
+	around := func(n int64) *rapid.Generator[int64] {
+		return rapid.Int64Range(n-min(n, 2000), n+min(math.MaxInt64-n, 2000))
+	}
+	bases := rapid.OneOf(rapid.Just(int64(0)), around(1e12), around(1<<53), around(1<<62), around(math.MaxInt64-domain.MaxAmount), around(math.MaxInt64))
+	amounts := rapid.OneOf(rapid.Int64Range(0, domain.MaxAmount), rapid.Int64Range(domain.MaxAmount-5, domain.MaxAmount), rapid.Int64Range(0, 5), rapid.Int64Range(1e12-2, 1e12+2))
+	rapid.Check(t, func(rt *rapid.T) {
+		events++
+		event := "e" + strconv.Itoa(events)
+		revenue := big.NewInt(bases.Draw(rt, "base"))
+		f.Do("HSET", summary, event, "0,0,"+revenue.String())
+		facts := make([]domain.Fact, 12)
+		for i := range facts {
+			facts[i] = domain.Fact{
+				ID: "1-" + strconv.Itoa(i+1), Type: domain.FactConfirmed, EventID: event, OrderID: "o" + strconv.Itoa(i),
+				Quantity: 1, UnitPrice: amounts.Draw(rt, "amount"),
+			}
+			f.Do("SET", f.Keys.Order(0, facts[i].Ref()), "c")
+		}
+		posted := make(map[string]bool)
+		for range rapid.IntRange(1, 12).Draw(rt, "batches") {
+			batch := rapid.SliceOfN(rapid.SampledFrom(facts), 1, len(facts)).Draw(rt, "batch")
+			script, name, sign := scriptPost, "post", int64(1)
+			if rapid.Bool().Draw(rt, "reverse") {
+				script, name, sign = scriptReverse, "reverse", -1
+			}
+			after, changed := new(big.Int).Set(revenue), make(map[string]bool)
+			for _, fact := range batch {
+				if posted[fact.OrderID] == (sign < 0) && !changed[fact.OrderID] {
+					changed[fact.OrderID] = true
+					after.Add(after, big.NewInt(sign*fact.Amount()))
+				}
+			}
+			err := f.ledger.runSales(f.Ctx, 0, script, name, batch)
+			switch {
+			case after.Cmp(largest) > 0:
+				if domain.ClassOf(err) != domain.ClassPoison || !strings.Contains(err.Error(), "revenue of "+event+" would go below 0 or past 9223372036854775807") {
+					rt.Fatalf("%s to %s: %v", name, after, err)
+				}
+			case err != nil:
+				rt.Fatalf("%s to %s: %v", name, after, err)
+			default:
+				revenue = after
+				for order := range changed {
+					posted[order] = sign > 0
+				}
+			}
+			totals, err := f.inspector.Sales(f.Ctx, event)
+			if err != nil || revenue.Cmp(big.NewInt(totals.Revenue)) != 0 {
+				rt.Fatalf("%s: revenue %d, %v, want %s", name, totals.Revenue, err, revenue)
+			}
+			members := int64(0)
+			for _, is := range posted {
+				if is {
+					members++
+				}
+			}
+			if n := f.Do("SCARD", f.Keys.Sales(0, event)); n != members || totals.Orders != members || totals.TicketsSold != members {
+				rt.Fatalf("%s: %v orders in the sales, totals %+v, want %d", name, n, totals, members)
+			}
+		}
+	})
 }
 
 // TestPostDamagedTotals: what cannot be counted on stops it before anything in the partition is written.
@@ -237,7 +323,7 @@ func TestPostDamagedTotals(t *testing.T) {
 	f.list("e1", terms(10))
 	f.confirmed("e1", "o1", "fred", 1)
 	f.Deliver(domain.GroupPosting, "w1")
-	for _, raw := range []string{"", "1", "1,2,-3", "1,2,1e+16", "a,b,c", "1,2,3,4"} {
+	for _, raw := range []string{"", "1", "1,2,-3", "1,2,1e+16", "a,b,c", "1,2,3,4", "1,2,9223372036854775808", "1,2," + strings.Repeat("9", 400)} {
 		f.Do("HSET", f.Keys.SalesSummary(0), "e1", raw)
 		before := f.Dump()
 		f.WantClass(f.ledger.Post(f.Ctx, 0, []domain.Fact{f.factOf("confirmed", "e1", "o1")}), domain.ClassPoison)

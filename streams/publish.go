@@ -2,9 +2,7 @@ package streams
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -138,10 +136,5 @@ func appendError(err error) error {
 	if err == nil {
 		return nil
 	}
-	var op *net.OpError
-	notSent := errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed)
-	if notSent || answered(err) {
-		return fmt.Errorf("publishing: %w", access.Classify(err))
-	}
-	return domain.WithClass(domain.ClassRetry, fmt.Errorf("publishing: %w: %w", domain.ErrUnknownOutcome, err))
+	return fmt.Errorf("publishing: %w", access.ClassifyChange(err))
 }

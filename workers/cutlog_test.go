@@ -112,8 +112,12 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 		n, err := w.rdb().XLen(w.ctx, r.ns+":{0}:requests").Result()
 		return err == nil && n == 0
 	})
-	if err := w.store.Events().Close(w.ctx, "f"); err != nil {
-		t.Fatal(err)
+	for _, change := range []func(context.Context, string, domain.Cause) (bool, error){
+		w.store.Events().Close, w.store.Events().Reopen, w.store.Events().Close,
+	} {
+		if changed, err := change(w.ctx, "f", domain.Cause{Reason: "the roof leaks", By: "ann"}); !changed || err != nil {
+			t.Fatal(changed, err)
+		}
 	}
 	last := make([][]string, 3)
 	for i := range last {

@@ -18,13 +18,6 @@ import (
 	"holdfast/streams"
 )
 
-// Exit codes.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
-)
-
 const description = `
 holdfast sells tickets: checkouts publish purchase requests to Redis Streams, workers hold the inventory,
 authorize the payment and confirm the order, and every confirmed order is posted to invoices and sales exactly once.
@@ -36,8 +29,10 @@ Try it, with a Redis on this machine:
   HOLDFAST_TOKEN=tok_1 holdfast publish --event jazz-night --customer fred --quantity 2 --wait
   holdfast sales
 
-With -o json every command writes JSON with stable field names, one object a line; amounts are in minor
-units (cents), times in milliseconds since 1970. Exit status: 0 done, 1 failed, 2 wrong usage.
+With -o json every command writes JSON with stable field names, one object a line, errors on stderr too; amounts are in
+minor units (cents), times in milliseconds since 1970.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 outcome not known: run the same again to learn it, nothing happens twice.
 `
 
 // commandLine is everything that can be said on the command line.
@@ -52,7 +47,7 @@ type commandLine struct {
 	Worker  workerCommand  `cmd:"" group:"run" help:"Work on requests until told to stop. Start as many as you like."`
 	Gateway gatewayCommand `cmd:"" group:"run" help:"Serve a simulated payment gateway over HTTP."`
 
-	Events   eventsCommand   `cmd:"" group:"sell" help:"What is on sale: create, show, list, adjust or close events."`
+	Events   eventsCommand   `cmd:"" group:"sell" help:"What is on sale: create, show, list, adjust, close, reopen or cancel events."`
 	Publish  publishCommand  `cmd:"" group:"sell" help:"Publish requests: buy tickets, hold them, pay for them, cancel."`
 	Orders   ordersCommand   `cmd:"" group:"sell" help:"Show, list or cancel orders."`
 	Invoices invoicesCommand `cmd:"" group:"sell" help:"List what a customer has bought."`
@@ -62,6 +57,9 @@ type commandLine struct {
 	Dead       deadCommand    `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
 	Audit      auditCommand   `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
 	VersionCmd versionCommand `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
+
+	HelpCmd    helpCommand       `cmd:"" group:"operate" name:"help" help:"Show the help of a command."`
+	Completion completionCommand `cmd:"" group:"operate" help:"Print a script with which bash, zsh or fish completes command lines."`
 }
 
 var helpGroups = kong.ExplicitGroups([]kong.Group{
@@ -86,6 +84,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	// go-redis would write to stderr on every vain attempt to connect; its errors say the same.
 	logging.Disable()
 	var cli commandLine
+	e := &environment{json: asksForJSON(args), stdin: stdin, stdout: stdout, stderr: stderr}
 	answered := false // by --help or --version
 	parser, err := kong.New(&cli,
 		kong.Name("holdfast"), kong.Description(description), helpGroups,
@@ -96,7 +95,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil { // commandLine itself is wrong: no command line can be read
-		complain(stderr, err)
+		e.complain(err)
 		return exitFailed
 	}
 	parsed, err := parser.Parse(args)
@@ -110,25 +109,42 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		err = &usageError{withoutToken(err, parsed)}
 	} else {
-		err = parsed.Run(&environment{
-			redis: cli.Redis, namespace: cli.Namespace, json: cli.Output == "json",
-			stdin: stdin, stdout: stdout, stderr: stderr,
-		})
+		e.redis, e.namespace, e.json = cli.Redis, cli.Namespace, cli.Output == "json"
+		err = parsed.Run(e)
 	}
-	var usage *usageError
-	switch {
-	case err == nil:
+	if answered { // by help
 		return exitDone
-	case errors.As(err, &usage):
-		complain(stderr, fmt.Errorf("%w (see %s --help)", usage, commandPath(parsed)))
-		return exitUsage
-	case errors.Is(err, errReported):
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		complain(stderr, errors.New("interrupted"))
-	default:
-		complain(stderr, err)
 	}
-	return exitFailed
+	status := statusOf(err)
+	var ended *endedError
+	switch {
+	case err == nil, errors.As(err, &ended) && ended.err == nil:
+	case status == exitUsage:
+		e.complain(fmt.Errorf("%w (see %s --help)", err, commandPath(parsed)))
+	case ctx.Err() != nil && errors.Is(err, context.Canceled) && domain.CodeOf(err) != domain.CodeUnknownOutcome:
+		e.complain(errInterrupted)
+	default:
+		e.complain(err)
+	}
+	return status
+}
+
+// asksForJSON reports whether a command line that cannot be read asks for JSON all the same.
+func asksForJSON(args []string) bool {
+	format := os.Getenv("HOLDFAST_OUTPUT")
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if value, found := strings.CutPrefix(arg, "--output="); found {
+			format = value
+		} else if value, found := strings.CutPrefix(arg, "-o"); found && value != "" {
+			format = strings.TrimPrefix(value, "=")
+		} else if (arg == "-o" || arg == "--output") && i+1 < len(args) {
+			format = args[i+1]
+		}
+	}
+	return format == "json"
 }
 
 // helpOf is the help of a flag, with its environment variable if it has one.
@@ -145,23 +161,6 @@ func commandPath(parsed *kong.Context) string {
 	}
 	return parsed.Selected().FullPath()
 }
-
-// complain writes an error as one line.
-func complain(stderr io.Writer, err error) {
-	text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
-	_, _ = fmt.Fprintf(stderr, "holdfast: %s\n", text) // nowhere to say that this failed
-}
-
-// usageError is a mistake in the command line.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-func badUsage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
-// errReported is the result of a command that has said on stderr what failed.
-var errReported = errors.New("failed")
 
 // withoutToken takes care that a payment token on the command line is not
 // repeated in a message about it.

@@ -25,6 +25,11 @@ func TestHelpAndVersion(t *testing.T) {
 		{[]string{"--version"}, "holdfast "},
 		{[]string{"version"}, "go "},
 		{[]string{"version", "-o", "json"}, `"go":"go`},
+		{[]string{"help"}, "Exit status: 0 done, 1 failed, 2 wrong usage, 3 outcome not known"},
+		{[]string{"help", "publish"}, "HOLDFAST_TOKEN"},
+		{[]string{"help", "events"}, "events adjust"},
+		{[]string{"help", "events", "create"}, "--on-sale"},
+		{[]string{"help", "help"}, "holdfast help [<command>"},
 	} {
 		r := execute(nil, c.args...)
 		if r.code != exitDone || r.stderr != "" || !strings.Contains(squeeze(r.stdout), c.want) {
@@ -42,6 +47,10 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{[]string{}, "expected one of"},
 		{[]string{"publsh"}, `did you mean "publish"`},
+		{[]string{"help", "publsh"}, `did you mean "publish"`},
+		{[]string{"help", "events", "nope"}, "nope"},
+		{[]string{"completion"}, "<shell>"},
+		{[]string{"completion", "tcsh"}, "bash"},
 		{[]string{"sales", "--nope"}, "--nope"},
 		{[]string{"sales", "-o", "xml"}, "--output"},
 		{[]string{"sales", "--namespace", "a b"}, "--namespace"},
@@ -50,6 +59,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"events", "create", "e"}, "missing flags"},
 		{[]string{"events", "create", "e/f", "--name", "E", "--currency", "EUR", "--section", "general=1@1"}, "event_id"},
 		{[]string{"events", "create", "e", "--name", "E", "--currency", "eur", "--section", "general=1@1"}, "currency"},
+		{[]string{"events", "create", "e", "--name", "E", "--currency", "XAU", "--section", "general=1@1.005"}, `currency "XAU": none that ISO 4217 lists`},
+		{[]string{"events", "create", "e", "--name", "E", "--currency", "IQD", "--section", "general=1@1.0005"}, "IQD has 3 digits"},
 		{[]string{"events", "create", "e", "--name", "E", "--currency", "EUR", "--section", "general=1"}, "price is missing"},
 		{[]string{"events", "create", "e", "--name", "E", "--currency", "EUR", "--section", "general@1"}, "NAME=CAPACITY@PRICE"},
 		{[]string{"events", "create", "e", "--name", "E", "--currency", "EUR", "--section", "general=1@"}, "NAME=CAPACITY@PRICE"},

@@ -98,7 +98,7 @@ func (a deadArgs) each(ctx context.Context, e *environment, store *streams.Store
 			return err
 		}
 	}
-	var result error
+	status := exitDone
 	for _, id := range ids {
 		err := handle(id)
 		switch {
@@ -107,11 +107,14 @@ func (a deadArgs) each(ctx context.Context, e *environment, store *streams.Store
 		case ctx.Err() != nil:
 			return err
 		default:
-			complain(e.stderr, err)
-			result = errReported
+			e.complain(err)
+			status = max(status, statusOf(err))
 		}
 	}
-	return result
+	if status != exitDone {
+		return &endedError{status: status}
+	}
+	return nil
 }
 
 type deadRedriveCommand struct {

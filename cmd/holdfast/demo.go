@@ -44,7 +44,18 @@ type demo struct {
 	workers []*demoWorker
 }
 
-func (c *demoCommand) Run(ctx context.Context, e *environment) (err error) {
+func (c *demoCommand) Run(ctx context.Context, e *environment) error {
+	err := c.run(ctx, e)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case statusOf(err) == exitUnknown: // nobody is going to ask again
+		return &endedError{exitFailed, err}
+	}
+	return err
+}
+
+func (c *demoCommand) run(ctx context.Context, e *environment) (err error) {
 	if c.Customers < 10 || c.Customers > 1_000_000 {
 		return badUsage("--customers: want 10 to 1000000")
 	}

@@ -18,3 +18,18 @@ func TestDemoOnEmbeddedRedis(t *testing.T) {
 		t.Errorf("exit %d\n%s%s", code, stdout.String(), stderr.String())
 	}
 }
+
+// Whoever stops it does not want to hear what was under way.
+func TestDemoInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var stdout, stderr buffer
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"demo"}, nil, &stdout, &stderr) }()
+	eventually(t, "it begins", func() bool { return strings.Contains(stdout.String(), "1. Four purchases") })
+	cancel()
+	if code := <-ended; code != exitFailed || stderr.String() != "holdfast: interrupted\n" {
+		t.Errorf("exit %d: %q", code, stderr.String())
+	}
+}

@@ -6,18 +6,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"holdfast/domain"
 	"holdfast/streams"
 )
 
 type eventsCommand struct {
-	Create eventsCreateCommand `cmd:"" help:"Put an event on sale. Again with the same content: harmless."`
+	Create eventsCreateCommand `cmd:"" help:"Put an event on sale. Again with what is on sale already: harmless."`
 	Show   eventsShowCommand   `cmd:"" help:"Show one event."`
 	List   eventsListCommand   `cmd:"" help:"List all events."`
 	Adjust eventsAdjustCommand `cmd:"" help:"Change capacities, prices, sections, dates or the name of an event."`
-	Close  eventsCloseCommand  `cmd:"" help:"End the sale of an event for good. What is held can still be paid."`
+	Close  eventsCloseCommand  `cmd:"" help:"End the sale of an event. What is held can still be paid."`
+	Reopen eventsReopenCommand `cmd:"" help:"Let the sale of a closed event go on."`
+	Cancel eventsCancelCommand `cmd:"" help:"End the sale of an event, cancel all its orders and give everybody their money back."`
 }
 
 // sectionFlag is NAME=CAPACITY[@PRICE]. The price is read when the currency is known.
@@ -37,29 +38,6 @@ func (f *sectionFlag) UnmarshalText(text []byte) error {
 	}
 	*f = sectionFlag{name: name, capacity: n, price: price}
 	return nil
-}
-
-// timeFlag is a time, or none.
-type timeFlag struct {
-	millis int64 // 0: none
-}
-
-// timeLayouts without a zone are local.
-var timeLayouts = []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04"}
-
-// UnmarshalText reads the flag.
-func (f *timeFlag) UnmarshalText(text []byte) error {
-	if string(text) == "none" {
-		f.millis = 0
-		return nil
-	}
-	for _, layout := range timeLayouts {
-		if t, err := time.ParseInLocation(layout, string(text), time.Local); err == nil {
-			f.millis = t.UnixMilli()
-			return nil
-		}
-	}
-	return fmt.Errorf(`want a time such as 2026-12-01T10:00:00+01:00 or "2026-12-01 10:00" (local), or none, but got %q`, text)
 }
 
 type eventsCreateCommand struct {
@@ -82,7 +60,7 @@ One price for all, and two sections with a sale that begins on a day:
   holdfast events create opera --name "The Opera" --currency EUR --section stalls=300@85.50
   --section balcony=120@40 --max-per-order 6 --on-sale "2026-12-01 10:00"
 
-A TIME is RFC 3339 (2026-12-01T10:00:00+01:00) or local ("2026-12-01 10:00").
+A TIME is RFC 3339 (2026-12-01T10:00:00+01:00) or local ("2026-12-01 10:00"). What was stored is printed with its offset.
 `
 }
 
@@ -90,6 +68,9 @@ func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 	t := domain.Terms{
 		Name: c.Name, Currency: c.Currency, MaxPerOrder: c.MaxPerOrder,
 		OnSaleMillis: c.OnSale.millis, OffSaleMillis: c.OffSale.millis,
+	}
+	if err := domain.CheckCurrency(c.Currency); err != nil {
+		return t, &usageError{err}
 	}
 	for _, f := range c.Section {
 		if f.price == "" {
@@ -110,22 +91,35 @@ func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 	terms, err := c.terms()
 	if err != nil {
-		return err
+		return aboutEvent(c.EventID, err)
 	}
-	return e.withStore(ctx, func(store *streams.Store) error {
+	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
 		created, err := store.Events().Create(ctx, c.EventID, terms)
+		switch domain.CodeOf(err) {
+		case domain.CodeConflict:
+			return fmt.Errorf("%w (see events show; change them with events adjust)", err)
+		case domain.CodeEventClosed:
+			return fmt.Errorf("%w (put it on sale again with events reopen)", err)
+		}
 		if err != nil {
 			return err
 		}
 		said := "created"
 		if !created {
 			said = "exists already with the same content: nothing changed"
+			event, err := store.Events().Get(ctx, c.EventID)
+			if err != nil {
+				return err
+			}
+			terms = event.Terms() // they may have been adjusted since
 		}
-		return e.say(c.EventID, said, struct {
+		sale := viewSale(terms.OnSaleMillis, terms.OffSaleMillis)
+		return e.say(c.EventID, said+"; "+sale.String(), struct {
 			EventID string `json:"event_id"`
 			Created bool   `json:"created"`
-		}{c.EventID, created})
-	})
+			saleView
+		}{c.EventID, created, sale})
+	}))
 }
 
 // say tells what was done to an event.
@@ -163,8 +157,13 @@ func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
 			return badUsage("--section %s: named twice", f.name)
 		}
 	}
-	return e.withStore(ctx, func(store *streams.Store) error {
-		changed, err := store.Events().Adjust(ctx, c.EventID, c.apply)
+	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
+		var terms domain.Terms // those that are stored in the end
+		changed, err := store.Events().Adjust(ctx, c.EventID, func(t domain.Terms) (domain.Terms, error) {
+			var err error
+			terms, err = c.apply(t)
+			return terms, err
+		})
 		if err != nil {
 			return err
 		}
@@ -172,11 +171,13 @@ func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
 		if !changed {
 			said = "was so already: nothing changed"
 		}
-		return e.say(c.EventID, said, struct {
+		sale := viewSale(terms.OnSaleMillis, terms.OffSaleMillis)
+		return e.say(c.EventID, said+"; "+sale.String(), struct {
 			EventID string `json:"event_id"`
 			Changed bool   `json:"changed"`
-		}{c.EventID, changed})
-	})
+			saleView
+		}{c.EventID, changed, sale})
+	}))
 }
 
 func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
@@ -218,31 +219,93 @@ func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
 	return t, nil
 }
 
+// causeFlags say why something is done to an event, and who asks for it.
+type causeFlags struct {
+	Reason string `placeholder:"TEXT" help:"Why, for people."`
+	By     string `env:"USER" placeholder:"NAME" help:"Who asks for it, for people. Default: who you are."`
+}
+
+func (c causeFlags) cause() (domain.Cause, error) {
+	cause := domain.Cause{Reason: c.Reason, By: c.By}
+	if err := cause.Validate(); err != nil {
+		return cause, badUsage("--%w", err)
+	}
+	return cause, nil
+}
+
 type eventsCloseCommand struct {
 	EventID string `arg:"" name:"event_id" help:"The event."`
+	causeFlags
 }
 
 func (c *eventsCloseCommand) Run(ctx context.Context, e *environment) error {
-	return e.withStore(ctx, func(store *streams.Store) error {
-		if err := store.Events().Close(ctx, c.EventID); err != nil {
+	cause, err := c.cause()
+	if err != nil {
+		return aboutEvent(c.EventID, err)
+	}
+	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
+		changed, err := store.Events().Close(ctx, c.EventID, cause)
+		if err != nil {
 			return err
 		}
-		return e.say(c.EventID, "closed", struct {
+		said := "closed"
+		if !changed {
+			said = "was closed already: nothing changed"
+		}
+		return e.say(c.EventID, said, struct {
 			EventID string `json:"event_id"`
 			Closed  bool   `json:"closed"`
-		}{c.EventID, true})
-	})
+			Changed bool   `json:"changed"`
+		}{c.EventID, true, changed})
+	}))
+}
+
+type eventsReopenCommand struct {
+	EventID string `arg:"" name:"event_id" help:"The event."`
+	causeFlags
+}
+
+// Help is shown by --help.
+func (c *eventsReopenCommand) Help() string {
+	return `
+It is on sale again on the terms it has (see events show). An event that was cancelled can be reopened, too: its orders
+stay cancelled, and everybody may buy again.
+`
+}
+
+func (c *eventsReopenCommand) Run(ctx context.Context, e *environment) error {
+	cause, err := c.cause()
+	if err != nil {
+		return aboutEvent(c.EventID, err)
+	}
+	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
+		changed, err := store.Events().Reopen(ctx, c.EventID, cause)
+		if err != nil {
+			return err
+		}
+		said := "reopened"
+		if !changed {
+			said = "was not closed: nothing changed"
+		}
+		return e.say(c.EventID, said, struct {
+			EventID string `json:"event_id"`
+			Closed  bool   `json:"closed"`
+			Changed bool   `json:"changed"`
+		}{c.EventID, false, changed})
+	}))
 }
 
 type eventView struct {
-	EventID       string        `json:"event_id"`
-	Name          string        `json:"name"`
-	Currency      string        `json:"currency"`
-	Sections      []sectionView `json:"sections"`
-	MaxPerOrder   int64         `json:"max_per_order"` // 0: no limit
-	OnSaleMillis  int64         `json:"on_sale"`       // milliseconds; 0: at once
-	OffSaleMillis int64         `json:"off_sale"`      // milliseconds; 0: never
-	Closed        bool          `json:"closed"`
+	EventID     string        `json:"event_id"`
+	Name        string        `json:"name"`
+	Currency    string        `json:"currency"`
+	Sections    []sectionView `json:"sections"`
+	MaxPerOrder int64         `json:"max_per_order"` // 0: no limit
+	saleView
+	Closed       bool   `json:"closed"`
+	Cancelled    bool   `json:"cancelled"`
+	ClosedReason string `json:"closed_reason"` // of the closing or the cancellation; empty: nobody said
+	ClosedBy     string `json:"closed_by"`
 }
 
 type sectionView struct {
@@ -257,7 +320,8 @@ type sectionView struct {
 func viewEvent(id string, event domain.Event) eventView {
 	v := eventView{
 		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder,
-		OnSaleMillis: event.OnSaleMillis, OffSaleMillis: event.OffSaleMillis, Closed: event.Closed,
+		saleView: viewSale(event.OnSaleMillis, event.OffSaleMillis),
+		Closed:   event.Closed, Cancelled: event.Cancelled, ClosedReason: event.Cause.Reason, ClosedBy: event.Cause.By,
 	}
 	for _, s := range event.Sections {
 		v.Sections = append(v.Sections, sectionView{s.Name, s.Price, s.Capacity, s.Available, s.Held, s.Sold})
@@ -272,6 +336,8 @@ func (v sectionView) cells(currency string) []string {
 // sale is whether tickets can be bought at that time.
 func (v eventView) sale(nowMillis int64) string {
 	switch {
+	case v.Cancelled:
+		return "cancelled"
 	case v.Closed:
 		return "closed"
 	case v.OffSaleMillis != 0 && nowMillis >= v.OffSaleMillis:
@@ -289,7 +355,7 @@ type eventsShowCommand struct {
 }
 
 func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
-	return e.withStore(ctx, func(store *streams.Store) error {
+	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
 		now, err := store.Now(ctx)
 		if err != nil {
 			return err
@@ -303,15 +369,19 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 		if v.MaxPerOrder > 0 {
 			limit = count(v.MaxPerOrder)
 		}
+		sheet := []string{"event_id", v.EventID, "name", v.Name, "sale", v.sale(now.UnixMilli()), "max_per_order", limit}
+		if v.Closed {
+			sheet = append(sheet, "closed_reason", v.ClosedReason, "closed_by", v.ClosedBy)
+		}
 		out := e.printer()
-		out.sheet(v, "event_id", v.EventID, "name", v.Name, "sale", v.sale(now.UnixMilli()), "max_per_order", limit)
+		out.sheet(v, sheet...)
 		if out.section("section", "price", "capacity", "available", "held", "sold") {
 			for _, s := range v.Sections {
 				out.row(s, s.cells(v.Currency)...)
 			}
 		}
 		return out.flush()
-	})
+	}))
 }
 
 type eventsListCommand struct{}

@@ -67,6 +67,9 @@ func TestEvents(t *testing.T) {
 		},
 	})
 	table(t, h.ok("events", "show", "opera"), "event_id opera", "sale ended 2000-01-01T00:00:00")
+	if got := h.ok(create...); !strings.Contains(got, "nothing changed; on sale at once until 2000-01-01T00:00:00") {
+		t.Errorf("created again: %q, want what is stored now", got)
+	}
 	h.ok("events", "adjust", "opera", "--off-sale", "none")
 	table(t, h.ok("events", "show", "opera"), "event_id opera", "sale open")
 	h.fails(exitUsage, []string{"balkony", "price"}, "events", "adjust", "opera", "--section", "balkony=1")

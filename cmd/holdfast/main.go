@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // the container image has no files, and TZ shall count there
 )
 
 func main() {

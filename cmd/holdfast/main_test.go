@@ -122,13 +122,54 @@ func checkFailure(t testing.TB, r result, code int, want []string, args []string
 	if r.code != code {
 		t.Errorf("holdfast %s: exit %d, want %d", strings.Join(args, " "), r.code, code)
 	}
-	if strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, "holdfast: ") || !strings.HasSuffix(r.stderr, "\n") {
+	said, plain := strings.CutPrefix(r.stderr, "holdfast: ")
+	if !plain && len(args) > 0 && args[0] == "worker" {
+		said, plain = logged(t, r.stderr), true
+	}
+	if strings.Count(r.stderr, "\n") != 1 || !plain || !strings.HasSuffix(r.stderr, "\n") {
 		t.Errorf("holdfast %s: want one line on stderr, got %q", strings.Join(args, " "), r.stderr)
 	}
 	for _, w := range want {
-		if !strings.Contains(r.stderr, w) {
+		if !strings.Contains(said, w) {
 			t.Errorf("holdfast %s: %q does not say %q", strings.Join(args, " "), r.stderr, w)
 		}
+	}
+}
+
+// logged is the error that the last line of a worker's log is about.
+func logged(t testing.TB, log string) string {
+	t.Helper()
+	lines := decodeLines(t, log)
+	if len(lines) == 0 {
+		t.Fatal("nothing was logged")
+	}
+	last := lines[len(lines)-1]
+	said, _ := last["error"].(string)
+	if last["level"] != "error" || last["msg"] != "the worker failed" || said == "" || last["code"] == "" {
+		t.Errorf("the last line is %v, want an error", last)
+	}
+	return said
+}
+
+// failsInJSON is fails with -o json: one object on stderr, with just these fields besides its
+// error, which contains said.
+func (h *holdfast) failsInJSON(code int, said string, fields object, args ...string) {
+	h.t.Helper()
+	checkFailureInJSON(h.t, h.run(append(args, "-o", "json")...), code, said, fields)
+}
+
+func checkFailureInJSON(t testing.TB, r result, code int, said string, fields object) {
+	t.Helper()
+	lines := decodeLines(t, r.stderr)
+	if r.code != code || len(lines) != 1 {
+		t.Fatalf("exit %d, want %d, and one object on stderr: %s", r.code, code, r.stderr)
+	}
+	if text, _ := lines[0]["error"].(string); !strings.Contains(text, said) {
+		t.Errorf("%v does not say %q", lines[0], said)
+	}
+	delete(lines[0], "error")
+	if !sameJSON(lines[0], fields) {
+		t.Errorf("fields %v, want %v", lines[0], fields)
 	}
 }
 

@@ -50,7 +50,7 @@ func (a orderArgs) find(ctx context.Context, store *streams.Store) (domain.Order
 	}
 	switch len(found) {
 	case 0:
-		return ref, fmt.Errorf("order %s: %w in any event", ref.OrderID, domain.ErrNotFound)
+		return ref, about(ref, fmt.Errorf("order %s: %w in any event", ref.OrderID, domain.ErrNotFound))
 	case 1:
 		return found[0], nil
 	}
@@ -58,7 +58,7 @@ func (a orderArgs) find(ctx context.Context, store *streams.Store) (domain.Order
 	for i, f := range found {
 		events[i] = f.EventID
 	}
-	return ref, fmt.Errorf("order %s: several events have one: say which with --event: %s", ref.OrderID, strings.Join(events, ", "))
+	return ref, about(ref, fmt.Errorf("order %s: several events have one: say which with --event: %s", ref.OrderID, strings.Join(events, ", ")))
 }
 
 type orderView struct {
@@ -160,14 +160,14 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		}
 		orders, err := store.Checkout().Orders(ctx, []domain.OrderRef{ref})
 		if err != nil {
-			return err
+			return about(ref, err)
 		}
 		if orders[0].State == domain.OrderNone {
-			return fmt.Errorf("order %s: %w", ref, domain.ErrNotFound)
+			return about(ref, fmt.Errorf("order %s: %w", ref, domain.ErrNotFound))
 		}
 		facts, err := inspect.New(store).History(ctx, ref, orders[0])
 		if err != nil {
-			return err
+			return about(ref, err)
 		}
 		v := viewOrder(ref, orders[0])
 		history := make([]factView, len(facts))

@@ -130,7 +130,7 @@ func TestAuditFindsViolations(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := h.run("audit", "-o", "json")
-	checkFailure(t, r, exitFailed, []string{"violation"}, []string{"audit"})
+	checkFailureInJSON(t, r, exitFailed, "the audit found ", object{"code": "failed"})
 	report := decodeLines(t, r.stdout)
 	if len(report) != 1 {
 		t.Fatalf("report: %q", r.stdout)

@@ -16,6 +16,7 @@ import (
 	"holdfast/domain/wire"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 // trialToken pays where payments are simulated: whoever tries things out has no token.
@@ -35,6 +36,8 @@ type publishCommand struct {
 	File         string        `placeholder:"FILE|-" help:"Publish the requests of a file (- is stdin) instead: JSON lines with the fields of a request."`
 	Wait         bool          `help:"Wait for the outcome of each, and print that instead of where it was published."`
 	Timeout      time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait for an outcome. Default: 30s."`
+
+	FailUnlessConfirmed bool `help:"With --wait: exit with status 1 if an outcome is not what was asked for: confirmed for a purchase and a pay, held (or confirmed since) for a hold, cancelled for a cancel."`
 
 	Replicas        int           `placeholder:"N" help:"Wait until so many replicas of Redis have each request, and print how many had it. Fewer are no error. Default: 0, do not wait."`
 	ReplicasTimeout time.Duration `default:"1s" placeholder:"DURATION" help:"How long to wait for replicas. Default: 1s."`
@@ -61,8 +64,9 @@ Its fields: type, event_id, order_id (made up if missing, except with pay and ca
 payment_token, unit_price, hold_seconds, valid_seconds, traceparent, v. Lines that will not do are reported on stderr
 with their number, the others are published.
 
-If a result is not known, publish the same again under the same order_id: nothing happens twice. Any outcome that is
-known, rejected too, is exit status 0.
+If a result is not known, publish the same again under the same order_id: nothing happens twice. The exit status is 3 as
+long as one is not known, else 1 if one was not published; any outcome that is known, rejected too, is 0 unless
+--fail-unless-confirmed.
 `
 }
 
@@ -70,13 +74,19 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 	if c.Timeout <= 0 {
 		return badUsage("--timeout: want more than 0")
 	}
+	if c.FailUnlessConfirmed && !c.Wait {
+		return badUsage("--fail-unless-confirmed goes with --wait")
+	}
 	if c.Replicas < 0 {
 		return badUsage("--replicas: want 0 or more")
 	}
 	if c.ReplicasTimeout <= 0 {
 		return badUsage("--replicas-timeout: want more than 0")
 	}
-	how := publishing{wait: c.Wait, timeout: c.Timeout, replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout}
+	how := publishing{
+		wait: c.Wait, timeout: c.Timeout, failUnlessConfirmed: c.FailUnlessConfirmed,
+		replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout,
+	}
 	if c.File == "" {
 		request, err := c.request()
 		if err != nil {
@@ -129,7 +139,7 @@ func (c *publishCommand) request() (domain.Request, error) {
 	parsed, err := wire.ParseRequest(wire.Fields(r))
 	if err != nil {
 		field, problem, _ := strings.Cut(err.Error(), ": ")
-		return r, badUsage("%s: %s", flagOf(field), problem)
+		return r, about(r.Ref(), badUsage("%s: %s", flagOf(field), problem))
 	}
 	return parsed, nil
 }
@@ -150,6 +160,8 @@ type publishing struct {
 	wait     bool          // for outcomes
 	timeout  time.Duration // of each wait
 	progress bool          // on stderr
+
+	failUnlessConfirmed bool // an outcome that is not what was asked for is a failure
 
 	replicas        int // to wait for when publishing
 	replicasTimeout time.Duration
@@ -177,19 +189,22 @@ const (
 // publisher publishes jobs as they come and writes what became of each.
 type publisher struct {
 	how      publishing
+	store    *streams.Store
 	producer *producer.Producer
 	waits    chan struct{} // one element for each wait under way
 	waiting  sync.WaitGroup
+	absence  absence
 
 	mu       sync.Mutex // of what follows, and of stdout and stderr
 	out      *printer
-	stderr   io.Writer
+	complain func(error)
 	progress progress
-	failed   bool
+	status   int // the exit status so far
 }
 
 // publish handles jobs until there are no more. It reports what fails by itself,
-// each with its line; the error says that something did, or why it stopped before the end.
+// each with its line; the error has the exit status of all of them, and says why it
+// stopped before the end if it did.
 func (e *environment) publish(ctx context.Context, store *streams.Store, how publishing, jobs <-chan job) error {
 	columns := []string{"order_id", "event_id", "entry_id"}
 	if how.replicas > 0 {
@@ -199,11 +214,11 @@ func (e *environment) publish(ctx context.Context, store *streams.Store, how pub
 		columns = orderColumns
 	}
 	p := &publisher{
-		how: how, producer: producer.New(store.Checkout(), store.Checkout(), producer.Options{
+		how: how, store: store, absence: absence{said: make(map[int]string)}, producer: producer.New(store.Checkout(), store.Checkout(), producer.Options{
 			MaxBatch: publishBatch, Replicas: how.replicas, ReplicasTimeout: how.replicasTimeout,
 		}),
-		waits: make(chan struct{}, mostWaits), out: e.printer(columns...), stderr: e.stderr,
-		progress: progress{on: how.progress, stderr: e.stderr, began: time.Now()},
+		waits: make(chan struct{}, mostWaits), out: e.printer(columns...), complain: e.complain,
+		progress: progress{what: "published", on: how.progress, stderr: e.stderr, began: time.Now()},
 	}
 	err := p.all(ctx, jobs)
 	p.waiting.Wait()
@@ -212,10 +227,10 @@ func (e *environment) publish(ctx context.Context, store *streams.Store, how pub
 	if flushErr := p.out.flush(); err == nil {
 		err = flushErr
 	}
-	if err == nil && p.failed {
-		err = errReported
+	if status := max(p.status, statusOf(err)); status != exitDone {
+		return &endedError{status, err}
 	}
-	return err
+	return nil
 }
 
 func (p *publisher) all(ctx context.Context, jobs <-chan job) error {
@@ -257,7 +272,7 @@ func nextBatch(ctx context.Context, jobs <-chan job) ([]job, error) {
 	return batch, nil
 }
 
-// batch publishes one. The error means that Redis took none of it, and so that
+// batch publishes one. The error means that Redis confirmed none of it, and so that
 // there is no point in going on.
 func (p *publisher) batch(ctx context.Context, batch []job) error {
 	var good []job
@@ -292,7 +307,7 @@ func (p *publisher) batch(ctx context.Context, batch []job) error {
 		}
 	}
 	if last := batch[len(batch)-1]; published == 0 && len(good) > 0 && last.line > 0 {
-		return fmt.Errorf("redis took none of %d requests: stopped after line %d, publish what follows again later", len(good), last.line)
+		return fmt.Errorf("redis confirmed none of %d requests: stopped after line %d, publish what follows again later", len(good), last.line)
 	}
 	return nil
 }
@@ -300,12 +315,17 @@ func (p *publisher) batch(ctx context.Context, batch []job) error {
 func (p *publisher) fail(j job, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.failed = true
+	p.status = max(p.status, statusOf(err))
 	p.progress.clear()
 	if j.line > 0 {
 		err = fmt.Errorf("line %d: %w", j.line, err)
 	}
-	complain(p.stderr, err)
+	p.complain(&subjectError{err, j.request.Ref(), j.line})
+}
+
+// unknown is fail for a request that was published, perhaps, and whose outcome may be any.
+func (p *publisher) unknown(j job, format string, args ...any) {
+	p.fail(j, domain.WithCode(domain.ClassRetry, domain.CodeUnknownOutcome, fmt.Errorf(format, args...)))
 }
 
 func (p *publisher) published(ctx context.Context, j job, receipt producer.Receipt) {
@@ -343,29 +363,88 @@ func (p *publisher) await(ctx context.Context, j job) {
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		p.fail(j, fmt.Errorf("order %s: published, but interrupted before an outcome: publish it again under the same order_id to learn it", ref))
+		p.unknown(j, "order %s: published, but interrupted before an outcome: publish it again under the same order_id to learn it", ref)
 		return
 	case errors.Is(err, context.DeadlineExceeded):
-		p.fail(j, fmt.Errorf("order %s: published, but no outcome within %s: is a worker running? publish it again under the same order_id to learn it", ref, p.how.timeout))
+		p.unknown(j, "order %s: published, but no outcome within %s%s: publish it again under the same order_id to learn it", ref, p.how.timeout, p.nobody(ctx, ref))
 		return
 	default:
-		p.fail(j, fmt.Errorf("order %s: published, but its outcome is not known (%w): publish it again under the same order_id", ref, err))
+		p.unknown(j, "order %s: published, but its outcome is not known (%w): publish it again under the same order_id", ref, err)
 		return
 	}
-	if o := outcome.Order; j.request.Type.Opens() && o.Fingerprint != "" && o.Fingerprint != j.request.Fingerprint {
+	o := outcome.Order
+	if j.request.Type.Opens() && o.Fingerprint != "" && o.Fingerprint != j.request.Fingerprint {
 		// What would be written is the outcome of somebody else's request.
-		p.fail(j, fmt.Errorf("order %s: another request came first under this order_id, with other content: this one goes to the dead letters, choose another order_id", ref))
+		p.fail(j, fmt.Errorf("order %s: %w: another request came first under this order_id, with other content: this one goes to the dead letters, choose another order_id", ref, domain.ErrConflict))
 		return
 	}
+	p.written(viewOrder(ref, o))
+	if p.how.failUnlessConfirmed && !granted(j.request.Type, o.State) {
+		p.fail(j, refused(ref, o))
+	}
+}
+
+func (p *publisher) written(v orderView) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v := viewOrder(ref, outcome.Order)
 	p.out.row(v, v.cells()...)
 	_ = p.out.flush() // its error stays until the end
 }
 
+// absence remembers what was said of the workers of each partition: a thousand waits may end at once.
+type absence struct {
+	mu   sync.Mutex
+	said map[int]string
+}
+
+// lookForWorkers bounds how long it is looked whether any is alive.
+const lookForWorkers = 2 * time.Second
+
+// nobody says that no worker is there to take a request, if that is so. It says nothing
+// of those that are there and have not come to it, nor if it may not look.
+func (p *publisher) nobody(ctx context.Context, ref domain.OrderRef) string {
+	p.absence.mu.Lock()
+	defer p.absence.mu.Unlock()
+	partition := p.store.Partition(ref.EventID)
+	said, known := p.absence.said[partition]
+	if !known {
+		ctx, cancel := context.WithTimeout(ctx, lookForWorkers)
+		defer cancel()
+		if alive, err := inspect.New(p.store).Alive(ctx, partition, domain.GroupWorkers); err == nil && alive == 0 {
+			said = ": no worker with the role purchase is running"
+		}
+		p.absence.said[partition] = said
+	}
+	return said
+}
+
+// granted reports whether an outcome is what a request asked for.
+func granted(t domain.RequestType, state domain.OrderState) bool {
+	switch t {
+	case domain.RequestHold:
+		return state == domain.OrderHeld || state == domain.OrderConfirmed
+	case domain.RequestCancel:
+		return state == domain.OrderCancelled
+	case domain.RequestPurchase, domain.RequestPay:
+	}
+	return state == domain.OrderConfirmed
+}
+
+// refused says how an order ended that was asked for in vain. Its code is the reason, or else the state.
+func refused(ref domain.OrderRef, o domain.Order) error {
+	said := o.State.String()
+	for _, more := range []string{o.Reason, o.Detail} {
+		if more != "" {
+			said += ": " + more
+		}
+	}
+	code := domain.Code(cmp.Or(o.Reason, o.State.String()))
+	return domain.WithCode(domain.ClassReject, code, fmt.Errorf("order %s: %s", ref, said))
+}
+
 // progress is a line on a terminal that tells how many there were so far.
 type progress struct {
+	what   string // was done with them
 	on     bool
 	stderr io.Writer
 	began  time.Time
@@ -388,7 +467,7 @@ func (p *progress) add(n int) {
 
 func (p *progress) show(now time.Time, end string) {
 	rate := float64(p.count) / max(now.Sub(p.began).Seconds(), 0.001)
-	_, _ = fmt.Fprintf(p.stderr, "%s%d published, %.0f/s%s", clearLine, p.count, rate, end) // decoration
+	_, _ = fmt.Fprintf(p.stderr, "%s%d %s, %.0f/s%s", clearLine, p.count, p.what, rate, end) // decoration
 }
 
 func (p *progress) clear() {

@@ -37,10 +37,17 @@ func TestPublishFile(t *testing.T) {
 	if r.code != exitFailed {
 		t.Errorf("exit %d, want %d", r.code, exitFailed)
 	}
-	said := strings.Split(strings.TrimSuffix(r.stderr, "\n"), "\n")
-	for i, want := range []string{`line 4: unknown field "customer"`, "line 5: not JSON", "line 7: longer than", "line 9: order_id: missing"} {
-		if i >= len(said) || !strings.HasPrefix(said[i], "holdfast: "+want) {
-			t.Errorf("want %q in\n%s", want, r.stderr)
+	said := decodeLines(t, r.stderr)
+	for i, want := range []struct {
+		line int
+		text string
+	}{{4, `line 4: unknown field "customer"`}, {5, "line 5: not JSON"}, {7, "line 7: longer than"}, {9, "line 9: order_id: missing"}} {
+		if i >= len(said) {
+			break
+		}
+		expect(t, said[i], object{"line": want.line, "code": "invalid"})
+		if text, _ := said[i]["error"].(string); !strings.HasPrefix(text, want.text) {
+			t.Errorf("want %q in\n%s", want.text, r.stderr)
 		}
 	}
 	if len(said) != 4 || strings.Contains(r.stderr, "tok_secret") {
@@ -133,31 +140,104 @@ func TestPublishStopsWithoutRedis(t *testing.T) {
 	if code := r.wait(); code != exitFailed {
 		t.Errorf("exit %d", code)
 	}
-	for _, want := range []string{"holdfast: line 2: order e1/o2: not ", "stopped after line 2"} {
-		if !strings.Contains(r.stderr.String(), want) {
-			t.Errorf("%q does not say %q", r.stderr.String(), want)
+	said := decodeLines(t, r.stderr.String())
+	if len(said) != 2 {
+		t.Fatalf("stderr: %s", r.stderr.String())
+	}
+	expect(t, said[0], object{"order_id": "o2", "event_id": "e1", "line": 2})
+	for i, want := range []string{"line 2: order e1/o2: not published", "stopped after line 2"} {
+		if text, _ := said[i]["error"].(string); !strings.Contains(text, want) {
+			t.Errorf("%q does not say %q", text, want)
 		}
 	}
 }
 
+// What is not known is neither done nor failed.
 func TestPublishWithoutOutcome(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	h.event("e1")
-	h.fails(exitFailed, []string{"order e1/o1: published, but no outcome within 50ms", "same order_id"},
-		"publish", "--type", "hold", "--event", "e1", "--customer", "c", "--order", "o1", "--wait", "--timeout", "50ms")
+	hold := []string{"publish", "--type", "hold", "--event", "e1", "--customer", "c", "--order", "o1", "--wait"}
+	h.fails(exitUnknown, []string{"order e1/o1: published, but no outcome within 50ms: no worker with the role purchase is running: ", "same order_id"},
+		append(hold, "--timeout", "50ms")...)
+	h.failsInJSON(exitUnknown, "order e1/o1: published, but no outcome within 50ms: no worker with the role purchase is running: ",
+		object{"code": "outcome_not_known", "order_id": "o1", "event_id": "e1"}, append(hold, "--timeout", "50ms")...)
+	h.fails(exitUnknown, []string{"order e1/o1: published, but no outcome"}, "orders", "cancel", "e1/o1", "--wait", "--timeout", "50ms")
 
-	r := h.background(nil, "publish", "--type", "hold", "--event", "e1", "--customer", "c", "--order", "o1", "--wait")
-	eventually(t, "it is published again", func() bool {
-		lag := 0.0
+	lag := func() (sum float64) {
 		for _, group := range h.json("pending") {
-			lag += group["lag"].(float64)
+			sum += group["lag"].(float64)
 		}
-		return lag >= 2
-	})
-	if code := r.stop(); code != exitFailed || !strings.Contains(r.stderr.String(), "interrupted") {
+		return sum
+	}
+	before := lag()
+	r := h.background(nil, hold...)
+	eventually(t, "it is published again", func() bool { return lag() > before })
+	if code := r.stop(); code != exitUnknown || !strings.Contains(r.stderr.String(), "order e1/o1: published, but interrupted") {
 		t.Errorf("exit %d: %s", code, r.stderr.String())
 	}
+
+	// There is one, and its gateway never answers.
+	h.worker("--simulator-timeout-rate", "1", "--grace", "100ms")
+	r2 := h.run("publish", "--event", "e1", "--customer", "d", "--order", "o2", "--token", "t", "--wait", "--timeout", "300ms")
+	if r2.code != exitUnknown || !strings.Contains(r2.stderr, "no outcome within 300ms: publish it again") {
+		t.Errorf("exit %d: %s, want nothing said of workers: there is one", r2.code, r2.stderr)
+	}
+}
+
+// Of several requests, what is not known counts most, then what failed.
+func TestPublishMixed(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	worker := h.worker()
+	good := `{"type":"hold","event_id":"e1","order_id":"o1","customer_id":"a","quantity":1}`
+	bad := `{"type":"hold","event_id":"e1"}`
+	publish := func(lines ...string) result {
+		return execute(strings.NewReader(strings.Join(lines, "\n")), "publish", "--file", "-", "--wait", "--timeout", "100ms", "-o", "json", "--redis", h.server.URL())
+	}
+	if r := publish(good); r.code != exitDone || r.stderr != "" {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	if r := publish(good, bad); r.code != exitFailed || len(decodeLines(t, r.stderr)) != 1 {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	if code := worker.stop(); code != exitDone {
+		t.Fatalf("the worker: exit %d", code)
+	}
+	unheard := `{"type":"hold","event_id":"e1","order_id":"o2","customer_id":"b","quantity":1}`
+	if r := publish(good, bad, unheard, bad); r.code != exitUnknown || len(decodeLines(t, r.stderr)) != 3 || len(decodeLines(t, r.stdout)) != 1 {
+		t.Errorf("exit %d: %s%s", r.code, r.stderr, r.stdout)
+	}
+}
+
+func TestPublishFailUnlessConfirmed(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	h.worker()
+	h.fails(exitUsage, []string{"--wait"}, "publish", "--event", "e1", "--customer", "c", "--fail-unless-confirmed")
+	publish := func(args ...string) []string {
+		return append([]string{"publish", "--event", "e1", "--wait", "--fail-unless-confirmed"}, args...)
+	}
+	expect(t, h.one(publish("--customer", "amy", "--order", "o1", "--token", "t")...), object{"state": "confirmed"})
+	expect(t, h.one(publish("--customer", "jim", "--order", "o2", "--type", "hold")...), object{"state": "held"})
+	expect(t, h.one(publish("--order", "o2", "--type", "pay", "--token", "t")...), object{"state": "confirmed"})
+	expect(t, h.one(publish("--customer", "jim", "--order", "o2", "--type", "hold")...), object{"state": "confirmed"}) // it was held, and then paid
+	expect(t, h.one(publish("--order", "o1", "--type", "cancel")...), object{"state": "cancelled"})
+
+	declined := publish("--customer", "eve", "--order", "o3", "--token", "decline")
+	r := h.run(append(declined, "-o", "json")...)
+	checkFailureInJSON(t, r, exitFailed, "order e1/o3: declined", object{"code": "declined", "order_id": "o3", "event_id": "e1"})
+	expect(t, decodeLines(t, r.stdout)[0], object{"order_id": "o3", "state": "declined"}) // the outcome is printed all the same
+	h.fails(exitFailed, []string{"order e1/o3: declined"}, declined...)
+	h.failsInJSON(exitFailed, "order e1/o4: rejected: sold_out", object{"code": "sold_out", "order_id": "o4", "event_id": "e1"},
+		publish("--customer", "eve", "--order", "o4", "--token", "t", "--quantity", "101")...)
+	h.fails(exitFailed, []string{"order e1/o3: declined"}, publish("--order", "o3", "--type", "cancel")...)
+	h.failsInJSON(exitFailed, "order e1/o1: conflict: another request came first", object{"code": "conflict", "order_id": "o1", "event_id": "e1"},
+		publish("--customer", "eve", "--order", "o1", "--token", "t")...)
+
+	h.ok("publish", "--event", "e1", "--customer", "eve", "--token", "decline", "--wait") // without the flag, any outcome will do
 }
 
 func TestParseRequestLine(t *testing.T) {

@@ -44,6 +44,7 @@ func readJobs(ctx context.Context, in io.Reader) <-chan job {
 					continue
 				}
 				j.request, j.err = parseRequestLine(text)
+				j.err = domain.WithCode(domain.ClassReject, domain.CodeInvalid, j.err)
 			}
 			select {
 			case jobs <- j:
@@ -58,7 +59,7 @@ func readJobs(ctx context.Context, in io.Reader) <-chan job {
 	return jobs
 }
 
-var errLineTooLong = fmt.Errorf("longer than %d bytes", maxLineBytes)
+var errLineTooLong = domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("longer than %d bytes", maxLineBytes))
 
 // readLine returns the next line, valid until the next call. It passes over the
 // rest of one that is too long.

@@ -46,9 +46,9 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 		}
 		event, err := store.Events().Get(ctx, c.EventID)
 		if err != nil {
-			return err
+			return aboutEvent(c.EventID, err)
 		}
-		return out.end(show(c.EventID, event))
+		return out.end(aboutEvent(c.EventID, show(c.EventID, event)))
 	})
 }
 

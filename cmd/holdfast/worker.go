@@ -128,16 +128,30 @@ func (c *workerCommand) gateway() (gateway domain.PaymentGateway, kind string, e
 	return client, redactURL(c.Gateway), nil
 }
 
-func (c *workerCommand) Run(ctx context.Context, e *environment) (err error) {
+func (c *workerCommand) Run(ctx context.Context, e *environment) error {
+	log, err := newLogger(e.stderr, c.LogFormat, c.LogLevel)
+	if err != nil {
+		return err
+	}
+	err = c.work(ctx, e, log)
+	if err == nil {
+		return nil
+	}
+	// Whoever reads the log reads this, too.
+	status, code := statusOf(err), codeOf(err)
+	if status == exitUsage {
+		err = fmt.Errorf("%w (see holdfast worker --help)", err)
+	}
+	log.Error("the worker failed", zap.String("code", string(code)), zap.Error(err))
+	return &endedError{status: status}
+}
+
+func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logger) (err error) {
 	cfg, err := c.config()
 	if err != nil {
 		return err
 	}
 	gateway, kind, err := c.gateway()
-	if err != nil {
-		return err
-	}
-	log, err := newLogger(e.stderr, c.LogFormat, c.LogLevel)
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func TestWorkerWaitsForRedis(t *testing.T) {
 
 	h.server.Kill()
 	inVain := h.background(nil, "worker", "--wait-redis", "700ms")
-	if code := inVain.wait(); code != exitFailed || !strings.Contains(inVain.stderr.String(), "holdfast: redis at "+h.server.URL()+" does not answer") {
+	if code := inVain.wait(); code != exitFailed || !strings.Contains(logged(t, inVain.stderr.String()), "redis at "+h.server.URL()+" does not answer") {
 		t.Errorf("exit %d: %s", code, inVain.stderr.String())
 	}
 	stopped := h.background(nil, "worker", "--wait-redis", "1h")
@@ -115,6 +115,32 @@ func TestWorkerLogFormats(t *testing.T) {
 	eventually(t, "it warns", func() bool { return strings.Contains(worker.stderr.String(), "WARN\tpayments are simulated") })
 	if code := worker.stop(); code != exitDone || strings.Contains(worker.stderr.String(), "INFO") {
 		t.Errorf("exit %d:\n%s", code, worker.stderr.String())
+	}
+
+	// The last line of one that fails is one of its log, too, whatever else the program would write.
+	for _, args := range [][]string{{"--grace", "0s"}, {"--wait-redis", "0s", "--redis", "redis://" + closedPort(t)}} {
+		args = append([]string{"worker", "-o", "json", "--log-format", "console", "--log-level", "error"}, args...)
+		r := execute(nil, args...)
+		if r.code == exitDone || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "\tERROR\tthe worker failed\t{\"code\": ") {
+			t.Errorf("%v: exit %d: %q", args, r.code, r.stderr)
+		}
+	}
+}
+
+// A worker that nobody but a person can help says so in its log.
+func TestWorkerWithoutPermission(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.ok("init")
+	admin := h.server.Client()
+	defer func() { _ = admin.Close() }()
+	if err := admin.Do(t.Context(), "ACL", "SETUSER", "poor", "on", ">pw", "~*", "&*", "+@all", "-xreadgroup").Err(); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"worker", "--redis", strings.Replace(h.server.URL(), "redis://", "redis://poor:pw@", 1)}
+	r := execute(nil, args...)
+	if said := logged(t, r.stderr); r.code != exitFailed || !strings.Contains(said, "NOPERM") || !strings.Contains(said, "xreadgroup") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
 	}
 }
 

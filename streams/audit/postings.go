@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/redis/go-redis/v9"
 
@@ -100,6 +101,7 @@ func (p *partitionAudit) checkSales(ctx context.Context) error {
 
 func (p *partitionAudit) checkEventSales(id string, members []string, rawTotals string, confirmed []domain.OrderRef, pos position) {
 	var sum layout.Totals
+	past := false // 2^63-1, up to which revenue is counted
 	posted := make(map[string]bool, len(members))
 	for _, orderID := range members {
 		posted[orderID] = true
@@ -107,6 +109,7 @@ func (p *partitionAudit) checkEventSales(id string, members []string, rawTotals 
 		o := p.book.Orders[ref]
 		sum.Orders++
 		sum.TicketsSold += o.Quantity
+		past = past || o.Amount() > math.MaxInt64-sum.Revenue
 		sum.Revenue += o.Amount()
 		switch {
 		case o.ConfirmedAtMillis == 0:
@@ -121,9 +124,12 @@ func (p *partitionAudit) checkEventSales(id string, members []string, rawTotals 
 		}
 	}
 	totals, err := layout.DecodeTotals(rawTotals)
-	if err != nil {
+	switch {
+	case err != nil:
 		p.violation("I3", id, "%v", err)
-	} else if totals != sum {
+	case past:
+		p.violation("I3", id, "totals are %+v, its sales add up to more than 2^63-1", totals)
+	case totals != sum:
 		p.violation("I3", id, "totals are %+v, its sales add up to %+v", totals, sum)
 	}
 }

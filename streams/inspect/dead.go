@@ -105,7 +105,7 @@ const maxRedriveFields = 1000
 // Redrive gives a dead letter back to its group, to be handled as if it had just
 // come (a request is a new entry, so its time in line starts again), and removes
 // the letter. It returns the entry's id. Errors: domain.ErrNotFound; ClassReject
-// if the entry cannot be given back.
+// if the entry cannot be given back; domain.ErrUnknownOutcome.
 func (in *Inspector) Redrive(ctx context.Context, id string) (entryID string, err error) {
 	letter, err := in.deadLetter(ctx, id)
 	if err != nil {
@@ -127,14 +127,14 @@ func (in *Inspector) Redrive(ctx context.Context, id string) (entryID string, er
 	case access.IsNil(err):
 		return "", domain.WithClass(domain.ClassReject, fmt.Errorf("dead letter %s: entry %s is not in the %s any more: discard it", id, letter.EntryID, letter.Stream))
 	case err != nil:
-		return "", fmt.Errorf("script redrive: %w", access.Classify(err))
+		return "", fmt.Errorf("script redrive: %w", access.ClassifyChange(err))
 	case entryID == "":
 		return "", access.NotFound("dead letter", id)
 	}
 	return entryID, nil
 }
 
-// Discard removes a dead letter for good. Error: domain.ErrNotFound.
+// Discard removes a dead letter for good. Errors: domain.ErrNotFound, domain.ErrUnknownOutcome.
 func (in *Inspector) Discard(ctx context.Context, id string) error {
 	p, letterID, err := parseDeadID(id, in.ns.Keys.Partitions())
 	if err != nil {
@@ -142,7 +142,7 @@ func (in *Inspector) Discard(ctx context.Context, id string) error {
 	}
 	n, err := in.ns.Client.XDel(ctx, in.ns.Keys.Dead(p), letterID).Result()
 	if err != nil {
-		return fmt.Errorf("discarding %s: %w", id, access.Classify(err))
+		return fmt.Errorf("discarding %s: %w", id, access.ClassifyChange(err))
 	}
 	if n == 0 {
 		return access.NotFound("dead letter", id)

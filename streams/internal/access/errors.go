@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -36,6 +37,18 @@ func Classify(err error) error {
 		return domain.WithClass(domain.ClassPoison, err)
 	}
 	return domain.WithClass(domain.ClassRetry, err) // LOADING, OOM, READONLY, MISCONF, BUSY, …
+}
+
+// ClassifyChange is Classify for a command that changes something and that nobody is going to
+// repeat by himself: if it may have been executed, the error wraps domain.ErrUnknownOutcome.
+func ClassifyChange(err error) error {
+	var reply redis.Error
+	var op *net.OpError
+	notSent := errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed)
+	if err == nil || notSent || errors.As(err, &reply) {
+		return Classify(err)
+	}
+	return domain.WithClass(domain.ClassRetry, fmt.Errorf("%w: %w", domain.ErrUnknownOutcome, err))
 }
 
 // IsNil reports whether Redis answered that there is nothing.

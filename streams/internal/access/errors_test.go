@@ -49,3 +49,32 @@ func TestClassify(t *testing.T) {
 		t.Error("no error became one")
 	}
 }
+
+func TestClassifyChange(t *testing.T) {
+	for _, test := range []struct {
+		err     error
+		unknown bool
+	}{
+		{streamstest.RedisError("OOM command not allowed when used memory > 'maxmemory'."), false},
+		{streamstest.RedisError("NOPERM this user has no permissions"), false},
+		{redis.Nil, false},
+		{&net.OpError{Op: "dial", Err: io.EOF}, false},
+		{redis.ErrPoolTimeout, false},
+		{redis.ErrClosed, false},
+		{&net.OpError{Op: "read", Err: io.EOF}, true},
+		{io.EOF, true},
+		{context.DeadlineExceeded, true},
+		{context.Canceled, true},
+	} {
+		err := access.ClassifyChange(fmt.Errorf("doing it: %w", test.err))
+		if errors.Is(err, domain.ErrUnknownOutcome) != test.unknown || !errors.Is(err, test.err) {
+			t.Errorf("%v: %v, want that it may have happened: %t", test.err, err, test.unknown)
+		}
+		if want := domain.ClassOf(access.Classify(test.err)); domain.ClassOf(err) != want {
+			t.Errorf("%v: class %s, want %s", test.err, domain.ClassOf(err), want)
+		}
+	}
+	if access.ClassifyChange(nil) != nil {
+		t.Error("no error became one")
+	}
+}

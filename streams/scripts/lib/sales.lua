@@ -4,7 +4,8 @@
 -- ARGV[1] group   ARGV[2] E, number of events   ARGV[3] N, number of items   then E event ids, then for
 -- each event how many of the items are its own; the items come event by event.
 -- Then N entry ids, N order ids, N quantities, N amounts (minor units).
--- Reply: how many items changed the sales.
+-- Reply: how many items changed the sales. An error, and nothing is changed, if the revenue of an
+-- event would go below 0 or past 2^63-1.
 -- On a crash: all or nothing. Works when memory is full.
 
 local KEYS, ARGV = KEYS, ARGV
@@ -18,6 +19,24 @@ local function int(n)
   return string.format('%.0f', n)
 end
 
+-- Revenue may be more than 2^53, up to which doubles are exact. So it is counted in two parts,
+-- of which the lower has LOW_DIGITS digits: what a batch adds to either is far from 2^53.
+local LOW_DIGITS = 12
+local LOW = 10 ^ LOW_DIGITS
+
+local function parts(digits)
+  return tonumber(string.sub(digits, 1, -LOW_DIGITS - 1)) or 0, tonumber(string.sub(digits, -LOW_DIGITS))
+end
+
+local function revenue_of(event, high, low)
+  local rest = low % LOW -- also where low is below 0, from 0 to LOW - 1
+  high = high + (low - rest) / LOW
+  if high < 0 or high > 9223372 or high == 9223372 and rest > 36854775807 then
+    error('revenue of ' .. event .. ' would go below 0 or past 9223372036854775807')
+  end
+  return high == 0 and int(rest) or string.format('%.0f%012.0f', high, rest)
+end
+
 -- change_sales(wanted, sign, command): wanted(i, posted) tells whether item i
 -- changes the sales; sign is what happens to the totals.
 local function change_sales(wanted, sign, command)
@@ -28,7 +47,11 @@ local function change_sales(wanted, sign, command)
     local last = first + tonumber(ARGV[COUNTS + e]) - 1
     local posted = redis.call('SMISMEMBER', KEYS[2 + e], unpack(ARGV, ORDERS + first, ORDERS + last))
     local orders, tickets, revenue = string.match(totals[e] or '0,0,0', '^(%d+),(%d+),(%d+)$')
-    orders, tickets, revenue = tonumber(orders), tonumber(tickets), tonumber(revenue)
+    if not revenue then
+      error('totals of ' .. ARGV[EVENTS + e] .. ' are damaged: ' .. totals[e])
+    end
+    orders, tickets = tonumber(orders), tonumber(tickets)
+    local high, low = parts(revenue)
     local members, seen = {}, {}
     for i = first, last do
       local order_id = ARGV[ORDERS + i]
@@ -37,14 +60,15 @@ local function change_sales(wanted, sign, command)
         members[#members + 1] = order_id
         orders = orders + sign
         tickets = tickets + sign * tonumber(ARGV[QUANTITIES + i])
-        revenue = revenue + sign * tonumber(ARGV[AMOUNTS + i])
+        local more_high, more_low = parts(ARGV[AMOUNTS + i])
+        high, low = high + sign * more_high, low + sign * more_low
         changed = changed + 1
       end
     end
     if #members > 0 then
       changes[KEYS[2 + e]] = members
       new_totals[#new_totals + 1] = ARGV[EVENTS + e]
-      new_totals[#new_totals + 1] = int(orders) .. ',' .. int(tickets) .. ',' .. int(revenue)
+      new_totals[#new_totals + 1] = int(orders) .. ',' .. int(tickets) .. ',' .. revenue_of(ARGV[EVENTS + e], high, low)
     end
     first = last + 1
   end
