@@ -482,7 +482,7 @@ func (m *model) drawCause() domain.Cause {
 }
 
 func (m *model) close() {
-	if !m.chance("really", 8) {
+	if !m.chance("really", 5) {
 		return
 	}
 	id, cause := m.drawEvent(), pick(m, "silent", domain.Cause{}, m.drawCause())
@@ -493,7 +493,7 @@ func (m *model) close() {
 
 func (m *model) reopen() {
 	id, cause := m.drawEvent(), pick(m, "silent", domain.Cause{}, m.drawCause())
-	if !m.book.Events[id].Closed && !m.chance("really", 8) {
+	if e := m.book.Events[id]; !e.Closed && !m.chance("really", 8) || e.Cancelled && !pick(m, "really", true, false) {
 		return
 	}
 	if m.book.Events[id].Cancelled {
@@ -519,19 +519,29 @@ func (m *model) changed(what string, changed bool, err error, fact *domain.Fact,
 }
 
 // cancelEvent cancels one, and with it all its orders that are held or confirmed, in the order in which they were
-// held; unless whoever does it dies after the first step.
+// held. Sometimes another one has begun with it, and died after the first step or later.
 func (m *model) cancelEvent() {
 	id, cause := m.drawEvent(), m.drawCause()
+	for _, other := range modelEvents {
+		if m.book.Events[other].Cancelled { // somebody has begun with it
+			id = other
+		}
+	}
 	before := m.book.Events[id]
-	if !m.chance("really", max(2, 24/(1+m.worth(id)))) {
+	if !before.Closed && !m.chance("really", max(1, 10/(1+m.worth(id)))) {
 		return
 	}
 	fact, wantErr := domain.CancelEvent(before, id, cause)
-	if wantErr == nil && m.chance("dies", 3) {
-		step := domain.Fact{Type: domain.FactEventCancelled, EventID: id, Cause: cause}
-		ended, err := m.events.end(m.Ctx, step)
+	if wantErr == nil && pick(m, "dies", true, false) {
+		ended, err := m.events.end(m.Ctx, domain.Fact{Type: domain.FactEventCancelled, EventID: id, Cause: cause})
 		m.changed("event cancelled", ended, err, fact, nil)
-		return
+		if pick(m, "in the middle", true, false) {
+			m.goWithEvent()
+		}
+		if m.chance("nobody goes on", 4) {
+			return
+		}
+		fact = nil
 	}
 	m.commands++
 	got, err := m.events.Cancel(m.Ctx, id, cause, nil)
@@ -599,7 +609,7 @@ func (m *model) goWithEvent() {
 	slices.SortFunc(left, func(a, b domain.OrderRef) int { return cmp.Compare(a.String(), b.String()) })
 	for i := range refs {
 		refs[i], commands[i] = m.drawKnown(), domain.Cancel{Reason: domain.ReasonEventCancelled}
-		if len(left) > 0 && pick(m, "left", true, false) {
+		if len(left) > 0 && (i == 0 || pick(m, "left", true, false)) {
 			refs[i] = pick(m, "order", left...)
 		}
 		if o := m.book.Orders[refs[i]]; o.State != domain.OrderHeld && o.State != domain.OrderConfirmed {
@@ -624,6 +634,9 @@ func (m *model) drawRequest() []string {
 		return request("pay", r.EventID, r.OrderID)
 	}
 	r := m.drawRef()
+	if m.chance("known", 5) { // and most probably another body
+		r = m.drawKnown()
+	}
 	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
 	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "1", "1", "1", "1", "2", "2", "3", "3", "3", "6", "0"))
 	if section := pick(m, "section", "", "", "", "", "general", "vip", "vip", "balcony"); section != "" {

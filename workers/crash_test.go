@@ -34,6 +34,7 @@ var steps = []string{
 	"xpending",
 	"keep_alive workers", "keep_alive posting", "keep_alive settlement",
 	"hand_back workers", "leave workers", "leave posting", "leave settlement",
+	"hgetall", "xrange", "close_event", "cancel", "reopen_event", // somebody closes, cancels, reopens an event
 	"hold", "resolve", "cancel workers", "cancel settlement", "dead_letter workers",
 	"xack workers", "xack posting", "xack settlement",
 	"mget", "pipeline hsetnx", "pipeline hset", "invoice", "post", "reverse",

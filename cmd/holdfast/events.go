@@ -107,11 +107,6 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 		said := "created"
 		if !created {
 			said = "exists already with the same content: nothing changed"
-			event, err := store.Events().Get(ctx, c.EventID)
-			if err != nil {
-				return err
-			}
-			terms = event.Terms() // they may have been adjusted since
 		}
 		sale := viewSale(terms.OnSaleMillis, terms.OffSaleMillis)
 		return e.say(c.EventID, said+"; "+sale.String(), struct {

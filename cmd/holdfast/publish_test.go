@@ -301,7 +301,7 @@ func TestReadJobsReportsBrokenInput(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	var out strings.Builder
-	p := progress{on: true, stderr: &out, began: time.Now().Add(-2 * time.Second)}
+	p := progress{what: "published", on: true, stderr: &out, began: time.Now().Add(-2 * time.Second)}
 	p.add(1000)
 	p.add(1000) // too soon to be shown
 	p.clear()
