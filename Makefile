@@ -1,6 +1,7 @@
 # holdfast. Needs Go and make; what else a target needs, it installs.
 
 GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
 TOOLS := $(CURDIR)/.tools/bin
 
 .DEFAULT_GOAL := help
@@ -19,16 +20,16 @@ build: ## Build bin/holdfast
 
 .PHONY: test
 test: redis ## Run every test on a real redis-server (installs one if there is none)
-	go vet ./... && go vet -tags planted ./workers
+	go vet ./... && go vet -tags planted ./workers ./producer
 	go test -timeout 10m $$(go list ./... | grep -v /e2e)
-	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers
+	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer
 	go test -timeout 10m -count 1 ./e2e # runs the program, on which Go's cache of results does not know it depends
 	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd bench && go vet ./...
 
 .PHONY: test-race
-test-race: redis ## The same under the race detector (needs a C compiler)
-	go test -race -timeout 20m ./domain ./streams/... ./producer ./workers ./payments/... ./cmd/...
+test-race: redis cc ## The same under the race detector, but for the processes of e2e (installs a C compiler if there is none)
+	CGO_ENABLED=1 go test -race -p 1 -timeout 20m $$(go list ./... | grep -v /e2e)
 
 .PHONY: torture
 torture: redis ## Prove the invariants in full: within 90 minutes on two cores. SEED=N repeats a run
@@ -43,6 +44,10 @@ lint: $(TOOLS)/golangci-lint ## Run the linters
 	$(TOOLS)/golangci-lint run ./...
 	cd e2e/network && $(TOOLS)/golangci-lint run ./...
 
+.PHONY: vuln
+vuln: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what the program calls
+	@scripts/vuln.sh $(TOOLS)/govulncheck
+
 .PHONY: bench
 bench: redis ## Time a drain of 100,000 preloaded requests, for 100 events and for one
 	cd bench && go test -run '^$$' -bench Drain -benchtime 1x -timeout 10m .
@@ -55,5 +60,12 @@ fuzz: redis ## Fuzz every decoder for FUZZTIME each (default 1m), FUZZJOBS at a 
 redis:
 	@scripts/install-redis.sh
 
+.PHONY: cc
+cc:
+	@scripts/install-cc.sh
+
 $(TOOLS)/golangci-lint:
 	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+$(TOOLS)/govulncheck:
+	GOBIN=$(TOOLS) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)

@@ -52,7 +52,7 @@ func drain(b *testing.B, events int) {
 	defer func() { _ = rdb.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	store, err := streams.Open(ctx, server.URL(), streams.Options{})
+	store, err := streams.Open(ctx, server.URL(), streams.Options{Create: true})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -68,6 +68,7 @@ func drain(b *testing.B, events int) {
 	}
 	pool, err := workers.New(workers.Config{}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(),
 	})
 	if err != nil {
 		b.Fatal(err)

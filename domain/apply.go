@@ -56,6 +56,7 @@ func Apply(v View, f Fact) (View, error) {
 			}
 			o.State = OrderExpired
 		}
+		o.Reason, o.Detail = f.Reason, f.Detail
 		out.endProgress(f.OrderID)
 
 	case FactCancelled:

@@ -97,6 +97,14 @@ func TestApplyLegal(t *testing.T) {
 			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.ResolvedAtMillis = OrderDeclined, factAt })},
 		},
 		{
+			"declined for a reason",
+			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
+			Fact{Type: FactDeclined, AtMillis: factAt, EventID: "e1", OrderID: "o1", Reason: "payment_mismatch", Detail: "amount 5 instead of 1800"},
+			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) {
+				o.State, o.ResolvedAtMillis, o.Reason, o.Detail = OrderDeclined, factAt, "payment_mismatch", "amount 5 instead of 1800"
+			})},
+		},
+		{
 			"expired",
 			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
 			orderFact(FactExpired, 0),

@@ -31,22 +31,49 @@ type Requests interface {
 	Append(ctx context.Context, batch []Request, confirm Confirmation) []Appended
 }
 
-// OutcomeSink is told what happens to orders.
+// SetAside is a request that was set aside and still is: a dead letter, as whoever
+// waits for its order sees it. It is no outcome: a person may redrive it, and then the
+// request is handled as if it had just come.
+type SetAside struct {
+	DeadID  string      // what people call the letter
+	EntryID string      // of the request
+	Type    RequestType // of the request; empty if it says none of the four
+	Reason  string      // for people
+}
+
+// Standing is what is stored about an order at one moment.
+type Standing struct {
+	Order    Order      // the zero Order if it was never heard of
+	SetAside []SetAside // its requests that are set aside, the oldest first
+}
+
+// Looked is what a look at an order found. Err is of ClassPoison if what is stored cannot be read.
+type Looked struct {
+	Standing
+	Err error
+}
+
+// OutcomeSink is told when there may be something new about orders.
 type OutcomeSink interface {
 	// Connected says that from now on notices come, and that some may have been
 	// missed before: look at the stored orders once.
 	Connected()
-	// Changed says what an order is now.
-	Changed(ref OrderRef, o Order)
+	// Disconnected says that no notices come until Connected is called again: look at
+	// the stored orders more often meanwhile.
+	Disconnected()
+	// Changed names orders to look at again. What it names comes from outside, and may
+	// have changed, or not.
+	Changed(refs []OrderRef)
 }
 
 // Outcomes is where checkouts learn what became of their orders.
 type Outcomes interface {
 	// Partition is where an event's orders are.
 	Partition(eventID string) int
-	// Orders reads stored orders; one never heard of is the zero Order.
-	Orders(ctx context.Context, refs []OrderRef) ([]Order, error)
+	// Look reads what is stored about orders, in one round trip, and returns a result for each.
+	Look(ctx context.Context, refs []OrderRef) []Looked
 	// Watch tells sink of every order of a partition that is resolved, or held by a
-	// hold request, until ctx ends. It reconnects by itself.
+	// hold request, and of every order that a request was set aside of, until ctx ends.
+	// It reconnects by itself.
 	Watch(ctx context.Context, partition int, sink OutcomeSink) error
 }

@@ -28,6 +28,9 @@ const (
 	VerdictConflict
 	// VerdictTooLate: a pay that waited longer than it is worth; dead-letter it. The hold runs out by itself.
 	VerdictTooLate
+	// VerdictSetAside: the order's state is the outcome, and the entry was made a dead letter with it,
+	// in one step: a person must look.
+	VerdictSetAside
 )
 
 // String is the verdict in lower case.
@@ -45,6 +48,8 @@ func (v Verdict) String() string {
 		return "conflict"
 	case VerdictTooLate:
 		return "too_late"
+	case VerdictSetAside:
+		return "set_aside"
 	}
 	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
@@ -56,6 +61,7 @@ type Command interface{ command() }
 type Hold struct {
 	Request     Request
 	Invalid     string // why the request is invalid; empty if it is well-formed
+	NoToken     bool   // it is a purchase without a payment token: valid only if it costs nothing
 	EntryMillis int64  // when it was published: the time part of its entry's id
 	ValidMillis int64  // how long it may wait in line
 	HoldMillis  int64  // how long the hold will last
@@ -77,12 +83,19 @@ const (
 	PaymentApproved
 	// PaymentDeclined: the gateway refused, for good.
 	PaymentDeclined
+	// PaymentMismatched: there is a payment, but not the one that was asked for, and no
+	// money is reserved or taken any more.
+	PaymentMismatched
+	// PaymentLeftAlone: likewise, but there is money, and it may be somebody else's: it
+	// was not touched.
+	PaymentLeftAlone
 )
 
 // Resolve brings the gateway's answer.
 type Resolve struct {
 	Outcome         PaymentOutcome
 	AuthorizationID string // if approved
+	Detail          string // if mismatched or left alone: how it differs, for people
 }
 
 // Expire asks whether the deadline has passed.
@@ -132,11 +145,11 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 	pays := c.Request.Type.Pays()
 	switch o.State {
 	case OrderNone:
-		if reason := refusal(v, nowMillis, c); reason != "" {
+		if reason, detail := refusal(v, nowMillis, c); reason != "" {
 			return &Fact{
 				Type: FactRejected, EventID: ref.EventID, OrderID: ref.OrderID,
 				RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
-				Section: c.Request.Section, Quantity: c.Request.Quantity, Reason: reason, Detail: c.Invalid,
+				Section: c.Request.Section, Quantity: c.Request.Quantity, Reason: reason, Detail: detail,
 			}, VerdictDone
 		}
 		section, _ := v.Event.Section(c.Request.Section)
@@ -167,31 +180,33 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 	return nil, VerdictDone
 }
 
-// refusal is why a new order cannot be held; empty if it can.
-func refusal(v View, nowMillis int64, c Hold) string {
+// refusal is why a new order cannot be held, and what exactly is invalid; empty if it can.
+func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	e := v.Event
 	section, sectionFound := e.Section(c.Request.Section)
 	switch {
 	case c.Invalid != "":
-		return ReasonInvalid
+		return ReasonInvalid, c.Invalid
+	case c.NoToken && !(sectionFound && section.Price == 0):
+		return ReasonInvalid, DetailNoToken
 	case nowMillis-c.EntryMillis > c.ValidMillis:
-		return ReasonTooLate
+		return ReasonTooLate, ""
 	case !e.Exists():
-		return ReasonUnknownEvent
+		return ReasonUnknownEvent, ""
 	case !sectionFound:
-		return ReasonUnknownSection
+		return ReasonUnknownSection, ""
 	case !e.OnSaleAt(nowMillis):
-		return ReasonNotOnSale
+		return ReasonNotOnSale, ""
 	case c.Request.UnitPrice != nil && *c.Request.UnitPrice != section.Price:
-		return ReasonPriceChanged
+		return ReasonPriceChanged, ""
 	case e.MaxPerOrder > 0 && c.Request.Quantity > e.MaxPerOrder:
-		return ReasonOverLimit
+		return ReasonOverLimit, ""
 	case v.InProgress != "":
-		return ReasonInProgress
+		return ReasonInProgress, ""
 	case c.Request.Quantity > section.Available:
-		return ReasonSoldOut
+		return ReasonSoldOut, ""
 	}
-	return ""
+	return "", ""
 }
 
 func decidePay(o Order, nowMillis int64, c Pay) Verdict {
@@ -221,6 +236,9 @@ func voidIfHeldOnce(o Order) Verdict {
 }
 
 func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Verdict) {
+	if c.Outcome == PaymentMismatched || c.Outcome == PaymentLeftAlone {
+		return decideMismatch(o, ref, c)
+	}
 	switch o.State {
 	case OrderHeld:
 		switch {
@@ -258,6 +276,23 @@ func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Ve
 		return nil, VerdictVoid
 	}
 	return nil, VerdictDone
+}
+
+// decideMismatch: whatever the order is, there is nothing of its own to void. A payment
+// that was left alone is for a person to judge, however the order ended.
+func decideMismatch(o Order, ref OrderRef, c Resolve) (*Fact, Verdict) {
+	verdict := VerdictDone
+	if c.Outcome == PaymentLeftAlone {
+		verdict = VerdictSetAside
+	}
+	if o.State != OrderHeld {
+		return nil, verdict
+	}
+	return &Fact{
+		Type: FactDeclined, EventID: ref.EventID, OrderID: ref.OrderID,
+		RequestType: o.RequestType, Fingerprint: o.Fingerprint, CustomerID: o.CustomerID,
+		Section: o.Section, Quantity: o.Quantity, Reason: ReasonPaymentMismatch, Detail: c.Detail,
+	}, verdict
 }
 
 func decideCancel(v View, ref OrderRef, c Cancel) *Fact {

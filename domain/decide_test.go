@@ -34,6 +34,8 @@ func TestDecideEveryCell(t *testing.T) {
 		{"resolve approved", Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"}},
 		{"resolve declined", Resolve{Outcome: PaymentDeclined}},
 		{"resolve unknown", Resolve{Outcome: PaymentUnknown}},
+		{"resolve mismatched", Resolve{Outcome: PaymentMismatched, Detail: "amount 5 instead of 1800"}},
+		{"resolve left alone", Resolve{Outcome: PaymentLeftAlone, Detail: "amount 5 instead of 1800"}},
 		{"expire", Expire{}},
 		{"cancel", Cancel{Reason: ReasonRequested}},
 		{"capture failed", Cancel{Reason: ReasonCaptureFailed}},
@@ -46,102 +48,118 @@ func TestDecideEveryCell(t *testing.T) {
 	rows := []struct {
 		state string
 		view  View
-		cells [13]string
+		cells [15]string
 	}{
-		{"none", View{Event: testEvent()}, [13]string{
+		{"none", View{Event: testEvent()}, [15]string{
 			"held authorize", "held authorize", "held done", "held done",
 			"- wait", "- wait",
 			"- void", "- done", "- void",
+			"- done", "- set_aside",
 			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [13]string{
+		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [15]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
+			"declined done", "declined set_aside",
 			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), InProgress: "o1"}, [13]string{
+		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), InProgress: "o1"}, [15]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
+			"declined done", "declined set_aside",
 			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), InProgress: "o1"}, [13]string{
+		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), InProgress: "o1"}, [15]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
 			"expired void", "declined done", "expired void",
+			"declined done", "declined set_aside",
 			"expired done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, [13]string{
+		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, [15]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
 			"expired void", "declined done", "expired void",
+			"declined done", "declined set_aside",
 			"expired done", "cancelled done", "- done", "- done",
 		}},
-		{"confirmed", View{Event: testEvent(), Order: confirmedOrder()}, [13]string{
+		{"confirmed", View{Event: testEvent(), Order: confirmedOrder()}, [15]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- done", "- done", "- done",
+			"- done", "- set_aside",
 			"- done", "cancelled done", "cancelled done", "- done",
 		}},
-		{"declined", View{Event: testEvent(), Order: endedOrder(OrderDeclined, "")}, [13]string{
+		{"declined", View{Event: testEvent(), Order: endedOrder(OrderDeclined, "")}, [15]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- void", "- done", "- done",
+			"- done", "- set_aside",
 			"- done", "- done", "- done", "- done",
 		}},
-		{"expired after a hold", View{Event: testEvent(), Order: endedOrder(OrderExpired, "")}, [13]string{
+		{"expired after a hold", View{Event: testEvent(), Order: endedOrder(OrderExpired, "")}, [15]string{
 			"- void", "- conflict", "- done", "- conflict",
 			"- void", "- void",
 			"- void", "- done", "- void",
+			"- done", "- set_aside",
 			"- done", "- done", "- done", "- done",
 		}},
-		{"cancelled after a hold", View{Event: testEvent(), Order: endedOrder(OrderCancelled, ReasonRequested)}, [13]string{
+		{"cancelled after a hold", View{Event: testEvent(), Order: endedOrder(OrderCancelled, ReasonRequested)}, [15]string{
 			"- void", "- conflict", "- done", "- conflict",
 			"- void", "- void",
 			"- void", "- done", "- void",
+			"- done", "- set_aside",
 			"- done", "- done", "- done", "- done",
 		}},
-		{"cancelled, never held", View{Event: testEvent(), Order: cancelledUnseen()}, [13]string{
+		{"cancelled, never held", View{Event: testEvent(), Order: cancelledUnseen()}, [15]string{
 			"- done", "- done", "- done", "- done",
 			"- done", "- done",
 			"- void", "- done", "- void",
+			"- done", "- set_aside",
 			"- done", "- done", "- done", "- done",
 		}},
-		{"rejected", View{Event: testEvent(), Order: rejectedOrder()}, [13]string{
+		{"rejected", View{Event: testEvent(), Order: rejectedOrder()}, [15]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- void", "- done", "- done",
+			"- done", "- set_aside",
 			"- done", "- done", "- done", "- done",
 		}},
-		{"none, of a cancelled event", View{Event: cancelledEvent}, [13]string{
+		{"none, of a cancelled event", View{Event: cancelledEvent}, [15]string{
 			"rejected done", "rejected done", "rejected done", "rejected done",
 			"- wait", "- wait",
 			"- void", "- done", "- void",
+			"- done", "- set_aside",
 			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held, of a cancelled event", View{Event: cancelledEvent, Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [13]string{
+		{"held, of a cancelled event", View{Event: cancelledEvent, Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [15]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
+			"declined done", "declined set_aside",
 			"- done", "cancelled done", "- done", "cancelled done",
 		}},
-		{"confirmed, of a cancelled event", View{Event: cancelledEvent, Order: confirmedOrder()}, [13]string{
+		{"confirmed, of a cancelled event", View{Event: cancelledEvent, Order: confirmedOrder()}, [15]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- done", "- done", "- done",
+			"- done", "- set_aside",
 			"- done", "cancelled done", "cancelled done", "cancelled done",
 		}},
-		{"confirmed, of a closed event", View{Event: closedEvent, Order: confirmedOrder()}, [13]string{
+		{"confirmed, of a closed event", View{Event: closedEvent, Order: confirmedOrder()}, [15]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- done", "- done", "- done",
+			"- done", "- set_aside",
 			"- done", "cancelled done", "cancelled done", "- done",
 		}},
-		{"expired, of a cancelled event", View{Event: cancelledEvent, Order: endedOrder(OrderExpired, "")}, [13]string{
+		{"expired, of a cancelled event", View{Event: cancelledEvent, Order: endedOrder(OrderExpired, "")}, [15]string{
 			"- void", "- conflict", "- done", "- conflict",
 			"- void", "- void",
 			"- void", "- done", "- void",
+			"- done", "- set_aside",
 			"- done", "- done", "- done", "- done",
 		}},
 	}
@@ -229,6 +247,15 @@ func TestDecideFacts(t *testing.T) {
 			},
 		},
 		{
+			"rejected without a token",
+			View{Event: testEvent()},
+			Hold{Request: testRequest(RequestPurchase, "fp"), NoToken: true},
+			Fact{
+				Type: FactRejected, EventID: "e1", OrderID: "o1", RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
+				Section: "general", Quantity: 2, Reason: "invalid", Detail: "payment_token: missing",
+			},
+		},
+		{
 			"confirmed",
 			View{Event: testEvent(), Order: held},
 			Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"},
@@ -242,6 +269,15 @@ func TestDecideFacts(t *testing.T) {
 			View{Event: testEvent(), Order: held},
 			Resolve{Outcome: PaymentDeclined},
 			Fact{Type: FactDeclined, EventID: "e1", OrderID: "o1"},
+		},
+		{
+			"declined for a payment that does not match",
+			View{Event: testEvent(), Order: heldOrder(RequestPurchase, now)}, // also past its deadline
+			Resolve{Outcome: PaymentMismatched, Detail: "amount 5 instead of 1800"},
+			Fact{
+				Type: FactDeclined, EventID: "e1", OrderID: "o1", RequestType: RequestPurchase, Fingerprint: "same", CustomerID: "fred",
+				Section: "general", Quantity: 2, Reason: "payment_mismatch", Detail: "amount 5 instead of 1800",
+			},
 		},
 		{
 			"expired by the sweep",
@@ -310,13 +346,14 @@ func TestRefusalPrecedence(t *testing.T) {
 			Type: RequestPurchase, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "balcony",
 			Quantity: 7, UnitPrice: ptr[int64](1), Fingerprint: "fp",
 		},
-		Invalid: "something", EntryMillis: now - 101, ValidMillis: 100, HoldMillis: 1,
+		Invalid: "something", NoToken: true, EntryMillis: now - 101, ValidMillis: 100, HoldMillis: 1,
 	}
 	for _, step := range []struct {
 		reason string
 		mend   func()
 	}{
 		{"invalid", func() { c.Invalid = "" }},
+		{"invalid", func() { c.NoToken = false }},
 		{"too_late", func() { c.EntryMillis++ }},
 		{"unknown_event", func() {
 			v.Event = testEvent()
@@ -370,6 +407,12 @@ func TestRefusalBounds(t *testing.T) {
 		{"unlisted event", func(v *View, _ *Hold) { v.Event = Event{} }, "unknown_event"},
 		{"unknown section", func(_ *View, c *Hold) { c.Request.Section = "General" }, "unknown_section"},
 		{"invalid", func(_ *View, c *Hold) { c.Invalid = "quantity: missing" }, "invalid"},
+		{"no token", func(_ *View, c *Hold) { c.NoToken = true }, "invalid"},
+		{"no token, of an unlisted event", func(v *View, c *Hold) { v.Event, c.NoToken = Event{}, true }, "invalid"},
+		{"no token, for free", func(v *View, c *Hold) { v.Event.Sections[0].Price, c.NoToken = 0, true }, ""},
+		{"no token, for free, too late", func(v *View, c *Hold) {
+			v.Event.Sections[0].Price, c.NoToken, c.EntryMillis, c.ValidMillis = 0, true, now-51, 50
+		}, "too_late"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			v, c := View{Event: testEvent()}, hold(RequestHold, "fp")
@@ -388,7 +431,7 @@ func TestRefusalBounds(t *testing.T) {
 func TestVerdictNames(t *testing.T) {
 	want := map[Verdict]string{
 		VerdictDone: "done", VerdictAuthorize: "authorize", VerdictVoid: "void", VerdictWait: "wait",
-		VerdictConflict: "conflict", VerdictTooLate: "too_late", 9: "Verdict(9)",
+		VerdictConflict: "conflict", VerdictTooLate: "too_late", VerdictSetAside: "set_aside", 9: "Verdict(9)",
 	}
 	for v, name := range want {
 		if v.String() != name {

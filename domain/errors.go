@@ -39,17 +39,29 @@ type Code string
 
 // The codes. Why an order was rejected is a code as well: its Reason.
 const (
-	CodeFailed          Code = "failed" // nothing more is known than the message says
-	CodeUnavailable     Code = "unavailable"
-	CodeInvalid         Code = "invalid"
-	CodeNotFound        Code = "not_found"
-	CodeConflict        Code = "conflict"
-	CodeUnknownOutcome  Code = "outcome_not_known"
-	CodeDataReplaced    Code = "data_replaced"
-	CodeNoSuchNamespace Code = "no_such_namespace"
-	CodeEventClosed     Code = "event_closed"
-	CodeEventReopened   Code = "event_reopened" // while its orders were being cancelled
-	CodeBelowHeld       Code = "capacity_below_held_and_sold"
+	CodeFailed           Code = "failed"      // nothing more is known than the message says
+	CodeUnavailable      Code = "unavailable" // nobody answers
+	CodeLoading          Code = "loading"     // Redis reads its data, and will answer
+	CodeDenied           Code = "denied"      // a password or a permission
+	CodeUntrusted        Code = "untrusted"   // a certificate of an authority that is not known here
+	CodeInvalid          Code = "invalid"
+	CodeNotFound         Code = "not_found"
+	CodeConflict         Code = "conflict"
+	CodeSetAside         Code = "set_aside"
+	CodeUnknownOutcome   Code = "outcome_not_known"
+	CodeDataReplaced     Code = "data_replaced"
+	CodeNoSuchNamespace  Code = "no_such_namespace"
+	CodeNamespaceDamaged Code = "namespace_damaged" // its partitions are there, what it was made with is not
+	CodeOtherGateway     Code = "other_gateway"     // another kind of payment gateway serves the namespace
+	CodeEventClosed      Code = "event_closed"
+	CodeEventReopened    Code = "event_reopened" // while its orders were being cancelled
+	CodeBelowHeld        Code = "capacity_below_held_and_sold"
+
+	// Of a Trouble.
+	CodeGatewayMisconfigured Code = "gateway_misconfigured" // nobody is served until somebody changes something
+	CodeGatewayUnavailable   Code = "gateway_unavailable"   // it does not answer, or not now
+	CodeGatewayBusy          Code = "gateway_busy"          // it takes fewer calls than there are
+	CodeGatewaySlow          Code = "gateway_slow"          // it answers, and takes long
 )
 
 // Error is an error with a class, and perhaps a code.
@@ -102,6 +114,8 @@ func CodeOf(err error) Code {
 		return CodeNotFound
 	case errors.Is(err, ErrConflict):
 		return CodeConflict
+	case errors.Is(err, ErrSetAside):
+		return CodeSetAside
 	case errors.Is(err, ErrDataReplaced):
 		return CodeDataReplaced
 	}
@@ -126,6 +140,10 @@ var ErrNotFound = errors.New("not found")
 
 // ErrConflict marks an attempt to create something that exists with other content.
 var ErrConflict = errors.New("conflict")
+
+// ErrSetAside marks a request that nobody handles any more, unless a person has it
+// handled after all: see SetAside.
+var ErrSetAside = errors.New("set aside")
 
 // ErrDataReplaced says that what is stored is not any more what it was: emptied,
 // or an older copy. What was in hand belongs to a past that has not happened.

@@ -17,6 +17,7 @@ func TestCodeOf(t *testing.T) {
 		{WithClass(ClassReject, plain), CodeFailed},
 		{fmt.Errorf("order o1: %w", ErrNotFound), CodeNotFound},
 		{WithClass(ClassReject, fmt.Errorf("event e1: %w", ErrConflict)), CodeConflict},
+		{WithClass(ClassReject, fmt.Errorf("order o1: %w", ErrSetAside)), CodeSetAside},
 		{WithCode(ClassFatal, CodeNoSuchNamespace, plain), CodeNoSuchNamespace},
 		{WithClass(ClassFatal, fmt.Errorf("y: %w", WithCode(ClassReject, CodeInvalid, plain))), CodeInvalid},
 		{WithCode(ClassRetry, CodeUnavailable, fmt.Errorf("%w: %w", ErrUnknownOutcome, plain)), CodeUnknownOutcome},

@@ -28,19 +28,20 @@ type Fact struct {
 	EventID  string
 	OrderID  string // facts about orders
 
-	// held and rejected say what was asked for; confirmed and cancelled repeat what
-	// their readers need to post or reverse it without a look at the order.
-	RequestType       RequestType // held, rejected
-	Fingerprint       string      // held, rejected
-	CustomerID        string      // held, rejected, confirmed, cancelled
+	// held and rejected say what was asked for, and so does declined with a reason;
+	// confirmed and cancelled repeat what their readers need to post or reverse it
+	// without a look at the order.
+	RequestType       RequestType // held, rejected, declined with a reason
+	Fingerprint       string      // likewise
+	CustomerID        string      // held, rejected, confirmed, cancelled, declined with a reason
 	Section           string      // likewise
 	Quantity          int64       // likewise
 	UnitPrice         int64       // held, confirmed, cancelled
 	Currency          string      // likewise
 	DeadlineMillis    int64       // held
 	AuthorizationID   string      // confirmed
-	Reason            string      // rejected, cancelled
-	Detail            string      // rejected as invalid
+	Reason            string      // rejected, cancelled, declined if it was not the gateway that declined
+	Detail            string      // rejected as invalid, declined with a reason
 	Was               OrderState  // cancelled: none, held or confirmed
 	ConfirmedAtMillis int64       // cancelled, if it was confirmed: milliseconds
 

@@ -35,11 +35,14 @@ func (n PaymentName) String() string {
 	return n.Namespace + "/" + n.OrderRef.String()
 }
 
+// AmountNotTold is the Amount of a payment of which the gateway does not tell it.
+const AmountNotTold = -1
+
 // Payment is one order's payment, as the gateway tells it.
 type Payment struct {
 	AuthorizationID string
 	Status          PaymentStatus
-	Amount          int64 // minor units
+	Amount          int64 // minor units; AmountNotTold where there is no money
 
 	// Whose it is and what for, as far as the gateway tells; empty if it does not.
 	Currency    string
@@ -73,7 +76,8 @@ var (
 // LaterError says that the gateway does not take calls now. Nothing is known of what became of this one.
 type LaterError struct {
 	After time.Duration // when it wants to be asked again; 0 if it does not say
-	Err   error
+	Busy  bool          // it takes calls, but not so many
+	Err   error         // wraps ErrUnknownOutcome
 }
 
 // Error is that of the cause.

@@ -10,6 +10,7 @@ type Incoming struct {
 	EntryID     string
 	Request     Request
 	Invalid     string // why a purchase or hold is invalid; empty if it is not
+	NoToken     bool   // it is a purchase without a payment token
 	HoldMillis  int64
 	ValidMillis int64
 }
@@ -19,7 +20,8 @@ type Resolution struct {
 	EntryID         string
 	Ref             OrderRef
 	Outcome         PaymentOutcome
-	AuthorizationID string
+	AuthorizationID string // if approved
+	Detail          string // if mismatched or left alone: for people, without a bar or a line break
 }
 
 // Cancellation is a cancel on its way in; EntryID is in the requests, or in the
@@ -29,19 +31,36 @@ type Cancellation struct {
 	Ref     OrderRef
 }
 
+// The maintenance jobs of a partition, each done by one worker at a time: Ledger.TakeTurn.
+const (
+	JobExpire = "expire" // end due holds
+	JobTrim   = "trim"   // drop requests that are done with
+	JobForget = "forget" // remove consumers that are gone
+)
+
 // Reply is what became of one entry: its verdict, and the order as it is now.
 type Reply struct {
 	Verdict Verdict
 	Order   Order
 }
 
+// Trouble is something that a worker cannot mend and that people should know of.
+type Trouble struct {
+	What         string // what it is about; a worker has one of each at most
+	Code         Code
+	Text         string // for people
+	LastedMillis int64  // so far
+}
+
 // Ledger is the store of orders and events. Each call is one atomic step on one
-// partition, decides as Decide does and acknowledges the entries whose verdict is
-// VerdictDone in the same step, so a caller that does not know whether a call
+// partition, decides as Decide does, acknowledges the entries whose verdict is
+// VerdictDone and sets those aside whose verdict is VerdictSetAside, all in the same step, so a caller that does not know whether a call
 // took effect repeats it.
 type Ledger interface {
 	// Partition is where an event's orders are.
 	Partition(eventID string) int
+	// Orders reads stored orders; one never heard of is the zero Order.
+	Orders(ctx context.Context, refs []OrderRef) ([]Order, error)
 	// Hold takes purchases, holds and pays.
 	Hold(ctx context.Context, partition int, batch []Incoming) (replies []Reply, nowMillis int64, err error)
 	// Resolve is the commit point of a purchase.
@@ -61,12 +80,18 @@ type Ledger interface {
 	// TakeTurn reports whether a worker does a maintenance job of the partition now,
 	// so that one at a time does each.
 	TakeTurn(ctx context.Context, partition int, job, who string, every time.Duration) (bool, error)
+	// Report says what troubles a worker has now, all of them: what it said before is
+	// forgotten. They are to be said again at least every 30 seconds, or are taken to be over.
+	Report(ctx context.Context, worker string, troubles []Trouble) error
 	// Verify compares what is stored with what this ledger has seen of it: at the first
 	// call, and since. If it is other data the error wraps ErrDataReplaced, and any
 	// other call may fail with such an error, too.
 	Verify(ctx context.Context) error
 	// Accept takes what is stored now as it is, and makes again what is missing to work on it.
 	Accept(ctx context.Context) error
+	// NoteReplaced keeps, for people, that a worker noticed just now that the data is other
+	// data, and by what.
+	NoteReplaced(ctx context.Context, worker string, cause error) error
 	// ForgetConsumers removes consumers that are gone and hold nothing; it returns their names.
 	ForgetConsumers(ctx context.Context, partition int) ([]string, error)
 }

@@ -50,7 +50,7 @@ func ParseOrderState(name string) (OrderState, bool) {
 // terminal states only confirmed can still change, by a cancel.
 func (s OrderState) Terminal() bool { return s > OrderHeld }
 
-// Why an order was rejected, or cancelled.
+// Why an order was rejected, declined or cancelled.
 const (
 	ReasonSoldOut        = "sold_out"
 	ReasonUnknownEvent   = "unknown_event"
@@ -62,11 +62,17 @@ const (
 	ReasonTooLate        = "too_late"
 	ReasonInvalid        = "invalid"
 
+	ReasonPaymentMismatch = "payment_mismatch" // declined because the gateway's payment is not what the order asks for; empty: the gateway declined
+
 	ReasonRequested     = "requested"      // cancelled because a cancel asked for it
 	ReasonCaptureFailed = "capture_failed" // cancelled because the money could not be collected
 
 	ReasonEventCancelled = "event_cancelled" // cancelled because its event is
 )
+
+// DetailNoToken is what is wrong with a purchase or a pay that brings no payment token and
+// is not for free.
+const DetailNoToken = "payment_token: missing"
 
 // Order is the stored state of one order. Its zero value is an order never heard of.
 type Order struct {
@@ -85,11 +91,17 @@ type Order struct {
 	ResolvedAtMillis  int64 // milliseconds of the latest terminal fact; 0 while held
 	AuthorizationID   string
 	Reason            string
-	Detail            string // for people: what exactly was invalid
+	Detail            string // for people: what exactly was invalid, or does not match
 }
 
 // Amount is what the order costs, in minor units.
 func (o Order) Amount() int64 { return o.Quantity * o.UnitPrice }
+
+// Free reports whether the order costs nothing and no gateway was asked about it: it needs
+// no payment, and has none.
+func (o Order) Free() bool {
+	return o.HeldAtMillis > 0 && o.Amount() == 0 && o.AuthorizationID == ""
+}
 
 // HoldAliveAt reports whether the order is held and its deadline is still ahead.
 func (o Order) HoldAliveAt(nowMillis int64) bool {

@@ -113,3 +113,23 @@ func TestErrorClasses(t *testing.T) {
 		t.Errorf("ErrRefused is of class %s", ClassOf(ErrRefused))
 	}
 }
+
+func TestFree(t *testing.T) {
+	held := heldOrder(RequestPurchase, aliveUntil)
+	for name, test := range map[string]struct {
+		change func(*Order)
+		want   bool
+	}{
+		"it costs something":            {func(*Order) {}, false},
+		"it costs nothing":              {func(o *Order) { o.UnitPrice = 0 }, true},
+		"a gateway was asked for 0":     {func(o *Order) { o.UnitPrice, o.AuthorizationID = 0, "auth_1" }, false},
+		"cancelled before it was seen":  {func(o *Order) { *o = cancelledUnseen() }, false},
+		"rejected: the price not known": {func(o *Order) { *o = rejectedOrder() }, false},
+		"never heard of":                {func(o *Order) { *o = Order{} }, false},
+	} {
+		o := held
+		if test.change(&o); o.Free() != test.want {
+			t.Errorf("%s: %v", name, o.Free())
+		}
+	}
+}

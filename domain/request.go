@@ -39,7 +39,7 @@ type Request struct {
 	CustomerID   string
 	Section      string // DefaultSection if empty
 	Quantity     int64
-	PaymentToken Secret
+	PaymentToken Secret // what costs nothing needs none, in a namespace whose free orders are
 	UnitPrice    *int64 // minor units; nil: whatever the price is
 	HoldSeconds  int64  // 0: the worker's default
 	ValidSeconds int64  // 0: the worker's default

@@ -235,8 +235,11 @@ func (p *play) fold(fact *domain.Fact) string {
 	if err := p.book.Fold(*fact); err != nil {
 		p.t.Fatal(err)
 	}
-	name, value := wire.Field(*fact)
-	return name + " " + value + "\n"
+	said := ""
+	for field := range slices.Chunk(wire.FactFields(*fact), 2) {
+		said += field[0] + " " + field[1] + "\n"
+	}
+	return said
 }
 
 // show is an event with its orders, as they are now.

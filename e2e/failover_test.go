@@ -526,7 +526,7 @@ func (f *failovers) resubmit(p *producer.Producer, all []publication) {
 // repost lets posting take up the whole log again, as docs/operations.md says.
 func (f *failovers) repost() {
 	f.t.Helper()
-	rdb, err := streams.Dial(f.url, 0)
+	rdb, err := streams.Dial(f.url, nil)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -555,7 +555,7 @@ func TestCancelOfAnOrderThatRedisLost(t *testing.T) {
 	defer client.Close()
 	r := purchase("lost", "fred", 1)
 	if _, err := client.Authorize(context.Background(), domain.PaymentRequest{
-		Name: domain.PaymentName{OrderRef: r.Ref()}, Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
+		Name: domain.PaymentName{Namespace: s.store().PaymentNamespace(), OrderRef: r.Ref()}, Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -202,7 +202,7 @@ func newSystem(t testing.TB, redisArgs ...string) *system {
 func (s *system) store() *streams.Store {
 	s.t.Helper()
 	if s.opened == nil {
-		store, err := streams.Open(context.Background(), s.url, streams.Options{})
+		store, err := streams.Open(context.Background(), s.url, streams.Options{Create: true})
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -471,7 +471,7 @@ func auditArgs(gateway string) []string {
 func (s *system) drained(limit time.Duration) {
 	s.t.Helper()
 	store := s.store()
-	rdb, err := streams.Dial(s.url, 0)
+	rdb, err := streams.Dial(s.url, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 	"holdfast/producer"
 	"holdfast/streams/audit"
@@ -347,6 +349,7 @@ func testReadOnlyReplica(t *testing.T) {
 	master := newSystem(t)
 	requests, refs := master.purchases("replica", 4, 100)
 	publish(t, master.producer(), requests...)
+	master.ok("namespace", "set", "--gateway", "remote") // as the workers of the master have; a replica cannot note it
 	replica := newSystem(t, "--replicaof", fmt.Sprintf("127.0.0.1 %d", master.server.Port()))
 	rdb := replica.client()
 	eventually(t, soon, "the replica is in sync", func() error {
@@ -374,11 +377,47 @@ func testReadOnlyReplica(t *testing.T) {
 	stopAll(w)
 }
 
+// careless is a checkout of another program, which adds to a stream whether it is there or
+// not: where Redis was emptied, it begins a namespace that nobody made. It cancels what
+// nobody has bought, over and over.
+func (tr *trial) careless() {
+	tr.t.Helper()
+	streamOf := make(map[string]string) // by event; in all partitions
+	for n := 0; len(streamOf) < 32; n++ {
+		event := fmt.Sprintf("careless-%d", n)
+		streamOf[event] = fmt.Sprintf("holdfast:{%d}:requests", tr.store().Partition(event))
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	tr.t.Cleanup(func() {
+		stop()
+		<-ended
+	})
+	rdb := tr.client()
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			for event, stream := range streamOf {
+				select {
+				case <-tick.C:
+					request := domain.Request{Type: domain.RequestCancel, EventID: event, OrderID: "nobody-s"}
+					_ = rdb.XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: wire.Fields(request)}).Err() // careless
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+}
+
 // Redis is emptied under load. The workers say so once, and serve what is new; the
 // audit names each payment of the orders that are gone.
 func testEmptied(t *testing.T, rounds int) {
 	tr := newTrial(t, "FLUSHALL under load")
 	rdb := tr.client()
+	tr.careless()
 	lost := make(map[string]bool)
 	for round := 1; round <= rounds; round++ {
 		tr.sale.soldSoon(t, 100)

@@ -15,8 +15,14 @@
 //	POST NAME/refund   200 | 402, 409 refused | 404
 //	GET  /ledger       200, JSON lines: the gateway's books | 404: it shows none
 //
-// A 200 carries {authorization_id, status, amount}, the amount in minor units.
-// Anything else means that the outcome is not known.
+// A 200 carries {authorization_id, status, amount}, the amount in minor units, and what
+// the gateway tells besides of what it was asked for: {currency, customer_id, fingerprint}.
+// A 404 is the gateway's own if its body is a JSON object; of GET also without one.
+//
+// Of what is not in this table, 400, 413, 414, 422 and 431 refuse this call for good. After
+// 408, 425, 429 and 5xx (with Retry-After, if it says when), and where there is no answer,
+// the outcome is not known, and the call is made again. Everything else is not an answer of
+// this contract: what was asked is not the gateway, or does not know who asks.
 //
 // Payment tokens pass through: they are never stored, and never part of an error.
 package payments
@@ -48,7 +54,7 @@ const MaxBodyBytes = 64 << 10
 type Reply struct {
 	AuthorizationID string               `json:"authorization_id"`
 	Status          domain.PaymentStatus `json:"status"`
-	Amount          *int64               `json:"amount"` // minor units
+	Amount          *int64               `json:"amount,omitempty"` // minor units
 
 	// What a gateway may leave out.
 	Currency    string `json:"currency,omitempty"`
@@ -66,12 +72,17 @@ func CheckName(name domain.PaymentName) error {
 	return nil
 }
 
-// UnknownOutcome is the error for a call that may have taken effect, or may yet:
-// of domain.ClassRetry, wrapping domain.ErrUnknownOutcome and cause.
-func UnknownOutcome(c Call, name domain.PaymentName, cause error) error {
+// Failed is the error of a call, which it names: it wraps cause.
+func Failed(c Call, name domain.PaymentName, cause error) error {
 	text := "a payment"
 	if CheckName(name) == nil { // anything else has no bound on its length or its bytes
 		text = name.String()
 	}
-	return domain.WithClass(domain.ClassRetry, fmt.Errorf("%s %s: %w: %w", c, text, domain.ErrUnknownOutcome, cause))
+	return fmt.Errorf("%s %s: %w", c, text, cause)
+}
+
+// UnknownOutcome is the error for a call that may have taken effect, or may yet:
+// of domain.ClassRetry, wrapping domain.ErrUnknownOutcome and cause.
+func UnknownOutcome(c Call, name domain.PaymentName, cause error) error {
+	return domain.WithClass(domain.ClassRetry, Failed(c, name, fmt.Errorf("%w: %w", domain.ErrUnknownOutcome, cause)))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -84,22 +85,23 @@ func (f *requests) sent() (calls [][]string) {
 // outcomes is a store of orders that changes, tells and fails as a test says.
 // An event called p7 or p7-… is in partition 7.
 type outcomes struct {
-	// Called without the lock, so that they may change and tell. n counts the reads of the order, from 1.
+	// Called without the lock, so that they may change and tell. n counts the looks at the order, from 1.
 	failing     func(n int, ref domain.OrderRef) error // instead of reading
-	afterRead   func(n int, ref domain.OrderRef)       // after the order has been read, before it is returned
+	afterRead   func(n int, ref domain.OrderRef)       // after the order has been read, before what was found is returned
 	inPartition func()                                 // in Partition
 	inWatch     func(sink domain.OutcomeSink)          // when a Watch begins
 
 	mu      sync.Mutex
-	orders  map[domain.OrderRef]domain.Order
+	orders  map[domain.OrderRef]domain.Standing
 	reads   map[domain.OrderRef]int
+	looks   []int                      // how many orders each was at
 	sinks   map[int]domain.OutcomeSink // of the watches that are on
 	watches int                        // ever begun
 }
 
 func newOutcomes() *outcomes {
 	return &outcomes{
-		orders: make(map[domain.OrderRef]domain.Order),
+		orders: make(map[domain.OrderRef]domain.Standing),
 		reads:  make(map[domain.OrderRef]int),
 		sinks:  make(map[int]domain.OutcomeSink),
 	}
@@ -119,27 +121,32 @@ func partitionOf(eventID string) (p int) {
 	return p
 }
 
-func (f *outcomes) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
-	orders := make([]domain.Order, len(refs))
+func (f *outcomes) Look(ctx context.Context, refs []domain.OrderRef) []domain.Looked {
+	f.mu.Lock()
+	f.looks = append(f.looks, len(refs))
+	f.mu.Unlock()
+	looked := make([]domain.Looked, len(refs))
 	for i, ref := range refs {
 		f.mu.Lock()
 		f.reads[ref]++
 		n := f.reads[ref]
 		f.mu.Unlock()
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		if looked[i].Err = ctx.Err(); looked[i].Err != nil {
+			continue
 		}
 		if f.failing != nil {
-			if err := f.failing(n, ref); err != nil {
-				return nil, err
+			if looked[i].Err = f.failing(n, ref); looked[i].Err != nil {
+				continue
 			}
 		}
-		orders[i] = f.order(ref)
+		f.mu.Lock()
+		looked[i].Standing = f.orders[ref]
+		f.mu.Unlock()
 		if f.afterRead != nil {
 			f.afterRead(n, ref)
 		}
 	}
-	return orders, nil
+	return looked
 }
 
 func (f *outcomes) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {
@@ -161,30 +168,44 @@ func (f *outcomes) Watch(ctx context.Context, partition int, sink domain.Outcome
 	return ctx.Err()
 }
 
-func (f *outcomes) order(ref domain.OrderRef) domain.Order {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.orders[ref]
-}
-
 // set changes an order, and tells nobody.
 func (f *outcomes) set(ref domain.OrderRef, o domain.Order) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.orders[ref] = o
+	f.orders[ref] = domain.Standing{Order: o, SetAside: f.orders[ref].SetAside}
+}
+
+// setAside is all that is set aside of an order from now on; nobody is told.
+func (f *outcomes) setAside(ref domain.OrderRef, list ...domain.SetAside) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.orders[ref] = domain.Standing{Order: f.orders[ref].Order, SetAside: list}
 }
 
 // tell is a notice to whoever watches the order's partition; one that nobody hears is lost.
-func (f *outcomes) tell(ref domain.OrderRef, o domain.Order) {
-	if sink := f.sink(partitionOf(ref.EventID)); sink != nil {
-		sink.Changed(ref, o)
+func (f *outcomes) tell(refs ...domain.OrderRef) {
+	if sink := f.sink(partitionOf(refs[0].EventID)); sink != nil {
+		sink.Changed(refs)
 	}
+}
+
+// change changes an order, and tells of it.
+func (f *outcomes) change(ref domain.OrderRef, o domain.Order) {
+	f.set(ref, o)
+	f.tell(ref)
 }
 
 func (f *outcomes) sink(partition int) domain.OutcomeSink {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.sinks[partition]
+}
+
+// looked is how many orders each look was at, the first looks left out.
+func (f *outcomes) looked(after int) []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.looks[after:])
 }
 
 func (f *outcomes) readsOf(ref domain.OrderRef) int {
@@ -261,6 +282,12 @@ func (b *bench) wait(ctx context.Context, f waitFunc, ref domain.OrderRef) *wait
 	return w
 }
 
+// waitFor is wait by a receipt.
+func (b *bench) waitFor(r producer.Receipt) *wait {
+	return b.wait(b.Context(), func(ctx context.Context, _, _ string) (producer.Outcome, error) { return b.producer.WaitFor(ctx, r) },
+		ref(r.EventID, r.OrderID))
+}
+
 // ends lets the bubble's clock go on until the wait has ended, at most for an hour.
 func (w *wait) ends() {
 	w.b.Helper()
@@ -312,6 +339,40 @@ func (w *wait) unknown(cause error) {
 	}
 	if w.outcome != (producer.Outcome{EventID: w.ref.EventID, OrderID: w.ref.OrderID}) {
 		w.b.Errorf("waiting for %s: %+v, want the names and no order", w.ref, w.outcome)
+	}
+}
+
+// refused fails the test unless the wait has ended, now, with an error of ClassReject that says what it is.
+func (w *wait) refused(what error, code domain.Code) {
+	w.b.Helper()
+	synctest.Wait()
+	select {
+	case <-w.ended:
+	default:
+		w.b.Fatalf("waiting for %s goes on, want: %v", w.ref, what)
+	}
+	if !errors.Is(w.err, what) || domain.ClassOf(w.err) != domain.ClassReject || domain.CodeOf(w.err) != code || errors.Is(w.err, domain.ErrUnknownOutcome) {
+		w.b.Errorf("waiting for %s: error %v of class %s, code %s; want: %v, rejected, %s", w.ref, w.err, domain.ClassOf(w.err), domain.CodeOf(w.err), what, code)
+	}
+	if w.outcome != (producer.Outcome{EventID: w.ref.EventID, OrderID: w.ref.OrderID}) {
+		w.b.Errorf("waiting for %s: %+v, want the names and no order", w.ref, w.outcome)
+	}
+}
+
+// setAside is refused because the request of that dead letter was set aside.
+func (w *wait) setAside(s domain.SetAside) {
+	w.b.Helper()
+	w.refused(domain.ErrSetAside, domain.CodeSetAside)
+	want := producer.SetAsideError{EventID: w.ref.EventID, OrderID: w.ref.OrderID, EntryID: s.EntryID, DeadID: s.DeadID, Reason: s.Reason}
+	var got *producer.SetAsideError
+	if !errors.As(w.err, &got) || *got != want {
+		w.b.Errorf("waiting for %s: %+v, want %+v", w.ref, got, want)
+		return
+	}
+	for _, text := range []string{w.ref.String(), s.EntryID, s.DeadID, s.Reason} {
+		if !strings.Contains(w.err.Error(), text) {
+			w.b.Errorf("the error %q does not say %q", w.err, text)
+		}
 	}
 }
 

@@ -6,7 +6,7 @@
 //	p := producer.New(checkout, checkout, producer.Options{})
 //	defer p.Close()
 //	receipt, err := p.Publish(ctx, domain.Request{Type: domain.RequestPurchase, …})
-//	outcome, err := p.Wait(ctx, receipt.EventID, receipt.OrderID)
+//	outcome, err := p.WaitFor(ctx, receipt)
 //
 // The order_id is the idempotency key. Whatever happens between checkout and
 // Redis, publishing the same request again under the same order_id is harmless:
@@ -33,8 +33,8 @@ type Options struct {
 	Attempts int
 	// MaxBatch bounds how many requests go to Redis at once. Default 1000.
 	MaxBatch int
-	// RecheckEvery is how often Wait looks at the stored order although no notice
-	// came: the net below pub/sub, which may lose one. Default 2s.
+	// RecheckEvery is how often stored orders are looked at that somebody waits for, although
+	// no notice came: the net below pub/sub, which may lose one. Default 2s.
 	RecheckEvery time.Duration
 	// Replicas is how many replicas of Redis Publish waits for, with WAIT, and tells in
 	// the receipt how many there were. It is no promise: a request that fewer have, or
@@ -46,11 +46,15 @@ type Options struct {
 }
 
 // Receipt says where a request is: it survives a crash of Redis as far as Redis's
-// own persistence goes.
+// own persistence goes. WaitFor takes it, in any process.
 type Receipt struct {
 	EventID string `json:"event_id"`
 	OrderID string `json:"order_id"`
 	EntryID string `json:"entry_id"` // in the requests stream
+	// Type and Fingerprint are the request's: what to wait for, and how to know it from another
+	// one under the same order_id.
+	Type        domain.RequestType `json:"type"`
+	Fingerprint string             `json:"fingerprint,omitempty"` // of a purchase or a hold
 	// Replicas is how many replicas had confirmed it by then; 0 unless the option is set.
 	Replicas int `json:"replicas,omitempty"`
 }
@@ -123,10 +127,12 @@ func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []R
 			r.PaymentToken = "" // nobody needs it there, so it shall not lie in a stream
 		}
 		results[i].Receipt = Receipt{EventID: r.EventID, OrderID: r.OrderID}
-		if _, err := wire.ParseRequest(wire.Fields(*r)); err != nil {
+		parsed, err := wire.ParseRequest(wire.Fields(*r))
+		if err != nil {
 			results[i].Err = domain.WithClass(domain.ClassReject, err)
 			continue
 		}
+		results[i].Receipt.Type, results[i].Receipt.Fingerprint = parsed.Type, parsed.Fingerprint
 		ready = append(ready, i)
 	}
 	for chunk := range slices.Chunk(ready, p.options.MaxBatch) {

@@ -36,6 +36,7 @@ type world struct {
 	*testing.T
 	ctx     context.Context
 	server  *redistest.Server
+	url     string
 	store   *streams.Store // for looking
 	gateway *simulator.Simulator
 }
@@ -49,7 +50,8 @@ func newWorld(t *testing.T, partitions int, args ...string) *world {
 		t.Fatalf("making the gateway: %v", err)
 	}
 	w := &world{T: t, ctx: ctx, server: redistest.Start(t, args...), gateway: gateway}
-	store, err := streams.Open(ctx, w.server.URL(), streams.Options{Partitions: partitions})
+	w.url = w.server.URL()
+	store, err := streams.Open(ctx, w.url, streams.Options{Create: true, Partitions: partitions})
 	if err != nil {
 		t.Fatalf("opening the store: %v", err)
 	}
@@ -61,7 +63,7 @@ func newWorld(t *testing.T, partitions int, args ...string) *world {
 // checkout is a producer with connections of its own, as a checkout has it.
 func (w *world) checkout(hook redis.Hook, o producer.Options) *producer.Producer {
 	w.Helper()
-	store, err := streams.Open(w.ctx, w.server.URL(), streams.Options{Hook: hook})
+	store, err := streams.Open(w.ctx, w.url, streams.Options{Hook: hook})
 	if err != nil {
 		w.Fatalf("opening the checkout's store: %v", err)
 	}
@@ -76,12 +78,17 @@ func (w *world) checkout(hook redis.Hook, o producer.Options) *producer.Producer
 // work runs a pool of workers until the test ends.
 func (w *world) work() {
 	w.Helper()
-	w.workAt(w.server.URL())
+	w.workWith(workers.Config{})
 }
 
-func (w *world) workAt(url string) {
+func (w *world) workWith(cfg workers.Config) {
 	w.Helper()
-	store, err := streams.Open(w.ctx, url, streams.Options{})
+	w.workAt(w.url, cfg)
+}
+
+func (w *world) workAt(url string, cfg workers.Config) {
+	w.Helper()
+	store, err := streams.Open(w.ctx, url, streams.Options{Create: true})
 	if err != nil {
 		w.Fatalf("opening the workers' store: %v", err)
 	}
@@ -89,8 +96,9 @@ func (w *world) workAt(url string) {
 	if os.Getenv("HOLDFAST_TEST_LOG") != "" {
 		log = zaptest.NewLogger(w)
 	}
-	pool, err := workers.New(workers.Config{}, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(), Log: log,
+	pool, err := workers.New(cfg, workers.Deps{
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(), Log: log,
 	})
 	if err != nil {
 		w.Fatalf("making a pool: %v", err)
@@ -221,6 +229,16 @@ func (w *world) wait(p *producer.Producer, eventID, orderID string) <-chan waitR
 		result <- waitResult{outcome, err}
 	}()
 	w.listening()
+	return result
+}
+
+// await is a wait by receipt.
+func (w *world) await(p *producer.Producer, r producer.Receipt) <-chan waitResult {
+	result := make(chan waitResult, 1)
+	go func() {
+		outcome, err := p.WaitFor(w.ctx, r)
+		result <- waitResult{outcome, err}
+	}()
 	return result
 }
 
@@ -573,12 +591,12 @@ func TestRecheckOnRedis(t *testing.T) {
 	if err := rdb.Do(w.ctx, "ACL", "SETUSER", "mute", "on", ">pw", "~*", "+@all", "resetchannels").Err(); err != nil {
 		t.Fatal(err)
 	}
-	notices := rdb.Subscribe(w.ctx, streams.DefaultNamespace+":{0}:outcomes")
+	notices := rdb.PSubscribe(w.ctx, streams.DefaultNamespace+":{0}:outcomes*")
 	defer func() { _ = notices.Close() }()
 	if _, err := notices.Receive(w.ctx); err != nil {
 		t.Fatal(err)
 	}
-	w.workAt(strings.Replace(w.server.URL(), "redis://", "redis://mute:pw@", 1))
+	w.workAt(strings.Replace(w.server.URL(), "redis://", "redis://mute:pw@", 1), workers.Config{})
 	w.confirmed(result, "o")
 	if notice, err := notices.ReceiveTimeout(w.ctx, time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a notice came after all, %v, %v: this tests nothing", notice, err)

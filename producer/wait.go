@@ -2,11 +2,7 @@ package producer
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
-	"sync"
-	"time"
 
 	"holdfast/domain"
 )
@@ -18,195 +14,136 @@ type Outcome struct {
 	Order   domain.Order
 }
 
+// SetAsideError says that the request that was waited for was set aside: no worker has it
+// any more. It wraps domain.ErrSetAside; its class is ClassReject.
+//
+// That is no outcome of the order. A person may have the request handled after all (dead
+// redrive), and then it sells. To be sure that it never does, cancel the order.
+type SetAsideError struct {
+	EventID string
+	OrderID string
+	EntryID string // of the request
+	DeadID  string // of the dead letter, for whoever looks after it
+	Reason  string // for people
+}
+
+// Error names the order, and says why.
+func (e *SetAsideError) Error() string {
+	return fmt.Sprintf("order %s/%s: its request %s was set aside as dead letter %s: %s", e.EventID, e.OrderID, e.EntryID, e.DeadID, e.Reason)
+}
+
+// Unwrap gives the error its class.
+func (e *SetAsideError) Unwrap() error {
+	return domain.WithClass(domain.ClassReject, domain.ErrSetAside)
+}
+
+// WaitFor returns when it is known what became of a request that was published:
+//
+//   - a purchase or a pay: when its order is confirmed, declined, expired, cancelled or rejected;
+//   - a hold: also when it is held;
+//   - a cancel: as a purchase, but not on confirmed, because the cancel is about to undo that.
+//
+// It sleeps until a worker tells of it. Errors:
+//
+//   - A *SetAsideError: this very request was set aside, whatever the order is.
+//   - It wraps domain.ErrConflict, ClassReject: another request came first under this
+//     order_id, with other content. What became of that one is not told.
+//   - It wraps domain.ErrUnknownOutcome: ctx ended first. The order may still have any
+//     outcome, and WaitFor can be called again.
+//   - Of ClassFatal or ClassPoison: nobody will know until something is mended.
+//
+// The receipt may be one of a Publish whose result was not known, or come from another
+// process. Without an EntryID, a request of the receipt's type that was set aside counts
+// as this one, as long as nothing is stored of the order.
+func (p *Producer) WaitFor(ctx context.Context, r Receipt) (Outcome, error) {
+	q := question{ref: domain.OrderRef{EventID: r.EventID, OrderID: r.OrderID}, entryID: r.EntryID, fingerprint: r.Fingerprint}
+	switch r.Type {
+	case domain.RequestPurchase, domain.RequestPay:
+		q.enough = decided
+	case domain.RequestHold:
+		q.enough = known
+	case domain.RequestCancel:
+		q.enough = ended
+	default:
+		return Outcome{EventID: r.EventID, OrderID: r.OrderID}, domain.WithClass(domain.ClassReject, fmt.Errorf("waiting for %s: the receipt has no type", q.ref))
+	}
+	q.about = func(t domain.RequestType) bool { return t == r.Type }
+	return p.outcomes.wait(ctx, q)
+}
+
 // Wait returns when the order has an outcome: confirmed, declined, expired,
 // cancelled or rejected. It sleeps until a worker tells of it.
 //
-// If ctx ends first, the error wraps domain.ErrUnknownOutcome: the order may
-// still have any outcome, and Wait can be called again.
+// It asks about the order, whosever request opened it. Who published a request and has its
+// receipt asks WaitFor, which knows it from others under the same order_id.
+//
+// The error is a *SetAsideError if nothing is stored of the order, and a request for it
+// (any but a cancel) is set aside: as far as anybody can tell, no outcome will come. If ctx
+// ends first, it wraps domain.ErrUnknownOutcome: the order may still have any outcome, and
+// Wait can be called again.
 func (p *Producer) Wait(ctx context.Context, eventID, orderID string) (Outcome, error) {
-	return p.outcomes.wait(ctx, eventID, orderID, func(o domain.Order) bool { return o.State.Terminal() })
-}
-
-// WaitHeld is Wait for a hold request: it also returns when the order is held.
-func (p *Producer) WaitHeld(ctx context.Context, eventID, orderID string) (Outcome, error) {
-	return p.outcomes.wait(ctx, eventID, orderID, func(o domain.Order) bool { return o.State != domain.OrderNone })
-}
-
-// WaitCancelled is Wait for a cancel request: of the outcomes, confirmed is the
-// one it does not return on, because the cancel is about to undo it.
-func (p *Producer) WaitCancelled(ctx context.Context, eventID, orderID string) (Outcome, error) {
-	return p.outcomes.wait(ctx, eventID, orderID, func(o domain.Order) bool {
-		return o.State.Terminal() && o.State != domain.OrderConfirmed
+	return p.outcomes.wait(ctx, question{
+		ref: domain.OrderRef{EventID: eventID, OrderID: orderID}, enough: decided,
+		about: func(t domain.RequestType) bool { return t != domain.RequestCancel },
 	})
 }
 
-// outcomes listens to each partition from the first wait there until the end:
-// a checkout waits all the time, and connecting for each order would cost more
-// than the order.
-type outcomes struct {
-	source  domain.Outcomes
-	recheck time.Duration
-
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-
-	mu         sync.Mutex
-	closed     bool
-	partitions map[int]*listener
+// WaitHeld is Wait for a hold request: it also returns when the order is held. Of what is
+// set aside, purchases and holds count.
+func (p *Producer) WaitHeld(ctx context.Context, eventID, orderID string) (Outcome, error) {
+	return p.outcomes.wait(ctx, question{
+		ref: domain.OrderRef{EventID: eventID, OrderID: orderID}, enough: known, about: domain.RequestType.Opens,
+	})
 }
 
-// listener holds the waits of one partition.
-type listener struct {
-	mu    sync.Mutex
-	waits map[domain.OrderRef][]chan notice
+// WaitCancelled is Wait for a cancel request: of the outcomes, confirmed is the
+// one it does not return on, because the cancel is about to undo it. Of what is set
+// aside, cancels count.
+func (p *Producer) WaitCancelled(ctx context.Context, eventID, orderID string) (Outcome, error) {
+	return p.outcomes.wait(ctx, question{
+		ref: domain.OrderRef{EventID: eventID, OrderID: orderID}, enough: ended,
+		about: func(t domain.RequestType) bool { return t == domain.RequestCancel },
+	})
 }
 
-// notice is what the order is now; with known false, it has to be read.
-type notice struct {
-	order domain.Order
-	known bool
+// What is enough for a wait to end.
+func known(o domain.Order) bool   { return o.State != domain.OrderNone }
+func decided(o domain.Order) bool { return o.State.Terminal() }
+func ended(o domain.Order) bool   { return o.State.Terminal() && o.State != domain.OrderConfirmed }
+
+// question is what is waited for.
+type question struct {
+	ref    domain.OrderRef
+	enough func(domain.Order) bool
+
+	entryID     string                        // of the request; empty: any that it is about
+	about       func(domain.RequestType) bool // requests whose being set aside is an answer, if there is no entryID
+	fingerprint string                        // of the request's body; empty: it has none, or any will do
 }
 
-func newOutcomes(source domain.Outcomes, recheck time.Duration) *outcomes {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &outcomes{source: source, recheck: recheck, ctx: ctx, cancel: cancel, partitions: make(map[int]*listener)}
-}
-
-func (o *outcomes) close() {
-	o.mu.Lock()
-	o.closed = true
-	o.mu.Unlock()
-	o.cancel()
-	o.wg.Wait()
-}
-
-var errClosed = errors.New("the producer is closed")
-
-func (o *outcomes) wait(ctx context.Context, eventID, orderID string, enough func(domain.Order) bool) (Outcome, error) {
-	ref := domain.OrderRef{EventID: eventID, OrderID: orderID}
-	outcome := Outcome{EventID: eventID, OrderID: orderID}
-	if !domain.ValidID(eventID) || !domain.ValidID(orderID) {
-		return outcome, domain.WithClass(domain.ClassReject, fmt.Errorf("waiting for %q: want event_id and order_id", ref))
+// answer is what a look tells, an outcome or an error; ok is false if that is no answer yet.
+func (q *question) answer(found domain.Looked) (outcome Outcome, ok bool, err error) {
+	outcome = Outcome{EventID: q.ref.EventID, OrderID: q.ref.OrderID}
+	if found.Err != nil {
+		class := domain.ClassOf(found.Err)
+		return outcome, class == domain.ClassFatal || class == domain.ClassPoison, fmt.Errorf("waiting for %s: %w", q.ref, found.Err)
 	}
-	// Look first, so that an outcome that is there already costs one read.
-	if order, err := o.order(ctx, ref); err == nil && enough(order) {
-		outcome.Order = order
-		return outcome, nil
+	o := found.Order
+	if q.fingerprint != "" && o.Fingerprint != "" && o.Fingerprint != q.fingerprint {
+		return outcome, true, domain.WithClass(domain.ClassReject,
+			fmt.Errorf("order %s: %w: another request came first under this order_id, with other content", q.ref, domain.ErrConflict))
 	}
-	l, err := o.listener(o.source.Partition(eventID))
-	if err != nil {
-		return outcome, fmt.Errorf("waiting for %s: %w: %w", ref, domain.ErrUnknownOutcome, err)
+	if q.enough(o) {
+		outcome.Order = o
+		return outcome, true, nil
 	}
-	notices := l.join(ref)
-	defer l.leave(ref, notices)
-	tell([]chan notice{notices}, notice{}) // it may have changed between the look and the join
-	recheck := time.NewTicker(o.recheck)
-	defer recheck.Stop()
-	for {
-		var n notice
-		select {
-		case n = <-notices:
-		case <-recheck.C:
-		case <-o.ctx.Done():
-			return outcome, fmt.Errorf("waiting for %s: %w: %w", ref, domain.ErrUnknownOutcome, errClosed)
-		case <-ctx.Done():
-			return outcome, fmt.Errorf("waiting for %s: %w: %w", ref, domain.ErrUnknownOutcome, ctx.Err())
-		}
-		if !n.known {
-			order, err := o.order(ctx, ref)
-			switch class := domain.ClassOf(err); {
-			case class == domain.ClassFatal || class == domain.ClassPoison:
-				return outcome, fmt.Errorf("waiting for %s: %w", ref, err)
-			case err != nil:
-				continue // the next look will tell
-			}
-			n.order = order
-		}
-		if enough(n.order) {
-			outcome.Order = n.order
-			return outcome, nil
-		}
-	}
-}
-
-func (o *outcomes) order(ctx context.Context, ref domain.OrderRef) (domain.Order, error) {
-	orders, err := o.source.Orders(ctx, []domain.OrderRef{ref})
-	if err != nil {
-		return domain.Order{}, err
-	}
-	return orders[0], nil
-}
-
-// listener returns the partition's, which listens from the first call on.
-func (o *outcomes) listener(partition int) (*listener, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return nil, errClosed
-	}
-	l := o.partitions[partition]
-	if l == nil {
-		l = &listener{waits: make(map[domain.OrderRef][]chan notice)}
-		o.partitions[partition] = l
-		o.wg.Go(func() {
-			// It reconnects by itself and ends with ctx; meanwhile the rechecks serve whoever waits.
-			_ = o.source.Watch(o.ctx, partition, l)
-		})
-	}
-	return l, nil
-}
-
-func (l *listener) join(ref domain.OrderRef) chan notice {
-	notices := make(chan notice, 1)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.waits[ref] = append(l.waits[ref], notices)
-	return notices
-}
-
-func (l *listener) leave(ref domain.OrderRef, notices chan notice) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	left := slices.DeleteFunc(l.waits[ref], func(c chan notice) bool { return c == notices })
-	if len(left) == 0 {
-		delete(l.waits, ref)
-		return
-	}
-	l.waits[ref] = left
-}
-
-// Connected makes everybody look: something may have been missed.
-func (l *listener) Connected() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, waits := range l.waits {
-		tell(waits, notice{})
-	}
-}
-
-// Changed tells those who wait for this order.
-func (l *listener) Changed(ref domain.OrderRef, order domain.Order) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	tell(l.waits[ref], notice{order: order, known: true})
-}
-
-// tell never blocks. If a notice is still unread, the two become one that says
-// to look: nobody may be left with the older of two states.
-func tell(waits []chan notice, n notice) {
-	for _, c := range waits {
-		select {
-		case c <- n:
-		default:
-			select {
-			case <-c:
-			default:
-			}
-			select {
-			case c <- notice{}:
-			default: // the other one filled it: it has just been told to look
+	for i := len(found.SetAside) - 1; i >= 0; i-- {
+		s := found.SetAside[i]
+		if q.entryID != "" && s.EntryID == q.entryID || q.entryID == "" && o.State == domain.OrderNone && q.about(s.Type) {
+			return outcome, true, &SetAsideError{
+				EventID: q.ref.EventID, OrderID: q.ref.OrderID, EntryID: s.EntryID, DeadID: s.DeadID, Reason: s.Reason,
 			}
 		}
 	}
+	return outcome, false, nil
 }

@@ -65,7 +65,7 @@ func TestPredicates(t *testing.T) {
 					return
 				}
 				w.waiting()
-				w.b.outcomes.tell(w.ref, orderIn(domain.OrderCancelled, "amy"))
+				w.b.outcomes.change(w.ref, orderIn(domain.OrderCancelled, "amy"))
 				w.got(orderIn(domain.OrderCancelled, "amy"))
 			}
 			t.Run(m.name+" finds "+state.String(), func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestPredicates(t *testing.T) {
 				inBubble(t, never, func(b *bench) {
 					w := b.wait(b.Context(), m.call(b.producer), ref("p0", "o"))
 					w.waiting()
-					b.outcomes.tell(w.ref, order)
+					b.outcomes.change(w.ref, order)
 					check(w)
 				})
 			})
@@ -90,6 +90,8 @@ func TestNoticeWakesTheRightWait(t *testing.T) {
 	inBubble(t, never, func(b *bench) {
 		o1, o2, namesake, elsewhere := ref("p0-a", "o1"), ref("p0-a", "o2"), ref("p0-b", "o1"), ref("p1", "o1")
 		w1 := b.wait(b.Context(), b.producer.Wait, o1)
+		w1.waiting()
+		b.readsOf(o1, 2) // before anybody listened, and after
 		others := []*wait{
 			b.wait(b.Context(), b.producer.Wait, o2),
 			b.wait(b.Context(), b.producer.Wait, namesake),
@@ -99,25 +101,26 @@ func TestNoticeWakesTheRightWait(t *testing.T) {
 		if now, ever := b.outcomes.watched(); now != 2 || ever != 2 {
 			t.Errorf("%d subscriptions, %d ever; want one for each of 2 partitions", now, ever)
 		}
-		// Nothing is stored: what the wait returns can only be what it was told.
-		b.outcomes.tell(o1, orderIn(domain.OrderConfirmed, "fred"))
+		b.outcomes.change(o1, orderIn(domain.OrderConfirmed, "fred"))
 		w1.got(orderIn(domain.OrderConfirmed, "fred"))
-		b.readsOf(o1, 2) // before the notice: one look at the start, one after the subscription
-		for _, w := range others {
+		b.readsOf(o1, 3)
+		for i, w := range others {
 			w.waiting()
-			b.readsOf(w.ref, 2)
+			b.readsOf(w.ref, []int{1, 1, 2}[i]) // a notice about another order is no reason to look
 		}
 		for i, w := range others {
 			order := orderIn(domain.OrderDeclined, fmt.Sprintf("c%d", i))
-			b.outcomes.tell(w.ref, order)
+			b.outcomes.change(w.ref, order)
 			w.got(order)
-			b.readsOf(w.ref, 2)
+			b.readsOf(w.ref, []int{2, 2, 3}[i])
 		}
-		// Nobody waits any more; the subscription stays for those who come.
-		b.outcomes.tell(o1, orderIn(domain.OrderCancelled, "fred"))
-		w1 = b.wait(b.Context(), b.producer.Wait, o1)
+		// Nobody waits any more, so nobody looks; the subscription stays for those who come.
+		b.outcomes.change(o1, orderIn(domain.OrderCancelled, "fred"))
+		synctest.Wait()
+		b.readsOf(o1, 3)
+		w1 = b.wait(b.Context(), b.producer.Wait, ref("p0-a", "o3"))
 		w1.waiting()
-		b.outcomes.tell(o1, orderIn(domain.OrderExpired, "fred"))
+		b.outcomes.change(w1.ref, orderIn(domain.OrderExpired, "fred"))
 		w1.got(orderIn(domain.OrderExpired, "fred"))
 		if now, ever := b.outcomes.watched(); now != 2 || ever != 2 {
 			t.Errorf("%d subscriptions, %d ever; want the same 2 as before", now, ever)
@@ -134,20 +137,19 @@ func TestConnectedMakesEveryWaitLook(t *testing.T) {
 		}
 		for _, w := range waits {
 			w.waiting()
-			b.readsOf(w.ref, 2)
 			if w.ref.OrderID != "open" {
 				b.outcomes.set(w.ref, orderIn(domain.OrderConfirmed, w.ref.EventID))
 			}
 		}
+		open, elsewhere := b.outcomes.readsOf(waits[3].ref), b.outcomes.readsOf(waits[4].ref)
 		b.outcomes.sink(0).Connected()
 		for _, w := range waits[:3] {
 			w.got(orderIn(domain.OrderConfirmed, w.ref.EventID))
-			b.readsOf(w.ref, 3)
 		}
 		waits[3].waiting() // it looked, and there was nothing
-		b.readsOf(waits[3].ref, 3)
+		b.readsOf(waits[3].ref, open+1)
 		waits[4].waiting() // another partition's connection is no news
-		b.readsOf(waits[4].ref, 2)
+		b.readsOf(waits[4].ref, elsewhere)
 
 		b.outcomes.set(waits[3].ref, orderIn(domain.OrderDeclined, "amy"))
 		b.outcomes.sink(0).Connected()
@@ -193,7 +195,7 @@ func TestManyWaitsForOneOrder(t *testing.T) {
 		}
 		held := b.wait(b.Context(), b.producer.WaitHeld, o)
 		held.waiting()
-		b.outcomes.tell(o, orderIn(domain.OrderHeld, "fred"))
+		b.outcomes.change(o, orderIn(domain.OrderHeld, "fred"))
 		held.got(orderIn(domain.OrderHeld, "fred"))
 		giveUp()
 		for _, w := range leaving {
@@ -204,12 +206,12 @@ func TestManyWaitsForOneOrder(t *testing.T) {
 		}
 		cancelled := b.wait(b.Context(), b.producer.WaitCancelled, o)
 		cancelled.waiting()
-		b.outcomes.tell(o, orderIn(domain.OrderConfirmed, "fred"))
+		b.outcomes.change(o, orderIn(domain.OrderConfirmed, "fred"))
 		for _, w := range waits {
 			w.got(orderIn(domain.OrderConfirmed, "fred"))
 		}
 		cancelled.waiting()
-		b.outcomes.tell(o, orderIn(domain.OrderCancelled, "fred"))
+		b.outcomes.change(o, orderIn(domain.OrderCancelled, "fred"))
 		cancelled.got(orderIn(domain.OrderCancelled, "fred"))
 		if _, ever := b.outcomes.watched(); ever != 1 {
 			b.Errorf("%d subscriptions for one order", ever)
@@ -246,7 +248,7 @@ func TestContextEndsWhileWaiting(t *testing.T) {
 		again := b.wait(b.Context(), b.producer.Wait, o)
 		again.waiting()
 		patient.waiting()
-		b.outcomes.tell(o, orderIn(domain.OrderConfirmed, "fred"))
+		b.outcomes.change(o, orderIn(domain.OrderConfirmed, "fred"))
 		again.got(orderIn(domain.OrderConfirmed, "fred"))
 		patient.got(orderIn(domain.OrderConfirmed, "fred"))
 	})
@@ -257,8 +259,8 @@ type unheard struct{}
 
 func (unheard) Partition(string) int { return 0 }
 
-func (unheard) Orders(_ context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
-	return make([]domain.Order, len(refs)), nil
+func (unheard) Look(_ context.Context, refs []domain.OrderRef) []domain.Looked {
+	return make([]domain.Looked, len(refs))
 }
 
 func (unheard) Watch(ctx context.Context, _ int, _ domain.OutcomeSink) error {
@@ -369,7 +371,7 @@ func TestWaitForInvalidIDs(t *testing.T) {
 	}
 }
 
-// What may pass is looked past; a notice needs no look at all.
+// What may pass is looked past, until a look succeeds.
 func TestReadErrorsThatPass(t *testing.T) {
 	for _, passing := range []error{
 		domain.WithClass(domain.ClassRetry, errors.New("connection refused")),
@@ -394,13 +396,20 @@ func TestReadErrorsThatPass(t *testing.T) {
 			})
 			inBubble(t, never, func(b *bench) {
 				o := ref("p0", "o")
-				b.outcomes.failing = func(int, domain.OrderRef) error { return passing }
+				b.outcomes.failing = func(n int, _ domain.OrderRef) error {
+					if n <= 4 {
+						return passing
+					}
+					return nil
+				}
 				w := b.wait(b.Context(), b.producer.Wait, o)
 				w.waiting()
 				b.outcomes.sink(0).Connected()
 				w.waiting()
 				b.readsOf(o, 3)
-				b.outcomes.tell(o, orderIn(domain.OrderConfirmed, "fred"))
+				b.outcomes.change(o, orderIn(domain.OrderConfirmed, "fred"))
+				w.waiting() // told, and yet it could not look
+				b.outcomes.tell(o)
 				w.got(orderIn(domain.OrderConfirmed, "fred"))
 				b.elapsed(0)
 			})
@@ -421,7 +430,9 @@ func TestReadErrorsThatStay(t *testing.T) {
 						}
 						return nil
 					}
-					w, other := b.wait(b.Context(), b.producer.Wait, broken), b.wait(b.Context(), b.producer.Wait, fine)
+					w := b.wait(b.Context(), b.producer.Wait, broken)
+					synctest.Wait()
+					other := b.wait(b.Context(), b.producer.Wait, fine)
 					w.ends()
 					if !errors.Is(w.err, cause) || domain.ClassOf(w.err) != class || !strings.Contains(w.err.Error(), broken.String()) {
 						b.Errorf("error %v of class %s, want the cause, class %s and the order", w.err, domain.ClassOf(w.err), class)
@@ -431,7 +442,7 @@ func TestReadErrorsThatStay(t *testing.T) {
 					}
 					b.elapsed(time.Duration(max(0, from-2)) * time.Second)
 					other.waiting()
-					b.outcomes.tell(fine, orderIn(domain.OrderConfirmed, "fred"))
+					b.outcomes.change(fine, orderIn(domain.OrderConfirmed, "fred"))
 					other.got(orderIn(domain.OrderConfirmed, "fred"))
 				})
 			})
@@ -478,8 +489,8 @@ func TestChangeBetweenLookAndJoin(t *testing.T) {
 		}},
 	} {
 		for _, listening := range []bool{false, true} {
-			if listening && strings.Contains(test.name, "subscription") {
-				continue // it begins once
+			if listening && (strings.Contains(test.name, "subscription") || strings.Contains(test.name, "second look")) {
+				continue // it begins once; and who listens looks once
 			}
 			t.Run(fmt.Sprintf("%s, listening %t", test.name, listening), func(t *testing.T) {
 				inBubble(t, never, func(b *bench) {
@@ -489,8 +500,7 @@ func TestChangeBetweenLookAndJoin(t *testing.T) {
 					var once sync.Once
 					test.prepare(b.outcomes, func() {
 						once.Do(func() {
-							b.outcomes.set(o, confirmed)
-							b.outcomes.tell(o, confirmed)
+							b.outcomes.change(o, confirmed)
 						})
 					})
 					b.wait(b.Context(), b.producer.Wait, o).got(confirmed)
@@ -510,12 +520,12 @@ func TestNoticesDuringALook(t *testing.T) {
 		notices func(f *outcomes)
 		reads   int
 	}{
-		{"one", func(f *outcomes) { f.tell(o, cancelled) }, 2},
-		{"two", func(f *outcomes) { f.tell(o, confirmed); f.tell(o, cancelled) }, 3},
-		{"three", func(f *outcomes) { f.tell(o, held); f.tell(o, confirmed); f.tell(o, cancelled) }, 3},
-		{"one and a connection", func(f *outcomes) { f.tell(o, confirmed); f.sink(0).Connected() }, 3},
-		{"a connection and one", func(f *outcomes) { f.sink(0).Connected(); f.tell(o, cancelled) }, 3},
-		{"connections", func(f *outcomes) { f.sink(0).Connected(); f.sink(0).Connected(); f.sink(0).Connected() }, 3},
+		{"one", func(f *outcomes) { f.change(o, cancelled) }, 2},
+		{"two", func(f *outcomes) { f.change(o, confirmed); f.change(o, cancelled) }, 2},
+		{"three", func(f *outcomes) { f.change(o, held); f.change(o, confirmed); f.change(o, cancelled) }, 2},
+		{"one and a connection", func(f *outcomes) { f.tell(o); f.sink(0).Connected() }, 2},
+		{"a connection and one", func(f *outcomes) { f.sink(0).Connected(); f.tell(o) }, 2},
+		{"connections", func(f *outcomes) { f.sink(0).Connected(); f.sink(0).Connected(); f.sink(0).Connected() }, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, never, func(b *bench) {
@@ -523,7 +533,7 @@ func TestNoticesDuringALook(t *testing.T) {
 				b.outcomes.set(o, held)
 				looking, look := make(chan struct{}), make(chan struct{})
 				b.outcomes.afterRead = func(n int, r domain.OrderRef) {
-					if r == o && n == 2 {
+					if r == o && n == 1 {
 						close(looking)
 						<-look
 					}
@@ -565,11 +575,10 @@ func TestWaitsFromManyGoroutines(t *testing.T) {
 				for i := range orders {
 					o, outcome := refOf(i), outcomeOf(i)
 					change := func(told bool) {
-						b.outcomes.set(o, orderIn(domain.OrderHeld, outcome.CustomerID))
-						b.outcomes.tell(o, orderIn(domain.OrderHeld, outcome.CustomerID))
+						b.outcomes.change(o, orderIn(domain.OrderHeld, outcome.CustomerID))
 						b.outcomes.set(o, outcome)
 						if told {
-							b.outcomes.tell(o, outcome)
+							b.outcomes.tell(o)
 						}
 					}
 					told, first := random.IntN(4) > 0, random.IntN(2) == 0
@@ -608,4 +617,41 @@ func TestWaitsFromManyGoroutines(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While no notices come, a wait looks four times a second, or as often as it would anyhow.
+func TestLooksMoreOftenWithoutNotices(t *testing.T) {
+	for _, test := range []struct{ recheck, deaf time.Duration }{
+		{0, 250 * time.Millisecond}, // the default
+		{time.Minute, 250 * time.Millisecond},
+		{100 * time.Millisecond, 100 * time.Millisecond},
+	} {
+		t.Run(fmt.Sprint(test.recheck), func(t *testing.T) {
+			inBubble(t, test.recheck, func(b *bench) {
+				b.outcomes.inWatch = domain.OutcomeSink.Disconnected
+				o := ref("p0", "o")
+				w := b.wait(b.Context(), b.producer.Wait, o)
+				w.waiting()
+				b.outcomes.set(o, orderIn(domain.OrderConfirmed, "fred"))
+				w.ends()
+				w.got(orderIn(domain.OrderConfirmed, "fred"))
+				b.elapsed(test.deaf)
+			})
+		})
+	}
+	inBubble(t, 3*time.Second, func(b *bench) {
+		o := ref("p0", "o")
+		w := b.wait(b.Context(), b.producer.Wait, o)
+		w.waiting()
+		b.outcomes.sink(0).Disconnected() // makes it look as well: something may be missed from now on
+		w.waiting()
+		b.readsOf(o, 3)
+		b.outcomes.sink(0).Connected()
+		w.waiting()
+		b.readsOf(o, 4)
+		b.outcomes.set(o, orderIn(domain.OrderConfirmed, "fred"))
+		w.ends()
+		w.got(orderIn(domain.OrderConfirmed, "fred"))
+		b.elapsed(3 * time.Second)
+	})
 }

@@ -75,7 +75,7 @@ func TestAppendWaitsForReplicasOfACluster(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	seen := new(pipelines)
-	store, err := Open(ctx, cluster.URL(), Options{Hook: seen})
+	store, err := Open(ctx, cluster.URL(), Options{Create: true, Hook: seen})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestReadOfAClusterTellsThatItsConnectionBroke(t *testing.T) {
 	cluster := redistest.StartCluster(t, 3)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	store, err := Open(ctx, cluster.URL(), Options{})
+	store, err := Open(ctx, cluster.URL(), Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
+	"holdfast/streams/internal/layout"
 	"holdfast/streams/internal/streamstest"
 )
 
@@ -32,7 +33,7 @@ func FuzzRequestEntry(f *testing.F) {
 		}
 	}
 	ctx := context.Background()
-	store, err := Open(ctx, streamstest.Server().URL(), Options{Partitions: 1})
+	store, err := Open(ctx, streamstest.Server().URL(), Options{Create: true, Partitions: 1})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -66,6 +67,38 @@ func FuzzRequestEntry(f *testing.F) {
 	})
 }
 
+// wantNote fails the test unless there is one note, of the letter, beside the one order that
+// the fields name; and none if they name none, or several.
+func (f *fixture) wantNote(letter layout.DeadLetter, fields []string) {
+	f.Helper()
+	var events, orders []string
+	for pair := range slices.Chunk(fields, 2) {
+		switch pair[0] {
+		case "event_id":
+			events = append(events, pair[1])
+		case "order_id":
+			orders = append(orders, pair[1])
+		}
+	}
+	want := ""
+	if len(events) == 1 && len(orders) == 1 && domain.ValidID(events[0]) && domain.ValidID(orders[0]) {
+		want = events[0] + "/" + orders[0]
+	}
+	if letter.Order != want {
+		f.Fatalf("the letter of %q stands beside %q, want %q", fields, letter.Order, want)
+	}
+	notes := f.Do("HLEN", f.Keys.SetAside(0))
+	if want == "" {
+		if notes != int64(0) {
+			f.Errorf("%v notes of %q", notes, fields)
+		}
+		return
+	}
+	if got := f.notes(want); notes != int64(1) || len(got) != 1 || got[0].DeadID != letter.ID() || got[0].EntryID != letter.EntryID {
+		f.Errorf("notes %+v of %+v", got, letter)
+	}
+}
+
 // handle publishes one entry, does with it what a worker does, and judges it.
 func (f *fixture) handle(fields []string) {
 	f.Helper()
@@ -84,13 +117,15 @@ func (f *fixture) handle(fields []string) {
 			f.Errorf("the dead letter of %q is %+v", fields, letters)
 		}
 		f.WantPending(domain.GroupWorkers, earlier...)
-		f.WantSame(before, f.Keys.Requests(0), f.Keys.Dead(0))
+		f.wantNote(letters[0], fields)
+		f.WantSame(before, f.Keys.Requests(0), f.Keys.Dead(0), f.Keys.SetAside(0))
 		return
 	}
 	a := domain.Incoming{EntryID: id, Request: req, HoldMillis: holdMillis, ValidMillis: validMillis}
 	if err != nil {
 		a.Invalid = err.Error()
 	}
+	a.NoToken = err == nil && req.Type == domain.RequestPurchase && req.PaymentToken == ""
 	ref := req.Ref()
 	entryMillis := domain.EntryMillis(id)
 	var now int64
@@ -103,7 +138,7 @@ func (f *fixture) handle(fields []string) {
 	case domain.RequestPay:
 		command = domain.Pay{EntryMillis: entryMillis, ValidMillis: validMillis}
 	case domain.RequestPurchase, domain.RequestHold:
-		command = domain.Hold{Request: req, Invalid: a.Invalid, EntryMillis: entryMillis, ValidMillis: validMillis, HoldMillis: holdMillis}
+		command = domain.Hold{Request: req, Invalid: a.Invalid, NoToken: a.NoToken, EntryMillis: entryMillis, ValidMillis: validMillis, HoldMillis: holdMillis}
 	}
 	if req.Type != domain.RequestCancel {
 		replies, now = f.holdBatch(a)

@@ -5,18 +5,15 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"holdfast/streams/internal/access"
 )
 
 // lostGroups reports whether an error means that streams or groups are gone.
 // A key deleted under a blocked reader answers UNBLOCKED before Redis 7.2.
 func lostGroups(err error) bool {
 	var reply redis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	s := reply.Error()
-	return strings.HasPrefix(s, "NOGROUP") || strings.HasPrefix(s, "UNBLOCKED") ||
-		strings.Contains(s, "NOGROUP") || strings.Contains(s, "no such key")
+	return access.NoGroup(err) || errors.As(err, &reply) && strings.HasPrefix(reply.Error(), "UNBLOCKED")
 }
 
 // answered reports whether Redis itself answered with an error, so that the

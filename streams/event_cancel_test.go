@@ -15,7 +15,6 @@ import (
 	"holdfast/domain"
 	"holdfast/streams/inspect"
 	"holdfast/streams/internal/access"
-	"holdfast/streams/internal/streamstest"
 )
 
 var fire = domain.Cause{Reason: "fire", By: "ann"}
@@ -258,7 +257,7 @@ func TestCancelEventCutOff(t *testing.T) {
 	f := newFixture(t)
 	cut := &cutsOff{}
 	cut.after.Store(1000)
-	store, err := Open(f.Ctx, streamstest.Server().URL(), Options{Partitions: 1, Hook: cut})
+	store, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Hook: cut})
 	f.Must(err)
 	defer func() { f.Must(store.Close()) }()
 	commands := 0
@@ -346,7 +345,7 @@ func TestSettling(t *testing.T) {
 	letters := f.deadLetters()
 	for _, l := range letters {
 		if l.EntryID == facts["b"] {
-			_, err := f.inspector.Redrive(f.Ctx, l.ID())
+			_, err := f.redriveLetter(l.ID())
 			f.Must(err)
 		}
 	}

@@ -19,8 +19,8 @@ func (s *Store) Events() *Events { return &Events{s} }
 
 // Create puts an event on sale. created is false if it is on sale with these terms
 // already. Errors: ClassReject for bad terms; domain.ErrConflict if it is there and has
-// other terms now, or is closed (domain.CodeEventClosed); domain.ErrUnknownOutcome if it
-// may have been created now.
+// other terms now, or is closed (domain.CodeEventClosed); domain.CodeUnavailable if there is
+// no log (any more) to write it to; domain.ErrUnknownOutcome if it may have been created now.
 func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error) {
 	if _, err := domain.Create(domain.Event{}, eventID, t); err != nil {
 		return false, err
@@ -36,7 +36,10 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 	if err != nil {
 		return false, fmt.Errorf("script create_event: %w", access.ClassifyChange(err))
 	}
-	if reply == 1 {
+	switch reply {
+	case -1:
+		return false, fmt.Errorf("event %s: %w", eventID, noStream(e.store.keys.Log(p)))
+	case 1:
 		return true, nil
 	}
 	there, err := e.Get(ctx, eventID)
@@ -120,9 +123,9 @@ func (e *Events) end(ctx context.Context, fact domain.Fact) (ended bool, err err
 		cancels = "1"
 	}
 	p := e.store.Partition(fact.EventID)
-	name, said := wire.Field(fact)
+	fields := wire.FactFields(fact)
 	reply, err := e.store.run(ctx, scriptCloseEvent, []string{e.store.keys.Event(p, fact.EventID), e.store.keys.Log(p)},
-		cancels, name, said, fact.Cause.Reason, fact.Cause.By).Int()
+		cancels, fields[0], fields[1], fact.Cause.Reason, fact.Cause.By).Int()
 	if err != nil {
 		return false, fmt.Errorf("script close_event: %w", access.ClassifyChange(err))
 	}
@@ -145,8 +148,8 @@ func (e *Events) Reopen(ctx context.Context, eventID string, cause domain.Cause)
 		if err != nil || fact == nil {
 			return false, err
 		}
-		name, said := wire.Field(*fact)
-		reply, err := e.store.run(ctx, scriptReopenEvent, []string{e.store.keys.Event(p, eventID), e.store.keys.Log(p)}, event.Version, name, said).Int()
+		fields := wire.FactFields(*fact)
+		reply, err := e.store.run(ctx, scriptReopenEvent, []string{e.store.keys.Event(p, eventID), e.store.keys.Log(p)}, event.Version, fields[0], fields[1]).Int()
 		if err != nil {
 			return false, fmt.Errorf("script reopen_event: %w", access.ClassifyChange(err))
 		}

@@ -71,7 +71,7 @@ func openFixture(t *testing.T, server *redistest.Server) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	store, err := Open(ctx, server.URL(), Options{Partitions: 1})
+	store, err := Open(ctx, server.URL(), Options{Create: true, Partitions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +124,7 @@ func (f *fixture) incoming(entryID string, fields []string) domain.Incoming {
 		}
 		a.Invalid = err.Error()
 	}
+	a.NoToken = err == nil && req.Type == domain.RequestPurchase && req.PaymentToken == ""
 	return a
 }
 
@@ -268,6 +269,16 @@ func (f *fixture) lastFact() (domain.Fact, string) {
 	return facts[len(facts)-1], raw[len(raw)-1]
 }
 
+// lastEntry is the newest entry of the log.
+func (f *fixture) lastEntry() domain.Entry {
+	f.Helper()
+	entries := layout.DecodeEntries(f.Do("XREVRANGE", f.Keys.Log(0), "+", "-", "COUNT", 1))
+	if len(entries) == 0 {
+		f.Fatalf("the log is empty")
+	}
+	return entries[0]
+}
+
 // wantFact compares the newest fact, as it stands in the log, with one about an order.
 func (f *fixture) wantFact(kind, order, data string) {
 	f.Helper()
@@ -275,6 +286,12 @@ func (f *fixture) wantFact(kind, order, data string) {
 	if _, got := f.lastFact(); got != want {
 		f.Errorf("the newest fact is\n%s\nwant\n%s", got, want)
 	}
+}
+
+// redriveLetter is inspect's Redrive of one letter.
+func (f *fixture) redriveLetter(id string) (entryID string, err error) {
+	handled := f.inspector.Redrive(f.Ctx, id)
+	return handled[0].EntryID, handled[0].Err
 }
 
 func (f *fixture) queue(group domain.Group, consumer string) domain.Queue {

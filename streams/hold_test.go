@@ -9,7 +9,6 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams/internal/access"
-	"holdfast/streams/internal/layout"
 	"holdfast/streams/internal/streamstest"
 )
 
@@ -86,6 +85,8 @@ func TestHoldRefusals(t *testing.T) {
 		{"invalid", "quantity: missing", []string{"v", "1", "type", "hold", "event_id", "e1", "order_id", "", "customer_id", "fred"}, nil},
 		{"invalid", "customer_id: missing", []string{"v", "1", "type", "hold", "event_id", "e1", "order_id", "", "quantity", "2"}, nil},
 		{"invalid", "section: want 1 to 128 characters of A-Z a-z 0-9 . _ @ + -", purchase("e1", "", "fred", 1, "section", "a|b"), nil},
+		{"invalid", "payment_token: missing", []string{"v", "1", "type", "purchase", "event_id", "e1", "order_id", "", "customer_id", "fred", "quantity", "1"}, nil},
+		{"invalid", "payment_token: missing", []string{"v", "1", "type", "purchase", "event_id", "e2", "order_id", "", "customer_id", "fred", "quantity", "1"}, nil},
 		{"too_late", "", purchase("e1", "", "fred", 1), func(a *domain.Incoming) { a.ValidMillis = -1 }},
 		{"unknown_event", "", purchase("e2", "", "fred", 1), nil},
 		{"unknown_section", "", purchase("e1", "", "fred", 1, "section", "balcony"), nil},
@@ -295,6 +296,27 @@ func TestHoldBigNumbers(t *testing.T) {
 	}
 }
 
+// TestHoldForFree: what costs nothing is held without a token, and confirmed without an authorization.
+func TestHoldForFree(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10, func(t *domain.Terms) { t.Sections[0].Price = 0 }))
+	a := f.arrive([]string{"v", "1", "type", "purchase", "event_id", "e1", "order_id", "o1", "customer_id", "fred", "quantity", "2"})[0]
+	replies, _ := f.holdBatch(a)
+	if replies[0].Verdict != domain.VerdictAuthorize || !replies[0].Order.Free() {
+		t.Fatalf("held: %s, %+v", replies[0].Verdict, replies[0].Order)
+	}
+	replies, _ = f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved})
+	if o := replies[0].Order; o.State != domain.OrderConfirmed || !o.Free() {
+		t.Errorf("confirmed: %+v", o)
+	}
+	f.wantFact("confirmed", "e1/o1", "fred|general|2|0|EUR|")
+	f.cancel("e1", "o1")
+	if o := f.order("e1", "o1"); o.State != domain.OrderCancelled || !o.Free() {
+		t.Errorf("cancelled: %+v", o)
+	}
+	f.wantLogFolds()
+}
+
 func TestHoldTimesAreRedis(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
@@ -330,7 +352,7 @@ func TestHoldTimesAreRedis(t *testing.T) {
 func TestHoldNotices(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
-	sub := f.Client.Subscribe(f.Ctx, f.Keys.Outcomes(0))
+	sub := f.Client.Subscribe(f.Ctx, f.store.outcomes(0))
 	defer func() { f.Must(sub.Close()) }()
 	if _, err := sub.Receive(f.Ctx); err != nil {
 		t.Fatal(err)
@@ -339,31 +361,32 @@ func TestHoldNotices(t *testing.T) {
 		t.Helper()
 		m, err := sub.ReceiveMessage(f.Ctx)
 		f.Must(err)
-		var got []string
-		for line := range strings.SplitSeq(m.Payload, "\n") {
-			name, record, _ := strings.Cut(line, " ")
-			o, err := layout.DecodeOrder(record)
-			f.Must(err)
-			r, ok := domain.ParseOrderRef(name)
-			if stored := f.order(r.EventID, r.OrderID); !ok || o != stored {
-				t.Errorf("told of %s: %+v, stored is %+v", name, o, stored)
-			}
-			got = append(got, name+" "+o.State.String())
-		}
-		if !slices.Equal(got, want) {
+		if got := strings.Split(m.Payload, "\n"); !slices.Equal(got, want) {
 			t.Errorf("told %q, want %q", got, want)
 		}
 	}
 	f.holdBatch(f.arrive(purchase("e1", "o1", "fred", 1), hold("e1", "o2", "mary", 1), purchase("e9", "o3", "fred", 1))...)
-	receive("e1/o2 held", "e9/o3 rejected")
+	receive("e1/o2", "e9/o3")
 	f.holdBatch(f.arrive(purchase("e1", "o4", "jane", 1))...) // says nothing
 	f.resolve(domain.Resolution{Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved, AuthorizationID: "a"}, domain.Resolution{Ref: ref("e1", "o4"), Outcome: domain.PaymentDeclined})
-	receive("e1/o1 confirmed", "e1/o4 declined")
+	receive("e1/o1", "e1/o4")
 	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "o5")}, {Ref: ref("e1", "o4")}}))
-	receive("e1/o1 cancelled", "e1/o5 cancelled")
+	receive("e1/o1", "e1/o5")
 	f.held("e1", "o6", "fred", 1, 0)
 	if n, err := f.ledger.Expire(f.Ctx, 0, 10); err != nil || n != 1 {
 		t.Fatalf("%d expired, %v", n, err)
 	}
-	receive("e1/o6 expired")
+	receive("e1/o6")
+	// What is set aside is told, too: of a request that names an order.
+	entries := []string{f.Publish(purchase("e1", "o7", "fred", 0)), f.Publish([]string{"v", "2"}), f.Publish(request("pay", "e1", "o8"))}
+	f.Deliver(domain.GroupWorkers, "w1")
+	var dead []domain.DeadEntry
+	for _, id := range entries {
+		dead = append(dead, domain.DeadEntry{ID: id, Reason: "r"})
+	}
+	q := f.queue(domain.GroupWorkers, "w1")
+	f.Must(q.DeadLetter(f.Ctx, dead[:2]))
+	receive("e1/o7")
+	f.Must(q.DeadLetter(f.Ctx, dead[1:]))
+	receive("e1/o8")
 }

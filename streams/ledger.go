@@ -28,6 +28,11 @@ func (s *Store) Ledger() *Ledger { return &Ledger{s} }
 // Partition implements domain.Ledger.
 func (l *Ledger) Partition(eventID string) int { return l.store.Partition(eventID) }
 
+// Orders implements domain.Ledger.
+func (l *Ledger) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
+	return l.store.Inside().Orders(ctx, refs)
+}
+
 // orderBatch is one call of a script that is built on scripts/lib/orders.lua.
 type orderBatch struct {
 	script *redis.Script
@@ -37,6 +42,7 @@ type orderBatch struct {
 	size   int
 	item   func(i int) (entryID string, ref domain.OrderRef)
 	add    func(args []any, i int) []any // what the operation adds to an item
+	keys   []string                      // what the operation adds to the keys
 }
 
 // runOrders calls the script for all items, at most maxBatch at a time, and
@@ -82,14 +88,14 @@ func (l *Ledger) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) 
 		}
 		indexes[i] = e
 	}
-	keys := make([]string, 0, 3+2*len(events)+n)
+	keys := make([]string, 0, 3+2*len(events)+n+len(b.keys))
 	keys = append(keys, b.source, l.store.keys.Log(p), l.store.keys.Holds(p))
 	args := make([]any, 0, 5+len(events)+n*perItem)
 	everyNotice := ""
 	if _, cluster := l.store.rdb.(*redis.ClusterClient); cluster {
 		everyNotice = "1"
 	}
-	args = append(args, string(b.group), l.store.keys.Outcomes(p), len(events), n, everyNotice)
+	args = append(args, string(b.group), l.store.outcomes(p), len(events), n, everyNotice)
 	for _, event := range events {
 		keys = append(keys, l.store.keys.Event(p, event), l.store.keys.InProgress(p, event))
 		args = append(args, event)
@@ -100,7 +106,7 @@ func (l *Ledger) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) 
 		args = append(args, entryID, indexes[i], ref.OrderID)
 		args = b.add(args, first+i)
 	}
-	return keys, args
+	return append(keys, b.keys...), args
 }
 
 // Hold implements domain.Ledger.
@@ -114,7 +120,11 @@ func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]do
 			if a.Request.UnitPrice != nil {
 				unitPrice = *a.Request.UnitPrice
 			}
-			return append(args, string(a.Request.Type), a.Request.CustomerID, a.Request.Section, a.Request.Quantity,
+			kind := string(a.Request.Type)
+			if a.NoToken {
+				kind = "tokenless"
+			}
+			return append(args, kind, a.Request.CustomerID, a.Request.Section, a.Request.Quantity,
 				unitPrice, a.HoldMillis, domain.EntryMillis(a.EntryID)+a.ValidMillis, opening(a.Request), a.Invalid)
 		},
 	})
@@ -131,13 +141,21 @@ func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) 
 		if strings.ContainsAny(r.AuthorizationID, "|\r\n") {
 			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the gateway's authorization id has a bar or a line break, and cannot be kept", r.Ref))
 		}
+		if strings.ContainsAny(r.Detail, "|\r\n") {
+			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the detail of a payment that does not match has a bar or a line break, and cannot be kept", r.Ref))
+		}
 	}
 	return l.runOrders(ctx, p, orderBatch{
 		script: scriptResolve, name: "resolve", source: l.store.keys.Requests(p), group: domain.GroupWorkers, size: len(batch),
 		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Ref },
 		add: func(args []any, i int) []any {
-			return append(args, outcomeName(batch[i].Outcome), batch[i].AuthorizationID)
+			kept := batch[i].AuthorizationID
+			if o := batch[i].Outcome; o == domain.PaymentMismatched || o == domain.PaymentLeftAlone {
+				kept = batch[i].Detail
+			}
+			return append(args, outcomeName(batch[i].Outcome), kept)
 		},
+		keys: []string{l.store.keys.Dead(p)},
 	})
 }
 
@@ -149,6 +167,10 @@ func outcomeName(o domain.PaymentOutcome) string {
 		return "declined"
 	case domain.PaymentUnknown:
 		return "unknown"
+	case domain.PaymentMismatched:
+		return "mismatched"
+	case domain.PaymentLeftAlone:
+		return "left_alone"
 	}
 	return "unknown"
 }

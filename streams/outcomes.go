@@ -1,58 +1,213 @@
 package streams
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )
 
 // Partition implements domain.Outcomes.
 func (c *Checkout) Partition(eventID string) int { return c.store.Partition(eventID) }
 
-// Orders implements domain.Outcomes: one MGET per partition.
+// Orders reads stored orders, with one MGET per partition; one never heard of is the zero Order.
 func (c *Checkout) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
 	return c.store.Inside().Orders(ctx, refs)
 }
 
-// Watch implements domain.Outcomes. The scripts publish one message a batch:
-// lines of "event_id/order_id record". Pub/sub loses what is said while nobody
-// listens, which is why every new connection calls Connected.
-func (c *Checkout) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {
-	pubsub := c.store.rdb.Subscribe(ctx, c.store.keys.Outcomes(partition))
-	defer func() { _ = pubsub.Close() }() // it only held a subscription
-	messages := pubsub.ChannelWithSubscriptions(redis.WithChannelSize(1000))
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case m, open := <-messages:
-			if !open {
-				return fmt.Errorf("watching outcomes: %w", redis.ErrClosed)
+// Look implements domain.Outcomes: one pipeline of an HMGET and an MGET for each partition.
+//
+// The notes are read first. An order that is not there afterwards was not there when
+// the note was, so the two together are of one moment; the other way round a note could be
+// newer than a record that was not there yet.
+func (c *Checkout) Look(ctx context.Context, refs []domain.OrderRef) []domain.Looked {
+	looked := make([]domain.Looked, len(refs))
+	byPartition := make(map[int][]int)
+	for i, ref := range refs {
+		p := c.store.Partition(ref.EventID)
+		byPartition[p] = append(byPartition[p], i)
+	}
+	type read struct {
+		indexes        []int
+		notes, records *redis.SliceCmd
+	}
+	var reads []read
+	pipe := c.store.rdb.Pipeline()
+	for p, indexes := range byPartition {
+		for first := 0; first < len(indexes); first += access.MaxBatch {
+			chunk := indexes[first:min(first+access.MaxBatch, len(indexes))]
+			names, keys := make([]string, len(chunk)), make([]string, len(chunk))
+			for j, i := range chunk {
+				names[j], keys[j] = refs[i].String(), c.store.keys.Order(p, refs[i])
 			}
-			switch m := m.(type) {
-			case *redis.Subscription:
-				sink.Connected()
-			case *redis.Message:
-				readNotices(m.Payload, sink.Changed)
+			reads = append(reads, read{chunk, pipe.HMGet(ctx, c.store.keys.SetAside(p), names...), pipe.MGet(ctx, keys...)})
+		}
+	}
+	_, execErr := pipe.Exec(ctx)
+	for _, r := range reads {
+		notes, records := r.notes.Val(), r.records.Val()
+		err := cmp.Or(r.notes.Err(), r.records.Err())
+		if err == nil && (len(notes) != len(r.indexes) || len(records) != len(r.indexes)) {
+			err = cmp.Or(execErr, errors.New("no reply")) // the pipeline ended before these commands
+		}
+		for j, i := range r.indexes {
+			if err != nil {
+				looked[i].Err = fmt.Errorf("looking at orders: %w", access.Classify(err))
+				continue
+			}
+			looked[i].Standing, looked[i].Err = standing(records[j], notes[j])
+		}
+	}
+	return looked
+}
+
+// standing reads a record, and the note beside it.
+func standing(record, note any) (s domain.Standing, err error) {
+	if s.Order, err = layout.DecodeOrder(layout.AsString(record)); err != nil {
+		return domain.Standing{}, err
+	}
+	if s.SetAside, err = layout.DecodeNotes(layout.AsString(note)); err != nil {
+		return domain.Standing{}, err
+	}
+	return s, nil
+}
+
+// Watch implements domain.Outcomes. The scripts publish one message a batch: lines of
+// event_id/order_id. Pub/sub loses what is said while nobody listens, which is why every
+// new connection calls Connected.
+func (c *Checkout) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 5*time.Second
+	for {
+		subscribed, err := c.listen(ctx, partition, sink)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		sink.Disconnected()
+		if errors.Is(err, redis.ErrClosed) {
+			return err
+		}
+		if redis.IsPermissionError(err) && c.store.deaf.CompareAndSwap(false, true) {
+			c.store.log.Warn("the user of Redis may not listen for outcomes (SUBSCRIBE, and the channels of the namespace): "+
+				"whoever waits for one has to look again and again", zap.String("reply", err.Error()))
+		}
+		if subscribed {
+			wait.Reset()
+		}
+		timer := time.NewTimer(wait.NextBackOff())
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// watchSilence is after how long without a message the server is asked whether it is still
+// there, and has as long to answer.
+const watchSilence = 3 * time.Second
+
+var errSilent = errors.New("the server is silent")
+
+// How often it is looked whether the data is still the same (other data has another channel),
+// and how long that may take: less than the server may be silent.
+const (
+	epochEvery = 2 * time.Second
+	epochLook  = time.Second
+)
+
+// channel is where the outcomes of the data that is there now are told.
+func (c *Checkout) channel(ctx context.Context, partition int) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, epochLook)
+	defer cancel()
+	epoch, err := c.store.rdb.HMGet(ctx, layout.MetaKey(c.store.keys.Namespace), "epoch").Result()
+	if err != nil {
+		return "", fmt.Errorf("reading the epoch: %w", access.Classify(err))
+	}
+	return c.store.keys.Outcomes(partition, layout.AsString(epoch[0])), nil
+}
+
+// listen is Watch on one connection. It returns why that ended, and whether there was a subscription.
+func (c *Checkout) listen(ctx context.Context, partition int, sink domain.OutcomeSink) (subscribed bool, err error) {
+	channel, err := c.channel(ctx, partition)
+	if err != nil {
+		return false, err
+	}
+	pubsub := c.store.rdb.Subscribe(ctx, channel)
+	var heard atomic.Bool // since it was asked last
+	heard.Store(true)
+	ctx, cancel := context.WithCancelCause(ctx)
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	defer cancel(nil)
+	closing.Go(func() {
+		defer func() { _ = pubsub.Close() }() // it only held a subscription; a read that is under way heeds nothing else
+		ask := time.NewTicker(watchSilence)
+		defer ask.Stop()
+		look := time.NewTicker(epochEvery)
+		defer look.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-look.C:
+				// Where there is no answer, that of the ping tells whether the server is there: it must not be kept waiting for.
+				looking, enough := context.WithTimeout(ctx, epochEvery/2)
+				if now, err := c.channel(looking, partition); err == nil && now != channel {
+					cancel(domain.ErrDataReplaced)
+				}
+				enough()
+			case <-ask.C:
+				if !heard.Swap(false) {
+					cancel(errSilent)
+				} else if err := pubsub.Ping(ctx); err != nil {
+					cancel(err)
+				}
+			}
+		}
+	})
+	for {
+		message, err := pubsub.Receive(ctx)
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause // why it was closed
+		}
+		if err != nil {
+			return subscribed, fmt.Errorf("watching outcomes: %w", access.Classify(err))
+		}
+		heard.Store(true)
+		switch m := message.(type) {
+		case *redis.Subscription:
+			subscribed = true
+			c.store.deaf.Store(false)
+			sink.Connected()
+		case *redis.Message:
+			if refs := readNotice(m.Payload); len(refs) > 0 {
+				sink.Changed(refs)
 			}
 		}
 	}
 }
 
-// readNotices reads a message of the outcomes channel, and passes over what it cannot read:
+// readNotice reads a message of the outcomes channel, and passes over what it cannot read:
 // whoever waits looks again by itself.
-func readNotices(message string, changed func(domain.OrderRef, domain.Order)) {
+func readNotice(message string) (refs []domain.OrderRef) {
 	for line := range strings.SplitSeq(message, "\n") {
-		name, record, _ := strings.Cut(line, " ")
-		ref, ok := domain.ParseOrderRef(name)
-		order, err := layout.DecodeOrder(record)
-		if ok && err == nil {
-			changed(ref, order)
+		if ref, ok := domain.ParseOrderRef(line); ok {
+			refs = append(refs, ref)
 		}
 	}
+	return refs
 }

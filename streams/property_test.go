@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 	"holdfast/streams/inspect"
 	"holdfast/streams/internal/access"
@@ -121,6 +122,7 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"acknowledge":   func(rt *rapid.T) { m.with(rt).acknowledge() },
 		"dead letter":   func(rt *rapid.T) { m.with(rt).deadLetter() },
 		"redrive":       func(rt *rapid.T) { m.with(rt).redrive() },
+		"discard":       func(rt *rapid.T) { m.with(rt).discard() },
 		"trim":          func(rt *rapid.T) { m.with(rt).trim() },
 		"own":           func(rt *rapid.T) { m.with(rt).own() },
 		"tick":          func(rt *rapid.T) { m.with(rt).tick() },
@@ -141,13 +143,13 @@ func flagOfRapid(t *testing.T, name string) int {
 // wantSeen is what the sequences must come to, all together.
 func wantSeen() []string {
 	list := []string{
-		"fact listed", "fact adjusted", "fact closed", "fact reopened", "fact event_cancelled", "fact held", "fact confirmed", "fact declined", "fact expired",
+		"fact listed", "fact adjusted", "fact closed", "fact reopened", "fact event_cancelled", "fact held", "fact confirmed", "fact declined", "fact declined payment_mismatch", "fact expired",
 		"fact cancelled none requested", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled confirmed capture_failed",
 		"fact cancelled held event_cancelled", "fact cancelled confirmed event_cancelled", "stays, its event is not cancelled", "goes with its event", "went with it later",
 		"list conflict", "list event_closed", "list nothing", "adjust refused", "adjust nothing",
 		"closed nothing", "reopened nothing", "event cancelled nothing", "cancelled after it was closed", "reopened after it was cancelled",
 		"posted", "reversed", "posted nothing",
-		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing",
+		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
 		"trimmed", "trimmed nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
 	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "in_progress", "sold_out"} {
@@ -162,6 +164,10 @@ func wantSeen() []string {
 		"approved none void", "approved held done", "approved held void", "approved confirmed done", "approved declined void", "approved expired void",
 		"approved cancelled void", "approved rejected void",
 		"declined none done", "declined held done", "declined confirmed done", "declined declined done", "declined expired done", "declined cancelled done", "declined rejected done",
+		"mismatched none done", "mismatched held done", "mismatched confirmed done", "mismatched declined done", "mismatched expired done",
+		"mismatched cancelled done", "mismatched rejected done",
+		"left_alone none set_aside", "left_alone held set_aside", "left_alone confirmed set_aside", "left_alone declined set_aside",
+		"left_alone expired set_aside", "left_alone cancelled set_aside", "left_alone rejected set_aside", "set aside with an outcome", "held without a token",
 		"unknown none void", "unknown held wait", "unknown held void", "unknown confirmed done", "unknown declined done", "unknown expired void", "unknown cancelled void", "unknown rejected done",
 	)
 }
@@ -187,6 +193,7 @@ type model struct {
 	dead     []deadLetter
 	everDead bool                       // the stream is there, though it may be empty
 	alive    map[string][2]int64        // group/consumer -> until when it counts as alive: from, to
+	noted    map[domain.Group]bool      // that entries had been given to workers
 	sales    map[string]map[string]bool // event -> posted orders
 	invoices map[string]map[string]inspect.InvoiceLine
 	arrived  []arrival
@@ -204,6 +211,8 @@ type deadLetter struct {
 	group  domain.Group
 	entry  string
 	fields []string
+	order  string // beside it stands a note of this letter; empty: there is none
+	note   string // without the letter's id
 }
 
 // arrival is an entry of the requests that was delivered once.
@@ -222,7 +231,7 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	f.Must(f.ledger.Accept(f.Ctx))
 	m := &model{
 		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), pending: make(map[domain.Group]map[string]holder),
-		raw: make(map[string][]string), alive: make(map[string][2]int64),
+		raw: make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
 		sales: make(map[string]map[string]bool), invoices: make(map[string]map[string]inspect.InvoiceLine),
 	}
 	for _, group := range layout.Groups {
@@ -374,6 +383,23 @@ func (m *model) expect(replies []domain.Reply, verdicts []domain.Verdict, refs [
 			delete(m.pending[domain.GroupWorkers], entryIDs[i])
 		}
 	}
+}
+
+// expectSetAside is what a resolve sets aside: the entries that are pending, each once, for
+// the reason that comes with the first item that says so.
+func (m *model) expectSetAside(batch []domain.Resolution, verdicts []domain.Verdict, before, after int64) {
+	m.Helper()
+	var want []deadLetter
+	for i, r := range batch {
+		if verdicts[i] != domain.VerdictSetAside {
+			continue
+		}
+		if letter, pending := m.setAside(domain.GroupWorkers, r.EntryID, "payment_mismatch: "+r.Detail); pending {
+			want = append(want, letter)
+			m.seen["set aside with an outcome"]++
+		}
+	}
+	m.foundSetAside(want, before, after)
 }
 
 // between checks that Redis decided at a time that lies between two looks at its clock.
@@ -645,7 +671,7 @@ func (m *model) drawRequest() []string {
 	if price := pick(m, "unit_price", "", "", "", "", "", "", "1000", "999"); price != "" {
 		fields = append(fields, "unit_price", price)
 	}
-	if kind == "purchase" {
+	if kind == "purchase" && pick(m, "token", true, true, true, true, false) {
 		fields = append(fields, "payment_token", "tok")
 	}
 	return fields
@@ -683,13 +709,18 @@ func (m *model) hold() {
 	for i, a := range batch {
 		refs[i], entryIDs[i] = a.Request.Ref(), a.EntryID
 		commands[i] = domain.Hold{
-			Request: a.Request, Invalid: a.Invalid, EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis, HoldMillis: a.HoldMillis,
+			Request: a.Request, Invalid: a.Invalid, NoToken: a.NoToken, EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis, HoldMillis: a.HoldMillis,
 		}
 		if a.Request.Type == domain.RequestPay {
 			commands[i] = domain.Pay{EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis}
 		}
 	}
 	m.expect(replies, m.decide(now, refs, commands), refs, entryIDs)
+	for i, a := range batch {
+		if a.NoToken && m.book.Orders[refs[i]].State == domain.OrderHeld && m.book.Orders[refs[i]].Free() {
+			m.seen["held without a token"]++
+		}
+	}
 }
 
 // drawKnown draws a state among those that there are, and an order in it; now and then any order.
@@ -730,18 +761,24 @@ func (m *model) resolve() {
 	refs, commands, entryIDs := make([]domain.OrderRef, len(batch)), make([]domain.Command, len(batch)), make([]string, len(batch))
 	for i := range batch {
 		refs[i], entryIDs[i] = m.drawKnown(), m.drawEntry(domain.GroupWorkers)
-		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown)
-		authorization := ""
-		if outcome == domain.PaymentApproved {
-			authorization = "auth_" + strconv.Itoa(len(m.facts)) + "." + strconv.Itoa(i)
+		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown,
+			domain.PaymentMismatched, domain.PaymentLeftAlone)
+		batch[i] = domain.Resolution{EntryID: entryIDs[i], Ref: refs[i], Outcome: outcome}
+		switch outcome {
+		case domain.PaymentApproved:
+			batch[i].AuthorizationID = "auth_" + strconv.Itoa(len(m.facts)) + "." + strconv.Itoa(i)
+		case domain.PaymentMismatched, domain.PaymentLeftAlone:
+			batch[i].Detail = pick(m, "detail", "", "amount 5 instead of 1000", "customer_id a instead of b, "+strconv.Itoa(i))
 		}
-		batch[i] = domain.Resolution{EntryID: entryIDs[i], Ref: refs[i], Outcome: outcome, AuthorizationID: authorization}
-		commands[i] = domain.Resolve{Outcome: outcome, AuthorizationID: authorization}
+		commands[i] = domain.Resolve{Outcome: outcome, AuthorizationID: batch[i].AuthorizationID, Detail: batch[i].Detail}
 	}
 	replies, now, err := m.ledger.Resolve(m.Ctx, 0, batch)
 	m.Must(err)
+	after := m.Now()
 	m.between(before, now)
-	m.expect(replies, m.decide(now, refs, commands), refs, entryIDs)
+	verdicts := m.decide(now, refs, commands)
+	m.expectSetAside(batch, verdicts, before, after)
+	m.expect(replies, verdicts, refs, entryIDs)
 }
 
 func (m *model) cancel() {
@@ -916,34 +953,58 @@ func (m *model) deadLetter() {
 	m.commands++
 	group := m.drawGroup()
 	batch, want := []domain.DeadEntry{}, []deadLetter{}
-	stream, name := m.Keys.StreamOf(0, group)
+	_, name := m.Keys.StreamOf(0, group)
 	for _, id := range m.drawEntries(group) {
 		batch = append(batch, domain.DeadEntry{ID: id, Reason: "because " + id})
-		held, pending := m.pending[group][id]
+		letter, pending := m.setAside(group, id, "because "+id)
 		if !pending {
 			m.seen["dead letter nothing"]++
 			continue
 		}
-		fields := m.raw[id]
-		if stream == m.Keys.Requests(0) {
-			fields = m.requests[slices.IndexFunc(m.requests, func(e domain.Entry) bool { return e.ID == id })].Fields
-		}
-		delete(m.pending[group], id)
 		m.seen["dead letter "+name]++
-		want = append(want, deadLetter{group: group, entry: id, fields: []string{
-			"stream", name, "group", string(group), "entry_id", id, "reason", "because " + id,
-			"deliveries", strconv.FormatInt(held.deliveries, 10), "at", "", "fields", streamstest.Netstrings(fields),
-		}})
+		if name == layout.StreamRequests {
+			fields, err := layout.ParseNetstrings(letter.fields[13])
+			m.Must(err)
+			request, err := wire.ParseRequest(fields)
+			if err != nil && domain.ClassOf(err) != domain.ClassReject {
+				m.Fatal(err)
+			}
+			letter.order, letter.note = request.Ref().String(), fmt.Sprintf("%s %s because %s", id, request.Type, id)
+			letter.fields = append(letter.fields, "order", letter.order)
+		}
+		want = append(want, letter)
 	}
 	before := m.Now()
 	m.Must(m.queue(group, "w1").DeadLetter(m.Ctx, batch))
-	after := m.Now()
+	m.foundSetAside(want, before, m.Now())
+}
+
+// setAside is the letter that becomes of a pending entry, but for its name and its time, which are Redis's.
+func (m *model) setAside(group domain.Group, id, reason string) (letter deadLetter, pending bool) {
+	held, pending := m.pending[group][id]
+	if !pending {
+		return deadLetter{}, false
+	}
+	delete(m.pending[group], id)
+	_, name := m.Keys.StreamOf(0, group)
+	fields := m.raw[id]
+	if name == layout.StreamRequests {
+		fields = m.requests[slices.IndexFunc(m.requests, func(e domain.Entry) bool { return e.ID == id })].Fields
+	}
+	return deadLetter{group: group, entry: id, fields: []string{
+		"stream", name, "group", string(group), "entry_id", id, "reason", reason,
+		"deliveries", strconv.FormatInt(held.deliveries, 10), "at", "", "fields", streamstest.Netstrings(fields),
+	}}, true
+}
+
+// foundSetAside takes over the letters that must be new.
+func (m *model) foundSetAside(want []deadLetter, before, after int64) {
+	m.Helper()
 	m.everDead = m.everDead || len(want) > 0
 	found := layout.DecodeEntries(m.Do("XRANGE", m.Keys.Dead(0), "-", "+"))
 	if len(found) != len(m.dead)+len(want) {
 		m.Fatalf("%d dead letters, want %d", len(found), len(m.dead)+len(want))
 	}
-	// The names and the times that they got are Redis's.
 	for i, letter := range want {
 		e := found[len(m.dead)]
 		letter.id = e.ID
@@ -959,7 +1020,7 @@ func (m *model) deadLetter() {
 func (m *model) redrive() {
 	m.commands++
 	if len(m.dead) == 0 {
-		if _, err := m.inspector.Redrive(m.Ctx, "0:1-1"); !errors.Is(err, domain.ErrNotFound) {
+		if _, err := m.redriveLetter("0:1-1"); !errors.Is(err, domain.ErrNotFound) {
 			m.Fatalf("redriving what is not there: %v", err)
 		}
 		m.seen["redriven nothing"]++
@@ -971,7 +1032,7 @@ func (m *model) redrive() {
 	}
 	i := pick(m, "letter", letters...)
 	letter := m.dead[i]
-	id, err := m.inspector.Redrive(m.Ctx, "0:"+letter.id)
+	id, err := m.redriveLetter("0:" + letter.id)
 	m.Must(err)
 	m.dead = slices.Delete(m.dead, i, i+1)
 	if letter.group != domain.GroupWorkers {
@@ -986,6 +1047,22 @@ func (m *model) redrive() {
 	m.Must(err)
 	m.seen["redriven requests"]++
 	m.arrivesAgain(id, fields)
+}
+
+// discard removes a dead letter.
+func (m *model) discard() {
+	m.commands++
+	if len(m.dead) == 0 || pick(m, "another", false, false, true) {
+		if err := m.inspector.Discard(m.Ctx, "0:1-1")[0].Err; !errors.Is(err, domain.ErrNotFound) {
+			m.Fatalf("discarding what is not there: %v", err)
+		}
+		m.seen["discarded nothing"]++
+		return
+	}
+	i := rapid.IntRange(0, len(m.dead)-1).Draw(m.rt, "letter")
+	m.Must(m.inspector.Discard(m.Ctx, "0:"+m.dead[i].id)[0].Err)
+	m.seen["discarded "+m.dead[i].fields[1]]++
+	m.dead = slices.Delete(m.dead, i, i+1)
 }
 
 // trim drops the requests that are done with: never one that is pending, or that nobody has got yet.
@@ -1057,6 +1134,7 @@ func (m *model) keepAlive() {
 	for _, id := range asked {
 		if m.pending[group][id].consumer == by {
 			m.seen["kept alive"]++
+			m.noted[group] = true
 		} else {
 			want = append(want, id)
 			m.seen["kept alive not its own"]++
@@ -1128,6 +1206,22 @@ func (m *model) compareAlive(got []redis.Z) {
 	}
 }
 
+// compareNotes: each group of which something was kept alive has notes, and what they say of an
+// entry is never that it was in hand for longer than it has been there.
+func (m *model) compareNotes(notes map[string]string, nowMillis int64) {
+	m.Helper()
+	if len(notes) != len(m.noted) {
+		m.Fatalf("notes: %v, want some of %v", notes, m.noted)
+	}
+	for group, note := range notes {
+		for id := range m.pending[domain.Group(group)] {
+			if by := layout.DeliveredBy(note, id, nowMillis); !m.noted[domain.Group(group)] || by < domain.EntryMillis(id) || by > nowMillis {
+				m.Fatalf("%s of %s: delivered by %d, it is %d, noted is %q", id, group, by, nowMillis, note)
+			}
+		}
+	}
+}
+
 func (m *model) compareDead(got []domain.Entry) {
 	m.Helper()
 	if !slices.EqualFunc(got, m.dead, func(e domain.Entry, d deadLetter) bool { return e.ID == d.id && slices.Equal(e.Fields, d.fields) }) {
@@ -1195,6 +1289,7 @@ func (m *model) compare() {
 		}
 	}
 	holds, alive := pipe.ZRangeWithScores(m.Ctx, m.Keys.Holds(0), 0, -1), pipe.ZRangeWithScores(m.Ctx, m.Keys.Consumers(0), 0, -1)
+	notes, now := pipe.HGetAll(m.Ctx, m.Keys.Delivered(0)), pipe.Time(m.Ctx)
 	after := "-"
 	if m.compared > 0 {
 		after = "(" + m.requests[m.compared-1].ID
@@ -1251,6 +1346,8 @@ func (m *model) compare() {
 		delete(got, m.Keys.Consumers(0))
 	}
 	m.compareAlive(alive.Val())
+	m.compareNotes(notes.Val(), now.Val().UnixMilli())
+	delete(got, m.Keys.Delivered(0))
 	if entries := layout.DecodeEntries(requests.Val()); !slices.EqualFunc(entries, m.requests[m.compared:], sameEntry) || length.Val() != int64(len(m.requests)) {
 		m.Fatalf("there are %d requests, the last of them\n%v\nwant %d, the last of them\n%v", length.Val(), entries, len(m.requests), m.requests[m.compared:])
 	}
@@ -1289,6 +1386,19 @@ func (m *model) expected() map[string]any {
 	}
 	if len(m.alive) > 0 {
 		want[m.Keys.Consumers(0)] = nil
+	}
+	notes := make(map[string]string)
+	for _, letter := range m.dead {
+		if letter.order == "" {
+			continue
+		}
+		if notes[letter.order] != "" {
+			notes[letter.order] += "\n"
+		}
+		notes[letter.order] += "0:" + letter.id + " " + letter.note
+	}
+	if len(notes) > 0 {
+		want[m.Keys.SetAside(0)] = notes
 	}
 	summary := make(map[string]string)
 	for id, e := range m.book.Events {

@@ -26,7 +26,9 @@ var (
 func (s *Store) Checkout() *Checkout { return &Checkout{s} }
 
 // Append implements domain.Requests with one pipeline of XADDs. Pipelines are not
-// atomic: each request has a result of its own.
+// atomic: each request has a result of its own. Nothing is published where there is no
+// stream for it: a namespace that is gone is not begun anew by its checkouts. Workers make
+// streams again that are gone, so such a request is tried again (domain.CodeUnavailable).
 func (c *Checkout) Append(ctx context.Context, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
 	if confirm.Replicas <= 0 {
 		return c.add(ctx, c.store.rdb, batch, confirm)
@@ -106,7 +108,7 @@ func (c *Checkout) add(ctx context.Context, rdb redis.UniversalClient, batch []d
 	cmds := make([]*redis.StringCmd, len(batch))
 	for i, r := range batch {
 		p := c.store.Partition(r.EventID)
-		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: c.store.keys.Requests(p), Values: wire.Fields(r)})
+		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: c.store.keys.Requests(p), NoMkStream: true, Values: wire.Fields(r)})
 	}
 	var confirmed int64
 	var execErr error
@@ -123,12 +125,22 @@ func (c *Checkout) add(ctx context.Context, rdb redis.UniversalClient, batch []d
 		if err == nil && id == "" {
 			err = execErr // the pipeline ended before this command
 		}
-		results[i] = domain.Appended{EntryID: id, Err: appendError(err)}
-		if err == nil {
-			results[i].Replicas = int(confirmed)
+		switch {
+		case access.IsNil(err):
+			results[i].Err = fmt.Errorf("publishing: %w", noStream(c.store.keys.Requests(c.store.Partition(batch[i].EventID))))
+		case err != nil:
+			results[i].Err = appendError(err)
+		default:
+			results[i] = domain.Appended{EntryID: id, Replicas: int(confirmed)}
 		}
 	}
 	return results
+}
+
+// noStream is the error for what was not written because its stream is not there.
+func noStream(key string) error {
+	return domain.WithCode(domain.ClassRetry, domain.CodeUnavailable,
+		fmt.Errorf("there is no %s: Redis was emptied, or somebody deleted it, and no worker has made it again yet", key))
 }
 
 // appendError tells what is surely not published from what may be.

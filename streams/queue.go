@@ -200,7 +200,7 @@ func (q *queue) countDeliveries(ctx context.Context, entries []domain.Entry) {
 // KeepAlive implements domain.Queue.
 func (q *queue) KeepAlive(ctx context.Context, ids []string, aliveFor time.Duration) ([]string, error) {
 	args := append(make([]any, 0, 3+len(ids)), string(q.group), q.consumer, aliveFor.Milliseconds())
-	lost, err := q.store.run(ctx, scriptKeepAlive, []string{q.stream, q.store.keys.Consumers(q.p)}, appendStrings(args, ids)...).StringSlice()
+	lost, err := q.store.run(ctx, scriptKeepAlive, []string{q.stream, q.store.keys.Consumers(q.p), q.store.keys.Delivered(q.p)}, appendStrings(args, ids)...).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("script keep_alive: %w", q.healing(ctx, err))
 	}
@@ -240,11 +240,11 @@ func (q *queue) Ack(ctx context.Context, ids []string) error {
 func (q *queue) DeadLetter(ctx context.Context, dead []domain.DeadEntry) error {
 	for first := 0; first < len(dead); first += access.MaxBatch {
 		chunk := dead[first:min(first+access.MaxBatch, len(dead))]
-		args := append(make([]any, 0, 2+2*len(chunk)), string(q.group), q.name)
+		args := append(make([]any, 0, 4+2*len(chunk)), string(q.group), q.name, q.p, q.store.outcomes(q.p))
 		for _, d := range chunk {
 			args = append(args, d.ID, d.Reason)
 		}
-		if err := q.store.run(ctx, scriptDeadLetter, []string{q.stream, q.store.keys.Dead(q.p)}, args...).Err(); err != nil {
+		if err := q.store.run(ctx, scriptDeadLetter, []string{q.stream, q.store.keys.Dead(q.p), q.store.keys.SetAside(q.p)}, args...).Err(); err != nil {
 			return fmt.Errorf("script dead_letter: %w", q.healing(ctx, err))
 		}
 	}

@@ -57,7 +57,7 @@ const longIdle = time.Hour
 // gets its own on top: that nothing comes is no failure.
 func TestReadOutlastsReadTimeout(t *testing.T) {
 	f := newFixture(t)
-	store, err := Open(f.Ctx, streamstest.Server().URL()+"?read_timeout=200ms", Options{Partitions: 1})
+	store, err := Open(f.Ctx, streamstest.Server().URL()+"?read_timeout=200ms", Options{Create: true, Partitions: 1})
 	f.Must(err)
 	defer func() { f.Must(store.Close()) }()
 	q, err := store.Queue(0, domain.GroupWorkers, "w1")
@@ -511,13 +511,13 @@ func TestDeadLetter(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	want := layout.DeadLetter{
-		Partition: 0, LetterID: got.LetterID, Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis, Fields: fields,
+		Partition: 0, LetterID: got.LetterID, Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis, Fields: fields, Order: "e1/o1",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	shown := inspect.DeadLetter{
-		ID: got.ID(), Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis,
+		ID: got.ID(), Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis, OrderID: "e1/o1",
 		Fields: map[string]string{
 			"v": "1", "type": "purchase", "event_id": "e1", "order_id": "o1", "payment_token": "[redacted]", "customer_id": "fred", "quantity": "1",
 			"x\x00,1:": "\xff\r\n|", "": "",
@@ -557,12 +557,12 @@ func TestDeadLetterOfAnySize(t *testing.T) {
 	// Nothing, and too much, cannot be published again; the letters stay.
 	dump := f.Dump()
 	for _, letter := range letters[:2] {
-		_, err := f.inspector.Redrive(f.Ctx, letter.ID())
+		_, err := f.redriveLetter(letter.ID())
 		f.WantClass(err, domain.ClassReject)
 	}
 	f.WantSame(dump)
 	for i, want := range [][]string{{"v", "1", "blob", strings.Repeat("\xff|", 500_000)}, wide[:redrivable]} {
-		id, err := f.inspector.Redrive(f.Ctx, letters[2+i].ID())
+		id, err := f.redriveLetter(letters[2+i].ID())
 		f.Must(err)
 		if got := f.Deliver(domain.GroupWorkers, "w1"); len(got) != 1 || got[0].ID != id || !slices.Equal(got[0].Fields, want) {
 			t.Errorf("letter %d: %d entries", i, len(got))

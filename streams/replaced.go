@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap"
 
 	"holdfast/domain"
 	"holdfast/streams/internal/access"
@@ -24,9 +23,9 @@ import (
 // workers looks; the others do not carry anything over from one call to the next.
 type history struct {
 	mu      sync.Mutex
-	watched bool     // since the first Verify
-	epoch   string   // of the namespace
-	newest  []string // by partition: the newest log entry that was seen, "" none yet
+	watched bool      // since the first Verify
+	ns      Namespace // as it was seen last
+	newest  []string  // by partition: the newest log entry that was seen, "" none yet
 }
 
 // note takes over that an entry is in the log.
@@ -54,20 +53,43 @@ func (h *history) last() (epoch string, p int, newest string, watched bool) {
 			p, newest = i, id
 		}
 	}
-	return h.epoch, p, newest, h.watched
+	return h.ns.Epoch, p, newest, h.watched
 }
 
-// restart begins anew with other data, or with none that is known yet.
-func (h *history) restart(epoch string, partitions int) {
+// restart begins anew with other data.
+func (h *history) restart(ns Namespace) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.epoch, h.newest = epoch, make([]string, partitions)
+	h.ns, h.newest = ns, make([]string, ns.Partitions)
 }
 
-func (h *history) watch() {
+// outcomes is the channel on which a partition's outcomes are told: that of the data this
+// store works on. Whoever listens follows when it becomes other data.
+func (s *Store) outcomes(p int) string {
+	s.history.mu.Lock()
+	defer s.history.mu.Unlock()
+	return s.keys.Outcomes(p, s.history.ns.Epoch)
+}
+
+// namespace is what it was when it was seen last.
+func (h *history) namespace() Namespace {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.watched = true
+	return h.ns
+}
+
+// noteNamespace takes over what the namespace, of the same epoch, was told since.
+func (h *history) noteNamespace(ns Namespace) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ns = ns
+}
+
+// watch begins, or ends, the comparison of new connections.
+func (h *history) watch(on bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watched = on
 }
 
 func epochReplaced(was, is string) error {
@@ -81,49 +103,126 @@ func (s *Store) entryReplaced(p int, id string) error {
 	return fmt.Errorf("%w: %s does not have the entry %s any more", domain.ErrDataReplaced, s.keys.Log(p), id)
 }
 
-// Verify implements domain.Ledger.
+// Verify implements domain.Ledger. It is of ClassFatal if the namespace is served by another
+// kind of gateway by now (see ServeWith), or by programs of another schema.
 func (l *Ledger) Verify(ctx context.Context) error {
-	l.store.history.watch()
-	epoch, _, _, _ := l.store.history.last()
-	is, err := l.store.rdb.HGet(ctx, layout.MetaKey(l.store.keys.Namespace), "epoch").Result()
-	if err != nil && !access.IsNil(err) {
-		return fmt.Errorf("reading the epoch: %w", access.Classify(err))
+	s := l.store
+	s.history.watch(true)
+	was := s.history.namespace()
+	is, found, err := s.readNamespace(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !found || is.Epoch != was.Epoch:
+		return epochReplaced(was.Epoch, is.Epoch)
 	}
-	if is != epoch {
-		return epochReplaced(epoch, is)
+	if err := s.otherGateway(is.Gateway, s.servedBy); err != nil {
+		return err
 	}
-	for p := range l.store.partitions {
-		known := l.store.history.of(p)
-		reply, err := l.store.run(ctx, scriptNewest, []string{l.store.keys.Log(p)}, known).Slice()
+	s.history.noteNamespace(is)
+	for p := range s.partitions {
+		known := s.history.of(p)
+		newest, there, err := s.newest(ctx, p, known)
 		if err != nil {
-			return fmt.Errorf("script newest: %w", access.Classify(err))
+			return err
 		}
-		if layout.AsInt(reply[1]) != 1 {
-			return l.store.entryReplaced(p, known)
+		if !there {
+			return s.entryReplaced(p, known)
 		}
-		l.store.history.note(p, layout.AsString(reply[0]))
+		s.history.note(p, newest)
 	}
 	return nil
 }
 
-// Accept implements domain.Ledger: it makes namespace and groups again where they are missing.
+// newest is where a partition's log ends, and whether an entry that was in it still is;
+// known may be empty, to ask about none.
+func (s *Store) newest(ctx context.Context, p int, known string) (newest string, there bool, err error) {
+	reply, err := s.run(ctx, scriptNewest, []string{s.keys.Log(p)}, known).Slice()
+	if err != nil {
+		return "", false, fmt.Errorf("script newest: %w", access.Classify(err))
+	}
+	return layout.AsString(reply[0]), layout.AsInt(reply[1]) == 1, nil
+}
+
+// Accept implements domain.Ledger: it makes namespace and groups again where Redis was
+// emptied, with what the namespace had: payments outlive Redis, and what is published again
+// must meet them under the same names. A namespace of which only the meta is gone it
+// leaves alone (ClassFatal), and likewise one that is not what it was (start again).
 func (l *Ledger) Accept(ctx context.Context) error {
-	l.store.history.restart("", l.store.partitions) // or new connections would be refused for what is to be accepted
-	ns, err := l.store.initNamespace(ctx, l.store.partitions)
+	s := l.store
+	s.history.watch(false) // or new connections would be refused for what is to be accepted
+	was := s.history.namespace()
+	is, found, err := s.readNamespace(ctx)
+	if err == nil && !found {
+		is, err = s.makeAgain(ctx, was)
+	}
 	if err != nil {
 		return err
 	}
-	if ns.Partitions != l.store.partitions {
-		return domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s has %d partitions now, it had %d: restart", ns.Name, ns.Partitions, l.store.partitions))
+	if is.Partitions != was.Partitions || is.PaymentNames != was.PaymentNames || is.FreeOrders != was.FreeOrders {
+		return domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s has %s now, it had %s: restart", is.Name, is.shape(), was.shape()))
 	}
-	if ns.Created {
-		l.store.log.Info("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions))
+	s.history.restart(is)
+	if s.servedBy != "" {
+		if err := l.ServeWith(ctx, s.servedBy); err != nil {
+			return err
+		}
 	}
-	l.store.history.restart(ns.Epoch, l.store.partitions)
-	if err := l.store.ensureGroups(ctx); err != nil {
+	if err := s.ensureGroups(ctx); err != nil {
 		return err
 	}
 	return l.Verify(ctx) // from now on this is what is known
+}
+
+// shape is what a worker must know of a namespace to work on it.
+func (n Namespace) shape() string {
+	return fmt.Sprintf("%d partitions, payment_names %s, free_orders %s", n.Partitions, n.PaymentNames, n.FreeOrders)
+}
+
+// makeAgain makes a namespace as it was, unless its data is still there: then somebody took
+// only the meta away.
+func (s *Store) makeAgain(ctx context.Context, was Namespace) (Namespace, error) {
+	for p := range was.Partitions {
+		there, err := s.dataThere(ctx, p)
+		if err != nil {
+			return Namespace{}, err
+		}
+		if !there {
+			continue
+		}
+		left, err := s.lookForRemains(ctx)
+		if err != nil {
+			return Namespace{}, err
+		}
+		return Namespace{}, s.withoutMeta(left)
+	}
+	is, _, err := s.make(ctx, was)
+	return is, err
+}
+
+// dataThere reports whether a partition's log is the one that was seen. That there is a log
+// proves nothing: whoever has not noticed yet may have written to it since. But what was
+// written since is not older than what was seen before, and an id alone may come again in
+// one millisecond.
+func (s *Store) dataThere(ctx context.Context, p int) (bool, error) {
+	known := s.history.of(p)
+	first, err := s.rdb.XRangeN(ctx, s.keys.Log(p), "-", "+", 1).Result()
+	if err != nil {
+		return false, fmt.Errorf("reading the start of %s: %w", s.keys.Log(p), access.Classify(err))
+	}
+	if len(first) == 0 || domain.EntryMillis(first[0].ID) >= domain.EntryMillis(known) {
+		return false, nil
+	}
+	_, there, err := s.newest(ctx, p, known)
+	return there, err
+}
+
+// NoteReplaced implements domain.Ledger. Who reads and forgets it: package inspect.
+func (l *Ledger) NoteReplaced(ctx context.Context, worker string, cause error) error {
+	if err := l.store.run(ctx, scriptReplaced, []string{l.store.keys.Replaced()}, worker, cause.Error()).Err(); err != nil {
+		return fmt.Errorf("script replaced: %w", access.Classify(err))
+	}
+	return nil
 }
 
 // verifyConnection is Verify for a connection that is about to be used first. In a

@@ -62,6 +62,10 @@ func TestResolveOutcomes(t *testing.T) {
 		{"approved too late", 0, domain.PaymentApproved, domain.VerdictVoid, domain.OrderExpired, [3]int64{10, 0, 0}, false},
 		{"declined too late", 0, domain.PaymentDeclined, domain.VerdictDone, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
 		{"unknown at the deadline", 0, domain.PaymentUnknown, domain.VerdictVoid, domain.OrderExpired, [3]int64{10, 0, 0}, false},
+		{"mismatched", holdMillis, domain.PaymentMismatched, domain.VerdictDone, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
+		{"left alone", holdMillis, domain.PaymentLeftAlone, domain.VerdictSetAside, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
+		{"mismatched too late", 0, domain.PaymentMismatched, domain.VerdictDone, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
+		{"left alone too late", 0, domain.PaymentLeftAlone, domain.VerdictSetAside, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
 		{"an outcome that is none", holdMillis, 9, domain.VerdictWait, domain.OrderHeld, [3]int64{7, 3, 0}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -117,15 +121,15 @@ func TestResolveAfterTheEnd(t *testing.T) {
 	before := f.Dump()
 	for _, test := range []struct {
 		event, order string
-		verdicts     [3]string // unknown, approved, declined
+		verdicts     [5]string // unknown, approved, declined, mismatched, left alone
 	}{
-		{"e1", "confirmed", [3]string{"done", "done", "done"}},
-		{"e1", "declined", [3]string{"done", "void", "done"}},
-		{"e1", "expired", [3]string{"void", "void", "done"}},
-		{"e1", "cancelled", [3]string{"void", "void", "done"}},
-		{"e1", "unseen", [3]string{"void", "void", "done"}},
-		{"e9", "rejected", [3]string{"done", "void", "done"}},
-		{"e1", "nobody", [3]string{"void", "void", "done"}},
+		{"e1", "confirmed", [5]string{"done", "done", "done", "done", "set_aside"}},
+		{"e1", "declined", [5]string{"done", "void", "done", "done", "set_aside"}},
+		{"e1", "expired", [5]string{"void", "void", "done", "done", "set_aside"}},
+		{"e1", "cancelled", [5]string{"void", "void", "done", "done", "set_aside"}},
+		{"e1", "unseen", [5]string{"void", "void", "done", "done", "set_aside"}},
+		{"e9", "rejected", [5]string{"done", "void", "done", "done", "set_aside"}},
+		{"e1", "nobody", [5]string{"void", "void", "done", "done", "set_aside"}},
 	} {
 		for outcome, want := range test.verdicts {
 			replies, _ := f.resolve(domain.Resolution{Ref: ref(test.event, test.order), Outcome: domain.PaymentOutcome(outcome), AuthorizationID: "late"})
@@ -135,6 +139,50 @@ func TestResolveAfterTheEnd(t *testing.T) {
 		}
 	}
 	f.WantSame(before)
+}
+
+// TestResolveMismatch: a payment that is not the order's declines it for that reason, in one
+// entry that readers who do not know this pass over; and one that was left alone is set aside with it.
+func TestResolveMismatch(t *testing.T) {
+	const detail = "amount 5 instead of 3000; the payment is captured, and was left alone"
+	for _, outcome := range []domain.PaymentOutcome{domain.PaymentMismatched, domain.PaymentLeftAlone} {
+		f := newFixture(t)
+		f.list("e1", terms(10))
+		a := f.held("e1", "o1", "fred", 3, holdMillis)
+		held := f.order("e1", "o1")
+		replies, _ := f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: outcome, Detail: detail})
+		entry := f.lastEntry()
+		wantFields := []string{"declined", "e1/o1", "rejected", "e1/o1|purchase|" + held.Fingerprint + "|fred|general|3|payment_mismatch|" + detail}
+		if !slices.Equal(entry.Fields, wantFields) {
+			t.Errorf("the entry is %q, want %q", entry.Fields, wantFields)
+		}
+		want := held
+		want.State, want.ResolvedAtMillis, want.Reason, want.Detail = domain.OrderDeclined, domain.EntryMillis(entry.ID), domain.ReasonPaymentMismatch, detail
+		if replies[0].Order != want || f.order("e1", "o1") != want {
+			t.Errorf("it is %+v, want %+v", replies[0].Order, want)
+		}
+		f.wantLogFolds()
+		f.WantPending(domain.GroupWorkers)
+		letters := f.deadLetters()
+		if outcome == domain.PaymentMismatched {
+			if len(letters) != 0 {
+				t.Errorf("set aside: %+v", letters)
+			}
+			continue
+		}
+		if len(letters) != 1 || letters[0].EntryID != a.EntryID || letters[0].Reason != "payment_mismatch: "+detail || letters[0].Deliveries != 1 ||
+			!slices.Contains(letters[0].Fields, "payment_token") {
+			t.Errorf("dead letters %+v", letters)
+		}
+		// Given back, it changes nothing more.
+		handled := f.inspector.Redrive(f.Ctx, letters[0].ID())
+		f.Must(handled[0].Err)
+		f.Deliver(domain.GroupWorkers, "w1")
+		replies, _ = f.holdBatch(f.incoming(handled[0].EntryID, letters[0].Fields))
+		if replies[0].Verdict != domain.VerdictDone || replies[0].Order != want || len(f.deadLetters()) != 0 {
+			t.Errorf("redriven: %s, %+v", replies[0].Verdict, replies[0].Order)
+		}
+	}
 }
 
 // TestResolveBatch: two entries about one order, several events, and all of it in one step.

@@ -32,7 +32,7 @@ func TestMasterOnly(t *testing.T) {
 	if looked != 1 {
 		t.Errorf("%d servers were looked at further, want the master", looked)
 	}
-	store, err := Open(ctx, sentinels.URL(), Options{})
+	store, err := Open(ctx, sentinels.URL(), Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,15 +2,15 @@ package streams
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
@@ -28,17 +28,63 @@ const (
 	schemaVersion = "1"
 )
 
-// Options of Open. The zero value is ready to use.
+// Options of Open. The zero value opens what is there, and writes nothing.
 type Options struct {
 	// Namespace prefixes every key. Default "holdfast".
 	Namespace string
-	// Partitions is how many the namespace gets if this call creates it. Default 4.
+	// Create makes the namespace if nothing of it is there, and consumer groups that are
+	// gone: for workers, and for those who set it up.
+	Create bool
+	// Restore, with Create, makes the note of what a namespace was made with again, where
+	// that alone is lost. Partitions and PaymentNames must be what they were.
+	Restore bool
+	// Partitions is how many the namespace gets if this call makes it. Default 4.
 	Partitions int
+	// PaymentNames is how its payments are named if this call makes it. Default namespaced.
+	PaymentNames PaymentNames
+	// TLS is whom to trust and who we are, where the URL begins with rediss://; elsewhere
+	// it is an error. The name that a server's certificate must have is found for each
+	// server, unless ServerName is set. Default: the authorities of the system.
+	TLS *tls.Config
 	// Hook, if not nil, sees every command and pipeline before and after it runs, on
 	// every connection: for tracing, and for tests that make them fail.
 	Hook redis.Hook
 	// Log gets one line per change of state. Default: none.
 	Log *zap.Logger
+}
+
+// WithDefaults returns o with every unset field set.
+func (o Options) WithDefaults() Options {
+	if o.Namespace == "" {
+		o.Namespace = DefaultNamespace
+	}
+	if o.Partitions == 0 {
+		o.Partitions = DefaultPartitions
+	}
+	if o.PaymentNames == "" {
+		o.PaymentNames = PaymentNamesNamespaced
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return o
+}
+
+// Validate returns the first thing that is wrong with complete Options, of ClassFatal.
+func (o Options) Validate() error { return domain.WithClass(domain.ClassFatal, o.validate()) }
+
+func (o Options) validate() error {
+	switch {
+	case !domain.ValidID(o.Namespace):
+		return fmt.Errorf("namespace: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
+	case o.Partitions < 1 || o.Partitions > MaxPartitions:
+		return fmt.Errorf("partitions: want 1 to %d", MaxPartitions)
+	case o.PaymentNames != PaymentNamesNamespaced && o.PaymentNames != PaymentNamesPlain:
+		return fmt.Errorf("payment names: want %s or %s", PaymentNamesNamespaced, PaymentNamesPlain)
+	case o.Restore && !o.Create:
+		return errors.New("restore: only with create")
+	}
+	return nil
 }
 
 // Store is a namespace on a Redis. It is safe for concurrent use.
@@ -48,13 +94,16 @@ type Options struct {
 // inspect and audit take the store itself.
 type Store struct {
 	rdb        redis.UniversalClient
-	url        string
+	endpoint   *endpoint
 	keys       layout.Keys
 	partitions int
 	log        *zap.Logger
 	hook       redis.Hook
 
-	created bool // by Open
+	opened   Namespace   // what it was when it was opened; never changes
+	created  bool        // by Open
+	servedBy GatewayKind // set before the ledger is used; empty: by no worker of this store
+	deaf     atomic.Bool // outcomes cannot be heard, which has been said
 
 	history history
 
@@ -62,44 +111,29 @@ type Store struct {
 	blocking redis.UniversalClient // made by the first Queue
 }
 
-// Namespace tells what a namespace was created with.
-type Namespace struct {
-	Name       string `json:"namespace"`
-	Partitions int    `json:"partitions"`
-	Schema     string `json:"schema"`
-	Epoch      string `json:"epoch"`
-	Created    bool   `json:"created"` // by this store, when it was opened
-}
-
-// Open connects, and creates the namespace if it does not exist yet.
+// Open connects to a namespace, and makes it with Options.Create if nothing of it is there.
 //
-// Errors: ClassFatal if the URL, the server's version, the namespace's name or its
-// schema will not do; ClassRetry if Redis does not answer.
+// Errors: ClassReject with domain.CodeNoSuchNamespace if there is no such namespace;
+// ClassFatal if the URL, what it leads to, the server's version, the namespace's name or its
+// schema will not do, and with domain.CodeNamespaceDamaged if its partitions are there and
+// what it was made with is not; ClassRetry if Redis does not answer, of code
+// domain.CodeUnavailable if nothing did, of domain.CodeLoading if it is on its way up.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
-	if o.Namespace == "" {
-		o.Namespace = DefaultNamespace
+	o = o.WithDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
 	}
-	if o.Partitions == 0 {
-		o.Partitions = DefaultPartitions
-	}
-	if o.Log == nil {
-		o.Log = zap.NewNop()
-	}
-	if !domain.ValidID(o.Namespace) {
-		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength))
-	}
-	if o.Partitions < 1 || o.Partitions > MaxPartitions {
-		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("partitions: want 1 to %d", MaxPartitions))
-	}
-	s := &Store{url: url, log: o.Log, hook: o.Hook}
-	rdb, err := dial(url, 0, s.verifyConnection)
+	e, err := parseURL(url, o.TLS)
 	if err != nil {
 		return nil, err
 	}
-	s.rdb = rdb
-	s.addHook(rdb)
+	s := &Store{endpoint: e, log: o.Log, hook: o.Hook}
+	if s.rdb, err = e.client(0, s.verifyConnection); err != nil {
+		return nil, err
+	}
+	s.addHook(s.rdb)
 	if err := s.open(ctx, o); err != nil {
-		return nil, errors.Join(err, rdb.Close())
+		return nil, errors.Join(e.explain(err), s.rdb.Close())
 	}
 	return s, nil
 }
@@ -109,14 +143,14 @@ func (s *Store) open(ctx context.Context, o Options) error {
 		return err
 	}
 	s.keys.Namespace = o.Namespace
-	ns, err := s.initNamespace(ctx, o.Partitions)
+	ns, created, err := s.find(ctx, o)
 	if err != nil {
 		return err
 	}
-	s.keys, s.partitions, s.created = layout.NewKeys(o.Namespace, ns.Partitions), ns.Partitions, ns.Created
-	s.history.restart(ns.Epoch, ns.Partitions)
-	if ns.Created {
-		s.log.Info("namespace created", zap.String("namespace", ns.Name), zap.Int("partitions", ns.Partitions))
+	s.keys, s.partitions, s.opened, s.created = layout.NewKeys(o.Namespace, ns.Partitions), ns.Partitions, ns, created
+	s.history.restart(ns)
+	if !o.Create {
+		return nil
 	}
 	return s.ensureGroups(ctx)
 }
@@ -146,16 +180,30 @@ func (s *Store) Partitions() int { return s.partitions }
 // number of partitions. Publishers in every language compute the same.
 func (s *Store) Partition(eventID string) int { return layout.PartitionOf(eventID, s.partitions) }
 
+// Created reports whether Open made the namespace.
+func (s *Store) Created() bool { return s.created }
+
+// PaymentNamespace is that of the payments' names, as workers take it; empty where they are plain.
+func (s *Store) PaymentNamespace() string { return s.opened.PaymentNamespace() }
+
+// FreeOrders says what confirms an order that costs nothing; it was so when the store was opened.
+func (s *Store) FreeOrders() FreeOrders { return s.opened.FreeOrders }
+
 // Inside is for the packages below streams only: inspect and audit. What it returns has
 // a type that no other package can import.
 func (s *Store) Inside() access.Namespace {
-	return access.Namespace{Client: s.rdb, Keys: s.keys, Redrive: scriptRedrive}
+	return access.Namespace{
+		Client: s.rdb, Keys: s.keys, PaymentNamespace: s.PaymentNamespace(), Redrive: scriptRedrive, Discard: scriptDiscard,
+	}
 }
 
-// Namespace tells what the namespace was created with, as it is stored now.
+// Namespace tells what the namespace was made with and told since, as it is stored now.
+// Error: domain.CodeNoSuchNamespace.
 func (s *Store) Namespace(ctx context.Context) (Namespace, error) {
-	ns, err := s.initNamespace(ctx, s.partitions)
-	ns.Created = s.created
+	ns, found, err := s.readNamespace(ctx)
+	if err == nil && !found {
+		err = s.noSuchNamespace()
+	}
 	return ns, err
 }
 
@@ -168,31 +216,10 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	return now, nil
 }
 
-func (s *Store) initNamespace(ctx context.Context, partitions int) (Namespace, error) {
-	epoch, err := uuid.NewV7()
-	if err != nil {
-		return Namespace{}, fmt.Errorf("naming the epoch: %w", err)
-	}
-	reply, err := s.run(ctx, scriptInit, []string{layout.MetaKey(s.keys.Namespace)}, partitions, schemaVersion, epoch.String()).Slice()
-	if err != nil {
-		return Namespace{}, fmt.Errorf("creating namespace %s: %w", s.keys.Namespace, access.Classify(err))
-	}
-	ns := Namespace{Name: s.keys.Namespace, Schema: layout.AsString(reply[1]), Epoch: layout.AsString(reply[2]), Created: layout.AsInt(reply[3]) == 1}
-	ns.Partitions, err = strconv.Atoi(layout.AsString(reply[0]))
-	if err != nil || ns.Partitions < 1 || ns.Partitions > MaxPartitions {
-		return Namespace{}, domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s: its number of partitions is damaged", ns.Name))
-	}
-	if ns.Schema != schemaVersion {
-		return Namespace{}, domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s has schema %s, this program speaks %s: use a matching version", ns.Name, ns.Schema, schemaVersion))
-	}
-	return ns, nil
-}
-
 // ensureGroups creates streams and groups where they are missing. From the start
 // of the stream, never from its end: what is there already is work.
 //
-// It looks first and writes only what is missing, so that a full memory or a
-// read-only user keeps nobody from looking at a namespace that is complete.
+// It looks first and writes only what is missing, so that a worker can start when memory is full.
 func (s *Store) ensureGroups(ctx context.Context) error {
 	look := s.rdb.Pipeline()
 	infos := make(map[string]*redis.XInfoGroupsCmd, 2*s.partitions)
@@ -235,7 +262,7 @@ func (s *Store) blockingClient() (redis.UniversalClient, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.blocking == nil {
-		rdb, err := dial(s.url, len(layout.Groups)*s.partitions+2, s.verifyConnection)
+		rdb, err := s.endpoint.client(len(layout.Groups)*s.partitions+2, s.verifyConnection)
 		if err != nil {
 			return nil, err
 		}

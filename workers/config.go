@@ -139,4 +139,7 @@ func (c Config) validate() error {
 	return nil
 }
 
+// CallsGateway reports whether a pool with this complete Config calls the payment gateway.
+func (c Config) CallsGateway() bool { return c.has(RolePurchase) || c.has(RoleSettlement) }
+
 func (c Config) has(r Role) bool { return slices.Contains(c.Roles, r) }

@@ -354,9 +354,13 @@ func (c *consumer) deadLetter(dead ...domain.DeadEntry) {
 		}
 		return // or working has ended, and they are handed back
 	}
+	c.noteSetAside(dead...)
+	c.finish(ids...)
+}
+
+func (c *consumer) noteSetAside(dead ...domain.DeadEntry) {
 	c.pool.stats.DeadLettered.Add(int64(len(dead)))
 	c.log.Warn("set aside as dead letters", zap.Int("entries", len(dead)), zap.String("first", dead[0].ID), zap.String("reason", dead[0].Reason))
-	c.finish(ids...)
 }
 
 // tooManyDeliveries is the last resort against an entry that kills its workers.

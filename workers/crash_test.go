@@ -21,9 +21,9 @@ import (
 // steps are those at which a fault must have been survived: everything that a
 // worker ever says to Redis and to the gateway.
 var steps = []string{
-	"info", "init", "pipeline xinfo", // at the start
-	"pipeline xgroup",                 // when a group is gone
-	"hget", "pipeline hget", "newest", // is this still the data that it was?
+	"info", "pipeline xinfo", "pin_gateway", // at the start
+	"pipeline xgroup",                  // when a group is gone
+	"hmget", "pipeline hget", "newest", // is this still the data that it was?
 	"xreadgroup workers", "xreadgroup posting", "xreadgroup settlement",
 	"xreadgroup workers" + withEntries, "xreadgroup posting" + withEntries, "xreadgroup settlement" + withEntries,
 	"own workers", "own posting", "own settlement",
@@ -35,11 +35,11 @@ var steps = []string{
 	"keep_alive workers", "keep_alive posting", "keep_alive settlement",
 	"hand_back workers", "leave workers", "leave posting", "leave settlement",
 	"hgetall", "xrange", "close_event", "cancel", "reopen_event", // somebody closes, cancels, reopens an event
-	"hold", "resolve", "cancel workers", "cancel settlement", "dead_letter workers",
+	"hold", "resolve", "cancel workers", "cancel settlement", "dead_letter workers", "dead_letter settlement",
 	"xack workers", "xack posting", "xack settlement",
 	"mget", "pipeline hsetnx", "pipeline hset", "invoice", "post", "reverse",
 	"set turn expire", "due", "expire", "set turn trim", "trim",
-	"set turn forget", "time", "zrange", "xinfo",
+	"set turn forget", "time", "zrange", "xinfo", "report",
 	"gateway authorize", "gateway lookup", "gateway capture", "gateway void", "gateway refund",
 }
 

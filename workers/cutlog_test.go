@@ -283,7 +283,9 @@ func (r *recording) script(rng *rand.Rand) (opening [][]string, following map[do
 		o.Quantity = 1000
 		return []domain.Request{o}
 	})
-	first = append(first, [][]string{wire.Fields(r.purchase(rng, event(), refusedOrder))})
+	refused := r.purchase(rng, event(), refusedOrder)
+	refused.Section = "general" // the others may be sold out when it comes
+	first = append(first, [][]string{wire.Fields(refused)})
 	rng.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
 	opening = slices.Concat(first...)
 

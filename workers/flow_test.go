@@ -3,6 +3,7 @@ package workers_test
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -184,6 +185,34 @@ func TestLostRepliesOfTheGateway(t *testing.T) {
 	w.audit()
 }
 
+// A gateway that takes so many calls a second, and an event that is on sale: everybody is
+// served, at that pace, and no order costs many calls.
+func TestSaleAtTheGatewaysPace(t *testing.T) {
+	const orders, rate = 300, 150
+	w := newWorld(t, redistest.Start(t), simulator.Options{RateLimit: rate})
+	w.list("e", 1000, orders)
+	var calls atomic.Int64
+	counted := middleman{next: w.gateway, do: func(_ context.Context, _ string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+		calls.Add(1)
+		return do()
+	}}
+	var all []domain.Request
+	for i := range orders {
+		id := strconv.Itoa(i)
+		all = append(all, request(domain.RequestPurchase, "o"+id, "c"+id, 1))
+	}
+	w.publish(all...)
+	begun := time.Now()
+	pool := w.start(workers.Config{}, counted, nil)
+	w.eventually("all sold", func() bool { return pool.Stats().Confirmed.Load() == orders })
+	w.waitDrained()
+	t.Logf("%d calls for %d orders, in %s", calls.Load(), orders, time.Since(begun))
+	if perOrder := float64(calls.Load()) / orders; perOrder > 3 {
+		t.Errorf("%.2f calls an order", perOrder)
+	}
+	w.audit()
+}
+
 func TestCaptureRefusedForGood(t *testing.T) {
 	w := newWorld(t, redistest.Start(t), simulator.Options{CaptureRefusalRate: 1})
 	w.list("e", 1000, 10)
@@ -199,6 +228,59 @@ func TestCaptureRefusedForGood(t *testing.T) {
 	}
 	if line := w.payment("o"); line.Status != domain.PaymentStatusVoided {
 		t.Errorf("the authorization was not voided: %+v", line)
+	}
+	w.audit()
+}
+
+// In a namespace that does not say that free orders need no payment, the gateway is asked for 0, with a token.
+func TestFreeOrdersWhereTheGatewayIsAsked(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 0, 10)
+	tokenless := request(domain.RequestPurchase, "o2", "amy", 1)
+	tokenless.PaymentToken = ""
+	pay := request(domain.RequestPay, "o3", "", 0)
+	pay.PaymentToken = ""
+	w.publish(request(domain.RequestPurchase, "o1", "fred", 2), tokenless, request(domain.RequestHold, "o3", "jim", 1), pay)
+	w.start(workers.Config{}, w.gateway, nil)
+	w.waitState("o1", domain.OrderConfirmed)
+	w.waitState("o2", domain.OrderRejected)
+	w.waitDrained()
+	if o := w.order("o1"); o.AuthorizationID == "" || w.payment("o1").Status != domain.PaymentStatusCaptured {
+		t.Errorf("%+v, paid with %+v", o, w.payment("o1"))
+	}
+	if o := w.order("o2"); o.Reason != domain.ReasonInvalid || o.Detail != domain.DetailNoToken {
+		t.Errorf("without a token: %+v", o)
+	}
+	if reasons := w.deadReasons(); len(reasons) != 1 || reasons[0] != domain.DetailNoToken {
+		t.Errorf("dead letters %q", reasons)
+	}
+	w.audit()
+}
+
+// A request that lost its token comes for an order that one with a token opened: it is not what the gateway is asked with.
+func TestPurchaseThatLostItsToken(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 10)
+	asked, release := make(chan domain.Secret, 10), make(chan struct{})
+	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+		asked <- r.Token
+		<-release
+		return w.gateway.Authorize(ctx, r)
+	}}
+	w.start(workers.Config{}, slow, nil)
+	w.publish(request(domain.RequestPurchase, "o", "fred", 2))
+	if token := <-asked; token == "" {
+		t.Error("asked without a token")
+	}
+	again := request(domain.RequestPurchase, "o", "fred", 2)
+	again.PaymentToken = ""
+	w.publish(again)
+	w.eventually("it is set aside", func() bool { return len(w.deadReasons()) == 1 })
+	close(release)
+	w.waitState("o", domain.OrderConfirmed)
+	w.waitDrained()
+	if reasons := w.deadReasons(); reasons[0] != domain.DetailNoToken || len(asked) != 0 {
+		t.Errorf("dead letters %q, asked %d times more", reasons, len(asked))
 	}
 	w.audit()
 }
@@ -369,11 +451,15 @@ func TestDataReplaced(t *testing.T) {
 	w.publish(request(domain.RequestPurchase, "lost", "fred", 2))
 	<-paying
 	w.server.Flush()
-	w.list("e", 1000, 10)
 	w.eventually("it has groups again", func() bool {
-		_, err := inspect.New(w.store).Pending(w.ctx, 0)
-		return err == nil
+		all, err := inspect.New(w.store).Pending(w.ctx, 0)
+		return err == nil && !slices.ContainsFunc(all, func(g inspect.GroupStatus) bool { return g.Missing })
 	})
+	w.eventually("it is noted for people", func() bool {
+		replaced, err := inspect.New(w.store).Replaced(w.ctx)
+		return err == nil && replaced != nil && replaced.Worker == pool.Name() && strings.Contains(replaced.Detail, domain.ErrDataReplaced.Error())
+	})
+	w.list("e", 1000, 10)
 	w.publish(request(domain.RequestPurchase, "after", "fred", 3))
 	w.waitState("after", domain.OrderConfirmed)
 	w.waitDrained()

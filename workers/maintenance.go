@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"holdfast/domain"
 )
 
 const (
@@ -28,13 +30,13 @@ type job struct {
 // consumers that are gone. A crash between any two steps leaves them to the next turn.
 func (p *Pool) newMaintenance(partition int) (func(), error) {
 	jobs := []*job{
-		{name: "expire", every: expireEvery, do: func(ctx context.Context) error { return p.expire(ctx, partition) }},
-		{name: "trim", every: trimEvery, do: func(ctx context.Context) error {
+		{name: domain.JobExpire, every: expireEvery, do: func(ctx context.Context) error { return p.expire(ctx, partition) }},
+		{name: domain.JobTrim, every: trimEvery, do: func(ctx context.Context) error {
 			n, err := p.ledger.Trim(ctx, partition)
 			p.stats.Trimmed.Add(n)
 			return err
 		}},
-		{name: "forget", every: p.cfg.ReclaimAfter, do: func(ctx context.Context) error {
+		{name: domain.JobForget, every: p.cfg.ReclaimAfter, do: func(ctx context.Context) error {
 			names, err := p.ledger.ForgetConsumers(ctx, partition)
 			if len(names) > 0 {
 				p.log.Info("forgot consumers that are gone", zap.Int("partition", partition), zap.Strings("consumers", names))

@@ -3,81 +3,184 @@ package workers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
+
+	"go.uber.org/zap"
 
 	"holdfast/domain"
 )
 
-// call makes one call of the gateway, bounded in time. An unknown result is
-// counted, and told once.
-func (c *consumer) call(limit time.Duration, do func(context.Context) (domain.Payment, error)) (domain.Payment, error) {
-	ctx, cancel := context.WithTimeout(c.working, min(limit, c.pool.cfg.CallTimeout))
-	defer cancel()
-	payment, err := do(ctx)
-	if err == nil || errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) == domain.ClassReject {
-		c.pool.payments.worked()
-		return payment, err
-	}
-	if c.working.Err() == nil {
-		c.pool.stats.GatewayUnknowns.Add(1)
-		c.pool.payments.failed(err)
-	}
-	return payment, err
-}
-
-// authorize asks for an authorization until the gateway has answered or limit is
-// over; then, or if the worker is to end, ok is false. After a call without an
-// answer it asks what became of it before it sends it again; always under the
-// same key, the order.
-func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (payment domain.Payment, ok bool) {
-	end := time.Now().Add(limit)
+// authorize asks for an authorization until the gateway has answered or limit is over.
+// After a call without an answer it asks what became of it before it sends it again;
+// always under the same key, the order. An error that is final is the gateway's answer;
+// any other says that there is none.
+func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (domain.Payment, error) {
+	g, end := c.pool.gateway, time.Now().Add(limit)
+	authorize := func(ctx context.Context) (domain.Payment, error) { return g.port.Authorize(ctx, r) }
+	lookUp := func(ctx context.Context) (domain.Payment, error) { return g.port.Lookup(ctx, r.Name) }
 	wait := newBackoff()
+	var odd oddity
 	for {
-		left := time.Until(end)
-		if left <= 0 || c.working.Err() != nil {
-			return domain.Payment{}, false
+		payment, err := g.ask(c.reading, c.working, callAuthorize, end, authorize)
+		if err == nil || final(err) || errors.Is(err, errNotAsked) {
+			return payment, err
 		}
-		payment, err := c.call(left, func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.Authorize(ctx, r) })
-		if err == nil {
-			return payment, true
+		if err := odd.of(&g.kinds[callAuthorize], err); err != nil {
+			return domain.Payment{}, err
 		}
-		if left = time.Until(end); left <= 0 {
-			return domain.Payment{}, false
+		if turnedAway(err) {
+			continue // to the end of the line
 		}
-		payment, err = c.call(left, func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.Lookup(ctx, r.Name) })
-		if err == nil {
-			return payment, true
+		if !errors.Is(err, domain.ErrMisconfigured) {
+			payment, err = g.ask(c.reading, c.working, callLookUp, end, lookUp)
+			if err == nil || final(err) || errors.Is(err, errNotAsked) {
+				return payment, err
+			}
 		}
 		if !c.backOff(min(wait.NextBackOff(), max(time.Until(end), 0))) {
-			return domain.Payment{}, false
+			return domain.Payment{}, errNotAsked
 		}
 	}
 }
 
-// settled calls the gateway until it has answered; ok is false if the worker is
-// to end first. err is nil, domain.ErrNotFound or of ClassReject.
-func (c *consumer) settled(do func(context.Context) (domain.Payment, error)) (payment domain.Payment, ok bool, err error) {
+// turnedAway reports whether the gateway takes calls, but had enough of them. It keeps the
+// pool's pace, so that no pause is due.
+func turnedAway(err error) bool {
+	var later *domain.LaterError
+	return errors.As(err, &later) && later.Busy
+}
+
+// settled calls the gateway until it has answered. An error that is final, or
+// domain.ErrNotFound, is its answer; any other says that the worker is to end first.
+func (c *consumer) settled(kind call, do func(context.Context) (domain.Payment, error)) (domain.Payment, error) {
 	wait := newBackoff()
+	var odd oddity
 	for {
-		payment, err = c.call(c.pool.cfg.CallTimeout, do)
-		if err == nil || errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) == domain.ClassReject {
-			return payment, true, err
+		payment, err := c.pool.gateway.ask(c.reading, c.working, kind, time.Time{}, do)
+		if err == nil || final(err) || errors.Is(err, domain.ErrNotFound) || errors.Is(err, errNotAsked) {
+			return payment, err
 		}
-		if c.working.Err() != nil || !c.backOff(wait.NextBackOff()) {
-			return payment, false, err
+		if err := odd.of(&c.pool.gateway.kinds[kind], err); err != nil {
+			return domain.Payment{}, err
+		}
+		if !turnedAway(err) && !c.backOff(wait.NextBackOff()) {
+			return domain.Payment{}, errNotAsked
 		}
 	}
 }
 
-// void makes sure that no money is, or will be, reserved for an order. captured
-// is true if it is too late for that. ok is false if the worker is to end first.
-func (c *consumer) void(name domain.PaymentName) (captured, ok bool) {
-	payment, ok, err := c.settled(func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.Void(ctx, name) })
-	if !ok {
-		return false, false
+// oddity counts how often one payment's call was answered with what is no answer, while
+// others of its kind were: it is not the gateway that is misconfigured then.
+type oddity struct {
+	answered int64 // calls of the kind, the last time
+	times    int
+}
+
+const mostOddities = 20
+
+// of returns an error of domain.ErrUnacceptable once it is enough.
+func (o *oddity) of(k *kind, err error) error {
+	if !errors.Is(err, domain.ErrMisconfigured) {
+		return nil
 	}
-	if err == nil && payment.Status == domain.PaymentStatusCaptured {
-		return true, true
+	answered := k.answered.Load()
+	if answered != o.answered {
+		o.times++
 	}
-	return false, true
+	if o.answered = answered; o.times <= mostOddities {
+		return nil
+	}
+	return fmt.Errorf("%w: %d times, while others were answered: %w", domain.ErrUnacceptable, mostOddities, err)
+}
+
+// takeBack makes sure that no money is, or will be, reserved or taken for an order that
+// has ended: it voids, and, if the order was confirmed, refunds what was captured. What may be
+// somebody else's it does not touch: then, or if the gateway refuses for good, reason says
+// why a person must look. An error says that the worker is to end first.
+func (c *consumer) takeBack(ref domain.OrderRef, o domain.Order, wasConfirmed bool) (reason string, err error) {
+	if o.Free() && (wasConfirmed || c.pool.freeOrders) {
+		return "", nil
+	}
+	g, name := c.pool.gateway.port, c.pool.paymentName(ref)
+	payment, err := c.settled(callLookUp, func(ctx context.Context) (domain.Payment, error) { return g.Lookup(ctx, name) })
+	switch {
+	case errors.Is(err, domain.ErrNotFound): // not yet: what is still under way is forbidden
+	case final(err):
+		return err.Error(), nil
+	case err != nil:
+		return "", err
+	}
+	if m := domain.MatchPayment(o, payment); payment.Status == domain.PaymentStatusAuthorized && m.Foreign {
+		return c.leftAlone(ref, o, payment, m), nil
+	}
+	if payment.Status == "" || payment.Status == domain.PaymentStatusAuthorized {
+		payment, err = c.settled(callVoid, func(ctx context.Context) (domain.Payment, error) { return g.Void(ctx, name) })
+		switch {
+		case errors.Is(err, domain.ErrNotFound):
+			return "", nil
+		case final(err):
+			return err.Error(), nil
+		case err != nil:
+			return "", err
+		}
+		if payment.Amount == domain.AmountNotTold {
+			payment.Amount = o.Amount() // that of a void need not be told again
+		}
+	}
+	m := domain.MatchPayment(o, payment)
+	switch {
+	case payment.Status == domain.PaymentStatusCaptured && (!wasConfirmed || m.Any()):
+		// Only a confirmed order is captured by us. Somebody else did, and it is not ours to decide.
+		return c.leftAlone(ref, o, payment, m), nil
+	case payment.Status == domain.PaymentStatusCaptured:
+		return c.refund(o, name)
+	case wasConfirmed && payment.Status == domain.PaymentStatusRefunded && m.Any():
+		return refundDiffers(m), nil
+	case m.Foreign && payment.Status == domain.PaymentStatusVoided:
+		return fmt.Sprintf("payment_mismatch: the payment under its name is voided, %s", m.Detail), nil
+	}
+	return "", nil
+}
+
+func (c *consumer) refund(o domain.Order, name domain.PaymentName) (reason string, err error) {
+	payment, err := c.settled(callRefund, func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.port.Refund(ctx, name) })
+	switch {
+	case errors.Is(err, domain.ErrNotFound):
+		return "refund: the payment gateway does not know the order any more", nil
+	case errors.Is(err, domain.ErrRefused):
+		return "refund refused by the payment gateway", nil
+	case final(err):
+		return err.Error(), nil
+	case err != nil:
+		return "", err
+	}
+	if m := matchAnswer(o, payment); m.Any() {
+		return refundDiffers(m), nil
+	}
+	return "", nil
+}
+
+func refundDiffers(m domain.Mismatch) string {
+	return "payment_mismatch: refunded, " + m.Detail
+}
+
+// matchAnswer is domain.MatchPayment for the answer to a call that did something to what
+// was authorized: that need not tell the amount again.
+func matchAnswer(o domain.Order, p domain.Payment) domain.Mismatch {
+	if p.Amount == domain.AmountNotTold {
+		p.Amount = o.Amount()
+	}
+	return domain.MatchPayment(o, p)
+}
+
+// leftAlone tells that a payment was not touched, and is the reason for its dead letter.
+func (c *consumer) leftAlone(ref domain.OrderRef, o domain.Order, p domain.Payment, m domain.Mismatch) string {
+	c.log.Warn("a payment that may be somebody else's was left alone",
+		zap.Stringer("order", ref), zap.String("payment", string(p.Status)), zap.String("difference", m.Detail))
+	reason := fmt.Sprintf("order %s is %s, but its payment is %s at the gateway", ref, o.State, p.Status)
+	if m.Any() {
+		reason += ", " + m.Detail
+	}
+	return reason
 }

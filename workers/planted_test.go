@@ -131,6 +131,8 @@ var plantedBugs = []bug{
 		"elseif event.in_progress[ARGV[at + CUSTOMER]] then", "elseif false then")},
 	{name: "does not tell another body from the same", hook: script("hold",
 		"verdict = CONFLICT", "verdict = DONE")},
+	{name: "leaves no note of what it sets aside", hook: script("dead_letter",
+		`redis.call('HSET', KEYS[3], order, table.concat(lines, '\n'))`, "")},
 	{name: "frees the in_progress of another order", hook: script("cancel",
 		"    -- Not among the holds", "    event_of[o].freed[#event_of[o].freed + 1] = customer[o]\n    -- Not among the holds")},
 	{name: "keeps the tickets of a declined order", hook: script("resolve",
@@ -165,6 +167,11 @@ var plantedBugs = []bug{
 	{name: "skips the capture", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsCapture{g} }},
 	{name: "skips the refund", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsRefund{g} }},
 	{name: "tries again under another key", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &blindRetry{PaymentGateway: g} }},
+	{name: "believes the gateway's amount", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &believes{PaymentGateway: g} }},
+	{name: "believes that every payment is its own", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return believesWhose{g} }},
+	{name: "names payments without their namespace", gateway: renames(func(name *domain.PaymentName) { name.Namespace = "" })},
+	{name: "names payments as another namespace does", gateway: renames(func(name *domain.PaymentName) { name.Namespace = "other" })},
+	{name: "voids payments without their namespace", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return voidsPlain{g} }},
 	{name: "takes no answer for a no", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return unknownIsNo{g} }},
 }
 
@@ -176,6 +183,49 @@ type (
 	skipsRefund  struct{ domain.PaymentGateway }
 	unknownIsNo  struct{ domain.PaymentGateway }
 )
+
+// renames is a gateway whose payments all have other names than they should.
+func renames(how func(*domain.PaymentName)) func(domain.PaymentGateway) domain.PaymentGateway {
+	return func(g domain.PaymentGateway) domain.PaymentGateway { return renaming{g, how} }
+}
+
+type renaming struct {
+	next domain.PaymentGateway
+	how  func(*domain.PaymentName)
+}
+
+func (g renaming) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	g.how(&r.Name)
+	return g.next.Authorize(ctx, r)
+}
+
+func (g renaming) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	g.how(&name)
+	return g.next.Lookup(ctx, name)
+}
+
+func (g renaming) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	g.how(&name)
+	return g.next.Capture(ctx, name)
+}
+
+func (g renaming) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	g.how(&name)
+	return g.next.Void(ctx, name)
+}
+
+func (g renaming) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	g.how(&name)
+	return g.next.Refund(ctx, name)
+}
+
+// voidsPlain voids a payment by the name it would have without its namespace.
+type voidsPlain struct{ domain.PaymentGateway }
+
+func (g voidsPlain) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	name.Namespace = ""
+	return g.PaymentGateway.Void(ctx, name)
+}
 
 func (skipsVoid) Void(context.Context, domain.PaymentName) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusVoided}, nil
@@ -195,6 +245,45 @@ func (g unknownIsNo) Authorize(ctx context.Context, r domain.PaymentRequest) (do
 		return domain.Payment{Status: domain.PaymentStatusDeclined}, nil
 	}
 	return p, nil
+}
+
+// believes lets the worker see the amount that it asked for, whatever the gateway says.
+type believes struct {
+	domain.PaymentGateway
+	asked sync.Map // amounts by name
+}
+
+func (g *believes) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	g.asked.Store(r.Name, r.Amount)
+	p, err := g.PaymentGateway.Authorize(ctx, r)
+	return g.believed(r.Name, p), err
+}
+
+func (g *believes) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Lookup(ctx, name)
+	return g.believed(name, p), err
+}
+
+func (g *believes) believed(name domain.PaymentName, p domain.Payment) domain.Payment {
+	if amount, asked := g.asked.Load(name); asked && p.Status == domain.PaymentStatusAuthorized {
+		p.Amount = amount.(int64)
+	}
+	return p
+}
+
+// believesWhose does not let the worker see whose payment it is.
+type believesWhose struct{ domain.PaymentGateway }
+
+func (g believesWhose) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Authorize(ctx, r)
+	p.CustomerID = ""
+	return p, err
+}
+
+func (g believesWhose) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Lookup(ctx, name)
+	p.CustomerID = ""
+	return p, err
 }
 
 // blindRetry sends an authorization without an answer again, as if it were another.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,12 +20,16 @@ type Queues func(partition int, group domain.Group, consumer string) (domain.Que
 type Deps struct {
 	Ledger     domain.Ledger
 	Queues     Queues
-	Gateway    domain.PaymentGateway
+	Gateway    domain.PaymentGateway // nil only if no role calls it
 	Partitions int
 	// PaymentNamespace is that of the payments' names; empty in a namespace whose payments
 	// are named without it.
 	PaymentNamespace string
-	Log              *zap.Logger // default: none
+	// FreeOrders says that what costs nothing is confirmed without the gateway, and needs no
+	// payment token. In a namespace that has workers which do not know this it must be false:
+	// they would capture such orders.
+	FreeOrders bool
+	Log        *zap.Logger // default: none
 }
 
 // Pool is one worker: some roles on every partition. Use it once.
@@ -32,13 +37,13 @@ type Pool struct {
 	cfg        Config
 	ledger     domain.Ledger
 	queues     Queues
-	gateway    domain.PaymentGateway
+	gateway    *gateway
 	partitions int
 	names      string // the namespace of payments' names
+	freeOrders bool
 	log        *zap.Logger
 	stats      Stats
 	redis      health
-	payments   health
 
 	reading context.Context // ends first: take no more
 	working context.Context // ends last: stop everything
@@ -52,16 +57,20 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if d.Gateway == nil && cfg.CallsGateway() {
+		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("roles %v need a payment gateway", cfg.Roles))
+	}
 	if d.Log == nil {
 		d.Log = zap.NewNop()
 	}
 	log := d.Log.With(zap.String("worker", cfg.Name))
-	return &Pool{
-		cfg: cfg, ledger: d.Ledger, queues: d.Queues, gateway: d.Gateway, partitions: d.Partitions,
-		names: d.PaymentNamespace, log: log,
-		redis:    health{what: "redis", log: log},
-		payments: health{what: "the payment gateway", log: log},
-	}, nil
+	p := &Pool{
+		cfg: cfg, ledger: d.Ledger, queues: d.Queues, partitions: d.Partitions,
+		names: d.PaymentNamespace, freeOrders: d.FreeOrders, log: log,
+		redis: health{what: "redis", log: log},
+	}
+	p.gateway = newGateway(d.Gateway, cfg.CallTimeout, &p.stats, log)
+	return p, nil
 }
 
 // paymentName is the name of an order's payment at the gateway.
@@ -92,9 +101,23 @@ func (p *Pool) Run(ctx context.Context) error {
 			return err
 		}
 		p.log.Error("the data in Redis is not what it was: going on with what is there, without what was in hand; see docs/operations.md", zap.Error(err))
-		if err := p.accept(ctx); err != nil || ctx.Err() != nil {
-			return err
+		if failed := p.accept(ctx); failed != nil || ctx.Err() != nil {
+			return failed
 		}
+		p.noteReplaced(ctx, err)
+	}
+}
+
+// noteTimeout bounds a note for people, which nothing else waits for.
+const noteTimeout = 2 * time.Second
+
+// noteReplaced keeps where people look what else stands in the log of this worker only.
+// It is no reason not to go on: a user from before this note may lack the permission.
+func (p *Pool) noteReplaced(ctx context.Context, cause error) {
+	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
+	defer cancel()
+	if err := p.ledger.NoteReplaced(ctx, p.cfg.Name, cause); err != nil {
+		p.log.Warn("could not note for holdfast check that the data was replaced", zap.Error(err))
 	}
 }
 
@@ -112,7 +135,7 @@ func (p *Pool) run(ctx context.Context) error {
 	}
 	p.log.Info("worker started", zap.Any("roles", p.cfg.Roles), zap.Int("partitions", p.partitions))
 	var wg sync.WaitGroup
-	for _, run := range append(runs, p.verify) {
+	for _, run := range append(runs, p.verify, p.report) {
 		wg.Go(run)
 	}
 	ended := make(chan struct{})
@@ -163,6 +186,41 @@ func (p *Pool) verify() {
 		if !pause(p.reading, jitter(verifyEvery)) {
 			return
 		}
+	}
+}
+
+const (
+	// reportEvery is how often it is looked whether there is something to report.
+	reportEvery = time.Second
+	// repeatAfter is how often troubles that last are reported again.
+	repeatAfter = 10 * time.Second
+)
+
+// report tells the ledger what troubles this worker has, when that changes and now and
+// then while it lasts; and at the end, that it has none.
+func (p *Pool) report() {
+	var last []domain.Trouble
+	var reported time.Time
+	known := true // what the ledger has of it
+	for pause(p.reading, reportEvery) {
+		troubles := p.gateway.look()
+		same := known && slices.EqualFunc(troubles, last, func(a, b domain.Trouble) bool { return a.What == b.What && a.Code == b.Code })
+		if same && (len(troubles) == 0 || time.Since(reported) < repeatAfter) {
+			continue
+		}
+		err := p.ledger.Report(p.working, p.cfg.Name, troubles)
+		if known = err == nil; !known {
+			p.log.Debug("could not report troubles, trying again", zap.Error(err))
+		}
+		last, reported = troubles, time.Now()
+	}
+	if known && len(last) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.working), p.handBackTime())
+	defer cancel()
+	if err := p.ledger.Report(ctx, p.cfg.Name, nil); err != nil {
+		p.log.Debug("could not report that the troubles are over, they will be forgotten", zap.Error(err))
 	}
 }
 

@@ -1,8 +1,12 @@
 package workers
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"go.uber.org/zap"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -93,6 +97,9 @@ func (r *purchase) parse(e domain.Entry) (domain.Request, error) {
 		return domain.Request{}, domain.WithClass(domain.ClassPoison, fmt.Errorf("%s (%d)", reasonDeliveries, e.Deliveries))
 	}
 	request, err := wire.ParseRequest(e.Fields)
+	if err == nil && request.Type == domain.RequestPay && request.PaymentToken == "" && !r.pool.freeOrders {
+		err = domain.WithClass(domain.ClassPoison, errors.New(domain.DetailNoToken))
+	}
 	if err != nil && domain.ClassOf(err) != domain.ClassReject {
 		return request, err
 	}
@@ -116,8 +123,13 @@ func (r *purchase) incoming(entryID string, request domain.Request, invalid erro
 	if request.ValidSeconds > 0 {
 		a.ValidMillis = request.ValidSeconds * 1000
 	}
-	if invalid != nil {
+	switch noToken := request.Type == domain.RequestPurchase && request.PaymentToken == ""; {
+	case invalid != nil:
 		a.Invalid = invalid.Error()
+	case noToken && r.pool.freeOrders:
+		a.NoToken = true
+	case noToken:
+		a.Invalid = domain.DetailNoToken
 	}
 	return a
 }
@@ -134,13 +146,15 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 		case domain.VerdictAuthorize:
 			r.wg.Go(func() { r.pay(p, nowMillis) })
 		case domain.VerdictVoid:
-			r.wg.Go(func() { r.voidThenAck(p) })
+			r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
 		case domain.VerdictWait:
 			r.wg.Go(func() { r.waitForHold(batch[i], nowMillis) })
 		case domain.VerdictConflict:
 			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("conflict: order_id %s is another request's", p.request.OrderID)})
 		case domain.VerdictTooLate:
 			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: "too_late: the pay waited in line longer than it is valid"})
+		case domain.VerdictSetAside: // not among the verdicts of a hold
+			r.leave(p.entryID)
 		}
 	}
 	if len(done) > 0 {
@@ -151,29 +165,81 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 // pay is step 2. nowMillis is Redis's time when the order was read; how long the
 // hold lasts from then on is measured, so that this machine's clock does not matter.
 func (r *purchase) pay(p pending, nowMillis int64) {
+	if r.pool.freeOrders && p.order.Free() {
+		r.answered(answer{pending: p, resolution: domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Outcome: domain.PaymentApproved}})
+		return
+	}
+	if p.request.PaymentToken == "" { // the order was opened by a request that had one
+		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: domain.DetailNoToken})
+		return
+	}
 	limit := time.Duration(p.order.DeadlineMillis-nowMillis) * time.Millisecond
-	payment, answered := r.authorize(domain.PaymentRequest{
+	payment, err := r.authorize(domain.PaymentRequest{
 		Name: r.pool.paymentName(p.request.Ref()), Amount: p.order.Amount(), Currency: p.order.Currency,
 		CustomerID: p.order.CustomerID, Fingerprint: p.order.Fingerprint, Token: p.request.PaymentToken,
 	}, limit)
-	if !answered && (r.reading.Err() != nil) {
+	resolution := domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref()}
+	switch {
+	case err == nil:
+		if !r.judge(p, payment, &resolution) {
+			r.leave(p.entryID)
+			return
+		}
+	case final(err):
+		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: err.Error()})
+		return
+	case r.reading.Err() != nil:
 		r.leave(p.entryID)
 		return
 	}
-	resolution := domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref()}
-	if answered {
-		switch payment.Status {
-		case domain.PaymentStatusAuthorized, domain.PaymentStatusCaptured:
-			resolution.Outcome, resolution.AuthorizationID = domain.PaymentApproved, payment.AuthorizationID
-		case domain.PaymentStatusDeclined, domain.PaymentStatusVoided, domain.PaymentStatusRefunded:
-			// Voided or refunded before: there is no money, and there will be none under this order.
-			resolution.Outcome = domain.PaymentDeclined
-		}
-	}
+	r.answered(answer{pending: p, resolution: resolution})
+}
+
+// answered hands an answer to whoever commits.
+func (r *purchase) answered(a answer) {
 	select {
-	case r.answers <- answer{pending: p, resolution: resolution}:
+	case r.answers <- a:
 	case <-r.working.Done():
 	}
+}
+
+// judge compares the gateway's answer with the order, and makes the resolution of it. A
+// payment that is not what was asked for never confirms the order: what is only reserved,
+// and for this customer, is voided first, so that a crash in between leaves nothing
+// reserved; everything else is left alone. It reports false if the worker is to end first.
+func (r *purchase) judge(p pending, payment domain.Payment, resolution *domain.Resolution) bool {
+	m := domain.MatchPayment(p.order, payment)
+	money := payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusCaptured
+	switch {
+	case !m.Any() && money:
+		resolution.Outcome, resolution.AuthorizationID = domain.PaymentApproved, payment.AuthorizationID
+		return true
+	case !m.Any(), payment.Status == domain.PaymentStatusDeclined:
+		// Voided or refunded before: there is no money, and there will be none under this order.
+		resolution.Outcome = domain.PaymentDeclined
+		return true
+	}
+	if payment.Status == domain.PaymentStatusAuthorized && !m.Foreign {
+		name := r.pool.paymentName(p.request.Ref())
+		voided, err := r.settled(callVoid, func(ctx context.Context) (domain.Payment, error) { return r.pool.gateway.port.Void(ctx, name) })
+		switch {
+		case err == nil:
+			payment.Status = voided.Status // captured, if somebody was faster
+		case errors.Is(err, domain.ErrNotFound):
+			payment.Status = domain.PaymentStatusVoided
+		case !final(err):
+			return false
+		}
+		money = payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusCaptured
+	}
+	resolution.Outcome, resolution.Detail = domain.PaymentMismatched, fmt.Sprintf("%s; the payment is %s", m.Detail, payment.Status)
+	if money {
+		resolution.Outcome = domain.PaymentLeftAlone
+		resolution.Detail += ", and was left alone"
+	}
+	r.log.Warn("the gateway's payment is not the order's", zap.Stringer("order", p.request.Ref()), zap.String("difference", m.Detail),
+		zap.String("payment", string(payment.Status)), zap.Bool("left_alone", money))
+	return true
 }
 
 // commit is step 3, for all the answers that are there.
@@ -190,14 +256,18 @@ func (r *purchase) commit(batch []answer) {
 		done := make([]string, 0, len(replies))
 		for i, reply := range replies {
 			p := batch[first+i].pending
-			p.order = reply.Order
 			switch reply.Verdict {
 			case domain.VerdictDone:
 				r.pool.stats.countOutcome(reply.Order.State)
 				done = append(done, p.entryID)
-			case domain.VerdictVoid:
-				r.wg.Go(func() { r.voidThenAck(p) })
+			case domain.VerdictSetAside:
+				r.pool.stats.countOutcome(reply.Order.State)
+				r.noteSetAside(domain.DeadEntry{ID: p.entryID, Reason: batch[first+i].resolution.Detail})
+				done = append(done, p.entryID)
+			case domain.VerdictVoid: // what was asked for, whatever the order is now
+				r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
 			case domain.VerdictWait, domain.VerdictAuthorize: // no answer yet, by Redis's clock there is time left
+				p.order = reply.Order
 				r.wg.Go(func() { r.pay(p, now) })
 			case domain.VerdictConflict, domain.VerdictTooLate: // not among the verdicts of a resolution
 				r.leave(p.entryID)
@@ -212,9 +282,14 @@ func (r *purchase) commit(batch []answer) {
 
 // voidThenAck ends an entry whose order ended without its payment. The fact that
 // ended it makes settlement void it, too; this one makes it so before the entry is gone.
-func (r *purchase) voidThenAck(p pending) {
-	if _, ok := r.void(r.pool.paymentName(p.request.Ref())); !ok {
+func (r *purchase) voidThenAck(p pending, is domain.OrderState) {
+	reason, err := r.takeBack(p.request.Ref(), p.order, false)
+	switch followed := is == domain.OrderExpired || is == domain.OrderCancelled; {
+	case err != nil:
 		r.leave(p.entryID)
+		return
+	case reason != "" && !followed: // where a fact follows, settlement sets that aside
+		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: reason})
 		return
 	}
 	r.pool.stats.Voided.Add(1)

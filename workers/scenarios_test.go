@@ -184,13 +184,17 @@ var scenarios = []scenario{
 		wrap: func(r *scene) domain.PaymentGateway {
 			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				p, err := do()
-				if call == "authorize" || call == "lookup" {
+				if (call == "authorize" || call == "lookup") && !r.isReleased() {
 					return domain.Payment{}, errLost
 				}
 				return p, err
 			}}
 		},
-		play: func(r *scene) { r.append(brief(request(purchase, "a", "amy", 2))) },
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)))
+			r.untilState("e/a", domain.OrderExpired)
+			r.release()
+		},
 		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided}},
 	},
 	{
@@ -394,6 +398,25 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		// Others have payments of the same events and orders, whatever became of them there.
+		name: "other namespaces at the gateway",
+		play: func(r *scene) {
+			r.neighbour("", "other")
+			r.append(
+				request(purchase, "a", "amy", 2), request(purchase, "b", "bob", 1),
+				change(request(purchase, "c", "cid", 3), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }),
+				request(purchase, "d", "dan", 4),
+			)
+			r.untilPayment("e/b", domain.PaymentStatusCaptured)
+			r.append(request(cancel, "b", "", 0))
+		},
+		ends: []end{
+			confirmed("e/a", "amy", 2), reversed(cancelled("e/b", "bob", 1, domain.PaymentStatusRefunded)),
+			{ref: "e/c", customer: "cid", quantity: 3, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+			confirmed("e/d", "dan", 4),
+		},
+	},
+	{
 		// One order after the other: what becomes of the first may not free the slot of the second.
 		name:   "two in turn",
 		events: map[string]int64{"e": 4},
@@ -534,6 +557,210 @@ var scenarios = []scenario{
 		},
 		ends: []end{confirmed("e/a0", "a0", 1), confirmed("e/a1", "a1", 1), confirmed("e/a2", "a2", 1)},
 	},
+
+	{
+		// What costs nothing is confirmed without a payment and without a token; the rest is as ever.
+		name:   "free orders",
+		events: map[string]int64{"e": 100, "f": 50},
+		free:   "f",
+		play: func(r *scene) {
+			free := func(q domain.Request) domain.Request {
+				q.EventID, q.PaymentToken = "f", ""
+				return q
+			}
+			tokenless := func(q domain.Request) domain.Request {
+				q.PaymentToken = ""
+				return q
+			}
+			r.append(
+				free(request(purchase, "a", "amy", 1)), free(request(hold, "b", "bob", 2)), free(request(pay, "b", "", 0)), free(request(purchase, "c", "cid", 3)),
+				brief(free(request(hold, "d", "dan", 4))), free(request(hold, "g", "gus", 5)),
+				tokenless(request(purchase, "x", "amy", 1)), request(hold, "y", "bob", 1), tokenless(request(pay, "y", "", 0)), request(purchase, "z", "cid", 1),
+			)
+			r.untilState("f/c", domain.OrderConfirmed)
+			r.untilState("f/g", domain.OrderHeld)
+			r.append(free(request(cancel, "c", "", 0)), free(request(cancel, "g", "", 0)))
+		},
+		ends: []end{
+			{ref: "f/a", customer: "amy", quantity: 1, state: domain.OrderConfirmed}, {ref: "f/b", customer: "bob", quantity: 2, state: domain.OrderConfirmed},
+			reversed(cancelled("f/c", "cid", 3, "")), {ref: "f/d", customer: "dan", quantity: 4, state: domain.OrderExpired}, cancelled("f/g", "gus", 5, ""),
+			rejected("e/x", domain.ReasonInvalid), {ref: "e/y", customer: "bob", quantity: 1, state: domain.OrderHeld}, confirmed("e/z", "cid", 1),
+		},
+		dead: []string{"payment_token: missing"},
+	},
+	{
+		// Half of the amount and another currency are voided; another customer's is left alone.
+		name: "payments that do not match",
+		wrap: func(r *scene) domain.PaymentGateway { return mistaken{r.world.gateway} },
+		play: func(r *scene) {
+			r.append(request(purchase, "half", "amy", 2), request(purchase, "yen", "bob", 1), request(hold, "zoe", "cid", 3))
+			r.untilState("e/zoe", domain.OrderHeld)
+			r.append(request(pay, "zoe", "", 0))
+		},
+		ends: []end{
+			mismatched("e/half", "amy", 2, domain.PaymentStatusVoided), mismatched("e/yen", "bob", 1, domain.PaymentStatusVoided),
+			mismatched("e/zoe", "cid", 3, domain.PaymentStatusAuthorized),
+		},
+		dead:  []string{"payment_mismatch: customer_id zoe instead of cid; the payment is authorized, and was left alone"},
+		named: []string{"e/zoe"},
+	},
+	{
+		// The names of the payments are used already. What matches is the order's own, of before a
+		// loss; what does not is nobody's to touch, and what is voided or refunded is no money.
+		name: "payments under names that were used before",
+		play: func(r *scene) {
+			r.charged("e/lost", "amy", 2000, domain.PaymentStatusCaptured)
+			r.charged("e/dear", "bob", 5000, domain.PaymentStatusCaptured)
+			r.charged("e/cid", "zoe", 3000, domain.PaymentStatusAuthorized)
+			r.charged("e/old", "zoe", 1000, domain.PaymentStatusRefunded)
+			r.append(request(purchase, "lost", "amy", 2), request(purchase, "dear", "bob", 1), request(purchase, "cid", "cid", 3), request(purchase, "old", "dan", 1))
+		},
+		ends: []end{
+			confirmed("e/lost", "amy", 2), mismatched("e/dear", "bob", 1, domain.PaymentStatusCaptured),
+			mismatched("e/cid", "cid", 3, domain.PaymentStatusAuthorized), mismatched("e/old", "dan", 1, domain.PaymentStatusRefunded),
+		},
+		dead: []string{
+			"payment_mismatch: amount 5000 instead of 1000; the payment is captured, and was left alone",
+			"payment_mismatch: customer_id zoe instead of cid; the payment is authorized, and was left alone",
+		},
+		named: []string{"e/dear", "e/cid"},
+	},
+	{
+		// Orders end, and their payments are not theirs to void or refund.
+		name: "ended, and the payment is another's",
+		play: func(r *scene) {
+			r.charged("e/slow", "zoe", 2000, domain.PaymentStatusAuthorized)
+			r.charged("e/given-up", "bob", 7000, domain.PaymentStatusCaptured)
+			r.append(brief(request(hold, "slow", "amy", 2)), request(hold, "given-up", "bob", 1))
+			r.untilState("e/given-up", domain.OrderHeld)
+			r.append(request(cancel, "given-up", "", 0))
+		},
+		ends: []end{
+			{ref: "e/slow", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusAuthorized},
+			cancelled("e/given-up", "bob", 1, domain.PaymentStatusCaptured),
+		},
+		dead: []string{
+			"order e/slow is expired, but its payment is authorized at the gateway, customer_id zoe instead of amy",
+			"order e/given-up is cancelled, but its payment is captured at the gateway, amount 7000 instead of 1000",
+		},
+		named: []string{"e/slow", "e/given-up"},
+	},
+	{
+		// The gateway moves other amounts than it authorized, or says so.
+		name: "other amounts captured and refunded",
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				p, err := do()
+				if name.OrderID == "a" && call == "capture" || name.OrderID == "b" && p.Status == domain.PaymentStatusRefunded {
+					p.Amount /= 2
+				}
+				return p, err
+			}}
+		},
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 2), request(purchase, "b", "bob", 1))
+			r.untilPayment("e/b", domain.PaymentStatusCaptured)
+			r.append(request(cancel, "b", "", 0))
+		},
+		ends: []end{confirmed("e/a", "amy", 2), reversed(cancelled("e/b", "bob", 1, domain.PaymentStatusRefunded))},
+		dead: []string{"payment_mismatch: captured, amount 1000 instead of 2000", "payment_mismatch: refunded, amount 500 instead of 1000"},
+	},
+	{
+		// Calls that the gateway will never take (400): each is set aside, and nothing waits for it.
+		name: "calls refused for good",
+		wrap: func(r *scene) domain.PaymentGateway {
+			refused := map[string]string{"a": "authorize", "b": "capture", "c": "refund", "d": "void"}
+			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				if refused[name.OrderID] == call {
+					return domain.Payment{}, fmt.Errorf("%s %s: the gateway answered 400: %w", call, name.OrderRef, domain.ErrUnacceptable)
+				}
+				return do()
+			}}
+		},
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 1), request(purchase, "b", "bob", 2), request(purchase, "c", "cid", 3), request(hold, "d", "dan", 4), request(purchase, "e", "eve", 5))
+			r.untilPayment("e/c", domain.PaymentStatusCaptured)
+			r.untilState("e/d", domain.OrderHeld)
+			r.append(request(cancel, "c", "", 0), request(cancel, "d", "", 0))
+		},
+		ends: []end{
+			{ref: "e/a", customer: "amy", quantity: 1, state: domain.OrderHeld}, // until its deadline
+			{ref: "e/b", customer: "bob", quantity: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusAuthorized},
+			reversed(cancelled("e/c", "cid", 3, domain.PaymentStatusCaptured)),
+			cancelled("e/d", "dan", 4, ""), confirmed("e/e", "eve", 5),
+		},
+		dead:  []string{"authorize e/a: the gateway answered 400", "capture e/b: the gateway answered 400", "refund e/c: the gateway answered 400", "void e/d: the gateway answered 400"},
+		named: []string{"e/b", "e/c"},
+	},
+	{
+		// The key is not valid until somebody changes it: nothing is set aside, and all goes on.
+		name: "gateway misconfigured, then mended",
+		cfg:  func(cfg *workers.Config) { cfg.MaxDeliveries = 5 }, // none is used up by waiting
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				if !r.isReleased() {
+					return domain.Payment{}, fmt.Errorf("%s %s: the gateway answered 401: %w", call, name, domain.ErrMisconfigured)
+				}
+				return do()
+			}}
+		},
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 1), request(purchase, "b", "bob", 2), request(hold, "c", "cid", 3))
+			r.untilState("e/c", domain.OrderHeld)
+			r.append(request(cancel, "c", "", 0))
+			r.until("it is reported", func() bool { return r.reports(domain.CodeGatewayMisconfigured) })
+			r.release()
+		},
+		tidy: func(r *scene) bool { return !r.reports(domain.CodeGatewayMisconfigured) },
+		ends: []end{confirmed("e/a", "amy", 1), confirmed("e/b", "bob", 2), cancelled("e/c", "cid", 3, domain.PaymentStatusVoided)},
+	},
+	{
+		name:    "gateway that limits its rate",
+		gateway: simulator.Options{RateLimit: 8},
+		play: func(r *scene) {
+			for i := range 6 {
+				id := fmt.Sprintf("a%d", i)
+				r.append(request(purchase, id, id, 1))
+			}
+			r.untilState("e/a0", domain.OrderConfirmed)
+			r.append(request(cancel, "a0", "", 0))
+		},
+		wrap: capturesBeforeVoids,
+		ends: func() (ends []end) {
+			ends = append(ends, reversed(cancelled("e/a0", "a0", 1, domain.PaymentStatusRefunded)))
+			for i := 1; i < 6; i++ {
+				id := fmt.Sprintf("a%d", i)
+				ends = append(ends, confirmed("e/"+id, id, 1))
+			}
+			return ends
+		}(),
+	},
+}
+
+// neighbour makes payments of other namespaces: one that is declined, one that is captured,
+// one that is authorized, and one that is voided.
+func (r *scene) neighbour(namespaces ...string) {
+	r.t.Helper()
+	gateway := r.world.gateway
+	for _, namespace := range namespaces {
+		for order, then := range map[string]func(context.Context, domain.PaymentName) (domain.Payment, error){
+			"a": gateway.Lookup, "b": gateway.Capture, "c": gateway.Lookup, "d": gateway.Void,
+		} {
+			name := domain.PaymentName{Namespace: namespace, OrderRef: domain.OrderRef{EventID: "e", OrderID: order}}
+			token := domain.Secret("tok_neighbour")
+			if order == "a" {
+				token = simulator.DeclineTokenPrefix
+			}
+			_, err := gateway.Authorize(r.ctx, domain.PaymentRequest{Name: name, Amount: 500, Currency: "JPY", CustomerID: "neighbour", Token: token})
+			if err == nil {
+				_, err = then(r.ctx, name)
+			}
+			if err != nil {
+				r.t.Fatalf("paying in another namespace: %v", err)
+			}
+		}
+	}
+	_, r.neighbours = r.books()
 }
 
 func change(q domain.Request, how func(q *domain.Request)) domain.Request {
@@ -554,6 +781,36 @@ func (r *scene) listTerms(event string, t domain.Terms) {
 	if _, err := r.store.Events().Create(r.ctx, event, t); err != nil {
 		r.t.Fatalf("listing %s: %v", event, err)
 	}
+}
+
+// charged is what somebody else did at the gateway under an order's name.
+func (r *scene) charged(ref, customer string, amount int64, status domain.PaymentStatus) {
+	r.t.Helper()
+	parsed, _ := domain.ParseOrderRef(ref)
+	name := domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: parsed}
+	p, err := r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{Name: name, Amount: amount, Currency: "EUR", CustomerID: customer, Token: "tok"})
+	if err == nil && status != domain.PaymentStatusAuthorized {
+		p, err = r.world.gateway.Capture(r.ctx, name)
+	}
+	if err == nil && status == domain.PaymentStatusRefunded {
+		p, err = r.world.gateway.Refund(r.ctx, name)
+	}
+	if err != nil || p.Status != status {
+		r.t.Fatalf("charging %s: %+v, %v", ref, p, err)
+	}
+}
+
+// reports tells whether the worker says that it has such a trouble.
+func (r *scene) reports(code domain.Code) bool {
+	r.t.Helper()
+	if r.worker == nil {
+		return false
+	}
+	troubles, err := inspect.New(r.store).Troubles(r.ctx, r.now())
+	if err != nil {
+		r.t.Fatalf("reading troubles: %v", err)
+	}
+	return slices.ContainsFunc(troubles, func(t inspect.Trouble) bool { return t.Worker == r.worker.Name() && t.Code == code })
 }
 
 // add puts an entry among the requests that no publisher of ours would.
@@ -597,6 +854,15 @@ func (r *scene) waitReleased(ctx context.Context) bool {
 	}
 }
 
+func (r *scene) isReleased() bool {
+	select {
+	case <-r.released:
+		return true
+	default:
+		return false
+	}
+}
+
 // approvesLate is a gateway whose approvals take effect at once, but are told only
 // when the scenario says so, whether or not anybody is still waiting.
 func approvesLate(r *scene) domain.PaymentGateway {
@@ -628,6 +894,21 @@ func lossy(r *scene) domain.PaymentGateway {
 		}
 		return payment, err
 	}}
+}
+
+// mistaken is a gateway that authorizes something else than it was asked for.
+type mistaken struct{ domain.PaymentGateway }
+
+func (m mistaken) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+	switch r.Name.OrderID {
+	case "half":
+		r.Amount /= 2
+	case "yen":
+		r.Currency = "JPY"
+	case "zoe":
+		r.CustomerID = "zoe"
+	}
+	return m.PaymentGateway.Authorize(ctx, r)
 }
 
 // capturesBeforeVoids is a gateway that knows each order as captured before it is asked
@@ -707,7 +988,7 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 	var paid domain.Payment
 	for _, a := range slices.Backward(incoming[:2]) {
 		paid, err = r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{
-			Name: domain.PaymentName{OrderRef: a.Request.Ref()}, Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
+			Name: domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: a.Request.Ref()}, Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
 		})
 		must(err)
 	}

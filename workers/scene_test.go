@@ -31,8 +31,10 @@ type scenario struct {
 	play    func(r *scene)                       // the first worker starts at its first wait
 	tidy    func(r *scene) bool                  // if not nil, what must come true in the end besides
 	events  map[string]int64                     // capacities, if not just e with 100
+	free    string                               // the event that costs nothing, and needs no payment; the others cost 1000
 	ends    []end                                // of all orders
 	dead    []string                             // how the reasons of all dead letters begin
+	named   []string                             // the orders whose payments the auditor must name: what a person has to clear up
 }
 
 // end is how one order must end. What is in sections, sales, invoices and the
@@ -66,9 +68,20 @@ func withEvent(ref, customer string, quantity int64, payment domain.PaymentStatu
 	return e
 }
 
+func mismatched(ref, customer string, quantity int64, payment domain.PaymentStatus) end {
+	return end{ref: ref, customer: customer, quantity: quantity, state: domain.OrderDeclined, reason: domain.ReasonPaymentMismatch, payment: payment}
+}
+
 func reversed(e end) end {
 	e.reversed = true
 	return e
+}
+
+func (s scenario) price(event string) int64 {
+	if event == s.free {
+		return 0
+	}
+	return 1000
 }
 
 // scene is a run of a scenario.
@@ -78,6 +91,8 @@ type scene struct {
 	injector *injector
 	planted  planted
 	gateway  domain.PaymentGateway // between the workers and the simulator
+
+	neighbours []domain.BooksLine // of other namespaces, in the gateway's books
 
 	worker  *worker // nil before the first, and after each death
 	process *process
@@ -129,7 +144,7 @@ func (s scenario) playOn(r *scene, o *outcome) {
 		events = map[string]int64{"e": 100}
 	}
 	for _, event := range slices.Sorted(maps.Keys(events)) {
-		r.list(event, 1000, events[event])
+		r.list(event, s.price(event), events[event])
 	}
 	s.play(r)
 	r.until("every order ended, and nothing pending", func() bool {
@@ -145,13 +160,13 @@ func (s scenario) playOn(r *scene, o *outcome) {
 	}
 	r.judge(events)
 	before := len(r.t.(*verdict).said)
-	r.audit()
+	r.auditBut(s.named...)
 	o.audits, o.audited = 1, len(r.t.(*verdict).said)-before
 }
 
 func newScene(v *verdict, server *redistest.Server, s scenario, inj *injector, p planted, wait time.Duration) *scene {
 	r := &scene{world: newWorld(v, server, s.gateway), scenario: s, injector: inj, planted: p, released: make(chan struct{})}
-	r.patience = wait
+	r.patience, r.free = wait, s.free != ""
 	r.release = sync.OnceFunc(func() { close(r.released) })
 	r.gateway = r.world.gateway
 	if s.wrap != nil {
@@ -212,7 +227,12 @@ func (r *scene) startAs(process *process) *worker {
 	if r.planted.hook != nil {
 		hook = chained{process, r.planted.hook}
 	}
-	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Partitions: 1, Hook: hook})
+	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Create: true, Partitions: 1, Hook: hook})
+	if err == nil {
+		if err = store.Ledger().ServeWith(r.ctx, streams.GatewayRemote); err != nil {
+			_ = store.Close() // nothing was done with it
+		}
+	}
 	if err != nil && domain.ClassOf(err) == domain.ClassRetry { // injected, or the machine is that busy
 		process.kill()
 		return nil
@@ -288,7 +308,8 @@ func (r *scene) untilPayment(ref string, status domain.PaymentStatus) {
 	r.t.Helper()
 	parsed, _ := domain.ParseOrderRef(ref)
 	r.until(fmt.Sprintf("the payment of %s %s", ref, status), func() bool {
-		return slices.ContainsFunc(r.world.gateway.Books(), func(l domain.BooksLine) bool {
+		own, _ := r.books()
+		return slices.ContainsFunc(own, func(l domain.BooksLine) bool {
 			return l.EventID == parsed.EventID && l.OrderID == parsed.OrderID && l.Status == status
 		})
 	})
@@ -320,7 +341,7 @@ func (r *scene) key(name string) string { return r.ns + ":{0}:" + name }
 func (r *scene) judge(events map[string]int64) {
 	sections := make(map[string]domain.Section, len(events))
 	for event, capacity := range events {
-		sections[event] = domain.Section{Name: "general", Price: 1000, Capacity: capacity, Available: capacity}
+		sections[event] = domain.Section{Name: "general", Price: r.scenario.price(event), Capacity: capacity, Available: capacity}
 	}
 	totals := make(map[string]inspect.Totals)
 	invoices := make(map[string]map[string]string) // by customer and order
@@ -330,6 +351,7 @@ func (r *scene) judge(events map[string]int64) {
 			r.t.Errorf("order %s is %s %q, want %s %q", e.ref, o.State, o.Reason, e.state, e.reason)
 		}
 		event, _, _ := strings.Cut(e.ref, "/")
+		amount := e.quantity * r.scenario.price(event)
 		s, line := sections[event], ""
 		switch {
 		case e.state == domain.OrderHeld:
@@ -337,7 +359,7 @@ func (r *scene) judge(events map[string]int64) {
 		case e.state == domain.OrderConfirmed:
 			s.Available, s.Sold = s.Available-e.quantity, s.Sold+e.quantity
 			t := totals[event]
-			totals[event] = inspect.Totals{Orders: t.Orders + 1, TicketsSold: t.TicketsSold + e.quantity, Revenue: t.Revenue + e.quantity*1000}
+			totals[event] = inspect.Totals{Orders: t.Orders + 1, TicketsSold: t.TicketsSold + e.quantity, Revenue: t.Revenue + amount}
 			line = "confirmed"
 		case e.reversed:
 			line = "cancelled"
@@ -349,7 +371,7 @@ func (r *scene) judge(events map[string]int64) {
 			invoices[e.customer] = make(map[string]string)
 		}
 		if line != "" {
-			invoices[e.customer][e.ref] = fmt.Sprintf("%d at %d, %s", e.quantity, e.quantity*1000, line)
+			invoices[e.customer][e.ref] = fmt.Sprintf("%d at %d, %s", e.quantity, amount, line)
 		}
 		if e.payment != "" {
 			payments[e.ref] = e.payment
@@ -374,8 +396,12 @@ func (r *scene) judge(events map[string]int64) {
 		}
 	}
 	paid := make(map[string]domain.PaymentStatus)
-	for _, l := range r.world.gateway.Books() {
+	own, others := r.books()
+	for _, l := range own {
 		paid[l.EventID+"/"+l.OrderID] = l.Status
+	}
+	if !slices.Equal(others, r.neighbours) {
+		r.t.Errorf("the payments of other namespaces were %+v and are %+v", r.neighbours, others)
 	}
 	if !maps.Equal(paid, payments) {
 		r.t.Errorf("payments are %v, want %v", paid, payments)

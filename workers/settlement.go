@@ -37,17 +37,42 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 
 func (s *settlement) settle(entries []domain.Entry) {
 	facts, passed := s.facts(entries, settles)
-	for _, f := range facts {
-		switch {
-		case f.Type == domain.FactConfirmed:
-			s.wg.Go(func() { s.capture(f) })
-		case f.Was == domain.OrderConfirmed: // cancelled
-			s.wg.Go(func() { s.giveBack(f) })
-		default: // expired, or cancelled before it was confirmed
-			s.wg.Go(func() { s.release(f) })
-		}
-	}
 	s.ack(&s.pool.stats.Settled, passed)
+	s.attempt(len(facts), func(i int) string { return facts[i].ID }, func(first, end int) error {
+		refs := make([]domain.OrderRef, 0, end-first)
+		for _, f := range facts[first:end] {
+			refs = append(refs, f.Ref())
+		}
+		orders, err := s.pool.ledger.Orders(s.working, refs)
+		if err != nil {
+			return err
+		}
+		for i, f := range facts[first:end] {
+			o := whatIsKnown(f, orders[i])
+			if f.Type == domain.FactConfirmed {
+				s.wg.Go(func() { s.capture(f, o) })
+			} else { // expired or cancelled
+				s.wg.Go(func() { s.giveBack(f, o) })
+			}
+		}
+		return nil
+	})
+}
+
+// whatIsKnown is the order that a payment must match. Redis may have lost it, or what it
+// was when the fact came: then it is what the fact says, and that may be nothing.
+func whatIsKnown(f domain.Fact, o domain.Order) domain.Order {
+	if o.Currency != "" && (f.Type == domain.FactExpired || o.ConfirmedAtMillis == confirmedAt(f)) {
+		return o
+	}
+	return domain.Order{State: o.State, CustomerID: f.CustomerID, Section: f.Section, Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency}
+}
+
+func confirmedAt(f domain.Fact) int64 {
+	if f.Type == domain.FactConfirmed {
+		return f.AtMillis
+	}
+	return f.ConfirmedAtMillis
 }
 
 // settles reports whether settlement has to do with a fact. Of a rejected order the
@@ -67,20 +92,27 @@ func settles(f domain.Fact) bool {
 
 // capture collects the money of a confirmed order. If it is refused for good, the
 // order is cancelled, unless it has been already, which is why it was refused.
-func (s *settlement) capture(f domain.Fact) {
-	payment, ok, err := s.settled(func(ctx context.Context) (domain.Payment, error) {
-		payment, err := s.pool.gateway.Capture(ctx, s.pool.paymentName(f.Ref()))
+func (s *settlement) capture(f domain.Fact, o domain.Order) {
+	if f.Amount() == 0 && f.AuthorizationID == "" { // it is free
+		s.done(f.ID)
+		return
+	}
+	payment, err := s.settled(callCapture, func(ctx context.Context) (domain.Payment, error) {
+		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.paymentName(f.Ref()))
 		if err == nil && payment.Status == domain.PaymentStatusAuthorized {
 			return payment, fmt.Errorf("captured, but the gateway says authorized: %w", domain.ErrUnknownOutcome)
 		}
 		return payment, err
 	})
-	switch {
-	case !ok:
-		s.leave(f.ID)
-	case err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded):
+	collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded)
+	switch m := matchAnswer(o, payment); {
+	case collected && m.Any():
+		s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: fmt.Sprintf("payment_mismatch: captured, %s", m.Detail)})
+	case collected:
 		s.done(f.ID)
-	default:
+	case errors.Is(err, domain.ErrUnacceptable):
+		s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: err.Error()})
+	case err == nil, errors.Is(err, domain.ErrRefused), errors.Is(err, domain.ErrNotFound):
 		s.attempt(1, func(int) string { return f.ID }, func(int, int) error {
 			err := s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{EntryID: f.ID, Ref: f.Ref()}})
 			if err == nil {
@@ -89,45 +121,22 @@ func (s *settlement) capture(f domain.Fact) {
 			}
 			return err
 		})
+	default:
+		s.leave(f.ID)
 	}
 }
 
-// release voids whatever was, or still may be, authorized for an order that was never confirmed.
-func (s *settlement) release(f domain.Fact) {
-	captured, ok := s.void(s.pool.paymentName(f.Ref()))
-	switch {
-	case !ok:
+// giveBack voids whatever was, or still may be, authorized for an order that has ended,
+// and refunds what was captured of one that was confirmed.
+func (s *settlement) giveBack(f domain.Fact, o domain.Order) {
+	switch reason, err := s.takeBack(f.Ref(), o, f.Was == domain.OrderConfirmed); {
+	case err != nil:
 		s.leave(f.ID)
-	case captured:
-		// Only a confirmed order is captured by us. Somebody else did, and it is not ours to decide.
-		s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: fmt.Sprintf("order %s is %s, but its payment is captured at the gateway", f.Ref(), f.Type)})
+	case reason != "":
+		s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: reason})
 	default:
 		s.done(f.ID)
 	}
-}
-
-// giveBack voids, or refunds, the payment of an order that was confirmed.
-func (s *settlement) giveBack(f domain.Fact) {
-	captured, ok := s.void(s.pool.paymentName(f.Ref()))
-	if ok && captured {
-		_, refunded, err := s.settled(func(ctx context.Context) (domain.Payment, error) {
-			return s.pool.gateway.Refund(ctx, s.pool.paymentName(f.Ref()))
-		})
-		if refunded && err != nil {
-			reason := "refund refused by the payment gateway"
-			if errors.Is(err, domain.ErrNotFound) {
-				reason = "refund: the payment gateway does not know the order any more"
-			}
-			s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: reason})
-			return
-		}
-		ok = refunded
-	}
-	if !ok {
-		s.leave(f.ID)
-		return
-	}
-	s.done(f.ID)
 }
 
 // done hands a fact to whoever acknowledges.

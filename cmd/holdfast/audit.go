@@ -57,8 +57,11 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			verdict = "NOT WELL"
 		}
 		paid := "not checked: no --gateway"
-		if c.Gateway != "" {
-			paid = "checked"
+		if p := report.Payments; p != nil {
+			paid = fmt.Sprintf("%d checked", p.Checked)
+			if p.PassedOver > 0 {
+				paid += fmt.Sprintf(", %d of other namespaces passed over", p.PassedOver)
+			}
 		}
 		out.sheet(report, "verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
 			"orders", strconv.Itoa(report.Checked.Orders), "facts", strconv.Itoa(report.Checked.Facts), "payments", paid)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
 	"strings"
 
@@ -15,7 +13,6 @@ import (
 	"golang.org/x/term"
 
 	"holdfast/domain"
-	"holdfast/streams"
 )
 
 const description = `
@@ -25,7 +22,7 @@ authorize the payment and confirm the order, and every confirmed order is posted
 Try it, with a Redis on this machine:
 
   holdfast events create jazz-night --name "Jazz Night" --currency EUR --section general=200@10.00
-  holdfast worker &
+  holdfast worker --gateway simulator &
   HOLDFAST_TOKEN=tok_1 holdfast publish --event jazz-night --customer fred --quantity 2 --wait
   holdfast sales
 
@@ -33,30 +30,36 @@ With -o json every command writes JSON with stable field names, one object a lin
 minor units (cents), times in milliseconds since 1970.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 outcome not known: run the same again to learn it, nothing happens twice.
+That of holdfast check is a monitor's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 `
 
 // commandLine is everything that can be said on the command line.
 type commandLine struct {
-	Redis     string           `group:"everywhere" env:"HOLDFAST_REDIS" placeholder:"URL" help:"Where Redis is: redis://[user:password@]host:port/db, rediss://…, or unix:///path. Default: redis://127.0.0.1:6379/0."`
+	Redis     string           `group:"everywhere" env:"HOLDFAST_REDIS" placeholder:"URL" help:"Where Redis is: redis://[user:password@]host:port/db, rediss://… with TLS, or unix:///path. Default: redis://127.0.0.1:6379/0."`
+	RedisCA   string           `group:"everywhere" env:"HOLDFAST_REDIS_CA" name:"redis-ca" placeholder:"FILE" help:"PEM certificates of the authorities that sign those of Redis, with rediss://. Default: those of the system."`
+	RedisCert string           `group:"everywhere" env:"HOLDFAST_REDIS_CERT" placeholder:"FILE" help:"PEM certificate to show to Redis, with rediss://. Read anew for each connection."`
+	RedisKey  string           `group:"everywhere" env:"HOLDFAST_REDIS_KEY" placeholder:"FILE" help:"Its PEM key."`
 	Namespace string           `group:"everywhere" env:"HOLDFAST_NAMESPACE" default:"holdfast" placeholder:"NAME" help:"Prefix of every key, so that several can share a Redis. Default: holdfast."`
 	Output    string           `group:"everywhere" short:"o" env:"HOLDFAST_OUTPUT" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table, for people, or json, for programs. Default: table."`
 	Version   kong.VersionFlag `group:"everywhere" help:"Print the version and exit."`
 
 	Demo    demoCommand    `cmd:"" group:"run" help:"Show what holdfast does, in a few seconds; without --redis on an embedded Redis."`
-	Init    initCommand    `cmd:"" group:"run" help:"Create the namespace in Redis. Optional: the first command that needs it creates it."`
+	Init    initCommand    `cmd:"" group:"run" help:"Make the namespace in Redis. Optional: on an empty one, worker and events create make it."`
 	Worker  workerCommand  `cmd:"" group:"run" help:"Work on requests until told to stop. Start as many as you like."`
 	Gateway gatewayCommand `cmd:"" group:"run" help:"Serve a simulated payment gateway over HTTP."`
 
 	Events   eventsCommand   `cmd:"" group:"sell" help:"What is on sale: create, show, list, adjust, close, reopen or cancel events."`
 	Publish  publishCommand  `cmd:"" group:"sell" help:"Publish requests: buy tickets, hold them, pay for them, cancel."`
 	Orders   ordersCommand   `cmd:"" group:"sell" help:"Show, list or cancel orders."`
-	Invoices invoicesCommand `cmd:"" group:"sell" help:"List what a customer has bought."`
+	Invoices invoicesCommand `cmd:"" group:"sell" help:"List what customers have bought."`
 	Sales    salesCommand    `cmd:"" group:"sell" help:"Tickets sold and revenue, by event."`
 
-	Pending    pendingCommand `cmd:"" group:"operate" help:"What waits, who has it, and for how long."`
-	Dead       deadCommand    `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
-	Audit      auditCommand   `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
-	VersionCmd versionCommand `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
+	Namespaces namespaceCommand `cmd:"" group:"operate" name:"namespace" help:"What the namespace was made with: show it, or set what may change."`
+	Pending    pendingCommand   `cmd:"" group:"operate" help:"Is all well, what waits, who has it, and for how long."`
+	Check      checkCommand     `cmd:"" group:"operate" help:"Is all well? One line, and an exit status for cron and monitors."`
+	Dead       deadCommand      `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
+	Audit      auditCommand     `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
+	VersionCmd versionCommand   `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
 
 	HelpCmd    helpCommand       `cmd:"" group:"operate" name:"help" help:"Show the help of a command."`
 	Completion completionCommand `cmd:"" group:"operate" help:"Print a script with which bash, zsh or fish completes command lines."`
@@ -72,6 +75,7 @@ var helpGroups = kong.ExplicitGroups([]kong.Group{
 // environment is what a command works with, besides its own flags.
 type environment struct {
 	redis     string // as given; empty if nobody said
+	tls       tlsFiles
 	namespace string
 	json      bool
 	stdin     io.Reader
@@ -109,18 +113,22 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		err = &usageError{withoutToken(err, parsed)}
 	} else {
-		e.redis, e.namespace, e.json = cli.Redis, cli.Namespace, cli.Output == "json"
+		e.redis, e.tls, e.namespace, e.json = cli.Redis, tlsFiles{cli.RedisCA, cli.RedisCert, cli.RedisKey}, cli.Namespace, cli.Output == "json"
 		err = parsed.Run(e)
 	}
 	if answered { // by help
 		return exitDone
 	}
+	err = withoutURLs(err, args)
 	status := statusOf(err)
 	var ended *endedError
 	switch {
 	case err == nil, errors.As(err, &ended) && ended.err == nil:
 	case status == exitUsage:
 		e.complain(fmt.Errorf("%w (see %s --help)", err, commandPath(parsed)))
+		if commandPath(parsed) == "holdfast check" {
+			status = int(levelUnknown) // 2 is critical, to monitors
+		}
 	case ctx.Err() != nil && errors.Is(err, context.Canceled) && domain.CodeOf(err) != domain.CodeUnknownOutcome:
 		e.complain(errInterrupted)
 	default:
@@ -175,89 +183,6 @@ func withoutToken(err error, parsed *kong.Context) error {
 		return errors.New("unexpected argument: everything goes behind a flag, and a value with spaces between quotes")
 	}
 	return err
-}
-
-func (e *environment) url() string {
-	if e.redis == "" {
-		return streams.DefaultURL
-	}
-	return e.redis
-}
-
-// checkConnection finds mistakes in the global flags before anything is tried.
-func (e *environment) checkConnection() error {
-	if !domain.ValidID(e.namespace) {
-		return badUsage("--namespace: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
-	}
-	rdb, err := streams.Dial(e.url(), 0) // sends nothing
-	if err != nil {
-		return badUsage("--redis: %w", err)
-	}
-	if err := rdb.Close(); err != nil {
-		return fmt.Errorf("closing an unused connection: %w", err)
-	}
-	return nil
-}
-
-// open opens the store; the error says what to do.
-func (e *environment) open(ctx context.Context, o streams.Options) (*streams.Store, error) {
-	if err := e.checkConnection(); err != nil {
-		return nil, err
-	}
-	o.Namespace = e.namespace
-	store, err := streams.Open(ctx, e.url(), o)
-	if err == nil {
-		return store, nil
-	}
-	if text := err.Error(); strings.Contains(text, "NOAUTH") || strings.Contains(text, "WRONGPASS") {
-		return nil, fmt.Errorf("redis at %s: %w: say who you are in its URL, redis://user:password@host:port/db", redactURL(e.url()), err)
-	}
-	if domain.ClassOf(err) != domain.ClassRetry || ctx.Err() != nil {
-		return nil, fmt.Errorf("redis at %s: %w", redactURL(e.url()), err)
-	}
-	return nil, &noRedisError{url: e.url(), err: err}
-}
-
-// noRedisError: it may come up yet.
-type noRedisError struct {
-	url string
-	err error
-}
-
-func (e *noRedisError) Error() string {
-	cause := e.err
-	var network *net.OpError
-	if errors.As(e.err, &network) {
-		cause = network
-	}
-	return fmt.Sprintf("redis at %s does not answer (%v): start one, or name another with --redis", redactURL(e.url), cause)
-}
-
-func (e *noRedisError) Unwrap() error { return e.err }
-
-// withStore runs do with a store that is closed afterwards.
-func (e *environment) withStore(ctx context.Context, do func(*streams.Store) error) error {
-	store, err := e.open(ctx, streams.Options{})
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(store), store.Close())
-}
-
-// redactURL is a URL without its password, fit to be printed.
-func redactURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "(a malformed URL)"
-	}
-	query := u.Query()
-	for name := range query {
-		if strings.Contains(strings.ToLower(name), "password") {
-			query.Set(name, "xxxxx")
-			u.RawQuery = query.Encode()
-		}
-	}
-	return u.Redacted()
 }
 
 func isTerminal(w io.Writer) bool {

@@ -56,6 +56,12 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"sales", "--namespace", "a b"}, "--namespace"},
 		{[]string{"init", "--partitions", "0"}, "--partitions"},
 		{[]string{"init", "--partitions", "many"}, "--partitions"},
+		{[]string{"init", "--payment-names", "long"}, "--payment-names"},
+		{[]string{"init", "--restore-meta"}, "--partitions and --payment-names"},
+		{[]string{"init", "--restore-meta", "--partitions", "8"}, "--partitions and --payment-names"},
+		{[]string{"namespace", "set"}, "what to set"},
+		{[]string{"namespace", "set", "--gateway", "http://payments.example"}, "--gateway"},
+		{[]string{"namespace", "set", "--free-orders", "never"}, "--free-orders"},
 		{[]string{"events", "create", "e"}, "missing flags"},
 		{[]string{"events", "create", "e/f", "--name", "E", "--currency", "EUR", "--section", "general=1@1"}, "event_id"},
 		{[]string{"events", "create", "e", "--name", "E", "--currency", "eur", "--section", "general=1@1"}, "currency"},
@@ -83,7 +89,19 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"orders", "show", "e/o", "--event", "f"}, "contradicts"},
 		{[]string{"orders", "cancel", "o", "--timeout", "-1s"}, "--timeout"},
 		{[]string{"orders", "list", "--state", "none"}, "--state"},
+		{[]string{"orders", "list", "--state", "held,none"}, "--state"},
+		{[]string{"orders", "list", "--customer", "a/b"}, "--customer"},
+		{[]string{"orders", "list", "--event", "a/b"}, "--event"},
+		{[]string{"orders", "list", "--all-states"}, "--customer"},
+		{[]string{"orders", "list", "--all-states", "--customer", "c", "--state", "held"}, "--state"},
+		{[]string{"orders", "list", "--since", "soon"}, "--since"},
+		{[]string{"orders", "list", "--since", "-1h"}, "--since"},
+		{[]string{"orders", "list", "--limit", "-1"}, "--limit"},
 		{[]string{"invoices", "a/b"}, "customer"},
+		{[]string{"invoices", "fred", "a/b"}, "customer"},
+		{[]string{"invoices"}, "--all"},
+		{[]string{"invoices", "fred", "--all"}, "--all"},
+		{[]string{"dead", "list", "--limit", "x"}, "--limit"},
 		{[]string{"pending", "--entries", "-1"}, "--entries"},
 		{[]string{"dead", "redrive"}, "--all"},
 		{[]string{"dead", "redrive", "0:1-0", "--all"}, "--all"},
@@ -102,7 +120,13 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"worker", "--name", "a b"}, "name"},
 		{[]string{"worker", "--gateway", "payments.example"}, "--gateway"},
 		{[]string{"worker", "--gateway", "http://payments.example", "--simulator-seed", "1"}, "--simulator"},
-		{[]string{"worker", "--simulator-timeout-rate", "-1"}, "timeout-rate"},
+		{[]string{"worker", "--gateway", "simulator", "--simulator-timeout-rate", "-1"}, "timeout-rate"},
+		{[]string{"worker", "--simulator-timeout-rate", "0.5"}, "--gateway simulator"},
+		{[]string{"worker"}, "--gateway: name the payment gateway by its URL, or say --gateway simulator"},
+		{[]string{"worker", "--gateway", ""}, "or say --gateway simulator"},
+		{[]string{"worker", "--roles", "purchase"}, "or say --gateway simulator"},
+		{[]string{"worker", "--roles", "posting,settlement"}, "or say --gateway simulator"},
+		{[]string{"worker", "--roles", "posting", "--gateway", "payments.example"}, "--gateway"},
 	} {
 		args := append(c.args, "--redis", redis)
 		if len(c.args) == 0 {
@@ -124,7 +148,7 @@ func TestNoSecretInMessages(t *testing.T) {
 		{"publish", "--event", "e", "--customer", "c", "--section", "a b"},
 		{"sales"},
 		{"sales", "--redis", "redis://:hunter2@h:port/0"},
-		{"worker", "--wait-redis", "0s"},
+		{"worker", "--wait-redis", "0s", "--gateway", "simulator"},
 		{"worker", "--wait-redis", "0s", "--gateway", "http://u:hunter2@gateway"},
 		{"audit", "--gateway", "http://u:hunter2@gateway"},
 	} {
@@ -146,14 +170,16 @@ func TestNoRedis(t *testing.T) {
 		{"sales"},
 		{"pending"},
 		{"audit"},
-		{"worker", "--wait-redis", "0s"},
+		{"namespace", "show"},
+		{"namespace", "set", "--gateway", "remote"},
+		{"worker", "--wait-redis", "0s", "--gateway", "simulator"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
 			args := append(args, "--redis", "redis://user:secret@"+address+"/0")
 			checkFailure(t, execute(strings.NewReader(""), args...), exitFailed,
-				[]string{"redis at redis://user:xxxxx@" + address + "/0 does not answer (", "refused", "start one"}, args)
+				[]string{"redis at redis://" + address + "/0 does not answer (", "refused", "start one"}, args)
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("took %s", took)
 			}
@@ -163,13 +189,22 @@ func TestNoRedis(t *testing.T) {
 
 func TestNamespaces(t *testing.T) {
 	h := start(t)
-	expect(t, h.one("init"), object{"namespace": "holdfast", "partitions": 4, "schema": "1", "created": true})
+	expect(t, h.one("init"), object{
+		"namespace": "holdfast", "partitions": 4, "schema": "1", "payment_names": "namespaced", "free_orders": "direct", "gateway": "", "created": true,
+	})
 	expect(t, h.one("init"), object{"created": false})
-	expect(t, h.one("init", "--namespace", "other", "--partitions", "2"), object{"namespace": "other", "partitions": 2, "created": true})
+	expect(t, h.one("init", "--namespace", "other", "--partitions", "2", "--payment-names", "plain"),
+		object{"namespace": "other", "partitions": 2, "payment_names": "plain", "created": true})
 	expect(t, h.one("init", "--namespace", "other", "--partitions", "2"), object{"created": false})
 	h.fails(exitFailed, []string{"other", "2 partitions"}, "init", "--namespace", "other", "--partitions", "3")
+	h.fails(exitFailed, []string{"other", "plain payment names"}, "init", "--namespace", "other", "--payment-names", "namespaced")
 	text := h.ok("init")
-	table(t, text, "namespace holdfast", "partitions 4", "created false")
+	table(t, text, "namespace holdfast", "partitions 4", "payment_names namespaced", "gateway -", "created false")
+
+	expect(t, h.one("namespace", "show", "--namespace", "other"), object{"namespace": "other", "partitions": 2, "payment_names": "plain", "gateway": ""})
+	expect(t, h.one("namespace", "set", "--gateway", "remote", "--namespace", "other"), object{"gateway": "remote", "free_orders": "direct"})
+	expect(t, h.one("namespace", "set", "--free-orders", "gateway", "--namespace", "other"), object{"gateway": "remote", "free_orders": "gateway"})
+	table(t, h.ok("namespace", "show", "--namespace", "other"), "namespace other", "free_orders gateway", "gateway remote")
 
 	h.event("e1")
 	if got := h.json("events", "list", "--namespace", "other"); len(got) != 0 {
@@ -191,7 +226,7 @@ func TestWorkerFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := parser.Parse([]string{"worker"})
+	parsed, err := parser.Parse([]string{"worker", "--gateway", "simulator"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,21 +256,6 @@ func TestWorkerFlags(t *testing.T) {
 	}
 	if got.ReclaimAfter != 3*time.Second || got.PayWait != 12*time.Second || len(got.Roles) != 2 || cli.Worker.Simulator.Seed != 7 {
 		t.Errorf("from the environment: %+v", got)
-	}
-}
-
-func TestRedactURL(t *testing.T) {
-	for raw, want := range map[string]string{
-		"redis://127.0.0.1:6379/0":                       "redis://127.0.0.1:6379/0",
-		"redis://u:pw@h:1/0":                             "redis://u:xxxxx@h:1/0",
-		"redis://h:1?master_name=m&sentinel_password=pw": "redis://h:1?master_name=m&sentinel_password=xxxxx",
-		"redis://:pw%zz@h":                               "(a malformed URL)",
-		"https://key:pw@payments.example/base":           "https://key:xxxxx@payments.example/base",
-		"unix://u:pw@/run/redis.sock?db=1":               "unix://u:xxxxx@/run/redis.sock?db=1",
-	} {
-		if got := redactURL(raw); got != want {
-			t.Errorf("%s: %s, want %s", raw, got, want)
-		}
 	}
 }
 

@@ -14,31 +14,28 @@ import (
 )
 
 type deadCommand struct {
-	List    deadListCommand    `cmd:"" help:"List the dead letters, the oldest of each partition first."`
+	List    deadListCommand    `cmd:"" help:"List the dead letters, the oldest first."`
 	Show    deadShowCommand    `cmd:"" help:"Show one, with all its fields but the payment token."`
 	Redrive deadRedriveCommand `cmd:"" help:"Give them back to be handled as if they had just come."`
 	Discard deadDiscardCommand `cmd:"" help:"Remove them for good, payment tokens too."`
 }
 
-// orderOf is the order that a dead letter names, as far as it does.
-func orderOf(letter inspect.DeadLetter) string {
-	event, order := letter.Fields["event_id"], letter.Fields["order_id"]
-	if event == "" && order == "" {
-		return ""
-	}
-	return event + "/" + order
+type deadListCommand struct {
+	Reason string    `placeholder:"TEXT" help:"Only those whose reason contains this."`
+	Limit  limitFlag `placeholder:"N" help:"The most to list; 0 is no limit. Default: 100 in a table, no limit in JSON."`
 }
-
-type deadListCommand struct{}
 
 func (c *deadListCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id", "stream", "group", "entry_id", "order", "deliveries", "at", "reason")
+		rows := e.limited(out, &progress{}, c.Limit)
 		err := inspect.New(store).EachDeadLetter(ctx, func(l inspect.DeadLetter) error {
-			out.row(l, l.ID, l.Stream, l.Group, l.EntryID, orderOf(l), count(l.Deliveries), when(l.AtMillis), l.Reason)
-			return out.err
+			if !strings.Contains(l.Reason, c.Reason) {
+				return nil
+			}
+			return rows.row(l, l.ID, l.Stream, l.Group, l.EntryID, l.OrderID, count(l.Deliveries), when(l.AtMillis), l.Reason)
 		})
-		return out.end(err)
+		return rows.end(err)
 	})
 }
 
@@ -53,7 +50,7 @@ func (c *deadShowCommand) Run(ctx context.Context, e *environment) error {
 			return err
 		}
 		out := e.printer()
-		out.sheet(l, "dead_id", l.ID, "stream", l.Stream, "group", l.Group, "entry_id", l.EntryID,
+		out.sheet(l, "dead_id", l.ID, "stream", l.Stream, "group", l.Group, "entry_id", l.EntryID, "order", l.OrderID,
 			"deliveries", count(l.Deliveries), "at", when(l.AtMillis), "reason", l.Reason)
 		if out.section("field", "value") {
 			for _, name := range slices.Sorted(maps.Keys(l.Fields)) {
@@ -83,32 +80,79 @@ func (a deadArgs) check() error {
 	return nil
 }
 
-// each handles the chosen ones; what fails is reported, and the rest goes on.
-func (a deadArgs) each(ctx context.Context, e *environment, store *streams.Store, handle func(id string) error) error {
+// deadBatch is how many letters are handled before the next are looked at.
+const deadBatch = 1000
+
+// deadWork is what is to be done with letters.
+type deadWork struct {
+	done   string // what was done, for people
+	choose func(inspect.DeadLetter) bool
+	handle func(ctx context.Context, ids ...string) []inspect.Handled
+	row    func(inspect.Handled) error
+}
+
+// run handles the chosen ones. What cannot be done with one is reported, and the rest goes on;
+// where nothing can be done it stops.
+func (a deadArgs) run(ctx context.Context, e *environment, store *streams.Store, out *printer, work deadWork) error {
+	letters := inspect.New(store)
+	most := int64(len(a.IDs))
+	if a.All {
+		var err error
+		if most, err = letters.CountDeadLetters(ctx); err != nil {
+			return err
+		}
+	}
+	progress := e.progressOf(work.done, most)
+	defer progress.clear()
+	status := exitDone
+	handle := func(ids []string) error {
+		for _, h := range work.handle(ctx, ids...) {
+			err := h.Err
+			switch {
+			case err == nil:
+				err = work.row(h)
+			case a.All && errors.Is(err, domain.ErrNotFound): // somebody else was faster
+				err = nil
+			default:
+				err = fmt.Errorf("%s: not %s: %w", h.ID, work.done, err)
+				if domain.ClassOf(err) == domain.ClassReject {
+					progress.clear()
+					e.complain(err)
+					status = max(status, statusOf(err))
+					err = nil
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+		progress.clear()
+		err := out.flush()
+		progress.add(len(ids))
+		return err
+	}
 	ids := a.IDs
 	if a.All {
-		// All are known before the first is handled: what is redriven may be back at once.
-		err := inspect.New(store).EachDeadLetter(ctx, func(l inspect.DeadLetter) error {
-			if strings.Contains(l.Reason, a.Reason) {
-				ids = append(ids, l.ID)
+		// Those that are there now: what is redriven may be back at once.
+		ids = nil
+		err := letters.EachDeadLetter(ctx, func(l inspect.DeadLetter) error {
+			if !strings.Contains(l.Reason, a.Reason) || !work.choose(l) {
+				return nil
 			}
-			return nil
+			if ids = append(ids, l.ID); len(ids) < deadBatch {
+				return nil
+			}
+			batch := ids
+			ids = nil
+			return handle(batch)
 		})
 		if err != nil {
 			return err
 		}
 	}
-	status := exitDone
-	for _, id := range ids {
-		err := handle(id)
-		switch {
-		case err == nil:
-		case a.All && errors.Is(err, domain.ErrNotFound): // somebody else was faster
-		case ctx.Err() != nil:
+	for batch := range slices.Chunk(ids, deadBatch) {
+		if err := handle(batch); err != nil {
 			return err
-		default:
-			e.complain(err)
-			status = max(status, statusOf(err))
 		}
 	}
 	if status != exitDone {
@@ -117,8 +161,11 @@ func (a deadArgs) each(ctx context.Context, e *environment, store *streams.Store
 	return nil
 }
 
+func anyLetter(inspect.DeadLetter) bool { return true }
+
 type deadRedriveCommand struct {
 	deadArgs
+	Reroute bool `help:"Publish requests that came in a wrong partition in that of their event; with --all, only those. Without it, a request comes back where it was."`
 }
 
 // Help is shown by --help.
@@ -129,6 +176,7 @@ first, or it will be back.
 
   holdfast dead redrive 0:1700000000000-0
   holdfast dead redrive --all --reason "delivered too often"
+  holdfast dead redrive --all --reroute
 `
 }
 
@@ -138,18 +186,17 @@ func (c *deadRedriveCommand) Run(ctx context.Context, e *environment) error {
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id", "entry_id")
-		err := c.each(ctx, e, store, func(id string) error {
-			entryID, err := inspect.New(store).Redrive(ctx, id)
-			if err != nil {
-				return fmt.Errorf("%s: not redriven: %w", id, err)
-			}
+		work := deadWork{done: "redriven", choose: anyLetter, handle: inspect.New(store).Redrive, row: func(h inspect.Handled) error {
 			out.row(struct {
 				DeadID  string `json:"dead_id"`
 				EntryID string `json:"entry_id"`
-			}{id, entryID}, id, entryID)
-			return nil
-		})
-		return out.end(err)
+			}{h.ID, h.EntryID}, h.ID, h.EntryID)
+			return out.err
+		}}
+		if c.Reroute {
+			work.done, work.choose, work.handle = "rerouted", inspect.New(store).Misplaced, inspect.New(store).Reroute
+		}
+		return out.end(c.run(ctx, e, store, out, work))
 	})
 }
 
@@ -167,15 +214,11 @@ func (c *deadDiscardCommand) Run(ctx context.Context, e *environment) error {
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id")
-		err := c.each(ctx, e, store, func(id string) error {
-			if err := inspect.New(store).Discard(ctx, id); err != nil {
-				return fmt.Errorf("%s: not discarded: %w", id, err)
-			}
+		return out.end(c.run(ctx, e, store, out, deadWork{done: "discarded", choose: anyLetter, handle: inspect.New(store).Discard, row: func(h inspect.Handled) error {
 			out.row(struct {
 				DeadID string `json:"dead_id"`
-			}{id}, id)
-			return nil
-		})
-		return out.end(err)
+			}{h.ID}, h.ID)
+			return out.err
+		}}))
 	})
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // conflicts publishes requests under order ids that are taken: each is a dead letter.
@@ -95,4 +98,56 @@ func TestDeadLettersAllAtOnce(t *testing.T) {
 	if left := h.ok("dead", "list", "-o", "json"); left != "" {
 		t.Errorf("left: %s", left)
 	}
+}
+
+// A request that came in a wrong partition is published in the right one, and gets its outcome there.
+func TestDeadLettersRerouted(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	h.worker()
+	h.conflicts("c1")
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	right := h.store().Partition("e1")
+	wrong := "holdfast:{" + count(int64((right+1)%4)) + "}:requests"
+	for _, order := range []string{"o1", "o2"} {
+		if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: wrong, Values: []string{
+			"v", "1", "type", "purchase", "event_id", "e1", "order_id", order, "customer_id", order, "quantity", "1", "payment_token", "tok",
+		}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "they are set aside", func() bool { return len(h.json("dead", "list", "--reason", "belongs to partition")) == 2 })
+	letters := h.json("dead", "list", "--reason", "belongs")
+	one := letters[0]["dead_id"].(string)
+	h.fails(exitFailed, []string{"not rerouted", "partition of its event"}, "dead", "redrive", "--reroute", h.json("dead", "list", "--reason", "conflict")[0]["dead_id"].(string))
+	expect(t, h.one("dead", "redrive", "--reroute", one), object{"dead_id": one})
+	if got := h.json("dead", "redrive", "--all", "--reroute"); len(got) != 1 {
+		t.Errorf("rerouted: %v", got)
+	}
+	eventually(t, "both are confirmed", func() bool { return len(h.json("orders", "list", "--state", "confirmed", "--limit", "0")) == 3 })
+	if left := h.json("dead", "list"); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// The order of a fact that was set aside is told, too.
+func TestDeadLettersOfFacts(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	fields := "9:confirmed,30:e1/o1|fred|general|1|1000|EUR|,"
+	if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:dead", Values: []string{
+		"stream", "log", "group", "settlement", "entry_id", "1-1", "reason", "refund refused", "deliveries", "1", "at", "1", "fields", fields,
+	}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	table(t, h.ok("dead", "list"), "DEAD_ID STREAM GROUP ENTRY_ID ORDER", "0:")
+	wantSaid(t, h.ok("dead", "list"), "log", "settlement", "1-1", "e1/o1", "refund refused")
+	letters := h.json("dead", "list")
+	expect(t, letters[0], object{"order_id": "e1/o1"})
+	wantSaid(t, h.ok("dead", "show", letters[0]["dead_id"].(string)), "order", "e1/o1")
 }

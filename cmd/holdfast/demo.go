@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ type demo struct {
 	out     io.Writer
 	live    bool // out is a terminal: progress is one line that changes
 	url     string
+	tls     *tls.Config
 	ns      string
 	store   *streams.Store
 	gateway *simulator.Simulator
@@ -73,14 +75,14 @@ func (c *demoCommand) run(ctx context.Context, e *environment) (err error) {
 		d.url = "redis://" + embedded.Addr() + "?read_timeout=1m&write_timeout=1m"
 		d.say("No --redis given: this runs on an embedded in-memory Redis (miniredis) in this process.\nIt shows what happens, not how fast: for that, and for durability, use a Redis server.")
 	} else {
-		if err := e.checkConnection(); err != nil {
+		if d.tls, err = e.checkConnection(); err != nil {
 			return err
 		}
 		d.say("On the Redis at %s, in namespace %s, which stays there for you to look at.", redactURL(e.redis), d.ns)
 	}
-	d.store, err = streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, Partitions: 2})
+	d.store, err = streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, Create: true, Partitions: 2, TLS: d.tls})
 	if err != nil {
-		return &noRedisError{url: d.url, err: err}
+		return openError(d.url, err)
 	}
 	d.publish = producer.New(d.store.Checkout(), d.store.Checkout(), producer.Options{})
 	defer func() {
@@ -154,15 +156,21 @@ type demoWorker struct {
 }
 
 func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
-	store, err := streams.Open(ctx, d.url, streams.Options{Namespace: d.ns})
+	store, err := streams.Open(ctx, d.url, streams.Options{Namespace: d.ns, Create: true, TLS: d.tls})
 	if err != nil {
 		return fmt.Errorf("connecting a worker: %w", err)
+	}
+	if err := store.Ledger().ServeWith(ctx, streams.GatewaySimulator); err != nil {
+		return errors.Join(err, store.Close())
 	}
 	pool, err := workers.New(workers.Config{
 		Name: "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
 		// miniredis counts every sign of life as a delivery.
 		MaxDeliveries: 1_000_000, Concurrency: 64,
-	}, workers.Deps{Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions()})
+	}, workers.Deps{
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect,
+	})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -213,11 +221,7 @@ func (d *demo) buy(ctx context.Context, r domain.Request) (domain.Order, error) 
 	if err != nil {
 		return domain.Order{}, err
 	}
-	wait := d.publish.Wait
-	if r.Type == domain.RequestHold {
-		wait = d.publish.WaitHeld
-	}
-	outcome, err := wait(ctx, receipt.EventID, receipt.OrderID)
+	outcome, err := d.publish.WaitFor(ctx, receipt)
 	return outcome.Order, err
 }
 

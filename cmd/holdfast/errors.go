@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"holdfast/domain"
+	"holdfast/producer"
 )
 
 // Exit statuses. Of several requests the highest counts: as long as the outcome of one is
@@ -57,12 +58,17 @@ type errorView struct {
 	Code    domain.Code `json:"code"`
 	OrderID string      `json:"order_id,omitempty"`
 	EventID string      `json:"event_id,omitempty"`
-	Line    int         `json:"line,omitempty"` // of the file of requests
+	Line    int         `json:"line,omitempty"`    // of the file of requests
+	DeadID  string      `json:"dead_id,omitempty"` // of the request that was set aside
+}
+
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
 // complain writes an error as one line.
 func (e *environment) complain(err error) {
-	text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	text := oneLine(err)
 	if !e.json {
 		_, _ = fmt.Fprintf(e.stderr, "holdfast: %s\n", text) // nowhere to say that this failed
 		return
@@ -72,6 +78,10 @@ func (e *environment) complain(err error) {
 	if errors.As(err, &subject) {
 		v.OrderID, v.EventID, v.Line = subject.ref.OrderID, subject.ref.EventID, subject.line
 	}
+	var setAside *producer.SetAsideError
+	if errors.As(err, &setAside) {
+		v.DeadID = setAside.DeadID
+	}
 	encoder := json.NewEncoder(e.stderr)
 	encoder.SetEscapeHTML(false)
 	_ = encoder.Encode(v) // as above
@@ -79,14 +89,11 @@ func (e *environment) complain(err error) {
 
 func codeOf(err error) domain.Code {
 	var usage *usageError
-	var noRedis *noRedisError
 	switch code := domain.CodeOf(err); {
 	case code != domain.CodeFailed:
 		return code
 	case errors.As(err, &usage):
 		return domain.CodeInvalid
-	case errors.As(err, &noRedis):
-		return domain.CodeUnavailable
 	}
 	return domain.CodeFailed
 }

@@ -69,9 +69,9 @@ func (c *eventsCancelCommand) run(ctx context.Context, e *environment) error {
 		return badUsage("this ends the sale of %s, cancels all its orders and refunds them, and cannot be undone: if that is what you want, add --yes", c.EventID)
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		progress := progress{what: "orders cancelled", on: isTerminal(e.stderr), stderr: e.stderr, began: time.Now()}
+		progress := e.progressOf("orders cancelled", 0)
 		done, err := store.Events().Cancel(ctx, c.EventID, cause, func(soFar streams.CancelledEvent) {
-			progress.add(soFar.Held + soFar.Confirmed - progress.count)
+			progress.add(soFar.Held + soFar.Confirmed - int(progress.count))
 		})
 		progress.clear()
 		if err != nil {

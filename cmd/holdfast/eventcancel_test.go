@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 )
@@ -71,47 +70,6 @@ func TestEventsCancel(t *testing.T) {
 	}
 	h.failsInJSON(exitUnknown, "no worker with the role settlement is running", object{"code": "outcome_not_known", "event_id": "e1"},
 		append(cancel, "--yes", "--wait", "--timeout", "10ms")...)
-}
-
-// What the organizer of users.acl may do is enough for all that is done to events.
-func TestEventsAsOrganizer(t *testing.T) {
-	t.Parallel()
-	h := start(t)
-	file, err := os.ReadFile("../../deployments/redis/users.acl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin := h.server.Client()
-	t.Cleanup(func() { _ = admin.Close() })
-	for line := range strings.Lines(string(file)) {
-		if rules := strings.Fields(line); rules[1] == "organizer" {
-			set := []any{"ACL", "SETUSER"}
-			for _, rule := range rules[1:] {
-				set = append(set, rule)
-			}
-			if err := admin.Do(t.Context(), set...).Err(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	h.worker()
-	organizer := []string{"--redis", strings.Replace(h.server.URL(), "redis://", "redis://organizer:CHANGE-ME-organizer@", 1)}
-	ok := func(args ...string) {
-		t.Helper()
-		if r := execute(nil, append(args, organizer...)...); r.code != exitDone {
-			t.Fatalf("%v: %+v", args, r)
-		}
-	}
-	ok("events", "create", "e1", "--name", "E", "--currency", "EUR", "--section", "general=5@1")
-	ok("events", "adjust", "e1", "--section", "general=6")
-	ok("events", "close", "e1", "--by", "ann")
-	ok("events", "reopen", "e1", "--by", "ann")
-	h.ok("publish", "--event", "e1", "--customer", "amy", "--wait")
-	h.ok("publish", "--type", "hold", "--event", "e1", "--customer", "bob", "--wait")
-	ok("events", "cancel", "e1", "--reason", "ill", "--by", "ann", "--yes", "--wait")
-	ok("events", "show", "e1")
-	ok("events", "list")
-	ok("sales")
 }
 
 // A refund that the gateway refuses waits for a person, who is told.

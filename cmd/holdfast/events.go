@@ -93,7 +93,7 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 	if err != nil {
 		return aboutEvent(c.EventID, err)
 	}
-	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
+	return aboutEvent(c.EventID, e.withStoreOf(ctx, streams.Options{Create: true}, func(store *streams.Store) error {
 		created, err := store.Events().Create(ctx, c.EventID, terms)
 		switch domain.CodeOf(err) {
 		case domain.CodeConflict:
@@ -109,11 +109,17 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 			said = "exists already with the same content: nothing changed"
 		}
 		sale := viewSale(terms.OnSaleMillis, terms.OffSaleMillis)
-		return e.say(c.EventID, said+"; "+sale.String(), struct {
-			EventID string `json:"event_id"`
-			Created bool   `json:"created"`
+		out := e.printer()
+		if store.Created() && !e.json {
+			out.row(nil, fmt.Sprintf("namespace %s created, with %d partitions: nothing of it was there", e.namespace, store.Partitions()))
+		}
+		out.row(struct {
+			EventID          string `json:"event_id"`
+			Created          bool   `json:"created"`
+			NamespaceCreated bool   `json:"namespace_created"`
 			saleView
-		}{c.EventID, created, sale})
+		}{c.EventID, created, store.Created(), sale}, "event "+c.EventID+" "+said+"; "+sale.String())
+		return out.flush()
 	}))
 }
 

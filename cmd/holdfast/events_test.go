@@ -9,6 +9,7 @@ import (
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	h := start(t)
+	h.ok("init")
 	if got := h.ok("events", "list", "-o", "json"); got != "" {
 		t.Errorf("no events in JSON: %q", got)
 	}

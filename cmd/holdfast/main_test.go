@@ -59,15 +59,21 @@ func execute(stdin io.Reader, args ...string) result {
 type holdfast struct {
 	t      testing.TB
 	server *redistest.Server
+	user   string // of Redis, user:password@; empty: the default one
+	query  string // of its URL
 }
 
 func start(t testing.TB) *holdfast {
 	t.Helper()
-	return &holdfast{t, redistest.Start(t)}
+	return &holdfast{t: t, server: redistest.Start(t)}
+}
+
+func (h *holdfast) url() string {
+	return strings.Replace(h.server.URL(), "://", "://"+h.user, 1) + h.query
 }
 
 func (h *holdfast) run(args ...string) result {
-	return execute(strings.NewReader(""), append(args, "--redis", h.server.URL())...)
+	return execute(strings.NewReader(""), append(args, "--redis", h.url())...)
 }
 
 // ok runs a command that must succeed without a word on stderr; it returns stdout.
@@ -176,7 +182,7 @@ func checkFailureInJSON(t testing.TB, r result, code int, said string, fields ob
 // store is for what the command line cannot do.
 func (h *holdfast) store() *streams.Store {
 	h.t.Helper()
-	store, err := streams.Open(context.Background(), h.server.URL(), streams.Options{})
+	store, err := streams.Open(context.Background(), h.server.URL(), streams.Options{Create: true})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -221,7 +227,7 @@ type running struct {
 func (h *holdfast) background(stdin io.Reader, args ...string) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{t: h.t, stdout: new(buffer), stderr: new(buffer), cancel: cancel, done: make(chan int, 1)}
-	go func() { r.done <- run(ctx, append(args, "--redis", h.server.URL()), stdin, r.stdout, r.stderr) }()
+	go func() { r.done <- run(ctx, append(args, "--redis", h.url()), stdin, r.stdout, r.stderr) }()
 	h.t.Cleanup(func() { r.stop() })
 	return r
 }
@@ -248,10 +254,10 @@ func (r *running) wait() int {
 	}
 }
 
-// worker starts one and waits until it works.
+// worker starts one with simulated payments and waits until it works.
 func (h *holdfast) worker(args ...string) *running {
 	h.t.Helper()
-	r := h.background(nil, append([]string{"worker"}, args...)...)
+	r := h.background(nil, append([]string{"worker", "--gateway", "simulator"}, args...)...)
 	eventually(h.t, "the worker starts", func() bool { return strings.Contains(r.stderr.String(), `"worker started"`) })
 	return r
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 
 type ordersCommand struct {
 	Show   ordersShowCommand   `cmd:"" help:"Show an order and its history."`
-	List   ordersListCommand   `cmd:"" help:"List orders, in the order they came. Reads the whole log."`
+	List   ordersListCommand   `cmd:"" help:"List orders by the time at which they came, the newest first."`
 	Cancel ordersCancelCommand `cmd:"" help:"Ask for the cancellation of an order: give back its tickets and its money."`
 }
 
@@ -212,22 +213,100 @@ func (f *stateFlag) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// sinceFlag is a time, or a duration before now.
+type sinceFlag struct {
+	millis int64 // 0: none was given
+	ago    time.Duration
+}
+
+// UnmarshalText reads the flag.
+func (f *sinceFlag) UnmarshalText(text []byte) error {
+	if ago, err := time.ParseDuration(string(text)); err == nil {
+		if ago <= 0 {
+			return fmt.Errorf("want a duration longer than 0, but got %q", text)
+		}
+		f.ago = ago
+		return nil
+	}
+	t, err := parseTime(string(text), time.Local)
+	if err != nil {
+		return fmt.Errorf("want a duration before now, such as 90m, or a time: %w", err)
+	}
+	f.millis = t.UnixMilli()
+	return nil
+}
+
+// on is the time on Redis's clock, 0 if none was given.
+func (f sinceFlag) on(ctx context.Context, store *streams.Store) (millis int64, err error) {
+	if f.ago == 0 {
+		return f.millis, nil
+	}
+	now, err := store.Now(ctx)
+	return now.Add(-f.ago).UnixMilli(), err
+}
+
 type ordersListCommand struct {
-	Event    string    `placeholder:"EVENT_ID" help:"Only orders of this event."`
-	Customer string    `placeholder:"CUSTOMER_ID" help:"Only orders of this customer."`
-	State    stateFlag `placeholder:"STATE" help:"Only orders that are now held, confirmed, declined, expired, cancelled or rejected."`
+	Event       string      `placeholder:"EVENT_ID" help:"Only orders of this event."`
+	Customer    string      `placeholder:"CUSTOMER_ID" help:"Only orders of this customer; those that were ever confirmed, as far as posting has come, unless --state or --all-states."`
+	AllStates   bool        `help:"With --customer: whatever became of them, which takes a look through the whole log."`
+	State       []stateFlag `placeholder:"STATE" help:"Only orders that are now held, confirmed, declined, expired, cancelled or rejected. Several are said with commas, or with the flag again."`
+	Since       sinceFlag   `placeholder:"TIME|DURATION" help:"Only orders that came at that time or later, or within that time: 2h, or a time as events create takes it."`
+	OldestFirst bool        `help:"The oldest first, instead of the newest."`
+	Limit       limitFlag   `placeholder:"N" help:"The most to list; 0 is no limit. Default: 100 in a table, no limit in JSON."`
+}
+
+// Help is shown by --help.
+func (c *ordersListCommand) Help() string {
+	return `
+  holdfast orders list --event jazz-night --state held,declined --since 30m
+  holdfast orders list --customer fred
+  holdfast orders list --oldest-first --limit 0
+`
+}
+
+// onInvoices reports whether the customer's invoices have all that is asked for.
+func (c *ordersListCommand) onInvoices() bool {
+	return c.Customer != "" && !c.AllStates &&
+		!slices.ContainsFunc(c.State, func(f stateFlag) bool { return f.state != domain.OrderConfirmed })
 }
 
 func (c *ordersListCommand) Run(ctx context.Context, e *environment) error {
+	if c.AllStates && (c.Customer == "" || len(c.State) > 0) {
+		return badUsage("--all-states goes with --customer, and without --state")
+	}
+	for _, id := range []string{c.Event, c.Customer} {
+		if id != "" && !domain.ValidID(id) {
+			return badUsage("--event, --customer: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
+		}
+	}
 	return e.withStore(ctx, func(store *streams.Store) error {
+		since, err := c.Since.on(ctx, store)
+		if err != nil {
+			return err
+		}
+		orders := inspect.New(store)
+		filter := inspect.OrderFilter{EventID: c.Event, CustomerID: c.Customer, SinceMillis: since, OldestFirst: c.OldestFirst}
+		for _, f := range c.State {
+			filter.States = append(filter.States, f.state)
+		}
 		out := e.printer(orderColumns...)
-		filter := inspect.OrderFilter{EventID: c.Event, CustomerID: c.Customer, State: c.State.state}
-		err := inspect.New(store).EachOrder(ctx, filter, func(ref domain.OrderRef, o domain.Order) error {
+		rows := e.limited(out, &progress{}, c.Limit)
+		row := func(ref domain.OrderRef, o domain.Order) error {
 			v := viewOrder(ref, o)
-			out.row(v, v.cells()...)
-			return out.err
-		})
-		return out.end(err)
+			return rows.row(v, v.cells()...)
+		}
+		if c.onInvoices() {
+			err := orders.EachOrderOnInvoices(ctx, filter, row)
+			out.note("(from the customer's invoices: what was ever confirmed, and is posted; --all-states looks through the whole log)")
+			return rows.end(err)
+		}
+		entries, err := orders.LogEntries(ctx, filter)
+		if err != nil {
+			return err
+		}
+		rows.progress = e.progressOf("log entries read", entries)
+		filter.Progress = rows.progress.add
+		return rows.end(orders.EachOrder(ctx, filter, row))
 	})
 }
 

@@ -4,8 +4,11 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 func TestOrdersFromPurchaseToAudit(t *testing.T) {
@@ -56,6 +59,13 @@ func TestOrdersFromPurchaseToAudit(t *testing.T) {
 	if got := len(h.json("orders", "list")); got != 5 {
 		t.Errorf("%d orders, want 5", got)
 	}
+	table(t, h.ok("orders", "list", "--state", "declined"), "ORDER_ID EVENT_ID CUSTOMER_ID SECTION QUANTITY AMOUNT STATE REASON HELD_AT RESOLVED_AT",
+		"o3 e2 jim general 1 10.00 EUR declined -")
+	if got := h.ok("orders", "list", "--state", "expired", "-o", "json"); got != "" {
+		t.Errorf("none in JSON: %q", got)
+	}
+
+	h.drained()
 	only := h.json("orders", "list", "--event", "e1", "--customer", "fred", "--state", "confirmed")
 	if len(only) != 1 {
 		t.Fatalf("chosen: %v", only)
@@ -64,23 +74,16 @@ func TestOrdersFromPurchaseToAudit(t *testing.T) {
 	if _, set := only[0]["history"]; set {
 		t.Error("a list with history")
 	}
-	table(t, h.ok("orders", "list", "--state", "declined"), "ORDER_ID EVENT_ID CUSTOMER_ID SECTION QUANTITY AMOUNT STATE REASON HELD_AT RESOLVED_AT",
-		"o3 e2 jim general 1 10.00 EUR declined -")
-	if got := h.ok("orders", "list", "--state", "expired", "-o", "json"); got != "" {
-		t.Errorf("none in JSON: %q", got)
-	}
-
-	h.drained()
 	expect(t, h.one("sales", "e1"), object{"event_id": "e1", "currency": "EUR", "orders": 1, "tickets_sold": 2, "revenue": 2000, "available": 98, "held": 0})
 	if got := len(h.json("sales")); got != 2 {
 		t.Errorf("%d events in sales, want 2", got)
 	}
 	h.fails(exitFailed, []string{"nope", "not found"}, "sales", "nope")
 	expect(t, h.one("invoices", "fred"), object{
-		"order_id": "o1", "event_id": "e1", "section": "general", "quantity": 2,
+		"customer_id": "fred", "order_id": "o1", "event_id": "e1", "section": "general", "quantity": 2,
 		"amount": 2000, "currency": "EUR", "confirmed_at": shown["resolved_at"], "status": "confirmed",
 	})
-	table(t, h.ok("invoices", "fred"), "ORDER_ID EVENT_ID SECTION QUANTITY AMOUNT CONFIRMED_AT STATUS", "o1 e1 general 2 20.00 EUR")
+	table(t, h.ok("invoices", "fred"), "CUSTOMER_ID ORDER_ID EVENT_ID SECTION QUANTITY AMOUNT CONFIRMED_AT STATUS", "fred o1 e1 general 2 20.00 EUR")
 	if got := h.ok("invoices", "nobody", "-o", "json"); got != "" {
 		t.Errorf("no invoices in JSON: %q", got)
 	}
@@ -95,6 +98,115 @@ func TestOrdersFromPurchaseToAudit(t *testing.T) {
 	h.drained()
 	expect(t, h.one("audit"), object{"ok": true, "violations": []any{}, "checked": object{"events": 2, "orders": 6, "facts": 12}})
 	table(t, h.ok("audit"), "verdict all is well", "payments not checked: no --gateway")
+}
+
+// ids are the order_ids of rows in JSON.
+func orderIDs(rows []object) (ids []string) {
+	for _, row := range rows {
+		ids = append(ids, row["order_id"].(string))
+	}
+	return ids
+}
+
+// Orders come by time, whatever partition their events are in, as many as are asked for.
+func TestOrdersList(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	var want []string
+	for i := range 4 {
+		h.event("e" + count(int64(i)))
+	}
+	worker := h.worker()
+	for i := range 6 {
+		want = append(want, "o"+count(int64(i)))
+		customer, token := "c"+count(int64(i)), "tok_1"
+		switch i {
+		case 2, 4:
+			customer = "fred"
+		case 3, 5:
+			customer, token = "fred", "decline_me"
+		}
+		h.ok("publish", "--event", "e"+count(int64(i%4)), "--customer", customer, "--order", want[i], "--token", token, "--wait")
+	}
+	h.drained()
+	worker.stop()
+	list := func(args ...string) []string { return orderIDs(h.json(append([]string{"orders", "list"}, args...)...)) }
+	for _, test := range []struct {
+		args []string
+		want []string
+	}{
+		{nil, []string{"o5", "o4", "o3", "o2", "o1", "o0"}},
+		{[]string{"--oldest-first"}, want},
+		{[]string{"--limit", "2"}, []string{"o5", "o4"}},
+		{[]string{"--limit", "0", "--oldest-first", "--event", "e1"}, []string{"o1", "o5"}},
+		{[]string{"--state", "declined,confirmed", "--limit", "3", "--oldest-first"}, want[:3]},
+		{[]string{"--state", "declined", "--state", "held"}, []string{"o5", "o3"}},
+		{[]string{"--since", "1h", "--limit", "1"}, want[5:]},
+		{[]string{"--since", "2099-01-01T00:00:00Z"}, nil},
+		{[]string{"--customer", "fred"}, []string{"o4", "o2"}},
+		{[]string{"--customer", "fred", "--oldest-first"}, []string{"o2", "o4"}},
+		{[]string{"--customer", "fred", "--all-states"}, []string{"o5", "o4", "o3", "o2"}},
+		{[]string{"--customer", "fred", "--state", "declined"}, []string{"o5", "o3"}},
+		{[]string{"--customer", "fred", "--state", "confirmed", "--event", "e2"}, []string{"o2"}},
+		{[]string{"--customer", "nobody"}, nil},
+	} {
+		if got := list(test.args...); !slices.Equal(got, test.want) {
+			t.Errorf("%v: %v, want %v", test.args, got, test.want)
+		}
+	}
+	text := h.ok("orders", "list", "--limit", "2")
+	wantSaid(t, text, "o5", "o4", "(the first 2; there are more: --limit N, 0 for all)\n")
+	if strings.Contains(h.ok("orders", "list", "--limit", "6")+h.ok("orders", "list"), "more") {
+		t.Error("there is no more")
+	}
+	wantSaid(t, h.ok("orders", "list", "--customer", "fred", "--limit", "1"), "o4", "--all-states", "the first 1")
+
+	invoices := h.json("invoices", "--all")
+	var lines []string
+	for _, l := range invoices {
+		lines = append(lines, l["customer_id"].(string)+" "+l["order_id"].(string))
+	}
+	slices.Sort(lines)
+	if want := []string{"c0 o0", "c1 o1", "fred o2", "fred o4"}; !slices.Equal(lines, want) {
+		t.Errorf("invoices of all: %q, want %q", lines, want)
+	}
+	if got := orderIDs(h.json("invoices", "fred", "nobody", "c1")); !slices.Equal(got, []string{"o2", "o4", "o1"}) {
+		t.Errorf("invoices of several: %q", got)
+	}
+}
+
+// A table that nobody limits has a hundred rows, and JSON all of them.
+func TestLimitOfATable(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	const n = 1203
+	for range n {
+		if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:dead", Values: []string{"stream", "requests", "group", "workers", "reason", "r", "fields", "1:a,1:b,"}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Count(h.ok("dead", "list"), "\n"); got != tableLimit+2 {
+		t.Errorf("%d lines", got)
+	}
+	if got := strings.Count(h.ok("dead", "list", "--limit", "0"), "\n"); got != n+1 {
+		t.Errorf("%d lines", got)
+	}
+	if got := len(h.json("dead", "list")); got != n {
+		t.Errorf("%d letters", got)
+	}
+	if got := len(h.json("dead", "list", "--limit", "7")); got != 7 {
+		t.Errorf("%d letters", got)
+	}
+	if got := h.ok("dead", "list", "--reason", "none", "-o", "json"); got != "" {
+		t.Errorf("chosen: %s", got)
+	}
+	// In bulk, batch by batch.
+	if got := len(h.json("dead", "redrive", "--all", "--reason", "r")); got != n {
+		t.Errorf("%d redriven", got)
+	}
 }
 
 func TestOrderAmbiguity(t *testing.T) {
@@ -158,12 +270,13 @@ func TestAuditWithGateway(t *testing.T) {
 	expect(t, h.one("publish", "--event", "e1", "--customer", "fred", "--token", "tok_1", "--wait"), object{"state": "confirmed"})
 	h.drained()
 	expect(t, h.one("audit", "--gateway", url), object{"ok": true})
-	table(t, h.ok("audit", "--gateway", url), "verdict all is well", "payments checked")
+	table(t, h.ok("audit", "--gateway", url), "verdict all is well", "payments 1 checked")
 
 	// An order that this gateway never heard of must be missed there.
 	if code := worker.stop(); code != exitDone {
 		t.Fatalf("the worker ended with %d", code)
 	}
+	h.ok("namespace", "set", "--gateway", "simulator")
 	h.worker()
 	expect(t, h.one("publish", "--event", "e1", "--customer", "amy", "--token", "tok_1", "--wait"), object{"state": "confirmed"})
 	h.drained()

@@ -91,6 +91,13 @@ func (p *printer) section(columns ...string) bool {
 	return true
 }
 
+// note writes a line for people, below a table.
+func (p *printer) note(text string) {
+	if p.table != nil {
+		p.line(text)
+	}
+}
+
 // flush hands on everything so far.
 func (p *printer) flush() error {
 	if p.table != nil && p.err == nil {

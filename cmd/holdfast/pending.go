@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"holdfast/streams"
@@ -16,9 +17,12 @@ type pendingCommand struct {
 // Help is shown by --help.
 func (c *pendingCommand) Help() string {
 	return `
+The first line of a table says whether all is well, or what is worst and what to do; holdfast check tells the rest.
+
 Lag counts the entries that no worker was given yet, pending those that were given and are not done. Backlog is both,
-and the figure to scale workers on. An entry whose worker is dead goes to another one by itself, after that one's
---reclaim-after.
+and the figure to scale workers on. Oldest_waiting is the age of the oldest that waits, oldest_in_hand for how long the oldest
+pending one has been with workers. The group maintenance is the holds that are over and have not ended. An entry whose worker
+is dead goes to another one by itself, after that one's --reclaim-after.
 `
 }
 
@@ -26,27 +30,43 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 	if c.Entries < 0 {
 		return badUsage("--entries: want 0 or more")
 	}
+	limits, err := defaultLimits()
+	if err != nil {
+		return err
+	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		groups, err := inspect.New(store).Pending(ctx, c.Entries)
+		status, err := inspect.New(store).Status(ctx, inspect.Look{Entries: c.Entries})
 		if err != nil {
 			return err
 		}
-		out := e.printer("partition", "stream", "group", "lag", "pending", "backlog", "oldest_idle", "consumers")
-		for _, g := range groups {
-			alive := aliveConsumers(g)
+		if slices.ContainsFunc(status.Groups, func(g inspect.GroupStatus) bool { return g.Unreadable }) {
+			e.warnings().Warn("the user of Redis may not read the requests: their lag is Redis's own figure, since when the oldest waits is not known, and what order an entry is about is not shown")
+		}
+		out := e.printer()
+		out.note(headline(judge(status, measure(status), limits)))
+		out.section("partition", "stream", "group", "lag", "pending", "backlog", "oldest_waiting", "oldest_in_hand", "consumers")
+		for _, g := range withMaintenance(status) {
+			alive := fmt.Sprintf("%d alive of %d", g.Alive(), len(g.Consumers))
+			if g.Group == groupMaintenance {
+				alive = map[bool]string{true: "at work", false: "nobody"}[status.Upkeep[g.Partition].Maintained]
+			}
+			waiting := age(g.OldestWaitingMillis)
+			if g.Unreadable && g.Lag > 0 {
+				waiting = ""
+			}
 			out.row(g, strconv.Itoa(g.Partition), g.Stream, g.Group, count(g.Lag), count(g.Pending), count(g.Backlog),
-				duration(g.OldestIdleMillis), fmt.Sprintf("%d alive of %d", len(alive), len(g.Consumers)))
+				waiting, age(g.OldestInHandMillis), alive)
 		}
 		if !out.section("partition", "group", "consumer", "pending", "idle", "alive") {
 			return out.flush()
 		}
-		for _, g := range groups {
+		for _, g := range status.Groups {
 			for _, consumer := range g.Consumers {
 				out.row(nil, strconv.Itoa(g.Partition), g.Group, consumer.Name, count(consumer.Pending), duration(consumer.IdleMillis), strconv.FormatBool(consumer.Alive))
 			}
 		}
 		out.section("partition", "group", "entry_id", "order", "consumer", "idle", "deliveries", "next")
-		for _, g := range groups {
+		for _, g := range status.Groups {
 			alive := aliveConsumers(g)
 			for _, entry := range g.Entries {
 				out.row(nil, strconv.Itoa(g.Partition), g.Group, entry.ID, entry.OrderID, entry.Consumer,
@@ -55,6 +75,41 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 		}
 		return out.flush()
 	})
+}
+
+// headline is how all is, in a line.
+func headline(problems []problem) string {
+	if len(problems) == 0 {
+		return "well"
+	}
+	text := fmt.Sprintf("NOT WELL: %s: %s", problems[0].text, problems[0].do)
+	if more := len(problems) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more: holdfast check)", more)
+	}
+	return printableLine(text)
+}
+
+// groupMaintenance stands beside the groups that read streams: what it has before it are the
+// holds that are over.
+const groupMaintenance = "maintenance"
+
+// withMaintenance is all groups, by partition.
+func withMaintenance(s inspect.Status) []inspect.GroupStatus {
+	var all []inspect.GroupStatus
+	for i, g := range s.Groups {
+		all = append(all, g)
+		if i+1 < len(s.Groups) && s.Groups[i+1].Partition == g.Partition {
+			continue
+		}
+		u := s.Upkeep[g.Partition]
+		due := inspect.GroupStatus{
+			Partition: g.Partition, Stream: "holds", Group: groupMaintenance, Lag: u.OverdueHolds, Backlog: u.OverdueHolds,
+			OldestMillis: u.OldestOverdueMillis, OldestWaitingMillis: u.OldestOverdueMillis,
+			Consumers: []inspect.ConsumerStatus{}, Entries: []inspect.PendingEntry{},
+		}
+		all = append(all, due)
+	}
+	return all
 }
 
 func aliveConsumers(g inspect.GroupStatus) map[string]bool {

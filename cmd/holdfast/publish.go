@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -65,8 +64,9 @@ payment_token, unit_price, hold_seconds, valid_seconds, traceparent, v. Lines th
 with their number, the others are published.
 
 If a result is not known, publish the same again under the same order_id: nothing happens twice. The exit status is 3 as
-long as one is not known, else 1 if one was not published; any outcome that is known, rejected too, is 0 unless
---fail-unless-confirmed.
+long as one is not known, else 1 if one was not published, or (with --wait) was set aside as a dead letter or is another
+request's under the same order_id; any outcome that is known, rejected too, is 0 unless --fail-unless-confirmed. An
+order_id is used up by its outcome, a rejection too: another try needs another one.
 `
 }
 
@@ -218,7 +218,7 @@ func (e *environment) publish(ctx context.Context, store *streams.Store, how pub
 			MaxBatch: publishBatch, Replicas: how.replicas, ReplicasTimeout: how.replicasTimeout,
 		}),
 		waits: make(chan struct{}, mostWaits), out: e.printer(columns...), complain: e.complain,
-		progress: progress{what: "published", on: how.progress, stderr: e.stderr, began: time.Now()},
+		progress: progress{on: how.progress, stderr: e.stderr, what: "published", began: time.Now()},
 	}
 	err := p.all(ctx, jobs)
 	p.waiting.Wait()
@@ -333,7 +333,7 @@ func (p *publisher) published(ctx context.Context, j job, receipt producer.Recei
 		p.waits <- struct{}{} // waits end in bounded time
 		p.waiting.Go(func() {
 			defer func() { <-p.waits }()
-			p.await(ctx, j)
+			p.await(ctx, j, receipt)
 		})
 		return
 	}
@@ -347,21 +347,20 @@ func (p *publisher) published(ctx context.Context, j job, receipt producer.Recei
 }
 
 // await waits for the outcome of a request and writes it.
-func (p *publisher) await(ctx context.Context, j job) {
+func (p *publisher) await(ctx context.Context, j job, receipt producer.Receipt) {
 	waitCtx, cancel := context.WithTimeout(ctx, p.how.timeout)
 	defer cancel()
 	ref := j.request.Ref()
-	wait := p.producer.Wait
-	switch j.request.Type {
-	case domain.RequestHold:
-		wait = p.producer.WaitHeld
-	case domain.RequestCancel:
-		wait = p.producer.WaitCancelled
-	case domain.RequestPurchase, domain.RequestPay:
-	}
-	outcome, err := wait(waitCtx, ref.EventID, ref.OrderID)
+	outcome, err := p.producer.WaitFor(waitCtx, receipt)
+	var setAside *producer.SetAsideError
 	switch {
 	case err == nil:
+	case errors.As(err, &setAside):
+		p.fail(j, fmt.Errorf("%w (see holdfast dead show %s)", err, setAside.DeadID))
+		return
+	case errors.Is(err, domain.ErrConflict):
+		p.fail(j, fmt.Errorf("%w: this one goes to the dead letters, choose another order_id", err))
+		return
 	case ctx.Err() != nil:
 		p.unknown(j, "order %s: published, but interrupted before an outcome: publish it again under the same order_id to learn it", ref)
 		return
@@ -372,15 +371,9 @@ func (p *publisher) await(ctx context.Context, j job) {
 		p.unknown(j, "order %s: published, but its outcome is not known (%w): publish it again under the same order_id", ref, err)
 		return
 	}
-	o := outcome.Order
-	if j.request.Type.Opens() && o.Fingerprint != "" && o.Fingerprint != j.request.Fingerprint {
-		// What would be written is the outcome of somebody else's request.
-		p.fail(j, fmt.Errorf("order %s: %w: another request came first under this order_id, with other content: this one goes to the dead letters, choose another order_id", ref, domain.ErrConflict))
-		return
-	}
-	p.written(viewOrder(ref, o))
-	if p.how.failUnlessConfirmed && !granted(j.request.Type, o.State) {
-		p.fail(j, refused(ref, o))
+	p.written(viewOrder(ref, outcome.Order))
+	if p.how.failUnlessConfirmed && !granted(j.request.Type, outcome.Order.State) {
+		p.fail(j, refused(ref, outcome.Order))
 	}
 }
 
@@ -440,44 +433,4 @@ func refused(ref domain.OrderRef, o domain.Order) error {
 	}
 	code := domain.Code(cmp.Or(o.Reason, o.State.String()))
 	return domain.WithCode(domain.ClassReject, code, fmt.Errorf("order %s: %s", ref, said))
-}
-
-// progress is a line on a terminal that tells how many there were so far.
-type progress struct {
-	what   string // was done with them
-	on     bool
-	stderr io.Writer
-	began  time.Time
-	shown  time.Time
-	count  int
-}
-
-const (
-	progressEvery = 200 * time.Millisecond
-	clearLine     = "\r\x1b[K"
-)
-
-func (p *progress) add(n int) {
-	p.count += n
-	if now := time.Now(); p.on && now.Sub(p.shown) >= progressEvery {
-		p.shown = now
-		p.show(now, "")
-	}
-}
-
-func (p *progress) show(now time.Time, end string) {
-	rate := float64(p.count) / max(now.Sub(p.began).Seconds(), 0.001)
-	_, _ = fmt.Fprintf(p.stderr, "%s%d %s, %.0f/s%s", clearLine, p.count, p.what, rate, end) // decoration
-}
-
-func (p *progress) clear() {
-	if p.on {
-		_, _ = io.WriteString(p.stderr, clearLine) // decoration
-	}
-}
-
-func (p *progress) end() {
-	if p.on {
-		p.show(time.Now(), "\n")
-	}
 }

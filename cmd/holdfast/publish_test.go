@@ -240,6 +240,30 @@ func TestPublishFailUnlessConfirmed(t *testing.T) {
 	h.ok("publish", "--event", "e1", "--customer", "eve", "--token", "decline", "--wait") // without the flag, any outcome will do
 }
 
+// A request that is set aside ends the wait for it, and says so. What becomes of the order is another matter.
+func TestPublishSetAside(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	h.worker("--pay-wait", "100ms")
+	pay := []string{"publish", "--type", "pay", "--event", "e1", "--order", "o1", "--token", "t", "--wait"}
+	r := h.run(append(pay, "-o", "json")...)
+	letters := h.json("dead", "list")
+	if len(letters) != 1 {
+		t.Fatalf("letters: %v", letters)
+	}
+	checkFailureInJSON(t, r, exitFailed, "was set aside as dead letter "+letters[0]["dead_id"].(string)+": unknown_order: no hold for it came within 100ms",
+		object{"code": "set_aside", "order_id": "o1", "event_id": "e1", "dead_id": letters[0]["dead_id"]})
+	h.fails(exitFailed, []string{"order e1/o1: its request", "set aside", "unknown_order", "holdfast dead show 1:"}, pay...)
+
+	h.ok("publish", "--type", "hold", "--event", "e1", "--order", "o1", "--customer", "amy", "--wait")
+	expect(t, h.one("dead", "redrive", letters[0]["dead_id"].(string)), object{"dead_id": letters[0]["dead_id"]})
+	eventually(t, "it is paid", func() bool { return h.one("orders", "show", "e1/o1")["state"] == "confirmed" })
+	h.ok("dead", "discard", "--all", "--yes")
+	h.drained()
+	h.ok("audit")
+}
+
 func TestParseRequestLine(t *testing.T) {
 	price := int64(1050)
 	got, err := parseRequestLine([]byte(`{"v":"1","type":"purchase","event_id":"e","order_id":7,"customer_id":"c","section":"vip",` +
@@ -273,13 +297,13 @@ func TestParseRequestLine(t *testing.T) {
 		`{"type":{}}`:      "type: want a string or a number",
 		`{"type":true}`:    "type: want a string or a number",
 		`{"event_id":"e"}`: "type: missing",
-		`{"v":2,"type":"hold","event_id":"e","customer_id":"c","quantity":1}`:                  "v: version not supported",
-		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1.5}`:                      "quantity",
-		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1,"quantity":2}`:           "quantity: given twice",
-		`{"type":"hold","event_id":"e","order_id":"","customer_id":"c","quantity":1}`:          "order_id: missing",
-		`{"type":"cancel","event_id":"e"}`:                                                     "order_id: missing",
-		"{\"type\":\"purchase\",\"event_id\":\"e\",\"payment_token\":\"\xff\"}":                "not UTF-8",
-		`{"type":"purchase","event_id":"e","customer_id":"c","quantity":1,"payment_token":""}`: "payment_token: missing",
+		`{"v":2,"type":"hold","event_id":"e","customer_id":"c","quantity":1}`:                    "v: version not supported",
+		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1.5}`:                        "quantity",
+		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1,"quantity":2}`:             "quantity: given twice",
+		`{"type":"hold","event_id":"e","order_id":"","customer_id":"c","quantity":1}`:            "order_id: missing",
+		`{"type":"cancel","event_id":"e"}`:                                                       "order_id: missing",
+		"{\"type\":\"purchase\",\"event_id\":\"e\",\"payment_token\":\"\xff\"}":                  "not UTF-8",
+		`{"type":"purchase","event_id":"e","customer_id":"c","quantity":1,"payment_token":"\n"}`: "payment_token: want printable UTF-8",
 	} {
 		if _, err := parseRequestLine([]byte(line)); err == nil || !strings.Contains(err.Error(), problem) {
 			t.Errorf("%s: %v, want %q", line, err, problem)
@@ -301,7 +325,7 @@ func TestReadJobsReportsBrokenInput(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	var out strings.Builder
-	p := progress{what: "published", on: true, stderr: &out, began: time.Now().Add(-2 * time.Second)}
+	p := progress{on: true, stderr: &out, what: "published", began: time.Now().Add(-2 * time.Second)}
 	p.add(1000)
 	p.add(1000) // too soon to be shown
 	p.clear()

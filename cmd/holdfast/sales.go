@@ -53,22 +53,49 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 }
 
 type invoicesCommand struct {
-	CustomerID string `arg:"" name:"customer" help:"The customer."`
+	CustomerIDs []string `arg:"" optional:"" name:"customer" help:"The customers."`
+	All         bool     `help:"Those of every customer who has any, in no order of the customers."`
+}
+
+type invoiceView struct {
+	CustomerID string `json:"customer_id"`
+	inspect.InvoiceLine
 }
 
 func (c *invoicesCommand) Run(ctx context.Context, e *environment) error {
-	if !domain.ValidID(c.CustomerID) {
-		return badUsage("customer: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
+	if c.All == (len(c.CustomerIDs) > 0) {
+		return badUsage("name customers, or say --all")
+	}
+	for _, id := range c.CustomerIDs {
+		if !domain.ValidID(id) {
+			return badUsage("customer: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
+		}
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		lines, err := inspect.New(store).Invoices(ctx, c.CustomerID)
-		if err != nil {
-			return err
+		out := e.printer("customer_id", "order_id", "event_id", "section", "quantity", "amount", "confirmed_at", "status")
+		rows := e.limited(out, &progress{}, limitFlag{given: true})
+		show := func(customerID string, lines []inspect.InvoiceLine) error {
+			for _, l := range lines {
+				err := rows.row(invoiceView{customerID, l}, customerID, l.OrderID, l.EventID, l.Section, count(l.Quantity),
+					money(l.Amount, l.Currency), when(l.ConfirmedAtMillis), l.Status)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
 		}
-		out := e.printer("order_id", "event_id", "section", "quantity", "amount", "confirmed_at", "status")
-		for _, l := range lines {
-			out.row(l, l.OrderID, l.EventID, l.Section, count(l.Quantity), money(l.Amount, l.Currency), when(l.ConfirmedAtMillis), l.Status)
+		if c.All {
+			return rows.end(inspect.New(store).EachInvoices(ctx, show))
 		}
-		return out.flush()
+		for _, id := range c.CustomerIDs {
+			lines, err := inspect.New(store).Invoices(ctx, id)
+			if err == nil {
+				err = show(id, lines)
+			}
+			if err != nil {
+				return rows.end(err)
+			}
+		}
+		return rows.end(nil)
 	})
 }

@@ -93,6 +93,7 @@ func TestParseTimeAgreesWithTheClocks(t *testing.T) {
 func TestEventsInBerlin(t *testing.T) {
 	t.Parallel()
 	h := start(t)
+	h.ok("init")
 	inBerlin := func(args ...string) (string, error) {
 		cmd := program(append(args, "--redis", h.server.URL())...)
 		cmd.Env = append(cmd.Env, "TZ=Europe/Berlin")

@@ -25,7 +25,7 @@ import (
 const simulatorGateway = "simulator"
 
 type workerCommand struct {
-	Gateway       string        `env:"HOLDFAST_GATEWAY" default:"simulator" placeholder:"URL|simulator" help:"The payment gateway: an http(s) URL, or a simulator inside this process, which approves at once. Default: simulator."`
+	Gateway       string        `env:"HOLDFAST_GATEWAY" placeholder:"URL|simulator" help:"The payment gateway: its http(s) URL, or simulator, which approves inside this process and moves no money. Needed for the roles purchase and settlement; all workers of a namespace have the same kind."`
 	Roles         []string      `env:"HOLDFAST_ROLES" enum:"purchase,posting,settlement,maintenance" default:"purchase,posting,settlement,maintenance" placeholder:"ROLE" help:"What this worker does; all workers together must do all of: purchase, posting, settlement, maintenance. Default: all."`
 	HoldTime      time.Duration `env:"HOLDFAST_HOLD_TIME" default:"${worker_hold_time}" placeholder:"DURATION" help:"How long tickets are held for an order whose request does not say. Default: ${default}."`
 	MaxHold       time.Duration `env:"HOLDFAST_MAX_HOLD" default:"${worker_max_hold}" placeholder:"DURATION" help:"The longest hold that a request may ask for. Default: ${default}."`
@@ -76,7 +76,7 @@ over by the others. SIGTERM and Ctrl-C end it in order; a second one ends it at 
 
 On this machine, with simulated payments:
 
-  holdfast worker --log-format console
+  holdfast worker --gateway simulator --log-format console
 
 In a container, every flag as an environment variable:
 
@@ -109,23 +109,40 @@ func (c *workerCommand) config() (workers.Config, error) {
 	return cfg, nil
 }
 
-// gateway returns the payment gateway and how to call it in the log.
-func (c *workerCommand) gateway() (gateway domain.PaymentGateway, kind string, err error) {
-	if c.Gateway == simulatorGateway {
-		sim, err := c.Simulator.simulator(true) // stateless, for other workers have one, too
-		if err != nil {
-			return nil, "", err
+// gateway is the payment gateway that a worker calls.
+type gateway struct {
+	domain.PaymentGateway // nil: it calls none
+	kind                  streams.GatewayKind
+	name                  string // in the log
+}
+
+// gateway is the one that the flags name, nil inside if the roles call none.
+func (c *workerCommand) gateway(cfg workers.Config) (g gateway, err error) {
+	if c.Gateway != simulatorGateway && c.Simulator != (simulatorFlags{}) {
+		return g, badUsage("the --simulator-… flags are for --gateway simulator")
+	}
+	switch c.Gateway {
+	case "":
+		if cfg.CallsGateway() {
+			return g, badUsage("--gateway: name the payment gateway by its URL, or say --gateway simulator, which approves everything and moves no money")
 		}
-		return sim, simulatorGateway, nil
+	case simulatorGateway:
+		g.PaymentGateway, err = c.Simulator.simulator(true) // stateless, for other workers have one, too
+		g.kind, g.name = streams.GatewaySimulator, simulatorGateway
+	default:
+		g.PaymentGateway, err = remote.New(c.Gateway, remote.Options{Timeout: c.CallTimeout})
+		if err != nil {
+			err = badUsage("--gateway: %w", err)
+		}
+		g.kind, g.name = streams.GatewayRemote, redactURL(c.Gateway)
 	}
-	if c.Simulator != (simulatorFlags{}) {
-		return nil, "", badUsage("the --simulator-… flags are for --gateway simulator")
-	}
-	client, err := remote.New(c.Gateway, remote.Options{Timeout: c.CallTimeout})
 	if err != nil {
-		return nil, "", badUsage("--gateway: %w", err)
+		return gateway{}, err
 	}
-	return client, redactURL(c.Gateway), nil
+	if !cfg.CallsGateway() {
+		return gateway{name: "none"}, nil
+	}
+	return g, nil
 }
 
 func (c *workerCommand) Run(ctx context.Context, e *environment) error {
@@ -151,7 +168,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	if err != nil {
 		return err
 	}
-	gateway, kind, err := c.gateway()
+	gateway, err := c.gateway(cfg)
 	if err != nil {
 		return err
 	}
@@ -160,7 +177,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
-	store, err := c.openWhenUp(ctx, e, log)
+	store, err := c.openWhenUp(ctx, e, gateway.kind, log)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // told to stop while waiting: there is nothing to drain
@@ -169,43 +186,86 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(), Log: log,
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	log.Info("serving", zap.String("version", readVersion().Version), zap.String("redis", redactURL(e.url())),
+		zap.String("redis_version", lookAtServers(ctx, store, log)),
 		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),
-		zap.Any("roles", cfg.Roles), zap.String("gateway", kind))
-	if kind == simulatorGateway {
+		zap.Any("roles", cfg.Roles), zap.String("gateway", gateway.name))
+	if gateway.kind == streams.GatewaySimulator {
 		log.Warn("payments are simulated: no money moves")
 	}
-	return pool.Run(ctx)
+	return e.withHint(pool.Run(ctx))
 }
 
-// openWhenUp is open with patience, because containers start in any order.
-func (c *workerCommand) openWhenUp(ctx context.Context, e *environment, log *zap.Logger) (*streams.Store, error) {
-	waiting := false
+// lookAtServers warns of what is wrong with Redis, and returns its version.
+func lookAtServers(ctx context.Context, store *streams.Store, log *zap.Logger) (version string) {
+	version = "not known"
+	servers, err := store.Servers(ctx)
+	if err != nil {
+		log.Info("redis does not say how it is set up", zap.Error(err))
+		return version
+	}
+	for _, server := range servers {
+		if server.Version != "" {
+			version = server.Version
+		}
+		for _, fault := range server.Faults {
+			log.Warn("redis is not set up as it has to be", zap.String("server", server.Addr), zap.String("fault", string(fault.Code)), zap.String("detail", fault.Detail))
+		}
+	}
+	return version
+}
+
+// open opens the namespace, and makes it if nothing of it is there; and notes which kind of
+// gateway serves it.
+func (c *workerCommand) open(ctx context.Context, e *environment, kind streams.GatewayKind, log *zap.Logger) (*streams.Store, error) {
+	store, err := e.open(ctx, streams.Options{Create: true, Log: log})
+	if err != nil || kind == "" {
+		return store, err
+	}
+	if err := store.Ledger().ServeWith(ctx, kind); err != nil {
+		return nil, errors.Join(e.withHint(openError(e.url(), err)), store.Close())
+	}
+	return store, nil
+}
+
+// openWhenUp is open with patience, because containers start in any order. How long it
+// waits counts from when Redis last said that it is loading its data.
+func (c *workerCommand) openWhenUp(ctx context.Context, e *environment, kind streams.GatewayKind, log *zap.Logger) (*streams.Store, error) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
-	tries := uint(0) // no bound but the time
-	if c.WaitRedis <= 0 {
-		tries = 1
-	}
-	return backoff.Retry(ctx, func() (*streams.Store, error) {
-		store, err := e.open(ctx, streams.Options{Log: log})
-		var noRedis *noRedisError
-		if err != nil && !errors.As(err, &noRedis) {
-			return nil, backoff.Permanent(err)
+	giveUp := time.Now().Add(c.WaitRedis)
+	for told := ""; ; {
+		store, err := c.open(ctx, e, kind, log)
+		if err == nil || domain.ClassOf(err) != domain.ClassRetry {
+			return store, err
 		}
-		return store, err
-	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(c.WaitRedis), backoff.WithMaxTries(tries),
-		backoff.WithNotify(func(error, time.Duration) {
-			if !waiting {
-				log.Info("redis does not answer yet, waiting", zap.String("redis", redactURL(e.url())), zap.Duration("at_most", c.WaitRedis))
-			}
-			waiting = true
-		}))
+		waiting := "redis does not answer yet, waiting"
+		if domain.CodeOf(err) == domain.CodeLoading && c.WaitRedis > 0 {
+			waiting = "redis is loading its data, waiting"
+			giveUp = time.Now().Add(c.WaitRedis)
+		}
+		left := time.Until(giveUp)
+		if left <= 0 || ctx.Err() != nil {
+			return nil, err
+		}
+		if waiting != told {
+			told = waiting
+			log.Info(waiting, zap.String("redis", redactURL(e.url())), zap.Duration("at_most", c.WaitRedis), zap.Error(err))
+		}
+		timer := time.NewTimer(min(wait.NextBackOff(), left))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func newLogger(stderr io.Writer, format, level string) (*zap.Logger, error) {

@@ -85,7 +85,7 @@ func TestWorkerWaitsForRedis(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	h.server.Kill()
-	worker := h.background(nil, "worker", "--wait-redis", "20s")
+	worker := h.background(nil, "worker", "--gateway", "simulator", "--wait-redis", "20s")
 	eventually(t, "it says that it waits", func() bool { return strings.Contains(worker.stderr.String(), "waiting") })
 	h.server.Restart()
 	eventually(t, "it starts", func() bool { return strings.Contains(worker.stderr.String(), `"worker started"`) })
@@ -97,11 +97,11 @@ func TestWorkerWaitsForRedis(t *testing.T) {
 	}
 
 	h.server.Kill()
-	inVain := h.background(nil, "worker", "--wait-redis", "700ms")
+	inVain := h.background(nil, "worker", "--gateway", "simulator", "--wait-redis", "700ms")
 	if code := inVain.wait(); code != exitFailed || !strings.Contains(logged(t, inVain.stderr.String()), "redis at "+h.server.URL()+" does not answer") {
 		t.Errorf("exit %d: %s", code, inVain.stderr.String())
 	}
-	stopped := h.background(nil, "worker", "--wait-redis", "1h")
+	stopped := h.background(nil, "worker", "--gateway", "simulator", "--wait-redis", "1h")
 	eventually(t, "it says that it waits", func() bool { return strings.Contains(stopped.stderr.String(), "waiting") })
 	if code := stopped.stop(); code != exitDone {
 		t.Errorf("told to stop while waiting: exit %d: %s", code, stopped.stderr.String())
@@ -111,7 +111,7 @@ func TestWorkerWaitsForRedis(t *testing.T) {
 func TestWorkerLogFormats(t *testing.T) {
 	t.Parallel()
 	h := start(t)
-	worker := h.background(nil, "worker", "--log-format", "console", "--log-level", "warn", "--roles", "posting")
+	worker := h.background(nil, "worker", "--gateway", "simulator", "--log-format", "console", "--log-level", "warn")
 	eventually(t, "it warns", func() bool { return strings.Contains(worker.stderr.String(), "WARN\tpayments are simulated") })
 	if code := worker.stop(); code != exitDone || strings.Contains(worker.stderr.String(), "INFO") {
 		t.Errorf("exit %d:\n%s", code, worker.stderr.String())
@@ -119,7 +119,7 @@ func TestWorkerLogFormats(t *testing.T) {
 
 	// The last line of one that fails is one of its log, too, whatever else the program would write.
 	for _, args := range [][]string{{"--grace", "0s"}, {"--wait-redis", "0s", "--redis", "redis://" + closedPort(t)}} {
-		args = append([]string{"worker", "-o", "json", "--log-format", "console", "--log-level", "error"}, args...)
+		args = append([]string{"worker", "--gateway", "simulator", "-o", "json", "--log-format", "console", "--log-level", "error"}, args...)
 		r := execute(nil, args...)
 		if r.code == exitDone || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "\tERROR\tthe worker failed\t{\"code\": ") {
 			t.Errorf("%v: exit %d: %q", args, r.code, r.stderr)
@@ -137,7 +137,7 @@ func TestWorkerWithoutPermission(t *testing.T) {
 	if err := admin.Do(t.Context(), "ACL", "SETUSER", "poor", "on", ">pw", "~*", "&*", "+@all", "-xreadgroup").Err(); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"worker", "--redis", strings.Replace(h.server.URL(), "redis://", "redis://poor:pw@", 1)}
+	args := []string{"worker", "--gateway", "simulator", "--redis", strings.Replace(h.server.URL(), "redis://", "redis://poor:pw@", 1)}
 	r := execute(nil, args...)
 	if said := logged(t, r.stderr); r.code != exitFailed || !strings.Contains(said, "NOPERM") || !strings.Contains(said, "xreadgroup") {
 		t.Errorf("exit %d: %s", r.code, r.stderr)
@@ -149,7 +149,7 @@ func TestSignals(t *testing.T) {
 	h := start(t)
 	h.event("e1")
 	// It cannot finish what it has in hand, so it would wait for its grace time.
-	worker := program("worker", "--redis", h.server.URL(), "--simulator-timeout-rate", "1", "--grace", "1m")
+	worker := program("worker", "--redis", h.server.URL(), "--gateway", "simulator", "--simulator-timeout-rate", "1", "--grace", "1m")
 	log := new(buffer)
 	worker.Stderr = log
 	if err := worker.Start(); err != nil {

@@ -28,6 +28,9 @@ import (
 // Times are milliseconds, prices minor units. No value contains a bar, but for
 // JSON and perhaps the detail, which come last. Only the facts of one call of hold
 // (held, rejected) share an entry.
+//
+// One that was declined for a reason is two fields: behind declined follows rejected, of
+// the same order, which says why. Readers that do not know this pass over both.
 
 // ParseFacts reads a log entry's flat field-value list. An error is of ClassPoison:
 // the log was written by something else, or damaged.
@@ -42,9 +45,19 @@ func ParseFacts(id string, fields []string) ([]domain.Fact, error) {
 		if err := parse(&f, fields[i+1]); err != nil {
 			return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: %w", id, err))
 		}
+		if last := len(facts) - 1; last >= 0 && saysWhy(facts[last], f) {
+			f.Type = domain.FactDeclined
+			facts[last] = f
+			continue
+		}
 		facts = append(facts, f)
 	}
 	return facts, nil
+}
+
+// saysWhy reports whether f is not a fact of its own but the reason of the one before it.
+func saysWhy(before, f domain.Fact) bool {
+	return before.Type == domain.FactDeclined && before.Reason == "" && f.Type == domain.FactRejected && f.Reason != "" && before.Ref() == f.Ref()
 }
 
 func parse(f *domain.Fact, value string) error {
@@ -176,13 +189,18 @@ func (v *values) count() int64 {
 	return n
 }
 
-// Field is a fact as one field of a log entry, as the scripts write it. Its ID and its
-// time are the entry's.
-func Field(f domain.Fact) (name, value string) {
+// FactFields is a fact as fields of a log entry, names and values in turn, as the scripts
+// write it. Its ID and its time are the entry's.
+func FactFields(f domain.Fact) []string {
+	if f.Type == domain.FactDeclined && f.Reason != "" {
+		why := f
+		why.Type = domain.FactRejected
+		return append(FactFields(domain.Fact{Type: domain.FactDeclined, EventID: f.EventID, OrderID: f.OrderID}), FactFields(why)...)
+	}
 	n := func(v int64) string { return strconv.FormatInt(v, 10) }
 	sale := []string{f.CustomerID, f.Section, n(f.Quantity), n(f.UnitPrice), f.Currency}
 	said := []string{f.Ref().String()}
-	name = string(f.Type)
+	name := string(f.Type)
 	switch f.Type {
 	case domain.FactCreated, domain.FactAdjusted:
 		said = []string{f.EventID, encode(f.Terms)}
@@ -206,7 +224,7 @@ func Field(f domain.Fact) (name, value string) {
 		}
 	case domain.FactDeclined, domain.FactExpired:
 	}
-	return name, strings.Join(said, "|")
+	return []string{name, strings.Join(said, "|")}
 }
 
 func encode(v any) string {

@@ -70,6 +70,24 @@ func TestParseFacts(t *testing.T) {
 			}},
 		},
 		{"declined", []string{"declined", "e1/o1"}, []domain.Fact{{Type: domain.FactDeclined, EventID: "e1", OrderID: "o1"}}},
+		{
+			"declined, and why",
+			[]string{"declined", "e1/o1", "rejected", "e1/o1|purchase|fp|fred|general|2|payment_mismatch|amount 500 instead of 1000; voided"},
+			[]domain.Fact{{
+				Type: domain.FactDeclined, EventID: "e1", OrderID: "o1", RequestType: domain.RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
+				Section: "general", Quantity: 2, Reason: "payment_mismatch", Detail: "amount 500 instead of 1000; voided",
+			}},
+		},
+		{
+			"declined, and another one rejected",
+			[]string{"declined", "e1/o2", "rejected", "e1/o1|purchase|fp||general|0|invalid|customer_id: missing"},
+			[]domain.Fact{{Type: domain.FactDeclined, EventID: "e1", OrderID: "o2"}, rejected},
+		},
+		{
+			"declined, and why, and then rejected",
+			[]string{"declined", "e1/o1", "rejected", "e1/o1|||||0|payment_mismatch|", "rejected", "e1/o1|purchase|fp||general|0|invalid|customer_id: missing"},
+			[]domain.Fact{{Type: domain.FactDeclined, EventID: "e1", OrderID: "o1", Reason: "payment_mismatch"}, rejected},
+		},
 		{"expired", []string{"expired", "e1/o1"}, []domain.Fact{{Type: domain.FactExpired, EventID: "e1", OrderID: "o1"}}},
 		{
 			"cancelled, unseen",
@@ -114,7 +132,7 @@ func TestParseFacts(t *testing.T) {
 			}
 			var written []string
 			for _, f := range got {
-				written = append(written, encodeFact(f)...)
+				written = append(written, FactFields(f)...)
 			}
 			if !slices.Equal(written, test.fields) {
 				t.Errorf("it is written %q, want %q", written, test.fields)
@@ -185,12 +203,6 @@ func TestParseFactsDamaged(t *testing.T) {
 	}
 }
 
-// encodeFact is a field list with one fact.
-func encodeFact(f domain.Fact) []string {
-	name, value := Field(f)
-	return []string{name, value}
-}
-
 // FuzzParseFacts reads a field list, its strings separated by the unit separator.
 func FuzzParseFacts(f *testing.F) {
 	const separator = "\x1f"
@@ -211,6 +223,8 @@ func FuzzParseFacts(f *testing.F) {
 		{"cancelled", "e1/o1|requested|confirmed|fred|general|2|900|EUR|1700000000456"},
 		{"cancelled", "e1/o1|requested|none"},
 		{"expired", "e1/o1", "declined", "e2/o2", "held"},
+		{"declined", "e1/o1", "rejected", "e1/o1|purchase|fp|fred|general|2|payment_mismatch|amount 500 instead of 1000"},
+		{"declined", "e1/o1", "rejected", "e1/o1|||||0||"},
 		{"held", "e1/o1|hold|fp|fred|general|2|1000|EUR|1", "rejected", "e1/o2|hold|fp|fred|general|2|sold_out|"},
 		{"expired"},
 	} {
@@ -227,8 +241,14 @@ func FuzzParseFacts(f *testing.F) {
 			}
 			return
 		}
-		if len(facts) != len(fields)/2 {
-			t.Fatalf("%d facts in %d strings", len(facts), len(fields))
+		whys := 0
+		for _, fact := range facts {
+			if fact.Type == domain.FactDeclined && fact.Reason != "" {
+				whys++
+			}
+		}
+		if len(facts)+whys != len(fields)/2 {
+			t.Fatalf("%d facts, %d of them with a reason, in %d strings", len(facts), whys, len(fields))
 		}
 		b := domain.NewSnapshot()
 		var encoded []string
@@ -241,7 +261,7 @@ func FuzzParseFacts(f *testing.F) {
 					t.Errorf("a count below zero: %+v", fact)
 				}
 			}
-			encoded = append(encoded, encodeFact(fact)...)
+			encoded = append(encoded, FactFields(fact)...)
 			// Whatever it says, folding it works or is an error.
 			if err := b.Fold(fact); err == nil && len(b.Events)+len(b.Orders) == 0 {
 				t.Errorf("%s was folded into nothing", fact.Type)

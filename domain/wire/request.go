@@ -227,7 +227,7 @@ func (r *raw) complete(req *domain.Request) error {
 	if req.Type != domain.RequestCancel && errs[4] == nil {
 		req.ValidSeconds, errs[4] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
 	}
-	if req.Type.Pays() {
+	if req.Type.Pays() { // without a token it is not refused here: it may be for free
 		if errs[5] = checkToken(r.value[fieldToken]); errs[5] == nil {
 			req.PaymentToken = domain.Secret(r.value[fieldToken])
 		}
@@ -247,8 +247,6 @@ func (r *raw) checkID(f field) error { return domain.CheckID(fieldNames[f], r.va
 
 func checkToken(token string) error {
 	switch {
-	case token == "":
-		return fmt.Errorf("%s: missing", FieldPaymentToken)
 	case len(token) > MaxTokenLength:
 		return fmt.Errorf("%s: longer than %d bytes", FieldPaymentToken, MaxTokenLength)
 	case !utf8.ValidString(token) || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r == 0x7f }):

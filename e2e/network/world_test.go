@@ -95,7 +95,7 @@ func (w *world) open(url string, hook redis.Hook) *streams.Store {
 	w.t.Helper()
 	var store *streams.Store
 	eventually(w.t, "the store opens", func() (err error) { // one that is not patient may need a second try
-		store, err = streams.Open(w.ctx, url, streams.Options{Namespace: w.ns, Partitions: 2, Hook: hook})
+		store, err = streams.Open(w.ctx, url, streams.Options{Namespace: w.ns, Create: true, Partitions: 2, Hook: hook})
 		return err
 	})
 	w.t.Cleanup(func() { _ = store.Close() }) // its connections may be broken
@@ -175,7 +175,10 @@ func (w *world) start(name string, behind bool, cfg workers.Config) *worker {
 	if cfg.HoldTime == 0 {
 		cfg.HoldTime = 10 * time.Minute
 	}
-	worker.Pool, err = workers.New(cfg, workers.Deps{Ledger: store.Ledger(), Queues: queues, Gateway: gateway, Partitions: store.Partitions()})
+	worker.Pool, err = workers.New(cfg, workers.Deps{
+		Ledger: store.Ledger(), Queues: queues, Gateway: gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(),
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -62,6 +62,15 @@ func LineOf(lines []domain.BooksLine, name domain.PaymentName) (domain.BooksLine
 	return lines[i], true
 }
 
+// CheckTold holds what a payment tells of its request to what was asked for.
+func CheckTold(t interface{ Errorf(string, ...any) }, p domain.Payment, r domain.PaymentRequest) {
+	for _, told := range [][3]string{{"currency", p.Currency, r.Currency}, {"customer_id", p.CustomerID, r.CustomerID}, {"fingerprint", p.Fingerprint, r.Fingerprint}} {
+		if told[1] != "" && told[1] != told[2] {
+			t.Errorf("%s %q, it was asked for with %q", told[0], told[1], told[2])
+		}
+	}
+}
+
 // CheckError holds the error of a Request to what domain.PaymentGateway promises
 // of errors. nil passes.
 func CheckError(t interface{ Errorf(string, ...any) }, err error) {
@@ -72,7 +81,7 @@ func CheckError(t interface{ Errorf(string, ...any) }, err error) {
 		t.Errorf("the token is in the error %q", err)
 	}
 	kinds := 0
-	for _, kind := range []error{domain.ErrNotFound, domain.ErrRefused, domain.ErrUnknownOutcome} {
+	for _, kind := range []error{domain.ErrNotFound, domain.ErrRefused, domain.ErrUnacceptable, domain.ErrMisconfigured, domain.ErrUnknownOutcome} {
 		if errors.Is(err, kind) {
 			kinds++
 		}
@@ -81,8 +90,15 @@ func CheckError(t interface{ Errorf(string, ...any) }, err error) {
 		t.Errorf("error %q is of %d kinds, want 1", err, kinds)
 	}
 	want := domain.ClassRetry
-	if errors.Is(err, domain.ErrRefused) {
+	switch {
+	case errors.Is(err, domain.ErrRefused):
 		want = domain.ClassReject
+	case errors.Is(err, domain.ErrUnacceptable):
+		want = domain.ClassPoison
+	}
+	var later *domain.LaterError
+	if errors.As(err, &later) && (!errors.Is(err, domain.ErrUnknownOutcome) || later.After < 0) {
+		t.Errorf("later, but not unknown, or after %s: %q", later.After, err)
 	}
 	if got := domain.ClassOf(err); got != want {
 		t.Errorf("error %q has class %v, want %v", err, got, want)

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,8 @@ const (
 	tlsHandshakeTimeout = 5 * time.Second
 
 	maxAuthorizationIDLength = 128
+
+	maxRetryAfter = 10 * time.Minute // what a gateway may ask for; a date that is years away is a mistake
 
 	booksTimeout      = 10 * time.Minute
 	maxBooksBytes     = 4 << 30 // some ten million orders
@@ -96,7 +99,9 @@ func New(baseURL string, options Options) (*Client, error) {
 	case base.Hostname() == "":
 		return nil, errors.New("gateway URL: the host is missing")
 	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
-		return nil, errors.New("gateway URL: want no query and no fragment")
+		return nil, errors.New("gateway URL: want no query and no fragment; in a password, # and ? are percent-encoded")
+	case strings.Contains(base.EscapedPath(), "@"): // its host is not where it seems
+		return nil, errors.New("gateway URL: want no @ in its path; in a password, / and @ are percent-encoded")
 	}
 	escaped := strings.TrimRight(base.EscapedPath(), "/")
 	plain, err := url.PathUnescape(escaped)
@@ -129,7 +134,8 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // payment, 409 a voided one (or refunded, if its body says so): for these the HTTP
 // status is the answer, and a body is needed no more than the contract promises
 // one. What it returns is the gateway's word, its amount included, which is that
-// of the first request. The error always wraps domain.ErrUnknownOutcome.
+// of the first request. The errors are those of domain.PaymentGateway, but not
+// domain.ErrNotFound and domain.ErrRefused.
 func (c *Client) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 	body, err := json.Marshal(struct {
 		Amount      int64  `json:"amount"`
@@ -144,34 +150,32 @@ func (c *Client) Authorize(ctx context.Context, r domain.PaymentRequest) (domain
 	return c.do(ctx, payments.CallAuthorize, r.Name, body)
 }
 
-// Lookup gets the payment. Errors: domain.ErrNotFound on 404, else
-// domain.ErrUnknownOutcome.
+// Lookup gets the payment. Errors: domain.ErrNotFound on 404, and those that every call has.
 func (c *Client) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	return c.do(ctx, payments.CallLookup, name, nil)
 }
 
 // Capture collects what was authorized. Errors: domain.ErrRefused on 402 and 409,
-// domain.ErrNotFound on 404, else domain.ErrUnknownOutcome.
+// domain.ErrNotFound on 404, and those that every call has.
 func (c *Client) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	return c.do(ctx, payments.CallCapture, name, nil)
 }
 
 // Void releases the authorization, and forbids one to come. 409 is a captured
-// payment, unless its body names another status. The error always wraps
-// domain.ErrUnknownOutcome.
+// payment, unless its body names another status. Errors: those that every call has.
 func (c *Client) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	return c.do(ctx, payments.CallVoid, name, nil)
 }
 
 // Refund gives back what was captured. Errors: domain.ErrRefused on 402 and 409,
-// domain.ErrNotFound on 404, else domain.ErrUnknownOutcome.
+// domain.ErrNotFound on 404, and those that every call has.
 func (c *Client) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	return c.do(ctx, payments.CallRefund, name, nil)
 }
 
 func (c *Client) do(ctx context.Context, call payments.Call, name domain.PaymentName, body []byte) (domain.Payment, error) {
 	if err := payments.CheckName(name); err != nil { // it would call another resource, or none
-		return domain.Payment{}, payments.UnknownOutcome(call, name, err)
+		return domain.Payment{}, payments.Failed(call, name, fmt.Errorf("%w: %w", domain.ErrUnacceptable, err))
 	}
 	method, action := http.MethodPost, "/"+string(call)
 	switch call {
@@ -185,25 +189,78 @@ func (c *Client) do(ctx context.Context, call payments.Call, name domain.Payment
 	response, err := c.send(ctx, method,
 		pathOf(name, func(id string) string { return id })+action, pathOf(name, escapeSegment)+action, body)
 	if err != nil {
-		return domain.Payment{}, payments.UnknownOutcome(call, name, err)
+		if misconfigured(err) {
+			return domain.Payment{}, payments.Failed(call, name, fmt.Errorf("%w: %w", domain.ErrMisconfigured, err))
+		}
+		return domain.Payment{}, &domain.LaterError{Err: payments.UnknownOutcome(call, name, err)}
 	}
 	defer func() { _ = response.Body.Close() }() // it is drained: nothing depends on it
-	if response.StatusCode == http.StatusSwitchingProtocols {
-		// Its body is the bare connection, which never ends and does not heed ctx.
-		return domain.Payment{}, payments.UnknownOutcome(call, name, errors.New("the gateway answered 101"))
-	}
-	reply, err := readAllBounded(response.Body)
-	if err != nil {
-		return domain.Payment{}, payments.UnknownOutcome(call, name, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
-	}
-	p, err := understand(call, response.StatusCode, reply)
-	switch {
-	case err == nil:
+	p, err := answer(call, response)
+	if err == nil {
 		return p, nil
-	case errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrRefused):
-		return domain.Payment{}, fmt.Errorf("%s %s: %w", call, name, err)
 	}
-	return domain.Payment{}, payments.UnknownOutcome(call, name, fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err))
+	err = fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err)
+	for _, final := range []error{domain.ErrNotFound, domain.ErrRefused, domain.ErrUnacceptable, domain.ErrMisconfigured} {
+		if errors.Is(err, final) {
+			return domain.Payment{}, payments.Failed(call, name, err)
+		}
+	}
+	return domain.Payment{}, &domain.LaterError{
+		After: retryAfter(response.Header, time.Now()),
+		Busy:  response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusServiceUnavailable,
+		Err:   payments.UnknownOutcome(call, name, err),
+	}
+}
+
+// answer is what a reply says, by the contract. An error wraps domain.ErrNotFound,
+// ErrRefused, ErrUnacceptable or ErrMisconfigured; after any other the outcome is not known.
+func answer(call payments.Call, response *http.Response) (domain.Payment, error) {
+	status := response.StatusCode
+	if status == http.StatusSwitchingProtocols {
+		// Its body is the bare connection, which never ends and does not heed ctx.
+		return domain.Payment{}, errUnexpected
+	}
+	body, err := readAllBounded(response.Body)
+	switch {
+	case status == http.StatusBadRequest, status == http.StatusUnprocessableEntity, status == http.StatusRequestEntityTooLarge,
+		status == http.StatusRequestURITooLong, status == http.StatusRequestHeaderFieldsTooLarge:
+		return domain.Payment{}, domain.ErrUnacceptable
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
+		return domain.Payment{}, errNotNow
+	case err != nil:
+		return domain.Payment{}, err
+	}
+	return understand(call, status, body)
+}
+
+// retryAfter is when a gateway wants to be asked again, in seconds or as a date, by its
+// own clock if it tells that; 0 if it does not say, or not so that it can be read.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	value := header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	if date, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = date
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
+}
+
+// misconfigured reports whether what failed before there was a reply will go on failing
+// until somebody changes something: one side does not accept the other's certificate, or
+// does not speak TLS.
+func misconfigured(err error) bool {
+	var (
+		certificate *tls.CertificateVerificationError
+		noTLS       tls.RecordHeaderError
+		alert       *net.OpError
+	)
+	return errors.As(err, &certificate) || errors.As(err, &noTLS) ||
+		errors.As(err, &alert) && alert.Op == "remote error" // an alert of TLS
 }
 
 // send makes one request, through the transport and not through an http.Client:
@@ -235,13 +292,8 @@ func (c *Client) send(ctx context.Context, method, path, escapedPath string, bod
 // withoutReply is err if it tells of the network, of TLS or of ctx. Others of
 // net/http may quote what the gateway sent, and that may be a payment token.
 func withoutReply(err error) error {
-	var (
-		network     net.Error
-		certificate *tls.CertificateVerificationError
-	)
-	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.As(err, &network), errors.As(err, &certificate):
+	var network net.Error
+	if errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) || misconfigured(err) {
 		return err
 	}
 	return errMalformedHTTP
@@ -264,11 +316,14 @@ func escapeSegment(id string) string {
 }
 
 var (
-	errBodyTooLarge  = errors.New("a body that is too large")
-	errMalformed     = errors.New("a malformed body")
 	errMalformedHTTP = errors.New("malformed HTTP")
 	errContradictory = errors.New("a status that makes no sense for the call")
-	errUnexpected    = errors.New("not part of the contract")
+	errNotNow        = errors.New("not now")
+
+	// What is not of the contract is not from the gateway, or not for us.
+	errBodyTooLarge = fmt.Errorf("a body that is too large: %w", domain.ErrMisconfigured)
+	errMalformed    = fmt.Errorf("a malformed body: %w", domain.ErrMisconfigured)
+	errUnexpected   = fmt.Errorf("not part of the contract: %w", domain.ErrMisconfigured)
 )
 
 // readAllBounded reads to the end, so that the connection can be used again.
@@ -283,9 +338,8 @@ func readAllBounded(body io.Reader) ([]byte, error) {
 	return b, nil
 }
 
-// understand reads a reply by the contract. The error wraps domain.ErrNotFound
-// or domain.ErrRefused, or else the outcome is not known. Errors never quote the
-// body: a gateway may echo the token.
+// understand reads a reply of which the table of the contract says more: see answer.
+// Errors never quote the body: a gateway may echo the token.
 func understand(name payments.Call, httpStatus int, body []byte) (domain.Payment, error) {
 	if httpStatus == http.StatusOK {
 		p, err := parsePayment(body)
@@ -306,7 +360,7 @@ func understand(name payments.Call, httpStatus int, body []byte) (domain.Payment
 			return parseRefusal(body, domain.PaymentStatusVoided, domain.PaymentStatusRefunded)
 		}
 	case payments.CallLookup:
-		if httpStatus == http.StatusNotFound {
+		if httpStatus == http.StatusNotFound && (len(body) == 0 || isObject(body)) {
 			return domain.Payment{}, domain.ErrNotFound
 		}
 	case payments.CallVoid:
@@ -317,7 +371,9 @@ func understand(name payments.Call, httpStatus int, body []byte) (domain.Payment
 	case payments.CallCapture, payments.CallRefund:
 		switch httpStatus {
 		case http.StatusNotFound:
-			return domain.Payment{}, domain.ErrNotFound
+			if isObject(body) {
+				return domain.Payment{}, domain.ErrNotFound
+			}
 		case http.StatusPaymentRequired, http.StatusConflict:
 			// Refused because it is done already would be no refusal at all.
 			if p, err := parsePayment(body); err == nil && makesSense(name, p.Status) {
@@ -342,6 +398,12 @@ func makesSense(name payments.Call, status domain.PaymentStatus) bool {
 	return true
 }
 
+// isObject tells a 404 of the gateway from that of a proxy, or of another server.
+func isObject(body []byte) bool {
+	var object map[string]json.RawMessage
+	return json.Unmarshal(body, &object) == nil && object != nil
+}
+
 // parsePayment reads the body of a 200. What has no authorization (declined,
 // voided before it came) may lack the id and the amount.
 func parsePayment(body []byte) (domain.Payment, error) {
@@ -362,11 +424,13 @@ func parsePayment(body []byte) (domain.Payment, error) {
 	default:
 		return domain.Payment{}, errMalformed
 	}
-	if wire.Amount != nil {
-		p.Amount = *wire.Amount
-	}
-	if !storableAuthorizationID(p.AuthorizationID) || p.Amount < 0 || p.Amount > domain.MaxAmount {
+	if !storableAuthorizationID(p.AuthorizationID) {
 		return domain.Payment{}, errMalformed
+	}
+	if p.Amount = domain.AmountNotTold; wire.Amount != nil {
+		if p.Amount = *wire.Amount; p.Amount < 0 || p.Amount > domain.MaxAmount {
+			return domain.Payment{}, errMalformed
+		}
 	}
 	return p, nil
 }
@@ -377,7 +441,7 @@ func parsePayment(body []byte) (domain.Payment, error) {
 func parseRefusal(body []byte, statuses ...domain.PaymentStatus) (domain.Payment, error) {
 	p, err := parsePayment(body)
 	if err != nil {
-		return domain.Payment{Status: statuses[0]}, nil
+		return domain.Payment{Status: statuses[0], Amount: domain.AmountNotTold}, nil
 	}
 	for _, s := range statuses {
 		if p.Status == s {

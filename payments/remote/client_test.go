@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -83,7 +84,7 @@ func TestClientBelowAPathPrefixWithPassword(t *testing.T) {
 func TestNewRefusesBadURLs(t *testing.T) {
 	for _, bad := range []string{
 		"", "simulator", "localhost:8080", "ftp://host", "http://", "http://:80", "http://host/?a=b", "http://host/?", "http://host/#x",
-		"http://user:hunter2 @host", "http://user:hunter2@host:port", "http://host/%zz", "/path",
+		"http://user:hunter2 @host", "http://user:12/hunter2@host", "http://user:12#hunter2@host", "http://user:12?hunter2@host", "http://user:hunter2@host:port", "http://host/%zz", "/path",
 	} {
 		_, err := New(bad, Options{})
 		if err == nil {
@@ -122,6 +123,8 @@ func TestClientUnderstandsReplies(t *testing.T) {
 		u  = "unknown"
 		no = "refused"
 		nf = "not found"
+		na = "not acceptable"
+		mc = "misconfigured"
 	)
 	body := func(status string) string {
 		return `{"authorization_id":"auth-1","status":"` + status + `","amount":2500,"more":true}`
@@ -143,59 +146,72 @@ func TestClientUnderstandsReplies(t *testing.T) {
 		{200, body("refunded"), [5]string{"refunded", "refunded", u, "refunded", "refunded"}},
 		{200, `{"status":"voided"}`, [5]string{"voided", "voided", u, "voided", u}},
 		{200, `{"status":"declined"}`, [5]string{"declined", "declined", u, "declined", u}},
-		{402, "", [5]string{"declined", u, no, u, no}},
-		{402, "<html>", [5]string{"declined", u, no, u, no}},
-		{402, body("declined"), [5]string{"declined", u, no, u, no}},
-		{402, body("authorized"), [5]string{u, u, no, u, no}},
-		{402, body("captured"), [5]string{u, u, u, u, no}},
-		{404, "", [5]string{u, nf, nf, u, nf}},
-		{404, body("captured"), [5]string{u, nf, nf, u, nf}},
-		{409, "", [5]string{"voided", u, no, "captured", no}},
-		{409, "conflict", [5]string{"voided", u, no, "captured", no}},
-		{409, body("voided"), [5]string{"voided", u, no, "voided", no}},
-		{409, body("refunded"), [5]string{"refunded", u, no, "refunded", u}},
-		{409, body("captured"), [5]string{u, u, u, "captured", no}},
-		{409, body("authorized"), [5]string{u, u, no, u, no}},
-		{409, body("declined"), [5]string{u, u, no, "declined", no}},
+		{402, "", [5]string{"declined", mc, no, mc, no}},
+		{402, "<html>", [5]string{"declined", mc, no, mc, no}},
+		{402, body("declined"), [5]string{"declined", mc, no, mc, no}},
+		{402, body("authorized"), [5]string{u, mc, no, mc, no}},
+		{402, body("captured"), [5]string{u, mc, u, mc, no}},
+		{404, "", [5]string{mc, nf, mc, mc, mc}},
+		{404, "{}", [5]string{mc, nf, nf, mc, nf}},
+		{404, `{"error":"no such payment"}`, [5]string{mc, nf, nf, mc, nf}},
+		{404, "<html>Not Found</html>", all(mc)},
+		{404, "404 page not found\n", all(mc)},
+		{404, "null", all(mc)},
+		{404, "[]", all(mc)},
+		{404, body("captured"), [5]string{mc, nf, nf, mc, nf}},
+		{409, "", [5]string{"voided", mc, no, "captured", no}},
+		{409, "conflict", [5]string{"voided", mc, no, "captured", no}},
+		{409, body("voided"), [5]string{"voided", mc, no, "voided", no}},
+		{409, body("refunded"), [5]string{"refunded", mc, no, "refunded", u}},
+		{409, body("captured"), [5]string{u, mc, u, "captured", no}},
+		{409, body("authorized"), [5]string{u, mc, no, u, no}},
+		{409, body("declined"), [5]string{u, mc, no, "declined", no}},
 
 		{200, withID(strings.Repeat("x", 128)), [5]string{"captured", "captured", "captured", "captured", u}},
 		{200, withID("!~"), [5]string{"captured", "captured", "captured", "captured", u}},
-		{200, withID(strings.Repeat("x", 129)), all(u)},
-		{200, withID(""), all(u)},
-		{200, withID("a|b"), all(u)},
-		{200, withID("a b"), all(u)},
-		{200, withID("a\nb"), all(u)},
-		{200, withID("a\x7f"), all(u)},
-		{200, withID("é"), all(u)},
-		{200, `{"authorization_id":"a","status":"voided`, all(u)},
-		{200, `{"authorization_id":"a","status":"pending","amount":1}`, all(u)},
-		{200, `{"authorization_id":"a","status":"Captured","amount":1}`, all(u)},
-		{200, `{"authorization_id":"a","amount":1}`, all(u)},
-		{200, `{"authorization_id":"a","status":"captured"}`, all(u)},
-		{200, `{"authorization_id":"a","status":"captured","amount":null}`, all(u)},
-		{200, `{"authorization_id":"a","status":"captured","amount":-1}`, all(u)},
-		{200, `{"authorization_id":"a","status":"captured","amount":1.5}`, all(u)},
-		{200, `{"authorization_id":"a","status":"captured","amount":"1"}`, all(u)},
-		{200, `{"authorization_id":"a","status":"captured","amount":9007199254740992}`, all(u)},
-		{200, `{"authorization_id":7,"status":"captured","amount":1}`, all(u)},
-		{200, body("captured") + body("captured"), all(u)},
-		{200, "", all(u)},
-		{200, "null", all(u)},
-		{200, "[]", all(u)},
-		{200, "<html>It works!</html>", all(u)},
-		{200, `{"x":"` + strings.Repeat("x", payments.MaxBodyBytes) + `"}`, all(u)},
-		{402, strings.Repeat("x", payments.MaxBodyBytes+1), all(u)},
-		{201, body("captured"), all(u)},
-		{202, body("captured"), all(u)},
-		{204, "", all(u)},
-		{302, body("captured"), all(u)},
-		{307, "", all(u)},
-		{400, `{"error":"` + paymentstest.Token + `"}`, all(u)},
-		{401, "", all(u)},
-		{403, "", all(u)},
+		{200, withID(strings.Repeat("x", 129)), all(mc)},
+		{200, withID(""), all(mc)},
+		{200, withID("a|b"), all(mc)},
+		{200, withID("a b"), all(mc)},
+		{200, withID("a\nb"), all(mc)},
+		{200, withID("a\x7f"), all(mc)},
+		{200, withID("é"), all(mc)},
+		{200, `{"authorization_id":"a","status":"voided`, all(mc)},
+		{200, `{"authorization_id":"a","status":"pending","amount":1}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"Captured","amount":1}`, all(mc)},
+		{200, `{"authorization_id":"a","amount":1}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"captured"}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"captured","amount":null}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"captured","amount":-1}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"captured","amount":1.5}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"captured","amount":"1"}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"captured","amount":9007199254740992}`, all(mc)},
+		{200, `{"authorization_id":7,"status":"captured","amount":1}`, all(mc)},
+		{200, body("captured") + body("captured"), all(mc)},
+		{200, "", all(mc)},
+		{200, "null", all(mc)},
+		{200, "[]", all(mc)},
+		{200, "<html>It works!</html>", all(mc)},
+		{200, `{"x":"` + strings.Repeat("x", payments.MaxBodyBytes) + `"}`, all(mc)},
+		{402, strings.Repeat("x", payments.MaxBodyBytes+1), all(mc)},
+		{201, body("captured"), all(mc)},
+		{202, body("captured"), all(mc)},
+		{204, "", all(mc)},
+		{302, body("captured"), all(mc)},
+		{307, "", all(mc)},
+		{400, `{"error":"` + paymentstest.Token + `"}`, all(na)},
+		{401, "", all(mc)},
+		{403, "", all(mc)},
+		{406, "", all(mc)},
 		{408, "", all(u)},
-		{410, "", all(u)},
-		{422, paymentstest.Token, all(u)},
+		{410, "", all(mc)},
+		{405, "", all(mc)},
+		{413, "", all(na)},
+		{414, "", all(na)},
+		{431, "", all(na)},
+		{422, paymentstest.Token, all(na)},
+		{422, strings.Repeat("x", payments.MaxBodyBytes+1), all(na)},
+		{425, "", all(u)},
 		{429, "", all(u)},
 		{500, body("captured"), all(u)},
 		{502, "<html>", all(u)},
@@ -223,6 +239,10 @@ func TestClientUnderstandsReplies(t *testing.T) {
 				got = nf
 			case errors.Is(err, domain.ErrRefused):
 				got = no
+			case errors.Is(err, domain.ErrUnacceptable):
+				got = na
+			case errors.Is(err, domain.ErrMisconfigured):
+				got = mc
 			case errors.Is(err, domain.ErrUnknownOutcome):
 				got = u
 			}
@@ -235,6 +255,52 @@ func TestClientUnderstandsReplies(t *testing.T) {
 		}
 		if followed {
 			t.Errorf("%d: the redirect was followed", row.status)
+		}
+	}
+}
+
+// What a gateway says about when it wants to be asked again.
+func TestClientTellsWhen(t *testing.T) {
+	now := time.Now().UTC()
+	for _, row := range []struct {
+		status            int
+		retryAfter, date  string
+		wantAfter         time.Duration
+		wantBusy, exactly bool
+	}{
+		{429, "", "", 0, true, true},
+		{429, "7", "", 7 * time.Second, true, true},
+		{503, "0", "", 0, true, true},
+		{503, "86400", "", maxRetryAfter, true, true},
+		{503, "99999999999999999999", "", 0, true, true},
+		{503, "-3", "", 0, true, true},
+		{503, "1.5", "", 0, true, true},
+		{500, "soon, " + paymentstest.Token, "", 0, false, true},
+		{500, "3", "", 3 * time.Second, false, true},
+		{408, "3", "", 3 * time.Second, false, true},
+		{425, "", "", 0, false, true},
+		{429, now.Add(time.Hour).Format(http.TimeFormat), now.Add(time.Hour - 9*time.Second).Format(http.TimeFormat), 9 * time.Second, true, true}, // its clock is ahead
+		{429, now.Add(-time.Hour).Format(http.TimeFormat), "", 0, true, true},
+		{429, now.Add(5 * time.Minute).Format(http.TimeFormat), "none", 5 * time.Minute, true, false},
+		{429, "Wed, 21 Oct 2099 07:28:00 GMT", "", maxRetryAfter, true, true},
+	} {
+		client := answering(t, Options{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", row.retryAfter)
+			if row.date != "" {
+				w.Header().Set("Date", row.date)
+			}
+			w.WriteHeader(row.status)
+		})
+		for _, c := range paymentstest.Calls {
+			_, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Name("a"))
+			paymentstest.CheckError(t, err)
+			var later *domain.LaterError
+			if !errors.As(err, &later) || later.Busy != row.wantBusy {
+				t.Fatalf("%s, %d %q: %v", c, row.status, row.retryAfter, err)
+			}
+			if off := (later.After - row.wantAfter).Abs(); off > 0 && row.exactly || off > time.Minute {
+				t.Errorf("%s, %d %q: after %s, want %s", c, row.status, row.retryAfter, later.After, row.wantAfter)
+			}
 		}
 	}
 }
@@ -278,11 +344,15 @@ func TestClientSurvivesBrokenConnections(t *testing.T) {
 		"a header without end":   {ok + "X: " + strings.Repeat("x", 2*payments.MaxBodyBytes), true, hangTestTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
+			want := domain.ErrUnknownOutcome
+			if name == "another protocol" {
+				want = domain.ErrMisconfigured
+			}
 			client := newClient(t, rawGateway(t, row.reply, row.hangUp), Options{Timeout: row.timeout})
 			for _, c := range paymentstest.Calls {
 				_, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Name("a"))
 				paymentstest.CheckError(t, err)
-				if !errors.Is(err, domain.ErrUnknownOutcome) {
+				if !errors.Is(err, want) {
 					t.Errorf("%s: %v", c, err)
 				}
 			}
@@ -299,6 +369,29 @@ func TestClientWithoutAGateway(t *testing.T) {
 		paymentstest.CheckError(t, err)
 		if !errors.Is(err, domain.ErrUnknownOutcome) {
 			t.Errorf("%s: %v", c, err)
+		}
+	}
+}
+
+// Where one side does not accept the other's certificate, or there is no TLS, trying again helps nobody.
+func TestClientWithWrongTLS(t *testing.T) {
+	unknown := httptest.NewUnstartedServer(http.NotFoundHandler())
+	unknown.Config.ErrorLog = log.New(io.Discard, "", 0) // that handshakes fail is what is wanted
+	unknown.StartTLS()
+	t.Cleanup(unknown.Close)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	for name, url := range map[string]string{
+		"unknown authority": unknown.URL,
+		"no TLS there":      strings.Replace(plain.URL, "http:", "https:", 1),
+	} {
+		client := newClient(t, url, Options{})
+		for _, c := range paymentstest.Calls {
+			_, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Name("a"))
+			paymentstest.CheckError(t, err)
+			if !errors.Is(err, domain.ErrMisconfigured) {
+				t.Errorf("%s, %s: %v", name, c, err)
+			}
 		}
 	}
 }

@@ -29,7 +29,7 @@ func FuzzParsePayment(f *testing.F) {
 		if err != nil && (!errors.Is(err, errMalformed) || err.Error() != errMalformed.Error() || p != (domain.Payment{})) {
 			t.Errorf("got %+v, %v", p, err)
 		}
-		if err == nil && (!storableAuthorizationID(p.AuthorizationID) || strings.ContainsAny(p.AuthorizationID, "|\r\n") || p.Amount < 0 || p.Amount > domain.MaxAmount) {
+		if err == nil && (!storableAuthorizationID(p.AuthorizationID) || strings.ContainsAny(p.AuthorizationID, "|\r\n") || p.Amount < domain.AmountNotTold || p.Amount > domain.MaxAmount) {
 			t.Errorf("it cannot be kept: %+v", p)
 		}
 		// A refusal never becomes another status than it may be.

@@ -47,12 +47,13 @@ type handler struct {
 //
 // 402 and 409 carry the same JSON as 200; other errors carry {"error": text}.
 // Malformed ids, JSON, amounts and paths are 400, a body above 64 KiB is 413, a
-// wrong method is 405. 404 says only one thing, that there is no such payment; a
-// path that the contract does not know is 400, because to a client a 404 is an
-// answer about money. A PUT of a refunded order is 409 with status refunded.
+// wrong method is 405. A 404 with JSON says that there is no such payment; that of a
+// path which the contract does not know is plain text, because to a client it must
+// not be an answer about money. A PUT of a refunded order is 409 with status refunded.
 //
 // A simulated timeout hangs until the client goes away, at most HangTime, and
-// then is 504. A lost reply aborts the connection after the effect.
+// then is 504. A lost reply aborts the connection after the effect. What is above
+// RateLimit is 429, and Refuse is 400.
 //
 // Paths are taken as they were sent: "." and ".." are valid ids. Put no
 // http.ServeMux in front, which would clean them away; http.StripPrefix is fine.
@@ -89,7 +90,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case segments[0] == "authorizations":
 		h.authorizations(w, r, segments[1:])
 	default:
-		replyError(w, http.StatusBadRequest, "no such path")
+		replyNoPath(w)
 	}
 }
 
@@ -106,7 +107,7 @@ func (h handler) authorizations(w http.ResponseWriter, r *http.Request, segments
 		last := len(segments) - 1
 		c, name = payments.Call(segments[last]), segments[:last]
 		if c != payments.CallCapture && c != payments.CallVoid && c != payments.CallRefund {
-			replyError(w, http.StatusBadRequest, "no such path")
+			replyNoPath(w)
 			return
 		}
 	default:
@@ -123,7 +124,7 @@ func (h handler) authorizations(w http.ResponseWriter, r *http.Request, segments
 		}
 		h.payment(w, r, c, domain.PaymentName{Namespace: name[0], OrderRef: domain.OrderRef{EventID: name[1], OrderID: name[2]}})
 	default:
-		replyError(w, http.StatusBadRequest, "no such path")
+		replyNoPath(w)
 	}
 }
 
@@ -149,6 +150,10 @@ func (h handler) payment(w http.ResponseWriter, r *http.Request, c payments.Call
 		replyPayment(w, http.StatusPaymentRequired, p)
 	case errors.Is(err, domain.ErrRefused):
 		replyPayment(w, http.StatusConflict, p)
+	case errors.Is(err, domain.ErrUnacceptable):
+		replyError(w, http.StatusBadRequest, "refused, as the options say")
+	case errors.Is(err, errTooManyCalls):
+		replyError(w, http.StatusTooManyRequests, errTooManyCalls.Error())
 	default:
 		replyError(w, http.StatusGatewayTimeout, "outcome not known")
 	}
@@ -238,10 +243,18 @@ func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 }
 
 func replyPayment(w http.ResponseWriter, status int, p domain.Payment) {
-	replyJSON(w, status, payments.Reply{
+	reply := payments.Reply{
 		AuthorizationID: p.AuthorizationID, Status: p.Status, Amount: &p.Amount,
 		Currency: p.Currency, CustomerID: p.CustomerID, Fingerprint: p.Fingerprint,
-	})
+	}
+	if p.Amount == domain.AmountNotTold {
+		reply.Amount = nil
+	}
+	replyJSON(w, status, reply)
+}
+
+func replyNoPath(w http.ResponseWriter) {
+	http.Error(w, "no such path", http.StatusNotFound)
 }
 
 func replyError(w http.ResponseWriter, status int, text string) {

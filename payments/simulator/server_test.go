@@ -95,11 +95,11 @@ func TestHandlerHTTPStatuses(t *testing.T) {
 		{"PUT", "/authorizations/e/", goodBody, 400, ""},
 		{"PUT", "/authorizations//e", goodBody, 400, ""},
 		{"PUT", "/authorizations/e/" + strings.Repeat("x", 129), goodBody, 400, ""},
-		{"POST", "/authorizations/e/a/", "", 400, ""},
-		{"POST", "/authorizations/e/a/charge", "", 400, ""},
-		{"POST", "/authorizations/e/a/void/x", "", 400, ""},
-		{"GET", "/elsewhere/authorizations/e/a", "", 400, ""},
-		{"GET", "/", "", 400, ""},
+		{"POST", "/authorizations/e/a/", "", 404, ""},
+		{"POST", "/authorizations/e/a/charge", "", 404, ""},
+		{"POST", "/authorizations/e/a/void/x", "", 404, ""},
+		{"GET", "/elsewhere/authorizations/e/a", "", 404, ""},
+		{"GET", "/", "", 404, ""},
 		{"DELETE", "/authorizations/e/a", "", 405, ""},
 		{"DELETE", "/authorizations/e/a/capture", "", 405, ""},
 		{"GET", "/authorizations/e/a/capture", "", 404, ""}, // order "capture" of event a in namespace e
@@ -111,8 +111,8 @@ func TestHandlerHTTPStatuses(t *testing.T) {
 		{"GET", "/authorizations/e/a", "", 200, domain.PaymentStatusRefunded},
 		{"GET", "/authorizations/m/e/a", "", 404, ""},
 		{"PUT", "/authorizations//e/a", goodBody, 400, ""},
-		{"PUT", "/authorizations/n/e/a/b", goodBody, 400, ""},
-		{"POST", "/authorizations/capture", "", 400, ""},
+		{"PUT", "/authorizations/n/e/a/b", goodBody, 404, ""},
+		{"POST", "/authorizations/capture", "", 404, ""},
 		{"POST", "/ledger", "", 405, ""},
 		{"POST", "/healthz", "", 405, ""},
 		{"GET", "/healthz", "", 200, ""},
@@ -132,11 +132,25 @@ func TestHandlerHTTPStatuses(t *testing.T) {
 			continue
 		}
 		var p payments.Reply
-		if err := json.Unmarshal(reply.Body.Bytes(), &p); err != nil || p.Status != row.want || p.Amount == nil {
+		if err := json.Unmarshal(reply.Body.Bytes(), &p); err != nil || p.Status != row.want || (p.Amount == nil) != strings.HasPrefix(row.path, "/authorizations/e/c") {
 			t.Errorf("%s: %s, want status %s", name, reply.Body, row.want)
 		}
 		if got := reply.Header().Get("Content-Type"); got != "application/json" {
 			t.Errorf("%s: content type %q", name, got)
+		}
+	}
+}
+
+// A 404 of the contract is JSON; that of a wrong address must not be one.
+func TestHandlerTellsAWrongAddressFromNoPayment(t *testing.T) {
+	server := httptest.NewServer(Handler(newSimulator(t, Options{})))
+	t.Cleanup(server.Close)
+	for base, want := range map[string]error{"": domain.ErrNotFound, "/v1": domain.ErrMisconfigured} {
+		client := newClient(t, server.URL+base, remote.Options{})
+		for _, c := range []payments.Call{payments.CallLookup, payments.CallCapture, payments.CallRefund} {
+			if _, err := paymentstest.Invoke(context.Background(), client, c, paymentstest.Name("a")); !errors.Is(err, want) {
+				t.Errorf("%s at %q: %v, want %v", c, base, err, want)
+			}
 		}
 	}
 }

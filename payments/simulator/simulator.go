@@ -37,6 +37,16 @@ type Options struct {
 	// they stay authorized until they are voided. It depends on Seed and the order
 	// only.
 	CaptureRefusalRate float64
+	// MismatchRate is the share of orders whose payment is not the one that was asked
+	// for: half of the amount, another currency, or another customer's. It depends on
+	// Seed and the order only.
+	MismatchRate float64
+	// Refuse is a call that is answered with domain.ErrUnacceptable, for every order.
+	// Default: none.
+	Refuse payments.Call
+	// RateLimit is how many calls a second are taken, and at most at once; the others
+	// are told to come later. Default 0: all.
+	RateLimit int
 	// TimeoutRate is the share of calls that are not applied and hang until their
 	// context is done, at most for HangTime. Drawn for every call anew, so that a
 	// retry gets through.
@@ -73,6 +83,7 @@ func (o Options) validate() error {
 	}{
 		{"decline rate", o.DeclineRate},
 		{"capture refusal rate", o.CaptureRefusalRate},
+		{"mismatch rate", o.MismatchRate},
 		{"timeout rate", o.TimeoutRate},
 		{"lost reply rate", o.LostReplyRate},
 	} {
@@ -85,6 +96,13 @@ func (o Options) validate() error {
 		return errors.New("latency: want 0 or more")
 	case o.HangTime <= 0:
 		return errors.New("hang time: want more than 0")
+	case o.RateLimit < 0:
+		return errors.New("rate limit: want 0 (none) or more")
+	}
+	switch o.Refuse {
+	case "", payments.CallAuthorize, payments.CallLookup, payments.CallCapture, payments.CallVoid, payments.CallRefund:
+	default:
+		return errors.New("refuse: want a call of the contract")
 	}
 	return nil
 }
@@ -96,6 +114,7 @@ type Simulator struct {
 	options    Options
 	perCall    bool // whether any call needs a draw or a wait
 	callsDrawn atomic.Uint64
+	limit      limit
 	shards     [shardCount]shard
 }
 
@@ -114,7 +133,7 @@ type shard struct {
 // happen and not from the status, so that a bug that does something twice shows.
 type account struct {
 	line   domain.BooksLine
-	amount int64 // minor units asked for, also if declined
+	amount int64 // minor units asked for, also if declined; domain.AmountNotTold if none was
 }
 
 func (a *account) payment() domain.Payment {
@@ -127,6 +146,7 @@ func (a *account) payment() domain.Payment {
 var (
 	errSimulatedTimeout = errors.New("simulated timeout")
 	errLostReply        = errors.New("simulated loss of the reply")
+	errTooManyCalls     = errors.New("too many calls a second")
 	// errCaptureRefused tells a capture refused for good from one that the status forbids.
 	errCaptureRefused = fmt.Errorf("capture refused for good: %w", domain.ErrRefused)
 )
@@ -142,6 +162,7 @@ func New(options Options) (*Simulator, error) {
 		options: options,
 		perCall: options.Latency > 0 || options.TimeoutRate > 0 || options.LostReplyRate > 0,
 	}
+	s.limit.rate = options.RateLimit
 	for i := range s.shards {
 		s.shards[i].accounts = make(map[domain.PaymentName]*account)
 	}
@@ -152,39 +173,37 @@ func New(options Options) (*Simulator, error) {
 // again gets the same payment, also with another amount, currency or token. An
 // order that is captured or refunded by now says so; one that was voided,
 // before its first authorization or after it, is voided. The Amount of a declined
-// payment is what was asked for; that of one voided before it came is 0.
+// payment is what was asked for; one voided before it came has none.
 //
-// The error always wraps domain.ErrUnknownOutcome: ctx ended, the simulation
-// says so, or r is malformed (ids, an amount outside 0..domain.MaxAmount, a
-// currency that is not ISO 4217), in which case nothing has happened.
+// An error is domain.ErrUnacceptable if r is malformed (ids, an amount outside
+// 0..domain.MaxAmount, a currency that is not ISO 4217): nothing has happened. Else
+// ctx ended, or the simulation says so.
 func (s *Simulator) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 	return withoutPaymentOnError(s.do(ctx, payments.CallAuthorize, r))
 }
 
 // Lookup tells what is known of the order. Errors: domain.ErrNotFound if nothing
-// is, else domain.ErrUnknownOutcome.
+// is, and those of Authorize.
 func (s *Simulator) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	return withoutPaymentOnError(s.do(ctx, payments.CallLookup, domain.PaymentRequest{Name: name}))
 }
 
 // Capture collects what was authorized, once. Errors: domain.ErrNotFound if the
 // order is unknown; domain.ErrRefused if it is declined, voided or refunded, or
-// refused for good by CaptureRefusalRate; else domain.ErrUnknownOutcome.
+// refused for good by CaptureRefusalRate; and those of Authorize.
 func (s *Simulator) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	return withoutPaymentOnError(s.do(ctx, payments.CallCapture, domain.PaymentRequest{Name: name}))
 }
 
 // Void releases an authorization. Of an unknown order it leaves a mark that
 // refuses every authorization to come. A payment that is captured, declined or
-// refunded is returned as it is, without an error. The error always wraps
-// domain.ErrUnknownOutcome.
+// refunded is returned as it is, without an error. Errors: those of Authorize.
 func (s *Simulator) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	return withoutPaymentOnError(s.do(ctx, payments.CallVoid, domain.PaymentRequest{Name: name}))
 }
 
 // Refund gives back what was captured, once. Errors: domain.ErrNotFound if the
-// order is unknown, domain.ErrRefused if it was never captured, else
-// domain.ErrUnknownOutcome.
+// order is unknown, domain.ErrRefused if it was never captured, and those of Authorize.
 func (s *Simulator) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
 	return withoutPaymentOnError(s.do(ctx, payments.CallRefund, domain.PaymentRequest{Name: name}))
 }
@@ -228,7 +247,13 @@ func (s *Simulator) do(ctx context.Context, c payments.Call, r domain.PaymentReq
 		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
 	}
 	if err := checkCall(c, r); err != nil {
-		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
+		return domain.Payment{}, payments.Failed(c, r.Name, fmt.Errorf("%w: %w", domain.ErrUnacceptable, err))
+	}
+	if !s.limit.take() {
+		return domain.Payment{}, &domain.LaterError{Busy: true, Err: payments.UnknownOutcome(c, r.Name, errTooManyCalls)}
+	}
+	if c == s.options.Refuse {
+		return domain.Payment{}, payments.Failed(c, r.Name, domain.ErrUnacceptable)
 	}
 	if !s.perCall {
 		return s.apply(c, r)
@@ -292,7 +317,7 @@ func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest) (domain.Paym
 			return domain.Payment{}, fmt.Errorf("%s %s: %w", c, r.Name, domain.ErrNotFound)
 		}
 		// Copies here and in open, lest an account keep a whole request alive.
-		a = &account{line: domain.BooksLine{
+		a = &account{amount: domain.AmountNotTold, line: domain.BooksLine{
 			Namespace: strings.Clone(r.Name.Namespace), EventID: strings.Clone(r.Name.EventID), OrderID: strings.Clone(r.Name.OrderID),
 		}}
 		sh.accounts[a.line.Name()] = a
@@ -302,7 +327,7 @@ func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest) (domain.Paym
 	switch c {
 	case payments.CallAuthorize:
 		if a.line.Status == "" {
-			a.open(r, s.declines(r, hash), hash)
+			a.open(s.mismatched(r, hash), s.declines(r, hash), hash)
 		}
 	case payments.CallCapture:
 		err = a.capture(chance(hash^saltCapture, s.options.CaptureRefusalRate))
@@ -322,11 +347,29 @@ func (s *Simulator) declines(r domain.PaymentRequest, hash uint64) bool {
 	return strings.HasPrefix(string(r.Token), DeclineTokenPrefix) || chance(hash^saltDecline, s.options.DeclineRate)
 }
 
-// answer is apply without a memory.
+// mismatched is what the simulator takes a request for.
+func (s *Simulator) mismatched(r domain.PaymentRequest, hash uint64) domain.PaymentRequest {
+	if !chance(hash^saltMismatch, s.options.MismatchRate) {
+		return r
+	}
+	switch mix(hash^saltMismatchKind) % 3 {
+	case 0:
+		r.Amount /= 2
+	case 1:
+		r.Currency = map[bool]string{true: "USD", false: "EUR"}[r.Currency == "EUR"]
+	case 2:
+		r.CustomerID = "another." + r.CustomerID[:min(len(r.CustomerID), domain.MaxIDLength-len("another."))]
+	}
+	return r
+}
+
+// answer is apply without a memory. It tells the amount to those who told it.
 func (s *Simulator) answer(c payments.Call, r domain.PaymentRequest, hash uint64) (domain.Payment, error) {
-	p := domain.Payment{AuthorizationID: authorizationID(hash), Amount: r.Amount}
+	p := domain.Payment{AuthorizationID: authorizationID(hash), Amount: domain.AmountNotTold}
 	switch c {
 	case payments.CallAuthorize:
+		r = s.mismatched(r, hash)
+		p.Amount, p.Currency, p.CustomerID, p.Fingerprint = r.Amount, r.Currency, r.CustomerID, r.Fingerprint
 		p.Status = domain.PaymentStatusAuthorized
 		if s.declines(r, hash) {
 			p.AuthorizationID, p.Status = "", domain.PaymentStatusDeclined
@@ -411,6 +454,36 @@ func (a *account) refusal() error {
 	return fmt.Errorf("the payment is %s: %w", a.line.Status, domain.ErrRefused)
 }
 
+// limit takes so many calls a second, and as many at once after a quiet one.
+type limit struct {
+	rate int // 0: any number
+
+	mu   sync.Mutex
+	left float64
+	last time.Time
+}
+
+// take reports whether a call is taken.
+func (l *limit) take() bool {
+	if l.rate == 0 {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := time.Now()
+	if l.last.IsZero() {
+		l.left = float64(l.rate)
+	} else {
+		l.left = min(float64(l.rate), l.left+at.Sub(l.last).Seconds()*float64(l.rate))
+	}
+	l.last = at
+	if l.left < 1 {
+		return false
+	}
+	l.left--
+	return true
+}
+
 // wait returns nil after d, or the error of ctx if that ends first.
 func wait(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
@@ -434,6 +507,8 @@ const (
 	saltTimeout         = 0xd3d9446802a44259
 	saltLostReply       = 0x6512bd43d9caa6e0
 	saltLatency         = 0xc20ad4d76fe97759
+	saltMismatch        = 0xaab3238922bcc25a
+	saltMismatchKind    = 0x9bf31c7ff062936a
 )
 
 // hashName is FNV-1a, mixed. Own code because it must be the same in every

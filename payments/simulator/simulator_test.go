@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -91,12 +92,15 @@ func TestOptionsOutOfRange(t *testing.T) {
 			"capture refusal rate": {CaptureRefusalRate: rate},
 			"timeout rate":         {TimeoutRate: rate},
 			"lost reply rate":      {LostReplyRate: rate},
+			"mismatch rate":        {MismatchRate: rate},
 		} {
 			checkRefused(t, name, options)
 		}
 	}
 	checkRefused(t, "latency", Options{Latency: -1})
 	checkRefused(t, "hang time", Options{HangTime: -1})
+	checkRefused(t, "rate limit", Options{RateLimit: -1})
+	checkRefused(t, "refuse", Options{Refuse: "charge"})
 }
 
 func checkRefused(t *testing.T, name string, options Options) {
@@ -126,6 +130,92 @@ func TestDeclineByToken(t *testing.T) {
 		r.Token = token
 		if p, err := sim.Authorize(context.Background(), r); err != nil || p.Status != want {
 			t.Errorf("token %q: %+v, %v", string(token), p, err)
+		}
+	}
+}
+
+// Each kind of mismatch comes, is in the books as it was told, and comes again by the seed.
+func TestMismatches(t *testing.T) {
+	const orders = 200
+	asked := paymentstest.Request(paymentstest.Name(""))
+	order := domain.Order{CustomerID: asked.CustomerID, Fingerprint: asked.Fingerprint, Quantity: 1, UnitPrice: asked.Amount, Currency: asked.Currency}
+	kinds := make(map[string]int)
+	sim, again := newSimulator(t, Options{MismatchRate: 0.3, Seed: 9}), newSimulator(t, Options{MismatchRate: 0.3, Seed: 9, Stateless: true})
+	for i := range orders {
+		name := paymentstest.Name(strconv.Itoa(i))
+		p, err := sim.Authorize(context.Background(), paymentstest.Request(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds[domain.MatchPayment(order, p).Detail]++
+		if found, err := sim.Lookup(context.Background(), name); err != nil || found != p {
+			t.Fatalf("looked up %+v, %v, authorized %+v", found, err, p)
+		}
+		if same, err := again.Authorize(context.Background(), paymentstest.Request(name)); err != nil || same != p {
+			t.Fatalf("without a memory %+v, %v, want %+v", same, err, p)
+		}
+		line, _ := paymentstest.LineOf(sim.Books(), name)
+		if line.Authorized != p.Amount || line.Currency != p.Currency || line.CustomerID != p.CustomerID {
+			t.Fatalf("in the books %+v, told %+v", line, p)
+		}
+	}
+	want := []string{"", "amount 1250 instead of 2500", "currency USD instead of EUR", "customer_id another.ann@example.org instead of ann@example.org"}
+	if got := slices.Sorted(maps.Keys(kinds)); !slices.Equal(got, want) || kinds[""] < 110 || kinds[""] > 170 {
+		t.Errorf("kinds of mismatches %v", kinds)
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulator(t, Options{RateLimit: 10})
+		taken, busy := 0, 0
+		for range 3 * 40 {
+			_, err := sim.Lookup(context.Background(), paymentstest.Name("a"))
+			paymentstest.CheckError(t, err)
+			var later *domain.LaterError
+			switch {
+			case errors.Is(err, domain.ErrNotFound):
+				taken++
+			case errors.As(err, &later) && later.Busy:
+				busy++
+			default:
+				t.Fatal(err)
+			}
+			time.Sleep(25 * time.Millisecond)
+		}
+		// Ten at once, and ten a second for three seconds.
+		if taken < 38 || taken > 41 {
+			t.Errorf("%d calls were taken, %d were not", taken, busy)
+		}
+	})
+}
+
+func TestRefusedCall(t *testing.T) {
+	for name, newGateway := range map[string]func(Options) domain.PaymentGateway{
+		"in process": func(o Options) domain.PaymentGateway { return newSimulator(t, o) },
+		"over HTTP":  func(o Options) domain.PaymentGateway { return newPair(t, newSimulator(t, o), remote.Options{}) },
+	} {
+		for _, refused := range paymentstest.Calls {
+			gw := newGateway(Options{Refuse: refused})
+			for _, c := range paymentstest.Calls {
+				_, err := paymentstest.Invoke(context.Background(), gw, c, paymentstest.Name("a"))
+				paymentstest.CheckError(t, err)
+				if errors.Is(err, domain.ErrUnacceptable) != (c == refused) {
+					t.Errorf("%s, refusing %s: %s: %v", name, refused, c, err)
+				}
+			}
+		}
+	}
+}
+
+func TestTooManyCallsOverHTTP(t *testing.T) {
+	gw := newPair(t, newSimulator(t, Options{RateLimit: 1}), remote.Options{})
+	for i, want := range []error{domain.ErrNotFound, domain.ErrUnknownOutcome} {
+		_, err := gw.Lookup(context.Background(), paymentstest.Name("a"))
+		paymentstest.CheckError(t, err)
+		var later *domain.LaterError
+		if !errors.Is(err, want) || errors.As(err, &later) != (i == 1) || i == 1 && !later.Busy {
+			t.Errorf("call %d: %v", i, err)
 		}
 	}
 }

@@ -19,9 +19,10 @@ type Options struct {
 
 // Report is the verdict.
 type Report struct {
-	OK         bool        `json:"ok"`
-	Checked    Counts      `json:"checked"`
-	Violations []Violation `json:"violations"`
+	OK         bool           `json:"ok"`
+	Checked    Counts         `json:"checked"`
+	Payments   *PaymentCounts `json:"payments,omitempty"` // nil: they were not checked
+	Violations []Violation    `json:"violations"`
 }
 
 // Counts says how much was looked at.
@@ -29,6 +30,12 @@ type Counts struct {
 	Events int `json:"events"`
 	Orders int `json:"orders"`
 	Facts  int `json:"facts"`
+}
+
+// PaymentCounts says how many lines of the gateway's books were looked at.
+type PaymentCounts struct {
+	Checked    int `json:"checked"`     // payments of this namespace
+	PassedOver int `json:"passed_over"` // named as those of others
 }
 
 // Violation is one thing that must not be.
@@ -67,7 +74,7 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 			a.violations = append(a.violations, Violation{invariant, "audit", fmt.Sprintf("%d more violations are not listed", more)})
 		}
 	}
-	report := Report{OK: len(a.violations) == 0, Violations: a.violations}
+	report := Report{OK: len(a.violations) == 0, Payments: a.payments, Violations: a.violations}
 	if report.Violations == nil {
 		report.Violations = []Violation{}
 	}
@@ -85,6 +92,7 @@ type auditor struct {
 	invoices   map[string]map[domain.OrderRef]layout.InvoiceLine // by customer
 	violations []Violation
 	found      map[string]int // by invariant
+	payments   *PaymentCounts // nil: not checked
 }
 
 func (a *auditor) violation(invariant, subject, format string, args ...any) {

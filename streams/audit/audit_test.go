@@ -3,6 +3,8 @@ package audit_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,10 +25,15 @@ const auditPatience = 30 * time.Second
 // sold is a store in which a few things were sold, one was cancelled, one is held, and all is settled.
 func sold(t *testing.T, server *redistest.Server) (*streams.Store, *simulator.Simulator) {
 	t.Helper()
+	return soldIn(t, server, streams.PaymentNamesNamespaced)
+}
+
+func soldIn(t *testing.T, server *redistest.Server, names streams.PaymentNames) (*streams.Store, *simulator.Simulator) {
+	t.Helper()
 	server.Flush()
 	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
 	defer cancel()
-	store, err := streams.Open(ctx, server.URL(), streams.Options{Partitions: 1})
+	store, err := streams.Open(ctx, server.URL(), streams.Options{Create: true, Partitions: 1, PaymentNames: names})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +82,7 @@ func work(t *testing.T, store *streams.Store, gateway domain.PaymentGateway) (st
 	t.Helper()
 	pool, err := workers.New(workers.Config{}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		PaymentNamespace: store.PaymentNamespace(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -185,6 +193,20 @@ func TestAuditFindsDamage(t *testing.T) {
 		"a fact cannot be read":       {do("XADD", "holdfast:{0}:log", "*", "rumour", "e/o1"), "I7"},
 		"a sale out of nothing":       {do("XADD", "holdfast:{0}:log", "*", "held", "e/o8|purchase|f|zoe|general|1000|1000|EUR|1"), "I1"},
 		"a dead letter without a why": {do("XADD", "holdfast:{0}:dead", "*", "stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "", "deliveries", "1", "at", "1", "fields", ""), "I8"},
+		"a note is lost": {func(t *testing.T) {
+			deadLetter(t, rdb, "1-1", "e/o9")
+		}, "I8"},
+		"a note of another letter": {func(t *testing.T) {
+			id := deadLetter(t, rdb, "1-1", "e/o9")
+			do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:"+id+" 2-2 pay r")(t)
+		}, "I8"},
+		"a note beside another order": {func(t *testing.T) {
+			id := deadLetter(t, rdb, "1-1", "")
+			do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:"+id+" 1-1 pay r")(t)
+		}, "I8"},
+		"a note is left over":   {do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:5-5 1-1 pay r"), "I8"},
+		"a note of no letter":   {do("HSET", "holdfast:{0}:set_aside", "e/o9", "1:5-5 1-1 pay r"), "I8"},
+		"a note cannot be read": {do("HSET", "holdfast:{0}:set_aside", "e/o9", "rumour"), "I8"},
 		"a pending payload is gone": {func(t *testing.T) {
 			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdfast:{0}:requests", Values: []string{"v", "1"}}).Result()
 			if err != nil {
@@ -215,6 +237,89 @@ func TestAuditFindsDamage(t *testing.T) {
 			t.Errorf("violations are %+v, want one of %s", report.Violations, damage.invariant)
 		})
 	}
+}
+
+// deadLetter writes one, as a worker does.
+func deadLetter(t *testing.T, rdb *redis.Client, entry, order string) (id string) {
+	t.Helper()
+	values := []string{"stream", "requests", "group", "workers", "entry_id", entry, "reason", "r", "deliveries", "1", "at", "1", "fields", ""}
+	if order != "" {
+		values = append(values, "order", order)
+	}
+	id, err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:dead", Values: values}).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// Letters with a note, and one by an older program without: all is well with both, and stays
+// so while they come and go.
+func TestAuditOfNotes(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := server.Client()
+	defer func() { _ = rdb.Close() }()
+	store, gateway := sold(t, server)
+	deadLetter(t, rdb, "1-1", "")
+	if report := audited(t, store, gateway); !report.OK {
+		t.Fatalf("a letter without a note: %+v", report.Violations)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
+	defer cancel()
+	q, err := store.Queue(0, domain.GroupWorkers, "w1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const letters = 1500
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		inspector := inspect.New(store)
+		for i := range letters {
+			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdfast:{0}:requests", Values: []string{
+				"v", "1", "type", "pay", "event_id", "e", "order_id", fmt.Sprint("o", i%700),
+			}}).Result()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := q.Read(ctx, 10, 0); err != nil {
+				t.Error(err)
+				return
+			}
+			if err := q.DeadLetter(ctx, []domain.DeadEntry{{ID: id, Reason: "r"}}); err != nil {
+				t.Error(err)
+				return
+			}
+			if i%3 > 0 {
+				continue
+			}
+			dead, err := rdb.XRevRangeN(ctx, "holdfast:{0}:dead", "+", "-", 1).Result()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := inspector.Discard(ctx, "0:"+dead[0].ID)[0].Err; err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	audits := 0
+	for running := true; running; audits++ {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		if report := audited(t, store, gateway); !report.OK {
+			t.Fatalf("audit %d: %+v", audits, report.Violations)
+		}
+	}
+	if n, err := rdb.HLen(ctx, "holdfast:{0}:set_aside").Result(); err != nil || n < 600 {
+		t.Errorf("%d orders have notes, %v: this tests less than it says", n, err)
+	}
+	t.Logf("%d audits while %d letters came and went", audits, letters)
 }
 
 func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
@@ -248,13 +353,20 @@ func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
 		"captured twice":          {with("o1", func(l *domain.BooksLine) { l.Captures = 2 }), "I4"},
 		"more than authorized":    {with("o1", func(l *domain.BooksLine) { l.Captured++ }), "I4"},
 		"another amount":          {with("o1", func(l *domain.BooksLine) { l.Authorized, l.Captured = 1, 1 }), "I4"},
+		"another currency":        {with("o1", func(l *domain.BooksLine) { l.Currency = "JPY" }), "I4"},
+		"another customer":        {with("o1", func(l *domain.BooksLine) { l.CustomerID = "eve" }), "I4"},
+		"another request":         {with("o1", func(l *domain.BooksLine) { l.Fingerprint = "0123456789abcdef" }), "I4"},
+		"captured in part":        {with("o1", func(l *domain.BooksLine) { l.Captured-- }), "I4"},
+		"refunded in part":        {with("o2", func(l *domain.BooksLine) { l.Status, l.Captured, l.Refunded = "refunded", 3000, 2999 }), "I4"},
 		"never captured":          {with("o1", func(l *domain.BooksLine) { l.Status, l.Captured, l.Captures = "authorized", 0, 0 }), "I4"},
 		"confirmed, but voided":   {with("o1", func(l *domain.BooksLine) { l.Status = "voided" }), "I4"},
 		"not known":               {good[1:], "I4"},
+		"another namespace's":     {with("o1", func(l *domain.BooksLine) { l.Namespace = "other" }), "I4"},
+		"without its namespace":   {with("o1", func(l *domain.BooksLine) { l.Namespace = "" }), "I4"},
 		"cancelled, not refunded": {with("o2", func(l *domain.BooksLine) { l.Status, l.Refunded, l.Refunds = "captured", 0, 0 }), "I4"},
 		"cancelled, not voided":   {with("o2", func(l *domain.BooksLine) { l.Status = "authorized" }), "I5"},
-		"a stray authorization":   {append([]domain.BooksLine{{EventID: "e", OrderID: "o7", Status: "authorized", Authorized: 5, Authorizations: 1}}, good...), "I5"},
-		"a held order is taken":   {append([]domain.BooksLine{{EventID: "e", OrderID: "o3", Status: "captured", Currency: "EUR", Authorized: 4000, Captured: 4000}}, good...), "I4"},
+		"a stray authorization":   {append([]domain.BooksLine{{Namespace: "holdfast", EventID: "e", OrderID: "o7", Status: "authorized", Authorized: 5, Authorizations: 1}}, good...), "I5"},
+		"a held order is taken":   {append([]domain.BooksLine{{Namespace: "holdfast", EventID: "e", OrderID: "o3", Status: "captured", Currency: "EUR", Authorized: 4000, Captured: 4000}}, good...), "I4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report, err := audit.Run(context.Background(), store, audit.Options{
@@ -273,12 +385,183 @@ func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
 	}
 }
 
+// A payment that is not its order's, and was left alone, is named once, as what it is; one
+// that was voided is nothing to name. Nor is what may have been voided since the books were read.
+func TestAuditNamesPaymentsThatWereLeftAlone(t *testing.T) {
+	server := redistest.Start(t)
+	store, gateway := sold(t, server)
+	ctx := context.Background()
+	ledger := store.Ledger()
+	decline := func(order string, outcome domain.PaymentOutcome) {
+		t.Helper()
+		r := domain.Request{Type: domain.RequestPurchase, EventID: "e", OrderID: order, CustomerID: "cust-" + order, Section: "general", Quantity: 1, Fingerprint: "fp"}
+		now, err := store.Now(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry := fmt.Sprintf("%d-0", now.UnixMilli())
+		if _, _, err := ledger.Hold(ctx, 0, []domain.Incoming{{EntryID: entry, Request: r, HoldMillis: 60_000, ValidMillis: 60_000}}); err != nil {
+			t.Fatal(err)
+		}
+		replies, _, err := ledger.Resolve(ctx, 0, []domain.Resolution{{Ref: r.Ref(), Outcome: outcome, Detail: "amount 500 instead of 1000"}})
+		if err != nil || replies[0].Order.Reason != domain.ReasonPaymentMismatch {
+			t.Fatalf("declining: %+v, %v", replies, err)
+		}
+	}
+	decline("alone", domain.PaymentLeftAlone)
+	decline("voided", domain.PaymentMismatched)
+	decline("cleared", domain.PaymentLeftAlone) // by a person
+	books := append(gateway.Books(),
+		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "alone", CustomerID: "eve", Status: "captured", Currency: "EUR", Authorized: 500, Captured: 500},
+		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "voided", CustomerID: "cust-voided", Status: "voided", Currency: "EUR", Authorized: 500, Voided: 500},
+		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "cleared", CustomerID: "cust-cleared", Status: "refunded", Currency: "EUR", Authorized: 500, Captured: 500, Refunded: 500},
+		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "since", CustomerID: "cust-since", Status: "authorized", Currency: "EUR", Authorized: 500},
+	)
+	report, err := audit.Run(ctx, store, audit.Options{Gateway: func(context.Context) ([]domain.BooksLine, error) {
+		decline("since", domain.PaymentMismatched)
+		return books, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []audit.Violation{{
+		Invariant: "I5", Subject: "e/alone",
+		Detail: "was declined because its payment is not what it asks for; that is captured, and was left alone (amount 500 instead of 1000, customer_id eve instead of cust-alone)",
+	}}
+	if !slices.Equal(report.Violations, want) {
+		t.Errorf("violations\n%+v\nwant\n%+v", report.Violations, want)
+	}
+}
+
+// What is free has no payment; one that there is all the same is named.
+func TestAuditOfFreeOrders(t *testing.T) {
+	server := redistest.Start(t)
+	store, gateway := sold(t, server)
+	ctx := context.Background()
+	if _, err := store.Events().Create(ctx, "free", domain.Terms{Name: "free", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Capacity: 10}}}); err != nil {
+		t.Fatal(err)
+	}
+	now, err := store.Now(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := domain.OrderRef{EventID: "free", OrderID: "o"}
+	_, _, err = store.Ledger().Hold(ctx, 0, []domain.Incoming{{
+		EntryID: fmt.Sprintf("%d-0", now.UnixMilli()), HoldMillis: 60_000, ValidMillis: 60_000, NoToken: true,
+		Request: domain.Request{Type: domain.RequestPurchase, EventID: ref.EventID, OrderID: ref.OrderID, CustomerID: "gus", Section: "general", Quantity: 1, Fingerprint: "fp"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	replies, _, err := store.Ledger().Resolve(ctx, 0, []domain.Resolution{{Ref: ref, Outcome: domain.PaymentApproved}})
+	if err != nil || replies[0].Order.State != domain.OrderConfirmed {
+		t.Fatalf("confirming: %+v, %v", replies, err)
+	}
+	for status, want := range map[domain.PaymentStatus]string{
+		"": "", domain.PaymentStatusVoided: "",
+		domain.PaymentStatusAuthorized: "is free, but there is a payment, which is authorized",
+		domain.PaymentStatusCaptured:   "is free, but there is a payment, which is captured (amount 5 instead of 0)",
+	} {
+		books := gateway.Books()
+		if status != "" {
+			line := domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "free", OrderID: "o", Status: status}
+			if status == domain.PaymentStatusCaptured {
+				line.Authorized, line.Captured = 5, 5
+			}
+			books = append(books, line)
+		}
+		report, err := audit.Run(ctx, store, audit.Options{Gateway: func(context.Context) ([]domain.BooksLine, error) { return books, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		for _, v := range report.Violations {
+			got += v.Detail
+		}
+		if got != want {
+			t.Errorf("its payment is %q: %q, want %q", status, got, want)
+		}
+	}
+}
+
+// others are the violations but for the payments of other customers, of which the gateway has some.
+func others(report audit.Report) []audit.Violation {
+	return slices.DeleteFunc(slices.Clone(report.Violations), func(v audit.Violation) bool {
+		return v.Invariant == "I5" && strings.Contains(v.Detail, "(customer_id another.c")
+	})
+}
+
+// Other namespaces may have payments of the same events and orders at the same gateway,
+// whatever became of them there: they are passed over, and it is said how many.
+func TestAuditPassesOverPaymentsOfOtherNamespaces(t *testing.T) {
+	server := redistest.Start(t)
+	for names, others := range map[streams.PaymentNames][]string{
+		streams.PaymentNamesNamespaced: {"", "other", "holdfast2"},
+		streams.PaymentNamesPlain:      {"other", "holdfast"},
+	} {
+		t.Run(string(names), func(t *testing.T) {
+			store, gateway := soldIn(t, server, names)
+			books := gateway.Books()
+			own := len(books)
+			for _, other := range others {
+				for _, status := range []domain.PaymentStatus{"declined", "captured"} {
+					books = append(books, domain.BooksLine{
+						Namespace: other, EventID: "e", OrderID: map[domain.PaymentStatus]string{"declined": "o1", "captured": "o3"}[status],
+						CustomerID: "somebody", Currency: "JPY", Status: status, Captures: 2,
+					})
+				}
+			}
+			report, err := audit.Run(context.Background(), store, audit.Options{
+				Gateway: func(context.Context) ([]domain.BooksLine, error) { return books, nil },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := (audit.PaymentCounts{Checked: own, PassedOver: 2 * len(others)}); !report.OK || *report.Payments != want {
+				t.Errorf("%+v, want %+v: %+v", *report.Payments, want, report)
+			}
+		})
+	}
+}
+
+// The audit mends nothing: where streams or groups are gone, it says what that means.
+func TestAuditWithoutGroups(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := server.Client()
+	defer func() { _ = rdb.Close() }()
+	ctx := context.Background()
+	store, gateway := sold(t, server)
+	for _, gone := range [][]any{
+		{"XGROUP", "DESTROY", "holdfast:{0}:log", "posting"}, {"XGROUP", "DESTROY", "holdfast:{0}:log", "settlement"}, {"DEL", "holdfast:{0}:requests"},
+	} {
+		if err := rdb.Do(ctx, gone...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if report := audited(t, store, gateway); !report.OK || report.Checked.Facts != 7 {
+			t.Errorf("after %v: %+v", gone, report)
+		}
+	}
+	if err := rdb.Del(ctx, "holdfast:{0}:log").Err(); err != nil {
+		t.Fatal(err)
+	}
+	report := audited(t, store, gateway)
+	if report.OK || report.Checked.Facts != 0 {
+		t.Errorf("the log is gone: %+v", report)
+	}
+	for _, v := range report.Violations {
+		if v.Invariant == "I7" {
+			return
+		}
+	}
+	t.Errorf("nothing says that the log is gone: %+v", report.Violations)
+}
+
 // While traffic runs the audit must neither miss its place nor cry wolf.
 func TestAuditUnderTraffic(t *testing.T) {
 	server := redistest.Start(t)
 	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
 	defer cancel()
-	store, err := streams.Open(ctx, server.URL(), streams.Options{})
+	store, err := streams.Open(ctx, server.URL(), streams.Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +570,7 @@ func TestAuditUnderTraffic(t *testing.T) {
 	for e := range 5 {
 		list(t, store, fmt.Sprint("event-", e), orders/10)
 	}
-	gateway, err := simulator.New(simulator.Options{DeclineRate: 0.1, Latency: time.Millisecond})
+	gateway, err := simulator.New(simulator.Options{DeclineRate: 0.1, MismatchRate: 0.1, Latency: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,14 +604,14 @@ func TestAuditUnderTraffic(t *testing.T) {
 			running = false
 		default:
 		}
-		if report := audited(t, store, gateway); !report.OK {
-			t.Fatalf("under traffic, audit %d: %+v", audits, report.Violations)
+		if report := audited(t, store, gateway); len(others(report)) > 0 {
+			t.Fatalf("under traffic, audit %d: %+v", audits, others(report))
 		}
 		audits++
 	}
 	drained(ctx, t, store)
-	if report := audited(t, store, gateway); !report.OK || report.Checked.Orders != orders {
-		t.Fatalf("in the end: %+v", report)
+	if report := audited(t, store, gateway); len(others(report)) > 0 || len(report.Violations) < orders/100 || report.Checked.Orders != orders {
+		t.Fatalf("in the end %d orders, %d violations, among them %+v", report.Checked.Orders, len(report.Violations), others(report))
 	}
 	t.Logf("%d audits while %d orders came in", audits, orders)
 }

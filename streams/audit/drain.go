@@ -10,7 +10,8 @@ import (
 	"holdfast/streams/internal/access"
 )
 
-// checkQueues: I8. Each dead letter says why, and what is pending is still there.
+// checkQueues: I8. Each dead letter says why, to those who wait as well, and what is pending
+// is still there.
 func (p *partitionAudit) checkQueues(ctx context.Context) error {
 	after := "0-0"
 	for {
@@ -28,16 +29,23 @@ func (p *partitionAudit) checkQueues(ctx context.Context) error {
 				p.violation("I8", "dead letter "+l.ID(), "does not say why, or whose it was")
 			}
 		}
-		if len(letters) < access.ReadPage {
+		more := len(letters) == access.ReadPage
+		if err := p.checkNotesOf(ctx, letters); err != nil {
+			return err
+		}
+		if !more {
 			break
 		}
+	}
+	if err := p.checkNotes(ctx); err != nil {
+		return err
 	}
 	stream := p.ns.Keys.Requests(p.p)
 	pendingOf := func(from, to string, count int64) ([]redis.XPendingExt, error) {
 		found, err := p.ns.Client.XPendingExt(ctx, &redis.XPendingExtArgs{
 			Stream: stream, Group: string(domain.GroupWorkers), Start: from, End: to, Count: count,
 		}).Result()
-		if err != nil {
+		if err != nil && !access.NoGroup(err) {
 			return nil, fmt.Errorf("reading what is pending in %s: %w", stream, access.Classify(err))
 		}
 		return found, nil

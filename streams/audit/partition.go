@@ -29,7 +29,7 @@ type partitionAudit struct {
 	orders, events, slots, sales map[string]bool
 }
 
-// factIDs are the log ids of the facts that postings and payments follow.
+// factIDs are the log ids of the facts that postings and payments follow, or precede.
 type factIDs struct{ confirmed, ended layout.LogID }
 
 func newPartitionAudit(a *auditor, p int) *partitionAudit {
@@ -74,10 +74,10 @@ func (p *partitionAudit) fold(f domain.Fact) {
 	switch f.Type {
 	case domain.FactConfirmed:
 		ids.confirmed = layout.ParseLogID(f.ID)
-	case domain.FactExpired, domain.FactCancelled:
+	case domain.FactExpired, domain.FactCancelled, domain.FactDeclined:
 		ids.ended = layout.ParseLogID(f.ID)
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
-		domain.FactHeld, domain.FactRejected, domain.FactDeclined:
+		domain.FactHeld, domain.FactRejected:
 		return
 	}
 	p.factIDs[f.Ref()] = ids
@@ -90,12 +90,21 @@ func (p *partitionAudit) factSubject(f domain.Fact) string {
 	return f.Ref().String()
 }
 
-// transaction runs reads in one step.
+// transaction runs reads in one step. A stream or a group that is not there is nobody's
+// error here: nothing was delivered of it, and nothing is pending.
 func (p *partitionAudit) transaction(ctx context.Context, reads func(redis.Pipeliner)) error {
-	if _, err := p.ns.Client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+	cmds, err := p.ns.Client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 		reads(pipe)
 		return nil
-	}); err != nil && !errors.Is(err, redis.Nil) {
+	})
+	nothing := func(err error) bool { return err == nil || access.IsNil(err) || access.NoGroup(err) }
+	for _, cmd := range cmds {
+		if e := cmd.Err(); !nothing(e) { // err is but the first of them
+			err = e
+			break
+		}
+	}
+	if !nothing(err) {
 		return fmt.Errorf("reading partition %d: %w", p.p, access.Classify(err))
 	}
 	return nil

@@ -4,10 +4,16 @@ import (
 	"holdfast/domain"
 )
 
-// checkPayments: I4 and I5, by the gateway's books.
-func (a *auditor) checkPayments(ledger []domain.BooksLine) {
-	seen := make(map[domain.OrderRef]bool, len(ledger))
-	for _, line := range ledger {
+// checkPayments: I4 and I5, by the gateway's books. What has the name of another
+// namespace's payment is none of ours: it is counted and passed over.
+func (a *auditor) checkPayments(books []domain.BooksLine) {
+	a.payments = new(PaymentCounts)
+	seen := make(map[domain.OrderRef]bool, len(books))
+	for _, line := range books {
+		if line.Namespace != a.ns.PaymentNamespace {
+			a.payments.PassedOver++
+			continue
+		}
 		ref := domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}
 		if seen[ref] {
 			a.violation("I4", ref.String(), "has two lines in the gateway's books")
@@ -15,9 +21,10 @@ func (a *auditor) checkPayments(ledger []domain.BooksLine) {
 		seen[ref] = true
 		a.checkPayment(ref, line)
 	}
+	a.payments.Checked = len(seen)
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAtMillis > 0 && !seen[ref] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
+			if o.ConfirmedAtMillis > 0 && !o.Free() && !seen[ref] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
 				a.violation("I4", ref.String(), "was confirmed, but the gateway knows nothing of it")
 			}
 		}
@@ -35,36 +42,63 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	if line.Captured > line.Authorized || line.Refunded > line.Captured {
 		a.violation("I4", subject, "authorized %d, captured %d, refunded %d", line.Authorized, line.Captured, line.Refunded)
 	}
-	if line.Authorized > 0 && o.HeldAtMillis > 0 && (line.Authorized != o.Amount() || line.Currency != o.Currency) {
-		a.violation("I4", subject, "authorized %d %s, the order is about %d %s", line.Authorized, line.Currency, o.Amount(), o.Currency)
-	}
 	reserved := line.Status == domain.PaymentStatusAuthorized
 	taken := line.Status == domain.PaymentStatusCaptured
+	difference, differs := differenceOf(o, line)
 	switch o.State {
 	case domain.OrderConfirmed:
 		switch {
+		case o.Free() && (reserved || taken):
+			a.violation("I4", subject, "is free, but there is a payment, which is %s%s", line.Status, difference)
+		case o.Free():
 		case !reserved && !taken:
-			a.violation("I4", subject, "is confirmed, but its payment is %s", line.Status)
+			a.violation("I4", subject, "is confirmed, but its payment is %s%s", line.Status, difference)
+		case differs:
+			a.violation("I4", subject, "is confirmed, but its payment is not what it asks for%s", difference)
+		case taken && line.Captured != o.Amount():
+			a.violation("I4", subject, "captured %d, the order is about %d", line.Captured, o.Amount())
 		case reserved && p.acked(domain.GroupSettlement, ids.confirmed):
 			a.violation("I4", subject, "is confirmed and settled, but its payment was not captured")
 		}
 	case domain.OrderHeld:
 		if taken {
-			a.violation("I4", subject, "is only held, but its payment is captured")
+			a.violation("I4", subject, "is only held, but its payment is captured%s", difference)
 		}
 	case domain.OrderExpired, domain.OrderCancelled:
 		settled := p.acked(domain.GroupSettlement, ids.ended)
 		switch {
 		case taken && o.ConfirmedAtMillis == 0:
-			a.violation("I4", subject, "is %s and was never confirmed, but its payment is captured", o.State)
+			a.violation("I4", subject, "is %s and was never confirmed, but its payment is captured%s", o.State, difference)
 		case taken && settled:
-			a.violation("I4", subject, "is %s and settled, but its payment was not refunded", o.State)
+			a.violation("I4", subject, "is %s and settled, but its payment was not refunded%s", o.State, difference)
 		case reserved && settled:
-			a.violation("I5", subject, "is %s and settled, but its authorization was not voided", o.State)
+			a.violation("I5", subject, "is %s and settled, but its authorization was not voided%s", o.State, difference)
+		case line.Refunded > 0 && line.Refunded < line.Captured && settled:
+			a.violation("I4", subject, "is %s and settled, but of %d that were captured only %d were refunded%s", o.State, line.Captured, line.Refunded, difference)
 		}
-	case domain.OrderNone, domain.OrderDeclined, domain.OrderRejected:
+	case domain.OrderDeclined:
+		switch recorded := !ids.ended.After(p.endAtStart); { // before the books were read; else they may show what was voided since
+		case !recorded || !reserved && !taken:
+		case o.Reason == domain.ReasonPaymentMismatch:
+			a.violation("I5", subject, "was declined because its payment is not what it asks for; that is %s, and was left alone%s", line.Status, difference)
+		default:
+			a.violation("I5", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
+		}
+	case domain.OrderNone, domain.OrderRejected:
 		if reserved || taken {
-			a.violation("I5", subject, "is %s, but its payment is %s", o.State, line.Status)
+			a.violation("I5", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
 		}
 	}
+}
+
+// differenceOf is how a line differs from what its order asks for, in brackets.
+func differenceOf(o domain.Order, line domain.BooksLine) (text string, differs bool) {
+	payment := domain.Payment{
+		Status: line.Status, Amount: line.Authorized, Currency: line.Currency, CustomerID: line.CustomerID, Fingerprint: line.Fingerprint,
+	}
+	m := domain.MatchPayment(o, payment)
+	if !m.Any() {
+		return "", false
+	}
+	return " (" + m.Detail + ")", true
 }

@@ -1,8 +1,10 @@
 package inspect
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strconv"
@@ -14,9 +16,11 @@ import (
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
+	"holdfast/streams"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 	"holdfast/streams/internal/streamstest"
+	"holdfast/streams/redistest"
 )
 
 // TestRedriveRequest: it comes back as a new entry, once.
@@ -30,7 +34,7 @@ func TestRedriveRequest(t *testing.T) {
 		t.Fatalf("%d, %v", n, err)
 	}
 	id := f.deadLetters()[0].ID
-	entryID, err := f.inspector.Redrive(f.Ctx, id)
+	entryID, err := f.redrive(id)
 	if err != nil || entryID == old {
 		t.Fatalf("%s, %v", entryID, err)
 	}
@@ -39,8 +43,9 @@ func TestRedriveRequest(t *testing.T) {
 	}
 	before := f.Dump()
 	for name, do := range map[string]func() error{
-		"redrive": func() error { _, err := f.inspector.Redrive(f.Ctx, id); return err },
-		"discard": func() error { return f.inspector.Discard(f.Ctx, id) },
+		"redrive": func() error { _, err := f.redrive(id); return err },
+		"discard": func() error { return f.inspector.Discard(f.Ctx, id)[0].Err },
+		"reroute": func() error { return f.inspector.Reroute(f.Ctx, id)[0].Err },
 		"show":    func() error { _, err := f.inspector.DeadLetter(f.Ctx, id); return err },
 	} {
 		if err := do(); !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
@@ -48,12 +53,6 @@ func TestRedriveRequest(t *testing.T) {
 		}
 		f.WantSame(before)
 	}
-	// The script itself, as it runs if somebody else was faster after the letter was read.
-	reply, err := f.inspector.ns.Redrive.Run(f.Ctx, f.Client, []string{f.Keys.Requests(0), f.Keys.Dead(0)}, id[2:], "workers", old, "v", "1").Text()
-	if reply != "" || err != nil {
-		t.Errorf("got %q, %v", reply, err)
-	}
-	f.WantSame(before)
 }
 
 // TestRedriveFact: an entry of the log becomes pending again, where it was, for whoever reclaims next.
@@ -71,7 +70,7 @@ func TestRedriveFact(t *testing.T) {
 	if len(letters) != 2 || letters[1].Stream != "log" || letters[1].Group != "settlement" || !strings.HasPrefix(letters[1].Fields["listed"], "e1|") {
 		t.Fatalf("letters %+v", letters)
 	}
-	id, err := f.inspector.Redrive(f.Ctx, letters[1].ID)
+	id, err := f.redrive(letters[1].ID)
 	if err != nil || id != fact.ID {
 		t.Fatalf("%s, %v", id, err)
 	}
@@ -88,16 +87,270 @@ func TestRedriveFact(t *testing.T) {
 	// An entry that is not there any more cannot be given back: the letter stays, until it is discarded.
 	f.Do("XDEL", f.Keys.Log(0), fact.ID)
 	before := f.Dump()
-	_, err = f.inspector.Redrive(f.Ctx, letters[0].ID)
+	_, err = f.redrive(letters[0].ID)
 	f.WantClass(err, domain.ClassReject)
 	if errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("got %v: the letter is there", err)
 	}
 	f.WantSame(before, f.Keys.Log(0)) // but for the consumer that was to hold it
 	f.WantPending(domain.GroupPosting)
-	f.Must(f.inspector.Discard(f.Ctx, letters[0].ID))
+	f.Must(f.inspector.Discard(f.Ctx, letters[0].ID)[0].Err)
 	if left := f.deadLetters(); len(left) != 0 {
 		t.Errorf("left %+v", left)
+	}
+}
+
+// TestManyAtOnce: letters of several partitions, more than one script call takes; what stands against
+// one is told of that one.
+func TestManyAtOnce(t *testing.T) {
+	f := openFixtureOf(t, streamstest.Server().URL(), 3)
+	const n = 2*handleBatch + 50
+	redrive, discard := make([]string, n), make([]string, n)
+	for i := range redrive {
+		p := i % 3
+		redrive[i] = f.letter(p, "requests", "workers", "v", "1", "order_id", strconv.Itoa(i))
+		discard[i] = f.letter(p, "requests", "workers", "v", "1")
+	}
+	f.Do("XADD", f.Keys.Log(1), "7-7", "closed", "e")
+	fact := f.letterOf(1, "log", "posting", "7-7", "closed", "e")
+	bad := map[string]string{
+		"nonsense":                         "want an id",
+		"9:1-1":                            "want an id",
+		"0:1-1":                            "not found",
+		fact:                               "",
+		f.letter(0, "requests", "workers"): "no fields",
+		f.letterOf(1, "log", "posting", "8-8", "closed", "e"):                                         "not in the log any more",
+		f.letterOf(1, "log", "no such group", "7-7", "closed", "e"):                                   "NOGROUP",
+		f.letter(2, "elsewhere", "workers", "v", "1"):                                                 "damaged",
+		f.letter(2, "requests", "workers", "v"):                                                       "damaged",
+		"2:" + f.Do("XADD", f.Keys.Dead(2), "*", "stream", "requests", "fields", "3:ab,").(string):    "damaged",
+		"2:" + f.Do("XADD", f.Keys.Dead(2), "*", "stream", "requests", "fields", "9999:ab,").(string): "damaged",
+	}
+	ids := slices.Clone(redrive)
+	for id := range bad {
+		ids = append(ids, id)
+	}
+	before := f.letters()
+	handled := f.inspector.Redrive(f.Ctx, ids...)
+	if len(handled) != len(ids) {
+		t.Fatalf("%d results", len(handled))
+	}
+	for i, h := range handled {
+		want := bad[ids[i]]
+		switch {
+		case h.ID != ids[i]:
+			t.Fatalf("result %d is of %s, want %s", i, h.ID, ids[i])
+		case want == "" && (h.Err != nil || h.EntryID == ""):
+			t.Errorf("%s: %+v", h.ID, h)
+		case want != "" && (h.Err == nil || h.EntryID != "" || !strings.Contains(h.Err.Error(), want) || domain.ClassOf(h.Err) != domain.ClassReject):
+			t.Errorf("%s: %+v, want %q", h.ID, h, want)
+		}
+		if i < n {
+			p := i % 3
+			if got := layout.DecodeEntries(f.Do("XRANGE", f.Keys.Requests(p), h.EntryID, h.EntryID)); len(got) != 1 || !slices.Equal(got[0].Fields, []string{"v", "1", "order_id", strconv.Itoa(i)}) {
+				t.Fatalf("%s is %+v", h.EntryID, got)
+			}
+		}
+	}
+	if after := f.letters(); after != before-n-1 {
+		t.Errorf("%d letters were %d", after, before)
+	}
+	// Twice in one call is once.
+	twice := f.letter(0, "requests", "workers", "v", "1")
+	if handled = f.inspector.Redrive(f.Ctx, twice, twice); handled[0].Err != nil || !errors.Is(handled[1].Err, domain.ErrNotFound) {
+		t.Errorf("twice: %+v", handled)
+	}
+	before = f.letters()
+	for i, h := range f.inspector.Discard(f.Ctx, append(discard, "0:1-1", "nonsense")...) {
+		if (h.Err == nil) != (i < n) || i == n && !errors.Is(h.Err, domain.ErrNotFound) {
+			t.Errorf("discarding %d: %+v", i, h)
+		}
+	}
+	if after := f.letters(); after != before-n {
+		t.Errorf("%d letters were %d", after, before)
+	}
+}
+
+func (f *fixture) letters() int64 {
+	f.Helper()
+	n, err := f.inspector.CountDeadLetters(f.Ctx)
+	f.Must(err)
+	return n
+}
+
+// TestDeadLettersWhenMemoryIsFull: what is moved or removed needs no room. What is published elsewhere does: its
+// letter stays.
+func TestDeadLettersWhenMemoryIsFull(t *testing.T) {
+	f := openFixtureOf(t, redistest.Start(t).URL(), 2)
+	f.Do("XADD", f.Keys.Log(0), "7-7", "closed", "e")
+	ids := []string{f.letterOf(0, "log", "posting", "7-7", "closed", "e"), f.letter(0, "requests", "workers", "v", "1"), f.letter(0, "requests", "workers", "v", "1")}
+	rerouted := f.letter(0, "requests", "workers", "v", "1", "event_id", f.eventIn(1))
+	discarded := f.letter(0, "requests", "workers", "v", "1")
+	f.Do("CONFIG", "SET", "maxmemory", "1")
+	for _, h := range slices.Concat(f.inspector.Redrive(f.Ctx, ids...), f.inspector.Discard(f.Ctx, discarded)) {
+		if h.Err != nil {
+			t.Errorf("%+v", h)
+		}
+	}
+	h := f.inspector.Reroute(f.Ctx, rerouted)[0]
+	f.WantClass(h.Err, domain.ClassRetry)
+	if errors.Is(h.Err, domain.ErrUnknownOutcome) || f.letters() != 1 {
+		t.Errorf("it is known that nothing happened: %v, %d letters", h.Err, f.letters())
+	}
+}
+
+// TestNotesGoWithTheirLetters: of many in one call, each takes its own note along.
+func TestNotesGoWithTheirLetters(t *testing.T) {
+	f := newFixture(t)
+	var entries []domain.DeadEntry
+	for i := range 6 {
+		entries = append(entries, domain.DeadEntry{ID: f.Publish([]string{"v", "1", "type", "pay", "event_id", "e", "order_id", "o" + strconv.Itoa(i%2)}), Reason: "r"})
+	}
+	f.Deliver(domain.GroupWorkers, "w1")
+	f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, entries))
+	letters := f.deadLetters()
+	notes := func() string { return fmt.Sprint(f.Do("HGETALL", f.Keys.SetAside(0))) }
+	for i, l := range letters {
+		if !strings.Contains(notes(), l.ID) {
+			t.Fatalf("no note of letter %d: %s", i, notes())
+		}
+	}
+	for _, h := range slices.Concat(f.inspector.Redrive(f.Ctx, letters[0].ID, letters[1].ID), f.inspector.Discard(f.Ctx, letters[2].ID, letters[3].ID)) {
+		f.Must(h.Err)
+	}
+	for i, l := range letters {
+		if strings.Contains(notes(), l.ID) != (i >= 4) {
+			t.Errorf("letter %d: %s", i, notes())
+		}
+	}
+}
+
+// deadHook makes a script fail: before Redis has it, or in such a way that nobody knows.
+type deadHook struct {
+	script string
+	lose   bool // the reply only
+}
+
+func (h *deadHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *deadHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); h.script == "" || len(args) < 2 || args[0] != "evalsha" || streams.ScriptName(args[1].(string)) != h.script {
+			return next(ctx, cmd)
+		}
+		if h.lose {
+			_ = next(ctx, cmd)
+		}
+		cmd.SetErr(io.ErrUnexpectedEOF)
+		return io.ErrUnexpectedEOF
+	}
+}
+
+func (h *deadHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// TestReroute: a request in a wrong partition is published in the right one; whatever fails in
+// between, either it is there or its letter is, or both.
+func TestReroute(t *testing.T) {
+	hook := new(deadHook)
+	url := streamstest.Server().URL()
+	f := openFixtureOf(t, url, 3)
+	store, err := streams.Open(f.Ctx, url, streams.Options{Hook: hook})
+	f.Must(err)
+	defer func() { f.Must(store.Close()) }()
+	in := New(store)
+	request := func(p int) []string {
+		return []string{"v", "1", "type", "purchase", "event_id", f.eventIn(p), "order_id", "o", "payment_token", "tok", "x", "\xff", "x", "twice"}
+	}
+	f.Do("XADD", f.Keys.Log(0), "7-7", "closed", "e")
+	misplaced := f.letter(2, "requests", "workers", request(0)...)
+	for id, why := range map[string]string{
+		f.letter(1, "requests", "workers", request(1)...):                       "in the partition of its event",
+		f.letter(1, "requests", "workers", "v", "1", "event_id", "no such id!"): "of which event",
+		f.letterOf(0, "log", "posting", "7-7", "closed", f.eventIn(1)):          "no request",
+		"0:1-1":    "not found",
+		"nonsense": "want an id",
+	} {
+		if h := in.Reroute(f.Ctx, id)[0]; h.Err == nil || !strings.Contains(h.Err.Error(), why) || domain.ClassOf(h.Err) != domain.ClassReject {
+			t.Errorf("%s: %+v, want %q", id, h, why)
+		}
+		if letter, err := in.DeadLetter(f.Ctx, id); err == nil && in.Misplaced(letter) {
+			t.Errorf("%s counts as misplaced", id)
+		}
+	}
+	letter, err := in.DeadLetter(f.Ctx, misplaced)
+	f.Must(err)
+	if !in.Misplaced(letter) {
+		t.Errorf("not misplaced: %+v", letter)
+	}
+	// It is published, and whether the letter is gone is not known: it is told so, and the letter may be rerouted again.
+	for _, lose := range []bool{false, true} {
+		*hook = deadHook{"discard", lose}
+		if h := in.Reroute(f.Ctx, misplaced)[0]; !errors.Is(h.Err, domain.ErrUnknownOutcome) || h.EntryID == "" || !strings.Contains(h.Err.Error(), h.EntryID) {
+			t.Errorf("lost %t: %+v", lose, h)
+		}
+		*hook = deadHook{}
+	}
+	if _, err := in.DeadLetter(f.Ctx, misplaced); !errors.Is(err, domain.ErrNotFound) {
+		t.Errorf("the letter is still there: %v", err)
+	}
+	entries := layout.DecodeEntries(f.Do("XRANGE", f.Keys.Requests(0), "-", "+"))
+	if len(entries) != 2 || !slices.Equal(entries[0].Fields, request(0)) || !slices.Equal(entries[1].Fields, request(0)) {
+		t.Errorf("published: %+v", entries)
+	}
+	// Where publishing is refused, the letter stays.
+	again := f.letter(2, "requests", "workers", request(0)...)
+	f.Do("RENAME", f.Keys.Requests(0), f.Keys.Requests(0)+"2")
+	f.BreakKey(f.Keys.Requests(0))
+	h := in.Reroute(f.Ctx, again)[0]
+	f.WantClass(h.Err, domain.ClassPoison)
+	if _, err := in.DeadLetter(f.Ctx, again); err != nil {
+		t.Errorf("the letter: %v", err)
+	}
+}
+
+// TestOrderOfALetter: of a fact, too; if there are several about one order, of that; else of none.
+func TestOrderOfALetter(t *testing.T) {
+	f := newFixture(t)
+	for _, test := range []struct {
+		stream string
+		fields []string
+		want   string
+	}{
+		{"requests", []string{"v", "1", "type", "purchase", "event_id", "e", "order_id", "o"}, "e/o"},
+		{"requests", []string{"event_id", "e", "order_id", "no id!"}, "e/no id!"},
+		{"requests", []string{"order_id", "o"}, "/o"},
+		{"requests", []string{"x", "y"}, ""},
+		{"log", []string{"confirmed", "e/o|c|general|1|1|EUR|a"}, "e/o"},
+		{"log", []string{"declined", "e/o", "rejected", "e/o|purchase"}, "e/o"},
+		{"log", []string{"held", "e/o|1", "held", "e/o2|1"}, ""},
+		{"log", []string{"closed", "e"}, ""},
+		{"log", nil, ""},
+	} {
+		letter, err := f.inspector.DeadLetter(f.Ctx, f.letter(0, test.stream, "g", test.fields...))
+		if err != nil || letter.OrderID != test.want {
+			t.Errorf("%v: %q, %v, want %q", test.fields, letter.OrderID, err, test.want)
+		}
+	}
+}
+
+// TestDeadLettersByTime: of all partitions, the oldest first, those that were there when the look began.
+func TestDeadLettersByTime(t *testing.T) {
+	f := openFixtureOf(t, streamstest.Server().URL(), 3)
+	var want, got []string
+	for i := range 300 {
+		p := []int{0, 2}[i/7%2]
+		want = append(want, strconv.Itoa(p)+":"+f.Do("XADD", f.Keys.Dead(p), fmt.Sprintf("%d-1", 1000+i), "reason", "r").(string))
+	}
+	f.Must(f.inspector.EachDeadLetter(f.Ctx, func(l DeadLetter) error {
+		got = append(got, l.ID)
+		f.Do("XADD", f.Keys.Dead(l.Partition), "*", "reason", "set aside again")
+		f.Do("XADD", f.Keys.Dead(1), "*", "reason", "the first here")
+		return nil
+	}))
+	if !slices.Equal(got, want) {
+		t.Errorf("%d letters, want %d", len(got), len(want))
 	}
 }
 

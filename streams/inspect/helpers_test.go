@@ -3,12 +3,16 @@ package inspect
 import (
 	"context"
 	"os"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
 	"holdfast/streams"
 	"holdfast/streams/internal/streamstest"
+	"holdfast/streams/redistest"
 )
 
 func TestMain(m *testing.M) { os.Exit(streamstest.Run(m)) }
@@ -22,9 +26,19 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
+	return openFixture(t, streamstest.Server())
+}
+
+func openFixture(t *testing.T, server *redistest.Server) *fixture {
+	t.Helper()
+	return openFixtureOf(t, server.URL(), 1)
+}
+
+func openFixtureOf(t *testing.T, url string, partitions int) *fixture {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	store, err := streams.Open(ctx, streamstest.Server().URL(), streams.Options{Partitions: 1})
+	store, err := streams.Open(ctx, url, streams.Options{Create: true, Partitions: partitions})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,4 +66,25 @@ func (f *fixture) deadLetters() []DeadLetter {
 		return nil
 	}))
 	return all
+}
+
+// redrive is Redrive of one.
+func (f *fixture) redrive(id string) (entryID string, err error) {
+	handled := f.inspector.Redrive(f.Ctx, id)
+	return handled[0].EntryID, handled[0].Err
+}
+
+// letter sets an entry with these fields aside, and returns the letter's id.
+func (f *fixture) letter(p int, stream, group string, fields ...string) string {
+	f.Helper()
+	return f.letterOf(p, stream, group, "1-1", fields...)
+}
+
+func (f *fixture) letterOf(p int, stream, group, entryID string, fields ...string) string {
+	f.Helper()
+	id, err := f.Client.XAdd(f.Ctx, &redis.XAddArgs{Stream: f.Keys.Dead(p), Values: []string{
+		"stream", stream, "group", group, "entry_id", entryID, "reason", "r", "deliveries", "1", "at", "2", "fields", streamstest.Netstrings(fields),
+	}}).Result()
+	f.Must(err)
+	return strconv.Itoa(p) + ":" + id
 }

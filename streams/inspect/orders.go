@@ -1,10 +1,12 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -67,56 +69,169 @@ func (in *Inspector) eventCancelled(ctx context.Context, p int, cancelled domain
 	}
 }
 
-// OrderFilter chooses orders; empty fields choose all.
+// OrderFilter chooses orders, and says how they are gone through. Empty fields choose all.
 type OrderFilter struct {
-	EventID    string
-	CustomerID string
-	State      domain.OrderState // OrderNone: any
+	EventID     string
+	CustomerID  string
+	States      []domain.OrderState // they are now in one of these
+	SinceMillis int64               // they came at that time, or later
+	OldestFirst bool                // else the newest first
+
+	// Progress, if not nil, is told how many log entries were read since it was told last.
+	Progress func(entries int)
 }
 
-// EachOrder calls each for the chosen orders as they are now, in the order they
-// came. It walks the log, in which each order has exactly one first fact, so its
-// cost grows with the log: for people and reports, not for a checkout.
+// matches is about what the log need not be read for.
+func (f OrderFilter) matches(o domain.Order) bool {
+	return (len(f.States) == 0 || slices.Contains(f.States, o.State)) && (f.CustomerID == "" || o.CustomerID == f.CustomerID)
+}
+
+// EachOrder calls each for the chosen orders of all partitions as they are now, by the time
+// at which they came. It goes through the log, in which each order has exactly one first
+// fact, so its cost grows with the log, from the end at which it begins: for people and
+// reports, not for a checkout. Its memory does not grow.
 func (in *Inspector) EachOrder(ctx context.Context, filter OrderFilter, each func(domain.OrderRef, domain.Order) error) error {
-	first, end := 0, in.ns.Keys.Partitions()
-	if filter.EventID != "" {
-		first = in.ns.Keys.PartitionOf(filter.EventID)
-		end = first + 1
+	scan := orderScan{in: in, filter: filter, each: each}
+	err := in.merge(ctx, in.logs(filter), !filter.OldestFirst, func(_ int, e domain.Entry) error { return scan.entry(ctx, e) })
+	if err == nil {
+		err = scan.flush(ctx)
 	}
-	for p := first; p < end; p++ {
-		var page []domain.OrderRef
-		flush := func() error {
-			orders, err := in.ns.Orders(ctx, page)
-			if err != nil {
+	return err
+}
+
+// logs are the parts of the log that have to do with a filter.
+func (in *Inspector) logs(filter OrderFilter) []span {
+	from := "-"
+	if filter.SinceMillis > 0 {
+		from = strconv.FormatInt(filter.SinceMillis, 10)
+	}
+	var spans []span
+	for p := range in.ns.Keys.Partitions() {
+		if filter.EventID == "" || p == in.ns.Keys.PartitionOf(filter.EventID) {
+			spans = append(spans, span{p: p, key: in.ns.Keys.Log(p), from: from, to: "+"})
+		}
+	}
+	return spans
+}
+
+// LogEntries is how many log entries EachOrder may have to read; those before SinceMillis are counted, too.
+func (in *Inspector) LogEntries(ctx context.Context, filter OrderFilter) (int64, error) {
+	var sum int64
+	for _, s := range in.logs(filter) {
+		n, err := in.ns.Client.XLen(ctx, s.key).Result()
+		if err != nil {
+			return 0, fmt.Errorf("counting the log: %w", access.Classify(err))
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// orderScan makes orders of log entries.
+type orderScan struct {
+	in     *Inspector
+	filter OrderFilter
+	each   func(domain.OrderRef, domain.Order) error
+
+	refs []domain.OrderRef // chosen as far as their facts tell
+	read int               // entries since the last flush
+}
+
+func (s *orderScan) entry(ctx context.Context, e domain.Entry) error {
+	facts, err := wire.ParseFacts(e.ID, e.Fields)
+	if err != nil {
+		return err
+	}
+	if !s.filter.OldestFirst {
+		slices.Reverse(facts)
+	}
+	for _, f := range facts {
+		if s.opens(f) {
+			s.refs = append(s.refs, f.Ref())
+		}
+	}
+	// What was found is not kept back for long, however little that is.
+	if s.read++; len(s.refs) >= access.MaxBatch || s.read >= access.ReadPage {
+		return s.flush(ctx)
+	}
+	return nil
+}
+
+// opens reports whether a fact is the first of an order that may be chosen.
+func (s *orderScan) opens(f domain.Fact) bool {
+	if s.filter.EventID != "" && f.EventID != s.filter.EventID {
+		return false
+	}
+	switch {
+	case f.Type == domain.FactHeld || f.Type == domain.FactRejected:
+		return s.filter.CustomerID == "" || f.CustomerID == s.filter.CustomerID
+	case f.Type == domain.FactCancelled && f.Was == domain.OrderNone:
+		return s.filter.CustomerID == "" // nobody knows whose it would have been
+	}
+	return false
+}
+
+func (s *orderScan) flush(ctx context.Context) error {
+	if s.filter.Progress != nil {
+		s.filter.Progress(s.read)
+	}
+	s.read = 0
+	for refs := range slices.Chunk(s.refs, access.MaxBatch) {
+		orders, err := s.in.ns.Orders(ctx, refs)
+		if err != nil {
+			return err
+		}
+		for i, o := range orders {
+			if !s.filter.matches(o) {
+				continue
+			}
+			if err := s.each(refs[i], o); err != nil {
 				return err
 			}
-			for i, o := range orders {
-				if filter.State != domain.OrderNone && o.State != filter.State || filter.CustomerID != "" && o.CustomerID != filter.CustomerID {
-					continue
-				}
-				if err := each(page[i], o); err != nil {
-					return err
-				}
-			}
-			page = page[:0]
-			return nil
 		}
-		_, err := in.ns.ReadLog(ctx, p, "0-0", "+", func(f domain.Fact) error {
-			opens := f.Type == domain.FactHeld || f.Type == domain.FactRejected ||
-				f.Type == domain.FactCancelled && f.Was == domain.OrderNone
-			if !opens || filter.EventID != "" && f.EventID != filter.EventID {
-				return nil
+	}
+	s.refs = s.refs[:0]
+	return nil
+}
+
+// EachOrderOnInvoices is EachOrder for the orders of filter.CustomerID that were ever
+// confirmed: those on the customer's invoices, as far as posting has come. Its cost is that
+// customer's orders, and so is its memory.
+func (in *Inspector) EachOrderOnInvoices(ctx context.Context, filter OrderFilter, each func(domain.OrderRef, domain.Order) error) error {
+	fields, err := in.ns.Client.HKeys(ctx, in.ns.Keys.Invoices(filter.CustomerID)).Result()
+	if err != nil {
+		return fmt.Errorf("reading invoices of %s: %w", filter.CustomerID, access.Classify(err))
+	}
+	type found struct {
+		ref   domain.OrderRef
+		order domain.Order
+	}
+	var all []found
+	for chunk := range slices.Chunk(fields, access.MaxBatch) {
+		var refs []domain.OrderRef
+		for _, field := range chunk {
+			if ref, ok := domain.ParseOrderRef(field); ok && (filter.EventID == "" || ref.EventID == filter.EventID) {
+				refs = append(refs, ref)
 			}
-			page = append(page, f.Ref())
-			if len(page) == access.MaxBatch {
-				return flush()
-			}
-			return nil
-		})
-		if err == nil && len(page) > 0 {
-			err = flush()
 		}
+		orders, err := in.ns.Orders(ctx, refs)
 		if err != nil {
+			return err
+		}
+		for i, o := range orders {
+			if o.HeldAtMillis >= filter.SinceMillis && filter.matches(o) {
+				all = append(all, found{refs[i], o})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b found) int {
+		if !filter.OldestFirst {
+			a, b = b, a
+		}
+		return cmp.Or(cmp.Compare(a.order.HeldAtMillis, b.order.HeldAtMillis), strings.Compare(a.ref.String(), b.ref.String()))
+	})
+	for _, f := range all {
+		if err := each(f.ref, f.order); err != nil {
 			return err
 		}
 	}

@@ -14,17 +14,34 @@ import (
 	"holdfast/streams/internal/layout"
 )
 
-// GroupStatus is what one group of one partition has before it.
+// GroupStatus is what one group of one partition has before it. Ages are on Redis's clock,
+// and 0 where there is nothing of the kind.
 type GroupStatus struct {
-	Partition        int              `json:"partition"`
-	Stream           string           `json:"stream"`
-	Group            string           `json:"group"`
-	Lag              int64            `json:"lag"`     // entries nobody was given yet
-	Pending          int64            `json:"pending"` // given, not acknowledged
-	Backlog          int64            `json:"backlog"` // both: what to scale on
-	OldestIdleMillis int64            `json:"oldest_idle_ms"`
-	Consumers        []ConsumerStatus `json:"consumers"`
-	Entries          []PendingEntry   `json:"entries"`
+	Partition int    `json:"partition"`
+	Stream    string `json:"stream"`
+	Group     string `json:"group"`
+	Missing   bool   `json:"missing,omitempty"` // the group is gone; a worker makes it again, from the start of the stream
+	// Unreadable: this user of Redis may not read the entries themselves (payment tokens are
+	// among them). Lag is Redis's own figure then, it is not known since when the oldest
+	// waits, and entries name no order.
+	Unreadable bool `json:"unreadable,omitempty"`
+
+	Lag     int64 `json:"lag"`     // entries nobody was given yet
+	Pending int64 `json:"pending"` // given, not acknowledged
+	Backlog int64 `json:"backlog"` // both: what to scale on
+
+	OldestMillis        int64 `json:"oldest_ms"`         // since the oldest of the backlog was published
+	OldestWaitingMillis int64 `json:"oldest_waiting_ms"` // since the oldest that nobody was given yet was published
+	// OldestInHandMillis is since the oldest that is pending was given to a worker for the
+	// first time: by what workers note of that (scripts/keep_alive.lua), so never too much,
+	// and too little by some seconds, or by more beyond five minutes; where there is no note, by
+	// how long it is idle.
+	OldestInHandMillis int64 `json:"oldest_in_hand_ms"`
+	OldestIdleMillis   int64 `json:"oldest_idle_ms"`  // the longest without a sign of life, of the oldest pending ones
+	MostDeliveries     int64 `json:"most_deliveries"` // of the oldest pending ones
+
+	Consumers []ConsumerStatus `json:"consumers"`
+	Entries   []PendingEntry   `json:"entries"`
 }
 
 // ConsumerStatus is one consumer of a group.
@@ -44,29 +61,195 @@ type PendingEntry struct {
 	Deliveries int64  `json:"deliveries"`
 }
 
+const (
+	// oldestPending is how many of a group's pending entries are looked at.
+	oldestPending = access.ReadPage
+	// partitionsAtOnce bounds what is in memory of them.
+	partitionsAtOnce = 8
+	// handedBackIdleMillis is for how long an entry seems to be idle that was handed back, or
+	// redriven, a moment ago.
+	handedBackIdleMillis = 24 * 60 * 60 * 1000
+)
+
 // Pending tells what every group has before it, with at most mostEntries of its
 // pending entries, the oldest first.
 func (in *Inspector) Pending(ctx context.Context, mostEntries int) ([]GroupStatus, error) {
 	var all []GroupStatus
-	for p := range in.ns.Keys.Partitions() {
-		now, err := in.ns.Client.Time(ctx).Result()
-		if err != nil {
-			return nil, fmt.Errorf("asking Redis for the time: %w", access.Classify(err))
-		}
-		aliveUntil, err := in.ns.AliveUntil(ctx, p)
+	for first := 0; first < in.ns.Keys.Partitions(); first += partitionsAtOnce {
+		some, err := in.pending(ctx, first, min(first+partitionsAtOnce, in.ns.Keys.Partitions()), mostEntries)
 		if err != nil {
 			return nil, err
 		}
-		for _, group := range layout.Groups {
-			status, err := in.groupStatus(ctx, p, group, mostEntries)
-			if err != nil {
-				return nil, err
-			}
-			status.markAlive(aliveUntil, now.UnixMilli())
-			all = append(all, status)
-		}
+		all = append(all, some...)
 	}
 	return all, nil
+}
+
+// look is what Redis was asked about one group.
+type look struct {
+	status GroupStatus
+	stream string // key
+
+	infos     *redis.XInfoGroupsCmd
+	length    *redis.IntCmd
+	consumers *redis.XInfoConsumersCmd
+	pending   *redis.XPendingExtCmd
+	delivered *redis.StringCmd
+
+	group    redis.XInfoGroup // the group's, of infos
+	waiting  *redis.XMessageSliceCmd
+	payloads []*redis.Cmd
+}
+
+func (l *look) fail(err error) error {
+	return fmt.Errorf("inspecting %s of %s: %w", l.status.Group, l.stream, access.Classify(err))
+}
+
+func (in *Inspector) pending(ctx context.Context, first, end, mostEntries int) ([]GroupStatus, error) {
+	pipe := in.ns.Client.Pipeline()
+	now := pipe.Time(ctx)
+	alive := make(map[int]*redis.ZSliceCmd, end-first)
+	var looks []*look
+	for p := first; p < end; p++ {
+		alive[p] = pipe.ZRangeWithScores(ctx, in.ns.Keys.Consumers(p), 0, -1)
+		for _, group := range layout.Groups {
+			stream, name := in.ns.Keys.StreamOf(p, group)
+			looks = append(looks, &look{
+				status: GroupStatus{Partition: p, Stream: name, Group: string(group), Consumers: []ConsumerStatus{}, Entries: []PendingEntry{}},
+				stream: stream,
+				infos:  pipe.XInfoGroups(ctx, stream), length: pipe.XLen(ctx, stream), consumers: pipe.XInfoConsumers(ctx, stream, string(group)),
+				pending: pipe.XPendingExt(ctx, &redis.XPendingExtArgs{
+					Stream: stream, Group: string(group), Start: "-", End: "+", Count: int64(max(mostEntries, oldestPending)),
+				}),
+				delivered: pipe.HGet(ctx, in.ns.Keys.Delivered(p), string(group)),
+			})
+		}
+	}
+	_, _ = pipe.Exec(ctx) // its error is that of a command
+	if err := now.Err(); err != nil {
+		return nil, fmt.Errorf("asking Redis for the time: %w", access.Classify(err))
+	}
+	nowMillis := now.Val().UnixMilli()
+
+	pipe = in.ns.Client.Pipeline()
+	for _, l := range looks {
+		if err := l.readGroup(nowMillis); err != nil {
+			return nil, err
+		}
+		if l.group.Lag != 0 {
+			l.waiting = pipe.XRangeN(ctx, l.stream, "("+l.group.LastDeliveredID, "+", access.ReadPage)
+		}
+		for _, e := range l.pending.Val()[:min(mostEntries, len(l.pending.Val()))] {
+			l.payloads = append(l.payloads, pipe.Do(ctx, "XRANGE", l.stream, e.ID, e.ID))
+		}
+	}
+	_, _ = pipe.Exec(ctx) // likewise
+	statuses := make([]GroupStatus, len(looks))
+	for i, l := range looks {
+		aliveUntil, err := access.ScoresByName(alive[l.status.Partition])
+		if err != nil {
+			return nil, err
+		}
+		if err := in.readEntries(ctx, l, nowMillis); err != nil {
+			return nil, err
+		}
+		l.status.markAlive(aliveUntil, nowMillis)
+		statuses[i] = l.status
+	}
+	return statuses, nil
+}
+
+// readGroup takes over what Redis said about the group.
+func (l *look) readGroup(nowMillis int64) error {
+	infos, err := l.infos.Result()
+	if err != nil && !strings.Contains(err.Error(), "no such key") {
+		return l.fail(err)
+	}
+	i := slices.IndexFunc(infos, func(g redis.XInfoGroup) bool { return g.Name == l.status.Group })
+	if i < 0 {
+		length, err := l.length.Result()
+		if err != nil {
+			return l.fail(err)
+		}
+		l.status.Missing = true
+		l.group = redis.XInfoGroup{LastDeliveredID: "0-0", Lag: length}
+		return nil
+	}
+	l.group = infos[i]
+	l.status.Pending = l.group.Pending
+	consumers, err := l.consumers.Result()
+	if err != nil {
+		return l.fail(err)
+	}
+	for _, c := range consumers {
+		l.status.Consumers = append(l.status.Consumers, ConsumerStatus{Name: c.Name, Pending: c.Pending, IdleMillis: c.Idle.Milliseconds()})
+	}
+	pending, err := l.pending.Result()
+	if err != nil {
+		return l.fail(err)
+	}
+	notes, err := l.delivered.Result()
+	if err != nil && !access.IsNil(err) && !redis.IsPermissionError(err) { // of a user from before there were notes
+		return l.fail(err)
+	}
+	l.status.readAges(pending, notes, nowMillis)
+	return nil
+}
+
+// readAges is about the oldest pending entries; notes are scripts/keep_alive.lua's.
+func (g *GroupStatus) readAges(pending []redis.XPendingExt, notes string, nowMillis int64) {
+	if len(pending) == 0 {
+		return
+	}
+	var inHand int64
+	for _, e := range pending {
+		idle := e.Idle.Milliseconds()
+		g.OldestIdleMillis = max(g.OldestIdleMillis, idle)
+		g.MostDeliveries = max(g.MostDeliveries, e.RetryCount)
+		if idle >= handedBackIdleMillis {
+			idle -= handedBackIdleMillis
+		}
+		inHand = max(inHand, idle)
+	}
+	oldest := pending[0].ID
+	g.OldestMillis = max(0, nowMillis-domain.EntryMillis(oldest))
+	g.OldestInHandMillis = max(inHand, nowMillis-layout.DeliveredBy(notes, oldest, nowMillis))
+}
+
+// readEntries takes over what was read of the stream.
+func (in *Inspector) readEntries(ctx context.Context, l *look, nowMillis int64) error {
+	if l.waiting != nil {
+		page, err := l.waiting.Result()
+		if redis.IsPermissionError(err) && l.group.Lag >= 0 {
+			l.status.Unreadable, l.status.Lag = true, l.group.Lag
+		} else if err != nil {
+			return l.fail(err)
+		}
+		if len(page) > 0 {
+			l.status.OldestWaitingMillis = max(0, nowMillis-domain.EntryMillis(page[0].ID))
+			l.status.OldestMillis = max(l.status.OldestMillis, l.status.OldestWaitingMillis)
+		}
+		if !l.status.Unreadable {
+			if l.status.Lag, err = in.lag(ctx, l.stream, l.group.Lag, page); err != nil {
+				return l.fail(err)
+			}
+		}
+	}
+	l.status.Backlog = l.status.Lag + l.status.Pending
+	for i, payload := range l.payloads {
+		if err := payload.Err(); redis.IsPermissionError(err) {
+			l.status.Unreadable = true
+		} else if err != nil {
+			return l.fail(err)
+		}
+		e := l.pending.Val()[i]
+		entry := PendingEntry{ID: e.ID, Consumer: e.Consumer, IdleMillis: e.Idle.Milliseconds(), Deliveries: e.RetryCount}
+		if found := layout.DecodeEntries(payload.Val()); len(found) == 1 {
+			entry.OrderID = orderOf(found[0].Fields)
+		}
+		l.status.Entries = append(l.status.Entries, entry)
+	}
+	return nil
 }
 
 // markAlive says which consumers are alive, and adds those that Redis does not know yet:
@@ -87,72 +270,35 @@ func (g *GroupStatus) markAlive(aliveUntil map[string]int64, nowMillis int64) {
 	slices.SortFunc(g.Consumers, func(a, b ConsumerStatus) int { return strings.Compare(a.Name, b.Name) })
 }
 
-func (in *Inspector) groupStatus(ctx context.Context, p int, group domain.Group, mostEntries int) (GroupStatus, error) {
-	stream, name := in.ns.Keys.StreamOf(p, group)
-	status := GroupStatus{Partition: p, Stream: name, Group: string(group), Consumers: []ConsumerStatus{}, Entries: []PendingEntry{}}
-	fail := func(err error) (GroupStatus, error) {
-		return status, fmt.Errorf("inspecting %s of %s: %w", group, stream, access.Classify(err))
-	}
-	infos, err := in.ns.Client.XInfoGroups(ctx, stream).Result()
-	if err != nil {
-		return fail(err)
-	}
-	i := slices.IndexFunc(infos, func(g redis.XInfoGroup) bool { return g.Name == string(group) })
-	if i < 0 {
-		return fail(fmt.Errorf("the group is gone; a worker makes it again"))
-	}
-	status.Pending = infos[i].Pending
-	if status.Lag, err = in.lag(ctx, stream, infos[i]); err != nil {
-		return fail(err)
-	}
-	status.Backlog = status.Lag + status.Pending
-
-	consumers, err := in.ns.Client.XInfoConsumers(ctx, stream, string(group)).Result()
-	if err != nil {
-		return fail(err)
-	}
-	for _, c := range consumers {
-		status.Consumers = append(status.Consumers, ConsumerStatus{Name: c.Name, Pending: c.Pending, IdleMillis: c.Idle.Milliseconds()})
-	}
-	if status.Pending == 0 || mostEntries == 0 {
-		return status, nil
-	}
-	pending, err := in.ns.Client.XPendingExt(ctx, &redis.XPendingExtArgs{
-		Stream: stream, Group: string(group), Start: "-", End: "+", Count: int64(mostEntries),
-	}).Result()
-	if err != nil {
-		return fail(err)
-	}
-	pipe := in.ns.Client.Pipeline()
-	payloads := make([]*redis.Cmd, len(pending))
-	for i, e := range pending {
-		payloads[i] = pipe.Do(ctx, "XRANGE", stream, e.ID, e.ID)
-	}
-	if len(pending) > 0 {
-		if _, err := pipe.Exec(ctx); err != nil {
-			return fail(err)
+// Alive counts the consumers that gave a sign of life within their own reclaim time.
+func (g *GroupStatus) Alive() int {
+	n := 0
+	for _, c := range g.Consumers {
+		if c.Alive {
+			n++
 		}
 	}
-	for i, e := range pending {
-		entry := PendingEntry{ID: e.ID, Consumer: e.Consumer, IdleMillis: e.Idle.Milliseconds(), Deliveries: e.RetryCount}
-		if found := layout.DecodeEntries(payloads[i].Val()); len(found) == 1 {
-			entry.OrderID = orderOf(found[0].Fields)
-		}
-		status.OldestIdleMillis = max(status.OldestIdleMillis, entry.IdleMillis)
-		status.Entries = append(status.Entries, entry)
-	}
-	return status, nil
+	return n
 }
 
-// orderOf is the order that a request or a fact is about, empty if it names none,
-// or is about several.
+// orderOf is the order that a request or the facts of an entry are about, empty if they
+// name none, or several.
 func orderOf(fields []string) string {
-	name := ""
-	if len(fields) == 2 { // a fact, alone in its entry
-		name, _, _ = strings.Cut(fields[1], "|")
-	} else if request, _ := wire.ParseRequest(fields); request.EventID != "" {
-		name = request.Ref().String()
+	if request, _ := wire.ParseRequest(fields); request.EventID != "" {
+		return orderName(request.Ref().String())
 	}
+	name := ""
+	for i := 0; i+1 < len(fields); i += 2 {
+		subject, _, _ := strings.Cut(fields[i+1], "|")
+		if i > 0 && subject != name {
+			return ""
+		}
+		name = subject
+	}
+	return orderName(name)
+}
+
+func orderName(name string) string {
 	if _, ok := domain.ParseOrderRef(name); !ok {
 		return ""
 	}
@@ -162,30 +308,23 @@ func orderOf(fields []string) string {
 // lagPages bounds the counting of a lag that Redis does not know.
 const lagPages = 100
 
-// lag is counted, and only if there is much of it Redis's own figure. After some
+// lag is counted, and only if there is much of it what Redis says. After some
 // deletions that has none (go-redis then says -1), and an autoscaler that took it for
 // zero would switch the workers off. On a server that was a replica it is too high, by
 // what was delivered after it had last copied everything, until the end of time.
-func (in *Inspector) lag(ctx context.Context, stream string, g redis.XInfoGroup) (int64, error) {
-	if g.Lag == 0 {
-		return 0, nil
-	}
-	pages := 1
-	if g.Lag < 0 {
-		pages = lagPages
-	}
-	var count int64
-	after := g.LastDeliveredID
-	for range pages {
-		page, err := in.ns.Client.XRangeN(ctx, stream, "("+after, "+", access.ReadPage).Result()
+// page is the first of what waits.
+func (in *Inspector) lag(ctx context.Context, stream string, said int64, page []redis.XMessage) (int64, error) {
+	count := int64(len(page))
+	for pages := 1; len(page) == access.ReadPage && said < 0 && pages < lagPages; pages++ {
+		var err error
+		page, err = in.ns.Client.XRangeN(ctx, stream, "("+page[len(page)-1].ID, "+", access.ReadPage).Result()
 		if err != nil {
 			return 0, fmt.Errorf("counting the lag: %w", err)
 		}
 		count += int64(len(page))
-		if len(page) < access.ReadPage {
-			return count, nil
-		}
-		after = page[len(page)-1].ID
 	}
-	return max(count, g.Lag), nil
+	if len(page) < access.ReadPage {
+		return count, nil
+	}
+	return max(count, said), nil
 }

@@ -36,6 +36,29 @@ func TestPendingShowsWhoWaits(t *testing.T) {
 	}
 }
 
+// Whoever looks does not mend: that a group or a stream is gone is told.
+func TestPendingWithoutGroups(t *testing.T) {
+	f := newFixture(t)
+	want := []string{"settlement"}
+	for _, gone := range [][]any{{"XGROUP", "DESTROY", f.Keys.Log(0), "settlement"}, {"DEL", f.Keys.Requests(0)}} {
+		f.Do(gone...)
+		before := f.Dump()
+		groups, err := f.inspector.Pending(f.Ctx, 10)
+		f.Must(err)
+		var missing []string
+		for _, g := range groups {
+			if g.Missing {
+				missing = append(missing, g.Group)
+			}
+		}
+		if !slices.Equal(missing, want) {
+			t.Errorf("after %v: missing are %q, want %q", gone, missing, want)
+		}
+		f.WantSame(before)
+		want = append([]string{"workers"}, want...)
+	}
+}
+
 // A replica does not keep the counter behind its groups' lag; as a master it goes on
 // from there, and its figure is too high for good.
 func TestLagOfAServerThatWasAReplica(t *testing.T) {

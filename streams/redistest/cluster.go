@@ -81,6 +81,27 @@ func StartCluster(tb testing.TB, masters int) *Cluster {
 
 const slots = 16384
 
+// StartNode starts a Cluster of one node, which has all slots.
+func StartNode(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	s := Start(tb, append([]string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(tb))}, args...)...)
+	until(tb, "the node has all slots", func(ctx context.Context) error {
+		info, err := ask(ctx, s, "CLUSTER", "INFO")
+		if err != nil {
+			return err
+		}
+		text := asText(info)
+		if strings.Contains(text, "cluster_slots_assigned:0") {
+			err = attempt(ctx, s, "CLUSTER", "ADDSLOTSRANGE", 0, slots-1)
+		}
+		if !strings.Contains(text, "cluster_state:ok") {
+			err = errors.Join(errors.New("it is not ready"), err)
+		}
+		return err
+	})
+	return s
+}
+
 // URL names all nodes.
 func (c *Cluster) URL() string {
 	url := "redis://" + c.nodes[0].Addr() + "?"
@@ -148,10 +169,9 @@ func (c *Cluster) look(ctx context.Context, n *clusterServer) ([]nodeView, error
 		if len(f) < 8 {
 			return nil, fmt.Errorf("CLUSTER NODES says %q", line)
 		}
-		flags := strings.Split(f[2], ",")
 		views = append(views, nodeView{
-			id: f[0], masterID: f[3], master: slices.Contains(flags, "master"),
-			failing: strings.Contains(f[2], "fail") || slices.Contains(flags, "handshake") || slices.Contains(flags, "noaddr"),
+			id: f[0], masterID: f[3], master: anyFlag(f[2], "master"),
+			failing: anyFlag(f[2], "fail", "fail?", "handshake", "noaddr"), // and not nofailover
 			linked:  f[7] == "connected", slots: f[8:],
 		})
 	}

@@ -41,3 +41,28 @@ func TestSentinels(t *testing.T) {
 		t.Error("the master is still the same")
 	}
 }
+
+// Servers have more flags than those that matter here, and newer ones have more still.
+func TestReaches(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		flags, what string
+		want        bool
+	}{
+		{"sentinel", "sentinel", true},
+		{"sentinel,master_down", "sentinel", true}, // as it was asked in the failover
+		{"slave", "slave", true},
+		{"slave,reconf_done", "slave", true},
+		{"slave,disconnected", "slave", false},
+		{"s_down,slave", "slave", false},
+		{"s_down,slave,disconnected", "slave", false},
+		{"s_down,sentinel,master_down", "sentinel", false},
+		{"s_down,o_down,slave", "slave", false},
+		{"slave", "sentinel", false},
+		{"", "slave", false},
+	} {
+		if got := reaches(tt.flags, tt.what); got != tt.want {
+			t.Errorf("reaches(%q, %q) = %t, want %t", tt.flags, tt.what, got, tt.want)
+		}
+	}
+}

@@ -121,8 +121,11 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
-// Restart starts the server again, on the same port and directory.
-func (s *Server) Restart() {
+// Configure adds arguments, which count from the next start on.
+func (s *Server) Configure(args ...string) { s.args = append(s.args, args...) }
+
+// Launch is Restart without waiting until the server answers.
+func (s *Server) Launch() {
 	s.tb.Helper()
 	s.Kill()
 	var args []string
@@ -133,8 +136,13 @@ func (s *Server) Restart() {
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--daemonize", "no",
 		"--save", "", "--logfile", filepath.Join(s.dir, "redis.log"),
 	)
-	args = append(args, s.args...)
-	s.launch(args)
+	s.launch(append(args, s.args...))
+}
+
+// Restart starts the server again, on the same port and directory.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.Launch()
 	rdb := s.Client()
 	defer func() { _ = rdb.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -153,7 +161,7 @@ func (s *Server) Restart() {
 		case <-s.exited:
 			// Its port may be taken for a moment: a process that somebody has just forked
 			// has the sockets of this one until it becomes another program.
-			s.launch(args)
+			s.Launch()
 			wait = 100 * time.Millisecond
 		default:
 		}

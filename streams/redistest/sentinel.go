@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
 
-const masterName = "tickets"
+// MasterName is what sentinels call the master.
+const MasterName = "tickets"
 
 // Sentinels is one master with two replicas, and three sentinels that watch them.
 type Sentinels struct {
@@ -40,7 +43,7 @@ func StartSentinels(tb testing.TB) *Sentinels {
 		text := fmt.Sprintf("sentinel monitor %[1]s 127.0.0.1 %[2]d 2\n"+
 			"sentinel down-after-milliseconds %[1]s 1000\n"+
 			"sentinel failover-timeout %[1]s 3000\n"+
-			"sentinel parallel-syncs %[1]s 2\n", masterName, s.servers[0].port)
+			"sentinel parallel-syncs %[1]s 2\n", MasterName, s.servers[0].port)
 		if err := os.WriteFile(sentinel.config, []byte(text), 0o600); err != nil {
 			tb.Fatalf("writing a sentinel's configuration: %v", err)
 		}
@@ -51,9 +54,27 @@ func StartSentinels(tb testing.TB) *Sentinels {
 	return s
 }
 
+// StartSentinel starts one sentinel that watches the master at an address, which needs no
+// replicas, with further lines of configuration and further arguments.
+func StartSentinel(tb testing.TB, master string, lines []string, args ...string) *Server {
+	tb.Helper()
+	sentinel := prepare(tb, append([]string{"--sentinel"}, args...)...)
+	sentinel.config = filepath.Join(sentinel.dir, "sentinel.conf")
+	host, port, err := net.SplitHostPort(master)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	lines = append([]string{fmt.Sprintf("sentinel monitor %s %s %s 1", MasterName, host, port)}, lines...)
+	if err := os.WriteFile(sentinel.config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		tb.Fatalf("writing a sentinel's configuration: %v", err)
+	}
+	sentinel.Restart()
+	return sentinel
+}
+
 // URL names the sentinels.
 func (s *Sentinels) URL() string {
-	return "redis://" + s.sentinels[0].Addr() + "?master_name=" + masterName +
+	return "redis://" + s.sentinels[0].Addr() + "?master_name=" + MasterName +
 		"&addr=" + s.sentinels[1].Addr() + "&addr=" + s.sentinels[2].Addr()
 }
 
@@ -72,7 +93,7 @@ func (s *Sentinels) Master() (master *Server) {
 
 func (s *Sentinels) agreed(ctx context.Context) (master *Server, err error) {
 	for _, sentinel := range s.sentinels {
-		reply, err := ask(ctx, sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", masterName)
+		reply, err := ask(ctx, sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MasterName)
 		if err != nil {
 			return nil, err
 		}
@@ -114,11 +135,11 @@ func (s *Sentinels) Wait() {
 			}
 		}
 		for _, sentinel := range s.sentinels {
-			if err := attempt(ctx, sentinel, "SENTINEL", "CKQUORUM", masterName); err != nil {
+			if err := attempt(ctx, sentinel, "SENTINEL", "CKQUORUM", MasterName); err != nil {
 				return err
 			}
-			for _, kind := range []string{"REPLICAS", "SENTINELS"} {
-				reply, err := ask(ctx, sentinel, "SENTINEL", kind, masterName)
+			for kind, flag := range map[string]string{"REPLICAS": "slave", "SENTINELS": "sentinel"} {
+				reply, err := ask(ctx, sentinel, "SENTINEL", kind, MasterName)
 				if err != nil {
 					return err
 				}
@@ -127,7 +148,7 @@ func (s *Sentinels) Wait() {
 					return fmt.Errorf("%s sees %d %s", sentinel.Addr(), len(list), kind)
 				}
 				for _, seen := range list {
-					if flags := field(seen, "flags"); flags != "slave" && flags != "sentinel" {
+					if flags := field(seen, "flags"); !reaches(flags, flag) {
 						return fmt.Errorf("%s sees one of the %s as %s", sentinel.Addr(), kind, flags)
 					}
 				}
@@ -135,6 +156,18 @@ func (s *Sentinels) Wait() {
 		}
 		return nil
 	})
+}
+
+// reaches reports whether a sentinel that flags another server like this knows it for
+// what it is, and is in touch with it. Other flags may be there, such as master_down: what
+// that other one thought of the old master when it was last asked.
+func reaches(flags, what string) bool {
+	return anyFlag(flags, what) && !anyFlag(flags, "s_down", "o_down", "disconnected")
+}
+
+// anyFlag reports whether one of these is in a list with commas.
+func anyFlag(flags string, these ...string) bool {
+	return slices.ContainsFunc(strings.Split(flags, ","), func(f string) bool { return slices.Contains(these, f) })
 }
 
 // field is one of a reply of names and values in turn.
@@ -173,7 +206,7 @@ func (s *Sentinels) Failover() {
 	s.tb.Helper()
 	old := s.Master()
 	until(s.tb, "a sentinel starts a failover", func(ctx context.Context) error {
-		return attempt(ctx, s.sentinels[0], "SENTINEL", "FAILOVER", masterName)
+		return attempt(ctx, s.sentinels[0], "SENTINEL", "FAILOVER", MasterName)
 	})
 	s.switched(old)
 }

@@ -1,7 +1,7 @@
 -- hold: takes in a batch of purchases, holds and pays.
 --
 -- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream. Each item adds:
---   type (purchase, hold, pay), customer_id, section, quantity, unit_price ('' if any will do),
+--   type (purchase, hold, pay; tokenless: a purchase without a payment token), customer_id, section, quantity, unit_price ('' if any will do),
 --   hold_millis, valid_until (milliseconds), opening (type|fingerprint|customer_id|section|quantity, as
 --   it stands in records and facts), invalid (why it is; '' if it is well-formed)
 -- Verdicts: done (acknowledged: held by a hold, rejected, or known already), authorize (the hold
@@ -28,11 +28,13 @@ read_events()
 -- opens it; or, if it was there before, these parts of its record.
 local opened_at, fingerprint, held_at = {}, {}, {}
 
--- refusal: why a new order cannot be held; nil if it can. The order of the
--- checks is domain.refusal's.
+-- refusal: why a new order cannot be held, and what exactly is invalid; nil if it can. The
+-- order of the checks is domain.refusal's.
 local function refusal(at, event, units)
   if ARGV[at + INVALID] ~= '' then
-    return 'invalid'
+    return 'invalid', ARGV[at + INVALID]
+  elseif ARGV[at + TYPE] == 'tokenless' and not (units and units.price == '0') then
+    return 'invalid', 'payment_token: missing'
   elseif now > tonumber(ARGV[at + VALID_UNTIL]) then
     return 'too_late'
   elseif not event.currency then
@@ -79,9 +81,9 @@ local function open(o, at)
   local event = event_of[o]
   local units = event.sections[ARGV[at + SECTION]]
   opened_at[o] = at
-  local refused = refusal(at, event, units)
+  local refused, detail = refusal(at, event, units)
   if refused then
-    why[o] = refused .. '|' .. ARGV[at + INVALID]
+    why[o] = refused .. '|' .. (detail or '')
     change(o, 'r', 'rejected', '|' .. ARGV[at + OPENING] .. '|' .. why[o], rejected_record)
     return DONE
   end
@@ -95,7 +97,7 @@ local function open(o, at)
   n = #new_holds
   new_holds[n + 1], new_holds[n + 2] = deadline[o], member(o)
   change(o, 'h', 'held', said[o], held_record)
-  return ARGV[at + TYPE] == 'purchase' and AUTHORIZE or DONE
+  return ARGV[at + TYPE] == 'hold' and DONE or AUTHORIZE
 end
 
 local function fingerprint_of(opening)

@@ -1,11 +1,12 @@
--- init: creates the namespace, once.
+-- init: makes a namespace, once.
 --
--- KEYS[1] meta   ARGV[1] partitions   ARGV[2] schema   ARGV[3] epoch (a name for this data set)
--- Reply: partitions, schema and epoch as they are stored, and 1 if this call stored them.
+-- KEYS[1] meta
+-- ARGV[1] partitions   ARGV[2] schema   ARGV[3] epoch (a name for this data set)
+-- then, for each further field that is to be stored: name, value
+-- Reply: 1, or 0 if there is a namespace already, which stays as it is.
 
-local known = redis.call('HMGET', KEYS[1], 'partitions', 'schema', 'epoch')
-if known[1] then
-  return { known[1], known[2], known[3], 0 }
+if redis.call('HEXISTS', KEYS[1], 'partitions') == 1 then
+  return 0
 end
-redis.call('HSET', KEYS[1], 'partitions', ARGV[1], 'schema', ARGV[2], 'epoch', ARGV[3])
-return { ARGV[1], ARGV[2], ARGV[3], 1 }
+redis.call('HSET', KEYS[1], 'partitions', ARGV[1], 'schema', ARGV[2], 'epoch', ARGV[3], unpack(ARGV, 4))
+return 1

@@ -1,23 +1,88 @@
--- redrive: gives a dead letter back to its group, and removes the letter.
+-- redrive: gives dead letters back to their groups, and removes each in the same step, with its note.
 --
--- KEYS[1] the stream it came from   KEYS[2] dead
--- ARGV[1] id of the letter   ARGV[2] group   ARGV[3] id of the entry   then, for a request, its fields
--- With fields, a new entry is added: the old one may have been trimmed. Without, the entry is
--- still there (the log is never trimmed) and becomes pending again, free to be reclaimed at once.
--- Reply: the id of the entry; '' if there is no such letter (somebody was faster); nil if the
--- entry to be claimed is gone (the letter stays).
+-- KEYS[1] requests   KEYS[2] log   KEYS[3] dead   KEYS[4] set_aside
+-- ARGV ids of the letters
+-- A request is added as a new entry: the old one may have been trimmed. The entry of a fact is still
+-- there (the log is never trimmed) and becomes pending again, free to be reclaimed at once.
+-- Reply, for each: the id of the entry; '' if there is no such letter (somebody was faster); or, in
+-- words, why it cannot be given back. Such a letter stays as it is.
+-- On a crash: all or nothing. If a write fails half way, no letter is lost: each is removed after its
+-- entry is there. Works when memory is full: it moves, and adds nothing.
 
-if #redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1]) == 0 then
-  return ''
+local MOST_VALUES = 1000 -- of an entry: Lua's stack bears no number of them
+
+-- values_of takes netstrings (length ':' bytes ',') apart; nil if they are damaged.
+local function values_of(netstrings)
+  local values, at = {}, 1
+  while at <= #netstrings do
+    local _, colon, length = string.find(netstrings, '^(%d+):', at)
+    local comma = colon and colon + tonumber(length) + 1
+    if not comma or string.sub(netstrings, comma, comma) ~= ',' then
+      return nil
+    end
+    values[#values + 1] = string.sub(netstrings, colon + 1, comma - 1)
+    at = comma + 1
+  end
+  return values
 end
-local id = ARGV[3]
-if #ARGV > 3 then
-  id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4))
-else
-  local claimed = redis.call('XCLAIM', KEYS[1], ARGV[2], 'redrive', 0, id, 'IDLE', 86400000, 'FORCE', 'JUSTID')
-  if #claimed == 0 then
-    return false
+
+-- read returns a letter's values by name, and what stands against redriving it; nil if there is none.
+local function read(id)
+  local found = redis.call('XRANGE', KEYS[3], id, id)[1]
+  if not found then
+    return nil
+  end
+  local letter = { entry = found }
+  for i = 1, #found[2], 2 do
+    letter[found[2][i]] = found[2][i + 1]
+  end
+  if letter.stream == 'log' then
+    return letter, not (letter.group and letter.entry_id) and 'it is damaged' or nil
+  end
+  letter.values = letter.stream == 'requests' and values_of(letter.fields or '')
+  if not letter.values or #letter.values % 2 == 1 then
+    return letter, 'it is damaged'
+  elseif #letter.values == 0 then
+    return letter, 'it has no fields'
+  elseif #letter.values > MOST_VALUES then
+    return letter, string.format('it has %d fields, more than can be published again', #letter.values / 2)
+  end
+  return letter
+end
+
+redis.call('XLEN', KEYS[1])
+redis.call('XLEN', KEYS[2])
+local reply, letters, seen = {}, {}, {}
+for i, id in ipairs(ARGV) do
+  local letter, against
+  if not seen[id] then
+    seen[id] = true
+    letter, against = read(id)
+  end
+  reply[i] = against or ''
+  if letter and not against then
+    letters[i] = letter
   end
 end
-redis.call('XDEL', KEYS[2], ARGV[1])
-return id
+for i, id in ipairs(ARGV) do
+  if letters[i] and letters[i].values then
+    forget(KEYS[4], letters[i].entry)
+    reply[i] = redis.call('XADD', KEYS[1], '*', unpack(letters[i].values))
+    redis.call('XDEL', KEYS[3], id)
+  end
+end
+for i, id in ipairs(ARGV) do
+  local letter = letters[i]
+  if letter and not letter.values then
+    local claimed = redis.pcall('XCLAIM', KEYS[2], letter.group, 'redrive', 0, letter.entry_id, 'IDLE', 86400000, 'FORCE', 'JUSTID')
+    if claimed.err then
+      reply[i] = claimed.err
+    elseif #claimed == 0 then
+      reply[i] = 'entry ' .. letter.entry_id .. ' is not in the log any more'
+    else
+      reply[i] = claimed[1]
+      redis.call('XDEL', KEYS[3], id)
+    end
+  end
+end
+return reply

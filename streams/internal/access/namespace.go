@@ -20,8 +20,10 @@ const (
 type Namespace struct {
 	Client redis.UniversalClient
 	Keys   layout.Keys
-	// Redrive is scripts/redrive.lua: scripts are loaded in package streams, all of them.
-	Redrive *redis.Script
+	// PaymentNamespace is that of the payments' names: empty where they are plain.
+	PaymentNamespace string
+	// Redrive and Discard are scripts/redrive.lua and discard.lua: scripts are loaded in package streams, all of them.
+	Redrive, Discard *redis.Script
 }
 
 // Store is a *streams.Store. The packages below streams take it as this, and import

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/redis/go-redis/v9"
+
 	"holdfast/domain"
 	"holdfast/streams/internal/layout"
 )
@@ -63,7 +65,12 @@ func (n Namespace) DeadLetters(ctx context.Context, p int, from, to string, coun
 
 // AliveUntil is, by group/consumer, the time in milliseconds until which it counts as alive.
 func (n Namespace) AliveUntil(ctx context.Context, p int) (map[string]int64, error) {
-	members, err := n.Client.ZRangeWithScores(ctx, n.Keys.Consumers(p), 0, -1).Result()
+	return ScoresByName(n.Client.ZRangeWithScores(ctx, n.Keys.Consumers(p), 0, -1))
+}
+
+// ScoresByName is what AliveUntil makes of a reply.
+func ScoresByName(consumers *redis.ZSliceCmd) (map[string]int64, error) {
+	members, err := consumers.Result()
 	if err != nil {
 		return nil, fmt.Errorf("listing consumers: %w", Classify(err))
 	}

@@ -36,6 +36,7 @@ type DeadLetter struct {
 	Deliveries int64
 	AtMillis   int64
 	Fields     []string // as they were, the payment token and all
+	Order      string   // event_id/order_id: beside that order stands a note of it; empty if there is none
 }
 
 // ID names a dead letter to people: partition:entry id.
@@ -60,6 +61,8 @@ func DecodeDeadLetter(p int, e domain.Entry) (DeadLetter, error) {
 			letter.Deliveries = n.parse(value)
 		case "at":
 			letter.AtMillis = n.parse(value)
+		case "order":
+			letter.Order = value
 		case "fields":
 			var err error
 			if letter.Fields, err = ParseNetstrings(value); err != nil {
@@ -71,4 +74,25 @@ func DecodeDeadLetter(p int, e domain.Entry) (DeadLetter, error) {
 		return letter, domain.WithClass(domain.ClassPoison, fmt.Errorf("dead letter %s is damaged: %w", letter.ID(), n.err))
 	}
 	return letter, nil
+}
+
+// DecodeNotes reads what stands beside an order about its requests that are set aside,
+// as scripts/dead_letter.lua writes it: a line for each, the oldest first.
+func DecodeNotes(value string) ([]domain.SetAside, error) {
+	if value == "" {
+		return nil, nil
+	}
+	lines := strings.Split(value, "\n")
+	notes := make([]domain.SetAside, len(lines))
+	for i, line := range lines {
+		parts := strings.SplitN(line, " ", 4)
+		if len(parts) != 4 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
+			return nil, domain.WithClass(domain.ClassPoison, errors.New("a note of what is set aside is damaged"))
+		}
+		notes[i] = domain.SetAside{DeadID: parts[0], EntryID: parts[1], Type: domain.RequestType(parts[2]), Reason: parts[3]}
+		if parts[2] == "-" {
+			notes[i].Type = ""
+		}
+	}
+	return notes, nil
 }

@@ -53,3 +53,30 @@ func FuzzParseNetstrings(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDecodeNotes: what is read of notes is what they say, and nothing in between.
+func FuzzDecodeNotes(f *testing.F) {
+	for _, value := range []string{"", "0:1-1 2-2 pay r", "0:1-1 2-2 - ", "0:1-1 2-2 hold a b  c\n3:4-4 5-5 cancel ü", "0:1-1 2-2 pay", "\n", "   ", "0:1-1 2-2 purchase r\n"} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		notes, err := layout.DecodeNotes(value)
+		if err != nil {
+			if domain.ClassOf(err) != domain.ClassPoison || notes != nil {
+				t.Errorf("%v, %v", notes, err)
+			}
+			return
+		}
+		var lines []string
+		for _, n := range notes {
+			kind := string(n.Type)
+			if kind == "" {
+				kind = "-"
+			}
+			lines = append(lines, n.DeadID+" "+n.EntryID+" "+kind+" "+n.Reason)
+		}
+		if again := strings.Join(lines, "\n"); again != value {
+			t.Errorf("%q comes back as %q", value, again)
+		}
+	})
+}

@@ -27,6 +27,12 @@ func NewKeys(namespace string, partitions int) Keys {
 // MetaKey is a hash: what the namespace was created with.
 func MetaKey(namespace string) string { return namespace + ":meta" }
 
+// Replaced is a hash: when and by whom it was last noticed that the data is other data.
+func (k Keys) Replaced() string { return k.Namespace + ":replaced" }
+
+// Troubles is a hash: what workers have to say that is wrong, by worker/what.
+func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
@@ -58,11 +64,21 @@ func (k Keys) SalesSummary(p int) string { return k.partitions[p] + "sales_summa
 // Consumers is a sorted set: group/consumer by the time until which it counts as alive.
 func (k Keys) Consumers(p int) string { return k.partitions[p] + "consumers" }
 
+// Delivered is a hash: by group, by when which entries had been given to workers.
+func (k Keys) Delivered(p int) string { return k.partitions[p] + "delivered" }
+
+// Probe is a key that never exists: a write of nothing to it shows whether writes are refused.
+func (k Keys) Probe(p int) string { return k.partitions[p] + "probe" }
+
 // Turn is a key that exists while one worker does a maintenance job.
 func (k Keys) Turn(p int, job string) string { return k.partitions[p] + "turn:" + job }
 
-// Outcomes is a pub/sub channel.
-func (k Keys) Outcomes(p int) string { return k.partitions[p] + "outcomes" }
+// SetAside is a hash: event_id/order_id -> a line for each of its requests that is a dead letter.
+func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
+
+// Outcomes is a pub/sub channel. Pub/sub knows no databases: what tells the namespaces of
+// one name on one server apart is the epoch.
+func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "outcomes:" + epoch }
 
 // Event is a hash.
 func (k Keys) Event(p int, eventID string) string { return k.partitions[p] + "event:" + eventID }
@@ -87,6 +103,9 @@ func (k Keys) Order(p int, ref domain.OrderRef) string {
 func (k Keys) Invoices(customerID string) string {
 	return k.invoices() + customerID + "}"
 }
+
+// AnyInvoices is a pattern for SCAN that all customers' invoices match.
+func (k Keys) AnyInvoices() string { return k.invoices() + "*" }
 
 func (k Keys) invoices() string { return k.Namespace + ":invoices:{" }
 

@@ -23,12 +23,18 @@ func TestKeyNames(t *testing.T) {
 		k.SalesSummary(3):      "holdfast:{3}:sales_summary",
 		k.Invoices("cust@ex"):  "holdfast:invoices:{cust@ex}",
 		k.Dead(3):              "holdfast:{3}:dead",
+		k.Troubles():           "holdfast:troubles",
 
 		// Not in the design; ours alone, and in the partition's slot all the same.
-		k.Consumers(3):    "holdfast:{3}:consumers",
-		k.Turn(3, "trim"): "holdfast:{3}:turn:trim",
-		k.Outcomes(3):     "holdfast:{3}:outcomes",
-		k.Requests(0):     "holdfast:{0}:requests",
+		k.Consumers(3):     "holdfast:{3}:consumers",
+		k.Delivered(3):     "holdfast:{3}:delivered",
+		k.Probe(3):         "holdfast:{3}:probe",
+		k.Replaced():       "holdfast:replaced",
+		k.Troubles():       "holdfast:troubles",
+		k.Turn(3, "trim"):  "holdfast:{3}:turn:trim",
+		k.Outcomes(3, "E"): "holdfast:{3}:outcomes:E",
+		k.SetAside(3):      "holdfast:{3}:set_aside",
+		k.Requests(0):      "holdfast:{0}:requests",
 
 		NewKeys("x", 1).Log(0): "x:{0}:log",
 	} {
@@ -43,8 +49,9 @@ func TestKeysShareASlot(t *testing.T) {
 	k := NewKeys("holdfast", 12)
 	o := domain.OrderRef{EventID: "AZaz09._@+-", OrderID: "-+@_.9"}
 	for _, key := range []string{
-		k.Requests(11), k.Log(11), k.Dead(11), k.Holds(11), k.SalesSummary(11), k.Consumers(11), k.Turn(11, "reclaim:workers"),
+		k.Requests(11), k.Log(11), k.Dead(11), k.Holds(11), k.SalesSummary(11), k.Consumers(11), k.Delivered(11), k.Probe(11), k.Turn(11, "reclaim:workers"),
 		k.Event(11, o.EventID), k.InProgress(11, o.EventID), k.Sales(11, o.EventID), k.Order(11, o),
+		k.SetAside(11), k.Outcomes(11, "E"),
 	} {
 		if tag := hashTag(key); tag != "11" {
 			t.Errorf("%s hashes by %q, want 11", key, tag)

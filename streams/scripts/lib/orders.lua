@@ -3,10 +3,10 @@
 --
 -- KEYS[1] stream whose entries are acknowledged   KEYS[2] log   KEYS[3] holds
 -- then, for each event, two:  event hash, in_progress hash
--- then, for each item, one:   order record
+-- then, for each item, one:   order record; and what the operation adds
 -- ARGV[1] group   ARGV[2] channel for outcomes   ARGV[3] E, number of events   ARGV[4] N, number of items
 -- ARGV[5] '1' to send notices of outcomes even if nobody is seen to listen (in a cluster, listeners
--- may be at another node)
+-- may be at another node). A notice names orders, and nothing else: whoever hears it looks.
 -- then E event ids, then for each item: entry_id ('' if there is none to acknowledge),
 -- event index (1..E), order_id, and what the operation adds.
 -- All keys are of one partition. N <= 500, so that no argument list comes near Lua's stack.
@@ -20,7 +20,7 @@
 -- hence a record is taken apart only as far as needed and put together from its
 -- parts, and a fact goes from local variables straight into XADD.
 
-local DONE, AUTHORIZE, VOID, WAIT, CONFLICT, TOO_LATE = 0, 1, 2, 3, 4, 5
+local DONE, AUTHORIZE, VOID, WAIT, CONFLICT, TOO_LATE, SET_ASIDE = 0, 1, 2, 3, 4, 5, 6
 local KEYS, ARGV = KEYS, ARGV -- locals are reached without a look-up
 local match, format = string.match, string.format
 
@@ -46,7 +46,7 @@ local FIRST_ITEM = 5 + E
 -- post or reverse it (customer to currency); of that customer, section, quantity.
 --
 -- A fact is one field of a log entry: its name is the type, its value the order (event_id/order_id)
--- and values between bars, as domain.ParseFacts reads them.
+-- and values between bars, as wire.ParseFacts reads them.
 local HELD = '^h(|[^|]*|[^|]*|(([^|]+)|([^|]+)|(%d+)|%d+|%u+)|(%d+)|%d+)|0|0|||$'
 local CONFIRMED = '^c(|[^|]*|[^|]*|(([^|]+)|([^|]+)|(%d+)|%d+|%u+)|%d+|%d+)|(%d+)|%d+|([^|]*)||$'
 
@@ -161,6 +161,7 @@ end
 -- What is to be written. A script changes an order at most once.
 local changed, makers = {}, {}  -- orders, and what makes each one's record, given the time of its fact
 local facts = {}                -- type, value, type, value …: one for each changed order
+local whys = {}                 -- by changed order: a second field of its entry, which says why
 local ended_holds = {}          -- members to take out of the holds
 local new_holds = {}            -- deadline, member, deadline, member …
 local acks = {}
@@ -220,6 +221,14 @@ local function expire(o)
   change(o, 'e', 'expired', '', expired_record)
 end
 
+-- append(i): the fact of a change, as an entry of the log.
+local function append(i)
+  if whys[i] then
+    return redis.call('XADD', LOG, '*', facts[2 * i - 1], facts[2 * i], 'rejected', whys[i])
+  end
+  return redis.call('XADD', LOG, '*', facts[2 * i - 1], facts[2 * i])
+end
+
 -- commit(): all the writes. The first one decides what an out-of-memory Redis
 -- does: a script that ends holds starts with ZREM, which is never refused, and
 -- after it nothing is; one that only makes holds starts with XADD and is refused
@@ -248,12 +257,12 @@ local function commit(in_one_entry)
   end
   for i = 1, #changed do
     local o = changed[i]
-    local written = makers[i](o, match(id or redis.call('XADD', LOG, '*', facts[2 * i - 1], facts[2 * i]), '^%d+'))
+    local written = makers[i](o, match(id or append(i), '^%d+'))
     record[o] = written
     records[2 * i - 1] = KEYS[FIRST_ORDER + o]
     records[2 * i] = written
     if listened and verdicts[o] ~= AUTHORIZE then
-      notices[#notices + 1] = member(o) .. ' ' .. written
+      notices[#notices + 1] = member(o)
     end
   end
   if #records > 0 then
@@ -295,7 +304,7 @@ end
 -- settle(i, verdict): what becomes of item i's entry.
 local function settle(i, verdict)
   verdicts[i] = verdict
-  if verdict == DONE and entries[i] ~= '' then
+  if (verdict == DONE or verdict == SET_ASIDE) and entries[i] ~= '' then
     acks[#acks + 1] = entries[i]
   end
 end

@@ -1,13 +1,13 @@
 -- Shared by the scripts that touch a consumer's pending entries.
 
--- own_entries(stream, group, consumer): the ids that are pending for this consumer, as a set.
--- Bounded by what one consumer may have in flight; read in pages all the same.
+-- own_entries(stream, group, consumer): how long each entry that is pending for this consumer has
+-- been idle, in milliseconds, by its id. Bounded by what one consumer may have in flight; read in pages all the same.
 local function own_entries(stream, group, consumer)
   local own, from = {}, '-'
   repeat
     local page = redis.call('XPENDING', stream, group, from, '+', 1000, consumer)
     for _, entry in ipairs(page) do
-      own[entry[1]] = true
+      own[entry[1]] = entry[3]
     end
     if #page > 0 then
       from = '(' .. page[#page][1]

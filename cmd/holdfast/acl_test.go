@@ -1,0 +1,317 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/streams"
+	"holdfast/streams/redistest"
+)
+
+// withShippedUsers gives a server the users of deployments/redis/users.acl. It returns a
+// command line, and a client, as one of them.
+func withShippedUsers(t *testing.T, query string, server *redistest.Server) (as func(user string) *holdfast, client func(user string) *redis.Client) {
+	t.Helper()
+	file, err := os.ReadFile("../../deployments/redis/users.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := server.Client()
+	defer func() { _ = rdb.Close() }()
+	lines := strings.Split(strings.TrimSpace(string(file)), "\n")
+	slices.Reverse(lines) // the default user is the first, and is off then
+	for _, line := range lines {
+		args := []any{"ACL", "SETUSER"}
+		for _, rule := range strings.Fields(line)[1:] {
+			args = append(args, rule)
+		}
+		if err := rdb.Do(context.Background(), args...).Err(); err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+	}
+	as = func(user string) *holdfast {
+		return &holdfast{t: t, server: server, user: user + ":CHANGE-ME-" + user + "@", query: query}
+	}
+	client = func(user string) *redis.Client {
+		c := redis.NewClient(&redis.Options{Addr: server.Addr(), Protocol: 2, Username: user, Password: "CHANGE-ME-" + user})
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	return as, client
+}
+
+// Each of the shipped users can do what it is for, on a server and in a Cluster, and is not refused anything on the way.
+func TestShippedUsers(t *testing.T) {
+	t.Run("server", func(t *testing.T) {
+		t.Parallel()
+		testShippedUsers(t, "", redistest.Start(t))
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		testShippedUsers(t, "?cluster=true", redistest.StartNode(t))
+	})
+}
+
+func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
+	as, client := withShippedUsers(t, query, server)
+	worker, organizer, producer, operator, auditor, viewer := as("worker"), as("organizer"), as("producer"), as("operator"), as("auditor"), as("viewer")
+	for _, reader := range []*holdfast{organizer, operator, auditor, viewer} {
+		reader.fails(exitFailed, []string{"no such namespace"}, "sales")
+	}
+	producer.fails(exitFailed, []string{"no such namespace"}, "publish", "--event", "e1", "--customer", "fred", "--token", "t")
+	organizer.event("e1")
+	worker.ok("init")
+	organizer.ok("events", "list")
+	organizer.ok("sales")
+	working := worker.worker("--pay-wait", "100ms")
+	if got := producer.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "tok_secret", "--wait"); got["state"] != "confirmed" {
+		t.Errorf("published: %v", got)
+	}
+	operator.ok("orders", "cancel", "e1/o1", "--wait")
+	// What is set aside is told to who waits, and redriven and discarded with what is told of it.
+	pay := []string{"publish", "--type", "pay", "--event", "e1", "--order", "o2", "--token", "tok_secret", "--wait"}
+	producer.fails(exitFailed, []string{"set aside", "unknown_order"}, pay...)
+	operator.ok("dead", "redrive", "--all")
+	producer.fails(exitFailed, []string{"set aside", "unknown_order"}, pay...)
+	worker.drained()
+	operator.ok("dead", "discard", "--all", "--yes")
+
+	// The recipe of the README, for every language that has a client of Redis.
+	ctx := context.Background()
+	admin, checkout := client("admin"), client("producer")
+	if partitions, err := checkout.HGet(ctx, "holdfast:meta", "partitions").Int(); err != nil || partitions != streams.DefaultPartitions {
+		t.Errorf("%d partitions, %v", partitions, err)
+	}
+	p := partitionOf(t, admin, "e1")
+	if err := checkout.Do(ctx, "XADD", p+"requests", "NOMKSTREAM", "*", "v", 1, "type", "purchase", "order_id", "cart-4712", "customer_id", "amy",
+		"event_id", "e1", "section", "general", "quantity", 3, "payment_token", "tok_visa").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its order is confirmed", func() bool {
+		record, err := checkout.Get(ctx, p+"order:e1/cart-4712").Result()
+		return err == nil && strings.HasPrefix(record, "c|purchase|")
+	})
+	worker.drained()
+	for _, args := range [][]string{
+		{"pending"}, {"orders", "list"}, {"orders", "show", "o1"}, {"invoices", "fred"}, {"sales"}, {"events", "list"}, {"dead", "list"}, {"audit"},
+	} {
+		operator.ok(args...)
+		auditor.ok(args...)
+	}
+	for _, args := range [][]string{
+		{"pending"},
+		{"orders", "list"},
+		{"orders", "show", "o1"},
+		{"orders", "show", "e1/cart-4712"},
+		{"invoices", "fred"},
+		{"sales"},
+		{"sales", "e1"},
+		{"events", "list"},
+		{"events", "show", "e1"},
+	} {
+		viewer.ok(args...)
+	}
+	organizer.event("e2")
+	organizer.ok("events", "adjust", "e2", "--section", "general=50")
+	organizer.ok("events", "close", "e2", "--by", "ann")
+	organizer.ok("events", "reopen", "e2", "--by", "ann")
+	producer.ok("publish", "--event", "e2", "--customer", "amy", "--order", "sold", "--token", "tok_secret", "--wait")
+	producer.ok("publish", "--type", "hold", "--event", "e2", "--customer", "bob", "--order", "held", "--wait")
+	// Somebody listens, so that the notices are allowed, too.
+	waiting := checkout.Subscribe(ctx, partitionOf(t, admin, "e2")+"outcomes:"+admin.HGet(ctx, "holdfast:meta", "epoch").Val())
+	defer func() { _ = waiting.Close() }()
+	if _, err := waiting.Receive(ctx); err != nil {
+		t.Fatal(err)
+	}
+	organizer.ok("events", "cancel", "e2", "--reason", "ill", "--by", "ann", "--yes", "--wait")
+	organizer.ok("events", "show", "e2")
+	if _, err := waiting.ReceiveMessage(ctx); err != nil {
+		t.Fatal(err)
+	}
+	monitor := as("monitor")
+	monitor.ok("pending")
+	wantSaid(t, monitor.check(levelOK, "--ignore", "no_aof"), "all is well")
+	operator.check(levelOK, "--ignore", "no_aof", "--forget-replaced")
+	if got := decodeLines(t, monitor.run("check", "-o", "json").stdout); len(got) != 1 || !sameJSON(got[0]["not_known"], []any{}) {
+		t.Errorf("a monitor does not see all: %v", got)
+	}
+	if code := working.stop(); code != exitDone || strings.Contains(working.stderr.String(), "NOPERM") {
+		t.Errorf("exit %d:\n%s", code, working.stderr.String())
+	}
+	refused, err := admin.Do(ctx, "ACL", "LOG").Slice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range refused {
+		if text := fmt.Sprint(entry); !strings.Contains(text, "client|setinfo") { // from Redis 7.2 on, the client introduces itself
+			t.Errorf("refused: %s", text)
+		}
+	}
+}
+
+// A viewer reads no requests and no dead letters, and so no payment token; and writes nothing.
+func TestViewerSeesNoToken(t *testing.T) {
+	t.Parallel()
+	as, client := withShippedUsers(t, "", redistest.Start(t))
+	worker, viewer := as("worker"), as("viewer")
+	worker.ok("init")
+	as("organizer").event("e1")
+	// One request in hand, one that waits, one that was set aside.
+	inHand := worker.worker("--concurrency", "1", "--simulator-timeout-rate", "1", "--grace", "100ms")
+	publish := func(order string) {
+		as("producer").ok("publish", "--event", "e1", "--customer", order, "--order", order, "--token", "tok_secret")
+	}
+	publish("o1")
+	eventually(t, "it is in hand", func() bool { return strings.Contains(viewer.ok("orders", "list"), "held") })
+	publish("o2")
+	admin, ctx := client("admin"), context.Background()
+	p := partitionOf(t, admin, "e1")
+	if err := admin.XAdd(ctx, &redis.XAddArgs{Stream: p + "dead", Values: []string{"stream", "requests", "fields", "13:payment_token,10:tok_secret,"}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+
+	r := viewer.run("pending")
+	if r.code != exitDone || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "may not read the requests") {
+		t.Errorf("pending: exit %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	var group object
+	for _, g := range decodeLines(t, viewer.run("pending", "-o", "json").stdout) {
+		if g["group"] == "workers" && g["backlog"] != 0.0 {
+			group = g
+		}
+	}
+	expect(t, group, object{"lag": 1, "pending": 1, "backlog": 2, "unreadable": true})
+	expect(t, group["entries"].([]any)[0].(object), object{"order_id": "", "deliveries": 1})
+	for _, args := range [][]string{{"dead", "list"}, {"audit"}} {
+		viewer.fails(exitFailed, []string{"NOPERM"}, args...)
+	}
+	viewer.fails(exitFailed, []string{"NOPERM"}, "publish", "--event", "e1", "--customer", "c", "--token", "t")
+	viewer.fails(exitFailed, []string{"NOPERM"}, "events", "close", "e1")
+
+	before := dump(t, admin)
+	rdb := client("viewer")
+	requests, dead := p+"requests", p+"dead"
+	for _, args := range [][]any{
+		{"XRANGE", requests, "-", "+"},
+		{"XREVRANGE", requests, "+", "-"},
+		{"XREAD", "STREAMS", requests, "0"},
+		{"XREADGROUP", "GROUP", "workers", "v", "STREAMS", requests, ">"},
+		{"XAUTOCLAIM", requests, "workers", "v", 0, "0"},
+		{"XCLAIM", requests, "workers", "v", 0, "1-1"},
+		{"XINFO", "STREAM", requests, "FULL"},
+		{"DUMP", requests},
+		{"COPY", requests, "x"},
+		{"XRANGE", dead, "-", "+"},
+		{"XREAD", "STREAMS", dead, "0"},
+		{"DUMP", dead},
+		{"XINFO", "STREAM", dead},
+		{"EVAL", "return redis.call('XRANGE', KEYS[1], '-', '+')", 1, requests},
+		{"EVAL_RO", "return redis.call('XRANGE', KEYS[1], '-', '+')", 1, requests},
+		{"EVAL", "return redis.call('HSET', KEYS[1], 'partitions', 1)", 1, "holdfast:meta"},
+		{"MONITOR"},
+		{"CLIENT", "LIST"},
+		{"ACL", "LIST"},
+		{"SET", "x", 1},
+		{"HSET", "holdfast:meta", "partitions", 1},
+		{"DEL", requests},
+		{"XADD", requests, "*", "a", "b"},
+		{"XACK", requests, "workers", "1-1"},
+		{"XTRIM", requests, "MAXLEN", 0},
+		{"XGROUP", "DESTROY", requests, "workers"},
+		{"FLUSHALL"},
+		{"CONFIG", "GET", "*"},
+		{"SUBSCRIBE", p + "outcomes:x"},
+		{"HGETALL", p + "set_aside"},
+	} {
+		if reply, err := rdb.Do(ctx, args...).Result(); !redis.IsPermissionError(err) && (err == nil || !strings.Contains(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "can't")) {
+			t.Errorf("%v: %v, %v", args, reply, err)
+		}
+	}
+	if after := dump(t, admin); after != before {
+		t.Errorf("a viewer has changed something:\n%s\nis now\n%s", before, after)
+	}
+	if code := inHand.stop(); code != exitDone {
+		t.Errorf("exit %d", code)
+	}
+}
+
+// A monitor who shall see no payment token is made as the documentation says, and knows all but one age.
+func TestMonitorWithoutTokens(t *testing.T) {
+	t.Parallel()
+	as, client := withShippedUsers(t, "", redistest.Start(t))
+	as("worker").ok("init")
+	ctx, admin := context.Background(), client("admin")
+	list, err := admin.Do(ctx, "ACL", "LIST").StringSlice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range list {
+		if user, rules, _ := strings.Cut(strings.TrimPrefix(line, "user "), " "); user == "monitor" {
+			if !strings.Contains(rules, "%R~holdfast:{*}:requests ") {
+				t.Fatalf("monitor is %s", rules)
+			}
+			args := []any{"ACL", "SETUSER", user, "reset"}
+			for _, rule := range strings.Fields(strings.Replace(rules[:strings.Index(rules, "(")], "%R~holdfast:{*}:requests ", "", 1)) {
+				args = append(args, rule)
+			}
+			args = append(args, ">CHANGE-ME-monitor", "(+xinfo|groups +xinfo|consumers +xpending +xlen %R~holdfast:{*}:requests)",
+				"(+eval +evalsha ~holdfast:meta)", "(+setrange %W~holdfast:{*}:probe)")
+			if err := admin.Do(ctx, args...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	as("organizer").event("e1")
+	as("producer").ok("publish", "--event", "e1", "--customer", "fred", "--token", "tok_secret")
+	got := decodeLines(t, as("monitor").run("check", "-o", "json").stdout)
+	if len(got) != 1 || len(got[0]["not_known"].([]any)) != 1 || !strings.Contains(fmt.Sprint(got[0]["not_known"]), "since when entries wait for workers") {
+		t.Fatalf("check: %v", got)
+	}
+	expect(t, got[0]["figures"].(object)["groups"].(object)["workers"].(object), object{"waiting": 1, "oldest_waiting_ms": 0})
+	for _, p := range []string{"0", "1", "2", "3"} {
+		if _, err := client("monitor").XRange(ctx, "holdfast:{"+p+"}:requests", "-", "+").Result(); !redis.IsPermissionError(err) {
+			t.Errorf("it may read requests: %v", err)
+		}
+	}
+}
+
+// partitionOf is what the keys of an event's partition begin with.
+func partitionOf(t *testing.T, rdb *redis.Client, eventID string) string {
+	t.Helper()
+	keys, err := rdb.Keys(context.Background(), "holdfast:{*}:event:"+eventID).Result()
+	if err != nil || len(keys) != 1 {
+		t.Fatalf("keys of the event: %v, %v", keys, err)
+	}
+	return strings.TrimSuffix(keys[0], "event:"+eventID)
+}
+
+// dump is all keys but those that workers touch all the time.
+func dump(t *testing.T, rdb *redis.Client) string {
+	t.Helper()
+	ctx := context.Background()
+	keys, err := rdb.Keys(ctx, "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(keys)
+	var all strings.Builder
+	for _, key := range keys {
+		if strings.Contains(key, ":turn:") || strings.HasSuffix(key, ":consumers") {
+			continue
+		}
+		if strings.HasSuffix(key, ":requests") || strings.HasSuffix(key, ":log") || strings.HasSuffix(key, ":dead") { // their groups change
+			key += " " + strconv.FormatInt(rdb.XLen(ctx, key).Val(), 10)
+		} else {
+			key += " " + rdb.Dump(ctx, key).Val()
+		}
+		all.WriteString(key + "\n")
+	}
+	return all.String()
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"holdfast/domain"
+	"holdfast/streams"
+)
+
+func (e *environment) url() string {
+	if e.redis == "" {
+		return streams.DefaultURL
+	}
+	return e.redis
+}
+
+// tlsFiles are whom to trust and who we are, as files in PEM.
+type tlsFiles struct{ ca, cert, key string }
+
+// config is nil if no file is named.
+func (f tlsFiles) config() (*tls.Config, error) {
+	if f == (tlsFiles{}) {
+		return nil, nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.ca != "" {
+		pem, err := os.ReadFile(f.ca)
+		if err != nil {
+			return nil, badUsage("--redis-ca: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, badUsage("--redis-ca: no certificate in %s", f.ca)
+		}
+	}
+	if f.cert == "" && f.key == "" {
+		return c, nil
+	}
+	if f.cert == "" || f.key == "" {
+		return nil, badUsage("--redis-cert, --redis-key: one without the other")
+	}
+	if _, err := tls.LoadX509KeyPair(f.cert, f.key); err != nil {
+		return nil, badUsage("--redis-cert, --redis-key: %w", err)
+	}
+	// Read each time, so that a worker goes on when they are renewed.
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+		return &pair, err
+	}
+	return c, nil
+}
+
+// checkConnection finds mistakes in the global flags before anything is tried. It
+// returns what streams.Options.TLS has to be.
+func (e *environment) checkConnection() (*tls.Config, error) {
+	if !domain.ValidID(e.namespace) {
+		return nil, badUsage("--namespace: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
+	}
+	secure, err := e.tls.config()
+	if err != nil {
+		return nil, err
+	}
+	if err := streams.CheckURL(e.url(), secure); err != nil {
+		return nil, badUsage("--redis: %w", err)
+	}
+	return secure, nil
+}
+
+// open opens the store; the error says what to do.
+func (e *environment) open(ctx context.Context, o streams.Options) (*streams.Store, error) {
+	secure, err := e.checkConnection()
+	if err != nil {
+		return nil, err
+	}
+	o.Namespace, o.TLS = e.namespace, secure
+	store, err := streams.Open(ctx, e.url(), o)
+	if err != nil {
+		return nil, e.withHint(openError(e.url(), err))
+	}
+	return store, nil
+}
+
+// openHints are what to do about an error of opening.
+var openHints = map[domain.Code]string{
+	domain.CodeUnavailable: "start one, or name another with --redis",
+	domain.CodeLoading:     "try again in a moment",
+	domain.CodeUntrusted:   "name its certificate with --redis-ca",
+}
+
+// openError says which Redis cannot be opened, and what to do.
+func openError(url string, err error) error {
+	at, code := "redis at "+redactURL(url), domain.CodeOf(err)
+	hint := openHints[code]
+	switch {
+	case code == domain.CodeUnavailable:
+		return &helpfulError{fmt.Errorf("%s does not answer (%w)", at, err), hint}
+	case hint != "":
+		return &helpfulError{fmt.Errorf("%s: %w", at, err), hint}
+	}
+	return fmt.Errorf("%s: %w", at, err)
+}
+
+// withHint adds what to type to an error about a namespace. What is below does not know of
+// commands; nil stays nil.
+func (e *environment) withHint(err error) error {
+	holdfast := func(command string) string {
+		if e.namespace == streams.DefaultNamespace {
+			return "holdfast " + command
+		}
+		return "holdfast " + command + " --namespace " + e.namespace
+	}
+	hint := map[domain.Code]string{
+		domain.CodeNoSuchNamespace:  holdfast("init") + " makes one",
+		domain.CodeNamespaceDamaged: "if you know it: " + holdfast("init --restore-meta --partitions N --payment-names plain|namespaced") + "; see docs/operations.md",
+		domain.CodeOtherGateway:     "to change that, for all workers: " + holdfast("namespace set --gateway simulator|remote"),
+	}[domain.CodeOf(err)]
+	if hint != "" {
+		return fmt.Errorf("%w (%s)", err, hint)
+	}
+	return err
+}
+
+// helpfulError is an error with what to do about it.
+type helpfulError struct {
+	err error
+	do  string
+}
+
+func (e *helpfulError) Error() string { return e.err.Error() + ": " + e.do }
+func (e *helpfulError) Unwrap() error { return e.err }
+
+// withStore runs do with a store of a namespace that is there, which is closed afterwards.
+func (e *environment) withStore(ctx context.Context, do func(*streams.Store) error) error {
+	return e.withStoreOf(ctx, streams.Options{}, do)
+}
+
+func (e *environment) withStoreOf(ctx context.Context, o streams.Options, do func(*streams.Store) error) error {
+	o.Log = e.warnings()
+	store, err := e.open(ctx, o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(store), store.Close())
+}
+
+// warnings is a log that writes them as lines for people, or as JSON for programs.
+func (e *environment) warnings() *zap.Logger {
+	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{NameKey: "name", MessageKey: "warning", ConsoleSeparator: " "})
+	if e.json {
+		encoder = zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "warning"})
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(e.stderr)), zap.WarnLevel)).Named("holdfast:")
+}
+
+const malformedURL = "(a malformed URL)"
+
+// redactURL is what of a URL may be printed, and the only place that says so. That is
+// where it leads to: scheme, host, port, and for Redis database, socket, master_name and
+// addr. All else may be a secret, or a part of one that has a bare # / ? or @ in it, and
+// then nothing is where it seems to be.
+func redactURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || strings.Contains(raw, "#") || strings.Contains(u.EscapedPath()+u.RawQuery, "@") || !plain(u.Host, ".-_:[]") {
+		return malformedURL
+	}
+	shown := u.Scheme + "://" + u.Host
+	switch u.Scheme {
+	case "http", "https":
+		if u.Host == "" || u.RawQuery != "" {
+			return malformedURL
+		}
+		if strings.Trim(u.Path, "/") != "" {
+			shown += "/…"
+		}
+		return shown
+	case "redis", "rediss", "unix":
+		if streams.CheckURL(raw, nil) != nil || !plain(u.Path, "/._-") {
+			return malformedURL
+		}
+	default:
+		return malformedURL
+	}
+	shown += u.Path
+	separator := "?"
+	for _, name := range []string{"master_name", "addr", "cluster", "db"} {
+		for _, value := range u.Query()[name] {
+			if !plain(value, ".-_:[]") {
+				return malformedURL
+			}
+			shown += separator + name + "=" + value
+			separator = "&"
+		}
+	}
+	return shown
+}
+
+// withoutURLs is err without what it repeats of URLs on the command line, which may stand
+// where something else is wanted.
+func withoutURLs(err error, args []string) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	for _, arg := range args {
+		if flag, value, found := strings.Cut(arg, "="); found && strings.HasPrefix(flag, "-") {
+			arg = value
+		}
+		if strings.Contains(arg, "://") {
+			text = strings.ReplaceAll(text, arg, redactURL(arg))
+		}
+	}
+	return &rewordedError{text, err}
+}
+
+type rewordedError struct {
+	text string
+	err  error
+}
+
+func (e *rewordedError) Error() string { return e.text }
+func (e *rewordedError) Unwrap() error { return e.err }
+
+// plain reports whether a text is of letters, digits and some more characters.
+func plain(text, more string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(more, r)
+	})
+}

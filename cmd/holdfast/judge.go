@@ -1,0 +1,296 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"holdfast/domain"
+	"holdfast/streams"
+	"holdfast/streams/inspect"
+)
+
+// level is how bad something is: an exit status of a check, as Nagios has them.
+type level int
+
+const (
+	levelOK       level = 0
+	levelWarning  level = 1
+	levelCritical level = 2
+	levelUnknown  level = 3 // it could not be looked at
+)
+
+var levelNames = [...]string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}
+
+func (l level) String() string { return levelNames[l] }
+
+// problem is something that is wrong, and what to do about it.
+type problem struct {
+	level level
+	code  domain.Code
+	text  string
+	do    string // a command to type, or what else helps
+}
+
+// limits are from where on something is wrong. 0 is never.
+type limits struct {
+	WarnWaiting    time.Duration `placeholder:"DURATION" default:"30s" help:"Age of the oldest entry that waits for a worker, of purchase and posting. Default: 30s."`
+	CritWaiting    time.Duration `placeholder:"DURATION" default:"2m" help:"Default: 2m."`
+	WarnInHand     time.Duration `placeholder:"DURATION" default:"90s" help:"How long the oldest entry has been in hand, of purchase and posting. Default: 90s."`
+	CritInHand     time.Duration `placeholder:"DURATION" default:"5m" help:"Default: 5m."`
+	WarnUnsettled  time.Duration `placeholder:"DURATION" default:"2m" help:"Age of the oldest outcome whose money is not settled, or may not be. Default: 2m."`
+	CritUnsettled  time.Duration `placeholder:"DURATION" default:"15m" help:"Default: 15m."`
+	WarnOverdue    time.Duration `placeholder:"DURATION" default:"5s" help:"How long the oldest hold is over without having ended. Default: 5s."`
+	CritOverdue    time.Duration `placeholder:"DURATION" default:"30s" help:"Default: 30s."`
+	WarnBacklog    int64         `placeholder:"N" default:"10000" help:"Entries of a group, over all partitions, that wait or are in hand. Default: 10000."`
+	CritBacklog    int64         `placeholder:"N" default:"0" help:"Default: 0, never."`
+	WarnDeliveries int64         `placeholder:"N" default:"5" help:"How often an entry was given to a worker in vain. Default: 5."`
+	CritDeliveries int64         `placeholder:"N" default:"0" help:"Default: 0, never."`
+	WarnDead       int64         `placeholder:"N" default:"1" help:"Dead letters. Default: 1."`
+	CritDead       int64         `placeholder:"N" default:"0" help:"Default: 0, never."`
+}
+
+// defaultLimits are those of a check that is told none.
+func defaultLimits() (l limits, err error) {
+	err = kong.ApplyDefaults(&l)
+	return l, err
+}
+
+// at is the level of a figure between two limits.
+func at(n, warn, crit int64) level {
+	switch {
+	case crit > 0 && n >= crit:
+		return levelCritical
+	case warn > 0 && n >= warn:
+		return levelWarning
+	}
+	return levelOK
+}
+
+// figures are what a check measures, over all partitions. Ages are those of the oldest.
+type figures struct {
+	AtMillis int64                         `json:"at"` // milliseconds, on Redis's clock
+	Groups   map[domain.Group]groupFigures `json:"groups"`
+
+	OverdueHolds        int64 `json:"overdue_holds"`
+	OldestOverdueMillis int64 `json:"oldest_overdue_ms"`
+	DeadLetters         int64 `json:"dead_letters"`
+}
+
+type groupFigures struct {
+	Backlog             int64 `json:"backlog"`
+	Waiting             int64 `json:"waiting"`
+	InHand              int64 `json:"in_hand"`
+	OldestMillis        int64 `json:"oldest_ms"`
+	OldestWaitingMillis int64 `json:"oldest_waiting_ms"`
+	OldestInHandMillis  int64 `json:"oldest_in_hand_ms"`
+	MostDeliveries      int64 `json:"most_deliveries"`
+	Alive               int   `json:"alive"` // in the partition that has the fewest
+
+	deserted, missing []int // partitions
+}
+
+func measure(s inspect.Status) figures {
+	f := figures{AtMillis: s.AtMillis, Groups: make(map[domain.Group]groupFigures, len(groupRoles))}
+	for _, g := range s.Groups {
+		sum, known := f.Groups[domain.Group(g.Group)]
+		sum.Backlog += g.Backlog
+		sum.Waiting += g.Lag
+		sum.InHand += g.Pending
+		sum.OldestMillis = max(sum.OldestMillis, g.OldestMillis)
+		sum.OldestWaitingMillis = max(sum.OldestWaitingMillis, g.OldestWaitingMillis)
+		sum.OldestInHandMillis = max(sum.OldestInHandMillis, g.OldestInHandMillis)
+		sum.MostDeliveries = max(sum.MostDeliveries, g.MostDeliveries)
+		if alive := g.Alive(); !known || alive < sum.Alive {
+			sum.Alive = alive
+		}
+		if g.Alive() == 0 {
+			sum.deserted = append(sum.deserted, g.Partition)
+		}
+		if g.Missing {
+			sum.missing = append(sum.missing, g.Partition)
+		}
+		f.Groups[domain.Group(g.Group)] = sum
+	}
+	for _, u := range s.Upkeep {
+		f.OverdueHolds += u.OverdueHolds
+		f.OldestOverdueMillis = max(f.OldestOverdueMillis, u.OldestOverdueMillis)
+		f.DeadLetters += u.DeadLetters
+	}
+	return f
+}
+
+// groupRoles is who works for each group, in the order in which people are told of them.
+var groupRoles = []struct {
+	group domain.Group
+	role  string
+}{{domain.GroupWorkers, "purchase"}, {domain.GroupPosting, "posting"}, {domain.GroupSettlement, "settlement"}}
+
+// judge says what is wrong, the worst first.
+func judge(s inspect.Status, f figures, l limits) []problem {
+	j := judging{limits: l, partitions: len(s.Upkeep)}
+	for _, r := range s.Refusals {
+		what := "redis refuses writes"
+		if r.Addr != "" {
+			what = "redis at " + r.Addr + " refuses writes"
+		}
+		j.add(levelCritical, "writes_refused", what+": "+r.Reason, refusalHelp(r.Reason))
+	}
+	if s.Replaced != nil {
+		j.add(levelCritical, domain.CodeDataReplaced, fmt.Sprintf("the data in Redis was replaced; worker %s noticed it at %s (%s)", s.Replaced.Worker, when(s.Replaced.AtMillis), s.Replaced.Detail),
+			"holdfast audit --gateway URL, and when that is seen to: holdfast check --forget-replaced")
+	}
+	for _, t := range s.Troubles {
+		bad := levelWarning // what follows from it is critical when it has lasted
+		if t.Code == "gateway_misconfigured" || t.Code == "redis_refuses_writes" {
+			bad = levelCritical
+		}
+		j.add(bad, t.Code, fmt.Sprintf("worker %s, for %s: %s", t.Worker, age(s.AtMillis-t.SinceMillis), t.Text), "see its log")
+	}
+	j.work(f)
+	j.upkeep(s, f)
+	slices.SortStableFunc(j.problems, func(a, b problem) int { return cmp.Compare(b.level, a.level) })
+	return j.problems
+}
+
+// judgeServers says what is wrong with how Redis is set up: it works, until it loses data.
+func judgeServers(servers []streams.Server) []problem {
+	do := map[streams.FaultCode]string{
+		streams.FaultEviction: "redis-cli CONFIG SET maxmemory-policy noeviction",
+		streams.FaultNoAOF:    "redis-cli CONFIG SET appendonly yes",
+	}
+	var problems []problem
+	for _, server := range servers {
+		for _, fault := range server.Faults {
+			what := fault.Detail
+			if server.Addr != "" {
+				what = "redis at " + server.Addr + ": " + what
+			}
+			problems = append(problems, problem{levelWarning, domain.Code(fault.Code), what, do[fault.Code]})
+		}
+	}
+	return problems
+}
+
+type judging struct {
+	limits
+	partitions int
+	problems   []problem
+}
+
+func (j *judging) add(l level, code domain.Code, text, do string) {
+	if l != levelOK {
+		j.problems = append(j.problems, problem{l, code, text, do})
+	}
+}
+
+// work is about the groups.
+func (j *judging) work(f figures) {
+	alone := true // nobody lives at all
+	for _, g := range f.Groups {
+		alone = alone && len(g.deserted) == j.partitions
+	}
+	if alone {
+		var backlog, oldest int64
+		for _, g := range f.Groups {
+			backlog, oldest = backlog+g.Backlog, max(oldest, g.OldestMillis)
+		}
+		j.add(levelCritical, "nobody_works", "no worker is alive"+waits(backlog, oldest), "holdfast worker --gateway URL")
+	}
+	for _, r := range groupRoles {
+		g := f.Groups[r.group]
+		if n := len(g.deserted); n > 0 && !alone {
+			j.add(levelCritical, "nobody_works", fmt.Sprintf("no worker with role %s is alive%s%s", r.role, j.in(g.deserted), waits(g.Backlog, g.OldestMillis)),
+				"holdfast worker --gateway URL --roles "+r.role)
+		}
+		if len(g.missing) > 0 {
+			j.add(levelWarning, "group_missing", fmt.Sprintf("consumer group %s is gone%s", r.group, j.in(g.missing)), "a worker makes it again: holdfast worker --gateway URL")
+		}
+		help := "holdfast pending, and the log of the workers"
+		if r.group == domain.GroupSettlement {
+			j.add(at(g.OldestMillis, j.WarnUnsettled.Milliseconds(), j.CritUnsettled.Milliseconds()), "unsettled",
+				fmt.Sprintf("the oldest of %d outcomes that are not settled is %s old", g.Backlog, age(g.OldestMillis)), help)
+		} else {
+			j.add(at(g.OldestWaitingMillis, j.WarnWaiting.Milliseconds(), j.CritWaiting.Milliseconds()), "waiting",
+				fmt.Sprintf("the oldest of %d entries that wait for %s is %s old", g.Waiting, r.role, age(g.OldestWaitingMillis)), "start more workers, or see what is slow: "+help)
+			j.add(at(g.OldestInHandMillis, j.WarnInHand.Milliseconds(), j.CritInHand.Milliseconds()), "in_hand",
+				fmt.Sprintf("the oldest of %d entries that %s has in hand has been there for %s", g.InHand, r.role, age(g.OldestInHandMillis)), help)
+		}
+		j.add(at(g.Backlog, j.WarnBacklog, j.CritBacklog), "backlog", fmt.Sprintf("the backlog of %s is %d", r.role, g.Backlog), "start more workers, or see what is slow: "+help)
+		j.add(at(g.MostDeliveries, j.WarnDeliveries, j.CritDeliveries), "deliveries", fmt.Sprintf("an entry of %s was given to workers %d times", r.role, g.MostDeliveries),
+			"what do they end of? "+help)
+	}
+}
+
+// upkeep is about maintenance, and what waits for people.
+func (j *judging) upkeep(s inspect.Status, f figures) {
+	var deserted []int
+	alive := false
+	for _, u := range s.Upkeep {
+		if !u.Maintained {
+			deserted = append(deserted, u.Partition)
+		}
+	}
+	for _, g := range f.Groups {
+		alive = alive || len(g.deserted) < j.partitions
+	}
+	const help = "holdfast worker --gateway URL --roles maintenance"
+	j.add(at(f.OldestOverdueMillis, j.WarnOverdue.Milliseconds(), j.CritOverdue.Milliseconds()), "holds_overdue",
+		fmt.Sprintf("%d holds are over and have not ended, the oldest for %s", f.OverdueHolds, age(f.OldestOverdueMillis)), help)
+	if len(deserted) > 0 && alive && len(s.Refusals) == 0 {
+		j.add(levelWarning, "no_maintenance", "no worker with role maintenance is at work"+j.in(deserted)+": holds do not end", help)
+	}
+	j.add(at(f.DeadLetters, j.WarnDead, j.CritDead), "dead_letters", fmt.Sprintf("%d dead letters", f.DeadLetters), "holdfast dead list")
+}
+
+// in says in which partitions.
+func (j *judging) in(partitions []int) string {
+	if len(partitions) == j.partitions {
+		return ""
+	}
+	const most = 8
+	var names []string
+	for _, p := range partitions[:min(most, len(partitions))] {
+		names = append(names, fmt.Sprint(p))
+	}
+	if len(partitions) > most {
+		names = append(names, "…")
+	}
+	return fmt.Sprintf(" in %d of %d partitions (%s)", len(partitions), j.partitions, strings.Join(names, ", "))
+}
+
+func waits(backlog, oldestMillis int64) string {
+	if backlog == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d entries wait or are in hand, the oldest for %s", backlog, age(oldestMillis))
+}
+
+func refusalHelp(reason string) string {
+	switch word, _, _ := strings.Cut(reason, " "); strings.TrimSuffix(word, ":") {
+	case "OOM":
+		return "make room: redis-cli CONFIG SET maxmemory …"
+	case "MISCONF":
+		return "see Redis's log, and make room on its disk"
+	case "READONLY":
+		return "name the master with --redis"
+	case "NOREPLICAS":
+		return "start its replicas"
+	case "LOADING":
+		return "wait"
+	}
+	return "see Redis's log"
+}
+
+// age is a duration for people: to a tenth of a second, or above a minute to a second.
+func age(millis int64) string {
+	d := time.Duration(millis) * time.Millisecond
+	if d >= time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return d.Round(100 * time.Millisecond).String()
+}

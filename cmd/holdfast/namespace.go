@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"strconv"
+
+	"holdfast/streams"
+)
+
+type namespaceCommand struct {
+	Show namespaceShowCommand `cmd:"" help:"Show what it was made with, and what it was told since."`
+	Set  namespaceSetCommand  `cmd:"" help:"Change what may be changed."`
+}
+
+// namespaceSheet is a namespace as names and values.
+func namespaceSheet(ns streams.Namespace) []string {
+	return []string{
+		"namespace", ns.Name, "partitions", strconv.Itoa(ns.Partitions), "schema", ns.Schema, "epoch", ns.Epoch,
+		"payment_names", string(ns.PaymentNames), "free_orders", string(ns.FreeOrders), "gateway", string(ns.Gateway),
+	}
+}
+
+func (e *environment) showNamespace(ctx context.Context, store *streams.Store) error {
+	ns, err := store.Namespace(ctx)
+	if err != nil {
+		return err
+	}
+	out := e.printer()
+	out.sheet(ns, namespaceSheet(ns)...)
+	return out.flush()
+}
+
+type namespaceShowCommand struct{}
+
+func (c *namespaceShowCommand) Run(ctx context.Context, e *environment) error {
+	return e.withStore(ctx, func(store *streams.Store) error { return e.showNamespace(ctx, store) })
+}
+
+type namespaceSetCommand struct {
+	Gateway    string `enum:"simulator,remote," default:"" placeholder:"KIND" help:"The kind of payment gateway that serves it: simulator, or remote, which has a URL. Workers of the other kind stop by themselves."`
+	FreeOrders string `enum:"direct,gateway," default:"" placeholder:"HOW" help:"How orders that cost nothing are confirmed: direct, without a payment, once no worker of a version runs that does not know of this; or by asking the gateway for 0. Workers take it up when they are started."`
+}
+
+// Help is shown by --help.
+func (c *namespaceSetCommand) Help() string {
+	return `
+From trying things out to selling: the workers with simulated payments stop, and those with a gateway start.
+
+  holdfast namespace set --gateway remote
+
+The number of partitions and the names of payments can never be changed.
+`
+}
+
+func (c *namespaceSetCommand) Run(ctx context.Context, e *environment) error {
+	if c.Gateway == "" && c.FreeOrders == "" {
+		return badUsage("say what to set: --gateway, --free-orders")
+	}
+	return e.withStore(ctx, func(store *streams.Store) error {
+		err := store.Set(ctx, streams.Settings{Gateway: streams.GatewayKind(c.Gateway), FreeOrders: streams.FreeOrders(c.FreeOrders)})
+		if err != nil {
+			return err
+		}
+		return e.showNamespace(ctx, store)
+	})
+}
