@@ -34,6 +34,7 @@ func (s *system) oldOK(program string, args ...string) string {
 // collected. Payments keep the names that they had, or each capture would ask for one that
 // the gateway never heard of, and each redelivery would reserve the money twice.
 func TestTortureUpgrade(t *testing.T) {
+	t.Parallel()
 	old := oldBinary(t)
 	tally := torture.Begin(t, 13, "workers of the version before replaced by this one's, under load")
 	const unsettled, held, underWay, events = 2000, 300, 200, 8

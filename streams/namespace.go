@@ -174,7 +174,7 @@ func (s *Store) find(ctx context.Context, o Options) (ns Namespace, made bool, e
 	left, err := s.lookForRemains(ctx)
 	if err != nil && domain.ClassOf(err) == domain.ClassFatal && !o.Create {
 		// Forbidden to this user. That it is not there is known all the same.
-		return Namespace{}, false, domain.WithCode(domain.ClassReject, domain.CodeNoSuchNamespace, fmt.Errorf("%w (%v)", s.noSuchNamespace(), err)) //nolint:errorlint // that error is not what is wrong
+		return Namespace{}, false, domain.WithCode(domain.ClassReject, domain.CodeNoSuchNamespace, fmt.Errorf("%w (%s)", s.noSuchNamespace(), err.Error()))
 	}
 	if err != nil {
 		return Namespace{}, false, err

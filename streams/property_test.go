@@ -266,7 +266,7 @@ func (m *model) drawTerms(anyOrder bool) domain.Terms {
 		OnSaleMillis:  pick(m, "on_sale", append(slices.Repeat([]int64{0}, 10), 1, now+3, now+3_600_000)...),
 		OffSaleMillis: pick(m, "off_sale", append(slices.Repeat([]int64{0}, 10), now+3_700_000, now+5)...),
 		Sections: []domain.SectionTerms{
-			{Name: "general", Price: pick[int64](m, "price", 1000, 1000, 1000, 0, 999), Capacity: pick[int64](m, "capacity", 9, 6, 6, 4, 2, 0)},
+			{Name: "general", Price: pick[int64](m, "price", 1000, 1000, 0, 0, 999), Capacity: pick[int64](m, "capacity", 9, 6, 6, 4, 2, 0)},
 			{Name: "vip", Price: pick[int64](m, "price", 3_002_399_751_578_330, 5000), Capacity: pick[int64](m, "capacity", 2, 3, 0)},
 		},
 	}
@@ -671,7 +671,7 @@ func (m *model) drawRequest() []string {
 	if price := pick(m, "unit_price", "", "", "", "", "", "", "1000", "999"); price != "" {
 		fields = append(fields, "unit_price", price)
 	}
-	if kind == "purchase" && pick(m, "token", true, true, true, true, false) {
+	if kind == "purchase" && pick(m, "token", true, true, true, false) {
 		fields = append(fields, "payment_token", "tok")
 	}
 	return fields

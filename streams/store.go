@@ -186,6 +186,9 @@ func (s *Store) Created() bool { return s.created }
 // PaymentNamespace is that of the payments' names, as workers take it; empty where they are plain.
 func (s *Store) PaymentNamespace() string { return s.opened.PaymentNamespace() }
 
+// PaymentNames says how payments are named.
+func (s *Store) PaymentNames() PaymentNames { return s.opened.PaymentNames }
+
 // FreeOrders says what confirms an order that costs nothing; it was so when the store was opened.
 func (s *Store) FreeOrders() FreeOrders { return s.opened.FreeOrders }
 

@@ -262,7 +262,7 @@ func TestMonitorWithoutTokens(t *testing.T) {
 				args = append(args, rule)
 			}
 			args = append(args, ">CHANGE-ME-monitor", "(+xinfo|groups +xinfo|consumers +xpending +xlen %R~holdfast:{*}:requests)",
-				"(+eval +evalsha ~holdfast:meta)", "(+setrange %W~holdfast:{*}:probe)")
+				"(+setrange %W~holdfast:{*}:probe)")
 			if err := admin.Do(ctx, args...).Err(); err != nil {
 				t.Fatal(err)
 			}

@@ -7,13 +7,13 @@ import (
 	"strconv"
 
 	"holdfast/domain"
-	"holdfast/payments/remote"
 	"holdfast/streams"
 	"holdfast/streams/audit"
 )
 
 type auditCommand struct {
-	Gateway string `placeholder:"URL" help:"The payment gateway, to compare every payment with its ledger (GET /ledger). Without it, payments are not checked."`
+	Gateway string       `placeholder:"URL" help:"The payment gateway, to compare every payment with its ledger (GET /ledger). Without it, payments are not checked."`
+	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
 }
 
 // Help is shown by --help.
@@ -27,9 +27,9 @@ tickets are sold. Exit status 0 only if all is well.
 func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 	var options audit.Options
 	if c.Gateway != "" {
-		client, err := remote.New(c.Gateway, remote.Options{})
+		client, err := c.As.client(c.Gateway, 0)
 		if err != nil {
-			return badUsage("--gateway: %w", err)
+			return err
 		}
 		defer client.Close()
 		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {

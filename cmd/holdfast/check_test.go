@@ -128,7 +128,7 @@ func TestCheckThatCannotLook(t *testing.T) {
 		words  []string
 	}{
 		{levelCritical, "redis://" + closedPort(t), nil, []string{"does not answer", "CRITICAL unavailable", ": start one"}},
-		{levelCritical, "redis://" + silent.Addr().String(), []string{"--timeout", "100ms"}, []string{"does not answer", "timeout"}},
+		{levelCritical, "redis://" + silent.Addr().String(), []string{"--timeout", "100ms"}, []string{"does not answer", "CRITICAL unavailable"}},
 		{levelUnknown, strings.Replace(h.server.URL(), "redis://", "redis://nobody:wrong@", 1), nil, []string{"WRONGPASS", "UNKNOWN"}},
 	} {
 		r := execute(nil, append([]string{"check", "--redis", test.redis}, test.args...)...)
@@ -137,6 +137,13 @@ func TestCheckThatCannotLook(t *testing.T) {
 		}
 		wantSaid(t, r.stdout, test.words...)
 	}
+	wantSaid(t, h.check(levelCritical, "--namespace", "typo"), "no such namespace: typo", "CRITICAL no_such_namespace", "is --namespace right?")
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	if err := rdb.Del(context.Background(), "holdfast:meta").Err(); err != nil {
+		t.Fatal(err)
+	}
+	wantSaid(t, h.check(levelCritical), "CRITICAL namespace_damaged")
 	// A monitor takes 2 for critical: a wrong command line is not that.
 	for _, args := range [][]string{{"check", "--warn-dead", "many"}, {"check", "--timeout", "0s"}, {"check", "--redis", "nonsense://"}, {"check", "--no-such-flag"}} {
 		r := execute(nil, args...)

@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		err = &usageError{withoutToken(err, parsed)}
 	} else {
-		e.redis, e.tls, e.namespace, e.json = cli.Redis, tlsFiles{cli.RedisCA, cli.RedisCert, cli.RedisKey}, cli.Namespace, cli.Output == "json"
+		e.redis, e.tls, e.namespace, e.json = cli.Redis, tlsFiles{"--redis", cli.RedisCA, cli.RedisCert, cli.RedisKey}, cli.Namespace, cli.Output == "json"
 		err = parsed.Run(e)
 	}
 	if answered { // by help

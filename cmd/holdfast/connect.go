@@ -24,33 +24,34 @@ func (e *environment) url() string {
 	return e.redis
 }
 
-// tlsFiles are whom to trust and who we are, as files in PEM.
-type tlsFiles struct{ ca, cert, key string }
+// tlsFiles are whom to trust and who we are, as files in PEM. The flags that name them
+// begin with whose, such as --redis.
+type tlsFiles struct{ whose, ca, cert, key string }
 
 // config is nil if no file is named.
 func (f tlsFiles) config() (*tls.Config, error) {
-	if f == (tlsFiles{}) {
+	if f.ca == "" && f.cert == "" && f.key == "" {
 		return nil, nil
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.ca != "" {
 		pem, err := os.ReadFile(f.ca)
 		if err != nil {
-			return nil, badUsage("--redis-ca: %w", err)
+			return nil, badUsage("%s-ca: %w", f.whose, err)
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, badUsage("--redis-ca: no certificate in %s", f.ca)
+			return nil, badUsage("%s-ca: no certificate in %s", f.whose, f.ca)
 		}
 	}
 	if f.cert == "" && f.key == "" {
 		return c, nil
 	}
 	if f.cert == "" || f.key == "" {
-		return nil, badUsage("--redis-cert, --redis-key: one without the other")
+		return nil, badUsage("%[1]s-cert, %[1]s-key: one without the other", f.whose)
 	}
 	if _, err := tls.LoadX509KeyPair(f.cert, f.key); err != nil {
-		return nil, badUsage("--redis-cert, --redis-key: %w", err)
+		return nil, badUsage("%[1]s-cert, %[1]s-key: %[2]w", f.whose, err)
 	}
 	// Read each time, so that a worker goes on when they are renewed.
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
+	"holdfast/domain"
+	"holdfast/payments"
+	"holdfast/payments/remote"
 	"holdfast/payments/simulator"
 )
 
@@ -17,14 +21,22 @@ type simulatorFlags struct {
 	TimeoutRate        float64       `env:"TIMEOUT_RATE" default:"0" placeholder:"0..1" help:"Share of payment calls that hang and do nothing."`
 	LostReplyRate      float64       `env:"LOST_REPLY_RATE" default:"0" placeholder:"0..1" help:"Share of payment calls that take effect, but whose reply is lost."`
 	CaptureRefusalRate float64       `env:"CAPTURE_REFUSAL_RATE" default:"0" placeholder:"0..1" help:"Share of orders whose money is refused after they were confirmed."`
+	MismatchRate       float64       `env:"MISMATCH_RATE" default:"0" placeholder:"0..1" help:"Share of orders whose payment is not what was asked for: half the amount, another currency, or another customer's."`
+	Refuse             string        `env:"REFUSE" enum:",authorize,lookup,capture,void,refund" default:"" placeholder:"CALL" help:"A call that is refused for good (400) for every order: authorize, lookup, capture, void or refund."`
+	RateLimit          int           `env:"RATE_LIMIT" default:"0" placeholder:"N" help:"How many payment calls are taken each second; the others are told to come later (429). Default: all."`
 	Seed               uint64        `env:"SEED" default:"0" placeholder:"N" help:"Makes it misbehave the same way again."`
 }
 
 // simulator is the gateway that the flags ask for.
 func (f simulatorFlags) simulator(stateless bool) (*simulator.Simulator, error) {
+	refused := payments.Call(f.Refuse)
+	if f.Refuse == "lookup" {
+		refused = payments.CallLookup
+	}
 	sim, err := simulator.New(simulator.Options{
 		Latency: f.Latency, DeclineRate: f.DeclineRate, TimeoutRate: f.TimeoutRate, LostReplyRate: f.LostReplyRate,
-		CaptureRefusalRate: f.CaptureRefusalRate, Seed: f.Seed, Stateless: stateless,
+		CaptureRefusalRate: f.CaptureRefusalRate, MismatchRate: f.MismatchRate, Refuse: refused, RateLimit: f.RateLimit,
+		Seed: f.Seed, Stateless: stateless,
 	})
 	if err != nil {
 		return nil, &usageError{err}
@@ -34,7 +46,33 @@ func (f simulatorFlags) simulator(stateless bool) (*simulator.Simulator, error) 
 
 type gatewayCommand struct {
 	Listen    string         `env:"HOLDFAST_LISTEN" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen; port 0 takes a free one. Default: 127.0.0.1:8080."`
+	Token     string         `env:"HOLDFAST_GATEWAY_TOKEN" placeholder:"TOKEN" help:"The bearer token that every request must bring; others are answered with 401. Default: none is needed."`
 	Simulator simulatorFlags `embed:"" envprefix:"HOLDFAST_"`
+}
+
+// gatewayFlags say as whom a payment gateway is called, and how it is known.
+type gatewayFlags struct {
+	TokenFile string `name:"gateway-token-file" env:"HOLDFAST_GATEWAY_TOKEN_FILE" placeholder:"FILE" help:"File with the bearer token for the payment gateway. It is read again when the gateway does not know the token any more (401). HOLDFAST_GATEWAY_TOKEN may have the token itself instead."`
+	CA        string `name:"gateway-ca" env:"HOLDFAST_GATEWAY_CA" placeholder:"FILE" help:"PEM certificates of the authorities that sign the payment gateway's, with https://. Default: those of the system."`
+	Cert      string `name:"gateway-cert" env:"HOLDFAST_GATEWAY_CERT" placeholder:"FILE" help:"PEM certificate that we show to the payment gateway."`
+	Key       string `name:"gateway-key" env:"HOLDFAST_GATEWAY_KEY" placeholder:"FILE" help:"PEM key of --gateway-cert."`
+}
+
+// client is one of the gateway at a URL.
+func (f gatewayFlags) client(url string, timeout time.Duration) (*remote.Client, error) {
+	secure, err := tlsFiles{"--gateway", f.CA, f.Cert, f.Key}.config()
+	if err != nil {
+		return nil, err
+	}
+	options := remote.Options{Timeout: timeout, TokenFile: f.TokenFile, TLS: secure}
+	if f.TokenFile == "" { // it comes before what the environment has for all
+		options.Token = domain.Secret(os.Getenv("HOLDFAST_GATEWAY_TOKEN"))
+	}
+	client, err := remote.New(url, options)
+	if err != nil {
+		return nil, badUsage("--gateway: %w", err)
+	}
+	return client, nil
 }
 
 // Help is shown by --help.
@@ -75,5 +113,9 @@ func (c *gatewayCommand) Run(ctx context.Context, e *environment) error {
 	if err := out.flush(); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return simulator.Serve(ctx, listener, simulator.Handler(sim))
+	handler := simulator.Handler(sim)
+	if c.Token != "" {
+		handler = simulator.RequireToken(handler, domain.Secret(c.Token))
+	}
+	return simulator.Serve(ctx, listener, handler)
 }

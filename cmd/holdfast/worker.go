@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"holdfast/domain"
-	"holdfast/payments/remote"
 	"holdfast/streams"
 	"holdfast/workers"
 )
@@ -41,6 +40,7 @@ type workerCommand struct {
 	LogFormat     string        `env:"HOLDFAST_LOG_FORMAT" enum:"json,console" default:"json" placeholder:"FORMAT" help:"json or console. The log goes to stderr. Default: json."`
 	LogLevel      string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 
+	As        gatewayFlags   `embed:"" group:"Who calls the payment gateway:"`
 	Simulator simulatorFlags `embed:"" prefix:"simulator-" envprefix:"HOLDFAST_SIMULATOR_" group:"The simulated gateway, with --gateway simulator:"`
 }
 
@@ -121,6 +121,9 @@ func (c *workerCommand) gateway(cfg workers.Config) (g gateway, err error) {
 	if c.Gateway != simulatorGateway && c.Simulator != (simulatorFlags{}) {
 		return g, badUsage("the --simulator-… flags are for --gateway simulator")
 	}
+	if c.Gateway == simulatorGateway && c.As != (gatewayFlags{}) {
+		return g, badUsage("the --gateway-… flags are for a gateway with a URL")
+	}
 	switch c.Gateway {
 	case "":
 		if cfg.CallsGateway() {
@@ -130,10 +133,7 @@ func (c *workerCommand) gateway(cfg workers.Config) (g gateway, err error) {
 		g.PaymentGateway, err = c.Simulator.simulator(true) // stateless, for other workers have one, too
 		g.kind, g.name = streams.GatewaySimulator, simulatorGateway
 	default:
-		g.PaymentGateway, err = remote.New(c.Gateway, remote.Options{Timeout: c.CallTimeout})
-		if err != nil {
-			err = badUsage("--gateway: %w", err)
-		}
+		g.PaymentGateway, err = c.As.client(c.Gateway, c.CallTimeout)
 		g.kind, g.name = streams.GatewayRemote, redactURL(c.Gateway)
 	}
 	if err != nil {
@@ -195,6 +195,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	log.Info("serving", zap.String("version", readVersion().Version), zap.String("redis", redactURL(e.url())),
 		zap.String("redis_version", lookAtServers(ctx, store, log)),
 		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),
+		zap.String("payment_names", string(store.PaymentNames())), zap.String("free_orders", string(store.FreeOrders())),
 		zap.Any("roles", cfg.Roles), zap.String("gateway", gateway.name))
 	if gateway.kind == streams.GatewaySimulator {
 		log.Warn("payments are simulated: no money moves")

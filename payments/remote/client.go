@@ -44,6 +44,14 @@ type Options struct {
 	// MaxConns bounds the connections to the gateway, and with it the calls under
 	// way: at least 1. Other calls wait, within their Timeout. Default 1024.
 	MaxConns int
+	// Token is sent with every request, as a bearer token. Default: none.
+	Token domain.Secret
+	// TokenFile has the token instead. It is read again when the gateway answers 401, so
+	// that a new token needs no restart. Default: none.
+	TokenFile string
+	// TLS is whom to trust and who we are, for https. Default: the system's authorities,
+	// and nobody.
+	TLS *tls.Config
 }
 
 // WithDefaults returns o with every unset field set.
@@ -64,6 +72,10 @@ func (o Options) Validate() error {
 		return domain.WithClass(domain.ClassFatal, errors.New("timeout: want at least 1ms"))
 	case o.MaxConns < 1:
 		return domain.WithClass(domain.ClassFatal, errors.New("max conns: want at least 1"))
+	case o.Token != "" && o.TokenFile != "":
+		return domain.WithClass(domain.ClassFatal, errors.New("gateway token: want it, or the file that has it, and not both"))
+	case o.Token != "":
+		return domain.WithClass(domain.ClassFatal, checkToken(o.Token))
 	}
 	return nil
 }
@@ -74,6 +86,7 @@ func (o Options) Validate() error {
 type Client struct {
 	base          url.URL // Path and RawPath without the slash at the end
 	timeout       time.Duration
+	bearer        *bearer
 	transport     *http.Transport
 	maxBooksBytes int64
 }
@@ -83,8 +96,8 @@ var _ domain.PaymentGateway = (*Client)(nil)
 // New makes a Client of the gateway at baseURL: http or https, a host, and
 // possibly a path under which the contract lives and a user and password for
 // basic authentication; no query, no fragment. It does not connect. It returns an
-// error if baseURL or the options will not do; that does not quote baseURL, which
-// may have a password.
+// error if baseURL or the options will not do, or the token's file cannot be read; that
+// does not quote baseURL, which may have a password, or the token.
 func New(baseURL string, options Options) (*Client, error) {
 	options = options.WithDefaults()
 	if err := options.Validate(); err != nil {
@@ -108,11 +121,24 @@ func New(baseURL string, options Options) (*Client, error) {
 	if err != nil {
 		return nil, errors.New("gateway URL: malformed path")
 	}
+	bearer := &bearer{file: options.TokenFile, token: options.Token}
+	switch {
+	case base.Scheme != "https" && options.TLS != nil:
+		return nil, errors.New("gateway URL: want https:// with certificates")
+	case base.User != nil && (options.Token != "" || options.TokenFile != ""):
+		return nil, errors.New("gateway URL: want no user with a token: both say who asks")
+	case options.TokenFile != "":
+		if err := bearer.read(); err != nil {
+			return nil, err
+		}
+	}
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	return &Client{
 		base:    url.URL{Scheme: base.Scheme, Host: base.Host, User: base.User, Path: plain, RawPath: escaped},
 		timeout: options.Timeout,
+		bearer:  bearer,
 		transport: &http.Transport{
+			TLSClientConfig:        options.TLS,
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            dialer.DialContext,
 			TLSHandshakeTimeout:    tlsHandshakeTimeout,
@@ -189,8 +215,8 @@ func (c *Client) do(ctx context.Context, call payments.Call, name domain.Payment
 	response, err := c.send(ctx, method,
 		pathOf(name, func(id string) string { return id })+action, pathOf(name, escapeSegment)+action, body)
 	if err != nil {
-		if misconfigured(err) {
-			return domain.Payment{}, payments.Failed(call, name, fmt.Errorf("%w: %w", domain.ErrMisconfigured, err))
+		if errors.Is(err, domain.ErrMisconfigured) {
+			return domain.Payment{}, payments.Failed(call, name, err)
 		}
 		return domain.Payment{}, &domain.LaterError{Err: payments.UnknownOutcome(call, name, err)}
 	}
@@ -263,9 +289,30 @@ func misconfigured(err error) bool {
 		errors.As(err, &alert) && alert.Op == "remote error" // an alert of TLS
 }
 
-// send makes one request, through the transport and not through an http.Client:
-// that would follow redirects, and quote them in errors.
+// send makes one request, and once more if the gateway does not know the bearer token
+// and there is a new one by now.
 func (c *Client) send(ctx context.Context, method, path, escapedPath string, body []byte) (*http.Response, error) {
+	token := c.bearer.current()
+	response, err := c.roundTrip(ctx, method, path, escapedPath, body, token)
+	if err != nil || response.StatusCode != http.StatusUnauthorized || token == "" {
+		return response, err
+	}
+	renewed, err := c.bearer.renewed(token)
+	if !renewed {
+		if err != nil {
+			_ = response.Body.Close() // nothing depends on it
+			return nil, fmt.Errorf("the gateway answered 401: %w: %w", domain.ErrMisconfigured, err)
+		}
+		return response, nil
+	}
+	_, _ = readAllBounded(response.Body) // so that the connection can be used again
+	_ = response.Body.Close()
+	return c.roundTrip(ctx, method, path, escapedPath, body, c.bearer.current())
+}
+
+// roundTrip goes through the transport and not through an http.Client: that would follow
+// redirects, and quote them in errors.
+func (c *Client) roundTrip(ctx context.Context, method, path, escapedPath string, body []byte, token domain.Secret) (*http.Response, error) {
 	target := url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: c.base.Path + path, RawPath: c.base.RawPath + escapedPath}
 	header := http.Header{"Accept": {"application/json"}}
 	if body != nil {
@@ -282,18 +329,24 @@ func (c *Client) send(ctx context.Context, method, path, escapedPath string, bod
 		password, _ := user.Password()
 		request.SetBasicAuth(user.Username(), password)
 	}
-	response, err := c.transport.RoundTrip(request)
-	if err != nil {
-		return nil, withoutReply(err)
+	if token != "" {
+		header.Set("Authorization", "Bearer "+string(token))
 	}
-	return response, nil
+	response, err := c.transport.RoundTrip(request)
+	switch {
+	case err == nil:
+		return response, nil
+	case misconfigured(err):
+		return nil, fmt.Errorf("%w: %w", domain.ErrMisconfigured, err)
+	}
+	return nil, withoutReply(err)
 }
 
-// withoutReply is err if it tells of the network, of TLS or of ctx. Others of
-// net/http may quote what the gateway sent, and that may be a payment token.
+// withoutReply is err if it tells of the network or of ctx. Others of net/http may quote
+// what the gateway sent, and that may be a payment token.
 func withoutReply(err error) error {
 	var network net.Error
-	if errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) || misconfigured(err) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) {
 		return err
 	}
 	return errMalformedHTTP

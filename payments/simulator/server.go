@@ -3,6 +3,7 @@ package simulator
 import (
 	"bufio"
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,6 +60,20 @@ type handler struct {
 // http.ServeMux in front, which would clean them away; http.StripPrefix is fine.
 func Handler(sim *Simulator) http.Handler {
 	return handler{simulator: sim}
+}
+
+// RequireToken lets requests through to h that bring a bearer token; to others it answers
+// 401. GET /healthz needs none.
+func RequireToken(h http.Handler, token domain.Secret) http.Handler {
+	want := []byte("Bearer " + string(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" && subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			replyError(w, http.StatusUnauthorized, "the bearer token is not valid")
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // ServeHTTP routes by the segments of the path as it was sent.
