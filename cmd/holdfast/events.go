@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -228,6 +229,9 @@ type causeFlags struct {
 
 func (c causeFlags) cause() (domain.Cause, error) {
 	cause := domain.Cause{Reason: c.Reason, By: c.By}
+	if me, err := user.Current(); cause.By == "" && err == nil {
+		cause.By = me.Username // a container has no USER
+	}
 	if err := cause.Validate(); err != nil {
 		return cause, badUsage("--%w", err)
 	}
