@@ -30,7 +30,7 @@ const (
 	commandsInFull = 50
 )
 
-func sequences() int { return torture.Size(480, 20_000) }
+func sequences() int { return torture.Size(560, 20_000) }
 
 func TestMain(m *testing.M) {
 	// A step that finds nothing to do is no command: a few more make up for it.
@@ -97,6 +97,14 @@ func (f *fixture) list(eventID string, t domain.Terms) {
 	f.Helper()
 	if created, err := f.events.Create(f.Ctx, eventID, t); err != nil || !created {
 		f.Fatalf("listing %s: %v, %v", eventID, created, err)
+	}
+}
+
+// close closes an event that is open.
+func (f *fixture) close(eventID string) {
+	f.Helper()
+	if closed, err := f.events.Close(f.Ctx, eventID, domain.Cause{}); err != nil || !closed {
+		f.Fatalf("closing %s: %v, %v", eventID, closed, err)
 	}
 }
 

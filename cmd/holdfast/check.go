@@ -108,8 +108,8 @@ func failedLook(err error) problem {
 		p.text, p.do = oneLine(helpful.err), helpful.do
 	}
 	switch {
-	case p.code == domain.CodeNoSuchNamespace:
-		p.do = "is --namespace right? If it is, Redis lost its data: see docs/operations.md"
+	case p.code == domain.CodeNoSuchNamespace, p.code == domain.CodeNamespaceDamaged:
+		p.do = "is --namespace right? If it is, Redis lost data: see docs/operations.md"
 	case domain.ClassOf(err) == domain.ClassFatal:
 		p.level, p.do = levelUnknown, "see what this check may do, and what it is told"
 	}

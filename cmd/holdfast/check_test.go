@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -111,6 +113,21 @@ func TestCheckOfRoles(t *testing.T) {
 	h.check(levelCritical, "--crit-overdue", "1ms", "--ignore", "nobody_works")
 }
 
+// What a worker has to say about its gateway is told.
+func TestCheckOfTroubles(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	closed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	defer closed.Close()
+	worker := h.worker("--gateway", closed.URL, "--grace", "100ms")
+	h.ok("publish", "--event", "e1", "--customer", "fred", "--token", "tok_1")
+	eventually(t, "it is told", func() bool { return strings.Contains(h.run("check").stdout, "CRITICAL gateway_misconfigured") })
+	wantSaid(t, h.check(levelCritical), "CRITICAL gateway_misconfigured: worker ", "401")
+	wantSaid(t, h.ok("pending"), "NOT WELL: worker ", "401")
+	worker.stop()
+}
+
 // What keeps it from looking: critical if nothing can be sold for it, else not known.
 func TestCheckThatCannotLook(t *testing.T) {
 	t.Parallel()
@@ -128,7 +145,7 @@ func TestCheckThatCannotLook(t *testing.T) {
 		words  []string
 	}{
 		{levelCritical, "redis://" + closedPort(t), nil, []string{"does not answer", "CRITICAL unavailable", ": start one"}},
-		{levelCritical, "redis://" + silent.Addr().String(), []string{"--timeout", "100ms"}, []string{"does not answer", "timeout"}},
+		{levelCritical, "redis://" + silent.Addr().String(), []string{"--timeout", "100ms"}, []string{"does not answer", "CRITICAL unavailable"}},
 		{levelUnknown, strings.Replace(h.server.URL(), "redis://", "redis://nobody:wrong@", 1), nil, []string{"WRONGPASS", "UNKNOWN"}},
 	} {
 		r := execute(nil, append([]string{"check", "--redis", test.redis}, test.args...)...)
@@ -137,6 +154,13 @@ func TestCheckThatCannotLook(t *testing.T) {
 		}
 		wantSaid(t, r.stdout, test.words...)
 	}
+	wantSaid(t, h.check(levelCritical, "--namespace", "typo"), "no such namespace: typo", "CRITICAL no_such_namespace", "is --namespace right?")
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	if err := rdb.Del(context.Background(), "holdfast:meta").Err(); err != nil {
+		t.Fatal(err)
+	}
+	wantSaid(t, h.check(levelCritical), "CRITICAL namespace_damaged")
 	// A monitor takes 2 for critical: a wrong command line is not that.
 	for _, args := range [][]string{{"check", "--warn-dead", "many"}, {"check", "--timeout", "0s"}, {"check", "--redis", "nonsense://"}, {"check", "--no-such-flag"}} {
 		r := execute(nil, args...)

@@ -73,6 +73,16 @@ func TestPendingTellsTheAgeOfWhatWaits(t *testing.T) {
 	}
 }
 
+// giveOf publishes entries that look as if they had been there for so long, and delivers them.
+func (f *fixture) giveOf(consumer string, ago time.Duration, n int) (ids []string) {
+	f.Helper()
+	for i := range n {
+		ids = append(ids, f.Do("XADD", f.Keys.Requests(0), fmt.Sprintf("%d-%d", f.Now()-ago.Milliseconds(), i+1), "v", "1").(string))
+	}
+	f.Deliver(domain.GroupWorkers, consumer)
+	return ids
+}
+
 // idle makes entries of a consumer look as if it had last said so long ago that it is at them.
 func (f *fixture) idle(consumer string, ago time.Duration, ids ...string) {
 	f.Helper()
@@ -96,7 +106,7 @@ func (f *fixture) keepAlive(consumer string, ids ...string) {
 // whoever has kept it alive or taken it over since.
 func TestPendingTellsForHowLongTheOldestIsInHand(t *testing.T) {
 	f := newFixture(t)
-	mine := f.Give("w1", 3)
+	mine := f.giveOf("w1", 2*time.Minute, 3)
 	before := f.Now()
 	f.idle("w1", time.Minute, mine...)
 	f.wantAge("without a note", f.group(domain.GroupWorkers).OldestInHandMillis, 60_000, before)
@@ -122,7 +132,7 @@ func TestPendingTellsForHowLongTheOldestIsInHand(t *testing.T) {
 	}
 
 	// What came later is younger.
-	later := f.Give("w1", 1)
+	later := f.giveOf("w1", time.Minute, 1)
 	f.idle("w1", 20*time.Second, later...)
 	f.keepAlive("w1", later...)
 	f.Must(f.queue(domain.GroupWorkers, "w1").Ack(f.Ctx, mine))
@@ -138,7 +148,7 @@ func TestPendingTellsForHowLongTheOldestIsInHand(t *testing.T) {
 func TestNotesOfDeliveriesAreFew(t *testing.T) {
 	f := newFixture(t)
 	const n, apart = 100, 6 * time.Second
-	all := f.Give("w1", n)
+	all := f.giveOf("w1", time.Hour, n)
 	began := f.Now()
 	age := func(i int) time.Duration { return time.Duration(n-i) * apart }
 	for i, id := range all {

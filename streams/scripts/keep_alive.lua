@@ -68,6 +68,8 @@ end
 redis.call('ZREM', KEYS[2], '')
 redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[3])), ARGV[1] .. '/' .. ARGV[2])
 if newest then
-  note(idle < DAY and now - idle or now, newest)
+  local at = idle < DAY and now - idle or now
+  -- Time went on between TIME and XPENDING: it was not given out before it was there.
+  note(math.max(at, tonumber(string.match(newest, '^%d+'))), newest)
 end
 return lost
