@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -222,8 +223,11 @@ func (f *sinceFlag) UnmarshalText(text []byte) error {
 		return nil
 	}
 	t, err := parseTime(string(text), time.Local)
+	if errors.Is(err, errNoTime) {
+		return fmt.Errorf("want a duration before now, such as 90m, or a time such as %s, but got %q", likeThese, text)
+	}
 	if err != nil {
-		return fmt.Errorf("want a duration before now, such as 90m, or a time: %w", err)
+		return err
 	}
 	f.millis = t.UnixMilli()
 	return nil
