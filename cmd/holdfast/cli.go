@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -111,7 +113,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		if errors.As(err, &parseError) {
 			parsed = parseError.Context
 		}
-		err = &usageError{withoutToken(err, parsed)}
+		err = &usageError{inOurWords(withoutToken(err, parsed))}
 	} else {
 		e.redis, e.tls, e.namespace, e.json = cli.Redis, tlsFiles{"--redis", cli.RedisCA, cli.RedisCert, cli.RedisKey}, cli.Namespace, cli.Output == "json"
 		err = parsed.Run(e)
@@ -189,6 +191,24 @@ func withoutToken(err error, parsed *kong.Context) error {
 		return errors.New("--token: want a value; one that begins with - is written --token=VALUE")
 	case strings.HasPrefix(text, "unexpected argument"):
 		return errors.New("unexpected argument: everything goes behind a flag, and a value with spaces between quotes")
+	}
+	return err
+}
+
+// dashed is what kong says of a value that looks like a flag.
+var dashed = regexp.MustCompile(`^(--[a-z-]+): expected .* but got "-`)
+
+// inOurWords is an error of kong, for people.
+func inOurWords(err error) error {
+	text := err.Error()
+	if found := dashed.FindStringSubmatch(text); found != nil {
+		return fmt.Errorf("%[1]s: want a value; one that begins with - is written %[1]s=VALUE", found[1])
+	}
+	if flag, choices, found := strings.Cut(text, " must be one of "); found {
+		// Where "" is a choice it is that of leaving the flag out.
+		choices, got, _ := strings.Cut(choices, " but got ")
+		given := slices.DeleteFunc(strings.Split(choices, ","), func(choice string) bool { return choice == `""` })
+		return fmt.Errorf("%s must be one of %s but got %s", flag, strings.Join(given, ", "), got)
 	}
 	return err
 }

@@ -228,7 +228,11 @@ func lookAtServers(ctx context.Context, store *streams.Store, log *zap.Logger) (
 			version = server.Version
 		}
 		for _, fault := range server.Faults {
-			log.Warn("redis is not set up as it has to be", zap.String("server", server.Addr), zap.String("fault", string(fault.Code)), zap.String("detail", fault.Detail))
+			at := zap.Skip()
+			if server.Addr != "" {
+				at = zap.String("server", server.Addr)
+			}
+			log.Warn("redis is not set up as it has to be", at, zap.String("fault", string(fault.Code)), zap.String("detail", fault.Detail))
 		}
 	}
 	return version
