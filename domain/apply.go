@@ -63,6 +63,9 @@ func Apply(v View, f Fact) (View, error) {
 		if o.State != f.Was {
 			return v, illegal(f, o.State)
 		}
+		if f.Reason == ReasonEventCancelled && !v.Event.Cancelled {
+			return v, fmt.Errorf("cancelled because of its event, which is not cancelled")
+		}
 		switch o.State {
 		case OrderNone:
 		case OrderHeld:
@@ -75,7 +78,7 @@ func Apply(v View, f Fact) (View, error) {
 		}
 		o.State, o.ResolvedAtMillis, o.Reason = OrderCancelled, f.AtMillis, f.Reason
 
-	case FactCreated, FactAdjusted, FactClosed:
+	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled:
 		return v, fmt.Errorf("%s is a fact about an event, not an order", f.Type)
 	default:
 		return v, fmt.Errorf("no such fact %q", f.Type)
@@ -151,7 +154,23 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		if !e.Exists() || e.Closed {
 			return e, fmt.Errorf("closed: no such event, or twice")
 		}
-		e.Closed = true
+		e.Closed, e.Cause = true, f.Cause
+		e.Version++
+		return e, nil
+
+	case FactReopened:
+		if !e.Closed || f.Terms == nil || f.Terms.Fingerprint() != e.Terms().Fingerprint() {
+			return e, fmt.Errorf("reopened: not closed, or with other terms")
+		}
+		e.Closed, e.Cancelled, e.Cause = false, false, Cause{}
+		e.Version++
+		return e, nil
+
+	case FactEventCancelled:
+		if !e.Exists() || e.Cancelled {
+			return e, fmt.Errorf("event_cancelled: no such event, or twice")
+		}
+		e.Closed, e.Cancelled, e.Cause = true, true, f.Cause
 		e.Version++
 		return e, nil
 
@@ -192,7 +211,7 @@ func (b *Snapshot) View(ref OrderRef, customerID string) View {
 // the log breaks the rules: the error says how.
 func (b *Snapshot) Fold(f Fact) error {
 	switch f.Type {
-	case FactCreated, FactAdjusted, FactClosed:
+	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled:
 		e, err := ApplyEvent(b.Events[f.EventID], f)
 		if err == nil {
 			b.Events[f.EventID] = e

@@ -199,6 +199,13 @@ func TestApplyEveryTransition(t *testing.T) {
 		{"listed", Fact{Type: FactCreated, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
 		{"adjusted", Fact{Type: FactAdjusted, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
 		{"closed", Fact{Type: FactClosed, EventID: "e1", OrderID: "o1"}},
+		{"reopened", Fact{Type: FactReopened, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
+		{"event_cancelled", Fact{Type: FactEventCancelled, EventID: "e1", OrderID: "o1"}},
+		{"cancelled with its event, which is not", func() Fact {
+			f := orderFact(FactCancelled, OrderHeld)
+			f.Reason = ReasonEventCancelled
+			return f
+		}()},
 		{"no type", Fact{EventID: "e1", OrderID: "o1"}},
 		{"unheard of", Fact{Type: "sold", EventID: "e1", OrderID: "o1"}},
 	}
@@ -279,6 +286,13 @@ func TestApplyBrokenInventory(t *testing.T) {
 	}
 }
 
+// event is testEvent with a difference.
+func event(change func(*Event)) Event {
+	e := testEvent()
+	change(&e)
+	return e
+}
+
 func TestApplyEvent(t *testing.T) {
 	terms := testTerms()
 	adjusted := Terms{
@@ -316,12 +330,34 @@ func TestApplyEvent(t *testing.T) {
 		},
 		{
 			"closed", testEvent(),
-			Fact{Type: FactClosed, EventID: "e1"},
-			func() Event {
-				e := testEvent()
-				e.Closed, e.Version = true, 2
-				return e
-			}(),
+			Fact{Type: FactClosed, EventID: "e1", Cause: Cause{Reason: "fire", By: "ann"}},
+			event(func(e *Event) { e.Closed, e.Cause, e.Version = true, Cause{Reason: "fire", By: "ann"}, 2 }),
+		},
+		{
+			"reopened", event(func(e *Event) { e.Closed, e.Cause, e.Version = true, Cause{By: "ann"}, 2 }),
+			Fact{Type: FactReopened, EventID: "e1", Terms: ptr(testTerms()), Cause: Cause{By: "bob"}},
+			event(func(e *Event) { e.Version = 3 }),
+		},
+		{
+			"cancelled", testEvent(),
+			Fact{Type: FactEventCancelled, EventID: "e1", Cause: Cause{Reason: "fire", By: "ann"}},
+			event(func(e *Event) {
+				e.Closed, e.Cancelled, e.Cause, e.Version = true, true, Cause{Reason: "fire", By: "ann"}, 2
+			}),
+		},
+		{
+			"cancelled, after it was closed", event(func(e *Event) { e.Closed, e.Cause, e.Version = true, Cause{By: "bob"}, 2 }),
+			Fact{Type: FactEventCancelled, EventID: "e1", Cause: Cause{Reason: "fire", By: "ann"}},
+			event(func(e *Event) {
+				e.Closed, e.Cancelled, e.Cause, e.Version = true, true, Cause{Reason: "fire", By: "ann"}, 3
+			}),
+		},
+		{
+			"reopened, after it was cancelled", event(func(e *Event) {
+				e.Closed, e.Cancelled, e.Cause, e.Version = true, true, Cause{Reason: "fire", By: "ann"}, 2
+			}),
+			Fact{Type: FactReopened, EventID: "e1", Terms: ptr(testTerms())},
+			event(func(e *Event) { e.Version = 3 }),
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -360,6 +396,13 @@ func TestApplyEventErrors(t *testing.T) {
 		{"adjusted below what is held and sold", testEvent(), Fact{Type: FactAdjusted, Terms: &tooSmall}},
 		{"closed, not listed", Event{}, Fact{Type: FactClosed}},
 		{"closed twice", closed, Fact{Type: FactClosed}},
+		{"closed, after it was cancelled", event(func(e *Event) { e.Closed, e.Cancelled = true, true }), Fact{Type: FactClosed}},
+		{"reopened, not listed", Event{}, Fact{Type: FactReopened, Terms: ptr(testTerms())}},
+		{"reopened, not closed", testEvent(), Fact{Type: FactReopened, Terms: ptr(testTerms())}},
+		{"reopened without terms", closed, Fact{Type: FactReopened}},
+		{"reopened with other terms", closed, Fact{Type: FactReopened, Terms: &tooSmall}},
+		{"cancelled, not listed", Event{}, Fact{Type: FactEventCancelled}},
+		{"cancelled twice", event(func(e *Event) { e.Closed, e.Cancelled = true, true }), Fact{Type: FactEventCancelled}},
 		{"a fact about an order", testEvent(), orderFact(FactExpired, 0)},
 		{"a fact about an order, cancelled", testEvent(), orderFact(FactCancelled, OrderNone)},
 		{"no such fact", testEvent(), Fact{Type: "opened"}},
@@ -473,6 +516,8 @@ func TestSnapshotFold(t *testing.T) {
 		}()},
 		{"listed twice", Fact{Type: FactCreated, EventID: "e1", Terms: &terms}},
 		{"closed twice", Fact{Type: FactClosed, EventID: "e2"}},
+		{"reopened, not closed", Fact{Type: FactReopened, EventID: "e1", Terms: &terms}},
+		{"cancelled with an event that is only closed", Fact{Type: FactCancelled, AtMillis: 20, EventID: "e2", OrderID: "o1", Was: OrderHeld, Reason: ReasonEventCancelled}},
 		{"adjusted, not listed", Fact{Type: FactAdjusted, EventID: "e9", Terms: &terms}},
 		{"no such fact", Fact{Type: "opened", EventID: "e1", OrderID: "o3"}},
 	} {
@@ -485,6 +530,45 @@ func TestSnapshotFold(t *testing.T) {
 				t.Errorf("an error, and yet the book became %+v", b)
 			}
 		})
+	}
+}
+
+// TestSnapshotFoldOfACancelledEvent: its orders go with it, and what is sold after it was reopened stays.
+func TestSnapshotFoldOfACancelledEvent(t *testing.T) {
+	terms := Terms{Name: "E", Currency: "EUR", Sections: []SectionTerms{{Name: "general", Price: 100, Capacity: 5}}}
+	held := func(order, customer string) Fact {
+		return Fact{
+			Type: FactHeld, EventID: "e1", OrderID: order, RequestType: RequestPurchase, Fingerprint: "fp",
+			CustomerID: customer, Section: "general", Quantity: 2, UnitPrice: 100, Currency: "EUR", DeadlineMillis: 50,
+		}
+	}
+	gone := func(order string, was OrderState) Fact {
+		return Fact{Type: FactCancelled, AtMillis: 9, EventID: "e1", OrderID: order, Was: was, Reason: ReasonEventCancelled}
+	}
+	b := NewSnapshot()
+	for _, f := range []Fact{
+		{Type: FactCreated, EventID: "e1", Terms: &terms},
+		held("o1", "fred"), {Type: FactConfirmed, AtMillis: 5, EventID: "e1", OrderID: "o1"}, held("o2", "mary"),
+		{Type: FactEventCancelled, EventID: "e1", Cause: Cause{Reason: "fire", By: "ann"}},
+		gone("o1", OrderConfirmed), gone("o2", OrderHeld),
+		{Type: FactReopened, EventID: "e1", Terms: &terms},
+		held("o3", "mary"),
+	} {
+		if err := b.Fold(f); err != nil {
+			t.Fatalf("%s of %s: %v", f.Type, f.Ref(), err)
+		}
+	}
+	if s := b.Events["e1"].Sections[0]; s.Available != 3 || s.Held != 2 || s.Sold != 0 || b.Events["e1"].Version != 3 {
+		t.Errorf("the event is %+v", b.Events["e1"])
+	}
+	for order, want := range map[string]OrderState{"o1": OrderCancelled, "o2": OrderCancelled, "o3": OrderHeld} {
+		if o := b.Orders[OrderRef{"e1", order}]; o.State != want || (want == OrderCancelled) != (o.Reason == ReasonEventCancelled) {
+			t.Errorf("%s is %+v", order, o)
+		}
+	}
+	// Whoever still cancels because of it must not get at what was sold since.
+	if err := b.Fold(gone("o3", OrderHeld)); err == nil {
+		t.Error("an order of a reopened event was cancelled with it")
 	}
 }
 

@@ -103,7 +103,10 @@ type Expire struct{}
 
 // Cancel gives the order up, whatever its state.
 type Cancel struct {
-	Reason string // ReasonRequested, or ReasonCaptureFailed, which only undoes a confirmed order
+	// Reason is ReasonRequested; or ReasonCaptureFailed, which only undoes a confirmed order; or
+	// ReasonEventCancelled, which only undoes a held or confirmed one, and only while its event is cancelled:
+	// somebody may have reopened it meanwhile.
+	Reason string
 }
 
 func (Hold) command()    {}
@@ -129,7 +132,7 @@ func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 		}
 		return nil, VerdictDone
 	case Cancel:
-		return decideCancel(v.Order, ref, c), VerdictDone
+		return decideCancel(v, ref, c), VerdictDone
 	}
 	panic(fmt.Sprintf("domain: no such command %T", c)) // the interface is sealed
 }
@@ -292,8 +295,12 @@ func decideMismatch(o Order, ref OrderRef, c Resolve) (*Fact, Verdict) {
 	}, verdict
 }
 
-func decideCancel(o Order, ref OrderRef, c Cancel) *Fact {
-	if c.Reason == ReasonCaptureFailed && o.State != OrderConfirmed {
+func decideCancel(v View, ref OrderRef, c Cancel) *Fact {
+	o := v.Order
+	switch {
+	case c.Reason == ReasonCaptureFailed && o.State != OrderConfirmed:
+		return nil
+	case c.Reason == ReasonEventCancelled && (o.State == OrderNone || !v.Event.Cancelled):
 		return nil
 	}
 	switch o.State {
@@ -316,12 +323,12 @@ func expired(ref OrderRef) *Fact {
 }
 
 // Create decides whether an event can be put on sale with these terms. Creating it again
-// with the same terms is harmless: no fact. Errors: ClassReject if the terms are
+// with the terms that it has now is harmless: no fact. Errors: ClassReject if the terms are
 // invalid, or the currency is none that CheckCurrency lets pass (an event that exists
-// keeps its own); ErrConflict if it was created with other terms.
+// keeps its own); ErrConflict if it has other terms, or is closed: then of CodeEventClosed.
 func Create(e Event, eventID string, t Terms) (*Fact, error) {
 	if err := CheckID("event_id", eventID); err != nil {
-		return nil, WithClass(ClassReject, err)
+		return nil, WithCode(ClassReject, CodeInvalid, err)
 	}
 	if err := t.Validate(); err != nil {
 		return nil, err
@@ -332,8 +339,13 @@ func Create(e Event, eventID string, t Terms) (*Fact, error) {
 		}
 		return &Fact{Type: FactCreated, EventID: eventID, Terms: &t}, nil
 	}
-	if e.Fingerprint != t.Fingerprint() {
+	switch {
+	case e.Terms().Fingerprint() != t.Fingerprint():
 		return nil, WithClass(ClassReject, fmt.Errorf("event %s: %w: it exists with other terms", eventID, ErrConflict))
+	case e.Cancelled:
+		return nil, WithCode(ClassReject, CodeEventClosed, fmt.Errorf("event %s: %w: it exists and is cancelled", eventID, ErrConflict))
+	case e.Closed:
+		return nil, WithCode(ClassReject, CodeEventClosed, fmt.Errorf("event %s: %w: it exists and is closed", eventID, ErrConflict))
 	}
 	return nil, nil
 }
@@ -349,7 +361,7 @@ func Adjust(e Event, eventID string, t Terms) (*Fact, error) {
 		return nil, err
 	}
 	if t.Currency != e.Currency {
-		return nil, WithClass(ClassReject, errors.New("currency: cannot be changed"))
+		return nil, WithCode(ClassReject, CodeInvalid, errors.New("currency: cannot be changed"))
 	}
 	kept := 0
 	for _, s := range t.Sections {
@@ -359,12 +371,12 @@ func Adjust(e Event, eventID string, t Terms) (*Fact, error) {
 		}
 		kept++
 		if s.Capacity < old.Held+old.Sold {
-			return nil, WithClass(ClassReject, fmt.Errorf("section %s: capacity %d is below the %d held and %d sold",
+			return nil, WithCode(ClassReject, CodeBelowHeld, fmt.Errorf("section %s: capacity %d is below the %d held and %d sold",
 				s.Name, s.Capacity, old.Held, old.Sold))
 		}
 	}
 	if kept != len(e.Sections) {
-		return nil, WithClass(ClassReject, errors.New("sections: a section cannot be removed"))
+		return nil, WithCode(ClassReject, CodeInvalid, errors.New("sections: a section cannot be removed"))
 	}
 	if e.Terms().Fingerprint() == t.Fingerprint() {
 		return nil, nil
@@ -372,14 +384,42 @@ func Adjust(e Event, eventID string, t Terms) (*Fact, error) {
 	return &Fact{Type: FactAdjusted, EventID: eventID, Terms: &t}, nil
 }
 
-// Close decides whether an event's sale can be ended for good. Closing it again
-// is harmless: no fact. Error: ErrNotFound.
-func Close(e Event, eventID string) (*Fact, error) {
+// Close decides whether an event's sale can be ended. What is held can still be paid.
+// Closing it again is harmless: no fact. Errors: ErrNotFound; ClassReject if the cause is invalid.
+func Close(e Event, eventID string, c Cause) (*Fact, error) {
+	if err := checkCause(e, eventID, c); err != nil || e.Closed {
+		return nil, err
+	}
+	return &Fact{Type: FactClosed, EventID: eventID, Cause: c}, nil
+}
+
+// Reopen decides whether the sale of a closed event can go on, on the terms it has. What
+// was cancelled with it stays cancelled. Reopening what is not closed is harmless: no
+// fact. Errors: as Close.
+func Reopen(e Event, eventID string, c Cause) (*Fact, error) {
+	if err := checkCause(e, eventID, c); err != nil || !e.Closed {
+		return nil, err
+	}
+	t := e.Terms()
+	return &Fact{Type: FactReopened, EventID: eventID, Terms: &t, Cause: c}, nil
+}
+
+// CancelEvent decides whether an event can be cancelled: its sale ends, if it has not, and from then on
+// its orders may be cancelled because of it. Both parts of the cause must be given. Cancelling it
+// again is harmless: no fact. Errors: as Close.
+func CancelEvent(e Event, eventID string, c Cause) (*Fact, error) {
+	if c.Reason == "" || c.By == "" {
+		return nil, WithCode(ClassReject, CodeInvalid, errors.New("reason, by: want both, for a cancelled event"))
+	}
+	if err := checkCause(e, eventID, c); err != nil || e.Cancelled {
+		return nil, err
+	}
+	return &Fact{Type: FactEventCancelled, EventID: eventID, Cause: c}, nil
+}
+
+func checkCause(e Event, eventID string, c Cause) error {
 	if !e.Exists() {
-		return nil, WithClass(ClassReject, fmt.Errorf("event %s: %w", eventID, ErrNotFound))
+		return WithClass(ClassReject, fmt.Errorf("event %s: %w", eventID, ErrNotFound))
 	}
-	if e.Closed {
-		return nil, nil
-	}
-	return &Fact{Type: FactClosed, EventID: eventID}, nil
+	return c.Validate()
 }

@@ -39,88 +39,128 @@ func TestDecideEveryCell(t *testing.T) {
 		{"expire", Expire{}},
 		{"cancel", Cancel{Reason: ReasonRequested}},
 		{"capture failed", Cancel{Reason: ReasonCaptureFailed}},
+		{"event cancelled", Cancel{Reason: ReasonEventCancelled}},
 	}
+	cancelledEvent := testEvent()
+	cancelledEvent.Closed, cancelledEvent.Cancelled = true, true
+	closedEvent := testEvent()
+	closedEvent.Closed = true
 	rows := []struct {
 		state string
 		view  View
-		cells [14]string
+		cells [15]string
 	}{
-		{"none", View{Event: testEvent()}, [14]string{
+		{"none", View{Event: testEvent()}, [15]string{
 			"held authorize", "held authorize", "held done", "held done",
 			"- wait", "- wait",
 			"- void", "- done", "- void",
 			"- done", "- set_aside",
-			"- done", "cancelled done", "- done",
+			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [14]string{
+		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [15]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
 			"declined done", "declined set_aside",
-			"- done", "cancelled done", "- done",
+			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), InProgress: "o1"}, [14]string{
+		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), InProgress: "o1"}, [15]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
 			"declined done", "declined set_aside",
-			"- done", "cancelled done", "- done",
+			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), InProgress: "o1"}, [14]string{
+		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), InProgress: "o1"}, [15]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
 			"expired void", "declined done", "expired void",
 			"declined done", "declined set_aside",
-			"expired done", "cancelled done", "- done",
+			"expired done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, [14]string{
+		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, [15]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
 			"expired void", "declined done", "expired void",
 			"declined done", "declined set_aside",
-			"expired done", "cancelled done", "- done",
+			"expired done", "cancelled done", "- done", "- done",
 		}},
-		{"confirmed", View{Event: testEvent(), Order: confirmedOrder()}, [14]string{
+		{"confirmed", View{Event: testEvent(), Order: confirmedOrder()}, [15]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- done", "- done", "- done",
 			"- done", "- set_aside",
-			"- done", "cancelled done", "cancelled done",
+			"- done", "cancelled done", "cancelled done", "- done",
 		}},
-		{"declined", View{Event: testEvent(), Order: endedOrder(OrderDeclined, "")}, [14]string{
+		{"declined", View{Event: testEvent(), Order: endedOrder(OrderDeclined, "")}, [15]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- void", "- done", "- done",
 			"- done", "- set_aside",
-			"- done", "- done", "- done",
+			"- done", "- done", "- done", "- done",
 		}},
-		{"expired after a hold", View{Event: testEvent(), Order: endedOrder(OrderExpired, "")}, [14]string{
+		{"expired after a hold", View{Event: testEvent(), Order: endedOrder(OrderExpired, "")}, [15]string{
 			"- void", "- conflict", "- done", "- conflict",
 			"- void", "- void",
 			"- void", "- done", "- void",
 			"- done", "- set_aside",
-			"- done", "- done", "- done",
+			"- done", "- done", "- done", "- done",
 		}},
-		{"cancelled after a hold", View{Event: testEvent(), Order: endedOrder(OrderCancelled, ReasonRequested)}, [14]string{
+		{"cancelled after a hold", View{Event: testEvent(), Order: endedOrder(OrderCancelled, ReasonRequested)}, [15]string{
 			"- void", "- conflict", "- done", "- conflict",
 			"- void", "- void",
 			"- void", "- done", "- void",
 			"- done", "- set_aside",
-			"- done", "- done", "- done",
+			"- done", "- done", "- done", "- done",
 		}},
-		{"cancelled, never held", View{Event: testEvent(), Order: cancelledUnseen()}, [14]string{
+		{"cancelled, never held", View{Event: testEvent(), Order: cancelledUnseen()}, [15]string{
 			"- done", "- done", "- done", "- done",
 			"- done", "- done",
 			"- void", "- done", "- void",
 			"- done", "- set_aside",
-			"- done", "- done", "- done",
+			"- done", "- done", "- done", "- done",
 		}},
-		{"rejected", View{Event: testEvent(), Order: rejectedOrder()}, [14]string{
+		{"rejected", View{Event: testEvent(), Order: rejectedOrder()}, [15]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- void", "- done", "- done",
 			"- done", "- set_aside",
+			"- done", "- done", "- done", "- done",
+		}},
+		{"none, of a cancelled event", View{Event: cancelledEvent}, [15]string{
+			"rejected done", "rejected done", "rejected done", "rejected done",
+			"- wait", "- wait",
+			"- void", "- done", "- void",
+			"- done", "- set_aside",
+			"- done", "cancelled done", "- done", "- done",
+		}},
+		{"held, of a cancelled event", View{Event: cancelledEvent, Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [15]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- too_late",
+			"confirmed done", "declined done", "- wait",
+			"declined done", "declined set_aside",
+			"- done", "cancelled done", "- done", "cancelled done",
+		}},
+		{"confirmed, of a cancelled event", View{Event: cancelledEvent, Order: confirmedOrder()}, [15]string{
+			"- done", "- conflict", "- done", "- conflict",
+			"- done", "- done",
 			"- done", "- done", "- done",
+			"- done", "- set_aside",
+			"- done", "cancelled done", "cancelled done", "cancelled done",
+		}},
+		{"confirmed, of a closed event", View{Event: closedEvent, Order: confirmedOrder()}, [15]string{
+			"- done", "- conflict", "- done", "- conflict",
+			"- done", "- done",
+			"- done", "- done", "- done",
+			"- done", "- set_aside",
+			"- done", "cancelled done", "cancelled done", "- done",
+		}},
+		{"expired, of a cancelled event", View{Event: cancelledEvent, Order: endedOrder(OrderExpired, "")}, [15]string{
+			"- void", "- conflict", "- done", "- conflict",
+			"- void", "- void",
+			"- void", "- done", "- void",
+			"- done", "- set_aside",
+			"- done", "- done", "- done", "- done",
 		}},
 	}
 	states := make(map[OrderState]bool)
@@ -428,6 +468,29 @@ func TestList(t *testing.T) {
 	}
 	wantClass(t, err, ClassReject)
 
+	// What counts is what is on sale now.
+	adjusted := listed
+	adjusted.Sections = []Section{listed.Sections[0], listed.Sections[1]}
+	adjusted.Sections[1].Capacity++
+	if fact, err := Create(adjusted, "e1", other); fact != nil || err != nil {
+		t.Errorf("what it was adjusted to: %v, %v, want nothing", fact, err)
+	}
+	if fact, err := Create(adjusted, "e1", testTerms()); fact != nil || CodeOf(err) != CodeConflict {
+		t.Errorf("what it was before it was adjusted: %v, %v, want a conflict", fact, err)
+	}
+	for _, cancelled := range []bool{false, true} {
+		closed := listed
+		closed.Closed, closed.Cancelled = true, cancelled
+		fact, err := Create(closed, "e1", testTerms())
+		if fact != nil || CodeOf(err) != CodeEventClosed || !errors.Is(err, ErrConflict) {
+			t.Errorf("closed, cancelled %v: %v, %v, want a conflict", cancelled, fact, err)
+		}
+		wantClass(t, err, ClassReject)
+		if fact, err := Create(closed, "e1", other); fact != nil || CodeOf(err) != CodeConflict {
+			t.Errorf("closed, cancelled %v, with other terms: %v, %v, want a conflict", cancelled, fact, err)
+		}
+	}
+
 	for _, id := range []string{"", "e/1", "e 1", strings.Repeat("x", 129)} {
 		fact, err := Create(Event{}, id, testTerms())
 		if fact != nil {
@@ -563,19 +626,61 @@ func TestAdjustSectionOrder(t *testing.T) {
 	}
 }
 
-func TestClose(t *testing.T) {
-	fact, err := Close(testEvent(), "e1")
-	if want := (Fact{Type: FactClosed, EventID: "e1"}); err != nil || fact == nil || *fact != want {
-		t.Fatalf("got %+v, %v, want %+v", fact, err, want)
+// TestCloseReopenCancelEvent is every one of the three in every state that an event can be in.
+func TestCloseReopenCancelEvent(t *testing.T) {
+	cause := Cause{Reason: "fire", By: "ann"}
+	state := func(closed, cancelled bool) Event {
+		e := testEvent()
+		e.Closed, e.Cancelled = closed, cancelled
+		return e
 	}
-	closed := testEvent()
-	closed.Closed = true
-	if fact, err := Close(closed, "e1"); fact != nil || err != nil {
-		t.Errorf("closing it again: %v, %v, want nothing", fact, err)
+	fact := func(kind FactType) *Fact { return &Fact{Type: kind, EventID: "e1", Cause: cause} }
+	reopened := fact(FactReopened)
+	reopened.Terms = ptr(testTerms())
+	open, closed, cancelled := state(false, false), state(true, false), state(true, true)
+	for _, test := range []struct {
+		name   string
+		decide func(Event, string, Cause) (*Fact, error)
+		event  Event
+		want   *Fact
+	}{
+		{"close, open", Close, open, fact(FactClosed)},
+		{"close, closed", Close, closed, nil},
+		{"close, cancelled", Close, cancelled, nil},
+		{"reopen, open", Reopen, open, nil},
+		{"reopen, closed", Reopen, closed, reopened},
+		{"reopen, cancelled", Reopen, cancelled, reopened},
+		{"cancel, open", CancelEvent, open, fact(FactEventCancelled)},
+		{"cancel, closed", CancelEvent, closed, fact(FactEventCancelled)},
+		{"cancel, cancelled", CancelEvent, cancelled, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := test.decide(test.event, "e1", cause)
+			if err != nil || !reflect.DeepEqual(got, test.want) {
+				t.Fatalf("got %+v, %v, want %+v", got, err, test.want)
+			}
+			if got != nil {
+				if _, err := ApplyEvent(test.event, *got); err != nil {
+					t.Errorf("the decided fact cannot be applied: %v", err)
+				}
+			}
+			if fact, err := test.decide(Event{}, "e9", cause); fact != nil || !errors.Is(err, ErrNotFound) || ClassOf(err) != ClassReject {
+				t.Errorf("an event that is not there: %v, %v", fact, err)
+			}
+			for _, bad := range []Cause{{strings.Repeat("r", MaxCauseBytes+1), "ann"}, {"fire", "an\nn"}, {"fire\x7f", "ann"}, {"fire", "\xff"}} {
+				if fact, err := test.decide(test.event, "e1", bad); fact != nil || CodeOf(err) != CodeInvalid || ClassOf(err) != ClassReject {
+					t.Errorf("because %q: %v, %v", bad, fact, err)
+				}
+			}
+		})
 	}
-	fact, err = Close(Event{}, "e9")
-	if fact != nil || !errors.Is(err, ErrNotFound) {
-		t.Errorf("an unlisted event: %v, %v", fact, err)
+	// Only for a cancellation must somebody say something.
+	for _, silent := range []Cause{{}, {Reason: "fire"}, {By: "ann"}} {
+		if fact, err := Close(open, "e1", silent); fact == nil || err != nil {
+			t.Errorf("closed because of %+v: %v, %v", silent, fact, err)
+		}
+		if fact, err := CancelEvent(open, "e1", silent); fact != nil || CodeOf(err) != CodeInvalid {
+			t.Errorf("cancelled because of %+v: %v, %v", silent, fact, err)
+		}
 	}
-	wantClass(t, err, ClassReject)
 }

@@ -53,6 +53,9 @@ const (
 	CodeNoSuchNamespace  Code = "no_such_namespace"
 	CodeNamespaceDamaged Code = "namespace_damaged" // its partitions are there, what it was made with is not
 	CodeOtherGateway     Code = "other_gateway"     // another kind of payment gateway serves the namespace
+	CodeEventClosed      Code = "event_closed"
+	CodeEventReopened    Code = "event_reopened" // while its orders were being cancelled
+	CodeBelowHeld        Code = "capacity_below_held_and_sold"
 
 	// Of a Trouble.
 	CodeGatewayMisconfigured Code = "gateway_misconfigured" // nobody is served until somebody changes something

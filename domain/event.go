@@ -15,6 +15,7 @@ const (
 	MaxCapacity   = 100_000_000
 	MaxQuantity   = 1_000_000
 	MaxNameLength = 256 // bytes of an event's display name
+	MaxCauseBytes = 512 // of each part of a Cause
 
 	// DefaultSection is the section of an event that names none.
 	DefaultSection = "general"
@@ -38,13 +39,13 @@ type Terms struct {
 }
 
 // Validate returns the first thing that is wrong, of ClassReject.
-func (t Terms) Validate() error { return WithClass(ClassReject, t.validate()) }
+func (t Terms) Validate() error { return WithCode(ClassReject, CodeInvalid, t.validate()) }
 
 func (t Terms) validate() error {
 	switch {
 	case t.Name == "" || len(t.Name) > MaxNameLength:
 		return fmt.Errorf("name: want 1 to %d bytes", MaxNameLength)
-	case strings.ContainsFunc(t.Name, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }):
+	case !printable(t.Name):
 		return errors.New("name: want printable UTF-8")
 	case !ValidCurrency(t.Currency):
 		return fmt.Errorf("currency %q: want an ISO 4217 code such as EUR", t.Currency)
@@ -76,6 +77,31 @@ func (t Terms) validate() error {
 		}
 		worth += s.Price * s.Capacity
 		seen[s.Name] = true
+	}
+	return nil
+}
+
+// printable reports whether a text for people breaks no line and moves no cursor.
+func printable(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd })
+}
+
+// Cause is why an event was closed, reopened or cancelled, and who asked for it: for
+// people. Either may be empty, but for a cancelled event.
+type Cause struct {
+	Reason string `json:"reason,omitempty"`
+	By     string `json:"by,omitempty"`
+}
+
+// Validate returns the first thing that is wrong, of ClassReject.
+func (c Cause) Validate() error {
+	for _, part := range []struct{ name, text string }{{"reason", c.Reason}, {"by", c.By}} {
+		switch {
+		case len(part.text) > MaxCauseBytes:
+			return WithCode(ClassReject, CodeInvalid, fmt.Errorf("%s: want at most %d bytes", part.name, MaxCauseBytes))
+		case !printable(part.text):
+			return WithCode(ClassReject, CodeInvalid, fmt.Errorf("%s: want printable UTF-8", part.name))
+		}
 	}
 	return nil
 }
@@ -114,8 +140,10 @@ type Event struct {
 	OnSaleMillis  int64
 	OffSaleMillis int64
 	Closed        bool
-	Fingerprint   string // of the terms it was created with
-	Version       int64  // 1 when created, one more with every adjustment and the closing
+	Cancelled     bool   // closed, and its orders are cancelled
+	Cause         Cause  // while it is closed
+	Fingerprint   string // of the terms it was created with; only programs that know no FactReopened ask for it
+	Version       int64  // 1 when created, one more with every fact about it
 	Sections      []Section
 }
 

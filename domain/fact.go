@@ -8,6 +8,9 @@ const (
 	FactCreated  FactType = "listed"
 	FactAdjusted FactType = "adjusted"
 	FactClosed   FactType = "closed"
+	FactReopened FactType = "reopened"
+	// FactEventCancelled ends the sale, if it has not ended yet, and lets all orders be cancelled.
+	FactEventCancelled FactType = "event_cancelled"
 
 	FactHeld      FactType = "held"
 	FactRejected  FactType = "rejected"
@@ -42,7 +45,8 @@ type Fact struct {
 	Was               OrderState  // cancelled: none, held or confirmed
 	ConfirmedAtMillis int64       // cancelled, if it was confirmed: milliseconds
 
-	Terms *Terms // listed, adjusted
+	Terms *Terms // listed, adjusted; reopened: as they were
+	Cause Cause  // closed, reopened, event_cancelled
 }
 
 // Ref names the order a fact is about.

@@ -16,7 +16,8 @@ const (
 	OrderDeclined
 	// OrderExpired is set when the deadline passed while held. Final.
 	OrderExpired
-	// OrderCancelled is set by a cancel, of whatever came before, or by a capture refused for good. Final.
+	// OrderCancelled is set by a cancel, of whatever came before, by a capture refused for good, or because
+	// the event was cancelled. Final.
 	OrderCancelled
 	// OrderRejected is set when a purchase or hold was refused. Final.
 	OrderRejected
@@ -65,6 +66,8 @@ const (
 
 	ReasonRequested     = "requested"      // cancelled because a cancel asked for it
 	ReasonCaptureFailed = "capture_failed" // cancelled because the money could not be collected
+
+	ReasonEventCancelled = "event_cancelled" // cancelled because its event is
 )
 
 // DetailNoToken is what is wrong with a purchase or a pay that brings no payment token and

@@ -42,16 +42,18 @@ type DeadEntry struct {
 
 // Queue is one consumer's end of one group in one partition.
 type Queue interface {
-	// Read waits up to a second or two for entries nobody had yet, at most max.
-	Read(ctx context.Context, max int) ([]Entry, error)
+	// Read takes entries nobody had yet, at most max. If there are none it waits for
+	// one, about as long as wait says and no longer than a second or two.
+	Read(ctx context.Context, max int, wait time.Duration) ([]Entry, error)
 	// Own lists entries that were delivered to this consumer and not acknowledged,
 	// with ids above after: those whose delivery got lost, and those of an earlier
 	// process of the same name. That is no delivery and no sign of life: however often
 	// the list gets lost, nothing is set aside for it, and others may reclaim. It is
 	// both with inherit, for a process that starts: an earlier one may have died of them.
 	Own(ctx context.Context, after string, max int, inherit bool) ([]Entry, error)
-	// Reclaim takes over entries that no consumer kept alive for idle. It may
-	// return none because another worker is at it.
+	// Reclaim takes over entries that no consumer kept alive for idle. If it returns
+	// as many as max there may be more: call it again at once. It may return none
+	// because another worker has just looked.
 	Reclaim(ctx context.Context, idle time.Duration, max int) ([]Entry, error)
 	// KeepAlive marks the entries as being worked on and this consumer as alive for
 	// aliveFor. It returns those that are not this consumer's any more.

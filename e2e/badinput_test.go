@@ -125,7 +125,7 @@ func badCases() []badCase {
 	dead("binary", "v: missing", []string{"\x00\x01", "\xff", "\xc3\x28", "\x00"})
 
 	// These refer to an order in a way that cannot be understood.
-	dead("pay-no-token", "payment_token: missing", []string{"v", "1", "type", "pay", "event_id", badEvent, "order_id", "pay-no-token"})
+	dead("pay-no-token", "unknown_order", []string{"v", "1", "type", "pay", "event_id", badEvent, "order_id", "pay-no-token"})
 	dead("pay-long-token", "payment_token: longer", []string{
 		"v", "1", "type", "pay", "event_id", badEvent, "order_id", "pay-long-token", "payment_token", secret + strings.Repeat("x", 5000),
 	})

@@ -128,12 +128,12 @@ func TestReadOfAClusterTellsThatItsConnectionBroke(t *testing.T) {
 	}
 	master := cluster.MasterOf(cluster.Slot("{0}")).Client()
 	defer func() { _ = master.Close() }()
-	if _, err := queue.Read(ctx, 1); err != nil { // finds its way
+	if _, err := queue.Read(ctx, 1, time.Second); err != nil { // finds its way
 		t.Fatal(err)
 	}
 	read := make(chan error, 1)
 	go func() {
-		_, err := queue.Read(ctx, 1)
+		_, err := queue.Read(ctx, 1, time.Second)
 		read <- err
 	}()
 	f.Eventually("the read blocks", func() bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )
@@ -16,10 +17,10 @@ type Events struct{ store *Store }
 // Events hands them out.
 func (s *Store) Events() *Events { return &Events{s} }
 
-// Create puts an event on sale. created is false if it was listed with the
-// same terms before. Errors: ClassReject for bad terms, domain.ErrConflict if it
-// was listed with other terms, domain.CodeUnavailable if there is no log (any more) to write
-// it to, domain.ErrUnknownOutcome if it may have been created now.
+// Create puts an event on sale. created is false if it is on sale with these terms
+// already. Errors: ClassReject for bad terms; domain.ErrConflict if it is there and has
+// other terms now, or is closed (domain.CodeEventClosed); domain.CodeUnavailable if there is
+// no log (any more) to write it to; domain.ErrUnknownOutcome if it may have been created now.
 func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error) {
 	if _, err := domain.Create(domain.Event{}, eventID, t); err != nil {
 		return false, err
@@ -36,12 +37,17 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 		return false, fmt.Errorf("script create_event: %w", access.ClassifyChange(err))
 	}
 	switch reply {
-	case -2:
-		return false, fmt.Errorf("event %s: %w", eventID, noStream(e.store.keys.Log(p)))
 	case -1:
-		return false, domain.WithClass(domain.ClassReject, fmt.Errorf("event %s: %w: it is listed with other terms (see events show; change them with events adjust)", eventID, domain.ErrConflict))
+		return false, fmt.Errorf("event %s: %w", eventID, noStream(e.store.keys.Log(p)))
+	case 1:
+		return true, nil
 	}
-	return reply == 1, nil
+	there, err := e.Get(ctx, eventID)
+	if err != nil {
+		return false, err
+	}
+	_, err = domain.Create(there, eventID, t)
+	return false, err
 }
 
 func appendSections(args []any, t domain.Terms) []any {
@@ -52,9 +58,13 @@ func appendSections(args []any, t domain.Terms) []any {
 	return args
 }
 
-// adjustAttempts bounds how often Adjust starts again because somebody else
-// adjusted the event, or sold from it, in between.
+// adjustAttempts bounds how often Adjust and Reopen start again because somebody else
+// changed the event in between.
 const adjustAttempts = 10
+
+func changedByOthers(eventID string) error {
+	return domain.WithCode(domain.ClassRetry, domain.CodeConflict, fmt.Errorf("event %s: changed by others %d times in a row, try again", eventID, adjustAttempts))
+}
 
 // Adjust gives an event the terms that change makes of its present ones.
 // change may be called several times. changed is false if the terms were so already.
@@ -87,27 +97,67 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 		case "ok":
 			return true, nil
 		case "below":
-			return false, domain.WithClass(domain.ClassReject, fmt.Errorf("section %s: the new capacity is below the %s held and %s sold", reply[1], reply[2], reply[3]))
+			return false, domain.WithCode(domain.ClassReject, domain.CodeBelowHeld, fmt.Errorf("section %s: the new capacity is below the %s held and %s sold", reply[1], reply[2], reply[3]))
 		}
 	}
-	return false, fmt.Errorf("event %s: changed by others %d times in a row, try again", eventID, adjustAttempts)
+	return false, changedByOthers(eventID)
 }
 
-// Close ends an event's sale for good. Held orders can still be paid.
-// Closing it again is harmless. Errors: domain.ErrNotFound, domain.ErrUnknownOutcome.
-func (e *Events) Close(ctx context.Context, eventID string) error {
-	if !domain.ValidID(eventID) {
-		return access.NotFound("event", eventID)
+// Close ends an event's sale. Held orders can still be paid. closed is false if it was
+// closed already. Errors: domain.ErrNotFound; ClassReject for a bad
+// cause; domain.ErrUnknownOutcome.
+func (e *Events) Close(ctx context.Context, eventID string, cause domain.Cause) (closed bool, err error) {
+	return e.end(ctx, domain.Fact{Type: domain.FactClosed, EventID: eventID, Cause: cause})
+}
+
+// end closes an event, or cancels it.
+func (e *Events) end(ctx context.Context, fact domain.Fact) (ended bool, err error) {
+	if !domain.ValidID(fact.EventID) {
+		return false, access.NotFound("event", fact.EventID)
 	}
-	p := e.store.Partition(eventID)
-	reply, err := e.store.run(ctx, scriptCloseEvent, []string{e.store.keys.Event(p, eventID), e.store.keys.Log(p)}, eventID).Int()
+	if err := fact.Cause.Validate(); err != nil {
+		return false, err
+	}
+	cancels := "0"
+	if fact.Type == domain.FactEventCancelled {
+		cancels = "1"
+	}
+	p := e.store.Partition(fact.EventID)
+	fields := wire.FactFields(fact)
+	reply, err := e.store.run(ctx, scriptCloseEvent, []string{e.store.keys.Event(p, fact.EventID), e.store.keys.Log(p)},
+		cancels, fields[0], fields[1], fact.Cause.Reason, fact.Cause.By).Int()
 	if err != nil {
-		return fmt.Errorf("script close_event: %w", access.ClassifyChange(err))
+		return false, fmt.Errorf("script close_event: %w", access.ClassifyChange(err))
 	}
 	if reply < 0 {
-		return access.NotFound("event", eventID)
+		return false, access.NotFound("event", fact.EventID)
 	}
-	return nil
+	return reply == 1, nil
+}
+
+// Reopen lets the sale of a closed event go on, on the terms it has. Orders that were
+// cancelled with it stay cancelled. reopened is false if it was not closed. Errors: as Close.
+func (e *Events) Reopen(ctx context.Context, eventID string, cause domain.Cause) (reopened bool, err error) {
+	p := e.store.Partition(eventID)
+	for range adjustAttempts {
+		event, err := e.Get(ctx, eventID)
+		if err != nil {
+			return false, err
+		}
+		fact, err := domain.Reopen(event, eventID, cause)
+		if err != nil || fact == nil {
+			return false, err
+		}
+		fields := wire.FactFields(*fact)
+		reply, err := e.store.run(ctx, scriptReopenEvent, []string{e.store.keys.Event(p, eventID), e.store.keys.Log(p)}, event.Version, fields[0], fields[1]).Int()
+		if err != nil {
+			return false, fmt.Errorf("script reopen_event: %w", access.ClassifyChange(err))
+		}
+		if reply == 1 {
+			return true, nil
+		}
+	}
+	return false, changedByOthers(eventID)
 }
 
 // Get reads one event. Error: domain.ErrNotFound.

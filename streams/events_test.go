@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,33 +44,44 @@ func TestListEvent(t *testing.T) {
 		t.Errorf("in progress: %v", slots)
 	}
 
-	// Again: harmless with the same terms, a conflict with others; also after it was adjusted, closed and sold from.
-	for _, change := range []func(){
-		func() {},
-		func() { f.held("e1", "o1", "fred", 1, holdMillis) },
-		func() {
-			_, err := f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
-				t.Sections[0].Capacity = 20
-				return t, nil
-			})
-			f.Must(err)
-		},
-		func() { f.Must(f.events.Close(f.Ctx, "e1")) },
-	} {
-		change()
+	// Again: harmless with what is on sale now, a conflict with anything else; also after it was sold from, adjusted, closed and reopened.
+	same := func() {
+		t.Helper()
 		before := f.Dump()
 		if created, err := f.events.Create(f.Ctx, "e1", want); created || err != nil {
 			t.Errorf("the same again: %v, %v", created, err)
 		}
-		other := want
-		other.Name = "Another"
-		created, err := f.events.Create(f.Ctx, "e1", other)
-		if created || !errors.Is(err, domain.ErrConflict) {
-			t.Errorf("with other terms: %v, %v", created, err)
+		f.WantSame(before)
+	}
+	conflict := func(terms domain.Terms, code domain.Code) {
+		t.Helper()
+		before := f.Dump()
+		created, err := f.events.Create(f.Ctx, "e1", terms)
+		if created || !errors.Is(err, domain.ErrConflict) || domain.CodeOf(err) != code {
+			t.Errorf("%v, %v, want %s", created, err, code)
 		}
 		f.WantClass(err, domain.ClassReject)
 		f.WantSame(before)
 	}
+	other := want
+	other.Name = "Another"
+	same()
+	conflict(other, domain.CodeConflict)
+	f.held("e1", "o1", "fred", 1, holdMillis)
+	same()
+	_, err = f.events.Adjust(f.Ctx, "e1", func(domain.Terms) (domain.Terms, error) { return other, nil })
+	f.Must(err)
+	conflict(want, domain.CodeConflict)
+	want = other
+	same()
+	f.close("e1")
+	conflict(want, domain.CodeEventClosed)
+	if reopened, err := f.events.Reopen(f.Ctx, "e1", domain.Cause{}); !reopened || err != nil {
+		t.Errorf("reopening: %v, %v", reopened, err)
+	}
+	same()
+	f.Must(f.cancelEvent("e1"))
+	conflict(want, domain.CodeEventClosed)
 
 	before := f.Dump()
 	_, err = f.events.Create(f.Ctx, "e2", domain.Terms{Name: "E"})
@@ -253,24 +265,33 @@ func TestAdjustEventRaces(t *testing.T) {
 	}
 }
 
-func TestCloseEvent(t *testing.T) {
+func TestCloseAndReopenEvent(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
 	a := f.held("e1", "o1", "fred", 1, holdMillis)
-	f.Must(f.events.Close(f.Ctx, "e1"))
-	if _, raw := f.lastFact(); raw != "closed e1" {
+	cause := domain.Cause{Reason: "the roof | leaks", By: "ann"}
+	if closed, err := f.events.Close(f.Ctx, "e1", cause); !closed || err != nil {
+		t.Fatalf("%v, %v", closed, err)
+	}
+	if _, raw := f.lastFact(); raw != `closed e1|{"reason":"the roof | leaks","by":"ann"}` {
 		t.Errorf("fact %s", raw)
 	}
-	if e, err := f.events.Get(f.Ctx, "e1"); err != nil || !e.Closed || e.Version != 2 {
+	if e, err := f.events.Get(f.Ctx, "e1"); err != nil || !e.Closed || e.Cancelled || e.Cause != cause || e.Version != 2 {
 		t.Errorf("got %+v, %v", e, err)
 	}
 	f.wantLogFolds()
 	before := f.Dump()
-	f.Must(f.events.Close(f.Ctx, "e1"))
-	for _, id := range []string{"e9", "", "e/1"} {
-		err := f.events.Close(f.Ctx, id)
-		if !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
-			t.Errorf("%q: %v", id, err)
+	if closed, err := f.events.Close(f.Ctx, "e1", domain.Cause{By: "bob"}); closed || err != nil {
+		t.Errorf("again: %v, %v", closed, err)
+	}
+	for name, do := range map[string]func(context.Context, string, domain.Cause) (bool, error){"close": f.events.Close, "reopen": f.events.Reopen} {
+		for _, id := range []string{"e9", "", "e/1"} {
+			if changed, err := do(f.Ctx, id, domain.Cause{}); changed || !errors.Is(err, domain.ErrNotFound) || domain.ClassOf(err) != domain.ClassReject {
+				t.Errorf("%s %q: %v, %v", name, id, changed, err)
+			}
+		}
+		if changed, err := do(f.Ctx, "e1", domain.Cause{By: "a\nb"}); changed || domain.CodeOf(err) != domain.CodeInvalid {
+			t.Errorf("%s with a bad cause: %v, %v", name, changed, err)
 		}
 	}
 	f.WantSame(before)
@@ -281,6 +302,51 @@ func TestCloseEvent(t *testing.T) {
 	if replies, _ := f.holdBatch(f.arrive(purchase("e1", "o2", "fred", 1))...); replies[0].Order.Reason != domain.ReasonNotOnSale {
 		t.Errorf("got %+v", replies[0])
 	}
+
+	// Reopened, it is what it was, and is sold from.
+	if reopened, err := f.events.Reopen(f.Ctx, "e1", domain.Cause{By: "bob"}); !reopened || err != nil {
+		t.Fatalf("%v, %v", reopened, err)
+	}
+	raw, err := json.Marshal(terms(10))
+	f.Must(err)
+	if _, got := f.lastFact(); got != "adjusted e1|"+strings.TrimSuffix(string(raw), "}")+`,"reopened":true,"by":"bob"}` {
+		t.Errorf("fact %s", got)
+	}
+	if e, err := f.events.Get(f.Ctx, "e1"); err != nil || e.Closed || e.Cause != (domain.Cause{}) || e.Version != 3 {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	f.wantLogFolds()
+	before = f.Dump()
+	if reopened, err := f.events.Reopen(f.Ctx, "e1", domain.Cause{}); reopened || err != nil {
+		t.Errorf("again: %v, %v", reopened, err)
+	}
+	f.WantSame(before)
+	f.held("e1", "o3", "fred", 1, holdMillis)
+	f.wantLogFolds()
+}
+
+// TestReopenEventRaces: what is reopened is what its fact says, however often somebody adjusts it in between.
+func TestReopenEventRaces(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.close("e1")
+	stale, err := f.events.Get(f.Ctx, "e1")
+	f.Must(err)
+	_, err = f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+		t.Name = "Another"
+		return t, nil
+	})
+	f.Must(err)
+	before := f.Dump()
+	reply, err := f.store.run(f.Ctx, scriptReopenEvent, []string{f.Keys.Event(0, "e1"), f.Keys.Log(0)}, stale.Version, "adjusted", "e1|{}").Int()
+	if err != nil || reply != 0 {
+		t.Errorf("an old version: %d, %v", reply, err)
+	}
+	f.WantSame(before)
+	if reopened, err := f.events.Reopen(f.Ctx, "e1", domain.Cause{}); !reopened || err != nil {
+		t.Errorf("%v, %v", reopened, err)
+	}
+	f.wantLogFolds()
 }
 
 func TestEventNotFound(t *testing.T) {

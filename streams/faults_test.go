@@ -133,7 +133,18 @@ func TestWrongTypes(t *testing.T) {
 		}},
 		{"close an event", []string{log, event}, func(f *fixture) func() error {
 			f.list("e1", terms(10))
-			return func() error { return f.events.Close(f.Ctx, "e1") }
+			return func() error { _, err := f.events.Close(f.Ctx, "e1", domain.Cause{}); return err }
+		}},
+		{"reopen an event", []string{log, event}, func(f *fixture) func() error {
+			f.list("e1", terms(10))
+			f.close("e1")
+			return func() error { _, err := f.events.Reopen(f.Ctx, "e1", domain.Cause{}); return err }
+		}},
+		{"cancel an event", []string{log, event, holds, slots}, func(f *fixture) func() error {
+			held(f)
+			_, err := f.events.end(f.Ctx, domain.Fact{Type: domain.FactEventCancelled, EventID: "e1"})
+			f.Must(err)
+			return func() error { return f.cancelEvent("e1") }
 		}},
 		{"dead letter", []string{requests, dead, notes}, func(f *fixture) func() error {
 			id := f.Give("w1", 1)[0]
@@ -181,7 +192,7 @@ func TestWrongTypes(t *testing.T) {
 		}},
 		{"read", []string{requests}, func(f *fixture) func() error {
 			q := f.queue(domain.GroupWorkers, "w1")
-			return func() error { _, err := q.Read(f.Ctx, 1); return err }
+			return func() error { _, err := q.Read(f.Ctx, 1, time.Second); return err }
 		}},
 		{"acknowledge", []string{requests}, func(f *fixture) func() error {
 			mine := f.Give("w1", 2)
@@ -258,6 +269,9 @@ func TestOutOfMemory(t *testing.T) {
 	f.post(f.factOf("confirmed", "e1", "posted"))
 	f.cancel("e1", "posted")
 	f.confirmed("e1", "unposted", "c10", 1)
+	f.list("e2", terms(2))
+	f.held("e2", "held", "c1", 1, holdMillis)
+	f.confirmed("e2", "sold", "c2", 1)
 	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
 		f.Deliver(group, "w1")
 	}
@@ -287,9 +301,8 @@ func TestOutOfMemory(t *testing.T) {
 				t.Errorf("it is known not to be published: %v", r.Err)
 			}
 		}
-		_, err = f.events.Create(f.Ctx, "e2", terms(1))
+		_, err = f.events.Create(f.Ctx, "e3", terms(1))
 		f.WantClass(err, domain.ClassRetry)
-		f.WantClass(f.events.Close(f.Ctx, "e1"), domain.ClassRetry)
 		_, err = f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) { t.Name = "X"; return t, nil })
 		f.WantClass(err, domain.ClassRetry)
 		// A cancel of orders that are all unseen frees nothing, and is refused whole.
@@ -333,6 +346,19 @@ func TestOutOfMemory(t *testing.T) {
 		for _, order := range []string{"confirmed", "unseen", "held", "uncaptured"} {
 			if o := f.order("e1", order); o.State != domain.OrderCancelled {
 				t.Errorf("%s is %s", order, o.State)
+			}
+		}
+	})
+	t.Run("cancel an event", func(t *testing.T) {
+		f := f.in(t)
+		f.close("e2")
+		if _, err := f.events.Reopen(f.Ctx, "e2", domain.Cause{}); domain.ClassOf(err) != domain.ClassRetry || err == nil {
+			t.Errorf("reopening takes on work, and yet: %v", err)
+		}
+		f.Must(f.cancelEvent("e2"))
+		for _, order := range []string{"held", "sold"} {
+			if o := f.order("e2", order); o.State != domain.OrderCancelled || o.Reason != domain.ReasonEventCancelled {
+				t.Errorf("%s is %s because of %s", order, o.State, o.Reason)
 			}
 		}
 	})
@@ -429,7 +455,7 @@ func TestScriptFlush(t *testing.T) {
 		func() { f.post(f.factOf("cancelled", "e1", "o1")) },
 		func() { f.Must(f.ledger.CaptureFailed(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o2")}})) },
 		func() { _, err := f.ledger.Expire(f.Ctx, 0, 1); f.Must(err) },
-		func() { f.Must(f.events.Close(f.Ctx, "e1")) },
+		func() { f.close("e1") },
 		func() { _, err := f.store.Namespace(f.Ctx); f.Must(err) },
 		func() { _, err := f.queue(domain.GroupWorkers, "w1").KeepAlive(f.Ctx, nil, time.Second); f.Must(err) },
 		func() { f.Must(f.queue(domain.GroupWorkers, "w1").HandBack(f.Ctx, f.Pending(domain.GroupWorkers))) },
@@ -454,7 +480,7 @@ func TestScriptFlush(t *testing.T) {
 // what is missing is made again once that is accepted; nobody needs to be started again.
 func TestFlushAll(t *testing.T) {
 	for name, touch := range map[string]func(context.Context, domain.Queue) error{
-		"read":    func(ctx context.Context, q domain.Queue) error { _, err := q.Read(ctx, 1); return err },
+		"read":    func(ctx context.Context, q domain.Queue) error { _, err := q.Read(ctx, 1, time.Second); return err },
 		"own":     func(ctx context.Context, q domain.Queue) error { _, err := q.Own(ctx, "0-0", 1, true); return err },
 		"reclaim": func(ctx context.Context, q domain.Queue) error { _, err := q.Reclaim(ctx, longIdle, 1); return err },
 		"keep alive": func(ctx context.Context, q domain.Queue) error {
@@ -484,7 +510,7 @@ func TestFlushAll(t *testing.T) {
 				f.wantReplaced(f.ledger.Verify(f.Ctx))
 				f.Must(f.ledger.Accept(f.Ctx))
 				f.Must(f.ledger.Verify(f.Ctx))
-				got, err := q.Read(f.Ctx, 10)
+				got, err := q.Read(f.Ctx, 10, time.Second)
 				if err != nil || len(got) != 1 {
 					t.Fatalf("the next read: %v, %v", got, err)
 				}
@@ -511,7 +537,7 @@ func TestFlushAllWhileReading(t *testing.T) {
 	ended := make(chan error, 1)
 	f.Eventually("a read was interrupted", func() bool {
 		go func() {
-			_, err := q.Read(f.Ctx, 1)
+			_, err := q.Read(f.Ctx, 1, time.Second)
 			ended <- err
 		}()
 		f.Eventually("the read blocks, or is over", func() bool {
@@ -530,7 +556,7 @@ func TestFlushAllWhileReading(t *testing.T) {
 		return true
 	})
 	id := f.Publish(request("cancel", "e1", "o1"))
-	if got, err := q.Read(f.Ctx, 1); err != nil || !slices.Equal(ids(got), []string{id}) {
+	if got, err := q.Read(f.Ctx, 1, time.Second); err != nil || !slices.Equal(ids(got), []string{id}) {
 		t.Errorf("the next read: %v, %v", got, err)
 	}
 }
@@ -555,7 +581,7 @@ func TestAcceptAnotherNamespace(t *testing.T) {
 	f := newFixture(t)
 	f.Do("FLUSHALL")
 	f.Do("HSET", "holdfast:meta", "partitions", 2, "schema", "1", "epoch", "x")
-	_, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1)
+	_, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1, time.Second)
 	f.wantReplaced(err)
 	f.WantClass(f.ledger.Accept(f.Ctx), domain.ClassFatal)
 }

@@ -100,6 +100,14 @@ func (f *fixture) list(eventID string, t domain.Terms) {
 	}
 }
 
+// close closes an event that is open.
+func (f *fixture) close(eventID string) {
+	f.Helper()
+	if closed, err := f.events.Close(f.Ctx, eventID, domain.Cause{}); err != nil || !closed {
+		f.Fatalf("closing %s: %v, %v", eventID, closed, err)
+	}
+}
+
 const (
 	holdMillis  = 60_000
 	validMillis = 60_000

@@ -73,7 +73,7 @@ func TestHoldRefusals(t *testing.T) {
 	f.list("later", terms(10, func(t *domain.Terms) { t.OnSaleMillis = f.Now() + 3_600_000 }))
 	f.list("over", terms(10, func(t *domain.Terms) { t.OffSaleMillis = 1_000 }))
 	f.list("closed", terms(10))
-	f.Must(f.events.Close(f.Ctx, "closed"))
+	f.close("closed")
 	f.held("e1", "o0", "mary", 1, holdMillis)
 	pendingBefore := f.Pending(domain.GroupWorkers)
 	before := f.Dump()

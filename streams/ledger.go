@@ -215,37 +215,42 @@ func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
 		}
 		refs = append(refs, ref)
 	}
-	expired, err := l.expire(ctx, p, refs)
-	if domain.ClassOf(err) != domain.ClassPoison || err == nil {
-		return expired, err
+	expired := 0
+	err = l.changeOrders(ctx, p, orderBatch{
+		script: scriptExpire, name: "expire",
+		add: func(args []any, _ int) []any { return args },
+	}, refs, func(_ domain.OrderRef, o domain.Order) {
+		if o.State == domain.OrderExpired {
+			expired++
+		}
+	})
+	return expired, err
+}
+
+// changeOrders calls a script for orders that no entry asks about, and each for all of
+// them as they are then. If one is damaged, the others do not wait for it: each is tried
+// alone, and the first that is damaged is the error, of ClassPoison.
+func (l *Ledger) changeOrders(ctx context.Context, p int, b orderBatch, refs []domain.OrderRef, each func(domain.OrderRef, domain.Order)) error {
+	run := func(refs []domain.OrderRef) error {
+		b.source, b.size = l.store.keys.Log(p), len(refs)
+		b.item = func(i int) (string, domain.OrderRef) { return "", refs[i] }
+		replies, _, err := l.runOrders(ctx, p, b)
+		for i, r := range replies {
+			each(refs[i], r.Order)
+		}
+		return err
 	}
-	// One order is damaged: the others must not wait for it.
+	err := run(refs)
+	if err == nil || domain.ClassOf(err) != domain.ClassPoison {
+		return err
+	}
 	var damage error
 	for _, ref := range refs {
-		n, err := l.expire(ctx, p, []domain.OrderRef{ref})
-		expired += n
+		err := run([]domain.OrderRef{ref})
 		if err != nil && domain.ClassOf(err) != domain.ClassPoison {
-			return expired, err
+			return err
 		}
 		damage = cmp.Or(damage, err)
 	}
-	return expired, damage
-}
-
-func (l *Ledger) expire(ctx context.Context, p int, refs []domain.OrderRef) (int, error) {
-	replies, _, err := l.runOrders(ctx, p, orderBatch{
-		script: scriptExpire, name: "expire", source: l.store.keys.Log(p), size: len(refs),
-		item: func(i int) (string, domain.OrderRef) { return "", refs[i] },
-		add:  func(args []any, _ int) []any { return args },
-	})
-	if err != nil {
-		return 0, err
-	}
-	expired := 0
-	for _, r := range replies {
-		if r.Order.State == domain.OrderExpired {
-			expired++
-		}
-	}
-	return expired, nil
+	return damage
 }

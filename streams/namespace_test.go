@@ -252,7 +252,7 @@ func TestRequestsWithoutANamespace(t *testing.T) {
 	defer func() { f.Must(s.Close()) }()
 	q, err := s.Queue(5, domain.GroupWorkers, "w1")
 	f.Must(err)
-	if got, err := q.Read(f.Ctx, 10); err != nil || len(got) != 1 {
+	if got, err := q.Read(f.Ctx, 10, time.Second); err != nil || len(got) != 1 {
 		t.Errorf("read %v, %v", got, err)
 	}
 }
@@ -483,7 +483,7 @@ func TestAcceptRefusesAnotherNamespace(t *testing.T) {
 			f.Do("FLUSHALL")
 			f.Do("HSET", "holdfast:meta", "partitions", 1, "schema", "1", "epoch", "x", "payment_names", meta["payment_names"], "free_orders", meta["free_orders"])
 			f.Do(append([]any{"HSET", "holdfast:meta"}, change...)...)
-			if _, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1); err == nil {
+			if _, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1, time.Second); err == nil {
 				t.Error("it reads on")
 			}
 			before := f.Dump()
@@ -521,7 +521,7 @@ func TestAcceptWithoutMeta(t *testing.T) {
 	f.Do("XADD", f.Keys.Log(0), f.store.history.of(0), "rejected", "e1/o2|purchase|0|mary|general|1|unknown_event|")
 	f.Publish(purchase("e1", "o3", "fred", 1))
 	f.Must(f.ledger.Accept(f.Ctx))
-	if got, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 10); err != nil || len(got) != 1 {
+	if got, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 10, time.Second); err != nil || len(got) != 1 {
 		t.Errorf("read %v, %v", got, err)
 	}
 }

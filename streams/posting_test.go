@@ -160,7 +160,7 @@ func TestPostNothing(t *testing.T) {
 	f.cancel("e1", "o2")
 	f.cancel("e1", "unseen")
 	f.holdBatch(f.arrive(purchase("e9", "o3", "fred", 1))...)
-	f.Must(f.events.Close(f.Ctx, "e1"))
+	f.close("e1")
 	f.Deliver(domain.GroupPosting, "w1")
 	before := f.Dump()
 	facts, _ := f.facts()

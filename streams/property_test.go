@@ -105,6 +105,9 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"list":          func(rt *rapid.T) { m.with(rt).list() },
 		"adjust":        func(rt *rapid.T) { m.with(rt).adjust() },
 		"close":         func(rt *rapid.T) { m.with(rt).close() },
+		"reopen":        func(rt *rapid.T) { m.with(rt).reopen() },
+		"cancel event":  func(rt *rapid.T) { m.with(rt).cancelEvent() },
+		"go with event": func(rt *rapid.T) { m.with(rt).goWithEvent() },
 		"hold":          func(rt *rapid.T) { m.with(rt).hold() },
 		"hold more":     func(rt *rapid.T) { m.with(rt).hold() },
 		"hold again":    func(rt *rapid.T) { m.with(rt).hold() },
@@ -118,8 +121,7 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"post":          func(rt *rapid.T) { m.with(rt).post() },
 		"acknowledge":   func(rt *rapid.T) { m.with(rt).acknowledge() },
 		"dead letter":   func(rt *rapid.T) { m.with(rt).deadLetter() },
-		"redrive":       func(rt *rapid.T) { m.with(rt).redrive() },
-		"discard":       func(rt *rapid.T) { m.with(rt).discard() },
+		"redrive":       func(rt *rapid.T) { m := m.with(rt); pick(m, "what", m.redrive, m.redrive, m.discard)() },
 		"trim":          func(rt *rapid.T) { m.with(rt).trim() },
 		"own":           func(rt *rapid.T) { m.with(rt).own() },
 		"tick":          func(rt *rapid.T) { m.with(rt).tick() },
@@ -140,9 +142,11 @@ func flagOfRapid(t *testing.T, name string) int {
 // wantSeen is what the sequences must come to, all together.
 func wantSeen() []string {
 	list := []string{
-		"fact listed", "fact adjusted", "fact closed", "fact held", "fact confirmed", "fact declined", "fact declined payment_mismatch", "fact expired",
+		"fact listed", "fact adjusted", "fact closed", "fact reopened", "fact event_cancelled", "fact held", "fact confirmed", "fact declined", "fact declined payment_mismatch", "fact expired",
 		"fact cancelled none requested", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled confirmed capture_failed",
-		"list conflict", "adjust refused", "adjust nothing",
+		"fact cancelled held event_cancelled", "fact cancelled confirmed event_cancelled", "stays, its event is not cancelled", "goes with its event", "went with it later",
+		"list conflict", "list event_closed", "list nothing", "adjust refused", "adjust nothing",
+		"closed nothing", "reopened nothing", "event cancelled nothing", "cancelled after it was closed", "reopened after it was cancelled",
 		"posted", "reversed", "posted nothing",
 		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
 		"trimmed", "trimmed nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
@@ -415,7 +419,12 @@ func (m *model) list() {
 	if !pick(m, "really", false, false, true) {
 		return
 	}
-	m.listWith(pick(m, "event", modelEvents...), m.drawTerms(false))
+	id := pick(m, "event", modelEvents...)
+	terms := m.drawTerms(false)
+	if e := m.book.Events[id]; e.Exists() && pick(m, "the same", true, false) {
+		terms = e.Terms()
+	}
+	m.listWith(id, terms)
 }
 
 func (m *model) listWith(id string, terms domain.Terms) {
@@ -426,8 +435,13 @@ func (m *model) listWith(id string, terms domain.Terms) {
 	if created != (fact != nil) || errors.Is(err, domain.ErrConflict) != errors.Is(wantErr, domain.ErrConflict) || (err == nil) != (wantErr == nil) {
 		m.Fatalf("listing: %v, %v, want %v, %v", created, err, fact, wantErr)
 	}
-	if errors.Is(err, domain.ErrConflict) {
-		m.seen["list conflict"]++
+	switch {
+	case err != nil && domain.CodeOf(err) != domain.CodeOf(wantErr):
+		m.Fatalf("listing: %v, want %v", err, wantErr)
+	case err != nil:
+		m.seen["list "+string(domain.CodeOf(err))]++
+	case !created:
+		m.seen["list nothing"]++
 	}
 	m.sync(fact)
 	m.foldEventFact(fact)
@@ -465,15 +479,177 @@ func (m *model) adjust() {
 	m.foldEventFact(fact)
 }
 
+// drawEvent draws one that is there, and now and then one that is not.
+func (m *model) drawEvent() string { return pick(m, "event", "e1", "e1", "e2", "e2", "e9") }
+
+// worth is how many orders of an event would be cancelled with it; confirmed ones, which are rare, count more.
+func (m *model) worth(eventID string) (n int) {
+	for r, o := range m.book.Orders {
+		switch {
+		case r.EventID != eventID:
+		case o.State == domain.OrderHeld:
+			n++
+		case o.State == domain.OrderConfirmed:
+			n += 4
+		}
+	}
+	return n
+}
+
+// chance is true once in so many times.
+func (m *model) chance(label string, in int) bool {
+	return pick(m, label, slices.Concat(make([]bool, in-1), []bool{true})...)
+}
+
+// drawCause draws a good one.
+func (m *model) drawCause() domain.Cause {
+	return pick(m, "cause", domain.Cause{Reason: "fire | flood <&>", By: "ann"}, domain.Cause{Reason: "illness", By: "bob"})
+}
+
 func (m *model) close() {
+	if !m.chance("really", 5) {
+		return
+	}
+	id, cause := m.drawEvent(), pick(m, "silent", domain.Cause{}, m.drawCause())
+	fact, wantErr := domain.Close(m.book.Events[id], id, cause)
+	closed, err := m.events.Close(m.Ctx, id, cause)
+	m.changed("closed", closed, err, fact, wantErr)
+}
+
+func (m *model) reopen() {
+	id, cause := m.drawEvent(), pick(m, "silent", domain.Cause{}, m.drawCause())
+	if e := m.book.Events[id]; !e.Closed && !m.chance("really", 8) || e.Cancelled && !pick(m, "really", true, false) {
+		return
+	}
+	if m.book.Events[id].Cancelled {
+		m.seen["reopened after it was cancelled"]++
+	}
+	fact, wantErr := domain.Reopen(m.book.Events[id], id, cause)
+	reopened, err := m.events.Reopen(m.Ctx, id, cause)
+	m.changed("reopened", reopened, err, fact, wantErr)
+}
+
+// changed compares what was done to an event with what was decided.
+func (m *model) changed(what string, changed bool, err error, fact *domain.Fact, wantErr error) {
+	m.Helper()
 	m.commands++
-	id := pick(m, "event", append(slices.Repeat([]string{"e9"}, 20), modelEvents...)...)
-	fact, wantErr := domain.Close(m.book.Events[id], id)
-	if err := m.events.Close(m.Ctx, id); errors.Is(err, domain.ErrNotFound) != errors.Is(wantErr, domain.ErrNotFound) || (err == nil) != (wantErr == nil) {
-		m.Fatalf("closing: %v, want %v", err, wantErr)
+	if changed != (fact != nil) || errors.Is(err, domain.ErrNotFound) != errors.Is(wantErr, domain.ErrNotFound) || (err == nil) != (wantErr == nil) {
+		m.Fatalf("%s: %v, %v, want %+v, %v", what, changed, err, fact, wantErr)
+	}
+	if err == nil && !changed {
+		m.seen[what+" nothing"]++
 	}
 	m.sync(fact)
 	m.foldEventFact(fact)
+}
+
+// cancelEvent cancels one, and with it all its orders that are held or confirmed, in the order in which they were
+// held. Sometimes another one has begun with it, and died after the first step or later.
+func (m *model) cancelEvent() {
+	id, cause := m.drawEvent(), m.drawCause()
+	for _, other := range modelEvents {
+		if m.book.Events[other].Cancelled { // somebody has begun with it
+			id = other
+		}
+	}
+	before := m.book.Events[id]
+	if !before.Closed && !m.chance("really", max(1, 10/(1+m.worth(id)))) {
+		return
+	}
+	fact, wantErr := domain.CancelEvent(before, id, cause)
+	if wantErr == nil && pick(m, "dies", true, false) {
+		ended, err := m.events.end(m.Ctx, domain.Fact{Type: domain.FactEventCancelled, EventID: id, Cause: cause})
+		m.changed("event cancelled", ended, err, fact, nil)
+		if pick(m, "in the middle", true, false) {
+			m.goWithEvent()
+		}
+		if m.chance("nobody goes on", 4) {
+			return
+		}
+		fact = nil
+	}
+	m.commands++
+	got, err := m.events.Cancel(m.Ctx, id, cause, nil)
+	if errors.Is(err, domain.ErrNotFound) != errors.Is(wantErr, domain.ErrNotFound) || (err == nil) != (wantErr == nil) {
+		m.Fatalf("cancelling %s: %v, want %v", id, err, wantErr)
+	}
+	if err != nil {
+		return
+	}
+	var decided []*domain.Fact
+	facts := m.newFacts()
+	fold := func(fact *domain.Fact) {
+		if fact == nil {
+			return
+		}
+		if len(decided) == len(facts) {
+			m.Fatalf("%s is not in the log:\n%+v", fact.Type, *fact)
+		}
+		stamped := *fact
+		stamped.AtMillis = facts[len(decided)].AtMillis
+		decided = append(decided, fact)
+		m.Must(m.book.Fold(stamped))
+	}
+	fold(fact)
+	for _, held := range m.facts {
+		if held.Type == domain.FactHeld && held.EventID == id {
+			r := held.Ref()
+			cancelled, _ := domain.Decide(m.book.View(r, ""), r, 0, domain.Cancel{Reason: domain.ReasonEventCancelled})
+			fold(cancelled)
+		}
+	}
+	m.sync(decided...)
+	want := CancelledEvent{Before: fact == nil}
+	for r, o := range m.book.Orders {
+		if r.EventID == id && o.State == domain.OrderCancelled && o.Reason == domain.ReasonEventCancelled {
+			if o.ConfirmedAtMillis > 0 {
+				want.Confirmed++
+			} else {
+				want.Held++
+			}
+		}
+	}
+	if got != want {
+		m.Fatalf("cancelling %s: %+v, want %+v", id, got, want)
+	}
+	switch {
+	case fact == nil && len(decided) > 0:
+		m.seen["went with it later"]++
+	case fact != nil && before.Closed:
+		m.seen["cancelled after it was closed"]++
+	}
+}
+
+// goWithEvent asks to cancel any orders because of their events, cancelled or not.
+func (m *model) goWithEvent() {
+	m.commands++
+	refs := make([]domain.OrderRef, pick(m, "items", 1, 2, 3))
+	commands := make([]domain.Command, len(refs))
+	var left []domain.OrderRef // of cancelled events
+	for r, o := range m.book.Orders {
+		if m.book.Events[r.EventID].Cancelled && (o.State == domain.OrderHeld || o.State == domain.OrderConfirmed) {
+			left = append(left, r)
+		}
+	}
+	slices.SortFunc(left, func(a, b domain.OrderRef) int { return cmp.Compare(a.String(), b.String()) })
+	for i := range refs {
+		refs[i], commands[i] = m.drawKnown(), domain.Cancel{Reason: domain.ReasonEventCancelled}
+		if len(left) > 0 && (i == 0 || pick(m, "left", true, false)) {
+			refs[i] = pick(m, "order", left...)
+		}
+		if o := m.book.Orders[refs[i]]; o.State != domain.OrderHeld && o.State != domain.OrderConfirmed {
+			continue
+		} else if m.book.Events[refs[i].EventID].Cancelled {
+			m.seen["goes with its event"]++
+		} else {
+			m.seen["stays, its event is not cancelled"]++
+		}
+	}
+	var replies []domain.Reply
+	m.Must(m.ledger.changeOrders(m.Ctx, 0, cancelWithEvent, refs, func(_ domain.OrderRef, o domain.Order) {
+		replies = append(replies, domain.Reply{Order: o})
+	}))
+	m.expect(replies, m.decide(0, refs, commands), refs, make([]string, len(refs)))
 }
 
 func (m *model) drawRequest() []string {
@@ -483,6 +659,9 @@ func (m *model) drawRequest() []string {
 		return request("pay", r.EventID, r.OrderID)
 	}
 	r := m.drawRef()
+	if m.chance("known", 5) { // and most probably another body
+		r = m.drawKnown()
+	}
 	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
 	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "1", "1", "1", "1", "2", "2", "3", "3", "3", "6", "0"))
 	if section := pick(m, "section", "", "", "", "", "general", "vip", "vip", "balcony"); section != "" {
@@ -1035,7 +1214,7 @@ func (m *model) compareNotes(notes map[string]string, nowMillis int64) {
 	}
 	for group, note := range notes {
 		for id := range m.pending[domain.Group(group)] {
-			if by := layout.DeliveredBy(note, id, nowMillis); !m.noted[domain.Group(group)] || by < domain.EntryMillis(id) || by > nowMillis {
+			if by := layout.DeliveredBy(note, id, nowMillis); !m.noted[domain.Group(group)] || by < domain.EntryMillis(id)-1 || by > nowMillis { // the clock in an id may be a millisecond ahead of that of scripts
 				m.Fatalf("%s of %s: delivered by %d, it is %d, noted is %q", id, group, by, nowMillis, note)
 			}
 		}

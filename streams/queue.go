@@ -17,6 +17,9 @@ import (
 const (
 	// readBlock bounds a blocking read: cancelling a context does not interrupt one.
 	readBlock = time.Second
+	// reclaimTurn bounds how long others need not look after one has looked for what
+	// can be reclaimed.
+	reclaimTurn = time.Second / 2
 	// reclaimPages bounds the calls of one reclaim. Each looks at ten times as many
 	// pending entries as it may take; the next one goes on where this one stopped.
 	reclaimPages = 20
@@ -33,6 +36,7 @@ type queue struct {
 	stream   string // key
 	name     string // of the stream, for dead letters
 	cursor   string // where the next reclaim starts
+	more     bool   // the last reclaim was given as many as it asked for
 }
 
 // Queue returns a consumer's end of a group in a partition. The consumer's name
@@ -61,9 +65,12 @@ func (q *queue) healing(ctx context.Context, err error) error {
 }
 
 // Read implements domain.Queue.
-func (q *queue) Read(ctx context.Context, most int) ([]domain.Entry, error) {
-	reply, err := handOut(ctx, q.blocking, "XREADGROUP", "GROUP", string(q.group), q.consumer, "COUNT", most,
-		"BLOCK", readBlock.Milliseconds(), "STREAMS", q.stream, ">").Result()
+func (q *queue) Read(ctx context.Context, most int, wait time.Duration) ([]domain.Entry, error) {
+	args := []any{"XREADGROUP", "GROUP", string(q.group), q.consumer, "COUNT", most}
+	if millis := min(wait, readBlock).Milliseconds(); millis > 0 { // BLOCK 0 would be for ever
+		args = append(args, "BLOCK", millis)
+	}
+	reply, err := handOut(ctx, q.blocking, append(args, "STREAMS", q.stream, ">")...).Result()
 	entries, err := q.read(ctx, reply, err)
 	if q.name == layout.StreamLog && len(entries) > 0 {
 		q.store.history.note(q.p, entries[len(entries)-1].ID)
@@ -121,13 +128,18 @@ func (q *queue) read(ctx context.Context, reply any, err error) ([]domain.Entry,
 	return layout.DecodeEntries(stream[1]), nil
 }
 
-// Reclaim implements domain.Queue. One worker at a time reclaims in a group.
+// Reclaim implements domain.Queue. To look in vain costs as much as there is pending,
+// so one worker at a time looks. Whoever was given all it asked for goes on without
+// a turn; so do others who find that much when the turn is theirs.
 func (q *queue) Reclaim(ctx context.Context, idle time.Duration, most int) ([]domain.Entry, error) {
-	every := min(max(idle/10, 50*time.Millisecond), time.Second)
-	mine, err := q.store.Ledger().TakeTurn(ctx, q.p, "reclaim:"+string(q.group), q.consumer, every)
-	if err != nil || !mine {
-		return nil, err
+	if !q.more {
+		every := min(max(idle/20, 50*time.Millisecond), reclaimTurn)
+		mine, err := q.store.Ledger().TakeTurn(ctx, q.p, "reclaim:"+string(q.group), q.consumer, every)
+		if err != nil || !mine {
+			return nil, err
+		}
 	}
+	q.more = false
 	var entries []domain.Entry
 	for range reclaimPages {
 		reply, err := handOut(ctx, q.store.rdb, "XAUTOCLAIM", q.stream, string(q.group), q.consumer,
@@ -152,27 +164,36 @@ func (q *queue) Reclaim(ctx context.Context, idle time.Duration, most int) ([]do
 		}
 	}
 	q.countDeliveries(ctx, entries)
+	q.more = len(entries) == most
 	return entries, nil
 }
 
-// countDeliveries asks how often each entry was delivered. Where there is no
-// answer the count stays 0, not known: it only serves to give up on an entry in the end.
+// countDeliveries asks how often each entry, all of them this consumer's and in order,
+// was delivered. Where there is no answer the count stays 0, not known: it only
+// serves to give up on an entry in the end.
 func (q *queue) countDeliveries(ctx context.Context, entries []domain.Entry) {
 	if len(entries) == 0 {
 		return
 	}
-	pipe := q.store.rdb.Pipeline()
-	cmds := make([]*redis.XPendingExtCmd, len(entries))
-	for i, e := range entries {
-		cmds[i] = pipe.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: q.stream, Group: string(q.group), Start: e.ID, End: e.ID, Count: 1})
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		q.store.log.Debug("deliveries not known", zap.String("stream", q.stream), zap.Error(err))
-	}
-	for i, cmd := range cmds {
-		if found := cmd.Val(); len(found) == 1 {
-			entries[i].Deliveries = found[0].RetryCount
+	deliveries := make(map[string]int64, len(entries))
+	from, to := entries[0].ID, entries[len(entries)-1].ID
+	for more := true; more; { // between them may be others: as many as this consumer has in hand
+		page, err := q.store.rdb.XPendingExt(ctx, &redis.XPendingExtArgs{
+			Stream: q.stream, Group: string(q.group), Start: from, End: to, Count: access.ReadPage, Consumer: q.consumer,
+		}).Result()
+		if err != nil {
+			q.store.log.Debug("deliveries not known", zap.String("stream", q.stream), zap.Error(err))
+			break
 		}
+		for _, e := range page {
+			deliveries[e.ID] = e.RetryCount
+		}
+		if more = len(page) == access.ReadPage; more {
+			from = "(" + page[len(page)-1].ID
+		}
+	}
+	for i := range entries {
+		entries[i].Deliveries = deliveries[entries[i].ID]
 	}
 }
 

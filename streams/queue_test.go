@@ -62,7 +62,7 @@ func TestReadOutlastsReadTimeout(t *testing.T) {
 	defer func() { f.Must(store.Close()) }()
 	q, err := store.Queue(0, domain.GroupWorkers, "w1")
 	f.Must(err)
-	if got, err := q.Read(f.Ctx, 1); err != nil || len(got) != 0 {
+	if got, err := q.Read(f.Ctx, 1, time.Second); err != nil || len(got) != 0 {
 		t.Fatalf("got %v, %v", got, err)
 	}
 }
@@ -73,11 +73,11 @@ func TestReadAndOwn(t *testing.T) {
 	want := purchase("e1", "o1", "fred", 1, "x\x00", "\xff\r\n", "", "")
 	id := f.Publish(want)
 	second := f.Publish(request("cancel", "e1", "o2"))
-	got, err := q.Read(f.Ctx, 1)
+	got, err := q.Read(f.Ctx, 1, time.Second)
 	if err != nil || !reflect.DeepEqual(got, []domain.Entry{{ID: id, Fields: want}}) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
-	if got, err = q.Read(f.Ctx, 10); err != nil || !slices.Equal(ids(got), []string{second}) {
+	if got, err = q.Read(f.Ctx, 10, time.Second); err != nil || !slices.Equal(ids(got), []string{second}) {
 		t.Fatalf("got %v, %v", got, err)
 	}
 	third := f.Publish(request("cancel", "e1", "o3")) // not this consumer's
@@ -220,19 +220,20 @@ func TestReclaim(t *testing.T) {
 	if err != nil || !slices.Equal(ids(got), late) {
 		t.Fatalf("reclaimed %v, %v, want %v", ids(got), err, late)
 	}
-	// While another has the turn, nobody looks; the turn of another group does not matter.
+	// It was given all it asked for, so it goes on without a turn, from where it stopped to the end.
 	f.Must(f.queue(domain.GroupWorkers, "dead").HandBack(f.Ctx, all[:1]))
 	f.Do("SET", f.Keys.Turn(0, "reclaim:workers"), "w2")
 	f.Do("SET", f.Keys.Turn(0, "reclaim:posting"), "w2")
 	if got, err := q.Reclaim(f.Ctx, longIdle, 3); err != nil || len(got) != 0 {
+		t.Errorf("to the end: %v, %v", got, err)
+	}
+	// Now it was not, and while another has the turn nobody looks; the turn of another group does not matter.
+	if got, err := q.Reclaim(f.Ctx, longIdle, 3); err != nil || len(got) != 0 {
 		t.Errorf("out of turn: %v, %v", got, err)
 	}
-	// It goes on where it stopped, to the end, and then from the start again.
-	for _, want := range [][]string{nil, all[:1]} {
-		f.Do("DEL", f.Keys.Turn(0, "reclaim:workers"))
-		if got, err := q.Reclaim(f.Ctx, longIdle, 3); err != nil || !slices.Equal(ids(got), want) {
-			t.Errorf("the next turn: %v, %v, want %v", ids(got), err, want)
-		}
+	f.Do("DEL", f.Keys.Turn(0, "reclaim:workers"))
+	if got, err := q.Reclaim(f.Ctx, longIdle, 3); err != nil || !slices.Equal(ids(got), all[:1]) {
+		t.Errorf("from the start again: %v, %v, want %v", ids(got), err, all[:1])
 	}
 
 	// Entries whose payload is gone are dropped from the pending ones, and not returned.
@@ -244,6 +245,29 @@ func TestReclaim(t *testing.T) {
 	}
 	if e := f.entry(domain.GroupWorkers, all[10]); e.ID != "" {
 		t.Errorf("a deleted entry is still pending: %+v", e)
+	}
+}
+
+// TestReclaimCountsDeliveries: also of entries between which this consumer has more in hand than one page tells.
+func TestReclaimCountsDeliveries(t *testing.T) {
+	f := newFixture(t)
+	q := f.queue(domain.GroupWorkers, "w1")
+	first := f.Give("dead", 1)
+	mine := f.Give("w1", access.ReadPage+50)
+	last := f.Give("dead", 2)
+	f.Must(f.queue(domain.GroupWorkers, "dead").HandBack(f.Ctx, slices.Concat(first, last)))
+	f.Do("XCLAIM", f.Keys.Requests(0), "workers", "dead", 0, last[0], "IDLE", 86400000, "RETRYCOUNT", 6)
+	got, err := q.Reclaim(f.Ctx, longIdle, 500)
+	if err != nil || !slices.Equal(ids(got), slices.Concat(first, last)) {
+		t.Fatalf("reclaimed %v, %v", ids(got), err)
+	}
+	for i, want := range []int64{2, 7, 2} {
+		if got[i].Deliveries != want {
+			t.Errorf("%s was delivered %d times, want %d", got[i].ID, got[i].Deliveries, want)
+		}
+	}
+	if e := f.entry(domain.GroupWorkers, mine[0]); e.RetryCount != 1 {
+		t.Errorf("what it had in hand was delivered %d times", e.RetryCount)
 	}
 }
 

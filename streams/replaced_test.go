@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/domain"
 	"holdfast/streams/redistest"
@@ -54,7 +55,7 @@ func TestVerifyKnowsWhatWasRead(t *testing.T) {
 	f := newFixture(t)
 	f.Must(f.ledger.Verify(f.Ctx))
 	f.list("e1", terms(10))
-	got, err := f.queue(domain.GroupPosting, "w1").Read(f.Ctx, 10)
+	got, err := f.queue(domain.GroupPosting, "w1").Read(f.Ctx, 10, time.Second)
 	if err != nil || len(got) != 1 {
 		t.Fatalf("read %v, %v", got, err)
 	}
@@ -86,7 +87,7 @@ func TestOlderCopy(t *testing.T) {
 
 	_, err = f.checkout.Orders(f.Ctx, []domain.OrderRef{ref("e1", "o1")})
 	f.wantReplaced(err)
-	_, err = f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1)
+	_, err = f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1, time.Second)
 	f.wantReplaced(err)
 	f.wantReplaced(f.ledger.Verify(f.Ctx))
 	if !strings.Contains(err.Error(), "holdfast:{0}:log") {

@@ -27,6 +27,7 @@ var (
 	scriptCreateEvent  = load("create_event")
 	scriptAdjustEvent  = load("adjust_event")
 	scriptCloseEvent   = load("close_event")
+	scriptReopenEvent  = load("reopen_event")
 	scriptDeadLetter   = load("dead_letter", "letters", "notes")
 	scriptRedrive      = load("redrive", "notes")
 	scriptDiscard      = load("discard", "notes")

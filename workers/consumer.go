@@ -13,8 +13,12 @@ import (
 	"holdfast/domain"
 )
 
-// readMost bounds one read. It is what one script call takes.
-const readMost = 128
+const (
+	// readMost bounds one read. It is what one script call takes.
+	readMost = 128
+	// reclaimEvery bounds how long it takes until it is looked what can be taken over.
+	reclaimEvery = time.Second
+)
 
 // consumer is one group of one partition as this worker sees it: it reads,
 // recovers and reclaims entries while there is room, keeps those in hand alive,
@@ -86,10 +90,14 @@ func (c *consumer) run(beside func(stop <-chan struct{})) {
 
 // read is the loop that takes entries. Recovering comes first: what this name had
 // pending when it starts, or when a reply got lost, nobody else will look at for a while.
+//
+// While there is more to take over than one reclaim gives, reclaims and reads take
+// turns, so what waits longest and what is new have half each of the room there is.
 func (c *consumer) read() {
 	recovering, after := true, "0-0"
 	inheriting := true // what an earlier process of this name left; once, whether or not the answer comes through
 	var nextReclaim time.Time
+	reclaimed := false // by the last turn of the loop
 	wait := newBackoff()
 	for c.reading.Err() == nil {
 		most := min(c.room(), readMost)
@@ -112,12 +120,15 @@ func (c *consumer) read() {
 				}
 			}
 			inheriting = inheriting && recovering && err == nil
-		case time.Now().After(nextReclaim):
+		case !reclaimed && !time.Now().Before(nextReclaim):
+			reclaimed = true
 			source = &c.pool.stats.Reclaimed
-			nextReclaim = time.Now().Add(jitter(min(c.pool.cfg.ReclaimAfter/10, time.Second)))
-			entries, err = c.queue.Reclaim(c.reading, c.pool.cfg.ReclaimAfter, most)
+			if entries, err = c.queue.Reclaim(c.reading, c.pool.cfg.ReclaimAfter, most); len(entries) < most {
+				nextReclaim = time.Now().Add(jitter(min(c.pool.cfg.ReclaimAfter/10, reclaimEvery)))
+			}
 		default:
-			entries, err = c.queue.Read(c.reading, most)
+			reclaimed = false
+			entries, err = c.queue.Read(c.reading, most, time.Until(nextReclaim))
 		}
 		if err != nil {
 			if c.reading.Err() != nil {
@@ -226,27 +237,27 @@ func (c *consumer) waitIdle() {
 //
 // announced is closed after the first sign, which is tried for as long as it takes.
 func (c *consumer) keepAlive(ctx context.Context, announced chan<- struct{}) {
-	tick := time.NewTicker(c.pool.cfg.ReclaimAfter / 3)
+	every := c.pool.cfg.ReclaimAfter / 3
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	wait := newBackoff()
 	for silent := true; ; {
 		lost, err := c.queue.KeepAlive(ctx, c.inHand(), c.pool.cfg.ReclaimAfter)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case err != nil:
-			c.pool.redisFailed(err)
-		default:
-			if silent {
-				silent = false
-				close(announced)
-			}
-			c.noteLost(lost)
 		}
-		if silent {
-			pause(ctx, wait.NextBackOff())
+		if err != nil {
+			// Again soon, and not at the next tick: whoever looks takes over all that is in hand.
+			c.pool.redisFailed(err)
+			pause(ctx, min(wait.NextBackOff(), every))
 			continue
 		}
+		wait.Reset()
+		if silent {
+			silent = false
+			close(announced)
+		}
+		c.noteLost(lost)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

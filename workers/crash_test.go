@@ -31,9 +31,10 @@ var steps = []string{
 	"set turn reclaim:workers", "set turn reclaim:posting", "set turn reclaim:settlement",
 	"xautoclaim workers", "xautoclaim posting", "xautoclaim settlement",
 	"xautoclaim workers" + withEntries, "xautoclaim posting" + withEntries, "xautoclaim settlement" + withEntries,
-	"pipeline xpending",
+	"xpending",
 	"keep_alive workers", "keep_alive posting", "keep_alive settlement",
 	"hand_back workers", "leave workers", "leave posting", "leave settlement",
+	"hgetall", "xrange", "close_event", "cancel", "reopen_event", // somebody closes, cancels, reopens an event
 	"hold", "resolve", "cancel workers", "cancel settlement", "dead_letter workers", "dead_letter settlement",
 	"xack workers", "xack posting", "xack settlement",
 	"mget", "pipeline hsetnx", "pipeline hset", "invoice", "post", "reverse",

@@ -234,7 +234,7 @@ func stepOf(cmd redis.Cmder) string {
 		}
 		switch script {
 		case "keep_alive", "hand_back", "leave", "dead_letter", "cancel", "own":
-			return script + " " + arg(3+keys) // their first argument is the group
+			return strings.TrimSpace(script + " " + arg(3+keys)) // their first argument is the group, if there is one
 		}
 		return script
 	case "xreadgroup":

@@ -13,6 +13,7 @@ import (
 	"holdfast/domain"
 	"holdfast/domain/wire"
 	"holdfast/payments/simulator"
+	"holdfast/streams"
 	"holdfast/streams/inspect"
 	"holdfast/workers"
 )
@@ -436,6 +437,62 @@ var scenarios = []scenario{
 			reversed(cancelled("e/a", "amy", 2, domain.PaymentStatusRefunded)),
 			confirmed("e/b", "amy", 2), rejected("e/c", domain.ReasonInProgress),
 		},
+	},
+	{
+		// Whoever cancels the event may die at every step as well, and does it again.
+		name:   "event cancelled",
+		events: map[string]int64{"e": 100, "f": 10},
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				payment, err := do()
+				if call == "authorize" && name.OrderID == "paying" {
+					<-r.released
+				}
+				return payment, err
+			}}
+		},
+		play: func(r *scene) {
+			r.append(
+				request(purchase, "sold", "amy", 2), request(hold, "held", "bob", 3), request(purchase, "paying", "cid", 4),
+				change(request(purchase, "other", "amy", 1), func(q *domain.Request) { q.EventID = "f" }),
+			)
+			r.untilPayment("e/sold", domain.PaymentStatusCaptured)
+			r.untilPayment("f/other", domain.PaymentStatusCaptured)
+			r.untilPayment("e/paying", domain.PaymentStatusAuthorized) // and nobody has been told
+			r.untilState("e/held", domain.OrderHeld)
+			r.command("e cancelled", func(events *streams.Events) error {
+				_, err := events.Cancel(r.ctx, "e", domain.Cause{Reason: "fire", By: "ann"}, nil)
+				return err
+			})
+			r.append(request(purchase, "late", "dan", 1), request(pay, "held", "", 0))
+			r.untilState("e/late", domain.OrderRejected)
+			r.release()
+		},
+		ends: []end{
+			reversed(withEvent("e/sold", "amy", 2, domain.PaymentStatusRefunded)),
+			withEvent("e/held", "bob", 3, domain.PaymentStatusVoided),
+			withEvent("e/paying", "cid", 4, domain.PaymentStatusVoided),
+			rejected("e/late", domain.ReasonNotOnSale), confirmed("f/other", "amy", 1),
+		},
+	},
+	{
+		name: "event closed and reopened",
+		play: func(r *scene) {
+			r.append(request(hold, "held", "amy", 2))
+			r.untilState("e/held", domain.OrderHeld)
+			r.command("e closed", func(events *streams.Events) error {
+				_, err := events.Close(r.ctx, "e", domain.Cause{By: "ann"})
+				return err
+			})
+			r.append(request(purchase, "closed", "bob", 1), request(pay, "held", "", 0))
+			r.untilState("e/closed", domain.OrderRejected)
+			r.command("e reopened", func(events *streams.Events) error {
+				_, err := events.Reopen(r.ctx, "e", domain.Cause{By: "ann"})
+				return err
+			})
+			r.append(request(purchase, "open", "bob", 1))
+		},
+		ends: []end{confirmed("e/held", "amy", 2), rejected("e/closed", domain.ReasonNotOnSale), confirmed("e/open", "bob", 1)},
 	},
 	{
 		name: "groups destroyed",
@@ -915,7 +972,7 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 		request(purchase, "read", "dan", 4), request(cancel, "given-up", "", 0),
 	}
 	r.append(asked...)
-	entries, err := queue(domain.GroupWorkers).Read(r.ctx, 10)
+	entries, err := queue(domain.GroupWorkers).Read(r.ctx, 10, time.Second)
 	must(err)
 	if len(entries) != len(asked) {
 		r.t.Fatalf("the ghost was given %d entries of %d", len(entries), len(asked))
@@ -940,7 +997,7 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 	}})
 	must(err)
 	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
-		entries, err := queue(group).Read(r.ctx, 10)
+		entries, err := queue(group).Read(r.ctx, 10, time.Second)
 		must(err)
 		if len(entries) == 0 {
 			must(errors.New("no fact for " + string(group)))

@@ -1,6 +1,7 @@
 package workers_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -58,6 +59,13 @@ func rejected(ref, reason string) end {
 
 func cancelled(ref, customer string, quantity int64, payment domain.PaymentStatus) end {
 	return end{ref: ref, customer: customer, quantity: quantity, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: payment}
+}
+
+// withEvent is an order that was cancelled with its event.
+func withEvent(ref, customer string, quantity int64, payment domain.PaymentStatus) end {
+	e := cancelled(ref, customer, quantity, payment)
+	e.reason = domain.ReasonEventCancelled
+	return e
 }
 
 func mismatched(ref, customer string, quantity int64, payment domain.PaymentStatus) end {
@@ -241,6 +249,24 @@ func (r *scene) startAs(process *process) *worker {
 		gateway = r.planted.gateway(gateway)
 	}
 	return r.run(cfg, process.gateway(gateway), store)
+}
+
+// command is what somebody does to events while workers work. It is a process of its own:
+// faults happen to it as to a worker. Whoever does it does it again until it has worked.
+func (r *scene) command(what string, do func(*streams.Events) error) {
+	r.t.Helper()
+	r.until(what, func() bool {
+		process := r.injector.process()
+		store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Partitions: 1, Hook: process})
+		if err == nil {
+			err = errors.Join(do(store.Events()), store.Close())
+		}
+		process.kill()
+		if err != nil && domain.ClassOf(err) != domain.ClassRetry {
+			r.t.Fatalf("%s: %v", what, err)
+		}
+		return err == nil
+	})
 }
 
 // bury lets the worker die, if it has not yet, and its goroutines end.

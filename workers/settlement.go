@@ -83,7 +83,7 @@ func settles(f domain.Fact) bool {
 	switch f.Type {
 	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled:
 		return true
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed,
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
 		domain.FactHeld, domain.FactRejected, domain.FactDeclined:
 		return false
 	}

@@ -118,6 +118,23 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	} {
 		viewer.ok(args...)
 	}
+	organizer.event("e2")
+	organizer.ok("events", "adjust", "e2", "--section", "general=50")
+	organizer.ok("events", "close", "e2", "--by", "ann")
+	organizer.ok("events", "reopen", "e2", "--by", "ann")
+	producer.ok("publish", "--event", "e2", "--customer", "amy", "--order", "sold", "--token", "tok_secret", "--wait")
+	producer.ok("publish", "--type", "hold", "--event", "e2", "--customer", "bob", "--order", "held", "--wait")
+	// Somebody listens, so that the notices are allowed, too.
+	waiting := checkout.Subscribe(ctx, partitionOf(t, admin, "e2")+"outcomes:"+admin.HGet(ctx, "holdfast:meta", "epoch").Val())
+	defer func() { _ = waiting.Close() }()
+	if _, err := waiting.Receive(ctx); err != nil {
+		t.Fatal(err)
+	}
+	organizer.ok("events", "cancel", "e2", "--reason", "ill", "--by", "ann", "--yes", "--wait")
+	organizer.ok("events", "show", "e2")
+	if _, err := waiting.ReceiveMessage(ctx); err != nil {
+		t.Fatal(err)
+	}
 	monitor := as("monitor")
 	monitor.ok("pending")
 	wantSaid(t, monitor.check(levelOK, "--ignore", "no_aof"), "all is well")

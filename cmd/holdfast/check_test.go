@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -109,6 +111,21 @@ func TestCheckOfRoles(t *testing.T) {
 	wantSaid(t, h.check(levelCritical, "--warn-overdue", "1ms"), "no worker with role settlement is alive", "CRITICAL nobody_works", "--roles settlement",
 		"WARNING holds_overdue: 1 hold is over and has not ended, the oldest for ", "--roles maintenance", "WARNING no_maintenance")
 	h.check(levelCritical, "--crit-overdue", "1ms", "--ignore", "nobody_works")
+}
+
+// What a worker has to say about its gateway is told.
+func TestCheckOfTroubles(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	closed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	defer closed.Close()
+	worker := h.worker("--gateway", closed.URL, "--grace", "100ms")
+	h.ok("publish", "--event", "e1", "--customer", "fred", "--token", "tok_1")
+	eventually(t, "it is told", func() bool { return strings.Contains(h.run("check").stdout, "CRITICAL gateway_misconfigured") })
+	wantSaid(t, h.check(levelCritical), "CRITICAL gateway_misconfigured: worker ", "401")
+	wantSaid(t, h.ok("pending"), "NOT WELL: worker ", "401")
+	worker.stop()
 }
 
 // What keeps it from looking: critical if nothing can be sold for it, else not known.

@@ -50,7 +50,7 @@ type commandLine struct {
 	Worker  workerCommand  `cmd:"" group:"run" help:"Work on requests until told to stop. Start as many as you like."`
 	Gateway gatewayCommand `cmd:"" group:"run" help:"Serve a simulated payment gateway over HTTP."`
 
-	Events   eventsCommand   `cmd:"" group:"sell" help:"What is on sale: create, show, list, adjust or close events."`
+	Events   eventsCommand   `cmd:"" group:"sell" help:"What is on sale: create, show, list, adjust, close, reopen or cancel events."`
 	Publish  publishCommand  `cmd:"" group:"sell" help:"Publish requests: buy tickets, hold them, pay for them, cancel."`
 	Orders   ordersCommand   `cmd:"" group:"sell" help:"Show, list or cancel orders."`
 	Invoices invoicesCommand `cmd:"" group:"sell" help:"List what customers have bought."`
@@ -213,7 +213,7 @@ func inOurWords(err error) error {
 	return err
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,11 +13,13 @@ import (
 )
 
 type eventsCommand struct {
-	Create eventsCreateCommand `cmd:"" help:"Put an event on sale. Again with the same content: harmless."`
+	Create eventsCreateCommand `cmd:"" help:"Put an event on sale. Again with what is on sale already: harmless."`
 	Show   eventsShowCommand   `cmd:"" help:"Show one event."`
 	List   eventsListCommand   `cmd:"" help:"List all events."`
 	Adjust eventsAdjustCommand `cmd:"" help:"Change capacities, prices, sections, dates or the name of an event."`
-	Close  eventsCloseCommand  `cmd:"" help:"End the sale of an event for good. What is held can still be paid."`
+	Close  eventsCloseCommand  `cmd:"" help:"End the sale of an event. What is held can still be paid."`
+	Reopen eventsReopenCommand `cmd:"" help:"Let the sale of a closed event go on."`
+	Cancel eventsCancelCommand `cmd:"" help:"End the sale of an event, cancel all its orders and give everybody their money back."`
 }
 
 // sectionFlag is NAME=CAPACITY[@PRICE]. The price is read when the currency is known.
@@ -93,17 +96,18 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 	}
 	return aboutEvent(c.EventID, e.withStoreOf(ctx, streams.Options{Create: true}, func(store *streams.Store) error {
 		created, err := store.Events().Create(ctx, c.EventID, terms)
+		switch domain.CodeOf(err) {
+		case domain.CodeConflict:
+			return fmt.Errorf("%w (see events show; change them with events adjust)", err)
+		case domain.CodeEventClosed:
+			return fmt.Errorf("%w (put it on sale again with events reopen)", err)
+		}
 		if err != nil {
 			return err
 		}
 		said := "created"
 		if !created {
 			said = "exists already with the same content: nothing changed"
-			event, err := store.Events().Get(ctx, c.EventID)
-			if err != nil {
-				return err
-			}
-			terms = event.Terms() // they may have been adjusted since
 		}
 		sale := viewSale(terms.OnSaleMillis, terms.OffSaleMillis)
 		out := e.printer()
@@ -217,19 +221,82 @@ func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
 	return t, nil
 }
 
+// causeFlags say why something is done to an event, and who asks for it.
+type causeFlags struct {
+	Reason string `placeholder:"TEXT" help:"Why, for people."`
+	By     string `env:"USER" placeholder:"NAME" help:"Who asks for it, for people. Default: who you are."`
+}
+
+func (c causeFlags) cause() (domain.Cause, error) {
+	cause := domain.Cause{Reason: c.Reason, By: c.By}
+	if me, err := user.Current(); cause.By == "" && err == nil {
+		cause.By = me.Username // a container has no USER
+	}
+	if err := cause.Validate(); err != nil {
+		return cause, badUsage("--%w", err)
+	}
+	return cause, nil
+}
+
 type eventsCloseCommand struct {
 	EventID string `arg:"" name:"event_id" help:"The event."`
+	causeFlags
 }
 
 func (c *eventsCloseCommand) Run(ctx context.Context, e *environment) error {
+	cause, err := c.cause()
+	if err != nil {
+		return aboutEvent(c.EventID, err)
+	}
 	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
-		if err := store.Events().Close(ctx, c.EventID); err != nil {
+		changed, err := store.Events().Close(ctx, c.EventID, cause)
+		if err != nil {
 			return err
 		}
-		return e.say(c.EventID, "closed", struct {
+		said := "closed"
+		if !changed {
+			said = "was closed already: nothing changed"
+		}
+		return e.say(c.EventID, said, struct {
 			EventID string `json:"event_id"`
 			Closed  bool   `json:"closed"`
-		}{c.EventID, true})
+			Changed bool   `json:"changed"`
+		}{c.EventID, true, changed})
+	}))
+}
+
+type eventsReopenCommand struct {
+	EventID string `arg:"" name:"event_id" help:"The event."`
+	causeFlags
+}
+
+// Help is shown by --help.
+func (c *eventsReopenCommand) Help() string {
+	return `
+It is on sale again on the terms it has (see events show). An event that was cancelled can be reopened, too: its orders
+stay cancelled, and everybody may buy again.
+`
+}
+
+func (c *eventsReopenCommand) Run(ctx context.Context, e *environment) error {
+	cause, err := c.cause()
+	if err != nil {
+		return aboutEvent(c.EventID, err)
+	}
+	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
+		changed, err := store.Events().Reopen(ctx, c.EventID, cause)
+		if err != nil {
+			return err
+		}
+		said := "reopened"
+		if !changed {
+			said = "was not closed: nothing changed"
+		}
+		return e.say(c.EventID, said, struct {
+			EventID string `json:"event_id"`
+			Closed  bool   `json:"closed"`
+			Changed bool   `json:"changed"`
+		}{c.EventID, false, changed})
 	}))
 }
 
@@ -240,7 +307,10 @@ type eventView struct {
 	Sections    []sectionView `json:"sections"`
 	MaxPerOrder int64         `json:"max_per_order"` // 0: no limit
 	saleView
-	Closed bool `json:"closed"`
+	Closed       bool   `json:"closed"`
+	Cancelled    bool   `json:"cancelled"`
+	ClosedReason string `json:"closed_reason"` // of the closing or the cancellation; empty: nobody said
+	ClosedBy     string `json:"closed_by"`
 }
 
 type sectionView struct {
@@ -255,7 +325,8 @@ type sectionView struct {
 func viewEvent(id string, event domain.Event) eventView {
 	v := eventView{
 		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder,
-		saleView: viewSale(event.OnSaleMillis, event.OffSaleMillis), Closed: event.Closed,
+		saleView: viewSale(event.OnSaleMillis, event.OffSaleMillis),
+		Closed:   event.Closed, Cancelled: event.Cancelled, ClosedReason: event.Cause.Reason, ClosedBy: event.Cause.By,
 	}
 	for _, s := range event.Sections {
 		v.Sections = append(v.Sections, sectionView{s.Name, s.Price, s.Capacity, s.Available, s.Held, s.Sold})
@@ -270,6 +341,8 @@ func (v sectionView) cells(currency string) []string {
 // sale is whether tickets can be bought at that time.
 func (v eventView) sale(nowMillis int64) string {
 	switch {
+	case v.Cancelled:
+		return "cancelled"
 	case v.Closed:
 		return "closed"
 	case v.OffSaleMillis != 0 && nowMillis >= v.OffSaleMillis:
@@ -305,8 +378,12 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 		if v.MaxPerOrder > 0 {
 			limit = count(v.MaxPerOrder)
 		}
+		sheet := []string{"event_id", v.EventID, "name", v.Name, "sale", v.sale(now.UnixMilli()), "max_per_order", limit}
+		if v.Closed {
+			sheet = append(sheet, "closed_reason", v.ClosedReason, "closed_by", v.ClosedBy)
+		}
 		out := e.printer()
-		out.sheet(v, "event_id", v.EventID, "name", v.Name, "sale", v.sale(now.UnixMilli()), "max_per_order", limit)
+		out.sheet(v, sheet...)
 		if out.section("section", "price", "capacity", "available", "held", "sold") {
 			for _, s := range v.Sections {
 				out.row(s, s.cells(v.Currency)...)

@@ -68,8 +68,10 @@ func TestEvents(t *testing.T) {
 		},
 	})
 	table(t, h.ok("events", "show", "opera"), "event_id opera", "sale ended 2000-01-01T00:00:00")
-	if got := h.ok(create...); !strings.Contains(got, "nothing changed; on sale at once until 2000-01-01T00:00:00") {
-		t.Errorf("created again: %q, want what is stored now", got)
+	h.fails(exitFailed, []string{"opera", "other terms"}, create...)
+	if got := h.ok("events", "create", "opera", "--name", "Opera", "--currency", "EUR", "--section", "stalls=320@85.50",
+		"--section", "balcony=120@40", "--section", "gallery=80@20", "--off-sale", "2000-01-01 00:00"); !strings.Contains(got, "nothing changed; on sale at once until 2000-01-01T00:00:00") {
+		t.Errorf("created again as it is now: %q", got)
 	}
 	h.ok("events", "adjust", "opera", "--off-sale", "none")
 	table(t, h.ok("events", "show", "opera"), "event_id opera", "sale open")
@@ -78,13 +80,40 @@ func TestEvents(t *testing.T) {
 	h.fails(exitUsage, []string{"capacity"}, "events", "adjust", "opera", "--section", "balcony=-1")
 	h.fails(exitFailed, []string{"nope", "not found"}, "events", "adjust", "nope", "--name", "x")
 
-	expect(t, h.one("events", "close", "opera"), object{"event_id": "opera", "closed": true})
-	if got := h.ok("events", "close", "opera"); got != "event opera closed\n" {
+	h.fails(exitFailed, []string{"nope", "not found"}, "events", "close", "nope")
+}
+
+// What counts when an event is created again is what is on sale now; and what is closed is not.
+func TestEventsCloseAndReopen(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	create := func(capacity, price string) []string {
+		return []string{"events", "create", "opera", "--name", "The Opera", "--currency", "EUR", "--section", "general=" + capacity + "@" + price}
+	}
+	h.ok(create("300", "85.50")...)
+	h.ok("events", "adjust", "opera", "--section", "general=320@80")
+	expect(t, h.one(create("320", "80")...), object{"created": false})
+	h.fails(exitFailed, []string{"opera", "other terms", "events show", "events adjust"}, create("300", "85.50")...)
+
+	expect(t, h.one("events", "close", "opera", "--by", "ann", "--reason", "the roof leaks"), object{"event_id": "opera", "closed": true, "changed": true})
+	if got := h.ok("events", "close", "opera"); got != "event opera was closed already: nothing changed\n" {
 		t.Errorf("closed again: %q", got)
 	}
-	expect(t, h.one("events", "show", "opera"), object{"closed": true})
-	table(t, h.ok("events", "show", "opera"), "event_id opera", "sale closed")
-	h.fails(exitFailed, []string{"nope", "not found"}, "events", "close", "nope")
+	expect(t, h.one("events", "show", "opera"), object{"closed": true, "cancelled": false, "closed_reason": "the roof leaks", "closed_by": "ann"})
+	table(t, h.ok("events", "show", "opera"), "event_id opera", "sale closed", "closed_reason the roof leaks", "closed_by ann")
+	h.fails(exitFailed, []string{"opera", "closed", "events reopen"}, create("320", "80")...)
+	h.failsInJSON(exitFailed, "closed", object{"code": "event_closed", "event_id": "opera"}, create("320", "80")...)
+	h.fails(exitUsage, []string{"--by", "512"}, "events", "close", "opera", "--by", strings.Repeat("x", 513))
+
+	expect(t, h.one("events", "reopen", "opera", "--by", "ann"), object{"event_id": "opera", "closed": false, "changed": true})
+	if got := h.ok("events", "reopen", "opera"); got != "event opera was not closed: nothing changed\n" {
+		t.Errorf("reopened again: %q", got)
+	}
+	expect(t, h.one("events", "show", "opera"), object{"closed": false, "closed_reason": "", "closed_by": ""})
+	expect(t, h.one(create("320", "80")...), object{"created": false})
+	h.worker()
+	expect(t, h.one("publish", "--event", "opera", "--customer", "amy", "--wait"), object{"state": "confirmed"})
+	h.fails(exitFailed, []string{"nope", "not found"}, "events", "reopen", "nope")
 }
 
 func TestEventCapacityBelowWhatIsHeld(t *testing.T) {

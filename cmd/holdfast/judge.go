@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ var problemCodes = []domain.Code{
 	"nobody_works", "writes_refused", domain.CodeDataReplaced, domain.CodeNoSuchNamespace, domain.CodeNamespaceDamaged,
 	domain.CodeUnavailable, domain.CodeLoading, domain.CodeDenied, domain.CodeUntrusted, domain.CodeInvalid, domain.CodeFailed,
 	"waiting", "in_hand", "unsettled", "holds_overdue", "no_maintenance", "backlog", "deliveries", "dead_letters", "group_missing",
-	domain.Code(streams.FaultEviction), domain.Code(streams.FaultNoAOF), "redis_refuses_writes", domain.CodeGatewayMisconfigured,
+	domain.Code(streams.FaultEviction), domain.Code(streams.FaultNoAOF), domain.CodeGatewayMisconfigured,
 	domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow,
 }
 
@@ -161,13 +162,7 @@ func judge(s inspect.Status, f figures, l limits) []problem {
 		j.add(levelCritical, domain.CodeDataReplaced, fmt.Sprintf("the data in Redis was replaced; worker %s noticed it at %s (%s)", s.Replaced.Worker, when(s.Replaced.AtMillis), s.Replaced.Detail),
 			"holdfast audit --gateway URL, and when that is seen to: holdfast check --forget-replaced")
 	}
-	for _, t := range s.Troubles {
-		bad := levelWarning // what follows from it is critical when it has lasted
-		if t.Code == "gateway_misconfigured" || t.Code == "redis_refuses_writes" {
-			bad = levelCritical
-		}
-		j.add(bad, t.Code, fmt.Sprintf("worker %s, for %s: %s", t.Worker, age(s.AtMillis-t.SinceMillis), t.Text), "see its log")
-	}
+	j.troubles(s)
 	j.work(f)
 	j.upkeep(s, f)
 	slices.SortStableFunc(j.problems, func(a, b problem) int { return cmp.Compare(b.level, a.level) })
@@ -205,6 +200,32 @@ type judging struct {
 func (j *judging) add(l level, code domain.Code, text, do string) {
 	if l != levelOK {
 		j.problems = append(j.problems, problem{l, code, inOneLine(text), do})
+	}
+}
+
+// troubles is about what workers say is wrong: each kind once, in the words of whoever has had it longest.
+func (j *judging) troubles(s inspect.Status) {
+	longest := make(map[domain.Code]inspect.Trouble)
+	workers := make(map[domain.Code]map[string]bool)
+	for _, t := range s.Troubles {
+		if first, known := longest[t.Code]; !known || t.SinceMillis < first.SinceMillis {
+			longest[t.Code] = t
+		}
+		if workers[t.Code] == nil {
+			workers[t.Code] = make(map[string]bool)
+		}
+		workers[t.Code][t.Worker] = true
+	}
+	for _, code := range slices.Sorted(maps.Keys(longest)) {
+		bad, do := levelWarning, "see its log" // what follows from it is critical when it has lasted
+		if code == domain.CodeGatewayMisconfigured {
+			bad, do = levelCritical, "nothing is paid until that is mended; see its log"
+		}
+		t, who := longest[code], "worker "+longest[code].Worker
+		if others := len(workers[code]) - 1; others > 0 {
+			who += fmt.Sprintf(" and %d more", others)
+		}
+		j.add(bad, code, fmt.Sprintf("%s, for %s: %s", who, age(max(0, s.AtMillis-t.SinceMillis)), t.Text), do)
 	}
 }
 

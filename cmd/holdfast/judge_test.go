@@ -69,8 +69,13 @@ func TestJudge(t *testing.T) {
 		}},
 		"replaced": {func(s *inspect.Status) { s.Replaced = &inspect.Replaced{AtMillis: 1, Worker: "w7", Detail: "epoch"} }, []string{"CRITICAL data_replaced w7 epoch --forget-replaced"}},
 		"troubles": {func(s *inspect.Status) {
-			s.Troubles = []inspect.Trouble{{Worker: "w1", Code: "gateway_slow", Text: "4 s", SinceMillis: s.AtMillis - minute}, {Worker: "w2", Code: "gateway_misconfigured", Text: "401"}}
-		}, []string{"CRITICAL gateway_misconfigured w2 401", "WARNING gateway_slow w1 1m0s 4 s"}},
+			s.Troubles = []inspect.Trouble{
+				{Worker: "w1", Code: domain.CodeGatewaySlow, Text: "4 s", SinceMillis: s.AtMillis - minute},
+				{Worker: "w2", Code: domain.CodeGatewayMisconfigured, Text: "401", SinceMillis: s.AtMillis},
+				{Worker: "w2", Code: domain.CodeGatewaySlow, Text: "5 s", SinceMillis: s.AtMillis - 2*minute},
+				{Worker: "w2", Code: domain.CodeGatewaySlow, Text: "6 s", SinceMillis: s.AtMillis},
+			}
+		}, []string{"CRITICAL gateway_misconfigured worker w2, for 0s: 401", "WARNING gateway_slow worker w2 and 1 more, for 2m0s: 5 s"}},
 		"the worst first": {func(s *inspect.Status) {
 			s.Upkeep[0].DeadLetters = 1
 			s.Groups[workers].OldestWaitingMillis = 2 * minute

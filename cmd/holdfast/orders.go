@@ -113,6 +113,7 @@ type factView struct {
 	DeadlineMillis    int64  `json:"deadline,omitempty"`
 	AuthorizationID   string `json:"authorization_id,omitempty"`
 	Reason            string `json:"reason,omitempty"`
+	By                string `json:"by,omitempty"`
 	Detail            string `json:"detail,omitempty"`
 	Was               string `json:"was,omitempty"`
 	ConfirmedAtMillis int64  `json:"confirmed_at,omitempty"`
@@ -124,8 +125,13 @@ func viewFact(f domain.Fact) factView {
 		Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
 		AuthorizationID: f.AuthorizationID, Reason: f.Reason, Detail: f.Detail, ConfirmedAtMillis: f.ConfirmedAtMillis,
 	}
-	if f.Type == domain.FactCancelled {
+	switch f.Type {
+	case domain.FactCancelled:
 		v.Was = f.Was.String()
+	case domain.FactEventCancelled:
+		v.Reason, v.By = f.Cause.Reason, f.Cause.By
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
+		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired:
 	}
 	return v
 }
@@ -137,6 +143,7 @@ func (v factView) what() string {
 		{"by", v.RequestType},
 		{"was", v.Was},
 		{"reason", v.Reason},
+		{"asked for by", v.By},
 		{"detail", v.Detail},
 		{"deadline", whenExactly(v.DeadlineMillis)},
 		{"authorization_id", v.AuthorizationID},

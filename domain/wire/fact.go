@@ -15,15 +15,18 @@ import (
 // value what it is about and what it says, between bars:
 //
 //	listed, adjusted   event_id|terms as JSON
-//	closed             event_id
+//	closed             event_id, and perhaps |cause as JSON
 //	held               event_id/order_id|type|fingerprint|customer_id|section|quantity|unit_price|currency|deadline
 //	rejected           event_id/order_id|type|fingerprint|customer_id|section|quantity|reason|detail
 //	confirmed          event_id/order_id|customer_id|section|quantity|unit_price|currency|authorization_id
 //	cancelled          event_id/order_id|reason|was, and unless was is none: |customer_id|section|quantity|unit_price|currency|confirmed_at
 //	declined, expired  event_id/order_id
 //
+// Two facts are written in the words of others, so that programs that do not know them pass over them: reopened is
+// an adjusted whose JSON says so, event_cancelled a closed whose JSON does.
+//
 // Times are milliseconds, prices minor units. No value contains a bar, but for
-// terms and perhaps the detail, which come last. Only the facts of one call of hold
+// JSON and perhaps the detail, which come last. Only the facts of one call of hold
 // (held, rejected) share an entry.
 //
 // One that was declined for a reason is two fields: behind declined follows rejected, of
@@ -62,7 +65,7 @@ func parse(f *domain.Fact, value string) error {
 	switch f.Type {
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed:
 		f.EventID = subject
-		return parseTerms(f, data)
+		return parseEventFact(f, data, hasData)
 	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
@@ -70,20 +73,48 @@ func parse(f *domain.Fact, value string) error {
 		}
 		f.EventID, f.OrderID = ref.EventID, ref.OrderID
 		return parseData(f, values{rest: data, more: hasData})
+	case domain.FactReopened, domain.FactEventCancelled: // not by these names
 	}
 	return errors.New("no such fact")
 }
 
-func parseTerms(f *domain.Fact, terms string) error {
+// termsJSON is what a fact says of terms.
+type termsJSON struct {
+	domain.Terms
+	Reopened bool `json:"reopened,omitempty"`
+	domain.Cause
+}
+
+// closingJSON is what a fact says of the end of a sale.
+type closingJSON struct {
+	domain.Cause
+	Cancelled bool `json:"cancelled,omitempty"`
+}
+
+func parseEventFact(f *domain.Fact, data string, hasData bool) error {
 	if !domain.ValidID(f.EventID) {
 		return fmt.Errorf("%s: want event_id", f.Type)
 	}
 	if f.Type == domain.FactClosed {
+		if !hasData {
+			return nil
+		}
+		var said closingJSON
+		if err := json.Unmarshal([]byte(data), &said); err != nil {
+			return fmt.Errorf("%s: cause cannot be read", f.Type)
+		}
+		if f.Cause = said.Cause; said.Cancelled {
+			f.Type = domain.FactEventCancelled
+		}
 		return nil
 	}
-	f.Terms = new(domain.Terms)
-	if err := json.Unmarshal([]byte(terms), f.Terms); err != nil {
+	var said termsJSON
+	if err := json.Unmarshal([]byte(data), &said); err != nil {
 		return fmt.Errorf("%s: terms cannot be read", f.Type)
+	}
+	f.Terms = &said.Terms
+	if f.Type == domain.FactAdjusted && said.Reopened {
+		f.Type, f.Cause = domain.FactReopened, said.Cause
 	}
 	return nil
 }
@@ -111,7 +142,8 @@ func parseData(f *domain.Fact, v values) error {
 			parseSale(f, &v)
 			f.ConfirmedAtMillis = v.count()
 		}
-	case domain.FactDeclined, domain.FactExpired, domain.FactCreated, domain.FactAdjusted, domain.FactClosed:
+	case domain.FactDeclined, domain.FactExpired,
+		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
 	}
 	if v.bad || v.more {
 		return fmt.Errorf("%s: cannot be read", f.Type)
@@ -168,15 +200,18 @@ func FactFields(f domain.Fact) []string {
 	n := func(v int64) string { return strconv.FormatInt(v, 10) }
 	sale := []string{f.CustomerID, f.Section, n(f.Quantity), n(f.UnitPrice), f.Currency}
 	said := []string{f.Ref().String()}
+	name := string(f.Type)
 	switch f.Type {
 	case domain.FactCreated, domain.FactAdjusted:
-		terms, err := json.Marshal(f.Terms)
-		if err != nil {
-			panic(err) // strings and integers only
-		}
-		said = []string{f.EventID, string(terms)}
+		said = []string{f.EventID, encode(f.Terms)}
+	case domain.FactReopened:
+		name, said = string(domain.FactAdjusted), []string{f.EventID, encode(termsJSON{Terms: *f.Terms, Reopened: true, Cause: f.Cause})}
 	case domain.FactClosed:
-		said = []string{f.EventID}
+		if said = []string{f.EventID}; f.Cause != (domain.Cause{}) {
+			said = append(said, encode(closingJSON{Cause: f.Cause}))
+		}
+	case domain.FactEventCancelled:
+		name, said = string(domain.FactClosed), []string{f.EventID, encode(closingJSON{Cause: f.Cause, Cancelled: true})}
 	case domain.FactHeld:
 		said = slices.Concat(said, []string{string(f.RequestType), f.Fingerprint}, sale, []string{n(f.DeadlineMillis)})
 	case domain.FactRejected:
@@ -189,5 +224,13 @@ func FactFields(f domain.Fact) []string {
 		}
 	case domain.FactDeclined, domain.FactExpired:
 	}
-	return []string{string(f.Type), strings.Join(said, "|")}
+	return []string{name, strings.Join(said, "|")}
+}
+
+func encode(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings, integers and booleans only
+	}
+	return string(text)
 }

@@ -38,6 +38,19 @@ func TestParseFacts(t *testing.T) {
 		{"listed, with a bar in its name", []string{"listed", "e1|" + string(barredJSON)}, []domain.Fact{{Type: domain.FactCreated, EventID: "e1", Terms: &barred}}},
 		{"adjusted", []string{"adjusted", "e1|" + string(termsJSON)}, []domain.Fact{{Type: domain.FactAdjusted, EventID: "e1", Terms: &terms}}},
 		{"closed", []string{"closed", "e1"}, []domain.Fact{{Type: domain.FactClosed, EventID: "e1"}}},
+		{
+			"closed, with a cause that has a bar",
+			[]string{"closed", `e1|{"reason":"fire | flood","by":"ann"}`},
+			[]domain.Fact{{Type: domain.FactClosed, EventID: "e1", Cause: domain.Cause{Reason: "fire | flood", By: "ann"}}},
+		},
+		{
+			"reopened", []string{"adjusted", "e1|" + strings.TrimSuffix(string(termsJSON), "}") + `,"reopened":true,"by":"bob"}`},
+			[]domain.Fact{{Type: domain.FactReopened, EventID: "e1", Terms: &terms, Cause: domain.Cause{By: "bob"}}},
+		},
+		{
+			"event cancelled", []string{"closed", `e1|{"reason":"fire","by":"ann","cancelled":true}`},
+			[]domain.Fact{{Type: domain.FactEventCancelled, EventID: "e1", Cause: domain.Cause{Reason: "fire", By: "ann"}}},
+		},
 		{"held", []string{"held", "e1/o1|hold|fp|fred|general|2|1000|EUR|1700000000123"}, []domain.Fact{held}},
 		{"rejected", []string{"rejected", "e1/o1|purchase|fp||general|0|invalid|customer_id: missing"}, []domain.Fact{rejected}},
 		{
@@ -117,6 +130,13 @@ func TestParseFacts(t *testing.T) {
 			if !reflect.DeepEqual(got, test.want) {
 				t.Errorf("got  %+v\nwant %+v", got, test.want)
 			}
+			var written []string
+			for _, f := range got {
+				written = append(written, FactFields(f)...)
+			}
+			if !slices.Equal(written, test.fields) {
+				t.Errorf("it is written %q, want %q", written, test.fields)
+			}
 		})
 	}
 }
@@ -141,6 +161,10 @@ func TestParseFactsDamaged(t *testing.T) {
 		{"listed, no event", []string{"listed", "|{}"}, "listed: want event_id"},
 		{"listed, an order", []string{"listed", "e1/o1|{}"}, "listed: want event_id"},
 		{"closed, no event", []string{"closed", ""}, "closed: want event_id"},
+		{"closed, a cause that is no JSON", []string{"closed", "e1|fire"}, "closed: cause cannot be read"},
+		{"closed, a cause of another type", []string{"closed", `e1|{"by":1}`}, "closed: cause cannot be read"},
+		{"reopened, by its name", []string{"reopened", "e1|{}"}, "no such fact"},
+		{"event cancelled, by its name", []string{"event_cancelled", "e1|{}"}, "no such fact"},
 		{"no terms", []string{"listed", "e1"}, "listed: terms cannot be read"},
 		{"terms that are no JSON", []string{"listed", "e1|{"}, "listed: terms cannot be read"},
 		{"terms of another type", []string{"adjusted", `e1|{"sections":[{"capacity":"many"}]}`}, "adjusted: terms cannot be read"},
@@ -191,6 +215,8 @@ func FuzzParseFacts(f *testing.F) {
 		{"adjusted", `e1|{"sections":null}`},
 		{"listed", "e1|null"},
 		{"closed", "e1|{"},
+		{"closed", `e1|{"reason":"fire","by":"ann","cancelled":true}`},
+		{"adjusted", `e1|{"sections":null,"reopened":true,"by":"bob"}`},
 		{"held", "e1/o1|hold|fp|fred|general|2|1000|EUR|1700000000123"},
 		{"rejected", "e1/o1|hold|fp|fred|general|+2|sold_out|a|b"},
 		{"confirmed", "e1/o1|fred|general|2|900|EUR|auth_1"},
@@ -205,7 +231,7 @@ func FuzzParseFacts(f *testing.F) {
 		f.Add("1700000000123-0", strings.Join(fields, separator))
 	}
 	f.Add("", "")
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled}
 	f.Fuzz(func(t *testing.T, id, data string) {
 		fields := strings.Split(data, separator)
 		facts, err := ParseFacts(id, fields)

@@ -283,7 +283,7 @@ func TestAuditOfNotes(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if _, err := q.Read(ctx, 10); err != nil {
+			if _, err := q.Read(ctx, 10, 0); err != nil {
 				t.Error(err)
 				return
 			}

@@ -76,7 +76,8 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		ids.confirmed = layout.ParseLogID(f.ID)
 	case domain.FactExpired, domain.FactCancelled, domain.FactDeclined:
 		ids.ended = layout.ParseLogID(f.ID)
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactHeld, domain.FactRejected:
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
+		domain.FactHeld, domain.FactRejected:
 		return
 	}
 	p.factIDs[f.Ref()] = ids

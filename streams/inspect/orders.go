@@ -11,9 +11,11 @@ import (
 	"holdfast/domain"
 	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
 )
 
-// History returns the facts about one order, oldest first. It finds them by the
+// History returns the facts about one order, oldest first; of one that was cancelled with
+// its event also the fact that says who cancelled that, and why. It finds them by the
 // times in the order's record, so its cost does not grow with the log.
 func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.Order) ([]domain.Fact, error) {
 	p := in.ns.Keys.PartitionOf(ref.EventID)
@@ -37,7 +39,34 @@ func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.
 			return nil, err
 		}
 	}
-	return history, nil
+	last := len(history) - 1
+	if o.Reason != domain.ReasonEventCancelled || last < 0 {
+		return history, nil
+	}
+	cause, err := in.eventCancelled(ctx, p, history[last])
+	return slices.Insert(history, last, cause...), err
+}
+
+// eventCancelled is the fact because of which an order was cancelled: the newest one
+// before that about its event. None if it is gone.
+func (in *Inspector) eventCancelled(ctx context.Context, p int, cancelled domain.Fact) ([]domain.Fact, error) {
+	for before := cancelled.ID; ; {
+		reply, err := in.ns.Client.Do(ctx, "XREVRANGE", in.ns.Keys.Log(p), "("+before, "-", "COUNT", access.ReadPage).Result()
+		if err != nil {
+			return nil, fmt.Errorf("reading the log: %w", access.Classify(err))
+		}
+		entries := layout.DecodeEntries(reply)
+		for _, e := range entries {
+			facts, err := wire.ParseFacts(e.ID, e.Fields)
+			if err == nil && facts[0].Type == domain.FactEventCancelled && facts[0].EventID == cancelled.EventID {
+				return facts[:1], nil
+			}
+			before = e.ID
+		}
+		if len(entries) < access.ReadPage {
+			return nil, nil
+		}
+	}
 }
 
 // OrderFilter chooses orders, and says how they are gone through. Empty fields choose all.

@@ -4,15 +4,13 @@
 -- ARGV[1] event_id   ARGV[2] fingerprint of the terms   ARGV[3] the terms as JSON
 -- ARGV[4] name   ARGV[5] currency   ARGV[6] max_per_order   ARGV[7] on_sale   ARGV[8] off_sale
 -- ARGV[9] number of sections, then for each: name, price, capacity
--- Reply: 1 listed, 0 it was listed with the same terms, -1 it was listed with others, -2 there is no
--- log, so no namespace (nothing changes then).
+-- Reply: 1 listed, 0 there is an event of that name, -1 there is no log, so no namespace (nothing changes then).
 
-local known = redis.call('HGET', KEYS[1], 'fingerprint')
-if known then
-  return known == ARGV[2] and 0 or -1
+if redis.call('HEXISTS', KEYS[1], 'version') == 1 then
+  return 0
 end
 if redis.call('EXISTS', KEYS[2]) == 0 then
-  return -2
+  return -1
 end
 redis.call('XLEN', KEYS[2])
 redis.call('HLEN', KEYS[3])

@@ -16,7 +16,8 @@ func DecodeEvent(h map[string]string) (domain.Event, error) {
 	e := domain.Event{
 		Name: h["name"], Currency: h["currency"], MaxPerOrder: n.parse(h["max_per_order"]),
 		OnSaleMillis: n.parse(h["on_sale"]), OffSaleMillis: n.parse(h["off_sale"]),
-		Closed: h["closed"] == "1", Fingerprint: h["fingerprint"], Version: n.parse(h["version"]),
+		Closed: h["closed"] == "1", Cancelled: h["cancelled"] == "1", Cause: domain.Cause{Reason: h["closed_reason"], By: h["closed_by"]},
+		Fingerprint: h["fingerprint"], Version: n.parse(h["version"]),
 	}
 	for _, name := range strings.Split(h["sections"], ",") {
 		e.Sections = append(e.Sections, domain.Section{

@@ -50,7 +50,10 @@ func EncodeEvent(e domain.Event) map[string]string {
 		"closed": "0", "fingerprint": e.Fingerprint, "version": n(e.Version),
 	}
 	if e.Closed {
-		h["closed"] = "1"
+		h["closed"], h["cancelled"], h["closed_reason"], h["closed_by"] = "1", "0", e.Cause.Reason, e.Cause.By
+	}
+	if e.Cancelled {
+		h["cancelled"] = "1"
 	}
 	for i, s := range e.Sections {
 		if i > 0 {

@@ -1,0 +1,258 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"holdfast/domain"
+	"holdfast/e2e/torture"
+	"holdfast/payments/simulator"
+)
+
+// served is a gateway in this process, of which a test decides how it answers.
+type served struct {
+	*simulator.Simulator
+	url    string
+	handle atomic.Pointer[http.Handler]
+	calls  atomic.Int64
+}
+
+func serveGateway(t testing.TB, options simulator.Options) *served {
+	t.Helper()
+	sim, err := simulator.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &served{Simulator: sim}
+	g.answerWith(simulator.Handler(sim))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.calls.Add(1)
+		(*g.handle.Load()).ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	g.url = server.URL
+	return g
+}
+
+func (g *served) answerWith(h http.Handler) { g.handle.Store(&h) }
+
+func (g *served) wantToken(token domain.Secret) {
+	g.answerWith(simulator.RequireToken(simulator.Handler(g.Simulator), token))
+}
+
+// The key of the gateway is changed at night, during a sale, and the worker learns of it in
+// the morning: nothing is set aside, everybody is told, and no restart is needed. No key is
+// ever printed.
+func TestGatewayKeyIsChanged(t *testing.T) {
+	t.Parallel()
+	const before, after, orders = "key-before-4711", "key-after-0815", 60
+	s := newSystem(t)
+	gateway := serveGateway(t, simulator.Options{})
+	gateway.wantToken(before)
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(token string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(before)
+	as := []string{"--gateway", gateway.url, "--gateway-token-file", file}
+	w := s.worker("w1", append(as, "--max-deliveries", "3", "--reclaim-after", "1s")...)
+	requests, refs := s.purchases("key", 3, orders)
+	p := s.producer()
+	publish(t, p, requests[:orders/3]...)
+	s.drained(soon)
+
+	gateway.wantToken(after)
+	publish(t, p, requests[orders/3:2*orders/3]...)
+	w.says(1, "cannot be used as it is configured")
+	asked := gateway.calls.Load()
+	eventually(t, soon, "it is reported", func() error {
+		if r := s.run("", "check"); r.code != 2 || !strings.Contains(r.stdout, "gateway_misconfigured") {
+			return fmt.Errorf("check: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+		}
+		return nil
+	})
+	if probes := gateway.calls.Load() - asked; probes > 60 {
+		t.Errorf("it was asked %d times meanwhile", probes)
+	}
+	publish(t, p, requests[2*orders/3:]...)
+	write(after)
+	s.drained(2 * soon)
+	s.allIn(domain.OrderConfirmed, refs)
+	w.says(1, "works again")
+	if dead := list[deadView](s, "dead", "list"); len(dead) > 0 {
+		t.Errorf("dead letters: %+v", dead)
+	}
+	eventually(t, soon, "it is over", func() error {
+		if r := s.run("", "check"); strings.Contains(r.stdout, "gateway") {
+			return errors.New(r.stdout)
+		}
+		return nil
+	})
+	// The audit brings the key, too.
+	if r := s.run("", append(auditArgs(gateway.url), "--gateway-token-file", file)...); r.code != 0 {
+		t.Errorf("audit: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := s.run("", auditArgs(gateway.url)...); r.code == 0 || !strings.Contains(r.stderr, "401") {
+		t.Errorf("audit without the key: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	w.stop(endTime)
+	for _, key := range []string{before, after} {
+		if strings.Contains(w.stderr.String()+w.stdout.String(), key) {
+			t.Errorf("the worker printed %s", key)
+		}
+	}
+}
+
+// A gateway gives some orders another payment than the one they asked for, while workers of
+// the version before run beside this one's: what this one does nobody of the old ones
+// stumbles over, and what the old ones believed is named by the audit.
+func TestTortureMismatchesDuringARollOut(t *testing.T) {
+	old := oldBinary(t)
+	tally := torture.Begin(t, 13, "a gateway that mismatches payments, old and new workers side by side")
+	orders := torture.Size(600, 6000)
+	s := newSystem(t)
+	const events = 4
+	gateway := startGateway(t, "--mismatch-rate", "0.2", "--latency", "20ms", "--seed", "3")
+	for e := range events {
+		s.oldOK(old, "events", "create", fmt.Sprintf("roll-event-%d", e), "--name", "Roll", "--currency", "EUR", "--section", "general=100000@12.50")
+	}
+	args := []string{"--gateway", gateway, "--reclaim-after", "2s"}
+	pool := []*process{s.oldWorker(old, "old-1", args...), s.worker("new-1", args...), s.oldWorker(old, "old-2", args...), s.worker("new-2", args...)}
+	var requests []domain.Request
+	var refs []domain.OrderRef
+	for i := range orders {
+		r := domain.Request{
+			Type: domain.RequestPurchase, EventID: fmt.Sprintf("roll-event-%d", i%events), OrderID: fmt.Sprintf("roll-%d", i),
+			CustomerID: fmt.Sprintf("roll-customer-%d", i), Quantity: int64(1 + i%3), PaymentToken: "tok_1",
+		}
+		requests, refs = append(requests, r), append(refs, r.Ref())
+	}
+	p := s.producer()
+	for i := range 4 { // in pieces, so that all of them get some
+		publish(t, p, requests[i*orders/4:(i+1)*orders/4]...)
+		if i == 2 {
+			pool[1].kill() // one of the new ones, with whatever it had in hand
+		}
+		eventually(t, 3*soon, "some have ended", func() error {
+			for _, o := range s.orders(refs[i*orders/4 : i*orders/4+10]) {
+				if !o.State.Terminal() {
+					return errors.New("not yet")
+				}
+			}
+			return nil
+		})
+	}
+	s.drained(3 * soon)
+
+	// What the gateway did, and what became of it.
+	lines := ledger(t, gateway)
+	believed := make(map[string]bool) // by the old ones
+	declined, alone := 0, 0
+	for i, o := range s.orders(refs) {
+		line := lines[refs[i]]
+		amount := requests[i].Quantity * 1250
+		matches := line.Authorized == amount && line.Currency == "EUR" && line.CustomerID == requests[i].CustomerID
+		switch {
+		case o.State == domain.OrderConfirmed:
+			if !matches {
+				believed[refs[i].String()] = true
+			}
+		case o.State == domain.OrderDeclined && o.Reason == domain.ReasonPaymentMismatch && !matches:
+			declined++
+			foreign := line.CustomerID != requests[i].CustomerID
+			if want := map[bool]domain.PaymentStatus{true: domain.PaymentStatusAuthorized, false: domain.PaymentStatusVoided}[foreign]; line.Status != want {
+				t.Errorf("%s was declined (%s), its payment is %s, want %s", refs[i], o.Detail, line.Status, want)
+			}
+			if foreign {
+				alone++
+			}
+		case o.State == domain.OrderDeclined && line.Status == domain.PaymentStatusVoided && !matches:
+			// Voided by a worker that was killed, and met again by an old one.
+		default:
+			t.Errorf("%s is %s (%s %s), its payment %+v", refs[i], o.State, o.Reason, o.Detail, line)
+		}
+	}
+	if len(believed) == 0 || declined == 0 || alone == 0 {
+		t.Errorf("%d believed, %d declined, %d left alone: that was no test", len(believed), declined, alone)
+	}
+	// One letter for each payment that was left alone; the captures that came back with another
+	// amount, for what the old ones believed; and nothing that somebody could not read.
+	letters := make(map[string]int)
+	for _, l := range list[deadView](s, "dead", "list") {
+		kind := "other"
+		switch {
+		case l.Stream == "requests" && strings.HasPrefix(l.Reason, "payment_mismatch: "):
+			kind = "left alone"
+		case l.Stream == "log" && strings.HasPrefix(l.Reason, "payment_mismatch: captured, "):
+			kind = "captured"
+		default:
+			t.Errorf("dead letter %+v", l)
+		}
+		letters[kind]++
+	}
+	if letters["left alone"] != alone || letters["captured"] > len(believed) {
+		t.Errorf("dead letters %v, want %d left alone, and at most %d captured", letters, alone, len(believed))
+	}
+	r := s.run("", auditArgs(gateway)...)
+	report := decodeLines[auditView](t, r.stdout)[0]
+	named := 0
+	for _, v := range report.Violations {
+		switch {
+		case believed[v.Subject]:
+			delete(believed, v.Subject)
+		case strings.Contains(v.Detail, "was left alone"):
+			named++
+		default:
+			t.Errorf("the audit says %+v", v)
+		}
+	}
+	if len(believed) > 0 || named != alone {
+		t.Errorf("the audit does not name %v, and %d that were left alone, want %d", believed, named, alone)
+	}
+	tally.Count("orders", orders)
+	tally.Count("declined for a mismatch", declined)
+	tally.Count("of them left alone", alone)
+	tally.Judged(0)
+	for i, w := range pool {
+		if i != 1 {
+			w.alive()
+		}
+	}
+	stopAll(pool[0], pool[2], pool[3])
+}
+
+// holdfast gateway gives what its flags say, and a worker bears it.
+func TestGatewayRefusesCaptures(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	gateway := startGateway(t, "--refuse", "capture", "--rate-limit", "50")
+	s.worker("w1", "--gateway", gateway)
+	requests, refs := s.purchases("refused", 1, 30)
+	begun := time.Now()
+	publish(t, s.producer(), requests...)
+	s.drained(2 * soon)
+	s.allIn(domain.OrderConfirmed, refs)
+	if took := time.Since(begun); took < 100*time.Millisecond {
+		t.Errorf("60 calls took %s, at 50 a second", took)
+	}
+	dead := list[deadView](s, "dead", "list")
+	if len(dead) != len(refs) {
+		t.Errorf("%d dead letters, want %d", len(dead), len(refs))
+	}
+	for _, l := range dead {
+		if l.Stream != "log" || !strings.HasPrefix(l.Reason, "capture holdfast/refused-event-0/") || !strings.Contains(l.Reason, "the gateway answered 400") {
+			t.Errorf("dead letter %+v", l)
+		}
+	}
+}

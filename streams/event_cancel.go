@@ -1,0 +1,197 @@
+package streams
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"holdfast/domain"
+	"holdfast/domain/wire"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
+)
+
+const (
+	// cancelBatch is how many orders one script call cancels: as many as a worker would.
+	cancelBatch = 128
+	// cancelPasses bounds how often all orders are looked at.
+	cancelPasses = 5
+)
+
+// CancelledEvent is what Cancel did, and what had been done before: all that is so when it returns.
+type CancelledEvent struct {
+	Before    bool // it was cancelled already
+	Held      int  // orders that were cancelled because of it, and were only held before
+	Confirmed int  // the same of confirmed ones, whose customers get their money back
+}
+
+// Cancel cancels an event and all its orders that are held or confirmed. The event comes
+// first, in one step with the end of its sale: from then on nothing is held any more,
+// whoever works, and no order can become what a look at it has not found. Then the
+// partition's log is walked, which names every order that was ever held, until there
+// is nothing left to cancel. The workers do the rest: void, refund, take out of the sales.
+//
+// progress, if not nil, is told now and then how far it is.
+//
+// A crash, or an error, at any point leaves orders as they are: call it again. Two at once
+// do no harm. Nothing is cancelled any more once somebody has reopened the event.
+//
+// Errors: domain.ErrNotFound; ClassReject for a bad cause, or of CodeEventReopened;
+// domain.ErrUnknownOutcome; ClassPoison if some orders, or facts, are damaged: all
+// others are cancelled.
+func (e *Events) Cancel(ctx context.Context, eventID string, cause domain.Cause, progress func(CancelledEvent)) (CancelledEvent, error) {
+	event, err := e.Get(ctx, eventID)
+	if err != nil {
+		return CancelledEvent{}, err
+	}
+	fact, err := domain.CancelEvent(event, eventID, cause)
+	if err != nil {
+		return CancelledEvent{}, err
+	}
+	before := true
+	if fact != nil {
+		ended, err := e.end(ctx, *fact)
+		if err != nil {
+			return CancelledEvent{}, err
+		}
+		before = !ended
+	}
+	// One pass finds all, for no order can come after the first step; another one finds
+	// what Redis has lost of the first, if it failed over meanwhile.
+	for range cancelPasses {
+		pass := cancelPass{events: e, eventID: eventID, progress: progress, seen: CancelledEvent{Before: before}}
+		err := pass.run(ctx)
+		if err == nil && pass.changed > 0 {
+			continue
+		}
+		if err == nil {
+			err = e.stillCancelled(ctx, eventID)
+		}
+		if err != nil && domain.ClassOf(err) == domain.ClassRetry {
+			err = domain.WithClass(domain.ClassRetry, fmt.Errorf("%w: event %s is cancelled, but perhaps not all of its orders: %w", domain.ErrUnknownOutcome, eventID, err))
+		}
+		return pass.seen, err
+	}
+	return CancelledEvent{Before: before}, domain.WithCode(domain.ClassRetry, domain.CodeConflict,
+		fmt.Errorf("event %s: orders to cancel were found %d times in a row, try again", eventID, cancelPasses))
+}
+
+func (e *Events) stillCancelled(ctx context.Context, eventID string) error {
+	event, err := e.Get(ctx, eventID)
+	if err == nil && !event.Cancelled {
+		return reopened(eventID)
+	}
+	return err
+}
+
+func reopened(eventID string) error {
+	return domain.WithCode(domain.ClassReject, domain.CodeEventReopened,
+		fmt.Errorf("event %s: somebody reopened it meanwhile: some of its orders are cancelled, those that were not are left as they are", eventID))
+}
+
+// cancelPass looks at all orders of an event once.
+type cancelPass struct {
+	events   *Events
+	eventID  string
+	progress func(CancelledEvent)
+	seen     CancelledEvent
+	changed  int // orders that it had to cancel
+	page     []domain.OrderRef
+	damage   error // the first; all else goes on
+}
+
+func (c *cancelPass) run(ctx context.Context) error {
+	_, err := c.events.store.Inside().EachEntry(ctx, c.events.store.Partition(c.eventID), "0-0", "+", func(entry domain.Entry) error {
+		facts, err := wire.ParseFacts(entry.ID, entry.Fields)
+		c.damage = cmp.Or(c.damage, err)
+		for _, f := range facts {
+			if f.Type == domain.FactHeld && f.EventID == c.eventID {
+				c.page = append(c.page, f.Ref())
+			}
+		}
+		if len(c.page) < access.MaxBatch {
+			return nil
+		}
+		return c.cancelThese(ctx)
+	})
+	if err == nil {
+		err = c.cancelThese(ctx)
+	}
+	if err == nil && c.damage != nil {
+		err = fmt.Errorf("some orders or facts are damaged and were left as they are, the first of them: %w", c.damage)
+	}
+	return err
+}
+
+// cancelThese cancels those on the page that are to be cancelled.
+func (c *cancelPass) cancelThese(ctx context.Context) error {
+	store := c.events.store
+	p := store.Partition(c.eventID)
+	for chunk := range slices.Chunk(c.page, access.MaxBatch) {
+		keys := make([]string, len(chunk))
+		for i, ref := range chunk {
+			keys[i] = store.keys.Order(p, ref)
+		}
+		records, err := store.rdb.MGet(ctx, keys...).Result()
+		if err != nil {
+			return fmt.Errorf("reading orders: %w", access.Classify(err))
+		}
+		var open []domain.OrderRef
+		for i, ref := range chunk {
+			switch order, err := layout.DecodeOrder(layout.AsString(records[i])); {
+			case err != nil:
+				c.damage = cmp.Or(c.damage, fmt.Errorf("order %s: %w", ref, err))
+			case order.State == domain.OrderHeld || order.State == domain.OrderConfirmed:
+				open = append(open, ref)
+			default:
+				c.note(order)
+			}
+		}
+		for batch := range slices.Chunk(open, cancelBatch) {
+			if err := c.cancel(ctx, p, batch); err != nil {
+				return err
+			}
+		}
+	}
+	c.page = c.page[:0]
+	return nil
+}
+
+var cancelWithEvent = orderBatch{
+	script: scriptCancel, name: "cancel",
+	add: func(args []any, _ int) []any { return append(args, domain.ReasonEventCancelled) },
+}
+
+func (c *cancelPass) cancel(ctx context.Context, p int, batch []domain.OrderRef) error {
+	stays := false
+	err := c.events.store.Ledger().changeOrders(ctx, p, cancelWithEvent, batch, func(_ domain.OrderRef, o domain.Order) {
+		if o.State == domain.OrderHeld || o.State == domain.OrderConfirmed {
+			stays = true
+			return
+		}
+		c.changed++
+		c.note(o)
+	})
+	if err != nil && domain.ClassOf(err) != domain.ClassPoison {
+		return err
+	}
+	c.damage = cmp.Or(c.damage, err)
+	if c.progress != nil {
+		c.progress(c.seen)
+	}
+	if stays {
+		return reopened(c.eventID)
+	}
+	return nil
+}
+
+func (c *cancelPass) note(o domain.Order) {
+	switch {
+	case o.State != domain.OrderCancelled || o.Reason != domain.ReasonEventCancelled:
+	case o.ConfirmedAtMillis > 0:
+		c.seen.Confirmed++
+	default:
+		c.seen.Held++
+	}
+}

@@ -1,0 +1,98 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/domain/wire"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
+)
+
+// Settling is what the payments of an event's orders have before them that were cancelled with it.
+type Settling struct {
+	UnderWay int    // so many are still to be voided or refunded
+	After    string // the log has none of them up to here: what the next call may begin with
+}
+
+// Settling tells how many payments of a cancelled event's orders workers have not given
+// back yet. after is where in the log to begin: "0-0", or what the last call returned. Its
+// cost grows with the log from there.
+func (in *Inspector) Settling(ctx context.Context, eventID, after string) (Settling, error) {
+	p := in.ns.Keys.PartitionOf(eventID)
+	delivered, pending, err := in.settlement(ctx, p)
+	if err != nil {
+		return Settling{}, err
+	}
+	s := Settling{After: after}
+	// What was read of the group is older than what is read of the log: an entry may be done by now, and
+	// counts as under way, but never the other way round.
+	_, err = in.ns.EachEntry(ctx, p, after, "+", func(e domain.Entry) error {
+		if cancelledWithEvent(e.ID, e.Fields, eventID) && (pending[e.ID] || layout.ParseLogID(e.ID).After(delivered)) {
+			s.UnderWay++
+		}
+		if s.UnderWay == 0 {
+			s.After = e.ID
+		}
+		return nil
+	})
+	return s, err
+}
+
+// settlement is how far the group is: the last entry that it was given, and those of
+// them that are not done.
+func (in *Inspector) settlement(ctx context.Context, p int) (delivered layout.LogID, pending map[string]bool, err error) {
+	log, group := in.ns.Keys.Log(p), string(domain.GroupSettlement)
+	fail := func(err error) (layout.LogID, map[string]bool, error) {
+		return delivered, nil, fmt.Errorf("inspecting %s of %s: %w", group, log, access.Classify(err))
+	}
+	infos, err := in.ns.Client.XInfoGroups(ctx, log).Result()
+	if err != nil {
+		return fail(err)
+	}
+	i := slices.IndexFunc(infos, func(g redis.XInfoGroup) bool { return g.Name == group })
+	if i < 0 {
+		return fail(fmt.Errorf("the group is gone; a worker makes it again"))
+	}
+	pending = make(map[string]bool, infos[i].Pending)
+	for from := "-"; ; {
+		page, err := in.ns.Client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: log, Group: group, Start: from, End: "+", Count: access.ReadPage}).Result()
+		if err != nil {
+			return fail(err)
+		}
+		for _, e := range page {
+			pending[e.ID] = true
+			from = "(" + e.ID
+		}
+		if len(page) < access.ReadPage {
+			return layout.ParseLogID(infos[i].LastDeliveredID), pending, nil
+		}
+	}
+}
+
+// SettlingSetAside tells how many payments of a cancelled event's orders could not be
+// given back, and were set aside for a person.
+func (in *Inspector) SettlingSetAside(ctx context.Context, eventID string) (n int, err error) {
+	err = in.EachDeadLetter(ctx, func(l DeadLetter) error {
+		name := string(domain.FactCancelled)
+		if l.Group == string(domain.GroupSettlement) && cancelledWithEvent(l.EntryID, []string{name, l.Fields[name]}, eventID) {
+			n++
+		}
+		return nil
+	})
+	return n, err
+}
+
+// cancelledWithEvent reports whether a log entry is about an order that was cancelled
+// with this event. Such a fact is alone in its entry.
+func cancelledWithEvent(id string, fields []string, eventID string) bool {
+	if len(fields) != 2 || fields[0] != string(domain.FactCancelled) {
+		return false
+	}
+	facts, err := wire.ParseFacts(id, fields)
+	return err == nil && facts[0].EventID == eventID && facts[0].Reason == domain.ReasonEventCancelled
+}
