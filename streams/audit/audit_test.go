@@ -82,7 +82,7 @@ func work(t *testing.T, store *streams.Store, gateway domain.PaymentGateway) (st
 	t.Helper()
 	pool, err := workers.New(workers.Config{}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(),
+		GatewayKind: domain.GatewaySimulator, PaymentNamespace: store.PaymentNamespace(),
 	})
 	if err != nil {
 		t.Fatal(err)
