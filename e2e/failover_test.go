@@ -273,6 +273,7 @@ func TestTortureClusterSlots(t *testing.T) {
 		}
 	}
 	atMostOnce(t, gateway)
+	s.seenTo()
 	s.audit(gateway)
 	tally.Judged(0)
 	stopAll(pool...)
