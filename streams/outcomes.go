@@ -78,7 +78,7 @@ func standing(record, note any) (s domain.Standing, err error) {
 	if s.Order, err = layout.DecodeOrder(layout.AsString(record)); err != nil {
 		return domain.Standing{}, err
 	}
-	if s.SetAside, err = layout.DecodeNotes(layout.AsString(note)); err != nil {
+	if s.SetAside, _, err = layout.DecodeNotes(layout.AsString(note)); err != nil {
 		return domain.Standing{}, err
 	}
 	return s, nil

@@ -164,16 +164,13 @@ func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
 	if err != nil {
 		return fmt.Errorf("connecting a worker: %w", err)
 	}
-	if err := store.Ledger().ServeWith(ctx, streams.GatewaySimulator); err != nil {
-		return errors.Join(err, store.Close())
-	}
 	pool, err := workers.New(workers.Config{
 		Name: "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
 		// miniredis counts every sign of life as a delivery.
 		MaxDeliveries: 1_000_000, Concurrency: 64,
 	}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect,
+		GatewayKind: domain.GatewaySimulator, PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect,
 	})
 	if err != nil {
 		return errors.Join(err, store.Close())

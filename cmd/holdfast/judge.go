@@ -159,7 +159,7 @@ func judge(s inspect.Status, f figures, l limits) []problem {
 		j.add(levelCritical, "writes_refused", what+": "+r.Reason, refusalHelp(r.Reason))
 	}
 	if s.Replaced != nil {
-		j.add(levelCritical, domain.CodeDataReplaced, fmt.Sprintf("the data in Redis was replaced; worker %s noticed it at %s (%s)", s.Replaced.Worker, when(s.Replaced.AtMillis), s.Replaced.Detail),
+		j.add(levelCritical, domain.CodeDataReplaced, replacedText(s.Replaced),
 			"holdfast audit --gateway URL, and when that is seen to: holdfast check --forget-replaced")
 	}
 	j.troubles(s)

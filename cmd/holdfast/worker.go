@@ -113,7 +113,7 @@ func (c *workerCommand) config() (workers.Config, error) {
 // gateway is the payment gateway that a worker calls.
 type gateway struct {
 	domain.PaymentGateway // nil: it calls none
-	kind                  streams.GatewayKind
+	kind                  domain.GatewayKind
 	name                  string // in the log
 }
 
@@ -132,10 +132,10 @@ func (c *workerCommand) gateway(cfg workers.Config) (g gateway, err error) {
 		}
 	case simulatorGateway:
 		g.PaymentGateway, err = c.Simulator.simulator(true) // stateless, for other workers have one, too
-		g.kind, g.name = streams.GatewaySimulator, simulatorGateway
+		g.kind, g.name = domain.GatewaySimulator, simulatorGateway
 	default:
 		g.PaymentGateway, err = c.As.client(c.Gateway, c.CallTimeout)
-		g.kind, g.name = streams.GatewayRemote, redactURL(c.Gateway)
+		g.kind, g.name = domain.GatewayRemote, redactURL(c.Gateway)
 	}
 	if err != nil {
 		return gateway{}, err
@@ -188,7 +188,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
-	store, err := c.openWhenUp(ctx, e, gateway.kind, log)
+	store, err := c.openWhenUp(ctx, e, log)
 	if err != nil {
 		if ctx.Err() != nil {
 			log.Info("worker stopped: told to while it waited for redis, nothing was in hand")
@@ -198,7 +198,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, Partitions: store.Partitions(),
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, GatewayKind: gateway.kind, Partitions: store.Partitions(),
 		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect, Log: log,
 	})
 	if err != nil {
@@ -209,7 +209,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),
 		zap.String("payment_names", string(store.PaymentNames())), zap.String("free_orders", string(store.FreeOrders())),
 		zap.Any("roles", cfg.Roles), zap.String("gateway", gateway.name))
-	if gateway.kind == streams.GatewaySimulator {
+	if gateway.kind == domain.GatewaySimulator {
 		log.Warn("payments are simulated: no money moves")
 	}
 	return e.withHint(pool.Run(ctx))
@@ -238,27 +238,14 @@ func lookAtServers(ctx context.Context, store *streams.Store, log *zap.Logger) (
 	return version
 }
 
-// open opens the namespace, and makes it if nothing of it is there; and notes which kind of
-// gateway serves it.
-func (c *workerCommand) open(ctx context.Context, e *environment, kind streams.GatewayKind, log *zap.Logger) (*streams.Store, error) {
-	store, err := e.open(ctx, streams.Options{Create: true, Log: log})
-	if err != nil || kind == "" {
-		return store, err
-	}
-	if err := store.Ledger().ServeWith(ctx, kind); err != nil {
-		return nil, errors.Join(e.withHint(openError(e.url(), err)), store.Close())
-	}
-	return store, nil
-}
-
-// openWhenUp is open with patience, because containers start in any order. How long it
+// openWhenUp opens the namespace, and makes it if nothing of it is there, with patience, because containers start in any order. How long it
 // waits counts from when Redis last said that it is loading its data.
-func (c *workerCommand) openWhenUp(ctx context.Context, e *environment, kind streams.GatewayKind, log *zap.Logger) (*streams.Store, error) {
+func (c *workerCommand) openWhenUp(ctx context.Context, e *environment, log *zap.Logger) (*streams.Store, error) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
 	giveUp := time.Now().Add(c.WaitRedis)
 	for told := ""; ; {
-		store, err := c.open(ctx, e, kind, log)
+		store, err := e.open(ctx, streams.Options{Create: true, Log: log})
 		if err == nil || domain.ClassOf(err) != domain.ClassRetry {
 			return store, err
 		}
