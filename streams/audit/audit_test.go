@@ -285,7 +285,7 @@ func TestAuditOfNotes(t *testing.T) {
 			}
 			dead = append(dead, domain.DeadEntry{ID: id, Reason: "r"})
 		}
-		if _, err := q.Read(ctx, n); err != nil {
+		if _, err := q.Read(ctx, n, 0); err != nil {
 			t.Fatal(err)
 		}
 		return dead
