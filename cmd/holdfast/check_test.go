@@ -75,7 +75,7 @@ func TestCheck(t *testing.T) {
 	if err := h.store().Ledger().NoteReplaced(context.Background(), "w|1", errors.New("the epoch\nis another")); err != nil {
 		t.Fatal(err)
 	}
-	wantSaid(t, h.check(levelCritical), "the data in Redis was replaced; worker w/1", "CRITICAL data_replaced", "w|1", "the epoch is another", "--forget-replaced")
+	wantSaid(t, h.check(levelCritical), "the data in Redis was replaced; worker w/1", "CRITICAL data_replaced", "w|1", "the epoch; is another", "--forget-replaced")
 	wantSaid(t, h.ok("pending"), "NOT WELL: the data in Redis was replaced")
 	wantSaid(t, h.check(levelOK, "--ignore", "no_aof", "--forget-replaced"), "all is well", "forgotten: the data was replaced; worker w|1")
 	h.check(levelOK, "--ignore", "no_aof", "--forget-replaced")
@@ -109,7 +109,7 @@ func TestCheckOfRoles(t *testing.T) {
 		return false
 	})
 	wantSaid(t, h.check(levelCritical, "--warn-overdue", "1ms"), "no worker with role settlement is alive", "CRITICAL nobody_works", "--roles settlement",
-		"WARNING holds_overdue: 1 holds are over", "--roles maintenance", "WARNING no_maintenance")
+		"WARNING holds_overdue: 1 hold is over and has not ended, the oldest for ", "--roles maintenance", "WARNING no_maintenance")
 	h.check(levelCritical, "--crit-overdue", "1ms", "--ignore", "nobody_works")
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,6 +61,9 @@ func (c *demoCommand) Run(ctx context.Context, e *environment) error {
 func (c *demoCommand) run(ctx context.Context, e *environment) (err error) {
 	if c.Customers < 10 || c.Customers > 1_000_000 {
 		return badUsage("--customers: want 10 to 1000000")
+	}
+	if e.namespace != streams.DefaultNamespace && e.namespace != os.Getenv("HOLDFAST_NAMESPACE") { // that is for all commands
+		return badUsage("--namespace: the demo makes a namespace of its own, and removes it")
 	}
 	ctx, cancel := context.WithTimeout(ctx, demoLimit)
 	defer cancel()

@@ -348,7 +348,11 @@ func (v eventView) sale(nowMillis int64) string {
 	case v.OffSaleMillis != 0 && nowMillis >= v.OffSaleMillis:
 		return "ended " + when(v.OffSaleMillis)
 	case nowMillis < v.OnSaleMillis:
-		return "from " + when(v.OnSaleMillis)
+		from := "from " + when(v.OnSaleMillis)
+		if v.OffSaleMillis != 0 {
+			from += " until " + when(v.OffSaleMillis)
+		}
+		return from
 	case v.OffSaleMillis != 0:
 		return "until " + when(v.OffSaleMillis)
 	}

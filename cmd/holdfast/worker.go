@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -150,17 +151,27 @@ func (c *workerCommand) Run(ctx context.Context, e *environment) error {
 	if err != nil {
 		return err
 	}
-	err = c.work(ctx, e, log)
-	if err == nil {
-		return nil
+	return c.work(ctx, e, log)
+}
+
+// isWorker reports whether a command line is a worker's, also if it cannot be read.
+func isWorker(parsed *kong.Context, args []string) bool {
+	if parsed == nil || parsed.Selected() == nil {
+		return slices.Contains(args, "worker")
 	}
-	// Whoever reads the log reads this, too.
-	status, code := statusOf(err), codeOf(err)
-	if status == exitUsage {
-		err = fmt.Errorf("%w (see holdfast worker --help)", err)
+	return commandPath(parsed) == "holdfast worker"
+}
+
+// logFailure is complain for a worker: whoever reads its log reads why it ended, too, also
+// where the rest of the command line cannot be read.
+func (e *environment) logFailure(args []string, err error) {
+	format := said(args, "HOLDFAST_LOG_FORMAT", "--log-format")
+	log, failed := newLogger(e.stderr, format, zapcore.ErrorLevel.String())
+	if failed != nil {
+		e.complain(errors.Join(err, failed))
+		return
 	}
-	log.Error("the worker failed", zap.String("code", string(code)), zap.Error(err))
-	return &endedError{status: status}
+	log.Error("the worker failed", zap.String("code", string(codeOf(err))), zap.Error(err))
 }
 
 func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logger) (err error) {
@@ -180,7 +191,8 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	store, err := c.openWhenUp(ctx, e, gateway.kind, log)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // told to stop while waiting: there is nothing to drain
+			log.Info("worker stopped: told to while it waited for redis, nothing was in hand")
+			return nil
 		}
 		return err
 	}
@@ -216,7 +228,11 @@ func lookAtServers(ctx context.Context, store *streams.Store, log *zap.Logger) (
 			version = server.Version
 		}
 		for _, fault := range server.Faults {
-			log.Warn("redis is not set up as it has to be", zap.String("server", server.Addr), zap.String("fault", string(fault.Code)), zap.String("detail", fault.Detail))
+			at := zap.Skip()
+			if server.Addr != "" {
+				at = zap.String("server", server.Addr)
+			}
+			log.Warn("redis is not set up as it has to be", at, zap.String("fault", string(fault.Code)), zap.String("detail", fault.Detail))
 		}
 	}
 	return version
