@@ -96,14 +96,14 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 	}
 	return aboutEvent(c.EventID, e.withStoreOf(ctx, streams.Options{Create: true}, func(store *streams.Store) error {
 		created, err := store.Events().Create(ctx, c.EventID, terms)
-		switch domain.CodeOf(err) {
-		case domain.CodeConflict:
-			return fmt.Errorf("%w (see events show; change them with events adjust)", err)
-		case domain.CodeEventClosed:
-			return fmt.Errorf("%w (put it on sale again with events reopen)", err)
-		}
 		if err != nil {
-			return err
+			hint := ""
+			if code := domain.CodeOf(err); code == domain.CodeConflict {
+				hint = " (see events show; change them with events adjust)"
+			} else if code == domain.CodeEventClosed {
+				hint = " (put it on sale again with events reopen)"
+			}
+			return fmt.Errorf("%w%s", err, hint)
 		}
 		said := "created"
 		if !created {
