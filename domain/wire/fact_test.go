@@ -2,11 +2,12 @@ package wire
 
 import (
 	"encoding/json"
-	"holdfast/domain"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"holdfast/domain"
 )
 
 func TestParseFacts(t *testing.T) {
