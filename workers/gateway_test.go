@@ -430,3 +430,29 @@ func TestGatewayIsNotBlamedForOurHaste(t *testing.T) {
 		a.said()
 	})
 }
+
+// One order whose answers are no answers, while those of others are, is set aside in the end;
+// many of them, while nobody is answered, are not.
+func TestOddity(t *testing.T) {
+	k := &kind{}
+	var alone, among oddity
+	for n := 1; n <= 10*mostOddities; n++ {
+		if err := alone.of(k, errWrongKey); err != nil {
+			t.Fatalf("while nobody is answered, after %d: %v", n, err)
+		}
+	}
+	for n := 1; ; n++ {
+		k.answered.Add(1)
+		if err := among.of(k, errAway); err != nil {
+			t.Fatalf("an answer that did not come is none: %v", err)
+		}
+		err := among.of(k, errWrongKey)
+		if err == nil && n <= mostOddities {
+			continue
+		}
+		if n != mostOddities+1 || !errors.Is(err, domain.ErrUnacceptable) || domain.ClassOf(err) != domain.ClassPoison {
+			t.Errorf("after %d: %v", n, err)
+		}
+		break
+	}
+}
