@@ -68,7 +68,7 @@ func drain(b *testing.B, events int) {
 	}
 	pool, err := workers.New(workers.Config{}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(),
+		GatewayKind: domain.GatewaySimulator, PaymentNamespace: store.PaymentNamespace(),
 	})
 	if err != nil {
 		b.Fatal(err)

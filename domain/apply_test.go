@@ -548,9 +548,12 @@ func TestSnapshotFoldOfACancelledEvent(t *testing.T) {
 	b := NewSnapshot()
 	for _, f := range []Fact{
 		{Type: FactCreated, EventID: "e1", Terms: &terms},
-		held("o1", "fred"), {Type: FactConfirmed, AtMillis: 5, EventID: "e1", OrderID: "o1"}, held("o2", "mary"),
+		held("o1", "fred"),
+		{Type: FactConfirmed, AtMillis: 5, EventID: "e1", OrderID: "o1"},
+		held("o2", "mary"),
 		{Type: FactEventCancelled, EventID: "e1", Cause: Cause{Reason: "fire", By: "ann"}},
-		gone("o1", OrderConfirmed), gone("o2", OrderHeld),
+		gone("o1", OrderConfirmed),
+		gone("o2", OrderHeld),
 		{Type: FactReopened, EventID: "e1", Terms: &terms},
 		held("o3", "mary"),
 	} {

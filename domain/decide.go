@@ -187,7 +187,7 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	switch {
 	case c.Invalid != "":
 		return ReasonInvalid, c.Invalid
-	case c.NoToken && !(sectionFound && section.Price == 0):
+	case c.NoToken && (!sectionFound || section.Price != 0):
 		return ReasonInvalid, DetailNoToken
 	case nowMillis-c.EntryMillis > c.ValidMillis:
 		return ReasonTooLate, ""

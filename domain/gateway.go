@@ -135,3 +135,12 @@ type BooksLine struct {
 func (l BooksLine) Name() PaymentName {
 	return PaymentName{Namespace: l.Namespace, OrderRef: OrderRef{EventID: l.EventID, OrderID: l.OrderID}}
 }
+
+// GatewayKind is what answers when a worker asks for money.
+type GatewayKind string
+
+// The kinds. A namespace is served by one of them; empty: nobody has served it yet.
+const (
+	GatewaySimulator GatewayKind = "simulator" // no money moves
+	GatewayRemote    GatewayKind = "remote"    // money moves
+)

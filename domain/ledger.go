@@ -83,6 +83,11 @@ type Ledger interface {
 	// Report says what troubles a worker has now, all of them: what it said before is
 	// forgotten. They are to be said again at least every 30 seconds, or are taken to be over.
 	Report(ctx context.Context, worker string, troubles []Trouble) error
+	// ServeWith says, before anything else, which kind of gateway the worker of this ledger
+	// calls. The first worker's is noted; if another kind is, the error is of ClassFatal, with
+	// CodeOtherGateway: beside workers that take money, one with a simulator would give tickets
+	// away. Verify and Accept look at it from then on.
+	ServeWith(ctx context.Context, kind GatewayKind) error
 	// Verify compares what is stored with what this ledger has seen of it: at the first
 	// call, and since. If it is other data the error wraps ErrDataReplaced, and any
 	// other call may fail with such an error, too.

@@ -29,7 +29,8 @@ func TestMatchPayment(t *testing.T) {
 		{"another customer", order, change(ours, func(p *Payment) { p.CustomerID = "mallory" }), Mismatch{Detail: "customer_id mallory instead of fred", Foreign: true}},
 		{"another request", order, change(ours, func(p *Payment) { p.Fingerprint = "other" }), Mismatch{Detail: "fingerprint other instead of same"}},
 		{
-			"nothing of it is right", order, Payment{Status: PaymentStatusRefunded, Amount: 1, Currency: "USD", CustomerID: "amy", Fingerprint: "x"},
+			"nothing of it is right", order,
+			Payment{Status: PaymentStatusRefunded, Amount: 1, Currency: "USD", CustomerID: "amy", Fingerprint: "x"},
 			Mismatch{Detail: "amount 1 instead of 1800, currency USD instead of EUR, customer_id amy instead of fred, fingerprint x instead of same", Foreign: true},
 		},
 		{

@@ -216,6 +216,7 @@ func (w *watcher) lost(s *system) int {
 // named is what the audit says, violations or not, by invariant.
 func (s *system) named(gateway string) auditView {
 	s.t.Helper()
+	s.seenTo()
 	r := s.run("", auditArgs(gateway)...)
 	reports := decodeLines[auditView](s.t, r.stdout)
 	if len(reports) != 1 || r.code != 0 == (len(reports[0].Violations) == 0) {
@@ -273,6 +274,7 @@ func TestTortureClusterSlots(t *testing.T) {
 		}
 	}
 	atMostOnce(t, gateway)
+	s.seenTo()
 	s.audit(gateway)
 	tally.Judged(0)
 	stopAll(pool...)

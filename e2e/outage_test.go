@@ -233,6 +233,7 @@ func TestRedisComesBackEmpty(t *testing.T) {
 				t.Errorf("%s: %+v", ref, l)
 			}
 		}
+		s.seenTo()
 		s.audit("") // the gateway knows orders that Redis has lost
 	}
 	for _, p := range pool {

@@ -72,6 +72,7 @@ func (tr *trial) do(rdb *redis.Client, args ...any) {
 // violations runs an audit that may find something.
 func (s *system) violations(gateway string) (found []audit.Violation) {
 	s.t.Helper()
+	s.seenTo()
 	r := s.run("", auditArgs(gateway)...)
 	var report audit.Report
 	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil {

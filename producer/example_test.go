@@ -65,7 +65,7 @@ func onSale() (ctx context.Context, store *streams.Store, end func()) {
 	must(err)
 	pool, err := workers.New(workers.Config{}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(),
+		GatewayKind: domain.GatewaySimulator, PaymentNamespace: store.PaymentNamespace(),
 	})
 	must(err)
 	ended := make(chan error, 1)

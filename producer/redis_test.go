@@ -98,7 +98,7 @@ func (w *world) workAt(url string, cfg workers.Config) {
 	}
 	pool, err := workers.New(cfg, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: w.gateway, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(), Log: log,
+		GatewayKind: domain.GatewaySimulator, PaymentNamespace: store.PaymentNamespace(), Log: log,
 	})
 	if err != nil {
 		w.Fatalf("making a pool: %v", err)

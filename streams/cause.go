@@ -128,9 +128,9 @@ func (e *endpoint) replyCause(err error, reply string) (what string, class domai
 	case strings.HasPrefix(reply, "MOVED"), strings.Contains(reply, "SELECT is not allowed in cluster mode"):
 		return wrong("this is a node of a Redis Cluster: its URL needs cluster=true, and no database")
 	case strings.Contains(reply, "cluster support disabled"):
-		return wrong("this is no Redis Cluster: its URL has neither cluster=true nor addr=")
+		return wrong("this is no Redis Cluster: take cluster=true (or addr=) out of the URL")
 	case strings.HasPrefix(reply, "ERR unknown command") && e.kind == kindSentinel && atSentinel(err):
-		return wrong("this is no sentinel: without one, the URL has no master_name")
+		return wrong("this is no sentinel: take master_name out of the URL")
 	case strings.HasPrefix(reply, "ERR unknown command"):
 		return wrong(e.who(err) + " does not know a command that is needed (" + reply + "): if it is a sentinel, its URL needs master_name=NAME")
 	}

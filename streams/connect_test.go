@@ -223,8 +223,8 @@ func TestCauses(t *testing.T) {
 		{"unknown user", with(server, "nobody:s3cret", ""), nil, "percent-encoded", domain.ClassFatal, domain.CodeDenied},
 		{"no permission", with(server, "idle:s3cret", ""), nil, "does not permit what is needed: NOPERM", domain.ClassFatal, domain.CodeDenied},
 		{"no such database", with(server, ":s3cret", "/99"), nil, "the server has no database 99", domain.ClassFatal, domain.CodeInvalid},
-		{"no Cluster", with(server, ":s3cret", "?cluster=true"), nil, "this is no Redis Cluster", domain.ClassFatal, domain.CodeInvalid},
-		{"no sentinel", with(server, ":s3cret", "?master_name=m"), nil, "this is no sentinel", domain.ClassFatal, domain.CodeInvalid},
+		{"no Cluster", with(server, ":s3cret", "?cluster=true"), nil, "this is no Redis Cluster: take cluster=true (or addr=) out of the URL", domain.ClassFatal, domain.CodeInvalid},
+		{"no sentinel", with(server, ":s3cret", "?master_name=m"), nil, "this is no sentinel: take master_name out of the URL", domain.ClassFatal, domain.CodeInvalid},
 		{"nobody", closed.URL(), nil, "connection refused", domain.ClassRetry, domain.CodeUnavailable},
 		{"no such host", "redis://no-such-host.invalid", nil, "no-such-host.invalid", domain.ClassRetry, domain.CodeUnavailable},
 	} {

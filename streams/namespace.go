@@ -18,13 +18,13 @@ import (
 
 // Namespace tells what a namespace was made with, and what it was told since.
 type Namespace struct {
-	Name         string       `json:"namespace"`
-	Partitions   int          `json:"partitions"`
-	Schema       string       `json:"schema"`
-	Epoch        string       `json:"epoch"`
-	PaymentNames PaymentNames `json:"payment_names"`
-	FreeOrders   FreeOrders   `json:"free_orders"`
-	Gateway      GatewayKind  `json:"gateway"`
+	Name         string             `json:"namespace"`
+	Partitions   int                `json:"partitions"`
+	Schema       string             `json:"schema"`
+	Epoch        string             `json:"epoch"`
+	PaymentNames PaymentNames       `json:"payment_names"`
+	FreeOrders   FreeOrders         `json:"free_orders"`
+	Gateway      domain.GatewayKind `json:"gateway"`
 }
 
 // PaymentNames says how payments are named at the gateway. It never changes: a payment
@@ -50,15 +50,6 @@ const (
 	// FreeOrdersGateway asks the gateway for an authorization of 0, as workers did before
 	// they knew better: while some of those run, they would cancel an order without one.
 	FreeOrdersGateway FreeOrders = "gateway"
-)
-
-// GatewayKind is what answers when a worker asks for money.
-type GatewayKind string
-
-// The kinds. A namespace is served by one of them; empty: nobody has served it yet.
-const (
-	GatewaySimulator GatewayKind = "simulator" // in the worker's own process: no money moves
-	GatewayRemote    GatewayKind = "remote"    // called over the network
 )
 
 // PaymentNamespace is that of the payments' names (domain.PaymentName): empty where they are plain.
@@ -105,14 +96,14 @@ func parseMeta(name string, values []any) (Namespace, error) {
 	if ns.FreeOrders = FreeOrdersGateway; values[4] != nil {
 		ns.FreeOrders = FreeOrders(layout.AsString(values[4]))
 	}
-	ns.Gateway = GatewayKind(layout.AsString(values[5]))
+	ns.Gateway = domain.GatewayKind(layout.AsString(values[5]))
 	for _, of := range []struct {
 		field, value string
 		known        []string
 	}{
 		{metaFields[3], string(ns.PaymentNames), []string{string(PaymentNamesNamespaced), string(PaymentNamesPlain)}},
 		{metaFields[4], string(ns.FreeOrders), []string{string(FreeOrdersDirect), string(FreeOrdersGateway)}},
-		{metaFields[5], string(ns.Gateway), []string{"", string(GatewaySimulator), string(GatewayRemote)}},
+		{metaFields[5], string(ns.Gateway), []string{"", string(domain.GatewaySimulator), string(domain.GatewayRemote)}},
 	} {
 		if !slices.Contains(of.known, of.value) {
 			return fatal("has %s %q, which this program does not know: use a matching version", of.field, of.value)
@@ -311,7 +302,7 @@ func (s *Store) checkRemains(ctx context.Context, r remains, partitions int) err
 // Settings of a namespace are what may be changed after it was made. What is empty stays as it is.
 type Settings struct {
 	FreeOrders FreeOrders
-	Gateway    GatewayKind
+	Gateway    domain.GatewayKind
 }
 
 // Set changes settings, all in one step. Workers that are served by another kind of
@@ -331,10 +322,10 @@ func (s *Store) Set(ctx context.Context, to Settings) error {
 	}
 	switch to.Gateway {
 	case "":
-	case GatewaySimulator, GatewayRemote:
+	case domain.GatewaySimulator, domain.GatewayRemote:
 		args = append(args, "gateway", string(to.Gateway))
 	default:
-		return domain.WithClass(domain.ClassReject, fmt.Errorf("gateway: want %s or %s", GatewaySimulator, GatewayRemote))
+		return domain.WithClass(domain.ClassReject, fmt.Errorf("gateway: want %s or %s", domain.GatewaySimulator, domain.GatewayRemote))
 	}
 	reply, err := s.run(ctx, scriptSetNamespace, []string{layout.MetaKey(s.keys.Namespace)}, args...).Int()
 	if err != nil {
@@ -346,12 +337,8 @@ func (s *Store) Set(ctx context.Context, to Settings) error {
 	return nil
 }
 
-// ServeWith says which kind of gateway the worker that has this ledger calls. The first
-// worker's is noted in the namespace, in one step; if another kind is noted, the error is of
-// ClassFatal, with domain.CodeOtherGateway: beside workers that take money, one with a
-// simulator would give tickets away. Verify and Accept look at it from then on. Call it
-// before anything else is done with the ledger.
-func (l *Ledger) ServeWith(ctx context.Context, kind GatewayKind) error {
+// ServeWith implements domain.Ledger.
+func (l *Ledger) ServeWith(ctx context.Context, kind domain.GatewayKind) error {
 	s := l.store
 	noted, err := s.run(ctx, scriptPinGateway, []string{layout.MetaKey(s.keys.Namespace)}, string(kind)).Text()
 	switch {
@@ -360,7 +347,7 @@ func (l *Ledger) ServeWith(ctx context.Context, kind GatewayKind) error {
 	case err != nil:
 		return fmt.Errorf("script pin_gateway: %w", access.Classify(err))
 	}
-	if err := s.otherGateway(GatewayKind(noted), kind); err != nil {
+	if err := s.otherGateway(domain.GatewayKind(noted), kind); err != nil {
 		return err
 	}
 	s.servedBy = kind
@@ -371,7 +358,7 @@ func (l *Ledger) ServeWith(ctx context.Context, kind GatewayKind) error {
 }
 
 // otherGateway returns an error if a namespace that is served by one kind meets a worker of another.
-func (s *Store) otherGateway(noted, own GatewayKind) error {
+func (s *Store) otherGateway(noted, own domain.GatewayKind) error {
 	if noted == "" || own == "" || noted == own {
 		return nil
 	}

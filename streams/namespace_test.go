@@ -351,18 +351,18 @@ func TestSet(t *testing.T) {
 			t.Errorf("%+v: %+v, %v, want %+v", s, got, err, want)
 		}
 	}
-	set(Settings{Gateway: GatewaySimulator}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: GatewaySimulator})
-	set(Settings{Gateway: GatewayRemote, FreeOrders: FreeOrdersGateway}, Namespace{FreeOrders: FreeOrdersGateway, Gateway: GatewayRemote})
+	set(Settings{Gateway: domain.GatewaySimulator}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: domain.GatewaySimulator})
+	set(Settings{Gateway: domain.GatewayRemote, FreeOrders: FreeOrdersGateway}, Namespace{FreeOrders: FreeOrdersGateway, Gateway: domain.GatewayRemote})
 	if _, there := f.meta()["free_orders"]; there {
 		t.Error("it is there, where programs of before would not have it")
 	}
-	set(Settings{FreeOrders: FreeOrdersDirect}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: GatewayRemote})
-	set(Settings{}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: GatewayRemote})
+	set(Settings{FreeOrders: FreeOrdersDirect}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: domain.GatewayRemote})
+	set(Settings{}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: domain.GatewayRemote})
 	for _, s := range []Settings{{Gateway: "x"}, {FreeOrders: "x"}} {
 		f.WantClass(f.store.Set(f.Ctx, s), domain.ClassReject)
 	}
 	f.Do("FLUSHALL")
-	f.wantCode(f.store.Set(f.Ctx, Settings{Gateway: GatewayRemote}), domain.ClassReject, domain.CodeNoSuchNamespace)
+	f.wantCode(f.store.Set(f.Ctx, Settings{Gateway: domain.GatewayRemote}), domain.ClassReject, domain.CodeNoSuchNamespace)
 	_, err := f.store.Namespace(f.Ctx)
 	f.wantCode(err, domain.ClassReject, domain.CodeNoSuchNamespace)
 	f.WantSame(nil)
@@ -372,21 +372,21 @@ func TestSet(t *testing.T) {
 func TestServeWith(t *testing.T) {
 	f := newFixture(t)
 	other := openAgain(t, f)
-	f.Must(f.ledger.ServeWith(f.Ctx, GatewayRemote))
-	f.Must(f.ledger.ServeWith(f.Ctx, GatewayRemote))
+	f.Must(f.ledger.ServeWith(f.Ctx, domain.GatewayRemote))
+	f.Must(f.ledger.ServeWith(f.Ctx, domain.GatewayRemote))
 	before := f.Dump()
-	f.wantCode(other.Ledger().ServeWith(f.Ctx, GatewaySimulator), domain.ClassFatal, domain.CodeOtherGateway)
+	f.wantCode(other.Ledger().ServeWith(f.Ctx, domain.GatewaySimulator), domain.ClassFatal, domain.CodeOtherGateway)
 	f.WantSame(before)
 	f.Must(f.ledger.Verify(f.Ctx))
 
 	// When that is changed, those of the kind before stop.
-	f.Must(other.Set(f.Ctx, Settings{Gateway: GatewaySimulator}))
+	f.Must(other.Set(f.Ctx, Settings{Gateway: domain.GatewaySimulator}))
 	f.wantCode(f.ledger.Verify(f.Ctx), domain.ClassFatal, domain.CodeOtherGateway)
-	f.Must(other.Ledger().ServeWith(f.Ctx, GatewaySimulator))
+	f.Must(other.Ledger().ServeWith(f.Ctx, domain.GatewaySimulator))
 	f.Must(other.Ledger().Verify(f.Ctx))
 
 	f.Do("FLUSHALL")
-	f.wantCode(openedLedger(f).ServeWith(f.Ctx, GatewayRemote), domain.ClassReject, domain.CodeNoSuchNamespace)
+	f.wantCode(openedLedger(f).ServeWith(f.Ctx, domain.GatewayRemote), domain.ClassReject, domain.CodeNoSuchNamespace)
 	f.WantSame(nil)
 }
 
@@ -408,14 +408,14 @@ func TestServeWithAtOnce(t *testing.T) {
 	f := newFixture(t)
 	for range 20 {
 		f.Do("HDEL", "holdfast:meta", "gateway")
-		kinds := []GatewayKind{GatewaySimulator, GatewayRemote, GatewaySimulator, GatewayRemote}
+		kinds := []domain.GatewayKind{domain.GatewaySimulator, domain.GatewayRemote, domain.GatewaySimulator, domain.GatewayRemote}
 		errs := make([]error, len(kinds))
 		var starting sync.WaitGroup
 		for i, kind := range kinds {
 			starting.Go(func() { errs[i] = openedLedger(f).ServeWith(f.Ctx, kind) })
 		}
 		starting.Wait()
-		noted := GatewayKind(f.meta()["gateway"])
+		noted := domain.GatewayKind(f.meta()["gateway"])
 		for i, kind := range kinds {
 			if (errs[i] == nil) != (kind == noted) {
 				t.Errorf("%s is noted, one of %s: %v", noted, kind, errs[i])
@@ -430,7 +430,7 @@ func TestServeWithFullMemory(t *testing.T) {
 	f.Do("CONFIG", "SET", "maxmemory", "1")
 	s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true})
 	f.Must(err)
-	f.Must(s.Ledger().ServeWith(f.Ctx, GatewayRemote))
+	f.Must(s.Ledger().ServeWith(f.Ctx, domain.GatewayRemote))
 	f.Must(s.Close())
 	if f.meta()["gateway"] != "remote" {
 		t.Errorf("meta %v", f.meta())
@@ -444,7 +444,7 @@ func TestAcceptKeepsWhatTheNamespaceWas(t *testing.T) {
 		s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true, Partitions: 3, PaymentNames: names})
 		f.Must(err)
 		l := s.Ledger()
-		f.Must(l.ServeWith(f.Ctx, GatewayRemote))
+		f.Must(l.ServeWith(f.Ctx, domain.GatewayRemote))
 		f.Must(l.Verify(f.Ctx))
 		f.Must(f.store.Set(f.Ctx, Settings{FreeOrders: FreeOrdersGateway})) // by somebody else, since
 		f.Must(l.Verify(f.Ctx))
@@ -458,7 +458,7 @@ func TestAcceptKeepsWhatTheNamespaceWas(t *testing.T) {
 		if was.Epoch == is.Epoch {
 			t.Error("the epoch is the same")
 		}
-		if was.Epoch = is.Epoch; was != is || is.PaymentNames != names || is.Partitions != 3 || is.Gateway != GatewayRemote {
+		if was.Epoch = is.Epoch; was != is || is.PaymentNames != names || is.Partitions != 3 || is.Gateway != domain.GatewayRemote {
 			t.Errorf("it was %+v and is %+v", was, is)
 		}
 		f.Must(s.Close())
@@ -477,7 +477,7 @@ func TestAcceptRefusesAnotherNamespace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.Must(f.ledger.ServeWith(f.Ctx, GatewayRemote))
+			f.Must(f.ledger.ServeWith(f.Ctx, domain.GatewayRemote))
 			f.Must(f.ledger.Verify(f.Ctx))
 			meta := f.meta()
 			f.Do("FLUSHALL")

@@ -78,7 +78,7 @@ func standing(record, note any) (s domain.Standing, err error) {
 	if s.Order, err = layout.DecodeOrder(layout.AsString(record)); err != nil {
 		return domain.Standing{}, err
 	}
-	if s.SetAside, err = layout.DecodeNotes(layout.AsString(note)); err != nil {
+	if s.SetAside, _, err = layout.DecodeNotes(layout.AsString(note)); err != nil {
 		return domain.Standing{}, err
 	}
 	return s, nil
@@ -101,7 +101,7 @@ func (c *Checkout) Watch(ctx context.Context, partition int, sink domain.Outcome
 		}
 		if redis.IsPermissionError(err) && c.store.deaf.CompareAndSwap(false, true) {
 			c.store.log.Warn("the user of Redis may not listen for outcomes (SUBSCRIBE, and the channels of the namespace): "+
-				"whoever waits for one has to look again and again", zap.String("reply", err.Error()))
+				"whoever waits for one has to look again and again", zap.Error(err))
 		}
 		if subscribed {
 			wait.Reset()

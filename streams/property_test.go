@@ -210,8 +210,10 @@ type deadLetter struct {
 	group  domain.Group
 	entry  string
 	fields []string
-	order  string // beside it stands a note of this letter; empty: there is none
+	order  string // beside it stands a note of this letter, unless it is displaced; empty: there is none
 	note   string // without the letter's id
+	// displaced: newer letters have taken the place of its note, for good
+	displaced bool
 }
 
 // arrival is an entry of the requests that was delivered once.
@@ -1012,6 +1014,24 @@ func (m *model) foundSetAside(want []deadLetter, before, after int64) {
 		}
 		letter.fields[11] = e.Fields[11]
 		m.dead = append(m.dead, letter)
+		m.displace(letter.order)
+	}
+}
+
+// displace takes the oldest of an order's notes away if there are too many.
+func (m *model) displace(order string) {
+	oldest, count := -1, 0
+	for i, letter := range m.dead {
+		if letter.order != order || letter.displaced {
+			continue
+		}
+		if oldest < 0 {
+			oldest = i
+		}
+		count++
+	}
+	if order != "" && count > 32 {
+		m.dead[oldest].displaced = true
 	}
 }
 
@@ -1386,9 +1406,13 @@ func (m *model) expected() map[string]any {
 	if len(m.alive) > 0 {
 		want[m.Keys.Consumers(0)] = nil
 	}
-	notes := make(map[string]string)
+	notes, displaced := make(map[string]string), make(map[string]int)
 	for _, letter := range m.dead {
-		if letter.order == "" {
+		if letter.displaced {
+			displaced[letter.order]++
+			notes[letter.order] = fmt.Sprintf("displaced %d", displaced[letter.order])
+		}
+		if letter.order == "" || letter.displaced {
 			continue
 		}
 		if notes[letter.order] != "" {

@@ -100,10 +100,10 @@ type Store struct {
 	log        *zap.Logger
 	hook       redis.Hook
 
-	opened   Namespace   // what it was when it was opened; never changes
-	created  bool        // by Open
-	servedBy GatewayKind // set before the ledger is used; empty: by no worker of this store
-	deaf     atomic.Bool // outcomes cannot be heard, which has been said
+	opened   Namespace          // what it was when it was opened; never changes
+	created  bool               // by Open
+	servedBy domain.GatewayKind // set before the ledger is used; empty: by no worker of this store
+	deaf     atomic.Bool        // outcomes cannot be heard, which has been said
 
 	history history
 

@@ -24,6 +24,7 @@ func Example() {
 	}
 	pool, err := workers.New(workers.Config{Name: "worker-1"}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+		GatewayKind:      domain.GatewaySimulator, // domain.GatewayRemote for one that moves money
 		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect,
 	})
 	if err != nil {

@@ -349,12 +349,12 @@ func TestGatewayRetryAfter(t *testing.T) {
 				if len(a.calls) != 0 {
 					t.Errorf("%d calls at once", len(a.calls))
 				}
-				time.Sleep(30*time.Second - 1)
+				time.Sleep(30*time.Second - time.Nanosecond)
 				synctest.Wait()
 				if len(a.calls) != 0 {
 					t.Errorf("%d calls before the time", len(a.calls))
 				}
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				synctest.Wait()
 				if want := map[bool]int{true: 1, false: 50}[answer.Busy]; len(a.calls) != want {
 					t.Errorf("%d calls at the time, want %d", len(a.calls), want)

@@ -131,7 +131,7 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 	}
 	pool, err := workers.New(cfg, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(), FreeOrders: w.free, Log: log,
+		GatewayKind: domain.GatewayRemote, PaymentNamespace: store.PaymentNamespace(), FreeOrders: w.free, Log: log,
 	})
 	if err != nil {
 		w.t.Fatalf("making a pool: %v", err)

@@ -18,10 +18,14 @@ type Queues func(partition int, group domain.Group, consumer string) (domain.Que
 
 // Deps is what a pool works with.
 type Deps struct {
-	Ledger     domain.Ledger
-	Queues     Queues
-	Gateway    domain.PaymentGateway // nil only if no role calls it
-	Partitions int
+	Ledger  domain.Ledger
+	Queues  Queues
+	Gateway domain.PaymentGateway // nil only if no role calls it
+	// GatewayKind is that of Gateway: GatewaySimulator only for one that moves no money. All
+	// workers of a namespace have the same, and one of another kind does not run: it would give
+	// tickets away.
+	GatewayKind domain.GatewayKind
+	Partitions  int
 	// PaymentNamespace is that of the payments' names; empty in a namespace whose payments
 	// are named without it.
 	PaymentNamespace string
@@ -38,6 +42,7 @@ type Pool struct {
 	ledger     domain.Ledger
 	queues     Queues
 	gateway    *gateway
+	kind       domain.GatewayKind // empty: no role calls the gateway
 	partitions int
 	names      string // the namespace of payments' names
 	freeOrders bool
@@ -60,12 +65,19 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	if d.Gateway == nil && cfg.CallsGateway() {
 		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("roles %v need a payment gateway", cfg.Roles))
 	}
+	switch {
+	case !cfg.CallsGateway():
+		d.GatewayKind = ""
+	case d.GatewayKind != domain.GatewaySimulator && d.GatewayKind != domain.GatewayRemote:
+		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("Deps.GatewayKind is %q: want %s or %s, as the payment gateway is",
+			d.GatewayKind, domain.GatewaySimulator, domain.GatewayRemote))
+	}
 	if d.Log == nil {
 		d.Log = zap.NewNop()
 	}
 	log := d.Log.With(zap.String("worker", cfg.Name))
 	p := &Pool{
-		cfg: cfg, ledger: d.Ledger, queues: d.Queues, partitions: d.Partitions,
+		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
 		names: d.PaymentNamespace, freeOrders: d.FreeOrders, log: log,
 		redis: health{what: "redis", log: log},
 	}
@@ -94,7 +106,12 @@ func (p *Pool) Stats() *Stats { return &p.stats }
 // If the data in Redis is replaced under its hands (emptied, an older copy, a
 // failover that lost something), it says so once, drops what it has in hand, which
 // belongs to what is not any more, and begins anew with what is there.
+//
+// Nothing is done before the namespace is known to be served by this kind of gateway.
 func (p *Pool) Run(ctx context.Context) error {
+	if err := p.serve(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
 	for {
 		err := p.run(ctx)
 		if !errors.Is(err, domain.ErrDataReplaced) {
@@ -222,6 +239,26 @@ func (p *Pool) report() {
 	if err := p.ledger.Report(ctx, p.cfg.Name, nil); err != nil {
 		p.log.Debug("could not report that the troubles are over, they will be forgotten", zap.Error(err))
 	}
+}
+
+// serve says which kind of gateway this worker calls. It returns an error only if it must not.
+func (p *Pool) serve(ctx context.Context) error {
+	wait := newBackoff()
+	for p.kind != "" && ctx.Err() == nil {
+		err := p.ledger.ServeWith(ctx, p.kind)
+		switch {
+		case err == nil:
+			p.redis.worked()
+			return nil
+		case domain.ClassOf(err) == domain.ClassFatal:
+			return err
+		case domain.ClassOf(err) != domain.ClassRetry: // there is no such namespace any more
+			return domain.WithClass(domain.ClassFatal, err)
+		}
+		p.redis.failed(err)
+		pause(ctx, wait.NextBackOff())
+	}
+	return nil
 }
 
 // accept takes over what is stored now. It returns an error only if that can never be worked on.

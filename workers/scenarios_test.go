@@ -582,9 +582,14 @@ var scenarios = []scenario{
 			r.append(free(request(cancel, "c", "", 0)), free(request(cancel, "g", "", 0)))
 		},
 		ends: []end{
-			{ref: "f/a", customer: "amy", quantity: 1, state: domain.OrderConfirmed}, {ref: "f/b", customer: "bob", quantity: 2, state: domain.OrderConfirmed},
-			reversed(cancelled("f/c", "cid", 3, "")), {ref: "f/d", customer: "dan", quantity: 4, state: domain.OrderExpired}, cancelled("f/g", "gus", 5, ""),
-			rejected("e/x", domain.ReasonInvalid), {ref: "e/y", customer: "bob", quantity: 1, state: domain.OrderHeld}, confirmed("e/z", "cid", 1),
+			{ref: "f/a", customer: "amy", quantity: 1, state: domain.OrderConfirmed},
+			{ref: "f/b", customer: "bob", quantity: 2, state: domain.OrderConfirmed},
+			reversed(cancelled("f/c", "cid", 3, "")),
+			{ref: "f/d", customer: "dan", quantity: 4, state: domain.OrderExpired},
+			cancelled("f/g", "gus", 5, ""),
+			rejected("e/x", domain.ReasonInvalid),
+			{ref: "e/y", customer: "bob", quantity: 1, state: domain.OrderHeld},
+			confirmed("e/z", "cid", 1),
 		},
 		dead: []string{"payment_token: missing"},
 	},

@@ -228,11 +228,6 @@ func (r *scene) startAs(process *process) *worker {
 		hook = chained{process, r.planted.hook}
 	}
 	store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Create: true, Partitions: 1, Hook: hook})
-	if err == nil {
-		if err = store.Ledger().ServeWith(r.ctx, streams.GatewayRemote); err != nil {
-			_ = store.Close() // nothing was done with it
-		}
-	}
 	if err != nil && domain.ClassOf(err) == domain.ClassRetry { // injected, or the machine is that busy
 		process.kill()
 		return nil

@@ -38,6 +38,19 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 func (s *settlement) settle(entries []domain.Entry) {
 	facts, passed := s.facts(entries, settles)
 	s.ack(&s.pool.stats.Settled, passed)
+	ended := make([]domain.Fact, 0, len(facts)) // expired or cancelled
+	for _, f := range facts {
+		if f.Type == domain.FactConfirmed {
+			s.wg.Go(func() { s.capture(f) })
+		} else {
+			ended = append(ended, f)
+		}
+	}
+	s.withOrders(ended, func(f domain.Fact, o domain.Order) { s.wg.Go(func() { s.giveBack(f, o) }) })
+}
+
+// withOrders calls do for facts with the orders that they are about.
+func (s *settlement) withOrders(facts []domain.Fact, do func(domain.Fact, domain.Order)) {
 	s.attempt(len(facts), func(i int) string { return facts[i].ID }, func(first, end int) error {
 		refs := make([]domain.OrderRef, 0, end-first)
 		for _, f := range facts[first:end] {
@@ -48,12 +61,7 @@ func (s *settlement) settle(entries []domain.Entry) {
 			return err
 		}
 		for i, f := range facts[first:end] {
-			o := whatIsKnown(f, orders[i])
-			if f.Type == domain.FactConfirmed {
-				s.wg.Go(func() { s.capture(f, o) })
-			} else { // expired or cancelled
-				s.wg.Go(func() { s.giveBack(f, o) })
-			}
+			do(f, whatIsKnown(f, orders[i]))
 		}
 		return nil
 	})
@@ -92,7 +100,7 @@ func settles(f domain.Fact) bool {
 
 // capture collects the money of a confirmed order. If it is refused for good, the
 // order is cancelled, unless it has been already, which is why it was refused.
-func (s *settlement) capture(f domain.Fact, o domain.Order) {
+func (s *settlement) capture(f domain.Fact) {
 	if f.Amount() == 0 && f.AuthorizationID == "" { // it is free
 		s.done(f.ID)
 		return
@@ -104,12 +112,11 @@ func (s *settlement) capture(f domain.Fact, o domain.Order) {
 		}
 		return payment, err
 	})
-	collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded)
-	switch m := matchAnswer(o, payment); {
-	case collected && m.Any():
-		s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: fmt.Sprintf("payment_mismatch: captured, %s", m.Detail)})
+	switch collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded); {
+	case collected && payment.Fingerprint != "": // of which the fact says nothing
+		s.withOrders([]domain.Fact{f}, func(f domain.Fact, o domain.Order) { s.collected(f, o, payment) })
 	case collected:
-		s.done(f.ID)
+		s.collected(f, whatIsKnown(f, domain.Order{}), payment)
 	case errors.Is(err, domain.ErrUnacceptable):
 		s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: err.Error()})
 	case err == nil, errors.Is(err, domain.ErrRefused), errors.Is(err, domain.ErrNotFound):
@@ -124,6 +131,15 @@ func (s *settlement) capture(f domain.Fact, o domain.Order) {
 	default:
 		s.leave(f.ID)
 	}
+}
+
+// collected ends the settlement of a confirmed order, if it was its money.
+func (s *settlement) collected(f domain.Fact, o domain.Order, payment domain.Payment) {
+	if m := matchAnswer(o, payment); m.Any() {
+		s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: fmt.Sprintf("payment_mismatch: captured, %s", m.Detail)})
+		return
+	}
+	s.done(f.ID)
 }
 
 // giveBack voids whatever was, or still may be, authorized for an order that has ended,

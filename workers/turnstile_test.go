@@ -20,7 +20,7 @@ type passers struct {
 	wg    sync.WaitGroup
 }
 
-func (p *passers) come(gate *turnstile, ctx context.Context, end time.Time, names ...string) {
+func (p *passers) come(ctx context.Context, gate *turnstile, end time.Time, names ...string) {
 	for _, name := range names {
 		p.wg.Go(func() {
 			if !gate.pass(ctx, end) {
@@ -55,12 +55,12 @@ func TestTurnstile(t *testing.T) {
 	ctx := context.Background()
 	for name, test := range map[string]func(gate *turnstile, p *passers){
 		"open": func(gate *turnstile, p *passers) {
-			p.come(gate, ctx, time.Time{}, "a", "b")
+			p.come(ctx, gate, time.Time{}, "a", "b")
 			p.want("a 0s", "b 0s")
 		},
 		"opens at a time": func(gate *turnstile, p *passers) {
 			gate.shutUntil(p.start.Add(3*time.Second), 0)
-			p.come(gate, ctx, time.Time{}, "a", "b")
+			p.come(ctx, gate, time.Time{}, "a", "b")
 			p.want()
 			time.Sleep(3 * time.Second)
 			p.want("a 3s", "b 3s")
@@ -70,20 +70,20 @@ func TestTurnstile(t *testing.T) {
 		},
 		"a pace": func(gate *turnstile, p *passers) {
 			gate.shutUntil(p.start, time.Second)
-			p.come(gate, ctx, time.Time{}, "a", "b", "c", "d")
+			p.come(ctx, gate, time.Time{}, "a", "b", "c", "d")
 			time.Sleep(2 * time.Second)
 			p.want("a 0s", "b 1s", "c 2s")
 			gate.paceTo(4 * time.Second)
-			p.come(gate, ctx, time.Time{}, "e", "f")
+			p.come(ctx, gate, time.Time{}, "e", "f")
 			time.Sleep(time.Minute)
 			p.want("d 3s", "e 7s", "f 11s")
-			p.come(gate, ctx, time.Time{}, "g", "h") // no more than a burst was saved up
+			p.come(ctx, gate, time.Time{}, "g", "h") // no more than a burst was saved up
 			time.Sleep(time.Minute)
 			p.want("g 1m2s", "h 1m5.99s")
 		},
 		"one until it is told": func(gate *turnstile, p *passers) {
 			gate.shutUntil(p.start.Add(time.Second), untilShutAgain)
-			p.come(gate, ctx, time.Time{}, "a", "b", "c", "d")
+			p.come(ctx, gate, time.Time{}, "a", "b", "c", "d")
 			time.Sleep(time.Hour)
 			p.want("a 1s")
 			gate.shutUntil(time.Now().Add(time.Second), untilShutAgain)
@@ -91,15 +91,15 @@ func TestTurnstile(t *testing.T) {
 			p.want("b 1h0m1s")
 			gate.open()
 			p.want("c 2h0m0s", "d 2h0m0s")
-			p.come(gate, ctx, time.Time{}, "e")
+			p.come(ctx, gate, time.Time{}, "e")
 			p.want("e 2h0m0s")
 		},
 		"who does not wait any more": func(gate *turnstile, p *passers) {
 			gate.shutUntil(p.start.Add(10*time.Second), time.Second)
 			leaving, leave := context.WithCancel(ctx)
-			p.come(gate, leaving, time.Time{}, "a")
-			p.come(gate, ctx, p.start.Add(5*time.Second), "b")
-			p.come(gate, ctx, time.Time{}, "c")
+			p.come(leaving, gate, time.Time{}, "a")
+			p.come(ctx, gate, p.start.Add(5*time.Second), "b")
+			p.come(ctx, gate, time.Time{}, "c")
 			time.Sleep(time.Second)
 			leave()
 			time.Sleep(time.Minute)

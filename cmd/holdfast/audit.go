@@ -9,7 +9,19 @@ import (
 	"holdfast/domain"
 	"holdfast/streams"
 	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 )
+
+// auditView is the report, and that the data which it is about is other data than before.
+type auditView struct {
+	audit.Report
+	Replaced *inspect.Replaced `json:"replaced"`
+}
+
+// replacedText says that the data was replaced, and who noticed it.
+func replacedText(r *inspect.Replaced) string {
+	return fmt.Sprintf("the data in Redis was replaced; worker %s noticed it at %s (%s)", r.Worker, when(r.AtMillis), r.Detail)
+}
 
 type auditCommand struct {
 	Gateway string       `placeholder:"URL" help:"The payment gateway, to compare every payment with its ledger (GET /ledger). Without it, payments are not checked."`
@@ -20,7 +32,8 @@ type auditCommand struct {
 func (c *auditCommand) Help() string {
 	return `
 It folds the log from its start and compares the result with everything that is stored. It only reads, and may run while
-tickets are sold. Exit status 0 only if all is well.
+tickets are sold. Exit status 0 only if all is well; that the
+data was replaced is not, until somebody has seen to it (holdfast check --forget-replaced).
 `
 }
 
@@ -51,9 +64,15 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		if report.Violations == nil {
 			report.Violations = []audit.Violation{}
 		}
+		replaced, err := inspect.New(store).Replaced(ctx)
+		if err != nil {
+			return err
+		}
+		view := auditView{report, replaced}
+		view.OK = report.OK && replaced == nil
 		out := e.printer()
 		verdict := "all is well"
-		if !report.OK {
+		if !view.OK {
 			verdict = "NOT WELL"
 		}
 		paid := "not checked: no --gateway"
@@ -63,8 +82,12 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 				paid += fmt.Sprintf(", %d of other namespaces passed over", p.PassedOver)
 			}
 		}
-		out.sheet(report, "verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
-			"orders", strconv.Itoa(report.Checked.Orders), "facts", strconv.Itoa(report.Checked.Facts), "payments", paid)
+		sheet := []string{"verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
+			"orders", strconv.Itoa(report.Checked.Orders), "facts", strconv.Itoa(report.Checked.Facts), "payments", paid}
+		if replaced != nil {
+			sheet = append(sheet, "replaced", replacedText(replaced))
+		}
+		out.sheet(view, sheet...)
 		if len(report.Violations) > 0 && out.section("invariant", "subject", "detail") {
 			for _, v := range report.Violations {
 				out.row(v, v.Invariant, v.Subject, v.Detail)
@@ -75,6 +98,9 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		}
 		if !report.OK {
 			return fmt.Errorf("the audit found %d violations: see docs/operations.md", len(report.Violations))
+		}
+		if replaced != nil {
+			return domain.WithCode(domain.ClassFatal, domain.CodeDataReplaced, errors.New(replacedText(replaced)+"; when that is seen to: holdfast check --forget-replaced"))
 		}
 		return nil
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,11 @@ nothing, to see whether Redis refuses writes; without that permission it goes by
 func (c *checkCommand) Run(ctx context.Context, e *environment) error {
 	if c.Timeout <= 0 {
 		return badUsage("--timeout: want more than 0")
+	}
+	for _, code := range c.Ignore {
+		if !slices.Contains(problemCodes, domain.Code(code)) {
+			return badUsage("--ignore: no problem has the code %q; the codes are %s", code, join(problemCodes))
+		}
 	}
 	if _, err := e.checkConnection(); err != nil {
 		return err
@@ -167,7 +173,7 @@ func (c *checkCommand) write(e *environment, v verdict) error {
 		lines[0] += " | " + v.figures.perfdata(c.Limits)
 	}
 	if v.forgot != nil {
-		lines = append(lines, fmt.Sprintf("forgotten: the data was replaced; worker %s noticed it at %s (%s)", v.forgot.Worker, when(v.forgot.AtMillis), v.forgot.Detail))
+		lines = append(lines, fmt.Sprintf("forgotten: the data was replaced; worker %s noticed it at %s (%s)", v.forgot.Worker, when(v.forgot.AtMillis), inOneLine(v.forgot.Detail)))
 	}
 	for _, p := range v.problems {
 		said := p.level.String()

@@ -75,10 +75,24 @@ func TestCheck(t *testing.T) {
 	if err := h.store().Ledger().NoteReplaced(context.Background(), "w|1", errors.New("the epoch\nis another")); err != nil {
 		t.Fatal(err)
 	}
-	wantSaid(t, h.check(levelCritical), "the data in Redis was replaced; worker w/1", "CRITICAL data_replaced", "w|1", "the epoch is another", "--forget-replaced")
+	wantSaid(t, h.check(levelCritical), "the data in Redis was replaced; worker w/1", "CRITICAL data_replaced", "w|1", "the epoch; is another", "--forget-replaced")
 	wantSaid(t, h.ok("pending"), "NOT WELL: the data in Redis was replaced")
+	audited := h.run("audit")
+	if audited.code != exitFailed {
+		t.Errorf("audit of replaced data: exit %d", audited.code)
+	}
+	wantSaid(t, audited.stdout, "NOT WELL", "the data in Redis was replaced; worker w|1")
+	wantSaid(t, audited.stderr, "--forget-replaced")
+	audited = h.run("audit", "-o", "json")
+	report := decodeLines(t, audited.stdout)[0]
+	expect(t, report, object{"ok": false, "violations": []any{}})
+	expect(t, report["replaced"].(object), object{"worker": "w|1"})
+	if r := h.run("sales"); r.code != exitDone || strings.Count(r.stderr, "\n") != 1 {
+		t.Errorf("sales: exit %d, %q", r.code, r.stderr)
+	}
 	wantSaid(t, h.check(levelOK, "--ignore", "no_aof", "--forget-replaced"), "all is well", "forgotten: the data was replaced; worker w|1")
 	h.check(levelOK, "--ignore", "no_aof", "--forget-replaced")
+	expect(t, h.one("audit"), object{"ok": true, "replaced": nil})
 
 	// Redis refuses writes.
 	if err := rdb.ConfigSet(context.Background(), "maxmemory", "1").Err(); err != nil {
@@ -109,7 +123,7 @@ func TestCheckOfRoles(t *testing.T) {
 		return false
 	})
 	wantSaid(t, h.check(levelCritical, "--warn-overdue", "1ms"), "no worker with role settlement is alive", "CRITICAL nobody_works", "--roles settlement",
-		"WARNING holds_overdue: 1 holds are over", "--roles maintenance", "WARNING no_maintenance")
+		"WARNING holds_overdue: 1 hold is over and has not ended, the oldest for ", "--roles maintenance", "WARNING no_maintenance")
 	h.check(levelCritical, "--crit-overdue", "1ms", "--ignore", "nobody_works")
 }
 

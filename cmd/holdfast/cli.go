@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -88,7 +90,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	// go-redis would write to stderr on every vain attempt to connect; its errors say the same.
 	logging.Disable()
 	var cli commandLine
-	e := &environment{json: asksForJSON(args), stdin: stdin, stdout: stdout, stderr: stderr}
+	e := &environment{json: said(args, "HOLDFAST_OUTPUT", "--output", "-o") == "json", stdin: stdin, stdout: stdout, stderr: stderr}
 	answered := false // by --help or --version
 	parser, err := kong.New(&cli,
 		kong.Name("holdfast"), kong.Description(description), helpGroups,
@@ -111,7 +113,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		if errors.As(err, &parseError) {
 			parsed = parseError.Context
 		}
-		err = &usageError{withoutToken(err, parsed)}
+		err = &usageError{inOurWords(withoutToken(err, parsed))}
 	} else {
 		e.redis, e.tls, e.namespace, e.json = cli.Redis, tlsFiles{"--redis", cli.RedisCA, cli.RedisCert, cli.RedisKey}, cli.Namespace, cli.Output == "json"
 		err = parsed.Run(e)
@@ -121,38 +123,46 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	err = withoutURLs(err, args)
 	status := statusOf(err)
+	worker, complain := isWorker(parsed, args), e.complain
+	if worker {
+		complain = func(err error) { e.logFailure(args, err) }
+	}
 	var ended *endedError
 	switch {
 	case err == nil, errors.As(err, &ended) && ended.err == nil:
 	case status == exitUsage:
-		e.complain(fmt.Errorf("%w (see %s --help)", err, commandPath(parsed)))
+		complain(fmt.Errorf("%w (see %s --help)", err, commandPath(parsed)))
 		if commandPath(parsed) == "holdfast check" {
 			status = int(levelUnknown) // 2 is critical, to monitors
 		}
-	case ctx.Err() != nil && errors.Is(err, context.Canceled) && domain.CodeOf(err) != domain.CodeUnknownOutcome:
+	case !worker && ctx.Err() != nil && errors.Is(err, context.Canceled) && domain.CodeOf(err) != domain.CodeUnknownOutcome:
 		e.complain(errInterrupted)
 	default:
-		e.complain(err)
+		complain(err)
 	}
 	return status
 }
 
-// asksForJSON reports whether a command line that cannot be read asks for JSON all the same.
-func asksForJSON(args []string) bool {
-	format := os.Getenv("HOLDFAST_OUTPUT")
+// said is the value of a flag (--long or -s) on a command line that may be one that cannot be
+// read, or else in the environment. Of several the last counts; it is empty if there is none.
+func said(args []string, variable string, names ...string) string {
+	value := os.Getenv(variable)
 	for i, arg := range args {
 		if arg == "--" {
 			break
 		}
-		if value, found := strings.CutPrefix(arg, "--output="); found {
-			format = value
-		} else if value, found := strings.CutPrefix(arg, "-o"); found && value != "" {
-			format = strings.TrimPrefix(value, "=")
-		} else if (arg == "-o" || arg == "--output") && i+1 < len(args) {
-			format = args[i+1]
+		for _, name := range names {
+			behind, found := strings.CutPrefix(arg, name)
+			switch short := !strings.HasPrefix(name, "--"); {
+			case !found:
+			case behind == "" && i+1 < len(args):
+				value = args[i+1]
+			case strings.HasPrefix(behind, "=") || short && behind != "":
+				value = strings.TrimPrefix(behind, "=")
+			}
 		}
 	}
-	return format == "json"
+	return value
 }
 
 // helpOf is the help of a flag, with its environment variable if it has one.
@@ -185,7 +195,25 @@ func withoutToken(err error, parsed *kong.Context) error {
 	return err
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// dashed is what kong says of a value that looks like a flag.
+var dashed = regexp.MustCompile(`^(--[a-z-]+): expected .* but got "-`)
+
+// inOurWords is an error of kong, for people.
+func inOurWords(err error) error {
+	text := err.Error()
+	if found := dashed.FindStringSubmatch(text); found != nil {
+		return fmt.Errorf("%[1]s: want a value; one that begins with - is written %[1]s=VALUE", found[1])
+	}
+	if flag, choices, found := strings.Cut(text, " must be one of "); found {
+		// Where "" is a choice it is that of leaving the flag out.
+		choices, got, _ := strings.Cut(choices, " but got ")
+		given := slices.DeleteFunc(strings.Split(choices, ","), func(choice string) bool { return choice == `""` })
+		return fmt.Errorf("%s must be one of %s but got %s", flag, strings.Join(given, ", "), got)
+	}
+	return err
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

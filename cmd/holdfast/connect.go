@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -156,11 +158,39 @@ func (e *environment) withStoreOf(ctx context.Context, o streams.Options, do fun
 
 // warnings is a log that writes them as lines for people, or as JSON for programs.
 func (e *environment) warnings() *zap.Logger {
-	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{NameKey: "name", MessageKey: "warning", ConsoleSeparator: " "})
+	to := zapcore.Lock(zapcore.AddSync(e.stderr))
 	if e.json {
-		encoder = zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "warning"})
+		encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "warning"})
+		return zap.New(zapcore.NewCore(encoder, to, zap.WarnLevel))
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(e.stderr)), zap.WarnLevel)).Named("holdfast:")
+	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{NameKey: "name", MessageKey: "warning", ConsoleSeparator: " "})
+	return zap.New(inWords{zapcore.NewCore(encoder, to, zap.WarnLevel)}).Named("holdfast:")
+}
+
+// inWords writes the fields of a log as a part of the sentence.
+type inWords struct{ zapcore.Core }
+
+// With implements zapcore.Core. Nobody who warns of something has fields that stay.
+func (c inWords) With(fields []zapcore.Field) zapcore.Core { return inWords{c.Core.With(fields)} }
+
+// Check implements zapcore.Core.
+func (c inWords) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(entry.Level) {
+		return checked.AddCore(entry, c)
+	}
+	return checked
+}
+
+// Write implements zapcore.Core.
+func (c inWords) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	values := zapcore.NewMapObjectEncoder()
+	for _, field := range fields {
+		field.AddTo(values)
+	}
+	for _, name := range slices.Sorted(maps.Keys(values.Fields)) {
+		entry.Message += fmt.Sprintf("; %s: %v", name, values.Fields[name])
+	}
+	return c.Core.Write(entry, nil)
 }
 
 const malformedURL = "(a malformed URL)"

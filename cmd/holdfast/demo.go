@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,6 +61,9 @@ func (c *demoCommand) Run(ctx context.Context, e *environment) error {
 func (c *demoCommand) run(ctx context.Context, e *environment) (err error) {
 	if c.Customers < 10 || c.Customers > 1_000_000 {
 		return badUsage("--customers: want 10 to 1000000")
+	}
+	if e.namespace != streams.DefaultNamespace && e.namespace != os.Getenv("HOLDFAST_NAMESPACE") { // that is for all commands
+		return badUsage("--namespace: the demo makes a namespace of its own, and removes it")
 	}
 	ctx, cancel := context.WithTimeout(ctx, demoLimit)
 	defer cancel()
@@ -160,16 +164,13 @@ func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
 	if err != nil {
 		return fmt.Errorf("connecting a worker: %w", err)
 	}
-	if err := store.Ledger().ServeWith(ctx, streams.GatewaySimulator); err != nil {
-		return errors.Join(err, store.Close())
-	}
 	pool, err := workers.New(workers.Config{
 		Name: "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
 		// miniredis counts every sign of life as a delivery.
 		MaxDeliveries: 1_000_000, Concurrency: 64,
 	}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect,
+		GatewayKind: domain.GatewaySimulator, PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect,
 	})
 	if err != nil {
 		return errors.Join(err, store.Close())

@@ -62,8 +62,11 @@ type errorView struct {
 	DeadID  string      `json:"dead_id,omitempty"` // of the request that was set aside
 }
 
-func oneLine(err error) string {
-	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+func oneLine(err error) string { return inOneLine(err.Error()) }
+
+// inOneLine separates what stood on lines of their own, such as errors that were joined.
+func inOneLine(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
 // complain writes an error as one line.

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"holdfast/domain"
@@ -14,7 +18,7 @@ type eventsCancelCommand struct {
 	EventID string        `arg:"" name:"event_id" help:"The event."`
 	Reason  string        `required:"" placeholder:"TEXT" help:"Why, for people: events show and orders show tell it."`
 	By      string        `env:"USER" placeholder:"NAME" help:"Who asks for it, for people. Default: who you are."`
-	Yes     bool          `help:"Do it. It cannot be undone."`
+	Yes     bool          `help:"Do not ask. On a terminal it is asked first, because it cannot be undone."`
 	Wait    bool          `help:"Wait until workers have given all the money back."`
 	Timeout time.Duration `default:"10m" placeholder:"DURATION" help:"How long to wait. Default: 10m."`
 }
@@ -61,12 +65,12 @@ func (c *eventsCancelCommand) run(ctx context.Context, e *environment) error {
 	switch {
 	case err != nil:
 		return err
-	case c.By == "":
-		return badUsage("--by: say who asks for it")
 	case c.Timeout <= 0:
 		return badUsage("--timeout: want more than 0")
-	case !c.Yes:
-		return badUsage("this ends the sale of %s, cancels all its orders and refunds them, and cannot be undone: if that is what you want, add --yes", c.EventID)
+	case !c.Yes && isTerminal(e.stderr) && isTerminal(e.stdin):
+		if err := e.askFor(c.EventID, fmt.Sprintf("this ends the sale of %s, cancels all its orders and refunds them, and cannot be undone", c.EventID)); err != nil {
+			return err
+		}
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
 		progress := e.progressOf("orders cancelled", 0)
@@ -86,6 +90,23 @@ func (c *eventsCancelCommand) run(ctx context.Context, e *environment) error {
 		}
 		return c.verdict(ctx, store, v)
 	})
+}
+
+// askFor goes on only if the person at the terminal types what is to be done away with.
+func (e *environment) askFor(name, what string) error {
+	_, _ = fmt.Fprintf(e.stderr, "%s. To go on, type its name: ", what) // if it is not seen, nothing is typed
+	typed, err := bufio.NewReader(e.stdin).ReadString('\n')
+	if strings.TrimSpace(typed) != name {
+		return errors.Join(badUsage("nothing was done: that is not %q", name), ignoreEOF(err))
+	}
+	return nil
+}
+
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // settleEvery is how often it is looked how far the payments are.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,14 +96,14 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 	}
 	return aboutEvent(c.EventID, e.withStoreOf(ctx, streams.Options{Create: true}, func(store *streams.Store) error {
 		created, err := store.Events().Create(ctx, c.EventID, terms)
-		switch domain.CodeOf(err) {
-		case domain.CodeConflict:
-			return fmt.Errorf("%w (see events show; change them with events adjust)", err)
-		case domain.CodeEventClosed:
-			return fmt.Errorf("%w (put it on sale again with events reopen)", err)
-		}
 		if err != nil {
-			return err
+			hint := ""
+			if code := domain.CodeOf(err); code == domain.CodeConflict {
+				hint = " (see events show; change them with events adjust)"
+			} else if code == domain.CodeEventClosed {
+				hint = " (put it on sale again with events reopen)"
+			}
+			return fmt.Errorf("%w%s", err, hint)
 		}
 		said := "created"
 		if !created {
@@ -228,6 +229,9 @@ type causeFlags struct {
 
 func (c causeFlags) cause() (domain.Cause, error) {
 	cause := domain.Cause{Reason: c.Reason, By: c.By}
+	if me, err := user.Current(); cause.By == "" && err == nil {
+		cause.By = me.Username // a container has no USER
+	}
 	if err := cause.Validate(); err != nil {
 		return cause, badUsage("--%w", err)
 	}
@@ -344,7 +348,11 @@ func (v eventView) sale(nowMillis int64) string {
 	case v.OffSaleMillis != 0 && nowMillis >= v.OffSaleMillis:
 		return "ended " + when(v.OffSaleMillis)
 	case nowMillis < v.OnSaleMillis:
-		return "from " + when(v.OnSaleMillis)
+		from := "from " + when(v.OnSaleMillis)
+		if v.OffSaleMillis != 0 {
+			from += " until " + when(v.OffSaleMillis)
+		}
+		return from
 	case v.OffSaleMillis != 0:
 		return "until " + when(v.OffSaleMillis)
 	}

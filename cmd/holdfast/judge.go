@@ -37,6 +37,23 @@ type problem struct {
 	do    string // a command to type, or what else helps
 }
 
+// problemCodes are the codes of all problems, those of a look that failed too.
+var problemCodes = []domain.Code{
+	"nobody_works", "writes_refused", domain.CodeDataReplaced, domain.CodeNoSuchNamespace, domain.CodeNamespaceDamaged,
+	domain.CodeUnavailable, domain.CodeLoading, domain.CodeDenied, domain.CodeUntrusted, domain.CodeInvalid, domain.CodeFailed,
+	"waiting", "in_hand", "unsettled", "holds_overdue", "no_maintenance", "backlog", "deliveries", "dead_letters", "group_missing",
+	domain.Code(streams.FaultEviction), domain.Code(streams.FaultNoAOF), domain.CodeGatewayMisconfigured,
+	domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow,
+}
+
+func join(codes []domain.Code) string {
+	var names []string
+	for _, code := range codes {
+		names = append(names, string(code))
+	}
+	return strings.Join(names, ", ")
+}
+
 // limits are from where on something is wrong. 0 is never.
 type limits struct {
 	WarnWaiting    time.Duration `placeholder:"DURATION" default:"30s" help:"Age of the oldest entry that waits for a worker, of purchase and posting. Default: 30s."`
@@ -142,7 +159,7 @@ func judge(s inspect.Status, f figures, l limits) []problem {
 		j.add(levelCritical, "writes_refused", what+": "+r.Reason, refusalHelp(r.Reason))
 	}
 	if s.Replaced != nil {
-		j.add(levelCritical, domain.CodeDataReplaced, fmt.Sprintf("the data in Redis was replaced; worker %s noticed it at %s (%s)", s.Replaced.Worker, when(s.Replaced.AtMillis), s.Replaced.Detail),
+		j.add(levelCritical, domain.CodeDataReplaced, replacedText(s.Replaced),
 			"holdfast audit --gateway URL, and when that is seen to: holdfast check --forget-replaced")
 	}
 	j.troubles(s)
@@ -171,6 +188,9 @@ func judgeServers(servers []streams.Server) []problem {
 	return problems
 }
 
+// lookAtPending is what to type, unless it was typed.
+const lookAtPending = "holdfast pending"
+
 type judging struct {
 	limits
 	partitions int
@@ -179,7 +199,7 @@ type judging struct {
 
 func (j *judging) add(l level, code domain.Code, text, do string) {
 	if l != levelOK {
-		j.problems = append(j.problems, problem{l, code, text, do})
+		j.problems = append(j.problems, problem{l, code, inOneLine(text), do})
 	}
 }
 
@@ -231,18 +251,18 @@ func (j *judging) work(f figures) {
 		if len(g.missing) > 0 {
 			j.add(levelWarning, "group_missing", fmt.Sprintf("consumer group %s is gone%s", r.group, j.in(g.missing)), "a worker makes it again: holdfast worker --gateway URL")
 		}
-		help := "holdfast pending, and the log of the workers"
+		help := lookAtPending + ", and the log of the workers"
 		if r.group == domain.GroupSettlement {
 			j.add(at(g.OldestMillis, j.WarnUnsettled.Milliseconds(), j.CritUnsettled.Milliseconds()), "unsettled",
-				fmt.Sprintf("the oldest of %d outcomes that are not settled is %s old", g.Backlog, age(g.OldestMillis)), help)
+				fmt.Sprintf("%s, the oldest is %s old", plural(g.Backlog, "outcome is not settled", "outcomes are not settled"), age(g.OldestMillis)), help)
 		} else {
 			j.add(at(g.OldestWaitingMillis, j.WarnWaiting.Milliseconds(), j.CritWaiting.Milliseconds()), "waiting",
-				fmt.Sprintf("the oldest of %d entries that wait for %s is %s old", g.Waiting, r.role, age(g.OldestWaitingMillis)), "start more workers, or see what is slow: "+help)
+				fmt.Sprintf("%s for %s, the oldest is %s old", plural(g.Waiting, "entry waits", "entries wait"), r.role, age(g.OldestWaitingMillis)), "start more workers, or see what is slow: "+help)
 			j.add(at(g.OldestInHandMillis, j.WarnInHand.Milliseconds(), j.CritInHand.Milliseconds()), "in_hand",
-				fmt.Sprintf("the oldest of %d entries that %s has in hand has been there for %s", g.InHand, r.role, age(g.OldestInHandMillis)), help)
+				fmt.Sprintf("%s in hand with %s, the oldest for %s", plural(g.InHand, "entry is", "entries are"), r.role, age(g.OldestInHandMillis)), help)
 		}
 		j.add(at(g.Backlog, j.WarnBacklog, j.CritBacklog), "backlog", fmt.Sprintf("the backlog of %s is %d", r.role, g.Backlog), "start more workers, or see what is slow: "+help)
-		j.add(at(g.MostDeliveries, j.WarnDeliveries, j.CritDeliveries), "deliveries", fmt.Sprintf("an entry of %s was given to workers %d times", r.role, g.MostDeliveries),
+		j.add(at(g.MostDeliveries, j.WarnDeliveries, j.CritDeliveries), "deliveries", fmt.Sprintf("an entry of %s was given to workers %s", r.role, plural(g.MostDeliveries, "time", "times")),
 			"what do they end of? "+help)
 	}
 }
@@ -261,11 +281,19 @@ func (j *judging) upkeep(s inspect.Status, f figures) {
 	}
 	const help = "holdfast worker --gateway URL --roles maintenance"
 	j.add(at(f.OldestOverdueMillis, j.WarnOverdue.Milliseconds(), j.CritOverdue.Milliseconds()), "holds_overdue",
-		fmt.Sprintf("%d holds are over and have not ended, the oldest for %s", f.OverdueHolds, age(f.OldestOverdueMillis)), help)
+		plural(f.OverdueHolds, "hold is over and has not ended", "holds are over and have not ended")+", the oldest for "+age(f.OldestOverdueMillis), help)
 	if len(deserted) > 0 && alive && len(s.Refusals) == 0 {
 		j.add(levelWarning, "no_maintenance", "no worker with role maintenance is at work"+j.in(deserted)+": holds do not end", help)
 	}
-	j.add(at(f.DeadLetters, j.WarnDead, j.CritDead), "dead_letters", fmt.Sprintf("%d dead letters", f.DeadLetters), "holdfast dead list")
+	j.add(at(f.DeadLetters, j.WarnDead, j.CritDead), "dead_letters", plural(f.DeadLetters, "dead letter", "dead letters"), "holdfast dead list")
+}
+
+// plural is a number with the word for what it counts.
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + many
 }
 
 // in says in which partitions.
@@ -288,7 +316,7 @@ func waits(backlog, oldestMillis int64) string {
 	if backlog == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %d entries wait or are in hand, the oldest for %s", backlog, age(oldestMillis))
+	return fmt.Sprintf("; %s in hand, the oldest for %s", plural(backlog, "entry waits or is", "entries wait or are"), age(oldestMillis))
 }
 
 func refusalHelp(reason string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 
+	"holdfast/domain"
 	"holdfast/streams"
 )
 
@@ -57,7 +58,7 @@ func (c *namespaceSetCommand) Run(ctx context.Context, e *environment) error {
 		return badUsage("say what to set: --gateway, --free-orders")
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		err := store.Set(ctx, streams.Settings{Gateway: streams.GatewayKind(c.Gateway), FreeOrders: streams.FreeOrders(c.FreeOrders)})
+		err := store.Set(ctx, streams.Settings{Gateway: domain.GatewayKind(c.Gateway), FreeOrders: streams.FreeOrders(c.FreeOrders)})
 		if err != nil {
 			return err
 		}

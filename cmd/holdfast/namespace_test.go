@@ -40,6 +40,8 @@ var everything = [][]string{
 	{"events", "list"},
 	{"events", "show", "e1"},
 	{"events", "close", "e1"},
+	{"events", "reopen", "e1"},
+	{"events", "cancel", "e1", "--reason", "rain", "--yes"},
 	{"events", "adjust", "e1", "--name", "E"},
 	{"invoices", "fred"},
 	{"orders", "list"},

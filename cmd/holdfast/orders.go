@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -229,8 +231,11 @@ func (f *sinceFlag) UnmarshalText(text []byte) error {
 		return nil
 	}
 	t, err := parseTime(string(text), time.Local)
+	if errors.Is(err, errNoTime) {
+		return fmt.Errorf("want a duration before now, such as 90m, or a time such as %s, but got %q", likeThese, text)
+	}
 	if err != nil {
-		return fmt.Errorf("want a duration before now, such as 90m, or a time: %w", err)
+		return err
 	}
 	f.millis = t.UnixMilli()
 	return nil
@@ -258,6 +263,8 @@ type ordersListCommand struct {
 // Help is shown by --help.
 func (c *ordersListCommand) Help() string {
 	return `
+From the last half hour, of one customer, and all there are:
+
   holdfast orders list --event jazz-night --state held,declined --since 30m
   holdfast orders list --customer fred
   holdfast orders list --oldest-first --limit 0
@@ -297,7 +304,9 @@ func (c *ordersListCommand) Run(ctx context.Context, e *environment) error {
 		}
 		if c.onInvoices() {
 			err := orders.EachOrderOnInvoices(ctx, filter, row)
-			out.note("(from the customer's invoices: what was ever confirmed, and is posted; --all-states looks through the whole log)")
+			if err == nil || errors.Is(err, errEnough) {
+				out.note("(from the customer's invoices: what was ever confirmed, and is posted; --all-states looks through the whole log)")
+			}
 			return rows.end(err)
 		}
 		entries, err := orders.LogEntries(ctx, filter)
@@ -306,8 +315,27 @@ func (c *ordersListCommand) Run(ctx context.Context, e *environment) error {
 		}
 		rows.progress = e.progressOf("log entries read", entries)
 		filter.Progress = rows.progress.add
-		return rows.end(orders.EachOrder(ctx, filter, row))
+		err = orders.EachOrder(ctx, filter, row)
+		if err == nil && rows.written == 0 && c.Event != "" {
+			rows.progress.clear()
+			err = aboutEvent(c.Event, c.lookForEvent(ctx, store))
+		}
+		return rows.end(err)
 	})
+}
+
+// lookForEvent returns that there is no such event, if it was never put on sale, nor an order of it refused for that.
+func (c *ordersListCommand) lookForEvent(ctx context.Context, store *streams.Store) error {
+	_, missing := store.Events().Get(ctx, c.Event)
+	if !errors.Is(missing, domain.ErrNotFound) {
+		return missing
+	}
+	found := errors.New("there is one")
+	err := inspect.New(store).EachOrder(ctx, inspect.OrderFilter{EventID: c.Event}, func(domain.OrderRef, domain.Order) error { return found })
+	if errors.Is(err, found) {
+		return nil
+	}
+	return cmp.Or(err, missing)
 }
 
 type ordersCancelCommand struct {

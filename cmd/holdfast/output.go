@@ -22,6 +22,7 @@ type printer struct {
 	buffered *bufio.Writer
 	json     *json.Encoder     // nil for a table
 	table    *tabwriter.Writer // nil for JSON
+	columns  []string          // of a list to which nothing has been written: beside an error, they would say that it is empty
 	err      error
 }
 
@@ -38,17 +39,20 @@ func (e *environment) printer(columns ...string) *printer {
 		return p
 	}
 	p.table = tabwriter.NewWriter(p.buffered, cellWidth, 8, 2, ' ', 0)
-	p.header(columns)
+	p.columns = columns
 	return p
 }
 
-func (p *printer) header(columns []string) {
-	if len(columns) > 0 {
+// header writes the columns, unless they have been.
+func (p *printer) header() {
+	if columns := p.columns; len(columns) > 0 {
+		p.columns = nil
 		p.line(strings.ToUpper(strings.Join(columns, "\t")))
 	}
 }
 
 func (p *printer) line(text string) {
+	p.header()
 	if p.err == nil {
 		_, p.err = io.WriteString(p.table, text+"\n")
 	}
@@ -87,7 +91,8 @@ func (p *printer) section(columns ...string) bool {
 		return false
 	}
 	p.line("")
-	p.header(columns)
+	p.columns = columns
+	p.header()
 	return true
 }
 
@@ -112,8 +117,11 @@ func (p *printer) flush() error {
 	return nil
 }
 
-// end is flush after a list that ended with err.
+// end is flush after a list that ended with err. If it is empty, its header says so.
 func (p *printer) end(err error) error {
+	if err == nil && p.table != nil {
+		p.header()
+	}
 	flushErr := p.flush()
 	if err == nil || p.err != nil && errors.Is(err, p.err) {
 		return flushErr

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"holdfast/streams"
 	"holdfast/streams/inspect"
@@ -82,7 +83,7 @@ func headline(problems []problem) string {
 	if len(problems) == 0 {
 		return "well"
 	}
-	text := fmt.Sprintf("NOT WELL: %s: %s", problems[0].text, problems[0].do)
+	text := fmt.Sprintf("NOT WELL: %s: %s", problems[0].text, strings.Replace(problems[0].do, lookAtPending, "the tables below", 1))
 	if more := len(problems) - 1; more > 0 {
 		text += fmt.Sprintf(" (and %d more: holdfast check)", more)
 	}

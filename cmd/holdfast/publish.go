@@ -25,7 +25,7 @@ type publishCommand struct {
 	Type         string        `enum:"purchase,hold,pay,cancel" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold) or cancel. Default: purchase."`
 	Event        string        `placeholder:"EVENT_ID" help:"The event."`
 	Customer     string        `placeholder:"CUSTOMER_ID" help:"Who buys; with purchase and hold."`
-	Quantity     int64         `default:"1" placeholder:"N" help:"How many tickets; with purchase and hold. Default: 1."`
+	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. Default: 1."`
 	Section      string        `placeholder:"NAME" help:"Section of the event. Default: general."`
 	Order        string        `placeholder:"ORDER_ID" help:"The order_id. Publishing the same again under the same order_id is harmless. Default, with purchase and hold: a new one, which is printed."`
 	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
@@ -95,7 +95,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 		return e.withStore(ctx, func(store *streams.Store) error { return e.publish(ctx, store, how, one(request)) })
 	}
 	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.UnitPrice != nil ||
-		c.Quantity != 1 || c.HoldSeconds != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
+		c.Quantity != nil || c.HoldSeconds != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
 		return badUsage("with --file, the requests are in the file: leave out the flags that describe one")
 	}
 	in := e.stdin
@@ -123,8 +123,14 @@ func (c *publishCommand) request() (domain.Request, error) {
 		Type: domain.RequestType(c.Type), EventID: c.Event, OrderID: c.Order,
 		HoldSeconds: c.HoldSeconds, ValidSeconds: c.ValidSeconds, UnitPrice: c.UnitPrice,
 	}
+	if err := c.check(r.Type); err != nil {
+		return r, about(r.Ref(), err)
+	}
 	if r.Type.Opens() {
-		r.CustomerID, r.Section, r.Quantity = c.Customer, c.Section, c.Quantity
+		r.CustomerID, r.Section, r.Quantity = c.Customer, c.Section, 1
+		if c.Quantity != nil {
+			r.Quantity = *c.Quantity
+		}
 		if r.OrderID == "" {
 			id, err := newOrderID()
 			if err != nil {
@@ -142,6 +148,28 @@ func (c *publishCommand) request() (domain.Request, error) {
 		return r, about(r.Ref(), badUsage("%s: %s", flagOf(field), problem))
 	}
 	return parsed, nil
+}
+
+// check finds flags that say nothing with this type of request.
+func (c *publishCommand) check(t domain.RequestType) error {
+	for _, f := range []struct {
+		name  string
+		given bool
+		goes  bool
+	}{
+		{"--customer", c.Customer != "", t.Opens()},
+		{"--section", c.Section != "", t.Opens()},
+		{"--quantity", c.Quantity != nil, t.Opens()},
+		{"--unit-price", c.UnitPrice != nil, t.Opens()},
+		{"--hold-seconds", c.HoldSeconds != 0, t.Opens()},
+		{"--valid-seconds", c.ValidSeconds != 0, t != domain.RequestCancel},
+		{"--token", c.Token != "" && c.Token != os.Getenv("HOLDFAST_TOKEN"), t.Pays()}, // the environment has it for all commands
+	} {
+		if f.given && !f.goes {
+			return badUsage("%s does not go with --type %s", f.name, t)
+		}
+	}
+	return nil
 }
 
 // flagOf is the flag that sets a field of a request.
@@ -224,8 +252,12 @@ func (e *environment) publish(ctx context.Context, store *streams.Store, how pub
 	p.waiting.Wait()
 	p.producer.Close()
 	p.progress.end()
-	if flushErr := p.out.flush(); err == nil {
-		err = flushErr
+	end := p.out.flush
+	if err == nil && p.status == exitDone {
+		end = func() error { return p.out.end(nil) }
+	}
+	if endErr := end(); err == nil {
+		err = endErr
 	}
 	if status := max(p.status, statusOf(err)); status != exitDone {
 		return &endedError{status, err}

@@ -1,10 +1,11 @@
 package main
 
 import (
-	"holdfast/domain/wire"
 	"reflect"
 	"strings"
 	"testing"
+
+	"holdfast/domain/wire"
 )
 
 // FuzzRequestLine reads a line of holdfast publish. What is read means the same

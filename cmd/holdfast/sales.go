@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"holdfast/domain"
 	"holdfast/streams"
@@ -24,6 +25,9 @@ type salesView struct {
 
 func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
+		if !e.json {
+			warnReplaced(ctx, e, store)
+		}
 		out := e.printer("event_id", "name", "orders", "tickets_sold", "revenue", "available", "held")
 		show := func(id string, event domain.Event) error {
 			totals, err := inspect.New(store).Sales(ctx, id)
@@ -50,6 +54,20 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 		}
 		return out.end(aboutEvent(c.EventID, show(c.EventID, event)))
 	})
+}
+
+// warnReplaced says on standard error what whoever reads totals must know.
+func warnReplaced(ctx context.Context, e *environment, store *streams.Store) {
+	text := ""
+	switch replaced, err := inspect.New(store).Replaced(ctx); {
+	case err != nil:
+		text = "not known whether the data was replaced: " + oneLine(err)
+	case replaced != nil:
+		text = replacedText(replaced)
+	default:
+		return
+	}
+	_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine(text)) // nothing can be done about a broken standard error
 }
 
 type invoicesCommand struct {

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 )
 
@@ -18,6 +20,9 @@ func (f *timeFlag) UnmarshalText(text []byte) error {
 		return nil
 	}
 	t, err := parseTime(string(text), time.Local)
+	if errors.Is(err, errNoTime) {
+		return fmt.Errorf("want a time such as %s, or none, but got %q", likeThese, text)
+	}
 	if err != nil {
 		return err
 	}
@@ -28,13 +33,23 @@ func (f *timeFlag) UnmarshalText(text []byte) error {
 // localLayouts are those without an offset.
 var localLayouts = []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04"}
 
-// parseTime reads a time with its offset, or one of the clocks of a place, if they show it just once.
+// errNoTime says that a text is no time at all.
+var errNoTime = errors.New("no time")
+
+// likeThese are times as they are taken.
+const likeThese = `2026-12-01T10:00:00+01:00 or "2026-12-01 10:00" (local)`
+
+// parseTime reads a time with its offset, or one of the clocks of a place, if they show it just once. The
+// error is errNoTime if it is none.
 func parseTime(text string, place *time.Location) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
 		return t, nil
 	}
 	for _, layout := range localLayouts {
 		if shown, err := time.Parse(layout, text); err == nil {
+			if err := checkPlace(place); err != nil {
+				return time.Time{}, err
+			}
 			t, err := whenShown(shown, place)
 			if err != nil {
 				err = fmt.Errorf("the local time %q %w", text, err)
@@ -42,7 +57,17 @@ func parseTime(text string, place *time.Location) (time.Time, error) {
 			return t, err
 		}
 	}
-	return time.Time{}, fmt.Errorf(`want a time such as 2026-12-01T10:00:00+01:00 or "2026-12-01 10:00" (local), or none, but got %q`, text)
+	return time.Time{}, errNoTime
+}
+
+// checkPlace finds a local zone that is not the one that TZ names: Go takes UTC for those it does not know,
+// and for rules such as CET-1CEST, without a word.
+func checkPlace(place *time.Location) error {
+	zone := strings.TrimPrefix(os.Getenv("TZ"), ":")
+	if place != time.Local || zone == "" || zone == "UTC" || place.String() != "UTC" {
+		return nil
+	}
+	return fmt.Errorf("the local time is not known, because TZ names no zone that is: %q; name one such as Europe/Berlin, or write the time with its offset", zone)
 }
 
 // farthest is more than any clock is ahead of UTC, or behind it.

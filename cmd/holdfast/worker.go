@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,7 +113,7 @@ func (c *workerCommand) config() (workers.Config, error) {
 // gateway is the payment gateway that a worker calls.
 type gateway struct {
 	domain.PaymentGateway // nil: it calls none
-	kind                  streams.GatewayKind
+	kind                  domain.GatewayKind
 	name                  string // in the log
 }
 
@@ -131,10 +132,10 @@ func (c *workerCommand) gateway(cfg workers.Config) (g gateway, err error) {
 		}
 	case simulatorGateway:
 		g.PaymentGateway, err = c.Simulator.simulator(true) // stateless, for other workers have one, too
-		g.kind, g.name = streams.GatewaySimulator, simulatorGateway
+		g.kind, g.name = domain.GatewaySimulator, simulatorGateway
 	default:
 		g.PaymentGateway, err = c.As.client(c.Gateway, c.CallTimeout)
-		g.kind, g.name = streams.GatewayRemote, redactURL(c.Gateway)
+		g.kind, g.name = domain.GatewayRemote, redactURL(c.Gateway)
 	}
 	if err != nil {
 		return gateway{}, err
@@ -150,17 +151,27 @@ func (c *workerCommand) Run(ctx context.Context, e *environment) error {
 	if err != nil {
 		return err
 	}
-	err = c.work(ctx, e, log)
-	if err == nil {
-		return nil
+	return c.work(ctx, e, log)
+}
+
+// isWorker reports whether a command line is a worker's, also if it cannot be read.
+func isWorker(parsed *kong.Context, args []string) bool {
+	if parsed == nil || parsed.Selected() == nil {
+		return slices.Contains(args, "worker")
 	}
-	// Whoever reads the log reads this, too.
-	status, code := statusOf(err), codeOf(err)
-	if status == exitUsage {
-		err = fmt.Errorf("%w (see holdfast worker --help)", err)
+	return commandPath(parsed) == "holdfast worker"
+}
+
+// logFailure is complain for a worker: whoever reads its log reads why it ended, too, also
+// where the rest of the command line cannot be read.
+func (e *environment) logFailure(args []string, err error) {
+	format := said(args, "HOLDFAST_LOG_FORMAT", "--log-format")
+	log, failed := newLogger(e.stderr, format, zapcore.ErrorLevel.String())
+	if failed != nil {
+		e.complain(errors.Join(err, failed))
+		return
 	}
-	log.Error("the worker failed", zap.String("code", string(code)), zap.Error(err))
-	return &endedError{status: status}
+	log.Error("the worker failed", zap.String("code", string(codeOf(err))), zap.Error(err))
 }
 
 func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logger) (err error) {
@@ -177,16 +188,17 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
-	store, err := c.openWhenUp(ctx, e, gateway.kind, log)
+	store, err := c.openWhenUp(ctx, e, log)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // told to stop while waiting: there is nothing to drain
+			log.Info("worker stopped: told to while it waited for redis, nothing was in hand")
+			return nil
 		}
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, Partitions: store.Partitions(),
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, GatewayKind: gateway.kind, Partitions: store.Partitions(),
 		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect, Log: log,
 	})
 	if err != nil {
@@ -197,7 +209,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),
 		zap.String("payment_names", string(store.PaymentNames())), zap.String("free_orders", string(store.FreeOrders())),
 		zap.Any("roles", cfg.Roles), zap.String("gateway", gateway.name))
-	if gateway.kind == streams.GatewaySimulator {
+	if gateway.kind == domain.GatewaySimulator {
 		log.Warn("payments are simulated: no money moves")
 	}
 	return e.withHint(pool.Run(ctx))
@@ -216,33 +228,24 @@ func lookAtServers(ctx context.Context, store *streams.Store, log *zap.Logger) (
 			version = server.Version
 		}
 		for _, fault := range server.Faults {
-			log.Warn("redis is not set up as it has to be", zap.String("server", server.Addr), zap.String("fault", string(fault.Code)), zap.String("detail", fault.Detail))
+			at := zap.Skip()
+			if server.Addr != "" {
+				at = zap.String("server", server.Addr)
+			}
+			log.Warn("redis is not set up as it has to be", at, zap.String("fault", string(fault.Code)), zap.String("detail", fault.Detail))
 		}
 	}
 	return version
 }
 
-// open opens the namespace, and makes it if nothing of it is there; and notes which kind of
-// gateway serves it.
-func (c *workerCommand) open(ctx context.Context, e *environment, kind streams.GatewayKind, log *zap.Logger) (*streams.Store, error) {
-	store, err := e.open(ctx, streams.Options{Create: true, Log: log})
-	if err != nil || kind == "" {
-		return store, err
-	}
-	if err := store.Ledger().ServeWith(ctx, kind); err != nil {
-		return nil, errors.Join(e.withHint(openError(e.url(), err)), store.Close())
-	}
-	return store, nil
-}
-
-// openWhenUp is open with patience, because containers start in any order. How long it
+// openWhenUp opens the namespace, and makes it if nothing of it is there, with patience, because containers start in any order. How long it
 // waits counts from when Redis last said that it is loading its data.
-func (c *workerCommand) openWhenUp(ctx context.Context, e *environment, kind streams.GatewayKind, log *zap.Logger) (*streams.Store, error) {
+func (c *workerCommand) openWhenUp(ctx context.Context, e *environment, log *zap.Logger) (*streams.Store, error) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
 	giveUp := time.Now().Add(c.WaitRedis)
 	for told := ""; ; {
-		store, err := c.open(ctx, e, kind, log)
+		store, err := e.open(ctx, streams.Options{Create: true, Log: log})
 		if err == nil || domain.ClassOf(err) != domain.ClassRetry {
 			return store, err
 		}

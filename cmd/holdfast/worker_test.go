@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,7 +104,7 @@ func TestWorkerWaitsForRedis(t *testing.T) {
 	}
 	stopped := h.background(nil, "worker", "--gateway", "simulator", "--wait-redis", "1h")
 	eventually(t, "it says that it waits", func() bool { return strings.Contains(stopped.stderr.String(), "waiting") })
-	if code := stopped.stop(); code != exitDone {
+	if code := stopped.stop(); code != exitDone || !strings.Contains(stopped.stderr.String(), `"msg":"worker stopped`) {
 		t.Errorf("told to stop while waiting: exit %d: %s", code, stopped.stderr.String())
 	}
 }
@@ -125,6 +126,49 @@ func TestWorkerLogFormats(t *testing.T) {
 			t.Errorf("%v: exit %d: %q", args, r.code, r.stderr)
 		}
 	}
+}
+
+// So is that of one whose command line cannot be read, which in a container may be all there is.
+func TestWorkerLogFormatOfWrongUsage(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		env  map[string]string
+		want string
+	}{
+		{[]string{"worker", "--bogus"}, nil, "--bogus"},
+		{[]string{"--bogus", "worker"}, nil, "--bogus"},
+		{[]string{"worker", "--roles", "xyz"}, nil, "--roles"},
+		{[]string{"worker", "--gateway", "simulator"}, map[string]string{"HOLDFAST_ROLES": "xyz"}, "--roles"},
+		{[]string{"worker", "--gateway", "simulator", "--call-timeout", "foo"}, nil, "--call-timeout"},
+		{[]string{"worker", "--gateway", "simulator"}, map[string]string{"HOLDFAST_OUTPUT": "xml"}, "--output"},
+		{[]string{"worker", "--log-format", "xml"}, nil, "--log-format"},
+		{[]string{"worker", "--gateway", "simulator", "-o", "table"}, map[string]string{"HOLDFAST_GRACE": "5"}, "--grace"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			for name, value := range c.env {
+				t.Setenv(name, value)
+			}
+			r := execute(nil, c.args...)
+			if text := logged(t, r.stderr); r.code != exitUsage || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(text, c.want) || !strings.Contains(text, " --help)") {
+				t.Errorf("exit %d: %s", r.code, r.stderr)
+			}
+			if slices.Contains(c.args, "--log-format") {
+				return
+			}
+			for _, args := range [][]string{{"--log-format", "console"}, {"--log-format=console"}} {
+				if r := execute(nil, append(slices.Clone(c.args), args...)...); r.code != exitUsage || !strings.Contains(r.stderr, "\tERROR\tthe worker failed\t{\"code\": \"invalid\"") {
+					t.Errorf("%v: exit %d: %s", args, r.code, r.stderr)
+				}
+			}
+			t.Setenv("HOLDFAST_LOG_FORMAT", "console")
+			if r := execute(nil, c.args...); r.code != exitUsage || !strings.Contains(r.stderr, "\tERROR\tthe worker failed") {
+				t.Errorf("by the environment: exit %d: %s", r.code, r.stderr)
+			}
+		})
+	}
+	// Of another command, it is a line for people.
+	args := []string{"sales", "--log-format", "json"}
+	checkFailure(t, execute(nil, args...), exitUsage, []string{"--log-format"}, args)
 }
 
 // A worker that nobody but a person can help says so in its log.

@@ -14,5 +14,6 @@ if [ "$(printf '%s' "$report" | jq .ok)" = true ]; then
 	printf '%s' "$report" | jq -r '"OK: \(.checked.orders) orders of \(.checked.events) events, \(.checked.facts) facts"'
 	exit 0
 fi
+printf '%s' "$report" | jq -r 'select(.replaced) | "CRITICAL: the data in Redis was replaced (holdfast check)"'
 printf '%s' "$report" | jq -r '"CRITICAL: \(.violations | length) violations", (.violations[:10][] | "\(.invariant) \(.subject): \(.detail)")'
 exit 2

@@ -2,11 +2,12 @@ package wire
 
 import (
 	"encoding/json"
-	"holdfast/domain"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"holdfast/domain"
 )
 
 func TestParseFacts(t *testing.T) {
@@ -44,11 +45,13 @@ func TestParseFacts(t *testing.T) {
 			[]domain.Fact{{Type: domain.FactClosed, EventID: "e1", Cause: domain.Cause{Reason: "fire | flood", By: "ann"}}},
 		},
 		{
-			"reopened", []string{"adjusted", "e1|" + strings.TrimSuffix(string(termsJSON), "}") + `,"reopened":true,"by":"bob"}`},
+			"reopened",
+			[]string{"adjusted", "e1|" + strings.TrimSuffix(string(termsJSON), "}") + `,"reopened":true,"by":"bob"}`},
 			[]domain.Fact{{Type: domain.FactReopened, EventID: "e1", Terms: &terms, Cause: domain.Cause{By: "bob"}}},
 		},
 		{
-			"event cancelled", []string{"closed", `e1|{"reason":"fire","by":"ann","cancelled":true}`},
+			"event cancelled",
+			[]string{"closed", `e1|{"reason":"fire","by":"ann","cancelled":true}`},
 			[]domain.Fact{{Type: domain.FactEventCancelled, EventID: "e1", Cause: domain.Cause{Reason: "fire", By: "ann"}}},
 		},
 		{"held", []string{"held", "e1/o1|hold|fp|fred|general|2|1000|EUR|1700000000123"}, []domain.Fact{held}},

@@ -6,8 +6,6 @@ import (
 	"holdfast/domain"
 )
 
-var testRef = domain.OrderRef{EventID: "e1", OrderID: "o1"}
-
 func ptr[T any](v T) *T { return &v }
 
 func testTerms() domain.Terms {

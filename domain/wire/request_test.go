@@ -2,12 +2,13 @@ package wire
 
 import (
 	"fmt"
-	"holdfast/domain"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"holdfast/domain"
 )
 
 const (

@@ -177,7 +177,7 @@ func (w *world) start(name string, behind bool, cfg workers.Config) *worker {
 	}
 	worker.Pool, err = workers.New(cfg, workers.Deps{
 		Ledger: store.Ledger(), Queues: queues, Gateway: gateway, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(),
+		GatewayKind: domain.GatewayRemote, PaymentNamespace: store.PaymentNamespace(),
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -82,7 +82,7 @@ func work(t *testing.T, store *streams.Store, gateway domain.PaymentGateway) (st
 	t.Helper()
 	pool, err := workers.New(workers.Config{}, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(),
+		GatewayKind: domain.GatewaySimulator, PaymentNamespace: store.PaymentNamespace(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -204,6 +204,12 @@ func TestAuditFindsDamage(t *testing.T) {
 			id := deadLetter(t, rdb, "1-1", "")
 			do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:"+id+" 1-1 pay r")(t)
 		}, "I8"},
+		"a note is lost, not displaced": {func(t *testing.T) {
+			deadLetter(t, rdb, "1-1", "e/o9")
+			id := deadLetter(t, rdb, "2-2", "e/o9")
+			deadLetter(t, rdb, "3-3", "e/o9")
+			do("HSET", "holdfast:{0}:set_aside", "e/o9", "displaced 1\n0:"+id+" 2-2 pay r")(t)
+		}, "I8"},
 		"a note is left over":   {do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:5-5 1-1 pay r"), "I8"},
 		"a note of no letter":   {do("HSET", "holdfast:{0}:set_aside", "e/o9", "1:5-5 1-1 pay r"), "I8"},
 		"a note cannot be read": {do("HSET", "holdfast:{0}:set_aside", "e/o9", "rumour"), "I8"},
@@ -253,8 +259,8 @@ func deadLetter(t *testing.T, rdb *redis.Client, entry, order string) (id string
 	return id
 }
 
-// Letters with a note, and one by an older program without: all is well with both, and stays
-// so while they come and go.
+// Letters with a note, one by an older program without, and those whose notes newer ones
+// displaced: all is well with them, and stays so while they come and go.
 func TestAuditOfNotes(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := server.Client()
@@ -269,6 +275,38 @@ func TestAuditOfNotes(t *testing.T) {
 	q, err := store.Queue(0, domain.GroupWorkers, "w1")
 	if err != nil {
 		t.Fatal(err)
+	}
+	many := func(n int) (dead []domain.DeadEntry) {
+		t.Helper()
+		for range n {
+			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdfast:{0}:requests", Values: []string{"v", "1", "type", "pay", "event_id", "e", "order_id", "many"}}).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			dead = append(dead, domain.DeadEntry{ID: id, Reason: "r"})
+		}
+		if _, err := q.Read(ctx, n, 0); err != nil {
+			t.Fatal(err)
+		}
+		return dead
+	}
+	if err := q.DeadLetter(ctx, many(40)); err != nil {
+		t.Fatal(err)
+	}
+	if report := audited(t, store, gateway); !report.OK {
+		t.Fatalf("more letters than notes: %+v", report.Violations)
+	}
+	newest, err := rdb.XRevRangeN(ctx, "holdfast:{0}:dead", "+", "-", 32).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, letter := range newest {
+		if err := inspect.New(store).Discard(ctx, "0:"+letter.ID)[0].Err; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if report := audited(t, store, gateway); !report.OK {
+		t.Fatalf("letters whose notes were displaced: %+v", report.Violations)
 	}
 	const letters = 1500
 	done := make(chan struct{})

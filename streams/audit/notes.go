@@ -17,7 +17,19 @@ import (
 // noteBatch bounds the letters and orders of one transaction.
 const noteBatch = 200
 
-// checkNotesOf: I8. Beside its order stands a note of each letter that says so.
+// standing is what stands beside an order.
+type standing struct {
+	notes     []domain.SetAside
+	displaced int64 // letters whose notes newer ones displaced
+}
+
+// mayLack reports whether a letter's note may have been displaced: the letter is older than those that stand.
+func (p *partitionAudit) mayLack(l layout.DeadLetter, s standing) bool {
+	return s.displaced > 0 && (len(s.notes) == 0 || layout.ParseLogID(p.letterID(s.notes[0])).After(layout.ParseLogID(l.LetterID)))
+}
+
+// checkNotesOf: I8. Beside its order stands a note of each letter that says so, but for the
+// oldest, if they were displaced.
 func (p *partitionAudit) checkNotesOf(ctx context.Context, letters []layout.DeadLetter) error {
 	letters = slices.DeleteFunc(letters, func(l layout.DeadLetter) bool { return l.Order == "" })
 	for batch := range slices.Chunk(letters, noteBatch) {
@@ -30,8 +42,8 @@ func (p *partitionAudit) checkNotesOf(ctx context.Context, letters []layout.Dead
 			return err
 		}
 		for _, l := range batch {
-			noted := slices.ContainsFunc(notes[l.Order], func(s domain.SetAside) bool { return s.DeadID == l.ID() && s.EntryID == l.EntryID })
-			if _, still := there[l.LetterID]; still && !noted {
+			noted := slices.ContainsFunc(notes[l.Order].notes, func(s domain.SetAside) bool { return s.DeadID == l.ID() && s.EntryID == l.EntryID })
+			if _, still := there[l.LetterID]; still && !noted && !p.mayLack(l, notes[l.Order]) {
 				p.violation("I8", "dead letter "+l.ID(), "is not noted beside order %s: who waits for it is not told", l.Order)
 			}
 		}
@@ -65,7 +77,7 @@ func (p *partitionAudit) checkNotedLetters(ctx context.Context, scanned []string
 	asked := make(map[string]bool)
 	for pair := range slices.Chunk(scanned, 2) {
 		orders = append(orders, pair[0])
-		noted, err := layout.DecodeNotes(pair[1])
+		noted, _, err := layout.DecodeNotes(pair[1])
 		if err != nil {
 			p.violation("I8", "order "+pair[0], "%v", err)
 		}
@@ -79,7 +91,7 @@ func (p *partitionAudit) checkNotedLetters(ctx context.Context, scanned []string
 		return err
 	}
 	for _, order := range orders {
-		for _, s := range notes[order] {
+		for _, s := range notes[order].notes {
 			id := p.letterID(s)
 			if l, is := there[id]; asked[id] && (!is || l != nil && (l.Order != order || l.EntryID != s.EntryID)) {
 				p.violation("I8", "order "+order, "is noted to have dead letter %s of %s, and there is no such letter", s.DeadID, s.EntryID)
@@ -100,7 +112,7 @@ func (p *partitionAudit) letterID(s domain.SetAside) string {
 
 // readNotes reads in one step what stands beside orders, and those of some letters that are
 // there, nil for one that is damaged. What is damaged is said elsewhere.
-func (p *partitionAudit) readNotes(ctx context.Context, orders, ids []string) (map[string][]domain.SetAside, map[string]*layout.DeadLetter, error) {
+func (p *partitionAudit) readNotes(ctx context.Context, orders, ids []string) (map[string]standing, map[string]*layout.DeadLetter, error) {
 	var noted *redis.SliceCmd
 	found := make(map[string]*redis.Cmd, len(ids))
 	err := p.transaction(ctx, func(pipe redis.Pipeliner) {
@@ -112,10 +124,10 @@ func (p *partitionAudit) readNotes(ctx context.Context, orders, ids []string) (m
 	if err != nil {
 		return nil, nil, err
 	}
-	notes := make(map[string][]domain.SetAside, len(orders))
+	notes := make(map[string]standing, len(orders))
 	for i, value := range noted.Val() {
-		if noted, err := layout.DecodeNotes(layout.AsString(value)); err == nil {
-			notes[orders[i]] = noted
+		if noted, displaced, err := layout.DecodeNotes(layout.AsString(value)); err == nil {
+			notes[orders[i]] = standing{noted, displaced}
 		}
 	}
 	there := make(map[string]*layout.DeadLetter, len(ids))

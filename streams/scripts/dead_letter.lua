@@ -6,9 +6,11 @@
 -- ARGV[4] channel for outcomes   then for each entry: id, reason
 -- An entry that is not pending any more was settled by somebody else and is left alone.
 -- The letter's field order says beside which order its note stands; without one there is none.
+-- An order has as many notes as are worth reading: the newest, which somebody may be waiting for,
+-- displaces the oldest.
 -- Reply: how many were set aside. On a crash: all or nothing. Works when memory is full.
 
-local MOST_NOTES = 32 -- of an order. What comes then is a letter like any other, without a note
+local MOST_NOTES = 32 -- of an order
 local MOST_REASON = 200 -- bytes of a reason that a note repeats
 
 local clock = redis.call('TIME')
@@ -54,7 +56,7 @@ redis.call('XLEN', KEYS[2])
 redis.call('HLEN', KEYS[3])
 local letters, ids, seen = {}, {}, {}
 local orders, types = {}, {} -- of the letters that get a note
-local notes, count = {}, {} -- of an order: its lines as they are, and how many there will be
+local notes, displaced = {}, {} -- of an order: its lines, and how many letters have none any more
 for i = 5, #ARGV, 2 do
   local id = ARGV[i]
   local letter, fields
@@ -71,15 +73,11 @@ for i = 5, #ARGV, 2 do
     end
     if order then
       if not notes[order] then
-        notes[order] = lines_of(KEYS[3], order)
-        count[order] = #notes[order]
+        notes[order], displaced[order] = notes_of(KEYS[3], order)
       end
-      if count[order] < MOST_NOTES then
-        count[order] = count[order] + 1
-        orders[n], types[n] = order, kind
-        letter[#letter + 1] = 'order'
-        letter[#letter + 1] = order
-      end
+      orders[n], types[n] = order, kind
+      letter[#letter + 1] = 'order'
+      letter[#letter + 1] = order
     end
   end
 end
@@ -88,14 +86,19 @@ end
 redis.call('XDEL', KEYS[2], '0-1')
 for n, letter in ipairs(letters) do
   local letter_id = redis.call('XADD', KEYS[2], '*', unpack(letter))
-  if orders[n] then
-    local lines = notes[orders[n]]
+  local order = orders[n]
+  if order then
+    local lines = notes[order]
+    if #lines >= MOST_NOTES then
+      table.remove(lines, 1)
+      displaced[order] = displaced[order] + 1
+    end
     lines[#lines + 1] = ARGV[3] .. ':' .. letter_id .. ' ' .. ids[n] .. ' ' .. types[n] .. ' ' .. in_short(letter[8])
   end
 end
 local named = {}
 for order, lines in pairs(notes) do
-  redis.call('HSET', KEYS[3], order, table.concat(lines, '\n'))
+  write_notes(KEYS[3], order, lines, displaced[order])
   named[#named + 1] = order
 end
 if #ids > 0 then

@@ -36,7 +36,7 @@ type DeadLetter struct {
 	Deliveries int64
 	AtMillis   int64
 	Fields     []string // as they were, the payment token and all
-	Order      string   // event_id/order_id: beside that order stands a note of it; empty if there is none
+	Order      string   // event_id/order_id: beside that order stands a note of it, unless newer ones displaced it; empty if it never had one
 }
 
 // ID names a dead letter to people: partition:entry id.
@@ -77,22 +77,32 @@ func DecodeDeadLetter(p int, e domain.Entry) (DeadLetter, error) {
 }
 
 // DecodeNotes reads what stands beside an order about its requests that are set aside,
-// as scripts/dead_letter.lua writes it: a line for each, the oldest first.
-func DecodeNotes(value string) ([]domain.SetAside, error) {
+// as scripts/dead_letter.lua writes it: a line for each, the oldest first. displaced is how
+// many older letters have no line any more.
+func DecodeNotes(value string) (notes []domain.SetAside, displaced int64, err error) {
 	if value == "" {
-		return nil, nil
+		return nil, 0, nil
 	}
+	damaged := domain.WithClass(domain.ClassPoison, errors.New("a note of what is set aside is damaged"))
 	lines := strings.Split(value, "\n")
-	notes := make([]domain.SetAside, len(lines))
+	if n, is := strings.CutPrefix(lines[0], "displaced "); is {
+		if displaced, err = strconv.ParseInt(n, 10, 64); err != nil || displaced <= 0 || strconv.FormatInt(displaced, 10) != n {
+			return nil, 0, damaged
+		}
+		if lines = lines[1:]; len(lines) == 0 {
+			return nil, displaced, nil
+		}
+	}
+	notes = make([]domain.SetAside, len(lines))
 	for i, line := range lines {
 		parts := strings.SplitN(line, " ", 4)
 		if len(parts) != 4 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
-			return nil, domain.WithClass(domain.ClassPoison, errors.New("a note of what is set aside is damaged"))
+			return nil, 0, damaged
 		}
 		notes[i] = domain.SetAside{DeadID: parts[0], EntryID: parts[1], Type: domain.RequestType(parts[2]), Reason: parts[3]}
 		if parts[2] == "-" {
 			notes[i].Type = ""
 		}
 	}
-	return notes, nil
+	return notes, displaced, nil
 }
