@@ -364,7 +364,7 @@ func (s *system) checkDeadCommands() {
 	before := reasons(letters)
 	r := s.run("", "dead", "redrive", "--all", "-o", "json")
 	said += r.stdout + r.stderr
-	if r.code != 1 || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "cannot be published again: discard it") {
+	if r.code != 1 || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "more than can be published again: discard it") {
 		s.t.Errorf("dead redrive --all: exit %d, want 1 and a line about the one with too many fields\n%s", r.code, r.stderr)
 	}
 	if n := strings.Count(r.stdout, "\n"); n != len(letters)-1 {
