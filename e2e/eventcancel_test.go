@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -216,7 +217,7 @@ func BenchmarkEventCancel(b *testing.B) {
 			return noBacklog(s.store())
 		})
 		b.ResetTimer()
-		began := time.Now()
+		began, cpu := time.Now(), s.redisCPU(b)
 		if got := one[cancelReport](s, cancelArgs(takeoverEvent)...); got.Confirmed != orders {
 			b.Fatalf("it says %+v", got)
 		}
@@ -225,10 +226,32 @@ func BenchmarkEventCancel(b *testing.B) {
 			b.Fatalf("it says %+v", got)
 		}
 		settled := time.Since(began)
+		cpu = s.redisCPU(b) - cpu
 		b.StopTimer()
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(orders, "orders")
 		b.ReportMetric(cancelled.Seconds(), "s-until-cancelled")
 		b.ReportMetric(settled.Seconds(), "s-until-refunded")
+		b.ReportMetric(cpu*1e6/orders, "redis-µs/order")
 	}
+}
+
+// redisCPU is how many seconds Redis's main thread has computed so far.
+func (s *system) redisCPU(b *testing.B) (seconds float64) {
+	b.Helper()
+	text, err := s.client().Info(context.Background(), "cpu").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if name == "used_cpu_user_main_thread" || name == "used_cpu_sys_main_thread" {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			seconds += n
+		}
+	}
+	return seconds
 }
