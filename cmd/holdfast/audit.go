@@ -82,8 +82,10 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 				paid += fmt.Sprintf(", %d of other namespaces passed over", p.PassedOver)
 			}
 		}
-		sheet := []string{"verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
-			"orders", strconv.Itoa(report.Checked.Orders), "facts", strconv.Itoa(report.Checked.Facts), "payments", paid}
+		sheet := []string{
+			"verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
+			"orders", strconv.Itoa(report.Checked.Orders), "facts", strconv.Itoa(report.Checked.Facts), "payments", paid,
+		}
 		if replaced != nil {
 			sheet = append(sheet, "replaced", replacedText(replaced))
 		}

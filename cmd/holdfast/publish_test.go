@@ -193,20 +193,20 @@ func TestPublishMixed(t *testing.T) {
 	worker := h.worker()
 	good := `{"type":"hold","event_id":"e1","order_id":"o1","customer_id":"a","quantity":1}`
 	bad := `{"type":"hold","event_id":"e1"}`
-	publish := func(lines ...string) result {
-		return execute(strings.NewReader(strings.Join(lines, "\n")), "publish", "--file", "-", "--wait", "--timeout", "100ms", "-o", "json", "--redis", h.server.URL())
+	publish := func(timeout string, lines ...string) result {
+		return execute(strings.NewReader(strings.Join(lines, "\n")), "publish", "--file", "-", "--wait", "--timeout", timeout, "-o", "json", "--redis", h.server.URL())
 	}
-	if r := publish(good); r.code != exitDone || r.stderr != "" {
+	if r := publish("30s", good); r.code != exitDone || r.stderr != "" {
 		t.Errorf("exit %d: %s", r.code, r.stderr)
 	}
-	if r := publish(good, bad); r.code != exitFailed || len(decodeLines(t, r.stderr)) != 1 {
+	if r := publish("30s", good, bad); r.code != exitFailed || len(decodeLines(t, r.stderr)) != 1 {
 		t.Errorf("exit %d: %s", r.code, r.stderr)
 	}
 	if code := worker.stop(); code != exitDone {
 		t.Fatalf("the worker: exit %d", code)
 	}
 	unheard := `{"type":"hold","event_id":"e1","order_id":"o2","customer_id":"b","quantity":1}`
-	if r := publish(good, bad, unheard, bad); r.code != exitUnknown || len(decodeLines(t, r.stderr)) != 3 || len(decodeLines(t, r.stdout)) != 1 {
+	if r := publish("1s", good, bad, unheard, bad); r.code != exitUnknown || len(decodeLines(t, r.stderr)) != 3 || len(decodeLines(t, r.stdout)) != 1 {
 		t.Errorf("exit %d: %s%s", r.code, r.stderr, r.stdout)
 	}
 }

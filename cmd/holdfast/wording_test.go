@@ -24,8 +24,10 @@ func TestWrongUsageInOurWords(t *testing.T) {
 		{"--gateway must be one of \"simulator\", \"remote\" but got \"foo\" (see", []string{"namespace", "set", "--gateway", "foo"}},
 		{"--refuse must be one of \"authorize\", \"lookup\", ", []string{"gateway", "--refuse", "foo"}},
 		{"--since: want a duration before now, such as 90m, or a time such as " + likeThese + ", but got \"5x\" (see", []string{"orders", "list", "--since", "5x"}},
-		{"--on-sale: want a time such as " + likeThese + ", or none, but got \"5x\" (see",
-			[]string{"events", "create", "e", "--name", "E", "--currency", "EUR", "--section", "general=1@1", "--on-sale", "5x"}},
+		{
+			"--on-sale: want a time such as " + likeThese + ", or none, but got \"5x\" (see",
+			[]string{"events", "create", "e", "--name", "E", "--currency", "EUR", "--section", "general=1@1", "--on-sale", "5x"},
+		},
 		{"--ignore: no problem has the code \"foo\"", []string{"check", "--ignore", "no_aof,foo"}},
 		{"--namespace: the demo makes", []string{"demo", "--namespace", "s2"}},
 		{"--quantity does not go with --type cancel", []string{"publish", "--type", "cancel", "--event", "e", "--order", "f1", "--quantity", "3"}},
@@ -125,8 +127,10 @@ func TestOneIsNotSeveral(t *testing.T) {
 		all = append(all, p.text)
 	}
 	said := strings.Join(all, "\n")
-	for _, want := range []string{"1 dead letter\n", "1 hold is over and has not ended, the oldest", "1 entry waits for purchase, the oldest", "1 entry is in hand with purchase",
-		"1 outcome is not settled, the oldest", "the epoch is none; UNBLOCKED the stream"} {
+	for _, want := range []string{
+		"1 dead letter\n", "1 hold is over and has not ended, the oldest", "1 entry waits for purchase, the oldest", "1 entry is in hand with purchase",
+		"1 outcome is not settled, the oldest", "the epoch is none; UNBLOCKED the stream",
+	} {
 		if !strings.Contains(said+"\n", want) {
 			t.Errorf("%q is not said:\n%s", want, said)
 		}

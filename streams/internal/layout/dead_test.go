@@ -57,8 +57,10 @@ func FuzzParseNetstrings(f *testing.F) {
 
 // FuzzDecodeNotes: what is read of notes is what they say, and nothing in between.
 func FuzzDecodeNotes(f *testing.F) {
-	for _, value := range []string{"", "0:1-1 2-2 pay r", "0:1-1 2-2 - ", "0:1-1 2-2 hold a b  c\n3:4-4 5-5 cancel ü", "0:1-1 2-2 pay", "\n", "   ", "0:1-1 2-2 purchase r\n",
-		"displaced 3\n0:1-1 2-2 pay r", "displaced 1", "displaced 0", "displaced 01", "displaced -1", "displaced 1\n", "displaced x"} {
+	for _, value := range []string{
+		"", "0:1-1 2-2 pay r", "0:1-1 2-2 - ", "0:1-1 2-2 hold a b  c\n3:4-4 5-5 cancel ü", "0:1-1 2-2 pay", "\n", "   ", "0:1-1 2-2 purchase r\n",
+		"displaced 3\n0:1-1 2-2 pay r", "displaced 1", "displaced 0", "displaced 01", "displaced -1", "displaced 1\n", "displaced x",
+	} {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
