@@ -45,6 +45,23 @@ type Options struct {
 	ReplicasTimeout time.Duration
 }
 
+// WithDefaults returns o with every field set: what is not positive stands for the
+// default, so there is nothing that would not do.
+func (o Options) WithDefaults() Options {
+	setDefault(&o.Attempts, 3)
+	setDefault(&o.MaxBatch, 1000)
+	setDefault(&o.RecheckEvery, 2*time.Second)
+	setDefault(&o.ReplicasTimeout, time.Second)
+	o.Replicas = max(o.Replicas, 0)
+	return o
+}
+
+func setDefault[T int | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
 // Receipt says where a request is: it survives a crash of Redis as far as Redis's
 // own persistence goes. WaitFor takes it, in any process.
 type Receipt struct {
@@ -75,18 +92,7 @@ type Producer struct {
 
 // New returns a producer. Close it when no call is under way any more.
 func New(requests domain.Requests, o domain.Outcomes, options Options) *Producer {
-	if options.Attempts <= 0 {
-		options.Attempts = 3
-	}
-	if options.MaxBatch <= 0 {
-		options.MaxBatch = 1000
-	}
-	if options.RecheckEvery <= 0 {
-		options.RecheckEvery = 2 * time.Second
-	}
-	if options.ReplicasTimeout <= 0 {
-		options.ReplicasTimeout = time.Second
-	}
+	options = options.WithDefaults()
 	return &Producer{requests: requests, options: options, outcomes: newOutcomes(o, options.RecheckEvery)}
 }
 
