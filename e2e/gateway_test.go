@@ -256,3 +256,43 @@ func TestGatewayRefusesCaptures(t *testing.T) {
 		}
 	}
 }
+
+// What costs nothing is sold without a token, and no gateway hears of it; whoever switches
+// that off has it as it was.
+func TestFreeOrders(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	gateway := startGateway(t)
+	s.ok("init")
+	s.event("open-day", "Open day", 10, "0")
+	w := s.worker("w1", "--gateway", gateway)
+	publishLine := func(order string) orderView {
+		t.Helper()
+		line := fmt.Sprintf(`{"type":"purchase","event_id":"open-day","order_id":%q,"customer_id":%q,"quantity":2}`, order, "c-"+order)
+		r := s.run(line+"\n", "publish", "--file", "-", "--wait", "-o", "json")
+		if r.code != 0 {
+			t.Fatalf("publish: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+		}
+		return decodeLines[orderView](t, r.stdout)[0]
+	}
+	for _, order := range []string{"kept", "undone"} {
+		if o := publishLine(order); o.State != "confirmed" {
+			t.Errorf("%s is %s (%s %s)", order, o.State, o.Reason, o.Detail)
+		}
+	}
+	s.ok("orders", "cancel", "undone", "--event", "open-day", "--wait")
+	s.drained(soon)
+	if lines := ledger(t, gateway); len(lines) != 0 {
+		t.Errorf("the gateway knows of %v", lines)
+	}
+	s.audit(gateway)
+
+	w.stop(endTime)
+	s.ok("namespace", "set", "--free-orders", "gateway")
+	s.worker("w2", "--gateway", gateway)
+	if o := publishLine("tokenless"); o.State != "rejected" || o.Reason != "invalid" || o.Detail != domain.DetailNoToken {
+		t.Errorf("through the gateway: %+v", o)
+	}
+	s.drained(soon)
+	s.audit(gateway)
+}
