@@ -573,6 +573,11 @@ func (s *soak) census() {
 		"meta": 1, "requests": partitions, "log": partitions, "event": soakEvents, "order": s.orders, "in_progress": soakEvents,
 		"invoices": s.invoices, "sales": soakEvents, "sales_summary": used,
 	}
+	// One for each partition in which anything was ever in hand for long enough to be noted.
+	if n := found["delivered"]; n > partitions {
+		s.t.Errorf("%d keys delivered, want %d at most", n, partitions)
+	}
+	want["delivered"] = found["delivered"]
 	total := int64(0)
 	for kind, n := range found {
 		total += memory[kind]
