@@ -111,11 +111,10 @@ func (s *system) publishInPages(requests []domain.Request) {
 func (s *system) killSixWorkers(b *testing.B, binary string) int {
 	b.Helper()
 	const workers, each = 6, 512
-	hangs := startGateway(b, "--latency", "1h")
 	var pool []*process
 	for i := range workers {
 		name := fmt.Sprintf("victim-%d", i)
-		w := startCommand(b, name, exec.Command(binary, s.workerArgs(name, "--gateway", hangs, "--roles", "purchase")...))
+		w := startCommand(b, name, exec.Command(binary, s.workerArgs(name, "--gateway", "simulator", "--simulator-timeout-rate", "1", "--roles", "purchase")...))
 		w.saysSoon(`"worker started"`)
 		pool = append(pool, w)
 	}

@@ -141,6 +141,7 @@ func (q *queue) Reclaim(ctx context.Context, idle time.Duration, most int) ([]do
 	}
 	q.more = false
 	var entries []domain.Entry
+	begun := q.cursor
 	for range reclaimPages {
 		reply, err := handOut(ctx, q.store.rdb, "XAUTOCLAIM", q.stream, string(q.group), q.consumer,
 			idle.Milliseconds(), q.cursor, "COUNT", most-len(entries)).Slice()
@@ -159,8 +160,11 @@ func (q *queue) Reclaim(ctx context.Context, idle time.Duration, most int) ([]do
 					zap.String("stream", q.stream), zap.Any("entry_ids", gone))
 			}
 		}
-		if q.cursor == "0-0" || len(entries) >= most {
+		if len(entries) >= most || q.cursor == "0-0" && begun == "0-0" {
 			break
+		}
+		if q.cursor == "0-0" {
+			begun = q.cursor // it began in the middle: what is before that comes now
 		}
 	}
 	q.countDeliveries(ctx, entries)
