@@ -61,9 +61,6 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		if report.Violations == nil {
-			report.Violations = []audit.Violation{}
-		}
 		replaced, err := inspect.New(store).Replaced(ctx)
 		if err != nil {
 			return err
