@@ -1,102 +1,122 @@
 package domain
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
+
+// Effect is what a fact about an order changes beside the order.
+type Effect struct {
+	Available, Held, Sold int64 // places of the order's section, more or fewer
+	EndsHold              bool  // it is not among the holds any more, and its customer may order again
+}
+
+// After is the order once a fact about it has happened. It checks what of the fact can be
+// told from the order alone: an error means that the fact cannot follow, and the order
+// then comes back unchanged.
+func (o Order) After(f Fact) (Order, Effect, error) {
+	next, n := o, o.Quantity
+	var effect Effect
+	switch f.Type {
+	case FactHeld:
+		if o.State != OrderNone {
+			return o, effect, illegal(f, o.State)
+		}
+		next = Order{
+			State: OrderHeld, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
+			Section: f.Section, Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency,
+			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis,
+		}
+		effect = Effect{Available: -f.Quantity, Held: f.Quantity}
+
+	case FactRejected:
+		if o.State != OrderNone {
+			return o, effect, illegal(f, o.State)
+		}
+		next = Order{
+			State: OrderRejected, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
+			Section: f.Section, Quantity: f.Quantity, Reason: f.Reason, Detail: f.Detail,
+		}
+
+	case FactConfirmed:
+		if o.State != OrderHeld {
+			return o, effect, illegal(f, o.State)
+		}
+		next.State, next.ConfirmedAtMillis, next.AuthorizationID = OrderConfirmed, f.AtMillis, f.AuthorizationID
+		effect = Effect{Held: -n, Sold: n, EndsHold: true}
+
+	case FactDeclined, FactExpired:
+		if o.State != OrderHeld {
+			return o, effect, illegal(f, o.State)
+		}
+		if next.State = OrderDeclined; f.Type == FactExpired {
+			next.State = OrderExpired
+		}
+		next.Reason, next.Detail = f.Reason, f.Detail
+		effect = Effect{Available: n, Held: -n, EndsHold: true}
+
+	case FactCancelled:
+		if o.State != f.Was {
+			return o, effect, illegal(f, o.State)
+		}
+		switch o.State {
+		case OrderNone:
+		case OrderHeld:
+			effect = Effect{Available: n, Held: -n, EndsHold: true}
+		case OrderConfirmed:
+			effect = Effect{Available: n, Sold: -n}
+		case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
+			return o, effect, illegal(f, o.State)
+		}
+		next.State, next.Reason = OrderCancelled, f.Reason
+
+	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled:
+		return o, effect, fmt.Errorf("%s is a fact about an event, not an order", f.Type)
+	default:
+		return o, effect, fmt.Errorf("no such fact %q", f.Type)
+	}
+	next.Version = f.ID
+	if next.State.Terminal() {
+		next.ResolvedAtMillis = f.AtMillis
+	}
+	return next, effect, nil
+}
 
 // Apply folds one fact about an order into what it is about. It is pure: v is
 // left alone. An error means that the fact cannot follow from this state, so
 // whoever wrote the log broke an invariant; the view then comes back unchanged.
 func Apply(v View, f Fact) (View, error) {
-	out := v
-	o := &out.Order
-	var err error
-	switch f.Type {
-	case FactHeld:
-		if o.State != OrderNone {
-			return v, illegal(f, o.State)
-		}
-		if v.InProgress != "" {
-			return v, fmt.Errorf("held, but order %s of the same customer is in progress", v.InProgress)
-		}
-		*o = Order{
-			State: OrderHeld, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
-			Section: f.Section, Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency,
-			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis,
-		}
-		out.InProgress = f.OrderID
-		out.Event, err = v.Event.move(f.Section, -f.Quantity, f.Quantity, 0)
-
-	case FactRejected:
-		if o.State != OrderNone {
-			return v, illegal(f, o.State)
-		}
-		*o = Order{
-			State: OrderRejected, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
-			Section: f.Section, Quantity: f.Quantity, ResolvedAtMillis: f.AtMillis, Reason: f.Reason, Detail: f.Detail,
-		}
-
-	case FactConfirmed:
-		if o.State != OrderHeld {
-			return v, illegal(f, o.State)
-		}
-		out.Event, err = v.Event.move(o.Section, 0, -o.Quantity, o.Quantity)
-		o.State, o.ConfirmedAtMillis, o.ResolvedAtMillis, o.AuthorizationID = OrderConfirmed, f.AtMillis, f.AtMillis, f.AuthorizationID
-		out.endProgress(f.OrderID)
-
-	case FactDeclined, FactExpired:
-		if o.State != OrderHeld {
-			return v, illegal(f, o.State)
-		}
-		out.Event, err = v.Event.move(o.Section, o.Quantity, -o.Quantity, 0)
-		o.State, o.ResolvedAtMillis = OrderDeclined, f.AtMillis
-		if f.Type == FactExpired {
-			// Decided and stamped by one clock, so this is exact. That of a confirmation is not: its
-			// stamp may be some milliseconds after the decision.
-			if f.AtMillis < o.DeadlineMillis {
-				return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, o.DeadlineMillis)
-			}
-			o.State = OrderExpired
-		}
-		o.Reason, o.Detail = f.Reason, f.Detail
-		out.endProgress(f.OrderID)
-
-	case FactCancelled:
-		if o.State != f.Was {
-			return v, illegal(f, o.State)
-		}
-		if f.Reason == ReasonEventCancelled && !v.Event.Cancelled {
-			return v, fmt.Errorf("cancelled because of its event, which is not cancelled")
-		}
-		switch o.State {
-		case OrderNone:
-		case OrderHeld:
-			out.Event, err = v.Event.move(o.Section, o.Quantity, -o.Quantity, 0)
-			out.endProgress(f.OrderID)
-		case OrderConfirmed:
-			out.Event, err = v.Event.move(o.Section, o.Quantity, 0, -o.Quantity)
-		case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
-			return v, illegal(f, o.State)
-		}
-		o.State, o.ResolvedAtMillis, o.Reason = OrderCancelled, f.AtMillis, f.Reason
-
-	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled:
-		return v, fmt.Errorf("%s is a fact about an event, not an order", f.Type)
-	default:
-		return v, fmt.Errorf("no such fact %q", f.Type)
+	next, effect, err := v.Order.After(f)
+	if err != nil {
+		return v, err
 	}
-	if err == nil {
-		err = out.Event.CheckConservation()
+	// One clock decides and stamps, so what depends on a deadline can be checked exactly.
+	switch {
+	case f.Type == FactHeld && v.InProgress != "":
+		return v, fmt.Errorf("held, but order %s of the same customer is in progress", v.InProgress)
+	case f.Type == FactConfirmed && f.AtMillis >= v.Order.DeadlineMillis:
+		return v, fmt.Errorf("confirmed at %d, not before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
+	case f.Type == FactExpired && f.AtMillis < v.Order.DeadlineMillis:
+		return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
+	case f.Type == FactCancelled && f.Reason == ReasonEventCancelled && !v.Event.Cancelled:
+		return v, errors.New("cancelled because of its event, which is not cancelled")
+	}
+	out := View{Event: v.Event, Order: next, InProgress: v.InProgress}
+	if effect != (Effect{}) {
+		if out.Event, err = v.Event.move(next.Section, effect); err == nil {
+			err = out.Event.CheckConservation()
+		}
 	}
 	if err != nil {
 		return v, fmt.Errorf("%s: %w", f.Type, err)
 	}
-	return out, nil
-}
-
-// endProgress: the customer may order again, if it is this order that was in progress.
-func (v *View) endProgress(orderID string) {
-	if v.InProgress == orderID {
-		v.InProgress = ""
+	switch {
+	case f.Type == FactHeld:
+		out.InProgress = f.OrderID
+	case effect.EndsHold && v.InProgress == f.OrderID:
+		out.InProgress = ""
 	}
+	return out, nil
 }
 
 func illegal(f Fact, from OrderState) error {

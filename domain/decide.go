@@ -28,9 +28,6 @@ const (
 	VerdictConflict
 	// VerdictTooLate: a pay that waited longer than it is worth; dead-letter it. The hold runs out by itself.
 	VerdictTooLate
-	// VerdictSetAside: the order's state is the outcome, and the entry was made a dead letter with it,
-	// in one step: a person must look.
-	VerdictSetAside
 )
 
 // String is the verdict in lower case.
@@ -48,8 +45,6 @@ func (v Verdict) String() string {
 		return "conflict"
 	case VerdictTooLate:
 		return "too_late"
-	case VerdictSetAside:
-		return "set_aside"
 	}
 	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
@@ -83,19 +78,16 @@ const (
 	PaymentApproved
 	// PaymentDeclined: the gateway refused, for good.
 	PaymentDeclined
-	// PaymentMismatched: there is a payment, but not the one that was asked for, and no
-	// money is reserved or taken any more.
+	// PaymentMismatched: there is a payment, but not the one that was asked for. Either no money is
+	// reserved or taken any more, or a person has been asked to look.
 	PaymentMismatched
-	// PaymentLeftAlone: likewise, but there is money, and it may be somebody else's: it
-	// was not touched.
-	PaymentLeftAlone
 )
 
 // Resolve brings the gateway's answer.
 type Resolve struct {
 	Outcome         PaymentOutcome
 	AuthorizationID string // if approved
-	Detail          string // if mismatched or left alone: how it differs, for people
+	Detail          string // if mismatched: how it differs, for people
 }
 
 // Expire asks whether the deadline has passed.
@@ -236,14 +228,16 @@ func voidIfHeldOnce(o Order) Verdict {
 }
 
 func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Verdict) {
-	if c.Outcome == PaymentMismatched || c.Outcome == PaymentLeftAlone {
-		return decideMismatch(o, ref, c)
+	if c.Outcome == PaymentMismatched && o.State != OrderHeld {
+		return nil, VerdictDone // whatever the order is, there is nothing of its own to void
 	}
 	switch o.State {
 	case OrderHeld:
 		switch {
 		case c.Outcome == PaymentDeclined:
 			return &Fact{Type: FactDeclined, EventID: ref.EventID, OrderID: ref.OrderID}, VerdictDone
+		case c.Outcome == PaymentMismatched:
+			return &Fact{Type: FactDeclined, EventID: ref.EventID, OrderID: ref.OrderID, Reason: ReasonPaymentMismatch, Detail: c.Detail}, VerdictDone
 		case !o.HoldAliveAt(nowMillis):
 			return expired(ref), VerdictVoid
 		case c.Outcome == PaymentApproved:
@@ -276,23 +270,6 @@ func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Ve
 		return nil, VerdictVoid
 	}
 	return nil, VerdictDone
-}
-
-// decideMismatch: whatever the order is, there is nothing of its own to void. A payment
-// that was left alone is for a person to judge, however the order ended.
-func decideMismatch(o Order, ref OrderRef, c Resolve) (*Fact, Verdict) {
-	verdict := VerdictDone
-	if c.Outcome == PaymentLeftAlone {
-		verdict = VerdictSetAside
-	}
-	if o.State != OrderHeld {
-		return nil, verdict
-	}
-	return &Fact{
-		Type: FactDeclined, EventID: ref.EventID, OrderID: ref.OrderID,
-		RequestType: o.RequestType, Fingerprint: o.Fingerprint, CustomerID: o.CustomerID,
-		Section: o.Section, Quantity: o.Quantity, Reason: ReasonPaymentMismatch, Detail: c.Detail,
-	}, verdict
 }
 
 func decideCancel(v View, ref OrderRef, c Cancel) *Fact {

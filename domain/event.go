@@ -194,16 +194,16 @@ func (e Event) CheckConservation() error {
 	return nil
 }
 
-// move returns the event with quantity units of a section moved; the original is left alone.
-func (e Event) move(section string, available, held, sold int64) (Event, error) {
+// move returns the event with places of a section moved; the original is left alone.
+func (e Event) move(section string, by Effect) (Event, error) {
 	i := e.sectionIndex(section)
 	if i < 0 {
 		return e, fmt.Errorf("no section %q", section)
 	}
 	e.Sections = slices.Clone(e.Sections)
 	s := &e.Sections[i]
-	s.Available += available
-	s.Held += held
-	s.Sold += sold
+	s.Available += by.Available
+	s.Held += by.Held
+	s.Sold += by.Sold
 	return e, nil
 }

@@ -1,5 +1,7 @@
 package domain
 
+import "strconv"
+
 // FactType names what happened. The log is a list of facts, in order.
 type FactType string
 
@@ -22,8 +24,9 @@ const (
 
 // Fact is one entry of the log. Which fields are set depends on the type.
 type Fact struct {
-	ID       string // of the log entry; assigned when it is appended
-	AtMillis int64  // when it was appended: the time part of ID
+	ID       string // of the log entry that it stands in, assigned when that is appended
+	Line     int    // which of the facts of that entry it is, from 1
+	AtMillis int64  // when it was decided: the time part of ID
 	Type     FactType
 	EventID  string
 	OrderID  string // facts about orders
@@ -48,6 +51,9 @@ type Fact struct {
 	Terms *Terms // listed, adjusted; reopened: as they were
 	Cause Cause  // closed, reopened, event_cancelled
 }
+
+// Name is the fact's own: entry-id#line.
+func (f Fact) Name() string { return f.ID + "#" + strconv.Itoa(f.Line) }
 
 // Ref names the order a fact is about.
 func (f Fact) Ref() OrderRef { return OrderRef{EventID: f.EventID, OrderID: f.OrderID} }

@@ -17,11 +17,12 @@ type Incoming struct {
 
 // Resolution is the gateway's answer for one order, on its way in.
 type Resolution struct {
-	EntryID         string
+	EntryID         string // empty if there is none to acknowledge
 	Ref             OrderRef
+	Order           Order // as it was when the gateway was asked
 	Outcome         PaymentOutcome
-	AuthorizationID string // if approved
-	Detail          string // if mismatched or left alone: for people, without a bar or a line break
+	AuthorizationID string // if approved; without a bar or a line break
+	Detail          string // if mismatched: for people, without a line break
 }
 
 // Cancellation is a cancel on its way in; EntryID is in the requests, or in the
@@ -52,10 +53,9 @@ type Trouble struct {
 	LastedMillis int64  // so far
 }
 
-// Ledger is the store of orders and events. Each call is one atomic step on one
-// partition, decides as Decide does, acknowledges the entries whose verdict is
-// VerdictDone and sets those aside whose verdict is VerdictSetAside, all in the same step, so a caller that does not know whether a call
-// took effect repeats it.
+// Ledger is the store of orders and events. What a call changes of an order it changes in one atomic step, as
+// Decide decides, together with the acknowledgement of the entry if the verdict is VerdictDone. So a caller that does
+// not know whether a call took effect repeats it.
 type Ledger interface {
 	// Partition is where an event's orders are.
 	Partition(eventID string) int
@@ -71,9 +71,8 @@ type Ledger interface {
 	CaptureFailed(ctx context.Context, partition int, batch []Cancellation) error
 	// Expire ends at most max holds whose deadline has passed; it returns how many.
 	Expire(ctx context.Context, partition int, max int) (int, error)
-	// Post writes confirmed orders to invoices and sales, and takes cancelled ones
-	// out again; the entries are acknowledged with it. Any order of the facts, and
-	// any repetition, gives the same books.
+	// Post puts confirmed orders on their customers' invoices, and then acknowledges the entries
+	// that the facts stand in: all of an entry's that are confirmed are given. Any repetition gives the same books.
 	Post(ctx context.Context, partition int, facts []Fact) error
 	// Trim drops requests that every group is done with; it returns how many.
 	Trim(ctx context.Context, partition int) (int64, error)

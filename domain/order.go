@@ -77,6 +77,7 @@ const DetailNoToken = "payment_token: missing"
 // Order is the stored state of one order. Its zero value is an order never heard of.
 type Order struct {
 	State       OrderState
+	Version     string      // id of the log entry that last changed it; empty if none did
 	RequestType RequestType // what opened it: purchase or hold; empty if a cancel came first
 	Fingerprint string      // of the request that opened it: same body or another one
 	CustomerID  string

@@ -51,7 +51,7 @@ func (e *Events) Cancel(ctx context.Context, eventID string, cause domain.Cause,
 	}
 	before := true
 	if fact != nil {
-		ended, err := e.end(ctx, *fact)
+		ended, err := e.change(ctx, eventID, func(event domain.Event) (*domain.Fact, error) { return domain.CancelEvent(event, eventID, cause) })
 		if err != nil {
 			return CancelledEvent{}, err
 		}
@@ -129,17 +129,13 @@ func (c *cancelPass) cancelThese(ctx context.Context) error {
 	store := c.events.store
 	p := store.Partition(c.eventID)
 	for chunk := range slices.Chunk(c.page, access.MaxBatch) {
-		keys := make([]string, len(chunk))
-		for i, ref := range chunk {
-			keys[i] = store.keys.Order(p, ref)
-		}
-		records, err := store.rdb.MGet(ctx, keys...).Result()
+		records, err := store.Inside().Records(ctx, chunk)
 		if err != nil {
-			return fmt.Errorf("reading orders: %w", access.Classify(err))
+			return err
 		}
 		var open []domain.OrderRef
 		for i, ref := range chunk {
-			switch order, err := layout.DecodeOrder(layout.AsString(records[i])); {
+			switch order, err := layout.DecodeOrder(records[i]); {
 			case err != nil:
 				c.damage = cmp.Or(c.damage, fmt.Errorf("order %s: %w", ref, err))
 			case order.State == domain.OrderHeld || order.State == domain.OrderConfirmed:
@@ -158,14 +154,14 @@ func (c *cancelPass) cancelThese(ctx context.Context) error {
 	return nil
 }
 
-var cancelWithEvent = orderBatch{
-	script: scriptCancel, name: "cancel",
-	add: func(args []any, _ int) []any { return append(args, domain.ReasonEventCancelled) },
-}
-
 func (c *cancelPass) cancel(ctx context.Context, p int, batch []domain.OrderRef) error {
 	stays := false
-	err := c.events.store.Ledger().changeOrders(ctx, p, cancelWithEvent, batch, func(_ domain.OrderRef, o domain.Order) {
+	event := func() (string, domain.Event, error) {
+		event, err := c.events.Get(ctx, c.eventID)
+		return c.eventID, event, err
+	}
+	cancel := func(domain.Event) domain.Command { return domain.Cancel{Reason: domain.ReasonEventCancelled} }
+	err := c.events.store.Ledger().changeOrders(ctx, p, batch, 0, event, cancel, func(_ domain.OrderRef, o domain.Order) {
 		if o.State == domain.OrderHeld || o.State == domain.OrderConfirmed {
 			stays = true
 			return

@@ -2,8 +2,8 @@ package streams
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"strings"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -25,14 +25,17 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 	if _, err := domain.Create(domain.Event{}, eventID, t); err != nil {
 		return false, err
 	}
-	terms, err := json.Marshal(t)
+	fact := domain.Fact{Type: domain.FactCreated, EventID: eventID, Terms: &t}
+	event, err := domain.ApplyEvent(domain.Event{}, fact)
 	if err != nil {
-		return false, fmt.Errorf("encoding terms: %w", err)
+		return false, err
 	}
 	p := e.store.Partition(eventID)
-	args := []any{eventID, t.Fingerprint(), terms, t.Name, t.Currency, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis}
-	reply, err := e.store.run(ctx, scriptCreateEvent,
-		[]string{e.store.keys.Event(p, eventID), e.store.keys.Log(p), e.store.keys.SalesSummary(p), e.store.keys.InProgress(p, eventID)}, appendSections(args, t)...).Int()
+	args := []any{eventID, wire.FactLine(fact), layout.SalesField(eventID), layout.Totals{}.String()}
+	for field, value := range layout.EncodeEvent(eventID, event, layout.OrderHashes(t)) {
+		args = append(args, field, value)
+	}
+	reply, err := e.store.run(ctx, scriptCreateEvent, []string{e.store.keys.Events(p), e.store.keys.Log(p)}, args...).Int()
 	if err != nil {
 		return false, fmt.Errorf("script create_event: %w", access.ClassifyChange(err))
 	}
@@ -50,15 +53,7 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 	return false, err
 }
 
-func appendSections(args []any, t domain.Terms) []any {
-	args = append(args, len(t.Sections))
-	for _, section := range t.Sections {
-		args = append(args, section.Name, section.Price, section.Capacity)
-	}
-	return args
-}
-
-// adjustAttempts bounds how often Adjust and Reopen start again because somebody else
+// adjustAttempts bounds how often a change starts again because somebody else
 // changed the event in between.
 const adjustAttempts = 10
 
@@ -84,12 +79,15 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 		if err != nil || fact == nil {
 			return false, err
 		}
-		terms, err := json.Marshal(t)
+		about, terms, sections, err := e.encode(ctx, eventID, event, *fact)
 		if err != nil {
-			return false, fmt.Errorf("encoding terms: %w", err)
+			return false, err
 		}
-		args := []any{eventID, event.Version, terms, t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis}
-		reply, err := e.store.run(ctx, scriptAdjustEvent, []string{e.store.keys.Event(p, eventID), e.store.keys.Log(p)}, appendSections(args, t)...).StringSlice()
+		args := []any{eventID, event.Version, wire.FactLine(*fact), terms, about}
+		for _, section := range sections {
+			args = append(args, layout.SectionField(eventID, section.Name), section.Price, section.Capacity)
+		}
+		reply, err := e.store.run(ctx, scriptAdjustEvent, []string{e.store.keys.Events(p), e.store.keys.Log(p)}, args...).StringSlice()
 		if err != nil {
 			return false, fmt.Errorf("script adjust_event: %w", access.ClassifyChange(err))
 		}
@@ -97,7 +95,7 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 		case "ok":
 			return true, nil
 		case "below":
-			return false, domain.WithCode(domain.ClassReject, domain.CodeBelowHeld, fmt.Errorf("section %s: the new capacity is below the %s held and %s sold", reply[1], reply[2], reply[3]))
+			return false, domain.WithCode(domain.ClassReject, domain.CodeBelowHeld, fmt.Errorf("section %s: the new capacity is below the %s held and %s sold", strings.TrimPrefix(reply[1], eventID+"/"), reply[2], reply[3]))
 		}
 	}
 	return false, changedByOthers(eventID)
@@ -107,51 +105,29 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 // closed already. Errors: domain.ErrNotFound; ClassReject for a bad
 // cause; domain.ErrUnknownOutcome.
 func (e *Events) Close(ctx context.Context, eventID string, cause domain.Cause) (closed bool, err error) {
-	return e.end(ctx, domain.Fact{Type: domain.FactClosed, EventID: eventID, Cause: cause})
+	return e.change(ctx, eventID, func(event domain.Event) (*domain.Fact, error) { return domain.Close(event, eventID, cause) })
 }
 
-// end closes an event, or cancels it.
-func (e *Events) end(ctx context.Context, fact domain.Fact) (ended bool, err error) {
-	if !domain.ValidID(fact.EventID) {
-		return false, access.NotFound("event", fact.EventID)
-	}
-	if err := fact.Cause.Validate(); err != nil {
-		return false, err
-	}
-	cancels := "0"
-	if fact.Type == domain.FactEventCancelled {
-		cancels = "1"
-	}
-	p := e.store.Partition(fact.EventID)
-	fields := wire.FactFields(fact)
-	reply, err := e.store.run(ctx, scriptCloseEvent, []string{e.store.keys.Event(p, fact.EventID), e.store.keys.Log(p)},
-		cancels, fields[0], fields[1], fact.Cause.Reason, fact.Cause.By).Int()
-	if err != nil {
-		return false, fmt.Errorf("script close_event: %w", access.ClassifyChange(err))
-	}
-	if reply < 0 {
-		return false, access.NotFound("event", fact.EventID)
-	}
-	return reply == 1, nil
-}
-
-// Reopen lets the sale of a closed event go on, on the terms it has. Orders that were
-// cancelled with it stay cancelled. reopened is false if it was not closed. Errors: as Close.
-func (e *Events) Reopen(ctx context.Context, eventID string, cause domain.Cause) (reopened bool, err error) {
+// change makes what decide says of an event, which must be there. changed is false if that is nothing.
+func (e *Events) change(ctx context.Context, eventID string, decide func(domain.Event) (*domain.Fact, error)) (changed bool, err error) {
 	p := e.store.Partition(eventID)
 	for range adjustAttempts {
 		event, err := e.Get(ctx, eventID)
 		if err != nil {
 			return false, err
 		}
-		fact, err := domain.Reopen(event, eventID, cause)
+		fact, err := decide(event)
 		if err != nil || fact == nil {
 			return false, err
 		}
-		fields := wire.FactFields(*fact)
-		reply, err := e.store.run(ctx, scriptReopenEvent, []string{e.store.keys.Event(p, eventID), e.store.keys.Log(p)}, event.Version, fields[0], fields[1]).Int()
+		about, terms, _, err := e.encode(ctx, eventID, event, *fact)
 		if err != nil {
-			return false, fmt.Errorf("script reopen_event: %w", access.ClassifyChange(err))
+			return false, err
+		}
+		reply, err := e.store.run(ctx, scriptChangeEvent, []string{e.store.keys.Events(p), e.store.keys.Log(p)},
+			eventID, event.Version, string(fact.Type), wire.FactLine(*fact), terms, about).Int()
+		if err != nil {
+			return false, fmt.Errorf("script change_event: %w", access.ClassifyChange(err))
 		}
 		if reply == 1 {
 			return true, nil
@@ -160,19 +136,36 @@ func (e *Events) Reopen(ctx context.Context, eventID string, cause domain.Cause)
 	return false, changedByOthers(eventID)
 }
 
+// encode is what an event's fields are after a fact; sections are only for what they offer.
+func (e *Events) encode(ctx context.Context, eventID string, event domain.Event, fact domain.Fact) (about, terms string, sections []domain.Section, err error) {
+	after, err := domain.ApplyEvent(event, fact)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if err := e.store.Inside().LearnHashes(ctx, []domain.OrderRef{{EventID: eventID}}, false); err != nil {
+		return "", "", nil, err
+	}
+	hashes, _ := e.store.hashes.Of(eventID)
+	fields := layout.EncodeEvent(eventID, after, hashes)
+	return fields[layout.AboutField(eventID)], fields[layout.TermsField(eventID)], after.Sections, nil
+}
+
+// Reopen lets the sale of a closed event go on, on the terms it has. Orders that were
+// cancelled with it stay cancelled. reopened is false if it was not closed. Errors: as Close.
+func (e *Events) Reopen(ctx context.Context, eventID string, cause domain.Cause) (reopened bool, err error) {
+	return e.change(ctx, eventID, func(event domain.Event) (*domain.Fact, error) { return domain.Reopen(event, eventID, cause) })
+}
+
 // Get reads one event. Error: domain.ErrNotFound.
 func (e *Events) Get(ctx context.Context, eventID string) (domain.Event, error) {
 	if !domain.ValidID(eventID) {
 		return domain.Event{}, access.NotFound("event", eventID)
 	}
-	h, err := e.store.rdb.HGetAll(ctx, e.store.keys.Event(e.store.Partition(eventID), eventID)).Result()
-	if err != nil {
-		return domain.Event{}, fmt.Errorf("reading event %s: %w", eventID, access.Classify(err))
+	event, _, err := e.store.Inside().Event(ctx, eventID)
+	if err == nil && !event.Exists() {
+		err = access.NotFound("event", eventID)
 	}
-	if len(h) == 0 {
-		return domain.Event{}, access.NotFound("event", eventID)
-	}
-	return layout.DecodeEvent(h)
+	return event, err
 }
 
 // IDs lists the events of a partition that were ever put on sale, in no order.

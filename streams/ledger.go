@@ -3,7 +3,9 @@ package streams
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )
@@ -33,146 +36,197 @@ func (l *Ledger) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.O
 	return l.store.Inside().Orders(ctx, refs)
 }
 
-// orderBatch is one call of a script that is built on scripts/lib/orders.lua.
-type orderBatch struct {
-	script *redis.Script
-	name   string
-	source string // the stream whose entries are acknowledged
-	group  domain.Group
-	size   int
-	item   func(i int) (entryID string, ref domain.OrderRef)
-	add    func(args []any, i int) []any // what the operation adds to an item
-	keys   []string                      // what the operation adds to the keys
-}
-
-// runOrders calls the script for all items, at most maxBatch at a time, and
-// returns a reply for each.
-func (l *Ledger) runOrders(ctx context.Context, p int, b orderBatch) ([]domain.Reply, int64, error) {
-	replies := make([]domain.Reply, 0, b.size)
+// Hold implements domain.Ledger. What can be decided about a request without looking at the others
+// of the batch (that it is invalid, that its order is there already, everything about a pay) is decided by
+// domain.Decide; the script decides the rest.
+func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]domain.Reply, int64, error) {
+	replies := make([]domain.Reply, len(batch))
 	var now int64
-	for first := 0; first < b.size; first += access.MaxBatch {
-		n := min(access.MaxBatch, b.size-first)
-		keys, args := l.orderArgs(p, b, first, n)
-		raw, err := l.store.run(ctx, b.script, keys, args...).Slice()
-		if err != nil {
-			return nil, 0, fmt.Errorf("script %s: %w", b.name, access.Classify(err))
-		}
-		if len(raw) != 1+2*n {
-			return nil, 0, fmt.Errorf("script %s: %d values for %d items", b.name, len(raw), n)
-		}
-		now = layout.AsInt(raw[0])
-		for i := range n {
-			order, err := layout.DecodeOrder(layout.AsString(raw[2+2*i]))
-			if err != nil {
-				return nil, 0, fmt.Errorf("script %s: %w", b.name, err)
+	all := make([]int, len(batch))
+	for i := range all {
+		all[i] = i
+	}
+	ref := func(i int) domain.OrderRef { return batch[i].Request.Ref() }
+	for _, wave := range waves(all, ref) {
+		var opening, others []int
+		for _, i := range wave {
+			if batch[i].Request.Type.Opens() && batch[i].Invalid == "" {
+				opening = append(opening, i)
+			} else {
+				others = append(others, i)
 			}
-			replies = append(replies, domain.Reply{Verdict: domain.Verdict(layout.AsInt(raw[1+2*i])), Order: order})
+		}
+		for chunk := range slices.Chunk(opening, access.MaxBatch) {
+			n, err := l.open(ctx, p, batch, chunk, replies)
+			if err != nil {
+				return nil, 0, err
+			}
+			now = max(now, n)
+		}
+		if len(others) > 0 {
+			n, err := l.decide(ctx, p, batch, others, replies)
+			if err != nil {
+				return nil, 0, err
+			}
+			now = max(now, n)
 		}
 	}
 	return replies, now, nil
 }
 
-// orderArgs lays KEYS and ARGV out as scripts/lib/orders.lua documents them.
-func (l *Ledger) orderArgs(p int, b orderBatch, first, n int) ([]string, []any) {
-	const perItem = 12
-	index := make(map[string]int, 8)
-	events := make([]string, 0, 8)
-	indexes := make([]int, n)
-	for i := range n {
-		_, ref := b.item(first + i)
-		e, known := index[ref.EventID]
-		if !known {
-			events = append(events, ref.EventID)
-			e = len(events)
-			index[ref.EventID] = e
+// waves shares positions out so that none of the waves has one order twice, and each order's
+// positions stay in their order.
+func waves(positions []int, ref func(int) domain.OrderRef) [][]int {
+	seen := make(map[domain.OrderRef]int, len(positions)) // how often
+	var waves [][]int
+	for _, i := range positions {
+		n := seen[ref(i)]
+		seen[ref(i)] = n + 1
+		if n == len(waves) {
+			waves = append(waves, make([]int, 0, len(positions)-len(waves)))
 		}
-		indexes[i] = e
+		waves[n] = append(waves[n], i)
 	}
-	keys := make([]string, 0, 3+2*len(events)+n+len(b.keys))
-	keys = append(keys, b.source, l.store.keys.Log(p), l.store.keys.Holds(p))
-	args := make([]any, 0, 5+len(events)+n*perItem)
-	everyNotice := ""
-	if _, cluster := l.store.rdb.(*redis.ClusterClient); cluster {
-		everyNotice = "1"
-	}
-	args = append(args, string(b.group), l.store.outcomes(p), len(events), n, everyNotice)
-	for _, event := range events {
-		keys = append(keys, l.store.keys.Event(p, event), l.store.keys.InProgress(p, event))
-		args = append(args, event)
-	}
-	for i := range n {
-		entryID, ref := b.item(first + i)
-		keys = append(keys, l.store.keys.Order(p, ref))
-		args = append(args, entryID, indexes[i], ref.OrderID)
-		args = b.add(args, first+i)
-	}
-	return append(keys, b.keys...), args
+	return waves
 }
 
-// Hold implements domain.Ledger.
-func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]domain.Reply, int64, error) {
-	return l.runOrders(ctx, p, orderBatch{
-		script: scriptHold, name: "hold", source: l.store.keys.Requests(p), group: domain.GroupWorkers, size: len(batch),
-		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Request.Ref() },
-		add: func(args []any, i int) []any {
-			a := &batch[i]
-			var unitPrice any = ""
-			if a.Request.UnitPrice != nil {
-				unitPrice = *a.Request.UnitPrice
+// open takes new orders in with hold.lua, and decides about those that are there already.
+func (l *Ledger) open(ctx context.Context, p int, batch []domain.Incoming, chunk []int, replies []domain.Reply) (now int64, err error) {
+	refs := make([]domain.OrderRef, len(chunk))
+	for j, i := range chunk {
+		refs[j] = batch[i].Request.Ref()
+	}
+	var reply []any
+	for again := false; ; again = true {
+		if err := l.store.Inside().LearnHashes(ctx, refs, again); err != nil {
+			return 0, err
+		}
+		c := l.holdCall(p, batch, chunk)
+		if reply, err = l.store.run(ctx, scriptHold, c.keys, c.args...).Slice(); err != nil {
+			return 0, fmt.Errorf("script hold: %w", access.Classify(err))
+		}
+		if len(reply) == 1+len(chunk) {
+			break
+		}
+		if again || len(reply) != 1 {
+			return 0, domain.WithClass(domain.ClassRetry, errors.New("script hold: an event's orders are elsewhere, or a reply of an unknown form"))
+		}
+	}
+	now = layout.AsInt(reply[0])
+	var known []int
+	orders := make([]domain.Order, 0, len(chunk))
+	for j, i := range chunk {
+		record, wasThere := strings.CutPrefix(layout.AsString(reply[1+j]), "=")
+		order, err := layout.DecodeOrder(record)
+		if err != nil {
+			return 0, fmt.Errorf("script hold: %w", err)
+		}
+		if wasThere {
+			known, orders = append(known, i), append(orders, order)
+			continue
+		}
+		replies[i].Order, replies[i].Verdict = order, domain.VerdictDone
+		if order.State == domain.OrderHeld && batch[i].Request.Type.Pays() {
+			replies[i].Verdict = domain.VerdictAuthorize
+		}
+	}
+	if len(known) == 0 {
+		return now, nil
+	}
+	return l.decideKnown(ctx, p, batch, known, orders, now, replies)
+}
+
+// decide reads orders, and decides about the requests.
+func (l *Ledger) decide(ctx context.Context, p int, batch []domain.Incoming, positions []int, replies []domain.Reply) (int64, error) {
+	refs := make([]domain.OrderRef, len(positions))
+	for j, i := range positions {
+		refs[j] = batch[i].Request.Ref()
+	}
+	orders, now, err := l.read(ctx, p, refs)
+	if err != nil {
+		return 0, err
+	}
+	return l.decideKnown(ctx, p, batch, positions, orders, now, replies)
+}
+
+func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming, positions []int, orders []domain.Order, now int64, replies []domain.Reply) (int64, error) {
+	m := movement{source: l.store.keys.Requests(p), group: domain.GroupWorkers, now: now}
+	for j, i := range positions {
+		m.add(batch[i].EntryID, batch[i].Request.Ref(), orders[j])
+	}
+	m.decide = func(j int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
+		in := &batch[positions[j]]
+		var c domain.Command = domain.Pay{EntryMillis: domain.EntryMillis(in.EntryID), ValidMillis: in.ValidMillis}
+		if in.Request.Type.Opens() {
+			c = domain.Hold{
+				Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken,
+				EntryMillis: domain.EntryMillis(in.EntryID), ValidMillis: in.ValidMillis, HoldMillis: in.HoldMillis,
 			}
-			kind := string(a.Request.Type)
-			if a.NoToken {
-				kind = "tokenless"
-			}
-			return append(args, kind, a.Request.CustomerID, a.Request.Section, a.Request.Quantity,
-				unitPrice, a.HoldMillis, domain.EntryMillis(a.EntryID)+a.ValidMillis, opening(a.Request), a.Invalid)
-		},
-	})
+		}
+		return domain.Decide(domain.View{Order: o}, in.Request.Ref(), now, c)
+	}
+	now, err := l.moveAll(ctx, p, &m)
+	if err != nil {
+		return 0, err
+	}
+	for j, i := range positions {
+		replies[i] = m.replies[j]
+	}
+	return now, nil
 }
 
-// opening is how records and facts of an order begin: what was asked for.
-func opening(r domain.Request) string {
-	return string(r.Type) + "|" + r.Fingerprint + "|" + r.CustomerID + "|" + r.Section + "|" + strconv.FormatInt(r.Quantity, 10)
+// read reads orders of a partition, and Redis's time.
+func (l *Ledger) read(ctx context.Context, p int, refs []domain.OrderRef) ([]domain.Order, int64, error) {
+	ns := l.store.Inside()
+	if err := ns.LearnHashes(ctx, refs, false); err != nil {
+		return nil, 0, err
+	}
+	pipe := l.store.rdb.Pipeline()
+	clock := pipe.Time(ctx)
+	reads := ns.ReadRecords(ctx, pipe, p, refs)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, 0, fmt.Errorf("reading orders: %w", access.Classify(err))
+	}
+	records, err := reads.Records()
+	if err != nil {
+		return nil, 0, err
+	}
+	orders := make([]domain.Order, len(refs))
+	for i, record := range records {
+		if orders[i], err = layout.DecodeOrder(record); err != nil {
+			return nil, 0, err
+		}
+	}
+	return orders, clock.Val().UnixMilli(), nil
 }
 
-// Resolve implements domain.Ledger.
+// Resolve implements domain.Ledger. The order of a resolution is the one that was paid for: if it
+// has changed since, the script says so, and it is decided again.
 func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) ([]domain.Reply, int64, error) {
+	m := movement{source: l.store.keys.Requests(p), group: domain.GroupWorkers}
 	for _, r := range batch {
 		if strings.ContainsAny(r.AuthorizationID, "|\r\n") {
 			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the gateway's authorization id has a bar or a line break, and cannot be kept", r.Ref))
 		}
-		if strings.ContainsAny(r.Detail, "|\r\n") {
-			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the detail of a payment that does not match has a bar or a line break, and cannot be kept", r.Ref))
+		if strings.ContainsAny(r.Detail, "\r\n") {
+			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the detail of a payment that does not match has a line break, and cannot be kept", r.Ref))
+		}
+		m.add(r.EntryID, r.Ref, r.Order)
+		if r.Outcome == domain.PaymentUnknown && m.now == 0 {
+			// Nothing may have to be changed, and then no script tells whether there is time left.
+			now, err := l.store.Now(ctx)
+			if err != nil {
+				return nil, 0, err
+			}
+			m.now = now.UnixMilli()
 		}
 	}
-	return l.runOrders(ctx, p, orderBatch{
-		script: scriptResolve, name: "resolve", source: l.store.keys.Requests(p), group: domain.GroupWorkers, size: len(batch),
-		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Ref },
-		add: func(args []any, i int) []any {
-			kept := batch[i].AuthorizationID
-			if o := batch[i].Outcome; o == domain.PaymentMismatched || o == domain.PaymentLeftAlone {
-				kept = batch[i].Detail
-			}
-			return append(args, outcomeName(batch[i].Outcome), kept)
-		},
-		keys: []string{l.store.keys.Dead(p)},
-	})
-}
-
-func outcomeName(o domain.PaymentOutcome) string {
-	switch o {
-	case domain.PaymentApproved:
-		return "approved"
-	case domain.PaymentDeclined:
-		return "declined"
-	case domain.PaymentUnknown:
-		return "unknown"
-	case domain.PaymentMismatched:
-		return "mismatched"
-	case domain.PaymentLeftAlone:
-		return "left_alone"
+	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
+		r := &batch[i]
+		return domain.Decide(domain.View{Order: o}, r.Ref, now, domain.Resolve{Outcome: r.Outcome, AuthorizationID: r.AuthorizationID, Detail: r.Detail})
 	}
-	return "unknown"
+	now, err := l.moveAll(ctx, p, &m)
+	return m.replies, now, err
 }
 
 // Cancel implements domain.Ledger.
@@ -187,28 +241,38 @@ func (l *Ledger) CaptureFailed(ctx context.Context, p int, batch []domain.Cancel
 
 func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason string, batch []domain.Cancellation) error {
 	source, _ := l.store.keys.StreamOf(p, group)
-	_, _, err := l.runOrders(ctx, p, orderBatch{
-		script: scriptCancel, name: "cancel", source: source, group: group, size: len(batch),
-		item: func(i int) (string, domain.OrderRef) { return batch[i].EntryID, batch[i].Ref },
-		add:  func(args []any, _ int) []any { return append(args, reason) },
-	})
+	refs := make([]domain.OrderRef, len(batch))
+	for i, c := range batch {
+		refs[i] = c.Ref
+	}
+	orders, now, err := l.read(ctx, p, refs)
+	if err != nil {
+		return err
+	}
+	m := movement{source: source, group: group, now: now}
+	for i, c := range batch {
+		m.add(c.EntryID, c.Ref, orders[i])
+	}
+	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
+		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason})
+	}
+	_, err = l.moveAll(ctx, p, &m)
 	return err
 }
 
 // Expire implements domain.Ledger. A crash between finding the due holds and
 // ending them leaves them to the next call.
 func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
-	most = min(most, access.MaxBatch)
-	members, err := l.store.run(ctx, scriptDue, []string{l.store.keys.Holds(p)}, most).StringSlice()
+	due, err := l.store.run(ctx, scriptDue, []string{l.store.keys.Holds(p)}, min(most, access.MaxBatch)).StringSlice()
 	if err != nil {
 		return 0, fmt.Errorf("script due: %w", access.Classify(err))
 	}
-	refs := make([]domain.OrderRef, 0, len(members))
-	for _, m := range members {
-		ref, ok := domain.ParseOrderRef(m)
+	now, refs := layout.AsInt(due[0]), make([]domain.OrderRef, 0, len(due)-1)
+	for _, member := range due[1:] {
+		ref, ok := domain.ParseOrderRef(member)
 		if !ok { // no script of ours wrote it; it would be found for ever
-			l.store.log.Error("removing a hold that names no order", zap.String("key", l.store.keys.Holds(p)), zap.String("member", m))
-			if err := l.store.rdb.ZRem(ctx, l.store.keys.Holds(p), m).Err(); err != nil {
+			l.store.log.Error("removing a hold that names no order", zap.String("key", l.store.keys.Holds(p)), zap.String("member", member))
+			if err := l.store.rdb.ZRem(ctx, l.store.keys.Holds(p), member).Err(); err != nil {
 				return 0, fmt.Errorf("removing a hold that names no order: %w", access.Classify(err))
 			}
 			continue
@@ -216,10 +280,7 @@ func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
 		refs = append(refs, ref)
 	}
 	expired := 0
-	err = l.changeOrders(ctx, p, orderBatch{
-		script: scriptExpire, name: "expire",
-		add: func(args []any, _ int) []any { return args },
-	}, refs, func(_ domain.OrderRef, o domain.Order) {
+	err = l.changeOrders(ctx, p, refs, now, nil, func(domain.Event) domain.Command { return domain.Expire{} }, func(_ domain.OrderRef, o domain.Order) {
 		if o.State == domain.OrderExpired {
 			expired++
 		}
@@ -227,18 +288,43 @@ func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
 	return expired, err
 }
 
-// changeOrders calls a script for orders that no entry asks about, and each for all of
-// them as they are then. If one is damaged, the others do not wait for it: each is tried
-// alone, and the first that is damaged is the error, of ClassPoison.
-func (l *Ledger) changeOrders(ctx context.Context, p int, b orderBatch, refs []domain.OrderRef, each func(domain.OrderRef, domain.Order)) error {
+// changeOrders decides about orders of a partition that no entry asks about, and calls each for all of
+// them as they are then. Where event is given, all are its orders, and its terms must not change meanwhile. If an
+// order is damaged, the others do not wait for it: each is tried alone, and the first that is damaged is the
+// error, of ClassPoison.
+func (l *Ledger) changeOrders(ctx context.Context, p int, refs []domain.OrderRef, now int64, event func() (string, domain.Event, error),
+	command func(domain.Event) domain.Command, each func(domain.OrderRef, domain.Order),
+) error {
 	run := func(refs []domain.OrderRef) error {
-		b.source, b.size = l.store.keys.Log(p), len(refs)
-		b.item = func(i int) (string, domain.OrderRef) { return "", refs[i] }
-		replies, _, err := l.runOrders(ctx, p, b)
-		for i, r := range replies {
+		orders, readAt, err := l.read(ctx, p, refs)
+		if err != nil {
+			return err
+		}
+		m := movement{source: l.store.keys.Log(p), now: max(now, readAt), strays: event == nil}
+		var view domain.View
+		if event != nil {
+			m.terms = func() (id string, version int64, err error) {
+				id, view.Event, err = event()
+				return id, view.Event.Version, err
+			}
+		}
+		for i, ref := range refs {
+			m.add("", ref, orders[i])
+		}
+		m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
+			view.Order = o
+			return domain.Decide(view, refs[i], now, command(view.Event))
+		}
+		if _, err := l.moveAll(ctx, p, &m); err != nil {
+			return err
+		}
+		for i, r := range m.replies {
 			each(refs[i], r.Order)
 		}
-		return err
+		return nil
+	}
+	if len(refs) == 0 {
+		return nil
 	}
 	err := run(refs)
 	if err == nil || domain.ClassOf(err) != domain.ClassPoison {
@@ -253,4 +339,127 @@ func (l *Ledger) changeOrders(ctx context.Context, p int, b orderBatch, refs []d
 		damage = cmp.Or(damage, err)
 	}
 	return damage
+}
+
+// holdCall lays KEYS and ARGV of hold.lua out.
+func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) orderCall {
+	c := l.newOrderCall(p, l.store.keys.Requests(p), domain.GroupWorkers, len(chunk))
+	type sectionOf struct{ event, name string }
+	type termsOf struct {
+		kind                    string
+		holdMillis, validMillis int64
+		unitPrice               int64
+		anyPrice                bool
+	}
+	events, sections, terms := make(map[string]int, 8), make(map[sectionOf]int, 8), make(map[termsOf]int, 4)
+	var eventArgs, sectionArgs []any
+	var classes []termsOf
+	var valid []int64 // by class: until when all its requests are
+	requests := make([]any, 0, 8*len(chunk))
+	opening := make([]byte, 0, 256)
+	for _, i := range chunk {
+		in := &batch[i]
+		r := &in.Request
+		e, known := events[r.EventID]
+		if !known {
+			e = len(events) + 1
+			events[r.EventID] = e
+			hashes, _ := l.store.hashes.Of(r.EventID)
+			eventArgs = append(eventArgs, r.EventID, strconv.Itoa(hashes))
+		}
+		of := sectionOf{r.EventID, r.Section}
+		s, known := sections[of]
+		if !known {
+			s = len(sections) + 1
+			sections[of] = s
+			sectionArgs = append(sectionArgs, strconv.Itoa(e), r.Section)
+		}
+		said := termsOf{kind: string(r.Type), holdMillis: in.HoldMillis, validMillis: in.ValidMillis, anyPrice: r.UnitPrice == nil}
+		if in.NoToken {
+			said.kind = "tokenless"
+		}
+		if r.UnitPrice != nil {
+			said.unitPrice = *r.UnitPrice
+		}
+		until := domain.EntryMillis(in.EntryID) + in.ValidMillis
+		t, known := terms[said]
+		if !known {
+			classes, valid = append(classes, said), append(valid, until)
+			t = len(classes)
+			terms[said] = t
+		}
+		valid[t-1] = min(valid[t-1], until)
+		opening = wire.AppendOpening(opening[:0], r.Type, r.Fingerprint, r.CustomerID, r.Section, r.Quantity)
+		requests = append(requests, in.EntryID, r.Ref().String(), c.hash(r.Ref()), strconv.Itoa(s), strconv.Itoa(t),
+			r.EventID+"/"+r.CustomerID, strconv.FormatInt(r.Quantity, 10), string(opening))
+	}
+	rest := append(make([]any, 0, 4+len(eventArgs)+len(sectionArgs)+5*len(classes)+len(requests)),
+		len(events), len(sections), len(classes), len(chunk))
+	rest = append(append(rest, eventArgs...), sectionArgs...)
+	for t, said := range classes {
+		price := ""
+		if !said.anyPrice {
+			price = strconv.FormatInt(said.unitPrice, 10)
+		}
+		rest = append(rest, said.kind, said.holdMillis, price, said.validMillis, valid[t])
+	}
+	c.finish(append(rest, requests...))
+	return c
+}
+
+// orderCall is one call of hold.lua or move.lua: KEYS and ARGV as scripts/lib/orders.lua documents them.
+type orderCall struct {
+	ledger  *Ledger
+	p       int
+	keys    []string
+	args    []any
+	numbers map[layout.OrderHash]string
+	others  []string // by number: that of the hash which has the orders that this one lacks
+}
+
+func (l *Ledger) newOrderCall(p int, source string, group domain.Group, size int) orderCall {
+	everyNotice := ""
+	if _, cluster := l.store.rdb.(*redis.ClusterClient); cluster {
+		everyNotice = "1"
+	}
+	k := l.store.keys
+	return orderCall{
+		ledger: l, p: p, numbers: make(map[layout.OrderHash]string, min(size, 64)),
+		keys: append(make([]string, 0, 16), source, k.Log(p), k.Holds(p), k.Events(p), k.InProgress(p)),
+		args: append(make([]any, 0, 16), string(group), l.store.outcomes(p), everyNotice),
+	}
+}
+
+// hash is the number of an order's hash.
+func (c *orderCall) hash(ref domain.OrderRef) string {
+	hashes, _ := c.ledger.store.hashes.Of(ref.EventID)
+	own, shared := layout.HashOf(ref, hashes), layout.SharedHash(ref.EventID)
+	if number, known := c.numbers[own]; known {
+		return number
+	}
+	other := "0"
+	if own != shared {
+		other = c.number(shared, "0")
+	}
+	return c.number(own, other)
+}
+
+func (c *orderCall) number(h layout.OrderHash, other string) string {
+	number, known := c.numbers[h]
+	if !known {
+		c.keys = append(c.keys, c.ledger.store.keys.Orders(c.p, h))
+		c.others = append(c.others, other)
+		number = strconv.Itoa(len(c.others))
+		c.numbers[h] = number
+	}
+	return number
+}
+
+// finish adds what is the operation's own.
+func (c *orderCall) finish(rest []any) {
+	c.args = append(c.args, len(c.others))
+	for _, other := range c.others {
+		c.args = append(c.args, other)
+	}
+	c.args = append(c.args, rest...)
 }

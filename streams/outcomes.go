@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,55 +28,63 @@ func (c *Checkout) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain
 	return c.store.Inside().Orders(ctx, refs)
 }
 
-// Look implements domain.Outcomes: one pipeline of an HMGET and an MGET for each partition.
+// Look implements domain.Outcomes: one pipeline for all partitions.
 //
 // The notes are read first. An order that is not there afterwards was not there when
 // the note was, so the two together are of one moment; the other way round a note could be
 // newer than a record that was not there yet.
 func (c *Checkout) Look(ctx context.Context, refs []domain.OrderRef) []domain.Looked {
 	looked := make([]domain.Looked, len(refs))
+	ns := c.store.Inside()
+	if err := ns.LearnHashes(ctx, refs, false); err != nil {
+		for i := range looked {
+			looked[i].Err = err
+		}
+		return looked
+	}
 	byPartition := make(map[int][]int)
 	for i, ref := range refs {
 		p := c.store.Partition(ref.EventID)
 		byPartition[p] = append(byPartition[p], i)
 	}
 	type read struct {
-		indexes        []int
-		notes, records *redis.SliceCmd
+		indexes []int
+		notes   *redis.SliceCmd
+		records *access.RecordReads
 	}
 	var reads []read
 	pipe := c.store.rdb.Pipeline()
 	for p, indexes := range byPartition {
-		for first := 0; first < len(indexes); first += access.MaxBatch {
-			chunk := indexes[first:min(first+access.MaxBatch, len(indexes))]
-			names, keys := make([]string, len(chunk)), make([]string, len(chunk))
+		for chunk := range slices.Chunk(indexes, access.MaxBatch) {
+			names, here := make([]string, len(chunk)), make([]domain.OrderRef, len(chunk))
 			for j, i := range chunk {
-				names[j], keys[j] = refs[i].String(), c.store.keys.Order(p, refs[i])
+				names[j], here[j] = refs[i].String(), refs[i]
 			}
-			reads = append(reads, read{chunk, pipe.HMGet(ctx, c.store.keys.SetAside(p), names...), pipe.MGet(ctx, keys...)})
+			reads = append(reads, read{chunk, pipe.HMGet(ctx, c.store.keys.SetAside(p), names...), ns.ReadRecords(ctx, pipe, p, here)})
 		}
 	}
 	_, execErr := pipe.Exec(ctx)
 	for _, r := range reads {
-		notes, records := r.notes.Val(), r.records.Val()
-		err := cmp.Or(r.notes.Err(), r.records.Err())
-		if err == nil && (len(notes) != len(r.indexes) || len(records) != len(r.indexes)) {
-			err = cmp.Or(execErr, errors.New("no reply")) // the pipeline ended before these commands
+		notes, err := r.notes.Val(), r.notes.Err()
+		if err == nil && len(notes) != len(r.indexes) {
+			err = cmp.Or(execErr, errors.New("no reply")) // the pipeline ended before this command
 		}
+		if err != nil {
+			err = fmt.Errorf("looking at orders: %w", access.Classify(err))
+		}
+		records, recordsErr := r.records.Records()
 		for j, i := range r.indexes {
-			if err != nil {
-				looked[i].Err = fmt.Errorf("looking at orders: %w", access.Classify(err))
-				continue
+			if looked[i].Err = cmp.Or(err, recordsErr); looked[i].Err == nil {
+				looked[i].Standing, looked[i].Err = standing(records[j], notes[j])
 			}
-			looked[i].Standing, looked[i].Err = standing(records[j], notes[j])
 		}
 	}
 	return looked
 }
 
 // standing reads a record, and the note beside it.
-func standing(record, note any) (s domain.Standing, err error) {
-	if s.Order, err = layout.DecodeOrder(layout.AsString(record)); err != nil {
+func standing(record string, note any) (s domain.Standing, err error) {
+	if s.Order, err = layout.DecodeOrder(record); err != nil {
 		return domain.Standing{}, err
 	}
 	if s.SetAside, _, err = layout.DecodeNotes(layout.AsString(note)); err != nil {

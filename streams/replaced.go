@@ -163,6 +163,7 @@ func (l *Ledger) Accept(ctx context.Context) error {
 		return domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s has %s now, it had %s: restart", is.Name, is.shape(), was.shape()))
 	}
 	s.history.restart(is)
+	s.hashes.Forget()
 	if s.servedBy != "" {
 		if err := l.ServeWith(ctx, s.servedBy); err != nil {
 			return err

@@ -25,7 +25,7 @@ const (
 	DefaultPartitions = 4
 	MaxPartitions     = 1024
 
-	schemaVersion = "1"
+	schemaVersion = "2"
 )
 
 // Options of Open. The zero value opens what is there, and writes nothing.
@@ -106,6 +106,7 @@ type Store struct {
 	deaf     atomic.Bool        // outcomes cannot be heard, which has been said
 
 	history history
+	hashes  access.OrderHashes
 
 	mu       sync.Mutex
 	blocking redis.UniversalClient // made by the first Queue
@@ -196,7 +197,7 @@ func (s *Store) FreeOrders() FreeOrders { return s.opened.FreeOrders }
 // a type that no other package can import.
 func (s *Store) Inside() access.Namespace {
 	return access.Namespace{
-		Client: s.rdb, Keys: s.keys, PaymentNamespace: s.PaymentNamespace(), Redrive: scriptRedrive, Discard: scriptDiscard,
+		Client: s.rdb, Keys: s.keys, Hashes: &s.hashes, PaymentNamespace: s.PaymentNamespace(), Redrive: scriptRedrive, Discard: scriptDiscard,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
 const (
@@ -38,10 +40,20 @@ type consumer struct {
 
 	wg sync.WaitGroup // of goroutines that handle started
 
+	// perEntry is how much work an entry can be: a request, or several facts. It is what Concurrency bounds.
+	perEntry int
+
 	mu       sync.Mutex
-	inFlight map[string]bool // true while somebody works on it, false once it is left to be handed back
-	active   int             // how many of them are true
-	freed    chan struct{}   // holds a token if active fell since the last look
+	inFlight map[string]inHand
+	active   int           // entries that somebody works on
+	work     int           // in all entries in hand
+	freed    chan struct{} // holds a token if there is less of either since the last look
+}
+
+// inHand is an entry that was taken and is not settled.
+type inHand struct {
+	active bool // somebody works on it; else it is left to be handed back
+	work   int  // how many requests, or facts, it has
 }
 
 func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) {
@@ -49,11 +61,15 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 	if err != nil {
 		return nil, err
 	}
+	perEntry := 1
+	if group != domain.GroupWorkers {
+		perEntry = wire.MaxFacts
+	}
 	return &consumer{
-		pool: p, queue: queue, partition: partition,
+		pool: p, queue: queue, partition: partition, perEntry: perEntry,
 		log:     p.log.With(zap.Int("partition", partition), zap.String("group", string(group))),
 		reading: p.reading, working: p.working,
-		inFlight: make(map[string]bool), freed: make(chan struct{}, 1),
+		inFlight: make(map[string]inHand), freed: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -100,7 +116,7 @@ func (c *consumer) read() {
 	reclaimed := false // by the last turn of the loop
 	wait := newBackoff()
 	for c.reading.Err() == nil {
-		most := min(c.room(), readMost)
+		most := c.room()
 		if most <= 0 {
 			select {
 			case <-c.freed:
@@ -150,11 +166,24 @@ func (c *consumer) read() {
 	}
 }
 
-// room is how many more entries may be in hand.
+// room is how many more entries may be taken at a time, none if there is as much work in hand as there may be. One
+// with several facts may bring more than there is room for.
 func (c *consumer) room() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.pool.cfg.Concurrency - len(c.inFlight)
+	left := c.pool.cfg.Concurrency - c.work
+	if left <= 0 {
+		return 0
+	}
+	return min(max(left/c.perEntry, 1), readMost)
+}
+
+// workOf is how many requests, or facts, an entry has.
+func (c *consumer) workOf(e domain.Entry) int {
+	if c.perEntry == 1 || len(e.Fields) < 2 {
+		return 1
+	}
+	return strings.Count(e.Fields[1], "\n") + 1
 }
 
 // take notes entries as being in hand, and returns those that were not yet.
@@ -164,7 +193,9 @@ func (c *consumer) take(entries []domain.Entry) []domain.Entry {
 	fresh := entries[:0]
 	for _, e := range entries {
 		if _, known := c.inFlight[e.ID]; !known {
-			c.inFlight[e.ID] = true
+			hand := inHand{active: true, work: c.workOf(e)}
+			c.inFlight[e.ID] = hand
+			c.work += hand.work
 			fresh = append(fresh, e)
 		}
 	}
@@ -177,9 +208,11 @@ func (c *consumer) take(entries []domain.Entry) []domain.Entry {
 func (c *consumer) finish(ids ...string) {
 	c.mu.Lock()
 	for _, id := range ids {
-		if c.inFlight[id] {
+		hand := c.inFlight[id]
+		if hand.active {
 			c.active--
 		}
+		c.work -= hand.work
 		delete(c.inFlight, id)
 	}
 	c.mu.Unlock()
@@ -191,8 +224,9 @@ func (c *consumer) finish(ids ...string) {
 // alive, until it is handed back.
 func (c *consumer) leave(id string) {
 	c.mu.Lock()
-	if c.inFlight[id] {
-		c.inFlight[id] = false
+	if hand := c.inFlight[id]; hand.active {
+		hand.active = false
+		c.inFlight[id] = hand
 		c.active--
 	}
 	c.mu.Unlock()
@@ -300,10 +334,14 @@ func (c *consumer) handBack() {
 	}
 }
 
-// attempt calls do for n items, again and again until it works or working ends,
-// and reports whether it worked. If one of the items is poison, they are tried
-// one by one, and those that are go to the dead letters.
+// attempt calls do for n entries, again and again until it works or working ends. If one of
+// the entries is poison, they are tried one by one, and those that are go to the dead letters.
 func (c *consumer) attempt(n int, id func(int) string, do func(first, end int) error) {
+	c.attemptEach(n, do, func(i int, err error) { c.deadLetter(domain.DeadEntry{ID: id(i), Reason: err.Error()}) })
+}
+
+// attemptEach is attempt for whatever items: poisoned is called for those that are.
+func (c *consumer) attemptEach(n int, do func(first, end int) error, poisoned func(i int, err error)) {
 	if n == 0 {
 		return
 	}
@@ -313,7 +351,7 @@ func (c *consumer) attempt(n int, id func(int) string, do func(first, end int) e
 	}
 	for i := range n {
 		if err := c.retry(func() error { return do(i, i+1) }); err != nil && domain.ClassOf(err) == domain.ClassPoison {
-			c.deadLetter(domain.DeadEntry{ID: id(i), Reason: err.Error()})
+			poisoned(i, err)
 		}
 	}
 }
@@ -339,23 +377,33 @@ func (c *consumer) retry(do func() error) error {
 
 // deadLetter sets entries aside, with a line for the log: somebody must look at them.
 func (c *consumer) deadLetter(dead ...domain.DeadEntry) {
-	if len(dead) == 0 {
+	if !c.putAside(dead) {
 		return
 	}
-	ids := make([]string, len(dead))
-	for i, d := range dead {
-		ids[i] = d.ID
+	for _, d := range dead {
+		c.finish(d.ID)
+	}
+}
+
+// putAside is deadLetter without an end to the work on the entries. It reports false if working ended first.
+func (c *consumer) putAside(dead []domain.DeadEntry) bool {
+	if len(dead) == 0 {
+		return true
 	}
 	if err := c.retry(func() error { return c.queue.DeadLetter(c.working, dead) }); err != nil {
-		if c.working.Err() == nil {
-			// Not even that works. They stay pending, without a sign of life, for whoever tries next.
-			c.log.Error("could not set entries aside", zap.Strings("entries", ids), zap.Error(err))
-			c.finish(ids...)
+		if c.working.Err() != nil {
+			return false // they are handed back
 		}
-		return // or working has ended, and they are handed back
+		// Not even that works. They stay pending, without a sign of life, for whoever tries next.
+		ids := make([]string, len(dead))
+		for i, d := range dead {
+			ids[i] = d.ID
+		}
+		c.log.Error("could not set entries aside", zap.Strings("entries", ids), zap.Error(err))
+		return true
 	}
 	c.noteSetAside(dead...)
-	c.finish(ids...)
+	return true
 }
 
 func (c *consumer) noteSetAside(dead ...domain.DeadEntry) {

@@ -38,6 +38,7 @@ type pending struct {
 type answer struct {
 	pending
 	resolution domain.Resolution
+	leftAlone  bool // there is money that may be somebody else's: a person must look
 }
 
 func (p *Pool) newPurchase(partition int) (func(), error) {
@@ -153,8 +154,6 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("conflict: order_id %s is another request's", p.request.OrderID)})
 		case domain.VerdictTooLate:
 			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: "too_late: the pay waited in line longer than it is valid"})
-		case domain.VerdictSetAside: // not among the verdicts of a hold
-			r.leave(p.entryID)
 		}
 	}
 	if len(done) > 0 {
@@ -166,7 +165,7 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 // hold lasts from then on is measured, so that this machine's clock does not matter.
 func (r *purchase) pay(p pending, nowMillis int64) {
 	if r.pool.freeOrders && p.order.Free() {
-		r.answered(answer{pending: p, resolution: domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Outcome: domain.PaymentApproved}})
+		r.answered(answer{pending: p, resolution: domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Order: p.order, Outcome: domain.PaymentApproved}})
 		return
 	}
 	if p.request.PaymentToken == "" { // the order was opened by a request that had one
@@ -178,10 +177,10 @@ func (r *purchase) pay(p pending, nowMillis int64) {
 		Name: r.pool.paymentName(p.request.Ref()), Amount: p.order.Amount(), Currency: p.order.Currency,
 		CustomerID: p.order.CustomerID, Fingerprint: p.order.Fingerprint, Token: p.request.PaymentToken,
 	}, limit)
-	resolution := domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref()}
+	a := answer{pending: p, resolution: domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Order: p.order}}
 	switch {
 	case err == nil:
-		if !r.judge(p, payment, &resolution) {
+		if !r.judge(&a, payment) {
 			r.leave(p.entryID)
 			return
 		}
@@ -192,7 +191,7 @@ func (r *purchase) pay(p pending, nowMillis int64) {
 		r.leave(p.entryID)
 		return
 	}
-	r.answered(answer{pending: p, resolution: resolution})
+	r.answered(a)
 }
 
 // answered hands an answer to whoever commits.
@@ -203,11 +202,12 @@ func (r *purchase) answered(a answer) {
 	}
 }
 
-// judge compares the gateway's answer with the order, and makes the resolution of it. A
+// judge compares the gateway's payment with the order, and makes the resolution of it. A
 // payment that is not what was asked for never confirms the order: what is only reserved,
 // and for this customer, is voided first, so that a crash in between leaves nothing
 // reserved; everything else is left alone. It reports false if the worker is to end first.
-func (r *purchase) judge(p pending, payment domain.Payment, resolution *domain.Resolution) bool {
+func (r *purchase) judge(a *answer, payment domain.Payment) bool {
+	p, resolution := &a.pending, &a.resolution
 	m := domain.MatchPayment(p.order, payment)
 	money := payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusCaptured
 	switch {
@@ -233,8 +233,7 @@ func (r *purchase) judge(p pending, payment domain.Payment, resolution *domain.R
 		money = payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusCaptured
 	}
 	resolution.Outcome, resolution.Detail = domain.PaymentMismatched, fmt.Sprintf("%s; the payment is %s", m.Detail, payment.Status)
-	if money {
-		resolution.Outcome = domain.PaymentLeftAlone
+	if a.leftAlone = money; money {
 		resolution.Detail += ", and was left alone"
 	}
 	r.log.Warn("the gateway's payment is not the order's", zap.Stringer("order", p.request.Ref()), zap.String("difference", m.Detail),
@@ -244,12 +243,13 @@ func (r *purchase) judge(p pending, payment domain.Payment, resolution *domain.R
 
 // commit is step 3, for all the answers that are there.
 func (r *purchase) commit(batch []answer) {
-	resolutions := make([]domain.Resolution, len(batch))
-	for i, a := range batch {
-		resolutions[i] = a.resolution
-	}
+	r.setAside(batch)
 	r.attempt(len(batch), func(i int) string { return batch[i].entryID }, func(first, end int) error {
-		replies, now, err := r.pool.ledger.Resolve(r.working, r.partition, resolutions[first:end])
+		resolutions := make([]domain.Resolution, 0, end-first)
+		for _, a := range batch[first:end] {
+			resolutions = append(resolutions, a.resolution)
+		}
+		replies, now, err := r.pool.ledger.Resolve(r.working, r.partition, resolutions)
 		if err != nil {
 			return err
 		}
@@ -259,10 +259,6 @@ func (r *purchase) commit(batch []answer) {
 			switch reply.Verdict {
 			case domain.VerdictDone:
 				r.pool.stats.countOutcome(reply.Order.State)
-				done = append(done, p.entryID)
-			case domain.VerdictSetAside:
-				r.pool.stats.countOutcome(reply.Order.State)
-				r.noteSetAside(domain.DeadEntry{ID: p.entryID, Reason: batch[first+i].resolution.Detail})
 				done = append(done, p.entryID)
 			case domain.VerdictVoid: // what was asked for, whatever the order is now
 				r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
@@ -278,6 +274,20 @@ func (r *purchase) commit(batch []answer) {
 		}
 		return nil
 	})
+}
+
+// setAside makes dead letters of the requests whose payments were left alone, before their orders are
+// declined: after a crash in between, the hold runs out, and whoever looks at the letter finds the payment
+// as it is. The other way round, nobody would hear of it.
+func (r *purchase) setAside(batch []answer) {
+	var dead []domain.DeadEntry
+	for i, a := range batch {
+		if a.leftAlone {
+			dead = append(dead, domain.DeadEntry{ID: a.entryID, Reason: domain.ReasonPaymentMismatch + ": " + a.resolution.Detail})
+			batch[i].resolution.EntryID = ""
+		}
+	}
+	r.putAside(dead)
 }
 
 // voidThenAck ends an entry whose order ended without its payment. The fact that

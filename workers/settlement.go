@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 
 	"holdfast/domain"
 )
@@ -12,13 +14,30 @@ import (
 // captures what was confirmed, and voids or refunds what was not, or not any more.
 //
 // Every step goes by the order, is idempotent at the gateway, and is made before
-// the fact that asks for it is acknowledged. So a crash repeats a step and never
+// the entry that asks for it is acknowledged, as a whole. So a crash repeats steps and never
 // leaves one out. Facts of one order may be handled at the same time by several
 // workers: a void forbids a later capture, and a capture answers a later void
 // with "captured", upon which it is refunded.
 type settlement struct {
 	*consumer
 	acks chan string
+}
+
+// settling is a log entry whose facts are being settled.
+type settling struct {
+	id    string
+	facts int
+
+	mu      sync.Mutex
+	left    int      // facts that are not
+	given   bool     // the work on one of them was given up: the entry is for others
+	reasons []string // why a person must look at some
+}
+
+// line is one fact of an entry, and the order that it is about.
+type line struct {
+	entry *settling
+	domain.Fact
 }
 
 func (p *Pool) newSettlement(partition int) (func(), error) {
@@ -29,42 +48,43 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 	s := &settlement{consumer: c, acks: make(chan string, p.cfg.Concurrency)}
 	c.handle = s.settle
 	return func() {
-		c.run(func(stop <-chan struct{}) {
-			inBatches(s.acks, stop, func(ids []string) { s.ack(&p.stats.Settled, ids) })
-		})
+		c.run(func(stop <-chan struct{}) { inBatches(s.acks, stop, s.ack) })
 	}, nil
 }
 
 func (s *settlement) settle(entries []domain.Entry) {
-	facts, passed := s.facts(entries, settles)
-	s.ack(&s.pool.stats.Settled, passed)
-	ended := make([]domain.Fact, 0, len(facts)) // expired or cancelled
-	for _, f := range facts {
-		if f.Type == domain.FactConfirmed {
-			s.wg.Go(func() { s.capture(f) })
-		} else {
-			ended = append(ended, f)
+	found, passed := s.facts(entries, settles)
+	s.ack(passed)
+	var ended []line // expired or cancelled
+	for _, e := range found {
+		entry := &settling{id: e.id, facts: len(e.facts), left: len(e.facts)}
+		for _, f := range e.facts {
+			if l := (line{entry, f}); f.Type == domain.FactConfirmed {
+				s.wg.Go(func() { s.capture(l) })
+			} else {
+				ended = append(ended, l)
+			}
 		}
 	}
-	s.withOrders(ended, func(f domain.Fact, o domain.Order) { s.wg.Go(func() { s.giveBack(f, o) }) })
+	s.withOrders(ended, func(l line, o domain.Order) { s.wg.Go(func() { s.giveBack(l, o) }) })
 }
 
 // withOrders calls do for facts with the orders that they are about.
-func (s *settlement) withOrders(facts []domain.Fact, do func(domain.Fact, domain.Order)) {
-	s.attempt(len(facts), func(i int) string { return facts[i].ID }, func(first, end int) error {
+func (s *settlement) withOrders(lines []line, do func(line, domain.Order)) {
+	s.attemptEach(len(lines), func(first, end int) error {
 		refs := make([]domain.OrderRef, 0, end-first)
-		for _, f := range facts[first:end] {
-			refs = append(refs, f.Ref())
+		for _, l := range lines[first:end] {
+			refs = append(refs, l.Ref())
 		}
 		orders, err := s.pool.ledger.Orders(s.working, refs)
 		if err != nil {
 			return err
 		}
-		for i, f := range facts[first:end] {
-			do(f, whatIsKnown(f, orders[i]))
+		for i, l := range lines[first:end] {
+			do(l, whatIsKnown(l.Fact, orders[i]))
 		}
 		return nil
-	})
+	}, func(i int, err error) { s.setAside(lines[i], err.Error()) })
 }
 
 // whatIsKnown is the order that a payment must match. Redis may have lost it, or what it
@@ -100,13 +120,13 @@ func settles(f domain.Fact) bool {
 
 // capture collects the money of a confirmed order. If it is refused for good, the
 // order is cancelled, unless it has been already, which is why it was refused.
-func (s *settlement) capture(f domain.Fact) {
-	if f.Amount() == 0 && f.AuthorizationID == "" { // it is free
-		s.done(f.ID)
+func (s *settlement) capture(l line) {
+	if l.Amount() == 0 && l.AuthorizationID == "" { // it is free
+		s.done(l)
 		return
 	}
 	payment, err := s.settled(callCapture, func(ctx context.Context) (domain.Payment, error) {
-		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.paymentName(f.Ref()))
+		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.paymentName(l.Ref()))
 		if err == nil && payment.Status == domain.PaymentStatusAuthorized {
 			return payment, fmt.Errorf("captured, but the gateway says authorized: %w", domain.ErrUnknownOutcome)
 		}
@@ -114,51 +134,85 @@ func (s *settlement) capture(f domain.Fact) {
 	})
 	switch collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded); {
 	case collected && payment.Fingerprint != "": // of which the fact says nothing
-		s.withOrders([]domain.Fact{f}, func(f domain.Fact, o domain.Order) { s.collected(f, o, payment) })
+		s.withOrders([]line{l}, func(l line, o domain.Order) { s.collected(l, o, payment) })
 	case collected:
-		s.collected(f, whatIsKnown(f, domain.Order{}), payment)
+		s.collected(l, whatIsKnown(l.Fact, domain.Order{}), payment)
 	case errors.Is(err, domain.ErrUnacceptable):
-		s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: err.Error()})
+		s.setAside(l, err.Error())
 	case err == nil, errors.Is(err, domain.ErrRefused), errors.Is(err, domain.ErrNotFound):
-		s.attempt(1, func(int) string { return f.ID }, func(int, int) error {
-			err := s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{EntryID: f.ID, Ref: f.Ref()}})
+		s.attemptEach(1, func(int, int) error {
+			err := s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{Ref: l.Ref()}})
 			if err == nil {
-				s.pool.stats.Settled.Add(1)
-				s.finish(f.ID)
+				s.done(l)
 			}
 			return err
-		})
+		}, func(_ int, err error) { s.setAside(l, err.Error()) })
 	default:
-		s.leave(f.ID)
+		s.giveUp(l)
 	}
 }
 
 // collected ends the settlement of a confirmed order, if it was its money.
-func (s *settlement) collected(f domain.Fact, o domain.Order, payment domain.Payment) {
+func (s *settlement) collected(l line, o domain.Order, payment domain.Payment) {
 	if m := matchAnswer(o, payment); m.Any() {
-		s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: fmt.Sprintf("payment_mismatch: captured, %s", m.Detail)})
+		s.setAside(l, fmt.Sprintf("payment_mismatch: captured, %s", m.Detail))
 		return
 	}
-	s.done(f.ID)
+	s.done(l)
 }
 
 // giveBack voids whatever was, or still may be, authorized for an order that has ended,
 // and refunds what was captured of one that was confirmed.
-func (s *settlement) giveBack(f domain.Fact, o domain.Order) {
-	switch reason, err := s.takeBack(f.Ref(), o, f.Was == domain.OrderConfirmed); {
+func (s *settlement) giveBack(l line, o domain.Order) {
+	switch reason, err := s.takeBack(l.Ref(), o, l.Was == domain.OrderConfirmed); {
 	case err != nil:
-		s.leave(f.ID)
+		s.giveUp(l)
 	case reason != "":
-		s.deadLetter(domain.DeadEntry{ID: f.ID, Reason: reason})
+		s.setAside(l, reason)
 	default:
-		s.done(f.ID)
+		s.done(l)
 	}
 }
 
-// done hands a fact to whoever acknowledges.
-func (s *settlement) done(id string) {
-	select {
-	case s.acks <- id:
-	case <-s.working.Done():
+// done notes that a fact is settled.
+func (s *settlement) done(l line) {
+	s.pool.stats.Settled.Add(1)
+	s.over(l, "", false)
+}
+
+// setAside notes that a person must look at what follows from a fact, and why.
+func (s *settlement) setAside(l line, reason string) {
+	if l.entry.facts > 1 {
+		reason = fmt.Sprintf("%s %s: %s", l.Name(), l.Ref(), reason)
+	}
+	s.over(l, reason, false)
+}
+
+// giveUp leaves a fact, and with it its entry, to others: this worker is to end first.
+func (s *settlement) giveUp(l line) { s.over(l, "", true) }
+
+// over ends the work on a fact. With the last of its entry that is acknowledged, or set aside for
+// those of its facts that a person must look at: whoever redrives it settles all of them again, to no other effect.
+func (s *settlement) over(l line, reason string, given bool) {
+	e := l.entry
+	e.mu.Lock()
+	e.left--
+	e.given = e.given || given
+	if reason != "" {
+		e.reasons = append(e.reasons, reason)
+	}
+	last := e.left == 0
+	e.mu.Unlock()
+	switch {
+	case !last:
+	case e.given:
+		s.leave(e.id)
+	case len(e.reasons) > 0:
+		s.deadLetter(domain.DeadEntry{ID: e.id, Reason: strings.Join(e.reasons, "; ")})
+	default:
+		select {
+		case s.acks <- e.id:
+		case <-s.working.Done():
+		}
 	}
 }

@@ -4,68 +4,67 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"holdfast/domain"
 )
 
-// A log entry holds one fact or several: each field is one, its name the type, its
-// value what it is about and what it says, between bars:
+// A log entry is one field: its name is a fact type, its value a line for each fact, at most MaxFacts.
+// A line is what the fact is about and what it says, between bars:
 //
-//	listed, adjusted   event_id|terms as JSON
-//	closed             event_id, and perhaps |cause as JSON
-//	held               event_id/order_id|type|fingerprint|customer_id|section|quantity|unit_price|currency|deadline
-//	rejected           event_id/order_id|type|fingerprint|customer_id|section|quantity|reason|detail
-//	confirmed          event_id/order_id|customer_id|section|quantity|unit_price|currency|authorization_id
-//	cancelled          event_id/order_id|reason|was, and unless was is none: |customer_id|section|quantity|unit_price|currency|confirmed_at
-//	declined, expired  event_id/order_id
+//	listed, adjusted, reopened   event_id|terms as JSON, with the cause if there is one
+//	closed, event_cancelled      event_id|cause as JSON
+//	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis
+//	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
+//	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id
+//	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at
+//	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
+//	expired                      event_id/order_id
 //
-// Two facts are written in the words of others, so that programs that do not know them pass over them: reopened is
-// an adjusted whose JSON says so, event_cancelled a closed whose JSON does.
-//
-// Times are milliseconds, prices minor units. No value contains a bar, but for
-// JSON and perhaps the detail, which come last. Only the facts of one call of hold
-// (held, rejected) share an entry.
-//
-// One that was declined for a reason is two fields: behind declined follows rejected, of
-// the same order, which says why. Readers that do not know this pass over both.
+// A type is p (purchase) or h (hold); items is section:quantity:unit_price; times are milliseconds, prices
+// minor units. When a fact happened is the time part of the entry's id. No value has a line break, and none
+// has a bar but JSON and details, which come last. Confirmed and cancelled say what their readers need to post and
+// to settle without a look at the order.
 
-// ParseFacts reads a log entry's flat field-value list. An error is of ClassPoison:
-// the log was written by something else, or damaged.
+// MaxFacts is how many facts stand in one entry at most: entries are acknowledged as a whole.
+const MaxFacts = 64
+
+// ParseFacts reads a log entry. It is an error of ClassPoison for one that cannot be read.
 func ParseFacts(id string, fields []string) ([]domain.Fact, error) {
-	if len(fields) == 0 {
-		return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: has no fields", id))
+	facts, err := parseFacts(id, fields)
+	if err != nil {
+		return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: %w", id, err))
 	}
-	facts := make([]domain.Fact, 0, len(fields)/2)
-	at := domain.EntryMillis(id)
-	for i := 0; i+1 < len(fields); i += 2 {
-		f := domain.Fact{ID: id, AtMillis: at, Type: domain.FactType(fields[i])}
-		if err := parse(&f, fields[i+1]); err != nil {
-			return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: %w", id, err))
-		}
-		if last := len(facts) - 1; last >= 0 && saysWhy(facts[last], f) {
-			f.Type = domain.FactDeclined
-			facts[last] = f
-			continue
+	return facts, nil
+}
+
+func parseFacts(id string, fields []string) ([]domain.Fact, error) {
+	if len(fields) != 2 {
+		return nil, fmt.Errorf("has %d fields, want one", len(fields)/2)
+	}
+	at, name, rest := domain.EntryMillis(id), domain.FactType(fields[0]), fields[1]
+	facts := make([]domain.Fact, 0, strings.Count(rest, "\n")+1)
+	for more := true; more; {
+		var line string
+		line, rest, more = strings.Cut(rest, "\n")
+		f := domain.Fact{ID: id, Line: len(facts) + 1, AtMillis: at, Type: name}
+		if err := parse(&f, line); err != nil {
+			return nil, err
 		}
 		facts = append(facts, f)
 	}
 	return facts, nil
 }
 
-// saysWhy reports whether f is not a fact of its own but the reason of the one before it.
-func saysWhy(before, f domain.Fact) bool {
-	return before.Type == domain.FactDeclined && before.Reason == "" && f.Type == domain.FactRejected && f.Reason != "" && before.Ref() == f.Ref()
-}
-
-func parse(f *domain.Fact, value string) error {
-	subject, data, hasData := strings.Cut(value, "|")
+func parse(f *domain.Fact, line string) error {
+	subject, data, hasData := strings.Cut(line, "|")
 	switch f.Type {
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed:
-		f.EventID = subject
-		return parseEventFact(f, data, hasData)
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
+		if f.EventID = subject; !domain.ValidID(subject) {
+			return fmt.Errorf("%s: want event_id", f.Type)
+		}
+		return parseEventFact(f, data)
 	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
@@ -73,48 +72,29 @@ func parse(f *domain.Fact, value string) error {
 		}
 		f.EventID, f.OrderID = ref.EventID, ref.OrderID
 		return parseData(f, values{rest: data, more: hasData})
-	case domain.FactReopened, domain.FactEventCancelled: // not by these names
 	}
 	return errors.New("no such fact")
 }
 
-// termsJSON is what a fact says of terms.
+// termsJSON is what facts about events say: terms if it has some, and a cause if there is one.
 type termsJSON struct {
-	domain.Terms
-	Reopened bool `json:"reopened,omitempty"`
+	*domain.Terms
 	domain.Cause
 }
 
-// closingJSON is what a fact says of the end of a sale.
-type closingJSON struct {
-	domain.Cause
-	Cancelled bool `json:"cancelled,omitempty"`
-}
-
-func parseEventFact(f *domain.Fact, data string, hasData bool) error {
-	if !domain.ValidID(f.EventID) {
-		return fmt.Errorf("%s: want event_id", f.Type)
-	}
-	if f.Type == domain.FactClosed {
-		if !hasData {
-			return nil
-		}
-		var said closingJSON
+func parseEventFact(f *domain.Fact, data string) error {
+	switch f.Type {
+	case domain.FactCreated, domain.FactAdjusted, domain.FactReopened:
+		said := termsJSON{Terms: new(domain.Terms)}
 		if err := json.Unmarshal([]byte(data), &said); err != nil {
+			return fmt.Errorf("%s: terms cannot be read", f.Type)
+		}
+		f.Terms, f.Cause = said.Terms, said.Cause
+	case domain.FactClosed, domain.FactEventCancelled:
+		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-		if f.Cause = said.Cause; said.Cancelled {
-			f.Type = domain.FactEventCancelled
-		}
-		return nil
-	}
-	var said termsJSON
-	if err := json.Unmarshal([]byte(data), &said); err != nil {
-		return fmt.Errorf("%s: terms cannot be read", f.Type)
-	}
-	f.Terms = &said.Terms
-	if f.Type == domain.FactAdjusted && said.Reopened {
-		f.Type, f.Cause = domain.FactReopened, said.Cause
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled:
 	}
 	return nil
 }
@@ -122,16 +102,22 @@ func parseEventFact(f *domain.Fact, data string, hasData bool) error {
 func parseData(f *domain.Fact, v values) error {
 	switch f.Type {
 	case domain.FactHeld:
-		f.RequestType, f.Fingerprint, f.CustomerID = domain.RequestType(v.next()), v.next(), v.next()
-		f.Section, f.Quantity, f.UnitPrice, f.Currency = v.next(), v.count(), v.count(), v.next()
-		f.DeadlineMillis = v.count()
+		f.RequestType, f.Fingerprint, f.CustomerID = v.requestType(), v.next(), v.next()
+		v.items(f)
+		f.Currency = v.next()
+		f.DeadlineMillis = f.AtMillis + v.count()
 	case domain.FactRejected:
-		f.RequestType, f.Fingerprint, f.CustomerID = domain.RequestType(v.next()), v.next(), v.next()
-		f.Section, f.Quantity, f.Reason = v.next(), v.count(), v.next()
+		f.RequestType, f.Fingerprint, f.CustomerID = v.requestType(), v.next(), v.next()
+		v.items(f)
+		f.Reason = v.next()
 		f.Detail = v.remainder()
 	case domain.FactConfirmed:
-		parseSale(f, &v)
+		v.sale(f)
 		f.AuthorizationID = v.next()
+	case domain.FactDeclined:
+		if v.more {
+			f.Reason, f.Detail = v.next(), v.remainder()
+		}
 	case domain.FactCancelled:
 		f.Reason = v.next()
 		was, ok := domain.ParseOrderState(v.next())
@@ -139,10 +125,10 @@ func parseData(f *domain.Fact, v values) error {
 			return fmt.Errorf("%s: was: no such state", f.Type)
 		}
 		if f.Was = was; was != domain.OrderNone {
-			parseSale(f, &v)
+			v.sale(f)
 			f.ConfirmedAtMillis = v.count()
 		}
-	case domain.FactDeclined, domain.FactExpired,
+	case domain.FactExpired,
 		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
 	}
 	if v.bad || v.more {
@@ -151,11 +137,24 @@ func parseData(f *domain.Fact, v values) error {
 	return nil
 }
 
-func parseSale(f *domain.Fact, v *values) {
-	f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency = v.next(), v.next(), v.count(), v.count(), v.next()
+// The letters of request types, as records and facts have them.
+const (
+	letterPurchase = "p"
+	letterHold     = "h"
+)
+
+// RequestTypeOf is the type of a letter; none, if there is no letter.
+func RequestTypeOf(letter string) (t domain.RequestType, known bool) {
+	switch letter {
+	case letterPurchase:
+		return domain.RequestPurchase, true
+	case letterHold:
+		return domain.RequestHold, true
+	}
+	return "", letter == ""
 }
 
-// values takes a list between bars apart.
+// values are those of a line that are not read yet.
 type values struct {
 	rest string
 	more bool
@@ -172,6 +171,12 @@ func (v *values) next() string {
 	return value
 }
 
+func (v *values) requestType() domain.RequestType {
+	t, known := RequestTypeOf(v.next())
+	v.bad = v.bad || !known || t == ""
+	return t
+}
+
 func (v *values) remainder() string {
 	if !v.more {
 		v.bad = true
@@ -181,50 +186,99 @@ func (v *values) remainder() string {
 	return rest
 }
 
-func (v *values) count() int64 {
-	n, err := strconv.ParseInt(v.next(), 10, 64)
+func (v *values) count() int64 { return v.number(v.next()) }
+
+func (v *values) number(digits string) int64 {
+	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n < 0 {
 		v.bad = true
 	}
 	return n
 }
 
-// FactFields is a fact as fields of a log entry, names and values in turn, as the scripts
-// write it. Its ID and its time are the entry's.
-func FactFields(f domain.Fact) []string {
-	if f.Type == domain.FactDeclined && f.Reason != "" {
-		why := f
-		why.Type = domain.FactRejected
-		return append(FactFields(domain.Fact{Type: domain.FactDeclined, EventID: f.EventID, OrderID: f.OrderID}), FactFields(why)...)
+// items is section:quantity:unit_price.
+func (v *values) items(f *domain.Fact) {
+	section, numbers, _ := strings.Cut(v.next(), ":")
+	quantity, price, _ := strings.Cut(numbers, ":")
+	f.Section, f.Quantity, f.UnitPrice = section, v.number(quantity), v.number(price)
+}
+
+// sale is what a reader of the log needs to post an order, and to settle it.
+func (v *values) sale(f *domain.Fact) {
+	f.CustomerID = v.next()
+	v.items(f)
+	f.Currency = v.next()
+}
+
+// FactLine is the line of a fact, as ParseFacts reads it. What a fact says that is only known
+// once it is in the log (its time) is no part of it.
+func FactLine(f domain.Fact) string {
+	b := append(make([]byte, 0, 160), f.EventID...)
+	if f.OrderID != "" {
+		b = append(append(b, '/'), f.OrderID...)
 	}
-	n := func(v int64) string { return strconv.FormatInt(v, 10) }
-	sale := []string{f.CustomerID, f.Section, n(f.Quantity), n(f.UnitPrice), f.Currency}
-	said := []string{f.Ref().String()}
-	name := string(f.Type)
+	add := func(value string) { b = append(append(b, '|'), value...) }
+	number := func(n int64) { b = strconv.AppendInt(append(b, '|'), n, 10) }
+	sale := func() {
+		add(f.CustomerID)
+		b = AppendItems(append(b, '|'), f.Section, f.Quantity, f.UnitPrice)
+		add(f.Currency)
+	}
 	switch f.Type {
-	case domain.FactCreated, domain.FactAdjusted:
-		said = []string{f.EventID, encode(f.Terms)}
-	case domain.FactReopened:
-		name, said = string(domain.FactAdjusted), []string{f.EventID, encode(termsJSON{Terms: *f.Terms, Reopened: true, Cause: f.Cause})}
-	case domain.FactClosed:
-		if said = []string{f.EventID}; f.Cause != (domain.Cause{}) {
-			said = append(said, encode(closingJSON{Cause: f.Cause}))
-		}
-	case domain.FactEventCancelled:
-		name, said = string(domain.FactClosed), []string{f.EventID, encode(closingJSON{Cause: f.Cause, Cancelled: true})}
+	case domain.FactCreated, domain.FactAdjusted, domain.FactReopened:
+		add(encode(termsJSON{Terms: f.Terms, Cause: f.Cause}))
+	case domain.FactClosed, domain.FactEventCancelled:
+		add(encode(f.Cause))
 	case domain.FactHeld:
-		said = slices.Concat(said, []string{string(f.RequestType), f.Fingerprint}, sale, []string{n(f.DeadlineMillis)})
+		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity)
+		b = strconv.AppendInt(b, f.UnitPrice, 10)
+		add(f.Currency)
+		number(f.DeadlineMillis - f.AtMillis)
 	case domain.FactRejected:
-		said = append(said, string(f.RequestType), f.Fingerprint, f.CustomerID, f.Section, n(f.Quantity), f.Reason, f.Detail)
+		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity)
+		b = append(b, '0')
+		add(f.Reason)
+		add(f.Detail)
 	case domain.FactConfirmed:
-		said = slices.Concat(said, sale, []string{f.AuthorizationID})
-	case domain.FactCancelled:
-		if said = append(said, f.Reason, f.Was.String()); f.Was != domain.OrderNone {
-			said = slices.Concat(said, sale, []string{n(f.ConfirmedAtMillis)})
+		sale()
+		add(f.AuthorizationID)
+	case domain.FactDeclined:
+		if f.Reason != "" {
+			add(f.Reason)
+			add(f.Detail)
 		}
-	case domain.FactDeclined, domain.FactExpired:
+	case domain.FactCancelled:
+		add(f.Reason)
+		add(f.Was.String())
+		if f.Was != domain.OrderNone {
+			sale()
+			number(f.ConfirmedAtMillis)
+		}
+	case domain.FactExpired:
 	}
-	return []string{name, strings.Join(said, "|")}
+	return string(b)
+}
+
+// AppendOpening is how records and facts of an order begin, up to the unit price: what was asked for.
+func AppendOpening(b []byte, t domain.RequestType, fingerprint, customerID, section string, quantity int64) []byte {
+	switch t {
+	case domain.RequestPurchase:
+		b = append(b, letterPurchase...)
+	case domain.RequestHold:
+		b = append(b, letterHold...)
+	case domain.RequestPay, domain.RequestCancel: // open no order
+	}
+	b = append(append(b, '|'), fingerprint...)
+	b = append(append(b, '|'), customerID...)
+	b = append(append(b, '|'), section...)
+	b = strconv.AppendInt(append(b, ':'), quantity, 10)
+	return append(b, ':')
+}
+
+// AppendItems is section:quantity:unit_price.
+func AppendItems(b []byte, section string, quantity, unitPrice int64) []byte {
+	b = strconv.AppendInt(append(append(b, section...), ':'), quantity, 10)
+	return strconv.AppendInt(append(b, ':'), unitPrice, 10)
 }
 
 func encode(v any) string {

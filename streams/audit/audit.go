@@ -8,7 +8,6 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams/internal/access"
-	"holdfast/streams/internal/layout"
 )
 
 // Options of Run.
@@ -50,7 +49,7 @@ type Violation struct {
 const maxViolations = 10_000
 
 // Run folds the log from its start with package domain and compares every
-// event, order, hold, slot, sale, total and invoice with what Redis holds, and,
+// event, order, hold, order in progress, total and invoice with what Redis holds, and,
 // if it can see the gateway's books, every payment.
 //
 // It may run while traffic does. State and log change in one step, so each piece
@@ -62,7 +61,7 @@ const maxViolations = 10_000
 //
 // It only reads. An error means that it could not look at everything.
 func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
-	a := &auditor{ns: store.Inside(), invoices: make(map[string]map[domain.OrderRef]layout.InvoiceLine), found: make(map[string]int)}
+	a := &auditor{ns: store.Inside(), invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
 	for p := range a.ns.Keys.Partitions() {
 		a.partitions = append(a.partitions, newPartitionAudit(a, p))
 	}
@@ -89,7 +88,7 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 type auditor struct {
 	ns         access.Namespace
 	partitions []*partitionAudit
-	invoices   map[string]map[domain.OrderRef]layout.InvoiceLine // by customer
+	invoices   map[string]map[domain.OrderRef]bool // by customer
 	violations []Violation
 	found      map[string]int // by invariant
 	payments   *PaymentCounts // nil: not checked

@@ -25,8 +25,10 @@ type partitionAudit struct {
 	positions  map[domain.Group]position
 	factIDs    map[domain.OrderRef]factIDs
 
-	// names of keys, found by the scan
-	orders, events, slots, sales map[string]bool
+	totals map[string]layout.Totals // by event: the sales
+
+	// found by the scan
+	orders, inProgress, eventFields map[string]bool
 }
 
 // factIDs are the log ids of the facts that postings and payments follow, or precede.
@@ -36,7 +38,8 @@ func newPartitionAudit(a *auditor, p int) *partitionAudit {
 	return &partitionAudit{
 		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
 		positions: make(map[domain.Group]position), factIDs: make(map[domain.OrderRef]factIDs),
-		orders: make(map[string]bool), events: make(map[string]bool), slots: make(map[string]bool), sales: make(map[string]bool),
+		totals: make(map[string]layout.Totals),
+		orders: make(map[string]bool), inProgress: make(map[string]bool), eventFields: make(map[string]bool),
 	}
 }
 
@@ -74,13 +77,24 @@ func (p *partitionAudit) fold(f domain.Fact) {
 	switch f.Type {
 	case domain.FactConfirmed:
 		ids.confirmed = layout.ParseLogID(f.ID)
+		p.sell(f, 1)
 	case domain.FactExpired, domain.FactCancelled, domain.FactDeclined:
 		ids.ended = layout.ParseLogID(f.ID)
+		if f.Was == domain.OrderConfirmed {
+			p.sell(f, -1)
+		}
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
 		domain.FactHeld, domain.FactRejected:
 		return
 	}
 	p.factIDs[f.Ref()] = ids
+}
+
+// sell takes an order into the totals of its event, or out of them.
+func (p *partitionAudit) sell(f domain.Fact, sign int64) {
+	o, t := p.book.Orders[f.Ref()], p.totals[f.EventID]
+	t.Orders, t.TicketsSold, t.Revenue = t.Orders+sign, t.TicketsSold+sign*o.Quantity, t.Revenue+sign*o.Amount()
+	p.totals[f.EventID] = t
 }
 
 func (p *partitionAudit) factSubject(f domain.Fact) string {

@@ -12,10 +12,11 @@ import (
 	"holdfast/streams/internal/access"
 )
 
-// scan reads the names of all keys, and the invoices.
+// scan reads the names of all keys, of the fields of those that grow with what is sold, and the invoices.
 func (a *auditor) scan(ctx context.Context) error {
 	var mu sync.Mutex // a cluster's masters are scanned concurrently
 	var customers []string
+	orders := make(map[*partitionAudit][]string) // names of their hashes
 	sort := func(key string) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -24,8 +25,8 @@ func (a *auditor) scan(ctx context.Context) error {
 			return
 		}
 		for _, p := range a.partitions {
-			if name, ok := strings.CutPrefix(key, a.ns.Keys.Prefix(p.p)); ok {
-				p.noteKey(name)
+			if strings.HasPrefix(key, a.ns.Keys.OrdersPrefix(p.p)) {
+				orders[p] = append(orders[p], key)
 				return
 			}
 		}
@@ -52,19 +53,29 @@ func (a *auditor) scan(ctx context.Context) error {
 			return err
 		}
 	}
+	for p, keys := range orders {
+		slices.Sort(keys)
+		for _, key := range slices.Compact(keys) {
+			if err := p.scanFields(ctx, key, p.orders); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range a.partitions {
+		if err := p.scanFields(ctx, a.ns.Keys.Events(p.p), p.eventFields); err != nil {
+			return err
+		}
+		if err := p.scanFields(ctx, a.ns.Keys.InProgress(p.p), p.inProgress); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-func (p *partitionAudit) noteKey(name string) {
-	kind, id, _ := strings.Cut(name, ":")
-	switch kind {
-	case "order":
-		p.orders[id] = true
-	case "event":
-		p.events[id] = true
-	case "in_progress":
-		p.slots[id] = true
-	case "sales":
-		p.sales[id] = true
+// scanFields takes the names of a hash's fields over.
+func (p *partitionAudit) scanFields(ctx context.Context, key string, into map[string]bool) error {
+	if err := p.ns.EachField(ctx, key, func(field string) { into[field] = true }); err != nil {
+		return fmt.Errorf("listing %s: %w", key, err)
 	}
+	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -16,8 +18,7 @@ import (
 // checkState: I1, I2, I7, and what of I3 is in the partition.
 func (p *partitionAudit) checkState(ctx context.Context) error {
 	for _, check := range []func(context.Context) error{
-		func(ctx context.Context) error { return p.snapshot(ctx, func(redis.Pipeliner) {}) },
-		p.checkEvents, p.checkOrders, p.checkHolds, p.checkSlots, p.checkSales, p.checkQueues,
+		p.checkClock, p.checkEvents, p.checkOrders, p.checkHolds, p.checkInProgress, p.checkQueues,
 	} {
 		if err := check(ctx); err != nil {
 			return err
@@ -38,26 +39,88 @@ func names[V any](fromLog map[string]V, fromScan map[string]bool) []string {
 	return all
 }
 
+// checkClock: the time that scripts go on from is that of the newest entry.
+func (p *partitionAudit) checkClock(ctx context.Context) error {
+	var clock *redis.StringCmd
+	err := p.snapshot(ctx, func(pipe redis.Pipeliner) { clock = pipe.HGet(ctx, p.ns.Keys.Events(p.p), layout.ClockField) })
+	if err != nil {
+		return err
+	}
+	if now := domain.EntryMillis(p.last); now > 0 && clock.Val() != strconv.FormatInt(now, 10) {
+		p.violation("I7", p.ns.Keys.Events(p.p), "its clock says %q, the newest log entry is of %d", clock.Val(), now)
+	}
+	return nil
+}
+
+// checkEvents: terms, inventory and sales.
 func (p *partitionAudit) checkEvents(ctx context.Context) error {
-	for chunk := range slices.Chunk(names(p.book.Events, p.events), 50) {
-		cmds := make([]*redis.MapStringStringCmd, len(chunk))
+	key := p.ns.Keys.Events(p.p)
+	delete(p.eventFields, layout.ClockField)
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(p.book.Events)), 50) {
+		cmds, fields := make([]*redis.SliceCmd, len(chunk)), make([][]string, len(chunk))
 		err := p.snapshot(ctx, func(pipe redis.Pipeliner) {
 			for i, id := range chunk {
-				cmds[i] = pipe.HGetAll(ctx, p.ns.Keys.Event(p.p, id))
+				fields[i] = []string{layout.TermsField(id), layout.AboutField(id), layout.SalesField(id)}
+				for _, s := range p.book.Events[id].Sections {
+					fields[i] = append(fields[i], layout.SectionField(id, s.Name))
+				}
+				cmds[i] = pipe.HMGet(ctx, key, fields[i]...)
 			}
 		})
 		if err != nil {
 			return err
 		}
 		for i, id := range chunk {
-			p.checkEvent(id, cmds[i].Val())
+			p.checkEvent(id, fields[i], cmds[i].Val())
+			for _, field := range fields[i] {
+				delete(p.eventFields, field)
+			}
+		}
+	}
+	for field := range p.eventFields {
+		// Of an event or a section that was made since it was looked for, the log tells by now.
+		if id, _, _ := strings.Cut(field, "#"); !p.madeSince(id) {
+			p.violation("I7", field, "is a field of %s, the log has no such event or section", key)
 		}
 	}
 	return nil
 }
 
-func (p *partitionAudit) checkEvent(id string, hash map[string]string) {
-	stored, err := layout.DecodeEvent(hash)
+// madeSince reports whether the log has an event, or a section of one (event_id/name), that it had not before.
+func (p *partitionAudit) madeSince(name string) bool {
+	id, section, isSection := strings.Cut(name, "/")
+	event := p.book.Events[id]
+	_, found := event.Section(section)
+	return event.Exists() && (!isSection || found)
+}
+
+func (p *partitionAudit) checkEvent(id string, fields []string, reply []any) {
+	values := make([]string, len(fields))
+	for i := range min(len(values), len(reply)) {
+		values[i] = layout.AsString(reply[i])
+	}
+	folded := p.book.Events[id]
+	if len(folded.Sections) != len(values)-3 {
+		return // changed since its sections were asked for, between the fold and the read: seen the next time
+	}
+	terms, err := layout.DecodeEventTerms(values[0])
+	if err == nil && terms.Version == 0 {
+		err = fmt.Errorf("it is not there")
+	}
+	if err != nil {
+		p.violation("I7", id, "%v", err)
+		return
+	}
+	about, err := layout.DecodeEventAbout(values[1])
+	if err != nil {
+		p.violation("I7", id, "%v", err)
+		return
+	}
+	if names := sectionNames(folded); !slices.Equal(about.Sections, names) {
+		p.violation("I7", id, "has the sections %v, the log says %v", about.Sections, names)
+		return
+	}
+	stored, err := layout.DecodeEvent(terms, about, values[3:])
 	if err != nil {
 		p.violation("I7", id, "%v", err)
 		return
@@ -65,12 +128,25 @@ func (p *partitionAudit) checkEvent(id string, hash map[string]string) {
 	if err := stored.CheckConservation(); err != nil {
 		p.violation("I1", id, "%v", err)
 	}
-	folded := p.book.Events[id]
 	storedSections, foldedSections := stored.Sections, folded.Sections
 	stored.Sections, folded.Sections = nil, nil
 	if fmt.Sprint(stored) != fmt.Sprint(folded) || !slices.Equal(storedSections, foldedSections) {
 		p.violation("I7", id, "stored %+v %+v, the log says %+v %+v", stored, storedSections, folded, foldedSections)
 	}
+	switch totals, err := layout.DecodeTotals(values[2]); {
+	case err != nil:
+		p.violation("I3", id, "%v", err)
+	case totals != p.totals[id]:
+		p.violation("I3", id, "sales are %+v, its confirmed orders add up to %+v", totals, p.totals[id])
+	}
+}
+
+func sectionNames(e domain.Event) []string {
+	names := make([]string, len(e.Sections))
+	for i, s := range e.Sections {
+		names[i] = s.Name
+	}
+	return names
 }
 
 func (p *partitionAudit) checkOrders(ctx context.Context) error {
@@ -80,25 +156,34 @@ func (p *partitionAudit) checkOrders(ctx context.Context) error {
 	}
 	for chunk := range slices.Chunk(names(fromLog, p.orders), access.MaxBatch) {
 		refs := make([]domain.OrderRef, 0, len(chunk))
-		keys := make([]string, 0, len(chunk))
 		for _, name := range chunk {
 			ref, ok := domain.ParseOrderRef(name)
 			if !ok {
 				p.violation("I7", name, "is no name of an order")
 				continue
 			}
+			if p.ns.Keys.PartitionOf(ref.EventID) != p.p {
+				p.violation("I7", name, "is in partition %d, where its event is not", p.p)
+				continue
+			}
 			refs = append(refs, ref)
-			keys = append(keys, p.ns.Keys.Order(p.p, ref))
 		}
-		if len(keys) == 0 {
+		if len(refs) == 0 {
 			continue
 		}
-		var records *redis.SliceCmd
-		if err := p.snapshot(ctx, func(pipe redis.Pipeliner) { records = pipe.MGet(ctx, keys...) }); err != nil {
+		if err := p.ns.LearnHashes(ctx, refs, false); err != nil {
+			return err
+		}
+		var reads *access.RecordReads
+		if err := p.snapshot(ctx, func(pipe redis.Pipeliner) { reads = p.ns.ReadRecords(ctx, pipe, p.p, refs) }); err != nil {
+			return err
+		}
+		records, err := reads.Records()
+		if err != nil {
 			return err
 		}
 		for i, ref := range refs {
-			stored, err := layout.DecodeOrder(layout.AsString(records.Val()[i]))
+			stored, err := layout.DecodeOrder(records[i])
 			if err != nil {
 				p.violation("I7", ref.String(), "%v", err)
 				continue
@@ -139,22 +224,23 @@ func (p *partitionAudit) checkHolds(ctx context.Context) error {
 	return nil
 }
 
-func (p *partitionAudit) checkSlots(ctx context.Context) error {
-	for chunk := range slices.Chunk(names(p.book.InProgress, p.slots), 50) {
-		cmds := make([]*redis.MapStringStringCmd, len(chunk))
-		err := p.snapshot(ctx, func(pipe redis.Pipeliner) {
-			for i, id := range chunk {
-				cmds[i] = pipe.HGetAll(ctx, p.ns.Keys.InProgress(p.p, id))
-			}
-		})
+func (p *partitionAudit) checkInProgress(ctx context.Context) error {
+	fromLog := make(map[string]bool)
+	for event, customers := range p.book.InProgress {
+		for customer := range customers {
+			fromLog[event+"/"+customer] = true
+		}
+	}
+	for chunk := range slices.Chunk(names(fromLog, p.inProgress), access.MaxBatch) {
+		var cmd *redis.SliceCmd
+		err := p.snapshot(ctx, func(pipe redis.Pipeliner) { cmd = pipe.HMGet(ctx, p.ns.Keys.InProgress(p.p), chunk...) })
 		if err != nil {
 			return err
 		}
-		for i, id := range chunk {
-			stored, folded := cmds[i].Val(), p.book.InProgress[id]
-			delete(stored, layout.SlotsNote)
-			if !maps.Equal(stored, folded) {
-				p.violation("I7", id, "customers in progress are %v, the log says %v", stored, folded)
+		for i, name := range chunk {
+			event, customer, _ := strings.Cut(name, "/")
+			if stored, folded := layout.AsString(cmd.Val()[i]), p.book.InProgress[event][customer]; stored != folded {
+				p.violation("I7", name, "the customer's order in progress is %q, the log says %q", stored, folded)
 			}
 		}
 	}

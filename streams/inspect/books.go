@@ -9,8 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/domain"
 	"holdfast/streams/internal/access"
-	"holdfast/streams/internal/layout"
 )
 
 // Totals are the sales of one event.
@@ -20,16 +20,12 @@ type Totals struct {
 	Revenue     int64 // minor units
 }
 
-// Sales reads what was posted for an event. Error: domain.ErrNotFound.
+// Sales reads what is sold of an event: that moves with its orders, in one step. Error: domain.ErrNotFound.
 func (in *Inspector) Sales(ctx context.Context, eventID string) (Totals, error) {
-	raw, err := in.ns.Client.HGet(ctx, in.ns.Keys.SalesSummary(in.ns.Keys.PartitionOf(eventID)), eventID).Result()
-	if err != nil {
-		if access.IsNil(err) {
-			return Totals{}, access.NotFound("event", eventID)
-		}
-		return Totals{}, fmt.Errorf("reading sales of %s: %w", eventID, access.Classify(err))
+	event, totals, err := in.ns.Event(ctx, eventID)
+	if err == nil && !event.Exists() {
+		err = access.NotFound("event", eventID)
 	}
-	totals, err := layout.DecodeTotals(raw)
 	return Totals(totals), err
 }
 
@@ -42,28 +38,66 @@ type InvoiceLine struct {
 	Amount            int64  `json:"amount"` // minor units
 	Currency          string `json:"currency"`
 	ConfirmedAtMillis int64  `json:"confirmed_at"` // milliseconds
-	Status            string `json:"status"`       // confirmed or cancelled
+	Status            string `json:"status"`       // that of the order: confirmed or cancelled
 }
 
-// Invoices reads a customer's lines, oldest first.
+// Invoices reads a customer's lines, oldest first: of the orders that were posted, those that were ever
+// confirmed and are this customer's. Redis may have lost an order after it was posted.
 func (in *Inspector) Invoices(ctx context.Context, customerID string) ([]InvoiceLine, error) {
-	h, err := in.ns.Client.HGetAll(ctx, in.ns.Keys.Invoices(customerID)).Result()
+	orders, err := in.ns.Client.HKeys(ctx, in.ns.Keys.Invoices(customerID)).Result()
 	if err != nil {
 		return nil, fmt.Errorf("reading invoices of %s: %w", customerID, access.Classify(err))
 	}
-	return invoiceLines(h)
+	all, err := in.invoices(ctx, []string{customerID}, [][]string{orders})
+	if err != nil {
+		return nil, fmt.Errorf("invoices of %s: %w", customerID, err)
+	}
+	return all[0], nil
 }
 
-func invoiceLines(h map[string]string) ([]InvoiceLine, error) {
-	lines := make([]InvoiceLine, 0, len(h))
-	for field, value := range h {
-		line, err := layout.DecodeInvoiceLine(field, value)
+// invoices makes lines of what is on the invoices of customers.
+func (in *Inspector) invoices(ctx context.Context, customers []string, orders [][]string) ([][]InvoiceLine, error) {
+	lines := make([][]InvoiceLine, len(customers))
+	var refs []domain.OrderRef
+	var whose []int
+	read := func() error {
+		found, err := in.ns.Orders(ctx, refs)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		lines = append(lines, InvoiceLine(line))
+		for i, o := range found {
+			if c := whose[i]; o.ConfirmedAtMillis > 0 && o.CustomerID == customers[c] {
+				lines[c] = append(lines[c], InvoiceLine{
+					OrderID: refs[i].OrderID, EventID: refs[i].EventID, Section: o.Section, Quantity: o.Quantity, Amount: o.Amount(),
+					Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis, Status: o.State.String(),
+				})
+			}
+		}
+		refs, whose = refs[:0], whose[:0]
+		return nil
 	}
-	sortInvoices(lines)
+	for c := range customers {
+		lines[c] = []InvoiceLine{}
+		for _, name := range orders[c] {
+			ref, ok := domain.ParseOrderRef(name)
+			if !ok {
+				return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("invoices of %s: %q names no order", customers[c], name))
+			}
+			refs, whose = append(refs, ref), append(whose, c)
+			if len(refs) < access.MaxBatch {
+				continue
+			}
+			if err := read(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := read(); err != nil {
+		return nil, err
+	}
+	for _, of := range lines {
+		sortInvoices(of)
+	}
 	return lines, nil
 }
 
@@ -107,19 +141,26 @@ func (in *Inspector) eachInvoices(ctx context.Context, keys []string, seen map[s
 		return nil
 	}
 	pipe := in.ns.Client.Pipeline()
-	replies := make([]*redis.MapStringStringCmd, len(customers))
+	replies := make([]*redis.StringSliceCmd, len(customers))
 	for i, customer := range customers {
-		replies[i] = pipe.HGetAll(ctx, in.ns.Keys.Invoices(customer))
+		replies[i] = pipe.HKeys(ctx, in.ns.Keys.Invoices(customer))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("reading invoices: %w", access.Classify(err))
 	}
+	orders := make([][]string, len(customers))
+	for i, reply := range replies {
+		orders[i] = reply.Val()
+	}
+	lines, err := in.invoices(ctx, customers, orders)
+	if err != nil {
+		return err
+	}
 	for i, customer := range customers {
-		lines, err := invoiceLines(replies[i].Val())
-		if err != nil {
-			return fmt.Errorf("invoices of %s: %w", customer, err)
+		if len(lines[i]) == 0 {
+			continue
 		}
-		if err := each(customer, lines); err != nil {
+		if err := each(customer, lines[i]); err != nil {
 			return err
 		}
 	}

@@ -219,7 +219,7 @@ func (in *Inspector) EachOrderOnInvoices(ctx context.Context, filter OrderFilter
 			return err
 		}
 		for i, o := range orders {
-			if o.HeldAtMillis >= filter.SinceMillis && filter.matches(o) {
+			if o.ConfirmedAtMillis > 0 && o.HeldAtMillis >= filter.SinceMillis && filter.matches(o) {
 				all = append(all, found{refs[i], o})
 			}
 		}

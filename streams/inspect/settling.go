@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -32,8 +33,8 @@ func (in *Inspector) Settling(ctx context.Context, eventID, after string) (Settl
 	// What was read of the group is older than what is read of the log: an entry may be done by now, and
 	// counts as under way, but never the other way round.
 	_, err = in.ns.EachEntry(ctx, p, after, "+", func(e domain.Entry) error {
-		if cancelledWithEvent(e.ID, e.Fields, eventID) && (pending[e.ID] || layout.ParseLogID(e.ID).After(delivered)) {
-			s.UnderWay++
+		if pending[e.ID] || layout.ParseLogID(e.ID).After(delivered) {
+			s.UnderWay += len(cancelledWithEvent(e.ID, e.Fields, eventID))
 		}
 		if s.UnderWay == 0 {
 			s.After = e.ID
@@ -78,21 +79,34 @@ func (in *Inspector) settlement(ctx context.Context, p int) (delivered layout.Lo
 // given back, and were set aside for a person.
 func (in *Inspector) SettlingSetAside(ctx context.Context, eventID string) (n int, err error) {
 	err = in.EachDeadLetter(ctx, func(l DeadLetter) error {
+		if l.Group != string(domain.GroupSettlement) {
+			return nil
+		}
 		name := string(domain.FactCancelled)
-		if l.Group == string(domain.GroupSettlement) && cancelledWithEvent(l.EntryID, []string{name, l.Fields[name]}, eventID) {
-			n++
+		for _, f := range cancelledWithEvent(l.EntryID, []string{name, l.Fields[name]}, eventID) {
+			// Of several facts in an entry, the reason names those that are meant.
+			if !strings.Contains(l.Reason, l.EntryID+"#") || strings.Contains(l.Reason, f.Name()+" ") {
+				n++
+			}
 		}
 		return nil
 	})
 	return n, err
 }
 
-// cancelledWithEvent reports whether a log entry is about an order that was cancelled
-// with this event. Such a fact is alone in its entry.
-func cancelledWithEvent(id string, fields []string, eventID string) bool {
+// cancelledWithEvent are the facts of a log entry about orders that were cancelled with this event.
+func cancelledWithEvent(id string, fields []string, eventID string) (of []domain.Fact) {
 	if len(fields) != 2 || fields[0] != string(domain.FactCancelled) {
-		return false
+		return nil
 	}
 	facts, err := wire.ParseFacts(id, fields)
-	return err == nil && facts[0].EventID == eventID && facts[0].Reason == domain.ReasonEventCancelled
+	if err != nil {
+		return nil // whoever settles it sets it aside
+	}
+	for _, f := range facts {
+		if f.EventID == eventID && f.Reason == domain.ReasonEventCancelled {
+			of = append(of, f)
+		}
+	}
+	return of
 }

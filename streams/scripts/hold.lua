@@ -1,145 +1,198 @@
--- hold: takes in a batch of purchases, holds and pays.
+-- hold: takes in a batch of purchases and holds, each of another order. It decides what depends on the
+-- order in which they stand: what is left, and who has an order in progress.
 --
--- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream. Each item adds:
---   type (purchase, hold, pay; tokenless: a purchase without a payment token), customer_id, section, quantity, unit_price ('' if any will do),
---   hold_millis, valid_until (milliseconds), opening (type|fingerprint|customer_id|section|quantity, as
---   it stands in records and facts), invalid (why it is; '' if it is well-formed)
--- Verdicts: done (acknowledged: held by a hold, rejected, or known already), authorize (the hold
---   stands: pay for it), void (ended before), wait (a pay before its hold), conflict (the
---   order_id has another body), too_late (a pay that waited too long)
--- On a crash: all or nothing. Repeating it with the same entries changes nothing more.
+-- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream. ARGV goes on with
+--   E, S, T, N: how many follow of
+--   events:   event_id, how many hashes of orders of its own the caller took it to have
+--   sections: number of its event, name
+--   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; unit_price ('' if any
+--             will do); valid_millis; until when all requests of these terms are valid (milliseconds)
+--   requests: entry_id, event_id/order_id, number of the hash of its order, of its section, of its terms,
+--             event_id/customer_id, quantity, opening (as it stands in records and facts, up to the unit price)
+-- Reply: now (milliseconds), then for each request the order's record: '=' and the record if the order was
+--   there before; nothing changed of it then, and the request is not acknowledged. A request that was rejected
+--   is acknowledged, and so is a hold. Or {'hashes'}: the orders of an event are elsewhere. Nothing changed.
+-- On a crash: all or nothing. Repeating it changes nothing more. A full memory refuses it, whole.
+-- The order of the checks is domain.refusal's.
 
-local TYPE, CUSTOMER, SECTION, QUANTITY, UNIT_PRICE, HOLD_MILLIS, VALID_UNTIL, OPENING, INVALID =
-  4, 5, 6, 7, 8, 9, 10, 11, 12
-local WIDTH = 12
+local E, S, T, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3])
+local EVENTS = FIRST + 4
+local SECTIONS = EVENTS + 2 * E
+local TERMS = SECTIONS + 2 * S
+local REQUESTS = TERMS + 5 * T
+local WIDTH = 8
 
-read_orders(WIDTH)
-local at = FIRST_ITEM
+local fields = { '#now' }
+for e = 1, E do
+  fields[1 + e] = ARGV[EVENTS + 2 * (e - 1)]
+end
+for s = 1, S do
+  fields[1 + E + s] = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] .. '/' .. ARGV[SECTIONS + 2 * s - 1]
+end
+local values = redis.call('HMGET', KEYS[4], unpack(fields))
+local now = time_of(values[1])
+
+local events = {}
+for e = 1, E do
+  local value = values[1 + e]
+  if value then
+    local state, currency, most, on_sale, off_sale, hashes = match(value, '^%d+|(%a)|(%u+)|(%d+)|(%d+)|(%d+)|(%d+)$')
+    if not hashes then
+      error('event ' .. fields[1 + e] .. ' is damaged: ' .. value)
+    end
+    if hashes ~= ARGV[EVENTS + 2 * e - 1] then
+      return { 'hashes' }
+    end
+    off_sale = tonumber(off_sale)
+    events[e] = { currency = currency, most = tonumber(most),
+      on_sale = state == 'o' and now >= tonumber(on_sale) and (off_sale == 0 or now < off_sale) }
+  elseif ARGV[EVENTS + 2 * e - 1] ~= '0' then
+    return { 'hashes' }
+  end
+end
+
+local sections = {} -- by number, as it stands in ARGV
+for s = 1, S do
+  local value, event = values[1 + E + s], events[tonumber(ARGV[SECTIONS + 2 * (s - 1)])]
+  local section = { event = event, field = fields[1 + E + s] }
+  if value and event then
+    local available, held, sold
+    section.price, section.capacity, available, held, sold = match(value, SECTION)
+    if not section.price then
+      error('section ' .. section.field .. ' is damaged: ' .. value)
+    end
+    section.available, section.held, section.sold = tonumber(available), tonumber(held), tonumber(sold)
+    section.terms = section.price .. '|' .. event.currency .. '|'
+  end
+  sections[tostring(s)] = section
+end
+
+local classes = {} -- of terms, by number
+for t = 1, T do
+  local at = TERMS + 5 * (t - 1)
+  local price = ARGV[at + 2]
+  classes[tostring(t)] = { holds = ARGV[at] == 'hold', tokenless = ARGV[at] == 'tokenless', hold_millis = ARGV[at + 1],
+    unit_price = price ~= '' and price, valid_millis = tonumber(ARGV[at + 3]), valid = now <= tonumber(ARGV[at + 4]),
+    deadline = int(now + tonumber(ARGV[at + 1])) }
+end
+
+local hashes, members = {}, {}
+local at = REQUESTS
 for i = 1, N do
-  local o = number[i]
-  if state[o] == '' and ARGV[at + TYPE] ~= 'pay' then
-    want(event_of[o], ARGV[at + SECTION], ARGV[at + CUSTOMER])
+  members[i], hashes[i] = ARGV[at + 1], ARGV[at + 2]
+  at = at + WIDTH
+end
+local records = read_orders(hashes, members)
+
+-- Whose customer has an order in progress: that is asked of new orders only.
+local in_progress, customers = {}, {}
+at = REQUESTS
+for i = 1, N do
+  if not records[i] then
+    customers[#customers + 1] = ARGV[at + 5]
   end
   at = at + WIDTH
 end
-read_events()
+if #customers > 0 then
+  for n, order in ipairs(redis.call('HMGET', KEYS[5], unpack(customers))) do
+    in_progress[customers[n]] = order
+  end
+end
 
--- What hold knows of orders beyond what others do: where in ARGV the item stands that
--- opens it; or, if it was there before, these parts of its record.
-local opened_at, fingerprint, held_at = {}, {}, {}
-
--- refusal: why a new order cannot be held, and what exactly is invalid; nil if it can. The
--- order of the checks is domain.refusal's.
-local function refusal(at, event, units)
-  if ARGV[at + INVALID] ~= '' then
-    return 'invalid', ARGV[at + INVALID]
-  elseif ARGV[at + TYPE] == 'tokenless' and not (units and units.price == '0') then
+-- refusal: why a new order cannot be held, and what exactly is invalid; nil if it can.
+local function refusal(entry, section, terms, customer, quantity)
+  local event = section.event
+  if terms.tokenless and section.price ~= '0' then
     return 'invalid', 'payment_token: missing'
-  elseif now > tonumber(ARGV[at + VALID_UNTIL]) then
-    return 'too_late'
-  elseif not event.currency then
-    return 'unknown_event'
-  elseif not units then
-    return 'unknown_section'
-  elseif event.closed or now < event.on_sale or (event.off_sale ~= 0 and now >= event.off_sale) then
-    return 'not_on_sale'
-  elseif ARGV[at + UNIT_PRICE] ~= '' and ARGV[at + UNIT_PRICE] ~= units.price then
-    return 'price_changed'
-  elseif event.max_per_order > 0 and tonumber(ARGV[at + QUANTITY]) > event.max_per_order then
-    return 'over_limit'
-  elseif event.in_progress[ARGV[at + CUSTOMER]] then
-    return 'in_progress'
-  elseif tonumber(ARGV[at + QUANTITY]) > units.available then
-    return 'sold_out'
+  elseif not terms.valid and now > tonumber(match(entry, '^%d+')) + terms.valid_millis then
+    return 'too_late', ''
+  elseif not event then
+    return 'unknown_event', ''
+  elseif not section.price then
+    return 'unknown_section', ''
+  elseif not event.on_sale then
+    return 'not_on_sale', ''
+  elseif terms.unit_price and terms.unit_price ~= section.price then
+    return 'price_changed', ''
+  elseif event.most > 0 and quantity > event.most then
+    return 'over_limit', ''
+  elseif in_progress[customer] then
+    return 'in_progress', ''
+  elseif quantity > section.available then
+    return 'sold_out', ''
   end
   return nil
 end
 
-local why, said = {}, {} -- of a rejected order: reason|detail; of a held one: all that its fact says
-
-local function rejected_record(o, time)
-  return 'r|' .. ARGV[opened_at[o] + OPENING] .. '|0||0|0|0|' .. time .. '||' .. why[o]
-end
-
-local function held_record(o, time)
-  return 'h' .. said[o] .. '|' .. time .. '|0|0|||'
-end
-
--- deadline_after: most holds of a batch last equally long.
-local deadlines = {}
-local function deadline_after(hold_millis)
-  local d = deadlines[hold_millis]
-  if not d then
-    d = int(now + tonumber(hold_millis))
-    deadlines[hold_millis] = d
-  end
-  return d
-end
-
--- open: a purchase or a hold of an order that is not known yet.
-local function open(o, at)
-  local event = event_of[o]
-  local units = event.sections[ARGV[at + SECTION]]
-  opened_at[o] = at
-  local refused, detail = refusal(at, event, units)
-  if refused then
-    why[o] = refused .. '|' .. (detail or '')
-    change(o, 'r', 'rejected', '|' .. ARGV[at + OPENING] .. '|' .. why[o], rejected_record)
-    return DONE
-  end
-  section[o], quantity[o] = ARGV[at + SECTION], ARGV[at + QUANTITY]
-  deadline[o] = deadline_after(ARGV[at + HOLD_MILLIS])
-  said[o] = '|' .. ARGV[at + OPENING] .. '|' .. units.price .. '|' .. event.currency .. '|' .. deadline[o]
-  move(o, -1, 1, 0)
-  local customer_id, n = ARGV[at + CUSTOMER], #event.taken
-  event.in_progress[customer_id] = order_id[o]
-  event.taken[n + 1], event.taken[n + 2] = customer_id, order_id[o]
-  n = #new_holds
-  new_holds[n + 1], new_holds[n + 2] = deadline[o], member(o)
-  change(o, 'h', 'held', said[o], held_record)
-  return ARGV[at + TYPE] == 'hold' and DONE or AUTHORIZE
-end
-
-local function fingerprint_of(opening)
-  return match(opening, '^[^|]*|([^|]*)')
-end
-
--- look: what hold must know of an order that was there before, or came earlier in this batch.
-local function look(o)
-  if opened_at[o] then
-    fingerprint[o], held_at[o] = fingerprint_of(ARGV[opened_at[o] + OPENING]), '0'
-  elseif not fingerprint[o] then
-    fingerprint[o], deadline[o], held_at[o] =
-      match(record[o], '^%a|[^|]*|([^|]*)|[^|]*|[^|]*|%d+|%d+|[^|]*|(%d+)|(%d+)|%d+|%d+|[^|]*|[^|]*|')
-    if not fingerprint[o] then
-      damaged(o)
-    end
-  end
-end
-
-at = FIRST_ITEM
+local reply, acks, notices = { int(now) }, {}, {}
+local held, held_lines, rejected, rejected_lines = {}, {}, {}, {} -- positions of requests, and facts
+local said = {} -- of a new order: what its record says behind the state
+local new_holds, taken = {}, {}
+at = REQUESTS
 for i = 1, N do
-  local o, kind = number[i], ARGV[at + TYPE]
-  local was, verdict = state[o], DONE
-  if was == '' then
-    verdict = kind == 'pay' and WAIT or open(o, at)
+  if records[i] then
+    reply[1 + i] = '=' .. records[i]
   else
-    look(o)
-    if kind == 'pay' and was == 'h' then
-      verdict = AUTHORIZE
-      if now < tonumber(deadline[o]) and now > tonumber(ARGV[at + VALID_UNTIL]) then
-        verdict = TOO_LATE
+    local entry, section, terms, customer, quantity =
+      ARGV[at], sections[ARGV[at + 3]], classes[ARGV[at + 4]], ARGV[at + 5], tonumber(ARGV[at + 6])
+    local why, detail = refusal(entry, section, terms, customer, quantity)
+    local member = members[i]
+    if why then
+      local n, opening = #rejected + 1, ARGV[at + 7]
+      rejected[n], rejected_lines[n] = i, member .. '|' .. opening .. '0|' .. why .. '|' .. detail
+      said[i] = opening .. '0|||||||' .. why .. '||' .. detail
+      acks[#acks + 1] = entry
+      notices[#notices + 1] = member
+    else
+      local n, says = #held + 1, ARGV[at + 7] .. section.terms .. terms.hold_millis
+      held[n], held_lines[n], said[i] = i, member .. '|' .. says, says .. '|||||||'
+      section.available, section.held, section.changed = section.available - quantity, section.held + quantity, true
+      in_progress[customer] = true
+      n = 2 * n
+      taken[n - 1], taken[n] = customer, match(member, '/(.*)$')
+      new_holds[n - 1], new_holds[n] = terms.deadline, member
+      if terms.holds then
+        acks[#acks + 1] = entry
+        notices[#notices + 1] = member
       end
-    elseif kind ~= 'pay' and fingerprint[o] ~= '' and fingerprint[o] ~= fingerprint_of(ARGV[at + OPENING]) then
-      verdict = CONFLICT
-    elseif kind ~= 'hold' and was == 'h' then
-      verdict = AUTHORIZE
-    elseif kind ~= 'hold' and (was == 'e' or was == 'x') and held_at[o] ~= '0' then
-      verdict = VOID -- it may have got as far as the gateway
     end
   end
-  settle(i, verdict)
   at = at + WIDTH
 end
-commit(true)
-return reply()
+if #held + #rejected == 0 then
+  for i = 1, N do
+    reply[1 + i] = '=' .. records[i]
+  end
+  return reply
+end
+
+local written = {}
+local function write(positions, state)
+  return function(id, first, last)
+    for n = first, last do
+      local i = positions[n]
+      local record = id .. state .. said[i]
+      written[i], reply[1 + i] = record, record
+    end
+  end
+end
+append(KEYS[2], now, 'held', held_lines, write(held, '|h2|'))
+append(KEYS[2], now, 'rejected', rejected_lines, write(rejected, '|r2|'))
+write_orders(hashes, members, written)
+local changes = { '#now', int(now) }
+for _, section in pairs(sections) do
+  if section.changed then
+    local n = #changes
+    changes[n + 1], changes[n + 2] = section.field, section_value(section)
+  end
+end
+redis.call('HSET', KEYS[4], unpack(changes))
+if #held > 0 then
+  redis.call('HSET', KEYS[5], unpack(taken))
+  redis.call('ZADD', KEYS[3], unpack(new_holds))
+end
+if #acks > 0 then
+  redis.call('XACK', KEYS[1], ARGV[1], unpack(acks))
+end
+notify(notices)
+return reply

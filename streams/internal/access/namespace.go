@@ -20,6 +20,8 @@ const (
 type Namespace struct {
 	Client redis.UniversalClient
 	Keys   layout.Keys
+	// Hashes is what is known of where orders are.
+	Hashes *OrderHashes
 	// PaymentNamespace is that of the payments' names: empty where they are plain.
 	PaymentNamespace string
 	// Redrive and Discard are scripts/redrive.lua and discard.lua: scripts are loaded in package streams, all of them.

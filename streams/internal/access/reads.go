@@ -2,7 +2,10 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -10,39 +13,237 @@ import (
 	"holdfast/streams/internal/layout"
 )
 
-// Orders reads stored orders, with one MGET per partition; one never heard of is the zero Order.
-func (n Namespace) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
+// OrderHashes remembers how many hashes of orders of their own events have: that never changes once an event
+// is there. It is safe for concurrent use.
+type OrderHashes struct{ byEvent sync.Map }
+
+// Of is how many an event has, as far as is known; 0 for one that was not there when it was looked for.
+func (h *OrderHashes) Of(eventID string) (hashes int, known bool) {
+	n, known := h.byEvent.Load(eventID)
+	if !known {
+		return 0, false
+	}
+	return n.(int), true
+}
+
+// Forget begins anew: the data is other data.
+func (h *OrderHashes) Forget() { h.byEvent.Clear() }
+
+// LearnHashes looks for what is not known yet of these orders' events, or, with again, for all of them.
+func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, again bool) error {
+	wanted := make(map[string]bool)
+	for _, ref := range refs {
+		if _, known := n.Hashes.Of(ref.EventID); !known || again {
+			wanted[ref.EventID] = true
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	byPartition := make(map[int][]string)
+	for event := range wanted {
+		p := n.Keys.PartitionOf(event)
+		byPartition[p] = append(byPartition[p], event)
+	}
+	pipe := n.Client.Pipeline()
+	replies := make(map[int]*redis.SliceCmd, len(byPartition))
+	for p, events := range byPartition {
+		replies[p] = pipe.HMGet(ctx, n.Keys.Events(p), events...)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("reading events: %w", Classify(err))
+	}
+	for p, events := range byPartition {
+		for i, value := range replies[p].Val() {
+			terms, err := layout.DecodeEventTerms(layout.AsString(value))
+			if err != nil {
+				return err
+			}
+			if terms.Version > 0 {
+				n.Hashes.byEvent.Store(events[i], terms.OrderHashes)
+			}
+		}
+	}
+	return nil
+}
+
+// RecordReads are reads of orders' records on their way, in a pipeline or a transaction.
+type RecordReads struct {
+	size  int
+	reads []recordRead
+}
+
+type recordRead struct {
+	positions []int
+	cmd       *redis.SliceCmd
+}
+
+// ReadRecords asks for records of orders of one partition. It is known how many hashes their events have.
+func (n Namespace) ReadRecords(ctx context.Context, pipe redis.Pipeliner, p int, refs []domain.OrderRef) *RecordReads {
+	positions := make(map[layout.OrderHash][]int)
+	for i, ref := range refs {
+		hashes, _ := n.Hashes.Of(ref.EventID)
+		own := layout.HashOf(ref, hashes)
+		positions[own] = append(positions[own], i)
+		if shared := layout.SharedHash(ref.EventID); shared != own {
+			positions[shared] = append(positions[shared], i)
+		}
+	}
+	r := &RecordReads{size: len(refs)}
+	for hash, at := range positions {
+		for chunk := range slices.Chunk(at, MaxBatch) {
+			names := make([]string, len(chunk))
+			for j, i := range chunk {
+				names[j] = refs[i].String()
+			}
+			r.reads = append(r.reads, recordRead{chunk, pipe.HMGet(ctx, n.Keys.Orders(p, hash), names...)})
+		}
+	}
+	return r
+}
+
+// Records are those that were asked for, "" for an order never heard of; or the first error.
+func (r *RecordReads) Records() ([]string, error) {
+	records := make([]string, r.size)
+	for _, read := range r.reads {
+		values, err := read.cmd.Result()
+		if err == nil && len(values) != len(read.positions) {
+			err = errNoReply // the pipeline ended before
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading orders: %w", Classify(err))
+		}
+		for j, i := range read.positions {
+			if record := layout.AsString(values[j]); record != "" {
+				records[i] = record
+			}
+		}
+	}
+	return records, nil
+}
+
+var errNoReply = errors.New("no reply")
+
+// Records reads those of orders of any partitions, in one round trip but for events that were never asked for
+// before; "" for an order never heard of.
+func (n Namespace) Records(ctx context.Context, refs []domain.OrderRef) ([]string, error) {
+	if err := n.LearnHashes(ctx, refs, false); err != nil {
+		return nil, err
+	}
 	byPartition := make(map[int][]int)
 	for i, ref := range refs {
 		p := n.Keys.PartitionOf(ref.EventID)
 		byPartition[p] = append(byPartition[p], i)
 	}
-	orders := make([]domain.Order, len(refs))
+	pipe := n.Client.Pipeline()
+	reads := make(map[int]*RecordReads, len(byPartition))
 	for p, indexes := range byPartition {
-		keys := make([]string, len(indexes))
+		here := make([]domain.OrderRef, len(indexes))
 		for j, i := range indexes {
-			keys[j] = n.Keys.Order(p, refs[i])
+			here[j] = refs[i]
 		}
-		records, err := n.Client.MGet(ctx, keys...).Result()
+		reads[p] = n.ReadRecords(ctx, pipe, p, here)
+	}
+	_, _ = pipe.Exec(ctx) // the errors are those of the reads
+	all := make([]string, len(refs))
+	for p, indexes := range byPartition {
+		records, err := reads[p].Records()
 		if err != nil {
-			return nil, fmt.Errorf("reading orders: %w", Classify(err))
+			return nil, err
 		}
 		for j, i := range indexes {
-			if orders[i], err = layout.DecodeOrder(layout.AsString(records[j])); err != nil {
-				return nil, err
-			}
+			all[i] = records[j]
+		}
+	}
+	return all, nil
+}
+
+// Orders reads stored orders; one never heard of is the zero Order.
+func (n Namespace) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
+	records, err := n.Records(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	orders := make([]domain.Order, len(refs))
+	for i, record := range records {
+		if orders[i], err = layout.DecodeOrder(record); err != nil {
+			return nil, err
 		}
 	}
 	return orders, nil
 }
 
-// EventIDs lists the listed events of a partition, in no order.
+// EventIDs lists the events of a partition, in no order.
 func (n Namespace) EventIDs(ctx context.Context, p int) ([]string, error) {
-	ids, err := n.Client.HKeys(ctx, n.Keys.SalesSummary(p)).Result()
+	var ids []string
+	err := n.EachField(ctx, n.Keys.Events(p), func(field string) {
+		if domain.ValidID(field) { // the other fields have names that are none
+			ids = append(ids, field)
+		}
+	})
 	if err != nil {
-		return nil, fmt.Errorf("listing events: %w", Classify(err))
+		return nil, fmt.Errorf("listing events: %w", err)
 	}
-	return ids, nil
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}
+
+// EachField calls each for the names of a hash's fields, for some perhaps more than once.
+func (n Namespace) EachField(ctx context.Context, key string, each func(field string)) error {
+	for cursor := uint64(0); ; {
+		page, next, err := n.Client.HScan(ctx, key, cursor, "", ReadPage).Result()
+		if err != nil {
+			return Classify(err)
+		}
+		for i := 0; i < len(page); i += 2 { // names and values
+			each(page[i])
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// Event reads one event and its sales; the zero Event if it is not there. What an event has for sections is not
+// known before it is read: so it is read twice, and once more where somebody changed it in between.
+func (n Namespace) Event(ctx context.Context, eventID string) (domain.Event, layout.Totals, error) {
+	key := n.Keys.Events(n.Keys.PartitionOf(eventID))
+	var about layout.EventAbout
+	var said string
+	for {
+		fields := []string{layout.TermsField(eventID), layout.SalesField(eventID), layout.AboutField(eventID)}
+		for _, name := range about.Sections {
+			fields = append(fields, layout.SectionField(eventID, name))
+		}
+		reply, err := n.Client.HMGet(ctx, key, fields...).Result()
+		if err != nil {
+			return domain.Event{}, layout.Totals{}, fmt.Errorf("reading event %s: %w", eventID, Classify(err))
+		}
+		values := make([]string, len(reply))
+		for i, v := range reply {
+			values[i] = layout.AsString(v)
+		}
+		if values[0] == "" {
+			return domain.Event{}, layout.Totals{}, nil
+		}
+		if said == "" || values[2] != said {
+			said = values[2]
+			if about, err = layout.DecodeEventAbout(said); err != nil {
+				return domain.Event{}, layout.Totals{}, err
+			}
+			continue
+		}
+		terms, err := layout.DecodeEventTerms(values[0])
+		if err != nil {
+			return domain.Event{}, layout.Totals{}, err
+		}
+		totals, err := layout.DecodeTotals(values[1])
+		if err != nil {
+			return domain.Event{}, layout.Totals{}, err
+		}
+		event, err := layout.DecodeEvent(terms, about, values[3:])
+		return event, totals, err
+	}
 }
 
 // DeadLetters reads at most count dead letters of a partition, between two ids of its

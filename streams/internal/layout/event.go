@@ -1,32 +1,155 @@
 package layout
 
 import (
+	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"holdfast/domain"
 )
 
-// DecodeEvent reads an event hash; no fields is an event that is not listed.
-func DecodeEvent(h map[string]string) (domain.Event, error) {
-	if len(h) == 0 {
-		return domain.Event{}, nil
+// An event is several fields of the hash Events. What scripts read or change are values between bars:
+//
+//	TermsField    version|o (on sale), c (closed) or x (cancelled)|currency|max_per_order|on_sale|off_sale|hashes of orders
+//	SectionField  price|capacity|available|held|sold
+//	SalesField    orders|tickets|revenue
+//	AboutField    JSON: name, sections in their order, fingerprint, cause
+
+// EventTerms is TermsField.
+type EventTerms struct {
+	Version           int64
+	Closed, Cancelled bool
+	Currency          string
+	MaxPerOrder       int64
+	OnSaleMillis      int64
+	OffSaleMillis     int64
+	OrderHashes       int // Keys.Orders
+}
+
+// The letters of an event's state.
+const (
+	letterOnSale    = "o"
+	letterClosed    = "c"
+	letterCancelled = "x"
+)
+
+// String is the value.
+func (t EventTerms) String() string {
+	state := letterOnSale
+	switch {
+	case t.Cancelled:
+		state = letterCancelled
+	case t.Closed:
+		state = letterClosed
+	}
+	return fmt.Sprintf("%d|%s|%s|%d|%d|%d|%d", t.Version, state, t.Currency, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis, t.OrderHashes)
+}
+
+// DecodeEventTerms reads a TermsField; "" is an event that is not there.
+func DecodeEventTerms(value string) (EventTerms, error) {
+	if value == "" {
+		return EventTerms{}, nil
+	}
+	v := strings.Split(value, "|")
+	if len(v) != 7 || v[2] == "" {
+		return EventTerms{}, damaged("event", value)
 	}
 	n := numbers{}
+	t := EventTerms{
+		Version: n.parse(v[0]), Closed: v[1] != letterOnSale, Cancelled: v[1] == letterCancelled, Currency: v[2],
+		MaxPerOrder: n.parse(v[3]), OnSaleMillis: n.parse(v[4]), OffSaleMillis: n.parse(v[5]), OrderHashes: int(n.parse(v[6])),
+	}
+	if n.err != nil || v[1] != letterOnSale && v[1] != letterClosed && v[1] != letterCancelled || t.OrderHashes > mostOrderHashes {
+		return EventTerms{}, damaged("event", value)
+	}
+	return t, nil
+}
+
+// EventAbout is AboutField.
+type EventAbout struct {
+	Name        string   `json:"name"`
+	Sections    []string `json:"sections"`
+	Fingerprint string   `json:"fingerprint"` // of the terms it was created with
+	domain.Cause
+}
+
+// String is the value.
+func (a EventAbout) String() string {
+	b, err := json.Marshal(a)
+	if err != nil {
+		panic(err) // strings only
+	}
+	return string(b)
+}
+
+// DecodeEventAbout reads an AboutField.
+func DecodeEventAbout(value string) (EventAbout, error) {
+	var a EventAbout
+	if err := json.Unmarshal([]byte(value), &a); err != nil || len(a.Sections) == 0 {
+		return EventAbout{}, damaged("event", value)
+	}
+	return a, nil
+}
+
+// EncodeSection is SectionField.
+func EncodeSection(s domain.Section) string {
+	b := make([]byte, 0, 40)
+	for i, n := range []int64{s.Price, s.Capacity, s.Available, s.Held, s.Sold} {
+		if i > 0 {
+			b = append(b, '|')
+		}
+		b = strconv.AppendInt(b, n, 10)
+	}
+	return string(b)
+}
+
+// DecodeSection reads a SectionField.
+func DecodeSection(name, value string) (domain.Section, error) {
+	n, s := numbers{}, domain.Section{Name: name}
+	v := strings.Split(value, "|")
+	if len(v) != 5 {
+		return s, damaged("section "+name, value)
+	}
+	s.Price, s.Capacity, s.Available, s.Held, s.Sold = n.parse(v[0]), n.parse(v[1]), n.parse(v[2]), n.parse(v[3]), n.parse(v[4])
+	if n.err != nil {
+		return s, damaged("section "+name, value)
+	}
+	return s, nil
+}
+
+// EncodeEvent are an event's fields of the hash Events, but for its sales.
+func EncodeEvent(eventID string, e domain.Event, orderHashes int) map[string]string {
+	about := EventAbout{Name: e.Name, Fingerprint: e.Fingerprint, Cause: e.Cause}
+	fields := make(map[string]string, 2+len(e.Sections))
+	for _, s := range e.Sections {
+		about.Sections = append(about.Sections, s.Name)
+		fields[SectionField(eventID, s.Name)] = EncodeSection(s)
+	}
+	fields[TermsField(eventID)] = EventTerms{
+		Version: e.Version, Closed: e.Closed, Cancelled: e.Cancelled, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder,
+		OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis, OrderHashes: orderHashes,
+	}.String()
+	fields[AboutField(eventID)] = about.String()
+	return fields
+}
+
+// DecodeEvent makes an event of its terms, of what is about it, and of its sections, in the order of the names in
+// that; the zero Event if it is not there.
+func DecodeEvent(terms EventTerms, about EventAbout, sections []string) (domain.Event, error) {
+	if terms.Version == 0 {
+		return domain.Event{}, nil
+	}
 	e := domain.Event{
-		Name: h["name"], Currency: h["currency"], MaxPerOrder: n.parse(h["max_per_order"]),
-		OnSaleMillis: n.parse(h["on_sale"]), OffSaleMillis: n.parse(h["off_sale"]),
-		Closed: h["closed"] == "1", Cancelled: h["cancelled"] == "1", Cause: domain.Cause{Reason: h["closed_reason"], By: h["closed_by"]},
-		Fingerprint: h["fingerprint"], Version: n.parse(h["version"]),
+		Name: about.Name, Currency: terms.Currency, MaxPerOrder: terms.MaxPerOrder, OnSaleMillis: terms.OnSaleMillis, OffSaleMillis: terms.OffSaleMillis,
+		Closed: terms.Closed, Cancelled: terms.Cancelled, Cause: about.Cause, Fingerprint: about.Fingerprint, Version: terms.Version,
 	}
-	for _, name := range strings.Split(h["sections"], ",") {
-		e.Sections = append(e.Sections, domain.Section{
-			Name: name, Price: n.parse(h["price:"+name]), Capacity: n.parse(h["capacity:"+name]),
-			Available: n.parse(h["available:"+name]), Held: n.parse(h["held:"+name]), Sold: n.parse(h["sold:"+name]),
-		})
-	}
-	if n.err != nil || !e.Exists() {
-		return e, domain.WithClass(domain.ClassPoison, fmt.Errorf("event hash is damaged: %v", h))
+	for i, value := range sections {
+		s, err := DecodeSection(about.Sections[i], value)
+		if err != nil {
+			return domain.Event{}, err
+		}
+		e.Sections = append(e.Sections, s)
 	}
 	return e, nil
 }

@@ -10,19 +10,26 @@ import (
 // Keys builds the name of every key and channel, and is the only place that
 // does. All keys of a partition share the hash tag {p}, so that one script may
 // touch them all, in a Redis Cluster too.
+//
+// All but the requests and the meta have the schema in their names: a program of another one
+// finds nothing of this one's, and changes nothing of it.
 type Keys struct {
 	Namespace  string   // prefixes every key
-	partitions []string // "namespace:{p}:"
+	partitions []string // "namespace:{p}:2:"
 }
+
+const schema = "2"
 
 // NewKeys are the keys of a namespace.
 func NewKeys(namespace string, partitions int) Keys {
 	k := Keys{Namespace: namespace, partitions: make([]string, partitions)}
 	for p := range k.partitions {
-		k.partitions[p] = namespace + ":{" + strconv.Itoa(p) + "}:"
+		k.partitions[p] = k.partition(p) + schema + ":"
 	}
 	return k
 }
+
+func (k Keys) partition(p int) string { return k.Namespace + ":{" + strconv.Itoa(p) + "}:" }
 
 // MetaKey is a hash: what the namespace was created with.
 func MetaKey(namespace string) string { return namespace + ":meta" }
@@ -46,8 +53,8 @@ func (k Keys) PartitionOf(eventID string) int { return PartitionOf(eventID, len(
 // are several of a kind, a colon and the id.
 func (k Keys) Prefix(p int) string { return k.partitions[p] }
 
-// Requests is a stream.
-func (k Keys) Requests(p int) string { return k.partitions[p] + "requests" }
+// Requests is a stream. Its name is a contract with whoever publishes: it has no schema.
+func (k Keys) Requests(p int) string { return k.partition(p) + "requests" }
 
 // Log is a stream: the facts.
 func (k Keys) Log(p int) string { return k.partitions[p] + "log" }
@@ -57,9 +64,6 @@ func (k Keys) Dead(p int) string { return k.partitions[p] + "dead" }
 
 // Holds is a sorted set: held orders by their deadlines.
 func (k Keys) Holds(p int) string { return k.partitions[p] + "holds" }
-
-// SalesSummary is a hash: Totals by event, of every event that was ever listed.
-func (k Keys) SalesSummary(p int) string { return k.partitions[p] + "sales_summary" }
 
 // Consumers is a sorted set: group/consumer by the time until which it counts as alive.
 func (k Keys) Consumers(p int) string { return k.partitions[p] + "consumers" }
@@ -80,26 +84,92 @@ func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
 // one name on one server apart is the epoch.
 func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "outcomes:" + epoch }
 
-// Event is a hash.
-func (k Keys) Event(p int, eventID string) string { return k.partitions[p] + "event:" + eventID }
+// Events is a hash: of each event the fields TermsField, AboutField, SalesField and, for each section,
+// SectionField; and ClockField.
+func (k Keys) Events(p int) string { return k.partitions[p] + "events" }
 
-// InProgress is a hash: the order in progress of each customer.
-func (k Keys) InProgress(p int, eventID string) string {
-	return k.partitions[p] + "in_progress:" + eventID
+// ClockField is one of Events: the time of the newest log entry.
+const ClockField = "#now"
+
+// TermsField is what the scripts read of an event. It is there if and only if the event is.
+func TermsField(eventID string) string { return eventID }
+
+// AboutField is what only people read of an event.
+func AboutField(eventID string) string { return eventID + "#about" }
+
+// SalesField is the Totals of an event.
+func SalesField(eventID string) string { return eventID + "#sales" }
+
+// SectionField is a section's price, capacity and where its places are.
+func SectionField(eventID, section string) string { return eventID + "/" + section }
+
+// InProgress is a hash: the order in progress of each event_id/customer_id.
+func (k Keys) InProgress(p int) string { return k.partitions[p] + "in_progress" }
+
+// Orders of a partition are in hashes, by event_id/order_id. Those of most events share sharedOrders of
+// them, by the event; those of an event of many places have hashes of their own, by the order, as many as
+// its terms say: no key shall grow without bound, and an event's orders be found without a look at all.
+const (
+	sharedOrders    = 64
+	placesPerHash   = 25_000
+	fewPlaces       = 2 * placesPerHash // of an event that has no hashes of its own
+	mostOrderHashes = 64
+)
+
+// OrderHashes is how many hashes of its own an event gets when it is created: 0 for none.
+func OrderHashes(t domain.Terms) int {
+	places := int64(0)
+	for _, s := range t.Sections {
+		places += s.Capacity
+	}
+	if places < fewPlaces {
+		return 0
+	}
+	return int(min((places+placesPerHash-1)/placesPerHash, mostOrderHashes))
 }
 
-// SlotsNote is the one field of an in_progress hash that is no customer: see scripts/create_event.lua.
-const SlotsNote = "#"
-
-// Sales is a set: the orders that are sold.
-func (k Keys) Sales(p int, eventID string) string { return k.partitions[p] + "sales:" + eventID }
-
-// Order is a string: its record.
-func (k Keys) Order(p int, ref domain.OrderRef) string {
-	return k.partitions[p] + "order:" + ref.EventID + "/" + ref.OrderID
+// OrderHash names one of a partition's hashes of orders.
+type OrderHash struct {
+	EventID string // whose own it is; empty: one of the shared ones
+	Index   int
 }
 
-// Invoices is a hash: an InvoiceLine by order. It is in the customer's slot, not in a partition's.
+// SharedHash is the hash that an event shares with others. An order of an event with hashes of its own
+// is there, too, if it was refused before the event was created.
+func SharedHash(eventID string) OrderHash {
+	return OrderHash{Index: int(fnv1a(eventID) % sharedOrders)}
+}
+
+// HashOf is the hash of an order of an event that has so many of its own.
+func HashOf(ref domain.OrderRef, hashes int) OrderHash {
+	if hashes == 0 {
+		return SharedHash(ref.EventID)
+	}
+	return OrderHash{EventID: ref.EventID, Index: int(fnv1a(ref.OrderID) % uint32(hashes))} //nolint:gosec // 1 to mostOrderHashes
+}
+
+// Orders is a hash: an order's record by event_id/order_id.
+func (k Keys) Orders(p int, h OrderHash) string {
+	if h.EventID == "" {
+		return k.OrdersPrefix(p) + strconv.Itoa(h.Index)
+	}
+	return k.OrdersPrefix(p) + h.EventID + "/" + strconv.Itoa(h.Index)
+}
+
+// OrdersPrefix begins the names of all hashes of orders of a partition.
+func (k Keys) OrdersPrefix(p int) string { return k.partitions[p] + "orders:" }
+
+// fnv1a is the 32 bit FNV-1a hash.
+func fnv1a(s string) uint32 {
+	h := uint32(2166136261)
+	for i := range len(s) {
+		h = (h ^ uint32(s[i])) * 16777619
+	}
+	return h
+}
+
+// Invoices is a hash: its fields are the orders of a customer that were ever confirmed, its values are empty. It is
+// in the customer's slot, not in a partition's.
 func (k Keys) Invoices(customerID string) string {
 	return k.invoices() + customerID + "}"
 }
@@ -107,7 +177,7 @@ func (k Keys) Invoices(customerID string) string {
 // AnyInvoices is a pattern for SCAN that all customers' invoices match.
 func (k Keys) AnyInvoices() string { return k.invoices() + "*" }
 
-func (k Keys) invoices() string { return k.Namespace + ":invoices:{" }
+func (k Keys) invoices() string { return k.Namespace + ":" + schema + ":invoices:{" }
 
 // CustomerOf is the inverse of Invoices; ok is false for another key.
 func (k Keys) CustomerOf(key string) (customerID string, ok bool) {

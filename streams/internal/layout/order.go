@@ -1,20 +1,38 @@
 package layout
 
 import (
+	"strconv"
 	"strings"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 )
 
-// An order record is one string: 15 values between bars, written by
-// scripts/lib/orders.lua. Compact, because there is one per order for ever.
+// An order's record is a string: its version, a bar, and what OrderTail makes: values between bars.
+//
+//	version      id of the log entry that last changed the order
+//	state        h c d e x r, and the layout of what follows: 2
+//	type         p (purchase) or h (hold), empty if a cancel came first
+//	fingerprint, customer_id
+//	items        section:quantity:unit_price; empty if nothing was asked for
+//	currency, hold_millis
+//	held_at      milliseconds; empty if it never was, and while it is: the version's time
+//	confirmed_at likewise
+//	resolved_at  empty: the version's time
+//	authorization_id, reason
+//	further      nothing yet: room for what only few orders have
+//	detail       for people; the only value that may contain bars
+//
+// Only hold.lua writes records otherwise: those of held and rejected orders. The version comes first
+// and is written by the script that adds the entry; so do the times that are its own.
 
-var stateLetters = map[byte]domain.OrderState{
-	'h': domain.OrderHeld, 'c': domain.OrderConfirmed, 'd': domain.OrderDeclined,
-	'e': domain.OrderExpired, 'x': domain.OrderCancelled, 'r': domain.OrderRejected,
-}
+const (
+	layoutOfOrder = '2'
+	recordValues  = 15
+)
 
-const recordValues = 15
+// stateLetters are those of the states, in their order; the first has no record.
+const stateLetters = "-hcdexr"
 
 // DecodeOrder reads a record; "" is an order never heard of.
 func DecodeOrder(record string) (domain.Order, error) {
@@ -31,22 +49,73 @@ func DecodeOrder(record string) (domain.Order, error) {
 		v[i], rest = rest[:bar], rest[bar+1:]
 	}
 	v[recordValues-1] = rest
-	if len(v[0]) != 1 {
+	at := domain.EntryMillis(v[0])
+	if at == 0 || len(v[1]) != 2 || v[1][1] != layoutOfOrder || v[13] != "" {
 		return domain.Order{}, damaged("order record", record)
 	}
-	state, ok := stateLetters[v[0][0]]
-	if !ok {
+	state := domain.OrderState(max(strings.IndexByte(stateLetters, v[1][0]), 0))
+	requestType, known := wire.RequestTypeOf(v[2])
+	if state == domain.OrderNone || !known {
 		return domain.Order{}, damaged("order record", record)
 	}
 	n := numbers{}
 	o := domain.Order{
-		State: state, RequestType: domain.RequestType(v[1]), Fingerprint: v[2], CustomerID: v[3], Section: v[4],
-		Quantity: n.parse(v[5]), UnitPrice: n.parse(v[6]), Currency: v[7], DeadlineMillis: n.parse(v[8]),
-		HeldAtMillis: n.parse(v[9]), ConfirmedAtMillis: n.parse(v[10]), ResolvedAtMillis: n.parse(v[11]),
-		AuthorizationID: v[12], Reason: v[13], Detail: v[14],
+		State: state, Version: v[0], RequestType: requestType, Fingerprint: v[3], CustomerID: v[4], Currency: v[6],
+		HeldAtMillis: n.optional(v[8]), ConfirmedAtMillis: n.optional(v[9]), ResolvedAtMillis: n.optional(v[10]),
+		AuthorizationID: v[11], Reason: v[12], Detail: v[14],
+	}
+	if v[5] != "" {
+		section, numbers, _ := strings.Cut(v[5], ":")
+		quantity, price, _ := strings.Cut(numbers, ":")
+		o.Section, o.Quantity, o.UnitPrice = section, n.parse(quantity), n.parse(price)
+	}
+	switch {
+	case state == domain.OrderHeld:
+		o.HeldAtMillis = at
+	case state == domain.OrderConfirmed && o.ConfirmedAtMillis == 0:
+		o.ConfirmedAtMillis = at
+	}
+	if state.Terminal() && o.ResolvedAtMillis == 0 {
+		o.ResolvedAtMillis = at
+	}
+	if v[7] != "" {
+		o.DeadlineMillis = o.HeldAtMillis + n.parse(v[7])
 	}
 	if n.err != nil {
 		return domain.Order{}, damaged("order record", record)
 	}
 	return o, nil
+}
+
+// OrderTail is the record of an order behind its version, for an order that is changed now: the times of the
+// change itself (0 in o) are the version's.
+func OrderTail(o domain.Order) string {
+	b := append(make([]byte, 0, 160), stateLetters[o.State], layoutOfOrder, '|')
+	add := func(value string) { b = append(append(b, value...), '|') }
+	number := func(n int64) {
+		if n != 0 {
+			b = strconv.AppendInt(b, n, 10)
+		}
+		b = append(b, '|')
+	}
+	if o.RequestType == "" {
+		b = append(b, "|||"...) // a cancel came first
+		number(0)
+	} else {
+		b = wire.AppendOpening(b, o.RequestType, o.Fingerprint, o.CustomerID, o.Section, o.Quantity)
+		b = append(strconv.AppendInt(b, o.UnitPrice, 10), '|')
+	}
+	add(o.Currency)
+	if o.HeldAtMillis == 0 {
+		number(0)
+	} else {
+		number(o.DeadlineMillis - o.HeldAtMillis)
+	}
+	number(o.HeldAtMillis)
+	number(o.ConfirmedAtMillis)
+	number(o.ResolvedAtMillis)
+	add(o.AuthorizationID)
+	add(o.Reason)
+	b = append(b, '|') // further
+	return string(append(b, o.Detail...))
 }

@@ -18,6 +18,14 @@ func (n *numbers) parse(s string) int64 {
 	return v
 }
 
+// optional is 0 where nothing is said.
+func (n *numbers) optional(s string) int64 {
+	if s == "" {
+		return 0
+	}
+	return n.parse(s)
+}
+
 // damaged is the error for a value that no script of ours wrote.
 func damaged(what, value string) error {
 	const most = 200
