@@ -271,7 +271,11 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 		if d.bound != "" {
 			limit = strconv.FormatInt(was.DeadlineMillis, 10)
 		}
-		orders = append(orders, c.hash(ref), ref.String(), was.Version, m.entries[d.i], limit, freed, line, tail)
+		entry := ""
+		if m.replies[d.i].Verdict == domain.VerdictDone {
+			entry = m.entries[d.i] // any other has more to be done first: a void, for one
+		}
+		orders = append(orders, c.hash(ref), ref.String(), was.Version, entry, limit, freed, line, tail)
 	}
 	events := 0
 	if m.terms != nil {
