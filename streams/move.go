@@ -136,6 +136,13 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 		return true, nil
 	}
 	slices.SortStableFunc(list, func(a, b decided) int { return kindOf(a) - kindOf(b) })
+	refs := make([]domain.OrderRef, len(list))
+	for j, d := range list {
+		refs[j] = m.refs[d.i]
+	}
+	if err := l.store.Inside().LearnHashes(ctx, refs, false); err != nil {
+		return false, err
+	}
 	c, kinds := l.moveCall(p, m, list, eventID, version)
 	reply, err := l.store.run(ctx, scriptMove, c.keys, c.args...).Slice()
 	if err != nil {
@@ -224,10 +231,20 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 	c := l.newOrderCall(p, m.source, m.group, len(list))
 	type sectionOf struct{ event, name string }
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
+	var events []any // event_id, version
+	if m.terms != nil {
+		events = append(events, eventID, version)
+	}
+	absent := make(map[string]bool)
 	var kinds []factKind
 	orders := make([]any, 0, 8*len(list))
 	for _, d := range list {
 		ref, was := m.refs[d.i], m.orders[d.i]
+		if _, listed := l.store.hashes.Of(ref.EventID); !listed && !absent[ref.EventID] {
+			// Once it is listed, its orders may be in other hashes than those that are looked into.
+			absent[ref.EventID] = true
+			events = append(events, ref.EventID, "")
+		}
 		k := factKind{bound: d.bound}
 		line, tail, freed := "", "", ""
 		if d.fact != nil {
@@ -277,14 +294,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 		}
 		orders = append(orders, c.hash(ref), ref.String(), was.Version, entry, limit, freed, line, tail)
 	}
-	events := 0
-	if m.terms != nil {
-		events = 1
-	}
-	rest := append(make([]any, 0, 7+4*len(sections)+4*len(sales)+3*len(kinds)+len(orders)), events, len(sections), len(sales), len(kinds), len(list))
-	if m.terms != nil {
-		rest = append(rest, eventID, version)
-	}
+	rest := append(make([]any, 0, 7+len(events)+4*len(sections)+4*len(sales)+3*len(kinds)+len(orders)), len(events)/2, len(sections), len(sales), len(kinds), len(list))
+	rest = append(rest, events...)
 	for of, sum := range sections {
 		rest = append(rest, layout.SectionField(of.event, of.name), sum.Available, sum.Held, sum.Sold)
 	}

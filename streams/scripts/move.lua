@@ -3,7 +3,7 @@
 --
 -- KEYS, ARGV: see lib/orders.lua. ARGV goes on with
 --   V, S, C, K, N: how many follow of
---   events:   event_id, the version that its terms must have
+--   events:   event_id, the version that its terms must have ('' for one that must not be there)
 --   sections: event_id/name, places to add to available, to held, to sold
 --   sales:    event_id, orders, tickets and revenue (minor units) to add
 --   kinds:    fact ('' for none: the order must only be as it was read), how many of the orders are of it, and
@@ -49,7 +49,8 @@ local values = redis.call('HMGET', KEYS[4], unpack(fields))
 local now = time_of(values[1])
 
 for v = 1, V do
-  if not values[1 + v] or match(values[1 + v], '^%d+') ~= ARGV[EVENTS + 2 * v - 1] then
+  local version = values[1 + v] and match(values[1 + v], '^%d+') or ''
+  if version ~= ARGV[EVENTS + 2 * v - 1] then
     return { int(now), 'terms' }
   end
 end
