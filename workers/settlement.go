@@ -55,18 +55,22 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 func (s *settlement) settle(entries []domain.Entry) {
 	found, passed := s.facts(entries, settles)
 	s.ack(passed)
-	var ended []line // expired or cancelled
+	var lines []line
 	for _, e := range found {
 		entry := &settling{id: e.id, facts: len(e.facts), left: len(e.facts)}
 		for _, f := range e.facts {
-			if l := (line{entry, f}); f.Type == domain.FactConfirmed {
-				s.wg.Go(func() { s.capture(l) })
-			} else {
-				ended = append(ended, l)
-			}
+			lines = append(lines, line{entry, f})
 		}
 	}
-	s.withOrders(ended, func(l line, o domain.Order) { s.wg.Go(func() { s.giveBack(l, o) }) })
+	s.withOrders(lines, func(l line, o domain.Order) {
+		s.wg.Go(func() {
+			if l.Type == domain.FactConfirmed {
+				s.capture(l, o)
+			} else {
+				s.giveBack(l, o)
+			}
+		})
+	})
 }
 
 // withOrders calls do for facts with the orders that they are about.
@@ -120,7 +124,7 @@ func settles(f domain.Fact) bool {
 
 // capture collects the money of a confirmed order. If it is refused for good, the
 // order is cancelled, unless it has been already, which is why it was refused.
-func (s *settlement) capture(l line) {
+func (s *settlement) capture(l line, o domain.Order) {
 	if l.Amount() == 0 && l.AuthorizationID == "" { // it is free
 		s.done(l)
 		return
@@ -133,10 +137,8 @@ func (s *settlement) capture(l line) {
 		return payment, err
 	})
 	switch collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded); {
-	case collected && payment.Fingerprint != "": // of which the fact says nothing
-		s.withOrders([]line{l}, func(l line, o domain.Order) { s.collected(l, o, payment) })
 	case collected:
-		s.collected(l, whatIsKnown(l.Fact, domain.Order{}), payment)
+		s.collected(l, o, payment)
 	case errors.Is(err, domain.ErrUnacceptable):
 		s.setAside(l, err.Error())
 	case err == nil, errors.Is(err, domain.ErrRefused), errors.Is(err, domain.ErrNotFound):
