@@ -100,7 +100,8 @@ func AboutField(eventID string) string { return eventID + "#about" }
 // SalesField is the Totals of an event.
 func SalesField(eventID string) string { return eventID + "#sales" }
 
-// EarlyField is there if orders were refused because there was no such event: they are in the hash that it shares.
+// EarlyField is there if there are orders from before the event was: refused, or cancelled unseen. They are in the hash
+// that it shares.
 func EarlyField(eventID string) string { return eventID + "#early" }
 
 // SectionField is a section's price, capacity and where its places are.
