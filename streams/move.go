@@ -150,11 +150,32 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 		switch layout.AsString(reply[1]) {
 		case "terms":
 			return false, nil
+		case "hashes":
+			return false, l.readAgain(ctx, p, m, part)
 		case "stale":
 			return false, m.learn(list, reply[2:])
 		}
 	}
 	return true, m.happened(list, facts, reply[1:])
+}
+
+// readAgain takes over what orders are, where they are: an event of theirs was created since it was looked for.
+func (l *Ledger) readAgain(ctx context.Context, p int, m *movement, part []int) error {
+	refs := make([]domain.OrderRef, len(part))
+	for j, i := range part {
+		refs[j] = m.refs[i]
+	}
+	if err := l.store.Inside().LearnHashes(ctx, refs, true); err != nil {
+		return err
+	}
+	orders, _, err := l.read(ctx, p, refs)
+	if err != nil {
+		return err
+	}
+	for j, i := range part {
+		m.orders[i] = orders[j]
+	}
+	return nil
 }
 
 // rank brings the facts of one type together; orders without a fact come last.
@@ -218,6 +239,10 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 	slices.SortStableFunc(list, func(a, b decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
+	events := make(map[string]string, 1) // the versions of their terms
+	if m.terms != nil {
+		events[eventID] = strconv.FormatInt(version, 10)
+	}
 	var groups []any
 	inGroup := 0
 	orders := make([]any, 0, 7*len(list))
@@ -229,6 +254,9 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 		if d.fact != nil {
 			fact = d.fact.Type
 			line, tail = wire.FactLine(*d.fact)[len(ref.EventID)+1+len(ref.OrderID):], layout.OrderTail(d.next)
+			if _, is := events[ref.EventID]; !is && was.Version == "" {
+				events[ref.EventID] = ""
+			}
 		}
 		switch {
 		case d.EndsHold && d.fact == nil:
@@ -276,13 +304,10 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 	if list[len(list)-1].fact == nil {
 		facts = facts[:len(facts)-1]
 	}
-	events := 0
-	if m.terms != nil {
-		events = 1
-	}
-	rest := append(make([]any, 0, 7+4*len(sections)+4*len(sales)+len(groups)+len(orders)), events, len(sections), len(sales), len(groups)/4, len(list))
-	if m.terms != nil {
-		rest = append(rest, eventID, version)
+	rest := append(make([]any, 0, 5+3*len(events)+4*len(sections)+4*len(sales)+len(groups)+len(orders)), len(events), len(sections), len(sales), len(groups)/4, len(list))
+	for event, version := range events {
+		hashes, _ := l.store.hashes.Of(event)
+		rest = append(rest, event, version, hashes)
 	}
 	for of, sum := range sections {
 		rest = append(rest, layout.SectionField(of.event, of.name), sum.Available, sum.Held, sum.Sold)

@@ -167,7 +167,7 @@ for i = 1, N do
       said[i] = opening .. '0|||||||' .. why .. '||' .. detail
       acks[#acks + 1] = entry
       notices[#notices + 1] = member
-      if why == 'unknown_event' then
+      if not class.section.event then
         early[class.section.id] = true
       end
     else
