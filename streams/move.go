@@ -137,6 +137,13 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 	if len(list) == 0 {
 		return true, nil
 	}
+	refs := make([]domain.OrderRef, len(list))
+	for j, d := range list {
+		refs[j] = m.refs[d.i]
+	}
+	if err := l.store.Inside().LearnHashes(ctx, refs, false); err != nil {
+		return false, err
+	}
 	c, facts := l.moveCall(p, m, list, eventID, version)
 	reply, err := l.store.run(ctx, scriptMove, c.keys, c.args...).Slice()
 	if err != nil {
@@ -150,32 +157,11 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 		switch layout.AsString(reply[1]) {
 		case "terms":
 			return false, nil
-		case "hashes":
-			return false, l.readAgain(ctx, p, m, part)
 		case "stale":
 			return false, m.learn(list, reply[2:])
 		}
 	}
 	return true, m.happened(list, facts, reply[1:])
-}
-
-// readAgain takes over what orders are, where they are: an event of theirs was created since it was looked for.
-func (l *Ledger) readAgain(ctx context.Context, p int, m *movement, part []int) error {
-	refs := make([]domain.OrderRef, len(part))
-	for j, i := range part {
-		refs[j] = m.refs[i]
-	}
-	if err := l.store.Inside().LearnHashes(ctx, refs, true); err != nil {
-		return err
-	}
-	orders, _, err := l.read(ctx, p, refs)
-	if err != nil {
-		return err
-	}
-	for j, i := range part {
-		m.orders[i] = orders[j]
-	}
-	return nil
 }
 
 // rank brings the facts of one type together; orders without a fact come last.
@@ -239,10 +225,11 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 	slices.SortStableFunc(list, func(a, b decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
-	events := make(map[string]string, 1) // the versions of their terms
+	var events []any // event_id, version
 	if m.terms != nil {
-		events[eventID] = strconv.FormatInt(version, 10)
+		events = append(events, eventID, version)
 	}
+	absent := make(map[string]bool)
 	var groups []any
 	inGroup := 0
 	orders := make([]any, 0, 7*len(list))
@@ -252,11 +239,13 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 		var fact domain.FactType
 		line, tail, freed := "", "", ""
 		if d.fact != nil {
+			if _, listed := l.store.hashes.Of(ref.EventID); !listed && !absent[ref.EventID] {
+				// Once it is listed, its orders may be in other hashes than the one that is looked into.
+				absent[ref.EventID] = true
+				events = append(events, ref.EventID, "")
+			}
 			fact = d.fact.Type
 			line, tail = wire.FactLine(*d.fact)[len(ref.EventID)+1+len(ref.OrderID):], layout.OrderTail(d.next)
-			if _, is := events[ref.EventID]; !is && was.Version == "" {
-				events[ref.EventID] = ""
-			}
 		}
 		switch {
 		case d.EndsHold && d.fact == nil:
@@ -299,16 +288,17 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 		if d.bound != "" {
 			limit = strconv.FormatInt(was.DeadlineMillis, 10)
 		}
-		orders = append(orders, ref.String(), was.Version, m.entries[d.i], limit, freed, line, tail)
+		entry := ""
+		if m.replies[d.i].Verdict == domain.VerdictDone {
+			entry = m.entries[d.i] // any other has more to be done first: a void, for one
+		}
+		orders = append(orders, ref.String(), was.Version, entry, limit, freed, line, tail)
 	}
 	if list[len(list)-1].fact == nil {
 		facts = facts[:len(facts)-1]
 	}
-	rest := append(make([]any, 0, 5+3*len(events)+4*len(sections)+4*len(sales)+len(groups)+len(orders)), len(events), len(sections), len(sales), len(groups)/4, len(list))
-	for event, version := range events {
-		hashes, _ := l.store.hashes.Of(event)
-		rest = append(rest, event, version, hashes)
-	}
+	rest := append(make([]any, 0, 5+len(events)+4*len(sections)+4*len(sales)+len(groups)+len(orders)), len(events)/2, len(sections), len(sales), len(groups)/4, len(list))
+	rest = append(rest, events...)
 	for of, sum := range sections {
 		rest = append(rest, layout.SectionField(of.event, of.name), sum.Available, sum.Held, sum.Sold)
 	}

@@ -51,10 +51,7 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 	s.cashiers = newCrew(p.cfg.Concurrency, s.cash)
 	c.handle = s.settle
 	return func() {
-		c.run(func(stop <-chan struct{}) {
-			inBatches(s.acks, stop, s.ack)
-			s.cashiers.stop()
-		})
+		c.run(func(stop <-chan struct{}) { inBatches(s.acks, stop, s.ack) }, s.cashiers.stop)
 	}, nil
 }
 

@@ -3,8 +3,8 @@
 --
 -- KEYS, ARGV: see lib/orders.lua. ARGV goes on with
 --   V, S, C, G, N: how many follow of
---   events:   event_id, the version that its terms must have ('' if any will do, also none), how many hashes of orders
---             of its own the caller took it to have: those of orders never heard of
+--   events:   event_id, the version that its terms must have; '' for one that must not be there: an order of it is
+--             changed all the same
 --   sections: event_id/name, places to add to available, to held, to sold
 --   sales:    event_id, orders, tickets and revenue (minor units) to add
 --   groups:   fact ('' for none: the orders must only be as they were read); 'from' or 'before' if the time must be
@@ -15,13 +15,13 @@
 -- The orders stand group by group, and groups of one fact together; each order is another one.
 -- Reply: now (milliseconds), then the id of each entry that was added, as lib/log.lua shares lines out.
 --   Or now, 'stale', then for each order that is not as expected: its position, its record ('' if there is none).
---   Or now, 'terms': an event has other terms. Or now, 'hashes': the orders of an event are elsewhere. Nothing changed.
+--   Or now, 'terms': an event has other terms. Nothing changed.
 -- An error, and nothing changed, if places or totals would fall below zero, or revenue past 2^63-1.
 -- On a crash: all or nothing. Repeating it changes nothing more. Works when memory is full.
 
 local V, S, C, G, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4])
 local EVENTS = FIRST + 5
-local SECTIONS = EVENTS + 3 * V
+local SECTIONS = EVENTS + 2 * V
 local SALES = SECTIONS + 4 * S
 local GROUPS = SALES + 4 * C
 local ORDERS = GROUPS + 4 * G
@@ -43,7 +43,7 @@ redis.call('HLEN', KEYS[5])
 
 local fields = { '#now' }
 for v = 1, V do
-  fields[1 + v] = ARGV[EVENTS + 3 * (v - 1)]
+  fields[1 + v] = ARGV[EVENTS + 2 * (v - 1)]
 end
 for s = 1, S do
   fields[1 + V + s] = ARGV[SECTIONS + 4 * (s - 1)]
@@ -54,16 +54,10 @@ end
 local values = redis.call('HMGET', KEYS[4], unpack(fields))
 local now = time_of(values[1])
 
-local changes = { '#now', int(now) }
 for v = 1, V do
-  local value, by = values[1 + v] or '', EVENTS + 3 * (v - 1)
-  if ARGV[by + 1] ~= '' and match(value, '^%d+') ~= ARGV[by + 1] then
+  local version = values[1 + v] and match(values[1 + v], '^%d+') or ''
+  if version ~= ARGV[EVENTS + 2 * v - 1] then
     return { int(now), 'terms' }
-  elseif (match(value, '%d+$') or '0') ~= ARGV[by + 2] then
-    return { int(now), 'hashes' }
-  elseif value == '' then
-    local n = #changes
-    changes[n + 1], changes[n + 2] = ARGV[by] .. '#early', '1'
   end
 end
 
@@ -82,6 +76,13 @@ if #stale > 2 then
   return stale
 end
 
+local changes = { '#now', int(now) }
+for v = 1, V do
+  if ARGV[EVENTS + 2 * v - 1] == '' then
+    local n = #changes
+    changes[n + 1], changes[n + 2] = fields[1 + v] .. '#early', '1'
+  end
+end
 for s = 1, S do
   local value, by = values[1 + V + s], SECTIONS + 4 * (s - 1)
   local section, available, held, sold = {}, nil, nil, nil

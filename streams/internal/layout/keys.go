@@ -100,7 +100,8 @@ func AboutField(eventID string) string { return eventID + "#about" }
 // SalesField is the Totals of an event.
 func SalesField(eventID string) string { return eventID + "#sales" }
 
-// EarlyField is there if orders were refused or cancelled before there was such an event: they are in the hash that it shares.
+// EarlyField is there if there are orders from before the event was: refused, or cancelled unseen. They are in the hash
+// that it shares.
 func EarlyField(eventID string) string { return eventID + "#early" }
 
 // SectionField is a section's price, capacity and where its places are.
@@ -139,7 +140,7 @@ type OrderHash struct {
 }
 
 // SharedHash is the hash that an event shares with others. An order of an event with hashes of its own
-// is there, too, if it was refused or cancelled before the event was created.
+// is there, too, if it was refused before the event was created.
 func SharedHash(eventID string) OrderHash {
 	return OrderHash{Index: int(fnv1a(eventID) % sharedOrders)}
 }
