@@ -322,10 +322,13 @@ func TestOrderOfALetter(t *testing.T) {
 		{"requests", []string{"event_id", "e", "order_id", "no id!"}, "e/no id!"},
 		{"requests", []string{"order_id", "o"}, "/o"},
 		{"requests", []string{"x", "y"}, ""},
-		{"log", []string{"confirmed", "e/o|c|general|1|1|EUR|a"}, "e/o"},
-		{"log", []string{"declined", "e/o", "rejected", "e/o|purchase"}, "e/o"},
-		{"log", []string{"held", "e/o|1", "held", "e/o2|1"}, ""},
-		{"log", []string{"closed", "e"}, ""},
+		{"log", []string{"confirmed", "e/o|c|general:1:1|EUR|a"}, "e/o"},
+		{"log", []string{"expired", "e/o"}, "e/o"},
+		{"log", []string{"expired", "e/o\ne/o"}, "e/o"},
+		{"log", []string{"expired", "e/o\ne/o2"}, ""},
+		{"log", []string{"declined", "e/o|payment_mismatch|a\ne/o2"}, ""},
+		{"log", []string{"closed", "e|{}"}, ""},
+		{"log", []string{"rumour", "\n"}, ""},
 		{"log", nil, ""},
 	} {
 		letter, err := f.inspector.DeadLetter(f.Ctx, f.letter(0, test.stream, "g", test.fields...))
