@@ -229,7 +229,10 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 	for _, d := range list {
 		ref, was := m.refs[d.i], m.orders[d.i]
 		k := factKind{bound: d.bound}
-		line, tail, freed := "", "", ""
+		entry, line, tail, freed := "", "", "", ""
+		if m.replies[d.i].Verdict == domain.VerdictDone {
+			entry = m.entries[d.i]
+		}
 		if d.fact != nil {
 			k.fact = d.fact.Type
 			line, tail = wire.FactLine(*d.fact)[len(ref.String()):], layout.OrderTail(d.next)
@@ -271,7 +274,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 		if d.bound != "" {
 			limit = strconv.FormatInt(was.DeadlineMillis, 10)
 		}
-		orders = append(orders, c.hash(ref), ref.String(), was.Version, m.entries[d.i], limit, freed, line, tail)
+		orders = append(orders, c.hash(ref), ref.String(), was.Version, entry, limit, freed, line, tail)
 	}
 	events := 0
 	if m.terms != nil {
