@@ -234,8 +234,9 @@ func (h *opHistory) evidence(about porcupine.Operation) evidence {
 				told.now = domain.EntryMillis(told.version)
 			}
 			switch {
-			case out.lost || len(out.orders) == 0:
+			case out.lost:
 				told.unanswered[ref] = true
+			case len(out.orders) == 0: // a cancel opens nothing
 			case out.orders[i].State == domain.OrderNone:
 			case before:
 				told.before[ref] = true
