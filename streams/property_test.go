@@ -309,6 +309,9 @@ func (m *model) newFacts() (facts []domain.Fact) {
 	}
 	for i, fact := range facts {
 		m.Must(m.folded.Fold(fact))
+		if fact.AtMillis < m.clock {
+			m.Fatalf("it is %d, before %d: %+v", fact.AtMillis, m.clock, fact)
+		}
 		if fact.AtMillis == m.clock && i == 0 {
 			m.seen["in one millisecond"]++
 		}
@@ -404,6 +407,9 @@ func (m *model) followEvent(event *domain.Fact, from, to int64, list ...asked) {
 		if happened, answer := m.ask(now, a); happened != (fact != nil) || answer != verdict.String() {
 			m.Fatalf("%s: %+v of %+v at %d: %s, %+v, the second opinion is %s, %v", a.ref, a.command, view, now, verdict, fact, answer, happened)
 		}
+		if fact != nil {
+			m.wantSale(*fact)
+		}
 		if a.told != nil && a.told.Order != m.book.Orders[a.ref] {
 			m.Fatalf("%s: %+v: told of\n%+v\nwant\n%+v", a.ref, a.command, a.told.Order, m.book.Orders[a.ref])
 		}
@@ -438,6 +444,23 @@ func (m *model) decided(view domain.View, a asked, from, to int64, facts []domai
 	}
 	m.Fatalf("%s: %+v of\n%+v\nfrom %d to %d: told %+v, the facts are %+v", a.ref, a.command, view, from, to, a.told, facts)
 	panic("unreachable")
+}
+
+// wantSale compares what a fact repeats for its readers, and the fold does not need, with the order of the second opinion.
+func (m *model) wantSale(fact domain.Fact) {
+	m.Helper()
+	if fact.Type != domain.FactConfirmed && (fact.Type != domain.FactCancelled || fact.Was == domain.OrderNone) {
+		return
+	}
+	o := m.second.Orders[reference.Name{Event: fact.EventID, Order: fact.OrderID}]
+	was, confirmed := reference.Held, int64(0)
+	if fact.Was == domain.OrderConfirmed {
+		was, confirmed = reference.Confirmed, o.Confirmed
+	}
+	if fact.CustomerID != o.Customer || fact.Section != o.Section || fact.Quantity != o.Quantity || fact.UnitPrice != o.Price || fact.Currency != o.Currency ||
+		fact.ConfirmedAtMillis != confirmed || fact.Type == domain.FactCancelled && fact.Was.String() != was {
+		m.Fatalf("fact\n%+v\nthe second opinion of the order is\n%+v", fact, o)
+	}
 }
 
 // nameOf is how a command is counted; not all are.
@@ -1090,11 +1113,11 @@ func (m *model) expireThese() {
 // clockBack makes it so that the log is of a later time than the clock, as after a failover to a server whose clock is
 // behind: what happens until the clock has come there is all of one millisecond.
 func (m *model) clockBack() {
-	if !m.chance("really", 3) {
+	if !pick(m, "really", true, false) {
 		return
 	}
 	m.commands++
-	m.clock = max(m.clock, m.Now()+pick[int64](m, "by", 1, 5, 40))
+	m.clock = max(m.clock, m.Now()+pick[int64](m, "by", 5, 40, 40))
 	m.Do("HSET", m.Keys.Events(0), layout.ClockField, m.clock)
 	m.seen["clock went back"]++
 }
