@@ -9,7 +9,6 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams/internal/access"
-	"holdfast/streams/internal/streamstest"
 )
 
 func TestHoldPurchase(t *testing.T) {
@@ -24,19 +23,22 @@ func TestHoldPurchase(t *testing.T) {
 	fact, _ := f.lastFact()
 	want := domain.Order{
 		State: domain.OrderHeld, RequestType: domain.RequestPurchase, Fingerprint: a.Request.Fingerprint, CustomerID: "fred", Section: "general",
-		Quantity: 3, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: now + holdMillis, HeldAtMillis: fact.AtMillis,
+		Quantity: 3, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: now + holdMillis, HeldAtMillis: now, Version: fact.ID,
 	}
 	if replies[0] != (domain.Reply{Verdict: domain.VerdictAuthorize, Order: want}) {
 		t.Errorf("got %+v, want authorize, %+v", replies[0], want)
 	}
-	f.wantFact("held", "e1/o1", fmt.Sprintf("purchase|%s|fred|general|3|1000|EUR|%d", a.Request.Fingerprint, now+holdMillis))
+	if fact.AtMillis != now {
+		t.Errorf("the fact is of %d, it says it is %d", fact.AtMillis, now)
+	}
+	f.wantFact("held", "e1/o1", fmt.Sprintf("p|%s|fred|general:3:1000|EUR|%d", a.Request.Fingerprint, holdMillis))
 	for key, content := range f.Dump() {
 		if key != f.Keys.Requests(0) && strings.Contains(content, "tok") {
 			t.Errorf("the payment token is in %s", key)
 		}
 	}
-	wantRecord := fmt.Sprintf("h|purchase|%s|fred|general|3|1000|EUR|%d|%d|0|0|||", a.Request.Fingerprint, now+holdMillis, fact.AtMillis)
-	if got := f.Do("GET", "holdfast:{0}:order:e1/o1"); got != wantRecord {
+	wantRecord := fmt.Sprintf("%s|h2|p|%s|fred|general:3:1000|EUR|%d|||||||", fact.ID, a.Request.Fingerprint, holdMillis)
+	if got := f.record("e1", "o1"); got != wantRecord {
 		t.Errorf("record %s, want %s", got, wantRecord)
 	}
 	if got := f.section("e1", "general"); got != [3]int64{7, 3, 0} {
@@ -45,8 +47,8 @@ func TestHoldPurchase(t *testing.T) {
 	if got := f.section("e1", "vip"); got != [3]int64{4, 0, 0} {
 		t.Errorf("of the other section, available, held, sold: %v", got)
 	}
-	if got := f.Do("HGET", f.Keys.InProgress(0, "e1"), "fred"); got != "o1" {
-		t.Errorf("in progress for fred: %v", got)
+	if slots := f.slots("e1"); fmt.Sprint(slots) != "map[fred:o1]" {
+		t.Errorf("in progress: %v", slots)
 	}
 	if got := fmt.Sprint(f.Do("ZRANGE", f.Keys.Holds(0), 0, -1, "WITHSCORES")); got != fmt.Sprintf("[e1/o1 %d]", now+holdMillis) {
 		t.Errorf("holds: %s", got)
@@ -76,7 +78,7 @@ func TestHoldRefusals(t *testing.T) {
 	f.close("closed")
 	f.held("e1", "o0", "mary", 1, holdMillis)
 	pendingBefore := f.Pending(domain.GroupWorkers)
-	before := f.Dump()
+	before, events := f.Dump(), f.eventFields()
 	for i, test := range []struct {
 		reason, detail string
 		fields         []string
@@ -110,19 +112,21 @@ func TestHoldRefusals(t *testing.T) {
 		want := domain.Order{
 			State: domain.OrderRejected, RequestType: a.Request.Type, Fingerprint: a.Request.Fingerprint, CustomerID: a.Request.CustomerID,
 			Section: a.Request.Section, Quantity: a.Request.Quantity, ResolvedAtMillis: fact.AtMillis, Reason: test.reason, Detail: test.detail,
+			Version: fact.ID,
 		}
 		if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: want}) {
 			t.Errorf("%s: got %+v\nwant done, %+v", test.reason, replies[0], want)
 		}
-		f.wantFact("rejected", a.Request.EventID+"/"+order, fmt.Sprintf("%s|%s|%s|%s|%d|%s|%s",
-			a.Request.Type, a.Request.Fingerprint, a.Request.CustomerID, a.Request.Section, a.Request.Quantity, test.reason, test.detail))
-		if got := f.Do("GET", f.Keys.Order(0, ref(a.Request.EventID, order))); got != streamstest.EncodeOrder(want) {
-			t.Errorf("%s: record %s", test.reason, got)
+		opening := fmt.Sprintf("%s|%s|%s|%s:%d:0", a.Request.Type[:1], a.Request.Fingerprint, a.Request.CustomerID, a.Request.Section, a.Request.Quantity)
+		f.wantFact("rejected", a.Request.EventID+"/"+order, opening+"|"+test.reason+"|"+test.detail)
+		if got, want := f.record(a.Request.EventID, order), fact.ID+"|r2|"+opening+"|||||||"+test.reason+"||"+test.detail; got != want {
+			t.Errorf("%s: record %s, want %s", test.reason, got, want)
 		}
 	}
 	f.WantPending(domain.GroupWorkers, pendingBefore...) // all acknowledged
-	f.WantSame(before, f.Keys.Log(0), f.Keys.Requests(0), "holdfast:{0}:order:e1/r", "holdfast:{0}:order:e2/", "holdfast:{0}:order:later/",
-		"holdfast:{0}:order:over/", "holdfast:{0}:order:closed/", "holdfast:{0}:order:sold/")
+	f.WantSame(before, f.Keys.Log(0), f.Keys.Requests(0), f.Keys.OrdersPrefix(0), f.Keys.Events(0))
+	f.wantSameEvents(events)
+	f.wantLogFolds()
 }
 
 func TestHoldRepeated(t *testing.T) {
@@ -161,7 +165,7 @@ func TestHoldOneOrderTwiceInABatch(t *testing.T) {
 	replies, _ := f.holdBatch(batch...)
 	for i, want := range []string{
 		"authorize held", "authorize held", "conflict held", "done held", "authorize held", "authorize held", "done rejected",
-		"wait held", "done held", "done rejected", "done rejected", "conflict rejected",
+		"wait none", "done held", "done rejected", "done rejected", "conflict rejected",
 	} {
 		if got := replies[i].Verdict.String() + " " + replies[i].Order.State.String(); got != want {
 			t.Errorf("item %d: %s, want %s", i, got, want)
@@ -178,7 +182,7 @@ func TestHoldOneOrderTwiceInABatch(t *testing.T) {
 	for _, fact := range facts {
 		kinds = append(kinds, string(fact.Type)+" "+fact.OrderID)
 	}
-	if want := []string{"listed ", "held o1", "held o2", "rejected o3", "held o4", "rejected o5"}; !slices.Equal(kinds, want) {
+	if want := []string{"listed ", "held o1", "held o2", "rejected o3", "rejected o5", "held o4"}; !slices.Equal(kinds, want) {
 		t.Errorf("facts %v, want %v", kinds, want)
 	}
 	f.WantPending(domain.GroupWorkers, batch[0].EntryID, batch[1].EntryID, batch[2].EntryID, batch[4].EntryID, batch[5].EntryID, batch[7].EntryID, batch[11].EntryID)
@@ -305,11 +309,11 @@ func TestHoldForFree(t *testing.T) {
 	if replies[0].Verdict != domain.VerdictAuthorize || !replies[0].Order.Free() {
 		t.Fatalf("held: %s, %+v", replies[0].Verdict, replies[0].Order)
 	}
-	replies, _ = f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved})
+	replies, _ = f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Order: replies[0].Order, Outcome: domain.PaymentApproved})
 	if o := replies[0].Order; o.State != domain.OrderConfirmed || !o.Free() {
 		t.Errorf("confirmed: %+v", o)
 	}
-	f.wantFact("confirmed", "e1/o1", "fred|general|2|0|EUR|")
+	f.wantFact("confirmed", "e1/o1", "fred|general:2:0|EUR|")
 	f.cancel("e1", "o1")
 	if o := f.order("e1", "o1"); o.State != domain.OrderCancelled || !o.Free() {
 		t.Errorf("cancelled: %+v", o)

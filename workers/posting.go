@@ -32,7 +32,7 @@ func (p *Pool) newPosting(partition int) (func(), error) {
 			return nil
 		})
 	}
-	return func() { c.run(nil) }, nil
+	return func() { c.run(nil, nil) }, nil
 }
 
 // posts reports whether posting has to do with a fact. What became of an order afterwards, its record says.
