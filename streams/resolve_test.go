@@ -328,7 +328,7 @@ func TestDue(t *testing.T) {
 	due := func(most int) []string {
 		t.Helper()
 		before := f.Now()
-		reply, err := f.store.run(f.Ctx, scriptDue, []string{f.Keys.Holds(0)}, most).StringSlice()
+		reply, err := f.store.run(f.Ctx, scriptDue, []string{f.Keys.Holds(0), f.Keys.Events(0)}, most).StringSlice()
 		f.Must(err)
 		if now := layout.AsInt(reply[0]); now < before || now > f.Now() {
 			t.Errorf("it says it is %d, it was %d before", now, before)
