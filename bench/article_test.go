@@ -31,7 +31,7 @@ type article struct {
 
 const (
 	articleSellers    = 32
-	articleSellersHot = 2
+	articleSellersHot = 4
 	articleBatch      = 256
 	articleInFlight   = 2
 	pendingKey        = "pending"

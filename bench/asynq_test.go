@@ -26,8 +26,8 @@ type asynqPeer struct {
 }
 
 const (
-	asynqServers     = 8
-	asynqConcurrency = 32 // of each server
+	asynqServers     = 16
+	asynqConcurrency = 16 // of each server
 	asynqTask        = "purchase"
 )
 

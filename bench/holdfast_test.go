@@ -68,12 +68,16 @@ func request(o order) domain.Request {
 	}
 }
 
-func (h *holdfast) preload(ctx context.Context, orders []order) error {
-	requests := make([]domain.Request, len(orders))
+func requests(orders []order) []domain.Request {
+	all := make([]domain.Request, len(orders))
 	for i, o := range orders {
-		requests[i] = request(o)
+		all[i] = request(o)
 	}
-	for _, r := range h.producer.PublishBatch(ctx, requests) {
+	return all
+}
+
+func (h *holdfast) preload(ctx context.Context, orders []order) error {
+	for _, r := range h.producer.PublishBatch(ctx, requests(orders)) {
 		if r.Err != nil {
 			return r.Err
 		}

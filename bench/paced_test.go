@@ -75,52 +75,64 @@ func paced(b *testing.B, sys system, p pace) {
 	stop := start(ctx, b, sys, p.workers)
 	seen := watchInvoices(ctx, b, rdb, n)
 
-	submitted, late := make([]time.Time, n), make([]time.Duration, 0, n)
-	var failure firstError
-	var submits sync.WaitGroup
-	begin := time.Now()
-	for sent, ticks := 0, 1; sent < n; ticks++ {
-		due := begin.Add(time.Duration(ticks) * tick)
-		time.Sleep(time.Until(due))
-		for upTo := min(n, int(float64(p.rate)*(time.Duration(ticks)*tick).Seconds())); sent < upTo; sent++ {
-			at := time.Now()
-			submitted[sent], late = at, append(late, at.Sub(due))
-			o := orders[sent]
-			submits.Go(func() { failure.set(sys.submit(ctx, o)) })
-		}
-	}
+	submits := submitPaced(ctx, sys, orders, p.rate)
 	ended := time.Now()
-	for seen.count.Load() < int64(n) && time.Since(ended) < pacedPatience && failure.get() == nil {
+	for seen.count.Load() < int64(n) && time.Since(ended) < pacedPatience && submits.failure.get() == nil {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if seen.count.Load() < int64(n) && failure.get() == nil {
-		b.Logf("it does not keep up: %d of %d orders posted %s after the last was submitted", seen.count.Load(), n, pacedPatience)
-		b.ReportMetric(float64(seen.count.Load())/time.Since(begin).Seconds(), "posted/s")
+	if posted := seen.count.Load(); posted < int64(n) && submits.failure.get() == nil {
+		b.Logf("it does not keep up: %d of %d orders posted %s after the last was submitted", posted, n, pacedPatience)
+		b.ReportMetric(float64(posted)/time.Since(submits.at[0]).Seconds(), "posted/s")
 		b.ReportMetric(0, "ns/op")
 		cancel()
-		submits.Wait()
+		submits.calls.Wait()
 		stop()
 		return
 	}
-	submits.Wait()
-	must(b, failure.get())
+	submits.calls.Wait()
+	must(b, submits.failure.get())
 	waitFinished(ctx, b, sys)
 	stop()
 	must(b, sys.check(ctx, orders, capacity))
 
-	took, last := make([]time.Duration, 0, n-warmup), begin
+	took, last := make([]time.Duration, 0, n-warmup), time.Time{}
 	for i := warmup; i < n; i++ {
-		took = append(took, seen.at[i].Sub(submitted[i]))
+		took = append(took, seen.at[i].Sub(submits.at[i]))
 		if seen.at[i].After(last) {
 			last = seen.at[i]
 		}
 	}
-	b.ReportMetric(float64(n-warmup)/last.Sub(submitted[warmup]).Seconds(), "posted/s")
+	b.ReportMetric(float64(n-warmup)/last.Sub(submits.at[warmup]).Seconds(), "posted/s")
 	b.ReportMetric(millis(percentile(took, 50)), "p50-ms")
 	b.ReportMetric(millis(percentile(took, 99)), "p99-ms")
 	b.ReportMetric(millis(percentile(took, 99.9)), "p99.9-ms")
-	b.ReportMetric(millis(percentile(late, 99)), "late-p99-ms") // how late we submitted: not part of the above
+	b.ReportMetric(millis(percentile(submits.late, 99)), "late-p99-ms") // how late we submitted: not part of the above
 	b.ReportMetric(0, "ns/op")
+}
+
+// submits is what submitPaced has begun.
+type submits struct {
+	at      []time.Time     // of each order
+	late    []time.Duration // how much later that was than it should have been
+	calls   sync.WaitGroup
+	failure firstError
+}
+
+// submitPaced submits the orders one by one, so many a second, without waiting for any.
+func submitPaced(ctx context.Context, sys system, orders []order, rate int) *submits {
+	s := &submits{at: make([]time.Time, len(orders)), late: make([]time.Duration, len(orders))}
+	begin := time.Now()
+	for sent, elapsed := 0, tick; sent < len(orders); elapsed += tick {
+		due := begin.Add(elapsed)
+		time.Sleep(time.Until(due))
+		for upTo := min(len(orders), int(float64(rate)*elapsed.Seconds())); sent < upTo; sent++ {
+			o := orders[sent]
+			s.at[sent] = time.Now()
+			s.late[sent] = s.at[sent].Sub(due)
+			s.calls.Go(func() { s.failure.set(sys.submit(ctx, o)) })
+		}
+	}
+	return s
 }
 
 // invoicesSeen is when each customer's invoices were written to.

@@ -19,9 +19,9 @@ import (
 //
 // Its best: the workflow has a single activity that does the whole order, as the handlers of the
 // other peers do; an activity for each step, which is what workflows are for, would multiply what
-// Redis has to do. Many pollers, because each takes one task at a time, on a client that puts
-// their commands into common pipelines (go-redis's AutoPipeline) where the backend lets it; and a cache of executors
-// that holds all instances that are under way, so that none is replayed.
+// Redis has to do. Many pollers, because each takes one task at a time, on a client that
+// puts their commands into common pipelines (go-redis's AutoPipeline); and a cache of executors that
+// holds all instances that are under way, so that none is replayed.
 //
 // It does not guarantee more than shop does, with one exception: what a workflow has done is
 // recorded, and after a crash it goes on from there.
@@ -30,7 +30,7 @@ type workflowsPeer struct {
 	instances *workflowclient.Client
 }
 
-const workflowsPollers = 64
+const workflowsPollers = 32
 
 func workflowsBackend(rdb redis.UniversalClient) (backend.Backend, error) {
 	return workflowredis.NewRedisBackend(rdb,
@@ -84,7 +84,11 @@ func (a *workflowsActivities) Sell(ctx context.Context, text string) (bool, erro
 
 func (w *workflowsPeer) work(ctx context.Context) (stop func() error, err error) {
 	rdb := client(w.server, 4*workflowsPollers)
-	b, err := workflowsBackend(rdb)
+	pipelined, err := rdb.AutoPipeline()
+	if err != nil {
+		return nil, errors.Join(err, rdb.Close())
+	}
+	b, err := workflowsBackend(pipelined)
 	if err != nil {
 		return nil, errors.Join(err, rdb.Close())
 	}
@@ -96,7 +100,7 @@ func (w *workflowsPeer) work(ctx context.Context) (stop func() error, err error)
 	workers := worker.New(b, &options)
 	err = errors.Join(
 		workers.RegisterWorkflow(purchase),
-		workers.RegisterActivity(&workflowsActivities{&w.shop, c, rdb}),
+		workers.RegisterActivity(&workflowsActivities{&w.shop, c, pipelined}),
 		workers.Start(c.ctx),
 	)
 	if err != nil {
