@@ -265,7 +265,7 @@ func (h *holdfast) checkSales(ctx context.Context, tickets map[string]int64, cap
 			return fmt.Errorf("%s: %d tickets sold and %d left of %d, want %d sold", id, section.Sold, section.Available, capacity, tickets[id])
 		}
 		totals, err := h.inspector.Sales(ctx, id)
-		if err != nil && !(tickets[id] == 0 && errors.Is(err, domain.ErrNotFound)) {
+		if unsold := tickets[id] == 0 && errors.Is(err, domain.ErrNotFound); err != nil && !unsold {
 			return err
 		}
 		want := inspect.Totals{Orders: tickets[id] / quantity, TicketsSold: tickets[id], Revenue: tickets[id] * unitPrice}

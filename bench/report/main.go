@@ -18,7 +18,7 @@ import (
 func main() {
 	chart := flag.String("chart", "", "an SVG `file` to draw the systems' orders a second in")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: report [-chart FILE.svg] RESULTS...")
+		_, _ = fmt.Fprintln(flag.CommandLine.Output(), "usage: report [-chart FILE.svg] RESULTS...")
 		flag.PrintDefaults()
 	}
 	flag.Parse()

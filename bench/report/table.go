@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -85,8 +86,8 @@ func (g goal) verdict(figure float64) string {
 
 // writeGoals writes goal and figure side by side.
 func writeGoals(out io.Writer, f figures) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "what\tunit\tgoal\tfigure\t")
+	var rows strings.Builder
+	rows.WriteString("what\tunit\tgoal\tfigure\t\n")
 	unmeasured := 0
 	for _, g := range append(goals, ratios(f)...) {
 		figure, ok := f.of(g.benchmark, g.unit)
@@ -94,16 +95,22 @@ func writeGoals(out io.Writer, f figures) error {
 			unmeasured++
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", g.what, g.unit, g.said(), number(figure), g.verdict(figure))
+		fmt.Fprintf(&rows, "%s\t%s\t%s\t%s\t%s\n", g.what, g.unit, g.said(), number(figure), g.verdict(figure))
 	}
-	if err := w.Flush(); err != nil {
+	if err := align(out, rows.String()); err != nil || unmeasured == 0 {
 		return err
 	}
-	if unmeasured > 0 {
-		_, err := fmt.Fprintf(out, "\n%d goals were not measured in this run, or have no figure because the pace was too fast.\n", unmeasured)
+	_, err := fmt.Fprintf(out, "\n%d goals were not measured in this run, or have no figure because the pace was too fast.\n", unmeasured)
+	return err
+}
+
+// align writes rows of cells that end with tabs as columns.
+func align(out io.Writer, rows string) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if _, err := io.WriteString(w, rows); err != nil {
 		return err
 	}
-	return nil
+	return w.Flush()
 }
 
 // system is one of those that run the flow.
@@ -167,11 +174,11 @@ func writeSystems(out io.Writer, f figures) error {
 	if _, ok := f.of(systems[1].drain(100), "orders/s"); !ok {
 		return nil
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\n\torders/s\torders/s\tRedis µs\tGo µs\tp99 ms at\tp99 ms at\tp99 ms at\tp99 ms at\t")
-	fmt.Fprintln(w, "system\t100 events\thot event\tan order\tan order\t500/s\t2,000/s\t5,000/s\t10,000/s\t")
+	var rows strings.Builder
+	rows.WriteString("\n\torders/s\torders/s\tRedis µs\tGo µs\tp99 ms at\tp99 ms at\tp99 ms at\tp99 ms at\t\n")
+	rows.WriteString("system\t100 events\thot event\tan order\tan order\t500/s\t2,000/s\t5,000/s\t10,000/s\t\n")
 	for _, s := range systems {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t", s.title,
+		fmt.Fprintf(&rows, "%s\t%s\t%s\t%s\t%s\t", s.title,
 			f.text(s.drain(100), "orders/s"), f.text(s.drain(1), "orders/s"),
 			f.text(s.drain(100), "redis-µs/order"), f.text(s.drain(100), "go-µs/order"))
 		for _, rate := range []int{500, 2000, 5000, 10_000} {
@@ -179,11 +186,11 @@ func writeSystems(out io.Writer, f figures) error {
 			if posted, ok := f.of(s.paced(rate), "posted/s"); ok && posted < sustained*float64(rate) {
 				p99 = "too fast"
 			}
-			fmt.Fprintf(w, "%s\t", p99)
+			rows.WriteString(p99 + "\t")
 		}
-		fmt.Fprintln(w)
+		rows.WriteString("\n")
 	}
-	return w.Flush()
+	return align(out, rows.String())
 }
 
 func (f figures) text(benchmark, unit string) string {
