@@ -223,6 +223,11 @@ func FactLine(f domain.Fact) string {
 	if f.OrderID != "" {
 		b = append(append(b, '/'), f.OrderID...)
 	}
+	return string(AppendFactData(b, &f))
+}
+
+// AppendFactData is a fact's line behind what it is about.
+func AppendFactData(b []byte, f *domain.Fact) []byte {
 	add := func(value string) { b = append(append(b, '|'), value...) }
 	number := func(n int64) { b = strconv.AppendInt(append(b, '|'), n, 10) }
 	sale := func() {
@@ -262,7 +267,7 @@ func FactLine(f domain.Fact) string {
 		}
 	case domain.FactExpired:
 	}
-	return string(b)
+	return b
 }
 
 // AppendOpening is how records and facts of an order begin, up to the unit price: what was asked for.

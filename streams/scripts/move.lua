@@ -3,7 +3,8 @@
 --
 -- KEYS, ARGV: see lib/orders.lua. ARGV goes on with
 --   V, S, C, G, N: how many follow of
---   events:   event_id, the version that its terms must have
+--   events:   event_id, the version that its terms must have; '' for one that must not be there: an order of it is
+--             changed all the same
 --   sections: event_id/name, places to add to available, to held, to sold
 --   sales:    event_id, orders, tickets and revenue (minor units) to add
 --   groups:   fact ('' for none: the orders must only be as they were read); 'from' or 'before' if the time must be
@@ -54,7 +55,8 @@ local values = redis.call('HMGET', KEYS[4], unpack(fields))
 local now = time_of(values[1])
 
 for v = 1, V do
-  if not values[1 + v] or match(values[1 + v], '^%d+') ~= ARGV[EVENTS + 2 * v - 1] then
+  local version = values[1 + v] and match(values[1 + v], '^%d+') or ''
+  if version ~= ARGV[EVENTS + 2 * v - 1] then
     return { int(now), 'terms' }
   end
 end
@@ -63,7 +65,7 @@ local stale = { int(now), 'stale' }
 at = ORDERS
 for n = 1, N do
   local version, record, bound = ARGV[at + 1], records[n] or '', bounds[n]
-  local is = version == '' and record == '' or version ~= '' and string.sub(record, 1, #version + 1) == version .. '|'
+  local is = version == '' and record == '' or version ~= '' and string.find(record, version .. '|', 1, true) == 1
   if not is or bound == 'from' and now < tonumber(ARGV[at + 3]) or bound == 'before' and now >= tonumber(ARGV[at + 3]) then
     local last = #stale
     stale[last + 1], stale[last + 2] = n, record
@@ -75,6 +77,12 @@ if #stale > 2 then
 end
 
 local changes = { '#now', int(now) }
+for v = 1, V do
+  if ARGV[EVENTS + 2 * v - 1] == '' then
+    local n = #changes
+    changes[n + 1], changes[n + 2] = fields[1 + v] .. '#early', '1'
+  end
+end
 for s = 1, S do
   local value, by = values[1 + V + s], SECTIONS + 4 * (s - 1)
   local section, available, held, sold = {}, nil, nil, nil

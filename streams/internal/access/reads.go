@@ -61,6 +61,8 @@ func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, agai
 			}
 			if terms.Version > 0 {
 				n.Hashes.byEvent.Store(events[i], terms.OrderHashes)
+			} else {
+				n.Hashes.byEvent.Delete(events[i]) // it may have been there, in other data
 			}
 		}
 	}

@@ -100,7 +100,8 @@ func AboutField(eventID string) string { return eventID + "#about" }
 // SalesField is the Totals of an event.
 func SalesField(eventID string) string { return eventID + "#sales" }
 
-// EarlyField is there if orders were refused because there was no such event: they are in the hash that it shares.
+// EarlyField is there if there are orders from before the event was: refused, or cancelled unseen. They are in the hash
+// that it shares.
 func EarlyField(eventID string) string { return eventID + "#early" }
 
 // SectionField is a section's price, capacity and where its places are.
@@ -114,7 +115,7 @@ func (k Keys) InProgress(p int) string { return k.partitions[p] + "in_progress" 
 // its terms say: no key shall grow without bound, and an event's orders be found without a look at all. Each
 // hash of a batch costs calls, so there are no more than that takes: an order is some 220 bytes.
 const (
-	sharedOrders    = 64
+	sharedOrders    = 32
 	fewPlaces       = 50_000 // of an event that has no hashes of its own
 	placesPerHash   = 400_000
 	mostOrderHashes = 64

@@ -95,8 +95,11 @@ func DecodeOrder(record string) (domain.Order, error) {
 
 // OrderTail is the record of an order behind its version, for an order that is changed now: the times of the
 // change itself (0 in o) are the version's.
-func OrderTail(o domain.Order) string {
-	b := append(make([]byte, 0, 160), stateLetters[o.State], layoutOfOrder, '|')
+func OrderTail(o domain.Order) string { return string(AppendOrderTail(make([]byte, 0, 160), &o)) }
+
+// AppendOrderTail is OrderTail without a string of its own.
+func AppendOrderTail(b []byte, o *domain.Order) []byte {
+	b = append(b, stateLetters[o.State], layoutOfOrder, '|')
 	add := func(value string) { b = append(append(b, value...), '|') }
 	number := func(n int64) {
 		if n != 0 {
@@ -112,16 +115,15 @@ func OrderTail(o domain.Order) string {
 		b = append(strconv.AppendInt(b, o.UnitPrice, 10), '|')
 	}
 	add(o.Currency)
-	if o.HeldAtMillis == 0 {
-		number(0)
-	} else {
-		number(o.DeadlineMillis - o.HeldAtMillis)
+	if o.HeldAtMillis != 0 {
+		b = strconv.AppendInt(b, o.DeadlineMillis-o.HeldAtMillis, 10) // also 0, as hold.lua writes it
 	}
+	b = append(b, '|')
 	number(o.HeldAtMillis)
 	number(o.ConfirmedAtMillis)
 	number(o.ResolvedAtMillis)
 	add(o.AuthorizationID)
 	add(o.Reason)
 	b = append(b, '|') // further
-	return string(append(b, o.Detail...))
+	return append(b, o.Detail...)
 }
