@@ -385,12 +385,11 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCal
 	c := l.newOrderCall(p, l.store.keys.Requests(p), domain.GroupWorkers, len(chunk))
 	events, sections := make(map[string]int, 8), make(map[sectionOf]int, 8)
 	terms, classes := make(map[termsOf]int, 4), make(map[classOf]int, 8)
-	var eventArgs, sectionArgs, classArgs []any
+	eventArgs, sectionArgs, classArgs := newArgList(16), newArgList(16), newArgList(32)
 	var inOrder []sectionOf
 	var said []termsOf
 	var valid []int64 // by terms: until when all requests are
-	requests := make([]any, 0, 5*len(chunk))
-	opening := make([]byte, 0, 256)
+	requests := newArgList(5 * len(chunk))
 	for _, i := range chunk {
 		in := &batch[i]
 		r := &in.Request
@@ -402,11 +401,13 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCal
 				e = len(events) + 1
 				events[r.EventID] = e
 				hashes, _ := l.store.hashes.Of(r.EventID)
-				eventArgs = append(eventArgs, r.EventID, strconv.Itoa(hashes))
+				eventArgs.text(r.EventID)
+				eventArgs.number(int64(hashes))
 			}
 			s = len(sections) + 1
 			sections[of], inOrder = s, append(inOrder, of)
-			sectionArgs = append(sectionArgs, strconv.Itoa(e), r.Section)
+			sectionArgs.number(int64(e))
+			sectionArgs.text(r.Section)
 		}
 		says := termsOf{kind: string(r.Type), holdMillis: in.HoldMillis, validMillis: in.ValidMillis}
 		if in.NoToken {
@@ -428,18 +429,26 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCal
 		if !known {
 			n = len(classes) + 1
 			classes[class] = n
-			classArgs = append(classArgs, strconv.Itoa(class.hash), strconv.Itoa(s), strconv.Itoa(t), strconv.FormatInt(r.Quantity, 10))
+			classArgs.number(int64(class.hash), int64(s), int64(t), r.Quantity)
 		}
-		opening = wire.AppendOpening(opening[:0], r.Type, r.Fingerprint, r.CustomerID, r.Section, r.Quantity)
-		requests = append(requests, in.EntryID, r.Ref().String(), strconv.Itoa(n), r.EventID+"/"+r.CustomerID, string(opening))
+		requests.text(in.EntryID)
+		requests.ref(r.Ref())
+		requests.number(int64(n))
+		requests.pair(r.EventID, r.CustomerID)
+		from := len(requests.buf)
+		requests.buf = wire.AppendOpening(requests.buf, r.Type, r.Fingerprint, r.CustomerID, r.Section, r.Quantity)
+		requests.end(from)
 	}
-	rest := append(make([]any, 0, 5+len(eventArgs)+len(sectionArgs)+5*len(said)+len(classArgs)+len(requests)),
-		len(events), len(sections), len(said), len(classes), len(chunk))
-	rest = append(append(rest, eventArgs...), sectionArgs...)
+	head := newArgList(5 + 5*len(said))
+	head.number(int64(len(events)), int64(len(sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)))
+	termArgs := newArgList(5 * len(said))
 	for t, says := range said {
-		rest = append(rest, says.kind, says.holdMillis, says.unitPrice, says.validMillis, valid[t])
+		termArgs.text(says.kind)
+		termArgs.number(says.holdMillis)
+		termArgs.text(says.unitPrice)
+		termArgs.number(says.validMillis, valid[t])
 	}
-	c.finish(append(append(rest, classArgs...), requests...))
+	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, requests)
 	return c, inOrder
 }
 
@@ -492,10 +501,17 @@ func (c *orderCall) number(h layout.OrderHash, other int) int {
 }
 
 // finish adds what is the operation's own.
-func (c *orderCall) finish(rest []any) {
-	c.args = append(c.args, len(c.others))
-	for _, other := range c.others {
-		c.args = append(c.args, other)
+func (c *orderCall) finish(rest ...*argList) {
+	size := len(c.args) + 1 + len(c.others)
+	for _, r := range rest {
+		size += len(r.list)
 	}
-	c.args = append(c.args, rest...)
+	args := append(append(make([]any, 0, size), c.args...), len(c.others))
+	for _, other := range c.others {
+		args = append(args, other)
+	}
+	for _, r := range rest {
+		args = append(args, r.done()...)
+	}
+	c.args = args
 }

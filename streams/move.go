@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -109,7 +108,7 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 			return false, err
 		}
 	}
-	var list []decided
+	all := make([]decided, 0, len(part))
 	for _, i := range part {
 		o := m.orders[i]
 		fact, verdict := m.decide(i, o, m.now)
@@ -132,10 +131,14 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 		default:
 			continue // nothing is to be written
 		}
-		list = append(list, d)
+		all = append(all, d)
 	}
-	if len(list) == 0 {
+	if len(all) == 0 {
 		return true, nil
+	}
+	list := make([]*decided, len(all))
+	for j := range all {
+		list[j] = &all[j]
 	}
 	refs := make([]domain.OrderRef, len(list))
 	for j, d := range list {
@@ -176,7 +179,7 @@ func (d *decided) rank() int {
 var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected}
 
 // learn takes over what orders are now.
-func (m *movement) learn(list []decided, stale []any) error {
+func (m *movement) learn(list []*decided, stale []any) error {
 	for j := 0; j+1 < len(stale); j += 2 {
 		at := layout.AsInt(stale[j]) - 1
 		if at < 0 || int(at) >= len(list) {
@@ -193,7 +196,7 @@ func (m *movement) learn(list []decided, stale []any) error {
 }
 
 // happened fills in what orders are now that their facts are in the log, under these ids: so many of each type.
-func (m *movement) happened(list []decided, facts []int, ids []any) error {
+func (m *movement) happened(list []*decided, facts []int, ids []any) error {
 	at := 0
 	for _, count := range facts {
 		for n := range count {
@@ -217,41 +220,31 @@ func (m *movement) happened(list []decided, facts []int, ids []any) error {
 
 // moveCall lays KEYS and ARGV of move.lua out, and sorts the list as they stand there. It returns how many facts
 // there are of each type, in their order.
-func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, version int64) (c orderCall, facts []int) {
+func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, version int64) (c orderCall, facts []int) {
 	c = l.newOrderCall(p, m.source, m.group, len(list))
 	for i := range list {
 		list[i].hash = c.hash(m.refs[list[i].i])
 	}
-	slices.SortStableFunc(list, func(a, b decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
+	slices.SortStableFunc(list, func(a, b *decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
-	var events []any // event_id, version
+	events := newArgList(2) // event_id, version
 	if m.terms != nil {
-		events = append(events, eventID, version)
+		events.text(eventID)
+		events.number(version)
 	}
 	absent := make(map[string]bool)
-	var groups []any
-	inGroup := 0
-	orders := make([]any, 0, 7*len(list))
+	var groups []orderGroup
+	orders := newArgList(7 * len(list))
 	for n := range list {
-		d := &list[n]
+		d := list[n]
 		ref, was := m.refs[d.i], &m.orders[d.i]
-		var fact domain.FactType
-		line, tail, freed := "", "", ""
 		if d.fact != nil {
 			if _, listed := l.store.hashes.Of(ref.EventID); !listed && !absent[ref.EventID] {
 				// Once it is listed, its orders may be in other hashes than the one that is looked into.
 				absent[ref.EventID] = true
-				events = append(events, ref.EventID, "")
+				events.text(ref.EventID, "")
 			}
-			fact = d.fact.Type
-			line, tail = wire.FactLine(*d.fact)[len(ref.EventID)+1+len(ref.OrderID):], layout.OrderTail(d.next)
-		}
-		switch {
-		case d.EndsHold && d.fact == nil:
-			freed = noCustomer
-		case d.EndsHold:
-			freed = ref.EventID + "/" + was.CustomerID
 		}
 		if d.Effect != (domain.Effect{}) && d.fact != nil {
 			of := sectionOf{ref.EventID, was.Section}
@@ -275,38 +268,80 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 			sum.Orders, sum.TicketsSold, sum.Revenue = sum.Orders+sign, sum.TicketsSold+d.Sold, sum.Revenue+sign*was.Amount()
 		}
 		if n == 0 || list[n-1].rank() != d.rank() || list[n-1].hash != d.hash {
-			groups = append(groups, string(fact), d.bound, strconv.Itoa(d.hash), "")
-			inGroup = 0
+			groups = append(groups, orderGroup{d, 0})
 		}
-		inGroup++
-		groups[len(groups)-1] = strconv.Itoa(inGroup)
+		groups[len(groups)-1].size++
 		if n == 0 || list[n-1].rank() != d.rank() {
 			facts = append(facts, 0)
 		}
 		facts[len(facts)-1]++
-		limit := ""
-		if d.bound != "" {
-			limit = strconv.FormatInt(was.DeadlineMillis, 10)
-		}
-		entry := ""
-		if m.replies[d.i].Verdict == domain.VerdictDone {
-			entry = m.entries[d.i] // any other has more to be done first: a void, for one
-		}
-		orders = append(orders, ref.String(), was.Version, entry, limit, freed, line, tail)
+		m.appendOrder(orders, d)
 	}
 	if list[len(list)-1].fact == nil {
 		facts = facts[:len(facts)-1]
 	}
-	rest := append(make([]any, 0, 5+len(events)+4*len(sections)+4*len(sales)+len(groups)+len(orders)), len(events)/2, len(sections), len(sales), len(groups)/4, len(list))
-	rest = append(rest, events...)
+	head := newArgList(5 + 4*len(sections) + 4*len(sales) + 4*len(groups))
+	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(groups)), int64(len(list)))
+	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
-		rest = append(rest, layout.SectionField(of.event, of.name), sum.Available, sum.Held, sum.Sold)
+		head.text(layout.SectionField(of.event, of.name))
+		head.number(sum.Available, sum.Held, sum.Sold)
 	}
 	for event, sum := range sales {
-		rest = append(rest, event, sum.Orders, sum.TicketsSold, sum.Revenue)
+		head.text(event)
+		head.number(sum.Orders, sum.TicketsSold, sum.Revenue)
 	}
-	c.finish(append(append(rest, groups...), orders...))
+	for _, g := range groups {
+		fact := ""
+		if g.first.fact != nil {
+			fact = string(g.first.fact.Type)
+		}
+		head.text(fact, g.first.bound)
+		head.number(int64(g.first.hash), int64(g.size))
+	}
+	c.finish(head, orders)
 	return c, facts
+}
+
+// orderGroup is how many orders there are with the fact and the hash of a first one.
+type orderGroup struct {
+	first *decided
+	size  int
+}
+
+// appendOrder is what move.lua is told of one order.
+func (m *movement) appendOrder(args *argList, d *decided) {
+	ref, was := m.refs[d.i], &m.orders[d.i]
+	args.ref(ref)
+	args.text(was.Version)
+	if m.replies[d.i].Verdict == domain.VerdictDone {
+		args.text(m.entries[d.i])
+	} else {
+		args.text("") // there is more to be done first: a void, for one
+	}
+	if d.bound != "" {
+		args.number(was.DeadlineMillis)
+	} else {
+		args.text("")
+	}
+	switch {
+	case !d.EndsHold:
+		args.text("")
+	case d.fact == nil:
+		args.text(noCustomer)
+	default:
+		args.pair(ref.EventID, was.CustomerID)
+	}
+	if d.fact == nil {
+		args.text("", "")
+		return
+	}
+	from := len(args.buf)
+	args.buf = wire.AppendFactData(args.buf, d.fact)
+	args.end(from)
+	from = len(args.buf)
+	args.buf = layout.AppendOrderTail(args.buf, &d.next)
+	args.end(from)
 }
 
 // noCustomer is a field of in_progress that never exists.

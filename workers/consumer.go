@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// readMost bounds one read. It is what one script call takes.
-	readMost = 128
+	// readMost bounds one read, and what one script call takes.
+	readMost = 512
+	// inHandTimes is how many times Concurrency may be in hand: while some of it is at the gateway, more is on its way in, and out.
+	inHandTimes = 3
 	// reclaimEvery bounds how long it takes until it is looked what can be taken over.
 	reclaimEvery = time.Second
 )
@@ -40,7 +42,7 @@ type consumer struct {
 
 	wg sync.WaitGroup // of goroutines that handle started
 
-	// perEntry is how much work an entry can be: a request, or several facts. It is what Concurrency bounds.
+	// perEntry is how much work an entry can be: a request, or several facts.
 	perEntry int
 
 	mu       sync.Mutex
@@ -74,8 +76,9 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 }
 
 // run reads until reading ends. It returns when nothing is in hand any more or
-// working has ended. beside, if not nil, runs for as long as anything is worked on.
-func (c *consumer) run(beside func(stop <-chan struct{})) {
+// working has ended. beside, if not nil, runs for as long as anything is worked on; last, if not nil, ends
+// what was given work by handle and by beside, neither of which gives it any more then.
+func (c *consumer) run(beside func(stop <-chan struct{}), last func()) {
 	stop := make(chan struct{})
 	var besides sync.WaitGroup
 	if beside != nil {
@@ -97,6 +100,9 @@ func (c *consumer) run(beside func(stop <-chan struct{})) {
 	close(stop)
 	besides.Wait()
 	c.wg.Wait()
+	if last != nil {
+		last()
+	}
 	stopKeepAlive()
 	keepAlive.Wait()
 	if !errors.Is(context.Cause(c.reading), domain.ErrDataReplaced) {
@@ -171,7 +177,7 @@ func (c *consumer) read() {
 func (c *consumer) room() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	left := c.pool.cfg.Concurrency - c.work
+	left := inHandTimes*c.pool.cfg.Concurrency - c.work
 	if left <= 0 {
 		return 0
 	}
@@ -358,7 +364,7 @@ func (c *consumer) attemptEach(n int, do func(first, end int) error, poisoned fu
 
 // retry calls do until it works, is poison, or working ends; it returns the last error.
 func (c *consumer) retry(do func() error) error {
-	wait := newBackoff()
+	var wait pauses
 	for {
 		err := do()
 		if err == nil {
@@ -369,7 +375,7 @@ func (c *consumer) retry(do func() error) error {
 			return err
 		}
 		c.pool.redisFailed(err)
-		if !pause(c.working, wait.NextBackOff()) {
+		if !pause(c.working, wait.next()) {
 			return err
 		}
 	}
@@ -385,7 +391,7 @@ func (c *consumer) deadLetter(dead ...domain.DeadEntry) {
 	}
 }
 
-// putAside is deadLetter without an end to the work on the entries. It reports false if working ended first.
+// putAside is deadLetter without an end to the work on the entries that are set aside. It reports false if they are not.
 func (c *consumer) putAside(dead []domain.DeadEntry) bool {
 	if len(dead) == 0 {
 		return true
@@ -400,7 +406,8 @@ func (c *consumer) putAside(dead []domain.DeadEntry) bool {
 			ids[i] = d.ID
 		}
 		c.log.Error("could not set entries aside", zap.Strings("entries", ids), zap.Error(err))
-		return true
+		c.finish(ids...)
+		return false
 	}
 	c.noteSetAside(dead...)
 	return true
@@ -444,6 +451,16 @@ func inBatches[T any](values <-chan T, stop <-chan struct{}, do func([]T)) {
 // backOff waits before something is tried again. It reports false if the worker
 // is to end instead: then the entry is left for others.
 func (c *consumer) backOff(d time.Duration) bool { return pause(c.reading, d) }
+
+// pauses are those of a newBackoff, which most calls never need.
+type pauses struct{ b *backoff.ExponentialBackOff }
+
+func (p *pauses) next() time.Duration {
+	if p.b == nil {
+		p.b = newBackoff()
+	}
+	return p.b.NextBackOff()
+}
 
 func newBackoff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()

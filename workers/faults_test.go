@@ -233,8 +233,17 @@ func stepOf(cmd redis.Cmder) string {
 			return "evalsha"
 		}
 		switch script {
-		case "keep_alive", "hand_back", "leave", "dead_letter", "cancel", "own":
-			return strings.TrimSpace(script + " " + arg(3+keys)) // their first argument is the group, if there is one
+		case "keep_alive", "hand_back", "leave", "dead_letter", "own":
+			return script + " " + arg(3+keys) // their first argument is the group
+		case "move":
+			if group := arg(3 + keys); group != "" {
+				return script + " " + group
+			}
+			for _, fact := range []domain.FactType{domain.FactExpired, domain.FactCancelled} { // nobody asked for it by an entry
+				if slices.ContainsFunc(args, func(a any) bool { return a == string(fact) }) {
+					return script + " " + string(fact)
+				}
+			}
 		}
 		return script
 	case "xreadgroup":

@@ -20,7 +20,8 @@ import (
 // with "captured", upon which it is refunded.
 type settlement struct {
 	*consumer
-	acks chan string
+	cashiers *crew[line]
+	acks     chan string
 }
 
 // settling is a log entry whose facts are being settled.
@@ -38,6 +39,7 @@ type settling struct {
 type line struct {
 	entry *settling
 	domain.Fact
+	order domain.Order
 }
 
 func (p *Pool) newSettlement(partition int) (func(), error) {
@@ -46,9 +48,10 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 		return nil, err
 	}
 	s := &settlement{consumer: c, acks: make(chan string, p.cfg.Concurrency)}
+	s.cashiers = newCrew(p.cfg.Concurrency, s.cash)
 	c.handle = s.settle
 	return func() {
-		c.run(func(stop <-chan struct{}) { inBatches(s.acks, stop, s.ack) })
+		c.run(func(stop <-chan struct{}) { inBatches(s.acks, stop, s.ack) }, s.cashiers.stop)
 	}, nil
 }
 
@@ -59,22 +62,9 @@ func (s *settlement) settle(entries []domain.Entry) {
 	for _, e := range found {
 		entry := &settling{id: e.id, facts: len(e.facts), left: len(e.facts)}
 		for _, f := range e.facts {
-			lines = append(lines, line{entry, f})
+			lines = append(lines, line{entry: entry, Fact: f})
 		}
 	}
-	s.withOrders(lines, func(l line, o domain.Order) {
-		s.wg.Go(func() {
-			if l.Type == domain.FactConfirmed {
-				s.capture(l, o)
-			} else {
-				s.giveBack(l, o)
-			}
-		})
-	})
-}
-
-// withOrders calls do for facts with the orders that they are about.
-func (s *settlement) withOrders(lines []line, do func(line, domain.Order)) {
 	s.attemptEach(len(lines), func(first, end int) error {
 		refs := make([]domain.OrderRef, 0, end-first)
 		for _, l := range lines[first:end] {
@@ -84,11 +74,21 @@ func (s *settlement) withOrders(lines []line, do func(line, domain.Order)) {
 		if err != nil {
 			return err
 		}
-		for i, l := range lines[first:end] {
-			do(l, whatIsKnown(l.Fact, orders[i]))
+		for i := range orders {
+			lines[first+i].order = whatIsKnown(lines[first+i].Fact, orders[i])
 		}
+		s.cashiers.hand(lines[first:end]...)
 		return nil
 	}, func(i int, err error) { s.setAside(lines[i], err.Error()) })
+}
+
+// cash moves the money of one order.
+func (s *settlement) cash(l line) {
+	if l.Type == domain.FactConfirmed {
+		s.capture(l, l.order)
+	} else {
+		s.giveBack(l, l.order)
+	}
 }
 
 // whatIsKnown is the order that a payment must match. Redis may have lost it, or what it
@@ -111,8 +111,8 @@ func confirmedAt(f domain.Fact) int64 {
 // gateway never heard; a declined one has no money there. Nor should it have heard of
 // one that was cancelled before it was held; but Redis may have lost what it was
 // before that, in a failover, and the gateway has lost nothing.
-func settles(f domain.Fact) bool {
-	switch f.Type {
+func settles(t domain.FactType) bool {
+	switch t {
 	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled:
 		return true
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
