@@ -273,7 +273,8 @@ func TestTwoAtOnce(t *testing.T) {
 		}
 	}
 	parties := []party{
-		{"approve", resolve(domain.PaymentApproved)}, {"decline", resolve(domain.PaymentDeclined)},
+		{"approve", resolve(domain.PaymentApproved)},
+		{"decline", resolve(domain.PaymentDeclined)},
 		{"cancel", func(f *fixture, _ domain.Order) error {
 			return f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o")}})
 		}},
@@ -535,6 +536,12 @@ func TestRoundTrips(t *testing.T) {
 	want("his orders, of which one is held", 1)
 	other.holdBatch(f.arrive(requests...)...)
 	want("all of them again", 2)
+	var cancels []domain.Cancellation
+	for _, in := range f.arrive(slices.Repeat([][]string{request("cancel", "e1", "o0")}, items)...) {
+		cancels = append(cancels, domain.Cancellation{EntryID: in.EntryID, Ref: ref("e1", "o0")})
+	}
+	f.Must(other.ledger.Cancel(f.Ctx, 0, cancels))
+	want("one of them again and again", items) // each finds what the one before has left
 }
 
 // TestScriptsReadThenWrite: a script writes nothing before it has read all that it decides by. What takes work in begins
