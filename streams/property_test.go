@@ -841,7 +841,7 @@ func (m *model) drawRequest() []string {
 		return request("pay", r.EventID, r.OrderID)
 	}
 	r := m.drawRef()
-	if m.chance("known", 5) { // and most probably another body
+	if m.chance("known", 4) { // and most probably another body
 		r = m.drawKnown()
 	}
 	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
