@@ -22,6 +22,16 @@ const (
 	FactCancelled FactType = "cancelled"
 )
 
+// Known reports whether there is such a fact.
+func (t FactType) Known() bool {
+	switch t {
+	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled:
+		return true
+	}
+	return false
+}
+
 // Fact is a line of a log entry. Which fields are set depends on the type.
 type Fact struct {
 	ID       string // of the log entry that it stands in, assigned when that is appended

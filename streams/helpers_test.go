@@ -83,6 +83,51 @@ func openFixture(t *testing.T, server *redistest.Server) *fixture {
 	return fixtureOf(ctx, t, store)
 }
 
+// sending is a hook that calls do whenever one of our scripts is about to be sent.
+type sending struct {
+	do func(script string, args []any)
+}
+
+func (s *sending) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (s *sending) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if digest, _ := cmd.Args()[min(1, len(cmd.Args())-1)].(string); s.do != nil && cmd.Name() == "evalsha" && ScriptName(digest) != "" {
+			s.do(ScriptName(digest), cmd.Args())
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (s *sending) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// another is the same namespace as another process has it, with a hook that is called before scripts are sent.
+func (f *fixture) another(t *testing.T) (*fixture, *sending) {
+	t.Helper()
+	hook := new(sending)
+	store, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Hook: hook})
+	f.Must(err)
+	t.Cleanup(func() {
+		hook.do = nil
+		if err := store.Close(); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	})
+	return fixtureOf(f.Ctx, t, store), hook
+}
+
+// once calls do before the next call of a script, and not again.
+func (s *sending) once(script string, do func()) {
+	s.do = func(name string, _ []any) {
+		if name == script {
+			s.do = nil
+			do()
+		}
+	}
+}
+
 func terms(capacity int64, change ...func(*domain.Terms)) domain.Terms {
 	t := domain.Terms{Name: "An Evening", Currency: "EUR", Sections: []domain.SectionTerms{
 		{Name: "general", Price: 1000, Capacity: capacity}, {Name: "vip", Price: 5000, Capacity: 4},

@@ -286,7 +286,7 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 // Expire implements domain.Ledger. A crash between finding the due holds and
 // ending them leaves them to the next call.
 func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
-	due, err := l.store.run(ctx, scriptDue, []string{l.store.keys.Holds(p)}, min(most, access.MaxBatch)).StringSlice()
+	due, err := l.store.run(ctx, scriptDue, []string{l.store.keys.Holds(p), l.store.keys.Events(p)}, min(most, access.MaxBatch)).StringSlice()
 	if err != nil {
 		return 0, fmt.Errorf("script due: %w", access.Classify(err))
 	}

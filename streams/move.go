@@ -108,7 +108,7 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 			return false, err
 		}
 	}
-	var list []decided
+	all := make([]decided, 0, len(part))
 	for _, i := range part {
 		o := m.orders[i]
 		fact, verdict := m.decide(i, o, m.now)
@@ -131,10 +131,14 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 		default:
 			continue // nothing is to be written
 		}
-		list = append(list, d)
+		all = append(all, d)
 	}
-	if len(list) == 0 {
+	if len(all) == 0 {
 		return true, nil
+	}
+	list := make([]*decided, len(all))
+	for j := range all {
+		list[j] = &all[j]
 	}
 	refs := make([]domain.OrderRef, len(list))
 	for j, d := range list {
@@ -175,7 +179,7 @@ func (d *decided) rank() int {
 var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected}
 
 // learn takes over what orders are now.
-func (m *movement) learn(list []decided, stale []any) error {
+func (m *movement) learn(list []*decided, stale []any) error {
 	for j := 0; j+1 < len(stale); j += 2 {
 		at := layout.AsInt(stale[j]) - 1
 		if at < 0 || int(at) >= len(list) {
@@ -192,7 +196,7 @@ func (m *movement) learn(list []decided, stale []any) error {
 }
 
 // happened fills in what orders are now that their facts are in the log, under these ids: so many of each type.
-func (m *movement) happened(list []decided, facts []int, ids []any) error {
+func (m *movement) happened(list []*decided, facts []int, ids []any) error {
 	at := 0
 	for _, count := range facts {
 		for n := range count {
@@ -216,12 +220,12 @@ func (m *movement) happened(list []decided, facts []int, ids []any) error {
 
 // moveCall lays KEYS and ARGV of move.lua out, and sorts the list as they stand there. It returns how many facts
 // there are of each type, in their order.
-func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, version int64) (c orderCall, facts []int) {
+func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, version int64) (c orderCall, facts []int) {
 	c = l.newOrderCall(p, m.source, m.group, len(list))
 	for i := range list {
 		list[i].hash = c.hash(m.refs[list[i].i])
 	}
-	slices.SortStableFunc(list, func(a, b decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
+	slices.SortStableFunc(list, func(a, b *decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
 	events := newArgList(2) // event_id, version
@@ -233,7 +237,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 	var groups []orderGroup
 	orders := newArgList(7 * len(list))
 	for n := range list {
-		d := &list[n]
+		d := list[n]
 		ref, was := m.refs[d.i], &m.orders[d.i]
 		if d.fact != nil {
 			if _, listed := l.store.hashes.Of(ref.EventID); !listed && !absent[ref.EventID] {

@@ -318,6 +318,26 @@ func TestRevenueIsExact(t *testing.T) {
 	})
 }
 
+// TestRevenueAtTheTop: the last minor unit that can be counted is, and the next is not.
+func TestRevenueAtTheTop(t *testing.T) {
+	f := newFixture(t)
+	for over := range int64(2) {
+		event := "e" + strconv.FormatInt(over, 10)
+		f.list(event, terms(10))
+		f.held(event, "o1", "fred", 2, holdMillis)
+		order := f.order(event, "o1")
+		f.Do("HSET", f.Keys.Events(0), layout.SalesField(event), layout.Totals{Orders: 1, TicketsSold: 1, Revenue: math.MaxInt64 - 2000 + over}.String())
+		_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Ref: ref(event, "o1"), Order: order, Outcome: domain.PaymentApproved}})
+		if over > 0 {
+			f.WantClass(err, domain.ClassPoison)
+			f.wantSales(event, inspect.Totals{Orders: 1, TicketsSold: 1, Revenue: math.MaxInt64 - 1999})
+			continue
+		}
+		f.Must(err)
+		f.wantSales(event, inspect.Totals{Orders: 2, TicketsSold: 3, Revenue: math.MaxInt64})
+	}
+}
+
 // TestDamagedSales: what cannot be counted on stops a confirmation before anything is written.
 func TestDamagedSales(t *testing.T) {
 	f := newFixture(t)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -139,8 +140,9 @@ func TestDeadLettersOfFacts(t *testing.T) {
 	h.event("e1")
 	rdb := h.server.Client()
 	defer func() { _ = rdb.Close() }()
-	fields := "9:confirmed,30:e1/o1|fred|general|1|1000|EUR|,"
-	if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:dead", Values: []string{
+	const says = "e1/o1|fred|general:1:1000|EUR|"
+	fields := fmt.Sprintf("9:confirmed,%d:%s,", len(says), says)
+	if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:2:dead", Values: []string{
 		"stream", "log", "group", "settlement", "entry_id", "1-1", "reason", "refund refused", "deliveries", "1", "at", "1", "fields", fields,
 	}}).Err(); err != nil {
 		t.Fatal(err)

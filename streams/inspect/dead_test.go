@@ -111,16 +111,16 @@ func TestManyAtOnce(t *testing.T) {
 		redrive[i] = f.letter(p, "requests", "workers", "v", "1", "order_id", strconv.Itoa(i))
 		discard[i] = f.letter(p, "requests", "workers", "v", "1")
 	}
-	f.Do("XADD", f.Keys.Log(1), "7-7", "closed", "e")
-	fact := f.letterOf(1, "log", "posting", "7-7", "closed", "e")
+	f.Do("XADD", f.Keys.Log(1), "7-7", "closed", "e|{}")
+	fact := f.letterOf(1, "log", "posting", "7-7", "closed", "e|{}")
 	bad := map[string]string{
 		"nonsense":                         "want an id",
 		"9:1-1":                            "want an id",
 		"0:1-1":                            "not found",
 		fact:                               "",
 		f.letter(0, "requests", "workers"): "no fields",
-		f.letterOf(1, "log", "posting", "8-8", "closed", "e"):                                         "not in the log any more",
-		f.letterOf(1, "log", "no such group", "7-7", "closed", "e"):                                   "NOGROUP",
+		f.letterOf(1, "log", "posting", "8-8", "closed", "e|{}"):                                      "not in the log any more",
+		f.letterOf(1, "log", "no such group", "7-7", "closed", "e|{}"):                                "NOGROUP",
 		f.letter(2, "elsewhere", "workers", "v", "1"):                                                 "damaged",
 		f.letter(2, "requests", "workers", "v"):                                                       "damaged",
 		"2:" + f.Do("XADD", f.Keys.Dead(2), "*", "stream", "requests", "fields", "3:ab,").(string):    "damaged",
@@ -182,8 +182,8 @@ func (f *fixture) letters() int64 {
 // letter stays.
 func TestDeadLettersWhenMemoryIsFull(t *testing.T) {
 	f := openFixtureOf(t, redistest.Start(t).URL(), 2)
-	f.Do("XADD", f.Keys.Log(0), "7-7", "closed", "e")
-	ids := []string{f.letterOf(0, "log", "posting", "7-7", "closed", "e"), f.letter(0, "requests", "workers", "v", "1"), f.letter(0, "requests", "workers", "v", "1")}
+	f.Do("XADD", f.Keys.Log(0), "7-7", "closed", "e|{}")
+	ids := []string{f.letterOf(0, "log", "posting", "7-7", "closed", "e|{}"), f.letter(0, "requests", "workers", "v", "1"), f.letter(0, "requests", "workers", "v", "1")}
 	rerouted := f.letter(0, "requests", "workers", "v", "1", "event_id", f.eventIn(1))
 	discarded := f.letter(0, "requests", "workers", "v", "1")
 	f.Do("CONFIG", "SET", "maxmemory", "1")
@@ -263,12 +263,12 @@ func TestReroute(t *testing.T) {
 	request := func(p int) []string {
 		return []string{"v", "1", "type", "purchase", "event_id", f.eventIn(p), "order_id", "o", "payment_token", "tok", "x", "\xff", "x", "twice"}
 	}
-	f.Do("XADD", f.Keys.Log(0), "7-7", "closed", "e")
+	f.Do("XADD", f.Keys.Log(0), "7-7", "closed", "e|{}")
 	misplaced := f.letter(2, "requests", "workers", request(0)...)
 	for id, why := range map[string]string{
 		f.letter(1, "requests", "workers", request(1)...):                       "in the partition of its event",
 		f.letter(1, "requests", "workers", "v", "1", "event_id", "no such id!"): "of which event",
-		f.letterOf(0, "log", "posting", "7-7", "closed", f.eventIn(1)):          "no request",
+		f.letterOf(0, "log", "posting", "7-7", "closed", f.eventIn(1)+"|{}"):    "no request",
 		"0:1-1":    "not found",
 		"nonsense": "want an id",
 	} {
@@ -322,10 +322,13 @@ func TestOrderOfALetter(t *testing.T) {
 		{"requests", []string{"event_id", "e", "order_id", "no id!"}, "e/no id!"},
 		{"requests", []string{"order_id", "o"}, "/o"},
 		{"requests", []string{"x", "y"}, ""},
-		{"log", []string{"confirmed", "e/o|c|general|1|1|EUR|a"}, "e/o"},
-		{"log", []string{"declined", "e/o", "rejected", "e/o|purchase"}, "e/o"},
-		{"log", []string{"held", "e/o|1", "held", "e/o2|1"}, ""},
-		{"log", []string{"closed", "e"}, ""},
+		{"log", []string{"confirmed", "e/o|c|general:1:1|EUR|a"}, "e/o"},
+		{"log", []string{"expired", "e/o"}, "e/o"},
+		{"log", []string{"expired", "e/o\ne/o"}, "e/o"},
+		{"log", []string{"expired", "e/o\ne/o2"}, ""},
+		{"log", []string{"declined", "e/o|payment_mismatch|a\ne/o2"}, ""},
+		{"log", []string{"closed", "e|{}"}, ""},
+		{"log", []string{"rumour", "\n"}, ""},
 		{"log", nil, ""},
 	} {
 		letter, err := f.inspector.DeadLetter(f.Ctx, f.letter(0, test.stream, "g", test.fields...))

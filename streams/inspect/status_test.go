@@ -203,7 +203,7 @@ func TestPendingOfVeryMuch(t *testing.T) {
 		for i := range 1000 {
 			id := fmt.Sprintf("%d-%d", began-60_000, first*1000+i+1)
 			pipe.Do(f.Ctx, "XADD", f.Keys.Requests(0), id, "v", "1")
-			pipe.Do(f.Ctx, "XADD", f.Keys.Log(0), id, "closed", "e1")
+			pipe.Do(f.Ctx, "XADD", f.Keys.Log(0), id, "closed", "e1|{}")
 		}
 		_, err := pipe.Exec(f.Ctx)
 		f.Must(err)
@@ -420,8 +420,8 @@ func TestRefusalOfAFailedWrite(t *testing.T) {
 func TestStatusOfAUserWhoMayNotSeeAll(t *testing.T) {
 	server := redistest.Start(t)
 	f := openFixture(t, server)
-	in := limited(t, f, server.URL(), "old", "%R~holdfast:{*}:log", "%R~holdfast:{*}:holds", "%R~holdfast:{*}:turn:*", "%R~holdfast:{*}:consumers",
-		"+@read", "+time", "(+xinfo|groups +xinfo|consumers +xpending +xlen %R~holdfast:{*}:requests)", "(+xlen %R~holdfast:{*}:dead)")
+	in := limited(t, f, server.URL(), "old", "%R~holdfast:{*}:2:log", "%R~holdfast:{*}:2:holds", "%R~holdfast:{*}:2:turn:*", "%R~holdfast:{*}:2:consumers",
+		"+@read", "+time", "(+xinfo|groups +xinfo|consumers +xpending +xlen %R~holdfast:{*}:requests)", "(+xlen %R~holdfast:{*}:2:dead)")
 	f.Give("w1", 2)
 	f.Publish([]string{"v", "1"})
 	s, err := in.Status(f.Ctx, Look{Entries: 10})

@@ -176,7 +176,7 @@ for i = 1, N do
       section.available, section.held, section.changed = section.available - class.quantity, section.held + class.quantity, true
       in_progress[customer] = true
       n = 2 * n
-      taken[n - 1], taken[n] = customer, match(member, '/(.*)$')
+      taken[n - 1], taken[n] = customer, string.sub(member, #section.id + 2)
       new_holds[n - 1], new_holds[n] = class.terms.deadline, member
       if class.terms.holds then
         acks[#acks + 1] = entry

@@ -65,7 +65,7 @@ local stale = { int(now), 'stale' }
 at = ORDERS
 for n = 1, N do
   local version, record, bound = ARGV[at + 1], records[n] or '', bounds[n]
-  local is = version == '' and record == '' or version ~= '' and string.sub(record, 1, #version + 1) == version .. '|'
+  local is = version == '' and record == '' or version ~= '' and string.find(record, version .. '|', 1, true) == 1
   if not is or bound == 'from' and now < tonumber(ARGV[at + 3]) or bound == 'before' and now >= tonumber(ARGV[at + 3]) then
     local last = #stale
     stale[last + 1], stale[last + 2] = n, record

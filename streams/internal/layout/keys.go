@@ -115,7 +115,7 @@ func (k Keys) InProgress(p int) string { return k.partitions[p] + "in_progress" 
 // its terms say: no key shall grow without bound, and an event's orders be found without a look at all. Each
 // hash of a batch costs calls, so there are no more than that takes: an order is some 220 bytes.
 const (
-	sharedOrders    = 64
+	sharedOrders    = 32
 	fewPlaces       = 50_000 // of an event that has no hashes of its own
 	placesPerHash   = 400_000
 	mostOrderHashes = 64
