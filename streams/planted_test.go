@@ -59,7 +59,7 @@ var plantedBugs = []plantedBug{
 	// What is made of it.
 	{"an order twice in a call", "streams/ledger.go", "seen[ref(i)] = n + 1", "seen[ref(i)] = n"},
 	{"acknowledges what has still to be voided", "streams/move.go", "if m.replies[d.i].Verdict == domain.VerdictDone {", "if m.entries[d.i] != \"\" {"},
-	{"decides again about what it had read", "streams/move.go", "m.orders[i] = o\n	}\n	return nil", "_ = o\n	}\n	return nil"},
+	{"decides again about what it had read", "streams/move.go", "m.latest[m.refs[i]] = o\n	}\n	return nil", "_ = o\n	}\n	return nil"},
 	{"sales are not reversed", "streams/move.go", "		if d.Sold != 0 {\n", "		if d.Sold > 0 {\n"},
 	{"cancels with an event that was looked at once", "streams/move.go", "	if m.terms != nil {\n		events = 1\n	}", ""},
 
