@@ -29,19 +29,19 @@ var steps = []string{
 	"info", "pipeline xinfo", "pin_gateway", // at the start
 	"pipeline xgroup",                  // when a group is gone
 	"hmget", "pipeline hget", "newest", // is this still the data that it was?
-	"xreadgroup workers", "xreadgroup posting", "xreadgroup settlement",
-	"xreadgroup workers" + withEntries, "xreadgroup posting" + withEntries, "xreadgroup settlement" + withEntries,
-	"own workers", "own posting", "own settlement",
-	"own workers" + withEntries, "own posting" + withEntries, "own settlement" + withEntries,
-	"set turn reclaim:workers", "set turn reclaim:posting", "set turn reclaim:settlement",
-	"xautoclaim workers", "xautoclaim posting", "xautoclaim settlement",
-	"xautoclaim workers" + withEntries, "xautoclaim posting" + withEntries, "xautoclaim settlement" + withEntries,
+	"xreadgroup" + byPurchase, "xreadgroup posting", "xreadgroup settlement",
+	"xreadgroup" + byPurchase + withEntries, "xreadgroup posting" + withEntries, "xreadgroup settlement" + withEntries,
+	"own" + byPurchase, "own posting", "own settlement",
+	"own" + byPurchase + withEntries, "own posting" + withEntries, "own settlement" + withEntries,
+	"set turn reclaim:" + string(domain.GroupWorkers), "set turn reclaim:posting", "set turn reclaim:settlement",
+	"xautoclaim" + byPurchase, "xautoclaim posting", "xautoclaim settlement",
+	"xautoclaim" + byPurchase + withEntries, "xautoclaim posting" + withEntries, "xautoclaim settlement" + withEntries,
 	"xpending",
-	"keep_alive workers", "keep_alive posting", "keep_alive settlement",
-	"hand_back workers", "leave workers", "leave posting", "leave settlement",
+	"keep_alive" + byPurchase, "keep_alive posting", "keep_alive settlement",
+	"hand_back" + byPurchase, "leave" + byPurchase, "leave posting", "leave settlement",
 	"xrange", "change_event", "move cancelled", // somebody closes, cancels, reopens an event
-	"hold", "pipeline hmget", "pipeline time", "move workers", "move settlement", "dead_letter workers", "dead_letter settlement",
-	"xack workers", "xack posting", "xack settlement",
+	"hold", "pipeline hmget", "pipeline time", "move" + byPurchase, "move settlement", "dead_letter" + byPurchase, "dead_letter settlement",
+	"xack" + byPurchase, "xack posting", "xack settlement",
 	"pipeline hset", // the lines of invoices
 	"set turn expire", "due", "move expired", "set turn trim", "trim",
 	"set turn forget", "time", "zrange", "xinfo", "report",
@@ -301,7 +301,7 @@ func TestWorkerDiesBetweenConfirmationAndPosting(t *testing.T) {
 		faults []fault
 		lines  int // on invoices at the time of death
 	}{
-		{[]fault{{"move workers", 1, diesAfter}}, 0},
+		{[]fault{{"move" + byPurchase, 1, diesAfter}}, 0},
 		{[]fault{{"pipeline hset", 1, diesBefore}}, 0},
 		{[]fault{{"pipeline hset", 1, diesAfter}}, 1},
 		{[]fault{{"pipeline hset", 1, replyLost}, {"xack posting", 1, diesBefore}}, 1},
@@ -463,10 +463,10 @@ func TestWorkerDiesWithAPaymentLeftAlone(t *testing.T) {
 		letters []string // at the time of death
 		ends    domain.OrderState
 	}{
-		{fault{"dead_letter workers", 1, diesBefore}, nil, domain.OrderDeclined},
-		{fault{"dead_letter workers", 1, diesAfter}, []string{letter}, domain.OrderExpired},
-		{fault{"move workers", 1, diesBefore}, []string{letter}, domain.OrderExpired},
-		{fault{"move workers", 1, diesAfter}, []string{letter}, domain.OrderDeclined},
+		{fault{"dead_letter" + byPurchase, 1, diesBefore}, nil, domain.OrderDeclined},
+		{fault{"dead_letter" + byPurchase, 1, diesAfter}, []string{letter}, domain.OrderExpired},
+		{fault{"move" + byPurchase, 1, diesBefore}, []string{letter}, domain.OrderExpired},
+		{fault{"move" + byPurchase, 1, diesAfter}, []string{letter}, domain.OrderDeclined},
 	} {
 		t.Run(test.fault.String(), func(t *testing.T) {
 			w := newWorld(t, server, simulator.Options{})

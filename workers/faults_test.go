@@ -53,6 +53,9 @@ func parseFault(s string) (fault, error) {
 	return f, nil
 }
 
+// byPurchase ends the names of steps in the group of the purchase role.
+const byPurchase = " " + string(domain.GroupWorkers)
+
 // withEntries is what the name of a read that was given something ends with. Before
 // it is sent nobody knows, so these steps only have faults that apply.
 const withEntries = ", with entries"

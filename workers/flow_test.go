@@ -374,7 +374,7 @@ func TestStopHandsBack(t *testing.T) {
 func TestDeadConsumersAreForgotten(t *testing.T) {
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
-	dead := newInjector(fault{"move workers", 1, diesBefore}).process()
+	dead := newInjector(fault{"move" + byPurchase, 1, diesBefore}).process()
 	cfg := workers.Config{ReclaimAfter: 200 * time.Millisecond, Grace: 300 * time.Millisecond}
 	victim := w.start(cfg, w.gateway, dead)
 	w.publish(request(domain.RequestPurchase, "o", "fred", 4))
