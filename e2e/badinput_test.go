@@ -109,7 +109,7 @@ func badCases() []badCase {
 	dead("slash-event", "event_id: want", with("slash-event", "event_id", "bad/input"))
 	dead("nul-event", "event_id: want", with("nul-event", "event_id", "bad\x00input"))
 	dead("utf8-event", "event_id: want", with("utf8-event", "event_id", "\xff\xfe\xfd"))
-	dead("tagged-event", "event_id: want", with("tagged-event", "event_id", "{0}:log"))
+	dead("tagged-event", "event_id: want", with("tagged-event", "event_id", "{0}:2:log"))
 	dead("no-order", "order_id: missing", without("no-order", "order_id"))
 	dead("empty-order", "order_id: missing", with("empty-order", "order_id", ""))
 	dead("long-order", "order_id: want", with("long-order", "order_id", long))
@@ -245,7 +245,7 @@ func TestBadInput(t *testing.T) {
 			}
 			stream = s.store().Partition(event)
 		}
-		id, err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: fmt.Sprintf("holdfast:{%d}:requests", stream), Values: fields}).Result()
+		id, err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: requestsKey(stream), Values: fields}).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
