@@ -85,7 +85,7 @@ func openFixture(t *testing.T, server *redistest.Server) *fixture {
 
 // sending is a hook that calls do whenever one of our scripts is about to be sent.
 type sending struct {
-	do func(script string, args []any)
+	do func(script string, args []string)
 }
 
 func (s *sending) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -93,10 +93,23 @@ func (s *sending) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (s *sending) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if digest, _ := cmd.Args()[min(1, len(cmd.Args())-1)].(string); s.do != nil && cmd.Name() == "evalsha" && ScriptName(digest) != "" {
-			s.do(ScriptName(digest), cmd.Args())
+			s.do(ScriptName(digest), sent(cmd.Args()))
 		}
 		return next(ctx, cmd)
 	}
+}
+
+// sent are arguments of a command as the server gets them.
+func sent(args []any) []string {
+	all := make([]string, len(args))
+	for i, arg := range args {
+		if arg, is := arg.(*string); is {
+			all[i] = *arg
+			continue
+		}
+		all[i] = fmt.Sprint(arg)
+	}
+	return all
 }
 
 func (s *sending) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
@@ -120,7 +133,7 @@ func (f *fixture) another(t *testing.T) (*fixture, *sending) {
 
 // once calls do before the next call of a script, and not again.
 func (s *sending) once(script string, do func()) {
-	s.do = func(name string, _ []any) {
+	s.do = func(name string, _ []string) {
 		if name == script {
 			s.do = nil
 			do()

@@ -42,52 +42,35 @@ func (l *Ledger) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.O
 func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]domain.Reply, int64, error) {
 	replies := make([]domain.Reply, len(batch))
 	var now int64
-	all := make([]int, len(batch))
-	for i := range all {
-		all[i] = i
+	var opening, others []int
+	opened := make(map[domain.OrderRef]bool, len(batch)) // or refused
+	for i := range batch {
+		r := &batch[i].Request
+		first := r.Type.Opens() && !opened[r.Ref()]
+		if first {
+			opened[r.Ref()] = true
+		}
+		if first && batch[i].Invalid == "" {
+			opening = append(opening, i)
+		} else {
+			others = append(others, i)
+		}
 	}
-	ref := func(i int) domain.OrderRef { return batch[i].Request.Ref() }
-	for _, wave := range waves(all, ref) {
-		var opening, others []int
-		for _, i := range wave {
-			if batch[i].Request.Type.Opens() && batch[i].Invalid == "" {
-				opening = append(opening, i)
-			} else {
-				others = append(others, i)
-			}
+	for chunk := range slices.Chunk(opening, access.MaxBatch) {
+		n, err := l.open(ctx, p, batch, chunk, replies)
+		if err != nil {
+			return nil, 0, err
 		}
-		for chunk := range slices.Chunk(opening, access.MaxBatch) {
-			n, err := l.open(ctx, p, batch, chunk, replies)
-			if err != nil {
-				return nil, 0, err
-			}
-			now = max(now, n)
+		now = max(now, n)
+	}
+	if len(others) > 0 {
+		n, err := l.decide(ctx, p, batch, others, replies)
+		if err != nil {
+			return nil, 0, err
 		}
-		if len(others) > 0 {
-			n, err := l.decide(ctx, p, batch, others, replies)
-			if err != nil {
-				return nil, 0, err
-			}
-			now = max(now, n)
-		}
+		now = max(now, n)
 	}
 	return replies, now, nil
-}
-
-// waves shares positions out so that none of the waves has one order twice, and each order's
-// positions stay in their order.
-func waves(positions []int, ref func(int) domain.OrderRef) [][]int {
-	seen := make(map[domain.OrderRef]int, len(positions)) // how often
-	var waves [][]int
-	for _, i := range positions {
-		n := seen[ref(i)]
-		seen[ref(i)] = n + 1
-		if n == len(waves) {
-			waves = append(waves, make([]int, 0, len(positions)-len(waves)))
-		}
-		waves[n] = append(waves[n], i)
-	}
-	return waves
 }
 
 // open takes new orders in with hold.lua, and decides about those that are there already.
@@ -181,6 +164,9 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 		in := &batch[positions[j]]
 		var c domain.Command = domain.Pay{EntryMillis: domain.EntryMillis(in.EntryID), ValidMillis: in.ValidMillis}
 		if in.Request.Type.Opens() {
+			if o.State == domain.OrderNone && in.Invalid == "" {
+				return nil, domain.VerdictWait // Redis has lost it since: only the script can take it in
+			}
 			c = domain.Hold{
 				Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken,
 				EntryMillis: domain.EntryMillis(in.EntryID), ValidMillis: in.ValidMillis, HoldMillis: in.HoldMillis,

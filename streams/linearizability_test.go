@@ -458,7 +458,7 @@ func (w *world) decide(ref domain.OrderRef, command domain.Command, now, at int6
 	}
 	if at == never {
 		o := &after.Order
-		switch o.State { //nolint:exhaustive // the others have one time of their own
+		switch o.State {
 		case domain.OrderHeld:
 			o.HeldAtMillis, o.DeadlineMillis = never, never
 		case domain.OrderConfirmed:

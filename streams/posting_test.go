@@ -182,8 +182,8 @@ func TestPostManyItems(t *testing.T) {
 	}
 	f.holdBatch(f.arrive(requests...)...)
 	f.resolve(resolutions...)
-	f.wantSales("e1", inspect.Totals{Orders: 602, TicketsSold: 602, Revenue: 602_000})
-	f.wantSales("e2", inspect.Totals{Orders: 601, TicketsSold: 601, Revenue: 601_000})
+	f.wantSales("e1", inspect.Totals{Orders: items - items/2, TicketsSold: items - items/2, Revenue: (items - items/2) * 1000})
+	f.wantSales("e2", inspect.Totals{Orders: items / 2, TicketsSold: items / 2, Revenue: items / 2 * 1000})
 	f.Deliver(domain.GroupPosting, "w1")
 	facts, _ := f.facts()
 	posts := slices.DeleteFunc(facts, func(fact domain.Fact) bool { return fact.Type != domain.FactConfirmed })
@@ -316,6 +316,26 @@ func TestRevenueIsExact(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRevenueAtTheTop: the last minor unit that can be counted is, and the next is not.
+func TestRevenueAtTheTop(t *testing.T) {
+	f := newFixture(t)
+	for over := range int64(2) {
+		event := "e" + strconv.FormatInt(over, 10)
+		f.list(event, terms(10))
+		f.held(event, "o1", "fred", 2, holdMillis)
+		order := f.order(event, "o1")
+		f.Do("HSET", f.Keys.Events(0), layout.SalesField(event), layout.Totals{Orders: 1, TicketsSold: 1, Revenue: math.MaxInt64 - 2000 + over}.String())
+		_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Ref: ref(event, "o1"), Order: order, Outcome: domain.PaymentApproved}})
+		if over > 0 {
+			f.WantClass(err, domain.ClassPoison)
+			f.wantSales(event, inspect.Totals{Orders: 1, TicketsSold: 1, Revenue: math.MaxInt64 - 1999})
+			continue
+		}
+		f.Must(err)
+		f.wantSales(event, inspect.Totals{Orders: 2, TicketsSold: 3, Revenue: math.MaxInt64})
+	}
 }
 
 // TestDamagedSales: what cannot be counted on stops a confirmation before anything is written.

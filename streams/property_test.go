@@ -107,31 +107,32 @@ type ran struct {
 func sequence(rt *rapid.T, base *fixture, r *ran) {
 	m := newModel(rt, base, r)
 	rt.Repeat(map[string]func(*rapid.T){
-		"":              func(rt *rapid.T) { m.with(rt).compare() },
-		"list":          func(rt *rapid.T) { m.with(rt).list() },
-		"adjust":        func(rt *rapid.T) { m.with(rt).adjust() },
-		"close":         func(rt *rapid.T) { m.with(rt).close() },
-		"reopen":        func(rt *rapid.T) { m.with(rt).reopen() },
-		"cancel event":  func(rt *rapid.T) { m.with(rt).cancelEvent() },
-		"go with event": func(rt *rapid.T) { m.with(rt).goWithEvent() },
-		"hold":          func(rt *rapid.T) { m.with(rt).hold() },
-		"hold more":     func(rt *rapid.T) { m.with(rt).hold() },
-		"hold again":    func(rt *rapid.T) { m.with(rt).hold() },
-		"resolve":       func(rt *rapid.T) { m.with(rt).resolve() },
-		"resolve more":  func(rt *rapid.T) { m.with(rt).resolve() },
-		"resolve again": func(rt *rapid.T) { m.with(rt).resolve() },
-		"cancel":        func(rt *rapid.T) { m.with(rt).cancel() },
-		"captureFailed": func(rt *rapid.T) { m.with(rt).captureFailed() },
-		"expire":        func(rt *rapid.T) { m.with(rt).expire() },
-		"expire these":  func(rt *rapid.T) { m.with(rt).expireThese() },
-		"post":          func(rt *rapid.T) { m.with(rt).post() },
-		"acknowledge":   func(rt *rapid.T) { m.with(rt).acknowledge() },
-		"dead letter":   func(rt *rapid.T) { m.with(rt).deadLetter() },
-		"redrive":       func(rt *rapid.T) { m := m.with(rt); pick(m, "what", m.redrive, m.redrive, m.discard)() },
-		"trim":          func(rt *rapid.T) { m.with(rt).trim() },
-		"own":           func(rt *rapid.T) { m.with(rt).own() },
-		"tick":          func(rt *rapid.T) { m.with(rt).tick() },
-		"clock back":    func(rt *rapid.T) { m.with(rt).clockBack() },
+		"":                func(rt *rapid.T) { m.with(rt).compare() },
+		"list":            func(rt *rapid.T) { m.with(rt).list() },
+		"adjust":          func(rt *rapid.T) { m.with(rt).adjust() },
+		"close":           func(rt *rapid.T) { m.with(rt).close() },
+		"reopen":          func(rt *rapid.T) { m.with(rt).reopen() },
+		"cancel event":    func(rt *rapid.T) { m.with(rt).cancelEvent() },
+		"go with event":   func(rt *rapid.T) { m.with(rt).goWithEvent() },
+		"go with another": func(rt *rapid.T) { m.with(rt).goWithEvent() },
+		"hold":            func(rt *rapid.T) { m.with(rt).hold() },
+		"hold more":       func(rt *rapid.T) { m.with(rt).hold() },
+		"hold again":      func(rt *rapid.T) { m.with(rt).hold() },
+		"resolve":         func(rt *rapid.T) { m.with(rt).resolve() },
+		"resolve more":    func(rt *rapid.T) { m.with(rt).resolve() },
+		"resolve again":   func(rt *rapid.T) { m.with(rt).resolve() },
+		"cancel":          func(rt *rapid.T) { m.with(rt).cancel() },
+		"captureFailed":   func(rt *rapid.T) { m.with(rt).captureFailed() },
+		"expire":          func(rt *rapid.T) { m.with(rt).expire() },
+		"expire these":    func(rt *rapid.T) { m.with(rt).expireThese() },
+		"post":            func(rt *rapid.T) { m.with(rt).post() },
+		"acknowledge":     func(rt *rapid.T) { m.with(rt).acknowledge() },
+		"dead letter":     func(rt *rapid.T) { m.with(rt).deadLetter() },
+		"redrive":         func(rt *rapid.T) { m := m.with(rt); pick(m, "what", m.redrive, m.redrive, m.discard)() },
+		"trim":            func(rt *rapid.T) { m.with(rt).trim() },
+		"own":             func(rt *rapid.T) { m.with(rt).own() },
+		"tick":            func(rt *rapid.T) { m.with(rt).tick() },
+		"clock back":      func(rt *rapid.T) { m.with(rt).clockBack() },
 	})
 	m.with(rt).settleAll()
 	r.sequences++
@@ -278,7 +279,7 @@ func (m *model) drawTerms(anyOrder bool) domain.Terms {
 		OnSaleMillis:  pick(m, "on_sale", append(slices.Repeat([]int64{0}, 10), 1, now+3, now+3_600_000)...),
 		OffSaleMillis: pick(m, "off_sale", append(slices.Repeat([]int64{0}, 10), now+3_700_000, now+5)...),
 		Sections: []domain.SectionTerms{
-			{Name: "general", Price: pick[int64](m, "price", 1000, 1000, 0, 0, 999), Capacity: pick[int64](m, "capacity", 9, 6, 6, 4, 2, 0, 60_000)},
+			{Name: "general", Price: pick[int64](m, "price", 1000, 1000, 0, 0, 999), Capacity: pick[int64](m, "capacity", 9, 6, 6, 4, 2, 0, 900_000)},
 			{Name: "vip", Price: pick[int64](m, "price", 3_002_399_751_578_330, 5000), Capacity: pick[int64](m, "capacity", 2, 3, 0)},
 		},
 	}
@@ -548,6 +549,10 @@ func (m *model) took(id string, fields []string) {
 }
 
 func (m *model) list() {
+	if !m.book.Events["e2"].Exists() && len(m.early) > 0 && pick(m, "of many places", true, false) {
+		m.listWith("e2", terms(900_000))
+		return
+	}
 	if !pick(m, "really", false, false, true) {
 		return
 	}
@@ -708,11 +713,11 @@ func (m *model) cancelEvent() {
 	}
 	fact, wantErr := domain.CancelEvent(before, id, cause)
 	second, ok := m.second.Close(id, true, true)
-	dies := wantErr == nil && pick(m, "dies", true, false)
+	dies := wantErr == nil && pick(m, "dies", true, true, false)
 	if dies {
 		ended, err := m.events.change(m.Ctx, id, func(e domain.Event) (*domain.Fact, error) { return domain.CancelEvent(e, id, cause) })
 		m.changed("event cancelled", ended, err, fact, nil, second, ok)
-		if pick(m, "in the middle", true, false) {
+		if pick(m, "in the middle", true, true, false) {
 			m.goWithEvent()
 		}
 		if m.chance("nobody goes on", 4) || !m.book.Events[id].Cancelled { // somebody may have reopened it
@@ -795,7 +800,7 @@ func (m *model) goWithEvent() {
 			refs[i] = pick(m, "order", all...)
 		}
 	}
-	reopen, looked := m.book.Events[id].Cancelled && m.chance("reopened", 4), false
+	reopen, looked := m.book.Events[id].Cancelled && pick(m, "reopened", true, false, false), false
 	if reopen && len(open) > 0 {
 		m.seen["reopened meanwhile"]++
 	}
@@ -836,7 +841,7 @@ func (m *model) drawRequest() []string {
 		return request("pay", r.EventID, r.OrderID)
 	}
 	r := m.drawRef()
-	if m.chance("known", 5) { // and most probably another body
+	if m.chance("known", 4) { // and most probably another body
 		r = m.drawKnown()
 	}
 	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
@@ -910,17 +915,27 @@ func (m *model) hold() {
 
 // drawKnown draws a state among those that there are, and an order in it; now and then any order.
 func (m *model) drawKnown() domain.OrderRef {
-	byState := make(map[domain.OrderState][]domain.OrderRef)
-	for r, o := range m.book.Orders {
-		byState[o.State] = append(byState[o.State], r)
+	var states []domain.OrderState
+	for _, state := range domain.OrderStates {
+		if len(m.inState(state)) > 0 {
+			states = append(states, state)
+		}
 	}
-	states := slices.Sorted(maps.Keys(byState))
 	if len(states) == 0 || !pick(m, "known", true, true, true, false) {
 		return m.drawRef()
 	}
-	refs := byState[pick(m, "state", states...)]
+	return pick(m, "order", m.inState(pick(m, "state", states...))...)
+}
+
+// inState are the orders in a state, by name.
+func (m *model) inState(state domain.OrderState) (refs []domain.OrderRef) {
+	for r, o := range m.book.Orders {
+		if o.State == state {
+			refs = append(refs, r)
+		}
+	}
 	slices.SortFunc(refs, func(a, b domain.OrderRef) int { return cmp.Compare(a.String(), b.String()) })
-	return pick(m, "order", refs...)
+	return refs
 }
 
 // drawArrival draws an entry that came before, about an order in a drawn state if there is one.
@@ -948,10 +963,13 @@ func (m *model) resolve() {
 	unknown := false
 	for i := range batch {
 		r := m.drawKnown()
+		if held := m.inState(domain.OrderHeld); len(held) > 0 && pick(m, "held", true, false) {
+			r = pick(m, "order", held...)
+		}
 		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown, domain.PaymentMismatched)
 		unknown = unknown || outcome == domain.PaymentUnknown
 		batch[i] = domain.Resolution{EntryID: m.drawEntry(domain.GroupWorkers), Ref: r, Order: m.book.Orders[r], Outcome: outcome}
-		if was := m.was[r]; len(was) > 1 && m.chance("stale", 3) {
+		if was := m.was[r]; len(was) > 1 && pick(m, "stale", true, false) {
 			batch[i].Order = pick(m, "was", was...)
 		}
 		switch outcome {
@@ -1768,6 +1786,7 @@ func (m *model) expected() map[string]any {
 		hash := layout.HashOf(r, m.hashes[r.EventID])
 		if m.early[r] {
 			hash = layout.SharedHash(r.EventID)
+			events[layout.EarlyField(r.EventID)] = "1"
 		}
 		key := m.Keys.Orders(0, hash)
 		if want[key] == nil {

@@ -134,7 +134,7 @@ func TestResolveAfterTheEnd(t *testing.T) {
 			// Also if all that is known of the order is what it was when it was paid for.
 			is := f.order(test.event, test.order)
 			was := is
-			was.State, was.Version, was.DeadlineMillis = domain.OrderHeld, "1-1", math.MaxInt64
+			was.State, was.Version, was.DeadlineMillis, was.ConfirmedAtMillis, was.ResolvedAtMillis = domain.OrderHeld, "1-1", math.MaxInt64, 0, 0
 			for _, order := range []domain.Order{is, was} {
 				replies, _ := f.resolve(domain.Resolution{Ref: ref(test.event, test.order), Order: order, Outcome: domain.PaymentOutcome(outcome), AuthorizationID: "late"})
 				if outcome == int(domain.PaymentUnknown) && order.State == domain.OrderHeld {

@@ -115,12 +115,14 @@ func TestOrderHashes(t *testing.T) {
 		{[]int64{1}, 0},
 		{[]int64{49_999}, 0},
 		{[]int64{25_000, 24_999}, 0},
-		{[]int64{50_000}, 2},
-		{[]int64{25_000, 25_000}, 2},
-		{[]int64{50_001}, 3},
-		{[]int64{75_000}, 3},
-		{[]int64{1_600_000}, 64},
-		{[]int64{domain.MaxQuantity, domain.MaxQuantity}, 64},
+		{[]int64{50_000}, 1},
+		{[]int64{25_000, 25_000}, 1},
+		{[]int64{400_000}, 1},
+		{[]int64{400_001}, 2},
+		{[]int64{400_000, 400_000}, 2},
+		{[]int64{25_200_000}, 63},
+		{[]int64{25_200_001}, 64},
+		{[]int64{25_600_001}, 64},
 		{[]int64{1_000_000_000}, 64},
 	} {
 		var terms domain.Terms
@@ -142,26 +144,26 @@ func TestHashOf(t *testing.T) {
 		}
 	}
 	ref := domain.OrderRef{EventID: "foobar", OrderID: "a"}
-	if got, want := HashOf(ref, 0), (OrderHash{Index: 0xbf9cf968 % 64}); got != want || SharedHash("foobar") != want {
+	if got, want := HashOf(ref, 0), (OrderHash{Index: 0xbf9cf968 % 32}); got != want || SharedHash("foobar") != want {
 		t.Errorf("got %+v, shared %+v, want %+v", got, SharedHash("foobar"), want)
 	}
 	if got, want := HashOf(ref, 7), (OrderHash{EventID: "foobar", Index: 0xe40c292c % 7}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	// All of them are used, and about alike.
+	// All of them are used, and about alike: 32 shared ones, and up to 64 of an event's own.
 	shared, own := make(map[OrderHash]int), make(map[OrderHash]int)
 	for n := range 6400 {
 		id := strconv.Itoa(n)
 		shared[HashOf(domain.OrderRef{EventID: "event-" + id, OrderID: "o"}, 0)]++
 		own[HashOf(domain.OrderRef{EventID: "e1", OrderID: "order-" + id}, 64)]++
 	}
-	for name, used := range map[string]map[OrderHash]int{"shared": shared, "own": own} {
-		if len(used) != 64 {
-			t.Errorf("%s: %d hashes are used", name, len(used))
+	for want, used := range map[int]map[OrderHash]int{32: shared, 64: own} {
+		if len(used) != want {
+			t.Errorf("%d of %d hashes are used", len(used), want)
 		}
 		for hash, n := range used {
-			if n < 40 || n > 200 {
-				t.Errorf("%s: %+v has %d of 6400 orders", name, hash, n)
+			if fair := 6400 / want; n < fair/2 || n > 2*fair {
+				t.Errorf("%+v has %d orders, about %d would be fair", hash, n, fair)
 			}
 		}
 	}

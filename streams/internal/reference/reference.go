@@ -131,7 +131,7 @@ func (w *World) refuse(now int64, event string, a Asked) (reason, detail string)
 	switch {
 	case a.Invalid != "":
 		return "invalid", a.Invalid
-	case a.NoToken && !(known && section.Price == 0):
+	case a.NoToken && (!known || section.Price != 0):
 		return "invalid", "payment_token: missing"
 	case now > a.Published+a.Valid:
 		return "too_late", ""
