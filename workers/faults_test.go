@@ -1,6 +1,7 @@
 package workers_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -226,7 +227,7 @@ func stepOf(cmd redis.Cmder) string {
 		if i >= len(args) {
 			return ""
 		}
-		return fmt.Sprint(args[i])
+		return argument(args[i])
 	}
 	switch name {
 	case "evalsha":
@@ -243,7 +244,7 @@ func stepOf(cmd redis.Cmder) string {
 				return script + " " + group
 			}
 			for _, fact := range []domain.FactType{domain.FactExpired, domain.FactCancelled} { // nobody asked for it by an entry
-				if slices.ContainsFunc(args, func(a any) bool { return a == string(fact) }) {
+				if slices.ContainsFunc(args, func(a any) bool { return argument(a) == string(fact) }) {
 					return script + " " + string(fact)
 				}
 			}
@@ -264,13 +265,52 @@ func stepOf(cmd redis.Cmder) string {
 	return name
 }
 
+// argument is one of a command, as Redis is given it.
+func argument(a any) string {
+	if s, ok := a.(*string); ok {
+		return *s
+	}
+	return fmt.Sprint(a)
+}
+
+// replyOf is the list that Redis answered a command with, nil if it was none.
+func replyOf(cmd redis.Cmder) []any {
+	var reply any
+	switch c := cmd.(type) {
+	case *redis.Cmd:
+		reply = c.Val()
+	case *redis.RawCmd:
+		reply, _ = decodeReply(c.Val())
+	}
+	list, _ := reply.([]any)
+	return list
+}
+
+// decodeReply reads arrays, bulk strings and nothing else, as they are on the wire.
+func decodeReply(raw []byte) (value any, rest []byte) {
+	line, rest, found := bytes.Cut(raw, []byte("\r\n"))
+	if !found || len(line) == 0 {
+		return nil, rest
+	}
+	n, err := strconv.Atoi(string(line[1:]))
+	switch {
+	case err != nil || n < 0:
+		return nil, rest
+	case line[0] == '$':
+		return string(rest[:n]), rest[n+2:]
+	case line[0] != '*':
+		return nil, rest
+	}
+	list := make([]any, n)
+	for i := range list {
+		list[i], rest = decodeReply(rest)
+	}
+	return list, rest
+}
+
 // gaveEntries reports whether the reply to a step that reads has entries in it.
 func gaveEntries(step string, cmd redis.Cmder) bool {
-	c, ok := cmd.(*redis.Cmd)
-	if !ok {
-		return false
-	}
-	reply, _ := c.Val().([]any)
+	reply := replyOf(cmd)
 	at := func(list []any, i int) []any {
 		if i >= len(list) {
 			return nil
