@@ -140,23 +140,23 @@ var plantedBugs = []bug{
 	{name: "leaves no note of what it sets aside", hook: script("dead_letter",
 		`redis.call('HSET', key, order, table.concat(lines, '\n'))`, "")},
 	{name: "does not look whether the order has changed", hook: script("move",
-		"version == '' and record == '' or version ~= '' and string.sub(record, 1, #version + 1) == version .. '|'", "true")},
+		"version == '' and record == '' or version ~= '' and string.find(record, version .. '|', 1, true) == 1", "true")},
 	{name: "acknowledges before the swap", deps: ledger(func(l domain.Ledger, q workers.Queues) domain.Ledger { return resolvesAcknowledged{l, q} }), where: "confirmed"},
 	{name: "frees the in_progress of another order", hook: script("move",
-		"  if ARGV[at + 2] ~= '' then", `  local sold_to = match(ARGV[at + 5], '^|[^|]+|confirmed|([^|]+)|')
+		"  if ARGV[at + 3] ~= '' then", `  local sold_to = match(ARGV[at + 4], '^|[^|]+|confirmed|([^|]+)|')
   if sold_to then
     freed[#freed + 1] = match(members[n], '^[^/]+/') .. sold_to
   end
-  if ARGV[at + 2] ~= '' then`)},
+  if ARGV[at + 3] ~= '' then`)},
 	{name: "keeps the tickets of a declined order", hook: script("move",
 		"tonumber(available) + tonumber(ARGV[by + 1])", "tonumber(available) + (ARGV[GROUPS] == 'declined' and 0 or 1) * tonumber(ARGV[by + 1])")},
 	{name: "gives tickets back twice", hook: script("move",
 		"tonumber(available) + tonumber(ARGV[by + 1])", "tonumber(available) + (ARGV[GROUPS] == 'expired' and 2 or 1) * tonumber(ARGV[by + 1])")},
 	{name: "confirms after the deadline", hook: script("move",
-		" or bound == 'before' and now >= tonumber(ARGV[at + 3])", "")},
+		" or bound == 'before' and now >= tonumber(ARGV[at + 2])", "")},
 	{name: "expires by the worker's clock", hook: chain(
 		script("due", "math.floor(tonumber(clock[2]) / 1000))", "math.floor(tonumber(clock[2]) / 1000) + 3600000)"),
-		script("move", " or bound == 'from' and now < tonumber(ARGV[at + 3])", ""))},
+		script("move", " or bound == 'from' and now < tonumber(ARGV[at + 2])", ""))},
 	{name: "ends a hold without a fact", hook: script("move",
 		"  append(KEYS[2], now, fact, lines,", "  ; (fact == 'expired' and function(_, at, _, all, each) each(int(at) .. '-7', 1, #all) end or append)(KEYS[2], now, fact, lines,")},
 	{name: "does not take a cancelled order out of the sales", hook: script("move",
