@@ -155,7 +155,7 @@ var plantedBugs = []bug{
 	{name: "confirms after the deadline", hook: script("move",
 		" or bound == 'before' and now >= tonumber(ARGV[at + 2])", "")},
 	{name: "expires by the worker's clock", hook: chain(
-		script("due", "math.floor(tonumber(clock[2]) / 1000))", "math.floor(tonumber(clock[2]) / 1000) + 3600000)"),
+		script("due", "int(time_of(redis.call('HGET', KEYS[2], '#now')))", "int(time_of(redis.call('HGET', KEYS[2], '#now')) + 3600000)"),
 		script("move", " or bound == 'from' and now < tonumber(ARGV[at + 2])", ""))},
 	{name: "ends a hold without a fact", hook: script("move",
 		"  append(KEYS[2], now, fact, lines,", "  ; (fact == 'expired' and function(_, at, _, all, each) each(int(at) .. '-7', 1, #all) end or append)(KEYS[2], now, fact, lines,")},
