@@ -226,6 +226,9 @@ func stepOf(cmd redis.Cmder) string {
 		if i >= len(args) {
 			return ""
 		}
+		if text, is := args[i].(*string); is { // what is told of orders
+			return *text
+		}
 		return fmt.Sprint(args[i])
 	}
 	switch name {
@@ -243,8 +246,10 @@ func stepOf(cmd redis.Cmder) string {
 				return script + " " + group
 			}
 			for _, fact := range []domain.FactType{domain.FactExpired, domain.FactCancelled} { // nobody asked for it by an entry
-				if slices.ContainsFunc(args, func(a any) bool { return a == string(fact) }) {
-					return script + " " + string(fact)
+				for i := range args {
+					if arg(i) == string(fact) {
+						return script + " " + string(fact)
+					}
 				}
 			}
 		}
