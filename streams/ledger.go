@@ -38,7 +38,7 @@ func (l *Ledger) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.O
 
 // Hold implements domain.Ledger. What can be decided about a request without looking at the others
 // of the batch (that it is invalid, that its order is there already, everything about a pay) is decided by
-// domain.Decide; the script decides the rest.
+// domain.Decide; the script decides the rest, and comes first: a pay finds the hold of its batch wherever that stands.
 func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]domain.Reply, int64, error) {
 	replies := make([]domain.Reply, len(batch))
 	var now int64

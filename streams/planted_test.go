@@ -68,8 +68,8 @@ var plantedBugs = []plantedBug{
 	{"Decide pays what waited too long", decideFile, "nowMillis-c.EntryMillis > c.ValidMillis {", "nowMillis-c.EntryMillis > c.ValidMillis+1000 {"},
 
 	// What is made of it.
-	{"an order twice in a call", "streams/ledger.go", "seen[ref(i)] = n + 1", "seen[ref(i)] = n"},
-	{"acknowledges what has still to be voided", "streams/move.go", "if m.replies[d.i].Verdict == domain.VerdictDone {", "if m.entries[d.i] != \"\" {"},
+	{"an order twice in a call", "streams/move.go", "row, known := of[m.refs[i]]", "row, known := of[domain.OrderRef{}]"},
+	{"acknowledges what has still to be voided", "streams/move.go", "if verdict == domain.VerdictDone && m.entries[i] != \"\" {", "if m.entries[i] != \"\" {"},
 	{"decides again about what it had read", "streams/move.go", "m.latest[m.refs[i]] = o\n	}\n	return nil", "_ = o\n	}\n	return nil"},
 	{"sales are not reversed", "streams/move.go", "		if d.Sold != 0 {\n", "		if d.Sold > 0 {\n"},
 	{"cancels with an event that was looked at once", "streams/move.go", "if m.terms != nil {\n		events.text", "if false {\n		events.text"},
@@ -80,7 +80,7 @@ var plantedBugs = []plantedBug{
 	{"that there is an order for its version", moveFile, "string.find(record, version .. '|', 1, true) == 1", "record ~= ''"},
 	{"a deadline not checked", moveFile, "bound == 'before' and now >=", "bound == 'never' and now >="},
 	{"XACK before the swap", moveFile, "local stale = { int(now), 'stale' }\n", "local stale = { int(now), 'stale' }\n" +
-		"for n = 0, N - 1 do\n  if ARGV[ORDERS + WIDTH * n + 2] ~= '' then\n    redis.call('XACK', KEYS[1], ARGV[1], ARGV[ORDERS + WIDTH * n + 2])\n  end\nend\n"},
+		"if ACKS <= #ARGV then\n  redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, ACKS))\nend\n"},
 	{
 		"now from TIME alone", "streams/scripts/lib/log.lua", "return math.max(tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000), tonumber(newest or '0'))",
 		"return tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)",
