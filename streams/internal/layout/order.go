@@ -106,11 +106,10 @@ func OrderTail(o domain.Order) string {
 		b = append(strconv.AppendInt(b, o.UnitPrice, 10), '|')
 	}
 	add(o.Currency)
-	if o.HeldAtMillis == 0 {
-		number(0)
-	} else {
-		number(o.DeadlineMillis - o.HeldAtMillis)
+	if o.HeldAtMillis > 0 {
+		b = strconv.AppendInt(b, o.DeadlineMillis-o.HeldAtMillis, 10)
 	}
+	b = append(b, '|')
 	number(o.HeldAtMillis)
 	number(o.ConfirmedAtMillis)
 	number(o.ResolvedAtMillis)
