@@ -97,15 +97,17 @@ func (l *Ledger) open(ctx context.Context, p int, batch []domain.Incoming, chunk
 		refs[j] = batch[i].Request.Ref()
 	}
 	var reply []any
+	var c orderCall
+	var sections []sectionOf
 	for again := false; ; again = true {
 		if err := l.store.Inside().LearnHashes(ctx, refs, again); err != nil {
 			return 0, err
 		}
-		c := l.holdCall(p, batch, chunk)
+		c, sections = l.holdCall(p, batch, chunk)
 		if reply, err = l.store.run(ctx, scriptHold, c.keys, c.args...).Slice(); err != nil {
 			return 0, fmt.Errorf("script hold: %w", access.Classify(err))
 		}
-		if len(reply) == 1+len(chunk) {
+		if len(reply) == 1+len(sections)+len(chunk) {
 			break
 		}
 		if again || len(reply) != 1 {
@@ -113,21 +115,42 @@ func (l *Ledger) open(ctx context.Context, p int, batch []domain.Incoming, chunk
 		}
 	}
 	now = layout.AsInt(reply[0])
+	terms := make(map[sectionOf]string, len(sections))
+	for s, of := range sections {
+		terms[of] = layout.AsString(reply[1+s])
+	}
 	var known []int
 	orders := make([]domain.Order, 0, len(chunk))
 	for j, i := range chunk {
-		record, wasThere := strings.CutPrefix(layout.AsString(reply[1+j]), "=")
-		order, err := layout.DecodeOrder(record)
-		if err != nil {
-			return 0, fmt.Errorf("script hold: %w", err)
-		}
-		if wasThere {
+		said := layout.AsString(reply[1+len(sections)+j])
+		if record, wasThere := strings.CutPrefix(said, "="); wasThere {
+			order, err := layout.DecodeOrder(record)
+			if err != nil {
+				return 0, fmt.Errorf("script hold: %w", err)
+			}
 			known, orders = append(known, i), append(orders, order)
 			continue
 		}
-		replies[i].Order, replies[i].Verdict = order, domain.VerdictDone
-		if order.State == domain.OrderHeld && batch[i].Request.Type.Pays() {
-			replies[i].Verdict = domain.VerdictAuthorize
+		r := &batch[i].Request
+		fact := domain.Fact{
+			Type: domain.FactHeld, AtMillis: now, RequestType: r.Type, Fingerprint: r.Fingerprint, CustomerID: r.CustomerID,
+			Section: r.Section, Quantity: r.Quantity, DeadlineMillis: now + batch[i].HoldMillis,
+		}
+		replies[i].Verdict = domain.VerdictDone
+		var why string
+		if fact.ID, why, _ = strings.Cut(said, "|"); why != "" {
+			fact.Type = domain.FactRejected
+			fact.Reason, fact.Detail, _ = strings.Cut(why, "|")
+		} else {
+			var price string
+			price, fact.Currency, _ = strings.Cut(terms[sectionOf{r.EventID, r.Section}], "|")
+			fact.UnitPrice = layout.AsInt(price)
+			if r.Type.Pays() {
+				replies[i].Verdict = domain.VerdictAuthorize
+			}
+		}
+		if replies[i].Order, _, err = (domain.Order{}).After(fact); err != nil {
+			return 0, fmt.Errorf("script hold: %w", err)
 		}
 	}
 	if len(known) == 0 {
@@ -341,70 +364,83 @@ func (l *Ledger) changeOrders(ctx context.Context, p int, refs []domain.OrderRef
 	return damage
 }
 
-// holdCall lays KEYS and ARGV of hold.lua out.
-func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) orderCall {
+// sectionOf names a section of an event.
+type sectionOf struct{ event, name string }
+
+// termsOf is what requests say that is the same for many of them.
+type termsOf struct {
+	kind                    string
+	holdMillis, validMillis int64
+	unitPrice               string // empty: any
+}
+
+// classOf is what requests have in common.
+type classOf struct {
+	hash, section, terms int
+	quantity             int64
+}
+
+// holdCall lays KEYS and ARGV of hold.lua out. It returns the sections in their order there.
+func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCall, []sectionOf) {
 	c := l.newOrderCall(p, l.store.keys.Requests(p), domain.GroupWorkers, len(chunk))
-	type sectionOf struct{ event, name string }
-	type termsOf struct {
-		kind                    string
-		holdMillis, validMillis int64
-		unitPrice               int64
-		anyPrice                bool
-	}
-	events, sections, terms := make(map[string]int, 8), make(map[sectionOf]int, 8), make(map[termsOf]int, 4)
-	var eventArgs, sectionArgs []any
-	var classes []termsOf
-	var valid []int64 // by class: until when all its requests are
-	requests := make([]any, 0, 8*len(chunk))
+	events, sections := make(map[string]int, 8), make(map[sectionOf]int, 8)
+	terms, classes := make(map[termsOf]int, 4), make(map[classOf]int, 8)
+	var eventArgs, sectionArgs, classArgs []any
+	var inOrder []sectionOf
+	var said []termsOf
+	var valid []int64 // by terms: until when all requests are
+	requests := make([]any, 0, 5*len(chunk))
 	opening := make([]byte, 0, 256)
 	for _, i := range chunk {
 		in := &batch[i]
 		r := &in.Request
-		e, known := events[r.EventID]
-		if !known {
-			e = len(events) + 1
-			events[r.EventID] = e
-			hashes, _ := l.store.hashes.Of(r.EventID)
-			eventArgs = append(eventArgs, r.EventID, strconv.Itoa(hashes))
-		}
 		of := sectionOf{r.EventID, r.Section}
 		s, known := sections[of]
 		if !known {
+			e, known := events[r.EventID]
+			if !known {
+				e = len(events) + 1
+				events[r.EventID] = e
+				hashes, _ := l.store.hashes.Of(r.EventID)
+				eventArgs = append(eventArgs, r.EventID, strconv.Itoa(hashes))
+			}
 			s = len(sections) + 1
-			sections[of] = s
+			sections[of], inOrder = s, append(inOrder, of)
 			sectionArgs = append(sectionArgs, strconv.Itoa(e), r.Section)
 		}
-		said := termsOf{kind: string(r.Type), holdMillis: in.HoldMillis, validMillis: in.ValidMillis, anyPrice: r.UnitPrice == nil}
+		says := termsOf{kind: string(r.Type), holdMillis: in.HoldMillis, validMillis: in.ValidMillis}
 		if in.NoToken {
-			said.kind = "tokenless"
+			says.kind = "tokenless"
 		}
 		if r.UnitPrice != nil {
-			said.unitPrice = *r.UnitPrice
+			says.unitPrice = strconv.FormatInt(*r.UnitPrice, 10)
 		}
 		until := domain.EntryMillis(in.EntryID) + in.ValidMillis
-		t, known := terms[said]
+		t, known := terms[says]
 		if !known {
-			classes, valid = append(classes, said), append(valid, until)
-			t = len(classes)
-			terms[said] = t
+			said, valid = append(said, says), append(valid, until)
+			t = len(said)
+			terms[says] = t
 		}
 		valid[t-1] = min(valid[t-1], until)
-		opening = wire.AppendOpening(opening[:0], r.Type, r.Fingerprint, r.CustomerID, r.Section, r.Quantity)
-		requests = append(requests, in.EntryID, r.Ref().String(), c.hash(r.Ref()), strconv.Itoa(s), strconv.Itoa(t),
-			r.EventID+"/"+r.CustomerID, strconv.FormatInt(r.Quantity, 10), string(opening))
-	}
-	rest := append(make([]any, 0, 4+len(eventArgs)+len(sectionArgs)+5*len(classes)+len(requests)),
-		len(events), len(sections), len(classes), len(chunk))
-	rest = append(append(rest, eventArgs...), sectionArgs...)
-	for t, said := range classes {
-		price := ""
-		if !said.anyPrice {
-			price = strconv.FormatInt(said.unitPrice, 10)
+		class := classOf{c.hash(r.Ref()), s, t, r.Quantity}
+		n, known := classes[class]
+		if !known {
+			n = len(classes) + 1
+			classes[class] = n
+			classArgs = append(classArgs, strconv.Itoa(class.hash), strconv.Itoa(s), strconv.Itoa(t), strconv.FormatInt(r.Quantity, 10))
 		}
-		rest = append(rest, said.kind, said.holdMillis, price, said.validMillis, valid[t])
+		opening = wire.AppendOpening(opening[:0], r.Type, r.Fingerprint, r.CustomerID, r.Section, r.Quantity)
+		requests = append(requests, in.EntryID, r.Ref().String(), strconv.Itoa(n), r.EventID+"/"+r.CustomerID, string(opening))
 	}
-	c.finish(append(rest, requests...))
-	return c
+	rest := append(make([]any, 0, 5+len(eventArgs)+len(sectionArgs)+5*len(said)+len(classArgs)+len(requests)),
+		len(events), len(sections), len(said), len(classes), len(chunk))
+	rest = append(append(rest, eventArgs...), sectionArgs...)
+	for t, says := range said {
+		rest = append(rest, says.kind, says.holdMillis, says.unitPrice, says.validMillis, valid[t])
+	}
+	c.finish(append(append(rest, classArgs...), requests...))
+	return c, inOrder
 }
 
 // orderCall is one call of hold.lua or move.lua: KEYS and ARGV as scripts/lib/orders.lua documents them.
@@ -413,8 +449,8 @@ type orderCall struct {
 	p       int
 	keys    []string
 	args    []any
-	numbers map[layout.OrderHash]string
-	others  []string // by number: that of the hash which has the orders that this one lacks
+	numbers map[layout.OrderHash]int
+	others  []int // by number, from 1: that of the hash which has the orders that this one lacks
 }
 
 func (l *Ledger) newOrderCall(p int, source string, group domain.Group, size int) orderCall {
@@ -424,32 +460,32 @@ func (l *Ledger) newOrderCall(p int, source string, group domain.Group, size int
 	}
 	k := l.store.keys
 	return orderCall{
-		ledger: l, p: p, numbers: make(map[layout.OrderHash]string, min(size, 64)),
+		ledger: l, p: p, numbers: make(map[layout.OrderHash]int, min(size, 64)),
 		keys: append(make([]string, 0, 16), source, k.Log(p), k.Holds(p), k.Events(p), k.InProgress(p)),
 		args: append(make([]any, 0, 16), string(group), l.store.outcomes(p), everyNotice),
 	}
 }
 
 // hash is the number of an order's hash.
-func (c *orderCall) hash(ref domain.OrderRef) string {
+func (c *orderCall) hash(ref domain.OrderRef) int {
 	hashes, _ := c.ledger.store.hashes.Of(ref.EventID)
-	own, shared := layout.HashOf(ref, hashes), layout.SharedHash(ref.EventID)
+	own := layout.HashOf(ref, hashes)
 	if number, known := c.numbers[own]; known {
 		return number
 	}
-	other := "0"
-	if own != shared {
-		other = c.number(shared, "0")
+	other := 0
+	if shared := layout.SharedHash(ref.EventID); shared != own {
+		other = c.number(shared, 0)
 	}
 	return c.number(own, other)
 }
 
-func (c *orderCall) number(h layout.OrderHash, other string) string {
+func (c *orderCall) number(h layout.OrderHash, other int) int {
 	number, known := c.numbers[h]
 	if !known {
 		c.keys = append(c.keys, c.ledger.store.keys.Orders(c.p, h))
 		c.others = append(c.others, other)
-		number = strconv.Itoa(len(c.others))
+		number = len(c.others)
 		c.numbers[h] = number
 	}
 	return number

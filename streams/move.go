@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -96,6 +97,7 @@ type decided struct {
 	next domain.Order
 	domain.Effect
 	bound string // "from" or "before": when the fact may happen, by the order's deadline
+	hash  int    // the number of the hash that the order is in
 }
 
 // moveOnce decides, and calls the script. done is false if an order was not as it was taken to be: now it is.
@@ -135,8 +137,7 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 	if len(list) == 0 {
 		return true, nil
 	}
-	slices.SortStableFunc(list, func(a, b decided) int { return kindOf(a) - kindOf(b) })
-	c, kinds := l.moveCall(p, m, list, eventID, version)
+	c, facts := l.moveCall(p, m, list, eventID, version)
 	reply, err := l.store.run(ctx, scriptMove, c.keys, c.args...).Slice()
 	if err != nil {
 		return false, fmt.Errorf("script move: %w", access.Classify(err))
@@ -153,11 +154,11 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 			return false, m.learn(list, reply[2:])
 		}
 	}
-	return true, m.happened(list, kinds, reply[1:])
+	return true, m.happened(list, facts, reply[1:])
 }
 
-// kindOf brings the facts of one type together; those without a fact come last.
-func kindOf(d decided) int {
+// rank brings the facts of one type together; orders without a fact come last.
+func (d *decided) rank() int {
 	if d.fact == nil {
 		return len(factTypes)
 	}
@@ -184,21 +185,11 @@ func (m *movement) learn(list []decided, stale []any) error {
 	return nil
 }
 
-// factKind is how many facts of one type there are.
-type factKind struct {
-	fact  domain.FactType
-	bound string
-	count int
-}
-
-// happened fills in what orders are now that their facts are in the log, under these ids.
-func (m *movement) happened(list []decided, kinds []factKind, ids []any) error {
+// happened fills in what orders are now that their facts are in the log, under these ids: so many of each type.
+func (m *movement) happened(list []decided, facts []int, ids []any) error {
 	at := 0
-	for _, k := range kinds {
-		for n := range k.count {
-			if k.fact == "" {
-				break
-			}
+	for _, count := range facts {
+		for n := range count {
 			entry := n / wire.MaxFacts
 			if entry >= len(ids) {
 				return fmt.Errorf("script move: %d entries are too few", len(ids))
@@ -211,28 +202,33 @@ func (m *movement) happened(list []decided, kinds []factKind, ids []any) error {
 			}
 			m.replies[d.i].Order = next
 		}
-		at += k.count
-		if k.fact != "" {
-			ids = ids[(k.count+wire.MaxFacts-1)/wire.MaxFacts:]
-		}
+		at += count
+		ids = ids[min((count+wire.MaxFacts-1)/wire.MaxFacts, len(ids)):]
 	}
 	return nil
 }
 
-// moveCall lays KEYS and ARGV of move.lua out.
-func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, version int64) (orderCall, []factKind) {
-	c := l.newOrderCall(p, m.source, m.group, len(list))
-	type sectionOf struct{ event, name string }
+// moveCall lays KEYS and ARGV of move.lua out, and sorts the list as they stand there. It returns how many facts
+// there are of each type, in their order.
+func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, version int64) (c orderCall, facts []int) {
+	c = l.newOrderCall(p, m.source, m.group, len(list))
+	for i := range list {
+		list[i].hash = c.hash(m.refs[list[i].i])
+	}
+	slices.SortStableFunc(list, func(a, b decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
+
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
-	var kinds []factKind
-	orders := make([]any, 0, 8*len(list))
-	for _, d := range list {
-		ref, was := m.refs[d.i], m.orders[d.i]
-		k := factKind{bound: d.bound}
+	var groups []any
+	inGroup := 0
+	orders := make([]any, 0, 7*len(list))
+	for n := range list {
+		d := &list[n]
+		ref, was := m.refs[d.i], &m.orders[d.i]
+		var fact domain.FactType
 		line, tail, freed := "", "", ""
 		if d.fact != nil {
-			k.fact = d.fact.Type
-			line, tail = wire.FactLine(*d.fact)[len(ref.String()):], layout.OrderTail(d.next)
+			fact = d.fact.Type
+			line, tail = wire.FactLine(*d.fact)[len(ref.EventID)+1+len(ref.OrderID):], layout.OrderTail(d.next)
 		}
 		switch {
 		case d.EndsHold && d.fact == nil:
@@ -240,7 +236,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 		case d.EndsHold:
 			freed = ref.EventID + "/" + was.CustomerID
 		}
-		if d.Available != 0 || d.Held != 0 || d.Sold != 0 {
+		if d.Effect != (domain.Effect{}) && d.fact != nil {
 			of := sectionOf{ref.EventID, was.Section}
 			sum := sections[of]
 			if sum == nil {
@@ -261,23 +257,30 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 			}
 			sum.Orders, sum.TicketsSold, sum.Revenue = sum.Orders+sign, sum.TicketsSold+d.Sold, sum.Revenue+sign*was.Amount()
 		}
-		if last := len(kinds) - 1; last >= 0 && kinds[last].fact == k.fact {
-			kinds[last].count++
-		} else {
-			k.count = 1
-			kinds = append(kinds, k)
+		if n == 0 || list[n-1].rank() != d.rank() || list[n-1].hash != d.hash {
+			groups = append(groups, string(fact), d.bound, strconv.Itoa(d.hash), "")
+			inGroup = 0
 		}
+		inGroup++
+		groups[len(groups)-1] = strconv.Itoa(inGroup)
+		if n == 0 || list[n-1].rank() != d.rank() {
+			facts = append(facts, 0)
+		}
+		facts[len(facts)-1]++
 		limit := ""
 		if d.bound != "" {
 			limit = strconv.FormatInt(was.DeadlineMillis, 10)
 		}
-		orders = append(orders, c.hash(ref), ref.String(), was.Version, m.entries[d.i], limit, freed, line, tail)
+		orders = append(orders, ref.String(), was.Version, m.entries[d.i], limit, freed, line, tail)
+	}
+	if list[len(list)-1].fact == nil {
+		facts = facts[:len(facts)-1]
 	}
 	events := 0
 	if m.terms != nil {
 		events = 1
 	}
-	rest := append(make([]any, 0, 7+4*len(sections)+4*len(sales)+3*len(kinds)+len(orders)), events, len(sections), len(sales), len(kinds), len(list))
+	rest := append(make([]any, 0, 7+4*len(sections)+4*len(sales)+len(groups)+len(orders)), events, len(sections), len(sales), len(groups)/4, len(list))
 	if m.terms != nil {
 		rest = append(rest, eventID, version)
 	}
@@ -287,11 +290,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 	for event, sum := range sales {
 		rest = append(rest, event, sum.Orders, sum.TicketsSold, sum.Revenue)
 	}
-	for _, k := range kinds {
-		rest = append(rest, string(k.fact), k.count, k.bound)
-	}
-	c.finish(append(rest, orders...))
-	return c, kinds
+	c.finish(append(append(rest, groups...), orders...))
+	return c, facts
 }
 
 // noCustomer is a field of in_progress that never exists.

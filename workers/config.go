@@ -51,8 +51,8 @@ type Config struct {
 	ReclaimAfter time.Duration
 	// Grace is how long Run may take to end after its context has. Default 10s.
 	Grace time.Duration
-	// Concurrency is how many entries of one group and partition may be in hand at
-	// once, and so how many calls of the gateway. Default 512.
+	// Concurrency is how many calls of the gateway may be under way at once, for each role and
+	// partition. Three times as many requests, or facts, may be in hand. Default 512.
 	Concurrency int
 	// PayWait is how long a pay waits for a hold that has not come yet. Default: four times ReclaimAfter,
 	// because the hold may be in the hands of a worker that just died.

@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// readMost bounds one read. It is what one script call takes.
-	readMost = 128
+	// readMost bounds one read, and what one script call takes.
+	readMost = 512
+	// inHandTimes is how many times Concurrency may be in hand: while some of it is at the gateway, more is on its way in, and out.
+	inHandTimes = 3
 	// reclaimEvery bounds how long it takes until it is looked what can be taken over.
 	reclaimEvery = time.Second
 )
@@ -40,7 +42,7 @@ type consumer struct {
 
 	wg sync.WaitGroup // of goroutines that handle started
 
-	// perEntry is how much work an entry can be: a request, or several facts. It is what Concurrency bounds.
+	// perEntry is how much work an entry can be: a request, or several facts.
 	perEntry int
 
 	mu       sync.Mutex
@@ -171,7 +173,7 @@ func (c *consumer) read() {
 func (c *consumer) room() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	left := c.pool.cfg.Concurrency - c.work
+	left := inHandTimes*c.pool.cfg.Concurrency - c.work
 	if left <= 0 {
 		return 0
 	}
@@ -358,7 +360,7 @@ func (c *consumer) attemptEach(n int, do func(first, end int) error, poisoned fu
 
 // retry calls do until it works, is poison, or working ends; it returns the last error.
 func (c *consumer) retry(do func() error) error {
-	wait := newBackoff()
+	var wait pauses
 	for {
 		err := do()
 		if err == nil {
@@ -369,7 +371,7 @@ func (c *consumer) retry(do func() error) error {
 			return err
 		}
 		c.pool.redisFailed(err)
-		if !pause(c.working, wait.NextBackOff()) {
+		if !pause(c.working, wait.next()) {
 			return err
 		}
 	}
@@ -444,6 +446,16 @@ func inBatches[T any](values <-chan T, stop <-chan struct{}, do func([]T)) {
 // backOff waits before something is tried again. It reports false if the worker
 // is to end instead: then the entry is left for others.
 func (c *consumer) backOff(d time.Duration) bool { return pause(c.reading, d) }
+
+// pauses are those of a newBackoff, which most calls never need.
+type pauses struct{ b *backoff.ExponentialBackOff }
+
+func (p *pauses) next() time.Duration {
+	if p.b == nil {
+		p.b = newBackoff()
+	}
+	return p.b.NextBackOff()
+}
 
 func newBackoff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()

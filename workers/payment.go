@@ -19,7 +19,7 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 	g, end := c.pool.gateway, time.Now().Add(limit)
 	authorize := func(ctx context.Context) (domain.Payment, error) { return g.port.Authorize(ctx, r) }
 	lookUp := func(ctx context.Context) (domain.Payment, error) { return g.port.Lookup(ctx, r.Name) }
-	wait := newBackoff()
+	var wait pauses
 	var odd oddity
 	for {
 		payment, err := g.ask(c.reading, c.working, callAuthorize, end, authorize)
@@ -38,7 +38,7 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 				return payment, err
 			}
 		}
-		if !c.backOff(min(wait.NextBackOff(), max(time.Until(end), 0))) {
+		if !c.backOff(min(wait.next(), max(time.Until(end), 0))) {
 			return domain.Payment{}, errNotAsked
 		}
 	}
@@ -54,7 +54,7 @@ func turnedAway(err error) bool {
 // settled calls the gateway until it has answered. An error that is final, or
 // domain.ErrNotFound, is its answer; any other says that the worker is to end first.
 func (c *consumer) settled(kind call, do func(context.Context) (domain.Payment, error)) (domain.Payment, error) {
-	wait := newBackoff()
+	var wait pauses
 	var odd oddity
 	for {
 		payment, err := c.pool.gateway.ask(c.reading, c.working, kind, time.Time{}, do)
@@ -64,7 +64,7 @@ func (c *consumer) settled(kind call, do func(context.Context) (domain.Payment, 
 		if err := odd.of(&c.pool.gateway.kinds[kind], err); err != nil {
 			return domain.Payment{}, err
 		}
-		if !turnedAway(err) && !c.backOff(wait.NextBackOff()) {
+		if !turnedAway(err) && !c.backOff(wait.next()) {
 			return domain.Payment{}, errNotAsked
 		}
 	}

@@ -24,19 +24,18 @@ import (
 // again and gets the same answer; after 3, the entry is gone.
 type purchase struct {
 	*consumer
-	answers chan answer
+	payers  *crew[*pending] // step 2
+	answers chan *pending
 }
 
 // pending is one order between hold and outcome.
 type pending struct {
-	entryID string
-	request domain.Request
-	order   domain.Order
-}
+	entryID   string
+	request   domain.Request
+	order     domain.Order
+	nowMillis int64 // Redis's time when the order was so
 
-// answer is what the gateway said about a pending order.
-type answer struct {
-	pending
+	// What the gateway said, once it has.
 	resolution domain.Resolution
 	leftAlone  bool // there is money that may be somebody else's: a person must look
 }
@@ -46,10 +45,14 @@ func (p *Pool) newPurchase(partition int) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &purchase{consumer: c, answers: make(chan answer, p.cfg.Concurrency)}
+	r := &purchase{consumer: c, answers: make(chan *pending, p.cfg.Concurrency)}
+	r.payers = newCrew(p.cfg.Concurrency, r.pay)
 	c.handle = r.hold
 	return func() {
-		c.run(func(stop <-chan struct{}) { inBatches(r.answers, stop, r.commit) }) // step 3
+		c.run(func(stop <-chan struct{}) {
+			inBatches(r.answers, stop, r.commit) // step 3
+			r.payers.stop()
+		})
 	}, nil
 }
 
@@ -138,14 +141,18 @@ func (r *purchase) incoming(entryID string, request domain.Request, invalid erro
 // dispatch does what the ledger's verdicts ask for.
 func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, nowMillis int64) {
 	done := make([]string, 0, len(batch))
+	pay := make([]*pending, 0, len(batch))
 	for i, reply := range replies {
-		p := pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order}
+		if reply.Verdict == domain.VerdictDone {
+			r.pool.stats.countOutcome(reply.Order.State)
+			done = append(done, batch[i].EntryID)
+			continue
+		}
+		p := &pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order, nowMillis: nowMillis}
 		switch reply.Verdict {
 		case domain.VerdictDone:
-			r.pool.stats.countOutcome(reply.Order.State)
-			done = append(done, p.entryID)
 		case domain.VerdictAuthorize:
-			r.wg.Go(func() { r.pay(p, nowMillis) })
+			pay = append(pay, p)
 		case domain.VerdictVoid:
 			r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
 		case domain.VerdictWait:
@@ -156,31 +163,33 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: "too_late: the pay waited in line longer than it is valid"})
 		}
 	}
+	r.payers.hand(pay...)
 	if len(done) > 0 {
 		r.finish(done...)
 	}
 }
 
-// pay is step 2. nowMillis is Redis's time when the order was read; how long the
-// hold lasts from then on is measured, so that this machine's clock does not matter.
-func (r *purchase) pay(p pending, nowMillis int64) {
+// pay is step 2. How long the hold lasts from the time on that Redis told is measured,
+// so that this machine's clock does not matter.
+func (r *purchase) pay(p *pending) {
+	p.resolution = domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Order: p.order}
 	if r.pool.freeOrders && p.order.Free() {
-		r.answered(answer{pending: p, resolution: domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Order: p.order, Outcome: domain.PaymentApproved}})
+		p.resolution.Outcome = domain.PaymentApproved
+		r.answered(p)
 		return
 	}
 	if p.request.PaymentToken == "" { // the order was opened by a request that had one
 		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: domain.DetailNoToken})
 		return
 	}
-	limit := time.Duration(p.order.DeadlineMillis-nowMillis) * time.Millisecond
+	limit := time.Duration(p.order.DeadlineMillis-p.nowMillis) * time.Millisecond
 	payment, err := r.authorize(domain.PaymentRequest{
 		Name: r.pool.paymentName(p.request.Ref()), Amount: p.order.Amount(), Currency: p.order.Currency,
 		CustomerID: p.order.CustomerID, Fingerprint: p.order.Fingerprint, Token: p.request.PaymentToken,
 	}, limit)
-	a := answer{pending: p, resolution: domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Order: p.order}}
 	switch {
 	case err == nil:
-		if !r.judge(&a, payment) {
+		if !r.judge(p, payment) {
 			r.leave(p.entryID)
 			return
 		}
@@ -191,13 +200,13 @@ func (r *purchase) pay(p pending, nowMillis int64) {
 		r.leave(p.entryID)
 		return
 	}
-	r.answered(a)
+	r.answered(p)
 }
 
 // answered hands an answer to whoever commits.
-func (r *purchase) answered(a answer) {
+func (r *purchase) answered(p *pending) {
 	select {
-	case r.answers <- a:
+	case r.answers <- p:
 	case <-r.working.Done():
 	}
 }
@@ -206,8 +215,8 @@ func (r *purchase) answered(a answer) {
 // payment that is not what was asked for never confirms the order: what is only reserved,
 // and for this customer, is voided first, so that a crash in between leaves nothing
 // reserved; everything else is left alone. It reports false if the worker is to end first.
-func (r *purchase) judge(a *answer, payment domain.Payment) bool {
-	p, resolution := &a.pending, &a.resolution
+func (r *purchase) judge(p *pending, payment domain.Payment) bool {
+	resolution := &p.resolution
 	m := domain.MatchPayment(p.order, payment)
 	money := payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusCaptured
 	switch {
@@ -233,7 +242,7 @@ func (r *purchase) judge(a *answer, payment domain.Payment) bool {
 		money = payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusCaptured
 	}
 	resolution.Outcome, resolution.Detail = domain.PaymentMismatched, fmt.Sprintf("%s; the payment is %s", m.Detail, payment.Status)
-	if a.leftAlone = money; money {
+	if p.leftAlone = money; money {
 		resolution.Detail += ", and was left alone"
 	}
 	r.log.Warn("the gateway's payment is not the order's", zap.Stringer("order", p.request.Ref()), zap.String("difference", m.Detail),
@@ -242,12 +251,12 @@ func (r *purchase) judge(a *answer, payment domain.Payment) bool {
 }
 
 // commit is step 3, for all the answers that are there.
-func (r *purchase) commit(batch []answer) {
+func (r *purchase) commit(batch []*pending) {
 	r.setAside(batch)
 	r.attempt(len(batch), func(i int) string { return batch[i].entryID }, func(first, end int) error {
 		resolutions := make([]domain.Resolution, 0, end-first)
-		for _, a := range batch[first:end] {
-			resolutions = append(resolutions, a.resolution)
+		for _, p := range batch[first:end] {
+			resolutions = append(resolutions, p.resolution)
 		}
 		replies, now, err := r.pool.ledger.Resolve(r.working, r.partition, resolutions)
 		if err != nil {
@@ -255,7 +264,7 @@ func (r *purchase) commit(batch []answer) {
 		}
 		done := make([]string, 0, len(replies))
 		for i, reply := range replies {
-			p := batch[first+i].pending
+			p := batch[first+i]
 			switch reply.Verdict {
 			case domain.VerdictDone:
 				r.pool.stats.countOutcome(reply.Order.State)
@@ -263,8 +272,8 @@ func (r *purchase) commit(batch []answer) {
 			case domain.VerdictVoid: // what was asked for, whatever the order is now
 				r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
 			case domain.VerdictWait, domain.VerdictAuthorize: // no answer yet, by Redis's clock there is time left
-				p.order = reply.Order
-				r.wg.Go(func() { r.pay(p, now) })
+				p.order, p.nowMillis = reply.Order, now
+				r.payers.hand(p)
 			case domain.VerdictConflict, domain.VerdictTooLate: // not among the verdicts of a resolution
 				r.leave(p.entryID)
 			}
@@ -279,12 +288,12 @@ func (r *purchase) commit(batch []answer) {
 // setAside makes dead letters of the requests whose payments were left alone, before their orders are
 // declined: after a crash in between, the hold runs out, and whoever looks at the letter finds the payment
 // as it is. The other way round, nobody would hear of it.
-func (r *purchase) setAside(batch []answer) {
+func (r *purchase) setAside(batch []*pending) {
 	var dead []domain.DeadEntry
-	for i, a := range batch {
-		if a.leftAlone {
-			dead = append(dead, domain.DeadEntry{ID: a.entryID, Reason: domain.ReasonPaymentMismatch + ": " + a.resolution.Detail})
-			batch[i].resolution.EntryID = ""
+	for _, p := range batch {
+		if p.leftAlone {
+			dead = append(dead, domain.DeadEntry{ID: p.entryID, Reason: domain.ReasonPaymentMismatch + ": " + p.resolution.Detail})
+			p.resolution.EntryID = ""
 		}
 	}
 	r.putAside(dead)
@@ -292,7 +301,7 @@ func (r *purchase) setAside(batch []answer) {
 
 // voidThenAck ends an entry whose order ended without its payment. The fact that
 // ended it makes settlement void it, too; this one makes it so before the entry is gone.
-func (r *purchase) voidThenAck(p pending, is domain.OrderState) {
+func (r *purchase) voidThenAck(p *pending, is domain.OrderState) {
 	reason, err := r.takeBack(p.request.Ref(), p.order, false)
 	switch followed := is == domain.OrderExpired || is == domain.OrderCancelled; {
 	case err != nil:

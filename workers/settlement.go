@@ -20,7 +20,8 @@ import (
 // with "captured", upon which it is refunded.
 type settlement struct {
 	*consumer
-	acks chan string
+	cashiers *crew[line]
+	acks     chan string
 }
 
 // settling is a log entry whose facts are being settled.
@@ -38,6 +39,7 @@ type settling struct {
 type line struct {
 	entry *settling
 	domain.Fact
+	order domain.Order
 }
 
 func (p *Pool) newSettlement(partition int) (func(), error) {
@@ -46,31 +48,26 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 		return nil, err
 	}
 	s := &settlement{consumer: c, acks: make(chan string, p.cfg.Concurrency)}
+	s.cashiers = newCrew(p.cfg.Concurrency, s.cash)
 	c.handle = s.settle
 	return func() {
-		c.run(func(stop <-chan struct{}) { inBatches(s.acks, stop, s.ack) })
+		c.run(func(stop <-chan struct{}) {
+			inBatches(s.acks, stop, s.ack)
+			s.cashiers.stop()
+		})
 	}, nil
 }
 
 func (s *settlement) settle(entries []domain.Entry) {
 	found, passed := s.facts(entries, settles)
 	s.ack(passed)
-	var ended []line // expired or cancelled
+	var lines []line
 	for _, e := range found {
 		entry := &settling{id: e.id, facts: len(e.facts), left: len(e.facts)}
 		for _, f := range e.facts {
-			if l := (line{entry, f}); f.Type == domain.FactConfirmed {
-				s.wg.Go(func() { s.capture(l) })
-			} else {
-				ended = append(ended, l)
-			}
+			lines = append(lines, line{entry: entry, Fact: f})
 		}
 	}
-	s.withOrders(ended, func(l line, o domain.Order) { s.wg.Go(func() { s.giveBack(l, o) }) })
-}
-
-// withOrders calls do for facts with the orders that they are about.
-func (s *settlement) withOrders(lines []line, do func(line, domain.Order)) {
 	s.attemptEach(len(lines), func(first, end int) error {
 		refs := make([]domain.OrderRef, 0, end-first)
 		for _, l := range lines[first:end] {
@@ -80,11 +77,21 @@ func (s *settlement) withOrders(lines []line, do func(line, domain.Order)) {
 		if err != nil {
 			return err
 		}
-		for i, l := range lines[first:end] {
-			do(l, whatIsKnown(l.Fact, orders[i]))
+		for i := range orders {
+			lines[first+i].order = whatIsKnown(lines[first+i].Fact, orders[i])
 		}
+		s.cashiers.hand(lines[first:end]...)
 		return nil
 	}, func(i int, err error) { s.setAside(lines[i], err.Error()) })
+}
+
+// cash moves the money of one order.
+func (s *settlement) cash(l line) {
+	if l.Type == domain.FactConfirmed {
+		s.capture(l, l.order)
+	} else {
+		s.giveBack(l, l.order)
+	}
 }
 
 // whatIsKnown is the order that a payment must match. Redis may have lost it, or what it
@@ -120,7 +127,7 @@ func settles(f domain.Fact) bool {
 
 // capture collects the money of a confirmed order. If it is refused for good, the
 // order is cancelled, unless it has been already, which is why it was refused.
-func (s *settlement) capture(l line) {
+func (s *settlement) capture(l line, o domain.Order) {
 	if l.Amount() == 0 && l.AuthorizationID == "" { // it is free
 		s.done(l)
 		return
@@ -133,10 +140,8 @@ func (s *settlement) capture(l line) {
 		return payment, err
 	})
 	switch collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded); {
-	case collected && payment.Fingerprint != "": // of which the fact says nothing
-		s.withOrders([]line{l}, func(l line, o domain.Order) { s.collected(l, o, payment) })
 	case collected:
-		s.collected(l, whatIsKnown(l.Fact, domain.Order{}), payment)
+		s.collected(l, o, payment)
 	case errors.Is(err, domain.ErrUnacceptable):
 		s.setAside(l, err.Error())
 	case err == nil, errors.Is(err, domain.ErrRefused), errors.Is(err, domain.ErrNotFound):

@@ -33,7 +33,7 @@ type workerCommand struct {
 	ReclaimAfter  time.Duration `env:"HOLDFAST_RECLAIM_AFTER" default:"${worker_reclaim_after}" placeholder:"DURATION" help:"How long a worker may give no sign of life before others take over its work. Default: ${default}."`
 	Grace         time.Duration `env:"HOLDFAST_GRACE" default:"${worker_grace}" placeholder:"DURATION" help:"How long to finish what is in hand after SIGTERM or Ctrl-C; the rest is handed back. Default: ${default}."`
 	Name          string        `env:"HOLDFAST_NAME" placeholder:"NAME" help:"Name of this worker, of which there must be no other. Default: host name, process id and a random part."`
-	Concurrency   int           `env:"HOLDFAST_CONCURRENCY" default:"${worker_concurrency}" placeholder:"N" help:"How many entries of one group and partition may be in hand at once. Default: ${default}."`
+	Concurrency   int           `env:"HOLDFAST_CONCURRENCY" default:"${worker_concurrency}" placeholder:"N" help:"How many calls of the gateway may be under way at once, for each role and partition. Default: ${default}."`
 	PayWait       time.Duration `env:"HOLDFAST_PAY_WAIT" default:"0s" placeholder:"DURATION" help:"How long a pay request waits for a hold that has not come yet. Default: four times --reclaim-after."`
 	MaxDeliveries int64         `env:"HOLDFAST_MAX_DELIVERIES" default:"${worker_max_deliveries}" placeholder:"N" help:"After how many deliveries in vain an entry goes to the dead letters. Default: ${default}."`
 	CallTimeout   time.Duration `env:"HOLDFAST_CALL_TIMEOUT" default:"${worker_call_timeout}" placeholder:"DURATION" help:"How long one call of the payment gateway may take. Default: ${default}."`

@@ -26,6 +26,7 @@ type partitionAudit struct {
 	factIDs    map[domain.OrderRef]factIDs
 
 	totals map[string]layout.Totals // by event: the sales
+	early  map[string]bool          // events of which orders were refused before they were there
 
 	// found by the scan
 	orders, inProgress, eventFields map[string]bool
@@ -38,7 +39,7 @@ func newPartitionAudit(a *auditor, p int) *partitionAudit {
 	return &partitionAudit{
 		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
 		positions: make(map[domain.Group]position), factIDs: make(map[domain.OrderRef]factIDs),
-		totals: make(map[string]layout.Totals),
+		totals: make(map[string]layout.Totals), early: make(map[string]bool),
 		orders: make(map[string]bool), inProgress: make(map[string]bool), eventFields: make(map[string]bool),
 	}
 }
@@ -72,6 +73,9 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		}
 		p.violation(invariant, p.factSubject(f), "log entry %s: %v", f.ID, err)
 		return
+	}
+	if f.Type == domain.FactRejected && f.Reason == domain.ReasonUnknownEvent {
+		p.early[f.EventID] = true
 	}
 	ids := p.factIDs[f.Ref()]
 	switch f.Type {

@@ -77,6 +77,23 @@ func (p *partitionAudit) checkEvents(ctx context.Context) error {
 			}
 		}
 	}
+	var found *redis.SliceCmd
+	early := slices.Sorted(maps.Keys(p.early))
+	for chunk := range slices.Chunk(early, access.MaxBatch) {
+		fields := make([]string, len(chunk))
+		for i, id := range chunk {
+			fields[i] = layout.EarlyField(id)
+			delete(p.eventFields, fields[i])
+		}
+		if err := p.transaction(ctx, func(pipe redis.Pipeliner) { found = pipe.HMGet(ctx, key, fields...) }); err != nil {
+			return err
+		}
+		for i, id := range chunk {
+			if layout.AsString(found.Val()[i]) == "" {
+				p.violation("I7", id, "had orders before it was there, of which %s knows nothing", key)
+			}
+		}
+	}
 	for field := range p.eventFields {
 		// Of an event or a section that was made since it was looked for, the log tells by now.
 		if id, _, _ := strings.Cut(field, "#"); !p.madeSince(id) {

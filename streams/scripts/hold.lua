@@ -2,25 +2,29 @@
 -- order in which they stand: what is left, and who has an order in progress.
 --
 -- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream. ARGV goes on with
---   E, S, T, N: how many follow of
+--   E, S, T, C, N: how many follow of
 --   events:   event_id, how many hashes of orders of its own the caller took it to have
 --   sections: number of its event, name
 --   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; unit_price ('' if any
 --             will do); valid_millis; until when all requests of these terms are valid (milliseconds)
---   requests: entry_id, event_id/order_id, number of the hash of its order, of its section, of its terms,
---             event_id/customer_id, quantity, opening (as it stands in records and facts, up to the unit price)
--- Reply: now (milliseconds), then for each request the order's record: '=' and the record if the order was
---   there before; nothing changed of it then, and the request is not acknowledged. A request that was rejected
---   is acknowledged, and so is a hold. Or {'hashes'}: the orders of an event are elsewhere. Nothing changed.
+--   classes:  number of the hash of the orders, of the section, of the terms; quantity
+--   requests: entry_id, event_id/order_id, number of its class, event_id/customer_id, opening (as it stands in
+--             records and facts, up to the unit price)
+-- Reply: now (milliseconds); for each section price|currency, as it is for who holds of it now; for each request:
+--   '=' and the record of its order, if that was there before; nothing changed of it then, and the request is not
+--   acknowledged; the order's version, if it is held now; version|reason|detail, if it is rejected. A request that was
+--   rejected is acknowledged, and so is a hold.
+--   Or {'hashes'}: the orders of an event are elsewhere. Nothing changed.
 -- On a crash: all or nothing. Repeating it changes nothing more. A full memory refuses it, whole.
 -- The order of the checks is domain.refusal's.
 
-local E, S, T, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3])
-local EVENTS = FIRST + 4
+local E, S, T, C, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4])
+local EVENTS = FIRST + 5
 local SECTIONS = EVENTS + 2 * E
 local TERMS = SECTIONS + 2 * S
-local REQUESTS = TERMS + 5 * T
-local WIDTH = 8
+local CLASSES = TERMS + 5 * T
+local REQUESTS = CLASSES + 4 * C
+local WIDTH = 5
 
 local fields = { '#now' }
 for e = 1, E do
@@ -28,6 +32,9 @@ for e = 1, E do
 end
 for s = 1, S do
   fields[1 + E + s] = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] .. '/' .. ARGV[SECTIONS + 2 * s - 1]
+end
+for e = 1, E do
+  fields[1 + E + S + e] = fields[1 + e] .. '#early'
 end
 local values = redis.call('HMGET', KEYS[4], unpack(fields))
 local now = time_of(values[1])
@@ -44,17 +51,18 @@ for e = 1, E do
       return { 'hashes' }
     end
     off_sale = tonumber(off_sale)
-    events[e] = { currency = currency, most = tonumber(most),
+    events[e] = { currency = currency, most = tonumber(most), early = values[1 + E + S + e],
       on_sale = state == 'o' and now >= tonumber(on_sale) and (off_sale == 0 or now < off_sale) }
   elseif ARGV[EVENTS + 2 * e - 1] ~= '0' then
     return { 'hashes' }
   end
 end
 
-local sections = {} -- by number, as it stands in ARGV
+local reply = { int(now) }
+local sections = {}
 for s = 1, S do
   local value, event = values[1 + E + s], events[tonumber(ARGV[SECTIONS + 2 * (s - 1)])]
-  local section = { event = event, field = fields[1 + E + s] }
+  local section = { event = event, field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] }
   if value and event then
     local available, held, sold
     section.price, section.capacity, available, held, sold = match(value, SECTION)
@@ -62,45 +70,62 @@ for s = 1, S do
       error('section ' .. section.field .. ' is damaged: ' .. value)
     end
     section.available, section.held, section.sold = tonumber(available), tonumber(held), tonumber(sold)
-    section.terms = section.price .. '|' .. event.currency .. '|'
+    section.terms = section.price .. '|' .. event.currency
   end
-  sections[tostring(s)] = section
+  sections[s], reply[1 + s] = section, section.terms or ''
 end
 
-local classes = {} -- of terms, by number
+local terms = {}
 for t = 1, T do
   local at = TERMS + 5 * (t - 1)
   local price = ARGV[at + 2]
-  classes[tostring(t)] = { holds = ARGV[at] == 'hold', tokenless = ARGV[at] == 'tokenless', hold_millis = ARGV[at + 1],
+  terms[t] = { holds = ARGV[at] == 'hold', tokenless = ARGV[at] == 'tokenless', hold_millis = ARGV[at + 1],
     unit_price = price ~= '' and price, valid_millis = tonumber(ARGV[at + 3]), valid = now <= tonumber(ARGV[at + 4]),
     deadline = int(now + tonumber(ARGV[at + 1])) }
 end
 
-local hashes, members = {}, {}
+local classes, others = {}, {} -- of requests, by number as it stands in ARGV
+for c = 1, C do
+  local at = CLASSES + 4 * (c - 1)
+  local class = { hash = tonumber(ARGV[at]), section = sections[tonumber(ARGV[at + 1])], terms = terms[tonumber(ARGV[at + 2])],
+    quantity = tonumber(ARGV[at + 3]) }
+  if class.section.terms then
+    class.says = class.section.terms .. '|' .. class.terms.hold_millis
+  end
+  if class.section.event and class.section.event.early then
+    others[class.hash] = other_of(class.hash)
+  end
+  classes[tostring(c)] = class
+end
+
+local hashes, members, class_of = {}, {}, {}
 local at = REQUESTS
 for i = 1, N do
-  members[i], hashes[i] = ARGV[at + 1], ARGV[at + 2]
+  local class = classes[ARGV[at + 2]]
+  members[i], hashes[i], class_of[i] = ARGV[at + 1], class.hash, class
   at = at + WIDTH
 end
-local records = read_orders(hashes, members)
+local records = read_orders(hashes, members, others)
 
 -- Whose customer has an order in progress: that is asked of new orders only.
 local in_progress, customers = {}, {}
 at = REQUESTS
 for i = 1, N do
   if not records[i] then
-    customers[#customers + 1] = ARGV[at + 5]
+    customers[#customers + 1] = ARGV[at + 3]
   end
   at = at + WIDTH
 end
 if #customers > 0 then
-  for n, order in ipairs(redis.call('HMGET', KEYS[5], unpack(customers))) do
-    in_progress[customers[n]] = order
+  local orders = redis.call('HMGET', KEYS[5], unpack(customers))
+  for n = 1, #customers do
+    in_progress[customers[n]] = orders[n]
   end
 end
 
 -- refusal: why a new order cannot be held, and what exactly is invalid; nil if it can.
-local function refusal(entry, section, terms, customer, quantity)
+local function refusal(entry, class, customer)
+  local section, terms = class.section, class.terms
   local event = section.event
   if terms.tokenless and section.price ~= '0' then
     return 'invalid', 'payment_token: missing'
@@ -114,44 +139,46 @@ local function refusal(entry, section, terms, customer, quantity)
     return 'not_on_sale', ''
   elseif terms.unit_price and terms.unit_price ~= section.price then
     return 'price_changed', ''
-  elseif event.most > 0 and quantity > event.most then
+  elseif event.most > 0 and class.quantity > event.most then
     return 'over_limit', ''
   elseif in_progress[customer] then
     return 'in_progress', ''
-  elseif quantity > section.available then
+  elseif class.quantity > section.available then
     return 'sold_out', ''
   end
   return nil
 end
 
-local reply, acks, notices = { int(now) }, {}, {}
+local acks, notices, early = {}, {}, {}
 local held, held_lines, rejected, rejected_lines = {}, {}, {}, {} -- positions of requests, and facts
-local said = {} -- of a new order: what its record says behind the state
+local said, whys = {}, {} -- of a new order: what its record says behind the state; and why it is rejected
 local new_holds, taken = {}, {}
 at = REQUESTS
 for i = 1, N do
+  local entry, member, class, customer = ARGV[at], members[i], class_of[i], ARGV[at + 3]
   if records[i] then
-    reply[1 + i] = '=' .. records[i]
+    reply[1 + S + i] = '=' .. records[i]
   else
-    local entry, section, terms, customer, quantity =
-      ARGV[at], sections[ARGV[at + 3]], classes[ARGV[at + 4]], ARGV[at + 5], tonumber(ARGV[at + 6])
-    local why, detail = refusal(entry, section, terms, customer, quantity)
-    local member = members[i]
+    local why, detail = refusal(entry, class, customer)
     if why then
-      local n, opening = #rejected + 1, ARGV[at + 7]
-      rejected[n], rejected_lines[n] = i, member .. '|' .. opening .. '0|' .. why .. '|' .. detail
+      local n, opening = #rejected + 1, ARGV[at + 4]
+      whys[i] = '|' .. why .. '|' .. detail
+      rejected[n], rejected_lines[n] = i, member .. '|' .. opening .. '0' .. whys[i]
       said[i] = opening .. '0|||||||' .. why .. '||' .. detail
       acks[#acks + 1] = entry
       notices[#notices + 1] = member
+      if why == 'unknown_event' then
+        early[class.section.id] = true
+      end
     else
-      local n, says = #held + 1, ARGV[at + 7] .. section.terms .. terms.hold_millis
+      local n, says, section = #held + 1, ARGV[at + 4] .. class.says, class.section
       held[n], held_lines[n], said[i] = i, member .. '|' .. says, says .. '|||||||'
-      section.available, section.held, section.changed = section.available - quantity, section.held + quantity, true
+      section.available, section.held, section.changed = section.available - class.quantity, section.held + class.quantity, true
       in_progress[customer] = true
       n = 2 * n
       taken[n - 1], taken[n] = customer, match(member, '/(.*)$')
-      new_holds[n - 1], new_holds[n] = terms.deadline, member
-      if terms.holds then
+      new_holds[n - 1], new_holds[n] = class.terms.deadline, member
+      if class.terms.holds then
         acks[#acks + 1] = entry
         notices[#notices + 1] = member
       end
@@ -160,26 +187,30 @@ for i = 1, N do
   at = at + WIDTH
 end
 if #held + #rejected == 0 then
-  for i = 1, N do
-    reply[1 + i] = '=' .. records[i]
-  end
   return reply
 end
 
 local written = {}
-local function write(positions, state)
-  return function(id, first, last)
-    for n = first, last do
-      local i = positions[n]
-      local record = id .. state .. said[i]
-      written[i], reply[1 + i] = record, record
-    end
+append(KEYS[2], now, 'held', held_lines, function(id, first, last)
+  local head = id .. '|h2|'
+  for n = first, last do
+    local i = held[n]
+    written[i], reply[1 + S + i] = head .. said[i], id
   end
-end
-append(KEYS[2], now, 'held', held_lines, write(held, '|h2|'))
-append(KEYS[2], now, 'rejected', rejected_lines, write(rejected, '|r2|'))
+end)
+append(KEYS[2], now, 'rejected', rejected_lines, function(id, first, last)
+  local head = id .. '|r2|'
+  for n = first, last do
+    local i = rejected[n]
+    written[i], reply[1 + S + i] = head .. said[i], id .. whys[i]
+  end
+end)
 write_orders(hashes, members, written)
 local changes = { '#now', int(now) }
+for event in pairs(early) do
+  local n = #changes
+  changes[n + 1], changes[n + 2] = event .. '#early', '1'
+end
 for _, section in pairs(sections) do
   if section.changed then
     local n = #changes

@@ -2,37 +2,42 @@
 -- every time is right; if not, it changes nothing and says which.
 --
 -- KEYS, ARGV: see lib/orders.lua. ARGV goes on with
---   V, S, C, K, N: how many follow of
+--   V, S, C, G, N: how many follow of
 --   events:   event_id, the version that its terms must have
 --   sections: event_id/name, places to add to available, to held, to sold
 --   sales:    event_id, orders, tickets and revenue (minor units) to add
---   kinds:    fact ('' for none: the order must only be as it was read), how many of the orders are of it, and
---             'from' or 'before' if the time must be so, by the orders' limits
---   orders:   number of the hash of its order, event_id/order_id, version ('' for one never heard of), entry_id
---             to acknowledge ('' for none), limit (milliseconds), event_id/customer_id of a hold that ends ('' for
---             none), what the fact says behind the order, what the record says behind its version
--- The orders stand kind by kind; each is another one.
+--   groups:   fact ('' for none: the orders must only be as they were read); 'from' or 'before' if the time must be
+--             so, by the orders' limits; number of the hash of the orders; how many they are
+--   orders:   event_id/order_id, version ('' for one never heard of), entry_id to acknowledge ('' for none), limit
+--             (milliseconds), event_id/customer_id of a hold that ends ('' for none), what the fact says behind the
+--             order, what the record says behind its version
+-- The orders stand group by group, and groups of one fact together; each order is another one.
 -- Reply: now (milliseconds), then the id of each entry that was added, as lib/log.lua shares lines out.
 --   Or now, 'stale', then for each order that is not as expected: its position, its record ('' if there is none).
 --   Or now, 'terms': an event has other terms. Nothing changed.
 -- An error, and nothing changed, if places or totals would fall below zero, or revenue past 2^63-1.
 -- On a crash: all or nothing. Repeating it changes nothing more. Works when memory is full.
 
-local V, S, C, K, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4])
+local V, S, C, G, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4])
 local EVENTS = FIRST + 5
 local SECTIONS = EVENTS + 2 * V
 local SALES = SECTIONS + 4 * S
-local KINDS = SALES + 4 * C
-local ORDERS = KINDS + 3 * K
-local WIDTH = 8
+local GROUPS = SALES + 4 * C
+local ORDERS = GROUPS + 4 * G
+local WIDTH = 7
 
-local hashes, members = {}, {}
-local at = ORDERS
-for i = 1, N do
-  hashes[i], members[i] = ARGV[at], ARGV[at + 1]
-  at = at + WIDTH
+local hashes, members, bounds, others = {}, {}, {}, {}
+local at, i = ORDERS, 0
+for g = 1, G do
+  local bound, hash = ARGV[GROUPS + 4 * g - 3], tonumber(ARGV[GROUPS + 4 * g - 2])
+  others[hash] = other_of(hash)
+  for _ = 1, tonumber(ARGV[GROUPS + 4 * g - 1]) do
+    i = i + 1
+    hashes[i], members[i], bounds[i] = hash, ARGV[at], bound
+    at = at + WIDTH
+  end
 end
-local records = read_orders(hashes, members)
+local records = read_orders(hashes, members, others)
 redis.call('HLEN', KEYS[5])
 
 local fields = { '#now' }
@@ -54,20 +59,16 @@ for v = 1, V do
   end
 end
 
-local stale, i = { int(now), 'stale' }, 0
+local stale = { int(now), 'stale' }
 at = ORDERS
-for k = 1, K do
-  local bound = ARGV[KINDS + 3 * k - 1]
-  for _ = 1, tonumber(ARGV[KINDS + 3 * k - 2]) do
-    i = i + 1
-    local version, record = ARGV[at + 2], records[i] or ''
-    local is = version == '' and record == '' or version ~= '' and string.sub(record, 1, #version + 1) == version .. '|'
-    if not is or bound == 'from' and now < tonumber(ARGV[at + 4]) or bound == 'before' and now >= tonumber(ARGV[at + 4]) then
-      local n = #stale
-      stale[n + 1], stale[n + 2] = i, record
-    end
-    at = at + WIDTH
+for n = 1, N do
+  local version, record, bound = ARGV[at + 1], records[n] or '', bounds[n]
+  local is = version == '' and record == '' or version ~= '' and string.sub(record, 1, #version + 1) == version .. '|'
+  if not is or bound == 'from' and now < tonumber(ARGV[at + 3]) or bound == 'before' and now >= tonumber(ARGV[at + 3]) then
+    local last = #stale
+    stale[last + 1], stale[last + 2] = n, record
   end
+  at = at + WIDTH
 end
 if #stale > 2 then
   return stale
@@ -106,11 +107,11 @@ end
 local ended, freed, acks, notices, written, ids = {}, { '' }, {}, {}, {}, { int(now) }
 at = ORDERS
 for n = 1, N do
-  if ARGV[at + 5] ~= '' then
-    ended[#ended + 1], freed[#freed + 1] = members[n], ARGV[at + 5]
+  if ARGV[at + 4] ~= '' then
+    ended[#ended + 1], freed[#freed + 1] = members[n], ARGV[at + 4]
   end
-  if ARGV[at + 3] ~= '' then
-    acks[#acks + 1] = ARGV[at + 3]
+  if ARGV[at + 2] ~= '' then
+    acks[#acks + 1] = ARGV[at + 2]
   end
   at = at + WIDTH
 end
@@ -118,22 +119,24 @@ redis.call('HDEL', KEYS[5], unpack(freed))
 if #ended > 0 then
   redis.call('ZREM', KEYS[3], unpack(ended))
 end
-i, at = 0, ORDERS
-for k = 1, K do
-  local fact, count, lines = ARGV[KINDS + 3 * (k - 1)], tonumber(ARGV[KINDS + 3 * k - 2]), {}
-  if fact ~= '' then
-    for n = 1, count do
-      lines[n] = members[i + n] .. ARGV[at + 6 + WIDTH * (n - 1)]
-      notices[#notices + 1] = members[i + n]
+local g, done = 1, 0
+while g <= G and ARGV[GROUPS + 4 * (g - 1)] ~= '' do
+  local fact, lines = ARGV[GROUPS + 4 * (g - 1)], {}
+  repeat
+    for n = 1, tonumber(ARGV[GROUPS + 4 * g - 1]) do
+      local at = ORDERS + WIDTH * (done + #lines)
+      lines[#lines + 1] = ARGV[at] .. ARGV[at + 5]
     end
-    append(KEYS[2], now, fact, lines, function(id, first, last)
-      ids[#ids + 1] = id
-      for n = first, last do
-        written[i + n] = id .. '|' .. ARGV[at + 7 + WIDTH * (n - 1)]
-      end
-    end)
-  end
-  i, at = i + count, at + WIDTH * count
+    g = g + 1
+  until g > G or ARGV[GROUPS + 4 * (g - 1)] ~= fact
+  append(KEYS[2], now, fact, lines, function(id, first, last)
+    ids[#ids + 1] = id
+    local head = id .. '|'
+    for n = done + first, done + last do
+      notices[n], written[n] = members[n], head .. ARGV[ORDERS + WIDTH * (n - 1) + 6]
+    end
+  end)
+  done = done + #lines
 end
 if #ids > 1 then
   write_orders(hashes, members, written)

@@ -11,7 +11,7 @@ import (
 const (
 	// MaxBatch bounds the items of one command or script: no argument list comes near
 	// the 5,000 values that Lua's stack surely takes, and no call keeps Redis busy for long.
-	MaxBatch = 500
+	MaxBatch = 512
 	// ReadPage is how many entries, pending entries or keys one call asks for.
 	ReadPage = 1000
 )

@@ -91,7 +91,7 @@ func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
 func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "outcomes:" + epoch }
 
 // Events is a hash: of each event the fields TermsField, AboutField, SalesField and, for each section,
-// SectionField; and ClockField.
+// SectionField; perhaps EarlyField; and ClockField.
 func (k Keys) Events(p int) string { return k.partitions[p] + "events" }
 
 // ClockField is one of Events: the time of the newest log entry.
@@ -106,6 +106,9 @@ func AboutField(eventID string) string { return eventID + "#about" }
 // SalesField is the Totals of an event.
 func SalesField(eventID string) string { return eventID + "#sales" }
 
+// EarlyField is there if orders were refused because there was no such event: they are in the hash that it shares.
+func EarlyField(eventID string) string { return eventID + "#early" }
+
 // SectionField is a section's price, capacity and where its places are.
 func SectionField(eventID, section string) string { return eventID + "/" + section }
 
@@ -117,11 +120,12 @@ func InProgressField(eventID, customerID string) string { return eventID + "/" +
 
 // Orders of a partition are in hashes, by event_id/order_id. Those of most events share sharedOrders of
 // them, by the event; those of an event of many places have hashes of their own, by the order, as many as
-// its terms say: no key shall grow without bound, and an event's orders be found without a look at all.
+// its terms say: no key shall grow without bound, and an event's orders be found without a look at all. Each
+// hash of a batch costs calls, so there are no more than that takes: an order is some 220 bytes.
 const (
 	sharedOrders    = 64
-	placesPerHash   = 25_000
-	fewPlaces       = 2 * placesPerHash // of an event that has no hashes of its own
+	fewPlaces       = 50_000 // of an event that has no hashes of its own
+	placesPerHash   = 400_000
 	mostOrderHashes = 64
 )
 

@@ -5,7 +5,8 @@
 -- KEYS[5] in_progress   then B hashes of orders
 -- ARGV[1] group   ARGV[2] channel for outcomes   ARGV[3] '1' to send notices even if nobody is seen to
 -- listen (in a cluster, listeners may be at another node)   ARGV[4] B   then for each hash of orders the number
--- of the one (1 to B) that has the orders it lacks, 0 for none. What follows, from FIRST on, is the operation's.
+-- (1 to B) of the one in which are those of its event's orders that were refused before the event was listed, 0 for
+-- none. What follows, from FIRST on, is the operation's.
 --
 -- All keys are of one partition. Everything is read and decided before the first write, and every
 -- key that is written has been read (so that a wrong type shows before anything has changed).
@@ -16,9 +17,9 @@ local match = string.match
 local B = tonumber(ARGV[4])
 local FIRST = 5 + B
 
--- read_orders(hashes, members): the records of orders, false for one that is not there: hashes are
--- the numbers of their hashes, as they stand in ARGV.
-local function read_orders(hashes, members)
+-- read_orders(hashes, members, others): the records of orders, false for one that is not there. hashes are the
+-- numbers of their hashes, as they stand in ARGV; others[hash], if there is one, has the orders that a hash lacks.
+local function read_orders(hashes, members, others)
   redis.call('XLEN', KEYS[1])
   redis.call('XLEN', KEYS[2])
   redis.call('ZCARD', KEYS[3])
@@ -33,12 +34,13 @@ local function read_orders(hashes, members)
   end
   local function read(hash, positions)
     local fields, missing = {}, {}
-    for n, i in ipairs(positions) do
-      fields[n] = members[i]
+    for n = 1, #positions do
+      fields[n] = members[positions[n]]
     end
-    for n, record in ipairs(redis.call('HMGET', KEYS[5 + tonumber(hash)], unpack(fields))) do
-      records[positions[n]] = record
-      if not record then
+    local found = redis.call('HMGET', KEYS[5 + hash], unpack(fields))
+    for n = 1, #positions do
+      records[positions[n]] = found[n]
+      if not found[n] then
         missing[#missing + 1] = positions[n]
       end
     end
@@ -46,9 +48,8 @@ local function read_orders(hashes, members)
   end
   for hash, positions in pairs(wanted) do
     local missing = read(hash, positions)
-    local other = ARGV[4 + tonumber(hash)]
-    if #missing > 0 and other ~= '0' then
-      read(other, missing)
+    if #missing > 0 and others[hash] then
+      read(others[hash], missing)
     end
   end
   return records
@@ -67,7 +68,7 @@ local function write_orders(hashes, members, records)
     list[n + 1], list[n + 2] = members[i], record
   end
   for hash, list in pairs(written) do
-    redis.call('HSET', KEYS[5 + tonumber(hash)], unpack(list))
+    redis.call('HSET', KEYS[5 + hash], unpack(list))
   end
 end
 
@@ -90,6 +91,12 @@ local function notify(members)
   if listened then
     redis.pcall('PUBLISH', ARGV[2], table.concat(members, '\n'))
   end
+end
+
+-- other_of(hash): the number of the hash that has what this one lacks; nil if there is none.
+local function other_of(hash)
+  local other = tonumber(ARGV[4 + hash])
+  return other > 0 and other or nil
 end
 
 local SECTION = '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)$' -- price, capacity, available, held, sold
