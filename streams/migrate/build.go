@@ -109,8 +109,8 @@ func (b *builder) clear() error {
 	k := b.m.ns.Keys
 	keys := []string{b.key(k.Log), b.key(k.Dead), b.key(k.Holds), b.key(k.SetAside), b.key(k.Events), b.key(k.InProgress), b.key(k.Delivered)}
 	hashes := make(map[layout.OrderHash]bool)
-	for ref := range b.p.book.Orders {
-		hashes[b.hashOf(ref)] = true
+	for ref, o := range b.p.book.Orders {
+		hashes[b.hashOf(ref, o)] = true
 	}
 	for hash := range hashes {
 		keys = append(keys, k.Orders(b.p.p, hash))
@@ -132,7 +132,13 @@ func (b *builder) hashesOf(eventID string) int {
 	return n
 }
 
-func (b *builder) hashOf(ref domain.OrderRef) layout.OrderHash {
+// early reports whether an order was refused before its event was there: it is in the hash that the event shares.
+func early(o domain.Order) bool { return o.Reason == domain.ReasonUnknownEvent }
+
+func (b *builder) hashOf(ref domain.OrderRef, o domain.Order) layout.OrderHash {
+	if early(o) {
+		return layout.SharedHash(ref.EventID)
+	}
 	return layout.HashOf(ref, b.hashesOf(ref.EventID))
 }
 
@@ -282,7 +288,7 @@ func (b *builder) writeOrders() error {
 	k, holds := b.m.ns.Keys, newPairs(b.w, b.key(b.m.ns.Keys.Holds), "ZADD")
 	hashes := make(map[layout.OrderHash]*pairs)
 	for ref, o := range b.p.book.Orders {
-		hash := b.hashOf(ref)
+		hash := b.hashOf(ref, o)
 		if hashes[hash] == nil {
 			hashes[hash] = newPairs(b.w, k.Orders(b.p.p, hash), "HSET")
 		}
@@ -306,13 +312,16 @@ func (b *builder) writeOrders() error {
 
 func (b *builder) writeEvents() error {
 	events, inProgress := newPairs(b.w, b.key(b.m.ns.Keys.Events), "HSET"), newPairs(b.w, b.key(b.m.ns.Keys.InProgress), "HSET")
-	totals := make(map[string]*layout.Totals, len(b.p.book.Events))
+	totals, tooEarly := make(map[string]*layout.Totals, len(b.p.book.Events)), make(map[string]bool)
 	for id := range b.p.book.Events {
 		totals[id] = new(layout.Totals)
 	}
 	for ref, o := range b.p.book.Orders {
 		if o.State == domain.OrderConfirmed && !totals[ref.EventID].Add(o) {
 			return refused("the revenue of event %s is more than 2^63-1", ref.EventID)
+		}
+		if early(o) {
+			tooEarly[ref.EventID] = true
 		}
 	}
 	for id, e := range b.p.book.Events {
@@ -327,6 +336,11 @@ func (b *builder) writeEvents() error {
 			if err := inProgress.add(layout.InProgressField(id, customer), order); err != nil {
 				return err
 			}
+		}
+	}
+	for id := range tooEarly {
+		if err := events.add(layout.EarlyField(id), "1"); err != nil {
+			return err
 		}
 	}
 	if b.entries > 0 {

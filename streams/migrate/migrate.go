@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"holdfast/domain"
 	"holdfast/streams/audit"
 	"holdfast/streams/internal/access"
@@ -88,7 +86,7 @@ type migration struct {
 	ns         access.Namespace
 	old        schema1.Keys
 	options    Options
-	name       string // of this run
+	number     int // of this run
 	partitions []*partition
 	result     Result
 	entries    int // of all logs
@@ -187,16 +185,11 @@ const fenceTries = 10
 
 // begin takes the namespace out of service. Until then workers of schema 1 may have gone on: what they did is folded, too.
 func (m *migration) begin(ctx context.Context) error {
-	run, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("naming this run: %w", err)
-	}
-	m.name = run.String()
-	is, err := scriptBegin.Run(ctx, m.ns.Client, []string{m.meta()}, layout.SchemaBefore, layout.SchemaBetween, m.name).Int()
+	number, err := scriptBegin.Run(ctx, m.ns.Client, []string{m.meta()}, layout.SchemaBefore, layout.SchemaBetween).Int()
 	if err != nil {
 		return fmt.Errorf("script begin: %w", access.Classify(err))
 	}
-	if is == 0 {
+	if m.number = number; number == 0 {
 		return errTakenOver
 	}
 	for _, p := range m.partitions {
@@ -207,24 +200,25 @@ func (m *migration) begin(ctx context.Context) error {
 	return nil
 }
 
-// The words that stand where workers of schema 1 look.
-const (
-	notice = "not here any more: holdfast migrate has taken this namespace to schema " + layout.Schema
-	byRun  = "; run " // and in place of the log, the run that did
-)
+// notice stands where workers of schema 1 look.
+const notice = "not here any more: holdfast migrate has taken this namespace to schema " + layout.Schema
 
-func (m *migration) fenced() string { return notice + byRun + m.name }
+// fenced is what fence.lua puts in place of the log.
+func (m *migration) fenced() string { return fmt.Sprintf("%s; run %d", notice, m.number) }
 
 func (m *migration) fence(ctx context.Context, p *partition) error {
 	keys := []string{m.old.Log(p.p), m.old.Dead(p.p), m.old.Consumers(p.p), m.old.MovedLog(p.p), m.old.MovedDead(p.p)}
 	for range fenceTries {
-		is, err := scriptFence.Run(ctx, m.ns.Client, keys, p.end, m.fenced(), notice).Text()
+		is, err := scriptFence.Run(ctx, m.ns.Client, keys, p.end, notice, m.number).Text()
 		if err != nil {
 			return fmt.Errorf("script fence: %w", access.Classify(err))
 		}
-		if is == "fenced" {
+		switch is {
+		case "fenced":
 			p.log = m.old.MovedLog(p.p)
 			return nil
+		case "taken":
+			return errTakenOver
 		}
 		*p = *newPartition(p.p)
 		if err := m.find(ctx, p); err != nil {
@@ -286,7 +280,7 @@ func (m *migration) end(ctx context.Context) error {
 			m.result.Pending += int(pending.Count)
 		}
 	}
-	is, err := scriptFinish.Run(ctx, m.ns.Client, []string{m.meta()}, layout.SchemaBetween, layout.Schema, m.name, layout.SchemaBefore).Int()
+	is, err := scriptFinish.Run(ctx, m.ns.Client, []string{m.meta()}, layout.SchemaBetween, layout.Schema, m.number, layout.SchemaBefore).Int()
 	if err != nil {
 		return fmt.Errorf("script finish: %w", access.ClassifyChange(err))
 	}

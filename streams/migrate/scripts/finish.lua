@@ -1,7 +1,7 @@
 -- finish: the migration's last step: the namespace is of the new schema, and its old keys may go.
 --
 -- KEYS[1] meta
--- ARGV[1] the schema between   ARGV[2] the new schema   ARGV[3] name of this run   ARGV[4] the schema before
+-- ARGV[1] the schema between   ARGV[2] the new schema   ARGV[3] number of this run   ARGV[4] the schema before
 -- Reply: 1, or 0 if another run has taken over; nothing changed then.
 -- On a crash: all or nothing. Repeating it changes nothing more.
 
