@@ -400,7 +400,7 @@ func TestRefused(t *testing.T) {
 	} {
 		b.restore()
 		test.damage()
-		was := b.told2()
+		was := b.dumped()
 		_, err := b.migrate(nil)
 		var refused *migrate.Refused
 		if !errors.As(err, &refused) || domain.CodeOf(err) != domain.CodeMigrationRefused || domain.ClassOf(err) != domain.ClassReject {
@@ -410,7 +410,7 @@ func TestRefused(t *testing.T) {
 		if !slices.ContainsFunc(refused.Violations, func(v audit.Violation) bool { return strings.Contains(v.Subject+" "+v.Detail, test.want) }) {
 			t.Errorf("%s: violations are %+v, want one that says %q", test.what, refused.Violations, test.want)
 		}
-		if !maps.Equal(b.told2(), was) {
+		if !maps.Equal(b.dumped(), was) {
 			t.Errorf("%s: something was changed", test.what)
 		}
 	}
@@ -420,8 +420,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// told2 is what is in Redis before the migration, when there are sets, too.
-func (b *before) told2() map[string]string {
+// dumped is what is in Redis before the migration, when there are sets, too.
+func (b *before) dumped() map[string]string {
 	b.t.Helper()
 	told := make(map[string]string)
 	for _, key := range b.keys() {
@@ -438,12 +438,12 @@ func TestWorkersAlive(t *testing.T) {
 	b := load(t)
 	until := time.Now().Add(time.Hour).UnixMilli()
 	b.must(b.rdb.ZAdd(b.ctx, "holdfast:{1}:consumers", redis.Z{Score: float64(until), Member: "posting/worker-7"}).Err())
-	was := b.told2()
+	was := b.dumped()
 	_, err := b.migrate(nil)
 	if domain.CodeOf(err) != domain.CodeMigrationRefused || !strings.Contains(err.Error(), "worker-7") {
 		t.Errorf("%v, want it refused because of worker-7", err)
 	}
-	if !maps.Equal(b.told2(), was) {
+	if !maps.Equal(b.dumped(), was) {
 		t.Error("something was changed")
 	}
 	b.must(b.rdb.ZAdd(b.ctx, "holdfast:{1}:consumers", redis.Z{Score: float64(time.Now().Add(-time.Second).UnixMilli()), Member: "posting/worker-7"}).Err())
@@ -456,7 +456,7 @@ func TestWorkersAlive(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	b := load(t)
-	was := b.told2()
+	was := b.dumped()
 	info := b.rdb.InfoMap(b.ctx, "memory").Val()["Memory"]
 	var used int64
 	_, err := fmt.Sscan(info["used_memory"], &used)
@@ -465,7 +465,7 @@ func TestNoRoom(t *testing.T) {
 	if _, err := b.migrate(nil); domain.CodeOf(err) != domain.CodeMigrationRefused || !strings.Contains(err.Error(), "maxmemory") {
 		t.Errorf("%v, want it refused for want of memory", err)
 	}
-	if !maps.Equal(b.told2(), was) {
+	if !maps.Equal(b.dumped(), was) {
 		t.Error("something was changed")
 	}
 	b.must(b.rdb.ConfigSet(b.ctx, "maxmemory", "0").Err())

@@ -78,15 +78,39 @@ func parse(f *domain.Fact, value string) error {
 
 // termsJSON is what a fact says of terms.
 type termsJSON struct {
-	domain.Terms
-	Reopened bool `json:"reopened,omitempty"`
-	domain.Cause
+	Name          string `json:"name"`
+	Currency      string `json:"currency"`
+	MaxPerOrder   int64  `json:"max_per_order"`
+	OnSaleMillis  int64  `json:"on_sale"`
+	OffSaleMillis int64  `json:"off_sale"`
+	Sections      []struct {
+		Name     string `json:"section"`
+		Price    int64  `json:"price"`
+		Capacity int64  `json:"capacity"`
+	} `json:"sections"`
+	Reopened bool `json:"reopened"`
+	causeJSON
 }
+
+func (t termsJSON) terms() *domain.Terms {
+	out := &domain.Terms{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis}
+	for _, s := range t.Sections {
+		out.Sections = append(out.Sections, domain.SectionTerms{Name: s.Name, Price: s.Price, Capacity: s.Capacity})
+	}
+	return out
+}
+
+type causeJSON struct {
+	Reason string `json:"reason"`
+	By     string `json:"by"`
+}
+
+func (c causeJSON) cause() domain.Cause { return domain.Cause{Reason: c.Reason, By: c.By} }
 
 // closingJSON is what a fact says of the end of a sale.
 type closingJSON struct {
-	domain.Cause
-	Cancelled bool `json:"cancelled,omitempty"`
+	causeJSON
+	Cancelled bool `json:"cancelled"`
 }
 
 func parseEventFact(f *domain.Fact, data string, hasData bool) error {
@@ -101,7 +125,7 @@ func parseEventFact(f *domain.Fact, data string, hasData bool) error {
 		if err := json.Unmarshal([]byte(data), &said); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-		if f.Cause = said.Cause; said.Cancelled {
+		if f.Cause = said.cause(); said.Cancelled {
 			f.Type = domain.FactEventCancelled
 		}
 		return nil
@@ -110,9 +134,9 @@ func parseEventFact(f *domain.Fact, data string, hasData bool) error {
 	if err := json.Unmarshal([]byte(data), &said); err != nil {
 		return fmt.Errorf("%s: terms cannot be read", f.Type)
 	}
-	f.Terms = &said.Terms
+	f.Terms = said.terms()
 	if f.Type == domain.FactAdjusted && said.Reopened {
-		f.Type, f.Cause = domain.FactReopened, said.Cause
+		f.Type, f.Cause = domain.FactReopened, said.cause()
 	}
 	return nil
 }
