@@ -217,7 +217,7 @@ func TestTortureMigrate(t *testing.T) {
 	})
 
 	kills := 0
-	for lifetime := 20 * time.Millisecond; ; lifetime += 15 * time.Millisecond {
+	for lifetime := 20 * time.Millisecond; ; lifetime += lifetime / 4 {
 		killed, cancel := context.WithTimeout(ctx, lifetime)
 		err := s.command(killed, "", "migrate").Run() // SIGKILL when its time is over
 		cancel()
