@@ -2,6 +2,7 @@
 
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
+BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
 TOOLS := $(CURDIR)/.tools/bin
 
 .DEFAULT_GOAL := help
@@ -20,9 +21,9 @@ build: ## Build bin/holdfast
 
 .PHONY: test
 test: redis ## Run every test on a real redis-server (installs one if there is none)
-	go vet ./... && go vet -tags planted ./workers ./producer
+	go vet ./... && go vet -tags planted ./workers ./producer ./streams
 	go test -timeout 10m $$(go list ./... | grep -v /e2e)
-	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer
+	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams
 	go test -timeout 10m -count 1 ./e2e # runs the program, on which Go's cache of results does not know it depends
 	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd bench && go vet ./...
@@ -48,9 +49,25 @@ lint: $(TOOLS)/golangci-lint ## Run the linters
 vuln: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what the program calls
 	@scripts/vuln.sh $(TOOLS)/govulncheck
 
+# One run of benchmarks. What fails in it, the report finds in its output.
+GOBENCH := go test -run '^$$' -benchtime 1x -timeout 3h
+
 .PHONY: bench
-bench: redis ## Time a drain of 100,000 preloaded requests, for 100 events and for one
-	cd bench && go test -run '^$$' -bench Drain -benchtime 1x -timeout 10m .
+bench: redis ## Measure holdfast and print goal and figure side by side, in under ten minutes
+	cd bench && { \
+		$(GOBENCH) -count 3 -bench 'Drain/system=holdfast$$|SoldOut|Paced/system=holdfast$$/rate=5000$$|Paced/system=holdfast$$/rate=2000$$/workers=2|Publish' . && \
+		$(GOBENCH) -bench Idle . ; } | tee bench.out && go run ./report bench.out
+
+.PHONY: bench-full
+bench-full: redis ## The same with 10,000,000 orders, overload and the peers, and draw the chart: some two hours
+	cd bench && { \
+		for run in 1 2 3 4 5; do $(GOBENCH) -bench 'Drain|SoldOut|Publish' . || exit 1; done && \
+		for run in 1 2 3; do $(GOBENCH) -bench Paced . || exit 1; done && \
+		$(GOBENCH) -bench 'Idle|Overload|Growth' . ; } | tee full.out && go run ./report -chart ../docs/performance.svg full.out
+
+.PHONY: bench-compare
+bench-compare: redis $(TOOLS)/benchstat ## Compare with a revision in alternating runs: BASE=main. RUNS=6, BENCH=regexp
+	@bench/compare.sh "$(BASE)" $(TOOLS)/benchstat
 
 .PHONY: fuzz
 fuzz: redis ## Fuzz every decoder for FUZZTIME each (default 1m), FUZZJOBS at a time, and keep what was found as seeds
@@ -69,3 +86,6 @@ $(TOOLS)/golangci-lint:
 
 $(TOOLS)/govulncheck:
 	GOBIN=$(TOOLS) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+
+$(TOOLS)/benchstat:
+	GOBIN=$(TOOLS) go install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION)

@@ -1,188 +1,98 @@
-// Package bench measures holdfast from outside. It is a module of its own, so
-// that what it compares with does not become a dependency of holdfast.
 package bench
 
 import (
-	"bufio"
 	"context"
-	"flag"
-	"fmt"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"holdfast/domain"
-	"holdfast/payments/simulator"
-	"holdfast/producer"
-	"holdfast/streams"
-	"holdfast/streams/inspect"
-	"holdfast/streams/redistest"
-	"holdfast/workers"
 )
 
-var (
-	orders      = flag.Int("orders", 100_000, "requests to preload")
-	appendfsync = flag.String("appendfsync", "", "no: no append-only file; always, everysec")
-)
-
-// BenchmarkDrain preloads requests and times one worker, with every role, until
-// all of them are confirmed and posted to invoices and sales.
+// BenchmarkDrain preloads requests and times one worker until all of them are posted.
 func BenchmarkDrain(b *testing.B) {
-	for _, events := range []int{100, 1} {
-		b.Run(fmt.Sprintf("events=%d", events), func(b *testing.B) {
-			for range b.N {
-				drain(b, events)
+	for _, c := range contenders {
+		for _, events := range []int{100, 1, 2000} {
+			for _, fsync := range []string{"no", "always"} {
+				if c.name != "holdfast" && (events == 2000 || fsync != "no") || events == 2000 && fsync != "no" {
+					continue
+				}
+				b.Run(name("system", c.name, "events", events, "fsync", fsync), func(b *testing.B) {
+					for range b.N {
+						drain(b, c, events, fsync)
+					}
+				})
 			}
-		})
+		}
 	}
 }
 
-func drain(b *testing.B, events int) {
+func drain(b *testing.B, c contender, eventCount int, fsync string) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // as holdfast worker does
-	var args []string
-	if *appendfsync != "" && *appendfsync != "no" {
-		args = []string{"--appendonly", "yes", "--appendfsync", *appendfsync}
-	}
-	server := redistest.Start(b, args...)
-	rdb := server.Client()
-	defer func() { _ = rdb.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	store, err := streams.Open(ctx, server.URL(), streams.Options{Create: true})
-	if err != nil {
-		b.Fatal(err)
+	server := serverOf(b, fsync)
+	rdb := observer(b, server)
+	n := *orderCount
+	if c.most > 0 {
+		n = min(n, c.most)
 	}
-	defer func() { _ = store.Close() }()
+	events := makeEvents(eventCount)
+	orders := makeOrders(0, n, events)
+	capacity := int64(n) * quantity
+	sys := c.make()
+	open(ctx, b, sys, server, events, capacity)
+	memory := info(ctx, b, rdb, "memory", "used_memory")
+	must(b, sys.preload(ctx, orders))
 
-	memoryBefore := info(ctx, b, rdb, "memory", "used_memory")
-	preload(ctx, b, store, events)
-
-	cpuBefore := cpu(ctx, b, rdb)
-	gateway, err := simulator.New(simulator.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	pool, err := workers.New(workers.Config{}, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
-		GatewayKind: domain.GatewaySimulator, PaymentNamespace: store.PaymentNamespace(),
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
 	b.ResetTimer()
-	start := time.Now()
-	go func() { ended <- pool.Run(running) }()
-	waitDrained(ctx, b, store, domain.GroupWorkers, domain.GroupPosting)
-	took := time.Since(start)
+	from := spentNow(ctx, b, rdb)
+	stop := start(ctx, b, sys, 1)
+	waitFinished(ctx, b, sys)
+	to := spentNow(ctx, b, rdb)
 	b.StopTimer()
-	waitDrained(ctx, b, store, domain.GroupSettlement)
-	cpuAfter := cpu(ctx, b, rdb)
-	waitFor(ctx, b, func() bool {
-		n, err := rdb.XLen(ctx, "holdfast:{0}:requests").Result()
-		return err == nil && n == 0
-	})
-	memoryAfter := info(ctx, b, rdb, "memory", "used_memory")
+
+	if h, ok := sys.(*holdfast); ok {
+		h.waitTrimmed(ctx, b, rdb)
+		b.ReportMetric((info(ctx, b, rdb, "memory", "used_memory")-memory)/float64(n), "redis-B/order")
+	}
 	stop()
-	if err := <-ended; err != nil {
-		b.Fatal(err)
-	}
-	var sold int64
-	for e := range events {
-		totals, err := inspect.New(store).Sales(ctx, eventID(e))
-		if err != nil {
-			b.Fatal(err)
-		}
-		sold += totals.Orders
-	}
-	if sold != int64(*orders) {
-		b.Fatalf("%d orders posted, want %d", sold, *orders)
-	}
-	n := float64(*orders)
-	b.ReportMetric(n/took.Seconds(), "orders/s")
-	b.ReportMetric((cpuAfter-cpuBefore)*1e6/n, "redis-µs/order")
-	b.ReportMetric((memoryAfter-memoryBefore)/n, "redis-B/order")
-	b.ReportMetric(0, "ns/op")
+	must(b, sys.check(ctx, orders, capacity))
+	b.ReportMetric(float64(n)/to.at.Sub(from.at).Seconds(), "orders/s")
+	reportCost(b, n, from, to)
 }
 
-func eventID(e int) string { return "event-" + strconv.Itoa(e) }
-
-func preload(ctx context.Context, b *testing.B, store *streams.Store, events int) {
-	for e := range events {
-		terms := domain.Terms{Name: "Event", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 1_000_000}}}
-		if _, err := store.Events().Create(ctx, eventID(e), terms); err != nil {
-			b.Fatal(err)
+// BenchmarkSoldOut times refusals: nothing is left of the hot event.
+func BenchmarkSoldOut(b *testing.B) {
+	b.Run(name("system", "holdfast"), func(b *testing.B) {
+		for range b.N {
+			soldOut(b)
 		}
-	}
-	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
-	defer p.Close()
-	batch := make([]domain.Request, 0, 1000)
-	for i := range *orders {
-		batch = append(batch, domain.Request{
-			Type: domain.RequestPurchase, EventID: eventID(i % events), CustomerID: "customer-" + strconv.Itoa(i),
-			Quantity: 2, PaymentToken: "tok_visa",
-		})
-		if len(batch) == cap(batch) || i == *orders-1 {
-			for _, r := range p.PublishBatch(ctx, batch) {
-				if r.Err != nil {
-					b.Fatal(r.Err)
-				}
-			}
-			batch = batch[:0]
-		}
-	}
-}
-
-func waitDrained(ctx context.Context, b *testing.B, store *streams.Store, groups ...domain.Group) {
-	waitFor(ctx, b, func() bool {
-		all, err := inspect.New(store).Pending(ctx, 0)
-		if err != nil {
-			b.Fatal(err)
-		}
-		for _, g := range all {
-			for _, want := range groups {
-				if g.Group == string(want) && g.Backlog > 0 {
-					return false
-				}
-			}
-		}
-		return true
 	})
 }
 
-func waitFor(ctx context.Context, b *testing.B, done func() bool) {
-	for !done() {
-		if ctx.Err() != nil {
-			b.Fatal("took too long")
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
+func soldOut(b *testing.B) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	server := serverOf(b, "no")
+	rdb := observer(b, server)
+	events := makeEvents(1)
+	var h holdfast
+	const capacity = 0
+	open(ctx, b, &h, server, events, capacity)
+	must(b, h.preload(ctx, makeOrders(0, *orderCount, events)))
 
-func cpu(ctx context.Context, b *testing.B, rdb *redis.Client) float64 {
-	return info(ctx, b, rdb, "cpu", "used_cpu_user_main_thread") + info(ctx, b, rdb, "cpu", "used_cpu_sys_main_thread")
-}
+	b.ResetTimer()
+	from := spentNow(ctx, b, rdb)
+	stop := start(ctx, b, &h, 1)
+	waitFinished(ctx, b, &h)
+	to := spentNow(ctx, b, rdb)
+	b.StopTimer()
 
-func info(ctx context.Context, b *testing.B, rdb *redis.Client, section, field string) float64 {
-	text, err := rdb.Info(ctx, section).Result()
-	if err != nil {
-		b.Fatal(err)
+	stop()
+	if rejected := h.rejected(); rejected != int64(*orderCount) {
+		b.Fatalf("%d orders rejected, want %d", rejected, *orderCount)
 	}
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for lines.Scan() {
-		if value, found := strings.CutPrefix(lines.Text(), field+":"); found {
-			f, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			return f
-		}
-	}
-	b.Fatalf("INFO %s has no %s", section, field)
-	return 0
+	must(b, h.check(ctx, nil, capacity))
+	b.ReportMetric(float64(*orderCount)/to.at.Sub(from.at).Seconds(), "refusals/s")
+	reportCost(b, *orderCount, from, to)
 }

@@ -42,6 +42,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		if o.State != OrderHeld {
 			return o, effect, illegal(f, o.State)
 		}
+		if err := o.checkSale(f); err != nil {
+			return o, effect, err
+		}
 		next.State, next.ConfirmedAtMillis, next.AuthorizationID = OrderConfirmed, f.AtMillis, f.AuthorizationID
 		effect = Effect{Held: -n, Sold: n, EndsHold: true}
 
@@ -68,6 +71,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
 			return o, effect, illegal(f, o.State)
 		}
+		if err := o.checkSale(f); err != nil {
+			return o, effect, err
+		}
 		next.State, next.Reason = OrderCancelled, f.Reason
 
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled:
@@ -80,6 +86,21 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		next.ResolvedAtMillis = f.AtMillis
 	}
 	return next, effect, nil
+}
+
+// checkSale: what a fact repeats of an order, for whoever posts and settles it, is what the order says.
+func (o Order) checkSale(f Fact) error {
+	type sale struct {
+		customerID, section string
+		quantity, unitPrice int64
+		currency            string
+		confirmedAt         int64
+	}
+	says := sale{f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.ConfirmedAtMillis}
+	if is := (sale{o.CustomerID, o.Section, o.Quantity, o.UnitPrice, o.Currency, o.ConfirmedAtMillis}); says != is {
+		return fmt.Errorf("%s: says %+v, the order %+v", f.Type, says, is)
+	}
+	return nil
 }
 
 // Apply folds one fact about an order into what it is about. It is pure: v is

@@ -7,7 +7,12 @@ import (
 	"testing"
 )
 
-const factAt = 12_000
+// factAt is the time of most facts of these tests, and factID their entry.
+const (
+	factAt      = 12_000
+	factID      = "12000-0"
+	confirmedID = "10000-0"
+)
 
 // eventWith is testEvent with the general section's units where they are said to be.
 func eventWith(available, held, sold int64) Event {
@@ -18,7 +23,7 @@ func eventWith(available, held, sold int64) Event {
 
 // orderFact is a well-formed fact of a type about order o1, fred's 2 general units.
 func orderFact(kind FactType, was OrderState) Fact {
-	f := Fact{ID: "12000-0", AtMillis: factAt, Type: kind, EventID: "e1", OrderID: "o1"}
+	f := Fact{ID: factID, AtMillis: factAt, Type: kind, EventID: "e1", OrderID: "o1"}
 	switch kind {
 	case FactHeld:
 		f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
@@ -27,9 +32,16 @@ func orderFact(kind FactType, was OrderState) Fact {
 		f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
 		f.Reason, f.Detail = ReasonInvalid, "quantity: missing"
 	case FactConfirmed:
+		f.ID, f.AtMillis = confirmedID, now // its hold is over at factAt
 		f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.AuthorizationID = "fred", "general", 2, 900, "EUR", "auth_1"
 	case FactCancelled:
 		f.Was, f.Reason = was, ReasonRequested
+		if was != OrderNone {
+			f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency = "fred", "general", 2, 900, "EUR"
+		}
+		if was == OrderConfirmed {
+			f.ConfirmedAtMillis = confirmedAt
+		}
 	}
 	return f
 }
@@ -52,7 +64,7 @@ func TestApplyLegal(t *testing.T) {
 			orderFact(FactHeld, 0),
 			View{Event: eventWith(3, 5, 2), InProgress: "o1", Order: Order{
 				State: OrderHeld, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
-				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt,
+				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt, Version: factID,
 			}},
 		},
 		{
@@ -61,7 +73,7 @@ func TestApplyLegal(t *testing.T) {
 			orderFact(FactHeld, 0),
 			View{Event: eventWith(0, 8, 2), InProgress: "o1", Order: Order{
 				State: OrderHeld, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
-				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt,
+				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt, Version: factID,
 			}},
 		},
 		{
@@ -70,7 +82,7 @@ func TestApplyLegal(t *testing.T) {
 			orderFact(FactRejected, 0),
 			View{Event: testEvent(), InProgress: "o0", Order: Order{
 				State: OrderRejected, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
-				ResolvedAtMillis: factAt, Reason: "invalid", Detail: "quantity: missing",
+				ResolvedAtMillis: factAt, Reason: "invalid", Detail: "quantity: missing", Version: factID,
 			}},
 		},
 		{
@@ -79,7 +91,7 @@ func TestApplyLegal(t *testing.T) {
 			orderFact(FactRejected, 0),
 			View{Order: Order{
 				State: OrderRejected, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
-				ResolvedAtMillis: factAt, Reason: "invalid", Detail: "quantity: missing",
+				ResolvedAtMillis: factAt, Reason: "invalid", Detail: "quantity: missing", Version: factID,
 			}},
 		},
 		{
@@ -87,53 +99,53 @@ func TestApplyLegal(t *testing.T) {
 			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
 			orderFact(FactConfirmed, 0),
 			View{Event: eventWith(5, 1, 4), Order: with(held, func(o *Order) {
-				o.State, o.ConfirmedAtMillis, o.ResolvedAtMillis, o.AuthorizationID = OrderConfirmed, factAt, factAt, "auth_1"
+				o.State, o.Version, o.ConfirmedAtMillis, o.ResolvedAtMillis, o.AuthorizationID = OrderConfirmed, confirmedID, now, now, "auth_1"
 			})},
 		},
 		{
 			"declined",
 			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
 			orderFact(FactDeclined, 0),
-			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.ResolvedAtMillis = OrderDeclined, factAt })},
+			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.Version, o.ResolvedAtMillis = OrderDeclined, factID, factAt })},
 		},
 		{
 			"declined for a reason",
 			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
-			Fact{Type: FactDeclined, AtMillis: factAt, EventID: "e1", OrderID: "o1", Reason: "payment_mismatch", Detail: "amount 5 instead of 1800"},
+			Fact{ID: factID, Type: FactDeclined, AtMillis: factAt, EventID: "e1", OrderID: "o1", Reason: "payment_mismatch", Detail: "amount 5 instead of 1800"},
 			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) {
-				o.State, o.ResolvedAtMillis, o.Reason, o.Detail = OrderDeclined, factAt, "payment_mismatch", "amount 5 instead of 1800"
+				o.State, o.Version, o.ResolvedAtMillis, o.Reason, o.Detail = OrderDeclined, factID, factAt, "payment_mismatch", "amount 5 instead of 1800"
 			})},
 		},
 		{
 			"expired",
 			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
 			orderFact(FactExpired, 0),
-			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.ResolvedAtMillis = OrderExpired, factAt })},
+			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) { o.State, o.Version, o.ResolvedAtMillis = OrderExpired, factID, factAt })},
 		},
 		{
 			"expired, another order is in progress by now",
 			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o2"},
 			orderFact(FactExpired, 0),
-			View{Event: eventWith(7, 1, 2), InProgress: "o2", Order: with(held, func(o *Order) { o.State, o.ResolvedAtMillis = OrderExpired, factAt })},
+			View{Event: eventWith(7, 1, 2), InProgress: "o2", Order: with(held, func(o *Order) { o.State, o.Version, o.ResolvedAtMillis = OrderExpired, factID, factAt })},
 		},
 		{
 			"cancelled, unseen",
 			View{Event: testEvent()},
 			orderFact(FactCancelled, OrderNone),
-			View{Event: testEvent(), Order: Order{State: OrderCancelled, ResolvedAtMillis: factAt, Reason: "requested"}},
+			View{Event: testEvent(), Order: Order{State: OrderCancelled, Version: factID, ResolvedAtMillis: factAt, Reason: "requested"}},
 		},
 		{
 			"cancelled, unseen, of an event that is not listed",
 			View{},
 			orderFact(FactCancelled, OrderNone),
-			View{Order: Order{State: OrderCancelled, ResolvedAtMillis: factAt, Reason: "requested"}},
+			View{Order: Order{State: OrderCancelled, Version: factID, ResolvedAtMillis: factAt, Reason: "requested"}},
 		},
 		{
 			"cancelled while held",
 			View{Event: eventWith(5, 3, 2), Order: held, InProgress: "o1"},
 			orderFact(FactCancelled, OrderHeld),
 			View{Event: eventWith(7, 1, 2), Order: with(held, func(o *Order) {
-				o.State, o.ResolvedAtMillis, o.Reason = OrderCancelled, factAt, "requested"
+				o.State, o.Version, o.ResolvedAtMillis, o.Reason = OrderCancelled, factID, factAt, "requested"
 			})},
 		},
 		{
@@ -141,7 +153,7 @@ func TestApplyLegal(t *testing.T) {
 			View{Event: eventWith(5, 3, 2), Order: confirmedOrder(), InProgress: "o2"},
 			orderFact(FactCancelled, OrderConfirmed),
 			View{Event: eventWith(7, 3, 0), InProgress: "o2", Order: with(confirmedOrder(), func(o *Order) {
-				o.State, o.ResolvedAtMillis, o.Reason = OrderCancelled, factAt, "requested"
+				o.State, o.Version, o.ResolvedAtMillis, o.Reason = OrderCancelled, factID, factAt, "requested"
 			})},
 		},
 	} {
@@ -281,6 +293,63 @@ func TestApplyBrokenInventory(t *testing.T) {
 			}
 			if !reflect.DeepEqual(got, before) || !reflect.DeepEqual(test.view, before) {
 				t.Error("an error, and yet the view changed")
+			}
+		})
+	}
+}
+
+// TestApplyAFactThatSaysOtherwise: what depends on a deadline and what a fact repeats of its order is compared with the order.
+func TestApplyAFactThatSaysOtherwise(t *testing.T) {
+	held, confirmed := heldOrder(RequestPurchase, now), confirmedOrder()
+	other := map[string]func(*Fact){
+		"customer":                 func(f *Fact) { f.CustomerID = "mary" },
+		"section":                  func(f *Fact) { f.Section = "vip" },
+		"quantity":                 func(f *Fact) { f.Quantity = 1 },
+		"price":                    func(f *Fact) { f.UnitPrice++ },
+		"currency":                 func(f *Fact) { f.Currency = "USD" },
+		"time of its confirmation": func(f *Fact) { f.ConfirmedAtMillis++ },
+	}
+	at := func(kind FactType, millis int64) Fact {
+		f := orderFact(kind, 0)
+		f.AtMillis = millis
+		return f
+	}
+	type cell struct {
+		order Order
+		fact  Fact
+		ok    bool
+	}
+	cells := map[string]cell{
+		"confirmed a millisecond before its deadline": {held, at(FactConfirmed, now-1), true},
+		"confirmed at its deadline":                   {held, at(FactConfirmed, now), false},
+		"confirmed after its deadline":                {held, at(FactConfirmed, now+1), false},
+		"expired a millisecond before its deadline":   {held, at(FactExpired, now-1), false},
+		"expired at its deadline":                     {held, at(FactExpired, now), true},
+		"declined after its deadline":                 {held, at(FactDeclined, now+1), true},
+	}
+	for what, change := range other {
+		for name, of := range map[string]cell{
+			"confirmed":                {held, at(FactConfirmed, now-1), true},
+			"cancelled while held":     {held, orderFact(FactCancelled, OrderHeld), true},
+			"cancelled when confirmed": {confirmed, orderFact(FactCancelled, OrderConfirmed), true},
+			"cancelled, unseen":        {Order{}, orderFact(FactCancelled, OrderNone), true},
+		} {
+			cells[name] = of
+			change(&of.fact)
+			of.ok = false
+			cells[name+", with another "+what] = of
+		}
+	}
+	for name, c := range cells {
+		t.Run(name, func(t *testing.T) {
+			v := View{Event: testEvent(), Order: c.order}
+			before := cloneView(v)
+			got, err := Apply(v, c.fact)
+			if (err == nil) != c.ok {
+				t.Errorf("got %v, %s", err, got.Order.State)
+			}
+			if err != nil && !reflect.DeepEqual(got, before) {
+				t.Errorf("an error, and yet the view became %+v", got)
 			}
 		})
 	}
@@ -443,6 +512,10 @@ func TestSnapshotFold(t *testing.T) {
 	fact := func(kind FactType, event, order string, at int64) Fact {
 		return Fact{Type: kind, AtMillis: at, EventID: event, OrderID: order}
 	}
+	sale := func(f Fact, customer string, confirmedAt int64) Fact {
+		f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.ConfirmedAtMillis = customer, "general", 2, 100, "EUR", confirmedAt
+		return f
+	}
 	cancelled := func(event, order string, was OrderState, at int64) Fact {
 		return Fact{Type: FactCancelled, AtMillis: at, EventID: event, OrderID: order, Was: was, Reason: ReasonRequested}
 	}
@@ -453,11 +526,11 @@ func TestSnapshotFold(t *testing.T) {
 		held("e1", "o1", "fred", 10),
 		held("e2", "o1", "fred", 11), // the same order_id and customer, another event
 		held("e1", "o2", "mary", 12),
-		fact(FactConfirmed, "e1", "o1", 13),
+		sale(fact(FactConfirmed, "e1", "o1", 13), "fred", 0),
 		fact(FactExpired, "e1", "o2", 62),
 		held("e1", "o3", "fred", 15), // he may order again
 		cancelled("e1", "o4", OrderNone, 16),
-		cancelled("e1", "o1", OrderConfirmed, 17), // leaves o3 in progress
+		sale(cancelled("e1", "o1", OrderConfirmed, 17), "fred", 13), // leaves o3 in progress
 		{Type: FactRejected, AtMillis: 18, EventID: "e9", OrderID: "o1", CustomerID: "fred", Section: "general", Quantity: 1, Reason: ReasonUnknownEvent},
 		{Type: FactClosed, AtMillis: 19, EventID: "e2"},
 	} {
@@ -507,7 +580,9 @@ func TestSnapshotFold(t *testing.T) {
 		{"two orders of one customer at once", held("e1", "o5", "fred", 20)},
 		{"an unseen order expired", fact(FactExpired, "e1", "o5", 20)},
 		{"an order expired before its deadline", fact(FactExpired, "e1", "o3", 64)},
-		{"an ended order confirmed", fact(FactConfirmed, "e1", "o2", 20)},
+		{"an ended order confirmed", sale(fact(FactConfirmed, "e1", "o2", 20), "mary", 0)},
+		{"an order confirmed past its deadline", sale(fact(FactConfirmed, "e1", "o3", 65), "fred", 0)},
+		{"an order confirmed for somebody else", sale(fact(FactConfirmed, "e1", "o3", 20), "mary", 0)},
 		{"held in an event that is not listed", held("e9", "o5", "mary", 20)},
 		{"more than there are", func() Fact {
 			f := held("e1", "o5", "mary", 20)
@@ -517,7 +592,7 @@ func TestSnapshotFold(t *testing.T) {
 		{"listed twice", Fact{Type: FactCreated, EventID: "e1", Terms: &terms}},
 		{"closed twice", Fact{Type: FactClosed, EventID: "e2"}},
 		{"reopened, not closed", Fact{Type: FactReopened, EventID: "e1", Terms: &terms}},
-		{"cancelled with an event that is only closed", Fact{Type: FactCancelled, AtMillis: 20, EventID: "e2", OrderID: "o1", Was: OrderHeld, Reason: ReasonEventCancelled}},
+		{"cancelled with an event that is only closed", sale(Fact{Type: FactCancelled, AtMillis: 20, EventID: "e2", OrderID: "o1", Was: OrderHeld, Reason: ReasonEventCancelled}, "fred", 0)},
 		{"adjusted, not listed", Fact{Type: FactAdjusted, EventID: "e9", Terms: &terms}},
 		{"no such fact", Fact{Type: "opened", EventID: "e1", OrderID: "o3"}},
 	} {
@@ -542,18 +617,22 @@ func TestSnapshotFoldOfACancelledEvent(t *testing.T) {
 			CustomerID: customer, Section: "general", Quantity: 2, UnitPrice: 100, Currency: "EUR", DeadlineMillis: 50,
 		}
 	}
-	gone := func(order string, was OrderState) Fact {
-		return Fact{Type: FactCancelled, AtMillis: 9, EventID: "e1", OrderID: order, Was: was, Reason: ReasonEventCancelled}
+	sale := func(f Fact, order, customer string) Fact {
+		f.EventID, f.OrderID, f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency = "e1", order, customer, "general", 2, 100, "EUR"
+		return f
+	}
+	gone := func(order, customer string, was OrderState, confirmedAt int64) Fact {
+		return sale(Fact{Type: FactCancelled, AtMillis: 9, Was: was, Reason: ReasonEventCancelled, ConfirmedAtMillis: confirmedAt}, order, customer)
 	}
 	b := NewSnapshot()
 	for _, f := range []Fact{
 		{Type: FactCreated, EventID: "e1", Terms: &terms},
 		held("o1", "fred"),
-		{Type: FactConfirmed, AtMillis: 5, EventID: "e1", OrderID: "o1"},
+		sale(Fact{Type: FactConfirmed, AtMillis: 5}, "o1", "fred"),
 		held("o2", "mary"),
 		{Type: FactEventCancelled, EventID: "e1", Cause: Cause{Reason: "fire", By: "ann"}},
-		gone("o1", OrderConfirmed),
-		gone("o2", OrderHeld),
+		gone("o1", "fred", OrderConfirmed, 5),
+		gone("o2", "mary", OrderHeld, 0),
 		{Type: FactReopened, EventID: "e1", Terms: &terms},
 		held("o3", "mary"),
 	} {
@@ -570,7 +649,7 @@ func TestSnapshotFoldOfACancelledEvent(t *testing.T) {
 		}
 	}
 	// Whoever still cancels because of it must not get at what was sold since.
-	if err := b.Fold(gone("o3", OrderHeld)); err == nil {
+	if err := b.Fold(gone("o3", "mary", OrderHeld, 0)); err == nil {
 		t.Error("an order of a reopened event was cancelled with it")
 	}
 }

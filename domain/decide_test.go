@@ -35,7 +35,6 @@ func TestDecideEveryCell(t *testing.T) {
 		{"resolve declined", Resolve{Outcome: PaymentDeclined}},
 		{"resolve unknown", Resolve{Outcome: PaymentUnknown}},
 		{"resolve mismatched", Resolve{Outcome: PaymentMismatched, Detail: "amount 5 instead of 1800"}},
-		{"resolve left alone", Resolve{Outcome: PaymentLeftAlone, Detail: "amount 5 instead of 1800"}},
 		{"expire", Expire{}},
 		{"cancel", Cancel{Reason: ReasonRequested}},
 		{"capture failed", Cancel{Reason: ReasonCaptureFailed}},
@@ -48,118 +47,118 @@ func TestDecideEveryCell(t *testing.T) {
 	rows := []struct {
 		state string
 		view  View
-		cells [15]string
+		cells [14]string
 	}{
-		{"none", View{Event: testEvent()}, [15]string{
+		{"none", View{Event: testEvent()}, [14]string{
 			"held authorize", "held authorize", "held done", "held done",
 			"- wait", "- wait",
 			"- void", "- done", "- void",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [15]string{
+		{"held by a purchase, alive", View{Event: testEvent(), Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [14]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
-			"declined done", "declined set_aside",
+			"declined done",
 			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), InProgress: "o1"}, [15]string{
+		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), InProgress: "o1"}, [14]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
-			"declined done", "declined set_aside",
+			"declined done",
 			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), InProgress: "o1"}, [15]string{
+		{"held by a purchase, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestPurchase, now), InProgress: "o1"}, [14]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
 			"expired void", "declined done", "expired void",
-			"declined done", "declined set_aside",
+			"declined done",
 			"expired done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, [15]string{
+		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, [14]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
 			"expired void", "declined done", "expired void",
-			"declined done", "declined set_aside",
+			"declined done",
 			"expired done", "cancelled done", "- done", "- done",
 		}},
-		{"confirmed", View{Event: testEvent(), Order: confirmedOrder()}, [15]string{
+		{"confirmed", View{Event: testEvent(), Order: confirmedOrder()}, [14]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- done", "- done", "- done",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "cancelled done", "cancelled done", "- done",
 		}},
-		{"declined", View{Event: testEvent(), Order: endedOrder(OrderDeclined, "")}, [15]string{
+		{"declined", View{Event: testEvent(), Order: endedOrder(OrderDeclined, "")}, [14]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- void", "- done", "- done",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "- done", "- done", "- done",
 		}},
-		{"expired after a hold", View{Event: testEvent(), Order: endedOrder(OrderExpired, "")}, [15]string{
+		{"expired after a hold", View{Event: testEvent(), Order: endedOrder(OrderExpired, "")}, [14]string{
 			"- void", "- conflict", "- done", "- conflict",
 			"- void", "- void",
 			"- void", "- done", "- void",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "- done", "- done", "- done",
 		}},
-		{"cancelled after a hold", View{Event: testEvent(), Order: endedOrder(OrderCancelled, ReasonRequested)}, [15]string{
+		{"cancelled after a hold", View{Event: testEvent(), Order: endedOrder(OrderCancelled, ReasonRequested)}, [14]string{
 			"- void", "- conflict", "- done", "- conflict",
 			"- void", "- void",
 			"- void", "- done", "- void",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "- done", "- done", "- done",
 		}},
-		{"cancelled, never held", View{Event: testEvent(), Order: cancelledUnseen()}, [15]string{
+		{"cancelled, never held", View{Event: testEvent(), Order: cancelledUnseen()}, [14]string{
 			"- done", "- done", "- done", "- done",
 			"- done", "- done",
 			"- void", "- done", "- void",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "- done", "- done", "- done",
 		}},
-		{"rejected", View{Event: testEvent(), Order: rejectedOrder()}, [15]string{
+		{"rejected", View{Event: testEvent(), Order: rejectedOrder()}, [14]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- void", "- done", "- done",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "- done", "- done", "- done",
 		}},
-		{"none, of a cancelled event", View{Event: cancelledEvent}, [15]string{
+		{"none, of a cancelled event", View{Event: cancelledEvent}, [14]string{
 			"rejected done", "rejected done", "rejected done", "rejected done",
 			"- wait", "- wait",
 			"- void", "- done", "- void",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held, of a cancelled event", View{Event: cancelledEvent, Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [15]string{
+		{"held, of a cancelled event", View{Event: cancelledEvent, Order: heldOrder(RequestPurchase, aliveUntil), InProgress: "o1"}, [14]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- too_late",
 			"confirmed done", "declined done", "- wait",
-			"declined done", "declined set_aside",
+			"declined done",
 			"- done", "cancelled done", "- done", "cancelled done",
 		}},
-		{"confirmed, of a cancelled event", View{Event: cancelledEvent, Order: confirmedOrder()}, [15]string{
+		{"confirmed, of a cancelled event", View{Event: cancelledEvent, Order: confirmedOrder()}, [14]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- done", "- done", "- done",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "cancelled done", "cancelled done", "cancelled done",
 		}},
-		{"confirmed, of a closed event", View{Event: closedEvent, Order: confirmedOrder()}, [15]string{
+		{"confirmed, of a closed event", View{Event: closedEvent, Order: confirmedOrder()}, [14]string{
 			"- done", "- conflict", "- done", "- conflict",
 			"- done", "- done",
 			"- done", "- done", "- done",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "cancelled done", "cancelled done", "- done",
 		}},
-		{"expired, of a cancelled event", View{Event: cancelledEvent, Order: endedOrder(OrderExpired, "")}, [15]string{
+		{"expired, of a cancelled event", View{Event: cancelledEvent, Order: endedOrder(OrderExpired, "")}, [14]string{
 			"- void", "- conflict", "- done", "- conflict",
 			"- void", "- void",
 			"- void", "- done", "- void",
-			"- done", "- set_aside",
+			"- done",
 			"- done", "- done", "- done", "- done",
 		}},
 	}
@@ -274,10 +273,7 @@ func TestDecideFacts(t *testing.T) {
 			"declined for a payment that does not match",
 			View{Event: testEvent(), Order: heldOrder(RequestPurchase, now)}, // also past its deadline
 			Resolve{Outcome: PaymentMismatched, Detail: "amount 5 instead of 1800"},
-			Fact{
-				Type: FactDeclined, EventID: "e1", OrderID: "o1", RequestType: RequestPurchase, Fingerprint: "same", CustomerID: "fred",
-				Section: "general", Quantity: 2, Reason: "payment_mismatch", Detail: "amount 5 instead of 1800",
-			},
+			Fact{Type: FactDeclined, EventID: "e1", OrderID: "o1", Reason: "payment_mismatch", Detail: "amount 5 instead of 1800"},
 		},
 		{
 			"expired by the sweep",
@@ -431,7 +427,7 @@ func TestRefusalBounds(t *testing.T) {
 func TestVerdictNames(t *testing.T) {
 	want := map[Verdict]string{
 		VerdictDone: "done", VerdictAuthorize: "authorize", VerdictVoid: "void", VerdictWait: "wait",
-		VerdictConflict: "conflict", VerdictTooLate: "too_late", VerdictSetAside: "set_aside", 9: "Verdict(9)",
+		VerdictConflict: "conflict", VerdictTooLate: "too_late", 9: "Verdict(9)",
 	}
 	for v, name := range want {
 		if v.String() != name {

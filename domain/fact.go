@@ -22,7 +22,17 @@ const (
 	FactCancelled FactType = "cancelled"
 )
 
-// Fact is one entry of the log. Which fields are set depends on the type.
+// Known reports whether there is such a fact.
+func (t FactType) Known() bool {
+	switch t {
+	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled:
+		return true
+	}
+	return false
+}
+
+// Fact is a line of a log entry. Which fields are set depends on the type.
 type Fact struct {
 	ID       string // of the log entry that it stands in, assigned when that is appended
 	Line     int    // which of the facts of that entry it is, from 1
@@ -31,12 +41,11 @@ type Fact struct {
 	EventID  string
 	OrderID  string // facts about orders
 
-	// held and rejected say what was asked for, and so does declined with a reason;
-	// confirmed and cancelled repeat what their readers need to post or reverse it
-	// without a look at the order.
-	RequestType       RequestType // held, rejected, declined with a reason
+	// held and rejected say what was asked for; confirmed and cancelled repeat what
+	// their readers need to post or settle it without a look at the order.
+	RequestType       RequestType // held, rejected
 	Fingerprint       string      // likewise
-	CustomerID        string      // held, rejected, confirmed, cancelled, declined with a reason
+	CustomerID        string      // held, rejected, confirmed; cancelled, unless it was none
 	Section           string      // likewise
 	Quantity          int64       // likewise
 	UnitPrice         int64       // held, confirmed, cancelled

@@ -11,3 +11,10 @@ func TestFactAmount(t *testing.T) {
 		t.Errorf("got %d", o.Amount())
 	}
 }
+
+// TestFactName: facts of one entry have names of their own.
+func TestFactName(t *testing.T) {
+	if got := (Fact{ID: "1700000000789-3", Line: 64}).Name(); got != "1700000000789-3#64" {
+		t.Errorf("got %s", got)
+	}
+}

@@ -235,11 +235,7 @@ func (p *play) fold(fact *domain.Fact) string {
 	if err := p.book.Fold(*fact); err != nil {
 		p.t.Fatal(err)
 	}
-	said := ""
-	for field := range slices.Chunk(wire.FactFields(*fact), 2) {
-		said += field[0] + " " + field[1] + "\n"
-	}
-	return said
+	return string(fact.Type) + " " + wire.FactLine(*fact) + "\n"
 }
 
 // show is an event with its orders, as they are now.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,62 +131,43 @@ func (s *system) sold(event string) int64 {
 	return s.get(event).Sections[0].Sold
 }
 
-// TestRollOutOfEventFacts: what is new in the log about events is passed over by workers
-// of the program before, whatever roles they have, and the orders end as they must.
-func TestRollOutOfEventFacts(t *testing.T) {
+// Whatever is done to an event, its facts are passed over by posting and settlement, and the orders end as they must.
+func TestEventClosedReopenedCancelled(t *testing.T) {
 	t.Parallel()
-	for _, roles := range []struct{ old, new string }{
-		{"posting,settlement", "purchase,maintenance"},
-		{"purchase,maintenance", "posting,settlement"},
-	} {
-		t.Run("old workers do "+roles.old, func(t *testing.T) {
-			t.Parallel()
-			old := oldBinary(t)
-			s := newSystem(t)
-			if out, err := exec.Command(old, "init", "--redis", s.url).CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			gateway := startGateway(t)
-			before := startCommand(t, "before", exec.Command(old, s.workerArgs("before", "--gateway", gateway, "--roles", roles.old)...))
-			before.saysSoon(`"worker started"`)
-			now := s.worker("now", "--gateway", gateway, "--roles", roles.new)
-
-			requests, refs := s.purchases("mixed", 1, 400)
-			event := requests[0].EventID
-			p := s.producer()
-			sell := func(part []domain.Request, state domain.OrderState) {
-				t.Helper()
-				publish(t, p, part...)
-				s.drained(soon)
-				s.allIn(state, refsOf(part))
-			}
-			sell(requests[:100], domain.OrderConfirmed)
-			s.ok("events", "close", event, "--by", "ann", "--reason", "the roof | leaks")
-			sell(requests[100:200], domain.OrderRejected)
-			s.ok("events", "reopen", event, "--by", "ann")
-			sell(requests[200:300], domain.OrderConfirmed)
-			publish(t, p, requests[300:]...) // is bought while the event is cancelled
-			got := one[cancelReport](s, cancelArgs(event, "--wait")...)
-			if got.Confirmed < 200 || got.UnderWay != 0 || got.SetAside != 0 {
-				t.Errorf("it says %+v", got)
-			}
-			s.drained(soon)
-			s.allIn(domain.OrderCancelled, slices.Concat(refs[:100], refs[200:300]))
-			if letters := list[deadView](s, "dead", "list"); len(letters) != 0 {
-				t.Errorf("dead letters: %+v", letters)
-			}
-			for ref, l := range ledger(t, gateway) {
-				if l.Status != domain.PaymentStatusRefunded && l.Status != domain.PaymentStatusVoided {
-					t.Errorf("%s: %+v", ref, l)
-				}
-			}
-			s.audit(gateway)
-			if said := before.stderr.String(); strings.Contains(said, "dead letters") || before.lines() > 5 {
-				t.Errorf("the old worker says:\n%s", said)
-			}
-			stopAll(before, now)
-		})
+	s := newSystem(t)
+	gateway := startGateway(t)
+	worker := s.worker("worker", "--gateway", gateway)
+	requests, refs := s.purchases("mixed", 1, 400)
+	event := requests[0].EventID
+	p := s.producer()
+	sell := func(part []domain.Request, state domain.OrderState) {
+		t.Helper()
+		publish(t, p, part...)
+		s.drained(soon)
+		s.allIn(state, refsOf(part))
 	}
+	sell(requests[:100], domain.OrderConfirmed)
+	s.ok("events", "close", event, "--by", "ann", "--reason", "the roof | leaks")
+	sell(requests[100:200], domain.OrderRejected)
+	s.ok("events", "reopen", event, "--by", "ann")
+	sell(requests[200:300], domain.OrderConfirmed)
+	publish(t, p, requests[300:]...) // is bought while the event is cancelled
+	got := one[cancelReport](s, cancelArgs(event, "--wait")...)
+	if got.Confirmed < 200 || got.UnderWay != 0 || got.SetAside != 0 {
+		t.Errorf("it says %+v", got)
+	}
+	s.drained(soon)
+	s.allIn(domain.OrderCancelled, slices.Concat(refs[:100], refs[200:300]))
+	if letters := list[deadView](s, "dead", "list"); len(letters) != 0 {
+		t.Errorf("dead letters: %+v", letters)
+	}
+	for ref, l := range ledger(t, gateway) {
+		if l.Status != domain.PaymentStatusRefunded && l.Status != domain.PaymentStatusVoided {
+			t.Errorf("%s: %+v", ref, l)
+		}
+	}
+	s.audit(gateway)
+	stopAll(worker)
 }
 
 func refsOf(requests []domain.Request) []domain.OrderRef {

@@ -228,6 +228,22 @@ func (s *system) client() *redis.Client {
 	return s.asker
 }
 
+// requestsKey is the stream to publish to: its name is a contract.
+func requestsKey(partition int) string { return fmt.Sprintf("holdfast:{%d}:requests", partition) }
+
+// keyOf is the key of a kind, as docs/architecture.md names them.
+func keyOf(partition int, kind string) string {
+	return fmt.Sprintf("holdfast:{%d}:2:%s", partition, kind)
+}
+
+// streamOf is the stream of a group.
+func streamOf(partition int, group domain.Group) string {
+	if group == domain.GroupWorkers {
+		return requestsKey(partition)
+	}
+	return keyOf(partition, "log")
+}
+
 // worker starts one and waits until it works.
 func (s *system) worker(name string, args ...string) *process {
 	s.t.Helper()
@@ -506,7 +522,7 @@ func (s *system) idle(store *streams.Store, rdb redis.UniversalClient) error {
 		return err
 	}
 	for p := range store.Partitions() {
-		if n, err := rdb.ZCard(ctx, fmt.Sprintf("holdfast:{%d}:holds", p)).Result(); err != nil || n != 0 {
+		if n, err := rdb.ZCard(ctx, keyOf(p, "holds")).Result(); err != nil || n != 0 {
 			return errors.Join(fmt.Errorf("partition %d: %d holds", p, n), err)
 		}
 	}
@@ -533,7 +549,7 @@ func (s *system) trimmed() {
 	rdb := s.client()
 	eventually(s.t, soon, "requests are trimmed", func() error {
 		for p := range s.store().Partitions() {
-			if n, err := rdb.XLen(context.Background(), fmt.Sprintf("holdfast:{%d}:requests", p)).Result(); err != nil || n > 0 {
+			if n, err := rdb.XLen(context.Background(), requestsKey(p)).Result(); err != nil || n > 0 {
 				return errors.Join(fmt.Errorf("partition %d: %d entries", p, n), err)
 			}
 		}

@@ -53,27 +53,6 @@ func (s *system) pendingFor(stream, group, consumer string) int64 {
 	return pending.Consumers[consumer]
 }
 
-// everything is all that is in Redis, but for what expires by itself.
-func (s *system) everything() map[string]string {
-	s.t.Helper()
-	ctx := context.Background()
-	keys, err := s.client().Keys(ctx, "*").Result()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	all := make(map[string]string, len(keys))
-	for _, key := range keys {
-		value, err := s.client().Dump(ctx, key).Result()
-		if err != nil && err != redis.Nil {
-			s.t.Fatal(err)
-		}
-		if ttl := s.client().PTTL(ctx, key).Val(); ttl < 0 && value != "" {
-			all[key] = value
-		}
-	}
-	return all
-}
-
 // errorsSaid is how often Redis has answered with an error of a kind.
 func (s *system) errorsSaid(kind string) (n int64) {
 	s.t.Helper()
@@ -149,7 +128,7 @@ func TestWorkersOfSchema1WakeUp(t *testing.T) {
 	// The oldest of them do not ask for the schema again and go on in vain until they are stopped; later ones end by themselves.
 	wake := func(p *process, what string) {
 		t.Helper()
-		was := s.everything()
+		was := s.dump()
 		refusedBefore, lostBefore := s.errorsSaid("WRONGTYPE"), s.errorsSaid("NOGROUP")
 		p.signal(syscall.SIGCONT)
 		// It logs that it fails, and not how often: Redis counts.
@@ -162,7 +141,7 @@ func TestWorkersOfSchema1WakeUp(t *testing.T) {
 		})
 		p.signal(syscall.SIGTERM)
 		p.wait(endTime)
-		sameAsBefore(t, what, was, s.everything())
+		sameAsBefore(t, what, was, s.dump())
 	}
 	wake(frozen[0], "a worker that woke at once")
 	worker := s.worker("new-1", "--gateway", gateway)

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// oldRevision is the last of the programs that know nothing of what was added to schema 1
-// since: payments' names with their namespace, free orders, kinds of gateways.
+// oldRevision is one of the programs of schema 1: the last of those that know nothing of what was added to it
+// since (payments' names with their namespace, free orders, kinds of gateways).
 const oldRevision = "2fb9a024e44cb517af17331831cd75cb3cc60863"
 
 var errNoHistory = errors.New("the history of this repository does not have revision " + oldRevision)
@@ -24,7 +24,7 @@ func oldBinary(t testing.TB) string {
 	t.Helper()
 	program, err := buildOldBinary()
 	if errors.Is(err, errNoHistory) {
-		t.Skipf("NOT TESTED, old and new programs side by side: %v", err)
+		t.Skipf("NOT TESTED, what a program of schema 1 does: %v", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +60,24 @@ var buildOldBinary = sync.OnceValues(func() (string, error) {
 	}
 	return program, nil
 })
+
+// oldWorker starts a worker of the old program and waits until it works.
+func (s *system) oldWorker(program, name string, args ...string) *process {
+	s.t.Helper()
+	p := startCommand(s.t, name, exec.Command(program, s.workerArgs(name, args...)...))
+	p.saysSoon(`"worker started"`)
+	return p
+}
+
+// oldOK runs a command of the old program that must succeed; it returns stdout.
+func (s *system) oldOK(program string, args ...string) string {
+	s.t.Helper()
+	out, err := output(exec.Command(program, append(args, "--redis", s.url)...))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
 
 // output runs a command and returns what it printed; the error has what it said on stderr.
 func output(cmd *exec.Cmd) (string, error) {

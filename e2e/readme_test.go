@@ -126,7 +126,7 @@ func TestReadmeInShell(t *testing.T) {
 			t.Fatalf("%s%v", out, err)
 		}
 		said := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
-		if len(said) != 3 || domain.EntryMillis(said[0]) == 0 || !strings.HasPrefix(said[1], "c|purchase|") || said[2] != "" {
+		if len(said) != 3 || domain.EntryMillis(said[0]) == 0 || !strings.Contains(said[1], "|c2|p|") || said[2] != "" {
 			return fmt.Errorf("it says %q", said)
 		}
 		return nil

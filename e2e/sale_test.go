@@ -190,7 +190,7 @@ func (s *sale) add(rdb *redis.Client, entries []wireEntry) {
 	pipe := rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(entries))
 	for i, e := range entries {
-		stream := fmt.Sprintf("holdfast:{%d}:requests", s.store().Partition(e.partitionOf))
+		stream := requestsKey(s.store().Partition(e.partitionOf))
 		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: e.fields})
 	}
 	if _, err := pipe.Exec(ctx); err != nil {

@@ -76,7 +76,7 @@ type soakOrder struct {
 // sample is what there is at a moment at which everything is drained.
 type sample struct {
 	orders, invoices, facts int64
-	keys                    int64
+	keys                    int64 // but those of orders and invoices
 	memory                  int64 // used by Redis
 	scripts, scriptMemory   int64 // cached
 	luaMemory               int64
@@ -231,7 +231,7 @@ func (s *soak) noteWaiting() {
 	s.t.Helper()
 	n := int64(0)
 	for p := range s.last {
-		n += s.rdb.XLen(context.Background(), fmt.Sprintf("holdfast:{%d}:requests", p)).Val()
+		n += s.rdb.XLen(context.Background(), requestsKey(p)).Val()
 	}
 	s.waiting = append(s.waiting, n)
 	if n > soakWaits {
@@ -249,13 +249,13 @@ func (s *soak) sample() {
 	s.countFresh()
 	ctx := context.Background()
 	n := sample{orders: s.orders, invoices: s.invoices, facts: s.facts}
-	n.keys = s.rdb.DBSize(ctx).Val()
+	n.keys = s.rdb.DBSize(ctx).Val() - s.invoices - s.orderHashes()
 	info := s.info("memory")
 	n.memory, n.luaMemory = info("used_memory"), info("used_memory_vm_total")
 	n.scripts, n.scriptMemory = info("number_of_cached_scripts"), info("used_memory_scripts")
 	n.connections = s.info("clients")("connected_clients")
 	for p := range s.last {
-		n.requestsMemory += s.rdb.MemoryUsage(ctx, fmt.Sprintf("holdfast:{%d}:requests", p), 0).Val()
+		n.requestsMemory += s.rdb.MemoryUsage(ctx, requestsKey(p), 0).Val()
 	}
 	for _, w := range s.lasting {
 		w.alive()
@@ -267,6 +267,19 @@ func (s *soak) sample() {
 	if len(s.samples)%10 == 0 {
 		s.t.Logf("%d samples: %+v", len(s.samples), n)
 	}
+}
+
+// orderHashes is how many keys orders are in: the more are sold of an event the more of its share are there.
+func (s *soak) orderHashes() (n int64) {
+	s.t.Helper()
+	iter := s.rdb.Scan(context.Background(), 0, "holdfast:{?}:2:orders:*", 1000).Iterator()
+	for iter.Next(context.Background()) {
+		n++
+	}
+	if err := iter.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return n
 }
 
 // forgotten waits until no group knows any consumer but these workers.
@@ -294,7 +307,7 @@ func (s *soak) forgotten(living ...*process) {
 			}
 		}
 		for p := range names {
-			got, err := s.rdb.ZRange(context.Background(), fmt.Sprintf("holdfast:{%d}:consumers", p), 0, -1).Result()
+			got, err := s.rdb.ZRange(context.Background(), keyOf(p, "consumers"), 0, -1).Result()
 			slices.Sort(got)
 			slices.Sort(names[p])
 			if err != nil || !slices.Equal(got, names[p]) {
@@ -370,7 +383,7 @@ func (s *soak) readLog(want map[domain.OrderRef]int) {
 	}
 	length := int64(0)
 	for p := range s.last {
-		length += s.rdb.XLen(context.Background(), fmt.Sprintf("holdfast:{%d}:log", p)).Val()
+		length += s.rdb.XLen(context.Background(), keyOf(p, "log")).Val()
 	}
 	if length != s.entries {
 		s.t.Errorf("the log has %d entries, want %d", length, s.entries)
@@ -455,8 +468,8 @@ func (s *soak) compare() {
 	steady("threads of workers", 40, func(n sample) int64 { return n.threads })
 	steady("memory of workers", 32<<20, func(n sample) int64 { return n.rss })
 	s.steady("entries in the requests streams", s.waiting[len(s.waiting)/4:], soakWaits/10)
-	// Events are sold for the first time, and turns come and go; every other key is an order or an invoice.
-	steady("keys that are neither order nor invoice", 40, func(n sample) int64 { return n.keys - n.orders - n.invoices })
+	// Events are sold for the first time, and turns come and go; every other key has orders or an invoice.
+	steady("keys that are of neither orders nor invoices", 40, func(n sample) int64 { return n.keys })
 
 	first, middle, last := samples[0], samples[len(samples)/2], samples[len(samples)-1]
 	perOrder := func(from, to sample) float64 { return float64(to.memory-from.memory) / float64(to.orders-from.orders) }
@@ -498,14 +511,16 @@ func (s *soak) compareGoroutines() {
 	}
 }
 
-// goroutines ends a process, and returns how many it had, without those of idle connections of the HTTP client.
+// goroutines ends a process, and returns how many it had, without those of idle connections of the HTTP client,
+// and without those that wait for the next payment: there are as many as there ever were payments under way at once.
 func (p *process) goroutines() (n int) {
 	p.t.Helper()
 	before := len(p.stderr.String())
 	p.signal(syscall.SIGQUIT)
 	p.wait(endTime)
 	for part := range strings.SplitSeq(p.stderr.String()[before:], "\n\n") {
-		if strings.HasPrefix(part, "goroutine ") && !strings.Contains(part, "net/http.(*persistConn)") {
+		idle := strings.Contains(part, "net/http.(*persistConn)") || strings.Contains(part, "workers.(*crew") && strings.Contains(part, "sync.(*Cond).Wait")
+		if strings.HasPrefix(part, "goroutine ") && !idle {
 			n++
 		}
 	}
@@ -526,7 +541,7 @@ func (s *soak) census() {
 	s.t.Helper()
 	ctx := context.Background()
 	eventually(s.t, soon, "all turns end", func() error {
-		keys, err := s.rdb.Keys(ctx, "holdfast:{?}:turn:*").Result()
+		keys, err := s.rdb.Keys(ctx, "holdfast:{?}:2:turn:*").Result()
 		if err != nil || len(keys) > 0 {
 			return errors.Join(fmt.Errorf("%v", keys), err)
 		}
@@ -534,6 +549,7 @@ func (s *soak) census() {
 	})
 	found := make(map[string]int64)
 	memory := make(map[string]int64)
+	var orders int64
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
 		keys, next, err := s.rdb.Scan(ctx, cursor, "", 1000).Result()
 		if err != nil {
@@ -551,11 +567,8 @@ func (s *soak) census() {
 		for i, key := range keys {
 			found[kindOf(key)]++
 			memory[kindOf(key)] += sizes[i].Val()
-			if strings.Contains(key, ":in_progress:") {
-				// One field is always there.
-				if n := s.rdb.HLen(ctx, key).Val(); n != 1 {
-					s.t.Errorf("%s has %d fields, want 1", key, n)
-				}
+			if kindOf(key) == "orders" {
+				orders += s.rdb.HLen(ctx, key).Val()
 			}
 		}
 	}
@@ -570,8 +583,11 @@ func (s *soak) census() {
 		}
 	}
 	want := map[string]int64{
-		"meta": 1, "requests": partitions, "log": partitions, "event": soakEvents, "order": s.orders, "in_progress": soakEvents,
-		"invoices": s.invoices, "sales": soakEvents, "sales_summary": used,
+		"meta": 1, "requests": partitions, "log": partitions, "events": used, "invoices": s.invoices,
+		"orders": found["orders"], // the hashes that they are in
+	}
+	if orders != s.orders {
+		s.t.Errorf("%d orders are stored, want %d", orders, s.orders)
 	}
 	// One for each partition in which anything was ever in hand for long enough to be noted.
 	if n := found["delivered"]; n > partitions {
@@ -598,14 +614,12 @@ func (s *soak) census() {
 	}
 }
 
-// kindOf is what a key is for: holdfast:{0}:order:e/o is an order.
+// kindOf is what a key is for: holdfast:{0}:2:orders:7 has orders.
 func kindOf(key string) string {
-	parts := strings.Split(key, ":")
-	if len(parts) > 2 && strings.HasPrefix(parts[1], "{") {
-		return parts[2]
-	}
-	if len(parts) > 1 {
-		return parts[1]
+	for _, part := range strings.Split(key, ":")[1:] {
+		if part != "2" && !strings.HasPrefix(part, "{") {
+			return part
+		}
 	}
 	return key
 }

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strconv"
 	"sync"
@@ -18,34 +17,22 @@ import (
 )
 
 // BenchmarkTakeover kills consumers with work in hand, and times how fast one worker with default flags takes
-// it all over, from the moment that may be. Before: as workers did it until oldCommit.
+// it all over, from the moment that may be.
 //
 //	go test ./e2e -run '^$' -bench Takeover -benchtime 1x -timeout 20m
 //
 // All is in one partition and one group, which is the worst: what is taken over at once is bounded for each.
 func BenchmarkTakeover(b *testing.B) {
-	for _, program := range []struct {
-		name   string
-		binary func(testing.TB) string
-		dead   int // entries of one dead consumer
-	}{
-		{"before", oldBinary, 2_000}, // a hundred thousand would take a quarter of an hour
-		{"now", func(testing.TB) string { return holdfastBinary }, 100_000},
-	} {
-		for _, c := range []struct {
-			name string
-			give func(s *system, b *testing.B, binary string) int
-		}{
-			{"six workers killed", func(s *system, b *testing.B, binary string) int { return s.killSixWorkers(b, binary) }},
-			{"one dead consumer", func(s *system, b *testing.B, _ string) int { return s.giveAllToADeadConsumer(b, program.dead) }},
-		} {
-			b.Run(program.name+"/"+c.name, func(b *testing.B) {
-				for range b.N {
-					takeOver(b, program.binary(b), c.give)
-				}
-			})
+	b.Run("six workers killed", func(b *testing.B) {
+		for range b.N {
+			takeOver(b, func(s *system) int { return s.killSixWorkers(b) })
 		}
-	}
+	})
+	b.Run("one dead consumer", func(b *testing.B) {
+		for range b.N {
+			takeOver(b, func(s *system) int { return s.giveAllToADeadConsumer(b, 100_000) })
+		}
+	})
 }
 
 const (
@@ -54,12 +41,12 @@ const (
 	reclaimAfter     = 15 * time.Second // the default of workers
 )
 
-func takeOver(b *testing.B, binary string, give func(s *system, b *testing.B, binary string) int) {
+func takeOver(b *testing.B, give func(s *system) int) {
 	s := newSystem(b)
 	s.store()
 	s.event(takeoverEvent, "Takeover", takeoverCapacity, "10.00")
-	entries := give(s, b, binary)
-	heir := startCommand(b, "heir", exec.Command(binary, s.workerArgs("heir", "--gateway", "simulator")...))
+	entries := give(s)
+	heir := s.startWorker("heir", "--gateway", "simulator")
 	heir.saysSoon(`"worker started"`)
 	claimable := s.claimableAt(b)
 	watched, stop := context.WithCancel(context.Background())
@@ -108,14 +95,13 @@ func (s *system) publishInPages(requests []domain.Request) {
 }
 
 // killSixWorkers kills six that each have in hand as much as they may: payments that do not end.
-func (s *system) killSixWorkers(b *testing.B, binary string) int {
+func (s *system) killSixWorkers(b *testing.B) int {
 	b.Helper()
-	const workers, each = 6, 512
+	const workers, each = 6, 1536
 	var pool []*process
 	for i := range workers {
 		name := fmt.Sprintf("victim-%d", i)
-		w := startCommand(b, name, exec.Command(binary, s.workerArgs(name, "--gateway", "simulator", "--simulator-timeout-rate", "1", "--roles", "purchase")...))
-		w.saysSoon(`"worker started"`)
+		w := s.worker(name, "--gateway", "simulator", "--simulator-timeout-rate", "1", "--roles", "purchase")
 		pool = append(pool, w)
 	}
 	s.publishInPages(takeoverRequests("dead", workers*each))
@@ -153,7 +139,7 @@ func (s *system) giveAllToADeadConsumer(b *testing.B, n int) int {
 }
 
 func (s *system) takeoverStream() string {
-	return fmt.Sprintf("holdfast:{%d}:requests", s.store().Partition(takeoverEvent))
+	return requestsKey(s.store().Partition(takeoverEvent))
 }
 
 // claimableAt is when the last of what is pending may be taken over. Nobody keeps it alive any more.

@@ -32,7 +32,7 @@ run "processes, restarts, clusters" \
 run "network" \
 	bash -c 'cd e2e/network && go test -v -count 1 -timeout 30m -run Torture ./...'
 run "planted bugs" \
-	go test -v -count 1 -timeout 30m -tags planted -run 'Planted' -parallel 6 ./workers ./producer
+	go test -v -count 1 -timeout 30m -tags planted -run 'Planted' -parallel 6 ./workers ./producer ./streams
 
 go run ./e2e/torture/table "$report" || failed=1
 if [ "$failed" -eq 0 ]; then

@@ -146,11 +146,12 @@ func (f *fixture) handle(fields []string) {
 	fact, verdict := domain.Decide(book.View(ref, req.CustomerID), ref, now, command)
 	changed := []string{f.Keys.Requests(0)} // who has what is there
 	if fact != nil {
-		if facts, _ := f.facts(); len(facts) > 0 {
-			fact.AtMillis = facts[len(facts)-1].AtMillis
+		facts, _ := f.facts()
+		if newest := facts[len(facts)-1]; newest.Type == fact.Type && newest.Ref() == ref {
+			fact.ID, fact.AtMillis = newest.ID, newest.AtMillis
 		}
 		f.Must(book.Fold(*fact))
-		changed = append(changed, f.Keys.Log(0), f.Keys.Holds(0), f.Keys.Order(0, ref), f.Keys.Event(0, ref.EventID), f.Keys.InProgress(0, ref.EventID))
+		changed = append(changed, f.Keys.Log(0), f.Keys.Holds(0), f.Keys.Orders(0, layout.SharedHash(ref.EventID)), f.Keys.Events(0), f.Keys.InProgress(0))
 	}
 	if folded := f.fold(); !reflect.DeepEqual(folded.Events, book.Events) || !maps.Equal(folded.Orders, book.Orders) || !reflect.DeepEqual(folded.InProgress, book.InProgress) {
 		f.Errorf("the log folds to\n%+v\ndomain says\n%+v", folded, book)

@@ -54,10 +54,10 @@ func TestCancelEvent(t *testing.T) {
 	}
 	_, raw := f.facts()
 	if want := []string{
-		`closed e1|{"reason":"fire","by":"ann","cancelled":true}`,
-		"cancelled e1/held|event_cancelled|held|fred|general|3|1000|EUR|0",
-		fmt.Sprintf("cancelled e1/confirmed|event_cancelled|confirmed|mary|general|2|1000|EUR|%d", wasConfirmed.ConfirmedAtMillis),
-		"cancelled e1/overdue|event_cancelled|held|jane|general|1|1000|EUR|0",
+		`event_cancelled e1|{"reason":"fire","by":"ann"}`,
+		"cancelled e1/held|event_cancelled|held|fred|general:3:1000|EUR|0",
+		fmt.Sprintf("cancelled e1/confirmed|event_cancelled|confirmed|mary|general:2:1000|EUR|%d", wasConfirmed.ConfirmedAtMillis),
+		"cancelled e1/overdue|event_cancelled|held|jane|general:1:1000|EUR|0",
 	}; !slices.Equal(raw[len(raw)-4:], want) {
 		t.Errorf("facts %q, want %q", raw[len(raw)-4:], want)
 	}
@@ -191,8 +191,8 @@ func TestCancelEventOfDamagedOrders(t *testing.T) {
 	for i := range 6 {
 		f.held("e1", fmt.Sprintf("o%d", i), fmt.Sprintf("c%d", i), 1, holdMillis)
 	}
-	f.Do("SET", f.Keys.Order(0, ref("e1", "o1")), "h|purchase|fp")                                    // cannot be read
-	f.Do("SET", f.Keys.Order(0, ref("e1", "o3")), "h|purchase|fp|fred|balcony|2|1000|EUR|5|1|0|0|||") // no such section
+	f.setRecord("e1", "o1", "h|purchase|fp")                                // cannot be read
+	f.setRecord("e1", "o3", "1-1|h2|p|fp|fred|balcony:2:1000|EUR|5|||||||") // no such section
 	got, err := f.events.Cancel(f.Ctx, "e1", fire, nil)
 	f.WantClass(err, domain.ClassPoison)
 	if !strings.Contains(err.Error(), "e1/o1") || got.Held != 4 {
@@ -312,7 +312,12 @@ func TestSettling(t *testing.T) {
 	f.confirmed("e2", "a", "fred", 1)
 	f.Must(f.cancelEvent("e1"))
 	f.Must(f.cancelEvent("e2"))
-	settlement := func() []string { return ids(f.Deliver(domain.GroupSettlement, "w1")) }
+	// Sold again and cancelled again: another entry.
+	if reopened, err := f.events.Reopen(f.Ctx, "e1", domain.Cause{}); !reopened || err != nil {
+		t.Fatalf("reopening: %v, %v", reopened, err)
+	}
+	f.confirmed("e1", "d", "amy", 1)
+	f.Must(f.cancelEvent("e1"))
 	want := func(what string, underWay, setAside int, from string) inspect.Settling {
 		t.Helper()
 		got, err := f.inspector.Settling(f.Ctx, "e1", from)
@@ -324,30 +329,39 @@ func TestSettling(t *testing.T) {
 		}
 		return got
 	}
-	want("nobody has read them", 3, 0, "0-0")
-	settlement()
-	s := want("one has them all in hand", 3, 0, "0-0")
+	want("nobody has read them", 4, 0, "0-0")
+	f.Deliver(domain.GroupSettlement, "w1")
+	s := want("one has them all in hand", 4, 0, "0-0")
 	q := f.queue(domain.GroupSettlement, "w1")
-	facts := map[string]string{}
-	for _, order := range []string{"a", "b", "c"} {
-		facts[order] = f.factOf("cancelled", "e1", order).ID
-	}
-	if at := f.factOf("held", "e1", "c").ID; s.After == "0-0" || s.After < at || s.After >= facts["a"] {
+	b, d := f.factOf("cancelled", "e1", "b"), f.factOf("cancelled", "e1", "d")
+	if at := f.factOf("held", "e1", "c").ID; s.After == "0-0" || s.After < at || s.After >= b.ID {
 		t.Errorf("the next look would begin after %s", s.After)
 	}
-	f.Must(q.Ack(f.Ctx, []string{facts["a"]}))
-	s = want("one is refunded", 2, 0, s.After)
-	f.Must(q.DeadLetter(f.Ctx, []domain.DeadEntry{{ID: facts["b"], Reason: "refund refused"}, {ID: f.factOf("cancelled", "e2", "a").ID, Reason: "refund refused"}}))
-	s = want("one is refused", 1, 1, s.After)
-	f.Must(q.Ack(f.Ctx, []string{facts["c"]}))
-	s = want("one is voided", 0, 1, s.After)
+	f.Must(q.Ack(f.Ctx, []string{d.ID}))
+	s = want("one is refunded", 3, 0, s.After)
+	setAside := func(id, reason string) {
+		t.Helper()
+		f.Must(q.DeadLetter(f.Ctx, []domain.DeadEntry{{ID: id, Reason: reason}}))
+	}
+	setAside(f.factOf("cancelled", "e2", "a").ID, "refund refused")
+	want("one of another event is refused", 3, 0, s.After)
+	setAside(b.ID, b.Name()+" e1/b: refund refused") // the others of its entry are done
+	s = want("one is refused", 0, 1, s.After)
 	want("from where it ended", 0, 1, s.After)
-	letters := f.deadLetters()
-	for _, l := range letters {
-		if l.EntryID == facts["b"] {
-			_, err := f.redriveLetter(l.ID())
-			f.Must(err)
+	redrive := func() {
+		t.Helper()
+		for _, l := range f.deadLetters() {
+			if l.EntryID == b.ID {
+				_, err := f.redriveLetter(l.ID())
+				f.Must(err)
+			}
 		}
 	}
-	want("it is tried again", 1, 0, "0-0")
+	redrive()
+	want("its entry is tried again", 3, 0, "0-0")
+	if _, err := q.Reclaim(f.Ctx, longIdle, 10); err != nil {
+		t.Fatal(err)
+	}
+	setAside(b.ID, "delivered too often without an outcome")
+	want("the whole entry is set aside", 0, 3, "0-0")
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,15 +21,12 @@ func TestListEvent(t *testing.T) {
 		t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis = "Été <b> & “日本”\u2028", 6, 1_700_000_000_123, 253402300799000
 	})
 	f.list("e1", want)
-	h, err := f.Client.HGetAll(f.Ctx, "holdfast:{0}:event:e1").Result()
-	f.Must(err)
-	if wantHash := map[string]string{
-		"name": want.Name, "currency": "EUR", "max_per_order": "6", "on_sale": "1700000000123", "off_sale": "253402300799000", "closed": "0",
-		"fingerprint": want.Fingerprint(), "version": "1", "sections": "general,vip",
-		"price:general": "1000", "capacity:general": "10", "available:general": "10", "held:general": "0", "sold:general": "0",
-		"price:vip": "5000", "capacity:vip": "4", "available:vip": "4", "held:vip": "0", "sold:vip": "0",
-	}; !reflect.DeepEqual(h, wantHash) {
-		t.Errorf("event %v\nwant %v", h, wantHash)
+	wantFields := map[string]string{
+		"e1": "1|o|EUR|6|1700000000123|253402300799000|0", "e1#sales": "0|0|0", "e1/general": "1000|10|10|0|0", "e1/vip": "5000|4|4|0|0",
+		"e1#about": `{"name":"Été \u003cb\u003e \u0026 “日本”\u2028","sections":["general","vip"],"fingerprint":"` + want.Fingerprint() + `"}`,
+	}
+	if fields := f.eventFields(); !reflect.DeepEqual(fields, wantFields) {
+		t.Errorf("event %v\nwant %v", fields, wantFields)
 	}
 	fact, raw := f.lastFact()
 	if fact.Type != domain.FactCreated || fact.EventID != "e1" || fact.Terms == nil || !reflect.DeepEqual(*fact.Terms, want) || !strings.HasPrefix(raw, "listed e1|{") {
@@ -69,7 +67,7 @@ func TestListEvent(t *testing.T) {
 	conflict(other, domain.CodeConflict)
 	f.held("e1", "o1", "fred", 1, holdMillis)
 	same()
-	_, err = f.events.Adjust(f.Ctx, "e1", func(domain.Terms) (domain.Terms, error) { return other, nil })
+	_, err := f.events.Adjust(f.Ctx, "e1", func(domain.Terms) (domain.Terms, error) { return other, nil })
 	f.Must(err)
 	conflict(want, domain.CodeConflict)
 	want = other
@@ -196,11 +194,8 @@ func TestAdjustEventRaces(t *testing.T) {
 	t.Run("the script", func(t *testing.T) {
 		run := func(version int, capacity int64) []string {
 			t.Helper()
-			n := terms(capacity)
-			raw, err := json.Marshal(n)
-			f.Must(err)
-			reply, err := f.store.run(f.Ctx, scriptAdjustEvent, []string{f.Keys.Event(0, "e1"), f.Keys.Log(0)},
-				appendSections([]any{"e1", version, raw, n.Name, n.MaxPerOrder, n.OnSaleMillis, n.OffSaleMillis}, n)...).StringSlice()
+			reply, err := f.store.run(f.Ctx, scriptAdjustEvent, []string{f.Keys.Events(0), f.Keys.Log(0)},
+				"e1", version, "e1|{}", "terms", "about", "e1/general", 1000, capacity, "e1/vip", 5000, 4).StringSlice()
 			f.Must(err)
 			return reply
 		}
@@ -209,7 +204,7 @@ func TestAdjustEventRaces(t *testing.T) {
 			version  int
 			capacity int64
 			want     []string
-		}{{2, 20, []string{"stale"}}, {0, 20, []string{"stale"}}, {1, 2, []string{"below", "general", "3", "0"}}} {
+		}{{2, 20, []string{"stale"}}, {0, 20, []string{"stale"}}, {1, 2, []string{"below", "e1/general", "3", "0"}}} {
 			if got := run(test.version, test.capacity); !slices.Equal(got, test.want) {
 				t.Errorf("version %d, capacity %d: %v, want %v", test.version, test.capacity, got, test.want)
 			}
@@ -255,7 +250,7 @@ func TestAdjustEventRaces(t *testing.T) {
 	n := 0
 	_, err = f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
 		n++
-		f.Do("HINCRBY", f.Keys.Event(0, "e1"), "version", 1)
+		f.Do("HSET", f.Keys.Events(0), "e1", strconv.Itoa(10+n)+"|o|EUR|0|0|0|0")
 		t.Name = "Never"
 		return t, nil
 	})
@@ -309,7 +304,7 @@ func TestCloseAndReopenEvent(t *testing.T) {
 	}
 	raw, err := json.Marshal(terms(10))
 	f.Must(err)
-	if _, got := f.lastFact(); got != "adjusted e1|"+strings.TrimSuffix(string(raw), "}")+`,"reopened":true,"by":"bob"}` {
+	if _, got := f.lastFact(); got != "reopened e1|"+strings.TrimSuffix(string(raw), "}")+`,"by":"bob"}` {
 		t.Errorf("fact %s", got)
 	}
 	if e, err := f.events.Get(f.Ctx, "e1"); err != nil || e.Closed || e.Cause != (domain.Cause{}) || e.Version != 3 {
@@ -338,7 +333,7 @@ func TestReopenEventRaces(t *testing.T) {
 	})
 	f.Must(err)
 	before := f.Dump()
-	reply, err := f.store.run(f.Ctx, scriptReopenEvent, []string{f.Keys.Event(0, "e1"), f.Keys.Log(0)}, stale.Version, "adjusted", "e1|{}").Int()
+	reply, err := f.store.run(f.Ctx, scriptChangeEvent, []string{f.Keys.Events(0), f.Keys.Log(0)}, "e1", stale.Version, "reopened", "e1|{}", "terms", "about").Int()
 	if err != nil || reply != 0 {
 		t.Errorf("an old version: %d, %v", reply, err)
 	}

@@ -83,6 +83,64 @@ func openFixture(t *testing.T, server *redistest.Server) *fixture {
 	return fixtureOf(ctx, t, store)
 }
 
+// sending is a hook that calls do whenever one of our scripts is about to be sent.
+type sending struct {
+	do func(script string, args []string)
+}
+
+func (s *sending) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (s *sending) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if digest, _ := cmd.Args()[min(1, len(cmd.Args())-1)].(string); s.do != nil && cmd.Name() == "evalsha" && ScriptName(digest) != "" {
+			s.do(ScriptName(digest), sent(cmd.Args()))
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// sent are arguments of a command as the server gets them.
+func sent(args []any) []string {
+	all := make([]string, len(args))
+	for i, arg := range args {
+		if arg, is := arg.(*string); is {
+			all[i] = *arg
+			continue
+		}
+		all[i] = fmt.Sprint(arg)
+	}
+	return all
+}
+
+func (s *sending) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// another is the same namespace as another process has it, with a hook that is called before scripts are sent.
+func (f *fixture) another(t *testing.T) (*fixture, *sending) {
+	t.Helper()
+	hook := new(sending)
+	store, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Hook: hook})
+	f.Must(err)
+	t.Cleanup(func() {
+		hook.do = nil
+		if err := store.Close(); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	})
+	return fixtureOf(f.Ctx, t, store), hook
+}
+
+// once calls do before the next call of a script, and not again.
+func (s *sending) once(script string, do func()) {
+	s.do = func(name string, _ []string) {
+		if name == script {
+			s.do = nil
+			do()
+		}
+	}
+}
+
 func terms(capacity int64, change ...func(*domain.Terms)) domain.Terms {
 	t := domain.Terms{Name: "An Evening", Currency: "EUR", Sections: []domain.SectionTerms{
 		{Name: "general", Price: 1000, Capacity: capacity}, {Name: "vip", Price: 5000, Capacity: 4},
@@ -153,8 +211,14 @@ func (f *fixture) holdBatch(batch ...domain.Incoming) ([]domain.Reply, int64) {
 	return replies, now
 }
 
+// resolve is the ledger's, of orders as they are now where nothing else is said.
 func (f *fixture) resolve(batch ...domain.Resolution) ([]domain.Reply, int64) {
 	f.Helper()
+	for i, r := range batch {
+		if r.Order.State == domain.OrderNone {
+			batch[i].Order = f.order(r.Ref.EventID, r.Ref.OrderID)
+		}
+	}
 	replies, now, err := f.ledger.Resolve(f.Ctx, 0, batch)
 	f.Must(err)
 	return replies, now
@@ -219,42 +283,67 @@ func (f *fixture) section(event, section string) [3]int64 {
 // slots are the customers of an event with an order in progress.
 func (f *fixture) slots(event string) map[string]string {
 	f.Helper()
-	slots, err := f.Client.HGetAll(f.Ctx, f.Keys.InProgress(0, event)).Result()
+	all, err := f.Client.HGetAll(f.Ctx, f.Keys.InProgress(0)).Result()
 	f.Must(err)
-	delete(slots, layout.SlotsNote)
+	slots := make(map[string]string)
+	for field, order := range all {
+		if customer, is := strings.CutPrefix(field, event+"/"); is {
+			slots[customer] = order
+		}
+	}
 	return slots
 }
 
-// expireBatch asks the script expire about these orders, due or not.
-func (f *fixture) expireBatch(refs ...domain.OrderRef) orderBatch {
-	return orderBatch{
-		script: scriptExpire, name: "expire", source: f.Keys.Log(0), size: len(refs),
-		item: func(i int) (string, domain.OrderRef) { return "", refs[i] },
-		add:  func(args []any, _ int) []any { return args },
+// record is how an order is stored.
+func (f *fixture) record(event, order string) string {
+	f.Helper()
+	records, err := f.store.Inside().Records(f.Ctx, []domain.OrderRef{ref(event, order)})
+	f.Must(err)
+	return records[0]
+}
+
+// setRecord stores an order of an event that has no hashes of its own.
+func (f *fixture) setRecord(event, order, record string) {
+	f.Helper()
+	f.Do("HSET", f.Keys.Orders(f.store.Partition(event), layout.SharedHash(event)), event+"/"+order, record)
+}
+
+// eventFields are all that is stored of events, but for the time of the newest log entry.
+func (f *fixture) eventFields() map[string]string {
+	f.Helper()
+	fields, err := f.Client.HGetAll(f.Ctx, f.Keys.Events(0)).Result()
+	f.Must(err)
+	delete(fields, layout.ClockField)
+	return fields
+}
+
+// wantSameEvents reports every field of events that is not what it was.
+func (f *fixture) wantSameEvents(before map[string]string) {
+	f.Helper()
+	if after := f.eventFields(); !maps.Equal(after, before) {
+		f.Errorf("events are\n%v\nthey were\n%v", after, before)
 	}
 }
 
-// facts reads the log; raw is each fact as it stands there: its type and its values.
+// facts reads the log; raw is each fact as it stands there: its type and its line.
 func (f *fixture) facts() (facts []domain.Fact, raw []string) {
 	f.Helper()
 	for _, e := range layout.DecodeEntries(f.Do("XRANGE", f.Keys.Log(0), "-", "+")) {
 		facts = append(facts, f.parse(e)...)
-		for i := 0; i < len(e.Fields); i += 2 {
-			raw = append(raw, e.Fields[i]+" "+e.Fields[i+1])
+		for line := range strings.SplitSeq(e.Fields[1], "\n") {
+			raw = append(raw, e.Fields[0]+" "+line)
 		}
 	}
 	return facts, raw
 }
 
-// parse reads a log entry. Only facts that the readers of the log pass over may share one.
+// parse reads a log entry, which has no more facts than one may have.
 func (f *fixture) parse(e domain.Entry) []domain.Fact {
 	f.Helper()
 	facts, err := wire.ParseFacts(e.ID, e.Fields)
 	f.Must(err)
-	for _, fact := range facts {
-		if len(facts) > 1 && fact.Type != domain.FactHeld && fact.Type != domain.FactRejected {
-			f.Fatalf("%s shares an entry with others: %q", fact.Type, e.Fields)
-		}
+	if len(facts) > wire.MaxFacts {
+		f.Fatalf("entry %s has %d facts", e.ID, len(facts))
 	}
 	return facts
 }
@@ -334,18 +423,32 @@ func (f *fixture) wantLogFolds() {
 			f.Errorf("order %s is stored as\n%+v\nthe log says\n%+v", r, got, want)
 		}
 	}
-	names, err := f.Client.Keys(f.Ctx, "*").Result()
-	f.Must(err)
-	events, orders := 0, 0
-	for _, name := range names {
-		if strings.Contains(name, ":event:") {
-			events++
-		}
-		if strings.Contains(name, ":order:") {
-			orders++
-		}
+	inProgress, orders := 0, int64(0)
+	for _, of := range book.InProgress {
+		inProgress += len(of)
 	}
-	if events != len(book.Events) || orders != len(book.Orders) {
-		f.Errorf("%d events and %d orders are stored, the log says %d and %d", events, orders, len(book.Events), len(book.Orders))
+	names, err := f.Client.Keys(f.Ctx, f.Keys.OrdersPrefix(0)+"*").Result()
+	f.Must(err)
+	for _, name := range names {
+		orders += layout.AsInt(f.Do("HLEN", name))
+	}
+	if stored := layout.AsInt(f.Do("HLEN", f.Keys.InProgress(0))); stored != int64(inProgress) {
+		f.Errorf("%d orders are in progress, the log says %d", stored, inProgress)
+	}
+	events, err := f.events.IDs(f.Ctx, 0)
+	f.Must(err)
+	if len(events) != len(book.Events) || orders != int64(len(book.Orders)) {
+		f.Errorf("%d events and %d orders are stored, the log says %d and %d", len(events), orders, len(book.Events), len(book.Orders))
+	}
+	for id := range book.Events {
+		var want layout.Totals
+		for r, o := range book.Orders {
+			if r.EventID == id && o.State == domain.OrderConfirmed && !want.Add(o) {
+				f.Fatalf("event %s: revenue past 2^63-1", id)
+			}
+		}
+		if got, err := f.inspector.Sales(f.Ctx, id); err != nil || layout.Totals(got) != want {
+			f.Errorf("sales of %s: %+v, %v, the log says %+v", id, got, err, want)
+		}
 	}
 }

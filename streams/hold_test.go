@@ -9,7 +9,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams/internal/access"
-	"holdfast/streams/internal/streamstest"
+	"holdfast/streams/internal/layout"
 )
 
 func TestHoldPurchase(t *testing.T) {
@@ -24,19 +24,22 @@ func TestHoldPurchase(t *testing.T) {
 	fact, _ := f.lastFact()
 	want := domain.Order{
 		State: domain.OrderHeld, RequestType: domain.RequestPurchase, Fingerprint: a.Request.Fingerprint, CustomerID: "fred", Section: "general",
-		Quantity: 3, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: now + holdMillis, HeldAtMillis: fact.AtMillis,
+		Quantity: 3, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: now + holdMillis, HeldAtMillis: now, Version: fact.ID,
 	}
 	if replies[0] != (domain.Reply{Verdict: domain.VerdictAuthorize, Order: want}) {
 		t.Errorf("got %+v, want authorize, %+v", replies[0], want)
 	}
-	f.wantFact("held", "e1/o1", fmt.Sprintf("purchase|%s|fred|general|3|1000|EUR|%d", a.Request.Fingerprint, now+holdMillis))
+	if fact.AtMillis != now {
+		t.Errorf("the fact is of %d, it says it is %d", fact.AtMillis, now)
+	}
+	f.wantFact("held", "e1/o1", fmt.Sprintf("p|%s|fred|general:3:1000|EUR|%d", a.Request.Fingerprint, holdMillis))
 	for key, content := range f.Dump() {
 		if key != f.Keys.Requests(0) && strings.Contains(content, "tok") {
 			t.Errorf("the payment token is in %s", key)
 		}
 	}
-	wantRecord := fmt.Sprintf("h|purchase|%s|fred|general|3|1000|EUR|%d|%d|0|0|||", a.Request.Fingerprint, now+holdMillis, fact.AtMillis)
-	if got := f.Do("GET", "holdfast:{0}:order:e1/o1"); got != wantRecord {
+	wantRecord := fmt.Sprintf("%s|h2|p|%s|fred|general:3:1000|EUR|%d|||||||", fact.ID, a.Request.Fingerprint, holdMillis)
+	if got := f.record("e1", "o1"); got != wantRecord {
 		t.Errorf("record %s, want %s", got, wantRecord)
 	}
 	if got := f.section("e1", "general"); got != [3]int64{7, 3, 0} {
@@ -45,8 +48,8 @@ func TestHoldPurchase(t *testing.T) {
 	if got := f.section("e1", "vip"); got != [3]int64{4, 0, 0} {
 		t.Errorf("of the other section, available, held, sold: %v", got)
 	}
-	if got := f.Do("HGET", f.Keys.InProgress(0, "e1"), "fred"); got != "o1" {
-		t.Errorf("in progress for fred: %v", got)
+	if slots := f.slots("e1"); fmt.Sprint(slots) != "map[fred:o1]" {
+		t.Errorf("in progress: %v", slots)
 	}
 	if got := fmt.Sprint(f.Do("ZRANGE", f.Keys.Holds(0), 0, -1, "WITHSCORES")); got != fmt.Sprintf("[e1/o1 %d]", now+holdMillis) {
 		t.Errorf("holds: %s", got)
@@ -76,7 +79,7 @@ func TestHoldRefusals(t *testing.T) {
 	f.close("closed")
 	f.held("e1", "o0", "mary", 1, holdMillis)
 	pendingBefore := f.Pending(domain.GroupWorkers)
-	before := f.Dump()
+	before, events := f.Dump(), f.eventFields()
 	for i, test := range []struct {
 		reason, detail string
 		fields         []string
@@ -110,19 +113,22 @@ func TestHoldRefusals(t *testing.T) {
 		want := domain.Order{
 			State: domain.OrderRejected, RequestType: a.Request.Type, Fingerprint: a.Request.Fingerprint, CustomerID: a.Request.CustomerID,
 			Section: a.Request.Section, Quantity: a.Request.Quantity, ResolvedAtMillis: fact.AtMillis, Reason: test.reason, Detail: test.detail,
+			Version: fact.ID,
 		}
 		if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: want}) {
 			t.Errorf("%s: got %+v\nwant done, %+v", test.reason, replies[0], want)
 		}
-		f.wantFact("rejected", a.Request.EventID+"/"+order, fmt.Sprintf("%s|%s|%s|%s|%d|%s|%s",
-			a.Request.Type, a.Request.Fingerprint, a.Request.CustomerID, a.Request.Section, a.Request.Quantity, test.reason, test.detail))
-		if got := f.Do("GET", f.Keys.Order(0, ref(a.Request.EventID, order))); got != streamstest.EncodeOrder(want) {
-			t.Errorf("%s: record %s", test.reason, got)
+		opening := fmt.Sprintf("%s|%s|%s|%s:%d:0", a.Request.Type[:1], a.Request.Fingerprint, a.Request.CustomerID, a.Request.Section, a.Request.Quantity)
+		f.wantFact("rejected", a.Request.EventID+"/"+order, opening+"|"+test.reason+"|"+test.detail)
+		if got, want := f.record(a.Request.EventID, order), fact.ID+"|r2|"+opening+"|||||||"+test.reason+"||"+test.detail; got != want {
+			t.Errorf("%s: record %s, want %s", test.reason, got, want)
 		}
 	}
 	f.WantPending(domain.GroupWorkers, pendingBefore...) // all acknowledged
-	f.WantSame(before, f.Keys.Log(0), f.Keys.Requests(0), "holdfast:{0}:order:e1/r", "holdfast:{0}:order:e2/", "holdfast:{0}:order:later/",
-		"holdfast:{0}:order:over/", "holdfast:{0}:order:closed/", "holdfast:{0}:order:sold/")
+	f.WantSame(before, f.Keys.Log(0), f.Keys.Requests(0), f.Keys.OrdersPrefix(0), f.Keys.Events(0))
+	events[layout.EarlyField("e2")] = "1" // whoever lists it finds them there
+	f.wantSameEvents(events)
+	f.wantLogFolds()
 }
 
 func TestHoldRepeated(t *testing.T) {
@@ -161,7 +167,7 @@ func TestHoldOneOrderTwiceInABatch(t *testing.T) {
 	replies, _ := f.holdBatch(batch...)
 	for i, want := range []string{
 		"authorize held", "authorize held", "conflict held", "done held", "authorize held", "authorize held", "done rejected",
-		"wait held", "done held", "done rejected", "done rejected", "conflict rejected",
+		"wait none", "done held", "done rejected", "done rejected", "conflict rejected",
 	} {
 		if got := replies[i].Verdict.String() + " " + replies[i].Order.State.String(); got != want {
 			t.Errorf("item %d: %s, want %s", i, got, want)
@@ -178,7 +184,7 @@ func TestHoldOneOrderTwiceInABatch(t *testing.T) {
 	for _, fact := range facts {
 		kinds = append(kinds, string(fact.Type)+" "+fact.OrderID)
 	}
-	if want := []string{"listed ", "held o1", "held o2", "rejected o3", "held o4", "rejected o5"}; !slices.Equal(kinds, want) {
+	if want := []string{"listed ", "held o1", "held o2", "rejected o3", "rejected o5", "held o4"}; !slices.Equal(kinds, want) {
 		t.Errorf("facts %v, want %v", kinds, want)
 	}
 	f.WantPending(domain.GroupWorkers, batch[0].EntryID, batch[1].EntryID, batch[2].EntryID, batch[4].EntryID, batch[5].EntryID, batch[7].EntryID, batch[11].EntryID)
@@ -305,11 +311,11 @@ func TestHoldForFree(t *testing.T) {
 	if replies[0].Verdict != domain.VerdictAuthorize || !replies[0].Order.Free() {
 		t.Fatalf("held: %s, %+v", replies[0].Verdict, replies[0].Order)
 	}
-	replies, _ = f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved})
+	replies, _ = f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Order: replies[0].Order, Outcome: domain.PaymentApproved})
 	if o := replies[0].Order; o.State != domain.OrderConfirmed || !o.Free() {
 		t.Errorf("confirmed: %+v", o)
 	}
-	f.wantFact("confirmed", "e1/o1", "fred|general|2|0|EUR|")
+	f.wantFact("confirmed", "e1/o1", "fred|general:2:0|EUR|")
 	f.cancel("e1", "o1")
 	if o := f.order("e1", "o1"); o.State != domain.OrderCancelled || !o.Free() {
 		t.Errorf("cancelled: %+v", o)
@@ -389,4 +395,320 @@ func TestHoldNotices(t *testing.T) {
 	receive("e1/o7")
 	f.Must(q.DeadLetter(f.Ctx, dead[1:]))
 	receive("e1/o8")
+}
+
+// TestHoldRefusalsInOrder: of all that is wrong with a request at once, the same is said first, whatever else is
+// wrong; the script and domain say the same.
+func TestHoldRefusalsInOrder(t *testing.T) {
+	reasons := []string{ // the first that is so
+		domain.ReasonInvalid, domain.ReasonTooLate, domain.ReasonUnknownEvent, domain.ReasonUnknownSection, domain.ReasonNotOnSale,
+		domain.ReasonPriceChanged, domain.ReasonOverLimit, domain.ReasonInProgress, domain.ReasonSoldOut,
+	}
+	f := newFixture(t)
+	f.list("e1", terms(5, func(t *domain.Terms) { t.MaxPerOrder = 6 }))
+	f.list("off", terms(5, func(t *domain.Terms) { t.MaxPerOrder, t.OffSaleMillis = 6, 1 }))
+	f.held("e1", "busy", "busy", 1, holdMillis)
+	f.Do("HSET", f.Keys.InProgress(0), "off/busy", "o", "none/busy", "o") // as if each event had one
+	const invalid, late, event, section, sale, price, limit, busy, sold = 0, 1, 2, 3, 4, 5, 6, 7, 8
+	var requests [][]string
+	var wrong [][]bool
+	for bits := range 1 << len(reasons) {
+		is := make([]bool, len(reasons))
+		for i := range is {
+			is[i] = bits&(1<<i) != 0
+		}
+		if is[limit] != is[sold] && is[limit] { // what is over the limit is more than there is
+			continue
+		}
+		name, customer, quantity := "e1", "c"+strconv.Itoa(bits), 1
+		switch {
+		case is[event]:
+			name = "none"
+		case is[sale]:
+			name = "off"
+		}
+		if is[busy] {
+			customer = "busy"
+		}
+		switch {
+		case is[limit]:
+			quantity = 7
+		case is[sold]:
+			quantity = 6
+		}
+		fields := []string{"v", "1", "type", "purchase", "event_id", name, "order_id", "o" + strconv.Itoa(bits), "customer_id", customer, "quantity", strconv.Itoa(quantity)}
+		if !is[invalid] {
+			fields = append(fields, "payment_token", "tok")
+		}
+		if is[section] {
+			fields = append(fields, "section", "balcony")
+		}
+		if is[price] {
+			fields = append(fields, "unit_price", "999")
+		}
+		requests, wrong = append(requests, fields), append(wrong, is)
+	}
+	batch := f.arrive(requests...)
+	for i := range batch {
+		if wrong[i][late] {
+			batch[i].ValidMillis = -1
+		}
+	}
+	slices.Reverse(batch) // the one with which nothing is wrong is the last
+	slices.Reverse(wrong)
+	book := f.fold()
+	replies, now := f.holdBatch(batch...)
+	for i, r := range replies {
+		in := batch[i]
+		want := ""
+		if first := slices.Index(wrong[i], true); first >= 0 {
+			want = reasons[first]
+		}
+		if r.Order.Reason != want || (want == "") != (r.Order.State == domain.OrderHeld) {
+			t.Errorf("%v: %s, %q, want %q", wrong[i], r.Order.State, r.Order.Reason, want)
+		}
+		view := book.View(in.Request.Ref(), in.Request.CustomerID)
+		if wrong[i][busy] {
+			view.InProgress = "o"
+		}
+		fact, _ := domain.Decide(view, in.Request.Ref(), now, domain.Hold{
+			Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken, EntryMillis: domain.EntryMillis(in.EntryID), ValidMillis: in.ValidMillis, HoldMillis: in.HoldMillis,
+		})
+		if fact.Reason != r.Order.Reason || fact.Detail != r.Order.Detail {
+			t.Errorf("%v: %s, %q, domain says %s, %q", wrong[i], r.Order.Reason, r.Order.Detail, fact.Reason, fact.Detail)
+		}
+	}
+}
+
+// TestHoldTakesInOnlyWhatIsNew: the script neither changes nor acknowledges what it knows, in one batch with what is new.
+func TestHoldTakesInOnlyWhatIsNew(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.confirmed("e1", "confirmed", "fred", 1)
+	f.held("e1", "held", "mary", 1, holdMillis)
+	f.holdBatch(f.arrive(purchase("e1", "rejected", "jane", 50))...)
+	f.cancel("e1", "cancelled")
+	known := []string{"confirmed", "held", "rejected", "cancelled"}
+	records := make([]string, len(known))
+	var requests [][]string
+	for i, order := range known {
+		records[i] = f.record("e1", order)
+		requests = append(requests, hold("e1", order, "another", 2))
+	}
+	before := len(f.Pending(domain.GroupWorkers))
+	batch := f.arrive(append(requests, hold("e1", "new", "amy", 1))...)
+	facts, _ := f.facts()
+	c, sections := f.ledger.holdCall(0, batch, []int{0, 1, 2, 3, 4})
+	reply, err := f.store.run(f.Ctx, scriptHold, c.keys, c.args...).Slice()
+	f.Must(err)
+	for i, order := range known {
+		if got := reply[1+len(sections)+i]; got != "="+records[i] || f.record("e1", order) != records[i] {
+			t.Errorf("%s: replied %s, is %s, was %s", order, got, f.record("e1", order), records[i])
+		}
+	}
+	if o := f.order("e1", "new"); o.State != domain.OrderHeld || o.Version != reply[1+len(sections)+4] {
+		t.Errorf("new: %+v, replied %v", o, reply[1+len(sections)+4])
+	}
+	if pending := f.Pending(domain.GroupWorkers); len(pending) != before+len(known) || slices.Contains(pending, batch[4].EntryID) {
+		t.Errorf("pending %v, of %v", pending, batch)
+	}
+	if after, _ := f.facts(); len(after) != len(facts)+1 {
+		t.Errorf("%d facts, were %d", len(after), len(facts))
+	}
+	// The same call again, whose reply was lost: nothing is new any more.
+	all := f.Dump()
+	reply, err = f.store.run(f.Ctx, scriptHold, c.keys, c.args...).Slice()
+	f.Must(err)
+	if got := reply[1+len(sections)+4]; got != "="+f.record("e1", "new") {
+		t.Errorf("again: %v", got)
+	}
+	f.WantSame(all)
+}
+
+// manyPlaces are terms of an event whose orders are in several hashes of its own.
+func manyPlaces(t *domain.Terms) { t.Sections[0].Capacity = 1_000_000 }
+
+// TestOrdersOfABigEvent: they are in hashes of its own, several of them, from the hold to the end, and found by
+// whoever never heard of the event before.
+func TestOrdersOfABigEvent(t *testing.T) {
+	const items = 200
+	f := newFixture(t)
+	f.list("big", terms(0, manyPlaces))
+	f.list("small", terms(items))
+	requests := make([][]string, items)
+	for i := range requests {
+		n := strconv.Itoa(i)
+		requests[i] = purchase("big", "o"+n, "c"+n, 1)
+		if i%4 == 0 {
+			requests[i] = purchase("small", "o"+n, "c"+n, 1)
+		}
+	}
+	batch := f.arrive(requests...)
+	f.holdBatch(batch...)
+	var resolutions []domain.Resolution
+	other, _ := f.another(t)
+	for i, in := range batch {
+		r := domain.Resolution{EntryID: in.EntryID, Ref: in.Request.Ref(), Order: f.order(in.Request.EventID, in.Request.OrderID), Outcome: domain.PaymentApproved}
+		if i%3 == 0 {
+			r.Outcome = domain.PaymentDeclined
+		}
+		resolutions = append(resolutions, r)
+	}
+	if replies, _, err := other.ledger.Resolve(f.Ctx, 0, resolutions); err != nil || replies[1].Order.State != domain.OrderConfirmed {
+		t.Fatalf("resolving as one that never heard of the events: %+v, %v", replies[1], err)
+	}
+	f.cancel("big", "o1")
+	f.cancel("big", "unseen")
+	f.WantPending(domain.GroupWorkers)
+	f.wantLogFolds()
+	keys, err := f.Client.Keys(f.Ctx, f.Keys.OrdersPrefix(0)+"big/*").Result()
+	f.Must(err)
+	if len(keys) < 2 {
+		t.Errorf("its orders are in %v, want several hashes", keys)
+	}
+	var facts []domain.Fact
+	for _, r := range resolutions {
+		if o := other.order(r.Ref.EventID, r.Ref.OrderID); o.State == domain.OrderConfirmed {
+			facts = append(facts, f.factOf(domain.FactConfirmed, r.Ref.EventID, r.Ref.OrderID))
+		}
+	}
+	f.post(facts...)
+	if got, err := f.events.Cancel(f.Ctx, "big", fire, nil); err != nil || got.Confirmed == 0 {
+		t.Errorf("cancelled with their event: %+v, %v", got, err)
+	}
+	f.wantLogFolds()
+}
+
+// TestOrdersFromBeforeTheirEvent: whatever an order was before its event was listed, with hashes of its own or
+// without, it is still known afterwards.
+func TestOrdersFromBeforeTheirEvent(t *testing.T) {
+	for name, change := range map[string]func(*domain.Terms){"few places": func(*domain.Terms) {}, "many places": manyPlaces} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			late, invalid := purchase("e1", "late", "fred", 1), purchase("e1", "invalid", "fred", 0)
+			tokenless := []string{"v", "1", "type", "purchase", "event_id", "e1", "order_id", "tokenless", "customer_id", "fred", "quantity", "1"}
+			requests := [][]string{purchase("e1", "unknown", "fred", 1), late, invalid, tokenless}
+			for i, fields := range requests { // one by one: each by itself is enough
+				f.Do("FLUSHALL")
+				f.Must(f.ledger.Accept(f.Ctx))
+				in := f.arrive(fields)[0]
+				if i == 1 {
+					in.ValidMillis = -1
+				}
+				f.holdBatch(in)
+				f.list("e1", terms(10, change))
+				was := f.order("e1", in.Request.OrderID)
+				if was.State != domain.OrderRejected {
+					t.Fatalf("%s is %+v", in.Request.OrderID, was)
+				}
+				again := f.arrive(fields, hold("e1", in.Request.OrderID, "mary", 2))
+				replies, _ := f.holdBatch(again...)
+				if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: was}) || replies[1].Verdict != domain.VerdictConflict {
+					t.Errorf("again: %+v, was %+v", replies, was)
+				}
+				f.cancel("e1", in.Request.OrderID)
+				if is := f.order("e1", in.Request.OrderID); is != was {
+					t.Errorf("it is %+v, was %+v", is, was)
+				}
+				f.wantLogFolds()
+			}
+			f.Do("FLUSHALL")
+			f.Must(f.ledger.Accept(f.Ctx))
+			f.cancel("e1", "cancelled")
+			f.list("e1", terms(10, change))
+			if replies, _ := f.holdBatch(f.arrive(purchase("e1", "cancelled", "fred", 1))...); replies[0].Verdict != domain.VerdictDone || replies[0].Order.State != domain.OrderCancelled {
+				t.Errorf("cancelled before: %+v", replies[0])
+			}
+			f.held("e1", "new", "fred", 1, holdMillis)
+			f.wantLogFolds()
+		})
+	}
+}
+
+// TestEventListedMeanwhile: whoever looked for an event that was not there, and asks for a change of its orders, when it
+// is there, finds them where they are.
+func TestEventListedMeanwhile(t *testing.T) {
+	for name, change := range map[string]func(*domain.Terms){"few places": func(*domain.Terms) {}, "many places": manyPlaces} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			other, hook := f.another(t)
+			in := f.arrive(purchase("hold", "o1", "fred", 1))[0]
+			hook.once("hold", func() { f.list("hold", terms(10, change)) })
+			if replies, _ := other.holdBatch(in); replies[0].Order.State != domain.OrderHeld {
+				t.Errorf("held: %+v", replies[0])
+			}
+			for _, event := range []string{"cancel", "refuse"} {
+				hook.once("move", func() {
+					f.list(event, terms(10, change))
+					f.held(event, "o1", "fred", 1, holdMillis)
+				})
+				if event == "cancel" {
+					other.cancel(event, "o1")
+					if o := f.order(event, "o1"); o.State != domain.OrderCancelled || o.HeldAtMillis == 0 {
+						t.Errorf("cancelled: %+v", o)
+					}
+					continue
+				}
+				bad := f.arrive(purchase(event, "o1", "fred", 0))[0]
+				if replies, _ := other.holdBatch(bad); replies[0].Verdict != domain.VerdictConflict || replies[0].Order.State != domain.OrderHeld {
+					t.Errorf("refused: %+v", replies[0])
+				}
+			}
+			f.wantLogFolds()
+		})
+	}
+}
+
+// TestEventWithOtherHashes: an event of this name had other hashes in other data.
+func TestEventWithOtherHashes(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(0, manyPlaces))
+	f.held("e1", "o1", "fred", 1, holdMillis)
+	meta := f.meta()
+	f.Do("FLUSHALL")
+	f.Must(f.Client.HSet(f.Ctx, "holdfast:meta", meta).Err())
+	f.Must(f.store.ensureGroups(f.Ctx))
+	if replies, _ := f.holdBatch(f.arrive(purchase("e1", "o1", "fred", 1))...); replies[0].Order.Reason != domain.ReasonUnknownEvent {
+		t.Errorf("it is gone: %+v", replies[0])
+	}
+	other, _ := f.another(t)
+	other.list("e1", terms(10))
+	f.held("e1", "o2", "fred", 1, holdMillis)
+	f.wantLogFolds()
+}
+
+// TestFactsAreBundled: what one call does is a few entries, of at most 64 facts each, all of one time.
+func TestFactsAreBundled(t *testing.T) {
+	const items = 130
+	f := newFixture(t)
+	f.list("e1", terms(items))
+	var requests [][]string
+	for i := range items {
+		requests = append(requests, hold("e1", "o"+strconv.Itoa(i), "c"+strconv.Itoa(i), 1))
+	}
+	entries := func() (lengths []int) {
+		for _, e := range layout.DecodeEntries(f.Do("XRANGE", f.Keys.Log(0), "-", "+")) {
+			facts := f.parse(e)
+			lengths = append(lengths, len(facts))
+			for i, fact := range facts {
+				if o := f.order(fact.EventID, fact.OrderID); fact.OrderID != "" && fact.Type == domain.FactCancelled && (o.Version != e.ID || fact.Line != i+1) {
+					t.Errorf("%s is about an order of version %s", fact.Name(), o.Version)
+				}
+			}
+		}
+		return lengths
+	}
+	f.holdBatch(f.arrive(requests...)...)
+	if got := entries(); !slices.Equal(got, []int{1, 64, 64, 2}) {
+		t.Errorf("entries of %v facts", got)
+	}
+	cancels := make([]domain.Cancellation, items)
+	for i := range cancels {
+		cancels[i].Ref = ref("e1", "o"+strconv.Itoa(i))
+	}
+	f.Must(f.ledger.Cancel(f.Ctx, 0, cancels))
+	if got := entries(); !slices.Equal(got, []int{1, 64, 64, 2, 64, 64, 2}) {
+		t.Errorf("entries of %v facts", got)
+	}
+	f.wantLogFolds()
 }

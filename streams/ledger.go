@@ -42,52 +42,35 @@ func (l *Ledger) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain.O
 func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]domain.Reply, int64, error) {
 	replies := make([]domain.Reply, len(batch))
 	var now int64
-	all := make([]int, len(batch))
-	for i := range all {
-		all[i] = i
+	var opening, others []int
+	opened := make(map[domain.OrderRef]bool, len(batch)) // or refused
+	for i := range batch {
+		r := &batch[i].Request
+		first := r.Type.Opens() && !opened[r.Ref()]
+		if first {
+			opened[r.Ref()] = true
+		}
+		if first && batch[i].Invalid == "" {
+			opening = append(opening, i)
+		} else {
+			others = append(others, i)
+		}
 	}
-	ref := func(i int) domain.OrderRef { return batch[i].Request.Ref() }
-	for _, wave := range waves(all, ref) {
-		var opening, others []int
-		for _, i := range wave {
-			if batch[i].Request.Type.Opens() && batch[i].Invalid == "" {
-				opening = append(opening, i)
-			} else {
-				others = append(others, i)
-			}
+	for chunk := range slices.Chunk(opening, access.MaxBatch) {
+		n, err := l.open(ctx, p, batch, chunk, replies)
+		if err != nil {
+			return nil, 0, err
 		}
-		for chunk := range slices.Chunk(opening, access.MaxBatch) {
-			n, err := l.open(ctx, p, batch, chunk, replies)
-			if err != nil {
-				return nil, 0, err
-			}
-			now = max(now, n)
+		now = max(now, n)
+	}
+	if len(others) > 0 {
+		n, err := l.decide(ctx, p, batch, others, replies)
+		if err != nil {
+			return nil, 0, err
 		}
-		if len(others) > 0 {
-			n, err := l.decide(ctx, p, batch, others, replies)
-			if err != nil {
-				return nil, 0, err
-			}
-			now = max(now, n)
-		}
+		now = max(now, n)
 	}
 	return replies, now, nil
-}
-
-// waves shares positions out so that none of the waves has one order twice, and each order's
-// positions stay in their order.
-func waves(positions []int, ref func(int) domain.OrderRef) [][]int {
-	seen := make(map[domain.OrderRef]int, len(positions)) // how often
-	var waves [][]int
-	for _, i := range positions {
-		n := seen[ref(i)]
-		seen[ref(i)] = n + 1
-		if n == len(waves) {
-			waves = append(waves, make([]int, 0, len(positions)-len(waves)))
-		}
-		waves[n] = append(waves[n], i)
-	}
-	return waves
 }
 
 // open takes new orders in with hold.lua, and decides about those that are there already.
@@ -181,6 +164,9 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 		in := &batch[positions[j]]
 		var c domain.Command = domain.Pay{EntryMillis: domain.EntryMillis(in.EntryID), ValidMillis: in.ValidMillis}
 		if in.Request.Type.Opens() {
+			if o.State == domain.OrderNone && in.Invalid == "" {
+				return nil, domain.VerdictWait // Redis has lost it since: only the script can take it in
+			}
 			c = domain.Hold{
 				Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken,
 				EntryMillis: domain.EntryMillis(in.EntryID), ValidMillis: in.ValidMillis, HoldMillis: in.HoldMillis,
@@ -286,7 +272,7 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 // Expire implements domain.Ledger. A crash between finding the due holds and
 // ending them leaves them to the next call.
 func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
-	due, err := l.store.run(ctx, scriptDue, []string{l.store.keys.Holds(p)}, min(most, access.MaxBatch)).StringSlice()
+	due, err := l.store.run(ctx, scriptDue, []string{l.store.keys.Holds(p), l.store.keys.Events(p)}, min(most, access.MaxBatch)).StringSlice()
 	if err != nil {
 		return 0, fmt.Errorf("script due: %w", access.Classify(err))
 	}
@@ -385,12 +371,11 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCal
 	c := l.newOrderCall(p, l.store.keys.Requests(p), domain.GroupWorkers, len(chunk))
 	events, sections := make(map[string]int, 8), make(map[sectionOf]int, 8)
 	terms, classes := make(map[termsOf]int, 4), make(map[classOf]int, 8)
-	var eventArgs, sectionArgs, classArgs []any
+	eventArgs, sectionArgs, classArgs := newArgList(16), newArgList(16), newArgList(32)
 	var inOrder []sectionOf
 	var said []termsOf
 	var valid []int64 // by terms: until when all requests are
-	requests := make([]any, 0, 5*len(chunk))
-	opening := make([]byte, 0, 256)
+	requests := newArgList(5 * len(chunk))
 	for _, i := range chunk {
 		in := &batch[i]
 		r := &in.Request
@@ -402,11 +387,13 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCal
 				e = len(events) + 1
 				events[r.EventID] = e
 				hashes, _ := l.store.hashes.Of(r.EventID)
-				eventArgs = append(eventArgs, r.EventID, strconv.Itoa(hashes))
+				eventArgs.text(r.EventID)
+				eventArgs.number(int64(hashes))
 			}
 			s = len(sections) + 1
 			sections[of], inOrder = s, append(inOrder, of)
-			sectionArgs = append(sectionArgs, strconv.Itoa(e), r.Section)
+			sectionArgs.number(int64(e))
+			sectionArgs.text(r.Section)
 		}
 		says := termsOf{kind: string(r.Type), holdMillis: in.HoldMillis, validMillis: in.ValidMillis}
 		if in.NoToken {
@@ -428,18 +415,26 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCal
 		if !known {
 			n = len(classes) + 1
 			classes[class] = n
-			classArgs = append(classArgs, strconv.Itoa(class.hash), strconv.Itoa(s), strconv.Itoa(t), strconv.FormatInt(r.Quantity, 10))
+			classArgs.number(int64(class.hash), int64(s), int64(t), r.Quantity)
 		}
-		opening = wire.AppendOpening(opening[:0], r.Type, r.Fingerprint, r.CustomerID, r.Section, r.Quantity)
-		requests = append(requests, in.EntryID, r.Ref().String(), strconv.Itoa(n), r.EventID+"/"+r.CustomerID, string(opening))
+		requests.text(in.EntryID)
+		requests.ref(r.Ref())
+		requests.number(int64(n))
+		requests.pair(r.EventID, r.CustomerID)
+		from := len(requests.buf)
+		requests.buf = wire.AppendOpening(requests.buf, r.Type, r.Fingerprint, r.CustomerID, r.Section, r.Quantity)
+		requests.end(from)
 	}
-	rest := append(make([]any, 0, 5+len(eventArgs)+len(sectionArgs)+5*len(said)+len(classArgs)+len(requests)),
-		len(events), len(sections), len(said), len(classes), len(chunk))
-	rest = append(append(rest, eventArgs...), sectionArgs...)
+	head := newArgList(5 + 5*len(said))
+	head.number(int64(len(events)), int64(len(sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)))
+	termArgs := newArgList(5 * len(said))
 	for t, says := range said {
-		rest = append(rest, says.kind, says.holdMillis, says.unitPrice, says.validMillis, valid[t])
+		termArgs.text(says.kind)
+		termArgs.number(says.holdMillis)
+		termArgs.text(says.unitPrice)
+		termArgs.number(says.validMillis, valid[t])
 	}
-	c.finish(append(append(rest, classArgs...), requests...))
+	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, requests)
 	return c, inOrder
 }
 
@@ -492,10 +487,17 @@ func (c *orderCall) number(h layout.OrderHash, other int) int {
 }
 
 // finish adds what is the operation's own.
-func (c *orderCall) finish(rest []any) {
-	c.args = append(c.args, len(c.others))
-	for _, other := range c.others {
-		c.args = append(c.args, other)
+func (c *orderCall) finish(rest ...*argList) {
+	size := len(c.args) + 1 + len(c.others)
+	for _, r := range rest {
+		size += len(r.list)
 	}
-	c.args = append(c.args, rest...)
+	args := append(append(make([]any, 0, size), c.args...), len(c.others))
+	for _, other := range c.others {
+		args = append(args, other)
+	}
+	for _, r := range rest {
+		args = append(args, r.done()...)
+	}
+	c.args = args
 }

@@ -24,6 +24,7 @@ import (
 	"holdfast/domain"
 	"holdfast/e2e/torture"
 	"holdfast/streams/audit"
+	"holdfast/streams/internal/layout"
 	"holdfast/streams/redistest"
 )
 
@@ -42,7 +43,8 @@ const (
 // same. Some replies are lost, and some commands never arrive: the clients cannot
 // tell which, and the specification allows for both.
 //
-// Redis's clock is part of the replies: in the order that is found it never goes back.
+// Versions and Redis's clock are part of the replies: in the order that is found neither ever goes back, and what
+// is decided is decided at the time that its version tells.
 func TestTortureLinearizability(t *testing.T) {
 	tally := torture.Begin(t, 10, "histories of 8 clients at one section, checked with porcupine")
 	histories := torture.Size(10, 200)
@@ -78,7 +80,7 @@ func TestTortureLinearizability(t *testing.T) {
 	t.Logf("the clients were told %v", r.told)
 	for _, what := range []string{
 		"purchase authorize", "purchase done", "hold done", "pay authorize", "pay void", "pay done", "pay wait", "approved done", "approved void",
-		"declined done", "mismatched done", "left_alone set_aside", "unknown wait", "order held", "order confirmed", "order declined", "order expired", "order cancelled", "order rejected", "event",
+		"declined done", "mismatched done", "unknown wait", "cancel", "captureFailed", "order held", "order confirmed", "order declined", "order expired", "order cancelled", "order rejected", "event",
 	} {
 		if r.told[what] == 0 {
 			t.Errorf("no client was told %q", what)
@@ -117,7 +119,7 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 			o := out.orders[0]
 			out.orders = []domain.Order{{
 				State: domain.OrderHeld, RequestType: o.RequestType, Fingerprint: o.Fingerprint, CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
-				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: out.now + holdMillis, HeldAtMillis: o.ResolvedAtMillis,
+				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: out.now + holdMillis, HeldAtMillis: o.ResolvedAtMillis, Version: o.Version,
 			}}
 			if o.RequestType.Pays() {
 				out.verdicts = []domain.Verdict{domain.VerdictAuthorize}
@@ -152,12 +154,27 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 			out.orders = append([]domain.Order{{}}, out.orders[1:]...)
 			return true
 		}},
-		// It was later before.
+		// Its version was later before.
 		{"a clock that goes back", func(told evidence, in input, out *output) bool {
-			if in.kind != "expire" || told.now == 0 {
+			if in.kind != "hold" || len(out.orders) != 1 || out.orders[0].State != domain.OrderHeld || told.now == 0 || told.unanswered[in.refs[0]] ||
+				told.before[in.refs[0]] || out.orders[0].HeldAtMillis != out.now {
 				return false
 			}
-			out.now = told.now - 1
+			o := out.orders[0]
+			back := out.now - (told.now - 1)
+			o.HeldAtMillis, o.DeadlineMillis, o.Version = o.HeldAtMillis-back, o.DeadlineMillis-back, fmt.Sprintf("%d-0", told.now-1)
+			out.orders, out.now = []domain.Order{o}, out.now-back
+			return true
+		}},
+		// Somebody else had it before.
+		{"a version twice", func(told evidence, in input, out *output) bool {
+			if in.kind != "hold" || len(out.orders) != 1 || told.version == "" || told.before[in.refs[0]] || told.unanswered[in.refs[0]] ||
+				domain.EntryMillis(told.version) != out.now || out.orders[0].ResolvedAtMillis+out.orders[0].HeldAtMillis != out.now {
+				return false
+			}
+			o := out.orders[0]
+			o.Version = told.version
+			out.orders = []domain.Order{o}
 			return true
 		}},
 	} {
@@ -203,6 +220,7 @@ type evidence struct {
 	before, after map[domain.OrderRef]bool // orders that somebody was told of
 	unanswered    map[domain.OrderRef]bool // orders that an operation was about whose reply was lost, at any time
 	now           int64                    // the latest time that was told before
+	version       string                   // of the latest change that was told before
 }
 
 func (h *opHistory) evidence(about porcupine.Operation) evidence {
@@ -210,13 +228,15 @@ func (h *opHistory) evidence(about porcupine.Operation) evidence {
 	for _, op := range h.operations {
 		in, out := op.Input.(input), op.Output.(output)
 		before, after := op.Return < about.Call, op.Call > about.Return
-		if before {
-			told.now = max(told.now, out.now)
-		}
 		for i, ref := range in.refs {
+			if before && i < len(out.orders) && layout.ParseLogID(out.orders[i].Version).After(layout.ParseLogID(told.version)) {
+				told.version = out.orders[i].Version
+				told.now = domain.EntryMillis(told.version)
+			}
 			switch {
 			case out.lost:
 				told.unanswered[ref] = true
+			case len(out.orders) == 0: // a cancel opens nothing
 			case out.orders[i].State == domain.OrderNone:
 			case before:
 				told.before[ref] = true
@@ -240,7 +260,7 @@ type input struct {
 type output struct {
 	lost     bool // nothing: it may have happened or not
 	verdicts []domain.Verdict
-	orders   []domain.Order
+	orders   []domain.Order // none of a cancel
 	event    domain.Event
 	now      int64 // of Redis; 0 if it is not in the reply
 }
@@ -267,18 +287,23 @@ func (h *opHistory) check(t *testing.T) {
 	t.Errorf("the history of %s is %s; it is drawn in %s", h.eventID, result, path)
 }
 
-// never is a time that is not known, because the reply that said it was lost. It is found out
-// when a later reply shows the order. (Later than any time, so that a hold with it is alive.)
-const never = math.MaxInt64 / 4
+// never is a time that is not known, and unknownVersion a version, because the reply that said it was lost, or
+// there is none. They are found out when a later reply shows the order. (Later than any time, so that a hold with
+// it is alive.)
+const (
+	never          = math.MaxInt64 / 4
+	unknownVersion = "?"
+)
 
 // world is a state of the specification. What it points to is not changed once it is there,
 // and shared by the states that come after it: a search goes through many.
 type world struct {
-	now    int64 // it is at least so late
-	facts  int   // so many have changed it
-	event  domain.Event
-	slots  map[string]string
-	orders []*domain.Order // by number; nil: never heard of
+	now     int64        // it is at least so late
+	version layout.LogID // the latest that is known
+	facts   int          // so many have changed it
+	event   domain.Event
+	slots   map[string]string
+	orders  []*domain.Order // by number; nil: never heard of
 }
 
 // specification is what one section must look like to all of its clients: the
@@ -326,7 +351,7 @@ func (h *opHistory) specification() porcupine.Model {
 }
 
 func (w *world) equal(o *world) bool {
-	return w == o || w.now == o.now && w.facts == o.facts && slices.Equal(w.event.Sections, o.event.Sections) && maps.Equal(w.slots, o.slots) &&
+	return w == o || w.now == o.now && w.version == o.version && w.facts == o.facts && slices.Equal(w.event.Sections, o.event.Sections) && maps.Equal(w.slots, o.slots) &&
 		slices.EqualFunc(w.orders, o.orders, func(a, b *domain.Order) bool { return a == b || a != nil && b != nil && *a == *b })
 }
 
@@ -357,11 +382,8 @@ func (w *world) with(ref domain.OrderRef, o domain.Order) *world {
 
 // told is the state after an operation with this reply; nil if it cannot have had it.
 func (w *world) told(in input, out output) *world {
-	if in.kind != "orders" && out.now < w.now {
-		return nil
-	}
-	for i, ref := range in.refs { // times that nobody had told yet
-		o, shown := w.order(ref), out.orders[i]
+	for i, shown := range out.orders { // what nobody had told yet
+		o := w.order(in.refs[i])
 		known := o
 		for _, t := range []struct{ of, shown *int64 }{
 			{&known.DeadlineMillis, &shown.DeadlineMillis},
@@ -373,36 +395,52 @@ func (w *world) told(in input, out output) *world {
 				*t.of = *t.shown
 			}
 		}
-		if known != o {
-			w = w.with(ref, known)
+		if known.Version == unknownVersion {
+			known.Version = shown.Version
 		}
-	}
-	if in.kind != "orders" {
-		later := *w
-		w, later.now = &later, out.now
-	}
-	for i, command := range in.commands {
-		// The time of a fact, which is not that of the decision, shows in the order.
-		at := out.orders[i].ResolvedAtMillis
-		if out.orders[i].State == domain.OrderHeld {
-			at = out.orders[i].HeldAtMillis
-		}
-		next, verdict, err := w.decide(in.refs[i], command, out.now, at)
-		if err != nil || verdict != out.verdicts[i] || next != w && at < out.now {
+		if known.ConfirmedAtMillis > 0 && known.ConfirmedAtMillis >= known.DeadlineMillis {
 			return nil
+		}
+		if known != o {
+			w = w.with(in.refs[i], known)
+		}
+	}
+	before := w.version
+	for i, command := range in.commands {
+		now, at, version := out.now, int64(never), unknownVersion
+		if len(out.orders) > 0 {
+			version = out.orders[i].Version
+			at = domain.EntryMillis(version)
+		}
+		if now == 0 { // then it does not matter
+			now = w.now
+		}
+		next, verdict, err := w.decide(in.refs[i], command, now, at, version)
+		if err != nil || len(out.verdicts) > 0 && verdict != out.verdicts[i] {
+			return nil
+		}
+		if next != w && version != unknownVersion {
+			id := layout.ParseLogID(version)
+			if at < w.now || at != now || !id.After(before) {
+				return nil
+			}
+			if next.now = at; id.After(next.version) { // what one step does shares entries
+				next.version = id
+			}
 		}
 		w = next
 	}
-	for i, ref := range in.refs {
-		if w.order(ref) != out.orders[i] {
+	for i, shown := range out.orders {
+		if w.order(in.refs[i]) != shown {
 			return nil
 		}
 	}
 	return w
 }
 
-// decide is the state after a command that is decided at a time, and whose fact is of another; w itself if there is no fact.
-func (w *world) decide(ref domain.OrderRef, command domain.Command, now, at int64) (*world, domain.Verdict, error) {
+// decide is the state after a command that is decided at a time, and what is said of the order then: the time, which is
+// that one if it is known, and its version; w itself if there is no fact.
+func (w *world) decide(ref domain.OrderRef, command domain.Command, now, at int64, version string) (*world, domain.Verdict, error) {
 	view := domain.View{Event: w.event, Order: w.order(ref)}
 	customer := view.Order.CustomerID
 	if hold, ok := command.(domain.Hold); ok && customer == "" {
@@ -413,13 +451,21 @@ func (w *world) decide(ref domain.OrderRef, command domain.Command, now, at int6
 	if fact == nil {
 		return w, verdict, nil
 	}
-	fact.AtMillis = at
-	if at == never && fact.Type == domain.FactHeld {
-		fact.DeadlineMillis = never
-	}
+	fact.ID, fact.AtMillis = version, now
 	after, err := domain.Apply(view, *fact)
 	if err != nil {
 		return nil, verdict, err
+	}
+	if at == never {
+		o := &after.Order
+		switch o.State {
+		case domain.OrderHeld:
+			o.HeldAtMillis, o.DeadlineMillis = never, never
+		case domain.OrderConfirmed:
+			o.ConfirmedAtMillis, o.ResolvedAtMillis = never, never
+		default:
+			o.ResolvedAtMillis = never
+		}
 	}
 	next := w.with(ref, after.Order)
 	next.facts++
@@ -450,7 +496,7 @@ func (w *world) guess(in input) []any {
 		next := w
 		for i, command := range in.commands {
 			var err error
-			if next, _, err = next.decide(in.refs[i], command, now, never); err != nil {
+			if next, _, err = next.decide(in.refs[i], command, now, never, unknownVersion); err != nil {
 				return nil // domain contradicts itself: no reply is right
 			}
 		}
@@ -518,7 +564,7 @@ func (r *recorder) record(n, operations, losses int) *opHistory {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var clock, orders, mayLose atomic.Int64
+	var clock, orders, pairs, mayLose atomic.Int64
 	mayLose.Store(int64(losses))
 	var live live
 	recorded := make([][]porcupine.Operation, clients)
@@ -526,7 +572,7 @@ func (r *recorder) record(n, operations, losses int) *opHistory {
 	for c := range clients {
 		wg.Go(func() {
 			p := player{
-				recorder: r, store: r.stores[c], fault: r.faults[c], eventID: h.eventID, begun: now.UnixMilli(), orders: &orders, live: &live, mayLose: &mayLose,
+				recorder: r, store: r.stores[c], fault: r.faults[c], eventID: h.eventID, begun: now.UnixMilli(), orders: &orders, pairs: &pairs, live: &live, mayLose: &mayLose,
 				rand: rand.New(rand.NewPCG(r.seed, uint64(n)*clients+uint64(c))),
 			}
 			id := c
@@ -587,6 +633,7 @@ type player struct {
 	eventID string
 	begun   int64
 	orders  *atomic.Int64
+	pairs   *atomic.Int64 // the same of those that are opened two by two
 	live    *live
 	mayLose *atomic.Int64 // so many replies of all clients, from now on
 	rand    *rand.Rand
@@ -631,20 +678,11 @@ func (p *player) recent() domain.OrderRef {
 
 func (p *player) draw() (input, run) {
 	about := p.recent()
-	one := func(batch orderBatch) run {
-		batch.size = 1
-		batch.item = func(int) (string, domain.OrderRef) { return "", about }
-		return func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-			replies, now, err := p.store.Ledger().runOrders(ctx, 0, batch)
-			return replies, domain.Event{}, now, err
-		}
-	}
 	refs := []domain.OrderRef{about}
-	cancel := func(reason string) (input, run) {
-		return input{"cancel", refs, []domain.Command{domain.Cancel{Reason: reason}}, reason}, one(orderBatch{
-			script: scriptCancel, name: "cancel", source: p.store.keys.Requests(0), group: domain.GroupWorkers,
-			add: func(args []any, _ int) []any { return append(args, reason) },
-		})
+	cancel := func(label, reason string, do func(*Ledger, context.Context, int, []domain.Cancellation) error) (input, run) {
+		return input{"cancel", refs, []domain.Command{domain.Cancel{Reason: reason}}, label}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
+			return nil, domain.Event{}, 0, do(p.store.Ledger(), ctx, 0, []domain.Cancellation{{Ref: about}})
+		}
 	}
 	switch n := p.rand.IntN(100); {
 	case n < 30:
@@ -654,29 +692,34 @@ func (p *player) draw() (input, run) {
 	case n < 58:
 		outcome := []domain.PaymentOutcome{
 			domain.PaymentApproved, domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown,
-			domain.PaymentMismatched, domain.PaymentLeftAlone,
-		}[p.rand.IntN(8)]
+			domain.PaymentMismatched,
+		}[p.rand.IntN(7)]
 		command := domain.Resolve{Outcome: outcome}
 		switch outcome {
 		case domain.PaymentApproved:
 			command.AuthorizationID = "auth_" + strconv.FormatUint(p.rand.Uint64(), 36)
-		case domain.PaymentMismatched, domain.PaymentLeftAlone:
+		case domain.PaymentMismatched:
 			command.Detail = "amount " + strconv.FormatUint(p.rand.Uint64(), 10) + " instead of 1000"
 		}
 		return input{"resolve", refs, []domain.Command{command}, outcomeName(outcome)}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
+			read, err := p.store.Ledger().Orders(ctx, refs)
+			if err != nil {
+				return nil, domain.Event{}, 0, err
+			}
 			replies, now, err := p.store.Ledger().Resolve(ctx, 0, []domain.Resolution{
-				{Ref: about, Outcome: outcome, AuthorizationID: command.AuthorizationID, Detail: command.Detail},
+				{Ref: about, Order: read[0], Outcome: outcome, AuthorizationID: command.AuthorizationID, Detail: command.Detail},
 			})
 			return replies, domain.Event{}, now, err
 		}
 	case n < 70:
-		return input{"expire", refs, []domain.Command{domain.Expire{}}, "expire"}, one(orderBatch{
-			script: scriptExpire, name: "expire", source: p.store.keys.Log(0), add: func(args []any, _ int) []any { return args },
-		})
+		return input{"expire", refs, []domain.Command{domain.Expire{}}, "expire"}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
+			replies, now, err := expireThese(ctx, p.store.Ledger(), refs...)
+			return replies, domain.Event{}, now, err
+		}
 	case n < 78:
-		return cancel(domain.ReasonRequested)
+		return cancel("cancel", domain.ReasonRequested, (*Ledger).Cancel)
 	case n < 84:
-		return cancel(domain.ReasonCaptureFailed)
+		return cancel("captureFailed", domain.ReasonCaptureFailed, (*Ledger).CaptureFailed)
 	case n < 92:
 		refs = append(refs, p.recent())
 		return input{"orders", refs, nil, "orders"}, func(ctx context.Context) (replies []domain.Reply, _ domain.Event, _ int64, err error) {
@@ -694,17 +737,16 @@ func (p *player) draw() (input, run) {
 	}
 }
 
-// drawHold opens an order, or two in one step, or asks for one that is there once more.
+// drawHold opens an order, or two in one step, or asks for one that is there once more. What is known already is
+// not decided in that step: so of those two nobody knows before they are there.
 func (p *player) drawHold() (input, run) {
 	refs := []domain.OrderRef{p.recent()}
 	if p.rand.IntN(3) > 0 {
 		refs[0] = ref(p.eventID, "o"+strconv.FormatInt(p.orders.Add(1), 10))
 	}
-	if p.rand.IntN(4) == 0 {
-		refs = append(refs, ref(p.eventID, "o"+strconv.FormatInt(p.orders.Add(1), 10)))
-	}
-	if len(refs) == 2 && refs[0] == refs[1] {
-		refs = refs[:1]
+	if p.rand.IntN(5) == 0 {
+		n := historyOperations + p.pairs.Add(2)
+		refs = []domain.OrderRef{ref(p.eventID, "o"+strconv.FormatInt(n-1, 10)), ref(p.eventID, "o"+strconv.FormatInt(n, 10))}
 	}
 	kind := []domain.RequestType{domain.RequestPurchase, domain.RequestHold}[p.rand.IntN(2)]
 	customer := []string{"fred", "mary", "jane", "paul", "anne"}[p.rand.IntN(5)]
@@ -750,8 +792,8 @@ func (p *player) play(ctx context.Context, in input, run run) (output, error) {
 	out := output{event: event, now: now}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if in.kind == "event" {
-		p.told["event"]++
+	if len(replies) == 0 {
+		p.told[in.label]++
 	}
 	for i, r := range replies {
 		p.live.note(in.refs[i], r.Order.State)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -31,130 +30,165 @@ type movement struct {
 	terms func() (eventID string, version int64, err error)
 
 	replies []domain.Reply
+	latest  map[domain.OrderRef]domain.Order // what orders are that were not as they were read, or not any more
 }
 
 func (m *movement) add(entryID string, ref domain.OrderRef, o domain.Order) {
-	m.entries, m.refs, m.orders = append(m.entries, entryID), append(m.refs, ref), append(m.orders, o)
+	m.entries, m.refs, m.orders, m.replies = append(m.entries, entryID), append(m.refs, ref), append(m.orders, o), append(m.replies, domain.Reply{})
+	if m.latest == nil {
+		m.latest = make(map[domain.OrderRef]domain.Order)
+	}
+}
+
+// order is what the order at a position is, as far as is known.
+func (m *movement) order(i int) domain.Order {
+	if o, known := m.latest[m.refs[i]]; known {
+		return o
+	}
+	return m.orders[i]
 }
 
 // mostMoves bounds how often it is tried to change an order that others keep changing.
 const mostMoves = 20
 
-// moveAll makes a movement, and fills in its replies. It returns Redis's time.
+// moveAll makes a movement, and fills in its replies. It returns Redis's time. An order may be in it several
+// times: what comes behind a fact about it is decided when that has happened. So there are as many rounds as there can be
+// facts about an order, however often it is asked for.
 func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, err error) {
-	m.replies = make([]domain.Reply, len(m.refs))
-	all := make([]int, len(m.refs))
-	for i := range all {
-		all[i] = i
+	todo := make([]int, len(m.refs))
+	for i := range todo {
+		todo[i] = i
 	}
-	latest := make(map[domain.OrderRef]domain.Order) // of orders that are in several waves
-	inWaves := waves(all, func(i int) domain.OrderRef { return m.refs[i] })
-	for n, wave := range inWaves {
-		for _, i := range wave {
-			if o, changed := latest[m.refs[i]]; changed {
-				m.orders[i] = o
-			}
-		}
-		for chunk := range slices.Chunk(wave, access.MaxBatch) {
-			if err := l.moveSome(ctx, p, m, chunk); err != nil {
+	for len(todo) > 0 {
+		var later []int
+		for chunk := range slices.Chunk(todo, access.MaxBatch) {
+			if later, err = l.moveSome(ctx, p, m, chunk, later); err != nil {
 				return 0, err
 			}
 		}
-		if n+1 < len(inWaves) {
-			for _, i := range wave {
-				latest[m.refs[i]] = m.replies[i].Order
-			}
-		}
+		todo = later
 	}
 	return m.now, nil
 }
 
-// moveSome makes a part of a movement, each order of which is another one. Under a storm of changes it
+// moveSome makes a part of a movement, and adds to later what must come after it. Under a storm of changes it
 // falls apart into ever smaller ones, so that no order keeps all others from being changed.
-func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part []int) error {
+func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later []int) ([]int, error) {
 	for tries := 1; ; tries++ {
-		done, err := l.moveOnce(ctx, p, m, part)
+		rest, done, err := l.moveOnce(ctx, p, m, part)
 		if err != nil || done {
-			return err
+			return append(later, rest...), err
 		}
 		if tries < 2 || len(part) == 1 && tries < mostMoves {
 			continue
 		}
 		if len(part) == 1 {
-			return domain.WithCode(domain.ClassRetry, domain.CodeConflict, fmt.Errorf("order %s: changed by others %d times in a row", m.refs[part[0]], tries))
+			return nil, domain.WithCode(domain.ClassRetry, domain.CodeConflict, fmt.Errorf("order %s: changed by others %d times in a row", m.refs[part[0]], tries))
 		}
-		if err := l.moveSome(ctx, p, m, part[:len(part)/2]); err != nil {
-			return err
+		if later, err = l.moveSome(ctx, p, m, part[:len(part)/2], later); err != nil {
+			return nil, err
 		}
-		return l.moveSome(ctx, p, m, part[len(part)/2:])
+		return l.moveSome(ctx, p, m, part[len(part)/2:], later)
 	}
 }
 
 // decided is one order of a call of move.lua.
 type decided struct {
-	i    int // in the movement
+	i    int // where in the movement the fact, if there is one, was asked for; else the first place
+	was  domain.Order
 	fact *domain.Fact
 	next domain.Order
 	domain.Effect
-	bound string // "from" or "before": when the fact may happen, by the order's deadline
-	hash  int    // the number of the hash that the order is in
+	bound string   // "from" or "before": when the fact may happen, by the order's deadline
+	hash  int      // the number of the hash that the order is in
+	acks  []string // entries
 }
 
-// moveOnce decides, and calls the script. done is false if an order was not as it was taken to be: now it is.
-func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (done bool, err error) {
+// take notes what becomes of an order at a position. It reports false if that must wait for what becomes of it before.
+func (d *decided) take(m *movement, i int) (bool, error) {
+	if d.fact != nil {
+		return false, nil
+	}
+	fact, verdict := m.decide(i, d.was, m.now)
+	m.replies[i] = domain.Reply{Verdict: verdict, Order: d.was}
+	if fact != nil {
+		next, effect, err := d.was.After(*fact)
+		if err != nil {
+			return false, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: %w", m.refs[i], err))
+		}
+		d.i, d.fact, d.next, d.Effect = i, fact, next, effect
+		switch fact.Type { //nolint:exhaustive // the others may happen at any time
+		case domain.FactConfirmed:
+			d.bound = "before"
+		case domain.FactExpired:
+			d.bound = "from"
+		}
+	} else if m.strays && d.was.State != domain.OrderHeld {
+		d.EndsHold = true
+	}
+	if verdict == domain.VerdictDone && m.entries[i] != "" { // with any other there is more to be done first: a void, for one
+		d.acks = append(d.acks, m.entries[i])
+	}
+	return true, nil
+}
+
+// moveOnce decides, and calls the script. It returns what must come after it. done is false if an order was not as it
+// was taken to be: now it is.
+func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (rest []int, done bool, err error) {
 	var eventID string
 	var version int64
 	if m.terms != nil {
 		if eventID, version, err = m.terms(); err != nil {
-			return false, err
+			return nil, false, err
 		}
 	}
-	var list []decided
+	rows, of := make([]decided, 0, len(part)), make(map[domain.OrderRef]int, len(part))
 	for _, i := range part {
-		o := m.orders[i]
-		fact, verdict := m.decide(i, o, m.now)
-		m.replies[i] = domain.Reply{Verdict: verdict, Order: o}
-		d := decided{i: i, fact: fact, next: o}
-		switch {
-		case fact != nil:
-			if d.next, d.Effect, err = o.After(*fact); err != nil {
-				return false, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: %w", m.refs[i], err))
-			}
-			switch fact.Type { //nolint:exhaustive // the others may happen at any time
-			case domain.FactConfirmed:
-				d.bound = "before"
-			case domain.FactExpired:
-				d.bound = "from"
-			}
-		case verdict == domain.VerdictDone && m.entries[i] != "":
-		case m.strays && o.State != domain.OrderHeld:
-			d.EndsHold = true
-		default:
-			continue // nothing is to be written
+		row, known := of[m.refs[i]]
+		if !known {
+			row = len(rows)
+			of[m.refs[i]] = row
+			o := m.order(i)
+			rows = append(rows, decided{i: i, was: o, next: o})
 		}
-		list = append(list, d)
+		taken, err := rows[row].take(m, i)
+		if err != nil {
+			return nil, false, err
+		}
+		if !taken {
+			rest = append(rest, i)
+		}
+	}
+	list, refs := make([]*decided, 0, len(rows)), make([]domain.OrderRef, 0, len(rows))
+	for j := range rows {
+		if d := &rows[j]; d.fact != nil || d.EndsHold || len(d.acks) > 0 { // else nothing is to be written
+			list, refs = append(list, d), append(refs, m.refs[d.i])
+		}
 	}
 	if len(list) == 0 {
-		return true, nil
+		return rest, true, nil
+	}
+	if err := l.store.Inside().LearnHashes(ctx, refs, false); err != nil {
+		return nil, false, err
 	}
 	c, facts := l.moveCall(p, m, list, eventID, version)
 	reply, err := l.store.run(ctx, scriptMove, c.keys, c.args...).Slice()
 	if err != nil {
-		return false, fmt.Errorf("script move: %w", access.Classify(err))
+		return nil, false, fmt.Errorf("script move: %w", access.Classify(err))
 	}
 	if len(reply) == 0 {
-		return false, fmt.Errorf("script move: a reply of an unknown form")
+		return nil, false, fmt.Errorf("script move: a reply of an unknown form")
 	}
 	m.now = layout.AsInt(reply[0])
 	if len(reply) > 1 {
 		switch layout.AsString(reply[1]) {
 		case "terms":
-			return false, nil
+			return nil, false, nil
 		case "stale":
-			return false, m.learn(list, reply[2:])
+			return nil, false, m.learn(list, reply[2:])
 		}
 	}
-	return true, m.happened(list, facts, reply[1:])
+	return rest, true, m.happened(list, facts, reply[1:])
 }
 
 // rank brings the facts of one type together; orders without a fact come last.
@@ -169,7 +203,7 @@ func (d *decided) rank() int {
 var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected}
 
 // learn takes over what orders are now.
-func (m *movement) learn(list []decided, stale []any) error {
+func (m *movement) learn(list []*decided, stale []any) error {
 	for j := 0; j+1 < len(stale); j += 2 {
 		at := layout.AsInt(stale[j]) - 1
 		if at < 0 || int(at) >= len(list) {
@@ -180,13 +214,13 @@ func (m *movement) learn(list []decided, stale []any) error {
 		if err != nil {
 			return fmt.Errorf("order %s: %w", m.refs[i], err)
 		}
-		m.orders[i] = o
+		m.latest[m.refs[i]] = o
 	}
 	return nil
 }
 
 // happened fills in what orders are now that their facts are in the log, under these ids: so many of each type.
-func (m *movement) happened(list []decided, facts []int, ids []any) error {
+func (m *movement) happened(list []*decided, facts []int, ids []any) error {
 	at := 0
 	for _, count := range facts {
 		for n := range count {
@@ -196,11 +230,11 @@ func (m *movement) happened(list []decided, facts []int, ids []any) error {
 			}
 			d := list[at+n]
 			d.fact.ID, d.fact.AtMillis = layout.AsString(ids[entry]), m.now
-			next, _, err := m.orders[d.i].After(*d.fact)
+			next, _, err := d.was.After(*d.fact)
 			if err != nil {
 				return domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: %w", m.refs[d.i], err))
 			}
-			m.replies[d.i].Order = next
+			m.replies[d.i].Order, m.latest[m.refs[d.i]] = next, next
 		}
 		at += count
 		ids = ids[min((count+wire.MaxFacts-1)/wire.MaxFacts, len(ids)):]
@@ -210,31 +244,31 @@ func (m *movement) happened(list []decided, facts []int, ids []any) error {
 
 // moveCall lays KEYS and ARGV of move.lua out, and sorts the list as they stand there. It returns how many facts
 // there are of each type, in their order.
-func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, version int64) (c orderCall, facts []int) {
+func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, version int64) (c orderCall, facts []int) {
 	c = l.newOrderCall(p, m.source, m.group, len(list))
 	for i := range list {
 		list[i].hash = c.hash(m.refs[list[i].i])
 	}
-	slices.SortStableFunc(list, func(a, b decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
+	slices.SortStableFunc(list, func(a, b *decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
-	var groups []any
-	inGroup := 0
-	orders := make([]any, 0, 7*len(list))
+	events := newArgList(2) // event_id, version
+	if m.terms != nil {
+		events.text(eventID)
+		events.number(version)
+	}
+	absent := make(map[string]bool)
+	var groups []orderGroup
+	orders, acks := newArgList(6*len(list)), newArgList(len(list))
 	for n := range list {
-		d := &list[n]
-		ref, was := m.refs[d.i], &m.orders[d.i]
-		var fact domain.FactType
-		line, tail, freed := "", "", ""
+		d := list[n]
+		ref, was := m.refs[d.i], &d.was
 		if d.fact != nil {
-			fact = d.fact.Type
-			line, tail = wire.FactLine(*d.fact)[len(ref.EventID)+1+len(ref.OrderID):], layout.OrderTail(d.next)
-		}
-		switch {
-		case d.EndsHold && d.fact == nil:
-			freed = noCustomer
-		case d.EndsHold:
-			freed = ref.EventID + "/" + was.CustomerID
+			if _, listed := l.store.hashes.Of(ref.EventID); !listed && !absent[ref.EventID] {
+				// Once it is listed, its orders may be in other hashes than the one that is looked into.
+				absent[ref.EventID] = true
+				events.text(ref.EventID, "")
+			}
 		}
 		if d.Effect != (domain.Effect{}) && d.fact != nil {
 			of := sectionOf{ref.EventID, was.Section}
@@ -258,40 +292,76 @@ func (l *Ledger) moveCall(p int, m *movement, list []decided, eventID string, ve
 			sum.Orders, sum.TicketsSold, sum.Revenue = sum.Orders+sign, sum.TicketsSold+d.Sold, sum.Revenue+sign*was.Amount()
 		}
 		if n == 0 || list[n-1].rank() != d.rank() || list[n-1].hash != d.hash {
-			groups = append(groups, string(fact), d.bound, strconv.Itoa(d.hash), "")
-			inGroup = 0
+			groups = append(groups, orderGroup{d, 0})
 		}
-		inGroup++
-		groups[len(groups)-1] = strconv.Itoa(inGroup)
+		groups[len(groups)-1].size++
 		if n == 0 || list[n-1].rank() != d.rank() {
 			facts = append(facts, 0)
 		}
 		facts[len(facts)-1]++
-		limit := ""
-		if d.bound != "" {
-			limit = strconv.FormatInt(was.DeadlineMillis, 10)
-		}
-		orders = append(orders, ref.String(), was.Version, m.entries[d.i], limit, freed, line, tail)
+		m.appendOrder(orders, d)
+		acks.text(d.acks...)
 	}
 	if list[len(list)-1].fact == nil {
 		facts = facts[:len(facts)-1]
 	}
-	events := 0
-	if m.terms != nil {
-		events = 1
-	}
-	rest := append(make([]any, 0, 7+4*len(sections)+4*len(sales)+len(groups)+len(orders)), events, len(sections), len(sales), len(groups)/4, len(list))
-	if m.terms != nil {
-		rest = append(rest, eventID, version)
-	}
+	head := newArgList(5 + 4*len(sections) + 4*len(sales) + 4*len(groups))
+	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(groups)), int64(len(list)))
+	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
-		rest = append(rest, layout.SectionField(of.event, of.name), sum.Available, sum.Held, sum.Sold)
+		head.text(layout.SectionField(of.event, of.name))
+		head.number(sum.Available, sum.Held, sum.Sold)
 	}
 	for event, sum := range sales {
-		rest = append(rest, event, sum.Orders, sum.TicketsSold, sum.Revenue)
+		head.text(event)
+		head.number(sum.Orders, sum.TicketsSold, sum.Revenue)
 	}
-	c.finish(append(append(rest, groups...), orders...))
+	for _, g := range groups {
+		fact := ""
+		if g.first.fact != nil {
+			fact = string(g.first.fact.Type)
+		}
+		head.text(fact, g.first.bound)
+		head.number(int64(g.first.hash), int64(g.size))
+	}
+	c.finish(head, orders, acks)
 	return c, facts
+}
+
+// orderGroup is how many orders there are with the fact and the hash of a first one.
+type orderGroup struct {
+	first *decided
+	size  int
+}
+
+// appendOrder is what move.lua is told of one order.
+func (m *movement) appendOrder(args *argList, d *decided) {
+	ref, was := m.refs[d.i], &d.was
+	args.ref(ref)
+	args.text(was.Version)
+	if d.bound != "" {
+		args.number(was.DeadlineMillis)
+	} else {
+		args.text("")
+	}
+	switch {
+	case !d.EndsHold:
+		args.text("")
+	case d.fact == nil:
+		args.text(noCustomer)
+	default:
+		args.pair(ref.EventID, was.CustomerID)
+	}
+	if d.fact == nil {
+		args.text("", "")
+		return
+	}
+	from := len(args.buf)
+	args.buf = wire.AppendFactData(args.buf, d.fact)
+	args.end(from)
+	from = len(args.buf)
+	args.buf = layout.AppendOrderTail(args.buf, &d.next)
+	args.end(from)
 }
 
 // noCustomer is a field of in_progress that never exists.

@@ -48,7 +48,7 @@ func TestOpenMakesANamespaceOnce(t *testing.T) {
 	f := newFixture(t)
 	h := f.meta()
 	want := map[string]string{
-		"partitions": "1", "schema": "1", "epoch": h["epoch"], "payment_names": "namespaced", "free_orders": "direct",
+		"partitions": "1", "schema": "2", "epoch": h["epoch"], "payment_names": "namespaced", "free_orders": "direct",
 	}
 	if !maps.Equal(h, want) || h["epoch"] == "" || !f.store.Created() {
 		t.Errorf("meta %v, created %t", h, f.store.Created())
@@ -78,7 +78,8 @@ func TestOpenKnowsWhatIsStored(t *testing.T) {
 	f := newFixture(t)
 	before := f.Dump()
 	for name, field := range map[string][2]string{
-		"another schema":        {"schema", "2"},
+		"a schema of before":    {"schema", "1"},
+		"a schema to come":      {"schema", "3"},
 		"damaged partitions":    {"partitions", "many"},
 		"no partitions":         {"partitions", "0"},
 		"too many":              {"partitions", "1025"},
@@ -108,10 +109,10 @@ func TestOpenKnowsWhatIsStored(t *testing.T) {
 	f.WantSame(before)
 	// One that was made before there were pins.
 	f.Do("DEL", "holdfast:meta")
-	f.Do("HSET", "holdfast:meta", "partitions", "1", "schema", "1", "epoch", "x")
+	f.Do("HSET", "holdfast:meta", "partitions", "1", "schema", "2", "epoch", "x")
 	s, err := f.open(Options{})
 	f.Must(err)
-	if want := (Namespace{"holdfast", 1, "1", "x", PaymentNamesPlain, FreeOrdersGateway, ""}); s.opened != want || s.PaymentNamespace() != "" {
+	if want := (Namespace{"holdfast", 1, "2", "x", PaymentNamesPlain, FreeOrdersGateway, ""}); s.opened != want || s.PaymentNamespace() != "" {
 		t.Errorf("%+v, want %+v", s.opened, want)
 	}
 }
@@ -207,19 +208,20 @@ func TestOpenWithoutMeta(t *testing.T) {
 		f.wantCode(err, domain.ClassReject, domain.CodeConflict)
 	}
 	// One too few, and the last is gone as well: the event tells.
-	f.Do("RENAME", "holdfast:{7}:log", "aside")
-	f.Do("DEL", "holdfast:{7}:requests")
+	last := layout.NewKeys(DefaultNamespace, 8)
+	f.Do("RENAME", last.Log(7), "aside")
+	f.Do("DEL", last.Requests(7))
 	_, err = f.open(Options{Create: true, Restore: true, Partitions: 7})
 	f.wantCode(err, domain.ClassReject, domain.CodeConflict)
 	if !strings.Contains(err.Error(), "event "+event+" is in") {
 		t.Errorf("it says %q", err)
 	}
-	f.Do("RENAME", "aside", "holdfast:{7}:log")
-	f.WantSame(before, "holdfast:{7}:requests")
+	f.Do("RENAME", "aside", last.Log(7))
+	f.WantSame(before, last.Requests(7))
 
 	restored, err := f.open(Options{Create: true, Restore: true, Partitions: 8, PaymentNames: PaymentNamesPlain})
 	f.Must(err)
-	want := Namespace{"holdfast", 8, "1", f.meta()["epoch"], PaymentNamesPlain, FreeOrdersGateway, ""}
+	want := Namespace{"holdfast", 8, "2", f.meta()["epoch"], PaymentNamesPlain, FreeOrdersGateway, ""}
 	if restored.opened != want || want.Epoch == s.opened.Epoch || !restored.Created() {
 		t.Errorf("restored %+v, want %+v", restored.opened, want)
 	}
@@ -345,7 +347,7 @@ func TestSet(t *testing.T) {
 	f := newFixture(t)
 	set := func(s Settings, want Namespace) {
 		t.Helper()
-		want.Name, want.Partitions, want.Schema, want.Epoch, want.PaymentNames = "holdfast", 1, "1", f.store.opened.Epoch, PaymentNamesNamespaced
+		want.Name, want.Partitions, want.Schema, want.Epoch, want.PaymentNames = "holdfast", 1, "2", f.store.opened.Epoch, PaymentNamesNamespaced
 		f.Must(f.store.Set(f.Ctx, s))
 		if got, err := f.store.Namespace(f.Ctx); err != nil || got != want {
 			t.Errorf("%+v: %+v, %v, want %+v", s, got, err, want)
@@ -473,7 +475,7 @@ func TestAcceptRefusesAnotherNamespace(t *testing.T) {
 		"payment names":     {"payment_names", "plain"},
 		"free orders":       {"free_orders", "gateway"},
 		"kind of gateway":   {"gateway", "simulator"},
-		"a version to come": {"schema", "2"},
+		"a version to come": {"schema", "3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -481,7 +483,7 @@ func TestAcceptRefusesAnotherNamespace(t *testing.T) {
 			f.Must(f.ledger.Verify(f.Ctx))
 			meta := f.meta()
 			f.Do("FLUSHALL")
-			f.Do("HSET", "holdfast:meta", "partitions", 1, "schema", "1", "epoch", "x", "payment_names", meta["payment_names"], "free_orders", meta["free_orders"])
+			f.Do("HSET", "holdfast:meta", "partitions", 1, "schema", "2", "epoch", "x", "payment_names", meta["payment_names"], "free_orders", meta["free_orders"])
 			f.Do(append([]any{"HSET", "holdfast:meta"}, change...)...)
 			if _, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1, time.Second); err == nil {
 				t.Error("it reads on")
@@ -518,7 +520,7 @@ func TestAcceptWithoutMeta(t *testing.T) {
 	f.Do("FLUSHALL")
 	// A worker that has not noticed, and a checkout of another program; even if the first entry
 	// since gets the id of the last before.
-	f.Do("XADD", f.Keys.Log(0), f.store.history.of(0), "rejected", "e1/o2|purchase|0|mary|general|1|unknown_event|")
+	f.Do("XADD", f.Keys.Log(0), f.store.history.of(0), "rejected", "e1/o2|p|0|mary|general:1:0|unknown_event|")
 	f.Publish(purchase("e1", "o3", "fred", 1))
 	f.Must(f.ledger.Accept(f.Ctx))
 	if got, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 10, time.Second); err != nil || len(got) != 1 {

@@ -26,7 +26,7 @@ const (
 )
 
 // queue implements domain.Queue. Its methods may be called concurrently, but
-// Reclaim only by one goroutine at a time.
+// Read and Reclaim only by one goroutine at a time.
 type queue struct {
 	store    *Store
 	blocking redis.UniversalClient
@@ -37,6 +37,7 @@ type queue struct {
 	name     string // of the stream, for dead letters
 	cursor   string // where the next reclaim starts
 	more     bool   // the last reclaim was given as many as it asked for
+	refused  bool   // the last read was: the next one is not read raw, so that the client sees why and leaves a server that is no master
 }
 
 // Queue returns a consumer's end of a group in a partition. The consumer's name
@@ -70,12 +71,36 @@ func (q *queue) Read(ctx context.Context, most int, wait time.Duration) ([]domai
 	if millis := min(wait, readBlock).Milliseconds(); millis > 0 { // BLOCK 0 would be for ever
 		args = append(args, "BLOCK", millis)
 	}
-	reply, err := handOut(ctx, q.blocking, append(args, "STREAMS", q.stream, ">")...).Result()
-	entries, err := q.read(ctx, reply, err)
+	args = append(args, "STREAMS", q.stream, ">")
+	var entries []domain.Entry
+	var err error
+	if _, cluster := q.blocking.(*redis.ClusterClient); cluster || q.refused { // the client must see where the entries are, if they are not here
+		q.refused = false
+		var reply any
+		reply, err = handOut(ctx, q.blocking, args...).Result()
+		entries, err = q.read(ctx, reply, err)
+	} else {
+		entries, err = q.readRaw(ctx, args)
+	}
 	if q.name == layout.StreamLog && len(entries) > 0 {
 		q.store.history.note(q.p, entries[len(entries)-1].ID)
 	}
 	return entries, err
+}
+
+// readRaw reads from one server, and takes the reply apart itself.
+func (q *queue) readRaw(ctx context.Context, args []any) ([]domain.Entry, error) {
+	cmd := redis.NewRawCmd(ctx, args...)
+	err := q.blocking.Process(ctx, cmd)
+	var entries []domain.Entry
+	if err == nil {
+		entries, err = layout.ParseRead(cmd.Val())
+		q.refused = err != nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s as %s: %w", q.stream, q.group, q.healing(ctx, err))
+	}
+	return entries, nil
 }
 
 // handOut sends a command that gives this consumer entries. If its connection breaks,

@@ -24,12 +24,12 @@ func TestVerify(t *testing.T) {
 	for name, lose := range map[string]func(f *fixture){
 		"nothing is left":   func(f *fixture) { f.Do("FLUSHALL") },
 		"another namespace": func(f *fixture) { f.Do("HSET", "holdfast:meta", "epoch", "x") },
-		"the log is gone":   func(f *fixture) { f.Do("DEL", "holdfast:{0}:log") },
+		"the log is gone":   func(f *fixture) { f.Do("DEL", f.Keys.Log(0)) },
 		"the log has other things": func(f *fixture) {
-			f.Do("DEL", "holdfast:{0}:log")
+			f.Do("DEL", f.Keys.Log(0))
 			was := f.Now() // or the new entry may get the id of the old one
 			f.Eventually("the clock went on", func() bool { return f.Now() > was })
-			f.Do("XADD", "holdfast:{0}:log", "*", "closed", "e9")
+			f.Do("XADD", f.Keys.Log(0), "*", "closed", "e9")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestVerifyKnowsWhatWasRead(t *testing.T) {
 	if err != nil || len(got) != 1 {
 		t.Fatalf("read %v, %v", got, err)
 	}
-	f.Do("XDEL", "holdfast:{0}:log", got[0].ID)
+	f.Do("XDEL", f.Keys.Log(0), got[0].ID)
 	f.wantReplaced(f.ledger.Verify(f.Ctx))
 }
 
@@ -90,7 +90,7 @@ func TestOlderCopy(t *testing.T) {
 	_, err = f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1, time.Second)
 	f.wantReplaced(err)
 	f.wantReplaced(f.ledger.Verify(f.Ctx))
-	if !strings.Contains(err.Error(), "holdfast:{0}:log") {
+	if !strings.Contains(err.Error(), f.Keys.Log(0)) {
 		t.Errorf("it does not say what is missing: %v", err)
 	}
 	f.Must(f.ledger.Accept(f.Ctx))

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,7 +10,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams/internal/access"
-	"holdfast/streams/internal/streamstest"
+	"holdfast/streams/internal/layout"
 )
 
 func approve(entryID, event, order string) domain.Resolution {
@@ -25,13 +26,13 @@ func TestResolveApproved(t *testing.T) {
 	replies, _ := f.resolve(approve(a.EntryID, "e1", "o1"))
 	fact, _ := f.lastFact()
 	want := held
-	want.State, want.ConfirmedAtMillis, want.ResolvedAtMillis, want.AuthorizationID = domain.OrderConfirmed, fact.AtMillis, fact.AtMillis, "auth_o1"
+	want.State, want.ConfirmedAtMillis, want.ResolvedAtMillis, want.AuthorizationID, want.Version = domain.OrderConfirmed, fact.AtMillis, fact.AtMillis, "auth_o1", fact.ID
 	if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: want}) {
 		t.Errorf("got %+v, want done, %+v", replies[0], want)
 	}
-	f.wantFact("confirmed", "e1/o1", "fred|general|3|1000|EUR|auth_o1")
-	if got := f.Do("GET", "holdfast:{0}:order:e1/o1"); got != streamstest.EncodeOrder(want) {
-		t.Errorf("record %s", got)
+	f.wantFact("confirmed", "e1/o1", "fred|general:3:1000|EUR|auth_o1")
+	if got, want := f.record("e1", "o1"), fmt.Sprintf("%s|c2|p|%s|fred|general:3:1000|EUR|%d|%d|||auth_o1|||", fact.ID, a.Request.Fingerprint, holdMillis, held.HeldAtMillis); got != want {
+		t.Errorf("record %s, want %s", got, want)
 	}
 	if got := f.section("e1", "general"); got != [3]int64{5, 2, 3} {
 		t.Errorf("available, held, sold: %v", got)
@@ -63,9 +64,7 @@ func TestResolveOutcomes(t *testing.T) {
 		{"declined too late", 0, domain.PaymentDeclined, domain.VerdictDone, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
 		{"unknown at the deadline", 0, domain.PaymentUnknown, domain.VerdictVoid, domain.OrderExpired, [3]int64{10, 0, 0}, false},
 		{"mismatched", holdMillis, domain.PaymentMismatched, domain.VerdictDone, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
-		{"left alone", holdMillis, domain.PaymentLeftAlone, domain.VerdictSetAside, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
 		{"mismatched too late", 0, domain.PaymentMismatched, domain.VerdictDone, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
-		{"left alone too late", 0, domain.PaymentLeftAlone, domain.VerdictSetAside, domain.OrderDeclined, [3]int64{10, 0, 0}, true},
 		{"an outcome that is none", holdMillis, 9, domain.VerdictWait, domain.OrderHeld, [3]int64{7, 3, 0}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -121,68 +120,74 @@ func TestResolveAfterTheEnd(t *testing.T) {
 	before := f.Dump()
 	for _, test := range []struct {
 		event, order string
-		verdicts     [5]string // unknown, approved, declined, mismatched, left alone
+		verdicts     [4]string // unknown, approved, declined, mismatched
 	}{
-		{"e1", "confirmed", [5]string{"done", "done", "done", "done", "set_aside"}},
-		{"e1", "declined", [5]string{"done", "void", "done", "done", "set_aside"}},
-		{"e1", "expired", [5]string{"void", "void", "done", "done", "set_aside"}},
-		{"e1", "cancelled", [5]string{"void", "void", "done", "done", "set_aside"}},
-		{"e1", "unseen", [5]string{"void", "void", "done", "done", "set_aside"}},
-		{"e9", "rejected", [5]string{"done", "void", "done", "done", "set_aside"}},
-		{"e1", "nobody", [5]string{"void", "void", "done", "done", "set_aside"}},
+		{"e1", "confirmed", [4]string{"done", "done", "done", "done"}},
+		{"e1", "declined", [4]string{"done", "void", "done", "done"}},
+		{"e1", "expired", [4]string{"void", "void", "done", "done"}},
+		{"e1", "cancelled", [4]string{"void", "void", "done", "done"}},
+		{"e1", "unseen", [4]string{"void", "void", "done", "done"}},
+		{"e9", "rejected", [4]string{"done", "void", "done", "done"}},
+		{"e1", "nobody", [4]string{"void", "void", "done", "done"}},
 	} {
 		for outcome, want := range test.verdicts {
-			replies, _ := f.resolve(domain.Resolution{Ref: ref(test.event, test.order), Outcome: domain.PaymentOutcome(outcome), AuthorizationID: "late"})
-			if got := replies[0].Verdict.String(); got != want {
-				t.Errorf("%s, outcome %d: %s, want %s", test.order, outcome, got, want)
+			// Also if all that is known of the order is what it was when it was paid for.
+			is := f.order(test.event, test.order)
+			was := is
+			was.State, was.Version, was.DeadlineMillis, was.ConfirmedAtMillis, was.ResolvedAtMillis = domain.OrderHeld, "1-1", math.MaxInt64, 0, 0
+			for _, order := range []domain.Order{is, was} {
+				replies, _ := f.resolve(domain.Resolution{Ref: ref(test.event, test.order), Order: order, Outcome: domain.PaymentOutcome(outcome), AuthorizationID: "late"})
+				if outcome == int(domain.PaymentUnknown) && order.State == domain.OrderHeld {
+					continue // nothing is to be written of it, so nothing is looked at
+				}
+				if got := replies[0].Verdict.String(); got != want || replies[0].Order != is {
+					t.Errorf("%s, outcome %d: %s, %+v, want %s", test.order, outcome, got, replies[0].Order, want)
+				}
 			}
 		}
 	}
 	f.WantSame(before)
 }
 
-// TestResolveMismatch: a payment that is not the order's declines it for that reason, in one
-// entry that readers who do not know this pass over; and one that was left alone is set aside with it.
+// TestResolveMismatch: a payment that is not the order's declines it for that reason, in one fact.
 func TestResolveMismatch(t *testing.T) {
-	const detail = "amount 5 instead of 3000; the payment is captured, and was left alone"
-	for _, outcome := range []domain.PaymentOutcome{domain.PaymentMismatched, domain.PaymentLeftAlone} {
-		f := newFixture(t)
-		f.list("e1", terms(10))
-		a := f.held("e1", "o1", "fred", 3, holdMillis)
-		held := f.order("e1", "o1")
-		replies, _ := f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: outcome, Detail: detail})
-		entry := f.lastEntry()
-		wantFields := []string{"declined", "e1/o1", "rejected", "e1/o1|purchase|" + held.Fingerprint + "|fred|general|3|payment_mismatch|" + detail}
-		if !slices.Equal(entry.Fields, wantFields) {
-			t.Errorf("the entry is %q, want %q", entry.Fields, wantFields)
-		}
-		want := held
-		want.State, want.ResolvedAtMillis, want.Reason, want.Detail = domain.OrderDeclined, domain.EntryMillis(entry.ID), domain.ReasonPaymentMismatch, detail
-		if replies[0].Order != want || f.order("e1", "o1") != want {
-			t.Errorf("it is %+v, want %+v", replies[0].Order, want)
-		}
-		f.wantLogFolds()
-		f.WantPending(domain.GroupWorkers)
-		letters := f.deadLetters()
-		if outcome == domain.PaymentMismatched {
-			if len(letters) != 0 {
-				t.Errorf("set aside: %+v", letters)
-			}
-			continue
-		}
-		if len(letters) != 1 || letters[0].EntryID != a.EntryID || letters[0].Reason != "payment_mismatch: "+detail || letters[0].Deliveries != 1 ||
-			!slices.Contains(letters[0].Fields, "payment_token") {
-			t.Errorf("dead letters %+v", letters)
-		}
-		// Given back, it changes nothing more.
-		handled := f.inspector.Redrive(f.Ctx, letters[0].ID())
-		f.Must(handled[0].Err)
-		f.Deliver(domain.GroupWorkers, "w1")
-		replies, _ = f.holdBatch(f.incoming(handled[0].EntryID, letters[0].Fields))
-		if replies[0].Verdict != domain.VerdictDone || replies[0].Order != want || len(f.deadLetters()) != 0 {
-			t.Errorf("redriven: %s, %+v", replies[0].Verdict, replies[0].Order)
-		}
+	const detail = "amount 5 instead of 3000; the payment is captured | and was left alone"
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	a := f.held("e1", "o1", "fred", 3, holdMillis)
+	held := f.order("e1", "o1")
+	replies, _ := f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Order: held, Outcome: domain.PaymentMismatched, Detail: detail})
+	entry := f.lastEntry()
+	if wantFields := []string{"declined", "e1/o1|payment_mismatch|" + detail}; !slices.Equal(entry.Fields, wantFields) {
+		t.Errorf("the entry is %q, want %q", entry.Fields, wantFields)
 	}
+	want := held
+	want.State, want.ResolvedAtMillis, want.Reason, want.Detail, want.Version = domain.OrderDeclined, domain.EntryMillis(entry.ID), domain.ReasonPaymentMismatch, detail, entry.ID
+	if replies[0].Order != want || f.order("e1", "o1") != want {
+		t.Errorf("it is %+v, want %+v", replies[0].Order, want)
+	}
+	f.wantLogFolds()
+	f.WantPending(domain.GroupWorkers)
+	// One whose request was set aside first, because a person must look at it, is declined all the same; given
+	// back, the request changes nothing more.
+	b := f.held("e1", "o2", "mary", 1, holdMillis)
+	f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: b.EntryID, Reason: "payment_mismatch: " + detail}}))
+	replies, _ = f.resolve(domain.Resolution{EntryID: b.EntryID, Ref: ref("e1", "o2"), Order: f.order("e1", "o2"), Outcome: domain.PaymentMismatched, Detail: detail})
+	if replies[0].Verdict != domain.VerdictDone || replies[0].Order.State != domain.OrderDeclined || replies[0].Order.Detail != detail {
+		t.Errorf("set aside before: %+v", replies[0])
+	}
+	declined := replies[0].Order
+	handled := f.inspector.Redrive(f.Ctx, f.deadLetters()[0].ID())
+	f.Must(handled[0].Err)
+	f.Deliver(domain.GroupWorkers, "w1")
+	again := b
+	again.EntryID = handled[0].EntryID
+	replies, _ = f.holdBatch(again)
+	if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: declined}) || len(f.deadLetters()) != 0 {
+		t.Errorf("redriven: %s, %+v", replies[0].Verdict, replies[0].Order)
+	}
+	f.WantPending(domain.GroupWorkers)
+	f.wantLogFolds()
 }
 
 // TestResolveBatch: two entries about one order, several events, and all of it in one step.
@@ -207,7 +212,7 @@ func TestResolveBatch(t *testing.T) {
 	}
 	f.WantPending(domain.GroupWorkers, c.EntryID)
 	facts, _ := f.facts()
-	if ended := facts[len(facts)-4:]; ended[0].Type != "confirmed" || ended[1].EventID != "e2" || ended[2].Type != "expired" || ended[3].Type != "declined" {
+	if ended := facts[len(facts)-4:]; ended[0].Type != "confirmed" || ended[1].EventID != "e2" || ended[2].Type != "declined" || ended[3].Type != "expired" {
 		t.Errorf("facts %+v", ended)
 	}
 }
@@ -257,26 +262,6 @@ func TestResolveManyItems(t *testing.T) {
 	}
 }
 
-// TestSlotOfAnotherOrder: a slot is freed only if it still names this order.
-func TestSlotOfAnotherOrder(t *testing.T) {
-	for name, end := range map[string]func(f *fixture){
-		"approved": func(f *fixture) { f.resolve(approve("", "e1", "o1")) },
-		"declined": func(f *fixture) { f.resolve(domain.Resolution{Ref: ref("e1", "o1"), Outcome: domain.PaymentDeclined}) },
-		"cancel":   func(f *fixture) { f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}})) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFixture(t)
-			f.list("e1", terms(10))
-			f.held("e1", "o1", "fred", 1, holdMillis)
-			f.Do("HSET", f.Keys.InProgress(0, "e1"), "fred", "o2")
-			end(f)
-			if slots := f.slots("e1"); fmt.Sprint(slots) != "map[fred:o2]" {
-				t.Errorf("in progress: %v, want o2 left alone", slots)
-			}
-		})
-	}
-}
-
 func TestExpire(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
@@ -321,12 +306,12 @@ func TestExpireLooksAgain(t *testing.T) {
 	f.held("e1", "alive", "fred", 1, holdMillis)
 	f.confirmed("e1", "confirmed", "mary", 1)
 	before := f.Dump()
-	replies, _, err := f.ledger.runOrders(f.Ctx, 0, f.expireBatch(ref("e1", "alive"), ref("e1", "confirmed"), ref("e1", "nobody")))
-	f.Must(err)
-	for i, want := range []domain.OrderState{domain.OrderHeld, domain.OrderConfirmed, domain.OrderNone} {
-		if replies[i].Verdict != domain.VerdictDone || replies[i].Order.State != want {
-			t.Errorf("item %d: %s, %s, want %s", i, replies[i].Verdict, replies[i].Order.State, want)
-		}
+	var got []domain.OrderState
+	expire := func(domain.Event) domain.Command { return domain.Expire{} }
+	f.Must(f.ledger.changeOrders(f.Ctx, 0, []domain.OrderRef{ref("e1", "alive"), ref("e1", "confirmed"), ref("e1", "nobody")}, 0, nil, expire,
+		func(_ domain.OrderRef, o domain.Order) { got = append(got, o.State) }))
+	if want := []domain.OrderState{domain.OrderHeld, domain.OrderConfirmed, domain.OrderNone}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 	f.WantSame(before)
 
@@ -342,9 +327,13 @@ func TestDue(t *testing.T) {
 	f := newFixture(t)
 	due := func(most int) []string {
 		t.Helper()
-		members, err := f.store.run(f.Ctx, scriptDue, []string{f.Keys.Holds(0)}, most).StringSlice()
+		before := f.Now()
+		reply, err := f.store.run(f.Ctx, scriptDue, []string{f.Keys.Holds(0), f.Keys.Events(0)}, most).StringSlice()
 		f.Must(err)
-		return members
+		if now := layout.AsInt(reply[0]); now < before || now > f.Now() {
+			t.Errorf("it says it is %d, it was %d before", now, before)
+		}
+		return reply[1:]
 	}
 	if got := due(10); len(got) != 0 {
 		t.Errorf("of nothing: %v", got)
@@ -408,19 +397,19 @@ func TestCancel(t *testing.T) {
 	n := len(facts)
 	if want := []string{
 		"cancelled e1/unseen|requested|none",
-		"cancelled e1/held|requested|held|fred|general|3|1000|EUR|0",
-		"cancelled e2/confirmed|requested|confirmed|fred|general|2|1000|EUR|" + strconv.FormatInt(wasConfirmed.ConfirmedAtMillis, 10),
-		"cancelled e1/overdue|requested|held|mary|general|1|1000|EUR|0",
+		"cancelled e1/held|requested|held|fred|general:3:1000|EUR|0",
+		"cancelled e1/overdue|requested|held|mary|general:1:1000|EUR|0",
+		"cancelled e2/confirmed|requested|confirmed|fred|general:2:1000|EUR|" + strconv.FormatInt(wasConfirmed.ConfirmedAtMillis, 10),
 	}; !slices.Equal(raw[n-4:], want) {
 		t.Errorf("facts %q, want %q", raw[n-4:], want)
 	}
 	at := facts[n-1].AtMillis
-	if o, want := f.order("e1", "unseen"), (domain.Order{State: domain.OrderCancelled, ResolvedAtMillis: facts[n-4].AtMillis, Reason: "requested"}); o != want {
+	if o, want := f.order("e1", "unseen"), (domain.Order{State: domain.OrderCancelled, ResolvedAtMillis: facts[n-4].AtMillis, Reason: "requested", Version: facts[n-4].ID}); o != want {
 		t.Errorf("unseen: %+v, want %+v", o, want)
 	}
 	for got, want := range map[domain.Order]domain.Order{f.order("e1", "held"): wasHeld, f.order("e2", "confirmed"): wasConfirmed} {
-		want.State, want.Reason, want.ResolvedAtMillis = domain.OrderCancelled, "requested", got.ResolvedAtMillis
-		if got != want || got.ResolvedAtMillis > at || got.ResolvedAtMillis < facts[n-4].AtMillis {
+		want.State, want.Reason, want.ResolvedAtMillis, want.Version = domain.OrderCancelled, "requested", at, facts[n-1].ID
+		if got != want {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 	}
@@ -471,24 +460,22 @@ func TestCancelOfWhatHasEnded(t *testing.T) {
 	f.WantSame(before)
 }
 
-// TestCaptureFailed undoes confirmed orders, and only those; its entries are in the log.
+// TestCaptureFailed undoes confirmed orders, and only those; it acknowledges nothing.
 func TestCaptureFailed(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
 	f.confirmed("e1", "o1", "fred", 3)
 	f.held("e1", "o2", "mary", 1, holdMillis)
-	confirmed, _ := f.facts()
 	f.Deliver(domain.GroupSettlement, "w1")
 	f.Deliver(domain.GroupPosting, "w1")
 	settlement, posting := f.Pending(domain.GroupSettlement), f.Pending(domain.GroupPosting)
-	entry := confirmed[2].ID
 	before := f.order("e1", "o1")
-	batch := []domain.Cancellation{{EntryID: entry, Ref: ref("e1", "o1")}, {Ref: ref("e1", "o2")}, {Ref: ref("e1", "unseen")}}
+	batch := []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "o2")}, {Ref: ref("e1", "unseen")}}
 	f.Must(f.ledger.CaptureFailed(f.Ctx, 0, batch))
-	f.wantFact("cancelled", "e1/o1", "capture_failed|confirmed|fred|general|3|1000|EUR|"+strconv.FormatInt(before.ConfirmedAtMillis, 10))
+	f.wantFact("cancelled", "e1/o1", "capture_failed|confirmed|fred|general:3:1000|EUR|"+strconv.FormatInt(before.ConfirmedAtMillis, 10))
 	fact, _ := f.lastFact()
 	want := before
-	want.State, want.Reason, want.ResolvedAtMillis = domain.OrderCancelled, "capture_failed", fact.AtMillis
+	want.State, want.Reason, want.ResolvedAtMillis, want.Version = domain.OrderCancelled, "capture_failed", fact.AtMillis, fact.ID
 	if got := f.order("e1", "o1"); got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -498,7 +485,7 @@ func TestCaptureFailed(t *testing.T) {
 	if got := f.section("e1", "general"); got != [3]int64{9, 1, 0} {
 		t.Errorf("available, held, sold: %v", got)
 	}
-	f.WantPending(domain.GroupSettlement, slices.DeleteFunc(settlement, func(id string) bool { return id == entry })...)
+	f.WantPending(domain.GroupSettlement, settlement...) // an entry may have more facts: it is acknowledged when all are settled
 	f.WantPending(domain.GroupPosting, posting...)
 	all := f.Dump()
 	f.Must(f.ledger.CaptureFailed(f.Ctx, 0, batch))
@@ -535,27 +522,33 @@ func TestCancelManyItems(t *testing.T) {
 
 // TestDamagedRecords: a record that cannot be read stops the call, as poison, before anything is written.
 func TestDamagedRecords(t *testing.T) {
-	for _, record := range []string{
-		"h", "h|purchase|fp|fred|general|two|1000|EUR|5|1|0|0|||", "h|purchase|fp|fred|general|2|1000|EUR", "c|purchase|fp|fred|general|2|1000|EUR|5|1||3|a||",
-		"h|purchase|fp|fred|balcony|2|1000|EUR|5|1|0|0|||",  // no such section
-		"h|purchase|fp|fred|general|50|1000|EUR|5|1|0|0|||", // more than are held
+	const good = "1-1|h2|p|fp|fred|general:1:1000|EUR|5|||||||"
+	for record, readable := range map[string]bool{
+		"h": false, "1-1|h2|p|fp|fred|general:1:1000|EUR": false, strings.Replace(good, "general:1", "general:one", 1): false,
+		good[4:]: false, "x" + good[1:]: false, strings.Replace(good, "|h2|", "|h1|", 1): false, strings.Replace(good, "|h2|", "|z2|", 1): false,
+		strings.Replace(good, "general", "balcony", 1):     true, // no such section
+		strings.Replace(good, "general:1", "general:5", 1): true, // more than are held
 	} {
 		t.Run(record, func(t *testing.T) {
 			f := newFixture(t)
 			f.list("e1", terms(10))
 			f.held("e1", "o1", "fred", 1, holdMillis)
-			f.Do("SET", f.Keys.Order(0, ref("e1", "bad")), record)
+			was := f.order("e1", "o1")
+			f.setRecord("e1", "bad", record)
 			f.Do("ZADD", f.Keys.Holds(0), 1, "e1/bad")
 			before := f.Dump()
 			f.WantClass(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "bad")}}), domain.ClassPoison)
-			f.WantSame(before)
-			if record[0] == 'h' {
-				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{approve("", "e1", "o1"), {Ref: ref("e1", "bad"), Outcome: domain.PaymentDeclined}})
-				f.WantClass(err, domain.ClassPoison)
-				_, err = f.ledger.Expire(f.Ctx, 0, 10)
-				f.WantClass(err, domain.ClassPoison)
+			_, err := f.ledger.Expire(f.Ctx, 0, 10)
+			f.WantClass(err, domain.ClassPoison)
+			bad := was // as it was when it was paid for
+			if readable {
+				bad = f.order("e1", "bad")
 			}
-			if strings.Count(record, "|") < 14 {
+			_, _, err = f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{
+				{Ref: ref("e1", "o1"), Order: was, Outcome: domain.PaymentApproved}, {Ref: ref("e1", "bad"), Order: bad, Outcome: domain.PaymentDeclined},
+			})
+			f.WantClass(err, domain.ClassPoison)
+			if !readable {
 				_, _, err := f.ledger.Hold(f.Ctx, 0, []domain.Incoming{f.incoming("1-0", purchase("e1", "bad", "fred", 1))})
 				f.WantClass(err, domain.ClassPoison)
 			}

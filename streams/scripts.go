@@ -19,7 +19,7 @@ var (
 	scriptPinGateway   = load("pin_gateway")
 	scriptHold         = load("hold", "log", "orders")
 	scriptMove         = load("move", "log", "orders", "sums")
-	scriptDue          = load("due")
+	scriptDue          = load("due", "log")
 	scriptCreateEvent  = load("create_event", "log")
 	scriptAdjustEvent  = load("adjust_event", "log")
 	scriptChangeEvent  = load("change_event", "log")

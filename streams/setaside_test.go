@@ -236,7 +236,7 @@ func TestLettersWithoutANote(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			f.setAside("r", request("pay", "e1", "o1"))
-			old := f.Do("XADD", f.Keys.Dead(0), "*", "stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "r",
+			old := f.Do("XADD", f.Keys.Dead(0), "*", "stream", "requests", "group", "purchase", "entry_id", "1-1", "reason", "r",
 				"deliveries", "1", "at", "1", "fields", "1:v,1:1,8:event_id,2:e1,8:order_id,2:o1,").(string)
 			f.Must(do(f, "0:"+old))
 			if notes := f.notes("e1/o1"); len(notes) != 1 {
@@ -266,8 +266,9 @@ func TestLook(t *testing.T) {
 		p := many.store.Partition(r.EventID)
 		switch i % 5 {
 		case 0:
-			many.Do("SET", many.Keys.Order(p, r), "x|||||0|0||0|0|0|"+strconv.Itoa(i+1)+"||requested|")
-			want[r] = domain.Standing{Order: domain.Order{State: domain.OrderCancelled, ResolvedAtMillis: int64(i + 1), Reason: "requested"}}
+			version := strconv.Itoa(i+1) + "-7"
+			many.setRecord(r.EventID, r.OrderID, version+"|x2|||||||||||requested||")
+			want[r] = domain.Standing{Order: domain.Order{State: domain.OrderCancelled, Version: version, ResolvedAtMillis: int64(i + 1), Reason: "requested"}}
 		case 1:
 			many.Do("HSET", many.Keys.SetAside(p), r.String(), fmt.Sprintf("%d:5-5 %d-0 pay because of it", p, i+1))
 			want[r] = domain.Standing{SetAside: []domain.SetAside{
@@ -285,7 +286,7 @@ func TestLook(t *testing.T) {
 	}
 
 	// What is damaged is its own order's trouble.
-	many.Do("SET", many.Keys.Order(many.store.Partition(refs[0].EventID), refs[0]), "c|damaged")
+	many.setRecord(refs[0].EventID, refs[0].OrderID, "c|damaged")
 	for _, damaged := range []string{"x", "0:1-1", "0:1-1 1-1 pay", "0:1-1  pay r", " 1-1 pay r", "0:1-1 1-1 pay r\n"} {
 		p := many.store.Partition(refs[1].EventID)
 		many.Do("HSET", many.Keys.SetAside(p), refs[1].String(), damaged)

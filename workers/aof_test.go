@@ -153,6 +153,16 @@ func (a *appendOnly) has(name, keySuffix string) bool {
 	})
 }
 
+// streamOf is the stream that has a group.
+func (a *appendOnly) streamOf(group domain.Group) string {
+	for _, c := range a.commands {
+		if strings.EqualFold(c.args[0], "XGROUP") && strings.EqualFold(c.args[1], "CREATE") && c.args[3] == string(group) {
+			return c.args[2]
+		}
+	}
+	return ""
+}
+
 // appended is an entry of a stream, and how much of the file must be there for it to be loaded.
 type appended struct {
 	domain.Entry

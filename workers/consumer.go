@@ -76,8 +76,9 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 }
 
 // run reads until reading ends. It returns when nothing is in hand any more or
-// working has ended. beside, if not nil, runs for as long as anything is worked on.
-func (c *consumer) run(beside func(stop <-chan struct{})) {
+// working has ended. beside, if not nil, runs for as long as anything is worked on; last, if not nil, ends
+// what was given work by handle and by beside, neither of which gives it any more then.
+func (c *consumer) run(beside func(stop <-chan struct{}), last func()) {
 	stop := make(chan struct{})
 	var besides sync.WaitGroup
 	if beside != nil {
@@ -99,6 +100,9 @@ func (c *consumer) run(beside func(stop <-chan struct{})) {
 	close(stop)
 	besides.Wait()
 	c.wg.Wait()
+	if last != nil {
+		last()
+	}
 	stopKeepAlive()
 	keepAlive.Wait()
 	if !errors.Is(context.Cause(c.reading), domain.ErrDataReplaced) {
@@ -387,7 +391,7 @@ func (c *consumer) deadLetter(dead ...domain.DeadEntry) {
 	}
 }
 
-// putAside is deadLetter without an end to the work on the entries. It reports false if working ended first.
+// putAside is deadLetter without an end to the work on the entries that are set aside. It reports false if they are not.
 func (c *consumer) putAside(dead []domain.DeadEntry) bool {
 	if len(dead) == 0 {
 		return true
@@ -402,7 +406,8 @@ func (c *consumer) putAside(dead []domain.DeadEntry) bool {
 			ids[i] = d.ID
 		}
 		c.log.Error("could not set entries aside", zap.Strings("entries", ids), zap.Error(err))
-		return true
+		c.finish(ids...)
+		return false
 	}
 	c.noteSetAside(dead...)
 	return true

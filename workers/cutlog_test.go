@@ -110,7 +110,7 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 	}
 	settled(w)
 	w.eventually("requests trimmed", func() bool {
-		n, err := w.rdb().XLen(w.ctx, r.ns+":{0}:requests").Result()
+		n, err := w.rdb().XLen(w.ctx, w.requests()).Result()
 		return err == nil && n == 0
 	})
 	for _, change := range []func(context.Context, string, domain.Cause) (bool, error){
@@ -136,8 +136,8 @@ func record(t *testing.T, rng *rand.Rand) *recording {
 	}
 	r.books = w.gateway.Books()
 	r.file = readAppendOnly(t, server.Dir())
-	r.requests = r.file.stream(r.ns + ":{0}:requests")
-	for _, e := range r.file.stream(r.ns + ":{0}:log") {
+	r.requests = r.file.stream(w.requests())
+	for _, e := range r.file.stream(r.file.streamOf(domain.GroupPosting)) {
 		facts, err := wire.ParseFacts(e.ID, e.Fields)
 		if err != nil {
 			t.Fatal(err)
@@ -184,7 +184,7 @@ func add(w *world, entries [][]string) {
 	w.t.Helper()
 	pipe := w.rdb().Pipeline()
 	for _, fields := range entries {
-		args := []any{"XADD", w.ns + ":{0}:requests", "*"}
+		args := []any{"XADD", w.requests(), "*"}
 		for _, f := range fields {
 			args = append(args, f)
 		}
@@ -319,7 +319,7 @@ func (r *recording) rich(t testing.TB) {
 			t.Errorf("no %s among the facts", want)
 		}
 	}
-	for _, want := range [][2]string{{"XADD", ":dead"}, {"XTRIM", ":requests"}, {"XACK", ":requests"}, {"XACK", ":log"}, {"HSETNX", "}"}, {"HSET", "}"}, {"SREM", ""}} {
+	for _, want := range [][2]string{{"XADD", ":dead"}, {"XTRIM", ":requests"}, {"XACK", ":requests"}, {"XACK", ":log"}, {"HSET", "}"}, {"HDEL", ""}, {"ZREM", ""}} {
 		if !r.file.has(want[0], want[1]) {
 			t.Errorf("no %s of …%s in the file", want[0], want[1])
 		}
@@ -435,16 +435,31 @@ func settled(w *world) {
 	w.t.Helper()
 	quiet := 0
 	w.eventually("everything done and no hold left", func() bool {
-		holds, err := w.rdb().ZCard(w.ctx, w.ns+":{0}:holds").Result()
-		if err != nil {
-			w.t.Fatal(err)
-		}
 		// The groups are read one after the other, and one may make work for another.
-		if quiet++; holds > 0 || w.backlog() > 0 {
+		if quiet++; held(w) > 0 || w.backlog() > 0 {
 			quiet = 0
 		}
 		return quiet == 2
 	})
+}
+
+// held is how many places are held, of all events.
+func held(w *world) (places int64) {
+	w.t.Helper()
+	ids, err := w.store.Events().IDs(w.ctx, 0)
+	if err != nil {
+		w.t.Fatalf("listing events: %v", err)
+	}
+	for _, id := range ids {
+		e, err := w.store.Events().Get(w.ctx, id)
+		if err != nil {
+			w.t.Fatalf("reading event %s: %v", id, err)
+		}
+		for _, s := range e.Sections {
+			places += s.Held
+		}
+	}
+	return places
 }
 
 // astray audits with the gateway's books and returns the orders whose payment it

@@ -53,6 +53,9 @@ func parseFault(s string) (fault, error) {
 	return f, nil
 }
 
+// byPurchase ends the names of steps in the group of the purchase role.
+const byPurchase = " " + string(domain.GroupWorkers)
+
 // withEntries is what the name of a read that was given something ends with. Before
 // it is sent nobody knows, so these steps only have faults that apply.
 const withEntries = ", with entries"
@@ -233,8 +236,17 @@ func stepOf(cmd redis.Cmder) string {
 			return "evalsha"
 		}
 		switch script {
-		case "keep_alive", "hand_back", "leave", "dead_letter", "cancel", "own":
-			return strings.TrimSpace(script + " " + arg(3+keys)) // their first argument is the group, if there is one
+		case "keep_alive", "hand_back", "leave", "dead_letter", "own":
+			return script + " " + arg(3+keys) // their first argument is the group
+		case "move":
+			if group := arg(3 + keys); group != "" {
+				return script + " " + group
+			}
+			for _, fact := range []domain.FactType{domain.FactExpired, domain.FactCancelled} { // nobody asked for it by an entry
+				if slices.ContainsFunc(args, func(a any) bool { return a == string(fact) }) {
+					return script + " " + string(fact)
+				}
+			}
 		}
 		return script
 	case "xreadgroup":

@@ -371,10 +371,49 @@ func TestStopHandsBack(t *testing.T) {
 	w.audit()
 }
 
+// A worker is told to stop when the money of some orders of an entry has moved, and that of others has not. It ends
+// in time, and the entry is for others, as a whole.
+func TestStopWithHalfOfAnEntrySettled(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 100)
+	sold := purchasesOf("o", 40)
+	w.together(sold...)
+	var captures atomic.Int64
+	hanging := gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+		if captures.Add(1) > 10 {
+			<-ctx.Done()
+			return domain.Payment{}, errLost
+		}
+		return w.gateway.Capture(ctx, name)
+	}}
+	// Fewer calls at once than the entry has facts: some of them have not begun.
+	cfg := workers.Config{Concurrency: 16, ReclaimAfter: time.Minute, Grace: time.Second, CallTimeout: time.Minute}
+	first := w.start(cfg, hanging, nil)
+	w.eventually("ten are captured, and as many calls hang as may", func() bool { return captures.Load() == 26 && first.Stats().Settled.Load() == 10 })
+	stopped := time.Now()
+	if err := first.stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(stopped); took > 5*cfg.Grace {
+		t.Errorf("it took %s to stop", took)
+	}
+	if n := first.Stats().HandedBack.Load(); n != 1 || first.Stats().InFlight.Load() != 0 {
+		t.Errorf("%d entries were handed back, %d are in hand", n, first.Stats().InFlight.Load())
+	}
+	w.start(cfg, w.gateway, nil)
+	w.waitDrained()
+	for _, q := range sold {
+		if line := w.payment(q.OrderID); line.Status != domain.PaymentStatusCaptured || line.Captures != 1 {
+			t.Errorf("%s: %+v", q.OrderID, line)
+		}
+	}
+	w.audit()
+}
+
 func TestDeadConsumersAreForgotten(t *testing.T) {
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
-	dead := newInjector(fault{"resolve", 1, diesBefore}).process()
+	dead := newInjector(fault{"move" + byPurchase, 1, diesBefore}).process()
 	cfg := workers.Config{ReclaimAfter: 200 * time.Millisecond, Grace: 300 * time.Millisecond}
 	victim := w.start(cfg, w.gateway, dead)
 	w.publish(request(domain.RequestPurchase, "o", "fred", 4))

@@ -77,8 +77,8 @@ func (g *gateway) ask(reading, working context.Context, c call, end time.Time, d
 		k.passOn(passed)
 		return domain.Payment{}, errNotAsked
 	}
-	ctx, cancel := context.WithTimeout(working, limit)
-	defer cancel()
+	ctx := &callTime{Context: working, end: begun.Add(limit)}
+	defer ctx.stop()
 	payment, err := do(ctx)
 	var later *domain.LaterError
 	switch {

@@ -52,6 +52,7 @@ type world struct {
 	rdb      func() *redis.Client // for what only a test asks; made at the first call
 	patience time.Duration        // bounds every wait
 	free     bool                 // whether free orders need no payment
+	deps     func(*workers.Deps)  // if not nil, changes what workers get
 }
 
 var namespaces atomic.Int64
@@ -129,10 +130,14 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 	if os.Getenv("HOLDFAST_TEST_LOG") != "" {
 		log = zaptest.NewLogger(w.t)
 	}
-	pool, err := workers.New(cfg, workers.Deps{
+	deps := workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
 		GatewayKind: domain.GatewayRemote, PaymentNamespace: store.PaymentNamespace(), FreeOrders: w.free, Log: log,
-	})
+	}
+	if w.deps != nil {
+		w.deps(&deps)
+	}
+	pool, err := workers.New(cfg, deps)
 	if err != nil {
 		w.t.Fatalf("making a pool: %v", err)
 	}
@@ -146,6 +151,9 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 	w.t.Cleanup(func() { _ = stop() }) // the test has looked at the error if it matters
 	return &worker{Pool: pool, stop: stop}
 }
+
+// requests is the stream to publish to: its name is a contract.
+func (w *world) requests() string { return w.ns + ":{0}:requests" }
 
 func (w *world) list(eventID string, price, capacity int64) {
 	w.t.Helper()

@@ -18,9 +18,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
+	"holdfast/workers"
 )
 
 // TestPlantedBugs plants one bug after the other and runs the scenarios, first without
@@ -53,6 +55,9 @@ func TestPlantedBugs(t *testing.T) {
 			return points
 		}
 		worse := shuffle(faulty)
+		if where := bugs[i].where; where != "" {
+			worse = slices.DeleteFunc(worse, func(p point) bool { return p.scenario.name != where })
+		}
 		spread(worse, func(p point) string { return p.faults[0].step })
 		plans[i] = append(shuffle(undisturbed), worse[:min(len(worse), 200)]...)
 	}
@@ -79,7 +84,7 @@ func (b bug) catch(t *testing.T, server *redistest.Server, tally *torture.Tally,
 		var running sync.WaitGroup
 		for i, p := range chunk {
 			running.Go(func() {
-				bad := planted{gateway: b.gateway}
+				bad := planted{gateway: b.gateway, deps: b.deps}
 				if b.hook != nil {
 					bad.hook = b.hook()
 				}
@@ -105,12 +110,14 @@ func (b bug) catch(t *testing.T, server *redistest.Server, tally *torture.Tally,
 	t.Errorf("nothing was wrong in %d runs", runs)
 }
 
-// The bugs that are planted to see whether the tests find them. Each is put between a
-// worker and Redis, or a worker and the gateway, so that nothing of it is in the product.
+// The bugs that are planted to see whether the tests find them. Each is put between a worker and Redis, the
+// gateway or its ledger and queues, so that nothing of it is in the product.
 type bug struct {
 	name    string
 	hook    func() redis.Hook // nil: none
 	gateway func(domain.PaymentGateway) domain.PaymentGateway
+	deps    func(*workers.Deps)
+	where   string // the scenario with whose faults it must be found; empty: those of all
 }
 
 var plantedBugs = []bug{
@@ -122,35 +129,44 @@ var plantedBugs = []bug{
 		return next(ctx, redis.NewIntCmd(ctx, args...))
 	})},
 	{name: "acknowledges when it has only held", hook: script("hold",
-		"if verdict == DONE and entries[i] ~= '' then", "if (verdict == DONE or verdict == AUTHORIZE) and entries[i] ~= '' then")},
+		"if class.terms.holds then", "if true then")},
 	{name: "does not look whether the order is known", hook: script("hold",
-		"if was == '' then", "if was == '' or kind ~= 'pay' then")},
+		"  if records[i] then", "  if false then")},
 	{name: "does not look whether there are tickets", hook: script("hold",
-		"elseif tonumber(ARGV[at + QUANTITY]) > units.available then", "elseif false then")},
+		"elseif class.quantity > section.available then", "elseif false then")},
 	{name: "holds two orders of a customer at once", hook: script("hold",
-		"elseif event.in_progress[ARGV[at + CUSTOMER]] then", "elseif false then")},
-	{name: "does not tell another body from the same", hook: script("hold",
-		"verdict = CONFLICT", "verdict = DONE")},
+		"elseif in_progress[customer] then", "elseif false then")},
+	{name: "does not tell another body from the same", deps: ledger(func(l domain.Ledger, _ workers.Queues) domain.Ledger { return sameBody{l} })},
 	{name: "leaves no note of what it sets aside", hook: script("dead_letter",
-		`redis.call('HSET', KEYS[3], order, table.concat(lines, '\n'))`, "")},
-	{name: "frees the in_progress of another order", hook: script("cancel",
-		"    -- Not among the holds", "    event_of[o].freed[#event_of[o].freed + 1] = customer[o]\n    -- Not among the holds")},
-	{name: "keeps the tickets of a declined order", hook: script("resolve",
-		"end_hold(o, 1, 0)\n      change(o, 'd'", "end_hold(o, 0, 0)\n      change(o, 'd'")},
-	{name: "gives tickets back twice", hook: script("expire",
-		"    expire(o)", "    expire(o)\n    move(o, 1, 0, 0)")},
-	{name: "confirms after the deadline", hook: script("resolve",
-		"elseif now >= tonumber(deadline[o]) then", "elseif false then")},
+		`redis.call('HSET', key, order, table.concat(lines, '\n'))`, "")},
+	{name: "does not look whether the order has changed", hook: script("move",
+		"version == '' and record == '' or version ~= '' and string.sub(record, 1, #version + 1) == version .. '|'", "true")},
+	{name: "acknowledges before the swap", deps: ledger(func(l domain.Ledger, q workers.Queues) domain.Ledger { return resolvesAcknowledged{l, q} }), where: "confirmed"},
+	{name: "frees the in_progress of another order", hook: script("move",
+		"  if ARGV[at + 2] ~= '' then", `  local sold_to = match(ARGV[at + 5], '^|[^|]+|confirmed|([^|]+)|')
+  if sold_to then
+    freed[#freed + 1] = match(members[n], '^[^/]+/') .. sold_to
+  end
+  if ARGV[at + 2] ~= '' then`)},
+	{name: "keeps the tickets of a declined order", hook: script("move",
+		"tonumber(available) + tonumber(ARGV[by + 1])", "tonumber(available) + (ARGV[GROUPS] == 'declined' and 0 or 1) * tonumber(ARGV[by + 1])")},
+	{name: "gives tickets back twice", hook: script("move",
+		"tonumber(available) + tonumber(ARGV[by + 1])", "tonumber(available) + (ARGV[GROUPS] == 'expired' and 2 or 1) * tonumber(ARGV[by + 1])")},
+	{name: "confirms after the deadline", hook: script("move",
+		" or bound == 'before' and now >= tonumber(ARGV[at + 3])", "")},
 	{name: "expires by the worker's clock", hook: chain(
-		script("due", clockLine, clockLine+" + 3600000"), script("expire", clockLine, clockLine+" + 3600000"))},
-	{name: "ends a hold without a fact", hook: script("expire",
-		"redis.call('XADD', LOG, '*', facts[2 * i - 1], facts[2 * i])", "tostring(now) .. '-0'")},
-	{name: "posts without looking whether it did", hook: script("post",
-		"return not posted and records[i]", "return records[i]")},
-	{name: "posts what is cancelled", hook: script("post",
-		" and string.sub(records[i], 1, 1) == 'c'", "")},
-	{name: "does not take a cancelled order out of the sales", hook: script("reverse",
-		"return posted", "return false")},
+		script("due", "math.floor(tonumber(clock[2]) / 1000))", "math.floor(tonumber(clock[2]) / 1000) + 3600000)"),
+		script("move", " or bound == 'from' and now < tonumber(ARGV[at + 3])", ""))},
+	{name: "ends a hold without a fact", hook: script("move",
+		"  append(KEYS[2], now, fact, lines,", "  ; (fact == 'expired' and function(_, at, _, all, each) each(int(at) .. '-7', 1, #all) end or append)(KEYS[2], now, fact, lines,")},
+	{name: "does not take a cancelled order out of the sales", hook: script("move",
+		"  changes[n + 1], changes[n + 2] = fields[1 + V + S + c],", `  if ARGV[GROUPS] == 'cancelled' then
+    break
+  end
+  changes[n + 1], changes[n + 2] = fields[1 + V + S + c],`)},
+	{name: "acknowledges before it has posted", deps: ledger(func(l domain.Ledger, q workers.Queues) domain.Ledger { return postsAcknowledged{l, q} }), where: "entries of several facts"},
+	{name: "posts only the first fact of an entry", deps: ledger(func(l domain.Ledger, _ workers.Queues) domain.Ledger { return postsOne{l} })},
+	{name: "acknowledges when one fact of the entry is settled", deps: settlesOne, where: "entries of several facts"},
 	{name: "deletes a consumer with pending entries", hook: script("leave",
 		"if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then", "if false then")},
 	{name: "trims what nobody has read", hook: script("trim",
@@ -175,7 +191,150 @@ var plantedBugs = []bug{
 	{name: "takes no answer for a no", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return unknownIsNo{g} }},
 }
 
-const clockLine = "local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)"
+// ledger puts something between a worker and what it does to orders.
+func ledger(wrap func(domain.Ledger, workers.Queues) domain.Ledger) func(*workers.Deps) {
+	return func(d *workers.Deps) { d.Ledger = wrap(d.Ledger, d.Queues) }
+}
+
+// sameBody takes every request for an order for the one that opened it.
+type sameBody struct{ domain.Ledger }
+
+func (l sameBody) Hold(ctx context.Context, partition int, batch []domain.Incoming) ([]domain.Reply, int64, error) {
+	batch = slices.Clone(batch)
+	refs := make([]domain.OrderRef, len(batch))
+	for i, in := range batch {
+		refs[i] = in.Request.Ref()
+	}
+	orders, err := l.Orders(ctx, refs)
+	if err != nil {
+		return nil, 0, err
+	}
+	first := make(map[domain.OrderRef]string)
+	for i, o := range orders {
+		if o.Fingerprint != "" {
+			first[refs[i]] = o.Fingerprint
+		}
+	}
+	for i, ref := range refs {
+		if said := first[ref]; said == "" {
+			first[ref] = batch[i].Request.Fingerprint
+		} else {
+			batch[i].Request.Fingerprint = said
+		}
+	}
+	return l.Ledger.Hold(ctx, partition, batch)
+}
+
+// resolvesAcknowledged acknowledges entries before it does what they ask for.
+type resolvesAcknowledged struct {
+	domain.Ledger
+	queues workers.Queues
+}
+
+func (l resolvesAcknowledged) Resolve(ctx context.Context, partition int, batch []domain.Resolution) ([]domain.Reply, int64, error) {
+	var ids []string
+	for _, r := range batch {
+		if r.EntryID != "" {
+			ids = append(ids, r.EntryID)
+		}
+	}
+	if err := acknowledge(ctx, l.queues, partition, domain.GroupWorkers, ids); err != nil {
+		return nil, 0, err
+	}
+	return l.Ledger.Resolve(ctx, partition, batch)
+}
+
+// postsAcknowledged acknowledges entries before their lines are written.
+type postsAcknowledged struct {
+	domain.Ledger
+	queues workers.Queues
+}
+
+func (l postsAcknowledged) Post(ctx context.Context, partition int, facts []domain.Fact) error {
+	var ids []string
+	for _, f := range facts {
+		ids = append(ids, f.ID)
+	}
+	if err := acknowledge(ctx, l.queues, partition, domain.GroupPosting, ids); err != nil {
+		return err
+	}
+	return l.Ledger.Post(ctx, partition, facts)
+}
+
+func acknowledge(ctx context.Context, queues workers.Queues, partition int, group domain.Group, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	q, err := queues(partition, group, "planted")
+	if err != nil {
+		return err
+	}
+	return q.Ack(ctx, ids)
+}
+
+// postsOne takes an entry for one fact.
+type postsOne struct{ domain.Ledger }
+
+func (l postsOne) Post(ctx context.Context, partition int, facts []domain.Fact) error {
+	return l.Ledger.Post(ctx, partition, slices.DeleteFunc(slices.Clone(facts), func(f domain.Fact) bool { return f.Line > 1 }))
+}
+
+// settlesOne acknowledges an entry in settlement as soon as the money of one of its orders has moved.
+func settlesOne(d *workers.Deps) {
+	s := &settledOnce{entries: make(map[domain.OrderRef]string)}
+	queues, gateway := d.Queues, d.Gateway
+	d.Queues = func(partition int, group domain.Group, consumer string) (domain.Queue, error) {
+		q, err := queues(partition, group, consumer)
+		if group == domain.GroupSettlement {
+			q = noting{q, s}
+		}
+		return q, err
+	}
+	d.Gateway = middleman{next: gateway, do: func(ctx context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+		p, err := do()
+		if id := s.entryOf(name.OrderRef); err == nil && id != "" && (call == "capture" || call == "void" || call == "refund") {
+			_ = acknowledge(ctx, queues, 0, domain.GroupSettlement, []string{id}) // it is acknowledged again
+		}
+		return p, err
+	}}
+}
+
+type settledOnce struct {
+	mu      sync.Mutex
+	entries map[domain.OrderRef]string // the latest that settlement was given about an order
+}
+
+func (s *settledOnce) entryOf(ref domain.OrderRef) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.entries[ref]
+}
+
+func (s *settledOnce) note(entries []domain.Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range entries {
+		facts, err := wire.ParseFacts(e.ID, e.Fields)
+		if err != nil {
+			continue // the worker says so
+		}
+		for _, f := range facts {
+			s.entries[f.Ref()] = e.ID
+		}
+	}
+}
+
+// noting is a queue that notes what it gives.
+type noting struct {
+	domain.Queue
+	given *settledOnce
+}
+
+func (q noting) Read(ctx context.Context, most int, wait time.Duration) ([]domain.Entry, error) {
+	entries, err := q.Queue.Read(ctx, most, wait)
+	q.given.note(entries)
+	return entries, err
+}
 
 type (
 	skipsVoid    struct{ domain.PaymentGateway }

@@ -32,11 +32,11 @@ func (p *Pool) newPosting(partition int) (func(), error) {
 			return nil
 		})
 	}
-	return func() { c.run(nil) }, nil
+	return func() { c.run(nil, nil) }, nil
 }
 
 // posts reports whether posting has to do with a fact. What became of an order afterwards, its record says.
-func posts(f domain.Fact) bool { return f.Type == domain.FactConfirmed }
+func posts(t domain.FactType) bool { return t == domain.FactConfirmed }
 
 // logEntry is an entry of the log that concerns a role: all its facts do, for they are of one type.
 type logEntry struct {
@@ -46,21 +46,24 @@ type logEntry struct {
 
 // facts decodes log entries: those that concern the role, and the ids of those to be passed over. What cannot be
 // decoded goes to the dead letters.
-func (c *consumer) facts(entries []domain.Entry, concerns func(domain.Fact) bool) (found []logEntry, passed []string) {
+func (c *consumer) facts(entries []domain.Entry, concerns func(domain.FactType) bool) (found []logEntry, passed []string) {
 	var dead []domain.DeadEntry
 	for _, e := range entries {
+		if len(e.Fields) > 0 {
+			if t := domain.FactType(e.Fields[0]); t.Known() && !concerns(t) {
+				passed = append(passed, e.ID)
+				continue
+			}
+		}
 		facts, err := wire.ParseFacts(e.ID, e.Fields)
 		if err == nil && c.tooManyDeliveries(e) {
 			err = fmt.Errorf("%s (%d)", reasonDeliveries, e.Deliveries)
 		}
-		switch {
-		case err != nil:
+		if err != nil {
 			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error()})
-		case concerns(facts[0]):
-			found = append(found, logEntry{e.ID, facts})
-		default:
-			passed = append(passed, e.ID)
+			continue
 		}
+		found = append(found, logEntry{e.ID, facts})
 	}
 	c.deadLetter(dead...)
 	return found, passed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -49,10 +50,7 @@ func (p *Pool) newPurchase(partition int) (func(), error) {
 	r.payers = newCrew(p.cfg.Concurrency, r.pay)
 	c.handle = r.hold
 	return func() {
-		c.run(func(stop <-chan struct{}) {
-			inBatches(r.answers, stop, r.commit) // step 3
-			r.payers.stop()
-		})
+		c.run(func(stop <-chan struct{}) { inBatches(r.answers, stop, r.commit) }, r.payers.stop) // step 3
 	}, nil
 }
 
@@ -252,7 +250,7 @@ func (r *purchase) judge(p *pending, payment domain.Payment) bool {
 
 // commit is step 3, for all the answers that are there.
 func (r *purchase) commit(batch []*pending) {
-	r.setAside(batch)
+	batch = r.setAside(batch)
 	r.attempt(len(batch), func(i int) string { return batch[i].entryID }, func(first, end int) error {
 		resolutions := make([]domain.Resolution, 0, end-first)
 		for _, p := range batch[first:end] {
@@ -287,8 +285,9 @@ func (r *purchase) commit(batch []*pending) {
 
 // setAside makes dead letters of the requests whose payments were left alone, before their orders are
 // declined: after a crash in between, the hold runs out, and whoever looks at the letter finds the payment
-// as it is. The other way round, nobody would hear of it.
-func (r *purchase) setAside(batch []*pending) {
+// as it is. The other way round, nobody would hear of it; so those that could not be set aside are not in the
+// batch that it returns.
+func (r *purchase) setAside(batch []*pending) []*pending {
 	var dead []domain.DeadEntry
 	for _, p := range batch {
 		if p.leftAlone {
@@ -296,7 +295,10 @@ func (r *purchase) setAside(batch []*pending) {
 			p.resolution.EntryID = ""
 		}
 	}
-	r.putAside(dead)
+	if !r.putAside(dead) {
+		batch = slices.DeleteFunc(batch, func(p *pending) bool { return p.leftAlone })
+	}
+	return batch
 }
 
 // voidThenAck ends an entry whose order ended without its payment. The fact that

@@ -499,9 +499,10 @@ var scenarios = []scenario{
 		play: func(r *scene) {
 			r.append(request(purchase, "a", "amy", 1))
 			r.untilPayment("e/a", domain.PaymentStatusCaptured)
-			r.destroyGroups(request(purchase, "b", "bob", 2))
+			groups := r.groups()
+			r.destroy(groups, request(purchase, "b", "bob", 2))
 			r.untilState("e/b", domain.OrderConfirmed)
-			r.destroyGroups(request(cancel, "b", "", 0), request(hold, "c", "cid", 3))
+			r.destroy(groups, request(cancel, "b", "", 0), request(hold, "c", "cid", 3))
 		},
 		wrap: capturesBeforeVoids,
 		ends: []end{
@@ -549,7 +550,7 @@ var scenarios = []scenario{
 			}
 		},
 		tidy: func(r *scene) bool {
-			n, err := r.rdb().XLen(r.ctx, r.key("requests")).Result()
+			n, err := r.rdb().XLen(r.ctx, r.requests()).Result()
 			if err != nil {
 				r.t.Fatalf("counting requests: %v", err)
 			}
@@ -598,13 +599,13 @@ var scenarios = []scenario{
 		name: "payments that do not match",
 		wrap: func(r *scene) domain.PaymentGateway { return mistaken{r.world.gateway} },
 		play: func(r *scene) {
-			r.append(request(purchase, "half", "amy", 2), request(purchase, "yen", "bob", 1), request(hold, "zoe", "cid", 3))
+			r.append(request(purchase, "half", "amy", 2), request(purchase, "yen", "bob", 1), limited(request(hold, "zoe", "cid", 3)))
 			r.untilState("e/zoe", domain.OrderHeld)
 			r.append(request(pay, "zoe", "", 0))
 		},
 		ends: []end{
 			mismatched("e/half", "amy", 2, domain.PaymentStatusVoided), mismatched("e/yen", "bob", 1, domain.PaymentStatusVoided),
-			mismatched("e/zoe", "cid", 3, domain.PaymentStatusAuthorized),
+			leftAlone("e/zoe", "cid", 3, domain.PaymentStatusAuthorized),
 		},
 		dead:  []string{"payment_mismatch: customer_id zoe instead of cid; the payment is authorized, and was left alone"},
 		named: []string{"e/zoe"},
@@ -618,17 +619,61 @@ var scenarios = []scenario{
 			r.charged("e/dear", "bob", 5000, domain.PaymentStatusCaptured)
 			r.charged("e/cid", "zoe", 3000, domain.PaymentStatusAuthorized)
 			r.charged("e/old", "zoe", 1000, domain.PaymentStatusRefunded)
-			r.append(request(purchase, "lost", "amy", 2), request(purchase, "dear", "bob", 1), request(purchase, "cid", "cid", 3), request(purchase, "old", "dan", 1))
+			r.append(request(purchase, "lost", "amy", 2), limited(request(purchase, "dear", "bob", 1)), limited(request(purchase, "cid", "cid", 3)), request(purchase, "old", "dan", 1))
 		},
 		ends: []end{
-			confirmed("e/lost", "amy", 2), mismatched("e/dear", "bob", 1, domain.PaymentStatusCaptured),
-			mismatched("e/cid", "cid", 3, domain.PaymentStatusAuthorized), mismatched("e/old", "dan", 1, domain.PaymentStatusRefunded),
+			confirmed("e/lost", "amy", 2), leftAlone("e/dear", "bob", 1, domain.PaymentStatusCaptured),
+			leftAlone("e/cid", "cid", 3, domain.PaymentStatusAuthorized), mismatched("e/old", "dan", 1, domain.PaymentStatusRefunded),
 		},
 		dead: []string{
 			"payment_mismatch: amount 5000 instead of 1000; the payment is captured, and was left alone",
 			"payment_mismatch: customer_id zoe instead of cid; the payment is authorized, and was left alone",
 		},
 		named: []string{"e/dear", "e/cid"},
+	},
+	{
+		// Each entry has several facts, for posting and for settlement. One of them is refused, one only a person can settle.
+		name:   "entries of several facts",
+		events: map[string]int64{"e": 100, "f": 50},
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: lossy(r), do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				switch {
+				case call == "capture" && name.OrderID == "refused":
+					return domain.Payment{}, domain.ErrRefused
+				case call == "capture" && name.OrderID == "odd":
+					return domain.Payment{}, fmt.Errorf("capture %s: the gateway answered 400: %w", name.OrderRef, domain.ErrUnacceptable)
+				}
+				return do()
+			}}
+		},
+		play: func(r *scene) {
+			kept := request(purchase, "kept", "amy", 1)
+			r.together(
+				kept, change(kept, func(q *domain.Request) { q.EventID = "f" }), request(purchase, "undone-0", "bob", 2), request(purchase, "undone-1", "cid", 3),
+				request(purchase, "refused", "dan", 4), request(purchase, "odd", "eve", 5),
+			)
+			r.together(brief(request(hold, "slow-0", "flo", 6)), brief(request(hold, "slow-1", "gus", 7)))
+			undone := []string{"undone-0", "undone-1"}
+			var cancels []domain.Cancellation
+			for _, id := range undone {
+				r.untilPayment("e/"+id, domain.PaymentStatusCaptured)
+				cancels = append(cancels, domain.Cancellation{Ref: domain.OrderRef{EventID: "e", OrderID: id}})
+			}
+			if err := r.store.Ledger().Cancel(r.ctx, 0, cancels); err != nil {
+				r.t.Fatalf("cancelling: %v", err)
+			}
+			r.sharesEntry(cancels[0].Ref, cancels[1].Ref)
+		},
+		ends: []end{
+			confirmed("e/kept", "amy", 1), confirmed("f/kept", "amy", 1),
+			reversed(cancelled("e/undone-0", "bob", 2, domain.PaymentStatusRefunded)), reversed(cancelled("e/undone-1", "cid", 3, domain.PaymentStatusRefunded)),
+			{ref: "e/refused", customer: "dan", quantity: 4, state: domain.OrderCancelled, reason: domain.ReasonCaptureFailed, payment: domain.PaymentStatusVoided, reversed: true},
+			{ref: "e/odd", customer: "eve", quantity: 5, state: domain.OrderConfirmed, payment: domain.PaymentStatusAuthorized},
+			{ref: "e/slow-0", customer: "flo", quantity: 6, state: domain.OrderExpired, payment: domain.PaymentStatusVoided},
+			{ref: "e/slow-1", customer: "gus", quantity: 7, state: domain.OrderExpired, payment: domain.PaymentStatusVoided},
+		},
+		dead:  []string{"capture e/odd: the gateway answered 400"},
+		named: []string{"e/odd"},
 	},
 	{
 		// Orders end, and their payments are not theirs to void or refund.
@@ -779,6 +824,12 @@ func brief(q domain.Request) domain.Request {
 	return q
 }
 
+// limited is a request whose hold lasts longer than any recovery, and shorter than a run.
+func limited(q domain.Request) domain.Request {
+	q.HoldSeconds = 10
+	return q
+}
+
 // listTerms lists an event of which nothing will be sold.
 func (r *scene) listTerms(event string, t domain.Terms) {
 	r.t.Helper()
@@ -821,7 +872,7 @@ func (r *scene) reports(code domain.Code) bool {
 // add puts an entry among the requests that no publisher of ours would.
 func (r *scene) add(fields ...string) {
 	r.t.Helper()
-	if err := r.rdb().XAdd(r.ctx, &redis.XAddArgs{Stream: r.key("requests"), Values: fields}).Err(); err != nil {
+	if err := r.rdb().XAdd(r.ctx, &redis.XAddArgs{Stream: r.requests(), Values: fields}).Err(); err != nil {
 		r.t.Fatalf("adding an entry: %v", err)
 	}
 }
@@ -927,15 +978,37 @@ func capturesBeforeVoids(r *scene) domain.PaymentGateway {
 	}}
 }
 
-// destroyGroups destroys all groups, and publishes before anybody can make them again.
-func (r *scene) destroyGroups(requests ...domain.Request) {
+// groups are all there are, by their streams.
+func (r *scene) groups() map[string][]string {
+	r.t.Helper()
+	groups := make(map[string][]string)
+	streams := r.rdb().ScanType(r.ctx, 0, r.ns+":*", 1000, "stream").Iterator()
+	for streams.Next(r.ctx) {
+		infos, err := r.rdb().XInfoGroups(r.ctx, streams.Val()).Result()
+		if err != nil {
+			r.t.Fatalf("looking for groups: %v", err)
+		}
+		for _, info := range infos {
+			groups[streams.Val()] = append(groups[streams.Val()], info.Name)
+		}
+	}
+	if err := streams.Err(); err != nil || len(groups) != 2 {
+		r.t.Fatalf("groups by stream: %v, %v", groups, err)
+	}
+	return groups
+}
+
+// destroy destroys groups, and publishes before anybody can make them again.
+func (r *scene) destroy(groups map[string][]string, requests ...domain.Request) {
 	r.t.Helper()
 	_, err := r.rdb().TxPipelined(r.ctx, func(pipe redis.Pipeliner) error {
-		pipe.XGroupDestroy(r.ctx, r.key("requests"), string(domain.GroupWorkers))
-		pipe.XGroupDestroy(r.ctx, r.key("log"), string(domain.GroupPosting))
-		pipe.XGroupDestroy(r.ctx, r.key("log"), string(domain.GroupSettlement))
+		for stream, names := range groups {
+			for _, name := range names {
+				pipe.XGroupDestroy(r.ctx, stream, name)
+			}
+		}
 		for _, q := range requests {
-			pipe.XAdd(r.ctx, &redis.XAddArgs{Stream: r.key("requests"), Values: wire.Fields(q)})
+			pipe.XAdd(r.ctx, &redis.XAddArgs{Stream: r.requests(), Values: wire.Fields(q)})
 		}
 		return nil
 	})
@@ -950,6 +1023,83 @@ const ghost = "ghost"
 var diedAsGhost = []end{
 	confirmed("e/confirmed", "amy", 1), confirmed("e/authorized", "bob", 2), confirmed("e/held", "cid", 3), confirmed("e/read", "dan", 4),
 	cancelled("e/given-up", "", 0, domain.PaymentStatusVoided), confirmed("e/new", "eve", 1),
+}
+
+// incoming is how a worker takes requests in.
+func (w *world) incoming(entries []domain.Entry) (incoming []domain.Incoming) {
+	w.t.Helper()
+	for _, e := range entries {
+		q, err := wire.ParseRequest(e.Fields)
+		if err != nil {
+			w.t.Fatalf("reading request %s: %v", e.ID, err)
+		}
+		in := domain.Incoming{EntryID: e.ID, Request: q, HoldMillis: 600_000, ValidMillis: 600_000}
+		if q.HoldSeconds > 0 {
+			in.HoldMillis = q.HoldSeconds * 1000
+		}
+		incoming = append(incoming, in)
+	}
+	return incoming
+}
+
+// authorized is the gateway's answer for an order that is held.
+func (w *world) authorized(in domain.Incoming, o domain.Order) domain.Resolution {
+	w.t.Helper()
+	ref := in.Request.Ref()
+	paid, err := w.gateway.Authorize(w.ctx, domain.PaymentRequest{
+		Name: domain.PaymentName{Namespace: w.store.PaymentNamespace(), OrderRef: ref}, Amount: o.Amount(), Currency: o.Currency, CustomerID: o.CustomerID,
+		Fingerprint: o.Fingerprint, Token: in.Request.PaymentToken,
+	})
+	if err != nil {
+		w.t.Fatalf("authorizing %s: %v", ref, err)
+	}
+	return domain.Resolution{EntryID: in.EntryID, Ref: ref, Order: o, Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID}
+}
+
+// together publishes requests, and does what a worker does: it holds them in one step, and confirms those that
+// pay in another, so that their facts share an entry.
+func (w *world) together(asked ...domain.Request) {
+	w.t.Helper()
+	w.publish(asked...)
+	queue, err := w.store.Queue(0, domain.GroupWorkers, ghost)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	entries, err := queue.Read(w.ctx, len(asked), 0)
+	if err != nil || len(entries) != len(asked) {
+		w.t.Fatalf("the ghost was given %d entries of %d, %v", len(entries), len(asked), err)
+	}
+	incoming := w.incoming(entries)
+	replies, _, err := w.store.Ledger().Hold(w.ctx, 0, incoming)
+	if err != nil {
+		w.t.Fatalf("holding: %v", err)
+	}
+	var resolutions []domain.Resolution
+	refs := make([]domain.OrderRef, len(incoming))
+	for i, in := range incoming {
+		refs[i] = in.Request.Ref()
+		if replies[i].Verdict == domain.VerdictAuthorize {
+			resolutions = append(resolutions, w.authorized(in, replies[i].Order))
+		}
+	}
+	if _, _, err := w.store.Ledger().Resolve(w.ctx, 0, resolutions); err != nil {
+		w.t.Fatalf("confirming: %v", err)
+	}
+	w.sharesEntry(refs...)
+}
+
+// sharesEntry checks that the last facts of orders stand in one entry of the log.
+func (w *world) sharesEntry(refs ...domain.OrderRef) {
+	w.t.Helper()
+	orders, err := w.store.Checkout().Orders(w.ctx, refs)
+	if err != nil {
+		w.t.Fatalf("reading orders: %v", err)
+	}
+	for i, o := range orders {
+		if o.Version != orders[0].Version {
+			w.t.Fatalf("%s was changed by entry %s, %s by %s", refs[0], orders[0].Version, refs[i], o.Version)
+		}
+	}
 }
 
 // diesAsGhost does what a worker of that name would, as far as it gets: one order is
@@ -982,24 +1132,14 @@ func (r *scene) diesAsGhost(wasAlive bool) {
 	if len(entries) != len(asked) {
 		r.t.Fatalf("the ghost was given %d entries of %d", len(entries), len(asked))
 	}
-	var incoming []domain.Incoming
-	for _, e := range entries[:3] {
-		q, err := wire.ParseRequest(e.Fields)
-		must(err)
-		incoming = append(incoming, domain.Incoming{EntryID: e.ID, Request: q, HoldMillis: 600_000, ValidMillis: 600_000})
-	}
-	_, _, err = r.store.Ledger().Hold(r.ctx, 0, incoming)
+	incoming := r.incoming(entries[:3])
+	held, _, err := r.store.Ledger().Hold(r.ctx, 0, incoming)
 	must(err)
-	var paid domain.Payment
-	for _, a := range slices.Backward(incoming[:2]) {
-		paid, err = r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{
-			Name: domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: a.Request.Ref()}, Amount: a.Request.Quantity * 1000, Currency: "EUR", CustomerID: a.Request.CustomerID, Token: a.Request.PaymentToken,
-		})
-		must(err)
+	var resolutions []domain.Resolution
+	for i, a := range incoming[:2] {
+		resolutions = append(resolutions, r.authorized(a, held[i].Order))
 	}
-	_, _, err = r.store.Ledger().Resolve(r.ctx, 0, []domain.Resolution{{
-		EntryID: incoming[0].EntryID, Ref: incoming[0].Request.Ref(), Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID,
-	}})
+	_, _, err = r.store.Ledger().Resolve(r.ctx, 0, resolutions[:1])
 	must(err)
 	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
 		entries, err := queue(group).Read(r.ctx, 10, time.Second)

@@ -51,10 +51,7 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 	s.cashiers = newCrew(p.cfg.Concurrency, s.cash)
 	c.handle = s.settle
 	return func() {
-		c.run(func(stop <-chan struct{}) {
-			inBatches(s.acks, stop, s.ack)
-			s.cashiers.stop()
-		})
+		c.run(func(stop <-chan struct{}) { inBatches(s.acks, stop, s.ack) }, s.cashiers.stop)
 	}, nil
 }
 
@@ -114,8 +111,8 @@ func confirmedAt(f domain.Fact) int64 {
 // gateway never heard; a declined one has no money there. Nor should it have heard of
 // one that was cancelled before it was held; but Redis may have lost what it was
 // before that, in a failover, and the gateway has lost nothing.
-func settles(f domain.Fact) bool {
-	switch f.Type {
+func settles(t domain.FactType) bool {
+	switch t {
 	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled:
 		return true
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,

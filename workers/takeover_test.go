@@ -123,9 +123,9 @@ func (s *takeoverSteps) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		step := takeoverStep{}
 		args := strings.ToLower(fmt.Sprint(cmd.Args()...))
 		switch stepOf(cmd) {
-		case "set turn reclaim:workers":
+		case "set turn reclaim:" + string(domain.GroupWorkers):
 			step.what = "turn"
-		case "xautoclaim workers":
+		case "xautoclaim" + byPurchase:
 			step.what = "reclaim"
 			reply, _ := cmd.(*redis.Cmd).Val().([]any)
 			if len(reply) > 1 {
@@ -133,7 +133,7 @@ func (s *takeoverSteps) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 				step.given = len(entries)
 			}
 			step.asked, _ = cmd.Args()[len(cmd.Args())-1].(int)
-		case "xreadgroup workers":
+		case "xreadgroup" + byPurchase:
 			step.what, step.waits = "read", strings.Contains(args, "block")
 		default:
 			return err

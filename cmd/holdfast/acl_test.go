@@ -95,8 +95,12 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		t.Fatal(err)
 	}
 	eventually(t, "its order is confirmed", func() bool {
-		record, err := checkout.Get(ctx, p+"order:e1/cart-4712").Result()
-		return err == nil && strings.HasPrefix(record, "c|purchase|")
+		for _, orders := range admin.Keys(ctx, p+"2:orders:*").Val() {
+			if strings.Contains(checkout.HGet(ctx, orders, "e1/cart-4712").Val(), "|c2|p|") {
+				return true
+			}
+		}
+		return false
 	})
 	worker.drained()
 	for _, args := range [][]string{
@@ -125,7 +129,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	producer.ok("publish", "--event", "e2", "--customer", "amy", "--order", "sold", "--token", "tok_secret", "--wait")
 	producer.ok("publish", "--type", "hold", "--event", "e2", "--customer", "bob", "--order", "held", "--wait")
 	// Somebody listens, so that the notices are allowed, too.
-	waiting := checkout.Subscribe(ctx, partitionOf(t, admin, "e2")+"outcomes:"+admin.HGet(ctx, "holdfast:meta", "epoch").Val())
+	waiting := checkout.Subscribe(ctx, partitionOf(t, admin, "e2")+"2:outcomes:"+admin.HGet(ctx, "holdfast:meta", "epoch").Val())
 	defer func() { _ = waiting.Close() }()
 	if _, err := waiting.Receive(ctx); err != nil {
 		t.Fatal(err)
@@ -163,17 +167,20 @@ func TestViewerSeesNoToken(t *testing.T) {
 	worker, viewer := as("worker"), as("viewer")
 	worker.ok("init")
 	as("organizer").event("e1")
-	// One request in hand, one that waits, one that was set aside.
+	// Requests in hand, three times the concurrency; one that waits; one that was set aside.
 	inHand := worker.worker("--concurrency", "1", "--simulator-timeout-rate", "1", "--grace", "100ms")
 	publish := func(order string) {
 		as("producer").ok("publish", "--event", "e1", "--customer", order, "--order", order, "--token", "tok_secret")
 	}
 	publish("o1")
 	eventually(t, "it is in hand", func() bool { return strings.Contains(viewer.ok("orders", "list"), "held") })
-	publish("o2")
+	for _, order := range []string{"o2", "o3", "o4"} {
+		publish(order)
+	}
+	eventually(t, "so are all that may be", func() bool { return strings.Count(viewer.ok("orders", "list"), "held") == 3 })
 	admin, ctx := client("admin"), context.Background()
 	p := partitionOf(t, admin, "e1")
-	if err := admin.XAdd(ctx, &redis.XAddArgs{Stream: p + "dead", Values: []string{"stream", "requests", "fields", "13:payment_token,10:tok_secret,"}}).Err(); err != nil {
+	if err := admin.XAdd(ctx, &redis.XAddArgs{Stream: p + "2:dead", Values: []string{"stream", "requests", "fields", "13:payment_token,10:tok_secret,"}}).Err(); err != nil {
 		t.Fatal(err)
 	}
 
@@ -183,11 +190,11 @@ func TestViewerSeesNoToken(t *testing.T) {
 	}
 	var group object
 	for _, g := range decodeLines(t, viewer.run("pending", "-o", "json").stdout) {
-		if g["group"] == "workers" && g["backlog"] != 0.0 {
+		if g["group"] == "purchase" && g["backlog"] != 0.0 {
 			group = g
 		}
 	}
-	expect(t, group, object{"lag": 1, "pending": 1, "backlog": 2, "unreadable": true})
+	expect(t, group, object{"lag": 1, "pending": 3, "backlog": 4, "unreadable": true})
 	expect(t, group["entries"].([]any)[0].(object), object{"order_id": "", "deliveries": 1})
 	for _, args := range [][]string{{"dead", "list"}, {"audit"}} {
 		viewer.fails(exitFailed, []string{"NOPERM"}, args...)
@@ -197,14 +204,14 @@ func TestViewerSeesNoToken(t *testing.T) {
 
 	before := dump(t, admin)
 	rdb := client("viewer")
-	requests, dead := p+"requests", p+"dead"
+	requests, dead := p+"requests", p+"2:dead"
 	for _, args := range [][]any{
 		{"XRANGE", requests, "-", "+"},
 		{"XREVRANGE", requests, "+", "-"},
 		{"XREAD", "STREAMS", requests, "0"},
-		{"XREADGROUP", "GROUP", "workers", "v", "STREAMS", requests, ">"},
-		{"XAUTOCLAIM", requests, "workers", "v", 0, "0"},
-		{"XCLAIM", requests, "workers", "v", 0, "1-1"},
+		{"XREADGROUP", "GROUP", "purchase", "v", "STREAMS", requests, ">"},
+		{"XAUTOCLAIM", requests, "purchase", "v", 0, "0"},
+		{"XCLAIM", requests, "purchase", "v", 0, "1-1"},
 		{"XINFO", "STREAM", requests, "FULL"},
 		{"DUMP", requests},
 		{"COPY", requests, "x"},
@@ -222,13 +229,13 @@ func TestViewerSeesNoToken(t *testing.T) {
 		{"HSET", "holdfast:meta", "partitions", 1},
 		{"DEL", requests},
 		{"XADD", requests, "*", "a", "b"},
-		{"XACK", requests, "workers", "1-1"},
+		{"XACK", requests, "purchase", "1-1"},
 		{"XTRIM", requests, "MAXLEN", 0},
-		{"XGROUP", "DESTROY", requests, "workers"},
+		{"XGROUP", "DESTROY", requests, "purchase"},
 		{"FLUSHALL"},
 		{"CONFIG", "GET", "*"},
-		{"SUBSCRIBE", p + "outcomes:x"},
-		{"HGETALL", p + "set_aside"},
+		{"SUBSCRIBE", p + "2:outcomes:x"},
+		{"HGETALL", p + "2:set_aside"},
 	} {
 		if reply, err := rdb.Do(ctx, args...).Result(); !redis.IsPermissionError(err) && (err == nil || !strings.Contains(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "can't")) {
 			t.Errorf("%v: %v, %v", args, reply, err)
@@ -262,7 +269,7 @@ func TestMonitorWithoutTokens(t *testing.T) {
 				args = append(args, rule)
 			}
 			args = append(args, ">CHANGE-ME-monitor", "(+xinfo|groups +xinfo|consumers +xpending +xlen %R~holdfast:{*}:requests)",
-				"(+setrange %W~holdfast:{*}:probe)")
+				"(+setrange %W~holdfast:{*}:2:probe)")
 			if err := admin.Do(ctx, args...).Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -271,10 +278,10 @@ func TestMonitorWithoutTokens(t *testing.T) {
 	as("organizer").event("e1")
 	as("producer").ok("publish", "--event", "e1", "--customer", "fred", "--token", "tok_secret")
 	got := decodeLines(t, as("monitor").run("check", "-o", "json").stdout)
-	if len(got) != 1 || len(got[0]["not_known"].([]any)) != 1 || !strings.Contains(fmt.Sprint(got[0]["not_known"]), "since when entries wait for workers") {
+	if len(got) != 1 || len(got[0]["not_known"].([]any)) != 1 || !strings.Contains(fmt.Sprint(got[0]["not_known"]), "since when entries wait for purchase") {
 		t.Fatalf("check: %v", got)
 	}
-	expect(t, got[0]["figures"].(object)["groups"].(object)["workers"].(object), object{"waiting": 1, "oldest_waiting_ms": 0})
+	expect(t, got[0]["figures"].(object)["groups"].(object)["purchase"].(object), object{"waiting": 1, "oldest_waiting_ms": 0})
 	for _, p := range []string{"0", "1", "2", "3"} {
 		if _, err := client("monitor").XRange(ctx, "holdfast:{"+p+"}:requests", "-", "+").Result(); !redis.IsPermissionError(err) {
 			t.Errorf("it may read requests: %v", err)
@@ -285,11 +292,14 @@ func TestMonitorWithoutTokens(t *testing.T) {
 // partitionOf is what the keys of an event's partition begin with.
 func partitionOf(t *testing.T, rdb *redis.Client, eventID string) string {
 	t.Helper()
-	keys, err := rdb.Keys(context.Background(), "holdfast:{*}:event:"+eventID).Result()
-	if err != nil || len(keys) != 1 {
-		t.Fatalf("keys of the event: %v, %v", keys, err)
+	ctx := context.Background()
+	for _, events := range rdb.Keys(ctx, "holdfast:{*}:2:events").Val() {
+		if rdb.HExists(ctx, events, eventID).Val() {
+			return strings.TrimSuffix(events, "2:events")
+		}
 	}
-	return strings.TrimSuffix(keys[0], "event:"+eventID)
+	t.Fatalf("event %s is nowhere", eventID)
+	return ""
 }
 
 // dump is all keys but those that workers touch all the time.

@@ -190,7 +190,7 @@ func TestNoRedis(t *testing.T) {
 func TestNamespaces(t *testing.T) {
 	h := start(t)
 	expect(t, h.one("init"), object{
-		"namespace": "holdfast", "partitions": 4, "schema": "1", "payment_names": "namespaced", "free_orders": "direct", "gateway": "", "created": true,
+		"namespace": "holdfast", "partitions": 4, "schema": "2", "payment_names": "namespaced", "free_orders": "direct", "gateway": "", "created": true,
 	})
 	expect(t, h.one("init"), object{"created": false})
 	expect(t, h.one("init", "--namespace", "other", "--partitions", "2", "--payment-names", "plain"),

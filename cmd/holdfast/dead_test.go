@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func TestDeadLetters(t *testing.T) {
 	worker.stop() // from here on, what is redriven stays where it is
 
 	letters := h.json("dead", "list")
-	expect(t, letters[0], object{"stream": "requests", "group": "workers", "deliveries": 1, "fields": object{
+	expect(t, letters[0], object{"stream": "requests", "group": "purchase", "deliveries": 1, "fields": object{
 		"v": "1", "type": "purchase", "event_id": "e1", "order_id": "o1", "customer_id": "o1", "section": "general", "quantity": "2",
 		"payment_token": "[redacted]",
 	}})
@@ -139,8 +140,9 @@ func TestDeadLettersOfFacts(t *testing.T) {
 	h.event("e1")
 	rdb := h.server.Client()
 	defer func() { _ = rdb.Close() }()
-	fields := "9:confirmed,30:e1/o1|fred|general|1|1000|EUR|,"
-	if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:dead", Values: []string{
+	const says = "e1/o1|fred|general:1:1000|EUR|"
+	fields := fmt.Sprintf("9:confirmed,%d:%s,", len(says), says)
+	if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:2:dead", Values: []string{
 		"stream", "log", "group", "settlement", "entry_id", "1-1", "reason", "refund refused", "deliveries", "1", "at", "1", "fields", fields,
 	}}).Err(); err != nil {
 		t.Fatal(err)

@@ -163,7 +163,7 @@ func TestLostReplies(t *testing.T) {
 	expect(t, h.one(create...), object{"created": false})
 	lost("adjust_event:", "outcome not known", object{"event_id": "e1"}, "events", "adjust", "e1", "--section", "general=7")
 	expect(t, h.one("events", "adjust", "e1", "--section", "general=7"), object{"changed": false})
-	lost("close_event:", "outcome not known", object{"event_id": "e1"}, "events", "close", "e1")
+	lost("change_event:", "outcome not known", object{"event_id": "e1"}, "events", "close", "e1")
 	expect(t, h.one("events", "show", "e1"), object{"closed": true})
 
 	lost("xadd", "order e1/o1: not known whether it was published", object{"event_id": "e1", "order_id": "o1"},

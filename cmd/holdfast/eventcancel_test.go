@@ -91,7 +91,7 @@ func TestEventsCancelWithoutAnEnd(t *testing.T) {
 	rdb := h.server.Client()
 	defer func() { _ = rdb.Close() }()
 	for p := range 4 {
-		if err := rdb.XGroupDestroy(context.Background(), fmt.Sprintf("holdfast:{%d}:log", p), "settlement").Err(); err != nil {
+		if err := rdb.XGroupDestroy(context.Background(), fmt.Sprintf("holdfast:{%d}:2:log", p), "settlement").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -184,7 +184,7 @@ func TestLimitOfATable(t *testing.T) {
 	defer func() { _ = rdb.Close() }()
 	const n = 1203
 	for range n {
-		if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:dead", Values: []string{"stream", "requests", "group", "workers", "reason", "r", "fields", "1:a,1:b,"}}).Err(); err != nil {
+		if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:2:dead", Values: []string{"stream", "requests", "group", "purchase", "reason", "r", "fields", "1:a,1:b,"}}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -237,8 +237,13 @@ func TestAuditFindsViolations(t *testing.T) {
 	store := h.store()
 	rdb := h.server.Client()
 	defer func() { _ = rdb.Close() }()
-	key := "holdfast:{" + count(int64(store.Partition("e1"))) + "}:event:e1"
-	if err := rdb.HIncrBy(context.Background(), key, "available:general", 1).Err(); err != nil {
+	key := "holdfast:{" + count(int64(store.Partition("e1"))) + "}:2:events"
+	places := strings.Split(rdb.HGet(context.Background(), key, "e1/general").Val(), "|") // price, capacity, available, held, sold
+	if len(places) != 5 {
+		t.Fatalf("the section is %q", places)
+	}
+	places[2] += "1"
+	if err := rdb.HSet(context.Background(), key, "e1/general", strings.Join(places, "|")).Err(); err != nil {
 		t.Fatal(err)
 	}
 	r := h.run("audit", "-o", "json")

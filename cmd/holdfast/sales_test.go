@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -46,18 +47,17 @@ func TestEventOfAWithdrawnCurrency(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As create_event wrote it when any three letters would do.
+	// As create_event would write it if any three letters did.
 	rdb := h.server.Client()
 	defer func() { _ = rdb.Close() }()
-	partition := "holdfast:{" + count(int64(store.Partition("e1"))) + "}:"
-	_, err = rdb.TxPipelined(t.Context(), func(tx redis.Pipeliner) error {
-		tx.XAdd(t.Context(), &redis.XAddArgs{Stream: partition + "log", Values: []string{"listed", "e1|" + string(listed)}})
-		tx.HSet(t.Context(), partition+"event:e1", "name", "E", "currency", "BGN", "max_per_order", 0, "on_sale", 0, "off_sale", 0, "closed", 0,
-			"fingerprint", terms.Fingerprint(), "version", 1, "sections", "general",
-			"price:general", 1050, "capacity:general", 5, "available:general", 5, "held:general", 0, "sold:general", 0)
-		tx.HSetNX(t.Context(), partition+"sales_summary", "e1", "0,0,0")
-		return nil
-	})
+	partition := "holdfast:{" + count(int64(store.Partition("e1"))) + "}:2:"
+	entry, err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: partition + "log", Values: []string{"listed", "e1|" + string(listed)}}).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, _, _ := strings.Cut(entry, "-")
+	err = rdb.HSet(t.Context(), partition+"events", "#now", at, "e1", "1|o|BGN|0|0|0|0", "e1#sales", "0|0|0", "e1/general", "1050|5|5|0|0",
+		"e1#about", fmt.Sprintf(`{"name":"E","sections":["general"],"fingerprint":%q}`, terms.Fingerprint())).Err()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,11 @@ func parseFacts(id string, fields []string) ([]domain.Fact, error) {
 		return nil, fmt.Errorf("has %d fields, want one", len(fields)/2)
 	}
 	at, name, rest := domain.EntryMillis(id), domain.FactType(fields[0]), fields[1]
-	facts := make([]domain.Fact, 0, strings.Count(rest, "\n")+1)
+	lines := strings.Count(rest, "\n") + 1
+	if lines > MaxFacts {
+		return nil, fmt.Errorf("has %d lines, want at most %d", lines, MaxFacts)
+	}
+	facts := make([]domain.Fact, 0, lines)
 	for more := true; more; {
 		var line string
 		line, rest, more = strings.Cut(rest, "\n")
@@ -106,6 +110,7 @@ func parseData(f *domain.Fact, v values) error {
 		v.items(f)
 		f.Currency = v.next()
 		f.DeadlineMillis = f.AtMillis + v.count()
+		v.bad = v.bad || f.DeadlineMillis < f.AtMillis
 	case domain.FactRejected:
 		f.RequestType, f.Fingerprint, f.CustomerID = v.requestType(), v.next(), v.next()
 		v.items(f)
@@ -117,6 +122,7 @@ func parseData(f *domain.Fact, v values) error {
 	case domain.FactDeclined:
 		if v.more {
 			f.Reason, f.Detail = v.next(), v.remainder()
+			v.bad = v.bad || f.Reason == ""
 		}
 	case domain.FactCancelled:
 		f.Reason = v.next()
@@ -217,6 +223,11 @@ func FactLine(f domain.Fact) string {
 	if f.OrderID != "" {
 		b = append(append(b, '/'), f.OrderID...)
 	}
+	return string(AppendFactData(b, &f))
+}
+
+// AppendFactData is a fact's line behind what it is about.
+func AppendFactData(b []byte, f *domain.Fact) []byte {
 	add := func(value string) { b = append(append(b, '|'), value...) }
 	number := func(n int64) { b = strconv.AppendInt(append(b, '|'), n, 10) }
 	sale := func() {
@@ -236,7 +247,7 @@ func FactLine(f domain.Fact) string {
 		number(f.DeadlineMillis - f.AtMillis)
 	case domain.FactRejected:
 		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity)
-		b = append(b, '0')
+		b = strconv.AppendInt(b, f.UnitPrice, 10)
 		add(f.Reason)
 		add(f.Detail)
 	case domain.FactConfirmed:
@@ -256,7 +267,7 @@ func FactLine(f domain.Fact) string {
 		}
 	case domain.FactExpired:
 	}
-	return string(b)
+	return b
 }
 
 // AppendOpening is how records and facts of an order begin, up to the unit price: what was asked for.

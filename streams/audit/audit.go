@@ -61,7 +61,9 @@ const maxViolations = 10_000
 //
 // It only reads. An error means that it could not look at everything.
 func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
-	a := &auditor{ns: store.Inside(), invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
+	ns := store.Inside()
+	ns.Hashes = new(access.OrderHashes) // where orders are is what is stored, not what this process remembers
+	a := &auditor{ns: ns, invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
 	for p := range a.ns.Keys.Partitions() {
 		a.partitions = append(a.partitions, newPartitionAudit(a, p))
 	}

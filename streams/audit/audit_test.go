@@ -16,6 +16,8 @@ import (
 	"holdfast/streams"
 	"holdfast/streams/audit"
 	"holdfast/streams/inspect"
+	"holdfast/streams/internal/layout"
+	"holdfast/streams/internal/streamstest"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
 )
@@ -160,67 +162,185 @@ func TestAuditFindsDamage(t *testing.T) {
 	rdb := server.Client()
 	defer func() { _ = rdb.Close() }()
 	ctx := context.Background()
+	keys := layout.NewKeys("holdfast", 1)
+	events, orders, inProgress := keys.Events(0), keys.Orders(0, layout.SharedHash("e")), keys.InProgress(0)
 	do := func(args ...any) func(*testing.T) {
 		return func(t *testing.T) {
-			if err := rdb.Do(ctx, args...).Err(); err != nil {
-				t.Fatalf("%v: %v", args, err)
+			t.Helper()
+			if n, err := rdb.Do(ctx, args...).Result(); err != nil || n == "" {
+				t.Fatalf("%v: %v, %v", args, n, err)
 			}
 		}
 	}
+	gone := func(args ...any) func(*testing.T) {
+		return func(t *testing.T) {
+			t.Helper()
+			if n, err := rdb.Do(ctx, args...).Int(); err != nil || n != 1 {
+				t.Fatalf("%v: %d, %v", args, n, err)
+			}
+		}
+	}
+	// order changes the record of an order, section that of a section, and so on.
+	order := func(id string, change func(*domain.Order)) func(*testing.T) {
+		return func(t *testing.T) {
+			t.Helper()
+			o, err := layout.DecodeOrder(rdb.HGet(ctx, orders, "e/"+id).Val())
+			if err != nil || o.State == domain.OrderNone {
+				t.Fatalf("%s is %+v, %v", id, o, err)
+			}
+			change(&o)
+			do("HSET", orders, "e/"+id, streamstest.EncodeOrder(o))(t)
+		}
+	}
+	section := func(change func(*domain.Section)) func(*testing.T) {
+		return func(t *testing.T) {
+			t.Helper()
+			field := layout.SectionField("e", "general")
+			of, err := layout.DecodeSection("general", rdb.HGet(ctx, events, field).Val())
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(&of)
+			do("HSET", events, field, layout.EncodeSection(of))(t)
+		}
+	}
+	terms := func(change func(*layout.EventTerms)) func(*testing.T) {
+		return func(t *testing.T) {
+			t.Helper()
+			of, err := layout.DecodeEventTerms(rdb.HGet(ctx, events, "e").Val())
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(&of)
+			do("HSET", events, "e", of.String())(t)
+		}
+	}
+	about := func(change func(*layout.EventAbout)) func(*testing.T) {
+		return func(t *testing.T) {
+			t.Helper()
+			field := layout.AboutField("e")
+			of, err := layout.DecodeEventAbout(rdb.HGet(ctx, events, field).Val())
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(&of)
+			do("HSET", events, field, of.String())(t)
+		}
+	}
+	clock := func(by int64) func(*testing.T) {
+		return func(t *testing.T) {
+			t.Helper()
+			if err := rdb.HIncrBy(ctx, events, layout.ClockField, by).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fact := func(kind, says string) func(*testing.T) { return do("XADD", keys.Log(0), "*", kind, says) }
 	damages := map[string]struct {
 		do        func(*testing.T)
 		invariant string
+		says      string
 	}{
-		"a ticket appears":            {do("HINCRBY", "holdfast:{0}:event:e", "available:general", 1), "I1"},
-		"a held ticket is sold":       {do("HSET", "holdfast:{0}:event:e", "held:general", 0, "sold:general", 6), "I7"},
-		"an order changes":            {do("SETRANGE", "holdfast:{0}:order:e/o1", 0, "d"), "I7"},
-		"an order is lost":            {do("DEL", "holdfast:{0}:order:e/o1"), "I7"},
-		"an order is made up":         {do("SET", "holdfast:{0}:order:e/o9", "r|purchase|f|fred|general|1|0||0|0|0|1||sold_out|"), "I7"},
-		"an event is lost":            {do("DEL", "holdfast:{0}:event:e"), "I7"},
-		"a hold is lost":              {do("DEL", "holdfast:{0}:holds"), "I7"},
-		"a hold is made up":           {do("ZADD", "holdfast:{0}:holds", 1, "e/o1"), "I2"},
-		"a slot is lost":              {do("HDEL", "holdfast:{0}:in_progress:e", "jim"), "I7"},
-		"a slot is made up":           {do("HSET", "holdfast:{0}:in_progress:e", "fred", "o1"), "I7"},
-		"a sale is lost":              {do("SREM", "holdfast:{0}:sales:e", "o1"), "I3"},
-		"a cancelled sale is back":    {do("SADD", "holdfast:{0}:sales:e", "o2"), "I3"},
-		"revenue grows":               {do("HSET", "holdfast:{0}:sales_summary", "e", "1,2,9000"), "I3"},
-		"totals are damaged":          {do("HSET", "holdfast:{0}:sales_summary", "e", "many"), "I3"},
-		"an invoice is lost":          {do("DEL", "holdfast:invoices:{fred}"), "I3"},
-		"an invoice goes to another":  {do("HSET", "holdfast:invoices:{eve}", "e/o1", `{"section":"general","quantity":2,"amount":2000,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`), "I3"},
-		"a held order is invoiced":    {do("HSET", "holdfast:invoices:{jim}", "e/o3", `{"section":"general","quantity":4,"amount":4000,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`), "I3"},
-		"a cancelled line is live":    {do("HSET", "holdfast:invoices:{amy}", "e/o2", `{"section":"general","quantity":3,"amount":3000,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`), "I3"},
-		"a fact comes twice":          {do("XADD", "holdfast:{0}:log", "*", "confirmed", "e/o1|fred|general|2|1000|EUR|auth"), "I6"},
-		"a fact cannot be read":       {do("XADD", "holdfast:{0}:log", "*", "rumour", "e/o1"), "I7"},
-		"a sale out of nothing":       {do("XADD", "holdfast:{0}:log", "*", "held", "e/o8|purchase|f|zoe|general|1000|1000|EUR|1"), "I1"},
-		"a dead letter without a why": {do("XADD", "holdfast:{0}:dead", "*", "stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "", "deliveries", "1", "at", "1", "fields", ""), "I8"},
+		"a ticket appears":                            {section(func(s *domain.Section) { s.Available++ }), "I1", "general"},
+		"a ticket is lost":                            {section(func(s *domain.Section) { s.Sold-- }), "I1", "general"},
+		"a held ticket is sold":                       {section(func(s *domain.Section) { s.Held, s.Sold = s.Held-1, s.Sold+1 }), "I7", "the log says"},
+		"a price changes":                             {section(func(s *domain.Section) { s.Price++ }), "I7", "the log says"},
+		"a counter cannot be read":                    {do("HSET", events, layout.SectionField("e", "general"), "1000|100|94|4|two"), "I7", "is damaged"},
+		"a section is lost":                           {gone("HDEL", events, layout.SectionField("e", "general")), "I7", "is damaged"},
+		"a section is made up":                        {do("HSET", events, layout.SectionField("e", "balcony"), "1000|1|1|0|0"), "I7", "no such event or section"},
+		"a section is not named":                      {about(func(a *layout.EventAbout) { a.Sections = []string{"balcony"} }), "I7", "has the sections [balcony]"},
+		"an event is lost":                            {gone("HDEL", events, "e"), "I7", "it is not there"},
+		"an event is damaged":                         {do("HSET", events, "e", "1|o|EUR"), "I7", "is damaged"},
+		"an event is made up":                         {do("HSET", events, "f", "1|o|EUR|0|0|0|0"), "I7", "no such event or section"},
+		"an event is closed":                          {terms(func(e *layout.EventTerms) { e.Closed = true }), "I7", "the log says"},
+		"an event has a limit":                        {terms(func(e *layout.EventTerms) { e.MaxPerOrder = 2 }), "I7", "the log says"},
+		"an event's version":                          {terms(func(e *layout.EventTerms) { e.Version++ }), "I7", "the log says"},
+		"an event has another name":                   {about(func(a *layout.EventAbout) { a.Name = "f" }), "I7", "the log says"},
+		"what is about an event":                      {gone("HDEL", events, layout.AboutField("e")), "I7", "is damaged"},
+		"an event's orders are taken to be elsewhere": {terms(func(e *layout.EventTerms) { e.OrderHashes = 2 }), "I7", "and belongs in"},
+
+		"the clock goes back":  {clock(-1), "I7", "its clock says"},
+		"the clock goes ahead": {clock(1), "I7", "its clock says"},
+		"the clock is lost":    {gone("HDEL", events, layout.ClockField), "I7", "its clock says"},
+
+		"an order changes":              {order("o1", func(o *domain.Order) { o.State = domain.OrderDeclined }), "I7", "the log says"},
+		"an order is of another place":  {order("o1", func(o *domain.Order) { o.Quantity++ }), "I7", "the log says"},
+		"an order has another version":  {order("o1", func(o *domain.Order) { o.Version += "1" }), "I7", "the log says"},
+		"an order has another deadline": {order("o3", func(o *domain.Order) { o.DeadlineMillis++ }), "I7", "the log says"},
+		"a cancelled order is paid for": {order("o2", func(o *domain.Order) { o.ConfirmedAtMillis++ }), "I7", "the log says"},
+		"an order cannot be read":       {do("HSET", orders, "e/o1", "1-1|c2|p"), "I7", "is damaged"},
+		"an order is lost":              {gone("HDEL", orders, "e/o1"), "I7", "the log says"},
+		"all orders are lost":           {gone("DEL", orders), "I7", "the log says"},
+		"an order is made up":           {do("HSET", orders, "e/o9", "1-1|r2|p|f|fred|general:1:0|||||||sold_out||"), "I7", "the log says"},
+		"an order is made up elsewhere": {do("HSET", keys.Orders(0, layout.OrderHash{EventID: "f", Index: 3}), "f/o9", "1-1|r2|p|f|fred|general:1:0|||||||sold_out||"), "I7", "and belongs in"},
+		"an order is twice": {func(t *testing.T) {
+			do("HSET", keys.Orders(0, layout.HashOf(domain.OrderRef{EventID: "e", OrderID: "o1"}, 2)), "e/o1", rdb.HGet(ctx, orders, "e/o1").Val())(t)
+		}, "I7", "has a record in"},
+		"an order goes elsewhere": {func(t *testing.T) {
+			do("HSET", keys.Orders(0, layout.HashOf(domain.OrderRef{EventID: "e", OrderID: "o1"}, 2)), "e/o1", rdb.HGet(ctx, orders, "e/o1").Val())(t)
+			gone("HDEL", orders, "e/o1")(t)
+		}, "I7", "the log says"},
+		"an order of no name": {do("HSET", orders, "e", "1-1|r2|p|f|fred|general:1:0|||||||sold_out||"), "I7", "is no name of an order"},
+
+		"a hold is lost":           {gone("DEL", keys.Holds(0)), "I7", "the holds say"},
+		"a hold is longer":         {do("ZINCRBY", keys.Holds(0), 1, "e/o3"), "I7", "the holds say"},
+		"a hold is made up":        {do("ZADD", keys.Holds(0), 1, "e/o1"), "I2", "is among the holds"},
+		"a slot is lost":           {gone("HDEL", inProgress, "e/jim"), "I7", "the customer's order in progress"},
+		"a slot is made up":        {do("HSET", inProgress, "e/fred", "o1"), "I7", "the customer's order in progress"},
+		"a slot is another's":      {do("HSET", inProgress, "e/jim", "o1"), "I7", "the customer's order in progress"},
+		"a slot of no name":        {do("HSET", inProgress, "#", "o1"), "I7", "the customer's order in progress"},
+		"revenue grows":            {do("HSET", events, layout.SalesField("e"), layout.Totals{Orders: 1, TicketsSold: 2, Revenue: 9000}.String()), "I3", "sales are"},
+		"a sale is lost":           {do("HSET", events, layout.SalesField("e"), layout.Totals{}.String()), "I3", "sales are"},
+		"a cancelled sale is back": {do("HSET", events, layout.SalesField("e"), layout.Totals{Orders: 2, TicketsSold: 5, Revenue: 5000}.String()), "I3", "sales are"},
+		"sales are damaged":        {do("HSET", events, layout.SalesField("e"), "many"), "I3", "is damaged"},
+		"sales are lost":           {gone("HDEL", events, layout.SalesField("e")), "I3", "is damaged"},
+
+		"a customer's invoices are lost": {gone("DEL", keys.Invoices("fred")), "I3", "is not on the invoices of fred"},
+		"an invoice line is lost":        {gone("HDEL", keys.Invoices("fred"), "e/o1"), "I3", "is not on the invoices of fred"},
+		"a cancelled line is lost":       {gone("HDEL", keys.Invoices("amy"), "e/o2"), "I3", "is not on the invoices of amy"},
+		"an invoice line goes to another": {func(t *testing.T) {
+			gone("HDEL", keys.Invoices("fred"), "e/o1")(t)
+			do("HSET", keys.Invoices("eve"), "e/o1", "")(t)
+		}, "I3", "is not on the invoices of fred"},
+		"an invoice line of no order": {do("HSET", keys.Invoices("fred"), "o1", ""), "I3", "names no order"},
+
+		"a fact comes twice":          {fact("confirmed", "e/o1|fred|general:2:1000|EUR|auth"), "I6", "confirmed cannot follow confirmed"},
+		"a fact cannot be read":       {fact("rumour", "e/o1"), "I7", "no such fact"},
+		"more facts than fit":         {fact("expired", strings.Repeat("e/o1\n", 64)+"e/o1"), "I7", "want at most 64"},
+		"two facts in one entry":      {do("XADD", keys.Log(0), "*", "expired", "e/o1", "declined", "e/o1"), "I7", "want one"},
+		"a fact too early":            {fact("expired", "e/o3"), "I6", "before its deadline"},
+		"a fact about another's sale": {fact("confirmed", "e/o3|eve|general:4:1000|EUR|auth"), "I6", "customerID:eve"},
+		"the second of two facts":     {fact("declined", "e/o3\ne/o3"), "I6", "declined cannot follow declined"},
+		"a sale out of nothing":       {fact("held", "e/o8|p|f|zoe|general:1000:1000|EUR|1"), "I1", ""},
+		"a dead letter without a why": {do("XADD", keys.Dead(0), "*", "stream", "requests", "group", "purchase", "entry_id", "1-1", "reason", "", "deliveries", "1", "at", "1", "fields", ""), "I8", ""},
 		"a note is lost": {func(t *testing.T) {
 			deadLetter(t, rdb, "1-1", "e/o9")
-		}, "I8"},
+		}, "I8", ""},
 		"a note of another letter": {func(t *testing.T) {
 			id := deadLetter(t, rdb, "1-1", "e/o9")
-			do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:"+id+" 2-2 pay r")(t)
-		}, "I8"},
+			do("HSET", keys.SetAside(0), "e/o9", "0:"+id+" 2-2 pay r")(t)
+		}, "I8", ""},
 		"a note beside another order": {func(t *testing.T) {
 			id := deadLetter(t, rdb, "1-1", "")
-			do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:"+id+" 1-1 pay r")(t)
-		}, "I8"},
+			do("HSET", keys.SetAside(0), "e/o9", "0:"+id+" 1-1 pay r")(t)
+		}, "I8", ""},
 		"a note is lost, not displaced": {func(t *testing.T) {
 			deadLetter(t, rdb, "1-1", "e/o9")
 			id := deadLetter(t, rdb, "2-2", "e/o9")
 			deadLetter(t, rdb, "3-3", "e/o9")
-			do("HSET", "holdfast:{0}:set_aside", "e/o9", "displaced 1\n0:"+id+" 2-2 pay r")(t)
-		}, "I8"},
-		"a note is left over":   {do("HSET", "holdfast:{0}:set_aside", "e/o9", "0:5-5 1-1 pay r"), "I8"},
-		"a note of no letter":   {do("HSET", "holdfast:{0}:set_aside", "e/o9", "1:5-5 1-1 pay r"), "I8"},
-		"a note cannot be read": {do("HSET", "holdfast:{0}:set_aside", "e/o9", "rumour"), "I8"},
+			do("HSET", keys.SetAside(0), "e/o9", "displaced 1\n0:"+id+" 2-2 pay r")(t)
+		}, "I8", ""},
+		"a note is left over":   {do("HSET", keys.SetAside(0), "e/o9", "0:5-5 1-1 pay r"), "I8", ""},
+		"a note of no letter":   {do("HSET", keys.SetAside(0), "e/o9", "1:5-5 1-1 pay r"), "I8", ""},
+		"a note cannot be read": {do("HSET", keys.SetAside(0), "e/o9", "rumour"), "I8", ""},
 		"a pending payload is gone": {func(t *testing.T) {
-			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdfast:{0}:requests", Values: []string{"v", "1"}}).Result()
+			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: keys.Requests(0), Values: []string{"v", "1"}}).Result()
 			if err != nil {
 				t.Fatal(err)
 			}
-			do("XREADGROUP", "GROUP", "workers", "somebody", "STREAMS", "holdfast:{0}:requests", ">")(t)
-			do("XDEL", "holdfast:{0}:requests", id)(t)
-		}, "I8"},
+			do("XREADGROUP", "GROUP", "purchase", "somebody", "STREAMS", keys.Requests(0), ">")(t)
+			do("XDEL", keys.Requests(0), id)(t)
+		}, "I8", ""},
 	}
 	store, gateway := sold(t, server)
 	restore := snapshot(t, rdb)
@@ -236,11 +356,11 @@ func TestAuditFindsDamage(t *testing.T) {
 				t.Fatal("the audit did not notice")
 			}
 			for _, v := range report.Violations {
-				if v.Invariant == damage.invariant {
+				if v.Invariant == damage.invariant && strings.Contains(v.Detail, damage.says) {
 					return
 				}
 			}
-			t.Errorf("violations are %+v, want one of %s", report.Violations, damage.invariant)
+			t.Errorf("violations are %+v, want one of %s that says %q", report.Violations, damage.invariant, damage.says)
 		})
 	}
 }
@@ -248,11 +368,11 @@ func TestAuditFindsDamage(t *testing.T) {
 // deadLetter writes one, as a worker does.
 func deadLetter(t *testing.T, rdb *redis.Client, entry, order string) (id string) {
 	t.Helper()
-	values := []string{"stream", "requests", "group", "workers", "entry_id", entry, "reason", "r", "deliveries", "1", "at", "1", "fields", ""}
+	values := []string{"stream", "requests", "group", "purchase", "entry_id", entry, "reason", "r", "deliveries", "1", "at", "1", "fields", ""}
 	if order != "" {
 		values = append(values, "order", order)
 	}
-	id, err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:dead", Values: values}).Result()
+	id, err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: layout.NewKeys("holdfast", 1).Dead(0), Values: values}).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +399,7 @@ func TestAuditOfNotes(t *testing.T) {
 	many := func(n int) (dead []domain.DeadEntry) {
 		t.Helper()
 		for range n {
-			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdfast:{0}:requests", Values: []string{"v", "1", "type", "pay", "event_id", "e", "order_id", "many"}}).Result()
+			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: layout.NewKeys("holdfast", 1).Requests(0), Values: []string{"v", "1", "type", "pay", "event_id", "e", "order_id", "many"}}).Result()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -296,7 +416,7 @@ func TestAuditOfNotes(t *testing.T) {
 	if report := audited(t, store, gateway); !report.OK {
 		t.Fatalf("more letters than notes: %+v", report.Violations)
 	}
-	newest, err := rdb.XRevRangeN(ctx, "holdfast:{0}:dead", "+", "-", 32).Result()
+	newest, err := rdb.XRevRangeN(ctx, layout.NewKeys("holdfast", 1).Dead(0), "+", "-", 32).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +434,7 @@ func TestAuditOfNotes(t *testing.T) {
 		defer close(done)
 		inspector := inspect.New(store)
 		for i := range letters {
-			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdfast:{0}:requests", Values: []string{
+			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: layout.NewKeys("holdfast", 1).Requests(0), Values: []string{
 				"v", "1", "type", "pay", "event_id", "e", "order_id", fmt.Sprint("o", i%700),
 			}}).Result()
 			if err != nil {
@@ -332,7 +452,7 @@ func TestAuditOfNotes(t *testing.T) {
 			if i%3 > 0 {
 				continue
 			}
-			dead, err := rdb.XRevRangeN(ctx, "holdfast:{0}:dead", "+", "-", 1).Result()
+			dead, err := rdb.XRevRangeN(ctx, layout.NewKeys("holdfast", 1).Dead(0), "+", "-", 1).Result()
 			if err != nil {
 				t.Error(err)
 				return
@@ -354,7 +474,7 @@ func TestAuditOfNotes(t *testing.T) {
 			t.Fatalf("audit %d: %+v", audits, report.Violations)
 		}
 	}
-	if n, err := rdb.HLen(ctx, "holdfast:{0}:set_aside").Result(); err != nil || n < 600 {
+	if n, err := rdb.HLen(ctx, layout.NewKeys("holdfast", 1).SetAside(0)).Result(); err != nil || n < 600 {
 		t.Errorf("%d orders have notes, %v: this tests less than it says", n, err)
 	}
 	t.Logf("%d audits while %d letters came and went", audits, letters)
@@ -430,7 +550,7 @@ func TestAuditNamesPaymentsThatWereLeftAlone(t *testing.T) {
 	store, gateway := sold(t, server)
 	ctx := context.Background()
 	ledger := store.Ledger()
-	decline := func(order string, outcome domain.PaymentOutcome) {
+	decline := func(order string) {
 		t.Helper()
 		r := domain.Request{Type: domain.RequestPurchase, EventID: "e", OrderID: order, CustomerID: "cust-" + order, Section: "general", Quantity: 1, Fingerprint: "fp"}
 		now, err := store.Now(ctx)
@@ -438,17 +558,18 @@ func TestAuditNamesPaymentsThatWereLeftAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		entry := fmt.Sprintf("%d-0", now.UnixMilli())
-		if _, _, err := ledger.Hold(ctx, 0, []domain.Incoming{{EntryID: entry, Request: r, HoldMillis: 60_000, ValidMillis: 60_000}}); err != nil {
+		held, _, err := ledger.Hold(ctx, 0, []domain.Incoming{{EntryID: entry, Request: r, HoldMillis: 60_000, ValidMillis: 60_000}})
+		if err != nil {
 			t.Fatal(err)
 		}
-		replies, _, err := ledger.Resolve(ctx, 0, []domain.Resolution{{Ref: r.Ref(), Outcome: outcome, Detail: "amount 500 instead of 1000"}})
+		replies, _, err := ledger.Resolve(ctx, 0, []domain.Resolution{{Ref: r.Ref(), Order: held[0].Order, Outcome: domain.PaymentMismatched, Detail: "amount 500 instead of 1000"}})
 		if err != nil || replies[0].Order.Reason != domain.ReasonPaymentMismatch {
 			t.Fatalf("declining: %+v, %v", replies, err)
 		}
 	}
-	decline("alone", domain.PaymentLeftAlone)
-	decline("voided", domain.PaymentMismatched)
-	decline("cleared", domain.PaymentLeftAlone) // by a person
+	decline("alone")
+	decline("voided")
+	decline("cleared") // by a person
 	books := append(gateway.Books(),
 		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "alone", CustomerID: "eve", Status: "captured", Currency: "EUR", Authorized: 500, Captured: 500},
 		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "voided", CustomerID: "cust-voided", Status: "voided", Currency: "EUR", Authorized: 500, Voided: 500},
@@ -456,7 +577,7 @@ func TestAuditNamesPaymentsThatWereLeftAlone(t *testing.T) {
 		domain.BooksLine{Namespace: store.PaymentNamespace(), EventID: "e", OrderID: "since", CustomerID: "cust-since", Status: "authorized", Currency: "EUR", Authorized: 500},
 	)
 	report, err := audit.Run(ctx, store, audit.Options{Gateway: func(context.Context) ([]domain.BooksLine, error) {
-		decline("since", domain.PaymentMismatched)
+		decline("since")
 		return books, nil
 	}})
 	if err != nil {
@@ -484,14 +605,14 @@ func TestAuditOfFreeOrders(t *testing.T) {
 		t.Fatal(err)
 	}
 	ref := domain.OrderRef{EventID: "free", OrderID: "o"}
-	_, _, err = store.Ledger().Hold(ctx, 0, []domain.Incoming{{
+	held, _, err := store.Ledger().Hold(ctx, 0, []domain.Incoming{{
 		EntryID: fmt.Sprintf("%d-0", now.UnixMilli()), HoldMillis: 60_000, ValidMillis: 60_000, NoToken: true,
 		Request: domain.Request{Type: domain.RequestPurchase, EventID: ref.EventID, OrderID: ref.OrderID, CustomerID: "gus", Section: "general", Quantity: 1, Fingerprint: "fp"},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	replies, _, err := store.Ledger().Resolve(ctx, 0, []domain.Resolution{{Ref: ref, Outcome: domain.PaymentApproved}})
+	replies, _, err := store.Ledger().Resolve(ctx, 0, []domain.Resolution{{Ref: ref, Order: held[0].Order, Outcome: domain.PaymentApproved}})
 	if err != nil || replies[0].Order.State != domain.OrderConfirmed {
 		t.Fatalf("confirming: %+v, %v", replies, err)
 	}
@@ -570,7 +691,7 @@ func TestAuditWithoutGroups(t *testing.T) {
 	ctx := context.Background()
 	store, gateway := sold(t, server)
 	for _, gone := range [][]any{
-		{"XGROUP", "DESTROY", "holdfast:{0}:log", "posting"}, {"XGROUP", "DESTROY", "holdfast:{0}:log", "settlement"}, {"DEL", "holdfast:{0}:requests"},
+		{"XGROUP", "DESTROY", layout.NewKeys("holdfast", 1).Log(0), "posting"}, {"XGROUP", "DESTROY", layout.NewKeys("holdfast", 1).Log(0), "settlement"}, {"DEL", layout.NewKeys("holdfast", 1).Requests(0)},
 	} {
 		if err := rdb.Do(ctx, gone...).Err(); err != nil {
 			t.Fatal(err)
@@ -579,7 +700,7 @@ func TestAuditWithoutGroups(t *testing.T) {
 			t.Errorf("after %v: %+v", gone, report)
 		}
 	}
-	if err := rdb.Del(ctx, "holdfast:{0}:log").Err(); err != nil {
+	if err := rdb.Del(ctx, layout.NewKeys("holdfast", 1).Log(0)).Err(); err != nil {
 		t.Fatal(err)
 	}
 	report := audited(t, store, gateway)

@@ -26,10 +26,13 @@ type partitionAudit struct {
 	factIDs    map[domain.OrderRef]factIDs
 
 	totals map[string]layout.Totals // by event: the sales
-	early  map[string]bool          // events of which orders were refused before they were there
+
+	early   map[domain.OrderRef]bool // orders that the log names before their event
+	damaged map[string]bool          // events whose terms cannot be read
 
 	// found by the scan
-	orders, inProgress, eventFields map[string]bool
+	orders                  map[string]string // the hash that each is in
+	inProgress, eventFields map[string]bool
 }
 
 // factIDs are the log ids of the facts that postings and payments follow, or precede.
@@ -39,8 +42,8 @@ func newPartitionAudit(a *auditor, p int) *partitionAudit {
 	return &partitionAudit{
 		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
 		positions: make(map[domain.Group]position), factIDs: make(map[domain.OrderRef]factIDs),
-		totals: make(map[string]layout.Totals), early: make(map[string]bool),
-		orders: make(map[string]bool), inProgress: make(map[string]bool), eventFields: make(map[string]bool),
+		totals: make(map[string]layout.Totals), early: make(map[domain.OrderRef]bool), damaged: make(map[string]bool),
+		orders: make(map[string]string), inProgress: make(map[string]bool), eventFields: make(map[string]bool),
 	}
 }
 
@@ -66,6 +69,7 @@ func (p *partitionAudit) foldTo(ctx context.Context, end string) error {
 // fold takes one fact over.
 func (p *partitionAudit) fold(f domain.Fact) {
 	p.facts++
+	early := f.OrderID != "" && !p.book.Events[f.EventID].Exists()
 	if err := p.book.Fold(f); err != nil {
 		invariant := "I6"
 		if errors.Is(err, domain.ErrNotConserved) {
@@ -74,18 +78,18 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		p.violation(invariant, p.factSubject(f), "log entry %s: %v", f.ID, err)
 		return
 	}
-	if f.Type == domain.FactRejected && f.Reason == domain.ReasonUnknownEvent {
-		p.early[f.EventID] = true
+	if early {
+		p.early[f.Ref()] = true
 	}
 	ids := p.factIDs[f.Ref()]
 	switch f.Type {
 	case domain.FactConfirmed:
 		ids.confirmed = layout.ParseLogID(f.ID)
-		p.sell(f, 1)
+		p.sell(f)
 	case domain.FactExpired, domain.FactCancelled, domain.FactDeclined:
 		ids.ended = layout.ParseLogID(f.ID)
 		if f.Was == domain.OrderConfirmed {
-			p.sell(f, -1)
+			p.undo(f)
 		}
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
 		domain.FactHeld, domain.FactRejected:
@@ -94,10 +98,19 @@ func (p *partitionAudit) fold(f domain.Fact) {
 	p.factIDs[f.Ref()] = ids
 }
 
-// sell takes an order into the totals of its event, or out of them.
-func (p *partitionAudit) sell(f domain.Fact, sign int64) {
+// sell takes an order into the totals of its event.
+func (p *partitionAudit) sell(f domain.Fact) {
+	t := p.totals[f.EventID]
+	if !t.Add(p.book.Orders[f.Ref()]) {
+		p.violation("I3", f.EventID, "log entry %s: its sales add up to more than 2^63-1", f.ID)
+	}
+	p.totals[f.EventID] = t
+}
+
+// undo takes an order out of the totals of its event.
+func (p *partitionAudit) undo(f domain.Fact) {
 	o, t := p.book.Orders[f.Ref()], p.totals[f.EventID]
-	t.Orders, t.TicketsSold, t.Revenue = t.Orders+sign, t.TicketsSold+sign*o.Quantity, t.Revenue+sign*o.Amount()
+	t.Orders, t.TicketsSold, t.Revenue = t.Orders-1, t.TicketsSold-o.Quantity, t.Revenue-o.Amount()
 	p.totals[f.EventID] = t
 }
 

@@ -56,7 +56,7 @@ func (a *auditor) scan(ctx context.Context) error {
 	for p, keys := range orders {
 		slices.Sort(keys)
 		for _, key := range slices.Compact(keys) {
-			if err := p.scanFields(ctx, key, p.orders); err != nil {
+			if err := p.scanOrders(ctx, key); err != nil {
 				return err
 			}
 		}
@@ -68,6 +68,21 @@ func (a *auditor) scan(ctx context.Context) error {
 		if err := p.scanFields(ctx, a.ns.Keys.InProgress(p.p), p.inProgress); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// scanOrders takes the names of a hash's orders over.
+func (p *partitionAudit) scanOrders(ctx context.Context, key string) error {
+	found := make(map[string]bool)
+	if err := p.scanFields(ctx, key, found); err != nil {
+		return err
+	}
+	for name := range found {
+		if other, twice := p.orders[name]; twice {
+			p.violation("I7", name, "has a record in %s, and one in %s", other, key)
+		}
+		p.orders[name] = key
 	}
 	return nil
 }

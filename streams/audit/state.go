@@ -28,7 +28,7 @@ func (p *partitionAudit) checkState(ctx context.Context) error {
 }
 
 // names is the sorted union of what the log and the scan know.
-func names[V any](fromLog map[string]V, fromScan map[string]bool) []string {
+func names[V, W any](fromLog map[string]V, fromScan map[string]W) []string {
 	all := slices.Collect(maps.Keys(fromLog))
 	for name := range fromScan {
 		if _, known := fromLog[name]; !known {
@@ -77,27 +77,38 @@ func (p *partitionAudit) checkEvents(ctx context.Context) error {
 			}
 		}
 	}
-	var found *redis.SliceCmd
-	early := slices.Sorted(maps.Keys(p.early))
-	for chunk := range slices.Chunk(early, access.MaxBatch) {
-		fields := make([]string, len(chunk))
-		for i, id := range chunk {
-			fields[i] = layout.EarlyField(id)
-			delete(p.eventFields, fields[i])
-		}
-		if err := p.transaction(ctx, func(pipe redis.Pipeliner) { found = pipe.HMGet(ctx, key, fields...) }); err != nil {
-			return err
-		}
-		for i, id := range chunk {
-			if layout.AsString(found.Val()[i]) == "" {
-				p.violation("I7", id, "had orders before it was there, of which %s knows nothing", key)
-			}
-		}
+	if err := p.checkEarly(ctx); err != nil {
+		return err
 	}
 	for field := range p.eventFields {
 		// Of an event or a section that was made since it was looked for, the log tells by now.
 		if id, _, _ := strings.Cut(field, "#"); !p.madeSince(id) {
 			p.violation("I7", field, "is a field of %s, the log has no such event or section", key)
+		}
+	}
+	return nil
+}
+
+// checkEarly: an event knows of orders that there were before it, in the hash that it shares.
+func (p *partitionAudit) checkEarly(ctx context.Context) error {
+	had := make(map[string]bool)
+	for ref := range p.early {
+		had[ref.EventID] = true
+	}
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(had)), access.MaxBatch) {
+		fields := make([]string, len(chunk))
+		for i, id := range chunk {
+			fields[i] = layout.EarlyField(id)
+			delete(p.eventFields, fields[i])
+		}
+		var found *redis.SliceCmd
+		if err := p.transaction(ctx, func(pipe redis.Pipeliner) { found = pipe.HMGet(ctx, p.ns.Keys.Events(p.p), fields...) }); err != nil {
+			return err
+		}
+		for i, id := range chunk {
+			if layout.AsString(found.Val()[i]) == "" {
+				p.violation("I7", id, "had orders before it was there, of which %s knows nothing", p.ns.Keys.Events(p.p))
+			}
 		}
 	}
 	return nil
@@ -126,6 +137,7 @@ func (p *partitionAudit) checkEvent(id string, fields []string, reply []any) {
 	}
 	if err != nil {
 		p.violation("I7", id, "%v", err)
+		p.damaged[id] = true
 		return
 	}
 	about, err := layout.DecodeEventAbout(values[1])
@@ -172,7 +184,7 @@ func (p *partitionAudit) checkOrders(ctx context.Context) error {
 		fromLog[ref.String()] = ref
 	}
 	for chunk := range slices.Chunk(names(fromLog, p.orders), access.MaxBatch) {
-		refs := make([]domain.OrderRef, 0, len(chunk))
+		refs, listed := make([]domain.OrderRef, 0, len(chunk)), make([]domain.OrderRef, 0, len(chunk))
 		for _, name := range chunk {
 			ref, ok := domain.ParseOrderRef(name)
 			if !ok {
@@ -183,12 +195,17 @@ func (p *partitionAudit) checkOrders(ctx context.Context) error {
 				p.violation("I7", name, "is in partition %d, where its event is not", p.p)
 				continue
 			}
-			refs = append(refs, ref)
+			if p.damaged[ref.EventID] {
+				continue // nobody knows where it is
+			}
+			if refs = append(refs, ref); p.book.Events[ref.EventID].Exists() {
+				listed = append(listed, ref)
+			}
 		}
 		if len(refs) == 0 {
 			continue
 		}
-		if err := p.ns.LearnHashes(ctx, refs, false); err != nil {
+		if err := p.ns.LearnHashes(ctx, listed, false); err != nil {
 			return err
 		}
 		var reads *access.RecordReads
@@ -205,12 +222,24 @@ func (p *partitionAudit) checkOrders(ctx context.Context) error {
 				p.violation("I7", ref.String(), "%v", err)
 				continue
 			}
+			if key, found := p.orders[ref.String()]; found && key != p.hashOf(ref) {
+				p.violation("I7", ref.String(), "has a record in %s, and belongs in %s", key, p.hashOf(ref))
+			}
 			if folded := p.book.Orders[ref]; stored != folded {
 				p.violation("I7", ref.String(), "stored %+v, the log says %+v", stored, folded)
 			}
 		}
 	}
 	return nil
+}
+
+// hashOf is the hash that an order belongs in.
+func (p *partitionAudit) hashOf(ref domain.OrderRef) string {
+	hash := layout.SharedHash(ref.EventID)
+	if hashes, _ := p.ns.Hashes.Of(ref.EventID); !p.early[ref] {
+		hash = layout.HashOf(ref, hashes)
+	}
+	return p.ns.Keys.Orders(p.p, hash)
 }
 
 func (p *partitionAudit) checkHolds(ctx context.Context) error {

@@ -34,7 +34,23 @@ func (f *fixture) eventIn(p int) string {
 	}
 }
 
-var historyStates = []domain.OrderState{domain.OrderHeld, domain.OrderConfirmed, domain.OrderDeclined, domain.OrderExpired, domain.OrderCancelled, domain.OrderRejected}
+// put stores an order whose event has no hashes of its own.
+func (f *fixture) put(pipe redis.Cmdable, ref domain.OrderRef, o domain.Order) {
+	pipe.HSet(f.Ctx, f.Keys.Orders(f.Keys.PartitionOf(ref.EventID), layout.SharedHash(ref.EventID)), ref.String(), streamstest.EncodeOrder(o))
+}
+
+// invoice puts an order on a customer's invoices.
+func (f *fixture) invoice(pipe redis.Cmdable, customer, name string) {
+	pipe.HSet(f.Ctx, f.Keys.Invoices(customer), name, "")
+}
+
+// confirmed is a customer's order that was confirmed then.
+func confirmed(customer string, at int64) domain.Order {
+	return domain.Order{
+		State: domain.OrderConfirmed, Version: fmt.Sprintf("%d-1", at), RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: customer,
+		Section: "general", Quantity: 1, UnitPrice: 2, Currency: "EUR", HeldAtMillis: at - 1, DeadlineMillis: at + 1, ConfirmedAtMillis: at, ResolvedAtMillis: at,
+	}
+}
 
 // newHistory is of orders that come in batches of up to four, in two of three partitions, more than
 // one page of each.
@@ -42,32 +58,44 @@ func newHistory(t *testing.T) *history {
 	t.Helper()
 	h := &history{openFixtureOf(t, streamstest.Server().URL(), 3), nil, make(map[domain.OrderRef]int64)}
 	const batches, began = 2000, 1_700_000_000_000
+	states := map[domain.FactType][]domain.OrderState{ // what becomes of an order, by its first fact
+		domain.FactHeld:      {domain.OrderHeld, domain.OrderConfirmed, domain.OrderDeclined, domain.OrderExpired, domain.OrderCancelled},
+		domain.FactRejected:  {domain.OrderRejected},
+		domain.FactCancelled: {domain.OrderCancelled}, // before it came
+	}
 	random := rand.New(rand.NewPCG(1, 2))
 	pipe := h.Client.Pipeline()
 	for i := range batches {
 		p := 2 * random.IntN(2)
 		at := int64(began + i*10)
-		var fields []string
+		kind := []domain.FactType{domain.FactHeld, domain.FactHeld, domain.FactRejected, domain.FactCancelled}[random.IntN(4)]
+		var lines []string
 		for j := range 1 + random.IntN(4) {
 			n := len(h.refs)
 			ref := domain.OrderRef{EventID: h.eventIn(p), OrderID: fmt.Sprintf("o%d-%d", i, j)}
-			o := domain.Order{State: historyStates[n%len(historyStates)], CustomerID: "c" + strconv.Itoa(n%7), HeldAtMillis: at, ResolvedAtMillis: at}
-			fact := domain.Fact{Type: domain.FactHeld, EventID: ref.EventID, OrderID: ref.OrderID, CustomerID: o.CustomerID}
-			switch {
-			case o.State == domain.OrderRejected:
-				fact.Type, o.HeldAtMillis = domain.FactRejected, 0
-			case o.State == domain.OrderCancelled && n%2 == 0: // before it came
-				fact = domain.Fact{Type: domain.FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: "requested"}
-				o.CustomerID, o.HeldAtMillis = "", 0
+			first := domain.Fact{ID: fmt.Sprintf("%d-1", at), AtMillis: at, Type: kind, EventID: ref.EventID, OrderID: ref.OrderID, Reason: "requested"}
+			if kind != domain.FactCancelled {
+				first.RequestType, first.Fingerprint, first.CustomerID, first.Section, first.Quantity = domain.RequestHold, "fp", "c"+strconv.Itoa(n%7), "general", 1
 			}
-			fields = append(fields, wire.FactFields(fact)...)
-			pipe.Set(h.Ctx, h.Keys.Order(p, ref), streamstest.EncodeOrder(o), 0)
+			if kind == domain.FactHeld {
+				first.Reason, first.Currency, first.DeadlineMillis = "", "EUR", at+60_000
+			}
+			o, _, err := domain.Order{}.After(first)
+			h.Must(err)
+			if ends := states[kind]; ends[n%len(ends)] != o.State {
+				o.State, o.Version, o.ResolvedAtMillis = ends[n%len(ends)], fmt.Sprintf("%d-2", at+1), at+1
+				if o.State == domain.OrderConfirmed || o.State == domain.OrderCancelled && n%2 == 0 {
+					o.ConfirmedAtMillis = at + 1
+				}
+			}
+			lines = append(lines, wire.FactLine(first))
+			h.put(pipe, ref, o)
 			h.refs, h.came[ref] = append(h.refs, ref), at
-			if o.State == domain.OrderConfirmed || o.State == domain.OrderCancelled && o.HeldAtMillis > 0 {
-				pipe.HSet(h.Ctx, h.Keys.Invoices(o.CustomerID), ref.String(), `{"section":"general","quantity":1,"amount":0,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`)
+			if o.ConfirmedAtMillis > 0 {
+				h.invoice(pipe, o.CustomerID, ref.String())
 			}
 		}
-		pipe.XAdd(h.Ctx, &redis.XAddArgs{Stream: h.Keys.Log(p), ID: strconv.FormatInt(at, 10) + "-1", Values: fields})
+		pipe.XAdd(h.Ctx, &redis.XAddArgs{Stream: h.Keys.Log(p), ID: strconv.FormatInt(at, 10) + "-1", Values: []string{string(kind), strings.Join(lines, "\n")}})
 		// What happens to orders later is not when they came.
 		pipe.XAdd(h.Ctx, &redis.XAddArgs{Stream: h.Keys.Log(p), ID: strconv.FormatInt(at, 10) + "-2", Values: []string{"expired", h.refs[len(h.refs)-1].String()}})
 	}
@@ -159,6 +187,13 @@ func TestEachOrderByTime(t *testing.T) {
 func TestEachOrderOnInvoices(t *testing.T) {
 	h := newHistory(t)
 	orders := h.all()
+	// Lines that say nothing: of somebody else's order, of one that was never confirmed, of one that is not there.
+	for _, ref := range h.refs {
+		if o := orders[ref]; o.CustomerID == "c4" && o.ConfirmedAtMillis > 0 || o.CustomerID == "c3" && o.State == domain.OrderDeclined {
+			h.invoice(h.Client, "c3", ref.String())
+		}
+	}
+	h.invoice(h.Client, "c3", h.eventIn(2)+"/gone")
 	for _, filter := range []OrderFilter{
 		{CustomerID: "c3"},
 		{CustomerID: "c3", OldestFirst: true},
@@ -179,9 +214,12 @@ func TestEachOrderOnInvoices(t *testing.T) {
 			return nil
 		}))
 		for _, ref := range h.want(filter, orders) {
-			if o := orders[ref]; o.State == domain.OrderConfirmed || o.State == domain.OrderCancelled && o.HeldAtMillis > 0 {
+			if orders[ref].ConfirmedAtMillis > 0 {
 				want = append(want, at(ref))
 			}
+		}
+		if filter.CustomerID == "c3" && len(want) == 0 {
+			t.Errorf("%+v: this tests nothing", filter)
 		}
 		slices.Sort(want)
 		if !filter.OldestFirst {
@@ -192,7 +230,7 @@ func TestEachOrderOnInvoices(t *testing.T) {
 		}
 	}
 	// A line that a failover left behind, of an order that is not there.
-	h.Do("HSET", h.Keys.Invoices("lost"), h.eventIn(0)+"/gone", "{}")
+	h.invoice(h.Client, "lost", h.eventIn(0)+"/gone")
 	h.Must(h.inspector.EachOrderOnInvoices(h.Ctx, OrderFilter{CustomerID: "lost"}, func(ref domain.OrderRef, _ domain.Order) error {
 		t.Errorf("%s is there", ref)
 		return nil
@@ -207,11 +245,19 @@ func TestEachInvoices(t *testing.T) {
 	for i := range 3500 {
 		customer := "c" + strconv.Itoa(i)
 		for j := range 1 + i%3 {
-			pipe.HSet(f.Ctx, f.Keys.Invoices(customer), fmt.Sprintf("e/o%d-%d", i, j), fmt.Sprintf(`{"section":"general","quantity":1,"amount":2,"currency":"EUR","confirmed_at":%d,"status":"confirmed"}`, 10-j))
+			ref := domain.OrderRef{EventID: "e", OrderID: fmt.Sprintf("o%d-%d", i, j)}
+			f.put(pipe, ref, confirmed(customer, int64(10-j)))
+			f.invoice(pipe, customer, ref.String())
 			want[customer]++
 		}
-		pipe.HSet(f.Ctx, layout.NewKeys("holdfast2", 1).Invoices(customer), "e/o", "{}")
+		// Lines that say nothing: of somebody else's order, of one that is not there.
+		f.invoice(pipe, customer, fmt.Sprintf("e/o%d-0", (i+1)%3500))
+		f.invoice(pipe, customer, "e/gone")
+		pipe.HSet(f.Ctx, layout.NewKeys("holdfast2", 1).Invoices(customer), "e/o"+strconv.Itoa(i)+"-0", "")
 	}
+	// Who has only such lines does not come.
+	f.invoice(pipe, "nobody", "e/gone")
+	f.invoice(pipe, "thief", "e/o1-0")
 	_, err := pipe.Exec(f.Ctx)
 	f.Must(err)
 	got := make(map[string]int)
@@ -244,7 +290,7 @@ func TestEachInvoices(t *testing.T) {
 	if err := f.inspector.EachInvoices(f.Ctx, func(string, []InvoiceLine) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
 	}
-	f.Do("HSET", f.Keys.Invoices("c0"), "e/o", "{")
+	f.invoice(f.Client, "c0", "e")
 	f.WantClass(f.inspector.EachInvoices(f.Ctx, func(string, []InvoiceLine) error { return nil }), domain.ClassPoison)
 }
 
@@ -256,12 +302,14 @@ func TestCluster(t *testing.T) {
 	for p := range 4 {
 		event := f.eventIn(p)
 		ref := domain.OrderRef{EventID: event, OrderID: "o"}
-		fact := wire.FactFields(domain.Fact{Type: domain.FactHeld, EventID: event, OrderID: "o", CustomerID: event})
-		f.Do("XADD", f.Keys.Log(p), fmt.Sprintf("%d-0", 1000+p), fact[0], fact[1])
-		f.Do("SET", f.Keys.Order(p, ref), streamstest.EncodeOrder(domain.Order{State: domain.OrderConfirmed, CustomerID: event, HeldAtMillis: int64(1000 + p)}))
-		f.Do("HSET", f.Keys.Invoices(event), ref.String(), `{"section":"general","quantity":1,"amount":2,"currency":"EUR","confirmed_at":1,"status":"confirmed"}`)
+		held := domain.Fact{
+			Type: domain.FactHeld, EventID: event, OrderID: "o", RequestType: domain.RequestHold, CustomerID: event, Section: "general", Quantity: 1, Currency: "EUR",
+		}
+		f.Do("XADD", f.Keys.Log(p), fmt.Sprintf("%d-0", 1000+p), string(held.Type), wire.FactLine(held))
+		f.put(f.Client, ref, confirmed(event, int64(1000+p)))
+		f.invoice(f.Client, event, ref.String())
 		wrong := (p + 1) % 4
-		id := f.letter(wrong, "requests", "workers", "v", "1", "type", "cancel", "event_id", event, "order_id", "o")
+		id := f.letter(wrong, "requests", "purchase", "v", "1", "type", "cancel", "event_id", event, "order_id", "o")
 		letters = append(letters, id)
 	}
 	var got []string

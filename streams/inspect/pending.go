@@ -287,10 +287,13 @@ func orderOf(fields []string) string {
 	if request, _ := wire.ParseRequest(fields); request.EventID != "" {
 		return orderName(request.Ref().String())
 	}
+	if len(fields) != 2 {
+		return ""
+	}
 	name := ""
-	for i := 0; i+1 < len(fields); i += 2 {
-		subject, _, _ := strings.Cut(fields[i+1], "|")
-		if i > 0 && subject != name {
+	for line := range strings.SplitSeq(fields[1], "\n") {
+		subject, _, _ := strings.Cut(line, "|")
+		if name != "" && subject != name {
 			return ""
 		}
 		name = subject

@@ -109,8 +109,8 @@ func (b *builder) clear() error {
 	k := b.m.ns.Keys
 	keys := []string{b.key(k.Log), b.key(k.Dead), b.key(k.Holds), b.key(k.SetAside), b.key(k.Events), b.key(k.InProgress), b.key(k.Delivered)}
 	hashes := make(map[layout.OrderHash]bool)
-	for ref, o := range b.p.book.Orders {
-		hashes[b.hashOf(ref, o)] = true
+	for ref := range b.p.book.Orders {
+		hashes[b.hashOf(ref)] = true
 	}
 	for hash := range hashes {
 		keys = append(keys, k.Orders(b.p.p, hash))
@@ -132,11 +132,8 @@ func (b *builder) hashesOf(eventID string) int {
 	return n
 }
 
-// early reports whether an order was refused before its event was there: it is in the hash that the event shares.
-func early(o domain.Order) bool { return o.Reason == domain.ReasonUnknownEvent }
-
-func (b *builder) hashOf(ref domain.OrderRef, o domain.Order) layout.OrderHash {
-	if early(o) {
+func (b *builder) hashOf(ref domain.OrderRef) layout.OrderHash {
+	if b.p.early[ref] {
 		return layout.SharedHash(ref.EventID)
 	}
 	return layout.HashOf(ref, b.hashesOf(ref.EventID))
@@ -288,7 +285,7 @@ func (b *builder) writeOrders() error {
 	k, holds := b.m.ns.Keys, newPairs(b.w, b.key(b.m.ns.Keys.Holds), "ZADD")
 	hashes := make(map[layout.OrderHash]*pairs)
 	for ref, o := range b.p.book.Orders {
-		hash := b.hashOf(ref, o)
+		hash := b.hashOf(ref)
 		if hashes[hash] == nil {
 			hashes[hash] = newPairs(b.w, k.Orders(b.p.p, hash), "HSET")
 		}
@@ -312,16 +309,13 @@ func (b *builder) writeOrders() error {
 
 func (b *builder) writeEvents() error {
 	events, inProgress := newPairs(b.w, b.key(b.m.ns.Keys.Events), "HSET"), newPairs(b.w, b.key(b.m.ns.Keys.InProgress), "HSET")
-	totals, tooEarly := make(map[string]*layout.Totals, len(b.p.book.Events)), make(map[string]bool)
+	totals := make(map[string]*layout.Totals, len(b.p.book.Events))
 	for id := range b.p.book.Events {
 		totals[id] = new(layout.Totals)
 	}
 	for ref, o := range b.p.book.Orders {
 		if o.State == domain.OrderConfirmed && !totals[ref.EventID].Add(o) {
 			return refused("the revenue of event %s is more than 2^63-1", ref.EventID)
-		}
-		if early(o) {
-			tooEarly[ref.EventID] = true
 		}
 	}
 	for id, e := range b.p.book.Events {
@@ -338,7 +332,11 @@ func (b *builder) writeEvents() error {
 			}
 		}
 	}
-	for id := range tooEarly {
+	noted := make(map[string]bool)
+	for ref := range b.p.early {
+		noted[ref.EventID] = true
+	}
+	for id := range noted {
 		if err := events.add(layout.EarlyField(id), "1"); err != nil {
 			return err
 		}

@@ -167,7 +167,7 @@ for i = 1, N do
       said[i] = opening .. '0|||||||' .. why .. '||' .. detail
       acks[#acks + 1] = entry
       notices[#notices + 1] = member
-      if why == 'unknown_event' then
+      if not class.section.event then
         early[class.section.id] = true
       end
     else
@@ -176,7 +176,7 @@ for i = 1, N do
       section.available, section.held, section.changed = section.available - class.quantity, section.held + class.quantity, true
       in_progress[customer] = true
       n = 2 * n
-      taken[n - 1], taken[n] = customer, match(member, '/(.*)$')
+      taken[n - 1], taken[n] = customer, string.sub(member, #section.id + 2)
       new_holds[n - 1], new_holds[n] = class.terms.deadline, member
       if class.terms.holds then
         acks[#acks + 1] = entry

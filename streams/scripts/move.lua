@@ -3,14 +3,15 @@
 --
 -- KEYS, ARGV: see lib/orders.lua. ARGV goes on with
 --   V, S, C, G, N: how many follow of
---   events:   event_id, the version that its terms must have
+--   events:   event_id, the version that its terms must have; '' for one that must not be there: an order of it is
+--             changed all the same
 --   sections: event_id/name, places to add to available, to held, to sold
 --   sales:    event_id, orders, tickets and revenue (minor units) to add
 --   groups:   fact ('' for none: the orders must only be as they were read); 'from' or 'before' if the time must be
 --             so, by the orders' limits; number of the hash of the orders; how many they are
---   orders:   event_id/order_id, version ('' for one never heard of), entry_id to acknowledge ('' for none), limit
---             (milliseconds), event_id/customer_id of a hold that ends ('' for none), what the fact says behind the
---             order, what the record says behind its version
+--   orders:   event_id/order_id, version ('' for one never heard of), limit (milliseconds), event_id/customer_id of a
+--             hold that ends ('' for none), what the fact says behind the order, what the record says behind its version
+--   and the ids of the entries to acknowledge
 -- The orders stand group by group, and groups of one fact together; each order is another one.
 -- Reply: now (milliseconds), then the id of each entry that was added, as lib/log.lua shares lines out.
 --   Or now, 'stale', then for each order that is not as expected: its position, its record ('' if there is none).
@@ -24,7 +25,8 @@ local SECTIONS = EVENTS + 2 * V
 local SALES = SECTIONS + 4 * S
 local GROUPS = SALES + 4 * C
 local ORDERS = GROUPS + 4 * G
-local WIDTH = 7
+local WIDTH = 6
+local ACKS = ORDERS + WIDTH * N
 
 local hashes, members, bounds, others = {}, {}, {}, {}
 local at, i = ORDERS, 0
@@ -54,7 +56,8 @@ local values = redis.call('HMGET', KEYS[4], unpack(fields))
 local now = time_of(values[1])
 
 for v = 1, V do
-  if not values[1 + v] or match(values[1 + v], '^%d+') ~= ARGV[EVENTS + 2 * v - 1] then
+  local version = values[1 + v] and match(values[1 + v], '^%d+') or ''
+  if version ~= ARGV[EVENTS + 2 * v - 1] then
     return { int(now), 'terms' }
   end
 end
@@ -63,8 +66,8 @@ local stale = { int(now), 'stale' }
 at = ORDERS
 for n = 1, N do
   local version, record, bound = ARGV[at + 1], records[n] or '', bounds[n]
-  local is = version == '' and record == '' or version ~= '' and string.sub(record, 1, #version + 1) == version .. '|'
-  if not is or bound == 'from' and now < tonumber(ARGV[at + 3]) or bound == 'before' and now >= tonumber(ARGV[at + 3]) then
+  local is = version == '' and record == '' or version ~= '' and string.find(record, version .. '|', 1, true) == 1
+  if not is or bound == 'from' and now < tonumber(ARGV[at + 2]) or bound == 'before' and now >= tonumber(ARGV[at + 2]) then
     local last = #stale
     stale[last + 1], stale[last + 2] = n, record
   end
@@ -75,6 +78,12 @@ if #stale > 2 then
 end
 
 local changes = { '#now', int(now) }
+for v = 1, V do
+  if ARGV[EVENTS + 2 * v - 1] == '' then
+    local n = #changes
+    changes[n + 1], changes[n + 2] = fields[1 + v] .. '#early', '1'
+  end
+end
 for s = 1, S do
   local value, by = values[1 + V + s], SECTIONS + 4 * (s - 1)
   local section, available, held, sold = {}, nil, nil, nil
@@ -104,14 +113,11 @@ for c = 1, C do
 end
 
 -- The first write is one that a full memory does not refuse; after it none is.
-local ended, freed, acks, notices, written, ids = {}, { '' }, {}, {}, {}, { int(now) }
+local ended, freed, notices, written, ids = {}, { '' }, {}, {}, { int(now) }
 at = ORDERS
 for n = 1, N do
-  if ARGV[at + 4] ~= '' then
-    ended[#ended + 1], freed[#freed + 1] = members[n], ARGV[at + 4]
-  end
-  if ARGV[at + 2] ~= '' then
-    acks[#acks + 1] = ARGV[at + 2]
+  if ARGV[at + 3] ~= '' then
+    ended[#ended + 1], freed[#freed + 1] = members[n], ARGV[at + 3]
   end
   at = at + WIDTH
 end
@@ -125,7 +131,7 @@ while g <= G and ARGV[GROUPS + 4 * (g - 1)] ~= '' do
   repeat
     for n = 1, tonumber(ARGV[GROUPS + 4 * g - 1]) do
       local at = ORDERS + WIDTH * (done + #lines)
-      lines[#lines + 1] = ARGV[at] .. ARGV[at + 5]
+      lines[#lines + 1] = ARGV[at] .. ARGV[at + 4]
     end
     g = g + 1
   until g > G or ARGV[GROUPS + 4 * (g - 1)] ~= fact
@@ -133,7 +139,7 @@ while g <= G and ARGV[GROUPS + 4 * (g - 1)] ~= '' do
     ids[#ids + 1] = id
     local head = id .. '|'
     for n = done + first, done + last do
-      notices[n], written[n] = members[n], head .. ARGV[ORDERS + WIDTH * (n - 1) + 6]
+      notices[n], written[n] = members[n], head .. ARGV[ORDERS + WIDTH * (n - 1) + 5]
     end
   end)
   done = done + #lines
@@ -142,8 +148,8 @@ if #ids > 1 then
   write_orders(hashes, members, written)
   redis.call('HSET', KEYS[4], unpack(changes))
 end
-if #acks > 0 then
-  redis.call('XACK', KEYS[1], ARGV[1], unpack(acks))
+if ACKS <= #ARGV then
+  redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, ACKS))
 end
 notify(notices)
 return ids

@@ -61,6 +61,8 @@ func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, agai
 			}
 			if terms.Version > 0 {
 				n.Hashes.byEvent.Store(events[i], terms.OrderHashes)
+			} else {
+				n.Hashes.byEvent.Delete(events[i]) // it may have been there, in other data
 			}
 		}
 	}
@@ -80,23 +82,25 @@ type recordRead struct {
 
 // ReadRecords asks for records of orders of one partition. It is known how many hashes their events have.
 func (n Namespace) ReadRecords(ctx context.Context, pipe redis.Pipeliner, p int, refs []domain.OrderRef) *RecordReads {
-	positions := make(map[layout.OrderHash][]int)
+	own, shared := make(map[layout.OrderHash][]int), make(map[layout.OrderHash][]int)
 	for i, ref := range refs {
 		hashes, _ := n.Hashes.Of(ref.EventID)
-		own := layout.HashOf(ref, hashes)
-		positions[own] = append(positions[own], i)
-		if shared := layout.SharedHash(ref.EventID); shared != own {
-			positions[shared] = append(positions[shared], i)
+		hash := layout.HashOf(ref, hashes)
+		own[hash] = append(own[hash], i)
+		if other := layout.SharedHash(ref.EventID); other != hash {
+			shared[other] = append(shared[other], i)
 		}
 	}
 	r := &RecordReads{size: len(refs)}
-	for hash, at := range positions {
-		for chunk := range slices.Chunk(at, MaxBatch) {
-			names := make([]string, len(chunk))
-			for j, i := range chunk {
-				names[j] = refs[i].String()
+	for _, positions := range []map[layout.OrderHash][]int{shared, own} { // the last one that is there counts
+		for hash, at := range positions {
+			for chunk := range slices.Chunk(at, MaxBatch) {
+				names := make([]string, len(chunk))
+				for j, i := range chunk {
+					names[j] = refs[i].String()
+				}
+				r.reads = append(r.reads, recordRead{chunk, pipe.HMGet(ctx, n.Keys.Orders(p, hash), names...)})
 			}
-			r.reads = append(r.reads, recordRead{chunk, pipe.HMGet(ctx, n.Keys.Orders(p, hash), names...)})
 		}
 	}
 	return r

@@ -60,7 +60,7 @@ func DecodeEventTerms(value string) (EventTerms, error) {
 		Version: n.parse(v[0]), Closed: v[1] != letterOnSale, Cancelled: v[1] == letterCancelled, Currency: v[2],
 		MaxPerOrder: n.parse(v[3]), OnSaleMillis: n.parse(v[4]), OffSaleMillis: n.parse(v[5]), OrderHashes: int(n.parse(v[6])),
 	}
-	if n.err != nil || v[1] != letterOnSale && v[1] != letterClosed && v[1] != letterCancelled || t.OrderHashes > mostOrderHashes {
+	if n.err != nil || t.Version == 0 || v[1] != letterOnSale && v[1] != letterClosed && v[1] != letterCancelled || t.OrderHashes > mostOrderHashes {
 		return EventTerms{}, damaged("event", value)
 	}
 	return t, nil
@@ -134,12 +134,9 @@ func EncodeEvent(eventID string, e domain.Event, orderHashes int) map[string]str
 	return fields
 }
 
-// DecodeEvent makes an event of its terms, of what is about it, and of its sections, in the order of the names in
-// that; the zero Event if it is not there.
+// DecodeEvent makes an event that is there of its terms, of what is about it, and of its sections, in the order of
+// the names in that.
 func DecodeEvent(terms EventTerms, about EventAbout, sections []string) (domain.Event, error) {
-	if terms.Version == 0 {
-		return domain.Event{}, nil
-	}
 	e := domain.Event{
 		Name: about.Name, Currency: terms.Currency, MaxPerOrder: terms.MaxPerOrder, OnSaleMillis: terms.OnSaleMillis, OffSaleMillis: terms.OffSaleMillis,
 		Closed: terms.Closed, Cancelled: terms.Cancelled, Cause: about.Cause, Fingerprint: about.Fingerprint, Version: terms.Version,

@@ -1,87 +1,190 @@
 package layout_test
 
 import (
-	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"holdfast/domain"
 	"holdfast/streams/internal/layout"
-	"holdfast/streams/internal/streamstest"
 )
 
-func TestDecodeEvent(t *testing.T) {
-	good := map[string]string{
-		"name": "An Evening", "currency": "EUR", "max_per_order": "6", "on_sale": "1", "off_sale": "0", "closed": "1",
-		"fingerprint": "fp", "version": "3", "sections": "general,vip",
-		"price:general": "1000", "capacity:general": "10", "available:general": "5", "held:general": "3", "sold:general": "2",
-		"price:vip": "5000", "capacity:vip": "4", "available:vip": "4", "held:vip": "0", "sold:vip": "0",
-	}
-	want := domain.Event{
-		Name: "An Evening", Currency: "EUR", MaxPerOrder: 6, OnSaleMillis: 1, Closed: true, Fingerprint: "fp", Version: 3,
-		Sections: []domain.Section{
-			{Name: "general", Price: 1000, Capacity: 10, Available: 5, Held: 3, Sold: 2}, {Name: "vip", Price: 5000, Capacity: 4, Available: 4},
-		},
-	}
-	if got, err := layout.DecodeEvent(good); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	if got, err := layout.DecodeEvent(nil); err != nil || got.Exists() {
-		t.Errorf("no fields: got %+v, %v", got, err)
-	}
-	for _, field := range []string{
-		"currency", "max_per_order", "on_sale", "off_sale", "version", "sections", "price:vip", "capacity:vip", "available:general", "held:general", "sold:vip",
+// poison reports whether an error is one for what cannot be read.
+func poison(err error) bool { return err != nil && domain.ClassOf(err) == domain.ClassPoison }
+
+func TestEventTerms(t *testing.T) {
+	for value, want := range map[string]layout.EventTerms{
+		"":                               {},
+		"1|o|EUR|0|0|0|0":                {Version: 1, Currency: "EUR"},
+		"3|c|JPY|6|1700000000000|0|0":    {Version: 3, Closed: true, Currency: "JPY", MaxPerOrder: 6, OnSaleMillis: 1700000000000},
+		"12|x|EUR|6|1|1700000000000|64":  {Version: 12, Closed: true, Cancelled: true, Currency: "EUR", MaxPerOrder: 6, OnSaleMillis: 1, OffSaleMillis: 1700000000000, OrderHashes: 64},
+		"9007199254740993|o|EUR|0|0|0|2": {Version: 9007199254740993, Currency: "EUR", OrderHashes: 2},
 	} {
-		damaged := maps.Clone(good)
-		delete(damaged, field)
-		if _, err := layout.DecodeEvent(damaged); err == nil || domain.ClassOf(err) != domain.ClassPoison {
-			t.Errorf("without %s: %v, want poison", field, err)
+		got, err := layout.DecodeEventTerms(value)
+		if err != nil || got != want {
+			t.Errorf("%q: got %+v, %v, want %+v", value, got, err, want)
 		}
-		if field == "currency" {
-			continue
+		if value != "" && want.String() != value {
+			t.Errorf("%+v is written %q, want %q", want, want.String(), value)
 		}
-		for _, bad := range []string{"x", "-1", "1.5", "1e+16"} {
-			damaged[field] = bad
-			if _, err := layout.DecodeEvent(damaged); err == nil || domain.ClassOf(err) != domain.ClassPoison {
-				t.Errorf("%s %q: %v, want poison", field, bad, err)
+	}
+	const good = "3|o|EUR|6|1|2|0"
+	values := strings.Split(good, "|")
+	damaged := []string{"|", good + "|", strings.TrimSuffix(good, "|0"), strings.ReplaceAll(good, "|", ","), "{}", "0|o|EUR|6|1|2|0", "3|o|EUR|6|1|2|65"}
+	for i := range values {
+		for _, bad := range []string{"", "y", "-1", "1.5", "1e+16", "9223372036854775808"} {
+			if v := slices.Clone(values); i != 2 || bad == "" { // whatever the currency, it is one
+				v[i] = bad
+				damaged = append(damaged, strings.Join(v, "|"))
 			}
+		}
+	}
+	for _, value := range damaged {
+		if got, err := layout.DecodeEventTerms(value); !poison(err) || got != (layout.EventTerms{}) {
+			t.Errorf("%q: got %+v, %v, want poison", value, got, err)
 		}
 	}
 }
 
-func FuzzDecodeEvent(f *testing.F) {
-	const separator = "\x1f"
-	for _, e := range []domain.Event{
-		{Name: "An Evening", Currency: "EUR", Version: 1, Fingerprint: "fp", Sections: []domain.Section{{Name: "general", Price: 1000, Capacity: 9, Available: 9}}},
-		{Name: "x", Currency: "JPY", Version: 3, Closed: true, OnSaleMillis: 1, OffSaleMillis: 2, MaxPerOrder: 6, Sections: []domain.Section{{Name: "a", Capacity: 3, Held: 1, Sold: 2}, {Name: "b"}}},
-	} {
-		var fields []string
-		for name, value := range streamstest.EncodeEvent(e) {
-			fields = append(fields, name, value)
-		}
-		f.Add(strings.Join(fields, separator))
+func FuzzDecodeEventTerms(f *testing.F) {
+	for _, value := range []string{"", "1|o|EUR|0|0|0|0", "3|c|JPY|6|1|0|0", "12|x|EUR|6|1|2|64", "+1|o|€|0|0|0|0", "0|o|EUR|0|0|0|0", "1|o|EUR|0|0|0|65", "1|z|EUR|0|0|0|0"} {
+		f.Add(value)
 	}
-	f.Add("")
-	f.Add(strings.Join([]string{"sections", "a,a", "version", "-1"}, separator))
-	f.Fuzz(func(t *testing.T, data string) {
-		fields := strings.Split(data, separator)
-		h := make(map[string]string)
-		for i := 0; i+1 < len(fields); i += 2 {
-			h[fields[i]] = fields[i+1]
-		}
-		e, err := layout.DecodeEvent(h)
+	f.Fuzz(func(t *testing.T, value string) {
+		terms, err := layout.DecodeEventTerms(value)
 		if err != nil {
-			if domain.ClassOf(err) != domain.ClassPoison {
+			if !poison(err) || terms != (layout.EventTerms{}) {
+				t.Errorf("got %+v, %v", terms, err)
+			}
+			return
+		}
+		if (terms.Version == 0) != (value == "") {
+			t.Errorf("%q has version %d", value, terms.Version)
+		}
+		if value == "" {
+			return
+		}
+		if again, err := layout.DecodeEventTerms(terms.String()); err != nil || again != terms {
+			t.Errorf("%+v comes back as %+v, %v", terms, again, err)
+		}
+	})
+}
+
+func TestEventAbout(t *testing.T) {
+	want := layout.EventAbout{
+		Name: "Either|Or\n", Sections: []string{"vip", "general"}, Fingerprint: "fp", Cause: domain.Cause{Reason: "fire | flood", By: "ann"},
+	}
+	if got, err := layout.DecodeEventAbout(want.String()); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for _, value := range []string{"", "{", "{}", "null", "[]", `"x"`, `{"name":1,"sections":["a"]}`, `{"sections":[]}`, `{"sections":"a"}`} {
+		if got, err := layout.DecodeEventAbout(value); !poison(err) || !reflect.DeepEqual(got, layout.EventAbout{}) {
+			t.Errorf("%q: got %+v, %v, want poison", value, got, err)
+		}
+	}
+}
+
+func FuzzDecodeEventAbout(f *testing.F) {
+	for _, value := range []string{"", "{}", "null", `{"name":"x","sections":["a"],"fingerprint":"fp"}`, `{"sections":["a","a"],"reason":"fire","by":"ann"}`, `{"sections":[null]}`} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		about, err := layout.DecodeEventAbout(value)
+		if err != nil {
+			if !poison(err) || !reflect.DeepEqual(about, layout.EventAbout{}) {
+				t.Errorf("got %+v, %v", about, err)
+			}
+			return
+		}
+		if again, err := layout.DecodeEventAbout(about.String()); err != nil || !reflect.DeepEqual(again, about) {
+			t.Errorf("%+v comes back as %+v, %v", about, again, err)
+		}
+	})
+}
+
+func TestSection(t *testing.T) {
+	want := domain.Section{Name: "vip", Price: 9007199254740991, Capacity: 10, Available: 5, Held: 3, Sold: 2}
+	if got, err := layout.DecodeSection("vip", "9007199254740991|10|5|3|2"); err != nil || got != want {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got := layout.EncodeSection(want); got != "9007199254740991|10|5|3|2" {
+		t.Errorf("it is written %q", got)
+	}
+	for _, value := range []string{"", "||||", "1|2|3|4", "1|2|3|4|5|6", "1|2|3|4|", "x|2|3|4|5", "1|2|-1|4|5", "1|2|3|4|1e+16", "1.5|2|3|4|5"} {
+		if got, err := layout.DecodeSection("vip", value); !poison(err) || !strings.Contains(err.Error(), "vip") {
+			t.Errorf("%q: got %+v, %v, want poison that names the section", value, got, err)
+		}
+	}
+}
+
+func FuzzDecodeSection(f *testing.F) {
+	for _, value := range []string{"", "1000|10|5|3|2", "0|0|0|0|0", "+1|2|3|4|5", "-1|2|3|4|5", "1|2|3|4|9223372036854775808"} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		s, err := layout.DecodeSection("general", value)
+		if err != nil {
+			if !poison(err) {
 				t.Errorf("class %s", domain.ClassOf(err))
 			}
 			return
 		}
-		if len(h) == 0 {
-			return
-		}
-		if again, err := layout.DecodeEvent(streamstest.EncodeEvent(e)); err != nil || !reflect.DeepEqual(again, e) {
-			t.Errorf("%+v comes back as %+v, %v", e, again, err)
+		if again, err := layout.DecodeSection("general", layout.EncodeSection(s)); err != nil || again != s {
+			t.Errorf("%+v comes back as %+v, %v", s, again, err)
 		}
 	})
+}
+
+// decodeEvent reads an event as it is read from the hash: terms, what is about it, and then its sections.
+func decodeEvent(fields map[string]string, id string) (domain.Event, error) {
+	terms, err := layout.DecodeEventTerms(fields[layout.TermsField(id)])
+	if err != nil {
+		return domain.Event{}, err
+	}
+	about, err := layout.DecodeEventAbout(fields[layout.AboutField(id)])
+	if err != nil {
+		return domain.Event{}, err
+	}
+	var sections []string
+	for _, name := range about.Sections {
+		sections = append(sections, fields[layout.SectionField(id, name)])
+	}
+	return layout.DecodeEvent(terms, about, sections)
+}
+
+func TestEventComesBack(t *testing.T) {
+	for name, e := range map[string]domain.Event{
+		"on sale": {
+			Name: "An Evening", Currency: "EUR", MaxPerOrder: 6, OnSaleMillis: 1, OffSaleMillis: 2, Fingerprint: "fp", Version: 1,
+			// In the order in which they are sold, which is not that of their names.
+			Sections: []domain.Section{{Name: "vip", Price: 5000, Capacity: 4, Available: 4}, {Name: "general", Price: 1000, Capacity: 10, Available: 5, Held: 3, Sold: 2}},
+		},
+		"closed": {
+			Name: "An Evening", Currency: "EUR", Closed: true, Cause: domain.Cause{By: "ann"}, Fingerprint: "fp", Version: 3,
+			Sections: []domain.Section{{Name: "general", Capacity: 1, Sold: 1}},
+		},
+		"cancelled": {
+			Name: "An Evening", Currency: "JPY", Closed: true, Cancelled: true, Cause: domain.Cause{Reason: "fire", By: "ann"}, Fingerprint: "fp", Version: 4,
+			Sections: []domain.Section{{Name: "general", Capacity: 1, Available: 1}},
+		},
+	} {
+		fields := layout.EncodeEvent("e1", e, 3)
+		if got, err := decodeEvent(fields, "e1"); err != nil || !reflect.DeepEqual(got, e) {
+			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, e)
+		}
+		if terms, err := layout.DecodeEventTerms(fields["e1"]); err != nil || terms.OrderHashes != 3 {
+			t.Errorf("%s: got %+v, %v", name, terms, err)
+		}
+		if len(fields) != 2+len(e.Sections) {
+			t.Errorf("%s: %d fields: %v", name, len(fields), fields)
+		}
+		for field := range fields {
+			delete(fields, field)
+			if _, err := decodeEvent(fields, "e1"); field != "e1" && !poison(err) {
+				t.Errorf("%s, without %s: %v, want poison", name, field, err)
+			}
+			fields[field] = layout.EncodeEvent("e1", e, 3)[field]
+		}
+	}
 }

@@ -106,7 +106,8 @@ func AboutField(eventID string) string { return eventID + "#about" }
 // SalesField is the Totals of an event.
 func SalesField(eventID string) string { return eventID + "#sales" }
 
-// EarlyField is there if orders were refused because there was no such event: they are in the hash that it shares.
+// EarlyField is there if there are orders from before the event was: refused, or cancelled unseen. They are in the hash
+// that it shares.
 func EarlyField(eventID string) string { return eventID + "#early" }
 
 // SectionField is a section's price, capacity and where its places are.
@@ -123,7 +124,7 @@ func InProgressField(eventID, customerID string) string { return eventID + "/" +
 // its terms say: no key shall grow without bound, and an event's orders be found without a look at all. Each
 // hash of a batch costs calls, so there are no more than that takes: an order is some 220 bytes.
 const (
-	sharedOrders    = 64
+	sharedOrders    = 32
 	fewPlaces       = 50_000 // of an event that has no hashes of its own
 	placesPerHash   = 400_000
 	mostOrderHashes = 64

@@ -64,7 +64,7 @@ func DecodeOrder(record string) (domain.Order, error) {
 		HeldAtMillis: n.optional(v[8]), ConfirmedAtMillis: n.optional(v[9]), ResolvedAtMillis: n.optional(v[10]),
 		AuthorizationID: v[11], Reason: v[12], Detail: v[14],
 	}
-	if v[5] != "" {
+	if requestType != "" {
 		section, numbers, _ := strings.Cut(v[5], ":")
 		quantity, price, _ := strings.Cut(numbers, ":")
 		o.Section, o.Quantity, o.UnitPrice = section, n.parse(quantity), n.parse(price)
@@ -78,8 +78,14 @@ func DecodeOrder(record string) (domain.Order, error) {
 	if state.Terminal() && o.ResolvedAtMillis == 0 {
 		o.ResolvedAtMillis = at
 	}
-	if v[7] != "" {
-		o.DeadlineMillis = o.HeldAtMillis + n.parse(v[7])
+	holdMillis := n.optional(v[7])
+	if o.HeldAtMillis > 0 {
+		o.DeadlineMillis = o.HeldAtMillis + holdMillis
+	}
+	unheld := o.HeldAtMillis == 0 && holdMillis > 0
+	unasked := requestType == "" && v[3]+v[4]+v[5] != ""
+	if unheld || unasked || o.DeadlineMillis < o.HeldAtMillis {
+		return domain.Order{}, damaged("order record", record)
 	}
 	if n.err != nil {
 		return domain.Order{}, damaged("order record", record)
@@ -89,8 +95,11 @@ func DecodeOrder(record string) (domain.Order, error) {
 
 // OrderTail is the record of an order behind its version, for an order that is changed now: the times of the
 // change itself (0 in o) are the version's.
-func OrderTail(o domain.Order) string {
-	b := append(make([]byte, 0, 160), stateLetters[o.State], layoutOfOrder, '|')
+func OrderTail(o domain.Order) string { return string(AppendOrderTail(make([]byte, 0, 160), &o)) }
+
+// AppendOrderTail is OrderTail without a string of its own.
+func AppendOrderTail(b []byte, o *domain.Order) []byte {
+	b = append(b, stateLetters[o.State], layoutOfOrder, '|')
 	add := func(value string) { b = append(append(b, value...), '|') }
 	number := func(n int64) {
 		if n != 0 {
@@ -106,8 +115,8 @@ func OrderTail(o domain.Order) string {
 		b = append(strconv.AppendInt(b, o.UnitPrice, 10), '|')
 	}
 	add(o.Currency)
-	if o.HeldAtMillis > 0 {
-		b = strconv.AppendInt(b, o.DeadlineMillis-o.HeldAtMillis, 10)
+	if o.HeldAtMillis != 0 {
+		b = strconv.AppendInt(b, o.DeadlineMillis-o.HeldAtMillis, 10) // also 0, as hold.lua writes it
 	}
 	b = append(b, '|')
 	number(o.HeldAtMillis)
@@ -116,5 +125,5 @@ func OrderTail(o domain.Order) string {
 	add(o.AuthorizationID)
 	add(o.Reason)
 	b = append(b, '|') // further
-	return string(append(b, o.Detail...))
+	return append(b, o.Detail...)
 }

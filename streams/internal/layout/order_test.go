@@ -1,30 +1,58 @@
 package layout_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"holdfast/domain"
 	"holdfast/streams/internal/layout"
 	"holdfast/streams/internal/streamstest"
 )
 
+// The times of these orders' entries.
+const (
+	heldAt      = 1700000000000
+	confirmedAt = heldAt + 1
+	cancelledAt = heldAt + 5
+)
+
 func TestDecodeOrder(t *testing.T) {
+	held := domain.Order{
+		State: domain.OrderHeld, Version: "1700000000000-7", RequestType: domain.RequestPurchase, Fingerprint: "0123456789abcdef", CustomerID: "fred", Section: "general",
+		Quantity: 2, UnitPrice: 9007199254740991, Currency: "EUR", DeadlineMillis: heldAt + 60_000, HeldAtMillis: heldAt,
+	}
+	with := func(o domain.Order, change func(*domain.Order)) domain.Order {
+		change(&o)
+		return o
+	}
+	const opening = "p|0123456789abcdef|fred|general:2:9007199254740991|EUR|60000|"
+	confirmed := with(held, func(o *domain.Order) {
+		o.State, o.Version, o.ConfirmedAtMillis, o.ResolvedAtMillis, o.AuthorizationID = domain.OrderConfirmed, "1700000000001-0", confirmedAt, confirmedAt, "auth_1"
+	})
 	for record, want := range map[string]domain.Order{
 		"": {},
-		"h|purchase|0123456789abcdef|fred|general|2|1000|EUR|1700000060000|1700000000000|0|0|||": {
-			State: domain.OrderHeld, RequestType: domain.RequestPurchase, Fingerprint: "0123456789abcdef", CustomerID: "fred", Section: "general",
-			Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 1700000060000, HeldAtMillis: 1700000000000,
+		"1700000000000-7|h2|" + opening + "||||||":                    held,
+		"1700000000001-0|c2|" + opening + "1700000000000|||auth_1|||": confirmed,
+		"1700000000005-18446744073709551615|x2|" + opening + "1700000000000|1700000000001||auth_1|requested||": with(confirmed, func(o *domain.Order) {
+			o.State, o.Version, o.ResolvedAtMillis, o.Reason = domain.OrderCancelled, "1700000000005-18446744073709551615", cancelledAt, "requested"
+		}),
+		"1700000000005-0|x2|" + opening + "1700000000000||||requested||": with(held, func(o *domain.Order) {
+			o.State, o.Version, o.ResolvedAtMillis, o.Reason = domain.OrderCancelled, "1700000000005-0", cancelledAt, "requested"
+		}),
+		"1700000000005-0|e2|" + opening + "1700000000000||||||": with(held, func(o *domain.Order) {
+			o.State, o.Version, o.ResolvedAtMillis = domain.OrderExpired, "1700000000005-0", cancelledAt
+		}),
+		"1700000000005-1|d2|" + opening + "1700000000000||||payment_mismatch||a|b": with(held, func(o *domain.Order) {
+			o.State, o.Version, o.ResolvedAtMillis, o.Reason, o.Detail = domain.OrderDeclined, "1700000000005-1", cancelledAt, "payment_mismatch", "a|b"
+		}),
+		"7-0|x2|||||||||||requested||": {State: domain.OrderCancelled, Version: "7-0", ResolvedAtMillis: 7, Reason: "requested"},
+		"8-0|r2|h|fp||:0:0|||||||invalid||customer_id: missing|x": {
+			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "fp", ResolvedAtMillis: 8, Reason: "invalid", Detail: "customer_id: missing|x",
 		},
-		"c|hold|fp|fred|vip|1|9007199254740991|JPY|5|1|3|3|auth_1||": {
-			State: domain.OrderConfirmed, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1,
-			UnitPrice: 9007199254740991, Currency: "JPY", DeadlineMillis: 5, HeldAtMillis: 1, ConfirmedAtMillis: 3, ResolvedAtMillis: 3, AuthorizationID: "auth_1",
-		},
-		"d|hold|fp|fred|vip|1|2|EUR|5|1|0|3|||":                    {State: domain.OrderDeclined, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1, UnitPrice: 2, Currency: "EUR", DeadlineMillis: 5, HeldAtMillis: 1, ResolvedAtMillis: 3},
-		"e|hold|fp|fred|vip|1|2|EUR|5|1|0|6|||":                    {State: domain.OrderExpired, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "vip", Quantity: 1, UnitPrice: 2, Currency: "EUR", DeadlineMillis: 5, HeldAtMillis: 1, ResolvedAtMillis: 6},
-		"x|||||0|0||0|0|0|7||requested|":                           {State: domain.OrderCancelled, ResolvedAtMillis: 7, Reason: "requested"},
-		"r|hold|fp|||0|0||0|0|0|8||invalid|customer_id: missing|x": {State: domain.OrderRejected, RequestType: domain.RequestHold, Fingerprint: "fp", ResolvedAtMillis: 8, Reason: "invalid", Detail: "customer_id: missing|x"},
 	} {
 		got, err := layout.DecodeOrder(record)
 		if err != nil || got != want {
@@ -37,19 +65,32 @@ func TestDecodeOrder(t *testing.T) {
 }
 
 func TestDecodeOrderDamaged(t *testing.T) {
-	const good = "h|purchase|fp|fred|general|2|1000|EUR|5|1|0|0|||"
+	const good = "1700000000005-0|x2|p|fp|fred|general:2:1000|EUR|60000|1700000000000|1700000000001|1700000000005|auth_1|requested||"
+	if _, err := layout.DecodeOrder(good); err != nil {
+		t.Fatal(err)
+	}
 	records := []string{
-		"h", "|", strings.Repeat("|", 14), strings.TrimSuffix(good, "|"), good[1:], "H" + good[1:], "z" + good[1:], "hh" + good[1:], "\x00" + good[1:],
-		"\xff" + good[1:], " " + good, strings.ReplaceAll(good, "|", ","), strings.Repeat("x", 5000), "{}", "null",
+		"h", "|", strings.Repeat("|", 14), strings.TrimSuffix(good, "|"), strings.ReplaceAll(good, "|", ","), strings.Repeat("x", 5000), "{}", "null",
+		"h|purchase|fp|fred|general|2|1000|EUR|5|1|0|0|||", // of another schema
 	}
 	values := strings.Split(good, "|")
-	for _, i := range []int{5, 6, 8, 9, 10, 11} {
-		for _, bad := range []string{"", "x", "-1", "1.5", "1e+15", " 1", "1\x00", "9223372036854775808", "nan", "inf"} {
-			damaged := slices.Clone(values)
-			damaged[i] = bad
-			records = append(records, strings.Join(damaged, "|"))
+	replace := func(i int, bad ...string) {
+		for _, b := range bad {
+			v := slices.Clone(values)
+			v[i] = b
+			records = append(records, strings.Join(v, "|"))
 		}
 	}
+	replace(0, "", "x", "0-0", "-1-0", "x-1", " 1-0", "9223372036854775808-0")
+	replace(1, "", "x", "2", "x1", "x3", "X2", "z2", "-2", "xx2", "x22", "\x002", "\xff2")
+	replace(2, "", "P", "pay", "purchase", "c") // nothing was asked for, and yet something was
+	replace(5, "", "general", "general:2", "general::1000", "general:2:", "general:two:1000", "general:-1:1000", "general:1.5:1000", "general:2:1e+15", "general:2:1000:1", "general:2:9223372036854775808")
+	for _, i := range []int{7, 8, 9, 10} {
+		replace(i, "x", "-1", "1.5", "1e+15", " 1", "1\x00", "9223372036854775808", "nan", "inf")
+	}
+	replace(7, "9223372036854775807") // its deadline is past the end of time
+	replace(8, "")                    // a hold of so many milliseconds, from nowhen
+	replace(13, "x")                  // nothing is further known
 	for _, record := range records {
 		o, err := layout.DecodeOrder(record)
 		if err == nil || domain.ClassOf(err) != domain.ClassPoison || o != (domain.Order{}) {
@@ -63,7 +104,11 @@ func TestDecodeOrderDamaged(t *testing.T) {
 }
 
 func FuzzDecodeOrder(f *testing.F) {
-	for _, record := range []string{"", "h|purchase|fp|fred|general|2|1000|EUR|5|1|0|0|||", "x|||||0|0||0|0|0|7||requested|", "r|||||+1|-0|||||||", "||||||||||||||"} {
+	for _, record := range []string{
+		"", "1700000000000-7|h2|p|fp|fred|general:2:1000|EUR|60000|||||||", "1-0|c2|h|fp|fred|vip:1:0|JPY|0|1|||auth_1|||",
+		"5-0|x2|p|fp|fred|general:2:1000|EUR|4|1|2||auth_1|requested||", "7-0|x2|||||||||||requested||", "8-0|r2|h|fp||:0:0|||||||invalid||a|b",
+		"5-0|e2|p|fp|fred|general:+2:-0|EUR|4|1||||||", "1|h2|p|||a:0:0|||||||||", "||||||||||||||",
+	} {
 		f.Add(record)
 	}
 	f.Fuzz(func(t *testing.T, record string) {
@@ -77,5 +122,85 @@ func FuzzDecodeOrder(f *testing.F) {
 		if again, err := layout.DecodeOrder(streamstest.EncodeOrder(o)); err != nil || again != o {
 			t.Errorf("%+v comes back as %+v, %v", o, again, err)
 		}
+	})
+}
+
+// TestOrdersComeBack: whatever happens to an order, the record that is made of what domain makes of it says
+// just that, once it is behind the id of the entry that it happened in.
+func TestOrdersComeBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		id := func(label string) string { return rapid.StringMatching(`[A-Za-z0-9._@+-]{1,12}`).Draw(t, label) }
+		said := rapid.StringMatching(`[ -~é]{0,20}`) // for people: bars, too
+		at := rapid.Int64Range(1, 1<<50).Draw(t, "at")
+		entry := func() string { return fmt.Sprintf("%d-%d", at, rapid.Uint64Range(0, 100).Draw(t, "seq")) }
+		fact := func(f domain.Fact) domain.Fact {
+			f.ID, f.AtMillis, f.EventID, f.OrderID = entry(), at, "e1", "o1"
+			return f
+		}
+		sale := func(o domain.Order, f domain.Fact) domain.Fact {
+			f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.ConfirmedAtMillis = o.CustomerID, o.Section, o.Quantity, o.UnitPrice, o.Currency, o.ConfirmedAtMillis
+			return fact(f)
+		}
+		opens := domain.Fact{
+			RequestType: rapid.SampledFrom([]domain.RequestType{domain.RequestPurchase, domain.RequestHold}).Draw(t, "type"),
+			Fingerprint: id("fingerprint"), CustomerID: id("customer"), Section: id("section"), Quantity: rapid.Int64Range(0, domain.MaxQuantity).Draw(t, "quantity"),
+		}
+		// happens is an order that a fact was true of, as it is and as it is stored.
+		happens := func(o domain.Order, f domain.Fact) domain.Order {
+			next, _, err := o.After(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The record is made before the fact has an id and a time.
+			unborn := f
+			unborn.ID, unborn.AtMillis = "", 0
+			before, _, err := o.After(unborn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			record := f.ID + "|" + layout.OrderTail(before)
+			if f.Type == domain.FactHeld {
+				record = streamstest.EncodeOrder(next) // the only one that a script puts together
+			}
+			if got, err := layout.DecodeOrder(record); err != nil || got != next {
+				t.Fatalf("%s:\nstored as %q\nread as %+v, %v\nwant    %+v", f.Type, record, got, err, next)
+			}
+			if again := streamstest.EncodeOrder(next); again != record {
+				t.Fatalf("%s: stored as %q, written anew %q", f.Type, record, again)
+			}
+			return next
+		}
+		var o domain.Order
+		switch rapid.SampledFrom([]domain.FactType{domain.FactHeld, domain.FactRejected, domain.FactCancelled}).Draw(t, "first") {
+		case domain.FactRejected:
+			f := opens
+			f.Type, f.Reason, f.Detail = domain.FactRejected, id("reason"), said.Draw(t, "detail")
+			happens(o, fact(f))
+			return
+		case domain.FactCancelled:
+			happens(o, fact(domain.Fact{Type: domain.FactCancelled, Reason: id("reason"), Was: domain.OrderNone}))
+			return
+		}
+		f := opens
+		f.Type, f.UnitPrice, f.Currency = domain.FactHeld, rapid.Int64Range(0, domain.MaxAmount).Draw(t, "price"), "EUR"
+		f.DeadlineMillis = at + rapid.Int64Range(1, 1<<40).Draw(t, "hold")
+		o = happens(o, fact(f))
+		at += rapid.Int64Range(0, 1<<40).Draw(t, "later")
+		switch rapid.SampledFrom([]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled}).Draw(t, "then") {
+		case domain.FactDeclined:
+			f := domain.Fact{Type: domain.FactDeclined}
+			if rapid.Bool().Draw(t, "mismatched") {
+				f.Reason, f.Detail = domain.ReasonPaymentMismatch, said.Draw(t, "detail")
+			}
+			happens(o, fact(f))
+			return
+		case domain.FactExpired:
+			happens(o, fact(domain.Fact{Type: domain.FactExpired}))
+			return
+		case domain.FactConfirmed:
+			o = happens(o, sale(o, domain.Fact{Type: domain.FactConfirmed, AuthorizationID: id("authorization")}))
+		}
+		at += rapid.Int64Range(0, 1<<40).Draw(t, "later still")
+		happens(o, sale(o, domain.Fact{Type: domain.FactCancelled, Reason: id("reason"), Was: o.State}))
 	})
 }

@@ -2,10 +2,10 @@ package streamstest
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/layout"
 )
 
 // EncodeOrder writes a record as the scripts do.
@@ -13,15 +13,19 @@ func EncodeOrder(o domain.Order) string {
 	if o.State == domain.OrderNone {
 		return ""
 	}
-	letter := map[domain.OrderState]string{
-		domain.OrderHeld: "h", domain.OrderConfirmed: "c", domain.OrderDeclined: "d",
-		domain.OrderExpired: "e", domain.OrderCancelled: "x", domain.OrderRejected: "r",
-	}[o.State]
-	n := func(v int64) string { return strconv.FormatInt(v, 10) }
-	return strings.Join([]string{
-		letter, string(o.RequestType), o.Fingerprint, o.CustomerID, o.Section, n(o.Quantity), n(o.UnitPrice), o.Currency,
-		n(o.DeadlineMillis), n(o.HeldAtMillis), n(o.ConfirmedAtMillis), n(o.ResolvedAtMillis), o.AuthorizationID, o.Reason, o.Detail,
-	}, "|")
+	// The times of the last change are the version's.
+	at := domain.EntryMillis(o.Version)
+	if o.ResolvedAtMillis == at {
+		o.ResolvedAtMillis = 0
+	}
+	if o.State == domain.OrderConfirmed && o.ConfirmedAtMillis == at {
+		o.ConfirmedAtMillis = 0
+	}
+	values := strings.Split(layout.OrderTail(o), "|")
+	if o.State == domain.OrderHeld {
+		values[7] = "" // held_at
+	}
+	return o.Version + "|" + strings.Join(values, "|")
 }
 
 // Netstrings writes a list as dead_letter.lua does.
@@ -41,27 +45,3 @@ func (e RedisError) Error() string { return string(e) }
 
 // RedisError marks it as such.
 func (RedisError) RedisError() {}
-
-// EncodeEvent is an event as its hash holds it.
-func EncodeEvent(e domain.Event) map[string]string {
-	n := func(v int64) string { return strconv.FormatInt(v, 10) }
-	h := map[string]string{
-		"name": e.Name, "currency": e.Currency, "max_per_order": n(e.MaxPerOrder), "on_sale": n(e.OnSaleMillis), "off_sale": n(e.OffSaleMillis),
-		"closed": "0", "fingerprint": e.Fingerprint, "version": n(e.Version),
-	}
-	if e.Closed {
-		h["closed"], h["cancelled"], h["closed_reason"], h["closed_by"] = "1", "0", e.Cause.Reason, e.Cause.By
-	}
-	if e.Cancelled {
-		h["cancelled"] = "1"
-	}
-	for i, s := range e.Sections {
-		if i > 0 {
-			h["sections"] += ","
-		}
-		h["sections"] += s.Name
-		h["price:"+s.Name], h["capacity:"+s.Name] = n(s.Price), n(s.Capacity)
-		h["available:"+s.Name], h["held:"+s.Name], h["sold:"+s.Name] = n(s.Available), n(s.Held), n(s.Sold)
-	}
-	return h
-}

@@ -129,10 +129,6 @@ func (r *Redis) WantPending(group domain.Group, ids ...string) {
 func (r *Redis) BreakKey(key string) {
 	r.Helper()
 	r.Do("DEL", key)
-	if strings.Contains(key, ":order:") {
-		r.Do("RPUSH", key, "of another type")
-		return
-	}
 	r.Do("SET", key, "of another type")
 }
 

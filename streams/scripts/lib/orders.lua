@@ -5,8 +5,8 @@
 -- KEYS[5] in_progress   then B hashes of orders
 -- ARGV[1] group   ARGV[2] channel for outcomes   ARGV[3] '1' to send notices even if nobody is seen to
 -- listen (in a cluster, listeners may be at another node)   ARGV[4] B   then for each hash of orders the number
--- (1 to B) of the one in which are those of its event's orders that were refused before the event was listed, 0 for
--- none. What follows, from FIRST on, is the operation's.
+-- (1 to B) of the one in which are those of its event's orders that are from before the event was listed, 0 for none.
+-- What follows, from FIRST on, is the operation's.
 --
 -- All keys are of one partition. Everything is read and decided before the first write, and every
 -- key that is written has been read (so that a wrong type shows before anything has changed).

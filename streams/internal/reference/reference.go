@@ -1,0 +1,298 @@
+// Package reference is a second opinion: what becomes of orders and events, written once more, from the
+// tables of docs/architecture.md ("Life of an order", "An event that is cancelled") and from nothing else. It
+// imports nothing of this program, knows no Redis, and is slow and plain. Tests run it beside what is stored
+// and beside what the log folds to: all three must be the same.
+package reference
+
+import (
+	"maps"
+	"slices"
+)
+
+// SectionOffer is what is said of a section.
+type SectionOffer struct {
+	Name            string
+	Price, Capacity int64
+}
+
+// Offer is what an organiser says of an event.
+type Offer struct {
+	Name, Currency               string
+	MaxPerOrder, OnSale, OffSale int64
+	Sections                     []SectionOffer
+}
+
+func (o Offer) same(other Offer) bool {
+	return o.Name == other.Name && o.Currency == other.Currency && o.MaxPerOrder == other.MaxPerOrder &&
+		o.OnSale == other.OnSale && o.OffSale == other.OffSale && slices.Equal(o.Sections, other.Sections)
+}
+
+// Section is where the places of a section are.
+type Section struct{ Price, Capacity, Available, Held, Sold int64 }
+
+// Event is what is offered, and what became of it.
+type Event struct {
+	Offer             Offer
+	Closed, Cancelled bool
+	Sections          map[string]Section
+	Orders, Tickets   int64 // confirmed now
+	Revenue           int64
+}
+
+// Name names an order.
+type Name struct{ Event, Order string }
+
+// Order is one, as far as it got.
+type Order struct {
+	State, Reason, Detail              string
+	Type, Body, Customer, Section      string
+	Quantity, Price                    int64
+	Currency, Authorization            string
+	Held, Deadline, Confirmed, Outcome int64 // milliseconds; 0 if that never was
+}
+
+// The states, and what is to be done with an entry.
+const (
+	Held, Confirmed, Declined, Expired, Cancelled, Rejected = "held", "confirmed", "declined", "expired", "cancelled", "rejected"
+
+	Done, Authorize, Void, Wait, Conflict, TooLate = "done", "authorize", "void", "wait", "conflict", "too_late"
+)
+
+// World is everything there is.
+type World struct {
+	Events     map[string]*Event
+	Orders     map[Name]*Order
+	InProgress map[Name]string // event and customer -> order
+	Invoices   map[Name]string // order -> customer
+}
+
+// New is an empty one.
+func New() *World {
+	return &World{Events: map[string]*Event{}, Orders: map[Name]*Order{}, InProgress: map[Name]string{}, Invoices: map[Name]string{}}
+}
+
+// Asked is a purchase or a hold.
+type Asked struct {
+	Type, Body, Customer, Section string
+	Quantity                      int64
+	UnitPrice                     *int64
+	Invalid                       string // what is wrong with it
+	NoToken                       bool   // a purchase that brings no payment token
+	Published, Valid, Lasts       int64  // milliseconds: when, for how long it may wait, how long a hold is
+}
+
+// Ask is a purchase or a hold that comes, perhaps again. happened reports whether anything of the order changed.
+func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string) {
+	o := w.Orders[name]
+	if o != nil {
+		switch {
+		case o.Body != "" && o.Body != a.Body:
+			return false, Conflict
+		case a.Type == "purchase":
+			return false, o.payable()
+		}
+		return false, Done
+	}
+	o = &Order{Type: a.Type, Body: a.Body, Customer: a.Customer, Section: a.Section, Quantity: a.Quantity}
+	w.Orders[name] = o
+	if reason, detail := w.refuse(now, name.Event, a); reason != "" {
+		o.State, o.Reason, o.Detail, o.Outcome = Rejected, reason, detail, now
+		return true, Done
+	}
+	e := w.Events[name.Event]
+	o.State, o.Price, o.Currency = Held, e.Sections[a.Section].Price, e.Offer.Currency
+	o.Held, o.Deadline = now, now+a.Lasts
+	w.places(name, -o.Quantity, o.Quantity, 0)
+	w.InProgress[Name{name.Event, a.Customer}] = name.Order
+	if a.Type == "purchase" {
+		return true, Authorize
+	}
+	return true, Done
+}
+
+// payable is what follows for who would pay for an order that is there.
+func (o *Order) payable() string {
+	switch o.State {
+	case Held:
+		return Authorize
+	case Expired, Cancelled: // there may be money, if it was ever held
+		if o.Held > 0 {
+			return Void
+		}
+	}
+	return Done
+}
+
+func (w *World) refuse(now int64, event string, a Asked) (reason, detail string) {
+	e, section, known := w.Events[event], Section{}, false
+	if e != nil {
+		section, known = e.Sections[a.Section]
+	}
+	switch {
+	case a.Invalid != "":
+		return "invalid", a.Invalid
+	case a.NoToken && (!known || section.Price != 0):
+		return "invalid", "payment_token: missing"
+	case now > a.Published+a.Valid:
+		return "too_late", ""
+	case e == nil:
+		return "unknown_event", ""
+	case !known:
+		return "unknown_section", ""
+	case e.Closed || now < e.Offer.OnSale || e.Offer.OffSale > 0 && now >= e.Offer.OffSale:
+		return "not_on_sale", ""
+	case a.UnitPrice != nil && *a.UnitPrice != section.Price:
+		return "price_changed", ""
+	case e.Offer.MaxPerOrder > 0 && a.Quantity > e.Offer.MaxPerOrder:
+		return "over_limit", ""
+	case w.InProgress[Name{event, a.Customer}] != "":
+		return "in_progress", ""
+	case a.Quantity > section.Available:
+		return "sold_out", ""
+	}
+	return "", ""
+}
+
+// Pay is a pay that comes.
+func (w *World) Pay(now int64, name Name, published, valid int64) string {
+	o := w.Orders[name]
+	switch {
+	case o == nil:
+		return Wait
+	case o.State == Held && now < o.Deadline && now > published+valid:
+		return TooLate
+	}
+	return o.payable()
+}
+
+// Answer is what the gateway says: approved, declined, mismatched or unknown.
+func (w *World) Answer(now int64, name Name, said, authorization, detail string) (happened bool, answer string) {
+	o := w.Orders[name]
+	switch {
+	case o != nil && o.State == Held && said == "declined":
+		w.end(now, name, Declined, "")
+	case o != nil && o.State == Held && said == "mismatched":
+		w.end(now, name, Declined, "payment_mismatch")
+		o.Detail = detail
+	case o != nil && o.State == Held && now >= o.Deadline:
+		w.end(now, name, Expired, "")
+		return true, Void
+	case o != nil && o.State == Held && said == "approved":
+		w.end(now, name, Confirmed, "")
+		o.Confirmed, o.Authorization = now, authorization
+	case o != nil && o.State == Held:
+		return false, Wait
+	case said == "declined" || said == "mismatched" || o != nil && o.State == Confirmed:
+		return false, Done // there is no money, or it is where it should be
+	case o == nil || o.State == Expired || o.State == Cancelled || said == "approved":
+		return false, Void
+	default:
+		return false, Done
+	}
+	return true, Done
+}
+
+// Expire is a look at the clock.
+func (w *World) Expire(now int64, name Name) (happened bool) {
+	o := w.Orders[name]
+	if o == nil || o.State != Held || now < o.Deadline {
+		return false
+	}
+	w.end(now, name, Expired, "")
+	return true
+}
+
+// Cancel gives an order up because that was requested, because of capture_failed, or of event_cancelled.
+func (w *World) Cancel(now int64, name Name, reason string) (happened bool) {
+	o := w.Orders[name]
+	switch {
+	case o == nil && reason == "requested":
+		w.Orders[name] = &Order{State: Cancelled, Reason: reason, Outcome: now}
+		return true
+	case o == nil || o.State != Held && o.State != Confirmed,
+		reason == "capture_failed" && o.State != Confirmed,
+		reason == "event_cancelled" && !w.Events[name.Event].Cancelled:
+		return false
+	}
+	w.end(now, name, Cancelled, reason)
+	return true
+}
+
+// end takes an order out of the state that it is in: held, or confirmed if it is cancelled then.
+func (w *World) end(now int64, name Name, state, reason string) {
+	o := w.Orders[name]
+	switch {
+	case o.State == Confirmed:
+		w.places(name, o.Quantity, 0, -o.Quantity)
+	case state == Confirmed:
+		w.places(name, 0, -o.Quantity, o.Quantity)
+	default:
+		w.places(name, o.Quantity, -o.Quantity, 0)
+	}
+	if slot := (Name{name.Event, o.Customer}); w.InProgress[slot] == name.Order {
+		delete(w.InProgress, slot)
+	}
+	o.State, o.Reason, o.Outcome = state, reason, now
+}
+
+// places moves places of an order, and its sale with those that are sold.
+func (w *World) places(name Name, available, held, sold int64) {
+	o, e := w.Orders[name], w.Events[name.Event]
+	s := e.Sections[o.Section]
+	s.Available, s.Held, s.Sold = s.Available+available, s.Held+held, s.Sold+sold
+	e.Sections[o.Section] = s
+	if sold != 0 {
+		e.Orders, e.Tickets, e.Revenue = e.Orders+sold/o.Quantity, e.Tickets+sold, e.Revenue+sold*o.Price
+	}
+}
+
+// Post puts an order on its customer's invoices.
+func (w *World) Post(name Name) { w.Invoices[name] = w.Orders[name].Customer }
+
+// List puts an event on sale. It is not ok if it is there on other terms, or closed.
+func (w *World) List(event string, o Offer) (changed, ok bool) {
+	if e := w.Events[event]; e != nil {
+		return false, !e.Closed && e.Offer.same(o)
+	}
+	e := &Event{Offer: o, Sections: map[string]Section{}}
+	for _, s := range o.Sections {
+		e.Sections[s.Name] = Section{Price: s.Price, Capacity: s.Capacity, Available: s.Capacity}
+	}
+	w.Events[event] = e
+	return true, true
+}
+
+// Adjust gives an event other terms: sections are resized, not below what is held and sold, or added.
+func (w *World) Adjust(event string, o Offer) (changed, ok bool) {
+	e := w.Events[event]
+	if e == nil {
+		return false, false
+	}
+	sections := maps.Clone(e.Sections)
+	for _, s := range o.Sections {
+		old := sections[s.Name]
+		sections[s.Name] = Section{s.Price, s.Capacity, s.Capacity - old.Held - old.Sold, old.Held, old.Sold}
+		if sections[s.Name].Available < 0 {
+			return false, false
+		}
+	}
+	if o.Currency != e.Offer.Currency || len(sections) != len(o.Sections) {
+		return false, false
+	}
+	changed = !e.Offer.same(o)
+	e.Offer, e.Sections = o, sections
+	return changed, true
+}
+
+// Close closes an event, cancels it, or opens it again. Closing what is cancelled changes nothing.
+func (w *World) Close(event string, closed, cancelled bool) (changed, ok bool) {
+	e := w.Events[event]
+	switch {
+	case e == nil:
+		return false, false
+	case closed == e.Closed && (!cancelled || e.Cancelled):
+		return false, true
+	}
+	e.Closed, e.Cancelled = closed, cancelled
+	return true, true
+}

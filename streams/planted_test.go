@@ -1,0 +1,168 @@
+//go:build planted
+
+package streams
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"holdfast/e2e/torture"
+)
+
+// TestPlantedBugs plants one bug after the other where the rules are: in Decide, in the step from what was decided to
+// what is stored, and in the scripts. Random commands, or concurrent clients, must find it. A bug that nothing
+// finds is one in the tests.
+//
+// It is planted while the tests are built (go build -overlay), so that nothing of it is in the product.
+func TestPlantedBugs(t *testing.T) {
+	seed := torture.Seed(t)
+	tally := torture.Begin(t, 11, "bugs planted in the rules")
+	bugs := slices.Clone(plantedBugs)
+	for _, b := range bugs {
+		b.planted(t) // whether there still is a place for it
+	}
+	random := rand.New(rand.NewPCG(seed, 11))
+	random.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
+	bugs = bugs[:torture.Size(4, len(bugs))]
+	for _, b := range bugs {
+		t.Run(b.name, func(t *testing.T) { b.catch(t, seed, tally) })
+	}
+	tally.Count("bugs", len(bugs))
+}
+
+// plantedBug is a file of the program that says something else than it should.
+type plantedBug struct{ name, file, old, new string }
+
+var plantedBugs = []plantedBug{
+	// What is decided: the second opinion must differ.
+	{"Decide confirms what has expired", decideFile, "case !o.HoldAliveAt(nowMillis):", "case !o.HoldAliveAt(0):"},
+	{
+		"Decide cancels with the wrong sale", decideFile, "UnitPrice: o.UnitPrice, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,",
+		"UnitPrice: o.UnitPrice + 1, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,",
+	},
+	{"Decide cancels without the time of the sale", decideFile, "ConfirmedAtMillis: o.ConfirmedAtMillis,", "ConfirmedAtMillis: o.HeldAtMillis,"},
+	{
+		"Decide confirms with the wrong sale", decideFile, "UnitPrice: o.UnitPrice, Currency: o.Currency, AuthorizationID: c.AuthorizationID,",
+		"UnitPrice: o.UnitPrice * o.Quantity, Currency: o.Currency, AuthorizationID: c.AuthorizationID,",
+	},
+	{"Decide takes no answer for a no", decideFile, "case c.Outcome == PaymentDeclined:", "case c.Outcome == PaymentDeclined || c.Outcome == PaymentUnknown:"},
+	{"Decide lets a hold wait for an answer for ever", decideFile, "return expired(ref), VerdictVoid", "return nil, VerdictWait"},
+	{
+		"Decide keeps money that comes too late", decideFile, "		if c.Outcome == PaymentDeclined {\n			return nil, VerdictDone\n		}\n		return nil, VerdictVoid\n	}\n	return nil, VerdictDone",
+		"		return nil, VerdictDone\n	}\n	return nil, VerdictDone",
+	},
+	{"Decide expires before the deadline", decideFile, "nowMillis >= v.Order.DeadlineMillis", "nowMillis >= v.Order.HeldAtMillis"},
+	{
+		"Decide gives up what is held because a capture was refused", decideFile, "case c.Reason == ReasonCaptureFailed && o.State != OrderConfirmed:",
+		"case c.Reason == ReasonCaptureFailed && o.State == OrderNone:",
+	},
+	{"Decide does not tell another body from the same", decideFile, "o.Fingerprint != c.Request.Fingerprint {", "o.CustomerID != c.Request.CustomerID {"},
+	{"Decide pays what waited too long", decideFile, "nowMillis-c.EntryMillis > c.ValidMillis {", "nowMillis-c.EntryMillis > c.ValidMillis+1000 {"},
+
+	// What is made of it.
+	{"an order twice in a call", "streams/ledger.go", "seen[ref(i)] = n + 1", "seen[ref(i)] = n"},
+	{"acknowledges what has still to be voided", "streams/move.go", "if m.replies[d.i].Verdict == domain.VerdictDone {", "if m.entries[d.i] != \"\" {"},
+	{"decides again about what it had read", "streams/move.go", "m.latest[m.refs[i]] = o\n	}\n	return nil", "_ = o\n	}\n	return nil"},
+	{"sales are not reversed", "streams/move.go", "		if d.Sold != 0 {\n", "		if d.Sold > 0 {\n"},
+	{"cancels with an event that was looked at once", "streams/move.go", "if m.terms != nil {\n		events.text", "if false {\n		events.text"},
+
+	// What is stored.
+	{"move without compare", moveFile, "if not is or", "if"},
+	{"version without seq", moveFile, "string.find(record, version .. '|', 1, true) == 1", "match(record, '^%d+') == match(version, '^%d+')"},
+	{"that there is an order for its version", moveFile, "string.find(record, version .. '|', 1, true) == 1", "record ~= ''"},
+	{"a deadline not checked", moveFile, "bound == 'before' and now >=", "bound == 'never' and now >="},
+	{"XACK before the swap", moveFile, "local stale = { int(now), 'stale' }\n", "local stale = { int(now), 'stale' }\n" +
+		"for n = 0, N - 1 do\n  if ARGV[ORDERS + WIDTH * n + 2] ~= '' then\n    redis.call('XACK', KEYS[1], ARGV[1], ARGV[ORDERS + WIDTH * n + 2])\n  end\nend\n"},
+	{
+		"now from TIME alone", "streams/scripts/lib/log.lua", "return math.max(tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000), tonumber(newest or '0'))",
+		"return tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)",
+	},
+	{"the time of the newest entry is not kept", moveFile, "local changes = { '#now', int(now) }", "local changes = { '#now', values[1] }"},
+	{"two orders of a customer in one batch", holdFile, "      in_progress[customer] = true\n", ""},
+	{"a batch that takes more than there is", holdFile, "elseif class.quantity > section.available then", "elseif class.quantity > tonumber(section.capacity) - section.sold then"},
+	{"an order from before its event is not found", "streams/scripts/lib/orders.lua", "if #missing > 0 and others[hash] then", "if false then"},
+	{"an order from before its event is not noted", holdFile, "early[class.section.id] = true", ""},
+}
+
+const (
+	decideFile = "domain/decide.go"
+	moveFile   = "streams/scripts/move.lua"
+	holdFile   = "streams/scripts/hold.lua"
+)
+
+// finders are the tests that must find a bug, in this order.
+var finders = []string{"TestTortureScriptsFollowTheRules", "TestTortureLinearizability"}
+
+// catch builds the tests with the bug in them, and runs them until one fails.
+func (b plantedBug) catch(t *testing.T, seed uint64, tally *torture.Tally) {
+	binary := b.build(t)
+	for _, test := range finders {
+		run := exec.CommandContext(t.Context(), binary, "-test.run", "^"+test+"$", "-rapid.checks", "600", "-rapid.nofailfile", "-rapid.shrinktime", "0s")
+		run.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOLDFAST_TORTURE") }), "SEED="+strconv.FormatUint(seed, 10))
+		said, err := run.CombinedOutput()
+		if err == nil {
+			continue
+		}
+		// A test that fails says where. A sequence is a run.
+		found := regexp.MustCompile(`(?m)^ +\w+_test\.go:\d+: (?:\[rapid\] failed after (\d+) tests: )?(.+)$`)
+		for _, line := range found.FindAllStringSubmatch(string(said), -1) {
+			if strings.HasPrefix(line[2], "SEED=") || strings.HasPrefix(line[2], "[rapid] flaky") { // what depends on the time may not come again
+				continue
+			}
+			runs, _ := strconv.Atoi(line[1]) // none, if it is not of rapid
+			tally.Count("caught", 1)
+			tally.Count("runs until caught", max(runs, 1))
+			tally.Note("%s | %s | %.160s | %d", b.name, test, line[2], max(runs, 1))
+			t.Logf("%s, after %d: %.300s", test, max(runs, 1), line[2])
+			return
+		}
+		t.Fatalf("%s: %v, and no test says why:\n%s", test, err, said)
+	}
+	t.Error("nothing was wrong")
+}
+
+// planted is the text of the file with the bug in it.
+func (b plantedBug) planted(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", b.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), b.old); n != 1 {
+		t.Errorf("%s: %s has %q %d times, want it once", b.name, b.file, b.old, n)
+	}
+	return strings.Replace(string(text), b.old, b.new, 1)
+}
+
+// build makes the program of the tests of this package, with the bug in it.
+func (b plantedBug) build(t *testing.T) (binary string) {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, original := t.TempDir(), filepath.Join(root, b.file)
+	changed, overlay := filepath.Join(dir, filepath.Base(b.file)), filepath.Join(dir, "overlay.json")
+	files, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{changed: b.planted(t), overlay: string(files)} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	binary = filepath.Join(dir, "streams.test")
+	if said, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, said)
+	}
+	return binary
+}
