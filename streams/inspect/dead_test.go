@@ -114,15 +114,15 @@ func TestManyAtOnce(t *testing.T) {
 	f.Do("XADD", f.Keys.Log(1), "7-7", "closed", "e|{}")
 	fact := f.letterOf(1, "log", "posting", "7-7", "closed", "e|{}")
 	bad := map[string]string{
-		"nonsense":                         "want an id",
-		"9:1-1":                            "want an id",
-		"0:1-1":                            "not found",
-		fact:                               "",
+		"nonsense":                          "want an id",
+		"9:1-1":                             "want an id",
+		"0:1-1":                             "not found",
+		fact:                                "",
 		f.letter(0, "requests", "purchase"): "no fields",
 		f.letterOf(1, "log", "posting", "8-8", "closed", "e|{}"):                                      "not in the log any more",
 		f.letterOf(1, "log", "no such group", "7-7", "closed", "e|{}"):                                "NOGROUP",
 		f.letter(2, "elsewhere", "workers", "v", "1"):                                                 "damaged",
-		f.letter(2, "requests", "purchase", "v"):                                                       "damaged",
+		f.letter(2, "requests", "purchase", "v"):                                                      "damaged",
 		"2:" + f.Do("XADD", f.Keys.Dead(2), "*", "stream", "requests", "fields", "3:ab,").(string):    "damaged",
 		"2:" + f.Do("XADD", f.Keys.Dead(2), "*", "stream", "requests", "fields", "9999:ab,").(string): "damaged",
 	}
@@ -268,7 +268,7 @@ func TestReroute(t *testing.T) {
 	for id, why := range map[string]string{
 		f.letter(1, "requests", "purchase", request(1)...):                       "in the partition of its event",
 		f.letter(1, "requests", "purchase", "v", "1", "event_id", "no such id!"): "of which event",
-		f.letterOf(0, "log", "posting", "7-7", "closed", f.eventIn(1)+"|{}"):    "no request",
+		f.letterOf(0, "log", "posting", "7-7", "closed", f.eventIn(1)+"|{}"):     "no request",
 		"0:1-1":    "not found",
 		"nonsense": "want an id",
 	} {

@@ -85,7 +85,7 @@ func (w *written) done() {
 // migrated migrates, audits, and returns the new log.
 func (w *written) migrated() (migrate.Result, []redis.XMessage) {
 	w.t.Helper()
-	result, err := w.before.migrate(nil)
+	result, err := w.migrate(nil)
 	w.must(err)
 	w.audited()
 	entries, err := w.rdb.XRange(w.ctx, newLog, "-", "+").Result()

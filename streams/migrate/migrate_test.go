@@ -33,7 +33,10 @@ type before struct {
 	server *redistest.Server
 	rdb    *redis.Client
 	dump   map[string]string
+	query  string // of the URL
 }
+
+func (b *before) url() string { return strings.TrimSuffix(b.server.URL(), "/0") + b.query }
 
 func load(t *testing.T) *before {
 	t.Helper()
@@ -93,7 +96,7 @@ func (b *before) restore() {
 
 // migrate runs once, with a hook on the connection.
 func (b *before) migrate(hook redis.Hook) (migrate.Result, error) {
-	store, err := streams.Open(b.ctx, b.server.URL(), streams.Options{Migrate: true, Hook: hook})
+	store, err := streams.Open(b.ctx, b.url(), streams.Options{Migrate: true, Hook: hook})
 	if err != nil {
 		return migrate.Result{}, err
 	}
@@ -103,7 +106,7 @@ func (b *before) migrate(hook redis.Hook) (migrate.Result, error) {
 
 // open is what any other command gets.
 func (b *before) open() (*streams.Store, error) {
-	return streams.Open(b.ctx, b.server.URL(), streams.Options{})
+	return streams.Open(b.ctx, b.url(), streams.Options{})
 }
 
 // audited fails the test unless all is well by the rules of schema 2.
@@ -449,6 +452,28 @@ func TestWorkersAlive(t *testing.T) {
 	b.must(b.rdb.ZAdd(b.ctx, "holdfast:{1}:consumers", redis.Z{Score: float64(time.Now().Add(-time.Second).UnixMilli()), Member: "posting/worker-7"}).Err())
 	if _, err := b.migrate(nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOnCluster: the same comes of it where keys are of different slots.
+func TestOnCluster(t *testing.T) {
+	t.Parallel()
+	b := load(t)
+	was := maps.Clone(b.dump)
+	if _, err := b.migrate(nil); err != nil {
+		t.Fatal(err)
+	}
+	want := b.told()
+	node := redistest.StartNode(t)
+	c := &before{t: t, ctx: b.ctx, server: node, rdb: node.Client(), dump: was, query: "?cluster=true"}
+	t.Cleanup(func() { _ = c.rdb.Close() })
+	c.restore()
+	if _, err := c.migrate(nil); err != nil {
+		t.Fatal(err)
+	}
+	c.audited()
+	if got := c.told(); !maps.Equal(got, want) {
+		t.Errorf("keys are %q, want %q", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
 	}
 }
 
