@@ -182,6 +182,9 @@ func (s *Store) find(ctx context.Context, o Options) (ns Namespace, made bool, e
 			return ns, false, err
 		}
 	}
+	if err := s.refuseRemainsBefore(ctx, left); err != nil {
+		return Namespace{}, false, err
+	}
 	switch {
 	case left.empty() && !o.Create:
 		return Namespace{}, false, s.noSuchNamespace()
@@ -264,6 +267,31 @@ func (s *Store) lookForRemains(ctx context.Context) (r remains, err error) {
 		}
 	}
 	return r, nil
+}
+
+// refuseRemainsBefore: what looks like requests that were published into nothing may be a namespace of the schema before
+// whose meta is lost. Nobody may begin another one in its place.
+func (s *Store) refuseRemainsBefore(ctx context.Context, r remains) error {
+	if len(r.requests) == 0 {
+		return nil
+	}
+	keys := layout.NewKeys(s.keys.Namespace, MaxPartitions)
+	pipe := s.rdb.Pipeline()
+	kinds := make([]*redis.StatusCmd, len(r.requests))
+	for i, p := range r.requests {
+		kinds[i] = pipe.Type(ctx, keys.LogBefore(p))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("looking for what is left of %s: %w", s.keys.Namespace, access.Classify(err))
+	}
+	for i, p := range r.requests {
+		if kinds[i].Val() == "stream" {
+			return domain.WithCode(domain.ClassFatal, domain.CodeNamespaceDamaged,
+				fmt.Errorf("found %s of schema %s, but no %s: what it was made with is lost; write it again with a program of that schema, then migrate",
+					keys.LogBefore(p), layout.SchemaBefore, layout.MetaKey(s.keys.Namespace)))
+		}
+	}
+	return nil
 }
 
 // withoutMeta is the error for a namespace that has partitions and no meta: nobody may

@@ -477,6 +477,22 @@ func TestOnCluster(t *testing.T) {
 	}
 }
 
+// TestMetaIsLost: a namespace of schema 1 whose meta is gone is not taken for an empty one, in whose place there may be another.
+func TestMetaIsLost(t *testing.T) {
+	t.Parallel()
+	b := load(t)
+	b.must(b.rdb.Del(b.ctx, "holdfast:meta").Err())
+	was := b.dumped()
+	for _, o := range []streams.Options{{}, {Create: true}, {Create: true, Restore: true, Partitions: 3}, {Migrate: true}} {
+		if _, err := streams.Open(b.ctx, b.url(), o); domain.CodeOf(err) != domain.CodeNamespaceDamaged || !strings.Contains(err.Error(), "of schema 1") {
+			t.Errorf("%+v: %v, want it refused as damaged", o, err)
+		}
+	}
+	if !maps.Equal(b.dumped(), was) {
+		t.Error("something was changed")
+	}
+}
+
 // TestNoRoom: it does not begin what memory does not suffice for.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()

@@ -62,6 +62,9 @@ func (k Keys) Prefix(p int) string { return k.partitions[p] }
 // Requests is a stream. Its name is a contract with whoever publishes: it has no schema.
 func (k Keys) Requests(p int) string { return k.partition(p) + "requests" }
 
+// LogBefore is what the schema before called the log. A stream of that name is of a namespace that is not migrated.
+func (k Keys) LogBefore(p int) string { return k.partition(p) + "log" }
+
 // Log is a stream: the facts.
 func (k Keys) Log(p int) string { return k.partitions[p] + "log" }
 
