@@ -52,6 +52,8 @@ const (
 	CodeDataReplaced     Code = "data_replaced"
 	CodeNoSuchNamespace  Code = "no_such_namespace"
 	CodeNamespaceDamaged Code = "namespace_damaged" // its partitions are there, what it was made with is not
+	CodeSchemaBefore     Code = "schema_before"     // the namespace must be migrated first
+	CodeMigrationRefused Code = "migration_refused" // the namespace is not what it must be to be migrated
 	CodeOtherGateway     Code = "other_gateway"     // another kind of payment gateway serves the namespace
 	CodeEventClosed      Code = "event_closed"
 	CodeEventReopened    Code = "event_reopened" // while its orders were being cancelled

@@ -12,7 +12,7 @@ type Group string
 
 // The three groups: the first reads the requests, the others the log.
 const (
-	GroupWorkers    Group = "workers"
+	GroupWorkers    Group = "purchase"
 	GroupPosting    Group = "posting"
 	GroupSettlement Group = "settlement"
 )

@@ -563,7 +563,7 @@ func TestFlushAllAndOrders(t *testing.T) {
 func TestAcceptAnotherNamespace(t *testing.T) {
 	f := newFixture(t)
 	f.Do("FLUSHALL")
-	f.Do("HSET", "holdfast:meta", "partitions", 2, "schema", schemaVersion, "epoch", "x")
+	f.Do("HSET", "holdfast:meta", "partitions", 2, "schema", layout.Schema, "epoch", "x")
 	_, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1, time.Second)
 	f.wantReplaced(err)
 	f.WantClass(f.ledger.Accept(f.Ctx), domain.ClassFatal)

@@ -73,12 +73,12 @@ func (s *Store) readNamespace(ctx context.Context) (ns Namespace, found bool, er
 	if values[0] == nil {
 		return Namespace{}, false, nil
 	}
-	ns, err = parseMeta(s.keys.Namespace, values)
+	ns, err = parseMeta(s.keys.Namespace, values, s.migrating)
 	return ns, err == nil, err
 }
 
-// parseMeta reads the meta hash. What this program does not know is of ClassFatal.
-func parseMeta(name string, values []any) (Namespace, error) {
+// parseMeta reads the meta hash. What this program does not know is of ClassFatal; migrating, it knows the schema before.
+func parseMeta(name string, values []any, migrating bool) (Namespace, error) {
 	ns := Namespace{Name: name, Schema: layout.AsString(values[1]), Epoch: layout.AsString(values[2])}
 	fatal := func(format string, args ...any) (Namespace, error) {
 		return Namespace{}, domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s "+format, append([]any{name}, args...)...))
@@ -87,8 +87,14 @@ func parseMeta(name string, values []any) (Namespace, error) {
 	if ns.Partitions, err = strconv.Atoi(layout.AsString(values[0])); err != nil || ns.Partitions < 1 || ns.Partitions > MaxPartitions {
 		return fatal("has a damaged number of partitions")
 	}
-	if ns.Schema != schemaVersion {
-		return fatal("has schema %s, this program speaks %s: use a matching version", ns.Schema, schemaVersion)
+	before := ns.Schema == layout.SchemaBefore || ns.Schema == layout.SchemaBetween
+	switch {
+	case ns.Schema == layout.Schema, before && migrating:
+	case before:
+		_, err := fatal("has schema %s, this program speaks %s", ns.Schema, layout.Schema)
+		return Namespace{}, domain.WithCode(domain.ClassFatal, domain.CodeSchemaBefore, err)
+	default:
+		return fatal("has schema %s, this program speaks %s: use a matching version", ns.Schema, layout.Schema)
 	}
 	if ns.PaymentNames = PaymentNamesPlain; values[3] != nil {
 		ns.PaymentNames = PaymentNames(layout.AsString(values[3]))
@@ -135,7 +141,7 @@ func (s *Store) make(ctx context.Context, as Namespace) (ns Namespace, made bool
 	if err != nil {
 		return Namespace{}, false, fmt.Errorf("naming the epoch: %w", err)
 	}
-	args := append([]any{as.Partitions, schemaVersion, epoch.String()}, as.pins()...)
+	args := append([]any{as.Partitions, layout.Schema, epoch.String()}, as.pins()...)
 	reply, err := s.run(ctx, scriptInit, []string{layout.MetaKey(s.keys.Namespace)}, args...).Int()
 	if err != nil {
 		return Namespace{}, false, fmt.Errorf("creating namespace %s: %w", s.keys.Namespace, access.Classify(err))

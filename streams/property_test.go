@@ -505,28 +505,6 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 	panic(fmt.Sprintf("no such command %T", a.command))
 }
 
-// inWaves brings what a batch asks into the order in which it is decided: no order twice at once.
-func inWaves(list []asked, late func(asked) bool) []asked {
-	seen := make(map[domain.OrderRef]int)
-	turns := make([]int, len(list))
-	order := make([]int, len(list))
-	for i, a := range list {
-		turns[i], order[i] = 2*seen[a.ref], i
-		if late(a) {
-			turns[i]++
-		}
-		seen[a.ref]++
-	}
-	slices.SortStableFunc(order, func(i, j int) int { return turns[i] - turns[j] })
-	sorted := make([]asked, len(list))
-	for n, i := range order {
-		sorted[n] = list[i]
-	}
-	return sorted
-}
-
-func neverLate(asked) bool { return false }
-
 // until is until when what was just done may have been decided.
 func (m *model) until() int64 {
 	m.Helper()
@@ -831,7 +809,7 @@ func (m *model) goWithEvent() {
 			m.seen["stays, its event is not cancelled"]++
 		}
 	}
-	m.follow(from, m.until(), inWaves(list, neverLate)...)
+	m.follow(from, m.until(), list...)
 }
 
 func (m *model) drawRequest() []string {
@@ -897,13 +875,20 @@ func (m *model) hold() {
 			m.seen["refused before its event had hashes of its own"]++
 		}
 	}
-	// What takes places goes first.
-	list = inWaves(list, func(a asked) bool {
-		hold, opens := a.command.(domain.Hold)
-		return !opens || hold.Invalid != ""
-	})
+	// What may take places goes first: the first request of each order that opens it.
+	opened := make(map[domain.OrderRef]bool)
+	var first, others []asked
+	for _, a := range list {
+		if hold, opens := a.command.(domain.Hold); opens && !opened[a.ref] {
+			if opened[a.ref] = true; hold.Invalid == "" {
+				first = append(first, a)
+				continue
+			}
+		}
+		others = append(others, a)
+	}
 	from, to := m.between(before, now)
-	m.follow(from, to, list...)
+	m.follow(from, to, append(first, others...)...)
 	for _, a := range batch {
 		r := a.Request.Ref()
 		o := m.book.Orders[r]
@@ -1010,7 +995,7 @@ func (m *model) resolve() {
 		m.seen["stale and changed"]++
 		through = append(through, a)
 	}
-	m.follow(from, to, inWaves(through, neverLate)...)
+	m.follow(from, to, through...)
 }
 
 // orderThen is an order as it was told of last, in this batch or before.
@@ -1058,7 +1043,7 @@ func (m *model) cancelAs(group domain.Group, reason string, do func(context.Cont
 	m.deliverFacts()
 	from := m.Now()
 	m.Must(do(m.Ctx, 0, batch))
-	m.follow(from, m.until(), inWaves(list, neverLate)...)
+	m.follow(from, m.until(), list...)
 }
 
 // expire is what maintenance does: find what is due, and end it.
@@ -1125,7 +1110,7 @@ func (m *model) expireThese() {
 		list[i] = asked{ref: r, command: domain.Expire{}, told: &replies[i]}
 	}
 	from, to := m.between(before, now)
-	m.follow(from, to, inWaves(list, neverLate)...)
+	m.follow(from, to, list...)
 }
 
 // clockBack makes it so that the log is of a later time than the clock, as after a failover to a server whose clock is

@@ -127,8 +127,8 @@ func TestKeepAlive(t *testing.T) {
 	acked := f.Give("w1", 1)
 	q := f.queue(domain.GroupWorkers, "w1")
 	f.Must(q.Ack(f.Ctx, acked))
-	f.Do("XCLAIM", f.Keys.Requests(0), "workers", "w2", 0, mine[1], "IDLE", 3_600_000)
-	f.Do("XCLAIM", f.Keys.Requests(0), "workers", "w1", 0, mine[0], mine[2], "IDLE", 3_600_000, "JUSTID")
+	f.Do("XCLAIM", f.Keys.Requests(0), "purchase", "w2", 0, mine[1], "IDLE", 3_600_000)
+	f.Do("XCLAIM", f.Keys.Requests(0), "purchase", "w1", 0, mine[0], mine[2], "IDLE", 3_600_000, "JUSTID")
 	asked := slices.Concat(mine, theirs, acked, []string{"5-5"})
 	before := f.Now()
 	lost, err := q.KeepAlive(f.Ctx, asked, 7*time.Second)
@@ -148,7 +148,7 @@ func TestKeepAlive(t *testing.T) {
 	if e := f.entry(domain.GroupWorkers, acked[0]); e.ID != "" {
 		t.Errorf("an acknowledged entry is pending again: %+v", e)
 	}
-	until, err := f.Client.ZScore(f.Ctx, f.Keys.Consumers(0), "workers/w1").Result()
+	until, err := f.Client.ZScore(f.Ctx, f.Keys.Consumers(0), "purchase/w1").Result()
 	if err != nil || int64(until) < before+7000 || int64(until) > f.Now()+7000 {
 		t.Errorf("alive until %.0f, %v; it was %d", until, err, before)
 	}
@@ -165,7 +165,7 @@ func TestKeepAliveManyItems(t *testing.T) {
 	const n = 2500
 	f := newFixture(t)
 	mine := f.Give("w1", n)
-	args := []any{"XCLAIM", f.Keys.Requests(0), "workers", "w1", 0}
+	args := []any{"XCLAIM", f.Keys.Requests(0), "purchase", "w1", 0}
 	for _, id := range mine {
 		args = append(args, id)
 	}
@@ -175,7 +175,7 @@ func TestKeepAliveManyItems(t *testing.T) {
 		t.Fatalf("%d lost, %v", len(lost), err)
 	}
 	idle := func() (n int) {
-		list, err := f.Client.XPendingExt(f.Ctx, &redis.XPendingExtArgs{Stream: f.Keys.Requests(0), Group: "workers", Start: "-", End: "+", Count: 10_000, Idle: longIdle / 2}).Result()
+		list, err := f.Client.XPendingExt(f.Ctx, &redis.XPendingExtArgs{Stream: f.Keys.Requests(0), Group: "purchase", Start: "-", End: "+", Count: 10_000, Idle: longIdle / 2}).Result()
 		f.Must(err)
 		return len(list)
 	}
@@ -222,7 +222,7 @@ func TestReclaim(t *testing.T) {
 	}
 	// It was given all it asked for, so it goes on without a turn, from where it stopped to the end and from the start again.
 	f.Must(f.queue(domain.GroupWorkers, "dead").HandBack(f.Ctx, all[:1]))
-	f.Do("SET", f.Keys.Turn(0, "reclaim:workers"), "w2")
+	f.Do("SET", f.Keys.Turn(0, "reclaim:purchase"), "w2")
 	f.Do("SET", f.Keys.Turn(0, "reclaim:posting"), "w2")
 	if got, err := q.Reclaim(f.Ctx, longIdle, 3); err != nil || !slices.Equal(ids(got), all[:1]) {
 		t.Errorf("from the start again: %v, %v, want %v", ids(got), err, all[:1])
@@ -232,13 +232,13 @@ func TestReclaim(t *testing.T) {
 	if got, err := q.Reclaim(f.Ctx, longIdle, 3); err != nil || len(got) != 0 {
 		t.Errorf("out of turn: %v, %v", got, err)
 	}
-	f.Do("DEL", f.Keys.Turn(0, "reclaim:workers"))
+	f.Do("DEL", f.Keys.Turn(0, "reclaim:purchase"))
 	if got, err := q.Reclaim(f.Ctx, longIdle, 3); err != nil || !slices.Equal(ids(got), all[1:2]) {
 		t.Errorf("the next turn: %v, %v, want %v", ids(got), err, all[1:2])
 	}
 
 	// Entries whose payload is gone are dropped from the pending ones, and not returned.
-	f.Do("DEL", f.Keys.Turn(0, "reclaim:workers"))
+	f.Do("DEL", f.Keys.Turn(0, "reclaim:purchase"))
 	f.Must(f.queue(domain.GroupWorkers, "dead").HandBack(f.Ctx, all[10:12]))
 	f.Do("XDEL", f.Keys.Requests(0), all[10])
 	if got, err := f.queue(domain.GroupWorkers, "w3").Reclaim(f.Ctx, longIdle, 3); err != nil || !slices.Equal(ids(got), all[11:12]) {
@@ -257,7 +257,7 @@ func TestReclaimCountsDeliveries(t *testing.T) {
 	mine := f.Give("w1", access.ReadPage+50)
 	last := f.Give("dead", 2)
 	f.Must(f.queue(domain.GroupWorkers, "dead").HandBack(f.Ctx, slices.Concat(first, last)))
-	f.Do("XCLAIM", f.Keys.Requests(0), "workers", "dead", 0, last[0], "IDLE", 86400000, "RETRYCOUNT", 6)
+	f.Do("XCLAIM", f.Keys.Requests(0), "purchase", "dead", 0, last[0], "IDLE", 86400000, "RETRYCOUNT", 6)
 	got, err := q.Reclaim(f.Ctx, longIdle, 500)
 	if err != nil || !slices.Equal(ids(got), slices.Concat(first, last)) {
 		t.Fatalf("reclaimed %v, %v", ids(got), err)
@@ -350,7 +350,7 @@ func TestForgetConsumers(t *testing.T) {
 	}
 	_, err := f.queue(domain.GroupPosting, "gone").KeepAlive(f.Ctx, nil, time.Hour)
 	f.Must(err)
-	f.Do("ZADD", f.Keys.Consumers(0), f.Now()-1, "workers/never-read")
+	f.Do("ZADD", f.Keys.Consumers(0), f.Now()-1, "purchase/never-read")
 	f.WaitUntil(f.Now() + 1)
 
 	forgotten, err := f.ledger.ForgetConsumers(f.Ctx, 0)
@@ -365,7 +365,7 @@ func TestForgetConsumers(t *testing.T) {
 	}
 	members, err := f.Client.ZRange(f.Ctx, f.Keys.Consumers(0), 0, -1).Result()
 	slices.Sort(members)
-	if want := []string{"posting/gone", "workers/alive", "workers/gone-with-entry"}; err != nil || !slices.Equal(members, want) {
+	if want := []string{"posting/gone", "purchase/alive", "purchase/gone-with-entry"}; err != nil || !slices.Equal(members, want) {
 		t.Errorf("known %v, %v", members, err)
 	}
 }
@@ -404,44 +404,44 @@ func TestTrim(t *testing.T) {
 		{"all is pending", func(f *fixture) { f.Deliver(domain.GroupWorkers, "w1") }, []string{"5-1", "5-2", "5-3", "6-0", "7-0"}},
 		{"all is acknowledged", func(f *fixture) {
 			f.Deliver(domain.GroupWorkers, "w1")
-			f.Do("XACK", stream, "workers", "5-1", "5-2", "5-3", "6-0", "7-0")
+			f.Do("XACK", stream, "purchase", "5-1", "5-2", "5-3", "6-0", "7-0")
 		}, nil},
 		{"the first is pending", func(f *fixture) {
 			f.Deliver(domain.GroupWorkers, "w1")
-			f.Do("XACK", stream, "workers", "5-2", "5-3", "6-0", "7-0")
+			f.Do("XACK", stream, "purchase", "5-2", "5-3", "6-0", "7-0")
 		}, []string{"5-1", "5-2", "5-3", "6-0", "7-0"}},
 		{"one in the middle is pending", func(f *fixture) {
 			f.Deliver(domain.GroupWorkers, "w1")
-			f.Do("XACK", stream, "workers", "5-1", "5-2", "6-0", "7-0")
+			f.Do("XACK", stream, "purchase", "5-1", "5-2", "6-0", "7-0")
 		}, []string{"5-3", "6-0", "7-0"}},
 		{"some were not read", func(f *fixture) {
-			f.Do("XREADGROUP", "GROUP", "workers", "w1", "COUNT", 2, "STREAMS", stream, ">")
-			f.Do("XACK", stream, "workers", "5-1", "5-2")
+			f.Do("XREADGROUP", "GROUP", "purchase", "w1", "COUNT", 2, "STREAMS", stream, ">")
+			f.Do("XACK", stream, "purchase", "5-1", "5-2")
 		}, []string{"5-3", "6-0", "7-0"}},
 		{"some were not read, and one is pending", func(f *fixture) {
-			f.Do("XREADGROUP", "GROUP", "workers", "w1", "COUNT", 2, "STREAMS", stream, ">")
-			f.Do("XACK", stream, "workers", "5-1")
+			f.Do("XREADGROUP", "GROUP", "purchase", "w1", "COUNT", 2, "STREAMS", stream, ">")
+			f.Do("XACK", stream, "purchase", "5-1")
 		}, []string{"5-2", "5-3", "6-0", "7-0"}},
 		{"another group lags behind", func(f *fixture) {
 			f.Do("XGROUP", "CREATE", stream, "reports", "0")
 			f.Do("XREADGROUP", "GROUP", "reports", "r", "COUNT", 1, "STREAMS", stream, ">")
 			f.Do("XACK", stream, "reports", "5-1")
 			f.Deliver(domain.GroupWorkers, "w1")
-			f.Do("XACK", stream, "workers", "5-1", "5-2", "5-3", "6-0", "7-0")
+			f.Do("XACK", stream, "purchase", "5-1", "5-2", "5-3", "6-0", "7-0")
 		}, []string{"5-2", "5-3", "6-0", "7-0"}},
 		{"another group has one pending", func(f *fixture) {
 			f.Do("XGROUP", "CREATE", stream, "a-first", "0")
 			f.Do("XREADGROUP", "GROUP", "a-first", "r", "STREAMS", stream, ">")
 			f.Do("XACK", stream, "a-first", "5-1", "5-2", "7-0", "5-3")
 			f.Deliver(domain.GroupWorkers, "w1")
-			f.Do("XACK", stream, "workers", "5-1", "5-2", "5-3", "6-0", "7-0")
+			f.Do("XACK", stream, "purchase", "5-1", "5-2", "5-3", "6-0", "7-0")
 		}, []string{"6-0", "7-0"}},
-		{"the group started later", func(f *fixture) { f.Do("XGROUP", "SETID", stream, "workers", "5-2") }, []string{"5-3", "6-0", "7-0"}},
-		{"no group", func(f *fixture) { f.Do("XGROUP", "DESTROY", stream, "workers") }, []string{"5-1", "5-2", "5-3", "6-0", "7-0"}},
+		{"the group started later", func(f *fixture) { f.Do("XGROUP", "SETID", stream, "purchase", "5-2") }, []string{"5-3", "6-0", "7-0"}},
+		{"no group", func(f *fixture) { f.Do("XGROUP", "DESTROY", stream, "purchase") }, []string{"5-1", "5-2", "5-3", "6-0", "7-0"}},
 		{"the last one was deleted", func(f *fixture) {
 			f.Do("XDEL", stream, "7-0")
 			f.Deliver(domain.GroupWorkers, "w1")
-			f.Do("XACK", stream, "workers", "5-1", "5-2", "5-3")
+			f.Do("XACK", stream, "purchase", "5-1", "5-2", "5-3")
 		}, []string{"6-0"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -494,7 +494,7 @@ func TestDeadLetter(t *testing.T) {
 	fields := purchase("e1", "o1", "fred", 1, "x\x00,1:", "\xff\r\n|", "", "")
 	bad := f.Publish(fields)
 	f.Deliver(domain.GroupWorkers, "w1")
-	f.Do("XCLAIM", f.Keys.Requests(0), "workers", "w2", 0, bad) // delivered twice
+	f.Do("XCLAIM", f.Keys.Requests(0), "purchase", "w2", 0, bad) // delivered twice
 	good, settled := f.Give("w1", 1)[0], f.Give("w1", 1)[0]
 	q := f.queue(domain.GroupWorkers, "w1")
 	f.Must(q.Ack(f.Ctx, []string{settled}))
@@ -512,13 +512,13 @@ func TestDeadLetter(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	want := layout.DeadLetter{
-		Partition: 0, LetterID: got.LetterID, Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis, Fields: fields, Order: "e1/o1",
+		Partition: 0, LetterID: got.LetterID, Stream: "requests", Group: "purchase", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis, Fields: fields, Order: "e1/o1",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	shown := inspect.DeadLetter{
-		ID: got.ID(), Stream: "requests", Group: "workers", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis, OrderID: "e1/o1",
+		ID: got.ID(), Stream: "requests", Group: "purchase", EntryID: bad, Reason: reason, Deliveries: 2, AtMillis: got.AtMillis, OrderID: "e1/o1",
 		Fields: map[string]string{
 			"v": "1", "type": "purchase", "event_id": "e1", "order_id": "o1", "payment_token": "[redacted]", "customer_id": "fred", "quantity": "1",
 			"x\x00,1:": "\xff\r\n|", "": "",

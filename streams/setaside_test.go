@@ -236,7 +236,7 @@ func TestLettersWithoutANote(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			f.setAside("r", request("pay", "e1", "o1"))
-			old := f.Do("XADD", f.Keys.Dead(0), "*", "stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "r",
+			old := f.Do("XADD", f.Keys.Dead(0), "*", "stream", "requests", "group", "purchase", "entry_id", "1-1", "reason", "r",
 				"deliveries", "1", "at", "1", "fields", "1:v,1:1,8:event_id,2:e1,8:order_id,2:o1,").(string)
 			f.Must(do(f, "0:"+old))
 			if notes := f.notes("e1/o1"); len(notes) != 1 {

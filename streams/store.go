@@ -24,8 +24,6 @@ const (
 	DefaultNamespace  = "holdfast"
 	DefaultPartitions = 4
 	MaxPartitions     = 1024
-
-	schemaVersion = "2"
 )
 
 // Options of Open. The zero value opens what is there, and writes nothing.
@@ -42,6 +40,8 @@ type Options struct {
 	Partitions int
 	// PaymentNames is how its payments are named if this call makes it. Default namespaced.
 	PaymentNames PaymentNames
+	// Migrate opens a namespace of the schema before, too: for package migrate, and nobody else.
+	Migrate bool
 	// TLS is whom to trust and who we are, where the URL begins with rediss://; elsewhere
 	// it is an error. The name that a server's certificate must have is found for each
 	// server, unless ServerName is set. Default: the authorities of the system.
@@ -83,6 +83,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("payment names: want %s or %s", PaymentNamesNamespaced, PaymentNamesPlain)
 	case o.Restore && !o.Create:
 		return errors.New("restore: only with create")
+	case o.Migrate && o.Create:
+		return errors.New("migrate: not with create")
 	}
 	return nil
 }
@@ -100,10 +102,11 @@ type Store struct {
 	log        *zap.Logger
 	hook       redis.Hook
 
-	opened   Namespace          // what it was when it was opened; never changes
-	created  bool               // by Open
-	servedBy domain.GatewayKind // set before the ledger is used; empty: by no worker of this store
-	deaf     atomic.Bool        // outcomes cannot be heard, which has been said
+	opened    Namespace          // what it was when it was opened; never changes
+	created   bool               // by Open
+	migrating bool               // Options.Migrate
+	servedBy  domain.GatewayKind // set before the ledger is used; empty: by no worker of this store
+	deaf      atomic.Bool        // outcomes cannot be heard, which has been said
 
 	history history
 	hashes  access.OrderHashes
@@ -116,8 +119,8 @@ type Store struct {
 //
 // Errors: ClassReject with domain.CodeNoSuchNamespace if there is no such namespace;
 // ClassFatal if the URL, what it leads to, the server's version, the namespace's name or its
-// schema will not do, and with domain.CodeNamespaceDamaged if its partitions are there and
-// what it was made with is not; ClassRetry if Redis does not answer, of code
+// schema will not do, of code domain.CodeSchemaBefore if it must be migrated first, and with
+// domain.CodeNamespaceDamaged if its partitions are there and what it was made with is not; ClassRetry if Redis does not answer, of code
 // domain.CodeUnavailable if nothing did, of domain.CodeLoading if it is on its way up.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	o = o.WithDefaults()
@@ -143,7 +146,7 @@ func (s *Store) open(ctx context.Context, o Options) error {
 	if err := checkServer(ctx, s.rdb); err != nil {
 		return err
 	}
-	s.keys.Namespace = o.Namespace
+	s.keys.Namespace, s.migrating = o.Namespace, o.Migrate
 	ns, created, err := s.find(ctx, o)
 	if err != nil {
 		return err

@@ -190,7 +190,7 @@ func TestViewerSeesNoToken(t *testing.T) {
 	}
 	var group object
 	for _, g := range decodeLines(t, viewer.run("pending", "-o", "json").stdout) {
-		if g["group"] == "workers" && g["backlog"] != 0.0 {
+		if g["group"] == "purchase" && g["backlog"] != 0.0 {
 			group = g
 		}
 	}
@@ -209,9 +209,9 @@ func TestViewerSeesNoToken(t *testing.T) {
 		{"XRANGE", requests, "-", "+"},
 		{"XREVRANGE", requests, "+", "-"},
 		{"XREAD", "STREAMS", requests, "0"},
-		{"XREADGROUP", "GROUP", "workers", "v", "STREAMS", requests, ">"},
-		{"XAUTOCLAIM", requests, "workers", "v", 0, "0"},
-		{"XCLAIM", requests, "workers", "v", 0, "1-1"},
+		{"XREADGROUP", "GROUP", "purchase", "v", "STREAMS", requests, ">"},
+		{"XAUTOCLAIM", requests, "purchase", "v", 0, "0"},
+		{"XCLAIM", requests, "purchase", "v", 0, "1-1"},
 		{"XINFO", "STREAM", requests, "FULL"},
 		{"DUMP", requests},
 		{"COPY", requests, "x"},
@@ -229,9 +229,9 @@ func TestViewerSeesNoToken(t *testing.T) {
 		{"HSET", "holdfast:meta", "partitions", 1},
 		{"DEL", requests},
 		{"XADD", requests, "*", "a", "b"},
-		{"XACK", requests, "workers", "1-1"},
+		{"XACK", requests, "purchase", "1-1"},
 		{"XTRIM", requests, "MAXLEN", 0},
-		{"XGROUP", "DESTROY", requests, "workers"},
+		{"XGROUP", "DESTROY", requests, "purchase"},
 		{"FLUSHALL"},
 		{"CONFIG", "GET", "*"},
 		{"SUBSCRIBE", p + "2:outcomes:x"},
@@ -278,10 +278,10 @@ func TestMonitorWithoutTokens(t *testing.T) {
 	as("organizer").event("e1")
 	as("producer").ok("publish", "--event", "e1", "--customer", "fred", "--token", "tok_secret")
 	got := decodeLines(t, as("monitor").run("check", "-o", "json").stdout)
-	if len(got) != 1 || len(got[0]["not_known"].([]any)) != 1 || !strings.Contains(fmt.Sprint(got[0]["not_known"]), "since when entries wait for workers") {
+	if len(got) != 1 || len(got[0]["not_known"].([]any)) != 1 || !strings.Contains(fmt.Sprint(got[0]["not_known"]), "since when entries wait for purchase") {
 		t.Fatalf("check: %v", got)
 	}
-	expect(t, got[0]["figures"].(object)["groups"].(object)["workers"].(object), object{"waiting": 1, "oldest_waiting_ms": 0})
+	expect(t, got[0]["figures"].(object)["groups"].(object)["purchase"].(object), object{"waiting": 1, "oldest_waiting_ms": 0})
 	for _, p := range []string{"0", "1", "2", "3"} {
 		if _, err := client("monitor").XRange(ctx, "holdfast:{"+p+"}:requests", "-", "+").Result(); !redis.IsPermissionError(err) {
 			t.Errorf("it may read requests: %v", err)

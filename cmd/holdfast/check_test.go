@@ -50,7 +50,7 @@ func TestCheck(t *testing.T) {
 	wantSaid(t, h.check(levelOK, "--ignore", "no_aof"), "HOLDFAST OK - all is well | ", "purchase_alive=1", "purchase_backlog=0;10000;", "unsettled=0.000s;120;900", "dead_letters=0;1;")
 	eventually(t, "pending says so", func() bool { return strings.HasPrefix(h.ok("pending"), "well\n") })
 	table(t, h.ok("pending"), "PARTITION STREAM GROUP LAG PENDING BACKLOG OLDEST_WAITING OLDEST_IN_HAND CONSUMERS",
-		"0 requests workers 0 0 0 0s 0s 1 alive of 1", "3 holds maintenance 0 0 0 0s 0s at work")
+		"0 requests purchase 0 0 0 0s 0s 1 alive of 1", "3 holds maintenance 0 0 0 0s 0s at work")
 
 	// What is wrong counts as it is told to.
 	h.conflicts("o1", "o2")
@@ -68,7 +68,7 @@ func TestCheck(t *testing.T) {
 	expect(t, problems[0].(object), object{"level": "CRITICAL", "code": "dead_letters", "text": "2 dead letters", "do": "holdfast dead list", "ignored": false})
 	figures := said[0]["figures"].(object)
 	expect(t, figures, object{"dead_letters": 2, "overdue_holds": 0})
-	expect(t, figures["groups"].(object)["workers"].(object), object{"alive": 1, "backlog": 0, "oldest_ms": 0, "oldest_waiting_ms": 0, "oldest_in_hand_ms": 0})
+	expect(t, figures["groups"].(object)["purchase"].(object), object{"alive": 1, "backlog": 0, "oldest_ms": 0, "oldest_waiting_ms": 0, "oldest_in_hand_ms": 0})
 	h.ok("dead", "discard", "--all", "--yes")
 
 	// A note that the data was replaced stays until somebody has seen to it.

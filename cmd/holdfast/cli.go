@@ -61,6 +61,7 @@ type commandLine struct {
 	Check      checkCommand     `cmd:"" group:"operate" help:"Is all well? One line, and an exit status for cron and monitors."`
 	Dead       deadCommand      `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
 	Audit      auditCommand     `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
+	Migrate    migrateCommand   `cmd:"" group:"operate" help:"Take a namespace of an older program to the schema of this one, once."`
 	VersionCmd versionCommand   `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
 
 	HelpCmd    helpCommand       `cmd:"" group:"operate" name:"help" help:"Show the help of a command."`

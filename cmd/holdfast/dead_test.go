@@ -35,7 +35,7 @@ func TestDeadLetters(t *testing.T) {
 	worker.stop() // from here on, what is redriven stays where it is
 
 	letters := h.json("dead", "list")
-	expect(t, letters[0], object{"stream": "requests", "group": "workers", "deliveries": 1, "fields": object{
+	expect(t, letters[0], object{"stream": "requests", "group": "purchase", "deliveries": 1, "fields": object{
 		"v": "1", "type": "purchase", "event_id": "e1", "order_id": "o1", "customer_id": "o1", "section": "general", "quantity": "2",
 		"payment_token": "[redacted]",
 	}})

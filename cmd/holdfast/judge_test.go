@@ -52,7 +52,7 @@ func TestJudge(t *testing.T) {
 		"overdue":             {func(s *inspect.Status) { s.Upkeep[1].OldestOverdueMillis = 5 * second }, []string{"WARNING holds_overdue 2 holds 5s --roles maintenance"}},
 		"overdue long":        {func(s *inspect.Status) { s.Upkeep[1].OldestOverdueMillis = 30 * second }, []string{"CRITICAL holds_overdue 30s"}},
 		"nobody maintains":    {func(s *inspect.Status) { s.Upkeep[1].Maintained = false }, []string{"WARNING no_maintenance 1 of 2 partitions (1) --roles maintenance"}},
-		"a group is gone":     {func(s *inspect.Status) { s.Groups[workers].Missing = true }, []string{"WARNING group_missing workers 1 of 2 partitions (1) holdfast worker"}},
+		"a group is gone":     {func(s *inspect.Status) { s.Groups[workers].Missing = true }, []string{"WARNING group_missing purchase 1 of 2 partitions (1) holdfast worker"}},
 		"nobody posts":        {func(s *inspect.Status) { dead(s, 1, 4) }, []string{"CRITICAL nobody_works role posting 14 entries 1s --roles posting"}},
 		"nobody settles in 1": {func(s *inspect.Status) { dead(s, settlement) }, []string{"CRITICAL nobody_works role settlement 1 of 2 partitions (1)"}},
 		"nobody at all": {func(s *inspect.Status) {

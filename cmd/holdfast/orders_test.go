@@ -184,7 +184,7 @@ func TestLimitOfATable(t *testing.T) {
 	defer func() { _ = rdb.Close() }()
 	const n = 1203
 	for range n {
-		if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:2:dead", Values: []string{"stream", "requests", "group", "workers", "reason", "r", "fields", "1:a,1:b,"}}).Err(); err != nil {
+		if err := rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: "holdfast:{0}:2:dead", Values: []string{"stream", "requests", "group", "purchase", "reason", "r", "fields", "1:a,1:b,"}}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

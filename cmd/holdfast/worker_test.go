@@ -61,7 +61,7 @@ func TestPendingSaysWhatIsNext(t *testing.T) {
 	inHand := func() (entries []object) {
 		for _, group := range h.json("pending") {
 			for _, e := range group["entries"].([]any) {
-				if group["group"] == "workers" {
+				if group["group"] == "purchase" {
 					entries = append(entries, e.(object))
 				}
 			}

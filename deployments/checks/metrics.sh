@@ -4,7 +4,7 @@
 #
 #   * * * * *  metrics.sh > holdfast.prom.new && mv holdfast.prom.new /var/lib/node_exporter/holdfast.prom
 #
-# Scale workers on sum(holdfast_backlog{group="workers"}).
+# Scale workers on sum(holdfast_backlog{group="purchase"}).
 set -eu
 
 pending=$(holdfast pending -o json)

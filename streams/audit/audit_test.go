@@ -312,7 +312,7 @@ func TestAuditFindsDamage(t *testing.T) {
 		"a fact about another's sale": {fact("confirmed", "e/o3|eve|general:4:1000|EUR|auth"), "I6", "customerID:eve"},
 		"the second of two facts":     {fact("declined", "e/o3\ne/o3"), "I6", "declined cannot follow declined"},
 		"a sale out of nothing":       {fact("held", "e/o8|p|f|zoe|general:1000:1000|EUR|1"), "I1", ""},
-		"a dead letter without a why": {do("XADD", keys.Dead(0), "*", "stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "", "deliveries", "1", "at", "1", "fields", ""), "I8", ""},
+		"a dead letter without a why": {do("XADD", keys.Dead(0), "*", "stream", "requests", "group", "purchase", "entry_id", "1-1", "reason", "", "deliveries", "1", "at", "1", "fields", ""), "I8", ""},
 		"a note is lost": {func(t *testing.T) {
 			deadLetter(t, rdb, "1-1", "e/o9")
 		}, "I8", ""},
@@ -338,7 +338,7 @@ func TestAuditFindsDamage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			do("XREADGROUP", "GROUP", "workers", "somebody", "STREAMS", keys.Requests(0), ">")(t)
+			do("XREADGROUP", "GROUP", "purchase", "somebody", "STREAMS", keys.Requests(0), ">")(t)
 			do("XDEL", keys.Requests(0), id)(t)
 		}, "I8", ""},
 	}
@@ -368,7 +368,7 @@ func TestAuditFindsDamage(t *testing.T) {
 // deadLetter writes one, as a worker does.
 func deadLetter(t *testing.T, rdb *redis.Client, entry, order string) (id string) {
 	t.Helper()
-	values := []string{"stream", "requests", "group", "workers", "entry_id", entry, "reason", "r", "deliveries", "1", "at", "1", "fields", ""}
+	values := []string{"stream", "requests", "group", "purchase", "entry_id", entry, "reason", "r", "deliveries", "1", "at", "1", "fields", ""}
 	if order != "" {
 		values = append(values, "order", order)
 	}

@@ -108,21 +108,21 @@ func TestManyAtOnce(t *testing.T) {
 	redrive, discard := make([]string, n), make([]string, n)
 	for i := range redrive {
 		p := i % 3
-		redrive[i] = f.letter(p, "requests", "workers", "v", "1", "order_id", strconv.Itoa(i))
-		discard[i] = f.letter(p, "requests", "workers", "v", "1")
+		redrive[i] = f.letter(p, "requests", "purchase", "v", "1", "order_id", strconv.Itoa(i))
+		discard[i] = f.letter(p, "requests", "purchase", "v", "1")
 	}
 	f.Do("XADD", f.Keys.Log(1), "7-7", "closed", "e|{}")
 	fact := f.letterOf(1, "log", "posting", "7-7", "closed", "e|{}")
 	bad := map[string]string{
-		"nonsense":                         "want an id",
-		"9:1-1":                            "want an id",
-		"0:1-1":                            "not found",
-		fact:                               "",
-		f.letter(0, "requests", "workers"): "no fields",
+		"nonsense":                          "want an id",
+		"9:1-1":                             "want an id",
+		"0:1-1":                             "not found",
+		fact:                                "",
+		f.letter(0, "requests", "purchase"): "no fields",
 		f.letterOf(1, "log", "posting", "8-8", "closed", "e|{}"):                                      "not in the log any more",
 		f.letterOf(1, "log", "no such group", "7-7", "closed", "e|{}"):                                "NOGROUP",
 		f.letter(2, "elsewhere", "workers", "v", "1"):                                                 "damaged",
-		f.letter(2, "requests", "workers", "v"):                                                       "damaged",
+		f.letter(2, "requests", "purchase", "v"):                                                      "damaged",
 		"2:" + f.Do("XADD", f.Keys.Dead(2), "*", "stream", "requests", "fields", "3:ab,").(string):    "damaged",
 		"2:" + f.Do("XADD", f.Keys.Dead(2), "*", "stream", "requests", "fields", "9999:ab,").(string): "damaged",
 	}
@@ -156,7 +156,7 @@ func TestManyAtOnce(t *testing.T) {
 		t.Errorf("%d letters were %d", after, before)
 	}
 	// Twice in one call is once.
-	twice := f.letter(0, "requests", "workers", "v", "1")
+	twice := f.letter(0, "requests", "purchase", "v", "1")
 	if handled = f.inspector.Redrive(f.Ctx, twice, twice); handled[0].Err != nil || !errors.Is(handled[1].Err, domain.ErrNotFound) {
 		t.Errorf("twice: %+v", handled)
 	}
@@ -183,9 +183,9 @@ func (f *fixture) letters() int64 {
 func TestDeadLettersWhenMemoryIsFull(t *testing.T) {
 	f := openFixtureOf(t, redistest.Start(t).URL(), 2)
 	f.Do("XADD", f.Keys.Log(0), "7-7", "closed", "e|{}")
-	ids := []string{f.letterOf(0, "log", "posting", "7-7", "closed", "e|{}"), f.letter(0, "requests", "workers", "v", "1"), f.letter(0, "requests", "workers", "v", "1")}
-	rerouted := f.letter(0, "requests", "workers", "v", "1", "event_id", f.eventIn(1))
-	discarded := f.letter(0, "requests", "workers", "v", "1")
+	ids := []string{f.letterOf(0, "log", "posting", "7-7", "closed", "e|{}"), f.letter(0, "requests", "purchase", "v", "1"), f.letter(0, "requests", "purchase", "v", "1")}
+	rerouted := f.letter(0, "requests", "purchase", "v", "1", "event_id", f.eventIn(1))
+	discarded := f.letter(0, "requests", "purchase", "v", "1")
 	f.Do("CONFIG", "SET", "maxmemory", "1")
 	for _, h := range slices.Concat(f.inspector.Redrive(f.Ctx, ids...), f.inspector.Discard(f.Ctx, discarded)) {
 		if h.Err != nil {
@@ -264,11 +264,11 @@ func TestReroute(t *testing.T) {
 		return []string{"v", "1", "type", "purchase", "event_id", f.eventIn(p), "order_id", "o", "payment_token", "tok", "x", "\xff", "x", "twice"}
 	}
 	f.Do("XADD", f.Keys.Log(0), "7-7", "closed", "e|{}")
-	misplaced := f.letter(2, "requests", "workers", request(0)...)
+	misplaced := f.letter(2, "requests", "purchase", request(0)...)
 	for id, why := range map[string]string{
-		f.letter(1, "requests", "workers", request(1)...):                       "in the partition of its event",
-		f.letter(1, "requests", "workers", "v", "1", "event_id", "no such id!"): "of which event",
-		f.letterOf(0, "log", "posting", "7-7", "closed", f.eventIn(1)+"|{}"):    "no request",
+		f.letter(1, "requests", "purchase", request(1)...):                       "in the partition of its event",
+		f.letter(1, "requests", "purchase", "v", "1", "event_id", "no such id!"): "of which event",
+		f.letterOf(0, "log", "posting", "7-7", "closed", f.eventIn(1)+"|{}"):     "no request",
 		"0:1-1":    "not found",
 		"nonsense": "want an id",
 	} {
@@ -300,7 +300,7 @@ func TestReroute(t *testing.T) {
 		t.Errorf("published: %+v", entries)
 	}
 	// Where publishing is refused, the letter stays.
-	again := f.letter(2, "requests", "workers", request(0)...)
+	again := f.letter(2, "requests", "purchase", request(0)...)
 	f.Do("RENAME", f.Keys.Requests(0), f.Keys.Requests(0)+"2")
 	f.BreakKey(f.Keys.Requests(0))
 	h := in.Reroute(f.Ctx, again)[0]
@@ -391,14 +391,14 @@ func TestDeadLettersPaged(t *testing.T) {
 // FuzzDecodeDeadLetter reads a letter whose entry had these fields, and one that is made of them.
 func FuzzDecodeDeadLetter(f *testing.F) {
 	const separator, secret = "\x1f", "tok-visa-4242"
-	f.Add(strings.Join([]string{"stream", "requests", "group", "workers", "entry_id", "1-1", "reason", "r", "deliveries", "3", "at", "1", "fields", "1:a,1:b,"}, separator))
+	f.Add(strings.Join([]string{"stream", "requests", "group", "purchase", "entry_id", "1-1", "reason", "r", "deliveries", "3", "at", "1", "fields", "1:a,1:b,"}, separator))
 	f.Add(strings.Join([]string{"v", "1", "type", "pay", wire.FieldPaymentToken, secret}, separator))
 	f.Add(strings.Join([]string{"fields", "13:payment_token,13:tok-visa-4242,", "at", "x"}, separator))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, data string) {
 		fields := strings.Split(data, separator)
 		fields = fields[:len(fields)&^1]
-		wrapped := []string{"stream", "requests", "group", "workers", "fields", streamstest.Netstrings(fields)}
+		wrapped := []string{"stream", "requests", "group", "purchase", "fields", streamstest.Netstrings(fields)}
 		letter, err := layout.DecodeDeadLetter(0, domain.Entry{ID: "1-1", Fields: wrapped})
 		if err != nil || !slices.Equal(letter.Fields, fields) {
 			t.Fatalf("the fields %q come back as %q, %v", fields, letter.Fields, err)

@@ -309,7 +309,7 @@ func TestCluster(t *testing.T) {
 		f.put(f.Client, ref, confirmed(event, int64(1000+p)))
 		f.invoice(f.Client, event, ref.String())
 		wrong := (p + 1) % 4
-		id := f.letter(wrong, "requests", "workers", "v", "1", "type", "cancel", "event_id", event, "order_id", "o")
+		id := f.letter(wrong, "requests", "purchase", "v", "1", "type", "cancel", "event_id", event, "order_id", "o")
 		letters = append(letters, id)
 	}
 	var got []string

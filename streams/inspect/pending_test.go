@@ -55,7 +55,7 @@ func TestPendingWithoutGroups(t *testing.T) {
 			t.Errorf("after %v: missing are %q, want %q", gone, missing, want)
 		}
 		f.WantSame(before)
-		want = append([]string{"workers"}, want...)
+		want = append([]string{"purchase"}, want...)
 	}
 }
 

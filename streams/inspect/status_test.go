@@ -54,14 +54,14 @@ func TestPendingTellsTheAgeOfWhatWaits(t *testing.T) {
 		t.Errorf("%+v", g)
 	}
 	// One is in hand: another is the oldest that waits, and it is still the oldest of all.
-	f.Do("XREADGROUP", "GROUP", "workers", "w1", "COUNT", 1, "STREAMS", f.Keys.Requests(0), ">")
+	f.Do("XREADGROUP", "GROUP", "purchase", "w1", "COUNT", 1, "STREAMS", f.Keys.Requests(0), ">")
 	g = f.group(domain.GroupWorkers)
 	f.wantAge("what waits", g.OldestWaitingMillis, 60_000, before)
 	f.wantAge("the oldest", g.OldestMillis, 90_000, before)
 	f.wantAge("what is in hand", g.OldestInHandMillis, 0, before)
 
 	// Without its group, everything waits.
-	f.Do("XGROUP", "DESTROY", f.Keys.Requests(0), "workers")
+	f.Do("XGROUP", "DESTROY", f.Keys.Requests(0), "purchase")
 	g = f.group(domain.GroupWorkers)
 	f.wantAge("what waits", g.OldestWaitingMillis, 90_000, before)
 	if !g.Missing || g.Lag != 3 || g.Pending != 0 || g.Backlog != 3 {
@@ -86,7 +86,7 @@ func (f *fixture) giveOf(consumer string, ago time.Duration, n int) (ids []strin
 // idle makes entries of a consumer look as if it had last said so long ago that it is at them.
 func (f *fixture) idle(consumer string, ago time.Duration, ids ...string) {
 	f.Helper()
-	args := []any{"XCLAIM", f.Keys.Requests(0), "workers", consumer, 0}
+	args := []any{"XCLAIM", f.Keys.Requests(0), "purchase", consumer, 0}
 	for _, id := range ids {
 		args = append(args, id)
 	}
@@ -116,7 +116,7 @@ func TestPendingTellsForHowLongTheOldestIsInHand(t *testing.T) {
 	if g.OldestIdleMillis > 30_000 {
 		t.Errorf("kept alive, and idle for %d ms", g.OldestIdleMillis)
 	}
-	f.Do("XCLAIM", f.Keys.Requests(0), "workers", "w2", 0, mine[0])
+	f.Do("XCLAIM", f.Keys.Requests(0), "purchase", "w2", 0, mine[0])
 	f.keepAlive("w2", mine[0])
 	g = f.group(domain.GroupWorkers)
 	f.wantAge("taken over", g.OldestInHandMillis, 60_000, before)
@@ -155,7 +155,7 @@ func TestNotesOfDeliveriesAreFew(t *testing.T) {
 		f.idle("w1", age(i), id)
 		f.keepAlive("w1", id)
 	}
-	notes, err := f.Client.HGet(f.Ctx, f.Keys.Delivered(0), "workers").Result()
+	notes, err := f.Client.HGet(f.Ctx, f.Keys.Delivered(0), "purchase").Result()
 	f.Must(err)
 	if got := len(strings.Fields(notes)) / 2; got != 64 {
 		t.Errorf("%d notes, want 64", got)
@@ -174,7 +174,7 @@ func TestNotesOfDeliveriesAreFew(t *testing.T) {
 	// What is about entries that are done goes with the next note.
 	last := f.Give("w1", 1)
 	f.keepAlive("w1", last...)
-	if notes, err = f.Client.HGet(f.Ctx, f.Keys.Delivered(0), "workers").Result(); err != nil || len(strings.Fields(notes)) != 2 {
+	if notes, err = f.Client.HGet(f.Ctx, f.Keys.Delivered(0), "purchase").Result(); err != nil || len(strings.Fields(notes)) != 2 {
 		t.Errorf("notes %q, %v", notes, err)
 	}
 }
@@ -434,7 +434,7 @@ func TestStatusOfAUserWhoMayNotSeeAll(t *testing.T) {
 		f.WantClass(err, domain.ClassFatal)
 		unseen = append(unseen, err.Error())
 	}
-	for i, what := range []string{"since when entries wait for workers", "whether writes are refused", "data was replaced", "troubles"} {
+	for i, what := range []string{"since when entries wait for purchase", "whether writes are refused", "data was replaced", "troubles"} {
 		if len(unseen) != 4 || !strings.Contains(unseen[i], what) {
 			t.Fatalf("not seen: %q", unseen)
 		}

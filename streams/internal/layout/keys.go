@@ -18,13 +18,19 @@ type Keys struct {
 	partitions []string // "namespace:{p}:2:"
 }
 
-const schema = "2"
+// Schema is the one that this program speaks. SchemaBefore is what package migrate takes to it, and SchemaBetween
+// what a namespace has meanwhile: no program works on that.
+const (
+	Schema        = "2"
+	SchemaBefore  = "1"
+	SchemaBetween = "1 to 2"
+)
 
 // NewKeys are the keys of a namespace.
 func NewKeys(namespace string, partitions int) Keys {
 	k := Keys{Namespace: namespace, partitions: make([]string, partitions)}
 	for p := range k.partitions {
-		k.partitions[p] = k.partition(p) + schema + ":"
+		k.partitions[p] = k.partition(p) + Schema + ":"
 	}
 	return k
 }
@@ -110,6 +116,9 @@ func SectionField(eventID, section string) string { return eventID + "/" + secti
 // InProgress is a hash: the order in progress of each event_id/customer_id.
 func (k Keys) InProgress(p int) string { return k.partitions[p] + "in_progress" }
 
+// InProgressField is one of InProgress.
+func InProgressField(eventID, customerID string) string { return eventID + "/" + customerID }
+
 // Orders of a partition are in hashes, by event_id/order_id. Those of most events share sharedOrders of
 // them, by the event; those of an event of many places have hashes of their own, by the order, as many as
 // its terms say: no key shall grow without bound, and an event's orders be found without a look at all. Each
@@ -182,7 +191,7 @@ func (k Keys) Invoices(customerID string) string {
 // AnyInvoices is a pattern for SCAN that all customers' invoices match.
 func (k Keys) AnyInvoices() string { return k.invoices() + "*" }
 
-func (k Keys) invoices() string { return k.Namespace + ":" + schema + ":invoices:{" }
+func (k Keys) invoices() string { return k.Namespace + ":" + Schema + ":invoices:{" }
 
 // CustomerOf is the inverse of Invoices; ok is false for another key.
 func (k Keys) CustomerOf(key string) (customerID string, ok bool) {

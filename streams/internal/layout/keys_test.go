@@ -57,7 +57,7 @@ func TestKeysShareASlot(t *testing.T) {
 	k := NewKeys("holdfast", 12)
 	o := domain.OrderRef{EventID: "AZaz09._@+-", OrderID: "-+@_.9"}
 	for _, key := range []string{
-		k.Requests(11), k.Log(11), k.Dead(11), k.Holds(11), k.Events(11), k.InProgress(11), k.Consumers(11), k.Delivered(11), k.Probe(11), k.Turn(11, "reclaim:workers"),
+		k.Requests(11), k.Log(11), k.Dead(11), k.Holds(11), k.Events(11), k.InProgress(11), k.Consumers(11), k.Delivered(11), k.Probe(11), k.Turn(11, "reclaim:purchase"),
 		k.Orders(11, HashOf(o, 0)), k.Orders(11, HashOf(o, 5)), k.Orders(11, SharedHash(o.EventID)),
 		k.SetAside(11), k.Outcomes(11, "E"),
 	} {
