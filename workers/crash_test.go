@@ -299,9 +299,9 @@ func TestWorkerDiesBetweenConfirmationAndPosting(t *testing.T) {
 	server := withScripts(t)
 	for _, test := range []struct {
 		faults []fault
-		lines  int // on invoices at the time of death
+		lines  int // on invoices at the time of death; -1: posting may have been that fast
 	}{
-		{[]fault{{"move" + byPurchase, 1, diesAfter}}, 0},
+		{[]fault{{"move" + byPurchase, 1, diesAfter}}, -1},
 		{[]fault{{"pipeline hset", 1, diesBefore}}, 0},
 		{[]fault{{"pipeline hset", 1, diesAfter}}, 1},
 		{[]fault{{"pipeline hset", 1, replyLost}, {"xack posting", 1, diesBefore}}, 1},
@@ -320,7 +320,7 @@ func TestWorkerDiesBetweenConfirmationAndPosting(t *testing.T) {
 			if got := w.totals(); got != sold {
 				t.Errorf("totals are %+v at the time of death", got)
 			}
-			if got := w.linesOf("fred"); len(got) != test.lines {
+			if got := w.linesOf("fred"); test.lines >= 0 && len(got) != test.lines {
 				t.Errorf("invoices are %+v at the time of death", got)
 			}
 			w.start(recovering, w.gateway, nil)
