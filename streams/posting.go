@@ -3,6 +3,9 @@ package streams
 import (
 	"context"
 	"fmt"
+	"slices"
+
+	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
 	"holdfast/streams/internal/access"
@@ -16,8 +19,9 @@ import (
 func (l *Ledger) Post(ctx context.Context, p int, facts []domain.Fact) error {
 	pipe := l.store.rdb.Pipeline()
 	var entries []string
-	for _, f := range facts {
-		pipe.HSet(ctx, l.store.keys.Invoices(f.CustomerID), f.Ref().String(), "")
+	lines := make([]*redis.IntCmd, len(facts))
+	for i, f := range facts {
+		lines[i] = pipe.HSet(ctx, l.store.keys.Invoices(f.CustomerID), f.Ref().String(), "")
 		if n := len(entries); n == 0 || entries[n-1] != f.ID {
 			entries = append(entries, f.ID)
 		}
@@ -27,7 +31,8 @@ func (l *Ledger) Post(ctx context.Context, p int, facts []domain.Fact) error {
 		err = l.postAnyway(ctx, facts)
 	}
 	if err != nil {
-		return fmt.Errorf("writing invoices: %w", access.Classify(err))
+		first := slices.IndexFunc(lines, func(line *redis.IntCmd) bool { return line.Err() != nil })
+		return fmt.Errorf("writing invoices: order %s: %w", facts[max(first, 0)].Ref(), access.Classify(err))
 	}
 	if err := l.store.rdb.XAck(ctx, l.store.keys.Log(p), string(domain.GroupPosting), entries...).Err(); err != nil {
 		return fmt.Errorf("acknowledging what was posted: %w", access.Classify(err))
