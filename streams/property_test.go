@@ -406,7 +406,7 @@ func (m *model) followEvent(event *domain.Fact, from, to int64, list ...asked) {
 			m.was[a.ref] = append(m.was[a.ref], m.book.Orders[a.ref])
 		}
 		if happened, answer := m.ask(now, a); happened != (fact != nil) || answer != verdict.String() {
-			m.Fatalf("%s: %+v of %+v at %d: %s, %+v, the second opinion is %s, %v", a.ref, a.command, view, now, verdict, fact, answer, happened)
+			m.Fatalf("%s: domain says %s, the second opinion %s, %v: %+v at %d, of\n%+v\nthe fact is %+v", a.ref, verdict, answer, happened, a.command, now, view, fact)
 		}
 		if fact != nil {
 			m.wantSale(*fact)
