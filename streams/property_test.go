@@ -80,8 +80,9 @@ func TestTortureScriptsFollowTheRules(t *testing.T) {
 	if t.Failed() || checks*shards < enough {
 		return
 	}
-	if all.sequences < enough || torture.Full() && all.commands < enough*commandsInFull {
-		t.Errorf("%d sequences and %d commands, want %d sequences of %d on average", all.sequences, all.commands, enough, commandsInFull)
+	// How long a sequence is, is drawn: the average of many lies around commandsInFull, and not always above it.
+	if all.sequences < enough || torture.Full() && all.commands < enough*commandsInFull*9/10 {
+		t.Errorf("%d sequences and %d commands, want %d sequences of about %d on average", all.sequences, all.commands, enough, commandsInFull)
 	}
 	// Sequences that never come to something say nothing about it.
 	for _, what := range wantSeen() {

@@ -66,6 +66,7 @@ func (g *gateway) ask(reading, working context.Context, c call, end time.Time, d
 	if !k.gate.pass(reading, end) {
 		return domain.Payment{}, errNotAsked
 	}
+	passed := time.Now()
 	paced := g.pace.gate.pass(reading, end)
 	begun := time.Now()
 	limit := g.timeout
@@ -73,7 +74,7 @@ func (g *gateway) ask(reading, working context.Context, c call, end time.Time, d
 		limit = min(limit, end.Sub(begun))
 	}
 	if !paced || limit <= 0 {
-		k.passOn()
+		k.passOn(passed)
 		return domain.Payment{}, errNotAsked
 	}
 	ctx, cancel := context.WithTimeout(working, limit)
@@ -86,11 +87,11 @@ func (g *gateway) ask(reading, working context.Context, c call, end time.Time, d
 		g.pace.answered(begun)
 		return payment, err
 	case working.Err() != nil, ctx.Err() != nil && limit < g.timeout/4:
-		k.passOn() // it was cut short by us, which says nothing of the gateway
+		k.passOn(passed) // it was cut short by us, which says nothing of the gateway
 	case errors.Is(err, domain.ErrMisconfigured):
 		k.fails(begun, domain.CodeGatewayMisconfigured, err)
 	case errors.As(err, &later) && !g.pace.later(begun, later, g.answered()):
-		k.passOn()
+		k.passOn(passed)
 	default:
 		k.fails(begun, domain.CodeGatewayUnavailable, err)
 	}
@@ -108,9 +109,9 @@ func final(err error) bool {
 
 // look returns what is wrong with the gateway. It is called every second or so.
 func (g *gateway) look() (troubles []domain.Trouble) {
-	now := time.Now()
+	now, paused := time.Now(), g.pace.paused()
 	for i := range g.kinds {
-		troubles = append(troubles, g.kinds[i].look(now)...)
+		troubles = append(troubles, g.kinds[i].look(now, paused)...)
 	}
 	return append(troubles, g.pace.look(now, g.answered())...)
 }
@@ -147,7 +148,7 @@ type kind struct {
 	code   domain.Code // of what is wrong; empty if it works
 	err    error       // the latest one
 	since  time.Time
-	last   time.Time // when it was heard of last
+	last   time.Time // when it was heard of last, or could have been
 	failed int       // times in a row
 	shut   time.Time // when the gate was shut last; zero if it is open
 	wait   *backoff.ExponentialBackOff
@@ -234,11 +235,12 @@ func (k *kind) fails(begun time.Time, code domain.Code, err error) {
 	k.log.Warn(k.said("does not work, trying on"), zap.Error(err))
 }
 
-// passOn: a call went through the gate, and nothing came of it. If it was the probe, somebody else may be.
-func (k *kind) passOn() {
+// passOn: a call that went through the gate at a time came to nothing. If it was the probe,
+// somebody else may be; one that went through before the gate was shut was none.
+func (k *kind) passOn(passed time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.shut.IsZero() {
+	if !k.shut.IsZero() && !passed.Before(k.shut) {
 		k.gate.shutUntil(time.Now(), untilShutAgain)
 	}
 }
@@ -248,12 +250,16 @@ func (k *kind) recovered() {
 	k.gate.open()
 }
 
-func (k *kind) look(now time.Time) []domain.Trouble {
+// look returns what is wrong with it. In a pause that the gateway asked for nobody asks, and what is known stays known.
+func (k *kind) look(now time.Time, paused bool) []domain.Trouble {
 	if !k.unwell.Load() {
 		return nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if paused {
+		k.last = now
+	}
 	if now.Sub(k.last) > forgottenAfter && k.gate.waiting() == 0 {
 		if k.told || k.slow {
 			k.log.Info(k.said("was not asked again, and is taken to work"))
@@ -362,6 +368,13 @@ func (p *pace) later(begun time.Time, e *domain.LaterError, answered int64) bool
 	}
 	p.gate.shutUntil(next, p.every())
 	return news || !e.Busy
+}
+
+// paused reports whether nothing is asked now, because the gateway said when it wants to be asked again.
+func (p *pace) paused() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Before(p.resume)
 }
 
 func (p *pace) every() time.Duration {

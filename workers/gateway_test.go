@@ -430,6 +430,67 @@ func TestGatewayForgets(t *testing.T) {
 	})
 }
 
+// While the gateway wants nobody to ask, what was wrong with it stays known.
+func TestGatewayIsNotForgottenInAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := error(&domain.LaterError{After: 10 * time.Minute, Err: errAway.Err})
+		a := newAsked(t, func(call) error { return answer })
+		_ = a.call(context.Background(), callAuthorize, time.Time{})
+		var waiting sync.WaitGroup
+		waiting.Go(func() { _ = a.until(context.Background(), callAuthorize) })
+		time.Sleep(forgottenAfter + 10*time.Second)
+		a.troubles(`gateway authorize gateway_unavailable "connection refused: outcome not known" 1m10s`)
+		time.Sleep(8*time.Minute + 49*time.Second)
+		a.troubles(`gateway authorize gateway_unavailable "connection refused: outcome not known" 9m59s`)
+		answer = nil
+		waiting.Wait()
+		a.troubles()
+	})
+}
+
+// Those who went through before a kind of call was shut, and leave without a call because
+// their time is over, are no probes: nobody comes in their place.
+func TestGatewayWhoLeavesIsNoProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mended atomic.Bool
+		a := newAsked(t, func(c call) error {
+			switch {
+			case c == callCapture:
+				return &domain.LaterError{After: 5 * time.Second, Err: errAway.Err}
+			case mended.Load():
+				return nil
+			}
+			return errWrongKey
+		})
+		a.latency = 100 * time.Millisecond
+		_ = a.call(context.Background(), callCapture, time.Time{})
+		var waiting sync.WaitGroup
+		for range 50 { // they wait for the end of the pause, longer than they may
+			end := time.Now().Add(3 * time.Second)
+			waiting.Go(func() {
+				if err := a.call(context.Background(), callAuthorize, end); !errors.Is(err, errNotAsked) {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		a.kinds[callAuthorize].fails(time.Now(), domain.CodeGatewayMisconfigured, errWrongKey)
+		for range 50 {
+			waiting.Go(func() {
+				if err := a.until(context.Background(), callAuthorize); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(time.Minute)
+		if n := a.atOnce(); n != 1 {
+			t.Errorf("%d probes at once, want 1", n)
+		}
+		mended.Store(true)
+		waiting.Wait()
+	})
+}
+
 // The end of a call that we cut short ourselves says nothing of the gateway.
 func TestGatewayIsNotBlamedForOurHaste(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

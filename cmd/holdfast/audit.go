@@ -24,7 +24,7 @@ func replacedText(r *inspect.Replaced) string {
 }
 
 type auditCommand struct {
-	Gateway string       `placeholder:"URL" help:"The payment gateway, to compare every payment with its ledger (GET /ledger). Without it, payments are not checked."`
+	Gateway string       `placeholder:"URL" help:"The payment gateway, to compare every payment with its books (GET /ledger). Without it, payments are not checked."`
 	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
 }
 
@@ -32,8 +32,8 @@ type auditCommand struct {
 func (c *auditCommand) Help() string {
 	return `
 It folds the log from its start and compares the result with everything that is stored. It only reads, and may run while
-tickets are sold. Exit status 0 only if all is well; that the
-data was replaced is not, until somebody has seen to it (holdfast check --forget-replaced).
+tickets are sold. Exit status 0 only if all is well; that the data was replaced is not, until somebody has seen to it
+(holdfast check --forget-replaced).
 `
 }
 
@@ -60,9 +60,6 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		report, err := audit.Run(ctx, store, options)
 		if err != nil {
 			return err
-		}
-		if report.Violations == nil {
-			report.Violations = []audit.Violation{}
 		}
 		replaced, err := inspect.New(store).Replaced(ctx)
 		if err != nil {

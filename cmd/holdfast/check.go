@@ -131,8 +131,11 @@ func (v verdict) title() string {
 		}
 	}
 	text := "all is well"
-	if len(counted) > 0 {
+	switch {
+	case len(counted) > 0:
 		text = counted[0].text
+	case v.figures == nil:
+		text = "could not look, and why is ignored"
 	}
 	if more := len(counted) - 1; more > 0 {
 		text += fmt.Sprintf(" (and %d more)", more)

@@ -168,6 +168,9 @@ func TestCheckThatCannotLook(t *testing.T) {
 		}
 		wantSaid(t, r.stdout, test.words...)
 	}
+	if got := h.check(levelOK, "--namespace", "typo", "--ignore", "no_such_namespace"); !strings.HasPrefix(got, "HOLDFAST OK - could not look, and why is ignored\n") {
+		t.Errorf("it could not look, and says %s", got)
+	}
 	wantSaid(t, h.check(levelCritical, "--namespace", "typo"), "no such namespace: typo", "CRITICAL no_such_namespace", "is --namespace right?")
 	rdb := h.server.Client()
 	defer func() { _ = rdb.Close() }()

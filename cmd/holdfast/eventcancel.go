@@ -83,7 +83,11 @@ func (c *eventsCancelCommand) run(ctx context.Context, e *environment) error {
 		}
 		v := cancelView{EventID: c.EventID, Cancelled: true, Changed: !done.Before, Held: done.Held, Confirmed: done.Confirmed}
 		if err := c.settle(ctx, store, &v); err != nil {
-			return fmt.Errorf("all orders are cancelled, but how far their payments are cannot be told: %w", err)
+			err = fmt.Errorf("all orders are cancelled, but how far their payments are cannot be told: %w", err)
+			if domain.ClassOf(err) == domain.ClassRetry {
+				err = fmt.Errorf("%w: %w", domain.ErrUnknownOutcome, err)
+			}
+			return err
 		}
 		if err := e.say(c.EventID, v.String(), v); err != nil {
 			return err
@@ -132,6 +136,9 @@ func (c *eventsCancelCommand) settle(ctx context.Context, store *streams.Store, 
 				continue
 			case <-waiting.Done():
 			}
+			if ctx.Err() != nil {
+				return nil // what was found last is told
+			}
 		}
 		v.SetAside, err = inspector.SettlingSetAside(ctx, c.EventID)
 		return err
@@ -148,7 +155,7 @@ func (c *eventsCancelCommand) verdict(ctx context.Context, store *streams.Store,
 		return nil
 	}
 	if ctx.Err() != nil {
-		return errInterrupted
+		return fmt.Errorf("%w: interrupted before all money was given back: run it again to go on waiting", domain.ErrUnknownOutcome)
 	}
 	nobody := ""
 	if alive, err := inspect.New(store).Alive(ctx, store.Partition(c.EventID), domain.GroupSettlement); err == nil && alive == 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -68,6 +69,33 @@ func TestEventsCancel(t *testing.T) {
 	}
 	h.failsInJSON(exitUnknown, "no worker with the role settlement is running", object{"code": "outcome_not_known", "event_id": "e1"},
 		append(cancel, "--yes", "--wait", "--timeout", "10ms")...)
+}
+
+// The orders are cancelled, and how far the money is cannot be told: that is neither done nor failed.
+func TestEventsCancelWithoutAnEnd(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	worker := h.worker()
+	h.ok("publish", "--event", "e1", "--customer", "amy", "--order", "o1", "--wait")
+	h.drained()
+	worker.stop()
+	cancel := []string{"events", "cancel", "e1", "--reason", "ill", "--by", "ann", "--yes", "--wait"}
+
+	interrupted := h.background(nil, cancel...)
+	eventually(t, "its orders are cancelled", func() bool { return h.one("orders", "show", "o1")["state"] == "cancelled" })
+	if code := interrupted.stop(); code != exitUnknown || !strings.Contains(interrupted.stderr.String(), "outcome not known: ") {
+		t.Errorf("interrupted: exit %d: %s", code, interrupted.stderr.String())
+	}
+
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	for p := range 4 {
+		if err := rdb.XGroupDestroy(context.Background(), fmt.Sprintf("holdfast:{%d}:log", p), "settlement").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.failsInJSON(exitUnknown, "all orders are cancelled, but how far their payments are cannot be told", object{"code": "outcome_not_known", "event_id": "e1"}, cancel...)
 }
 
 // A refund that the gateway refuses waits for a person, who is told.

@@ -79,7 +79,7 @@ func (f gatewayFlags) client(url string, timeout time.Duration) (*remote.Client,
 func (c *gatewayCommand) Help() string {
 	return `
 It approves every payment whose token does not begin with "decline", moves no money, and forgets everything when it
-ends. Its ledger, at /ledger, is what holdfast audit --gateway compares with.
+ends. Its books, at /ledger, are what holdfast audit --gateway compares with.
 
 Several workers and an audit that sees all payments:
 

@@ -321,7 +321,7 @@ func serve(ctx context.Context, listener net.Listener, h http.Handler, grace tim
 		_ = server.Close()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve payments: %w", err)
+		return fmt.Errorf("serve the payment gateway: %w", err)
 	}
 	return nil
 }
