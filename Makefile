@@ -26,7 +26,7 @@ test: redis ## Run every test on a real redis-server (installs one if there is n
 	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams
 	go test -timeout 10m -count 1 ./e2e # runs the program, on which Go's cache of results does not know it depends
 	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
-	cd bench && go vet ./...
+	cd bench && go vet ./... && go test ./report
 
 .PHONY: test-race
 test-race: redis cc ## The same under the race detector, but for the processes of e2e (installs a C compiler if there is none)
