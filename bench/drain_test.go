@@ -37,7 +37,7 @@ func drain(b *testing.B, c contender, eventCount int, fsync string) {
 	}
 	events := makeEvents(eventCount)
 	orders := makeOrders(0, n, events)
-	capacity := int64(n) * quantity
+	capacity := int64((n+eventCount-1)/eventCount) * quantity // an event is as large as what is sold of it
 	sys := c.make()
 	open(ctx, b, sys, server, events, capacity)
 	memory := info(ctx, b, rdb, "memory", "used_memory")
