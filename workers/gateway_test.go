@@ -433,8 +433,13 @@ func TestGatewayForgets(t *testing.T) {
 // While the gateway wants nobody to ask, what was wrong with it stays known.
 func TestGatewayIsNotForgottenInAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		answer := error(&domain.LaterError{After: 10 * time.Minute, Err: errAway.Err})
-		a := newAsked(t, func(call) error { return answer })
+		var mended atomic.Bool
+		a := newAsked(t, func(call) error {
+			if mended.Load() {
+				return nil
+			}
+			return &domain.LaterError{After: 10 * time.Minute, Err: errAway.Err}
+		})
 		_ = a.call(context.Background(), callAuthorize, time.Time{})
 		var waiting sync.WaitGroup
 		waiting.Go(func() { _ = a.until(context.Background(), callAuthorize) })
@@ -442,7 +447,7 @@ func TestGatewayIsNotForgottenInAPause(t *testing.T) {
 		a.troubles(`gateway authorize gateway_unavailable "connection refused: outcome not known" 1m10s`)
 		time.Sleep(8*time.Minute + 49*time.Second)
 		a.troubles(`gateway authorize gateway_unavailable "connection refused: outcome not known" 9m59s`)
-		answer = nil
+		mended.Store(true)
 		waiting.Wait()
 		a.troubles()
 	})
