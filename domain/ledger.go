@@ -25,10 +25,9 @@ type Resolution struct {
 	Detail          string // if mismatched: for people, without a line break
 }
 
-// Cancellation is a cancel on its way in; EntryID is in the requests, or in the
-// log if a capture was refused.
+// Cancellation is a cancel on its way in.
 type Cancellation struct {
-	EntryID string
+	EntryID string // of the request; empty if a capture was refused
 	Ref     OrderRef
 }
 

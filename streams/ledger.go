@@ -184,7 +184,7 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 	return now, nil
 }
 
-// read reads orders of a partition, and Redis's time.
+// read reads orders of a partition, and the time by which a script would decide now.
 func (l *Ledger) read(ctx context.Context, p int, refs []domain.OrderRef) ([]domain.Order, int64, error) {
 	ns := l.store.Inside()
 	if err := ns.LearnHashes(ctx, refs, false); err != nil {
@@ -192,6 +192,7 @@ func (l *Ledger) read(ctx context.Context, p int, refs []domain.OrderRef) ([]dom
 	}
 	pipe := l.store.rdb.Pipeline()
 	clock := pipe.Time(ctx)
+	newest := pipe.HMGet(ctx, l.store.keys.Events(p), layout.ClockField)
 	reads := ns.ReadRecords(ctx, pipe, p, refs)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, 0, fmt.Errorf("reading orders: %w", access.Classify(err))
@@ -206,7 +207,7 @@ func (l *Ledger) read(ctx context.Context, p int, refs []domain.OrderRef) ([]dom
 			return nil, 0, err
 		}
 	}
-	return orders, clock.Val().UnixMilli(), nil
+	return orders, max(clock.Val().UnixMilli(), layout.AsInt(newest.Val()[0])), nil
 }
 
 // Resolve implements domain.Ledger. The order of a resolution is the one that was paid for: if it
@@ -223,11 +224,10 @@ func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) 
 		m.add(r.EntryID, r.Ref, r.Order)
 		if r.Outcome == domain.PaymentUnknown && m.now == 0 {
 			// Nothing may have to be changed, and then no script tells whether there is time left.
-			now, err := l.store.Now(ctx)
-			if err != nil {
+			var err error
+			if _, m.now, err = l.read(ctx, p, nil); err != nil {
 				return nil, 0, err
 			}
-			m.now = now.UnixMilli()
 		}
 	}
 	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {

@@ -245,6 +245,16 @@ func TestClockGoesBack(t *testing.T) {
 	if o := f.order("e1", "late"); o.HeldAtMillis != ahead || o.DeadlineMillis != ahead+holdMillis {
 		t.Errorf("held until %d, since %d, want since %d", o.DeadlineMillis, o.HeldAtMillis, ahead)
 	}
+	// Not only what a script writes: what is told about an order that stays as it is, is by that time, too.
+	paying := f.arrive(request("pay", "e1", "late"))[0]
+	paying.ValidMillis = 500
+	if replies, now = f.holdBatch(paying); replies[0].Verdict != domain.VerdictTooLate || now != ahead {
+		t.Errorf("a pay that waited too long: %+v at %d, want %d", replies[0], now, ahead)
+	}
+	silent := domain.Resolution{Ref: ref("e1", "late"), Order: f.order("e1", "late"), Outcome: domain.PaymentUnknown}
+	if replies, now = f.resolve(silent); replies[0].Verdict != domain.VerdictWait || now != ahead {
+		t.Errorf("no answer yet: %+v at %d, want %d", replies[0], now, ahead)
+	}
 	f.list("e2", terms(10))
 	f.rename("e2")
 	f.close("e2")
@@ -487,6 +497,23 @@ func TestEachOrderOnceACall(t *testing.T) {
 		}
 	})
 	f.wantLogFolds()
+}
+
+// TestWhatOnlyTheScriptTakesIn: an order that was there a moment ago, and is lost since, is not taken for one of an event
+// that nobody knows: nothing is decided about its request but that it is to come again.
+func TestWhatOnlyTheScriptTakesIn(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	batch := f.arrive(purchase("e1", "o1", "fred", 1))
+	before := f.Dump()
+	replies := make([]domain.Reply, 1)
+	if _, err := f.ledger.decide(f.Ctx, 0, batch, []int{0}, replies); err != nil || replies[0].Verdict != domain.VerdictWait {
+		t.Errorf("%+v, %v, want it to wait", replies[0], err)
+	}
+	f.WantSame(before)
+	if replies, _ = f.holdBatch(batch...); replies[0].Verdict != domain.VerdictAuthorize {
+		t.Errorf("when it comes again: %+v", replies[0])
+	}
 }
 
 // TestRoundTrips: what a batch of one customer's requests takes is bounded, however many there are.

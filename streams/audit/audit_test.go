@@ -102,6 +102,9 @@ func work(t *testing.T, store *streams.Store, gateway domain.PaymentGateway) (st
 
 func drained(ctx context.Context, t *testing.T, store *streams.Store) {
 	t.Helper()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	enough := time.After(time.Minute)
 	for {
 		all, err := inspect.New(store).Pending(ctx, 0)
 		if err != nil {
@@ -114,7 +117,11 @@ func drained(ctx context.Context, t *testing.T, store *streams.Store) {
 		if backlog == 0 {
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
+		select {
+		case <-look.C:
+		case <-enough:
+			t.Fatalf("waited in vain: %d entries are left", backlog)
+		}
 	}
 }
 
