@@ -96,6 +96,36 @@ func TestPost(t *testing.T) {
 	f.WantSame(posted)
 }
 
+// TestPostWhatCannotBeWritten: invoices of another type are an error that names the order; nothing is acknowledged, all
+// other lines are written, and once that is mended the same posting does the rest.
+func TestPostWhatCannotBeWritten(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.confirmed("e1", "o1", "fred", 1)
+	f.confirmed("e1", "o2", "mary", 1)
+	f.confirmed("e1", "o3", "zoe", 1)
+	f.Deliver(domain.GroupPosting, "w1")
+	pending := f.Pending(domain.GroupPosting)
+	batch := []domain.Fact{f.factOf("confirmed", "e1", "o1"), f.factOf("confirmed", "e1", "o2"), f.factOf("confirmed", "e1", "o3")}
+	f.Do("SET", f.Keys.Invoices("mary"), "no hash")
+	err := f.ledger.Post(f.Ctx, 0, batch)
+	f.WantClass(err, domain.ClassPoison)
+	if err == nil || !strings.Contains(err.Error(), "order e1/o2") {
+		t.Errorf("it says %v, want it to name e1/o2", err)
+	}
+	f.WantPending(domain.GroupPosting, pending...)
+	for customer, order := range map[string]string{"fred": "e1/o1", "zoe": "e1/o3"} {
+		if is := f.Do("HEXISTS", f.Keys.Invoices(customer), order); is != int64(1) {
+			t.Errorf("%s is not on the invoices of %s: %v", order, customer, is)
+		}
+	}
+	f.Do("DEL", f.Keys.Invoices("mary"))
+	f.post(batch...)
+	if left := len(f.Pending(domain.GroupPosting)); left != len(pending)-3 {
+		t.Errorf("%d entries are pending", left)
+	}
+}
+
 // TestPostAndCancel: a confirmation is posted before or after its order is cancelled, once or again and again: the
 // books are the same. What is cancelled is not sold from that step on.
 func TestPostAndCancel(t *testing.T) {
