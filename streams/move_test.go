@@ -458,7 +458,7 @@ func TestEachOrderOnceACall(t *testing.T) {
 					case "other":
 						requests = append(requests, purchase(event, order, "other"+strconv.Itoa(i), 2))
 					default:
-						requests = append(requests, request(kind, event, order, "customer_id", "c"+order, "quantity", "1"))
+						requests = append(requests, request(kind, event, order, "customer_id", "customer-of-"+order, "quantity", "1")) // a name that no order has: a call names customers as well
 					}
 				}
 				batch := f.arrive(requests...)
