@@ -98,6 +98,15 @@ type Order struct {
 // Amount is what the order costs, in minor units.
 func (o Order) Amount() int64 { return o.Quantity * o.UnitPrice }
 
+// RefundTotal is how much of what was captured for the order is to be given back, in minor units: all of
+// it, once an order that was confirmed is not any more.
+func (o Order) RefundTotal() int64 {
+	if o.ConfirmedAtMillis == 0 || o.State == OrderConfirmed {
+		return 0
+	}
+	return o.Amount()
+}
+
 // Free reports whether the order costs nothing and no gateway was asked about it: it needs
 // no payment, and has none.
 func (o Order) Free() bool {

@@ -358,44 +358,46 @@ func (g renaming) Authorize(ctx context.Context, r domain.PaymentRequest) (domai
 	return g.next.Authorize(ctx, r)
 }
 
-func (g renaming) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	g.how(&name)
-	return g.next.Lookup(ctx, name)
+func (g renaming) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	g.how(&a.Name)
+	return g.next.Lookup(ctx, a)
 }
 
-func (g renaming) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	g.how(&name)
-	return g.next.Capture(ctx, name)
+func (g renaming) Capture(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	g.how(&a.Name)
+	return g.next.Capture(ctx, a)
 }
 
-func (g renaming) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	g.how(&name)
-	return g.next.Void(ctx, name)
+func (g renaming) Void(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	g.how(&a.Name)
+	return g.next.Void(ctx, a)
 }
 
-func (g renaming) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	g.how(&name)
-	return g.next.Refund(ctx, name)
+func (g renaming) Refund(ctx context.Context, a domain.Attempt, total int64) (domain.Payment, error) {
+	g.how(&a.Name)
+	return g.next.Refund(ctx, a, total)
 }
+
+func (g renaming) Minimums(ctx context.Context) (domain.Minimums, error) { return g.next.Minimums(ctx) }
 
 // voidsPlain voids a payment by the name it would have without its namespace.
 type voidsPlain struct{ domain.PaymentGateway }
 
-func (g voidsPlain) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	name.Namespace = ""
-	return g.PaymentGateway.Void(ctx, name)
+func (g voidsPlain) Void(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	a.Name.Namespace = ""
+	return g.PaymentGateway.Void(ctx, a)
 }
 
-func (skipsVoid) Void(context.Context, domain.PaymentName) (domain.Payment, error) {
+func (skipsVoid) Void(context.Context, domain.Attempt) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusVoided}, nil
 }
 
-func (skipsCapture) Capture(context.Context, domain.PaymentName) (domain.Payment, error) {
+func (skipsCapture) Capture(context.Context, domain.Attempt) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusCaptured}, nil
 }
 
-func (skipsRefund) Refund(context.Context, domain.PaymentName) (domain.Payment, error) {
-	return domain.Payment{Status: domain.PaymentStatusRefunded}, nil
+func (skipsRefund) Refund(_ context.Context, a domain.Attempt, total int64) (domain.Payment, error) {
+	return domain.Payment{Status: domain.PaymentStatusRefunded, Amount: a.Amount, Refunded: total}, nil
 }
 
 func (g unknownIsNo) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
@@ -418,9 +420,9 @@ func (g *believes) Authorize(ctx context.Context, r domain.PaymentRequest) (doma
 	return g.believed(r.Name, p), err
 }
 
-func (g *believes) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	p, err := g.PaymentGateway.Lookup(ctx, name)
-	return g.believed(name, p), err
+func (g *believes) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Lookup(ctx, a)
+	return g.believed(a.Name, p), err
 }
 
 func (g *believes) believed(name domain.PaymentName, p domain.Payment) domain.Payment {
@@ -439,8 +441,8 @@ func (g believesWhose) Authorize(ctx context.Context, r domain.PaymentRequest) (
 	return p, err
 }
 
-func (g believesWhose) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	p, err := g.PaymentGateway.Lookup(ctx, name)
+func (g believesWhose) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Lookup(ctx, a)
 	p.CustomerID = ""
 	return p, err
 }

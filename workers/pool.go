@@ -85,9 +85,12 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	return p, nil
 }
 
-// paymentName is the name of an order's payment at the gateway.
-func (p *Pool) paymentName(ref domain.OrderRef) domain.PaymentName {
-	return domain.PaymentName{Namespace: p.names, OrderRef: ref}
+// attempt is how an order's payment is known to the gateway.
+func (p *Pool) attempt(ref domain.OrderRef, o domain.Order) domain.Attempt {
+	return domain.Attempt{
+		Name: domain.PaymentName{Namespace: p.names, OrderRef: ref}, AuthorizationID: o.AuthorizationID,
+		Amount: o.Amount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint,
+	}
 }
 
 // Name is the consumer's name.

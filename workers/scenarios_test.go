@@ -793,17 +793,20 @@ func (r *scene) neighbour(namespaces ...string) {
 	r.t.Helper()
 	gateway := r.world.gateway
 	for _, namespace := range namespaces {
-		for order, then := range map[string]func(context.Context, domain.PaymentName) (domain.Payment, error){
+		for order, then := range map[string]func(context.Context, domain.Attempt) (domain.Payment, error){
 			"a": gateway.Lookup, "b": gateway.Capture, "c": gateway.Lookup, "d": gateway.Void,
 		} {
-			name := domain.PaymentName{Namespace: namespace, OrderRef: domain.OrderRef{EventID: "e", OrderID: order}}
+			attempt := domain.Attempt{
+				Name:   domain.PaymentName{Namespace: namespace, OrderRef: domain.OrderRef{EventID: "e", OrderID: order}},
+				Amount: 500, Currency: "JPY", CustomerID: "neighbour",
+			}
 			token := domain.Secret("tok_neighbour")
 			if order == "a" {
 				token = simulator.DeclineTokenPrefix
 			}
-			_, err := gateway.Authorize(r.ctx, domain.PaymentRequest{Name: name, Amount: 500, Currency: "JPY", CustomerID: "neighbour", Token: token})
+			_, err := gateway.Authorize(r.ctx, domain.PaymentRequest{Attempt: attempt, Token: token})
 			if err == nil {
-				_, err = then(r.ctx, name)
+				_, err = then(r.ctx, attempt)
 			}
 			if err != nil {
 				r.t.Fatalf("paying in another namespace: %v", err)
@@ -843,13 +846,15 @@ func (r *scene) listTerms(event string, t domain.Terms) {
 func (r *scene) charged(ref, customer string, amount int64, status domain.PaymentStatus) {
 	r.t.Helper()
 	parsed, _ := domain.ParseOrderRef(ref)
-	name := domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: parsed}
-	p, err := r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{Name: name, Amount: amount, Currency: "EUR", CustomerID: customer, Token: "tok"})
+	attempt := domain.Attempt{
+		Name: domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: parsed}, Amount: amount, Currency: "EUR", CustomerID: customer,
+	}
+	p, err := r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{Attempt: attempt, Token: "tok"})
 	if err == nil && status != domain.PaymentStatusAuthorized {
-		p, err = r.world.gateway.Capture(r.ctx, name)
+		p, err = r.world.gateway.Capture(r.ctx, attempt)
 	}
 	if err == nil && status == domain.PaymentStatusRefunded {
-		p, err = r.world.gateway.Refund(r.ctx, name)
+		p, err = r.world.gateway.Refund(r.ctx, attempt, amount)
 	}
 	if err != nil || p.Status != status {
 		r.t.Fatalf("charging %s: %+v, %v", ref, p, err)
@@ -972,7 +977,7 @@ func (m mistaken) Authorize(ctx context.Context, r domain.PaymentRequest) (domai
 func capturesBeforeVoids(r *scene) domain.PaymentGateway {
 	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		if call == "void" {
-			_, _ = r.world.gateway.Capture(ctx, name) // refused when it is refunded already
+			_, _ = r.world.gateway.Capture(ctx, domain.Attempt{Name: name}) // refused when it is refunded already
 		}
 		return do()
 	}}
@@ -1046,10 +1051,10 @@ func (w *world) incoming(entries []domain.Entry) (incoming []domain.Incoming) {
 func (w *world) authorized(in domain.Incoming, o domain.Order) domain.Resolution {
 	w.t.Helper()
 	ref := in.Request.Ref()
-	paid, err := w.gateway.Authorize(w.ctx, domain.PaymentRequest{
+	paid, err := w.gateway.Authorize(w.ctx, domain.PaymentRequest{Attempt: domain.Attempt{
 		Name: domain.PaymentName{Namespace: w.store.PaymentNamespace(), OrderRef: ref}, Amount: o.Amount(), Currency: o.Currency, CustomerID: o.CustomerID,
-		Fingerprint: o.Fingerprint, Token: in.Request.PaymentToken,
-	})
+		Fingerprint: o.Fingerprint,
+	}, Token: in.Request.PaymentToken})
 	if err != nil {
 		w.t.Fatalf("authorizing %s: %v", ref, err)
 	}

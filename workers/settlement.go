@@ -97,7 +97,10 @@ func whatIsKnown(f domain.Fact, o domain.Order) domain.Order {
 	if o.Currency != "" && (f.Type == domain.FactExpired || o.ConfirmedAtMillis == confirmedAt(f)) {
 		return o
 	}
-	return domain.Order{State: o.State, CustomerID: f.CustomerID, Section: f.Section, Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency}
+	return domain.Order{
+		State: o.State, CustomerID: f.CustomerID, Section: f.Section, Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency,
+		ConfirmedAtMillis: confirmedAt(f), AuthorizationID: f.AuthorizationID,
+	}
 }
 
 func confirmedAt(f domain.Fact) int64 {
@@ -130,7 +133,7 @@ func (s *settlement) capture(l line, o domain.Order) {
 		return
 	}
 	payment, err := s.settled(callCapture, func(ctx context.Context) (domain.Payment, error) {
-		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.paymentName(l.Ref()))
+		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.attempt(l.Ref(), o))
 		if err == nil && payment.Status == domain.PaymentStatusAuthorized {
 			return payment, fmt.Errorf("captured, but the gateway says authorized: %w", domain.ErrUnknownOutcome)
 		}
