@@ -2,6 +2,7 @@ package workers_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -366,6 +367,61 @@ func TestStopHandsBack(t *testing.T) {
 	}
 	if second.Stats().Reclaimed.Load() != 3 {
 		t.Errorf("%d entries were reclaimed, want 3", second.Stats().Reclaimed.Load())
+	}
+	w.waitDrained()
+	w.audit()
+}
+
+// What costs less than the gateway takes is refused before it is held.
+func TestBelowMinimum(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{Minimums: domain.Minimums{"EUR": 3000}})
+	w.list("e", 1000, 10)
+	w.start(workers.Config{}, w.gateway, nil)
+	few, enough := request(domain.RequestPurchase, "few", "fred", 2), request(domain.RequestPurchase, "enough", "fred", 3)
+	held := request(domain.RequestHold, "held", "mary", 2)
+	w.publish(few, held)
+	w.waitState("few", domain.OrderRejected)
+	w.waitState("held", domain.OrderRejected)
+	w.publish(enough)
+	w.waitState("enough", domain.OrderConfirmed)
+	w.waitDrained()
+	for _, id := range []string{"few", "held"} {
+		if o := w.order(id); o.Reason != domain.ReasonBelowMinimum {
+			t.Errorf("%s was rejected as %s", id, o.Reason)
+		}
+	}
+	if own, _ := w.books(); len(own) != 1 {
+		t.Errorf("books %+v, want only the payment that was large enough", own)
+	}
+	w.audit()
+}
+
+// A gateway that does not answer yet keeps nobody waiting for its minimums: they count once they are known.
+func TestMinimumsThatComeLate(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 10)
+	var answers atomic.Bool
+	late := gatewayFunc{PaymentGateway: w.gateway, minimums: func(ctx context.Context) (domain.Minimums, error) {
+		if !answers.Load() {
+			return nil, errLost
+		}
+		return domain.Minimums{"EUR": 3000}, nil
+	}}
+	w.start(workers.Config{}, late, nil)
+	w.publish(request(domain.RequestPurchase, "first", "fred", 2))
+	w.waitState("first", domain.OrderConfirmed)
+	answers.Store(true)
+	for i := 0; ; i++ {
+		id := fmt.Sprintf("o%d", i)
+		w.publish(request(domain.RequestPurchase, id, id, 1))
+		w.eventually(id+" ended", func() bool { return w.order(id).State.Terminal() })
+		o := w.order(id)
+		if o.Reason == domain.ReasonBelowMinimum {
+			break
+		}
+		if o.State != domain.OrderConfirmed && o.Reason != domain.ReasonSoldOut {
+			t.Fatalf("%s is %s, %s", id, o.State, o.Reason)
+		}
 	}
 	w.waitDrained()
 	w.audit()

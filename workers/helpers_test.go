@@ -318,6 +318,14 @@ type gatewayFunc struct {
 	domain.PaymentGateway
 	authorize func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error)
 	capture   func(ctx context.Context, a domain.Attempt) (domain.Payment, error)
+	minimums  func(ctx context.Context) (domain.Minimums, error)
+}
+
+func (g gatewayFunc) Minimums(ctx context.Context) (domain.Minimums, error) {
+	if g.minimums != nil {
+		return g.minimums(ctx)
+	}
+	return g.PaymentGateway.Minimums(ctx)
 }
 
 func (g gatewayFunc) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -182,6 +183,8 @@ var plantedBugs = []bug{
 	{name: "skips the void", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsVoid{g} }},
 	{name: "skips the capture", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsCapture{g} }},
 	{name: "skips the refund", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsRefund{g} }},
+	{name: "refunds by difference", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return refundsByDifference{g} }},
+	{name: "voids without forbidding", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return doesNotForbid{g} }},
 	{name: "tries again under another key", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &blindRetry{PaymentGateway: g} }},
 	{name: "believes the gateway's amount", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &believes{PaymentGateway: g} }},
 	{name: "believes that every payment is its own", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return believesWhose{g} }},
@@ -341,7 +344,27 @@ type (
 	skipsCapture struct{ domain.PaymentGateway }
 	skipsRefund  struct{ domain.PaymentGateway }
 	unknownIsNo  struct{ domain.PaymentGateway }
+
+	refundsByDifference struct{ domain.PaymentGateway }
+	doesNotForbid       struct{ domain.PaymentGateway }
 )
+
+// Refund takes the total for what is to be given back on top of what was.
+func (g refundsByDifference) Refund(ctx context.Context, a domain.Attempt, total int64) (domain.Payment, error) {
+	p, err := g.Lookup(ctx, a)
+	if err != nil {
+		return domain.Payment{}, err
+	}
+	return g.PaymentGateway.Refund(ctx, a, p.Refunded+total)
+}
+
+// Void does nothing about what the gateway has not heard of.
+func (g doesNotForbid) Void(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	if _, err := g.Lookup(ctx, a); errors.Is(err, domain.ErrNotFound) {
+		return domain.Payment{Status: domain.PaymentStatusVoided, Amount: domain.AmountNotTold}, nil
+	}
+	return g.PaymentGateway.Void(ctx, a)
+}
 
 // renames is a gateway whose payments all have other names than they should.
 func renames(how func(*domain.PaymentName)) func(domain.PaymentGateway) domain.PaymentGateway {

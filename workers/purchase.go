@@ -117,7 +117,7 @@ func (r *purchase) incoming(entryID string, request domain.Request, invalid erro
 	cfg := &r.pool.cfg
 	a := domain.Incoming{
 		EntryID: entryID, Request: request,
-		HoldMillis: cfg.HoldTime.Milliseconds(), ValidMillis: cfg.ValidTime.Milliseconds(),
+		HoldMillis: cfg.HoldTime.Milliseconds(), ValidMillis: cfg.ValidTime.Milliseconds(), Minimums: r.pool.minimums.Load(),
 	}
 	if request.HoldSeconds > 0 {
 		a.HoldMillis = min(request.HoldSeconds*1000, cfg.MaxHold.Milliseconds())

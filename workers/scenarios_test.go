@@ -164,6 +164,26 @@ var scenarios = []scenario{
 		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided}},
 	},
 	{
+		name: "the customer's bank asks",
+		play: func(r *scene) {
+			asks := func(q *domain.Request) { q.PaymentToken = simulator.ActionTokenPrefix }
+			r.append(change(request(purchase, "does", "amy", 2), asks), change(request(purchase, "fails", "bob", 1), asks),
+				change(brief(request(purchase, "forgets", "cid", 3)), asks))
+			for order, does := range map[string]bool{"does": true, "fails": false} {
+				r.untilPayment("e/"+order, domain.PaymentStatusActionRequired)
+				name := domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: domain.OrderRef{EventID: "e", OrderID: order}}
+				if _, err := r.world.gateway.Finish(name, does); err != nil {
+					r.t.Fatalf("%s does at the bank what is asked for: %v", order, err)
+				}
+			}
+		},
+		ends: []end{
+			confirmed("e/does", "amy", 2),
+			{ref: "e/fails", customer: "bob", quantity: 1, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+			{ref: "e/forgets", customer: "cid", quantity: 3, state: domain.OrderExpired, payment: domain.PaymentStatusVoided},
+		},
+	},
+	{
 		name: "gateway loses calls and replies",
 		wrap: lossy,
 		play: func(r *scene) {

@@ -231,7 +231,7 @@ func (c *Client) NextStep(ctx context.Context, a domain.Attempt) (step domain.Ne
 	return step, err
 }
 
-// Minimums gets the smallest amounts. A gateway that does not know the question (404, whatever its body) says
+// Minimums gets the smallest amounts. A gateway that does not know the question (404 or 405, whatever the body) says
 // none. On an error nothing is known of them: domain.ErrUnacceptable, domain.ErrMisconfigured of an answer that is not of
 // the contract, else domain.ErrUnknownOutcome.
 func (c *Client) Minimums(ctx context.Context) (domain.Minimums, error) {
@@ -245,7 +245,7 @@ func (c *Client) Minimums(ctx context.Context) (domain.Minimums, error) {
 	var minimums domain.Minimums
 	err = answer(response, func(status int, body []byte) error {
 		switch {
-		case status == http.StatusNotFound:
+		case status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
 			return nil
 		case status != http.StatusOK:
 			return errUnexpected

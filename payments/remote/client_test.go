@@ -305,6 +305,7 @@ func TestClientUnderstandsStepsAndMinimums(t *testing.T) {
 		{401, secret, domain.ErrMisconfigured, domain.ErrMisconfigured},
 		{404, `{"error":"no such payment"}`, domain.ErrNotFound, nil},
 		{404, "404 page not found\n", domain.ErrMisconfigured, nil}, // a gateway of before does not know the question
+		{405, ``, domain.ErrMisconfigured, nil},
 		{409, ``, domain.ErrRefused, domain.ErrMisconfigured},
 		{409, secret, domain.ErrRefused, domain.ErrMisconfigured},
 		{429, ``, domain.ErrUnknownOutcome, domain.ErrUnknownOutcome},
