@@ -464,12 +464,12 @@ func (l *Ledger) newOrderCall(p int, source string, group domain.Group, size int
 // hash is the number of an order's hash.
 func (c *orderCall) hash(ref domain.OrderRef) int {
 	hashes, _ := c.ledger.store.hashes.Of(ref.EventID)
-	own := layout.HashOf(ref, hashes)
+	own := c.ledger.store.keys.HashOf(ref, hashes)
 	if number, known := c.numbers[own]; known {
 		return number
 	}
 	other := 0
-	if shared := layout.SharedHash(ref.EventID); shared != own {
+	if shared := c.ledger.store.keys.SharedHash(ref.EventID); shared != own {
 		other = c.number(shared, 0)
 	}
 	return c.number(own, other)

@@ -85,9 +85,9 @@ func (n Namespace) ReadRecords(ctx context.Context, pipe redis.Pipeliner, p int,
 	own, shared := make(map[layout.OrderHash][]int), make(map[layout.OrderHash][]int)
 	for i, ref := range refs {
 		hashes, _ := n.Hashes.Of(ref.EventID)
-		hash := layout.HashOf(ref, hashes)
+		hash := n.Keys.HashOf(ref, hashes)
 		own[hash] = append(own[hash], i)
-		if other := layout.SharedHash(ref.EventID); other != hash {
+		if other := n.Keys.SharedHash(ref.EventID); other != hash {
 			shared[other] = append(shared[other], i)
 		}
 	}
