@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -285,4 +286,19 @@ func ScoresByName(consumers *redis.ZSliceCmd) (map[string]int64, error) {
 		until[name] = int64(m.Score)
 	}
 	return until, nil
+}
+
+// ReadInfo is sections of a server's INFO, each name with its value. The error is the client's.
+func ReadInfo(ctx context.Context, server redis.UniversalClient, sections ...string) (map[string]string, error) {
+	text, err := server.Info(ctx, sections...).Result()
+	if err != nil {
+		return nil, err
+	}
+	info := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
+			info[name] = value
+		}
+	}
+	return info, nil
 }
