@@ -72,9 +72,9 @@ type Ledger interface {
 	UntilDue(ctx context.Context, partition int) (wait time.Duration, held bool, err error)
 	// Expire ends at most max holds whose deadline has passed; it returns how many.
 	Expire(ctx context.Context, partition int, max int) (int, error)
-	// Post puts confirmed orders on their customers' invoices, and then acknowledges the entries
-	// that the facts stand in: all of an entry's that are confirmed are given. Any repetition gives the same books.
-	Post(ctx context.Context, partition int, facts []Fact) error
+	// Post puts confirmed orders on their customers' invoices, and then acknowledges entries of the log: those that the
+	// facts stand in, with all their facts, and others in which nothing is to be posted. Any repetition gives the same books.
+	Post(ctx context.Context, partition int, entryIDs []string, facts []Fact) error
 	// Trim drops requests that every group is done with; it returns how many.
 	Trim(ctx context.Context, partition int) (int64, error)
 	// TakeTurn reports whether a worker does a maintenance job of the partition now,

@@ -106,7 +106,7 @@ func TestWrongTypes(t *testing.T) {
 		}},
 		{"post", []string{log, invoices}, func(f *fixture) func() error {
 			fact := posted(f)
-			return func() error { return f.ledger.Post(f.Ctx, 0, []domain.Fact{fact}) }
+			return func() error { return f.ledger.Post(f.Ctx, 0, []string{fact.ID}, []domain.Fact{fact}) }
 		}},
 		{"list an event", []string{log, events}, func(f *fixture) func() error {
 			return func() error { _, err := f.events.Create(f.Ctx, "e1", terms(10)); return err }

@@ -250,15 +250,11 @@ type postsAcknowledged struct {
 	queues workers.Queues
 }
 
-func (l postsAcknowledged) Post(ctx context.Context, partition int, facts []domain.Fact) error {
-	var ids []string
-	for _, f := range facts {
-		ids = append(ids, f.ID)
-	}
+func (l postsAcknowledged) Post(ctx context.Context, partition int, ids []string, facts []domain.Fact) error {
 	if err := acknowledge(ctx, l.queues, partition, domain.GroupPosting, ids); err != nil {
 		return err
 	}
-	return l.Ledger.Post(ctx, partition, facts)
+	return l.Ledger.Post(ctx, partition, ids, facts)
 }
 
 func acknowledge(ctx context.Context, queues workers.Queues, partition int, group domain.Group, ids []string) error {
@@ -275,8 +271,8 @@ func acknowledge(ctx context.Context, queues workers.Queues, partition int, grou
 // postsOne takes an entry for one fact.
 type postsOne struct{ domain.Ledger }
 
-func (l postsOne) Post(ctx context.Context, partition int, facts []domain.Fact) error {
-	return l.Ledger.Post(ctx, partition, slices.DeleteFunc(slices.Clone(facts), func(f domain.Fact) bool { return f.Line > 1 }))
+func (l postsOne) Post(ctx context.Context, partition int, ids []string, facts []domain.Fact) error {
+	return l.Ledger.Post(ctx, partition, ids, slices.DeleteFunc(slices.Clone(facts), func(f domain.Fact) bool { return f.Line > 1 }))
 }
 
 // settlesOne acknowledges an entry in settlement as soon as the money of one of its orders has moved.

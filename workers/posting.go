@@ -14,21 +14,23 @@ func (p *Pool) newPosting(partition int) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
+	c.inTurn = true
 	c.handle = func(entries []domain.Entry) {
 		found, passed := c.facts(entries, posts)
-		c.ack(passed)
+		for _, id := range passed {
+			found = append(found, logEntry{id: id})
+		}
 		c.attempt(len(found), func(i int) string { return found[i].id }, func(first, end int) error {
+			ids := make([]string, 0, end-first)
 			var facts []domain.Fact
 			for _, e := range found[first:end] {
-				facts = append(facts, e.facts...)
+				ids, facts = append(ids, e.id), append(facts, e.facts...)
 			}
-			if err := p.ledger.Post(c.working, partition, facts); err != nil {
+			if err := p.ledger.Post(c.working, partition, ids, facts); err != nil {
 				return err
 			}
 			p.stats.Posted.Add(int64(len(facts)))
-			for _, e := range found[first:end] {
-				c.finish(e.id)
-			}
+			c.finish(ids...)
 			return nil
 		})
 	}

@@ -75,6 +75,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		batch := incoming[first:end]
 		replies, now, err := r.pool.ledger.Hold(r.working, r.partition, batch)
 		if err == nil {
+			r.pool.addedHolds(r.partition)
 			r.dispatch(batch, replies, now)
 		}
 		return err
@@ -85,6 +86,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		if err := r.pool.ledger.Cancel(r.working, r.partition, batch); err != nil {
 			return err
 		}
+		r.pool.added(r.partition)
 		r.pool.stats.Cancels.Add(int64(len(batch)))
 		for _, cancel := range batch {
 			r.finish(cancel.EntryID)
@@ -260,6 +262,7 @@ func (r *purchase) commit(batch []*pending) {
 		if err != nil {
 			return err
 		}
+		r.pool.added(r.partition)
 		done := make([]string, 0, len(replies))
 		for i, reply := range replies {
 			p := batch[first+i]

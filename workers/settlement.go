@@ -145,6 +145,7 @@ func (s *settlement) capture(l line, o domain.Order) {
 		s.attemptEach(1, func(int, int) error {
 			err := s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{Ref: l.Ref()}})
 			if err == nil {
+				s.pool.added(s.partition)
 				s.done(l)
 			}
 			return err
