@@ -151,7 +151,9 @@ func (s *settlement) takeOwed() {
 			}
 			taken, err := s.pool.ledger.TakeOwed(s.working, s.partition, s.kept(), most, lease)
 			if err != nil {
-				s.pool.redisFailed(err)
+				if s.working.Err() == nil {
+					s.pool.redisFailed(err)
+				}
 				break
 			}
 			s.pool.redis.worked()
