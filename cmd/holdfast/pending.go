@@ -79,7 +79,9 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 					duration(entry.IdleMillis), count(entry.Deliveries), next(entry, alive))
 			}
 		}
-		out.section("partition", "owed_order", "age", "due_in", "attempts", "reason")
+		if slices.ContainsFunc(status.Groups, func(g inspect.GroupStatus) bool { return len(g.Orders) > 0 }) {
+			out.section("partition", "owed_order", "age", "due_in", "attempts", "reason")
+		}
 		for _, g := range status.Groups {
 			for _, o := range g.Orders {
 				out.row(nil, strconv.Itoa(g.Partition), o.OrderID, duration(o.AgeMillis), duration(max(0, o.DueMillis)), count(o.Attempts), o.Reason)
