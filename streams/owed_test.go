@@ -203,6 +203,14 @@ func TestTakeOwedRemovesWhatIsNoOrder(t *testing.T) {
 	f.Do("ZADD", f.Keys.Owed(0), 0, "nonsense")
 	f.takeOwed(1)
 	f.wantOwed("e1/o1")
+
+	// What is owed for an order is given out, whatever its note says, and can be settled.
+	for _, damaged := range []string{"", "1", "01|02||", "x|0|1-1|"} {
+		f.Do("ZADD", f.Keys.Owed(0), 0, "e1/o1")
+		f.Do("HSET", f.Keys.OwedNotes(0), "e1/o1", damaged)
+		f.Must(f.ledger.OwedSettled(f.Ctx, 0, f.takeOwed(1)[0]))
+		f.wantOwed()
+	}
 }
 
 // What is owed is told: how much, since when, what it waits for, and when it is tried next. And facts are counted, not entries.

@@ -20,9 +20,10 @@ end
 local given = {}
 for _, order in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, tonumber(ARGV[2]) + #ARGV - 2)) do
   if not keep[order] and #given < 2 * tonumber(ARGV[2]) then
-    local attempts, rest = string.match(redis.call('HGET', KEYS[2], order) or '', '^(%d+)(|.*)$')
+    -- Of one whose note is damaged the money is owed all the same.
+    local attempts, delay, rest = string.match(redis.call('HGET', KEYS[2], order) or '', '^(%d+)|(%d+)(|[^|]*|.*)$')
     given[#given + 1] = order
-    given[#given + 1] = string.format('%.0f', tonumber(attempts or '0') + 1) .. (rest or '|0||')
+    given[#given + 1] = string.format('%.0f|%.0f', tonumber(attempts or '0') + 1, tonumber(delay or '0')) .. (rest or '||')
   end
 end
 if #given == 0 and not next(keep) then

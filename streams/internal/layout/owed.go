@@ -22,6 +22,9 @@ func DecodeOwed(name, note string) (domain.Owed, error) {
 	}
 	n := numbers{}
 	o := domain.Owed{Ref: ref, Attempts: n.parse(parts[0]), DelayMillis: n.parse(parts[1]), FactID: parts[2], Reason: parts[3]}
+	if n.err == nil && EncodeOwedNote(o) != note {
+		n.err = fmt.Errorf("not as it was written: %q", note)
+	}
 	if n.err != nil {
 		return domain.Owed{}, domain.WithClass(domain.ClassPoison, fmt.Errorf("what is owed for %s is damaged: %w", name, n.err))
 	}
