@@ -152,7 +152,8 @@ var groupRoles = []struct {
 	role        string
 	unit, units string // of what it has before it
 }{
-	{domain.GroupWorkers, "purchase", "request", "requests"}, {domain.GroupPosting, "posting", "fact", "facts"},
+	{domain.GroupWorkers, "purchase", "request", "requests"},
+	{domain.GroupPosting, "posting", "fact", "facts"},
 	{domain.GroupSettlement, "settlement", "fact", "facts"},
 }
 
