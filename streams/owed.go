@@ -33,6 +33,11 @@ func (l *Ledger) Owe(ctx context.Context, p int, entryID string, orders []domain
 // TakeOwed implements domain.Ledger.
 func (l *Ledger) TakeOwed(ctx context.Context, p int, inHand []domain.OrderRef, most int, lease time.Duration) ([]domain.Owed, error) {
 	k := l.store.keys
+	if len(inHand) == 0 { // nearly always nothing is owed, and a script costs more than a look
+		if there, err := l.store.rdb.Exists(ctx, k.Owed(p)).Result(); err != nil || there == 0 {
+			return nil, access.Classify(err)
+		}
+	}
 	args := append(make([]any, 0, 2+len(inHand)), lease.Milliseconds(), min(most, access.MaxBatch))
 	for _, ref := range inHand {
 		args = append(args, ref.String())

@@ -41,7 +41,7 @@ var steps = []string{
 	"hand_back" + byPurchase, "leave" + byPurchase, "leave posting", "leave settlement",
 	"xrange", "change_event", "move cancelled", // somebody closes, cancels, reopens an event
 	"hold", "pipeline hmget", "pipeline time", "move" + byPurchase, "move settlement", "dead_letter" + byPurchase,
-	"owe", "take_owed", "settle_owed",
+	"owe", "exists", "take_owed", "settle_owed",
 	"xack" + byPurchase, "xack posting", "xack settlement",
 	"pipeline hset", // the lines of invoices
 	"set turn expire", "due", "move expired", "set turn trim", "xlen", "trim",

@@ -23,8 +23,10 @@ const (
 	// give or take half.
 	oweAtLeast = 250 * time.Millisecond
 	oweAtMost  = time.Minute
-	// takeEvery bounds how long it takes until it is seen that an order is due.
+	// takeEvery bounds how long it takes until it is seen that an order is due; takeIdly does, where this worker
+	// knows of none.
 	takeEvery = time.Second
+	takeIdly  = 3 * time.Second
 	// longestReason is of what is noted of an order that is owed, in bytes.
 	longestReason = 500
 )
@@ -143,13 +145,19 @@ func (s *settlement) next(o domain.Owed, end ending) domain.Unsettled {
 // it is.
 func (s *settlement) takeOwed() {
 	lease := s.pool.cfg.ReclaimAfter
-	for pause(s.reading, jitter(min(lease/5, takeEvery))) {
+	every, owed := takeIdly, int64(0)
+	for pause(s.reading, jitter(min(lease/5, every))) {
+		every = takeIdly
+		if now := s.pool.stats.Owed.Load(); now != owed {
+			every, owed = takeEvery, now
+		}
 		for more := true; more && s.reading.Err() == nil; {
 			most := min(s.cashiers.spare(), readMost)
 			if s.pool.gateway.pace.paused() {
 				most = 0
 			}
-			taken, err := s.pool.ledger.TakeOwed(s.working, s.partition, s.kept(), most, lease)
+			inHand := s.kept()
+			taken, err := s.pool.ledger.TakeOwed(s.working, s.partition, inHand, most, lease)
 			if err != nil {
 				if s.working.Err() == nil {
 					s.pool.redisFailed(err)
@@ -157,6 +165,9 @@ func (s *settlement) takeOwed() {
 				break
 			}
 			s.pool.redis.worked()
+			if len(inHand)+len(taken) > 0 {
+				every = takeEvery
+			}
 			s.handOwed(taken)
 			more = most > 0 && len(taken) == most
 		}
