@@ -230,7 +230,7 @@ func (r *purchase) judge(p *pending, payment domain.Payment) bool {
 	}
 	if payment.Status == domain.PaymentStatusAuthorized && !m.Foreign {
 		name := r.pool.paymentName(p.request.Ref())
-		voided, err := r.settled(callVoid, func(ctx context.Context) (domain.Payment, error) { return r.pool.gateway.port.Void(ctx, name) })
+		voided, err := r.settled(callVoid, time.Time{}, func(ctx context.Context) (domain.Payment, error) { return r.pool.gateway.port.Void(ctx, name) })
 		switch {
 		case err == nil:
 			payment.Status = voided.Status // captured, if somebody was faster
@@ -307,7 +307,7 @@ func (r *purchase) setAside(batch []*pending) []*pending {
 // voidThenAck ends an entry whose order ended without its payment. The fact that
 // ended it makes settlement void it, too; this one makes it so before the entry is gone.
 func (r *purchase) voidThenAck(p *pending, is domain.OrderState) {
-	reason, err := r.takeBack(p.request.Ref(), p.order, false)
+	reason, err := r.takeBack(time.Time{}, p.request.Ref(), p.order, false)
 	switch followed := is == domain.OrderExpired || is == domain.OrderCancelled; {
 	case err != nil:
 		r.leave(p.entryID)

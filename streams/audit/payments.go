@@ -57,7 +57,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 			a.violation("I4", subject, "is confirmed, but its payment is not what it asks for%s", difference)
 		case taken && line.Captured != o.Amount():
 			a.violation("I4", subject, "captured %d, the order is about %d", line.Captured, o.Amount())
-		case reserved && p.acked(domain.GroupSettlement, ids.confirmed):
+		case reserved && p.settled(ref, ids.confirmed):
 			a.violation("I4", subject, "is confirmed and settled, but its payment was not captured")
 		}
 	case domain.OrderHeld:
@@ -65,7 +65,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 			a.violation("I4", subject, "is only held, but its payment is captured%s", difference)
 		}
 	case domain.OrderExpired, domain.OrderCancelled:
-		settled := p.acked(domain.GroupSettlement, ids.ended)
+		settled := p.settled(ref, ids.ended)
 		switch {
 		case taken && o.ConfirmedAtMillis == 0:
 			a.violation("I4", subject, "is %s and was never confirmed, but its payment is captured%s", o.State, difference)
