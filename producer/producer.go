@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -117,52 +116,56 @@ func (p *Producer) Publish(ctx context.Context, r domain.Request) (Receipt, erro
 // not sent; the others are.
 func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []Result {
 	results := make([]Result, len(batch))
-	ready := make([]int, 0, len(batch)) // indexes of what is to be sent
-	requests := slices.Clone(batch)
-	for i := range requests {
-		r := &requests[i]
-		if r.OrderID == "" {
-			id, err := uuid.NewV7()
-			if err != nil {
-				results[i].Err = fmt.Errorf("making an order id: %w", err)
-				continue
-			}
-			r.OrderID = id.String()
-		}
-		if !r.Type.Pays() {
-			r.PaymentToken = "" // nobody needs it there, so it shall not lie in a stream
-		}
-		results[i].Receipt = Receipt{EventID: r.EventID, OrderID: r.OrderID}
-		parsed, err := wire.ParseRequest(wire.Fields(*r))
-		if err != nil {
-			results[i].Err = domain.WithClass(domain.ClassReject, err)
+	ready, at := make([]domain.Request, 0, len(batch)), make([]int, 0, len(batch)) // what is to be sent, and which of the batch it is
+	for i := range batch {
+		ready = append(ready, batch[i])
+		var err error
+		if results[i].Receipt, err = prepare(&ready[len(ready)-1]); err != nil {
+			results[i].Err = err
+			ready = ready[:len(ready)-1]
 			continue
 		}
-		results[i].Receipt.Type, results[i].Receipt.Fingerprint = parsed.Type, parsed.Fingerprint
-		ready = append(ready, i)
+		at = append(at, i)
 	}
-	for chunk := range slices.Chunk(ready, p.options.MaxBatch) {
-		p.send(ctx, requests, chunk, results)
+	for from := 0; from < len(ready); from += p.options.MaxBatch {
+		to := min(from+p.options.MaxBatch, len(ready))
+		p.send(ctx, ready[from:to], at[from:to], results)
 	}
 	return results
 }
 
-// send tries the requests with the given indexes until each is published, or the
-// attempts are over. A result that is once unknown stays unknown, whatever later
+// prepare makes a request what will be sent, and the receipt that it will have.
+func prepare(r *domain.Request) (Receipt, error) {
+	if r.OrderID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return Receipt{}, fmt.Errorf("making an order id: %w", err)
+		}
+		r.OrderID = id.String()
+	}
+	if !r.Type.Pays() {
+		r.PaymentToken = "" // nobody needs it there, so it shall not lie in a stream
+	}
+	receipt := Receipt{EventID: r.EventID, OrderID: r.OrderID}
+	fingerprint, err := wire.Check(r)
+	if err != nil {
+		return receipt, domain.WithClass(domain.ClassReject, err)
+	}
+	receipt.Type, receipt.Fingerprint = r.Type, fingerprint
+	return receipt, nil
+}
+
+// send tries the requests, whose results are at the given indexes, until each is published, or the
+// attempts are over: what is left of them comes to the front of both lists. A result that is once unknown stays unknown, whatever later
 // attempts say, unless one of them succeeds.
-func (p *Producer) send(ctx context.Context, requests []domain.Request, indexes []int, results []Result) {
+func (p *Producer) send(ctx context.Context, batch []domain.Request, at []int, results []Result) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval = 20 * time.Millisecond
 	confirm := domain.Confirmation{Replicas: p.options.Replicas, Timeout: p.options.ReplicasTimeout}
 	for attempt := 1; ; attempt++ {
-		batch := make([]domain.Request, len(indexes))
-		for j, i := range indexes {
-			batch[j] = requests[i]
-		}
-		var failed []int
+		failed := 0
 		for j, a := range p.requests.Append(ctx, batch, confirm) {
-			i := indexes[j]
-			result := &results[i]
+			result := &results[at[j]]
 			if a.Err == nil {
 				result.Receipt.EntryID, result.Receipt.Replicas, result.Err = a.EntryID, a.Replicas, nil
 				continue
@@ -171,11 +174,12 @@ func (p *Producer) send(ctx context.Context, requests []domain.Request, indexes 
 				result.Err = a.Err
 			}
 			if class := domain.ClassOf(a.Err); class != domain.ClassFatal && class != domain.ClassPoison {
-				failed = append(failed, i)
+				batch[failed], at[failed] = batch[j], at[j]
+				failed++
 			}
 		}
-		indexes = failed
-		if len(indexes) == 0 || attempt >= p.options.Attempts {
+		batch, at = batch[:failed], at[:failed]
+		if failed == 0 || attempt >= p.options.Attempts {
 			return
 		}
 		timer := time.NewTimer(wait.NextBackOff())
