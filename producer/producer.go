@@ -116,20 +116,18 @@ func (p *Producer) Publish(ctx context.Context, r domain.Request) (Receipt, erro
 // not sent; the others are.
 func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []Result {
 	results := make([]Result, len(batch))
-	ready, at := make([]domain.Request, 0, len(batch)), make([]int, 0, len(batch)) // what is to be sent, and which of the batch it is
+	most := min(len(batch), p.options.MaxBatch)
+	ready, at := make([]domain.Request, 0, most), make([]int, 0, most) // what is to be sent next, and which of the batch it is
 	for i := range batch {
-		ready = append(ready, batch[i])
-		var err error
-		if results[i].Receipt, err = prepare(&ready[len(ready)-1]); err != nil {
-			results[i].Err = err
-			ready = ready[:len(ready)-1]
-			continue
+		ready, at = append(ready, batch[i]), append(at, i)
+		last := len(ready) - 1
+		if results[i].Receipt, results[i].Err = prepare(&ready[last]); results[i].Err != nil {
+			ready, at = ready[:last], at[:last]
 		}
-		at = append(at, i)
-	}
-	for from := 0; from < len(ready); from += p.options.MaxBatch {
-		to := min(from+p.options.MaxBatch, len(ready))
-		p.send(ctx, ready[from:to], at[from:to], results)
+		if len(ready) == most || i == len(batch)-1 && len(ready) > 0 {
+			p.send(ctx, ready, at, results)
+			ready, at = ready[:0], at[:0]
+		}
 	}
 	return results
 }
