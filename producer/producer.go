@@ -102,7 +102,9 @@ func (p *Producer) Close() { p.outcomes.close() }
 // Publish sends one request. An empty OrderID gets a UUIDv7, which the receipt
 // names: keep it, it is what makes a retry safe.
 //
-// Errors: of ClassReject if the request is not well-formed: nothing was sent. If
+// Errors: of ClassReject if the request is not well-formed: nothing was sent. With domain.CodeBusy (of ClassRetry)
+// if as many requests wait as may: nothing was sent, and it is not tried again here. Come back later, or tell
+// the customer; a request that was accepted before, under the same OrderID, is what it was. If
 // it wraps domain.ErrUnknownOutcome, the request may have been published:
 // Wait for it, or publish it again under the same OrderID. Otherwise it was not
 // published. The receipt names the order in every case.
@@ -171,7 +173,10 @@ func (p *Producer) send(ctx context.Context, batch []domain.Request, at []int, r
 			if !errors.Is(result.Err, domain.ErrUnknownOutcome) {
 				result.Err = a.Err
 			}
-			if class := domain.ClassOf(a.Err); class != domain.ClassFatal && class != domain.ClassPoison {
+			switch class := domain.ClassOf(a.Err); {
+			case class == domain.ClassFatal, class == domain.ClassPoison:
+			case domain.CodeOf(a.Err) == domain.CodeBusy: // it was not sent, and soon would be no better
+			default:
 				batch[failed], at[failed] = batch[j], at[j]
 				failed++
 			}

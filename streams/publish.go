@@ -37,8 +37,29 @@ func (s *Store) Checkout() *Checkout {
 // Append implements domain.Requests with one pipeline of XADDs. Pipelines are not
 // atomic: each request has a result of its own. Nothing is published where there is no
 // stream for it: a namespace that is gone is not begun anew by its checkouts. Workers make
-// streams again that are gone, so such a request is tried again (domain.CodeUnavailable).
+// streams again that are gone, so such a request is tried again (domain.CodeUnavailable). Nor is it where
+// as many requests wait as may (domain.CodeBusy).
 func (c *Checkout) Append(ctx context.Context, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
+	taken, refused := c.admit(ctx, batch)
+	if refused == nil {
+		defer c.sent(batch, taken)
+		return c.send(ctx, batch, confirm)
+	}
+	results := make([]domain.Appended, len(batch))
+	part, at := make([]domain.Request, 0, len(batch)), make([]int, 0, len(batch))
+	for i, err := range refused {
+		if results[i].Err = err; err == nil {
+			part, at = append(part, batch[i]), append(at, i)
+		}
+	}
+	defer c.sent(part, taken)
+	for j, a := range c.send(ctx, part, confirm) {
+		results[at[j]] = a
+	}
+	return results
+}
+
+func (c *Checkout) send(ctx context.Context, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
 	if confirm.Replicas <= 0 {
 		return c.add(ctx, c.store.rdb, batch, confirm)
 	}
