@@ -86,6 +86,8 @@ func TestOpenKnowsWhatIsStored(t *testing.T) {
 		"other payment names":   {"payment_names", "by_date"},
 		"other free orders":     {"free_orders", "raffle"},
 		"other kind of gateway": {"gateway", "carrier_pigeon"},
+		"a bound of no number":  {"max_waiting", "some"},
+		"a negative bound":      {"max_waiting", "-1"},
 	} {
 		was := f.meta()[field[0]]
 		f.Do("HSET", "holdfast:meta", field[0], field[1])
