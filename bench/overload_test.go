@@ -27,8 +27,8 @@ func BenchmarkOverload(b *testing.B) {
 
 const (
 	overloadWorkers    = 2
-	overloadPublishers = 4
-	overloadBatch      = 100
+	overloadPublishers = 16
+	overloadBatch      = 500         // with as many publishers that is 3 times the maximum, although Redis takes its time
 	overloadWaiting    = 10_000      // requests of a partition may wait
 	overloadFirst      = 100_000_000 // order: none of the customers that are watched afterwards
 
@@ -44,7 +44,7 @@ func overload(b *testing.B) {
 	server := serverOf(b, "no")
 	rdb := observer(b, server)
 	events := makeEvents(100)
-	const capacity = domain.MaxCapacity
+	const capacity = 1_000_000
 	var h holdfast
 	open(ctx, b, &h, server, events, capacity)
 	sold := make(map[string]int64)
