@@ -68,6 +68,8 @@ type Ledger interface {
 	Cancel(ctx context.Context, partition int, batch []Cancellation) error
 	// CaptureFailed gives confirmed orders up because their money was refused.
 	CaptureFailed(ctx context.Context, partition int, batch []Cancellation) error
+	// UntilDue is how long it is until the first hold's deadline, 0 if that has passed; held is false if there is none.
+	UntilDue(ctx context.Context, partition int) (wait time.Duration, held bool, err error)
 	// Expire ends at most max holds whose deadline has passed; it returns how many.
 	Expire(ctx context.Context, partition int, max int) (int, error)
 	// Post puts confirmed orders on their customers' invoices, and then acknowledges the entries

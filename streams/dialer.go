@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -72,7 +73,7 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, e
 		return nil, err
 	}
 	if d.secure == nil {
-		return &connection{Conn: socket, socket: socket}, nil
+		return newConnection(socket, socket), nil
 	}
 	config := d.secure.Clone()
 	if config.ServerName == "" {
@@ -83,7 +84,7 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, e
 		_ = socket.Close() // nothing was sent but the handshake
 		return nil, &handshakeError{addr, err}
 	}
-	return &connection{Conn: secured, socket: socket}, nil
+	return newConnection(secured, socket), nil
 }
 
 // serverName is the name that a server's certificate must have: that of its address. If
@@ -118,6 +119,10 @@ func (r refusal) Error() string { return string(r) }
 // NotSent marks an error of connecting.
 func (refusal) NotSent() {}
 
+// unusedTime is after how long a connection that nobody uses is closed. The pool hands out those that were
+// used last, and looks at no other: as many as were ever used at once would stay for ever.
+const unusedTime = 10 * time.Second
+
 // connection is one to a server. The pool asks an idle one for its socket, and looks
 // there whether the server has hung up meanwhile; crypto/tls does not show its own, so
 // that the first command on such a connection would find out.
@@ -125,10 +130,64 @@ type connection struct {
 	net.Conn
 	socket   net.Conn // below TLS, if there is any
 	answered bool
+	unused   *time.Timer
+
+	mu      sync.Mutex
+	used    time.Time // last
+	waiting bool      // for what the server says
+	closed  bool      // because it was not used
 }
 
-// SyscallConn is the socket's.
+func newConnection(conn, socket net.Conn) *connection {
+	c := &connection{Conn: conn, socket: socket, used: time.Now()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unused = time.AfterFunc(unusedTime, c.closeUnused)
+	return c
+}
+
+// closeUnused runs when the connection may have been unused for long enough.
+func (c *connection) closeUnused() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	left := unusedTime - time.Since(c.used)
+	switch {
+	case c.waiting:
+		c.unused.Reset(unusedTime)
+	case left > 0:
+		c.unused.Reset(left)
+	default:
+		c.closed = true
+		_ = c.Conn.Close() // nothing is on its way, and nobody is there to be told
+	}
+}
+
+// use notes that somebody has the connection. It reports false if it is closed already.
+func (c *connection) use(waiting bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.used, c.waiting = time.Now(), waiting
+	return !c.closed
+}
+
+// Close implements net.Conn.
+func (c *connection) Close() error {
+	c.unused.Stop()
+	return c.Conn.Close()
+}
+
+// Write implements net.Conn.
+func (c *connection) Write(b []byte) (int, error) {
+	c.use(true) // for the answer
+	return c.Conn.Write(b)
+}
+
+// SyscallConn is the socket's. The pool asks for it before it hands the connection out, so from
+// here on it counts as used, and is not closed under the hands of whoever gets it.
 func (c *connection) SyscallConn() (syscall.RawConn, error) {
+	if !c.use(false) {
+		return nil, net.ErrClosed
+	}
 	socket, ok := c.socket.(syscall.Conn)
 	if !ok {
 		return nil, errors.ErrUnsupported
@@ -146,7 +205,9 @@ const tlsAlert = 0x15 // the type of a TLS record
 
 // Read looks at the first answer.
 func (c *connection) Read(b []byte) (int, error) {
+	c.use(true)
 	n, err := c.Conn.Read(b)
+	c.use(false)
 	if c.answered || n == 0 {
 		return n, err
 	}

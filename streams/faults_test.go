@@ -26,7 +26,7 @@ func TestWrongTypes(t *testing.T) {
 		dead      = keys.Dead(0)
 		notes     = keys.SetAside(0)
 		holds     = keys.Holds(0)
-		orders    = keys.Orders(0, layout.SharedHash("e1"))
+		orders    = keys.Orders(0, keys.SharedHash("e1"))
 		events    = keys.Events(0)
 		slots     = keys.InProgress(0)
 		alive     = keys.Consumers(0)

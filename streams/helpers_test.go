@@ -305,7 +305,7 @@ func (f *fixture) record(event, order string) string {
 // setRecord stores an order of an event that has no hashes of its own.
 func (f *fixture) setRecord(event, order, record string) {
 	f.Helper()
-	f.Do("HSET", f.Keys.Orders(f.store.Partition(event), layout.SharedHash(event)), event+"/"+order, record)
+	f.Do("HSET", f.Keys.Orders(f.store.Partition(event), f.Keys.SharedHash(event)), event+"/"+order, record)
 }
 
 // eventFields are all that is stored of events, but for the time of the newest log entry.

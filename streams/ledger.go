@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
@@ -269,15 +270,37 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 	return err
 }
 
+// UntilDue implements domain.Ledger. While nothing is held, it is one plain command.
+func (l *Ledger) UntilDue(ctx context.Context, p int) (wait time.Duration, held bool, err error) {
+	first, err := l.store.rdb.ZRangeWithScores(ctx, l.store.keys.Holds(p), 0, 0).Result()
+	if err != nil {
+		return 0, false, fmt.Errorf("looking for the first deadline: %w", access.Classify(err))
+	}
+	if len(first) == 0 {
+		return 0, false, nil
+	}
+	now, _, err := l.due(ctx, p, 0)
+	return time.Duration(max(int64(first[0].Score)-now, 0)) * time.Millisecond, true, err
+}
+
+// due is the time, and at most so many holds whose deadline has passed.
+func (l *Ledger) due(ctx context.Context, p, most int) (now int64, members []string, err error) {
+	reply, err := l.store.run(ctx, scriptDue, []string{l.store.keys.Holds(p), l.store.keys.Events(p)}, most).StringSlice()
+	if err != nil {
+		return 0, nil, fmt.Errorf("script due: %w", access.Classify(err))
+	}
+	return layout.AsInt(reply[0]), reply[1:], nil
+}
+
 // Expire implements domain.Ledger. A crash between finding the due holds and
 // ending them leaves them to the next call.
 func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
-	due, err := l.store.run(ctx, scriptDue, []string{l.store.keys.Holds(p), l.store.keys.Events(p)}, min(most, access.MaxBatch)).StringSlice()
+	now, due, err := l.due(ctx, p, min(most, access.MaxBatch))
 	if err != nil {
-		return 0, fmt.Errorf("script due: %w", access.Classify(err))
+		return 0, err
 	}
-	now, refs := layout.AsInt(due[0]), make([]domain.OrderRef, 0, len(due)-1)
-	for _, member := range due[1:] {
+	refs := make([]domain.OrderRef, 0, len(due))
+	for _, member := range due {
 		ref, ok := domain.ParseOrderRef(member)
 		if !ok { // no script of ours wrote it; it would be found for ever
 			l.store.log.Error("removing a hold that names no order", zap.String("key", l.store.keys.Holds(p)), zap.String("member", member))
@@ -464,12 +487,12 @@ func (l *Ledger) newOrderCall(p int, source string, group domain.Group, size int
 // hash is the number of an order's hash.
 func (c *orderCall) hash(ref domain.OrderRef) int {
 	hashes, _ := c.ledger.store.hashes.Of(ref.EventID)
-	own := layout.HashOf(ref, hashes)
+	own := c.ledger.store.keys.HashOf(ref, hashes)
 	if number, known := c.numbers[own]; known {
 		return number
 	}
 	other := 0
-	if shared := layout.SharedHash(ref.EventID); shared != own {
+	if shared := c.ledger.store.keys.SharedHash(ref.EventID); shared != own {
 		other = c.number(shared, 0)
 	}
 	return c.number(own, other)

@@ -111,7 +111,7 @@ func TestMoveOfWhatIsGone(t *testing.T) {
 	f.list("e1", terms(10))
 	f.held("e1", "o", "fred", 2, holdMillis)
 	m, all := f.moving(domain.Cancel{Reason: domain.ReasonRequested}, 0, map[string]domain.Order{"o": f.order("e1", "o")})
-	f.Do("HDEL", f.Keys.Orders(0, layout.SharedHash("e1")), "e1/o")
+	f.Do("HDEL", f.Keys.Orders(0, f.Keys.SharedHash("e1")), "e1/o")
 	before := f.Dump()
 	if _, done, err := f.ledger.moveOnce(f.Ctx, 0, m, all); done || err != nil || m.order(0) != (domain.Order{}) {
 		t.Errorf("done %t, %v, taken to be %+v", done, err, m.order(0))

@@ -182,12 +182,12 @@ func TestPostOverALostPast(t *testing.T) {
 	is := f.record("e1", "o1")
 	for _, lost := range []string{"", strings.Replace(is, "|fred|", "|mary|", 1)} {
 		if f.setRecord("e1", "o1", lost); lost == "" {
-			f.Do("HDEL", f.Keys.Orders(0, layout.SharedHash("e1")), "e1/o1")
+			f.Do("HDEL", f.Keys.Orders(0, f.Keys.SharedHash("e1")), "e1/o1")
 		}
 		f.wantInvoices("fred", lines[1])
 		f.wantInvoices("mary")
 	}
-	f.Do("HDEL", f.Keys.Orders(0, layout.SharedHash("e1")), "e1/o1")
+	f.Do("HDEL", f.Keys.Orders(0, f.Keys.SharedHash("e1")), "e1/o1")
 	again := f.held("e1", "o1", "fred", 1, holdMillis)
 	f.wantInvoices("fred", lines[1])
 	f.resolve(approve(again.EntryID, "e1", "o1"))

@@ -1768,9 +1768,9 @@ func (m *model) expected() map[string]any {
 	}
 	deadlines := make(map[string]int64)
 	for r, o := range m.book.Orders {
-		hash := layout.HashOf(r, m.hashes[r.EventID])
+		hash := m.Keys.HashOf(r, m.hashes[r.EventID])
 		if m.early[r] {
-			hash = layout.SharedHash(r.EventID)
+			hash = m.Keys.SharedHash(r.EventID)
 			events[layout.EarlyField(r.EventID)] = "1"
 		}
 		key := m.Keys.Orders(0, hash)

@@ -16,7 +16,7 @@ import (
 
 const (
 	// readBlock bounds a blocking read: cancelling a context does not interrupt one.
-	readBlock = time.Second
+	readBlock = 2 * time.Second
 	// reclaimTurn bounds how long others need not look after one has looked for what
 	// can be reclaimed.
 	reclaimTurn = time.Second / 2
@@ -153,11 +153,19 @@ func (q *queue) read(ctx context.Context, reply any, err error) ([]domain.Entry,
 	return layout.DecodeEntries(stream[1]), nil
 }
 
-// Reclaim implements domain.Queue. To look in vain costs as much as there is pending,
-// so one worker at a time looks. Whoever was given all it asked for goes on without
+// Reclaim implements domain.Queue. Whether anything is pending is asked first, on the connection that
+// reads of this queue block on otherwise. To look through it in vain costs as much as there is,
+// so one worker at a time does. Whoever was given all it asked for goes on without
 // a turn; so do others who find that much when the turn is theirs.
 func (q *queue) Reclaim(ctx context.Context, idle time.Duration, most int) ([]domain.Entry, error) {
 	if !q.more {
+		pending, err := q.blocking.XPending(ctx, q.stream, string(q.group)).Result()
+		if err != nil {
+			return nil, fmt.Errorf("looking what is pending in %s: %w", q.stream, q.healing(ctx, err))
+		}
+		if pending.Count == 0 {
+			return nil, nil
+		}
 		every := min(max(idle/20, 50*time.Millisecond), reclaimTurn)
 		mine, err := q.store.Ledger().TakeTurn(ctx, q.p, "reclaim:"+string(q.group), q.consumer, every)
 		if err != nil || !mine {

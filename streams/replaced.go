@@ -120,9 +120,17 @@ func (l *Ledger) Verify(ctx context.Context) error {
 		return err
 	}
 	s.history.noteNamespace(is)
-	for p := range s.partitions {
+	pipe := s.rdb.Pipeline()
+	ends := make([]*redis.XMessageSliceCmd, s.partitions)
+	for p := range ends {
+		ends[p] = pipe.XRevRangeN(ctx, s.keys.Log(p), "+", "-", 1)
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !answered(err) {
+		return fmt.Errorf("reading the ends of the logs: %w", access.Classify(err))
+	}
+	for p, end := range ends {
 		known := s.history.of(p)
-		newest, there, err := s.newest(ctx, p, known)
+		newest, there, err := s.newest(ctx, p, known, end)
 		if err != nil {
 			return err
 		}
@@ -134,14 +142,25 @@ func (l *Ledger) Verify(ctx context.Context) error {
 	return nil
 }
 
-// newest is where a partition's log ends, and whether an entry that was in it still is;
-// known may be empty, to ask about none.
-func (s *Store) newest(ctx context.Context, p int, known string) (newest string, there bool, err error) {
-	reply, err := s.run(ctx, scriptNewest, []string{s.keys.Log(p)}, known).Slice()
+// newest is where a partition's log ends, as last says, and whether an entry that was in it still is;
+// known may be empty, to ask about none. It is asked for only where it is not the end itself.
+func (s *Store) newest(ctx context.Context, p int, known string, last *redis.XMessageSliceCmd) (newest string, there bool, err error) {
+	log := s.keys.Log(p)
+	entries, err := last.Result()
 	if err != nil {
-		return "", false, fmt.Errorf("script newest: %w", access.Classify(err))
+		return "", false, fmt.Errorf("reading the end of %s: %w", log, access.Classify(err))
 	}
-	return layout.AsString(reply[0]), layout.AsInt(reply[1]) == 1, nil
+	if len(entries) > 0 {
+		newest = entries[0].ID
+	}
+	if known == "" || known == newest {
+		return newest, true, nil
+	}
+	entries, err = s.rdb.XRangeN(ctx, log, known, known, 1).Result()
+	if err != nil {
+		return "", false, fmt.Errorf("looking for %s in %s: %w", known, log, access.Classify(err))
+	}
+	return newest, len(entries) > 0, nil
 }
 
 // Accept implements domain.Ledger: it makes namespace and groups again where Redis was
@@ -214,7 +233,7 @@ func (s *Store) dataThere(ctx context.Context, p int) (bool, error) {
 	if len(first) == 0 || domain.EntryMillis(first[0].ID) >= domain.EntryMillis(known) {
 		return false, nil
 	}
-	_, there, err := s.newest(ctx, p, known)
+	_, there, err := s.newest(ctx, p, known, s.rdb.XRevRangeN(ctx, s.keys.Log(p), "+", "-", 1))
 	return there, err
 }
 

@@ -31,7 +31,6 @@ var (
 	scriptHandBack     = load("hand_back", "pending")
 	scriptLeave        = load("leave")
 	scriptTrim         = load("trim")
-	scriptNewest       = load("newest")
 	scriptReplaced     = load("replaced")
 	scriptInvoice      = load("invoice")
 	scriptReport       = load("report")

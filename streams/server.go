@@ -28,7 +28,7 @@ const checkTimeout = dialTimeout + time.Second
 func checkServer(ctx context.Context, rdb redis.UniversalClient) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	info, err := readInfo(ctx, rdb, "server")
+	info, err := access.ReadInfo(ctx, rdb, "server")
 	if untold(err) {
 		return nil
 	}
@@ -51,21 +51,6 @@ func untold(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) &&
 		(strings.HasPrefix(reply.Error(), "NOPERM") || strings.HasPrefix(reply.Error(), "section"))
-}
-
-// readInfo is sections of INFO, each name with its value.
-func readInfo(ctx context.Context, rdb redis.UniversalClient, sections ...string) (map[string]string, error) {
-	text, err := rdb.Info(ctx, sections...).Result()
-	if err != nil {
-		return nil, err
-	}
-	info := make(map[string]string)
-	for line := range strings.Lines(text) {
-		if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
-			info[name] = value
-		}
-	}
-	return info, nil
 }
 
 // Server is what a Redis server says about itself, as far as it matters here.
@@ -115,7 +100,7 @@ func (s *Store) Servers(ctx context.Context) ([]Server, error) {
 
 func readServer(ctx context.Context, rdb redis.UniversalClient) (Server, error) {
 	server := Server{Faults: []Fault{}}
-	info, err := readInfo(ctx, rdb, "server", "memory", "persistence")
+	info, err := access.ReadInfo(ctx, rdb, "server", "memory", "persistence")
 	if err != nil {
 		return server, fmt.Errorf("asking Redis how it is set up: %w", access.Classify(err))
 	}

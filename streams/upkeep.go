@@ -18,7 +18,16 @@ import (
 const strangerIdle = 10 * time.Minute
 
 // Trim implements domain.Ledger. The log is never trimmed: it is the source of truth.
+//
+// The script is for streams that have something: most of the time there is nothing.
 func (l *Ledger) Trim(ctx context.Context, p int) (int64, error) {
+	length, err := l.store.rdb.XLen(ctx, l.store.keys.Requests(p)).Result()
+	if err != nil {
+		return 0, fmt.Errorf("looking for requests to trim: %w", access.Classify(err))
+	}
+	if length == 0 {
+		return 0, nil
+	}
 	n, err := l.store.run(ctx, scriptTrim, []string{l.store.keys.Requests(p)}).Int64()
 	if err != nil {
 		return 0, fmt.Errorf("script trim: %w", access.Classify(err))

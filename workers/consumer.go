@@ -20,8 +20,8 @@ const (
 	readMost = 512
 	// inHandTimes is how many times Concurrency may be in hand: while some of it is at the gateway, more is on its way in, and out.
 	inHandTimes = 3
-	// reclaimEvery bounds how long it takes until it is looked what can be taken over.
-	reclaimEvery = time.Second
+	// reclaimEvery bounds how long it takes until it is looked what can be taken over. Reads wait no longer.
+	reclaimEvery = 3 * time.Second / 2
 )
 
 // consumer is one group of one partition as this worker sees it: it reads,
@@ -119,7 +119,9 @@ func (c *consumer) read() {
 	recovering, after := true, "0-0"
 	inheriting := true // what an earlier process of this name left; once, whether or not the answer comes through
 	var nextReclaim time.Time
-	reclaimed := false // by the last turn of the loop
+	every := min(c.pool.cfg.ReclaimAfter/10, reclaimEvery)
+	apart := rand.N(every) // once, so that the groups do not step in time
+	reclaimed := false     // by the last turn of the loop
 	wait := newBackoff()
 	for c.reading.Err() == nil {
 		most := c.room()
@@ -146,11 +148,12 @@ func (c *consumer) read() {
 			reclaimed = true
 			source = &c.pool.stats.Reclaimed
 			if entries, err = c.queue.Reclaim(c.reading, c.pool.cfg.ReclaimAfter, most); len(entries) < most {
-				nextReclaim = time.Now().Add(jitter(min(c.pool.cfg.ReclaimAfter/10, reclaimEvery)))
+				nextReclaim = time.Now().Add(every - apart)
+				apart = rand.N(every / 8)
 			}
 		default:
 			reclaimed = false
-			entries, err = c.queue.Read(c.reading, most, time.Until(nextReclaim))
+			entries, err = c.queue.Read(c.reading, most, min(time.Until(nextReclaim), c.pool.cfg.Grace/2))
 		}
 		if err != nil {
 			if c.reading.Err() != nil {
@@ -278,8 +281,7 @@ func (c *consumer) waitIdle() {
 // announced is closed after the first sign, which is tried for as long as it takes.
 func (c *consumer) keepAlive(ctx context.Context, announced chan<- struct{}) {
 	every := c.pool.cfg.ReclaimAfter / 3
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+	next := every - rand.N(every) // the first time, so that the groups do not step in time
 	wait := newBackoff()
 	for silent := true; ; {
 		lost, err := c.queue.KeepAlive(ctx, c.inHand(), c.pool.cfg.ReclaimAfter)
@@ -298,11 +300,10 @@ func (c *consumer) keepAlive(ctx context.Context, announced chan<- struct{}) {
 			close(announced)
 		}
 		c.noteLost(lost)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		if !pause(ctx, next) {
 			return
 		}
+		next = every
 	}
 }
 

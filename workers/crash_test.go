@@ -27,8 +27,8 @@ import (
 // worker ever says to Redis and to the gateway.
 var steps = []string{
 	"info", "pipeline xinfo", "pin_gateway", // at the start
-	"pipeline xgroup",                  // when a group is gone
-	"hmget", "pipeline hget", "newest", // is this still the data that it was?
+	"pipeline xgroup",                              // when a group is gone
+	"hmget", "pipeline hget", "pipeline xrevrange", // is this still the data that it was?
 	"xreadgroup" + byPurchase, "xreadgroup posting", "xreadgroup settlement",
 	"xreadgroup" + byPurchase + withEntries, "xreadgroup posting" + withEntries, "xreadgroup settlement" + withEntries,
 	"own" + byPurchase, "own posting", "own settlement",
@@ -43,7 +43,7 @@ var steps = []string{
 	"hold", "pipeline hmget", "pipeline time", "move" + byPurchase, "move settlement", "dead_letter" + byPurchase, "dead_letter settlement",
 	"xack" + byPurchase, "xack posting", "xack settlement",
 	"pipeline hset", // the lines of invoices
-	"set turn expire", "due", "move expired", "set turn trim", "trim",
+	"set turn expire", "due", "move expired", "set turn trim", "xlen", "trim",
 	"set turn forget", "time", "zrange", "xinfo", "report",
 	"gateway authorize", "gateway lookup", "gateway capture", "gateway void", "gateway refund",
 }

@@ -2,6 +2,7 @@ package workers
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
@@ -10,10 +11,12 @@ import (
 )
 
 const (
-	// expireEvery is how often due holds are looked for: "within a second of its
-	// deadline" leaves room for a slow round.
+	// expireEvery is how often due holds are ended at most.
 	expireEvery = 200 * time.Millisecond
-	trimEvery   = time.Second
+	// lookEvery is how often it is looked which hold is due next, if none was known to be due earlier. One that
+	// is made after a look, and for less than that, ends so much too late at most.
+	lookEvery = time.Second
+	trimEvery = 2 * time.Second
 	// expireRounds bounds one turn of expiring, so that a flood of them does not keep the others waiting.
 	expireRounds = 20
 )
@@ -21,16 +24,28 @@ const (
 // job is something that one worker at a time does in a partition, now and then.
 type job struct {
 	name  string
-	every time.Duration
-	do    func(ctx context.Context) error
-	next  time.Time
+	every time.Duration // a turn lasts nine tenths of it
+	// due, if not nil, looks without a turn for how long there will be nothing to do; else there is something every time.
+	due  func(ctx context.Context) (wait time.Duration, err error)
+	do   func(ctx context.Context) error
+	next time.Time
 }
 
 // newMaintenance expires holds, trims requests that are done with and forgets
 // consumers that are gone. A crash between any two steps leaves them to the next turn.
 func (p *Pool) newMaintenance(partition int) (func(), error) {
 	jobs := []*job{
-		{name: domain.JobExpire, every: expireEvery, do: func(ctx context.Context) error { return p.expire(ctx, partition) }},
+		{
+			name: domain.JobExpire, every: expireEvery,
+			due: func(ctx context.Context) (time.Duration, error) {
+				wait, held, err := p.ledger.UntilDue(ctx, partition)
+				if !held || wait > lookEvery {
+					wait = lookEvery
+				}
+				return wait, err
+			},
+			do: func(ctx context.Context) error { return p.expire(ctx, partition) },
+		},
 		{name: domain.JobTrim, every: trimEvery, do: func(ctx context.Context) error {
 			n, err := p.ledger.Trim(ctx, partition)
 			p.stats.Trimmed.Add(n)
@@ -45,29 +60,46 @@ func (p *Pool) newMaintenance(partition int) (func(), error) {
 		}},
 	}
 	return func() {
-		for {
-			next := time.Now().Add(time.Minute)
+		// The partitions do not step in time.
+		for next := rand.N(expireEvery); pause(p.reading, next); {
+			first := time.Now().Add(time.Minute)
 			for _, j := range jobs {
-				if now := time.Now(); !now.Before(j.next) {
-					p.turn(partition, j)
-					j.next = now.Add(jitter(j.every))
+				if !time.Now().Before(j.next) {
+					j.next = time.Now().Add(p.turn(partition, j))
 				}
-				if j.next.Before(next) {
-					next = j.next
+				if j.next.Before(first) {
+					first = j.next
 				}
 			}
-			if !pause(p.reading, time.Until(next)) {
-				return
-			}
+			next = time.Until(first)
 		}
 	}, nil
 }
 
-func (p *Pool) turn(partition int, j *job) {
+// turn does a job, if there is something to do and nobody else is at it, and returns when to look again.
+func (p *Pool) turn(partition int, j *job) (again time.Duration) {
+	// Never before the own turn is over, or every second one would be missed, and who looks for signs of maintenance would see none.
+	again = j.every + rand.N(j.every/4)
+	var err error
+	if j.due != nil {
+		var wait time.Duration
+		if wait, err = j.due(p.reading); err == nil && wait > 0 {
+			again = wait
+		}
+		if err != nil || wait > 0 {
+			p.turned(err)
+			return again
+		}
+	}
 	mine, err := p.ledger.TakeTurn(p.reading, partition, j.name, p.cfg.Name, j.every*9/10)
 	if err == nil && mine {
 		err = j.do(p.reading)
 	}
+	p.turned(err)
+	return again
+}
+
+func (p *Pool) turned(err error) {
 	switch {
 	case p.reading.Err() != nil: // ended, and with it the command
 	case err != nil:

@@ -133,7 +133,12 @@ const noteTimeout = 2 * time.Second
 func (p *Pool) noteReplaced(ctx context.Context, cause error) {
 	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
 	defer cancel()
-	if err := p.ledger.NoteReplaced(ctx, p.cfg.Name, cause); err != nil {
+	wait := newBackoff()
+	err := p.ledger.NoteReplaced(ctx, p.cfg.Name, cause)
+	for domain.ClassOf(err) == domain.ClassRetry && err != nil && pause(ctx, wait.NextBackOff()) {
+		err = p.ledger.NoteReplaced(ctx, p.cfg.Name, cause)
+	}
+	if err != nil {
 		p.log.Warn("could not note for holdfast check that the data was replaced", zap.Error(err))
 	}
 }

@@ -170,7 +170,7 @@ func TestAuditFindsDamage(t *testing.T) {
 	defer func() { _ = rdb.Close() }()
 	ctx := context.Background()
 	keys := layout.NewKeys("holdfast", 1)
-	events, orders, inProgress := keys.Events(0), keys.Orders(0, layout.SharedHash("e")), keys.InProgress(0)
+	events, orders, inProgress := keys.Events(0), keys.Orders(0, keys.SharedHash("e")), keys.InProgress(0)
 	do := func(args ...any) func(*testing.T) {
 		return func(t *testing.T) {
 			t.Helper()
@@ -281,10 +281,10 @@ func TestAuditFindsDamage(t *testing.T) {
 		"an order is made up":           {do("HSET", orders, "e/o9", "1-1|r2|p|f|fred|general:1:0|||||||sold_out||"), "I7", "the log says"},
 		"an order is made up elsewhere": {do("HSET", keys.Orders(0, layout.OrderHash{EventID: "f", Index: 3}), "f/o9", "1-1|r2|p|f|fred|general:1:0|||||||sold_out||"), "I7", "and belongs in"},
 		"an order is twice": {func(t *testing.T) {
-			do("HSET", keys.Orders(0, layout.HashOf(domain.OrderRef{EventID: "e", OrderID: "o1"}, 2)), "e/o1", rdb.HGet(ctx, orders, "e/o1").Val())(t)
+			do("HSET", keys.Orders(0, keys.HashOf(domain.OrderRef{EventID: "e", OrderID: "o1"}, 2)), "e/o1", rdb.HGet(ctx, orders, "e/o1").Val())(t)
 		}, "I7", "has a record in"},
 		"an order goes elsewhere": {func(t *testing.T) {
-			do("HSET", keys.Orders(0, layout.HashOf(domain.OrderRef{EventID: "e", OrderID: "o1"}, 2)), "e/o1", rdb.HGet(ctx, orders, "e/o1").Val())(t)
+			do("HSET", keys.Orders(0, keys.HashOf(domain.OrderRef{EventID: "e", OrderID: "o1"}, 2)), "e/o1", rdb.HGet(ctx, orders, "e/o1").Val())(t)
 			gone("HDEL", orders, "e/o1")(t)
 		}, "I7", "the log says"},
 		"an order of no name": {do("HSET", orders, "e", "1-1|r2|p|f|fred|general:1:0|||||||sold_out||"), "I7", "is no name of an order"},

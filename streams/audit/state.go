@@ -235,9 +235,9 @@ func (p *partitionAudit) checkOrders(ctx context.Context) error {
 
 // hashOf is the hash that an order belongs in.
 func (p *partitionAudit) hashOf(ref domain.OrderRef) string {
-	hash := layout.SharedHash(ref.EventID)
+	hash := p.ns.Keys.SharedHash(ref.EventID)
 	if hashes, _ := p.ns.Hashes.Of(ref.EventID); !p.early[ref] {
-		hash = layout.HashOf(ref, hashes)
+		hash = p.ns.Keys.HashOf(ref, hashes)
 	}
 	return p.ns.Keys.Orders(p.p, hash)
 }

@@ -34,7 +34,7 @@ func TestInvoices(t *testing.T) {
 	if lines, err := f.inspector.Invoices(f.Ctx, "fred"); err != nil || !slices.Equal(lines, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", lines, err, want)
 	}
-	f.Do("HSET", f.Keys.Orders(0, layout.SharedHash("e1")), "e1/sold", "1-1|c2|p")
+	f.Do("HSET", f.Keys.Orders(0, f.Keys.SharedHash("e1")), "e1/sold", "1-1|c2|p")
 	_, err := f.inspector.Invoices(f.Ctx, "fred")
 	f.WantClass(err, domain.ClassPoison)
 	f.Do("HSET", f.Keys.Invoices("jim"), "e1", "")

@@ -36,7 +36,7 @@ func (f *fixture) eventIn(p int) string {
 
 // put stores an order whose event has no hashes of its own.
 func (f *fixture) put(pipe redis.Cmdable, ref domain.OrderRef, o domain.Order) {
-	pipe.HSet(f.Ctx, f.Keys.Orders(f.Keys.PartitionOf(ref.EventID), layout.SharedHash(ref.EventID)), ref.String(), streamstest.EncodeOrder(o))
+	pipe.HSet(f.Ctx, f.Keys.Orders(f.Keys.PartitionOf(ref.EventID), f.Keys.SharedHash(ref.EventID)), ref.String(), streamstest.EncodeOrder(o))
 }
 
 // invoice puts an order on a customer's invoices.

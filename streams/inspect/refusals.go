@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -72,11 +71,11 @@ func (in *Inspector) refusal(ctx context.Context, master redis.UniversalClient, 
 			return reply.Error(), nil
 		}
 	}
-	info, err := readInfo(ctx, master)
+	info, err := access.ReadInfo(ctx, master, "memory", "persistence", "replication")
 	if err != nil {
 		return "", err
 	}
-	return info.refusal(), nil
+	return serverInfo(info).refusal(), nil
 }
 
 // probe is the key of the probe in a partition that this server has, or, if it has none of
@@ -95,20 +94,6 @@ func (in *Inspector) probe(ctx context.Context, master redis.UniversalClient) st
 
 // serverInfo is what a server tells about itself, by name.
 type serverInfo map[string]string
-
-func readInfo(ctx context.Context, server redis.UniversalClient) (serverInfo, error) {
-	text, err := server.Info(ctx, "memory", "persistence", "replication").Result()
-	if err != nil {
-		return nil, err
-	}
-	info := make(serverInfo)
-	for line := range strings.Lines(text) {
-		if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
-			info[name] = value
-		}
-	}
-	return info, nil
-}
 
 func (i serverInfo) number(name string) int64 {
 	n, err := strconv.ParseInt(i[name], 10, 64)

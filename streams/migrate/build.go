@@ -134,9 +134,9 @@ func (b *builder) hashesOf(eventID string) int {
 
 func (b *builder) hashOf(ref domain.OrderRef) layout.OrderHash {
 	if b.p.early[ref] {
-		return layout.SharedHash(ref.EventID)
+		return b.m.ns.Keys.SharedHash(ref.EventID)
 	}
-	return layout.HashOf(ref, b.hashesOf(ref.EventID))
+	return b.m.ns.Keys.HashOf(ref, b.hashesOf(ref.EventID))
 }
 
 // findLetters notes which entries of the log dead letters are about.

@@ -33,8 +33,12 @@ end
 for s = 1, S do
   fields[1 + E + s] = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] .. '/' .. ARGV[SECTIONS + 2 * s - 1]
 end
+local early_of = {} -- by event that has hashes of its own: where it says whether there are orders in the shared one
 for e = 1, E do
-  fields[1 + E + S + e] = fields[1 + e] .. '#early'
+  if ARGV[EVENTS + 2 * e - 1] ~= '0' then
+    early_of[e] = #fields + 1
+    fields[early_of[e]] = fields[1 + e] .. '#early'
+  end
 end
 local values = redis.call('HMGET', KEYS[4], unpack(fields))
 local now = time_of(values[1])
@@ -51,7 +55,7 @@ for e = 1, E do
       return { 'hashes' }
     end
     off_sale = tonumber(off_sale)
-    events[e] = { currency = currency, most = tonumber(most), early = values[1 + E + S + e],
+    events[e] = { currency = currency, most = tonumber(most), early = early_of[e] and values[early_of[e]],
       on_sale = state == 'o' and now >= tonumber(on_sale) and (off_sale == 0 or now < off_sale) }
   elseif ARGV[EVENTS + 2 * e - 1] ~= '0' then
     return { 'hashes' }

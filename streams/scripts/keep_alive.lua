@@ -49,10 +49,10 @@ end
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
-redis.call('ZCARD', KEYS[2])
-redis.call('HLEN', KEYS[3])
 local kept, lost, newest, idle = {}, {}, nil, nil
 if #ARGV > 3 then
+  redis.call('ZCARD', KEYS[2])
+  redis.call('HLEN', KEYS[3])
   local own = own_entries(KEYS[1], ARGV[1], ARGV[2])
   for i = 4, #ARGV do
     local id = ARGV[i]
@@ -64,9 +64,13 @@ if #ARGV > 3 then
   end
   claim(KEYS[1], ARGV[1], ARGV[2], kept, 'JUSTID')
 end
--- A write that a full memory does not refuse, and that changes nothing: after it none is refused.
-redis.call('ZREM', KEYS[2], '')
-redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[3])), ARGV[1] .. '/' .. ARGV[2])
+local until_then, who = string.format('%.0f', now + tonumber(ARGV[3])), ARGV[1] .. '/' .. ARGV[2]
+local said = redis.pcall('ZADD', KEYS[2], until_then, who)
+if type(said) == 'table' and said['err'] then
+  -- A write that a full memory does not refuse, and that changes nothing: after it none is refused.
+  redis.call('ZREM', KEYS[2], '')
+  redis.call('ZADD', KEYS[2], until_then, who)
+end
 if newest then
   local at = idle < DAY and now - idle or now
   -- Time went on between TIME and XPENDING: it was not given out before it was there.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -85,9 +86,9 @@ func (n Namespace) ReadRecords(ctx context.Context, pipe redis.Pipeliner, p int,
 	own, shared := make(map[layout.OrderHash][]int), make(map[layout.OrderHash][]int)
 	for i, ref := range refs {
 		hashes, _ := n.Hashes.Of(ref.EventID)
-		hash := layout.HashOf(ref, hashes)
+		hash := n.Keys.HashOf(ref, hashes)
 		own[hash] = append(own[hash], i)
-		if other := layout.SharedHash(ref.EventID); other != hash {
+		if other := n.Keys.SharedHash(ref.EventID); other != hash {
 			shared[other] = append(shared[other], i)
 		}
 	}
@@ -285,4 +286,19 @@ func ScoresByName(consumers *redis.ZSliceCmd) (map[string]int64, error) {
 		until[name] = int64(m.Score)
 	}
 	return until, nil
+}
+
+// ReadInfo is sections of a server's INFO, each name with its value. The error is the client's.
+func ReadInfo(ctx context.Context, server redis.UniversalClient, sections ...string) (map[string]string, error) {
+	text, err := server.Info(ctx, sections...).Result()
+	if err != nil {
+		return nil, err
+	}
+	info := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
+			info[name] = value
+		}
+	}
+	return info, nil
 }

@@ -141,20 +141,20 @@ func TestOrdersOfManyHashes(t *testing.T) {
 			switch i % 5 {
 			case 0: // never heard of
 			case 1: // from before its event
-				put(layout.SharedHash(event), ref, "early")
+				put(r.Keys.SharedHash(event), ref, "early")
 				want[ref] = "early"
 			case 2: // what is in its own hash counts
-				put(layout.SharedHash(event), ref, "early")
-				put(layout.HashOf(ref, hashes), ref, "own")
+				put(r.Keys.SharedHash(event), ref, "early")
+				put(r.Keys.HashOf(ref, hashes), ref, "own")
 				want[ref] = "own"
 			default:
-				put(layout.HashOf(ref, hashes), ref, "own")
+				put(r.Keys.HashOf(ref, hashes), ref, "own")
 				want[ref] = "own"
 			}
 		}
 	}
 	unlisted := domain.OrderRef{EventID: "unlisted", OrderID: "o"}
-	put(layout.SharedHash("unlisted"), unlisted, "early")
+	put(r.Keys.SharedHash("unlisted"), unlisted, "early")
 	refs, want[unlisted] = append(refs, unlisted), "early"
 	for range 3 { // the first time events are looked for
 		orders, err := ns.Orders(r.Ctx, refs)
@@ -170,7 +170,7 @@ func TestOrdersOfManyHashes(t *testing.T) {
 		t.Errorf("what is not there is remembered: %d", hashes)
 	}
 	r.Do("HSET", r.Keys.Events(r.Keys.PartitionOf("unlisted")), "unlisted", layout.EventTerms{Version: 1, Currency: "EUR", OrderHashes: 2}.String())
-	put(layout.HashOf(unlisted, 2), unlisted, "own")
+	put(r.Keys.HashOf(unlisted, 2), unlisted, "own")
 	if orders, err := ns.Orders(r.Ctx, []domain.OrderRef{unlisted}); err != nil || orders[0].CustomerID != "own" {
 		t.Errorf("got %+v, %v", orders, err)
 	}
@@ -187,7 +187,7 @@ func TestOrdersOfManyHashes(t *testing.T) {
 	r.Do("HSET", r.Keys.Events(r.Keys.PartitionOf("damaged")), "damaged", "1|o")
 	_, err := ns.Orders(r.Ctx, []domain.OrderRef{{EventID: "damaged", OrderID: "o"}})
 	r.WantClass(err, domain.ClassPoison)
-	r.BreakKey(r.Keys.Orders(r.Keys.PartitionOf(unlisted.EventID), layout.SharedHash(unlisted.EventID)))
+	r.BreakKey(r.Keys.Orders(r.Keys.PartitionOf(unlisted.EventID), r.Keys.SharedHash(unlisted.EventID)))
 	_, err = ns.Orders(r.Ctx, []domain.OrderRef{unlisted})
 	r.WantClass(err, domain.ClassPoison)
 }

@@ -127,7 +127,8 @@ func InProgressField(eventID, customerID string) string { return eventID + "/" +
 // its terms say: no key shall grow without bound, and an event's orders be found without a look at all. Each
 // hash of a batch costs calls, so there are no more than that takes: an order is some 220 bytes.
 const (
-	sharedOrders    = 32
+	sharedOrders    = 32     // of all partitions, but for leastShared
+	leastShared     = 4      // of each
 	fewPlaces       = 50_000 // of an event that has no hashes of its own
 	placesPerHash   = 400_000
 	mostOrderHashes = 64
@@ -153,14 +154,15 @@ type OrderHash struct {
 
 // SharedHash is the hash that an event shares with others. An order of an event with hashes of its own
 // is there, too, if it was refused before the event was created.
-func SharedHash(eventID string) OrderHash {
-	return OrderHash{Index: int(fnv1a(eventID) % sharedOrders)}
+func (k Keys) SharedHash(eventID string) OrderHash {
+	shared := max(sharedOrders/k.Partitions(), leastShared)
+	return OrderHash{Index: int(fnv1a(eventID) % uint32(shared))} //nolint:gosec // leastShared to sharedOrders
 }
 
 // HashOf is the hash of an order of an event that has so many of its own.
-func HashOf(ref domain.OrderRef, hashes int) OrderHash {
+func (k Keys) HashOf(ref domain.OrderRef, hashes int) OrderHash {
 	if hashes == 0 {
-		return SharedHash(ref.EventID)
+		return k.SharedHash(ref.EventID)
 	}
 	return OrderHash{EventID: ref.EventID, Index: int(fnv1a(ref.OrderID) % uint32(hashes))} //nolint:gosec // 1 to mostOrderHashes
 }

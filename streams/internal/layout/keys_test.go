@@ -58,7 +58,7 @@ func TestKeysShareASlot(t *testing.T) {
 	o := domain.OrderRef{EventID: "AZaz09._@+-", OrderID: "-+@_.9"}
 	for _, key := range []string{
 		k.Requests(11), k.Log(11), k.Dead(11), k.Holds(11), k.Events(11), k.InProgress(11), k.Consumers(11), k.Delivered(11), k.Probe(11), k.Turn(11, "reclaim:purchase"),
-		k.Orders(11, HashOf(o, 0)), k.Orders(11, HashOf(o, 5)), k.Orders(11, SharedHash(o.EventID)),
+		k.Orders(11, k.HashOf(o, 0)), k.Orders(11, k.HashOf(o, 5)), k.Orders(11, k.SharedHash(o.EventID)),
 		k.SetAside(11), k.Outcomes(11, "E"),
 	} {
 		if tag := hashTag(key); tag != "11" {
@@ -143,19 +143,24 @@ func TestHashOf(t *testing.T) {
 			t.Errorf("fnv1a(%q) is %#08x, want %#08x", s, got, want)
 		}
 	}
-	ref := domain.OrderRef{EventID: "foobar", OrderID: "a"}
-	if got, want := HashOf(ref, 0), (OrderHash{Index: 0xbf9cf968 % 32}); got != want || SharedHash("foobar") != want {
-		t.Errorf("got %+v, shared %+v, want %+v", got, SharedHash("foobar"), want)
+	k, ref := NewKeys("ns", 1), domain.OrderRef{EventID: "foobar", OrderID: "a"}
+	if got, want := k.HashOf(ref, 0), (OrderHash{Index: 0xbf9cf968 % 32}); got != want || k.SharedHash("foobar") != want {
+		t.Errorf("got %+v, shared %+v, want %+v", got, k.SharedHash("foobar"), want)
 	}
-	if got, want := HashOf(ref, 7), (OrderHash{EventID: "foobar", Index: 0xe40c292c % 7}); got != want {
+	if got, want := k.HashOf(ref, 7), (OrderHash{EventID: "foobar", Index: 0xe40c292c % 7}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for partitions, want := range map[int]int{1: 32, 2: 16, 3: 10, 4: 8, 8: 4, 64: 4} {
+		if got := NewKeys("ns", partitions).SharedHash("foobar"); got != (OrderHash{Index: 0xbf9cf968 % want}) {
+			t.Errorf("%d partitions: got %+v, want %d shared hashes", partitions, got, want)
+		}
 	}
 	// All of them are used, and about alike: 32 shared ones, and up to 64 of an event's own.
 	shared, own := make(map[OrderHash]int), make(map[OrderHash]int)
 	for n := range 6400 {
 		id := strconv.Itoa(n)
-		shared[HashOf(domain.OrderRef{EventID: "event-" + id, OrderID: "o"}, 0)]++
-		own[HashOf(domain.OrderRef{EventID: "e1", OrderID: "order-" + id}, 64)]++
+		shared[k.HashOf(domain.OrderRef{EventID: "event-" + id, OrderID: "o"}, 0)]++
+		own[k.HashOf(domain.OrderRef{EventID: "e1", OrderID: "order-" + id}, 64)]++
 	}
 	for want, used := range map[int]map[OrderHash]int{32: shared, 64: own} {
 		if len(used) != want {
@@ -183,6 +188,11 @@ func TestPartitionOf(t *testing.T) {
 	}{{"123456789", 4, 3}, {"123456789", 1, 0}, {"123456789", 1024, 0x1C3}, {"foo", 4, 2}, {"foo", 10, 44950 % 10}} {
 		if got := PartitionOf(test.event, test.partitions); got != test.want {
 			t.Errorf("%q of %d partitions: got %d, want %d", test.event, test.partitions, got, test.want)
+		}
+	}
+	for partitions, want := range map[int]int{1: 32, 2: 16, 3: 10, 4: 8, 8: 4, 64: 4} {
+		if got := NewKeys("ns", partitions).SharedHash("foobar"); got != (OrderHash{Index: 0xbf9cf968 % want}) {
+			t.Errorf("%d partitions: got %+v, want %d shared hashes", partitions, got, want)
 		}
 	}
 	// All of them are used.

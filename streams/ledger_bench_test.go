@@ -1,0 +1,94 @@
+package streams
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"holdfast/domain"
+	"holdfast/domain/wire"
+	"holdfast/streams/internal/streamstest"
+)
+
+// BenchmarkLedger is what Redis needs for an order in hold.lua and in move.lua, of batches of so many orders of so many
+// events: the least of some rounds, since others share the machine.
+//
+//	go test ./streams -run '^$' -bench Ledger -benchtime 1x
+func BenchmarkLedger(b *testing.B) {
+	for _, size := range []int{1, 8, 128, 512} {
+		for _, events := range []int{1, 25, 512} {
+			if events > 1 && (events == 512) != (size == 512) && size < 128 {
+				continue
+			}
+			b.Run(fmt.Sprintf("batch=%d/events=%d", size, events), func(b *testing.B) {
+				for range b.N {
+					benchmarkLedger(b, size, events)
+				}
+			})
+		}
+	}
+}
+
+var evalshaUsec = regexp.MustCompile(`cmdstat_evalsha:calls=\d+,usec=(\d+)`)
+
+func benchmarkLedger(b *testing.B, size, events int) {
+	server := streamstest.Server()
+	store, err := Open(b.Context(), server.URL(), Options{Create: true, Partitions: 4})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	f := fixtureOf(b.Context(), b, store)
+	var ids []string
+	for n := 0; len(ids) < events; n++ {
+		if id := "event-" + strconv.Itoa(n); store.Partition(id) == 0 {
+			ids = append(ids, id)
+			_, err := f.events.Create(f.Ctx, id, terms(1_000_000))
+			f.Must(err)
+		}
+	}
+	spent := func() float64 {
+		usec, err := strconv.ParseFloat(evalshaUsec.FindStringSubmatch(f.Client.Info(f.Ctx, "commandstats").Val())[1], 64)
+		f.Must(err)
+		return usec
+	}
+	const rounds, ordersOfRound = 12, 4096
+	hold, move := math.Inf(1), math.Inf(1)
+	now := f.Now()
+	n := 0
+	for range rounds {
+		var holds, moves float64
+		calls := max(1, ordersOfRound/size)
+		for range min(calls, 1024) {
+			batch := make([]domain.Incoming, size)
+			for i := range batch {
+				n++
+				r, err := wire.ParseRequest(purchase(ids[n%events], fmt.Sprintf("0198c0de-0000-7000-8000-%012d", n), fmt.Sprintf("c%07d", n), 2))
+				f.Must(err)
+				batch[i] = domain.Incoming{EntryID: fmt.Sprintf("%d-%d", now, n), Request: r, HoldMillis: 480_000, ValidMillis: 600_000}
+			}
+			from := spent()
+			replies, _, err := f.ledger.Hold(f.Ctx, 0, batch)
+			f.Must(err)
+			between := spent()
+			resolutions := make([]domain.Resolution, size)
+			for i, r := range replies {
+				if r.Verdict != domain.VerdictAuthorize {
+					b.Fatalf("%+v", r)
+				}
+				resolutions[i] = domain.Resolution{EntryID: batch[i].EntryID, Ref: batch[i].Request.Ref(), Order: r.Order, Outcome: domain.PaymentApproved, AuthorizationID: "auth-" + strconv.Itoa(n)}
+			}
+			_, _, err = f.ledger.Resolve(f.Ctx, 0, resolutions)
+			f.Must(err)
+			holds, moves = holds+between-from, moves+spent()-between
+		}
+		orders := float64(min(calls, 1024) * size)
+		hold, move = min(hold, holds/orders), min(move, moves/orders)
+	}
+	b.ReportMetric(hold, "hold-µs/order")
+	b.ReportMetric(move, "move-µs/order")
+	b.ReportMetric(hold+move, "redis-µs/order")
+	b.ReportMetric(0, "ns/op")
+}
