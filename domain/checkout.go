@@ -27,7 +27,9 @@ type Confirmation struct {
 // Requests is where checkouts publish.
 type Requests interface {
 	// Append publishes requests, in one round trip per server, waits for what is to
-	// be confirmed, and returns a result for each. It does not look into them.
+	// be confirmed, and returns a result for each. It does not look into them, and
+	// keeps nothing of batch. Where as many requests wait as may, the error has
+	// CodeBusy, and nothing was sent.
 	Append(ctx context.Context, batch []Request, confirm Confirmation) []Appended
 }
 

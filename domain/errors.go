@@ -41,6 +41,7 @@ type Code string
 const (
 	CodeFailed           Code = "failed"      // nothing more is known than the message says
 	CodeUnavailable      Code = "unavailable" // nobody answers
+	CodeBusy             Code = "busy"        // as many requests wait as may: nothing was published, come back later
 	CodeLoading          Code = "loading"     // Redis reads its data, and will answer
 	CodeDenied           Code = "denied"      // a password or a permission
 	CodeUntrusted        Code = "untrusted"   // a certificate of an authority that is not known here

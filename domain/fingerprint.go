@@ -17,5 +17,7 @@ func Fingerprint(list ...string) string {
 		b = append(b, s...)
 	}
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:8])
+	var text [16]byte
+	hex.Encode(text[:], sum[:8])
+	return string(text[:])
 }

@@ -49,6 +49,22 @@ type Cancellation struct {
 	Ref     OrderRef
 }
 
+// Owed is an order whose money waits to be settled, as the list of them has it.
+type Owed struct {
+	Ref         OrderRef
+	FactID      string // of the log entry that asks for it; its time is since when it waits
+	Attempts    int64  // of the order's own, this one included: workers that died of it, failures while others were settled
+	DelayMillis int64  // between the last two attempts
+	Reason      string // why the last attempt came to nothing, for people
+}
+
+// Unsettled is what becomes of an order whose money did not move: it is tried again, or a person must look.
+type Unsettled struct {
+	Owed
+	Due  time.Duration // from now; until then nobody tries it
+	Dead bool          // it is a dead letter
+}
+
 // The maintenance jobs of a partition, each done by one worker at a time: Ledger.TakeTurn.
 const (
 	JobExpire = "expire" // end due holds
@@ -90,9 +106,19 @@ type Ledger interface {
 	UntilDue(ctx context.Context, partition int) (wait time.Duration, held bool, err error)
 	// Expire ends at most max holds whose deadline has passed; it returns how many.
 	Expire(ctx context.Context, partition int, max int) (int, error)
-	// Post puts confirmed orders on their customers' invoices, and then acknowledges the entries
-	// that the facts stand in: all of an entry's that are confirmed are given. Any repetition gives the same books.
-	Post(ctx context.Context, partition int, facts []Fact) error
+	// Post puts confirmed orders on their customers' invoices, and then acknowledges entries of the log: those that the
+	// facts stand in, with all their facts, and others in which nothing is to be posted. Any repetition gives the same books.
+	Post(ctx context.Context, partition int, entryIDs []string, facts []Fact) error
+	// Owe acknowledges a log entry in settlement, and keeps in the same step which of its orders are not settled: on the
+	// list of what is owed, or as dead letters. If somebody else has dealt with the entry, nothing changes.
+	Owe(ctx context.Context, partition int, entryID string, orders []Unsettled) error
+	// TakeOwed gives out at most max orders whose money is owed and due, for as long as lease: if nothing is said of
+	// them by then, they are due again. So they are if the reply is lost. Those in hand are kept for as long again.
+	TakeOwed(ctx context.Context, partition int, inHand []OrderRef, max int, lease time.Duration) ([]Owed, error)
+	// OwedSettled takes an order off the list, unless it was taken, or owed, once more since it was taken.
+	OwedSettled(ctx context.Context, partition int, taken Owed) error
+	// OweAgain says that the money of an order did not move, under the same condition.
+	OweAgain(ctx context.Context, partition int, taken Owed, u Unsettled) error
 	// Trim drops requests that every group is done with; it returns how many.
 	Trim(ctx context.Context, partition int) (int64, error)
 	// TakeTurn reports whether a worker does a maintenance job of the partition now,

@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -103,7 +102,9 @@ func (p *Producer) Close() { p.outcomes.close() }
 // Publish sends one request. An empty OrderID gets a UUIDv7, which the receipt
 // names: keep it, it is what makes a retry safe.
 //
-// Errors: of ClassReject if the request is not well-formed: nothing was sent. If
+// Errors: of ClassReject if the request is not well-formed: nothing was sent. With domain.CodeBusy (of ClassRetry)
+// if as many requests wait as may: nothing was sent, and it is not tried again here. Come back later, or tell
+// the customer; a request that was accepted before, under the same OrderID, is what it was. If
 // it wraps domain.ErrUnknownOutcome, the request may have been published:
 // Wait for it, or publish it again under the same OrderID. Otherwise it was not
 // published. The receipt names the order in every case.
@@ -117,52 +118,54 @@ func (p *Producer) Publish(ctx context.Context, r domain.Request) (Receipt, erro
 // not sent; the others are.
 func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []Result {
 	results := make([]Result, len(batch))
-	ready := make([]int, 0, len(batch)) // indexes of what is to be sent
-	requests := slices.Clone(batch)
-	for i := range requests {
-		r := &requests[i]
-		if r.OrderID == "" {
-			id, err := uuid.NewV7()
-			if err != nil {
-				results[i].Err = fmt.Errorf("making an order id: %w", err)
-				continue
-			}
-			r.OrderID = id.String()
+	most := min(len(batch), p.options.MaxBatch)
+	ready, at := make([]domain.Request, 0, most), make([]int, 0, most) // what is to be sent next, and which of the batch it is
+	for i := range batch {
+		ready, at = append(ready, batch[i]), append(at, i)
+		last := len(ready) - 1
+		if results[i].Receipt, results[i].Err = prepare(&ready[last]); results[i].Err != nil {
+			ready, at = ready[:last], at[:last]
 		}
-		if !r.Type.Pays() {
-			r.PaymentToken = "" // nobody needs it there, so it shall not lie in a stream
+		if len(ready) == most || i == len(batch)-1 && len(ready) > 0 {
+			p.send(ctx, ready, at, results)
+			ready, at = ready[:0], at[:0]
 		}
-		results[i].Receipt = Receipt{EventID: r.EventID, OrderID: r.OrderID}
-		parsed, err := wire.ParseRequest(wire.Fields(*r))
-		if err != nil {
-			results[i].Err = domain.WithClass(domain.ClassReject, err)
-			continue
-		}
-		results[i].Receipt.Type, results[i].Receipt.Fingerprint = parsed.Type, parsed.Fingerprint
-		ready = append(ready, i)
-	}
-	for chunk := range slices.Chunk(ready, p.options.MaxBatch) {
-		p.send(ctx, requests, chunk, results)
 	}
 	return results
 }
 
-// send tries the requests with the given indexes until each is published, or the
-// attempts are over. A result that is once unknown stays unknown, whatever later
+// prepare makes a request what will be sent, and the receipt that it will have.
+func prepare(r *domain.Request) (Receipt, error) {
+	if r.OrderID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return Receipt{}, fmt.Errorf("making an order id: %w", err)
+		}
+		r.OrderID = id.String()
+	}
+	if !r.Type.Pays() {
+		r.PaymentToken = "" // nobody needs it there, so it shall not lie in a stream
+	}
+	receipt := Receipt{EventID: r.EventID, OrderID: r.OrderID}
+	fingerprint, err := wire.Check(r)
+	if err != nil {
+		return receipt, domain.WithClass(domain.ClassReject, err)
+	}
+	receipt.Type, receipt.Fingerprint = r.Type, fingerprint
+	return receipt, nil
+}
+
+// send tries the requests, whose results are at the given indexes, until each is published, or the
+// attempts are over: what is left of them comes to the front of both lists. A result that is once unknown stays unknown, whatever later
 // attempts say, unless one of them succeeds.
-func (p *Producer) send(ctx context.Context, requests []domain.Request, indexes []int, results []Result) {
+func (p *Producer) send(ctx context.Context, batch []domain.Request, at []int, results []Result) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval = 20 * time.Millisecond
 	confirm := domain.Confirmation{Replicas: p.options.Replicas, Timeout: p.options.ReplicasTimeout}
 	for attempt := 1; ; attempt++ {
-		batch := make([]domain.Request, len(indexes))
-		for j, i := range indexes {
-			batch[j] = requests[i]
-		}
-		var failed []int
+		failed := 0
 		for j, a := range p.requests.Append(ctx, batch, confirm) {
-			i := indexes[j]
-			result := &results[i]
+			result := &results[at[j]]
 			if a.Err == nil {
 				result.Receipt.EntryID, result.Receipt.Replicas, result.Err = a.EntryID, a.Replicas, nil
 				continue
@@ -170,12 +173,16 @@ func (p *Producer) send(ctx context.Context, requests []domain.Request, indexes 
 			if !errors.Is(result.Err, domain.ErrUnknownOutcome) {
 				result.Err = a.Err
 			}
-			if class := domain.ClassOf(a.Err); class != domain.ClassFatal && class != domain.ClassPoison {
-				failed = append(failed, i)
+			switch class := domain.ClassOf(a.Err); {
+			case class == domain.ClassFatal, class == domain.ClassPoison:
+			case domain.CodeOf(a.Err) == domain.CodeBusy: // it was not sent, and soon would be no better
+			default:
+				batch[failed], at[failed] = batch[j], at[j]
+				failed++
 			}
 		}
-		indexes = failed
-		if len(indexes) == 0 || attempt >= p.options.Attempts {
+		batch, at = batch[:failed], at[:failed]
+		if failed == 0 || attempt >= p.options.Attempts {
 			return
 		}
 		timer := time.NewTimer(wait.NextBackOff())

@@ -233,6 +233,7 @@ func TestNewOrderIDs(t *testing.T) {
 
 func TestAttempts(t *testing.T) {
 	busy := domain.WithClass(domain.ClassRetry, errors.New("BUSY"))
+	full := domain.WithCode(domain.ClassRetry, domain.CodeBusy, errors.New("as many wait as may"))
 	for _, test := range []struct {
 		name     string
 		attempts int
@@ -251,6 +252,9 @@ func TestAttempts(t *testing.T) {
 		{"lost, then refused", 0, []error{errLost, errRefused, errRefused}, errLost, true},
 		{"refused, lost, refused", 0, []error{errRefused, errLost, busy}, errLost, true},
 		{"refused, then lost", 0, []error{errRefused, errRefused, errLost}, errLost, true},
+		{"full, which is told at once", 0, []error{full}, full, false},
+		{"refused, then full", 0, []error{errRefused, full}, full, false},
+		{"lost, then full", 0, []error{errLost, full}, errLost, true},
 		{"one attempt, refused", 1, []error{errRefused}, errRefused, false},
 		{"one attempt, lost", 1, []error{errLost}, errLost, true},
 		{"two attempts", 2, []error{errRefused, busy}, busy, false},

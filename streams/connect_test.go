@@ -353,7 +353,7 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 					go func() { errs <- checkout.Append(ctx, purchases(1), domain.Confirmation{})[0].Err }()
 					go func() { _, err := checkout.Orders(ctx, []domain.OrderRef{{EventID: "e", OrderID: "o"}}); errs <- err }()
 					go func() {
-						errs <- ledger.Post(ctx, 0, []domain.Fact{{ID: "1-1", Type: domain.FactConfirmed, EventID: "e", OrderID: "o"}})
+						errs <- ledger.Post(ctx, 0, []string{"1-1"}, []domain.Fact{{ID: "1-1", Type: domain.FactConfirmed, EventID: "e", OrderID: "o"}})
 					}()
 					go func() { errs <- ledger.Verify(ctx) }()
 				}

@@ -339,29 +339,28 @@ func TestSettling(t *testing.T) {
 	}
 	f.Must(q.Ack(f.Ctx, []string{d.ID}))
 	s = want("one is refunded", 3, 0, s.After)
-	setAside := func(id, reason string) {
-		t.Helper()
-		f.Must(q.DeadLetter(f.Ctx, []domain.DeadEntry{{ID: id, Reason: reason}}))
-	}
-	setAside(f.factOf("cancelled", "e2", "a").ID, "refund refused")
+	f.owe(domain.FactCancelled, "e2", "a", true)
 	want("one of another event is refused", 3, 0, s.After)
-	setAside(b.ID, b.Name()+" e1/b: refund refused") // the others of its entry are done
+	waits := f.owedFor(domain.FactCancelled, "e1", "b")
+	waits.FactID = b.ID
+	f.Must(f.ledger.Owe(f.Ctx, 0, b.ID, []domain.Unsettled{{Owed: waits}})) // the others of its entry are done
+	s = want("one waits by itself", 1, 0, s.After)
+	for _, o := range f.takeOwed(1) {
+		f.Must(f.ledger.OweAgain(f.Ctx, 0, o, domain.Unsettled{Owed: o, Dead: true}))
+	}
 	s = want("one is refused", 0, 1, s.After)
 	want("from where it ended", 0, 1, s.After)
-	redrive := func() {
-		t.Helper()
-		for _, l := range f.deadLetters() {
-			if l.EntryID == b.ID {
-				_, err := f.redriveLetter(l.ID())
-				f.Must(err)
-			}
+	for _, l := range f.deadLetters() {
+		if l.EntryID == b.ID {
+			_, err := f.redriveLetter(l.ID())
+			f.Must(err)
 		}
 	}
-	redrive()
-	want("its entry is tried again", 3, 0, "0-0")
-	if _, err := q.Reclaim(f.Ctx, longIdle, 10); err != nil {
-		t.Fatal(err)
-	}
-	setAside(b.ID, "delivered too often without an outcome")
-	want("the whole entry is set aside", 0, 3, "0-0")
+	want("it is tried again", 1, 0, s.After)
+	f.Must(f.ledger.OwedSettled(f.Ctx, 0, f.takeOwed(1)[0]))
+	want("it is settled", 0, 0, "0-0")
+	f.Do("XGROUP", "SETID", f.Keys.Log(0), string(domain.GroupSettlement), "0")
+	f.Deliver(domain.GroupSettlement, "w1")
+	f.Must(q.DeadLetter(f.Ctx, []domain.DeadEntry{{ID: b.ID, Reason: "cannot be worked on"}}))
+	want("a whole entry is set aside", 1, 3, "0-0") // and the one of before is given out once more
 }

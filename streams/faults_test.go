@@ -32,6 +32,8 @@ func TestWrongTypes(t *testing.T) {
 		alive     = keys.Consumers(0)
 		delivered = keys.Delivered(0)
 		invoices  = keys.Invoices("fred")
+		owed      = keys.Owed(0)
+		owedNotes = keys.OwedNotes(0)
 	)
 	held := func(f *fixture) domain.Incoming {
 		f.list("e1", terms(10))
@@ -106,7 +108,29 @@ func TestWrongTypes(t *testing.T) {
 		}},
 		{"post", []string{log, invoices}, func(f *fixture) func() error {
 			fact := posted(f)
-			return func() error { return f.ledger.Post(f.Ctx, 0, []domain.Fact{fact}) }
+			return func() error { return f.ledger.Post(f.Ctx, 0, []string{fact.ID}, []domain.Fact{fact}) }
+		}},
+		{"owe", []string{log, owed, owedNotes, dead}, func(f *fixture) func() error {
+			posted(f)
+			f.Deliver(domain.GroupSettlement, "w1")
+			u := domain.Unsettled{Owed: f.owedFor("confirmed", "e1", "o1")}
+			return func() error { return f.ledger.Owe(f.Ctx, 0, u.FactID, []domain.Unsettled{u}) }
+		}},
+		{"take what is owed", []string{owed, owedNotes}, func(f *fixture) func() error {
+			f.owing("e1", "o1")
+			return func() error { _, err := f.ledger.TakeOwed(f.Ctx, 0, nil, 1, time.Minute); return err }
+		}},
+		{"settle what is owed", []string{owed, owedNotes, dead}, func(f *fixture) func() error {
+			f.owing("e1", "o1")
+			taken := f.takeOwed(1)[0]
+			return func() error { return f.ledger.OwedSettled(f.Ctx, 0, taken) }
+		}},
+		{"redrive what is owed", []string{owed, owedNotes, dead}, func(f *fixture) func() error {
+			f.owing("e1", "o1")
+			taken := f.takeOwed(1)[0]
+			f.Must(f.ledger.OweAgain(f.Ctx, 0, taken, domain.Unsettled{Owed: taken, Dead: true}))
+			id := f.deadLetters()[0].ID()
+			return func() error { _, err := f.redriveLetter(id); return err }
 		}},
 		{"list an event", []string{log, events}, func(f *fixture) func() error {
 			return func() error { _, err := f.events.Create(f.Ctx, "e1", terms(10)); return err }
@@ -295,6 +319,23 @@ func TestOutOfMemory(t *testing.T) {
 		_, err = f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) { t.Name = "X"; return t, nil })
 		f.WantClass(err, domain.ClassRetry)
 		f.WantSame(before)
+	})
+	t.Run("what is owed", func(t *testing.T) {
+		f := f.in(t)
+		f.owe("confirmed", "e1", "uncaptured", false)
+		f.owe("confirmed", "e1", "posted", true)
+		taken := f.takeOwed(1)
+		f.Must(f.ledger.OweAgain(f.Ctx, 0, taken[0], domain.Unsettled{Owed: taken[0]}))
+		taken = f.takeOwed(1)
+		f.Must(f.ledger.OweAgain(f.Ctx, 0, taken[0], domain.Unsettled{Owed: taken[0], Dead: true}))
+		for _, l := range f.deadLetters() {
+			_, err := f.redriveLetter(l.ID())
+			f.Must(err)
+		}
+		for _, o := range f.takeOwed(2) {
+			f.Must(f.ledger.OwedSettled(f.Ctx, 0, o))
+		}
+		f.wantOwed()
 	})
 	t.Run("resolve", func(t *testing.T) {
 		f := f.in(t)

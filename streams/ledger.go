@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"holdfast/domain"
@@ -483,15 +482,11 @@ type orderCall struct {
 }
 
 func (l *Ledger) newOrderCall(p int, source string, group domain.Group, size int) orderCall {
-	everyNotice := ""
-	if _, cluster := l.store.rdb.(*redis.ClusterClient); cluster {
-		everyNotice = "1"
-	}
 	k := l.store.keys
 	return orderCall{
 		ledger: l, p: p, numbers: make(map[layout.OrderHash]int, min(size, 64)),
 		keys: append(make([]string, 0, 16), source, k.Log(p), k.Holds(p), k.Events(p), k.InProgress(p)),
-		args: append(make([]any, 0, 16), string(group), l.store.outcomes(p), everyNotice),
+		args: append(make([]any, 0, 16), string(group), l.store.outcomes(p)),
 	}
 }
 

@@ -599,6 +599,14 @@ func TestScriptsReadThenWrite(t *testing.T) {
 		{"list", "XADD", "HSET", func() { f.list("e2", terms(1)) }},
 		{"adjust", "XADD", "HSET", func() { f.rename("e2") }},
 		{"close", "HDEL", "HSET", func() { f.close("e2") }},
+		{"owe", "ZREM", "XACK", func() {
+			f.Deliver(domain.GroupSettlement, "w1")
+			f.owe("confirmed", "e1", "o1", false)
+		}},
+		{"take what is owed", "ZREM", "ZADD", func() { f.takeOwed(1) }},
+		{"settle what is owed", "ZREM", "HDEL", func() {
+			f.Must(f.ledger.OwedSettled(f.Ctx, 0, domain.Owed{Ref: ref("e1", "o1"), FactID: f.factOf("confirmed", "e1", "o1").ID, Attempts: 2, Reason: "busy"}))
+		}},
 	} {
 		order = f.order("e1", "o1")
 		commands := watched(test.do)

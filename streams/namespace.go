@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -25,6 +26,7 @@ type Namespace struct {
 	PaymentNames PaymentNames       `json:"payment_names"`
 	FreeOrders   FreeOrders         `json:"free_orders"`
 	Gateway      domain.GatewayKind `json:"gateway"`
+	MaxWaiting   int64              `json:"max_waiting"` // requests of a partition that may wait or be in hand; 0: any number
 }
 
 // PaymentNames says how payments are named at the gateway. It never changes: a payment
@@ -61,7 +63,7 @@ func (n Namespace) PaymentNamespace() string {
 }
 
 // metaFields are those of the meta hash, in the order in which parseMeta takes them.
-var metaFields = []string{"partitions", "schema", "epoch", "payment_names", "free_orders", "gateway"}
+var metaFields = []string{"partitions", "schema", "epoch", "payment_names", "free_orders", "gateway", "max_waiting"}
 
 // readNamespace reads what is stored; found is false if there is no such namespace, as
 // far as its meta tells.
@@ -115,6 +117,12 @@ func parseMeta(name string, values []any, migrating bool) (Namespace, error) {
 			return fatal("has %s %q, which this program does not know: use a matching version", of.field, of.value)
 		}
 	}
+	if values[6] != nil {
+		stored := layout.AsString(values[6])
+		if ns.MaxWaiting, err = strconv.ParseInt(stored, 10, 64); err != nil || ns.MaxWaiting < 1 {
+			return fatal("has %s %q, which this program does not know: use a matching version", metaFields[6], stored)
+		}
+	}
 	return ns, nil
 }
 
@@ -130,6 +138,9 @@ func (n Namespace) pins() []any {
 	}
 	if n.Gateway != "" {
 		pins = append(pins, "gateway", string(n.Gateway))
+	}
+	if n.MaxWaiting > 0 {
+		pins = append(pins, "max_waiting", n.MaxWaiting)
 	}
 	return pins
 }
@@ -337,11 +348,13 @@ func (s *Store) checkRemains(ctx context.Context, r remains, partitions int) err
 type Settings struct {
 	FreeOrders FreeOrders
 	Gateway    domain.GatewayKind
+	MaxWaiting *int64 // 0: any number
 }
 
 // Set changes settings, all in one step. Workers that are served by another kind of
 // gateway stop when they see it, within a second or so; how free orders are handled they
-// take up when they are started the next time. Errors: ClassReject for a setting that there is
+// take up when they are started the next time. Publishers see how many requests may wait when they publish, and were
+// told so a second before or more. Errors: ClassReject for a setting that there is
 // not; domain.CodeNoSuchNamespace; domain.ErrUnknownOutcome.
 func (s *Store) Set(ctx context.Context, to Settings) error {
 	var args []any
@@ -360,6 +373,15 @@ func (s *Store) Set(ctx context.Context, to Settings) error {
 		args = append(args, "gateway", string(to.Gateway))
 	default:
 		return domain.WithClass(domain.ClassReject, fmt.Errorf("gateway: want %s or %s", domain.GatewaySimulator, domain.GatewayRemote))
+	}
+	switch {
+	case to.MaxWaiting == nil:
+	case *to.MaxWaiting < 0:
+		return domain.WithClass(domain.ClassReject, errors.New("max waiting: want 0 (any number), or more"))
+	case *to.MaxWaiting == 0:
+		args = append(args, "max_waiting", "")
+	default:
+		args = append(args, "max_waiting", *to.MaxWaiting)
 	}
 	reply, err := s.run(ctx, scriptSetNamespace, []string{layout.MetaKey(s.keys.Namespace)}, args...).Int()
 	if err != nil {

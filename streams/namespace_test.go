@@ -86,6 +86,8 @@ func TestOpenKnowsWhatIsStored(t *testing.T) {
 		"other payment names":   {"payment_names", "by_date"},
 		"other free orders":     {"free_orders", "raffle"},
 		"other kind of gateway": {"gateway", "carrier_pigeon"},
+		"a bound of no number":  {"max_waiting", "some"},
+		"a negative bound":      {"max_waiting", "-1"},
 	} {
 		was := f.meta()[field[0]]
 		f.Do("HSET", "holdfast:meta", field[0], field[1])
@@ -112,7 +114,7 @@ func TestOpenKnowsWhatIsStored(t *testing.T) {
 	f.Do("HSET", "holdfast:meta", "partitions", "1", "schema", "2", "epoch", "x")
 	s, err := f.open(Options{})
 	f.Must(err)
-	if want := (Namespace{"holdfast", 1, "2", "x", PaymentNamesPlain, FreeOrdersGateway, ""}); s.opened != want || s.PaymentNamespace() != "" {
+	if want := (Namespace{"holdfast", 1, "2", "x", PaymentNamesPlain, FreeOrdersGateway, "", 0}); s.opened != want || s.PaymentNamespace() != "" {
 		t.Errorf("%+v, want %+v", s.opened, want)
 	}
 }
@@ -221,7 +223,7 @@ func TestOpenWithoutMeta(t *testing.T) {
 
 	restored, err := f.open(Options{Create: true, Restore: true, Partitions: 8, PaymentNames: PaymentNamesPlain})
 	f.Must(err)
-	want := Namespace{"holdfast", 8, "2", f.meta()["epoch"], PaymentNamesPlain, FreeOrdersGateway, ""}
+	want := Namespace{"holdfast", 8, "2", f.meta()["epoch"], PaymentNamesPlain, FreeOrdersGateway, "", 0}
 	if restored.opened != want || want.Epoch == s.opened.Epoch || !restored.Created() {
 		t.Errorf("restored %+v, want %+v", restored.opened, want)
 	}
@@ -360,7 +362,13 @@ func TestSet(t *testing.T) {
 	}
 	set(Settings{FreeOrders: FreeOrdersDirect}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: domain.GatewayRemote})
 	set(Settings{}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: domain.GatewayRemote})
-	for _, s := range []Settings{{Gateway: "x"}, {FreeOrders: "x"}} {
+	set(Settings{MaxWaiting: atMost(7)}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: domain.GatewayRemote, MaxWaiting: 7})
+	set(Settings{}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: domain.GatewayRemote, MaxWaiting: 7})
+	set(Settings{MaxWaiting: atMost(0)}, Namespace{FreeOrders: FreeOrdersDirect, Gateway: domain.GatewayRemote})
+	if _, there := f.meta()["max_waiting"]; there {
+		t.Error("it is there, where programs of before would not have it")
+	}
+	for _, s := range []Settings{{Gateway: "x"}, {FreeOrders: "x"}, {MaxWaiting: atMost(-1)}} {
 		f.WantClass(f.store.Set(f.Ctx, s), domain.ClassReject)
 	}
 	f.Do("FLUSHALL")
@@ -448,7 +456,7 @@ func TestAcceptKeepsWhatTheNamespaceWas(t *testing.T) {
 		l := s.Ledger()
 		f.Must(l.ServeWith(f.Ctx, domain.GatewayRemote))
 		f.Must(l.Verify(f.Ctx))
-		f.Must(f.store.Set(f.Ctx, Settings{FreeOrders: FreeOrdersGateway})) // by somebody else, since
+		f.Must(f.store.Set(f.Ctx, Settings{FreeOrders: FreeOrdersGateway, MaxWaiting: atMost(9)})) // by somebody else, since
 		f.Must(l.Verify(f.Ctx))
 		was, err := s.Namespace(f.Ctx)
 		f.Must(err)
@@ -460,7 +468,7 @@ func TestAcceptKeepsWhatTheNamespaceWas(t *testing.T) {
 		if was.Epoch == is.Epoch {
 			t.Error("the epoch is the same")
 		}
-		if was.Epoch = is.Epoch; was != is || is.PaymentNames != names || is.Partitions != 3 || is.Gateway != domain.GatewayRemote {
+		if was.Epoch = is.Epoch; was != is || is.PaymentNames != names || is.Partitions != 3 || is.Gateway != domain.GatewayRemote || is.MaxWaiting != 9 {
 			t.Errorf("it was %+v and is %+v", was, is)
 		}
 		f.Must(s.Close())

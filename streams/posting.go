@@ -16,15 +16,23 @@ import (
 // what an order is, its record says, and one that Redis has lost again, in a failover, is not shown.
 //
 // A crash before the acknowledgement leaves the entries pending, and whoever reclaims them writes the same lines.
-func (l *Ledger) Post(ctx context.Context, p int, facts []domain.Fact) error {
+func (l *Ledger) Post(ctx context.Context, p int, entryIDs []string, facts []domain.Fact) error {
+	if len(facts) > 0 {
+		if err := l.post(ctx, facts); err != nil {
+			return err
+		}
+	}
+	if err := l.store.rdb.XAck(ctx, l.store.keys.Log(p), string(domain.GroupPosting), entryIDs...).Err(); err != nil {
+		return fmt.Errorf("acknowledging what was posted: %w", access.Classify(err))
+	}
+	return nil
+}
+
+func (l *Ledger) post(ctx context.Context, facts []domain.Fact) error {
 	pipe := l.store.rdb.Pipeline()
-	var entries []string
 	lines := make([]*redis.IntCmd, len(facts))
 	for i, f := range facts {
 		lines[i] = pipe.HSet(ctx, l.store.keys.Invoices(f.CustomerID), f.Ref().String(), "")
-		if n := len(entries); n == 0 || entries[n-1] != f.ID {
-			entries = append(entries, f.ID)
-		}
 	}
 	_, err := pipe.Exec(ctx)
 	if outOfMemory(err) {
@@ -33,9 +41,6 @@ func (l *Ledger) Post(ctx context.Context, p int, facts []domain.Fact) error {
 	if err != nil {
 		first := slices.IndexFunc(lines, func(line *redis.IntCmd) bool { return line.Err() != nil })
 		return fmt.Errorf("writing invoices: order %s: %w", facts[max(first, 0)].Ref(), access.Classify(err))
-	}
-	if err := l.store.rdb.XAck(ctx, l.store.keys.Log(p), string(domain.GroupPosting), entries...).Err(); err != nil {
-		return fmt.Errorf("acknowledging what was posted: %w", access.Classify(err))
 	}
 	return nil
 }

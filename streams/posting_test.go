@@ -31,7 +31,15 @@ func (f *fixture) factOf(kind domain.FactType, event, order string) domain.Fact 
 
 func (f *fixture) post(facts ...domain.Fact) {
 	f.Helper()
-	f.Must(f.ledger.Post(f.Ctx, 0, facts))
+	f.Must(f.ledger.Post(f.Ctx, 0, entriesOf(facts), facts))
+}
+
+// entriesOf are the ids of the entries that facts stand in.
+func entriesOf(facts []domain.Fact) (ids []string) {
+	for _, fact := range facts {
+		ids = append(ids, fact.ID)
+	}
+	return slices.Compact(ids)
 }
 
 func (f *fixture) cancel(event, order string) {
@@ -108,7 +116,7 @@ func TestPostWhatCannotBeWritten(t *testing.T) {
 	pending := f.Pending(domain.GroupPosting)
 	batch := []domain.Fact{f.factOf("confirmed", "e1", "o1"), f.factOf("confirmed", "e1", "o2"), f.factOf("confirmed", "e1", "o3")}
 	f.Do("SET", f.Keys.Invoices("mary"), "no hash")
-	err := f.ledger.Post(f.Ctx, 0, batch)
+	err := f.ledger.Post(f.Ctx, 0, entriesOf(batch), batch)
 	f.WantClass(err, domain.ClassPoison)
 	if err == nil || !strings.Contains(err.Error(), "order e1/o2") {
 		t.Errorf("it says %v, want it to name e1/o2", err)

@@ -1155,13 +1155,11 @@ func (m *model) postEntries(entries []string) {
 	m.commands++
 	slices.Sort(entries)
 	var confirmed []domain.Fact
-	var passed []string
 	for _, fact := range m.facts {
 		_, wanted := slices.BinarySearch(entries, fact.ID)
 		switch {
 		case !wanted:
 		case fact.Type != domain.FactConfirmed:
-			passed = append(passed, fact.ID)
 			m.seen["posted nothing"]++
 		default:
 			confirmed = append(confirmed, fact)
@@ -1171,11 +1169,8 @@ func (m *model) postEntries(entries []string) {
 			}
 		}
 	}
-	if len(confirmed) > 0 {
-		m.Must(m.ledger.Post(m.Ctx, 0, confirmed))
-	}
-	if len(passed) > 0 {
-		m.Must(m.queue(domain.GroupPosting, "w1").Ack(m.Ctx, passed))
+	if len(entries) > 0 {
+		m.Must(m.ledger.Post(m.Ctx, 0, entries, confirmed))
 	}
 	for _, id := range entries {
 		delete(m.pending[domain.GroupPosting], id)

@@ -15,7 +15,10 @@ import (
 
 // Checkout is what those who sell may do: publish requests (domain.Requests), and
 // learn what became of their orders (domain.Outcomes). It is safe for concurrent use.
-type Checkout struct{ store *Store }
+type Checkout struct {
+	store   *Store
+	streams []any // the key of each partition's requests, once for all commands
+}
 
 var (
 	_ domain.Requests = (*Checkout)(nil)
@@ -23,13 +26,40 @@ var (
 )
 
 // Checkout hands out what a producer needs.
-func (s *Store) Checkout() *Checkout { return &Checkout{s} }
+func (s *Store) Checkout() *Checkout {
+	c := &Checkout{store: s, streams: make([]any, s.partitions)}
+	for p := range c.streams {
+		c.streams[p] = s.keys.Requests(p)
+	}
+	return c
+}
 
 // Append implements domain.Requests with one pipeline of XADDs. Pipelines are not
 // atomic: each request has a result of its own. Nothing is published where there is no
 // stream for it: a namespace that is gone is not begun anew by its checkouts. Workers make
-// streams again that are gone, so such a request is tried again (domain.CodeUnavailable).
+// streams again that are gone, so such a request is tried again (domain.CodeUnavailable). Nor is it where
+// as many requests wait as may (domain.CodeBusy).
 func (c *Checkout) Append(ctx context.Context, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
+	taken, refused := c.admit(ctx, batch)
+	if refused == nil {
+		defer c.sent(batch, taken)
+		return c.send(ctx, batch, confirm)
+	}
+	results := make([]domain.Appended, len(batch))
+	part, at := make([]domain.Request, 0, len(batch)), make([]int, 0, len(batch))
+	for i, err := range refused {
+		if results[i].Err = err; err == nil {
+			part, at = append(part, batch[i]), append(at, i)
+		}
+	}
+	defer c.sent(part, taken)
+	for j, a := range c.send(ctx, part, confirm) {
+		results[at[j]] = a
+	}
+	return results
+}
+
+func (c *Checkout) send(ctx context.Context, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
 	if confirm.Replicas <= 0 {
 		return c.add(ctx, c.store.rdb, batch, confirm)
 	}
@@ -103,13 +133,21 @@ func (c *Checkout) addConfirmed(ctx context.Context, master *redis.Client, batch
 	return results
 }
 
+// addArgs is how many arguments an XADD has besides the request's fields.
+const addArgs = 4
+
 func (c *Checkout) add(ctx context.Context, rdb redis.UniversalClient, batch []domain.Request, confirm domain.Confirmation) []domain.Appended {
-	pipe := rdb.Pipeline()
-	cmds := make([]*redis.StringCmd, len(batch))
-	for i, r := range batch {
-		p := c.store.Partition(r.EventID)
-		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: c.store.keys.Requests(p), NoMkStream: true, Values: wire.Fields(r)})
+	cmds, adds := make([]redis.Cmder, len(batch)), make([]*redis.StringCmd, len(batch))
+	args := make([]any, 0, (addArgs+2*wire.MostFields)*len(batch)) // of all of them
+	for i := range batch {
+		from := len(args)
+		args = append(args, "xadd", c.streams[c.store.Partition(batch[i].EventID)], "nomkstream", "*")
+		args = wire.AppendFields(args, &batch[i])
+		adds[i] = redis.NewStringCmd(ctx, args[from:len(args):len(args)]...)
+		cmds[i] = adds[i]
 	}
+	pipe := rdb.Pipeline()
+	_ = pipe.BatchProcess(ctx, cmds...) // it only queues them
 	var confirmed int64
 	var execErr error
 	if confirm.Replicas > 0 {
@@ -120,7 +158,7 @@ func (c *Checkout) add(ctx context.Context, rdb redis.UniversalClient, batch []d
 		_, execErr = pipe.Exec(ctx)
 	}
 	results := make([]domain.Appended, len(batch))
-	for i, cmd := range cmds {
+	for i, cmd := range adds {
 		id, err := cmd.Result()
 		if err == nil && id == "" {
 			err = execErr // the pipeline ended before this command

@@ -109,6 +109,7 @@ type Store struct {
 	deaf      atomic.Bool        // outcomes cannot be heard, which has been said
 
 	history history
+	room    room
 	hashes  access.OrderHashes
 
 	mu       sync.Mutex
@@ -153,6 +154,7 @@ func (s *Store) open(ctx context.Context, o Options) error {
 	}
 	s.keys, s.partitions, s.opened, s.created = layout.NewKeys(o.Namespace, ns.Partitions), ns.Partitions, ns, created
 	s.history.restart(ns)
+	s.room.restart(ns)
 	if !o.Create {
 		return nil
 	}
@@ -170,6 +172,7 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.rdb.Close()
+	s.room.looks.Wait() // they fail now
 	if s.blocking != nil {
 		err = errors.Join(err, s.blocking.Close())
 		s.blocking = nil

@@ -36,6 +36,9 @@ type consumer struct {
 	// handle takes entries over. It must see to it that finish or leave is called for
 	// each, unless working ends first.
 	handle func(entries []domain.Entry)
+	// inTurn has it called before the next read, so that under load one batch is made of what comes meanwhile.
+	inTurn bool
+	bell   *bell // nil for one that waits in Redis
 
 	reading context.Context // ends when no more may be taken
 	working context.Context // ends when all work must stop
@@ -64,11 +67,12 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 		return nil, err
 	}
 	perEntry := 1
+	var bell *bell
 	if group != domain.GroupWorkers {
-		perEntry = wire.MaxFacts
+		perEntry, bell = wire.MaxFacts, p.hear(partition)
 	}
 	return &consumer{
-		pool: p, queue: queue, partition: partition, perEntry: perEntry,
+		pool: p, queue: queue, partition: partition, perEntry: perEntry, bell: bell,
 		log:     p.log.With(zap.Int("partition", partition), zap.String("group", string(group))),
 		reading: p.reading, working: p.working,
 		inFlight: make(map[string]inHand), freed: make(chan struct{}, 1),
@@ -134,6 +138,7 @@ func (c *consumer) read() {
 		}
 		var entries []domain.Entry
 		var err error
+		readAll := false // of what this worker has been told of
 		source := &c.pool.stats.Read
 		switch {
 		case recovering:
@@ -151,6 +156,10 @@ func (c *consumer) read() {
 				nextReclaim = time.Now().Add(every - apart)
 				apart = rand.N(every / 8)
 			}
+		case c.bell != nil:
+			reclaimed = false
+			entries, err = c.queue.Read(c.reading, most, 0)
+			readAll = len(entries) < most
 		default:
 			reclaimed = false
 			entries, err = c.queue.Read(c.reading, most, min(time.Until(nextReclaim), c.pool.cfg.Grace/2))
@@ -169,8 +178,14 @@ func (c *consumer) read() {
 		c.pool.redis.worked()
 		if fresh := c.take(entries); len(fresh) > 0 {
 			source.Add(int64(len(fresh)))
-			// While these are handled, the next are read: up to the room there is.
-			c.wg.Go(func() { c.handle(fresh) })
+			if c.inTurn {
+				c.handle(fresh)
+			} else { // while these are handled, the next are read: up to the room there is
+				c.wg.Go(func() { c.handle(fresh) })
+			}
+		}
+		if readAll {
+			c.bell.wait(c.reading, time.Until(nextReclaim))
 		}
 	}
 }

@@ -40,7 +40,8 @@ var steps = []string{
 	"keep_alive" + byPurchase, "keep_alive posting", "keep_alive settlement",
 	"hand_back" + byPurchase, "leave" + byPurchase, "leave posting", "leave settlement",
 	"xrange", "change_event", "move cancelled", // somebody closes, cancels, reopens an event
-	"hold", "pipeline hmget", "pipeline time", "move" + byPurchase, "move settlement", "dead_letter" + byPurchase, "dead_letter settlement",
+	"hold", "pipeline hmget", "pipeline time", "move" + byPurchase, "move settlement", "dead_letter" + byPurchase,
+	"owe", "exists", "take_owed", "settle_owed",
 	"xack" + byPurchase, "xack posting", "xack settlement",
 	"pipeline hset", // the lines of invoices
 	"set turn expire", "due", "move expired", "set turn trim", "xlen", "trim",

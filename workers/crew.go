@@ -33,6 +33,13 @@ func (c *crew[T]) hand(work ...T) {
 	c.call()
 }
 
+// spare is how much more work would be begun at once.
+func (c *crew[T]) spare() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(c.most-c.size+c.idle-(len(c.todo)-c.next), 0)
+}
+
 // call has one more goroutine look, if there is work.
 func (c *crew[T]) call() {
 	switch {

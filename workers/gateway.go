@@ -58,16 +58,16 @@ func newGateway(port domain.PaymentGateway, timeout time.Duration, stats *Stats,
 // errNotAsked: the time for a call was over, or the worker was to end, before it was made.
 var errNotAsked = errors.New("the payment gateway was not asked")
 
-// ask makes one call, as soon as it may be made: until end, if that is not zero, and while
-// reading lasts. It ends when working does, at the latest. The error is errNotAsked, or
-// what the port returned.
-func (g *gateway) ask(reading, working context.Context, c call, end time.Time, do func(context.Context) (domain.Payment, error)) (domain.Payment, error) {
+// ask makes one call, as soon as it may be made: until by, if that is not zero, and while
+// reading lasts. It ends when working does, at the latest, and at end, if that is not zero. The error is
+// errNotAsked, or what the port returned.
+func (g *gateway) ask(reading, working context.Context, c call, by, end time.Time, do func(context.Context) (domain.Payment, error)) (domain.Payment, error) {
 	k := &g.kinds[c]
-	if !k.gate.pass(reading, end) {
+	if !k.gate.pass(reading, by) {
 		return domain.Payment{}, errNotAsked
 	}
 	passed := time.Now()
-	paced := g.pace.gate.pass(reading, end)
+	paced := g.pace.gate.pass(reading, by)
 	begun := time.Now()
 	limit := g.timeout
 	if !end.IsZero() {

@@ -38,7 +38,7 @@ func newAsked(t *testing.T, answer func(c call) error) *asked {
 }
 
 func (a *asked) call(ctx context.Context, c call, end time.Time) error {
-	_, err := a.ask(ctx, context.Background(), c, end, func(ctx context.Context) (domain.Payment, error) {
+	_, err := a.ask(ctx, context.Background(), c, end, end, func(ctx context.Context) (domain.Payment, error) {
 		a.mu.Lock()
 		a.calls = append(a.calls, time.Now())
 		a.underWay++

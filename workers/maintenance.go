@@ -113,6 +113,7 @@ func (p *Pool) expire(ctx context.Context, partition int) error {
 	for range expireRounds {
 		n, err := p.ledger.Expire(ctx, partition, readMost)
 		p.stats.Expired.Add(int64(n))
+		p.added(partition)
 		if err != nil || n < readMost {
 			return err
 		}

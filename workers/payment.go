@@ -23,8 +23,8 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 	var wait pauses
 	var odd oddity
 	for {
-		payment, err := g.ask(c.reading, c.working, callAuthorize, end, authorize)
-		if answered(payment, err) {
+		payment, err := g.ask(c.reading, c.working, callAuthorize, end, end, authorize)
+		if hasAnswer(payment, err) {
 			return payment, err
 		}
 		if err := odd.of(&g.kinds[callAuthorize], err); err != nil {
@@ -34,8 +34,8 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 			continue // to the end of the line
 		}
 		if err != nil && !errors.Is(err, domain.ErrMisconfigured) {
-			payment, err = g.ask(c.reading, c.working, callLookUp, end, lookUp)
-			if answered(payment, err) {
+			payment, err = g.ask(c.reading, c.working, callLookUp, end, end, lookUp)
+			if hasAnswer(payment, err) {
 				return payment, err
 			}
 		}
@@ -45,8 +45,8 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 	}
 }
 
-// answered reports whether a call to authorize has got its answer, or will get none.
-func answered(p domain.Payment, err error) bool {
+// hasAnswer reports whether a call to authorize has got its answer, or will get none.
+func hasAnswer(p domain.Payment, err error) bool {
 	if err == nil {
 		return p.Status != domain.PaymentStatusActionRequired
 	}
@@ -61,22 +61,55 @@ func turnedAway(err error) bool {
 }
 
 // settled calls the gateway until it has answered. An error that is final, or
-// domain.ErrNotFound, is its answer; any other says that the worker is to end first.
-func (c *consumer) settled(kind call, do func(context.Context) (domain.Payment, error)) (domain.Payment, error) {
+// domain.ErrNotFound, is its answer; any other says that the worker is to end first, or, if by is not zero, that
+// nothing is tried any more after that time: what is under way then is waited for.
+func (c *consumer) settled(kind call, by time.Time, do func(context.Context) (domain.Payment, error)) (domain.Payment, error) {
+	k := &c.pool.gateway.kinds[kind]
 	var wait pauses
 	var odd oddity
+	var failed unsettledError
+	answered := k.answered.Load()
 	for {
-		payment, err := c.pool.gateway.ask(c.reading, c.working, kind, time.Time{}, do)
-		if err == nil || final(err) || errors.Is(err, domain.ErrNotFound) || errors.Is(err, errNotAsked) {
+		payment, err := c.pool.gateway.ask(c.reading, c.working, kind, by, time.Time{}, do)
+		if err == nil || final(err) || errors.Is(err, domain.ErrNotFound) {
 			return payment, err
 		}
-		if err := odd.of(&c.pool.gateway.kinds[kind], err); err != nil {
+		if errors.Is(err, errNotAsked) {
+			return payment, failed.or(err)
+		}
+		if err := odd.of(k, err); err != nil {
 			return domain.Payment{}, err
 		}
-		if !turnedAway(err) && !c.backOff(wait.next()) {
-			return domain.Payment{}, errNotAsked
+		if !by.IsZero() {
+			var later *domain.LaterError
+			failed = unsettledError{cause: err, own: !errors.As(err, &later) && k.answered.Load() != answered}
+		}
+		pause := time.Duration(0)
+		if !turnedAway(err) {
+			pause = wait.next()
+		}
+		if !by.IsZero() && time.Now().Add(pause).After(by) || pause > 0 && !c.backOff(pause) {
+			return domain.Payment{}, failed.or(errNotAsked)
 		}
 	}
+}
+
+// unsettledError says that a call was not answered in time.
+type unsettledError struct {
+	cause error
+	own   bool // it may be because of this order: others were answered meanwhile, and the gateway did not say "later"
+}
+
+func (e *unsettledError) Error() string { return e.cause.Error() }
+
+func (e *unsettledError) Unwrap() error { return e.cause }
+
+// or is another error if there is none of this kind.
+func (e *unsettledError) or(err error) error {
+	if e.cause == nil {
+		return err
+	}
+	return e
 }
 
 // oddity counts how often one payment's call was answered with what is no answer, while
@@ -106,13 +139,13 @@ func (o *oddity) of(k *kind, err error) error {
 // takeBack makes sure that no money is, or will be, reserved or taken for an order that
 // has ended: it voids, and, if the order was confirmed, refunds what was captured. What may be
 // somebody else's it does not touch: then, or if the gateway refuses for good, reason says
-// why a person must look. An error says that the worker is to end first.
-func (c *consumer) takeBack(ref domain.OrderRef, o domain.Order, wasConfirmed bool) (reason string, err error) {
+// why a person must look. An error is that of settled.
+func (c *consumer) takeBack(by time.Time, ref domain.OrderRef, o domain.Order, wasConfirmed bool) (reason string, err error) {
 	if o.Free() && (wasConfirmed || c.pool.freeOrders) {
 		return "", nil
 	}
 	g, attempt := c.pool.gateway.port, c.pool.attempt(ref, o)
-	payment, err := c.settled(callLookUp, func(ctx context.Context) (domain.Payment, error) { return g.Lookup(ctx, attempt) })
+	payment, err := c.settled(callLookUp, by, func(ctx context.Context) (domain.Payment, error) { return g.Lookup(ctx, attempt) })
 	switch {
 	case errors.Is(err, domain.ErrNotFound): // not yet: what is still under way is forbidden
 	case final(err):
@@ -128,7 +161,7 @@ func (c *consumer) takeBack(ref domain.OrderRef, o domain.Order, wasConfirmed bo
 		attempt.AuthorizationID = payment.AuthorizationID
 	}
 	if payment.Status == "" || open {
-		payment, err = c.settled(callVoid, func(ctx context.Context) (domain.Payment, error) { return g.Void(ctx, attempt) })
+		payment, err = c.settled(callVoid, by, func(ctx context.Context) (domain.Payment, error) { return g.Void(ctx, attempt) })
 		switch {
 		case errors.Is(err, domain.ErrNotFound):
 			return "", nil
@@ -147,7 +180,7 @@ func (c *consumer) takeBack(ref domain.OrderRef, o domain.Order, wasConfirmed bo
 		// Only a confirmed order is captured by us. Somebody else did, and it is not ours to decide.
 		return c.leftAlone(ref, o, payment, m), nil
 	case payment.Status == domain.PaymentStatusCaptured:
-		return c.refund(o, attempt)
+		return c.refund(by, o, attempt)
 	case wasConfirmed && payment.Status == domain.PaymentStatusRefunded && m.Any():
 		return refundDiffers(m), nil
 	case m.Foreign && payment.Status == domain.PaymentStatusVoided:
@@ -157,9 +190,9 @@ func (c *consumer) takeBack(ref domain.OrderRef, o domain.Order, wasConfirmed bo
 }
 
 // refund brings what was given back up to what the order says.
-func (c *consumer) refund(o domain.Order, attempt domain.Attempt) (reason string, err error) {
+func (c *consumer) refund(by time.Time, o domain.Order, attempt domain.Attempt) (reason string, err error) {
 	total := o.RefundTotal()
-	payment, err := c.settled(callRefund, func(ctx context.Context) (domain.Payment, error) {
+	payment, err := c.settled(callRefund, by, func(ctx context.Context) (domain.Payment, error) {
 		payment, err := c.pool.gateway.port.Refund(ctx, attempt, total)
 		if err == nil && payment.Refunded < total {
 			return payment, fmt.Errorf("refunded, but the gateway says %d of %d: %w", payment.Refunded, total, domain.ErrUnknownOutcome)

@@ -168,6 +168,13 @@ var plantedBugs = []bug{
 	{name: "acknowledges before it has posted", deps: ledger(func(l domain.Ledger, q workers.Queues) domain.Ledger { return postsAcknowledged{l, q} }), where: "entries of several facts"},
 	{name: "posts only the first fact of an entry", deps: ledger(func(l domain.Ledger, _ workers.Queues) domain.Ledger { return postsOne{l} })},
 	{name: "acknowledges when one fact of the entry is settled", deps: settlesOne, where: "entries of several facts"},
+	{name: "acknowledges before it owes", deps: ledger(func(l domain.Ledger, q workers.Queues) domain.Ledger { return owesAcknowledged{l, q} }), where: "money that waits"},
+	{name: "takes off the list what is owed for another fact by now", hook: script("settle_owed",
+		"redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[3] or ", ""), where: "cancelled while its capture is owed"},
+	{name: "takes from the list for ever", hook: script("take_owed",
+		"now + tonumber(ARGV[1])", "now + 86400000"), where: "money that waits"},
+	{name: "takes from the list what it gives out", hook: script("take_owed",
+		"redis.call('ZADD', KEYS[1], until_then, given[i])", "redis.call('ZREM', KEYS[1], given[i])"), where: "money that waits"},
 	{name: "deletes a consumer with pending entries", hook: script("leave",
 		"if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then", "if false then")},
 	{name: "trims what nobody has read", hook: script("trim",
@@ -247,21 +254,30 @@ func (l resolvesAcknowledged) Resolve(ctx context.Context, partition int, batch 
 	return l.Ledger.Resolve(ctx, partition, batch)
 }
 
+// owesAcknowledged acknowledges entries before what is not settled of them is on the list.
+type owesAcknowledged struct {
+	domain.Ledger
+	queues workers.Queues
+}
+
+func (l owesAcknowledged) Owe(ctx context.Context, partition int, entryID string, orders []domain.Unsettled) error {
+	if err := acknowledge(ctx, l.queues, partition, domain.GroupSettlement, []string{entryID}); err != nil {
+		return err
+	}
+	return l.Ledger.Owe(ctx, partition, entryID, orders)
+}
+
 // postsAcknowledged acknowledges entries before their lines are written.
 type postsAcknowledged struct {
 	domain.Ledger
 	queues workers.Queues
 }
 
-func (l postsAcknowledged) Post(ctx context.Context, partition int, facts []domain.Fact) error {
-	var ids []string
-	for _, f := range facts {
-		ids = append(ids, f.ID)
-	}
+func (l postsAcknowledged) Post(ctx context.Context, partition int, ids []string, facts []domain.Fact) error {
 	if err := acknowledge(ctx, l.queues, partition, domain.GroupPosting, ids); err != nil {
 		return err
 	}
-	return l.Ledger.Post(ctx, partition, facts)
+	return l.Ledger.Post(ctx, partition, ids, facts)
 }
 
 func acknowledge(ctx context.Context, queues workers.Queues, partition int, group domain.Group, ids []string) error {
@@ -278,8 +294,8 @@ func acknowledge(ctx context.Context, queues workers.Queues, partition int, grou
 // postsOne takes an entry for one fact.
 type postsOne struct{ domain.Ledger }
 
-func (l postsOne) Post(ctx context.Context, partition int, facts []domain.Fact) error {
-	return l.Ledger.Post(ctx, partition, slices.DeleteFunc(slices.Clone(facts), func(f domain.Fact) bool { return f.Line > 1 }))
+func (l postsOne) Post(ctx context.Context, partition int, ids []string, facts []domain.Fact) error {
+	return l.Ledger.Post(ctx, partition, ids, slices.DeleteFunc(slices.Clone(facts), func(f domain.Fact) bool { return f.Line > 1 }))
 }
 
 // settlesOne acknowledges an entry in settlement as soon as the money of one of its orders has moved.

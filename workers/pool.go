@@ -51,6 +51,7 @@ type Pool struct {
 	log        *zap.Logger
 	stats      Stats
 	redis      health
+	bells      [][]*bell // of the readers of each partition's log, while it runs
 
 	reading context.Context // ends first: take no more
 	working context.Context // ends last: stop everything
@@ -328,6 +329,7 @@ func (p *Pool) roles() ([]func(), error) {
 		{RoleSettlement, p.newSettlement},
 		{RoleMaintenance, p.newMaintenance},
 	}
+	p.bells = make([][]*bell, p.partitions)
 	var runs []func()
 	for _, m := range makers {
 		if !p.cfg.has(m.role) {

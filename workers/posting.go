@@ -2,6 +2,7 @@ package workers
 
 import (
 	"fmt"
+	"slices"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -14,21 +15,29 @@ func (p *Pool) newPosting(partition int) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
+	c.inTurn = true
 	c.handle = func(entries []domain.Entry) {
 		found, passed := c.facts(entries, posts)
-		c.ack(passed)
+		found = slices.DeleteFunc(found, func(e logEntry) bool {
+			if e.worn {
+				c.deadLetter(domain.DeadEntry{ID: e.id, Reason: e.wornOut()})
+			}
+			return e.worn
+		})
+		for _, id := range passed {
+			found = append(found, logEntry{id: id})
+		}
 		c.attempt(len(found), func(i int) string { return found[i].id }, func(first, end int) error {
+			ids := make([]string, 0, end-first)
 			var facts []domain.Fact
 			for _, e := range found[first:end] {
-				facts = append(facts, e.facts...)
+				ids, facts = append(ids, e.id), append(facts, e.facts...)
 			}
-			if err := p.ledger.Post(c.working, partition, facts); err != nil {
+			if err := p.ledger.Post(c.working, partition, ids, facts); err != nil {
 				return err
 			}
 			p.stats.Posted.Add(int64(len(facts)))
-			for _, e := range found[first:end] {
-				c.finish(e.id)
-			}
+			c.finish(ids...)
 			return nil
 		})
 	}
@@ -40,9 +49,13 @@ func posts(t domain.FactType) bool { return t == domain.FactConfirmed }
 
 // logEntry is an entry of the log that concerns a role: all its facts do, for they are of one type.
 type logEntry struct {
-	id    string
-	facts []domain.Fact
+	id         string
+	facts      []domain.Fact
+	deliveries int64
+	worn       bool // it was delivered too often
 }
+
+func (e logEntry) wornOut() string { return fmt.Sprintf("%s (%d)", reasonDeliveries, e.deliveries) }
 
 // facts decodes log entries: those that concern the role, and the ids of those to be passed over. What cannot be
 // decoded goes to the dead letters.
@@ -56,14 +69,11 @@ func (c *consumer) facts(entries []domain.Entry, concerns func(domain.FactType) 
 			}
 		}
 		facts, err := wire.ParseFacts(e.ID, e.Fields)
-		if err == nil && c.tooManyDeliveries(e) {
-			err = fmt.Errorf("%s (%d)", reasonDeliveries, e.Deliveries)
-		}
 		if err != nil {
 			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error()})
 			continue
 		}
-		found = append(found, logEntry{e.ID, facts})
+		found = append(found, logEntry{e.ID, facts, e.Deliveries, c.tooManyDeliveries(e)})
 	}
 	c.deadLetter(dead...)
 	return found, passed

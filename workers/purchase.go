@@ -75,6 +75,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		batch := incoming[first:end]
 		replies, now, err := r.pool.ledger.Hold(r.working, r.partition, batch)
 		if err == nil {
+			r.pool.addedHolds(r.partition)
 			r.dispatch(batch, replies, now)
 		}
 		return err
@@ -85,6 +86,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		if err := r.pool.ledger.Cancel(r.working, r.partition, batch); err != nil {
 			return err
 		}
+		r.pool.added(r.partition)
 		r.pool.stats.Cancels.Add(int64(len(batch)))
 		for _, cancel := range batch {
 			r.finish(cancel.EntryID)
@@ -226,7 +228,7 @@ func (r *purchase) judge(p *pending, payment domain.Payment) bool {
 	if payment.Status == domain.PaymentStatusAuthorized && !m.Foreign {
 		attempt := r.pool.attempt(p.request.Ref(), p.order)
 		attempt.AuthorizationID = payment.AuthorizationID
-		voided, err := r.settled(callVoid, func(ctx context.Context) (domain.Payment, error) { return r.pool.gateway.port.Void(ctx, attempt) })
+		voided, err := r.settled(callVoid, time.Time{}, func(ctx context.Context) (domain.Payment, error) { return r.pool.gateway.port.Void(ctx, attempt) })
 		switch {
 		case err == nil:
 			payment.Status = voided.Status // captured, if somebody was faster
@@ -258,6 +260,7 @@ func (r *purchase) commit(batch []*pending) {
 		if err != nil {
 			return err
 		}
+		r.pool.added(r.partition)
 		done := make([]string, 0, len(replies))
 		for i, reply := range replies {
 			p := batch[first+i]
@@ -302,7 +305,7 @@ func (r *purchase) setAside(batch []*pending) []*pending {
 // voidThenAck ends an entry whose order ended without its payment. The fact that
 // ended it makes settlement void it, too; this one makes it so before the entry is gone.
 func (r *purchase) voidThenAck(p *pending, is domain.OrderState) {
-	reason, err := r.takeBack(p.request.Ref(), p.order, false)
+	reason, err := r.takeBack(time.Time{}, p.request.Ref(), p.order, false)
 	switch followed := is == domain.OrderExpired || is == domain.OrderCancelled; {
 	case err != nil:
 		r.leave(p.entryID)

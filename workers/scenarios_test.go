@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -694,6 +695,40 @@ var scenarios = []scenario{
 		},
 		dead:  []string{"capture e/odd: the gateway answered 400"},
 		named: []string{"e/odd"},
+	},
+	{
+		// Of each entry one order's money does not move for a while: it leaves the entry, which is acknowledged.
+		name: "money that waits",
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				if (call == "capture" || call == "void") && strings.HasPrefix(name.OrderID, "late") && !r.isReleased() {
+					return domain.Payment{}, errLost
+				}
+				return do()
+			}}
+		},
+		play: func(r *scene) {
+			r.together(request(purchase, "a", "amy", 1), request(purchase, "late-capture", "bob", 2), request(purchase, "c", "cid", 3))
+			r.append(request(hold, "late-void", "dan", 4))
+			r.untilState("e/late-void", domain.OrderHeld)
+			r.append(request(cancel, "late-void", "", 0))
+			r.until("two owed, and nothing else left", func() bool { return r.settlement().Owed == 2 && r.backlog() == 2 })
+			r.release()
+		},
+		ends: []end{
+			confirmed("e/a", "amy", 1), confirmed("e/late-capture", "bob", 2), confirmed("e/c", "cid", 3),
+			cancelled("e/late-void", "dan", 4, domain.PaymentStatusVoided),
+		},
+	},
+	{
+		name: "cancelled while its capture is owed",
+		wrap: func(r *scene) domain.PaymentGateway { return newCapturesThenCancels(r.world) },
+		play: func(r *scene) {
+			r.append(request(purchase, "o", "amy", 2))
+			gateway, _ := r.gateway.(*capturesThenCancels)
+			gateway.play(r.until, func() domain.OrderState { return r.orderOf("e/o").State }, func() { r.append(request(cancel, "o", "", 0)) }, r.owedFact)
+		},
+		ends: []end{reversed(cancelled("e/o", "amy", 2, domain.PaymentStatusRefunded))},
 	},
 	{
 		// Orders end, and their payments are not theirs to void or refund.

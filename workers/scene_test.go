@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -423,27 +422,12 @@ func (r *scene) judge(events map[string]int64) {
 	if !maps.Equal(paid, payments) {
 		r.t.Errorf("payments are %v, want %v", paid, payments)
 	}
-	var reasons []string
-	for _, reason := range r.deadReasons() {
-		reasons = append(reasons, linesOf(reason)...)
-	}
+	reasons := r.deadReasons()
 	slices.Sort(reasons)
 	slices.Sort(dead)
 	if !slices.EqualFunc(reasons, dead, strings.HasPrefix) {
 		r.t.Errorf("dead letters are %q, want those that begin with %q", reasons, dead)
 	}
-}
-
-// factName is how a dead letter of an entry with several facts names one of them, before it says why.
-var factName = regexp.MustCompile(`(^|; )[0-9]+-[0-9]+#[0-9]+ [^ ]+: `)
-
-// linesOf is what a dead letter says, for each fact of its entry: which facts share one is a matter of timing.
-func linesOf(reason string) []string {
-	lines := factName.Split(reason, -1)
-	if len(lines) > 1 {
-		lines = lines[1:] // before the first name there is nothing
-	}
-	return lines
 }
 
 // verdict is what a world's helpers report to in a run: it collects.

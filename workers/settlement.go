@@ -4,42 +4,63 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
+	"time"
 
 	"holdfast/domain"
 )
 
 // settlement moves the money after an order's outcome, in one partition: it
-// captures what was confirmed, and voids or refunds what was not, or not any more.
+// captures what is confirmed, and voids or refunds what is not, or not any more.
 //
-// Every step goes by the order, is idempotent at the gateway, and is made before
-// the entry that asks for it is acknowledged, as a whole. So a crash repeats steps and never
-// leaves one out. Facts of one order may be handled at the same time by several
+// A fact only wakes it: it goes by what the order is, and brings the payment to that. Every step is
+// idempotent at the gateway, and is made before the entry that asks for it is acknowledged. So a crash
+// repeats steps and never leaves one out. An order may be in hand several times, with several
 // workers: a void forbids a later capture, and a capture answers a later void
 // with "captured", upon which it is refunded.
+//
+// An entry has many facts, and is acknowledged as a whole, soon: orders whose money does not move in time are
+// taken out of it, onto the list of what is owed (see owed.go).
 type settlement struct {
 	*consumer
-	cashiers *crew[line]
+	cashiers *crew[*line]
 	acks     chan string
+	movable  chan *settling // entries of which nothing is under way, and not all is settled
+
+	lines sync.Mutex
+	open  map[*settling]struct{} // entries that are neither acknowledged nor on their way to be
+	owed  map[*line]struct{}     // taken from the list, or left on it while it is still under way
 }
 
 // settling is a log entry whose facts are being settled.
 type settling struct {
 	id    string
-	facts int
+	begun time.Time
+	lines []line
 
-	mu      sync.Mutex
-	left    int      // facts that are not
-	given   bool     // the work on one of them was given up: the entry is for others
-	reasons []string // why a person must look at some
+	mu        sync.Mutex
+	left      int  // lines that are not over
+	unsettled bool // one is over, and not settled
+	moving    bool // what is not settled is taken out of it
+	moved     bool // so it is
 }
 
-// line is one fact of an entry, and the order that it is about.
+// line is an order that is to be settled.
 type line struct {
-	entry *settling
-	domain.Fact
+	owed  domain.Owed // of one in an entry: as it would be owed
 	order domain.Order
+	entry *settling // nil if it was taken from the list
+
+	begun bool // these are guarded by the entry
+	over  bool
+	end   ending
+}
+
+// ending is what came of a try to settle an order. The zero value: its money is where it belongs.
+type ending struct {
+	reason string // why it is not; for people
+	dead   bool   // a person must look
+	own    bool   // else: it may be because of the order
 }
 
 func (p *Pool) newSettlement(partition int) (func(), error) {
@@ -47,67 +68,107 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &settlement{consumer: c, acks: make(chan string, p.cfg.Concurrency)}
+	s := &settlement{
+		consumer: c, acks: make(chan string, p.cfg.Concurrency), movable: make(chan *settling, p.cfg.Concurrency),
+		open: make(map[*settling]struct{}), owed: make(map[*line]struct{}),
+	}
 	s.cashiers = newCrew(p.cfg.Concurrency, s.cash)
 	c.handle = s.settle
 	return func() {
-		c.run(func(stop <-chan struct{}) { inBatches(s.acks, stop, s.ack) }, s.cashiers.stop)
+		c.run(s.beside, s.cashiers.stop)
+		s.handBackOwed()
 	}, nil
+}
+
+// beside is what goes on while entries are settled.
+func (s *settlement) beside(stop <-chan struct{}) {
+	var all sync.WaitGroup
+	all.Go(func() { inBatches(s.acks, stop, s.ack) })
+	all.Go(s.takeOwed)
+	s.watch(stop)
+	all.Wait()
 }
 
 func (s *settlement) settle(entries []domain.Entry) {
 	found, passed := s.facts(entries, settles)
-	s.ack(passed)
-	var lines []line
+	for _, id := range passed {
+		send(s.working, s.acks, id)
+	}
+	var lines []*line
 	for _, e := range found {
-		entry := &settling{id: e.id, facts: len(e.facts), left: len(e.facts)}
-		for _, f := range e.facts {
-			lines = append(lines, line{entry: entry, Fact: f})
+		entry := &settling{id: e.id, begun: time.Now(), lines: make([]line, len(e.facts)), left: len(e.facts)}
+		for i, f := range e.facts {
+			entry.lines[i] = line{entry: entry, owed: domain.Owed{Ref: f.Ref(), FactID: f.ID, Attempts: 1}}
+		}
+		s.lines.Lock()
+		s.open[entry] = struct{}{}
+		s.lines.Unlock()
+		if e.worn { // one of them may be deadly: from here on that is counted for each
+			s.moveOut(entry, e.wornOut())
+			continue
+		}
+		for i := range entry.lines {
+			lines = append(lines, &entry.lines[i])
 		}
 	}
+	s.hand(lines)
+}
+
+// hand reads the orders, and has their money moved.
+func (s *settlement) hand(lines []*line) {
 	s.attemptEach(len(lines), func(first, end int) error {
 		refs := make([]domain.OrderRef, 0, end-first)
 		for _, l := range lines[first:end] {
-			refs = append(refs, l.Ref())
+			refs = append(refs, l.owed.Ref)
 		}
 		orders, err := s.pool.ledger.Orders(s.working, refs)
 		if err != nil {
 			return err
 		}
 		for i := range orders {
-			lines[first+i].order = whatIsKnown(lines[first+i].Fact, orders[i])
+			lines[first+i].order = orders[i]
 		}
 		s.cashiers.hand(lines[first:end]...)
 		return nil
-	}, func(i int, err error) { s.setAside(lines[i], err.Error()) })
+	}, func(i int, err error) { s.over(lines[i], ending{reason: err.Error(), dead: true}) })
 }
 
 // cash moves the money of one order.
-func (s *settlement) cash(l line) {
-	if l.Type == domain.FactConfirmed {
-		s.capture(l, l.order)
-	} else {
-		s.giveBack(l, l.order)
+func (s *settlement) cash(l *line) {
+	if l.entry != nil && !l.entry.begin(l) {
+		return
+	}
+	by := time.Now().Add(settleWithin)
+	switch o := l.order; {
+	case l.entry != nil && o.Version != l.owed.FactID:
+		// A newer fact is in the log, of which whoever has it makes the same; or Redis has lost this one.
+		s.over(l, ending{})
+	case o.State == domain.OrderConfirmed:
+		s.over(l, s.capture(by, l.owed.Ref, o))
+	case o.State == domain.OrderExpired, o.State == domain.OrderCancelled:
+		s.over(l, endingOf(s.takeBack(by, l.owed.Ref, o, o.ConfirmedAtMillis > 0)))
+	default: // of these there is no money
+		s.over(l, ending{})
 	}
 }
 
-// whatIsKnown is the order that a payment must match. Redis may have lost it, or what it
-// was when the fact came: then it is what the fact says, and that may be nothing.
-func whatIsKnown(f domain.Fact, o domain.Order) domain.Order {
-	if o.Currency != "" && (f.Type == domain.FactExpired || o.ConfirmedAtMillis == confirmedAt(f)) {
-		return o
-	}
-	return domain.Order{
-		State: o.State, CustomerID: f.CustomerID, Section: f.Section, Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency,
-		ConfirmedAtMillis: confirmedAt(f), AuthorizationID: f.AuthorizationID,
-	}
+// begin reports whether a line is still to be settled with its entry.
+func (e *settling) begin(l *line) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l.begun = !e.moving
+	return l.begun
 }
 
-func confirmedAt(f domain.Fact) int64 {
-	if f.Type == domain.FactConfirmed {
-		return f.AtMillis
+func endingOf(reason string, err error) ending {
+	var failed *unsettledError
+	switch {
+	case err != nil:
+		return ending{reason: err.Error(), own: errors.As(err, &failed) && failed.own}
+	case reason != "":
+		return ending{reason: reason, dead: true}
 	}
-	return f.ConfirmedAtMillis
+	return ending{}
 }
 
 // settles reports whether settlement has to do with a fact. Of a rejected order the
@@ -127,13 +188,12 @@ func settles(t domain.FactType) bool {
 
 // capture collects the money of a confirmed order. If it is refused for good, the
 // order is cancelled, unless it has been already, which is why it was refused.
-func (s *settlement) capture(l line, o domain.Order) {
-	if l.Amount() == 0 && l.AuthorizationID == "" { // it is free
-		s.done(l)
-		return
+func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) ending {
+	if o.Free() {
+		return ending{}
 	}
-	payment, err := s.settled(callCapture, func(ctx context.Context) (domain.Payment, error) {
-		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.attempt(l.Ref(), o))
+	payment, err := s.settled(callCapture, by, func(ctx context.Context) (domain.Payment, error) {
+		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.attempt(ref, o))
 		if err == nil && payment.Status == domain.PaymentStatusAuthorized {
 			return payment, fmt.Errorf("captured, but the gateway says authorized: %w", domain.ErrUnknownOutcome)
 		}
@@ -141,83 +201,67 @@ func (s *settlement) capture(l line, o domain.Order) {
 	})
 	switch collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded); {
 	case collected:
-		s.collected(l, o, payment)
+		if m := matchAnswer(o, payment); m.Any() {
+			return endingOf("payment_mismatch: captured, "+m.Detail, nil)
+		}
+		return ending{}
 	case errors.Is(err, domain.ErrUnacceptable):
-		s.setAside(l, err.Error())
+		return endingOf(err.Error(), nil)
 	case err == nil, errors.Is(err, domain.ErrRefused), errors.Is(err, domain.ErrNotFound):
-		s.attemptEach(1, func(int, int) error {
-			err := s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{Ref: l.Ref()}})
-			if err == nil {
-				s.done(l)
-			}
-			return err
-		}, func(_ int, err error) { s.setAside(l, err.Error()) })
-	default:
-		s.giveUp(l)
+		err := s.retry(func() error {
+			return s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{Ref: ref}})
+		})
+		switch {
+		case err == nil:
+			s.pool.added(s.partition)
+		case domain.ClassOf(err) == domain.ClassPoison:
+			return endingOf(err.Error(), nil)
+		}
+		return endingOf("", err)
 	}
+	return endingOf("", err)
 }
 
-// collected ends the settlement of a confirmed order, if it was its money.
-func (s *settlement) collected(l line, o domain.Order, payment domain.Payment) {
-	if m := matchAnswer(o, payment); m.Any() {
-		s.setAside(l, fmt.Sprintf("payment_mismatch: captured, %s", m.Detail))
+// over ends a try to settle an order. With the last one of an entry that is acknowledged, if all are settled.
+func (s *settlement) over(l *line, end ending) {
+	settled := end == ending{}
+	if settled {
+		s.pool.stats.Settled.Add(1)
+	}
+	e := l.entry
+	if e == nil {
+		s.report(l, end)
 		return
 	}
-	s.done(l)
-}
-
-// giveBack voids whatever was, or still may be, authorized for an order that has ended,
-// and refunds what was captured of one that was confirmed.
-func (s *settlement) giveBack(l line, o domain.Order) {
-	switch reason, err := s.takeBack(l.Ref(), o, l.Was == domain.OrderConfirmed); {
-	case err != nil:
-		s.giveUp(l)
-	case reason != "":
-		s.setAside(l, reason)
-	default:
-		s.done(l)
-	}
-}
-
-// done notes that a fact is settled.
-func (s *settlement) done(l line) {
-	s.pool.stats.Settled.Add(1)
-	s.over(l, "", false)
-}
-
-// setAside notes that a person must look at what follows from a fact, and why.
-func (s *settlement) setAside(l line, reason string) {
-	if l.entry.facts > 1 {
-		reason = fmt.Sprintf("%s %s: %s", l.Name(), l.Ref(), reason)
-	}
-	s.over(l, reason, false)
-}
-
-// giveUp leaves a fact, and with it its entry, to others: this worker is to end first.
-func (s *settlement) giveUp(l line) { s.over(l, "", true) }
-
-// over ends the work on a fact. With the last of its entry that is acknowledged, or set aside for
-// those of its facts that a person must look at: whoever redrives it settles all of them again, to no other effect.
-func (s *settlement) over(l line, reason string, given bool) {
-	e := l.entry
 	e.mu.Lock()
+	l.over, l.end = true, end
 	e.left--
-	e.given = e.given || given
-	if reason != "" {
-		e.reasons = append(e.reasons, reason)
-	}
-	last := e.left == 0
+	e.unsettled = e.unsettled || !settled
+	moved, last, all := e.moved, e.left == 0 && !e.moving, !e.unsettled
+	e.moving = e.moving || last && all // there is nothing to move
 	e.mu.Unlock()
 	switch {
-	case !last:
-	case e.given:
-		s.leave(e.id)
-	case len(e.reasons) > 0:
-		s.deadLetter(domain.DeadEntry{ID: e.id, Reason: strings.Join(e.reasons, "; ")})
-	default:
-		select {
-		case s.acks <- e.id:
-		case <-s.working.Done():
-		}
+	case moved:
+		s.report(l, end)
+	case last && all:
+		s.close(e)
+		send(s.working, s.acks, e.id)
+	case last:
+		send(s.working, s.movable, e)
 	}
+}
+
+// send hands a value over, unless ctx ends.
+func send[T any](ctx context.Context, to chan<- T, value T) {
+	select {
+	case to <- value:
+	case <-ctx.Done():
+	}
+}
+
+// close notes that nothing of an entry is waited for any more.
+func (s *settlement) close(e *settling) {
+	s.lines.Lock()
+	defer s.lines.Unlock()
+	delete(s.open, e)
 }

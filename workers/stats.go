@@ -26,7 +26,8 @@ type Stats struct {
 	Held            atomic.Int64 // by hold requests
 	Cancels         atomic.Int64 // cancel requests handled
 	Posted          atomic.Int64 // facts handled by posting
-	Settled         atomic.Int64 // facts handled by settlement
+	Settled         atomic.Int64 // facts handled by settlement, and orders of those that were owed
+	Owed            atomic.Int64 // orders whose money has to wait: as often as they were put on the list
 	Voided          atomic.Int64 // payments voided before their entry was acknowledged
 	DeadLettered    atomic.Int64
 	Trimmed         atomic.Int64

@@ -68,6 +68,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	producer.fails(exitFailed, []string{"no such namespace"}, "publish", "--event", "e1", "--customer", "fred", "--token", "t")
 	organizer.event("e1")
 	worker.ok("init")
+	worker.ok("namespace", "set", "--max-waiting", "1000")
 	organizer.ok("events", "list")
 	organizer.ok("sales")
 	working := worker.worker("--pay-wait", "100ms")

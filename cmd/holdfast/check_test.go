@@ -49,8 +49,8 @@ func TestCheck(t *testing.T) {
 	eventually(t, "all is well", func() bool { return h.run("check", "--ignore", "no_aof").code == 0 })
 	wantSaid(t, h.check(levelOK, "--ignore", "no_aof"), "HOLDFAST OK - all is well | ", "purchase_alive=1", "purchase_backlog=0;10000;", "unsettled=0.000s;120;900", "dead_letters=0;1;")
 	eventually(t, "pending says so", func() bool { return strings.HasPrefix(h.ok("pending"), "well\n") })
-	table(t, h.ok("pending"), "PARTITION STREAM GROUP LAG PENDING BACKLOG OLDEST_WAITING OLDEST_IN_HAND CONSUMERS",
-		"0 requests purchase 0 0 0 0s 0s 1 alive of 1", "3 holds maintenance 0 0 0 0s 0s at work")
+	table(t, h.ok("pending"), "PARTITION STREAM GROUP LAG PENDING OWED BACKLOG OLDEST_WAITING OLDEST_IN_HAND OLDEST_OWED CONSUMERS",
+		"0 requests purchase 0 0 0 0 0s 0s 0s 1 alive of 1", "3 holds maintenance 0 0 0 0 0s 0s 0s at work")
 
 	// What is wrong counts as it is told to.
 	h.conflicts("o1", "o2")

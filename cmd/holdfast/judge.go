@@ -64,7 +64,7 @@ type limits struct {
 	CritUnsettled  time.Duration `placeholder:"DURATION" default:"15m" help:"Default: 15m."`
 	WarnOverdue    time.Duration `placeholder:"DURATION" default:"5s" help:"How long the oldest hold is over without having ended. Default: 5s."`
 	CritOverdue    time.Duration `placeholder:"DURATION" default:"30s" help:"Default: 30s."`
-	WarnBacklog    int64         `placeholder:"N" default:"10000" help:"Entries of a group, over all partitions, that wait or are in hand. Default: 10000."`
+	WarnBacklog    int64         `placeholder:"N" default:"10000" help:"Requests, or facts, of a group, over all partitions, that wait or are in hand. Default: 10000."`
 	CritBacklog    int64         `placeholder:"N" default:"0" help:"Default: 0, never."`
 	WarnDeliveries int64         `placeholder:"N" default:"5" help:"How often an entry was given to a worker in vain. Default: 5."`
 	CritDeliveries int64         `placeholder:"N" default:"0" help:"Default: 0, never."`
@@ -103,9 +103,11 @@ type groupFigures struct {
 	Backlog             int64 `json:"backlog"`
 	Waiting             int64 `json:"waiting"`
 	InHand              int64 `json:"in_hand"`
+	Owed                int64 `json:"owed"` // orders whose money waits by itself
 	OldestMillis        int64 `json:"oldest_ms"`
 	OldestWaitingMillis int64 `json:"oldest_waiting_ms"`
 	OldestInHandMillis  int64 `json:"oldest_in_hand_ms"`
+	OldestOwedMillis    int64 `json:"oldest_owed_ms"`
 	MostDeliveries      int64 `json:"most_deliveries"`
 	Alive               int   `json:"alive"` // in the partition that has the fewest
 
@@ -119,6 +121,8 @@ func measure(s inspect.Status) figures {
 		sum.Backlog += g.Backlog
 		sum.Waiting += g.Lag
 		sum.InHand += g.Pending
+		sum.Owed += g.Owed
+		sum.OldestOwedMillis = max(sum.OldestOwedMillis, g.OldestOwedMillis)
 		sum.OldestMillis = max(sum.OldestMillis, g.OldestMillis)
 		sum.OldestWaitingMillis = max(sum.OldestWaitingMillis, g.OldestWaitingMillis)
 		sum.OldestInHandMillis = max(sum.OldestInHandMillis, g.OldestInHandMillis)
@@ -144,9 +148,14 @@ func measure(s inspect.Status) figures {
 
 // groupRoles is who works for each group, in the order in which people are told of them.
 var groupRoles = []struct {
-	group domain.Group
-	role  string
-}{{domain.GroupWorkers, "purchase"}, {domain.GroupPosting, "posting"}, {domain.GroupSettlement, "settlement"}}
+	group       domain.Group
+	role        string
+	unit, units string // of what it has before it
+}{
+	{domain.GroupWorkers, "purchase", "request", "requests"},
+	{domain.GroupPosting, "posting", "fact", "facts"},
+	{domain.GroupSettlement, "settlement", "fact", "facts"},
+}
 
 // judge says what is wrong, the worst first.
 func judge(s inspect.Status, f figures, l limits) []problem {
@@ -254,15 +263,15 @@ func (j *judging) work(f figures) {
 		help := lookAtPending + ", and the log of the workers"
 		if r.group == domain.GroupSettlement {
 			j.add(at(g.OldestMillis, j.WarnUnsettled.Milliseconds(), j.CritUnsettled.Milliseconds()), "unsettled",
-				fmt.Sprintf("%s, the oldest is %s old", plural(g.Backlog, "outcome is not settled", "outcomes are not settled"), age(g.OldestMillis)), help)
+				fmt.Sprintf("%s, the oldest is %s old%s", plural(g.Backlog, "outcome is not settled", "outcomes are not settled"), age(g.OldestMillis), owed(g.Owed)), help)
 		} else {
 			j.add(at(g.OldestWaitingMillis, j.WarnWaiting.Milliseconds(), j.CritWaiting.Milliseconds()), "waiting",
-				fmt.Sprintf("%s for %s, the oldest is %s old", plural(g.Waiting, "entry waits", "entries wait"), r.role, age(g.OldestWaitingMillis)), "start more workers, or see what is slow: "+help)
+				fmt.Sprintf("%s for %s, the oldest is %s old", plural(g.Waiting, r.unit+" waits", r.units+" wait"), r.role, age(g.OldestWaitingMillis)), "start more workers, or see what is slow: "+help)
 			j.add(at(g.OldestInHandMillis, j.WarnInHand.Milliseconds(), j.CritInHand.Milliseconds()), "in_hand",
-				fmt.Sprintf("%s in hand with %s, the oldest for %s", plural(g.InHand, "entry is", "entries are"), r.role, age(g.OldestInHandMillis)), help)
+				fmt.Sprintf("%s in hand with %s, the oldest for %s", plural(g.InHand, r.unit+" is", r.units+" are"), r.role, age(g.OldestInHandMillis)), help)
 		}
 		j.add(at(g.Backlog, j.WarnBacklog, j.CritBacklog), "backlog", fmt.Sprintf("the backlog of %s is %d", r.role, g.Backlog), "start more workers, or see what is slow: "+help)
-		j.add(at(g.MostDeliveries, j.WarnDeliveries, j.CritDeliveries), "deliveries", fmt.Sprintf("an entry of %s was given to workers %s", r.role, plural(g.MostDeliveries, "time", "times")),
+		j.add(at(g.MostDeliveries, j.WarnDeliveries, j.CritDeliveries), "deliveries", fmt.Sprintf("an entry or order of %s was given to workers in vain, %s", r.role, plural(g.MostDeliveries, "time", "times")),
 			"what do they end of? "+help)
 	}
 }
@@ -312,11 +321,19 @@ func (j *judging) in(partitions []int) string {
 	return fmt.Sprintf(" in %d of %d partitions (%s)", len(partitions), j.partitions, strings.Join(names, ", "))
 }
 
+// owed says how many of the outcomes wait by themselves.
+func owed(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %s of them owed by themselves", count(n))
+}
+
 func waits(backlog, oldestMillis int64) string {
 	if backlog == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %s in hand, the oldest for %s", plural(backlog, "entry waits or is", "entries wait or are"), age(oldestMillis))
+	return fmt.Sprintf("; %s in hand, the oldest for %s", plural(backlog, "request or fact waits or is", "requests and facts wait or are"), age(oldestMillis))
 }
 
 func refusalHelp(reason string) string {

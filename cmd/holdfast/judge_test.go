@@ -39,9 +39,9 @@ func TestJudge(t *testing.T) {
 		want   []string // level, code, and what the text and the advice say, of each
 	}{
 		"well":                {func(*inspect.Status) {}, nil},
-		"waiting":             {func(s *inspect.Status) { s.Groups[workers].OldestWaitingMillis = 30 * second }, []string{"WARNING waiting 6 entries purchase 30s"}},
+		"waiting":             {func(s *inspect.Status) { s.Groups[workers].OldestWaitingMillis = 30 * second }, []string{"WARNING waiting 6 requests purchase 30s"}},
 		"waiting long":        {func(s *inspect.Status) { s.Groups[workers+1].OldestWaitingMillis = 2 * minute }, []string{"CRITICAL waiting posting 2m0s"}},
-		"in hand":             {func(s *inspect.Status) { s.Groups[workers].OldestInHandMillis = 90 * second }, []string{"WARNING in_hand 8 entries purchase 1m30s"}},
+		"in hand":             {func(s *inspect.Status) { s.Groups[workers].OldestInHandMillis = 90 * second }, []string{"WARNING in_hand 8 requests purchase 1m30s"}},
 		"in hand long":        {func(s *inspect.Status) { s.Groups[workers].OldestInHandMillis = 5 * minute }, []string{"CRITICAL in_hand purchase 5m0s"}},
 		"not settled":         {func(s *inspect.Status) { s.Groups[settlement].OldestMillis = 2 * minute }, []string{"WARNING unsettled 14 outcomes 2m0s"}},
 		"not settled long":    {func(s *inspect.Status) { s.Groups[settlement].OldestMillis = 15 * minute }, []string{"CRITICAL unsettled 15m0s"}},
@@ -53,13 +53,13 @@ func TestJudge(t *testing.T) {
 		"overdue long":        {func(s *inspect.Status) { s.Upkeep[1].OldestOverdueMillis = 30 * second }, []string{"CRITICAL holds_overdue 30s"}},
 		"nobody maintains":    {func(s *inspect.Status) { s.Upkeep[1].Maintained = false }, []string{"WARNING no_maintenance 1 of 2 partitions (1) --roles maintenance"}},
 		"a group is gone":     {func(s *inspect.Status) { s.Groups[workers].Missing = true }, []string{"WARNING group_missing purchase 1 of 2 partitions (1) holdfast worker"}},
-		"nobody posts":        {func(s *inspect.Status) { dead(s, 1, 4) }, []string{"CRITICAL nobody_works role posting 14 entries 1s --roles posting"}},
+		"nobody posts":        {func(s *inspect.Status) { dead(s, 1, 4) }, []string{"CRITICAL nobody_works role posting 14 requests and facts 1s --roles posting"}},
 		"nobody settles in 1": {func(s *inspect.Status) { dead(s, settlement) }, []string{"CRITICAL nobody_works role settlement 1 of 2 partitions (1)"}},
 		"nobody at all": {func(s *inspect.Status) {
 			dead(s, 0, 1, 2, 3, 4, 5)
 			s.Upkeep[0].Maintained, s.Upkeep[1].Maintained = false, false
 			s.Groups[workers].OldestMillis = minute
-		}, []string{"CRITICAL nobody_works no worker is alive 42 entries 1m0s holdfast worker"}},
+		}, []string{"CRITICAL nobody_works no worker is alive 42 requests and facts 1m0s holdfast worker"}},
 		"refused": {func(s *inspect.Status) {
 			s.Refusals = []inspect.Refusal{{Addr: "h:1", Reason: "OOM command not allowed"}, {Reason: "MISCONF x"}, {Reason: "READONLY x"}, {Reason: "NOREPLICAS x"}, {Reason: "LOADING x"}, {Reason: "ODD x"}}
 			s.Upkeep[0].Maintained = false // it cannot take a turn

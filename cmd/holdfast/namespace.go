@@ -18,6 +18,7 @@ func namespaceSheet(ns streams.Namespace) []string {
 	return []string{
 		"namespace", ns.Name, "partitions", strconv.Itoa(ns.Partitions), "schema", ns.Schema, "epoch", ns.Epoch,
 		"payment_names", string(ns.PaymentNames), "free_orders", string(ns.FreeOrders), "gateway", string(ns.Gateway),
+		"max_waiting", strconv.FormatInt(ns.MaxWaiting, 10),
 	}
 }
 
@@ -40,6 +41,7 @@ func (c *namespaceShowCommand) Run(ctx context.Context, e *environment) error {
 type namespaceSetCommand struct {
 	Gateway    string `enum:"simulator,remote," default:"" placeholder:"KIND" help:"The kind of payment gateway that serves it: simulator, or remote, which has a URL. Workers of the other kind stop by themselves."`
 	FreeOrders string `enum:"direct,gateway," default:"" placeholder:"HOW" help:"How orders that cost nothing are confirmed: direct, without a payment, once no worker of a version runs that does not know of this; or by asking the gateway for 0. Workers take it up when they are started."`
+	MaxWaiting *int64 `placeholder:"N" help:"How many requests of a partition may wait or be in hand; 0: any number. Whoever publishes more is told busy, and nothing is published. Give it more than workers do of a partition in 100 ms."`
 }
 
 // Help is shown by --help.
@@ -49,16 +51,23 @@ From trying things out to selling: the workers with simulated payments stop, and
 
   holdfast namespace set --gateway remote
 
+No more in line than customers are willing to wait for:
+
+  holdfast namespace set --max-waiting 20000
+
 The number of partitions and the names of payments can never be changed.
 `
 }
 
 func (c *namespaceSetCommand) Run(ctx context.Context, e *environment) error {
-	if c.Gateway == "" && c.FreeOrders == "" {
-		return badUsage("say what to set: --gateway, --free-orders")
+	if c.Gateway == "" && c.FreeOrders == "" && c.MaxWaiting == nil {
+		return badUsage("say what to set: --gateway, --free-orders, --max-waiting")
+	}
+	if c.MaxWaiting != nil && *c.MaxWaiting < 0 {
+		return badUsage("--max-waiting: want 0 (any number), or more")
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		err := store.Set(ctx, streams.Settings{Gateway: domain.GatewayKind(c.Gateway), FreeOrders: streams.FreeOrders(c.FreeOrders)})
+		err := store.Set(ctx, streams.Settings{Gateway: domain.GatewayKind(c.Gateway), FreeOrders: streams.FreeOrders(c.FreeOrders), MaxWaiting: c.MaxWaiting})
 		if err != nil {
 			return err
 		}

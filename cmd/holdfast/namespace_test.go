@@ -179,6 +179,53 @@ func TestOneKindOfGateway(t *testing.T) {
 	}
 }
 
+// Where as many requests wait as may, whoever publishes is told so, and nothing is published.
+func TestMaxWaiting(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	expect(t, h.one("namespace", "show"), object{"max_waiting": 0.0})
+	for value, want := range map[string]string{"-1": "--max-waiting: want 0", "some": "--max-waiting", "1.5": "--max-waiting", "99999999999999999999": "--max-waiting"} {
+		h.fails(exitUsage, []string{want}, "namespace", "set", "--max-waiting="+value)
+	}
+	h.fails(exitUsage, []string{"--max-waiting"}, "namespace", "set")
+	if got := h.ok("namespace", "set", "--max-waiting", "2"); !strings.Contains(got, "max_waiting") {
+		t.Errorf("it says %q", got)
+	}
+	expect(t, h.one("namespace", "show"), object{"max_waiting": 2.0})
+
+	publish := func(order string) []string {
+		return []string{"publish", "--event", "e1", "--customer", order, "--order", order, "--token", "tok_secret"}
+	}
+	h.ok(publish("o1")...)
+	lines := ""
+	for _, order := range []string{"o2", "o3", "o4"} {
+		lines += `{"type":"purchase","event_id":"e1","customer_id":"` + order + `","quantity":1,"payment_token":"t","order_id":"` + order + `"}` + "\n"
+	}
+	r := execute(strings.NewReader(lines), "publish", "--file", "-", "-o", "json", "--redis", h.url())
+	if published := decodeLines(t, r.stdout); r.code != exitFailed || len(published) != 1 || published[0]["order_id"] != "o2" {
+		t.Errorf("exit %d:\n%s", r.code, r.stdout)
+	}
+	errs := decodeLines(t, r.stderr)
+	if len(errs) != 2 {
+		t.Fatalf("errors:\n%s", r.stderr)
+	}
+	for i, order := range []string{"o3", "o4"} {
+		expect(t, errs[i], object{"code": "busy", "order_id": order, "event_id": "e1", "line": float64(i + 2)})
+	}
+	h.fails(exitFailed, []string{"order e1/o3: not published", "busy", "as many requests wait as may (2)"}, publish("o3")...)
+
+	// What was accepted is sold, what was told busy is not, and comes again.
+	h.worker()
+	h.drained()
+	expect(t, h.one(append(publish("o3"), "--wait")...), object{"state": "confirmed"})
+	if orders := h.json("orders", "list"); len(orders) != 3 {
+		t.Errorf("%d orders, want 3", len(orders))
+	}
+	h.ok("namespace", "set", "--max-waiting", "0")
+	expect(t, h.one("namespace", "show"), object{"max_waiting": 0.0})
+}
+
 // Two namespaces at one gateway sell the same order of the same event to two customers: each
 // pays, or not, for their own.
 func TestTwoNamespacesAtOneGateway(t *testing.T) {

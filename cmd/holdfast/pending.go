@@ -20,8 +20,9 @@ func (c *pendingCommand) Help() string {
 	return `
 The first line of a table says whether all is well, or what is worst and what to do; holdfast check tells the rest.
 
-Lag counts the entries that no worker was given yet, pending those that were given and are not done. Backlog is both,
-and the figure to scale workers on. Oldest_waiting is the age of the oldest that waits, oldest_in_hand for how long the oldest
+Lag counts the requests, or facts, that no worker was given yet, pending those that were given and are not done, owed the
+orders whose money waits by itself. Backlog is all of them, and the figure to scale workers on. A ~ before a figure says that
+not all entries were read for it: facts stand together in entries, and those that were not read are taken to have as many. Oldest_waiting is the age of the oldest that waits, oldest_in_hand for how long the oldest
 pending one has been with workers. The group maintenance is the holds that are over and have not ended. An entry whose worker
 is dead goes to another one by itself, after that one's --reclaim-after.
 `
@@ -45,7 +46,7 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 		}
 		out := e.printer()
 		out.note(headline(judge(status, measure(status), limits)))
-		out.section("partition", "stream", "group", "lag", "pending", "backlog", "oldest_waiting", "oldest_in_hand", "consumers")
+		out.section("partition", "stream", "group", "lag", "pending", "owed", "backlog", "oldest_waiting", "oldest_in_hand", "oldest_owed", "consumers")
 		for _, g := range withMaintenance(status) {
 			alive := fmt.Sprintf("%d alive of %d", g.Alive(), len(g.Consumers))
 			if g.Group == groupMaintenance {
@@ -55,8 +56,12 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 			if g.Unreadable && g.Lag > 0 {
 				waiting = ""
 			}
-			out.row(g, strconv.Itoa(g.Partition), g.Stream, g.Group, count(g.Lag), count(g.Pending), count(g.Backlog),
-				waiting, age(g.OldestInHandMillis), alive)
+			about := ""
+			if g.Estimated {
+				about = "~"
+			}
+			out.row(g, strconv.Itoa(g.Partition), g.Stream, g.Group, about+count(g.Lag), about+count(g.Pending), count(g.Owed), about+count(g.Backlog),
+				waiting, age(g.OldestInHandMillis), age(g.OldestOwedMillis), alive)
 		}
 		if !out.section("partition", "group", "consumer", "pending", "idle", "alive") {
 			return out.flush()
@@ -72,6 +77,14 @@ func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
 			for _, entry := range g.Entries {
 				out.row(nil, strconv.Itoa(g.Partition), g.Group, entry.ID, entry.OrderID, entry.Consumer,
 					duration(entry.IdleMillis), count(entry.Deliveries), next(entry, alive))
+			}
+		}
+		if slices.ContainsFunc(status.Groups, func(g inspect.GroupStatus) bool { return len(g.Orders) > 0 }) {
+			out.section("partition", "owed_order", "age", "due_in", "attempts", "reason")
+		}
+		for _, g := range status.Groups {
+			for _, o := range g.Orders {
+				out.row(nil, strconv.Itoa(g.Partition), o.OrderID, duration(o.AgeMillis), duration(max(0, o.DueMillis)), count(o.Attempts), o.Reason)
 			}
 		}
 		return out.flush()

@@ -131,7 +131,7 @@ func TestOneIsNotSeveral(t *testing.T) {
 	}
 	said := strings.Join(all, "\n")
 	for _, want := range []string{
-		"1 dead letter\n", "1 hold is over and has not ended, the oldest", "1 entry waits for purchase, the oldest", "1 entry is in hand with purchase",
+		"1 dead letter\n", "1 hold is over and has not ended, the oldest", "1 request waits for purchase, the oldest", "1 request is in hand with purchase",
 		"1 outcome is not settled, the oldest", "the epoch is none; UNBLOCKED the stream",
 	} {
 		if !strings.Contains(said+"\n", want) {

@@ -20,6 +20,9 @@ const (
 	MaxValidSeconds = 30 * 24 * 60 * 60
 )
 
+// MostFields is how many fields a request has at most.
+const MostFields = int(fieldCount)
+
 // FieldPaymentToken is for those who must redact it.
 const FieldPaymentToken = "payment_token"
 
@@ -73,38 +76,90 @@ var fingerprinted = [...]field{
 
 // Fields is a request as the flat field-value list of a stream entry.
 func Fields(r domain.Request) []string {
+	as := rawOf(&r)
 	list := make([]string, 0, 2*fieldCount)
-	add := func(f field, value string) {
-		if value != "" {
-			list = append(list, fieldNames[f], value)
+	for f, name := range fieldNames {
+		if as.given[f] {
+			list = append(list, name, as.value[f])
 		}
 	}
-	addCount := func(f field, n int64) {
-		if n != 0 {
-			list = append(list, fieldNames[f], strconv.FormatInt(n, 10))
-		}
-	}
-	add(fieldVersion, RequestVersion)
-	add(fieldType, string(r.Type))
-	add(fieldOrderID, r.OrderID)
-	add(fieldCustomerID, r.CustomerID)
-	add(fieldEventID, r.EventID)
-	add(fieldSection, r.Section)
-	addCount(fieldQuantity, r.Quantity)
-	add(fieldToken, string(r.PaymentToken))
-	if r.UnitPrice != nil {
-		add(fieldUnitPrice, strconv.FormatInt(*r.UnitPrice, 10))
-	}
-	addCount(fieldHoldSeconds, r.HoldSeconds)
-	addCount(fieldValidSeconds, r.ValidSeconds)
-	add(fieldTraceparent, r.Traceparent)
 	return list
+}
+
+// AppendFields adds the same to the arguments of a command. Values are pointers into r, which may not change until the
+// command was sent: a copy in an interface would be an allocation each.
+func AppendFields(args []any, r *domain.Request) []any {
+	for f, value := range given(r) {
+		if value != nil {
+			args = append(args, fieldArgs[f], value)
+		}
+	}
+	return args
+}
+
+// fieldArgs are the fieldNames, once for all commands.
+var fieldArgs = func() (args [fieldCount]any) {
+	for f, name := range fieldNames {
+		args[f] = name
+	}
+	return args
+}()
+
+// given is what a request says: a string, or a pointer to where it is in r; nil for what it leaves out.
+func given(r *domain.Request) (v [fieldCount]any) {
+	text := func(f field, s *string) {
+		if *s != "" {
+			v[f] = s
+		}
+	}
+	count := func(f field, n *int64) {
+		if *n != 0 {
+			v[f] = n
+		}
+	}
+	v[fieldVersion] = RequestVersion
+	text(fieldType, (*string)(&r.Type))
+	text(fieldOrderID, &r.OrderID)
+	text(fieldCustomerID, &r.CustomerID)
+	text(fieldEventID, &r.EventID)
+	text(fieldSection, &r.Section)
+	count(fieldQuantity, &r.Quantity)
+	text(fieldToken, (*string)(&r.PaymentToken))
+	if r.UnitPrice != nil {
+		v[fieldUnitPrice] = r.UnitPrice // also 0
+	}
+	count(fieldHoldSeconds, &r.HoldSeconds)
+	count(fieldValidSeconds, &r.ValidSeconds)
+	text(fieldTraceparent, &r.Traceparent)
+	return v
 }
 
 // raw is the known fields as they came.
 type raw struct {
 	value [fieldCount]string
 	given [fieldCount]bool
+}
+
+// rawOf is a request as its entry will have it.
+func rawOf(r *domain.Request) (as raw) {
+	for f, value := range given(r) {
+		switch v := value.(type) {
+		case string:
+			as.value[f], as.given[f] = v, true
+		case *string:
+			as.value[f], as.given[f] = *v, true
+		case *int64:
+			as.value[f], as.given[f] = strconv.FormatInt(*v, 10), true
+		}
+	}
+	return as
+}
+
+// Check says what ParseRequest would of a request's Fields: the fingerprint, and what is wrong.
+func Check(r *domain.Request) (fingerprint string, err error) {
+	as := rawOf(r)
+	parsed, err := as.parse(noField)
+	return parsed.Fingerprint, err
 }
 
 // ParseRequest reads an entry's flat field-value list. It never fails halfway:
@@ -133,6 +188,11 @@ func ParseRequest(fields []string) (domain.Request, error) {
 		}
 		r.given[f], r.value[f] = true, fields[i+1]
 	}
+	return r.parse(twice)
+}
+
+// parse is ParseRequest of fields of which one, or noField, is given twice.
+func (r *raw) parse(twice field) (domain.Request, error) {
 	req, err := r.identify()
 	if err == nil && twice.identifies() {
 		err = givenTwice(twice)

@@ -530,3 +530,63 @@ func FuzzParseRequest(f *testing.F) {
 		}
 	})
 }
+
+// What a command gets, and what a check says, is what an entry will have, and its reader say.
+func TestFieldsWhereTheyAre(t *testing.T) {
+	price := int64(1234567)
+	whole := domain.Request{
+		Type: domain.RequestPurchase, EventID: "e", OrderID: "o", CustomerID: "c", Section: "vip", Quantity: 2, PaymentToken: "tok",
+		UnitPrice: &price, HoldSeconds: 60, ValidSeconds: 30, Traceparent: traceparent,
+	}
+	free := int64(0)
+	changes := []func(r *domain.Request){
+		func(*domain.Request) {},
+		func(r *domain.Request) { r.UnitPrice = &free },
+		func(r *domain.Request) { *r = domain.Request{Type: domain.RequestCancel, EventID: "e", OrderID: "o"} },
+		func(r *domain.Request) {
+			r.Type, r.Section, r.UnitPrice, r.HoldSeconds = domain.RequestHold, "", nil, 0
+		},
+		func(r *domain.Request) { *r = domain.Request{} },
+		func(r *domain.Request) { r.Quantity = -1 },
+		func(r *domain.Request) { r.CustomerID = "a b" },
+	}
+	for _, change := range changes {
+		r := whole
+		change(&r)
+		var fields []string
+		for _, arg := range AppendFields([]any{"xadd"}, &r)[1:] {
+			switch arg := arg.(type) {
+			case string:
+				fields = append(fields, arg)
+			case *string:
+				fields = append(fields, *arg)
+			case *int64:
+				fields = append(fields, strconv.FormatInt(*arg, 10))
+			default:
+				t.Fatalf("an argument of type %T", arg)
+			}
+		}
+		if want := Fields(r); !slices.Equal(fields, want) {
+			t.Errorf("the command gets %q, want %q", fields, want)
+		}
+		fingerprint, err := Check(&r)
+		want, wantErr := ParseRequest(fields)
+		if fingerprint != want.Fingerprint || fmt.Sprint(err) != fmt.Sprint(wantErr) || domain.ClassOf(err) != domain.ClassOf(wantErr) {
+			t.Errorf("%q: %q and %v, want %q and %v", fields, fingerprint, err, want.Fingerprint, wantErr)
+		}
+	}
+}
+
+// The fingerprint is all that is made when a request is checked, and a command takes its fields without a copy.
+func TestCheckMakesLittle(t *testing.T) {
+	r := domain.Request{Type: domain.RequestPurchase, EventID: "e", OrderID: "o", CustomerID: "c", Quantity: 2, PaymentToken: "tok"}
+	args := make([]any, 0, 2*MostFields)
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := Check(&r); err != nil {
+			t.Fatal(err)
+		}
+		args = AppendFields(args[:0], &r)
+	}); n > 1 {
+		t.Errorf("%v allocations", n)
+	}
+}

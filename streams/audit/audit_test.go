@@ -270,6 +270,12 @@ func TestAuditFindsDamage(t *testing.T) {
 		"the clock goes ahead": {clock(1), "I7", "its clock says"},
 		"the clock is lost":    {gone("HDEL", events, layout.ClockField), "I7", "its clock says"},
 
+		"a payment that no order owes": {func(t *testing.T) {
+			do("ZADD", keys.Owed(0), 1, "e/unheard")(t)
+			do("HSET", keys.OwedNotes(0), "e/unheard", "1|0|1-1|busy")(t)
+		}, "I8", "there is no such order"},
+		"what is owed says nothing":     {do("ZADD", keys.Owed(0), 1, "e/o1"), "I8", "is damaged"},
+		"a note of what is not owed":    {do("HSET", keys.OwedNotes(0), "e/o1", "1|0|1-1|busy"), "I8", "is not on the list"},
 		"an order changes":              {order("o1", func(o *domain.Order) { o.State = domain.OrderDeclined }), "I7", "the log says"},
 		"an order is of another place":  {order("o1", func(o *domain.Order) { o.Quantity++ }), "I7", "the log says"},
 		"an order has another version":  {order("o1", func(o *domain.Order) { o.Version += "1" }), "I7", "the log says"},

@@ -23,6 +23,7 @@ type partitionAudit struct {
 
 	endAtStart layout.LogID
 	positions  map[domain.Group]position
+	owed       map[string]bool // orders whose money waited when the audit began
 	factIDs    map[domain.OrderRef]factIDs
 
 	totals map[string]layout.Totals // by event: the sales
@@ -41,7 +42,7 @@ type factIDs struct{ confirmed, ended layout.LogID }
 func newPartitionAudit(a *auditor, p int) *partitionAudit {
 	return &partitionAudit{
 		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
-		positions: make(map[domain.Group]position), factIDs: make(map[domain.OrderRef]factIDs),
+		positions: make(map[domain.Group]position), owed: make(map[string]bool), factIDs: make(map[domain.OrderRef]factIDs),
 		totals: make(map[string]layout.Totals), early: make(map[domain.OrderRef]bool), damaged: make(map[string]bool),
 		orders: make(map[string]string), inProgress: make(map[string]bool), eventFields: make(map[string]bool),
 	}

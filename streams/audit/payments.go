@@ -66,7 +66,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 			a.violation("I4", subject, "captured %d, the order is about %d", line.Captured, o.Amount())
 		case line.Refunded > 0:
 			a.violation("I4", subject, "is confirmed, but %d of its money was given back", line.Refunded)
-		case reserved && p.acked(domain.GroupSettlement, ids.confirmed):
+		case reserved && p.settled(ref, ids.confirmed):
 			a.violation("I4", subject, "is confirmed and settled, but its payment was not captured")
 		}
 	case domain.OrderHeld:
@@ -74,7 +74,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 			a.violation("I4", subject, "is only held, but its payment is captured%s", difference)
 		}
 	case domain.OrderExpired, domain.OrderCancelled:
-		settled := p.acked(domain.GroupSettlement, ids.ended)
+		settled := p.settled(ref, ids.ended)
 		switch {
 		case taken && o.ConfirmedAtMillis == 0:
 			a.violation("I4", subject, "is %s and was never confirmed, but its payment is captured%s", o.State, difference)

@@ -24,6 +24,11 @@ func (pos position) acked(id layout.LogID) bool {
 	return id != layout.LogID{} && !id.After(pos.delivered) && !pos.pending[id]
 }
 
+// settled reports whether the money of an order had been settled when the audit began, as a fact asks for.
+func (p *partitionAudit) settled(ref domain.OrderRef, id layout.LogID) bool {
+	return p.acked(domain.GroupSettlement, id) && !p.owed[ref.String()]
+}
+
 // pendingMost bounds how many pending entries of a group are looked at; workers
 // may have Concurrency each in hand.
 const pendingMost = 1_000_000
@@ -70,7 +75,9 @@ func endOf(cmd *redis.XMessageSliceCmd) string {
 
 func (p *partitionAudit) readGroups(ctx context.Context) error {
 	var posting, settlement groupReads
+	var owed *redis.StringSliceCmd
 	err := p.transaction(ctx, func(pipe redis.Pipeliner) {
+		owed = pipe.ZRange(ctx, p.ns.Keys.Owed(p.p), 0, -1)
 		posting = p.askGroup(ctx, pipe, domain.GroupPosting)
 		settlement = p.askGroup(ctx, pipe, domain.GroupSettlement)
 	})
@@ -79,6 +86,9 @@ func (p *partitionAudit) readGroups(ctx context.Context) error {
 	}
 	p.positions[domain.GroupPosting] = posting.position()
 	p.positions[domain.GroupSettlement] = settlement.position()
+	for _, name := range owed.Val() {
+		p.owed[name] = true
+	}
 	p.endAtStart = layout.ParseLogID(endOf(posting.end))
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 // checkState: I1, I2, I7, and what of I3 is in the partition.
 func (p *partitionAudit) checkState(ctx context.Context) error {
 	for _, check := range []func(context.Context) error{
-		p.checkClock, p.checkEvents, p.checkOrders, p.checkHolds, p.checkInProgress, p.checkQueues,
+		p.checkClock, p.checkEvents, p.checkOrders, p.checkHolds, p.checkInProgress, p.checkOwed, p.checkQueues,
 	} {
 		if err := check(ctx); err != nil {
 			return err
@@ -266,6 +266,33 @@ func (p *partitionAudit) checkHolds(ctx context.Context) error {
 	}
 	for member := range stored {
 		p.violation("I2", member, "is among the holds, but not held")
+	}
+	return nil
+}
+
+// checkOwed: I8. Money is only owed for orders that there are, and each says since when, and why.
+func (p *partitionAudit) checkOwed(ctx context.Context) error {
+	var owed *redis.StringSliceCmd
+	var noted *redis.MapStringStringCmd
+	err := p.snapshot(ctx, func(pipe redis.Pipeliner) {
+		owed = pipe.ZRange(ctx, p.ns.Keys.Owed(p.p), 0, -1)
+		noted = pipe.HGetAll(ctx, p.ns.Keys.OwedNotes(p.p))
+	})
+	if err != nil {
+		return err
+	}
+	notes := noted.Val()
+	for _, name := range owed.Val() {
+		o, err := layout.DecodeOwed(name, notes[name])
+		delete(notes, name)
+		if err != nil {
+			p.violation("I8", name, "%v", err)
+		} else if p.book.Orders[o.Ref].State == domain.OrderNone {
+			p.violation("I8", name, "is owed, and there is no such order")
+		}
+	}
+	for name := range notes {
+		p.violation("I8", name, "is noted to be owed, and is not on the list")
 	}
 	return nil
 }

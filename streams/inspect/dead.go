@@ -41,8 +41,8 @@ func shown(l layout.DeadLetter) DeadLetter {
 		}
 		letter.Fields[name] = value
 	}
-	// A request that cannot be read says as much as it says.
-	if event, order := letter.Fields["event_id"], letter.Fields["order_id"]; l.Stream == layout.StreamRequests && event+order != "" {
+	// A request that cannot be read says as much as it says. What is owed says nothing else.
+	if event, order := letter.Fields["event_id"], letter.Fields["order_id"]; l.Stream != layout.StreamLog && event+order != "" {
 		letter.OrderID = event + "/" + order
 	}
 	return letter
@@ -159,7 +159,7 @@ func (in *Inspector) handle(ids []string, do func(p int, letterIDs []string, at 
 // them. It returns what became of each.
 func (in *Inspector) Redrive(ctx context.Context, ids ...string) []Handled {
 	return in.handle(ids, func(p int, letterIDs []string, at []int, handled []Handled) {
-		reply, err := in.ns.Redrive.Run(ctx, in.ns.Client, []string{in.ns.Keys.Requests(p), in.ns.Keys.Log(p), in.ns.Keys.Dead(p), in.ns.Keys.SetAside(p)}, anys(letterIDs)...).StringSlice()
+		reply, err := in.ns.Redrive.Run(ctx, in.ns.Client, []string{in.ns.Keys.Requests(p), in.ns.Keys.Log(p), in.ns.Keys.Dead(p), in.ns.Keys.SetAside(p), in.ns.Keys.Owed(p), in.ns.Keys.OwedNotes(p)}, anys(letterIDs)...).StringSlice()
 		if err == nil && len(reply) != len(at) {
 			err = fmt.Errorf("%d values for %d letters", len(reply), len(at))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -25,10 +26,19 @@ type GroupStatus struct {
 	// among them). Lag is Redis's own figure then, it is not known since when the oldest
 	// waits, and entries name no order.
 	Unreadable bool `json:"unreadable,omitempty"`
+	// OwedUnreadable: nor may it read what is owed, which is missing in the backlog then.
+	OwedUnreadable bool `json:"owed_unreadable,omitempty"`
 
-	Lag     int64 `json:"lag"`     // entries nobody was given yet
+	// These count requests, or, in the groups of the log, facts.
+	Lag     int64 `json:"lag"`     // nobody was given them yet
 	Pending int64 `json:"pending"` // given, not acknowledged
-	Backlog int64 `json:"backlog"` // both: what to scale on
+	Owed    int64 `json:"owed"`    // orders whose money waits by itself; of settlement alone
+	Backlog int64 `json:"backlog"` // all of them: what to scale on
+	// Estimated: there are more entries than are read for this. Those that were are taken to have as many facts
+	// as the others.
+	Estimated bool `json:"estimated,omitempty"`
+
+	OldestOwedMillis int64 `json:"oldest_owed_ms"` // since the oldest of the owed that are looked at (those that are due first) was asked for
 
 	OldestMillis        int64 `json:"oldest_ms"`         // since the oldest of the backlog was published
 	OldestWaitingMillis int64 `json:"oldest_waiting_ms"` // since the oldest that nobody was given yet was published
@@ -42,6 +52,16 @@ type GroupStatus struct {
 
 	Consumers []ConsumerStatus `json:"consumers"`
 	Entries   []PendingEntry   `json:"entries"`
+	Orders    []OwedOrder      `json:"owed_orders,omitempty"`
+}
+
+// OwedOrder is an order whose money waits, without an entry that does.
+type OwedOrder struct {
+	OrderID   string `json:"order_id"`         // event_id/order_id
+	DueMillis int64  `json:"due_ms"`           // until it is tried the next time, or, while it is tried, until it counts as left; below 0: it is due
+	AgeMillis int64  `json:"age_ms"`           // since its fact
+	Attempts  int64  `json:"attempts"`         // that count against it: the order, and not the gateway, may be why
+	Reason    string `json:"reason,omitempty"` // why the last one came to nothing
 }
 
 // ConsumerStatus is one consumer of a group.
@@ -62,8 +82,10 @@ type PendingEntry struct {
 }
 
 const (
-	// oldestPending is how many of a group's pending entries are looked at.
+	// oldestPending is how many of a group's pending entries, and of what is owed, are looked at.
 	oldestPending = access.ReadPage
+	// countedPending is of how many of them the facts are counted.
+	countedPending = 100
 	// partitionsAtOnce bounds what is in memory of them.
 	partitionsAtOnce = 8
 	// handedBackIdleMillis is for how long an entry seems to be idle that was handed back, or
@@ -96,6 +118,10 @@ type look struct {
 	pending   *redis.XPendingExtCmd
 	delivered *redis.StringCmd
 
+	owed      *redis.IntCmd // nil but of settlement
+	owedFirst *redis.ZSliceCmd
+	owedNotes *redis.SliceCmd
+
 	group    redis.XInfoGroup // the group's, of infos
 	waiting  *redis.XMessageSliceCmd
 	payloads []*redis.Cmd
@@ -123,6 +149,11 @@ func (in *Inspector) pending(ctx context.Context, first, end, mostEntries int) (
 				}),
 				delivered: pipe.HGet(ctx, in.ns.Keys.Delivered(p), string(group)),
 			})
+			if group == domain.GroupSettlement {
+				l := looks[len(looks)-1]
+				l.owed = pipe.ZCount(ctx, in.ns.Keys.Owed(p), "-inf", "+inf")
+				l.owedFirst = pipe.ZRangeWithScores(ctx, in.ns.Keys.Owed(p), 0, int64(max(mostEntries, oldestPending))-1)
+			}
 		}
 	}
 	_, _ = pipe.Exec(ctx) // its error is that of a command
@@ -139,8 +170,19 @@ func (in *Inspector) pending(ctx context.Context, first, end, mostEntries int) (
 		if l.group.Lag != 0 {
 			l.waiting = pipe.XRangeN(ctx, l.stream, "("+l.group.LastDeliveredID, "+", access.ReadPage)
 		}
-		for _, e := range l.pending.Val()[:min(mostEntries, len(l.pending.Val()))] {
+		most := mostEntries
+		if l.status.Stream == layout.StreamLog {
+			most = max(most, countedPending)
+		}
+		for _, e := range l.pending.Val()[:min(most, len(l.pending.Val()))] {
 			l.payloads = append(l.payloads, pipe.Do(ctx, "XRANGE", l.stream, e.ID, e.ID))
+		}
+		if l.owedFirst != nil && len(l.owedFirst.Val()) > 0 {
+			names := make([]string, len(l.owedFirst.Val()))
+			for i, z := range l.owedFirst.Val() {
+				names[i] = layout.AsString(z.Member)
+			}
+			l.owedNotes = pipe.HMGet(ctx, in.ns.Keys.OwedNotes(l.status.Partition), names...)
 		}
 	}
 	_, _ = pipe.Exec(ctx) // likewise
@@ -150,9 +192,13 @@ func (in *Inspector) pending(ctx context.Context, first, end, mostEntries int) (
 		if err != nil {
 			return nil, err
 		}
-		if err := in.readEntries(ctx, l, nowMillis); err != nil {
+		if err := in.readEntries(ctx, l, nowMillis, mostEntries); err != nil {
 			return nil, err
 		}
+		if err := l.readOwed(nowMillis, mostEntries); err != nil {
+			return nil, err
+		}
+		l.status.Backlog = l.status.Lag + l.status.Pending + l.status.Owed
 		l.status.markAlive(aliveUntil, nowMillis)
 		statuses[i] = l.status
 	}
@@ -217,7 +263,8 @@ func (g *GroupStatus) readAges(pending []redis.XPendingExt, notes string, nowMil
 }
 
 // readEntries takes over what was read of the stream.
-func (in *Inspector) readEntries(ctx context.Context, l *look, nowMillis int64) error {
+func (in *Inspector) readEntries(ctx context.Context, l *look, nowMillis int64, mostEntries int) error {
+	facts := l.status.Stream == layout.StreamLog
 	if l.waiting != nil {
 		page, err := l.waiting.Result()
 		if redis.IsPermissionError(err) && l.group.Lag >= 0 {
@@ -234,21 +281,96 @@ func (in *Inspector) readEntries(ctx context.Context, l *look, nowMillis int64) 
 				return l.fail(err)
 			}
 		}
+		if facts {
+			var counted int64
+			for _, e := range page {
+				for _, lines := range e.Values {
+					counted += linesOf(layout.AsString(lines))
+				}
+			}
+			l.status.Lag = l.status.factsOf(l.status.Lag, int64(len(page)), counted)
+		}
 	}
-	l.status.Backlog = l.status.Lag + l.status.Pending
+	var counted int64
 	for i, payload := range l.payloads {
 		if err := payload.Err(); redis.IsPermissionError(err) {
 			l.status.Unreadable = true
 		} else if err != nil {
 			return l.fail(err)
 		}
+		found := layout.DecodeEntries(payload.Val())
+		lines := int64(1) // of one whose payload is gone, too
+		if len(found) == 1 && len(found[0].Fields) == 2 {
+			lines = linesOf(found[0].Fields[1])
+		}
+		counted += lines
+		if i >= mostEntries {
+			continue
+		}
 		e := l.pending.Val()[i]
 		entry := PendingEntry{ID: e.ID, Consumer: e.Consumer, IdleMillis: e.Idle.Milliseconds(), Deliveries: e.RetryCount}
-		if found := layout.DecodeEntries(payload.Val()); len(found) == 1 {
+		if len(found) == 1 {
 			entry.OrderID = orderOf(found[0].Fields)
 		}
 		l.status.Entries = append(l.status.Entries, entry)
 	}
+	if facts {
+		l.status.Pending = l.status.factsOf(l.status.Pending, int64(len(l.payloads)), counted)
+	}
+	return nil
+}
+
+// linesOf is how many facts the value of a log entry has.
+func linesOf(value string) int64 { return int64(strings.Count(value, "\n")) + 1 }
+
+// factsOf is how many facts so many entries have, of which some, with so many facts, were read.
+func (g *GroupStatus) factsOf(entries, read, facts int64) int64 {
+	if entries <= read || read == 0 {
+		return facts + max(entries-read, 0)
+	}
+	g.Estimated = true
+	return int64(float64(facts) / float64(read) * float64(entries))
+}
+
+// readOwed takes over what was read of the orders whose money waits.
+func (l *look) readOwed(nowMillis int64, mostEntries int) error {
+	if l.owed == nil {
+		return nil
+	}
+	if err := l.owed.Err(); redis.IsPermissionError(err) { // of a user from before there was such a list
+		l.status.OwedUnreadable = true
+		return nil
+	} else if err != nil {
+		return l.fail(err)
+	}
+	first, err := l.owedFirst.Result()
+	if err != nil {
+		return l.fail(err)
+	}
+	l.status.Owed = l.owed.Val()
+	if l.owedNotes == nil {
+		return nil
+	}
+	notes, err := l.owedNotes.Result()
+	if err != nil {
+		return l.fail(err)
+	}
+	for i, z := range first {
+		o, err := layout.DecodeOwed(layout.AsString(z.Member), layout.AsString(notes[i]))
+		if err != nil { // settled since it was listed; or damaged, which the audit says
+			o = domain.Owed{FactID: strconv.FormatInt(nowMillis, 10) + "-0"}
+		}
+		order := OwedOrder{
+			OrderID: layout.AsString(z.Member), DueMillis: int64(z.Score) - nowMillis, AgeMillis: max(0, nowMillis-domain.EntryMillis(o.FactID)),
+			Attempts: o.Attempts, Reason: o.Reason,
+		}
+		l.status.OldestOwedMillis = max(l.status.OldestOwedMillis, order.AgeMillis)
+		l.status.MostDeliveries = max(l.status.MostDeliveries, order.Attempts)
+		if i < mostEntries {
+			l.status.Orders = append(l.status.Orders, order)
+		}
+	}
+	l.status.OldestMillis = max(l.status.OldestMillis, l.status.OldestOwedMillis)
 	return nil
 }
 

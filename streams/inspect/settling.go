@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -32,16 +31,68 @@ func (in *Inspector) Settling(ctx context.Context, eventID, after string) (Settl
 	s := Settling{After: after}
 	// What was read of the group is older than what is read of the log: an entry may be done by now, and
 	// counts as under way, but never the other way round.
+	underWay := make(map[domain.OrderRef]bool)
 	_, err = in.ns.EachEntry(ctx, p, after, "+", func(e domain.Entry) error {
 		if pending[e.ID] || layout.ParseLogID(e.ID).After(delivered) {
-			s.UnderWay += len(cancelledWithEvent(e.ID, e.Fields, eventID))
+			for _, f := range cancelledWithEvent(e.ID, e.Fields, eventID) {
+				underWay[f.Ref()] = true
+			}
 		}
-		if s.UnderWay == 0 {
+		if len(underWay) == 0 {
 			s.After = e.ID
 		}
 		return nil
 	})
-	return s, err
+	if err != nil {
+		return Settling{}, err
+	}
+	// What has left its entry since then counts once.
+	owed, err := in.owedOf(ctx, p, eventID)
+	if err != nil {
+		return Settling{}, err
+	}
+	for _, ref := range owed {
+		underWay[ref] = true
+	}
+	s.UnderWay = len(underWay)
+	return s, nil
+}
+
+// owedOf are the orders that were cancelled with an event, and whose money waits.
+func (in *Inspector) owedOf(ctx context.Context, p int, eventID string) ([]domain.OrderRef, error) {
+	var refs []domain.OrderRef
+	var cursor uint64
+	for {
+		page, next, err := in.ns.Client.ZScan(ctx, in.ns.Keys.Owed(p), cursor, eventID+"/*", access.ReadPage).Result()
+		if err != nil {
+			return nil, fmt.Errorf("reading what is owed: %w", access.Classify(err))
+		}
+		for i := 0; i < len(page); i += 2 {
+			if ref, ok := domain.ParseOrderRef(page[i]); ok {
+				refs = append(refs, ref)
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return in.withEvent(ctx, refs)
+		}
+	}
+}
+
+// withEvent are those of some orders that were cancelled with their event.
+func (in *Inspector) withEvent(ctx context.Context, refs []domain.OrderRef) (with []domain.OrderRef, err error) {
+	if len(refs) == 0 {
+		return nil, nil
+	}
+	orders, err := in.ns.Orders(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	for i, o := range orders {
+		if o.Reason == domain.ReasonEventCancelled {
+			with = append(with, refs[i])
+		}
+	}
+	return with, nil
 }
 
 // settlement is how far the group is: the last entry that it was given, and those of
@@ -78,20 +129,21 @@ func (in *Inspector) settlement(ctx context.Context, p int) (delivered layout.Lo
 // SettlingSetAside tells how many payments of a cancelled event's orders could not be
 // given back, and were set aside for a person.
 func (in *Inspector) SettlingSetAside(ctx context.Context, eventID string) (n int, err error) {
+	var refs []domain.OrderRef
 	err = in.EachDeadLetter(ctx, func(l DeadLetter) error {
-		if l.Group != string(domain.GroupSettlement) {
-			return nil
-		}
-		name := string(domain.FactCancelled)
-		for _, f := range cancelledWithEvent(l.EntryID, []string{name, l.Fields[name]}, eventID) {
-			// Of several facts in an entry, the reason names those that are meant.
-			if !strings.Contains(l.Reason, l.EntryID+"#") || strings.Contains(l.Reason, f.Name()+" ") {
-				n++
-			}
+		if ref, ok := domain.ParseOrderRef(l.OrderID); ok && l.Stream == layout.StreamOwed && ref.EventID == eventID {
+			refs = append(refs, ref)
+		} else if l.Group == string(domain.GroupSettlement) { // an entry that cannot be worked on at all
+			name := string(domain.FactCancelled)
+			n += len(cancelledWithEvent(l.EntryID, []string{name, l.Fields[name]}, eventID))
 		}
 		return nil
 	})
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	with, err := in.withEvent(ctx, refs)
+	return n + len(with), err
 }
 
 // cancelledWithEvent are the facts of a log entry about orders that were cancelled with this event.

@@ -59,6 +59,9 @@ func (in *Inspector) Status(ctx context.Context, how Look) (Status, error) {
 			break
 		}
 	}
+	if slices.ContainsFunc(s.Groups, func(g GroupStatus) bool { return g.OwedUnreadable }) {
+		s.Unseen = append(s.Unseen, domain.WithCode(domain.ClassFatal, domain.CodeDenied, fmt.Errorf("what waits of %s by itself: the list of what is owed may not be read", domain.GroupSettlement)))
+	}
 	for _, look := range []func() (err error){
 		func() (err error) { s.Refusals, err = in.Refusals(ctx, how.Probe); return err },
 		func() (err error) { s.Replaced, err = in.Replaced(ctx); return err },

@@ -28,6 +28,6 @@ for i = 6, #ARGV, 3 do
   local n = #changes
   changes[n + 1], changes[n + 2] = ARGV[i], ARGV[i + 1] .. '|' .. ARGV[i + 2] .. '|' .. int(left) .. '|' .. int(held) .. '|' .. int(sold)
 end
-append(KEYS[2], now, 'adjusted', { ARGV[3] }, function() end)
+append(KEYS[2], int(now), 'adjusted', { ARGV[3] }, function() end)
 redis.call('HSET', KEYS[1], unpack(changes))
 return { 'ok' }

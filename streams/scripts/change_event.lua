@@ -13,6 +13,6 @@ end
 redis.call('XLEN', KEYS[2])
 local now = time_of(is[2])
 redis.call('HDEL', KEYS[1], '') -- a write that is never refused, of a field that is never there: after it none is
-append(KEYS[2], now, ARGV[3], { ARGV[4] }, function() end)
+append(KEYS[2], int(now), ARGV[3], { ARGV[4] }, function() end)
 redis.call('HSET', KEYS[1], '#now', int(now), ARGV[1], ARGV[5], ARGV[1] .. '#about', ARGV[6])
 return 1

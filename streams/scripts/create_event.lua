@@ -14,6 +14,6 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
 end
 redis.call('XLEN', KEYS[2])
 local now = time_of(is[2])
-append(KEYS[2], now, 'listed', { ARGV[2] }, function() end)
+append(KEYS[2], int(now), 'listed', { ARGV[2] }, function() end)
 redis.call('HSET', KEYS[1], '#now', int(now), unpack(ARGV, 3))
 return 1

@@ -43,6 +43,7 @@ for e = 1, E do
 end
 local values = redis.call('HMGET', KEYS[4], unpack(fields))
 local now = time_of(values[1])
+local stamp = int(now)
 
 local events = {}
 for e = 1, E do
@@ -63,18 +64,18 @@ for e = 1, E do
   end
 end
 
-local reply = { int(now) }
+local reply = { stamp }
 local sections = {}
 for s = 1, S do
   local value, event = values[1 + E + s], events[tonumber(ARGV[SECTIONS + 2 * (s - 1)])]
   local section = { event = event, field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] }
   if value and event then
-    local available, held, sold
-    section.price, section.capacity, available, held, sold = match(value, SECTION)
+    local available, held
+    section.price, section.capacity, available, held, section.sold = match(value, SECTION)
     if not section.price then
       error('section ' .. section.field .. ' is damaged: ' .. value)
     end
-    section.available, section.held, section.sold = tonumber(available), tonumber(held), tonumber(sold)
+    section.available, section.held = tonumber(available), tonumber(held)
     section.terms = section.price .. '|' .. event.currency
   end
   sections[s], reply[1 + s] = section, section.terms or ''
@@ -200,14 +201,14 @@ if #held + #rejected == 0 then
 end
 
 local written = {}
-append(KEYS[2], now, 'held', held_lines, function(id, first, last)
+append(KEYS[2], stamp, 'held', held_lines, function(id, first, last)
   local head = id .. '|h2|'
   for n = first, last do
     local i = held[n]
     written[i], reply[1 + S + i] = head .. said[i], id
   end
 end)
-append(KEYS[2], now, 'rejected', rejected_lines, function(id, first, last)
+append(KEYS[2], stamp, 'rejected', rejected_lines, function(id, first, last)
   local head = id .. '|r2|'
   for n = first, last do
     local i = rejected[n]
@@ -215,7 +216,7 @@ append(KEYS[2], now, 'rejected', rejected_lines, function(id, first, last)
   end
 end)
 write_orders(hashes, members, written)
-local changes = { '#now', int(now) }
+local changes = { '#now', stamp }
 for event in pairs(early) do
   local n = #changes
   changes[n + 1], changes[n + 2] = event .. '#early', '1'
@@ -223,7 +224,7 @@ end
 for _, section in pairs(sections) do
   if section.changed then
     local n = #changes
-    changes[n + 1], changes[n + 2] = section.field, section_value(section)
+    changes[n + 1], changes[n + 2] = section.field, section_value(section.price, section.capacity, int(section.available), int(section.held), section.sold)
   end
 end
 redis.call('HSET', KEYS[4], unpack(changes))

@@ -40,7 +40,7 @@ for g = 1, G do
   end
 end
 local records = read_orders(hashes, members, others)
-redis.call('HLEN', KEYS[5])
+redis.call('XLEN', KEYS[2])
 
 local fields = { '#now' }
 for v = 1, V do
@@ -54,15 +54,16 @@ for c = 1, C do
 end
 local values = redis.call('HMGET', KEYS[4], unpack(fields))
 local now = time_of(values[1])
+local stamp = int(now)
 
 for v = 1, V do
   local version = values[1 + v] and match(values[1 + v], '^%d+') or ''
   if version ~= ARGV[EVENTS + 2 * v - 1] then
-    return { int(now), 'terms' }
+    return { stamp, 'terms' }
   end
 end
 
-local stale = { int(now), 'stale' }
+local stale = { stamp, 'stale' }
 at = ORDERS
 for n = 1, N do
   local version, record, bound = ARGV[at + 1], records[n] or '', bounds[n]
@@ -77,7 +78,7 @@ if #stale > 2 then
   return stale
 end
 
-local changes = { '#now', int(now) }
+local changes = { '#now', stamp }
 for v = 1, V do
   if ARGV[EVENTS + 2 * v - 1] == '' then
     local n = #changes
@@ -86,17 +87,16 @@ for v = 1, V do
 end
 for s = 1, S do
   local value, by = values[1 + V + s], SECTIONS + 4 * (s - 1)
-  local section, available, held, sold = {}, nil, nil, nil
-  section.price, section.capacity, available, held, sold = match(value or '', SECTION)
+  local price, capacity, available, held, sold = match(value or '', SECTION)
   if not sold then
     error('section ' .. ARGV[by] .. ' is gone or damaged: ' .. (value or ''))
   end
-  section.available, section.held, section.sold = tonumber(available) + tonumber(ARGV[by + 1]), tonumber(held) + tonumber(ARGV[by + 2]), tonumber(sold) + tonumber(ARGV[by + 3])
-  if section.available < 0 or section.held < 0 or section.sold < 0 then
+  available, held, sold = tonumber(available) + tonumber(ARGV[by + 1]), tonumber(held) + tonumber(ARGV[by + 2]), tonumber(sold) + tonumber(ARGV[by + 3])
+  if available < 0 or held < 0 or sold < 0 then
     error('inventory of ' .. ARGV[by] .. ' would fall below zero')
   end
   local n = #changes
-  changes[n + 1], changes[n + 2] = ARGV[by], section_value(section)
+  changes[n + 1], changes[n + 2] = ARGV[by], section_value(price, capacity, int(available), int(held), int(sold))
 end
 for c = 1, C do
   local value, by = values[1 + V + S + c], SALES + 4 * (c - 1)
@@ -113,7 +113,7 @@ for c = 1, C do
 end
 
 -- The first write is one that a full memory does not refuse; after it none is.
-local ended, freed, notices, written, ids = {}, { '' }, {}, {}, { int(now) }
+local ended, freed, notices, written, ids = {}, { '' }, {}, {}, { stamp }
 at = ORDERS
 for n = 1, N do
   if ARGV[at + 3] ~= '' then
@@ -135,7 +135,7 @@ while g <= G and ARGV[GROUPS + 4 * (g - 1)] ~= '' do
     end
     g = g + 1
   until g > G or ARGV[GROUPS + 4 * (g - 1)] ~= fact
-  append(KEYS[2], now, fact, lines, function(id, first, last)
+  append(KEYS[2], stamp, fact, lines, function(id, first, last)
     ids[#ids + 1] = id
     local head = id .. '|'
     for n = done + first, done + last do

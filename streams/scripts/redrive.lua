@@ -1,10 +1,11 @@
 -- redrive: gives dead letters back to their groups, and removes each in the same step, with its note.
 --
--- KEYS[1] requests   KEYS[2] log   KEYS[3] dead   KEYS[4] set_aside
+-- KEYS[1] requests   KEYS[2] log   KEYS[3] dead   KEYS[4] set_aside   KEYS[5] owed   KEYS[6] owed_notes
 -- ARGV ids of the letters
 -- A request is added as a new entry: the old one may have been trimmed. The entry of a fact is still
--- there (the log is never trimmed) and becomes pending again, free to be reclaimed at once.
--- Reply, for each: the id of the entry; '' if there is no such letter (somebody was faster); or, in
+-- there (the log is never trimmed) and becomes pending again, free to be reclaimed at once. An order whose money
+-- could not be settled is owed again, and due at once, as if it had never been tried.
+-- Reply, for each: the id of the entry; of what is owed that of the fact '' if there is no such letter (somebody was faster); or, in
 -- words, why it cannot be given back. Such a letter stays as it is.
 -- On a crash: all or nothing. If a write fails half way, no letter is lost: each is removed after its
 -- entry is there. Works when memory is full: it moves, and adds nothing.
@@ -39,6 +40,11 @@ local function read(id)
   if letter.stream == 'log' then
     return letter, not (letter.group and letter.entry_id) and 'it is damaged' or nil
   end
+  if letter.stream == 'owed' then
+    local values = values_of(letter.fields or '') or {}
+    letter.order = #values == 4 and values[2] .. '/' .. values[4]
+    return letter, not (letter.order and string.match(letter.entry_id or '', '^%d+%-%d+$')) and 'it is damaged' or nil
+  end
   letter.values = letter.stream == 'requests' and values_of(letter.fields or '')
   if not letter.values or #letter.values % 2 == 1 then
     return letter, 'it is damaged'
@@ -50,8 +56,13 @@ local function read(id)
   return letter
 end
 
+local clock = redis.call('TIME')
+local now = string.format('%.0f', tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000))
+
 redis.call('XLEN', KEYS[1])
 redis.call('XLEN', KEYS[2])
+redis.call('ZCARD', KEYS[5])
+redis.call('HLEN', KEYS[6])
 local reply, letters, seen = {}, {}, {}
 for i, id in ipairs(ARGV) do
   local letter, against
@@ -73,7 +84,13 @@ for i, id in ipairs(ARGV) do
 end
 for i, id in ipairs(ARGV) do
   local letter = letters[i]
-  if letter and not letter.values then
+  if letter and letter.stream == 'owed' then
+    redis.call('ZREM', KEYS[5], letter.order)
+    redis.call('ZADD', KEYS[5], now, letter.order)
+    redis.call('HSET', KEYS[6], letter.order, '0|0|' .. letter.entry_id .. '|redriven')
+    reply[i] = letter.entry_id
+    redis.call('XDEL', KEYS[3], id)
+  elseif letter and not letter.values then
     local claimed = redis.pcall('XCLAIM', KEYS[2], letter.group, 'redrive', 0, letter.entry_id, 'IDLE', 86400000, 'FORCE', 'JUSTID')
     if claimed.err then
       reply[i] = claimed.err

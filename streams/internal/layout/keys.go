@@ -74,6 +74,12 @@ func (k Keys) Dead(p int) string { return k.partitions[p] + "dead" }
 // Holds is a sorted set: held orders by their deadlines.
 func (k Keys) Holds(p int) string { return k.partitions[p] + "holds" }
 
+// Owed is a sorted set: event_id/order_id of the orders whose money waits, by when they are due to be settled.
+func (k Keys) Owed(p int) string { return k.partitions[p] + "owed" }
+
+// OwedNotes is a hash: an OwedNote for each order of Owed.
+func (k Keys) OwedNotes(p int) string { return k.partitions[p] + "owed_notes" }
+
 // Consumers is a sorted set: group/consumer by the time until which it counts as alive.
 func (k Keys) Consumers(p int) string { return k.partitions[p] + "consumers" }
 
@@ -211,6 +217,7 @@ func (k Keys) CustomerOf(key string) (customerID string, ok bool) {
 const (
 	StreamRequests = "requests"
 	StreamLog      = "log"
+	StreamOwed     = "owed" // no stream: the list of orders whose money waits
 )
 
 // StreamOf is the stream a group reads: its key and its name.

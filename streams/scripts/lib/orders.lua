@@ -3,8 +3,7 @@
 --
 -- KEYS[1] stream whose entries are acknowledged   KEYS[2] log   KEYS[3] holds   KEYS[4] events
 -- KEYS[5] in_progress   then B hashes of orders
--- ARGV[1] group   ARGV[2] channel for outcomes   ARGV[3] '1' to send notices even if nobody is seen to
--- listen (in a cluster, listeners may be at another node)   ARGV[4] B   then for each hash of orders the number
+-- ARGV[1] group   ARGV[2] channel for outcomes   ARGV[3] B   then for each hash of orders the number
 -- (1 to B) of the one in which are those of its event's orders that are from before the event was listed, 0 for none.
 -- What follows, from FIRST on, is the operation's.
 --
@@ -14,15 +13,17 @@
 
 local KEYS, ARGV = KEYS, ARGV -- locals are reached without a look-up
 local match = string.match
-local B = tonumber(ARGV[4])
-local FIRST = 5 + B
+local B = tonumber(ARGV[3])
+local FIRST = 4 + B
 
 -- read_orders(hashes, members, others): the records of orders, false for one that is not there. hashes are the
 -- numbers of their hashes, as they stand in ARGV; others[hash], if there is one, has the orders that a hash lacks.
 local function read_orders(hashes, members, others)
   redis.call('XLEN', KEYS[1])
-  redis.call('XLEN', KEYS[2])
   redis.call('ZCARD', KEYS[3])
+  if B == 1 then
+    return redis.call('HMGET', KEYS[6], unpack(members))
+  end
   local records, wanted = {}, {} -- by hash: positions of its orders
   for i = 1, #members do
     local list = wanted[hashes[i]]
@@ -72,35 +73,22 @@ local function write_orders(hashes, members, records)
   end
 end
 
--- notify(members): tells whoever waits which orders have changed; a notice names them, and nothing else.
--- Who listens, to the channel or to a pattern, is asked once a batch, so that nothing is put together for
--- nobody. If the answer is an error, somebody may. A notice that fails must not matter.
+-- notify(members): tells whoever waits which orders have changed; a notice names them, and nothing else. To ask
+-- first who listens takes longer than to tell nobody. A notice that fails must not matter.
 local function notify(members)
-  if #members == 0 then
-    return
-  end
-  local listened = ARGV[3] == '1'
-  if not listened then
-    local audience = redis.pcall('PUBSUB', 'NUMSUB', ARGV[2])
-    listened = audience.err or audience[2] > 0
-  end
-  if not listened then
-    local patterns = redis.pcall('PUBSUB', 'NUMPAT')
-    listened = type(patterns) == 'table' or patterns > 0
-  end
-  if listened then
+  if #members > 0 then
     redis.pcall('PUBLISH', ARGV[2], table.concat(members, '\n'))
   end
 end
 
 -- other_of(hash): the number of the hash that has what this one lacks; nil if there is none.
 local function other_of(hash)
-  local other = tonumber(ARGV[4 + hash])
+  local other = tonumber(ARGV[3 + hash])
   return other > 0 and other or nil
 end
 
 local SECTION = '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)$' -- price, capacity, available, held, sold
 
-local function section_value(section)
-  return section.price .. '|' .. section.capacity .. '|' .. int(section.available) .. '|' .. int(section.held) .. '|' .. int(section.sold)
+local function section_value(price, capacity, available, held, sold)
+  return price .. '|' .. capacity .. '|' .. available .. '|' .. held .. '|' .. sold
 end

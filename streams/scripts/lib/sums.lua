@@ -12,6 +12,12 @@ end
 
 -- sum(a, b): a + b, where b may be negative; an error if that is below 0 or past 2^63-1.
 local function sum(a, b)
+  if #a <= LOW_DIGITS and #b <= LOW_DIGITS then -- so it nearly always is
+    local low = tonumber(a) + tonumber(b)
+    if low >= 0 then
+      return string.format('%d', low)
+    end
+  end
   local high, low = parts(a)
   local more_high, more_low = parts(b)
   low = low + more_low
