@@ -243,11 +243,12 @@ func stepOf(cmd redis.Cmder) string {
 			if group := arg(3 + keys); group != "" {
 				return script + " " + group
 			}
-			for _, fact := range []domain.FactType{domain.FactExpired, domain.FactCancelled} { // nobody asked for it by an entry
-				if slices.ContainsFunc(args, func(a any) bool { return argument(a) == string(fact) }) {
-					return script + " " + string(fact)
-				}
+			// Nobody asked for it by an entry. Of a due hold that somebody else has ended meanwhile there is no fact.
+			fact := domain.FactExpired
+			if slices.ContainsFunc(args, func(a any) bool { return argument(a) == string(domain.FactCancelled) }) {
+				fact = domain.FactCancelled
 			}
+			return script + " " + string(fact)
 		}
 		return script
 	case "xreadgroup":

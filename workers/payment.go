@@ -19,7 +19,6 @@ import (
 func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (domain.Payment, error) {
 	g, end := c.pool.gateway, time.Now().Add(limit)
 	authorize := func(ctx context.Context) (domain.Payment, error) { return g.port.Authorize(ctx, r) }
-	lookUp := func(ctx context.Context) (domain.Payment, error) { return g.port.Lookup(ctx, r.Attempt) }
 	var wait pauses
 	var odd oddity
 	for {
@@ -34,7 +33,7 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 			continue // to the end of the line
 		}
 		if err != nil && !errors.Is(err, domain.ErrMisconfigured) {
-			payment, err = g.ask(c.reading, c.working, callLookUp, end, end, lookUp)
+			payment, err = g.ask(c.reading, c.working, callLookUp, end, end, func(ctx context.Context) (domain.Payment, error) { return g.port.Lookup(ctx, r.Attempt) })
 			if hasAnswer(payment, err) {
 				return payment, err
 			}

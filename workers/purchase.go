@@ -141,14 +141,15 @@ func (r *purchase) incoming(entryID string, request domain.Request, invalid erro
 // dispatch does what the ledger's verdicts ask for.
 func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, nowMillis int64) {
 	done := make([]string, 0, len(batch))
-	pay := make([]*pending, 0, len(batch))
-	for i, reply := range replies {
+	pay, room := make([]*pending, 0, len(batch)), make([]pending, len(batch))
+	for i := range replies {
+		reply, p := &replies[i], &room[i]
 		if reply.Verdict == domain.VerdictDone {
 			r.pool.stats.countOutcome(reply.Order.State)
 			done = append(done, batch[i].EntryID)
 			continue
 		}
-		p := &pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order, nowMillis: nowMillis}
+		*p = pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order, nowMillis: nowMillis}
 		switch reply.Verdict {
 		case domain.VerdictDone:
 		case domain.VerdictAuthorize:
