@@ -71,6 +71,19 @@ const (
 	ReasonEventCancelled = "event_cancelled" // cancelled because its event is
 )
 
+// Reasons are those that an order in this state may have, in a program of this version; "" among them if it need not have any.
+func (s OrderState) Reasons() []string { return reasons[s] }
+
+var reasons = [...][]string{
+	OrderNone: {""}, OrderHeld: {""}, OrderConfirmed: {""}, OrderExpired: {""},
+	OrderDeclined:  {"", ReasonPaymentMismatch},
+	OrderCancelled: {ReasonRequested, ReasonCaptureFailed, ReasonEventCancelled},
+	OrderRejected: {
+		ReasonInvalid, ReasonTooLate, ReasonUnknownEvent, ReasonUnknownSection, ReasonNotOnSale, ReasonPriceChanged,
+		ReasonOverLimit, ReasonBelowMinimum, ReasonInProgress, ReasonSoldOut,
+	},
+}
+
 // DetailNoToken is what is wrong with a purchase or a pay that brings no payment token and
 // is not for free.
 const DetailNoToken = "payment_token: missing"

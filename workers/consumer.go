@@ -3,6 +3,7 @@ package workers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type consumer struct {
 	pool      *Pool
 	queue     domain.Queue
 	partition int
+	group     domain.Group
 	log       *zap.Logger
 
 	// handle takes entries over. It must see to it that finish or leave is called for
@@ -71,7 +73,7 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 		perEntry = wire.MaxFacts
 	}
 	return &consumer{
-		pool: p, queue: queue, partition: partition, perEntry: perEntry, bell: p.hear(partition, group),
+		pool: p, queue: queue, partition: partition, group: group, perEntry: perEntry, bell: p.hear(partition, group),
 		log:     p.log.With(zap.Int("partition", partition), zap.String("group", string(group))),
 		reading: p.reading, working: p.working,
 		inFlight: make(map[string]inHand), freed: make(chan struct{}, 1),
@@ -126,15 +128,19 @@ func (c *consumer) read() {
 	apart := rand.N(every) // once, so that the groups do not step in time
 	reclaimed := false     // by the last turn of the loop
 	wait := newBackoff()
+	sign := c.sign("reading")
+	defer sign.rest()
 	for c.reading.Err() == nil {
 		most := c.room()
 		if most <= 0 {
+			sign.rest()
 			select {
 			case <-c.freed:
 			case <-c.reading.Done():
 			}
 			continue
 		}
+		sign.within(0)
 		var entries []domain.Entry
 		var err error
 		readAll := false // of what this worker has been told of
@@ -213,17 +219,21 @@ func (c *consumer) workOf(e domain.Entry) int {
 func (c *consumer) take(entries []domain.Entry) []domain.Entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fresh := entries[:0]
+	fresh, redelivered := entries[:0], int64(0)
 	for _, e := range entries {
 		if _, known := c.inFlight[e.ID]; !known {
 			hand := inHand{active: true, work: c.workOf(e)}
 			c.inFlight[e.ID] = hand
 			c.work += hand.work
 			fresh = append(fresh, e)
+			if e.Deliveries > 1 {
+				redelivered++
+			}
 		}
 	}
 	c.active += len(fresh)
 	c.pool.stats.InFlight.Add(int64(len(fresh)))
+	c.pool.stats.Redelivered.Add(redelivered)
 	return fresh
 }
 
@@ -297,7 +307,10 @@ func (c *consumer) keepAlive(ctx context.Context, announced chan<- struct{}) {
 	every := c.pool.cfg.ReclaimAfter / 3
 	next := every - rand.N(every) // the first time, so that the groups do not step in time
 	wait := newBackoff()
+	sign := c.sign("keeping alive")
+	defer sign.rest()
 	for silent := true; ; {
+		sign.within(0)
 		lost, err := c.queue.KeepAlive(ctx, c.inHand(), c.pool.cfg.ReclaimAfter)
 		if ctx.Err() != nil {
 			return
@@ -314,6 +327,7 @@ func (c *consumer) keepAlive(ctx context.Context, announced chan<- struct{}) {
 			close(announced)
 		}
 		c.noteLost(lost)
+		sign.within(next)
 		if !pause(ctx, next) {
 			return
 		}
@@ -386,10 +400,15 @@ func (c *consumer) retry(do func() error) error {
 			c.pool.redis.worked()
 			return nil
 		}
-		if domain.ClassOf(err) == domain.ClassPoison || c.working.Err() != nil {
+		switch {
+		case c.working.Err() != nil:
+			return err
+		case domain.ClassOf(err) == domain.ClassPoison:
+			c.pool.stats.redisFailed(err)
 			return err
 		}
 		c.pool.redisFailed(err)
+		c.pool.stats.retries[workStep].Add(1)
 		if !pause(c.working, wait.next()) {
 			return err
 		}
@@ -442,9 +461,10 @@ const reasonDeliveries = "delivered too often without an outcome"
 
 // inBatches calls do with all the values that are there, and at least one, until
 // stop is closed. What do is given is its own only until it returns.
-func inBatches[T any](values <-chan T, stop <-chan struct{}, do func([]T)) {
+func inBatches[T any](sign *sign, values <-chan T, stop <-chan struct{}, do func([]T)) {
 	batch := make([]T, 0, readMost)
 	for {
+		sign.rest()
 		select {
 		case v := <-values:
 			batch = append(batch[:0], v)
@@ -459,8 +479,13 @@ func inBatches[T any](values <-chan T, stop <-chan struct{}, do func([]T)) {
 				more = false
 			}
 		}
+		sign.within(0)
 		do(batch)
 	}
+}
+
+func (c *consumer) sign(loop string) *sign {
+	return c.pool.signs.of(fmt.Sprintf("%s of %s in partition %d", loop, c.group, c.partition))
 }
 
 // backOff waits before something is tried again. It reports false if the worker

@@ -25,7 +25,10 @@ const (
 	callRefund
 )
 
-var callNames = [...]string{callAuthorize: "authorize", callLookUp: "look up", callCapture: "capture", callVoid: "void", callRefund: "refund"}
+var (
+	callNames  = [...]string{callAuthorize: "authorize", callLookUp: "look up", callCapture: "capture", callVoid: "void", callRefund: "refund"}
+	callLabels = [...]string{callAuthorize: "authorize", callLookUp: "lookup", callCapture: "capture", callVoid: "void", callRefund: "refund"} // of metrics
+)
 
 // gateway is the payment gateway as the whole pool asks it. It decides when a call may be
 // made, not what is called, and knows how the gateway is:
@@ -80,19 +83,32 @@ func (g *gateway) ask(reading, working context.Context, c call, by, end time.Tim
 	ctx := &callTime{Context: working, end: begun.Add(limit)}
 	defer ctx.stop()
 	payment, err := do(ctx)
+	now := time.Now()
 	var later *domain.LaterError
 	switch {
 	case err == nil, errors.Is(err, domain.ErrNotFound), final(err):
-		k.works(begun)
+		r := resultAnswered
+		if err != nil && final(err) {
+			r = resultRefused
+		}
+		g.took(c, r, now.Sub(begun))
+		k.works(begun, now)
 		g.pace.answered(begun)
 		return payment, err
 	case working.Err() != nil, ctx.Err() != nil && limit < g.timeout/4:
 		k.passOn(passed) // it was cut short by us, which says nothing of the gateway
 	case errors.Is(err, domain.ErrMisconfigured):
+		g.took(c, resultMisconfigured, now.Sub(begun))
 		k.fails(begun, domain.CodeGatewayMisconfigured, err)
-	case errors.As(err, &later) && !g.pace.later(begun, later, g.answered()):
-		k.passOn(passed)
+	case errors.As(err, &later):
+		g.took(c, resultLater, now.Sub(begun))
+		if g.pace.later(begun, later, g.answered()) {
+			k.fails(begun, domain.CodeGatewayUnavailable, err)
+		} else {
+			k.passOn(passed)
+		}
 	default:
+		g.took(c, resultFailed, now.Sub(begun))
 		k.fails(begun, domain.CodeGatewayUnavailable, err)
 	}
 	if working.Err() == nil {
@@ -100,6 +116,8 @@ func (g *gateway) ask(reading, working context.Context, c call, by, end time.Tim
 	}
 	return payment, err
 }
+
+func (g *gateway) took(c call, r result, d time.Duration) { g.stats.gateway[c][r].observe(d, 1) }
 
 // final reports whether an error is the gateway's answer about this payment, for good.
 func final(err error) bool {
@@ -160,10 +178,9 @@ type kind struct {
 	slowSince time.Time
 }
 
-// works notes an answer to a call that was begun at a time.
-func (k *kind) works(begun time.Time) {
+// works notes an answer, now, to a call that was begun at a time.
+func (k *kind) works(begun, now time.Time) {
 	k.answered.Add(1)
-	now := time.Now()
 	took := now.Sub(begun)
 	if took < k.slowAfter && !k.unwell.Load() {
 		return

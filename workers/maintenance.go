@@ -2,6 +2,7 @@ package workers
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -59,9 +60,12 @@ func (p *Pool) newMaintenance(partition int) (func(), error) {
 			return err
 		}},
 	}
+	sign := p.signs.of(fmt.Sprintf("maintenance of partition %d", partition))
 	return func() {
+		defer sign.rest()
 		// The partitions do not step in time.
 		for next := rand.N(expireEvery); pause(p.reading, next); {
+			sign.within(0)
 			first := time.Now().Add(time.Minute)
 			for _, j := range jobs {
 				if !time.Now().Before(j.next) {
@@ -72,6 +76,7 @@ func (p *Pool) newMaintenance(partition int) (func(), error) {
 				}
 			}
 			next = time.Until(first)
+			sign.within(next)
 		}
 	}, nil
 }
@@ -113,6 +118,7 @@ func (p *Pool) expire(ctx context.Context, partition int) error {
 	for range expireRounds {
 		n, err := p.ledger.Expire(ctx, partition, readMost)
 		p.stats.Expired.Add(int64(n))
+		p.stats.order(domain.OrderExpired, "", int64(n))
 		p.added(partition)
 		if err != nil || n < readMost {
 			return err

@@ -37,7 +37,10 @@ const reasonNoAnswer = "the payment gateway has not answered yet"
 func (s *settlement) watch(stop <-chan struct{}) {
 	tick := time.NewTicker(settleWithin / 4)
 	defer tick.Stop()
+	sign := s.sign("watching")
+	defer sign.rest()
 	for {
+		sign.within(settleWithin / 4)
 		select {
 		case e := <-s.movable:
 			s.moveOut(e, "")
@@ -146,12 +149,15 @@ func (s *settlement) next(o domain.Owed, end ending) domain.Unsettled {
 func (s *settlement) takeOwed() {
 	lease := s.pool.cfg.ReclaimAfter
 	every, owed := takeIdly, int64(0)
+	sign := s.sign("taking what is owed")
+	defer sign.rest()
 	for pause(s.reading, jitter(min(lease/5, every))) {
 		every = takeIdly
 		if now := s.pool.stats.Owed.Load(); now != owed {
 			every, owed = takeEvery, now
 		}
 		for more := true; more && s.reading.Err() == nil; {
+			sign.within(2 * takeIdly) // the next pause in it
 			most := min(s.cashiers.spare(), readMost)
 			if s.pool.gateway.pace.paused() {
 				most = 0
@@ -178,6 +184,9 @@ func (s *settlement) handOwed(taken []domain.Owed) {
 	lines := make([]*line, len(taken))
 	for i, o := range taken {
 		lines[i] = &line{owed: o}
+		if o.DelayMillis > 0 {
+			s.pool.stats.retries[workOwed].Add(1)
+		}
 	}
 	s.keep(lines)
 	var fit []*line

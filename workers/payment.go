@@ -30,6 +30,7 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 			return domain.Payment{}, err
 		}
 		if turnedAway(err) {
+			c.pool.stats.retries[workPayment].Add(1)
 			continue // to the end of the line
 		}
 		if err != nil && !errors.Is(err, domain.ErrMisconfigured) {
@@ -41,6 +42,7 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 		if !c.backOff(min(wait.next(), max(time.Until(end), 0))) {
 			return domain.Payment{}, errNotAsked
 		}
+		c.pool.stats.retries[workPayment].Add(1)
 	}
 }
 
@@ -90,6 +92,7 @@ func (c *consumer) settled(kind call, by time.Time, do func(context.Context) (do
 		if !by.IsZero() && time.Now().Add(pause).After(by) || pause > 0 && !c.backOff(pause) {
 			return domain.Payment{}, failed.or(errNotAsked)
 		}
+		c.pool.stats.retries[workPayment].Add(1)
 	}
 }
 

@@ -27,6 +27,8 @@ type Deps struct {
 	// tickets away.
 	GatewayKind domain.GatewayKind
 	Partitions  int
+	// Now tells Redis's time, for durations since an order's outcome; nil: they are not measured.
+	Now func(context.Context) (time.Time, error)
 	// PaymentNamespace is that of the payments' names; empty in a namespace whose payments
 	// are named without it.
 	PaymentNamespace string
@@ -51,6 +53,9 @@ type Pool struct {
 	log        *zap.Logger
 	stats      Stats
 	redis      health
+	signs      signs
+	clock      clock
+	ready      readiness
 	bells      [][]*bell // of the readers of each partition's log, while it runs
 
 	reading context.Context // ends first: take no more
@@ -82,7 +87,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	p := &Pool{
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
 		names: d.PaymentNamespace, freeOrders: d.FreeOrders, log: log,
-		redis: health{what: "redis", log: log},
+		redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now},
 	}
 	p.gateway = newGateway(d.Gateway, cfg.CallTimeout, &p.stats, log)
 	return p, nil
@@ -115,6 +120,7 @@ func (p *Pool) Stats() *Stats { return &p.stats }
 //
 // Nothing is done before the namespace is known to be served by this kind of gateway.
 func (p *Pool) Run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { p.ready.not(notDraining) })()
 	if err := p.serve(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -163,6 +169,7 @@ func (p *Pool) run(ctx context.Context) error {
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
 	p.reading, p.working, p.fail = reading, working, fail
+	p.signs.begin()
 
 	runs, err := p.roles()
 	if err != nil {
@@ -184,9 +191,11 @@ func (p *Pool) run(ctx context.Context) error {
 	if errors.Is(cause, domain.ErrDataReplaced) {
 		stopWorking()
 		<-ended
+		p.ready.not(notReplaced)
 		p.stats.InFlight.Store(0)
 		return cause
 	}
+	p.ready.not(notDraining)
 	p.log.Info("worker stopping", zap.Int64("in_hand", p.stats.InFlight.Load()))
 	grace := time.NewTimer(p.cfg.Grace - p.handBackTime())
 	defer grace.Stop()
@@ -209,15 +218,25 @@ func (p *Pool) run(ctx context.Context) error {
 const verifyEvery = time.Second
 
 func (p *Pool) verify() {
+	sign := p.signs.of("verify")
+	defer sign.rest()
 	for {
-		switch err := p.ledger.Verify(p.reading); {
+		sign.within(0)
+		err := p.ledger.Verify(p.reading)
+		if err == nil {
+			err = p.clock.set(p.reading)
+		}
+		switch {
 		case p.reading.Err() != nil:
 			return
 		case err != nil:
+			p.ready.not("redis does not answer: " + string(domain.CodeOf(err)))
 			p.redisFailed(err)
 		default:
+			p.ready.now()
 			p.redis.worked()
 		}
+		sign.within(verifyEvery)
 		if !pause(p.reading, jitter(verifyEvery)) {
 			return
 		}
@@ -273,7 +292,7 @@ func (p *Pool) serve(ctx context.Context) error {
 		case domain.ClassOf(err) != domain.ClassRetry: // there is no such namespace any more
 			return domain.WithClass(domain.ClassFatal, err)
 		}
-		p.redis.failed(err)
+		p.noteFailure(err)
 		pause(ctx, wait.NextBackOff())
 	}
 	return nil
@@ -309,7 +328,7 @@ func (p *Pool) accept(ctx context.Context) error {
 		if err == nil || domain.ClassOf(err) == domain.ClassFatal {
 			return err
 		}
-		p.redis.failed(err)
+		p.noteFailure(err)
 		pause(ctx, wait.NextBackOff())
 	}
 	return nil
@@ -350,11 +369,19 @@ func (p *Pool) roles() ([]func(), error) {
 // and one that shows that the data was replaced makes it begin anew.
 func (p *Pool) redisFailed(err error) {
 	if errors.Is(err, domain.ErrDataReplaced) {
+		p.stats.redisFailed(err)
 		p.fail(err)
 		return
 	}
-	p.redis.failed(err)
+	p.noteFailure(err)
 	if domain.ClassOf(err) == domain.ClassFatal {
 		p.fail(err)
 	}
+}
+
+// noteFailure notes that Redis failed.
+func (p *Pool) noteFailure(err error) {
+	p.stats.redisFailed(err)
+	p.signs.redisFailed()
+	p.redis.failed(err)
 }

@@ -37,6 +37,12 @@ func (p *Pool) newPosting(partition int) (func(), error) {
 				return err
 			}
 			p.stats.Posted.Add(int64(len(facts)))
+			p.stats.batches[stepPost].observe(len(facts))
+			for _, e := range found[first:end] {
+				if ago, known := p.clock.since(domain.EntryMillis(e.id)); known && len(e.facts) > 0 {
+					p.stats.stages[StagePosted].observe(ago, len(e.facts))
+				}
+			}
 			c.finish(ids...)
 			return nil
 		})

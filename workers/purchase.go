@@ -34,7 +34,8 @@ type pending struct {
 	entryID   string
 	request   domain.Request
 	order     domain.Order
-	nowMillis int64 // Redis's time when the order was so
+	nowMillis int64     // Redis's time when the order was so
+	since     time.Time // this is so: held, and then answered
 
 	// What the gateway said, once it has.
 	resolution domain.Resolution
@@ -50,12 +51,13 @@ func (p *Pool) newPurchase(partition int) (func(), error) {
 	r.payers = newCrew(p.cfg.Concurrency, r.pay)
 	c.handle = r.hold
 	return func() {
-		c.run(func(stop <-chan struct{}) { inBatches(r.answers, stop, r.commit) }, r.payers.stop) // step 3
+		c.run(func(stop <-chan struct{}) { inBatches(c.sign("resolving"), r.answers, stop, r.commit) }, r.payers.stop) // step 3
 	}, nil
 }
 
 // hold is step 1.
 func (r *purchase) hold(entries []domain.Entry) {
+	begun := time.Now()
 	var incoming []domain.Incoming
 	var cancels []domain.Cancellation
 	var dead []domain.DeadEntry
@@ -76,6 +78,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		replies, now, err := r.pool.ledger.Hold(r.working, r.partition, batch)
 		if err == nil {
 			r.pool.addedHolds(r.partition)
+			r.measureHold(begun, batch, now)
 			r.dispatch(batch, replies, now)
 		}
 		return err
@@ -93,6 +96,15 @@ func (r *purchase) hold(entries []domain.Entry) {
 		}
 		return nil
 	})
+}
+
+func (r *purchase) measureHold(begun time.Time, batch []domain.Incoming, nowMillis int64) {
+	stats := &r.pool.stats
+	stats.batches[stepHold].observe(len(batch))
+	stats.stages[StageHold].observe(time.Since(begun), len(batch))
+	for i := range batch {
+		stats.stages[StageWaiting].observe(time.Duration(nowMillis-domain.EntryMillis(batch[i].EntryID))*time.Millisecond, 1)
+	}
 }
 
 // parse reads an entry. A ClassReject error comes with a request whose order can be rejected.
@@ -140,16 +152,16 @@ func (r *purchase) incoming(entryID string, request domain.Request, invalid erro
 
 // dispatch does what the ledger's verdicts ask for.
 func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, nowMillis int64) {
-	done := make([]string, 0, len(batch))
+	done, now := make([]string, 0, len(batch)), time.Now()
 	pay, room := make([]*pending, 0, len(batch)), make([]pending, len(batch))
 	for i := range replies {
 		reply, p := &replies[i], &room[i]
 		if reply.Verdict == domain.VerdictDone {
-			r.pool.stats.countOutcome(reply.Order.State)
+			r.pool.stats.countOutcome(batch[i].EntryID, reply.Order)
 			done = append(done, batch[i].EntryID)
 			continue
 		}
-		*p = pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order, nowMillis: nowMillis}
+		*p = pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order, nowMillis: nowMillis, since: now}
 		switch reply.Verdict {
 		case domain.VerdictDone:
 		case domain.VerdictAuthorize:
@@ -203,6 +215,9 @@ func (r *purchase) pay(p *pending) {
 
 // answered hands an answer to whoever commits.
 func (r *purchase) answered(p *pending) {
+	now := time.Now()
+	r.pool.stats.stages[StageAuthorize].observe(now.Sub(p.since), 1)
+	p.since = now
 	select {
 	case r.answers <- p:
 	case <-r.working.Done():
@@ -262,17 +277,19 @@ func (r *purchase) commit(batch []*pending) {
 			return err
 		}
 		r.pool.added(r.partition)
-		done := make([]string, 0, len(replies))
+		r.pool.stats.batches[stepResolve].observe(len(resolutions))
+		done, resolved := make([]string, 0, len(replies)), time.Now()
 		for i, reply := range replies {
 			p := batch[first+i]
 			switch reply.Verdict {
 			case domain.VerdictDone:
-				r.pool.stats.countOutcome(reply.Order.State)
+				r.pool.stats.countOutcome(p.entryID, reply.Order)
+				r.pool.stats.stages[StageResolve].observe(resolved.Sub(p.since), 1)
 				done = append(done, p.entryID)
 			case domain.VerdictVoid: // what was asked for, whatever the order is now
 				r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
 			case domain.VerdictWait, domain.VerdictAuthorize: // no answer yet, by Redis's clock there is time left
-				p.order, p.nowMillis = reply.Order, now
+				p.order, p.nowMillis, p.since = reply.Order, now, resolved
 				r.payers.hand(p)
 			case domain.VerdictConflict, domain.VerdictTooLate: // not among the verdicts of a resolution
 				r.leave(p.entryID)

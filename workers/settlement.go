@@ -83,7 +83,7 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 // beside is what goes on while entries are settled.
 func (s *settlement) beside(stop <-chan struct{}) {
 	var all sync.WaitGroup
-	all.Go(func() { inBatches(s.acks, stop, s.ack) })
+	all.Go(func() { inBatches(s.sign("acknowledging"), s.acks, stop, s.ack) })
 	all.Go(s.takeOwed)
 	s.watch(stop)
 	all.Wait()
@@ -98,6 +98,9 @@ func (s *settlement) settle(entries []domain.Entry) {
 	for _, e := range found {
 		entry := &settling{id: e.id, begun: time.Now(), lines: make([]line, len(e.facts)), left: len(e.facts)}
 		for i, f := range e.facts {
+			if f.Type == domain.FactCancelled && e.deliveries <= 1 {
+				s.pool.stats.order(domain.OrderCancelled, f.Reason, 1)
+			}
 			entry.lines[i] = line{entry: entry, owed: domain.Owed{Ref: f.Ref(), FactID: f.ID, Attempts: 1}}
 		}
 		s.lines.Lock()
@@ -227,6 +230,9 @@ func (s *settlement) over(l *line, end ending) {
 	settled := end == ending{}
 	if settled {
 		s.pool.stats.Settled.Add(1)
+		if ago, known := s.pool.clock.since(domain.EntryMillis(l.owed.FactID)); known {
+			s.pool.stats.stages[StageSettled].observe(ago, 1)
+		}
 	}
 	e := l.entry
 	if e == nil {

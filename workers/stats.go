@@ -18,6 +18,7 @@ type Stats struct {
 	Reclaimed       atomic.Int64 // entries taken over from other workers
 	Recovered       atomic.Int64 // entries found in the own list after a lost reply or a restart
 	Lost            atomic.Int64 // entries that others took over from this worker
+	Redelivered     atomic.Int64 // entries that had been given to a worker before, however they came
 	HandedBack      atomic.Int64 // entries given back at the end
 	Confirmed       atomic.Int64
 	Declined        atomic.Int64
@@ -33,10 +34,21 @@ type Stats struct {
 	Trimmed         atomic.Int64
 	GatewayUnknowns atomic.Int64 // calls of the gateway without an answer
 	InFlight        atomic.Int64 // entries in hand now, all groups
+
+	measures
 }
 
-func (s *Stats) countOutcome(state domain.OrderState) {
-	switch state {
+// countOutcome notes what came of a request, which is an entry.
+func (s *Stats) countOutcome(entryID string, o domain.Order) {
+	// What was so before the request came is no outcome of it.
+	if max(o.HeldAtMillis, o.ResolvedAtMillis) >= domain.EntryMillis(entryID) {
+		switch o.State {
+		case domain.OrderHeld, domain.OrderConfirmed, domain.OrderDeclined, domain.OrderRejected:
+			s.order(o.State, o.Reason, 1)
+		case domain.OrderNone, domain.OrderExpired, domain.OrderCancelled:
+		}
+	}
+	switch o.State {
 	case domain.OrderConfirmed:
 		s.Confirmed.Add(1)
 	case domain.OrderDeclined:

@@ -1,0 +1,65 @@
+package workers
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"holdfast/domain"
+)
+
+func TestHistogram(t *testing.T) {
+	var s Stats
+	d := &s.stages[StageWaiting]
+	d.observe(-time.Second, 2) // two clocks
+	d.observe(time.Millisecond, 1)
+	d.observe(time.Millisecond+1, 1)
+	d.observe(time.Hour, 1)
+	d.observe(2*time.Hour, 3)
+	h := s.StageSeconds()[StageWaiting]
+	want := make([]int64, len(h.Bounds)+1)
+	want[0], want[1], want[len(want)-2], want[len(want)-1] = 3, 1, 1, 3
+	if !slices.Equal(h.Counts, want) || h.Labels[0] != "waiting" || h.Bounds[0] != .001 || h.Bounds[len(h.Bounds)-1] != 3600 {
+		t.Errorf("got %+v, want counts %v", h, want)
+	}
+	if h.Sum < 7*3600 || h.Sum > 7*3600+.01 {
+		t.Errorf("the sum is %f", h.Sum)
+	}
+	s.batches[stepPost].observe(0) // nothing was done
+	s.batches[stepPost].observe(3)
+	if h := s.BatchSizes()[stepPost]; h.Sum != 3 || h.Counts[2] != 1 || h.Counts[0] != 0 {
+		t.Errorf("got %+v", h)
+	}
+	if n := testing.AllocsPerRun(100, func() { d.observe(time.Minute, 1); s.order(domain.OrderRejected, domain.ReasonSoldOut, 1) }); n != 0 {
+		t.Errorf("%f allocations", n)
+	}
+}
+
+func TestOrdersByReason(t *testing.T) {
+	var s Stats
+	s.countOutcome("100-0", domain.Order{State: domain.OrderConfirmed, HeldAtMillis: 90, ResolvedAtMillis: 110})
+	s.countOutcome("120-0", domain.Order{State: domain.OrderConfirmed, HeldAtMillis: 90, ResolvedAtMillis: 110}) // once more
+	s.countOutcome("100-0", domain.Order{State: domain.OrderRejected, Reason: domain.ReasonSoldOut, ResolvedAtMillis: 100})
+	s.countOutcome("100-0", domain.Order{State: domain.OrderRejected, Reason: "of another version", ResolvedAtMillis: 100})
+	s.countOutcome("100-0", domain.Order{State: domain.OrderHeld, HeldAtMillis: 100})
+	got := make(map[string]int64)
+	for o := range s.Orders() {
+		if o.N > 0 {
+			got[o.Outcome.String()+"/"+o.Reason] = o.N
+		}
+	}
+	want := map[string]int64{"confirmed/": 1, "rejected/sold_out": 1, "rejected/other": 1, "held/": 1}
+	if len(got) != len(want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for name, n := range want {
+		if got[name] != n {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	for _, state := range domain.OrderStates {
+		if len(state.Reasons()) > mostReasons {
+			t.Errorf("%s has more reasons than are counted", state)
+		}
+	}
+}
