@@ -18,6 +18,8 @@ type checkCommand struct {
 	Limits         limits        `embed:"" group:"From where on it is a warning, and critical; 0 is never:"`
 	Ignore         []string      `placeholder:"CODE" help:"Problems that do not count, by their codes, such as no_aof. They are listed all the same."`
 	Timeout        time.Duration `default:"10s" placeholder:"DURATION" help:"How long all of it may take; a Redis that does not answer by then is critical. Default: 10s."`
+	Self           bool          `help:"Only ask a worker whether it lives, at ADDR: for the health check of a container. Exit status 0 or 1."`
+	Addr           string        `arg:"" optional:"" name:"addr" help:"With --self: where the worker listens, as its --listen. Default: $HOLDFAST_LISTEN."`
 	ForgetReplaced bool          `help:"Forget first that the data in Redis was replaced, because it has been seen to. Needs a user who may write."`
 }
 
@@ -30,12 +32,21 @@ does not answer, and a namespace that is not there, are critical: both stop ever
 
 It only reads, for a user such as monitor in deployments/redis/users.acl. That user also makes one write, which changes
 nothing, to see whether Redis refuses writes; without that permission it goes by what INFO tells.
+
+With --self it asks one worker that listens (holdfast worker --listen) whether it lives, and nobody else: for the health check of
+its container, which must not fail because Redis or the payment gateway does. Exit status 0 if it does, else 1.
 `
 }
 
 func (c *checkCommand) Run(ctx context.Context, e *environment) error {
 	if c.Timeout <= 0 {
 		return badUsage("--timeout: want more than 0")
+	}
+	if c.Self {
+		return c.self(ctx, e)
+	}
+	if c.Addr != "" {
+		return badUsage("%q: an address goes with --self", c.Addr)
 	}
 	for _, code := range c.Ignore {
 		if !slices.Contains(problemCodes, domain.Code(code)) {

@@ -38,6 +38,8 @@ type workerCommand struct {
 	MaxDeliveries int64         `env:"HOLDFAST_MAX_DELIVERIES" default:"${worker_max_deliveries}" placeholder:"N" help:"After how many deliveries in vain an entry goes to the dead letters. Default: ${default}."`
 	CallTimeout   time.Duration `env:"HOLDFAST_CALL_TIMEOUT" default:"${worker_call_timeout}" placeholder:"DURATION" help:"How long one call of the payment gateway may take. Default: ${default}."`
 	WaitRedis     time.Duration `env:"HOLDFAST_WAIT_REDIS" default:"30s" placeholder:"DURATION" help:"How long to wait at the start for a Redis that does not answer. Default: 30s."`
+	Listen        string        `env:"HOLDFAST_LISTEN" placeholder:"HOST:PORT" help:"Where to serve /metrics, /livez, /readyz and /backlog over HTTP; port 0 takes a free one. Default: nowhere."`
+	Pprof         bool          `env:"HOLDFAST_PPROF" help:"Serve Go's profiles there, too, under /debug/pprof/."`
 	LogFormat     string        `env:"HOLDFAST_LOG_FORMAT" enum:"json,console" default:"json" placeholder:"FORMAT" help:"json or console. The log goes to stderr. Default: json."`
 	LogLevel      string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 
@@ -188,6 +190,11 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
+	shown, err := c.show(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, shown.close()) }()
 	store, err := c.openWhenUp(ctx, e, log)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -196,14 +203,15 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		}
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() { err = errors.Join(err, shown.close(), store.Close()) }() // nobody looks at a store that is closed
 	pool, err := workers.New(cfg, workers.Deps{
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, GatewayKind: gateway.kind, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect, Log: log,
+		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect, Now: store.Now, Log: log,
 	})
 	if err != nil {
 		return err
 	}
+	shown.watch(pool, store)
 	log.Info("serving", zap.String("version", readVersion().Version), zap.String("redis", redactURL(e.url())),
 		zap.String("redis_version", lookAtServers(ctx, store, log)),
 		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),

@@ -1,0 +1,104 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Figures are what a namespace has before it, as Redis tells it: the same for all of its workers.
+type Figures struct {
+	Groups              []Group
+	DeadLetters         map[string]int64 // by what they are about
+	OverdueHolds        int64            // that should have been ended
+	OldestOverdueMillis int64            // since the oldest of them should have been
+	DataReplaced        bool             // and nobody has seen to it
+}
+
+// Group is one group of one partition. Ages are on Redis's clock.
+type Group struct {
+	Partition int
+	Group     string
+
+	Waiting int64 // requests, or facts, that nobody was given yet
+	InHand  int64 // given, not acknowledged
+	Owed    int64 // orders whose money waits by itself
+	Backlog int64 // all of these
+
+	OldestWaitingMillis int64
+	OldestInHandMillis  int64
+	OldestOwedMillis    int64
+	OldestIdleMillis    int64
+	MostDeliveries      int64
+	Alive               int // consumers
+}
+
+const (
+	// lookEvery is how often Redis is looked at at most, whoever asks how often.
+	lookEvery = time.Second
+	// lookTimeout bounds a look: it is less than Prometheus, and autoscalers, wait for an answer.
+	lookTimeout = 2 * time.Second
+)
+
+// Look asks Redis.
+type Look func(context.Context) (Figures, error)
+
+// glance looks for all who ask at the same time, or within the same second.
+type glance struct {
+	look    Look
+	ctx     context.Context // of looks: nobody who asks ends one
+	timeout time.Duration
+
+	mu      sync.Mutex
+	latest  *lookedAt
+	looking sync.WaitGroup
+}
+
+// lookedAt is one look.
+type lookedAt struct {
+	done    chan struct{} // closed when there is what follows
+	figures Figures
+	err     error
+	at      time.Time
+}
+
+// figures are a second old at most. It returns within the timeout, also if a look does not end by then: as long as it goes on, there is
+// no other.
+func (g *glance) figures() (Figures, error) {
+	l := g.now()
+	timer := time.NewTimer(g.timeout)
+	defer timer.Stop()
+	select {
+	case <-l.done:
+		return l.figures, l.err
+	case <-timer.C:
+		return Figures{}, fmt.Errorf("redis has not answered within %s", g.timeout)
+	}
+}
+
+// now is the look of now, which may still go on.
+func (g *glance) now() *lookedAt {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.latest != nil {
+		select {
+		case <-g.latest.done:
+			if time.Since(g.latest.at) < lookEvery {
+				return g.latest
+			}
+		default:
+			return g.latest
+		}
+	}
+	l := &lookedAt{done: make(chan struct{})}
+	g.latest = l
+	g.looking.Go(func() {
+		ctx, cancel := context.WithTimeout(g.ctx, g.timeout)
+		defer cancel()
+		l.figures, l.err = g.look(ctx)
+		l.at = time.Now()
+		close(l.done)
+	})
+	return l
+}

@@ -1,0 +1,180 @@
+package telemetry
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"holdfast/workers"
+)
+
+// Worker is what is told of a worker: a *workers.Pool.
+type Worker interface {
+	Stats() *workers.Stats
+	// Ready says why it takes no requests.
+	Ready() error
+	// Stuck are loops of it that give no sign of life.
+	Stuck() []workers.Stuck
+}
+
+// watched is the worker that is told of, and how Redis is looked at.
+type watched struct {
+	worker Worker
+	glance *glance
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("holdfast_"+name, help, labels, nil)
+}
+
+// Of the worker, since it started.
+var (
+	orders       = desc("orders_total", "Orders by the outcome that this worker brought about, and why.", "outcome", "reason")
+	stages       = desc("stage_seconds", "How long a stage of an order takes.", "stage")
+	gatewayCalls = desc("gateway_seconds", "How long a call of the payment gateway takes.", "call", "result")
+	batches      = desc("batch_orders", "How many orders a step takes at a time.", "step")
+	entries      = desc("entries_total", "Entries that were taken: new ones, from other workers, or from the own list after a lost reply or a restart.", "how")
+	redelivered  = desc("redelivered_entries_total", "Entries that had been given to a worker before.")
+	lost         = desc("lost_entries_total", "Entries that others took over from this worker.")
+	handedBack   = desc("handed_back_entries_total", "Entries that were given back at the end.")
+	inHand       = desc("in_hand_entries", "Entries that this worker has in hand.")
+	posted       = desc("posted_facts_total", "Facts that were put on invoices.")
+	settled      = desc("settled_facts_total", "Facts, and orders that were owed, whose money is where it belongs.")
+	owing        = desc("owed_orders_total", "How often the money of an order had to wait by itself.")
+	voided       = desc("voided_payments_total", "Payments that were voided before their entry was acknowledged.")
+	setAside     = desc("set_aside_total", "Entries and orders that this worker has made dead letters of.")
+	trimmed      = desc("trimmed_requests_total", "Requests that were done with and removed.")
+	redisErrors  = desc("redis_errors_total", "Failures of Redis, by class.", "class")
+	retries      = desc("retries_total", "What was tried again: a step in Redis, a call of the payment gateway, an order that is owed.", "of")
+	ready        = desc("ready", "Whether this worker takes requests.")
+	stuckLoops   = desc("stuck_loops", "Loops of this worker that give no sign of life.")
+)
+
+// Of the namespace: every worker says the same.
+var (
+	redisUp       = desc("redis_up", "Whether Redis has answered this scrape. If not, nothing is said that it would have told.")
+	backlog       = desc("backlog", "Requests, or facts, that wait or are in hand.", "partition", "group")
+	lag           = desc("lag", "Requests, or facts, that no worker was given yet.", "partition", "group")
+	pending       = desc("pending", "Requests, or facts, that were given to workers and are not done.", "partition", "group")
+	owed          = desc("owed", "Orders whose money waits by itself.", "partition", "group")
+	oldestWaiting = desc("oldest_waiting_seconds", "Age of the oldest that no worker was given yet.", "partition", "group")
+	oldestInHand  = desc("oldest_in_hand_seconds", "For how long the oldest has been with workers.", "partition", "group")
+	oldestOwed    = desc("oldest_owed_seconds", "Age of the oldest outcome whose money waits by itself.", "partition", "group")
+	oldestIdle    = desc("oldest_idle_seconds", "Longest time without a sign of life, of the oldest entries in hand.", "partition", "group")
+	deliveries    = desc("most_deliveries", "How often one of the oldest entries in hand was given to a worker.", "partition", "group")
+	alive         = desc("consumers_alive", "Workers that gave a sign of life.", "partition", "group")
+	deadLetters   = desc("dead_letters", "Entries and orders that were set aside, by what they are about.", "stream")
+	overdueHolds  = desc("overdue_holds", "Holds that are over and have not ended.")
+	oldestOverdue = desc("oldest_overdue_seconds", "Since when the oldest of them is over.")
+	dataReplaced  = desc("data_replaced", "Whether the data in Redis was replaced, and nobody has seen to it.")
+)
+
+// collector reads, when it is asked, what the worker has counted and what Redis has. Nothing is kept here.
+type collector struct{ of *atomic.Pointer[watched] }
+
+// Describe implements prometheus.Collector, for one whose metrics are known only when they are collected.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(to chan<- prometheus.Metric) {
+	m, of := metrics{to}, c.of.Load()
+	if of == nil { // it waits for Redis
+		m.gauge(ready, 0)
+		m.gauge(redisUp, 0)
+		return
+	}
+	ofWorker(m, of.worker)
+	figures, err := of.glance.figures()
+	m.gauge(redisUp, number(err == nil))
+	if err == nil {
+		ofNamespace(m, figures)
+	}
+}
+
+func ofWorker(m metrics, w Worker) {
+	s := w.Stats()
+	for o := range s.Orders() {
+		m.counter(orders, o.N, o.Outcome.String(), o.Reason)
+	}
+	m.histograms(stages, s.StageSeconds())
+	m.histograms(gatewayCalls, s.GatewaySeconds())
+	m.histograms(batches, s.BatchSizes())
+	m.counter(entries, s.Read.Load(), "read")
+	m.counter(entries, s.Reclaimed.Load(), "reclaimed")
+	m.counter(entries, s.Recovered.Load(), "recovered")
+	m.counter(redelivered, s.Redelivered.Load())
+	m.counter(lost, s.Lost.Load())
+	m.counter(handedBack, s.HandedBack.Load())
+	m.gauge(inHand, float64(s.InFlight.Load()))
+	m.counter(posted, s.Posted.Load())
+	m.counter(settled, s.Settled.Load())
+	m.counter(owing, s.Owed.Load())
+	m.counter(voided, s.Voided.Load())
+	m.counter(setAside, s.DeadLettered.Load())
+	m.counter(trimmed, s.Trimmed.Load())
+	for _, n := range s.RedisErrors() {
+		m.counter(redisErrors, n.N, n.Label)
+	}
+	for _, n := range s.Retries() {
+		m.counter(retries, n.N, n.Label)
+	}
+	m.gauge(ready, number(w.Ready() == nil))
+	m.gauge(stuckLoops, float64(len(w.Stuck())))
+}
+
+func ofNamespace(m metrics, f Figures) {
+	for _, g := range f.Groups {
+		of := []string{strconv.Itoa(g.Partition), g.Group}
+		m.gauge(backlog, float64(g.Backlog), of...)
+		m.gauge(lag, float64(g.Waiting), of...)
+		m.gauge(pending, float64(g.InHand), of...)
+		m.gauge(owed, float64(g.Owed), of...)
+		m.gauge(oldestWaiting, seconds(g.OldestWaitingMillis), of...)
+		m.gauge(oldestInHand, seconds(g.OldestInHandMillis), of...)
+		m.gauge(oldestOwed, seconds(g.OldestOwedMillis), of...)
+		m.gauge(oldestIdle, seconds(g.OldestIdleMillis), of...)
+		m.gauge(deliveries, float64(g.MostDeliveries), of...)
+		m.gauge(alive, float64(g.Alive), of...)
+	}
+	for stream, n := range f.DeadLetters {
+		m.gauge(deadLetters, float64(n), stream)
+	}
+	m.gauge(overdueHolds, float64(f.OverdueHolds))
+	m.gauge(oldestOverdue, seconds(f.OldestOverdueMillis))
+	m.gauge(dataReplaced, number(f.DataReplaced))
+}
+
+// metrics is where they go.
+type metrics struct{ to chan<- prometheus.Metric }
+
+func (m metrics) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	m.to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (m metrics) counter(d *prometheus.Desc, n int64, labels ...string) {
+	m.to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+}
+
+func (m metrics) histograms(d *prometheus.Desc, all []workers.Histogram) {
+	for _, h := range all {
+		buckets := make(map[float64]uint64, len(h.Bounds))
+		var sum uint64
+		for i, n := range h.Counts {
+			sum += uint64(n)
+			if i < len(h.Bounds) {
+				buckets[h.Bounds[i]] = sum
+			}
+		}
+		m.to <- prometheus.MustNewConstHistogram(d, sum, h.Sum, buckets, h.Labels...)
+	}
+}
+
+func seconds(millis int64) float64 { return float64(millis) / 1000 }
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
