@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // Figures are what a namespace has before it, as Redis tells it: the same for all of its workers.
@@ -47,11 +49,13 @@ type Look func(context.Context) (Figures, error)
 // glance looks for all who ask at the same time, or within the same second.
 type glance struct {
 	look    Look
+	log     *zap.Logger
 	ctx     context.Context // of looks: nobody who asks ends one
 	timeout time.Duration
 
 	mu      sync.Mutex
 	latest  *lookedAt
+	failing bool // of the look before; only the one look that goes on touches it
 	looking sync.WaitGroup
 }
 
@@ -98,6 +102,13 @@ func (g *glance) now() *lookedAt {
 		defer cancel()
 		l.figures, l.err = g.look(ctx)
 		l.at = time.Now()
+		if failing := l.err != nil; failing != g.failing && g.ctx.Err() == nil {
+			if g.failing = failing; failing {
+				g.log.Warn("the metrics do not tell what Redis has", zap.Error(l.err))
+			} else {
+				g.log.Info("the metrics tell again what Redis has")
+			}
+		}
 		close(l.done)
 	})
 	return l

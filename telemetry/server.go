@@ -95,7 +95,7 @@ func (s *Server) Serve(listener net.Listener) {
 
 // Watch says of which worker is told, and how Redis is looked at. Call it once.
 func (s *Server) Watch(w Worker, look Look) {
-	s.watched.Store(&watched{w, &glance{look: look, ctx: s.ctx, timeout: lookTimeout}})
+	s.watched.Store(&watched{w, &glance{look: look, log: s.log, ctx: s.ctx, timeout: lookTimeout}})
 }
 
 // Close ends what Serve began, and all looks at Redis: none goes on when it returns.

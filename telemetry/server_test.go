@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 
 	"holdfast/workers"
 )
@@ -163,7 +164,7 @@ func TestRedisAway(t *testing.T) {
 func TestLooksAreShared(t *testing.T) {
 	hang, begun := make(chan struct{}), make(chan struct{})
 	var looks atomic.Int64
-	g := &glance{ctx: t.Context(), timeout: 20 * time.Second, look: func(ctx context.Context) (Figures, error) {
+	g := &glance{log: zap.NewNop(), ctx: t.Context(), timeout: 20 * time.Second, look: func(ctx context.Context) (Figures, error) {
 		looks.Add(1)
 		close(begun)
 		<-hang
@@ -190,7 +191,7 @@ func TestLooksAreShared(t *testing.T) {
 
 	hang = make(chan struct{})
 	looks.Store(0)
-	deaf := &glance{ctx: t.Context(), timeout: 50 * time.Millisecond, look: func(context.Context) (Figures, error) {
+	deaf := &glance{log: zap.NewNop(), ctx: t.Context(), timeout: 50 * time.Millisecond, look: func(context.Context) (Figures, error) {
 		looks.Add(1)
 		<-hang
 		return Figures{}, errors.New("too late")
