@@ -343,9 +343,11 @@ local function use_seats()
           s.behind = true
         end
       end
-      local start = run_start(s, list[k], will)
-      for _, kind in ipairs(s.lists[to] or {}) do
-        kind.suited, kind.any = math.min(kind.suited, start), math.min(kind.any, start)
+      if s.lists[to] then
+        local start = run_start(s, list[k], will)
+        for _, kind in ipairs(s.lists[to]) do
+          kind.suited, kind.any = math.min(kind.suited, start), math.min(kind.any, start)
+        end
       end
     end
   end
