@@ -135,7 +135,7 @@ func (s *seatSequence) call(rdb *redis.Client) {
 		s.wrong("%v", err)
 	}
 	if want = append(want, s.places); !slices.Equal(got, want) {
-		s.wrong("the script says\n%q, want\n%q", got, want)
+		s.wrong("the script says %q, want %q", got, want)
 	}
 	if len(s.history) > 3 {
 		s.history = s.history[len(s.history)-3:]
@@ -225,7 +225,7 @@ func (s *seatSequence) follow(op seatOp) string {
 		s.wrong("%+v gets %v: %v", op, list, err)
 	}
 	s.places = after
-	if op.What == "best" && len(reference.ReadSeats(before, op.From[0]).Rows) > 0 {
+	if op.What == "best" {
 		s.note(before, op, list)
 	}
 	return "ok " + seats.FormatPlaces(list)
@@ -266,5 +266,55 @@ func (s *seatSequence) second(op seatOp, wish seats.Wish, list []int, reason str
 	}
 	if (want == nil) != (reason == "") || !reflect.DeepEqual(want, because) || (reason == seats.ReasonSeatTaken) != (len(notFree) > 0) {
 		s.wrong("%+v of %q: %q because of %v, want %v", op, s.places, reason, because, want)
+	}
+}
+
+// TestVenueIsSmall: 80,000 seats in 60 sections, with aisles and rows of several lengths, take less than 200 kB: the fact that
+// lists them, the layouts, and the places.
+func TestVenueIsSmall(t *testing.T) {
+	rdb := streamstest.Server().Client()
+	t.Cleanup(func() { _ = rdb.Close() })
+	var layouts []string
+	there := 0
+	for i := range 60 {
+		var rows []string
+		for r := range 48 {
+			row := fmt.Sprintf("R%d", r+1)
+			if r%8 == 0 {
+				row += fmt.Sprintf(":1-%d/%d-%d", 8+i%3, 9+i%3, 25+r/8)
+			}
+			rows = append(rows, row)
+		}
+		l, err := seats.Parse(strings.Join(rows, ","))
+		if err != nil {
+			t.Fatal(err)
+		}
+		there += l.Seats()
+		layouts = append(layouts, l.String())
+		if err := rdb.HSet(t.Context(), "places", fmt.Sprintf("big-venue/section-%d", i), l.Places()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	about, err := json.Marshal(layouts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.HSet(t.Context(), "events", "big-venue#about", about).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "log", Values: []string{"listed", "big-venue|" + string(about)}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	var bytes int64
+	for _, key := range []string{"places", "events", "log"} {
+		n, err := rdb.MemoryUsage(t.Context(), key, 0).Result() // 0: all of its fields
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d bytes", key, n)
+		bytes += n
+	}
+	if there < 78_000 || there > 82_000 || bytes*80_000/int64(there) >= 200_000 {
+		t.Errorf("%d seats take %d bytes", there, bytes)
 	}
 }
