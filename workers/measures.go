@@ -112,6 +112,27 @@ func (d *durations) observe(took time.Duration, n int) {
 	d.sum.Add(int64(took) * int64(n))
 }
 
+// tally is what of durations is counted by one goroutine, and then added at once: whoever adds to what others add to, waits.
+type tally struct {
+	counts [len(durationBounds) + 1]int64
+	sum    int64
+}
+
+func (t *tally) observe(took time.Duration) {
+	took = max(took, 0)
+	t.counts[bucketOf(durationBounds[:], float64(took))]++
+	t.sum += int64(took)
+}
+
+func (d *durations) add(t *tally) {
+	for i, n := range t.counts {
+		if n > 0 {
+			d.counts[i].Add(n)
+		}
+	}
+	d.sum.Add(t.sum)
+}
+
 type sizes struct {
 	counts [len(sizeBounds) + 1]atomic.Int64
 	sum    atomic.Int64

@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -60,6 +61,30 @@ func TestOrdersByReason(t *testing.T) {
 	for _, state := range domain.OrderStates {
 		if len(state.Reasons()) > mostReasons {
 			t.Errorf("%s has more reasons than are counted", state)
+		}
+	}
+}
+
+// BenchmarkMeasures is what measuring costs an order that is sold: all that is not done once for a batch.
+func BenchmarkMeasures(b *testing.B) {
+	p := &Pool{clock: clock{ask: func(context.Context) (time.Time, error) { return time.Now(), nil }}}
+	if err := p.clock.set(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	o := domain.Order{State: domain.OrderConfirmed, HeldAtMillis: 1764197000000, ResolvedAtMillis: 1764197000010}
+	const id = "1764197000000-12"
+	s, since := &p.stats, time.Now()
+	for b.Loop() {
+		s.stages[StageWaiting].observe(time.Duration(o.HeldAtMillis-domain.EntryMillis(id))*time.Millisecond, 1)
+		now := time.Now()
+		s.stages[StageAuthorize].observe(now.Sub(since), 1)
+		s.stages[StageResolve].observe(now.Sub(since), 1)
+		s.countOutcome(id, o)
+		for _, c := range []call{callAuthorize, callCapture} {
+			s.gateway[c][resultAnswered].observe(now.Sub(since), 1)
+		}
+		if ago, known := p.clock.since(domain.EntryMillis(id)); known {
+			s.stages[StageSettled].observe(ago, 1)
 		}
 	}
 }

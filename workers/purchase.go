@@ -35,7 +35,8 @@ type pending struct {
 	request   domain.Request
 	order     domain.Order
 	nowMillis int64     // Redis's time when the order was so
-	since     time.Time // this is so: held, and then answered
+	since     time.Time // when this worker knew that
+	answered  time.Time // when the gateway had
 
 	// What the gateway said, once it has.
 	resolution domain.Resolution
@@ -102,9 +103,11 @@ func (r *purchase) measureHold(begun time.Time, batch []domain.Incoming, nowMill
 	stats := &r.pool.stats
 	stats.batches[stepHold].observe(len(batch))
 	stats.stages[StageHold].observe(time.Since(begun), len(batch))
+	var waited tally
 	for i := range batch {
-		stats.stages[StageWaiting].observe(time.Duration(nowMillis-domain.EntryMillis(batch[i].EntryID))*time.Millisecond, 1)
+		waited.observe(time.Duration(nowMillis-domain.EntryMillis(batch[i].EntryID)) * time.Millisecond)
 	}
+	stats.stages[StageWaiting].add(&waited)
 }
 
 // parse reads an entry. A ClassReject error comes with a request whose order can be rejected.
@@ -215,9 +218,7 @@ func (r *purchase) pay(p *pending) {
 
 // answered hands an answer to whoever commits.
 func (r *purchase) answered(p *pending) {
-	now := time.Now()
-	r.pool.stats.stages[StageAuthorize].observe(now.Sub(p.since), 1)
-	p.since = now
+	p.answered = time.Now()
 	select {
 	case r.answers <- p:
 	case <-r.working.Done():
@@ -278,13 +279,15 @@ func (r *purchase) commit(batch []*pending) {
 		}
 		r.pool.added(r.partition)
 		r.pool.stats.batches[stepResolve].observe(len(resolutions))
+		var authorizing, resolving tally
 		done, resolved := make([]string, 0, len(replies)), time.Now()
 		for i, reply := range replies {
 			p := batch[first+i]
+			authorizing.observe(p.answered.Sub(p.since))
 			switch reply.Verdict {
 			case domain.VerdictDone:
 				r.pool.stats.countOutcome(p.entryID, reply.Order)
-				r.pool.stats.stages[StageResolve].observe(resolved.Sub(p.since), 1)
+				resolving.observe(resolved.Sub(p.answered))
 				done = append(done, p.entryID)
 			case domain.VerdictVoid: // what was asked for, whatever the order is now
 				r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
@@ -295,6 +298,8 @@ func (r *purchase) commit(batch []*pending) {
 				r.leave(p.entryID)
 			}
 		}
+		r.pool.stats.stages[StageAuthorize].add(&authorizing)
+		r.pool.stats.stages[StageResolve].add(&resolving)
 		if len(done) > 0 {
 			r.finish(done...)
 		}
