@@ -65,6 +65,32 @@ func TestOrdersByReason(t *testing.T) {
 	}
 }
 
+func TestSigns(t *testing.T) {
+	s := signs{after: 100 * time.Millisecond}
+	late, resting, ahead := s.of("late"), s.of("resting"), s.of("ahead")
+	late.within(-time.Second)
+	resting.within(-time.Second)
+	resting.rest()
+	ahead.within(time.Hour)
+	if stuck := s.stuck(); len(stuck) != 1 || stuck[0].Loop != "late" || stuck[0].For < time.Second {
+		t.Errorf("stuck: %v", stuck)
+	}
+	s.after = time.Minute
+	if stuck := s.stuck(); len(stuck) != 0 {
+		t.Errorf("stuck too soon: %v", stuck)
+	}
+	late.within(-time.Hour)
+	s.redisFailed() // a moment ago: it may have waited for that
+	if stuck := s.stuck(); len(stuck) != 0 {
+		t.Errorf("stuck while Redis fails: %v", stuck)
+	}
+	s.begin()
+	s.after = -time.Hour
+	if stuck := s.stuck(); len(stuck) != 0 {
+		t.Errorf("of loops that are over: %v", stuck)
+	}
+}
+
 // BenchmarkMeasures is what measuring costs an order that is sold: all that is not done once for a batch.
 func BenchmarkMeasures(b *testing.B) {
 	p := &Pool{clock: clock{ask: func(context.Context) (time.Time, error) { return time.Now(), nil }}}

@@ -23,8 +23,8 @@ type sign struct {
 	due  atomic.Int64 // since startOfSigns; 0: none is
 }
 
-// startOfSigns makes times of a clock that only goes on.
-var startOfSigns = time.Now()
+// startOfSigns makes times of a clock that only goes on. It is long ago, because 0 is none.
+var startOfSigns = time.Now().Add(-24 * time.Hour)
 
 // within says that the loop lives, and that its next sign is due after d.
 func (s *sign) within(d time.Duration) { s.due.Store(int64(time.Since(startOfSigns) + d)) }

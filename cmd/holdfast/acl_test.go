@@ -71,7 +71,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	worker.ok("namespace", "set", "--max-waiting", "1000")
 	organizer.ok("events", "list")
 	organizer.ok("sales")
-	working := worker.worker("--pay-wait", "100ms")
+	working := worker.worker("--pay-wait", "100ms", "--listen", "127.0.0.1:0")
 	if got := producer.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "tok_secret", "--wait"); got["state"] != "confirmed" {
 		t.Errorf("published: %v", got)
 	}
@@ -82,6 +82,11 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	operator.ok("dead", "redrive", "--all")
 	producer.fails(exitFailed, []string{"set aside", "unknown_order"}, pay...)
 	worker.drained()
+	at := listens(t, working)
+	eventually(t, "the metrics tell it", func() bool {
+		values := scrape(t, at)
+		return values["holdfast_redis_up"] == 1 && values[`holdfast_dead_letters{stream="requests"}`] == 2 && sum(values, "holdfast_consumers_alive") == 12
+	})
 	operator.ok("dead", "discard", "--all", "--yes")
 
 	// The recipe of the README, for every language that has a client of Redis.
