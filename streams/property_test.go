@@ -197,6 +197,7 @@ type model struct {
 	hashes   map[string]int                     // events that have so many hashes of orders of their own
 	was      map[domain.OrderRef][]domain.Order // all that orders ever were
 	early    map[domain.OrderRef]bool           // got as far as they got before there was their event
+	branches map[string]string                  // what is stored of the partition's branch: nothing changes it
 	clock    int64                              // the scripts' clock is not before it
 	facts    []domain.Fact
 	raw      map[string][]string // log entry -> its fields
@@ -241,12 +242,13 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	f.Ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	rt.Cleanup(cancel)
 	f.Do("FLUSHALL")
-	f.Must(f.ledger.Accept(f.Ctx))
+	f.Must(f.ledger.Accept(f.Ctx, "w1"))
 	m := &model{
 		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), folded: domain.NewSnapshot(), second: reference.New(),
 		hashes: make(map[string]int), was: make(map[domain.OrderRef][]domain.Order), early: make(map[domain.OrderRef]bool), pending: make(map[domain.Group]map[string]holder),
 		raw: make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
 	}
+	m.branches = f.eventFields() // nothing else is there yet
 	for _, group := range layout.Groups {
 		m.pending[group] = make(map[string]holder)
 	}
@@ -1747,7 +1749,8 @@ func (m *model) expected() map[string]any {
 	if len(notes) > 0 {
 		want[m.Keys.SetAside(0)] = notes
 	}
-	events, progress := map[string]string{layout.ClockField: strconv.FormatInt(m.clock, 10)}, make(map[string]string)
+	events, progress := maps.Clone(m.branches), make(map[string]string)
+	events[layout.ClockField] = strconv.FormatInt(m.clock, 10)
 	for id, e := range m.book.Events {
 		m.Must(e.CheckConservation())
 		maps.Copy(events, layout.EncodeEvent(id, e, m.hashes[id]))
