@@ -133,6 +133,7 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"own":             func(rt *rapid.T) { m.with(rt).own() },
 		"tick":            func(rt *rapid.T) { m.with(rt).tick() },
 		"clock back":      func(rt *rapid.T) { m.with(rt).clockBack() },
+		"zombie":          func(rt *rapid.T) { m.with(rt).zombie() },
 	})
 	m.with(rt).settleAll()
 	r.sequences++
@@ -156,7 +157,7 @@ func wantSeen() []string {
 		"list conflict", "list event_closed", "list nothing", "adjust refused", "adjust nothing",
 		"closed nothing", "reopened nothing", "event cancelled nothing", "cancelled after it was closed", "reopened after it was cancelled",
 		"posted", "posted what is cancelled", "posted nothing", "stale", "stale and changed", "in one millisecond", "reopened meanwhile", "has hashes of its own",
-		"refused before its event had hashes of its own", "clock went back",
+		"refused before its event had hashes of its own", "clock went back", "zombie held nothing", "zombie moved nothing",
 		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
 		"trimmed", "trimmed nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
@@ -1125,6 +1126,27 @@ func (m *model) clockBack() {
 	m.clock = max(m.clock, m.Now()+pick[int64](m, "by", 5, 40, 40))
 	m.Do("HSET", m.Keys.Events(0), layout.ClockField, m.clock)
 	m.seen["clock went back"]++
+}
+
+// zombie lets somebody who has worked on another branch do what he can. That is nothing, as compare finds.
+func (m *model) zombie() {
+	if !m.chance("really", 3) {
+		return
+	}
+	m.commands++
+	another := pick(m, "branch", "another", "")
+	ledger := &Ledger{m.store, func(int) string { return another }}
+	r := m.drawKnown()
+	_, _, err := ledger.Hold(m.Ctx, 0, []domain.Incoming{m.incoming("1-1", purchase(r.EventID, r.OrderID, "fred", 1))})
+	m.wantReplaced(err)
+	m.seen["zombie held nothing"]++
+	if err := ledger.Cancel(m.Ctx, 0, []domain.Cancellation{{Ref: r}}); err != nil { // with what is cancelled, there is nothing to do
+		m.wantReplaced(err)
+		m.seen["zombie moved nothing"]++
+	}
+	if is, begun, err := m.store.beginBranch(m.Ctx, 0, layout.Branch{Parent: another}); err != nil || begun || is != m.branches[layout.BranchField] {
+		m.Fatalf("began %s: %t, %v", is, begun, err)
+	}
 }
 
 // logGroups are those that read the log.

@@ -59,10 +59,11 @@ func sight(e domain.Entry) sighting {
 	return sighting{layout.ParseLogID(e.ID), h.Sum64()}
 }
 
-// trail are entries that were seen, the oldest first: all of the newest, and of those before ever fewer.
+// trail are entries that were seen, the oldest first: all of the newest, and of those before so many that between two
+// there is an eighth of the time since then at most.
 type trail []sighting
 
-const trailLength = 256
+const trailLength = 512
 
 func (t trail) newest() (s sighting, known bool) {
 	if len(t) == 0 {
@@ -72,12 +73,13 @@ func (t trail) newest() (s sighting, known bool) {
 }
 
 func (t *trail) add(s sighting) {
-	if len(*t) >= trailLength { // every other one of the older half goes
-		kept := (*t)[:0]
-		for i, old := range *t {
-			if i >= trailLength/2 || i%2 == 0 {
-				kept = append(kept, old)
+	if all := *t; len(all) >= trailLength {
+		kept := all[:1]
+		for i := 1; i < len(all); i++ {
+			if i < trailLength/2 && 8*(all[i+1].id.Millis-kept[len(kept)-1].id.Millis) <= s.id.Millis-all[i+1].id.Millis {
+				continue
 			}
+			kept = append(kept, all[i])
 		}
 		*t = kept
 	}
