@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -21,13 +21,13 @@ func TestListEvent(t *testing.T) {
 	want := terms(10, func(t *domain.Terms) {
 		t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis = "Été <b> & “日本”\u2028", 6, 1_700_000_000_123, 253402300799000
 	})
-	before := f.eventFields()
+	branch := f.eventFields()
 	f.list("e1", want)
 	wantFields := map[string]string{
 		"e1": "1|o|EUR|6|1700000000123|253402300799000|0", "e1#sales": "0|0|0", "e1/general": "1000|10|10|0|0", "e1/vip": "5000|4|4|0|0",
 		"e1#about": `{"name":"Été \u003cb\u003e \u0026 “日本”\u2028","sections":["general","vip"],"fingerprint":"` + want.Fingerprint() + `"}`,
 	}
-	maps.Copy(wantFields, before)
+	maps.Copy(wantFields, branch)
 	if fields := f.eventFields(); !reflect.DeepEqual(fields, wantFields) {
 		t.Errorf("event %v\nwant %v", fields, wantFields)
 	}

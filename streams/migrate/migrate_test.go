@@ -18,6 +18,7 @@ import (
 	"holdfast/domain"
 	"holdfast/streams"
 	"holdfast/streams/audit"
+	"holdfast/streams/internal/layout"
 	"holdfast/streams/migrate"
 	"holdfast/streams/redistest"
 )

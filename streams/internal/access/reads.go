@@ -227,7 +227,7 @@ func (n Namespace) EachField(ctx context.Context, key string, each func(field st
 
 // Event is what is stored of one, all of one moment.
 type Event struct {
-	domain.Event        // the zero Event if it is not there
+	domain.Event // the zero Event if it is not there
 	Totals       layout.Totals
 	OrderHashes  int    // how many hashes of orders of its own it has
 	Branch       string // of its partition; also if the event is not there
