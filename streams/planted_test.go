@@ -74,6 +74,8 @@ var plantedBugs = []plantedBug{
 	{"sales are not reversed", "streams/move.go", "		if d.Sold != 0 {\n", "		if d.Sold > 0 {\n"},
 	{"cancels with an event that was looked at once", "streams/move.go", "if m.terms != nil {\n		events.text", "if false {\n		events.text"},
 
+	{"holds what the gateway does not take", holdFile, "elseif class.below then", "elseif false then"},
+
 	// What is stored.
 	{"hold without compare of the branch", holdFile, "if (values[#fields] or '') ~= BRANCH then", "if false then"},
 	{"move without compare of the branch", moveFile, "if (values[#fields] or '') ~= BRANCH then", "if false then"},
