@@ -32,7 +32,7 @@ type history struct {
 	watched bool      // since the first Verify
 	ns      Namespace // as it was seen last
 	at      []past    // by partition
-	turn    int       // the partition whose branch is compared next
+	looks   int       // how often Verify has looked
 }
 
 // past is what was seen of a partition.
@@ -119,12 +119,19 @@ func (h *history) branch(p int) string {
 	return h.at[p].branch
 }
 
-// nextTurn is the partition whose branch is to be compared.
-func (h *history) nextTurn() int {
+// looksPerBranch is with every how many looks a branch is compared, too: whatever changes something compares it anyway.
+const looksPerBranch = 4
+
+// branchesToLookAt are the partitions whose branch is to be compared in this look: one now and then, each time another one.
+func (h *history) branchesToLookAt() []int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.turn = (h.turn + 1) % len(h.at)
-	return h.turn
+	look := h.looks
+	h.looks++
+	if look%looksPerBranch != 0 {
+		return nil
+	}
+	return []int{look / looksPerBranch % len(h.at)}
 }
 
 // last is the newest entry of all, its partition, and the branch of that. All partitions of one
@@ -198,10 +205,10 @@ func (s *Store) branchReplaced(p int, was string) error {
 // Verify implements domain.Ledger. It is of ClassFatal if the namespace is served by another
 // kind of gateway by now (see ServeWith), or by programs of another schema.
 //
-// It compares the branch of one partition, each time of another: whoever begins one begins one in all.
+// Every few calls it compares the branch of one partition: whoever begins one begins one in all.
 func (l *Ledger) Verify(ctx context.Context) error {
 	l.store.history.watch(true)
-	return l.store.verify(ctx, l.store.history.nextTurn())
+	return l.store.verify(ctx, l.store.history.branchesToLookAt()...)
 }
 
 // verify compares what is stored with what was seen of it, and the branches of some partitions.
