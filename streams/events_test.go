@@ -210,7 +210,10 @@ func TestAdjustEventRaces(t *testing.T) {
 			capacity int64
 			want     []string
 		}{
-			{branch, 2, 20, []string{"stale"}}, {branch, 0, 20, []string{"stale"}}, {"another", 1, 20, []string{"stale"}}, {"", 1, 20, []string{"stale"}},
+			{branch, 2, 20, []string{"stale"}},
+			{branch, 0, 20, []string{"stale"}},
+			{"another", 1, 20, []string{"stale"}},
+			{"", 1, 20, []string{"stale"}},
 			{branch, 1, 2, []string{"below", "e1/general", "3", "0"}},
 		} {
 			if got := run(test.branch, test.version, test.capacity); !slices.Equal(got, test.want) {
