@@ -137,9 +137,9 @@ type slowToAccept struct {
 	may chan struct{}
 }
 
-func (l slowToAccept) Accept(ctx context.Context) error {
+func (l slowToAccept) Accept(ctx context.Context, worker string) error {
 	<-l.may
-	return l.Ledger.Accept(ctx)
+	return l.Ledger.Accept(ctx, worker)
 }
 
 func TestNotReadyWhenReplaced(t *testing.T) {
