@@ -457,6 +457,7 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCal
 		termArgs.number(says.validMillis, valid[t])
 	}
 	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, requests)
+	c.keys = append(c.keys, l.store.keys.Unknown(p))
 	return c, inOrder
 }
 

@@ -17,6 +17,12 @@ const (
 	// is made after a look, and for less than that, ends so much too late at most.
 	lookEvery = time.Second
 	trimEvery = 2 * time.Second
+	// forgetEvery is how often rejections for unknown events are forgotten while there are any to be, and
+	// forgetLookEvery how often it is looked whether there are.
+	forgetEvery     = 500 * time.Millisecond
+	forgetLookEvery = 10 * time.Second
+	forgetMost      = 32 // log entries at a time
+	forgetRounds    = 20
 	// expireRounds bounds one turn of expiring, so that a flood of them does not keep the others waiting.
 	expireRounds = 20
 )
@@ -32,7 +38,7 @@ type job struct {
 }
 
 // newMaintenance expires holds, trims requests that are done with and forgets
-// consumers that are gone. A crash between any two steps leaves them to the next turn.
+// consumers that are gone, and rejections for unknown events. A crash between any two steps leaves them to the next turn.
 func (p *Pool) newMaintenance(partition int) (func(), error) {
 	jobs := []*job{
 		{
@@ -58,6 +64,17 @@ func (p *Pool) newMaintenance(partition int) (func(), error) {
 			}
 			return err
 		}},
+		{
+			name: domain.JobForgetUnknown, every: forgetEvery,
+			due: func(ctx context.Context) (time.Duration, error) {
+				wait, any, err := p.ledger.UntilForgettable(ctx, partition, p.cfg.ForgetAfter)
+				if !any || wait > forgetLookEvery {
+					wait = forgetLookEvery
+				}
+				return wait, err
+			},
+			do: func(ctx context.Context) error { return p.forgetUnknown(ctx, partition) },
+		},
 	}
 	return func() {
 		// The partitions do not step in time.
@@ -115,6 +132,17 @@ func (p *Pool) expire(ctx context.Context, partition int) error {
 		p.stats.Expired.Add(int64(n))
 		p.added(partition)
 		if err != nil || n < readMost {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Pool) forgetUnknown(ctx context.Context, partition int) error {
+	for range forgetRounds {
+		n, more, err := p.ledger.Forget(ctx, partition, p.cfg.ForgetAfter, forgetMost)
+		p.stats.Forgotten.Add(int64(n))
+		if err != nil || !more {
 			return err
 		}
 	}

@@ -131,7 +131,7 @@ func viewFact(f domain.Fact) factView {
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
-		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired:
+		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactForgotten:
 	}
 	return v
 }
