@@ -60,6 +60,7 @@ type Hold struct {
 	EntryMillis int64  // when it was published: the time part of its entry's id
 	ValidMillis int64  // how long it may wait in line
 	HoldMillis  int64  // how long the hold will last
+	Minimums    Minimums
 }
 
 // Pay is a pay request that arrived.
@@ -193,6 +194,8 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 		return ReasonPriceChanged, ""
 	case e.MaxPerOrder > 0 && c.Request.Quantity > e.MaxPerOrder:
 		return ReasonOverLimit, ""
+	case c.Minimums.Below(e.Currency, c.Request.Quantity, section.Price):
+		return ReasonBelowMinimum, ""
 	case v.InProgress != "":
 		return ReasonInProgress, ""
 	case c.Request.Quantity > section.Available:

@@ -74,6 +74,8 @@ var plantedBugs = []plantedBug{
 	{"sales are not reversed", "streams/move.go", "		if d.Sold != 0 {\n", "		if d.Sold > 0 {\n"},
 	{"cancels with an event that was looked at once", "streams/move.go", "if m.terms != nil {\n		events.text", "if false {\n		events.text"},
 
+	{"holds what the gateway does not take", holdFile, "elseif class.below then", "elseif false then"},
+
 	// What is stored.
 	{"move without compare", moveFile, "if not is or", "if"},
 	{"version without seq", moveFile, "string.find(record, version .. '|', 1, true) == 1", "match(record, '^%d+') == match(version, '^%d+')"},

@@ -6,7 +6,8 @@
 --   events:   event_id, how many hashes of orders of its own the caller took it to have
 --   sections: number of its event, name
 --   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; unit_price ('' if any
---             will do); valid_millis; until when all requests of these terms are valid (milliseconds)
+--             will do); valid_millis; until when all requests of these terms are valid (milliseconds); the smallest
+--             amounts, such as EUR=50,JPY=50 ('' if there are none)
 --   classes:  number of the hash of the orders, of the section, of the terms; quantity
 --   requests: entry_id, event_id/order_id, number of its class, event_id/customer_id, opening (as it stands in
 --             records and facts, up to the unit price)
@@ -22,7 +23,7 @@ local E, S, T, C, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber
 local EVENTS = FIRST + 5
 local SECTIONS = EVENTS + 2 * E
 local TERMS = SECTIONS + 2 * S
-local CLASSES = TERMS + 5 * T
+local CLASSES = TERMS + 6 * T
 local REQUESTS = CLASSES + 4 * C
 local WIDTH = 5
 
@@ -82,11 +83,11 @@ end
 
 local terms = {}
 for t = 1, T do
-  local at = TERMS + 5 * (t - 1)
+  local at = TERMS + 6 * (t - 1)
   local price = ARGV[at + 2]
   terms[t] = { holds = ARGV[at] == 'hold', tokenless = ARGV[at] == 'tokenless', hold_millis = ARGV[at + 1],
     unit_price = price ~= '' and price, valid_millis = tonumber(ARGV[at + 3]), valid = now <= tonumber(ARGV[at + 4]),
-    deadline = int(now + tonumber(ARGV[at + 1])) }
+    deadline = int(now + tonumber(ARGV[at + 1])), minimums = ARGV[at + 5] ~= '' and ARGV[at + 5] }
 end
 
 local classes, others = {}, {} -- of requests, by number as it stands in ARGV
@@ -96,6 +97,8 @@ for c = 1, C do
     quantity = tonumber(ARGV[at + 3]) }
   if class.section.terms then
     class.says = class.section.terms .. '|' .. class.terms.hold_millis
+    local least = class.terms.minimums and match(class.terms.minimums, class.section.event.currency .. '=(%d+)')
+    class.below = least and class.section.price ~= '0' and class.quantity * class.section.price < tonumber(least)
   end
   if class.section.event and class.section.event.early then
     others[class.hash] = other_of(class.hash)
@@ -146,6 +149,8 @@ local function refusal(entry, class, customer)
     return 'price_changed', ''
   elseif event.most > 0 and class.quantity > event.most then
     return 'over_limit', ''
+  elseif class.below then
+    return 'below_minimum', ''
   elseif in_progress[customer] then
     return 'in_progress', ''
   elseif class.quantity > section.available then

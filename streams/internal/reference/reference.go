@@ -53,8 +53,7 @@ type Order struct {
 // The states, and what is to be done with an entry.
 const (
 	Held, Confirmed, Declined, Expired, Cancelled, Rejected = "held", "confirmed", "declined", "expired", "cancelled", "rejected"
-
-	Done, Authorize, Void, Wait, Conflict, TooLate = "done", "authorize", "void", "wait", "conflict", "too_late"
+	Done, Authorize, Void, Wait, Conflict, TooLate          = "done", "authorize", "void", "wait", "conflict", "too_late"
 )
 
 // World is everything there is.
@@ -75,9 +74,10 @@ type Asked struct {
 	Type, Body, Customer, Section string
 	Quantity                      int64
 	UnitPrice                     *int64
-	Invalid                       string // what is wrong with it
-	NoToken                       bool   // a purchase that brings no payment token
-	Published, Valid, Lasts       int64  // milliseconds: when, for how long it may wait, how long a hold is
+	Invalid                       string           // what is wrong with it
+	NoToken                       bool             // a purchase that brings no payment token
+	Least                         map[string]int64 // that may be charged, by currency
+	Published, Valid, Lasts       int64            // milliseconds: when, for how long it may wait, how long a hold is
 }
 
 // Ask is a purchase or a hold that comes, perhaps again. happened reports whether anything of the order changed.
@@ -140,6 +140,8 @@ func (w *World) refuse(now int64, event string, a Asked) (reason, detail string)
 		return "price_changed", ""
 	case e.Offer.MaxPerOrder > 0 && a.Quantity > e.Offer.MaxPerOrder:
 		return "over_limit", ""
+	case section.Price > 0 && section.Price < a.Least[e.Offer.Currency] && a.Quantity*section.Price < a.Least[e.Offer.Currency]:
+		return "below_minimum", ""
 	case w.InProgress[Name{event, a.Customer}] != "":
 		return "in_progress", ""
 	case a.Quantity > section.Available:
