@@ -128,8 +128,9 @@ type Ledger interface {
 	// their requests have not been valid for age: no request that was published before an order was rejected can
 	// then open it anew. It takes at most so many log entries that rejected some; more reports whether there may be more.
 	Forget(ctx context.Context, partition int, age time.Duration, max int) (forgotten int, more bool, err error)
-	// Trim drops requests that every group is done with; it returns how many.
-	Trim(ctx context.Context, partition int) (int64, error)
+	// Trim drops requests that every group is done with, and notes how fast they come and go, for Outcomes.InLine. It returns how
+	// many it dropped, and whether any are left.
+	Trim(ctx context.Context, partition int) (dropped int64, left bool, err error)
 	// TakeTurn reports whether a worker does a maintenance job of the partition now,
 	// so that one at a time does each.
 	TakeTurn(ctx context.Context, partition int, job, who string, every time.Duration) (bool, error)

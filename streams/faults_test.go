@@ -207,8 +207,9 @@ func TestWrongTypes(t *testing.T) {
 			f.holdBatch(f.arrive(purchase("e1", "o1", "fred", 1))...)
 			return func() error { _, _, err := f.ledger.Forget(f.Ctx, 0, longAgo, 10); return err }
 		}},
-		{"trim", []string{requests}, func(f *fixture) func() error {
-			return func() error { _, err := f.ledger.Trim(f.Ctx, 0); return err }
+		{"trim", []string{requests, keys.Pace(0)}, func(f *fixture) func() error {
+			f.Give("w1", 1)
+			return func() error { _, _, err := f.ledger.Trim(f.Ctx, 0); return err }
 		}},
 		{"read", []string{requests}, func(f *fixture) func() error {
 			q := f.queue(domain.GroupWorkers, "w1")
@@ -446,7 +447,7 @@ func TestOutOfMemory(t *testing.T) {
 		if mine, err := f.ledger.TakeTurn(f.Ctx, 0, "trim", "w1", time.Second); err != nil || !mine {
 			t.Errorf("a turn to trim: %v, %v", mine, err)
 		}
-		if n, err := f.ledger.Trim(f.Ctx, 0); err != nil || n == 0 {
+		if n, _, err := f.ledger.Trim(f.Ctx, 0); err != nil || n == 0 {
 			t.Errorf("trimmed %d, %v", n, err)
 		}
 		f.forget(longAgo, 1)
@@ -499,7 +500,7 @@ func TestScriptFlush(t *testing.T) {
 		},
 		func() { _, err := f.redriveLetter(f.deadLetters()[0].ID()); f.Must(err) },
 		func() { f.Must(f.queue(domain.GroupWorkers, "w1").Leave(f.Ctx)) },
-		func() { _, err := f.ledger.Trim(f.Ctx, 0); f.Must(err) },
+		func() { _, _, err := f.ledger.Trim(f.Ctx, 0); f.Must(err) },
 		func() { _, _, err := f.ledger.Forget(f.Ctx, 0, longAgo, 1); f.Must(err) },
 	} {
 		forget()

@@ -23,19 +23,22 @@ const strangerIdle = 10 * time.Minute
 // Trim implements domain.Ledger. The log is never trimmed: it is the source of truth.
 //
 // The script is for streams that have something: most of the time there is nothing.
-func (l *Ledger) Trim(ctx context.Context, p int) (int64, error) {
+func (l *Ledger) Trim(ctx context.Context, p int) (dropped int64, left bool, err error) {
 	length, err := l.store.rdb.XLen(ctx, l.store.keys.Requests(p)).Result()
 	if err != nil {
-		return 0, fmt.Errorf("looking for requests to trim: %w", access.Classify(err))
+		return 0, false, fmt.Errorf("looking for requests to trim: %w", access.Classify(err))
 	}
 	if length == 0 {
-		return 0, nil
+		return 0, false, nil
 	}
-	n, err := l.store.run(ctx, scriptTrim, []string{l.store.keys.Requests(p)}).Int64()
+	reply, err := l.store.run(ctx, scriptTrim, []string{l.store.keys.Requests(p), l.store.keys.Pace(p)}, string(domain.GroupWorkers)).Int64Slice()
+	if err == nil && len(reply) != 2 {
+		err = errors.New("a reply of an unknown form")
+	}
 	if err != nil {
-		return 0, fmt.Errorf("script trim: %w", access.Classify(err))
+		return 0, false, fmt.Errorf("script trim: %w", access.Classify(err))
 	}
-	return n, nil
+	return reply[0], reply[1] > 0, nil
 }
 
 // TakeTurn implements domain.Ledger. Whoever sets the key has the turn until it

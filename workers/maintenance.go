@@ -16,7 +16,9 @@ const (
 	// lookEvery is how often it is looked which hold is due next, if none was known to be due earlier. One that
 	// is made after a look, and for less than that, ends so much too late at most.
 	lookEvery = time.Second
+	// trimEvery is how often requests are trimmed, and paceEvery how often while there are any: then their pace is noted, too.
 	trimEvery = 2 * time.Second
+	paceEvery = time.Second
 	// forgetEvery is how often rejections for unknown events are forgotten while there are any to be, and
 	// forgetLookEvery how often it is looked whether there are.
 	forgetEvery     = 500 * time.Millisecond
@@ -40,6 +42,15 @@ type job struct {
 // newMaintenance expires holds, trims requests that are done with and forgets
 // consumers that are gone, and rejections for unknown events. A crash between any two steps leaves them to the next turn.
 func (p *Pool) newMaintenance(partition int) (func(), error) {
+	trim := &job{name: domain.JobTrim, every: trimEvery}
+	trim.do = func(ctx context.Context) error {
+		n, left, err := p.ledger.Trim(ctx, partition)
+		p.stats.Trimmed.Add(n)
+		if trim.every = trimEvery; left {
+			trim.every = paceEvery
+		}
+		return err
+	}
 	jobs := []*job{
 		{
 			name: domain.JobExpire, every: expireEvery,
@@ -52,11 +63,7 @@ func (p *Pool) newMaintenance(partition int) (func(), error) {
 			},
 			do: func(ctx context.Context) error { return p.expire(ctx, partition) },
 		},
-		{name: domain.JobTrim, every: trimEvery, do: func(ctx context.Context) error {
-			n, err := p.ledger.Trim(ctx, partition)
-			p.stats.Trimmed.Add(n)
-			return err
-		}},
+		trim,
 		{name: domain.JobForget, every: p.cfg.ReclaimAfter, do: func(ctx context.Context) error {
 			names, err := p.ledger.ForgetConsumers(ctx, partition)
 			if len(names) > 0 {

@@ -93,6 +93,9 @@ func (k Keys) Probe(p int) string { return k.partitions[p] + "probe" }
 // Turn is a key that exists while one worker does a maintenance job.
 func (k Keys) Turn(p int, job string) string { return k.partitions[p] + "turn:" + job }
 
+// Pace is a list: a Sample of the requests of every second or so while there are any, of longer ago of fewer.
+func (k Keys) Pace(p int) string { return k.partitions[p] + "pace" }
+
 // Unknown is a sorted set: "entry-id event_id/order_id …", the orders that a log entry rejected because there was no such
 // event, by when none of their requests that had been published by then is valid any more.
 func (k Keys) Unknown(p int) string { return k.partitions[p] + "unknown" }
