@@ -94,6 +94,16 @@ var plantedBugs = []plantedBug{
 	{"an order from before its event is not noted", holdFile, "early[class.section.id] = (early[class.section.id] or 0) + 1", ""},
 	{"forgotten without compare", forgetFile, "if record and string.find(record, version .. '|', 1, true) == 1 then", "if record then"},
 	{"an order from before its event counts when it is forgotten", forgetFile, "'0')) - 1", "'0'))"},
+
+	// Which seats are taken.
+	{"Choose leaves seats alone", "domain/seats/places.go", "if length == w.Quantity || length > w.Quantity+1 {", "if length >= w.Quantity {"},
+	{"a seat is taken without a look", seatsFile, "if not free(s, i, code) then", "if false then"},
+	{"a seat is given back without a look", seatsFile, "if is and is ~= from or not is and byte(places, i) ~= was then", "if false then"},
+	{"best available leave seats alone", seatsFile, "if not free(s, behind, code) or free(s, behind + 1, code) then", "if true then"},
+	{"named seats leave seats alone", seatsFile, "if free(s, before, code) and not free(s, before - 1, code) then", "if false then"},
+	{"what is left of a run is forgotten", seatsFile, "if from < kind.suited then", "if false then"},
+	{"what is free again is forgotten", seatsFile, "s.behind = true", "s.behind = false"},
+	{"places are put together as they came", seatsFile, "if not s.ascending then", "if false then"},
 }
 
 const (
@@ -101,10 +111,11 @@ const (
 	moveFile   = "streams/scripts/move.lua"
 	holdFile   = "streams/scripts/hold.lua"
 	forgetFile = "streams/scripts/forget.lua"
+	seatsFile  = "streams/scripts/lib/seats.lua"
 )
 
-// finders are the tests that must find a bug, in this order.
-var finders = []string{"TestTortureScriptsFollowTheRules", "TestTortureLinearizability"}
+// finders are the tests that must find a bug, in this order: that of seats is done in a second.
+var finders = []string{"TestTortureSeatsFollowTheRules", "TestTortureScriptsFollowTheRules", "TestTortureLinearizability"}
 
 // catch builds the tests with the bug in them, and runs them until one fails.
 func (b plantedBug) catch(t *testing.T, seed uint64, tally *torture.Tally) {

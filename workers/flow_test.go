@@ -497,8 +497,10 @@ func TestStopWithHalfOfAnEntrySettled(t *testing.T) {
 	if took := time.Since(stopped); took > 5*cfg.Grace {
 		t.Errorf("it took %s to stop", took)
 	}
-	if n := first.Stats().HandedBack.Load(); n != 1 || first.Stats().InFlight.Load() != 0 {
-		t.Errorf("%d entries were handed back, %d are in hand", n, first.Stats().InFlight.Load())
+	// On a busy host its time to be settled is over first, and what is not is owed.
+	owed := w.rdb().ZCard(w.ctx, w.ns+":{0}:2:owed").Val()
+	if n := first.Stats().HandedBack.Load(); (n == 1) == (owed > 0) || first.Stats().InFlight.Load() != 0 {
+		t.Errorf("%d entries were handed back, %d orders are owed, %d entries are in hand", n, owed, first.Stats().InFlight.Load())
 	}
 	w.start(cfg, w.gateway, nil)
 	w.waitDrained()

@@ -250,18 +250,23 @@ func TestTwoNamespacesAtOneGateway(t *testing.T) {
 	buy("spring", "o2", "amy", "decline_1", "declined")
 	buy("old", "o2", "fred", "tok_1", "confirmed")
 	buy("autumn", "o2", "jim", "tok_1", "confirmed")
+	settled := func(ns string) {
+		t.Helper()
+		eventually(t, "all is settled in "+ns, func() bool {
+			for _, group := range h.json("pending", "--namespace", ns) {
+				if group["backlog"] != 0.0 {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	settled("autumn") // what is cancelled before it was captured is only voided
 	h.ok("orders", "cancel", "e1/o2", "--wait", "--namespace", "autumn")
 	statuses := func() (found []string) {
 		rows := map[string]string{}
 		for _, ns := range namespaces {
-			eventually(t, "all is settled in "+ns, func() bool {
-				for _, group := range h.json("pending", "--namespace", ns) {
-					if group["backlog"] != 0.0 {
-						return false
-					}
-				}
-				return true
-			})
+			settled(ns)
 		}
 		for _, line := range ledgerOf(t, url) {
 			namespace, _ := line["namespace"].(string)
