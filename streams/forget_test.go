@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -90,10 +91,22 @@ func TestForgetTwice(t *testing.T) {
 		t.Errorf("the order is %+v", got)
 	}
 	f.forget(longAgo, 1) // it is on the list as what it is now
-	if n := len(f.eventFields()); n != 0 {
-		t.Errorf("left are %v", f.eventFields())
+	if n := f.eventFields()[layout.EarlyField("e9")]; n != "" {
+		t.Errorf("left are %v", n)
 	}
 	f.wantLogFolds()
+}
+
+// Who has not noticed that the partition has another branch forgets nothing.
+func TestForgetOnAnotherBranch(t *testing.T) {
+	f := newFixture(t)
+	f.holdBatch(f.arrive(purchase("e9", "o1", "fred", 1))...)
+	f.Do("HSET", f.Keys.Events(0), layout.BranchField, "another")
+	before := f.Dump()
+	if _, _, err := f.ledger.Forget(f.Ctx, 0, longAgo, 10); !errors.Is(err, domain.ErrDataReplaced) {
+		t.Errorf("forgetting: %v", err)
+	}
+	f.WantSame(before)
 }
 
 // It is done in batches: facts are packed, and hashes are many.

@@ -223,7 +223,7 @@ func TestPlaceInLineOfWhoIsNot(t *testing.T) {
 	f.Do("DEL", f.Keys.Requests(0))
 	checkout = f.store.Checkout()
 	want(id, domain.LineLeft)
-	f.Must(f.ledger.Accept(f.Ctx))
+	f.Must(f.ledger.Accept(f.Ctx, "w1"))
 	want(id, domain.LineLeft)
 	again := f.Publish(purchase("e1", "o1", "fred", 1))
 	want(again, domain.LineWaiting)

@@ -77,6 +77,9 @@ var plantedBugs = []plantedBug{
 	{"holds what the gateway does not take", holdFile, "elseif class.below then", "elseif false then"},
 
 	// What is stored.
+	{"hold without compare of the branch", holdFile, "if (values[#fields] or '') ~= BRANCH then", "if false then"},
+	{"move without compare of the branch", moveFile, "if (values[#fields] or '') ~= BRANCH then", "if false then"},
+	{"a branch begun without compare", "streams/scripts/begin_branch.lua", "if branch ~= ARGV[1] then", "if false then"},
 	{"move without compare", moveFile, "if not is or", "if"},
 	{"version without seq", moveFile, "string.find(record, version .. '|', 1, true) == 1", "match(record, '^%d+') == match(version, '^%d+')"},
 	{"that there is an order for its version", moveFile, "string.find(record, version .. '|', 1, true) == 1", "record ~= ''"},

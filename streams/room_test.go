@@ -209,6 +209,8 @@ func TestMaxWaitingUnseen(t *testing.T) {
 	f.Must(s.Close())
 	f.wantRequests(3)
 	f.Do("DEL", f.Keys.Requests(0))
-	another, _ := f.another(t)
-	f.wantCode(another.checkout.Append(f.Ctx, purchases(1), domain.Confirmation{})[0].Err, domain.ClassRetry, domain.CodeUnavailable)
+	s, err = Open(f.Ctx, f.store.endpoint.url.String(), Options{})
+	f.Must(err)
+	f.wantCode(s.Checkout().Append(f.Ctx, purchases(1), domain.Confirmation{})[0].Err, domain.ClassRetry, domain.CodeUnavailable)
+	f.Must(s.Close())
 }

@@ -173,10 +173,13 @@ func (l *Ledger) forgetEntries(ctx context.Context, p int, members []string) (fo
 				orders = append(orders, name, version, numbers[hash], ref.EventID)
 			}
 		}
-		args := append(appendStrings([]any{taken}, members[:taken]), orders...)
+		args := append(appendStrings([]any{l.branch(p), taken}, members[:taken]), orders...)
 		n, err := l.store.run(ctx, scriptForget, keys, args...).Int()
 		if err != nil {
 			return forgotten, fmt.Errorf("script forget: %w", access.Classify(err))
+		}
+		if n < 0 {
+			return forgotten, fmt.Errorf("script forget: %w", l.store.branchReplaced(p, l.branch(p)))
 		}
 		forgotten += n
 		members = members[taken:]

@@ -1,19 +1,23 @@
 -- forget: makes orders unknown again that were rejected because there was no such event, if they are still as they were then.
 --
 -- KEYS[1] log   KEYS[2] events   KEYS[3] unknown   then the hashes that events share
--- ARGV: M, how many members of unknown follow that are dealt with; they; then for each order of theirs:
---   event_id/order_id, its version, number (from 1) of its hash, event_id
--- Reply: how many orders were forgotten. One that has another version is passed over.
+-- ARGV[1] the branch that the partition must have   ARGV[2] M, how many members of unknown follow that are dealt with; they;
+--   then for each order of theirs: event_id/order_id, its version, number (from 1) of its hash, event_id
+-- Reply: how many orders were forgotten. One that has another version is passed over. -1: the partition has another branch.
 -- On a crash: all or nothing. Repeating it changes nothing more. Works when memory is full.
 
 local KEYS, ARGV = KEYS, ARGV
-local M = tonumber(ARGV[1])
+local M = tonumber(ARGV[2])
 local WIDTH = 4
 
+local is = redis.call('HMGET', KEYS[2], '#now', '#branch')
+if (is[2] or '') ~= ARGV[1] then
+  return -1
+end
 local gone, lines, left = {}, {}, {} -- by hash: names of orders; facts; by event: how many orders there are from before it
 redis.call('XLEN', KEYS[1])
 redis.call('ZCARD', KEYS[3])
-for at = M + 2, #ARGV, WIDTH do
+for at = M + 3, #ARGV, WIDTH do
   local name, version, hash, event = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local record = redis.call('HGET', KEYS[3 + tonumber(hash)], name)
   if record and string.find(record, version .. '|', 1, true) == 1 then
@@ -23,10 +27,10 @@ for at = M + 2, #ARGV, WIDTH do
     left[event] = (left[event] or tonumber(redis.call('HGET', KEYS[2], event .. '#early') or '0')) - 1
   end
 end
-local now = int(time_of(redis.call('HGET', KEYS[2], '#now')))
+local now = int(time_of(is[1]))
 
 -- The first write is one that a full memory does not refuse; after it none is.
-redis.call('ZREM', KEYS[3], unpack(ARGV, 2, M + 1))
+redis.call('ZREM', KEYS[3], unpack(ARGV, 3, M + 2))
 if #lines == 0 then
   return 0
 end
