@@ -76,6 +76,12 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		next.State, next.Reason = OrderCancelled, f.Reason
 
+	case FactForgotten:
+		if o.State != OrderRejected || o.Reason != ReasonUnknownEvent || o.Version != f.Version {
+			return o, effect, fmt.Errorf("%w (%s, version %q instead of %q)", illegal(f, o.State), o.Reason, o.Version, f.Version)
+		}
+		return Order{}, effect, nil
+
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled:
 		return o, effect, fmt.Errorf("%s is a fact about an event, not an order", f.Type)
 	default:
@@ -215,7 +221,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		e.Version++
 		return e, nil
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactForgotten:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -258,14 +264,16 @@ func (b *Snapshot) Fold(f Fact) error {
 			b.Events[f.EventID] = e
 		}
 		return err
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactForgotten:
 	}
 	ref := f.Ref()
 	v, err := Apply(b.View(ref, f.CustomerID), f)
 	if err != nil {
 		return err
 	}
-	b.Orders[ref] = v.Order
+	if b.Orders[ref] = v.Order; v.Order.State == OrderNone {
+		delete(b.Orders, ref)
+	}
 	if v.Event.Exists() {
 		b.Events[f.EventID] = v.Event
 	}

@@ -669,3 +669,35 @@ func TestSnapshotView(t *testing.T) {
 		t.Errorf("of an unlisted event: got %+v", got)
 	}
 }
+
+// What is forgotten was rejected because there was no such event, by the log entry that the fact names; afterwards nothing is known of it.
+func TestForgotten(t *testing.T) {
+	rejected := Fact{ID: "5-0", AtMillis: 5, Type: FactRejected, EventID: "e", OrderID: "o", RequestType: RequestHold, CustomerID: "fred", Reason: ReasonUnknownEvent}
+	forgotten := Fact{ID: "6-0", AtMillis: 6, Type: FactForgotten, EventID: "e", OrderID: "o", Version: "5-0"}
+	sold := rejected
+	sold.Reason = ReasonSoldOut
+	other := forgotten
+	other.Version = "5-1"
+	for name, facts := range map[string][]Fact{
+		"of another reason": {sold, forgotten}, "of another version": {rejected, other}, "of nothing": {forgotten}, "twice": {rejected, forgotten, forgotten},
+	} {
+		book, last := NewSnapshot(), len(facts)-1
+		for _, f := range facts[:last] {
+			if err := book.Fold(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := book.Fold(facts[last]); err == nil {
+			t.Errorf("%s: it follows", name)
+		}
+	}
+	book := NewSnapshot()
+	for _, f := range []Fact{rejected, forgotten, rejected} {
+		if err := book.Fold(f); err != nil {
+			t.Fatal(err)
+		}
+		if want := f.Type == FactRejected; len(book.Orders) == 1 != want {
+			t.Errorf("after %s: %+v", f.Type, book.Orders)
+		}
+	}
+}

@@ -55,6 +55,34 @@ type Looked struct {
 	Err error
 }
 
+// LineState is how far a request has come on its way to a worker.
+type LineState string
+
+const (
+	// LineWaiting is that of a request that no worker was given yet.
+	LineWaiting LineState = "waiting"
+	// LineInHand is that of a request that a worker has, or had when it died: it is not done with.
+	LineInHand LineState = "in_hand"
+	// LineLeft is that of a request that is done with, set aside, or was lost with the data that it was in.
+	LineLeft LineState = "left"
+)
+
+// Unknown stands for a number, or a duration, that nobody can tell.
+const Unknown = -1
+
+// InLine is where a request stands in line. What has left the line, or is in hand, has none before it.
+type InLine struct {
+	State LineState
+	// Ahead is how many requests of its partition are to be given to workers before it, by an estimate that is off by 2 %,
+	// or by what is published in a second; Unknown if what is known is not enough for that.
+	Ahead int64
+	// AtLeast and AtMost are what Ahead lies between for certain, also if it is Unknown, unless somebody deletes requests.
+	AtLeast, AtMost int64
+	// Wait is about how long it will be until it is given to a worker, at the rate of the last seconds; Unknown if Ahead is, or if
+	// nothing was given out.
+	Wait time.Duration
+}
+
 // OutcomeSink is told when there may be something new about orders.
 type OutcomeSink interface {
 	// Connected says that from now on notices come, and that some may have been
@@ -74,6 +102,9 @@ type Outcomes interface {
 	Partition(eventID string) int
 	// Look reads what is stored about orders, in one round trip, and returns a result for each.
 	Look(ctx context.Context, refs []OrderRef) []Looked
+	// InLine is where a request stands among those of its partition, by its entry's id. A look may be half a second old. Errors: of ClassReject
+	// for what is no id of an entry.
+	InLine(ctx context.Context, partition int, entryID string) (InLine, error)
 	// Watch tells sink of every order of a partition that is resolved, or held by a
 	// hold request, and of every order that a request was set aside of, until ctx ends.
 	// It reconnects by itself.

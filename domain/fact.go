@@ -20,13 +20,15 @@ const (
 	FactDeclined  FactType = "declined"
 	FactExpired   FactType = "expired"
 	FactCancelled FactType = "cancelled"
+	// FactForgotten says that an order is not known any more that was rejected because there was no such event.
+	FactForgotten FactType = "forgotten"
 )
 
 // Known reports whether there is such a fact.
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactForgotten:
 		return true
 	}
 	return false
@@ -56,6 +58,7 @@ type Fact struct {
 	Detail            string      // rejected as invalid, declined with a reason
 	Was               OrderState  // cancelled: none, held or confirmed
 	ConfirmedAtMillis int64       // cancelled, if it was confirmed: milliseconds
+	Version           string      // forgotten: the order's, until then: id of the log entry that rejected it
 
 	Terms *Terms // listed, adjusted; reopened: as they were
 	Cause Cause  // closed, reopened, event_cancelled

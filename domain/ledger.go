@@ -70,6 +70,8 @@ const (
 	JobExpire = "expire" // end due holds
 	JobTrim   = "trim"   // drop requests that are done with
 	JobForget = "forget" // remove consumers that are gone
+	// JobForgetUnknown forgets orders that were rejected because there was no such event.
+	JobForgetUnknown = "forget_unknown"
 )
 
 // Reply is what became of one entry: its verdict, and the order as it is now.
@@ -119,8 +121,16 @@ type Ledger interface {
 	OwedSettled(ctx context.Context, partition int, taken Owed) error
 	// OweAgain says that the money of an order did not move, under the same condition.
 	OweAgain(ctx context.Context, partition int, taken Owed, u Unsettled) error
-	// Trim drops requests that every group is done with; it returns how many.
-	Trim(ctx context.Context, partition int) (int64, error)
+	// UntilForgettable is how long it is until there is something to Forget, 0 if there is; any is false if nothing is known
+	// that ever will be.
+	UntilForgettable(ctx context.Context, partition int, age time.Duration) (wait time.Duration, any bool, err error)
+	// Forget makes orders unknown again that were rejected because there was no such event, with a fact that says so, once
+	// their requests have not been valid for age: no request that was published before an order was rejected can
+	// then open it anew. It takes at most so many log entries that rejected some; more reports whether there may be more.
+	Forget(ctx context.Context, partition int, age time.Duration, max int) (forgotten int, more bool, err error)
+	// Trim drops requests that every group is done with, and notes how fast they come and go, for Outcomes.InLine. It returns how
+	// many it dropped, and whether any are left.
+	Trim(ctx context.Context, partition int) (dropped int64, left bool, err error)
 	// TakeTurn reports whether a worker does a maintenance job of the partition now,
 	// so that one at a time does each.
 	TakeTurn(ctx context.Context, partition int, job, who string, every time.Duration) (bool, error)

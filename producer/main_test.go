@@ -90,6 +90,7 @@ type outcomes struct {
 	afterRead   func(n int, ref domain.OrderRef)       // after the order has been read, before what was found is returned
 	inPartition func()                                 // in Partition
 	inWatch     func(sink domain.OutcomeSink)          // when a Watch begins
+	inLine      func(partition int, entryID string) (domain.InLine, error)
 
 	mu      sync.Mutex
 	orders  map[domain.OrderRef]domain.Standing
@@ -147,6 +148,15 @@ func (f *outcomes) Look(ctx context.Context, refs []domain.OrderRef) []domain.Lo
 		}
 	}
 	return looked
+}
+
+func (f *outcomes) InLine(_ context.Context, partition int, entryID string) (domain.InLine, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.inLine == nil {
+		return domain.InLine{State: domain.LineLeft}, nil
+	}
+	return f.inLine(partition, entryID)
 }
 
 func (f *outcomes) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {

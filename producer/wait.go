@@ -2,6 +2,7 @@ package producer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"holdfast/domain"
@@ -56,6 +57,15 @@ func (e *SetAsideError) Unwrap() error {
 // process. Without an EntryID, a request of the receipt's type that was set aside counts
 // as this one, as long as nothing is stored of the order.
 func (p *Producer) WaitFor(ctx context.Context, r Receipt) (Outcome, error) {
+	q, err := questionOf(r)
+	if err != nil {
+		return Outcome{EventID: r.EventID, OrderID: r.OrderID}, fmt.Errorf("waiting for %s: %w", q.ref, err)
+	}
+	return p.outcomes.wait(ctx, q)
+}
+
+// questionOf is what is asked about the request of a receipt.
+func questionOf(r Receipt) (question, error) {
 	q := question{ref: domain.OrderRef{EventID: r.EventID, OrderID: r.OrderID}, entryID: r.EntryID, fingerprint: r.Fingerprint}
 	switch r.Type {
 	case domain.RequestPurchase, domain.RequestPay:
@@ -65,10 +75,10 @@ func (p *Producer) WaitFor(ctx context.Context, r Receipt) (Outcome, error) {
 	case domain.RequestCancel:
 		q.enough = ended
 	default:
-		return Outcome{EventID: r.EventID, OrderID: r.OrderID}, domain.WithClass(domain.ClassReject, fmt.Errorf("waiting for %s: the receipt has no type", q.ref))
+		return q, domain.WithClass(domain.ClassReject, errors.New("the receipt has no type"))
 	}
 	q.about = func(t domain.RequestType) bool { return t == r.Type }
-	return p.outcomes.wait(ctx, q)
+	return q, nil
 }
 
 // Wait returns when the order has an outcome: confirmed, declined, expired,

@@ -263,6 +263,10 @@ func (unheard) Look(_ context.Context, refs []domain.OrderRef) []domain.Looked {
 	return make([]domain.Looked, len(refs))
 }
 
+func (unheard) InLine(context.Context, int, string) (domain.InLine, error) {
+	return domain.InLine{State: domain.LineWaiting}, nil
+}
+
 func (unheard) Watch(ctx context.Context, _ int, _ domain.OutcomeSink) error {
 	<-ctx.Done()
 	return ctx.Err()

@@ -151,7 +151,7 @@ func (f *fixture) handle(fields []string) {
 			fact.ID, fact.AtMillis = newest.ID, newest.AtMillis
 		}
 		f.Must(book.Fold(*fact))
-		changed = append(changed, f.Keys.Log(0), f.Keys.Holds(0), f.Keys.Orders(0, f.Keys.SharedHash(ref.EventID)), f.Keys.Events(0), f.Keys.InProgress(0))
+		changed = append(changed, f.Keys.Log(0), f.Keys.Holds(0), f.Keys.Orders(0, f.Keys.SharedHash(ref.EventID)), f.Keys.Events(0), f.Keys.InProgress(0), f.Keys.Unknown(0))
 	}
 	if folded := f.fold(); !reflect.DeepEqual(folded.Events, book.Events) || !maps.Equal(folded.Orders, book.Orders) || !reflect.DeepEqual(folded.InProgress, book.InProgress) {
 		f.Errorf("the log folds to\n%+v\ndomain says\n%+v", folded, book)

@@ -32,6 +32,7 @@ func TestWrongTypes(t *testing.T) {
 		alive     = keys.Consumers(0)
 		delivered = keys.Delivered(0)
 		invoices  = keys.Invoices("fred")
+		unknown   = keys.Unknown(0)
 		owed      = keys.Owed(0)
 		owedNotes = keys.OwedNotes(0)
 	)
@@ -198,8 +199,17 @@ func TestWrongTypes(t *testing.T) {
 			q := f.queue(domain.GroupWorkers, "w1")
 			return func() error { return q.Leave(f.Ctx) }
 		}},
-		{"trim", []string{requests}, func(f *fixture) func() error {
-			return func() error { _, err := f.ledger.Trim(f.Ctx, 0); return err }
+		{"reject for an unknown event", []string{requests, log, holds, orders, events, slots, unknown}, func(f *fixture) func() error {
+			a := f.arrive(purchase("e1", "o1", "fred", 1))
+			return func() error { _, _, err := f.ledger.Hold(f.Ctx, 0, a); return err }
+		}},
+		{"forget", []string{log, orders, events, unknown}, func(f *fixture) func() error {
+			f.holdBatch(f.arrive(purchase("e1", "o1", "fred", 1))...)
+			return func() error { _, _, err := f.ledger.Forget(f.Ctx, 0, longAgo, 10); return err }
+		}},
+		{"trim", []string{requests, keys.Pace(0)}, func(f *fixture) func() error {
+			f.Give("w1", 1)
+			return func() error { _, _, err := f.ledger.Trim(f.Ctx, 0); return err }
 		}},
 		{"read", []string{requests}, func(f *fixture) func() error {
 			q := f.queue(domain.GroupWorkers, "w1")
@@ -285,6 +295,7 @@ func TestOutOfMemory(t *testing.T) {
 	f.list("e2", terms(2))
 	f.held("e2", "held", "c1", 1, holdMillis)
 	f.confirmed("e2", "sold", "c2", 1)
+	f.holdBatch(f.arrive(purchase("e9", "nonsense", "c1", 1))...)
 	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
 		f.Deliver(group, "w1")
 	}
@@ -436,9 +447,10 @@ func TestOutOfMemory(t *testing.T) {
 		if mine, err := f.ledger.TakeTurn(f.Ctx, 0, "trim", "w1", time.Second); err != nil || !mine {
 			t.Errorf("a turn to trim: %v, %v", mine, err)
 		}
-		if n, err := f.ledger.Trim(f.Ctx, 0); err != nil || n == 0 {
+		if n, _, err := f.ledger.Trim(f.Ctx, 0); err != nil || n == 0 {
 			t.Errorf("trimmed %d, %v", n, err)
 		}
+		f.forget(longAgo, 1)
 	})
 	f.Must(f.inspector.Discard(f.Ctx, f.deadLetters()[0].ID())[0].Err)
 	f.wantLogFolds()
@@ -488,7 +500,8 @@ func TestScriptFlush(t *testing.T) {
 		},
 		func() { _, err := f.redriveLetter(f.deadLetters()[0].ID()); f.Must(err) },
 		func() { f.Must(f.queue(domain.GroupWorkers, "w1").Leave(f.Ctx)) },
-		func() { _, err := f.ledger.Trim(f.Ctx, 0); f.Must(err) },
+		func() { _, _, err := f.ledger.Trim(f.Ctx, 0); f.Must(err) },
+		func() { _, _, err := f.ledger.Forget(f.Ctx, 0, longAgo, 1); f.Must(err) },
 	} {
 		forget()
 		step()

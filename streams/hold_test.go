@@ -126,8 +126,8 @@ func TestHoldRefusals(t *testing.T) {
 		}
 	}
 	f.WantPending(domain.GroupWorkers, pendingBefore...) // all acknowledged
-	f.WantSame(before, f.Keys.Log(0), f.Keys.Requests(0), f.Keys.OrdersPrefix(0), f.Keys.Events(0))
-	events[layout.EarlyField("e2")] = "1" // whoever lists it finds them there
+	f.WantSame(before, f.Keys.Log(0), f.Keys.Requests(0), f.Keys.OrdersPrefix(0), f.Keys.Events(0), f.Keys.Unknown(0))
+	events[layout.EarlyField("e2")] = "2" // whoever lists it finds them there
 	f.wantSameEvents(events)
 	f.wantLogFolds()
 }

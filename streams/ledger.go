@@ -474,6 +474,7 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCal
 		termArgs.text(minimumsText(says.minimums))
 	}
 	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, requests)
+	c.keys = append(c.keys, l.store.keys.Unknown(p))
 	return c, inOrder
 }
 

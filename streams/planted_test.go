@@ -84,17 +84,19 @@ var plantedBugs = []plantedBug{
 	{"version without seq", moveFile, "string.find(record, version .. '|', 1, true) == 1", "match(record, '^%d+') == match(version, '^%d+')"},
 	{"that there is an order for its version", moveFile, "string.find(record, version .. '|', 1, true) == 1", "record ~= ''"},
 	{"a deadline not checked", moveFile, "bound == 'before' and now >=", "bound == 'never' and now >="},
-	{"XACK before the swap", moveFile, "local stale = { int(now), 'stale' }\n", "local stale = { int(now), 'stale' }\n" +
+	{"XACK before the swap", moveFile, "local stale = { stamp, 'stale' }\n", "local stale = { stamp, 'stale' }\n" +
 		"if ACKS <= #ARGV then\n  redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, ACKS))\nend\n"},
 	{
 		"now from TIME alone", "streams/scripts/lib/log.lua", "return math.max(tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000), tonumber(newest or '0'))",
 		"return tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)",
 	},
-	{"the time of the newest entry is not kept", moveFile, "local changes = { '#now', int(now) }", "local changes = { '#now', values[1] }"},
+	{"the time of the newest entry is not kept", moveFile, "local changes = { '#now', stamp }", "local changes = { '#now', values[1] }"},
 	{"two orders of a customer in one batch", holdFile, "      in_progress[customer] = true\n", ""},
 	{"a batch that takes more than there is", holdFile, "elseif class.quantity > section.available then", "elseif class.quantity > tonumber(section.capacity) - section.sold then"},
 	{"an order from before its event is not found", "streams/scripts/lib/orders.lua", "if #missing > 0 and others[hash] then", "if false then"},
-	{"an order from before its event is not noted", holdFile, "early[class.section.id] = true", ""},
+	{"an order from before its event is not noted", holdFile, "early[class.section.id] = (early[class.section.id] or 0) + 1", ""},
+	{"forgotten without compare", forgetFile, "if record and string.find(record, version .. '|', 1, true) == 1 then", "if record then"},
+	{"an order from before its event counts when it is forgotten", forgetFile, "'0')) - 1", "'0'))"},
 
 	// Which seats are taken.
 	{"Choose leaves seats alone", "domain/seats/places.go", "if length == w.Quantity || length > w.Quantity+1 {", "if length >= w.Quantity {"},
@@ -111,6 +113,7 @@ const (
 	decideFile = "domain/decide.go"
 	moveFile   = "streams/scripts/move.lua"
 	holdFile   = "streams/scripts/hold.lua"
+	forgetFile = "streams/scripts/forget.lua"
 	seatsFile  = "streams/scripts/lib/seats.lua"
 )
 

@@ -129,7 +129,7 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"acknowledge":     func(rt *rapid.T) { m.with(rt).acknowledge() },
 		"dead letter":     func(rt *rapid.T) { m.with(rt).deadLetter() },
 		"redrive":         func(rt *rapid.T) { m := m.with(rt); pick(m, "what", m.redrive, m.redrive, m.discard)() },
-		"trim":            func(rt *rapid.T) { m.with(rt).trim() },
+		"trim":            func(rt *rapid.T) { m := m.with(rt); pick(m, "what", m.trim, m.forget)() },
 		"own":             func(rt *rapid.T) { m.with(rt).own() },
 		"tick":            func(rt *rapid.T) { m.with(rt).tick() },
 		"clock back":      func(rt *rapid.T) { m.with(rt).clockBack() },
@@ -159,7 +159,7 @@ func wantSeen() []string {
 		"posted", "posted what is cancelled", "posted nothing", "stale", "stale and changed", "in one millisecond", "reopened meanwhile", "has hashes of its own",
 		"refused before its event had hashes of its own", "clock went back", "zombie held nothing", "zombie moved nothing",
 		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
-		"trimmed", "trimmed nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
+		"trimmed", "trimmed nothing", "fact forgotten", "forgotten nothing", "forgotten by who was frozen", "forgotten, of an event that came", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
 	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "below_minimum", "in_progress", "sold_out"} {
 		list = append(list, "fact rejected "+reason)
@@ -198,7 +198,10 @@ type model struct {
 	second   *reference.World
 	hashes   map[string]int                     // events that have so many hashes of orders of their own
 	was      map[domain.OrderRef][]domain.Order // all that orders ever were
+	paced    bool                               // samples of the requests are kept
 	early    map[domain.OrderRef]bool           // got as far as they got before there was their event
+	nonsense map[string]int64                   // log entry -> when its requests for unknown events are not valid any more
+	stale    []string                           // what the list of them said of such entries that are forgotten
 	branches map[string]string                  // what is stored of the partition's branch: nothing changes it
 	clock    int64                              // the scripts' clock is not before it
 	facts    []domain.Fact
@@ -247,7 +250,7 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	f.Must(f.ledger.Accept(f.Ctx, "w1"))
 	m := &model{
 		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), folded: domain.NewSnapshot(), second: reference.New(),
-		hashes: make(map[string]int), was: make(map[domain.OrderRef][]domain.Order), early: make(map[domain.OrderRef]bool), pending: make(map[domain.Group]map[string]holder),
+		hashes: make(map[string]int), was: make(map[domain.OrderRef][]domain.Order), early: make(map[domain.OrderRef]bool), nonsense: make(map[string]int64), pending: make(map[domain.Group]map[string]holder),
 		raw: make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
 	}
 	m.branches = f.eventFields() // nothing else is there yet
@@ -407,6 +410,9 @@ func (m *model) followEvent(event *domain.Fact, from, to int64, list ...asked) {
 			facts[a.ref] = facts[a.ref][1:]
 			m.Must(m.book.Fold(*fact))
 			m.early[a.ref] = m.early[a.ref] || !view.Event.Exists()
+			if hold, ok := a.command.(domain.Hold); ok && fact.Reason == domain.ReasonUnknownEvent {
+				m.nonsense[fact.ID] = max(m.nonsense[fact.ID], fact.AtMillis+hold.ValidMillis)
+			}
 			m.was[a.ref] = append(m.was[a.ref], m.book.Orders[a.ref])
 		}
 		if happened, answer := m.ask(now, a); happened != (fact != nil) || answer != verdict.String() {
@@ -1382,15 +1388,81 @@ func (m *model) trim() {
 	if keep := slices.IndexFunc(m.requests, func(e domain.Entry) bool { return e.ID == oldest }); keep >= 0 {
 		gone = keep
 	}
-	dropped, err := m.ledger.Trim(m.Ctx, 0)
+	dropped, left, err := m.ledger.Trim(m.Ctx, 0)
 	m.Must(err)
-	if dropped != int64(gone) {
-		m.Fatalf("trimmed %d requests, want %d", dropped, gone)
+	if dropped != int64(gone) || left != (gone < len(m.requests) || unread != "") {
+		m.Fatalf("trimmed %d requests, want %d; any left: %t", dropped, gone, left)
 	}
+	m.paced = left
 	m.requests, m.compared = slices.Clone(m.requests[gone:]), max(0, m.compared-gone)
 	m.seen[map[bool]string{true: "trimmed", false: "trimmed nothing"}[gone > 0]]++
 	if unread != "" {
 		m.arrivesAgain(unread, fields)
+	}
+}
+
+// forget has it forgotten that requests came for events that there are not, after some time or at once.
+func (m *model) forget() {
+	m.commands++
+	if len(m.stale) > 0 && pick(m, "by who was frozen", true, false) {
+		m.forgetAgain()
+		return
+	}
+	listed := m.Do("ZRANGE", m.Keys.Unknown(0), 0, -1).([]any)
+	before, age, most := m.Now(), pick[int64](m, "age", -2*validMillis, -2*validMillis, 0), pick(m, "most", 100, 1) // ages that are negative are of tests alone
+	n, more, err := m.ledger.Forget(m.Ctx, 0, time.Duration(age)*time.Millisecond, most)
+	m.Must(err)
+	var due []string // the log entries that may be forgotten by then
+	for id, at := range m.nonsense {
+		if at+age <= m.Now() {
+			due = append(due, id)
+		}
+	}
+	facts := m.newFacts()
+	entries := make(map[string]bool)
+	for _, fact := range facts {
+		was := m.book.Orders[fact.Ref()]
+		name := reference.Name{Event: fact.EventID, Order: fact.OrderID}
+		if fact.Type != domain.FactForgotten || fact.Version != was.Version || !slices.Contains(due, was.Version) || fact.AtMillis < before || !m.second.Forget(name) {
+			m.Fatalf("%+v of %+v at %d, of the entries %v", fact, was, before, due)
+		}
+		if m.book.Events[fact.EventID].Exists() {
+			m.seen["forgotten, of an event that came"]++
+		}
+		m.Must(m.book.Fold(fact))
+		delete(m.early, fact.Ref())
+		entries[was.Version] = true
+	}
+	if n != len(facts) || len(entries) != min(most, len(due)) || more != (len(entries) == most) {
+		m.Fatalf("it says %d, %t, there are %d facts of %d entries, of the entries %v", n, more, len(facts), len(entries), due)
+	}
+	for id := range entries {
+		delete(m.nonsense, id)
+	}
+	for _, member := range listed {
+		if version, _, _ := strings.Cut(member.(string), " "); entries[version] {
+			m.stale = append(m.stale, member.(string))
+		}
+	}
+	if len(facts) == 0 {
+		m.seen["forgotten nothing"]++
+	}
+}
+
+// forgetAgain is the script of somebody who looked at the list before others had dealt with it. Orders of those names may have come since.
+func (m *model) forgetAgain() {
+	member := pick(m, "member", m.stale...)
+	_, names, _ := strings.Cut(member, " ")
+	for _, name := range strings.Fields(names) {
+		r, _ := domain.ParseOrderRef(name)
+		if _, known := m.book.Orders[r]; known {
+			m.seen["forgotten by who was frozen"]++
+		}
+	}
+	n, err := m.ledger.forgetEntries(m.Ctx, 0, []string{member})
+	m.Must(err)
+	if facts := m.newFacts(); n != 0 || len(facts) > 0 {
+		m.Fatalf("forgot %d, with %+v, of %q", n, facts, member)
 	}
 }
 
@@ -1658,6 +1730,7 @@ func (m *model) compare() {
 		}
 	}
 	holds, alive := pipe.ZRangeWithScores(m.Ctx, m.Keys.Holds(0), 0, -1), pipe.ZRangeWithScores(m.Ctx, m.Keys.Consumers(0), 0, -1)
+	unknown := pipe.ZRangeWithScores(m.Ctx, m.Keys.Unknown(0), 0, -1)
 	notes, now := pipe.HGetAll(m.Ctx, m.Keys.Delivered(0)), pipe.Time(m.Ctx)
 	after := "-"
 	if m.compared > 0 {
@@ -1705,6 +1778,16 @@ func (m *model) compare() {
 			deadlines[layout.AsString(z.Member)] = int64(z.Score)
 		}
 		got[m.Keys.Holds(0)] = deadlines
+	}
+	if len(unknown.Val()) > 0 {
+		found := make(map[string]int64)
+		for _, z := range unknown.Val() {
+			version, orders, _ := strings.Cut(layout.AsString(z.Member), " ")
+			list := strings.Fields(orders)
+			slices.Sort(list)
+			found[version+" "+strings.Join(list, " ")] = int64(z.Score)
+		}
+		got[m.Keys.Unknown(0)] = found
 	}
 	if got[m.Keys.Consumers(0)] = nil; len(alive.Val()) == 0 {
 		delete(got, m.Keys.Consumers(0))
@@ -1783,12 +1866,16 @@ func (m *model) expected() map[string]any {
 	if len(progress) > 0 {
 		want[m.Keys.InProgress(0)] = progress
 	}
-	deadlines := make(map[string]int64)
+	deadlines, early := make(map[string]int64), make(map[string]int)
+	nonsense := make(map[string][]string)
 	for r, o := range m.book.Orders {
+		if o.Reason == domain.ReasonUnknownEvent {
+			nonsense[o.Version] = append(nonsense[o.Version], r.String())
+		}
 		hash := m.Keys.HashOf(r, m.hashes[r.EventID])
 		if m.early[r] {
 			hash = m.Keys.SharedHash(r.EventID)
-			events[layout.EarlyField(r.EventID)] = "1"
+			early[r.EventID]++
 		}
 		key := m.Keys.Orders(0, hash)
 		if want[key] == nil {
@@ -1799,8 +1886,22 @@ func (m *model) expected() map[string]any {
 			deadlines[r.String()] = o.DeadlineMillis
 		}
 	}
+	for id, count := range early {
+		events[layout.EarlyField(id)] = strconv.Itoa(count)
+	}
 	if len(deadlines) > 0 {
 		want[m.Keys.Holds(0)] = deadlines
+	}
+	unknown := make(map[string]int64)
+	for version, orders := range nonsense {
+		slices.Sort(orders)
+		unknown[version+" "+strings.Join(orders, " ")] = m.nonsense[version]
+	}
+	if len(unknown) > 0 {
+		want[m.Keys.Unknown(0)] = unknown
+	}
+	if m.paced {
+		want[m.Keys.Pace(0)] = nil
 	}
 	for name, customer := range m.second.Invoices {
 		key := m.Keys.Invoices(customer)

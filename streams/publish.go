@@ -18,6 +18,7 @@ import (
 type Checkout struct {
 	store   *Store
 	streams []any // the key of each partition's requests, once for all commands
+	lines   lines
 }
 
 var (

@@ -35,6 +35,7 @@ var (
 	scriptHandBack     = load("hand_back", "pending")
 	scriptLeave        = load("leave")
 	scriptTrim         = load("trim")
+	scriptForget       = load("forget", "log")
 	scriptReplaced     = load("replaced")
 	scriptInvoice      = load("invoice")
 	scriptReport       = load("report")

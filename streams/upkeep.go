@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"holdfast/domain"
+	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )
@@ -20,19 +23,22 @@ const strangerIdle = 10 * time.Minute
 // Trim implements domain.Ledger. The log is never trimmed: it is the source of truth.
 //
 // The script is for streams that have something: most of the time there is nothing.
-func (l *Ledger) Trim(ctx context.Context, p int) (int64, error) {
+func (l *Ledger) Trim(ctx context.Context, p int) (dropped int64, left bool, err error) {
 	length, err := l.store.rdb.XLen(ctx, l.store.keys.Requests(p)).Result()
 	if err != nil {
-		return 0, fmt.Errorf("looking for requests to trim: %w", access.Classify(err))
+		return 0, false, fmt.Errorf("looking for requests to trim: %w", access.Classify(err))
 	}
 	if length == 0 {
-		return 0, nil
+		return 0, false, nil
 	}
-	n, err := l.store.run(ctx, scriptTrim, []string{l.store.keys.Requests(p)}).Int64()
+	reply, err := l.store.run(ctx, scriptTrim, []string{l.store.keys.Requests(p), l.store.keys.Pace(p)}, string(domain.GroupWorkers)).Int64Slice()
+	if err == nil && len(reply) != 2 {
+		err = errors.New("a reply of an unknown form")
+	}
 	if err != nil {
-		return 0, fmt.Errorf("script trim: %w", access.Classify(err))
+		return 0, false, fmt.Errorf("script trim: %w", access.Classify(err))
 	}
-	return n, nil
+	return reply[0], reply[1] > 0, nil
 }
 
 // TakeTurn implements domain.Ledger. Whoever sets the key has the turn until it
@@ -110,4 +116,73 @@ func (s *Store) leave(ctx context.Context, p int, group domain.Group, consumer s
 		return false, fmt.Errorf("script leave: %w", access.Classify(err))
 	}
 	return gone == 1, nil
+}
+
+// UntilForgettable implements domain.Ledger. While nothing of the kind was rejected, it is one plain command.
+func (l *Ledger) UntilForgettable(ctx context.Context, p int, age time.Duration) (wait time.Duration, any bool, err error) {
+	first, err := l.store.rdb.ZRangeWithScores(ctx, l.store.keys.Unknown(p), 0, 0).Result()
+	if err != nil {
+		return 0, false, fmt.Errorf("looking for rejections for unknown events: %w", access.Classify(err))
+	}
+	if len(first) == 0 {
+		return 0, false, nil
+	}
+	now, err := l.store.Now(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	return max(time.UnixMilli(int64(first[0].Score)).Add(age).Sub(now), 0), true, nil
+}
+
+// Forget implements domain.Ledger. What is to be forgotten is on a list, in the members of which are the
+// orders of one log entry each, whose id is their version.
+func (l *Ledger) Forget(ctx context.Context, p int, age time.Duration, most int) (forgotten int, more bool, err error) {
+	now, err := l.store.Now(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	until := strconv.FormatInt(now.Add(-age).UnixMilli(), 10)
+	members, err := l.store.rdb.ZRangeByScore(ctx, l.store.keys.Unknown(p), &redis.ZRangeBy{Min: "-inf", Max: until, Count: int64(most)}).Result()
+	if err != nil {
+		return 0, false, fmt.Errorf("looking for rejections for unknown events: %w", access.Classify(err))
+	}
+	forgotten, err = l.forgetEntries(ctx, p, members)
+	return forgotten, len(members) == most, err
+}
+
+// forgetEntries forgets what is said in members of the list, if it is still so.
+func (l *Ledger) forgetEntries(ctx context.Context, p int, members []string) (forgotten int, err error) {
+	for len(members) > 0 {
+		keys := []string{l.store.keys.Log(p), l.store.keys.Events(p), l.store.keys.Unknown(p)}
+		numbers := make(map[layout.OrderHash]int)
+		var orders []any
+		taken := 0
+		for ; taken < len(members) && len(orders) < 4*(access.MaxBatch-wire.MaxFacts); taken++ {
+			version, names, _ := strings.Cut(members[taken], " ")
+			for name := range strings.FieldsSeq(names) {
+				ref, ok := domain.ParseOrderRef(name)
+				if !ok {
+					l.store.log.Error("passing over a rejected order that has no name", zap.String("key", l.store.keys.Unknown(p)), zap.String("member", members[taken]))
+					continue
+				}
+				hash := l.store.keys.SharedHash(ref.EventID)
+				if numbers[hash] == 0 {
+					keys = append(keys, l.store.keys.Orders(p, hash))
+					numbers[hash] = len(numbers) + 1
+				}
+				orders = append(orders, name, version, numbers[hash], ref.EventID)
+			}
+		}
+		args := append(appendStrings([]any{l.branch(p), taken}, members[:taken]), orders...)
+		n, err := l.store.run(ctx, scriptForget, keys, args...).Int()
+		if err != nil {
+			return forgotten, fmt.Errorf("script forget: %w", access.Classify(err))
+		}
+		if n < 0 {
+			return forgotten, fmt.Errorf("script forget: %w", l.store.branchReplaced(p, l.branch(p)))
+		}
+		forgotten += n
+		members = members[taken:]
+	}
+	return forgotten, nil
 }

@@ -60,6 +60,9 @@ type Config struct {
 	// MaxDeliveries is after how many deliveries an entry is set aside: each of the
 	// workers before died of it, or with it. Default 20.
 	MaxDeliveries int64
+	// ForgetAfter is for how long it is known of a request for an event that there is not that it was rejected, from when it
+	// would not be valid any more. Default 24h.
+	ForgetAfter time.Duration
 	// CallTimeout bounds one call of the payment gateway. Default 10s.
 	CallTimeout time.Duration
 }
@@ -73,6 +76,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Grace, 10*time.Second)
 	setDefault(&c.PayWait, 4*c.ReclaimAfter)
 	setDefault(&c.CallTimeout, 10*time.Second)
+	setDefault(&c.ForgetAfter, 24*time.Hour)
 	setDefault(&c.Concurrency, 512)
 	setDefault(&c.MaxDeliveries, 20)
 	if len(c.Roles) == 0 {
@@ -111,6 +115,7 @@ func (c Config) validate() error {
 		{"grace", c.Grace, 100 * time.Millisecond},
 		{"pay wait", c.PayWait, time.Millisecond},
 		{"call timeout", c.CallTimeout, time.Millisecond},
+		{"forget after", c.ForgetAfter, time.Millisecond},
 	} {
 		if d.value < d.least {
 			return fmt.Errorf("%s: want at least %s", d.name, d.least)

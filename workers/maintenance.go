@@ -17,7 +17,15 @@ const (
 	// lookEvery is how often it is looked which hold is due next, if none was known to be due earlier. One that
 	// is made after a look, and for less than that, ends so much too late at most.
 	lookEvery = time.Second
+	// trimEvery is how often requests are trimmed, and paceEvery how often while there are any: then their pace is noted, too.
 	trimEvery = 2 * time.Second
+	paceEvery = time.Second
+	// forgetEvery is how often rejections for unknown events are forgotten while there are any to be, and
+	// forgetLookEvery how often it is looked whether there are.
+	forgetEvery     = 500 * time.Millisecond
+	forgetLookEvery = 10 * time.Second
+	forgetMost      = 32 // log entries at a time
+	forgetRounds    = 20
 	// expireRounds bounds one turn of expiring, so that a flood of them does not keep the others waiting.
 	expireRounds = 20
 )
@@ -33,8 +41,17 @@ type job struct {
 }
 
 // newMaintenance expires holds, trims requests that are done with and forgets
-// consumers that are gone. A crash between any two steps leaves them to the next turn.
+// consumers that are gone, and rejections for unknown events. A crash between any two steps leaves them to the next turn.
 func (p *Pool) newMaintenance(partition int) (func(), error) {
+	trim := &job{name: domain.JobTrim, every: trimEvery}
+	trim.do = func(ctx context.Context) error {
+		n, left, err := p.ledger.Trim(ctx, partition)
+		p.stats.Trimmed.Add(n)
+		if trim.every = trimEvery; left {
+			trim.every = paceEvery
+		}
+		return err
+	}
 	jobs := []*job{
 		{
 			name: domain.JobExpire, every: expireEvery,
@@ -47,11 +64,7 @@ func (p *Pool) newMaintenance(partition int) (func(), error) {
 			},
 			do: func(ctx context.Context) error { return p.expire(ctx, partition) },
 		},
-		{name: domain.JobTrim, every: trimEvery, do: func(ctx context.Context) error {
-			n, err := p.ledger.Trim(ctx, partition)
-			p.stats.Trimmed.Add(n)
-			return err
-		}},
+		trim,
 		{name: domain.JobForget, every: p.cfg.ReclaimAfter, do: func(ctx context.Context) error {
 			names, err := p.ledger.ForgetConsumers(ctx, partition)
 			if len(names) > 0 {
@@ -59,6 +72,17 @@ func (p *Pool) newMaintenance(partition int) (func(), error) {
 			}
 			return err
 		}},
+		{
+			name: domain.JobForgetUnknown, every: forgetEvery,
+			due: func(ctx context.Context) (time.Duration, error) {
+				wait, any, err := p.ledger.UntilForgettable(ctx, partition, p.cfg.ForgetAfter)
+				if !any || wait > forgetLookEvery {
+					wait = forgetLookEvery
+				}
+				return wait, err
+			},
+			do: func(ctx context.Context) error { return p.forgetUnknown(ctx, partition) },
+		},
 	}
 	sign := p.signs.of(fmt.Sprintf("maintenance of partition %d", partition))
 	return func() {
@@ -121,6 +145,17 @@ func (p *Pool) expire(ctx context.Context, partition int) error {
 		p.stats.order(domain.OrderExpired, "", int64(n))
 		p.added(partition)
 		if err != nil || n < readMost {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Pool) forgetUnknown(ctx context.Context, partition int) error {
+	for range forgetRounds {
+		n, more, err := p.ledger.Forget(ctx, partition, p.cfg.ForgetAfter, forgetMost)
+		p.stats.Forgotten.Add(int64(n))
+		if err != nil || !more {
 			return err
 		}
 	}

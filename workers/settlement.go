@@ -187,7 +187,7 @@ func settles(t domain.FactType) bool {
 	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled:
 		return true
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
-		domain.FactHeld, domain.FactRejected, domain.FactDeclined:
+		domain.FactHeld, domain.FactRejected, domain.FactDeclined, domain.FactForgotten:
 		return false
 	}
 	return false

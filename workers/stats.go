@@ -32,6 +32,7 @@ type Stats struct {
 	Voided          atomic.Int64 // payments voided before their entry was acknowledged
 	DeadLettered    atomic.Int64
 	Trimmed         atomic.Int64
+	Forgotten       atomic.Int64 // orders that were rejected because there was no such event
 	GatewayUnknowns atomic.Int64 // calls of the gateway without an answer
 	InFlight        atomic.Int64 // entries in hand now, all groups
 

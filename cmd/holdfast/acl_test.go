@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/domain"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
 )
@@ -108,6 +109,22 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		}
 		return false
 	})
+	worker.drained()
+	receipt, _ := producer.one("publish", "--event", "e1", "--customer", "jim", "--order", "o3", "--token", "tok_secret")["entry_id"].(string)
+	inLine := []string{"orders", "show", "e1/o3", "--receipt", receipt}
+	eventually(t, "a request is in line no more", func() bool { return strings.Contains(viewer.run(inLine...).stdout, "left") })
+	operator.ok(inLine...)
+	auditor.ok(inLine...)
+	checkoutStore, err := streams.Open(ctx, fmt.Sprintf("redis://producer:CHANGE-ME-producer@%s/0%s", server.Addr(), query), streams.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in, err := checkoutStore.Checkout().InLine(ctx, checkoutStore.Partition("e1"), receipt); err != nil || in.State != domain.LineLeft {
+		t.Errorf("as a checkout it is %+v, %v", in, err)
+	}
+	if err := checkoutStore.Close(); err != nil {
+		t.Error(err)
+	}
 	worker.drained()
 	for _, args := range [][]string{
 		{"pending"}, {"orders", "list"}, {"orders", "show", "o1"}, {"invoices", "fred"}, {"sales"}, {"events", "list"}, {"dead", "list"}, {"audit"},

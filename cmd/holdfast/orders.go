@@ -131,7 +131,7 @@ func viewFact(f domain.Fact) factView {
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
-		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired:
+		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactForgotten:
 	}
 	return v
 }
@@ -157,22 +157,88 @@ func (v factView) what() string {
 
 type ordersShowCommand struct {
 	orderArgs
+	Receipt string `placeholder:"ENTRY_ID" help:"The entry_id that publish has printed for a request of it: tells also where that stands in line."`
+}
+
+// Help is shown by --help.
+func (c *ordersShowCommand) Help() string {
+	return `
+Of an order whose request still waits in line nothing is known yet, but its place:
+
+  holdfast orders show jazz-night/cart-4711 --receipt 1795387623220-0
+`
+}
+
+// requestView is where a request stands in line.
+type requestView struct {
+	EntryID    string `json:"entry_id"`
+	State      string `json:"state"` // waiting, in_hand, left
+	Ahead      *int64 `json:"ahead"` // requests before it; null: not known, or it has left
+	AtLeast    int64  `json:"at_least"`
+	AtMost     int64  `json:"at_most"`
+	WaitMillis *int64 `json:"wait_ms"` // about how long until it is in hand; null: likewise
+}
+
+func viewRequest(entryID string, in domain.InLine) *requestView {
+	v := &requestView{EntryID: entryID, State: string(in.State), AtLeast: in.AtLeast, AtMost: in.AtMost}
+	if in.State == domain.LineLeft {
+		return v
+	}
+	if in.Ahead != domain.Unknown {
+		v.Ahead = &in.Ahead
+	}
+	if in.Wait != domain.Unknown {
+		millis := in.Wait.Milliseconds()
+		v.WaitMillis = &millis
+	}
+	return v
+}
+
+// cells are the lines of a sheet.
+func (v *requestView) cells() []string {
+	if v == nil {
+		return nil
+	}
+	if v.State != string(domain.LineWaiting) {
+		return []string{"request", v.State}
+	}
+	ahead, wait := fmt.Sprintf("not known, between %d and %d", v.AtLeast, v.AtMost), "not known"
+	if v.Ahead != nil {
+		ahead = "about " + count(*v.Ahead)
+	}
+	if v.WaitMillis != nil {
+		wait = "about " + (time.Duration(*v.WaitMillis) * time.Millisecond).Round(time.Second).String()
+	}
+	return []string{"request", v.State, "ahead", ahead, "wait", wait}
 }
 
 func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
-	if _, _, err := c.ref(); err != nil {
+	_, complete, err := c.ref()
+	if err != nil {
 		return err
+	}
+	if c.Receipt != "" && !complete {
+		return badUsage("--receipt goes with --event, or EVENT_ID/ORDER_ID")
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
 		ref, err := c.find(ctx, store)
 		if err != nil {
 			return err
 		}
-		orders, err := store.Checkout().Orders(ctx, []domain.OrderRef{ref})
+		checkout := store.Checkout()
+		var request *requestView
+		if c.Receipt != "" {
+			in, err := checkout.InLine(ctx, checkout.Partition(ref.EventID), c.Receipt)
+			if err != nil {
+				return about(ref, err)
+			}
+			request = viewRequest(c.Receipt, in)
+		}
+		orders, err := checkout.Orders(ctx, []domain.OrderRef{ref})
 		if err != nil {
 			return about(ref, err)
 		}
-		if orders[0].State == domain.OrderNone {
+		if orders[0].State == domain.OrderNone && (request == nil || request.State == string(domain.LineLeft)) {
 			return about(ref, fmt.Errorf("order %s: %w", ref, domain.ErrNotFound))
 		}
 		facts, err := inspect.New(store).History(ctx, ref, orders[0])
@@ -187,12 +253,14 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		out := e.printer()
 		out.sheet(struct {
 			orderView
-			History []factView `json:"history"`
-		}{v, history},
+			History []factView   `json:"history"`
+			Request *requestView `json:"request,omitempty"`
+		}{v, history, request}, append([]string{
 			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
 			"quantity", count(v.Quantity), "unit_price", money(v.UnitPrice, v.Currency), "amount", money(v.Amount, v.Currency),
 			"state", v.State, "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
-			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID)
+			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID,
+		}, request.cells()...)...)
 		if out.section("at", "fact", "what") {
 			for _, f := range history {
 				out.row(f, whenExactly(f.AtMillis), f.Type, f.what())

@@ -305,3 +305,41 @@ func TestGatewayAddressInUse(t *testing.T) {
 	address := strings.TrimPrefix(server.URL, "http://")
 	checkFailure(t, execute(nil, "gateway", "--listen", address), exitFailed, []string{"in use", "--listen"}, nil)
 }
+
+// Of a request that still waits its place is told, by its receipt.
+func TestOrdersShowInLine(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.event("e1")
+	var entries []string
+	for _, order := range []string{"o1", "o2", "o3"} {
+		receipt := h.one("publish", "--event", "e1", "--customer", order, "--order", order, "--token", "tok_1")
+		entries = append(entries, receipt["entry_id"].(string))
+	}
+	h.fails(exitFailed, []string{"e1/o3", "not found"}, "orders", "show", "e1/o3")
+	expect(t, h.one("orders", "show", "e1/o3", "--receipt", entries[2]), object{
+		"order_id": "o3", "state": "none", "request": object{"entry_id": entries[2], "state": "waiting", "ahead": nil, "at_least": 0, "at_most": 2, "wait_ms": nil},
+	})
+	table(t, h.ok("orders", "show", "e1/o3", "--receipt", entries[2]), "order_id o3", "state none", "request waiting", "ahead not known, between 0 and 2", "wait not known")
+	worker := h.worker("--roles", "maintenance")
+	key := "holdfast:{" + count(int64(h.store().Partition("e1"))) + "}:2:pace"
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	eventually(t, "the pace is noted", func() bool { return rdb.LLen(context.Background(), key).Val() > 0 })
+	last := h.one("publish", "--event", "e1", "--customer", "o4", "--order", "o4", "--token", "tok_1")["entry_id"].(string)
+	expect(t, h.one("orders", "show", "e1/o4", "--receipt", last), object{
+		"state": "none", "request": object{"entry_id": last, "state": "waiting", "ahead": 3, "at_least": 3, "at_most": 3, "wait_ms": nil},
+	})
+	table(t, h.ok("orders", "show", "e1/o4", "--receipt", last), "order_id o4", "request waiting", "ahead about 3", "wait not known")
+	if code := worker.stop(); code != exitDone {
+		t.Errorf("the worker ended with %d", code)
+	}
+
+	h.worker()
+	h.drained()
+	expect(t, h.one("orders", "show", "e1/o4", "--receipt", last), object{"state": "confirmed", "request": object{"entry_id": last, "state": "left", "ahead": nil, "at_least": 0, "at_most": 0, "wait_ms": nil}})
+	table(t, h.ok("orders", "show", "e1/o4", "--receipt", last), "state confirmed", "request left")
+	h.fails(exitFailed, []string{"e1/o9", "not found"}, "orders", "show", "e1/o9", "--receipt", last)
+	h.fails(exitUsage, []string{"--receipt", "--event"}, "orders", "show", "o4", "--receipt", last)
+	h.fails(exitFailed, []string{"no id of an entry"}, "orders", "show", "e1/o4", "--receipt", "cart-4711")
+}

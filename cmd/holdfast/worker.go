@@ -37,6 +37,7 @@ type workerCommand struct {
 	PayWait       time.Duration `env:"HOLDFAST_PAY_WAIT" default:"0s" placeholder:"DURATION" help:"How long a pay request waits for a hold that has not come yet. Default: four times --reclaim-after."`
 	MaxDeliveries int64         `env:"HOLDFAST_MAX_DELIVERIES" default:"${worker_max_deliveries}" placeholder:"N" help:"After how many deliveries in vain an entry goes to the dead letters. Default: ${default}."`
 	CallTimeout   time.Duration `env:"HOLDFAST_CALL_TIMEOUT" default:"${worker_call_timeout}" placeholder:"DURATION" help:"How long one call of the payment gateway may take. Default: ${default}."`
+	ForgetAfter   time.Duration `env:"HOLDFAST_FORGET_AFTER" default:"${worker_forget_after}" placeholder:"DURATION" help:"For how long a rejection for an unknown event is remembered, from when its request would not be valid any more. Default: ${default}."`
 	WaitRedis     time.Duration `env:"HOLDFAST_WAIT_REDIS" default:"30s" placeholder:"DURATION" help:"How long to wait at the start for a Redis that does not answer. Default: 30s."`
 	Listen        string        `env:"HOLDFAST_LISTEN" placeholder:"HOST:PORT" help:"Where to serve /metrics, /livez, /readyz and /backlog over HTTP; port 0 takes a free one. Default: nowhere."`
 	Pprof         bool          `env:"HOLDFAST_PPROF" help:"Serve Go's profiles there, too, under /debug/pprof/."`
@@ -59,6 +60,7 @@ func workerDefaults() kong.Vars {
 		"worker_concurrency":    strconv.Itoa(d.Concurrency),
 		"worker_max_deliveries": count(d.MaxDeliveries),
 		"worker_call_timeout":   short(d.CallTimeout),
+		"worker_forget_after":   short(d.ForgetAfter),
 	}
 }
 
@@ -91,13 +93,13 @@ In a container, every flag as an environment variable:
 func (c *workerCommand) config() (workers.Config, error) {
 	cfg := workers.Config{
 		Name: c.Name, HoldTime: c.HoldTime, MaxHold: c.MaxHold, ValidTime: c.ValidTime, ReclaimAfter: c.ReclaimAfter,
-		Grace: c.Grace, Concurrency: c.Concurrency, PayWait: c.PayWait, MaxDeliveries: c.MaxDeliveries, CallTimeout: c.CallTimeout,
+		Grace: c.Grace, Concurrency: c.Concurrency, PayWait: c.PayWait, MaxDeliveries: c.MaxDeliveries, CallTimeout: c.CallTimeout, ForgetAfter: c.ForgetAfter,
 	}
 	for _, role := range c.Roles {
 		cfg.Roles = append(cfg.Roles, workers.Role(role))
 	}
 	// To Config a zero means the default; to whoever wrote one it means something else.
-	for _, d := range []time.Duration{c.HoldTime, c.MaxHold, c.ValidTime, c.ReclaimAfter, c.Grace, c.CallTimeout} {
+	for _, d := range []time.Duration{c.HoldTime, c.MaxHold, c.ValidTime, c.ReclaimAfter, c.Grace, c.CallTimeout, c.ForgetAfter} {
 		if d <= 0 {
 			return cfg, badUsage("want durations longer than 0, such as 90s or 2m")
 		}

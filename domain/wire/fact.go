@@ -21,6 +21,7 @@ import (
 //	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
 //	expired                      event_id/order_id
+//	forgotten                    event_id/order_id|id of the log entry that rejected it
 //
 // A type is p (purchase) or h (hold); items is section:quantity:unit_price; times are milliseconds, prices
 // minor units. When a fact happened is the time part of the entry's id. No value has a line break, and none
@@ -69,7 +70,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -98,7 +99,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactForgotten:
 	}
 	return nil
 }
@@ -134,6 +135,9 @@ func parseData(f *domain.Fact, v values) error {
 			v.sale(f)
 			f.ConfirmedAtMillis = v.count()
 		}
+	case domain.FactForgotten:
+		f.Version = v.next()
+		v.bad = v.bad || domain.EntryMillis(f.Version) == 0
 	case domain.FactExpired,
 		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
 	}
@@ -265,6 +269,8 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 			sale()
 			number(f.ConfirmedAtMillis)
 		}
+	case domain.FactForgotten:
+		add(f.Version)
 	case domain.FactExpired:
 	}
 	return b

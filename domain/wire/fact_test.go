@@ -90,6 +90,7 @@ func TestParseFacts(t *testing.T) {
 			[]string{"declined", "e1/o1|payment_mismatch|"},
 			[]domain.Fact{{Type: domain.FactDeclined, EventID: "e1", OrderID: "o1", Reason: "payment_mismatch"}},
 		},
+		{"forgotten", []string{"forgotten", "e1/o1|5-3"}, []domain.Fact{{Type: domain.FactForgotten, EventID: "e1", OrderID: "o1", Version: "5-3"}}},
 		{"expired", []string{"expired", "e1/o1"}, []domain.Fact{{Type: domain.FactExpired, EventID: "e1", OrderID: "o1"}}},
 		{
 			"cancelled, unseen",
@@ -195,6 +196,8 @@ func TestParseFactsDamaged(t *testing.T) {
 		{"a type in capitals", []string{"EXPIRED", "e1/o1"}, "no such fact"},
 		{"no type", []string{"", "e1/o1"}, "no such fact"},
 		{"a request", purchaseFields(), fmt.Sprintf("has %d fields, want one", len(purchaseFields())/2)},
+		{"no version", []string{"forgotten", "e1/o1"}, "forgotten: cannot be read"},
+		{"a version that is none", []string{"forgotten", "e1/o1|x"}, "forgotten: cannot be read"},
 		{"no order", []string{"expired", ""}, "expired: want event_id/order_id"},
 		{"an event for an order", []string{"expired", "e1"}, "expired: want event_id/order_id"},
 		{"an order without an event", []string{"held", "/o1|hold"}, "held: want event_id/order_id"},

@@ -79,7 +79,10 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		p.violation(invariant, p.factSubject(f), "log entry %s: %v", f.ID, err)
 		return
 	}
-	if early {
+	switch {
+	case f.Type == domain.FactForgotten:
+		delete(p.early, f.Ref())
+	case early:
 		p.early[f.Ref()] = true
 	}
 	ids := p.factIDs[f.Ref()]
@@ -93,7 +96,7 @@ func (p *partitionAudit) fold(f domain.Fact) {
 			p.undo(f)
 		}
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
-		domain.FactHeld, domain.FactRejected:
+		domain.FactHeld, domain.FactRejected, domain.FactForgotten:
 		return
 	}
 	p.factIDs[f.Ref()] = ids

@@ -18,7 +18,7 @@ import (
 // checkState: I1, I2, I7, and what of I3 is in the partition.
 func (p *partitionAudit) checkState(ctx context.Context) error {
 	for _, check := range []func(context.Context) error{
-		p.checkClock, p.checkBranch, p.checkEvents, p.checkOrders, p.checkHolds, p.checkInProgress, p.checkOwed, p.checkQueues,
+		p.checkClock, p.checkBranch, p.checkEvents, p.checkOrders, p.checkHolds, p.checkInProgress, p.checkOwed, p.checkUnknown, p.checkQueues,
 	} {
 		if err := check(ctx); err != nil {
 			return err
@@ -110,11 +110,11 @@ func (p *partitionAudit) checkEvents(ctx context.Context) error {
 	return nil
 }
 
-// checkEarly: an event knows of orders that there were before it, in the hash that it shares.
+// checkEarly: an event knows how many orders there were before it, in the hash that it shares.
 func (p *partitionAudit) checkEarly(ctx context.Context) error {
-	had := make(map[string]bool)
+	had := make(map[string]int)
 	for ref := range p.early {
-		had[ref.EventID] = true
+		had[ref.EventID]++
 	}
 	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(had)), access.MaxBatch) {
 		fields := make([]string, len(chunk))
@@ -127,8 +127,8 @@ func (p *partitionAudit) checkEarly(ctx context.Context) error {
 			return err
 		}
 		for i, id := range chunk {
-			if layout.AsString(found.Val()[i]) == "" {
-				p.violation("I7", id, "had orders before it was there, of which %s knows nothing", p.ns.Keys.Events(p.p))
+			if stored := layout.AsString(found.Val()[i]); stored != strconv.Itoa(had[id]) {
+				p.violation("I7", id, "had %d orders before it was there, %s says %q", had[id], p.ns.Keys.Events(p.p), stored)
 			}
 		}
 	}
@@ -314,6 +314,25 @@ func (p *partitionAudit) checkOwed(ctx context.Context) error {
 	}
 	for name := range notes {
 		p.violation("I8", name, "is noted to be owed, and is not on the list")
+	}
+	return nil
+}
+
+// checkUnknown: I7. What is to be forgotten was rejected because there was no such event, by the log entry that is said.
+func (p *partitionAudit) checkUnknown(ctx context.Context) error {
+	var unknown *redis.StringSliceCmd
+	err := p.snapshot(ctx, func(pipe redis.Pipeliner) { unknown = pipe.ZRange(ctx, p.ns.Keys.Unknown(p.p), 0, -1) })
+	if err != nil {
+		return err
+	}
+	for _, member := range unknown.Val() {
+		version, orders, _ := strings.Cut(member, " ")
+		for name := range strings.FieldsSeq(orders) {
+			ref, _ := domain.ParseOrderRef(name)
+			if o := p.book.Orders[ref]; o.Version != version || o.Reason != domain.ReasonUnknownEvent {
+				p.violation("I7", name, "is to be forgotten as log entry %s left it, and it is %s since %q", version, o.State, o.Version)
+			}
+		}
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func TestRedriveRequest(t *testing.T) {
 	old := f.Publish(fields)
 	f.Deliver(domain.GroupWorkers, "w1")
 	f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: old, Reason: "r"}}))
-	if n, err := f.store.Ledger().Trim(f.Ctx, 0); n != 1 || err != nil { // the old entry is gone meanwhile
+	if n, _, err := f.store.Ledger().Trim(f.Ctx, 0); n != 1 || err != nil { // the old entry is gone meanwhile
 		t.Fatalf("%d, %v", n, err)
 	}
 	id := f.deadLetters()[0].ID

@@ -88,7 +88,7 @@ func (f OrderFilter) matches(o domain.Order) bool {
 
 // EachOrder calls each for the chosen orders of all partitions as they are now, by the time
 // at which they came. It goes through the log, in which each order has exactly one first
-// fact, so its cost grows with the log, from the end at which it begins: for people and
+// fact, but for those that were forgotten, so its cost grows with the log, from the end at which it begins: for people and
 // reports, not for a checkout. Its memory does not grow.
 func (in *Inspector) EachOrder(ctx context.Context, filter OrderFilter, each func(domain.OrderRef, domain.Order) error) error {
 	scan := orderScan{in: in, filter: filter, each: each}
@@ -127,14 +127,22 @@ func (in *Inspector) LogEntries(ctx context.Context, filter OrderFilter) (int64,
 	return sum, nil
 }
 
+// firstFact is that of an order.
+type firstFact struct {
+	ref domain.OrderRef
+	// version is that of an order that was rejected, and therefore is for as long as it is known: it may be forgotten, and
+	// another one have its name. Else it is empty.
+	version string
+}
+
 // orderScan makes orders of log entries.
 type orderScan struct {
 	in     *Inspector
 	filter OrderFilter
 	each   func(domain.OrderRef, domain.Order) error
 
-	refs []domain.OrderRef // chosen as far as their facts tell
-	read int               // entries since the last flush
+	found []firstFact // of orders that are chosen as far as their facts tell
+	read  int         // entries since the last flush
 }
 
 func (s *orderScan) entry(ctx context.Context, e domain.Entry) error {
@@ -147,11 +155,15 @@ func (s *orderScan) entry(ctx context.Context, e domain.Entry) error {
 	}
 	for _, f := range facts {
 		if s.opens(f) {
-			s.refs = append(s.refs, f.Ref())
+			first := firstFact{ref: f.Ref()}
+			if f.Type == domain.FactRejected {
+				first.version = f.ID
+			}
+			s.found = append(s.found, first)
 		}
 	}
 	// What was found is not kept back for long, however little that is.
-	if s.read++; len(s.refs) >= access.MaxBatch || s.read >= access.ReadPage {
+	if s.read++; len(s.found) >= access.MaxBatch || s.read >= access.ReadPage {
 		return s.flush(ctx)
 	}
 	return nil
@@ -176,13 +188,17 @@ func (s *orderScan) flush(ctx context.Context) error {
 		s.filter.Progress(s.read)
 	}
 	s.read = 0
-	for refs := range slices.Chunk(s.refs, access.MaxBatch) {
+	for found := range slices.Chunk(s.found, access.MaxBatch) {
+		refs := make([]domain.OrderRef, len(found))
+		for i, f := range found {
+			refs[i] = f.ref
+		}
 		orders, err := s.in.ns.Orders(ctx, refs)
 		if err != nil {
 			return err
 		}
 		for i, o := range orders {
-			if !s.filter.matches(o) {
+			if forgotten := found[i].version != "" && o.Version != found[i].version; forgotten || !s.filter.matches(o) {
 				continue
 			}
 			if err := s.each(refs[i], o); err != nil {
@@ -190,7 +206,7 @@ func (s *orderScan) flush(ctx context.Context) error {
 			}
 		}
 	}
-	s.refs = s.refs[:0]
+	s.found = s.found[:0]
 	return nil
 }
 
@@ -269,7 +285,11 @@ func (in *Inspector) FindOrder(ctx context.Context, orderID string) ([]domain.Or
 	}
 	for p := range in.ns.Keys.Partitions() {
 		_, err := in.ns.ReadLog(ctx, p, "0-0", "+", func(f domain.Fact) error {
-			if f.OrderID == orderID && !slices.Contains(found, f.Ref()) {
+			switch {
+			case f.OrderID != orderID:
+			case f.Type == domain.FactForgotten:
+				found = slices.DeleteFunc(found, func(ref domain.OrderRef) bool { return ref == f.Ref() })
+			case !slices.Contains(found, f.Ref()):
 				found = append(found, f.Ref())
 			}
 			return nil

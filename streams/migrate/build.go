@@ -332,12 +332,12 @@ func (b *builder) writeEvents() error {
 			}
 		}
 	}
-	noted := make(map[string]bool)
+	early := make(map[string]int)
 	for ref := range b.p.early {
-		noted[ref.EventID] = true
+		early[ref.EventID]++
 	}
-	for id := range noted {
-		if err := events.add(layout.EarlyField(id), "1"); err != nil {
+	for id, count := range early {
+		if err := events.add(layout.EarlyField(id), strconv.Itoa(count)); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,7 @@
 -- hold: takes in a batch of purchases and holds, each of another order. It decides what depends on the
 -- order in which they stand: what is left, and who has an order in progress.
 --
--- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream. ARGV goes on with
+-- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream, and the last key is unknown. ARGV goes on with
 --   E, S, T, C, N: how many follow of
 --   events:   event_id, how many hashes of orders of its own the caller took it to have
 --   sections: number of its event, name
@@ -166,6 +166,7 @@ end
 local acks, notices, early = {}, {}, {}
 local held, held_lines, rejected, rejected_lines = {}, {}, {}, {} -- positions of requests, and facts
 local said, whys = {}, {} -- of a new order: what its record says behind the state; and why it is rejected
+local nonsense = {} -- of an order that is rejected as unknown_event: for how long its request is valid
 local new_holds, taken = {}, {}
 at = REQUESTS
 for i = 1, N do
@@ -182,7 +183,10 @@ for i = 1, N do
       acks[#acks + 1] = entry
       notices[#notices + 1] = member
       if not class.section.event then
-        early[class.section.id] = true
+        early[class.section.id] = (early[class.section.id] or 0) + 1
+      end
+      if why == 'unknown_event' then
+        nonsense[i] = class.terms.valid_millis
       end
     else
       local n, says, section = #held + 1, ARGV[at + 4] .. class.says, class.section
@@ -204,6 +208,15 @@ if #held + #rejected == 0 then
   return reply
 end
 
+local changes = { '#now', stamp }
+if next(early) then
+  redis.call('ZCARD', KEYS[6 + B])
+  for event, count in pairs(early) do
+    local n, field = #changes, event .. '#early'
+    changes[n + 1], changes[n + 2] = field, int(tonumber(redis.call('HGET', KEYS[4], field) or '0') + count)
+  end
+end
+
 local written = {}
 append(KEYS[2], stamp, 'held', held_lines, function(id, first, last)
   local head = id .. '|h2|'
@@ -213,18 +226,19 @@ append(KEYS[2], stamp, 'held', held_lines, function(id, first, last)
   end
 end)
 append(KEYS[2], stamp, 'rejected', rejected_lines, function(id, first, last)
-  local head = id .. '|r2|'
+  local head, unknown, valid = id .. '|r2|', { id }, 0
   for n = first, last do
     local i = rejected[n]
     written[i], reply[1 + S + i] = head .. said[i], id .. whys[i]
+    if nonsense[i] then
+      unknown[#unknown + 1], valid = members[i], math.max(valid, nonsense[i])
+    end
+  end
+  if #unknown > 1 then
+    redis.call('ZADD', KEYS[6 + B], int(now + valid), table.concat(unknown, ' '))
   end
 end)
 write_orders(hashes, members, written)
-local changes = { '#now', stamp }
-for event in pairs(early) do
-  local n = #changes
-  changes[n + 1], changes[n + 2] = event .. '#early', '1'
-end
 for _, section in pairs(sections) do
   if section.changed then
     local n = #changes

@@ -83,10 +83,10 @@ if #stale > 2 then
 end
 
 local changes = { '#now', stamp }
+local early = {} -- by event that is not there: how many orders there are of it
 for v = 1, V do
   if ARGV[EVENTS + 2 * v - 1] == '' then
-    local n = #changes
-    changes[n + 1], changes[n + 2] = fields[1 + v] .. '#early', '1'
+    early[fields[1 + v]] = tonumber(redis.call('HGET', KEYS[4], fields[1 + v] .. '#early') or '0')
   end
 end
 for s = 1, S do
@@ -144,12 +144,20 @@ while g <= G and ARGV[GROUPS + 4 * (g - 1)] ~= '' do
     local head = id .. '|'
     for n = done + first, done + last do
       notices[n], written[n] = members[n], head .. ARGV[ORDERS + WIDTH * (n - 1) + 5]
+      local event = next(early) and match(members[n], '^[^/]+')
+      if event and early[event] then
+        early[event] = early[event] + 1
+      end
     end
   end)
   done = done + #lines
 end
 if #ids > 1 then
   write_orders(hashes, members, written)
+  for event, count in pairs(early) do
+    local n = #changes
+    changes[n + 1], changes[n + 2] = event .. '#early', int(count)
+  end
   redis.call('HSET', KEYS[4], unpack(changes))
 end
 if ACKS <= #ARGV then

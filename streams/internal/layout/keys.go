@@ -93,6 +93,13 @@ func (k Keys) Probe(p int) string { return k.partitions[p] + "probe" }
 // Turn is a key that exists while one worker does a maintenance job.
 func (k Keys) Turn(p int, job string) string { return k.partitions[p] + "turn:" + job }
 
+// Pace is a list: a Sample of the requests of every second or so while there are any, of longer ago of fewer.
+func (k Keys) Pace(p int) string { return k.partitions[p] + "pace" }
+
+// Unknown is a sorted set: "entry-id event_id/order_id …", the orders that a log entry rejected because there was no such
+// event, by when none of their requests that had been published by then is valid any more.
+func (k Keys) Unknown(p int) string { return k.partitions[p] + "unknown" }
+
 // SetAside is a hash: event_id/order_id -> a line for each of its requests that is a dead letter.
 func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
 
@@ -122,8 +129,8 @@ func AboutField(eventID string) string { return eventID + "#about" }
 // SalesField is the Totals of an event.
 func SalesField(eventID string) string { return eventID + "#sales" }
 
-// EarlyField is there if there are orders from before the event was: refused, or cancelled unseen. They are in the hash
-// that it shares.
+// EarlyField is how many orders there are from before the event was: refused, or cancelled unseen; it is not there if there
+// are none. They are in the hash that it shares.
 func EarlyField(eventID string) string { return eventID + "#early" }
 
 // SectionField is a section's price, capacity and where its places are.

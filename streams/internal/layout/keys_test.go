@@ -44,6 +44,8 @@ func TestKeyNames(t *testing.T) {
 		k.Turn(3, "trim"):  "holdfast:{3}:2:turn:trim",
 		k.Outcomes(3, "E"): "holdfast:{3}:2:outcomes:E",
 		k.SetAside(3):      "holdfast:{3}:2:set_aside",
+		k.Unknown(3):       "holdfast:{3}:2:unknown",
+		k.Pace(3):          "holdfast:{3}:2:pace",
 		k.Owed(3):          "holdfast:{3}:2:owed",
 		k.OwedNotes(3):     "holdfast:{3}:2:owed_notes",
 		k.Requests(0):      "holdfast:{0}:requests",
@@ -63,7 +65,7 @@ func TestKeysShareASlot(t *testing.T) {
 	for _, key := range []string{
 		k.Requests(11), k.Log(11), k.Dead(11), k.Holds(11), k.Events(11), k.InProgress(11), k.Consumers(11), k.Delivered(11), k.Probe(11), k.Turn(11, "reclaim:purchase"),
 		k.Orders(11, k.HashOf(o, 0)), k.Orders(11, k.HashOf(o, 5)), k.Orders(11, k.SharedHash(o.EventID)),
-		k.SetAside(11), k.Owed(11), k.OwedNotes(11), k.Outcomes(11, "E"),
+		k.SetAside(11), k.Unknown(11), k.Pace(11), k.Owed(11), k.OwedNotes(11), k.Outcomes(11, "E"),
 	} {
 		if tag := hashTag(key); tag != "11" {
 			t.Errorf("%s hashes by %q, want 11", key, tag)

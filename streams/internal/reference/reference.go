@@ -32,11 +32,10 @@ type Section struct{ Price, Capacity, Available, Held, Sold int64 }
 
 // Event is what is offered, and what became of it.
 type Event struct {
-	Offer             Offer
-	Closed, Cancelled bool
-	Sections          map[string]Section
-	Orders, Tickets   int64 // confirmed now
-	Revenue           int64
+	Offer                    Offer
+	Closed, Cancelled        bool
+	Sections                 map[string]Section
+	Orders, Tickets, Revenue int64 // confirmed now
 }
 
 // Name names an order.
@@ -83,25 +82,23 @@ type Asked struct {
 
 // Ask is a purchase or a hold that comes, perhaps again. happened reports whether anything of the order changed.
 func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string) {
-	o := w.Orders[name]
-	if o != nil {
-		switch {
-		case o.Body != "" && o.Body != a.Body:
-			return false, Conflict
-		case a.Type == "purchase":
-			return false, o.payable()
-		}
+	switch o := w.Orders[name]; {
+	case o == nil:
+	case o.Body != "" && o.Body != a.Body:
+		return false, Conflict
+	case a.Type == "purchase":
+		return false, o.payable()
+	default:
 		return false, Done
 	}
-	o = &Order{Type: a.Type, Body: a.Body, Customer: a.Customer, Section: a.Section, Quantity: a.Quantity}
+	o := &Order{Type: a.Type, Body: a.Body, Customer: a.Customer, Section: a.Section, Quantity: a.Quantity}
 	w.Orders[name] = o
 	if reason, detail := w.refuse(now, name.Event, a); reason != "" {
 		o.State, o.Reason, o.Detail, o.Outcome = Rejected, reason, detail, now
 		return true, Done
 	}
 	e := w.Events[name.Event]
-	o.State, o.Price, o.Currency = Held, e.Sections[a.Section].Price, e.Offer.Currency
-	o.Held, o.Deadline = now, now+a.Lasts
+	o.State, o.Price, o.Currency, o.Held, o.Deadline = Held, e.Sections[a.Section].Price, e.Offer.Currency, now, now+a.Lasts
 	w.places(name, -o.Quantity, o.Quantity, 0)
 	w.InProgress[Name{name.Event, a.Customer}] = name.Order
 	if a.Type == "purchase" {
@@ -112,13 +109,11 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 
 // payable is what follows for who would pay for an order that is there.
 func (o *Order) payable() string {
-	switch o.State {
-	case Held:
+	switch {
+	case o.State == Held:
 		return Authorize
-	case Expired, Cancelled: // there may be money, if it was ever held
-		if o.Held > 0 {
-			return Void
-		}
+	case o.Held > 0 && (o.State == Expired || o.State == Cancelled): // there may be money
+		return Void
 	}
 	return Done
 }
@@ -196,8 +191,7 @@ func (w *World) Answer(now int64, name Name, said, authorization, detail string)
 
 // Expire is a look at the clock.
 func (w *World) Expire(now int64, name Name) (happened bool) {
-	o := w.Orders[name]
-	if o == nil || o.State != Held || now < o.Deadline {
+	if o := w.Orders[name]; o == nil || o.State != Held || now < o.Deadline {
 		return false
 	}
 	w.end(now, name, Expired, "")
@@ -218,6 +212,15 @@ func (w *World) Cancel(now int64, name Name, reason string) (happened bool) {
 	}
 	w.end(now, name, Cancelled, reason)
 	return true
+}
+
+// Forget forgets an order that was rejected for an event that was not there.
+func (w *World) Forget(name Name) (happened bool) {
+	o := w.Orders[name]
+	if happened = o != nil && o.State == Rejected && o.Reason == "unknown_event"; happened {
+		delete(w.Orders, name)
+	}
+	return happened
 }
 
 // end takes an order out of the state that it is in: held, or confirmed if it is cancelled then.
@@ -281,8 +284,7 @@ func (w *World) Adjust(event string, o Offer) (changed, ok bool) {
 	if o.Currency != e.Offer.Currency || len(sections) != len(o.Sections) {
 		return false, false
 	}
-	changed = !e.Offer.same(o)
-	e.Offer, e.Sections = o, sections
+	changed, e.Offer, e.Sections = !e.Offer.same(o), o, sections
 	return changed, true
 }
 
