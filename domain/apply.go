@@ -7,15 +7,16 @@ import (
 
 // Effect is what a fact about an order changes beside the order.
 type Effect struct {
-	Available, Held, Sold int64 // places of the order's section, more or fewer
-	EndsHold              bool  // it is not among the holds any more, and its customer may order again
+	Items                 Items // whose places are moved
+	Available, Held, Sold int64 // 1 if each of those places is one more then, -1 if it is one fewer
+	EndsHold              bool  // the order is not among the holds any more, and its customer may order again
 }
 
 // After is the order once a fact about it has happened. It checks what of the fact can be
 // told from the order alone: an error means that the fact cannot follow, and the order
 // then comes back unchanged.
 func (o Order) After(f Fact) (Order, Effect, error) {
-	next, n := o, o.Quantity
+	next := o
 	var effect Effect
 	switch f.Type {
 	case FactHeld:
@@ -24,10 +25,10 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		next = Order{
 			State: OrderHeld, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
-			Section: f.Section, Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency,
+			Items: f.Items, Currency: f.Currency,
 			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis,
 		}
-		effect = Effect{Available: -f.Quantity, Held: f.Quantity}
+		effect = Effect{Items: f.Items, Available: -1, Held: 1}
 
 	case FactRejected:
 		if o.State != OrderNone {
@@ -35,7 +36,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		next = Order{
 			State: OrderRejected, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
-			Section: f.Section, Quantity: f.Quantity, Reason: f.Reason, Detail: f.Detail,
+			Items: f.Items, Reason: f.Reason, Detail: f.Detail,
 		}
 
 	case FactConfirmed:
@@ -46,7 +47,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			return o, effect, err
 		}
 		next.State, next.ConfirmedAtMillis, next.AuthorizationID = OrderConfirmed, f.AtMillis, f.AuthorizationID
-		effect = Effect{Held: -n, Sold: n, EndsHold: true}
+		effect = Effect{Items: o.Items, Held: -1, Sold: 1, EndsHold: true}
 
 	case FactDeclined, FactExpired:
 		if o.State != OrderHeld {
@@ -56,7 +57,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			next.State = OrderExpired
 		}
 		next.Reason, next.Detail = f.Reason, f.Detail
-		effect = Effect{Available: n, Held: -n, EndsHold: true}
+		effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
 
 	case FactCancelled:
 		if o.State != f.Was {
@@ -65,9 +66,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		switch o.State {
 		case OrderNone:
 		case OrderHeld:
-			effect = Effect{Available: n, Held: -n, EndsHold: true}
+			effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
 		case OrderConfirmed:
-			effect = Effect{Available: n, Sold: -n}
+			effect = Effect{Items: o.Items, Available: 1, Sold: -1}
 		case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
 			return o, effect, illegal(f, o.State)
 		}
@@ -91,13 +92,13 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 // checkSale: what a fact repeats of an order, for whoever posts and settles it, is what the order says.
 func (o Order) checkSale(f Fact) error {
 	type sale struct {
-		customerID, section string
-		quantity, unitPrice int64
-		currency            string
-		confirmedAt         int64
+		customerID  string
+		items       Items
+		currency    string
+		confirmedAt int64
 	}
-	says := sale{f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.ConfirmedAtMillis}
-	if is := (sale{o.CustomerID, o.Section, o.Quantity, o.UnitPrice, o.Currency, o.ConfirmedAtMillis}); says != is {
+	says := sale{f.CustomerID, f.Items, f.Currency, f.ConfirmedAtMillis}
+	if is := (sale{o.CustomerID, o.Items, o.Currency, o.ConfirmedAtMillis}); says != is {
 		return fmt.Errorf("%s: says %+v, the order %+v", f.Type, says, is)
 	}
 	return nil
@@ -124,7 +125,7 @@ func Apply(v View, f Fact) (View, error) {
 	}
 	out := View{Event: v.Event, Order: next, InProgress: v.InProgress}
 	if effect != (Effect{}) {
-		if out.Event, err = v.Event.move(next.Section, effect); err == nil {
+		if out.Event, err = v.Event.move(effect); err == nil {
 			err = out.Event.CheckConservation()
 		}
 	}

@@ -141,15 +141,13 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 			return &Fact{
 				Type: FactRejected, EventID: ref.EventID, OrderID: ref.OrderID,
 				RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
-				Section: c.Request.Section, Quantity: c.Request.Quantity, Reason: reason, Detail: detail,
+				Items: c.Request.asked(Event{}), Reason: reason, Detail: detail,
 			}, VerdictDone
 		}
-		section, _ := v.Event.Section(c.Request.Section)
 		held := &Fact{
 			Type: FactHeld, EventID: ref.EventID, OrderID: ref.OrderID,
 			RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
-			Section: c.Request.Section, Quantity: c.Request.Quantity,
-			UnitPrice: section.Price, Currency: v.Event.Currency,
+			Items: c.Request.asked(v.Event), Currency: v.Event.Currency,
 			DeadlineMillis: nowMillis + c.HoldMillis,
 		}
 		if pays {
@@ -172,31 +170,54 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 	return nil, VerdictDone
 }
 
-// refusal is why a new order cannot be held, and what exactly is invalid; empty if it can.
+// refusal is why a new order cannot be held, and what exactly is invalid; empty if it can. Of an order of several items the
+// detail says which section it is about: the first one of them that is to blame.
 func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	e := v.Event
-	section, sectionFound := e.Section(c.Request.Section)
+	var unknown, changed, soldOut []string
+	var quantity int64
+	free := true
+	for item := range c.Request.Lines() {
+		section, found := e.Section(item.Section)
+		free = free && found && section.Price == 0
+		quantity += item.Quantity
+		if !found {
+			unknown = append(unknown, item.Section)
+		}
+		if item.UnitPrice != nil && *item.UnitPrice != section.Price {
+			changed = append(changed, item.Section)
+		}
+		if item.Quantity > section.Available {
+			soldOut = append(soldOut, item.Section)
+		}
+	}
+	which := func(sections []string) string {
+		if len(c.Request.Items) <= 1 {
+			return ""
+		}
+		return sections[0]
+	}
 	switch {
 	case c.Invalid != "":
 		return ReasonInvalid, c.Invalid
-	case c.NoToken && (!sectionFound || section.Price != 0):
+	case c.NoToken && !free:
 		return ReasonInvalid, DetailNoToken
 	case nowMillis-c.EntryMillis > c.ValidMillis:
 		return ReasonTooLate, ""
 	case !e.Exists():
 		return ReasonUnknownEvent, ""
-	case !sectionFound:
-		return ReasonUnknownSection, ""
+	case len(unknown) > 0:
+		return ReasonUnknownSection, which(unknown)
 	case !e.OnSaleAt(nowMillis):
 		return ReasonNotOnSale, ""
-	case c.Request.UnitPrice != nil && *c.Request.UnitPrice != section.Price:
-		return ReasonPriceChanged, ""
-	case e.MaxPerOrder > 0 && c.Request.Quantity > e.MaxPerOrder:
+	case len(changed) > 0:
+		return ReasonPriceChanged, which(changed)
+	case e.MaxPerOrder > 0 && quantity > e.MaxPerOrder:
 		return ReasonOverLimit, ""
 	case v.InProgress != "":
 		return ReasonInProgress, ""
-	case c.Request.Quantity > section.Available:
-		return ReasonSoldOut, ""
+	case len(soldOut) > 0:
+		return ReasonSoldOut, which(soldOut)
 	}
 	return "", ""
 }
@@ -243,8 +264,7 @@ func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Ve
 		case c.Outcome == PaymentApproved:
 			return &Fact{
 				Type: FactConfirmed, EventID: ref.EventID, OrderID: ref.OrderID,
-				CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
-				UnitPrice: o.UnitPrice, Currency: o.Currency, AuthorizationID: c.AuthorizationID,
+				CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, AuthorizationID: c.AuthorizationID,
 			}, VerdictDone
 		default:
 			return nil, VerdictWait
@@ -286,8 +306,7 @@ func decideCancel(v View, ref OrderRef, c Cancel) *Fact {
 	case OrderHeld, OrderConfirmed:
 		return &Fact{
 			Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Was: o.State,
-			CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
-			UnitPrice: o.UnitPrice, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,
+			CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,
 		}
 	case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
 		return nil

@@ -194,16 +194,19 @@ func (e Event) CheckConservation() error {
 	return nil
 }
 
-// move returns the event with places of a section moved; the original is left alone.
-func (e Event) move(section string, by Effect) (Event, error) {
-	i := e.sectionIndex(section)
-	if i < 0 {
-		return e, fmt.Errorf("no section %q", section)
+// move returns the event with places moved; the original is left alone.
+func (e Event) move(by Effect) (Event, error) {
+	moved := e
+	moved.Sections = slices.Clone(e.Sections)
+	for item := range by.Items.All() {
+		i := e.sectionIndex(item.Section)
+		if i < 0 {
+			return e, fmt.Errorf("no section %q", item.Section)
+		}
+		s := &moved.Sections[i]
+		s.Available += by.Available * item.Quantity
+		s.Held += by.Held * item.Quantity
+		s.Sold += by.Sold * item.Quantity
 	}
-	e.Sections = slices.Clone(e.Sections)
-	s := &e.Sections[i]
-	s.Available += by.Available
-	s.Held += by.Held
-	s.Sold += by.Sold
-	return e, nil
+	return moved, nil
 }

@@ -81,9 +81,7 @@ type Order struct {
 	RequestType RequestType // what opened it: purchase or hold; empty if a cancel came first
 	Fingerprint string      // of the request that opened it: same body or another one
 	CustomerID  string
-	Section     string
-	Quantity    int64
-	UnitPrice   int64 // minor units, fixed at the hold
+	Items       Items // their prices are fixed at the hold
 	Currency    string
 
 	DeadlineMillis    int64 // while held: when the hold ends; kept afterwards
@@ -96,7 +94,7 @@ type Order struct {
 }
 
 // Amount is what the order costs, in minor units.
-func (o Order) Amount() int64 { return o.Quantity * o.UnitPrice }
+func (o Order) Amount() int64 { return o.Items.Amount() }
 
 // Free reports whether the order costs nothing and no gateway was asked about it: it needs
 // no payment, and has none.

@@ -75,6 +75,9 @@ func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, er
 // falls apart into ever smaller ones, so that no order keeps all others from being changed.
 func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later []int) ([]int, error) {
 	for tries := 1; ; tries++ {
+		if len(part) > 1 && m.items(part) > mostItems {
+			break
+		}
 		rest, done, err := l.moveOnce(ctx, p, m, part)
 		if err != nil || done {
 			return append(later, rest...), err
@@ -85,11 +88,21 @@ func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later [
 		if len(part) == 1 {
 			return nil, domain.WithCode(domain.ClassRetry, domain.CodeConflict, fmt.Errorf("order %s: changed by others %d times in a row", m.refs[part[0]], tries))
 		}
-		if later, err = l.moveSome(ctx, p, m, part[:len(part)/2], later); err != nil {
-			return nil, err
-		}
-		return l.moveSome(ctx, p, m, part[len(part)/2:], later)
+		break
 	}
+	later, err := l.moveSome(ctx, p, m, part[:len(part)/2], later)
+	if err != nil {
+		return nil, err
+	}
+	return l.moveSome(ctx, p, m, part[len(part)/2:], later)
+}
+
+// items is how many there are in a part of a movement.
+func (m *movement) items(part []int) (n int) {
+	for _, i := range part {
+		n += m.order(i).Items.Len()
+	}
+	return n
 }
 
 // decided is one order of a call of move.lua.
@@ -270,14 +283,17 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 				events.text(ref.EventID, "")
 			}
 		}
-		if d.Effect != (domain.Effect{}) && d.fact != nil {
-			of := sectionOf{ref.EventID, was.Section}
+		places := int64(0)
+		for item := range d.Items.All() { // none, if nothing is moved
+			of := sectionOf{ref.EventID, item.Section}
 			sum := sections[of]
 			if sum == nil {
 				sum = new(domain.Effect)
 				sections[of] = sum
 			}
-			sum.Available, sum.Held, sum.Sold = sum.Available+d.Available, sum.Held+d.Held, sum.Sold+d.Sold
+			n := item.Quantity
+			sum.Available, sum.Held, sum.Sold = sum.Available+d.Available*n, sum.Held+d.Held*n, sum.Sold+d.Sold*n
+			places += n
 		}
 		if d.Sold != 0 {
 			sum := sales[ref.EventID]
@@ -285,11 +301,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 				sum = new(layout.Totals)
 				sales[ref.EventID] = sum
 			}
-			sign := int64(1)
-			if d.Sold < 0 {
-				sign = -1
-			}
-			sum.Orders, sum.TicketsSold, sum.Revenue = sum.Orders+sign, sum.TicketsSold+d.Sold, sum.Revenue+sign*was.Amount()
+			sum.Orders, sum.TicketsSold, sum.Revenue = sum.Orders+d.Sold, sum.TicketsSold+d.Sold*places, sum.Revenue+d.Sold*was.Amount()
 		}
 		if n == 0 || list[n-1].rank() != d.rank() || list[n-1].hash != d.hash {
 			groups = append(groups, orderGroup{d, 0})

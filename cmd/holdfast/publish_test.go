@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -279,7 +280,7 @@ func TestParseRequestLine(t *testing.T) {
 		t.Errorf("unit_price %d", *got.UnitPrice)
 	}
 	got.UnitPrice = want.UnitPrice
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 

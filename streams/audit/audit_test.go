@@ -277,7 +277,7 @@ func TestAuditFindsDamage(t *testing.T) {
 		"what is owed says nothing":     {do("ZADD", keys.Owed(0), 1, "e/o1"), "I8", "is damaged"},
 		"a note of what is not owed":    {do("HSET", keys.OwedNotes(0), "e/o1", "1|0|1-1|busy"), "I8", "is not on the list"},
 		"an order changes":              {order("o1", func(o *domain.Order) { o.State = domain.OrderDeclined }), "I7", "the log says"},
-		"an order is of another place":  {order("o1", func(o *domain.Order) { o.Quantity++ }), "I7", "the log says"},
+		"an order is of another place":  {order("o1", func(o *domain.Order) { o.Items = "vip:2:1000" }), "I7", "the log says"},
 		"an order has another version":  {order("o1", func(o *domain.Order) { o.Version += "1" }), "I7", "the log says"},
 		"an order has another deadline": {order("o3", func(o *domain.Order) { o.DeadlineMillis++ }), "I7", "the log says"},
 		"a cancelled order is paid for": {order("o2", func(o *domain.Order) { o.ConfirmedAtMillis++ }), "I7", "the log says"},

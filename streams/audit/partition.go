@@ -111,7 +111,7 @@ func (p *partitionAudit) sell(f domain.Fact) {
 // undo takes an order out of the totals of its event.
 func (p *partitionAudit) undo(f domain.Fact) {
 	o, t := p.book.Orders[f.Ref()], p.totals[f.EventID]
-	t.Orders, t.TicketsSold, t.Revenue = t.Orders-1, t.TicketsSold-o.Quantity, t.Revenue-o.Amount()
+	t.Orders, t.TicketsSold, t.Revenue = t.Orders-1, t.TicketsSold-o.Items.Quantity(), t.Revenue-o.Amount()
 	p.totals[f.EventID] = t
 }
 

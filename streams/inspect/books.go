@@ -33,12 +33,14 @@ func (in *Inspector) Sales(ctx context.Context, eventID string) (Totals, error) 
 type InvoiceLine struct {
 	OrderID           string `json:"order_id"`
 	EventID           string `json:"event_id"`
-	Section           string `json:"section"`
+	Section           string `json:"section"` // of several items: their sections, with commas between them
 	Quantity          int64  `json:"quantity"`
 	Amount            int64  `json:"amount"` // minor units
 	Currency          string `json:"currency"`
 	ConfirmedAtMillis int64  `json:"confirmed_at"` // milliseconds
 	Status            string `json:"status"`       // that of the order: confirmed or cancelled
+
+	Items domain.Items `json:"items"`
 }
 
 // Invoices reads a customer's lines, oldest first: of the orders that were posted, those that were ever
@@ -68,8 +70,8 @@ func (in *Inspector) invoices(ctx context.Context, customers []string, orders []
 		for i, o := range found {
 			if c := whose[i]; o.ConfirmedAtMillis > 0 && o.CustomerID == customers[c] {
 				lines[c] = append(lines[c], InvoiceLine{
-					OrderID: refs[i].OrderID, EventID: refs[i].EventID, Section: o.Section, Quantity: o.Quantity, Amount: o.Amount(),
-					Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis, Status: o.State.String(),
+					OrderID: refs[i].OrderID, EventID: refs[i].EventID, Section: o.Items.Sections(), Quantity: o.Items.Quantity(), Amount: o.Amount(),
+					Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis, Status: o.State.String(), Items: o.Items,
 				})
 			}
 		}

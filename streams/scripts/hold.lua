@@ -5,11 +5,12 @@
 --   E, S, T, C, N: how many follow of
 --   events:   event_id, how many hashes of orders of its own the caller took it to have
 --   sections: number of its event, name
---   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; unit_price ('' if any
---             will do); valid_millis; until when all requests of these terms are valid (milliseconds)
---   classes:  number of the hash of the orders, of the section, of the terms; quantity
+--   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; valid_millis; until when all
+--             requests of these terms are valid (milliseconds)
+--   classes:  number of the hash of the orders, of the terms, how many items; then for each item, in the order of their
+--             names: number of its section, quantity, unit_price (-1 if any will do). All sections are of one event
 --   requests: entry_id, event_id/order_id, number of its class, event_id/customer_id, opening (as it stands in
---             records and facts, up to the unit price)
+--             records and facts, up to the items)
 -- Reply: now (milliseconds); for each section price|currency, as it is for who holds of it now; for each request:
 --   '=' and the record of its order, if that was there before; nothing changed of it then, and the request is not
 --   acknowledged; the order's version, if it is held now; version|reason|detail, if it is rejected. A request that was
@@ -22,8 +23,7 @@ local E, S, T, C, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber
 local EVENTS = FIRST + 5
 local SECTIONS = EVENTS + 2 * E
 local TERMS = SECTIONS + 2 * S
-local CLASSES = TERMS + 5 * T
-local REQUESTS = CLASSES + 4 * C
+local CLASSES = TERMS + 4 * T
 local WIDTH = 5
 
 local fields = { '#now' }
@@ -67,7 +67,7 @@ local reply = { stamp }
 local sections = {}
 for s = 1, S do
   local value, event = values[1 + E + s], events[tonumber(ARGV[SECTIONS + 2 * (s - 1)])]
-  local section = { event = event, field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] }
+  local section = { event = event, name = ARGV[SECTIONS + 2 * s - 1], field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] }
   if value and event then
     local available, held
     section.price, section.capacity, available, held, section.sold = match(value, SECTION)
@@ -82,29 +82,67 @@ end
 
 local terms = {}
 for t = 1, T do
-  local at = TERMS + 5 * (t - 1)
-  local price = ARGV[at + 2]
+  local at = TERMS + 4 * (t - 1)
   terms[t] = { holds = ARGV[at] == 'hold', tokenless = ARGV[at] == 'tokenless', hold_millis = ARGV[at + 1],
-    unit_price = price ~= '' and price, valid_millis = tonumber(ARGV[at + 3]), valid = now <= tonumber(ARGV[at + 4]),
-    deadline = int(now + tonumber(ARGV[at + 1])) }
+    valid_millis = tonumber(ARGV[at + 2]), valid = now <= tonumber(ARGV[at + 3]), deadline = int(now + tonumber(ARGV[at + 1])) }
+end
+
+-- refused(event, items, places): why no order of a class can be held, whatever comes before it, and which section that is
+-- about, if there are several; nil if it can.
+local function refused(event, items, places)
+  if not event then
+    return 'unknown_event', ''
+  end
+  local which = function(item)
+    return #items > 1 and item.section.name or ''
+  end
+  for k = 1, #items do
+    if not items[k].section.price then
+      return 'unknown_section', which(items[k])
+    end
+  end
+  if not event.on_sale then
+    return 'not_on_sale', ''
+  end
+  for k = 1, #items do
+    if items[k].unit_price ~= '-1' and items[k].unit_price ~= items[k].section.price then
+      return 'price_changed', which(items[k])
+    end
+  end
+  if event.most > 0 and places > event.most then
+    return 'over_limit', ''
+  end
 end
 
 local classes, others = {}, {} -- of requests, by number as it stands in ARGV
+local at = CLASSES
 for c = 1, C do
-  local at = CLASSES + 4 * (c - 1)
-  local class = { hash = tonumber(ARGV[at]), section = sections[tonumber(ARGV[at + 1])], terms = terms[tonumber(ARGV[at + 2])],
-    quantity = tonumber(ARGV[at + 3]) }
-  if class.section.terms then
-    class.says = class.section.terms .. '|' .. class.terms.hold_millis
+  local class = { hash = tonumber(ARGV[at]), terms = terms[tonumber(ARGV[at + 1])] }
+  local items, asked, says, places, free = {}, {}, {}, 0, true
+  for k = 1, tonumber(ARGV[at + 2]) do
+    local item = at + 3 * k
+    local section, quantity = sections[tonumber(ARGV[item])], ARGV[item + 1]
+    items[k] = { section = section, quantity = tonumber(quantity), unit_price = ARGV[item + 2] }
+    places, free = places + items[k].quantity, free and section.price == '0'
+    asked[k] = section.name .. ':' .. quantity .. ':0'
+    says[k] = section.name .. ':' .. quantity .. ':' .. (section.price or '')
   end
-  if class.section.event and class.section.event.early then
-    others[class.hash] = other_of(class.hash)
+  class.items, class.event, class.id = items, items[1].section.event, items[1].section.id
+  class.why, class.which = refused(class.event, items, places)
+  class.tokenless = class.terms.tokenless and not free
+  class.asked = table.concat(asked, ',')
+  if class.event then
+    class.says = table.concat(says, ',') .. '|' .. class.event.currency .. '|' .. class.terms.hold_millis
+    if class.event.early then
+      others[class.hash] = other_of(class.hash)
+    end
   end
   classes[tostring(c)] = class
+  at = at + 3 + 3 * #items
 end
+local REQUESTS = at
 
 local hashes, members, class_of = {}, {}, {}
-local at = REQUESTS
 for i = 1, N do
   local class = classes[ARGV[at + 2]]
   members[i], hashes[i], class_of[i] = ARGV[at + 1], class.hash, class
@@ -128,28 +166,23 @@ if #customers > 0 then
   end
 end
 
--- refusal: why a new order cannot be held, and what exactly is invalid; nil if it can.
+-- refusal(entry, class, customer): why a new order cannot be held, and what exactly is wrong; nil if it can.
 local function refusal(entry, class, customer)
-  local section, terms = class.section, class.terms
-  local event = section.event
-  if terms.tokenless and section.price ~= '0' then
+  local terms = class.terms
+  if class.tokenless then
     return 'invalid', 'payment_token: missing'
   elseif not terms.valid and now > tonumber(match(entry, '^%d+')) + terms.valid_millis then
     return 'too_late', ''
-  elseif not event then
-    return 'unknown_event', ''
-  elseif not section.price then
-    return 'unknown_section', ''
-  elseif not event.on_sale then
-    return 'not_on_sale', ''
-  elseif terms.unit_price and terms.unit_price ~= section.price then
-    return 'price_changed', ''
-  elseif event.most > 0 and class.quantity > event.most then
-    return 'over_limit', ''
+  elseif class.why then
+    return class.why, class.which
   elseif in_progress[customer] then
     return 'in_progress', ''
-  elseif class.quantity > section.available then
-    return 'sold_out', ''
+  end
+  local items = class.items
+  for k = 1, #items do
+    if items[k].quantity > items[k].section.available then
+      return 'sold_out', #items > 1 and items[k].section.name or ''
+    end
   end
   return nil
 end
@@ -166,22 +199,25 @@ for i = 1, N do
   else
     local why, detail = refusal(entry, class, customer)
     if why then
-      local n, opening = #rejected + 1, ARGV[at + 4]
+      local n, asked = #rejected + 1, ARGV[at + 4] .. class.asked
       whys[i] = '|' .. why .. '|' .. detail
-      rejected[n], rejected_lines[n] = i, member .. '|' .. opening .. '0' .. whys[i]
-      said[i] = opening .. '0|||||||' .. why .. '||' .. detail
+      rejected[n], rejected_lines[n] = i, member .. '|' .. asked .. whys[i]
+      said[i] = asked .. '|||||||' .. why .. '||' .. detail
       acks[#acks + 1] = entry
       notices[#notices + 1] = member
-      if not class.section.event then
-        early[class.section.id] = true
+      if not class.event then
+        early[class.id] = true
       end
     else
-      local n, says, section = #held + 1, ARGV[at + 4] .. class.says, class.section
+      local n, says, items = #held + 1, ARGV[at + 4] .. class.says, class.items
       held[n], held_lines[n], said[i] = i, member .. '|' .. says, says .. '|||||||'
-      section.available, section.held, section.changed = section.available - class.quantity, section.held + class.quantity, true
+      for k = 1, #items do
+        local section, quantity = items[k].section, items[k].quantity
+        section.available, section.held, section.changed = section.available - quantity, section.held + quantity, true
+      end
       in_progress[customer] = true
       n = 2 * n
-      taken[n - 1], taken[n] = customer, string.sub(member, #section.id + 2)
+      taken[n - 1], taken[n] = customer, string.sub(member, #class.id + 2)
       new_holds[n - 1], new_holds[n] = class.terms.deadline, member
       if class.terms.holds then
         acks[#acks + 1] = entry
