@@ -160,6 +160,9 @@ func wantSeen() []string {
 		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
 		"trimmed", "trimmed nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
+	for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress"} {
+		list = append(list, what+" of several items")
+	}
 	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "in_progress", "sold_out"} {
 		list = append(list, "fact rejected "+reason)
 	}
@@ -184,6 +187,15 @@ var (
 	modelCustomers = []string{"fred", "mary", "jane"}
 	modelOrders    = []string{"o1", "o2", "o3", "o4", "o5", "o6"}
 )
+
+// severalItems are what a request may ask for of several sections.
+var severalItems = []string{
+	`[{"section":"general","quantity":1},{"section":"vip","quantity":1}]`, `[{"section":"vip","quantity":1},{"section":"general","quantity":2}]`,
+	`[{"section":"general","quantity":1},{"section":"vip","quantity":1}]`, `[{"section":"vip","quantity":2},{"section":"general","quantity":1,"unit_price":1000}]`,
+	`[{"section":"general","quantity":1},{"section":"vip","quantity":6}]`, `[{"section":"stalls","quantity":1},{"section":"general","quantity":1}]`,
+	`[{"section":"stalls","quantity":1},{"section":"general","quantity":1},{"section":"vip","quantity":1}]`, `[{"section":"general","quantity":1},{"section":"balcony","quantity":1}]`,
+	`[{"section":"general","quantity":1},{"section":"general","quantity":1}]`,
+}
 
 // model is what Redis must hold.
 type model struct {
@@ -326,6 +338,9 @@ func (m *model) newFacts() (facts []domain.Fact) {
 			what += " " + fact.Reason
 		}
 		m.seen[what]++
+		if m.folded.Orders[fact.Ref()].Items.Len() > 1 {
+			m.seen[what+" of several items"]++
+		}
 	}
 	return facts
 }
@@ -458,7 +473,7 @@ func (m *model) wantSale(fact domain.Fact) {
 	if fact.Was == domain.OrderConfirmed {
 		was, confirmed = reference.Confirmed, o.Confirmed
 	}
-	if fact.CustomerID != o.Customer || fact.Section != o.Section || fact.Quantity != o.Quantity || fact.UnitPrice != o.Price || fact.Currency != o.Currency ||
+	if fact.CustomerID != o.Customer || fact.Items != itemsOf(o.Lines) || fact.Currency != o.Currency ||
 		fact.ConfirmedAtMillis != confirmed || fact.Type == domain.FactCancelled && fact.Was.String() != was {
 		m.Fatalf("fact\n%+v\nthe second opinion of the order is\n%+v", fact, o)
 	}
@@ -490,7 +505,7 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 	case domain.Hold:
 		r := c.Request
 		return m.second.Ask(now, name, reference.Asked{
-			Type: string(r.Type), Body: r.Fingerprint, Customer: r.CustomerID, Section: r.Section, Quantity: r.Quantity, UnitPrice: r.UnitPrice,
+			Type: string(r.Type), Body: r.Fingerprint, Customer: r.CustomerID, Lines: linesAsked(r),
 			Invalid: c.Invalid, NoToken: c.NoToken, Published: c.EntryMillis, Valid: c.ValidMillis, Lasts: c.HoldMillis,
 		})
 	case domain.Pay:
@@ -503,6 +518,30 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 		return m.second.Cancel(now, name, c.Reason), reference.Done
 	}
 	panic(fmt.Sprintf("no such command %T", a.command))
+}
+
+// linesAsked is what a request asks for, as the second opinion takes it.
+func linesAsked(r domain.Request) (lines []reference.Line) {
+	if len(r.Items) == 0 && r.Section == "" && r.Quantity == 0 {
+		return nil
+	}
+	for item := range r.Lines() {
+		l := reference.Line{Section: item.Section, Quantity: item.Quantity, Price: -1}
+		if item.UnitPrice != nil {
+			l.Price = *item.UnitPrice
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+// itemsOf are the lines of the second opinion as an order has them.
+func itemsOf(lines []reference.Line) domain.Items {
+	var list []domain.Item
+	for _, l := range lines {
+		list = append(list, domain.Item{Section: l.Section, Quantity: l.Quantity, UnitPrice: l.Price})
+	}
+	return domain.ItemsOf(list...)
 }
 
 // until is until when what was just done may have been decided.
@@ -821,6 +860,13 @@ func (m *model) drawRequest() []string {
 	r := m.drawRef()
 	if m.chance("known", 4) { // and most probably another body
 		r = m.drawKnown()
+	}
+	if several := pick(m, "several", append(make([]string, 12), severalItems...)...); several != "" {
+		fields := []string{"v", "2", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...), "items", several}
+		if kind == "purchase" && pick(m, "token", true, true, true, false) {
+			fields = append(fields, "payment_token", "tok")
+		}
+		return fields
 	}
 	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
 	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "1", "1", "1", "1", "2", "2", "3", "3", "3", "6", "0"))
@@ -1535,8 +1581,8 @@ func (m *model) settleAll() {
 	for name, o := range m.second.Orders {
 		line, posted := lines[o.Customer][ref(name.Event, name.Order).String()]
 		if posted != (o.Confirmed > 0) || posted && line != (inspect.InvoiceLine{
-			OrderID: name.Order, EventID: name.Event, Section: o.Section, Quantity: o.Quantity, Amount: o.Quantity * o.Price,
-			Currency: o.Currency, ConfirmedAtMillis: o.Confirmed, Status: o.State,
+			OrderID: name.Order, EventID: name.Event, Section: line.Items.Sections(), Quantity: line.Items.Quantity(), Amount: line.Items.Amount(),
+			Currency: o.Currency, ConfirmedAtMillis: o.Confirmed, Status: o.State, Items: itemsOf(o.Lines),
 		}) {
 			m.Fatalf("%s is %+v; its invoice line: %+v", name, o, line)
 		}
@@ -1586,11 +1632,15 @@ func (m *model) compareOpinions() {
 	for r, o := range m.book.Orders {
 		want := reference.Order{
 			State: o.State.String(), Reason: o.Reason, Detail: o.Detail, Type: string(o.RequestType), Body: o.Fingerprint, Customer: o.CustomerID,
-			Section: o.Section, Quantity: o.Quantity, Price: o.UnitPrice, Currency: o.Currency, Authorization: o.AuthorizationID,
+			Currency: o.Currency, Authorization: o.AuthorizationID,
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
 		}
-		if second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]; second == nil || *second != want {
-			m.Fatalf("%s is\n%+v\nthe second opinion is\n%+v", r, want, second)
+		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]
+		if second != nil {
+			want.Lines = second.Lines
+		}
+		if second == nil || !reflect.DeepEqual(*second, want) || itemsOf(second.Lines) != o.Items {
+			m.Fatalf("%s is\n%+v\nthe second opinion is\n%+v", r, o, second)
 		}
 	}
 	for id, e := range m.book.Events {

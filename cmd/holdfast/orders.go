@@ -102,6 +102,19 @@ func (v orderView) cells() []string {
 	}
 }
 
+// itemsText says for people what an order is of.
+func itemsText(items domain.Items, currency string) string {
+	var said []string
+	for item := range items.All() {
+		one := fmt.Sprintf("%s: %d", item.Section, item.Quantity)
+		if currency != "" {
+			one += " at " + money(item.UnitPrice, currency)
+		}
+		said = append(said, one)
+	}
+	return strings.Join(said, ", ")
+}
+
 // factView is one fact about an order; beyond the first three, what is not set is left out.
 type factView struct {
 	ID          string `json:"id"`
@@ -196,7 +209,7 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 			History []factView `json:"history"`
 		}{v, history},
 			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
-			"quantity", count(v.Quantity), "unit_price", money(v.UnitPrice, v.Currency), "amount", money(v.Amount, v.Currency),
+			"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
 			"state", v.State, "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
 			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID)
 		if out.section("at", "fact", "what") {

@@ -28,8 +28,11 @@ const (
 // MostFields is how many fields a request has at most.
 const MostFields = int(fieldCount)
 
-// FieldPaymentToken is for those who must redact it.
-const FieldPaymentToken = "payment_token"
+// FieldPaymentToken is for those who must redact it, FieldItems for those who read requests as JSON.
+const (
+	FieldPaymentToken = "payment_token"
+	FieldItems        = "items"
+)
 
 // field is a field of a request.
 type field int
@@ -56,7 +59,7 @@ const (
 
 var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
-	fieldSection: "section", fieldQuantity: "quantity", fieldItems: "items", fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
+	fieldSection: "section", fieldQuantity: "quantity", fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
 	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldTraceparent: "traceparent",
 }
 

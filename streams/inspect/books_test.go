@@ -20,7 +20,7 @@ func TestInvoices(t *testing.T) {
 	undone := confirmed("fred", 1_600_000_000_000)
 	undone.State, undone.Version, undone.ResolvedAtMillis = domain.OrderCancelled, "1700000000009-0", 1_700_000_000_009
 	held := domain.Order{
-		State: domain.OrderHeld, Version: "1700000000000-0", RequestType: domain.RequestHold, CustomerID: "fred", HeldAtMillis: 1_700_000_000_000, DeadlineMillis: 1_700_000_000_001,
+		State: domain.OrderHeld, Version: "1700000000000-0", RequestType: domain.RequestHold, CustomerID: "fred", Items: "general:1:2", HeldAtMillis: 1_700_000_000_000, DeadlineMillis: 1_700_000_000_001,
 	}
 	for id, o := range map[string]domain.Order{"sold": sold, "undone": undone, "held": held, "others": confirmed("eve", 1_700_000_000_000)} {
 		f.put(f.Client, domain.OrderRef{EventID: "e1", OrderID: id}, o)

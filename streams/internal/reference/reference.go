@@ -6,7 +6,7 @@ package reference
 
 import (
 	"maps"
-	"slices"
+	"reflect"
 )
 
 // SectionOffer is what is said of a section.
@@ -23,8 +23,7 @@ type Offer struct {
 }
 
 func (o Offer) same(other Offer) bool {
-	return o.Name == other.Name && o.Currency == other.Currency && o.MaxPerOrder == other.MaxPerOrder &&
-		o.OnSale == other.OnSale && o.OffSale == other.OffSale && slices.Equal(o.Sections, other.Sections)
+	return reflect.DeepEqual(o, other)
 }
 
 // Section is where the places of a section are.
@@ -42,11 +41,17 @@ type Event struct {
 // Name names an order.
 type Name struct{ Event, Order string }
 
+// Line is a part of what is asked for, of a section of its own: all of them, or nothing.
+type Line struct {
+	Section         string
+	Quantity, Price int64 // of what is asked for: -1 if any price will do; of a rejected order: 0
+}
+
 // Order is one, as far as it got.
 type Order struct {
 	State, Reason, Detail              string
-	Type, Body, Customer, Section      string
-	Quantity, Price                    int64
+	Type, Body, Customer               string
+	Lines                              []Line
 	Currency, Authorization            string
 	Held, Deadline, Confirmed, Outcome int64 // milliseconds; 0 if that never was
 }
@@ -73,12 +78,11 @@ func New() *World {
 
 // Asked is a purchase or a hold.
 type Asked struct {
-	Type, Body, Customer, Section string
-	Quantity                      int64
-	UnitPrice                     *int64
-	Invalid                       string // what is wrong with it
-	NoToken                       bool   // a purchase that brings no payment token
-	Published, Valid, Lasts       int64  // milliseconds: when, for how long it may wait, how long a hold is
+	Type, Body, Customer    string
+	Lines                   []Line
+	Invalid                 string // what is wrong with it
+	NoToken                 bool   // a purchase that brings no payment token
+	Published, Valid, Lasts int64  // milliseconds: when, for how long it may wait, how long a hold is
 }
 
 // Ask is a purchase or a hold that comes, perhaps again. happened reports whether anything of the order changed.
@@ -93,16 +97,22 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 		}
 		return false, Done
 	}
-	o = &Order{Type: a.Type, Body: a.Body, Customer: a.Customer, Section: a.Section, Quantity: a.Quantity}
+	o = &Order{Type: a.Type, Body: a.Body, Customer: a.Customer}
 	w.Orders[name] = o
-	if reason, detail := w.refuse(now, name.Event, a); reason != "" {
+	reason, detail := w.refuse(now, name.Event, a)
+	e := w.Events[name.Event]
+	for _, l := range a.Lines {
+		if l.Price = 0; reason == "" {
+			l.Price = e.Sections[l.Section].Price
+		}
+		o.Lines = append(o.Lines, l)
+	}
+	if reason != "" {
 		o.State, o.Reason, o.Detail, o.Outcome = Rejected, reason, detail, now
 		return true, Done
 	}
-	e := w.Events[name.Event]
-	o.State, o.Price, o.Currency = Held, e.Sections[a.Section].Price, e.Offer.Currency
-	o.Held, o.Deadline = now, now+a.Lasts
-	w.places(name, -o.Quantity, o.Quantity, 0)
+	o.State, o.Currency, o.Held, o.Deadline = Held, e.Offer.Currency, now, now+a.Lasts
+	w.places(name, -1, 1, 0)
 	w.InProgress[Name{name.Event, a.Customer}] = name.Order
 	if a.Type == "purchase" {
 		return true, Authorize
@@ -124,31 +134,47 @@ func (o *Order) payable() string {
 }
 
 func (w *World) refuse(now int64, event string, a Asked) (reason, detail string) {
-	e, section, known := w.Events[event], Section{}, false
-	if e != nil {
-		section, known = e.Sections[a.Section]
+	e, places := w.Events[event], int64(0)
+	for _, l := range a.Lines {
+		places += l.Quantity
+	}
+	// some finds the first line that is so, and blames it if there are others.
+	some := func(is func(Line, Section, bool) bool) bool {
+		for _, l := range a.Lines {
+			section, known := Section{}, false
+			if e != nil {
+				section, known = e.Sections[l.Section]
+			}
+			if is(l, section, known) {
+				if detail = ""; len(a.Lines) > 1 {
+					detail = l.Section
+				}
+				return true
+			}
+		}
+		return false
 	}
 	switch {
 	case a.Invalid != "":
 		return "invalid", a.Invalid
-	case a.NoToken && (!known || section.Price != 0):
+	case a.NoToken && some(func(_ Line, s Section, known bool) bool { return !known || s.Price != 0 }):
 		return "invalid", "payment_token: missing"
 	case now > a.Published+a.Valid:
 		return "too_late", ""
 	case e == nil:
 		return "unknown_event", ""
-	case !known:
-		return "unknown_section", ""
+	case some(func(_ Line, _ Section, known bool) bool { return !known }):
+		return "unknown_section", detail
 	case e.Closed || now < e.Offer.OnSale || e.Offer.OffSale > 0 && now >= e.Offer.OffSale:
 		return "not_on_sale", ""
-	case a.UnitPrice != nil && *a.UnitPrice != section.Price:
-		return "price_changed", ""
-	case e.Offer.MaxPerOrder > 0 && a.Quantity > e.Offer.MaxPerOrder:
+	case some(func(l Line, s Section, _ bool) bool { return l.Price >= 0 && l.Price != s.Price }):
+		return "price_changed", detail
+	case e.Offer.MaxPerOrder > 0 && places > e.Offer.MaxPerOrder:
 		return "over_limit", ""
 	case w.InProgress[Name{event, a.Customer}] != "":
 		return "in_progress", ""
-	case a.Quantity > section.Available:
-		return "sold_out", ""
+	case some(func(l Line, s Section, _ bool) bool { return l.Quantity > s.Available }):
+		return "sold_out", detail
 	}
 	return "", ""
 }
@@ -223,11 +249,11 @@ func (w *World) end(now int64, name Name, state, reason string) {
 	o := w.Orders[name]
 	switch {
 	case o.State == Confirmed:
-		w.places(name, o.Quantity, 0, -o.Quantity)
+		w.places(name, 1, 0, -1)
 	case state == Confirmed:
-		w.places(name, 0, -o.Quantity, o.Quantity)
+		w.places(name, 0, -1, 1)
 	default:
-		w.places(name, o.Quantity, -o.Quantity, 0)
+		w.places(name, 1, -1, 0)
 	}
 	if slot := (Name{name.Event, o.Customer}); w.InProgress[slot] == name.Order {
 		delete(w.InProgress, slot)
@@ -235,14 +261,15 @@ func (w *World) end(now int64, name Name, state, reason string) {
 	o.State, o.Reason, o.Outcome = state, reason, now
 }
 
-// places moves places of an order, and its sale with those that are sold.
+// places moves each place of an order, and its sale with those that are sold.
 func (w *World) places(name Name, available, held, sold int64) {
-	o, e := w.Orders[name], w.Events[name.Event]
-	s := e.Sections[o.Section]
-	s.Available, s.Held, s.Sold = s.Available+available, s.Held+held, s.Sold+sold
-	e.Sections[o.Section] = s
-	if sold != 0 {
-		e.Orders, e.Tickets, e.Revenue = e.Orders+sold/o.Quantity, e.Tickets+sold, e.Revenue+sold*o.Price
+	e := w.Events[name.Event]
+	e.Orders += sold
+	for _, l := range w.Orders[name].Lines {
+		s, n := e.Sections[l.Section], l.Quantity
+		s.Available, s.Held, s.Sold = s.Available+available*n, s.Held+held*n, s.Sold+sold*n
+		e.Sections[l.Section] = s
+		e.Tickets, e.Revenue = e.Tickets+sold*n, e.Revenue+sold*n*l.Price
 	}
 }
 
