@@ -87,58 +87,66 @@ for t = 1, T do
     valid_millis = tonumber(ARGV[at + 2]), valid = now <= tonumber(ARGV[at + 3]), deadline = int(now + tonumber(ARGV[at + 1])) }
 end
 
--- refused(event, items, places): why no order of a class can be held, whatever comes before it, and which section that is
+-- refused(class, event): why no order of a class can be held, whatever comes before it, and which section that is
 -- about, if there are several; nil if it can.
-local function refused(event, items, places)
+local function refused(class, event)
   if not event then
     return 'unknown_event', ''
   end
-  local which = function(item)
-    return #items > 1 and item.section.name or ''
-  end
-  for k = 1, #items do
-    if not items[k].section.price then
-      return 'unknown_section', which(items[k])
+  local several, item = class.next, class
+  repeat
+    if not item.section.price then
+      return 'unknown_section', several and item.section.name or ''
     end
-  end
+    item = item.next
+  until not item
   if not event.on_sale then
     return 'not_on_sale', ''
   end
-  for k = 1, #items do
-    if items[k].unit_price ~= '-1' and items[k].unit_price ~= items[k].section.price then
-      return 'price_changed', which(items[k])
+  item = class
+  repeat
+    if item.unit_price ~= '-1' and item.unit_price ~= item.section.price then
+      return 'price_changed', several and item.section.name or ''
     end
-  end
-  if event.most > 0 and places > event.most then
+    item = item.next
+  until not item
+  if event.most > 0 and class.places > event.most then
     return 'over_limit', ''
   end
 end
 
-local classes, others = {}, {} -- of requests, by number as it stands in ARGV
+-- Of requests, by number as it stands in ARGV. A class is its first item, too: each has the next one.
+local classes, others = {}, {}
 local at = CLASSES
 for c = 1, C do
-  local class = { hash = tonumber(ARGV[at]), terms = terms[tonumber(ARGV[at + 1])] }
-  local items, asked, says, places, free = {}, {}, {}, 0, true
-  for k = 1, tonumber(ARGV[at + 2]) do
-    local item = at + 3 * k
-    local section, quantity = sections[tonumber(ARGV[item])], ARGV[item + 1]
-    items[k] = { section = section, quantity = tonumber(quantity), unit_price = ARGV[item + 2] }
-    places, free = places + items[k].quantity, free and section.price == '0'
-    asked[k] = section.name .. ':' .. quantity .. ':0'
-    says[k] = section.name .. ':' .. quantity .. ':' .. (section.price or '')
+  -- All of its fields, so that it is made in the right size.
+  local class = { hash = tonumber(ARGV[at]), terms = terms[tonumber(ARGV[at + 1])], places = 0, section = false, quantity = 0, unit_price = false,
+    next = nil, says = false, asked = false, tokenless = false, why = nil, which = nil }
+  local item, free, last = class, true, at + 3 * tonumber(ARGV[at + 2])
+  while true do
+    at = at + 3
+    local section, quantity = sections[tonumber(ARGV[at])], ARGV[at + 1]
+    item.section, item.quantity, item.unit_price = section, tonumber(quantity), ARGV[at + 2]
+    class.places, free = class.places + item.quantity, free and section.price == '0'
+    local says = section.name .. ':' .. quantity .. ':' .. (section.price or '')
+    class.says = class.says and class.says .. ',' .. says or says
+    if at == last then
+      break
+    end
+    item.next = {}
+    item = item.next
   end
-  class.items, class.event, class.id = items, items[1].section.event, items[1].section.id
-  class.why, class.which = refused(class.event, items, places)
+  at = at + 3
+  local event = class.section.event
   class.tokenless = class.terms.tokenless and not free
-  class.asked = table.concat(asked, ',')
-  if class.event then
-    class.says = table.concat(says, ',') .. '|' .. class.event.currency .. '|' .. class.terms.hold_millis
-    if class.event.early then
+  class.why, class.which = refused(class, event)
+  if event then
+    class.says = class.says .. '|' .. event.currency .. '|' .. class.terms.hold_millis
+    if event.early then
       others[class.hash] = other_of(class.hash)
     end
   end
   classes[tostring(c)] = class
-  at = at + 3 + 3 * #items
 end
 local REQUESTS = at
 
@@ -166,6 +174,19 @@ if #customers > 0 then
   end
 end
 
+-- asked_of(class): the items of a class, without prices.
+local function asked_of(class)
+  if not class.asked then
+    local asked, item = {}, class
+    repeat
+      asked[#asked + 1] = item.section.name .. ':' .. int(item.quantity) .. ':0'
+      item = item.next
+    until not item
+    class.asked = table.concat(asked, ',')
+  end
+  return class.asked
+end
+
 -- refusal(entry, class, customer): why a new order cannot be held, and what exactly is wrong; nil if it can.
 local function refusal(entry, class, customer)
   local terms = class.terms
@@ -178,12 +199,13 @@ local function refusal(entry, class, customer)
   elseif in_progress[customer] then
     return 'in_progress', ''
   end
-  local items = class.items
-  for k = 1, #items do
-    if items[k].quantity > items[k].section.available then
-      return 'sold_out', #items > 1 and items[k].section.name or ''
+  local item = class
+  repeat
+    if item.quantity > item.section.available then
+      return 'sold_out', class.next and item.section.name or ''
     end
-  end
+    item = item.next
+  until not item
   return nil
 end
 
@@ -199,25 +221,26 @@ for i = 1, N do
   else
     local why, detail = refusal(entry, class, customer)
     if why then
-      local n, asked = #rejected + 1, ARGV[at + 4] .. class.asked
+      local n, asked = #rejected + 1, ARGV[at + 4] .. asked_of(class)
       whys[i] = '|' .. why .. '|' .. detail
       rejected[n], rejected_lines[n] = i, member .. '|' .. asked .. whys[i]
       said[i] = asked .. '|||||||' .. why .. '||' .. detail
       acks[#acks + 1] = entry
       notices[#notices + 1] = member
-      if not class.event then
-        early[class.id] = true
+      if not class.section.event then
+        early[class.section.id] = true
       end
     else
-      local n, says, items = #held + 1, ARGV[at + 4] .. class.says, class.items
+      local n, says, item = #held + 1, ARGV[at + 4] .. class.says, class
       held[n], held_lines[n], said[i] = i, member .. '|' .. says, says .. '|||||||'
-      for k = 1, #items do
-        local section, quantity = items[k].section, items[k].quantity
-        section.available, section.held, section.changed = section.available - quantity, section.held + quantity, true
-      end
+      repeat
+        local section = item.section
+        section.available, section.held, section.changed = section.available - item.quantity, section.held + item.quantity, true
+        item = item.next
+      until not item
       in_progress[customer] = true
       n = 2 * n
-      taken[n - 1], taken[n] = customer, string.sub(member, #class.id + 2)
+      taken[n - 1], taken[n] = customer, string.sub(member, #class.section.id + 2)
       new_holds[n - 1], new_holds[n] = class.terms.deadline, member
       if class.terms.holds then
         acks[#acks + 1] = entry
