@@ -136,11 +136,11 @@ func (g slowGateway) Authorize(ctx context.Context, r domain.PaymentRequest) (do
 	return g.PaymentGateway.Authorize(ctx, r)
 }
 
-func (g slowGateway) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+func (g slowGateway) Capture(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
 	if err := wait(ctx, g.takes); err != nil {
 		return domain.Payment{}, err
 	}
-	return g.PaymentGateway.Capture(ctx, name)
+	return g.PaymentGateway.Capture(ctx, a)
 }
 
 func wait(ctx context.Context, d time.Duration) error {

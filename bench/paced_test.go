@@ -76,6 +76,7 @@ func paced(b *testing.B, sys system, p pace) {
 	stop := start(ctx, b, sys, p.workers)
 	seen := watchInvoices(ctx, b, rdb, n)
 
+	from := spentNow(ctx, b, rdb)
 	submits := submitPaced(ctx, sys, orders, p.rate)
 	ended := time.Now()
 	for seen.count.Load() < int64(n) && time.Since(ended) < pacedPatience && submits.failure.get() == nil {
@@ -93,6 +94,7 @@ func paced(b *testing.B, sys system, p pace) {
 	}
 	submits.calls.Wait()
 	waitFinished(ctx, b, sys)
+	to := spentNow(ctx, b, rdb)
 	stop()
 	must(b, sys.check(ctx, orders, capacity))
 
@@ -108,7 +110,7 @@ func paced(b *testing.B, sys system, p pace) {
 	b.ReportMetric(millis(percentile(took, 99)), "p99-ms")
 	b.ReportMetric(millis(percentile(took, 99.9)), "p99.9-ms")
 	b.ReportMetric(millis(percentile(submits.late, 99)), "late-p99-ms") // how late we submitted: not part of the above
-	b.ReportMetric(0, "ns/op")
+	reportCost(b, n, from, to) // submitting and watching included
 }
 
 // submits is what submitPaced has begun.

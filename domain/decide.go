@@ -3,6 +3,7 @@ package domain
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // View is all that one decision about an order looks at.
@@ -60,6 +61,7 @@ type Hold struct {
 	EntryMillis int64  // when it was published: the time part of its entry's id
 	ValidMillis int64  // how long it may wait in line
 	HoldMillis  int64  // how long the hold will last
+	Minimums    Minimums
 }
 
 // Pay is a pay request that arrived.
@@ -175,12 +177,17 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	e := v.Event
 	var unknown, changed, soldOut []string
-	var quantity int64
-	free := true
+	var quantity, amount int64 // an amount past what can be counted is as good as the most that can
+	known := true
 	for item := range c.Request.Lines() {
 		section, found := e.Section(item.Section)
-		free = free && found && section.Price == 0
+		known = known && found
 		quantity += item.Quantity
+		if section.Price > 0 && item.Quantity > (math.MaxInt64-amount)/section.Price {
+			amount = math.MaxInt64
+		} else {
+			amount += item.Quantity * section.Price
+		}
 		if !found {
 			unknown = append(unknown, item.Section)
 		}
@@ -200,7 +207,7 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	switch {
 	case c.Invalid != "":
 		return ReasonInvalid, c.Invalid
-	case c.NoToken && !free:
+	case c.NoToken && (!known || amount > 0):
 		return ReasonInvalid, DetailNoToken
 	case nowMillis-c.EntryMillis > c.ValidMillis:
 		return ReasonTooLate, ""
@@ -214,6 +221,8 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 		return ReasonPriceChanged, which(changed)
 	case e.MaxPerOrder > 0 && quantity > e.MaxPerOrder:
 		return ReasonOverLimit, ""
+	case c.Minimums.Below(e.Currency, 1, amount):
+		return ReasonBelowMinimum, ""
 	case v.InProgress != "":
 		return ReasonInProgress, ""
 	case len(soldOut) > 0:

@@ -341,7 +341,7 @@ func TestRefusalPrecedence(t *testing.T) {
 			Type: RequestPurchase, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "balcony",
 			Quantity: 7, UnitPrice: ptr[int64](1), Fingerprint: "fp",
 		},
-		Invalid: "something", NoToken: true, EntryMillis: now - 101, ValidMillis: 100, HoldMillis: 1,
+		Invalid: "something", NoToken: true, EntryMillis: now - 101, ValidMillis: 100, HoldMillis: 1, Minimums: Minimums{"EUR": 6001},
 	}
 	for _, step := range []struct {
 		reason string
@@ -358,6 +358,7 @@ func TestRefusalPrecedence(t *testing.T) {
 		{"not_on_sale", func() { v.Event.OnSaleMillis = now }},
 		{"price_changed", func() { c.Request.UnitPrice = ptr[int64](1000) }},
 		{"over_limit", func() { c.Request.Quantity = 6 }},
+		{"below_minimum", func() { c.Minimums["EUR"] = 5000 }},
 		{"in_progress", func() { v.InProgress = "" }},
 		{"sold_out", func() { c.Request.Quantity = 5 }},
 	} {
@@ -396,6 +397,10 @@ func TestRefusalBounds(t *testing.T) {
 		{"as many as one order may have", func(v *View, c *Hold) { v.Event.MaxPerOrder, c.Request.Quantity = 3, 3 }, ""},
 		{"one more", func(v *View, c *Hold) { v.Event.MaxPerOrder, c.Request.Quantity = 3, 4 }, "over_limit"},
 		{"no limit", func(v *View, c *Hold) { v.Event.MaxPerOrder, c.Request.Quantity = 0, 5 }, ""},
+		{"as much as the gateway takes", func(_ *View, c *Hold) { c.Minimums, c.Request.Quantity = Minimums{"EUR": 2000}, 2 }, ""},
+		{"less than that", func(_ *View, c *Hold) { c.Minimums, c.Request.Quantity = Minimums{"EUR": 2001}, 2 }, "below_minimum"},
+		{"another currency's minimum", func(_ *View, c *Hold) { c.Minimums = Minimums{"JPY": 1_000_000} }, ""},
+		{"for free", func(v *View, c *Hold) { v.Event.Sections[0].Price, c.Minimums = 0, Minimums{"EUR": 50} }, ""},
 		{"as many as there are", func(_ *View, c *Hold) { c.Request.Quantity = 5 }, ""},
 		{"one more than there are", func(_ *View, c *Hold) { c.Request.Quantity = 6 }, "sold_out"},
 		{"another order in progress", func(v *View, _ *Hold) { v.InProgress = "o2" }, "in_progress"},

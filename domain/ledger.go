@@ -13,6 +13,24 @@ type Incoming struct {
 	NoToken     bool   // it is a purchase without a payment token
 	HoldMillis  int64
 	ValidMillis int64
+	// Minimums are those of the gateway that will be asked; nil: none are known. All of a worker have the same pointer.
+	Minimums *Minimums
+}
+
+// Command is what of it Decide decides about: a Hold or a Pay.
+func (in *Incoming) Command() Command {
+	entryMillis := EntryMillis(in.EntryID)
+	if !in.Request.Type.Opens() {
+		return Pay{EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
+	}
+	c := Hold{
+		Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken,
+		EntryMillis: entryMillis, ValidMillis: in.ValidMillis, HoldMillis: in.HoldMillis,
+	}
+	if in.Minimums != nil {
+		c.Minimums = *in.Minimums
+	}
+	return c
 }
 
 // Resolution is the gateway's answer for one order, on its way in.

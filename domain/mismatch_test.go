@@ -45,6 +45,9 @@ func TestMatchPayment(t *testing.T) {
 		{"voided after half the amount", order, Payment{Status: PaymentStatusVoided, Amount: 900}, Mismatch{Detail: "amount 900 instead of 1800"}},
 		{"refunded, without an amount", order, Payment{Status: PaymentStatusRefunded, Amount: AmountNotTold}, Mismatch{Detail: "amount not told instead of 1800"}},
 
+		{"the customer has something to do", order, change(ours, func(p *Payment) { p.Status = PaymentStatusActionRequired }), Mismatch{}},
+		{"somebody else has", order, Payment{Status: PaymentStatusActionRequired, Amount: 1800, CustomerID: "amy"}, Mismatch{Detail: "customer_id amy instead of fred", Foreign: true}},
+
 		// What is not known of the order is not compared.
 		{"cancelled before it was seen", cancelledUnseen(), ours, Mismatch{}},
 		{"rejected: the customer is known, the price is not", rejectedOrder(), change(ours, func(p *Payment) { p.CustomerID = "amy" }), Mismatch{Detail: "customer_id amy instead of fred", Foreign: true}},

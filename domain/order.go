@@ -57,6 +57,7 @@ const (
 	ReasonUnknownSection = "unknown_section"
 	ReasonNotOnSale      = "not_on_sale"
 	ReasonOverLimit      = "over_limit"
+	ReasonBelowMinimum   = "below_minimum" // it costs less than the payment gateway takes
 	ReasonInProgress     = "in_progress"
 	ReasonPriceChanged   = "price_changed"
 	ReasonTooLate        = "too_late"
@@ -95,6 +96,15 @@ type Order struct {
 
 // Amount is what the order costs, in minor units.
 func (o Order) Amount() int64 { return o.Items.Amount() }
+
+// RefundTotal is how much of what was captured for the order is to be given back, in minor units: all of
+// it, once an order that was confirmed is not any more.
+func (o Order) RefundTotal() int64 {
+	if o.ConfirmedAtMillis == 0 || o.State == OrderConfirmed {
+		return 0
+	}
+	return o.Amount()
+}
 
 // Free reports whether the order costs nothing and no gateway was asked about it: it needs
 // no payment, and has none.

@@ -20,7 +20,7 @@ func TestRequestTypes(t *testing.T) {
 func TestSecretNeverPrints(t *testing.T) {
 	const value = "tok-visa-4242"
 	req := Request{Type: RequestPurchase, EventID: "evt_5", OrderID: "ord-77", PaymentToken: value}
-	payment := PaymentRequest{Name: PaymentName{OrderRef: testRef}, Amount: 1, Token: value}
+	payment := PaymentRequest{Attempt: Attempt{Name: PaymentName{OrderRef: testRef}, Amount: 1}, Token: value}
 	things := map[string]any{
 		"secret": Secret(value), "pointer": ptr(Secret(value)), "request": req, "request pointer": &req,
 		"slice": []Secret{value}, "map": map[string]Secret{"a": value},

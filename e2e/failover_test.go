@@ -554,9 +554,9 @@ func TestCancelOfAnOrderThatRedisLost(t *testing.T) {
 	}
 	defer client.Close()
 	r := purchase("lost", "fred", 1)
-	if _, err := client.Authorize(context.Background(), domain.PaymentRequest{
-		Name: domain.PaymentName{Namespace: s.store().PaymentNamespace(), OrderRef: r.Ref()}, Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID, Token: r.PaymentToken,
-	}); err != nil {
+	if _, err := client.Authorize(context.Background(), domain.PaymentRequest{Attempt: domain.Attempt{
+		Name: domain.PaymentName{Namespace: s.store().PaymentNamespace(), OrderRef: r.Ref()}, Amount: 10_00, Currency: "EUR", CustomerID: r.CustomerID,
+	}, Token: r.PaymentToken}); err != nil {
 		t.Fatal(err)
 	}
 	p := s.producer()

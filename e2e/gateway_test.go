@@ -123,7 +123,7 @@ func TestTortureMismatches(t *testing.T) {
 	s := newSystem(t)
 	const pieces = 4
 	requests, refs := s.purchases("mismatch", 4, orders)
-	gateway := startGateway(t, "--mismatch-rate", "0.2", "--latency", "20ms", "--seed", "3")
+	gateway := startGateway(t, "--mismatch-rate", "0.2", "--latency", "300ms", "--seed", "3")
 	// A hold is left to its deadline if its worker is killed when it has set the request aside.
 	args := []string{"--gateway", gateway, "--reclaim-after", "2s", "--hold-time", "20s"}
 	pool := []*process{s.worker("worker-0", args...)}

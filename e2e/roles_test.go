@@ -12,7 +12,7 @@ func TestTwoWorkersOfOneName(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	requests, refs := s.purchases("twin", 4, 300)
-	gateway := startGateway(t, "--latency", "50ms")
+	gateway := startGateway(t, "--latency", "300ms")
 	p := s.producer()
 	args := []string{"--gateway", gateway, "--reclaim-after", "1s"}
 	first := s.worker("twin", args...)

@@ -23,7 +23,9 @@ func Example() {
 	defer gateway.Close()
 
 	order := domain.PaymentName{Namespace: "holdfast", OrderRef: domain.OrderRef{EventID: "jazz-night", OrderID: "cart-4711"}}
-	request := domain.PaymentRequest{Name: order, Amount: 2000, Currency: "EUR", CustomerID: "fred", Token: "tok_visa"}
+	request := domain.PaymentRequest{
+		Attempt: domain.Attempt{Name: order, Amount: 2000, Currency: "EUR", CustomerID: "fred"}, Token: "tok_visa",
+	}
 	for range 2 {
 		payment, err := gateway.Authorize(ctx, request)
 		if err != nil {
@@ -32,7 +34,7 @@ func Example() {
 		fmt.Println(payment.Status, payment.Amount)
 	}
 	for range 2 {
-		payment, err := gateway.Capture(ctx, order)
+		payment, err := gateway.Capture(ctx, request.Attempt)
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -97,6 +97,7 @@ func TestHoldRefusals(t *testing.T) {
 		{"not_on_sale", "", purchase("closed", "", "fred", 1), nil},
 		{"price_changed", "", purchase("e1", "", "fred", 1, "unit_price", "999"), nil},
 		{"over_limit", "", purchase("e1", "", "fred", 5), nil},
+		{"below_minimum", "", purchase("e1", "", "fred", 2), func(a *domain.Incoming) { a.Minimums = &domain.Minimums{"EUR": 2001, "JPY": 1} }},
 		{"in_progress", "", purchase("e1", "", "mary", 1), nil},
 		{"sold_out", "", purchase("sold", "", "fred", 2), nil},
 	} {
@@ -401,14 +402,15 @@ func TestHoldNotices(t *testing.T) {
 func TestHoldRefusalsInOrder(t *testing.T) {
 	reasons := []string{ // the first that is so
 		domain.ReasonInvalid, domain.ReasonTooLate, domain.ReasonUnknownEvent, domain.ReasonUnknownSection, domain.ReasonNotOnSale,
-		domain.ReasonPriceChanged, domain.ReasonOverLimit, domain.ReasonInProgress, domain.ReasonSoldOut,
+		domain.ReasonPriceChanged, domain.ReasonOverLimit, domain.ReasonBelowMinimum, domain.ReasonInProgress, domain.ReasonSoldOut,
 	}
 	f := newFixture(t)
 	f.list("e1", terms(5, func(t *domain.Terms) { t.MaxPerOrder = 6 }))
 	f.list("off", terms(5, func(t *domain.Terms) { t.MaxPerOrder, t.OffSaleMillis = 6, 1 }))
 	f.held("e1", "busy", "busy", 1, holdMillis)
 	f.Do("HSET", f.Keys.InProgress(0), "off/busy", "o", "none/busy", "o") // as if each event had one
-	const invalid, late, event, section, sale, price, limit, busy, sold = 0, 1, 2, 3, 4, 5, 6, 7, 8
+	const invalid, late, event, section, sale, price, limit, minimum, busy, sold = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+	small, large := domain.Minimums{"EUR": 1000}, domain.Minimums{"EUR": 7001}
 	var requests [][]string
 	var wrong [][]bool
 	for bits := range 1 << len(reasons) {
@@ -452,6 +454,9 @@ func TestHoldRefusalsInOrder(t *testing.T) {
 		if wrong[i][late] {
 			batch[i].ValidMillis = -1
 		}
+		if batch[i].Minimums = &small; wrong[i][minimum] {
+			batch[i].Minimums = &large
+		}
 	}
 	slices.Reverse(batch) // the one with which nothing is wrong is the last
 	slices.Reverse(wrong)
@@ -470,9 +475,7 @@ func TestHoldRefusalsInOrder(t *testing.T) {
 		if wrong[i][busy] {
 			view.InProgress = "o"
 		}
-		fact, _ := domain.Decide(view, in.Request.Ref(), now, domain.Hold{
-			Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken, EntryMillis: domain.EntryMillis(in.EntryID), ValidMillis: in.ValidMillis, HoldMillis: in.HoldMillis,
-		})
+		fact, _ := domain.Decide(view, in.Request.Ref(), now, in.Command())
 		if fact.Reason != r.Order.Reason || fact.Detail != r.Order.Detail {
 			t.Errorf("%v: %s, %q, domain says %s, %q", wrong[i], r.Order.Reason, r.Order.Detail, fact.Reason, fact.Detail)
 		}

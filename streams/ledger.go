@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -163,17 +165,10 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 	}
 	m.decide = func(j int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
 		in := &batch[positions[j]]
-		var c domain.Command = domain.Pay{EntryMillis: domain.EntryMillis(in.EntryID), ValidMillis: in.ValidMillis}
-		if in.Request.Type.Opens() {
-			if o.State == domain.OrderNone && in.Invalid == "" {
-				return nil, domain.VerdictWait // Redis has lost it since: only the script can take it in
-			}
-			c = domain.Hold{
-				Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken,
-				EntryMillis: domain.EntryMillis(in.EntryID), ValidMillis: in.ValidMillis, HoldMillis: in.HoldMillis,
-			}
+		if in.Request.Type.Opens() && o.State == domain.OrderNone && in.Invalid == "" {
+			return nil, domain.VerdictWait // Redis has lost it since: only the script can take it in
 		}
-		return domain.Decide(domain.View{Order: o}, in.Request.Ref(), now, c)
+		return domain.Decide(domain.View{Order: o}, in.Request.Ref(), now, in.Command())
 	}
 	now, err := l.moveAll(ctx, p, &m)
 	if err != nil {
@@ -380,6 +375,22 @@ type sectionOf struct{ event, name string }
 type termsOf struct {
 	kind                    string
 	holdMillis, validMillis int64
+	minimums                *domain.Minimums
+}
+
+// minimumsText is how hold.lua reads them: EUR=50,JPY=50.
+func minimumsText(m *domain.Minimums) string {
+	if m == nil {
+		return ""
+	}
+	var text []byte
+	for _, currency := range slices.Sorted(maps.Keys(*m)) {
+		if len(text) > 0 {
+			text = append(text, ',')
+		}
+		text = strconv.AppendInt(append(append(text, currency...), '='), (*m)[currency], 10)
+	}
+	return string(text)
 }
 
 // itemOf is one item of a request: the number of its section, and the price that it asks for, -1 if any will do.
@@ -435,7 +446,7 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall 
 	for _, i := range chunk {
 		in := &batch[i]
 		r := &in.Request
-		says := termsOf{kind: string(r.Type), holdMillis: in.HoldMillis, validMillis: in.ValidMillis}
+		says := termsOf{kind: string(r.Type), holdMillis: in.HoldMillis, validMillis: in.ValidMillis, minimums: in.Minimums}
 		if in.NoToken {
 			says.kind = "tokenless"
 		}
@@ -474,12 +485,13 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall 
 		requests.buf = wire.AppendOpening(requests.buf, r.Type, r.Fingerprint, r.CustomerID)
 		requests.end(from)
 	}
-	head := newArgList(5 + 4*len(said))
+	head := newArgList(5 + 5*len(said))
 	head.number(int64(len(events)), int64(len(c.sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)))
-	termArgs := newArgList(4 * len(said))
+	termArgs := newArgList(5 * len(said))
 	for t, says := range said {
 		termArgs.text(says.kind)
 		termArgs.number(says.holdMillis, says.validMillis, valid[t])
+		termArgs.text(minimumsText(says.minimums))
 	}
 	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, requests)
 	return c

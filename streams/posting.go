@@ -29,11 +29,25 @@ func (l *Ledger) Post(ctx context.Context, p int, entryIDs []string, facts []dom
 }
 
 func (l *Ledger) post(ctx context.Context, facts []domain.Fact) error {
-	pipe := l.store.rdb.Pipeline()
-	lines := make([]*redis.IntCmd, len(facts))
-	for i, f := range facts {
-		lines[i] = pipe.HSet(ctx, l.store.keys.Invoices(f.CustomerID), f.Ref().String(), "")
+	const width = 4 // HSET, key, field, value
+	args := newArgList(width * len(facts))
+	for i := range facts {
+		f := &facts[i]
+		args.text("hset")
+		from := len(args.buf)
+		args.buf = l.store.keys.AppendInvoices(args.buf, f.CustomerID)
+		args.end(from)
+		args.ref(f.Ref())
+		args.text("")
 	}
+	all := args.done()
+	lines, cmds := make([]*redis.IntCmd, len(facts)), make([]redis.Cmder, len(facts))
+	for i := range facts {
+		lines[i] = redis.NewIntCmd(ctx, all[width*i:width*(i+1):width*(i+1)]...)
+		cmds[i] = lines[i]
+	}
+	pipe := l.store.rdb.Pipeline()
+	_ = pipe.BatchProcess(ctx, cmds...) // it only queues them
 	_, err := pipe.Exec(ctx)
 	if outOfMemory(err) {
 		err = l.postAnyway(ctx, facts)

@@ -163,7 +163,7 @@ func wantSeen() []string {
 	for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress"} {
 		list = append(list, what+" of several items")
 	}
-	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "in_progress", "sold_out"} {
+	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "below_minimum", "in_progress", "sold_out"} {
 		list = append(list, "fact rejected "+reason)
 	}
 	return append(list,
@@ -184,6 +184,7 @@ func wantSeen() []string {
 
 var (
 	modelEvents    = []string{"e1", "e2"}
+	modelMinimums  = &domain.Minimums{"EUR": 1999, "JPY": 10_000, "KWD": 1}
 	modelCustomers = []string{"fred", "mary", "jane"}
 	modelOrders    = []string{"o1", "o2", "o3", "o4", "o5", "o6"}
 )
@@ -506,7 +507,7 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 		r := c.Request
 		return m.second.Ask(now, name, reference.Asked{
 			Type: string(r.Type), Body: r.Fingerprint, Customer: r.CustomerID, Lines: linesAsked(r),
-			Invalid: c.Invalid, NoToken: c.NoToken, Published: c.EntryMillis, Valid: c.ValidMillis, Lasts: c.HoldMillis,
+			Invalid: c.Invalid, NoToken: c.NoToken, Published: c.EntryMillis, Valid: c.ValidMillis, Lasts: c.HoldMillis, Least: c.Minimums,
 		})
 	case domain.Pay:
 		return false, m.second.Pay(now, name, c.EntryMillis, c.ValidMillis)
@@ -903,6 +904,7 @@ func (m *model) hold() {
 		if a.Request.Type == domain.RequestPay {
 			a.ValidMillis = pick[int64](m, "valid", validMillis, validMillis, 1, -1)
 		}
+		a.Minimums = pick(m, "minimums", nil, nil, nil, nil, nil, nil, nil, modelMinimums)
 		m.arrived = append(m.arrived, arrival{a, fresh[i]})
 		m.took(a.EntryID, fresh[i])
 		batch = append(batch, a)
@@ -911,12 +913,7 @@ func (m *model) hold() {
 	m.Must(err)
 	list := make([]asked, len(batch))
 	for i, a := range batch {
-		list[i] = asked{ref: a.Request.Ref(), entryID: a.EntryID, group: domain.GroupWorkers, told: &replies[i], command: domain.Hold{
-			Request: a.Request, Invalid: a.Invalid, NoToken: a.NoToken, EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis, HoldMillis: a.HoldMillis,
-		}}
-		if a.Request.Type == domain.RequestPay {
-			list[i].command = domain.Pay{EntryMillis: domain.EntryMillis(a.EntryID), ValidMillis: a.ValidMillis}
-		}
+		list[i] = asked{ref: a.Request.Ref(), entryID: a.EntryID, group: domain.GroupWorkers, told: &replies[i], command: a.Command()}
 		if m.hashes[a.Request.EventID] > 0 && m.early[a.Request.Ref()] {
 			m.seen["refused before its event had hashes of its own"]++
 		}

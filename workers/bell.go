@@ -3,20 +3,22 @@ package workers
 import (
 	"context"
 	"time"
+
+	"holdfast/domain"
 )
 
 // bell tells a reader of a partition's log that this worker has added to it. Who takes requests adds nearly
 // all that there is to read, and knows when: a reader that blocked in Redis would be woken by every entry, most
 // of which are not for it. What others have added, it finds when it looks by itself.
 type bell struct {
-	now  chan struct{} // holds a token if there is something to do
-	soon chan struct{} // holds one if there is something to pass over
+	hurry bool          // somebody waits for what the reader does
+	now   chan struct{} // holds a token if there is something to do at once
+	soon  chan struct{} // holds one if there is something to do, or to pass over, soon
 }
 
-// passWithin is how long an entry that only has to be passed over may wait for one that is not.
-const passWithin = 50 * time.Millisecond
-
-func newBell() *bell { return &bell{make(chan struct{}, 1), make(chan struct{}, 1)} }
+// soon is how long what nobody waits for may, so that a few orders share a call: capturing what is authorized, and
+// passing over what is not for this reader.
+const soon = 20 * time.Millisecond
 
 // wait returns when there is something to read, after d at the latest, or when ctx ends.
 func (b *bell) wait(ctx context.Context, d time.Duration) {
@@ -26,9 +28,9 @@ func (b *bell) wait(ctx context.Context, d time.Duration) {
 	for {
 		select {
 		case <-b.soon:
-			if time.Until(until) > passWithin {
-				until = time.Now().Add(passWithin)
-				timer.Reset(passWithin)
+			if time.Until(until) > soon {
+				until = time.Now().Add(soon)
+				timer.Reset(soon)
 			}
 		case <-b.now:
 			return
@@ -48,11 +50,11 @@ func ring(c chan struct{}) {
 }
 
 // hear makes a bell for a reader of a partition's log; none for a worker that adds nearly nothing to it.
-func (p *Pool) hear(partition int) *bell {
-	if !p.cfg.has(RolePurchase) {
+func (p *Pool) hear(partition int, group domain.Group) *bell {
+	if group == domain.GroupWorkers || !p.cfg.has(RolePurchase) {
 		return nil
 	}
-	b := newBell()
+	b := &bell{hurry: group == domain.GroupPosting, now: make(chan struct{}, 1), soon: make(chan struct{}, 1)}
 	p.bells[partition] = append(p.bells[partition], b)
 	return b
 }
@@ -60,7 +62,11 @@ func (p *Pool) hear(partition int) *bell {
 // added tells this worker's readers of a log that there are facts of orders that have ended, or were confirmed.
 func (p *Pool) added(partition int) {
 	for _, b := range p.bells[partition] {
-		ring(b.now)
+		if b.hurry {
+			ring(b.now)
+		} else {
+			ring(b.soon)
+		}
 	}
 }
 

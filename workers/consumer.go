@@ -67,12 +67,11 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 		return nil, err
 	}
 	perEntry := 1
-	var bell *bell
 	if group != domain.GroupWorkers {
-		perEntry, bell = wire.MaxFacts, p.hear(partition)
+		perEntry = wire.MaxFacts
 	}
 	return &consumer{
-		pool: p, queue: queue, partition: partition, perEntry: perEntry, bell: bell,
+		pool: p, queue: queue, partition: partition, perEntry: perEntry, bell: p.hear(partition, group),
 		log:     p.log.With(zap.Int("partition", partition), zap.String("group", string(group))),
 		reading: p.reading, working: p.working,
 		inFlight: make(map[string]inHand), freed: make(chan struct{}, 1),

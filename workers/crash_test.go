@@ -421,12 +421,12 @@ func TestWorkerDiesWithHalfOfAnEntrySettled(t *testing.T) {
 	w.together(sold...)
 	victim := newInjector().process()
 	var calls atomic.Int64
-	dying := victim.gateway(gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	dying := victim.gateway(gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
 		if calls.Add(1) > 3 {
 			victim.kill()
 			return domain.Payment{}, errLost
 		}
-		return w.gateway.Capture(ctx, name)
+		return w.gateway.Capture(ctx, a)
 	}})
 	first := w.start(recovering, dying, victim)
 	<-victim.died

@@ -50,11 +50,11 @@ const (
 
 // refusing is the gateway of the recording, and of those who recover.
 func refusing(gateway domain.PaymentGateway) gatewayFunc {
-	return gatewayFunc{PaymentGateway: gateway, capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-		if name.OrderID == refusedOrder {
+	return gatewayFunc{PaymentGateway: gateway, capture: func(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+		if a.Name.OrderID == refusedOrder {
 			return domain.Payment{}, domain.ErrRefused
 		}
-		return gateway.Capture(ctx, name)
+		return gateway.Capture(ctx, a)
 	}}
 }
 
@@ -351,9 +351,10 @@ func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 	}
 	for _, l := range r.books {
 		var err error
-		do := func(call func(context.Context, domain.PaymentName) (domain.Payment, error)) {
+		attempt := domain.Attempt{Name: l.Name(), Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Fingerprint: l.Fingerprint}
+		do := func(call func(context.Context, domain.Attempt) (domain.Payment, error)) {
 			if err == nil {
-				_, err = call(ctx, l.Name())
+				_, err = call(ctx, attempt)
 			}
 		}
 		if l.Currency != "" { // otherwise voided before it was asked for
@@ -361,14 +362,16 @@ func (r *recording) gateway(t testing.TB) *simulator.Simulator {
 			if l.Status == domain.PaymentStatusDeclined {
 				token = simulator.DeclineTokenPrefix
 			}
-			_, err = sim.Authorize(ctx, domain.PaymentRequest{Name: l.Name(), Amount: l.Authorized, Currency: l.Currency, CustomerID: l.CustomerID, Fingerprint: l.Fingerprint, Token: token})
+			_, err = sim.Authorize(ctx, domain.PaymentRequest{Attempt: attempt, Token: token})
 		}
 		switch l.Status {
 		case domain.PaymentStatusCaptured:
 			do(sim.Capture)
 		case domain.PaymentStatusRefunded:
 			do(sim.Capture)
-			do(sim.Refund)
+			if err == nil {
+				_, err = sim.Refund(ctx, attempt, l.Refunded)
+			}
 		case domain.PaymentStatusVoided:
 			do(sim.Void)
 		case domain.PaymentStatusAuthorized, domain.PaymentStatusDeclined:

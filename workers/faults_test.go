@@ -243,11 +243,12 @@ func stepOf(cmd redis.Cmder) string {
 			if group := arg(3 + keys); group != "" {
 				return script + " " + group
 			}
-			for _, fact := range []domain.FactType{domain.FactExpired, domain.FactCancelled} { // nobody asked for it by an entry
-				if slices.ContainsFunc(args, func(a any) bool { return argument(a) == string(fact) }) {
-					return script + " " + string(fact)
-				}
+			// Nobody asked for it by an entry. Of a due hold that somebody else has ended meanwhile there is no fact.
+			fact := domain.FactExpired
+			if slices.ContainsFunc(args, func(a any) bool { return argument(a) == string(domain.FactCancelled) }) {
+				fact = domain.FactCancelled
 			}
+			return script + " " + string(fact)
 		}
 		return script
 	case "xreadgroup":
@@ -352,20 +353,25 @@ func (m middleman) Authorize(ctx context.Context, r domain.PaymentRequest) (doma
 	return m.do(ctx, "authorize", r.Name, func() (domain.Payment, error) { return m.next.Authorize(ctx, r) })
 }
 
-func (m middleman) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return m.do(ctx, "lookup", name, func() (domain.Payment, error) { return m.next.Lookup(ctx, name) })
+func (m middleman) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	return m.do(ctx, "lookup", a.Name, func() (domain.Payment, error) { return m.next.Lookup(ctx, a) })
 }
 
-func (m middleman) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return m.do(ctx, "capture", name, func() (domain.Payment, error) { return m.next.Capture(ctx, name) })
+func (m middleman) Capture(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	return m.do(ctx, "capture", a.Name, func() (domain.Payment, error) { return m.next.Capture(ctx, a) })
 }
 
-func (m middleman) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return m.do(ctx, "void", name, func() (domain.Payment, error) { return m.next.Void(ctx, name) })
+func (m middleman) Void(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	return m.do(ctx, "void", a.Name, func() (domain.Payment, error) { return m.next.Void(ctx, a) })
 }
 
-func (m middleman) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return m.do(ctx, "refund", name, func() (domain.Payment, error) { return m.next.Refund(ctx, name) })
+func (m middleman) Refund(ctx context.Context, a domain.Attempt, total int64) (domain.Payment, error) {
+	return m.do(ctx, "refund", a.Name, func() (domain.Payment, error) { return m.next.Refund(ctx, a, total) })
+}
+
+// Minimums is about no order: nothing comes between.
+func (m middleman) Minimums(ctx context.Context) (domain.Minimums, error) {
+	return m.next.Minimums(ctx)
 }
 
 // chained is two hooks: the second is nearer to Redis.

@@ -2,6 +2,7 @@ package workers_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -167,9 +168,9 @@ func TestLostRepliesOfTheGateway(t *testing.T) {
 			}
 			return p, err
 		},
-		capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-			p, err := w.gateway.Capture(ctx, name)
-			if lost("capture", name.OrderID) {
+		capture: func(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+			p, err := w.gateway.Capture(ctx, a)
+			if lost("capture", a.Name.OrderID) {
 				return domain.Payment{}, errLost
 			}
 			return p, err
@@ -371,6 +372,105 @@ func TestStopHandsBack(t *testing.T) {
 	w.audit()
 }
 
+// What costs less than the gateway takes is refused before it is held.
+func TestBelowMinimum(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{Minimums: domain.Minimums{"EUR": 3000}})
+	w.list("e", 1000, 10)
+	w.start(workers.Config{}, w.gateway, nil)
+	few, enough := request(domain.RequestPurchase, "few", "fred", 2), request(domain.RequestPurchase, "enough", "fred", 3)
+	held := request(domain.RequestHold, "held", "mary", 2)
+	w.publish(few, held)
+	w.waitState("few", domain.OrderRejected)
+	w.waitState("held", domain.OrderRejected)
+	w.publish(enough)
+	w.waitState("enough", domain.OrderConfirmed)
+	w.waitDrained()
+	for _, id := range []string{"few", "held"} {
+		if o := w.order(id); o.Reason != domain.ReasonBelowMinimum {
+			t.Errorf("%s was rejected as %s", id, o.Reason)
+		}
+	}
+	if own, _ := w.books(); len(own) != 1 {
+		t.Errorf("books %+v, want only the payment that was large enough", own)
+	}
+	w.audit()
+}
+
+// A gateway that does not answer yet keeps nobody waiting for its minimums: they count once they are known.
+func TestMinimumsThatComeLate(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 10)
+	var answers atomic.Bool
+	late := gatewayFunc{PaymentGateway: w.gateway, minimums: func(ctx context.Context) (domain.Minimums, error) {
+		if !answers.Load() {
+			return nil, errLost
+		}
+		return domain.Minimums{"EUR": 3000}, nil
+	}}
+	w.start(workers.Config{}, late, nil)
+	w.publish(request(domain.RequestPurchase, "first", "fred", 2))
+	w.waitState("first", domain.OrderConfirmed)
+	answers.Store(true)
+	for i := 0; ; i++ {
+		id := fmt.Sprintf("o%d", i)
+		w.publish(request(domain.RequestPurchase, id, id, 1))
+		w.eventually(id+" ended", func() bool { return w.order(id).State.Terminal() })
+		o := w.order(id)
+		if o.Reason == domain.ReasonBelowMinimum {
+			break
+		}
+		if o.State != domain.OrderConfirmed && o.Reason != domain.ReasonSoldOut {
+			t.Fatalf("%s is %s, %s", id, o.State, o.Reason)
+		}
+	}
+	w.waitDrained()
+	w.audit()
+}
+
+// A customer who has something to do at their bank has until the deadline for it.
+func TestCustomersAction(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 10)
+	w.start(workers.Config{HoldTime: 2 * time.Second}, w.gateway, nil)
+	outcomes := map[string]domain.OrderState{"does": domain.OrderConfirmed, "fails": domain.OrderDeclined, "forgets": domain.OrderExpired}
+	for id := range outcomes {
+		q := request(domain.RequestPurchase, id, id, 2)
+		q.PaymentToken = simulator.ActionTokenPrefix
+		if id != "forgets" {
+			q.HoldSeconds = 600
+		}
+		w.publish(q)
+	}
+	for id := range outcomes {
+		w.eventually("the bank asks", func() bool {
+			status := w.payment(id).Status
+			return status == domain.PaymentStatusActionRequired || id == "forgets" && status == domain.PaymentStatusVoided
+		})
+		if id == "forgets" {
+			continue
+		}
+		name := domain.PaymentName{Namespace: w.store.PaymentNamespace(), OrderRef: domain.OrderRef{EventID: "e", OrderID: id}}
+		if o := w.order(id); o.State != domain.OrderHeld {
+			t.Errorf("%s is %s before the customer has done it", id, o.State)
+		}
+		if _, err := w.gateway.Finish(name, id == "does"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, state := range outcomes {
+		w.waitState(id, state)
+	}
+	w.waitDrained()
+	for id, status := range map[string]domain.PaymentStatus{
+		"does": domain.PaymentStatusCaptured, "fails": domain.PaymentStatusDeclined, "forgets": domain.PaymentStatusVoided,
+	} {
+		if line := w.payment(id); line.Status != status {
+			t.Errorf("the payment of %s: %+v, want %s", id, line, status)
+		}
+	}
+	w.audit()
+}
+
 // A worker is told to stop when the money of some orders of an entry has moved, and that of others has not. It ends
 // in time, and the entry is for others, as a whole.
 func TestStopWithHalfOfAnEntrySettled(t *testing.T) {
@@ -379,12 +479,12 @@ func TestStopWithHalfOfAnEntrySettled(t *testing.T) {
 	sold := purchasesOf("o", 40)
 	w.together(sold...)
 	var captures atomic.Int64
-	hanging := gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+	hanging := gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
 		if captures.Add(1) > 10 {
 			<-ctx.Done()
 			return domain.Payment{}, errLost
 		}
-		return w.gateway.Capture(ctx, name)
+		return w.gateway.Capture(ctx, a)
 	}}
 	// Fewer calls at once than the entry has facts: some of them have not begun.
 	cfg := workers.Config{Concurrency: 16, ReclaimAfter: time.Minute, Grace: time.Second, CallTimeout: time.Minute}

@@ -317,7 +317,15 @@ func (w *world) totals() inspect.Totals {
 type gatewayFunc struct {
 	domain.PaymentGateway
 	authorize func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error)
-	capture   func(ctx context.Context, name domain.PaymentName) (domain.Payment, error)
+	capture   func(ctx context.Context, a domain.Attempt) (domain.Payment, error)
+	minimums  func(ctx context.Context) (domain.Minimums, error)
+}
+
+func (g gatewayFunc) Minimums(ctx context.Context) (domain.Minimums, error) {
+	if g.minimums != nil {
+		return g.minimums(ctx)
+	}
+	return g.PaymentGateway.Minimums(ctx)
 }
 
 func (g gatewayFunc) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
@@ -327,11 +335,11 @@ func (g gatewayFunc) Authorize(ctx context.Context, r domain.PaymentRequest) (do
 	return g.PaymentGateway.Authorize(ctx, r)
 }
 
-func (g gatewayFunc) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+func (g gatewayFunc) Capture(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
 	if g.capture != nil {
-		return g.capture(ctx, name)
+		return g.capture(ctx, a)
 	}
-	return g.PaymentGateway.Capture(ctx, name)
+	return g.PaymentGateway.Capture(ctx, a)
 }
 
 var errLost = fmt.Errorf("the reply got lost: %w", domain.ErrUnknownOutcome)

@@ -37,10 +37,10 @@ func TestAuthorizationsThatDoNotMatch(t *testing.T) {
 			for _, difference := range []string{same, amount, currency, customer, body} {
 				r := request(domain.RequestPurchase, strings.ReplaceAll(string(status)+"-"+difference, " ", "-"), fmt.Sprintf("c%d", len(all)), 2)
 				all = append(all, r)
-				asked := domain.PaymentRequest{
+				asked := domain.PaymentRequest{Attempt: domain.Attempt{
 					Name:   domain.PaymentName{Namespace: w.store.PaymentNamespace(), OrderRef: r.Ref()},
-					Amount: 2000, Currency: "EUR", CustomerID: r.CustomerID, Token: "tok",
-				}
+					Amount: 2000, Currency: "EUR", CustomerID: r.CustomerID,
+				}, Token: "tok"}
 				switch difference {
 				case amount:
 					asked.Amount = 1999
@@ -58,10 +58,10 @@ func TestAuthorizationsThatDoNotMatch(t *testing.T) {
 				switch {
 				case err != nil:
 				case status == domain.PaymentStatusVoided:
-					p, err = w.gateway.Void(w.ctx, asked.Name)
+					p, err = w.gateway.Void(w.ctx, asked.Attempt)
 				case status == domain.PaymentStatusCaptured, status == domain.PaymentStatusRefunded:
-					if p, err = w.gateway.Capture(w.ctx, asked.Name); err == nil && status == domain.PaymentStatusRefunded {
-						p, err = w.gateway.Refund(w.ctx, asked.Name)
+					if p, err = w.gateway.Capture(w.ctx, asked.Attempt); err == nil && status == domain.PaymentStatusRefunded {
+						p, err = w.gateway.Refund(w.ctx, asked.Attempt, asked.Amount)
 					}
 				}
 				if err != nil || p.Status != status {

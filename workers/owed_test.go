@@ -34,12 +34,12 @@ type fails struct {
 	asked  atomic.Int64
 }
 
-func (g *fails) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	if name.OrderID == g.order && !g.mended.Load() {
+func (g *fails) Capture(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	if a.Name.OrderID == g.order && !g.mended.Load() {
 		g.asked.Add(1)
 		return domain.Payment{}, errLost
 	}
-	return g.PaymentGateway.Capture(ctx, name)
+	return g.PaymentGateway.Capture(ctx, a)
 }
 
 // One capture of an entry fails, and the entry is acknowledged all the same; the others are settled. The one is settled
@@ -94,12 +94,12 @@ func TestSlowCapturePinsNothing(t *testing.T) {
 	w.list("e", 1000, 10)
 	w.together(purchasesOf("o", 6)...)
 	answer, calls := make(chan struct{}), atomic.Int64{}
-	slow := gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-		if name.OrderID == "o0" {
+	slow := gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+		if a.Name.OrderID == "o0" {
 			calls.Add(1)
 			<-answer
 		}
-		return w.gateway.Capture(ctx, name)
+		return w.gateway.Capture(ctx, a)
 	}}
 	cfg := workers.Config{ReclaimAfter: 300 * time.Millisecond, CallTimeout: time.Minute}
 	w.start(cfg, slow, nil)
@@ -196,8 +196,8 @@ func newCapturesThenCancels(w *world) *capturesThenCancels {
 	return g
 }
 
-func (g *capturesThenCancels) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	p, err := g.PaymentGateway.Capture(ctx, name)
+func (g *capturesThenCancels) Capture(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Capture(ctx, a)
 	select {
 	case <-g.wait:
 		return p, err
@@ -206,10 +206,10 @@ func (g *capturesThenCancels) Capture(ctx context.Context, name domain.PaymentNa
 	}
 }
 
-func (g *capturesThenCancels) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
+func (g *capturesThenCancels) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
 	select {
 	case <-g.wait:
-		return g.PaymentGateway.Lookup(ctx, name)
+		return g.PaymentGateway.Lookup(ctx, a)
 	default:
 		return domain.Payment{}, errLost
 	}

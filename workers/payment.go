@@ -13,17 +13,17 @@ import (
 
 // authorize asks for an authorization until the gateway has answered or limit is over.
 // After a call without an answer it asks what became of it before it sends it again;
-// always under the same key, the order. An error that is final is the gateway's answer;
+// always under the same key, the order. As long as the customer has something to do, it asks
+// again. An error that is final is the gateway's answer;
 // any other says that there is none.
 func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (domain.Payment, error) {
 	g, end := c.pool.gateway, time.Now().Add(limit)
 	authorize := func(ctx context.Context) (domain.Payment, error) { return g.port.Authorize(ctx, r) }
-	lookUp := func(ctx context.Context) (domain.Payment, error) { return g.port.Lookup(ctx, r.Name) }
 	var wait pauses
 	var odd oddity
 	for {
 		payment, err := g.ask(c.reading, c.working, callAuthorize, end, end, authorize)
-		if err == nil || final(err) || errors.Is(err, errNotAsked) {
+		if hasAnswer(payment, err) {
 			return payment, err
 		}
 		if err := odd.of(&g.kinds[callAuthorize], err); err != nil {
@@ -32,9 +32,9 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 		if turnedAway(err) {
 			continue // to the end of the line
 		}
-		if !errors.Is(err, domain.ErrMisconfigured) {
-			payment, err = g.ask(c.reading, c.working, callLookUp, end, end, lookUp)
-			if err == nil || final(err) || errors.Is(err, errNotAsked) {
+		if err != nil && !errors.Is(err, domain.ErrMisconfigured) {
+			payment, err = g.ask(c.reading, c.working, callLookUp, end, end, func(ctx context.Context) (domain.Payment, error) { return g.port.Lookup(ctx, r.Attempt) })
+			if hasAnswer(payment, err) {
 				return payment, err
 			}
 		}
@@ -42,6 +42,14 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 			return domain.Payment{}, errNotAsked
 		}
 	}
+}
+
+// hasAnswer reports whether a call to authorize has got its answer, or will get none.
+func hasAnswer(p domain.Payment, err error) bool {
+	if err == nil {
+		return p.Status != domain.PaymentStatusActionRequired
+	}
+	return final(err) || errors.Is(err, errNotAsked)
 }
 
 // turnedAway reports whether the gateway takes calls, but had enough of them. It keeps the
@@ -135,8 +143,8 @@ func (c *consumer) takeBack(by time.Time, ref domain.OrderRef, o domain.Order, w
 	if o.Free() && (wasConfirmed || c.pool.freeOrders) {
 		return "", nil
 	}
-	g, name := c.pool.gateway.port, c.pool.paymentName(ref)
-	payment, err := c.settled(callLookUp, by, func(ctx context.Context) (domain.Payment, error) { return g.Lookup(ctx, name) })
+	g, attempt := c.pool.gateway.port, c.pool.attempt(ref, o)
+	payment, err := c.settled(callLookUp, by, func(ctx context.Context) (domain.Payment, error) { return g.Lookup(ctx, attempt) })
 	switch {
 	case errors.Is(err, domain.ErrNotFound): // not yet: what is still under way is forbidden
 	case final(err):
@@ -144,11 +152,15 @@ func (c *consumer) takeBack(by time.Time, ref domain.OrderRef, o domain.Order, w
 	case err != nil:
 		return "", err
 	}
-	if m := domain.MatchPayment(o, payment); payment.Status == domain.PaymentStatusAuthorized && m.Foreign {
+	open := payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusActionRequired
+	if m := domain.MatchPayment(o, payment); open && m.Foreign {
 		return c.leftAlone(ref, o, payment, m), nil
 	}
-	if payment.Status == "" || payment.Status == domain.PaymentStatusAuthorized {
-		payment, err = c.settled(callVoid, by, func(ctx context.Context) (domain.Payment, error) { return g.Void(ctx, name) })
+	if attempt.AuthorizationID == "" {
+		attempt.AuthorizationID = payment.AuthorizationID
+	}
+	if payment.Status == "" || open {
+		payment, err = c.settled(callVoid, by, func(ctx context.Context) (domain.Payment, error) { return g.Void(ctx, attempt) })
 		switch {
 		case errors.Is(err, domain.ErrNotFound):
 			return "", nil
@@ -167,7 +179,7 @@ func (c *consumer) takeBack(by time.Time, ref domain.OrderRef, o domain.Order, w
 		// Only a confirmed order is captured by us. Somebody else did, and it is not ours to decide.
 		return c.leftAlone(ref, o, payment, m), nil
 	case payment.Status == domain.PaymentStatusCaptured:
-		return c.refund(by, o, name)
+		return c.refund(by, o, attempt)
 	case wasConfirmed && payment.Status == domain.PaymentStatusRefunded && m.Any():
 		return refundDiffers(m), nil
 	case m.Foreign && payment.Status == domain.PaymentStatusVoided:
@@ -176,8 +188,16 @@ func (c *consumer) takeBack(by time.Time, ref domain.OrderRef, o domain.Order, w
 	return "", nil
 }
 
-func (c *consumer) refund(by time.Time, o domain.Order, name domain.PaymentName) (reason string, err error) {
-	payment, err := c.settled(callRefund, by, func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.port.Refund(ctx, name) })
+// refund brings what was given back up to what the order says.
+func (c *consumer) refund(by time.Time, o domain.Order, attempt domain.Attempt) (reason string, err error) {
+	total := o.RefundTotal()
+	payment, err := c.settled(callRefund, by, func(ctx context.Context) (domain.Payment, error) {
+		payment, err := c.pool.gateway.port.Refund(ctx, attempt, total)
+		if err == nil && payment.Refunded < total {
+			return payment, fmt.Errorf("refunded, but the gateway says %d of %d: %w", payment.Refunded, total, domain.ErrUnknownOutcome)
+		}
+		return payment, err
+	})
 	switch {
 	case errors.Is(err, domain.ErrNotFound):
 		return "refund: the payment gateway does not know the order any more", nil

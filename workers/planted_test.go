@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -133,7 +134,7 @@ var plantedBugs = []bug{
 	{name: "does not look whether the order is known", hook: script("hold",
 		"  if records[i] then", "  if false then")},
 	{name: "does not look whether there are tickets", hook: script("hold",
-		"elseif class.quantity > section.available then", "elseif false then")},
+		"if item.quantity > item.section.available then", "if false then")},
 	{name: "holds two orders of a customer at once", hook: script("hold",
 		"elseif in_progress[customer] then", "elseif false then")},
 	{name: "does not tell another body from the same", deps: ledger(func(l domain.Ledger, _ workers.Queues) domain.Ledger { return sameBody{l} })},
@@ -189,6 +190,8 @@ var plantedBugs = []bug{
 	{name: "skips the void", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsVoid{g} }},
 	{name: "skips the capture", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsCapture{g} }},
 	{name: "skips the refund", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return skipsRefund{g} }},
+	{name: "refunds by difference", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return refundsByDifference{g} }},
+	{name: "voids without forbidding", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return doesNotForbid{g} }},
 	{name: "tries again under another key", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &blindRetry{PaymentGateway: g} }},
 	{name: "believes the gateway's amount", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return &believes{PaymentGateway: g} }},
 	{name: "believes that every payment is its own", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return believesWhose{g} }},
@@ -357,7 +360,27 @@ type (
 	skipsCapture struct{ domain.PaymentGateway }
 	skipsRefund  struct{ domain.PaymentGateway }
 	unknownIsNo  struct{ domain.PaymentGateway }
+
+	refundsByDifference struct{ domain.PaymentGateway }
+	doesNotForbid       struct{ domain.PaymentGateway }
 )
+
+// Refund takes the total for what is to be given back on top of what was.
+func (g refundsByDifference) Refund(ctx context.Context, a domain.Attempt, total int64) (domain.Payment, error) {
+	p, err := g.Lookup(ctx, a)
+	if err != nil {
+		return domain.Payment{}, err
+	}
+	return g.PaymentGateway.Refund(ctx, a, p.Refunded+total)
+}
+
+// Void does nothing about what the gateway has not heard of.
+func (g doesNotForbid) Void(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	if _, err := g.Lookup(ctx, a); errors.Is(err, domain.ErrNotFound) {
+		return domain.Payment{Status: domain.PaymentStatusVoided, Amount: domain.AmountNotTold}, nil
+	}
+	return g.PaymentGateway.Void(ctx, a)
+}
 
 // renames is a gateway whose payments all have other names than they should.
 func renames(how func(*domain.PaymentName)) func(domain.PaymentGateway) domain.PaymentGateway {
@@ -374,44 +397,46 @@ func (g renaming) Authorize(ctx context.Context, r domain.PaymentRequest) (domai
 	return g.next.Authorize(ctx, r)
 }
 
-func (g renaming) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	g.how(&name)
-	return g.next.Lookup(ctx, name)
+func (g renaming) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	g.how(&a.Name)
+	return g.next.Lookup(ctx, a)
 }
 
-func (g renaming) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	g.how(&name)
-	return g.next.Capture(ctx, name)
+func (g renaming) Capture(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	g.how(&a.Name)
+	return g.next.Capture(ctx, a)
 }
 
-func (g renaming) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	g.how(&name)
-	return g.next.Void(ctx, name)
+func (g renaming) Void(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	g.how(&a.Name)
+	return g.next.Void(ctx, a)
 }
 
-func (g renaming) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	g.how(&name)
-	return g.next.Refund(ctx, name)
+func (g renaming) Refund(ctx context.Context, a domain.Attempt, total int64) (domain.Payment, error) {
+	g.how(&a.Name)
+	return g.next.Refund(ctx, a, total)
 }
+
+func (g renaming) Minimums(ctx context.Context) (domain.Minimums, error) { return g.next.Minimums(ctx) }
 
 // voidsPlain voids a payment by the name it would have without its namespace.
 type voidsPlain struct{ domain.PaymentGateway }
 
-func (g voidsPlain) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	name.Namespace = ""
-	return g.PaymentGateway.Void(ctx, name)
+func (g voidsPlain) Void(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	a.Name.Namespace = ""
+	return g.PaymentGateway.Void(ctx, a)
 }
 
-func (skipsVoid) Void(context.Context, domain.PaymentName) (domain.Payment, error) {
+func (skipsVoid) Void(context.Context, domain.Attempt) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusVoided}, nil
 }
 
-func (skipsCapture) Capture(context.Context, domain.PaymentName) (domain.Payment, error) {
+func (skipsCapture) Capture(context.Context, domain.Attempt) (domain.Payment, error) {
 	return domain.Payment{Status: domain.PaymentStatusCaptured}, nil
 }
 
-func (skipsRefund) Refund(context.Context, domain.PaymentName) (domain.Payment, error) {
-	return domain.Payment{Status: domain.PaymentStatusRefunded}, nil
+func (skipsRefund) Refund(_ context.Context, a domain.Attempt, total int64) (domain.Payment, error) {
+	return domain.Payment{Status: domain.PaymentStatusRefunded, Amount: a.Amount, Refunded: total}, nil
 }
 
 func (g unknownIsNo) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
@@ -434,9 +459,9 @@ func (g *believes) Authorize(ctx context.Context, r domain.PaymentRequest) (doma
 	return g.believed(r.Name, p), err
 }
 
-func (g *believes) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	p, err := g.PaymentGateway.Lookup(ctx, name)
-	return g.believed(name, p), err
+func (g *believes) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Lookup(ctx, a)
+	return g.believed(a.Name, p), err
 }
 
 func (g *believes) believed(name domain.PaymentName, p domain.Payment) domain.Payment {
@@ -455,8 +480,8 @@ func (g believesWhose) Authorize(ctx context.Context, r domain.PaymentRequest) (
 	return p, err
 }
 
-func (g believesWhose) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	p, err := g.PaymentGateway.Lookup(ctx, name)
+func (g believesWhose) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	p, err := g.PaymentGateway.Lookup(ctx, a)
 	p.CustomerID = ""
 	return p, err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -46,6 +47,7 @@ type Pool struct {
 	partitions int
 	names      string // the namespace of payments' names
 	freeOrders bool
+	minimums   atomic.Pointer[domain.Minimums] // of the gateway; nil: not known yet
 	log        *zap.Logger
 	stats      Stats
 	redis      health
@@ -86,9 +88,12 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	return p, nil
 }
 
-// paymentName is the name of an order's payment at the gateway.
-func (p *Pool) paymentName(ref domain.OrderRef) domain.PaymentName {
-	return domain.PaymentName{Namespace: p.names, OrderRef: ref}
+// attempt is how an order's payment is known to the gateway.
+func (p *Pool) attempt(ref domain.OrderRef, o domain.Order) domain.Attempt {
+	return domain.Attempt{
+		Name: domain.PaymentName{Namespace: p.names, OrderRef: ref}, AuthorizationID: o.AuthorizationID,
+		Amount: o.Amount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint,
+	}
 }
 
 // Name is the consumer's name.
@@ -112,6 +117,13 @@ func (p *Pool) Stats() *Stats { return &p.stats }
 func (p *Pool) Run(ctx context.Context) error {
 	if err := p.serve(ctx); err != nil || ctx.Err() != nil {
 		return err
+	}
+	if p.cfg.has(RolePurchase) && !p.learnMinimums(ctx) {
+		learning, stop := context.WithCancel(ctx)
+		var learned sync.WaitGroup
+		learned.Go(func() { p.keepLearningMinimums(learning) })
+		defer learned.Wait()
+		defer stop()
 	}
 	for {
 		err := p.run(ctx)
@@ -265,6 +277,28 @@ func (p *Pool) serve(ctx context.Context) error {
 		pause(ctx, wait.NextBackOff())
 	}
 	return nil
+}
+
+// minimumsTimeout bounds how long a gateway that does not answer keeps a worker from its work. What it does not take is
+// then refused by itself, once it is asked for it.
+const minimumsTimeout = 2 * time.Second
+
+// learnMinimums asks the gateway for the smallest amounts that it takes, and reports whether it told, or never will.
+func (p *Pool) learnMinimums(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, min(minimumsTimeout, p.cfg.CallTimeout))
+	defer cancel()
+	minimums, err := p.gateway.port.Minimums(ctx)
+	if err != nil && !final(err) {
+		p.log.Debug("the payment gateway did not tell which amounts are too small, asking again", zap.Error(err))
+		return false
+	}
+	p.minimums.Store(&minimums)
+	return true
+}
+
+func (p *Pool) keepLearningMinimums(ctx context.Context) {
+	for wait := newBackoff(); pause(ctx, wait.NextBackOff()) && !p.learnMinimums(ctx); {
+	}
 }
 
 // accept takes over what is stored now. It returns an error only if that can never be worked on.

@@ -119,7 +119,7 @@ func (r *purchase) incoming(entryID string, request domain.Request, invalid erro
 	cfg := &r.pool.cfg
 	a := domain.Incoming{
 		EntryID: entryID, Request: request,
-		HoldMillis: cfg.HoldTime.Milliseconds(), ValidMillis: cfg.ValidTime.Milliseconds(),
+		HoldMillis: cfg.HoldTime.Milliseconds(), ValidMillis: cfg.ValidTime.Milliseconds(), Minimums: r.pool.minimums.Load(),
 	}
 	if request.HoldSeconds > 0 {
 		a.HoldMillis = min(request.HoldSeconds*1000, cfg.MaxHold.Milliseconds())
@@ -141,14 +141,15 @@ func (r *purchase) incoming(entryID string, request domain.Request, invalid erro
 // dispatch does what the ledger's verdicts ask for.
 func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, nowMillis int64) {
 	done := make([]string, 0, len(batch))
-	pay := make([]*pending, 0, len(batch))
-	for i, reply := range replies {
+	pay, room := make([]*pending, 0, len(batch)), make([]pending, len(batch))
+	for i := range replies {
+		reply, p := &replies[i], &room[i]
 		if reply.Verdict == domain.VerdictDone {
 			r.pool.stats.countOutcome(reply.Order.State)
 			done = append(done, batch[i].EntryID)
 			continue
 		}
-		p := &pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order, nowMillis: nowMillis}
+		*p = pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order, nowMillis: nowMillis}
 		switch reply.Verdict {
 		case domain.VerdictDone:
 		case domain.VerdictAuthorize:
@@ -183,10 +184,7 @@ func (r *purchase) pay(p *pending) {
 		return
 	}
 	limit := time.Duration(p.order.DeadlineMillis-p.nowMillis) * time.Millisecond
-	payment, err := r.authorize(domain.PaymentRequest{
-		Name: r.pool.paymentName(p.request.Ref()), Amount: p.order.Amount(), Currency: p.order.Currency,
-		CustomerID: p.order.CustomerID, Fingerprint: p.order.Fingerprint, Token: p.request.PaymentToken,
-	}, limit)
+	payment, err := r.authorize(domain.PaymentRequest{Attempt: r.pool.attempt(p.request.Ref(), p.order), Token: p.request.PaymentToken}, limit)
 	switch {
 	case err == nil:
 		if !r.judge(p, payment) {
@@ -229,8 +227,9 @@ func (r *purchase) judge(p *pending, payment domain.Payment) bool {
 		return true
 	}
 	if payment.Status == domain.PaymentStatusAuthorized && !m.Foreign {
-		name := r.pool.paymentName(p.request.Ref())
-		voided, err := r.settled(callVoid, time.Time{}, func(ctx context.Context) (domain.Payment, error) { return r.pool.gateway.port.Void(ctx, name) })
+		attempt := r.pool.attempt(p.request.Ref(), p.order)
+		attempt.AuthorizationID = payment.AuthorizationID
+		voided, err := r.settled(callVoid, time.Time{}, func(ctx context.Context) (domain.Payment, error) { return r.pool.gateway.port.Void(ctx, attempt) })
 		switch {
 		case err == nil:
 			payment.Status = voided.Status // captured, if somebody was faster

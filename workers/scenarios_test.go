@@ -165,6 +165,26 @@ var scenarios = []scenario{
 		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided}},
 	},
 	{
+		name: "the customer's bank asks",
+		play: func(r *scene) {
+			asks := func(q *domain.Request) { q.PaymentToken = simulator.ActionTokenPrefix }
+			r.append(change(request(purchase, "does", "amy", 2), asks), change(request(purchase, "fails", "bob", 1), asks),
+				change(brief(request(purchase, "forgets", "cid", 3)), asks))
+			for order, does := range map[string]bool{"does": true, "fails": false} {
+				r.untilPayment("e/"+order, domain.PaymentStatusActionRequired)
+				name := domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: domain.OrderRef{EventID: "e", OrderID: order}}
+				if _, err := r.world.gateway.Finish(name, does); err != nil {
+					r.t.Fatalf("%s does at the bank what is asked for: %v", order, err)
+				}
+			}
+		},
+		ends: []end{
+			confirmed("e/does", "amy", 2),
+			{ref: "e/fails", customer: "bob", quantity: 1, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+			{ref: "e/forgets", customer: "cid", quantity: 3, state: domain.OrderExpired, payment: domain.PaymentStatusVoided},
+		},
+	},
+	{
 		name: "gateway loses calls and replies",
 		wrap: lossy,
 		play: func(r *scene) {
@@ -828,17 +848,20 @@ func (r *scene) neighbour(namespaces ...string) {
 	r.t.Helper()
 	gateway := r.world.gateway
 	for _, namespace := range namespaces {
-		for order, then := range map[string]func(context.Context, domain.PaymentName) (domain.Payment, error){
+		for order, then := range map[string]func(context.Context, domain.Attempt) (domain.Payment, error){
 			"a": gateway.Lookup, "b": gateway.Capture, "c": gateway.Lookup, "d": gateway.Void,
 		} {
-			name := domain.PaymentName{Namespace: namespace, OrderRef: domain.OrderRef{EventID: "e", OrderID: order}}
+			attempt := domain.Attempt{
+				Name:   domain.PaymentName{Namespace: namespace, OrderRef: domain.OrderRef{EventID: "e", OrderID: order}},
+				Amount: 500, Currency: "JPY", CustomerID: "neighbour",
+			}
 			token := domain.Secret("tok_neighbour")
 			if order == "a" {
 				token = simulator.DeclineTokenPrefix
 			}
-			_, err := gateway.Authorize(r.ctx, domain.PaymentRequest{Name: name, Amount: 500, Currency: "JPY", CustomerID: "neighbour", Token: token})
+			_, err := gateway.Authorize(r.ctx, domain.PaymentRequest{Attempt: attempt, Token: token})
 			if err == nil {
-				_, err = then(r.ctx, name)
+				_, err = then(r.ctx, attempt)
 			}
 			if err != nil {
 				r.t.Fatalf("paying in another namespace: %v", err)
@@ -878,13 +901,15 @@ func (r *scene) listTerms(event string, t domain.Terms) {
 func (r *scene) charged(ref, customer string, amount int64, status domain.PaymentStatus) {
 	r.t.Helper()
 	parsed, _ := domain.ParseOrderRef(ref)
-	name := domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: parsed}
-	p, err := r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{Name: name, Amount: amount, Currency: "EUR", CustomerID: customer, Token: "tok"})
+	attempt := domain.Attempt{
+		Name: domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: parsed}, Amount: amount, Currency: "EUR", CustomerID: customer,
+	}
+	p, err := r.world.gateway.Authorize(r.ctx, domain.PaymentRequest{Attempt: attempt, Token: "tok"})
 	if err == nil && status != domain.PaymentStatusAuthorized {
-		p, err = r.world.gateway.Capture(r.ctx, name)
+		p, err = r.world.gateway.Capture(r.ctx, attempt)
 	}
 	if err == nil && status == domain.PaymentStatusRefunded {
-		p, err = r.world.gateway.Refund(r.ctx, name)
+		p, err = r.world.gateway.Refund(r.ctx, attempt, amount)
 	}
 	if err != nil || p.Status != status {
 		r.t.Fatalf("charging %s: %+v, %v", ref, p, err)
@@ -1007,7 +1032,7 @@ func (m mistaken) Authorize(ctx context.Context, r domain.PaymentRequest) (domai
 func capturesBeforeVoids(r *scene) domain.PaymentGateway {
 	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		if call == "void" {
-			_, _ = r.world.gateway.Capture(ctx, name) // refused when it is refunded already
+			_, _ = r.world.gateway.Capture(ctx, domain.Attempt{Name: name}) // refused when it is refunded already
 		}
 		return do()
 	}}
@@ -1081,10 +1106,10 @@ func (w *world) incoming(entries []domain.Entry) (incoming []domain.Incoming) {
 func (w *world) authorized(in domain.Incoming, o domain.Order) domain.Resolution {
 	w.t.Helper()
 	ref := in.Request.Ref()
-	paid, err := w.gateway.Authorize(w.ctx, domain.PaymentRequest{
+	paid, err := w.gateway.Authorize(w.ctx, domain.PaymentRequest{Attempt: domain.Attempt{
 		Name: domain.PaymentName{Namespace: w.store.PaymentNamespace(), OrderRef: ref}, Amount: o.Amount(), Currency: o.Currency, CustomerID: o.CustomerID,
-		Fingerprint: o.Fingerprint, Token: in.Request.PaymentToken,
-	})
+		Fingerprint: o.Fingerprint,
+	}, Token: in.Request.PaymentToken})
 	if err != nil {
 		w.t.Fatalf("authorizing %s: %v", ref, err)
 	}

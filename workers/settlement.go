@@ -193,7 +193,7 @@ func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) 
 		return ending{}
 	}
 	payment, err := s.settled(callCapture, by, func(ctx context.Context) (domain.Payment, error) {
-		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.paymentName(ref))
+		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.attempt(ref, o))
 		if err == nil && payment.Status == domain.PaymentStatusAuthorized {
 			return payment, fmt.Errorf("captured, but the gateway says authorized: %w", domain.ErrUnknownOutcome)
 		}

@@ -28,8 +28,8 @@ func TestCaptureOfAnotherPayment(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, server, simulator.Options{})
 			w.list("e", 1000, 10)
-			changed := gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-				p, err := w.gateway.Capture(ctx, name)
+			changed := gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+				p, err := w.gateway.Capture(ctx, a)
 				test.change(&p)
 				return p, err
 			}}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"holdfast/domain"
@@ -22,7 +23,8 @@ type simulatorFlags struct {
 	LostReplyRate      float64       `env:"LOST_REPLY_RATE" default:"0" placeholder:"0..1" help:"Share of payment calls that take effect, but whose reply is lost."`
 	CaptureRefusalRate float64       `env:"CAPTURE_REFUSAL_RATE" default:"0" placeholder:"0..1" help:"Share of orders whose money is refused after they were confirmed."`
 	MismatchRate       float64       `env:"MISMATCH_RATE" default:"0" placeholder:"0..1" help:"Share of orders whose payment is not what was asked for: half the amount, another currency, or another customer's."`
-	Refuse             string        `env:"REFUSE" enum:",authorize,lookup,capture,void,refund" default:"" placeholder:"CALL" help:"A call that is refused for good (400) for every order: authorize, lookup, capture, void or refund."`
+	Refuse             string        `env:"REFUSE" enum:",authorize,lookup,capture,void,refund,next-step" default:"" placeholder:"CALL" help:"A call that is refused for good (400) for every order: authorize, lookup, capture, void, refund or next-step."`
+	Minimum            string        `env:"MINIMUM" default:"" placeholder:"CURRENCY=AMOUNT,…" help:"The smallest amounts that are taken, such as EUR=0.50,JPY=50. Default: any."`
 	RateLimit          int           `env:"RATE_LIMIT" default:"0" placeholder:"N" help:"How many payment calls are taken each second; the others are told to come later (429). Default: all."`
 	Seed               uint64        `env:"SEED" default:"0" placeholder:"N" help:"Makes it misbehave the same way again."`
 }
@@ -33,15 +35,39 @@ func (f simulatorFlags) simulator(stateless bool) (*simulator.Simulator, error) 
 	if f.Refuse == "lookup" {
 		refused = payments.CallLookup
 	}
+	minimums, err := parseMinimums(f.Minimum)
+	if err != nil {
+		return nil, &usageError{err}
+	}
 	sim, err := simulator.New(simulator.Options{
 		Latency: f.Latency, DeclineRate: f.DeclineRate, TimeoutRate: f.TimeoutRate, LostReplyRate: f.LostReplyRate,
-		CaptureRefusalRate: f.CaptureRefusalRate, MismatchRate: f.MismatchRate, Refuse: refused, RateLimit: f.RateLimit,
+		CaptureRefusalRate: f.CaptureRefusalRate, MismatchRate: f.MismatchRate, Refuse: refused, Minimums: minimums, RateLimit: f.RateLimit,
 		Seed: f.Seed, Stateless: stateless,
 	})
 	if err != nil {
 		return nil, &usageError{err}
 	}
 	return sim, nil
+}
+
+// parseMinimums reads amounts as people write them, by currency.
+func parseMinimums(text string) (domain.Minimums, error) {
+	if text == "" {
+		return nil, nil
+	}
+	minimums := make(domain.Minimums)
+	for part := range strings.SplitSeq(text, ",") {
+		currency, amount, _ := strings.Cut(part, "=")
+		if err := domain.CheckCurrency(currency); err != nil {
+			return nil, fmt.Errorf("minimum: %w", err)
+		}
+		least, err := domain.ParseAmount(amount, currency)
+		if err != nil {
+			return nil, fmt.Errorf("minimum: %w", err)
+		}
+		minimums[currency] = least
+	}
+	return minimums, nil
 }
 
 type gatewayCommand struct {
@@ -79,7 +105,7 @@ func (f gatewayFlags) client(url string, timeout time.Duration) (*remote.Client,
 func (c *gatewayCommand) Help() string {
 	return `
 It approves every payment whose token does not begin with "decline", moves no money, and forgets everything when it
-ends. Its books, at /ledger, are what holdfast audit --gateway compares with.
+ends. If it begins with "action", the customer must do something first; POST …/finish says that they did. Its books, at /ledger, are what holdfast audit --gateway compares with.
 
 Several workers and an audit that sees all payments:
 

@@ -23,6 +23,9 @@ func TestWrongUsageInOurWords(t *testing.T) {
 		{"--limit: want a number, or 0 for no limit, but got \"-1\"", []string{"orders", "list", "--limit=-1"}},
 		{"--gateway must be one of \"simulator\", \"remote\" but got \"foo\" (see", []string{"namespace", "set", "--gateway", "foo"}},
 		{"--refuse must be one of \"authorize\", \"lookup\", ", []string{"gateway", "--refuse", "foo"}},
+		{"minimum: currency \"euro\": want an ISO 4217 code", []string{"gateway", "--minimum", "EUR=0.50,euro=1"}},
+		{"minimum: amount \"\": want digits", []string{"gateway", "--minimum", "EUR"}},
+		{"minimum: amount \"0.505\": EUR has 2 digits after the point", []string{"gateway", "--minimum", "EUR=0.505"}},
 		{"--since: want a duration before now, such as 90m, or a time such as " + likeThese + ", but got \"5x\" (see", []string{"orders", "list", "--since", "5x"}},
 		{
 			"--on-sale: want a time such as " + likeThese + ", or none, but got \"5x\" (see",

@@ -18,29 +18,37 @@ var Calls = []payments.Call{
 	payments.CallAuthorize, payments.CallLookup, payments.CallCapture, payments.CallVoid, payments.CallRefund,
 }
 
+// Amount is that of every Request, in minor units.
+const Amount = 2500
+
 // Name is the payment of an order of the event that the tests sell.
 func Name(order string) domain.PaymentName {
 	return domain.PaymentName{Namespace: "season-1", OrderRef: domain.OrderRef{EventID: "concert", OrderID: order}}
 }
 
-// Request asks for 2500 minor units with a token that is approved.
-func Request(name domain.PaymentName) domain.PaymentRequest {
-	return domain.PaymentRequest{Name: name, Amount: 2500, Currency: "EUR", CustomerID: "ann@example.org", Fingerprint: "b083c26c75bd146e", Token: Token}
+// Attempt is what an order knows of the payment.
+func Attempt(name domain.PaymentName) domain.Attempt {
+	return domain.Attempt{Name: name, Amount: Amount, Currency: "EUR", CustomerID: "ann@example.org", Fingerprint: "b083c26c75bd146e"}
 }
 
-// Invoke makes the call, an authorization with Request.
+// Request asks for an authorization with a token that is approved.
+func Request(name domain.PaymentName) domain.PaymentRequest {
+	return domain.PaymentRequest{Attempt: Attempt(name), Token: Token}
+}
+
+// Invoke makes the call: an authorization with Request, a refund of all.
 func Invoke(ctx context.Context, gw domain.PaymentGateway, c payments.Call, name domain.PaymentName) (domain.Payment, error) {
 	switch c {
 	case payments.CallAuthorize:
 		return gw.Authorize(ctx, Request(name))
 	case payments.CallLookup:
-		return gw.Lookup(ctx, name)
+		return gw.Lookup(ctx, Attempt(name))
 	case payments.CallCapture:
-		return gw.Capture(ctx, name)
+		return gw.Capture(ctx, Attempt(name))
 	case payments.CallVoid:
-		return gw.Void(ctx, name)
+		return gw.Void(ctx, Attempt(name))
 	case payments.CallRefund:
-		return gw.Refund(ctx, name)
+		return gw.Refund(ctx, Attempt(name), Amount)
 	}
 	panic("no such call: " + c)
 }

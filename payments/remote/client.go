@@ -91,7 +91,10 @@ type Client struct {
 	maxBooksBytes int64
 }
 
-var _ domain.PaymentGateway = (*Client)(nil)
+var (
+	_ domain.PaymentGateway = (*Client)(nil)
+	_ domain.NextSteps      = (*Client)(nil)
+)
 
 // New makes a Client of the gateway at baseURL: http or https, a host, and
 // possibly a path under which the contract lives and a user and password for
@@ -173,35 +176,116 @@ func (c *Client) Authorize(ctx context.Context, r domain.PaymentRequest) (domain
 	if err != nil { // integers and strings only
 		return domain.Payment{}, payments.UnknownOutcome(payments.CallAuthorize, r.Name, errors.New("the request cannot be encoded"))
 	}
-	return c.do(ctx, payments.CallAuthorize, r.Name, body)
+	return c.payment(ctx, payments.CallAuthorize, r.Name, body, 0)
 }
 
 // Lookup gets the payment. Errors: domain.ErrNotFound on 404, and those that every call has.
-func (c *Client) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return c.do(ctx, payments.CallLookup, name, nil)
+func (c *Client) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	return c.payment(ctx, payments.CallLookup, a.Name, nil, 0)
 }
 
 // Capture collects what was authorized. Errors: domain.ErrRefused on 402 and 409,
 // domain.ErrNotFound on 404, and those that every call has.
-func (c *Client) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return c.do(ctx, payments.CallCapture, name, nil)
+func (c *Client) Capture(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	return c.payment(ctx, payments.CallCapture, a.Name, nil, 0)
 }
 
 // Void releases the authorization, and forbids one to come. 409 is a captured
 // payment, unless its body names another status. Errors: those that every call has.
-func (c *Client) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return c.do(ctx, payments.CallVoid, name, nil)
+func (c *Client) Void(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	return c.payment(ctx, payments.CallVoid, a.Name, nil, 0)
 }
 
-// Refund gives back what was captured. Errors: domain.ErrRefused on 402 and 409,
-// domain.ErrNotFound on 404, and those that every call has.
-func (c *Client) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return c.do(ctx, payments.CallRefund, name, nil)
+// Refund gives back what was captured, up to total. An answer that says of less is none. Errors: domain.ErrRefused on 402 and 409,
+// domain.ErrNotFound on 404, domain.ErrUnacceptable of a negative total, and those that every call has.
+func (c *Client) Refund(ctx context.Context, a domain.Attempt, total int64) (domain.Payment, error) {
+	if total < 0 {
+		return domain.Payment{}, payments.Failed(payments.CallRefund, a.Name, fmt.Errorf("%w: total %d: want 0 or more", domain.ErrUnacceptable, total))
+	}
+	body, err := json.Marshal(payments.RefundBody{Total: &total})
+	if err != nil { // an integer only
+		return domain.Payment{}, payments.UnknownOutcome(payments.CallRefund, a.Name, errors.New("the request cannot be encoded"))
+	}
+	return c.payment(ctx, payments.CallRefund, a.Name, body, total)
 }
 
-func (c *Client) do(ctx context.Context, call payments.Call, name domain.PaymentName, body []byte) (domain.Payment, error) {
+// NextStep gets what the customer must do. Errors: domain.ErrRefused on 409, domain.ErrNotFound on 404, and
+// those that every call has.
+func (c *Client) NextStep(ctx context.Context, a domain.Attempt) (step domain.NextStep, err error) {
+	err = c.do(ctx, payments.CallNextStep, a.Name, nil, func(status int, body []byte) error {
+		switch {
+		case status == http.StatusConflict:
+			return domain.ErrRefused
+		case status == http.StatusNotFound && isObject(body):
+			return domain.ErrNotFound
+		case status != http.StatusOK:
+			return errUnexpected
+		}
+		var wire payments.NextStepReply
+		if json.Unmarshal(body, &wire) != nil || wire == (payments.NextStepReply{}) {
+			return errMalformed
+		}
+		step = domain.NextStep{RedirectURL: domain.Secret(wire.RedirectURL), ClientSecret: domain.Secret(wire.ClientSecret)}
+		return nil
+	})
+	return step, err
+}
+
+// Minimums gets the smallest amounts. A gateway that does not know the question (404 or 405, whatever the body) says
+// none. On an error nothing is known of them: domain.ErrUnacceptable, domain.ErrMisconfigured of an answer that is not of
+// the contract, else domain.ErrUnknownOutcome.
+func (c *Client) Minimums(ctx context.Context) (domain.Minimums, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	response, err := c.send(ctx, http.MethodGet, "/minimums", "/minimums", nil)
+	if err != nil {
+		return nil, fmt.Errorf("fetch the minimum amounts: %w", unlessMisconfigured(err))
+	}
+	defer func() { _ = response.Body.Close() }() // it is drained: nothing depends on it
+	var minimums domain.Minimums
+	err = answer(response, func(status int, body []byte) error {
+		switch {
+		case status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
+			return nil
+		case status != http.StatusOK:
+			return errUnexpected
+		case json.Unmarshal(body, &minimums) != nil || minimums == nil:
+			return errMalformed
+		}
+		for currency, least := range minimums {
+			if !domain.ValidCurrency(currency) || least < 0 || least > domain.MaxAmount {
+				return errMalformed
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fetch the minimum amounts: the gateway answered %d: %w", response.StatusCode, unlessMisconfigured(err))
+	}
+	return minimums, nil
+}
+
+// unlessMisconfigured is an error that says nothing for good, or that nobody is served, as a domain.PaymentGateway's.
+func unlessMisconfigured(err error) error {
+	if errors.Is(err, domain.ErrMisconfigured) || errors.Is(err, domain.ErrUnacceptable) {
+		return err
+	}
+	return domain.WithClass(domain.ClassRetry, fmt.Errorf("%w: %w", domain.ErrUnknownOutcome, err))
+}
+
+// payment makes one call that is answered with a payment.
+func (c *Client) payment(ctx context.Context, call payments.Call, name domain.PaymentName, body []byte, total int64) (p domain.Payment, err error) {
+	err = c.do(ctx, call, name, body, func(status int, body []byte) (err error) {
+		p, err = understand(call, total, status, body)
+		return err
+	})
+	return p, err
+}
+
+// do makes one call. What its answer says is for understand, see answer.
+func (c *Client) do(ctx context.Context, call payments.Call, name domain.PaymentName, body []byte, understand func(status int, body []byte) error) error {
 	if err := payments.CheckName(name); err != nil { // it would call another resource, or none
-		return domain.Payment{}, payments.Failed(call, name, fmt.Errorf("%w: %w", domain.ErrUnacceptable, err))
+		return payments.Failed(call, name, fmt.Errorf("%w: %w", domain.ErrUnacceptable, err))
 	}
 	method, action := http.MethodPost, "/"+string(call)
 	switch call {
@@ -216,47 +300,47 @@ func (c *Client) do(ctx context.Context, call payments.Call, name domain.Payment
 		pathOf(name, func(id string) string { return id })+action, pathOf(name, escapeSegment)+action, body)
 	if err != nil {
 		if errors.Is(err, domain.ErrMisconfigured) {
-			return domain.Payment{}, payments.Failed(call, name, err)
+			return payments.Failed(call, name, err)
 		}
-		return domain.Payment{}, &domain.LaterError{Err: payments.UnknownOutcome(call, name, err)}
+		return &domain.LaterError{Err: payments.UnknownOutcome(call, name, err)}
 	}
 	defer func() { _ = response.Body.Close() }() // it is drained: nothing depends on it
-	p, err := answer(call, response)
+	err = answer(response, understand)
 	if err == nil {
-		return p, nil
+		return nil
 	}
 	err = fmt.Errorf("the gateway answered %d: %w", response.StatusCode, err)
 	for _, final := range []error{domain.ErrNotFound, domain.ErrRefused, domain.ErrUnacceptable, domain.ErrMisconfigured} {
 		if errors.Is(err, final) {
-			return domain.Payment{}, payments.Failed(call, name, err)
+			return payments.Failed(call, name, err)
 		}
 	}
-	return domain.Payment{}, &domain.LaterError{
+	return &domain.LaterError{
 		After: retryAfter(response.Header, time.Now()),
 		Busy:  response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusServiceUnavailable,
 		Err:   payments.UnknownOutcome(call, name, err),
 	}
 }
 
-// answer is what a reply says, by the contract. An error wraps domain.ErrNotFound,
-// ErrRefused, ErrUnacceptable or ErrMisconfigured; after any other the outcome is not known.
-func answer(call payments.Call, response *http.Response) (domain.Payment, error) {
+// answer reads a reply as the contract does for every call, and leaves what the status says of this one to understand.
+// An error wraps domain.ErrNotFound, ErrRefused, ErrUnacceptable or ErrMisconfigured; after any other the outcome is not known.
+func answer(response *http.Response, understand func(status int, body []byte) error) error {
 	status := response.StatusCode
 	if status == http.StatusSwitchingProtocols {
 		// Its body is the bare connection, which never ends and does not heed ctx.
-		return domain.Payment{}, errUnexpected
+		return errUnexpected
 	}
 	body, err := readAllBounded(response.Body)
 	switch {
 	case status == http.StatusBadRequest, status == http.StatusUnprocessableEntity, status == http.StatusRequestEntityTooLarge,
 		status == http.StatusRequestURITooLong, status == http.StatusRequestHeaderFieldsTooLarge:
-		return domain.Payment{}, domain.ErrUnacceptable
+		return domain.ErrUnacceptable
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
-		return domain.Payment{}, errNotNow
+		return errNotNow
 	case err != nil:
-		return domain.Payment{}, err
+		return err
 	}
-	return understand(call, status, body)
+	return understand(status, body)
 }
 
 // retryAfter is when a gateway wants to be asked again, in seconds or as a date, by its
@@ -357,7 +441,11 @@ func pathOf(name domain.PaymentName, segment func(string) string) string {
 	if name.Namespace != "" {
 		path += segment(name.Namespace) + "/"
 	}
-	return path + segment(name.EventID) + "/" + segment(name.OrderID)
+	path += segment(name.EventID) + "/" + segment(name.OrderID)
+	if name.Attempt != 0 {
+		path += "/attempts/" + strconv.Itoa(name.Attempt)
+	}
+	return path
 }
 
 // escapeSegment encodes a path segment such that nothing on the way takes it for a dot segment.
@@ -391,15 +479,15 @@ func readAllBounded(body io.Reader) ([]byte, error) {
 	return b, nil
 }
 
-// understand reads a reply of which the table of the contract says more: see answer.
+// understand reads a reply about a payment of which the table of the contract says more: see answer.
 // Errors never quote the body: a gateway may echo the token.
-func understand(name payments.Call, httpStatus int, body []byte) (domain.Payment, error) {
+func understand(name payments.Call, total int64, httpStatus int, body []byte) (domain.Payment, error) {
 	if httpStatus == http.StatusOK {
 		p, err := parsePayment(body)
 		if err != nil {
 			return domain.Payment{}, err
 		}
-		if !makesSense(name, p.Status) {
+		if !makesSense(name, total, p) {
 			return domain.Payment{}, errContradictory
 		}
 		return p, nil
@@ -429,7 +517,7 @@ func understand(name payments.Call, httpStatus int, body []byte) (domain.Payment
 			}
 		case http.StatusPaymentRequired, http.StatusConflict:
 			// Refused because it is done already would be no refusal at all.
-			if p, err := parsePayment(body); err == nil && makesSense(name, p.Status) {
+			if p, err := parsePayment(body); err == nil && makesSense(name, total, p) {
 				return domain.Payment{}, errContradictory
 			}
 			return domain.Payment{}, domain.ErrRefused
@@ -438,15 +526,15 @@ func understand(name payments.Call, httpStatus int, body []byte) (domain.Payment
 	return domain.Payment{}, errUnexpected
 }
 
-// makesSense reports whether a call that succeeded can have left the payment in this status.
-func makesSense(name payments.Call, status domain.PaymentStatus) bool {
+// makesSense reports whether a call that succeeded can have left the payment like this. total is a refund's.
+func makesSense(name payments.Call, total int64, p domain.Payment) bool {
 	switch name {
 	case payments.CallCapture:
-		return status == domain.PaymentStatusCaptured
+		return p.Status == domain.PaymentStatusCaptured
 	case payments.CallRefund:
-		return status == domain.PaymentStatusRefunded
+		return (p.Status == domain.PaymentStatusRefunded || p.Status == domain.PaymentStatusCaptured) && p.Refunded >= total
 	case payments.CallVoid:
-		return status != domain.PaymentStatusAuthorized
+		return p.Status != domain.PaymentStatusAuthorized && p.Status != domain.PaymentStatusActionRequired
 	}
 	return true
 }
@@ -469,7 +557,7 @@ func parsePayment(body []byte) (domain.Payment, error) {
 		Currency: wire.Currency, CustomerID: wire.CustomerID, Fingerprint: wire.Fingerprint,
 	}
 	switch p.Status {
-	case domain.PaymentStatusAuthorized, domain.PaymentStatusCaptured, domain.PaymentStatusRefunded:
+	case domain.PaymentStatusAuthorized, domain.PaymentStatusActionRequired, domain.PaymentStatusCaptured, domain.PaymentStatusRefunded:
 		if p.AuthorizationID == "" || wire.Amount == nil {
 			return domain.Payment{}, errMalformed
 		}
@@ -484,6 +572,16 @@ func parsePayment(body []byte) (domain.Payment, error) {
 		if p.Amount = *wire.Amount; p.Amount < 0 || p.Amount > domain.MaxAmount {
 			return domain.Payment{}, errMalformed
 		}
+	}
+	switch p.Status {
+	case domain.PaymentStatusCaptured:
+		p.Refunded = wire.Refunded
+	case domain.PaymentStatusRefunded:
+		p.Refunded = p.Amount // that is what it means
+	case domain.PaymentStatusAuthorized, domain.PaymentStatusActionRequired, domain.PaymentStatusDeclined, domain.PaymentStatusVoided:
+	}
+	if wire.Refunded != 0 && wire.Refunded != p.Refunded || p.Refunded < 0 || p.Refunded > max(p.Amount, 0) {
+		return domain.Payment{}, errMalformed
 	}
 	return p, nil
 }

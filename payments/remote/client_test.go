@@ -33,17 +33,27 @@ const hangTestTimeout = 10 * time.Second
 // In front of the simulator's handler.
 func TestClientKeepsTheContract(t *testing.T) {
 	paymentstest.Run(t, paymentstest.Gateway{
-		New: func(t *testing.T) (domain.PaymentGateway, paymentstest.Books) {
+		New: func(t *testing.T) paymentstest.Made {
 			client := answering(t, Options{}, simulator.Handler(newSimulator(t)).ServeHTTP)
-			return client, client.Books
+			return paymentstest.Made{Adapter: client, Books: client.Books, Finish: func(ctx context.Context, name domain.PaymentName, authorized bool) error {
+				outcome := domain.PaymentStatusDeclined
+				if authorized {
+					outcome = domain.PaymentStatusAuthorized
+				}
+				return client.do(ctx, "finish", name, []byte(`{"outcome":"`+string(outcome)+`"}`), func(status int, _ []byte) error {
+					return map[int]error{http.StatusOK: nil, http.StatusConflict: domain.ErrRefused, http.StatusNotFound: domain.ErrNotFound}[status]
+				})
+			}}
 		},
-		DeclinedToken: simulator.DeclineTokenPrefix,
+		DeclinedToken: simulator.DeclineTokenPrefix, ActionToken: simulator.ActionTokenPrefix, Minimums: minimums,
 	})
 }
 
+var minimums = domain.Minimums{"EUR": 50, "JPY": 2}
+
 func newSimulator(t testing.TB) *simulator.Simulator {
 	t.Helper()
-	sim, err := simulator.New(simulator.Options{})
+	sim, err := simulator.New(simulator.Options{Minimums: minimums})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +154,18 @@ func TestClientUnderstandsReplies(t *testing.T) {
 		{200, body("captured"), [5]string{"captured", "captured", "captured", "captured", u}},
 		{200, body("voided"), [5]string{"voided", "voided", u, "voided", u}},
 		{200, body("refunded"), [5]string{"refunded", "refunded", u, "refunded", "refunded"}},
+		{200, body("action_required"), [5]string{"action_required", "action_required", u, u, u}},
+		{409, body("action_required"), [5]string{u, mc, no, u, no}},
+		{200, `{"authorization_id":"a","status":"captured","amount":3000,"refunded":2500}`, [5]string{"captured", "captured", "captured", "captured", "captured"}},
+		{200, `{"authorization_id":"a","status":"captured","amount":2500,"refunded":2499}`, [5]string{"captured", "captured", "captured", "captured", u}},
+		{200, `{"authorization_id":"a","status":"captured","amount":2500,"refunded":2501}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"captured","amount":2500,"refunded":-1}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"refunded","amount":2500,"refunded":2499}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"refunded","amount":2400,"refunded":2400}`, [5]string{"refunded", "refunded", u, "refunded", u}},
+		{200, `{"authorization_id":"a","status":"authorized","amount":2500,"refunded":1}`, all(mc)},
+		{200, `{"authorization_id":"a","status":"action_required"}`, all(mc)},
+		{200, `{"status":"action_required","amount":2500}`, all(mc)},
+		{409, `{"authorization_id":"a","status":"captured","amount":3000,"refunded":2500}`, [5]string{u, mc, u, "captured", u}},
 		{200, `{"status":"voided"}`, [5]string{"voided", "voided", u, "voided", u}},
 		{200, `{"status":"declined"}`, [5]string{"declined", "declined", u, "declined", u}},
 		{402, "", [5]string{"declined", mc, no, mc, no}},
@@ -255,6 +277,56 @@ func TestClientUnderstandsReplies(t *testing.T) {
 		}
 		if followed {
 			t.Errorf("%d: the redirect was followed", row.status)
+		}
+	}
+}
+
+// Every reply to the two calls that are not answered with a payment. A step is in no error.
+func TestClientUnderstandsStepsAndMinimums(t *testing.T) {
+	const secret = "s3cret"
+	for _, row := range []struct {
+		status         int
+		body           string
+		step, minimums error
+	}{
+		{200, `{"client_secret":"` + secret + `"}`, nil, domain.ErrMisconfigured},
+		{200, `{"redirect_url":"https://bank/` + secret + `","more":1}`, nil, domain.ErrMisconfigured},
+		{200, `{}`, domain.ErrMisconfigured, nil},
+		{200, `{"EUR":50,"JPY":0}`, domain.ErrMisconfigured, nil},
+		{200, `{"EUR":-1}`, domain.ErrMisconfigured, domain.ErrMisconfigured},
+		{200, `{"EUR":9007199254740992}`, domain.ErrMisconfigured, domain.ErrMisconfigured},
+		{200, `{"euro":1}`, domain.ErrMisconfigured, domain.ErrMisconfigured},
+		{200, `null`, domain.ErrMisconfigured, domain.ErrMisconfigured},
+		{200, `[]`, domain.ErrMisconfigured, domain.ErrMisconfigured},
+		{200, ``, domain.ErrMisconfigured, domain.ErrMisconfigured},
+		{200, `{"client_secret":"` + secret, domain.ErrMisconfigured, domain.ErrMisconfigured},
+		{204, ``, domain.ErrMisconfigured, domain.ErrMisconfigured},
+		{400, secret, domain.ErrUnacceptable, domain.ErrUnacceptable},
+		{401, secret, domain.ErrMisconfigured, domain.ErrMisconfigured},
+		{404, `{"error":"no such payment"}`, domain.ErrNotFound, nil},
+		{404, "404 page not found\n", domain.ErrMisconfigured, nil}, // a gateway of before does not know the question
+		{405, ``, domain.ErrMisconfigured, nil},
+		{409, ``, domain.ErrRefused, domain.ErrMisconfigured},
+		{409, secret, domain.ErrRefused, domain.ErrMisconfigured},
+		{429, ``, domain.ErrUnknownOutcome, domain.ErrUnknownOutcome},
+		{503, secret, domain.ErrUnknownOutcome, domain.ErrUnknownOutcome},
+	} {
+		client := answering(t, Options{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(row.status)
+			_, _ = io.WriteString(w, row.body)
+		})
+		step, err := client.NextStep(context.Background(), paymentstest.Attempt(paymentstest.Name("a")))
+		paymentstest.CheckError(t, err)
+		if !errors.Is(err, row.step) || (err == nil) == (step == domain.NextStep{}) {
+			t.Errorf("%d %s: a step: %v, want %v", row.status, row.body, err, row.step)
+		}
+		if text := fmt.Sprintf("%v %+v", err, step); strings.Contains(text, secret) {
+			t.Errorf("%d %s: a secret is printed: %s", row.status, row.body, text)
+		}
+		minimums, err := client.Minimums(context.Background())
+		paymentstest.CheckError(t, err)
+		if !errors.Is(err, row.minimums) || err != nil && minimums != nil {
+			t.Errorf("%d %s: minimums %v, %v, want %v", row.status, row.body, minimums, err, row.minimums)
 		}
 	}
 }
@@ -452,8 +524,8 @@ func TestClientConnections(t *testing.T) {
 		running.Go(func() {
 			for j := range 10 {
 				r := paymentstest.Name(fmt.Sprintf("%d-%d", i, j))
-				_, _ = client.Lookup(context.Background(), r)                           // 404
-				_, _ = client.Lookup(context.Background(), paymentstest.Name("broken")) // 500
+				_, _ = client.Lookup(context.Background(), paymentstest.Attempt(r))                           // 404
+				_, _ = client.Lookup(context.Background(), paymentstest.Attempt(paymentstest.Name("broken"))) // 500
 				if _, err := client.Authorize(context.Background(), paymentstest.Request(r)); err != nil {
 					t.Error(err)
 				}
@@ -523,7 +595,7 @@ func BenchmarkClientAuthorizeCapture(b *testing.B) {
 			if _, err := client.Authorize(context.Background(), paymentstest.Request(order)); err != nil {
 				b.Error(err)
 			}
-			if _, err := client.Capture(context.Background(), order); err != nil {
+			if _, err := client.Capture(context.Background(), paymentstest.Attempt(order)); err != nil {
 				b.Error(err)
 			}
 		}

@@ -18,11 +18,13 @@ func FuzzParsePayment(f *testing.F) {
 	for _, body := range []string{
 		"", "null", "{}", "[]", `{"authorization_id":"auth_1","status":"authorized","amount":2500}`, `{"status":"declined"}`, `{"status":"voided","amount":-1}`,
 		`{"authorization_id":"a|b","status":"captured","amount":1}`, `{"authorization_id":"a","status":"captured","amount":1e3}`, `{"status":"authorised"}`,
+		`{"authorization_id":"a","status":"captured","amount":2500,"refunded":2500}`, `{"authorization_id":"a","status":"action_required","amount":1,"refunded":1}`,
 	} {
 		f.Add([]byte(body))
 	}
 	known := []domain.PaymentStatus{
 		domain.PaymentStatusAuthorized, domain.PaymentStatusCaptured, domain.PaymentStatusRefunded, domain.PaymentStatusDeclined, domain.PaymentStatusVoided,
+		domain.PaymentStatusActionRequired,
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := parsePayment(body)
@@ -31,6 +33,10 @@ func FuzzParsePayment(f *testing.F) {
 		}
 		if err == nil && (!storableAuthorizationID(p.AuthorizationID) || strings.ContainsAny(p.AuthorizationID, "|\r\n") || p.Amount < domain.AmountNotTold || p.Amount > domain.MaxAmount) {
 			t.Errorf("it cannot be kept: %+v", p)
+		}
+		if p.Refunded < 0 || p.Refunded > max(p.Amount, 0) || p.Refunded > 0 && p.Status != domain.PaymentStatusCaptured && p.Status != domain.PaymentStatusRefunded ||
+			p.Status == domain.PaymentStatusRefunded && p.Refunded != p.Amount {
+			t.Errorf("that cannot have been given back: %+v", p)
 		}
 		// A refusal never becomes another status than it may be.
 		for _, status := range known {

@@ -22,7 +22,7 @@ func FuzzAuthorizeBody(f *testing.F) {
 		reply := send(Handler(sim), http.MethodPut, "/authorizations/e/a", body)
 		switch reply.Code {
 		case http.StatusOK, http.StatusPaymentRequired:
-			p, err := sim.Lookup(t.Context(), domain.PaymentName{OrderRef: domain.OrderRef{EventID: "e", OrderID: "a"}})
+			p, err := sim.Lookup(t.Context(), domain.Attempt{Name: domain.PaymentName{OrderRef: domain.OrderRef{EventID: "e", OrderID: "a"}}})
 			var got payments.Reply
 			if err != nil || json.Unmarshal(reply.Body.Bytes(), &got) != nil || got.Amount == nil {
 				t.Fatalf("answered with %s; the payment is %+v, %v", reply.Body, p, err)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,12 +40,23 @@ type authorizeRequest struct {
 	Token       domain.Secret `json:"payment_token"`
 }
 
+// finishRequest is the body of POST NAME/finish.
+type finishRequest struct {
+	Outcome domain.PaymentStatus `json:"outcome"` // authorized or declined
+}
+
+// callFinish is a call of the simulator alone: not ours, but the customer's.
+const callFinish payments.Call = "finish"
+
 type handler struct {
 	simulator *Simulator
 }
 
 // Handler serves sim over the HTTP contract of package payments, with GET /ledger
 // (application/x-ndjson, one domain.BooksLine a line) and GET /healthz (200).
+//
+// Besides, POST NAME/finish {"outcome": "authorized"} or "declined" is what a customer does about a payment that is
+// action_required: 200, or 409 if nothing had, or has any more, to be done.
 //
 // 402 and 409 carry the same JSON as 200; other errors carry {"error": text}.
 // Malformed ids, JSON, amounts and paths are 400, a body above 64 KiB is 413, a
@@ -78,7 +90,7 @@ func RequireToken(h http.Handler, token domain.Secret) http.Handler {
 
 // ServeHTTP routes by the segments of the path as it was sent.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	segments := strings.SplitN(r.URL.EscapedPath(), "/", 7)
+	segments := strings.SplitN(r.URL.EscapedPath(), "/", 9)
 	for i, segment := range segments {
 		plain, err := url.PathUnescape(segment)
 		if err != nil {
@@ -98,6 +110,10 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			_, _ = io.WriteString(w, "ok\n")
 		}
+	case len(segments) == 1 && segments[0] == "minimums":
+		if allow(w, r, http.MethodGet) {
+			h.minimums(w, r)
+		}
 	case len(segments) == 1 && segments[0] == "ledger":
 		if allow(w, r, http.MethodGet) {
 			h.books(w)
@@ -110,7 +126,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // authorizations routes the calls of a payment by their method: a name of three
-// segments, with a namespace, and a name of two with an action look the same.
+// segments, with a namespace, and a name of two with an action look the same. Of a later attempt, the name has two more.
 func (h handler) authorizations(w http.ResponseWriter, r *http.Request, segments []string) {
 	c := payments.CallLookup
 	name := segments
@@ -121,7 +137,9 @@ func (h handler) authorizations(w http.ResponseWriter, r *http.Request, segments
 	case http.MethodPost:
 		last := len(segments) - 1
 		c, name = payments.Call(segments[last]), segments[:last]
-		if c != payments.CallCapture && c != payments.CallVoid && c != payments.CallRefund {
+		switch c {
+		case payments.CallCapture, payments.CallVoid, payments.CallRefund, payments.CallNextStep, callFinish:
+		default:
 			replyNoPath(w)
 			return
 		}
@@ -129,32 +147,65 @@ func (h handler) authorizations(w http.ResponseWriter, r *http.Request, segments
 		allow(w, r, http.MethodGet, http.MethodPut, http.MethodPost)
 		return
 	}
+	attempt := 0
+	if last := len(name) - 1; last > 2 && name[last-1] == "attempts" {
+		var err error
+		if attempt, err = strconv.Atoi(name[last]); err != nil || attempt == 0 || strconv.Itoa(attempt) != name[last] {
+			replyError(w, http.StatusBadRequest, "malformed path")
+			return
+		}
+		name = name[:last-1]
+	}
 	switch len(name) {
 	case 2:
-		h.payment(w, r, c, domain.PaymentName{OrderRef: domain.OrderRef{EventID: name[0], OrderID: name[1]}})
+		h.payment(w, r, c, domain.PaymentName{OrderRef: domain.OrderRef{EventID: name[0], OrderID: name[1]}, Attempt: attempt})
 	case 3:
 		if name[0] == "" { // which would name a payment without a namespace
 			replyError(w, http.StatusBadRequest, "malformed path")
 			return
 		}
-		h.payment(w, r, c, domain.PaymentName{Namespace: name[0], OrderRef: domain.OrderRef{EventID: name[1], OrderID: name[2]}})
+		h.payment(w, r, c, domain.PaymentName{Namespace: name[0], OrderRef: domain.OrderRef{EventID: name[1], OrderID: name[2]}, Attempt: attempt})
 	default:
 		replyNoPath(w)
 	}
 }
 
 func (h handler) payment(w http.ResponseWriter, r *http.Request, c payments.Call, name domain.PaymentName) {
-	request := domain.PaymentRequest{Name: name}
-	if problem, status := readBody(w, r, c, &request); problem != "" {
+	attempt := domain.Attempt{Name: name}
+	body, problem, status := readBody(w, r, c)
+	if problem != "" {
 		replyError(w, status, problem)
 		return
 	}
-	if err := checkCall(c, request); err != nil {
-		replyError(w, http.StatusBadRequest, err.Error())
-		return
+	var p domain.Payment
+	var step domain.NextStep
+	var err error
+	switch c {
+	case payments.CallAuthorize:
+		request := domain.PaymentRequest{Attempt: attempt}
+		if problem := parseAuthorize(body, &request); problem != "" {
+			replyError(w, http.StatusBadRequest, problem)
+			return
+		}
+		p, err = h.simulator.do(r.Context(), c, request, 0)
+	case payments.CallRefund:
+		p, err = h.refund(r.Context(), attempt, body)
+	case payments.CallNextStep:
+		step, err = h.simulator.NextStep(r.Context(), attempt)
+	case callFinish:
+		var parsed finishRequest
+		authorized := json.Unmarshal(body, &parsed) == nil && parsed.Outcome == domain.PaymentStatusAuthorized
+		if !authorized && parsed.Outcome != domain.PaymentStatusDeclined {
+			replyError(w, http.StatusBadRequest, "malformed JSON: want {outcome}, authorized or declined")
+			return
+		}
+		p, err = h.simulator.Finish(name, authorized)
+	default:
+		p, err = h.simulator.do(r.Context(), c, domain.PaymentRequest{Attempt: attempt}, 0)
 	}
-	p, err := h.simulator.do(r.Context(), c, request)
 	switch {
+	case err == nil && c == payments.CallNextStep:
+		replyJSON(w, http.StatusOK, payments.NextStepReply{RedirectURL: string(step.RedirectURL), ClientSecret: string(step.ClientSecret)})
 	case err == nil:
 		replyPayment(w, statusOf(c, p.Status), p)
 	case errors.Is(err, errLostReply):
@@ -163,10 +214,12 @@ func (h handler) payment(w http.ResponseWriter, r *http.Request, c payments.Call
 		replyError(w, http.StatusNotFound, "no such payment")
 	case errors.Is(err, errCaptureRefused):
 		replyPayment(w, http.StatusPaymentRequired, p)
+	case errors.Is(err, domain.ErrRefused) && c == payments.CallNextStep:
+		replyError(w, http.StatusConflict, "nothing is to be done")
 	case errors.Is(err, domain.ErrRefused):
 		replyPayment(w, http.StatusConflict, p)
 	case errors.Is(err, domain.ErrUnacceptable):
-		replyError(w, http.StatusBadRequest, "refused, as the options say")
+		replyError(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, errTooManyCalls):
 		replyError(w, http.StatusTooManyRequests, errTooManyCalls.Error())
 	default:
@@ -187,12 +240,22 @@ func statusOf(c payments.Call, s domain.PaymentStatus) int {
 	return http.StatusOK
 }
 
+// refund gives back the total that the body names; without one, whatever was captured.
+func (h handler) refund(ctx context.Context, a domain.Attempt, body []byte) (domain.Payment, error) {
+	var parsed payments.RefundBody
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &parsed); err != nil {
+			return domain.Payment{}, fmt.Errorf("malformed JSON: want {total}, an integer of minor units: %w", domain.ErrUnacceptable)
+		}
+	}
+	return h.simulator.refund(ctx, a, parsed.Total)
+}
+
 // readBody reads to the end of the body, or net/http would not notice that the
-// client goes away. It fills in request for an authorization, and otherwise
-// passes over what is there. The problem never quotes the body: it has the token.
-func readBody(w http.ResponseWriter, r *http.Request, c payments.Call, request *domain.PaymentRequest) (problem string, status int) {
+// client goes away. A problem never quotes the body: it may have the token.
+func readBody(w http.ResponseWriter, r *http.Request, c payments.Call) (body []byte, problem string, status int) {
 	if r.Body == http.NoBody && c != payments.CallAuthorize {
-		return "", 0
+		return nil, "", 0
 	}
 	// Not http.Server.ReadTimeout: that would end requests that hang on purpose.
 	control := http.NewResponseController(w)
@@ -201,27 +264,41 @@ func readBody(w http.ResponseWriter, r *http.Request, c payments.Call, request *
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return "body too large", http.StatusRequestEntityTooLarge
+			return nil, "body too large", http.StatusRequestEntityTooLarge
 		}
-		return "body cut short", http.StatusBadRequest
+		return nil, "body cut short", http.StatusBadRequest
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	if c != payments.CallAuthorize {
-		return "", 0
-	}
+	return body, "", 0
+}
+
+// parseAuthorize fills in request from the body. The problem never quotes that.
+func parseAuthorize(body []byte, request *domain.PaymentRequest) (problem string) {
 	var parsed authorizeRequest
 	if err := json.Unmarshal(body, &parsed); err != nil {
-		return "malformed JSON: want {amount, currency, customer_id, fingerprint, payment_token}, the amount an integer of minor units", http.StatusBadRequest
+		return "malformed JSON: want {amount, currency, customer_id, fingerprint, payment_token}, the amount an integer of minor units"
 	}
 	if parsed.Amount == nil {
-		return "amount is missing", http.StatusBadRequest
+		return "amount is missing"
 	}
 	request.Amount = *parsed.Amount
 	request.Currency = parsed.Currency
 	request.CustomerID = parsed.CustomerID
 	request.Fingerprint = parsed.Fingerprint
 	request.Token = parsed.Token
-	return "", 0
+	return ""
+}
+
+func (h handler) minimums(w http.ResponseWriter, r *http.Request) {
+	minimums, err := h.simulator.Minimums(r.Context())
+	if err != nil {
+		replyError(w, http.StatusGatewayTimeout, "outcome not known")
+		return
+	}
+	if minimums == nil {
+		minimums = domain.Minimums{}
+	}
+	replyJSON(w, http.StatusOK, minimums)
 }
 
 func (h handler) books(w http.ResponseWriter) {
@@ -259,7 +336,7 @@ func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 
 func replyPayment(w http.ResponseWriter, status int, p domain.Payment) {
 	reply := payments.Reply{
-		AuthorizationID: p.AuthorizationID, Status: p.Status, Amount: &p.Amount,
+		AuthorizationID: p.AuthorizationID, Status: p.Status, Amount: &p.Amount, Refunded: p.Refunded,
 		Currency: p.Currency, CustomerID: p.CustomerID, Fingerprint: p.Fingerprint,
 	}
 	if p.Amount == domain.AmountNotTold {

@@ -52,8 +52,9 @@ func send(h http.Handler, method, path, body string) *httptest.ResponseRecorder 
 const goodBody = `{"amount":2500,"currency":"EUR","customer_id":"ann","payment_token":"` + paymentstest.Token + `","loyalty":{"a":[1]}}`
 
 func TestHandlerHTTPStatuses(t *testing.T) {
-	h := Handler(newSimulator(t, Options{}))
+	h := Handler(newSimulator(t, Options{Minimums: minimums}))
 	declined := strings.Replace(goodBody, paymentstest.Token, "decline", 1)
+	asking := strings.Replace(goodBody, paymentstest.Token, "action", 1)
 	for i, row := range []struct {
 		method, path, body string
 		wantHTTP           int
@@ -65,7 +66,12 @@ func TestHandlerHTTPStatuses(t *testing.T) {
 		{"POST", "/authorizations/e/a/capture", "", 200, domain.PaymentStatusCaptured},
 		{"PUT", "/authorizations/e/a", goodBody, 200, domain.PaymentStatusCaptured},
 		{"POST", "/authorizations/e/a/void", "{}", 409, domain.PaymentStatusCaptured},
-		{"POST", "/authorizations/e/a/refund", "not read", 200, domain.PaymentStatusRefunded},
+		{"POST", "/authorizations/e/a/refund", "read", 400, ""},
+		{"POST", "/authorizations/e/a/refund", `{"total":-1}`, 400, ""},
+		{"POST", "/authorizations/e/a/refund", `{"total":2501}`, 409, domain.PaymentStatusCaptured},
+		{"POST", "/authorizations/e/a/refund", `{"total":1000}`, 200, domain.PaymentStatusCaptured},
+		{"POST", "/authorizations/e/a/refund", "", 200, domain.PaymentStatusRefunded}, // of all, as it is asked for without a total
+		{"POST", "/authorizations/e/a/refund", "{}", 200, domain.PaymentStatusRefunded},
 		{"PUT", "/authorizations/e/a", goodBody, 409, domain.PaymentStatusRefunded},
 		{"POST", "/authorizations/e/a/capture", "", 409, domain.PaymentStatusRefunded},
 		{"PUT", "/authorizations/e/b", declined, 402, domain.PaymentStatusDeclined},
@@ -116,6 +122,40 @@ func TestHandlerHTTPStatuses(t *testing.T) {
 		{"POST", "/ledger", "", 405, ""},
 		{"POST", "/healthz", "", 405, ""},
 		{"GET", "/healthz", "", 200, ""},
+
+		// Later attempts are payments of their own.
+		{"PUT", "/authorizations/n/e/a/attempts/2", declined, 402, domain.PaymentStatusDeclined},
+		{"PUT", "/authorizations/e/a/attempts/9", goodBody, 200, domain.PaymentStatusAuthorized},
+		{"POST", "/authorizations/e/a/attempts/9/capture", "", 200, domain.PaymentStatusCaptured},
+		{"GET", "/authorizations/n/e/a", "", 200, domain.PaymentStatusCaptured},
+		{"GET", "/authorizations/n/e/a/attempts/3", "", 404, ""},
+		{"PUT", "/authorizations/e/a/attempts/1", goodBody, 400, ""},
+		{"PUT", "/authorizations/e/a/attempts/02", goodBody, 400, ""},
+		{"PUT", "/authorizations/e/a/attempts/10", goodBody, 400, ""},
+		{"PUT", "/authorizations/e/a/attempts/x", goodBody, 400, ""},
+		{"PUT", "/authorizations//e/a/attempts/2", goodBody, 400, ""},
+		{"PUT", "/authorizations/n/e/a/tries/2", goodBody, 404, ""},
+		{"PUT", "/authorizations/m/n/e/a/attempts/2", goodBody, 404, ""},
+
+		// What the customer must do, and does.
+		{"PUT", "/authorizations/n/e/b", asking, 200, domain.PaymentStatusActionRequired},
+		{"PUT", "/authorizations/n/e/b", goodBody, 200, domain.PaymentStatusActionRequired},
+		{"GET", "/authorizations/n/e/b", "", 200, domain.PaymentStatusActionRequired},
+		{"POST", "/authorizations/n/e/b/capture", "", 409, domain.PaymentStatusActionRequired},
+		{"POST", "/authorizations/n/e/b/next-step", "", 200, ""},
+		{"POST", "/authorizations/n/e/b/finish", "", 400, ""},
+		{"POST", "/authorizations/n/e/b/finish", `{"outcome":"captured"}`, 400, ""},
+		{"POST", "/authorizations/n/e/b/finish", `{"outcome":"authorized"}`, 200, domain.PaymentStatusAuthorized},
+		{"POST", "/authorizations/n/e/b/finish", `{"outcome":"declined"}`, 409, domain.PaymentStatusAuthorized},
+		{"POST", "/authorizations/n/e/b/next-step", "", 409, ""},
+		{"POST", "/authorizations/n/e/none/next-step", "", 404, ""},
+		{"POST", "/authorizations/n/e/none/finish", `{"outcome":"declined"}`, 404, ""},
+
+		{"GET", "/minimums", "", 200, ""},
+		{"POST", "/minimums", "", 405, ""},
+		{"PUT", "/authorizations/n/e/c", strings.Replace(goodBody, "2500", "49", 1), 400, ""},
+		{"GET", "/authorizations/n/e/c", "", 404, ""},
+		{"PUT", "/authorizations/n/e/z", strings.Replace(goodBody, "2500", "0", 1), 200, domain.PaymentStatusAuthorized},
 	} {
 		reply := send(h, row.method, row.path, row.body)
 		name := fmt.Sprintf("%d: %s %.60s", i, row.method, row.path)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -22,6 +23,10 @@ import (
 // DeclineTokenPrefix begins the payment tokens that the simulator always
 // declines, so that a decline can be had by hand.
 const DeclineTokenPrefix = "decline"
+
+// ActionTokenPrefix begins the payment tokens for which the customer must do something at their bank
+// first: action_required, until Finish (POST NAME/finish) says how that ended. A Stateless simulator takes it for done.
+const ActionTokenPrefix = "action"
 
 // Options say how a Simulator misbehaves. The zero value approves everything at
 // once. A rate is a probability: 0, the default, is never, 1 is always.
@@ -44,6 +49,9 @@ type Options struct {
 	// Refuse is a call that is answered with domain.ErrUnacceptable, for every order.
 	// Default: none.
 	Refuse payments.Call
+	// Minimums are the smallest amounts that are taken; a lower one, but for 0, is
+	// domain.ErrUnacceptable. Default: none.
+	Minimums domain.Minimums
 	// RateLimit is how many calls a second are taken, and at most at once; the others
 	// are told to come later. Default 0: all.
 	RateLimit int
@@ -99,8 +107,13 @@ func (o Options) validate() error {
 	case o.RateLimit < 0:
 		return errors.New("rate limit: want 0 (none) or more")
 	}
+	for currency, least := range o.Minimums {
+		if !domain.ValidCurrency(currency) || least < 0 || least > domain.MaxAmount {
+			return fmt.Errorf("minimum: want amounts of 0 to %d by currency", int64(domain.MaxAmount))
+		}
+	}
 	switch o.Refuse {
-	case "", payments.CallAuthorize, payments.CallLookup, payments.CallCapture, payments.CallVoid, payments.CallRefund:
+	case "", payments.CallAuthorize, payments.CallLookup, payments.CallCapture, payments.CallVoid, payments.CallRefund, payments.CallNextStep:
 	default:
 		return errors.New("refuse: want a call of the contract")
 	}
@@ -118,7 +131,10 @@ type Simulator struct {
 	shards     [shardCount]shard
 }
 
-var _ domain.PaymentGateway = (*Simulator)(nil)
+var (
+	_ domain.PaymentGateway = (*Simulator)(nil)
+	_ domain.NextSteps      = (*Simulator)(nil)
+)
 
 // A power of two, many times the cores that can contend.
 const shardCount = 128
@@ -129,7 +145,7 @@ type shard struct {
 	_        [48]byte // keeps the locks of two shards out of one cache line
 }
 
-// account is one order at the gateway. Its line counts effects where they
+// account is one attempt to pay at the gateway. Its line counts effects where they
 // happen and not from the status, so that a bug that does something twice shows.
 type account struct {
 	line   domain.BooksLine
@@ -138,7 +154,7 @@ type account struct {
 
 func (a *account) payment() domain.Payment {
 	return domain.Payment{
-		AuthorizationID: a.line.AuthorizationID, Status: a.line.Status, Amount: a.amount,
+		AuthorizationID: a.line.AuthorizationID, Status: a.line.Status, Amount: a.amount, Refunded: a.line.Refunded,
 		Currency: a.line.Currency, CustomerID: a.line.CustomerID, Fingerprint: a.line.Fingerprint,
 	}
 }
@@ -169,53 +185,115 @@ func New(options Options) (*Simulator, error) {
 	return s, nil
 }
 
-// Authorize reserves r.Amount minor units for the order, once: whoever asks
-// again gets the same payment, also with another amount, currency or token. An
-// order that is captured or refunded by now says so; one that was voided,
+// Authorize reserves r.Amount minor units under the name, once: whoever asks
+// again gets the same payment, also with another amount, currency or token. A
+// payment that is captured or refunded by now says so; one that was voided,
 // before its first authorization or after it, is voided. The Amount of a declined
 // payment is what was asked for; one voided before it came has none.
 //
 // An error is domain.ErrUnacceptable if r is malformed (ids, an amount outside
-// 0..domain.MaxAmount, a currency that is not ISO 4217): nothing has happened. Else
+// 0..domain.MaxAmount or below the minimum, a currency that is not ISO 4217): nothing has happened. Else
 // ctx ended, or the simulation says so.
 func (s *Simulator) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, payments.CallAuthorize, r))
+	return withoutPaymentOnError(s.do(ctx, payments.CallAuthorize, r, 0))
 }
 
-// Lookup tells what is known of the order. Errors: domain.ErrNotFound if nothing
+// Lookup tells what is known of the payment. Errors: domain.ErrNotFound if nothing
 // is, and those of Authorize.
-func (s *Simulator) Lookup(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, payments.CallLookup, domain.PaymentRequest{Name: name}))
+func (s *Simulator) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallLookup, domain.PaymentRequest{Attempt: a}, 0))
 }
 
 // Capture collects what was authorized, once. Errors: domain.ErrNotFound if the
-// order is unknown; domain.ErrRefused if it is declined, voided or refunded, or
+// payment is unknown; domain.ErrRefused if it is action_required, declined, voided or refunded, or
 // refused for good by CaptureRefusalRate; and those of Authorize.
-func (s *Simulator) Capture(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, payments.CallCapture, domain.PaymentRequest{Name: name}))
+func (s *Simulator) Capture(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallCapture, domain.PaymentRequest{Attempt: a}, 0))
 }
 
-// Void releases an authorization. Of an unknown order it leaves a mark that
-// refuses every authorization to come. A payment that is captured, declined or
+// Void releases an authorization, and ends what is action_required. Of an unknown payment it leaves a mark that
+// refuses every authorization to come. One that is captured, declined or
 // refunded is returned as it is, without an error. Errors: those of Authorize.
-func (s *Simulator) Void(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, payments.CallVoid, domain.PaymentRequest{Name: name}))
+func (s *Simulator) Void(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	return withoutPaymentOnError(s.do(ctx, payments.CallVoid, domain.PaymentRequest{Attempt: a}, 0))
 }
 
-// Refund gives back what was captured, once. Errors: domain.ErrNotFound if the
-// order is unknown, domain.ErrRefused if it was never captured, and those of Authorize.
-func (s *Simulator) Refund(ctx context.Context, name domain.PaymentName) (domain.Payment, error) {
-	return withoutPaymentOnError(s.do(ctx, payments.CallRefund, domain.PaymentRequest{Name: name}))
+// Refund gives back what total is more than what was given back before. Errors: domain.ErrNotFound if the
+// payment is unknown; domain.ErrRefused if it was never captured, or less than total; domain.ErrUnacceptable if total is
+// negative; and those of Authorize.
+func (s *Simulator) Refund(ctx context.Context, a domain.Attempt, total int64) (domain.Payment, error) {
+	return withoutPaymentOnError(s.refund(ctx, a, &total))
 }
 
-// Books are a copy of all that was ever done, one line per order, sorted by
-// event and order. Each line is consistent in itself; while calls are under way,
+// everything is the total of a refund of whatever was captured.
+const everything = -1
+
+// refund is Refund; without a total, of everything.
+func (s *Simulator) refund(ctx context.Context, a domain.Attempt, total *int64) (domain.Payment, error) {
+	r := domain.PaymentRequest{Attempt: a}
+	switch {
+	case total == nil:
+		return s.do(ctx, payments.CallRefund, r, everything)
+	case *total < 0:
+		return domain.Payment{}, payments.Failed(payments.CallRefund, a.Name, fmt.Errorf("%w: total %d: want 0 or more", domain.ErrUnacceptable, *total))
+	}
+	return s.do(ctx, payments.CallRefund, r, *total)
+}
+
+// NextStep is a secret, always the same for a payment. Errors: domain.ErrNotFound if that is
+// unknown, domain.ErrRefused if it is not action_required, and those of Authorize.
+func (s *Simulator) NextStep(ctx context.Context, a domain.Attempt) (domain.NextStep, error) {
+	if _, err := s.do(ctx, payments.CallNextStep, domain.PaymentRequest{Attempt: a}, 0); err != nil {
+		return domain.NextStep{}, err
+	}
+	secret := "secret_" + strconv.FormatUint(mix(hashName(s.options.Seed, a.Name)^saltNextStep), 36)
+	return domain.NextStep{ClientSecret: domain.Secret(secret)}, nil
+}
+
+// Minimums are those of the options.
+func (s *Simulator) Minimums(context.Context) (domain.Minimums, error) {
+	return maps.Clone(s.options.Minimums), nil
+}
+
+// Finish is what a customer does at their bank: the payment that was action_required is authorized or
+// declined, at once and without faults. It returns the payment as it is then; doing it again changes nothing.
+// Errors: domain.ErrNotFound if it is unknown, domain.ErrRefused if nothing had, or has any more, to be done.
+func (s *Simulator) Finish(name domain.PaymentName, authorized bool) (domain.Payment, error) {
+	if err := payments.CheckName(name); err != nil {
+		return domain.Payment{}, fmt.Errorf("finish: %w: %w", domain.ErrUnacceptable, err)
+	}
+	sh := &s.shards[hashName(s.options.Seed, name)%shardCount]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.accounts[name]
+	if a == nil {
+		return domain.Payment{}, fmt.Errorf("finish %s: %w", name, domain.ErrNotFound)
+	}
+	a.line.Calls++
+	switch became := domain.PaymentStatusDeclined; {
+	case a.line.Status == domain.PaymentStatusActionRequired && authorized:
+		a.authorize()
+	case a.line.Status == domain.PaymentStatusActionRequired:
+		a.line.Status = became
+	default:
+		if authorized {
+			became = domain.PaymentStatusAuthorized
+		}
+		if a.line.Status != became {
+			return a.payment(), fmt.Errorf("finish %s: %w", name, a.refusal())
+		}
+	}
+	return a.payment(), nil
+}
+
+// Books are a copy of all that was ever done, one line per attempt to pay, sorted by
+// namespace, event, order and attempt. Each line is consistent in itself; while calls are under way,
 // two lines may be from different instants.
 //
 // Authorizations, Captures, Voids and Refunds count what moved money: a decline
 // and a void that came before its authorization are lines without any effect. The
 // latter has status voided and no customer, currency or authorization. Calls
-// counts the calls applied to the order since the gateway first kept a line for it.
+// counts the calls applied to the attempt since the gateway first kept a line for it.
 func (s *Simulator) Books() []domain.BooksLine {
 	var lines []domain.BooksLine
 	for i := range s.shards {
@@ -228,7 +306,7 @@ func (s *Simulator) Books() []domain.BooksLine {
 		sh.mu.Unlock()
 	}
 	slices.SortFunc(lines, func(a, b domain.BooksLine) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.EventID, b.EventID), strings.Compare(a.OrderID, b.OrderID))
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.EventID, b.EventID), strings.Compare(a.OrderID, b.OrderID), cmp.Compare(a.Attempt, b.Attempt))
 	})
 	return lines
 }
@@ -241,12 +319,12 @@ func withoutPaymentOnError(p domain.Payment, err error) (domain.Payment, error) 
 }
 
 // do makes one call with the faults that the options ask for. A refusal comes
-// with the payment as it is, for the HTTP server to show.
-func (s *Simulator) do(ctx context.Context, c payments.Call, r domain.PaymentRequest) (domain.Payment, error) {
+// with the payment as it is, for the HTTP server to show. total is a refund's.
+func (s *Simulator) do(ctx context.Context, c payments.Call, r domain.PaymentRequest, total int64) (domain.Payment, error) {
 	if err := ctx.Err(); err != nil {
 		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
 	}
-	if err := checkCall(c, r); err != nil {
+	if err := s.checkCall(c, r); err != nil {
 		return domain.Payment{}, payments.Failed(c, r.Name, fmt.Errorf("%w: %w", domain.ErrUnacceptable, err))
 	}
 	if !s.limit.take() {
@@ -256,7 +334,7 @@ func (s *Simulator) do(ctx context.Context, c payments.Call, r domain.PaymentReq
 		return domain.Payment{}, payments.Failed(c, r.Name, domain.ErrUnacceptable)
 	}
 	if !s.perCall {
-		return s.apply(c, r)
+		return s.apply(c, r, total)
 	}
 	// No lock and no shared generator: the n-th call draws the n-th numbers of the seed.
 	draw := mix(s.options.Seed + s.callsDrawn.Add(1)*0x9e3779b97f4a7c15)
@@ -271,7 +349,7 @@ func (s *Simulator) do(ctx context.Context, c payments.Call, r domain.PaymentReq
 	if err := wait(ctx, latency/2); err != nil {
 		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, err)
 	}
-	p, err := s.apply(c, r)
+	p, err := s.apply(c, r, total)
 	if chance(draw^saltLostReply, s.options.LostReplyRate) {
 		return domain.Payment{}, payments.UnknownOutcome(c, r.Name, errLostReply)
 	}
@@ -282,7 +360,7 @@ func (s *Simulator) do(ctx context.Context, c payments.Call, r domain.PaymentReq
 }
 
 // checkCall says what is malformed. The customer may be missing: no rule depends on it.
-func checkCall(c payments.Call, r domain.PaymentRequest) error {
+func (s *Simulator) checkCall(c payments.Call, r domain.PaymentRequest) error {
 	if err := payments.CheckName(r.Name); err != nil {
 		return err
 	}
@@ -298,15 +376,17 @@ func checkCall(c payments.Call, r domain.PaymentRequest) error {
 		return errors.New("customer_id: not a valid id")
 	case r.Fingerprint != "" && !domain.ValidID(r.Fingerprint):
 		return errors.New("fingerprint: not a valid one")
+	case s.options.Minimums.Below(r.Currency, 1, r.Amount):
+		return fmt.Errorf("amount %d: want at least %d", r.Amount, s.options.Minimums[r.Currency])
 	}
 	return nil
 }
 
-// apply is the gateway without faults: one step, atomic for its order.
-func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest) (domain.Payment, error) {
+// apply is the gateway without faults: one step, atomic for its payment.
+func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest, total int64) (domain.Payment, error) {
 	hash := hashName(s.options.Seed, r.Name)
 	if s.options.Stateless {
-		return s.answer(c, r, hash)
+		return s.answer(c, r, total, hash)
 	}
 	sh := &s.shards[hash%shardCount]
 	sh.mu.Lock()
@@ -319,6 +399,7 @@ func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest) (domain.Paym
 		// Copies here and in open, lest an account keep a whole request alive.
 		a = &account{amount: domain.AmountNotTold, line: domain.BooksLine{
 			Namespace: strings.Clone(r.Name.Namespace), EventID: strings.Clone(r.Name.EventID), OrderID: strings.Clone(r.Name.OrderID),
+			Attempt: r.Name.Attempt,
 		}}
 		sh.accounts[a.line.Name()] = a
 	}
@@ -327,14 +408,18 @@ func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest) (domain.Paym
 	switch c {
 	case payments.CallAuthorize:
 		if a.line.Status == "" {
-			a.open(s.mismatched(r, hash), s.declines(r, hash), hash)
+			a.open(s.mismatched(r, hash), s.first(r, hash), hash)
 		}
 	case payments.CallCapture:
 		err = a.capture(chance(hash^saltCapture, s.options.CaptureRefusalRate))
 	case payments.CallVoid:
 		a.void()
 	case payments.CallRefund:
-		err = a.refund()
+		err = a.refund(total)
+	case payments.CallNextStep:
+		if a.line.Status != domain.PaymentStatusActionRequired {
+			err = a.refusal()
+		}
 	case payments.CallLookup:
 	}
 	if err != nil {
@@ -343,8 +428,15 @@ func (s *Simulator) apply(c payments.Call, r domain.PaymentRequest) (domain.Paym
 	return a.payment(), err
 }
 
-func (s *Simulator) declines(r domain.PaymentRequest, hash uint64) bool {
-	return strings.HasPrefix(string(r.Token), DeclineTokenPrefix) || chance(hash^saltDecline, s.options.DeclineRate)
+// first is the status of a payment that was just asked for.
+func (s *Simulator) first(r domain.PaymentRequest, hash uint64) domain.PaymentStatus {
+	switch token := string(r.Token); {
+	case strings.HasPrefix(token, DeclineTokenPrefix), chance(hash^saltDecline, s.options.DeclineRate):
+		return domain.PaymentStatusDeclined
+	case strings.HasPrefix(token, ActionTokenPrefix) && !s.options.Stateless:
+		return domain.PaymentStatusActionRequired
+	}
+	return domain.PaymentStatusAuthorized
 }
 
 // mismatched is what the simulator takes a request for.
@@ -364,15 +456,14 @@ func (s *Simulator) mismatched(r domain.PaymentRequest, hash uint64) domain.Paym
 }
 
 // answer is apply without a memory. It tells the amount to those who told it.
-func (s *Simulator) answer(c payments.Call, r domain.PaymentRequest, hash uint64) (domain.Payment, error) {
+func (s *Simulator) answer(c payments.Call, r domain.PaymentRequest, total int64, hash uint64) (domain.Payment, error) {
 	p := domain.Payment{AuthorizationID: authorizationID(hash), Amount: domain.AmountNotTold}
 	switch c {
 	case payments.CallAuthorize:
 		r = s.mismatched(r, hash)
 		p.Amount, p.Currency, p.CustomerID, p.Fingerprint = r.Amount, r.Currency, r.CustomerID, r.Fingerprint
-		p.Status = domain.PaymentStatusAuthorized
-		if s.declines(r, hash) {
-			p.AuthorizationID, p.Status = "", domain.PaymentStatusDeclined
+		if p.Status = s.first(r, hash); p.Status == domain.PaymentStatusDeclined {
+			p.AuthorizationID = ""
 		}
 	case payments.CallLookup:
 		return p, fmt.Errorf("%s %s: %w", c, r.Name, domain.ErrNotFound) // authorize again: the answer will be the same
@@ -384,7 +475,9 @@ func (s *Simulator) answer(c payments.Call, r domain.PaymentRequest, hash uint64
 	case payments.CallVoid:
 		p.Status = domain.PaymentStatusVoided
 	case payments.CallRefund:
-		p.Status = domain.PaymentStatusRefunded
+		p.Status, p.Refunded = domain.PaymentStatusRefunded, max(total, 0)
+	case payments.CallNextStep:
+		return p, fmt.Errorf("%s %s: %w", c, r.Name, domain.ErrRefused) // it is done
 	}
 	return p, nil
 }
@@ -394,17 +487,23 @@ func authorizationID(hash uint64) string {
 	return "auth_" + strconv.FormatUint(mix(hash^saltAuthorizationID)|1<<63, 36)
 }
 
-func (a *account) open(r domain.PaymentRequest, declined bool, hash uint64) {
+func (a *account) open(r domain.PaymentRequest, status domain.PaymentStatus, hash uint64) {
 	a.amount = r.Amount
 	a.line.CustomerID, a.line.Currency, a.line.Fingerprint = strings.Clone(r.CustomerID), strings.Clone(r.Currency), strings.Clone(r.Fingerprint)
-	if declined {
-		a.line.Status = domain.PaymentStatusDeclined
+	a.line.Status = status
+	if status == domain.PaymentStatusDeclined {
 		return
 	}
 	a.line.AuthorizationID = authorizationID(hash)
+	if status == domain.PaymentStatusAuthorized {
+		a.authorize()
+	}
+}
+
+func (a *account) authorize() {
 	a.line.Status = domain.PaymentStatusAuthorized
 	a.line.Authorizations++
-	a.line.Authorized += r.Amount
+	a.line.Authorized += a.amount
 }
 
 func (a *account) capture(refused bool) error {
@@ -419,14 +518,14 @@ func (a *account) capture(refused bool) error {
 		return nil
 	case domain.PaymentStatusCaptured:
 		return nil
-	case domain.PaymentStatusDeclined, domain.PaymentStatusVoided, domain.PaymentStatusRefunded:
+	case domain.PaymentStatusActionRequired, domain.PaymentStatusDeclined, domain.PaymentStatusVoided, domain.PaymentStatusRefunded:
 	}
 	return a.refusal()
 }
 
 func (a *account) void() {
 	switch a.line.Status {
-	case "": // first heard of: forbid what may come
+	case "", domain.PaymentStatusActionRequired: // forbid what may come
 		a.line.Status = domain.PaymentStatusVoided
 	case domain.PaymentStatusAuthorized:
 		a.line.Status = domain.PaymentStatusVoided
@@ -436,16 +535,27 @@ func (a *account) void() {
 	}
 }
 
-func (a *account) refund() error {
+// refund gives back what total is more than was given back before.
+func (a *account) refund(total int64) error {
 	switch a.line.Status {
-	case domain.PaymentStatusCaptured:
-		a.line.Status = domain.PaymentStatusRefunded
-		a.line.Refunds++
-		a.line.Refunded += a.amount
+	case domain.PaymentStatusCaptured, domain.PaymentStatusRefunded:
+		if total == everything {
+			total = a.line.Captured
+		}
+		more := total - a.line.Refunded
+		all := total == a.line.Captured
+		switch {
+		case total > a.line.Captured:
+			return fmt.Errorf("%d of the %d that were captured: %w", total, a.line.Captured, domain.ErrRefused)
+		case more > 0, all && a.line.Status == domain.PaymentStatusCaptured: // all of nothing is a refund as well
+			a.line.Refunds++
+			a.line.Refunded += more
+		}
+		if all {
+			a.line.Status = domain.PaymentStatusRefunded
+		}
 		return nil
-	case domain.PaymentStatusRefunded:
-		return nil
-	case domain.PaymentStatusAuthorized, domain.PaymentStatusDeclined, domain.PaymentStatusVoided:
+	case domain.PaymentStatusAuthorized, domain.PaymentStatusActionRequired, domain.PaymentStatusDeclined, domain.PaymentStatusVoided:
 	}
 	return a.refusal()
 }
@@ -509,6 +619,7 @@ const (
 	saltLatency         = 0xc20ad4d76fe97759
 	saltMismatch        = 0xaab3238922bcc25a
 	saltMismatchKind    = 0x9bf31c7ff062936a
+	saltNextStep        = 0xc74d97b01eae257e
 )
 
 // hashName is FNV-1a, mixed. Own code because it must be the same in every
@@ -528,6 +639,10 @@ func hashName(seed uint64, name domain.PaymentName) uint64 {
 	add(name.EventID)
 	add("/")
 	add(name.OrderID)
+	if name.Attempt != 0 {
+		add("/")
+		add(strconv.Itoa(name.Attempt))
+	}
 	return mix(h)
 }
 

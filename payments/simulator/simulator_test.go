@@ -26,12 +26,24 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestSimulatorKeepsTheContract(t *testing.T) {
 	paymentstest.Run(t, paymentstest.Gateway{
-		New: func(t *testing.T) (domain.PaymentGateway, paymentstest.Books) {
-			sim := newSimulator(t, Options{})
-			return sim, func(context.Context) ([]domain.BooksLine, error) { return sim.Books(), nil }
+		New: func(t *testing.T) paymentstest.Made {
+			sim := newSimulator(t, Options{Minimums: minimums})
+			return paymentstest.Made{
+				Adapter: sim, Finish: finishes(sim), Books: func(context.Context) ([]domain.BooksLine, error) { return sim.Books(), nil },
+			}
 		},
-		DeclinedToken: DeclineTokenPrefix,
+		DeclinedToken: DeclineTokenPrefix, ActionToken: ActionTokenPrefix, Minimums: minimums,
 	})
+}
+
+var minimums = domain.Minimums{"EUR": 50, "JPY": 2}
+
+// finishes is what customers of sim do.
+func finishes(sim *Simulator) func(context.Context, domain.PaymentName, bool) error {
+	return func(_ context.Context, name domain.PaymentName, authorized bool) error {
+		_, err := sim.Finish(name, authorized)
+		return err
+	}
 }
 
 func newSimulator(t testing.TB, options Options) *Simulator {
@@ -101,6 +113,9 @@ func TestOptionsOutOfRange(t *testing.T) {
 	checkRefused(t, "hang time", Options{HangTime: -1})
 	checkRefused(t, "rate limit", Options{RateLimit: -1})
 	checkRefused(t, "refuse", Options{Refuse: "charge"})
+	for currency, least := range map[string]int64{"euro": 1, "EUR": -1, "USD": domain.MaxAmount + 1} {
+		checkRefused(t, "minimum", Options{Minimums: domain.Minimums{currency: least}})
+	}
 }
 
 func checkRefused(t *testing.T, name string, options Options) {
@@ -148,7 +163,7 @@ func TestMismatches(t *testing.T) {
 			t.Fatal(err)
 		}
 		kinds[domain.MatchPayment(order, p).Detail]++
-		if found, err := sim.Lookup(context.Background(), name); err != nil || found != p {
+		if found, err := sim.Lookup(context.Background(), paymentstest.Attempt(name)); err != nil || found != p {
 			t.Fatalf("looked up %+v, %v, authorized %+v", found, err, p)
 		}
 		if same, err := again.Authorize(context.Background(), paymentstest.Request(name)); err != nil || same != p {
@@ -170,7 +185,7 @@ func TestRateLimit(t *testing.T) {
 		sim := newSimulator(t, Options{RateLimit: 10})
 		taken, busy := 0, 0
 		for range 3 * 40 {
-			_, err := sim.Lookup(context.Background(), paymentstest.Name("a"))
+			_, err := sim.Lookup(context.Background(), paymentstest.Attempt(paymentstest.Name("a")))
 			paymentstest.CheckError(t, err)
 			var later *domain.LaterError
 			switch {
@@ -211,7 +226,7 @@ func TestRefusedCall(t *testing.T) {
 func TestTooManyCallsOverHTTP(t *testing.T) {
 	gw := newPair(t, newSimulator(t, Options{RateLimit: 1}), remote.Options{})
 	for i, want := range []error{domain.ErrNotFound, domain.ErrUnknownOutcome} {
-		_, err := gw.Lookup(context.Background(), paymentstest.Name("a"))
+		_, err := gw.Lookup(context.Background(), paymentstest.Attempt(paymentstest.Name("a")))
 		paymentstest.CheckError(t, err)
 		var later *domain.LaterError
 		if !errors.Is(err, want) || errors.As(err, &later) != (i == 1) || i == 1 && !later.Busy {
@@ -229,8 +244,8 @@ func testCaptureRefusedForGood(t *testing.T, newGateway func(*testing.T, Options
 		if _, err := gw.Authorize(ctx, paymentstest.Request(order)); err != nil {
 			t.Fatal(err)
 		}
-		_, first := gw.Capture(ctx, order)
-		_, second := gw.Capture(ctx, order)
+		_, first := gw.Capture(ctx, paymentstest.Attempt(order))
+		_, second := gw.Capture(ctx, paymentstest.Attempt(order))
 		paymentstest.CheckError(t, first)
 		if (first == nil) != (second == nil) {
 			t.Fatalf("order %d: %v, then %v", i, first, second)
@@ -242,10 +257,10 @@ func testCaptureRefusedForGood(t *testing.T, newGateway func(*testing.T, Options
 		if !errors.Is(first, domain.ErrRefused) {
 			t.Errorf("order %d: %v", i, first)
 		}
-		if p, err := gw.Lookup(ctx, order); err != nil || p.Status != domain.PaymentStatusAuthorized {
+		if p, err := gw.Lookup(ctx, paymentstest.Attempt(order)); err != nil || p.Status != domain.PaymentStatusAuthorized {
 			t.Errorf("after a refused capture: %+v, %v", p, err)
 		}
-		if p, err := gw.Void(ctx, order); err != nil || p.Status != domain.PaymentStatusVoided {
+		if p, err := gw.Void(ctx, paymentstest.Attempt(order)); err != nil || p.Status != domain.PaymentStatusVoided {
 			t.Errorf("void after a refused capture: %+v, %v", p, err)
 		}
 	}
@@ -401,7 +416,7 @@ func BenchmarkSimulatorAuthorizeCapture(b *testing.B) {
 				for pb.Next() {
 					order := paymentstest.Name(fmt.Sprint(next.Add(1)))
 					_, _ = sim.Authorize(ctx, paymentstest.Request(order))
-					_, _ = sim.Capture(ctx, order)
+					_, _ = sim.Capture(ctx, paymentstest.Attempt(order))
 				}
 			})
 			b.ReportMetric(2*float64(b.N)/b.Elapsed().Seconds(), "calls/s")

@@ -8,23 +8,23 @@ import (
 // namespace's payment is none of ours: it is counted and passed over.
 func (a *auditor) checkPayments(books []domain.BooksLine) {
 	a.payments = new(PaymentCounts)
-	seen := make(map[domain.OrderRef]bool, len(books))
+	seen := make(map[domain.PaymentName]bool, len(books))
 	for _, line := range books {
 		if line.Namespace != a.ns.PaymentNamespace {
 			a.payments.PassedOver++
 			continue
 		}
-		ref := domain.OrderRef{EventID: line.EventID, OrderID: line.OrderID}
-		if seen[ref] {
-			a.violation("I4", ref.String(), "has two lines in the gateway's books")
+		name := line.Name()
+		if seen[name] {
+			a.violation("I4", name.OrderRef.String(), "has two lines in the gateway's books")
 		}
-		seen[ref] = true
-		a.checkPayment(ref, line)
+		seen[name] = true
+		a.checkPayment(name.OrderRef, line)
 	}
 	a.payments.Checked = len(seen)
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAtMillis > 0 && !o.Free() && !seen[ref] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
+			if o.ConfirmedAtMillis > 0 && !o.Free() && !seen[domain.PaymentName{Namespace: a.ns.PaymentNamespace, OrderRef: ref}] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
 				a.violation("I4", ref.String(), "was confirmed, but the gateway knows nothing of it")
 			}
 		}
@@ -36,27 +36,36 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	o := p.book.Orders[ref]
 	ids := p.factIDs[ref]
 	subject := ref.String()
-	if line.Authorizations > 1 || line.Captures > 1 || line.Voids > 1 || line.Refunds > 1 {
+	if line.Authorizations > 1 || line.Captures > 1 || line.Voids > 1 {
 		a.violation("I4", subject, "the gateway did something twice: %+v", line)
 	}
 	if line.Captured > line.Authorized || line.Refunded > line.Captured {
 		a.violation("I4", subject, "authorized %d, captured %d, refunded %d", line.Authorized, line.Captured, line.Refunded)
 	}
-	reserved := line.Status == domain.PaymentStatusAuthorized
+	// Or may yet be, by what its customer does.
+	reserved := line.Status == domain.PaymentStatusAuthorized || line.Status == domain.PaymentStatusActionRequired
 	taken := line.Status == domain.PaymentStatusCaptured
 	difference, differs := differenceOf(o, line)
+	if line.Attempt != 0 {
+		if reserved || taken {
+			a.violation("I5", subject, "was paid for once, but there is an attempt %d, which is %s%s", line.Attempt, line.Status, difference)
+		}
+		return
+	}
 	switch o.State {
 	case domain.OrderConfirmed:
 		switch {
 		case o.Free() && (reserved || taken):
 			a.violation("I4", subject, "is free, but there is a payment, which is %s%s", line.Status, difference)
 		case o.Free():
-		case !reserved && !taken:
+		case !taken && line.Status != domain.PaymentStatusAuthorized:
 			a.violation("I4", subject, "is confirmed, but its payment is %s%s", line.Status, difference)
 		case differs:
 			a.violation("I4", subject, "is confirmed, but its payment is not what it asks for%s", difference)
 		case taken && line.Captured != o.Amount():
 			a.violation("I4", subject, "captured %d, the order is about %d", line.Captured, o.Amount())
+		case line.Refunded > 0:
+			a.violation("I4", subject, "is confirmed, but %d of its money was given back", line.Refunded)
 		case reserved && p.settled(ref, ids.confirmed):
 			a.violation("I4", subject, "is confirmed and settled, but its payment was not captured")
 		}
@@ -69,12 +78,12 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 		switch {
 		case taken && o.ConfirmedAtMillis == 0:
 			a.violation("I4", subject, "is %s and was never confirmed, but its payment is captured%s", o.State, difference)
+		case line.Refunded > 0 && line.Refunded < line.Captured && settled:
+			a.violation("I4", subject, "is %s and settled, but of %d that were captured only %d were refunded%s", o.State, line.Captured, line.Refunded, difference)
 		case taken && settled:
 			a.violation("I4", subject, "is %s and settled, but its payment was not refunded%s", o.State, difference)
 		case reserved && settled:
 			a.violation("I5", subject, "is %s and settled, but its authorization was not voided%s", o.State, difference)
-		case line.Refunded > 0 && line.Refunded < line.Captured && settled:
-			a.violation("I4", subject, "is %s and settled, but of %d that were captured only %d were refunded%s", o.State, line.Captured, line.Refunded, difference)
 		}
 	case domain.OrderDeclined:
 		switch recorded := !ids.ended.After(p.endAtStart); { // before the books were read; else they may show what was voided since

@@ -6,7 +6,8 @@
 --   events:   event_id, how many hashes of orders of its own the caller took it to have
 --   sections: number of its event, name
 --   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; valid_millis; until when all
---             requests of these terms are valid (milliseconds)
+--             requests of these terms are valid (milliseconds); the smallest amounts, such as EUR=50,JPY=50 ('' if there
+--             are none)
 --   classes:  number of the hash of the orders, of the terms, how many items; then for each item, in the order of their
 --             names: number of its section, quantity, unit_price (-1 if any will do). All sections are of one event
 --   requests: entry_id, event_id/order_id, number of its class, event_id/customer_id, opening (as it stands in
@@ -23,7 +24,7 @@ local E, S, T, C, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber
 local EVENTS = FIRST + 5
 local SECTIONS = EVENTS + 2 * E
 local TERMS = SECTIONS + 2 * S
-local CLASSES = TERMS + 4 * T
+local CLASSES = TERMS + 5 * T
 local WIDTH = 5
 
 local fields = { '#now' }
@@ -82,9 +83,10 @@ end
 
 local terms = {}
 for t = 1, T do
-  local at = TERMS + 4 * (t - 1)
+  local at = TERMS + 5 * (t - 1)
   terms[t] = { holds = ARGV[at] == 'hold', tokenless = ARGV[at] == 'tokenless', hold_millis = ARGV[at + 1],
-    valid_millis = tonumber(ARGV[at + 2]), valid = now <= tonumber(ARGV[at + 3]), deadline = int(now + tonumber(ARGV[at + 1])) }
+    valid_millis = tonumber(ARGV[at + 2]), valid = now <= tonumber(ARGV[at + 3]), deadline = int(now + tonumber(ARGV[at + 1])),
+    minimums = ARGV[at + 4] ~= '' and ARGV[at + 4] }
 end
 
 -- refused(class, event): why no order of a class can be held, whatever comes before it, and which section that is
@@ -113,6 +115,10 @@ local function refused(class, event)
   if event.most > 0 and class.places > event.most then
     return 'over_limit', ''
   end
+  local least = class.terms.minimums and match(class.terms.minimums, event.currency .. '=(%d+)')
+  if least and class.amount > 0 and class.amount < tonumber(least) then
+    return 'below_minimum', ''
+  end
 end
 
 -- Of requests, by number as it stands in ARGV. A class is its first item, too: each has the next one.
@@ -120,14 +126,15 @@ local classes, others = {}, {}
 local at = CLASSES
 for c = 1, C do
   -- All of its fields, so that it is made in the right size.
-  local class = { hash = tonumber(ARGV[at]), terms = terms[tonumber(ARGV[at + 1])], places = 0, section = false, quantity = 0, unit_price = false,
+  local class = { hash = tonumber(ARGV[at]), terms = terms[tonumber(ARGV[at + 1])], places = 0, amount = 0, section = false, quantity = 0, unit_price = false,
     next = nil, says = false, asked = false, tokenless = false, why = nil, which = nil }
-  local item, free, last = class, true, at + 3 * tonumber(ARGV[at + 2])
+  local item, known, last = class, true, at + 3 * tonumber(ARGV[at + 2])
   while true do
     at = at + 3
     local section, quantity = sections[tonumber(ARGV[at])], ARGV[at + 1]
     item.section, item.quantity, item.unit_price = section, tonumber(quantity), ARGV[at + 2]
-    class.places, free = class.places + item.quantity, free and section.price == '0'
+    class.places, class.amount = class.places + item.quantity, class.amount + item.quantity * (section.price or 0)
+    known = known and section.price
     local says = section.name .. ':' .. quantity .. ':' .. (section.price or '')
     class.says = class.says and class.says .. ',' .. says or says
     if at == last then
@@ -138,7 +145,7 @@ for c = 1, C do
   end
   at = at + 3
   local event = class.section.event
-  class.tokenless = class.terms.tokenless and not free
+  class.tokenless = class.terms.tokenless and not (known and class.amount == 0)
   class.why, class.which = refused(class, event)
   if event then
     class.says = class.says .. '|' .. event.currency .. '|' .. class.terms.hold_millis

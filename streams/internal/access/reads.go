@@ -96,15 +96,31 @@ func (n Namespace) ReadRecords(ctx context.Context, pipe redis.Pipeliner, p int,
 	for _, positions := range []map[layout.OrderHash][]int{shared, own} { // the last one that is there counts
 		for hash, at := range positions {
 			for chunk := range slices.Chunk(at, MaxBatch) {
-				names := make([]string, len(chunk))
-				for j, i := range chunk {
-					names[j] = refs[i].String()
-				}
-				r.reads = append(r.reads, recordRead{chunk, pipe.HMGet(ctx, n.Keys.Orders(p, hash), names...)})
+				cmd := redis.NewSliceCmd(ctx, readArgs(n.Keys.Orders(p, hash), refs, chunk)...)
+				_ = pipe.Process(ctx, cmd) // it only queues it
+				r.reads = append(r.reads, recordRead{chunk, cmd})
 			}
 		}
 	}
 	return r
+}
+
+// readArgs is an HMGET of some of the orders. Their names stand in one string, and the arguments point to them: a
+// settlement reads every order.
+func readArgs(key string, refs []domain.OrderRef, chunk []int) []any {
+	names, ends := make([]byte, 0, 64*len(chunk)), make([]int, len(chunk))
+	for j, i := range chunk {
+		names = append(append(append(names, refs[i].EventID...), '/'), refs[i].OrderID...)
+		ends[j] = len(names)
+	}
+	all, fields, from := string(names), make([]string, len(chunk)), 0
+	args := make([]any, 0, 2+len(chunk))
+	args = append(args, "hmget", key)
+	for j, to := range ends {
+		fields[j], from = all[from:to], to
+		args = append(args, &fields[j])
+	}
+	return args
 }
 
 // Records are those that were asked for, "" for an order never heard of; or the first error.

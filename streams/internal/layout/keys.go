@@ -16,6 +16,7 @@ import (
 type Keys struct {
 	Namespace  string   // prefixes every key
 	partitions []string // "namespace:{p}:2:"
+	anyones    string   // "namespace:2:invoices:{"
 }
 
 // Schema is the one that this program speaks. SchemaBefore is what package migrate takes to it, and SchemaBetween
@@ -28,7 +29,7 @@ const (
 
 // NewKeys are the keys of a namespace.
 func NewKeys(namespace string, partitions int) Keys {
-	k := Keys{Namespace: namespace, partitions: make([]string, partitions)}
+	k := Keys{Namespace: namespace, partitions: make([]string, partitions), anyones: namespace + ":" + Schema + ":invoices:{"}
 	for p := range k.partitions {
 		k.partitions[p] = k.partition(p) + Schema + ":"
 	}
@@ -195,18 +196,19 @@ func fnv1a(s string) uint32 {
 
 // Invoices is a hash: its fields are the orders of a customer that were ever confirmed, its values are empty. It is
 // in the customer's slot, not in a partition's.
-func (k Keys) Invoices(customerID string) string {
-	return k.invoices() + customerID + "}"
+func (k Keys) Invoices(customerID string) string { return string(k.AppendInvoices(nil, customerID)) }
+
+// AppendInvoices is Invoices without a string of its own.
+func (k Keys) AppendInvoices(b []byte, customerID string) []byte {
+	return append(append(append(b, k.anyones...), customerID...), '}')
 }
 
 // AnyInvoices is a pattern for SCAN that all customers' invoices match.
-func (k Keys) AnyInvoices() string { return k.invoices() + "*" }
-
-func (k Keys) invoices() string { return k.Namespace + ":" + Schema + ":invoices:{" }
+func (k Keys) AnyInvoices() string { return k.anyones + "*" }
 
 // CustomerOf is the inverse of Invoices; ok is false for another key.
 func (k Keys) CustomerOf(key string) (customerID string, ok bool) {
-	customerID, ok = strings.CutPrefix(key, k.invoices())
+	customerID, ok = strings.CutPrefix(key, k.anyones)
 	if !ok {
 		return "", false
 	}

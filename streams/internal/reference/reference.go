@@ -59,8 +59,7 @@ type Order struct {
 // The states, and what is to be done with an entry.
 const (
 	Held, Confirmed, Declined, Expired, Cancelled, Rejected = "held", "confirmed", "declined", "expired", "cancelled", "rejected"
-
-	Done, Authorize, Void, Wait, Conflict, TooLate = "done", "authorize", "void", "wait", "conflict", "too_late"
+	Done, Authorize, Void, Wait, Conflict, TooLate          = "done", "authorize", "void", "wait", "conflict", "too_late"
 )
 
 // World is everything there is.
@@ -80,9 +79,10 @@ func New() *World {
 type Asked struct {
 	Type, Body, Customer    string
 	Lines                   []Line
-	Invalid                 string // what is wrong with it
-	NoToken                 bool   // a purchase that brings no payment token
-	Published, Valid, Lasts int64  // milliseconds: when, for how long it may wait, how long a hold is
+	Invalid                 string           // what is wrong with it
+	NoToken                 bool             // a purchase that brings no payment token
+	Least                   map[string]int64 // that may be charged, by currency
+	Published, Valid, Lasts int64            // milliseconds: when, for how long it may wait, how long a hold is
 }
 
 // Ask is a purchase or a hold that comes, perhaps again. happened reports whether anything of the order changed.
@@ -134,19 +134,18 @@ func (o *Order) payable() string {
 }
 
 func (w *World) refuse(now int64, event string, a Asked) (reason, detail string) {
-	e, places := w.Events[event], int64(0)
+	e, sections, places, amount := w.Events[event], map[string]Section{}, int64(0), int64(0)
+	if e != nil {
+		sections = e.Sections
+	}
 	for _, l := range a.Lines {
-		places += l.Quantity
+		places, amount = places+l.Quantity, amount+l.Quantity*sections[l.Section].Price
 	}
 	// some finds the first line that is so, and blames it if there are others.
-	some := func(is func(Line, Section, bool) bool) bool {
+	some := func(is func(l Line, s Section, known bool) bool) bool {
 		for _, l := range a.Lines {
-			section, known := Section{}, false
-			if e != nil {
-				section, known = e.Sections[l.Section]
-			}
-			if is(l, section, known) {
-				if detail = ""; len(a.Lines) > 1 {
+			if section, known := sections[l.Section]; is(l, section, known) {
+				if len(a.Lines) > 1 {
 					detail = l.Section
 				}
 				return true
@@ -171,6 +170,8 @@ func (w *World) refuse(now int64, event string, a Asked) (reason, detail string)
 		return "price_changed", detail
 	case e.Offer.MaxPerOrder > 0 && places > e.Offer.MaxPerOrder:
 		return "over_limit", ""
+	case amount > 0 && amount < a.Least[e.Offer.Currency]:
+		return "below_minimum", ""
 	case w.InProgress[Name{event, a.Customer}] != "":
 		return "in_progress", ""
 	case some(func(l Line, s Section, _ bool) bool { return l.Quantity > s.Available }):
