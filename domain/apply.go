@@ -116,6 +116,8 @@ func Apply(v View, f Fact) (View, error) {
 	switch {
 	case f.Type == FactHeld && v.InProgress != "":
 		return v, fmt.Errorf("held, but order %s of the same customer is in progress", v.InProgress)
+	case f.Type == FactHeld && v.Event.MaxPerCustomer > 0 && v.Places+f.Items.Quantity() > v.Event.MaxPerCustomer:
+		return v, fmt.Errorf("held, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
 	case f.Type == FactConfirmed && f.AtMillis >= v.Order.DeadlineMillis:
 		return v, fmt.Errorf("confirmed at %d, not before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactExpired && f.AtMillis < v.Order.DeadlineMillis:
@@ -123,7 +125,10 @@ func Apply(v View, f Fact) (View, error) {
 	case f.Type == FactCancelled && f.Reason == ReasonEventCancelled && !v.Event.Cancelled:
 		return v, errors.New("cancelled because of its event, which is not cancelled")
 	}
-	out := View{Event: v.Event, Order: next, InProgress: v.InProgress}
+	out := View{Event: v.Event, Order: next, InProgress: v.InProgress, Places: v.Places}
+	if v.Event.MaxPerCustomer > 0 {
+		out.Places -= effect.Available * effect.Items.Quantity()
+	}
 	if effect != (Effect{}) {
 		if out.Event, err = v.Event.move(effect); err == nil {
 			err = out.Event.CheckConservation()
@@ -154,7 +159,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		}
 		t := *f.Terms
 		out := Event{
-			Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder,
+			Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer,
 			OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis,
 			Fingerprint: t.Fingerprint(), Version: 1, Sections: make([]Section, len(t.Sections)),
 		}
@@ -169,7 +174,10 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		}
 		t := *f.Terms
 		out := e
-		out.Name, out.MaxPerOrder, out.OnSaleMillis, out.OffSaleMillis = t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis
+		if (t.MaxPerCustomer > 0) != (e.MaxPerCustomer > 0) {
+			return e, fmt.Errorf("adjusted: a limit per customer was added, or taken away")
+		}
+		out.Name, out.MaxPerOrder, out.MaxPerCustomer, out.OnSaleMillis, out.OffSaleMillis = t.Name, t.MaxPerOrder, t.MaxPerCustomer, t.OnSaleMillis, t.OffSaleMillis
 		out.Version++
 		// Sections stand in the order of the terms, as adjust_event.lua writes them.
 		kept := 0
@@ -227,6 +235,25 @@ type Snapshot struct {
 	Events     map[string]Event
 	Orders     map[OrderRef]Order
 	InProgress map[string]map[string]string // event_id -> customer_id -> order_id
+	Places     map[string]map[string]int64  // event_id -> customer_id -> View.Places, of events that have a limit of them; none is 0
+	Refused    map[RefusedDemand]int64      // places that were asked for in vain
+}
+
+// RefusedDemand is what places were asked for in vain: which, and why.
+type RefusedDemand struct{ EventID, Section, Reason string }
+
+// EachRefused calls each for the places that a rejected fact says were asked for in vain, of an event as it was then. All
+// those of an order count, in their sections, whichever of them was to blame. What was asked for in a way that made no sense
+// is no demand, nor is what there never was.
+func EachRefused(e Event, f Fact, each func(what RefusedDemand, places int64)) {
+	if f.Type != FactRejected || f.Reason == ReasonInvalid {
+		return
+	}
+	for item := range f.Items.All() {
+		if e.sectionIndex(item.Section) >= 0 {
+			each(RefusedDemand{f.EventID, item.Section, f.Reason}, item.Quantity)
+		}
+	}
 }
 
 // NewSnapshot returns an empty book.
@@ -235,6 +262,8 @@ func NewSnapshot() *Snapshot {
 		Events:     make(map[string]Event),
 		Orders:     make(map[OrderRef]Order),
 		InProgress: make(map[string]map[string]string),
+		Places:     make(map[string]map[string]int64),
+		Refused:    make(map[RefusedDemand]int64),
 	}
 }
 
@@ -245,7 +274,7 @@ func (b *Snapshot) View(ref OrderRef, customerID string) View {
 	if v.Order.CustomerID != "" {
 		customerID = v.Order.CustomerID
 	}
-	v.InProgress = b.InProgress[ref.EventID][customerID]
+	v.InProgress, v.Places = b.InProgress[ref.EventID][customerID], b.Places[ref.EventID][customerID]
 	return v
 }
 
@@ -271,7 +300,21 @@ func (b *Snapshot) Fold(f Fact) error {
 		b.Events[f.EventID] = v.Event
 	}
 	b.setInProgress(f.EventID, v.Order.CustomerID, v.InProgress)
+	b.setPlaces(f.EventID, v.Order.CustomerID, v.Places)
+	EachRefused(v.Event, f, func(what RefusedDemand, places int64) { b.Refused[what] += places })
 	return nil
+}
+
+func (b *Snapshot) setPlaces(eventID, customerID string, places int64) {
+	of := b.Places[eventID]
+	switch {
+	case places != 0 && of == nil:
+		b.Places[eventID] = map[string]int64{customerID: places}
+	case places != 0:
+		of[customerID] = places
+	case of != nil:
+		delete(of, customerID)
+	}
 }
 
 func (b *Snapshot) setInProgress(eventID, customerID, orderID string) {

@@ -496,6 +496,10 @@ func cloneSnapshot(b *Snapshot) *Snapshot {
 	for id, inProgress := range b.InProgress {
 		c.InProgress[id] = maps.Clone(inProgress)
 	}
+	for id, places := range b.Places {
+		c.Places[id] = maps.Clone(places)
+	}
+	maps.Copy(c.Refused, b.Refused)
 	return c
 }
 
@@ -564,6 +568,7 @@ func TestSnapshotFold(t *testing.T) {
 			{"e9", "o1"}: {State: OrderRejected, CustomerID: "fred", Items: "general:1:0", ResolvedAtMillis: 18, Reason: "unknown_event"},
 		},
 		InProgress: map[string]map[string]string{"e1": {"fred": "o3"}, "e2": {"fred": "o1"}},
+		Places:     map[string]map[string]int64{}, Refused: map[RefusedDemand]int64{},
 	}
 	if !reflect.DeepEqual(b, want) {
 		t.Fatalf("got  %+v\nwant %+v", b, want)

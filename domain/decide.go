@@ -11,6 +11,7 @@ type View struct {
 	Event      Event
 	Order      Order
 	InProgress string // the order_id of the customer.s order in progress for this event; empty if there is none
+	Places     int64  // held and sold, of all the customer's orders of this event, if that has a limit of them
 }
 
 // Verdict says what becomes of the entry that carried the command.
@@ -225,6 +226,8 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 		return ReasonBelowMinimum, ""
 	case v.InProgress != "":
 		return ReasonInProgress, ""
+	case e.MaxPerCustomer > 0 && v.Places+quantity > e.MaxPerCustomer:
+		return ReasonOverCustomer, ""
 	case len(soldOut) > 0:
 		return ReasonSoldOut, which(soldOut)
 	}
@@ -367,6 +370,9 @@ func Adjust(e Event, eventID string, t Terms) (*Fact, error) {
 	}
 	if t.Currency != e.Currency {
 		return nil, WithCode(ClassReject, CodeInvalid, errors.New("currency: cannot be changed"))
+	}
+	if (t.MaxPerCustomer > 0) != (e.MaxPerCustomer > 0) {
+		return nil, WithCode(ClassReject, CodeInvalid, errors.New("max_per_customer: can be changed, but neither added nor taken away"))
 	}
 	kept := 0
 	for _, s := range t.Sections {

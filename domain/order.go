@@ -57,6 +57,7 @@ const (
 	ReasonUnknownSection = "unknown_section"
 	ReasonNotOnSale      = "not_on_sale"
 	ReasonOverLimit      = "over_limit"
+	ReasonOverCustomer   = "over_customer_limit"
 	ReasonBelowMinimum   = "below_minimum" // it costs less than the payment gateway takes
 	ReasonInProgress     = "in_progress"
 	ReasonPriceChanged   = "price_changed"

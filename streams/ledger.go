@@ -423,6 +423,7 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall 
 	var said []termsOf
 	var valid []int64 // by terms: until when all requests are
 	requests := newArgList(5 * len(chunk))
+	limited := false // a customer's places are counted of some event
 	section := func(eventID, name string) int {
 		of := sectionOf{eventID, name}
 		if s, known := sections[of]; known {
@@ -434,7 +435,13 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall 
 			events[eventID] = e
 			hashes, _ := l.store.hashes.Of(eventID)
 			eventArgs.text(eventID)
-			eventArgs.number(int64(hashes))
+			from := len(eventArgs.buf)
+			eventArgs.buf = strconv.AppendInt(eventArgs.buf, int64(hashes), 10)
+			if l.store.hashes.Limited(eventID) {
+				limited = true
+				eventArgs.buf = append(eventArgs.buf, '|')
+			}
+			eventArgs.end(from)
 		}
 		c.sections = append(c.sections, of)
 		sections[of] = len(c.sections)
@@ -485,15 +492,25 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall 
 		requests.buf = wire.AppendOpening(requests.buf, r.Type, r.Fingerprint, r.CustomerID)
 		requests.end(from)
 	}
-	head := newArgList(5 + 5*len(said))
-	head.number(int64(len(events)), int64(len(c.sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)))
+	counts := newArgList(len(chunk))
+	if limited {
+		for _, i := range chunk {
+			if r := &batch[i].Request; l.store.hashes.Limited(r.EventID) {
+				counts.number(int64(c.customers(r.EventID, r.CustomerID)))
+			} else {
+				counts.number(0)
+			}
+		}
+	}
+	head := newArgList(6)
+	head.number(int64(len(events)), int64(len(c.sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)), int64(len(counts.list)))
 	termArgs := newArgList(5 * len(said))
 	for t, says := range said {
 		termArgs.text(says.kind)
 		termArgs.number(says.holdMillis, says.validMillis, valid[t])
 		termArgs.text(minimumsText(says.minimums))
 	}
-	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, requests)
+	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests)
 	return c
 }
 
@@ -536,7 +553,8 @@ type orderCall struct {
 	keys    []string
 	args    []any
 	numbers map[layout.OrderHash]int
-	others  []int // by number, from 1: that of the hash which has the orders that this one lacks
+	counts  map[layout.OrderHash]int // the numbers of the hashes of customers
+	others  []int                    // by number, from 1: that of the hash which has the orders that this one lacks
 }
 
 func (l *Ledger) newOrderCall(p int, source string, group domain.Group, size int) orderCall {
@@ -569,6 +587,23 @@ func (c *orderCall) number(h layout.OrderHash, other int) int {
 		c.others = append(c.others, other)
 		number = len(c.others)
 		c.numbers[h] = number
+	}
+	return number
+}
+
+// customers is the number of the hash that a customer's places of an event are counted in.
+func (c *orderCall) customers(eventID, customerID string) int {
+	hashes, _ := c.ledger.store.hashes.Of(eventID)
+	h := c.ledger.store.keys.HashOfCustomer(eventID, customerID, hashes)
+	number, known := c.counts[h]
+	if !known {
+		c.keys = append(c.keys, c.ledger.store.keys.Customers(c.p, h))
+		c.others = append(c.others, 0)
+		number = len(c.others)
+		if c.counts == nil {
+			c.counts = make(map[layout.OrderHash]int)
+		}
+		c.counts[h] = number
 	}
 	return number
 }

@@ -265,7 +265,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	slices.SortStableFunc(list, func(a, b *decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
-	events := newArgList(2) // event_id, version
+	customers := make(map[customerOf]int64) // places that they have no more, of events that count them
+	events := newArgList(2)                 // event_id, version
 	if m.terms != nil {
 		events.text(eventID)
 		events.number(version)
@@ -295,6 +296,9 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 			sum.Available, sum.Held, sum.Sold = sum.Available+d.Available*n, sum.Held+d.Held*n, sum.Sold+d.Sold*n
 			places += n
 		}
+		if d.Available > 0 && l.store.hashes.Limited(ref.EventID) {
+			customers[customerOf{c.customers(ref.EventID, was.CustomerID), ref.EventID, was.CustomerID}] += places
+		}
 		if d.Sold != 0 {
 			sum := sales[ref.EventID]
 			if sum == nil {
@@ -317,8 +321,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	if list[len(list)-1].fact == nil {
 		facts = facts[:len(facts)-1]
 	}
-	head := newArgList(5 + 4*len(sections) + 4*len(sales) + 4*len(groups))
-	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(groups)), int64(len(list)))
+	head := newArgList(6 + 4*len(sections) + 4*len(sales) + 3*len(customers) + 4*len(groups))
+	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)))
 	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
 		head.text(layout.SectionField(of.event, of.name))
@@ -327,6 +331,11 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	for event, sum := range sales {
 		head.text(event)
 		head.number(sum.Orders, sum.TicketsSold, sum.Revenue)
+	}
+	for of, places := range customers {
+		head.number(int64(of.hash))
+		head.pair(of.event, of.customer)
+		head.number(places)
 	}
 	for _, g := range groups {
 		fact := ""
@@ -338,6 +347,12 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	}
 	c.finish(head, orders, acks)
 	return c, facts
+}
+
+// customerOf is a customer of an event, and the number of the hash in which their places are counted.
+type customerOf struct {
+	hash            int
+	event, customer string
 }
 
 // orderGroup is how many orders there are with the fact and the hash of a first one.

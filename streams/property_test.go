@@ -163,7 +163,7 @@ func wantSeen() []string {
 	for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress"} {
 		list = append(list, what+" of several items")
 	}
-	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "below_minimum", "in_progress", "sold_out"} {
+	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "below_minimum", "in_progress", "over_customer_limit", "sold_out"} {
 		list = append(list, "fact rejected "+reason)
 	}
 	return append(list,
@@ -263,7 +263,7 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	for _, group := range layout.Groups {
 		m.pending[group] = make(map[string]holder)
 	}
-	m.listWith("e1", terms(5))
+	m.listWith("e1", terms(5, func(t *domain.Terms) { t.MaxPerCustomer = pick[int64](m, "max_per_customer", 0, 0, 3) }))
 	if pick(m, "another", true, true, true, false) {
 		m.listWith("e2", m.drawTerms(false))
 	}
@@ -288,7 +288,7 @@ func (m *model) drawTerms(anyOrder bool) domain.Terms {
 	now := m.Now()
 	t := domain.Terms{
 		Name: pick(m, "name", "An Evening", "Été <&>"), Currency: pick(m, "currency", "EUR", "EUR", "EUR", "EUR", "JPY"),
-		MaxPerOrder:   pick[int64](m, "max_per_order", 0, 0, 2),
+		MaxPerOrder: pick[int64](m, "max_per_order", 0, 0, 2), MaxPerCustomer: pick[int64](m, "max_per_customer", 0, 0, 3),
 		OnSaleMillis:  pick(m, "on_sale", append(slices.Repeat([]int64{0}, 10), 1, now+3, now+3_600_000)...),
 		OffSaleMillis: pick(m, "off_sale", append(slices.Repeat([]int64{0}, 10), now+3_700_000, now+5)...),
 		Sections: []domain.SectionTerms{
@@ -568,7 +568,7 @@ func (m *model) took(id string, fields []string) {
 
 func (m *model) list() {
 	if !m.book.Events["e2"].Exists() && len(m.early) > 0 && pick(m, "of many places", true, false) {
-		m.listWith("e2", terms(900_000))
+		m.listWith("e2", terms(900_000, func(t *domain.Terms) { t.MaxPerCustomer = pick[int64](m, "max_per_customer", 0, 0, 3) }))
 		return
 	}
 	if !pick(m, "really", false, false, true) {
@@ -611,7 +611,7 @@ func (m *model) listWith(id string, terms domain.Terms) {
 }
 
 func offerOf(t domain.Terms) reference.Offer {
-	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis}
+	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis}
 	for _, s := range t.Sections {
 		o.Sections = append(o.Sections, reference.SectionOffer{Name: s.Name, Price: s.Price, Capacity: s.Capacity})
 	}
@@ -625,7 +625,10 @@ func (m *model) adjust() {
 	id := pick(m, "event", modelEvents...)
 	terms := m.book.Events[id].Terms()
 	if pick(m, "change", true, true, true, false) {
-		terms = m.drawTerms(true)
+		was := terms.MaxPerCustomer
+		if terms = m.drawTerms(true); pick(m, "limited as before", true, true, true, false) {
+			terms.MaxPerCustomer = min(was, 1) * pick[int64](m, "max_per_customer", 2, 3, 4)
+		}
 	}
 	m.commands++
 	fact, wantErr := domain.Adjust(m.book.Events[id], id, terms)
@@ -1620,7 +1623,8 @@ func (m *model) settleAll() {
 // compareOpinions compares what was decided with what the log folds to, and with the second opinion.
 func (m *model) compareOpinions() {
 	m.Helper()
-	if !reflect.DeepEqual(m.folded.Events, m.book.Events) || !maps.Equal(m.folded.Orders, m.book.Orders) || !maps.Equal(inProgress(m.folded), inProgress(m.book)) {
+	if !reflect.DeepEqual(m.folded.Events, m.book.Events) || !maps.Equal(m.folded.Orders, m.book.Orders) || !maps.Equal(inProgress(m.folded), inProgress(m.book)) ||
+		!reflect.DeepEqual(m.folded.Places, m.book.Places) || !maps.Equal(m.folded.Refused, m.book.Refused) {
 		m.Fatalf("the log folds to\n%+v\nthe model is\n%+v", m.folded, m.book)
 	}
 	if len(m.second.Orders) != len(m.book.Orders) || len(m.second.Events) != len(m.book.Events) || !maps.Equal(m.second.InProgress, inProgress(m.book)) {
@@ -1799,6 +1803,20 @@ func (m *model) expected() map[string]any {
 		m.Must(e.CheckConservation())
 		maps.Copy(events, layout.EncodeEvent(id, e, m.hashes[id]))
 		second := m.second.Events[id]
+		for what, places := range second.Refused {
+			events[layout.RefusedField(domain.RefusedDemand{EventID: id, Section: what[0], Reason: what[1]})] = strconv.FormatInt(places, 10)
+			m.seen["refused demand counted"]++
+		}
+		for _, customer := range modelCustomers {
+			if places := m.second.Owns(id, customer); e.MaxPerCustomer > 0 && places > 0 {
+				key := m.Keys.Customers(0, m.Keys.HashOfCustomer(id, customer, m.hashes[id]))
+				if want[key] == nil {
+					want[key] = make(map[string]string)
+				}
+				want[key].(map[string]string)[id+"/"+customer] = strconv.FormatInt(places, 10)
+				m.seen["places of a customer counted"]++
+			}
+		}
 		events[layout.SalesField(id)] = layout.Totals{Orders: second.Orders, TicketsSold: second.Tickets, Revenue: second.Revenue}.String()
 	}
 	want[m.Keys.Events(0)] = events

@@ -32,7 +32,7 @@ type partitionAudit struct {
 	damaged map[string]bool          // events whose terms cannot be read
 
 	// found by the scan
-	orders                  map[string]string // the hash that each is in
+	orders, places          map[string]string // the hash that each is in
 	inProgress, eventFields map[string]bool
 }
 
@@ -44,7 +44,7 @@ func newPartitionAudit(a *auditor, p int) *partitionAudit {
 		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
 		positions: make(map[domain.Group]position), owed: make(map[string]bool), factIDs: make(map[domain.OrderRef]factIDs),
 		totals: make(map[string]layout.Totals), early: make(map[domain.OrderRef]bool), damaged: make(map[string]bool),
-		orders: make(map[string]string), inProgress: make(map[string]bool), eventFields: make(map[string]bool),
+		orders: make(map[string]string), places: make(map[string]string), inProgress: make(map[string]bool), eventFields: make(map[string]bool),
 	}
 }
 

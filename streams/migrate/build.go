@@ -332,6 +332,11 @@ func (b *builder) writeEvents() error {
 			}
 		}
 	}
+	for what, places := range b.p.book.Refused {
+		if err := events.add(layout.RefusedField(what), strconv.FormatInt(places, 10)); err != nil {
+			return err
+		}
+	}
 	noted := make(map[string]bool)
 	for ref := range b.p.early {
 		noted[ref.EventID] = true

@@ -2,14 +2,17 @@
 -- order in which they stand: what is left, and who has an order in progress.
 --
 -- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream. ARGV goes on with
---   E, S, T, C, N: how many follow of
---   events:   event_id, how many hashes of orders of its own the caller took it to have
+--   E, S, T, C, N, L: how many follow of
+--   events:   event_id, how many hashes of orders of its own the caller took it to have, and behind it a bar if
+--             a customer's places are counted
 --   sections: number of its event, name
 --   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; valid_millis; until when all
 --             requests of these terms are valid (milliseconds); the smallest amounts, such as EUR=50,JPY=50 ('' if there
 --             are none)
 --   classes:  number of the hash of the orders, of the terms, how many items; then for each item, in the order of their
 --             names: number of its section, quantity, unit_price (-1 if any will do). All sections are of one event
+--   customers: N of them, if places are counted of any event, else none: of each request the number of the hash in which
+--             its customer's places are counted, 0 if they are not
 --   requests: entry_id, event_id/order_id, number of its class, event_id/customer_id, opening (as it stands in
 --             records and facts, up to the items)
 -- Reply: now (milliseconds); for each section price|currency, as it is for who holds of it now; for each request:
@@ -21,7 +24,8 @@
 -- The order of the checks is domain.refusal's.
 
 local E, S, T, C, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4])
-local EVENTS = FIRST + 5
+local L = tonumber(ARGV[FIRST + 5])
+local EVENTS = FIRST + 6
 local SECTIONS = EVENTS + 2 * E
 local TERMS = SECTIONS + 2 * S
 local CLASSES = TERMS + 5 * T
@@ -36,7 +40,7 @@ for s = 1, S do
 end
 local early_of = {} -- by event that has hashes of its own: where it says whether there are orders in the shared one
 for e = 1, E do
-  if ARGV[EVENTS + 2 * e - 1] ~= '0' then
+  if match(ARGV[EVENTS + 2 * e - 1], '^%d+') ~= '0' then
     early_of[e] = #fields + 1
     fields[early_of[e]] = fields[1 + e] .. '#early'
   end
@@ -49,7 +53,7 @@ local events = {}
 for e = 1, E do
   local value = values[1 + e]
   if value then
-    local state, currency, most, on_sale, off_sale, hashes = match(value, '^%d+|(%a)|(%u+)|(%d+)|(%d+)|(%d+)|(%d+)$')
+    local state, currency, most, on_sale, off_sale, hashes, limit = match(value, '^%d+|(%a)|(%u+)|(%d+)|(%d+)|(%d+)|(%d+|?)(%d*)$')
     if not hashes then
       error('event ' .. fields[1 + e] .. ' is damaged: ' .. value)
     end
@@ -57,7 +61,7 @@ for e = 1, E do
       return { 'hashes' }
     end
     off_sale = tonumber(off_sale)
-    events[e] = { currency = currency, most = tonumber(most), early = early_of[e] and values[early_of[e]],
+    events[e] = { currency = currency, most = tonumber(most), limit = tonumber(limit), early = early_of[e] and values[early_of[e]],
       on_sale = state == 'o' and now >= tonumber(on_sale) and (off_sale == 0 or now < off_sale) }
   elseif ARGV[EVENTS + 2 * e - 1] ~= '0' then
     return { 'hashes' }
@@ -155,7 +159,9 @@ for c = 1, C do
   end
   classes[tostring(c)] = class
 end
-local REQUESTS = at
+local CUSTOMERS = at
+local REQUESTS = CUSTOMERS + L
+at = REQUESTS
 
 local hashes, members, class_of = {}, {}, {}
 for i = 1, N do
@@ -178,6 +184,25 @@ if #customers > 0 then
   local orders = redis.call('HMGET', KEYS[5], unpack(customers))
   for n = 1, #customers do
     in_progress[customers[n]] = orders[n]
+  end
+end
+
+-- How many places a customer has, by event_id/customer_id; and those that change, by the number of their hash.
+local places, changed_places = {}, {}
+if L > 0 then
+  local wanted = {}
+  for i = 1, N do
+    local hash = tonumber(ARGV[CUSTOMERS + i - 1])
+    if hash > 0 and not records[i] then
+      wanted[hash] = wanted[hash] or {}
+      table.insert(wanted[hash], ARGV[REQUESTS + WIDTH * (i - 1) + 3])
+    end
+  end
+  for hash, fields in pairs(wanted) do
+    local found = redis.call('HMGET', KEYS[5 + hash], unpack(fields))
+    for n = 1, #fields do
+      places[fields[n]] = tonumber(found[n] or '0')
+    end
   end
 end
 
@@ -206,6 +231,10 @@ local function refusal(entry, class, customer)
   elseif in_progress[customer] then
     return 'in_progress', ''
   end
+  local limit = class.section.event.limit
+  if limit and places[customer] + class.places > limit then
+    return 'over_customer_limit', ''
+  end
   local item = class
   repeat
     if item.quantity > item.section.available then
@@ -220,6 +249,7 @@ local acks, notices, early = {}, {}, {}
 local held, held_lines, rejected, rejected_lines = {}, {}, {}, {} -- positions of requests, and facts
 local said, whys = {}, {} -- of a new order: what its record says behind the state; and why it is rejected
 local new_holds, taken = {}, {}
+local refusals = {} -- by reason, by class: how many requests
 at = REQUESTS
 for i = 1, N do
   local entry, member, class, customer = ARGV[at], members[i], class_of[i], ARGV[at + 3]
@@ -234,7 +264,10 @@ for i = 1, N do
       said[i] = asked .. '|||||||' .. why .. '||' .. detail
       acks[#acks + 1] = entry
       notices[#notices + 1] = member
-      if not class.section.event then
+      if class.section.event and why ~= 'invalid' then
+        local by = refusals[why] or {}
+        by[class], refusals[why] = (by[class] or 0) + 1, by
+      elseif not class.section.event then
         early[class.section.id] = true
       end
     else
@@ -246,6 +279,12 @@ for i = 1, N do
         item = item.next
       until not item
       in_progress[customer] = true
+      if class.section.event.limit then
+        places[customer] = places[customer] + class.places
+        local hash = tonumber(ARGV[CUSTOMERS + i - 1])
+        local list = changed_places[hash] or {}
+        list[#list + 1], list[#list + 2], changed_places[hash] = customer, int(places[customer]), list
+      end
       n = 2 * n
       taken[n - 1], taken[n] = customer, string.sub(member, #class.section.id + 2)
       new_holds[n - 1], new_holds[n] = class.terms.deadline, member
@@ -260,6 +299,25 @@ end
 if #held + #rejected == 0 then
   return reply
 end
+
+-- Places that were asked for in vain, by the field that they are counted in.
+local refused_places, refused_fields = {}, {}
+for why, by in pairs(refusals) do
+  for class, count in pairs(by) do
+    local item = class
+    repeat
+      if item.section.price then
+        local field = item.section.field .. '#' .. why
+        if not refused_places[field] then
+          refused_places[field], refused_fields[#refused_fields + 1] = 0, field
+        end
+        refused_places[field] = refused_places[field] + count * item.quantity
+      end
+      item = item.next
+    until not item
+  end
+end
+local refused_before = #refused_fields > 0 and redis.call('HMGET', KEYS[4], unpack(refused_fields)) or {}
 
 local written = {}
 append(KEYS[2], stamp, 'held', held_lines, function(id, first, last)
@@ -288,7 +346,14 @@ for _, section in pairs(sections) do
     changes[n + 1], changes[n + 2] = section.field, section_value(section.price, section.capacity, int(section.available), int(section.held), section.sold)
   end
 end
+for n = 1, #refused_fields do
+  local last, field = #changes, refused_fields[n]
+  changes[last + 1], changes[last + 2] = field, int(refused_places[field] + tonumber(refused_before[n] or '0'))
+end
 redis.call('HSET', KEYS[4], unpack(changes))
+for hash, list in pairs(changed_places) do
+  redis.call('HSET', KEYS[5 + hash], unpack(list))
+end
 if #held > 0 then
   redis.call('HSET', KEYS[5], unpack(taken))
   redis.call('ZADD', KEYS[3], unpack(new_holds))

@@ -17,9 +17,9 @@ type SectionOffer struct {
 
 // Offer is what an organiser says of an event.
 type Offer struct {
-	Name, Currency               string
-	MaxPerOrder, OnSale, OffSale int64
-	Sections                     []SectionOffer
+	Name, Currency                               string
+	MaxPerOrder, MaxPerCustomer, OnSale, OffSale int64
+	Sections                                     []SectionOffer
 }
 
 func (o Offer) same(other Offer) bool {
@@ -36,6 +36,7 @@ type Event struct {
 	Sections          map[string]Section
 	Orders, Tickets   int64 // confirmed now
 	Revenue           int64
+	Refused           map[[2]string]int64 // places that were asked for in vain, by section and reason
 }
 
 // Name names an order.
@@ -109,6 +110,14 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 	}
 	if reason != "" {
 		o.State, o.Reason, o.Detail, o.Outcome = Rejected, reason, detail, now
+		for _, l := range a.Lines {
+			if e == nil || reason == "invalid" {
+				break
+			}
+			if _, known := e.Sections[l.Section]; known {
+				e.Refused[[2]string{l.Section, reason}] += l.Quantity
+			}
+		}
 		return true, Done
 	}
 	o.State, o.Currency, o.Held, o.Deadline = Held, e.Offer.Currency, now, now+a.Lasts
@@ -174,10 +183,24 @@ func (w *World) refuse(now int64, event string, a Asked) (reason, detail string)
 		return "below_minimum", ""
 	case w.InProgress[Name{event, a.Customer}] != "":
 		return "in_progress", ""
+	case e.Offer.MaxPerCustomer > 0 && places+w.Owns(event, a.Customer) > e.Offer.MaxPerCustomer:
+		return "over_customer_limit", ""
 	case some(func(l Line, s Section, _ bool) bool { return l.Quantity > s.Available }):
 		return "sold_out", detail
 	}
 	return "", ""
+}
+
+// Owns is how many places of an event a customer has, held and sold.
+func (w *World) Owns(event, customer string) (n int64) {
+	for name, o := range w.Orders {
+		for _, l := range o.Lines {
+			if name.Event == event && o.Customer == customer && (o.State == Held || o.State == Confirmed) {
+				n += l.Quantity
+			}
+		}
+	}
+	return n
 }
 
 // Pay is a pay that comes.
@@ -282,7 +305,7 @@ func (w *World) List(event string, o Offer) (changed, ok bool) {
 	if e := w.Events[event]; e != nil {
 		return false, !e.Closed && e.Offer.same(o)
 	}
-	e := &Event{Offer: o, Sections: map[string]Section{}}
+	e := &Event{Offer: o, Sections: map[string]Section{}, Refused: map[[2]string]int64{}}
 	for _, s := range o.Sections {
 		e.Sections[s.Name] = Section{Price: s.Price, Capacity: s.Capacity, Available: s.Capacity}
 	}
@@ -304,7 +327,7 @@ func (w *World) Adjust(event string, o Offer) (changed, ok bool) {
 			return false, false
 		}
 	}
-	if o.Currency != e.Offer.Currency || len(sections) != len(o.Sections) {
+	if o.Currency != e.Offer.Currency || len(sections) != len(o.Sections) || (o.MaxPerCustomer > 0) != (e.Offer.MaxPerCustomer > 0) {
 		return false, false
 	}
 	changed = !e.Offer.same(o)
