@@ -136,8 +136,9 @@ type Ledger interface {
 	// call, and since. If it is other data the error wraps ErrDataReplaced, and any
 	// other call may fail with such an error, too.
 	Verify(ctx context.Context) error
-	// Accept takes what is stored now as it is, and makes again what is missing to work on it.
-	Accept(ctx context.Context) error
+	// Accept takes what is stored now as it is, and makes again what is missing to work on it. If it is other data
+	// than was seen, nobody who has seen what is not any more can change it from then on.
+	Accept(ctx context.Context, worker string) error
 	// NoteReplaced keeps, for people, that a worker noticed just now that the data is other
 	// data, and by what.
 	NoteReplaced(ctx context.Context, worker string, cause error) error

@@ -130,7 +130,7 @@ func otherData(w *world, wrap wrap) error {
 	lost := w.await(p, receipt)
 	w.listening()
 	w.server.Flush()
-	if err := w.store.Ledger().Accept(w.ctx); err != nil {
+	if err := w.store.Ledger().Accept(w.ctx, "w1"); err != nil {
 		return err
 	}
 	w.list("e", 10)

@@ -382,6 +382,25 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 	}
 }
 
+// A connection that was closed while an answer was waited for is looked at no more, although its timer went off just then.
+func TestClosedConnectionIsLeftAlone(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer func() { _ = theirs.Close() }()
+	read := make(chan error, 1)
+	go func() { _, err := theirs.Read(make([]byte, 1)); read <- err }()
+	c := newConnection(ours, ours)
+	if _, err := c.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(<-read, c.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c.closeUnused()
+	if c.unused.Stop() {
+		t.Error("it will be looked at again")
+	}
+}
+
 // A sentinel and a master, each with TLS, users and passwords of its own.
 func TestSentinelWithPasswordsAndTLS(t *testing.T) {
 	t.Parallel()

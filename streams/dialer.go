@@ -135,7 +135,7 @@ type connection struct {
 	mu      sync.Mutex
 	used    time.Time // last
 	waiting bool      // for what the server says
-	closed  bool      // because it was not used
+	closed  bool
 }
 
 func newConnection(conn, socket net.Conn) *connection {
@@ -152,6 +152,7 @@ func (c *connection) closeUnused() {
 	defer c.mu.Unlock()
 	left := unusedTime - time.Since(c.used)
 	switch {
+	case c.closed: // just when it was looked
 	case c.waiting:
 		c.unused.Reset(unusedTime)
 	case left > 0:
@@ -172,6 +173,9 @@ func (c *connection) use(waiting bool) bool {
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	c.unused.Stop()
 	return c.Conn.Close()
 }

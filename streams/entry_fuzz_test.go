@@ -52,7 +52,7 @@ func FuzzRequestEntry(f *testing.F) {
 		defer cancel()
 		x := fixtureOf(ctx, t, store)
 		x.Do("FLUSHALL")
-		x.Must(x.ledger.Accept(ctx))
+		x.Must(x.ledger.Accept(ctx, "w1"))
 		x.list("e1", terms(3))
 		switch prior % 4 {
 		case 1:

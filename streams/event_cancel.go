@@ -3,6 +3,7 @@ package streams
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -59,9 +60,14 @@ func (e *Events) Cancel(ctx context.Context, eventID string, cause domain.Cause,
 	}
 	// One pass finds all, for no order can come after the first step; another one finds
 	// what Redis has lost of the first, if it failed over meanwhile.
+	var replaced error
 	for range cancelPasses {
 		pass := cancelPass{events: e, eventID: eventID, progress: progress, seen: CancelledEvent{Before: before}}
 		err := pass.run(ctx)
+		if replaced = nil; errors.Is(err, domain.ErrDataReplaced) {
+			replaced = err
+			continue
+		}
 		if err == nil && pass.changed > 0 {
 			continue
 		}
@@ -72,6 +78,9 @@ func (e *Events) Cancel(ctx context.Context, eventID string, cause domain.Cause,
 			err = domain.WithClass(domain.ClassRetry, fmt.Errorf("%w: event %s is cancelled, but perhaps not all of its orders: %w", domain.ErrUnknownOutcome, eventID, err))
 		}
 		return pass.seen, err
+	}
+	if replaced != nil {
+		return CancelledEvent{Before: before}, replaced
 	}
 	return CancelledEvent{Before: before}, domain.WithCode(domain.ClassRetry, domain.CodeConflict,
 		fmt.Errorf("event %s: orders to cancel were found %d times in a row, try again", eventID, cancelPasses))
@@ -93,6 +102,7 @@ func reopened(eventID string) error {
 // cancelPass looks at all orders of an event once.
 type cancelPass struct {
 	events   *Events
+	ledger   *Ledger // on the branch on which the pass began
 	eventID  string
 	progress func(CancelledEvent)
 	seen     CancelledEvent
@@ -102,7 +112,16 @@ type cancelPass struct {
 }
 
 func (c *cancelPass) run(ctx context.Context) error {
-	_, err := c.events.store.Inside().EachEntry(ctx, c.events.store.Partition(c.eventID), "0-0", "+", func(entry domain.Entry) error {
+	event, err := c.events.read(ctx, c.eventID)
+	if err != nil {
+		return err
+	}
+	c.ledger = &Ledger{c.events.store, func(int) string { return event.Branch }}
+	// What was known of where its orders are may be of another branch.
+	if err := c.events.store.Inside().LearnHashes(ctx, []domain.OrderRef{{EventID: c.eventID}}, true); err != nil {
+		return err
+	}
+	_, err = c.events.store.Inside().EachEntry(ctx, c.events.store.Partition(c.eventID), "0-0", "+", func(entry domain.Entry) error {
 		facts, err := wire.ParseFacts(entry.ID, entry.Fields)
 		c.damage = cmp.Or(c.damage, err)
 		for _, f := range facts {
@@ -161,7 +180,7 @@ func (c *cancelPass) cancel(ctx context.Context, p int, batch []domain.OrderRef)
 		return c.eventID, event, err
 	}
 	cancel := func(domain.Event) domain.Command { return domain.Cancel{Reason: domain.ReasonEventCancelled} }
-	err := c.events.store.Ledger().changeOrders(ctx, p, batch, 0, event, cancel, func(_ domain.OrderRef, o domain.Order) {
+	err := c.ledger.changeOrders(ctx, p, batch, 0, event, cancel, func(_ domain.OrderRef, o domain.Order) {
 		if o.State == domain.OrderHeld || o.State == domain.OrderConfirmed {
 			stays = true
 			return

@@ -31,26 +31,31 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 		return false, err
 	}
 	p := e.store.Partition(eventID)
-	args := []any{eventID, wire.FactLine(fact), layout.SalesField(eventID), layout.Totals{}.String()}
-	for field, value := range layout.EncodeEvent(eventID, event, layout.OrderHashes(t)) {
-		args = append(args, field, value)
+	for range adjustAttempts {
+		there, err := e.store.Inside().Event(ctx, eventID)
+		if err != nil {
+			return false, err
+		}
+		if there.Exists() {
+			_, err = domain.Create(there.Event, eventID, t)
+			return false, err
+		}
+		args := []any{eventID, there.Branch, wire.FactLine(fact), layout.SalesField(eventID), layout.Totals{}.String()}
+		for field, value := range layout.EncodeEvent(eventID, event, layout.OrderHashes(t)) {
+			args = append(args, field, value)
+		}
+		reply, err := e.store.run(ctx, scriptCreateEvent, []string{e.store.keys.Events(p), e.store.keys.Log(p)}, args...).Text()
+		if err != nil {
+			return false, fmt.Errorf("script create_event: %w", access.ClassifyChange(err))
+		}
+		switch reply {
+		case "listed":
+			return true, nil
+		case "no log":
+			return false, fmt.Errorf("event %s: %w", eventID, noStream(e.store.keys.Log(p)))
+		}
 	}
-	reply, err := e.store.run(ctx, scriptCreateEvent, []string{e.store.keys.Events(p), e.store.keys.Log(p)}, args...).Int()
-	if err != nil {
-		return false, fmt.Errorf("script create_event: %w", access.ClassifyChange(err))
-	}
-	switch reply {
-	case -1:
-		return false, fmt.Errorf("event %s: %w", eventID, noStream(e.store.keys.Log(p)))
-	case 1:
-		return true, nil
-	}
-	there, err := e.Get(ctx, eventID)
-	if err != nil {
-		return false, err
-	}
-	_, err = domain.Create(there, eventID, t)
-	return false, err
+	return false, changedByOthers(eventID)
 }
 
 // adjustAttempts bounds how often a change starts again because somebody else
@@ -67,7 +72,7 @@ func changedByOthers(eventID string) error {
 func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.Terms) (domain.Terms, error)) (changed bool, err error) {
 	p := e.store.Partition(eventID)
 	for range adjustAttempts {
-		event, err := e.Get(ctx, eventID)
+		event, err := e.read(ctx, eventID)
 		if err != nil {
 			return false, err
 		}
@@ -75,15 +80,15 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 		if err != nil {
 			return false, err
 		}
-		fact, err := domain.Adjust(event, eventID, t)
+		fact, err := domain.Adjust(event.Event, eventID, t)
 		if err != nil || fact == nil {
 			return false, err
 		}
-		about, terms, sections, err := e.encode(ctx, eventID, event, *fact)
+		about, terms, sections, err := encodeAfter(eventID, event, *fact)
 		if err != nil {
 			return false, err
 		}
-		args := []any{eventID, event.Version, wire.FactLine(*fact), terms, about}
+		args := []any{eventID, event.Branch, event.Version, wire.FactLine(*fact), terms, about}
 		for _, section := range sections {
 			args = append(args, layout.SectionField(eventID, section.Name), section.Price, section.Capacity)
 		}
@@ -112,20 +117,20 @@ func (e *Events) Close(ctx context.Context, eventID string, cause domain.Cause) 
 func (e *Events) change(ctx context.Context, eventID string, decide func(domain.Event) (*domain.Fact, error)) (changed bool, err error) {
 	p := e.store.Partition(eventID)
 	for range adjustAttempts {
-		event, err := e.Get(ctx, eventID)
+		event, err := e.read(ctx, eventID)
 		if err != nil {
 			return false, err
 		}
-		fact, err := decide(event)
+		fact, err := decide(event.Event)
 		if err != nil || fact == nil {
 			return false, err
 		}
-		about, terms, _, err := e.encode(ctx, eventID, event, *fact)
+		about, terms, _, err := encodeAfter(eventID, event, *fact)
 		if err != nil {
 			return false, err
 		}
 		reply, err := e.store.run(ctx, scriptChangeEvent, []string{e.store.keys.Events(p), e.store.keys.Log(p)},
-			eventID, event.Version, string(fact.Type), wire.FactLine(*fact), terms, about).Int()
+			eventID, event.Branch, event.Version, string(fact.Type), wire.FactLine(*fact), terms, about).Int()
 		if err != nil {
 			return false, fmt.Errorf("script change_event: %w", access.ClassifyChange(err))
 		}
@@ -136,17 +141,13 @@ func (e *Events) change(ctx context.Context, eventID string, decide func(domain.
 	return false, changedByOthers(eventID)
 }
 
-// encode is what an event's fields are after a fact; sections are only for what they offer.
-func (e *Events) encode(ctx context.Context, eventID string, event domain.Event, fact domain.Fact) (about, terms string, sections []domain.Section, err error) {
-	after, err := domain.ApplyEvent(event, fact)
+// encodeAfter is what an event's fields are after a fact; sections are only for what they offer.
+func encodeAfter(eventID string, event access.Event, fact domain.Fact) (about, terms string, sections []domain.Section, err error) {
+	after, err := domain.ApplyEvent(event.Event, fact)
 	if err != nil {
 		return "", "", nil, err
 	}
-	if err := e.store.Inside().LearnHashes(ctx, []domain.OrderRef{{EventID: eventID}}, false); err != nil {
-		return "", "", nil, err
-	}
-	hashes, _ := e.store.hashes.Of(eventID)
-	fields := layout.EncodeEvent(eventID, after, hashes)
+	fields := layout.EncodeEvent(eventID, after, event.OrderHashes)
 	return fields[layout.AboutField(eventID)], fields[layout.TermsField(eventID)], after.Sections, nil
 }
 
@@ -158,10 +159,15 @@ func (e *Events) Reopen(ctx context.Context, eventID string, cause domain.Cause)
 
 // Get reads one event. Error: domain.ErrNotFound.
 func (e *Events) Get(ctx context.Context, eventID string) (domain.Event, error) {
+	event, err := e.read(ctx, eventID)
+	return event.Event, err
+}
+
+func (e *Events) read(ctx context.Context, eventID string) (access.Event, error) {
 	if !domain.ValidID(eventID) {
-		return domain.Event{}, access.NotFound("event", eventID)
+		return access.Event{}, access.NotFound("event", eventID)
 	}
-	event, _, err := e.store.Inside().Event(ctx, eventID)
+	event, err := e.store.Inside().Event(ctx, eventID)
 	if err == nil && !event.Exists() {
 		err = access.NotFound("event", eventID)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -20,11 +21,13 @@ func TestListEvent(t *testing.T) {
 	want := terms(10, func(t *domain.Terms) {
 		t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis = "Été <b> & “日本”\u2028", 6, 1_700_000_000_123, 253402300799000
 	})
+	branch := f.eventFields()
 	f.list("e1", want)
 	wantFields := map[string]string{
 		"e1": "1|o|EUR|6|1700000000123|253402300799000|0", "e1#sales": "0|0|0", "e1/general": "1000|10|10|0|0", "e1/vip": "5000|4|4|0|0",
 		"e1#about": `{"name":"Été \u003cb\u003e \u0026 “日本”\u2028","sections":["general","vip"],"fingerprint":"` + want.Fingerprint() + `"}`,
 	}
+	maps.Copy(wantFields, branch)
 	if fields := f.eventFields(); !reflect.DeepEqual(fields, wantFields) {
 		t.Errorf("event %v\nwant %v", fields, wantFields)
 	}
@@ -192,21 +195,29 @@ func TestAdjustEventRaces(t *testing.T) {
 	f.held("e1", "o1", "fred", 3, holdMillis)
 
 	t.Run("the script", func(t *testing.T) {
-		run := func(version int, capacity int64) []string {
+		run := func(branch string, version int, capacity int64) []string {
 			t.Helper()
 			reply, err := f.store.run(f.Ctx, scriptAdjustEvent, []string{f.Keys.Events(0), f.Keys.Log(0)},
-				"e1", version, "e1|{}", "terms", "about", "e1/general", 1000, capacity, "e1/vip", 5000, 4).StringSlice()
+				"e1", branch, version, "e1|{}", "terms", "about", "e1/general", 1000, capacity, "e1/vip", 5000, 4).StringSlice()
 			f.Must(err)
 			return reply
 		}
 		before := f.Dump()
+		branch := f.branch()
 		for _, test := range []struct {
+			branch   string
 			version  int
 			capacity int64
 			want     []string
-		}{{2, 20, []string{"stale"}}, {0, 20, []string{"stale"}}, {1, 2, []string{"below", "e1/general", "3", "0"}}} {
-			if got := run(test.version, test.capacity); !slices.Equal(got, test.want) {
-				t.Errorf("version %d, capacity %d: %v, want %v", test.version, test.capacity, got, test.want)
+		}{
+			{branch, 2, 20, []string{"stale"}},
+			{branch, 0, 20, []string{"stale"}},
+			{"another", 1, 20, []string{"stale"}},
+			{"", 1, 20, []string{"stale"}},
+			{branch, 1, 2, []string{"below", "e1/general", "3", "0"}},
+		} {
+			if got := run(test.branch, test.version, test.capacity); !slices.Equal(got, test.want) {
+				t.Errorf("branch %q, version %d, capacity %d: %v, want %v", test.branch, test.version, test.capacity, got, test.want)
 			}
 		}
 		f.WantSame(before)
@@ -333,9 +344,15 @@ func TestReopenEventRaces(t *testing.T) {
 	})
 	f.Must(err)
 	before := f.Dump()
-	reply, err := f.store.run(f.Ctx, scriptChangeEvent, []string{f.Keys.Events(0), f.Keys.Log(0)}, "e1", stale.Version, "reopened", "e1|{}", "terms", "about").Int()
-	if err != nil || reply != 0 {
-		t.Errorf("an old version: %d, %v", reply, err)
+	for _, is := range []struct {
+		branch  string
+		version int64
+	}{{f.branch(), stale.Version}, {"another", stale.Version + 1}, {"", stale.Version + 1}} {
+		reply, err := f.store.run(f.Ctx, scriptChangeEvent, []string{f.Keys.Events(0), f.Keys.Log(0)},
+			"e1", is.branch, is.version, "reopened", "e1|{}", "terms", "about").Int()
+		if err != nil || reply != 0 {
+			t.Errorf("an old branch or version %+v: %d, %v", is, reply, err)
+		}
 	}
 	f.WantSame(before)
 	if reopened, err := f.events.Reopen(f.Ctx, "e1", domain.Cause{}); !reopened || err != nil {

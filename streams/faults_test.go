@@ -532,7 +532,7 @@ func TestFlushAll(t *testing.T) {
 				f.WantClass(err, domain.ClassRetry)
 				f.wantReplaced(err)
 				f.wantReplaced(f.ledger.Verify(f.Ctx))
-				f.Must(f.ledger.Accept(f.Ctx))
+				f.Must(f.ledger.Accept(f.Ctx, "w1"))
 				f.Must(f.ledger.Verify(f.Ctx))
 				got, err := q.Read(f.Ctx, 10, time.Second)
 				if err != nil || len(got) != 1 {
@@ -572,11 +572,11 @@ func TestFlushAllWhileReading(t *testing.T) {
 		f.Do("FLUSHALL")
 		err := <-ended
 		if err == nil { // it had waited its second: once more
-			f.Must(f.ledger.Accept(f.Ctx))
+			f.Must(f.ledger.Accept(f.Ctx, "w1"))
 			return false
 		}
 		f.wantReplaced(err)
-		f.Must(f.ledger.Accept(f.Ctx))
+		f.Must(f.ledger.Accept(f.Ctx, "w1"))
 		return true
 	})
 	id := f.Publish(request("cancel", "e1", "o1"))
@@ -585,12 +585,16 @@ func TestFlushAllWhileReading(t *testing.T) {
 	}
 }
 
-// TestFlushAllAndOrders: the scripts that change orders need no groups, and start from nothing.
+// TestFlushAllAndOrders: the scripts that change orders change nothing where nobody has noticed yet, and then start from nothing.
 func TestFlushAllAndOrders(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))
 	a := f.held("e1", "o1", "fred", 1, holdMillis)
 	f.Do("FLUSHALL")
+	_, _, err := f.ledger.Hold(f.Ctx, 0, []domain.Incoming{a})
+	f.wantReplaced(err)
+	f.WantSame(nil)
+	f.Must(f.ledger.Accept(f.Ctx, "w1"))
 	if replies, _ := f.resolve(approve(a.EntryID, "e1", "o1")); replies[0] != (domain.Reply{Verdict: domain.VerdictVoid}) {
 		t.Errorf("an approval of an order that is lost: %+v, want it voided", replies[0])
 	}
@@ -607,7 +611,7 @@ func TestAcceptAnotherNamespace(t *testing.T) {
 	f.Do("HSET", "holdfast:meta", "partitions", 2, "schema", layout.Schema, "epoch", "x")
 	_, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 1, time.Second)
 	f.wantReplaced(err)
-	f.WantClass(f.ledger.Accept(f.Ctx), domain.ClassFatal)
+	f.WantClass(f.ledger.Accept(f.Ctx, "w1"), domain.ClassFatal)
 }
 
 // TestRestart: with an append-only file, a killed server comes back as it was, scripts forgotten.

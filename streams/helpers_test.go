@@ -120,7 +120,7 @@ func (s *sending) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 func (f *fixture) another(t *testing.T) (*fixture, *sending) {
 	t.Helper()
 	hook := new(sending)
-	store, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Hook: hook})
+	store, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true, Hook: hook})
 	f.Must(err)
 	t.Cleanup(func() {
 		hook.do = nil
@@ -306,6 +306,14 @@ func (f *fixture) record(event, order string) string {
 func (f *fixture) setRecord(event, order, record string) {
 	f.Helper()
 	f.Do("HSET", f.Keys.Orders(f.store.Partition(event), f.Keys.SharedHash(event)), event+"/"+order, record)
+}
+
+// branch is that of the only partition, as it is stored.
+func (f *fixture) branch() string {
+	f.Helper()
+	is, err := f.Client.HGet(f.Ctx, f.Keys.Events(0), layout.BranchField).Result()
+	f.Must(err)
+	return is
 }
 
 // eventFields are all that is stored of events, but for the time of the newest log entry.

@@ -76,9 +76,10 @@ func TestHoldRefusals(t *testing.T) {
 	f.list("over", terms(10, func(t *domain.Terms) { t.OffSaleMillis = 1_000 }))
 	f.list("closed", terms(10))
 	f.close("closed")
+	f.list("few", terms(10, func(t *domain.Terms) { t.MaxPerCustomer = 1 }))
 	f.held("e1", "o0", "mary", 1, holdMillis)
 	pendingBefore := f.Pending(domain.GroupWorkers)
-	before, events := f.Dump(), f.eventFields()
+	before, events, refused := f.Dump(), f.eventFields(), make(map[string]int64)
 	for i, test := range []struct {
 		reason, detail string
 		fields         []string
@@ -99,7 +100,9 @@ func TestHoldRefusals(t *testing.T) {
 		{"over_limit", "", purchase("e1", "", "fred", 5), nil},
 		{"below_minimum", "", purchase("e1", "", "fred", 2), func(a *domain.Incoming) { a.Minimums = &domain.Minimums{"EUR": 2001, "JPY": 1} }},
 		{"in_progress", "", purchase("e1", "", "mary", 1), nil},
+		{"over_customer_limit", "", purchase("few", "", "fred", 2), nil},
 		{"sold_out", "", purchase("sold", "", "fred", 2), nil},
+		{"sold_out", "", purchase("sold", "", "fred", 3), nil},
 	} {
 		order := "r" + strconv.Itoa(i)
 		test.fields = slices.Clone(test.fields)
@@ -122,6 +125,11 @@ func TestHoldRefusals(t *testing.T) {
 		f.wantFact("rejected", a.Request.EventID+"/"+order, opening+"|"+test.reason+"|"+test.detail)
 		if got, want := f.record(a.Request.EventID, order), fact.ID+"|r2|"+opening+"|||||||"+test.reason+"||"+test.detail; got != want {
 			t.Errorf("%s: record %s, want %s", test.reason, got, want)
+		}
+		if _, known := events[layout.SectionField(a.Request.EventID, a.Request.Section)]; known && test.reason != domain.ReasonInvalid {
+			field := layout.RefusedField(domain.RefusedDemand{EventID: a.Request.EventID, Section: a.Request.Section, Reason: test.reason})
+			refused[field] += a.Request.Quantity
+			events[field] = strconv.FormatInt(refused[field], 10)
 		}
 	}
 	f.WantPending(domain.GroupWorkers, pendingBefore...) // all acknowledged
@@ -592,7 +600,7 @@ func TestOrdersFromBeforeTheirEvent(t *testing.T) {
 			requests := [][]string{purchase("e1", "unknown", "fred", 1), late, invalid, tokenless}
 			for i, fields := range requests { // one by one: each by itself is enough
 				f.Do("FLUSHALL")
-				f.Must(f.ledger.Accept(f.Ctx))
+				f.Must(f.ledger.Accept(f.Ctx, "w1"))
 				in := f.arrive(fields)[0]
 				if i == 1 {
 					in.ValidMillis = -1
@@ -615,7 +623,7 @@ func TestOrdersFromBeforeTheirEvent(t *testing.T) {
 				f.wantLogFolds()
 			}
 			f.Do("FLUSHALL")
-			f.Must(f.ledger.Accept(f.Ctx))
+			f.Must(f.ledger.Accept(f.Ctx, "w1"))
 			f.cancel("e1", "cancelled")
 			f.list("e1", terms(10, change))
 			if replies, _ := f.holdBatch(f.arrive(purchase("e1", "cancelled", "fred", 1))...); replies[0].Verdict != domain.VerdictDone || replies[0].Order.State != domain.OrderCancelled {
@@ -670,6 +678,7 @@ func TestEventWithOtherHashes(t *testing.T) {
 	f.Do("FLUSHALL")
 	f.Must(f.Client.HSet(f.Ctx, "holdfast:meta", meta).Err())
 	f.Must(f.store.ensureGroups(f.Ctx))
+	f.Do("HSET", f.Keys.Events(0), layout.BranchField, f.store.history.branch(0)) // or it would say that first
 	if replies, _ := f.holdBatch(f.arrive(purchase("e1", "o1", "fred", 1))...); replies[0].Order.Reason != domain.ReasonUnknownEvent {
 		t.Errorf("it is gone: %+v", replies[0])
 	}

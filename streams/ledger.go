@@ -20,14 +20,17 @@ import (
 )
 
 // Ledger is what workers do to orders, events and what follows from them
-// (domain.Ledger). It is safe for concurrent use. All ledgers of a store have seen the
+// (domain.Ledger), of a store that was opened with Create. It is safe for concurrent use. All ledgers of a store have seen the
 // same of its data: see Verify.
-type Ledger struct{ store *Store }
+type Ledger struct {
+	store  *Store
+	branch func(p int) string // what it takes a partition's branch to be
+}
 
 var _ domain.Ledger = (*Ledger)(nil)
 
 // Ledger hands out what a worker needs, beside queues.
-func (s *Store) Ledger() *Ledger { return &Ledger{s} }
+func (s *Store) Ledger() *Ledger { return &Ledger{s, s.history.branch} }
 
 // Partition implements domain.Ledger.
 func (l *Ledger) Partition(eventID string) int { return l.store.Partition(eventID) }
@@ -103,6 +106,9 @@ func (l *Ledger) open(ctx context.Context, p int, batch []domain.Incoming, chunk
 		}
 		if len(reply) == 1+len(c.sections)+len(chunk) {
 			break
+		}
+		if len(reply) == 1 && layout.AsString(reply[0]) == "branch" {
+			return 0, fmt.Errorf("script hold: %w", l.store.branchReplaced(p, l.branch(p)))
 		}
 		if again || len(reply) != 1 {
 			return 0, domain.WithClass(domain.ClassRetry, errors.New("script hold: an event's orders are elsewhere, or a reply of an unknown form"))
@@ -562,7 +568,7 @@ func (l *Ledger) newOrderCall(p int, source string, group domain.Group, size int
 	return orderCall{
 		ledger: l, p: p, numbers: make(map[layout.OrderHash]int, min(size, 64)),
 		keys: append(make([]string, 0, 16), source, k.Log(p), k.Holds(p), k.Events(p), k.InProgress(p)),
-		args: append(make([]any, 0, 16), string(group), l.store.outcomes(p)),
+		args: append(make([]any, 0, 16), string(group), l.store.outcomes(p), l.branch(p)),
 	}
 }
 

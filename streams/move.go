@@ -195,6 +195,8 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 	m.now = layout.AsInt(reply[0])
 	if len(reply) > 1 {
 		switch layout.AsString(reply[1]) {
+		case "branch":
+			return nil, false, fmt.Errorf("script move: %w", l.store.branchReplaced(p, l.branch(p)))
 		case "terms":
 			return nil, false, nil
 		case "stale":

@@ -407,7 +407,7 @@ func openedLedger(f *fixture) *Ledger {
 
 func openAgain(t *testing.T, f *fixture) *Store {
 	t.Helper()
-	s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{})
+	s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true})
 	f.Must(err)
 	t.Cleanup(func() { f.Must(s.Close()) })
 	return s
@@ -462,7 +462,7 @@ func TestAcceptKeepsWhatTheNamespaceWas(t *testing.T) {
 		f.Must(err)
 		f.Do("FLUSHALL")
 		f.wantReplaced(l.Verify(f.Ctx))
-		f.Must(l.Accept(f.Ctx))
+		f.Must(l.Accept(f.Ctx, "w1"))
 		is, err := s.Namespace(f.Ctx)
 		f.Must(err)
 		if was.Epoch == is.Epoch {
@@ -497,8 +497,8 @@ func TestAcceptRefusesAnotherNamespace(t *testing.T) {
 				t.Error("it reads on")
 			}
 			before := f.Dump()
-			f.WantClass(f.ledger.Accept(f.Ctx), domain.ClassFatal)
-			f.WantClass(f.ledger.Accept(f.Ctx), domain.ClassFatal) // again and again
+			f.WantClass(f.ledger.Accept(f.Ctx, "w1"), domain.ClassFatal)
+			f.WantClass(f.ledger.Accept(f.Ctx, "w1"), domain.ClassFatal) // again and again
 			f.WantSame(before)
 		})
 	}
@@ -517,7 +517,7 @@ func TestAcceptWithoutMeta(t *testing.T) {
 	f.wantReplaced(f.ledger.Verify(f.Ctx))
 	before := f.Dump()
 	for range 2 {
-		err := f.ledger.Accept(f.Ctx)
+		err := f.ledger.Accept(f.Ctx, "w1")
 		f.wantCode(err, domain.ClassFatal, domain.CodeNamespaceDamaged)
 		if !strings.Contains(err.Error(), "found partition 0 of namespace holdfast, but no holdfast:meta") {
 			t.Errorf("it says %v", err)
@@ -528,9 +528,10 @@ func TestAcceptWithoutMeta(t *testing.T) {
 	f.Do("FLUSHALL")
 	// A worker that has not noticed, and a checkout of another program; even if the first entry
 	// since gets the id of the last before.
-	f.Do("XADD", f.Keys.Log(0), f.store.history.of(0), "rejected", "e1/o2|p|0|mary|general:1:0|unknown_event|")
+	newest, _ := f.store.history.newest(0)
+	f.Do("XADD", f.Keys.Log(0), newest.id.String(), "rejected", "e1/o2|p|0|mary|general:1:0|unknown_event|")
 	f.Publish(purchase("e1", "o3", "fred", 1))
-	f.Must(f.ledger.Accept(f.Ctx))
+	f.Must(f.ledger.Accept(f.Ctx, "w1"))
 	if got, err := f.queue(domain.GroupWorkers, "w1").Read(f.Ctx, 10, time.Second); err != nil || len(got) != 1 {
 		t.Errorf("read %v, %v", got, err)
 	}
@@ -544,8 +545,8 @@ func TestEmptiedWhileItIsAccepted(t *testing.T) {
 	f.Do("FLUSHALL")
 	f.wantReplaced(f.ledger.Verify(f.Ctx))
 	f.Client.AddHook(hook)
-	f.wantReplaced(f.ledger.Accept(f.Ctx))
-	f.Must(f.ledger.Accept(f.Ctx))
+	f.wantReplaced(f.ledger.Accept(f.Ctx, "w1"))
+	f.Must(f.ledger.Accept(f.Ctx, "w1"))
 	if h := f.meta(); h["partitions"] != "1" || h["payment_names"] != "namespaced" {
 		t.Errorf("meta %v", h)
 	}

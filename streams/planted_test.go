@@ -77,6 +77,9 @@ var plantedBugs = []plantedBug{
 	{"holds what the gateway does not take", holdFile, "class.amount < tonumber(least) then", "false then"},
 
 	// What is stored.
+	{"hold without compare of the branch", holdFile, "if (values[#fields] or '') ~= BRANCH then", "if false then"},
+	{"move without compare of the branch", moveFile, "if (values[#fields] or '') ~= BRANCH then", "if false then"},
+	{"a branch begun without compare", "streams/scripts/begin_branch.lua", "if branch ~= ARGV[1] then", "if false then"},
 	{"move without compare", moveFile, "if not is or", "if"},
 	{"version without seq", moveFile, "string.find(record, version .. '|', 1, true) == 1", "match(record, '^%d+') == match(version, '^%d+')"},
 	{"that there is an order for its version", moveFile, "string.find(record, version .. '|', 1, true) == 1", "record ~= ''"},
@@ -96,16 +99,27 @@ var plantedBugs = []plantedBug{
 	{"all items at one price", "domain/request.go", "section, _ := e.Section(item.Section)", "section, _ := e.Section(DefaultSection)"},
 	{"an order from before its event is not found", "streams/scripts/lib/orders.lua", "if #missing > 0 and others[hash] then", "if false then"},
 	{"an order from before its event is not noted", holdFile, "early[class.section.id] = true", ""},
+
+	// Which seats are taken.
+	{"Choose leaves seats alone", "domain/seats/places.go", "if length == w.Quantity || length > w.Quantity+1 {", "if length >= w.Quantity {"},
+	{"a seat is taken without a look", seatsFile, "if not free(s, i, code) then", "if false then"},
+	{"a seat is given back without a look", seatsFile, "if is and is ~= from or not is and byte(places, i) ~= was then", "if false then"},
+	{"best available leave seats alone", seatsFile, "if not free(s, behind, code) or free(s, behind + 1, code) then", "if true then"},
+	{"named seats leave seats alone", seatsFile, "if free(s, before, code) and not free(s, before - 1, code) then", "if false then"},
+	{"what is left of a run is forgotten", seatsFile, "if from < kind.suited then", "if false then"},
+	{"what is free again is forgotten", seatsFile, "s.behind = true", "s.behind = false"},
+	{"places are put together as they came", seatsFile, "if not s.ascending then", "if false then"},
 }
 
 const (
 	decideFile = "domain/decide.go"
 	moveFile   = "streams/scripts/move.lua"
 	holdFile   = "streams/scripts/hold.lua"
+	seatsFile  = "streams/scripts/lib/seats.lua"
 )
 
-// finders are the tests that must find a bug, in this order.
-var finders = []string{"TestTortureScriptsFollowTheRules", "TestTortureLinearizability"}
+// finders are the tests that must find a bug, in this order: that of seats is done in a second.
+var finders = []string{"TestTortureSeatsFollowTheRules", "TestTortureScriptsFollowTheRules", "TestTortureLinearizability"}
 
 // catch builds the tests with the bug in them, and runs them until one fails.
 func (b plantedBug) catch(t *testing.T, seed uint64, tally *torture.Tally) {

@@ -133,6 +133,7 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"own":             func(rt *rapid.T) { m.with(rt).own() },
 		"tick":            func(rt *rapid.T) { m.with(rt).tick() },
 		"clock back":      func(rt *rapid.T) { m.with(rt).clockBack() },
+		"zombie":          func(rt *rapid.T) { m.with(rt).zombie() },
 	})
 	m.with(rt).settleAll()
 	r.sequences++
@@ -156,7 +157,7 @@ func wantSeen() []string {
 		"list conflict", "list event_closed", "list nothing", "adjust refused", "adjust nothing",
 		"closed nothing", "reopened nothing", "event cancelled nothing", "cancelled after it was closed", "reopened after it was cancelled",
 		"posted", "posted what is cancelled", "posted nothing", "stale", "stale and changed", "in one millisecond", "reopened meanwhile", "has hashes of its own",
-		"refused before its event had hashes of its own", "clock went back",
+		"refused before its event had hashes of its own", "clock went back", "zombie held nothing", "zombie moved nothing",
 		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
 		"trimmed", "trimmed nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
@@ -210,6 +211,7 @@ type model struct {
 	hashes   map[string]int                     // events that have so many hashes of orders of their own
 	was      map[domain.OrderRef][]domain.Order // all that orders ever were
 	early    map[domain.OrderRef]bool           // got as far as they got before there was their event
+	branches map[string]string                  // what is stored of the partition's branch: nothing changes it
 	clock    int64                              // the scripts' clock is not before it
 	facts    []domain.Fact
 	raw      map[string][]string // log entry -> its fields
@@ -254,12 +256,13 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	f.Ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	rt.Cleanup(cancel)
 	f.Do("FLUSHALL")
-	f.Must(f.ledger.Accept(f.Ctx))
+	f.Must(f.ledger.Accept(f.Ctx, "w1"))
 	m := &model{
 		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), folded: domain.NewSnapshot(), second: reference.New(),
 		hashes: make(map[string]int), was: make(map[domain.OrderRef][]domain.Order), early: make(map[domain.OrderRef]bool), pending: make(map[domain.Group]map[string]holder),
 		raw: make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
 	}
+	m.branches = f.eventFields() // nothing else is there yet
 	for _, group := range layout.Groups {
 		m.pending[group] = make(map[string]holder)
 	}
@@ -1171,6 +1174,27 @@ func (m *model) clockBack() {
 	m.seen["clock went back"]++
 }
 
+// zombie lets somebody who has worked on another branch do what he can. That is nothing, as compare finds.
+func (m *model) zombie() {
+	if !m.chance("really", 3) {
+		return
+	}
+	m.commands++
+	another := pick(m, "branch", "another", "")
+	ledger := &Ledger{m.store, func(int) string { return another }}
+	r := m.drawKnown()
+	_, _, err := ledger.Hold(m.Ctx, 0, []domain.Incoming{m.incoming("1-1", purchase(r.EventID, r.OrderID, "fred", 1))})
+	m.wantReplaced(err)
+	m.seen["zombie held nothing"]++
+	if err := ledger.Cancel(m.Ctx, 0, []domain.Cancellation{{Ref: r}}); err != nil { // with what is cancelled, there is nothing to do
+		m.wantReplaced(err)
+		m.seen["zombie moved nothing"]++
+	}
+	if is, begun, err := m.store.beginBranch(m.Ctx, 0, layout.Branch{Parent: another}); err != nil || begun || is != m.branches[layout.BranchField] {
+		m.Fatalf("began %s: %t, %v", is, begun, err)
+	}
+}
+
 // logGroups are those that read the log.
 var logGroups = [...]domain.Group{domain.GroupPosting, domain.GroupSettlement}
 
@@ -1798,7 +1822,8 @@ func (m *model) expected() map[string]any {
 	if len(notes) > 0 {
 		want[m.Keys.SetAside(0)] = notes
 	}
-	events, progress := map[string]string{layout.ClockField: strconv.FormatInt(m.clock, 10)}, make(map[string]string)
+	events, progress := maps.Clone(m.branches), make(map[string]string)
+	events[layout.ClockField] = strconv.FormatInt(m.clock, 10)
 	for id, e := range m.book.Events {
 		m.Must(e.CheckConservation())
 		maps.Copy(events, layout.EncodeEvent(id, e, m.hashes[id]))

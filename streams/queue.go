@@ -82,8 +82,8 @@ func (q *queue) Read(ctx context.Context, most int, wait time.Duration) ([]domai
 	} else {
 		entries, err = q.readRaw(ctx, args)
 	}
-	if q.name == layout.StreamLog && len(entries) > 0 {
-		q.store.history.note(q.p, entries[len(entries)-1].ID)
+	if q.name == layout.StreamLog {
+		q.store.history.note(q.p, entries...)
 	}
 	return entries, err
 }

@@ -41,7 +41,7 @@ func TestVerify(t *testing.T) {
 			lose(f)
 			f.wantReplaced(f.ledger.Verify(f.Ctx))
 			f.wantReplaced(f.ledger.Verify(f.Ctx)) // until it is accepted
-			f.Must(f.ledger.Accept(f.Ctx))
+			f.Must(f.ledger.Accept(f.Ctx, "w1"))
 			f.Must(f.ledger.Verify(f.Ctx))
 			f.list("e2", terms(10))
 			f.held("e2", "o1", "fred", 1, holdMillis)
@@ -93,7 +93,7 @@ func TestOlderCopy(t *testing.T) {
 	if !strings.Contains(err.Error(), f.Keys.Log(0)) {
 		t.Errorf("it does not say what is missing: %v", err)
 	}
-	f.Must(f.ledger.Accept(f.Ctx))
+	f.Must(f.ledger.Accept(f.Ctx, "w1"))
 	f.Must(f.ledger.Verify(f.Ctx))
 	f.held("e1", "o2", "fred", 1, holdMillis)
 	f.wantLogFolds()

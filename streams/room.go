@@ -75,7 +75,7 @@ func (c *Checkout) admit(ctx context.Context, batch []domain.Request) (taken []p
 	defer r.mu.Unlock()
 	for i := range batch {
 		p := s.Partition(batch[i].EventID)
-		if in[p].left > 0 {
+		if in[p].left > 0 || in[p].seen.IsZero() { // never looked at, also now: the caller has given up, and publishes nothing
 			in[p].left--
 			in[p].taken++
 			continue
@@ -156,7 +156,10 @@ func (s *Store) lookForRoom(ctx context.Context, partitions []int, in []partitio
 	for i, p := range partitions {
 		groups[i], lengths[i] = pipe.XInfoGroups(ctx, s.keys.Requests(p)), pipe.XLen(ctx, s.keys.Requests(p))
 	}
-	_, _ = pipe.Exec(ctx) // its error is that of a command
+	_, err := pipe.Exec(ctx) // or it is that of a command
+	if err != nil && ctx.Err() != nil {
+		return // nobody waited for the answer: that says nothing of Redis, and bounds the others as before
+	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -159,6 +160,42 @@ func TestMaxWaitingByWhatIsKnown(t *testing.T) {
 	}
 }
 
+// Whoever gives up while it is looked learns nothing, and lets nobody else through.
+func TestMaxWaitingOfWhoGivesUp(t *testing.T) {
+	f := bounded(t, 1)
+	if n := f.tell(purchases(1), domain.Confirmation{}); n != 1 {
+		t.Fatalf("%d accepted, want 1", n)
+	}
+	if n := f.tell(purchases(1), domain.Confirmation{}); n != 0 {
+		t.Fatalf("%d accepted where there is no room", n)
+	}
+	f.Eventually("the last look is old", func() bool {
+		r := &f.store.room
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return time.Since(r.in[0].seen) >= roomEvery
+	})
+	gone, leave := context.WithCancel(f.Ctx)
+	leave()
+	if err := f.checkout.Append(gone, purchases(1), domain.Confirmation{})[0].Err; err == nil {
+		t.Error("published by somebody who had given up")
+	}
+	if n := f.tell(purchases(3), domain.Confirmation{}); n != 0 {
+		t.Errorf("%d accepted where there is no room", n)
+	}
+	f.wantRequests(1)
+
+	// One who gives up at the first look of all has not been told that there is no room.
+	another, _ := f.another(t)
+	err := another.checkout.Append(gone, purchases(1), domain.Confirmation{})[0].Err
+	if err == nil || domain.CodeOf(err) == domain.CodeBusy {
+		t.Errorf("%v", err)
+	}
+	if n := another.tell(purchases(3), domain.Confirmation{}); n != 0 {
+		t.Errorf("%d accepted where there is no room", n)
+	}
+}
+
 // Where it may not be looked at what waits, or there is nothing to look at, nobody is held up by that.
 func TestMaxWaitingUnseen(t *testing.T) {
 	f := bounded(t, 1)
@@ -172,6 +209,8 @@ func TestMaxWaitingUnseen(t *testing.T) {
 	f.Must(s.Close())
 	f.wantRequests(3)
 	f.Do("DEL", f.Keys.Requests(0))
-	another, _ := f.another(t)
-	f.wantCode(another.checkout.Append(f.Ctx, purchases(1), domain.Confirmation{})[0].Err, domain.ClassRetry, domain.CodeUnavailable)
+	s, err = Open(f.Ctx, f.store.endpoint.url.String(), Options{})
+	f.Must(err)
+	f.wantCode(s.Checkout().Append(f.Ctx, purchases(1), domain.Confirmation{})[0].Err, domain.ClassRetry, domain.CodeUnavailable)
+	f.Must(s.Close())
 }

@@ -19,6 +19,7 @@ var (
 	scriptPinGateway   = load("pin_gateway")
 	scriptHold         = load("hold", "log", "orders")
 	scriptMove         = load("move", "log", "orders", "sums")
+	scriptBeginBranch  = load("begin_branch", "log")
 	scriptDue          = load("due", "log")
 	scriptCreateEvent  = load("create_event", "log")
 	scriptAdjustEvent  = load("adjust_event", "log")

@@ -387,8 +387,8 @@ func TestWatchFollowsTheData(t *testing.T) {
 	f.Eventually("it listens", func() bool { n, _ := s.told(); return n == 1 })
 	before := f.store.outcomes(0)
 	for _, replace := range []func(){
-		func() { f.Do("FLUSHALL"); f.Must(f.ledger.Accept(f.Ctx)) },
-		func() { f.Do("HSET", "holdfast:meta", "epoch", "x"); f.Must(f.ledger.Accept(f.Ctx)) },
+		func() { f.Do("FLUSHALL"); f.Must(f.ledger.Accept(f.Ctx, "w1")) },
+		func() { f.Do("HSET", "holdfast:meta", "epoch", "x"); f.Must(f.ledger.Accept(f.Ctx, "w1")) },
 	} {
 		connected, _ := s.told()
 		replace()

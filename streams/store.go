@@ -30,8 +30,8 @@ const (
 type Options struct {
 	// Namespace prefixes every key. Default "holdfast".
 	Namespace string
-	// Create makes the namespace if nothing of it is there, and consumer groups that are
-	// gone: for workers, and for those who set it up.
+	// Create makes the namespace if nothing of it is there, and consumer groups and branches that are
+	// gone: for workers (a Ledger changes nothing without), and for those who set it up.
 	Create bool
 	// Restore, with Create, makes the note of what a namespace was made with again, where
 	// that alone is lost. Partitions and PaymentNames must be what they were.
@@ -153,12 +153,20 @@ func (s *Store) open(ctx context.Context, o Options) error {
 		return err
 	}
 	s.keys, s.partitions, s.opened, s.created = layout.NewKeys(o.Namespace, ns.Partitions), ns.Partitions, ns, created
-	s.history.restart(ns)
+	s.history.restart(ns, make([]past, ns.Partitions))
 	s.room.restart(ns)
 	if !o.Create {
 		return nil
 	}
-	return s.ensureGroups(ctx)
+	if err := s.ensureGroups(ctx); err != nil {
+		return err
+	}
+	at, err := s.firstBranches(ctx)
+	if err != nil {
+		return err
+	}
+	s.history.restart(ns, at)
+	return nil
 }
 
 func (s *Store) addHook(rdb redis.UniversalClient) {

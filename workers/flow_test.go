@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"holdfast/domain"
 	"holdfast/payments/simulator"
 	"holdfast/streams/inspect"
@@ -497,8 +499,10 @@ func TestStopWithHalfOfAnEntrySettled(t *testing.T) {
 	if took := time.Since(stopped); took > 5*cfg.Grace {
 		t.Errorf("it took %s to stop", took)
 	}
-	if n := first.Stats().HandedBack.Load(); n != 1 || first.Stats().InFlight.Load() != 0 {
-		t.Errorf("%d entries were handed back, %d are in hand", n, first.Stats().InFlight.Load())
+	// On a busy host its time to be settled is over first, and what is not is owed.
+	owed := w.rdb().ZCard(w.ctx, w.ns+":{0}:2:owed").Val()
+	if n := first.Stats().HandedBack.Load(); (n == 1) == (owed > 0) || first.Stats().InFlight.Load() != 0 {
+		t.Errorf("%d entries were handed back, %d orders are owed, %d entries are in hand", n, owed, first.Stats().InFlight.Load())
 	}
 	w.start(cfg, w.gateway, nil)
 	w.waitDrained()
@@ -609,6 +613,60 @@ func TestDataReplaced(t *testing.T) {
 		t.Errorf("what is lost is %s", o.State)
 	}
 	if s := w.section(); s.Sold != 3 || s.Held != 0 {
+		t.Errorf("section is %+v", s)
+	}
+	if err := pool.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Somebody else has found that the data was replaced, which this worker has lost nothing of: what it was about to do
+// it does not do, and begins anew.
+func TestAnotherBranch(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 10)
+	paying, paid := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
+		once.Do(func() {
+			close(paying)
+			<-paid
+		})
+		return w.gateway.Authorize(ctx, r)
+	}}
+	pool := w.start(workers.Config{Roles: []workers.Role{workers.RolePurchase}}, slow, nil)
+	w.publish(request(domain.RequestPurchase, "o", "amy", 1))
+	<-paying
+
+	finder := w.open(nil)
+	defer func() { _ = finder.Close() }()
+	log := w.ns + ":{0}:2:log"
+	seen := w.rdb().XAdd(w.ctx, &redis.XAddArgs{Stream: log, Values: []string{"closed", "lost|{}"}})
+	if err := finder.Ledger().Verify(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.rdb().XDel(w.ctx, log, seen.Val()).Val(); n != 1 {
+		t.Fatalf("%d entries are lost", n)
+	}
+	if err := finder.Ledger().Accept(w.ctx, "finder"); err != nil {
+		t.Fatal(err)
+	}
+	close(paid)
+	w.waitState("o", domain.OrderConfirmed)
+	w.eventually("it is noted for people", func() bool {
+		replaced, err := inspect.New(w.store).Replaced(w.ctx)
+		return err == nil && replaced != nil && replaced.Worker == pool.Name()
+	})
+	branches, err := inspect.New(w.store).Branches(w.ctx)
+	if err != nil || len(branches) != 2 {
+		t.Errorf("branches %+v, %v", branches, err)
+	}
+	for _, b := range branches {
+		if b.Current != (b.Worker == "finder") {
+			t.Errorf("branch %+v", b)
+		}
+	}
+	if s := w.section(); s.Sold != 1 || s.Held != 0 {
 		t.Errorf("section is %+v", s)
 	}
 	if err := pool.stop(); err != nil {

@@ -27,6 +27,8 @@ const (
 	// knows of none.
 	takeEvery = time.Second
 	takeIdly  = 3 * time.Second
+	// owedShare is which part of Concurrency is for what is owed, however much there is to do besides: one in so many.
+	owedShare = 8
 	// longestReason is of what is noted of an order that is owed, in bytes.
 	longestReason = 500
 )
@@ -141,8 +143,8 @@ func (s *settlement) next(o domain.Owed, end ending) domain.Unsettled {
 	return domain.Unsettled{Owed: o, Due: jitter(delay)}
 }
 
-// takeOwed takes from the list what is due, as long as there is somebody to settle it, and says of what is in hand that
-// it is.
+// takeOwed takes from the list what is due, as long as there is somebody to settle it, and of a share even if there is not:
+// while more comes than the gateway takes, there never is. And it says of what is in hand that it is.
 func (s *settlement) takeOwed() {
 	lease := s.pool.cfg.ReclaimAfter
 	every, owed := takeIdly, int64(0)
@@ -152,7 +154,7 @@ func (s *settlement) takeOwed() {
 			every, owed = takeEvery, now
 		}
 		for more := true; more && s.reading.Err() == nil; {
-			most := min(s.cashiers.spare(), readMost)
+			most := min(max(s.cashiers.spare(), s.shareLeft()), readMost)
 			if s.pool.gateway.pace.paused() {
 				most = 0
 			}
@@ -245,6 +247,19 @@ func (s *settlement) kept() []domain.OrderRef {
 		refs = append(refs, l.owed.Ref)
 	}
 	return refs
+}
+
+// shareLeft is how much more may be taken from the list although nobody is free to settle it.
+func (s *settlement) shareLeft() int {
+	s.lines.Lock()
+	defer s.lines.Unlock()
+	left := max(s.pool.cfg.Concurrency/owedShare, 1)
+	for l := range s.owed {
+		if l.entry == nil {
+			left--
+		}
+	}
+	return max(left, 0)
 }
 
 // handBackOwed lets others have at once what is still in hand of the list, as consumer.handBack does with entries.

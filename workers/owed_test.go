@@ -224,3 +224,84 @@ func (g *capturesThenCancels) play(eventually func(string, func() bool), state f
 	})
 	g.answer()
 }
+
+// For as long as more comes than the gateway takes, what is owed gets its share of it.
+func TestOwedIsTriedInARush(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 100_000)
+	failing := &fails{PaymentGateway: w.gateway, order: "early"}
+	over := make(chan struct{})
+	slow := gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+		if a.Name.OrderID == failing.order {
+			return failing.Capture(ctx, a)
+		}
+		select {
+		case <-over:
+		case <-time.After(500 * time.Millisecond):
+		}
+		return w.gateway.Capture(ctx, a)
+	}}
+	w.start(workers.Config{Concurrency: 4}, slow, nil)
+	w.publish(request(domain.RequestPurchase, "early", "amy", 1))
+	w.eventually("it is owed", func() bool { return w.settlement().Owed == 1 })
+	published := 0
+	rush := func() {
+		id := fmt.Sprint("o", published)
+		published++
+		w.publish(request(domain.RequestPurchase, id, id, 1))
+	}
+	w.eventually("more waits than is in hand", func() bool { rush(); return w.settlement().Lag > 10 })
+	failing.mended.Store(true)
+	w.eventually("it is captured all the same", func() bool { rush(); return w.payment("early").Status == domain.PaymentStatusCaptured })
+	close(over)
+	w.waitDrained()
+	w.audit()
+}
+
+// Redis does not answer any more when a worker is to hand back entries, and what it has in hand of the list. It ends in time.
+func TestStopInTimeWithMoneyOwed(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 10)
+	w.together(purchasesOf("o", 4)...)
+	hanging := gatewayFunc{PaymentGateway: w.gateway, capture: func(ctx context.Context, _ domain.Attempt) (domain.Payment, error) {
+		<-ctx.Done()
+		return domain.Payment{}, errLost
+	}}
+	w.deps = func(d *workers.Deps) {
+		d.Ledger = takesNothingBack{d.Ledger}
+		queues := d.Queues
+		d.Queues = func(partition int, group domain.Group, consumer string) (domain.Queue, error) {
+			q, err := queues(partition, group, consumer)
+			return queueTakesNothingBack{q}, err
+		}
+	}
+	cfg := workers.Config{ReclaimAfter: time.Minute, Grace: 3 * time.Second, CallTimeout: time.Minute}
+	worker := w.start(cfg, hanging, nil)
+	w.eventually("all owed, and in hand", func() bool { g := w.settlement(); return g.Pending == 0 && g.Lag == 0 && g.Owed == 4 })
+	stopped := time.Now()
+	if err := worker.stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(stopped); took > cfg.Grace+cfg.Grace/4 {
+		t.Errorf("it took %s to stop, of %s", took, cfg.Grace)
+	}
+}
+
+// takesNothingBack and queueTakesNothingBack do not answer whoever hands something back.
+type (
+	takesNothingBack      struct{ domain.Ledger }
+	queueTakesNothingBack struct{ domain.Queue }
+)
+
+func (l takesNothingBack) TakeOwed(ctx context.Context, partition int, inHand []domain.OrderRef, most int, lease time.Duration) ([]domain.Owed, error) {
+	if lease > 0 {
+		return l.Ledger.TakeOwed(ctx, partition, inHand, most, lease)
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (q queueTakesNothingBack) HandBack(ctx context.Context, _ []string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}

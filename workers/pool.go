@@ -305,7 +305,7 @@ func (p *Pool) keepLearningMinimums(ctx context.Context) {
 func (p *Pool) accept(ctx context.Context) error {
 	wait := newBackoff()
 	for ctx.Err() == nil {
-		err := p.ledger.Accept(ctx)
+		err := p.ledger.Accept(ctx, p.cfg.Name)
 		if err == nil || domain.ClassOf(err) == domain.ClassFatal {
 			return err
 		}

@@ -75,8 +75,12 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 	s.cashiers = newCrew(p.cfg.Concurrency, s.cash)
 	c.handle = s.settle
 	return func() {
-		c.run(s.beside, s.cashiers.stop)
-		s.handBackOwed()
+		var handedBack sync.WaitGroup
+		c.run(s.beside, func() {
+			s.cashiers.stop()
+			handedBack.Go(s.handBackOwed) // beside the entries: there is time for one after the other only once
+		})
+		handedBack.Wait()
 	}, nil
 }
 

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
 	"holdfast/domain"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 type namespaceCommand struct {
@@ -27,9 +29,28 @@ func (e *environment) showNamespace(ctx context.Context, store *streams.Store) e
 	if err != nil {
 		return err
 	}
+	branches, err := inspect.New(store).Branches(ctx)
+	if err != nil {
+		return err
+	}
 	out := e.printer()
-	out.sheet(ns, namespaceSheet(ns)...)
+	out.sheet(namespaceView{ns, branches}, namespaceSheet(ns)...)
+	// That each partition has one is nothing to tell people of.
+	if len(branches) > ns.Partitions && out.section("partition", "branch", "since", "worker", "parent", "common up to", "abandoned") {
+		for _, b := range branches {
+			abandoned := ""
+			if b.Knew != "" {
+				abandoned = fmt.Sprintf("what %s has behind that", b.Knew)
+			}
+			out.row(b, strconv.Itoa(b.Partition), b.ID, when(b.AtMillis), b.Worker, b.Parent, b.CommonPosition, abandoned)
+		}
+	}
 	return out.flush()
+}
+
+type namespaceView struct {
+	streams.Namespace
+	Branches []inspect.Branch `json:"branches"`
 }
 
 type namespaceShowCommand struct{}

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/streams"
 	"holdfast/streams/redistest"
 )
 
@@ -56,6 +59,42 @@ var everything = [][]string{
 	{"publish", "--file", "-"},
 	{"namespace", "show"},
 	{"namespace", "set", "--gateway", "remote"},
+}
+
+// Branches are told of where there has ever been another one, and to a program always.
+func TestNamespaceBranches(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.ok("init", "--partitions", "2")
+	ctx := context.Background()
+	if branches := h.one("namespace", "show")["branches"].([]any); len(branches) != 2 {
+		t.Errorf("branches %v", branches)
+	}
+	if text := h.ok("namespace", "show"); strings.Contains(text, "BRANCH") {
+		t.Errorf("it says\n%s", text)
+	}
+	worker, err := streams.Open(ctx, h.server.URL(), streams.Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = worker.Close() }()
+	rdb := redis.NewClient(&redis.Options{Addr: h.server.Addr(), Protocol: 2})
+	defer func() { _ = rdb.Close() }()
+	if err := rdb.HSet(ctx, "holdfast:meta", "epoch", "another").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.Ledger().Accept(ctx, "w|1"); err != nil {
+		t.Fatal(err)
+	}
+	wantSaid(t, h.ok("namespace", "show"), "PARTITION", "w|1")
+	branches := h.one("namespace", "show")["branches"].([]any)
+	if len(branches) != 4 {
+		t.Fatalf("branches %v", branches)
+	}
+	is, was := branches[0].(object), branches[1].(object)
+	expect(t, is, object{"partition": 0, "current": true, "worker": "w|1", "parent": was["branch"], "knew": was["branch"], "common_position": ""})
+	expect(t, was, object{"partition": 0, "current": false, "parent": "", "worker": ""})
+	expect(t, h.one("audit"), object{"ok": true})
 }
 
 // A mistyped namespace is no empty one: nothing is well there, and nothing is made.
@@ -250,18 +289,23 @@ func TestTwoNamespacesAtOneGateway(t *testing.T) {
 	buy("spring", "o2", "amy", "decline_1", "declined")
 	buy("old", "o2", "fred", "tok_1", "confirmed")
 	buy("autumn", "o2", "jim", "tok_1", "confirmed")
+	settled := func(ns string) {
+		t.Helper()
+		eventually(t, "all is settled in "+ns, func() bool {
+			for _, group := range h.json("pending", "--namespace", ns) {
+				if group["backlog"] != 0.0 {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	settled("autumn") // what is cancelled before it was captured is only voided
 	h.ok("orders", "cancel", "e1/o2", "--wait", "--namespace", "autumn")
 	statuses := func() (found []string) {
 		rows := map[string]string{}
 		for _, ns := range namespaces {
-			eventually(t, "all is settled in "+ns, func() bool {
-				for _, group := range h.json("pending", "--namespace", ns) {
-					if group["backlog"] != 0.0 {
-						return false
-					}
-				}
-				return true
-			})
+			settled(ns)
 		}
 		for _, line := range ledgerOf(t, url) {
 			namespace, _ := line["namespace"].(string)

@@ -266,9 +266,18 @@ func TestAuditFindsDamage(t *testing.T) {
 		"what is about an event":                      {gone("HDEL", events, layout.AboutField("e")), "I7", "is damaged"},
 		"an event's orders are taken to be elsewhere": {terms(func(e *layout.EventTerms) { e.OrderHashes = 2 }), "I7", "and belongs in"},
 
-		"the clock goes back":  {clock(-1), "I7", "its clock says"},
-		"the clock goes ahead": {clock(1), "I7", "its clock says"},
-		"the clock is lost":    {gone("HDEL", events, layout.ClockField), "I7", "its clock says"},
+		"the clock goes back":         {clock(-1), "I7", "its clock says"},
+		"the clock goes ahead":        {clock(1), "I7", "its clock says"},
+		"the branch is lost":          {gone("HDEL", events, layout.BranchField), "I7", "has no branch"},
+		"a branch that is not listed": {do("HSET", events, layout.BranchField, "another"), "I7", "not the newest that is listed"},
+		"branches are lost":           {gone("HDEL", events, layout.BranchesField), "I7", "not the newest that is listed"},
+		"branches cannot be read":     {do("HSET", events, layout.BranchesField, "b|c"), "I7", "is damaged"},
+		"the parent of a branch is lost": {func(t *testing.T) {
+			is := rdb.HGet(ctx, events, layout.BranchField).Val()
+			do("HSET", events, layout.BranchesField, is+"|lost||||1|w1")(t)
+		}, "I7", "the parent lost, which is not listed"},
+
+		"the clock is lost": {gone("HDEL", events, layout.ClockField), "I7", "its clock says"},
 
 		"a payment that no order owes": {func(t *testing.T) {
 			do("ZADD", keys.Owed(0), 1, "e/unheard")(t)

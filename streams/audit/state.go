@@ -18,7 +18,7 @@ import (
 // checkState: I1, I2, I7, and what of I3 is in the partition.
 func (p *partitionAudit) checkState(ctx context.Context) error {
 	for _, check := range []func(context.Context) error{
-		p.checkClock, p.checkEvents, p.checkOrders, p.checkHolds, p.checkInProgress, p.checkPlaces, p.checkOwed, p.checkQueues,
+		p.checkClock, p.checkBranch, p.checkEvents, p.checkOrders, p.checkHolds, p.checkInProgress, p.checkPlaces, p.checkOwed, p.checkQueues,
 	} {
 		if err := check(ctx); err != nil {
 			return err
@@ -52,10 +52,31 @@ func (p *partitionAudit) checkClock(ctx context.Context) error {
 	return nil
 }
 
+// checkBranch: the partition is of the newest of its branches, each of which began in the one before.
+func (p *partitionAudit) checkBranch(ctx context.Context) error {
+	key := p.ns.Keys.Events(p.p)
+	var is *redis.SliceCmd
+	if err := p.transaction(ctx, func(pipe redis.Pipeliner) {
+		is = pipe.HMGet(ctx, key, layout.BranchField, layout.BranchesField)
+	}); err != nil {
+		return err
+	}
+	branches, err := layout.DecodeBranches(layout.AsString(is.Val()[1]))
+	if err == nil {
+		err = layout.CheckBranches(layout.AsString(is.Val()[0]), branches)
+	}
+	if err != nil {
+		p.violation("I7", key, "%v", err)
+	}
+	return nil
+}
+
 // checkEvents: terms, inventory and sales.
 func (p *partitionAudit) checkEvents(ctx context.Context) error {
 	key := p.ns.Keys.Events(p.p)
-	delete(p.eventFields, layout.ClockField)
+	for _, field := range []string{layout.ClockField, layout.BranchField, layout.BranchesField} {
+		delete(p.eventFields, field)
+	}
 	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(p.book.Events)), 50) {
 		cmds, fields := make([]*redis.SliceCmd, len(chunk)), make([][]string, len(chunk))
 		err := p.snapshot(ctx, func(pipe redis.Pipeliner) {

@@ -23,11 +23,11 @@ type Totals struct {
 
 // Sales reads what is sold of an event: that moves with its orders, in one step. Error: domain.ErrNotFound.
 func (in *Inspector) Sales(ctx context.Context, eventID string) (Totals, error) {
-	event, totals, err := in.ns.Event(ctx, eventID)
+	event, err := in.ns.Event(ctx, eventID)
 	if err == nil && !event.Exists() {
 		err = access.NotFound("event", eventID)
 	}
-	return Totals(totals), err
+	return Totals(event.Totals), err
 }
 
 // RefusedPlaces is how many places of a section were asked for in vain, and why.

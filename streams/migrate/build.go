@@ -346,6 +346,19 @@ func (b *builder) writeEvents() error {
 			return err
 		}
 	}
+	now, err := b.m.ns.Client.Time(b.w.ctx).Result()
+	if err != nil {
+		return fmt.Errorf("asking Redis for the time: %w", access.Classify(err))
+	}
+	branch := layout.Branch{ID: layout.NewBranchID(), AtMillis: now.UnixMilli()}
+	if b.entries > 0 {
+		branch.End = fmt.Sprintf("%d-%d", b.lastMillis, b.seq)
+	}
+	for field, value := range map[string]string{layout.BranchField: branch.ID, layout.BranchesField: branch.String()} {
+		if err := events.add(field, value); err != nil {
+			return err
+		}
+	}
 	if b.entries > 0 {
 		if err := events.add(layout.ClockField, strconv.FormatInt(b.lastMillis, 10)); err != nil {
 			return err

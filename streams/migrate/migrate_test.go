@@ -18,6 +18,7 @@ import (
 	"holdfast/domain"
 	"holdfast/streams"
 	"holdfast/streams/audit"
+	"holdfast/streams/internal/layout"
 	"holdfast/streams/migrate"
 	"holdfast/streams/redistest"
 )
@@ -123,7 +124,8 @@ func (b *before) audited() audit.Report {
 	return report
 }
 
-// told is all that is in Redis, as text, but for the name of the run and for how long what is pending is idle.
+// told is all that is in Redis, as text, but for the name of the run, for how long what is pending is idle, and when a
+// partition got which branch.
 func (b *before) told() map[string]string {
 	b.t.Helper()
 	told := make(map[string]string)
@@ -138,7 +140,16 @@ func (b *before) told() map[string]string {
 				value = text
 			}
 		case "hash":
-			value, err = b.rdb.HGetAll(b.ctx, key).Result()
+			var fields map[string]string
+			fields, err = b.rdb.HGetAll(b.ctx, key).Result()
+			if id, found := fields[layout.BranchField]; found {
+				branches, err := layout.DecodeBranches(fields[layout.BranchesField])
+				b.must(err)
+				b.must(layout.CheckBranches(id, branches))
+				branches[0].ID, branches[0].AtMillis = "", 0
+				fields[layout.BranchField], fields[layout.BranchesField] = "", fmt.Sprint(branches)
+			}
+			value = fields
 		case "zset":
 			value, err = b.rdb.ZRangeWithScores(b.ctx, key, 0, -1).Result()
 		case "stream":

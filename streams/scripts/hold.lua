@@ -19,7 +19,7 @@
 --   '=' and the record of its order, if that was there before; nothing changed of it then, and the request is not
 --   acknowledged; the order's version, if it is held now; version|reason|detail, if it is rejected. A request that was
 --   rejected is acknowledged, and so is a hold.
---   Or {'hashes'}: the orders of an event are elsewhere. Nothing changed.
+--   Or {'branch'}: the partition has another branch; or {'hashes'}: the orders of an event are elsewhere. Nothing changed.
 -- On a crash: all or nothing. Repeating it changes nothing more. A full memory refuses it, whole.
 -- The order of the checks is domain.refusal's.
 
@@ -45,7 +45,11 @@ for e = 1, E do
     fields[early_of[e]] = fields[1 + e] .. '#early'
   end
 end
+fields[#fields + 1] = '#branch'
 local values = redis.call('HMGET', KEYS[4], unpack(fields))
+if (values[#fields] or '') ~= BRANCH then
+  return { 'branch' }
+end
 local now = time_of(values[1])
 local stamp = int(now)
 

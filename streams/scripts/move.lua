@@ -16,7 +16,7 @@
 -- The orders stand group by group, and groups of one fact together; each order is another one.
 -- Reply: now (milliseconds), then the id of each entry that was added, as lib/log.lua shares lines out.
 --   Or now, 'stale', then for each order that is not as expected: its position, its record ('' if there is none).
---   Or now, 'terms': an event has other terms. Nothing changed.
+--   Or now, 'branch': the partition has another branch; or now, 'terms': an event has other terms. Nothing changed.
 -- An error, and nothing changed, if places or totals would fall below zero, or revenue past 2^63-1.
 -- On a crash: all or nothing. Repeating it changes nothing more. Works when memory is full.
 
@@ -54,9 +54,13 @@ end
 for c = 1, C do
   fields[1 + V + S + c] = ARGV[SALES + 4 * (c - 1)] .. '#sales'
 end
+fields[#fields + 1] = '#branch'
 local values = redis.call('HMGET', KEYS[4], unpack(fields))
 local now = time_of(values[1])
 local stamp = int(now)
+if (values[#fields] or '') ~= BRANCH then
+  return { stamp, 'branch' }
+end
 
 for v = 1, V do
   local version = values[1 + v] and match(values[1 + v], '^%d+') or ''

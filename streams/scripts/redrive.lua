@@ -5,7 +5,7 @@
 -- A request is added as a new entry: the old one may have been trimmed. The entry of a fact is still
 -- there (the log is never trimmed) and becomes pending again, free to be reclaimed at once. An order whose money
 -- could not be settled is owed again, and due at once, as if it had never been tried.
--- Reply, for each: the id of the entry; of what is owed that of the fact '' if there is no such letter (somebody was faster); or, in
+-- Reply, for each: the id of the entry; of what is owed that of the fact; '' if there is no such letter (somebody was faster); or, in
 -- words, why it cannot be given back. Such a letter stays as it is.
 -- On a crash: all or nothing. If a write fails half way, no letter is lost: each is removed after its
 -- entry is there. Works when memory is full: it moves, and adds nothing.

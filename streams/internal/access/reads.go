@@ -236,45 +236,54 @@ func (n Namespace) EachField(ctx context.Context, key string, each func(field st
 	}
 }
 
-// Event reads one event and its sales; the zero Event if it is not there. What an event has for sections is not
+// Event is what is stored of one, all of one moment.
+type Event struct {
+	domain.Event // the zero Event if it is not there
+	Totals       layout.Totals
+	OrderHashes  int    // how many hashes of orders of its own it has
+	Branch       string // of its partition; also if the event is not there
+}
+
+// Event reads one event. What an event has for sections is not
 // known before it is read: so it is read twice, and once more where somebody changed it in between.
-func (n Namespace) Event(ctx context.Context, eventID string) (domain.Event, layout.Totals, error) {
+func (n Namespace) Event(ctx context.Context, eventID string) (Event, error) {
 	key := n.Keys.Events(n.Keys.PartitionOf(eventID))
 	var about layout.EventAbout
 	var said string
 	for {
-		fields := []string{layout.TermsField(eventID), layout.SalesField(eventID), layout.AboutField(eventID)}
+		fields := []string{layout.TermsField(eventID), layout.SalesField(eventID), layout.AboutField(eventID), layout.BranchField}
 		for _, name := range about.Sections {
 			fields = append(fields, layout.SectionField(eventID, name))
 		}
 		reply, err := n.Client.HMGet(ctx, key, fields...).Result()
 		if err != nil {
-			return domain.Event{}, layout.Totals{}, fmt.Errorf("reading event %s: %w", eventID, Classify(err))
+			return Event{}, fmt.Errorf("reading event %s: %w", eventID, Classify(err))
 		}
 		values := make([]string, len(reply))
 		for i, v := range reply {
 			values[i] = layout.AsString(v)
 		}
+		is := Event{Branch: values[3]}
 		if values[0] == "" {
-			return domain.Event{}, layout.Totals{}, nil
+			return is, nil
 		}
 		if said == "" || values[2] != said {
 			said = values[2]
 			if about, err = layout.DecodeEventAbout(said); err != nil {
-				return domain.Event{}, layout.Totals{}, err
+				return Event{}, err
 			}
 			continue
 		}
 		terms, err := layout.DecodeEventTerms(values[0])
 		if err != nil {
-			return domain.Event{}, layout.Totals{}, err
+			return Event{}, err
 		}
-		totals, err := layout.DecodeTotals(values[1])
-		if err != nil {
-			return domain.Event{}, layout.Totals{}, err
+		is.OrderHashes = terms.OrderHashes
+		if is.Totals, err = layout.DecodeTotals(values[1]); err != nil {
+			return Event{}, err
 		}
-		event, err := layout.DecodeEvent(terms, about, values[3:])
-		return event, totals, err
+		is.Event, err = layout.DecodeEvent(terms, about, values[4:])
+		return is, err
 	}
 }
 

@@ -101,11 +101,17 @@ func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
 func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "outcomes:" + epoch }
 
 // Events is a hash: of each event the fields TermsField, AboutField, SalesField and, for each section,
-// SectionField; perhaps EarlyField and RefusedFields; and ClockField.
+// SectionField; perhaps EarlyField and RefusedFields; and ClockField, BranchField and BranchesField.
 func (k Keys) Events(p int) string { return k.partitions[p] + "events" }
 
 // ClockField is one of Events: the time of the newest log entry.
 const ClockField = "#now"
+
+// BranchField is one of Events: the id of the partition's branch. BranchesField lists it and those before it (DecodeBranches).
+const (
+	BranchField   = "#branch"
+	BranchesField = "#branches"
+)
 
 // TermsField is what the scripts read of an event. It is there if and only if the event is.
 func TermsField(eventID string) string { return eventID }

@@ -29,6 +29,8 @@ func TestKeyNames(t *testing.T) {
 
 		// What is in the hash of events.
 		ClockField:                       "#now",
+		BranchField:                      "#branch",
+		BranchesField:                    "#branches",
 		TermsField("evt_5"):              "evt_5",
 		AboutField("evt_5"):              "evt_5#about",
 		SalesField("evt_5"):              "evt_5#sales",

@@ -20,6 +20,11 @@ func ParseLogID(s string) LogID {
 	return LogID{m, n}
 }
 
+// String is the id as Redis writes it.
+func (id LogID) String() string {
+	return strconv.FormatUint(id.Millis, 10) + "-" + strconv.FormatUint(id.Seq, 10)
+}
+
 // Next is the smallest id after this one.
 func (id LogID) Next() string {
 	if id.Seq == math.MaxUint64 {

@@ -22,10 +22,6 @@ type Offer struct {
 	Sections                                     []SectionOffer
 }
 
-func (o Offer) same(other Offer) bool {
-	return reflect.DeepEqual(o, other)
-}
-
 // Section is where the places of a section are.
 type Section struct{ Price, Capacity, Available, Held, Sold int64 }
 
@@ -34,9 +30,9 @@ type Event struct {
 	Offer             Offer
 	Closed, Cancelled bool
 	Sections          map[string]Section
-	Orders, Tickets   int64 // confirmed now
-	Revenue           int64
-	Refused           map[[2]string]int64 // places that were asked for in vain, by section and reason
+
+	Orders, Tickets, Revenue int64               // confirmed now
+	Refused                  map[[2]string]int64 // places that were asked for in vain, by section and reason
 }
 
 // Name names an order.
@@ -89,35 +85,30 @@ type Asked struct {
 // Ask is a purchase or a hold that comes, perhaps again. happened reports whether anything of the order changed.
 func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string) {
 	o := w.Orders[name]
-	if o != nil {
-		switch {
-		case o.Body != "" && o.Body != a.Body:
-			return false, Conflict
-		case a.Type == "purchase":
-			return false, o.payable()
-		}
+	switch {
+	case o != nil && o.Body != "" && o.Body != a.Body:
+		return false, Conflict
+	case o != nil && a.Type == "purchase":
+		return false, o.payable()
+	case o != nil:
 		return false, Done
 	}
-	o = &Order{Type: a.Type, Body: a.Body, Customer: a.Customer}
-	w.Orders[name] = o
 	reason, detail := w.refuse(now, name.Event, a)
 	e := w.Events[name.Event]
+	o = &Order{Type: a.Type, Body: a.Body, Customer: a.Customer}
 	for _, l := range a.Lines {
-		if l.Price = 0; reason == "" {
+		l.Price = 0
+		if e != nil && reason == "" {
 			l.Price = e.Sections[l.Section].Price
-		}
-		o.Lines = append(o.Lines, l)
-	}
-	if reason != "" {
-		o.State, o.Reason, o.Detail, o.Outcome = Rejected, reason, detail, now
-		for _, l := range a.Lines {
-			if e == nil || reason == "invalid" {
-				break
-			}
+		} else if e != nil && reason != "invalid" {
 			if _, known := e.Sections[l.Section]; known {
 				e.Refused[[2]string{l.Section, reason}] += l.Quantity
 			}
 		}
+		o.Lines = append(o.Lines, l)
+	}
+	if w.Orders[name] = o; reason != "" {
+		o.State, o.Reason, o.Detail, o.Outcome = Rejected, reason, detail, now
 		return true, Done
 	}
 	o.State, o.Currency, o.Held, o.Deadline = Held, e.Offer.Currency, now, now+a.Lasts
@@ -131,62 +122,57 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 
 // payable is what follows for who would pay for an order that is there.
 func (o *Order) payable() string {
-	switch o.State {
-	case Held:
+	switch {
+	case o.State == Held:
 		return Authorize
-	case Expired, Cancelled: // there may be money, if it was ever held
-		if o.Held > 0 {
-			return Void
-		}
+	case (o.State == Expired || o.State == Cancelled) && o.Held > 0: // there may be money
+		return Void
 	}
 	return Done
 }
 
 func (w *World) refuse(now int64, event string, a Asked) (reason, detail string) {
-	e, sections, places, amount := w.Events[event], map[string]Section{}, int64(0), int64(0)
-	if e != nil {
-		sections = e.Sections
+	var e Event
+	if is := w.Events[event]; is != nil {
+		e = *is
 	}
-	for _, l := range a.Lines {
-		places, amount = places+l.Quantity, amount+l.Quantity*sections[l.Section].Price
-	}
-	// some finds the first line that is so, and blames it if there are others.
-	some := func(is func(l Line, s Section, known bool) bool) bool {
+	// some reports whether a line is so, and blames the first one if there are others.
+	some := func(is func(l Line, s Section, known bool) bool) (bool, string) {
 		for _, l := range a.Lines {
-			if section, known := sections[l.Section]; is(l, section, known) {
-				if len(a.Lines) > 1 {
-					detail = l.Section
-				}
-				return true
+			if section, known := e.Sections[l.Section]; is(l, section, known) {
+				return true, l.Section[:len(l.Section)*min(len(a.Lines)-1, 1)]
 			}
 		}
-		return false
+		return false, ""
 	}
-	switch {
-	case a.Invalid != "":
-		return "invalid", a.Invalid
-	case a.NoToken && some(func(_ Line, s Section, known bool) bool { return !known || s.Price != 0 }):
-		return "invalid", "payment_token: missing"
-	case now > a.Published+a.Valid:
-		return "too_late", ""
-	case e == nil:
-		return "unknown_event", ""
-	case some(func(_ Line, _ Section, known bool) bool { return !known }):
-		return "unknown_section", detail
-	case e.Closed || now < e.Offer.OnSale || e.Offer.OffSale > 0 && now >= e.Offer.OffSale:
-		return "not_on_sale", ""
-	case some(func(l Line, s Section, _ bool) bool { return l.Price >= 0 && l.Price != s.Price }):
-		return "price_changed", detail
-	case e.Offer.MaxPerOrder > 0 && places > e.Offer.MaxPerOrder:
-		return "over_limit", ""
-	case amount > 0 && amount < a.Least[e.Offer.Currency]:
-		return "below_minimum", ""
-	case w.InProgress[Name{event, a.Customer}] != "":
-		return "in_progress", ""
-	case e.Offer.MaxPerCustomer > 0 && places+w.Owns(event, a.Customer) > e.Offer.MaxPerCustomer:
-		return "over_customer_limit", ""
-	case some(func(l Line, s Section, _ bool) bool { return l.Quantity > s.Available }):
-		return "sold_out", detail
+	places, amount := int64(0), int64(0)
+	for _, l := range a.Lines {
+		places, amount = places+l.Quantity, amount+l.Quantity*e.Sections[l.Section].Price
+	}
+	unknown, which := some(func(_ Line, _ Section, known bool) bool { return !known })
+	changed, dear := some(func(l Line, s Section, _ bool) bool { return l.Price >= 0 && l.Price != s.Price })
+	gone, full := some(func(l Line, s Section, _ bool) bool { return l.Quantity > s.Available })
+	type rule struct {
+		broken         bool
+		reason, detail string
+	}
+	for _, r := range []rule{
+		{a.Invalid != "", "invalid", a.Invalid},
+		{a.NoToken && (unknown || amount > 0), "invalid", "payment_token: missing"},
+		{now > a.Published+a.Valid, "too_late", ""},
+		{w.Events[event] == nil, "unknown_event", ""},
+		{unknown, "unknown_section", which},
+		{e.Closed || now < e.Offer.OnSale || e.Offer.OffSale > 0 && now >= e.Offer.OffSale, "not_on_sale", ""},
+		{changed, "price_changed", dear},
+		{e.Offer.MaxPerOrder > 0 && places > e.Offer.MaxPerOrder, "over_limit", ""},
+		{amount > 0 && amount < a.Least[e.Offer.Currency], "below_minimum", ""},
+		{w.InProgress[Name{event, a.Customer}] != "", "in_progress", ""},
+		{e.Offer.MaxPerCustomer > 0 && places+w.Owns(event, a.Customer) > e.Offer.MaxPerCustomer, "over_customer_limit", ""},
+		{gone, "sold_out", full},
+	} {
+		if r.broken {
+			return r.reason, r.detail
+		}
 	}
 	return "", ""
 }
@@ -245,11 +231,10 @@ func (w *World) Answer(now int64, name Name, said, authorization, detail string)
 // Expire is a look at the clock.
 func (w *World) Expire(now int64, name Name) (happened bool) {
 	o := w.Orders[name]
-	if o == nil || o.State != Held || now < o.Deadline {
-		return false
+	if happened = o != nil && o.State == Held && now >= o.Deadline; happened {
+		w.end(now, name, Expired, "")
 	}
-	w.end(now, name, Expired, "")
-	return true
+	return happened
 }
 
 // Cancel gives an order up because that was requested, because of capture_failed, or of event_cancelled.
@@ -271,10 +256,10 @@ func (w *World) Cancel(now int64, name Name, reason string) (happened bool) {
 // end takes an order out of the state that it is in: held, or confirmed if it is cancelled then.
 func (w *World) end(now int64, name Name, state, reason string) {
 	o := w.Orders[name]
-	switch {
-	case o.State == Confirmed:
+	switch Confirmed {
+	case o.State:
 		w.places(name, 1, 0, -1)
-	case state == Confirmed:
+	case state:
 		w.places(name, 0, -1, 1)
 	default:
 		w.places(name, 1, -1, 0)
@@ -303,7 +288,7 @@ func (w *World) Post(name Name) { w.Invoices[name] = w.Orders[name].Customer }
 // List puts an event on sale. It is not ok if it is there on other terms, or closed.
 func (w *World) List(event string, o Offer) (changed, ok bool) {
 	if e := w.Events[event]; e != nil {
-		return false, !e.Closed && e.Offer.same(o)
+		return false, !e.Closed && reflect.DeepEqual(e.Offer, o)
 	}
 	e := &Event{Offer: o, Sections: map[string]Section{}, Refused: map[[2]string]int64{}}
 	for _, s := range o.Sections {
@@ -330,19 +315,15 @@ func (w *World) Adjust(event string, o Offer) (changed, ok bool) {
 	if o.Currency != e.Offer.Currency || len(sections) != len(o.Sections) || (o.MaxPerCustomer > 0) != (e.Offer.MaxPerCustomer > 0) {
 		return false, false
 	}
-	changed = !e.Offer.same(o)
-	e.Offer, e.Sections = o, sections
+	changed, e.Offer, e.Sections = !reflect.DeepEqual(e.Offer, o), o, sections
 	return changed, true
 }
 
 // Close closes an event, cancels it, or opens it again. Closing what is cancelled changes nothing.
 func (w *World) Close(event string, closed, cancelled bool) (changed, ok bool) {
 	e := w.Events[event]
-	switch {
-	case e == nil:
-		return false, false
-	case closed == e.Closed && (!cancelled || e.Cancelled):
-		return false, true
+	if e == nil || closed == e.Closed && (!cancelled || e.Cancelled) {
+		return false, e != nil
 	}
 	e.Closed, e.Cancelled = closed, cancelled
 	return true, true

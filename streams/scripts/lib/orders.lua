@@ -3,7 +3,8 @@
 --
 -- KEYS[1] stream whose entries are acknowledged   KEYS[2] log   KEYS[3] holds   KEYS[4] events
 -- KEYS[5] in_progress   then B hashes of orders
--- ARGV[1] group   ARGV[2] channel for outcomes   ARGV[3] B   then for each hash of orders the number
+-- ARGV[1] group   ARGV[2] channel for outcomes   ARGV[3] the branch that the caller takes the partition to have
+-- ('' for none): if it has another one, nothing is changed   ARGV[4] B   then for each hash of orders the number
 -- (1 to B) of the one in which are those of its event's orders that are from before the event was listed, 0 for none.
 -- What follows, from FIRST on, is the operation's.
 --
@@ -13,8 +14,8 @@
 
 local KEYS, ARGV = KEYS, ARGV -- locals are reached without a look-up
 local match = string.match
-local B = tonumber(ARGV[3])
-local FIRST = 4 + B
+local BRANCH, B = ARGV[3], tonumber(ARGV[4])
+local FIRST = 5 + B
 
 -- read_orders(hashes, members, others): the records of orders, false for one that is not there. hashes are the
 -- numbers of their hashes, as they stand in ARGV; others[hash], if there is one, has the orders that a hash lacks.
@@ -83,7 +84,7 @@ end
 
 -- other_of(hash): the number of the hash that has what this one lacks; nil if there is none.
 local function other_of(hash)
-  local other = tonumber(ARGV[3 + hash])
+  local other = tonumber(ARGV[4 + hash])
   return other > 0 and other or nil
 end
 

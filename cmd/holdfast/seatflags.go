@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"holdfast/domain"
+	"holdfast/domain/seats"
+)
+
+// seatsFlag is NAME=WHAT@PRICE: a seated section, its seats (rows, or a file that lists them) and what one costs. The
+// price is read when the currency is known.
+type seatsFlag struct{ name, what, price string }
+
+// cut reads the flag. There may be an @ in what, but none in a price.
+func (f *seatsFlag) cut(text, like string) error {
+	name, value, _ := strings.Cut(text, "=")
+	at := max(0, strings.LastIndexByte(value, '@'))
+	what, price := value[:at], strings.TrimPrefix(value[at:], "@")
+	if name == "" || what == "" || price == "" {
+		return fmt.Errorf("want %s, but got %q", like, text)
+	}
+	*f = seatsFlag{name, what, price}
+	return nil
+}
+
+// rowsFlag is a section of which the flag itself says the rows.
+type rowsFlag struct {
+	seatsFlag
+	layout *seats.Layout
+}
+
+// UnmarshalText reads the flag.
+func (f *rowsFlag) UnmarshalText(text []byte) error {
+	err := f.cut(string(text), "NAME=ROW:FROM-TO[,ROW:FROM-TO…]@PRICE, such as stalls=A:1-24,B:1-26@45.00")
+	if err != nil {
+		return err
+	}
+	if f.layout, err = seats.Parse(f.what); err != nil {
+		return fmt.Errorf("section %s: %w", f.name, err)
+	}
+	return nil
+}
+
+// seatsFileFlag is a section of which a file says the rows.
+type seatsFileFlag struct{ seatsFlag }
+
+// UnmarshalText reads the flag, and not the file.
+func (f *seatsFileFlag) UnmarshalText(text []byte) error {
+	return f.cut(string(text), "NAME=FILE@PRICE, such as stalls=stalls.csv@45.00")
+}
+
+// seatedSection is what is offered in a section, and its seats.
+type seatedSection struct {
+	domain.SectionTerms
+	layout *seats.Layout
+}
+
+// seatedSections is what both kinds of flags say, in the currency of the event. read is what is in a file.
+func seatedSections(rows []rowsFlag, files []seatsFileFlag, currency string, read func(name string) ([]byte, error)) ([]seatedSection, error) {
+	var list []seatedSection
+	there := 0
+	add := func(flag string, f seatsFlag, layout *seats.Layout) error {
+		price, err := domain.ParseAmount(f.price, currency)
+		if err != nil {
+			return badUsage("--%s %s: %w", flag, f.name, err)
+		}
+		if there += layout.Seats(); there > seats.MaxSeats {
+			return badUsage("--%s %s: with it there are %d seats, want at most %d", flag, f.name, there, seats.MaxSeats)
+		}
+		list = append(list, seatedSection{domain.SectionTerms{Name: f.name, Price: price, Capacity: int64(layout.Seats())}, layout})
+		return nil
+	}
+	for _, f := range rows {
+		if err := add("rows", f.seatsFlag, f.layout); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range files {
+		text, err := read(f.what)
+		if err != nil {
+			return nil, badUsage("--seats %s: %w", f.name, err)
+		}
+		layout, err := seats.ReadCSV(text)
+		if err != nil {
+			return nil, badUsage("--seats %s: %s: %w", f.name, f.what, err)
+		}
+		if err := add("seats", f.seatsFlag, layout); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
