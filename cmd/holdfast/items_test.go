@@ -84,3 +84,41 @@ func TestItemsMalformed(t *testing.T) {
 		h.fails(exitUsage, []string{test.said}, args...)
 	}
 }
+
+// TestLimitAndRefusedDemand: a customer gets no more than the limit over all orders, and what was refused is shown with the sales.
+func TestLimitAndRefusedDemand(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.ok("events", "create", "opera", "--name", "The Opera", "--currency", "EUR", "--section", "stalls=10@45", "--section", "balcony=2@30", "--max-per-customer", "3")
+	h.worker()
+	buy := func(order, customer string, items ...string) object {
+		t.Helper()
+		args := []string{"publish", "--event", "opera", "--customer", customer, "--order", order, "--token", "t", "--wait"}
+		for _, item := range items {
+			args = append(args, "--item", item)
+		}
+		return h.one(args...)
+	}
+	expect(t, buy("o1", "jim", "section=stalls,quantity=2"), object{"state": "confirmed"})
+	expect(t, buy("o2", "jim", "section=stalls,quantity=1", "section=balcony,quantity=1"), object{"state": "rejected", "reason": "over_customer_limit"})
+	expect(t, buy("o3", "jim", "section=stalls,quantity=1"), object{"state": "confirmed"})
+	expect(t, buy("o4", "amy", "section=balcony,quantity=3"), object{"state": "rejected", "reason": "sold_out"})
+	h.ok("orders", "cancel", "o1", "--wait")
+	expect(t, buy("o5", "jim", "section=balcony,quantity=2"), object{"state": "confirmed"})
+	h.drained()
+
+	sales := h.one("sales", "opera")
+	expect(t, sales, object{"orders": 2, "tickets_sold": 3, "refused": 5})
+	const places = `[{"places":1,"reason":"over_customer_limit","section":"stalls"},{"places":3,"reason":"sold_out","section":"balcony"},{"places":1,"reason":"over_customer_limit","section":"balcony"}]`
+	if got := asJSON(t, sales["refused_places"]); got != places {
+		t.Errorf("refused %s, want %s", got, places)
+	}
+	table(t, h.ok("sales", "opera"), "SECTION REASON PLACES", "balcony sold_out 3", "stalls over_customer_limit 1")
+	table(t, h.ok("sales"), "EVENT_ID NAME ORDERS TICKETS_SOLD REVENUE AVAILABLE HELD REFUSED", "opera The Opera 2 3 105.00 EUR 9 0 5")
+
+	expect(t, h.one("events", "show", "opera"), object{"max_per_customer": 3})
+	h.ok("events", "adjust", "opera", "--max-per-customer", "4")
+	h.fails(exitFailed, []string{"max_per_customer: can be changed, but neither added nor taken away"}, "events", "adjust", "opera", "--max-per-customer", "0")
+	expect(t, buy("o6", "jim", "section=stalls,quantity=1"), object{"state": "confirmed"})
+	h.ok("audit")
+}

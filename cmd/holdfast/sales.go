@@ -64,7 +64,7 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 			return aboutEvent(c.EventID, err)
 		}
 		err = show(c.EventID, event)
-		if err == nil && len(refusals) > 0 && out.section("section", "refused because", "places") {
+		if err == nil && len(refusals) > 0 && out.section("section", "reason", "places") {
 			for _, r := range refusals {
 				out.row(r, r.Section, r.Reason, count(r.Places))
 			}
