@@ -57,11 +57,11 @@ local events = {}
 for e = 1, E do
   local value = values[1 + e]
   if value then
-    local state, currency, most, on_sale, off_sale, hashes, limit = match(value, '^%d+|(%a)|(%u+)|(%d+)|(%d+)|(%d+)|(%d+|?)(%d*)$')
+    local state, currency, most, limit, on_sale, off_sale, hashes = match(value, '^%d+|(%a)|(%u+)|(%d+):?(%d*)|(%d+)|(%d+)|(%d+)$')
     if not hashes then
       error('event ' .. fields[1 + e] .. ' is damaged: ' .. value)
     end
-    if hashes ~= ARGV[EVENTS + 2 * e - 1] then
+    if hashes .. (limit ~= '' and '|' or '') ~= ARGV[EVENTS + 2 * e - 1] then
       return { 'hashes' }
     end
     off_sale = tonumber(off_sale)

@@ -11,8 +11,8 @@ import (
 
 // An event is several fields of the hash Events. What scripts read or change are values between bars:
 //
-//	TermsField    version|o (on sale), c (closed) or x (cancelled)|currency|max_per_order|on_sale|off_sale|hashes of orders,
-//	              and if it has one |max_per_customer
+//	TermsField    version|o (on sale), c (closed) or x (cancelled)|currency|max_per_order|on_sale|off_sale|hashes of orders;
+//	              behind max_per_order, if there is one: :max_per_customer
 //	SectionField  price|capacity|available|held|sold
 //	SalesField    orders|tickets|revenue
 //	RefusedField  places
@@ -46,11 +46,11 @@ func (t EventTerms) String() string {
 	case t.Closed:
 		state = letterClosed
 	}
-	text := fmt.Sprintf("%d|%s|%s|%d|%d|%d|%d", t.Version, state, t.Currency, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis, t.OrderHashes)
+	limits := strconv.FormatInt(t.MaxPerOrder, 10)
 	if t.MaxPerCustomer > 0 {
-		text += "|" + strconv.FormatInt(t.MaxPerCustomer, 10)
+		limits += ":" + strconv.FormatInt(t.MaxPerCustomer, 10)
 	}
-	return text
+	return fmt.Sprintf("%d|%s|%s|%s|%d|%d|%d", t.Version, state, t.Currency, limits, t.OnSaleMillis, t.OffSaleMillis, t.OrderHashes)
 }
 
 // DecodeEventTerms reads a TermsField; "" is an event that is not there.
@@ -59,18 +59,19 @@ func DecodeEventTerms(value string) (EventTerms, error) {
 		return EventTerms{}, nil
 	}
 	v := strings.Split(value, "|")
-	if len(v) != 7 && len(v) != 8 || v[2] == "" {
+	if len(v) != 7 || v[2] == "" {
 		return EventTerms{}, damaged("event", value)
 	}
 	n := numbers{}
+	perOrder, perCustomer, limited := strings.Cut(v[3], ":")
 	t := EventTerms{
 		Version: n.parse(v[0]), Closed: v[1] != letterOnSale, Cancelled: v[1] == letterCancelled, Currency: v[2],
-		MaxPerOrder: n.parse(v[3]), OnSaleMillis: n.parse(v[4]), OffSaleMillis: n.parse(v[5]), OrderHashes: int(n.parse(v[6])),
+		MaxPerOrder: n.parse(perOrder), OnSaleMillis: n.parse(v[4]), OffSaleMillis: n.parse(v[5]), OrderHashes: int(n.parse(v[6])),
 	}
-	if len(v) == 8 {
-		t.MaxPerCustomer = n.parse(v[7])
+	if limited {
+		t.MaxPerCustomer = n.parse(perCustomer)
 	}
-	if n.err != nil || (len(v) == 8) != (t.MaxPerCustomer > 0) || t.Version == 0 || v[1] != letterOnSale && v[1] != letterClosed && v[1] != letterCancelled || t.OrderHashes > mostOrderHashes {
+	if n.err != nil || limited != (t.MaxPerCustomer > 0) || t.Version == 0 || v[1] != letterOnSale && v[1] != letterClosed && v[1] != letterCancelled || t.OrderHashes > mostOrderHashes {
 		return EventTerms{}, damaged("event", value)
 	}
 	return t, nil
