@@ -7,15 +7,16 @@ import (
 
 // Effect is what a fact about an order changes beside the order.
 type Effect struct {
-	Available, Held, Sold int64 // places of the order's section, more or fewer
-	EndsHold              bool  // it is not among the holds any more, and its customer may order again
+	Items                 Items // whose places are moved
+	Available, Held, Sold int64 // 1 if each of those places is one more then, -1 if it is one fewer
+	EndsHold              bool  // the order is not among the holds any more, and its customer may order again
 }
 
 // After is the order once a fact about it has happened. It checks what of the fact can be
 // told from the order alone: an error means that the fact cannot follow, and the order
 // then comes back unchanged.
 func (o Order) After(f Fact) (Order, Effect, error) {
-	next, n := o, o.Quantity
+	next := o
 	var effect Effect
 	switch f.Type {
 	case FactHeld:
@@ -24,10 +25,10 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		next = Order{
 			State: OrderHeld, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
-			Section: f.Section, Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency,
+			Items: f.Items, Currency: f.Currency,
 			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis,
 		}
-		effect = Effect{Available: -f.Quantity, Held: f.Quantity}
+		effect = Effect{Items: f.Items, Available: -1, Held: 1}
 
 	case FactRejected:
 		if o.State != OrderNone {
@@ -35,7 +36,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		next = Order{
 			State: OrderRejected, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
-			Section: f.Section, Quantity: f.Quantity, Reason: f.Reason, Detail: f.Detail,
+			Items: f.Items, Reason: f.Reason, Detail: f.Detail,
 		}
 
 	case FactConfirmed:
@@ -46,7 +47,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			return o, effect, err
 		}
 		next.State, next.ConfirmedAtMillis, next.AuthorizationID = OrderConfirmed, f.AtMillis, f.AuthorizationID
-		effect = Effect{Held: -n, Sold: n, EndsHold: true}
+		effect = Effect{Items: o.Items, Held: -1, Sold: 1, EndsHold: true}
 
 	case FactDeclined, FactExpired:
 		if o.State != OrderHeld {
@@ -56,7 +57,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			next.State = OrderExpired
 		}
 		next.Reason, next.Detail = f.Reason, f.Detail
-		effect = Effect{Available: n, Held: -n, EndsHold: true}
+		effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
 
 	case FactCancelled:
 		if o.State != f.Was {
@@ -65,9 +66,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		switch o.State {
 		case OrderNone:
 		case OrderHeld:
-			effect = Effect{Available: n, Held: -n, EndsHold: true}
+			effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
 		case OrderConfirmed:
-			effect = Effect{Available: n, Sold: -n}
+			effect = Effect{Items: o.Items, Available: 1, Sold: -1}
 		case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
 			return o, effect, illegal(f, o.State)
 		}
@@ -97,13 +98,13 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 // checkSale: what a fact repeats of an order, for whoever posts and settles it, is what the order says.
 func (o Order) checkSale(f Fact) error {
 	type sale struct {
-		customerID, section string
-		quantity, unitPrice int64
-		currency            string
-		confirmedAt         int64
+		customerID  string
+		items       Items
+		currency    string
+		confirmedAt int64
 	}
-	says := sale{f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.ConfirmedAtMillis}
-	if is := (sale{o.CustomerID, o.Section, o.Quantity, o.UnitPrice, o.Currency, o.ConfirmedAtMillis}); says != is {
+	says := sale{f.CustomerID, f.Items, f.Currency, f.ConfirmedAtMillis}
+	if is := (sale{o.CustomerID, o.Items, o.Currency, o.ConfirmedAtMillis}); says != is {
 		return fmt.Errorf("%s: says %+v, the order %+v", f.Type, says, is)
 	}
 	return nil
@@ -121,6 +122,8 @@ func Apply(v View, f Fact) (View, error) {
 	switch {
 	case f.Type == FactHeld && v.InProgress != "":
 		return v, fmt.Errorf("held, but order %s of the same customer is in progress", v.InProgress)
+	case f.Type == FactHeld && v.Event.MaxPerCustomer > 0 && v.Places+f.Items.Quantity() > v.Event.MaxPerCustomer:
+		return v, fmt.Errorf("held, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
 	case f.Type == FactConfirmed && f.AtMillis >= v.Order.DeadlineMillis:
 		return v, fmt.Errorf("confirmed at %d, not before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactExpired && f.AtMillis < v.Order.DeadlineMillis:
@@ -128,9 +131,12 @@ func Apply(v View, f Fact) (View, error) {
 	case f.Type == FactCancelled && f.Reason == ReasonEventCancelled && !v.Event.Cancelled:
 		return v, errors.New("cancelled because of its event, which is not cancelled")
 	}
-	out := View{Event: v.Event, Order: next, InProgress: v.InProgress}
+	out := View{Event: v.Event, Order: next, InProgress: v.InProgress, Places: v.Places}
+	if v.Event.MaxPerCustomer > 0 {
+		out.Places -= effect.Available * effect.Items.Quantity()
+	}
 	if effect != (Effect{}) {
-		if out.Event, err = v.Event.move(next.Section, effect); err == nil {
+		if out.Event, err = v.Event.move(effect); err == nil {
 			err = out.Event.CheckConservation()
 		}
 	}
@@ -159,7 +165,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		}
 		t := *f.Terms
 		out := Event{
-			Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder,
+			Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer,
 			OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis,
 			Fingerprint: t.Fingerprint(), Version: 1, Sections: make([]Section, len(t.Sections)),
 		}
@@ -174,7 +180,10 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		}
 		t := *f.Terms
 		out := e
-		out.Name, out.MaxPerOrder, out.OnSaleMillis, out.OffSaleMillis = t.Name, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis
+		if (t.MaxPerCustomer > 0) != (e.MaxPerCustomer > 0) {
+			return e, fmt.Errorf("adjusted: a limit per customer was added, or taken away")
+		}
+		out.Name, out.MaxPerOrder, out.MaxPerCustomer, out.OnSaleMillis, out.OffSaleMillis = t.Name, t.MaxPerOrder, t.MaxPerCustomer, t.OnSaleMillis, t.OffSaleMillis
 		out.Version++
 		// Sections stand in the order of the terms, as adjust_event.lua writes them.
 		kept := 0
@@ -232,6 +241,25 @@ type Snapshot struct {
 	Events     map[string]Event
 	Orders     map[OrderRef]Order
 	InProgress map[string]map[string]string // event_id -> customer_id -> order_id
+	Places     map[string]map[string]int64  // event_id -> customer_id -> View.Places, of events that have a limit of them; none is 0
+	Refused    map[RefusedDemand]int64      // places that were asked for in vain
+}
+
+// RefusedDemand is what places were asked for in vain: which, and why.
+type RefusedDemand struct{ EventID, Section, Reason string }
+
+// EachRefused calls each for the places that a rejected fact says were asked for in vain, of an event as it was then. All
+// those of an order count, in their sections, whichever of them was to blame. What was asked for in a way that made no sense
+// is no demand, nor is what there never was.
+func EachRefused(e Event, f Fact, each func(what RefusedDemand, places int64)) {
+	if f.Type != FactRejected || f.Reason == ReasonInvalid {
+		return
+	}
+	for item := range f.Items.All() {
+		if e.sectionIndex(item.Section) >= 0 {
+			each(RefusedDemand{f.EventID, item.Section, f.Reason}, item.Quantity)
+		}
+	}
 }
 
 // NewSnapshot returns an empty book.
@@ -240,6 +268,8 @@ func NewSnapshot() *Snapshot {
 		Events:     make(map[string]Event),
 		Orders:     make(map[OrderRef]Order),
 		InProgress: make(map[string]map[string]string),
+		Places:     make(map[string]map[string]int64),
+		Refused:    make(map[RefusedDemand]int64),
 	}
 }
 
@@ -250,7 +280,7 @@ func (b *Snapshot) View(ref OrderRef, customerID string) View {
 	if v.Order.CustomerID != "" {
 		customerID = v.Order.CustomerID
 	}
-	v.InProgress = b.InProgress[ref.EventID][customerID]
+	v.InProgress, v.Places = b.InProgress[ref.EventID][customerID], b.Places[ref.EventID][customerID]
 	return v
 }
 
@@ -278,7 +308,21 @@ func (b *Snapshot) Fold(f Fact) error {
 		b.Events[f.EventID] = v.Event
 	}
 	b.setInProgress(f.EventID, v.Order.CustomerID, v.InProgress)
+	b.setPlaces(f.EventID, v.Order.CustomerID, v.Places)
+	EachRefused(v.Event, f, func(what RefusedDemand, places int64) { b.Refused[what] += places })
 	return nil
+}
+
+func (b *Snapshot) setPlaces(eventID, customerID string, places int64) {
+	of := b.Places[eventID]
+	switch {
+	case places != 0 && of == nil:
+		b.Places[eventID] = map[string]int64{customerID: places}
+	case places != 0:
+		of[customerID] = places
+	case of != nil:
+		delete(of, customerID)
+	}
 }
 
 func (b *Snapshot) setInProgress(eventID, customerID, orderID string) {

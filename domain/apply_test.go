@@ -26,18 +26,18 @@ func orderFact(kind FactType, was OrderState) Fact {
 	f := Fact{ID: factID, AtMillis: factAt, Type: kind, EventID: "e1", OrderID: "o1"}
 	switch kind {
 	case FactHeld:
-		f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
-		f.UnitPrice, f.Currency, f.DeadlineMillis = 1000, "EUR", 11_000
+		f.RequestType, f.Fingerprint, f.CustomerID, f.Items = RequestHold, "same", "fred", "general:2:1000"
+		f.Currency, f.DeadlineMillis = "EUR", 11_000
 	case FactRejected:
-		f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity = RequestHold, "same", "fred", "general", 2
+		f.RequestType, f.Fingerprint, f.CustomerID, f.Items = RequestHold, "same", "fred", "general:2:0"
 		f.Reason, f.Detail = ReasonInvalid, "quantity: missing"
 	case FactConfirmed:
 		f.ID, f.AtMillis = confirmedID, now // its hold is over at factAt
-		f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.AuthorizationID = "fred", "general", 2, 900, "EUR", "auth_1"
+		f.CustomerID, f.Items, f.Currency, f.AuthorizationID = "fred", "general:2:900", "EUR", "auth_1"
 	case FactCancelled:
 		f.Was, f.Reason = was, ReasonRequested
 		if was != OrderNone {
-			f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency = "fred", "general", 2, 900, "EUR"
+			f.CustomerID, f.Items, f.Currency = "fred", "general:2:900", "EUR"
 		}
 		if was == OrderConfirmed {
 			f.ConfirmedAtMillis = confirmedAt
@@ -63,8 +63,7 @@ func TestApplyLegal(t *testing.T) {
 			View{Event: eventWith(5, 3, 2)},
 			orderFact(FactHeld, 0),
 			View{Event: eventWith(3, 5, 2), InProgress: "o1", Order: Order{
-				State: OrderHeld, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
-				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt, Version: factID,
+				State: OrderHeld, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Items: "general:2:1000", Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt, Version: factID,
 			}},
 		},
 		{
@@ -72,8 +71,7 @@ func TestApplyLegal(t *testing.T) {
 			View{Event: eventWith(2, 6, 2)},
 			orderFact(FactHeld, 0),
 			View{Event: eventWith(0, 8, 2), InProgress: "o1", Order: Order{
-				State: OrderHeld, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
-				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt, Version: factID,
+				State: OrderHeld, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Items: "general:2:1000", Currency: "EUR", DeadlineMillis: 11_000, HeldAtMillis: factAt, Version: factID,
 			}},
 		},
 		{
@@ -81,7 +79,7 @@ func TestApplyLegal(t *testing.T) {
 			View{Event: testEvent(), InProgress: "o0"},
 			orderFact(FactRejected, 0),
 			View{Event: testEvent(), InProgress: "o0", Order: Order{
-				State: OrderRejected, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
+				State: OrderRejected, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Items: "general:2:0",
 				ResolvedAtMillis: factAt, Reason: "invalid", Detail: "quantity: missing", Version: factID,
 			}},
 		},
@@ -90,7 +88,7 @@ func TestApplyLegal(t *testing.T) {
 			View{},
 			orderFact(FactRejected, 0),
 			View{Order: Order{
-				State: OrderRejected, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Section: "general", Quantity: 2,
+				State: OrderRejected, RequestType: RequestHold, Fingerprint: "same", CustomerID: "fred", Items: "general:2:0",
 				ResolvedAtMillis: factAt, Reason: "invalid", Detail: "quantity: missing", Version: factID,
 			}},
 		},
@@ -261,9 +259,9 @@ func TestApplyEveryTransition(t *testing.T) {
 func TestApplyBrokenInventory(t *testing.T) {
 	held := heldOrder(RequestPurchase, aliveUntil)
 	lost := held
-	lost.Section = "balcony"
+	lost.Items = "balcony:2:900"
 	elsewhere := orderFact(FactHeld, 0)
-	elsewhere.Section = "balcony"
+	elsewhere.Items = "balcony:2:1000"
 	for _, test := range []struct {
 		name      string
 		view      View
@@ -303,9 +301,9 @@ func TestApplyAFactThatSaysOtherwise(t *testing.T) {
 	held, confirmed := heldOrder(RequestPurchase, now), confirmedOrder()
 	other := map[string]func(*Fact){
 		"customer":                 func(f *Fact) { f.CustomerID = "mary" },
-		"section":                  func(f *Fact) { f.Section = "vip" },
-		"quantity":                 func(f *Fact) { f.Quantity = 1 },
-		"price":                    func(f *Fact) { f.UnitPrice++ },
+		"section":                  func(f *Fact) { f.Items = "vip:2:900" },
+		"quantity":                 func(f *Fact) { f.Items = "general:1:900" },
+		"price":                    func(f *Fact) { f.Items = "general:2:901" },
 		"currency":                 func(f *Fact) { f.Currency = "USD" },
 		"time of its confirmation": func(f *Fact) { f.ConfirmedAtMillis++ },
 	}
@@ -498,6 +496,10 @@ func cloneSnapshot(b *Snapshot) *Snapshot {
 	for id, inProgress := range b.InProgress {
 		c.InProgress[id] = maps.Clone(inProgress)
 	}
+	for id, places := range b.Places {
+		c.Places[id] = maps.Clone(places)
+	}
+	maps.Copy(c.Refused, b.Refused)
 	return c
 }
 
@@ -506,14 +508,14 @@ func TestSnapshotFold(t *testing.T) {
 	held := func(event, order, customer string, at int64) Fact {
 		return Fact{
 			Type: FactHeld, AtMillis: at, EventID: event, OrderID: order, RequestType: RequestPurchase, Fingerprint: "fp",
-			CustomerID: customer, Section: "general", Quantity: 2, UnitPrice: 100, Currency: "EUR", DeadlineMillis: at + 50,
+			CustomerID: customer, Items: "general:2:100", Currency: "EUR", DeadlineMillis: at + 50,
 		}
 	}
 	fact := func(kind FactType, event, order string, at int64) Fact {
 		return Fact{Type: kind, AtMillis: at, EventID: event, OrderID: order}
 	}
 	sale := func(f Fact, customer string, confirmedAt int64) Fact {
-		f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.ConfirmedAtMillis = customer, "general", 2, 100, "EUR", confirmedAt
+		f.CustomerID, f.Items, f.Currency, f.ConfirmedAtMillis = customer, "general:2:100", "EUR", confirmedAt
 		return f
 	}
 	cancelled := func(event, order string, was OrderState, at int64) Fact {
@@ -531,7 +533,7 @@ func TestSnapshotFold(t *testing.T) {
 		held("e1", "o3", "fred", 15), // he may order again
 		cancelled("e1", "o4", OrderNone, 16),
 		sale(cancelled("e1", "o1", OrderConfirmed, 17), "fred", 13), // leaves o3 in progress
-		{Type: FactRejected, AtMillis: 18, EventID: "e9", OrderID: "o1", CustomerID: "fred", Section: "general", Quantity: 1, Reason: ReasonUnknownEvent},
+		{Type: FactRejected, AtMillis: 18, EventID: "e9", OrderID: "o1", CustomerID: "fred", Items: "general:1:0", Reason: ReasonUnknownEvent},
 		{Type: FactClosed, AtMillis: 19, EventID: "e2"},
 	} {
 		if err := b.Fold(f); err != nil {
@@ -540,8 +542,7 @@ func TestSnapshotFold(t *testing.T) {
 	}
 	order := func(customer string, heldAt int64) Order {
 		return Order{
-			RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: customer, Section: "general", Quantity: 2,
-			UnitPrice: 100, Currency: "EUR", DeadlineMillis: heldAt + 50, HeldAtMillis: heldAt,
+			RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: customer, Items: "general:2:100", Currency: "EUR", DeadlineMillis: heldAt + 50, HeldAtMillis: heldAt,
 		}
 	}
 	with := func(o Order, change func(*Order)) Order {
@@ -564,9 +565,10 @@ func TestSnapshotFold(t *testing.T) {
 			{"e1", "o2"}: with(order("mary", 12), func(o *Order) { o.State, o.ResolvedAtMillis = OrderExpired, 62 }),
 			{"e1", "o3"}: with(order("fred", 15), func(o *Order) { o.State = OrderHeld }),
 			{"e1", "o4"}: {State: OrderCancelled, ResolvedAtMillis: 16, Reason: "requested"},
-			{"e9", "o1"}: {State: OrderRejected, CustomerID: "fred", Section: "general", Quantity: 1, ResolvedAtMillis: 18, Reason: "unknown_event"},
+			{"e9", "o1"}: {State: OrderRejected, CustomerID: "fred", Items: "general:1:0", ResolvedAtMillis: 18, Reason: "unknown_event"},
 		},
 		InProgress: map[string]map[string]string{"e1": {"fred": "o3"}, "e2": {"fred": "o1"}},
+		Places:     map[string]map[string]int64{}, Refused: map[RefusedDemand]int64{},
 	}
 	if !reflect.DeepEqual(b, want) {
 		t.Fatalf("got  %+v\nwant %+v", b, want)
@@ -586,7 +588,7 @@ func TestSnapshotFold(t *testing.T) {
 		{"held in an event that is not listed", held("e9", "o5", "mary", 20)},
 		{"more than there are", func() Fact {
 			f := held("e1", "o5", "mary", 20)
-			f.Quantity = 4
+			f.Items = "general:4:100"
 			return f
 		}()},
 		{"listed twice", Fact{Type: FactCreated, EventID: "e1", Terms: &terms}},
@@ -614,11 +616,11 @@ func TestSnapshotFoldOfACancelledEvent(t *testing.T) {
 	held := func(order, customer string) Fact {
 		return Fact{
 			Type: FactHeld, EventID: "e1", OrderID: order, RequestType: RequestPurchase, Fingerprint: "fp",
-			CustomerID: customer, Section: "general", Quantity: 2, UnitPrice: 100, Currency: "EUR", DeadlineMillis: 50,
+			CustomerID: customer, Items: "general:2:100", Currency: "EUR", DeadlineMillis: 50,
 		}
 	}
 	sale := func(f Fact, order, customer string) Fact {
-		f.EventID, f.OrderID, f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency = "e1", order, customer, "general", 2, 100, "EUR"
+		f.EventID, f.OrderID, f.CustomerID, f.Items, f.Currency = "e1", order, customer, "general:2:100", "EUR"
 		return f
 	}
 	gone := func(order, customer string, was OrderState, confirmedAt int64) Fact {

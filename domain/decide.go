@@ -3,6 +3,7 @@ package domain
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // View is all that one decision about an order looks at.
@@ -10,6 +11,7 @@ type View struct {
 	Event      Event
 	Order      Order
 	InProgress string // the order_id of the customer.s order in progress for this event; empty if there is none
+	Places     int64  // held and sold, of all the customer's orders of this event, if that has a limit of them
 }
 
 // Verdict says what becomes of the entry that carried the command.
@@ -142,15 +144,13 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 			return &Fact{
 				Type: FactRejected, EventID: ref.EventID, OrderID: ref.OrderID,
 				RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
-				Section: c.Request.Section, Quantity: c.Request.Quantity, Reason: reason, Detail: detail,
+				Items: c.Request.asked(Event{}), Reason: reason, Detail: detail,
 			}, VerdictDone
 		}
-		section, _ := v.Event.Section(c.Request.Section)
 		held := &Fact{
 			Type: FactHeld, EventID: ref.EventID, OrderID: ref.OrderID,
 			RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
-			Section: c.Request.Section, Quantity: c.Request.Quantity,
-			UnitPrice: section.Price, Currency: v.Event.Currency,
+			Items: c.Request.asked(v.Event), Currency: v.Event.Currency,
 			DeadlineMillis: nowMillis + c.HoldMillis,
 		}
 		if pays {
@@ -173,33 +173,63 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 	return nil, VerdictDone
 }
 
-// refusal is why a new order cannot be held, and what exactly is invalid; empty if it can.
+// refusal is why a new order cannot be held, and what exactly is invalid; empty if it can. Of an order of several items the
+// detail says which section it is about: the first one of them that is to blame.
 func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	e := v.Event
-	section, sectionFound := e.Section(c.Request.Section)
+	var unknown, changed, soldOut []string
+	var quantity, amount int64 // an amount past what can be counted is as good as the most that can
+	known := true
+	for item := range c.Request.Lines() {
+		section, found := e.Section(item.Section)
+		known = known && found
+		quantity += item.Quantity
+		if section.Price > 0 && item.Quantity > (math.MaxInt64-amount)/section.Price {
+			amount = math.MaxInt64
+		} else {
+			amount += item.Quantity * section.Price
+		}
+		if !found {
+			unknown = append(unknown, item.Section)
+		}
+		if item.UnitPrice != nil && *item.UnitPrice != section.Price {
+			changed = append(changed, item.Section)
+		}
+		if item.Quantity > section.Available {
+			soldOut = append(soldOut, item.Section)
+		}
+	}
+	which := func(sections []string) string {
+		if len(c.Request.Items) <= 1 {
+			return ""
+		}
+		return sections[0]
+	}
 	switch {
 	case c.Invalid != "":
 		return ReasonInvalid, c.Invalid
-	case c.NoToken && (!sectionFound || section.Price != 0):
+	case c.NoToken && (!known || amount > 0):
 		return ReasonInvalid, DetailNoToken
 	case nowMillis-c.EntryMillis > c.ValidMillis:
 		return ReasonTooLate, ""
 	case !e.Exists():
 		return ReasonUnknownEvent, ""
-	case !sectionFound:
-		return ReasonUnknownSection, ""
+	case len(unknown) > 0:
+		return ReasonUnknownSection, which(unknown)
 	case !e.OnSaleAt(nowMillis):
 		return ReasonNotOnSale, ""
-	case c.Request.UnitPrice != nil && *c.Request.UnitPrice != section.Price:
-		return ReasonPriceChanged, ""
-	case e.MaxPerOrder > 0 && c.Request.Quantity > e.MaxPerOrder:
+	case len(changed) > 0:
+		return ReasonPriceChanged, which(changed)
+	case e.MaxPerOrder > 0 && quantity > e.MaxPerOrder:
 		return ReasonOverLimit, ""
-	case c.Minimums.Below(e.Currency, c.Request.Quantity, section.Price):
+	case c.Minimums.Below(e.Currency, 1, amount):
 		return ReasonBelowMinimum, ""
 	case v.InProgress != "":
 		return ReasonInProgress, ""
-	case c.Request.Quantity > section.Available:
-		return ReasonSoldOut, ""
+	case e.MaxPerCustomer > 0 && v.Places+quantity > e.MaxPerCustomer:
+		return ReasonOverCustomer, ""
+	case len(soldOut) > 0:
+		return ReasonSoldOut, which(soldOut)
 	}
 	return "", ""
 }
@@ -246,8 +276,7 @@ func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Ve
 		case c.Outcome == PaymentApproved:
 			return &Fact{
 				Type: FactConfirmed, EventID: ref.EventID, OrderID: ref.OrderID,
-				CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
-				UnitPrice: o.UnitPrice, Currency: o.Currency, AuthorizationID: c.AuthorizationID,
+				CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, AuthorizationID: c.AuthorizationID,
 			}, VerdictDone
 		default:
 			return nil, VerdictWait
@@ -289,8 +318,7 @@ func decideCancel(v View, ref OrderRef, c Cancel) *Fact {
 	case OrderHeld, OrderConfirmed:
 		return &Fact{
 			Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Was: o.State,
-			CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
-			UnitPrice: o.UnitPrice, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,
+			CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,
 		}
 	case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
 		return nil
@@ -342,6 +370,9 @@ func Adjust(e Event, eventID string, t Terms) (*Fact, error) {
 	}
 	if t.Currency != e.Currency {
 		return nil, WithCode(ClassReject, CodeInvalid, errors.New("currency: cannot be changed"))
+	}
+	if (t.MaxPerCustomer > 0) != (e.MaxPerCustomer > 0) {
+		return nil, WithCode(ClassReject, CodeInvalid, errors.New("max_per_customer: can be changed, but neither added nor taken away"))
 	}
 	kept := 0
 	for _, s := range t.Sections {

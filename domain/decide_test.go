@@ -215,7 +215,7 @@ func TestDecideFacts(t *testing.T) {
 			hold(RequestPurchase, "fp"),
 			Fact{
 				Type: FactHeld, EventID: "e1", OrderID: "o1", RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
-				Section: "general", Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 13_000,
+				Items: "general:2:1000", Currency: "EUR", DeadlineMillis: 13_000,
 			},
 		},
 		{
@@ -224,7 +224,7 @@ func TestDecideFacts(t *testing.T) {
 			hold(RequestHold, "fp"),
 			Fact{
 				Type: FactHeld, EventID: "e1", OrderID: "o1", RequestType: RequestHold, Fingerprint: "fp", CustomerID: "fred",
-				Section: "general", Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 13_000,
+				Items: "general:2:1000", Currency: "EUR", DeadlineMillis: 13_000,
 			},
 		},
 		{
@@ -233,7 +233,7 @@ func TestDecideFacts(t *testing.T) {
 			hold(RequestPurchase, "fp"),
 			Fact{
 				Type: FactRejected, EventID: "e1", OrderID: "o1", RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
-				Section: "general", Quantity: 2, Reason: "unknown_event",
+				Items: "general:2:0", Reason: "unknown_event",
 			},
 		},
 		{
@@ -251,7 +251,7 @@ func TestDecideFacts(t *testing.T) {
 			Hold{Request: testRequest(RequestPurchase, "fp"), NoToken: true},
 			Fact{
 				Type: FactRejected, EventID: "e1", OrderID: "o1", RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: "fred",
-				Section: "general", Quantity: 2, Reason: "invalid", Detail: "payment_token: missing",
+				Items: "general:2:0", Reason: "invalid", Detail: "payment_token: missing",
 			},
 		},
 		{
@@ -259,8 +259,7 @@ func TestDecideFacts(t *testing.T) {
 			View{Event: testEvent(), Order: held},
 			Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"},
 			Fact{
-				Type: FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "general",
-				Quantity: 2, UnitPrice: 900, Currency: "EUR", AuthorizationID: "auth_2",
+				Type: FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Items: "general:2:900", Currency: "EUR", AuthorizationID: "auth_2",
 			},
 		},
 		{
@@ -299,7 +298,7 @@ func TestDecideFacts(t *testing.T) {
 			Cancel{Reason: ReasonRequested},
 			Fact{
 				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderHeld,
-				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR",
+				CustomerID: "fred", Items: "general:2:900", Currency: "EUR",
 			},
 		},
 		{
@@ -308,7 +307,7 @@ func TestDecideFacts(t *testing.T) {
 			Cancel{Reason: ReasonRequested},
 			Fact{
 				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: OrderConfirmed,
-				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAtMillis: confirmedAt,
+				CustomerID: "fred", Items: "general:2:900", Currency: "EUR", ConfirmedAtMillis: confirmedAt,
 			},
 		},
 		{
@@ -317,7 +316,7 @@ func TestDecideFacts(t *testing.T) {
 			Cancel{Reason: ReasonCaptureFailed},
 			Fact{
 				Type: FactCancelled, EventID: "e1", OrderID: "o1", Reason: "capture_failed", Was: OrderConfirmed,
-				CustomerID: "fred", Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAtMillis: confirmedAt,
+				CustomerID: "fred", Items: "general:2:900", Currency: "EUR", ConfirmedAtMillis: confirmedAt,
 			},
 		},
 	} {

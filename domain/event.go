@@ -30,12 +30,13 @@ type SectionTerms struct {
 
 // Terms is what an organiser says about an event.
 type Terms struct {
-	Name          string         `json:"name"`
-	Currency      string         `json:"currency"`
-	MaxPerOrder   int64          `json:"max_per_order,omitempty"` // 0: no limit
-	OnSaleMillis  int64          `json:"on_sale,omitempty"`       // 0: at once
-	OffSaleMillis int64          `json:"off_sale,omitempty"`      // 0: never
-	Sections      []SectionTerms `json:"sections"`
+	Name           string         `json:"name"`
+	Currency       string         `json:"currency"`
+	MaxPerOrder    int64          `json:"max_per_order,omitempty"`    // 0: no limit
+	MaxPerCustomer int64          `json:"max_per_customer,omitempty"` // held and sold, of all their orders; 0: no limit
+	OnSaleMillis   int64          `json:"on_sale,omitempty"`          // 0: at once
+	OffSaleMillis  int64          `json:"off_sale,omitempty"`         // 0: never
+	Sections       []SectionTerms `json:"sections"`
 }
 
 // Validate returns the first thing that is wrong, of ClassReject.
@@ -51,6 +52,8 @@ func (t Terms) validate() error {
 		return fmt.Errorf("currency %q: want an ISO 4217 code such as EUR", t.Currency)
 	case t.MaxPerOrder < 0 || t.MaxPerOrder > MaxQuantity:
 		return fmt.Errorf("max_per_order: want 0 (no limit) to %d", MaxQuantity)
+	case t.MaxPerCustomer < 0 || t.MaxPerCustomer > MaxQuantity:
+		return fmt.Errorf("max_per_customer: want 0 (no limit) to %d", MaxQuantity)
 	case t.OnSaleMillis < 0 || t.OffSaleMillis < 0:
 		return errors.New("on_sale, off_sale: before 1970")
 	case t.OnSaleMillis > maxMillis || t.OffSaleMillis > maxMillis:
@@ -118,6 +121,9 @@ func (t Terms) Fingerprint() string {
 	for _, s := range t.Sections {
 		said = append(said, s.Name, strconv.FormatInt(s.Price, 10), strconv.FormatInt(s.Capacity, 10))
 	}
+	if t.MaxPerCustomer > 0 { // without it, the fingerprint is the one that it was before there were such limits
+		said = append(said, strconv.FormatInt(t.MaxPerCustomer, 10))
+	}
 	return Fingerprint(said...)
 }
 
@@ -134,17 +140,18 @@ type Section struct {
 
 // Event is the inventory of one event. Its zero value is one that does not exist.
 type Event struct {
-	Name          string
-	Currency      string
-	MaxPerOrder   int64
-	OnSaleMillis  int64
-	OffSaleMillis int64
-	Closed        bool
-	Cancelled     bool   // closed, and its orders are cancelled
-	Cause         Cause  // while it is closed
-	Fingerprint   string // of the terms it was created with; only programs that know no FactReopened ask for it
-	Version       int64  // 1 when created, one more with every fact about it
-	Sections      []Section
+	Name           string
+	Currency       string
+	MaxPerOrder    int64
+	MaxPerCustomer int64 // whether there is one never changes: customers' places are only counted where there is
+	OnSaleMillis   int64
+	OffSaleMillis  int64
+	Closed         bool
+	Cancelled      bool   // closed, and its orders are cancelled
+	Cause          Cause  // while it is closed
+	Fingerprint    string // of the terms it was created with; only programs that know no FactReopened ask for it
+	Version        int64  // 1 when created, one more with every fact about it
+	Sections       []Section
 }
 
 // Exists reports whether the event exists.
@@ -170,7 +177,7 @@ func (e Event) OnSaleAt(nowMillis int64) bool {
 // Terms is what the event offers now.
 func (e Event) Terms() Terms {
 	t := Terms{
-		Name: e.Name, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder,
+		Name: e.Name, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder, MaxPerCustomer: e.MaxPerCustomer,
 		OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis,
 		Sections: make([]SectionTerms, len(e.Sections)),
 	}
@@ -194,16 +201,19 @@ func (e Event) CheckConservation() error {
 	return nil
 }
 
-// move returns the event with places of a section moved; the original is left alone.
-func (e Event) move(section string, by Effect) (Event, error) {
-	i := e.sectionIndex(section)
-	if i < 0 {
-		return e, fmt.Errorf("no section %q", section)
+// move returns the event with places moved; the original is left alone.
+func (e Event) move(by Effect) (Event, error) {
+	moved := e
+	moved.Sections = slices.Clone(e.Sections)
+	for item := range by.Items.All() {
+		i := e.sectionIndex(item.Section)
+		if i < 0 {
+			return e, fmt.Errorf("no section %q", item.Section)
+		}
+		s := &moved.Sections[i]
+		s.Available += by.Available * item.Quantity
+		s.Held += by.Held * item.Quantity
+		s.Sold += by.Sold * item.Quantity
 	}
-	e.Sections = slices.Clone(e.Sections)
-	s := &e.Sections[i]
-	s.Available += by.Available
-	s.Held += by.Held
-	s.Sold += by.Sold
-	return e, nil
+	return moved, nil
 }

@@ -48,10 +48,8 @@ type Fact struct {
 	RequestType       RequestType // held, rejected
 	Fingerprint       string      // likewise
 	CustomerID        string      // held, rejected, confirmed; cancelled, unless it was none
-	Section           string      // likewise
-	Quantity          int64       // likewise
-	UnitPrice         int64       // held, confirmed, cancelled
-	Currency          string      // likewise
+	Items             Items       // likewise; without prices if it was rejected
+	Currency          string      // held, confirmed, cancelled
 	DeadlineMillis    int64       // held
 	AuthorizationID   string      // confirmed
 	Reason            string      // rejected, cancelled, declined if it was not the gateway that declined
@@ -71,4 +69,4 @@ func (f Fact) Name() string { return f.ID + "#" + strconv.Itoa(f.Line) }
 func (f Fact) Ref() OrderRef { return OrderRef{EventID: f.EventID, OrderID: f.OrderID} }
 
 // Amount is what the order costs, in minor units.
-func (f Fact) Amount() int64 { return f.Quantity * f.UnitPrice }
+func (f Fact) Amount() int64 { return f.Items.Amount() }

@@ -64,11 +64,11 @@ func TestRefundTotal(t *testing.T) {
 		order Order
 		want  int64
 	}{
-		{Order{State: OrderHeld, Quantity: 2, UnitPrice: 100}, 0},
-		{Order{State: OrderExpired, Quantity: 2, UnitPrice: 100}, 0},
-		{Order{State: OrderCancelled, Quantity: 2, UnitPrice: 100}, 0},
-		{Order{State: OrderConfirmed, Quantity: 2, UnitPrice: 100, ConfirmedAtMillis: 1}, 0},
-		{Order{State: OrderCancelled, Quantity: 2, UnitPrice: 100, ConfirmedAtMillis: 1}, 200},
+		{Order{State: OrderHeld, Items: "general:2:100"}, 0},
+		{Order{State: OrderExpired, Items: "general:2:100"}, 0},
+		{Order{State: OrderCancelled, Items: "general:2:100"}, 0},
+		{Order{State: OrderConfirmed, Items: "general:2:100", ConfirmedAtMillis: 1}, 0},
+		{Order{State: OrderCancelled, Items: "general:2:100", ConfirmedAtMillis: 1}, 200},
 	} {
 		if got := row.order.RefundTotal(); got != row.want {
 			t.Errorf("%+v: %d, want %d", row.order, got, row.want)

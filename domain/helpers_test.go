@@ -41,8 +41,7 @@ func testEvent() Event {
 // heldOrder is fred's order of 2 general units, which was held at another price than today's.
 func heldOrder(kind RequestType, deadline int64) Order {
 	return Order{
-		State: OrderHeld, RequestType: kind, Fingerprint: "same", CustomerID: "fred", Section: "general",
-		Quantity: 2, UnitPrice: 900, Currency: "EUR", DeadlineMillis: deadline, HeldAtMillis: heldAt,
+		State: OrderHeld, RequestType: kind, Fingerprint: "same", CustomerID: "fred", Items: "general:2:900", Currency: "EUR", DeadlineMillis: deadline, HeldAtMillis: heldAt,
 	}
 }
 
@@ -60,8 +59,8 @@ func endedOrder(state OrderState, reason string) Order {
 
 func rejectedOrder() Order {
 	return Order{
-		State: OrderRejected, RequestType: RequestPurchase, Fingerprint: "same", CustomerID: "fred", Section: "general",
-		Quantity: 2, ResolvedAtMillis: resolvedAt, Reason: ReasonSoldOut,
+		State: OrderRejected, RequestType: RequestPurchase, Fingerprint: "same", CustomerID: "fred", Items: "general:2:0",
+		ResolvedAtMillis: resolvedAt, Reason: ReasonSoldOut,
 	}
 }
 

@@ -51,7 +51,7 @@ func TestMatchPayment(t *testing.T) {
 		// What is not known of the order is not compared.
 		{"cancelled before it was seen", cancelledUnseen(), ours, Mismatch{}},
 		{"rejected: the customer is known, the price is not", rejectedOrder(), change(ours, func(p *Payment) { p.CustomerID = "amy" }), Mismatch{Detail: "customer_id amy instead of fred", Foreign: true}},
-		{"a free one", Order{Quantity: 2, Currency: "EUR", HeldAtMillis: 1}, Payment{Status: PaymentStatusAuthorized}, Mismatch{}},
+		{"a free one", Order{Items: "general:2:0", Currency: "EUR", HeldAtMillis: 1}, Payment{Status: PaymentStatusAuthorized}, Mismatch{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := MatchPayment(test.order, test.payment)

@@ -57,6 +57,7 @@ const (
 	ReasonUnknownSection = "unknown_section"
 	ReasonNotOnSale      = "not_on_sale"
 	ReasonOverLimit      = "over_limit"
+	ReasonOverCustomer   = "over_customer_limit"
 	ReasonBelowMinimum   = "below_minimum" // it costs less than the payment gateway takes
 	ReasonInProgress     = "in_progress"
 	ReasonPriceChanged   = "price_changed"
@@ -95,9 +96,7 @@ type Order struct {
 	RequestType RequestType // what opened it: purchase or hold; empty if a cancel came first
 	Fingerprint string      // of the request that opened it: same body or another one
 	CustomerID  string
-	Section     string
-	Quantity    int64
-	UnitPrice   int64 // minor units, fixed at the hold
+	Items       Items // their prices are fixed at the hold
 	Currency    string
 
 	DeadlineMillis    int64 // while held: when the hold ends; kept afterwards
@@ -110,7 +109,7 @@ type Order struct {
 }
 
 // Amount is what the order costs, in minor units.
-func (o Order) Amount() int64 { return o.Quantity * o.UnitPrice }
+func (o Order) Amount() int64 { return o.Items.Amount() }
 
 // RefundTotal is how much of what was captured for the order is to be given back, in minor units: all of
 // it, once an order that was confirmed is not any more.

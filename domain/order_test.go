@@ -121,8 +121,8 @@ func TestFree(t *testing.T) {
 		want   bool
 	}{
 		"it costs something":            {func(*Order) {}, false},
-		"it costs nothing":              {func(o *Order) { o.UnitPrice = 0 }, true},
-		"a gateway was asked for 0":     {func(o *Order) { o.UnitPrice, o.AuthorizationID = 0, "auth_1" }, false},
+		"it costs nothing":              {func(o *Order) { o.Items = "general:2:0" }, true},
+		"a gateway was asked for 0":     {func(o *Order) { o.Items, o.AuthorizationID = "general:2:0", "auth_1" }, false},
 		"cancelled before it was seen":  {func(o *Order) { *o = cancelledUnseen() }, false},
 		"rejected: the price not known": {func(o *Order) { *o = rejectedOrder() }, false},
 		"never heard of":                {func(o *Order) { *o = Order{} }, false},

@@ -3,6 +3,7 @@ package domain
 import (
 	"fmt"
 	"io"
+	"iter"
 )
 
 // RequestType is what a checkout asks for.
@@ -37,19 +38,55 @@ type Request struct {
 	EventID      string
 	OrderID      string
 	CustomerID   string
-	Section      string // DefaultSection if empty
+	Section      string // of an order of one item; DefaultSection if empty
 	Quantity     int64
-	PaymentToken Secret // what costs nothing needs none, in a namespace whose free orders are
-	UnitPrice    *int64 // minor units; nil: whatever the price is
-	HoldSeconds  int64  // 0: the worker's default
-	ValidSeconds int64  // 0: the worker's default
-	Traceparent  string // W3C trace context; passed over if malformed
+	PaymentToken Secret        // what costs nothing needs none, in a namespace whose free orders are
+	UnitPrice    *int64        // minor units; nil: whatever the price is
+	Items        []RequestItem // instead of Section, Quantity and UnitPrice: 1 to MaxItems, each of another section, all or nothing
+	HoldSeconds  int64         // 0: the worker's default
+	ValidSeconds int64         // 0: the worker's default
+	Traceparent  string        // W3C trace context; passed over if malformed
 
 	// Fingerprint identifies the body, so that a retry is told from another request
 	// under the same order_id. The payment token is no part of it: it may not be
 	// kept in any form, and a checkout that retries often has a fresh one.
 	// Set by wire.ParseRequest.
 	Fingerprint string
+}
+
+// RequestItem is one line of what is asked for.
+type RequestItem struct {
+	Section   string `json:"section"`
+	Quantity  int64  `json:"quantity"`
+	UnitPrice *int64 `json:"unit_price,omitempty"` // minor units; nil: whatever the price is
+}
+
+// Lines are the items that are asked for, one by one.
+func (r *Request) Lines() iter.Seq[RequestItem] {
+	return func(yield func(RequestItem) bool) {
+		if len(r.Items) == 0 {
+			yield(RequestItem{r.Section, r.Quantity, r.UnitPrice})
+			return
+		}
+		for _, item := range r.Items {
+			if !yield(item) {
+				return
+			}
+		}
+	}
+}
+
+// asked are the items at the event's prices; without prices, if that is none.
+func (r *Request) asked(e Event) Items {
+	if len(r.Items) == 0 && r.Section == "" && r.Quantity == 0 {
+		return "" // it could not be read
+	}
+	var list []Item
+	for item := range r.Lines() {
+		section, _ := e.Section(item.Section)
+		list = append(list, Item{item.Section, item.Quantity, section.Price})
+	}
+	return ItemsOf(list...)
 }
 
 // Ref names the order the request is about.

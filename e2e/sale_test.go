@@ -430,7 +430,7 @@ func (s *sale) checkOutcomes() {
 		case domain.ReasonInvalid:
 			right = w.invalid[f.Ref()]
 		case domain.ReasonSoldOut:
-			right = f.Quantity > view.Event.Sections[0].Available
+			right = f.Items.Quantity() > view.Event.Sections[0].Available
 		case domain.ReasonInProgress:
 			right = view.InProgress != "" && view.InProgress != f.OrderID
 		case domain.ReasonTooLate:

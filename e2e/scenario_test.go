@@ -281,7 +281,7 @@ func (c goCheckout) send(requests ...domain.Request) []orderView {
 			c.s.t.Fatal(err)
 		}
 		views[i] = orderView{
-			OrderID: got.OrderID, EventID: got.EventID, Quantity: got.Order.Quantity,
+			OrderID: got.OrderID, EventID: got.EventID, Quantity: got.Order.Items.Quantity(),
 			State: got.Order.State.String(), Reason: got.Order.Reason, Deadline: got.Order.DeadlineMillis,
 		}
 	}

@@ -392,5 +392,5 @@ func ref(eventID, orderID string) domain.OrderRef {
 
 // orderIn is an order in a state, told from others by its customer.
 func orderIn(state domain.OrderState, customer string) domain.Order {
-	return domain.Order{State: state, CustomerID: customer, Quantity: 2, UnitPrice: 1000, Currency: "EUR"}
+	return domain.Order{State: state, CustomerID: customer, Items: "general:2:1000", Currency: "EUR"}
 }

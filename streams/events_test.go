@@ -149,8 +149,8 @@ func TestAdjustEvent(t *testing.T) {
 	if got, err := f.events.Get(f.Ctx, "e1"); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
-	if o := f.order("e1", "o2"); o.UnitPrice != 1000 {
-		t.Errorf("the held order costs %d each now", o.UnitPrice)
+	if o := f.order("e1", "o2"); o.Items.UnitPrice() != 1000 {
+		t.Errorf("the held order costs %d each now", o.Items.UnitPrice())
 	}
 	f.wantLogFolds()
 

@@ -23,8 +23,7 @@ func TestHoldPurchase(t *testing.T) {
 	}
 	fact, _ := f.lastFact()
 	want := domain.Order{
-		State: domain.OrderHeld, RequestType: domain.RequestPurchase, Fingerprint: a.Request.Fingerprint, CustomerID: "fred", Section: "general",
-		Quantity: 3, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: now + holdMillis, HeldAtMillis: now, Version: fact.ID,
+		State: domain.OrderHeld, RequestType: domain.RequestPurchase, Fingerprint: a.Request.Fingerprint, CustomerID: "fred", Items: "general:3:1000", Currency: "EUR", DeadlineMillis: now + holdMillis, HeldAtMillis: now, Version: fact.ID,
 	}
 	if replies[0] != (domain.Reply{Verdict: domain.VerdictAuthorize, Order: want}) {
 		t.Errorf("got %+v, want authorize, %+v", replies[0], want)
@@ -77,9 +76,10 @@ func TestHoldRefusals(t *testing.T) {
 	f.list("over", terms(10, func(t *domain.Terms) { t.OffSaleMillis = 1_000 }))
 	f.list("closed", terms(10))
 	f.close("closed")
+	f.list("few", terms(10, func(t *domain.Terms) { t.MaxPerCustomer = 1 }))
 	f.held("e1", "o0", "mary", 1, holdMillis)
 	pendingBefore := f.Pending(domain.GroupWorkers)
-	before, events := f.Dump(), f.eventFields()
+	before, events, refused := f.Dump(), f.eventFields(), make(map[string]int64)
 	for i, test := range []struct {
 		reason, detail string
 		fields         []string
@@ -100,7 +100,9 @@ func TestHoldRefusals(t *testing.T) {
 		{"over_limit", "", purchase("e1", "", "fred", 5), nil},
 		{"below_minimum", "", purchase("e1", "", "fred", 2), func(a *domain.Incoming) { a.Minimums = &domain.Minimums{"EUR": 2001, "JPY": 1} }},
 		{"in_progress", "", purchase("e1", "", "mary", 1), nil},
+		{"over_customer_limit", "", purchase("few", "", "fred", 2), nil},
 		{"sold_out", "", purchase("sold", "", "fred", 2), nil},
+		{"sold_out", "", purchase("sold", "", "fred", 3), nil},
 	} {
 		order := "r" + strconv.Itoa(i)
 		test.fields = slices.Clone(test.fields)
@@ -113,7 +115,7 @@ func TestHoldRefusals(t *testing.T) {
 		fact, _ := f.lastFact()
 		want := domain.Order{
 			State: domain.OrderRejected, RequestType: a.Request.Type, Fingerprint: a.Request.Fingerprint, CustomerID: a.Request.CustomerID,
-			Section: a.Request.Section, Quantity: a.Request.Quantity, ResolvedAtMillis: fact.AtMillis, Reason: test.reason, Detail: test.detail,
+			Items: domain.ItemsOf(domain.Item{Section: a.Request.Section, Quantity: a.Request.Quantity}), ResolvedAtMillis: fact.AtMillis, Reason: test.reason, Detail: test.detail,
 			Version: fact.ID,
 		}
 		if replies[0] != (domain.Reply{Verdict: domain.VerdictDone, Order: want}) {
@@ -123,6 +125,11 @@ func TestHoldRefusals(t *testing.T) {
 		f.wantFact("rejected", a.Request.EventID+"/"+order, opening+"|"+test.reason+"|"+test.detail)
 		if got, want := f.record(a.Request.EventID, order), fact.ID+"|r2|"+opening+"|||||||"+test.reason+"||"+test.detail; got != want {
 			t.Errorf("%s: record %s, want %s", test.reason, got, want)
+		}
+		if _, known := events[layout.SectionField(a.Request.EventID, a.Request.Section)]; known && test.reason != domain.ReasonInvalid {
+			field := layout.RefusedField(domain.RefusedDemand{EventID: a.Request.EventID, Section: a.Request.Section, Reason: test.reason})
+			refused[field] += a.Request.Quantity
+			events[field] = strconv.FormatInt(refused[field], 10)
 		}
 	}
 	f.WantPending(domain.GroupWorkers, pendingBefore...) // all acknowledged
@@ -204,7 +211,7 @@ func TestHoldSeveralEvents(t *testing.T) {
 		o := replies[i].Order
 		got := o.State.String() + " " + o.Reason
 		if o.State == domain.OrderHeld {
-			got = fmt.Sprintf("held %d %s", o.UnitPrice, o.Currency)
+			got = fmt.Sprintf("held %d %s", o.Items.UnitPrice(), o.Currency)
 		}
 		if got != want {
 			t.Errorf("item %d: %s, want %s", i, got, want)
@@ -258,7 +265,7 @@ func TestHoldManyItems(t *testing.T) {
 	}
 	replies, _ = f.holdBatch(f.arrive(requests[:access.MaxBatch]...)...)
 	for i, r := range replies {
-		if r.Order.Reason != domain.ReasonUnknownEvent || r.Order.Section != "s"+strconv.Itoa(i) {
+		if r.Order.Reason != domain.ReasonUnknownEvent || r.Order.Items.Sections() != "s"+strconv.Itoa(i) {
 			t.Fatalf("item %d: %+v", i, r.Order)
 		}
 	}
@@ -279,7 +286,7 @@ func TestHoldBigNumbers(t *testing.T) {
 			t.Errorf("deadline %d, want %d", order.DeadlineMillis, deadline)
 		}
 	}
-	if price := replies[1].Order.UnitPrice; price != domain.MaxAmount {
+	if price := replies[1].Order.Items.UnitPrice(); price != domain.MaxAmount {
 		t.Errorf("price %d", price)
 	}
 	holds := fmt.Sprint(f.Do("ZRANGE", f.Keys.Holds(0), 0, -1, "WITHSCORES"))
@@ -289,7 +296,7 @@ func TestHoldBigNumbers(t *testing.T) {
 	if got := f.section("e1", "general"); got != [3]int64{99_000_001, 999_999, 0} {
 		t.Errorf("available, held, sold: %v", got)
 	}
-	if facts, _ := f.facts(); facts[2].DeadlineMillis != now+longest || facts[3].UnitPrice != domain.MaxAmount {
+	if facts, _ := f.facts(); facts[2].DeadlineMillis != now+longest || facts[3].Items.UnitPrice() != domain.MaxAmount {
 		t.Errorf("facts in the log: %+v", facts[2:4])
 	}
 	// The largest quantity there is, again and again, until nothing is left.
@@ -501,16 +508,16 @@ func TestHoldTakesInOnlyWhatIsNew(t *testing.T) {
 	before := len(f.Pending(domain.GroupWorkers))
 	batch := f.arrive(append(requests, hold("e1", "new", "amy", 1))...)
 	facts, _ := f.facts()
-	c, sections := f.ledger.holdCall(0, batch, []int{0, 1, 2, 3, 4})
+	c := f.ledger.holdCall(0, batch, []int{0, 1, 2, 3, 4})
 	reply, err := f.store.run(f.Ctx, scriptHold, c.keys, c.args...).Slice()
 	f.Must(err)
 	for i, order := range known {
-		if got := reply[1+len(sections)+i]; got != "="+records[i] || f.record("e1", order) != records[i] {
+		if got := reply[1+len(c.sections)+i]; got != "="+records[i] || f.record("e1", order) != records[i] {
 			t.Errorf("%s: replied %s, is %s, was %s", order, got, f.record("e1", order), records[i])
 		}
 	}
-	if o := f.order("e1", "new"); o.State != domain.OrderHeld || o.Version != reply[1+len(sections)+4] {
-		t.Errorf("new: %+v, replied %v", o, reply[1+len(sections)+4])
+	if o := f.order("e1", "new"); o.State != domain.OrderHeld || o.Version != reply[1+len(c.sections)+4] {
+		t.Errorf("new: %+v, replied %v", o, reply[1+len(c.sections)+4])
 	}
 	if pending := f.Pending(domain.GroupWorkers); len(pending) != before+len(known) || slices.Contains(pending, batch[4].EntryID) {
 		t.Errorf("pending %v, of %v", pending, batch)
@@ -522,7 +529,7 @@ func TestHoldTakesInOnlyWhatIsNew(t *testing.T) {
 	all := f.Dump()
 	reply, err = f.store.run(f.Ctx, scriptHold, c.keys, c.args...).Slice()
 	f.Must(err)
-	if got := reply[1+len(sections)+4]; got != "="+f.record("e1", "new") {
+	if got := reply[1+len(c.sections)+4]; got != "="+f.record("e1", "new") {
 		t.Errorf("again: %v", got)
 	}
 	f.WantSame(all)

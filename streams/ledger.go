@@ -60,7 +60,14 @@ func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]do
 			others = append(others, i)
 		}
 	}
-	for chunk := range slices.Chunk(opening, access.MaxBatch) {
+	for len(opening) > 0 {
+		end, items := 0, 0
+		for end < len(opening) && end < access.MaxBatch && items <= mostItems-domain.MaxItems {
+			items += max(len(batch[opening[end]].Request.Items), 1)
+			end++
+		}
+		chunk := opening[:end]
+		opening = opening[end:]
 		n, err := l.open(ctx, p, batch, chunk, replies)
 		if err != nil {
 			return nil, 0, err
@@ -77,6 +84,10 @@ func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]do
 	return replies, now, nil
 }
 
+// mostItems is how many there are in a call of a script: what it reads and writes of their sections must find room on
+// Lua's stack.
+const mostItems = 1024
+
 // open takes new orders in with hold.lua, and decides about those that are there already.
 func (l *Ledger) open(ctx context.Context, p int, batch []domain.Incoming, chunk []int, replies []domain.Reply) (now int64, err error) {
 	refs := make([]domain.OrderRef, len(chunk))
@@ -84,17 +95,16 @@ func (l *Ledger) open(ctx context.Context, p int, batch []domain.Incoming, chunk
 		refs[j] = batch[i].Request.Ref()
 	}
 	var reply []any
-	var c orderCall
-	var sections []sectionOf
+	var c holdCall
 	for again := false; ; again = true {
 		if err := l.store.Inside().LearnHashes(ctx, refs, again); err != nil {
 			return 0, err
 		}
-		c, sections = l.holdCall(p, batch, chunk)
+		c = l.holdCall(p, batch, chunk)
 		if reply, err = l.store.run(ctx, scriptHold, c.keys, c.args...).Slice(); err != nil {
 			return 0, fmt.Errorf("script hold: %w", access.Classify(err))
 		}
-		if len(reply) == 1+len(sections)+len(chunk) {
+		if len(reply) == 1+len(c.sections)+len(chunk) {
 			break
 		}
 		if len(reply) == 1 && layout.AsString(reply[0]) == "branch" {
@@ -105,14 +115,11 @@ func (l *Ledger) open(ctx context.Context, p int, batch []domain.Incoming, chunk
 		}
 	}
 	now = layout.AsInt(reply[0])
-	terms := make(map[sectionOf]string, len(sections))
-	for s, of := range sections {
-		terms[of] = layout.AsString(reply[1+s])
-	}
+	classes := c.classes(reply[1:])
 	var known []int
 	orders := make([]domain.Order, 0, len(chunk))
 	for j, i := range chunk {
-		said := layout.AsString(reply[1+len(sections)+j])
+		said := layout.AsString(reply[1+len(c.sections)+j])
 		if record, wasThere := strings.CutPrefix(said, "="); wasThere {
 			order, err := layout.DecodeOrder(record)
 			if err != nil {
@@ -121,23 +128,18 @@ func (l *Ledger) open(ctx context.Context, p int, batch []domain.Incoming, chunk
 			known, orders = append(known, i), append(orders, order)
 			continue
 		}
-		r := &batch[i].Request
+		r, class := &batch[i].Request, &classes[c.classOf[j]]
 		fact := domain.Fact{
 			Type: domain.FactHeld, AtMillis: now, RequestType: r.Type, Fingerprint: r.Fingerprint, CustomerID: r.CustomerID,
-			Section: r.Section, Quantity: r.Quantity, DeadlineMillis: now + batch[i].HoldMillis,
+			Items: class.held, Currency: class.currency, DeadlineMillis: now + batch[i].HoldMillis,
 		}
 		replies[i].Verdict = domain.VerdictDone
 		var why string
 		if fact.ID, why, _ = strings.Cut(said, "|"); why != "" {
-			fact.Type = domain.FactRejected
+			fact.Type, fact.Items = domain.FactRejected, class.asked
 			fact.Reason, fact.Detail, _ = strings.Cut(why, "|")
-		} else {
-			var price string
-			price, fact.Currency, _ = strings.Cut(terms[sectionOf{r.EventID, r.Section}], "|")
-			fact.UnitPrice = layout.AsInt(price)
-			if r.Type.Pays() {
-				replies[i].Verdict = domain.VerdictAuthorize
-			}
+		} else if r.Type.Pays() {
+			replies[i].Verdict = domain.VerdictAuthorize
 		}
 		if replies[i].Order, _, err = (domain.Order{}).After(fact); err != nil {
 			return 0, fmt.Errorf("script hold: %w", err)
@@ -379,7 +381,6 @@ type sectionOf struct{ event, name string }
 type termsOf struct {
 	kind                    string
 	holdMillis, validMillis int64
-	unitPrice               string // empty: any
 	minimums                *domain.Minimums
 }
 
@@ -398,47 +399,69 @@ func minimumsText(m *domain.Minimums) string {
 	return string(text)
 }
 
-// classOf is what requests have in common.
-type classOf struct {
-	hash, section, terms int
-	quantity             int64
+// itemOf is one item of a request: the number of its section, and the price that it asks for, -1 if any will do.
+type itemOf struct {
+	section         int
+	quantity, price int64
 }
 
-// holdCall lays KEYS and ARGV of hold.lua out. It returns the sections in their order there.
-func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCall, []sectionOf) {
-	c := l.newOrderCall(p, l.store.keys.Requests(p), domain.GroupWorkers, len(chunk))
+// classOf is what requests have in common.
+type classOf struct {
+	hash, terms int
+	first       itemOf
+	further     string // the other items, as hold.lua is told of them; nearly all orders have none
+}
+
+// holdCall is a call of hold.lua.
+type holdCall struct {
+	orderCall
+	sections []sectionOf // in their order there
+	items    [][]itemOf  // by class
+	classOf  []int       // of each request
+}
+
+// holdCall lays KEYS and ARGV of hold.lua out.
+func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall {
+	c := holdCall{orderCall: l.newOrderCall(p, l.store.keys.Requests(p), domain.GroupWorkers, len(chunk)), classOf: make([]int, 0, len(chunk))}
 	events, sections := make(map[string]int, 8), make(map[sectionOf]int, 8)
 	terms, classes := make(map[termsOf]int, 4), make(map[classOf]int, 8)
-	eventArgs, sectionArgs, classArgs := newArgList(16), newArgList(16), newArgList(32)
-	var inOrder []sectionOf
+	eventArgs, sectionArgs, classArgs := newArgList(16), newArgList(16), newArgList(64)
 	var said []termsOf
 	var valid []int64 // by terms: until when all requests are
 	requests := newArgList(5 * len(chunk))
+	limited := false // a customer's places are counted of some event
+	section := func(eventID, name string) int {
+		of := sectionOf{eventID, name}
+		if s, known := sections[of]; known {
+			return s
+		}
+		e, known := events[eventID]
+		if !known {
+			e = len(events) + 1
+			events[eventID] = e
+			hashes, _ := l.store.hashes.Of(eventID)
+			eventArgs.text(eventID)
+			from := len(eventArgs.buf)
+			eventArgs.buf = strconv.AppendInt(eventArgs.buf, int64(hashes), 10)
+			if l.store.hashes.Limited(eventID) {
+				limited = true
+				eventArgs.buf = append(eventArgs.buf, '|')
+			}
+			eventArgs.end(from)
+		}
+		c.sections = append(c.sections, of)
+		sections[of] = len(c.sections)
+		sectionArgs.number(int64(e))
+		sectionArgs.text(name)
+		return len(c.sections)
+	}
+	var items []itemOf // of one request
 	for _, i := range chunk {
 		in := &batch[i]
 		r := &in.Request
-		of := sectionOf{r.EventID, r.Section}
-		s, known := sections[of]
-		if !known {
-			e, known := events[r.EventID]
-			if !known {
-				e = len(events) + 1
-				events[r.EventID] = e
-				hashes, _ := l.store.hashes.Of(r.EventID)
-				eventArgs.text(r.EventID)
-				eventArgs.number(int64(hashes))
-			}
-			s = len(sections) + 1
-			sections[of], inOrder = s, append(inOrder, of)
-			sectionArgs.number(int64(e))
-			sectionArgs.text(r.Section)
-		}
 		says := termsOf{kind: string(r.Type), holdMillis: in.HoldMillis, validMillis: in.ValidMillis, minimums: in.Minimums}
 		if in.NoToken {
 			says.kind = "tokenless"
-		}
-		if r.UnitPrice != nil {
-			says.unitPrice = strconv.FormatInt(*r.UnitPrice, 10)
 		}
 		until := domain.EntryMillis(in.EntryID) + in.ValidMillis
 		t, known := terms[says]
@@ -448,34 +471,86 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) (orderCal
 			terms[says] = t
 		}
 		valid[t-1] = min(valid[t-1], until)
-		class := classOf{c.hash(r.Ref()), s, t, r.Quantity}
+		class := classOf{hash: c.hash(r.Ref()), terms: t}
+		items = items[:0]
+		for asked := range r.Lines() {
+			items = append(items, itemOf{section(r.EventID, asked.Section), asked.Quantity, priceOf(asked)})
+		}
+		if class.first = items[0]; len(items) > 1 {
+			class.further = fmt.Sprint(items[1:])
+		}
 		n, known := classes[class]
 		if !known {
 			n = len(classes) + 1
 			classes[class] = n
-			classArgs.number(int64(class.hash), int64(s), int64(t), r.Quantity)
+			c.items = append(c.items, slices.Clone(items))
+			classArgs.number(int64(class.hash), int64(t), int64(len(items)))
+			for _, item := range items {
+				classArgs.number(int64(item.section), item.quantity, item.price)
+			}
 		}
+		c.classOf = append(c.classOf, n-1)
 		requests.text(in.EntryID)
 		requests.ref(r.Ref())
 		requests.number(int64(n))
 		requests.pair(r.EventID, r.CustomerID)
 		from := len(requests.buf)
-		requests.buf = wire.AppendOpening(requests.buf, r.Type, r.Fingerprint, r.CustomerID, r.Section, r.Quantity)
+		requests.buf = wire.AppendOpening(requests.buf, r.Type, r.Fingerprint, r.CustomerID)
 		requests.end(from)
 	}
-	head := newArgList(5 + 5*len(said))
-	head.number(int64(len(events)), int64(len(sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)))
-	termArgs := newArgList(6 * len(said))
+	counts := newArgList(len(chunk))
+	if limited {
+		for _, i := range chunk {
+			if r := &batch[i].Request; l.store.hashes.Limited(r.EventID) {
+				counts.number(int64(c.customers(r.EventID, r.CustomerID)))
+			} else {
+				counts.number(0)
+			}
+		}
+	}
+	head := newArgList(6)
+	head.number(int64(len(events)), int64(len(c.sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)), int64(len(counts.list)))
+	termArgs := newArgList(5 * len(said))
 	for t, says := range said {
 		termArgs.text(says.kind)
-		termArgs.number(says.holdMillis)
-		termArgs.text(says.unitPrice)
-		termArgs.number(says.validMillis, valid[t])
+		termArgs.number(says.holdMillis, says.validMillis, valid[t])
 		termArgs.text(minimumsText(says.minimums))
 	}
-	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, requests)
+	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests)
 	c.keys = append(c.keys, l.store.keys.Unknown(p))
-	return c, inOrder
+	return c
+}
+
+// priceOf is as itemOf has it.
+func priceOf(asked domain.RequestItem) int64 {
+	if asked.UnitPrice == nil {
+		return -1
+	}
+	return *asked.UnitPrice
+}
+
+// heldClass is what the orders of a class say, once it is known what they were held at.
+type heldClass struct {
+	held, asked domain.Items // of those that are held, and of those that are not
+	currency    string
+}
+
+// classes are those of the call, by what the script told of its sections.
+func (c *holdCall) classes(terms []any) []heldClass {
+	classes := make([]heldClass, len(c.items))
+	var held, asked []domain.Item
+	for n, items := range c.items {
+		held, asked = held[:0], asked[:0]
+		for _, item := range items {
+			name := c.sections[item.section-1].name
+			price, currency, _ := strings.Cut(layout.AsString(terms[item.section-1]), "|")
+			held = append(held, domain.Item{Section: name, Quantity: item.quantity, UnitPrice: layout.AsInt(price)})
+			asked = append(asked, domain.Item{Section: name, Quantity: item.quantity})
+			classes[n].currency = currency
+		}
+		classes[n].held, classes[n].asked = domain.ItemsOf(held...), domain.ItemsOf(asked...)
+	}
+	return classes
 }
 
 // orderCall is one call of hold.lua or move.lua: KEYS and ARGV as scripts/lib/orders.lua documents them.
@@ -485,7 +560,8 @@ type orderCall struct {
 	keys    []string
 	args    []any
 	numbers map[layout.OrderHash]int
-	others  []int // by number, from 1: that of the hash which has the orders that this one lacks
+	counts  map[layout.OrderHash]int // the numbers of the hashes of customers
+	others  []int                    // by number, from 1: that of the hash which has the orders that this one lacks
 }
 
 func (l *Ledger) newOrderCall(p int, source string, group domain.Group, size int) orderCall {
@@ -518,6 +594,23 @@ func (c *orderCall) number(h layout.OrderHash, other int) int {
 		c.others = append(c.others, other)
 		number = len(c.others)
 		c.numbers[h] = number
+	}
+	return number
+}
+
+// customers is the number of the hash that a customer's places of an event are counted in.
+func (c *orderCall) customers(eventID, customerID string) int {
+	hashes, _ := c.ledger.store.hashes.Of(eventID)
+	h := c.ledger.store.keys.HashOfCustomer(eventID, customerID, hashes)
+	number, known := c.counts[h]
+	if !known {
+		c.keys = append(c.keys, c.ledger.store.keys.Customers(c.p, h))
+		c.others = append(c.others, 0)
+		number = len(c.others)
+		if c.counts == nil {
+			c.counts = make(map[layout.OrderHash]int)
+		}
+		c.counts[h] = number
 	}
 	return number
 }

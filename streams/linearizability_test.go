@@ -118,8 +118,8 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 			}
 			o := out.orders[0]
 			out.orders = []domain.Order{{
-				State: domain.OrderHeld, RequestType: o.RequestType, Fingerprint: o.Fingerprint, CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
-				UnitPrice: 1000, Currency: "EUR", DeadlineMillis: out.now + holdMillis, HeldAtMillis: o.ResolvedAtMillis, Version: o.Version,
+				State: domain.OrderHeld, RequestType: o.RequestType, Fingerprint: o.Fingerprint, CustomerID: o.CustomerID, Items: domain.ItemsOf(domain.Item{Section: historySection, Quantity: o.Items.Quantity(), UnitPrice: 1000}),
+				Currency: "EUR", DeadlineMillis: out.now + holdMillis, HeldAtMillis: o.ResolvedAtMillis, Version: o.Version,
 			}}
 			if o.RequestType.Pays() {
 				out.verdicts = []domain.Verdict{domain.VerdictAuthorize}

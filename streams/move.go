@@ -75,6 +75,9 @@ func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, er
 // falls apart into ever smaller ones, so that no order keeps all others from being changed.
 func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later []int) ([]int, error) {
 	for tries := 1; ; tries++ {
+		if len(part) > 1 && m.items(part) > mostItems {
+			break
+		}
 		rest, done, err := l.moveOnce(ctx, p, m, part)
 		if err != nil || done {
 			return append(later, rest...), err
@@ -85,11 +88,21 @@ func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later [
 		if len(part) == 1 {
 			return nil, domain.WithCode(domain.ClassRetry, domain.CodeConflict, fmt.Errorf("order %s: changed by others %d times in a row", m.refs[part[0]], tries))
 		}
-		if later, err = l.moveSome(ctx, p, m, part[:len(part)/2], later); err != nil {
-			return nil, err
-		}
-		return l.moveSome(ctx, p, m, part[len(part)/2:], later)
+		break
 	}
+	later, err := l.moveSome(ctx, p, m, part[:len(part)/2], later)
+	if err != nil {
+		return nil, err
+	}
+	return l.moveSome(ctx, p, m, part[len(part)/2:], later)
+}
+
+// items is how many there are in a part of a movement.
+func (m *movement) items(part []int) (n int) {
+	for _, i := range part {
+		n += m.order(i).Items.Len()
+	}
+	return n
 }
 
 // decided is one order of a call of move.lua.
@@ -254,7 +267,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	slices.SortStableFunc(list, func(a, b *decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
-	events := newArgList(2) // event_id, version
+	customers := make(map[customerOf]int64) // places that they have no more, of events that count them
+	events := newArgList(2)                 // event_id, version
 	if m.terms != nil {
 		events.text(eventID)
 		events.number(version)
@@ -272,14 +286,20 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 				events.text(ref.EventID, "")
 			}
 		}
-		if d.Effect != (domain.Effect{}) && d.fact != nil {
-			of := sectionOf{ref.EventID, was.Section}
+		places := int64(0)
+		for item := range d.Items.All() { // none, if nothing is moved
+			of := sectionOf{ref.EventID, item.Section}
 			sum := sections[of]
 			if sum == nil {
 				sum = new(domain.Effect)
 				sections[of] = sum
 			}
-			sum.Available, sum.Held, sum.Sold = sum.Available+d.Available, sum.Held+d.Held, sum.Sold+d.Sold
+			n := item.Quantity
+			sum.Available, sum.Held, sum.Sold = sum.Available+d.Available*n, sum.Held+d.Held*n, sum.Sold+d.Sold*n
+			places += n
+		}
+		if d.Available > 0 && l.store.hashes.Limited(ref.EventID) {
+			customers[customerOf{c.customers(ref.EventID, was.CustomerID), ref.EventID, was.CustomerID}] += places
 		}
 		if d.Sold != 0 {
 			sum := sales[ref.EventID]
@@ -287,11 +307,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 				sum = new(layout.Totals)
 				sales[ref.EventID] = sum
 			}
-			sign := int64(1)
-			if d.Sold < 0 {
-				sign = -1
-			}
-			sum.Orders, sum.TicketsSold, sum.Revenue = sum.Orders+sign, sum.TicketsSold+d.Sold, sum.Revenue+sign*was.Amount()
+			sum.Orders, sum.TicketsSold, sum.Revenue = sum.Orders+d.Sold, sum.TicketsSold+d.Sold*places, sum.Revenue+d.Sold*was.Amount()
 		}
 		if n == 0 || list[n-1].rank() != d.rank() || list[n-1].hash != d.hash {
 			groups = append(groups, orderGroup{d, 0})
@@ -307,8 +323,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	if list[len(list)-1].fact == nil {
 		facts = facts[:len(facts)-1]
 	}
-	head := newArgList(5 + 4*len(sections) + 4*len(sales) + 4*len(groups))
-	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(groups)), int64(len(list)))
+	head := newArgList(6 + 4*len(sections) + 4*len(sales) + 3*len(customers) + 4*len(groups))
+	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)))
 	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
 		head.text(layout.SectionField(of.event, of.name))
@@ -317,6 +333,11 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	for event, sum := range sales {
 		head.text(event)
 		head.number(sum.Orders, sum.TicketsSold, sum.Revenue)
+	}
+	for of, places := range customers {
+		head.number(int64(of.hash))
+		head.pair(of.event, of.customer)
+		head.number(places)
 	}
 	for _, g := range groups {
 		fact := ""
@@ -328,6 +349,12 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	}
 	c.finish(head, orders, acks)
 	return c, facts
+}
+
+// customerOf is a customer of an event, and the number of the hash in which their places are counted.
+type customerOf struct {
+	hash            int
+	event, customer string
 }
 
 // orderGroup is how many orders there are with the fact and the hash of a first one.

@@ -45,13 +45,13 @@ var plantedBugs = []plantedBug{
 	// What is decided: the second opinion must differ.
 	{"Decide confirms what has expired", decideFile, "case !o.HoldAliveAt(nowMillis):", "case !o.HoldAliveAt(0):"},
 	{
-		"Decide cancels with the wrong sale", decideFile, "UnitPrice: o.UnitPrice, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,",
-		"UnitPrice: o.UnitPrice + 1, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,",
+		"Decide cancels with the wrong sale", decideFile, "Items: o.Items, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,",
+		"Items: o.Items + \"1\", Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,",
 	},
 	{"Decide cancels without the time of the sale", decideFile, "ConfirmedAtMillis: o.ConfirmedAtMillis,", "ConfirmedAtMillis: o.HeldAtMillis,"},
 	{
-		"Decide confirms with the wrong sale", decideFile, "UnitPrice: o.UnitPrice, Currency: o.Currency, AuthorizationID: c.AuthorizationID,",
-		"UnitPrice: o.UnitPrice * o.Quantity, Currency: o.Currency, AuthorizationID: c.AuthorizationID,",
+		"Decide confirms with the wrong sale", decideFile, "Items: o.Items, Currency: o.Currency, AuthorizationID: c.AuthorizationID,",
+		"Items: o.Items + \"1\", Currency: o.Currency, AuthorizationID: c.AuthorizationID,",
 	},
 	{"Decide takes no answer for a no", decideFile, "case c.Outcome == PaymentDeclined:", "case c.Outcome == PaymentDeclined || c.Outcome == PaymentUnknown:"},
 	{"Decide lets a hold wait for an answer for ever", decideFile, "return expired(ref), VerdictVoid", "return nil, VerdictWait"},
@@ -74,7 +74,7 @@ var plantedBugs = []plantedBug{
 	{"sales are not reversed", "streams/move.go", "		if d.Sold != 0 {\n", "		if d.Sold > 0 {\n"},
 	{"cancels with an event that was looked at once", "streams/move.go", "if m.terms != nil {\n		events.text", "if false {\n		events.text"},
 
-	{"holds what the gateway does not take", holdFile, "elseif class.below then", "elseif false then"},
+	{"holds what the gateway does not take", holdFile, "class.amount < tonumber(least) then", "false then"},
 
 	// What is stored.
 	{"hold without compare of the branch", holdFile, "if (values[#fields] or '') ~= BRANCH then", "if false then"},
@@ -92,7 +92,18 @@ var plantedBugs = []plantedBug{
 	},
 	{"the time of the newest entry is not kept", moveFile, "local changes = { '#now', stamp }", "local changes = { '#now', values[1] }"},
 	{"two orders of a customer in one batch", holdFile, "      in_progress[customer] = true\n", ""},
-	{"a batch that takes more than there is", holdFile, "elseif class.quantity > section.available then", "elseif class.quantity > tonumber(section.capacity) - section.sold then"},
+	{"a batch that takes more than there is", holdFile, "if item.quantity > item.section.available then", "if item.quantity > tonumber(item.section.capacity) - item.section.sold then"},
+	{"looks whether there are places for the first item only", holdFile, "    item = item.next\n  until not item\n  return nil\n", "    item = nil\n  until not item\n  return nil\n"},
+	{"takes the places of the first item only", holdFile, "section.available - item.quantity, section.held + item.quantity, true\n        item = item.next", "section.available - item.quantity, section.held + item.quantity, true\n        item = nil"},
+	{"gives back the places of the first item only", "streams/move.go", "			places += n\n", "			if places += n; d.Available > 0 {\n				break\n			}\n"},
+	{"a limit per customer that is not looked at", holdFile, "if limit and places[customer] + class.places > limit then", "if false then"},
+	{"a limit per customer that counts what one order has", holdFile, "places[customer] + class.places > limit", "class.places > limit"},
+	{"places of a customer not given back", "streams/move.go", "if d.Available > 0 && l.store.hashes.Limited(ref.EventID) {", "if d.Available > 0 && d.Sold < 0 && l.store.hashes.Limited(ref.EventID) {"},
+	{"places of a customer not given back on expiry", "streams/move.go", "if d.Available > 0 && l.store.hashes.Limited(ref.EventID) {", "if d.Available > 0 && d.fact.Type != domain.FactExpired && l.store.hashes.Limited(ref.EventID) {"},
+	{"a customer without places is kept", moveFile, "local lists = left > 0 and kept or gone", "local lists = kept"},
+	{"refused demand of the first item only", holdFile, "refused_places[field] = refused_places[field] + count * item.quantity\n      end\n      item = item.next", "refused_places[field] = refused_places[field] + count * item.quantity\n      end\n      item = nil"},
+	{"refused demand counts requests", holdFile, "refused_places[field] + count * item.quantity", "refused_places[field] + count"},
+	{"all items at one price", "domain/request.go", "section, _ := e.Section(item.Section)", "section, _ := e.Section(DefaultSection)"},
 	{"an order from before its event is not found", "streams/scripts/lib/orders.lua", "if #missing > 0 and others[hash] then", "if false then"},
 	{"an order from before its event is not noted", holdFile, "early[class.section.id] = (early[class.section.id] or 0) + 1", ""},
 	{"forgotten without compare", forgetFile, "if record and string.find(record, version .. '|', 1, true) == 1 then", "if record then"},

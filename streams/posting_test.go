@@ -84,9 +84,9 @@ func TestPost(t *testing.T) {
 	batch := []domain.Fact{a, b, a, c} // one of them twice
 	f.post(batch...)
 	f.wantInvoices("fred",
-		inspect.InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAtMillis: a.AtMillis, Status: "confirmed"},
-		inspect.InvoiceLine{OrderID: "o1", EventID: "e2", Section: "general", Quantity: 3, Amount: 3000, Currency: "JPY", ConfirmedAtMillis: b.AtMillis, Status: "confirmed"})
-	f.wantInvoices("mary", inspect.InvoiceLine{OrderID: "o2", EventID: "e1", Section: "general", Quantity: 1, Amount: 1000, Currency: "EUR", ConfirmedAtMillis: c.AtMillis, Status: "confirmed"})
+		inspect.InvoiceLine{OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAtMillis: a.AtMillis, Status: "confirmed", Items: a.Items},
+		inspect.InvoiceLine{OrderID: "o1", EventID: "e2", Section: "general", Quantity: 3, Amount: 3000, Currency: "JPY", ConfirmedAtMillis: b.AtMillis, Status: "confirmed", Items: b.Items})
+	f.wantInvoices("mary", inspect.InvoiceLine{OrderID: "o2", EventID: "e1", Section: "general", Quantity: 1, Amount: 1000, Currency: "EUR", ConfirmedAtMillis: c.AtMillis, Status: "confirmed", Items: c.Items})
 	for _, fact := range batch {
 		if slices.Contains(f.Pending(domain.GroupPosting), fact.ID) {
 			t.Errorf("%s of %s is not acknowledged", fact.Type, fact.Ref())
@@ -148,7 +148,7 @@ func TestPostAndCancel(t *testing.T) {
 			f.Deliver(domain.GroupPosting, "w1")
 			confirmed := f.factOf("confirmed", "e1", "o1")
 			line := inspect.InvoiceLine{
-				OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAtMillis: confirmed.AtMillis, Status: "confirmed",
+				OrderID: "o1", EventID: "e1", Section: "general", Quantity: 2, Amount: 2000, Currency: "EUR", ConfirmedAtMillis: confirmed.AtMillis, Status: "confirmed", Items: confirmed.Items,
 			}
 			sales := inspect.Totals{Orders: 2, TicketsSold: 3, Revenue: 3000}
 			posted := false

@@ -161,7 +161,10 @@ func wantSeen() []string {
 		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
 		"trimmed", "trimmed nothing", "fact forgotten", "forgotten nothing", "forgotten by who was frozen", "forgotten, of an event that came", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
-	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "below_minimum", "in_progress", "sold_out"} {
+	for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress"} {
+		list = append(list, what+" of several items")
+	}
+	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "below_minimum", "in_progress", "over_customer_limit", "sold_out"} {
 		list = append(list, "fact rejected "+reason)
 	}
 	return append(list,
@@ -186,6 +189,15 @@ var (
 	modelCustomers = []string{"fred", "mary", "jane"}
 	modelOrders    = []string{"o1", "o2", "o3", "o4", "o5", "o6"}
 )
+
+// severalItems are what a request may ask for of several sections.
+var severalItems = []string{
+	`[{"section":"general","quantity":1},{"section":"vip","quantity":1}]`, `[{"section":"vip","quantity":1},{"section":"general","quantity":2}]`,
+	`[{"section":"general","quantity":1},{"section":"vip","quantity":1}]`, `[{"section":"vip","quantity":2},{"section":"general","quantity":1,"unit_price":1000}]`,
+	`[{"section":"general","quantity":1},{"section":"vip","quantity":6}]`, `[{"section":"stalls","quantity":1},{"section":"general","quantity":1}]`,
+	`[{"section":"stalls","quantity":1},{"section":"general","quantity":1},{"section":"vip","quantity":1}]`, `[{"section":"general","quantity":1},{"section":"balcony","quantity":1}]`,
+	`[{"section":"general","quantity":1},{"section":"general","quantity":1}]`,
+}
 
 // model is what Redis must hold.
 type model struct {
@@ -257,7 +269,7 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	for _, group := range layout.Groups {
 		m.pending[group] = make(map[string]holder)
 	}
-	m.listWith("e1", terms(5))
+	m.listWith("e1", terms(5, func(t *domain.Terms) { t.MaxPerCustomer = pick[int64](m, "max_per_customer", 0, 0, 3) }))
 	if pick(m, "another", true, true, true, false) {
 		m.listWith("e2", m.drawTerms(false))
 	}
@@ -282,7 +294,7 @@ func (m *model) drawTerms(anyOrder bool) domain.Terms {
 	now := m.Now()
 	t := domain.Terms{
 		Name: pick(m, "name", "An Evening", "Été <&>"), Currency: pick(m, "currency", "EUR", "EUR", "EUR", "EUR", "JPY"),
-		MaxPerOrder:   pick[int64](m, "max_per_order", 0, 0, 2),
+		MaxPerOrder: pick[int64](m, "max_per_order", 0, 0, 2), MaxPerCustomer: pick[int64](m, "max_per_customer", 0, 0, 3),
 		OnSaleMillis:  pick(m, "on_sale", append(slices.Repeat([]int64{0}, 10), 1, now+3, now+3_600_000)...),
 		OffSaleMillis: pick(m, "off_sale", append(slices.Repeat([]int64{0}, 10), now+3_700_000, now+5)...),
 		Sections: []domain.SectionTerms{
@@ -333,6 +345,9 @@ func (m *model) newFacts() (facts []domain.Fact) {
 			what += " " + fact.Reason
 		}
 		m.seen[what]++
+		if m.folded.Orders[fact.Ref()].Items.Len() > 1 {
+			m.seen[what+" of several items"]++
+		}
 	}
 	return facts
 }
@@ -468,7 +483,7 @@ func (m *model) wantSale(fact domain.Fact) {
 	if fact.Was == domain.OrderConfirmed {
 		was, confirmed = reference.Confirmed, o.Confirmed
 	}
-	if fact.CustomerID != o.Customer || fact.Section != o.Section || fact.Quantity != o.Quantity || fact.UnitPrice != o.Price || fact.Currency != o.Currency ||
+	if fact.CustomerID != o.Customer || fact.Items != itemsOf(o.Lines) || fact.Currency != o.Currency ||
 		fact.ConfirmedAtMillis != confirmed || fact.Type == domain.FactCancelled && fact.Was.String() != was {
 		m.Fatalf("fact\n%+v\nthe second opinion of the order is\n%+v", fact, o)
 	}
@@ -500,7 +515,7 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 	case domain.Hold:
 		r := c.Request
 		return m.second.Ask(now, name, reference.Asked{
-			Type: string(r.Type), Body: r.Fingerprint, Customer: r.CustomerID, Section: r.Section, Quantity: r.Quantity, UnitPrice: r.UnitPrice,
+			Type: string(r.Type), Body: r.Fingerprint, Customer: r.CustomerID, Lines: linesAsked(r),
 			Invalid: c.Invalid, NoToken: c.NoToken, Published: c.EntryMillis, Valid: c.ValidMillis, Lasts: c.HoldMillis, Least: c.Minimums,
 		})
 	case domain.Pay:
@@ -513,6 +528,30 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 		return m.second.Cancel(now, name, c.Reason), reference.Done
 	}
 	panic(fmt.Sprintf("no such command %T", a.command))
+}
+
+// linesAsked is what a request asks for, as the second opinion takes it.
+func linesAsked(r domain.Request) (lines []reference.Line) {
+	if len(r.Items) == 0 && r.Section == "" && r.Quantity == 0 {
+		return nil
+	}
+	for item := range r.Lines() {
+		l := reference.Line{Section: item.Section, Quantity: item.Quantity, Price: -1}
+		if item.UnitPrice != nil {
+			l.Price = *item.UnitPrice
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+// itemsOf are the lines of the second opinion as an order has them.
+func itemsOf(lines []reference.Line) domain.Items {
+	var list []domain.Item
+	for _, l := range lines {
+		list = append(list, domain.Item{Section: l.Section, Quantity: l.Quantity, UnitPrice: l.Price})
+	}
+	return domain.ItemsOf(list...)
 }
 
 // until is until when what was just done may have been decided.
@@ -538,7 +577,7 @@ func (m *model) took(id string, fields []string) {
 
 func (m *model) list() {
 	if !m.book.Events["e2"].Exists() && len(m.early) > 0 && pick(m, "of many places", true, false) {
-		m.listWith("e2", terms(900_000))
+		m.listWith("e2", terms(900_000, func(t *domain.Terms) { t.MaxPerCustomer = pick[int64](m, "max_per_customer", 0, 0, 3) }))
 		return
 	}
 	if !pick(m, "really", false, false, true) {
@@ -581,7 +620,7 @@ func (m *model) listWith(id string, terms domain.Terms) {
 }
 
 func offerOf(t domain.Terms) reference.Offer {
-	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis}
+	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis}
 	for _, s := range t.Sections {
 		o.Sections = append(o.Sections, reference.SectionOffer{Name: s.Name, Price: s.Price, Capacity: s.Capacity})
 	}
@@ -595,7 +634,10 @@ func (m *model) adjust() {
 	id := pick(m, "event", modelEvents...)
 	terms := m.book.Events[id].Terms()
 	if pick(m, "change", true, true, true, false) {
-		terms = m.drawTerms(true)
+		was := terms.MaxPerCustomer
+		if terms = m.drawTerms(true); pick(m, "limited as before", true, true, true, false) {
+			terms.MaxPerCustomer = min(was, 1) * pick[int64](m, "max_per_customer", 2, 3, 4)
+		}
 	}
 	m.commands++
 	fact, wantErr := domain.Adjust(m.book.Events[id], id, terms)
@@ -831,6 +873,13 @@ func (m *model) drawRequest() []string {
 	r := m.drawRef()
 	if m.chance("known", 4) { // and most probably another body
 		r = m.drawKnown()
+	}
+	if several := pick(m, "several", append(make([]string, 12), severalItems...)...); several != "" {
+		fields := []string{"v", "2", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...), "items", several}
+		if kind == "purchase" && pick(m, "token", true, true, true, false) {
+			fields = append(fields, "payment_token", "tok")
+		}
+		return fields
 	}
 	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
 	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "1", "1", "1", "1", "2", "2", "3", "3", "3", "6", "0"))
@@ -1628,8 +1677,8 @@ func (m *model) settleAll() {
 	for name, o := range m.second.Orders {
 		line, posted := lines[o.Customer][ref(name.Event, name.Order).String()]
 		if posted != (o.Confirmed > 0) || posted && line != (inspect.InvoiceLine{
-			OrderID: name.Order, EventID: name.Event, Section: o.Section, Quantity: o.Quantity, Amount: o.Quantity * o.Price,
-			Currency: o.Currency, ConfirmedAtMillis: o.Confirmed, Status: o.State,
+			OrderID: name.Order, EventID: name.Event, Section: line.Items.Sections(), Quantity: line.Items.Quantity(), Amount: line.Items.Amount(),
+			Currency: o.Currency, ConfirmedAtMillis: o.Confirmed, Status: o.State, Items: itemsOf(o.Lines),
 		}) {
 			m.Fatalf("%s is %+v; its invoice line: %+v", name, o, line)
 		}
@@ -1670,7 +1719,8 @@ func (m *model) settleAll() {
 // compareOpinions compares what was decided with what the log folds to, and with the second opinion.
 func (m *model) compareOpinions() {
 	m.Helper()
-	if !reflect.DeepEqual(m.folded.Events, m.book.Events) || !maps.Equal(m.folded.Orders, m.book.Orders) || !maps.Equal(inProgress(m.folded), inProgress(m.book)) {
+	if !reflect.DeepEqual(m.folded.Events, m.book.Events) || !maps.Equal(m.folded.Orders, m.book.Orders) || !maps.Equal(inProgress(m.folded), inProgress(m.book)) ||
+		!reflect.DeepEqual(m.folded.Places, m.book.Places) || !maps.Equal(m.folded.Refused, m.book.Refused) {
 		m.Fatalf("the log folds to\n%+v\nthe model is\n%+v", m.folded, m.book)
 	}
 	if len(m.second.Orders) != len(m.book.Orders) || len(m.second.Events) != len(m.book.Events) || !maps.Equal(m.second.InProgress, inProgress(m.book)) {
@@ -1679,11 +1729,15 @@ func (m *model) compareOpinions() {
 	for r, o := range m.book.Orders {
 		want := reference.Order{
 			State: o.State.String(), Reason: o.Reason, Detail: o.Detail, Type: string(o.RequestType), Body: o.Fingerprint, Customer: o.CustomerID,
-			Section: o.Section, Quantity: o.Quantity, Price: o.UnitPrice, Currency: o.Currency, Authorization: o.AuthorizationID,
+			Currency: o.Currency, Authorization: o.AuthorizationID,
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
 		}
-		if second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]; second == nil || *second != want {
-			m.Fatalf("%s is\n%+v\nthe second opinion is\n%+v", r, want, second)
+		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]
+		if second != nil {
+			want.Lines = second.Lines
+		}
+		if second == nil || !reflect.DeepEqual(*second, want) || itemsOf(second.Lines) != o.Items {
+			m.Fatalf("%s is\n%+v\nthe second opinion is\n%+v", r, o, second)
 		}
 	}
 	for id, e := range m.book.Events {
@@ -1857,6 +1911,20 @@ func (m *model) expected() map[string]any {
 		m.Must(e.CheckConservation())
 		maps.Copy(events, layout.EncodeEvent(id, e, m.hashes[id]))
 		second := m.second.Events[id]
+		for what, places := range second.Refused {
+			events[layout.RefusedField(domain.RefusedDemand{EventID: id, Section: what[0], Reason: what[1]})] = strconv.FormatInt(places, 10)
+			m.seen["refused demand counted"]++
+		}
+		for _, customer := range modelCustomers {
+			if places := m.second.Owns(id, customer); e.MaxPerCustomer > 0 && places > 0 {
+				key := m.Keys.Customers(0, m.Keys.HashOfCustomer(id, customer, m.hashes[id]))
+				if want[key] == nil {
+					want[key] = make(map[string]string)
+				}
+				want[key].(map[string]string)[id+"/"+customer] = strconv.FormatInt(places, 10)
+				m.seen["places of a customer counted"]++
+			}
+		}
 		events[layout.SalesField(id)] = layout.Totals{Orders: second.Orders, TicketsSold: second.Tickets, Revenue: second.Revenue}.String()
 	}
 	want[m.Keys.Events(0)] = events

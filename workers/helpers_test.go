@@ -157,10 +157,13 @@ func (w *world) requests() string { return w.ns + ":{0}:requests" }
 
 func (w *world) list(eventID string, price, capacity int64) {
 	w.t.Helper()
-	_, err := w.store.Events().Create(w.ctx, eventID, domain.Terms{
-		Name: eventID, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: price, Capacity: capacity}},
-	})
-	if err != nil {
+	w.listWith(eventID, domain.Terms{Sections: []domain.SectionTerms{{Name: "general", Price: price, Capacity: capacity}}})
+}
+
+func (w *world) listWith(eventID string, t domain.Terms) {
+	w.t.Helper()
+	t.Name, t.Currency = eventID, "EUR"
+	if _, err := w.store.Events().Create(w.ctx, eventID, t); err != nil {
 		w.t.Fatalf("listing %s: %v", eventID, err)
 	}
 }

@@ -66,6 +66,61 @@ var scenarios = []scenario{
 		dead: []string{"type"},
 	},
 	{
+		name:   "several items",
+		vip:    true,
+		events: map[string]int64{"e": 4},
+		play: func(r *scene) {
+			r.append(
+				items(request(purchase, "both", "amy", 0), 2, 1),
+				brief(items(request(hold, "slow", "bob", 0), 1, 3)),
+				items(request(purchase, "none", "cid", 0), 1, 1), // there is no vip left
+				items(request(purchase, "poor", "dan", 0), 1, 1),
+			)
+			r.untilState("e/none", domain.OrderRejected)
+			r.untilState("e/slow", domain.OrderExpired)
+			r.append(
+				items(request(purchase, "then", "eve", 0), 1, 2),
+				change(items(request(purchase, "poorer", "flo", 0), 1, 1), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }),
+			)
+			r.untilState("e/both", domain.OrderConfirmed)
+			r.untilPayment("e/both", domain.PaymentStatusCaptured)
+			r.append(request(cancel, "both", "", 0))
+		},
+		ends: []end{
+			{ref: "e/both", customer: "amy", quantity: 3, vip: 1, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusRefunded, reversed: true},
+			{ref: "e/slow", customer: "bob", quantity: 4, vip: 3, state: domain.OrderExpired, payment: domain.PaymentStatusVoided},
+			rejected("e/none", domain.ReasonSoldOut), rejected("e/poor", domain.ReasonSoldOut),
+			{ref: "e/then", customer: "eve", quantity: 3, vip: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured},
+			{ref: "e/poorer", customer: "flo", quantity: 2, vip: 1, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+		},
+	},
+	{
+		name:  "limit per customer",
+		limit: 3,
+		play: func(r *scene) {
+			r.append(brief(request(hold, "slow", "amy", 3)), change(request(purchase, "poor", "bob", 3), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }))
+			r.untilState("e/slow", domain.OrderExpired)
+			r.untilState("e/poor", domain.OrderDeclined)
+			r.append(request(purchase, "first", "amy", 2), request(purchase, "all", "bob", 3)) // they have none any more
+			r.untilState("e/first", domain.OrderConfirmed)
+			r.untilState("e/all", domain.OrderConfirmed)
+			r.append(request(purchase, "over", "amy", 2))
+			r.untilState("e/over", domain.OrderRejected)
+			r.append(request(purchase, "just", "amy", 1))
+			r.untilPayment("e/all", domain.PaymentStatusCaptured)
+			r.append(request(cancel, "all", "", 0))
+			r.untilState("e/all", domain.OrderCancelled)
+			r.append(request(purchase, "again", "bob", 3))
+		},
+		ends: []end{
+			{ref: "e/slow", customer: "amy", quantity: 3, state: domain.OrderExpired, payment: domain.PaymentStatusVoided},
+			{ref: "e/poor", customer: "bob", quantity: 3, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+			confirmed("e/first", "amy", 2), rejected("e/over", domain.ReasonOverCustomer), confirmed("e/just", "amy", 1),
+			{ref: "e/all", customer: "bob", quantity: 3, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusRefunded, reversed: true},
+			confirmed("e/again", "bob", 3),
+		},
+	},
+	{
 		name: "too late",
 		cfg:  func(cfg *workers.Config) { cfg.ValidTime = time.Millisecond },
 		play: func(r *scene) {
@@ -873,6 +928,12 @@ func (r *scene) neighbour(namespaces ...string) {
 
 func change(q domain.Request, how func(q *domain.Request)) domain.Request {
 	how(&q)
+	return q
+}
+
+// items makes a request one for places of both sections.
+func items(q domain.Request, general, vip int64) domain.Request {
+	q.Items = []domain.RequestItem{{Section: "vip", Quantity: vip}, {Section: "general", Quantity: general}}
 	return q
 }
 

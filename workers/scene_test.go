@@ -31,6 +31,8 @@ type scenario struct {
 	play    func(r *scene)                       // the first worker starts at its first wait
 	tidy    func(r *scene) bool                  // if not nil, what must come true in the end besides
 	events  map[string]int64                     // capacities, if not just e with 100
+	vip     bool                                 // events have a second section of that name, of the same capacity and price
+	limit   int64                                // of places per customer; 0: none
 	free    string                               // the event that costs nothing, and needs no payment; the others cost 1000
 	ends    []end                                // of all orders
 	dead    []string                             // how the reasons of all dead letters begin
@@ -43,6 +45,7 @@ type end struct {
 	ref      string // event_id/order_id
 	customer string
 	quantity int64
+	vip      int64 // so many of them are in that section
 	state    domain.OrderState
 	reason   string
 	payment  domain.PaymentStatus // empty: the gateway has never heard of it
@@ -119,6 +122,15 @@ type scene struct {
 	release  func()        // lets calls of the gateway go on that the scenario holds back
 }
 
+// sections are those of an event.
+func (s scenario) sections(price, capacity int64) []domain.SectionTerms {
+	list := []domain.SectionTerms{{Name: "general", Price: price, Capacity: capacity}}
+	if s.vip {
+		list = append(list, domain.SectionTerms{Name: "vip", Price: price, Capacity: capacity})
+	}
+	return list
+}
+
 // planted is a bug, or something else, that is put between the workers of a run
 // and the world, behind the injector. The zero value is nothing.
 type planted struct {
@@ -162,7 +174,7 @@ func (s scenario) playOn(r *scene, o *outcome) {
 		events = map[string]int64{"e": 100}
 	}
 	for _, event := range slices.Sorted(maps.Keys(events)) {
-		r.list(event, s.price(event), events[event])
+		r.listWith(event, domain.Terms{MaxPerCustomer: s.limit, Sections: s.sections(s.price(event), events[event])})
 	}
 	s.play(r)
 	r.until("every order ended, and nothing pending", func() bool {
@@ -350,9 +362,11 @@ func (r *scene) append(requests ...domain.Request) {
 
 // judge compares everything that can be seen with how the scenario must end.
 func (r *scene) judge(events map[string]int64) {
-	sections := make(map[string]domain.Section, len(events))
+	sections := make(map[string][]domain.Section, len(events))
 	for event, capacity := range events {
-		sections[event] = domain.Section{Name: "general", Price: r.scenario.price(event), Capacity: capacity, Available: capacity}
+		for _, s := range r.scenario.sections(r.scenario.price(event), capacity) {
+			sections[event] = append(sections[event], domain.Section{Name: s.Name, Price: s.Price, Capacity: s.Capacity, Available: s.Capacity})
+		}
 	}
 	totals := make(map[string]inspect.Totals)
 	invoices := make(map[string]map[string]string) // by customer and order
@@ -368,20 +382,25 @@ func (r *scene) judge(events map[string]int64) {
 		}
 		event, _, _ := strings.Cut(e.ref, "/")
 		amount := e.quantity * r.scenario.price(event)
-		s, line := sections[event], ""
+		line := ""
+		for i, quantity := range []int64{e.quantity - e.vip, e.vip} {
+			if i >= len(sections[event]) {
+				break // not one that was listed for this scenario, or without that section
+			}
+			switch s := &sections[event][i]; e.state {
+			case domain.OrderHeld:
+				s.Available, s.Held = s.Available-quantity, s.Held+quantity
+			case domain.OrderConfirmed:
+				s.Available, s.Sold = s.Available-quantity, s.Sold+quantity
+			}
+		}
 		switch {
-		case e.state == domain.OrderHeld:
-			s.Available, s.Held = s.Available-e.quantity, s.Held+e.quantity
 		case e.state == domain.OrderConfirmed:
-			s.Available, s.Sold = s.Available-e.quantity, s.Sold+e.quantity
 			t := totals[event]
 			totals[event] = inspect.Totals{Orders: t.Orders + 1, TicketsSold: t.TicketsSold + e.quantity, Revenue: t.Revenue + amount}
 			line = "confirmed"
 		case e.reversed:
 			line = "cancelled"
-		}
-		if _, listed := events[event]; listed {
-			sections[event] = s
 		}
 		if e.customer != "" && invoices[e.customer] == nil {
 			invoices[e.customer] = make(map[string]string)
@@ -394,7 +413,7 @@ func (r *scene) judge(events map[string]int64) {
 		}
 	}
 	for event, want := range sections {
-		if e, err := r.store.Events().Get(r.ctx, event); err != nil || len(e.Sections) != 1 || e.Sections[0] != want {
+		if e, err := r.store.Events().Get(r.ctx, event); err != nil || !slices.Equal(e.Sections, want) {
 			r.t.Errorf("sections of %s are %+v, %v, want %+v", event, e.Sections, err, want)
 		}
 		if got, err := inspect.New(r.store).Sales(r.ctx, event); err != nil || got != totals[event] {

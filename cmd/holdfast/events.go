@@ -47,8 +47,11 @@ type eventsCreateCommand struct {
 	Currency    string        `required:"" placeholder:"CODE" help:"ISO 4217 code of the currency of all its prices, such as EUR."`
 	Section     []sectionFlag `required:"" sep:"none" placeholder:"NAME=CAPACITY@PRICE" help:"A section; give the flag once for each. Requests that name none are for the section general."`
 	MaxPerOrder int64         `placeholder:"N" help:"The most tickets in one order. Default: no limit."`
-	OnSale      timeFlag      `placeholder:"TIME" help:"When the sale begins. Default: at once."`
-	OffSale     timeFlag      `placeholder:"TIME" help:"When the sale ends. Default: never."`
+
+	MaxPerCustomer int64 `placeholder:"N" help:"The most tickets that one customer may have, held and sold, in all orders together. It can be changed later, but neither added nor taken away. Default: no limit."`
+
+	OnSale  timeFlag `placeholder:"TIME" help:"When the sale begins. Default: at once."`
+	OffSale timeFlag `placeholder:"TIME" help:"When the sale ends. Default: never."`
 }
 
 // Help is shown by --help.
@@ -67,7 +70,7 @@ A TIME is RFC 3339 (2026-12-01T10:00:00+01:00) or local ("2026-12-01 10:00"). Wh
 
 func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 	t := domain.Terms{
-		Name: c.Name, Currency: c.Currency, MaxPerOrder: c.MaxPerOrder,
+		Name: c.Name, Currency: c.Currency, MaxPerOrder: c.MaxPerOrder, MaxPerCustomer: c.MaxPerCustomer,
 		OnSaleMillis: c.OnSale.millis, OffSaleMillis: c.OffSale.millis,
 	}
 	if err := domain.CheckCurrency(c.Currency); err != nil {
@@ -136,8 +139,11 @@ type eventsAdjustCommand struct {
 	Name        string        `placeholder:"TEXT" help:"Its new name for people."`
 	Section     []sectionFlag `sep:"none" placeholder:"NAME=CAPACITY[@PRICE]" help:"A section to resize or to add; a new one needs a price. Give the flag once for each."`
 	MaxPerOrder *int64        `placeholder:"N" help:"The most tickets in one order; 0 is no limit."`
-	OnSale      *timeFlag     `placeholder:"TIME" help:"When the sale begins; none is at once."`
-	OffSale     *timeFlag     `placeholder:"TIME" help:"When the sale ends; none is never."`
+
+	MaxPerCustomer *int64 `placeholder:"N" help:"The most tickets that one customer may have, of an event that was created with such a limit."`
+
+	OnSale  *timeFlag `placeholder:"TIME" help:"When the sale begins; none is at once."`
+	OffSale *timeFlag `placeholder:"TIME" help:"When the sale ends; none is never."`
 }
 
 // Help is shown by --help.
@@ -151,7 +157,7 @@ and sold.
 }
 
 func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
-	if c.Name == "" && len(c.Section) == 0 && c.MaxPerOrder == nil && c.OnSale == nil && c.OffSale == nil {
+	if c.Name == "" && len(c.Section) == 0 && c.MaxPerOrder == nil && c.MaxPerCustomer == nil && c.OnSale == nil && c.OffSale == nil {
 		return badUsage("say what to change")
 	}
 	for i, f := range c.Section {
@@ -188,6 +194,9 @@ func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
 	}
 	if c.MaxPerOrder != nil {
 		t.MaxPerOrder = *c.MaxPerOrder
+	}
+	if c.MaxPerCustomer != nil {
+		t.MaxPerCustomer = *c.MaxPerCustomer
 	}
 	if c.OnSale != nil {
 		t.OnSaleMillis = c.OnSale.millis
@@ -306,6 +315,9 @@ type eventView struct {
 	Currency    string        `json:"currency"`
 	Sections    []sectionView `json:"sections"`
 	MaxPerOrder int64         `json:"max_per_order"` // 0: no limit
+
+	MaxPerCustomer int64 `json:"max_per_customer"` // 0: no limit
+
 	saleView
 	Closed       bool   `json:"closed"`
 	Cancelled    bool   `json:"cancelled"`
@@ -324,7 +336,7 @@ type sectionView struct {
 
 func viewEvent(id string, event domain.Event) eventView {
 	v := eventView{
-		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder,
+		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder, MaxPerCustomer: event.MaxPerCustomer,
 		saleView: viewSale(event.OnSaleMillis, event.OffSaleMillis),
 		Closed:   event.Closed, Cancelled: event.Cancelled, ClosedReason: event.Cause.Reason, ClosedBy: event.Cause.By,
 	}
@@ -374,11 +386,16 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 			return err
 		}
 		v := viewEvent(c.EventID, event)
-		limit := "none"
-		if v.MaxPerOrder > 0 {
-			limit = count(v.MaxPerOrder)
+		limit := func(n int64) string {
+			if n == 0 {
+				return "none"
+			}
+			return count(n)
 		}
-		sheet := []string{"event_id", v.EventID, "name", v.Name, "sale", v.sale(now.UnixMilli()), "max_per_order", limit}
+		sheet := []string{
+			"event_id", v.EventID, "name", v.Name, "sale", v.sale(now.UnixMilli()),
+			"max_per_order", limit(v.MaxPerOrder), "max_per_customer", limit(v.MaxPerCustomer),
+		}
 		if v.Closed {
 			sheet = append(sheet, "closed_reason", v.ClosedReason, "closed_by", v.ClosedBy)
 		}

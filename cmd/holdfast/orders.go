@@ -68,9 +68,9 @@ type orderView struct {
 	OrderID          string `json:"order_id"`
 	EventID          string `json:"event_id"`
 	CustomerID       string `json:"customer_id"`
-	Section          string `json:"section"`
+	Section          string `json:"section"` // of several items: their sections, with commas between them
 	Quantity         int64  `json:"quantity"`
-	UnitPrice        int64  `json:"unit_price"` // minor units
+	UnitPrice        int64  `json:"unit_price"` // minor units; 0 if there are several items
 	Amount           int64  `json:"amount"`     // minor units
 	Currency         string `json:"currency"`
 	State            string `json:"state"`
@@ -80,13 +80,16 @@ type orderView struct {
 	DeadlineMillis   int64  `json:"deadline"`    // milliseconds
 	ResolvedAtMillis int64  `json:"resolved_at"` // milliseconds; 0: not yet
 	AuthorizationID  string `json:"authorization_id"`
+
+	Items domain.Items `json:"items"`
 }
 
 func viewOrder(ref domain.OrderRef, o domain.Order) orderView {
 	return orderView{
-		OrderID: ref.OrderID, EventID: ref.EventID, CustomerID: o.CustomerID, Section: o.Section, Quantity: o.Quantity,
-		UnitPrice: o.UnitPrice, Amount: o.Amount(), Currency: o.Currency, State: o.State.String(), Reason: o.Reason, Detail: o.Detail,
+		OrderID: ref.OrderID, EventID: ref.EventID, CustomerID: o.CustomerID, Section: o.Items.Sections(), Quantity: o.Items.Quantity(),
+		UnitPrice: o.Items.UnitPrice(), Amount: o.Amount(), Currency: o.Currency, State: o.State.String(), Reason: o.Reason, Detail: o.Detail,
 		HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ResolvedAtMillis: o.ResolvedAtMillis, AuthorizationID: o.AuthorizationID,
+		Items: o.Items,
 	}
 }
 
@@ -99,16 +102,32 @@ func (v orderView) cells() []string {
 	}
 }
 
+// itemsText says for people what an order is of.
+func itemsText(items domain.Items, currency string) string {
+	var said []string
+	for item := range items.All() {
+		one := fmt.Sprintf("%s: %d", item.Section, item.Quantity)
+		if currency != "" {
+			one += " at " + money(item.UnitPrice, currency)
+		}
+		said = append(said, one)
+	}
+	return strings.Join(said, ", ")
+}
+
 // factView is one fact about an order; beyond the first three, what is not set is left out.
 type factView struct {
-	ID                string `json:"id"`
-	AtMillis          int64  `json:"at"` // milliseconds
-	Type              string `json:"type"`
-	RequestType       string `json:"kind,omitempty"`
-	CustomerID        string `json:"customer_id,omitempty"`
-	Section           string `json:"section,omitempty"`
-	Quantity          int64  `json:"quantity,omitempty"`
-	UnitPrice         int64  `json:"unit_price,omitempty"`
+	ID          string `json:"id"`
+	AtMillis    int64  `json:"at"` // milliseconds
+	Type        string `json:"type"`
+	RequestType string `json:"kind,omitempty"`
+	CustomerID  string `json:"customer_id,omitempty"`
+	Section     string `json:"section,omitempty"`
+	Quantity    int64  `json:"quantity,omitempty"`
+	UnitPrice   int64  `json:"unit_price,omitempty"`
+
+	Items domain.Items `json:"items,omitempty"`
+
 	Currency          string `json:"currency,omitempty"`
 	DeadlineMillis    int64  `json:"deadline,omitempty"`
 	AuthorizationID   string `json:"authorization_id,omitempty"`
@@ -121,8 +140,8 @@ type factView struct {
 
 func viewFact(f domain.Fact) factView {
 	v := factView{
-		ID: f.ID, AtMillis: f.AtMillis, Type: string(f.Type), RequestType: string(f.RequestType), CustomerID: f.CustomerID, Section: f.Section,
-		Quantity: f.Quantity, UnitPrice: f.UnitPrice, Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
+		ID: f.ID, AtMillis: f.AtMillis, Type: string(f.Type), RequestType: string(f.RequestType), CustomerID: f.CustomerID, Section: f.Items.Sections(),
+		Quantity: f.Items.Quantity(), UnitPrice: f.Items.UnitPrice(), Items: f.Items, Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
 		AuthorizationID: f.AuthorizationID, Reason: f.Reason, Detail: f.Detail, ConfirmedAtMillis: f.ConfirmedAtMillis,
 	}
 	switch f.Type {
@@ -257,7 +276,7 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 			Request *requestView `json:"request,omitempty"`
 		}{v, history, request}, append([]string{
 			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
-			"quantity", count(v.Quantity), "unit_price", money(v.UnitPrice, v.Currency), "amount", money(v.Amount, v.Currency),
+			"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
 			"state", v.State, "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
 			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID,
 		}, request.cells()...)...)

@@ -27,6 +27,7 @@ type publishCommand struct {
 	Customer     string        `placeholder:"CUSTOMER_ID" help:"Who buys; with purchase and hold."`
 	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. Default: 1."`
 	Section      string        `placeholder:"NAME" help:"Section of the event. Default: general."`
+	Item         []itemFlag    `sep:"none" placeholder:"section=NAME,quantity=N" help:"Several sections in one order, all or nothing, instead of --section, --quantity and --unit-price: give the flag once for each, perhaps with ,unit_price=MINOR_UNITS."`
 	Order        string        `placeholder:"ORDER_ID" help:"The order_id. Publishing the same again under the same order_id is harmless. Default, with purchase and hold: a new one, which is printed."`
 	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
 	UnitPrice    *int64        `placeholder:"MINOR_UNITS" help:"Reject the order as price_changed if a ticket does not cost just this. Default: whatever it costs."`
@@ -53,6 +54,10 @@ Buy two tickets and see what becomes of it; hold three, then pay for them:
   holdfast publish --type hold --event jazz-night --customer amy --quantity 3 --order amy-1 --wait
   holdfast publish --type pay --event jazz-night --order amy-1 --wait
 
+Two sections in one order, both or neither:
+
+  holdfast publish --event opera --customer jim --item section=stalls,quantity=2 --item section=balcony,quantity=1 --wait
+
 Many at once, a JSON object a line:
 
   holdfast publish --file requests.jsonl --wait -o json
@@ -60,7 +65,7 @@ Many at once, a JSON object a line:
   {"type":"purchase","event_id":"jazz-night","order_id":"o-1","customer_id":"fred","quantity":2,"payment_token":"tok_1"}
 
 Its fields: type, event_id, order_id (made up if missing, except with pay and cancel), customer_id, section, quantity,
-payment_token, unit_price, hold_seconds, valid_seconds, traceparent, v. Lines that will not do are reported on stderr
+items (an array of objects with section and quantity, instead of these two), payment_token, unit_price, hold_seconds, valid_seconds, traceparent, v. Lines that will not do are reported on stderr
 with their number, the others are published.
 
 If a result is not known, publish the same again under the same order_id: nothing happens twice. The exit status is 3 as
@@ -94,7 +99,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 		}
 		return e.withStore(ctx, func(store *streams.Store) error { return e.publish(ctx, store, how, one(request)) })
 	}
-	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.UnitPrice != nil ||
+	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.UnitPrice != nil || len(c.Item) > 0 ||
 		c.Quantity != nil || c.HoldSeconds != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
 		return badUsage("with --file, the requests are in the file: leave out the flags that describe one")
 	}
@@ -131,6 +136,9 @@ func (c *publishCommand) request() (domain.Request, error) {
 		if c.Quantity != nil {
 			r.Quantity = *c.Quantity
 		}
+		for _, f := range c.Item {
+			r.Quantity, r.Items = 0, append(r.Items, domain.RequestItem(f))
+		}
 		if r.OrderID == "" {
 			id, err := newOrderID()
 			if err != nil {
@@ -161,12 +169,50 @@ func (c *publishCommand) check(t domain.RequestType) error {
 		{"--section", c.Section != "", t.Opens()},
 		{"--quantity", c.Quantity != nil, t.Opens()},
 		{"--unit-price", c.UnitPrice != nil, t.Opens()},
+		{"--item", len(c.Item) > 0, t.Opens()},
 		{"--hold-seconds", c.HoldSeconds != 0, t.Opens()},
 		{"--valid-seconds", c.ValidSeconds != 0, t != domain.RequestCancel},
 		{"--token", c.Token != "" && c.Token != os.Getenv("HOLDFAST_TOKEN"), t.Pays()}, // the environment has it for all commands
 	} {
 		if f.given && !f.goes {
 			return badUsage("%s does not go with --type %s", f.name, t)
+		}
+	}
+	if len(c.Item) > 0 && (c.Section != "" || c.Quantity != nil || c.UnitPrice != nil) {
+		return badUsage("--item: not with --section, --quantity or --unit-price")
+	}
+	return nil
+}
+
+// itemFlag is section=NAME,quantity=N, perhaps with ,unit_price=MINOR_UNITS.
+type itemFlag domain.RequestItem
+
+// UnmarshalText reads the flag. Whether its values will do is said where requests are checked.
+func (f *itemFlag) UnmarshalText(text []byte) error {
+	said := make(map[string]string)
+	for _, part := range strings.Split(string(text), ",") {
+		name, value, _ := strings.Cut(part, "=")
+		if _, twice := said[name]; twice || value == "" || name != "section" && name != "quantity" && name != "unit_price" {
+			return fmt.Errorf("want section=NAME,quantity=N and perhaps ,unit_price=MINOR_UNITS, but got %q", text)
+		}
+		said[name] = value
+	}
+	for _, name := range []string{"section", "quantity"} {
+		if said[name] == "" {
+			return fmt.Errorf("%s is missing: want section=NAME,quantity=N, but got %q", name, text)
+		}
+	}
+	*f = itemFlag{Section: said["section"]}
+	for name, n := range map[string]*int64{"quantity": &f.Quantity, "unit_price": new(int64)} {
+		if said[name] == "" {
+			continue
+		}
+		var err error
+		if *n, err = strconv.ParseInt(said[name], 10, 64); err != nil {
+			return fmt.Errorf("%s: want a whole number, but got %q", name, said[name])
+		}
+		if name == "unit_price" {
+			f.UnitPrice = n
 		}
 	}
 	return nil
@@ -179,6 +225,9 @@ func flagOf(field string) string {
 		field = strings.TrimSuffix(field, "_id")
 	case wire.FieldPaymentToken:
 		return "--token or HOLDFAST_TOKEN"
+	}
+	if strings.HasPrefix(field, wire.FieldItems) {
+		return "--item"
 	}
 	return "--" + strings.ReplaceAll(field, "_", "-")
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -279,7 +280,7 @@ func TestParseRequestLine(t *testing.T) {
 		t.Errorf("unit_price %d", *got.UnitPrice)
 	}
 	got.UnitPrice = want.UnitPrice
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 
@@ -297,7 +298,11 @@ func TestParseRequestLine(t *testing.T) {
 		`{"type":{}}`:      "type: want a string or a number",
 		`{"type":true}`:    "type: want a string or a number",
 		`{"event_id":"e"}`: "type: missing",
-		`{"v":2,"type":"hold","event_id":"e","customer_id":"c","quantity":1}`:                    "v: version not supported",
+		`{"v":3,"type":"hold","event_id":"e","customer_id":"c","quantity":1}`:                    "v: version not supported",
+		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1,"items":[]}`:               "items: not with quantity",
+		`{"type":"hold","event_id":"e","customer_id":"c","items":"[]"}`:                          "items: want a JSON array",
+		`{"type":"hold","event_id":"e","customer_id":"c","items":[{"section":"a"}]}`:             "items[0]: quantity: missing",
+		`{"type":"hold","event_id":"e","customer_id":"c","items":[{]}`:                           "not JSON",
 		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1.5}`:                        "quantity",
 		`{"type":"hold","event_id":"e","customer_id":"c","quantity":1,"quantity":2}`:             "quantity: given twice",
 		`{"type":"hold","event_id":"e","order_id":"","customer_id":"c","quantity":1}`:            "order_id: missing",

@@ -22,7 +22,7 @@ const maxLineBytes = 1 << 20
 
 // requestFields are the names that a line may use.
 var requestFields = []string{
-	"v", "type", "event_id", "order_id", "customer_id", "section", "quantity",
+	"v", "type", "event_id", "order_id", "customer_id", "section", "quantity", wire.FieldItems,
 	wire.FieldPaymentToken, "unit_price", "hold_seconds", "valid_seconds", "traceparent",
 }
 
@@ -91,7 +91,11 @@ func parseRequestLine(text []byte) (domain.Request, error) {
 		names[fields[i]] = fields[i+1]
 	}
 	if _, given := names["v"]; !given {
-		fields = append(fields, "v", wire.RequestVersion)
+		version := wire.RequestVersion
+		if _, given := names[wire.FieldItems]; given {
+			version = wire.RequestVersionItems
+		}
+		fields = append(fields, "v", version)
 	}
 	if _, given := names["order_id"]; !given && domain.RequestType(names["type"]).Opens() {
 		id, err := newOrderID()
@@ -125,6 +129,16 @@ func decodeFields(text []byte) ([]string, error) {
 		name, _ := key.(string) // in an object, the decoder allows nothing else
 		if !slices.Contains(requestFields, name) {
 			return nil, fmt.Errorf("unknown field %.40q", name)
+		}
+		if name == wire.FieldItems { // JSON itself
+			var items json.RawMessage
+			if err := decoder.Decode(&items); err != nil {
+				return nil, fmt.Errorf("not JSON: %w", err)
+			}
+			if string(items) != "null" {
+				fields = append(fields, name, string(items))
+			}
+			continue
 		}
 		value, err := decoder.Token()
 		if err != nil {

@@ -21,6 +21,9 @@ type salesView struct {
 	Revenue     int64  `json:"revenue"` // minor units
 	Available   int64  `json:"available"`
 	Held        int64  `json:"held"`
+	Refused     int64  `json:"refused"` // places that were asked for in vain
+
+	RefusedPlaces []inspect.RefusedPlaces `json:"refused_places"`
 }
 
 func (c *salesCommand) Run(ctx context.Context, e *environment) error {
@@ -28,7 +31,8 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 		if !e.json {
 			warnReplaced(ctx, e, store)
 		}
-		out := e.printer("event_id", "name", "orders", "tickets_sold", "revenue", "available", "held")
+		out := e.printer("event_id", "name", "orders", "tickets_sold", "revenue", "available", "held", "refused")
+		var refusals []inspect.RefusedPlaces // of the last event
 		show := func(id string, event domain.Event) error {
 			totals, err := inspect.New(store).Sales(ctx, id)
 			if err != nil {
@@ -42,7 +46,14 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 				v.Available += s.Available
 				v.Held += s.Held
 			}
-			out.row(v, id, event.Name, count(v.Orders), count(v.TicketsSold), money(v.Revenue, v.Currency), count(v.Available), count(v.Held))
+			if v.RefusedPlaces, err = inspect.New(store).RefusedDemand(ctx, id, event); err != nil {
+				return err
+			}
+			for _, r := range v.RefusedPlaces {
+				v.Refused += r.Places
+			}
+			refusals = v.RefusedPlaces
+			out.row(v, id, event.Name, count(v.Orders), count(v.TicketsSold), money(v.Revenue, v.Currency), count(v.Available), count(v.Held), count(v.Refused))
 			return nil
 		}
 		if c.EventID == "" {
@@ -52,7 +63,13 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return aboutEvent(c.EventID, err)
 		}
-		return out.end(aboutEvent(c.EventID, show(c.EventID, event)))
+		err = show(c.EventID, event)
+		if err == nil && len(refusals) > 0 && out.section("section", "reason", "places") {
+			for _, r := range refusals {
+				out.row(r, r.Section, r.Reason, count(r.Places))
+			}
+		}
+		return out.end(aboutEvent(c.EventID, err))
 	})
 }
 

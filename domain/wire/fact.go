@@ -23,7 +23,7 @@ import (
 //	expired                      event_id/order_id
 //	forgotten                    event_id/order_id|id of the log entry that rejected it
 //
-// A type is p (purchase) or h (hold); items is section:quantity:unit_price; times are milliseconds, prices
+// A type is p (purchase) or h (hold); items is section:quantity:unit_price, several with commas between them; times are milliseconds, prices
 // minor units. When a fact happened is the time part of the entry's id. No value has a line break, and none
 // has a bar but JSON and details, which come last. Confirmed and cancelled say what their readers need to post and
 // to settle without a look at the order.
@@ -196,21 +196,17 @@ func (v *values) remainder() string {
 	return rest
 }
 
-func (v *values) count() int64 { return v.number(v.next()) }
-
-func (v *values) number(digits string) int64 {
-	n, err := strconv.ParseInt(digits, 10, 64)
+func (v *values) count() int64 {
+	n, err := strconv.ParseInt(v.next(), 10, 64)
 	if err != nil || n < 0 {
 		v.bad = true
 	}
 	return n
 }
 
-// items is section:quantity:unit_price.
 func (v *values) items(f *domain.Fact) {
-	section, numbers, _ := strings.Cut(v.next(), ":")
-	quantity, price, _ := strings.Cut(numbers, ":")
-	f.Section, f.Quantity, f.UnitPrice = section, v.number(quantity), v.number(price)
+	items, ok := domain.ParseItems(v.next())
+	f.Items, v.bad = items, v.bad || !ok
 }
 
 // sale is what a reader of the log needs to post an order, and to settle it.
@@ -236,7 +232,7 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	number := func(n int64) { b = strconv.AppendInt(append(b, '|'), n, 10) }
 	sale := func() {
 		add(f.CustomerID)
-		b = AppendItems(append(b, '|'), f.Section, f.Quantity, f.UnitPrice)
+		add(string(f.Items))
 		add(f.Currency)
 	}
 	switch f.Type {
@@ -245,13 +241,13 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	case domain.FactClosed, domain.FactEventCancelled:
 		add(encode(f.Cause))
 	case domain.FactHeld:
-		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity)
-		b = strconv.AppendInt(b, f.UnitPrice, 10)
+		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID)
+		b = append(b, f.Items...)
 		add(f.Currency)
 		number(f.DeadlineMillis - f.AtMillis)
 	case domain.FactRejected:
-		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID, f.Section, f.Quantity)
-		b = strconv.AppendInt(b, f.UnitPrice, 10)
+		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID)
+		b = append(b, f.Items...)
 		add(f.Reason)
 		add(f.Detail)
 	case domain.FactConfirmed:
@@ -276,8 +272,8 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	return b
 }
 
-// AppendOpening is how records and facts of an order begin, up to the unit price: what was asked for.
-func AppendOpening(b []byte, t domain.RequestType, fingerprint, customerID, section string, quantity int64) []byte {
+// AppendOpening is how records and facts of an order begin, up to its items.
+func AppendOpening(b []byte, t domain.RequestType, fingerprint, customerID string) []byte {
 	switch t {
 	case domain.RequestPurchase:
 		b = append(b, letterPurchase...)
@@ -287,15 +283,7 @@ func AppendOpening(b []byte, t domain.RequestType, fingerprint, customerID, sect
 	}
 	b = append(append(b, '|'), fingerprint...)
 	b = append(append(b, '|'), customerID...)
-	b = append(append(b, '|'), section...)
-	b = strconv.AppendInt(append(b, ':'), quantity, 10)
-	return append(b, ':')
-}
-
-// AppendItems is section:quantity:unit_price.
-func AppendItems(b []byte, section string, quantity, unitPrice int64) []byte {
-	b = strconv.AppendInt(append(append(b, section...), ':'), quantity, 10)
-	return strconv.AppendInt(append(b, ':'), unitPrice, 10)
+	return append(b, '|')
 }
 
 func encode(v any) string {

@@ -24,11 +24,10 @@ func TestParseFacts(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := domain.Fact{
-		Type: domain.FactHeld, EventID: "e1", OrderID: "o1", RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Section: "general",
-		Quantity: 2, UnitPrice: 1000, Currency: "EUR", DeadlineMillis: 1700000060789,
+		Type: domain.FactHeld, EventID: "e1", OrderID: "o1", RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Items: "general:2:1000", Currency: "EUR", DeadlineMillis: 1700000060789,
 	}
 	rejected := domain.Fact{
-		Type: domain.FactRejected, EventID: "e1", OrderID: "o1", RequestType: domain.RequestPurchase, Fingerprint: "fp", Section: "general",
+		Type: domain.FactRejected, EventID: "e1", OrderID: "o1", RequestType: domain.RequestPurchase, Fingerprint: "fp", Items: "general:0:0",
 		Reason: "invalid", Detail: "customer_id: missing",
 	}
 	for _, test := range []struct {
@@ -62,7 +61,7 @@ func TestParseFacts(t *testing.T) {
 			"rejected with bars in the detail",
 			[]string{"rejected", "e1/o1|p|fp||general:0:0|invalid|a|b|"},
 			[]domain.Fact{{
-				Type: domain.FactRejected, EventID: "e1", OrderID: "o1", RequestType: domain.RequestPurchase, Fingerprint: "fp", Section: "general",
+				Type: domain.FactRejected, EventID: "e1", OrderID: "o1", RequestType: domain.RequestPurchase, Fingerprint: "fp", Items: "general:0:0",
 				Reason: "invalid", Detail: "a|b|",
 			}},
 		},
@@ -70,8 +69,7 @@ func TestParseFacts(t *testing.T) {
 			"confirmed",
 			[]string{"confirmed", "e1/o1|fred|general:2:9007199254740991|EUR|auth_1"},
 			[]domain.Fact{{
-				Type: domain.FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Section: "general", Quantity: 2,
-				UnitPrice: 9007199254740991, Currency: "EUR", AuthorizationID: "auth_1",
+				Type: domain.FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Items: "general:2:9007199254740991", Currency: "EUR", AuthorizationID: "auth_1",
 			}},
 		},
 		{"declined", []string{"declined", "e1/o1"}, []domain.Fact{{Type: domain.FactDeclined, EventID: "e1", OrderID: "o1"}}},
@@ -102,7 +100,7 @@ func TestParseFacts(t *testing.T) {
 			[]string{"cancelled", "e1/o1|requested|held|fred|general:2:900|EUR|0"},
 			[]domain.Fact{{
 				Type: domain.FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: domain.OrderHeld, CustomerID: "fred",
-				Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR",
+				Items: "general:2:900", Currency: "EUR",
 			}},
 		},
 		{
@@ -110,7 +108,7 @@ func TestParseFacts(t *testing.T) {
 			[]string{"cancelled", "e1/o1|capture_failed|confirmed|fred|general:2:900|EUR|1700000000456"},
 			[]domain.Fact{{
 				Type: domain.FactCancelled, EventID: "e1", OrderID: "o1", Reason: "capture_failed", Was: domain.OrderConfirmed, CustomerID: "fred",
-				Section: "general", Quantity: 2, UnitPrice: 900, Currency: "EUR", ConfirmedAtMillis: 1700000000456,
+				Items: "general:2:900", Currency: "EUR", ConfirmedAtMillis: 1700000000456,
 			}},
 		},
 		{
@@ -124,8 +122,8 @@ func TestParseFacts(t *testing.T) {
 					return f
 				}(),
 				{
-					Type: domain.FactHeld, EventID: "e1", OrderID: "o2", RequestType: domain.RequestPurchase, Fingerprint: "fp", CustomerID: "mary", Section: "general",
-					Quantity: 1, Currency: "EUR", DeadlineMillis: 1700000000789,
+					Type: domain.FactHeld, EventID: "e1", OrderID: "o2", RequestType: domain.RequestPurchase, Fingerprint: "fp", CustomerID: "mary", Items: "general:1:0",
+					Currency: "EUR", DeadlineMillis: 1700000000789,
 				},
 			},
 		},
@@ -302,7 +300,7 @@ func FuzzParseFacts(f *testing.F) {
 			if fact.ID != id || fact.Line != i+1 || fact.AtMillis != domain.EntryMillis(id) || !domain.ValidID(fact.EventID) || !slices.Contains(types, fact.Type) {
 				t.Errorf("got %+v", fact)
 			}
-			for _, n := range []int64{fact.AtMillis, fact.Quantity, fact.UnitPrice, fact.DeadlineMillis, fact.ConfirmedAtMillis} {
+			for _, n := range []int64{fact.AtMillis, fact.Items.Quantity(), fact.Items.Amount(), fact.DeadlineMillis, fact.ConfirmedAtMillis} {
 				if n < 0 {
 					t.Errorf("a count below zero: %+v", fact)
 				}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -10,12 +11,16 @@ import (
 	"holdfast/domain"
 )
 
-// RequestVersion is the value of field v that this version understands.
-const RequestVersion = "1"
+// The values of field v that this version understands. A request of version 2 may have items.
+const (
+	RequestVersion      = "1"
+	RequestVersionItems = "2"
+)
 
 // Limits of a request's fields.
 const (
 	MaxTokenLength  = 4096
+	MaxItemsLength  = 16 << 10 // bytes of JSON
 	MaxHoldSeconds  = 24 * 60 * 60
 	MaxValidSeconds = 30 * 24 * 60 * 60
 )
@@ -23,8 +28,11 @@ const (
 // MostFields is how many fields a request has at most.
 const MostFields = int(fieldCount)
 
-// FieldPaymentToken is for those who must redact it.
-const FieldPaymentToken = "payment_token"
+// FieldPaymentToken is for those who must redact it, FieldItems for those who read requests as JSON.
+const (
+	FieldPaymentToken = "payment_token"
+	FieldItems        = "items"
+)
 
 // field is a field of a request.
 type field int
@@ -38,6 +46,7 @@ const (
 	fieldEventID
 	fieldSection
 	fieldQuantity
+	fieldItems
 	fieldToken
 	fieldUnitPrice
 	fieldHoldSeconds
@@ -50,7 +59,7 @@ const (
 
 var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
-	fieldSection: "section", fieldQuantity: "quantity", fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
+	fieldSection: "section", fieldQuantity: "quantity", fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
 	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldTraceparent: "traceparent",
 }
 
@@ -69,7 +78,7 @@ func (f field) identifies() bool {
 	return f == fieldVersion || f == fieldType || f == fieldEventID || f == fieldOrderID
 }
 
-// fingerprinted are the fields that change the meaning of a purchase or a hold.
+// fingerprinted are the fields that change the meaning of a purchase or a hold of one item.
 var fingerprinted = [...]field{
 	fieldType, fieldCustomerID, fieldSection, fieldQuantity, fieldUnitPrice, fieldHoldSeconds, fieldValidSeconds,
 }
@@ -118,6 +127,9 @@ func given(r *domain.Request) (v [fieldCount]any) {
 		}
 	}
 	v[fieldVersion] = RequestVersion
+	if len(r.Items) > 0 {
+		v[fieldVersion], v[fieldItems] = RequestVersionItems, encodeItems(r.Items)
+	}
 	text(fieldType, (*string)(&r.Type))
 	text(fieldOrderID, &r.OrderID)
 	text(fieldCustomerID, &r.CustomerID)
@@ -136,8 +148,9 @@ func given(r *domain.Request) (v [fieldCount]any) {
 
 // raw is the known fields as they came.
 type raw struct {
-	value [fieldCount]string
-	given [fieldCount]bool
+	value    [fieldCount]string
+	given    [fieldCount]bool
+	badItems error // what is wrong with its items
 }
 
 // rawOf is a request as its entry will have it.
@@ -178,15 +191,25 @@ func ParseRequest(fields []string) (domain.Request, error) {
 	}
 	var r raw
 	twice := noField // of those given twice one, if any does one that identifies the request
+	itemsTwice := false
 	for i := 0; i+1 < len(fields); i += 2 {
 		f, known := fieldsByName[fields[i]]
 		if !known {
 			continue
 		}
-		if r.given[f] && !twice.identifies() {
+		switch {
+		case !r.given[f]:
+		case f == fieldItems:
+			itemsTwice = true
+		case !twice.identifies():
 			twice = f
 		}
 		r.given[f], r.value[f] = true, fields[i+1]
+	}
+	if r.value[fieldVersion] == RequestVersion { // which knows no items, and passes over what it does not know
+		r.given[fieldItems], r.value[fieldItems] = false, ""
+	} else if itemsTwice && twice == noField {
+		twice = fieldItems
 	}
 	return r.parse(twice)
 }
@@ -224,8 +247,8 @@ func (r *raw) identify() (domain.Request, error) {
 	switch version := r.value[fieldVersion]; {
 	case version == "":
 		return req, errors.New("v: missing")
-	case version != RequestVersion:
-		return req, errors.New("v: version not supported, want 1")
+	case version != RequestVersion && version != RequestVersionItems:
+		return req, errors.New("v: version not supported, want 1 or 2")
 	case req.Type == "":
 		return req, errors.New("type: missing")
 	}
@@ -240,10 +263,58 @@ func (r *raw) identify() (domain.Request, error) {
 		}
 	}
 	if req.Type.Opens() {
-		req.Fingerprint = r.fingerprint()
+		if !r.given[fieldItems] {
+			req.Fingerprint = r.fingerprint()
+			return req, nil
+		}
+		req.Items, r.badItems = r.items()
+		req.Fingerprint = r.fingerprintOfItems(req.Items)
+		if len(req.Items) == 1 { // the long form of what needs no items
+			one := req.Items[0]
+			req.Section, req.Quantity, req.UnitPrice, req.Items = one.Section, one.Quantity, one.UnitPrice, nil
+		}
 	}
 	return req, nil
 }
+
+// items reads the field of that name, without items if it is wrong.
+func (r *raw) items() ([]domain.RequestItem, error) {
+	for _, f := range [...]field{fieldSection, fieldQuantity, fieldUnitPrice} {
+		if r.given[f] {
+			return nil, fmt.Errorf("%s: not with %s", fieldItems, f)
+		}
+	}
+	return parseItems(r.value[fieldItems])
+}
+
+// fingerprintOfItems is that of a request with items: for one item, that of the short form. A fingerprint of several
+// says by which rule it was made, so that a later rule does not take a retry for another body. What is in
+// items that cannot be read is taken as it came.
+func (r *raw) fingerprintOfItems(items []domain.RequestItem) string {
+	price := func(item domain.RequestItem) string {
+		if item.UnitPrice == nil {
+			return ""
+		}
+		return strconv.FormatInt(*item.UnitPrice, 10)
+	}
+	if len(items) == 1 {
+		short := *r
+		short.given[fieldSection], short.value[fieldSection] = true, items[0].Section
+		short.value[fieldQuantity], short.value[fieldUnitPrice] = strconv.FormatInt(items[0].Quantity, 10), price(items[0])
+		return short.fingerprint()
+	}
+	values := []string{r.value[fieldType], r.value[fieldCustomerID], r.value[fieldHoldSeconds], r.value[fieldValidSeconds]}
+	for _, item := range items {
+		values = append(values, item.Section, strconv.FormatInt(item.Quantity, 10), price(item))
+	}
+	if len(items) == 0 {
+		values = append(values, r.value[fieldItems], r.value[fieldSection], r.value[fieldQuantity], r.value[fieldUnitPrice])
+	}
+	return fingerprintItems + domain.Fingerprint(values...)
+}
+
+// fingerprintItems begins the fingerprints of requests of several items.
+const fingerprintItems = "2."
 
 func (r *raw) fingerprint() string {
 	var values [len(fingerprinted)]string
@@ -259,36 +330,21 @@ func (r *raw) fingerprint() string {
 // complete reads the rest into req. What is read before an error stays, so that
 // a rejected order shows as much as was right.
 func (r *raw) complete(req *domain.Request) error {
-	var errs [6]error
+	var errs [4]error
 	if req.Type.Opens() {
 		if errs[0] = r.checkID(fieldCustomerID); errs[0] == nil {
 			req.CustomerID = r.value[fieldCustomerID]
 		}
-		req.Section = domain.DefaultSection
-		if r.given[fieldSection] {
-			req.Section = r.value[fieldSection]
-			if errs[1] = r.checkID(fieldSection); errs[1] != nil {
-				req.Section = ""
-			}
+		if errs[1] = r.badItems; !r.given[fieldItems] {
+			errs[1] = r.completeItem(req)
 		}
-		if !r.given[fieldQuantity] {
-			errs[2] = fmt.Errorf("%s: missing", fieldQuantity)
-		} else {
-			req.Quantity, errs[2] = r.count(fieldQuantity, 1, domain.MaxQuantity)
-		}
-		if r.given[fieldUnitPrice] {
-			var price int64
-			if price, errs[3] = r.count(fieldUnitPrice, 0, domain.MaxAmount); errs[3] == nil {
-				req.UnitPrice = &price
-			}
-		}
-		req.HoldSeconds, errs[4] = r.count(fieldHoldSeconds, 1, MaxHoldSeconds)
+		req.HoldSeconds, errs[2] = r.count(fieldHoldSeconds, 1, MaxHoldSeconds)
 	}
-	if req.Type != domain.RequestCancel && errs[4] == nil {
-		req.ValidSeconds, errs[4] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
+	if req.Type != domain.RequestCancel && errs[2] == nil {
+		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
 	}
 	if req.Type.Pays() { // without a token it is not refused here: it may be for free
-		if errs[5] = checkToken(r.value[fieldToken]); errs[5] == nil {
+		if errs[3] = checkToken(r.value[fieldToken]); errs[3] == nil {
 			req.PaymentToken = domain.Secret(r.value[fieldToken])
 		}
 	}
@@ -301,6 +357,30 @@ func (r *raw) complete(req *domain.Request) error {
 		}
 	}
 	return nil
+}
+
+// completeItem reads the short form of one item.
+func (r *raw) completeItem(req *domain.Request) error {
+	var errs [3]error
+	req.Section = domain.DefaultSection
+	if r.given[fieldSection] {
+		req.Section = r.value[fieldSection]
+		if errs[0] = r.checkID(fieldSection); errs[0] != nil {
+			req.Section = ""
+		}
+	}
+	if !r.given[fieldQuantity] {
+		errs[1] = fmt.Errorf("%s: missing", fieldQuantity)
+	} else {
+		req.Quantity, errs[1] = r.count(fieldQuantity, 1, domain.MaxQuantity)
+	}
+	if r.given[fieldUnitPrice] {
+		var price int64
+		if price, errs[2] = r.count(fieldUnitPrice, 0, domain.MaxAmount); errs[2] == nil {
+			req.UnitPrice = &price
+		}
+	}
+	return cmp.Or(errs[:]...)
 }
 
 func (r *raw) checkID(f field) error { return domain.CheckID(fieldNames[f], r.value[f]) }

@@ -153,7 +153,7 @@ func TestDeclineByToken(t *testing.T) {
 func TestMismatches(t *testing.T) {
 	const orders = 200
 	asked := paymentstest.Request(paymentstest.Name(""))
-	order := domain.Order{CustomerID: asked.CustomerID, Fingerprint: asked.Fingerprint, Quantity: 1, UnitPrice: asked.Amount, Currency: asked.Currency}
+	order := domain.Order{CustomerID: asked.CustomerID, Fingerprint: asked.Fingerprint, Items: domain.ItemsOf(domain.Item{Section: "general", Quantity: 1, UnitPrice: asked.Amount}), Currency: asked.Currency}
 	kinds := make(map[string]int)
 	sim, again := newSimulator(t, Options{MismatchRate: 0.3, Seed: 9}), newSimulator(t, Options{MismatchRate: 0.3, Seed: 9, Stateless: true})
 	for i := range orders {

@@ -32,7 +32,7 @@ type partitionAudit struct {
 	damaged map[string]bool          // events whose terms cannot be read
 
 	// found by the scan
-	orders                  map[string]string // the hash that each is in
+	orders, places          map[string]string // the hash that each is in
 	inProgress, eventFields map[string]bool
 }
 
@@ -44,7 +44,7 @@ func newPartitionAudit(a *auditor, p int) *partitionAudit {
 		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
 		positions: make(map[domain.Group]position), owed: make(map[string]bool), factIDs: make(map[domain.OrderRef]factIDs),
 		totals: make(map[string]layout.Totals), early: make(map[domain.OrderRef]bool), damaged: make(map[string]bool),
-		orders: make(map[string]string), inProgress: make(map[string]bool), eventFields: make(map[string]bool),
+		orders: make(map[string]string), places: make(map[string]string), inProgress: make(map[string]bool), eventFields: make(map[string]bool),
 	}
 }
 
@@ -114,7 +114,7 @@ func (p *partitionAudit) sell(f domain.Fact) {
 // undo takes an order out of the totals of its event.
 func (p *partitionAudit) undo(f domain.Fact) {
 	o, t := p.book.Orders[f.Ref()], p.totals[f.EventID]
-	t.Orders, t.TicketsSold, t.Revenue = t.Orders-1, t.TicketsSold-o.Quantity, t.Revenue-o.Amount()
+	t.Orders, t.TicketsSold, t.Revenue = t.Orders-1, t.TicketsSold-o.Items.Quantity(), t.Revenue-o.Amount()
 	p.totals[f.EventID] = t
 }
 

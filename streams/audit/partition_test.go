@@ -18,7 +18,7 @@ func TestSalesPastInt64(t *testing.T) {
 		p := newPartitionAudit(&auditor{found: make(map[string]int)}, 0)
 		for i := range orders {
 			ref := domain.OrderRef{EventID: "e", OrderID: strconv.Itoa(i)}
-			p.book.Orders[ref] = domain.Order{State: domain.OrderConfirmed, Quantity: 1, UnitPrice: domain.MaxAmount, ConfirmedAtMillis: 1}
+			p.book.Orders[ref] = domain.Order{State: domain.OrderConfirmed, Items: domain.ItemsOf(domain.Item{Section: "general", Quantity: 1, UnitPrice: domain.MaxAmount}), ConfirmedAtMillis: 1}
 			p.sell(domain.Fact{ID: "1-1", EventID: ref.EventID, OrderID: ref.OrderID})
 		}
 		if want == "" {

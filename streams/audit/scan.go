@@ -16,7 +16,7 @@ import (
 func (a *auditor) scan(ctx context.Context) error {
 	var mu sync.Mutex // a cluster's masters are scanned concurrently
 	var customers []string
-	orders := make(map[*partitionAudit][]string) // names of their hashes
+	orders, places := make(map[*partitionAudit][]string), make(map[*partitionAudit][]string) // names of their hashes
 	sort := func(key string) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -27,6 +27,10 @@ func (a *auditor) scan(ctx context.Context) error {
 		for _, p := range a.partitions {
 			if strings.HasPrefix(key, a.ns.Keys.OrdersPrefix(p.p)) {
 				orders[p] = append(orders[p], key)
+				return
+			}
+			if strings.HasPrefix(key, a.ns.Keys.CustomersPrefix(p.p)) {
+				places[p] = append(places[p], key)
 				return
 			}
 		}
@@ -53,11 +57,16 @@ func (a *auditor) scan(ctx context.Context) error {
 			return err
 		}
 	}
-	for p, keys := range orders {
-		slices.Sort(keys)
-		for _, key := range slices.Compact(keys) {
-			if err := p.scanOrders(ctx, key); err != nil {
-				return err
+	for _, p := range a.partitions {
+		for _, of := range []struct {
+			keys []string
+			into map[string]string
+		}{{orders[p], p.orders}, {places[p], p.places}} {
+			slices.Sort(of.keys)
+			for _, key := range slices.Compact(of.keys) {
+				if err := p.scanNames(ctx, key, of.into); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -72,17 +81,17 @@ func (a *auditor) scan(ctx context.Context) error {
 	return nil
 }
 
-// scanOrders takes the names of a hash's orders over.
-func (p *partitionAudit) scanOrders(ctx context.Context, key string) error {
+// scanNames takes the names of a hash's orders, or customers, over.
+func (p *partitionAudit) scanNames(ctx context.Context, key string, into map[string]string) error {
 	found := make(map[string]bool)
 	if err := p.scanFields(ctx, key, found); err != nil {
 		return err
 	}
 	for name := range found {
-		if other, twice := p.orders[name]; twice {
+		if other, twice := into[name]; twice {
 			p.violation("I7", name, "has a record in %s, and one in %s", other, key)
 		}
-		p.orders[name] = key
+		into[name] = key
 	}
 	return nil
 }

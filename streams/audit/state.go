@@ -18,7 +18,7 @@ import (
 // checkState: I1, I2, I7, and what of I3 is in the partition.
 func (p *partitionAudit) checkState(ctx context.Context) error {
 	for _, check := range []func(context.Context) error{
-		p.checkClock, p.checkBranch, p.checkEvents, p.checkOrders, p.checkHolds, p.checkInProgress, p.checkOwed, p.checkUnknown, p.checkQueues,
+		p.checkClock, p.checkBranch, p.checkEvents, p.checkOrders, p.checkHolds, p.checkInProgress, p.checkPlaces, p.checkOwed, p.checkUnknown, p.checkQueues,
 	} {
 		if err := check(ctx); err != nil {
 			return err
@@ -101,6 +101,9 @@ func (p *partitionAudit) checkEvents(ctx context.Context) error {
 	if err := p.checkEarly(ctx); err != nil {
 		return err
 	}
+	if err := p.checkRefused(ctx); err != nil {
+		return err
+	}
 	for field := range p.eventFields {
 		// Of an event or a section that was made since it was looked for, the log tells by now.
 		if id, _, _ := strings.Cut(field, "#"); !p.madeSince(id) {
@@ -129,6 +132,89 @@ func (p *partitionAudit) checkEarly(ctx context.Context) error {
 		for i, id := range chunk {
 			if stored := layout.AsString(found.Val()[i]); stored != strconv.Itoa(had[id]) {
 				p.violation("I7", id, "had %d orders before it was there, %s says %q", had[id], p.ns.Keys.Events(p.p), stored)
+			}
+		}
+	}
+	return nil
+}
+
+// checkRefused: the places that were asked for in vain are those of the rejections in the log. What is there of an event
+// or a section that the log does not know is left to the others.
+func (p *partitionAudit) checkRefused(ctx context.Context) error {
+	counted := make(map[string]domain.RefusedDemand)
+	for what := range p.book.Refused {
+		counted[layout.RefusedField(what)] = what
+	}
+	for field := range p.eventFields {
+		name, reason, counts := strings.Cut(field, "#")
+		id, section, isSection := strings.Cut(name, "/")
+		if counts && isSection && p.madeSince(name) {
+			counted[field] = domain.RefusedDemand{EventID: id, Section: section, Reason: reason}
+		}
+	}
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(counted)), access.MaxBatch) {
+		var found *redis.SliceCmd
+		if err := p.snapshot(ctx, func(pipe redis.Pipeliner) { found = pipe.HMGet(ctx, p.ns.Keys.Events(p.p), chunk...) }); err != nil {
+			return err
+		}
+		for i, field := range chunk {
+			delete(p.eventFields, field)
+			want := ""
+			if places := p.book.Refused[counted[field]]; places > 0 {
+				want = strconv.FormatInt(places, 10)
+			}
+			if stored := layout.AsString(found.Val()[i]); stored != want {
+				p.violation("I7", field, "places refused are %q, its rejections in the log add up to %q", stored, want)
+			}
+		}
+	}
+	return nil
+}
+
+// checkPlaces: I2. Of an event with a limit of them, each customer's places are counted, as their orders add up to.
+func (p *partitionAudit) checkPlaces(ctx context.Context) error {
+	counted := make(map[string]int64) // from what the orders are, and not as the fold does, fact by fact
+	for ref, o := range p.book.Orders {
+		if p.book.Events[ref.EventID].MaxPerCustomer > 0 && (o.State == domain.OrderHeld || o.State == domain.OrderConfirmed) {
+			counted[ref.EventID+"/"+o.CustomerID] += o.Items.Quantity()
+		}
+	}
+	for event, customers := range p.book.Places {
+		for customer, places := range customers {
+			if name := event + "/" + customer; counted[name] != places {
+				p.violation("I2", name, "the customer has %d places by the log, their orders add up to %d", places, counted[name])
+			}
+		}
+	}
+	for chunk := range slices.Chunk(names(counted, p.places), access.MaxBatch) {
+		refs := make([]domain.OrderRef, len(chunk)) // of the events, and who
+		for i, name := range chunk {
+			refs[i].EventID, refs[i].OrderID, _ = strings.Cut(name, "/")
+		}
+		if err := p.ns.LearnHashes(ctx, refs, false); err != nil {
+			return err
+		}
+		cmds := make([]*redis.StringCmd, len(chunk))
+		err := p.snapshot(ctx, func(pipe redis.Pipeliner) {
+			for i, ref := range refs {
+				hashes, _ := p.ns.Hashes.Of(ref.EventID)
+				key := p.ns.Keys.Customers(p.p, p.ns.Keys.HashOfCustomer(ref.EventID, ref.OrderID, hashes))
+				if found, is := p.places[chunk[i]]; is && found != key {
+					p.violation("I7", chunk[i], "has places in %s, and they belong in %s", found, key)
+				}
+				cmds[i] = pipe.HGet(ctx, key, chunk[i])
+			}
+		})
+		if err != nil {
+			return err
+		}
+		for i, ref := range refs {
+			want := ""
+			if places := p.book.Places[ref.EventID][ref.OrderID]; places > 0 {
+				want = strconv.FormatInt(places, 10)
+			}
+			if stored := cmds[i].Val(); stored != want {
+				p.violation("I2", chunk[i], "the customer's places are %q, their orders add up to %q", stored, want)
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
 )
 
 // Totals are the sales of one event.
@@ -29,16 +30,52 @@ func (in *Inspector) Sales(ctx context.Context, eventID string) (Totals, error) 
 	return Totals(event.Totals), err
 }
 
+// RefusedPlaces is how many places of a section were asked for in vain, and why.
+type RefusedPlaces struct {
+	Section string `json:"section"`
+	Reason  string `json:"reason"`
+	Places  int64  `json:"places"`
+}
+
+// refusalReasons are those for which places that there are can be refused.
+var refusalReasons = [...]string{
+	domain.ReasonSoldOut, domain.ReasonOverLimit, domain.ReasonOverCustomer, domain.ReasonInProgress, domain.ReasonNotOnSale,
+	domain.ReasonPriceChanged, domain.ReasonBelowMinimum, domain.ReasonUnknownSection, domain.ReasonTooLate,
+}
+
+// RefusedDemand reads how many places of an event were asked for in vain, by section and reason; what was never refused
+// is left out. All places of an order that was rejected count in their sections, whichever of them was to blame.
+func (in *Inspector) RefusedDemand(ctx context.Context, eventID string, event domain.Event) ([]RefusedPlaces, error) {
+	list := []RefusedPlaces{}
+	var fields []string
+	for _, s := range event.Sections {
+		for _, reason := range refusalReasons {
+			list = append(list, RefusedPlaces{Section: s.Name, Reason: reason})
+			fields = append(fields, layout.RefusedField(domain.RefusedDemand{EventID: eventID, Section: s.Name, Reason: reason}))
+		}
+	}
+	values, err := in.ns.Client.HMGet(ctx, in.ns.Keys.Events(in.ns.Keys.PartitionOf(eventID)), fields...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading what was refused of event %s: %w", eventID, access.Classify(err))
+	}
+	for i, value := range values {
+		list[i].Places = layout.AsInt(layout.AsString(value))
+	}
+	return slices.DeleteFunc(list, func(r RefusedPlaces) bool { return r.Places == 0 }), nil
+}
+
 // InvoiceLine is one order on a customer's invoices.
 type InvoiceLine struct {
 	OrderID           string `json:"order_id"`
 	EventID           string `json:"event_id"`
-	Section           string `json:"section"`
+	Section           string `json:"section"` // of several items: their sections, with commas between them
 	Quantity          int64  `json:"quantity"`
 	Amount            int64  `json:"amount"` // minor units
 	Currency          string `json:"currency"`
 	ConfirmedAtMillis int64  `json:"confirmed_at"` // milliseconds
 	Status            string `json:"status"`       // that of the order: confirmed or cancelled
+
+	Items domain.Items `json:"items"`
 }
 
 // Invoices reads a customer's lines, oldest first: of the orders that were posted, those that were ever
@@ -68,8 +105,8 @@ func (in *Inspector) invoices(ctx context.Context, customers []string, orders []
 		for i, o := range found {
 			if c := whose[i]; o.ConfirmedAtMillis > 0 && o.CustomerID == customers[c] {
 				lines[c] = append(lines[c], InvoiceLine{
-					OrderID: refs[i].OrderID, EventID: refs[i].EventID, Section: o.Section, Quantity: o.Quantity, Amount: o.Amount(),
-					Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis, Status: o.State.String(),
+					OrderID: refs[i].OrderID, EventID: refs[i].EventID, Section: o.Items.Sections(), Quantity: o.Items.Quantity(), Amount: o.Amount(),
+					Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis, Status: o.State.String(), Items: o.Items,
 				})
 			}
 		}

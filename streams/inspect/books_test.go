@@ -16,11 +16,11 @@ func TestInvoices(t *testing.T) {
 	}
 	// Of what is on the invoices, only what was confirmed and is this customer's is shown, and as the order is now.
 	sold := confirmed("fred", 1_700_000_000_000)
-	sold.Quantity, sold.UnitPrice = 3, 3002399751580330
+	sold.Items = "general:3:3002399751580330"
 	undone := confirmed("fred", 1_600_000_000_000)
 	undone.State, undone.Version, undone.ResolvedAtMillis = domain.OrderCancelled, "1700000000009-0", 1_700_000_000_009
 	held := domain.Order{
-		State: domain.OrderHeld, Version: "1700000000000-0", RequestType: domain.RequestHold, CustomerID: "fred", HeldAtMillis: 1_700_000_000_000, DeadlineMillis: 1_700_000_000_001,
+		State: domain.OrderHeld, Version: "1700000000000-0", RequestType: domain.RequestHold, CustomerID: "fred", Items: "general:1:2", HeldAtMillis: 1_700_000_000_000, DeadlineMillis: 1_700_000_000_001,
 	}
 	for id, o := range map[string]domain.Order{"sold": sold, "undone": undone, "held": held, "others": confirmed("eve", 1_700_000_000_000)} {
 		f.put(f.Client, domain.OrderRef{EventID: "e1", OrderID: id}, o)
@@ -28,8 +28,8 @@ func TestInvoices(t *testing.T) {
 	}
 	f.invoice(f.Client, "fred", "e1/lost")
 	want := []InvoiceLine{
-		{OrderID: "undone", EventID: "e1", Section: "general", Quantity: 1, Amount: 2, Currency: "EUR", ConfirmedAtMillis: 1_600_000_000_000, Status: "cancelled"},
-		{OrderID: "sold", EventID: "e1", Section: "general", Quantity: 3, Amount: 9007199254740990, Currency: "EUR", ConfirmedAtMillis: 1_700_000_000_000, Status: "confirmed"},
+		{OrderID: "undone", EventID: "e1", Section: "general", Quantity: 1, Amount: 2, Currency: "EUR", ConfirmedAtMillis: 1_600_000_000_000, Status: "cancelled", Items: undone.Items},
+		{OrderID: "sold", EventID: "e1", Section: "general", Quantity: 3, Amount: 9007199254740990, Currency: "EUR", ConfirmedAtMillis: 1_700_000_000_000, Status: "confirmed", Items: sold.Items},
 	}
 	if lines, err := f.inspector.Invoices(f.Ctx, "fred"); err != nil || !slices.Equal(lines, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", lines, err, want)

@@ -48,7 +48,7 @@ func (f *fixture) invoice(pipe redis.Cmdable, customer, name string) {
 func confirmed(customer string, at int64) domain.Order {
 	return domain.Order{
 		State: domain.OrderConfirmed, Version: fmt.Sprintf("%d-1", at), RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: customer,
-		Section: "general", Quantity: 1, UnitPrice: 2, Currency: "EUR", HeldAtMillis: at - 1, DeadlineMillis: at + 1, ConfirmedAtMillis: at, ResolvedAtMillis: at,
+		Items: "general:1:2", Currency: "EUR", HeldAtMillis: at - 1, DeadlineMillis: at + 1, ConfirmedAtMillis: at, ResolvedAtMillis: at,
 	}
 }
 
@@ -75,7 +75,7 @@ func newHistory(t *testing.T) *history {
 			ref := domain.OrderRef{EventID: h.eventIn(p), OrderID: fmt.Sprintf("o%d-%d", i, j)}
 			first := domain.Fact{ID: fmt.Sprintf("%d-1", at), AtMillis: at, Type: kind, EventID: ref.EventID, OrderID: ref.OrderID, Reason: "requested"}
 			if kind != domain.FactCancelled {
-				first.RequestType, first.Fingerprint, first.CustomerID, first.Section, first.Quantity = domain.RequestHold, "fp", "c"+strconv.Itoa(n%7), "general", 1
+				first.RequestType, first.Fingerprint, first.CustomerID, first.Items = domain.RequestHold, "fp", "c"+strconv.Itoa(n%7), "general:1:0"
 			}
 			if kind == domain.FactHeld {
 				first.Reason, first.Currency, first.DeadlineMillis = "", "EUR", at+60_000
@@ -303,7 +303,7 @@ func TestCluster(t *testing.T) {
 		event := f.eventIn(p)
 		ref := domain.OrderRef{EventID: event, OrderID: "o"}
 		held := domain.Fact{
-			Type: domain.FactHeld, EventID: event, OrderID: "o", RequestType: domain.RequestHold, CustomerID: event, Section: "general", Quantity: 1, Currency: "EUR",
+			Type: domain.FactHeld, EventID: event, OrderID: "o", RequestType: domain.RequestHold, CustomerID: event, Items: "general:1:0", Currency: "EUR",
 		}
 		f.Do("XADD", f.Keys.Log(p), fmt.Sprintf("%d-0", 1000+p), string(held.Type), wire.FactLine(held))
 		f.put(f.Client, ref, confirmed(event, int64(1000+p)))

@@ -332,6 +332,11 @@ func (b *builder) writeEvents() error {
 			}
 		}
 	}
+	for what, places := range b.p.book.Refused {
+		if err := events.add(layout.RefusedField(what), strconv.FormatInt(places, 10)); err != nil {
+			return err
+		}
+	}
 	early := make(map[string]int)
 	for ref := range b.p.early {
 		early[ref.EventID]++

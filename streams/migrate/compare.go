@@ -158,7 +158,7 @@ func (p *partition) compareSales(id string, members []string, value string, conf
 		ref := domain.OrderRef{EventID: id, OrderID: orderID}
 		o := p.book.Orders[ref]
 		sum.Orders++
-		sum.TicketsSold += o.Quantity
+		sum.TicketsSold += o.Items.Quantity()
 		sum.Revenue += o.Amount()
 		switch {
 		case o.ConfirmedAtMillis == 0:

@@ -2,15 +2,19 @@
 -- order in which they stand: what is left, and who has an order in progress.
 --
 -- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream, and the last key is unknown. ARGV goes on with
---   E, S, T, C, N: how many follow of
---   events:   event_id, how many hashes of orders of its own the caller took it to have
+--   E, S, T, C, N, L: how many follow of
+--   events:   event_id, how many hashes of orders of its own the caller took it to have, and behind it a bar if
+--             a customer's places are counted
 --   sections: number of its event, name
---   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; unit_price ('' if any
---             will do); valid_millis; until when all requests of these terms are valid (milliseconds); the smallest
---             amounts, such as EUR=50,JPY=50 ('' if there are none)
---   classes:  number of the hash of the orders, of the section, of the terms; quantity
+--   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; valid_millis; until when all
+--             requests of these terms are valid (milliseconds); the smallest amounts, such as EUR=50,JPY=50 ('' if there
+--             are none)
+--   classes:  number of the hash of the orders, of the terms, how many items; then for each item, in the order of their
+--             names: number of its section, quantity, unit_price (-1 if any will do). All sections are of one event
+--   customers: N of them, if places are counted of any event, else none: of each request the number of the hash in which
+--             its customer's places are counted, 0 if they are not
 --   requests: entry_id, event_id/order_id, number of its class, event_id/customer_id, opening (as it stands in
---             records and facts, up to the unit price)
+--             records and facts, up to the items)
 -- Reply: now (milliseconds); for each section price|currency, as it is for who holds of it now; for each request:
 --   '=' and the record of its order, if that was there before; nothing changed of it then, and the request is not
 --   acknowledged; the order's version, if it is held now; version|reason|detail, if it is rejected. A request that was
@@ -20,11 +24,11 @@
 -- The order of the checks is domain.refusal's.
 
 local E, S, T, C, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4])
-local EVENTS = FIRST + 5
+local L = tonumber(ARGV[FIRST + 5])
+local EVENTS = FIRST + 6
 local SECTIONS = EVENTS + 2 * E
 local TERMS = SECTIONS + 2 * S
-local CLASSES = TERMS + 6 * T
-local REQUESTS = CLASSES + 4 * C
+local CLASSES = TERMS + 5 * T
 local WIDTH = 5
 
 local fields = { '#now' }
@@ -36,7 +40,7 @@ for s = 1, S do
 end
 local early_of = {} -- by event that has hashes of its own: where it says whether there are orders in the shared one
 for e = 1, E do
-  if ARGV[EVENTS + 2 * e - 1] ~= '0' then
+  if match(ARGV[EVENTS + 2 * e - 1], '^%d+') ~= '0' then
     early_of[e] = #fields + 1
     fields[early_of[e]] = fields[1 + e] .. '#early'
   end
@@ -53,15 +57,15 @@ local events = {}
 for e = 1, E do
   local value = values[1 + e]
   if value then
-    local state, currency, most, on_sale, off_sale, hashes = match(value, '^%d+|(%a)|(%u+)|(%d+)|(%d+)|(%d+)|(%d+)$')
+    local state, currency, most, limit, on_sale, off_sale, hashes = match(value, '^%d+|(%a)|(%u+)|(%d+):?(%d*)|(%d+)|(%d+)|(%d+)$')
     if not hashes then
       error('event ' .. fields[1 + e] .. ' is damaged: ' .. value)
     end
-    if hashes ~= ARGV[EVENTS + 2 * e - 1] then
+    if hashes .. (limit ~= '' and '|' or '') ~= ARGV[EVENTS + 2 * e - 1] then
       return { 'hashes' }
     end
     off_sale = tonumber(off_sale)
-    events[e] = { currency = currency, most = tonumber(most), early = early_of[e] and values[early_of[e]],
+    events[e] = { currency = currency, most = tonumber(most), limit = tonumber(limit), early = early_of[e] and values[early_of[e]],
       on_sale = state == 'o' and now >= tonumber(on_sale) and (off_sale == 0 or now < off_sale) }
   elseif ARGV[EVENTS + 2 * e - 1] ~= '0' then
     return { 'hashes' }
@@ -72,7 +76,7 @@ local reply = { stamp }
 local sections = {}
 for s = 1, S do
   local value, event = values[1 + E + s], events[tonumber(ARGV[SECTIONS + 2 * (s - 1)])]
-  local section = { event = event, field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] }
+  local section = { event = event, name = ARGV[SECTIONS + 2 * s - 1], field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] }
   if value and event then
     local available, held
     section.price, section.capacity, available, held, section.sold = match(value, SECTION)
@@ -87,31 +91,83 @@ end
 
 local terms = {}
 for t = 1, T do
-  local at = TERMS + 6 * (t - 1)
-  local price = ARGV[at + 2]
+  local at = TERMS + 5 * (t - 1)
   terms[t] = { holds = ARGV[at] == 'hold', tokenless = ARGV[at] == 'tokenless', hold_millis = ARGV[at + 1],
-    unit_price = price ~= '' and price, valid_millis = tonumber(ARGV[at + 3]), valid = now <= tonumber(ARGV[at + 4]),
-    deadline = int(now + tonumber(ARGV[at + 1])), minimums = ARGV[at + 5] ~= '' and ARGV[at + 5] }
+    valid_millis = tonumber(ARGV[at + 2]), valid = now <= tonumber(ARGV[at + 3]), deadline = int(now + tonumber(ARGV[at + 1])),
+    minimums = ARGV[at + 4] ~= '' and ARGV[at + 4] }
 end
 
-local classes, others = {}, {} -- of requests, by number as it stands in ARGV
-for c = 1, C do
-  local at = CLASSES + 4 * (c - 1)
-  local class = { hash = tonumber(ARGV[at]), section = sections[tonumber(ARGV[at + 1])], terms = terms[tonumber(ARGV[at + 2])],
-    quantity = tonumber(ARGV[at + 3]) }
-  if class.section.terms then
-    class.says = class.section.terms .. '|' .. class.terms.hold_millis
-    local least = class.terms.minimums and match(class.terms.minimums, class.section.event.currency .. '=(%d+)')
-    class.below = least and class.section.price ~= '0' and class.quantity * class.section.price < tonumber(least)
+-- refused(class, event): why no order of a class can be held, whatever comes before it, and which section that is
+-- about, if there are several; nil if it can.
+local function refused(class, event)
+  if not event then
+    return 'unknown_event', ''
   end
-  if class.section.event and class.section.event.early then
-    others[class.hash] = other_of(class.hash)
+  local several, item = class.next, class
+  repeat
+    if not item.section.price then
+      return 'unknown_section', several and item.section.name or ''
+    end
+    item = item.next
+  until not item
+  if not event.on_sale then
+    return 'not_on_sale', ''
+  end
+  item = class
+  repeat
+    if item.unit_price ~= '-1' and item.unit_price ~= item.section.price then
+      return 'price_changed', several and item.section.name or ''
+    end
+    item = item.next
+  until not item
+  if event.most > 0 and class.places > event.most then
+    return 'over_limit', ''
+  end
+  local least = class.terms.minimums and match(class.terms.minimums, event.currency .. '=(%d+)')
+  if least and class.amount > 0 and class.amount < tonumber(least) then
+    return 'below_minimum', ''
+  end
+end
+
+-- Of requests, by number as it stands in ARGV. A class is its first item, too: each has the next one.
+local classes, others = {}, {}
+local at = CLASSES
+for c = 1, C do
+  -- All of its fields, so that it is made in the right size.
+  local class = { hash = tonumber(ARGV[at]), terms = terms[tonumber(ARGV[at + 1])], places = 0, amount = 0, section = false, quantity = 0, unit_price = false,
+    next = nil, says = false, asked = false, tokenless = false, why = nil, which = nil }
+  local item, known, last = class, true, at + 3 * tonumber(ARGV[at + 2])
+  while true do
+    at = at + 3
+    local section, quantity = sections[tonumber(ARGV[at])], ARGV[at + 1]
+    item.section, item.quantity, item.unit_price = section, tonumber(quantity), ARGV[at + 2]
+    class.places, class.amount = class.places + item.quantity, class.amount + item.quantity * (section.price or 0)
+    known = known and section.price
+    local says = section.name .. ':' .. quantity .. ':' .. (section.price or '')
+    class.says = class.says and class.says .. ',' .. says or says
+    if at == last then
+      break
+    end
+    item.next = {}
+    item = item.next
+  end
+  at = at + 3
+  local event = class.section.event
+  class.tokenless = class.terms.tokenless and not (known and class.amount == 0)
+  class.why, class.which = refused(class, event)
+  if event then
+    class.says = class.says .. '|' .. event.currency .. '|' .. class.terms.hold_millis
+    if event.early then
+      others[class.hash] = other_of(class.hash)
+    end
   end
   classes[tostring(c)] = class
 end
+local CUSTOMERS = at
+local REQUESTS = CUSTOMERS + L
+at = REQUESTS
 
 local hashes, members, class_of = {}, {}, {}
-local at = REQUESTS
 for i = 1, N do
   local class = classes[ARGV[at + 2]]
   members[i], hashes[i], class_of[i] = ARGV[at + 1], class.hash, class
@@ -135,31 +191,61 @@ if #customers > 0 then
   end
 end
 
--- refusal: why a new order cannot be held, and what exactly is invalid; nil if it can.
+-- How many places a customer has, by event_id/customer_id; and those that change, by the number of their hash.
+local places, changed_places = {}, {}
+if L > 0 then
+  local wanted = {}
+  for i = 1, N do
+    local hash = tonumber(ARGV[CUSTOMERS + i - 1])
+    if hash > 0 and not records[i] then
+      wanted[hash] = wanted[hash] or {}
+      table.insert(wanted[hash], ARGV[REQUESTS + WIDTH * (i - 1) + 3])
+    end
+  end
+  for hash, fields in pairs(wanted) do
+    local found = redis.call('HMGET', KEYS[5 + hash], unpack(fields))
+    for n = 1, #fields do
+      places[fields[n]] = tonumber(found[n] or '0')
+    end
+  end
+end
+
+-- asked_of(class): the items of a class, without prices.
+local function asked_of(class)
+  if not class.asked then
+    local asked, item = {}, class
+    repeat
+      asked[#asked + 1] = item.section.name .. ':' .. int(item.quantity) .. ':0'
+      item = item.next
+    until not item
+    class.asked = table.concat(asked, ',')
+  end
+  return class.asked
+end
+
+-- refusal(entry, class, customer): why a new order cannot be held, and what exactly is wrong; nil if it can.
 local function refusal(entry, class, customer)
-  local section, terms = class.section, class.terms
-  local event = section.event
-  if terms.tokenless and section.price ~= '0' then
+  local terms = class.terms
+  if class.tokenless then
     return 'invalid', 'payment_token: missing'
   elseif not terms.valid and now > tonumber(match(entry, '^%d+')) + terms.valid_millis then
     return 'too_late', ''
-  elseif not event then
-    return 'unknown_event', ''
-  elseif not section.price then
-    return 'unknown_section', ''
-  elseif not event.on_sale then
-    return 'not_on_sale', ''
-  elseif terms.unit_price and terms.unit_price ~= section.price then
-    return 'price_changed', ''
-  elseif event.most > 0 and class.quantity > event.most then
-    return 'over_limit', ''
-  elseif class.below then
-    return 'below_minimum', ''
+  elseif class.why then
+    return class.why, class.which
   elseif in_progress[customer] then
     return 'in_progress', ''
-  elseif class.quantity > section.available then
-    return 'sold_out', ''
   end
+  local limit = class.section.event.limit
+  if limit and places[customer] + class.places > limit then
+    return 'over_customer_limit', ''
+  end
+  local item = class
+  repeat
+    if item.quantity > item.section.available then
+      return 'sold_out', class.next and item.section.name or ''
+    end
+    item = item.next
+  until not item
   return nil
 end
 
@@ -168,6 +254,7 @@ local held, held_lines, rejected, rejected_lines = {}, {}, {}, {} -- positions o
 local said, whys = {}, {} -- of a new order: what its record says behind the state; and why it is rejected
 local nonsense = {} -- of an order that is rejected as unknown_event: for how long its request is valid
 local new_holds, taken = {}, {}
+local refusals = {} -- by reason, by class: how many requests
 at = REQUESTS
 for i = 1, N do
   local entry, member, class, customer = ARGV[at], members[i], class_of[i], ARGV[at + 3]
@@ -176,25 +263,38 @@ for i = 1, N do
   else
     local why, detail = refusal(entry, class, customer)
     if why then
-      local n, opening = #rejected + 1, ARGV[at + 4]
+      local n, asked = #rejected + 1, ARGV[at + 4] .. asked_of(class)
       whys[i] = '|' .. why .. '|' .. detail
-      rejected[n], rejected_lines[n] = i, member .. '|' .. opening .. '0' .. whys[i]
-      said[i] = opening .. '0|||||||' .. why .. '||' .. detail
+      rejected[n], rejected_lines[n] = i, member .. '|' .. asked .. whys[i]
+      said[i] = asked .. '|||||||' .. why .. '||' .. detail
       acks[#acks + 1] = entry
       notices[#notices + 1] = member
-      if not class.section.event then
+      if class.section.event and why ~= 'invalid' then
+        local by = refusals[why] or {}
+        by[class], refusals[why] = (by[class] or 0) + 1, by
+      elseif not class.section.event then
         early[class.section.id] = (early[class.section.id] or 0) + 1
       end
       if why == 'unknown_event' then
         nonsense[i] = class.terms.valid_millis
       end
     else
-      local n, says, section = #held + 1, ARGV[at + 4] .. class.says, class.section
+      local n, says, item = #held + 1, ARGV[at + 4] .. class.says, class
       held[n], held_lines[n], said[i] = i, member .. '|' .. says, says .. '|||||||'
-      section.available, section.held, section.changed = section.available - class.quantity, section.held + class.quantity, true
+      repeat
+        local section = item.section
+        section.available, section.held, section.changed = section.available - item.quantity, section.held + item.quantity, true
+        item = item.next
+      until not item
       in_progress[customer] = true
+      if class.section.event.limit then
+        places[customer] = places[customer] + class.places
+        local hash = tonumber(ARGV[CUSTOMERS + i - 1])
+        local list = changed_places[hash] or {}
+        list[#list + 1], list[#list + 2], changed_places[hash] = customer, int(places[customer]), list
+      end
       n = 2 * n
-      taken[n - 1], taken[n] = customer, string.sub(member, #section.id + 2)
+      taken[n - 1], taken[n] = customer, string.sub(member, #class.section.id + 2)
       new_holds[n - 1], new_holds[n] = class.terms.deadline, member
       if class.terms.holds then
         acks[#acks + 1] = entry
@@ -216,6 +316,24 @@ if next(early) then
     changes[n + 1], changes[n + 2] = field, int(tonumber(redis.call('HGET', KEYS[4], field) or '0') + count)
   end
 end
+-- Places that were asked for in vain, by the field that they are counted in.
+local refused_places, refused_fields = {}, {}
+for why, by in pairs(refusals) do
+  for class, count in pairs(by) do
+    local item = class
+    repeat
+      if item.section.price then
+        local field = item.section.field .. '#' .. why
+        if not refused_places[field] then
+          refused_places[field], refused_fields[#refused_fields + 1] = 0, field
+        end
+        refused_places[field] = refused_places[field] + count * item.quantity
+      end
+      item = item.next
+    until not item
+  end
+end
+local refused_before = #refused_fields > 0 and redis.call('HMGET', KEYS[4], unpack(refused_fields)) or {}
 
 local written = {}
 append(KEYS[2], stamp, 'held', held_lines, function(id, first, last)
@@ -245,7 +363,14 @@ for _, section in pairs(sections) do
     changes[n + 1], changes[n + 2] = section.field, section_value(section.price, section.capacity, int(section.available), int(section.held), section.sold)
   end
 end
+for n = 1, #refused_fields do
+  local last, field = #changes, refused_fields[n]
+  changes[last + 1], changes[last + 2] = field, int(refused_places[field] + tonumber(refused_before[n] or '0'))
+end
 redis.call('HSET', KEYS[4], unpack(changes))
+for hash, list in pairs(changed_places) do
+  redis.call('HSET', KEYS[5 + hash], unpack(list))
+end
 if #held > 0 then
   redis.call('HSET', KEYS[5], unpack(taken))
   redis.call('ZADD', KEYS[3], unpack(new_holds))

@@ -2,11 +2,12 @@
 -- every time is right; if not, it changes nothing and says which.
 --
 -- KEYS, ARGV: see lib/orders.lua. ARGV goes on with
---   V, S, C, G, N: how many follow of
+--   V, S, C, U, G, N: how many follow of
 --   events:   event_id, the version that its terms must have; '' for one that must not be there: an order of it is
 --             changed all the same
 --   sections: event_id/name, places to add to available, to held, to sold
 --   sales:    event_id, orders, tickets and revenue (minor units) to add
+--   customers: number of the hash in which their places are counted, event_id/customer_id, places to take away
 --   groups:   fact ('' for none: the orders must only be as they were read); 'from' or 'before' if the time must be
 --             so, by the orders' limits; number of the hash of the orders; how many they are
 --   orders:   event_id/order_id, version ('' for one never heard of), limit (milliseconds), event_id/customer_id of a
@@ -19,11 +20,12 @@
 -- An error, and nothing changed, if places or totals would fall below zero, or revenue past 2^63-1.
 -- On a crash: all or nothing. Repeating it changes nothing more. Works when memory is full.
 
-local V, S, C, G, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4])
-local EVENTS = FIRST + 5
+local V, S, C, U, G, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4]), tonumber(ARGV[FIRST + 5])
+local EVENTS = FIRST + 6
 local SECTIONS = EVENTS + 2 * V
 local SALES = SECTIONS + 4 * S
-local GROUPS = SALES + 4 * C
+local CUSTOMERS = SALES + 4 * C
+local GROUPS = CUSTOMERS + 3 * U
 local ORDERS = GROUPS + 4 * G
 local WIDTH = 6
 local ACKS = ORDERS + WIDTH * N
@@ -116,6 +118,23 @@ for c = 1, C do
   changes[n + 1], changes[n + 2] = fields[1 + V + S + c], int(orders) .. '|' .. int(tickets) .. '|' .. sum(revenue, ARGV[by + 3])
 end
 
+-- By the number of their hash: customers who have places left, with how many, and those who have none.
+local kept, gone = {}, {}
+for u = 1, U do
+  local by = CUSTOMERS + 3 * (u - 1)
+  local hash, customer = tonumber(ARGV[by]), ARGV[by + 1]
+  local left = tonumber(redis.call('HGET', KEYS[5 + hash], customer) or '0') - tonumber(ARGV[by + 2])
+  if left < 0 then
+    error('places of ' .. customer .. ' would fall below zero')
+  end
+  local lists = left > 0 and kept or gone
+  local list = lists[hash] or {}
+  list[#list + 1], lists[hash] = customer, list
+  if left > 0 then
+    list[#list + 1] = int(left)
+  end
+end
+
 -- The first write is one that a full memory does not refuse; after it none is.
 local ended, freed, notices, written, ids = {}, { '' }, {}, {}, { stamp }
 at = ORDERS
@@ -159,6 +178,12 @@ if #ids > 1 then
     changes[n + 1], changes[n + 2] = event .. '#early', int(count)
   end
   redis.call('HSET', KEYS[4], unpack(changes))
+  for hash, list in pairs(kept) do
+    redis.call('HSET', KEYS[5 + hash], unpack(list))
+  end
+  for hash, list in pairs(gone) do
+    redis.call('HDEL', KEYS[5 + hash], unpack(list))
+  end
 end
 if ACKS <= #ARGV then
   redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, ACKS))

@@ -14,9 +14,14 @@ import (
 	"holdfast/streams/internal/layout"
 )
 
-// OrderHashes remembers how many hashes of orders of their own events have: that never changes once an event
-// is there. It is safe for concurrent use.
+// OrderHashes remembers of events what never changes once they are there: how many hashes of orders of their own they
+// have, and whether a customer's places are counted. It is safe for concurrent use.
 type OrderHashes struct{ byEvent sync.Map }
+
+type whereOrdersAre struct {
+	hashes  int
+	limited bool
+}
 
 // Of is how many an event has, as far as is known; 0 for one that was not there when it was looked for.
 func (h *OrderHashes) Of(eventID string) (hashes int, known bool) {
@@ -24,7 +29,13 @@ func (h *OrderHashes) Of(eventID string) (hashes int, known bool) {
 	if !known {
 		return 0, false
 	}
-	return n.(int), true
+	return n.(whereOrdersAre).hashes, true
+}
+
+// Limited reports whether an event has a limit of places per customer, as far as is known.
+func (h *OrderHashes) Limited(eventID string) bool {
+	n, known := h.byEvent.Load(eventID)
+	return known && n.(whereOrdersAre).limited
 }
 
 // Forget begins anew: the data is other data.
@@ -61,7 +72,7 @@ func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, agai
 				return err
 			}
 			if terms.Version > 0 {
-				n.Hashes.byEvent.Store(events[i], terms.OrderHashes)
+				n.Hashes.byEvent.Store(events[i], whereOrdersAre{terms.OrderHashes, terms.MaxPerCustomer > 0})
 			} else {
 				n.Hashes.byEvent.Delete(events[i]) // it may have been there, in other data
 			}

@@ -37,10 +37,11 @@ func DecodeTotals(value string) (Totals, error) {
 // Add takes a confirmed order in. It reports false if revenue would go past 2^63-1.
 func (t *Totals) Add(o domain.Order) bool {
 	t.Orders++
-	t.TicketsSold += o.Quantity
-	if o.Amount() > math.MaxInt64-t.Revenue {
+	t.TicketsSold += o.Items.Quantity()
+	amount := o.Amount()
+	if amount > math.MaxInt64-t.Revenue {
 		return false
 	}
-	t.Revenue += o.Amount()
+	t.Revenue += amount
 	return true
 }

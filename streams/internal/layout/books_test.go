@@ -52,7 +52,7 @@ func FuzzDecodeTotals(f *testing.F) {
 // TestTotalsAdd: what orders add up to, up to the most that revenue can be.
 func TestTotalsAdd(t *testing.T) {
 	var got layout.Totals
-	for _, o := range []domain.Order{{Quantity: 2, UnitPrice: 1000}, {Quantity: 1}, {Quantity: 3, UnitPrice: 500}} {
+	for _, o := range []domain.Order{{Items: "a:1:1000,b:1:1000"}, {Items: "a:1:0"}, {Items: "a:3:500"}} {
 		if !got.Add(o) {
 			t.Fatalf("%+v is too much", o)
 		}
@@ -61,10 +61,10 @@ func TestTotalsAdd(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	got = layout.Totals{Revenue: math.MaxInt64 - 10}
-	if !got.Add(domain.Order{Quantity: 2, UnitPrice: 5}) || got.Revenue != math.MaxInt64 {
+	if !got.Add(domain.Order{Items: "a:2:5"}) || got.Revenue != math.MaxInt64 {
 		t.Errorf("up to the most that fits: %+v", got)
 	}
-	if got.Add(domain.Order{Quantity: 1, UnitPrice: 1}) || got.Revenue != math.MaxInt64 {
+	if got.Add(domain.Order{Items: "a:1:1"}) || got.Revenue != math.MaxInt64 {
 		t.Errorf("one more than fits: %+v", got)
 	}
 }

@@ -11,9 +11,11 @@ import (
 
 // An event is several fields of the hash Events. What scripts read or change are values between bars:
 //
-//	TermsField    version|o (on sale), c (closed) or x (cancelled)|currency|max_per_order|on_sale|off_sale|hashes of orders
+//	TermsField    version|o (on sale), c (closed) or x (cancelled)|currency|max_per_order|on_sale|off_sale|hashes of orders;
+//	              behind max_per_order, if there is one: :max_per_customer
 //	SectionField  price|capacity|available|held|sold
 //	SalesField    orders|tickets|revenue
+//	RefusedField  places
 //	AboutField    JSON: name, sections in their order, fingerprint, cause
 
 // EventTerms is TermsField.
@@ -25,6 +27,7 @@ type EventTerms struct {
 	OnSaleMillis      int64
 	OffSaleMillis     int64
 	OrderHashes       int // Keys.Orders
+	MaxPerCustomer    int64
 }
 
 // The letters of an event's state.
@@ -43,7 +46,11 @@ func (t EventTerms) String() string {
 	case t.Closed:
 		state = letterClosed
 	}
-	return fmt.Sprintf("%d|%s|%s|%d|%d|%d|%d", t.Version, state, t.Currency, t.MaxPerOrder, t.OnSaleMillis, t.OffSaleMillis, t.OrderHashes)
+	limits := strconv.FormatInt(t.MaxPerOrder, 10)
+	if t.MaxPerCustomer > 0 {
+		limits += ":" + strconv.FormatInt(t.MaxPerCustomer, 10)
+	}
+	return fmt.Sprintf("%d|%s|%s|%s|%d|%d|%d", t.Version, state, t.Currency, limits, t.OnSaleMillis, t.OffSaleMillis, t.OrderHashes)
 }
 
 // DecodeEventTerms reads a TermsField; "" is an event that is not there.
@@ -56,11 +63,15 @@ func DecodeEventTerms(value string) (EventTerms, error) {
 		return EventTerms{}, damaged("event", value)
 	}
 	n := numbers{}
+	perOrder, perCustomer, limited := strings.Cut(v[3], ":")
 	t := EventTerms{
 		Version: n.parse(v[0]), Closed: v[1] != letterOnSale, Cancelled: v[1] == letterCancelled, Currency: v[2],
-		MaxPerOrder: n.parse(v[3]), OnSaleMillis: n.parse(v[4]), OffSaleMillis: n.parse(v[5]), OrderHashes: int(n.parse(v[6])),
+		MaxPerOrder: n.parse(perOrder), OnSaleMillis: n.parse(v[4]), OffSaleMillis: n.parse(v[5]), OrderHashes: int(n.parse(v[6])),
 	}
-	if n.err != nil || t.Version == 0 || v[1] != letterOnSale && v[1] != letterClosed && v[1] != letterCancelled || t.OrderHashes > mostOrderHashes {
+	if limited {
+		t.MaxPerCustomer = n.parse(perCustomer)
+	}
+	if n.err != nil || limited != (t.MaxPerCustomer > 0) || t.Version == 0 || v[1] != letterOnSale && v[1] != letterClosed && v[1] != letterCancelled || t.OrderHashes > mostOrderHashes {
 		return EventTerms{}, damaged("event", value)
 	}
 	return t, nil
@@ -129,6 +140,7 @@ func EncodeEvent(eventID string, e domain.Event, orderHashes int) map[string]str
 	fields[TermsField(eventID)] = EventTerms{
 		Version: e.Version, Closed: e.Closed, Cancelled: e.Cancelled, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder,
 		OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis, OrderHashes: orderHashes,
+		MaxPerCustomer: e.MaxPerCustomer,
 	}.String()
 	fields[AboutField(eventID)] = about.String()
 	return fields
@@ -138,7 +150,7 @@ func EncodeEvent(eventID string, e domain.Event, orderHashes int) map[string]str
 // the names in that.
 func DecodeEvent(terms EventTerms, about EventAbout, sections []string) (domain.Event, error) {
 	e := domain.Event{
-		Name: about.Name, Currency: terms.Currency, MaxPerOrder: terms.MaxPerOrder, OnSaleMillis: terms.OnSaleMillis, OffSaleMillis: terms.OffSaleMillis,
+		Name: about.Name, Currency: terms.Currency, MaxPerOrder: terms.MaxPerOrder, MaxPerCustomer: terms.MaxPerCustomer, OnSaleMillis: terms.OnSaleMillis, OffSaleMillis: terms.OffSaleMillis,
 		Closed: terms.Closed, Cancelled: terms.Cancelled, Cause: about.Cause, Fingerprint: about.Fingerprint, Version: terms.Version,
 	}
 	for i, value := range sections {

@@ -18,6 +18,7 @@ func TestEventTerms(t *testing.T) {
 		"":                               {},
 		"1|o|EUR|0|0|0|0":                {Version: 1, Currency: "EUR"},
 		"3|c|JPY|6|1700000000000|0|0":    {Version: 3, Closed: true, Currency: "JPY", MaxPerOrder: 6, OnSaleMillis: 1700000000000},
+		"4|o|EUR|6:8|0|0|0":              {Version: 4, Currency: "EUR", MaxPerOrder: 6, MaxPerCustomer: 8},
 		"12|x|EUR|6|1|1700000000000|64":  {Version: 12, Closed: true, Cancelled: true, Currency: "EUR", MaxPerOrder: 6, OnSaleMillis: 1, OffSaleMillis: 1700000000000, OrderHashes: 64},
 		"9007199254740993|o|EUR|0|0|0|2": {Version: 9007199254740993, Currency: "EUR", OrderHashes: 2},
 	} {

@@ -108,7 +108,7 @@ func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
 func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "outcomes:" + epoch }
 
 // Events is a hash: of each event the fields TermsField, AboutField, SalesField and, for each section,
-// SectionField; perhaps EarlyField; and ClockField, BranchField and BranchesField.
+// SectionField; perhaps EarlyField and RefusedFields; and ClockField, BranchField and BranchesField.
 func (k Keys) Events(p int) string { return k.partitions[p] + "events" }
 
 // ClockField is one of Events: the time of the newest log entry.
@@ -135,6 +135,11 @@ func EarlyField(eventID string) string { return eventID + "#early" }
 
 // SectionField is a section's price, capacity and where its places are.
 func SectionField(eventID, section string) string { return eventID + "/" + section }
+
+// RefusedField is how many places of a section were asked for in vain, for a reason; it is there if any were.
+func RefusedField(what domain.RefusedDemand) string {
+	return SectionField(what.EventID, what.Section) + "#" + what.Reason
+}
 
 // InProgress is a hash: the order in progress of each event_id/customer_id.
 func (k Keys) InProgress(p int) string { return k.partitions[p] + "in_progress" }
@@ -193,6 +198,23 @@ func (k Keys) Orders(p int, h OrderHash) string {
 		return k.OrdersPrefix(p) + strconv.Itoa(h.Index)
 	}
 	return k.OrdersPrefix(p) + h.EventID + "/" + strconv.Itoa(h.Index)
+}
+
+// Customers is a hash: how many places each event_id/customer_id has, held and sold, of events that have a limit of that. There is
+// one beside each hash of orders, and an event has as many of its own, where its customers are by HashOfCustomer.
+func (k Keys) Customers(p int, h OrderHash) string {
+	if h.EventID == "" {
+		return k.CustomersPrefix(p) + strconv.Itoa(h.Index)
+	}
+	return k.CustomersPrefix(p) + h.EventID + "/" + strconv.Itoa(h.Index)
+}
+
+// CustomersPrefix begins the names of all hashes of customers of a partition.
+func (k Keys) CustomersPrefix(p int) string { return k.partitions[p] + "customers:" }
+
+// HashOfCustomer is the one that a customer of an event is in which has so many hashes of its own.
+func (k Keys) HashOfCustomer(eventID, customerID string, hashes int) OrderHash {
+	return k.HashOf(domain.OrderRef{EventID: eventID, OrderID: customerID}, hashes)
 }
 
 // OrdersPrefix begins the names of all hashes of orders of a partition.

@@ -14,7 +14,7 @@ import (
 //	state        h c d e x r, and the layout of what follows: 2
 //	type         p (purchase) or h (hold), empty if a cancel came first
 //	fingerprint, customer_id
-//	items        section:quantity:unit_price; empty if nothing was asked for
+//	items        section:quantity:unit_price, several with commas between them; empty if nothing was asked for
 //	currency, hold_millis
 //	held_at      milliseconds; empty if it never was, and while it is: the version's time
 //	confirmed_at likewise
@@ -65,9 +65,10 @@ func DecodeOrder(record string) (domain.Order, error) {
 		AuthorizationID: v[11], Reason: v[12], Detail: v[14],
 	}
 	if requestType != "" {
-		section, numbers, _ := strings.Cut(v[5], ":")
-		quantity, price, _ := strings.Cut(numbers, ":")
-		o.Section, o.Quantity, o.UnitPrice = section, n.parse(quantity), n.parse(price)
+		var ok bool
+		if o.Items, ok = domain.ParseItems(v[5]); !ok || o.Items == "" && state != domain.OrderRejected {
+			return domain.Order{}, damaged("order record", record)
+		}
 	}
 	switch {
 	case state == domain.OrderHeld:
@@ -111,8 +112,8 @@ func AppendOrderTail(b []byte, o *domain.Order) []byte {
 		b = append(b, "|||"...) // a cancel came first
 		number(0)
 	} else {
-		b = wire.AppendOpening(b, o.RequestType, o.Fingerprint, o.CustomerID, o.Section, o.Quantity)
-		b = append(strconv.AppendInt(b, o.UnitPrice, 10), '|')
+		b = wire.AppendOpening(b, o.RequestType, o.Fingerprint, o.CustomerID)
+		add(string(o.Items))
 	}
 	add(o.Currency)
 	if o.HeldAtMillis != 0 {

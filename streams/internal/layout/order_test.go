@@ -2,6 +2,7 @@ package layout_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -22,8 +23,7 @@ const (
 
 func TestDecodeOrder(t *testing.T) {
 	held := domain.Order{
-		State: domain.OrderHeld, Version: "1700000000000-7", RequestType: domain.RequestPurchase, Fingerprint: "0123456789abcdef", CustomerID: "fred", Section: "general",
-		Quantity: 2, UnitPrice: 9007199254740991, Currency: "EUR", DeadlineMillis: heldAt + 60_000, HeldAtMillis: heldAt,
+		State: domain.OrderHeld, Version: "1700000000000-7", RequestType: domain.RequestPurchase, Fingerprint: "0123456789abcdef", CustomerID: "fred", Items: "general:2:9007199254740991", Currency: "EUR", DeadlineMillis: heldAt + 60_000, HeldAtMillis: heldAt,
 	}
 	with := func(o domain.Order, change func(*domain.Order)) domain.Order {
 		change(&o)
@@ -49,8 +49,14 @@ func TestDecodeOrder(t *testing.T) {
 		"1700000000005-1|d2|" + opening + "1700000000000||||payment_mismatch||a|b": with(held, func(o *domain.Order) {
 			o.State, o.Version, o.ResolvedAtMillis, o.Reason, o.Detail = domain.OrderDeclined, "1700000000005-1", cancelledAt, "payment_mismatch", "a|b"
 		}),
+		"8-0|r2|h|fp||:2:0|||||||invalid||section: missing": {
+			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "fp", Items: ":2:0", ResolvedAtMillis: 8, Reason: "invalid", Detail: "section: missing",
+		},
+		"8-0|r2|h|2.fp|amy|balcony:2:0,stalls:1:0|||||||sold_out||stalls": {
+			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "2.fp", CustomerID: "amy", Items: "balcony:2:0,stalls:1:0", ResolvedAtMillis: 8, Reason: "sold_out", Detail: "stalls",
+		},
 		"7-0|x2|||||||||||requested||": {State: domain.OrderCancelled, Version: "7-0", ResolvedAtMillis: 7, Reason: "requested"},
-		"8-0|r2|h|fp||:0:0|||||||invalid||customer_id: missing|x": {
+		"8-0|r2|h|fp|||||||||invalid||customer_id: missing|x": {
 			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "fp", ResolvedAtMillis: 8, Reason: "invalid", Detail: "customer_id: missing|x",
 		},
 	} {
@@ -138,12 +144,22 @@ func TestOrdersComeBack(t *testing.T) {
 			return f
 		}
 		sale := func(o domain.Order, f domain.Fact) domain.Fact {
-			f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency, f.ConfirmedAtMillis = o.CustomerID, o.Section, o.Quantity, o.UnitPrice, o.Currency, o.ConfirmedAtMillis
+			f.CustomerID, f.Items, f.Currency, f.ConfirmedAtMillis = o.CustomerID, o.Items, o.Currency, o.ConfirmedAtMillis
 			return fact(f)
+		}
+		// items of the same sections and quantities; a price is at most what that makes countable
+		sections, quantity := rapid.SliceOfNDistinct(rapid.StringMatching(`[A-Za-z0-9._@+-]{1,12}`), 1, domain.MaxItems, rapid.ID).Draw(t, "sections"), rapid.Int64Range(0, domain.MaxQuantity).Draw(t, "quantity")
+		slices.Sort(sections)
+		items := func(price int64) domain.Items {
+			var list []domain.Item
+			for _, section := range sections {
+				list = append(list, domain.Item{Section: section, Quantity: quantity, UnitPrice: price})
+			}
+			return domain.ItemsOf(list...)
 		}
 		opens := domain.Fact{
 			RequestType: rapid.SampledFrom([]domain.RequestType{domain.RequestPurchase, domain.RequestHold}).Draw(t, "type"),
-			Fingerprint: id("fingerprint"), CustomerID: id("customer"), Section: id("section"), Quantity: rapid.Int64Range(0, domain.MaxQuantity).Draw(t, "quantity"),
+			Fingerprint: id("fingerprint"), CustomerID: id("customer"), Items: items(0),
 		}
 		// happens is an order that a fact was true of, as it is and as it is stored.
 		happens := func(o domain.Order, f domain.Fact) domain.Order {
@@ -182,7 +198,7 @@ func TestOrdersComeBack(t *testing.T) {
 			return
 		}
 		f := opens
-		f.Type, f.UnitPrice, f.Currency = domain.FactHeld, rapid.Int64Range(0, domain.MaxAmount).Draw(t, "price"), "EUR"
+		f.Type, f.Items, f.Currency = domain.FactHeld, items(rapid.Int64Range(0, math.MaxInt64/domain.MaxQuantity/domain.MaxItems).Draw(t, "price")), "EUR"
 		f.DeadlineMillis = at + rapid.Int64Range(1, 1<<40).Draw(t, "hold")
 		o = happens(o, fact(f))
 		at += rapid.Int64Range(0, 1<<40).Draw(t, "later")

@@ -6,7 +6,7 @@ package reference
 
 import (
 	"maps"
-	"slices"
+	"reflect"
 )
 
 // SectionOffer is what is said of a section.
@@ -17,14 +17,9 @@ type SectionOffer struct {
 
 // Offer is what an organiser says of an event.
 type Offer struct {
-	Name, Currency               string
-	MaxPerOrder, OnSale, OffSale int64
-	Sections                     []SectionOffer
-}
-
-func (o Offer) same(other Offer) bool {
-	return o.Name == other.Name && o.Currency == other.Currency && o.MaxPerOrder == other.MaxPerOrder &&
-		o.OnSale == other.OnSale && o.OffSale == other.OffSale && slices.Equal(o.Sections, other.Sections)
+	Name, Currency                               string
+	MaxPerOrder, MaxPerCustomer, OnSale, OffSale int64
+	Sections                                     []SectionOffer
 }
 
 // Section is where the places of a section are.
@@ -32,20 +27,28 @@ type Section struct{ Price, Capacity, Available, Held, Sold int64 }
 
 // Event is what is offered, and what became of it.
 type Event struct {
-	Offer                    Offer
-	Closed, Cancelled        bool
-	Sections                 map[string]Section
-	Orders, Tickets, Revenue int64 // confirmed now
+	Offer             Offer
+	Closed, Cancelled bool
+	Sections          map[string]Section
+
+	Orders, Tickets, Revenue int64               // confirmed now
+	Refused                  map[[2]string]int64 // places that were asked for in vain, by section and reason
 }
 
 // Name names an order.
 type Name struct{ Event, Order string }
 
+// Line is a part of what is asked for, of a section of its own: all of them, or nothing.
+type Line struct {
+	Section         string
+	Quantity, Price int64 // of what is asked for: -1 if any price will do; of a rejected order: 0
+}
+
 // Order is one, as far as it got.
 type Order struct {
 	State, Reason, Detail              string
-	Type, Body, Customer, Section      string
-	Quantity, Price                    int64
+	Type, Body, Customer               string
+	Lines                              []Line
 	Currency, Authorization            string
 	Held, Deadline, Confirmed, Outcome int64 // milliseconds; 0 if that never was
 }
@@ -71,35 +74,45 @@ func New() *World {
 
 // Asked is a purchase or a hold.
 type Asked struct {
-	Type, Body, Customer, Section string
-	Quantity                      int64
-	UnitPrice                     *int64
-	Invalid                       string           // what is wrong with it
-	NoToken                       bool             // a purchase that brings no payment token
-	Least                         map[string]int64 // that may be charged, by currency
-	Published, Valid, Lasts       int64            // milliseconds: when, for how long it may wait, how long a hold is
+	Type, Body, Customer    string
+	Lines                   []Line
+	Invalid                 string           // what is wrong with it
+	NoToken                 bool             // a purchase that brings no payment token
+	Least                   map[string]int64 // that may be charged, by currency
+	Published, Valid, Lasts int64            // milliseconds: when, for how long it may wait, how long a hold is
 }
 
 // Ask is a purchase or a hold that comes, perhaps again. happened reports whether anything of the order changed.
 func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string) {
-	switch o := w.Orders[name]; {
-	case o == nil:
-	case o.Body != "" && o.Body != a.Body:
+	o := w.Orders[name]
+	switch {
+	case o != nil && o.Body != "" && o.Body != a.Body:
 		return false, Conflict
-	case a.Type == "purchase":
+	case o != nil && a.Type == "purchase":
 		return false, o.payable()
-	default:
+	case o != nil:
 		return false, Done
 	}
-	o := &Order{Type: a.Type, Body: a.Body, Customer: a.Customer, Section: a.Section, Quantity: a.Quantity}
-	w.Orders[name] = o
-	if reason, detail := w.refuse(now, name.Event, a); reason != "" {
+	reason, detail := w.refuse(now, name.Event, a)
+	e := w.Events[name.Event]
+	o = &Order{Type: a.Type, Body: a.Body, Customer: a.Customer}
+	for _, l := range a.Lines {
+		l.Price = 0
+		if e != nil && reason == "" {
+			l.Price = e.Sections[l.Section].Price
+		} else if e != nil && reason != "invalid" {
+			if _, known := e.Sections[l.Section]; known {
+				e.Refused[[2]string{l.Section, reason}] += l.Quantity
+			}
+		}
+		o.Lines = append(o.Lines, l)
+	}
+	if w.Orders[name] = o; reason != "" {
 		o.State, o.Reason, o.Detail, o.Outcome = Rejected, reason, detail, now
 		return true, Done
 	}
-	e := w.Events[name.Event]
-	o.State, o.Price, o.Currency, o.Held, o.Deadline = Held, e.Sections[a.Section].Price, e.Offer.Currency, now, now+a.Lasts
-	w.places(name, -o.Quantity, o.Quantity, 0)
+	o.State, o.Currency, o.Held, o.Deadline = Held, e.Offer.Currency, now, now+a.Lasts
+	w.places(name, -1, 1, 0)
 	w.InProgress[Name{name.Event, a.Customer}] = name.Order
 	if a.Type == "purchase" {
 		return true, Authorize
@@ -119,35 +132,61 @@ func (o *Order) payable() string {
 }
 
 func (w *World) refuse(now int64, event string, a Asked) (reason, detail string) {
-	e, section, known := w.Events[event], Section{}, false
-	if e != nil {
-		section, known = e.Sections[a.Section]
+	var e Event
+	if is := w.Events[event]; is != nil {
+		e = *is
 	}
-	switch {
-	case a.Invalid != "":
-		return "invalid", a.Invalid
-	case a.NoToken && (!known || section.Price != 0):
-		return "invalid", "payment_token: missing"
-	case now > a.Published+a.Valid:
-		return "too_late", ""
-	case e == nil:
-		return "unknown_event", ""
-	case !known:
-		return "unknown_section", ""
-	case e.Closed || now < e.Offer.OnSale || e.Offer.OffSale > 0 && now >= e.Offer.OffSale:
-		return "not_on_sale", ""
-	case a.UnitPrice != nil && *a.UnitPrice != section.Price:
-		return "price_changed", ""
-	case e.Offer.MaxPerOrder > 0 && a.Quantity > e.Offer.MaxPerOrder:
-		return "over_limit", ""
-	case section.Price > 0 && section.Price < a.Least[e.Offer.Currency] && a.Quantity*section.Price < a.Least[e.Offer.Currency]:
-		return "below_minimum", ""
-	case w.InProgress[Name{event, a.Customer}] != "":
-		return "in_progress", ""
-	case a.Quantity > section.Available:
-		return "sold_out", ""
+	// some reports whether a line is so, and blames the first one if there are others.
+	some := func(is func(l Line, s Section, known bool) bool) (bool, string) {
+		for _, l := range a.Lines {
+			if section, known := e.Sections[l.Section]; is(l, section, known) {
+				return true, l.Section[:len(l.Section)*min(len(a.Lines)-1, 1)]
+			}
+		}
+		return false, ""
+	}
+	places, amount := int64(0), int64(0)
+	for _, l := range a.Lines {
+		places, amount = places+l.Quantity, amount+l.Quantity*e.Sections[l.Section].Price
+	}
+	unknown, which := some(func(_ Line, _ Section, known bool) bool { return !known })
+	changed, dear := some(func(l Line, s Section, _ bool) bool { return l.Price >= 0 && l.Price != s.Price })
+	gone, full := some(func(l Line, s Section, _ bool) bool { return l.Quantity > s.Available })
+	type rule struct {
+		broken         bool
+		reason, detail string
+	}
+	for _, r := range []rule{
+		{a.Invalid != "", "invalid", a.Invalid},
+		{a.NoToken && (unknown || amount > 0), "invalid", "payment_token: missing"},
+		{now > a.Published+a.Valid, "too_late", ""},
+		{w.Events[event] == nil, "unknown_event", ""},
+		{unknown, "unknown_section", which},
+		{e.Closed || now < e.Offer.OnSale || e.Offer.OffSale > 0 && now >= e.Offer.OffSale, "not_on_sale", ""},
+		{changed, "price_changed", dear},
+		{e.Offer.MaxPerOrder > 0 && places > e.Offer.MaxPerOrder, "over_limit", ""},
+		{amount > 0 && amount < a.Least[e.Offer.Currency], "below_minimum", ""},
+		{w.InProgress[Name{event, a.Customer}] != "", "in_progress", ""},
+		{e.Offer.MaxPerCustomer > 0 && places+w.Owns(event, a.Customer) > e.Offer.MaxPerCustomer, "over_customer_limit", ""},
+		{gone, "sold_out", full},
+	} {
+		if r.broken {
+			return r.reason, r.detail
+		}
 	}
 	return "", ""
+}
+
+// Owns is how many places of an event a customer has, held and sold.
+func (w *World) Owns(event, customer string) (n int64) {
+	for name, o := range w.Orders {
+		for _, l := range o.Lines {
+			if name.Event == event && o.Customer == customer && (o.State == Held || o.State == Confirmed) {
+				n += l.Quantity
+			}
+		}
+	}
+	return n
 }
 
 // Pay is a pay that comes.
@@ -191,11 +230,11 @@ func (w *World) Answer(now int64, name Name, said, authorization, detail string)
 
 // Expire is a look at the clock.
 func (w *World) Expire(now int64, name Name) (happened bool) {
-	if o := w.Orders[name]; o == nil || o.State != Held || now < o.Deadline {
-		return false
+	o := w.Orders[name]
+	if happened = o != nil && o.State == Held && now >= o.Deadline; happened {
+		w.end(now, name, Expired, "")
 	}
-	w.end(now, name, Expired, "")
-	return true
+	return happened
 }
 
 // Cancel gives an order up because that was requested, because of capture_failed, or of event_cancelled.
@@ -226,13 +265,13 @@ func (w *World) Forget(name Name) (happened bool) {
 // end takes an order out of the state that it is in: held, or confirmed if it is cancelled then.
 func (w *World) end(now int64, name Name, state, reason string) {
 	o := w.Orders[name]
-	switch {
-	case o.State == Confirmed:
-		w.places(name, o.Quantity, 0, -o.Quantity)
-	case state == Confirmed:
-		w.places(name, 0, -o.Quantity, o.Quantity)
+	switch Confirmed {
+	case o.State:
+		w.places(name, 1, 0, -1)
+	case state:
+		w.places(name, 0, -1, 1)
 	default:
-		w.places(name, o.Quantity, -o.Quantity, 0)
+		w.places(name, 1, -1, 0)
 	}
 	if slot := (Name{name.Event, o.Customer}); w.InProgress[slot] == name.Order {
 		delete(w.InProgress, slot)
@@ -240,14 +279,15 @@ func (w *World) end(now int64, name Name, state, reason string) {
 	o.State, o.Reason, o.Outcome = state, reason, now
 }
 
-// places moves places of an order, and its sale with those that are sold.
+// places moves each place of an order, and its sale with those that are sold.
 func (w *World) places(name Name, available, held, sold int64) {
-	o, e := w.Orders[name], w.Events[name.Event]
-	s := e.Sections[o.Section]
-	s.Available, s.Held, s.Sold = s.Available+available, s.Held+held, s.Sold+sold
-	e.Sections[o.Section] = s
-	if sold != 0 {
-		e.Orders, e.Tickets, e.Revenue = e.Orders+sold/o.Quantity, e.Tickets+sold, e.Revenue+sold*o.Price
+	e := w.Events[name.Event]
+	e.Orders += sold
+	for _, l := range w.Orders[name].Lines {
+		s, n := e.Sections[l.Section], l.Quantity
+		s.Available, s.Held, s.Sold = s.Available+available*n, s.Held+held*n, s.Sold+sold*n
+		e.Sections[l.Section] = s
+		e.Tickets, e.Revenue = e.Tickets+sold*n, e.Revenue+sold*n*l.Price
 	}
 }
 
@@ -257,9 +297,9 @@ func (w *World) Post(name Name) { w.Invoices[name] = w.Orders[name].Customer }
 // List puts an event on sale. It is not ok if it is there on other terms, or closed.
 func (w *World) List(event string, o Offer) (changed, ok bool) {
 	if e := w.Events[event]; e != nil {
-		return false, !e.Closed && e.Offer.same(o)
+		return false, !e.Closed && reflect.DeepEqual(e.Offer, o)
 	}
-	e := &Event{Offer: o, Sections: map[string]Section{}}
+	e := &Event{Offer: o, Sections: map[string]Section{}, Refused: map[[2]string]int64{}}
 	for _, s := range o.Sections {
 		e.Sections[s.Name] = Section{Price: s.Price, Capacity: s.Capacity, Available: s.Capacity}
 	}
@@ -281,21 +321,18 @@ func (w *World) Adjust(event string, o Offer) (changed, ok bool) {
 			return false, false
 		}
 	}
-	if o.Currency != e.Offer.Currency || len(sections) != len(o.Sections) {
+	if o.Currency != e.Offer.Currency || len(sections) != len(o.Sections) || (o.MaxPerCustomer > 0) != (e.Offer.MaxPerCustomer > 0) {
 		return false, false
 	}
-	changed, e.Offer, e.Sections = !e.Offer.same(o), o, sections
+	changed, e.Offer, e.Sections = !reflect.DeepEqual(e.Offer, o), o, sections
 	return changed, true
 }
 
 // Close closes an event, cancels it, or opens it again. Closing what is cancelled changes nothing.
 func (w *World) Close(event string, closed, cancelled bool) (changed, ok bool) {
 	e := w.Events[event]
-	switch {
-	case e == nil:
-		return false, false
-	case closed == e.Closed && (!cancelled || e.Cancelled):
-		return false, true
+	if e == nil || closed == e.Closed && (!cancelled || e.Cancelled) {
+		return false, e != nil
 	}
 	e.Closed, e.Cancelled = closed, cancelled
 	return true, true

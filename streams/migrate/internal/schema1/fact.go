@@ -145,11 +145,11 @@ func parseData(f *domain.Fact, v values) error {
 	switch f.Type {
 	case domain.FactHeld:
 		f.RequestType, f.Fingerprint, f.CustomerID = domain.RequestType(v.next()), v.next(), v.next()
-		f.Section, f.Quantity, f.UnitPrice, f.Currency = v.next(), v.count(), v.count(), v.next()
+		f.Items, f.Currency = v.item(true), v.next()
 		f.DeadlineMillis = v.count()
 	case domain.FactRejected:
 		f.RequestType, f.Fingerprint, f.CustomerID = domain.RequestType(v.next()), v.next(), v.next()
-		f.Section, f.Quantity, f.Reason = v.next(), v.count(), v.next()
+		f.Items, f.Reason = v.item(false), v.next()
 		f.Detail = v.remainder()
 	case domain.FactConfirmed:
 		parseSale(f, &v)
@@ -174,7 +174,7 @@ func parseData(f *domain.Fact, v values) error {
 }
 
 func parseSale(f *domain.Fact, v *values) {
-	f.CustomerID, f.Section, f.Quantity, f.UnitPrice, f.Currency = v.next(), v.next(), v.count(), v.count(), v.next()
+	f.CustomerID, f.Items, f.Currency = v.next(), v.item(true), v.next()
 }
 
 // values takes a list between bars apart.
@@ -192,6 +192,15 @@ func (v *values) next() string {
 	var value string
 	value, v.rest, v.more = strings.Cut(v.rest, "|")
 	return value
+}
+
+// item is section and quantity, and perhaps a price: an order had one.
+func (v *values) item(priced bool) domain.Items {
+	item := domain.Item{Section: v.next(), Quantity: v.count()}
+	if priced {
+		item.UnitPrice = v.count()
+	}
+	return domain.ItemsOf(item)
 }
 
 func (v *values) remainder() string {

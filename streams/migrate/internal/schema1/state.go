@@ -51,10 +51,12 @@ func DecodeOrder(record string) (domain.Order, error) {
 	state, known := stateLetters[v[0]]
 	n := numbers{}
 	o := domain.Order{
-		State: state, RequestType: domain.RequestType(v[1]), Fingerprint: v[2], CustomerID: v[3], Section: v[4],
-		Quantity: n.parse(v[5]), UnitPrice: n.parse(v[6]), Currency: v[7], DeadlineMillis: n.parse(v[8]),
+		State: state, RequestType: domain.RequestType(v[1]), Fingerprint: v[2], CustomerID: v[3], Currency: v[7], DeadlineMillis: n.parse(v[8]),
 		HeldAtMillis: n.parse(v[9]), ConfirmedAtMillis: n.parse(v[10]), ResolvedAtMillis: n.parse(v[11]),
 		AuthorizationID: v[12], Reason: v[13], Detail: v[14],
+	}
+	if item := (domain.Item{Section: v[4], Quantity: n.parse(v[5]), UnitPrice: n.parse(v[6])}); o.RequestType != "" {
+		o.Items = domain.ItemsOf(item)
 	}
 	if !known || n.err != nil {
 		return domain.Order{}, damaged("order record", record)

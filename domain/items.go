@@ -1,0 +1,145 @@
+package domain
+
+import (
+	"encoding/json"
+	"iter"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// MaxItems is how many items an order has at most.
+const MaxItems = 20
+
+// Item is one line of an order: places of a section, at one price.
+type Item struct {
+	Section   string
+	Quantity  int64
+	UnitPrice int64 // minor units, fixed at the hold; 0 of what was never held
+}
+
+// Amount is what the item costs, in minor units.
+func (i Item) Amount() int64 { return i.Quantity * i.UnitPrice }
+
+// Items are those of an order, as its record and its facts say them: section:quantity:unit_price, with commas between
+// them, each of another section, in the order of their names. So they are copied for nothing, and equal if they are ==.
+// Empty if nothing was asked for, or nothing that could be read.
+type Items string
+
+// ItemsOf are these, which are in their order.
+func ItemsOf(list ...Item) Items {
+	b := make([]byte, 0, 32*len(list))
+	for i, item := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(b, item.Section...), ':')
+		b = strconv.AppendInt(b, item.Quantity, 10)
+		b = strconv.AppendInt(append(b, ':'), item.UnitPrice, 10)
+	}
+	return Items(b)
+}
+
+// ParseItems reads what ItemsOf wrote. It reports false for anything else, and for more than can be counted.
+func ParseItems(text string) (Items, bool) {
+	var before string
+	var amount int64
+	for rest, more, n := text, text != "", 0; more; n++ {
+		var one string
+		one, rest, more = strings.Cut(rest, ",")
+		item, ok := parseItem(one)
+		if !ok || n == MaxItems || n > 0 && item.Section <= before {
+			return "", false
+		}
+		if item.UnitPrice > 0 && item.Quantity > (math.MaxInt64-amount)/item.UnitPrice {
+			return "", false
+		}
+		before, amount = item.Section, amount+item.Amount()
+	}
+	return Items(text), true
+}
+
+func parseItem(text string) (item Item, ok bool) {
+	section, numbers, _ := strings.Cut(text, ":")
+	quantity, price, _ := strings.Cut(numbers, ":")
+	item.Section = section
+	var err, err2 error
+	item.Quantity, err = strconv.ParseInt(quantity, 10, 64)
+	item.UnitPrice, err2 = strconv.ParseInt(price, 10, 64)
+	return item, err == nil && err2 == nil && item.Quantity >= 0 && item.UnitPrice >= 0
+}
+
+// All are the items one by one.
+func (s Items) All() iter.Seq[Item] {
+	return func(yield func(Item) bool) {
+		for rest, more := string(s), s != ""; more; {
+			var one string
+			one, rest, more = strings.Cut(rest, ",")
+			if item, _ := parseItem(one); !yield(item) {
+				return
+			}
+		}
+	}
+}
+
+// Len is how many there are.
+func (s Items) Len() int {
+	if s == "" {
+		return 0
+	}
+	return strings.Count(string(s), ",") + 1
+}
+
+// Quantity is how many places they are.
+func (s Items) Quantity() (n int64) {
+	for item := range s.All() {
+		n += item.Quantity
+	}
+	return n
+}
+
+// Amount is what they cost, in minor units.
+func (s Items) Amount() (n int64) {
+	for item := range s.All() {
+		n += item.Amount()
+	}
+	return n
+}
+
+// MarshalJSON is an array of objects: section, quantity, unit_price, amount.
+func (s Items) MarshalJSON() ([]byte, error) {
+	type item struct {
+		Section   string `json:"section"`
+		Quantity  int64  `json:"quantity"`
+		UnitPrice int64  `json:"unit_price"`
+		Amount    int64  `json:"amount"`
+	}
+	list := []item{}
+	for i := range s.All() {
+		list = append(list, item{i.Section, i.Quantity, i.UnitPrice, i.Amount()})
+	}
+	return json.Marshal(list)
+}
+
+// Sections are the names of their sections, with commas between them.
+func (s Items) Sections() string {
+	if s.Len() <= 1 {
+		section, _, _ := strings.Cut(string(s), ":")
+		return section
+	}
+	var names []string
+	for item := range s.All() {
+		names = append(names, item.Section)
+	}
+	return strings.Join(names, ",")
+}
+
+// UnitPrice is that of an order of one item; 0 if there are several.
+func (s Items) UnitPrice() (price int64) {
+	if s.Len() == 1 {
+		for item := range s.All() {
+			price = item.UnitPrice
+		}
+	}
+	return price
+}
