@@ -81,7 +81,7 @@ var reasons = [...][]string{
 	OrderCancelled: {ReasonRequested, ReasonCaptureFailed, ReasonEventCancelled},
 	OrderRejected: {
 		ReasonInvalid, ReasonTooLate, ReasonUnknownEvent, ReasonUnknownSection, ReasonNotOnSale, ReasonPriceChanged,
-		ReasonOverLimit, ReasonBelowMinimum, ReasonInProgress, ReasonSoldOut,
+		ReasonOverLimit, ReasonOverCustomer, ReasonBelowMinimum, ReasonInProgress, ReasonSoldOut,
 	},
 }
 
