@@ -110,7 +110,7 @@ func paced(b *testing.B, sys system, p pace) {
 	b.ReportMetric(millis(percentile(took, 99)), "p99-ms")
 	b.ReportMetric(millis(percentile(took, 99.9)), "p99.9-ms")
 	b.ReportMetric(millis(percentile(submits.late, 99)), "late-p99-ms") // how late we submitted: not part of the above
-	reportCost(b, n, from, to) // submitting and watching included
+	reportCost(b, n, from, to)                                          // submitting and watching included
 }
 
 // submits is what submitPaced has begun.
