@@ -128,14 +128,18 @@ const (
 	seatsFile  = "streams/scripts/lib/seats.lua"
 )
 
-// finders are the tests that must find a bug, in this order: that of seats is done in a second.
-var finders = []string{"TestTortureSeatsFollowTheRules", "TestTortureScriptsFollowTheRules", "TestTortureLinearizability"}
+// finders are the tests that must find a bug, in this order, with so many sequences: that of seats is done in a second, and
+// some bugs of scripts show in one of 200 only.
+var finders = []struct{ test, sequences string }{
+	{"TestTortureSeatsFollowTheRules", "600"}, {"TestTortureScriptsFollowTheRules", "3000"}, {"TestTortureLinearizability", "600"},
+}
 
 // catch builds the tests with the bug in them, and runs them until one fails.
 func (b plantedBug) catch(t *testing.T, seed uint64, tally *torture.Tally) {
 	binary := b.build(t)
-	for _, test := range finders {
-		run := exec.CommandContext(t.Context(), binary, "-test.run", "^"+test+"$", "-rapid.checks", "600", "-rapid.nofailfile", "-rapid.shrinktime", "0s")
+	for _, f := range finders {
+		test := f.test
+		run := exec.CommandContext(t.Context(), binary, "-test.run", "^"+test+"$", "-rapid.checks", f.sequences, "-rapid.nofailfile", "-rapid.shrinktime", "0s")
 		run.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOLDFAST_TORTURE") }), "SEED="+strconv.FormatUint(seed, 10))
 		said, err := run.CombinedOutput()
 		if err == nil {
