@@ -1454,7 +1454,7 @@ func (m *model) trim() {
 func (m *model) forget() {
 	m.commands++
 	if len(m.stale) > 0 && pick(m, "by who was frozen", true, false) {
-		m.forgetAgain()
+		m.forgetAgain(pick(m, "member", m.stale...))
 		return
 	}
 	listed := m.Do("ZRANGE", m.Keys.Unknown(0), 0, -1).([]any)
@@ -1499,8 +1499,7 @@ func (m *model) forget() {
 }
 
 // forgetAgain is the script of somebody who looked at the list before others had dealt with it. Orders of those names may have come since.
-func (m *model) forgetAgain() {
-	member := pick(m, "member", m.stale...)
+func (m *model) forgetAgain(member string) {
 	_, names, _ := strings.Cut(member, " ")
 	for _, name := range strings.Fields(names) {
 		r, _ := domain.ParseOrderRef(name)
@@ -1662,6 +1661,9 @@ func (m *model) tick() {
 // read from its start, gives what is stored: I7.
 func (m *model) settleAll() {
 	m.Helper()
+	for _, member := range m.stale { // orders of these names may have come since, which takes a long sequence
+		m.forgetAgain(member)
+	}
 	m.deliverFacts()
 	m.postEntries(slices.Collect(maps.Keys(m.raw)))
 	m.compare()
