@@ -89,11 +89,19 @@ func TestTortureScriptsFollowTheRules(t *testing.T) {
 	if all.sequences < enough || torture.Full() && all.commands < enough*commandsInFull*9/10 {
 		t.Errorf("%d sequences and %d commands, want %d sequences of about %d on average", all.sequences, all.commands, enough, commandsInFull)
 	}
-	// Sequences that never come to something say nothing about it.
+	// Sequences that never come to something say nothing about it. Few sequences may miss some of what is rare, by chance.
+	var missed []string
 	for _, what := range wantSeen() {
 		if all.seen[what] == 0 {
-			t.Errorf("none of the sequences came to %q; they came to %v", what, all.seen)
+			missed = append(missed, what)
 		}
+	}
+	allowed := 0
+	if !torture.Full() {
+		allowed = len(wantSeen()) / 20
+	}
+	if len(missed) > allowed {
+		t.Errorf("none of the sequences came to %q; they came to %v", missed, all.seen)
 	}
 }
 
