@@ -97,7 +97,7 @@ func badCases() []badCase {
 	// It cannot be told what these are about.
 	dead("no-v", "v: missing", without("no-v", "v"))
 	dead("empty-v", "v: missing", with("empty-v", "v", ""))
-	dead("v2", "v: version not supported", with("v2", "v", "2"))
+	dead("v3", "v: version not supported", with("v3", "v", "3"))
 	dead("v-text", "v: version not supported", with("v-text", "v", "one"))
 	dead("no-type", "type: missing", without("no-type", "type"))
 	dead("other-type", "type: want", with("other-type", "type", "refund"))

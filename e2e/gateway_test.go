@@ -168,8 +168,8 @@ func TestTortureMismatches(t *testing.T) {
 		switch {
 		case l.Stream == "requests" && strings.HasPrefix(l.Reason, "payment_mismatch: "):
 			letters["payment_mismatch"]++
-		case l.Stream == "log" && strings.Contains(l.Reason, "is expired, but its payment is authorized at the gateway"):
-			letters["expired"] += strings.Count(l.Reason, "is expired, but") // one entry has perhaps several facts
+		case l.Stream == "owed" && strings.Contains(l.Reason, "is expired, but its payment is authorized at the gateway"):
+			letters["expired"]++
 		default:
 			t.Errorf("dead letter %+v", l)
 		}
@@ -211,7 +211,7 @@ func TestGatewayRefusesCaptures(t *testing.T) {
 	}
 	var said strings.Builder
 	for _, l := range list[deadView](s, "dead", "list") {
-		if l.Stream != "log" {
+		if l.Stream != "owed" {
 			t.Errorf("dead letter %+v", l)
 		}
 		said.WriteString(l.Reason + "; ")

@@ -140,7 +140,7 @@ func (w *workload) addMalformed(rng *rand.Rand, r domain.Request) {
 	e := wireEntry{partitionOf: r.EventID, dead: true}
 	switch rng.IntN(8) {
 	case 0:
-		set("v", "2")
+		set("v", "3")
 	case 1:
 		set("type", "refund")
 	case 2:

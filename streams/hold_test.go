@@ -392,7 +392,7 @@ func TestHoldNotices(t *testing.T) {
 	}
 	receive("e1/o6")
 	// What is set aside is told, too: of a request that names an order.
-	entries := []string{f.Publish(purchase("e1", "o7", "fred", 0)), f.Publish([]string{"v", "2"}), f.Publish(request("pay", "e1", "o8"))}
+	entries := []string{f.Publish(purchase("e1", "o7", "fred", 0)), f.Publish([]string{"v", "3"}), f.Publish(request("pay", "e1", "o8"))}
 	f.Deliver(domain.GroupWorkers, "w1")
 	var dead []domain.DeadEntry
 	for _, id := range entries {

@@ -56,7 +56,7 @@ func TestNoteNamesTheOrder(t *testing.T) {
 		{"hold", hold("e1", "o1", "fred", 1), "e1/o1", domain.RequestHold},
 		{"pay", request("pay", "e1", "o1"), "e1/o1", domain.RequestPay},
 		{"cancel", request("cancel", "e1", "o1"), "e1/o1", domain.RequestCancel},
-		{"another version", []string{"v", "2", "type", "pay", "event_id", "e1", "order_id", "o1"}, "e1/o1", domain.RequestPay},
+		{"another version", []string{"v", "3", "type", "pay", "event_id", "e1", "order_id", "o1"}, "e1/o1", domain.RequestPay},
 		{"no type", []string{"v", "1", "event_id", "e1", "order_id", "o1"}, "e1/o1", ""},
 		{"another type", []string{"type", "re fund\n", "event_id", "e1", "order_id", "o1"}, "e1/o1", ""},
 		{"type twice", []string{"type", "pay", "type", "pay", "event_id", "e1", "order_id", "o1"}, "e1/o1", ""},
