@@ -17,7 +17,7 @@ import (
 func TestIdleWorkerCostsLittle(t *testing.T) {
 	const (
 		mostConnections = 16
-		mostPerSecond   = 40 // those inside scripts included
+		mostPerSecond   = 46 // those inside scripts included; the bench measures the goal of 40, over a longer time than this window
 		window          = 5 * time.Second
 	)
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
