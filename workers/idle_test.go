@@ -17,7 +17,7 @@ import (
 func TestIdleWorkerCostsLittle(t *testing.T) {
 	const (
 		mostConnections = 16
-		mostPerSecond   = 46 // those inside scripts included; the bench measures the goal of 40, over a longer time than this window
+		mostPerSecond   = 40 // those inside scripts included
 		window          = 5 * time.Second
 	)
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
@@ -53,6 +53,7 @@ func TestIdleWorkerCostsLittle(t *testing.T) {
 		t.Fatal(w.ctx.Err())
 	}
 	commands := info("stats", "total_commands_processed") - before - 1 // one INFO is ours
+	t.Logf("%d commands in %s", commands, time.Since(began))
 	if perSecond := float64(commands) / time.Since(began).Seconds(); perSecond > mostPerSecond {
 		t.Errorf("an idle worker sends %.0f commands a second, want %d at most", perSecond, mostPerSecond)
 	}

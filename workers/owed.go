@@ -26,7 +26,7 @@ const (
 	// takeEvery bounds how long it takes until it is seen that an order is due; takeIdly does, where this worker
 	// knows of none.
 	takeEvery = time.Second
-	takeIdly  = 3 * time.Second
+	takeIdly  = 10 * time.Second
 	// owedShare is which part of Concurrency is for what is owed, however much there is to do besides: one in so many.
 	owedShare = 8
 	// longestReason is of what is noted of an order that is owed, in bytes.
