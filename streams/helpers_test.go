@@ -30,7 +30,7 @@ const (
 	commandsInFull = 50
 )
 
-func sequences() int { return torture.Size(560, 20_000) }
+func sequences() int { return torture.Size(800, 20_000) }
 
 func TestMain(m *testing.M) {
 	// A step that finds nothing to do is no command: a few more make up for it.

@@ -89,19 +89,11 @@ func TestTortureScriptsFollowTheRules(t *testing.T) {
 	if all.sequences < enough || torture.Full() && all.commands < enough*commandsInFull*9/10 {
 		t.Errorf("%d sequences and %d commands, want %d sequences of about %d on average", all.sequences, all.commands, enough, commandsInFull)
 	}
-	// Sequences that never come to something say nothing about it. Few sequences may miss some of what is rare, by chance.
-	var missed []string
+	// Sequences that never come to something say nothing about it.
 	for _, what := range wantSeen() {
 		if all.seen[what] == 0 {
-			missed = append(missed, what)
+			t.Errorf("none of the sequences came to %q; they came to %v", what, all.seen)
 		}
-	}
-	allowed := 0
-	if !torture.Full() {
-		allowed = len(wantSeen()) / 20
-	}
-	if len(missed) > allowed {
-		t.Errorf("none of the sequences came to %q; they came to %v", missed, all.seen)
 	}
 }
 
@@ -167,10 +159,13 @@ func wantSeen() []string {
 		"posted", "posted what is cancelled", "posted nothing", "stale", "stale and changed", "in one millisecond", "reopened meanwhile", "has hashes of its own",
 		"refused before its event had hashes of its own", "clock went back", "zombie held nothing", "zombie moved nothing",
 		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
-		"trimmed", "trimmed nothing", "fact forgotten", "forgotten nothing", "forgotten by who was frozen", "forgotten, of an event that came", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
+		"trimmed", "trimmed nothing", "fact forgotten", "forgotten nothing", "forgotten by who was frozen", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
-	for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress"} {
-		list = append(list, what+" of several items")
+	if torture.Full() { // a slice comes to these too seldom to be sure of each
+		list = append(list, "forgotten, of an event that came")
+		for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress"} {
+			list = append(list, what+" of several items")
+		}
 	}
 	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "below_minimum", "in_progress", "over_customer_limit", "sold_out"} {
 		list = append(list, "fact rejected "+reason)
