@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -146,7 +147,7 @@ var plantedBugs = []bug{
 		"if class.section.event and why ~= 'invalid' then", "if false then")},
 	{name: "does not tell another body from the same", deps: ledger(func(l domain.Ledger, _ workers.Queues) domain.Ledger { return sameBody{l} })},
 	{name: "leaves no note of what it sets aside", hook: script("dead_letter",
-		`redis.call('HSET', key, order, table.concat(lines, '\n'))`, "")},
+		"write_notes(KEYS[3], order, lines, displaced[order])", "")},
 	{name: "does not look whether the order has changed", hook: script("move",
 		"version == '' and record == '' or version ~= '' and string.find(record, version .. '|', 1, true) == 1", "true")},
 	{name: "acknowledges before the swap", deps: ledger(func(l domain.Ledger, q workers.Queues) domain.Ledger { return resolvesAcknowledged{l, q} }), where: "confirmed"},
@@ -166,7 +167,7 @@ var plantedBugs = []bug{
 		script("due", "int(time_of(redis.call('HGET', KEYS[2], '#now')))", "int(time_of(redis.call('HGET', KEYS[2], '#now')) + 3600000)"),
 		script("move", " or bound == 'from' and now < tonumber(ARGV[at + 2])", ""))},
 	{name: "ends a hold without a fact", hook: script("move",
-		"  append(KEYS[2], now, fact, lines,", "  ; (fact == 'expired' and function(_, at, _, all, each) each(int(at) .. '-7', 1, #all) end or append)(KEYS[2], now, fact, lines,")},
+		"  append(KEYS[2], stamp, fact, lines,", "  ; (fact == 'expired' and function(_, at, _, all, each) each(at .. '-7', 1, #all) end or append)(KEYS[2], stamp, fact, lines,")},
 	{name: "does not take a cancelled order out of the sales", hook: script("move",
 		"  changes[n + 1], changes[n + 2] = fields[1 + V + S + c],", `  if ARGV[GROUPS] == 'cancelled' then
     break
@@ -185,7 +186,7 @@ var plantedBugs = []bug{
 	{name: "deletes a consumer with pending entries", hook: script("leave",
 		"if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then", "if false then")},
 	{name: "trims what nobody has read", hook: script("trim",
-		"'MINID', '=', string.format('%.0f-%.0f', min_millis, min_seq)", "'MAXLEN', '=', '0'")},
+		"'MINID', '=', int(min_millis) .. '-' .. int(min_seq)", "'MAXLEN', '=', '0'")},
 	{name: "makes groups again from the end", hook: changed("xgroup", func(cmd redis.Cmder) {
 		cmd.Args()[4] = "$"
 	})},
@@ -609,9 +610,31 @@ func (noScript) RedisError()   {}
 // mutants are the digests of changed scripts, by name and change.
 var mutants sync.Map
 
+// mutations are all the changes of scripts that are planted, by script.
+var mutations = make(map[string][]string)
+
+// TestPlantedTexts looks for what every change replaces, also for those that a short run does not plant.
+func TestPlantedTexts(t *testing.T) {
+	for name, olds := range mutations {
+		text, err := os.ReadFile("../streams/scripts/" + name + ".lua")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, old := range olds {
+			if n := strings.Count(string(text), old); n != 1 {
+				t.Errorf("%s has %q %d times, want it once", name, old, n)
+			}
+		}
+	}
+	if len(mutations) == 0 {
+		t.Error("no script is changed")
+	}
+}
+
 // script changes a script: where it says old, it says new.
 func script(name, old, new string) func() redis.Hook {
 	key := name + "\x00" + old
+	mutations[name] = append(mutations[name], old)
 	return func() redis.Hook {
 		return planter{func(ctx context.Context, next redis.ProcessHook, cmd redis.Cmder) error {
 			switch cmd.Name() {
