@@ -26,6 +26,7 @@ type SectionTerms struct {
 	Name     string `json:"section"`
 	Price    int64  `json:"price"` // minor units
 	Capacity int64  `json:"capacity"`
+	Layout   string `json:"layout,omitempty"` // its rows and seats (seats.Parse), if it is seated; Capacity is how many
 }
 
 // Terms is what an organiser says about an event.
@@ -34,6 +35,7 @@ type Terms struct {
 	Currency       string         `json:"currency"`
 	MaxPerOrder    int64          `json:"max_per_order,omitempty"`    // 0: no limit
 	MaxPerCustomer int64          `json:"max_per_customer,omitempty"` // held and sold, of all their orders; 0: no limit
+	NoOrphans      bool           `json:"no_orphans,omitempty"`       // named seats must leave no single seat alone
 	OnSaleMillis   int64          `json:"on_sale,omitempty"`          // 0: at once
 	OffSaleMillis  int64          `json:"off_sale,omitempty"`         // 0: never
 	Sections       []SectionTerms `json:"sections"`

@@ -15,7 +15,8 @@ const MaxItems = 20
 type Item struct {
 	Section   string
 	Quantity  int64
-	UnitPrice int64 // minor units, fixed at the hold; 0 of what was never held
+	UnitPrice int64  // minor units, fixed at the hold; 0 of what was never held
+	Places    string // of seats, where they stand (seats.FormatPlaces); empty of a counted section
 }
 
 // Amount is what the item costs, in minor units.

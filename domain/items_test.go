@@ -7,7 +7,7 @@ import (
 )
 
 func TestItems(t *testing.T) {
-	list := []Item{{"balcony", 2, 3000}, {"stalls", 1, 4500}}
+	list := []Item{{Section: "balcony", Quantity: 2, UnitPrice: 3000}, {Section: "stalls", Quantity: 1, UnitPrice: 4500}}
 	items := ItemsOf(list...)
 	if items != "balcony:2:3000,stalls:1:4500" || items.Len() != 2 || items.Quantity() != 3 || items.Amount() != 10_500 || items.Sections() != "balcony,stalls" || items.UnitPrice() != 0 {
 		t.Errorf("%s: %d, %d places, %d, %s, %d", items, items.Len(), items.Quantity(), items.Amount(), items.Sections(), items.UnitPrice())

@@ -40,9 +40,11 @@ type Request struct {
 	CustomerID   string
 	Section      string // of an order of one item; DefaultSection if empty
 	Quantity     int64
+	Seats        []string      // named ones of a seated section, ROW-NUMBER, instead of Quantity
+	Apart        bool          // best available seats need not be side by side
 	PaymentToken Secret        // what costs nothing needs none, in a namespace whose free orders are
 	UnitPrice    *int64        // minor units; nil: whatever the price is
-	Items        []RequestItem // instead of Section, Quantity and UnitPrice: 1 to MaxItems, each of another section, all or nothing
+	Items        []RequestItem // instead of Section, Quantity, Seats, Apart and UnitPrice: 1 to MaxItems, each of another section, all or nothing
 	HoldSeconds  int64         // 0: the worker's default
 	ValidSeconds int64         // 0: the worker's default
 	Traceparent  string        // W3C trace context; passed over if malformed
@@ -59,13 +61,18 @@ type RequestItem struct {
 	Section   string `json:"section"`
 	Quantity  int64  `json:"quantity"`
 	UnitPrice *int64 `json:"unit_price,omitempty"` // minor units; nil: whatever the price is
+
+	// Of a seated section: named seats, ROW-NUMBER; then Quantity is how many they are. Without names it is the best
+	// available ones, side by side unless Apart.
+	Seats []string `json:"-"`
+	Apart bool     `json:"-"`
 }
 
 // Lines are the items that are asked for, one by one.
 func (r *Request) Lines() iter.Seq[RequestItem] {
 	return func(yield func(RequestItem) bool) {
 		if len(r.Items) == 0 {
-			yield(RequestItem{r.Section, r.Quantity, r.UnitPrice})
+			yield(RequestItem{Section: r.Section, Quantity: max(r.Quantity, int64(len(r.Seats))), UnitPrice: r.UnitPrice, Seats: r.Seats, Apart: r.Apart})
 			return
 		}
 		for _, item := range r.Items {
@@ -84,7 +91,7 @@ func (r *Request) asked(e Event) Items {
 	var list []Item
 	for item := range r.Lines() {
 		section, _ := e.Section(item.Section)
-		list = append(list, Item{item.Section, item.Quantity, section.Price})
+		list = append(list, Item{Section: item.Section, Quantity: item.Quantity, UnitPrice: section.Price})
 	}
 	return ItemsOf(list...)
 }
