@@ -29,6 +29,14 @@ test: redis prometheus ## Run every test on a real redis-server (installs one if
 	cd e2e/deployments && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd bench && go vet ./... && go test ./report
 
+.PHONY: test-chart
+test-chart: ## Have Helm lint and render the chart, kustomize Redis, and build the image's binary: minutes, the first time
+	cd e2e/chart && go vet ./... && go test -timeout 10m -count 1 ./...
+
+.PHONY: chart
+chart: ## Keep what the chart renders now, for make test
+	cd e2e/chart && go test -count 1 -run Rendered . -update
+
 .PHONY: test-race
 test-race: redis cc ## The same under the race detector, but for the processes of e2e (installs a C compiler if there is none)
 	CGO_ENABLED=1 go test -race -p 1 -timeout 20m $$(go list ./... | grep -v /e2e)
@@ -46,6 +54,7 @@ lint: $(TOOLS)/golangci-lint ## Run the linters
 	$(TOOLS)/golangci-lint run ./...
 	cd e2e/network && $(TOOLS)/golangci-lint run ./...
 	cd e2e/deployments && $(TOOLS)/golangci-lint run ./...
+	cd e2e/chart && $(TOOLS)/golangci-lint run ./...
 
 .PHONY: vuln
 vuln: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what the program calls

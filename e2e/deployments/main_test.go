@@ -13,8 +13,11 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9/logging"
 
 	"holdfast/e2e/torture"
 )
@@ -54,6 +57,7 @@ func testMain(m *testing.M) int {
 		_, _ = fmt.Fprintf(os.Stderr, "building holdfast: %v\n%s", err, out)
 		return 1
 	}
+	logging.Disable()                                      // of go-redis, in this process: that a Redis is not there yet is no news
 	if err := flag.Set("test.parallel", "4"); err != nil { // they wait more than they compute
 		panic(err)
 	}
@@ -119,6 +123,22 @@ func start(t testing.TB, cmd *exec.Cmd) *process {
 	return p
 }
 
+// stop ends it as a container runtime does, and returns its exit status.
+func (p *process) stop(within time.Duration) int {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Fatal(err)
+	}
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+	case <-timer.C:
+		p.t.Fatalf("%v has not ended within %s of SIGTERM", p.cmd.Args, within)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -134,6 +154,29 @@ func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// holdfast runs a command to its end.
+func holdfast(t testing.TB, redis string, args ...string) (stdout string, exit int) {
+	t.Helper()
+	cmd := exec.Command(holdfastBinary, args...)
+	cmd.Env = append(os.Environ(), "HOLDFAST_REDIS="+redis)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	var ended *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &ended) {
+		t.Fatal(err)
+	}
+	return out.String() + complaint.String(), cmd.ProcessState.ExitCode()
+}
+
+func ok(t testing.TB, redis string, args ...string) string {
+	t.Helper()
+	out, exit := holdfast(t, redis, args...)
+	if exit != 0 {
+		t.Fatalf("%v: exit %d: %s", args, exit, out)
+	}
+	return out
 }
 
 var listening = regexp.MustCompile(`"msg":"listening","url":"(http://[^"]+)"`)
