@@ -57,6 +57,9 @@ func missing(expr string, all map[string][]string) error {
 			errs = append(errs, fmt.Errorf("no worker exports %s", s[1]))
 		}
 		for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
+			if m[1] == "job" { // Prometheus's own
+				continue
+			}
 			for value := range strings.SplitSeq(m[3], "|") {
 				if !slices.ContainsFunc(all[s[1]], func(labels string) bool { return strings.Contains(labels, m[1]+`="`+value+`"`) }) {
 					errs = append(errs, fmt.Errorf("no worker exports %s with %s %q", s[1], m[1], value))
@@ -67,8 +70,8 @@ func missing(expr string, all map[string][]string) error {
 	return errors.Join(errs...)
 }
 
-// What the rules ask for is what a worker exports.
-func TestRulesAskForWhatThereIs(t *testing.T) {
+// What the rules and the dashboard ask for is what a worker exports.
+func TestAskedForIsThere(t *testing.T) {
 	t.Parallel()
 	_, at := worker(t, redistest.Start(t).URL())
 	var all map[string][]string
@@ -81,6 +84,13 @@ func TestRulesAskForWhatThereIs(t *testing.T) {
 	for _, r := range rules(t) {
 		if err := missing(r.Expr, all); err != nil {
 			t.Errorf("%s: %v", r.Alert, err)
+		}
+	}
+	for _, p := range readDashboard(t).Panels {
+		for _, target := range p.Targets {
+			if err := missing(target.Expr, all); err != nil {
+				t.Errorf("%s: %v", p.Title, err)
+			}
 		}
 	}
 	for expr, want := range map[string]string{ // and what is not there is missed
