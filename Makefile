@@ -33,6 +33,10 @@ test: redis prometheus ## Run every test on a real redis-server (installs one if
 test-chart: ## Have Helm lint and render the chart, kustomize Redis, and build the image's binary: minutes, the first time
 	cd e2e/chart && go vet ./... && go test -timeout 10m -count 1 ./...
 
+.PHONY: test-servers
+test-servers: ## Run a slice of the tests on Redis 7.0 and 8.0, Valkey 8.0 and 8.1, fetched from Debian. SERVERS="redis-8.0" for some
+	@scripts/test-servers.sh
+
 .PHONY: chart
 chart: ## Keep what the chart renders now, for make test
 	cd e2e/chart && go test -count 1 -run Rendered . -update

@@ -30,14 +30,14 @@ install() {
 	fi
 }
 
-# unpack SUITE INTO PACKAGE...: Debian packages, and with NEEDS=1 all that they need, unpacked beside the machine's own: nothing of
+# unpack SUITES INTO PACKAGE...: Debian packages, and with NEEDS=1 all that they need, unpacked beside the machine's own: nothing of
 # the machine is changed, and root is not needed. With apt-get, into a directory of its own, which is there only if all went well.
 unpack() {
-	suite=$1 into=$2
+	suites=$1 into=$2
 	shift 2
 	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 	if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg-deb >/dev/null 2>&1 || [ ! -f "$keyring" ]; then
-		echo "no apt-get, dpkg-deb and $keyring here to fetch $* of Debian $suite with" >&2
+		echo "no apt-get, dpkg-deb and $keyring here to fetch $* of Debian $suites with" >&2
 		return 1
 	fi
 	root=$(mktemp -d) || return 1
@@ -55,7 +55,9 @@ fetch() {
 	mkdir -p "$root/lists/partial" "$root/cache/archives/partial" "$root/state" "$root/unpacked" "$root/debs"
 	: >"$root/status"
 	chmod 755 "$root"
-	echo "deb [signed-by=$keyring] http://deb.debian.org/debian $suite main" >"$root/sources.list"
+	for suite in $suites; do
+		echo "deb [signed-by=$keyring] http://deb.debian.org/debian $suite main"
+	done >"$root/sources.list"
 	apt="apt-get -q -y -o Dir::Etc::sourcelist=$root/sources.list -o Dir::Etc::sourceparts=/dev/null -o Dir::Etc::preferencesparts=/dev/null
 		-o Dir::State=$root/state -o Dir::State::lists=$root/lists -o Dir::State::status=$root/status -o Dir::Cache=$root/cache
 		-o APT::Sandbox::User=root -o Debug::NoLocking=1 -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
