@@ -381,6 +381,12 @@ func Adjust(e Event, eventID string, t Terms) (*Fact, error) {
 			continue
 		}
 		kept++
+		switch {
+		case (s.Layout != "") != old.Seated():
+			return nil, WithCode(ClassReject, CodeInvalid, fmt.Errorf("section %s: it is seated for ever, or counted for ever", s.Name))
+		case s.Layout != old.Layout:
+			return nil, WithCode(ClassReject, CodeInvalid, fmt.Errorf("section %s: its layout cannot be changed", s.Name))
+		}
 		if s.Capacity < old.Held+old.Sold {
 			return nil, WithCode(ClassReject, CodeBelowHeld, fmt.Errorf("section %s: capacity %d is below the %d held and %d sold",
 				s.Name, s.Capacity, old.Held, old.Sold))

@@ -126,6 +126,22 @@ func (l *Layout) Name(place int) (name string, ok bool) {
 	return "", false
 }
 
+// Names are the names of the seats at places, as FormatPlaces says those.
+func (l *Layout) Names(places string) ([]string, error) {
+	list, err := ParsePlaces(places)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(list))
+	for i, place := range list {
+		var ok bool
+		if names[i], ok = l.Name(place); !ok {
+			return nil, fmt.Errorf("there is no seat at place %d", place)
+		}
+	}
+	return names, nil
+}
+
 // Find is where seats stand, in ascending order, and those that are none of this section's. Each must be named once
 // (CheckNames).
 func (l *Layout) Find(names []string) (places []int, unknown []string) {
