@@ -94,6 +94,16 @@ func (s Items) All() iter.Seq[Item] {
 	}
 }
 
+// Seated reports whether any of them is of seats.
+func (s Items) Seated() bool {
+	for item := range s.All() {
+		if item.Places != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // Len is how many there are.
 func (s Items) Len() int {
 	if s == "" {
