@@ -70,6 +70,9 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	organizer.event("e1")
 	worker.ok("init")
 	worker.ok("namespace", "set", "--max-waiting", "1000")
+	organizer.ok("events", "create", "hall", "--name", "Hall", "--currency", "EUR", "--rows", "stalls=A:1-4@10")
+	organizer.ok("events", "adjust", "hall", "--rows", "boxes=L:1-2@20")
+	organizer.ok("events", "seats", "hall")
 	organizer.ok("events", "list")
 	organizer.ok("sales")
 	working := worker.worker("--pay-wait", "100ms", "--listen", "127.0.0.1:0")
@@ -142,6 +145,8 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		{"sales", "e1"},
 		{"events", "list"},
 		{"events", "show", "e1"},
+		{"events", "show", "hall"},
+		{"events", "seats", "hall", "--orders"},
 	} {
 		viewer.ok(args...)
 	}

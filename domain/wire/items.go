@@ -21,16 +21,16 @@ import (
 func encodeItems(items []domain.RequestItem) string {
 	type item struct {
 		Section   string   `json:"section"`
-		Quantity  int64    `json:"quantity,omitempty"`
+		Quantity  *int64   `json:"quantity,omitempty"`
 		Seats     []string `json:"seats,omitempty"`
 		Adjacent  *bool    `json:"adjacent,omitempty"`
 		UnitPrice *int64   `json:"unit_price,omitempty"`
 	}
 	list := make([]item, len(items))
 	for i, it := range items {
-		list[i] = item{Section: it.Section, Quantity: it.Quantity, Seats: it.Seats, UnitPrice: it.UnitPrice}
-		if len(it.Seats) > 0 && it.Quantity == int64(len(it.Seats)) {
-			list[i].Quantity = 0 // the seats say it
+		list[i] = item{Section: it.Section, Quantity: &it.Quantity, Seats: it.Seats, UnitPrice: it.UnitPrice}
+		if n := int64(len(it.Seats)); n > 0 && (it.Quantity == n || it.Quantity == 0) {
+			list[i].Quantity = nil // the seats say it
 		}
 		if it.Apart {
 			list[i].Adjacent = new(bool)
