@@ -40,11 +40,11 @@ func encodeItems(items []domain.RequestItem) string {
 }
 
 // maxSeatsLength is how long the most seats with the longest names are, in bytes.
-const maxSeatsLength = MaxNamedSeats * (seats.MaxRowName + len("-99999,"))
+const maxSeatsLength = domain.MaxItemSeats * (seats.MaxRowName + len("-99999,"))
 
 // checkSeats returns the seats that are named in their canonical order, or what is wrong with them.
 func checkSeats(names []string) ([]string, error) {
-	if err := seats.CheckNames(names, MaxNamedSeats); err != nil {
+	if err := seats.CheckNames(names, domain.MaxItemSeats); err != nil {
 		return nil, err
 	}
 	slices.Sort(names)
