@@ -205,7 +205,7 @@ var severalItems = []string{
 }
 
 // modelLayouts are small, so that sequences come to their end: with aisles, blocked seats, and some that are for others.
-var modelLayouts = []string{"A:1-4", "A:1-4", "A:1-3/4-5,B:2-1", "choir;A:1-2.3a.4-6", "A:1-2.3!.4-5,B:1.2", "A:3-1+2.2-4+2", "A:1!", "choir;A:1-5a,B:1-2"}
+var modelLayouts = []string{"A:1-4", "A:1-4", "A:1-3/4-5,B:2-1", "choir;A:1-2.3a.4-6", "A:1-2.3!.4-5,B:1.2", "A:3-1+2.2-4+2", "A:1/2,B:1/2", "A:1!", "choir;A:1-5a,B:1-2"}
 
 // model is what Redis must hold.
 type model struct {
