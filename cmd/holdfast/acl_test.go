@@ -79,6 +79,10 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	if got := producer.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "tok_secret", "--wait"); got["state"] != "confirmed" {
 		t.Errorf("published: %v", got)
 	}
+	seated := producer.one("publish", "--event", "hall", "--section", "stalls", "--quantity", "2", "--customer", "fred", "--order", "s1", "--token", "tok_secret", "--wait")
+	if got := asJSON(t, seated["items"]); !strings.Contains(got, `"seats":["A-1","A-2"]`) {
+		t.Errorf("published: %s", got)
+	}
 	operator.ok("orders", "cancel", "e1/o1", "--wait")
 	// What is set aside is told to who waits, and redriven and discarded with what is told of it.
 	pay := []string{"publish", "--type", "pay", "--event", "e1", "--order", "o2", "--token", "tok_secret", "--wait"}
