@@ -70,7 +70,7 @@ func TestHall(t *testing.T) {
 	if shown := h.ok("orders", "show", "o9"); !strings.Contains(shown, "stalls: 1 (B-3) at 45.00 EUR, standing: 2 at 10.00 EUR") {
 		t.Errorf("shown as\n%s", shown)
 	}
-	if listed := h.ok("orders", "list"); !strings.Contains(listed, "stalls (A-5 A-6 B-1 B-2)") {
+	if listed := h.ok("orders", "list"); !strings.Contains(listed, "stalls (A-5 A-6 B-1 B-2)") || !strings.Contains(listed, "seat_taken: A-4,B-4") {
 		t.Errorf("listed as\n%s", listed)
 	}
 	shown := h.one("orders", "show", "o8")

@@ -127,8 +127,22 @@ var orderColumns = []string{"order_id", "event_id", "customer_id", "section", "q
 func (v orderView) cells() []string {
 	return []string{
 		v.OrderID, v.EventID, v.CustomerID, sectionsText(v.Items), count(v.Quantity), money(v.Amount, v.Currency),
-		v.State, v.Reason, when(v.HeldAtMillis), when(v.ResolvedAtMillis),
+		v.State, v.reason(), when(v.HeldAtMillis), when(v.ResolvedAtMillis),
 	}
+}
+
+// detailWidth is how much of a detail a column shows.
+const detailWidth = 60
+
+// reason says in a column why, and what exactly.
+func (v orderView) reason() string {
+	switch detail := []rune(v.Detail); {
+	case len(detail) > detailWidth:
+		return v.Reason + ": " + string(detail[:detailWidth]) + "…"
+	case len(detail) > 0:
+		return v.Reason + ": " + v.Detail
+	}
+	return v.Reason
 }
 
 // someSeats is how many seats of an item a column shows.

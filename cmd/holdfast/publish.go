@@ -28,8 +28,8 @@ type publishCommand struct {
 	Customer     string        `placeholder:"CUSTOMER_ID" help:"Who buys; with purchase and hold."`
 	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. In a section with seats, the best available ones. Default: 1."`
 	Section      string        `placeholder:"NAME" help:"Section of the event. Default: general."`
-	Adjacent     *bool         `help:"Whether the best available seats must be side by side; --adjacent=false takes the best single ones where there are not so many. Default: they must."`
-	Seats        []string      `placeholder:"ROW-NUMBER,…" help:"These seats of the section, such as A-12,A-13, instead of --quantity."`
+	Adjacent     *bool         `negatable:"" help:"Whether the best available seats must be side by side; --adjacent=false takes the best single ones where there are not so many. Default: they must."`
+	Seats        []string      `sep:"none" placeholder:"ROW-NUMBER,…" help:"These seats of the section, such as A-12,A-13, instead of --quantity."`
 	Item         []itemFlag    `sep:"none" placeholder:"section=NAME,quantity=N" help:"Several sections in one order, all or nothing, instead of --section, --quantity, --seats and --unit-price: give the flag once for each, perhaps with ,adjacent=false, or with ,seats=A-12/A-13 instead of the quantity, and perhaps with ,unit_price=MINOR_UNITS."`
 	Order        string        `placeholder:"ORDER_ID" help:"The order_id. Publishing the same again under the same order_id is harmless. Default, with purchase and hold: a new one, which is printed."`
 	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
@@ -140,7 +140,10 @@ func (c *publishCommand) request() (domain.Request, error) {
 		return r, about(r.Ref(), err)
 	}
 	if r.Type.Opens() {
-		r.CustomerID, r.Section, r.Seats, r.Apart = c.Customer, c.Section, c.Seats, c.Adjacent != nil && !*c.Adjacent
+		r.CustomerID, r.Section, r.Apart = c.Customer, c.Section, c.Adjacent != nil && !*c.Adjacent
+		if len(c.Seats) > 0 { // also if it names none, which is then refused: nobody shall get any seat instead
+			r.Seats = strings.Split(strings.Join(c.Seats, ","), ",")
+		}
 		switch {
 		case c.Quantity != nil:
 			r.Quantity = *c.Quantity
