@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -11,7 +12,7 @@ import (
 	"holdfast/domain"
 )
 
-// The values of field v that this version understands. A request of version 2 may have items.
+// The values of field v that this version understands. A request of version 2 may have items, or be another attempt to pay.
 const (
 	RequestVersion      = "1"
 	RequestVersionItems = "2"
@@ -51,6 +52,7 @@ const (
 	fieldUnitPrice
 	fieldHoldSeconds
 	fieldValidSeconds
+	fieldAttempt
 	fieldTraceparent
 	fieldCount
 
@@ -60,7 +62,7 @@ const (
 var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
 	fieldSection: "section", fieldQuantity: "quantity", fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
-	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldTraceparent: "traceparent",
+	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldTraceparent: "traceparent",
 }
 
 var fieldsByName = func() map[string]field {
@@ -77,6 +79,9 @@ func (f field) String() string { return fieldNames[f] }
 func (f field) identifies() bool {
 	return f == fieldVersion || f == fieldType || f == fieldEventID || f == fieldOrderID
 }
+
+// newInVersion2 are the fields that version 1 does not know.
+var newInVersion2 = [...]field{fieldItems, fieldAttempt}
 
 // fingerprinted are the fields that change the meaning of a purchase or a hold of one item.
 var fingerprinted = [...]field{
@@ -142,6 +147,9 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	}
 	count(fieldHoldSeconds, &r.HoldSeconds)
 	count(fieldValidSeconds, &r.ValidSeconds)
+	if count(fieldAttempt, &r.Attempt); r.Attempt != 0 {
+		v[fieldVersion] = RequestVersionItems
+	}
 	text(fieldTraceparent, &r.Traceparent)
 	return v
 }
@@ -191,7 +199,7 @@ func ParseRequest(fields []string) (domain.Request, error) {
 	}
 	var r raw
 	twice := noField // of those given twice one, if any does one that identifies the request
-	itemsTwice := false
+	newTwice := noField
 	for i := 0; i+1 < len(fields); i += 2 {
 		f, known := fieldsByName[fields[i]]
 		if !known {
@@ -199,17 +207,19 @@ func ParseRequest(fields []string) (domain.Request, error) {
 		}
 		switch {
 		case !r.given[f]:
-		case f == fieldItems:
-			itemsTwice = true
+		case slices.Contains(newInVersion2[:], f):
+			newTwice = f
 		case !twice.identifies():
 			twice = f
 		}
 		r.given[f], r.value[f] = true, fields[i+1]
 	}
-	if r.value[fieldVersion] == RequestVersion { // which knows no items, and passes over what it does not know
-		r.given[fieldItems], r.value[fieldItems] = false, ""
-	} else if itemsTwice && twice == noField {
-		twice = fieldItems
+	if r.value[fieldVersion] == RequestVersion { // which passes over what it does not know
+		for _, f := range newInVersion2 {
+			r.given[f], r.value[f] = false, ""
+		}
+	} else if twice == noField {
+		twice = newTwice
 	}
 	return r.parse(twice)
 }
@@ -339,6 +349,11 @@ func (r *raw) complete(req *domain.Request) error {
 			errs[1] = r.completeItem(req)
 		}
 		req.HoldSeconds, errs[2] = r.count(fieldHoldSeconds, 1, MaxHoldSeconds)
+	}
+	if req.Type == domain.RequestPay {
+		if req.Attempt, errs[0] = r.count(fieldAttempt, 1, domain.MaxAttempts); errs[0] == nil {
+			req.Fingerprint = domain.Fingerprint(r.value[fieldType], strconv.Itoa(req.AttemptNumber()), r.value[fieldValidSeconds])
+		}
 	}
 	if req.Type != domain.RequestCancel && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
