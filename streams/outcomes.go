@@ -28,9 +28,8 @@ func (c *Checkout) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain
 	return c.store.Inside().Orders(ctx, refs)
 }
 
-// SeatNames are the names of an order's seats, ROW-NUMBER, item by item; nil of an item of a counted section. Where the seats of an event
-// are is asked for once. Error: domain.ErrNotFound if there is no such event or section (any more).
-func (c *Checkout) SeatNames(ctx context.Context, eventID string, items domain.Items) ([][]string, error) {
+// SeatNames implements domain.Outcomes. Where the seats of an event are is asked for once.
+func (c *Checkout) SeatNames(ctx context.Context, eventID string, items domain.Items) (map[string][]string, error) {
 	return c.store.Inside().SeatNames(ctx, eventID, items)
 }
 

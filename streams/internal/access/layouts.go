@@ -100,24 +100,21 @@ func (n Namespace) Layouts(ctx context.Context, eventID string, sections ...stri
 	return of, nil
 }
 
-// SeatNames are the names of an order's seats, item by item; nil of an item of a counted section. Errors: as Layouts, and
+// SeatNames are the names of an order's seats, by section; nothing of counted ones. Errors: as Layouts, and
 // ClassPoison for places where no seat is.
-func (n Namespace) SeatNames(ctx context.Context, eventID string, items domain.Items) ([][]string, error) {
-	names := make([][]string, 0, items.Len())
+func (n Namespace) SeatNames(ctx context.Context, eventID string, items domain.Items) (map[string][]string, error) {
+	names := make(map[string][]string)
 	for item := range items.All() {
 		if item.Places == "" {
-			names = append(names, nil)
 			continue
 		}
 		of, err := n.Layouts(ctx, eventID, item.Section)
 		if err != nil {
 			return nil, err
 		}
-		list, err := of[item.Section].Names(item.Places)
-		if err != nil {
+		if names[item.Section], err = of[item.Section].Names(item.Places); err != nil {
 			return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("event %s, section %s: %w", eventID, item.Section, err))
 		}
-		names = append(names, list)
 	}
 	return names, nil
 }
