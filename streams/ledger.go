@@ -569,7 +569,7 @@ func (in *intake) call(chunk []int) holdCall {
 		sections[of] = len(c.sections)
 		rows, tag := in.layout(eventID, name), ""
 		if rows != nil {
-			tag, seated = layout.LayoutTag(rows.String()), true
+			tag, seated = layout.TagOf(rows.String()), true
 		}
 		c.layouts = append(c.layouts, rows)
 		sectionArgs.number(int64(e))

@@ -13,7 +13,7 @@ import (
 //
 //	TermsField    version|o (on sale), c (closed) or x (cancelled)|currency|max_per_order|on_sale|off_sale|hashes of orders;
 //	              behind max_per_order, if there is one: :max_per_customer; behind that, if no seat may be left alone: !
-//	SectionField  price|capacity|available|held|sold, and of a seated section: |LayoutTag
+//	SectionField  price|capacity|available|held|sold, and of a seated section: |TagOf its layout
 //	SalesField    orders|tickets|revenue
 //	RefusedField  places
 //	AboutField    JSON: name, sections in their order, their layouts, fingerprint, cause
@@ -123,7 +123,7 @@ func (a EventAbout) Layout(i int) string {
 }
 
 // TagOf is what scripts know of a layout, given its text: whether it is the one that somebody takes it to be.
-func LayoutTag(layout string) string {
+func TagOf(layout string) string {
 	if layout == "" {
 		return ""
 	}
@@ -140,7 +140,7 @@ func EncodeSection(s domain.Section) string {
 		b = strconv.AppendInt(b, n, 10)
 	}
 	if s.Seated() {
-		b = append(append(b, '|'), LayoutTag(s.Layout)...)
+		b = append(append(b, '|'), TagOf(s.Layout)...)
 	}
 	return string(b)
 }
@@ -149,7 +149,7 @@ func EncodeSection(s domain.Section) string {
 func DecodeSection(name, layout, value string) (domain.Section, error) {
 	n, s := numbers{}, domain.Section{Name: name, Layout: layout}
 	v := strings.Split(value, "|")
-	if seated := len(v) == 6; len(v) != 5 && !seated || seated != s.Seated() || seated && v[5] != LayoutTag(layout) {
+	if seated := len(v) == 6; len(v) != 5 && !seated || seated != s.Seated() || seated && v[5] != TagOf(layout) {
 		return s, damaged("section "+name, value)
 	}
 	s.Price, s.Capacity, s.Available, s.Held, s.Sold = n.parse(v[0]), n.parse(v[1]), n.parse(v[2]), n.parse(v[3]), n.parse(v[4])
