@@ -319,6 +319,7 @@ func (m *model) drawTerms(anyOrder bool) domain.Terms {
 		Sections: []domain.SectionTerms{
 			{Name: "general", Price: pick[int64](m, "price", 1000, 1000, 0, 0, 999), Capacity: pick[int64](m, "capacity", 9, 6, 6, 4, 2, 0, 900_000)},
 			{Name: "vip", Price: pick[int64](m, "price", 3_002_399_751_578_330, 5000), Capacity: pick[int64](m, "capacity", 2, 3, 0)},
+			{Name: "zone", Price: 1, Capacity: pick[int64](m, "capacity", 1, 1, 2, 0)},
 		},
 	}
 	if t.OffSaleMillis != 0 && t.OffSaleMillis <= t.OnSaleMillis {
@@ -328,7 +329,7 @@ func (m *model) drawTerms(anyOrder bool) domain.Terms {
 	if anyOrder {
 		t.Sections = append(t.Sections, pick(m, "stalls", domain.SectionTerms{Name: "stalls", Price: 1, Capacity: 1}, seatedSection("stalls", "A:1-2")))
 		t.Sections = rapid.Permutation(t.Sections).Draw(m.rt, "sections")
-		t.Sections = t.Sections[:pick(m, "sections", 3, 3, 2)]
+		t.Sections = t.Sections[:pick(m, "sections", 4, 4, 3)]
 	}
 	return t
 }
@@ -977,7 +978,9 @@ func (m *model) drawSeats(kind string, r domain.OrderRef) []string {
 		item += `,"adjacent":false`
 		short = append(short, "adjacent", "false")
 	}
-	switch pick(m, "form", "short", "short", "short", "short", "several", "several", "stalls", "general") {
+	switch pick(m, "form", "short", "short", "short", "short", "several", "zone", "zone", "stalls", "general") {
+	case "zone": // which comes behind the seats, and soon has no place left
+		return append(fields, "items", `[{"section":"vip",`+item+`},{"section":"zone","quantity":`+pick(m, "quantity", "1", "2")+`}]`)
 	case "several":
 		return append(fields, "items", `[{"section":"vip",`+item+`},{"section":"general","quantity":`+pick(m, "quantity", "1", "1", "6")+`}]`)
 	case "stalls":
