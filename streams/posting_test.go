@@ -196,6 +196,7 @@ func TestPostOverALostPast(t *testing.T) {
 		f.wantInvoices("mary")
 	}
 	f.Do("HDEL", f.Keys.Orders(0, f.Keys.SharedHash("e1")), "e1/o1")
+	f.WaitUntil(lines[1].ConfirmedAtMillis + 1) // the lines stand in the order of their times
 	again := f.held("e1", "o1", "fred", 1, holdMillis)
 	f.wantInvoices("fred", lines[1])
 	f.resolve(approve(again.EntryID, "e1", "o1"))
@@ -294,7 +295,7 @@ func TestRevenueIsExact(t *testing.T) {
 		f.list(event, terms(orders))
 		var requests [][]string
 		for i := range orders {
-			requests = append(requests, hold(event, "o"+strconv.Itoa(i), "c"+strconv.Itoa(i), 1))
+			requests = append(requests, purchase(event, "o"+strconv.Itoa(i), "c"+strconv.Itoa(i), 1))
 		}
 		f.holdBatch(f.arrive(requests...)...)
 		amount := make([]int64, orders)
@@ -315,7 +316,7 @@ func TestRevenueIsExact(t *testing.T) {
 			var cancels []domain.Cancellation
 			for _, i := range batch {
 				order := "o" + strconv.Itoa(i)
-				resolutions = append(resolutions, domain.Resolution{Ref: ref(event, order), Order: f.order(event, order), Outcome: domain.PaymentApproved})
+				resolutions = append(resolutions, domain.Resolution{Attempt: 1, Ref: ref(event, order), Order: f.order(event, order), Outcome: domain.PaymentApproved})
 				cancels = append(cancels, domain.Cancellation{Ref: ref(event, order)})
 				switch {
 				case end == domain.OrderConfirmed && state[i] == domain.OrderNone:
@@ -366,7 +367,7 @@ func TestRevenueAtTheTop(t *testing.T) {
 		f.held(event, "o1", "fred", 2, holdMillis)
 		order := f.order(event, "o1")
 		f.Do("HSET", f.Keys.Events(0), layout.SalesField(event), layout.Totals{Orders: 1, TicketsSold: 1, Revenue: math.MaxInt64 - 2000 + over}.String())
-		_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Ref: ref(event, "o1"), Order: order, Outcome: domain.PaymentApproved}})
+		_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Attempt: 1, Ref: ref(event, "o1"), Order: order, Outcome: domain.PaymentApproved}})
 		if over > 0 {
 			f.WantClass(err, domain.ClassPoison)
 			f.wantSales(event, inspect.Totals{Orders: 1, TicketsSold: 1, Revenue: math.MaxInt64 - 1999})
