@@ -51,10 +51,15 @@ func (a orderArgs) find(ctx context.Context, store *streams.Store) (domain.Order
 	if err != nil {
 		return ref, err
 	}
-	switch len(found) {
-	case 0:
+	if len(found) == 0 {
 		return ref, about(ref, fmt.Errorf("order %s: %w in any event", ref.OrderID, domain.ErrNotFound))
-	case 1:
+	}
+	return oneOf(ref, found)
+}
+
+// oneOf is the one order that was found of a name.
+func oneOf(ref domain.OrderRef, found []domain.OrderRef) (domain.OrderRef, error) {
+	if len(found) == 1 {
 		return found[0], nil
 	}
 	events := make([]string, len(found))

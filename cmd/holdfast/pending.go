@@ -12,11 +12,23 @@ import (
 )
 
 type pendingCommand struct {
-	Entries int `default:"20" placeholder:"N" help:"The most pending entries to show of each group, the oldest first. Default: 20."`
+	List    pendingListCommand    `cmd:"" default:"withargs" help:"Is all well, what waits, who has it, and for how long. It is what pending does by itself."`
+	Explain pendingExplainCommand `cmd:"" help:"Where one order stands, what happens next, and what you can do."`
 }
 
 // Help is shown by --help.
 func (c *pendingCommand) Help() string {
+	return `
+Without a command it is pending list, whose flags may follow at once: holdfast pending --entries 50
+`
+}
+
+type pendingListCommand struct {
+	Entries int `default:"20" placeholder:"N" help:"The most pending entries to show of each group, the oldest first. Default: 20."`
+}
+
+// Help is shown by --help.
+func (c *pendingListCommand) Help() string {
 	return `
 The first line of a table says whether all is well, or what is worst and what to do; holdfast check tells the rest.
 
@@ -28,7 +40,7 @@ is dead goes to another one by itself, after that one's --reclaim-after.
 `
 }
 
-func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
+func (c *pendingListCommand) Run(ctx context.Context, e *environment) error {
 	if c.Entries < 0 {
 		return badUsage("--entries: want 0 or more")
 	}
