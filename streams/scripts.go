@@ -33,6 +33,7 @@ var (
 	scriptOwn          = load("own")
 	scriptKeepAlive    = load("keep_alive", "pending")
 	scriptHandBack     = load("hand_back", "pending")
+	scriptClaim        = load("claim", "pending")
 	scriptLeave        = load("leave")
 	scriptTrim         = load("trim")
 	scriptForget       = load("forget", "log")

@@ -89,6 +89,9 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		return values["holdfast_redis_up"] == 1 && values[`holdfast_dead_letters{stream="requests"}`] == 2 && sum(values, "holdfast_consumers_alive") == 12
 	})
 	operator.ok("dead", "discard", "--all", "--yes")
+	deadWorker(t, partitionOf(t, client("admin"), "e1"), client("admin"), "gone", 0)
+	operator.ok("pending", "claim", "--consumer", "gone", "--reason", "its machine is gone")
+	operator.ok("pending", "claims")
 
 	// The recipe of the README, for every language that has a client of Redis.
 	ctx := context.Background()
@@ -127,7 +130,18 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	}
 	worker.drained()
 	for _, args := range [][]string{
-		{"pending"}, {"orders", "list"}, {"orders", "show", "o1"}, {"invoices", "fred"}, {"sales"}, {"events", "list"}, {"dead", "list"}, {"audit"},
+		{"pending"},
+		{"orders", "list"},
+		{"orders", "show", "o1"},
+		{"invoices", "fred"},
+		{"sales"},
+		{"events", "list"},
+		{"dead", "list"},
+		{"audit"},
+		{"pending", "explain", "e1/o1"},
+		{"pending", "--order", "e1/o1"},
+		{"pending", "--idle", "1s"},
+		{"pending", "claims"},
 	} {
 		operator.ok(args...)
 		auditor.ok(args...)

@@ -22,15 +22,21 @@ func (h *holdfast) explain(order string, want standing) (text string, found []ob
 	return text, found
 }
 
-// deadWorker has entries in hand and is gone.
-func (h *holdfast) deadWorker(p string, rdb *redis.Client, name string, count int) {
-	h.t.Helper()
-	ctx := context.Background()
-	if err := rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: string(domain.GroupWorkers), Consumer: name, Streams: []string{p + "requests", ">"}, Count: int64(count)}).Err(); err != nil {
-		h.t.Fatal(err)
+// deadWorker is one that has so many entries in hand, and is gone. p is what the keys of the partition begin with.
+func deadWorker(t testing.TB, p string, rdb *redis.Client, name string, has int64) {
+	t.Helper()
+	ctx, group := context.Background(), string(domain.GroupWorkers)
+	if err := rdb.XGroupCreateConsumer(ctx, p+"requests", group, name).Err(); err != nil {
+		t.Fatal(err)
 	}
-	if err := rdb.ZAdd(ctx, p+"2:consumers", redis.Z{Score: 1, Member: "purchase/" + name}).Err(); err != nil {
-		h.t.Fatal(err)
+	if err := rdb.ZAdd(ctx, p+"2:consumers", redis.Z{Score: 1, Member: group + "/" + name}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if has == 0 {
+		return
+	}
+	if err := rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: group, Consumer: name, Streams: []string{p + "requests", ">"}, Count: has}).Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -66,7 +72,7 @@ func TestPendingExplain(t *testing.T) {
 	h.fails(exitFailed, []string{"no request of order e1/o2"}, "pending", "explain", "e1/o2", "--receipt", receipts["o3"])
 
 	// In hand with one that is gone, and nobody else is there.
-	h.deadWorker(p, rdb, "gone", 2)
+	deadWorker(t, p, rdb, "gone", 2)
 	text, found = h.explain("e1/o1", standsInHand)
 	wantSaid(t, text, "in hand for", "with worker gone, which is not alive", "1 delivery", "next: nothing: no worker with role purchase is alive", "holdfast worker --gateway URL --roles purchase")
 	expect(t, found[0], object{"consumer": "gone", "alive": false, "deliveries": 1})

@@ -87,6 +87,9 @@ func (k Keys) Consumers(p int) string { return k.partitions[p] + "consumers" }
 // Delivered is a hash: by group, by when which entries had been given to workers.
 func (k Keys) Delivered(p int) string { return k.partitions[p] + "delivered" }
 
+// Claims is a list, the newest first: when people had the entries of a worker that was gone handed over, who, and why.
+func (k Keys) Claims(p int) string { return k.partitions[p] + "claims" }
+
 // Probe is a key that never exists: a write of nothing to it shows whether writes are refused.
 func (k Keys) Probe(p int) string { return k.partitions[p] + "probe" }
 
