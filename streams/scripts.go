@@ -40,6 +40,7 @@ var (
 	scriptReplaced     = load("replaced")
 	scriptInvoice      = load("invoice")
 	scriptReport       = load("report")
+	scriptSignIn       = load("sign_in")
 )
 
 var scriptNames map[string]string

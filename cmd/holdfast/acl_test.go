@@ -142,12 +142,14 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		{"pending", "--order", "e1/o1"},
 		{"pending", "--idle", "1s"},
 		{"pending", "claims"},
+		{"workers", "list"},
 	} {
 		operator.ok(args...)
 		auditor.ok(args...)
 	}
 	for _, args := range [][]string{
 		{"pending"},
+		{"workers", "list"},
 		{"orders", "list"},
 		{"orders", "show", "o1"},
 		{"orders", "show", "e1/cart-4712"},
@@ -178,6 +180,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	}
 	monitor := as("monitor")
 	monitor.ok("pending")
+	monitor.ok("workers", "list")
 	wantSaid(t, monitor.check(levelOK, "--ignore", "no_aof"), "all is well")
 	operator.check(levelOK, "--ignore", "no_aof", "--forget-replaced")
 	if got := decodeLines(t, monitor.run("check", "-o", "json").stdout); len(got) != 1 || !sameJSON(got[0]["not_known"], []any{}) {
@@ -350,7 +353,7 @@ func dump(t *testing.T, rdb *redis.Client) string {
 	slices.Sort(keys)
 	var all strings.Builder
 	for _, key := range keys {
-		if strings.Contains(key, ":turn:") || strings.HasSuffix(key, ":consumers") {
+		if strings.Contains(key, ":turn:") || strings.HasSuffix(key, ":consumers") || key == "holdfast:workers" {
 			continue
 		}
 		if strings.HasSuffix(key, ":requests") || strings.HasSuffix(key, ":log") || strings.HasSuffix(key, ":dead") { // their groups change

@@ -59,6 +59,7 @@ type commandLine struct {
 	Namespaces namespaceCommand `cmd:"" group:"operate" name:"namespace" help:"What the namespace was made with: show it, or set what may change."`
 	Pending    pendingCommand   `cmd:"" group:"operate" help:"Is all well, what waits, who has it, and for how long."`
 	Check      checkCommand     `cmd:"" group:"operate" help:"Is all well? One line, and an exit status for cron and monitors."`
+	Workers    workersCommand   `cmd:"" group:"operate" help:"Who works: what they do, since when, and how fast."`
 	Dead       deadCommand      `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
 	Audit      auditCommand     `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
 	Migrate    migrateCommand   `cmd:"" group:"operate" help:"Take a namespace of an older program to the schema of this one, once."`

@@ -257,7 +257,7 @@ func TestWorkerFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := workers.Config{Name: got.Name}.WithDefaults()
+	want := workers.Config{Name: got.Name, Version: got.Version}.WithDefaults()
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the defaults are\n%+v, want\n%+v", got, want)
 	}

@@ -47,6 +47,9 @@ func (k Keys) Replaced() string { return k.Namespace + ":replaced" }
 // Troubles is a hash: what workers have to say that is wrong, by worker/what.
 func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
 
+// Workers is a hash: what each worker says of itself (JSON), by its name.
+func (k Keys) Workers() string { return k.Namespace + ":workers" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
