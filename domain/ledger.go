@@ -47,6 +47,7 @@ type Resolution struct {
 type Cancellation struct {
 	EntryID string // of the request; empty if a capture was refused
 	Ref     OrderRef
+	Cause   Cause // of the request, for people
 }
 
 // Owed is an order whose money waits to be settled, as the list of them has it.

@@ -48,6 +48,7 @@ type Request struct {
 	HoldSeconds  int64         // 0: the worker's default
 	ValidSeconds int64         // 0: the worker's default
 	Traceparent  string        // W3C trace context; passed over if malformed
+	Cause        Cause         // of a cancel: why, and who asks for it, for people; either may be empty
 
 	// Fingerprint identifies the body, so that a retry is told from another request
 	// under the same order_id. The payment token is no part of it: it may not be

@@ -88,6 +88,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"orders", "show", "a b"}, "order_id"},
 		{[]string{"orders", "show", "e/o", "--event", "f"}, "contradicts"},
 		{[]string{"orders", "cancel", "o", "--timeout", "-1s"}, "--timeout"},
+		{[]string{"orders", "cancel", "o", "--reason", "a\nb"}, "--reason"},
+		{[]string{"orders", "cancel", "o", "--by", strings.Repeat("b", 513)}, "--by"},
 		{[]string{"orders", "list", "--state", "none"}, "--state"},
 		{[]string{"orders", "list", "--state", "held,none"}, "--state"},
 		{[]string{"orders", "list", "--customer", "a/b"}, "--customer"},

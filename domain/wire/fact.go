@@ -18,7 +18,7 @@ import (
 //	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
 //	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id
-//	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at
+//	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at; then, if the request said why or who: |cause as JSON
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
 //	expired                      event_id/order_id
 //	forgotten                    event_id/order_id|id of the log entry that rejected it
@@ -134,6 +134,11 @@ func parseData(f *domain.Fact, v values) error {
 		if f.Was = was; was != domain.OrderNone {
 			v.sale(f)
 			f.ConfirmedAtMillis = v.count()
+		}
+		if v.more {
+			said := v.remainder()
+			err := json.Unmarshal([]byte(said), &f.Cause)
+			v.bad = v.bad || err != nil || f.Cause == (domain.Cause{}) || encode(f.Cause) != said
 		}
 	case domain.FactForgotten:
 		f.Version = v.next()
@@ -264,6 +269,9 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		if f.Was != domain.OrderNone {
 			sale()
 			number(f.ConfirmedAtMillis)
+		}
+		if f.Cause != (domain.Cause{}) {
+			add(encode(f.Cause))
 		}
 	case domain.FactForgotten:
 		add(f.Version)

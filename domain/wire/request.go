@@ -52,6 +52,8 @@ const (
 	fieldHoldSeconds
 	fieldValidSeconds
 	fieldTraceparent
+	fieldReason
+	fieldBy
 	fieldCount
 
 	noField field = -1
@@ -61,6 +63,7 @@ var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
 	fieldSection: "section", fieldQuantity: "quantity", fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
 	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldTraceparent: "traceparent",
+	fieldReason: "reason", fieldBy: "by",
 }
 
 var fieldsByName = func() map[string]field {
@@ -143,6 +146,8 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	count(fieldHoldSeconds, &r.HoldSeconds)
 	count(fieldValidSeconds, &r.ValidSeconds)
 	text(fieldTraceparent, &r.Traceparent)
+	text(fieldReason, &r.Cause.Reason)
+	text(fieldBy, &r.Cause.By)
 	return v
 }
 
@@ -342,6 +347,12 @@ func (r *raw) complete(req *domain.Request) error {
 	}
 	if req.Type != domain.RequestCancel && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
+	}
+	if req.Type == domain.RequestCancel {
+		cause := domain.Cause{Reason: r.value[fieldReason], By: r.value[fieldBy]}
+		if errs[3] = cause.Validate(); errs[3] == nil {
+			req.Cause = cause
+		}
 	}
 	if req.Type.Pays() { // without a token it is not refused here: it may be for free
 		if errs[3] = checkToken(r.value[fieldToken]); errs[3] == nil {
