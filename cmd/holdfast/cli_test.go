@@ -123,6 +123,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"pending", "explain", "o", "--receipt", "1-0"}, "--event"},
 		{[]string{"pending", "explain", "e/o", "--receipt", "one"}, "--receipt"},
 		{[]string{"dead", "redrive"}, "--all"},
+		{[]string{"workers"}, "list"},
 		{[]string{"dead", "redrive", "0:1-0", "--all"}, "--all"},
 		{[]string{"dead", "redrive", "0:1-0", "--reason", "x"}, "--reason"},
 		{[]string{"dead", "discard", "--all"}, "--yes"},
