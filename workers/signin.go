@@ -11,9 +11,9 @@ import (
 
 const (
 	// signInEvery is how often a worker says that it is there, give or take half.
-	signInEvery = 5 * time.Second
+	signInEvery = 10 * time.Second
 	// sweepTimes is how often it says so until it forgets others that have said nothing for an hour.
-	sweepTimes = 60
+	sweepTimes = 30
 )
 
 // signIn says who this worker is, what it does and how fast, for people who ask who works. Nothing else depends on

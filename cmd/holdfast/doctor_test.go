@@ -12,6 +12,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams/inspect"
+	"holdfast/streams/redistest"
 )
 
 // doctor runs one, and returns its findings by what they are about.
@@ -286,4 +287,19 @@ func TestDoctorOfOtherServers(t *testing.T) {
 			t.Errorf("%v: %s, want %s", c.partitions, got, c.want)
 		}
 	}
+}
+
+// In a Cluster each master is looked at, and pending is explained and claimed as elsewhere.
+func TestDoctorOfACluster(t *testing.T) {
+	t.Parallel()
+	h := &holdfast{t: t, server: redistest.StartNode(t), query: "?cluster=true"}
+	h.event("e1")
+	found := h.doctor(levelCritical) // nobody works
+	wantFinding(t, found, "version", severityOK, "cluster, a master", "")
+	if at := found["version"][0]["finding"].(string); !strings.Contains(at, strings.TrimPrefix(h.server.Addr(), "127.0.0.1")+": ") {
+		t.Errorf("it does not say which master: %q", at)
+	}
+	wantFinding(t, found, "rights", severityOK, "may look (check, pending), publish", "")
+	h.ok("publish", "--event", "e1", "--customer", "c", "--order", "o1", "--token", "t")
+	h.explain("o1", standsWaiting)
 }

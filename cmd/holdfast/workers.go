@@ -19,7 +19,7 @@ type workersListCommand struct{}
 // Help is shown by --help.
 func (c *workersListCommand) Help() string {
 	return `
-Workers say every 5 s what they are and how fast they were since the last time. One that is not alive and has something in
+Workers say every 10 s what they are and how fast they were since the last time. One that is not alive and has something in
 hand is listed until others have taken it; one of an older program says nothing of its version and since when.
 `
 }

@@ -28,8 +28,8 @@ type Worker struct {
 	lives  bool // in one
 }
 
-// signLasts is how long a worker that is in no group counts as alive after its last sign, of which it gives one every 5 s.
-const signLasts = 15_000
+// signLasts is how long a worker that is in no group counts as alive after its last sign, of which it gives one every 10 s.
+const signLasts = 30_000
 
 // Workers are all that say they are there, and all that groups know, by their names.
 func (in *Inspector) Workers(ctx context.Context) ([]Worker, error) {

@@ -2,16 +2,16 @@
 --
 -- KEYS[1] workers   ARGV[1] worker   ARGV[2] what it says of itself: fields of a JSON object, without braces; '' if it is gone
 -- ARGV[3] for how long it has been there, in milliseconds   ARGV[4] '1' to forget those that have said nothing for an hour
--- A value is {…,"since":…,"seen":…}, milliseconds. Reply: how many there are.
+-- A value is {…,"since":…,"seen":…}, milliseconds. Reply: OK.
 -- On a crash: all or nothing. Works when memory is full.
 
 local FORGOTTEN_AFTER = 3600000
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
-local gone = { '' } -- no field: taking it out is a first write that a full memory does not refuse
+local gone = {}
 if ARGV[2] == '' then
-  gone[2] = ARGV[1]
+  gone[1] = ARGV[1]
 end
 if ARGV[4] == '1' then
   local all = redis.call('HGETALL', KEYS[1])
@@ -25,6 +25,12 @@ for first = 1, #gone, 1000 do
   redis.call('HDEL', KEYS[1], unpack(gone, first, math.min(first + 999, #gone)))
 end
 if ARGV[2] ~= '' then
-  redis.call('HSET', KEYS[1], ARGV[1], string.format('{%s,"since":%.0f,"seen":%.0f}', ARGV[2], now - tonumber(ARGV[3]), now))
+  local value = string.format('{%s,"since":%.0f,"seen":%.0f}', ARGV[2], now - tonumber(ARGV[3]), now)
+  local said = redis.pcall('HSET', KEYS[1], ARGV[1], value)
+  if type(said) == 'table' and said['err'] then
+    -- A write that a full memory does not refuse, and that changes nothing: after it none is refused.
+    redis.call('HDEL', KEYS[1], '')
+    redis.call('HSET', KEYS[1], ARGV[1], value)
+  end
 end
-return redis.call('HLEN', KEYS[1])
+return redis.status_reply('OK')
