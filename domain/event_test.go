@@ -64,8 +64,12 @@ func TestTermsValidate(t *testing.T) {
 		{"a price below zero", func(t *Terms) { t.Sections[0].Price = -1 }, `section "general": price: want 0 to 9007199254740991 minor units`},
 		{"the highest price, of two", func(t *Terms) { t.Sections = one(9007199254740991, 2) }, `section "general": price times capacity is too large to be counted exactly`},
 		{"the highest price, of none", func(t *Terms) { t.Sections = one(9007199254740991, 0) }, ""},
-		{"together just countable", func(t *Terms) { t.Sections = append(one(9007199254740990, 1), SectionTerms{Name: "vip", Price: 1, Capacity: 1}) }, ""},
-		{"together too much", func(t *Terms) { t.Sections = append(one(9007199254740990, 1), SectionTerms{Name: "vip", Price: 1, Capacity: 2}) }, `section "vip": price times capacity is too large to be counted exactly`},
+		{"together just countable", func(t *Terms) {
+			t.Sections = append(one(9007199254740990, 1), SectionTerms{Name: "vip", Price: 1, Capacity: 1})
+		}, ""},
+		{"together too much", func(t *Terms) {
+			t.Sections = append(one(9007199254740990, 1), SectionTerms{Name: "vip", Price: 1, Capacity: 2})
+		}, `section "vip": price times capacity is too large to be counted exactly`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			terms := testTerms()

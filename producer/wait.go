@@ -13,6 +13,9 @@ type Outcome struct {
 	EventID string
 	OrderID string
 	Order   domain.Order
+	// Seats are the seats that the order holds or has, or had, by section: those that were asked for, or that were the best
+	// available. Named as tickets name them, and as they stand in their rows. Nothing of sections without seats.
+	Seats map[string][]string
 }
 
 // SetAsideError says that the request that was waited for was set aside: no worker has it
@@ -52,6 +55,9 @@ func (e *SetAsideError) Unwrap() error {
 //   - It wraps domain.ErrUnknownOutcome: ctx ended first. The order may still have any
 //     outcome, and WaitFor can be called again.
 //   - Of ClassFatal or ClassPoison: nobody will know until something is mended.
+//
+// Of an order of seats, their names are looked up when it is known what became of it. As long as that fails the wait goes on; an error
+// of ClassPoison says that it cannot be done, and then the outcome is there, without its seats.
 //
 // The receipt may be one of a Publish whose result was not known, or come from another
 // process. Without an EntryID, a request of the receipt's type that was set aside counts
