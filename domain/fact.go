@@ -20,6 +20,10 @@ const (
 	FactDeclined  FactType = "declined"
 	FactExpired   FactType = "expired"
 	FactCancelled FactType = "cancelled"
+	// FactPaying says that an attempt to pay for a hold was accepted, before the gateway hears of it.
+	FactPaying FactType = "paying"
+	// FactPaymentDeclined says that an attempt was definitely declined. The hold lives on, and another one may follow.
+	FactPaymentDeclined FactType = "payment_declined"
 	// FactForgotten says that an order is not known any more that was rejected because there was no such event.
 	FactForgotten FactType = "forgotten"
 )
@@ -28,7 +32,7 @@ const (
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactForgotten:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactForgotten:
 		return true
 	}
 	return false
@@ -46,12 +50,13 @@ type Fact struct {
 	// held and rejected say what was asked for; confirmed and cancelled repeat what
 	// their readers need to post or settle it without a look at the order.
 	RequestType       RequestType // held, rejected
-	Fingerprint       string      // likewise
+	Fingerprint       string      // likewise; paying: that of the pay
 	CustomerID        string      // held, rejected, confirmed; cancelled, unless it was none
 	Items             Items       // likewise; without prices if it was rejected
 	Currency          string      // held, confirmed, cancelled
 	DeadlineMillis    int64       // held
 	AuthorizationID   string      // confirmed
+	Attempt           int         // paying, payment_declined: its number, from 1; confirmed: if it was not the first that was approved
 	Reason            string      // rejected, cancelled, declined if it was not the gateway that declined
 	Detail            string      // rejected as invalid, declined with a reason
 	Was               OrderState  // cancelled: none, held or confirmed

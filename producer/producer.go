@@ -70,7 +70,8 @@ type Receipt struct {
 	// Type and Fingerprint are the request's: what to wait for, and how to know it from another
 	// one under the same order_id.
 	Type        domain.RequestType `json:"type"`
-	Fingerprint string             `json:"fingerprint,omitempty"` // of a purchase or a hold
+	Fingerprint string             `json:"fingerprint,omitempty"` // of a purchase, a hold or a pay
+	Attempt     int                `json:"attempt,omitempty"`     // of a pay: which attempt it is, from 1
 	// Replicas is how many replicas had confirmed it by then; 0 unless the option is set.
 	Replicas int `json:"replicas,omitempty"`
 }
@@ -151,7 +152,9 @@ func prepare(r *domain.Request) (Receipt, error) {
 	if err != nil {
 		return receipt, domain.WithClass(domain.ClassReject, err)
 	}
-	receipt.Type, receipt.Fingerprint = r.Type, fingerprint
+	if receipt.Type, receipt.Fingerprint = r.Type, fingerprint; r.Type == domain.RequestPay {
+		receipt.Attempt = r.AttemptNumber()
+	}
 	return receipt, nil
 }
 

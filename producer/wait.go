@@ -44,6 +44,8 @@ func (e *SetAsideError) Unwrap() error {
 // WaitFor returns when it is known what became of a request that was published:
 //
 //   - a purchase or a pay: when its order is confirmed, declined, expired, cancelled or rejected;
+//   - a pay: also when this attempt was declined and its order is still held (PayState is domain.PayDeclined, or Attempt is
+//     a later one): another attempt may follow until the deadline;
 //   - a hold: also when it is held;
 //   - a cancel: as a purchase, but not on confirmed, because the cancel is about to undo that.
 //
@@ -51,7 +53,7 @@ func (e *SetAsideError) Unwrap() error {
 //
 //   - A *SetAsideError: this very request was set aside, whatever the order is.
 //   - It wraps domain.ErrConflict, ClassReject: another request came first under this
-//     order_id, with other content. What became of that one is not told.
+//     order_id, or as this attempt, with other content. What became of that one is not told.
 //   - It wraps domain.ErrUnknownOutcome: ctx ended first. The order may still have any
 //     outcome, and WaitFor can be called again.
 //   - Of ClassFatal or ClassPoison: nobody will know until something is mended.
@@ -74,8 +76,13 @@ func (p *Producer) WaitFor(ctx context.Context, r Receipt) (Outcome, error) {
 func questionOf(r Receipt) (question, error) {
 	q := question{ref: domain.OrderRef{EventID: r.EventID, OrderID: r.OrderID}, entryID: r.EntryID, fingerprint: r.Fingerprint}
 	switch r.Type {
-	case domain.RequestPurchase, domain.RequestPay:
+	case domain.RequestPurchase:
 		q.enough = decided
+	case domain.RequestPay:
+		q.attempt = max(r.Attempt, 1)
+		q.enough = func(o domain.Order) bool {
+			return decided(o) || o.Attempt > q.attempt || o.Attempt == q.attempt && o.PayState == domain.PayDeclined
+		}
 	case domain.RequestHold:
 		q.enough = known
 	case domain.RequestCancel:
@@ -135,6 +142,18 @@ type question struct {
 	entryID     string                        // of the request; empty: any that it is about
 	about       func(domain.RequestType) bool // requests whose being set aside is an answer, if there is no entryID
 	fingerprint string                        // of the request's body; empty: it has none, or any will do
+	attempt     int                           // that the fingerprint is of, from 1; 0: it is of what opened the order
+}
+
+// first is the fingerprint of what came first under the order_id, or as the attempt; empty if nothing is known to have.
+func (q *question) first(o domain.Order) string {
+	switch q.attempt {
+	case 0:
+		return o.Fingerprint
+	case o.Attempt:
+		return o.PayFingerprint
+	}
+	return ""
 }
 
 // answer is what a look tells, an outcome or an error; ok is false if that is no answer yet.
@@ -145,7 +164,7 @@ func (q *question) answer(found domain.Looked) (outcome Outcome, ok bool, err er
 		return outcome, class == domain.ClassFatal || class == domain.ClassPoison, fmt.Errorf("waiting for %s: %w", q.ref, found.Err)
 	}
 	o := found.Order
-	if q.fingerprint != "" && o.Fingerprint != "" && o.Fingerprint != q.fingerprint {
+	if first := q.first(o); q.fingerprint != "" && first != "" && first != q.fingerprint {
 		return outcome, true, domain.WithClass(domain.ClassReject,
 			fmt.Errorf("order %s: %w: another request came first under this order_id, with other content", q.ref, domain.ErrConflict))
 	}

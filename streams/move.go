@@ -135,7 +135,7 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		}
 		d.i, d.fact, d.next, d.Effect = i, fact, next, effect
 		switch fact.Type { //nolint:exhaustive // the others may happen at any time
-		case domain.FactConfirmed:
+		case domain.FactConfirmed, domain.FactPaying:
 			d.bound = "before"
 		case domain.FactExpired:
 			d.bound = "from"
@@ -219,7 +219,7 @@ func (d *decided) rank() int {
 }
 
 // factTypes are those of a movement.
-var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected}
+var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined}
 
 // learn takes over what orders are now.
 func (m *movement) learn(list []*decided, stale []any) error {

@@ -151,7 +151,7 @@ func (s *settlement) cash(l *line) {
 		// A newer fact is in the log, of which whoever has it makes the same; or Redis has lost this one.
 		s.over(l, ending{})
 	case o.State == domain.OrderConfirmed:
-		s.over(l, s.capture(by, l.owed.Ref, o))
+		s.over(l, s.collect(by, l.owed.Ref, o))
 	case o.State == domain.OrderExpired, o.State == domain.OrderCancelled:
 		s.over(l, endingOf(s.takeBack(by, l.owed.Ref, o, o.ConfirmedAtMillis > 0)))
 	default: // of these there is no money
@@ -187,10 +187,21 @@ func settles(t domain.FactType) bool {
 	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled:
 		return true
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
-		domain.FactHeld, domain.FactRejected, domain.FactDeclined, domain.FactForgotten:
+		domain.FactHeld, domain.FactRejected, domain.FactDeclined, domain.FactPaying, domain.FactPaymentDeclined, domain.FactForgotten:
 		return false
 	}
 	return false
+}
+
+// collect brings the payments of a confirmed order to what it says: the attempt that was confirmed is captured, and those
+// before, which were declined, stay without money.
+func (s *settlement) collect(by time.Time, ref domain.OrderRef, o domain.Order) ending {
+	end := s.capture(by, ref, o)
+	for n := 1; n < o.LastAttempt() && end == (ending{}); n++ {
+		_, reason, err := s.takeBackAttempt(by, ref, o, n, false)
+		end = endingOf(reason, err)
+	}
+	return end
 }
 
 // capture collects the money of a confirmed order. If it is refused for good, the
@@ -200,7 +211,7 @@ func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) 
 		return ending{}
 	}
 	payment, err := s.settled(callCapture, by, func(ctx context.Context) (domain.Payment, error) {
-		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.attempt(ref, o))
+		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.attempt(ref, o, o.LastAttempt()))
 		if err == nil && payment.Status == domain.PaymentStatusAuthorized {
 			return payment, fmt.Errorf("captured, but the gateway says authorized: %w", domain.ErrUnknownOutcome)
 		}

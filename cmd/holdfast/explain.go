@@ -309,7 +309,14 @@ func (w *wording) hold() {
 		f.Do = []string{w.starts("maintenance")}
 	case o.RequestType == domain.RequestHold && len(w.x.Requests) == 0 && !w.x.Unsearched:
 		f.Next = "its hold expires then, unless a pay comes before: none is in line or in hand"
-		f.Do = append([]string{"pay for it: HOLDFAST_TOKEN=… " + w.typed(fmt.Sprintf("publish --type pay --event %s --order %s", w.x.Ref.EventID, w.x.Ref.OrderID))}, f.Do...)
+		pay := fmt.Sprintf("publish --type pay --event %s --order %s", w.x.Ref.EventID, w.x.Ref.OrderID)
+		if o.PayState == domain.PayDeclined {
+			f.Text += fmt.Sprintf("; its payment was declined, attempt %d", o.Attempt)
+			pay += fmt.Sprintf(" --attempt %d", o.Attempt+1)
+		}
+		if o.PayState != domain.PayDeclined || o.Attempt < domain.MaxAttempts {
+			f.Do = append([]string{"pay for it: HOLDFAST_TOKEN=… " + w.typed(pay)}, f.Do...)
+		}
 	case o.RequestType == domain.RequestPurchase && len(w.x.Requests) == 0 && !w.x.Unsearched && w.seesRequests():
 		f.Next = "its hold expires then: its request is neither in line nor in hand; whoever publishes it again has it paid"
 	}

@@ -103,6 +103,10 @@ func TestPendingExplain(t *testing.T) {
 	if due, _ := found[0]["due_ms"].(float64); due < 500_000 || due > 600_000 {
 		t.Errorf("due in %v", due)
 	}
+	h.run("publish", "--type", "pay", "--event", "e1", "--order", "h1", "--token", "decline_me", "--wait")
+	h.drained()
+	text, _ = h.explain("e1/h1", standsHeld)
+	wantSaid(t, text, "its payment was declined, attempt 1", "--type pay --event e1 --order h1 --attempt 2")
 
 	// A request of it is a dead letter.
 	h.conflicts("d1")

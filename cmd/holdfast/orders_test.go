@@ -97,7 +97,7 @@ func TestOrdersFromPurchaseToAudit(t *testing.T) {
 	wantSaid(t, h.ok("orders", "show", "o2"), "reason requested", "why bought | by mistake", "asked for by ann")
 
 	h.drained()
-	expect(t, h.one("audit"), object{"ok": true, "violations": []any{}, "checked": object{"events": 2, "orders": 6, "facts": 12}})
+	expect(t, h.one("audit"), object{"ok": true, "violations": []any{}, "checked": object{"events": 2, "orders": 6, "facts": 13}})
 	table(t, h.ok("audit"), "verdict all is well", "payments not checked: no --gateway")
 }
 

@@ -17,7 +17,9 @@ import (
 //	closed, event_cancelled      event_id|cause as JSON
 //	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
-//	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id
+//	paying                       event_id/order_id|attempt|fingerprint of the pay
+//	payment_declined             event_id/order_id|attempt
+//	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt
 //	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at; then, if the request said why or who: |cause as JSON
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
 //	expired                      event_id/order_id
@@ -70,7 +72,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -99,7 +101,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactForgotten:
 	}
 	return nil
 }
@@ -120,6 +122,14 @@ func parseData(f *domain.Fact, v values) error {
 	case domain.FactConfirmed:
 		v.sale(f)
 		f.AuthorizationID = v.next()
+		if v.more {
+			f.Attempt = v.attempt()
+			v.bad = v.bad || f.Attempt == 1
+		}
+	case domain.FactPaying:
+		f.Attempt, f.Fingerprint = v.attempt(), v.next()
+	case domain.FactPaymentDeclined:
+		f.Attempt = v.attempt()
 	case domain.FactDeclined:
 		if v.more {
 			f.Reason, f.Detail = v.next(), v.remainder()
@@ -209,6 +219,21 @@ func (v *values) count() int64 {
 	return n
 }
 
+func (v *values) attempt() int {
+	value := v.next()
+	n, ok := ParseAttempt(value)
+	v.bad = v.bad || !ok
+	return n
+}
+
+// ParseAttempt reads the number of an attempt to pay: 1 to domain.MaxAttempts.
+func ParseAttempt(value string) (n int, ok bool) {
+	if len(value) != 1 || value[0] < '1' || value[0] > '0'+domain.MaxAttempts {
+		return 0, false
+	}
+	return int(value[0] - '0'), true
+}
+
 func (v *values) items(f *domain.Fact) {
 	items, ok := domain.ParseItems(v.next())
 	f.Items, v.bad = items, v.bad || !ok
@@ -258,6 +283,14 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	case domain.FactConfirmed:
 		sale()
 		add(f.AuthorizationID)
+		if f.Attempt > 1 {
+			number(int64(f.Attempt))
+		}
+	case domain.FactPaying:
+		number(int64(f.Attempt))
+		add(f.Fingerprint)
+	case domain.FactPaymentDeclined:
+		number(int64(f.Attempt))
 	case domain.FactDeclined:
 		if f.Reason != "" {
 			add(f.Reason)

@@ -72,6 +72,15 @@ func TestParseFacts(t *testing.T) {
 				Type: domain.FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Items: "general:2:9007199254740991", Currency: "EUR", AuthorizationID: "auth_1",
 			}},
 		},
+		{
+			"confirmed by a later attempt",
+			[]string{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|9"},
+			[]domain.Fact{{
+				Type: domain.FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Items: "general:2:900", Currency: "EUR", AuthorizationID: "auth_1", Attempt: 9,
+			}},
+		},
+		{"paying", []string{"paying", "e1/o1|1|fp"}, []domain.Fact{{Type: domain.FactPaying, EventID: "e1", OrderID: "o1", Attempt: 1, Fingerprint: "fp"}}},
+		{"an attempt declined", []string{"payment_declined", "e1/o1|9"}, []domain.Fact{{Type: domain.FactPaymentDeclined, EventID: "e1", OrderID: "o1", Attempt: 9}}},
 		{"declined", []string{"declined", "e1/o1"}, []domain.Fact{{Type: domain.FactDeclined, EventID: "e1", OrderID: "o1"}}},
 		{
 			"declined, and why",
@@ -291,6 +300,9 @@ func FuzzParseFacts(f *testing.F) {
 		{"cancelled", "e1/o1|requested|confirmed|fred|general:2:900|EUR|1700000000456"},
 		{"cancelled", "e1/o1|requested|none"},
 		{"cancelled", `e1/o1|requested|none|{"reason":"a","by":"b"}`},
+		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|2"},
+		{"paying", "e1/o1|1|fp\ne1/o2|9|"},
+		{"payment_declined", "e1/o1|1"},
 		{"expired", "e1/o1\ne2/o2\n"},
 		{"declined", "e1/o1\ne2/o2|payment_mismatch|amount 500 instead of 1000"},
 		{"declined", "e1/o1||"},
@@ -299,7 +311,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

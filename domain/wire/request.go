@@ -12,7 +12,7 @@ import (
 	"holdfast/domain"
 )
 
-// The values of field v that this version understands. A request of version 2 may have items, and seats.
+// The values of field v that this version understands. A request of version 2 may have items and seats, or be another attempt to pay.
 const (
 	RequestVersion      = "1"
 	RequestVersionItems = "2"
@@ -56,6 +56,7 @@ const (
 	fieldUnitPrice
 	fieldHoldSeconds
 	fieldValidSeconds
+	fieldAttempt
 	fieldTraceparent
 	fieldReason
 	fieldBy
@@ -67,7 +68,7 @@ const (
 var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
 	fieldSection: "section", fieldQuantity: "quantity", fieldSeats: FieldSeats, fieldAdjacent: FieldAdjacent, fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
-	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldTraceparent: "traceparent",
+	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldTraceparent: "traceparent",
 	fieldReason: "reason", fieldBy: "by",
 }
 
@@ -87,7 +88,7 @@ func (f field) identifies() bool {
 }
 
 // newInVersion2 are the fields that version 1 does not know.
-var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent}
+var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldAttempt}
 
 // fingerprinted are the fields that change the meaning of a purchase or a hold of one item.
 var fingerprinted = [...]field{
@@ -159,6 +160,9 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	}
 	count(fieldHoldSeconds, &r.HoldSeconds)
 	count(fieldValidSeconds, &r.ValidSeconds)
+	if count(fieldAttempt, &r.Attempt); r.Attempt != 0 {
+		v[fieldVersion] = RequestVersionItems
+	}
 	text(fieldTraceparent, &r.Traceparent)
 	text(fieldReason, &r.Cause.Reason)
 	text(fieldBy, &r.Cause.By)
@@ -419,6 +423,11 @@ func (r *raw) complete(req *domain.Request) error {
 			errs[1] = r.completeItem(req)
 		}
 		req.HoldSeconds, errs[2] = r.count(fieldHoldSeconds, 1, MaxHoldSeconds)
+	}
+	if req.Type == domain.RequestPay {
+		if req.Attempt, errs[0] = r.count(fieldAttempt, 1, domain.MaxAttempts); errs[0] == nil {
+			req.Fingerprint = domain.Fingerprint(r.value[fieldType], strconv.Itoa(req.AttemptNumber()), r.value[fieldValidSeconds])
+		}
 	}
 	if req.Type != domain.RequestCancel && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)

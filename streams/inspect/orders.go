@@ -16,7 +16,8 @@ import (
 
 // History returns the facts about one order, oldest first; of one that was cancelled with
 // its event also the fact that says who cancelled that, and why. It finds them by the
-// times in the order's record, so its cost does not grow with the log.
+// times in the order's record, so its cost does not grow with the log; those about attempts to pay, of a hold, between its
+// beginning and its end.
 func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.Order) ([]domain.Fact, error) {
 	p := in.ns.Keys.PartitionOf(ref.EventID)
 	var times []int64
@@ -27,8 +28,18 @@ func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.
 	}
 	slices.Sort(times)
 	var history []domain.Fact
-	for _, at := range times {
-		before := strconv.FormatInt(at-1, 10) + "-18446744073709551615"
+	seen := int64(0) // up to when
+	for i, at := range times {
+		from := max(at, seen+1)
+		if i == 0 && o.PayFingerprint != "" { // there are others until the next one
+			if at = domain.EntryMillis(o.Version); len(times) > 1 {
+				at = times[1]
+			}
+		}
+		if seen = max(seen, at); from > at {
+			continue
+		}
+		before := strconv.FormatInt(from-1, 10) + "-18446744073709551615"
 		_, err := in.ns.ReadLog(ctx, p, before, strconv.FormatInt(at, 10), func(f domain.Fact) error {
 			if f.Ref() == ref {
 				history = append(history, f)

@@ -20,7 +20,8 @@ import (
 //	confirmed_at likewise
 //	resolved_at  empty: the version's time
 //	authorization_id, reason
-//	further      nothing yet: room for what only few orders have
+//	further      what only few orders have: the latest attempt to pay. a, its number, o (open) or d (declined), a colon, the
+//	             fingerprint of the pay. Empty for none, and for a purchase that is its own first one, which is open
 //	detail       for people; the only value that may contain bars
 //
 // Only hold.lua writes records otherwise: those of held and rejected orders. The version comes first
@@ -50,7 +51,7 @@ func DecodeOrder(record string) (domain.Order, error) {
 	}
 	v[recordValues-1] = rest
 	at := domain.EntryMillis(v[0])
-	if at == 0 || len(v[1]) != 2 || v[1][1] != layoutOfOrder || v[13] != "" {
+	if at == 0 || len(v[1]) != 2 || v[1][1] != layoutOfOrder {
 		return domain.Order{}, damaged("order record", record)
 	}
 	state := domain.OrderState(max(strings.IndexByte(stateLetters, v[1][0]), 0))
@@ -71,13 +72,16 @@ func DecodeOrder(record string) (domain.Order, error) {
 		}
 	}
 	switch {
-	case state == domain.OrderHeld:
+	case state == domain.OrderHeld && o.HeldAtMillis == 0:
 		o.HeldAtMillis = at
 	case state == domain.OrderConfirmed && o.ConfirmedAtMillis == 0:
 		o.ConfirmedAtMillis = at
 	}
 	if state.Terminal() && o.ResolvedAtMillis == 0 {
 		o.ResolvedAtMillis = at
+	}
+	if !decodeAttempt(&o, v[13]) {
+		return domain.Order{}, damaged("order record", record)
 	}
 	holdMillis := n.optional(v[7])
 	if o.HeldAtMillis > 0 {
@@ -92,6 +96,36 @@ func DecodeOrder(record string) (domain.Order, error) {
 		return domain.Order{}, damaged("order record", record)
 	}
 	return o, nil
+}
+
+// payLetters are those of the states of an attempt to pay, in their order.
+const payLetters = "od"
+
+// decodeAttempt reads the latest attempt to pay.
+func decodeAttempt(o *domain.Order, further string) bool {
+	if further == "" {
+		if o.RequestType == domain.RequestPurchase && o.HeldAtMillis > 0 {
+			o.Attempt = 1
+		}
+		return true
+	}
+	about, fingerprint, _ := strings.Cut(further, ":")
+	if len(about) != 3 || about[0] != 'a' {
+		return false
+	}
+	attempt, ok := wire.ParseAttempt(about[1:2])
+	state := strings.IndexByte(payLetters, about[2])
+	o.Attempt, o.PayState, o.PayFingerprint = attempt, domain.PayState(max(state, 0)), fingerprint
+	return ok && state >= 0 && o.HeldAtMillis > 0
+}
+
+// appendAttempt is what decodeAttempt reads.
+func appendAttempt(b []byte, o *domain.Order) []byte {
+	if o.Attempt == 0 || o.RequestType == domain.RequestPurchase && o.PayState == domain.PayOpen {
+		return b
+	}
+	b = append(b, 'a', '0'+byte(o.Attempt), payLetters[o.PayState], ':')
+	return append(b, o.PayFingerprint...)
 }
 
 // OrderTail is the record of an order behind its version, for an order that is changed now: the times of the
@@ -125,6 +159,6 @@ func AppendOrderTail(b []byte, o *domain.Order) []byte {
 	number(o.ResolvedAtMillis)
 	add(o.AuthorizationID)
 	add(o.Reason)
-	b = append(b, '|') // further
+	b = append(appendAttempt(b, o), '|')
 	return append(b, o.Detail...)
 }
