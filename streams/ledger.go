@@ -336,7 +336,7 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 		m.add(c.EntryID, c.Ref, orders[i])
 	}
 	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
-		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason})
+		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason, Cause: batch[i].Cause})
 	}
 	_, err = l.moveAll(ctx, p, &m)
 	return err
