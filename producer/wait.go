@@ -41,7 +41,10 @@ func (e *SetAsideError) Unwrap() error {
 // WaitFor returns when it is known what became of a request that was published:
 //
 //   - a purchase or a pay: when its order is confirmed, declined, expired, cancelled or rejected;
-//   - a pay: also when this attempt was declined and its order is still held (PayState is domain.PayDeclined, or Attempt is
+//   - a purchase or a pay: also when its customer has something to do at their bank (Order.AwaitsAction): what, tells the gateway
+//     (domain.NextSteps). Publish a payment_update when it is done, and wait for that, or Wait for the order;
+//   - a payment_update: when nothing is awaited of the customer any more;
+//   - a pay or a payment_update: also when this attempt was declined and its order is still held (PayState is domain.PayDeclined, or Attempt is
 //     a later one): another attempt may follow until the deadline;
 //   - a hold: also when it is held;
 //   - a cancel: as a purchase, but not on confirmed, because the cancel is about to undo that.
@@ -71,11 +74,12 @@ func questionOf(r Receipt) (question, error) {
 	q := question{ref: domain.OrderRef{EventID: r.EventID, OrderID: r.OrderID}, entryID: r.EntryID, fingerprint: r.Fingerprint}
 	switch r.Type {
 	case domain.RequestPurchase:
-		q.enough = decided
-	case domain.RequestPay:
+		q.enough = func(o domain.Order) bool { return decided(o) || o.AwaitsAction() }
+	case domain.RequestPay, domain.RequestPaymentUpdate:
 		q.attempt = max(r.Attempt, 1)
 		q.enough = func(o domain.Order) bool {
-			return decided(o) || o.Attempt > q.attempt || o.Attempt == q.attempt && o.PayState == domain.PayDeclined
+			over := o.PayState == domain.PayDeclined || r.Type == domain.RequestPay && o.AwaitsAction()
+			return decided(o) || o.Attempt > q.attempt || o.Attempt == q.attempt && over
 		}
 	case domain.RequestHold:
 		q.enough = known

@@ -82,7 +82,7 @@ type orderView struct {
 	ResolvedAtMillis int64  `json:"resolved_at"` // milliseconds; 0: not yet
 	AuthorizationID  string `json:"authorization_id"`
 	Attempt          int    `json:"attempt"` // the latest attempt to pay that was accepted; 0: none
-	Payment          string `json:"payment"` // of that attempt, while the order is held: open or declined; empty otherwise
+	Payment          string `json:"payment"` // of that attempt, while the order is held: open, declined or action_required; empty otherwise
 
 	Items domain.Items `json:"items"`
 }
@@ -98,6 +98,19 @@ func viewOrder(ref domain.OrderRef, o domain.Order) orderView {
 		v.Payment = o.PayState.String()
 	}
 	return v
+}
+
+// paymentText says for people what is known of the payment of an order that is held.
+func paymentText(v orderView) string {
+	switch v.Payment {
+	case domain.PayActionRequired.String():
+		return fmt.Sprintf("attempt %d waits for the customer at their bank", v.Attempt)
+	case domain.PayDeclined.String():
+		return fmt.Sprintf("attempt %d was declined, the next one may follow", v.Attempt)
+	case domain.PayOpen.String():
+		return fmt.Sprintf("attempt %d has no answer yet", v.Attempt)
+	}
+	return ""
 }
 
 var orderColumns = []string{"order_id", "event_id", "customer_id", "section", "quantity", "amount", "state", "reason", "held_at", "resolved_at"}
@@ -158,7 +171,7 @@ func viewFact(f domain.Fact) factView {
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
-		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactForgotten:
+		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactForgotten:
 	}
 	return v
 }
@@ -286,7 +299,7 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		}{v, history, request}, append([]string{
 			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
 			"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
-			"state", v.State, "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
+			"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
 			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID,
 		}, request.cells()...)...)
 		if out.section("at", "fact", "what") {
