@@ -16,9 +16,10 @@ import (
 )
 
 type ordersCommand struct {
-	Show   ordersShowCommand   `cmd:"" help:"Show an order and its history."`
-	List   ordersListCommand   `cmd:"" help:"List orders by the time at which they came, the newest first."`
-	Cancel ordersCancelCommand `cmd:"" help:"Ask for the cancellation of an order: give back its tickets and its money."`
+	Show     ordersShowCommand     `cmd:"" help:"Show an order and its history."`
+	NextStep ordersNextStepCommand `cmd:"" help:"Print what the customer of an order must do at their bank."`
+	List     ordersListCommand     `cmd:"" help:"List orders by the time at which they came, the newest first."`
+	Cancel   ordersCancelCommand   `cmd:"" help:"Ask for the cancellation of an order: give back its tickets and its money."`
 }
 
 // orderArgs name one order.
@@ -475,5 +476,59 @@ func (c *ordersCancelCommand) Run(ctx context.Context, e *environment) error {
 		}
 		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID}
 		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout}, one(request))
+	})
+}
+
+type ordersNextStepCommand struct {
+	orderArgs
+	Gateway string       `required:"" placeholder:"URL" help:"The payment gateway."`
+	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
+}
+
+// Help is shown by --help.
+func (c *ordersNextStepCommand) Help() string {
+	return `
+It is read from the payment gateway, and kept nowhere: whoever has it can act as the customer. The order must be one whose
+payment waits for the customer (orders show).
+`
+}
+
+func (c *ordersNextStepCommand) Run(ctx context.Context, e *environment) error {
+	return e.withStore(ctx, func(store *streams.Store) error {
+		ref, err := c.find(ctx, store)
+		if err != nil {
+			return err
+		}
+		orders, err := store.Checkout().Orders(ctx, []domain.OrderRef{ref})
+		if err != nil {
+			return about(ref, err)
+		}
+		o := orders[0]
+		switch {
+		case o.State == domain.OrderNone:
+			return about(ref, fmt.Errorf("order %s: %w", ref, domain.ErrNotFound))
+		case !o.AwaitsAction():
+			return about(ref, fmt.Errorf("order %s: there is nothing that its customer has to do: it is %s", ref, o.State))
+		}
+		client, err := c.As.client(c.Gateway, 0)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		step, err := client.NextStep(ctx, o.AttemptOf(store.PaymentNamespace(), ref, o.LastAttempt()))
+		if err != nil {
+			return about(ref, fmt.Errorf("the gateway at %s: %w", redactURL(c.Gateway), err))
+		}
+		out := e.printer()
+		url, secret := string(step.RedirectURL), string(step.ClientSecret)
+		out.sheet(struct {
+			OrderID      string `json:"order_id"`
+			EventID      string `json:"event_id"`
+			Attempt      int    `json:"attempt"`
+			RedirectURL  string `json:"redirect_url,omitempty"`
+			ClientSecret string `json:"client_secret,omitempty"`
+		}{ref.OrderID, ref.EventID, o.LastAttempt(), url, secret},
+			"order_id", ref.OrderID, "event_id", ref.EventID, "attempt", strconv.Itoa(o.LastAttempt()), "redirect_url", url, "client_secret", secret)
+		return out.flush()
 	})
 }

@@ -516,5 +516,11 @@ func refused(ref domain.OrderRef, o domain.Order) error {
 		}
 	}
 	code := domain.Code(cmp.Or(o.Reason, o.State.String()))
+	if v := viewOrder(ref, o); v.Payment != "" && o.PayState != domain.PayOpen {
+		said += ": " + paymentText(v)
+		code = map[domain.PayState]domain.Code{
+			domain.PayDeclined: domain.Code(domain.FactPaymentDeclined), domain.PayActionRequired: domain.Code(domain.FactActionRequired),
+		}[o.PayState]
+	}
 	return domain.WithCode(domain.ClassReject, code, fmt.Errorf("order %s: %s", ref, said))
 }
