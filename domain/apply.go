@@ -3,6 +3,8 @@ package domain
 import (
 	"errors"
 	"fmt"
+
+	"holdfast/domain/seats"
 )
 
 // Effect is what a fact about an order changes beside the order.
@@ -10,6 +12,23 @@ type Effect struct {
 	Items                 Items // whose places are moved
 	Available, Held, Sold int64 // 1 if each of those places is one more then, -1 if it is one fewer
 	EndsHold              bool  // the order is not among the holds any more, and its customer may order again
+}
+
+// Marks are what each seat that is moved must be, and what it is then. What is given back is free for everybody: only such seats are
+// held.
+func (e Effect) Marks() (from, to byte) {
+	for _, of := range []struct {
+		moves int64
+		mark  byte
+	}{{e.Available, seats.Free}, {e.Held, seats.Held}, {e.Sold, seats.Sold}} {
+		switch of.moves {
+		case -1:
+			from = of.mark
+		case 1:
+			to = of.mark
+		}
+	}
+	return from, to
 }
 
 // After is the order once a fact about it has happened. It checks what of the fact can be
@@ -183,7 +202,7 @@ func Apply(v View, f Fact) (View, error) {
 	}
 	if effect != (Effect{}) {
 		if out.Event, err = v.Event.move(effect); err == nil {
-			err = out.Event.CheckConservation()
+			err = out.Event.checkCounts()
 		}
 	}
 	if err != nil {
@@ -212,11 +231,14 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		t := *f.Terms
 		out := Event{
 			Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer,
-			OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis,
+			NoOrphans: t.NoOrphans, OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis,
 			Fingerprint: t.Fingerprint(), Version: 1, Sections: make([]Section, len(t.Sections)),
 		}
 		for i, s := range t.Sections {
-			out.Sections[i] = Section{Name: s.Name, Price: s.Price, Capacity: s.Capacity, Available: s.Capacity}
+			var err error
+			if out.Sections[i], err = newSection(s); err != nil {
+				return e, fmt.Errorf("listed: %w", err)
+			}
 		}
 		return out, nil
 
@@ -229,20 +251,28 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		if (t.MaxPerCustomer > 0) != (e.MaxPerCustomer > 0) {
 			return e, fmt.Errorf("adjusted: a limit per customer was added, or taken away")
 		}
-		out.Name, out.MaxPerOrder, out.MaxPerCustomer, out.OnSaleMillis, out.OffSaleMillis = t.Name, t.MaxPerOrder, t.MaxPerCustomer, t.OnSaleMillis, t.OffSaleMillis
+		out.Name, out.MaxPerOrder, out.MaxPerCustomer, out.NoOrphans = t.Name, t.MaxPerOrder, t.MaxPerCustomer, t.NoOrphans
+		out.OnSaleMillis, out.OffSaleMillis = t.OnSaleMillis, t.OffSaleMillis
 		out.Version++
 		// Sections stand in the order of the terms, as adjust_event.lua writes them.
 		kept := 0
 		out.Sections = make([]Section, len(t.Sections))
 		for i, s := range t.Sections {
 			old, exists := e.Section(s.Name)
-			if exists {
-				kept++
+			if !exists {
+				var err error
+				if out.Sections[i], err = newSection(s); err != nil {
+					return e, fmt.Errorf("adjusted: %w", err)
+				}
+				continue
 			}
-			out.Sections[i] = Section{
-				Name: s.Name, Price: s.Price, Capacity: s.Capacity,
-				Available: old.Available + s.Capacity - old.Capacity, Held: old.Held, Sold: old.Sold,
+			kept++
+			if s.Layout != old.Layout || old.Seated() && s.Capacity != old.Capacity {
+				return e, fmt.Errorf("adjusted: section %s has another layout", s.Name)
 			}
+			next := old
+			next.Price, next.Capacity, next.Available = s.Price, s.Capacity, old.Available+s.Capacity-old.Capacity
+			out.Sections[i] = next
 		}
 		if kept != len(e.Sections) {
 			return e, fmt.Errorf("adjusted: a section was removed")

@@ -39,7 +39,7 @@ type Requests interface {
 type SetAside struct {
 	DeadID  string      // what people call the letter
 	EntryID string      // of the request
-	Type    RequestType // of the request; empty if it says none of the four
+	Type    RequestType // of the request; empty if it says none that there is
 	Reason  string      // for people
 }
 
@@ -102,6 +102,9 @@ type Outcomes interface {
 	Partition(eventID string) int
 	// Look reads what is stored about orders, in one round trip, and returns a result for each.
 	Look(ctx context.Context, refs []OrderRef) []Looked
+	// SeatNames are the names of an order's seats, ROW-NUMBER, by section, as they stand in their rows; nothing of counted
+	// sections. Errors: ErrNotFound if there is no such event or section (any more); ClassPoison for places where no seat is.
+	SeatNames(ctx context.Context, eventID string, items Items) (map[string][]string, error)
 	// InLine is where a request stands among those of its partition, by its entry's id. A look may be half a second old. Errors: of ClassReject
 	// for what is no id of an entry.
 	InLine(ctx context.Context, partition int, entryID string) (InLine, error)

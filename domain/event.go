@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"holdfast/domain/seats"
 )
 
 // Limits of an event. Within them every sum fits a float64 exactly,
@@ -16,6 +18,11 @@ const (
 	MaxQuantity   = 1_000_000
 	MaxNameLength = 256 // bytes of an event's display name
 	MaxCauseBytes = 512 // of each part of a Cause
+
+	// MaxLayoutBytes is how long the layouts of an event are, all together.
+	MaxLayoutBytes = 1 << 20
+	// MaxItemSeats is how many seats an item has at most: to look for them takes Redis longer than to count places.
+	MaxItemSeats = 100
 
 	// DefaultSection is the section of an event that names none.
 	DefaultSection = "general"
@@ -65,7 +72,7 @@ func (t Terms) validate() error {
 	case len(t.Sections) == 0 || len(t.Sections) > MaxSections:
 		return fmt.Errorf("sections: want 1 to %d", MaxSections)
 	}
-	var worth int64
+	var worth, seated, said int64
 	seen := make(map[string]bool, len(t.Sections))
 	for _, s := range t.Sections {
 		switch {
@@ -80,8 +87,34 @@ func (t Terms) validate() error {
 		case s.Capacity > 0 && s.Price > (MaxAmount-worth)/s.Capacity:
 			return fmt.Errorf("section %q: price times capacity is too large to be counted exactly", s.Name)
 		}
+		if s.Layout != "" {
+			if said += int64(len(s.Layout)); said > MaxLayoutBytes {
+				return fmt.Errorf("section %q: layout: want at most %d bytes, of all sections together", s.Name, MaxLayoutBytes)
+			}
+			if err := s.checkLayout(seats.MaxSeats - seated); err != nil {
+				return fmt.Errorf("section %q: %w", s.Name, err)
+			}
+			seated += s.Capacity
+		}
 		worth += s.Price * s.Capacity
 		seen[s.Name] = true
+	}
+	return nil
+}
+
+// checkLayout returns what is wrong with a layout that may have so many seats, nil if nothing is.
+func (s SectionTerms) checkLayout(most int64) error {
+	layout, err := seats.Parse(s.Layout)
+	if err != nil {
+		return fmt.Errorf("layout: %w", err)
+	}
+	switch n := int64(layout.Seats()); {
+	case layout.String() != s.Layout: // the same seats are the same terms
+		return errors.New("layout: want it as seats.Layout.String says it")
+	case n > most:
+		return fmt.Errorf("layout: more than %d seats in the event", seats.MaxSeats)
+	case s.Capacity != n:
+		return fmt.Errorf("capacity: want %d, the seats of its layout", n)
 	}
 	return nil
 }
@@ -123,21 +156,61 @@ func (t Terms) Fingerprint() string {
 	for _, s := range t.Sections {
 		said = append(said, s.Name, strconv.FormatInt(s.Price, 10), strconv.FormatInt(s.Capacity, 10))
 	}
-	if t.MaxPerCustomer > 0 { // without it, the fingerprint is the one that it was before there were such limits
+	// What follows is said only where it is so: else the fingerprint is the one that it was before there was such a thing.
+	if t.MaxPerCustomer > 0 {
 		said = append(said, strconv.FormatInt(t.MaxPerCustomer, 10))
+	}
+	for _, s := range t.Sections {
+		if s.Layout != "" {
+			said = append(said, "layout of "+s.Name, s.Layout)
+		}
+	}
+	if t.NoOrphans {
+		said = append(said, "no orphans")
 	}
 	return Fingerprint(said...)
 }
 
 // Section is one section's terms and where its units are now:
-// Available + Held + Sold == Capacity, always.
+// Available + Held + Sold + Blocked() == Capacity, always.
 type Section struct {
 	Name      string
 	Price     int64
 	Capacity  int64
-	Available int64
+	Available int64 // of a seated section, for whomever: of all its allocations
 	Held      int64
 	Sold      int64
+	Layout    string // as SectionTerms has it: never changes
+	Places    string // of a seated section, what each seat is (package seats)
+}
+
+// newSection is one that was just listed.
+func newSection(t SectionTerms) (Section, error) {
+	s := Section{Name: t.Name, Price: t.Price, Capacity: t.Capacity, Available: t.Capacity, Layout: t.Layout}
+	if t.Layout == "" {
+		return s, nil
+	}
+	layout, err := seats.Parse(t.Layout)
+	if err != nil {
+		return s, fmt.Errorf("section %s: layout: %w", t.Name, err)
+	}
+	if int64(layout.Seats()) != t.Capacity {
+		return s, fmt.Errorf("section %s: its layout has %d seats, its capacity is %d", t.Name, layout.Seats(), t.Capacity)
+	}
+	s.Places = layout.Places()
+	s.Available = seats.Count(s.Places)[seats.StateFree]
+	return s, nil
+}
+
+// Seated reports whether the section's places are named seats.
+func (s Section) Seated() bool { return s.Layout != "" }
+
+// Blocked is how many seats are not for sale.
+func (s Section) Blocked() int64 {
+	if !s.Seated() {
+		return 0
+	}
+	return s.Capacity - s.Available - s.Held - s.Sold
 }
 
 // Event is the inventory of one event. Its zero value is one that does not exist.
@@ -146,6 +219,7 @@ type Event struct {
 	Currency       string
 	MaxPerOrder    int64
 	MaxPerCustomer int64 // whether there is one never changes: customers' places are only counted where there is
+	NoOrphans      bool
 	OnSaleMillis   int64
 	OffSaleMillis  int64
 	Closed         bool
@@ -180,11 +254,11 @@ func (e Event) OnSaleAt(nowMillis int64) bool {
 func (e Event) Terms() Terms {
 	t := Terms{
 		Name: e.Name, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder, MaxPerCustomer: e.MaxPerCustomer,
-		OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis,
+		NoOrphans: e.NoOrphans, OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis,
 		Sections: make([]SectionTerms, len(e.Sections)),
 	}
 	for i, s := range e.Sections {
-		t.Sections[i] = SectionTerms{Name: s.Name, Price: s.Price, Capacity: s.Capacity}
+		t.Sections[i] = SectionTerms{Name: s.Name, Price: s.Price, Capacity: s.Capacity, Layout: s.Layout}
 	}
 	return t
 }
@@ -194,13 +268,83 @@ var ErrNotConserved = errors.New("inventory is not conserved")
 
 // CheckConservation returns what is wrong with the inventory, nil if nothing is (invariant I1).
 func (e Event) CheckConservation() error {
+	if err := e.checkCounts(); err != nil {
+		return err
+	}
 	for _, s := range e.Sections {
-		if s.Available < 0 || s.Held < 0 || s.Sold < 0 || s.Available+s.Held+s.Sold != s.Capacity {
-			return fmt.Errorf("section %s: %w: available %d + held %d + sold %d, capacity %d",
-				s.Name, ErrNotConserved, s.Available, s.Held, s.Sold, s.Capacity)
+		if err := s.checkPlaces(); err != nil {
+			return fmt.Errorf("section %s: %w: %w", s.Name, ErrNotConserved, err)
 		}
 	}
 	return nil
+}
+
+// checkCounts is CheckConservation without a look at each seat.
+func (e Event) checkCounts() error {
+	for _, s := range e.Sections {
+		if blocked := s.Blocked(); s.Available < 0 || s.Held < 0 || s.Sold < 0 || blocked < 0 || s.Available+s.Held+s.Sold+blocked != s.Capacity {
+			return fmt.Errorf("section %s: %w: available %d + held %d + sold %d + blocked %d, capacity %d",
+				s.Name, ErrNotConserved, s.Available, s.Held, s.Sold, blocked, s.Capacity)
+		}
+	}
+	return nil
+}
+
+// checkPlaces returns how what is counted differs from what each seat is, nil if it does not.
+func (s Section) checkPlaces() error {
+	if !s.Seated() {
+		return nil
+	}
+	layout, err := seats.Parse(s.Layout)
+	if err == nil {
+		err = layout.CheckPlaces(s.Places)
+	}
+	if err != nil {
+		return err
+	}
+	counted := seats.Count(s.Places)
+	for _, of := range []struct {
+		state seats.State
+		says  int64
+	}{{seats.StateFree, s.Available}, {seats.StateHeld, s.Held}, {seats.StateSold, s.Sold}} {
+		if counted[of.state] != of.says {
+			return fmt.Errorf("%d seats are %s, counted are %d", counted[of.state], of.state, of.says)
+		}
+	}
+	return nil
+}
+
+// ErrSeat says that a seat was not what it must have been: free before it is held, held before it is sold, nobody's when it is given back
+// (invariant I2).
+var ErrSeat = errors.New("a seat is not as expected")
+
+// move moves the seats of an item. It has some exactly if the section has.
+func (s *Section) move(item Item, by Effect) error {
+	if s.Seated() != (item.Places != "") {
+		return fmt.Errorf("%w: places %q of a section with the layout %q", ErrSeat, item.Places, s.Layout)
+	}
+	if !s.Seated() {
+		return nil
+	}
+	places, err := seats.ParsePlaces(item.Places)
+	if err != nil || int64(len(places)) != item.Quantity {
+		return fmt.Errorf("%w: %d at places %q", ErrSeat, item.Quantity, item.Places)
+	}
+	from, to := by.Marks()
+	if s.Places, err = seats.Change(s.Places, places, from, to); err != nil {
+		return fmt.Errorf("%w: %w (of %s)", ErrSeat, err, s.seatNames(item.Places))
+	}
+	return nil
+}
+
+// seatNames are the names of seats, for people; as they are said, if they have none.
+func (s *Section) seatNames(places string) string {
+	if layout, err := seats.Parse(s.Layout); err == nil {
+		if names, err := layout.Names(places); err == nil {
+			return strings.Join(names, ",")
+		}
+	}
+	return places
 }
 
 // move returns the event with places moved; the original is left alone.
@@ -213,6 +357,9 @@ func (e Event) move(by Effect) (Event, error) {
 			return e, fmt.Errorf("no section %q", item.Section)
 		}
 		s := &moved.Sections[i]
+		if err := s.move(item, by); err != nil {
+			return e, fmt.Errorf("section %s: %w", s.Name, err)
+		}
 		s.Available += by.Available * item.Quantity
 		s.Held += by.Held * item.Quantity
 		s.Sold += by.Sold * item.Quantity

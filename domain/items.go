@@ -1,11 +1,12 @@
 package domain
 
 import (
-	"encoding/json"
 	"iter"
 	"math"
 	"strconv"
 	"strings"
+
+	"holdfast/domain/seats"
 )
 
 // MaxItems is how many items an order has at most.
@@ -22,9 +23,9 @@ type Item struct {
 // Amount is what the item costs, in minor units.
 func (i Item) Amount() int64 { return i.Quantity * i.UnitPrice }
 
-// Items are those of an order, as its record and its facts say them: section:quantity:unit_price, with commas between
-// them, each of another section, in the order of their names. So they are copied for nothing, and equal if they are ==.
-// Empty if nothing was asked for, or nothing that could be read.
+// Items are those of an order, as its record and its facts say them: section:quantity:unit_price, and behind that, of seats,
+// :places, with commas between them, each of another section, in the order of their names. So they are copied for nothing,
+// and equal if they are ==. Empty if nothing was asked for, or nothing that could be read.
 type Items string
 
 // ItemsOf are these, which are in their order.
@@ -37,6 +38,9 @@ func ItemsOf(list ...Item) Items {
 		b = append(append(b, item.Section...), ':')
 		b = strconv.AppendInt(b, item.Quantity, 10)
 		b = strconv.AppendInt(append(b, ':'), item.UnitPrice, 10)
+		if item.Places != "" {
+			b = append(append(b, ':'), item.Places...)
+		}
 	}
 	return Items(b)
 }
@@ -52,6 +56,11 @@ func ParseItems(text string) (Items, bool) {
 		if !ok || n == MaxItems || n > 0 && item.Section <= before {
 			return "", false
 		}
+		if item.Places != "" {
+			if places, err := seats.ParsePlaces(item.Places); err != nil || int64(len(places)) != item.Quantity {
+				return "", false
+			}
+		}
 		if item.UnitPrice > 0 && item.Quantity > (math.MaxInt64-amount)/item.UnitPrice {
 			return "", false
 		}
@@ -63,11 +72,12 @@ func ParseItems(text string) (Items, bool) {
 func parseItem(text string) (item Item, ok bool) {
 	section, numbers, _ := strings.Cut(text, ":")
 	quantity, price, _ := strings.Cut(numbers, ":")
-	item.Section = section
+	price, places, seated := strings.Cut(price, ":")
+	item.Section, item.Places = section, places
 	var err, err2 error
 	item.Quantity, err = strconv.ParseInt(quantity, 10, 64)
 	item.UnitPrice, err2 = strconv.ParseInt(price, 10, 64)
-	return item, err == nil && err2 == nil && item.Quantity >= 0 && item.UnitPrice >= 0
+	return item, err == nil && err2 == nil && item.Quantity >= 0 && item.UnitPrice >= 0 && seated == (places != "")
 }
 
 // All are the items one by one.
@@ -81,6 +91,16 @@ func (s Items) All() iter.Seq[Item] {
 			}
 		}
 	}
+}
+
+// Seated reports whether any of them is of seats.
+func (s Items) Seated() bool {
+	for item := range s.All() {
+		if item.Places != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // Len is how many there are.
@@ -105,21 +125,6 @@ func (s Items) Amount() (n int64) {
 		n += item.Amount()
 	}
 	return n
-}
-
-// MarshalJSON is an array of objects: section, quantity, unit_price, amount.
-func (s Items) MarshalJSON() ([]byte, error) {
-	type item struct {
-		Section   string `json:"section"`
-		Quantity  int64  `json:"quantity"`
-		UnitPrice int64  `json:"unit_price"`
-		Amount    int64  `json:"amount"`
-	}
-	list := []item{}
-	for i := range s.All() {
-		list = append(list, item{i.Section, i.Quantity, i.UnitPrice, i.Amount()})
-	}
-	return json.Marshal(list)
 }
 
 // Sections are the names of their sections, with commas between them.

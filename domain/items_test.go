@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"encoding/json"
 	"slices"
 	"testing"
 )
@@ -27,23 +26,19 @@ func TestItems(t *testing.T) {
 	if none := ItemsOf(); none != "" || none.Len() != 0 || none.Amount() != 0 || none.Sections() != "" || none.UnitPrice() != 0 {
 		t.Errorf("none: %q", none)
 	}
-	for _, test := range []struct {
-		items Items
-		want  string
-	}{
-		{"", "[]"},
-		{items, `[{"section":"balcony","quantity":2,"unit_price":3000,"amount":6000},{"section":"stalls","quantity":1,"unit_price":4500,"amount":4500}]`},
-	} {
-		if got, err := json.Marshal(test.items); err != nil || string(got) != test.want {
-			t.Errorf("%q is %s, %v", test.items, got, err)
-		}
+	seated := ItemsOf(Item{Section: "stalls", Quantity: 4, UnitPrice: 10, Places: "17-19.25"})
+	if got := slices.Collect(seated.All()); seated != "stalls:4:10:17-19.25" || got[0].Places != "17-19.25" || seated.UnitPrice() != 10 || seated.Sections() != "stalls" {
+		t.Errorf("%q is %+v", seated, got)
+	}
+	if items.Seated() || !seated.Seated() || Items("").Seated() {
+		t.Error("seated, or not")
 	}
 }
 
 func TestParseItems(t *testing.T) {
 	for text, ok := range map[string]bool{
 		"": true, "a:1:0": true, ":0:0": true, "a:1:0,b:2:9007199254740991": true, "a:7:1286742750677284": true,
-		"a": false, "a:1": false, "a:1:": false, "a:x:1": false, "a:1:x": false, "a:1:1:1": false, "a:-1:1": false, "a:1:-1": false, ",": false, "a:1:1,": false,
+		"a": false, "a:1": false, "a:1:": false, "a:x:1": false, "a:1:x": false, "a:1:1:1": true, "a:4:1:17-19.25": true, "a:4:1:17-19.25,b:1:1": true, "a:1:1:": false, "a:2:1:1": false, "a:1:1:x": false, "a:2:1:2.1": false, "a:1:1:1:1": false, "a:-1:1": false, "a:1:-1": false, ",": false, "a:1:1,": false,
 		"b:1:1,a:1:1": false, "a:1:1,a:1:1": false, "a:1000000:9007199254740991": false, "a:1023:9007199254740991,b:1023:9007199254740991": false,
 		"a:1:1,b:1:1,c:1:1,d:1:1,e:1:1,f:1:1,g:1:1,h:1:1,i:1:1,j:1:1,k:1:1,l:1:1,m:1:1,n:1:1,o:1:1,p:1:1,q:1:1,r:1:1,s:1:1,t:1:1":       true,
 		"a:1:1,b:1:1,c:1:1,d:1:1,e:1:1,f:1:1,g:1:1,h:1:1,i:1:1,j:1:1,k:1:1,l:1:1,m:1:1,n:1:1,o:1:1,p:1:1,q:1:1,r:1:1,s:1:1,t:1:1,u:1:1": false,
@@ -56,7 +51,7 @@ func TestParseItems(t *testing.T) {
 
 // FuzzParseItems: what is read is written as it was but for the form of its numbers, and can be counted.
 func FuzzParseItems(f *testing.F) {
-	for _, text := range []string{"", "a:1:0", "a:1:0,b:2:9007199254740991", "a:01:0", "a:1:0,a:1:0"} {
+	for _, text := range []string{"", "a:1:0", "a:1:0,b:2:9007199254740991", "a:01:0", "a:1:0,a:1:0", "a:4:1:17-19.25"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -61,14 +61,14 @@ type Request struct {
 
 // RequestItem is one line of what is asked for.
 type RequestItem struct {
-	Section   string `json:"section"`
-	Quantity  int64  `json:"quantity"`
-	UnitPrice *int64 `json:"unit_price,omitempty"` // minor units; nil: whatever the price is
+	Section   string
+	Quantity  int64
+	UnitPrice *int64 // minor units; nil: whatever the price is
 
 	// Of a seated section: named seats, ROW-NUMBER; then Quantity is how many they are. Without names it is the best
 	// available ones, side by side unless Apart.
-	Seats []string `json:"-"`
-	Apart bool     `json:"-"`
+	Seats []string
+	Apart bool
 }
 
 // Lines are the items that are asked for, one by one.
@@ -86,15 +86,14 @@ func (r *Request) Lines() iter.Seq[RequestItem] {
 	}
 }
 
-// asked are the items at the event's prices; without prices, if that is none.
-func (r *Request) asked(e Event) Items {
+// asked are the items, without prices and without seats.
+func (r *Request) asked() Items {
 	if len(r.Items) == 0 && r.Section == "" && r.Quantity == 0 {
 		return "" // it could not be read
 	}
 	var list []Item
 	for item := range r.Lines() {
-		section, _ := e.Section(item.Section)
-		list = append(list, Item{Section: item.Section, Quantity: item.Quantity, UnitPrice: section.Price})
+		list = append(list, Item{Section: item.Section, Quantity: item.Quantity})
 	}
 	return ItemsOf(list...)
 }

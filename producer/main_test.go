@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -91,6 +92,7 @@ type outcomes struct {
 	inPartition func()                                 // in Partition
 	inWatch     func(sink domain.OutcomeSink)          // when a Watch begins
 	inLine      func(partition int, entryID string) (domain.InLine, error)
+	seatNames   func(eventID string, items domain.Items) (map[string][]string, error)
 
 	mu      sync.Mutex
 	orders  map[domain.OrderRef]domain.Standing
@@ -157,6 +159,10 @@ func (f *outcomes) InLine(_ context.Context, partition int, entryID string) (dom
 		return domain.InLine{State: domain.LineLeft}, nil
 	}
 	return f.inLine(partition, entryID)
+}
+
+func (f *outcomes) SeatNames(_ context.Context, eventID string, items domain.Items) (map[string][]string, error) {
+	return f.seatNames(eventID, items)
 }
 
 func (f *outcomes) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {
@@ -327,7 +333,7 @@ func (w *wait) got(want domain.Order) {
 	synctest.Wait()
 	select {
 	case <-w.ended:
-		if w.err != nil || w.outcome != (producer.Outcome{EventID: w.ref.EventID, OrderID: w.ref.OrderID, Order: want}) {
+		if w.err != nil || !reflect.DeepEqual(w.outcome, producer.Outcome{EventID: w.ref.EventID, OrderID: w.ref.OrderID, Order: want}) {
 			w.b.Errorf("waiting for %s: %+v, %v; want %+v", w.ref, w.outcome, w.err, want)
 		}
 	default:
@@ -347,7 +353,7 @@ func (w *wait) unknown(cause error) {
 	if !errors.Is(w.err, domain.ErrUnknownOutcome) || cause != nil && !errors.Is(w.err, cause) {
 		w.b.Errorf("waiting for %s: error %v, want an unknown outcome because of: %v", w.ref, w.err, cause)
 	}
-	if w.outcome != (producer.Outcome{EventID: w.ref.EventID, OrderID: w.ref.OrderID}) {
+	if !reflect.DeepEqual(w.outcome, producer.Outcome{EventID: w.ref.EventID, OrderID: w.ref.OrderID}) {
 		w.b.Errorf("waiting for %s: %+v, want the names and no order", w.ref, w.outcome)
 	}
 }
@@ -364,7 +370,7 @@ func (w *wait) refused(what error, code domain.Code) {
 	if !errors.Is(w.err, what) || domain.ClassOf(w.err) != domain.ClassReject || domain.CodeOf(w.err) != code || errors.Is(w.err, domain.ErrUnknownOutcome) {
 		w.b.Errorf("waiting for %s: error %v of class %s, code %s; want: %v, rejected, %s", w.ref, w.err, domain.ClassOf(w.err), domain.CodeOf(w.err), what, code)
 	}
-	if w.outcome != (producer.Outcome{EventID: w.ref.EventID, OrderID: w.ref.OrderID}) {
+	if !reflect.DeepEqual(w.outcome, producer.Outcome{EventID: w.ref.EventID, OrderID: w.ref.OrderID}) {
 		w.b.Errorf("waiting for %s: %+v, want the names and no order", w.ref, w.outcome)
 	}
 }

@@ -46,9 +46,6 @@ func (o *outcomes) close() {
 var errClosed = errors.New("the producer is closed")
 
 func (o *outcomes) wait(ctx context.Context, q question) (Outcome, error) {
-	unknown := func(cause error) (Outcome, error) {
-		return Outcome{EventID: q.ref.EventID, OrderID: q.ref.OrderID}, fmt.Errorf("waiting for %s: %w: %w", q.ref, domain.ErrUnknownOutcome, cause)
-	}
 	if !domain.ValidID(q.ref.EventID) || !domain.ValidID(q.ref.OrderID) {
 		return Outcome{EventID: q.ref.EventID, OrderID: q.ref.OrderID},
 			domain.WithClass(domain.ClassReject, fmt.Errorf("waiting for %q: want event_id and order_id", q.ref))
@@ -58,23 +55,53 @@ func (o *outcomes) wait(ctx context.Context, q question) (Outcome, error) {
 	if l == nil {
 		// An answer that is there already needs nobody to listen.
 		if outcome, ok, err := q.answer(o.source.Look(ctx, []domain.OrderRef{q.ref})[0]); ok {
-			return outcome, err
+			return o.withSeats(ctx, outcome, err)
 		}
 		var err error
 		if l, err = o.listen(partition); err != nil {
-			return unknown(err)
+			return unknown(q.ref, err)
 		}
 	}
 	w := l.join(q)
 	defer l.leave(w)
 	select {
 	case <-w.answered:
-		return w.outcome, w.err
+		return o.withSeats(ctx, w.outcome, w.err)
 	case <-o.ctx.Done():
-		return unknown(errClosed)
+		return unknown(q.ref, errClosed)
 	case <-ctx.Done():
-		return unknown(ctx.Err())
+		return unknown(q.ref, ctx.Err())
 	}
+}
+
+// withSeats is an answer in which the seats of the order have their names.
+func (o *outcomes) withSeats(ctx context.Context, outcome Outcome, err error) (Outcome, error) {
+	if err != nil || !outcome.Order.Items.Seated() {
+		return outcome, err
+	}
+	for {
+		var err error
+		outcome.Seats, err = o.source.SeatNames(ctx, outcome.EventID, outcome.Order.Items)
+		if class := domain.ClassOf(err); err == nil || class == domain.ClassFatal || class == domain.ClassPoison {
+			return outcome, err
+		}
+		again := time.NewTimer(recheckDeaf)
+		select {
+		case <-again.C:
+			continue
+		case <-o.ctx.Done():
+			err = errClosed
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		again.Stop()
+		return unknown(domain.OrderRef{EventID: outcome.EventID, OrderID: outcome.OrderID}, err)
+	}
+}
+
+// unknown is no answer.
+func unknown(ref domain.OrderRef, cause error) (Outcome, error) {
+	return Outcome{EventID: ref.EventID, OrderID: ref.OrderID}, fmt.Errorf("waiting for %s: %w: %w", ref, domain.ErrUnknownOutcome, cause)
 }
 
 // listening is the partition's listener, nil if there is none yet.

@@ -3,6 +3,7 @@ package producer_test
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -300,7 +301,7 @@ func TestWaitForByType(t *testing.T) {
 				want, wantErr := method(b.producer)(ctx, "p0", "o")
 				ctx, cancel = context.WithTimeout(b.Context(), time.Second)
 				defer cancel()
-				if got, err := b.producer.WaitFor(ctx, receiptOf(1, kind)); got != want || (err == nil) != (wantErr == nil) {
+				if got, err := b.producer.WaitFor(ctx, receiptOf(1, kind)); !reflect.DeepEqual(got, want) || (err == nil) != (wantErr == nil) {
 					t.Errorf("%s, %s: %+v, %v; the wait for it gives %+v, %v", kind, state, got, err, want, wantErr)
 				}
 			})

@@ -13,6 +13,9 @@ type Outcome struct {
 	EventID string
 	OrderID string
 	Order   domain.Order
+	// Seats are the seats that the order holds or has, or had, by section: those that were asked for, or that were the best
+	// available. Named as tickets name them, and as they stand in their rows. Nothing of sections without seats.
+	Seats map[string][]string
 }
 
 // SetAsideError says that the request that was waited for was set aside: no worker has it
@@ -58,6 +61,9 @@ func (e *SetAsideError) Unwrap() error {
 //     outcome, and WaitFor can be called again.
 //   - Of ClassFatal or ClassPoison: nobody will know until something is mended.
 //
+// Of an order of seats, their names are looked up when it is known what became of it. As long as that fails the wait goes on; an error
+// of ClassPoison says that it cannot be done, and then the outcome is there, without its seats.
+//
 // The receipt may be one of a Publish whose result was not known, or come from another
 // process. Without an EntryID, a request of the receipt's type that was set aside counts
 // as this one, as long as nothing is stored of the order.
@@ -99,13 +105,13 @@ func questionOf(r Receipt) (question, error) {
 // receipt asks WaitFor, which knows it from others under the same order_id.
 //
 // The error is a *SetAsideError if nothing is stored of the order, and a request for it
-// (any but a cancel) is set aside: as far as anybody can tell, no outcome will come. If ctx
+// (any but a cancel and a payment_update) is set aside: as far as anybody can tell, no outcome will come. If ctx
 // ends first, it wraps domain.ErrUnknownOutcome: the order may still have any outcome, and
 // Wait can be called again.
 func (p *Producer) Wait(ctx context.Context, eventID, orderID string) (Outcome, error) {
 	return p.outcomes.wait(ctx, question{
 		ref: domain.OrderRef{EventID: eventID, OrderID: orderID}, enough: decided,
-		about: func(t domain.RequestType) bool { return t != domain.RequestCancel },
+		about: func(t domain.RequestType) bool { return t != domain.RequestCancel && t != domain.RequestPaymentUpdate },
 	})
 }
 

@@ -267,6 +267,10 @@ func (unheard) InLine(context.Context, int, string) (domain.InLine, error) {
 	return domain.InLine{State: domain.LineWaiting}, nil
 }
 
+func (unheard) SeatNames(context.Context, string, domain.Items) (map[string][]string, error) {
+	return nil, domain.ErrNotFound
+}
+
 func (unheard) Watch(ctx context.Context, _ int, _ domain.OutcomeSink) error {
 	<-ctx.Done()
 	return ctx.Err()

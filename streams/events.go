@@ -40,11 +40,15 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 			_, err = domain.Create(there.Event, eventID, t)
 			return false, err
 		}
-		args := []any{eventID, there.Branch, wire.FactLine(fact), layout.SalesField(eventID), layout.Totals{}.String()}
-		for field, value := range layout.EncodeEvent(eventID, event, layout.OrderHashes(t)) {
-			args = append(args, field, value)
+		fields := layout.EncodeEvent(eventID, event, layout.OrderHashes(t))
+		fields[layout.SalesField(eventID)] = layout.Totals{}.String()
+		args := []any{eventID, there.Branch, wire.FactLine(fact), len(fields)}
+		for _, of := range []map[string]string{fields, layout.EncodePlaces(eventID, event)} {
+			for field, value := range of {
+				args = append(args, field, value)
+			}
 		}
-		reply, err := e.store.run(ctx, scriptCreateEvent, []string{e.store.keys.Events(p), e.store.keys.Log(p)}, args...).Text()
+		reply, err := e.store.run(ctx, scriptCreateEvent, e.keys(p), args...).Text()
 		if err != nil {
 			return false, fmt.Errorf("script create_event: %w", access.ClassifyChange(err))
 		}
@@ -56,6 +60,11 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 		}
 	}
 	return false, changedByOthers(eventID)
+}
+
+// keys are those of the scripts that list an event, or adjust it.
+func (e *Events) keys(p int) []string {
+	return []string{e.store.keys.Events(p), e.store.keys.Log(p), e.store.keys.Places(p)}
 }
 
 // adjustAttempts bounds how often a change starts again because somebody else
@@ -90,9 +99,12 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 		}
 		args := []any{eventID, event.Branch, event.Version, wire.FactLine(*fact), terms, about}
 		for _, section := range sections {
-			args = append(args, layout.SectionField(eventID, section.Name), section.Price, section.Capacity)
+			if _, there := event.Section(section.Name); there {
+				section.Places = ""
+			}
+			args = append(args, layout.SectionField(eventID, section.Name), section.Price, section.Capacity, layout.LayoutTag(section.Layout), section.Available, section.Places)
 		}
-		reply, err := e.store.run(ctx, scriptAdjustEvent, []string{e.store.keys.Events(p), e.store.keys.Log(p)}, args...).StringSlice()
+		reply, err := e.store.run(ctx, scriptAdjustEvent, e.keys(p), args...).StringSlice()
 		if err != nil {
 			return false, fmt.Errorf("script adjust_event: %w", access.ClassifyChange(err))
 		}

@@ -197,8 +197,8 @@ func TestAdjustEventRaces(t *testing.T) {
 	t.Run("the script", func(t *testing.T) {
 		run := func(branch string, version int, capacity int64) []string {
 			t.Helper()
-			reply, err := f.store.run(f.Ctx, scriptAdjustEvent, []string{f.Keys.Events(0), f.Keys.Log(0)},
-				"e1", branch, version, "e1|{}", "terms", "about", "e1/general", 1000, capacity, "e1/vip", 5000, 4).StringSlice()
+			reply, err := f.store.run(f.Ctx, scriptAdjustEvent, f.events.keys(0),
+				"e1", branch, version, "e1|{}", "terms", "about", "e1/general", 1000, capacity, "", 0, "", "e1/vip", 5000, 4, "", 0, "").StringSlice()
 			f.Must(err)
 			return reply
 		}

@@ -28,6 +28,11 @@ func (c *Checkout) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain
 	return c.store.Inside().Orders(ctx, refs)
 }
 
+// SeatNames implements domain.Outcomes. Where the seats of an event are is asked for once.
+func (c *Checkout) SeatNames(ctx context.Context, eventID string, items domain.Items) (map[string][]string, error) {
+	return c.store.Inside().SeatNames(ctx, eventID, items)
+}
+
 // Look implements domain.Outcomes: one pipeline for all partitions.
 //
 // The notes are read first. An order that is not there afterwards was not there when

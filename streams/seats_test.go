@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/domain"
 	"holdfast/domain/seats"
 	"holdfast/e2e/torture"
 	"holdfast/streams/internal/reference"
@@ -269,13 +270,12 @@ func (s *seatSequence) second(op seatOp, wish seats.Wish, list []int, reason str
 	}
 }
 
-// TestVenueIsSmall: 80,000 seats in 60 sections, with aisles and rows of several lengths, take less than 200 kB: the fact that
-// lists them, the layouts, and the places.
+// TestVenueIsSmall: 80,000 seats in 60 sections, with aisles and rows of several lengths, are listed in one call and one fact, and
+// take less than 200 kB: the fact, the layouts, and the places.
 func TestVenueIsSmall(t *testing.T) {
-	rdb := streamstest.Server().Client()
-	t.Cleanup(func() { _ = rdb.Close() })
-	var layouts []string
-	there := 0
+	f := newFixture(t)
+	venue := domain.Terms{Name: "A Venue", Currency: "EUR", NoOrphans: true}
+	there := int64(0)
 	for i := range 60 {
 		var rows []string
 		for r := range 48 {
@@ -286,35 +286,32 @@ func TestVenueIsSmall(t *testing.T) {
 			rows = append(rows, row)
 		}
 		l, err := seats.Parse(strings.Join(rows, ","))
-		if err != nil {
-			t.Fatal(err)
-		}
-		there += l.Seats()
-		layouts = append(layouts, l.String())
-		if err := rdb.HSet(t.Context(), "places", fmt.Sprintf("big-venue/section-%d", i), l.Places()).Err(); err != nil {
-			t.Fatal(err)
-		}
+		f.Must(err)
+		there += int64(l.Seats())
+		venue.Sections = append(venue.Sections, domain.SectionTerms{Name: fmt.Sprintf("section-%d", i), Price: 4500, Capacity: int64(l.Seats()), Layout: l.String()})
 	}
-	about, err := json.Marshal(layouts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := rdb.HSet(t.Context(), "events", "big-venue#about", about).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "log", Values: []string{"listed", "big-venue|" + string(about)}}).Err(); err != nil {
-		t.Fatal(err)
-	}
-	var bytes int64
-	for _, key := range []string{"places", "events", "log"} {
-		n, err := rdb.MemoryUsage(t.Context(), key, 0).Result() // 0: all of its fields
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%s: %d bytes", key, n)
-		bytes += n
-	}
-	if there < 78_000 || there > 82_000 || bytes*80_000/int64(there) >= 200_000 {
+	before := f.memory()
+	f.list("venue", venue)
+	bytes := f.memory() - before
+	t.Logf("%d seats take %d bytes", there, bytes)
+	if there < 78_000 || there > 82_000 || bytes*80_000/there >= 200_000 {
 		t.Errorf("%d seats take %d bytes", there, bytes)
 	}
+	if facts, _ := f.facts(); len(facts) != 1 {
+		t.Errorf("%d facts", len(facts))
+	}
+	f.wantLogFolds()
+}
+
+// memory is what all keys take, with all of their fields.
+func (f *fixture) memory() (bytes int64) {
+	f.Helper()
+	keys, err := f.Client.Keys(f.Ctx, "*").Result()
+	f.Must(err)
+	for _, key := range keys {
+		n, err := f.Client.MemoryUsage(f.Ctx, key, 0).Result() // 0: all of its fields
+		f.Must(err)
+		bytes += n
+	}
+	return bytes
 }

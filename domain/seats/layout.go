@@ -40,6 +40,7 @@ type Layout struct {
 	byName      map[string]int
 	allocations []string
 	seats       int
+	text        string
 }
 
 // newLayout takes over what was read. What is said of single rows and seats was checked by whoever read it.
@@ -56,6 +57,7 @@ func newLayout(rows []Row, allocations []string) *Layout {
 			}
 		}
 	}
+	l.text = l.format()
 	return l
 }
 
@@ -124,6 +126,22 @@ func (l *Layout) Name(place int) (name string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// Names are the names of the seats at places, as FormatPlaces says those.
+func (l *Layout) Names(places string) ([]string, error) {
+	list, err := ParsePlaces(places)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(list))
+	for i, place := range list {
+		var ok bool
+		if names[i], ok = l.Name(place); !ok {
+			return nil, fmt.Errorf("there is no seat at place %d", place)
+		}
+	}
+	return names, nil
 }
 
 // Find is where seats stand, in ascending order, and those that are none of this section's. Each must be named once

@@ -61,6 +61,16 @@ func StateOf(c byte) (state State, ok bool) {
 	return 0, false
 }
 
+// Count is how many seats are in each state.
+func Count(places string) (n [StateBlocked + 1]int64) {
+	for i := range len(places) {
+		if state, ok := StateOf(places[i]); ok {
+			n[state]++
+		}
+	}
+	return n
+}
+
 // AllocationOf is the number of the allocation that a character tells of, from 1 on; 0 is Public, or not told.
 func AllocationOf(c byte) int {
 	switch {

@@ -248,7 +248,7 @@ func TestParseFactsDamaged(t *testing.T) {
 		{"quantity with a fraction", []string{"confirmed", "e1/o1|fred|general:1.0:900|EUR|auth"}, "confirmed: cannot be read"},
 		{"unit_price as floats are printed", []string{"confirmed", "e1/o1|fred|general:1:9.007199254741e+15|EUR|auth"}, "confirmed: cannot be read"},
 		{"no unit_price", []string{"confirmed", "e1/o1|fred|general:1|EUR|auth"}, "confirmed: cannot be read"},
-		{"items with more", []string{"confirmed", "e1/o1|fred|general:1:900:1|EUR|auth"}, "confirmed: cannot be read"},
+		{"items with more", []string{"confirmed", "e1/o1|fred|general:1:900:1-2|EUR|auth"}, "confirmed: cannot be read"},
 		{"deadline too large", []string{"held", good + "000000000000000000000"}, "held: cannot be read"},
 		{"deadline too far away", []string{"held", strings.TrimSuffix(good, "5") + "9223372036854775807"}, "held: cannot be read"},
 		{"confirmed_at with NUL", []string{"cancelled", "e1/o1|requested|confirmed|fred|general:2:900|EUR|1\x00"}, "cancelled: cannot be read"},

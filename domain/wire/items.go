@@ -10,13 +10,46 @@ import (
 	"strings"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 )
 
-// The field items is a JSON array of 1 to domain.MaxItems objects {"section", "quantity"}, each perhaps with a "unit_price".
-// Here names are as exact as those of fields are: none is unknown, none is given twice, each item is of another section.
+// The field items is a JSON array of 1 to domain.MaxItems objects: {"section", "quantity"}, perhaps with "adjacent", or
+// {"section", "seats"}; each perhaps with a "unit_price". Here names are as exact as those of fields are: none is unknown, none
+// is given twice, each item is of another section.
 
 // encodeItems is the field.
-func encodeItems(items []domain.RequestItem) string { return encode(items) }
+func encodeItems(items []domain.RequestItem) string {
+	type item struct {
+		Section   string   `json:"section"`
+		Quantity  *int64   `json:"quantity,omitempty"`
+		Seats     []string `json:"seats,omitempty"`
+		Adjacent  *bool    `json:"adjacent,omitempty"`
+		UnitPrice *int64   `json:"unit_price,omitempty"`
+	}
+	list := make([]item, len(items))
+	for i, it := range items {
+		list[i] = item{Section: it.Section, Quantity: &it.Quantity, Seats: it.Seats, UnitPrice: it.UnitPrice}
+		if n := int64(len(it.Seats)); n > 0 && (it.Quantity == n || it.Quantity == 0) {
+			list[i].Quantity = nil // the seats say it
+		}
+		if it.Apart {
+			list[i].Adjacent = new(bool)
+		}
+	}
+	return encode(list)
+}
+
+// maxSeatsLength is how long the most seats with the longest names are, in bytes.
+const maxSeatsLength = domain.MaxItemSeats * (seats.MaxRowName + len("-99999,"))
+
+// checkSeats returns the seats that are named in their canonical order, or what is wrong with them.
+func checkSeats(names []string) ([]string, error) {
+	if err := seats.CheckNames(names, domain.MaxItemSeats); err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	return names, nil
+}
 
 // parseItems reads the field. The items are in the order of their sections, whatever order they came in.
 func parseItems(text string) ([]domain.RequestItem, error) {
@@ -56,7 +89,7 @@ func parseItems(text string) ([]domain.RequestItem, error) {
 }
 
 var (
-	errItems  = fmt.Errorf("%s: want a JSON array of 1 to %d objects with section and quantity", fieldItems, domain.MaxItems)
+	errItems  = fmt.Errorf("%s: want a JSON array of 1 to %d objects with section, and quantity or seats", fieldItems, domain.MaxItems)
 	errNoJSON = errors.New("no JSON object")
 )
 
@@ -88,7 +121,7 @@ func parseItem(d *json.Decoder) (item domain.RequestItem, err error) {
 	if !begins(d, '{') {
 		return item, errNoJSON
 	}
-	said := make(map[string]bool, 3)
+	said := make(map[string]bool, 4)
 	for d.More() {
 		token, err := d.Token()
 		name, ok := token.(string)
@@ -120,22 +153,62 @@ func parseItem(d *json.Decoder) (item domain.RequestItem, err error) {
 				return item, err
 			}
 			item.UnitPrice = &price
-		case "seats", "adjacent", "allocation":
-			return item, fmt.Errorf("%s: not supported, want section and quantity", name)
+		case FieldSeats:
+			if item.Seats, err = seatsOf(d); err != nil {
+				return item, fmt.Errorf("%s: %w", name, err)
+			}
+		case FieldAdjacent:
+			token, err := d.Token()
+			adjacent, ok := token.(bool)
+			if err != nil || !ok {
+				return item, fmt.Errorf("%s: want true or false", name)
+			}
+			item.Apart = !adjacent
+		case "allocation":
+			return item, fmt.Errorf("%s: not supported", name)
 		default:
-			return item, errors.New("unknown name, want section, quantity and perhaps unit_price")
+			return item, errors.New("unknown name, want section, quantity or seats, and perhaps adjacent and unit_price")
 		}
 	}
 	if !begins(d, '}') {
 		return item, errNoJSON
 	}
-	for _, name := range [...]string{"section", "quantity"} {
-		if !said[name] {
-			return item, fmt.Errorf("%s: missing", name)
-		}
+	switch {
+	case !said["section"]:
+		return item, errors.New("section: missing")
+	case said[FieldSeats] && said["quantity"]:
+		return item, notWith(fieldSeats, fieldQuantity)
+	case said[FieldSeats] && said[FieldAdjacent]:
+		return item, notWith(fieldSeats, fieldAdjacent)
+	case said[FieldSeats]:
+		item.Quantity = int64(len(item.Seats))
+	case !said["quantity"]:
+		return item, errors.New("quantity: missing")
 	}
 	return item, nil
 }
+
+// seatsOf reads an array of seats.
+func seatsOf(d *json.Decoder) ([]string, error) {
+	var names []string
+	if !begins(d, '[') {
+		return nil, errSeats
+	}
+	for d.More() {
+		token, err := d.Token()
+		name, ok := token.(string)
+		if err != nil || !ok {
+			return nil, errSeats
+		}
+		names = append(names, name)
+	}
+	if !begins(d, ']') {
+		return nil, errSeats
+	}
+	return checkSeats(names)
+}
+
+var errSeats = errors.New("want an array of strings, such as A-12")
 
 // countOf reads a whole number: a JSON number without sign, fraction or exponent.
 func countOf(d *json.Decoder, name string, low, high int64) (int64, error) {

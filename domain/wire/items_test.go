@@ -73,14 +73,172 @@ func TestOneItemIsTheShortForm(t *testing.T) {
 	}
 }
 
-// TestVersion1KnowsNoItems: it passes over the field, as over all that it does not know.
+// seatsJSON is an array of seats.
+func seatsJSON(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf(`"A-%d"`, i+1))
+	}
+	return "[" + strings.Join(list, ",") + "]"
+}
+
+// seatsFields is a hold of the short form with more fields.
+func seatsFields(more ...string) []string {
+	return append([]string{"v", "2", "type", "hold", "event_id", "e", "order_id", "o", "customer_id", "c", "section", "stalls"}, more...)
+}
+
+// TestSeats: which seats are wanted is said in the short form, or with items; and whatever order they come in, it is the same order.
+func TestSeats(t *testing.T) {
+	hold := domain.Request{Type: domain.RequestHold, EventID: "e", OrderID: "o", CustomerID: "c", Section: "stalls"}
+	with := func(change func(*domain.Request)) domain.Request {
+		r := hold
+		change(&r)
+		return r
+	}
+	items := func(text string) []string {
+		return []string{"v", "2", "type", "hold", "event_id", "e", "order_id", "o", "customer_id", "c", "items", text}
+	}
+	prints := make(map[string]int)
+	for i, test := range []struct {
+		want domain.Request
+		said [][]string
+		sent []string
+	}{
+		{
+			with(func(r *domain.Request) { r.Seats, r.UnitPrice = []string{"A-1", "A-10", "A-2"}, ptr[int64](0) }),
+			[][]string{
+				seatsFields("seats", "A-1,A-2,A-10", "unit_price", "0"), seatsFields("seats", "A-10,A-2,A-1", "unit_price", "0"),
+				items(`[{"seats":["A-2","A-1","A-10"],"section":"stalls","unit_price":0}]`),
+			},
+			[]string{"v", "2", "seats", "A-1,A-10,A-2"},
+		},
+		{
+			with(func(r *domain.Request) { r.Seats = []string{"A-1", "A-2"} }),
+			[][]string{seatsFields("seats", "A-1,A-2"), items(`[{"section":"stalls","seats":["A-1","A-2"]}]`)},
+			[]string{"v", "2", "seats", "A-1,A-2"},
+		},
+		{
+			with(func(r *domain.Request) { r.Quantity, r.Apart = 2, true }),
+			[][]string{seatsFields("quantity", "2", "adjacent", "false"), items(`[{"section":"stalls","quantity":2,"adjacent":false}]`)},
+			[]string{"v", "2", "adjacent", "false"},
+		},
+		{
+			with(func(r *domain.Request) { r.Quantity = 2 }),
+			[][]string{
+				seatsFields("quantity", "2", "adjacent", "true"), seatsFields("quantity", "2"), items(`[{"section":"stalls","quantity":2,"adjacent":true}]`),
+				with1(seatsFields("quantity", "2")),
+			},
+			[]string{"v", "1", "quantity", "2"},
+		},
+		{
+			with(func(r *domain.Request) {
+				r.Section = ""
+				r.Items = []domain.RequestItem{{Section: "a", Quantity: 2, Seats: []string{"B-1", "B-2"}}, {Section: "b", Quantity: 3, Apart: true}, {Section: "c", Quantity: 1}}
+			}),
+			[][]string{
+				items(`[{"section":"c","quantity":1,"adjacent":true},{"section":"b","quantity":3,"adjacent":false},{"section":"a","seats":["B-2","B-1"]}]`),
+				items(`[{"section":"a","seats":["B-1","B-2"]},{"section":"c","quantity":1},{"section":"b","quantity":3,"adjacent":false}]`),
+			},
+			[]string{"v", "2", "items", `[{"section":"a","seats":["B-1","B-2"]},{"section":"b","quantity":3,"adjacent":false},{"section":"c","quantity":1}]`},
+		},
+	} {
+		first := ""
+		for _, said := range test.said {
+			got, err := ParseRequest(said)
+			if err != nil {
+				t.Fatalf("%q: %v", said, err)
+			}
+			if first == "" {
+				first = got.Fingerprint
+			}
+			want := test.want
+			want.Fingerprint = first
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%q:\ngot  %+v\nwant %+v", said, got, want)
+			}
+		}
+		prints[first] = i
+		sent := Fields(test.want)
+		for n := 0; n < len(test.sent); n += 2 {
+			if at := slices.Index(sent, test.sent[n]); at < 0 || sent[at+1] != test.sent[n+1] {
+				t.Errorf("sent as %q, want %s %s in it", sent, test.sent[n], test.sent[n+1])
+			}
+		}
+		if got, err := ParseRequest(sent); err != nil || got.Fingerprint != first {
+			t.Errorf("comes back as %+v, %v", got, err)
+		}
+	}
+	if len(prints) != 5 {
+		t.Errorf("%d fingerprints of 5 requests", len(prints))
+	}
+}
+
+// with1 are the fields as version 1 has them.
+func with1(fields []string) []string { return append([]string{"v", "1"}, fields[2:]...) }
+
+// TestFingerprintsOfSeatsStay: they are stored with orders, and a retry is known by them for ever.
+func TestFingerprintsOfSeatsStay(t *testing.T) {
+	for want, fields := range map[string][]string{
+		"3.fa9cdb00f0c22d95": seatsFields("seats", "A-2,A-1"),
+		"3.09c1d2a137e5af97": seatsFields("quantity", "2", "adjacent", "false"),
+		"3.101cb9a20f0a44b3": {"v", "2", "type", "hold", "event_id", "e", "order_id", "o", "customer_id", "c", "items", `[{"section":"a","seats":["A-1"]},{"section":"b","quantity":1}]`},
+	} {
+		if got, err := ParseRequest(fields); err != nil || got.Fingerprint != want {
+			t.Errorf("%q: %s, %v, want %s", fields, got.Fingerprint, err, want)
+		}
+	}
+}
+
+func TestParseSeatsMalformed(t *testing.T) {
+	many := strings.Trim(strings.ReplaceAll(seatsJSON(101), `"`, ""), "[]")
+	prints := make(map[string]bool)
+	tests := []struct{ fields, want string }{
+		{"seats=A-1 quantity=1", "seats: not with quantity"},
+		{"seats=A-1 adjacent=true", "seats: not with adjacent"},
+		{"seats=A-1,A-1", "seats: number 2: named twice"},
+		{"seats=A-1,", "seats: number 2: want ROW-NUMBER, such as A-12"},
+		{"seats=", "seats: number 1: want ROW-NUMBER, such as A-12"},
+		{"seats=A-01", "seats: number 1: want ROW-NUMBER, such as A-12"},
+		{"seats=A-100000", "seats: number 1: want ROW-NUMBER, such as A-12"},
+		{"seats=tok_secret", "seats: number 1: want ROW-NUMBER, such as A-12"},
+		{"seats=" + many, "seats: want 1 to 100, not 101"},
+		{"seats=" + strings.Repeat("A", 2301), "seats: longer than 2300 bytes"},
+		{"seats=A-1 seats=A-1", "seats: given twice"},
+		{"quantity=1 adjacent=", "adjacent: want true or false"},
+		{"quantity=1 adjacent=1", "adjacent: want true or false"},
+		{"quantity=1 adjacent=no", "adjacent: want true or false"},
+		{"adjacent=true", "quantity: missing"},
+		{"quantity=1 adjacent=true adjacent=true", "adjacent: given twice"},
+	}
+	for _, test := range tests {
+		var more []string
+		for _, field := range strings.Fields(test.fields) {
+			name, value, _ := strings.Cut(field, "=")
+			more = append(more, name, value)
+		}
+		req, err := ParseRequest(seatsFields(more...))
+		wantClass(t, err, domain.ClassReject)
+		if err.Error() != test.want || !seatsErrors.MatchString(test.want) {
+			t.Errorf("%.100q: got %q, want %q", test.fields, err, test.want)
+		}
+		if req.Section != "stalls" && !strings.Contains(test.want, "twice") || req.Seats != nil || req.Quantity != 0 || req.Apart {
+			t.Errorf("%.100q: %+v", test.fields, req)
+		}
+		prints[req.Fingerprint] = true
+	}
+	if len(prints) < len(tests)-3 { // what is given twice, and what is said by nothing, is told apart by nothing else
+		t.Errorf("%d fingerprints of %d requests", len(prints), len(tests))
+	}
+}
+
+// TestVersion1KnowsNoItems: it passes over the fields, as over all that it does not know.
 func TestVersion1KnowsNoItems(t *testing.T) {
 	short := []string{"v", "1", "type", "hold", "event_id", "e", "order_id", "o", "customer_id", "c", "quantity", "2"}
 	want, err := ParseRequest(short)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, more := range [][]string{{"items", "x"}, {"items", "x", "items", "y"}} {
+	for _, more := range [][]string{{"items", "x"}, {"items", "x", "items", "y"}, {"seats", "A-1", "adjacent", "x", "adjacent", "y"}} {
 		if got, err := ParseRequest(append(slices.Clone(short), more...)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("with %q: %+v, %v", more, got, err)
 		}
@@ -121,7 +279,7 @@ func TestFingerprintOfItems(t *testing.T) {
 }
 
 func TestParseItemsMalformed(t *testing.T) {
-	const array = "items: want a JSON array of 1 to 20 objects with section and quantity"
+	const array = "items: want a JSON array of 1 to 20 objects with section, and quantity or seats"
 	many := func(n int) string {
 		var list []string
 		for i := range n {
@@ -155,12 +313,25 @@ func TestParseItemsMalformed(t *testing.T) {
 		`[{"section":"a","quantity":1,"unit_price":9007199254740992}]`: "items[0]: unit_price: want a whole number from 0 to 9007199254740991",
 		`[{"section":"a","quantity":1,"unit_price":9007199254740991},{"section":"b","quantity":1,"unit_price":1}]`:       "items: the amount is too large to be counted exactly",
 		`[{"section":"a","quantity":1000000,"unit_price":9007199254740991},{"section":"b","quantity":1,"unit_price":1}]`: "items: the amount is too large to be counted exactly",
-		`[{"section":"a","seats":["A-1"]}]`:                           "items[0]: seats: not supported, want section and quantity",
-		`[{"section":"a","quantity":1,"adjacent":true}]`:              "items[0]: adjacent: not supported, want section and quantity",
-		`[{"section":"a","quantity":1,"allocation":"x"}]`:             "items[0]: allocation: not supported, want section and quantity",
-		`[{"section":"b","quantity":1},{"Section":"a","quantity":1}]`: "items[1]: unknown name, want section, quantity and perhaps unit_price",
-		`[{"section":"a","quantity":1,"payment_token":"tok_secret"}]`: "items[0]: unknown name, want section, quantity and perhaps unit_price",
-		"[" + strings.Repeat(" ", MaxItemsLength) + "]":               "items: longer than 16384 bytes",
+		`[{"section":"a","quantity":1,"allocation":"x"}]`:                                                                "items[0]: allocation: not supported",
+		`[{"section":"a","quantity":1,"adjacent":0}]`:                                                                    "items[0]: adjacent: want true or false",
+		`[{"section":"a","quantity":1,"adjacent":"false"}]`:                                                              "items[0]: adjacent: want true or false",
+		`[{"section":"a","adjacent":true}]`:                                                                              "items[0]: quantity: missing",
+		`[{"section":"a","seats":["A-1"],"quantity":1}]`:                                                                 "items[0]: seats: not with quantity",
+		`[{"section":"a","seats":["A-1"],"adjacent":true}]`:                                                              "items[0]: seats: not with adjacent",
+		`[{"section":"a","seats":["A-1"],"seats":["A-2"]}]`:                                                              "items[0]: seats: given twice",
+		`[{"section":"a","seats":"A-1"}]`:                                                                                "items[0]: seats: want an array of strings, such as A-12",
+		`[{"section":"a","seats":[1]}]`:                                                                                  "items[0]: seats: want an array of strings, such as A-12",
+		`[{"section":"a","seats":[["A-1"]]}]`:                                                                            "items[0]: seats: want an array of strings, such as A-12",
+		`[{"section":"a","seats":["A-1"`:                                                                                 "items[0]: seats: want an array of strings, such as A-12",
+		`[{"section":"a","seats":[]}]`:                                                                                   "items[0]: seats: want 1 to 100, not 0",
+		`[{"section":"a","seats":["A-1","A-2","A-1"]}]`:                                                                  "items[0]: seats: number 3: named twice",
+		`[{"section":"a","seats":["tok_secret"]}]`:                                                                       "items[0]: seats: number 1: want ROW-NUMBER, such as A-12",
+		`[{"section":"a","seats":` + seatsJSON(101) + `}]`:                                                               "items[0]: seats: want 1 to 100, not 101",
+		`[{"section":"a","seats":["A-1","A-2"],"unit_price":9007199254740991}]`:                                          "items: the amount is too large to be counted exactly",
+		`[{"section":"b","quantity":1},{"Section":"a","quantity":1}]`:                                                    "items[1]: unknown name, want section, quantity or seats, and perhaps adjacent and unit_price",
+		`[{"section":"a","quantity":1,"payment_token":"tok_secret"}]`:                                                    "items[0]: unknown name, want section, quantity or seats, and perhaps adjacent and unit_price",
+		"[" + strings.Repeat(" ", MaxItemsLength) + "]":                                                                  "items: longer than 65536 bytes",
 	} {
 		req, err := ParseRequest(itemsFields(items))
 		wantClass(t, err, domain.ClassReject)
@@ -171,7 +342,7 @@ func TestParseItemsMalformed(t *testing.T) {
 			t.Errorf("%.100q: %+v", items, req)
 		}
 	}
-	for _, field := range []string{"section", "quantity", "unit_price"} {
+	for _, field := range []string{"section", "quantity", "seats", "adjacent", "unit_price"} {
 		_, err := ParseRequest(append(itemsFields(many(2)), field, "1"))
 		if wantClass(t, err, domain.ClassReject); err.Error() != "items: not with "+field {
 			t.Errorf("with %s: %v", field, err)

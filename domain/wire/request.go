@@ -12,7 +12,7 @@ import (
 	"holdfast/domain"
 )
 
-// The values of field v that this version understands. A request of version 2 may have items, or be another attempt to pay.
+// The values of field v that this version understands. A request of version 2 may have items and seats, or be another attempt to pay.
 const (
 	RequestVersion      = "1"
 	RequestVersionItems = "2"
@@ -21,7 +21,7 @@ const (
 // Limits of a request's fields.
 const (
 	MaxTokenLength  = 4096
-	MaxItemsLength  = 16 << 10 // bytes of JSON
+	MaxItemsLength  = 64 << 10 // bytes of JSON
 	MaxHoldSeconds  = 24 * 60 * 60
 	MaxValidSeconds = 30 * 24 * 60 * 60
 )
@@ -29,10 +29,12 @@ const (
 // MostFields is how many fields a request has at most.
 const MostFields = int(fieldCount)
 
-// FieldPaymentToken is for those who must redact it, FieldItems for those who read requests as JSON.
+// FieldPaymentToken is for those who must redact it, the others for those who read requests as JSON.
 const (
 	FieldPaymentToken = "payment_token"
 	FieldItems        = "items"
+	FieldSeats        = "seats"
+	FieldAdjacent     = "adjacent"
 )
 
 // field is a field of a request.
@@ -47,6 +49,8 @@ const (
 	fieldEventID
 	fieldSection
 	fieldQuantity
+	fieldSeats
+	fieldAdjacent
 	fieldItems
 	fieldToken
 	fieldUnitPrice
@@ -61,7 +65,7 @@ const (
 
 var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
-	fieldSection: "section", fieldQuantity: "quantity", fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
+	fieldSection: "section", fieldQuantity: "quantity", fieldSeats: FieldSeats, fieldAdjacent: FieldAdjacent, fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
 	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldTraceparent: "traceparent",
 }
 
@@ -81,7 +85,7 @@ func (f field) identifies() bool {
 }
 
 // newInVersion2 are the fields that version 1 does not know.
-var newInVersion2 = [...]field{fieldItems, fieldAttempt}
+var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldAttempt}
 
 // fingerprinted are the fields that change the meaning of a purchase or a hold of one item.
 var fingerprinted = [...]field{
@@ -135,6 +139,12 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	if len(r.Items) > 0 {
 		v[fieldVersion], v[fieldItems] = RequestVersionItems, encodeItems(r.Items)
 	}
+	if len(r.Seats) > 0 {
+		v[fieldVersion], v[fieldSeats] = RequestVersionItems, strings.Join(r.Seats, ",")
+	}
+	if r.Apart {
+		v[fieldVersion], v[fieldAdjacent] = RequestVersionItems, "false"
+	}
 	text(fieldType, (*string)(&r.Type))
 	text(fieldOrderID, &r.OrderID)
 	text(fieldCustomerID, &r.CustomerID)
@@ -158,7 +168,9 @@ func given(r *domain.Request) (v [fieldCount]any) {
 type raw struct {
 	value    [fieldCount]string
 	given    [fieldCount]bool
-	badItems error // what is wrong with its items
+	named    []string // seats of the short form
+	apart    bool
+	badItems error // what is wrong with its items, or with the seats of the short form
 }
 
 // rawOf is a request as its entry will have it.
@@ -278,14 +290,22 @@ func (r *raw) identify() (domain.Request, error) {
 	}
 	if req.Type.Opens() {
 		if !r.given[fieldItems] {
-			req.Fingerprint = r.fingerprint()
+			r.named, r.apart, r.badItems = r.seats()
+			wanted := seatsWanted(r.named, r.apart)
+			if r.badItems != nil { // as it came
+				wanted = r.value[fieldSeats] + " " + r.value[fieldAdjacent]
+			}
+			req.Fingerprint = r.fingerprint(wanted)
 			return req, nil
 		}
 		req.Items, r.badItems = r.items()
 		req.Fingerprint = r.fingerprintOfItems(req.Items)
 		if len(req.Items) == 1 { // the long form of what needs no items
 			one := req.Items[0]
-			req.Section, req.Quantity, req.UnitPrice, req.Items = one.Section, one.Quantity, one.UnitPrice, nil
+			req.Section, req.Quantity, req.Seats, req.Apart, req.UnitPrice, req.Items = one.Section, one.Quantity, one.Seats, one.Apart, one.UnitPrice, nil
+			if len(one.Seats) > 0 {
+				req.Quantity = 0 // the seats say it
+			}
 		}
 	}
 	return req, nil
@@ -293,17 +313,46 @@ func (r *raw) identify() (domain.Request, error) {
 
 // items reads the field of that name, without items if it is wrong.
 func (r *raw) items() ([]domain.RequestItem, error) {
-	for _, f := range [...]field{fieldSection, fieldQuantity, fieldUnitPrice} {
+	for _, f := range [...]field{fieldSection, fieldQuantity, fieldSeats, fieldAdjacent, fieldUnitPrice} {
 		if r.given[f] {
-			return nil, fmt.Errorf("%s: not with %s", fieldItems, f)
+			return nil, notWith(fieldItems, f)
 		}
 	}
 	return parseItems(r.value[fieldItems])
 }
 
-// fingerprintOfItems is that of a request with items: for one item, that of the short form. A fingerprint of several
-// says by which rule it was made, so that a later rule does not take a retry for another body. What is in
-// items that cannot be read is taken as it came.
+// seats reads which seats the short form wants; none, side by side, if it does not say, or is wrong.
+func (r *raw) seats() (named []string, apart bool, err error) {
+	if r.given[fieldSeats] {
+		for _, f := range [...]field{fieldQuantity, fieldAdjacent} {
+			if r.given[f] {
+				return nil, false, notWith(fieldSeats, f)
+			}
+		}
+		if len(r.value[fieldSeats]) > maxSeatsLength {
+			return nil, false, fmt.Errorf("%s: longer than %d bytes", fieldSeats, maxSeatsLength)
+		}
+		if named, err = checkSeats(strings.Split(r.value[fieldSeats], ",")); err != nil {
+			return nil, false, fmt.Errorf("%s: %w", fieldSeats, err)
+		}
+	}
+	if value := r.value[fieldAdjacent]; r.given[fieldAdjacent] && value != "true" && value != "false" {
+		return nil, false, fmt.Errorf("%s: want true or false", fieldAdjacent)
+	}
+	return named, r.value[fieldAdjacent] == "false", nil
+}
+
+func notWith(f, other field) error { return fmt.Errorf("%s: not with %s", f, other) }
+
+// A fingerprint says by which rule it was made, so that a later rule does not take a retry for another body. What asks for
+// nothing but a quantity of one section has the fingerprint that it had before there were others.
+const (
+	fingerprintItems = "2." // several items
+	fingerprintSeats = "3." // also seats by name, or that need not be side by side
+)
+
+// fingerprintOfItems is that of a request with items: for one item, that of the short form. What is in items that cannot
+// be read is taken as it came.
 func (r *raw) fingerprintOfItems(items []domain.RequestItem) string {
 	price := func(item domain.RequestItem) string {
 		if item.UnitPrice == nil {
@@ -315,30 +364,50 @@ func (r *raw) fingerprintOfItems(items []domain.RequestItem) string {
 		short := *r
 		short.given[fieldSection], short.value[fieldSection] = true, items[0].Section
 		short.value[fieldQuantity], short.value[fieldUnitPrice] = strconv.FormatInt(items[0].Quantity, 10), price(items[0])
-		return short.fingerprint()
+		if len(items[0].Seats) > 0 {
+			short.value[fieldQuantity] = ""
+		}
+		return short.fingerprint(seatsWanted(items[0].Seats, items[0].Apart))
+	}
+	rule := fingerprintItems
+	if slices.ContainsFunc(items, func(item domain.RequestItem) bool { return len(item.Seats) > 0 || item.Apart }) {
+		rule = fingerprintSeats
 	}
 	values := []string{r.value[fieldType], r.value[fieldCustomerID], r.value[fieldHoldSeconds], r.value[fieldValidSeconds]}
 	for _, item := range items {
 		values = append(values, item.Section, strconv.FormatInt(item.Quantity, 10), price(item))
+		if rule == fingerprintSeats {
+			values = append(values, seatsWanted(item.Seats, item.Apart))
+		}
 	}
 	if len(items) == 0 {
 		values = append(values, r.value[fieldItems], r.value[fieldSection], r.value[fieldQuantity], r.value[fieldUnitPrice])
 	}
-	return fingerprintItems + domain.Fingerprint(values...)
+	return rule + domain.Fingerprint(values...)
 }
 
-// fingerprintItems begins the fingerprints of requests of several items.
-const fingerprintItems = "2."
+// seatsWanted is what a fingerprint says of seats: nothing, if any will do that stand side by side.
+func seatsWanted(named []string, apart bool) string {
+	if apart {
+		return "apart"
+	}
+	return strings.Join(named, ",")
+}
 
-func (r *raw) fingerprint() string {
-	var values [len(fingerprinted)]string
+// fingerprint is that of the short form, with what it wants of seats.
+func (r *raw) fingerprint(seats string) string {
+	var values [len(fingerprinted) + 1]string
 	for i, f := range fingerprinted {
 		values[i] = r.value[f]
 		if f == fieldSection && !r.given[f] {
 			values[i] = domain.DefaultSection
 		}
 	}
-	return domain.Fingerprint(values[:]...)
+	if seats == "" {
+		return domain.Fingerprint(values[:len(fingerprinted)]...)
+	}
+	values[len(fingerprinted)] = seats
+	return fingerprintSeats + domain.Fingerprint(values[:]...)
 }
 
 // complete reads the rest into req. What is read before an error stays, so that
@@ -380,7 +449,8 @@ func (r *raw) complete(req *domain.Request) error {
 
 // completeItem reads the short form of one item.
 func (r *raw) completeItem(req *domain.Request) error {
-	var errs [3]error
+	errs := [...]error{nil, r.badItems, nil}
+	req.Seats, req.Apart = r.named, r.apart
 	req.Section = domain.DefaultSection
 	if r.given[fieldSection] {
 		req.Section = r.value[fieldSection]
@@ -388,9 +458,11 @@ func (r *raw) completeItem(req *domain.Request) error {
 			req.Section = ""
 		}
 	}
-	if !r.given[fieldQuantity] {
+	switch {
+	case r.badItems != nil || len(req.Seats) > 0:
+	case !r.given[fieldQuantity]:
 		errs[1] = fmt.Errorf("%s: missing", fieldQuantity)
-	} else {
+	default:
 		req.Quantity, errs[1] = r.count(fieldQuantity, 1, domain.MaxQuantity)
 	}
 	if r.given[fieldUnitPrice] {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 )
 
 const (
@@ -354,6 +355,8 @@ func TestRequestRoundTrip(t *testing.T) {
 		{Type: domain.RequestPurchase, EventID: "e", OrderID: "o", CustomerID: "c", Quantity: 1, PaymentToken: "t"},
 		{Type: domain.RequestPurchase, EventID: "e", OrderID: "o", CustomerID: "c", Quantity: 1_000_000, PaymentToken: "t", UnitPrice: ptr[int64](0)},
 		{Type: domain.RequestHold, EventID: "e", OrderID: "o", CustomerID: "c", Section: "vip", Quantity: 3, UnitPrice: ptr[int64](domain.MaxAmount), HoldSeconds: 1},
+		{Type: domain.RequestHold, EventID: "e", OrderID: "o", CustomerID: "c", Section: "vip", Quantity: 3, Apart: true, HoldSeconds: 1},
+		{Type: domain.RequestPurchase, EventID: "e", OrderID: "o", CustomerID: "c", Seats: []string{"A-1", "B-1"}, PaymentToken: "t"},
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o", PaymentToken: "t", ValidSeconds: 1},
 		{Type: domain.RequestPurchase, EventID: "e", OrderID: "o", CustomerID: "c", Quantity: 1}, // for free
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o"},
@@ -498,10 +501,18 @@ func requestErrors() map[string]bool {
 	return texts
 }
 
-// itemsErrors are all that may be wrong with items.
-var itemsErrors = regexp.MustCompile(`^items: (not with (section|quantity|unit_price)|longer than 16384 bytes|want a JSON array of 1 to 20 objects with section and quantity|the amount is too large to be counted exactly|given twice)$|` +
-	`^items\[\d{1,2}\]: (section: is that of another item|(section|quantity|unit_price): (given twice|missing|want a string|want a whole number from [01] to \d+|` + regexp.QuoteMeta(wantID) + `)|` +
-	`(seats|adjacent|allocation): not supported, want section and quantity|unknown name, want section, quantity and perhaps unit_price)$`)
+// itemsErrors are all that may be wrong with items, seatsErrors with the seats of the short form.
+var (
+	itemsErrors = regexp.MustCompile(`^items: (not with (section|quantity|seats|adjacent|unit_price)|longer than 65536 bytes|want a JSON array of 1 to 20 objects with section, and quantity or seats|the amount is too large to be counted exactly|given twice)$|` +
+		`^items\[\d{1,2}\]: (section: is that of another item|(section|quantity|seats|adjacent|unit_price): (given twice|missing|want a string|want a whole number from [01] to \d+|` + regexp.QuoteMeta(wantID) + `)|` +
+		seatsWrong + `|seats: want an array of strings, such as A-12|` +
+		`allocation: not supported|unknown name, want section, quantity or seats, and perhaps adjacent and unit_price)$`)
+	seatsErrors = regexp.MustCompile(`^(` + seatsWrong + `|seats: longer than 2300 bytes|(seats|adjacent): given twice|quantity: missing)$`)
+)
+
+var fingerprints = regexp.MustCompile(`^([23]\.)?[0-9a-f]{16}$`)
+
+const seatsWrong = `seats: not with (quantity|adjacent)|seats: want 1 to 100, not \d+|seats: number \d+: (named twice|want ROW-NUMBER, such as A-12)|adjacent: want true or false`
 
 // FuzzParseRequest reads a field list, its strings separated by the unit separator.
 func FuzzParseRequest(f *testing.F) {
@@ -513,8 +524,14 @@ func FuzzParseRequest(f *testing.F) {
 	f.Add(strings.Join(with(purchaseFields(), "type", "hold"), separator))
 	f.Add(strings.Join([]string{"v", "1", "type", "pay", "event_id", "e", "order_id", "o", "payment_token", "t"}, separator))
 	f.Add(strings.Join([]string{"v", "1", "type", "cancel", "event_id", "e", "order_id", "o", "order_id", "o"}, separator))
-	for _, items := range []string{`[{"section":"b","quantity":1},{"quantity":2,"section":"a","unit_price":0}]`, `[{"section":"b","quantity":1}]`, `[{"section":"a","quantity":1.0}]`, `[{"section":"a"`, `{}`} {
+	for _, items := range []string{
+		`[{"section":"b","quantity":1},{"quantity":2,"section":"a","unit_price":0}]`, `[{"section":"b","quantity":1}]`, `[{"section":"a","quantity":1.0}]`, `[{"section":"a"`, `{}`,
+		`[{"section":"b","quantity":1,"adjacent":false},{"section":"a","seats":["B-2","A-1"]}]`, `[{"section":"a","seats":["B-2","A-1"]}]`, `[{"section":"a","seats":["B-2","B-2"]}]`,
+	} {
 		f.Add(strings.Join(with(with(with(with(purchaseFields(), "v", "2"), "section"), "quantity"), "unit_price")[:14], separator) + separator + "items" + separator + items)
+	}
+	for _, more := range [][]string{{"seats", "B-2,A-1"}, {"seats", "A-1", "quantity", "1"}, {"quantity", "2", "adjacent", "false"}, {"quantity", "2", "adjacent", "true"}} {
+		f.Add(strings.Join(seatsFields(more...), separator))
 	}
 	for i, bad := range badRequests() {
 		if i%10 == 0 {
@@ -532,7 +549,7 @@ func FuzzParseRequest(f *testing.F) {
 		if !slices.Equal(fields, before) {
 			t.Error("it changed its input")
 		}
-		if err != nil && !known[err.Error()] && !itemsErrors.MatchString(err.Error()) {
+		if err != nil && !known[err.Error()] && !itemsErrors.MatchString(err.Error()) && !seatsErrors.MatchString(err.Error()) {
 			t.Errorf("an error that may be made of input: %q", err)
 		}
 		switch class := domain.ClassOf(err); {
@@ -544,12 +561,13 @@ func FuzzParseRequest(f *testing.F) {
 			if len(req.PaymentToken) > MaxTokenLength {
 				t.Error("a token of an impossible length")
 			}
-			if req.Type.Opens() && !domain.ValidID(req.CustomerID) || len(req.Items) > 0 && (req.Section != "" || req.Quantity != 0 || req.UnitPrice != nil) {
+			if req.Type.Opens() && !domain.ValidID(req.CustomerID) || len(req.Items) > 0 && (req.Section != "" || req.Quantity != 0 || req.Seats != nil || req.Apart || req.UnitPrice != nil) {
 				t.Errorf("not well-formed: %#v", req)
 			}
 			before := ""
 			for item := range req.Lines() {
-				if req.Type.Opens() && (!domain.ValidID(item.Section) || item.Section <= before || item.Quantity < 1 || item.Quantity > domain.MaxQuantity) {
+				if req.Type.Opens() && (!domain.ValidID(item.Section) || item.Section <= before || item.Quantity < 1 || item.Quantity > domain.MaxQuantity ||
+					len(item.Seats) > 0 && (seats.CheckNames(item.Seats, domain.MaxItemSeats) != nil || !slices.IsSorted(item.Seats) || item.Apart || int64(len(item.Seats)) != item.Quantity)) {
 					t.Errorf("not well-formed: %#v", req)
 				}
 				before = item.Section
@@ -570,7 +588,7 @@ func FuzzParseRequest(f *testing.F) {
 		if !domain.ValidID(req.EventID) || !domain.ValidID(req.OrderID) {
 			t.Errorf("about %q", req.Ref())
 		}
-		if has := req.Type.Opens() || req.Type == domain.RequestPay; has && len(strings.TrimPrefix(req.Fingerprint, "2.")) != 16 || !has && req.Fingerprint != "" {
+		if has := req.Type.Opens() || req.Type == domain.RequestPay; has && !fingerprints.MatchString(req.Fingerprint) || !has && req.Fingerprint != "" {
 			t.Errorf("a %s with fingerprint %q", req.Type, req.Fingerprint)
 		}
 		for _, id := range []string{req.CustomerID, req.Section} {
@@ -604,6 +622,9 @@ func TestFieldsWhereTheyAre(t *testing.T) {
 		func(r *domain.Request) { *r = domain.Request{} },
 		func(r *domain.Request) { r.Quantity = -1 },
 		func(r *domain.Request) { r.CustomerID = "a b" },
+		func(r *domain.Request) { r.Apart = true },
+		func(r *domain.Request) { r.Quantity, r.Seats = 0, []string{"A-2", "A-1"} },
+		func(r *domain.Request) { r.Seats = []string{"A-2", "A-1"} }, // and a quantity
 	}
 	for _, change := range changes {
 		r := whole

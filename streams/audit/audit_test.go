@@ -203,7 +203,7 @@ func TestAuditFindsDamage(t *testing.T) {
 		return func(t *testing.T) {
 			t.Helper()
 			field := layout.SectionField("e", "general")
-			of, err := layout.DecodeSection("general", rdb.HGet(ctx, events, field).Val())
+			of, err := layout.DecodeSection("general", "", rdb.HGet(ctx, events, field).Val())
 			if err != nil {
 				t.Fatal(err)
 			}

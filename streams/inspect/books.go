@@ -39,7 +39,7 @@ type RefusedPlaces struct {
 
 // refusalReasons are those for which places that there are can be refused.
 var refusalReasons = [...]string{
-	domain.ReasonSoldOut, domain.ReasonOverLimit, domain.ReasonOverCustomer, domain.ReasonInProgress, domain.ReasonNotOnSale,
+	domain.ReasonSoldOut, domain.ReasonSeatTaken, domain.ReasonNoAdjacent, domain.ReasonWouldOrphan, domain.ReasonUnknownSeat, domain.ReasonOverLimit, domain.ReasonOverCustomer, domain.ReasonInProgress, domain.ReasonNotOnSale,
 	domain.ReasonPriceChanged, domain.ReasonBelowMinimum, domain.ReasonUnknownSection, domain.ReasonTooLate,
 }
 
@@ -75,7 +75,7 @@ type InvoiceLine struct {
 	ConfirmedAtMillis int64  `json:"confirmed_at"` // milliseconds
 	Status            string `json:"status"`       // that of the order: confirmed or cancelled
 
-	Items domain.Items `json:"items"`
+	Items domain.Items `json:"-"`
 }
 
 // Invoices reads a customer's lines, oldest first: of the orders that were posted, those that were ever

@@ -11,16 +11,21 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 	"holdfast/streams/internal/layout"
 )
 
 // OrderHashes remembers of events what never changes once they are there: how many hashes of orders of their own they
-// have, and whether a customer's places are counted. It is safe for concurrent use.
-type OrderHashes struct{ byEvent sync.Map }
+// have, whether a customer's places are counted, and where their seats are; and what may change, and is only taken to be so until
+// a script says otherwise: whether a seat may be left alone. It is safe for concurrent use.
+type OrderHashes struct {
+	byEvent sync.Map
+	layouts layouts
+}
 
 type whereOrdersAre struct {
-	hashes  int
-	limited bool
+	hashes          int
+	limited, strict bool
 }
 
 // Of is how many an event has, as far as is known; 0 for one that was not there when it was looked for.
@@ -38,8 +43,22 @@ func (h *OrderHashes) Limited(eventID string) bool {
 	return known && n.(whereOrdersAre).limited
 }
 
+// Strict reports whether named seats of an event must leave none alone, as far as is known.
+func (h *OrderHashes) Strict(eventID string) bool {
+	n, known := h.byEvent.Load(eventID)
+	return known && n.(whereOrdersAre).strict
+}
+
 // Forget begins anew: the data is other data.
-func (h *OrderHashes) Forget() { h.byEvent.Clear() }
+func (h *OrderHashes) Forget() {
+	h.byEvent.Clear()
+	h.layouts.forget()
+}
+
+// Layouts are those of an event's seated sections, as far as is known: it may have got more.
+func (h *OrderHashes) Layouts(eventID string) (of map[string]*seats.Layout, known bool) {
+	return h.layouts.of(eventID)
+}
 
 // LearnHashes looks for what is not known yet of these orders' events, or, with again, for all of them.
 func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, again bool) error {
@@ -72,7 +91,7 @@ func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, agai
 				return err
 			}
 			if terms.Version > 0 {
-				n.Hashes.byEvent.Store(events[i], whereOrdersAre{terms.OrderHashes, terms.MaxPerCustomer > 0})
+				n.Hashes.byEvent.Store(events[i], whereOrdersAre{terms.OrderHashes, terms.MaxPerCustomer > 0, terms.NoOrphans})
 			} else {
 				n.Hashes.byEvent.Delete(events[i]) // it may have been there, in other data
 			}
@@ -244,10 +263,10 @@ type Event struct {
 	Branch       string // of its partition; also if the event is not there
 }
 
-// Event reads one event. What an event has for sections is not
+// Event reads one event, its seats included. What an event has for sections is not
 // known before it is read: so it is read twice, and once more where somebody changed it in between.
 func (n Namespace) Event(ctx context.Context, eventID string) (Event, error) {
-	key := n.Keys.Events(n.Keys.PartitionOf(eventID))
+	p := n.Keys.PartitionOf(eventID)
 	var about layout.EventAbout
 	var said string
 	for {
@@ -255,13 +274,9 @@ func (n Namespace) Event(ctx context.Context, eventID string) (Event, error) {
 		for _, name := range about.Sections {
 			fields = append(fields, layout.SectionField(eventID, name))
 		}
-		reply, err := n.Client.HMGet(ctx, key, fields...).Result()
+		values, places, err := n.eventFields(ctx, p, fields, len(about.Layouts) > 0)
 		if err != nil {
 			return Event{}, fmt.Errorf("reading event %s: %w", eventID, Classify(err))
-		}
-		values := make([]string, len(reply))
-		for i, v := range reply {
-			values[i] = layout.AsString(v)
 		}
 		is := Event{Branch: values[3]}
 		if values[0] == "" {
@@ -282,9 +297,39 @@ func (n Namespace) Event(ctx context.Context, eventID string) (Event, error) {
 		if is.Totals, err = layout.DecodeTotals(values[1]); err != nil {
 			return Event{}, err
 		}
-		is.Event, err = layout.DecodeEvent(terms, about, values[4:])
+		is.Event, err = layout.DecodeEvent(terms, about, values[4:], places)
 		return is, err
 	}
+}
+
+// eventFields are fields of an event, of which those from the fifth on are its sections, and the places of these, if any is seated. They
+// are of one moment: if the fields, and the time of the newest log entry, are still the same behind the places. (A transaction
+// would be refused when memory is full.)
+func (n Namespace) eventFields(ctx context.Context, p int, fields []string, seated bool) (values, places []string, err error) {
+	if !seated {
+		reply := n.Client.HMGet(ctx, n.Keys.Events(p), fields...)
+		return texts(reply), make([]string, len(fields)-4), reply.Err()
+	}
+	all := append(slices.Clone(fields), layout.ClockField)
+	for {
+		pipe := n.Client.Pipeline()
+		before, taken, after := pipe.HMGet(ctx, n.Keys.Events(p), all...), pipe.HMGet(ctx, n.Keys.Places(p), fields[4:]...), pipe.HMGet(ctx, n.Keys.Events(p), all...)
+		if _, err := pipe.Exec(ctx); err != nil {
+			return nil, nil, err
+		}
+		if values = texts(before); slices.Equal(values, texts(after)) {
+			return values[:len(fields)], texts(taken), nil
+		}
+	}
+}
+
+// texts are the values of a reply, "" for what is not there.
+func texts(reply *redis.SliceCmd) []string {
+	values := make([]string, len(reply.Val()))
+	for i, v := range reply.Val() {
+		values[i] = layout.AsString(v)
+	}
+	return values
 }
 
 // DeadLetters reads at most count dead letters of a partition, between two ids of its

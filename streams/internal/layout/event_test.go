@@ -19,6 +19,7 @@ func TestEventTerms(t *testing.T) {
 		"1|o|EUR|0|0|0|0":                {Version: 1, Currency: "EUR"},
 		"3|c|JPY|6|1700000000000|0|0":    {Version: 3, Closed: true, Currency: "JPY", MaxPerOrder: 6, OnSaleMillis: 1700000000000},
 		"4|o|EUR|6:8|0|0|0":              {Version: 4, Currency: "EUR", MaxPerOrder: 6, MaxPerCustomer: 8},
+		"4|o|EUR|6:8|0|0|2!":             {Version: 4, Currency: "EUR", MaxPerOrder: 6, MaxPerCustomer: 8, OrderHashes: 2, NoOrphans: true},
 		"12|x|EUR|6|1|1700000000000|64":  {Version: 12, Closed: true, Cancelled: true, Currency: "EUR", MaxPerOrder: 6, OnSaleMillis: 1, OffSaleMillis: 1700000000000, OrderHashes: 64},
 		"9007199254740993|o|EUR|0|0|0|2": {Version: 9007199254740993, Currency: "EUR", OrderHashes: 2},
 	} {
@@ -32,7 +33,7 @@ func TestEventTerms(t *testing.T) {
 	}
 	const good = "3|o|EUR|6|1|2|0"
 	values := strings.Split(good, "|")
-	damaged := []string{"|", good + "|", strings.TrimSuffix(good, "|0"), strings.ReplaceAll(good, "|", ","), "{}", "0|o|EUR|6|1|2|0", "3|o|EUR|6|1|2|65"}
+	damaged := []string{"|", good + "|", strings.TrimSuffix(good, "|0"), strings.ReplaceAll(good, "|", ","), "{}", "0|o|EUR|6|1|2|0", "3|o|EUR|6|1|2|65", good + "!!", "3!|o|EUR|6|1|2|0", good + "?"}
 	for i := range values {
 		for _, bad := range []string{"", "y", "-1", "1.5", "1e+16", "9223372036854775808"} {
 			if v := slices.Clone(values); i != 2 || bad == "" { // whatever the currency, it is one
@@ -49,7 +50,7 @@ func TestEventTerms(t *testing.T) {
 }
 
 func FuzzDecodeEventTerms(f *testing.F) {
-	for _, value := range []string{"", "1|o|EUR|0|0|0|0", "3|c|JPY|6|1|0|0", "12|x|EUR|6|1|2|64", "+1|o|€|0|0|0|0", "0|o|EUR|0|0|0|0", "1|o|EUR|0|0|0|65", "1|z|EUR|0|0|0|0"} {
+	for _, value := range []string{"", "1|o|EUR|0|0|0|0", "3|c|JPY|6|1|0|0", "12|x|EUR|6|1|2|64", "+1|o|€|0|0|0|0", "0|o|EUR|0|0|0|0", "1|o|EUR|0|0|0|65", "1|z|EUR|0|0|0|0", "1|o|EUR|0|0|0|0!"} {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
@@ -106,14 +107,28 @@ func FuzzDecodeEventAbout(f *testing.F) {
 
 func TestSection(t *testing.T) {
 	want := domain.Section{Name: "vip", Price: 9007199254740991, Capacity: 10, Available: 5, Held: 3, Sold: 2}
-	if got, err := layout.DecodeSection("vip", "9007199254740991|10|5|3|2"); err != nil || got != want {
+	if got, err := layout.DecodeSection("vip", "", "9007199254740991|10|5|3|2"); err != nil || got != want {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	want.Layout = "A:1-10"
+	seated := layout.EncodeSection(want)
+	if got, err := layout.DecodeSection("vip", "A:1-10", seated); err != nil || got != want {
+		t.Errorf("%s: got %+v, %v", seated, got, err)
+	}
+	for _, other := range []string{"", "A:1-11"} {
+		if got, err := layout.DecodeSection("vip", other, seated); !poison(err) {
+			t.Errorf("%q: got %+v, %v, want poison: it has another layout", other, got, err)
+		}
+	}
+	if got, err := layout.DecodeSection("vip", "A:1-10", "9007199254740991|10|5|3|2"); !poison(err) {
+		t.Errorf("got %+v, %v, want poison: it is not seated", got, err)
+	}
+	want.Layout = ""
 	if got := layout.EncodeSection(want); got != "9007199254740991|10|5|3|2" {
 		t.Errorf("it is written %q", got)
 	}
 	for _, value := range []string{"", "||||", "1|2|3|4", "1|2|3|4|5|6", "1|2|3|4|", "x|2|3|4|5", "1|2|-1|4|5", "1|2|3|4|1e+16", "1.5|2|3|4|5"} {
-		if got, err := layout.DecodeSection("vip", value); !poison(err) || !strings.Contains(err.Error(), "vip") {
+		if got, err := layout.DecodeSection("vip", "", value); !poison(err) || !strings.Contains(err.Error(), "vip") {
 			t.Errorf("%q: got %+v, %v, want poison that names the section", value, got, err)
 		}
 	}
@@ -124,21 +139,21 @@ func FuzzDecodeSection(f *testing.F) {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		s, err := layout.DecodeSection("general", value)
+		s, err := layout.DecodeSection("general", "", value)
 		if err != nil {
 			if !poison(err) {
 				t.Errorf("class %s", domain.ClassOf(err))
 			}
 			return
 		}
-		if again, err := layout.DecodeSection("general", layout.EncodeSection(s)); err != nil || again != s {
+		if again, err := layout.DecodeSection("general", "", layout.EncodeSection(s)); err != nil || again != s {
 			t.Errorf("%+v comes back as %+v, %v", s, again, err)
 		}
 	})
 }
 
-// decodeEvent reads an event as it is read from the hash: terms, what is about it, and then its sections.
-func decodeEvent(fields map[string]string, id string) (domain.Event, error) {
+// decodeEvent reads an event as it is read from the hashes: terms, what is about it, and then its sections and their places.
+func decodeEvent(fields, places map[string]string, id string) (domain.Event, error) {
 	terms, err := layout.DecodeEventTerms(fields[layout.TermsField(id)])
 	if err != nil {
 		return domain.Event{}, err
@@ -147,11 +162,11 @@ func decodeEvent(fields map[string]string, id string) (domain.Event, error) {
 	if err != nil {
 		return domain.Event{}, err
 	}
-	var sections []string
+	var sections, seated []string
 	for _, name := range about.Sections {
-		sections = append(sections, fields[layout.SectionField(id, name)])
+		sections, seated = append(sections, fields[layout.SectionField(id, name)]), append(seated, places[layout.SectionField(id, name)])
 	}
-	return layout.DecodeEvent(terms, about, sections)
+	return layout.DecodeEvent(terms, about, sections, seated)
 }
 
 func TestEventComesBack(t *testing.T) {
@@ -165,13 +180,21 @@ func TestEventComesBack(t *testing.T) {
 			Name: "An Evening", Currency: "EUR", Closed: true, Cause: domain.Cause{By: "ann"}, Fingerprint: "fp", Version: 3,
 			Sections: []domain.Section{{Name: "general", Capacity: 1, Sold: 1}},
 		},
+		"seated": {
+			Name: "An Evening", Currency: "EUR", Fingerprint: "fp", Version: 2, NoOrphans: true,
+			Sections: []domain.Section{
+				{Name: "stalls", Capacity: 3, Available: 1, Sold: 1, Layout: "A:1-2!/3", Places: "!+ ."},
+				{Name: "general", Price: 1000, Capacity: 10, Available: 5, Held: 3, Sold: 2},
+			},
+		},
 		"cancelled": {
 			Name: "An Evening", Currency: "JPY", Closed: true, Cancelled: true, Cause: domain.Cause{Reason: "fire", By: "ann"}, Fingerprint: "fp", Version: 4,
 			Sections: []domain.Section{{Name: "general", Capacity: 1, Available: 1}},
 		},
 	} {
 		fields := layout.EncodeEvent("e1", e, 3)
-		if got, err := decodeEvent(fields, "e1"); err != nil || !reflect.DeepEqual(got, e) {
+		places := layout.EncodePlaces("e1", e)
+		if got, err := decodeEvent(fields, places, "e1"); err != nil || !reflect.DeepEqual(got, e) {
 			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, e)
 		}
 		if terms, err := layout.DecodeEventTerms(fields["e1"]); err != nil || terms.OrderHashes != 3 {
@@ -182,10 +205,15 @@ func TestEventComesBack(t *testing.T) {
 		}
 		for field := range fields {
 			delete(fields, field)
-			if _, err := decodeEvent(fields, "e1"); field != "e1" && !poison(err) {
+			if _, err := decodeEvent(fields, places, "e1"); field != "e1" && !poison(err) {
 				t.Errorf("%s, without %s: %v, want poison", name, field, err)
 			}
 			fields[field] = layout.EncodeEvent("e1", e, 3)[field]
+		}
+		if e.Sections[0].Seated() {
+			if _, err := decodeEvent(fields, nil, "e1"); !poison(err) {
+				t.Errorf("%s, without its places: %v, want poison", name, err)
+			}
 		}
 	}
 }

@@ -115,6 +115,10 @@ func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "o
 // SectionField; perhaps EarlyField and RefusedFields; and ClockField, BranchField and BranchesField.
 func (k Keys) Events(p int) string { return k.partitions[p] + "events" }
 
+// Places is a hash: what each seat of a seated section is (package seats), by SectionField. They are not in Events: many a script
+// reads a section that has nothing to do with its seats.
+func (k Keys) Places(p int) string { return k.partitions[p] + "places" }
+
 // ClockField is one of Events: the time of the newest log entry.
 const ClockField = "#now"
 
