@@ -26,7 +26,7 @@ import (
 // steps are those at which a fault must have been survived: everything that a
 // worker ever says to Redis and to the gateway.
 var steps = []string{
-	"info", "pipeline xinfo", "pin_gateway", // at the start
+	"info", "pipeline xinfo", "pin_gateway", "sign_in", // at the start
 	"pipeline xgroup",                              // when a group is gone
 	"hmget", "pipeline hget", "pipeline xrevrange", // is this still the data that it was?
 	"xreadgroup" + byPurchase, "xreadgroup posting", "xreadgroup settlement",
