@@ -123,6 +123,7 @@ type Cancel struct {
 	// ReasonEventCancelled, which only undoes a held or confirmed one, and only while its event is cancelled:
 	// somebody may have reopened it meanwhile.
 	Reason string
+	Cause  Cause // of a request: why, and who asked for it, for people
 }
 
 func (Hold) command()    {}
@@ -434,10 +435,10 @@ func decideCancel(v View, ref OrderRef, c Cancel) *Fact {
 	}
 	switch o.State {
 	case OrderNone:
-		return &Fact{Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Was: OrderNone}
+		return &Fact{Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Cause: c.Cause, Was: OrderNone}
 	case OrderHeld, OrderConfirmed:
 		return &Fact{
-			Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Was: o.State,
+			Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Cause: c.Cause, Was: o.State,
 			CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,
 		}
 	case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:

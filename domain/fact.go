@@ -66,7 +66,7 @@ type Fact struct {
 	Version           string      // forgotten: the order's, until then: id of the log entry that rejected it
 
 	Terms *Terms // listed, adjusted; reopened: as they were
-	Cause Cause  // closed, reopened, event_cancelled
+	Cause Cause  // closed, reopened, event_cancelled; cancelled, if the request said it
 }
 
 // Name is the fact's own: entry-id#line.

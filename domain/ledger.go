@@ -51,6 +51,7 @@ type Resolution struct {
 type Cancellation struct {
 	EntryID string // of the request; empty if a capture was refused
 	Ref     OrderRef
+	Cause   Cause // of the request, for people
 }
 
 // Owed is an order whose money waits to be settled, as the list of them has it.
@@ -152,6 +153,11 @@ type Ledger interface {
 	// Report says what troubles a worker has now, all of them: what it said before is
 	// forgotten. They are to be said again at least every 30 seconds, or are taken to be over.
 	Report(ctx context.Context, worker string, troubles []Trouble) error
+	// SignIn says that a worker is there, what it does, and for how long it has been there, for people who ask who works. It is
+	// to be said again every few seconds. With sweep, those that have said nothing for an hour are forgotten.
+	SignIn(ctx context.Context, worker string, sign WorkerSign, there time.Duration, sweep bool) error
+	// SignOut says that a worker is there no more.
+	SignOut(ctx context.Context, worker string) error
 	// ServeWith says, before anything else, which kind of gateway the worker of this ledger
 	// calls. The first worker's is noted; if another kind is, the error is of ClassFatal, with
 	// CodeOtherGateway: beside workers that take money, one with a simulator would give tickets
@@ -169,4 +175,13 @@ type Ledger interface {
 	NoteReplaced(ctx context.Context, worker string, cause error) error
 	// ForgetConsumers removes consumers that are gone and hold nothing; it returns their names.
 	ForgetConsumers(ctx context.Context, partition int) ([]string, error)
+}
+
+// WorkerSign is what a worker says of itself.
+type WorkerSign struct {
+	Version            string   `json:"version"` // of the program
+	Roles              []string `json:"roles"`
+	ReclaimAfterMillis int64    `json:"reclaim_after_ms"`    // how long it may be silent until others take over, and waits until it does
+	RequestsPerSecond  float64  `json:"requests_per_second"` // that it was done with since it said so last
+	FactsPerSecond     float64  `json:"facts_per_second"`    // that it posted or settled since
 }

@@ -51,6 +51,7 @@ type Request struct {
 	ValidSeconds int64         // 0: the worker's default
 	Attempt      int64         // of a pay or a payment_update, which one for its order: 1 to MaxAttempts; 0: the first
 	Traceparent  string        // W3C trace context; passed over if malformed
+	Cause        Cause         // of a cancel: why, and who asks for it, for people; either may be empty
 
 	// Fingerprint identifies the body of a purchase, a hold or a pay, so that a retry is told from another request
 	// under the same order_id, or of the same attempt. The payment token is no part of it: it may not be

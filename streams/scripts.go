@@ -34,12 +34,14 @@ var (
 	scriptOwn          = load("own")
 	scriptKeepAlive    = load("keep_alive", "pending")
 	scriptHandBack     = load("hand_back", "pending")
+	scriptClaim        = load("claim", "pending")
 	scriptLeave        = load("leave")
 	scriptTrim         = load("trim")
 	scriptForget       = load("forget", "log")
 	scriptReplaced     = load("replaced")
 	scriptInvoice      = load("invoice")
 	scriptReport       = load("report")
+	scriptSignIn       = load("sign_in")
 )
 
 var scriptNames map[string]string

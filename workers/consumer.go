@@ -22,7 +22,7 @@ const (
 	// inHandTimes is how many times Concurrency may be in hand: while some of it is at the gateway, more is on its way in, and out.
 	inHandTimes = 3
 	// reclaimEvery bounds how long it takes until it is looked what can be taken over. Reads wait no longer.
-	reclaimEvery = 3 * time.Second / 2
+	reclaimEvery = 2 * time.Second
 )
 
 // consumer is one group of one partition as this worker sees it: it reads,

@@ -74,7 +74,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		case err != nil && class != domain.ClassReject:
 			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error()})
 		case request.Type == domain.RequestCancel:
-			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref()})
+			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref(), Cause: request.Cause})
 		default:
 			incoming = append(incoming, r.incoming(e.ID, request, err))
 		}

@@ -54,10 +54,15 @@ func (a orderArgs) find(ctx context.Context, store *streams.Store) (domain.Order
 	if err != nil {
 		return ref, err
 	}
-	switch len(found) {
-	case 0:
+	if len(found) == 0 {
 		return ref, about(ref, fmt.Errorf("order %s: %w in any event", ref.OrderID, domain.ErrNotFound))
-	case 1:
+	}
+	return oneOf(ref, found)
+}
+
+// oneOf is the one order that was found of a name.
+func oneOf(ref domain.OrderRef, found []domain.OrderRef) (domain.OrderRef, error) {
+	if len(found) == 1 {
 		return found[0], nil
 	}
 	events := make([]string, len(found))
@@ -219,6 +224,7 @@ type factView struct {
 	AuthorizationID   string `json:"authorization_id,omitempty"`
 	Attempt           int    `json:"attempt,omitempty"`
 	Reason            string `json:"reason,omitempty"`
+	Why               string `json:"why,omitempty"` // of a person who asked for it
 	By                string `json:"by,omitempty"`
 	Detail            string `json:"detail,omitempty"`
 	Was               string `json:"was,omitempty"`
@@ -233,7 +239,7 @@ func viewFact(f domain.Fact, named map[string][]string) factView {
 	}
 	switch f.Type {
 	case domain.FactCancelled:
-		v.Was = f.Was.String()
+		v.Was, v.Why, v.By = f.Was.String(), f.Cause.Reason, f.Cause.By
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
@@ -249,6 +255,7 @@ func (v factView) what() string {
 		{"by", v.RequestType},
 		{"was", v.Was},
 		{"reason", v.Reason},
+		{"why", v.Why},
 		{"asked for by", v.By},
 		{"detail", v.Detail},
 		{"deadline", whenExactly(v.DeadlineMillis)},
@@ -526,6 +533,7 @@ func (c *ordersListCommand) lookForEvent(ctx context.Context, store *streams.Sto
 
 type ordersCancelCommand struct {
 	orderArgs
+	causeFlags
 	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then."`
 	Timeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait. Default: 30s."`
 }
@@ -534,7 +542,9 @@ type ordersCancelCommand struct {
 func (c *ordersCancelCommand) Help() string {
 	return `
 An order that holds tickets gives them back; one that is confirmed is refunded. With --event, an order that has not come
-yet can be cancelled too: when it comes, it is absorbed.
+yet can be cancelled too: when it comes, it is absorbed. orders show tells who asked for it, and why:
+
+  holdfast orders cancel jazz-night/cart-4711 --reason "bought by mistake" --wait
 `
 }
 
@@ -545,12 +555,16 @@ func (c *ordersCancelCommand) Run(ctx context.Context, e *environment) error {
 	if _, _, err := c.ref(); err != nil {
 		return err
 	}
+	cause, err := c.cause()
+	if err != nil {
+		return err
+	}
 	return e.withStore(ctx, func(store *streams.Store) error {
 		ref, err := c.find(ctx, store)
 		if err != nil {
 			return err
 		}
-		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID}
+		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID, Cause: cause}
 		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout}, one(request))
 	})
 }

@@ -88,12 +88,13 @@ func TestOrdersFromPurchaseToAudit(t *testing.T) {
 		t.Errorf("no invoices in JSON: %q", got)
 	}
 
-	expect(t, h.one("orders", "cancel", "o2", "--wait"), object{"order_id": "o2", "state": "cancelled", "reason": "requested"})
+	expect(t, h.one("orders", "cancel", "o2", "--wait", "--reason", "bought | by mistake", "--by", "ann"), object{"order_id": "o2", "state": "cancelled", "reason": "requested"})
 	expect(t, h.one("orders", "cancel", "o2"), object{"order_id": "o2", "event_id": "e2"})
 	expect(t, h.one("orders", "cancel", "early", "--event", "e2", "--wait"), object{"state": "cancelled"})
 	h.fails(exitFailed, []string{"o9", "not found"}, "orders", "cancel", "o9")
 	history, _ = h.one("orders", "show", "o2")["history"].([]any)
-	expect(t, history[len(history)-1].(object), object{"type": "cancelled", "was": "confirmed", "reason": "requested"})
+	expect(t, history[len(history)-1].(object), object{"type": "cancelled", "was": "confirmed", "reason": "requested", "why": "bought | by mistake", "by": "ann"})
+	wantSaid(t, h.ok("orders", "show", "o2"), "reason requested", "why bought | by mistake", "asked for by ann")
 
 	h.drained()
 	expect(t, h.one("audit"), object{"ok": true, "violations": []any{}, "checked": object{"events": 2, "orders": 6, "facts": 13}})

@@ -21,7 +21,7 @@ import (
 //	payment_declined             event_id/order_id|attempt
 //	action_required              event_id/order_id|attempt|authorization_id
 //	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt
-//	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at
+//	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at; then, if the request said why or who: |cause as JSON
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
 //	expired                      event_id/order_id
 //	forgotten                    event_id/order_id|id of the log entry that rejected it
@@ -147,6 +147,11 @@ func parseData(f *domain.Fact, v values) error {
 		if f.Was = was; was != domain.OrderNone {
 			v.sale(f)
 			f.ConfirmedAtMillis = v.count()
+		}
+		if v.more {
+			said := v.remainder()
+			err := json.Unmarshal([]byte(said), &f.Cause)
+			v.bad = v.bad || err != nil || f.Cause == (domain.Cause{}) || encode(f.Cause) != said
 		}
 	case domain.FactForgotten:
 		f.Version = v.next()
@@ -303,6 +308,9 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		if f.Was != domain.OrderNone {
 			sale()
 			number(f.ConfirmedAtMillis)
+		}
+		if f.Cause != (domain.Cause{}) {
+			add(encode(f.Cause))
 		}
 	case domain.FactForgotten:
 		add(f.Version)

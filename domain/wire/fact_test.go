@@ -110,6 +110,19 @@ func TestParseFacts(t *testing.T) {
 			[]domain.Fact{{Type: domain.FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: domain.OrderNone}},
 		},
 		{
+			"cancelled, unseen, by somebody",
+			[]string{"cancelled", `e1/o1|requested|none|{"reason":"a|b","by":"ann"}`},
+			[]domain.Fact{{Type: domain.FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: domain.OrderNone, Cause: domain.Cause{Reason: "a|b", By: "ann"}}},
+		},
+		{
+			"cancelled, confirmed, by somebody",
+			[]string{"cancelled", `e1/o1|requested|confirmed|fred|general:2:900|EUR|1700000000456|{"by":"ann"}`},
+			[]domain.Fact{{
+				Type: domain.FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: domain.OrderConfirmed, CustomerID: "fred",
+				Items: "general:2:900", Currency: "EUR", ConfirmedAtMillis: 1700000000456, Cause: domain.Cause{By: "ann"},
+			}},
+		},
+		{
 			"cancelled, held",
 			[]string{"cancelled", "e1/o1|requested|held|fred|general:2:900|EUR|0"},
 			[]domain.Fact{{
@@ -252,6 +265,9 @@ func TestParseFactsDamaged(t *testing.T) {
 		{"deadline too large", []string{"held", good + "000000000000000000000"}, "held: cannot be read"},
 		{"deadline too far away", []string{"held", strings.TrimSuffix(good, "5") + "9223372036854775807"}, "held: cannot be read"},
 		{"confirmed_at with NUL", []string{"cancelled", "e1/o1|requested|confirmed|fred|general:2:900|EUR|1\x00"}, "cancelled: cannot be read"},
+		{"cancelled for no cause", []string{"cancelled", "e1/o1|requested|none|{}"}, "cancelled: cannot be read"},
+		{"cancelled for a cause that is none", []string{"cancelled", "e1/o1|requested|none|ann"}, "cancelled: cannot be read"},
+		{"cancelled with more", []string{"cancelled", `e1/o1|requested|none|{"by":"ann"}|`}, "cancelled: cannot be read"},
 		{"the second one", []string{"held", good + "\ne1/o2"}, "held: cannot be read"},
 		{"an empty line at its end", []string{"expired", "e1/o1\n"}, "expired: want event_id/order_id"},
 		{"terms with a line break of their own", []string{"listed", "e1|{\n}"}, "listed: terms cannot be read"},
@@ -288,6 +304,7 @@ func FuzzParseFacts(f *testing.F) {
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1"},
 		{"cancelled", "e1/o1|requested|confirmed|fred|general:2:900|EUR|1700000000456"},
 		{"cancelled", "e1/o1|requested|none"},
+		{"cancelled", `e1/o1|requested|none|{"reason":"a","by":"b"}`},
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|2"},
 		{"paying", "e1/o1|1|fp\ne1/o2|9|"},
 		{"payment_declined", "e1/o1|1"},

@@ -58,6 +58,8 @@ const (
 	fieldValidSeconds
 	fieldAttempt
 	fieldTraceparent
+	fieldReason
+	fieldBy
 	fieldCount
 
 	noField field = -1
@@ -67,6 +69,7 @@ var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
 	fieldSection: "section", fieldQuantity: "quantity", fieldSeats: FieldSeats, fieldAdjacent: FieldAdjacent, fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
 	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldTraceparent: "traceparent",
+	fieldReason: "reason", fieldBy: "by",
 }
 
 var fieldsByName = func() map[string]field {
@@ -161,6 +164,8 @@ func given(r *domain.Request) (v [fieldCount]any) {
 		v[fieldVersion] = RequestVersionItems
 	}
 	text(fieldTraceparent, &r.Traceparent)
+	text(fieldReason, &r.Cause.Reason)
+	text(fieldBy, &r.Cause.By)
 	return v
 }
 
@@ -430,6 +435,12 @@ func (r *raw) complete(req *domain.Request) error {
 	}
 	if (req.Type.Opens() || req.Type == domain.RequestPay) && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
+	}
+	if req.Type == domain.RequestCancel {
+		cause := domain.Cause{Reason: r.value[fieldReason], By: r.value[fieldBy]}
+		if errs[3] = cause.Validate(); errs[3] == nil {
+			req.Cause = cause
+		}
 	}
 	if req.Type.Pays() { // without a token it is not refused here: it may be for free
 		if errs[3] = checkToken(r.value[fieldToken]); errs[3] == nil {

@@ -130,6 +130,16 @@ func TestParseRequestWellFormed(t *testing.T) {
 			[]string{"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77"},
 			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77"},
 		},
+		{
+			"cancel with who and why",
+			[]string{"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "reason", "ill", "by", "ann"},
+			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77", Cause: domain.Cause{Reason: "ill", By: "ann"}},
+		},
+		{
+			"pay with who and why, which is not its own",
+			[]string{"v", "1", "type", "pay", "event_id", "evt_5", "order_id", "ord-77", "reason", "\x00", "by", "ann"},
+			domain.Request{Type: domain.RequestPay, EventID: "evt_5", OrderID: "ord-77"},
+		},
 		{"cancel with fields that are not its own, whatever is in them", []string{
 			"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "payment_token", "\x00", "valid_seconds", "x", "quantity", "",
 		}, domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77"}},
@@ -366,6 +376,7 @@ func TestRequestRoundTrip(t *testing.T) {
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o", PaymentToken: "t", Attempt: 9, ValidSeconds: 7},
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o", PaymentToken: " a token\u3000"},
 		{Type: domain.RequestCancel, EventID: "e", OrderID: "o", Traceparent: traceparent},
+		{Type: domain.RequestCancel, EventID: "e", OrderID: "o", Cause: domain.Cause{Reason: "ill", By: "ann"}},
 	} {
 		got, err := ParseRequest(Fields(r))
 		if err != nil {

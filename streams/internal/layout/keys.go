@@ -47,6 +47,9 @@ func (k Keys) Replaced() string { return k.Namespace + ":replaced" }
 // Troubles is a hash: what workers have to say that is wrong, by worker/what.
 func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
 
+// Workers is a hash: what each worker says of itself (JSON), by its name.
+func (k Keys) Workers() string { return k.Namespace + ":workers" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
@@ -86,6 +89,9 @@ func (k Keys) Consumers(p int) string { return k.partitions[p] + "consumers" }
 
 // Delivered is a hash: by group, by when which entries had been given to workers.
 func (k Keys) Delivered(p int) string { return k.partitions[p] + "delivered" }
+
+// Claims is a list, the newest first: when people had the entries of a worker that was gone handed over, who, and why.
+func (k Keys) Claims(p int) string { return k.partitions[p] + "claims" }
 
 // Probe is a key that never exists: a write of nothing to it shows whether writes are refused.
 func (k Keys) Probe(p int) string { return k.partitions[p] + "probe" }
