@@ -117,7 +117,8 @@ type Ledger interface {
 	// CaptureFailed gives confirmed orders up because their money was refused.
 	CaptureFailed(ctx context.Context, partition int, batch []Cancellation) error
 	// TakeAwaited gives out at most max orders whose customers have something to do at their bank, and of which it is time to ask the
-	// gateway; it is again after a while, a second at first and up to half a minute later. awaited reports whether there are any, due or not.
+	// gateway; it is again after a while, a second at first and up to half a minute later. awaited reports whether there are any, due or not; a max of 0
+	// only asks that.
 	TakeAwaited(ctx context.Context, partition int, max int) (orders []Awaited, awaited bool, err error)
 	// UntilDue is how long it is until the first hold's deadline, 0 if that has passed; held is false if there is none.
 	UntilDue(ctx context.Context, partition int) (wait time.Duration, held bool, err error)

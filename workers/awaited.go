@@ -37,10 +37,10 @@ func (r *purchase) ask(p *pending) {
 // askAwaited has it asked what customers have done of whom that is awaited: as many at a time as there is somebody free for, and by
 // one worker at a time.
 func (r *purchase) askAwaited() {
-	every, known := askEvery, int64(0)
+	every, known := takeIdly, int64(0)
 	sign := r.sign("asking about what customers do")
 	defer sign.rest()
-	for pause(r.reading, jitter(every)) {
+	for wait := time.Duration(0); pause(r.reading, wait); wait = jitter(every) {
 		sign.within(2 * takeIdly)
 		every = takeIdly
 		if now := r.pool.stats.ActionsRequired.Load(); now != known {
@@ -49,12 +49,12 @@ func (r *purchase) askAwaited() {
 		if r.pool.gateway.pace.paused() {
 			continue
 		}
-		mine, err := r.pool.ledger.TakeTurn(r.reading, r.partition, domain.JobAsk, r.pool.cfg.Name, askEvery/2)
-		var list []domain.Awaited
-		if err == nil && mine {
-			var awaited bool
-			if list, awaited, err = r.pool.ledger.TakeAwaited(r.reading, r.partition, r.payers.spare()); awaited {
-				every = askEvery
+		list, awaited, err := r.pool.ledger.TakeAwaited(r.reading, r.partition, 0) // one plain command, if nobody is awaited
+		if awaited {
+			every = askEvery
+			var mine bool
+			if mine, err = r.pool.ledger.TakeTurn(r.reading, r.partition, domain.JobAsk, r.pool.cfg.Name, askEvery/2); err == nil && mine {
+				list, _, err = r.pool.ledger.TakeAwaited(r.reading, r.partition, r.payers.spare())
 			}
 		}
 		if err != nil {
