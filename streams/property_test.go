@@ -1053,7 +1053,7 @@ func (m *model) pay() {
 		m.commands++
 		before, o := m.Now(), m.book.Orders[r]
 		if o.AwaitsAction() && pick(m, "news", true, false) {
-			m.takeIn(before, [][]string{{"v", "2", "type", "payment_update", "event_id", r.EventID, "order_id", r.OrderID, "attempt", strconv.Itoa(o.Attempt)}}, nil)
+			m.takeIn(before, [][]string{{"v", "2", "type", "payment_update", "event_id", r.EventID, "order_id", r.OrderID, "attempt", strconv.Itoa(pick(m, "of", o.Attempt, o.Attempt, o.Attempt%domain.MaxAttempts+1))}}, nil)
 			continue
 		}
 		if o.Attempt == 0 || o.PayState == domain.PayDeclined {
