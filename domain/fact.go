@@ -24,6 +24,8 @@ const (
 	FactPaying FactType = "paying"
 	// FactPaymentDeclined says that an attempt was definitely declined. The hold lives on, and another one may follow.
 	FactPaymentDeclined FactType = "payment_declined"
+	// FactActionRequired says that the customer must do something at their bank before an attempt is approved or declined.
+	FactActionRequired FactType = "action_required"
 	// FactForgotten says that an order is not known any more that was rejected because there was no such event.
 	FactForgotten FactType = "forgotten"
 )
@@ -32,7 +34,7 @@ const (
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactForgotten:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactForgotten:
 		return true
 	}
 	return false
@@ -55,8 +57,8 @@ type Fact struct {
 	Items             Items       // likewise; without prices if it was rejected
 	Currency          string      // held, confirmed, cancelled
 	DeadlineMillis    int64       // held
-	AuthorizationID   string      // confirmed
-	Attempt           int         // paying, payment_declined: its number, from 1; confirmed: if it was not the first that was approved
+	AuthorizationID   string      // confirmed, action_required
+	Attempt           int         // paying, payment_declined, action_required: its number, from 1; confirmed: if it was not the first that was approved
 	Reason            string      // rejected, cancelled, declined if it was not the gateway that declined
 	Detail            string      // rejected as invalid, declined with a reason
 	Was               OrderState  // cancelled: none, held or confirmed

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Incoming is a purchase, hold or pay request on its way in.
+// Incoming is a purchase, hold, pay or payment_update request on its way in.
 type Incoming struct {
 	EntryID     string
 	Request     Request
@@ -17,9 +17,12 @@ type Incoming struct {
 	Minimums *Minimums
 }
 
-// Command is what of it Decide decides about: a Hold or a Pay.
+// Command is what of it Decide decides about: a Hold, a Pay or an Update.
 func (in *Incoming) Command() Command {
 	entryMillis := EntryMillis(in.EntryID)
+	if in.Request.Type == RequestPaymentUpdate {
+		return Update{Attempt: in.Request.AttemptNumber()}
+	}
 	if !in.Request.Type.Opens() {
 		return Pay{Attempt: in.Request.AttemptNumber(), Fingerprint: in.Request.Fingerprint, EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
 	}
@@ -40,7 +43,7 @@ type Resolution struct {
 	Order           Order // as it was when the gateway was asked
 	Attempt         int   // about which, from 1
 	Outcome         PaymentOutcome
-	AuthorizationID string // if approved; without a bar or a line break
+	AuthorizationID string // if approved, or if an action is required; without a bar or a line break
 	Detail          string // if mismatched: for people, without a line break
 }
 
@@ -60,6 +63,12 @@ type Owed struct {
 	Reason      string // why the last attempt came to nothing, for people
 }
 
+// Awaited is an order that awaits what its customer does.
+type Awaited struct {
+	Ref   OrderRef
+	Order Order
+}
+
 // Unsettled is what becomes of an order whose money did not move: it is tried again, or a person must look.
 type Unsettled struct {
 	Owed
@@ -74,6 +83,7 @@ const (
 	JobForget = "forget" // remove consumers that are gone
 	// JobForgetUnknown forgets orders that were rejected because there was no such event.
 	JobForgetUnknown = "forget_unknown"
+	JobAsk           = "ask" // ask what became of payments whose customers had something to do
 )
 
 // Reply is what became of one entry: its verdict, and the order as it is now.
@@ -98,7 +108,7 @@ type Ledger interface {
 	Partition(eventID string) int
 	// Orders reads stored orders; one never heard of is the zero Order.
 	Orders(ctx context.Context, refs []OrderRef) ([]Order, error)
-	// Hold takes purchases, holds and pays.
+	// Hold takes purchases, holds, pays and payment updates.
 	Hold(ctx context.Context, partition int, batch []Incoming) (replies []Reply, nowMillis int64, err error)
 	// Resolve is the commit point of a purchase.
 	Resolve(ctx context.Context, partition int, batch []Resolution) (replies []Reply, nowMillis int64, err error)
@@ -106,6 +116,10 @@ type Ledger interface {
 	Cancel(ctx context.Context, partition int, batch []Cancellation) error
 	// CaptureFailed gives confirmed orders up because their money was refused.
 	CaptureFailed(ctx context.Context, partition int, batch []Cancellation) error
+	// TakeAwaited gives out at most max orders whose customers have something to do at their bank, and of which it is time to ask the
+	// gateway; it is again after a while, a second at first and up to half a minute later. awaited reports whether there are any, due or not; a max of 0
+	// only asks that.
+	TakeAwaited(ctx context.Context, partition int, max int) (orders []Awaited, awaited bool, err error)
 	// UntilDue is how long it is until the first hold's deadline, 0 if that has passed; held is false if there is none.
 	UntilDue(ctx context.Context, partition int) (wait time.Duration, held bool, err error)
 	// Expire ends at most max holds whose deadline has passed; it returns how many.

@@ -98,6 +98,9 @@ const (
 	PayOpen PayState = iota
 	// PayDeclined is that of an attempt for which there is no money, and never will be.
 	PayDeclined
+	// PayActionRequired is that of an attempt whose customer must do something at their bank. Nothing is reserved yet, and nobody
+	// waits with an entry in hand.
+	PayActionRequired
 )
 
 // String is the state as it stands in JSON.
@@ -107,6 +110,8 @@ func (s PayState) String() string {
 		return "open"
 	case PayDeclined:
 		return "declined"
+	case PayActionRequired:
+		return "action_required"
 	}
 	return fmt.Sprintf("PayState(%d)", uint8(s))
 }
@@ -128,11 +133,11 @@ type Order struct {
 	Items       Items // their prices are fixed at the hold
 	Currency    string
 
-	DeadlineMillis    int64 // while held: when the hold ends; kept afterwards
-	HeldAtMillis      int64 // 0 if it was never held
-	ConfirmedAtMillis int64 // milliseconds; 0 if it was never confirmed
-	ResolvedAtMillis  int64 // milliseconds of the latest terminal fact; 0 while held
-	AuthorizationID   string
+	DeadlineMillis    int64  // while held: when the hold ends; kept afterwards
+	HeldAtMillis      int64  // 0 if it was never held
+	ConfirmedAtMillis int64  // milliseconds; 0 if it was never confirmed
+	ResolvedAtMillis  int64  // milliseconds of the latest terminal fact; 0 while held
+	AuthorizationID   string // the gateway's own id of the payment, once that is approved, or action_required
 
 	// Attempt is the latest attempt to pay that was accepted, 1 to MaxAttempts; 0 if none was. A purchase is its own first one. A hold
 	// has one by its paying facts; programs from before them confirmed holds without.
@@ -166,6 +171,9 @@ func (o Order) Free() bool {
 func (o Order) HoldAliveAt(nowMillis int64) bool {
 	return o.State == OrderHeld && nowMillis < o.DeadlineMillis
 }
+
+// AwaitsAction reports whether the order is held, and its customer has something to do at their bank.
+func (o Order) AwaitsAction() bool { return o.State == OrderHeld && o.PayState == PayActionRequired }
 
 // LastAttempt is the one whose payment is the order's at the gateway, or would be, had it got that far.
 func (o Order) LastAttempt() int { return max(o.Attempt, 1) }

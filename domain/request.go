@@ -9,12 +9,14 @@ import (
 // RequestType is what a checkout asks for.
 type RequestType string
 
-// The four requests. A purchase holds and pays in one; hold, pay and cancel are its parts.
+// The requests. A purchase holds and pays in one; hold, pay and cancel are its parts.
 const (
 	RequestPurchase RequestType = "purchase"
 	RequestHold     RequestType = "hold"
 	RequestPay      RequestType = "pay"
 	RequestCancel   RequestType = "cancel"
+	// RequestPaymentUpdate says that a customer may have done what they had to do at their bank.
+	RequestPaymentUpdate RequestType = "payment_update"
 )
 
 // Secret is a string that prints as [redacted], so that no log line, trace or
@@ -47,7 +49,7 @@ type Request struct {
 	Items        []RequestItem // instead of Section, Quantity, Seats, Apart and UnitPrice: 1 to MaxItems, each of another section, all or nothing
 	HoldSeconds  int64         // 0: the worker's default
 	ValidSeconds int64         // 0: the worker's default
-	Attempt      int64         // of a pay, which one for its order: 1 to MaxAttempts; 0: the first
+	Attempt      int64         // of a pay or a payment_update, which one for its order: 1 to MaxAttempts; 0: the first
 	Traceparent  string        // W3C trace context; passed over if malformed
 	Cause        Cause         // of a cancel: why, and who asks for it, for people; either may be empty
 

@@ -71,7 +71,7 @@ type Receipt struct {
 	// one under the same order_id.
 	Type        domain.RequestType `json:"type"`
 	Fingerprint string             `json:"fingerprint,omitempty"` // of a purchase, a hold or a pay
-	Attempt     int                `json:"attempt,omitempty"`     // of a pay: which attempt it is, from 1
+	Attempt     int                `json:"attempt,omitempty"`     // of a pay or a payment_update: which attempt it is about, from 1
 	// Replicas is how many replicas had confirmed it by then; 0 unless the option is set.
 	Replicas int `json:"replicas,omitempty"`
 }
@@ -152,7 +152,7 @@ func prepare(r *domain.Request) (Receipt, error) {
 	if err != nil {
 		return receipt, domain.WithClass(domain.ClassReject, err)
 	}
-	if receipt.Type, receipt.Fingerprint = r.Type, fingerprint; r.Type == domain.RequestPay {
+	if receipt.Type, receipt.Fingerprint = r.Type, fingerprint; r.Type == domain.RequestPay || r.Type == domain.RequestPaymentUpdate {
 		receipt.Attempt = r.AttemptNumber()
 	}
 	return receipt, nil

@@ -135,7 +135,7 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		}
 		d.i, d.fact, d.next, d.Effect = i, fact, next, effect
 		switch fact.Type { //nolint:exhaustive // the others may happen at any time
-		case domain.FactConfirmed, domain.FactPaying:
+		case domain.FactConfirmed, domain.FactPaying, domain.FactActionRequired:
 			d.bound = "before"
 		case domain.FactExpired:
 			d.bound = "from"
@@ -219,7 +219,7 @@ func (d *decided) rank() int {
 }
 
 // factTypes are those of a movement.
-var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined}
+var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired}
 
 // learn takes over what orders are now.
 func (m *movement) learn(list []*decided, stale []any) error {
@@ -280,6 +280,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	}
 	absent := make(map[string]bool)
 	var groups []orderGroup
+	awaited := int64(0) // of the orders that change
 	orders, acks := newArgList(6*len(list)), newArgList(len(list))
 	for n := range list {
 		d := list[n]
@@ -290,6 +291,9 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 				absent[ref.EventID] = true
 				events.text(ref.EventID, "")
 			}
+		}
+		if d.fact != nil && (was.AwaitsAction() || d.next.AwaitsAction()) {
+			awaited++
 		}
 		places := int64(0)
 		for item := range d.Items.All() { // none, if nothing is moved
@@ -339,8 +343,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 		seats.number(int64(len(lists)))
 		seats.text(lists...)
 	}
-	head := newArgList(7 + 4*len(sections) + 4*len(sales) + 3*len(customers) + 4*len(groups))
-	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(seats.list)))
+	head := newArgList(8 + 4*len(sections) + 4*len(sales) + 3*len(customers) + 4*len(groups))
+	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(seats.list)), awaited)
 	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
 		head.text(layout.SectionField(of.event, of.name))
@@ -365,6 +369,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 		head.number(int64(g.first.hash), int64(g.size))
 	}
 	c.finish(head, orders, acks)
+	c.keys = append(c.keys, l.store.keys.Awaited(p))
 	if len(seated) > 0 {
 		c.keys = append(c.keys, l.store.keys.Places(p))
 	}

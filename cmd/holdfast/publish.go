@@ -23,7 +23,7 @@ import (
 const trialToken = "tok_cli"
 
 type publishCommand struct {
-	Type         string        `enum:"purchase,hold,pay,cancel" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold) or cancel. Default: purchase."`
+	Type         string        `enum:"purchase,hold,pay,cancel,payment_update" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold), cancel, or payment_update (the customer has done what they had to at their bank). Default: purchase."`
 	Event        string        `placeholder:"EVENT_ID" help:"The event."`
 	Customer     string        `placeholder:"CUSTOMER_ID" help:"Who buys; with purchase and hold."`
 	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. In a section with seats, the best available ones. Default: 1."`
@@ -35,7 +35,7 @@ type publishCommand struct {
 	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
 	UnitPrice    *int64        `placeholder:"MINOR_UNITS" help:"Reject the order as price_changed if a ticket does not cost just this. Default: whatever it costs."`
 	HoldSeconds  int64         `placeholder:"N" help:"How long the hold lasts. Default: as the worker says."`
-	Attempt      int64         `placeholder:"N" help:"With pay: which attempt to pay for the order it is, 1 to 9; the next one may follow when the one before was declined. Default: 1."`
+	Attempt      int64         `placeholder:"N" help:"With pay and payment_update: which attempt to pay for the order it is, 1 to 9; the next one may follow when the one before was declined. Default: 1."`
 	ValidSeconds int64         `placeholder:"N" help:"How long the request may wait in line. Default: as the worker says."`
 	File         string        `placeholder:"FILE|-" help:"Publish the requests of a file (- is stdin) instead: JSON lines with the fields of a request."`
 	Wait         bool          `help:"Wait for the outcome of each, and print that instead of where it was published."`
@@ -189,8 +189,8 @@ func (c *publishCommand) check(t domain.RequestType) error {
 		{"--seats", len(c.Seats) > 0, t.Opens()},
 		{"--item", len(c.Item) > 0, t.Opens()},
 		{"--hold-seconds", c.HoldSeconds != 0, t.Opens()},
-		{"--attempt", c.Attempt != 0, t == domain.RequestPay},
-		{"--valid-seconds", c.ValidSeconds != 0, t != domain.RequestCancel},
+		{"--attempt", c.Attempt != 0, t == domain.RequestPay || t == domain.RequestPaymentUpdate},
+		{"--valid-seconds", c.ValidSeconds != 0, t.Opens() || t == domain.RequestPay},
 		{"--token", c.Token != "" && c.Token != os.Getenv("HOLDFAST_TOKEN"), t.Pays()}, // the environment has it for all commands
 	} {
 		if f.given && !f.goes {
@@ -534,7 +534,7 @@ func granted(t domain.RequestType, state domain.OrderState) bool {
 		return state == domain.OrderHeld || state == domain.OrderConfirmed
 	case domain.RequestCancel:
 		return state == domain.OrderCancelled
-	case domain.RequestPurchase, domain.RequestPay:
+	case domain.RequestPurchase, domain.RequestPay, domain.RequestPaymentUpdate:
 	}
 	return state == domain.OrderConfirmed
 }
@@ -548,5 +548,11 @@ func refused(ref domain.OrderRef, o domain.Order) error {
 		}
 	}
 	code := domain.Code(cmp.Or(o.Reason, o.State.String()))
+	if v := viewOrder(ref, o, nil); v.Payment != "" && o.PayState != domain.PayOpen {
+		said += ": " + paymentText(v)
+		code = map[domain.PayState]domain.Code{
+			domain.PayDeclined: domain.Code(domain.FactPaymentDeclined), domain.PayActionRequired: domain.Code(domain.FactActionRequired),
+		}[o.PayState]
+	}
 	return domain.WithCode(domain.ClassReject, code, fmt.Errorf("order %s: %s", ref, said))
 }

@@ -160,7 +160,7 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	}
 	count(fieldHoldSeconds, &r.HoldSeconds)
 	count(fieldValidSeconds, &r.ValidSeconds)
-	if count(fieldAttempt, &r.Attempt); r.Attempt != 0 {
+	if count(fieldAttempt, &r.Attempt); r.Attempt != 0 || r.Type == domain.RequestPaymentUpdate {
 		v[fieldVersion] = RequestVersionItems
 	}
 	text(fieldTraceparent, &r.Traceparent)
@@ -281,8 +281,12 @@ func (r *raw) identify() (domain.Request, error) {
 	}
 	switch req.Type {
 	case domain.RequestPurchase, domain.RequestHold, domain.RequestPay, domain.RequestCancel:
+	case domain.RequestPaymentUpdate:
+		if r.value[fieldVersion] == RequestVersion {
+			return req, errors.New("type: payment_update needs v 2")
+		}
 	default:
-		return req, errors.New("type: want purchase, hold, pay or cancel")
+		return req, errors.New("type: want purchase, hold, pay, cancel or payment_update")
 	}
 	for _, f := range [...]field{fieldEventID, fieldOrderID} {
 		if err := r.checkID(f); err != nil {
@@ -424,12 +428,12 @@ func (r *raw) complete(req *domain.Request) error {
 		}
 		req.HoldSeconds, errs[2] = r.count(fieldHoldSeconds, 1, MaxHoldSeconds)
 	}
-	if req.Type == domain.RequestPay {
-		if req.Attempt, errs[0] = r.count(fieldAttempt, 1, domain.MaxAttempts); errs[0] == nil {
+	if req.Type == domain.RequestPay || req.Type == domain.RequestPaymentUpdate {
+		if req.Attempt, errs[0] = r.count(fieldAttempt, 1, domain.MaxAttempts); errs[0] == nil && req.Type == domain.RequestPay {
 			req.Fingerprint = domain.Fingerprint(r.value[fieldType], strconv.Itoa(req.AttemptNumber()), r.value[fieldValidSeconds])
 		}
 	}
-	if req.Type != domain.RequestCancel && errs[2] == nil {
+	if (req.Type.Opens() || req.Type == domain.RequestPay) && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
 	}
 	if req.Type == domain.RequestCancel {

@@ -20,8 +20,8 @@ import (
 //	confirmed_at likewise
 //	resolved_at  empty: the version's time
 //	authorization_id, reason
-//	further      what only few orders have: the latest attempt to pay. a, its number, o (open) or d (declined), a colon, the
-//	             fingerprint of the pay. Empty for none, and for a purchase that is its own first one, which is open
+//	further      what only few orders have: the latest attempt to pay. a, its number, o (open), d (declined) or w (waits for what its
+//	             customer does), a colon, the fingerprint of the pay. Empty for none, and for a purchase that is its own first one, which is open
 //	detail       for people; the only value that may contain bars
 //
 // Only hold.lua writes records otherwise: those of held and rejected orders. The version comes first
@@ -99,7 +99,7 @@ func DecodeOrder(record string) (domain.Order, error) {
 }
 
 // payLetters are those of the states of an attempt to pay, in their order.
-const payLetters = "od"
+const payLetters = "odw"
 
 // decodeAttempt reads the latest attempt to pay.
 func decodeAttempt(o *domain.Order, further string) bool {
