@@ -101,7 +101,8 @@ func newWorkload(rng *rand.Rand, n int) *workload {
 				Type: domain.RequestPay, EventID: r.EventID, OrderID: r.OrderID, PaymentToken: r.PaymentToken,
 				ValidSeconds: 3600, // one that waited for too long would be a dead letter
 			}
-			r.Type, r.PaymentToken = domain.RequestHold, ""
+			// Where the payment is declined, its places come back at the deadline.
+			r.Type, r.PaymentToken, r.HoldSeconds = domain.RequestHold, "", 30
 			later = append(later, wireEntry{partitionOf: pay.EventID, fields: wire.Fields(pay)})
 		case draw < 0.135: // hold and forget
 			r.Type, r.PaymentToken, r.HoldSeconds = domain.RequestHold, "", 1+rng.Int64N(3)
@@ -398,6 +399,12 @@ var histories = [][]domain.FactType{
 	{domain.FactHeld, domain.FactExpired},
 	{domain.FactHeld, domain.FactCancelled},
 	{domain.FactHeld, domain.FactConfirmed, domain.FactCancelled},
+	{domain.FactHeld, domain.FactPaying, domain.FactConfirmed},
+	{domain.FactHeld, domain.FactPaying, domain.FactExpired},
+	{domain.FactHeld, domain.FactPaying, domain.FactCancelled},
+	{domain.FactHeld, domain.FactPaying, domain.FactConfirmed, domain.FactCancelled},
+	{domain.FactHeld, domain.FactPaying, domain.FactPaymentDeclined, domain.FactExpired},
+	{domain.FactHeld, domain.FactPaying, domain.FactPaymentDeclined, domain.FactCancelled},
 }
 
 // checkOutcomes reads the log: each order that was asked for, and no other, has

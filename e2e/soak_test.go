@@ -335,6 +335,9 @@ func (s *soak) countFresh() {
 		if o.HeldAtMillis > 0 {
 			facts++
 		}
+		if o.RequestType == domain.RequestHold && o.Attempt > 0 { // that a pay was accepted
+			facts++
+		}
 		if o.ConfirmedAtMillis > 0 {
 			s.invoices++
 			if o.State != domain.OrderConfirmed {
@@ -594,6 +597,11 @@ func (s *soak) census() {
 		s.t.Errorf("%d keys delivered, want %d at most", n, partitions)
 	}
 	want["delivered"] = found["delivered"]
+	// Workers that did not end by themselves have a field there for an hour.
+	if n := found["workers"]; n > 1 {
+		s.t.Errorf("%d keys workers, want 1 at most", n)
+	}
+	want["workers"] = found["workers"]
 	total := int64(0)
 	for kind, n := range found {
 		total += memory[kind]

@@ -28,7 +28,7 @@ func (c *Checkout) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain
 	return c.store.Inside().Orders(ctx, refs)
 }
 
-// SeatNames implements domain.Outcomes. Where the seats of an event are is asked for once.
+// SeatNames implements domain.Outcomes. Where the seats of an event are is asked for once, and then only whether they still are.
 func (c *Checkout) SeatNames(ctx context.Context, eventID string, items domain.Items) (map[string][]string, error) {
 	return c.store.Inside().SeatNames(ctx, eventID, items)
 }

@@ -221,6 +221,26 @@ func TestHoldStrictly(t *testing.T) {
 	f.wantLogFolds()
 }
 
+// TestSeatNamesOfOtherData: a checkout that goes on when an event was listed again, with its rows elsewhere, tells the names that the seats have now.
+func TestSeatNamesOfOtherData(t *testing.T) {
+	server := redistest.Start(t)
+	f := openFixture(t, server)
+	f.list("e1", hall())
+	wantName := func(want string) {
+		t.Helper()
+		names, err := f.checkout.SeatNames(f.Ctx, "e1", "stalls:1:0:2")
+		f.Must(err)
+		if got := strings.Join(names["stalls"], ","); got != want {
+			t.Errorf("the seat at place 2 is %s, want %s", got, want)
+		}
+	}
+	wantName("A-2")
+	f.Do("FLUSHALL")
+	again := openFixture(t, server)
+	again.list("e1", hall(func(t *domain.Terms) { t.Sections[1] = seatedSection("stalls", "C:11-20") }))
+	wantName("C-12")
+}
+
 // TestSeatsComeAndGo: seats are held, sold and given back, in every way that orders end; several of them in one call.
 func TestSeatsComeAndGo(t *testing.T) {
 	f := newFixture(t)

@@ -3,7 +3,7 @@ package access
 import (
 	"context"
 	"fmt"
-	"slices"
+	"strings"
 	"sync"
 
 	"holdfast/domain"
@@ -81,21 +81,35 @@ func (n Namespace) LearnLayouts(ctx context.Context, eventID string) (map[string
 	return of, nil
 }
 
-// Layouts are those of an event's seated sections, by section; they must not be changed. Those that are named are among them: it is
-// looked for what is not known yet. Error: domain.ErrNotFound if there is none of one that is named.
+// Layouts are those of an event's seated sections, by section; they must not be changed. Those that are named are among them, and are
+// what is stored now: the sections are compared by their tags, since the data may be other data, in which the event was listed with other rows.
+// Error: domain.ErrNotFound if there is none of one that is named.
 func (n Namespace) Layouts(ctx context.Context, eventID string, sections ...string) (map[string]*seats.Layout, error) {
 	of, known := n.Hashes.Layouts(eventID)
-	missing := func() int {
-		return slices.IndexFunc(sections, func(name string) bool { return of[name] == nil })
+	if known && len(sections) > 0 {
+		fields := make([]string, len(sections))
+		for i, name := range sections {
+			fields[i] = layout.SectionField(eventID, name)
+		}
+		reply := n.Client.HMGet(ctx, n.Keys.Events(n.Keys.PartitionOf(eventID)), fields...)
+		if err := reply.Err(); err != nil {
+			return nil, fmt.Errorf("reading sections of event %s: %w", eventID, Classify(err))
+		}
+		for i, value := range texts(reply) {
+			l := of[sections[i]]
+			known = known && l != nil && strings.HasSuffix(value, "|"+layout.TagOf(l.String()))
+		}
 	}
-	if !known || missing() >= 0 {
+	if !known {
 		var err error
 		if of, err = n.LearnLayouts(ctx, eventID); err != nil {
 			return nil, err
 		}
 	}
-	if i := missing(); i >= 0 {
-		return nil, NotFound("layout of section", eventID+"/"+sections[i])
+	for _, name := range sections {
+		if of[name] == nil {
+			return nil, NotFound("layout of section", eventID+"/"+name)
+		}
 	}
 	return of, nil
 }
@@ -103,14 +117,23 @@ func (n Namespace) Layouts(ctx context.Context, eventID string, sections ...stri
 // SeatNames are the names of an order's seats, by section; nothing of counted ones. Errors: as Layouts, and
 // ClassPoison for places where no seat is.
 func (n Namespace) SeatNames(ctx context.Context, eventID string, items domain.Items) (map[string][]string, error) {
-	names := make(map[string][]string)
+	var sections []string
+	for item := range items.All() {
+		if item.Places != "" {
+			sections = append(sections, item.Section)
+		}
+	}
+	names := make(map[string][]string, len(sections))
+	if len(sections) == 0 {
+		return names, nil
+	}
+	of, err := n.Layouts(ctx, eventID, sections...)
+	if err != nil {
+		return nil, err
+	}
 	for item := range items.All() {
 		if item.Places == "" {
 			continue
-		}
-		of, err := n.Layouts(ctx, eventID, item.Section)
-		if err != nil {
-			return nil, err
 		}
 		if names[item.Section], err = of[item.Section].Names(item.Places); err != nil {
 			return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("event %s, section %s: %w", eventID, item.Section, err))
