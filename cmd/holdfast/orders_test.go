@@ -364,6 +364,11 @@ func TestOrdersInAttempts(t *testing.T) {
 	h.fails(exitFailed, []string{"nothing that its customer has to do"}, "orders", "next-step", "e1/o1", "--gateway", url)
 	expect(t, pay("2", "action"), object{"state": "held", "attempt": 2, "payment": "action_required"})
 	table(t, h.ok("orders", "show", "o1"), "payment attempt 2 waits for the customer at their bank")
+	for _, want := range []string{"attempt 2 to pay for it waits for the customer at their bank", "holdfast orders next-step e1/o1"} {
+		if said := h.ok("pending", "explain", "e1/o1"); !strings.Contains(said, want) {
+			t.Errorf("it does not say %q:\n%s", want, said)
+		}
+	}
 	if step := h.one("orders", "next-step", "o1", "--gateway", url); step["client_secret"] == "" || step["attempt"] != 2.0 {
 		t.Errorf("the customer is to do %v", step)
 	}
