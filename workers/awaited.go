@@ -37,7 +37,8 @@ func (r *purchase) ask(p *pending) {
 // askAwaited has it asked what customers have done of whom that is awaited: as many at a time as there is somebody free for, and by
 // one worker at a time.
 func (r *purchase) askAwaited() {
-	every, known := takeIdly, int64(0)
+	var every time.Duration
+	known := int64(0)
 	sign := r.sign("asking about what customers do")
 	defer sign.rest()
 	for wait := time.Duration(0); pause(r.reading, wait); wait = jitter(every) {

@@ -271,7 +271,7 @@ func concerned(t domain.FactType) []domain.Group {
 		return []domain.Group{domain.GroupPosting, domain.GroupSettlement}
 	case domain.FactExpired, domain.FactCancelled:
 		return []domain.Group{domain.GroupSettlement}
-	case domain.FactHeld, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactDeclined, domain.FactForgotten,
+	case domain.FactHeld, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactDeclined, domain.FactForgotten,
 		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
 	}
 	return nil
