@@ -3,6 +3,8 @@ package domain
 import (
 	"errors"
 	"fmt"
+
+	"holdfast/domain/seats"
 )
 
 // Effect is what a fact about an order changes beside the order.
@@ -10,6 +12,23 @@ type Effect struct {
 	Items                 Items // whose places are moved
 	Available, Held, Sold int64 // 1 if each of those places is one more then, -1 if it is one fewer
 	EndsHold              bool  // the order is not among the holds any more, and its customer may order again
+}
+
+// Marks are what each seat that is moved must be, and what it is then. What is given back is free for everybody: only such seats are
+// held.
+func (e Effect) Marks() (from, to byte) {
+	for _, of := range []struct {
+		moves int64
+		mark  byte
+	}{{e.Available, seats.Free}, {e.Held, seats.Held}, {e.Sold, seats.Sold}} {
+		switch of.moves {
+		case -1:
+			from = of.mark
+		case 1:
+			to = of.mark
+		}
+	}
+	return from, to
 }
 
 // After is the order once a fact about it has happened. It checks what of the fact can be

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
+
+	"holdfast/domain/seats"
 )
 
 // View is all that one decision about an order looks at.
@@ -140,17 +143,22 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 	pays := c.Request.Type.Pays()
 	switch o.State {
 	case OrderNone:
-		if reason, detail := refusal(v, nowMillis, c); reason != "" {
+		var items Items
+		reason, detail := refusal(v, nowMillis, c)
+		if reason == "" {
+			items, reason, detail = choose(v.Event, &c.Request)
+		}
+		if reason != "" {
 			return &Fact{
 				Type: FactRejected, EventID: ref.EventID, OrderID: ref.OrderID,
 				RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
-				Items: c.Request.asked(Event{}), Reason: reason, Detail: detail,
+				Items: c.Request.asked(), Reason: reason, Detail: detail,
 			}, VerdictDone
 		}
 		held := &Fact{
 			Type: FactHeld, EventID: ref.EventID, OrderID: ref.OrderID,
 			RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
-			Items: c.Request.asked(v.Event), Currency: v.Event.Currency,
+			Items: items, Currency: v.Event.Currency,
 			DeadlineMillis: nowMillis + c.HoldMillis,
 		}
 		if pays {
@@ -173,13 +181,72 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 	return nil, VerdictDone
 }
 
-// refusal is why a new order cannot be held, and what exactly is invalid; empty if it can. Of an order of several items the
-// detail says which section it is about: the first one of them that is to blame.
+// choose is what a request gets of what its event has left: its items at the event's prices, with their seats. Or it is why it gets
+// nothing, and which seats are to blame: of several items the first that cannot be had, for it is all or nothing.
+func choose(e Event, r *Request) (items Items, reason, detail string) {
+	var list []Item
+	for item := range r.Lines() {
+		section, _ := e.Section(item.Section)
+		got := Item{Section: item.Section, Quantity: item.Quantity, UnitPrice: section.Price}
+		var because []string
+		if section.Seated() {
+			got.Places, reason, because = section.choose(item, e.NoOrphans)
+		} else if item.Quantity > section.Available {
+			reason = ReasonSoldOut
+		}
+		if reason != "" {
+			return "", reason, blame(r, item.Section, because)
+		}
+		list = append(list, got)
+	}
+	return ItemsOf(list...), "", ""
+}
+
+// blame is the detail of what is wrong with a section, and with which seats of it: the section is only said if there are others.
+func blame(r *Request, section string, names []string) string {
+	list := strings.Join(names, ",")
+	switch {
+	case len(r.Items) <= 1:
+		return list
+	case list == "":
+		return section
+	}
+	return section + ": " + list
+}
+
+// choose is which seats of a section a request gets; or why it gets none, and the names of those that are to blame.
+func (s Section) choose(item RequestItem, strict bool) (places, reason string, because []string) {
+	layout, err := seats.Parse(s.Layout)
+	if err != nil {
+		return "", ReasonUnknownSeat, item.Seats // no event was listed with that
+	}
+	wish := seats.Wish{Free: seats.Free, Strict: strict, Quantity: int(item.Quantity), Adjacent: !item.Apart}
+	if len(item.Seats) > 0 {
+		wish.Named, _ = layout.Find(item.Seats)
+	}
+	taken, reason, blamed := seats.Choose(s.Places, wish)
+	for _, place := range blamed {
+		name, _ := layout.Name(place)
+		because = append(because, name)
+	}
+	return seats.FormatPlaces(taken), reason, because
+}
+
+// unknownSeats are the seats that a request names and the section does not have.
+func (s Section) unknownSeats(names []string) []string {
+	if layout, err := seats.Parse(s.Layout); err == nil && s.Seated() {
+		_, names = layout.Find(names)
+	}
+	return names
+}
+
+// refusal is why a new order cannot be held, whatever the event has left, and what exactly is wrong; empty if it can. Of an order
+// of several items the detail says which section it is about: the first one of them that is to blame.
 func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	e := v.Event
-	var unknown, changed, soldOut []string
+	var unknown, changed []string
 	var quantity, amount int64 // an amount past what can be counted is as good as the most that can
-	known := true
+	known, unknownSeat, tooMany := true, "", false
 	for item := range c.Request.Lines() {
 		section, found := e.Section(item.Section)
 		known = known && found
@@ -192,18 +259,15 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 		if !found {
 			unknown = append(unknown, item.Section)
 		}
+		if unknownSeat == "" && found && len(item.Seats) > 0 {
+			if names := section.unknownSeats(item.Seats); len(names) > 0 {
+				unknownSeat = blame(&c.Request, item.Section, names)
+			}
+		}
+		tooMany = tooMany || section.Seated() && item.Quantity > MaxItemSeats
 		if item.UnitPrice != nil && *item.UnitPrice != section.Price {
 			changed = append(changed, item.Section)
 		}
-		if item.Quantity > section.Available {
-			soldOut = append(soldOut, item.Section)
-		}
-	}
-	which := func(sections []string) string {
-		if len(c.Request.Items) <= 1 {
-			return ""
-		}
-		return sections[0]
 	}
 	switch {
 	case c.Invalid != "":
@@ -215,11 +279,15 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	case !e.Exists():
 		return ReasonUnknownEvent, ""
 	case len(unknown) > 0:
-		return ReasonUnknownSection, which(unknown)
+		return ReasonUnknownSection, blame(&c.Request, unknown[0], nil)
+	case unknownSeat != "":
+		return ReasonUnknownSeat, unknownSeat
 	case !e.OnSaleAt(nowMillis):
 		return ReasonNotOnSale, ""
 	case len(changed) > 0:
-		return ReasonPriceChanged, which(changed)
+		return ReasonPriceChanged, blame(&c.Request, changed[0], nil)
+	case tooMany:
+		return ReasonOverLimit, DetailTooManySeats
 	case e.MaxPerOrder > 0 && quantity > e.MaxPerOrder:
 		return ReasonOverLimit, ""
 	case c.Minimums.Below(e.Currency, 1, amount):
@@ -228,8 +296,6 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 		return ReasonInProgress, ""
 	case e.MaxPerCustomer > 0 && v.Places+quantity > e.MaxPerCustomer:
 		return ReasonOverCustomer, ""
-	case len(soldOut) > 0:
-		return ReasonSoldOut, which(soldOut)
 	}
 	return "", ""
 }

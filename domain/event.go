@@ -314,6 +314,39 @@ func (s Section) checkPlaces() error {
 	return nil
 }
 
+// ErrSeat says that a seat was not what it must have been: free before it is held, held before it is sold, nobody's when it is given back
+// (invariant I2).
+var ErrSeat = errors.New("a seat is not as expected")
+
+// move moves the seats of an item. It has some exactly if the section has.
+func (s *Section) move(item Item, by Effect) error {
+	if s.Seated() != (item.Places != "") {
+		return fmt.Errorf("%w: places %q of a section with the layout %q", ErrSeat, item.Places, s.Layout)
+	}
+	if !s.Seated() {
+		return nil
+	}
+	places, err := seats.ParsePlaces(item.Places)
+	if err != nil || int64(len(places)) != item.Quantity {
+		return fmt.Errorf("%w: %d at places %q", ErrSeat, item.Quantity, item.Places)
+	}
+	from, to := by.Marks()
+	if s.Places, err = seats.Change(s.Places, places, from, to); err != nil {
+		return fmt.Errorf("%w: %w (of %s)", ErrSeat, err, s.seatNames(item.Places))
+	}
+	return nil
+}
+
+// seatNames are the names of seats, for people; as they are said, if they have none.
+func (s *Section) seatNames(places string) string {
+	if layout, err := seats.Parse(s.Layout); err == nil {
+		if names, err := layout.Names(places); err == nil {
+			return strings.Join(names, ",")
+		}
+	}
+	return places
+}
+
 // move returns the event with places moved; the original is left alone.
 func (e Event) move(by Effect) (Event, error) {
 	moved := e
@@ -324,6 +357,9 @@ func (e Event) move(by Effect) (Event, error) {
 			return e, fmt.Errorf("no section %q", item.Section)
 		}
 		s := &moved.Sections[i]
+		if err := s.move(item, by); err != nil {
+			return e, fmt.Errorf("section %s: %w", s.Name, err)
+		}
 		s.Available += by.Available * item.Quantity
 		s.Held += by.Held * item.Quantity
 		s.Sold += by.Sold * item.Quantity

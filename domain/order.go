@@ -55,6 +55,10 @@ const (
 	ReasonSoldOut        = "sold_out"
 	ReasonUnknownEvent   = "unknown_event"
 	ReasonUnknownSection = "unknown_section"
+	ReasonUnknownSeat    = "unknown_seat"       // also of seats that are named of a section without any
+	ReasonSeatTaken      = "seat_taken"         // or not for sale
+	ReasonNoAdjacent     = "no_adjacent_seats"  // there are as many, but nowhere side by side
+	ReasonWouldOrphan    = "would_leave_orphan" // one seat alone, where the event wants none
 	ReasonNotOnSale      = "not_on_sale"
 	ReasonOverLimit      = "over_limit"
 	ReasonOverCustomer   = "over_customer_limit"
@@ -80,14 +84,18 @@ var reasons = [...][]string{
 	OrderDeclined:  {"", ReasonPaymentMismatch},
 	OrderCancelled: {ReasonRequested, ReasonCaptureFailed, ReasonEventCancelled},
 	OrderRejected: {
-		ReasonInvalid, ReasonTooLate, ReasonUnknownEvent, ReasonUnknownSection, ReasonNotOnSale, ReasonPriceChanged,
-		ReasonOverLimit, ReasonOverCustomer, ReasonBelowMinimum, ReasonInProgress, ReasonSoldOut,
+		ReasonInvalid, ReasonTooLate, ReasonUnknownEvent, ReasonUnknownSection, ReasonUnknownSeat, ReasonNotOnSale, ReasonPriceChanged,
+		ReasonOverLimit, ReasonOverCustomer, ReasonBelowMinimum, ReasonInProgress,
+		ReasonSeatTaken, ReasonNoAdjacent, ReasonWouldOrphan, ReasonSoldOut,
 	},
 }
 
 // DetailNoToken is what is wrong with a purchase or a pay that brings no payment token and
 // is not for free.
 const DetailNoToken = "payment_token: missing"
+
+// DetailTooManySeats is why an item of more seats than one may have is over the limit, whatever the event's is.
+var DetailTooManySeats = fmt.Sprintf("want at most %d seats of a section", MaxItemSeats)
 
 // Order is the stored state of one order. Its zero value is an order never heard of.
 type Order struct {

@@ -83,15 +83,14 @@ func (r *Request) Lines() iter.Seq[RequestItem] {
 	}
 }
 
-// asked are the items at the event's prices; without prices, if that is none.
-func (r *Request) asked(e Event) Items {
+// asked are the items, without prices and without seats.
+func (r *Request) asked() Items {
 	if len(r.Items) == 0 && r.Section == "" && r.Quantity == 0 {
 		return "" // it could not be read
 	}
 	var list []Item
 	for item := range r.Lines() {
-		section, _ := e.Section(item.Section)
-		list = append(list, Item{Section: item.Section, Quantity: item.Quantity, UnitPrice: section.Price})
+		list = append(list, Item{Section: item.Section, Quantity: item.Quantity})
 	}
 	return ItemsOf(list...)
 }

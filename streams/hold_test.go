@@ -508,7 +508,8 @@ func TestHoldTakesInOnlyWhatIsNew(t *testing.T) {
 	before := len(f.Pending(domain.GroupWorkers))
 	batch := f.arrive(append(requests, hold("e1", "new", "amy", 1))...)
 	facts, _ := f.facts()
-	c := f.ledger.holdCall(0, batch, []int{0, 1, 2, 3, 4})
+	in := intake{ledger: f.ledger, batch: batch}
+	c := in.call([]int{0, 1, 2, 3, 4})
 	reply, err := f.store.run(f.Ctx, scriptHold, c.keys, c.args...).Slice()
 	f.Must(err)
 	for i, order := range known {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
@@ -60,19 +61,19 @@ func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]do
 			others = append(others, i)
 		}
 	}
-	for len(opening) > 0 {
-		end, items := 0, 0
-		for end < len(opening) && end < access.MaxBatch && items <= mostItems-domain.MaxItems {
-			items += max(len(batch[opening[end]].Request.Items), 1)
-			end++
-		}
-		chunk := opening[:end]
-		opening = opening[end:]
-		n, err := l.open(ctx, p, batch, chunk, replies)
-		if err != nil {
+	in := intake{ledger: l, p: p, batch: batch, replies: replies, layouts: make(map[string]map[string]*seats.Layout)}
+	for tries := 1; len(opening) > 0; tries++ {
+		chunk := in.chunk(opening)
+		n, learned, err := in.open(ctx, chunk)
+		switch {
+		case err != nil:
 			return nil, 0, err
+		case learned && tries == mostTries:
+			return nil, 0, domain.WithClass(domain.ClassRetry, errors.New("script hold: others keep changing what events are"))
+		case learned:
+			continue
 		}
-		now = max(now, n)
+		now, opening, tries = max(now, n), opening[len(chunk):], 0
 	}
 	if len(others) > 0 {
 		n, err := l.decide(ctx, p, batch, others, replies)
@@ -88,32 +89,95 @@ func (l *Ledger) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]do
 // Lua's stack.
 const mostItems = 1024
 
-// open takes new orders in with hold.lua, and decides about those that are there already.
-func (l *Ledger) open(ctx context.Context, p int, batch []domain.Incoming, chunk []int, replies []domain.Reply) (now int64, err error) {
-	refs := make([]domain.OrderRef, len(chunk))
-	for j, i := range chunk {
-		refs[j] = batch[i].Request.Ref()
+// mostSeats is how many seats are taken, or given back, in a call of a script: it shall take Redis less than 5 ms.
+const mostSeats = 2000
+
+// mostTries is how often a call is made again because something of an event was not what it was taken to be.
+const mostTries = 4
+
+// intake is a batch that is on its way in.
+type intake struct {
+	ledger  *Ledger
+	p       int
+	batch   []domain.Incoming
+	replies []domain.Reply
+	layouts map[string]map[string]*seats.Layout // of events that had to be looked for
+}
+
+// layout is that of a section, as far as is known; nil if it is not seated.
+func (in *intake) layout(eventID, section string) *seats.Layout {
+	of, mine := in.layouts[eventID]
+	if !mine {
+		of, _ = in.ledger.store.hashes.Layouts(eventID)
 	}
-	var reply []any
-	var c holdCall
-	for again := false; ; again = true {
-		if err := l.store.Inside().LearnHashes(ctx, refs, again); err != nil {
-			return 0, err
+	return of[section]
+}
+
+// chunk is what of the opening requests comes into the next call: at least one.
+func (in *intake) chunk(opening []int) []int {
+	end, items, taken := 0, 0, int64(0)
+	for end < len(opening) && end < access.MaxBatch && items <= mostItems-domain.MaxItems {
+		r := &in.batch[opening[end]].Request
+		for asked := range r.Lines() {
+			if items++; in.layout(r.EventID, asked.Section) != nil {
+				taken += min(asked.Quantity, domain.MaxItemSeats) // more are refused without a look
+			}
 		}
-		c = l.holdCall(p, batch, chunk)
-		if reply, err = l.store.run(ctx, scriptHold, c.keys, c.args...).Slice(); err != nil {
-			return 0, fmt.Errorf("script hold: %w", access.Classify(err))
-		}
-		if len(reply) == 1+len(c.sections)+len(chunk) {
+		if taken > mostSeats && end > 0 {
 			break
 		}
-		if len(reply) == 1 && layout.AsString(reply[0]) == "branch" {
-			return 0, fmt.Errorf("script hold: %w", l.store.branchReplaced(p, l.branch(p)))
-		}
-		if again || len(reply) != 1 {
-			return 0, domain.WithClass(domain.ClassRetry, errors.New("script hold: an event's orders are elsewhere, or a reply of an unknown form"))
-		}
+		end++
 	}
+	return opening[:end]
+}
+
+// learn looks again for what is known of events.
+func (in *intake) learn(ctx context.Context, events []any) error {
+	ns := in.ledger.store.Inside()
+	for _, event := range events {
+		id := layout.AsString(event)
+		if err := ns.LearnHashes(ctx, []domain.OrderRef{{EventID: id}}, true); err != nil {
+			return err
+		}
+		of, err := ns.LearnLayouts(ctx, id)
+		if err != nil {
+			return err
+		}
+		in.layouts[id] = of
+	}
+	return nil
+}
+
+// open takes new orders in with hold.lua, and decides about those that are there already. If learned is true, it has not: something of an event was
+// another thing than it was taken to be, and is known now.
+func (in *intake) open(ctx context.Context, chunk []int) (now int64, learned bool, err error) {
+	l, p := in.ledger, in.p
+	refs := make([]domain.OrderRef, len(chunk))
+	for j, i := range chunk {
+		refs[j] = in.batch[i].Request.Ref()
+	}
+	if err := l.store.Inside().LearnHashes(ctx, refs, false); err != nil {
+		return 0, false, err
+	}
+	c := in.call(chunk)
+	reply, err := l.store.run(ctx, scriptHold, c.keys, c.args...).Slice()
+	switch {
+	case err != nil:
+		return 0, false, fmt.Errorf("script hold: %w", access.Classify(err))
+	case len(reply) == 1 && layout.AsString(reply[0]) == "branch":
+		return 0, false, fmt.Errorf("script hold: %w", l.store.branchReplaced(p, l.branch(p)))
+	case len(reply) > 1 && layout.AsString(reply[0]) == "learn":
+		return 0, true, in.learn(ctx, reply[1:])
+	case len(reply) != 1+len(c.sections)+len(chunk):
+		return 0, false, domain.WithClass(domain.ClassRetry, errors.New("script hold: a reply of an unknown form"))
+	}
+	now, err = in.taken(ctx, &c, chunk, reply)
+	return now, false, err
+}
+
+// taken reads what became of the requests of a call.
+func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []any) (now int64, err error) {
+	l, p, batch, replies := in.ledger, in.p, in.batch, in.replies
 	now = layout.AsInt(reply[0])
 	classes := c.classes(reply[1:])
 	var known []int
@@ -135,7 +199,14 @@ func (l *Ledger) open(ctx context.Context, p int, batch []domain.Incoming, chunk
 		}
 		replies[i].Verdict = domain.VerdictDone
 		var why string
-		if fact.ID, why, _ = strings.Cut(said, "|"); why != "" {
+		if fact.ID, why, _ = strings.Cut(said, "|"); strings.HasPrefix(why, "|") {
+			var ok bool
+			if fact.Items, ok = domain.ParseItems(why[1:]); !ok {
+				return 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("script hold: items %q cannot be read", why[1:]))
+			}
+			why = ""
+		}
+		if why != "" {
 			fact.Type, fact.Items = domain.FactRejected, class.asked
 			fact.Reason, fact.Detail, _ = strings.Cut(why, "|")
 		} else if r.Type.Pays() {
@@ -403,6 +474,41 @@ func minimumsText(m *domain.Minimums) string {
 type itemOf struct {
 	section         int
 	quantity, price int64
+	want            string // which places, as hold.lua is told of it
+}
+
+// wantOf is which places an item is for. The layout is nil if the section is not seated, as far as is known.
+func wantOf(of *seats.Layout, asked domain.RequestItem, strict bool) string {
+	switch {
+	case len(asked.Seats) > 0 && of == nil:
+		return "?" + strings.Join(asked.Seats, ",")
+	case len(asked.Seats) == 0 && asked.Apart && of != nil:
+		return "~"
+	case len(asked.Seats) == 0:
+		return ""
+	}
+	places, unknown := of.Find(asked.Seats)
+	if len(unknown) > 0 {
+		return "?" + strings.Join(unknown, ",")
+	}
+	want := append([]byte(seats.FormatPlaces(places)), '|')
+	told := 0 // up to here
+	tell := func(place int) {
+		if name, ok := of.Name(place); ok && place > told {
+			want = append(append(append(strconv.AppendInt(want, int64(place), 10), '='), name...), ',')
+			told = place
+		}
+	}
+	for _, place := range places {
+		if strict {
+			tell(place - 1)
+		}
+		tell(place)
+		if strict {
+			tell(place + 1)
+		}
+	}
+	return string(want)
 }
 
 // classOf is what requests have in common.
@@ -415,13 +521,15 @@ type classOf struct {
 // holdCall is a call of hold.lua.
 type holdCall struct {
 	orderCall
-	sections []sectionOf // in their order there
-	items    [][]itemOf  // by class
-	classOf  []int       // of each request
+	sections []sectionOf     // in their order there
+	layouts  []*seats.Layout // of the sections
+	items    [][]itemOf      // by class
+	classOf  []int           // of each request
 }
 
-// holdCall lays KEYS and ARGV of hold.lua out.
-func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall {
+// call lays KEYS and ARGV of hold.lua out.
+func (in *intake) call(chunk []int) holdCall {
+	l, p, batch := in.ledger, in.p, in.batch
 	c := holdCall{orderCall: l.newOrderCall(p, l.store.keys.Requests(p), domain.GroupWorkers, len(chunk)), classOf: make([]int, 0, len(chunk))}
 	events, sections := make(map[string]int, 8), make(map[sectionOf]int, 8)
 	terms, classes := make(map[termsOf]int, 4), make(map[classOf]int, 8)
@@ -429,7 +537,8 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall 
 	var said []termsOf
 	var valid []int64 // by terms: until when all requests are
 	requests := newArgList(5 * len(chunk))
-	limited := false // a customer's places are counted of some event
+	limited, seated := false, false    // a customer's places are counted of some event; some section is seated
+	strict := make(map[string]bool, 8) // events of which no seat may be left alone
 	section := func(eventID, name string) int {
 		of := sectionOf{eventID, name}
 		if s, known := sections[of]; known {
@@ -447,23 +556,31 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall 
 				limited = true
 				eventArgs.buf = append(eventArgs.buf, '|')
 			}
+			if strict[eventID] = l.store.hashes.Strict(eventID); strict[eventID] {
+				eventArgs.buf = append(eventArgs.buf, '!')
+			}
 			eventArgs.end(from)
 		}
 		c.sections = append(c.sections, of)
 		sections[of] = len(c.sections)
+		rows, tag := in.layout(eventID, name), ""
+		if rows != nil {
+			tag, seated = layout.LayoutTag(rows.String()), true
+		}
+		c.layouts = append(c.layouts, rows)
 		sectionArgs.number(int64(e))
-		sectionArgs.text(name)
+		sectionArgs.text(name, tag)
 		return len(c.sections)
 	}
 	var items []itemOf // of one request
 	for _, i := range chunk {
-		in := &batch[i]
-		r := &in.Request
-		says := termsOf{kind: string(r.Type), holdMillis: in.HoldMillis, validMillis: in.ValidMillis, minimums: in.Minimums}
-		if in.NoToken {
+		a := &batch[i]
+		r := &a.Request
+		says := termsOf{kind: string(r.Type), holdMillis: a.HoldMillis, validMillis: a.ValidMillis, minimums: a.Minimums}
+		if a.NoToken {
 			says.kind = "tokenless"
 		}
-		until := domain.EntryMillis(in.EntryID) + in.ValidMillis
+		until := domain.EntryMillis(a.EntryID) + a.ValidMillis
 		t, known := terms[says]
 		if !known {
 			said, valid = append(said, says), append(valid, until)
@@ -474,7 +591,9 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall 
 		class := classOf{hash: c.hash(r.Ref()), terms: t}
 		items = items[:0]
 		for asked := range r.Lines() {
-			items = append(items, itemOf{section(r.EventID, asked.Section), asked.Quantity, priceOf(asked)})
+			item := itemOf{section: section(r.EventID, asked.Section), quantity: asked.Quantity, price: priceOf(asked)}
+			item.want = wantOf(c.layouts[item.section-1], asked, strict[r.EventID])
+			items = append(items, item)
 		}
 		if class.first = items[0]; len(items) > 1 {
 			class.further = fmt.Sprint(items[1:])
@@ -487,10 +606,11 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall 
 			classArgs.number(int64(class.hash), int64(t), int64(len(items)))
 			for _, item := range items {
 				classArgs.number(int64(item.section), item.quantity, item.price)
+				classArgs.text(item.want)
 			}
 		}
 		c.classOf = append(c.classOf, n-1)
-		requests.text(in.EntryID)
+		requests.text(a.EntryID)
 		requests.ref(r.Ref())
 		requests.number(int64(n))
 		requests.pair(r.EventID, r.CustomerID)
@@ -518,6 +638,9 @@ func (l *Ledger) holdCall(p int, batch []domain.Incoming, chunk []int) holdCall 
 	}
 	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests)
 	c.keys = append(c.keys, l.store.keys.Unknown(p))
+	if seated {
+		c.keys = append(c.keys, l.store.keys.Places(p))
+	}
 	return c
 }
 

@@ -75,7 +75,7 @@ func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, er
 // falls apart into ever smaller ones, so that no order keeps all others from being changed.
 func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later []int) ([]int, error) {
 	for tries := 1; ; tries++ {
-		if len(part) > 1 && m.items(part) > mostItems {
+		if items, seats := m.size(part); len(part) > 1 && (items > mostItems || seats > mostSeats) {
 			break
 		}
 		rest, done, err := l.moveOnce(ctx, p, m, part)
@@ -97,12 +97,16 @@ func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later [
 	return l.moveSome(ctx, p, m, part[len(part)/2:], later)
 }
 
-// items is how many there are in a part of a movement.
-func (m *movement) items(part []int) (n int) {
+// size is how many items there are in a part of a movement, and how many seats.
+func (m *movement) size(part []int) (items int, seats int64) {
 	for _, i := range part {
-		n += m.order(i).Items.Len()
+		for item := range m.order(i).Items.All() {
+			if items++; item.Places != "" {
+				seats += item.Quantity
+			}
+		}
 	}
-	return n
+	return items, seats
 }
 
 // decided is one order of a call of move.lua.
@@ -267,6 +271,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	slices.SortStableFunc(list, func(a, b *decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
+	seated := make(map[seatsMoved][]string) // their places, order by order
 	customers := make(map[customerOf]int64) // places that they have no more, of events that count them
 	events := newArgList(2)                 // event_id, version
 	if m.terms != nil {
@@ -297,6 +302,11 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 			n := item.Quantity
 			sum.Available, sum.Held, sum.Sold = sum.Available+d.Available*n, sum.Held+d.Held*n, sum.Sold+d.Sold*n
 			places += n
+			if item.Places != "" {
+				from, to := d.Marks()
+				as := seatsMoved{of, from, to}
+				seated[as] = append(seated[as], item.Places)
+			}
 		}
 		if d.Available > 0 && l.store.hashes.Limited(ref.EventID) {
 			customers[customerOf{c.customers(ref.EventID, was.CustomerID), ref.EventID, was.CustomerID}] += places
@@ -323,8 +333,14 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	if list[len(list)-1].fact == nil {
 		facts = facts[:len(facts)-1]
 	}
-	head := newArgList(6 + 4*len(sections) + 4*len(sales) + 3*len(customers) + 4*len(groups))
-	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)))
+	seats := newArgList(4 * len(seated))
+	for as, lists := range seated {
+		seats.text(layout.SectionField(as.event, as.name), string(as.from), string(as.to))
+		seats.number(int64(len(lists)))
+		seats.text(lists...)
+	}
+	head := newArgList(7 + 4*len(sections) + 4*len(sales) + 3*len(customers) + 4*len(groups))
+	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(seats.list)))
 	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
 		head.text(layout.SectionField(of.event, of.name))
@@ -339,6 +355,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 		head.pair(of.event, of.customer)
 		head.number(places)
 	}
+	head.list = append(head.list, seats.done()...)
 	for _, g := range groups {
 		fact := ""
 		if g.first.fact != nil {
@@ -348,7 +365,16 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 		head.number(int64(g.first.hash), int64(g.size))
 	}
 	c.finish(head, orders, acks)
+	if len(seated) > 0 {
+		c.keys = append(c.keys, l.store.keys.Places(p))
+	}
 	return c, facts
+}
+
+// seatsMoved are seats of a section that are all the same, and become the same.
+type seatsMoved struct {
+	sectionOf
+	from, to byte
 }
 
 // customerOf is a customer of an event, and the number of the hash in which their places are counted.

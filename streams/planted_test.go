@@ -103,7 +103,7 @@ var plantedBugs = []plantedBug{
 	{"a customer without places is kept", moveFile, "local lists = left > 0 and kept or gone", "local lists = kept"},
 	{"refused demand of the first item only", holdFile, "refused_places[field] = refused_places[field] + count * item.quantity\n      end\n      item = item.next", "refused_places[field] = refused_places[field] + count * item.quantity\n      end\n      item = nil"},
 	{"refused demand counts requests", holdFile, "refused_places[field] + count * item.quantity", "refused_places[field] + count"},
-	{"all items at one price", "domain/request.go", "section, _ := e.Section(item.Section)", "section, _ := e.Section(DefaultSection)"},
+	{"all items at one price", decideFile, "section, _ := e.Section(item.Section)\n		got :=", "section, _ := e.Section(DefaultSection)\n		got :="},
 	{"an order from before its event is not found", "streams/scripts/lib/orders.lua", "if #missing > 0 and others[hash] then", "if false then"},
 	{"an order from before its event is not noted", holdFile, "early[class.section.id] = (early[class.section.id] or 0) + 1", ""},
 	{"forgotten without compare", forgetFile, "if record and string.find(record, version .. '|', 1, true) == 1 then", "if record then"},

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -98,4 +99,220 @@ func TestListSeats(t *testing.T) {
 		t.Errorf("seats of a counted section: %v", err)
 	}
 	f.WantClass(func() error { _, err := f.checkout.SeatNames(f.Ctx, "e1", "stalls:1:0:3"); return err }(), domain.ClassPoison)
+}
+
+// named and best are items of the stalls.
+func named(names ...string) domain.RequestItem {
+	return domain.RequestItem{Section: "stalls", Quantity: int64(len(names)), Seats: names}
+}
+
+func best(quantity int64) domain.RequestItem {
+	return domain.RequestItem{Section: "stalls", Quantity: quantity}
+}
+
+func apart(quantity int64) domain.RequestItem {
+	return domain.RequestItem{Section: "stalls", Quantity: quantity, Apart: true}
+}
+
+// ask is a purchase of a customer of its own that was published and delivered. Items are in the order of their sections.
+func (f *fixture) ask(event, order string, items ...domain.RequestItem) domain.Incoming {
+	f.Helper()
+	in := f.arrive(purchase(event, order, "of-"+order, 1))[0]
+	in.Request.Section, in.Request.Quantity, in.Request.Items = "", 0, nil
+	if len(items) == 1 {
+		one := items[0]
+		in.Request.Section, in.Request.Quantity, in.Request.Seats, in.Request.Apart, in.Request.UnitPrice = one.Section, one.Quantity, one.Seats, one.Apart, one.UnitPrice
+	} else {
+		in.Request.Items = items
+	}
+	in.Request.Fingerprint = domain.Fingerprint(fmt.Sprintf("%+v", items))
+	return in
+}
+
+// wantHeld compares what became of requests: the items of an order that is held, or why it is rejected.
+func (f *fixture) wantHeld(batch []domain.Incoming, want ...string) []domain.Reply {
+	f.Helper()
+	replies, _ := f.holdBatch(batch...)
+	for i, r := range replies {
+		got := string(r.Order.Items)
+		if r.Order.State == domain.OrderRejected {
+			got = strings.TrimSuffix(r.Order.Reason+" "+r.Order.Detail, " ")
+		}
+		if got != want[i] {
+			f.Errorf("%s: %s, want %s", batch[i].Request.OrderID, got, want[i])
+		}
+		if stored := f.order(batch[i].Request.EventID, batch[i].Request.OrderID); stored != r.Order {
+			f.Errorf("%s is stored as\n%+v\ntold was\n%+v", batch[i].Request.OrderID, stored, r.Order)
+		}
+	}
+	return replies
+}
+
+// TestHoldSeats: which seats requests get, by name or the best of them, one after the other in one call; and why they get none.
+func TestHoldSeats(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", hall())
+	f.list("plain", terms(10))
+	general := func(quantity int64) domain.RequestItem {
+		return domain.RequestItem{Section: "general", Quantity: quantity}
+	}
+	price := int64(1)
+	dear := best(1)
+	dear.UnitPrice = &price
+	f.wantHeld([]domain.Incoming{
+		f.ask("e1", "o1", best(2)), f.ask("e1", "o2", named("A-5", "A-6")), f.ask("e1", "o3", named("A-5")), f.ask("e1", "o4", named("A-3", "A-9", "C-1")),
+		f.ask("e1", "o5", best(5)), f.ask("e1", "o6", best(3)), f.ask("e1", "o7", apart(3)), f.ask("e1", "o8", best(7)), f.ask("e1", "o9", dear),
+		f.ask("e1", "o10", best(101)), f.ask("plain", "o11", domain.RequestItem{Section: "general", Quantity: 1, Seats: []string{"A-1"}}), f.ask("none", "o12", named("A-1")), f.ask("e1", "o13", general(1), named("A-1", "A-2")),
+		f.ask("e1", "o14", general(1), best(1)), f.ask("e1", "o15", general(11), best(1)), f.ask("e1", "o16", general(1), named("A-1", "B-1")),
+		f.ask("e1", "o17", domain.RequestItem{Section: "general", Quantity: 1, Seats: []string{"A-1"}}, best(1)), f.ask("e1", "o18", general(1), named("C-1", "A-1")),
+	},
+		"stalls:2:4500:1-2", "stalls:2:4500:6-7", "seat_taken A-5", "unknown_seat A-9,C-1",
+		"stalls:5:4500:9-13", "no_adjacent_seats", "stalls:3:4500:3-4.14", "sold_out", "price_changed",
+		"over_limit "+domain.DetailTooManySeats, "unknown_seat A-1", "unknown_event", "seat_taken stalls: A-1,A-2",
+		"sold_out stalls", "sold_out general", "seat_taken stalls: A-1,B-1", "unknown_seat general: A-1", "unknown_seat stalls: C-1",
+	)
+	if got := f.places("e1", "stalls"); got != "---- --/------" {
+		t.Errorf("places: %q", got)
+	}
+	if got := f.section("e1", "stalls"); got != [3]int64{0, 12, 0} {
+		t.Errorf("available, held, sold: %v", got)
+	}
+	if got := f.section("e1", "general"); got != [3]int64{10, 0, 0} {
+		t.Errorf("of general, whose orders all failed for their seats: %v", got)
+	}
+	f.wantLogFolds()
+}
+
+// TestHoldSeatsAllOrNothing: where one item cannot be had, the seats of those before it are free for who comes next, in the same call.
+func TestHoldSeatsAllOrNothing(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", hall(func(t *domain.Terms) { t.Sections[0] = seatedSection("balcony", "A:1-2") }))
+	balcony := func(quantity int64) domain.RequestItem {
+		return domain.RequestItem{Section: "balcony", Quantity: quantity}
+	}
+	f.wantHeld([]domain.Incoming{
+		f.ask("e1", "o1", balcony(2), best(7)), f.ask("e1", "o2", balcony(1), named("A-1")), f.ask("e1", "o3", balcony(1), named("A-1")), f.ask("e1", "o4", balcony(1), named("A-2")),
+	}, "no_adjacent_seats stalls", "balcony:1:4500:1,stalls:1:4500:1", "seat_taken stalls: A-1", "balcony:1:4500:2,stalls:1:4500:2")
+	if got := f.places("e1", "balcony") + " " + f.places("e1", "stalls"); got != "-- --.. ../......" {
+		t.Errorf("places: %q", got)
+	}
+	f.wantLogFolds()
+}
+
+// TestHoldStrictly: where no seat may be left alone, names that would leave one are refused, with its name. What was learnt of an event that is
+// adjusted meanwhile is learnt again.
+func TestHoldStrictly(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", hall())
+	f.wantHeld([]domain.Incoming{f.ask("e1", "o1", named("B-2"))}, "stalls:1:4500:10")
+	strict := func(on bool) {
+		_, err := f.events.Adjust(f.Ctx, "e1", func(t domain.Terms) (domain.Terms, error) {
+			t.NoOrphans = on
+			return t, nil
+		})
+		f.Must(err)
+	}
+	strict(true)
+	f.wantHeld([]domain.Incoming{f.ask("e1", "o2", named("A-2", "A-5")), f.ask("e1", "o3", named("A-1", "A-2")), f.ask("e1", "o4", best(1))},
+		"would_leave_orphan A-1,A-6", "stalls:2:4500:1-2", "stalls:1:4500:9")
+	strict(false)
+	f.wantHeld([]domain.Incoming{f.ask("e1", "o5", named("A-5"))}, "stalls:1:4500:6")
+	f.wantLogFolds()
+}
+
+// TestSeatsComeAndGo: seats are held, sold and given back, in every way that orders end; several of them in one call.
+func TestSeatsComeAndGo(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", hall())
+	ends := []struct {
+		order string
+		item  domain.RequestItem
+	}{{"confirmed", named("A-1", "A-2")}, {"declined", named("A-3", "A-6")}, {"expired", best(1)}, {"cancelled", named("B-1")}, {"undone", named("B-5", "B-6")}}
+	var batch []domain.Incoming
+	for _, end := range ends {
+		in := f.ask("e1", end.order, end.item)
+		if in.HoldMillis = holdMillis; end.order == "expired" {
+			in.HoldMillis = 1
+		}
+		batch = append(batch, in)
+	}
+	replies, now := f.holdBatch(batch...)
+	if got := f.places("e1", "stalls"); got != "---- .-/-...--" {
+		t.Fatalf("held: %q", got)
+	}
+	var resolutions []domain.Resolution
+	for i, in := range batch {
+		r := domain.Resolution{EntryID: in.EntryID, Ref: in.Request.Ref(), Order: replies[i].Order, Outcome: domain.PaymentApproved, AuthorizationID: "auth"}
+		switch ends[i].order {
+		case "declined":
+			r.Outcome, r.AuthorizationID = domain.PaymentDeclined, ""
+		case "expired", "cancelled":
+			continue
+		}
+		resolutions = append(resolutions, r)
+	}
+	f.WaitUntil(now + 1)
+	f.resolve(resolutions...)
+	if got := f.places("e1", "stalls"); got != "++.- ../-...++" {
+		t.Errorf("resolved: %q", got)
+	}
+	expired, err := f.ledger.Expire(f.Ctx, 0, 10)
+	f.Must(err)
+	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}, {Ref: ref("e1", "undone")}}))
+	if got := f.places("e1", "stalls"); got != "++.. ../......" || expired != 1 {
+		t.Errorf("in the end: %q, %d expired", got, expired)
+	}
+	if got := f.section("e1", "stalls"); got != [3]int64{10, 0, 2} {
+		t.Errorf("available, held, sold: %v", got)
+	}
+	f.wantLogFolds()
+	// They can be had again.
+	f.wantHeld([]domain.Incoming{f.ask("e1", "again", named("A-3", "A-4", "B-1"))}, "stalls:3:4500:3-4.9")
+	f.wantLogFolds()
+}
+
+// TestMoveComparesSeats: where a seat is not what an order says, nothing changes, and a person is told which.
+func TestMoveComparesSeats(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", hall())
+	f.list("e2", hall())
+	f.wantHeld([]domain.Incoming{f.ask("e1", "o1", named("A-1", "A-2")), f.ask("e2", "o2", named("A-1"))}, "stalls:2:4500:1-2", "stalls:1:4500:1")
+	approve := func(event, order string) error {
+		_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Ref: ref(event, order), Order: f.order(event, order), Outcome: domain.PaymentApproved, AuthorizationID: "auth"}})
+		return err
+	}
+	for places, want := range map[string]string{
+		"-+.. ../......": "the seat at place 2 of section e1/stalls is not -",
+		".-.. ../......": "the seat at place 1 of section e1/stalls is not -",
+		"-":              "the seat at place 2 of section e1/stalls is not -",
+	} {
+		f.Do("HSET", f.Keys.Places(0), "e1/stalls", places)
+		before := f.Dump()
+		err := approve("e1", "o1")
+		if f.WantClass(err, domain.ClassPoison); !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", places, err, want)
+		}
+		f.WantSame(before)
+	}
+	f.Do("HDEL", f.Keys.Places(0), "e1/stalls")
+	before := f.Dump()
+	for what, do := range map[string]func() error{
+		"approve": func() error { return approve("e1", "o1") },
+		"hold": func() error {
+			in := f.ask("e1", "o3", best(1))
+			before = f.Dump()
+			_, _, err := f.ledger.Hold(f.Ctx, 0, []domain.Incoming{in})
+			return err
+		},
+	} {
+		err := do()
+		if f.WantClass(err, domain.ClassPoison); !strings.Contains(err.Error(), "the places of section e1/stalls are gone") {
+			t.Errorf("%s: %v", what, err)
+		}
+		f.WantSame(before)
+	}
+	f.Must(approve("e2", "o2"))
+	if got := f.places("e2", "stalls"); got != "+... ../......" {
+		t.Errorf("of the other event: %q", got)
+	}
 }

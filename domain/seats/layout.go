@@ -40,6 +40,7 @@ type Layout struct {
 	byName      map[string]int
 	allocations []string
 	seats       int
+	text        string
 }
 
 // newLayout takes over what was read. What is said of single rows and seats was checked by whoever read it.
@@ -56,6 +57,7 @@ func newLayout(rows []Row, allocations []string) *Layout {
 			}
 		}
 	}
+	l.text = l.format()
 	return l
 }
 

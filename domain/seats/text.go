@@ -14,7 +14,9 @@ import (
 //	A:23-1+2.2-24+2          23, 21 … 1, and beside it 2, 4 … 24: a dot is none
 //	presale;A:1-4a.5-24,B!…  behind numbers: a to z, free for those of the first, second … allocation that stands
 //	                         before the semicolon; ! blocked, A to Z blocked and of that allocation
-func (l *Layout) String() string {
+func (l *Layout) String() string { return l.text }
+
+func (l *Layout) format() string {
 	var b []byte
 	if len(l.allocations) > 0 {
 		b = append(append(b, strings.Join(l.allocations, ",")...), ';')

@@ -39,7 +39,7 @@ type RefusedPlaces struct {
 
 // refusalReasons are those for which places that there are can be refused.
 var refusalReasons = [...]string{
-	domain.ReasonSoldOut, domain.ReasonOverLimit, domain.ReasonOverCustomer, domain.ReasonInProgress, domain.ReasonNotOnSale,
+	domain.ReasonSoldOut, domain.ReasonSeatTaken, domain.ReasonNoAdjacent, domain.ReasonWouldOrphan, domain.ReasonUnknownSeat, domain.ReasonOverLimit, domain.ReasonOverCustomer, domain.ReasonInProgress, domain.ReasonNotOnSale,
 	domain.ReasonPriceChanged, domain.ReasonBelowMinimum, domain.ReasonUnknownSection, domain.ReasonTooLate,
 }
 

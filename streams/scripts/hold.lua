@@ -1,25 +1,30 @@
 -- hold: takes in a batch of purchases and holds, each of another order. It decides what depends on the
 -- order in which they stand: what is left, and who has an order in progress.
 --
--- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream, and the last key is unknown. ARGV goes on with
+-- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream, and behind the hashes stand unknown and, if there is a
+-- seated section, places. ARGV goes on with
 --   E, S, T, C, N, L: how many follow of
 --   events:   event_id, how many hashes of orders of its own the caller took it to have, and behind it a bar if
---             a customer's places are counted
---   sections: number of its event, name
+--             a customer's places are counted, and ! if no seat may be left alone
+--   sections: number of its event, name, the tag of its layout ('' if it is not seated, or if nothing is known of it)
 --   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; valid_millis; until when all
 --             requests of these terms are valid (milliseconds); the smallest amounts, such as EUR=50,JPY=50 ('' if there
 --             are none)
 --   classes:  number of the hash of the orders, of the terms, how many items; then for each item, in the order of their
---             names: number of its section, quantity, unit_price (-1 if any will do). All sections are of one event
+--             names: number of its section, quantity, unit_price (-1 if any will do), which places it wants. All sections are
+--             of one event. Places are '' for any, which are side by side in a seated section; ~ if they need not be; named
+--             ones as 17-19.25|16=A-16,17=A-17, with the names of those places and, if none may be left alone, of those beside
+--             them; or ?A-99 if the section has no such seats
 --   customers: N of them, if places are counted of any event, else none: of each request the number of the hash in which
 --             its customer's places are counted, 0 if they are not
 --   requests: entry_id, event_id/order_id, number of its class, event_id/customer_id, opening (as it stands in
 --             records and facts, up to the items)
 -- Reply: now (milliseconds); for each section price|currency, as it is for who holds of it now; for each request:
 --   '=' and the record of its order, if that was there before; nothing changed of it then, and the request is not
---   acknowledged; the order's version, if it is held now; version|reason|detail, if it is rejected. A request that was
---   rejected is acknowledged, and so is a hold.
---   Or {'branch'}: the partition has another branch; or {'hashes'}: the orders of an event are elsewhere. Nothing changed.
+--   acknowledged; the order's version, if it is held now, and of seats version||items; version|reason|detail, if it is
+--   rejected. A request that was rejected is acknowledged, and so is a hold.
+--   Or {'branch'}: the partition has another branch; or {'learn', event_id, ...}: of these events the hashes of orders, the limits, or the
+--   layouts are not what the caller takes them to be. Nothing changed.
 -- On a crash: all or nothing. Repeating it changes nothing more. A full memory refuses it, whole.
 -- The order of the checks is domain.refusal's.
 
@@ -27,16 +32,17 @@ local E, S, T, C, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber
 local L = tonumber(ARGV[FIRST + 5])
 local EVENTS = FIRST + 6
 local SECTIONS = EVENTS + 2 * E
-local TERMS = SECTIONS + 2 * S
+local TERMS = SECTIONS + 3 * S
 local CLASSES = TERMS + 5 * T
 local WIDTH = 5
+local MOST_SEATS = 100 -- of an item
 
 local fields = { '#now' }
 for e = 1, E do
   fields[1 + e] = ARGV[EVENTS + 2 * (e - 1)]
 end
 for s = 1, S do
-  fields[1 + E + s] = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] .. '/' .. ARGV[SECTIONS + 2 * s - 1]
+  fields[1 + E + s] = fields[1 + tonumber(ARGV[SECTIONS + 3 * (s - 1)])] .. '/' .. ARGV[SECTIONS + 3 * s - 2]
 end
 local early_of = {} -- by event that has hashes of its own: where it says whether there are orders in the shared one
 for e = 1, E do
@@ -53,40 +59,66 @@ end
 local now = time_of(values[1])
 local stamp = int(now)
 
-local events = {}
+local events, learn = {}, { 'learn' }
 for e = 1, E do
   local value = values[1 + e]
   if value then
-    local state, currency, most, limit, on_sale, off_sale, hashes = match(value, '^%d+|(%a)|(%u+)|(%d+):?(%d*)|(%d+)|(%d+)|(%d+)$')
+    local state, currency, most, limit, on_sale, off_sale, hashes, strict = match(value, '^%d+|(%a)|(%u+)|(%d+):?(%d*)|(%d+)|(%d+)|(%d+)(!?)$')
     if not hashes then
       error('event ' .. fields[1 + e] .. ' is damaged: ' .. value)
     end
-    if hashes .. (limit ~= '' and '|' or '') ~= ARGV[EVENTS + 2 * e - 1] then
-      return { 'hashes' }
+    if hashes .. (limit ~= '' and '|' or '') .. strict ~= ARGV[EVENTS + 2 * e - 1] then
+      learn[#learn + 1] = fields[1 + e]
     end
     off_sale = tonumber(off_sale)
-    events[e] = { currency = currency, most = tonumber(most), limit = tonumber(limit), early = early_of[e] and values[early_of[e]],
+    events[e] = { currency = currency, most = tonumber(most), limit = tonumber(limit), early = early_of[e] and values[early_of[e]], strict = strict == '!',
       on_sale = state == 'o' and now >= tonumber(on_sale) and (off_sale == 0 or now < off_sale) }
   elseif ARGV[EVENTS + 2 * e - 1] ~= '0' then
-    return { 'hashes' }
+    learn[#learn + 1] = fields[1 + e]
   end
 end
 
 local reply = { stamp }
-local sections = {}
+local sections, seated = {}, {}
 for s = 1, S do
-  local value, event = values[1 + E + s], events[tonumber(ARGV[SECTIONS + 2 * (s - 1)])]
-  local section = { event = event, name = ARGV[SECTIONS + 2 * s - 1], field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[SECTIONS + 2 * (s - 1)])] }
+  local at = SECTIONS + 3 * (s - 1)
+  local value, event = values[1 + E + s], events[tonumber(ARGV[at])]
+  local section = { event = event, name = ARGV[at + 1], field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[at])] }
   if value and event then
     local available, held
-    section.price, section.capacity, available, held, section.sold = match(value, SECTION)
+    section.price, section.capacity, available, held, section.sold, section.tag = match(value, SECTION)
     if not section.price then
       error('section ' .. section.field .. ' is damaged: ' .. value)
     end
     section.available, section.held = tonumber(available), tonumber(held)
     section.terms = section.price .. '|' .. event.currency
+    if section.tag ~= '' then
+      seated[#seated + 1] = section
+    end
+    if section.tag ~= (ARGV[at + 2] ~= '' and '|' .. ARGV[at + 2] or '') then
+      learn[#learn + 1] = section.id
+    end
   end
   sections[s], reply[1 + s] = section, section.terms or ''
+end
+if #learn > 1 then
+  return learn
+end
+
+local seats
+if #seated > 0 then
+  seats = use_seats()
+  local names = {}
+  for n = 1, #seated do
+    names[n] = seated[n].field
+  end
+  local found = redis.call('HMGET', KEYS[7 + B], unpack(names))
+  for n = 1, #seated do
+    if not found[n] then
+      error('the places of section ' .. names[n] .. ' are gone')
+    end
+    seated[n].seats = seats.open(found[n])
+  end
 end
 
 local terms = {}
@@ -97,29 +129,57 @@ for t = 1, T do
     minimums = ARGV[at + 4] ~= '' and ARGV[at + 4] }
 end
 
--- refused(class, event): why no order of a class can be held, whatever comes before it, and which section that is
--- about, if there are several; nil if it can.
+-- blame(class, item, names): what is said of an item that cannot be had, with the names of its seats that are to blame: its section only
+-- if there are others.
+local function blame(class, item, names)
+  if not class.next then
+    return names
+  end
+  return names == '' and item.section.name or item.section.name .. ': ' .. names
+end
+
+-- refused(class, event): why no order of a class can be held, whatever comes before it, and what that is
+-- about; nil if it can.
 local function refused(class, event)
   if not event then
     return 'unknown_event', ''
   end
-  local several, item = class.next, class
+  local item = class
   repeat
     if not item.section.price then
-      return 'unknown_section', several and item.section.name or ''
+      return 'unknown_section', blame(class, item, '')
     end
     item = item.next
   until not item
+  if class.wants then
+    item = class
+    repeat
+      local unknown = match(item.want, '^%?(.*)')
+      if unknown then
+        return 'unknown_seat', blame(class, item, unknown)
+      end
+      item = item.next
+    until not item
+  end
   if not event.on_sale then
     return 'not_on_sale', ''
   end
   item = class
   repeat
     if item.unit_price ~= '-1' and item.unit_price ~= item.section.price then
-      return 'price_changed', several and item.section.name or ''
+      return 'price_changed', blame(class, item, '')
     end
     item = item.next
   until not item
+  if class.seated then
+    item = class
+    repeat
+      if item.section.seats and item.quantity > MOST_SEATS then
+        return 'over_limit', 'want at most ' .. MOST_SEATS .. ' seats of a section'
+      end
+      item = item.next
+    until not item
+  end
   if event.most > 0 and class.places > event.most then
     return 'over_limit', ''
   end
@@ -135,28 +195,29 @@ local at = CLASSES
 for c = 1, C do
   -- All of its fields, so that it is made in the right size.
   local class = { hash = tonumber(ARGV[at]), terms = terms[tonumber(ARGV[at + 1])], places = 0, amount = 0, section = false, quantity = 0, unit_price = false,
-    next = nil, says = false, asked = false, tokenless = false, why = nil, which = nil }
-  local item, known, last = class, true, at + 3 * tonumber(ARGV[at + 2])
+    next = nil, says = false, asked = false, tokenless = false, why = nil, which = nil, want = '', wants = false, seated = false }
+  local item, known, left = class, true, tonumber(ARGV[at + 2])
+  at = at + 3
   while true do
-    at = at + 3
-    local section, quantity = sections[tonumber(ARGV[at])], ARGV[at + 1]
-    item.section, item.quantity, item.unit_price = section, tonumber(quantity), ARGV[at + 2]
+    local section, quantity, want = sections[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 3]
+    item.section, item.quantity, item.unit_price, item.want = section, tonumber(quantity), ARGV[at + 2], want
     class.places, class.amount = class.places + item.quantity, class.amount + item.quantity * (section.price or 0)
     known = known and section.price
     local says = section.name .. ':' .. quantity .. ':' .. (section.price or '')
     class.says = class.says and class.says .. ',' .. says or says
-    if at == last then
+    class.wants, class.seated = class.wants or want ~= '', class.seated or section.seats
+    at, left = at + 4, left - 1
+    if left == 0 then
       break
     end
     item.next = {}
     item = item.next
   end
-  at = at + 3
   local event = class.section.event
   class.tokenless = class.terms.tokenless and not (known and class.amount == 0)
   class.why, class.which = refused(class, event)
   if event then
-    class.says = class.says .. '|' .. event.currency .. '|' .. class.terms.hold_millis
+    class.tail = '|' .. event.currency .. '|' .. class.terms.hold_millis
     if event.early then
       others[class.hash] = other_of(class.hash)
     end
@@ -223,7 +284,74 @@ local function asked_of(class)
   return class.asked
 end
 
--- refusal(entry, class, customer): why a new order cannot be held, and what exactly is wrong; nil if it can.
+-- choose(item): takes the seats of an item of a seated section. Returns nothing; or why it does not get any, and the names of those that are
+-- to blame.
+local function choose(item)
+  local section, want = item.section, item.want
+  local named, names = match(want, '^([%d.-]+)|(.*)')
+  if not named then
+    local reason
+    if item.quantity <= section.available then -- else nobody need look
+      item.list, reason = seats.take_best(section.seats, '.', item.quantity, want ~= '~', '-')
+      if item.list then
+        item.got = seats.text_of(item.list)
+        return nil
+      end
+    end
+    return reason or 'sold_out', ''
+  end
+  item.list, item.got = seats.list_of(named), named
+  local reason, because = seats.take_named(section.seats, item.list, '.', section.event.strict, '-')
+  if not reason then
+    return nil
+  end
+  local blamed = {}
+  for k = 1, #because, 2 do
+    for place = because[k], because[k + 1] do
+      blamed[#blamed + 1] = match(',' .. names, ',' .. place .. '=([^,]*)') or place
+    end
+  end
+  return reason, table.concat(blamed, ',')
+end
+
+-- choose_all(class): takes what a class is for, of which some is seats; or takes nothing, and returns why, and what is to blame.
+local function choose_all(class)
+  local item, why, names = class, nil, nil
+  repeat
+    if item.section.seats then
+      why, names = choose(item)
+    elseif item.section.available < item.quantity then
+      why, names = 'sold_out', ''
+    end
+    if why then
+      local before = class
+      while before ~= item do
+        if before.section.seats then
+          seats.change(before.section.seats, before.list, '-', '.')
+        end
+        before = before.next
+      end
+      return why, blame(class, item, names)
+    end
+    item = item.next
+  until not item
+end
+
+-- says_of(class): the items of an order that was just given its seats.
+local function says_of(class)
+  if not class.seated then
+    return class.says
+  end
+  local says, item = {}, class
+  repeat
+    local section = item.section
+    says[#says + 1] = section.name .. ':' .. int(item.quantity) .. ':' .. section.price .. (section.seats and ':' .. item.got or '')
+    item = item.next
+  until not item
+  return table.concat(says, ',')
+end
+
+-- refusal(entry, class, customer): why a new order cannot be held, and what exactly is wrong; nil if it can: then it has its seats.
 local function refusal(entry, class, customer)
   local terms = class.terms
   if class.tokenless then
@@ -239,10 +367,13 @@ local function refusal(entry, class, customer)
   if limit and places[customer] + class.places > limit then
     return 'over_customer_limit', ''
   end
+  if class.seated then
+    return choose_all(class)
+  end
   local item = class
   repeat
     if item.quantity > item.section.available then
-      return 'sold_out', class.next and item.section.name or ''
+      return 'sold_out', blame(class, item, '')
     end
     item = item.next
   until not item
@@ -251,7 +382,7 @@ end
 
 local acks, notices, early = {}, {}, {}
 local held, held_lines, rejected, rejected_lines = {}, {}, {}, {} -- positions of requests, and facts
-local said, whys = {}, {} -- of a new order: what its record says behind the state; and why it is rejected
+local said, whys, got = {}, {}, {} -- of a new order: what its record says behind the state; why it is rejected; its items, if some are seats
 local nonsense = {} -- of an order that is rejected as unknown_event: for how long its request is valid
 local new_holds, taken = {}, {}
 local refusals = {} -- by reason, by class: how many requests
@@ -279,8 +410,12 @@ for i = 1, N do
         nonsense[i] = class.terms.valid_millis
       end
     else
-      local n, says, item = #held + 1, ARGV[at + 4] .. class.says, class
+      local n, items, item = #held + 1, says_of(class), class
+      local says = ARGV[at + 4] .. items .. class.tail
       held[n], held_lines[n], said[i] = i, member .. '|' .. says, says .. '|||||||'
+      if class.seated then
+        got[i] = '||' .. items
+      end
       repeat
         local section = item.section
         section.available, section.held, section.changed = section.available - item.quantity, section.held + item.quantity, true
@@ -340,7 +475,7 @@ append(KEYS[2], stamp, 'held', held_lines, function(id, first, last)
   local head = id .. '|h2|'
   for n = first, last do
     local i = held[n]
-    written[i], reply[1 + S + i] = head .. said[i], id
+    written[i], reply[1 + S + i] = head .. said[i], id .. (got[i] or '')
   end
 end)
 append(KEYS[2], stamp, 'rejected', rejected_lines, function(id, first, last)
@@ -360,7 +495,15 @@ write_orders(hashes, members, written)
 for _, section in pairs(sections) do
   if section.changed then
     local n = #changes
-    changes[n + 1], changes[n + 2] = section.field, section_value(section.price, section.capacity, int(section.available), int(section.held), section.sold)
+    changes[n + 1], changes[n + 2] = section.field, section_value(section.price, section.capacity, int(section.available), int(section.held), section.sold, section.tag)
+  end
+end
+local taken_places = {}
+for n = 1, #seated do
+  local section = seated[n]
+  if section.changed then
+    local last = #taken_places
+    taken_places[last + 1], taken_places[last + 2] = section.field, seats.places_of(section.seats)
   end
 end
 for n = 1, #refused_fields do
@@ -368,6 +511,9 @@ for n = 1, #refused_fields do
   changes[last + 1], changes[last + 2] = field, int(refused_places[field] + tonumber(refused_before[n] or '0'))
 end
 redis.call('HSET', KEYS[4], unpack(changes))
+if #taken_places > 0 then
+  redis.call('HSET', KEYS[7 + B], unpack(taken_places))
+end
 for hash, list in pairs(changed_places) do
   redis.call('HSET', KEYS[5 + hash], unpack(list))
 end

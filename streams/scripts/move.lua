@@ -1,13 +1,14 @@
 -- move: makes changes of orders that were decided already, if every order is still as it was read and
 -- every time is right; if not, it changes nothing and says which.
 --
--- KEYS, ARGV: see lib/orders.lua. ARGV goes on with
---   V, S, C, U, G, N: how many follow of
+-- KEYS, ARGV: see lib/orders.lua; behind the hashes stands, if seats are moved, places. ARGV goes on with
+--   V, S, C, U, G, N: how many follow of; and Q, how many values seats are said with
 --   events:   event_id, the version that its terms must have; '' for one that must not be there: an order of it is
 --             changed all the same
 --   sections: event_id/name, places to add to available, to held, to sold
 --   sales:    event_id, orders, tickets and revenue (minor units) to add
 --   customers: number of the hash in which their places are counted, event_id/customer_id, places to take away
+--   seats:    event_id/section, what they must be, what they are then (a character each), how many lists; they, as 17-19.25
 --   groups:   fact ('' for none: the orders must only be as they were read); 'from' or 'before' if the time must be
 --             so, by the orders' limits; number of the hash of the orders; how many they are
 --   orders:   event_id/order_id, version ('' for one never heard of), limit (milliseconds), event_id/customer_id of a
@@ -17,15 +18,17 @@
 -- Reply: now (milliseconds), then the id of each entry that was added, as lib/log.lua shares lines out.
 --   Or now, 'stale', then for each order that is not as expected: its position, its record ('' if there is none).
 --   Or now, 'branch': the partition has another branch; or now, 'terms': an event has other terms. Nothing changed.
--- An error, and nothing changed, if places or totals would fall below zero, or revenue past 2^63-1.
+-- An error, and nothing changed, if places or totals would fall below zero, or revenue past 2^63-1, or if a seat is not
+-- what it must be.
 -- On a crash: all or nothing. Repeating it changes nothing more. Works when memory is full.
 
 local V, S, C, U, G, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4]), tonumber(ARGV[FIRST + 5])
-local EVENTS = FIRST + 6
+local EVENTS = FIRST + 7
 local SECTIONS = EVENTS + 2 * V
 local SALES = SECTIONS + 4 * S
 local CUSTOMERS = SALES + 4 * C
-local GROUPS = CUSTOMERS + 3 * U
+local SEATS = CUSTOMERS + 3 * U
+local GROUPS = SEATS + tonumber(ARGV[FIRST + 6])
 local ORDERS = GROUPS + 4 * G
 local WIDTH = 6
 local ACKS = ORDERS + WIDTH * N
@@ -93,7 +96,7 @@ for v = 1, V do
 end
 for s = 1, S do
   local value, by = values[1 + V + s], SECTIONS + 4 * (s - 1)
-  local price, capacity, available, held, sold = match(value or '', SECTION)
+  local price, capacity, available, held, sold, tag = match(value or '', SECTION)
   if not sold then
     error('section ' .. ARGV[by] .. ' is gone or damaged: ' .. (value or ''))
   end
@@ -102,7 +105,7 @@ for s = 1, S do
     error('inventory of ' .. ARGV[by] .. ' would fall below zero')
   end
   local n = #changes
-  changes[n + 1], changes[n + 2] = ARGV[by], section_value(price, capacity, int(available), int(held), int(sold))
+  changes[n + 1], changes[n + 2] = ARGV[by], section_value(price, capacity, int(available), int(held), int(sold), tag)
 end
 for c = 1, C do
   local value, by = values[1 + V + S + c], SALES + 4 * (c - 1)
@@ -132,6 +135,41 @@ for u = 1, U do
   list[#list + 1], lists[hash] = customer, list
   if left > 0 then
     list[#list + 1] = int(left)
+  end
+end
+
+-- Sections of which seats are moved, by field; and what their places are then: fields and values.
+local seated, changed_places = {}, {}
+if SEATS < GROUPS then
+  local seats, names = use_seats(), {}
+  at = SEATS
+  while at < GROUPS do
+    local field = ARGV[at]
+    if not seated[field] then
+      names[#names + 1], seated[field] = field, true
+    end
+    at = at + 4 + tonumber(ARGV[at + 3])
+  end
+  local found = redis.call('HMGET', KEYS[6 + B], unpack(names))
+  for n = 1, #names do
+    if not found[n] then
+      error('the places of section ' .. names[n] .. ' are gone')
+    end
+    seated[names[n]] = seats.open(found[n])
+  end
+  at = SEATS
+  while at < GROUPS do
+    local field, from, to, last = ARGV[at], ARGV[at + 1], ARGV[at + 2], at + 3 + tonumber(ARGV[at + 3])
+    for n = at + 4, last do
+      local wrong = seats.change(seated[field], seats.list_of(ARGV[n]), from, to)
+      if wrong then
+        error('the seat at place ' .. wrong .. ' of section ' .. field .. ' is not ' .. from)
+      end
+    end
+    at = last + 1
+  end
+  for n = 1, #names do
+    changed_places[2 * n - 1], changed_places[2 * n] = names[n], seats.places_of(seated[names[n]])
   end
 end
 
@@ -178,6 +216,9 @@ if #ids > 1 then
     changes[n + 1], changes[n + 2] = event .. '#early', int(count)
   end
   redis.call('HSET', KEYS[4], unpack(changes))
+  if #changed_places > 0 then
+    redis.call('HSET', KEYS[6 + B], unpack(changed_places))
+  end
   for hash, list in pairs(kept) do
     redis.call('HSET', KEYS[5 + hash], unpack(list))
   end

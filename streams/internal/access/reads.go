@@ -16,15 +16,16 @@ import (
 )
 
 // OrderHashes remembers of events what never changes once they are there: how many hashes of orders of their own they
-// have, whether a customer's places are counted, and where their seats are. It is safe for concurrent use.
+// have, whether a customer's places are counted, and where their seats are; and what may change, and is only taken to be so until
+// a script says otherwise: whether a seat may be left alone. It is safe for concurrent use.
 type OrderHashes struct {
 	byEvent sync.Map
 	layouts layouts
 }
 
 type whereOrdersAre struct {
-	hashes  int
-	limited bool
+	hashes          int
+	limited, strict bool
 }
 
 // Of is how many an event has, as far as is known; 0 for one that was not there when it was looked for.
@@ -40,6 +41,12 @@ func (h *OrderHashes) Of(eventID string) (hashes int, known bool) {
 func (h *OrderHashes) Limited(eventID string) bool {
 	n, known := h.byEvent.Load(eventID)
 	return known && n.(whereOrdersAre).limited
+}
+
+// Strict reports whether named seats of an event must leave none alone, as far as is known.
+func (h *OrderHashes) Strict(eventID string) bool {
+	n, known := h.byEvent.Load(eventID)
+	return known && n.(whereOrdersAre).strict
 }
 
 // Forget begins anew: the data is other data.
@@ -84,7 +91,7 @@ func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, agai
 				return err
 			}
 			if terms.Version > 0 {
-				n.Hashes.byEvent.Store(events[i], whereOrdersAre{terms.OrderHashes, terms.MaxPerCustomer > 0})
+				n.Hashes.byEvent.Store(events[i], whereOrdersAre{terms.OrderHashes, terms.MaxPerCustomer > 0, terms.NoOrphans})
 			} else {
 				n.Hashes.byEvent.Delete(events[i]) // it may have been there, in other data
 			}

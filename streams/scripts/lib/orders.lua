@@ -88,8 +88,8 @@ local function other_of(hash)
   return other > 0 and other or nil
 end
 
-local SECTION = '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)$' -- price, capacity, available, held, sold
+local SECTION = '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)(|?%x*)$' -- price, capacity, available, held, sold; and the tag of a seated one, with its bar
 
-local function section_value(price, capacity, available, held, sold)
-  return price .. '|' .. capacity .. '|' .. available .. '|' .. held .. '|' .. sold
+local function section_value(price, capacity, available, held, sold, tag)
+  return price .. '|' .. capacity .. '|' .. available .. '|' .. held .. '|' .. sold .. tag
 end
