@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Incoming is a purchase, hold or pay request on its way in.
+// Incoming is a purchase, hold or pay, a partial cancel or a change on its way in.
 type Incoming struct {
 	EntryID     string
 	Request     Request
@@ -17,9 +17,16 @@ type Incoming struct {
 	Minimums *Minimums
 }
 
-// Command is what of it Decide decides about: a Hold or a Pay.
+// Command is what of it Decide decides about: a Hold, a Pay or a Change.
 func (in *Incoming) Command() Command {
 	entryMillis := EntryMillis(in.EntryID)
+	if in.Request.Changes() {
+		c := Change{Request: in.Request, EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
+		if in.Minimums != nil {
+			c.Minimums = *in.Minimums
+		}
+		return c
+	}
 	if !in.Request.Type.Opens() {
 		return Pay{EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
 	}
@@ -47,6 +54,9 @@ type Resolution struct {
 type Cancellation struct {
 	EntryID string // of the request; empty if a capture was refused
 	Ref     OrderRef
+	// Version, if it is not empty, is that of the order whose capture was refused. One that is another since is left alone: whoever
+	// has its newest fact captures it, too, and may have given back by then what this one could not capture any more.
+	Version string
 }
 
 // Owed is an order whose money waits to be settled, as the list of them has it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,6 +83,11 @@ type orderView struct {
 	AuthorizationID  string `json:"authorization_id"`
 
 	Items domain.Items `json:"items"`
+
+	Change        int64  `json:"change,omitempty"`         // number of the latest partial cancel or change
+	ChangeRefusal string `json:"change_refusal,omitempty"` // why it was refused
+	ChangeDetail  string `json:"change_detail,omitempty"`
+	RefundTotal   int64  `json:"refund_total,omitempty"` // minor units that are given back, or to be
 }
 
 func viewOrder(ref domain.OrderRef, o domain.Order) orderView {
@@ -89,7 +95,7 @@ func viewOrder(ref domain.OrderRef, o domain.Order) orderView {
 		OrderID: ref.OrderID, EventID: ref.EventID, CustomerID: o.CustomerID, Section: o.Items.Sections(), Quantity: o.Items.Quantity(),
 		UnitPrice: o.Items.UnitPrice(), Amount: o.Amount(), Currency: o.Currency, State: o.State.String(), Reason: o.Reason, Detail: o.Detail,
 		HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ResolvedAtMillis: o.ResolvedAtMillis, AuthorizationID: o.AuthorizationID,
-		Items: o.Items,
+		Items: o.Items, Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(),
 	}
 }
 
@@ -136,6 +142,9 @@ type factView struct {
 	Detail            string `json:"detail,omitempty"`
 	Was               string `json:"was,omitempty"`
 	ConfirmedAtMillis int64  `json:"confirmed_at,omitempty"`
+
+	Change int64        `json:"change,omitempty"` // its number
+	Taken  domain.Items `json:"taken,omitempty"`  // items that the order has more, beside those that it gave
 }
 
 func viewFact(f domain.Fact) factView {
@@ -147,6 +156,10 @@ func viewFact(f domain.Fact) factView {
 	switch f.Type {
 	case domain.FactCancelled:
 		v.Was = f.Was.String()
+	case domain.FactReduced, domain.FactChanged:
+		v.Was, v.Change, v.Taken = f.Was.String(), f.Change, f.Taken
+	case domain.FactChangeRefused:
+		v.Change = f.Change
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
@@ -155,10 +168,20 @@ func viewFact(f domain.Fact) factView {
 	return v
 }
 
+// numberOf is that of a partial cancel or a change; empty if there is none.
+func numberOf(change int64) string {
+	if change == 0 {
+		return ""
+	}
+	return strconv.FormatInt(change, 10)
+}
+
 // what is the part of a fact that tells it from the others of its order.
 func (v factView) what() string {
 	var said []string
 	for _, pair := range [][2]string{
+		{"number", numberOf(v.Change)},
+		{"for", itemsText(v.Taken, v.Currency)},
 		{"by", v.RequestType},
 		{"was", v.Was},
 		{"reason", v.Reason},

@@ -499,7 +499,7 @@ func granted(t domain.RequestType, state domain.OrderState) bool {
 		return state == domain.OrderHeld || state == domain.OrderConfirmed
 	case domain.RequestCancel:
 		return state == domain.OrderCancelled
-	case domain.RequestPurchase, domain.RequestPay:
+	case domain.RequestPurchase, domain.RequestPay, domain.RequestChange:
 	}
 	return state == domain.OrderConfirmed
 }

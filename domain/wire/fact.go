@@ -19,6 +19,9 @@ import (
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
 //	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id
 //	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at
+//	reduced                      event_id/order_id|change|fingerprint|was|customer_id|items given back|currency
+//	changed                      event_id/order_id|change|fingerprint|was|customer_id|items given|currency|items taken
+//	change_refused               event_id/order_id|change|fingerprint|reason|detail
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
 //	expired                      event_id/order_id
 //	forgotten                    event_id/order_id|id of the log entry that rejected it
@@ -70,7 +73,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -99,7 +102,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
 	}
 	return nil
 }
@@ -135,6 +138,17 @@ func parseData(f *domain.Fact, v values) error {
 			v.sale(f)
 			f.ConfirmedAtMillis = v.count()
 		}
+	case domain.FactReduced, domain.FactChanged:
+		f.Change, f.Fingerprint = v.count(), v.next()
+		was, ok := domain.ParseOrderState(v.next())
+		v.sale(f)
+		if f.Was = was; f.Type == domain.FactChanged {
+			taken, readable := domain.ParseItems(v.next())
+			f.Taken, ok = taken, ok && readable
+		}
+		v.bad = v.bad || !ok
+	case domain.FactChangeRefused:
+		f.Change, f.Fingerprint, f.Reason, f.Detail = v.count(), v.next(), v.next(), v.remainder()
 	case domain.FactForgotten:
 		f.Version = v.next()
 		v.bad = v.bad || domain.EntryMillis(f.Version) == 0
@@ -265,6 +279,18 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 			sale()
 			number(f.ConfirmedAtMillis)
 		}
+	case domain.FactReduced, domain.FactChanged:
+		number(f.Change)
+		add(f.Fingerprint)
+		add(f.Was.String())
+		if sale(); f.Type == domain.FactChanged {
+			add(string(f.Taken))
+		}
+	case domain.FactChangeRefused:
+		number(f.Change)
+		add(f.Fingerprint)
+		add(f.Reason)
+		add(f.Detail)
 	case domain.FactForgotten:
 		add(f.Version)
 	case domain.FactExpired:
@@ -279,7 +305,7 @@ func AppendOpening(b []byte, t domain.RequestType, fingerprint, customerID strin
 		b = append(b, letterPurchase...)
 	case domain.RequestHold:
 		b = append(b, letterHold...)
-	case domain.RequestPay, domain.RequestCancel: // open no order
+	case domain.RequestPay, domain.RequestCancel, domain.RequestChange: // open no order
 	}
 	b = append(append(b, '|'), fingerprint...)
 	b = append(append(b, '|'), customerID...)

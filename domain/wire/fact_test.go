@@ -66,6 +66,26 @@ func TestParseFacts(t *testing.T) {
 			}},
 		},
 		{
+			"reduced",
+			[]string{"reduced", "e1/o1|1|3.fp|confirmed|fred|general:1:900|EUR"},
+			[]domain.Fact{{
+				Type: domain.FactReduced, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Was: domain.OrderConfirmed, CustomerID: "fred", Items: "general:1:900", Currency: "EUR",
+			}},
+		},
+		{
+			"changed",
+			[]string{"changed", "e1/o1|12|3.fp|held|fred|stalls:2:900:1-2|EUR|stalls:1:900:3,vip:1:900"},
+			[]domain.Fact{{
+				Type: domain.FactChanged, EventID: "e1", OrderID: "o1", Change: 12, Fingerprint: "3.fp", Was: domain.OrderHeld, CustomerID: "fred", Items: "stalls:2:900:1-2", Currency: "EUR",
+				Taken: "stalls:1:900:3,vip:1:900",
+			}},
+		},
+		{
+			"a change refused",
+			[]string{"change_refused", "e1/o1|1|3.fp|seat_taken|stalls: A-1"},
+			[]domain.Fact{{Type: domain.FactChangeRefused, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Reason: "seat_taken", Detail: "stalls: A-1"}},
+		},
+		{
 			"confirmed",
 			[]string{"confirmed", "e1/o1|fred|general:2:9007199254740991|EUR|auth_1"},
 			[]domain.Fact{{
@@ -274,6 +294,10 @@ func FuzzParseFacts(f *testing.F) {
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1"},
 		{"cancelled", "e1/o1|requested|confirmed|fred|general:2:900|EUR|1700000000456"},
 		{"cancelled", "e1/o1|requested|none"},
+		{"reduced", "e1/o1|1|fp|confirmed|fred|general:1:900,vip:2:900:1-2|EUR"},
+		{"reduced", "e1/o1|0||none||||"},
+		{"changed", "e1/o1|2|fp|held|fred||EUR|general:1:900"},
+		{"change_refused", "e1/o1|3|fp|seat_taken|stalls: A-1,A-2"},
 		{"expired", "e1/o1\ne2/o2\n"},
 		{"declined", "e1/o1\ne2/o2|payment_mismatch|amount 500 instead of 1000"},
 		{"declined", "e1/o1||"},
@@ -282,7 +306,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 	"holdfast/domain"
 )
 
-// The values of field v that this version understands. A request of version 2 may have items, and seats.
+// The values of field v that this version understands. A request of version 2 may have items, and seats; it may give back some of an order, or change it.
 const (
 	RequestVersion      = "1"
 	RequestVersionItems = "2"
@@ -57,6 +57,7 @@ const (
 	fieldUnitPrice
 	fieldHoldSeconds
 	fieldValidSeconds
+	fieldChange
 	fieldTraceparent
 	fieldCount
 
@@ -66,7 +67,7 @@ const (
 var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
 	fieldSection: "section", fieldQuantity: "quantity", fieldSeats: FieldSeats, fieldAdjacent: FieldAdjacent, fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
-	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldTraceparent: "traceparent",
+	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldChange: "change", fieldTraceparent: "traceparent",
 }
 
 var fieldsByName = func() map[string]field {
@@ -85,7 +86,7 @@ func (f field) identifies() bool {
 }
 
 // newInVersion2 are the fields that version 1 does not know.
-var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent}
+var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldChange}
 
 // fingerprinted are the fields that change the meaning of a purchase or a hold of one item.
 var fingerprinted = [...]field{
@@ -157,6 +158,9 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	}
 	count(fieldHoldSeconds, &r.HoldSeconds)
 	count(fieldValidSeconds, &r.ValidSeconds)
+	if count(fieldChange, &r.Change); r.Change != 0 || r.Type == domain.RequestChange {
+		v[fieldVersion] = RequestVersionItems
+	}
 	text(fieldTraceparent, &r.Traceparent)
 	return v
 }
@@ -273,8 +277,12 @@ func (r *raw) identify() (domain.Request, error) {
 	}
 	switch req.Type {
 	case domain.RequestPurchase, domain.RequestHold, domain.RequestPay, domain.RequestCancel:
+	case domain.RequestChange:
+		if r.value[fieldVersion] == RequestVersion {
+			return req, errors.New("type: change: not in version 1")
+		}
 	default:
-		return req, errors.New("type: want purchase, hold, pay or cancel")
+		return req, errors.New("type: want purchase, hold, pay, cancel or change")
 	}
 	for _, f := range [...]field{fieldEventID, fieldOrderID} {
 		if err := r.checkID(f); err != nil {
@@ -416,6 +424,9 @@ func (r *raw) complete(req *domain.Request) error {
 		}
 		req.HoldSeconds, errs[2] = r.count(fieldHoldSeconds, 1, MaxHoldSeconds)
 	}
+	if req.Type == domain.RequestChange || req.Type == domain.RequestCancel && (r.given[fieldItems] || r.given[fieldChange]) {
+		errs[0] = r.completeChange(req)
+	}
 	if req.Type != domain.RequestCancel && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
 	}
@@ -432,6 +443,36 @@ func (r *raw) complete(req *domain.Request) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// completeChange reads what a partial cancel or a change says. Of which order it is, and what of that, says nothing of its type.
+func (r *raw) completeChange(req *domain.Request) (err error) {
+	for _, f := range [...]field{fieldChange, fieldItems} {
+		if !r.given[f] {
+			return fmt.Errorf("%s: missing", f)
+		}
+	}
+	if req.Change, err = r.count(fieldChange, 1, domain.MaxChange); err != nil {
+		return err
+	}
+	if req.Items, err = r.items(); err != nil {
+		return err
+	}
+	values := []string{r.value[fieldType], r.value[fieldChange], r.value[fieldValidSeconds]}
+	for i, item := range req.Items {
+		price := ""
+		switch {
+		case item.Apart:
+			return fmt.Errorf("%s[%d]: adjacent: not with type %s", fieldItems, i, req.Type)
+		case item.UnitPrice != nil && req.Type == domain.RequestCancel:
+			return fmt.Errorf("%s[%d]: unit_price: not with type %s", fieldItems, i, req.Type)
+		case item.UnitPrice != nil:
+			price = strconv.FormatInt(*item.UnitPrice, 10)
+		}
+		values = append(values, item.Section, strconv.FormatInt(item.Quantity, 10), price, seatsWanted(item.Seats, false))
+	}
+	req.Fingerprint = fingerprintSeats + domain.Fingerprint(values...)
 	return nil
 }
 

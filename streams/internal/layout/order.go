@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,8 @@ import (
 //	confirmed_at likewise
 //	resolved_at  empty: the version's time
 //	authorization_id, reason
-//	further      nothing yet: room for what only few orders have
+//	further      what only few orders have, with semicolons between: c, the number of the latest partial cancel or change, a colon, its
+//	             fingerprint, and, if it was refused, :reason:detail; and r, by how much it costs less than was paid, in minor units
 //	detail       for people; the only value that may contain bars
 //
 // Only hold.lua writes records otherwise: those of held and rejected orders. The version comes first
@@ -50,7 +52,7 @@ func DecodeOrder(record string) (domain.Order, error) {
 	}
 	v[recordValues-1] = rest
 	at := domain.EntryMillis(v[0])
-	if at == 0 || len(v[1]) != 2 || v[1][1] != layoutOfOrder || v[13] != "" {
+	if at == 0 || len(v[1]) != 2 || v[1][1] != layoutOfOrder {
 		return domain.Order{}, damaged("order record", record)
 	}
 	state := domain.OrderState(max(strings.IndexByte(stateLetters, v[1][0]), 0))
@@ -71,13 +73,16 @@ func DecodeOrder(record string) (domain.Order, error) {
 		}
 	}
 	switch {
-	case state == domain.OrderHeld:
+	case state == domain.OrderHeld && o.HeldAtMillis == 0:
 		o.HeldAtMillis = at
 	case state == domain.OrderConfirmed && o.ConfirmedAtMillis == 0:
 		o.ConfirmedAtMillis = at
 	}
 	if state.Terminal() && o.ResolvedAtMillis == 0 {
 		o.ResolvedAtMillis = at
+	}
+	if !decodeFurther(&o, v[13]) {
+		return domain.Order{}, damaged("order record", record)
 	}
 	holdMillis := n.optional(v[7])
 	if o.HeldAtMillis > 0 {
@@ -92,6 +97,50 @@ func DecodeOrder(record string) (domain.Order, error) {
 		return domain.Order{}, damaged("order record", record)
 	}
 	return o, nil
+}
+
+// decodeFurther reads what only few orders have. It reports false if that is damaged.
+func decodeFurther(o *domain.Order, further string) bool {
+	if further == "" {
+		return true
+	}
+	for part := range strings.SplitSeq(further, ";") {
+		if part == "" || o.HeldAtMillis == 0 {
+			return false
+		}
+		n := numbers{}
+		switch said := strings.SplitN(part[1:], ":", 4); {
+		case part[0] == 'c' && o.Change == 0 && (len(said) == 2 || len(said) == 4 && said[2] != "") && said[1] != "":
+			if o.Change, o.ChangeFingerprint = n.parse(said[0]), said[1]; len(said) == 4 {
+				o.ChangeRefusal, o.ChangeDetail = said[2], said[3]
+			}
+		case part[0] == 'r' && o.Reduced == 0 && len(said) == 1:
+			o.Reduced = n.parse(said[0])
+		default:
+			return false
+		}
+		if n.err != nil {
+			return false
+		}
+	}
+	return (o.Change > 0) == (o.ChangeFingerprint != "") && (o.Reduced == 0 || o.Change > 0 && o.ConfirmedAtMillis > 0) && o.Reduced <= math.MaxInt64-o.Amount()
+}
+
+// appendFurther is what decodeFurther reads.
+func appendFurther(b []byte, o *domain.Order) []byte {
+	if o.Change == 0 {
+		return b
+	}
+	b = strconv.AppendInt(append(b, 'c'), o.Change, 10)
+	b = append(append(b, ':'), o.ChangeFingerprint...)
+	if o.ChangeRefusal != "" {
+		b = append(append(b, ':'), o.ChangeRefusal...)
+		b = append(append(b, ':'), o.ChangeDetail...)
+	}
+	if o.Reduced > 0 {
+		b = strconv.AppendInt(append(b, ";r"...), o.Reduced, 10)
+	}
+	return b
 }
 
 // OrderTail is the record of an order behind its version, for an order that is changed now: the times of the
@@ -125,6 +174,6 @@ func AppendOrderTail(b []byte, o *domain.Order) []byte {
 	number(o.ResolvedAtMillis)
 	add(o.AuthorizationID)
 	add(o.Reason)
-	b = append(b, '|') // further
+	b = append(appendFurther(b, o), '|')
 	return append(b, o.Detail...)
 }

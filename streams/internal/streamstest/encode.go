@@ -22,7 +22,7 @@ func EncodeOrder(o domain.Order) string {
 		o.ConfirmedAtMillis = 0
 	}
 	values := strings.Split(layout.OrderTail(o), "|")
-	if o.State == domain.OrderHeld {
+	if o.State == domain.OrderHeld && o.HeldAtMillis == at {
 		values[7] = "" // held_at
 	}
 	return o.Version + "|" + strings.Join(values, "|")
