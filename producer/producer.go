@@ -70,7 +70,9 @@ type Receipt struct {
 	// Type and Fingerprint are the request's: what to wait for, and how to know it from another
 	// one under the same order_id.
 	Type        domain.RequestType `json:"type"`
-	Fingerprint string             `json:"fingerprint,omitempty"` // of a purchase or a hold
+	Fingerprint string             `json:"fingerprint,omitempty"` // of a purchase or a hold, a partial cancel or a change
+	// Change is the number of a partial cancel or a change.
+	Change int64 `json:"change,omitempty"`
 	// Replicas is how many replicas had confirmed it by then; 0 unless the option is set.
 	Replicas int `json:"replicas,omitempty"`
 }
@@ -151,7 +153,7 @@ func prepare(r *domain.Request) (Receipt, error) {
 	if err != nil {
 		return receipt, domain.WithClass(domain.ClassReject, err)
 	}
-	receipt.Type, receipt.Fingerprint = r.Type, fingerprint
+	receipt.Type, receipt.Fingerprint, receipt.Change = r.Type, fingerprint, r.Change
 	return receipt, nil
 }
 

@@ -16,6 +16,10 @@ type Outcome struct {
 	// Seats are the seats that the order holds or has, or had, by section: those that were asked for, or that were the best
 	// available. Named as tickets name them, and as they stand in their rows. Nothing of sections without seats.
 	Seats map[string][]string
+	// Refused is why a partial cancel or a change that was waited for was refused, with Detail for people: which section, which seats.
+	// Then the order is what it was, and the number is used up. Empty if it was done, or came when the order had ended: then Order says how.
+	Refused string
+	Detail  string
 }
 
 // SetAsideError says that the request that was waited for was set aside: no worker has it
@@ -45,13 +49,16 @@ func (e *SetAsideError) Unwrap() error {
 //
 //   - a purchase or a pay: when its order is confirmed, declined, expired, cancelled or rejected;
 //   - a hold: also when it is held;
-//   - a cancel: as a purchase, but not on confirmed, because the cancel is about to undo that.
+//   - a cancel: as a purchase, but not on confirmed, because the cancel is about to undo that;
+//   - a partial cancel or a change: when it was done or refused (Outcome.Refused), or the order has ended.
 //
 // It sleeps until a worker tells of it. Errors:
 //
 //   - A *SetAsideError: this very request was set aside, whatever the order is.
 //   - It wraps domain.ErrConflict, ClassReject: another request came first under this
-//     order_id, with other content. What became of that one is not told.
+//     order_id, or under this number of a change, with other content. What became of that one is not told.
+//   - It wraps domain.ErrNotFound, ClassReject: a later change of the order was decided since, and so this one was before; but how is
+//     only in the order's facts.
 //   - It wraps domain.ErrUnknownOutcome: ctx ended first. The order may still have any
 //     outcome, and WaitFor can be called again.
 //   - Of ClassFatal or ClassPoison: nobody will know until something is mended.
@@ -78,8 +85,8 @@ func questionOf(r Receipt) (question, error) {
 		q.enough = decided
 	case domain.RequestHold:
 		q.enough = known
-	case domain.RequestCancel:
-		q.enough = ended
+	case domain.RequestCancel, domain.RequestChange:
+		q.enough, q.change = ended, r.Change
 	default:
 		return q, domain.WithClass(domain.ClassReject, errors.New("the receipt has no type"))
 	}
@@ -135,6 +142,7 @@ type question struct {
 	entryID     string                        // of the request; empty: any that it is about
 	about       func(domain.RequestType) bool // requests whose being set aside is an answer, if there is no entryID
 	fingerprint string                        // of the request's body; empty: it has none, or any will do
+	change      int64                         // number of a partial cancel or a change; 0: it is none
 }
 
 // answer is what a look tells, an outcome or an error; ok is false if that is no answer yet.
@@ -145,11 +153,21 @@ func (q *question) answer(found domain.Looked) (outcome Outcome, ok bool, err er
 		return outcome, class == domain.ClassFatal || class == domain.ClassPoison, fmt.Errorf("waiting for %s: %w", q.ref, found.Err)
 	}
 	o := found.Order
-	if q.fingerprint != "" && o.Fingerprint != "" && o.Fingerprint != q.fingerprint {
-		return outcome, true, domain.WithClass(domain.ClassReject,
-			fmt.Errorf("order %s: %w: another request came first under this order_id, with other content", q.ref, domain.ErrConflict))
+	body, under := o.Fingerprint, "order_id"
+	if q.change > 0 {
+		switch body = ""; {
+		case o.Change > q.change:
+			return outcome, true, domain.WithClass(domain.ClassReject, fmt.Errorf("order %s: what became of change %d: %w: change %d was decided since", q.ref, q.change, domain.ErrNotFound, o.Change))
+		case o.Change == q.change:
+			body, under = o.ChangeFingerprint, "number"
+			outcome.Refused, outcome.Detail = o.ChangeRefusal, o.ChangeDetail
+		}
 	}
-	if q.enough(o) {
+	if q.fingerprint != "" && body != "" && body != q.fingerprint {
+		return Outcome{EventID: q.ref.EventID, OrderID: q.ref.OrderID}, true, domain.WithClass(domain.ClassReject,
+			fmt.Errorf("order %s: %w: another request came first under this %s, with other content", q.ref, domain.ErrConflict, under))
+	}
+	if q.enough(o) || q.change > 0 && o.Change == q.change {
 		outcome.Order = o
 		return outcome, true, nil
 	}

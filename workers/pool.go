@@ -97,7 +97,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 func (p *Pool) attempt(ref domain.OrderRef, o domain.Order) domain.Attempt {
 	return domain.Attempt{
 		Name: domain.PaymentName{Namespace: p.names, OrderRef: ref}, AuthorizationID: o.AuthorizationID,
-		Amount: o.Amount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint,
+		Amount: o.PaidAmount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint,
 	}
 }
 

@@ -67,7 +67,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		switch class := domain.ClassOf(err); {
 		case err != nil && class != domain.ClassReject:
 			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error()})
-		case request.Type == domain.RequestCancel:
+		case request.Type == domain.RequestCancel && !request.Changes():
 			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref()})
 		default:
 			incoming = append(incoming, r.incoming(e.ID, request, err))
@@ -160,7 +160,9 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 	for i := range replies {
 		reply, p := &replies[i], &room[i]
 		if reply.Verdict == domain.VerdictDone {
-			r.pool.stats.countOutcome(batch[i].EntryID, reply.Order)
+			if !batch[i].Request.Changes() {
+				r.pool.stats.countOutcome(batch[i].EntryID, reply.Order)
+			}
 			done = append(done, batch[i].EntryID)
 			continue
 		}
@@ -174,7 +176,10 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 		case domain.VerdictWait:
 			r.wg.Go(func() { r.waitForHold(batch[i], nowMillis) })
 		case domain.VerdictConflict:
-			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("conflict: order_id %s is another request's", p.request.OrderID)})
+			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: conflictOf(&p.request)})
+		case domain.VerdictChangePending:
+			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("change_pending: change %d can come when change %d is decided, and that of the order is change %d so far",
+				p.request.Change, p.request.Change-1, p.order.Change)})
 		case domain.VerdictTooLate:
 			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: "too_late: the pay waited in line longer than it is valid"})
 		}
@@ -183,6 +188,14 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 	if len(done) > 0 {
 		r.finish(done...)
 	}
+}
+
+// conflictOf says what it is that is another request's already.
+func conflictOf(q *domain.Request) string {
+	if q.Changes() {
+		return fmt.Sprintf("conflict: change %d of order_id %s is another request's", q.Change, q.OrderID)
+	}
+	return fmt.Sprintf("conflict: order_id %s is another request's", q.OrderID)
 }
 
 // pay is step 2. How long the hold lasts from the time on that Redis told is measured,
@@ -294,7 +307,7 @@ func (r *purchase) commit(batch []*pending) {
 			case domain.VerdictWait, domain.VerdictAuthorize: // no answer yet, by Redis's clock there is time left
 				p.order, p.nowMillis, p.since = reply.Order, now, resolved
 				r.payers.hand(p)
-			case domain.VerdictConflict, domain.VerdictTooLate: // not among the verdicts of a resolution
+			case domain.VerdictConflict, domain.VerdictChangePending, domain.VerdictTooLate: // not among the verdicts of a resolution
 				r.leave(p.entryID)
 			}
 		}

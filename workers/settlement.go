@@ -151,7 +151,7 @@ func (s *settlement) cash(l *line) {
 		// A newer fact is in the log, of which whoever has it makes the same; or Redis has lost this one.
 		s.over(l, ending{})
 	case o.State == domain.OrderConfirmed:
-		s.over(l, s.capture(by, l.owed.Ref, o))
+		s.over(l, s.collect(by, l.owed.Ref, o))
 	case o.State == domain.OrderExpired, o.State == domain.OrderCancelled:
 		s.over(l, endingOf(s.takeBack(by, l.owed.Ref, o, o.ConfirmedAtMillis > 0)))
 	default: // of these there is no money
@@ -182,9 +182,11 @@ func endingOf(reason string, err error) ending {
 // gateway never heard; a declined one has no money there. Nor should it have heard of
 // one that was cancelled before it was held; but Redis may have lost what it was
 // before that, in a failover, and the gateway has lost nothing.
+//
+// A change of a confirmed order is settled even if it is refused: an order's money goes with the newest fact about it.
 func settles(t domain.FactType) bool {
 	switch t {
-	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled:
+	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
 		return true
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
 		domain.FactHeld, domain.FactRejected, domain.FactDeclined, domain.FactForgotten:
@@ -193,12 +195,21 @@ func settles(t domain.FactType) bool {
 	return false
 }
 
-// capture collects the money of a confirmed order. If it is refused for good, the
-// order is cancelled, unless it has been already, which is why it was refused.
-func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) ending {
+// collect brings the payment of a confirmed order to what it says: captured, and given back what it does not cost any more.
+func (s *settlement) collect(by time.Time, ref domain.OrderRef, o domain.Order) ending {
 	if o.Free() {
 		return ending{}
 	}
+	end := s.capture(by, ref, o)
+	if end == (ending{}) && o.RefundTotal() > 0 {
+		end = endingOf(s.refund(by, o, s.pool.attempt(ref, o)))
+	}
+	return end
+}
+
+// capture collects the money of a confirmed order. If it is refused for good, the
+// order is cancelled, unless it has been already, which is why it was refused.
+func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) ending {
 	payment, err := s.settled(callCapture, by, func(ctx context.Context) (domain.Payment, error) {
 		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.attempt(ref, o))
 		if err == nil && payment.Status == domain.PaymentStatusAuthorized {
@@ -206,6 +217,11 @@ func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) 
 		}
 		return payment, err
 	})
+	if errors.Is(err, domain.ErrRefused) && o.RefundTotal() > 0 { // perhaps because it was captured before, and given back
+		payment, err = s.settled(callLookUp, by, func(ctx context.Context) (domain.Payment, error) {
+			return s.pool.gateway.port.Lookup(ctx, s.pool.attempt(ref, o))
+		})
+	}
 	switch collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded); {
 	case collected:
 		if m := matchAnswer(o, payment); m.Any() {
@@ -216,7 +232,7 @@ func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) 
 		return endingOf(err.Error(), nil)
 	case err == nil, errors.Is(err, domain.ErrRefused), errors.Is(err, domain.ErrNotFound):
 		err := s.retry(func() error {
-			return s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{Ref: ref}})
+			return s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{Ref: ref, Version: o.Version}})
 		})
 		switch {
 		case err == nil:
