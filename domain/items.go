@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"encoding/json"
 	"iter"
 	"math"
 	"strconv"
@@ -126,21 +125,6 @@ func (s Items) Amount() (n int64) {
 		n += item.Amount()
 	}
 	return n
-}
-
-// MarshalJSON is an array of objects: section, quantity, unit_price, amount.
-func (s Items) MarshalJSON() ([]byte, error) {
-	type item struct {
-		Section   string `json:"section"`
-		Quantity  int64  `json:"quantity"`
-		UnitPrice int64  `json:"unit_price"`
-		Amount    int64  `json:"amount"`
-	}
-	list := []item{}
-	for i := range s.All() {
-		list = append(list, item{i.Section, i.Quantity, i.UnitPrice, i.Amount()})
-	}
-	return json.Marshal(list)
 }
 
 // Sections are the names of their sections, with commas between them.

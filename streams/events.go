@@ -102,7 +102,7 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 			if _, there := event.Section(section.Name); there {
 				section.Places = ""
 			}
-			args = append(args, layout.SectionField(eventID, section.Name), section.Price, section.Capacity, layout.LayoutTag(section.Layout), section.Available, section.Places)
+			args = append(args, layout.SectionField(eventID, section.Name), section.Price, section.Capacity, layout.TagOf(section.Layout), section.Available, section.Places)
 		}
 		reply, err := e.store.run(ctx, scriptAdjustEvent, e.keys(p), args...).StringSlice()
 		if err != nil {

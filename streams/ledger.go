@@ -522,25 +522,29 @@ type itemOf struct {
 	want            string // which places, as hold.lua is told of it
 }
 
-// wantOf is which places an item is for. The layout is nil if the section is not seated, as far as is known.
-func wantOf(of *seats.Layout, asked domain.RequestItem, strict bool) string {
+// wantOf is which places an item is for. The layout is nil if the section is not seated, as far as is known. Those that it
+// names are added to the others that its order names.
+func wantOf(of *seats.Layout, asked domain.RequestItem, strict bool, named []byte) (want string, all []byte) {
 	switch {
 	case len(asked.Seats) > 0 && of == nil:
-		return "?" + strings.Join(asked.Seats, ",")
+		return "?" + strings.Join(asked.Seats, ","), named
 	case len(asked.Seats) == 0 && asked.Apart && of != nil:
-		return "~"
+		return "~", named
 	case len(asked.Seats) == 0:
-		return ""
+		return "", named
 	}
 	places, unknown := of.Find(asked.Seats)
 	if len(unknown) > 0 {
-		return "?" + strings.Join(unknown, ",")
+		return "?" + strings.Join(unknown, ","), named
 	}
-	want := append([]byte(seats.FormatPlaces(places)), '|')
+	if len(named) > 0 {
+		named = append(named, ';')
+	}
+	named = append(append(named, seats.FormatPlaces(places)...), '|')
 	told := 0 // up to here
 	tell := func(place int) {
 		if name, ok := of.Name(place); ok && place > told {
-			want = append(append(append(strconv.AppendInt(want, int64(place), 10), '='), name...), ',')
+			named = append(append(append(strconv.AppendInt(named, int64(place), 10), '='), name...), ',')
 			told = place
 		}
 	}
@@ -553,7 +557,7 @@ func wantOf(of *seats.Layout, asked domain.RequestItem, strict bool) string {
 			tell(place + 1)
 		}
 	}
-	return string(want)
+	return "#", named
 }
 
 // classOf is what requests have in common.
@@ -610,14 +614,15 @@ func (in *intake) call(chunk []int) holdCall {
 		sections[of] = len(c.sections)
 		rows, tag := in.layout(eventID, name), ""
 		if rows != nil {
-			tag, seated = layout.LayoutTag(rows.String()), true
+			tag, seated = layout.TagOf(rows.String()), true
 		}
 		c.layouts = append(c.layouts, rows)
 		sectionArgs.number(int64(e))
 		sectionArgs.text(name, tag)
 		return len(c.sections)
 	}
-	var items []itemOf // of one request
+	var items []itemOf                                   // of one request
+	names, named := make([]string, 0, len(chunk)), false // the places that each request names
 	for _, i := range chunk {
 		a := &batch[i]
 		r := &a.Request
@@ -635,9 +640,10 @@ func (in *intake) call(chunk []int) holdCall {
 		valid[t-1] = min(valid[t-1], until)
 		class := classOf{hash: c.hash(r.Ref()), terms: t}
 		items = items[:0]
+		var list []byte
 		for asked := range r.Lines() {
 			item := itemOf{section: section(r.EventID, asked.Section), quantity: asked.Quantity, price: priceOf(asked)}
-			item.want = wantOf(c.layouts[item.section-1], asked, strict[r.EventID])
+			item.want, list = wantOf(c.layouts[item.section-1], asked, strict[r.EventID], list)
 			items = append(items, item)
 		}
 		if class.first = items[0]; len(items) > 1 {
@@ -655,6 +661,7 @@ func (in *intake) call(chunk []int) holdCall {
 			}
 		}
 		c.classOf = append(c.classOf, n-1)
+		names, named = append(names, string(list)), named || len(list) > 0
 		requests.text(a.EntryID)
 		requests.ref(r.Ref())
 		requests.number(int64(n))
@@ -681,7 +688,11 @@ func (in *intake) call(chunk []int) holdCall {
 		termArgs.number(says.holdMillis, says.validMillis, valid[t])
 		termArgs.text(minimumsText(says.minimums))
 	}
-	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests)
+	namedArgs := newArgList(len(names))
+	if named {
+		namedArgs.text(names...)
+	}
+	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests, namedArgs)
 	c.keys = append(c.keys, l.store.keys.Unknown(p))
 	if seated {
 		c.keys = append(c.keys, l.store.keys.Places(p))

@@ -81,6 +81,7 @@ func TestTortureLinearizability(t *testing.T) {
 	for _, what := range []string{
 		"purchase authorize", "purchase done", "hold done", "pay authorize", "pay void", "pay done", "pay wait", "approved done", "approved void",
 		"declined done", "mismatched done", "unknown wait", "cancel", "captureFailed", "order held", "order confirmed", "order declined", "order expired", "order cancelled", "order rejected", "event",
+		"seats held", "seats confirmed", "seats rejectedseat_taken", "seats rejectedwould_leave_orphan", "seats rejectedsold_out",
 	} {
 		if r.told[what] == 0 {
 			t.Errorf("no client was told %q", what)
@@ -552,6 +553,10 @@ func (r *recorder) record(n, operations, losses int) *opHistory {
 	terms := domain.Terms{
 		Name: "An Evening", Currency: "EUR", Sections: []domain.SectionTerms{{Name: historySection, Price: 1000, Capacity: historyCapacity}},
 	}
+	seated := n%3 == 2
+	if seated {
+		terms.NoOrphans, terms.Sections[0] = true, seatedSection(historySection, "A:1-4/5-6")
+	}
 	listed, err := domain.Create(domain.Event{}, h.eventID, terms)
 	if err != nil {
 		r.t.Fatal(err)
@@ -572,7 +577,7 @@ func (r *recorder) record(n, operations, losses int) *opHistory {
 	for c := range clients {
 		wg.Go(func() {
 			p := player{
-				recorder: r, store: r.stores[c], fault: r.faults[c], eventID: h.eventID, begun: now.UnixMilli(), orders: &orders, pairs: &pairs, live: &live, mayLose: &mayLose,
+				seated: seated, recorder: r, store: r.stores[c], fault: r.faults[c], eventID: h.eventID, begun: now.UnixMilli(), orders: &orders, pairs: &pairs, live: &live, mayLose: &mayLose,
 				rand: rand.New(rand.NewPCG(r.seed, uint64(n)*clients+uint64(c))),
 			}
 			id := c
@@ -631,6 +636,7 @@ type player struct {
 	store   *Store
 	fault   *losing
 	eventID string
+	seated  bool
 	begun   int64
 	orders  *atomic.Int64
 	pairs   *atomic.Int64 // the same of those that are opened two by two
@@ -751,10 +757,19 @@ func (p *player) drawHold() (input, run) {
 	kind := []domain.RequestType{domain.RequestPurchase, domain.RequestHold}[p.rand.IntN(2)]
 	customer := []string{"fred", "mary", "jane", "paul", "anne"}[p.rand.IntN(5)]
 	quantity := 1 + p.rand.Int64N(3)
-	return p.hold(refs, domain.Request{
-		Type: kind, CustomerID: customer, Section: historySection, Quantity: quantity,
-		Fingerprint: string(kind) + customer + strconv.FormatInt(quantity, 10),
-	})
+	req := domain.Request{Type: kind, CustomerID: customer, Section: historySection, Quantity: quantity}
+	if p.seated {
+		req.Apart = p.rand.IntN(2) == 0
+		if p.rand.IntN(2) == 0 {
+			first := 1 + p.rand.IntN(historyCapacity)
+			req.Quantity, req.Apart, req.Seats = 0, false, []string{fmt.Sprintf("A-%d", first)}
+			if first < historyCapacity && p.rand.IntN(2) == 0 {
+				req.Seats = append(req.Seats, fmt.Sprintf("A-%d", first+1))
+			}
+		}
+	}
+	req.Fingerprint = fmt.Sprint(kind, customer, req.Quantity, req.Seats, req.Apart)
+	return p.hold(refs, req)
 }
 
 func (p *player) hold(refs []domain.OrderRef, req domain.Request) (input, run) {
@@ -799,6 +814,9 @@ func (p *player) play(ctx context.Context, in input, run run) (output, error) {
 		p.live.note(in.refs[i], r.Order.State)
 		out.verdicts, out.orders = append(out.verdicts, r.Verdict), append(out.orders, r.Order)
 		p.told["order "+r.Order.State.String()]++
+		if p.seated {
+			p.told[fmt.Sprintf("seats %s%s", r.Order.State, r.Order.Reason)]++
+		}
 		p.told[in.label+" "+r.Verdict.String()]++
 	}
 	return out, err

@@ -117,6 +117,13 @@ var plantedBugs = []plantedBug{
 	{"named seats leave seats alone", seatsFile, "if free(s, before, code) and not free(s, before - 1, code) then", "if false then"},
 	{"what is left of a run is forgotten", seatsFile, "if from < kind.suited then", "if false then"},
 	{"what is free again is forgotten", seatsFile, "s.behind = true", "s.behind = false"},
+	{"Choose is not told that no seat may be left alone", decideFile, "section.choose(item, e.NoOrphans)", "section.choose(item, false)"},
+	{"no event minds seats that are left alone", holdFile, "'.', section.event.strict, '-')", "'.', false, '-')"},
+	{"seats of an order that does not get all are kept", holdFile, "          seats.change(before.section.seats, before.list, '-', '.')\n", ""},
+	{"seats are given that a caller knows nothing of", holdFile, "if section.tag ~= (ARGV[at + 2] ~= '' and '|' .. ARGV[at + 2] or '') then", "if false then"},
+	{"names for an event that minds nothing left alone", holdFile, "(limit ~= '' and '|' or '') .. strict ~= ARGV", "(limit ~= '' and '|' or '') ~= string.gsub(ARGV[EVENTS + 2 * e - 1], '!', '') and ARGV"},
+	{"seats that expire are not given back", "streams/move.go", "			if item.Places != \"\" {\n				from", "			if item.Places != \"\" && d.fact.Type != domain.FactExpired {\n				from"},
+	{"a seat that is sold stays held", moveFile, "seats.list_of(ARGV[n]), from, to)", "seats.list_of(ARGV[n]), from, to == '+' and from or to)"},
 	{"places are put together as they came", seatsFile, "if not s.ascending then", "if false then"},
 }
 

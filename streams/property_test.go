@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 	"holdfast/domain/wire"
 	"holdfast/e2e/torture"
 	"holdfast/streams/inspect"
@@ -153,6 +154,7 @@ func wantSeen() []string {
 	list := []string{
 		"fact listed", "fact adjusted", "fact closed", "fact reopened", "fact event_cancelled", "fact held", "fact confirmed", "fact declined", "fact declined payment_mismatch", "fact expired",
 		"fact cancelled none requested", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled confirmed capture_failed",
+		"fact held of seats", "fact confirmed of seats", "fact declined of seats", "fact expired of seats", "fact cancelled held requested of seats",
 		"fact cancelled held event_cancelled", "fact cancelled confirmed event_cancelled", "stays, its event is not cancelled", "goes with its event", "went with it later",
 		"list conflict", "list event_closed", "list nothing", "adjust refused", "adjust nothing",
 		"closed nothing", "reopened nothing", "event cancelled nothing", "cancelled after it was closed", "reopened after it was cancelled",
@@ -163,11 +165,11 @@ func wantSeen() []string {
 	}
 	if torture.Full() { // a slice comes to these too seldom to be sure of each
 		list = append(list, "forgotten, of an event that came")
-		for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress"} {
+		for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress", "fact rejected unknown_seat", "fact rejected seat_taken", "fact rejected no_adjacent_seats", "fact rejected would_leave_orphan"} {
 			list = append(list, what+" of several items")
 		}
 	}
-	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "not_on_sale", "price_changed", "over_limit", "below_minimum", "in_progress", "over_customer_limit", "sold_out"} {
+	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "unknown_seat", "seat_taken", "no_adjacent_seats", "would_leave_orphan", "not_on_sale", "price_changed", "over_limit", "below_minimum", "in_progress", "over_customer_limit", "sold_out"} {
 		list = append(list, "fact rejected "+reason)
 	}
 	return append(list,
@@ -201,6 +203,9 @@ var severalItems = []string{
 	`[{"section":"stalls","quantity":1},{"section":"general","quantity":1},{"section":"vip","quantity":1}]`, `[{"section":"general","quantity":1},{"section":"balcony","quantity":1}]`,
 	`[{"section":"general","quantity":1},{"section":"general","quantity":1}]`,
 }
+
+// modelLayouts are small, so that sequences come to their end: with aisles, blocked seats, and some that are for others.
+var modelLayouts = []string{"A:1-4", "A:1-4", "A:1-3/4-5,B:2-1", "choir;A:1-2.3a.4-6", "A:1-2.3!.4-5,B:1.2", "A:3-1+2.2-4+2", "A:1/2,B:1/2", "A:1!", "choir;A:1-5a,B:1-2"}
 
 // model is what Redis must hold.
 type model struct {
@@ -272,7 +277,10 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	for _, group := range layout.Groups {
 		m.pending[group] = make(map[string]holder)
 	}
-	m.listWith("e1", terms(5, func(t *domain.Terms) { t.MaxPerCustomer = pick[int64](m, "max_per_customer", 0, 0, 3) }))
+	m.listWith("e1", terms(5, func(t *domain.Terms) {
+		t.MaxPerCustomer = pick[int64](m, "max_per_customer", 0, 0, 3)
+		m.seat(t)
+	}))
 	if pick(m, "another", true, true, true, false) {
 		m.listWith("e2", m.drawTerms(false))
 	}
@@ -293,6 +301,14 @@ func (m *model) drawRef() domain.OrderRef {
 	return ref(pick(m, "event", "e1", "e1", "e1", "e1", "e1", "e1", "e1", "e2", "e2", "e2", "e2", "e2", "e3"), pick(m, "order", modelOrders...))
 }
 
+// seat gives the section vip seats, or not.
+func (m *model) seat(t *domain.Terms) {
+	if t.NoOrphans = pick(m, "no_orphans", false, false, true); pick(m, "seated", true, true, false) {
+		i := slices.IndexFunc(t.Sections, func(s domain.SectionTerms) bool { return s.Name == "vip" })
+		t.Sections[i] = seatedSection("vip", pick(m, "layout", modelLayouts...))
+	}
+}
+
 func (m *model) drawTerms(anyOrder bool) domain.Terms {
 	now := m.Now()
 	t := domain.Terms{
@@ -303,15 +319,17 @@ func (m *model) drawTerms(anyOrder bool) domain.Terms {
 		Sections: []domain.SectionTerms{
 			{Name: "general", Price: pick[int64](m, "price", 1000, 1000, 0, 0, 999), Capacity: pick[int64](m, "capacity", 9, 6, 6, 4, 2, 0, 900_000)},
 			{Name: "vip", Price: pick[int64](m, "price", 3_002_399_751_578_330, 5000), Capacity: pick[int64](m, "capacity", 2, 3, 0)},
+			{Name: "zone", Price: 1, Capacity: pick[int64](m, "capacity", 1, 1, 2, 0)},
 		},
 	}
 	if t.OffSaleMillis != 0 && t.OffSaleMillis <= t.OnSaleMillis {
 		t.OffSaleMillis = 0
 	}
+	m.seat(&t)
 	if anyOrder {
-		t.Sections = append(t.Sections, domain.SectionTerms{Name: "stalls", Price: 1, Capacity: 1})
+		t.Sections = append(t.Sections, pick(m, "stalls", domain.SectionTerms{Name: "stalls", Price: 1, Capacity: 1}, seatedSection("stalls", "A:1-2")))
 		t.Sections = rapid.Permutation(t.Sections).Draw(m.rt, "sections")
-		t.Sections = t.Sections[:pick(m, "sections", 3, 3, 2)]
+		t.Sections = t.Sections[:pick(m, "sections", 4, 4, 3)]
 	}
 	return t
 }
@@ -348,8 +366,14 @@ func (m *model) newFacts() (facts []domain.Fact) {
 			what += " " + fact.Reason
 		}
 		m.seen[what]++
-		if m.folded.Orders[fact.Ref()].Items.Len() > 1 {
+		items := m.folded.Orders[fact.Ref()].Items
+		if items.Len() > 1 {
 			m.seen[what+" of several items"]++
+		}
+		for item := range items.All() {
+			if item.Places != "" {
+				m.seen[what+" of seats"]++
+			}
 		}
 	}
 	return facts
@@ -539,7 +563,7 @@ func linesAsked(r domain.Request) (lines []reference.Line) {
 		return nil
 	}
 	for item := range r.Lines() {
-		l := reference.Line{Section: item.Section, Quantity: item.Quantity, Price: -1}
+		l := reference.Line{Section: item.Section, Quantity: item.Quantity, Price: -1, Named: item.Seats, Apart: item.Apart}
 		if item.UnitPrice != nil {
 			l.Price = *item.UnitPrice
 		}
@@ -552,7 +576,7 @@ func linesAsked(r domain.Request) (lines []reference.Line) {
 func itemsOf(lines []reference.Line) domain.Items {
 	var list []domain.Item
 	for _, l := range lines {
-		list = append(list, domain.Item{Section: l.Section, Quantity: l.Quantity, UnitPrice: l.Price})
+		list = append(list, domain.Item{Section: l.Section, Quantity: l.Quantity, UnitPrice: l.Price, Places: seats.FormatPlaces(l.Places)})
 	}
 	return domain.ItemsOf(list...)
 }
@@ -623,9 +647,17 @@ func (m *model) listWith(id string, terms domain.Terms) {
 }
 
 func offerOf(t domain.Terms) reference.Offer {
-	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis}
+	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis, NoOrphans: t.NoOrphans}
 	for _, s := range t.Sections {
-		o.Sections = append(o.Sections, reference.SectionOffer{Name: s.Name, Price: s.Price, Capacity: s.Capacity})
+		offer := reference.SectionOffer{Name: s.Name, Price: s.Price, Capacity: s.Capacity}
+		if of, err := seats.Parse(s.Layout); err == nil {
+			offer.Seats = of.Places()
+			for at := range len(offer.Seats) {
+				name, _ := of.Name(at + 1)
+				offer.Names = append(offer.Names, name)
+			}
+		}
+		o.Sections = append(o.Sections, offer)
 	}
 	return o
 }
@@ -640,6 +672,13 @@ func (m *model) adjust() {
 		was := terms.MaxPerCustomer
 		if terms = m.drawTerms(true); pick(m, "limited as before", true, true, true, false) {
 			terms.MaxPerCustomer = min(was, 1) * pick[int64](m, "max_per_customer", 2, 3, 4)
+		}
+		if pick(m, "seated as before", true, true, true, false) {
+			for i, s := range terms.Sections {
+				if old, there := m.book.Events[id].Section(s.Name); there && (old.Seated() || s.Layout != "") {
+					terms.Sections[i] = domain.SectionTerms{Name: s.Name, Price: min(s.Price, 5000), Capacity: old.Capacity, Layout: old.Layout}
+				}
+			}
 		}
 	}
 	m.commands++
@@ -884,6 +923,13 @@ func (m *model) drawRequest() []string {
 		}
 		return fields
 	}
+	often := 12
+	if s, _ := m.book.Events[r.EventID].Section("vip"); s.Seated() {
+		often = 2
+	}
+	if m.chance("seats", often) {
+		return m.drawSeats(kind, r)
+	}
 	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
 	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "1", "1", "1", "1", "2", "2", "3", "3", "3", "6", "0"))
 	if section := pick(m, "section", "", "", "", "", "general", "vip", "vip", "balcony"); section != "" {
@@ -896,6 +942,53 @@ func (m *model) drawRequest() []string {
 		fields = append(fields, "payment_token", "tok")
 	}
 	return fields
+}
+
+// drawSeats asks for seats of vip, in one way or another; sometimes with a place of general.
+func (m *model) drawSeats(kind string, r domain.OrderRef) []string {
+	fields := []string{"v", "2", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
+	if kind == "purchase" && pick(m, "token", true, true, true, false) {
+		fields = append(fields, "payment_token", "tok")
+	}
+	names := []string{"A-1", "A-2", "A-3"}
+	if s, _ := m.book.Events[r.EventID].Section("vip"); s.Seated() {
+		of, err := seats.Parse(s.Layout)
+		m.Must(err)
+		names = nil
+		for at := range len(s.Places) {
+			if name, ok := of.Name(at + 1); ok {
+				names = append(names, name)
+			}
+		}
+	}
+	item := `"quantity":` + pick(m, "quantity", "1", "1", "2", "2", "2", "2", "3", "3", "4", "101")
+	short := []string{"quantity", strings.TrimPrefix(item, `"quantity":`)}
+	switch pick(m, "seats", "named", "named", "named", "apart", "best", "best") {
+	case "named":
+		first, list := rapid.IntRange(0, len(names)-1).Draw(m.rt, "first"), []string(nil)
+		for i := first; i < len(names) && len(list) < pick(m, "how many", 1, 1, 2, 2, 3); i++ {
+			list = append(list, names[i])
+		}
+		if m.chance("unknown", 10) {
+			list = append(list, "Z-9")
+		}
+		item = `"seats":["` + strings.Join(list, `","`) + `"]`
+		short = []string{"seats", strings.Join(list, ",")}
+	case "apart":
+		item += `,"adjacent":false`
+		short = append(short, "adjacent", "false")
+	}
+	switch pick(m, "form", "short", "short", "short", "short", "several", "zone", "zone", "stalls", "general") {
+	case "zone": // which comes behind the seats, and soon has no place left
+		return append(fields, "items", `[{"section":"vip",`+item+`},{"section":"zone","quantity":`+pick(m, "quantity", "1", "2")+`}]`)
+	case "several":
+		return append(fields, "items", `[{"section":"vip",`+item+`},{"section":"general","quantity":`+pick(m, "quantity", "1", "1", "6")+`}]`)
+	case "stalls":
+		return append(fields, "items", `[{"section":"stalls","quantity":1},{"section":"vip",`+item+`}]`)
+	case "general": // which has none
+		return append(append(fields, short...), "section", "general")
+	}
+	return append(append(fields, short...), "section", "vip")
 }
 
 func (m *model) hold() {
@@ -1751,7 +1844,7 @@ func (m *model) compareOpinions() {
 			m.Fatalf("%s is\n%+v\nthe second opinion is\n%+v", id, e, second)
 		}
 		for _, s := range e.Sections {
-			if second.Sections[s.Name] != (reference.Section{Price: s.Price, Capacity: s.Capacity, Available: s.Available, Held: s.Held, Sold: s.Sold}) {
+			if second.Sections[s.Name] != (reference.Section{Price: s.Price, Capacity: s.Capacity, Available: s.Available, Held: s.Held, Sold: s.Sold, Seats: s.Places}) {
 				m.Fatalf("%s: section %+v, the second opinion is %+v", id, s, second.Sections[s.Name])
 			}
 		}
@@ -1910,11 +2003,12 @@ func (m *model) expected() map[string]any {
 	if len(notes) > 0 {
 		want[m.Keys.SetAside(0)] = notes
 	}
-	events, progress := maps.Clone(m.branches), make(map[string]string)
+	events, progress, places := maps.Clone(m.branches), make(map[string]string), make(map[string]string)
 	events[layout.ClockField] = strconv.FormatInt(m.clock, 10)
 	for id, e := range m.book.Events {
 		m.Must(e.CheckConservation())
 		maps.Copy(events, layout.EncodeEvent(id, e, m.hashes[id]))
+		maps.Copy(places, layout.EncodePlaces(id, e))
 		second := m.second.Events[id]
 		for what, places := range second.Refused {
 			events[layout.RefusedField(domain.RefusedDemand{EventID: id, Section: what[0], Reason: what[1]})] = strconv.FormatInt(places, 10)
@@ -1932,7 +2026,9 @@ func (m *model) expected() map[string]any {
 		}
 		events[layout.SalesField(id)] = layout.Totals{Orders: second.Orders, TicketsSold: second.Tickets, Revenue: second.Revenue}.String()
 	}
-	want[m.Keys.Events(0)] = events
+	if want[m.Keys.Events(0)] = events; len(places) > 0 {
+		want[m.Keys.Places(0)] = places
+	}
 	for slot, order := range m.second.InProgress {
 		progress[slot.Event+"/"+slot.Order] = order
 	}

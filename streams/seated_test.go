@@ -7,6 +7,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/domain/seats"
+	"holdfast/streams/redistest"
 )
 
 // hall is an event of a seated section of two rows, and a counted one: stalls A:1-4/5-6,B:1-6 and general.
@@ -315,4 +316,54 @@ func TestMoveComparesSeats(t *testing.T) {
 	if got := f.places("e2", "stalls"); got != "+... ../......" {
 		t.Errorf("of the other event: %q", got)
 	}
+}
+
+// TestSeatsWhenMemoryIsFull: who would take seats is refused, whole; who has some can pay for them, or gives them back. The scripts were forgotten.
+func TestSeatsWhenMemoryIsFull(t *testing.T) {
+	f := openFixture(t, redistest.Start(t, "--maxmemory-policy", "noeviction"))
+	f.list("e1", hall())
+	f.wantHeld([]domain.Incoming{f.ask("e1", "o1", named("A-1", "A-2")), f.ask("e1", "o2", best(2))}, "stalls:2:4500:1-2", "stalls:2:4500:3-4")
+	more := f.ask("e1", "o3", best(1))
+	f.Do("SCRIPT", "FLUSH")
+	f.Do("CONFIG", "SET", "maxmemory", "1")
+	before := f.Dump()
+	if _, _, err := f.ledger.Hold(f.Ctx, 0, []domain.Incoming{more}); err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("taking seats: %v, want OOM", err)
+	}
+	f.WantSame(before)
+	f.resolve(domain.Resolution{Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved, AuthorizationID: "auth"}, domain.Resolution{Ref: ref("e1", "o2"), Outcome: domain.PaymentDeclined})
+	if got := f.places("e1", "stalls"); got != "++.. ../......" {
+		t.Errorf("places: %q", got)
+	}
+	f.Do("CONFIG", "SET", "maxmemory", "0")
+	f.Do("SCRIPT", "FLUSH")
+	f.wantHeld([]domain.Incoming{more}, "stalls:1:4500:9")
+	f.wantLogFolds()
+}
+
+// TestManySeats: more are taken at once than a call takes, and given back, among them orders of as many as an item may have.
+func TestManySeats(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", hall(func(t *domain.Terms) { t.Sections[1] = seatedSection("stalls", "A:1-1000,B:1-1000,C:1-1000") }))
+	var batch []domain.Incoming
+	var cancels []domain.Cancellation
+	for i := range 31 {
+		batch = append(batch, f.ask("e1", fmt.Sprint("o", i), best(100)))
+		cancels = append(cancels, domain.Cancellation{Ref: batch[i].Request.Ref()})
+	}
+	replies, _ := f.holdBatch(batch...)
+	for i, r := range replies {
+		if held := r.Order.State == domain.OrderHeld && r.Order.Items.Quantity() == 100; held != (i < 30) || i == 30 && r.Order.Reason != domain.ReasonSoldOut {
+			t.Errorf("order %d: %+v", i, r.Order)
+		}
+	}
+	if got := f.section("e1", "stalls"); got != [3]int64{0, 3000, 0} {
+		t.Errorf("held: %v", got)
+	}
+	f.wantLogFolds()
+	f.Must(f.ledger.Cancel(f.Ctx, 0, cancels))
+	if got := f.section("e1", "stalls"); got != [3]int64{3000, 0, 0} {
+		t.Errorf("cancelled: %v", got)
+	}
+	f.wantLogFolds()
 }

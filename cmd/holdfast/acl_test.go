@@ -70,11 +70,18 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	organizer.event("e1")
 	worker.ok("init")
 	worker.ok("namespace", "set", "--max-waiting", "1000")
+	organizer.ok("events", "create", "hall", "--name", "Hall", "--currency", "EUR", "--rows", "stalls=A:1-4@10")
+	organizer.ok("events", "adjust", "hall", "--rows", "boxes=L:1-2@20")
+	organizer.ok("events", "seats", "hall")
 	organizer.ok("events", "list")
 	organizer.ok("sales")
 	working := worker.worker("--pay-wait", "100ms", "--listen", "127.0.0.1:0")
 	if got := producer.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "tok_secret", "--wait"); got["state"] != "confirmed" {
 		t.Errorf("published: %v", got)
+	}
+	seated := producer.one("publish", "--event", "hall", "--section", "stalls", "--quantity", "2", "--customer", "fred", "--order", "s1", "--token", "tok_secret", "--wait")
+	if got := asJSON(t, seated["items"]); !strings.Contains(got, `"seats":["A-1","A-2"]`) {
+		t.Errorf("published: %s", got)
 	}
 	operator.ok("orders", "cancel", "e1/o1", "--wait")
 	// What is set aside is told to who waits, and redriven and discarded with what is told of it.
@@ -142,6 +149,8 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		{"sales", "e1"},
 		{"events", "list"},
 		{"events", "show", "e1"},
+		{"events", "show", "hall"},
+		{"events", "seats", "hall", "--orders"},
 	} {
 		viewer.ok(args...)
 	}

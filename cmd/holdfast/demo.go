@@ -109,7 +109,17 @@ func (c *demoCommand) run(ctx context.Context, e *environment) (err error) {
 	if err := d.examples(ctx); err != nil {
 		return err
 	}
-	return d.onSale(ctx, c)
+	rush, err := d.onSale(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := d.hall(ctx, c); err != nil {
+		return err
+	}
+	if err := d.settled(ctx, rush); err != nil {
+		return err
+	}
+	return d.verdict(ctx, rush)
 }
 
 // runClock lets keys expire: miniredis leaves that to whoever uses it. The
@@ -383,15 +393,15 @@ func (d *demo) examples(ctx context.Context) error {
 }
 
 // onSale is a small rush: more customers than tickets, declines, duplicates, and
-// a worker that dies in the middle of it.
-func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
+// a worker that dies in the middle of it. The gateway that it returns is the workers' from then on.
+func (d *demo) onSale(ctx context.Context, c *demoCommand) (*simulator.Simulator, error) {
 	capacities := []int64{int64(c.Customers) * 16 / 100, int64(c.Customers) * 14 / 100, int64(c.Customers) * 10 / 100}
 	events := []string{"opening-night", "finals-day", "closing-night"}
 	names := []string{"Opening Night", "Finals Day", "Closing Night"}
 	var tickets int64
 	for i, id := range events {
 		if err := d.list(ctx, id, names[i], int64(2500+1000*i), capacities[i]); err != nil {
-			return err
+			return nil, err
 		}
 		tickets += capacities[i]
 	}
@@ -400,14 +410,14 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 	// The rush has a gateway of its own, which takes its time and declines some.
 	rush, err := simulator.New(simulator.Options{Latency: 20 * time.Millisecond, DeclineRate: 0.1, LostReplyRate: 0.01, Seed: c.Seed})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := d.workers[0].stop(); err != nil {
-		return err
+		return nil, err
 	}
 	for range 3 {
 		if err := d.hire(ctx, rush); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	requests, orders := rushRequests(c, events)
@@ -442,15 +452,15 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 	})
 	publishing.Wait()
 	if err := errors.Join(err, publishErr); err != nil {
-		return err
+		return nil, err
 	}
 	if err := errors.Join(d.posted(ctx, events), d.settled(ctx, rush)); err != nil {
-		return err
+		return nil, err
 	}
 	d.progressEnd()
 	d.say("")
 	if err := d.salesTable(ctx, events); err != nil {
-		return err
+		return nil, err
 	}
 	var reclaimed int64
 	for _, w := range d.workers[2:] {
@@ -459,7 +469,7 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) error {
 	d.say("  confirmed %d, declined %d, sold out %d, in progress elsewhere %d, expired %d", counts.states[domain.OrderConfirmed],
 		counts.states[domain.OrderDeclined], counts.reasons[domain.ReasonSoldOut], counts.reasons[domain.ReasonInProgress], counts.states[domain.OrderExpired])
 	d.say("  entries reclaimed from the killed worker: %d", reclaimed)
-	return d.verdict(ctx, rush)
+	return rush, d.verdict(ctx, rush)
 }
 
 func (d *demo) verdict(ctx context.Context, rush *simulator.Simulator) error {

@@ -14,7 +14,7 @@ func TestDemoOnEmbeddedRedis(t *testing.T) {
 	defer cancel()
 	var stdout, stderr buffer
 	code := run(ctx, []string{"demo"}, nil, &stdout, &stderr)
-	if code != 0 || !strings.Contains(stdout.String(), "audit: ok") {
+	if code != 0 || strings.Count(stdout.String(), "audit: ok") != 2 || !strings.Contains(stdout.String(), "jim wants B-13 B-14: rejected (seat_taken: B-13)") {
 		t.Errorf("exit %d\n%s%s", code, stdout.String(), stderr.String())
 	}
 }

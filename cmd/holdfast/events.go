@@ -15,6 +15,7 @@ import (
 type eventsCommand struct {
 	Create eventsCreateCommand `cmd:"" help:"Put an event on sale. Again with what is on sale already: harmless."`
 	Show   eventsShowCommand   `cmd:"" help:"Show one event."`
+	Seats  eventsSeatsCommand  `cmd:"" help:"Show the seats of an event: which are free, and who holds or has the others."`
 	List   eventsListCommand   `cmd:"" help:"List all events."`
 	Adjust eventsAdjustCommand `cmd:"" help:"Change capacities, prices, sections, dates or the name of an event."`
 	Close  eventsCloseCommand  `cmd:"" help:"End the sale of an event. What is held can still be paid."`
@@ -42,11 +43,13 @@ func (f *sectionFlag) UnmarshalText(text []byte) error {
 }
 
 type eventsCreateCommand struct {
-	EventID     string        `arg:"" name:"event_id" help:"Its name for programs: letters, digits and . _ @ + -"`
-	Name        string        `required:"" placeholder:"TEXT" help:"Its name for people."`
-	Currency    string        `required:"" placeholder:"CODE" help:"ISO 4217 code of the currency of all its prices, such as EUR."`
-	Section     []sectionFlag `required:"" sep:"none" placeholder:"NAME=CAPACITY@PRICE" help:"A section; give the flag once for each. Requests that name none are for the section general."`
-	MaxPerOrder int64         `placeholder:"N" help:"The most tickets in one order. Default: no limit."`
+	EventID  string        `arg:"" name:"event_id" help:"Its name for programs: letters, digits and . _ @ + -"`
+	Name     string        `required:"" placeholder:"TEXT" help:"Its name for people."`
+	Currency string        `required:"" placeholder:"CODE" help:"ISO 4217 code of the currency of all its prices, such as EUR."`
+	Section  []sectionFlag `sep:"none" placeholder:"NAME=CAPACITY@PRICE" help:"A section with a number of places; give the flag once for each. Requests that name none are for the section general."`
+	seatedFlags
+	NoOrphans   bool  `help:"Reject an order of seats by name that leaves one seat alone between others (would_leave_orphan). The best available ones avoid that anyway."`
+	MaxPerOrder int64 `placeholder:"N" help:"The most tickets in one order. Default: no limit."`
 
 	MaxPerCustomer int64 `placeholder:"N" help:"The most tickets that one customer may have, held and sold, in all orders together. It can be changed later, but neither added nor taken away. Default: no limit."`
 
@@ -64,13 +67,21 @@ One price for all, and two sections with a sale that begins on a day:
   holdfast events create opera --name "The Opera" --currency EUR --section stalls=300@85.50
   --section balcony=120@40 --max-per-order 6 --on-sale "2026-12-01 10:00"
 
+A hall with seats, the stalls by their rows, the circle from a file, beside places to stand:
+
+  holdfast events create ballet --name "The Ballet" --currency EUR --rows stalls=A:1-12/13-24,B:1-26@45.00
+  --seats circle=circle.csv@30 --section standing=50@10
+
+The first line of such a file names its columns: row and seat, and perhaps allocation, blocked and aisle after (yes or no). Rows
+stand from the best to the worst, and seats as they stand side by side.
+
 A TIME is RFC 3339 (2026-12-01T10:00:00+01:00) or local ("2026-12-01 10:00"). What was stored is printed with its offset.
 `
 }
 
 func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 	t := domain.Terms{
-		Name: c.Name, Currency: c.Currency, MaxPerOrder: c.MaxPerOrder, MaxPerCustomer: c.MaxPerCustomer,
+		Name: c.Name, Currency: c.Currency, MaxPerOrder: c.MaxPerOrder, MaxPerCustomer: c.MaxPerCustomer, NoOrphans: c.NoOrphans,
 		OnSaleMillis: c.OnSale.millis, OffSaleMillis: c.OffSale.millis,
 	}
 	if err := domain.CheckCurrency(c.Currency); err != nil {
@@ -85,6 +96,13 @@ func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 			return t, badUsage("--section %s: %w", f.name, err)
 		}
 		t.Sections = append(t.Sections, domain.SectionTerms{Name: f.name, Price: price, Capacity: f.capacity})
+	}
+	seated, err := c.seatedFlags.terms(c.Currency, readSeatsFile)
+	if err != nil {
+		return t, err
+	}
+	if t.Sections = append(t.Sections, seated...); len(t.Sections) == 0 {
+		return t, badUsage("want at least one section: --section, --rows or --seats")
 	}
 	if _, err := domain.Create(domain.Event{}, c.EventID, t); err != nil {
 		return t, &usageError{err}
@@ -135,10 +153,12 @@ func (e *environment) say(eventID, said string, object any) error {
 }
 
 type eventsAdjustCommand struct {
-	EventID     string        `arg:"" name:"event_id" help:"The event."`
-	Name        string        `placeholder:"TEXT" help:"Its new name for people."`
-	Section     []sectionFlag `sep:"none" placeholder:"NAME=CAPACITY[@PRICE]" help:"A section to resize or to add; a new one needs a price. Give the flag once for each."`
-	MaxPerOrder *int64        `placeholder:"N" help:"The most tickets in one order; 0 is no limit."`
+	EventID string        `arg:"" name:"event_id" help:"The event."`
+	Name    string        `placeholder:"TEXT" help:"Its new name for people."`
+	Section []sectionFlag `sep:"none" placeholder:"NAME=CAPACITY[@PRICE]" help:"A section to resize or to add; a new one needs a price. Give the flag once for each."`
+	seatedFlags
+	NoOrphans   *bool  `help:"Reject an order of seats by name that leaves one seat alone; --no-orphans=false allows it."`
+	MaxPerOrder *int64 `placeholder:"N" help:"The most tickets in one order; 0 is no limit."`
 
 	MaxPerCustomer *int64 `placeholder:"N" help:"The most tickets that one customer may have, of an event that was created with such a limit."`
 
@@ -150,20 +170,22 @@ type eventsAdjustCommand struct {
 func (c *eventsAdjustCommand) Help() string {
 	return `
 What is not named stays as it is. Orders keep the price they were held at, and a capacity cannot go below what is held
-and sold.
+and sold. Sections with seats can be added, and get another price; their seats stay as they are.
 
   holdfast events adjust opera --section stalls=320 --section gallery=80@25.00
 `
 }
 
 func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
-	if c.Name == "" && len(c.Section) == 0 && c.MaxPerOrder == nil && c.MaxPerCustomer == nil && c.OnSale == nil && c.OffSale == nil {
+	if c.Name == "" && len(c.Section)+len(c.Rows)+len(c.Seats) == 0 && c.NoOrphans == nil && c.MaxPerOrder == nil && c.MaxPerCustomer == nil && c.OnSale == nil && c.OffSale == nil {
 		return badUsage("say what to change")
 	}
-	for i, f := range c.Section {
-		if slices.ContainsFunc(c.Section[:i], func(g sectionFlag) bool { return g.name == f.name }) {
-			return badUsage("--section %s: named twice", f.name)
+	named := make(map[string]bool)
+	for _, name := range c.sections() {
+		if named[name] {
+			return badUsage("section %s: named twice", name)
 		}
+		named[name] = true
 	}
 	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
 		var terms domain.Terms // those that are stored in the end
@@ -188,6 +210,20 @@ func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
 	}))
 }
 
+// sections are the names of all that are named.
+func (c *eventsAdjustCommand) sections() (names []string) {
+	for _, f := range c.Section {
+		names = append(names, f.name)
+	}
+	for _, f := range c.Rows {
+		names = append(names, f.name)
+	}
+	for _, f := range c.Seats {
+		names = append(names, f.name)
+	}
+	return names
+}
+
 func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
 	if c.Name != "" {
 		t.Name = c.Name
@@ -197,6 +233,9 @@ func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
 	}
 	if c.MaxPerCustomer != nil {
 		t.MaxPerCustomer = *c.MaxPerCustomer
+	}
+	if c.NoOrphans != nil {
+		t.NoOrphans = *c.NoOrphans
 	}
 	if c.OnSale != nil {
 		t.OnSaleMillis = c.OnSale.millis
@@ -223,6 +262,18 @@ func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
 			return t, badUsage("--section %s: %w", f.name, err)
 		}
 		t.Sections[i].Price = price
+	}
+	seated, err := c.terms(t.Currency, readSeatsFile)
+	if err != nil {
+		return t, err
+	}
+	for _, s := range seated {
+		i := slices.IndexFunc(t.Sections, func(there domain.SectionTerms) bool { return there.Name == s.Name })
+		if i < 0 {
+			t.Sections = append(t.Sections, s)
+			continue
+		}
+		t.Sections[i] = s // the same seats, perhaps at another price
 	}
 	if err := t.Validate(); err != nil {
 		return t, &usageError{err}
@@ -317,6 +368,7 @@ type eventView struct {
 	MaxPerOrder int64         `json:"max_per_order"` // 0: no limit
 
 	MaxPerCustomer int64 `json:"max_per_customer"` // 0: no limit
+	NoOrphans      bool  `json:"no_orphans"`
 
 	saleView
 	Closed       bool   `json:"closed"`
@@ -327,27 +379,35 @@ type eventView struct {
 
 type sectionView struct {
 	Section   string `json:"section"`
+	Kind      string `json:"kind"`  // counted or seated
 	Price     int64  `json:"price"` // minor units
 	Capacity  int64  `json:"capacity"`
 	Available int64  `json:"available"`
 	Held      int64  `json:"held"`
 	Sold      int64  `json:"sold"`
+	Blocked   int64  `json:"blocked"`
 }
 
 func viewEvent(id string, event domain.Event) eventView {
 	v := eventView{
-		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder, MaxPerCustomer: event.MaxPerCustomer,
+		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder, MaxPerCustomer: event.MaxPerCustomer, NoOrphans: event.NoOrphans,
 		saleView: viewSale(event.OnSaleMillis, event.OffSaleMillis),
 		Closed:   event.Closed, Cancelled: event.Cancelled, ClosedReason: event.Cause.Reason, ClosedBy: event.Cause.By,
 	}
 	for _, s := range event.Sections {
-		v.Sections = append(v.Sections, sectionView{s.Name, s.Price, s.Capacity, s.Available, s.Held, s.Sold})
+		kind := "counted"
+		if s.Seated() {
+			kind = "seated"
+		}
+		v.Sections = append(v.Sections, sectionView{s.Name, kind, s.Price, s.Capacity, s.Available, s.Held, s.Sold, s.Blocked()})
 	}
 	return v
 }
 
+var sectionColumns = []string{"section", "price", "capacity", "available", "held", "sold", "blocked"}
+
 func (v sectionView) cells(currency string) []string {
-	return []string{v.Section, money(v.Price, currency), count(v.Capacity), count(v.Available), count(v.Held), count(v.Sold)}
+	return []string{v.Section, money(v.Price, currency), count(v.Capacity), count(v.Available), count(v.Held), count(v.Sold), count(v.Blocked)}
 }
 
 // sale is whether tickets can be bought at that time.
@@ -396,14 +456,22 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 			"event_id", v.EventID, "name", v.Name, "sale", v.sale(now.UnixMilli()),
 			"max_per_order", limit(v.MaxPerOrder), "max_per_customer", limit(v.MaxPerCustomer),
 		}
+		seated := slices.ContainsFunc(v.Sections, func(s sectionView) bool { return s.Kind == "seated" })
+		if seated {
+			sheet = append(sheet, "no_orphans", strconv.FormatBool(v.NoOrphans))
+		}
 		if v.Closed {
 			sheet = append(sheet, "closed_reason", v.ClosedReason, "closed_by", v.ClosedBy)
 		}
 		out := e.printer()
 		out.sheet(v, sheet...)
-		if out.section("section", "price", "capacity", "available", "held", "sold") {
+		if out.section(sectionColumns...) {
 			for _, s := range v.Sections {
 				out.row(s, s.cells(v.Currency)...)
+			}
+			if seated {
+				out.note("")
+				out.note("(the seats: holdfast events seats " + v.EventID + ")")
 			}
 		}
 		return out.flush()
@@ -418,7 +486,7 @@ func (c *eventsListCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		out := e.printer("event_id", "name", "sale", "section", "price", "capacity", "available", "held", "sold")
+		out := e.printer(append([]string{"event_id", "name", "sale"}, sectionColumns...)...)
 		err = eachEvent(ctx, store, func(id string, event domain.Event) error {
 			v := viewEvent(id, event)
 			if e.json {

@@ -13,7 +13,7 @@ func TestEvents(t *testing.T) {
 	if got := h.ok("events", "list", "-o", "json"); got != "" {
 		t.Errorf("no events in JSON: %q", got)
 	}
-	if got := h.ok("events", "list"); squeeze(got) != "EVENT_ID NAME SALE SECTION PRICE CAPACITY AVAILABLE HELD SOLD" {
+	if got := h.ok("events", "list"); squeeze(got) != "EVENT_ID NAME SALE SECTION PRICE CAPACITY AVAILABLE HELD SOLD BLOCKED" {
 		t.Errorf("no events in a table: %q", got)
 	}
 
@@ -37,8 +37,8 @@ func TestEvents(t *testing.T) {
 	wantOpera := object{
 		"event_id": "opera", "name": "The Opera", "currency": "EUR", "max_per_order": 6, "on_sale": 0, "off_sale": 0, "closed": false,
 		"sections": []object{
-			{"section": "stalls", "price": 8550, "capacity": 300, "available": 300, "held": 0, "sold": 0},
-			{"section": "balcony", "price": 4000, "capacity": 120, "available": 120, "held": 0, "sold": 0},
+			{"section": "stalls", "kind": "counted", "price": 8550, "capacity": 300, "available": 300, "held": 0, "sold": 0, "blocked": 0},
+			{"section": "balcony", "kind": "counted", "price": 4000, "capacity": 120, "available": 120, "held": 0, "sold": 0, "blocked": 0},
 		},
 	}
 	expect(t, h.one("events", "show", "opera"), wantOpera)
@@ -48,11 +48,11 @@ func TestEvents(t *testing.T) {
 	}
 	expect(t, listed[1], wantOpera)
 	expect(t, listed[0], object{"event_id": "karaoke", "name": "カラオケ", "on_sale": opensAt, "off_sale": closesAt})
-	table(t, h.ok("events", "list"), "EVENT_ID NAME SALE SECTION PRICE CAPACITY AVAILABLE HELD SOLD",
-		"opera The Opera open stalls 85.50 EUR 300 300 0 0",
-		"opera The Opera open balcony 40.00 EUR 120 120 0 0",
+	table(t, h.ok("events", "list"), "EVENT_ID NAME SALE SECTION PRICE CAPACITY AVAILABLE HELD SOLD BLOCKED",
+		"opera The Opera open stalls 85.50 EUR 300 300 0 0 0",
+		"opera The Opera open balcony 40.00 EUR 120 120 0 0 0",
 		"karaoke カラオケ from 2100-12-01T10:00:00")
-	table(t, h.ok("events", "show", "karaoke"), "event_id karaoke", "max_per_order none", "general 1500 JPY 20 20 0 0")
+	table(t, h.ok("events", "show", "karaoke"), "event_id karaoke", "max_per_order none", "general 1500 JPY 20 20 0 0 0")
 	h.fails(exitFailed, []string{"nope", "not found"}, "events", "show", "nope")
 
 	expect(t, h.one("events", "adjust", "opera", "--section", "stalls=320", "--section", "gallery=80@25", "--name", "Opera", "--max-per-order", "0"),
@@ -62,9 +62,9 @@ func TestEvents(t *testing.T) {
 	expect(t, h.one("events", "show", "opera"), object{
 		"name": "Opera", "max_per_order": 0,
 		"sections": []object{
-			{"section": "stalls", "price": 8550, "capacity": 320, "available": 320, "held": 0, "sold": 0},
-			{"section": "balcony", "price": 4000, "capacity": 120, "available": 120, "held": 0, "sold": 0},
-			{"section": "gallery", "price": 2000, "capacity": 80, "available": 80, "held": 0, "sold": 0},
+			{"section": "stalls", "kind": "counted", "price": 8550, "capacity": 320, "available": 320, "held": 0, "sold": 0, "blocked": 0},
+			{"section": "balcony", "kind": "counted", "price": 4000, "capacity": 120, "available": 120, "held": 0, "sold": 0, "blocked": 0},
+			{"section": "gallery", "kind": "counted", "price": 2000, "capacity": 80, "available": 80, "held": 0, "sold": 0, "blocked": 0},
 		},
 	})
 	table(t, h.ok("events", "show", "opera"), "event_id opera", "sale ended 2000-01-01T00:00:00")

@@ -22,7 +22,7 @@ func TestItems(t *testing.T) {
 	h := start(t)
 	h.ok("events", "create", "opera", "--name", "The Opera", "--currency", "EUR", "--section", "stalls=10@45", "--section", "balcony=2@30")
 	h.worker()
-	const items = `[{"amount":3000,"quantity":1,"section":"balcony","unit_price":3000},{"amount":9000,"quantity":2,"section":"stalls","unit_price":4500}]`
+	const items = `[{"allocation":"public","amount":3000,"quantity":1,"section":"balcony","unit_price":3000},{"allocation":"public","amount":9000,"quantity":2,"section":"stalls","unit_price":4500}]`
 	order := h.one("publish", "--event", "opera", "--customer", "jim", "--order", "o1", "--token", "t", "--item", "section=stalls,quantity=2", "--item", "section=balcony,quantity=1,unit_price=3000", "--wait")
 	expect(t, order, object{"state": "confirmed", "section": "balcony,stalls", "quantity": 3, "unit_price": 0, "amount": 12000})
 	if got := asJSON(t, order["items"]); got != items {
@@ -74,8 +74,22 @@ func TestItemsMalformed(t *testing.T) {
 		{[]string{"--item", "section=stalls,quantity=x"}, "want a whole number"},
 		{[]string{"--item", "section=stalls,quantity=0"}, "--item: quantity: want a whole number from 1 to 1000000"},
 		{[]string{"--item", "section=stalls,quantity=1", "--item", "section=stalls,quantity=2"}, "--item: section: is that of another item"},
-		{[]string{"--item", "section=stalls,quantity=1", "--quantity", "2"}, "--item: not with --section, --quantity or --unit-price"},
+		{[]string{"--item", "section=stalls,quantity=1", "--quantity", "2"}, "--item: not with --section, --quantity, --seats, --adjacent or --unit-price"},
 		{[]string{"--item", "section=stalls,quantity=1", "--type", "pay"}, "--item does not go with --type pay"},
+		{[]string{"--item", "section=stalls,seats=A-1/A-1"}, "--item: seats: number 2: named twice"},
+		{[]string{"--item", "section=stalls,seats=A-1,quantity=1"}, "seats: not with quantity or adjacent"},
+		{[]string{"--item", "section=stalls,seats=A-1,adjacent=true"}, "seats: not with quantity or adjacent"},
+		{[]string{"--item", "section=stalls,quantity=1,adjacent=no"}, "adjacent: want true or false"},
+		{[]string{"--item", "section=stalls,quantity=1", "--seats", "A-1"}, "--item: not with --section"},
+		{[]string{"--seats", "A-1,A"}, "--seats: number 2: want ROW-NUMBER, such as A-12"},
+		{[]string{"--seats", "A-1,A-1"}, "--seats: number 2: named twice"},
+		{[]string{"--seats", "A-1", "--seats", "A-1"}, "--seats: number 2: named twice"},
+		{[]string{"--seats", ""}, "--seats: number 1: want ROW-NUMBER, such as A-12"},
+		{[]string{"--seats", "A-1", "--no-adjacent"}, "--seats: not with --adjacent"},
+		{[]string{"--seats", "A-1", "--quantity", "2"}, "--seats: not with --quantity"},
+		{[]string{"--seats", "A-1", "--adjacent=false"}, "--seats: not with --adjacent"},
+		{[]string{"--seats", "A-1", "--type", "pay"}, "--seats does not go with --type pay"},
+		{[]string{"--adjacent=false", "--type", "pay"}, "--adjacent does not go with --type pay"},
 	} {
 		args := append([]string{"publish", "--event", "opera", "--order", "o"}, test.flags...)
 		if !strings.Contains(strings.Join(test.flags, " "), "--type") {

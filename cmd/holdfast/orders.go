@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
 )
@@ -82,7 +83,7 @@ type orderView struct {
 	ResolvedAtMillis int64  `json:"resolved_at"` // milliseconds; 0: not yet
 	AuthorizationID  string `json:"authorization_id"`
 
-	Items domain.Items `json:"items"`
+	Items []itemView `json:"items"`
 
 	Change        int64  `json:"change,omitempty"`         // number of the latest partial cancel or change
 	ChangeRefusal string `json:"change_refusal,omitempty"` // why it was refused
@@ -90,12 +91,40 @@ type orderView struct {
 	RefundTotal   int64  `json:"refund_total,omitempty"` // minor units that are given back, or to be
 }
 
-func viewOrder(ref domain.OrderRef, o domain.Order) orderView {
+// itemView is an item of an order.
+type itemView struct {
+	Section    string   `json:"section"`
+	Quantity   int64    `json:"quantity"`
+	Seats      []string `json:"seats,omitempty"` // of a section with seats, unless the order never had any
+	UnitPrice  int64    `json:"unit_price"`      // minor units
+	Amount     int64    `json:"amount"`          // minor units
+	Allocation string   `json:"allocation"`
+}
+
+// viewItems are items with their seats, which are named by section.
+func viewItems(items domain.Items, named map[string][]string) []itemView {
+	list := []itemView{}
+	for i := range items.All() {
+		list = append(list, itemView{i.Section, i.Quantity, named[i.Section], i.UnitPrice, i.Amount(), seats.Public})
+	}
+	return list
+}
+
+// viewOrderOf is viewOrder of an order whose seats are to be looked up.
+func viewOrderOf(ctx context.Context, checkout *streams.Checkout, ref domain.OrderRef, o domain.Order) (orderView, error) {
+	named, err := checkout.SeatNames(ctx, ref.EventID, o.Items)
+	if err != nil {
+		return orderView{}, fmt.Errorf("order %s: %w", ref, err)
+	}
+	return viewOrder(ref, o, named), nil
+}
+
+func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) orderView {
 	return orderView{
 		OrderID: ref.OrderID, EventID: ref.EventID, CustomerID: o.CustomerID, Section: o.Items.Sections(), Quantity: o.Items.Quantity(),
 		UnitPrice: o.Items.UnitPrice(), Amount: o.Amount(), Currency: o.Currency, State: o.State.String(), Reason: o.Reason, Detail: o.Detail,
 		HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ResolvedAtMillis: o.ResolvedAtMillis, AuthorizationID: o.AuthorizationID,
-		Items: o.Items, Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(),
+		Items: viewItems(o.Items, named), Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(),
 	}
 }
 
@@ -103,16 +132,52 @@ var orderColumns = []string{"order_id", "event_id", "customer_id", "section", "q
 
 func (v orderView) cells() []string {
 	return []string{
-		v.OrderID, v.EventID, v.CustomerID, v.Section, count(v.Quantity), money(v.Amount, v.Currency),
-		v.State, v.Reason, when(v.HeldAtMillis), when(v.ResolvedAtMillis),
+		v.OrderID, v.EventID, v.CustomerID, sectionsText(v.Items), count(v.Quantity), money(v.Amount, v.Currency),
+		v.State, v.reason(), when(v.HeldAtMillis), when(v.ResolvedAtMillis),
 	}
 }
 
-// itemsText says for people what an order is of.
-func itemsText(items domain.Items, currency string) string {
+// detailWidth is how much of a detail a column shows.
+const detailWidth = 60
+
+// reason says in a column why, and what exactly.
+func (v orderView) reason() string {
+	switch detail := []rune(v.Detail); {
+	case len(detail) > detailWidth:
+		return v.Reason + ": " + string(detail[:detailWidth]) + "…"
+	case len(detail) > 0:
+		return v.Reason + ": " + v.Detail
+	}
+	return v.Reason
+}
+
+// someSeats is how many seats of an item a column shows.
+const someSeats = 8
+
+// sectionsText says in a column what an order is of: its sections, and some of its seats.
+func sectionsText(items []itemView) string {
 	var said []string
-	for item := range items.All() {
+	for _, item := range items {
+		one := item.Section
+		switch n := len(item.Seats); {
+		case n > someSeats:
+			one += " (" + strings.Join(item.Seats[:someSeats], " ") + " …)"
+		case n > 0:
+			one += " (" + strings.Join(item.Seats, " ") + ")"
+		}
+		said = append(said, one)
+	}
+	return strings.Join(said, ",")
+}
+
+// itemsText says for people what an order is of.
+func itemsText(items []itemView, currency string) string {
+	var said []string
+	for _, item := range items {
 		one := fmt.Sprintf("%s: %d", item.Section, item.Quantity)
+		if len(item.Seats) > 0 {
+			one += " (" + strings.Join(item.Seats, " ") + ")"
+		}
 		if currency != "" {
 			one += " at " + money(item.UnitPrice, currency)
 		}
@@ -132,7 +197,7 @@ type factView struct {
 	Quantity    int64  `json:"quantity,omitempty"`
 	UnitPrice   int64  `json:"unit_price,omitempty"`
 
-	Items domain.Items `json:"items,omitempty"`
+	Items []itemView `json:"items,omitempty"`
 
 	Currency          string `json:"currency,omitempty"`
 	DeadlineMillis    int64  `json:"deadline,omitempty"`
@@ -143,21 +208,21 @@ type factView struct {
 	Was               string `json:"was,omitempty"`
 	ConfirmedAtMillis int64  `json:"confirmed_at,omitempty"`
 
-	Change int64        `json:"change,omitempty"` // its number
-	Taken  domain.Items `json:"taken,omitempty"`  // items that the order has more, beside those that it gave
+	Change int64      `json:"change,omitempty"` // its number
+	Taken  []itemView `json:"taken,omitempty"`  // items that the order has more, beside those that it gave
 }
 
-func viewFact(f domain.Fact) factView {
+func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	v := factView{
 		ID: f.ID, AtMillis: f.AtMillis, Type: string(f.Type), RequestType: string(f.RequestType), CustomerID: f.CustomerID, Section: f.Items.Sections(),
-		Quantity: f.Items.Quantity(), UnitPrice: f.Items.UnitPrice(), Items: f.Items, Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
+		Quantity: f.Items.Quantity(), UnitPrice: f.Items.UnitPrice(), Items: viewItems(f.Items, named), Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
 		AuthorizationID: f.AuthorizationID, Reason: f.Reason, Detail: f.Detail, ConfirmedAtMillis: f.ConfirmedAtMillis,
 	}
 	switch f.Type {
 	case domain.FactCancelled:
 		v.Was = f.Was.String()
 	case domain.FactReduced, domain.FactChanged:
-		v.Was, v.Change, v.Taken = f.Was.String(), f.Change, f.Taken
+		v.Was, v.Change, v.Taken = f.Was.String(), f.Change, viewItems(f.Taken, taken)
 	case domain.FactChangeRefused:
 		v.Change = f.Change
 	case domain.FactEventCancelled:
@@ -166,6 +231,14 @@ func viewFact(f domain.Fact) factView {
 		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactForgotten:
 	}
 	return v
+}
+
+// gave says which places an order does not have any more that is still held or confirmed.
+func (v factView) gave() string {
+	if v.Change == 0 {
+		return ""
+	}
+	return itemsText(v.Items, v.Currency)
 }
 
 // numberOf is that of a partial cancel or a change; empty if there is none.
@@ -181,7 +254,8 @@ func (v factView) what() string {
 	var said []string
 	for _, pair := range [][2]string{
 		{"number", numberOf(v.Change)},
-		{"for", itemsText(v.Taken, v.Currency)},
+		{"gave", v.gave()},
+		{"took", itemsText(v.Taken, v.Currency)},
 		{"by", v.RequestType},
 		{"was", v.Was},
 		{"reason", v.Reason},
@@ -287,10 +361,21 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return about(ref, err)
 		}
-		v := viewOrder(ref, orders[0])
+		v, err := viewOrderOf(ctx, checkout, ref, orders[0])
+		if err != nil {
+			return about(ref, err)
+		}
 		history := make([]factView, len(facts))
 		for i, f := range facts {
-			history[i] = viewFact(f)
+			named, err := checkout.SeatNames(ctx, ref.EventID, f.Items)
+			if err != nil {
+				return about(ref, err)
+			}
+			taken, err := checkout.SeatNames(ctx, ref.EventID, f.Taken)
+			if err != nil {
+				return about(ref, err)
+			}
+			history[i] = viewFact(f, named, taken)
 		}
 		out := e.printer()
 		out.sheet(struct {
@@ -408,8 +493,12 @@ func (c *ordersListCommand) Run(ctx context.Context, e *environment) error {
 		}
 		out := e.printer(orderColumns...)
 		rows := e.limited(out, &progress{}, c.Limit)
+		checkout := store.Checkout()
 		row := func(ref domain.OrderRef, o domain.Order) error {
-			v := viewOrder(ref, o)
+			v, err := viewOrderOf(ctx, checkout, ref, o)
+			if err != nil {
+				return err
+			}
 			return rows.row(v, v.cells()...)
 		}
 		if c.onInvoices() {

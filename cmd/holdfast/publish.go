@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,9 +26,11 @@ type publishCommand struct {
 	Type         string        `enum:"purchase,hold,pay,cancel" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold) or cancel. Default: purchase."`
 	Event        string        `placeholder:"EVENT_ID" help:"The event."`
 	Customer     string        `placeholder:"CUSTOMER_ID" help:"Who buys; with purchase and hold."`
-	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. Default: 1."`
+	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. In a section with seats, the best available ones. Default: 1."`
 	Section      string        `placeholder:"NAME" help:"Section of the event. Default: general."`
-	Item         []itemFlag    `sep:"none" placeholder:"section=NAME,quantity=N" help:"Several sections in one order, all or nothing, instead of --section, --quantity and --unit-price: give the flag once for each, perhaps with ,unit_price=MINOR_UNITS."`
+	Adjacent     *bool         `negatable:"" help:"Whether the best available seats must be side by side; --adjacent=false takes the best single ones where there are not so many. Default: they must."`
+	Seats        []string      `sep:"none" placeholder:"ROW-NUMBER,…" help:"These seats of the section, such as A-12,A-13, instead of --quantity."`
+	Item         []itemFlag    `sep:"none" placeholder:"section=NAME,quantity=N" help:"Several sections in one order, all or nothing, instead of --section, --quantity, --seats and --unit-price: give the flag once for each, perhaps with ,adjacent=false, or with ,seats=A-12/A-13 instead of the quantity, and perhaps with ,unit_price=MINOR_UNITS."`
 	Order        string        `placeholder:"ORDER_ID" help:"The order_id. Publishing the same again under the same order_id is harmless. Default, with purchase and hold: a new one, which is printed."`
 	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
 	UnitPrice    *int64        `placeholder:"MINOR_UNITS" help:"Reject the order as price_changed if a ticket does not cost just this. Default: whatever it costs."`
@@ -58,6 +61,11 @@ Two sections in one order, both or neither:
 
   holdfast publish --event opera --customer jim --item section=stalls,quantity=2 --item section=balcony,quantity=1 --wait
 
+Two seats by name; and the best four that are left, side by side or not:
+
+  holdfast publish --event ballet --customer amy --section stalls --seats A-12,A-13 --wait
+  holdfast publish --event ballet --customer bob --section stalls --quantity 4 --adjacent=false --wait
+
 Many at once, a JSON object a line:
 
   holdfast publish --file requests.jsonl --wait -o json
@@ -65,7 +73,7 @@ Many at once, a JSON object a line:
   {"type":"purchase","event_id":"jazz-night","order_id":"o-1","customer_id":"fred","quantity":2,"payment_token":"tok_1"}
 
 Its fields: type, event_id, order_id (made up if missing, except with pay and cancel), customer_id, section, quantity,
-items (an array of objects with section and quantity, instead of these two), payment_token, unit_price, hold_seconds, valid_seconds, traceparent, v. Lines that will not do are reported on stderr
+adjacent (true or false), seats (an array, instead of these two), items (an array of objects with these four, instead of them), payment_token, unit_price, hold_seconds, valid_seconds, traceparent, v. Lines that will not do are reported on stderr
 with their number, the others are published.
 
 If a result is not known, publish the same again under the same order_id: nothing happens twice. The exit status is 3 as
@@ -100,7 +108,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 		return e.withStore(ctx, func(store *streams.Store) error { return e.publish(ctx, store, how, one(request)) })
 	}
 	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.UnitPrice != nil || len(c.Item) > 0 ||
-		c.Quantity != nil || c.HoldSeconds != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
+		len(c.Seats) > 0 || c.Adjacent != nil || c.Quantity != nil || c.HoldSeconds != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
 		return badUsage("with --file, the requests are in the file: leave out the flags that describe one")
 	}
 	in := e.stdin
@@ -132,12 +140,18 @@ func (c *publishCommand) request() (domain.Request, error) {
 		return r, about(r.Ref(), err)
 	}
 	if r.Type.Opens() {
-		r.CustomerID, r.Section, r.Quantity = c.Customer, c.Section, 1
-		if c.Quantity != nil {
+		r.CustomerID, r.Section, r.Apart = c.Customer, c.Section, c.Adjacent != nil && !*c.Adjacent
+		if len(c.Seats) > 0 { // also if it names none, which is then refused: nobody shall get any seat instead
+			r.Seats = strings.Split(strings.Join(c.Seats, ","), ",")
+		}
+		switch {
+		case c.Quantity != nil:
 			r.Quantity = *c.Quantity
+		case len(c.Seats)+len(c.Item) == 0:
+			r.Quantity = 1
 		}
 		for _, f := range c.Item {
-			r.Quantity, r.Items = 0, append(r.Items, domain.RequestItem(f))
+			r.Items = append(r.Items, domain.RequestItem(f))
 		}
 		if r.OrderID == "" {
 			id, err := newOrderID()
@@ -169,6 +183,8 @@ func (c *publishCommand) check(t domain.RequestType) error {
 		{"--section", c.Section != "", t.Opens()},
 		{"--quantity", c.Quantity != nil, t.Opens()},
 		{"--unit-price", c.UnitPrice != nil, t.Opens()},
+		{"--adjacent", c.Adjacent != nil, t.Opens()},
+		{"--seats", len(c.Seats) > 0, t.Opens()},
 		{"--item", len(c.Item) > 0, t.Opens()},
 		{"--hold-seconds", c.HoldSeconds != 0, t.Opens()},
 		{"--valid-seconds", c.ValidSeconds != 0, t != domain.RequestCancel},
@@ -178,31 +194,47 @@ func (c *publishCommand) check(t domain.RequestType) error {
 			return badUsage("%s does not go with --type %s", f.name, t)
 		}
 	}
-	if len(c.Item) > 0 && (c.Section != "" || c.Quantity != nil || c.UnitPrice != nil) {
-		return badUsage("--item: not with --section, --quantity or --unit-price")
+	if len(c.Item) > 0 && (c.Section != "" || c.Quantity != nil || len(c.Seats) > 0 || c.Adjacent != nil || c.UnitPrice != nil) {
+		return badUsage("--item: not with --section, --quantity, --seats, --adjacent or --unit-price")
+	}
+	if len(c.Seats) > 0 && c.Quantity != nil {
+		return badUsage("--seats: not with --quantity")
+	}
+	if len(c.Seats) > 0 && c.Adjacent != nil {
+		return badUsage("--seats: not with --adjacent")
 	}
 	return nil
 }
 
-// itemFlag is section=NAME,quantity=N, perhaps with ,unit_price=MINOR_UNITS.
+// itemFlag is section=NAME,quantity=N[,adjacent=false] or section=NAME,seats=A-12/A-13, perhaps with ,unit_price=MINOR_UNITS.
 type itemFlag domain.RequestItem
+
+const itemForms = "want section=NAME,quantity=N and perhaps ,adjacent=false, or section=NAME,seats=A-12/A-13, and perhaps ,unit_price=MINOR_UNITS"
 
 // UnmarshalText reads the flag. Whether its values will do is said where requests are checked.
 func (f *itemFlag) UnmarshalText(text []byte) error {
 	said := make(map[string]string)
 	for _, part := range strings.Split(string(text), ",") {
 		name, value, _ := strings.Cut(part, "=")
-		if _, twice := said[name]; twice || value == "" || name != "section" && name != "quantity" && name != "unit_price" {
-			return fmt.Errorf("want section=NAME,quantity=N and perhaps ,unit_price=MINOR_UNITS, but got %q", text)
+		if _, twice := said[name]; twice || value == "" || !slices.Contains([]string{"section", "quantity", "seats", "adjacent", "unit_price"}, name) {
+			return fmt.Errorf("%s, but got %q", itemForms, text)
 		}
 		said[name] = value
 	}
-	for _, name := range []string{"section", "quantity"} {
-		if said[name] == "" {
-			return fmt.Errorf("%s is missing: want section=NAME,quantity=N, but got %q", name, text)
-		}
+	switch {
+	case said["section"] == "":
+		return fmt.Errorf("section is missing: %s, but got %q", itemForms, text)
+	case said["quantity"] == "" && said["seats"] == "":
+		return fmt.Errorf("quantity is missing: %s, but got %q", itemForms, text)
+	case said["seats"] != "" && (said["quantity"] != "" || said["adjacent"] != ""):
+		return fmt.Errorf("seats: not with quantity or adjacent: %s, but got %q", itemForms, text)
+	case said["adjacent"] != "" && said["adjacent"] != "true" && said["adjacent"] != "false":
+		return fmt.Errorf("adjacent: want true or false, but got %q", said["adjacent"])
 	}
-	*f = itemFlag{Section: said["section"]}
+	*f = itemFlag{Section: said["section"], Apart: said["adjacent"] == "false"}
+	if said["seats"] != "" {
+		f.Seats = strings.Split(said["seats"], "/")
+	}
 	for name, n := range map[string]*int64{"quantity": &f.Quantity, "unit_price": new(int64)} {
 		if said[name] == "" {
 			continue
@@ -452,7 +484,7 @@ func (p *publisher) await(ctx context.Context, j job, receipt producer.Receipt) 
 		p.unknown(j, "order %s: published, but its outcome is not known (%w): publish it again under the same order_id", ref, err)
 		return
 	}
-	p.written(viewOrder(ref, outcome.Order))
+	p.written(viewOrder(ref, outcome.Order, outcome.Seats))
 	if p.how.failUnlessConfirmed && !granted(j.request.Type, outcome.Order.State) {
 		p.fail(j, refused(ref, outcome.Order))
 	}

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -22,7 +24,7 @@ const maxLineBytes = 1 << 20
 
 // requestFields are the names that a line may use.
 var requestFields = []string{
-	"v", "type", "event_id", "order_id", "customer_id", "section", "quantity", wire.FieldItems,
+	"v", "type", "event_id", "order_id", "customer_id", "section", "quantity", wire.FieldSeats, wire.FieldAdjacent, wire.FieldItems,
 	wire.FieldPaymentToken, "unit_price", "hold_seconds", "valid_seconds", "traceparent",
 }
 
@@ -92,8 +94,10 @@ func parseRequestLine(text []byte) (domain.Request, error) {
 	}
 	if _, given := names["v"]; !given {
 		version := wire.RequestVersion
-		if _, given := names[wire.FieldItems]; given {
-			version = wire.RequestVersionItems
+		for _, name := range []string{wire.FieldItems, wire.FieldSeats, wire.FieldAdjacent} {
+			if _, given := names[name]; given {
+				version = wire.RequestVersionItems
+			}
 		}
 		fields = append(fields, "v", version)
 	}
@@ -149,6 +153,20 @@ func decodeFields(text []byte) ([]string, error) {
 			fields = append(fields, name, value)
 		case json.Number:
 			fields = append(fields, name, value.String())
+		case bool:
+			if name != wire.FieldAdjacent {
+				return nil, fmt.Errorf("%s: want a string or a number", name)
+			}
+			fields = append(fields, name, strconv.FormatBool(value))
+		case json.Delim:
+			if name != wire.FieldSeats || value != '[' {
+				return nil, fmt.Errorf("%s: want a string or a number", name)
+			}
+			seats, err := decodeSeats(decoder)
+			if err != nil {
+				return nil, err
+			}
+			fields = append(fields, name, seats)
 		case nil:
 		default:
 			return nil, fmt.Errorf("%s: want a string or a number", name)
@@ -161,6 +179,26 @@ func decodeFields(text []byte) ([]string, error) {
 		return nil, errors.New("more than one JSON object")
 	}
 	return fields, nil
+}
+
+// decodeSeats reads the rest of an array of seats, as the field has them.
+func decodeSeats(decoder *json.Decoder) (string, error) {
+	var names []string
+	for decoder.More() {
+		value, err := decoder.Token()
+		if err != nil {
+			return "", fmt.Errorf("not JSON: %w", err)
+		}
+		name, ok := value.(string)
+		if !ok || strings.Contains(name, ",") {
+			return "", fmt.Errorf("%s: want an array of strings, such as A-12", wire.FieldSeats)
+		}
+		names = append(names, name)
+	}
+	if _, err := decoder.Token(); err != nil {
+		return "", fmt.Errorf("not JSON: %w", err)
+	}
+	return strings.Join(names, ","), nil
 }
 
 // newOrderID is sorted by time, which Redis and people like.

@@ -17,6 +17,8 @@ func FuzzRequestLine(f *testing.F) {
 		`{"type":"hold","event_id":"e1","order_id":"o1","customer_id":"fred","quantity":"2"}`, `{"type":"pay","event_id":"e1","order_id":"o1","payment_token":null}`,
 		`{"type":"cancel","event_id":"e1","order_id":"o1"}{}`, `{"type":"cancel","type":"hold"}`, `{"type":1e3}`, `{"type":{}}`, `{"color":"red"}`,
 		`{"payment_token":"` + secret + `","type":"pay","event_id":"` + secret + ` ","order_id":"o1"}`, `{"payment_token":"` + secret,
+		`{"type":"hold","event_id":"e","order_id":"o","customer_id":"c","seats":["A-2","A-1"]}`, `{"type":"hold","event_id":"e","order_id":"o","customer_id":"c","seats":"A-2,A-1"}`,
+		`{"type":"hold","event_id":"e","order_id":"o","customer_id":"c","quantity":2,"adjacent":false}`, `{"seats":["A-1,A-2"]}`, `{"seats":["` + secret + `"]}`, `{"seats":[["A-1"]]}`, `{"seats":["A-1"`,
 	} {
 		f.Add([]byte(line))
 	}

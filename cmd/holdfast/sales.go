@@ -95,6 +95,7 @@ type invoicesCommand struct {
 type invoiceView struct {
 	CustomerID string `json:"customer_id"`
 	inspect.InvoiceLine
+	Items []itemView `json:"items"`
 }
 
 func (c *invoicesCommand) Run(ctx context.Context, e *environment) error {
@@ -109,9 +110,15 @@ func (c *invoicesCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("customer_id", "order_id", "event_id", "section", "quantity", "amount", "confirmed_at", "status")
 		rows := e.limited(out, &progress{}, limitFlag{given: true})
+		checkout := store.Checkout()
 		show := func(customerID string, lines []inspect.InvoiceLine) error {
 			for _, l := range lines {
-				err := rows.row(invoiceView{customerID, l}, customerID, l.OrderID, l.EventID, l.Section, count(l.Quantity),
+				named, err := checkout.SeatNames(ctx, l.EventID, l.Items)
+				if err != nil {
+					return fmt.Errorf("order %s/%s: %w", l.EventID, l.OrderID, err)
+				}
+				items := viewItems(l.Items, named)
+				err = rows.row(invoiceView{customerID, l, items}, customerID, l.OrderID, l.EventID, sectionsText(items), count(l.Quantity),
 					money(l.Amount, l.Currency), when(l.ConfirmedAtMillis), l.Status)
 				if err != nil {
 					return err

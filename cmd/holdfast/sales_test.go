@@ -65,7 +65,7 @@ func TestEventOfAWithdrawnCurrency(t *testing.T) {
 	h.worker("--gateway", gateway)
 	h.fails(exitUsage, []string{`currency "BGN": none that ISO 4217 lists`}, "events", "create", "e2", "--name", "E", "--currency", "BGN", "--section", "general=1@1")
 
-	table(t, h.ok("events", "show", "e1"), "event_id e1", "general 10.50 BGN 5 5 0 0")
+	table(t, h.ok("events", "show", "e1"), "event_id e1", "general 10.50 BGN 5 5 0 0 0")
 	expect(t, h.one("publish", "--event", "e1", "--customer", "amy", "--order", "o1", "--token", "t", "--wait"), object{"state": "confirmed", "amount": 1050, "currency": "BGN"})
 	expect(t, h.one("events", "adjust", "e1", "--section", "general=6@11"), object{"changed": true})
 	expect(t, h.one("publish", "--event", "e1", "--customer", "jim", "--quantity", "2", "--token", "t", "--wait"), object{"state": "confirmed", "amount": 2200})

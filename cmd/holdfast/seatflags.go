@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"os"
 	"strings"
 
 	"holdfast/domain"
@@ -50,15 +52,15 @@ func (f *seatsFileFlag) UnmarshalText(text []byte) error {
 	return f.cut(string(text), "NAME=FILE@PRICE, such as stalls=stalls.csv@45.00")
 }
 
-// seatedSection is what is offered in a section, and its seats.
-type seatedSection struct {
-	domain.SectionTerms
-	layout *seats.Layout
+// seatedFlags are the seated sections of an event.
+type seatedFlags struct {
+	Rows  []rowsFlag      `sep:"none" placeholder:"NAME=ROW:FROM-TO,…@PRICE" help:"A section with seats, by its rows from the best to the worst: stalls=A:1-24,B:1-12/13-26@45.00, where a slash is an aisle. Give the flag once for each."`
+	Seats []seatsFileFlag `sep:"none" placeholder:"NAME=FILE@PRICE" help:"A section with seats, by a CSV file of them. Give the flag once for each."`
 }
 
-// seatedSections is what both kinds of flags say, in the currency of the event. read is what is in a file.
-func seatedSections(rows []rowsFlag, files []seatsFileFlag, currency string, read func(name string) ([]byte, error)) ([]seatedSection, error) {
-	var list []seatedSection
+// terms are the sections that the flags say, in the currency of the event. read is what is in a file.
+func (c seatedFlags) terms(currency string, read func(name string) ([]byte, error)) ([]domain.SectionTerms, error) {
+	var list []domain.SectionTerms
 	there := 0
 	add := func(flag string, f seatsFlag, layout *seats.Layout) error {
 		price, err := domain.ParseAmount(f.price, currency)
@@ -68,15 +70,15 @@ func seatedSections(rows []rowsFlag, files []seatsFileFlag, currency string, rea
 		if there += layout.Seats(); there > seats.MaxSeats {
 			return badUsage("--%s %s: with it there are %d seats, want at most %d", flag, f.name, there, seats.MaxSeats)
 		}
-		list = append(list, seatedSection{domain.SectionTerms{Name: f.name, Price: price, Capacity: int64(layout.Seats())}, layout})
+		list = append(list, domain.SectionTerms{Name: f.name, Price: price, Capacity: int64(layout.Seats()), Layout: layout.String()})
 		return nil
 	}
-	for _, f := range rows {
+	for _, f := range c.Rows {
 		if err := add("rows", f.seatsFlag, f.layout); err != nil {
 			return nil, err
 		}
 	}
-	for _, f := range files {
+	for _, f := range c.Seats {
 		text, err := read(f.what)
 		if err != nil {
 			return nil, badUsage("--seats %s: %w", f.name, err)
@@ -90,4 +92,21 @@ func seatedSections(rows []rowsFlag, files []seatsFileFlag, currency string, rea
 		}
 	}
 	return list, nil
+}
+
+// maxSeatsFile is how large a file of seats may be: many times what the most seats of an event take.
+const maxSeatsFile = 32 << 20
+
+// readSeatsFile returns what is in a file of seats.
+func readSeatsFile(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	text, err := io.ReadAll(io.LimitReader(file, maxSeatsFile+1))
+	if err == nil && len(text) > maxSeatsFile {
+		err = fmt.Errorf("%s: is larger than %d MB", name, maxSeatsFile>>20)
+	}
+	return text, err
 }

@@ -79,6 +79,9 @@ func checkLines(text []byte) error {
 				rest = rest[size:]
 			}
 		}
+		if i := bytes.IndexByte(bytes.TrimRight(line, "\r\n"), '\r'); i >= 0 {
+			return fmt.Errorf("line %d, character %d: a carriage return alone: want lines that end with a line feed", number, utf8.RuneCount(line[:i])+1)
+		}
 		if len(bytes.TrimSpace(line)) == 0 {
 			return fmt.Errorf("line %d: is empty", number)
 		}

@@ -49,6 +49,7 @@ func TestReadCSVRefuses(t *testing.T) {
 		{"row,seat\nA,1\n\nA,2\n", "line 3: is empty"},
 		{"row,seat\nA,1\n \n", "line 3: is empty"},
 		{"row,seat\nA,1\n\n", "line 3: is empty"},
+		{"row,seat\rA,1\r", "line 1, character 9: a carriage return alone: want lines that end with a line feed"},
 		{"row,seat\nA,1\nA\n", "line 3: want 2 columns, as in line 1"},
 		{"row,seat\nA,1\nA,2,\n", "line 3: want 2 columns, as in line 1"},
 		{"row,seat\nA,1\n,2\n", "line 3, column 1 (row): is empty"},

@@ -21,16 +21,16 @@ import (
 func encodeItems(items []domain.RequestItem) string {
 	type item struct {
 		Section   string   `json:"section"`
-		Quantity  int64    `json:"quantity,omitempty"`
+		Quantity  *int64   `json:"quantity,omitempty"`
 		Seats     []string `json:"seats,omitempty"`
 		Adjacent  *bool    `json:"adjacent,omitempty"`
 		UnitPrice *int64   `json:"unit_price,omitempty"`
 	}
 	list := make([]item, len(items))
 	for i, it := range items {
-		list[i] = item{Section: it.Section, Quantity: it.Quantity, Seats: it.Seats, UnitPrice: it.UnitPrice}
-		if len(it.Seats) > 0 && it.Quantity == int64(len(it.Seats)) {
-			list[i].Quantity = 0 // the seats say it
+		list[i] = item{Section: it.Section, Quantity: &it.Quantity, Seats: it.Seats, UnitPrice: it.UnitPrice}
+		if n := int64(len(it.Seats)); n > 0 && (it.Quantity == n || it.Quantity == 0) {
+			list[i].Quantity = nil // the seats say it
 		}
 		if it.Apart {
 			list[i].Adjacent = new(bool)
@@ -40,11 +40,11 @@ func encodeItems(items []domain.RequestItem) string {
 }
 
 // maxSeatsLength is how long the most seats with the longest names are, in bytes.
-const maxSeatsLength = MaxNamedSeats * (seats.MaxRowName + len("-99999,"))
+const maxSeatsLength = domain.MaxItemSeats * (seats.MaxRowName + len("-99999,"))
 
 // checkSeats returns the seats that are named in their canonical order, or what is wrong with them.
 func checkSeats(names []string) ([]string, error) {
-	if err := seats.CheckNames(names, MaxNamedSeats); err != nil {
+	if err := seats.CheckNames(names, domain.MaxItemSeats); err != nil {
 		return nil, err
 	}
 	slices.Sort(names)

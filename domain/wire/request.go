@@ -22,7 +22,6 @@ const (
 const (
 	MaxTokenLength  = 4096
 	MaxItemsLength  = 64 << 10 // bytes of JSON
-	MaxNamedSeats   = 100      // of an item
 	MaxHoldSeconds  = 24 * 60 * 60
 	MaxValidSeconds = 30 * 24 * 60 * 60
 )

@@ -569,7 +569,7 @@ func FuzzParseRequest(f *testing.F) {
 			before := ""
 			for item := range req.Lines() {
 				if req.Type.Opens() && (!domain.ValidID(item.Section) || item.Section <= before || item.Quantity < 1 || item.Quantity > domain.MaxQuantity ||
-					len(item.Seats) > 0 && (seats.CheckNames(item.Seats, MaxNamedSeats) != nil || !slices.IsSorted(item.Seats) || item.Apart || int64(len(item.Seats)) != item.Quantity)) {
+					len(item.Seats) > 0 && (seats.CheckNames(item.Seats, domain.MaxItemSeats) != nil || !slices.IsSorted(item.Seats) || item.Apart || int64(len(item.Seats)) != item.Quantity)) {
 					t.Errorf("not well-formed: %#v", req)
 				}
 				before = item.Section

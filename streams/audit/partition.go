@@ -32,8 +32,8 @@ type partitionAudit struct {
 	damaged map[string]bool          // events whose terms cannot be read
 
 	// found by the scan
-	orders, places          map[string]string // the hash that each is in
-	inProgress, eventFields map[string]bool
+	orders, places                       map[string]string // the hash that each is in
+	inProgress, eventFields, placeFields map[string]bool
 }
 
 // factIDs are the log ids of the facts that postings and payments follow, or precede. The money of a confirmed order goes with the newest
@@ -45,7 +45,7 @@ func newPartitionAudit(a *auditor, p int) *partitionAudit {
 		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
 		positions: make(map[domain.Group]position), owed: make(map[string]bool), factIDs: make(map[domain.OrderRef]factIDs),
 		totals: make(map[string]layout.Totals), early: make(map[domain.OrderRef]bool), damaged: make(map[string]bool),
-		orders: make(map[string]string), places: make(map[string]string), inProgress: make(map[string]bool), eventFields: make(map[string]bool),
+		orders: make(map[string]string), places: make(map[string]string), inProgress: make(map[string]bool), eventFields: make(map[string]bool), placeFields: make(map[string]bool),
 	}
 }
 
@@ -74,8 +74,11 @@ func (p *partitionAudit) fold(f domain.Fact) {
 	early := f.OrderID != "" && !p.book.Events[f.EventID].Exists()
 	if err := p.book.Fold(f); err != nil {
 		invariant := "I6"
-		if errors.Is(err, domain.ErrNotConserved) {
+		switch {
+		case errors.Is(err, domain.ErrNotConserved):
 			invariant = "I1"
+		case errors.Is(err, domain.ErrSeat):
+			invariant = "I2"
 		}
 		p.violation(invariant, p.factSubject(f), "log entry %s: %v", f.ID, err)
 		return

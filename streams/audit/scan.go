@@ -74,6 +74,9 @@ func (a *auditor) scan(ctx context.Context) error {
 		if err := p.scanFields(ctx, a.ns.Keys.Events(p.p), p.eventFields); err != nil {
 			return err
 		}
+		if err := p.scanFields(ctx, a.ns.Keys.Places(p.p), p.placeFields); err != nil {
+			return err
+		}
 		if err := p.scanFields(ctx, a.ns.Keys.InProgress(p.p), p.inProgress); err != nil {
 			return err
 		}

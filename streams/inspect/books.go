@@ -75,7 +75,7 @@ type InvoiceLine struct {
 	ConfirmedAtMillis int64  `json:"confirmed_at"` // milliseconds
 	Status            string `json:"status"`       // that of the order: confirmed or cancelled
 
-	Items domain.Items `json:"items"`
+	Items domain.Items `json:"-"`
 }
 
 // Invoices reads a customer's lines, oldest first: of the orders that were posted, those that were ever

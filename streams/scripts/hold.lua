@@ -12,13 +12,14 @@
 --             are none)
 --   classes:  number of the hash of the orders, of the terms, how many items; then for each item, in the order of their
 --             names: number of its section, quantity, unit_price (-1 if any will do), which places it wants. All sections are
---             of one event. Places are '' for any, which are side by side in a seated section; ~ if they need not be; named
---             ones as 17-19.25|16=A-16,17=A-17, with the names of those places and, if none may be left alone, of those beside
---             them; or ?A-99 if the section has no such seats
+--             of one event. Places are '' for any, which are side by side in a seated section; ~ if they need not be; # if the
+--             request names them; or ?A-99 if the section has no such seats
 --   customers: N of them, if places are counted of any event, else none: of each request the number of the hash in which
 --             its customer's places are counted, 0 if they are not
 --   requests: entry_id, event_id/order_id, number of its class, event_id/customer_id, opening (as it stands in
 --             records and facts, up to the items)
+--   named:    N of them, if any request names places, else none: which they are, and the names of those places and, if none
+--             may be left alone, of those beside them: 17-19.25|16=A-16,17=A-17; with ; between those of several items
 -- Reply: now (milliseconds); for each section price|currency, as it is for who holds of it now; for each request:
 --   '=' and the record of its order, if that was there before; nothing changed of it then, and the request is not
 --   acknowledged; the order's version, if it is held now, and of seats version||items; version|reason|detail, if it is
@@ -63,7 +64,7 @@ local events, learn = {}, { 'learn' }
 for e = 1, E do
   local value = values[1 + e]
   if value then
-    local state, currency, most, limit, on_sale, off_sale, hashes, strict = match(value, '^%d+|(%a)|(%u+)|(%d+):?(%d*)|(%d+)|(%d+)|(%d+)(!?)$')
+    local state, currency, most, limit, strict, on_sale, off_sale, hashes = match(value, '^%d+|(%a)|(%u+)|(%d+):?(%d*)(!?)|(%d+)|(%d+)|(%d+)$')
     if not hashes then
       error('event ' .. fields[1 + e] .. ' is damaged: ' .. value)
     end
@@ -204,7 +205,10 @@ for c = 1, C do
     class.places, class.amount = class.places + item.quantity, class.amount + item.quantity * (section.price or 0)
     known = known and section.price
     local says = section.name .. ':' .. quantity .. ':' .. (section.price or '')
-    class.says = class.says and class.says .. ',' .. says or says
+    item.says = says
+    if item ~= class then
+      class.several = (class.several or class.says) .. ',' .. says
+    end
     class.wants, class.seated = class.wants or want ~= '', class.seated or section.seats
     at, left = at + 4, left - 1
     if left == 0 then
@@ -226,6 +230,7 @@ for c = 1, C do
 end
 local CUSTOMERS = at
 local REQUESTS = CUSTOMERS + L
+local NAMED = REQUESTS + WIDTH * N
 at = REQUESTS
 
 local hashes, members, class_of = {}, {}, {}
@@ -284,15 +289,14 @@ local function asked_of(class)
   return class.asked
 end
 
--- choose(item): takes the seats of an item of a seated section. Returns nothing; or why it does not get any, and the names of those that are
--- to blame.
-local function choose(item)
-  local section, want = item.section, item.want
-  local named, names = match(want, '^([%d.-]+)|(.*)')
-  if not named then
+-- choose(item, wanted): takes the seats of an item of a seated section; wanted are those that it names, if it names any. Returns nothing; or why it
+-- does not get any, and the names of those that are to blame.
+local function choose(item, wanted)
+  local section = item.section
+  if not wanted then
     local reason
     if item.quantity <= section.available then -- else nobody need look
-      item.list, reason = seats.take_best(section.seats, '.', item.quantity, want ~= '~', '-')
+      item.list, reason = seats.take_best(section.seats, '.', item.quantity, item.want ~= '~', '-')
       if item.list then
         item.got = seats.text_of(item.list)
         return nil
@@ -300,26 +304,29 @@ local function choose(item)
     end
     return reason or 'sold_out', ''
   end
-  item.list, item.got = seats.list_of(named), named
+  item.got = string.sub(wanted, 1, string.find(wanted, '|', 1, true) - 1)
+  item.list = seats.list_of(item.got)
   local reason, because = seats.take_named(section.seats, item.list, '.', section.event.strict, '-')
   if not reason then
     return nil
   end
-  local blamed = {}
+  local blamed, names = {}, ',' .. string.sub(wanted, #item.got + 2)
   for k = 1, #because, 2 do
     for place = because[k], because[k + 1] do
-      blamed[#blamed + 1] = match(',' .. names, ',' .. place .. '=([^,]*)') or place
+      blamed[#blamed + 1] = match(names, ',' .. place .. '=([^,]*)') or place
     end
   end
   return reason, table.concat(blamed, ',')
 end
 
--- choose_all(class): takes what a class is for, of which some is seats; or takes nothing, and returns why, and what is to blame.
-local function choose_all(class)
+-- choose_all(class, wanted): takes what a class is for, of which some is seats, and where it is named, wanted; or takes nothing, and returns why, and
+-- what is to blame.
+local function choose_all(class, wanted)
   local item, why, names = class, nil, nil
+  local next_of = class.next and wanted and string.gmatch(wanted, '[^;]+') or function() return wanted end
   repeat
     if item.section.seats then
-      why, names = choose(item)
+      why, names = choose(item, item.want == '#' and next_of())
     elseif item.section.available < item.quantity then
       why, names = 'sold_out', ''
     end
@@ -340,23 +347,24 @@ end
 -- says_of(class): the items of an order that was just given its seats.
 local function says_of(class)
   if not class.seated then
-    return class.says
+    return class.several or class.says
+  elseif not class.next then
+    return class.says .. ':' .. class.got
   end
   local says, item = {}, class
   repeat
-    local section = item.section
-    says[#says + 1] = section.name .. ':' .. int(item.quantity) .. ':' .. section.price .. (section.seats and ':' .. item.got or '')
+    says[#says + 1] = item.section.seats and item.says .. ':' .. item.got or item.says
     item = item.next
   until not item
   return table.concat(says, ',')
 end
 
--- refusal(entry, class, customer): why a new order cannot be held, and what exactly is wrong; nil if it can: then it has its seats.
-local function refusal(entry, class, customer)
+-- refusal(i, class, customer): why a new order cannot be held, and what exactly is wrong; nil if it can: then it has its seats.
+local function refusal(i, class, customer)
   local terms = class.terms
   if class.tokenless then
     return 'invalid', 'payment_token: missing'
-  elseif not terms.valid and now > tonumber(match(entry, '^%d+')) + terms.valid_millis then
+  elseif not terms.valid and now > tonumber(match(ARGV[REQUESTS + WIDTH * (i - 1)], '^%d+')) + terms.valid_millis then
     return 'too_late', ''
   elseif class.why then
     return class.why, class.which
@@ -368,7 +376,7 @@ local function refusal(entry, class, customer)
     return 'over_customer_limit', ''
   end
   if class.seated then
-    return choose_all(class)
+    return choose_all(class, ARGV[NAMED + i - 1])
   end
   local item = class
   repeat
@@ -392,7 +400,7 @@ for i = 1, N do
   if records[i] then
     reply[1 + S + i] = '=' .. records[i]
   else
-    local why, detail = refusal(entry, class, customer)
+    local why, detail = refusal(i, class, customer)
     if why then
       local n, asked = #rejected + 1, ARGV[at + 4] .. asked_of(class)
       whys[i] = '|' .. why .. '|' .. detail

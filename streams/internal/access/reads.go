@@ -302,21 +302,25 @@ func (n Namespace) Event(ctx context.Context, eventID string) (Event, error) {
 	}
 }
 
-// eventFields are fields of an event, of which those from the fifth on are its sections, and the places of these, if any is seated.
+// eventFields are fields of an event, of which those from the fifth on are its sections, and the places of these, if any is seated. They
+// are of one moment: if the fields, and the time of the newest log entry, are still the same behind the places. (A transaction
+// would be refused when memory is full.)
 func (n Namespace) eventFields(ctx context.Context, p int, fields []string, seated bool) (values, places []string, err error) {
 	if !seated {
 		reply := n.Client.HMGet(ctx, n.Keys.Events(p), fields...)
 		return texts(reply), make([]string, len(fields)-4), reply.Err()
 	}
-	var stored, taken *redis.SliceCmd
-	_, err = n.Client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
-		stored, taken = pipe.HMGet(ctx, n.Keys.Events(p), fields...), pipe.HMGet(ctx, n.Keys.Places(p), fields[4:]...)
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
+	all := append(slices.Clone(fields), layout.ClockField)
+	for {
+		pipe := n.Client.Pipeline()
+		before, taken, after := pipe.HMGet(ctx, n.Keys.Events(p), all...), pipe.HMGet(ctx, n.Keys.Places(p), fields[4:]...), pipe.HMGet(ctx, n.Keys.Events(p), all...)
+		if _, err := pipe.Exec(ctx); err != nil {
+			return nil, nil, err
+		}
+		if values = texts(before); slices.Equal(values, texts(after)) {
+			return values[:len(fields)], texts(taken), nil
+		}
 	}
-	return texts(stored), texts(taken), nil
 }
 
 // texts are the values of a reply, "" for what is not there.

@@ -12,8 +12,8 @@ import (
 // An event is several fields of the hash Events. What scripts read or change are values between bars:
 //
 //	TermsField    version|o (on sale), c (closed) or x (cancelled)|currency|max_per_order|on_sale|off_sale|hashes of orders;
-//	              behind max_per_order, if there is one: :max_per_customer; in the end, if no seat may be left alone: !
-//	SectionField  price|capacity|available|held|sold, and of a seated section: |LayoutTag
+//	              behind max_per_order, if there is one: :max_per_customer; behind that, if no seat may be left alone: !
+//	SectionField  price|capacity|available|held|sold, and of a seated section: |TagOf its layout
 //	SalesField    orders|tickets|revenue
 //	RefusedField  places
 //	AboutField    JSON: name, sections in their order, their layouts, fingerprint, cause
@@ -53,11 +53,10 @@ func (t EventTerms) String() string {
 	if t.MaxPerCustomer > 0 {
 		limits += ":" + strconv.FormatInt(t.MaxPerCustomer, 10)
 	}
-	strict := ""
 	if t.NoOrphans {
-		strict = markNoOrphans
+		limits += markNoOrphans
 	}
-	return fmt.Sprintf("%d|%s|%s|%s|%d|%d|%d%s", t.Version, state, t.Currency, limits, t.OnSaleMillis, t.OffSaleMillis, t.OrderHashes, strict)
+	return fmt.Sprintf("%d|%s|%s|%s|%d|%d|%d", t.Version, state, t.Currency, limits, t.OnSaleMillis, t.OffSaleMillis, t.OrderHashes)
 }
 
 const markNoOrphans = "!"
@@ -72,11 +71,11 @@ func DecodeEventTerms(value string) (EventTerms, error) {
 		return EventTerms{}, damaged("event", value)
 	}
 	n := numbers{}
-	perOrder, perCustomer, limited := strings.Cut(v[3], ":")
-	hashes, strict := strings.CutSuffix(v[6], markNoOrphans)
+	limits, strict := strings.CutSuffix(v[3], markNoOrphans)
+	perOrder, perCustomer, limited := strings.Cut(limits, ":")
 	t := EventTerms{
 		Version: n.parse(v[0]), Closed: v[1] != letterOnSale, Cancelled: v[1] == letterCancelled, Currency: v[2],
-		MaxPerOrder: n.parse(perOrder), OnSaleMillis: n.parse(v[4]), OffSaleMillis: n.parse(v[5]), OrderHashes: int(n.parse(hashes)),
+		MaxPerOrder: n.parse(perOrder), OnSaleMillis: n.parse(v[4]), OffSaleMillis: n.parse(v[5]), OrderHashes: int(n.parse(v[6])),
 		NoOrphans: strict,
 	}
 	if limited {
@@ -123,8 +122,8 @@ func (a EventAbout) Layout(i int) string {
 	return a.Layouts[i]
 }
 
-// LayoutTag is what scripts know of a layout, given its text: whether it is the one that somebody takes it to be.
-func LayoutTag(layout string) string {
+// TagOf is what scripts know of a layout, given its text: whether it is the one that somebody takes it to be.
+func TagOf(layout string) string {
 	if layout == "" {
 		return ""
 	}
@@ -141,7 +140,7 @@ func EncodeSection(s domain.Section) string {
 		b = strconv.AppendInt(b, n, 10)
 	}
 	if s.Seated() {
-		b = append(append(b, '|'), LayoutTag(s.Layout)...)
+		b = append(append(b, '|'), TagOf(s.Layout)...)
 	}
 	return string(b)
 }
@@ -150,7 +149,7 @@ func EncodeSection(s domain.Section) string {
 func DecodeSection(name, layout, value string) (domain.Section, error) {
 	n, s := numbers{}, domain.Section{Name: name, Layout: layout}
 	v := strings.Split(value, "|")
-	if seated := len(v) == 6; len(v) != 5 && !seated || seated != s.Seated() || seated && v[5] != LayoutTag(layout) {
+	if seated := len(v) == 6; len(v) != 5 && !seated || seated != s.Seated() || seated && v[5] != TagOf(layout) {
 		return s, damaged("section "+name, value)
 	}
 	s.Price, s.Capacity, s.Available, s.Held, s.Sold = n.parse(v[0]), n.parse(v[1]), n.parse(v[2]), n.parse(v[3]), n.parse(v[4])

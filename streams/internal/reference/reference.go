@@ -7,23 +7,30 @@ package reference
 import (
 	"maps"
 	"reflect"
+	"slices"
 )
 
 // SectionOffer is what is said of a section.
 type SectionOffer struct {
 	Name            string
 	Price, Capacity int64
+	Seats           string   // what each seat is at first, none if it has none (ReadSeats)
+	Names           []string // of the seats, by their places from 1 on
 }
 
 // Offer is what an organiser says of an event.
 type Offer struct {
 	Name, Currency                               string
 	MaxPerOrder, MaxPerCustomer, OnSale, OffSale int64
+	NoOrphans                                    bool
 	Sections                                     []SectionOffer
 }
 
-// Section is where the places of a section are.
-type Section struct{ Price, Capacity, Available, Held, Sold int64 }
+// Section is where the places of a section are; and what each seat is.
+type Section struct {
+	Price, Capacity, Available, Held, Sold int64
+	Seats                                  string
+}
 
 // Event is what is offered, and what became of it.
 type Event struct {
@@ -41,7 +48,10 @@ type Name struct{ Event, Order string }
 // Line is a part of what is asked for, of a section of its own: all of them, or nothing.
 type Line struct {
 	Section         string
-	Quantity, Price int64 // of what is asked for: -1 if any price will do; of a rejected order: 0
+	Quantity, Price int64    // of what is asked for: -1 if any price will do; of a rejected order: 0
+	Named           []string // seats that are asked for
+	Apart           bool     // seats that need not be side by side
+	Places          []int    // of the seats, once it has them
 }
 
 // Order is one, as far as it got.
@@ -93,13 +103,13 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 	case o != nil:
 		return false, Done
 	}
-	reason, detail := w.refuse(now, name.Event, a)
+	reason, detail, got := w.refuse(now, name.Event, a)
 	e := w.Events[name.Event]
 	o = &Order{Type: a.Type, Body: a.Body, Customer: a.Customer}
-	for _, l := range a.Lines {
+	for i, l := range a.Lines {
 		l.Price = 0
 		if e != nil && reason == "" {
-			l.Price = e.Sections[l.Section].Price
+			l.Price, l.Places = e.Sections[l.Section].Price, got[i]
 		} else if e != nil && reason != "invalid" {
 			if _, known := e.Sections[l.Section]; known {
 				e.Refused[[2]string{l.Section, reason}] += l.Quantity
@@ -131,7 +141,7 @@ func (o *Order) payable() string {
 	return Done
 }
 
-func (w *World) refuse(now int64, event string, a Asked) (reason, detail string) {
+func (w *World) refuse(now int64, event string, a Asked) (reason, detail string, got [][]int) {
 	var e Event
 	if is := w.Events[event]; is != nil {
 		e = *is
@@ -151,7 +161,19 @@ func (w *World) refuse(now int64, event string, a Asked) (reason, detail string)
 	}
 	unknown, which := some(func(_ Line, _ Section, known bool) bool { return !known })
 	changed, dear := some(func(l Line, s Section, _ bool) bool { return l.Price >= 0 && l.Price != s.Price })
-	gone, full := some(func(l Line, s Section, _ bool) bool { return l.Quantity > s.Available })
+	tooMany, _ := some(func(l Line, s Section, _ bool) bool { return s.Seats != "" && l.Quantity > 100 })
+	noSeat, noName, without, taken := "", "", "", ""
+	for _, l := range a.Lines {
+		section, known := e.Sections[l.Section]
+		_, unknown := e.find(l)
+		if of := e.say(a, l, unknown); noSeat == "" && known && len(unknown) > 0 {
+			noSeat, noName = "unknown_seat", of
+		}
+		places, why, because := e.get(l, section)
+		if got = append(got, places); without == "" && why != "" {
+			without, taken = why, e.say(a, l, because)
+		}
+	}
 	type rule struct {
 		broken         bool
 		reason, detail string
@@ -162,19 +184,21 @@ func (w *World) refuse(now int64, event string, a Asked) (reason, detail string)
 		{now > a.Published+a.Valid, "too_late", ""},
 		{w.Events[event] == nil, "unknown_event", ""},
 		{unknown, "unknown_section", which},
+		{noSeat != "", noSeat, noName},
 		{e.Closed || now < e.Offer.OnSale || e.Offer.OffSale > 0 && now >= e.Offer.OffSale, "not_on_sale", ""},
 		{changed, "price_changed", dear},
+		{tooMany, "over_limit", "want at most 100 seats of a section"},
 		{e.Offer.MaxPerOrder > 0 && places > e.Offer.MaxPerOrder, "over_limit", ""},
 		{amount > 0 && amount < a.Least[e.Offer.Currency], "below_minimum", ""},
 		{w.InProgress[Name{event, a.Customer}] != "", "in_progress", ""},
 		{e.Offer.MaxPerCustomer > 0 && places+w.Owns(event, a.Customer) > e.Offer.MaxPerCustomer, "over_customer_limit", ""},
-		{gone, "sold_out", full},
+		{without != "", without, taken},
 	} {
 		if r.broken {
-			return r.reason, r.detail
+			return r.reason, r.detail, nil
 		}
 	}
-	return "", ""
+	return "", "", got
 }
 
 // Owns is how many places of an event a customer has, held and sold.
@@ -285,6 +309,7 @@ func (w *World) places(name Name, available, held, sold int64) {
 	e.Orders += sold
 	for _, l := range w.Orders[name].Lines {
 		s, n := e.Sections[l.Section], l.Quantity
+		s.Seats = put(s.Seats, l.Places, available, held, sold)
 		s.Available, s.Held, s.Sold = s.Available+available*n, s.Held+held*n, s.Sold+sold*n
 		e.Sections[l.Section] = s
 		e.Tickets, e.Revenue = e.Tickets+sold*n, e.Revenue+sold*n*l.Price
@@ -301,7 +326,7 @@ func (w *World) List(event string, o Offer) (changed, ok bool) {
 	}
 	e := &Event{Offer: o, Sections: map[string]Section{}, Refused: map[[2]string]int64{}}
 	for _, s := range o.Sections {
-		e.Sections[s.Name] = Section{Price: s.Price, Capacity: s.Capacity, Available: s.Capacity}
+		e.Sections[s.Name] = s.first()
 	}
 	w.Events[event] = e
 	return true, true
@@ -315,9 +340,15 @@ func (w *World) Adjust(event string, o Offer) (changed, ok bool) {
 	}
 	sections := maps.Clone(e.Sections)
 	for _, s := range o.Sections {
-		old := sections[s.Name]
-		sections[s.Name] = Section{s.Price, s.Capacity, s.Capacity - old.Held - old.Sold, old.Held, old.Sold}
-		if sections[s.Name].Available < 0 {
+		i := slices.IndexFunc(e.Offer.Sections, func(before SectionOffer) bool { return before.Name == s.Name })
+		if i >= 0 && (s.Seats != e.Offer.Sections[i].Seats || !slices.Equal(s.Names, e.Offer.Sections[i].Names)) {
+			return false, false
+		}
+		is := s.first()
+		if old := sections[s.Name]; i >= 0 {
+			is.Available, is.Held, is.Sold, is.Seats = old.Available+s.Capacity-old.Capacity, old.Held, old.Sold, old.Seats
+		}
+		if sections[s.Name] = is; is.Available < 0 {
 			return false, false
 		}
 	}

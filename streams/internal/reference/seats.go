@@ -1,5 +1,108 @@
 package reference
 
+import (
+	"slices"
+	"strings"
+)
+
+// first is a section that nothing was sold of.
+func (o SectionOffer) first() Section {
+	s := Section{Price: o.Price, Capacity: o.Capacity, Available: o.Capacity, Seats: o.Seats}
+	if o.Seats != "" {
+		s.Available = 0
+		for _, c := range o.Seats {
+			if c == '.' || c >= 'a' && c <= 'z' {
+				s.Available++
+			}
+		}
+	}
+	return s
+}
+
+// find is where the seats are that a line names, and the names of those that there are not.
+func (e Event) find(l Line) (places []int, unknown []string) {
+	for _, name := range l.Named {
+		at := -1
+		for _, s := range e.Offer.Sections {
+			if s.Name == l.Section {
+				at = slices.Index(s.Names, name)
+			}
+		}
+		if at < 0 {
+			unknown = append(unknown, name)
+		} else {
+			places = append(places, at+1)
+		}
+	}
+	slices.Sort(places)
+	return places, unknown
+}
+
+// get is which seats a line gets of a section; or why it gets none, and which are in the way.
+func (e Event) get(l Line, s Section) (places []int, why string, because []string) {
+	switch {
+	case s.Seats == "" && l.Quantity > s.Available:
+		return nil, "sold_out", nil
+	case s.Seats == "":
+		return nil, "", nil
+	}
+	all := ReadSeats(s.Seats, '.')
+	if len(l.Named) == 0 {
+		if places = all.Best(int(l.Quantity), !l.Apart); places != nil {
+			return places, "", nil
+		}
+		if int64(strings.Count(s.Seats, ".")) < l.Quantity {
+			return nil, "sold_out", nil
+		}
+		return nil, "no_adjacent_seats", nil
+	}
+	places, _ = e.find(l)
+	notFree, orphans := all.Named(places)
+	switch {
+	case len(notFree) > 0:
+		return nil, "seat_taken", e.names(l.Section, notFree)
+	case len(orphans) > 0 && e.Offer.NoOrphans:
+		return nil, "would_leave_orphan", e.names(l.Section, orphans)
+	}
+	return places, "", nil
+}
+
+func (e Event) names(section string, places []int) (names []string) {
+	for _, s := range e.Offer.Sections {
+		for _, place := range places {
+			if s.Name == section {
+				names = append(names, s.Names[place-1])
+			}
+		}
+	}
+	return names
+}
+
+// say is what is said of a line of which these seats are to blame.
+func (e Event) say(a Asked, l Line, names []string) string {
+	said := strings.Join(names, ",")
+	if len(a.Lines) > 1 {
+		said = strings.TrimSuffix(l.Section+": "+said, ": ")
+	}
+	return said
+}
+
+// put makes seats what they are when they are moved.
+func put(seats string, places []int, available, held, sold int64) string {
+	is := []byte(seats)
+	for _, place := range places {
+		switch int64(1) {
+		case available:
+			is[place-1] = '.'
+		case held:
+			is[place-1] = '-'
+		case sold:
+			is[place-1] = '+'
+		}
+	}
+	return string(is)
+}
+
 // Seats says once more which seats of a section a request gets, slowly: rows of seats, each of which is free for the
 // request or not, and every block of as many seats is tried.
 type Seats struct{ Rows [][]Seat }
