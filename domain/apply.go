@@ -60,6 +60,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			Items: f.Items, Currency: f.Currency,
 			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis,
 		}
+		if f.RequestType == RequestPurchase {
+			next.Attempt = 1
+		}
 		effect = Effect{Items: f.Items, Available: -1, Held: 1}
 
 	case FactRejected:
@@ -75,6 +78,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		if o.State != OrderHeld {
 			return o, effect, illegal(f, o.State)
 		}
+		if by := max(f.Attempt, 1); by != o.LastAttempt() || o.PayState == PayDeclined {
+			return o, effect, fmt.Errorf("confirmed: by attempt %d, the order's is %d%s", by, o.Attempt, declined(o))
+		}
 		if err := o.checkSale(f); err != nil {
 			return o, effect, err
 		}
@@ -84,6 +90,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 	case FactDeclined, FactExpired:
 		if o.State != OrderHeld {
 			return o, effect, illegal(f, o.State)
+		}
+		if f.Type == FactDeclined && f.Reason == "" && o.RequestType == RequestHold && o.Attempt > 0 {
+			return o, effect, errors.New("declined: an attempt that is declined ends no hold")
 		}
 		if next.State = OrderDeclined; f.Type == FactExpired {
 			next.State = OrderExpired
@@ -123,6 +132,24 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			return o, effect, cmp.Or(err, errors.New("change_refused: without a reason"))
 		}
 
+	case FactPaying:
+		if o.State != OrderHeld || o.RequestType != RequestHold {
+			return o, effect, illegal(f, o.State)
+		}
+		if f.Attempt != o.Attempt+1 || f.Attempt > MaxAttempts || o.Attempt > 0 && o.PayState != PayDeclined {
+			return o, effect, fmt.Errorf("paying: attempt %d cannot follow attempt %d%s", f.Attempt, o.Attempt, declined(o))
+		}
+		next.Attempt, next.PayState, next.PayFingerprint = f.Attempt, PayOpen, f.Fingerprint
+
+	case FactPaymentDeclined:
+		if o.State != OrderHeld || o.RequestType != RequestHold {
+			return o, effect, illegal(f, o.State)
+		}
+		if o.Attempt == 0 || f.Attempt != o.Attempt || o.PayState == PayDeclined {
+			return o, effect, fmt.Errorf("payment_declined: attempt %d, the order's is %d%s", f.Attempt, o.Attempt, declined(o))
+		}
+		next.PayState = PayDeclined
+
 	case FactForgotten:
 		if o.State != OrderRejected || o.Reason != ReasonUnknownEvent || o.Version != f.Version {
 			return o, effect, fmt.Errorf("%w (%s, version %q instead of %q)", illegal(f, o.State), o.Reason, o.Version, f.Version)
@@ -139,6 +166,14 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		next.ResolvedAtMillis = f.AtMillis
 	}
 	return next, effect, nil
+}
+
+// declined says so of an order's attempt.
+func declined(o Order) string {
+	if o.PayState == PayDeclined {
+		return ", which was declined"
+	}
+	return ""
 }
 
 // checkSale: what a fact repeats of an order, for whoever posts and settles it, is what the order says.
@@ -178,6 +213,8 @@ func Apply(v View, f Fact) (View, error) {
 		return v, fmt.Errorf("changed, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
 	case f.Type == FactChanged && v.Event.Cancelled:
 		return v, errors.New("changed, but its event is cancelled")
+	case f.Type == FactPaying && f.AtMillis >= v.Order.DeadlineMillis:
+		return v, fmt.Errorf("paying at %d, not before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactExpired && f.AtMillis < v.Order.DeadlineMillis:
 		return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactCancelled && f.Reason == ReasonEventCancelled && !v.Event.Cancelled:
@@ -293,7 +330,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		e.Version++
 		return e, nil
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -357,7 +394,7 @@ func (b *Snapshot) Fold(f Fact) error {
 			b.Events[f.EventID] = e
 		}
 		return err
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 	}
 	ref := f.Ref()
 	v, err := Apply(b.View(ref, f.CustomerID), f)

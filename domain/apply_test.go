@@ -171,6 +171,48 @@ func TestApplyLegal(t *testing.T) {
 	}
 }
 
+// TestApplyAttempts: which facts about attempts to pay may follow which.
+func TestApplyAttempts(t *testing.T) {
+	confirmedBy := func(n int) Fact {
+		f := orderFact(FactConfirmed, 0)
+		f.Attempt = n
+		return f
+	}
+	about := func(kind FactType, n int) Fact {
+		return Fact{ID: confirmedID, AtMillis: now, Type: kind, EventID: "e1", OrderID: "o1", Attempt: n, Fingerprint: map[FactType]string{FactPaying: "pay"}[kind]}
+	}
+	orders := map[string]Order{
+		"none": {}, "purchase": heldOrder(RequestPurchase, aliveUntil), "unpaid": heldOrder(RequestHold, aliveUntil), "over": heldOrder(RequestHold, now),
+		"first open": payingOrder(1, PayOpen, aliveUntil), "first declined": payingOrder(1, PayDeclined, aliveUntil),
+		"second open": payingOrder(2, PayOpen, aliveUntil), "all declined": payingOrder(MaxAttempts, PayDeclined, aliveUntil), "confirmed": confirmedOrder(),
+	}
+	facts := map[string]Fact{
+		"paying 1": about(FactPaying, 1), "paying 2": about(FactPaying, 2), "paying 3": about(FactPaying, 3), "paying 10": about(FactPaying, MaxAttempts+1),
+		"payment_declined 1": about(FactPaymentDeclined, 1), "payment_declined 2": about(FactPaymentDeclined, 2), "payment_declined 0": about(FactPaymentDeclined, 0),
+		"confirmed": confirmedBy(0), "confirmed by 2": confirmedBy(2), "declined": orderFact(FactDeclined, 0),
+	}
+	legal := map[string]Order{
+		"unpaid, paying 1": payingOrder(1, PayOpen, aliveUntil), "first declined, paying 2": payingOrder(2, PayOpen, aliveUntil),
+		"first open, payment_declined 1": payingOrder(1, PayDeclined, aliveUntil), "second open, payment_declined 2": payingOrder(2, PayDeclined, aliveUntil),
+		"purchase, confirmed": {}, "unpaid, confirmed": {}, "first open, confirmed": {}, "second open, confirmed by 2": {}, // {}: not of this test
+		"purchase, declined": {}, "unpaid, declined": {}, "over, declined": {}, // of a program that knew of no attempts
+	}
+	for order, o := range orders {
+		for name, fact := range facts {
+			before := View{Event: testEvent(), Order: o, InProgress: "o1"}
+			after, err := Apply(before, fact)
+			want, ok := legal[order+", "+name]
+			if ok != (err == nil) {
+				t.Errorf("%s of %s: %v", name, order, err)
+				continue
+			}
+			if want.Version = confirmedID; ok && want.State != OrderNone && (after.Order != want || !reflect.DeepEqual(after.Event, before.Event) || after.InProgress != "o1") {
+				t.Errorf("%s of %s:\n%+v\nwant\n%+v, and nothing else changed", name, order, after, want)
+			}
+		}
+	}
+}
+
 // TestApplyEveryTransition is every fact in every state: what is not in the list
 // of legal ones is an error that changes nothing.
 func TestApplyEveryTransition(t *testing.T) {
@@ -542,7 +584,7 @@ func TestSnapshotFold(t *testing.T) {
 	}
 	order := func(customer string, heldAt int64) Order {
 		return Order{
-			RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: customer, Items: "general:2:100", Currency: "EUR", DeadlineMillis: heldAt + 50, HeldAtMillis: heldAt,
+			RequestType: RequestPurchase, Fingerprint: "fp", CustomerID: customer, Items: "general:2:100", Currency: "EUR", DeadlineMillis: heldAt + 50, HeldAtMillis: heldAt, Attempt: 1,
 		}
 	}
 	with := func(o Order, change func(*Order)) Order {

@@ -68,11 +68,11 @@ func decideChange(v View, ref OrderRef, nowMillis int64, c Change) (*Fact, Verdi
 	if reason != "" {
 		return &Fact{
 			Type: FactChangeRefused, EventID: ref.EventID, OrderID: ref.OrderID,
-			Change: r.Change, Fingerprint: r.Fingerprint, Reason: reason, Detail: detail,
+			Change: r.Change, Fingerprint: r.Fingerprint, Version: o.Version, Reason: reason, Detail: detail,
 		}, VerdictDone
 	}
 	return &Fact{
-		Type: kind, EventID: ref.EventID, OrderID: ref.OrderID, Change: r.Change, Fingerprint: r.Fingerprint,
+		Type: kind, EventID: ref.EventID, OrderID: ref.OrderID, Change: r.Change, Fingerprint: r.Fingerprint, Version: o.Version,
 		Was: o.State, CustomerID: o.CustomerID, Items: given, Taken: taken, Currency: o.Currency,
 	}, VerdictDone
 }
@@ -253,10 +253,10 @@ func (o Order) changed(f Fact) (Order, Effect, error) {
 
 // number notes that a fact about a numbered alteration was the next one of the order.
 func (o *Order) number(f Fact) error {
-	if f.Change != o.Change+1 || f.Fingerprint == "" {
-		return fmt.Errorf("%s: is number %d of fingerprint %q, the last one was %d", f.Type, f.Change, f.Fingerprint, o.Change)
+	if f.Change != o.Change+1 || f.Fingerprint == "" || f.Version != o.Version {
+		return fmt.Errorf("%s: is number %d of fingerprint %q, of version %q; the last one was %d, and the version is %q", f.Type, f.Change, f.Fingerprint, f.Version, o.Change, o.Version)
 	}
-	o.Change, o.ChangeFingerprint, o.ChangeRefusal, o.ChangeDetail = f.Change, f.Fingerprint, "", ""
+	o.Change, o.ChangedAtMillis, o.ChangeFingerprint, o.ChangeRefusal, o.ChangeDetail = f.Change, f.AtMillis, f.Fingerprint, "", ""
 	if f.Type == FactChangeRefused {
 		o.ChangeRefusal, o.ChangeDetail = f.Reason, f.Detail
 	}
@@ -265,7 +265,7 @@ func (o *Order) number(f Fact) error {
 
 // BeingPaid reports whether a payment of the order as it is now may be under way.
 func (o Order) BeingPaid() bool {
-	return o.State == OrderHeld && o.RequestType == RequestPurchase
+	return o.State == OrderHeld && o.Attempt > 0 && o.PayState != PayDeclined
 }
 
 // in is the item of a section.

@@ -33,6 +33,8 @@ const (
 	VerdictConflict
 	// VerdictChangePending: a partial cancel or a change that comes before the one with the number before it; dead-letter it.
 	VerdictChangePending
+	// VerdictPending: a pay whose attempt cannot begin, because the one before is not over; dead-letter it.
+	VerdictPending
 	// VerdictTooLate: a pay that waited longer than it is worth; dead-letter it. The hold runs out by itself.
 	VerdictTooLate
 )
@@ -52,6 +54,8 @@ func (v Verdict) String() string {
 		return "conflict"
 	case VerdictChangePending:
 		return "change_pending"
+	case VerdictPending:
+		return "attempt_pending"
 	case VerdictTooLate:
 		return "too_late"
 	}
@@ -74,6 +78,8 @@ type Hold struct {
 
 // Pay is a pay request that arrived.
 type Pay struct {
+	Attempt     int    // which one it is to be, from 1
+	Fingerprint string // of its body
 	EntryMillis int64
 	ValidMillis int64
 }
@@ -95,6 +101,7 @@ const (
 
 // Resolve brings the gateway's answer.
 type Resolve struct {
+	Attempt         int // about which it was asked, from 1
 	Outcome         PaymentOutcome
 	AuthorizationID string // if approved
 	Detail          string // if mismatched: how it differs, for people
@@ -125,7 +132,7 @@ func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 	case Hold:
 		return decideHold(v, ref, nowMillis, c)
 	case Pay:
-		return nil, decidePay(v.Order, nowMillis, c)
+		return decidePay(v.Order, ref, nowMillis, c)
 	case Resolve:
 		return decideResolve(v.Order, ref, nowMillis, c)
 	case Expire:
@@ -306,22 +313,41 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	return "", ""
 }
 
-func decidePay(o Order, nowMillis int64, c Pay) Verdict {
+func decidePay(o Order, ref OrderRef, nowMillis int64, c Pay) (*Fact, Verdict) {
+	if c.Attempt == o.Attempt && o.PayFingerprint != "" && o.PayFingerprint != c.Fingerprint {
+		return nil, VerdictConflict
+	}
 	switch o.State {
 	case OrderNone:
-		return VerdictWait
+		return nil, VerdictWait
 	case OrderHeld:
-		// Only a live hold: once the deadline has passed, expiry is what must happen.
-		if o.HoldAliveAt(nowMillis) && nowMillis-c.EntryMillis > c.ValidMillis {
-			return VerdictTooLate
-		}
-		return VerdictAuthorize
+		return payHeld(o, ref, nowMillis, c)
 	case OrderExpired, OrderCancelled:
-		return voidIfHeldOnce(o)
+		return nil, voidIfHeldOnce(o)
 	case OrderConfirmed, OrderDeclined, OrderRejected:
-		return VerdictDone
+		return nil, VerdictDone
 	}
-	return VerdictDone
+	return nil, VerdictDone
+}
+
+// payHeld: an attempt is accepted once, and then it is not too late for it any more.
+func payHeld(o Order, ref OrderRef, nowMillis int64, c Pay) (*Fact, Verdict) {
+	overdue := o.HoldAliveAt(nowMillis) && nowMillis-c.EntryMillis > c.ValidMillis
+	switch {
+	case c.Attempt < o.Attempt, c.Attempt == o.Attempt && o.PayState == PayDeclined:
+		return nil, VerdictDone
+	case c.Attempt == o.Attempt && o.RequestType == RequestPurchase && overdue: // nobody has accepted it: the purchase does the same
+		return nil, VerdictTooLate
+	case c.Attempt == o.Attempt:
+		return nil, VerdictAuthorize
+	case !o.HoldAliveAt(nowMillis):
+		return expired(ref), VerdictDone
+	case c.Attempt > o.Attempt+1, o.Attempt > 0 && o.PayState != PayDeclined:
+		return nil, VerdictPending
+	case overdue:
+		return nil, VerdictTooLate
+	}
+	return &Fact{Type: FactPaying, EventID: ref.EventID, OrderID: ref.OrderID, Attempt: c.Attempt, Fingerprint: c.Fingerprint}, VerdictAuthorize
 }
 
 // voidIfHeldOnce: an order that was never held never got as far as the gateway.
@@ -333,12 +359,22 @@ func voidIfHeldOnce(o Order) Verdict {
 }
 
 func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Verdict) {
-	if c.Outcome == PaymentMismatched && o.State != OrderHeld {
+	// What is said of another attempt than the order's, or of one that was declined before, changes nothing, and there
+	// shall be no money of it. So it is with an order that is lost: it was there when the gateway was asked.
+	another := o.State == OrderNone || o.State == OrderHeld && (c.Attempt != o.Attempt || o.PayState == PayDeclined) || o.State == OrderConfirmed && c.Attempt != o.LastAttempt()
+	switch {
+	case another && (c.Outcome == PaymentDeclined || c.Outcome == PaymentMismatched):
+		return nil, VerdictDone
+	case another:
+		return nil, VerdictVoid
+	case c.Outcome == PaymentMismatched && o.State != OrderHeld:
 		return nil, VerdictDone // whatever the order is, there is nothing of its own to void
 	}
 	switch o.State {
 	case OrderHeld:
 		switch {
+		case c.Outcome == PaymentDeclined && o.RequestType == RequestHold:
+			return &Fact{Type: FactPaymentDeclined, EventID: ref.EventID, OrderID: ref.OrderID, Attempt: c.Attempt}, VerdictDone
 		case c.Outcome == PaymentDeclined:
 			return &Fact{Type: FactDeclined, EventID: ref.EventID, OrderID: ref.OrderID}, VerdictDone
 		case c.Outcome == PaymentMismatched:
@@ -348,18 +384,12 @@ func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Ve
 		case c.Outcome == PaymentApproved:
 			return &Fact{
 				Type: FactConfirmed, EventID: ref.EventID, OrderID: ref.OrderID,
-				CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, AuthorizationID: c.AuthorizationID,
+				CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, AuthorizationID: c.AuthorizationID, Attempt: later(c.Attempt),
 			}, VerdictDone
 		default:
 			return nil, VerdictWait
 		}
-	case OrderConfirmed:
-		return nil, VerdictDone
-	case OrderNone:
-		// The order was here when the gateway was asked, and is lost: so must the money be.
-		if c.Outcome != PaymentDeclined {
-			return nil, VerdictVoid
-		}
+	case OrderNone, OrderConfirmed:
 		return nil, VerdictDone
 	case OrderDeclined, OrderRejected:
 		// Approved and yet declined before: give the money back.

@@ -29,12 +29,12 @@ func TestDecideEveryCell(t *testing.T) {
 		{"purchase, other body", hold(RequestPurchase, "other")},
 		{"hold, same body", hold(RequestHold, "same")},
 		{"hold, other body", hold(RequestHold, "other")},
-		{"pay", Pay{EntryMillis: now - 100, ValidMillis: 100}},
-		{"pay, waited too long", Pay{EntryMillis: now - 100, ValidMillis: 99}},
-		{"resolve approved", Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"}},
-		{"resolve declined", Resolve{Outcome: PaymentDeclined}},
-		{"resolve unknown", Resolve{Outcome: PaymentUnknown}},
-		{"resolve mismatched", Resolve{Outcome: PaymentMismatched, Detail: "amount 5 instead of 1800"}},
+		{"pay", Pay{Attempt: 1, Fingerprint: "pay", EntryMillis: now - 100, ValidMillis: 100}},
+		{"pay, waited too long", Pay{Attempt: 1, Fingerprint: "pay", EntryMillis: now - 100, ValidMillis: 99}},
+		{"resolve approved", Resolve{Attempt: 1, Outcome: PaymentApproved, AuthorizationID: "auth_2"}},
+		{"resolve declined", Resolve{Attempt: 1, Outcome: PaymentDeclined}},
+		{"resolve unknown", Resolve{Attempt: 1, Outcome: PaymentUnknown}},
+		{"resolve mismatched", Resolve{Attempt: 1, Outcome: PaymentMismatched, Detail: "amount 5 instead of 1800"}},
 		{"expire", Expire{}},
 		{"cancel", Cancel{Reason: ReasonRequested}},
 		{"capture failed", Cancel{Reason: ReasonCaptureFailed}},
@@ -63,10 +63,10 @@ func TestDecideEveryCell(t *testing.T) {
 			"declined done",
 			"- done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a hold, alive", View{Event: testEvent(), Order: heldOrder(RequestHold, aliveUntil), InProgress: "o1"}, [14]string{
+		{"held by a hold, being paid, alive", View{Event: testEvent(), Order: payingOrder(1, PayOpen, aliveUntil), InProgress: "o1"}, [14]string{
 			"- authorize", "- conflict", "- done", "- conflict",
-			"- authorize", "- too_late",
-			"confirmed done", "declined done", "- wait",
+			"- authorize", "- authorize",
+			"confirmed done", "payment_declined done", "- wait",
 			"declined done",
 			"- done", "cancelled done", "- done", "- done",
 		}},
@@ -77,10 +77,10 @@ func TestDecideEveryCell(t *testing.T) {
 			"declined done",
 			"expired done", "cancelled done", "- done", "- done",
 		}},
-		{"held by a hold, past its deadline", View{Event: testEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, [14]string{
+		{"held by a hold, being paid, past its deadline", View{Event: testEvent(), Order: payingOrder(1, PayOpen, now), InProgress: "o1"}, [14]string{
 			"- authorize", "- conflict", "- done", "- conflict",
 			"- authorize", "- authorize",
-			"expired void", "declined done", "expired void",
+			"expired void", "payment_declined done", "expired void",
 			"declined done",
 			"expired done", "cancelled done", "- done", "- done",
 		}},
@@ -200,6 +200,104 @@ func TestDecideEveryCell(t *testing.T) {
 	}
 }
 
+// TestDecideAttempts is what becomes of attempts to pay: each state of an order that has some, every pay and every answer.
+func TestDecideAttempts(t *testing.T) {
+	pay := func(attempt int, fingerprint string, valid int64) Pay {
+		return Pay{Attempt: attempt, Fingerprint: fingerprint, EntryMillis: now - 100, ValidMillis: valid}
+	}
+	answer := func(attempt int, outcome PaymentOutcome) Resolve {
+		return Resolve{Attempt: attempt, Outcome: outcome, AuthorizationID: "auth_2"}
+	}
+	commands := []Command{
+		pay(1, "pay", 100), pay(2, "pay", 100), pay(3, "pay", 100),
+		pay(2, "another", 100), pay(1, "pay", 99), pay(2, "pay", 99),
+		answer(1, PaymentApproved), answer(2, PaymentApproved), answer(3, PaymentApproved),
+		answer(1, PaymentDeclined), answer(2, PaymentDeclined),
+		answer(1, PaymentUnknown), answer(2, PaymentUnknown),
+		answer(1, PaymentMismatched), answer(2, PaymentMismatched),
+	}
+	ended := func(o Order, state OrderState) Order {
+		o.State, o.ResolvedAtMillis = state, resolvedAt
+		return o
+	}
+	for _, row := range []struct {
+		name  string
+		order Order
+		cells [15]string
+	}{
+		{"held, nothing paid yet", heldOrder(RequestHold, aliveUntil), [15]string{
+			"paying authorize", "- attempt_pending", "- attempt_pending",
+			"- attempt_pending", "- too_late", "- attempt_pending",
+			"- void", "- void", "- void", "- done", "- done", "- void", "- void", "- done", "- done",
+		}},
+		{"held, past its deadline", heldOrder(RequestHold, now), [15]string{
+			"expired done", "expired done", "expired done",
+			"expired done", "expired done", "expired done",
+			"- void", "- void", "- void", "- done", "- done", "- void", "- void", "- done", "- done",
+		}},
+		{"by a purchase", heldOrder(RequestPurchase, aliveUntil), [15]string{
+			"- authorize", "- attempt_pending", "- attempt_pending",
+			"- attempt_pending", "- too_late", "- attempt_pending",
+			"confirmed done", "- void", "- void", "declined done", "- done", "- wait", "- void", "declined done", "- done",
+		}},
+		{"the first is open", payingOrder(1, PayOpen, aliveUntil), [15]string{
+			"- authorize", "- attempt_pending", "- attempt_pending",
+			"- attempt_pending", "- authorize", "- attempt_pending",
+			"confirmed done", "- void", "- void", "payment_declined done", "- done", "- wait", "- void", "declined done", "- done",
+		}},
+		{"the first was declined", payingOrder(1, PayDeclined, aliveUntil), [15]string{
+			"- done", "paying authorize", "- attempt_pending",
+			"paying authorize", "- done", "- too_late",
+			"- void", "- void", "- void", "- done", "- done", "- void", "- void", "- done", "- done",
+		}},
+		{"the first was declined, past its deadline", payingOrder(1, PayDeclined, now), [15]string{
+			"- done", "expired done", "expired done",
+			"expired done", "- done", "expired done",
+			"- void", "- void", "- void", "- done", "- done", "- void", "- void", "- done", "- done",
+		}},
+		{"the second is open", payingOrder(2, PayOpen, aliveUntil), [15]string{
+			"- done", "- authorize", "- attempt_pending",
+			"- conflict", "- done", "- authorize",
+			"- void", "confirmed done", "- void", "- done", "payment_declined done", "- void", "- wait", "- done", "declined done",
+		}},
+		{"confirmed by the second", ended(payingOrder(2, PayOpen, now), OrderConfirmed), [15]string{
+			"- done", "- done", "- done",
+			"- conflict", "- done", "- done",
+			"- void", "- done", "- void", "- done", "- done", "- void", "- done", "- done", "- done",
+		}},
+		{"confirmed by a program from before", ended(heldOrder(RequestHold, now), OrderConfirmed), [15]string{
+			"- done", "- done", "- done",
+			"- done", "- done", "- done",
+			"- done", "- void", "- void", "- done", "- done", "- done", "- void", "- done", "- done",
+		}},
+		{"expired, the second is open", ended(payingOrder(2, PayOpen, now), OrderExpired), [15]string{
+			"- void", "- void", "- void",
+			"- conflict", "- void", "- void",
+			"- void", "- void", "- void", "- done", "- done", "- void", "- void", "- done", "- done",
+		}},
+	} {
+		for i, c := range commands {
+			view := View{Event: testEvent(), Order: row.order, InProgress: "o1"}
+			fact, verdict := Decide(view, testRef, now, c)
+			got := "- " + verdict.String()
+			if fact != nil {
+				got = string(fact.Type) + " " + verdict.String()
+				fact.AtMillis = now
+				if _, err := Apply(view, *fact); err != nil {
+					t.Errorf("%s, %+v: the decided fact cannot be applied: %v", row.name, c, err)
+				}
+			}
+			if got != row.cells[i] {
+				t.Errorf("%s, %+v: %q, want %q", row.name, c, got, row.cells[i])
+			}
+		}
+	}
+	all := payingOrder(MaxAttempts, PayDeclined, aliveUntil)
+	if fact, verdict := Decide(View{Event: testEvent(), Order: all}, testRef, now, pay(MaxAttempts, "pay", 100)); fact != nil || verdict != VerdictDone {
+		t.Errorf("the last attempt again: %+v, %s", fact, verdict)
+	}
+}
+
 // TestDecideFacts compares every field of every fact that Decide can lead to.
 func TestDecideFacts(t *testing.T) {
 	held := heldOrder(RequestPurchase, aliveUntil)
@@ -257,21 +355,41 @@ func TestDecideFacts(t *testing.T) {
 		{
 			"confirmed",
 			View{Event: testEvent(), Order: held},
-			Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"},
+			Resolve{Attempt: 1, Outcome: PaymentApproved, AuthorizationID: "auth_2"},
 			Fact{
 				Type: FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Items: "general:2:900", Currency: "EUR", AuthorizationID: "auth_2",
 			},
 		},
 		{
+			"confirmed by the second attempt",
+			View{Event: testEvent(), Order: payingOrder(2, PayOpen, aliveUntil)},
+			Resolve{Attempt: 2, Outcome: PaymentApproved, AuthorizationID: "auth_2"},
+			Fact{
+				Type: FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Items: "general:2:900", Currency: "EUR", AuthorizationID: "auth_2", Attempt: 2,
+			},
+		},
+		{
+			"paying",
+			View{Event: testEvent(), Order: payingOrder(8, PayDeclined, aliveUntil)},
+			Pay{Attempt: 9, Fingerprint: "again", EntryMillis: now, ValidMillis: 1},
+			Fact{Type: FactPaying, EventID: "e1", OrderID: "o1", Attempt: 9, Fingerprint: "again"},
+		},
+		{
+			"an attempt declined",
+			View{Event: testEvent(), Order: payingOrder(2, PayOpen, now)},
+			Resolve{Attempt: 2, Outcome: PaymentDeclined},
+			Fact{Type: FactPaymentDeclined, EventID: "e1", OrderID: "o1", Attempt: 2},
+		},
+		{
 			"declined",
 			View{Event: testEvent(), Order: held},
-			Resolve{Outcome: PaymentDeclined},
+			Resolve{Attempt: 1, Outcome: PaymentDeclined},
 			Fact{Type: FactDeclined, EventID: "e1", OrderID: "o1"},
 		},
 		{
 			"declined for a payment that does not match",
 			View{Event: testEvent(), Order: heldOrder(RequestPurchase, now)}, // also past its deadline
-			Resolve{Outcome: PaymentMismatched, Detail: "amount 5 instead of 1800"},
+			Resolve{Attempt: 1, Outcome: PaymentMismatched, Detail: "amount 5 instead of 1800"},
 			Fact{Type: FactDeclined, EventID: "e1", OrderID: "o1", Reason: "payment_mismatch", Detail: "amount 5 instead of 1800"},
 		},
 		{
@@ -282,8 +400,8 @@ func TestDecideFacts(t *testing.T) {
 		},
 		{
 			"expired by a late answer",
-			View{Event: testEvent(), Order: heldOrder(RequestHold, now)},
-			Resolve{Outcome: PaymentApproved, AuthorizationID: "auth_2"},
+			View{Event: testEvent(), Order: payingOrder(2, PayOpen, now)},
+			Resolve{Attempt: 2, Outcome: PaymentApproved, AuthorizationID: "auth_2"},
 			Fact{Type: FactExpired, EventID: "e1", OrderID: "o1"},
 		},
 		{

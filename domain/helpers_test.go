@@ -40,9 +40,20 @@ func testEvent() Event {
 
 // heldOrder is fred's order of 2 general units, which was held at another price than today's.
 func heldOrder(kind RequestType, deadline int64) Order {
-	return Order{
-		State: OrderHeld, RequestType: kind, Fingerprint: "same", CustomerID: "fred", Items: "general:2:900", Currency: "EUR", DeadlineMillis: deadline, HeldAtMillis: heldAt,
+	attempt := 0
+	if kind == RequestPurchase {
+		attempt = 1
 	}
+	return Order{
+		State: OrderHeld, RequestType: kind, Attempt: attempt, Fingerprint: "same", CustomerID: "fred", Items: "general:2:900", Currency: "EUR", DeadlineMillis: deadline, HeldAtMillis: heldAt,
+	}
+}
+
+// payingOrder is that order of a hold, with so many attempts to pay.
+func payingOrder(attempt int, state PayState, deadline int64) Order {
+	o := heldOrder(RequestHold, deadline)
+	o.Attempt, o.PayState, o.PayFingerprint = attempt, state, "pay"
+	return o
 }
 
 func confirmedOrder() Order {

@@ -28,7 +28,7 @@ func (in *Incoming) Command() Command {
 		return c
 	}
 	if !in.Request.Type.Opens() {
-		return Pay{EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
+		return Pay{Attempt: in.Request.AttemptNumber(), Fingerprint: in.Request.Fingerprint, EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
 	}
 	c := Hold{
 		Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken,
@@ -45,6 +45,7 @@ type Resolution struct {
 	EntryID         string // empty if there is none to acknowledge
 	Ref             OrderRef
 	Order           Order // as it was when the gateway was asked
+	Attempt         int   // about which, from 1
 	Outcome         PaymentOutcome
 	AuthorizationID string // if approved; without a bar or a line break
 	Detail          string // if mismatched: for people, without a line break

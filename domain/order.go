@@ -106,6 +106,27 @@ var reasons = [...][]string{
 	},
 }
 
+// PayState is how far the latest attempt to pay for an order has come.
+type PayState uint8
+
+const (
+	// PayOpen is that of an attempt that was accepted, and whose answer is not known yet.
+	PayOpen PayState = iota
+	// PayDeclined is that of an attempt for which there is no money, and never will be.
+	PayDeclined
+)
+
+// String is the state as it stands in JSON.
+func (s PayState) String() string {
+	switch s {
+	case PayOpen:
+		return "open"
+	case PayDeclined:
+		return "declined"
+	}
+	return fmt.Sprintf("PayState(%d)", uint8(s))
+}
+
 // DetailNoToken is what is wrong with a purchase or a pay that brings no payment token and
 // is not for free.
 const DetailNoToken = "payment_token: missing"
@@ -128,17 +149,25 @@ type Order struct {
 	ConfirmedAtMillis int64 // milliseconds; 0 if it was never confirmed
 	ResolvedAtMillis  int64 // milliseconds of the latest terminal fact; 0 while held
 	AuthorizationID   string
-	Reason            string
-	Detail            string // for people: what exactly was invalid, or does not match
 
 	// Change is the number of the latest partial cancel or change that was decided, 0 if none was; with its body's
 	// fingerprint, and why it was refused, if it was.
 	Change            int64
+	ChangedAtMillis   int64 // when that was
 	ChangeFingerprint string
 	ChangeRefusal     string
 	ChangeDetail      string // for people: which section, which seats
 	// Reduced is by how much the order costs less than was paid for it, in minor units: places were given back since it was confirmed.
 	Reduced int64
+
+	// Attempt is the latest attempt to pay that was accepted, 1 to MaxAttempts; 0 if none was. A purchase is its own first one. A hold
+	// has one by its paying facts; programs from before them confirmed holds without.
+	Attempt        int
+	PayState       PayState
+	PayFingerprint string // of the pay that was accepted as this attempt; empty if it was the purchase
+
+	Reason string
+	Detail string // for people: what exactly was invalid, or does not match
 }
 
 // Amount is what the order costs, in minor units.
@@ -165,4 +194,27 @@ func (o Order) Free() bool {
 // HoldAliveAt reports whether the order is held and its deadline is still ahead.
 func (o Order) HoldAliveAt(nowMillis int64) bool {
 	return o.State == OrderHeld && nowMillis < o.DeadlineMillis
+}
+
+// LastAttempt is the one whose payment is the order's at the gateway, or would be, had it got that far.
+func (o Order) LastAttempt() int { return max(o.Attempt, 1) }
+
+// AttemptOf is how an attempt to pay for the order is known to the gateway: its n-th, from 1.
+func (o Order) AttemptOf(namespace string, ref OrderRef, n int) Attempt {
+	a := Attempt{
+		Name:   PaymentName{Namespace: namespace, OrderRef: ref, Attempt: later(n)},
+		Amount: o.PaidAmount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint,
+	}
+	if n == o.LastAttempt() {
+		a.AuthorizationID = o.AuthorizationID
+	}
+	return a
+}
+
+// later is the number of an attempt where the first has none.
+func later(n int) int {
+	if n == 1 {
+		return 0
+	}
+	return n
 }

@@ -50,10 +50,11 @@ type Request struct {
 	Items        []RequestItem // instead of Section, Quantity, Seats, Apart and UnitPrice: 1 to MaxItems, each of another section, all or nothing
 	HoldSeconds  int64         // 0: the worker's default
 	ValidSeconds int64         // 0: the worker's default
+	Attempt      int64         // of a pay, which one for its order: 1 to MaxAttempts; 0: the first
 	Traceparent  string        // W3C trace context; passed over if malformed
 
-	// Fingerprint identifies the body of all but a pay and a cancel of everything, so that a retry is told from another request
-	// under the same order_id. The payment token is no part of it: it may not be
+	// Fingerprint identifies the body of all but a cancel of everything, so that a retry is told from another request
+	// under the same order_id, of the same attempt, or of the same number. The payment token is no part of it: it may not be
 	// kept in any form, and a checkout that retries often has a fresh one.
 	// Set by wire.ParseRequest.
 	Fingerprint string
@@ -97,6 +98,9 @@ func (r *Request) asked() Items {
 	}
 	return ItemsOf(list...)
 }
+
+// AttemptNumber is which attempt to pay the request is about, from 1.
+func (r *Request) AttemptNumber() int { return int(max(r.Attempt, 1)) }
 
 // Ref names the order the request is about.
 func (r Request) Ref() OrderRef { return OrderRef{EventID: r.EventID, OrderID: r.OrderID} }

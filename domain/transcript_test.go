@@ -131,12 +131,10 @@ func (p *play) command(words []string) string {
 		return p.request(ref, words[0], with)
 	case "again":
 		return p.take(ref, p.sent[ref.String()], p.now)
-	case "approved":
-		return p.decide(ref, domain.Resolve{Outcome: domain.PaymentApproved, AuthorizationID: with["authorization"]})
-	case "declined":
-		return p.decide(ref, domain.Resolve{Outcome: domain.PaymentDeclined})
-	case "unknown":
-		return p.decide(ref, domain.Resolve{Outcome: domain.PaymentUnknown})
+	case "approved", "declined", "unknown":
+		outcome := map[string]domain.PaymentOutcome{"approved": domain.PaymentApproved, "declined": domain.PaymentDeclined, "unknown": domain.PaymentUnknown}
+		attempt := p.number(cmp.Or(with["attempt"], "1"))
+		return p.decide(ref, domain.Resolve{Attempt: int(attempt), Outcome: outcome[words[0]], AuthorizationID: with["authorization"]})
 	case "expire":
 		return p.decide(ref, domain.Expire{})
 	case "cancel":
@@ -186,7 +184,11 @@ func (p *play) request(ref domain.OrderRef, kind string, with map[string]string)
 	if kind != "pay" && with["quantity"] == "" {
 		with["quantity"] = "1"
 	}
-	fields := []string{"v", "1", "type", kind, "event_id", ref.EventID, "order_id", ref.OrderID}
+	version := "1"
+	if with["attempt"] != "" {
+		version = "2"
+	}
+	fields := []string{"v", version, "type", kind, "event_id", ref.EventID, "order_id", ref.OrderID}
 	for _, name := range slices.Sorted(maps.Keys(with)) {
 		if name == "waited" {
 			waited = p.number(with[name])
@@ -210,7 +212,7 @@ func (p *play) take(ref domain.OrderRef, fields []string, atMillis int64) string
 		invalid = err.Error()
 	}
 	if r.Type == domain.RequestPay {
-		return p.decide(ref, domain.Pay{EntryMillis: atMillis, ValidMillis: validMillis})
+		return p.decide(ref, domain.Pay{Attempt: r.AttemptNumber(), Fingerprint: r.Fingerprint, EntryMillis: atMillis, ValidMillis: validMillis})
 	}
 	return p.decide(ref, domain.Hold{
 		Request: r, Invalid: invalid, EntryMillis: atMillis, ValidMillis: validMillis, HoldMillis: cmp.Or(1000*r.HoldSeconds, holdMillis),

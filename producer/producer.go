@@ -70,9 +70,9 @@ type Receipt struct {
 	// Type and Fingerprint are the request's: what to wait for, and how to know it from another
 	// one under the same order_id.
 	Type        domain.RequestType `json:"type"`
-	Fingerprint string             `json:"fingerprint,omitempty"` // of a purchase or a hold, a partial cancel or a change
-	// Change is the number of a partial cancel or a change.
-	Change int64 `json:"change,omitempty"`
+	Fingerprint string             `json:"fingerprint,omitempty"` // of all but a cancel of everything
+	Attempt     int                `json:"attempt,omitempty"`     // of a pay: which attempt it is, from 1
+	Change      int64              `json:"change,omitempty"`      // of a partial cancel or a change: its number
 	// Replicas is how many replicas had confirmed it by then; 0 unless the option is set.
 	Replicas int `json:"replicas,omitempty"`
 }
@@ -154,6 +154,9 @@ func prepare(r *domain.Request) (Receipt, error) {
 		return receipt, domain.WithClass(domain.ClassReject, err)
 	}
 	receipt.Type, receipt.Fingerprint, receipt.Change = r.Type, fingerprint, r.Change
+	if receipt.Type, receipt.Fingerprint = r.Type, fingerprint; r.Type == domain.RequestPay {
+		receipt.Attempt = r.AttemptNumber()
+	}
 	return receipt, nil
 }
 

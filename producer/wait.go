@@ -48,6 +48,8 @@ func (e *SetAsideError) Unwrap() error {
 // WaitFor returns when it is known what became of a request that was published:
 //
 //   - a purchase or a pay: when its order is confirmed, declined, expired, cancelled or rejected;
+//   - a pay: also when this attempt was declined and its order is still held (PayState is domain.PayDeclined, or Attempt is
+//     a later one): another attempt may follow until the deadline;
 //   - a hold: also when it is held;
 //   - a cancel: as a purchase, but not on confirmed, because the cancel is about to undo that;
 //   - a partial cancel or a change: when it was done or refused (Outcome.Refused), or the order has ended.
@@ -56,7 +58,7 @@ func (e *SetAsideError) Unwrap() error {
 //
 //   - A *SetAsideError: this very request was set aside, whatever the order is.
 //   - It wraps domain.ErrConflict, ClassReject: another request came first under this
-//     order_id, or under this number of a change, with other content. What became of that one is not told.
+//     order_id, as this attempt, or under this number of a change, with other content. What became of that one is not told.
 //   - It wraps domain.ErrNotFound, ClassReject: a later change of the order was decided since, and so this one was before; but how is
 //     only in the order's facts.
 //   - It wraps domain.ErrUnknownOutcome: ctx ended first. The order may still have any
@@ -81,8 +83,13 @@ func (p *Producer) WaitFor(ctx context.Context, r Receipt) (Outcome, error) {
 func questionOf(r Receipt) (question, error) {
 	q := question{ref: domain.OrderRef{EventID: r.EventID, OrderID: r.OrderID}, entryID: r.EntryID, fingerprint: r.Fingerprint}
 	switch r.Type {
-	case domain.RequestPurchase, domain.RequestPay:
+	case domain.RequestPurchase:
 		q.enough = decided
+	case domain.RequestPay:
+		q.attempt = max(r.Attempt, 1)
+		q.enough = func(o domain.Order) bool {
+			return decided(o) || o.Attempt > q.attempt || o.Attempt == q.attempt && o.PayState == domain.PayDeclined
+		}
 	case domain.RequestHold:
 		q.enough = known
 	case domain.RequestCancel, domain.RequestChange:
@@ -142,7 +149,21 @@ type question struct {
 	entryID     string                        // of the request; empty: any that it is about
 	about       func(domain.RequestType) bool // requests whose being set aside is an answer, if there is no entryID
 	fingerprint string                        // of the request's body; empty: it has none, or any will do
-	change      int64                         // number of a partial cancel or a change; 0: it is none
+	attempt     int                           // that the fingerprint is of, from 1; 0: it is of what opened the order
+	change      int64                         // that the fingerprint is of, from 1; 0: likewise
+}
+
+// first is the fingerprint of what came first under the order_id, as the attempt, or under the number; empty if nothing is known to have.
+func (q *question) first(o domain.Order) string {
+	switch {
+	case q.change > 0 && q.change == o.Change:
+		return o.ChangeFingerprint
+	case q.attempt > 0 && q.attempt == o.Attempt:
+		return o.PayFingerprint
+	case q.attempt == 0 && q.change == 0:
+		return o.Fingerprint
+	}
+	return ""
 }
 
 // answer is what a look tells, an outcome or an error; ok is false if that is no answer yet.
@@ -153,21 +174,19 @@ func (q *question) answer(found domain.Looked) (outcome Outcome, ok bool, err er
 		return outcome, class == domain.ClassFatal || class == domain.ClassPoison, fmt.Errorf("waiting for %s: %w", q.ref, found.Err)
 	}
 	o := found.Order
-	body, under := o.Fingerprint, "order_id"
-	if q.change > 0 {
-		switch body = ""; {
-		case o.Change > q.change:
-			return outcome, true, domain.WithClass(domain.ClassReject, fmt.Errorf("order %s: what became of change %d: %w: change %d was decided since", q.ref, q.change, domain.ErrNotFound, o.Change))
-		case o.Change == q.change:
-			body, under = o.ChangeFingerprint, "number"
-			outcome.Refused, outcome.Detail = o.ChangeRefusal, o.ChangeDetail
-		}
+	if first := q.first(o); q.fingerprint != "" && first != "" && first != q.fingerprint {
+		return outcome, true, domain.WithClass(domain.ClassReject,
+			fmt.Errorf("order %s: %w: another request came first under this order_id, with other content", q.ref, domain.ErrConflict))
 	}
-	if q.fingerprint != "" && body != "" && body != q.fingerprint {
-		return Outcome{EventID: q.ref.EventID, OrderID: q.ref.OrderID}, true, domain.WithClass(domain.ClassReject,
-			fmt.Errorf("order %s: %w: another request came first under this %s, with other content", q.ref, domain.ErrConflict, under))
+	decided := q.change > 0 && o.Change == q.change
+	switch {
+	case q.change > 0 && o.Change > q.change:
+		return outcome, true, domain.WithClass(domain.ClassReject,
+			fmt.Errorf("order %s: what became of change %d: %w: change %d was decided since", q.ref, q.change, domain.ErrNotFound, o.Change))
+	case decided:
+		outcome.Refused, outcome.Detail = o.ChangeRefusal, o.ChangeDetail
 	}
-	if q.enough(o) || q.change > 0 && o.Change == q.change {
+	if decided || q.enough(o) {
 		outcome.Order = o
 		return outcome, true, nil
 	}

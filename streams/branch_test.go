@@ -311,11 +311,11 @@ func TestZombie(t *testing.T) {
 			return err
 		},
 		"confirm": func() error {
-			_, _, err := zombie.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{EntryID: entries[0].EntryID, Ref: ref("e1", "held"), Order: orders[0], Outcome: domain.PaymentApproved}})
+			_, _, err := zombie.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Attempt: 1, EntryID: entries[0].EntryID, Ref: ref("e1", "held"), Order: orders[0], Outcome: domain.PaymentApproved}})
 			return err
 		},
 		"decline": func() error {
-			_, _, err := zombie.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{EntryID: entries[0].EntryID, Ref: ref("e1", "held"), Order: orders[0], Outcome: domain.PaymentDeclined}})
+			_, _, err := zombie.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Attempt: 1, EntryID: entries[0].EntryID, Ref: ref("e1", "held"), Order: orders[0], Outcome: domain.PaymentDeclined}})
 			return err
 		},
 		"cancel": func() error {
@@ -378,7 +378,7 @@ func TestZombieOfAnOlderCopy(t *testing.T) {
 	before := f.Dump()
 	_, _, err = zombie.ledger.Hold(f.Ctx, 0, a)
 	f.wantReplaced(err)
-	_, _, err = zombie.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{EntryID: a[0].EntryID, Ref: ref("e1", "o1"), Order: order, Outcome: domain.PaymentApproved}})
+	_, _, err = zombie.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Attempt: 1, EntryID: a[0].EntryID, Ref: ref("e1", "o1"), Order: order, Outcome: domain.PaymentApproved}})
 	f.wantReplaced(err)
 	f.WantSame(before)
 	if is := f.branches(); len(is) != 2 || is[0].Common == "" {

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"holdfast/domain"
@@ -52,11 +53,17 @@ func (f *fixture) heldOf(order, customer, items string) {
 // confirmedOf makes a confirmed one.
 func (f *fixture) confirmedOf(order, customer, items string) {
 	f.Helper()
-	f.heldOf(order, customer, items)
-	replies, _ := f.resolve(domain.Resolution{Ref: ref("e1", order), Outcome: domain.PaymentApproved, AuthorizationID: "auth_" + order})
-	if replies[0].Order.State != domain.OrderConfirmed {
-		f.Fatalf("confirming %s: %+v", order, replies[0].Order)
+	f.alter([]string{"v", "2", "type", "purchase", "event_id", "e1", "order_id", order, "customer_id", customer, "items", items, "payment_token", "tok"})
+	f.resolveAs(order, domain.PaymentApproved)
+	if o := f.order("e1", order); o.State != domain.OrderConfirmed {
+		f.Fatalf("confirming %s: %+v", order, o)
 	}
+}
+
+// resolveAs brings an answer about an order's first attempt.
+func (f *fixture) resolveAs(order string, outcome domain.PaymentOutcome) {
+	f.Helper()
+	f.resolve(domain.Resolution{Ref: ref("e1", order), Attempt: 1, Outcome: outcome, AuthorizationID: "auth_" + order})
 }
 
 func (f *fixture) wantOrder(order string, items domain.Items, owed int64) {
@@ -79,8 +86,9 @@ func TestPartialCancel(t *testing.T) {
 	f.list("e1", hall(func(t *domain.Terms) { t.MaxPerCustomer = 9 }))
 	f.confirmedOf("o1", "fred", `[{"section":"general","quantity":3},{"section":"stalls","seats":["A-1","A-2"]}]`)
 	one := back("o1", 1, `[{"section":"general","quantity":1},{"section":"stalls","seats":["A-2"]}]`)
+	before := f.order("e1", "o1").Version
 	f.wantAlter("done", one)
-	f.wantFact("reduced", "e1/o1", "1|"+f.order("e1", "o1").ChangeFingerprint+"|confirmed|fred|general:1:1000,stalls:1:4500:2|EUR")
+	f.wantFact("reduced", "e1/o1", "1|"+f.order("e1", "o1").ChangeFingerprint+"|"+before+"|confirmed|fred|general:1:1000,stalls:1:4500:2|EUR")
 	after := func() {
 		t.Helper()
 		f.wantOrder("o1", "general:2:1000,stalls:1:4500:1", 5500)
@@ -115,6 +123,15 @@ func TestPartialCancel(t *testing.T) {
 	f.wantOrder("o1", "general:1:1000", 12000)
 	f.wantSales("e1", inspect.Totals{})
 	f.wantAlter("done", back("o1", 5, `[{"section":"general","quantity":1}]`))
+	facts, err := f.inspector.History(f.Ctx, ref("e1", "o1"), f.order("e1", "o1"))
+	f.Must(err)
+	var history []domain.FactType
+	for _, fact := range facts {
+		history = append(history, fact.Type)
+	}
+	if want := []domain.FactType{"held", "confirmed", "reduced", "change_refused", "reduced", "reduced", "cancelled"}; !slices.Equal(history, want) {
+		t.Errorf("history: %v, want %v", history, want)
+	}
 	if f.placesOf("e1/fred") != "" || f.places("e1", "stalls") != ".... ../......" {
 		t.Errorf("fred has %s places, stalls are %s", f.placesOf("e1/fred"), f.places("e1", "stalls"))
 	}
@@ -146,8 +163,9 @@ func TestExchange(t *testing.T) {
 		t.Errorf("stalls: %s", got)
 	}
 	exchange := to("o1", 2, `[{"section":"stalls","seats":["A-2","A-3","B-1"]}]`)
+	before := f.order("e1", "o1").Version
 	f.wantAlter("done", exchange)
-	f.wantFact("changed", "e1/o1", "2|"+f.order("e1", "o1").ChangeFingerprint+"|confirmed|fred|general:1:1000,stalls:1:1000:1|EUR|stalls:2:1000:3.9")
+	f.wantFact("changed", "e1/o1", "2|"+f.order("e1", "o1").ChangeFingerprint+"|"+before+"|confirmed|fred|general:1:1000,stalls:1:1000:1|EUR|stalls:2:1000:3.9")
 	after := func() {
 		t.Helper()
 		f.wantOrder("o1", "stalls:3:1000:2-3.9", 0)
@@ -262,16 +280,17 @@ func TestExchangeUpToTheLimit(t *testing.T) {
 	f.heldOf("o2", "jane", `[{"section":"general","quantity":1}]`)
 	other, hook := f.another(t)
 	hook.once("move", func() {
-		f.resolve(domain.Resolution{Ref: ref("e1", "o2"), Outcome: domain.PaymentApproved})
+		f.alter([]string{"v", "1", "type", "pay", "event_id", "e1", "order_id", "o2", "payment_token", "tok"})
+		f.resolveAs("o2", domain.PaymentApproved)
 		f.heldOf("o3", "jane", `[{"section":"general","quantity":1}]`)
 	})
 	other.wantAlter("done costs_more", to("o2", 1, `[{"section":"general","quantity":2}]`))
 	hook.once("move", func() {
-		f.resolve(domain.Resolution{Ref: ref("e1", "o3"), Outcome: domain.PaymentDeclined})
+		f.cancel("e1", "o3")
 		f.heldOf("o4", "jane", `[{"section":"general","quantity":1}]`)
 	})
 	other.wantAlter("done", to("o3", 1, `[{"section":"general","quantity":2}]`))
-	if o := f.order("e1", "o3"); o.State != domain.OrderDeclined {
+	if o := f.order("e1", "o3"); o.State != domain.OrderCancelled {
 		t.Errorf("%+v", o)
 	}
 	hook.once("move", func() {
@@ -295,12 +314,22 @@ func TestChangeOfOrdersAsTheyAre(t *testing.T) {
 	f.wantAlter("done payment_pending", back("o1", 1, one))
 	f.wantAlter("done payment_pending", to("o1", 2, one))
 	// Its payment is for what it was.
-	replies, _ := f.resolve(domain.Resolution{Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved, AuthorizationID: "auth"})
-	if o := replies[0].Order; o.State != domain.OrderConfirmed || o.PaidAmount() != 2000 || o.Change != 2 {
+	f.resolveAs("o1", domain.PaymentApproved)
+	if o := f.order("e1", "o1"); o.State != domain.OrderConfirmed || o.PaidAmount() != 2000 || o.Change != 2 {
 		t.Errorf("%+v", o)
 	}
 	f.wantAlter("done", back("o1", 3, one))
 	f.wantOrder("o1", "general:1:1000", 1000)
+
+	f.heldOf("o3", "jane", `[{"section":"general","quantity":3}]`)
+	f.wantAlter("done", back("o3", 1, one))
+	f.alter([]string{"v", "1", "type", "pay", "event_id", "e1", "order_id", "o3", "payment_token", "tok"})
+	f.wantAlter("done payment_pending", to("o3", 2, one))
+	f.resolveAs("o3", domain.PaymentDeclined)
+	f.wantAlter("done", to("o3", 3, one))
+	if o := f.order("e1", "o3"); o.State != domain.OrderHeld || o.PaidAmount() != 1000 || o.Attempt != 1 || o.PayState != domain.PayDeclined {
+		t.Errorf("%+v", o)
+	}
 
 	short := f.arrive(hold("e1", "o2", "mary", 2))[0]
 	short.HoldMillis = 1
@@ -312,7 +341,7 @@ func TestChangeOfOrdersAsTheyAre(t *testing.T) {
 	}
 	late := f.arrive(to("o1", 4, one))[0]
 	late.ValidMillis = -1
-	replies, _ = f.holdBatch(late)
+	replies, _ := f.holdBatch(late)
 	if o := replies[0].Order; o.ChangeRefusal != domain.ReasonTooLate {
 		t.Errorf("%+v", o)
 	}

@@ -136,7 +136,7 @@ func (f *fixture) handle(fields []string) {
 		command = domain.Cancel{Reason: domain.ReasonRequested}
 		f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{EntryID: id, Ref: ref}}))
 	case domain.RequestPay:
-		command = domain.Pay{EntryMillis: entryMillis, ValidMillis: validMillis}
+		command = domain.Pay{Attempt: req.AttemptNumber(), Fingerprint: req.Fingerprint, EntryMillis: entryMillis, ValidMillis: validMillis}
 	case domain.RequestPurchase, domain.RequestHold:
 		command = domain.Hold{Request: req, Invalid: a.Invalid, NoToken: a.NoToken, EntryMillis: entryMillis, ValidMillis: validMillis, HoldMillis: holdMillis}
 	}

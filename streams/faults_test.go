@@ -71,7 +71,7 @@ func TestWrongTypes(t *testing.T) {
 			a := held(f)
 			o := f.order("e1", "o1")
 			return func() error {
-				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{EntryID: a.EntryID, Ref: ref("e1", "o1"), Order: o, Outcome: domain.PaymentApproved}})
+				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Attempt: 1, EntryID: a.EntryID, Ref: ref("e1", "o1"), Order: o, Outcome: domain.PaymentApproved}})
 				return err
 			}
 		}},
@@ -79,7 +79,7 @@ func TestWrongTypes(t *testing.T) {
 			a := held(f)
 			o := f.order("e1", "o1")
 			return func() error {
-				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{EntryID: a.EntryID, Ref: ref("e1", "o1"), Order: o, Outcome: domain.PaymentDeclined}})
+				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Attempt: 1, EntryID: a.EntryID, Ref: ref("e1", "o1"), Order: o, Outcome: domain.PaymentDeclined}})
 				return err
 			}
 		}},
@@ -352,18 +352,18 @@ func TestOutOfMemory(t *testing.T) {
 		f := f.in(t)
 		replies, _ := f.resolve(
 			approve(approved.EntryID, "e1", "approved"), approve(late.EntryID, "e1", "late"),
-			domain.Resolution{EntryID: declined.EntryID, Ref: ref("e1", "declined"), Outcome: domain.PaymentDeclined},
-			domain.Resolution{EntryID: waiting.EntryID, Ref: ref("e1", "waiting")})
+			domain.Resolution{Attempt: 1, EntryID: declined.EntryID, Ref: ref("e1", "declined"), Outcome: domain.PaymentDeclined},
+			domain.Resolution{Attempt: 1, EntryID: waiting.EntryID, Ref: ref("e1", "waiting")})
 		for i, want := range []string{"done confirmed", "void expired", "done declined", "wait held"} {
 			if got := replies[i].Verdict.String() + " " + replies[i].Order.State.String(); got != want {
 				t.Errorf("item %d: %s, want %s", i, got, want)
 			}
 		}
-		if replies, _ := f.resolve(domain.Resolution{EntryID: waiting.EntryID, Ref: ref("e1", "waiting")}); replies[0].Verdict != domain.VerdictWait {
+		if replies, _ := f.resolve(domain.Resolution{Attempt: 1, EntryID: waiting.EntryID, Ref: ref("e1", "waiting")}); replies[0].Verdict != domain.VerdictWait {
 			t.Errorf("an unknown outcome alone: %s", replies[0].Verdict)
 		}
 		f.Must(q.DeadLetter(f.Ctx, []domain.DeadEntry{{ID: foreign.EntryID, Reason: "d"}}))
-		replies, _ = f.resolve(domain.Resolution{EntryID: foreign.EntryID, Ref: ref("e1", "foreign"), Outcome: domain.PaymentMismatched, Detail: "d"})
+		replies, _ = f.resolve(domain.Resolution{Attempt: 1, EntryID: foreign.EntryID, Ref: ref("e1", "foreign"), Outcome: domain.PaymentMismatched, Detail: "d"})
 		if n := len(f.deadLetters()); replies[0].Order.State != domain.OrderDeclined || n != 1 {
 			t.Errorf("left alone: %+v, %d dead letters", replies[0], n)
 		}

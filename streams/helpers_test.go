@@ -254,7 +254,7 @@ func (f *fixture) held(event, order, customer string, quantity int, millis int64
 func (f *fixture) confirmed(event, order, customer string, quantity int) {
 	f.Helper()
 	a := f.held(event, order, customer, quantity, holdMillis)
-	replies, _ := f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref(event, order), Outcome: domain.PaymentApproved, AuthorizationID: "auth_" + order})
+	replies, _ := f.resolve(domain.Resolution{Attempt: 1, EntryID: a.EntryID, Ref: ref(event, order), Outcome: domain.PaymentApproved, AuthorizationID: "auth_" + order})
 	if replies[0].Order.State != domain.OrderConfirmed {
 		f.Fatalf("confirming %s/%s: %+v", event, order, replies[0].Order)
 	}

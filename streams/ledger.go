@@ -345,7 +345,7 @@ func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) 
 	}
 	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
 		r := &batch[i]
-		return domain.Decide(domain.View{Order: o}, r.Ref, now, domain.Resolve{Outcome: r.Outcome, AuthorizationID: r.AuthorizationID, Detail: r.Detail})
+		return domain.Decide(domain.View{Order: o}, r.Ref, now, domain.Resolve{Attempt: r.Attempt, Outcome: r.Outcome, AuthorizationID: r.AuthorizationID, Detail: r.Detail})
 	}
 	now, err := l.moveAll(ctx, p, &m)
 	return m.replies, now, err

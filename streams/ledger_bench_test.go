@@ -166,7 +166,7 @@ func benchmarkLedger(b *testing.B, size, events int) {
 				if r.Verdict != domain.VerdictAuthorize {
 					b.Fatalf("%+v", r)
 				}
-				resolutions[i] = domain.Resolution{EntryID: batch[i].EntryID, Ref: batch[i].Request.Ref(), Order: r.Order, Outcome: domain.PaymentApproved, AuthorizationID: "auth-" + strconv.Itoa(n)}
+				resolutions[i] = domain.Resolution{Attempt: 1, EntryID: batch[i].EntryID, Ref: batch[i].Request.Ref(), Order: r.Order, Outcome: domain.PaymentApproved, AuthorizationID: "auth-" + strconv.Itoa(n)}
 			}
 			_, _, err = f.ledger.Resolve(f.Ctx, 0, resolutions)
 			f.Must(err)

@@ -700,7 +700,7 @@ func (p *player) draw() (input, run) {
 			domain.PaymentApproved, domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown,
 			domain.PaymentMismatched,
 		}[p.rand.IntN(7)]
-		command := domain.Resolve{Outcome: outcome}
+		command := domain.Resolve{Attempt: p.attempt(), Outcome: outcome}
 		switch outcome {
 		case domain.PaymentApproved:
 			command.AuthorizationID = "auth_" + strconv.FormatUint(p.rand.Uint64(), 36)
@@ -713,7 +713,7 @@ func (p *player) draw() (input, run) {
 				return nil, domain.Event{}, 0, err
 			}
 			replies, now, err := p.store.Ledger().Resolve(ctx, 0, []domain.Resolution{
-				{Ref: about, Order: read[0], Outcome: outcome, AuthorizationID: command.AuthorizationID, Detail: command.Detail},
+				{Ref: about, Order: read[0], Attempt: command.Attempt, Outcome: outcome, AuthorizationID: command.AuthorizationID, Detail: command.Detail},
 			})
 			return replies, domain.Event{}, now, err
 		}
@@ -772,17 +772,23 @@ func (p *player) drawHold() (input, run) {
 	return p.hold(refs, req)
 }
 
+// attempt draws one; the first is the most likely.
+func (p *player) attempt() int { return []int{1, 1, 1, 1, 2, 2, 3}[p.rand.IntN(7)] }
+
 func (p *player) hold(refs []domain.OrderRef, req domain.Request) (input, run) {
 	// Most holds end while others ask about them.
 	hold := []int64{0, 1, 2, 5, 10, 20, holdMillis, holdMillis, holdMillis, holdMillis}[p.rand.IntN(10)]
 	in := input{kind: "hold", refs: refs, label: string(req.Type)}
+	if req.Type == domain.RequestPay {
+		req.Attempt = int64(p.attempt())
+	}
 	batch := make([]domain.Incoming, len(refs))
 	for i, r := range refs {
 		req.EventID, req.OrderID = r.EventID, r.OrderID
 		batch[i] = domain.Incoming{EntryID: fmt.Sprintf("%d-%d", p.begun, i), Request: req, HoldMillis: hold, ValidMillis: historyEntrySeconds * 1000}
 		var command domain.Command = domain.Hold{Request: req, EntryMillis: p.begun, ValidMillis: batch[i].ValidMillis, HoldMillis: hold}
 		if req.Type == domain.RequestPay {
-			command = domain.Pay{EntryMillis: p.begun, ValidMillis: batch[i].ValidMillis}
+			command = domain.Pay{Attempt: req.AttemptNumber(), Fingerprint: req.Fingerprint, EntryMillis: p.begun, ValidMillis: batch[i].ValidMillis}
 		}
 		in.commands = append(in.commands, command)
 	}

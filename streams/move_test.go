@@ -54,7 +54,7 @@ func TestMoveStale(t *testing.T) {
 			return o
 		}
 	}
-	approved := domain.Resolve{Outcome: domain.PaymentApproved}
+	approved := domain.Resolve{Attempt: 1, Outcome: domain.PaymentApproved}
 	for name, test := range map[string]struct {
 		hold  int64 // milliseconds
 		read  func(domain.Order) domain.Order
@@ -173,7 +173,7 @@ func TestMoveBelowZero(t *testing.T) {
 			}
 			before := f.Dump()
 			if strings.HasSuffix(name, "to confirm") {
-				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Ref: ref("e1", "held"), Order: was, Outcome: domain.PaymentApproved}})
+				_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Attempt: 1, Ref: ref("e1", "held"), Order: was, Outcome: domain.PaymentApproved}})
 				f.WantClass(err, domain.ClassPoison)
 			} else {
 				f.WantClass(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "unseen")}, {Ref: ref("e1", test.order)}}), domain.ClassPoison)
@@ -251,7 +251,7 @@ func TestClockGoesBack(t *testing.T) {
 	if replies, now = f.holdBatch(paying); replies[0].Verdict != domain.VerdictTooLate || now != ahead {
 		t.Errorf("a pay that waited too long: %+v at %d, want %d", replies[0], now, ahead)
 	}
-	silent := domain.Resolution{Ref: ref("e1", "late"), Order: f.order("e1", "late"), Outcome: domain.PaymentUnknown}
+	silent := domain.Resolution{Attempt: 1, Ref: ref("e1", "late"), Order: f.order("e1", "late"), Outcome: domain.PaymentUnknown}
 	if replies, now = f.resolve(silent); replies[0].Verdict != domain.VerdictWait || now != ahead {
 		t.Errorf("no answer yet: %+v at %d, want %d", replies[0], now, ahead)
 	}
@@ -281,7 +281,7 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 	resolve := func(outcome domain.PaymentOutcome) func(f *fixture, o domain.Order) error {
 		return func(f *fixture, o domain.Order) error {
-			_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Ref: ref("e1", "o"), Order: o, Outcome: outcome}})
+			_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Attempt: 1, Ref: ref("e1", "o"), Order: o, Outcome: outcome}})
 			return err
 		}
 	}
@@ -480,7 +480,7 @@ func TestEachOrderOnceACall(t *testing.T) {
 				var batch []domain.Resolution
 				for _, order := range picked {
 					outcome := domain.PaymentOutcome(rapid.IntRange(0, 3).Draw(rt, "outcome"))
-					batch = append(batch, domain.Resolution{Ref: ref(event, order), Order: f.order(event, order), Outcome: outcome, AuthorizationID: "a"})
+					batch = append(batch, domain.Resolution{Attempt: 1, Ref: ref(event, order), Order: f.order(event, order), Outcome: outcome, AuthorizationID: "a"})
 				}
 				if _, _, err := other.ledger.Resolve(f.Ctx, 0, batch); err != nil {
 					rt.Fatal(err)
@@ -590,7 +590,7 @@ func TestScriptsReadThenWrite(t *testing.T) {
 	}{
 		{"hold", "XADD", "XACK", func() { f.holdBatch(a...) }},
 		{"confirm", "HDEL", "XACK", func() {
-			f.resolve(domain.Resolution{EntryID: a[0].EntryID, Ref: ref("e1", "o1"), Order: order, Outcome: domain.PaymentApproved})
+			f.resolve(domain.Resolution{Attempt: 1, EntryID: a[0].EntryID, Ref: ref("e1", "o1"), Order: order, Outcome: domain.PaymentApproved})
 		}},
 		{"cancel", "HDEL", "XACK", func() {
 			id := f.arrive(request("cancel", "e1", "o2"))[0].EntryID

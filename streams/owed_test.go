@@ -221,7 +221,7 @@ func TestPendingTellsWhatIsOwed(t *testing.T) {
 	for i := range 5 {
 		name := fmt.Sprint("o", i)
 		a := f.held("e1", name, name, 1, holdMillis)
-		resolutions = append(resolutions, domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", name), Outcome: domain.PaymentApproved, AuthorizationID: "a"})
+		resolutions = append(resolutions, domain.Resolution{Attempt: 1, EntryID: a.EntryID, Ref: ref("e1", name), Outcome: domain.PaymentApproved, AuthorizationID: "a"})
 	}
 	f.resolve(resolutions...) // one entry of five facts
 	settlement := func() inspect.GroupStatus {

@@ -43,7 +43,7 @@ type plantedBug struct{ name, file, old, new string }
 
 var plantedBugs = []plantedBug{
 	// What is decided: the second opinion must differ.
-	{"Decide confirms what has expired", decideFile, "case !o.HoldAliveAt(nowMillis):", "case !o.HoldAliveAt(0):"},
+	{"Decide confirms what has expired", decideFile, "case !o.HoldAliveAt(nowMillis):\n			return expired(ref), VerdictVoid", "case !o.HoldAliveAt(0):\n			return expired(ref), VerdictVoid"},
 	{
 		"Decide cancels with the wrong sale", decideFile, "Items: o.Items, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,",
 		"Items: o.Items + \"1\", Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,",
@@ -65,7 +65,13 @@ var plantedBugs = []plantedBug{
 		"case c.Reason == ReasonCaptureFailed && o.State == OrderNone:",
 	},
 	{"Decide does not tell another body from the same", decideFile, "o.Fingerprint != c.Request.Fingerprint {", "o.CustomerID != c.Request.CustomerID {"},
-	{"Decide pays what waited too long", decideFile, "nowMillis-c.EntryMillis > c.ValidMillis {", "nowMillis-c.EntryMillis > c.ValidMillis+1000 {"},
+	{"Decide pays what waited too long", decideFile, "o.HoldAliveAt(nowMillis) && nowMillis-c.EntryMillis > c.ValidMillis", "o.HoldAliveAt(nowMillis) && nowMillis-c.EntryMillis > c.ValidMillis+1000"},
+
+	{"Decide lets an attempt begin while the one before is open", decideFile, "o.Attempt > 0 && o.PayState != PayDeclined:\n", "false:\n"},
+	{"Decide confirms by an attempt that is over", decideFile, "(c.Attempt != o.Attempt || o.PayState == PayDeclined)", "(c.Attempt > o.Attempt)"},
+	{"Decide ends a hold because an attempt was declined", decideFile, "c.Outcome == PaymentDeclined && o.RequestType == RequestHold:", "c.Outcome == PaymentDeclined && o.RequestType == \"\":"},
+	{"Decide does not tell another pay from the same", decideFile, "o.PayFingerprint != c.Fingerprint {", "false {"},
+	{"Decide tries again what was declined", decideFile, "case c.Attempt < o.Attempt, c.Attempt == o.Attempt && o.PayState == PayDeclined:", "case c.Attempt < o.Attempt:"},
 
 	// What is made of it.
 	{"an order twice in a call", "streams/move.go", "row, known := of[m.refs[i]]", "row, known := of[domain.OrderRef{}]"},

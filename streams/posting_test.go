@@ -293,7 +293,7 @@ func TestRevenueIsExact(t *testing.T) {
 		f.list(event, terms(orders))
 		var requests [][]string
 		for i := range orders {
-			requests = append(requests, hold(event, "o"+strconv.Itoa(i), "c"+strconv.Itoa(i), 1))
+			requests = append(requests, purchase(event, "o"+strconv.Itoa(i), "c"+strconv.Itoa(i), 1))
 		}
 		f.holdBatch(f.arrive(requests...)...)
 		amount := make([]int64, orders)
@@ -314,7 +314,7 @@ func TestRevenueIsExact(t *testing.T) {
 			var cancels []domain.Cancellation
 			for _, i := range batch {
 				order := "o" + strconv.Itoa(i)
-				resolutions = append(resolutions, domain.Resolution{Ref: ref(event, order), Order: f.order(event, order), Outcome: domain.PaymentApproved})
+				resolutions = append(resolutions, domain.Resolution{Attempt: 1, Ref: ref(event, order), Order: f.order(event, order), Outcome: domain.PaymentApproved})
 				cancels = append(cancels, domain.Cancellation{Ref: ref(event, order)})
 				switch {
 				case end == domain.OrderConfirmed && state[i] == domain.OrderNone:
@@ -365,7 +365,7 @@ func TestRevenueAtTheTop(t *testing.T) {
 		f.held(event, "o1", "fred", 2, holdMillis)
 		order := f.order(event, "o1")
 		f.Do("HSET", f.Keys.Events(0), layout.SalesField(event), layout.Totals{Orders: 1, TicketsSold: 1, Revenue: math.MaxInt64 - 2000 + over}.String())
-		_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Ref: ref(event, "o1"), Order: order, Outcome: domain.PaymentApproved}})
+		_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Attempt: 1, Ref: ref(event, "o1"), Order: order, Outcome: domain.PaymentApproved}})
 		if over > 0 {
 			f.WantClass(err, domain.ClassPoison)
 			f.wantSales(event, inspect.Totals{Orders: 1, TicketsSold: 1, Revenue: math.MaxInt64 - 1999})

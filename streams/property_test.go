@@ -119,6 +119,8 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"hold":            func(rt *rapid.T) { m.with(rt).hold() },
 		"hold more":       func(rt *rapid.T) { m.with(rt).hold() },
 		"hold again":      func(rt *rapid.T) { m.with(rt).hold() },
+		"pay":             func(rt *rapid.T) { m.with(rt).pay() },
+		"pay more":        func(rt *rapid.T) { m.with(rt).pay() },
 		"resolve":         func(rt *rapid.T) { m.with(rt).resolve() },
 		"resolve more":    func(rt *rapid.T) { m.with(rt).resolve() },
 		"resolve again":   func(rt *rapid.T) { m.with(rt).resolve() },
@@ -163,6 +165,8 @@ func wantSeen() []string {
 		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
 		"trimmed", "trimmed nothing", "fact forgotten", "forgotten nothing", "forgotten by who was frozen", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
+	list = append(list, "fact paying", "fact paying of a later attempt", "fact payment_declined", "fact payment_declined of a later attempt", "fact confirmed of a later attempt",
+		"pay held attempt_pending", "pay held conflict", "pay held done")
 	if torture.Full() { // a slice comes to these too seldom to be sure of each
 		list = append(list, "forgotten, of an event that came")
 		for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress", "fact rejected unknown_seat", "fact rejected seat_taken", "fact rejected no_adjacent_seats", "fact rejected would_leave_orphan"} {
@@ -366,6 +370,9 @@ func (m *model) newFacts() (facts []domain.Fact) {
 			what += " " + fact.Reason
 		}
 		m.seen[what]++
+		if fact.Attempt > 1 {
+			m.seen[what+" of a later attempt"]++
+		}
 		items := m.folded.Orders[fact.Ref()].Items
 		if items.Len() > 1 {
 			m.seen[what+" of several items"]++
@@ -484,6 +491,10 @@ func (m *model) decided(view domain.View, a asked, from, to int64, facts []domai
 	if len(facts) > 0 && facts[0].AtMillis >= from && facts[0].AtMillis <= to {
 		at := facts[0].AtMillis
 		want, verdict := domain.Decide(view, a.ref, at, a.command)
+		for pay, is := a.command.(domain.Pay); is && verdict == domain.VerdictTooLate && at > from && at-pay.EntryMillis > pay.ValidMillis; {
+			at-- // whether a pay is worth it still is as it was when it was looked at; that its hold is alive, the fold has seen
+			want, verdict = domain.Decide(view, a.ref, at, a.command)
+		}
 		if want != nil && (a.told == nil || a.told.Verdict == verdict && a.told.Order.Version == facts[0].ID) {
 			m.wantDecided(facts[0], want)
 			return verdict, at, &facts[0]
@@ -546,9 +557,9 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 			Invalid: c.Invalid, NoToken: c.NoToken, Published: c.EntryMillis, Valid: c.ValidMillis, Lasts: c.HoldMillis, Least: c.Minimums,
 		})
 	case domain.Pay:
-		return false, m.second.Pay(now, name, c.EntryMillis, c.ValidMillis)
+		return m.second.Pay(now, name, c.Attempt, c.Fingerprint, c.EntryMillis, c.ValidMillis)
 	case domain.Resolve:
-		return m.second.Answer(now, name, outcomeName(c.Outcome), c.AuthorizationID, c.Detail)
+		return m.second.Answer(now, name, c.Attempt, outcomeName(c.Outcome), c.AuthorizationID, c.Detail)
 	case domain.Expire:
 		return m.second.Expire(now, name), reference.Done
 	case domain.Cancel:
@@ -910,7 +921,18 @@ func (m *model) drawRequest() []string {
 	kind := pick(m, "type", "purchase", "purchase", "hold", "hold", "pay", "pay")
 	if kind == "pay" {
 		r := m.drawKnown()
-		return request("pay", r.EventID, r.OrderID)
+		if held := slices.DeleteFunc(m.inState(domain.OrderHeld), func(r domain.OrderRef) bool { return m.book.Orders[r].RequestType != domain.RequestHold }); len(held) > 0 && pick(m, "a hold", true, true, false) {
+			r = pick(m, "order", held...)
+		}
+		fields := request("pay", r.EventID, r.OrderID)
+		if next := strconv.Itoa(m.book.Orders[r].Attempt + 1); pick(m, "another attempt", true, true, false) {
+			fields[1] = "2"
+			fields = append(fields, "attempt", pick(m, "attempt", next, next, next, "1", "2", "3", "9"))
+		}
+		if m.chance("another body", 4) {
+			fields = append(fields, "valid_seconds", "800")
+		}
+		return fields
 	}
 	r := m.drawRef()
 	if m.chance("known", 4) { // and most probably another body
@@ -1006,6 +1028,33 @@ func (m *model) hold() {
 			fresh = append(fresh, m.drawRequest())
 		}
 	}
+	m.takeIn(before, fresh, batch)
+}
+
+// pay goes on with a hold that is there: by the next attempt to pay for it, or by the answer to the one that is open.
+func (m *model) pay() {
+	held := slices.DeleteFunc(m.inState(domain.OrderHeld), func(r domain.OrderRef) bool { return m.book.Orders[r].RequestType != domain.RequestHold })
+	if len(held) == 0 {
+		return
+	}
+	r := pick(m, "order", held...)
+	for range pick(m, "steps", 1, 2, 4, 6) {
+		m.commands++
+		before, o := m.Now(), m.book.Orders[r]
+		if o.Attempt == 0 || o.PayState == domain.PayDeclined {
+			m.takeIn(before, [][]string{{"v", "2", "type", "pay", "event_id", r.EventID, "order_id", r.OrderID, "attempt", strconv.Itoa(o.Attempt%domain.MaxAttempts + 1)}}, nil)
+			continue
+		}
+		m.bring(before, domain.Resolution{
+			EntryID: m.drawEntry(domain.GroupWorkers), Ref: r, Order: o, Attempt: o.Attempt, AuthorizationID: "auth",
+			Outcome: pick(m, "outcome", domain.PaymentDeclined, domain.PaymentDeclined, domain.PaymentApproved),
+		})
+	}
+}
+
+// takeIn has requests handled: fresh ones, and others that came before.
+func (m *model) takeIn(before int64, fresh [][]string, batch []domain.Incoming) {
+	m.Helper()
 	for i, a := range m.arrive(fresh...) {
 		a.HoldMillis = pick[int64](m, "hold", holdMillis, holdMillis, holdMillis, 0, 1, 3)
 		a.ValidMillis = pick[int64](m, "valid", append(slices.Repeat([]int64{validMillis}, 16), 1, -1)...)
@@ -1095,16 +1144,20 @@ func (m *model) resolve() {
 	m.commands++
 	before := m.Now()
 	batch := make([]domain.Resolution, pick(m, "items", 1, 2, 3, 4, 5))
-	list := make([]asked, len(batch))
-	unknown := false
 	for i := range batch {
 		r := m.drawKnown()
 		if held := m.inState(domain.OrderHeld); len(held) > 0 && pick(m, "held", true, false) {
 			r = pick(m, "order", held...)
 		}
+		if paying := slices.DeleteFunc(m.inState(domain.OrderHeld), func(r domain.OrderRef) bool { return m.book.Orders[r].PayFingerprint == "" }); len(paying) > 0 && pick(m, "paying", true, false) {
+			r = pick(m, "order", paying...)
+		}
 		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown, domain.PaymentMismatched)
-		unknown = unknown || outcome == domain.PaymentUnknown
-		batch[i] = domain.Resolution{EntryID: m.drawEntry(domain.GroupWorkers), Ref: r, Order: m.book.Orders[r], Outcome: outcome}
+		last := m.book.Orders[r].LastAttempt()
+		batch[i] = domain.Resolution{
+			EntryID: m.drawEntry(domain.GroupWorkers), Ref: r, Order: m.book.Orders[r], Outcome: outcome,
+			Attempt: pick(m, "attempt", last, last, last, last, last, last, 1, 2, min(last+1, domain.MaxAttempts)),
+		}
 		if was := m.was[r]; len(was) > 1 && pick(m, "stale", true, false) {
 			batch[i].Order = pick(m, "was", was...)
 		}
@@ -1114,8 +1167,19 @@ func (m *model) resolve() {
 		case domain.PaymentMismatched:
 			batch[i].Detail = pick(m, "detail", "", "amount 5 instead of 1000", "customer_id a instead of b, "+strconv.Itoa(i))
 		}
-		list[i] = asked{ref: r, entryID: batch[i].EntryID, group: domain.GroupWorkers, command: domain.Resolve{
-			Outcome: outcome, AuthorizationID: batch[i].AuthorizationID, Detail: batch[i].Detail,
+	}
+	m.bring(before, batch...)
+}
+
+// bring brings answers.
+func (m *model) bring(before int64, batch ...domain.Resolution) {
+	m.Helper()
+	list := make([]asked, len(batch))
+	unknown := false
+	for i, r := range batch {
+		unknown = unknown || r.Outcome == domain.PaymentUnknown
+		list[i] = asked{ref: r.Ref, entryID: r.EntryID, group: domain.GroupWorkers, command: domain.Resolve{
+			Attempt: r.Attempt, Outcome: r.Outcome, AuthorizationID: r.AuthorizationID, Detail: r.Detail,
 		}}
 	}
 	replies, now, err := m.ledger.Resolve(m.Ctx, 0, batch)
@@ -1829,6 +1893,7 @@ func (m *model) compareOpinions() {
 			State: o.State.String(), Reason: o.Reason, Detail: o.Detail, Type: string(o.RequestType), Body: o.Fingerprint, Customer: o.CustomerID,
 			Currency: o.Currency, Authorization: o.AuthorizationID,
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
+			Attempt: o.Attempt, Failed: o.PayState == domain.PayDeclined, Bill: o.PayFingerprint,
 		}
 		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]
 		if second != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 func approve(entryID, event, order string) domain.Resolution {
-	return domain.Resolution{EntryID: entryID, Ref: ref(event, order), Outcome: domain.PaymentApproved, AuthorizationID: "auth_" + order}
+	return domain.Resolution{Attempt: 1, EntryID: entryID, Ref: ref(event, order), Outcome: domain.PaymentApproved, AuthorizationID: "auth_" + order}
 }
 
 func TestResolveApproved(t *testing.T) {
@@ -71,7 +71,7 @@ func TestResolveOutcomes(t *testing.T) {
 			f := newFixture(t)
 			f.list("e1", terms(10))
 			a := f.held("e1", "o1", "fred", 3, test.hold)
-			resolution := domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: test.outcome, AuthorizationID: "auth_1"}
+			resolution := domain.Resolution{Attempt: 1, EntryID: a.EntryID, Ref: ref("e1", "o1"), Outcome: test.outcome, AuthorizationID: "auth_1"}
 			replies, _ := f.resolve(resolution)
 			if replies[0].Verdict != test.verdict || replies[0].Order.State != test.state {
 				t.Errorf("got %s, %s, want %s, %s", replies[0].Verdict, replies[0].Order.State, test.verdict, test.state)
@@ -111,9 +111,9 @@ func TestResolveAfterTheEnd(t *testing.T) {
 	f.list("e1", terms(10))
 	f.confirmed("e1", "confirmed", "fred", 1)
 	f.held("e1", "declined", "fred", 1, holdMillis)
-	f.resolve(domain.Resolution{Ref: ref("e1", "declined"), Outcome: domain.PaymentDeclined})
+	f.resolve(domain.Resolution{Attempt: 1, Ref: ref("e1", "declined"), Outcome: domain.PaymentDeclined})
 	f.held("e1", "expired", "fred", 1, 0)
-	f.resolve(domain.Resolution{Ref: ref("e1", "expired")})
+	f.resolve(domain.Resolution{Attempt: 1, Ref: ref("e1", "expired")})
 	f.held("e1", "cancelled", "fred", 1, holdMillis)
 	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}, {Ref: ref("e1", "unseen")}}))
 	f.holdBatch(f.arrive(purchase("e9", "rejected", "fred", 1))...)
@@ -134,9 +134,9 @@ func TestResolveAfterTheEnd(t *testing.T) {
 			// Also if all that is known of the order is what it was when it was paid for.
 			is := f.order(test.event, test.order)
 			was := is
-			was.State, was.Version, was.DeadlineMillis, was.ConfirmedAtMillis, was.ResolvedAtMillis = domain.OrderHeld, "1-1", math.MaxInt64, 0, 0
+			was.State, was.Version, was.DeadlineMillis, was.ConfirmedAtMillis, was.ResolvedAtMillis, was.Attempt = domain.OrderHeld, "1-1", math.MaxInt64, 0, 0, 1
 			for _, order := range []domain.Order{is, was} {
-				replies, _ := f.resolve(domain.Resolution{Ref: ref(test.event, test.order), Order: order, Outcome: domain.PaymentOutcome(outcome), AuthorizationID: "late"})
+				replies, _ := f.resolve(domain.Resolution{Attempt: 1, Ref: ref(test.event, test.order), Order: order, Outcome: domain.PaymentOutcome(outcome), AuthorizationID: "late"})
 				if outcome == int(domain.PaymentUnknown) && order.State == domain.OrderHeld {
 					continue // nothing is to be written of it, so nothing is looked at
 				}
@@ -156,7 +156,7 @@ func TestResolveMismatch(t *testing.T) {
 	f.list("e1", terms(10))
 	a := f.held("e1", "o1", "fred", 3, holdMillis)
 	held := f.order("e1", "o1")
-	replies, _ := f.resolve(domain.Resolution{EntryID: a.EntryID, Ref: ref("e1", "o1"), Order: held, Outcome: domain.PaymentMismatched, Detail: detail})
+	replies, _ := f.resolve(domain.Resolution{Attempt: 1, EntryID: a.EntryID, Ref: ref("e1", "o1"), Order: held, Outcome: domain.PaymentMismatched, Detail: detail})
 	entry := f.lastEntry()
 	if wantFields := []string{"declined", "e1/o1|payment_mismatch|" + detail}; !slices.Equal(entry.Fields, wantFields) {
 		t.Errorf("the entry is %q, want %q", entry.Fields, wantFields)
@@ -172,7 +172,7 @@ func TestResolveMismatch(t *testing.T) {
 	// back, the request changes nothing more.
 	b := f.held("e1", "o2", "mary", 1, holdMillis)
 	f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: b.EntryID, Reason: "payment_mismatch: " + detail}}))
-	replies, _ = f.resolve(domain.Resolution{EntryID: b.EntryID, Ref: ref("e1", "o2"), Order: f.order("e1", "o2"), Outcome: domain.PaymentMismatched, Detail: detail})
+	replies, _ = f.resolve(domain.Resolution{Attempt: 1, EntryID: b.EntryID, Ref: ref("e1", "o2"), Order: f.order("e1", "o2"), Outcome: domain.PaymentMismatched, Detail: detail})
 	if replies[0].Verdict != domain.VerdictDone || replies[0].Order.State != domain.OrderDeclined || replies[0].Order.Detail != detail {
 		t.Errorf("set aside before: %+v", replies[0])
 	}
@@ -200,7 +200,7 @@ func TestResolveBatch(t *testing.T) {
 	d := f.held("e1", "o3", "jane", 1, holdMillis)
 	replies, _ := f.resolve(
 		approve(a.EntryID, "e1", "o1"), approve(retry.EntryID, "e1", "o1"), approve(b.EntryID, "e2", "o1"), approve(c.EntryID, "e1", "o2"),
-		domain.Resolution{EntryID: d.EntryID, Ref: ref("e1", "o3"), Outcome: domain.PaymentDeclined}, approve(d.EntryID, "e1", "o3"),
+		domain.Resolution{Attempt: 1, EntryID: d.EntryID, Ref: ref("e1", "o3"), Outcome: domain.PaymentDeclined}, approve(d.EntryID, "e1", "o3"),
 	)
 	for i, want := range []string{"done confirmed", "done confirmed", "done confirmed", "void expired", "done declined", "void declined"} {
 		if got := replies[i].Verdict.String() + " " + replies[i].Order.State.String(); got != want {
@@ -450,7 +450,7 @@ func TestCancelOfWhatHasEnded(t *testing.T) {
 	f.list("e1", terms(10))
 	f.held("e1", "declined", "fred", 1, holdMillis)
 	f.held("e1", "expired", "mary", 1, 0)
-	f.resolve(domain.Resolution{Ref: ref("e1", "declined"), Outcome: domain.PaymentDeclined}, domain.Resolution{Ref: ref("e1", "expired")})
+	f.resolve(domain.Resolution{Attempt: 1, Ref: ref("e1", "declined"), Outcome: domain.PaymentDeclined}, domain.Resolution{Attempt: 1, Ref: ref("e1", "expired")})
 	f.holdBatch(f.arrive(purchase("e9", "rejected", "fred", 1))...)
 	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}}))
 	before := f.Dump()
@@ -545,7 +545,7 @@ func TestDamagedRecords(t *testing.T) {
 				bad = f.order("e1", "bad")
 			}
 			_, _, err = f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{
-				{Ref: ref("e1", "o1"), Order: was, Outcome: domain.PaymentApproved}, {Ref: ref("e1", "bad"), Order: bad, Outcome: domain.PaymentDeclined},
+				{Attempt: 1, Ref: ref("e1", "o1"), Order: was, Outcome: domain.PaymentApproved}, {Attempt: 1, Ref: ref("e1", "bad"), Order: bad, Outcome: domain.PaymentDeclined},
 			})
 			f.WantClass(err, domain.ClassPoison)
 			if !readable {

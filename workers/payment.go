@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -139,25 +140,47 @@ func (o *oddity) of(k *kind, err error) error {
 }
 
 // takeBack makes sure that no money is, or will be, reserved or taken for an order that
-// has ended: it voids, and, if the order was confirmed, refunds what was captured. What may be
-// somebody else's it does not touch: then, or if the gateway refuses for good, reason says
-// why a person must look. An error is that of settled.
+// has ended, whichever attempt to pay it is of. Since one follows another only when that was declined, the first one of which the gateway
+// has never heard is the last, or what comes behind it is not there either: so also what Redis has lost of an order is found.
+// reason and err are those of takeBackAttempt.
 func (c *consumer) takeBack(by time.Time, ref domain.OrderRef, o domain.Order, wasConfirmed bool) (reason string, err error) {
 	if o.Free() && (wasConfirmed || c.pool.freeOrders) {
 		return "", nil
 	}
-	g, attempt := c.pool.gateway.port, c.pool.attempt(ref, o)
+	last := o.LastAttempt()
+	var reasons []string
+	for n := 1; n <= domain.MaxAttempts; n++ {
+		was, reason, err := c.takeBackAttempt(by, ref, o, n, wasConfirmed && n == last)
+		if err != nil {
+			return "", err
+		}
+		if reason != "" {
+			reasons = append(reasons, reason)
+		}
+		if n >= last && (was != domain.PaymentStatusDeclined || o.RequestType == domain.RequestPurchase) {
+			break
+		}
+	}
+	return strings.Join(reasons, "; "), nil
+}
+
+// takeBackAttempt does so for one attempt: it voids, and, if that was confirmed, refunds what was captured. What may be
+// somebody else's it does not touch: then, or if the gateway refuses for good, reason says
+// why a person must look. An error is that of settled. was is how the payment was found, empty if the gateway had not heard of it.
+func (c *consumer) takeBackAttempt(by time.Time, ref domain.OrderRef, o domain.Order, n int, wasConfirmed bool) (was domain.PaymentStatus, reason string, err error) {
+	g, attempt := c.pool.gateway.port, c.pool.attempt(ref, o, n)
 	payment, err := c.settled(callLookUp, by, func(ctx context.Context) (domain.Payment, error) { return g.Lookup(ctx, attempt) })
 	switch {
 	case errors.Is(err, domain.ErrNotFound): // not yet: what is still under way is forbidden
 	case final(err):
-		return err.Error(), nil
+		return "", err.Error(), nil
 	case err != nil:
-		return "", err
+		return "", "", err
 	}
+	was = payment.Status
 	open := payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusActionRequired
 	if m := domain.MatchPayment(o, payment); open && m.Foreign {
-		return c.leftAlone(ref, o, payment, m), nil
+		return was, c.leftAlone(ref, o, payment, m), nil
 	}
 	if attempt.AuthorizationID == "" {
 		attempt.AuthorizationID = payment.AuthorizationID
@@ -166,11 +189,11 @@ func (c *consumer) takeBack(by time.Time, ref domain.OrderRef, o domain.Order, w
 		payment, err = c.settled(callVoid, by, func(ctx context.Context) (domain.Payment, error) { return g.Void(ctx, attempt) })
 		switch {
 		case errors.Is(err, domain.ErrNotFound):
-			return "", nil
+			return was, "", nil
 		case final(err):
-			return err.Error(), nil
+			return was, err.Error(), nil
 		case err != nil:
-			return "", err
+			return was, "", err
 		}
 		if payment.Amount == domain.AmountNotTold {
 			payment.Amount = o.PaidAmount() // that of a void need not be told again
@@ -180,15 +203,16 @@ func (c *consumer) takeBack(by time.Time, ref domain.OrderRef, o domain.Order, w
 	switch {
 	case payment.Status == domain.PaymentStatusCaptured && (!wasConfirmed || m.Any()):
 		// Only a confirmed order is captured by us. Somebody else did, and it is not ours to decide.
-		return c.leftAlone(ref, o, payment, m), nil
+		return was, c.leftAlone(ref, o, payment, m), nil
 	case payment.Status == domain.PaymentStatusCaptured:
-		return c.refund(by, o, attempt)
+		reason, err = c.refund(by, o, attempt)
+		return was, reason, err
 	case wasConfirmed && payment.Status == domain.PaymentStatusRefunded && m.Any():
-		return refundDiffers(m), nil
+		return was, refundDiffers(m), nil
 	case m.Foreign && payment.Status == domain.PaymentStatusVoided:
-		return fmt.Sprintf("payment_mismatch: the payment under its name is voided, %s", m.Detail), nil
+		return was, fmt.Sprintf("payment_mismatch: the payment under its name is voided, %s", m.Detail), nil
 	}
-	return "", nil
+	return was, "", nil
 }
 
 // refund brings what was given back up to what the order says.

@@ -93,12 +93,9 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	return p, nil
 }
 
-// attempt is how an order's payment is known to the gateway.
-func (p *Pool) attempt(ref domain.OrderRef, o domain.Order) domain.Attempt {
-	return domain.Attempt{
-		Name: domain.PaymentName{Namespace: p.names, OrderRef: ref}, AuthorizationID: o.AuthorizationID,
-		Amount: o.PaidAmount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint,
-	}
+// attempt is how an order's n-th attempt to pay, from 1, is known to the gateway.
+func (p *Pool) attempt(ref domain.OrderRef, o domain.Order, n int) domain.Attempt {
+	return o.AttemptOf(p.names, ref, n)
 }
 
 // Name is the consumer's name.

@@ -180,6 +180,9 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 		case domain.VerdictChangePending:
 			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("change_pending: change %d can come when change %d is decided, and that of the order is change %d so far",
 				p.request.Change, p.request.Change-1, p.order.Change)})
+		case domain.VerdictPending:
+			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("attempt_pending: attempt %d can begin when the one before was declined, and that is attempt %d of the order so far",
+				p.request.AttemptNumber(), p.order.Attempt)})
 		case domain.VerdictTooLate:
 			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: "too_late: the pay waited in line longer than it is valid"})
 		}
@@ -195,13 +198,16 @@ func conflictOf(q *domain.Request) string {
 	if q.Changes() {
 		return fmt.Sprintf("conflict: change %d of order_id %s is another request's", q.Change, q.OrderID)
 	}
+	if q.Type == domain.RequestPay {
+		return fmt.Sprintf("conflict: attempt %d of order_id %s is another pay's", q.AttemptNumber(), q.OrderID)
+	}
 	return fmt.Sprintf("conflict: order_id %s is another request's", q.OrderID)
 }
 
 // pay is step 2. How long the hold lasts from the time on that Redis told is measured,
 // so that this machine's clock does not matter.
 func (r *purchase) pay(p *pending) {
-	p.resolution = domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Order: p.order}
+	p.resolution = domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Order: p.order, Attempt: p.request.AttemptNumber()}
 	if r.pool.freeOrders && p.order.Free() {
 		p.resolution.Outcome = domain.PaymentApproved
 		r.answered(p)
@@ -212,7 +218,7 @@ func (r *purchase) pay(p *pending) {
 		return
 	}
 	limit := time.Duration(p.order.DeadlineMillis-p.nowMillis) * time.Millisecond
-	payment, err := r.authorize(domain.PaymentRequest{Attempt: r.pool.attempt(p.request.Ref(), p.order), Token: p.request.PaymentToken}, limit)
+	payment, err := r.authorize(domain.PaymentRequest{Attempt: r.pool.attempt(p.request.Ref(), p.order, p.request.AttemptNumber()), Token: p.request.PaymentToken}, limit)
 	switch {
 	case err == nil:
 		if !r.judge(p, payment) {
@@ -256,7 +262,7 @@ func (r *purchase) judge(p *pending, payment domain.Payment) bool {
 		return true
 	}
 	if payment.Status == domain.PaymentStatusAuthorized && !m.Foreign {
-		attempt := r.pool.attempt(p.request.Ref(), p.order)
+		attempt := r.pool.attempt(p.request.Ref(), p.order, resolution.Attempt)
 		attempt.AuthorizationID = payment.AuthorizationID
 		voided, err := r.settled(callVoid, time.Time{}, func(ctx context.Context) (domain.Payment, error) { return r.pool.gateway.port.Void(ctx, attempt) })
 		switch {
@@ -307,7 +313,7 @@ func (r *purchase) commit(batch []*pending) {
 			case domain.VerdictWait, domain.VerdictAuthorize: // no answer yet, by Redis's clock there is time left
 				p.order, p.nowMillis, p.since = reply.Order, now, resolved
 				r.payers.hand(p)
-			case domain.VerdictConflict, domain.VerdictChangePending, domain.VerdictTooLate: // not among the verdicts of a resolution
+			case domain.VerdictConflict, domain.VerdictPending, domain.VerdictChangePending, domain.VerdictTooLate: // not among the verdicts of a resolution
 				r.leave(p.entryID)
 			}
 		}
@@ -341,7 +347,7 @@ func (r *purchase) setAside(batch []*pending) []*pending {
 // voidThenAck ends an entry whose order ended without its payment. The fact that
 // ended it makes settlement void it, too; this one makes it so before the entry is gone.
 func (r *purchase) voidThenAck(p *pending, is domain.OrderState) {
-	reason, err := r.takeBack(time.Time{}, p.request.Ref(), p.order, false)
+	_, reason, err := r.takeBackAttempt(time.Time{}, p.request.Ref(), p.order, p.request.AttemptNumber(), false)
 	switch followed := is == domain.OrderExpired || is == domain.OrderCancelled; {
 	case err != nil:
 		r.leave(p.entryID)

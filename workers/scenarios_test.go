@@ -331,6 +331,88 @@ var scenarios = []scenario{
 		ends: []end{confirmed("e/a", "amy", 2)},
 	},
 	{
+		name: "declined, and paid by the next attempt",
+		wrap: lossy,
+		play: func(r *scene) {
+			poor := func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }
+			r.append(request(hold, "a", "amy", 2), request(hold, "b", "bob", 1), change(request(pay, "a", "", 0), poor), change(request(pay, "b", "", 0), poor))
+			r.untilDeclined("e/a", 1)
+			r.untilDeclined("e/b", 1)
+			r.append(change(attempt("a", 2), poor))
+			r.untilDeclined("e/a", 2)
+			r.append(request(pay, "a", "", 0), attempt("a", 3), attempt("a", 3), attempt("a", 2), attempt("b", 2)) // old ones come again
+		},
+		ends: []end{
+			{
+				ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusDeclined,
+				later: []domain.PaymentStatus{domain.PaymentStatusDeclined, domain.PaymentStatusCaptured},
+			},
+			{
+				ref: "e/b", customer: "bob", quantity: 1, state: domain.OrderConfirmed, payment: domain.PaymentStatusDeclined,
+				later: []domain.PaymentStatus{domain.PaymentStatusCaptured},
+			},
+		},
+	},
+	{
+		// What is voided behind the last attempt is what Redis could have lost.
+		name: "declined, and then over",
+		play: func(r *scene) {
+			poor := func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }
+			r.append(change(request(hold, "slow", "amy", 2), func(q *domain.Request) { q.HoldSeconds = 3 }), request(hold, "off", "bob", 1),
+				change(request(pay, "slow", "", 0), poor), change(request(pay, "off", "", 0), poor))
+			r.untilDeclined("e/off", 1)
+			r.append(request(cancel, "off", "", 0))
+			r.untilState("e/slow", domain.OrderExpired)
+			r.untilState("e/off", domain.OrderCancelled)
+			r.append(attempt("slow", 2), attempt("off", 2))
+		},
+		ends: []end{
+			{ref: "e/slow", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusDeclined, later: []domain.PaymentStatus{domain.PaymentStatusVoided}},
+			{
+				ref: "e/off", customer: "bob", quantity: 1, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusDeclined,
+				later: []domain.PaymentStatus{domain.PaymentStatusVoided},
+			},
+		},
+	},
+	{
+		name: "cancelled after the second attempt was captured",
+		play: func(r *scene) {
+			r.append(request(hold, "a", "amy", 2), change(request(pay, "a", "", 0), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }))
+			r.untilDeclined("e/a", 1)
+			r.append(attempt("a", 2))
+			r.untilPayment("e/a", domain.PaymentStatusCaptured)
+			r.append(request(cancel, "a", "", 0))
+		},
+		ends: []end{{
+			ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderCancelled, reason: domain.ReasonRequested, reversed: true,
+			payment: domain.PaymentStatusDeclined, later: []domain.PaymentStatus{domain.PaymentStatusRefunded},
+		}},
+	},
+	{
+		// The second attempt comes while the first is open, and is set aside; the order is cancelled with the second one in flight.
+		name: "attempts out of turn",
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				p, err := do()
+				if call == "authorize" && name.OrderID == "a" && !r.waitReleased(ctx) {
+					return domain.Payment{}, errLost
+				}
+				return p, err
+			}}
+		},
+		play: func(r *scene) {
+			r.append(request(hold, "a", "amy", 2), request(pay, "a", "", 0))
+			r.until("being paid", func() bool { return r.orderOf("e/a").Attempt == 1 })
+			r.append(attempt("a", 2), change(request(pay, "a", "", 0), func(q *domain.Request) { q.ValidSeconds = 7 }))
+			r.until("both set aside", func() bool { return len(r.deadReasons()) == 2 })
+			r.append(request(cancel, "a", "", 0))
+			r.untilState("e/a", domain.OrderCancelled)
+			r.release()
+		},
+		ends: []end{cancelled("e/a", "amy", 2, domain.PaymentStatusVoided)},
+		dead: []string{"attempt_pending", "conflict"},
+	},
+	{
 		name: "paid before it is held",
 		play: func(r *scene) {
 			r.append(request(pay, "a", "", 0))
@@ -1138,6 +1220,11 @@ func (r *scene) destroy(groups map[string][]string, requests ...domain.Request) 
 	}
 }
 
+// attempt is a later attempt to pay for an order of e.
+func attempt(order string, n int64) domain.Request {
+	return change(request(pay, order, "", 0), func(q *domain.Request) { q.Attempt = n })
+}
+
 const ghost = "ghost"
 
 // diedAsGhost is how it ends after diesAsGhost and one more purchase.
@@ -1174,7 +1261,7 @@ func (w *world) authorized(in domain.Incoming, o domain.Order) domain.Resolution
 	if err != nil {
 		w.t.Fatalf("authorizing %s: %v", ref, err)
 	}
-	return domain.Resolution{EntryID: in.EntryID, Ref: ref, Order: o, Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID}
+	return domain.Resolution{EntryID: in.EntryID, Ref: ref, Order: o, Attempt: in.Request.AttemptNumber(), Outcome: domain.PaymentApproved, AuthorizationID: paid.AuthorizationID}
 }
 
 // together publishes requests, and does what a worker does: it holds them in one step, and confirms those that

@@ -48,8 +48,9 @@ type end struct {
 	vip      int64 // so many of them are in that section
 	state    domain.OrderState
 	reason   string
-	payment  domain.PaymentStatus // empty: the gateway has never heard of it
-	reversed bool                 // was confirmed before it was cancelled
+	payment  domain.PaymentStatus   // empty: the gateway has never heard of it
+	later    []domain.PaymentStatus // of the second attempt to pay, and those after it
+	reversed bool                   // was confirmed before it was cancelled
 	// mayExpire: its payment is left alone. A worker that dies after it has set the request aside, and before it
 	// has declined the order, leaves it to its deadline; settlement then says the same of the payment once more.
 	mayExpire bool
@@ -350,6 +351,15 @@ func (r *scene) orderOf(ref string) domain.Order {
 	return orders[0]
 }
 
+// untilDeclined waits until an attempt to pay was declined, or is over by now.
+func (r *scene) untilDeclined(ref string, attempt int) {
+	r.t.Helper()
+	r.until(fmt.Sprintf("attempt %d of %s declined", attempt, ref), func() bool {
+		o := r.orderOf(ref)
+		return o.State.Terminal() || o.Attempt > attempt || o.Attempt == attempt && o.PayState == domain.PayDeclined
+	})
+}
+
 // append publishes whatever it is given, in one pipeline.
 func (r *scene) append(requests ...domain.Request) {
 	r.t.Helper()
@@ -411,6 +421,9 @@ func (r *scene) judge(events map[string]int64) {
 		if e.payment != "" {
 			payments[e.ref] = e.payment
 		}
+		for i, status := range e.later {
+			payments[fmt.Sprintf("%s/attempts/%d", e.ref, i+2)] = status
+		}
 	}
 	for event, want := range sections {
 		if e, err := r.store.Events().Get(r.ctx, event); err != nil || !slices.Equal(e.Sections, want) {
@@ -433,7 +446,9 @@ func (r *scene) judge(events map[string]int64) {
 	paid := make(map[string]domain.PaymentStatus)
 	own, others := r.books()
 	for _, l := range own {
-		paid[l.EventID+"/"+l.OrderID] = l.Status
+		name := l.Name()
+		name.Namespace = ""
+		paid[name.String()] = l.Status
 	}
 	if !slices.Equal(others, r.neighbours) {
 		r.t.Errorf("the payments of other namespaces were %+v and are %+v", r.neighbours, others)

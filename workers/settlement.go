@@ -189,20 +189,22 @@ func settles(t domain.FactType) bool {
 	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
 		return true
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
-		domain.FactHeld, domain.FactRejected, domain.FactDeclined, domain.FactForgotten:
+		domain.FactHeld, domain.FactRejected, domain.FactDeclined, domain.FactPaying, domain.FactPaymentDeclined, domain.FactForgotten:
 		return false
 	}
 	return false
 }
 
-// collect brings the payment of a confirmed order to what it says: captured, and given back what it does not cost any more.
+// collect brings the payments of a confirmed order to what it says: the attempt that was confirmed is captured, and gives back what the
+// order does not cost any more; those before, which were declined, stay without money.
 func (s *settlement) collect(by time.Time, ref domain.OrderRef, o domain.Order) ending {
-	if o.Free() {
-		return ending{}
-	}
 	end := s.capture(by, ref, o)
 	if end == (ending{}) && o.RefundTotal() > 0 {
-		end = endingOf(s.refund(by, o, s.pool.attempt(ref, o)))
+		end = endingOf(s.refund(by, o, s.pool.attempt(ref, o, o.LastAttempt())))
+	}
+	for n := 1; n < o.LastAttempt() && end == (ending{}); n++ {
+		_, reason, err := s.takeBackAttempt(by, ref, o, n, false)
+		end = endingOf(reason, err)
 	}
 	return end
 }
@@ -210,8 +212,11 @@ func (s *settlement) collect(by time.Time, ref domain.OrderRef, o domain.Order) 
 // capture collects the money of a confirmed order. If it is refused for good, the
 // order is cancelled, unless it has been already, which is why it was refused.
 func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) ending {
+	if o.Free() {
+		return ending{}
+	}
 	payment, err := s.settled(callCapture, by, func(ctx context.Context) (domain.Payment, error) {
-		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.attempt(ref, o))
+		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.attempt(ref, o, o.LastAttempt()))
 		if err == nil && payment.Status == domain.PaymentStatusAuthorized {
 			return payment, fmt.Errorf("captured, but the gateway says authorized: %w", domain.ErrUnknownOutcome)
 		}
@@ -219,7 +224,7 @@ func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) 
 	})
 	if errors.Is(err, domain.ErrRefused) && o.RefundTotal() > 0 { // perhaps because it was captured before, and given back
 		payment, err = s.settled(callLookUp, by, func(ctx context.Context) (domain.Payment, error) {
-			return s.pool.gateway.port.Lookup(ctx, s.pool.attempt(ref, o))
+			return s.pool.gateway.port.Lookup(ctx, s.pool.attempt(ref, o, o.LastAttempt()))
 		})
 	}
 	switch collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded); {

@@ -82,6 +82,8 @@ type orderView struct {
 	DeadlineMillis   int64  `json:"deadline"`    // milliseconds
 	ResolvedAtMillis int64  `json:"resolved_at"` // milliseconds; 0: not yet
 	AuthorizationID  string `json:"authorization_id"`
+	Attempt          int    `json:"attempt"` // the latest attempt to pay that was accepted; 0: none
+	Payment          string `json:"payment"` // of that attempt, while the order is held: open or declined; empty otherwise
 
 	Items []itemView `json:"items"`
 
@@ -120,12 +122,16 @@ func viewOrderOf(ctx context.Context, checkout *streams.Checkout, ref domain.Ord
 }
 
 func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) orderView {
-	return orderView{
+	v := orderView{
 		OrderID: ref.OrderID, EventID: ref.EventID, CustomerID: o.CustomerID, Section: o.Items.Sections(), Quantity: o.Items.Quantity(),
 		UnitPrice: o.Items.UnitPrice(), Amount: o.Amount(), Currency: o.Currency, State: o.State.String(), Reason: o.Reason, Detail: o.Detail,
 		HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ResolvedAtMillis: o.ResolvedAtMillis, AuthorizationID: o.AuthorizationID,
-		Items: viewItems(o.Items, named), Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(),
+		Attempt: o.Attempt, Items: viewItems(o.Items, named), Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(),
 	}
+	if o.State == domain.OrderHeld && o.Attempt > 0 {
+		v.Payment = o.PayState.String()
+	}
+	return v
 }
 
 var orderColumns = []string{"order_id", "event_id", "customer_id", "section", "quantity", "amount", "state", "reason", "held_at", "resolved_at"}
@@ -202,6 +208,7 @@ type factView struct {
 	Currency          string `json:"currency,omitempty"`
 	DeadlineMillis    int64  `json:"deadline,omitempty"`
 	AuthorizationID   string `json:"authorization_id,omitempty"`
+	Attempt           int    `json:"attempt,omitempty"`
 	Reason            string `json:"reason,omitempty"`
 	By                string `json:"by,omitempty"`
 	Detail            string `json:"detail,omitempty"`
@@ -216,7 +223,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	v := factView{
 		ID: f.ID, AtMillis: f.AtMillis, Type: string(f.Type), RequestType: string(f.RequestType), CustomerID: f.CustomerID, Section: f.Items.Sections(),
 		Quantity: f.Items.Quantity(), UnitPrice: f.Items.UnitPrice(), Items: viewItems(f.Items, named), Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
-		AuthorizationID: f.AuthorizationID, Reason: f.Reason, Detail: f.Detail, ConfirmedAtMillis: f.ConfirmedAtMillis,
+		AuthorizationID: f.AuthorizationID, Attempt: f.Attempt, Reason: f.Reason, Detail: f.Detail, ConfirmedAtMillis: f.ConfirmedAtMillis,
 	}
 	switch f.Type {
 	case domain.FactCancelled:
@@ -228,7 +235,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
-		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactForgotten:
+		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactForgotten:
 	}
 	return v
 }
@@ -263,6 +270,7 @@ func (v factView) what() string {
 		{"detail", v.Detail},
 		{"deadline", whenExactly(v.DeadlineMillis)},
 		{"authorization_id", v.AuthorizationID},
+		{"attempt", strings.TrimPrefix(strconv.Itoa(v.Attempt), "0")},
 	} {
 		if pair[1] != "" {
 			said = append(said, pair[0]+" "+pair[1])

@@ -96,7 +96,7 @@ func TestOrdersFromPurchaseToAudit(t *testing.T) {
 	expect(t, history[len(history)-1].(object), object{"type": "cancelled", "was": "confirmed", "reason": "requested"})
 
 	h.drained()
-	expect(t, h.one("audit"), object{"ok": true, "violations": []any{}, "checked": object{"events": 2, "orders": 6, "facts": 12}})
+	expect(t, h.one("audit"), object{"ok": true, "violations": []any{}, "checked": object{"events": 2, "orders": 6, "facts": 13}})
 	table(t, h.ok("audit"), "verdict all is well", "payments not checked: no --gateway")
 }
 

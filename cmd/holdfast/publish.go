@@ -35,6 +35,7 @@ type publishCommand struct {
 	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
 	UnitPrice    *int64        `placeholder:"MINOR_UNITS" help:"Reject the order as price_changed if a ticket does not cost just this. Default: whatever it costs."`
 	HoldSeconds  int64         `placeholder:"N" help:"How long the hold lasts. Default: as the worker says."`
+	Attempt      int64         `placeholder:"N" help:"With pay: which attempt to pay for the order it is, 1 to 9; the next one may follow when the one before was declined. Default: 1."`
 	ValidSeconds int64         `placeholder:"N" help:"How long the request may wait in line. Default: as the worker says."`
 	File         string        `placeholder:"FILE|-" help:"Publish the requests of a file (- is stdin) instead: JSON lines with the fields of a request."`
 	Wait         bool          `help:"Wait for the outcome of each, and print that instead of where it was published."`
@@ -73,7 +74,8 @@ Many at once, a JSON object a line:
   {"type":"purchase","event_id":"jazz-night","order_id":"o-1","customer_id":"fred","quantity":2,"payment_token":"tok_1"}
 
 Its fields: type, event_id, order_id (made up if missing, except with pay and cancel), customer_id, section, quantity,
-adjacent (true or false), seats (an array, instead of these two), items (an array of objects with these four, instead of them), payment_token, unit_price, hold_seconds, valid_seconds, traceparent, v. Lines that will not do are reported on stderr
+adjacent (true or false), seats (an array, instead of these two), items (an array of objects with these four, instead of
+them), payment_token, unit_price, hold_seconds, valid_seconds, attempt, traceparent, v. Lines that will not do are reported on stderr
 with their number, the others are published.
 
 If a result is not known, publish the same again under the same order_id: nothing happens twice. The exit status is 3 as
@@ -108,7 +110,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 		return e.withStore(ctx, func(store *streams.Store) error { return e.publish(ctx, store, how, one(request)) })
 	}
 	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.UnitPrice != nil || len(c.Item) > 0 ||
-		len(c.Seats) > 0 || c.Adjacent != nil || c.Quantity != nil || c.HoldSeconds != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
+		len(c.Seats) > 0 || c.Adjacent != nil || c.Quantity != nil || c.HoldSeconds != 0 || c.Attempt != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
 		return badUsage("with --file, the requests are in the file: leave out the flags that describe one")
 	}
 	in := e.stdin
@@ -134,7 +136,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 func (c *publishCommand) request() (domain.Request, error) {
 	r := domain.Request{
 		Type: domain.RequestType(c.Type), EventID: c.Event, OrderID: c.Order,
-		HoldSeconds: c.HoldSeconds, ValidSeconds: c.ValidSeconds, UnitPrice: c.UnitPrice,
+		HoldSeconds: c.HoldSeconds, ValidSeconds: c.ValidSeconds, UnitPrice: c.UnitPrice, Attempt: c.Attempt,
 	}
 	if err := c.check(r.Type); err != nil {
 		return r, about(r.Ref(), err)
@@ -187,6 +189,7 @@ func (c *publishCommand) check(t domain.RequestType) error {
 		{"--seats", len(c.Seats) > 0, t.Opens()},
 		{"--item", len(c.Item) > 0, t.Opens()},
 		{"--hold-seconds", c.HoldSeconds != 0, t.Opens()},
+		{"--attempt", c.Attempt != 0, t == domain.RequestPay},
 		{"--valid-seconds", c.ValidSeconds != 0, t != domain.RequestCancel},
 		{"--token", c.Token != "" && c.Token != os.Getenv("HOLDFAST_TOKEN"), t.Pays()}, // the environment has it for all commands
 	} {

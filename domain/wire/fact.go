@@ -17,11 +17,13 @@ import (
 //	closed, event_cancelled      event_id|cause as JSON
 //	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
-//	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id
+//	paying                       event_id/order_id|attempt|fingerprint of the pay
+//	payment_declined             event_id/order_id|attempt
+//	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt
 //	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at
-//	reduced                      event_id/order_id|change|fingerprint|was|customer_id|items given back|currency
-//	changed                      event_id/order_id|change|fingerprint|was|customer_id|items given|currency|items taken
-//	change_refused               event_id/order_id|change|fingerprint|reason|detail
+//	reduced                      event_id/order_id|change|fingerprint|version|was|customer_id|items given back|currency
+//	changed                      event_id/order_id|change|fingerprint|version|was|customer_id|items given|currency|items taken
+//	change_refused               event_id/order_id|change|fingerprint|version|reason|detail
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
 //	expired                      event_id/order_id
 //	forgotten                    event_id/order_id|id of the log entry that rejected it
@@ -73,7 +75,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -102,7 +104,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
 	}
 	return nil
 }
@@ -123,6 +125,14 @@ func parseData(f *domain.Fact, v values) error {
 	case domain.FactConfirmed:
 		v.sale(f)
 		f.AuthorizationID = v.next()
+		if v.more {
+			f.Attempt = v.attempt()
+			v.bad = v.bad || f.Attempt == 1
+		}
+	case domain.FactPaying:
+		f.Attempt, f.Fingerprint = v.attempt(), v.next()
+	case domain.FactPaymentDeclined:
+		f.Attempt = v.attempt()
 	case domain.FactDeclined:
 		if v.more {
 			f.Reason, f.Detail = v.next(), v.remainder()
@@ -139,7 +149,7 @@ func parseData(f *domain.Fact, v values) error {
 			f.ConfirmedAtMillis = v.count()
 		}
 	case domain.FactReduced, domain.FactChanged:
-		f.Change, f.Fingerprint = v.count(), v.next()
+		v.alteration(f)
 		was, ok := domain.ParseOrderState(v.next())
 		v.sale(f)
 		if f.Was = was; f.Type == domain.FactChanged {
@@ -148,7 +158,8 @@ func parseData(f *domain.Fact, v values) error {
 		}
 		v.bad = v.bad || !ok
 	case domain.FactChangeRefused:
-		f.Change, f.Fingerprint, f.Reason, f.Detail = v.count(), v.next(), v.next(), v.remainder()
+		v.alteration(f)
+		f.Reason, f.Detail = v.next(), v.remainder()
 	case domain.FactForgotten:
 		f.Version = v.next()
 		v.bad = v.bad || domain.EntryMillis(f.Version) == 0
@@ -218,9 +229,29 @@ func (v *values) count() int64 {
 	return n
 }
 
+func (v *values) attempt() int {
+	value := v.next()
+	n, ok := ParseAttempt(value)
+	v.bad = v.bad || !ok
+	return n
+}
+
+// ParseAttempt reads the number of an attempt to pay: 1 to domain.MaxAttempts.
+func ParseAttempt(value string) (n int, ok bool) {
+	if len(value) != 1 || value[0] < '1' || value[0] > '0'+domain.MaxAttempts {
+		return 0, false
+	}
+	return int(value[0] - '0'), true
+}
+
 func (v *values) items(f *domain.Fact) {
 	items, ok := domain.ParseItems(v.next())
 	f.Items, v.bad = items, v.bad || !ok
+}
+
+// alteration is which one of its order a partial cancel or a change is, and what it found.
+func (v *values) alteration(f *domain.Fact) {
+	f.Change, f.Fingerprint, f.Version = v.count(), v.next(), v.next()
 }
 
 // sale is what a reader of the log needs to post an order, and to settle it.
@@ -267,6 +298,14 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	case domain.FactConfirmed:
 		sale()
 		add(f.AuthorizationID)
+		if f.Attempt > 1 {
+			number(int64(f.Attempt))
+		}
+	case domain.FactPaying:
+		number(int64(f.Attempt))
+		add(f.Fingerprint)
+	case domain.FactPaymentDeclined:
+		number(int64(f.Attempt))
 	case domain.FactDeclined:
 		if f.Reason != "" {
 			add(f.Reason)
@@ -282,6 +321,7 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	case domain.FactReduced, domain.FactChanged:
 		number(f.Change)
 		add(f.Fingerprint)
+		add(f.Version)
 		add(f.Was.String())
 		if sale(); f.Type == domain.FactChanged {
 			add(string(f.Taken))
@@ -289,6 +329,7 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	case domain.FactChangeRefused:
 		number(f.Change)
 		add(f.Fingerprint)
+		add(f.Version)
 		add(f.Reason)
 		add(f.Detail)
 	case domain.FactForgotten:

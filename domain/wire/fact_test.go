@@ -67,23 +67,23 @@ func TestParseFacts(t *testing.T) {
 		},
 		{
 			"reduced",
-			[]string{"reduced", "e1/o1|1|3.fp|confirmed|fred|general:1:900|EUR"},
+			[]string{"reduced", "e1/o1|1|3.fp|5-0|confirmed|fred|general:1:900|EUR"},
 			[]domain.Fact{{
-				Type: domain.FactReduced, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Was: domain.OrderConfirmed, CustomerID: "fred", Items: "general:1:900", Currency: "EUR",
+				Type: domain.FactReduced, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Version: "5-0", Was: domain.OrderConfirmed, CustomerID: "fred", Items: "general:1:900", Currency: "EUR",
 			}},
 		},
 		{
 			"changed",
-			[]string{"changed", "e1/o1|12|3.fp|held|fred|stalls:2:900:1-2|EUR|stalls:1:900:3,vip:1:900"},
+			[]string{"changed", "e1/o1|12|3.fp|5-0|held|fred|stalls:2:900:1-2|EUR|stalls:1:900:3,vip:1:900"},
 			[]domain.Fact{{
-				Type: domain.FactChanged, EventID: "e1", OrderID: "o1", Change: 12, Fingerprint: "3.fp", Was: domain.OrderHeld, CustomerID: "fred", Items: "stalls:2:900:1-2", Currency: "EUR",
+				Type: domain.FactChanged, EventID: "e1", OrderID: "o1", Change: 12, Fingerprint: "3.fp", Version: "5-0", Was: domain.OrderHeld, CustomerID: "fred", Items: "stalls:2:900:1-2", Currency: "EUR",
 				Taken: "stalls:1:900:3,vip:1:900",
 			}},
 		},
 		{
 			"a change refused",
-			[]string{"change_refused", "e1/o1|1|3.fp|seat_taken|stalls: A-1"},
-			[]domain.Fact{{Type: domain.FactChangeRefused, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Reason: "seat_taken", Detail: "stalls: A-1"}},
+			[]string{"change_refused", "e1/o1|1|3.fp|5-0|seat_taken|stalls: A-1"},
+			[]domain.Fact{{Type: domain.FactChangeRefused, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Version: "5-0", Reason: "seat_taken", Detail: "stalls: A-1"}},
 		},
 		{
 			"confirmed",
@@ -92,6 +92,15 @@ func TestParseFacts(t *testing.T) {
 				Type: domain.FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Items: "general:2:9007199254740991", Currency: "EUR", AuthorizationID: "auth_1",
 			}},
 		},
+		{
+			"confirmed by a later attempt",
+			[]string{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|9"},
+			[]domain.Fact{{
+				Type: domain.FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Items: "general:2:900", Currency: "EUR", AuthorizationID: "auth_1", Attempt: 9,
+			}},
+		},
+		{"paying", []string{"paying", "e1/o1|1|fp"}, []domain.Fact{{Type: domain.FactPaying, EventID: "e1", OrderID: "o1", Attempt: 1, Fingerprint: "fp"}}},
+		{"an attempt declined", []string{"payment_declined", "e1/o1|9"}, []domain.Fact{{Type: domain.FactPaymentDeclined, EventID: "e1", OrderID: "o1", Attempt: 9}}},
 		{"declined", []string{"declined", "e1/o1"}, []domain.Fact{{Type: domain.FactDeclined, EventID: "e1", OrderID: "o1"}}},
 		{
 			"declined, and why",
@@ -294,10 +303,13 @@ func FuzzParseFacts(f *testing.F) {
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1"},
 		{"cancelled", "e1/o1|requested|confirmed|fred|general:2:900|EUR|1700000000456"},
 		{"cancelled", "e1/o1|requested|none"},
-		{"reduced", "e1/o1|1|fp|confirmed|fred|general:1:900,vip:2:900:1-2|EUR"},
-		{"reduced", "e1/o1|0||none||||"},
-		{"changed", "e1/o1|2|fp|held|fred||EUR|general:1:900"},
-		{"change_refused", "e1/o1|3|fp|seat_taken|stalls: A-1,A-2"},
+		{"reduced", "e1/o1|1|fp|5-0|confirmed|fred|general:1:900,vip:2:900:1-2|EUR"},
+		{"reduced", "e1/o1|0|||none||||"},
+		{"changed", "e1/o1|2|fp|5-0|held|fred||EUR|general:1:900"},
+		{"change_refused", "e1/o1|3|fp|5-0|seat_taken|stalls: A-1,A-2"},
+		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|2"},
+		{"paying", "e1/o1|1|fp\ne1/o2|9|"},
+		{"payment_declined", "e1/o1|1"},
 		{"expired", "e1/o1\ne2/o2\n"},
 		{"declined", "e1/o1\ne2/o2|payment_mismatch|amount 500 instead of 1000"},
 		{"declined", "e1/o1||"},
@@ -306,7 +318,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

@@ -12,7 +12,8 @@ import (
 	"holdfast/domain"
 )
 
-// The values of field v that this version understands. A request of version 2 may have items, and seats; it may give back some of an order, or change it.
+// The values of field v that this version understands. A request of version 2 may have items and seats, be another attempt to pay, give
+// back some of an order, or change it.
 const (
 	RequestVersion      = "1"
 	RequestVersionItems = "2"
@@ -56,6 +57,7 @@ const (
 	fieldUnitPrice
 	fieldHoldSeconds
 	fieldValidSeconds
+	fieldAttempt
 	fieldChange
 	fieldTraceparent
 	fieldCount
@@ -66,7 +68,7 @@ const (
 var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
 	fieldSection: "section", fieldQuantity: "quantity", fieldSeats: FieldSeats, fieldAdjacent: FieldAdjacent, fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
-	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldChange: "change", fieldTraceparent: "traceparent",
+	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldChange: "change", fieldTraceparent: "traceparent",
 }
 
 var fieldsByName = func() map[string]field {
@@ -85,7 +87,7 @@ func (f field) identifies() bool {
 }
 
 // newInVersion2 are the fields that version 1 does not know.
-var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldChange}
+var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldAttempt, fieldChange}
 
 // fingerprinted are the fields that change the meaning of a purchase or a hold of one item.
 var fingerprinted = [...]field{
@@ -157,7 +159,8 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	}
 	count(fieldHoldSeconds, &r.HoldSeconds)
 	count(fieldValidSeconds, &r.ValidSeconds)
-	if count(fieldChange, &r.Change); r.Change != 0 || r.Type == domain.RequestChange {
+	count(fieldAttempt, &r.Attempt)
+	if count(fieldChange, &r.Change); r.Attempt != 0 || r.Change != 0 || r.Type == domain.RequestChange {
 		v[fieldVersion] = RequestVersionItems
 	}
 	text(fieldTraceparent, &r.Traceparent)
@@ -425,6 +428,11 @@ func (r *raw) complete(req *domain.Request) error {
 	}
 	if req.Type == domain.RequestChange || req.Type == domain.RequestCancel && (r.given[fieldItems] || r.given[fieldChange]) {
 		errs[0] = r.completeChange(req)
+	}
+	if req.Type == domain.RequestPay {
+		if req.Attempt, errs[0] = r.count(fieldAttempt, 1, domain.MaxAttempts); errs[0] == nil {
+			req.Fingerprint = domain.Fingerprint(r.value[fieldType], strconv.Itoa(req.AttemptNumber()), r.value[fieldValidSeconds])
+		}
 	}
 	if req.Type != domain.RequestCancel && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)

@@ -110,6 +110,17 @@ func TestParseRequestWellFormed(t *testing.T) {
 			"quantity", "many", "customer_id", "a/b", "section", "", "unit_price", "-1", "hold_seconds", "x",
 		}, domain.Request{Type: domain.RequestPay, EventID: "evt_5", OrderID: "ord-77", PaymentToken: "tok-visa-4242"}},
 		{
+			"another attempt to pay",
+			[]string{"v", "2", "type", "pay", "event_id", "evt_5", "order_id", "ord-77", "payment_token", "tok-visa-4242", "attempt", "9"},
+			domain.Request{Type: domain.RequestPay, EventID: "evt_5", OrderID: "ord-77", PaymentToken: "tok-visa-4242", Attempt: 9},
+		},
+		{
+			"an attempt that version 1 does not know, twice",
+			[]string{"v", "1", "type", "pay", "event_id", "evt_5", "order_id", "ord-77", "payment_token", "tok-visa-4242", "attempt", "2", "attempt", "x"},
+			domain.Request{Type: domain.RequestPay, EventID: "evt_5", OrderID: "ord-77", PaymentToken: "tok-visa-4242"},
+		},
+		{"a purchase with an attempt, which is not its own", append(with(purchase, "v", "2"), "attempt", "x"), purchaseRequest()},
+		{
 			"cancel",
 			[]string{"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77"},
 			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77"},
@@ -142,7 +153,7 @@ func TestParseRequestWellFormed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if has := got.Type.Opens() || got.Changes(); has != (got.Fingerprint != "") {
+			if has := got.Type != domain.RequestCancel || got.Changes(); has != (got.Fingerprint != "") {
 				t.Errorf("a %s has fingerprint %q", got.Type, got.Fingerprint)
 			}
 			test.want.Fingerprint = got.Fingerprint
@@ -176,7 +187,7 @@ type badRequest struct {
 func badRequests() []badRequest {
 	purchase := purchaseFields()
 	hold := with(with(purchase, "type", "hold"), "payment_token")
-	pay := []string{"v", "1", "type", "pay", "event_id", "evt_5", "order_id", "ord-77", "payment_token", "tok-visa-4242"}
+	pay := []string{"v", "2", "type", "pay", "event_id", "evt_5", "order_id", "ord-77", "payment_token", "tok-visa-4242", "attempt", "2"}
 	cancel := []string{"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77"}
 
 	all := []badRequest{
@@ -288,6 +299,9 @@ func badRequests() []badRequest {
 			badRequest{fields[3] + " of seats that need not be side by side", with(fields, "items", `[{"section":"vip","quantity":1,"adjacent":false}]`), domain.ClassPoison, "items[0]: adjacent: not with type " + fields[3]},
 		)
 	}
+	for _, v := range []string{"", "0", "10", "01", "-1", "+1", "1.0", " 1", "99999999999999999999", "second"} {
+		all = append(all, badRequest{fmt.Sprintf("pay with attempt %q", v), with(pay, "attempt", v), domain.ClassPoison, "attempt: want a whole number from 1 to 9"})
+	}
 	all = append(all,
 		badRequest{"change of version 1", with(change, "v", "1"), domain.ClassPoison, "type: change: not in version 1"},
 		badRequest{"partial cancel with a price", with(with(change, "type", "cancel"), "items", `[{"section":"vip","quantity":1,"unit_price":5}]`), domain.ClassPoison, "items[0]: unit_price: not with type cancel"},
@@ -374,6 +388,8 @@ func TestRequestRoundTrip(t *testing.T) {
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o", PaymentToken: "t", ValidSeconds: 1},
 		{Type: domain.RequestPurchase, EventID: "e", OrderID: "o", CustomerID: "c", Quantity: 1}, // for free
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o"},
+		{Type: domain.RequestPay, EventID: "e", OrderID: "o", PaymentToken: "t", Attempt: 1},
+		{Type: domain.RequestPay, EventID: "e", OrderID: "o", PaymentToken: "t", Attempt: 9, ValidSeconds: 7},
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o", PaymentToken: " a token\u3000"},
 		{Type: domain.RequestCancel, EventID: "e", OrderID: "o", Traceparent: traceparent},
 	} {
@@ -466,6 +482,17 @@ func TestFingerprint(t *testing.T) {
 	if implicit, explicit := fingerprintOf(t, with(purchase, "section")), fingerprintOf(t, with(purchase, "section", "general")); implicit != explicit {
 		t.Error("no section and section general have different fingerprints")
 	}
+	// Of a pay, whose number is one whether it is said or not.
+	pay := func(more ...string) string {
+		return fingerprintOf(t, append([]string{"type", "pay", "event_id", "evt_5", "order_id", "ord-77"}, more...))
+	}
+	first := pay("v", "1", "payment_token", "a")
+	if first != "d54d44befd2f13b3" || pay("v", "2", "payment_token", "b", "attempt", "1") != first || pay("v", "1", "attempt", "2") != first {
+		t.Errorf("the first pay has the fingerprint %s, and another one if it is said that it is", first)
+	}
+	if second := pay("v", "2", "attempt", "2"); second == first || second == pay("v", "2", "attempt", "2", "valid_seconds", "7") {
+		t.Errorf("the second pay has the fingerprint %s, and so has another one", second)
+	}
 	// Of an invalid request, too: sent again it is the same one.
 	a, err := ParseRequest(with(purchase, "quantity", "many"))
 	wantClass(t, err, domain.ClassReject)
@@ -488,6 +515,8 @@ func requestErrors() map[string]bool {
 		"unit_price: want a whole number from 0 to 9007199254740991": true,
 		"hold_seconds: want a whole number from 1 to 86400":          true,
 		"valid_seconds: want a whole number from 1 to 2592000":       true,
+		"attempt: want a whole number from 1 to 9":                   true,
+		"attempt: given twice":                                       true,
 	}
 	for _, field := range []string{"event_id", "order_id", "customer_id", "section"} {
 		texts[field+": missing"] = true
@@ -590,7 +619,7 @@ func FuzzParseRequest(f *testing.F) {
 		if !domain.ValidID(req.EventID) || !domain.ValidID(req.OrderID) {
 			t.Errorf("about %q", req.Ref())
 		}
-		if has := req.Type.Opens() || req.Changes(); has && !fingerprints.MatchString(req.Fingerprint) || !has && req.Fingerprint != "" {
+		if has := req.Type != domain.RequestCancel || req.Changes(); has && !fingerprints.MatchString(req.Fingerprint) || !has && req.Fingerprint != "" {
 			t.Errorf("a %s with fingerprint %q", req.Type, req.Fingerprint)
 		}
 		for _, id := range []string{req.CustomerID, req.Section} {

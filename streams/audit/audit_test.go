@@ -546,7 +546,10 @@ func TestAuditFindsPaymentsThatDoNotFit(t *testing.T) {
 		"refunded, and confirmed": {with("o1", func(l *domain.BooksLine) { l.Refunded, l.Refunds = 1, 1 }), "I4"},
 		"confirmed, and asked":    {with("o1", func(l *domain.BooksLine) { l.Status, l.Authorized, l.Captured = "action_required", 0, 0 }), "I4"},
 		"cancelled, and asked":    {with("o2", func(l *domain.BooksLine) { l.Status, l.Authorized, l.Captured, l.Refunded = "action_required", 0, 0, 0 }), "I5"},
-		"another attempt":         {append([]domain.BooksLine{{Namespace: "holdfast", EventID: "e", OrderID: "o1", Attempt: 2, Status: "captured", Authorized: 5, Captured: 5}}, good...), "I5"},
+		"another attempt":         {append([]domain.BooksLine{{Namespace: "holdfast", EventID: "e", OrderID: "o1", Attempt: 2, Status: "captured", Authorized: 5, Captured: 5}}, good...), "I4"},
+		"another attempt, open":   {append([]domain.BooksLine{{Namespace: "holdfast", EventID: "e", OrderID: "o1", Attempt: 2, Status: "authorized", Authorized: 5}}, good...), "I5"},
+		"of a cancelled order":    {append([]domain.BooksLine{{Namespace: "holdfast", EventID: "e", OrderID: "o2", Attempt: 2, Status: "action_required"}}, good...), "I5"},
+		"of nothing":              {append([]domain.BooksLine{{Namespace: "holdfast", EventID: "e", OrderID: "o7", Attempt: 3, Status: "authorized", Authorized: 5}}, good...), "I5"},
 		"never captured":          {with("o1", func(l *domain.BooksLine) { l.Status, l.Captured, l.Captures = "authorized", 0, 0 }), "I4"},
 		"confirmed, but voided":   {with("o1", func(l *domain.BooksLine) { l.Status = "voided" }), "I4"},
 		"not known":               {good[1:], "I4"},
@@ -593,7 +596,7 @@ func TestAuditNamesPaymentsThatWereLeftAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		replies, _, err := ledger.Resolve(ctx, 0, []domain.Resolution{{Ref: r.Ref(), Order: held[0].Order, Outcome: domain.PaymentMismatched, Detail: "amount 500 instead of 1000"}})
+		replies, _, err := ledger.Resolve(ctx, 0, []domain.Resolution{{Attempt: 1, Ref: r.Ref(), Order: held[0].Order, Outcome: domain.PaymentMismatched, Detail: "amount 500 instead of 1000"}})
 		if err != nil || replies[0].Order.Reason != domain.ReasonPaymentMismatch {
 			t.Fatalf("declining: %+v, %v", replies, err)
 		}
@@ -643,7 +646,7 @@ func TestAuditOfFreeOrders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	replies, _, err := store.Ledger().Resolve(ctx, 0, []domain.Resolution{{Ref: ref, Order: held[0].Order, Outcome: domain.PaymentApproved}})
+	replies, _, err := store.Ledger().Resolve(ctx, 0, []domain.Resolution{{Attempt: 1, Ref: ref, Order: held[0].Order, Outcome: domain.PaymentApproved}})
 	if err != nil || replies[0].Order.State != domain.OrderConfirmed {
 		t.Fatalf("confirming: %+v, %v", replies, err)
 	}

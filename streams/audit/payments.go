@@ -9,6 +9,7 @@ import (
 func (a *auditor) checkPayments(books []domain.BooksLine) {
 	a.payments = new(PaymentCounts)
 	seen := make(map[domain.PaymentName]bool, len(books))
+	captured := make(map[domain.OrderRef]int)
 	for _, line := range books {
 		if line.Namespace != a.ns.PaymentNamespace {
 			a.payments.PassedOver++
@@ -20,11 +21,19 @@ func (a *auditor) checkPayments(books []domain.BooksLine) {
 		}
 		seen[name] = true
 		a.checkPayment(name.OrderRef, line)
+		if line.Captured > line.Refunded {
+			captured[name.OrderRef]++
+		}
+	}
+	for ref, attempts := range captured {
+		if attempts > 1 {
+			a.violation("I4", ref.String(), "the money of %d attempts to pay for it was taken", attempts)
+		}
 	}
 	a.payments.Checked = len(seen)
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAtMillis > 0 && !o.Free() && !seen[domain.PaymentName{Namespace: a.ns.PaymentNamespace, OrderRef: ref}] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
+			if o.ConfirmedAtMillis > 0 && !o.Free() && !seen[o.AttemptOf(a.ns.PaymentNamespace, ref, o.LastAttempt()).Name] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
 				a.violation("I4", ref.String(), "was confirmed, but the gateway knows nothing of it")
 			}
 		}
@@ -46,10 +55,8 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	reserved := line.Status == domain.PaymentStatusAuthorized || line.Status == domain.PaymentStatusActionRequired
 	taken := line.Status == domain.PaymentStatusCaptured
 	difference, differs := differenceOf(o, line)
-	if line.Attempt != 0 {
-		if reserved || taken {
-			a.violation("I5", subject, "was paid for once, but there is an attempt %d, which is %s%s", line.Attempt, line.Status, difference)
-		}
+	if attempt := max(line.Attempt, 1); o.HeldAtMillis > 0 && o.State != domain.OrderDeclined && (attempt != o.LastAttempt() || o.PayState == domain.PayDeclined) {
+		a.checkAttempt(ref, attempt, line, difference)
 		return
 	}
 	switch o.State {
@@ -98,6 +105,31 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	case domain.OrderNone, domain.OrderRejected:
 		if reserved || taken {
 			a.violation("I5", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
+		}
+	}
+}
+
+// checkAttempt is about an attempt to pay by which its order, that was held, is not paid for: there is no money of it.
+func (a *auditor) checkAttempt(ref domain.OrderRef, attempt int, line domain.BooksLine, difference string) {
+	p := a.of(ref)
+	o, ids := p.book.Orders[ref], p.factIDs[ref]
+	settled := true  // as far as it must be for that
+	switch o.State { //nolint:exhaustive // it was held
+	case domain.OrderHeld:
+		settled = attempt <= o.Attempt // one that the log does not know may have begun since
+	case domain.OrderConfirmed:
+		settled = p.settled(ref, ids.confirmed)
+	case domain.OrderExpired, domain.OrderCancelled:
+		settled = p.settled(ref, ids.ended)
+	}
+	switch line.Status { //nolint:exhaustive // of the others there is no money
+	case domain.PaymentStatusCaptured:
+		if o.State != domain.OrderHeld || settled {
+			a.violation("I4", ref.String(), "is %s by attempt %d, but the payment of attempt %d is captured%s", o.State, o.Attempt, attempt, difference)
+		}
+	case domain.PaymentStatusAuthorized, domain.PaymentStatusActionRequired:
+		if settled {
+			a.violation("I5", ref.String(), "is %s by attempt %d, but the payment of attempt %d is %s%s", o.State, o.Attempt, attempt, line.Status, difference)
 		}
 	}
 }

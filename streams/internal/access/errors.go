@@ -37,9 +37,6 @@ func Classify(err error) error {
 	if strings.HasPrefix(message, "WRONGTYPE") || strings.HasPrefix(message, "ERR") && strings.Contains(message, "user_script") {
 		return domain.WithClass(domain.ClassPoison, err)
 	}
-	if strings.HasPrefix(message, "EXECABORT") { // it does not say why: because it loads its data, too
-		err = fmt.Errorf("%w (one of its commands was refused; with NOPERM, if this user of Redis may not run it)", err)
-	}
 	return domain.WithClass(domain.ClassRetry, err) // LOADING, OOM, READONLY, MISCONF, BUSY, …
 }
 

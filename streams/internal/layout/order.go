@@ -21,8 +21,12 @@ import (
 //	confirmed_at likewise
 //	resolved_at  empty: the version's time
 //	authorization_id, reason
-//	further      what only few orders have, with semicolons between: c, the number of the latest partial cancel or change, a colon, its
-//	             fingerprint, and, if it was refused, :reason:detail; and r, by how much it costs less than was paid, in minor units
+//	further      what only few orders have, with semicolons between
+//	             the latest attempt to pay: a, its number, o (open) or d (declined), a colon, the fingerprint of the pay. Nothing for
+//	             none, and for a purchase that is its own first one, which is open
+//	             the latest partial cancel or change: c, its number, @ and when it was decided, unless that is the version's time, a
+//	             colon, its fingerprint, and, if it was refused, :reason:detail
+//	             r, by how much it costs less than was paid for it, in minor units
 //	detail       for people; the only value that may contain bars
 //
 // Only hold.lua writes records otherwise: those of held and rejected orders. The version comes first
@@ -81,7 +85,7 @@ func DecodeOrder(record string) (domain.Order, error) {
 	if state.Terminal() && o.ResolvedAtMillis == 0 {
 		o.ResolvedAtMillis = at
 	}
-	if !decodeFurther(&o, v[13]) {
+	if !decodeFurther(&o, v[13], at) {
 		return domain.Order{}, damaged("order record", record)
 	}
 	holdMillis := n.optional(v[7])
@@ -99,46 +103,101 @@ func DecodeOrder(record string) (domain.Order, error) {
 	return o, nil
 }
 
-// decodeFurther reads what only few orders have. It reports false if that is damaged.
-func decodeFurther(o *domain.Order, further string) bool {
-	if further == "" {
-		return true
+// payLetters are those of the states of an attempt to pay, in their order.
+const payLetters = "od"
+
+// decodeFurther reads what only few orders have, of a record that was written at that time. It reports false if that is damaged.
+func decodeFurther(o *domain.Order, further string, at int64) bool {
+	if o.RequestType == domain.RequestPurchase && o.HeldAtMillis > 0 {
+		o.Attempt = 1
 	}
-	for part := range strings.SplitSeq(further, ";") {
-		if part == "" || o.HeldAtMillis == 0 {
+	letters := "" // so far
+	for part, more := "", further != ""; more; {
+		part, further, more = strings.Cut(further, ";")
+		if part == "" || o.HeldAtMillis == 0 || strings.Contains(letters, part[:1]) {
 			return false
 		}
-		n := numbers{}
-		switch said := strings.SplitN(part[1:], ":", 4); {
-		case part[0] == 'c' && o.Change == 0 && (len(said) == 2 || len(said) == 4 && said[2] != "") && said[1] != "":
-			if o.Change, o.ChangeFingerprint = n.parse(said[0]), said[1]; len(said) == 4 {
-				o.ChangeRefusal, o.ChangeDetail = said[2], said[3]
-			}
-		case part[0] == 'r' && o.Reduced == 0 && len(said) == 1:
-			o.Reduced = n.parse(said[0])
-		default:
-			return false
+		letters += part[:1]
+		ok := false
+		switch part[0] {
+		case 'a':
+			ok = decodeAttempt(o, part[1:])
+		case 'c':
+			ok = decodeChange(o, part[1:], at)
+		case 'r':
+			ok = decodeReduced(o, part[1:])
 		}
-		if n.err != nil {
+		if !ok {
 			return false
 		}
 	}
-	return (o.Change > 0) == (o.ChangeFingerprint != "") && (o.Reduced == 0 || o.Change > 0 && o.ConfirmedAtMillis > 0) && o.Reduced <= math.MaxInt64-o.Amount()
+	return o.Reduced == 0 || o.Change > 0 && o.ConfirmedAtMillis > 0 && o.Reduced <= math.MaxInt64-o.Amount()
+}
+
+// decodeAttempt reads the latest attempt to pay.
+func decodeAttempt(o *domain.Order, said string) bool {
+	about, fingerprint, _ := strings.Cut(said, ":")
+	if len(about) != 2 {
+		return false
+	}
+	attempt, ok := wire.ParseAttempt(about[:1])
+	state := strings.IndexByte(payLetters, about[1])
+	o.Attempt, o.PayState, o.PayFingerprint = attempt, domain.PayState(max(state, 0)), fingerprint
+	return ok && state >= 0
+}
+
+// decodeChange reads the latest partial cancel or change.
+func decodeChange(o *domain.Order, said string, at int64) bool {
+	v := strings.SplitN(said, ":", 4) // number, fingerprint, and if it was refused, why
+	number, millis, earlier := strings.Cut(v[0], "@")
+	n := numbers{}
+	o.Change, o.ChangedAtMillis = n.parse(number), at
+	if earlier {
+		o.ChangedAtMillis = n.parse(millis)
+	}
+	if len(v) == 4 {
+		o.ChangeRefusal, o.ChangeDetail = v[2], v[3]
+	}
+	if len(v) > 1 {
+		o.ChangeFingerprint = v[1]
+	}
+	return n.err == nil && o.Change > 0 && o.ChangedAtMillis > 0 && o.ChangeFingerprint != "" && len(v) != 3 && (len(v) == 2) == (o.ChangeRefusal == "")
+}
+
+// decodeReduced reads by how much an order costs less than was paid.
+func decodeReduced(o *domain.Order, said string) bool {
+	n := numbers{}
+	o.Reduced = n.parse(said)
+	return n.err == nil && o.Reduced > 0
 }
 
 // appendFurther is what decodeFurther reads.
 func appendFurther(b []byte, o *domain.Order) []byte {
-	if o.Change == 0 {
-		return b
+	from := len(b)
+	begin := func(letter byte) {
+		if len(b) > from {
+			b = append(b, ';')
+		}
+		b = append(b, letter)
 	}
-	b = strconv.AppendInt(append(b, 'c'), o.Change, 10)
-	b = append(append(b, ':'), o.ChangeFingerprint...)
-	if o.ChangeRefusal != "" {
-		b = append(append(b, ':'), o.ChangeRefusal...)
-		b = append(append(b, ':'), o.ChangeDetail...)
+	if o.Attempt > 0 && (o.RequestType != domain.RequestPurchase || o.PayState != domain.PayOpen) {
+		begin('a')
+		b = append(b, '0'+byte(o.Attempt), payLetters[o.PayState], ':')
+		b = append(b, o.PayFingerprint...)
+	}
+	if o.Change > 0 {
+		begin('c')
+		if b = strconv.AppendInt(b, o.Change, 10); o.ChangedAtMillis > 0 {
+			b = strconv.AppendInt(append(b, '@'), o.ChangedAtMillis, 10)
+		}
+		b = append(append(b, ':'), o.ChangeFingerprint...)
+		if o.ChangeRefusal != "" {
+			b = append(append(append(append(b, ':'), o.ChangeRefusal...), ':'), o.ChangeDetail...)
+		}
 	}
 	if o.Reduced > 0 {
-		b = strconv.AppendInt(append(b, ";r"...), o.Reduced, 10)
+		begin('r')
+		b = strconv.AppendInt(b, o.Reduced, 10)
 	}
 	return b
 }

@@ -23,7 +23,15 @@ const (
 
 func TestDecodeOrder(t *testing.T) {
 	held := domain.Order{
-		State: domain.OrderHeld, Version: "1700000000000-7", RequestType: domain.RequestPurchase, Fingerprint: "0123456789abcdef", CustomerID: "fred", Items: "general:2:9007199254740991", Currency: "EUR", DeadlineMillis: heldAt + 60_000, HeldAtMillis: heldAt,
+		State: domain.OrderHeld, Version: "1700000000000-7", RequestType: domain.RequestPurchase, Fingerprint: "0123456789abcdef", CustomerID: "fred", Items: "general:2:9007199254740991", Currency: "EUR", DeadlineMillis: heldAt + 60_000, HeldAtMillis: heldAt, Attempt: 1,
+	}
+	byHold := func(at string, attempt int, state domain.PayState) domain.Order {
+		o := held
+		o.Version, o.RequestType, o.Attempt, o.PayState, o.PayFingerprint = at, domain.RequestHold, attempt, state, "fp"
+		if attempt == 0 {
+			o.PayFingerprint = ""
+		}
+		return o
 	}
 	with := func(o domain.Order, change func(*domain.Order)) domain.Order {
 		change(&o)
@@ -49,17 +57,23 @@ func TestDecodeOrder(t *testing.T) {
 		"1700000000005-1|d2|" + opening + "1700000000000||||payment_mismatch||a|b": with(held, func(o *domain.Order) {
 			o.State, o.Version, o.ResolvedAtMillis, o.Reason, o.Detail = domain.OrderDeclined, "1700000000005-1", cancelledAt, "payment_mismatch", "a|b"
 		}),
+		"1700000000000-7|h2|h" + opening[1:] + "||||||":                    byHold("1700000000000-7", 0, domain.PayOpen),
+		"1700000000009-0|h2|h" + opening[1:] + "1700000000000|||||a1o:fp|": byHold("1700000000009-0", 1, domain.PayOpen),
+		"1700000000009-0|h2|h" + opening[1:] + "1700000000000|||||a9d:fp|": byHold("1700000000009-0", 9, domain.PayDeclined),
+		"1700000000001-0|c2|h" + opening[1:] + "1700000000000|||auth_1||a2o:fp|": with(confirmed, func(o *domain.Order) {
+			o.RequestType, o.Attempt, o.PayFingerprint = domain.RequestHold, 2, "fp"
+		}),
 		"8-0|r2|h|fp||:2:0|||||||invalid||section: missing": {
 			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "fp", Items: ":2:0", ResolvedAtMillis: 8, Reason: "invalid", Detail: "section: missing",
 		},
 		"8-0|r2|h|2.fp|amy|balcony:2:0,stalls:1:0|||||||sold_out||stalls": {
 			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "2.fp", CustomerID: "amy", Items: "balcony:2:0,stalls:1:0", ResolvedAtMillis: 8, Reason: "sold_out", Detail: "stalls",
 		},
-		"1700000000005-0|c2|" + opening + "1700000000000|1700000000001|1700000000001|auth_1||c2:3.fp;r900|": with(confirmed, func(o *domain.Order) {
-			o.Version, o.Change, o.ChangeFingerprint, o.Reduced = "1700000000005-0", 2, "3.fp", 900
+		"1700000000005-0|c2|" + opening + "1700000000000|1700000000001|1700000000001|auth_1||c2@1700000000003:3.fp;r900|": with(confirmed, func(o *domain.Order) {
+			o.Version, o.Change, o.ChangedAtMillis, o.ChangeFingerprint, o.Reduced = "1700000000005-0", 2, 1700000000003, "3.fp", 900
 		}),
 		"1700000000005-0|h2|" + opening + "1700000000000|||||c1:3.fp:seat_taken:stalls: A-1,A-2|": with(held, func(o *domain.Order) {
-			o.Version, o.Change, o.ChangeFingerprint, o.ChangeRefusal, o.ChangeDetail = "1700000000005-0", 1, "3.fp", "seat_taken", "stalls: A-1,A-2"
+			o.Version, o.Change, o.ChangedAtMillis, o.ChangeFingerprint, o.ChangeRefusal, o.ChangeDetail = "1700000000005-0", 1, cancelledAt, "3.fp", "seat_taken", "stalls: A-1,A-2"
 		}),
 		"7-0|x2|||||||||||requested||": {State: domain.OrderCancelled, Version: "7-0", ResolvedAtMillis: 7, Reason: "requested"},
 		"8-0|r2|h|fp|||||||||invalid||customer_id: missing|x": {
@@ -100,9 +114,11 @@ func TestDecodeOrderDamaged(t *testing.T) {
 	for _, i := range []int{7, 8, 9, 10} {
 		replace(i, "x", "-1", "1.5", "1e+15", " 1", "1\x00", "9223372036854775808", "nan", "inf")
 	}
-	replace(7, "9223372036854775807") // its deadline is past the end of time
-	replace(8, "")                    // a hold of so many milliseconds, from nowhen
-	replace(13, "x", ";", "c", "c1", "c1:", "c:fp", "c-1:fp", "c1:fp:", "c1:fp:reason", "c1:fp;", "c1:fp;c2:fp", "c1:fp;r", "c1:fp;r-1", "c1:fp;r1:2", "c1:fp;r1;r2", "c1:fp;r9223372036854775807")
+	replace(13, "x", ";", "c", "c1", "c1:", "c:fp", "c-1:fp", "c1:fp:", "c1:fp:reason", "c1:fp;", "c1:fp;c2:fp", "c1:fp;r", "c1:fp;r-1", "c1:fp;r1:2", "c1:fp;r1;r2", "c1:fp;r9223372036854775807", "c1@:fp", "c1@x:fp", "c1@-1:fp", "r5", "a1o:fp;a1o:fp", "c1:fp;", ";c1:fp")
+	replace(7, "9223372036854775807")                                                                         // its deadline is past the end of time
+	replace(8, "")                                                                                            // a hold of so many milliseconds, from nowhen
+	replace(13, "x", "a", "a1", "a0o:fp", "a10o:fp", "a1x:fp", "A1o:fp", "b1o:fp", "1o:fp", " a1o:fp", ":fp") // no attempt
+	records = append(records, "8-0|r2|h|fp||:2:0|||||||invalid|a1o:fp|")                                      // of what was never held
 	for _, record := range records {
 		o, err := layout.DecodeOrder(record)
 		if err == nil || domain.ClassOf(err) != domain.ClassPoison || o != (domain.Order{}) {
@@ -119,6 +135,7 @@ func FuzzDecodeOrder(f *testing.F) {
 	for _, record := range []string{
 		"", "1700000000000-7|h2|p|fp|fred|general:2:1000|EUR|60000|||||||", "1-0|c2|h|fp|fred|vip:1:0|JPY|0|1|||auth_1|||",
 		"5-0|x2|p|fp|fred|general:2:1000|EUR|4|1|2||auth_1|requested||", "7-0|x2|||||||||||requested||", "8-0|r2|h|fp||:0:0|||||||invalid||a|b",
+		"5-0|h2|h|fp|fred|general:2:1000|EUR|4|1|||||a1o:fp|", "5-0|e2|h|fp|fred|general:2:1000|EUR|4|1|||||a9d:|", "5-0|h2|p|fp|fred|general:2:1000|EUR|4|1|||||a1o:|",
 		"5-0|e2|p|fp|fred|general:+2:-0|EUR|4|1||||||", "1|h2|p|||a:0:0|||||||||", "||||||||||||||",
 	} {
 		f.Add(record)
@@ -208,10 +225,18 @@ func TestOrdersComeBack(t *testing.T) {
 		f.DeadlineMillis = at + rapid.Int64Range(1, 1<<40).Draw(t, "hold")
 		o = happens(o, fact(f))
 		at += rapid.Int64Range(0, 1<<40).Draw(t, "later")
+		if o.RequestType == domain.RequestHold {
+			for n := range rapid.IntRange(0, domain.MaxAttempts).Draw(t, "attempts") {
+				if n > 0 {
+					o = happens(o, fact(domain.Fact{Type: domain.FactPaymentDeclined, Attempt: n}))
+				}
+				o = happens(o, fact(domain.Fact{Type: domain.FactPaying, Attempt: n + 1, Fingerprint: id("pay")}))
+			}
+		}
 		switch rapid.SampledFrom([]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled}).Draw(t, "then") {
 		case domain.FactDeclined:
 			f := domain.Fact{Type: domain.FactDeclined}
-			if rapid.Bool().Draw(t, "mismatched") {
+			if o.RequestType == domain.RequestHold && o.Attempt > 0 || rapid.Bool().Draw(t, "mismatched") {
 				f.Reason, f.Detail = domain.ReasonPaymentMismatch, said.Draw(t, "detail")
 			}
 			happens(o, fact(f))
@@ -220,7 +245,7 @@ func TestOrdersComeBack(t *testing.T) {
 			happens(o, fact(domain.Fact{Type: domain.FactExpired}))
 			return
 		case domain.FactConfirmed:
-			o = happens(o, sale(o, domain.Fact{Type: domain.FactConfirmed, AuthorizationID: id("authorization")}))
+			o = happens(o, sale(o, domain.Fact{Type: domain.FactConfirmed, AuthorizationID: id("authorization"), Attempt: o.Attempt}))
 		}
 		at += rapid.Int64Range(0, 1<<40).Draw(t, "later still")
 		happens(o, sale(o, domain.Fact{Type: domain.FactCancelled, Reason: id("reason"), Was: o.State}))

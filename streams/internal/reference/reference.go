@@ -61,12 +61,16 @@ type Order struct {
 	Lines                              []Line
 	Currency, Authorization            string
 	Held, Deadline, Confirmed, Outcome int64 // milliseconds; 0 if that never was
+
+	Attempt int    // to pay, the latest; 0 if there was none
+	Failed  bool   // it was declined
+	Bill    string // body of the pay that it is
 }
 
 // The states, and what is to be done with an entry.
 const (
 	Held, Confirmed, Declined, Expired, Cancelled, Rejected = "held", "confirmed", "declined", "expired", "cancelled", "rejected"
-	Done, Authorize, Void, Wait, Conflict, TooLate          = "done", "authorize", "void", "wait", "conflict", "too_late"
+	Done, Authorize, Void, Wait, Conflict, TooLate, Pending = "done", "authorize", "void", "wait", "conflict", "too_late", "attempt_pending"
 )
 
 // World is everything there is.
@@ -125,6 +129,7 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 	w.places(name, -1, 1, 0)
 	w.InProgress[Name{name.Event, a.Customer}] = name.Order
 	if a.Type == "purchase" {
+		o.Attempt = 1
 		return true, Authorize
 	}
 	return true, Done
@@ -213,34 +218,60 @@ func (w *World) Owns(event, customer string) (n int64) {
 	return n
 }
 
-// Pay is a pay that comes.
-func (w *World) Pay(now int64, name Name, published, valid int64) string {
+// Pay is a pay that comes, as the attempt of that number.
+func (w *World) Pay(now int64, name Name, attempt int, body string, published, valid int64) (happened bool, answer string) {
 	o := w.Orders[name]
-	switch {
-	case o == nil:
-		return Wait
-	case o.State == Held && now < o.Deadline && now > published+valid:
-		return TooLate
+	if o == nil {
+		return false, Wait
 	}
-	return o.payable()
+	late, over := now > published+valid, now >= o.Deadline
+	switch {
+	case attempt == o.Attempt && o.Type == "hold" && body != o.Bill && o.Bill != "":
+		return false, Conflict
+	case o.State != Held:
+		return false, o.payable()
+	case attempt < o.Attempt || attempt == o.Attempt && o.Failed:
+		return false, Done
+	case attempt == o.Attempt && (o.Type == "hold" || over || !late): // it was let in before, or the purchase was
+		return false, Authorize
+	case attempt == o.Attempt:
+		return false, TooLate
+	case over:
+		w.end(now, name, Expired, "")
+		return true, Done
+	case attempt != o.Attempt+1 || o.Attempt > 0 && !o.Failed:
+		return false, Pending
+	case late:
+		return false, TooLate
+	}
+	o.Attempt, o.Failed, o.Bill = attempt, false, body
+	return true, Authorize
 }
 
-// Answer is what the gateway says: approved, declined, mismatched or unknown.
-func (w *World) Answer(now int64, name Name, said, authorization, detail string) (happened bool, answer string) {
+// Answer is what the gateway says of an attempt: approved, declined, mismatched or unknown.
+func (w *World) Answer(now int64, name Name, attempt int, said, authorization, detail string) (happened bool, answer string) {
 	o := w.Orders[name]
+	held := o != nil && o.State == Held
+	stray := held && (attempt != o.Attempt || o.Failed) || o != nil && o.State == Confirmed && attempt != max(o.Attempt, 1)
 	switch {
-	case o != nil && o.State == Held && said == "declined":
+	case stray && (said == "approved" || said == "unknown"):
+		return false, Void
+	case stray:
+		return false, Done
+	case held && said == "declined" && o.Type == "hold":
+		o.Failed = true
+	case held && said == "declined":
 		w.end(now, name, Declined, "")
-	case o != nil && o.State == Held && said == "mismatched":
+	case held && said == "mismatched":
 		w.end(now, name, Declined, "payment_mismatch")
 		o.Detail = detail
-	case o != nil && o.State == Held && now >= o.Deadline:
+	case held && now >= o.Deadline:
 		w.end(now, name, Expired, "")
 		return true, Void
-	case o != nil && o.State == Held && said == "approved":
+	case held && said == "approved":
 		w.end(now, name, Confirmed, "")
 		o.Confirmed, o.Authorization = now, authorization
-	case o != nil && o.State == Held:
+	case held:
 		return false, Wait
 	case said == "declined" || said == "mismatched" || o != nil && o.State == Confirmed:
 		return false, Done // there is no money, or it is where it should be

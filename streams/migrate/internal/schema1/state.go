@@ -58,6 +58,9 @@ func DecodeOrder(record string) (domain.Order, error) {
 	if item := (domain.Item{Section: v[4], Quantity: n.parse(v[5]), UnitPrice: n.parse(v[6])}); o.RequestType != "" {
 		o.Items = domain.ItemsOf(item)
 	}
+	if o.RequestType == domain.RequestPurchase && o.HeldAtMillis > 0 {
+		o.Attempt = 1 // it is its own first attempt to pay
+	}
 	if !known || n.err != nil {
 		return domain.Order{}, damaged("order record", record)
 	}
