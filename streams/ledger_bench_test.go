@@ -104,7 +104,7 @@ func benchmarkSeatedLedger(b *testing.B, sale string) {
 				if r.Verdict != domain.VerdictAuthorize {
 					b.Fatalf("%+v", r)
 				}
-				resolutions[i] = domain.Resolution{EntryID: batch[i].EntryID, Ref: batch[i].Request.Ref(), Order: r.Order, Outcome: domain.PaymentApproved, AuthorizationID: "auth-" + strconv.Itoa(n)}
+				resolutions[i] = domain.Resolution{Attempt: 1, EntryID: batch[i].EntryID, Ref: batch[i].Request.Ref(), Order: r.Order, Outcome: domain.PaymentApproved, AuthorizationID: "auth-" + strconv.Itoa(n)}
 			}
 			random.Shuffle(size, func(i, j int) { resolutions[i], resolutions[j] = resolutions[j], resolutions[i] })
 			_, _, err = f.ledger.Resolve(f.Ctx, 0, resolutions)

@@ -243,7 +243,7 @@ func TestSeatsComeAndGo(t *testing.T) {
 	}
 	var resolutions []domain.Resolution
 	for i, in := range batch {
-		r := domain.Resolution{EntryID: in.EntryID, Ref: in.Request.Ref(), Order: replies[i].Order, Outcome: domain.PaymentApproved, AuthorizationID: "auth"}
+		r := domain.Resolution{Attempt: 1, EntryID: in.EntryID, Ref: in.Request.Ref(), Order: replies[i].Order, Outcome: domain.PaymentApproved, AuthorizationID: "auth"}
 		switch ends[i].order {
 		case "declined":
 			r.Outcome, r.AuthorizationID = domain.PaymentDeclined, ""
@@ -279,7 +279,7 @@ func TestMoveComparesSeats(t *testing.T) {
 	f.list("e2", hall())
 	f.wantHeld([]domain.Incoming{f.ask("e1", "o1", named("A-1", "A-2")), f.ask("e2", "o2", named("A-1"))}, "stalls:2:4500:1-2", "stalls:1:4500:1")
 	approve := func(event, order string) error {
-		_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Ref: ref(event, order), Order: f.order(event, order), Outcome: domain.PaymentApproved, AuthorizationID: "auth"}})
+		_, _, err := f.ledger.Resolve(f.Ctx, 0, []domain.Resolution{{Attempt: 1, Ref: ref(event, order), Order: f.order(event, order), Outcome: domain.PaymentApproved, AuthorizationID: "auth"}})
 		return err
 	}
 	for places, want := range map[string]string{
@@ -331,7 +331,7 @@ func TestSeatsWhenMemoryIsFull(t *testing.T) {
 		t.Errorf("taking seats: %v, want OOM", err)
 	}
 	f.WantSame(before)
-	f.resolve(domain.Resolution{Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved, AuthorizationID: "auth"}, domain.Resolution{Ref: ref("e1", "o2"), Outcome: domain.PaymentDeclined})
+	f.resolve(domain.Resolution{Attempt: 1, Ref: ref("e1", "o1"), Outcome: domain.PaymentApproved, AuthorizationID: "auth"}, domain.Resolution{Attempt: 1, Ref: ref("e1", "o2"), Outcome: domain.PaymentDeclined})
 	if got := f.places("e1", "stalls"); got != "++.. ../......" {
 		t.Errorf("places: %q", got)
 	}
