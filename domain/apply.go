@@ -207,7 +207,7 @@ func Apply(v View, f Fact) (View, error) {
 		return v, fmt.Errorf("held, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
 	case f.Type == FactConfirmed && f.AtMillis >= v.Order.DeadlineMillis:
 		return v, fmt.Errorf("confirmed at %d, not before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
-	case (f.Type == FactReduced || f.Type == FactChanged) && v.Order.State == OrderHeld && f.AtMillis >= v.Order.DeadlineMillis:
+	case (f.Type == FactReduced || f.Type == FactChanged || f.Type == FactChangeRefused) && v.Order.State == OrderHeld && f.AtMillis >= v.Order.DeadlineMillis:
 		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactChanged && v.Event.MaxPerCustomer > 0 && effect.Places() < 0 && v.Places-effect.Places() > v.Event.MaxPerCustomer:
 		return v, fmt.Errorf("changed, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)

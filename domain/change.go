@@ -41,19 +41,20 @@ func decideChange(v View, ref OrderRef, nowMillis int64, c Change) (*Fact, Verdi
 	if r.Change > o.Change+1 {
 		return nil, VerdictChangePending
 	}
+	var given, taken Items
+	var reason, detail string
+	kind := FactChanged
+	if r.Type == RequestCancel {
+		kind = FactReduced
+		if given, reason, detail = givenBack(v.Event, o, r); reason == "" && given == o.Items {
+			// Nothing of it is left: that is what every reader of the log knows as cancelled. So it may be, whatever else.
+			return decideCancel(v, ref, Cancel{Reason: ReasonRequested}), VerdictDone
+		}
+	}
 	if o.State == OrderHeld && !o.HoldAliveAt(nowMillis) {
 		return expired(ref), VerdictDone
 	}
-	var given, taken Items
-	var reason, detail string
-	kind := FactReduced
-	if r.Type == RequestCancel {
-		if given, reason, detail = givenBack(v.Event, o, r); reason == "" && given == o.Items {
-			// Nothing of it is left: that is what every reader of the log knows as cancelled.
-			return decideCancel(v, ref, Cancel{Reason: ReasonRequested}), VerdictDone
-		}
-	} else {
-		kind = FactChanged
+	if kind == FactChanged {
 		given, taken, reason, detail = exchanged(v, nowMillis, c)
 	}
 	if reason == "" && o.State == OrderHeld {

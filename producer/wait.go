@@ -108,13 +108,13 @@ func questionOf(r Receipt) (question, error) {
 // receipt asks WaitFor, which knows it from others under the same order_id.
 //
 // The error is a *SetAsideError if nothing is stored of the order, and a request for it
-// (any but a cancel) is set aside: as far as anybody can tell, no outcome will come. If ctx
+// (any but a cancel or a change) is set aside: as far as anybody can tell, no outcome will come. If ctx
 // ends first, it wraps domain.ErrUnknownOutcome: the order may still have any outcome, and
 // Wait can be called again.
 func (p *Producer) Wait(ctx context.Context, eventID, orderID string) (Outcome, error) {
 	return p.outcomes.wait(ctx, question{
 		ref: domain.OrderRef{EventID: eventID, OrderID: orderID}, enough: decided,
-		about: func(t domain.RequestType) bool { return t != domain.RequestCancel },
+		about: func(t domain.RequestType) bool { return t != domain.RequestCancel && t != domain.RequestChange },
 	})
 }
 

@@ -157,8 +157,8 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		switch fact.Type { //nolint:exhaustive // the others may happen at any time
 		case domain.FactConfirmed, domain.FactPaying:
 			d.bound = "before"
-		case domain.FactReduced, domain.FactChanged:
-			if fact.Was == domain.OrderHeld {
+		case domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
+			if d.was.State == domain.OrderHeld {
 				d.bound = "before"
 			}
 		case domain.FactExpired:

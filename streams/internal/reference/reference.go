@@ -65,6 +65,10 @@ type Order struct {
 	Attempt int    // to pay, the latest; 0 if there was none
 	Failed  bool   // it was declined
 	Bill    string // body of the pay that it is
+
+	Number, AlteredAt          int64  // of the latest partial cancel or change, and when that was decided
+	AlteredBy, Refusal, Blamed string // its body, and why it was refused
+	Owed                       int64  // what it costs less than was paid
 }
 
 // The states, and what is to be done with an entry.
