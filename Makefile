@@ -20,13 +20,26 @@ build: ## Build bin/holdfast
 	CGO_ENABLED=0 go build -trimpath -o bin/holdfast ./cmd/holdfast
 
 .PHONY: test
-test: redis ## Run every test on a real redis-server (installs one if there is none)
+test: redis prometheus ## Run every test on a real redis-server (installs one if there is none)
 	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator
 	go test -timeout 10m $$(go list ./... | grep -v /e2e)
 	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator
 	go test -timeout 10m -count 1 ./e2e # runs the program, on which Go's cache of results does not know it depends
 	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
+	cd e2e/deployments && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd bench && go vet ./... && go test ./report
+
+.PHONY: test-chart
+test-chart: ## Have Helm lint and render the chart, kustomize Redis, and build the image's binary: minutes, the first time
+	cd e2e/chart && go vet ./... && go test -timeout 10m -count 1 ./...
+
+.PHONY: test-servers
+test-servers: ## Run a slice of the tests on Redis 7.0 and 8.0, Valkey 8.0 and 8.1, fetched from Debian. SERVERS="redis-8.0" for some
+	@scripts/test-servers.sh
+
+.PHONY: chart
+chart: ## Keep what the chart renders now, for make test
+	cd e2e/chart && go test -count 1 -run Rendered . -update
 
 .PHONY: test-race
 test-race: redis cc ## The same under the race detector, but for the processes of e2e (installs a C compiler if there is none)
@@ -44,6 +57,8 @@ soak: redis ## An hour of steady load, in which nothing may grow but the books. 
 lint: $(TOOLS)/golangci-lint ## Run the linters
 	$(TOOLS)/golangci-lint run ./...
 	cd e2e/network && $(TOOLS)/golangci-lint run ./...
+	cd e2e/deployments && $(TOOLS)/golangci-lint run ./...
+	cd e2e/chart && $(TOOLS)/golangci-lint run ./...
 
 .PHONY: vuln
 vuln: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what the program calls
@@ -76,6 +91,10 @@ fuzz: redis ## Fuzz every decoder for FUZZTIME each (default 1m), FUZZJOBS at a 
 .PHONY: redis
 redis:
 	@scripts/install-redis.sh
+
+.PHONY: prometheus
+prometheus:
+	@scripts/install-prometheus.sh
 
 .PHONY: cc
 cc:

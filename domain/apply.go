@@ -84,7 +84,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		if err := o.checkSale(f); err != nil {
 			return o, effect, err
 		}
-		next.State, next.ConfirmedAtMillis, next.AuthorizationID = OrderConfirmed, f.AtMillis, f.AuthorizationID
+		next.State, next.ConfirmedAtMillis, next.AuthorizationID, next.PayState = OrderConfirmed, f.AtMillis, f.AuthorizationID, PayOpen
 		effect = Effect{Items: o.Items, Held: -1, Sold: 1, EndsHold: true}
 
 	case FactDeclined, FactExpired:
@@ -148,7 +148,16 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		if o.Attempt == 0 || f.Attempt != o.Attempt || o.PayState == PayDeclined {
 			return o, effect, fmt.Errorf("payment_declined: attempt %d, the order's is %d%s", f.Attempt, o.Attempt, declined(o))
 		}
-		next.PayState = PayDeclined
+		next.PayState, next.AuthorizationID = PayDeclined, ""
+
+	case FactActionRequired:
+		if o.State != OrderHeld {
+			return o, effect, illegal(f, o.State)
+		}
+		if o.Attempt == 0 || f.Attempt != o.Attempt || o.PayState != PayOpen {
+			return o, effect, fmt.Errorf("action_required: attempt %d, the order's is %d, which is %s", f.Attempt, o.Attempt, o.PayState)
+		}
+		next.PayState, next.AuthorizationID = PayActionRequired, f.AuthorizationID
 
 	case FactForgotten:
 		if o.State != OrderRejected || o.Reason != ReasonUnknownEvent || o.Version != f.Version {
@@ -213,8 +222,8 @@ func Apply(v View, f Fact) (View, error) {
 		return v, fmt.Errorf("changed, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
 	case f.Type == FactChanged && v.Event.Cancelled:
 		return v, errors.New("changed, but its event is cancelled")
-	case f.Type == FactPaying && f.AtMillis >= v.Order.DeadlineMillis:
-		return v, fmt.Errorf("paying at %d, not before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
+	case (f.Type == FactPaying || f.Type == FactActionRequired) && f.AtMillis >= v.Order.DeadlineMillis:
+		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactExpired && f.AtMillis < v.Order.DeadlineMillis:
 		return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactCancelled && f.Reason == ReasonEventCancelled && !v.Event.Cancelled:
@@ -330,7 +339,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		e.Version++
 		return e, nil
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -394,7 +403,7 @@ func (b *Snapshot) Fold(f Fact) error {
 			b.Events[f.EventID] = e
 		}
 		return err
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 	}
 	ref := f.Ref()
 	v, err := Apply(b.View(ref, f.CustomerID), f)

@@ -184,16 +184,19 @@ func TestApplyAttempts(t *testing.T) {
 	orders := map[string]Order{
 		"none": {}, "purchase": heldOrder(RequestPurchase, aliveUntil), "unpaid": heldOrder(RequestHold, aliveUntil), "over": heldOrder(RequestHold, now),
 		"first open": payingOrder(1, PayOpen, aliveUntil), "first declined": payingOrder(1, PayDeclined, aliveUntil),
-		"second open": payingOrder(2, PayOpen, aliveUntil), "all declined": payingOrder(MaxAttempts, PayDeclined, aliveUntil), "confirmed": confirmedOrder(),
+		"second open": payingOrder(2, PayOpen, aliveUntil), "all declined": payingOrder(MaxAttempts, PayDeclined, aliveUntil), "confirmed": confirmedOrder(), "awaits": payingOrder(2, PayActionRequired, aliveUntil),
 	}
 	facts := map[string]Fact{
 		"paying 1": about(FactPaying, 1), "paying 2": about(FactPaying, 2), "paying 3": about(FactPaying, 3), "paying 10": about(FactPaying, MaxAttempts+1),
 		"payment_declined 1": about(FactPaymentDeclined, 1), "payment_declined 2": about(FactPaymentDeclined, 2), "payment_declined 0": about(FactPaymentDeclined, 0),
+		"action_required 1": about(FactActionRequired, 1), "action_required 2": about(FactActionRequired, 2),
 		"confirmed": confirmedBy(0), "confirmed by 2": confirmedBy(2), "declined": orderFact(FactDeclined, 0),
 	}
 	legal := map[string]Order{
 		"unpaid, paying 1": payingOrder(1, PayOpen, aliveUntil), "first declined, paying 2": payingOrder(2, PayOpen, aliveUntil),
 		"first open, payment_declined 1": payingOrder(1, PayDeclined, aliveUntil), "second open, payment_declined 2": payingOrder(2, PayDeclined, aliveUntil),
+		"first open, action_required 1": payingOrder(1, PayActionRequired, aliveUntil), "second open, action_required 2": payingOrder(2, PayActionRequired, aliveUntil),
+		"awaits, payment_declined 2": payingOrder(2, PayDeclined, aliveUntil), "awaits, confirmed by 2": {}, "purchase, action_required 1": {},
 		"purchase, confirmed": {}, "unpaid, confirmed": {}, "first open, confirmed": {}, "second open, confirmed by 2": {}, // {}: not of this test
 		"purchase, declined": {}, "unpaid, declined": {}, "over, declined": {}, // of a program that knew of no attempts
 	}

@@ -48,7 +48,7 @@ func decideChange(v View, ref OrderRef, nowMillis int64, c Change) (*Fact, Verdi
 		kind = FactReduced
 		if given, reason, detail = givenBack(v.Event, o, r); reason == "" && given == o.Items {
 			// Nothing of it is left: that is what every reader of the log knows as cancelled. So it may be, whatever else.
-			return decideCancel(v, ref, Cancel{Reason: ReasonRequested}), VerdictDone
+			return decideCancel(v, ref, Cancel{Reason: ReasonRequested, Cause: r.Cause}), VerdictDone
 		}
 	}
 	if o.State == OrderHeld && !o.HoldAliveAt(nowMillis) {

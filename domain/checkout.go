@@ -39,7 +39,7 @@ type Requests interface {
 type SetAside struct {
 	DeadID  string      // what people call the letter
 	EntryID string      // of the request
-	Type    RequestType // of the request; empty if it says none of the four
+	Type    RequestType // of the request; empty if it says none that there is
 	Reason  string      // for people
 }
 

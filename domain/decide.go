@@ -25,6 +25,8 @@ const (
 	VerdictDone Verdict = iota
 	// VerdictAuthorize: the hold stands; go to the gateway, then resolve.
 	VerdictAuthorize
+	// VerdictAsk: the customer had something to do; look up what became of the payment, then resolve.
+	VerdictAsk
 	// VerdictVoid: the order ended without this payment; void it, then acknowledge.
 	VerdictVoid
 	// VerdictWait: nothing can be decided yet; ask again a little later.
@@ -46,6 +48,8 @@ func (v Verdict) String() string {
 		return "done"
 	case VerdictAuthorize:
 		return "authorize"
+	case VerdictAsk:
+		return "ask"
 	case VerdictVoid:
 		return "void"
 	case VerdictWait:
@@ -62,7 +66,7 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
 
-// Command is something that is asked of an order: Hold, Pay, Resolve, Expire, Cancel or Change.
+// Command is something that is asked of an order: Hold, Pay, Update, Resolve, Expire, Cancel or Change.
 type Command interface{ command() }
 
 // Hold is a purchase or a hold that arrived.
@@ -84,6 +88,11 @@ type Pay struct {
 	ValidMillis int64
 }
 
+// Update says that there may be news of an attempt whose customer had something to do at their bank.
+type Update struct {
+	Attempt int // from 1
+}
+
 // PaymentOutcome is what the gateway said.
 type PaymentOutcome uint8
 
@@ -97,13 +106,15 @@ const (
 	// PaymentMismatched: there is a payment, but not the one that was asked for. Either no money is
 	// reserved or taken any more, or a person has been asked to look.
 	PaymentMismatched
+	// PaymentActionRequired: the customer must do something at their bank first.
+	PaymentActionRequired
 )
 
 // Resolve brings the gateway's answer.
 type Resolve struct {
 	Attempt         int // about which it was asked, from 1
 	Outcome         PaymentOutcome
-	AuthorizationID string // if approved
+	AuthorizationID string // if approved, or if an action is required
 	Detail          string // if mismatched: how it differs, for people
 }
 
@@ -116,10 +127,12 @@ type Cancel struct {
 	// ReasonEventCancelled, which only undoes a held or confirmed one, and only while its event is cancelled:
 	// somebody may have reopened it meanwhile.
 	Reason string
+	Cause  Cause // of a request: why, and who asked for it, for people
 }
 
 func (Hold) command()    {}
 func (Pay) command()     {}
+func (Update) command()  {}
 func (Resolve) command() {}
 func (Expire) command()  {}
 func (Cancel) command()  {}
@@ -133,6 +146,12 @@ func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 		return decideHold(v, ref, nowMillis, c)
 	case Pay:
 		return decidePay(v.Order, ref, nowMillis, c)
+	case Update:
+		// One that comes before it is known that an action is required says nothing new: the gateway is asked once that is known.
+		if v.Order.AwaitsAction() && c.Attempt == v.Order.Attempt {
+			return nil, VerdictAsk
+		}
+		return nil, VerdictDone
 	case Resolve:
 		return decideResolve(v.Order, ref, nowMillis, c)
 	case Expire:
@@ -179,7 +198,7 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 		}
 		return held, VerdictDone
 	case OrderHeld:
-		if pays {
+		if pays && o.PayState != PayActionRequired {
 			return nil, VerdictAuthorize
 		}
 		return nil, VerdictDone
@@ -334,7 +353,7 @@ func decidePay(o Order, ref OrderRef, nowMillis int64, c Pay) (*Fact, Verdict) {
 func payHeld(o Order, ref OrderRef, nowMillis int64, c Pay) (*Fact, Verdict) {
 	overdue := o.HoldAliveAt(nowMillis) && nowMillis-c.EntryMillis > c.ValidMillis
 	switch {
-	case c.Attempt < o.Attempt, c.Attempt == o.Attempt && o.PayState == PayDeclined:
+	case c.Attempt < o.Attempt, c.Attempt == o.Attempt && o.PayState != PayOpen:
 		return nil, VerdictDone
 	case c.Attempt == o.Attempt && o.RequestType == RequestPurchase && overdue: // nobody has accepted it: the purchase does the same
 		return nil, VerdictTooLate
@@ -386,14 +405,20 @@ func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Ve
 				Type: FactConfirmed, EventID: ref.EventID, OrderID: ref.OrderID,
 				CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, AuthorizationID: c.AuthorizationID, Attempt: later(c.Attempt),
 			}, VerdictDone
+		case o.PayState == PayActionRequired: // that is known, and nobody waits for it
+			return nil, VerdictDone
+		case c.Outcome == PaymentActionRequired:
+			return &Fact{
+				Type: FactActionRequired, EventID: ref.EventID, OrderID: ref.OrderID, Attempt: c.Attempt, AuthorizationID: c.AuthorizationID,
+			}, VerdictDone
 		default:
 			return nil, VerdictWait
 		}
 	case OrderNone, OrderConfirmed:
 		return nil, VerdictDone
 	case OrderDeclined, OrderRejected:
-		// Approved and yet declined before: give the money back.
-		if c.Outcome == PaymentApproved {
+		// Approved, or on its way to that, and yet declined before: give the money back.
+		if c.Outcome == PaymentApproved || c.Outcome == PaymentActionRequired {
 			return nil, VerdictVoid
 		}
 		return nil, VerdictDone
@@ -416,10 +441,10 @@ func decideCancel(v View, ref OrderRef, c Cancel) *Fact {
 	}
 	switch o.State {
 	case OrderNone:
-		return &Fact{Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Was: OrderNone}
+		return &Fact{Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Cause: c.Cause, Was: OrderNone}
 	case OrderHeld, OrderConfirmed:
 		return &Fact{
-			Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Was: o.State,
+			Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Cause: c.Cause, Was: o.State,
 			CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,
 		}
 	case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:

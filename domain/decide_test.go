@@ -215,6 +215,9 @@ func TestDecideAttempts(t *testing.T) {
 		answer(1, PaymentDeclined), answer(2, PaymentDeclined),
 		answer(1, PaymentUnknown), answer(2, PaymentUnknown),
 		answer(1, PaymentMismatched), answer(2, PaymentMismatched),
+		answer(1, PaymentActionRequired), answer(2, PaymentActionRequired),
+		Update{Attempt: 1},
+		Update{Attempt: 2},
 	}
 	ended := func(o Order, state OrderState) Order {
 		o.State, o.ResolvedAtMillis = state, resolvedAt
@@ -223,57 +226,79 @@ func TestDecideAttempts(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		order Order
-		cells [15]string
+		cells [19]string
 	}{
-		{"held, nothing paid yet", heldOrder(RequestHold, aliveUntil), [15]string{
+		{"held, nothing paid yet", heldOrder(RequestHold, aliveUntil), [19]string{
 			"paying authorize", "- attempt_pending", "- attempt_pending",
 			"- attempt_pending", "- too_late", "- attempt_pending",
 			"- void", "- void", "- void", "- done", "- done", "- void", "- void", "- done", "- done",
+			"- void", "- void", "- done", "- done",
 		}},
-		{"held, past its deadline", heldOrder(RequestHold, now), [15]string{
+		{"held, past its deadline", heldOrder(RequestHold, now), [19]string{
 			"expired done", "expired done", "expired done",
 			"expired done", "expired done", "expired done",
 			"- void", "- void", "- void", "- done", "- done", "- void", "- void", "- done", "- done",
+			"- void", "- void", "- done", "- done",
 		}},
-		{"by a purchase", heldOrder(RequestPurchase, aliveUntil), [15]string{
+		{"by a purchase", heldOrder(RequestPurchase, aliveUntil), [19]string{
 			"- authorize", "- attempt_pending", "- attempt_pending",
 			"- attempt_pending", "- too_late", "- attempt_pending",
 			"confirmed done", "- void", "- void", "declined done", "- done", "- wait", "- void", "declined done", "- done",
+			"action_required done", "- void", "- done", "- done",
 		}},
-		{"the first is open", payingOrder(1, PayOpen, aliveUntil), [15]string{
+		{"the first is open", payingOrder(1, PayOpen, aliveUntil), [19]string{
 			"- authorize", "- attempt_pending", "- attempt_pending",
 			"- attempt_pending", "- authorize", "- attempt_pending",
 			"confirmed done", "- void", "- void", "payment_declined done", "- done", "- wait", "- void", "declined done", "- done",
+			"action_required done", "- void", "- done", "- done",
 		}},
-		{"the first was declined", payingOrder(1, PayDeclined, aliveUntil), [15]string{
+		{"the first was declined", payingOrder(1, PayDeclined, aliveUntil), [19]string{
 			"- done", "paying authorize", "- attempt_pending",
 			"paying authorize", "- done", "- too_late",
 			"- void", "- void", "- void", "- done", "- done", "- void", "- void", "- done", "- done",
+			"- void", "- void", "- done", "- done",
 		}},
-		{"the first was declined, past its deadline", payingOrder(1, PayDeclined, now), [15]string{
+		{"the first was declined, past its deadline", payingOrder(1, PayDeclined, now), [19]string{
 			"- done", "expired done", "expired done",
 			"expired done", "- done", "expired done",
 			"- void", "- void", "- void", "- done", "- done", "- void", "- void", "- done", "- done",
+			"- void", "- void", "- done", "- done",
 		}},
-		{"the second is open", payingOrder(2, PayOpen, aliveUntil), [15]string{
+		{"the second is open", payingOrder(2, PayOpen, aliveUntil), [19]string{
 			"- done", "- authorize", "- attempt_pending",
 			"- conflict", "- done", "- authorize",
 			"- void", "confirmed done", "- void", "- done", "payment_declined done", "- void", "- wait", "- done", "declined done",
+			"- void", "action_required done", "- done", "- done",
 		}},
-		{"confirmed by the second", ended(payingOrder(2, PayOpen, now), OrderConfirmed), [15]string{
+		{"the second awaits its customer", payingOrder(2, PayActionRequired, aliveUntil), [19]string{
+			"- done", "- done", "- attempt_pending",
+			"- conflict", "- done", "- done",
+			"- void", "confirmed done", "- void", "- done", "payment_declined done", "- void", "- done", "- done", "declined done",
+			"- void", "- done", "- done", "- ask",
+		}},
+		{"the second awaits its customer, past its deadline", payingOrder(2, PayActionRequired, now), [19]string{
+			"- done", "- done", "expired done",
+			"- conflict", "- done", "- done",
+			"- void", "expired void", "- void", "- done", "payment_declined done", "- void", "expired void", "- done", "declined done",
+			"- void", "expired void", "- done", "- ask",
+		}},
+		{"confirmed by the second", ended(payingOrder(2, PayOpen, now), OrderConfirmed), [19]string{
 			"- done", "- done", "- done",
 			"- conflict", "- done", "- done",
 			"- void", "- done", "- void", "- done", "- done", "- void", "- done", "- done", "- done",
+			"- void", "- done", "- done", "- done",
 		}},
-		{"confirmed by a program from before", ended(heldOrder(RequestHold, now), OrderConfirmed), [15]string{
+		{"confirmed by a program from before", ended(heldOrder(RequestHold, now), OrderConfirmed), [19]string{
 			"- done", "- done", "- done",
 			"- done", "- done", "- done",
 			"- done", "- void", "- void", "- done", "- done", "- done", "- void", "- done", "- done",
+			"- done", "- void", "- done", "- done",
 		}},
-		{"expired, the second is open", ended(payingOrder(2, PayOpen, now), OrderExpired), [15]string{
+		{"expired, the second is open", ended(payingOrder(2, PayOpen, now), OrderExpired), [19]string{
 			"- void", "- void", "- void",
 			"- conflict", "- void", "- void",
 			"- void", "- void", "- void", "- done", "- done", "- void", "- void", "- done", "- done",
+			"- void", "- void", "- done", "- done",
 		}},
 	} {
 		for i, c := range commands {
@@ -373,6 +398,12 @@ func TestDecideFacts(t *testing.T) {
 			View{Event: testEvent(), Order: payingOrder(8, PayDeclined, aliveUntil)},
 			Pay{Attempt: 9, Fingerprint: "again", EntryMillis: now, ValidMillis: 1},
 			Fact{Type: FactPaying, EventID: "e1", OrderID: "o1", Attempt: 9, Fingerprint: "again"},
+		},
+		{
+			"something to do",
+			View{Event: testEvent(), Order: held},
+			Resolve{Attempt: 1, Outcome: PaymentActionRequired, AuthorizationID: "pi_1"},
+			Fact{Type: FactActionRequired, EventID: "e1", OrderID: "o1", Attempt: 1, AuthorizationID: "pi_1"},
 		},
 		{
 			"an attempt declined",

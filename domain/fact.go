@@ -30,6 +30,8 @@ const (
 	FactPaying FactType = "paying"
 	// FactPaymentDeclined says that an attempt was definitely declined. The hold lives on, and another one may follow.
 	FactPaymentDeclined FactType = "payment_declined"
+	// FactActionRequired says that the customer must do something at their bank before an attempt is approved or declined.
+	FactActionRequired FactType = "action_required"
 	// FactForgotten says that an order is not known any more that was rejected because there was no such event.
 	FactForgotten FactType = "forgotten"
 )
@@ -38,7 +40,7 @@ const (
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 		return true
 	}
 	return false
@@ -61,8 +63,8 @@ type Fact struct {
 	Items             Items       // likewise; without prices if it was rejected; reduced, changed: those given back
 	Currency          string      // held, confirmed, cancelled, reduced, changed
 	DeadlineMillis    int64       // held
-	AuthorizationID   string      // confirmed
-	Attempt           int         // paying, payment_declined: its number, from 1; confirmed: if it was not the first that was approved
+	AuthorizationID   string      // confirmed, action_required
+	Attempt           int         // paying, payment_declined, action_required: its number, from 1; confirmed: if it was not the first that was approved
 	Reason            string      // rejected, cancelled, change_refused, declined if it was not the gateway that declined
 	Detail            string      // rejected as invalid, declined with a reason, change_refused
 	Was               OrderState  // cancelled: none, held or confirmed; reduced, changed: held or confirmed
@@ -72,7 +74,7 @@ type Fact struct {
 	Version           string      // forgotten, reduced, changed, change_refused: the order's, until then: id of the log entry before it
 
 	Terms *Terms // listed, adjusted; reopened: as they were
-	Cause Cause  // closed, reopened, event_cancelled
+	Cause Cause  // closed, reopened, event_cancelled; cancelled, if the request said it
 }
 
 // Name is the fact's own: entry-id#line.

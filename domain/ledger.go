@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Incoming is a purchase, hold or pay, a partial cancel or a change on its way in.
+// Incoming is a purchase, hold, pay or payment_update request, a partial cancel or a change on its way in.
 type Incoming struct {
 	EntryID     string
 	Request     Request
@@ -17,7 +17,7 @@ type Incoming struct {
 	Minimums *Minimums
 }
 
-// Command is what of it Decide decides about: a Hold, a Pay or a Change.
+// Command is what of it Decide decides about: a Hold, a Pay, an Update or a Change.
 func (in *Incoming) Command() Command {
 	entryMillis := EntryMillis(in.EntryID)
 	if in.Request.Changes() {
@@ -26,6 +26,9 @@ func (in *Incoming) Command() Command {
 			c.Minimums = *in.Minimums
 		}
 		return c
+	}
+	if in.Request.Type == RequestPaymentUpdate {
+		return Update{Attempt: in.Request.AttemptNumber()}
 	}
 	if !in.Request.Type.Opens() {
 		return Pay{Attempt: in.Request.AttemptNumber(), Fingerprint: in.Request.Fingerprint, EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
@@ -47,7 +50,7 @@ type Resolution struct {
 	Order           Order // as it was when the gateway was asked
 	Attempt         int   // about which, from 1
 	Outcome         PaymentOutcome
-	AuthorizationID string // if approved; without a bar or a line break
+	AuthorizationID string // if approved, or if an action is required; without a bar or a line break
 	Detail          string // if mismatched: for people, without a line break
 }
 
@@ -58,6 +61,7 @@ type Cancellation struct {
 	// Version, if it is not empty, is that of the order whose capture was refused. One that is another since is left alone: whoever
 	// has its newest fact captures it, too, and may have given back by then what this one could not capture any more.
 	Version string
+	Cause   Cause // of the request, for people
 }
 
 // Owed is an order whose money waits to be settled, as the list of them has it.
@@ -67,6 +71,12 @@ type Owed struct {
 	Attempts    int64  // of the order's own, this one included: workers that died of it, failures while others were settled
 	DelayMillis int64  // between the last two attempts
 	Reason      string // why the last attempt came to nothing, for people
+}
+
+// Awaited is an order that awaits what its customer does.
+type Awaited struct {
+	Ref   OrderRef
+	Order Order
 }
 
 // Unsettled is what becomes of an order whose money did not move: it is tried again, or a person must look.
@@ -83,6 +93,7 @@ const (
 	JobForget = "forget" // remove consumers that are gone
 	// JobForgetUnknown forgets orders that were rejected because there was no such event.
 	JobForgetUnknown = "forget_unknown"
+	JobAsk           = "ask" // ask what became of payments whose customers had something to do
 )
 
 // Reply is what became of one entry: its verdict, and the order as it is now.
@@ -107,7 +118,7 @@ type Ledger interface {
 	Partition(eventID string) int
 	// Orders reads stored orders; one never heard of is the zero Order.
 	Orders(ctx context.Context, refs []OrderRef) ([]Order, error)
-	// Hold takes purchases, holds and pays.
+	// Hold takes purchases, holds, pays and payment updates.
 	Hold(ctx context.Context, partition int, batch []Incoming) (replies []Reply, nowMillis int64, err error)
 	// Resolve is the commit point of a purchase.
 	Resolve(ctx context.Context, partition int, batch []Resolution) (replies []Reply, nowMillis int64, err error)
@@ -115,6 +126,10 @@ type Ledger interface {
 	Cancel(ctx context.Context, partition int, batch []Cancellation) error
 	// CaptureFailed gives confirmed orders up because their money was refused.
 	CaptureFailed(ctx context.Context, partition int, batch []Cancellation) error
+	// TakeAwaited gives out at most max orders whose customers have something to do at their bank, and of which it is time to ask the
+	// gateway; it is again after a while, a second at first and up to half a minute later. awaited reports whether there are any, due or not; a max of 0
+	// only asks that.
+	TakeAwaited(ctx context.Context, partition int, max int) (orders []Awaited, awaited bool, err error)
 	// UntilDue is how long it is until the first hold's deadline, 0 if that has passed; held is false if there is none.
 	UntilDue(ctx context.Context, partition int) (wait time.Duration, held bool, err error)
 	// Expire ends at most max holds whose deadline has passed; it returns how many.
@@ -148,6 +163,11 @@ type Ledger interface {
 	// Report says what troubles a worker has now, all of them: what it said before is
 	// forgotten. They are to be said again at least every 30 seconds, or are taken to be over.
 	Report(ctx context.Context, worker string, troubles []Trouble) error
+	// SignIn says that a worker is there, what it does, and for how long it has been there, for people who ask who works. It is
+	// to be said again every few seconds. With sweep, those that have said nothing for an hour are forgotten.
+	SignIn(ctx context.Context, worker string, sign WorkerSign, there time.Duration, sweep bool) error
+	// SignOut says that a worker is there no more.
+	SignOut(ctx context.Context, worker string) error
 	// ServeWith says, before anything else, which kind of gateway the worker of this ledger
 	// calls. The first worker's is noted; if another kind is, the error is of ClassFatal, with
 	// CodeOtherGateway: beside workers that take money, one with a simulator would give tickets
@@ -165,4 +185,13 @@ type Ledger interface {
 	NoteReplaced(ctx context.Context, worker string, cause error) error
 	// ForgetConsumers removes consumers that are gone and hold nothing; it returns their names.
 	ForgetConsumers(ctx context.Context, partition int) ([]string, error)
+}
+
+// WorkerSign is what a worker says of itself.
+type WorkerSign struct {
+	Version            string   `json:"version"` // of the program
+	Roles              []string `json:"roles"`
+	ReclaimAfterMillis int64    `json:"reclaim_after_ms"`    // how long it may be silent until others take over, and waits until it does
+	RequestsPerSecond  float64  `json:"requests_per_second"` // that it was done with since it said so last
+	FactsPerSecond     float64  `json:"facts_per_second"`    // that it posted or settled since
 }

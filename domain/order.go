@@ -114,6 +114,9 @@ const (
 	PayOpen PayState = iota
 	// PayDeclined is that of an attempt for which there is no money, and never will be.
 	PayDeclined
+	// PayActionRequired is that of an attempt whose customer must do something at their bank. Nothing is reserved yet, and nobody
+	// waits with an entry in hand.
+	PayActionRequired
 )
 
 // String is the state as it stands in JSON.
@@ -123,6 +126,8 @@ func (s PayState) String() string {
 		return "open"
 	case PayDeclined:
 		return "declined"
+	case PayActionRequired:
+		return "action_required"
 	}
 	return fmt.Sprintf("PayState(%d)", uint8(s))
 }
@@ -144,11 +149,11 @@ type Order struct {
 	Items       Items // their prices are fixed at the hold
 	Currency    string
 
-	DeadlineMillis    int64 // while held: when the hold ends; kept afterwards
-	HeldAtMillis      int64 // 0 if it was never held
-	ConfirmedAtMillis int64 // milliseconds; 0 if it was never confirmed
-	ResolvedAtMillis  int64 // milliseconds of the latest terminal fact; 0 while held
-	AuthorizationID   string
+	DeadlineMillis    int64  // while held: when the hold ends; kept afterwards
+	HeldAtMillis      int64  // 0 if it was never held
+	ConfirmedAtMillis int64  // milliseconds; 0 if it was never confirmed
+	ResolvedAtMillis  int64  // milliseconds of the latest terminal fact; 0 while held
+	AuthorizationID   string // the gateway's own id of the payment, once that is approved, or action_required
 
 	// Change is the number of the latest partial cancel or change that was decided, 0 if none was; with its body's
 	// fingerprint, and why it was refused, if it was.
@@ -195,6 +200,9 @@ func (o Order) Free() bool {
 func (o Order) HoldAliveAt(nowMillis int64) bool {
 	return o.State == OrderHeld && nowMillis < o.DeadlineMillis
 }
+
+// AwaitsAction reports whether the order is held, and its customer has something to do at their bank.
+func (o Order) AwaitsAction() bool { return o.State == OrderHeld && o.PayState == PayActionRequired }
 
 // LastAttempt is the one whose payment is the order's at the gateway, or would be, had it got that far.
 func (o Order) LastAttempt() int { return max(o.Attempt, 1) }

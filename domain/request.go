@@ -17,6 +17,8 @@ const (
 	RequestPay      RequestType = "pay"
 	RequestCancel   RequestType = "cancel"
 	RequestChange   RequestType = "change"
+	// RequestPaymentUpdate says that a customer may have done what they had to do at their bank.
+	RequestPaymentUpdate RequestType = "payment_update"
 )
 
 // Secret is a string that prints as [redacted], so that no log line, trace or
@@ -50,8 +52,9 @@ type Request struct {
 	Items        []RequestItem // instead of Section, Quantity, Seats, Apart and UnitPrice: 1 to MaxItems, each of another section, all or nothing
 	HoldSeconds  int64         // 0: the worker's default
 	ValidSeconds int64         // 0: the worker's default
-	Attempt      int64         // of a pay, which one for its order: 1 to MaxAttempts; 0: the first
+	Attempt      int64         // of a pay or a payment_update, which one for its order: 1 to MaxAttempts; 0: the first
 	Traceparent  string        // W3C trace context; passed over if malformed
+	Cause        Cause         // of a cancel: why, and who asks for it, for people; either may be empty
 
 	// Fingerprint identifies the body of all but a cancel of everything, so that a retry is told from another request
 	// under the same order_id, of the same attempt, or of the same number. The payment token is no part of it: it may not be
@@ -104,6 +107,9 @@ func (r *Request) AttemptNumber() int { return int(max(r.Attempt, 1)) }
 
 // Ref names the order the request is about.
 func (r Request) Ref() OrderRef { return OrderRef{EventID: r.EventID, OrderID: r.OrderID} }
+
+// NeedsVersion2 reports whether version 1 of requests does not know the type.
+func (t RequestType) NeedsVersion2() bool { return t == RequestChange || t == RequestPaymentUpdate }
 
 // Opens reports whether the request can create an order, rather than refer to one.
 func (t RequestType) Opens() bool { return t == RequestPurchase || t == RequestHold }

@@ -48,7 +48,10 @@ func (e *SetAsideError) Unwrap() error {
 // WaitFor returns when it is known what became of a request that was published:
 //
 //   - a purchase or a pay: when its order is confirmed, declined, expired, cancelled or rejected;
-//   - a pay: also when this attempt was declined and its order is still held (PayState is domain.PayDeclined, or Attempt is
+//   - a purchase or a pay: also when its customer has something to do at their bank (Order.AwaitsAction): what, tells the gateway
+//     (domain.NextSteps). Publish a payment_update when it is done, and wait for that, or Wait for the order;
+//   - a payment_update: when nothing is awaited of the customer any more;
+//   - a pay or a payment_update: also when this attempt was declined and its order is still held (PayState is domain.PayDeclined, or Attempt is
 //     a later one): another attempt may follow until the deadline;
 //   - a hold: also when it is held;
 //   - a cancel: as a purchase, but not on confirmed, because the cancel is about to undo that;
@@ -84,11 +87,12 @@ func questionOf(r Receipt) (question, error) {
 	q := question{ref: domain.OrderRef{EventID: r.EventID, OrderID: r.OrderID}, entryID: r.EntryID, fingerprint: r.Fingerprint}
 	switch r.Type {
 	case domain.RequestPurchase:
-		q.enough = decided
-	case domain.RequestPay:
+		q.enough = func(o domain.Order) bool { return decided(o) || o.AwaitsAction() }
+	case domain.RequestPay, domain.RequestPaymentUpdate:
 		q.attempt = max(r.Attempt, 1)
 		q.enough = func(o domain.Order) bool {
-			return decided(o) || o.Attempt > q.attempt || o.Attempt == q.attempt && o.PayState == domain.PayDeclined
+			over := o.PayState == domain.PayDeclined || r.Type == domain.RequestPay && o.AwaitsAction()
+			return decided(o) || o.Attempt > q.attempt || o.Attempt == q.attempt && over
 		}
 	case domain.RequestHold:
 		q.enough = known
@@ -108,13 +112,15 @@ func questionOf(r Receipt) (question, error) {
 // receipt asks WaitFor, which knows it from others under the same order_id.
 //
 // The error is a *SetAsideError if nothing is stored of the order, and a request for it
-// (any but a cancel or a change) is set aside: as far as anybody can tell, no outcome will come. If ctx
+// (any but a cancel, a change and a payment_update) is set aside: as far as anybody can tell, no outcome will come. If ctx
 // ends first, it wraps domain.ErrUnknownOutcome: the order may still have any outcome, and
 // Wait can be called again.
 func (p *Producer) Wait(ctx context.Context, eventID, orderID string) (Outcome, error) {
 	return p.outcomes.wait(ctx, question{
 		ref: domain.OrderRef{EventID: eventID, OrderID: orderID}, enough: decided,
-		about: func(t domain.RequestType) bool { return t != domain.RequestCancel && t != domain.RequestChange },
+		about: func(t domain.RequestType) bool {
+			return t != domain.RequestCancel && t != domain.RequestChange && t != domain.RequestPaymentUpdate
+		},
 	})
 }
 

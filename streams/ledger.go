@@ -379,7 +379,7 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 		if v := batch[i].Version; v != "" && v != o.Version {
 			return nil, domain.VerdictDone
 		}
-		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason})
+		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason, Cause: batch[i].Cause})
 	}
 	_, err = l.moveAll(ctx, p, &m)
 	return err
@@ -394,13 +394,13 @@ func (l *Ledger) UntilDue(ctx context.Context, p int) (wait time.Duration, held 
 	if len(first) == 0 {
 		return 0, false, nil
 	}
-	now, _, err := l.due(ctx, p, 0)
+	now, _, err := l.due(ctx, p, l.store.keys.Holds(p), 0)
 	return time.Duration(max(int64(first[0].Score)-now, 0)) * time.Millisecond, true, err
 }
 
-// due is the time, and at most so many holds whose deadline has passed.
-func (l *Ledger) due(ctx context.Context, p, most int) (now int64, members []string, err error) {
-	reply, err := l.store.run(ctx, scriptDue, []string{l.store.keys.Holds(p), l.store.keys.Events(p)}, most).StringSlice()
+// due is the time, and at most so many orders of a list that are due.
+func (l *Ledger) due(ctx context.Context, p int, list string, most int) (now int64, members []string, err error) {
+	reply, err := l.store.run(ctx, scriptDue, []string{list, l.store.keys.Events(p)}, most).StringSlice()
 	if err != nil {
 		return 0, nil, fmt.Errorf("script due: %w", access.Classify(err))
 	}
@@ -410,7 +410,7 @@ func (l *Ledger) due(ctx context.Context, p, most int) (now int64, members []str
 // Expire implements domain.Ledger. A crash between finding the due holds and
 // ending them leaves them to the next call.
 func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
-	now, due, err := l.due(ctx, p, min(most, access.MaxBatch))
+	now, due, err := l.due(ctx, p, l.store.keys.Holds(p), min(most, access.MaxBatch))
 	if err != nil {
 		return 0, err
 	}

@@ -155,7 +155,7 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		}
 		d.i, d.fact, d.next, d.Effect = i, fact, next, effect
 		switch fact.Type { //nolint:exhaustive // the others may happen at any time
-		case domain.FactConfirmed, domain.FactPaying:
+		case domain.FactConfirmed, domain.FactPaying, domain.FactActionRequired:
 			d.bound = "before"
 		case domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
 			if d.was.State == domain.OrderHeld {
@@ -241,7 +241,7 @@ func (d *decided) rank() int {
 }
 
 // factTypes are those of a movement.
-var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
+var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
 
 // learn takes over what orders are now.
 func (m *movement) learn(list []*decided, stale []any) error {
@@ -302,6 +302,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 	}
 	absent := make(map[string]bool)
 	var groups []orderGroup
+	awaited := int64(0) // of the orders that change
 	orders, acks := newArgList(6*len(list)), newArgList(len(list))
 	for n := range list {
 		d := list[n]
@@ -329,6 +330,9 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 					seated[as] = append(seated[as], item.Places)
 				}
 			}
+		}
+		if d.fact != nil && (was.AwaitsAction() || d.next.AwaitsAction()) {
+			awaited++
 		}
 		if d.Taken != "" {
 			m.guard(seated, ref.EventID, &d.Effect)
@@ -368,8 +372,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		places.number(int64(len(lists)))
 		places.text(lists...)
 	}
-	head := newArgList(7 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 4*len(groups))
-	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(places.list)))
+	head := newArgList(8 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 4*len(groups))
+	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(places.list)), awaited)
 	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
 		head.text(layout.SectionField(of.event, of.name))
@@ -394,6 +398,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		head.number(int64(g.first.hash), int64(g.size))
 	}
 	c.finish(head, orders, acks)
+	c.keys = append(c.keys, l.store.keys.Awaited(p))
 	if len(seated) > 0 {
 		c.keys = append(c.keys, l.store.keys.Places(p))
 	}

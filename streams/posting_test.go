@@ -196,6 +196,7 @@ func TestPostOverALostPast(t *testing.T) {
 		f.wantInvoices("mary")
 	}
 	f.Do("HDEL", f.Keys.Orders(0, f.Keys.SharedHash("e1")), "e1/o1")
+	f.WaitUntil(lines[1].ConfirmedAtMillis + 1) // the lines stand in the order of their times
 	again := f.held("e1", "o1", "fred", 1, holdMillis)
 	f.wantInvoices("fred", lines[1])
 	f.resolve(approve(again.EntryID, "e1", "o1"))

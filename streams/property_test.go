@@ -159,22 +159,26 @@ func wantSeen() []string {
 	list := []string{
 		"fact listed", "fact adjusted", "fact closed", "fact reopened", "fact event_cancelled", "fact held", "fact confirmed", "fact declined", "fact declined payment_mismatch", "fact expired",
 		"fact cancelled none requested", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled confirmed capture_failed",
-		"fact held of seats", "fact confirmed of seats", "fact declined of seats", "fact expired of seats", "fact cancelled held requested of seats",
-		"fact cancelled held event_cancelled", "fact cancelled confirmed event_cancelled", "stays, its event is not cancelled", "goes with its event", "went with it later",
-		"list conflict", "list event_closed", "list nothing", "adjust refused", "adjust nothing",
+		"fact held of seats", "fact confirmed of seats", "fact expired of seats", "fact cancelled held requested of seats",
+		"fact cancelled held event_cancelled", "stays, its event is not cancelled", "goes with its event",
+		"list conflict", "list nothing", "adjust refused", "adjust nothing",
 		"closed nothing", "reopened nothing", "event cancelled nothing", "cancelled after it was closed", "reopened after it was cancelled",
-		"posted", "posted what is cancelled", "posted nothing", "stale", "stale and changed", "in one millisecond", "reopened meanwhile", "has hashes of its own",
+		"posted", "posted what is cancelled", "posted nothing", "stale", "stale and changed", "in one millisecond", "has hashes of its own",
 		"refused before its event had hashes of its own", "clock went back", "zombie held nothing", "zombie moved nothing",
-		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded requests", "discarded log", "discarded nothing",
-		"trimmed", "trimmed nothing", "fact forgotten", "forgotten nothing", "forgotten by who was frozen", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
+		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded log", "discarded nothing",
+		"trimmed", "trimmed nothing", "fact forgotten", "forgotten nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
 	}
-	list = append(list, "fact paying", "fact paying of a later attempt", "fact payment_declined", "fact payment_declined of a later attempt", "fact confirmed of a later attempt",
-		"pay held attempt_pending", "pay held conflict", "pay held done")
+	list = append(list, "fact paying", "fact paying of a later attempt", "fact payment_declined", "fact payment_declined of a later attempt",
+		"pay held attempt_pending", "pay held done",
+		"fact action_required", "payment_update held ask", "payment_update held done", "payment_update none done",
+		"asked held done", "asked held void", "asked none void", "asked cancelled void", "asked rejected void")
 	if torture.Full() { // a slice comes to these too seldom to be sure of each
-		list = append(list, "forgotten, of an event that came", "fact reduced of seats", "change confirmed change_pending")
+		list = append(list, "fact reduced of seats", "change confirmed change_pending")
 		for _, reason := range []string{"event_cancelled", "unknown_seat", "costs_more", "over_limit", "over_customer_limit", "below_minimum", "seat_taken", "would_leave_orphan", "sold_out"} {
 			list = append(list, "fact change_refused "+reason)
 		}
+		list = append(list, "forgotten, of an event that came", "forgotten by who was frozen", "list event_closed", "reopened meanwhile", "went with it later", "discarded requests",
+			"fact cancelled confirmed event_cancelled", "fact declined of seats", "fact confirmed of a later attempt", "fact action_required of a later attempt", "pay held conflict", "unknown held done")
 		for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress", "fact rejected unknown_seat", "fact rejected seat_taken", "fact rejected no_adjacent_seats", "fact rejected would_leave_orphan"} {
 			list = append(list, what+" of several items")
 		}
@@ -557,6 +561,8 @@ func nameOf(command domain.Command) string {
 		return string(c.Request.Type)
 	case domain.Pay:
 		return string(domain.RequestPay)
+	case domain.Update:
+		return string(domain.RequestPaymentUpdate)
 	case domain.Resolve:
 		return outcomeName(c.Outcome)
 	case domain.Change:
@@ -571,6 +577,7 @@ func nameOf(command domain.Command) string {
 func outcomeName(o domain.PaymentOutcome) string {
 	return map[domain.PaymentOutcome]string{
 		domain.PaymentUnknown: "unknown", domain.PaymentApproved: "approved", domain.PaymentDeclined: "declined", domain.PaymentMismatched: "mismatched",
+		domain.PaymentActionRequired: "asked",
 	}[o]
 }
 
@@ -586,6 +593,8 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 		})
 	case domain.Pay:
 		return m.second.Pay(now, name, c.Attempt, c.Fingerprint, c.EntryMillis, c.ValidMillis)
+	case domain.Update:
+		return false, m.second.Update(name, c.Attempt)
 	case domain.Resolve:
 		return m.second.Answer(now, name, c.Attempt, outcomeName(c.Outcome), c.AuthorizationID, c.Detail)
 	case domain.Expire:
@@ -951,7 +960,10 @@ func (m *model) goWithEvent() {
 }
 
 func (m *model) drawRequest() []string {
-	kind := pick(m, "type", "purchase", "purchase", "hold", "hold", "pay", "pay")
+	kind := pick(m, "type", "purchase", "purchase", "purchase", "hold", "hold", "hold", "pay", "pay", "pay", "payment_update")
+	if kind == "payment_update" {
+		return []string{"v", "2", "type", kind, "event_id", pick(m, "event", modelEvents...), "order_id", pick(m, "order", modelOrders...), "attempt", pick(m, "attempt", "1", "1", "2")}
+	}
 	if kind == "pay" {
 		r := m.drawKnown()
 		if held := slices.DeleteFunc(m.inState(domain.OrderHeld), func(r domain.OrderRef) bool { return m.book.Orders[r].RequestType != domain.RequestHold }); len(held) > 0 && pick(m, "a hold", true, true, false) {
@@ -1074,13 +1086,17 @@ func (m *model) pay() {
 	for range pick(m, "steps", 1, 2, 4, 6) {
 		m.commands++
 		before, o := m.Now(), m.book.Orders[r]
+		if o.AwaitsAction() && pick(m, "news", true, false) {
+			m.takeIn(before, [][]string{{"v", "2", "type", "payment_update", "event_id", r.EventID, "order_id", r.OrderID, "attempt", strconv.Itoa(o.Attempt)}}, nil)
+			continue
+		}
 		if o.Attempt == 0 || o.PayState == domain.PayDeclined {
 			m.takeIn(before, [][]string{{"v", "2", "type", "pay", "event_id", r.EventID, "order_id", r.OrderID, "attempt", strconv.Itoa(o.Attempt%domain.MaxAttempts + 1)}}, nil)
 			continue
 		}
 		m.bring(before, domain.Resolution{
 			EntryID: m.drawEntry(domain.GroupWorkers), Ref: r, Order: o, Attempt: o.Attempt, AuthorizationID: "auth",
-			Outcome: pick(m, "outcome", domain.PaymentDeclined, domain.PaymentDeclined, domain.PaymentApproved),
+			Outcome: pick(m, "outcome", domain.PaymentDeclined, domain.PaymentDeclined, domain.PaymentApproved, domain.PaymentActionRequired, domain.PaymentActionRequired),
 		})
 	}
 }
@@ -1274,7 +1290,7 @@ func (m *model) resolve() {
 		if paying := slices.DeleteFunc(m.inState(domain.OrderHeld), func(r domain.OrderRef) bool { return m.book.Orders[r].PayFingerprint == "" }); len(paying) > 0 && pick(m, "paying", true, false) {
 			r = pick(m, "order", paying...)
 		}
-		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown, domain.PaymentMismatched)
+		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown, domain.PaymentMismatched, domain.PaymentActionRequired)
 		last := m.book.Orders[r].LastAttempt()
 		batch[i] = domain.Resolution{
 			EntryID: m.drawEntry(domain.GroupWorkers), Ref: r, Order: m.book.Orders[r], Outcome: outcome,
@@ -1284,7 +1300,7 @@ func (m *model) resolve() {
 			batch[i].Order = pick(m, "was", was...)
 		}
 		switch outcome {
-		case domain.PaymentApproved:
+		case domain.PaymentApproved, domain.PaymentActionRequired:
 			batch[i].AuthorizationID = "auth_" + strconv.Itoa(len(m.facts)) + "." + strconv.Itoa(i)
 		case domain.PaymentMismatched:
 			batch[i].Detail = pick(m, "detail", "", "amount 5 instead of 1000", "customer_id a instead of b, "+strconv.Itoa(i))
@@ -2024,7 +2040,7 @@ func (m *model) compareOpinions() {
 			Currency: o.Currency, Authorization: o.AuthorizationID,
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
 			Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced,
-			Attempt: o.Attempt, Failed: o.PayState == domain.PayDeclined, Bill: o.PayFingerprint,
+			Attempt: o.Attempt, Failed: o.PayState == domain.PayDeclined, Asked: o.PayState == domain.PayActionRequired, Bill: o.PayFingerprint,
 		}
 		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]
 		if second != nil {
@@ -2078,6 +2094,7 @@ func (m *model) compare() {
 		}
 	}
 	holds, alive := pipe.ZRangeWithScores(m.Ctx, m.Keys.Holds(0), 0, -1), pipe.ZRangeWithScores(m.Ctx, m.Keys.Consumers(0), 0, -1)
+	awaited := pipe.ZRangeWithScores(m.Ctx, m.Keys.Awaited(0), 0, -1)
 	unknown := pipe.ZRangeWithScores(m.Ctx, m.Keys.Unknown(0), 0, -1)
 	notes, now := pipe.HGetAll(m.Ctx, m.Keys.Delivered(0)), pipe.Time(m.Ctx)
 	after := "-"
@@ -2120,12 +2137,14 @@ func (m *model) compare() {
 			got[name] = orders
 		}
 	}
-	if len(holds.Val()) > 0 {
-		deadlines := make(map[string]int64)
-		for _, z := range holds.Val() {
-			deadlines[layout.AsString(z.Member)] = int64(z.Score)
+	for key, cmd := range map[string]*redis.ZSliceCmd{m.Keys.Holds(0): holds, m.Keys.Awaited(0): awaited} {
+		if len(cmd.Val()) > 0 {
+			times := make(map[string]int64)
+			for _, z := range cmd.Val() {
+				times[layout.AsString(z.Member)] = int64(z.Score)
+			}
+			got[key] = times
 		}
-		got[m.Keys.Holds(0)] = deadlines
 	}
 	if len(unknown.Val()) > 0 {
 		found := make(map[string]int64)
@@ -2231,7 +2250,7 @@ func (m *model) expected() map[string]any {
 	if len(progress) > 0 {
 		want[m.Keys.InProgress(0)] = progress
 	}
-	deadlines, early := make(map[string]int64), make(map[string]int)
+	deadlines, asked, early := make(map[string]int64), make(map[string]int64), make(map[string]int)
 	nonsense := make(map[string][]string)
 	for r, o := range m.book.Orders {
 		if o.Reason == domain.ReasonUnknownEvent {
@@ -2250,6 +2269,17 @@ func (m *model) expected() map[string]any {
 		if o.State == domain.OrderHeld {
 			deadlines[r.String()] = o.DeadlineMillis
 		}
+		if o.AwaitsAction() {
+			asked[r.String()] = 0
+		}
+	}
+	for _, fact := range m.facts { // a refused change does not change what it waits for
+		if _, awaits := asked[fact.Ref().String()]; awaits && fact.Type == domain.FactActionRequired {
+			asked[fact.Ref().String()] = fact.AtMillis + 1000
+		}
+	}
+	if len(asked) > 0 {
+		want[m.Keys.Awaited(0)] = asked
 	}
 	for id, count := range early {
 		events[layout.EarlyField(id)] = strconv.Itoa(count)

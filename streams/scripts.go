@@ -21,6 +21,7 @@ var (
 	scriptMove         = load("move", "log", "orders", "sums", "seats")
 	scriptBeginBranch  = load("begin_branch", "log")
 	scriptDue          = load("due", "log")
+	scriptPutOff       = load("put_off")
 	scriptCreateEvent  = load("create_event", "log")
 	scriptAdjustEvent  = load("adjust_event", "log")
 	scriptChangeEvent  = load("change_event", "log")
@@ -33,12 +34,14 @@ var (
 	scriptOwn          = load("own")
 	scriptKeepAlive    = load("keep_alive", "pending")
 	scriptHandBack     = load("hand_back", "pending")
+	scriptClaim        = load("claim", "pending")
 	scriptLeave        = load("leave")
 	scriptTrim         = load("trim")
 	scriptForget       = load("forget", "log")
 	scriptReplaced     = load("replaced")
 	scriptInvoice      = load("invoice")
 	scriptReport       = load("report")
+	scriptSignIn       = load("sign_in")
 )
 
 var scriptNames map[string]string

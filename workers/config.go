@@ -38,6 +38,8 @@ var Roles = []Role{RolePurchase, RolePosting, RoleSettlement, RoleMaintenance}
 type Config struct {
 	// Name of the consumer, unique among running workers. Default: host name, process id and a random part.
 	Name string
+	// Version of the program, for people who ask who works. Default: none.
+	Version string
 	// Roles this pool does. Default: all.
 	Roles []Role
 	// HoldTime is how long a hold lasts if the request does not say. Default 2m.

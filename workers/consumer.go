@@ -22,7 +22,7 @@ const (
 	// inHandTimes is how many times Concurrency may be in hand: while some of it is at the gateway, more is on its way in, and out.
 	inHandTimes = 3
 	// reclaimEvery bounds how long it takes until it is looked what can be taken over. Reads wait no longer.
-	reclaimEvery = 3 * time.Second / 2
+	reclaimEvery = 2 * time.Second
 )
 
 // consumer is one group of one partition as this worker sees it: it reads,
@@ -372,7 +372,13 @@ func (c *consumer) handBack() {
 // attempt calls do for n entries, again and again until it works or working ends. If one of
 // the entries is poison, they are tried one by one, and those that are go to the dead letters.
 func (c *consumer) attempt(n int, id func(int) string, do func(first, end int) error) {
-	c.attemptEach(n, do, func(i int, err error) { c.deadLetter(domain.DeadEntry{ID: id(i), Reason: err.Error()}) })
+	c.attemptEach(n, do, func(i int, err error) {
+		if id(i) == "" { // of an order that is asked about without an entry
+			c.log.Error("an answer of the payment gateway cannot be kept", zap.Error(err))
+			return
+		}
+		c.deadLetter(domain.DeadEntry{ID: id(i), Reason: err.Error()})
+	})
 }
 
 // attemptEach is attempt for whatever items: poisoned is called for those that are.

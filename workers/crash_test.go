@@ -26,7 +26,7 @@ import (
 // steps are those at which a fault must have been survived: everything that a
 // worker ever says to Redis and to the gateway.
 var steps = []string{
-	"info", "pipeline xinfo", "pin_gateway", // at the start
+	"info", "pipeline xinfo", "pin_gateway", "sign_in", // at the start
 	"pipeline xgroup",                              // when a group is gone
 	"hmget", "pipeline hget", "pipeline xrevrange", // is this still the data that it was?
 	"xreadgroup" + byPurchase, "xreadgroup posting", "xreadgroup settlement",
@@ -43,7 +43,8 @@ var steps = []string{
 	"hold", "pipeline hmget", "pipeline time", "move" + byPurchase, "move settlement", "dead_letter" + byPurchase,
 	"owe", "exists", "take_owed", "settle_owed",
 	"xack" + byPurchase, "xack posting", "xack settlement",
-	"pipeline hset", // the lines of invoices
+	"pipeline hset",                    // the lines of invoices
+	"set turn ask", "zcard", "put_off", // has the customer done what they had to?
 	"set turn expire", "due", "move expired", "set turn trim", "xlen", "trim",
 	"set turn forget", "time", "zrange", "xinfo", "report",
 	"gateway authorize", "gateway lookup", "gateway capture", "gateway void", "gateway refund",

@@ -14,8 +14,7 @@ import (
 
 // authorize asks for an authorization until the gateway has answered or limit is over.
 // After a call without an answer it asks what became of it before it sends it again;
-// always under the same key, the order. As long as the customer has something to do, it asks
-// again. An error that is final is the gateway's answer;
+// always under the same key, the order. An error that is final is the gateway's answer;
 // any other says that there is none.
 func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (domain.Payment, error) {
 	g, end := c.pool.gateway, time.Now().Add(limit)
@@ -24,7 +23,7 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 	var odd oddity
 	for {
 		payment, err := g.ask(c.reading, c.working, callAuthorize, end, end, authorize)
-		if hasAnswer(payment, err) {
+		if hasAnswer(err) {
 			return payment, err
 		}
 		if err := odd.of(&g.kinds[callAuthorize], err); err != nil {
@@ -36,7 +35,7 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 		}
 		if err != nil && !errors.Is(err, domain.ErrMisconfigured) {
 			payment, err = g.ask(c.reading, c.working, callLookUp, end, end, func(ctx context.Context) (domain.Payment, error) { return g.port.Lookup(ctx, r.Attempt) })
-			if hasAnswer(payment, err) {
+			if hasAnswer(err) {
 				return payment, err
 			}
 		}
@@ -48,12 +47,7 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 }
 
 // hasAnswer reports whether a call to authorize has got its answer, or will get none.
-func hasAnswer(p domain.Payment, err error) bool {
-	if err == nil {
-		return p.Status != domain.PaymentStatusActionRequired
-	}
-	return final(err) || errors.Is(err, errNotAsked)
-}
+func hasAnswer(err error) bool { return err == nil || final(err) || errors.Is(err, errNotAsked) }
 
 // turnedAway reports whether the gateway takes calls, but had enough of them. It keeps the
 // pool's pace, so that no pause is due.

@@ -205,6 +205,9 @@ var plantedBugs = []bug{
 	{name: "believes that every payment is its own", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return believesWhose{g} }},
 	{name: "names payments without their namespace", gateway: renames(func(name *domain.PaymentName) { name.Namespace = "" })},
 	{name: "names payments as another namespace does", gateway: renames(func(name *domain.PaymentName) { name.Namespace = "other" })},
+	{name: "pays for each attempt under the name of the first", gateway: renames(func(name *domain.PaymentName) { name.Attempt = 0 })},
+	{name: "takes what the first attempt came to for that of any", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return looksUpTheFirst{g} }},
+	{name: "forgets to ask what customers did", hook: script("move", "redis.call('ZADD', KEYS[6 + B], int(now + FIRST_ASKED), members[n])", "")},
 	{name: "voids payments without their namespace", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return voidsPlain{g} }},
 	{name: "takes no answer for a no", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return unknownIsNo{g} }},
 }
@@ -564,6 +567,14 @@ func answer(name string, reply func(redis.Cmder)) func() redis.Hook {
 			return next(ctx, cmd)
 		}}
 	}
+}
+
+// looksUpTheFirst believes an answer whichever attempt to pay it is about.
+type looksUpTheFirst struct{ domain.PaymentGateway }
+
+func (g looksUpTheFirst) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
+	a.Name.Attempt = 0
+	return g.PaymentGateway.Lookup(ctx, a)
 }
 
 // afterRead does something with the entries that a read was given.

@@ -61,6 +61,8 @@ type Pool struct {
 	reading context.Context // ends first: take no more
 	working context.Context // ends last: stop everything
 	fail    context.CancelCauseFunc
+
+	made time.Time
 }
 
 // New checks the configuration and returns a pool that has not started.
@@ -87,7 +89,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	p := &Pool{
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
 		names: d.PaymentNamespace, freeOrders: d.FreeOrders, log: log,
-		redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now},
+		made: time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now},
 	}
 	p.gateway = newGateway(d.Gateway, cfg.CallTimeout, &p.stats, log)
 	return p, nil
@@ -174,7 +176,7 @@ func (p *Pool) run(ctx context.Context) error {
 	}
 	p.log.Info("worker started", zap.Any("roles", p.cfg.Roles), zap.Int("partitions", p.partitions))
 	var wg sync.WaitGroup
-	for _, run := range append(runs, p.verify, p.report) {
+	for _, run := range append(runs, p.verify, p.report, p.signIn) {
 		wg.Go(run)
 	}
 	ended := make(chan struct{})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -52,7 +53,12 @@ func (p *Pool) newPurchase(partition int) (func(), error) {
 	r.payers = newCrew(p.cfg.Concurrency, r.pay)
 	c.handle = r.hold
 	return func() {
-		c.run(func(stop <-chan struct{}) { inBatches(c.sign("resolving"), r.answers, stop, r.commit) }, r.payers.stop) // step 3
+		c.run(func(stop <-chan struct{}) {
+			var asking sync.WaitGroup
+			asking.Go(r.askAwaited)
+			inBatches(c.sign("resolving"), r.answers, stop, r.commit) // step 3
+			asking.Wait()
+		}, r.payers.stop)
 	}, nil
 }
 
@@ -68,7 +74,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		case err != nil && class != domain.ClassReject:
 			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error()})
 		case request.Type == domain.RequestCancel && !request.Changes():
-			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref()})
+			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref(), Cause: request.Cause})
 		default:
 			incoming = append(incoming, r.incoming(e.ID, request, err))
 		}
@@ -169,7 +175,7 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 		*p = pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order, nowMillis: nowMillis, since: now}
 		switch reply.Verdict {
 		case domain.VerdictDone:
-		case domain.VerdictAuthorize:
+		case domain.VerdictAuthorize, domain.VerdictAsk:
 			pay = append(pay, p)
 		case domain.VerdictVoid:
 			r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
@@ -208,6 +214,10 @@ func conflictOf(q *domain.Request) string {
 // so that this machine's clock does not matter.
 func (r *purchase) pay(p *pending) {
 	p.resolution = domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Order: p.order, Attempt: p.request.AttemptNumber()}
+	if p.request.Type == domain.RequestPaymentUpdate {
+		r.ask(p)
+		return
+	}
 	if r.pool.freeOrders && p.order.Free() {
 		p.resolution.Outcome = domain.PaymentApproved
 		r.answered(p)
@@ -252,7 +262,11 @@ func (r *purchase) judge(p *pending, payment domain.Payment) bool {
 	resolution := &p.resolution
 	m := domain.MatchPayment(p.order, payment)
 	money := payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusCaptured
+	open := payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusActionRequired
 	switch {
+	case !m.Any() && payment.Status == domain.PaymentStatusActionRequired:
+		resolution.Outcome, resolution.AuthorizationID = domain.PaymentActionRequired, payment.AuthorizationID
+		return true
 	case !m.Any() && money:
 		resolution.Outcome, resolution.AuthorizationID = domain.PaymentApproved, payment.AuthorizationID
 		return true
@@ -261,7 +275,7 @@ func (r *purchase) judge(p *pending, payment domain.Payment) bool {
 		resolution.Outcome = domain.PaymentDeclined
 		return true
 	}
-	if payment.Status == domain.PaymentStatusAuthorized && !m.Foreign {
+	if open && !m.Foreign {
 		attempt := r.pool.attempt(p.request.Ref(), p.order, resolution.Attempt)
 		attempt.AuthorizationID = payment.AuthorizationID
 		voided, err := r.settled(callVoid, time.Time{}, func(ctx context.Context) (domain.Payment, error) { return r.pool.gateway.port.Void(ctx, attempt) })
@@ -273,8 +287,9 @@ func (r *purchase) judge(p *pending, payment domain.Payment) bool {
 		case !final(err):
 			return false
 		}
-		money = payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusCaptured
+		open = payment.Status == domain.PaymentStatusAuthorized || payment.Status == domain.PaymentStatusActionRequired
 	}
+	money = open || payment.Status == domain.PaymentStatusCaptured
 	resolution.Outcome, resolution.Detail = domain.PaymentMismatched, fmt.Sprintf("%s; the payment is %s", m.Detail, payment.Status)
 	if p.leftAlone = money; money {
 		resolution.Detail += ", and was left alone"
@@ -307,13 +322,15 @@ func (r *purchase) commit(batch []*pending) {
 			case domain.VerdictDone:
 				r.pool.stats.countOutcome(p.entryID, reply.Order)
 				resolving.observe(resolved.Sub(p.answered))
-				done = append(done, p.entryID)
+				if p.entryID != "" {
+					done = append(done, p.entryID)
+				}
 			case domain.VerdictVoid: // what was asked for, whatever the order is now
 				r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
 			case domain.VerdictWait, domain.VerdictAuthorize: // no answer yet, by Redis's clock there is time left
 				p.order, p.nowMillis, p.since = reply.Order, now, resolved
 				r.payers.hand(p)
-			case domain.VerdictConflict, domain.VerdictPending, domain.VerdictChangePending, domain.VerdictTooLate: // not among the verdicts of a resolution
+			case domain.VerdictConflict, domain.VerdictPending, domain.VerdictAsk, domain.VerdictChangePending, domain.VerdictTooLate: // not among the verdicts of a resolution
 				r.leave(p.entryID)
 			}
 		}
@@ -329,8 +346,9 @@ func (r *purchase) commit(batch []*pending) {
 // setAside makes dead letters of the requests whose payments were left alone, before their orders are
 // declined: after a crash in between, the hold runs out, and whoever looks at the letter finds the payment
 // as it is. The other way round, nobody would hear of it; so those that could not be set aside are not in the
-// batch that it returns.
+// batch that it returns. Where no request waits, there is none to set aside: the hold runs out, and settlement tells of the payment.
 func (r *purchase) setAside(batch []*pending) []*pending {
+	batch = slices.DeleteFunc(batch, func(p *pending) bool { return p.leftAlone && p.entryID == "" })
 	var dead []domain.DeadEntry
 	for _, p := range batch {
 		if p.leftAlone {
@@ -352,11 +370,21 @@ func (r *purchase) voidThenAck(p *pending, is domain.OrderState) {
 	case err != nil:
 		r.leave(p.entryID)
 		return
+	case p.entryID == "" && reason != "" && !followed:
+		r.log.Error("a payment must be looked at", zap.Stringer("order", p.request.Ref()), zap.String("reason", reason))
+		return
 	case reason != "" && !followed: // where a fact follows, settlement sets that aside
 		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: reason})
 		return
 	}
-	r.pool.stats.Voided.Add(1)
+	if r.pool.stats.Voided.Add(1); p.entryID == "" {
+		return
+	}
+	r.acknowledge(p)
+}
+
+// acknowledge ends an entry that has no outcome of its own.
+func (r *purchase) acknowledge(p *pending) {
 	if err := r.retry(func() error { return r.queue.Ack(r.working, []string{p.entryID}) }); err != nil {
 		r.leave(p.entryID)
 		return

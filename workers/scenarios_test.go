@@ -274,23 +274,46 @@ var scenarios = []scenario{
 	},
 	{
 		name: "the customer's bank asks",
+		wrap: lossy,
 		play: func(r *scene) {
-			asks := func(q *domain.Request) { q.PaymentToken = simulator.ActionTokenPrefix }
 			r.append(change(request(purchase, "does", "amy", 2), asks), change(request(purchase, "fails", "bob", 1), asks),
-				change(brief(request(purchase, "forgets", "cid", 3)), asks))
-			for order, does := range map[string]bool{"does": true, "fails": false} {
-				r.untilPayment("e/"+order, domain.PaymentStatusActionRequired)
-				name := domain.PaymentName{Namespace: r.store.PaymentNamespace(), OrderRef: domain.OrderRef{EventID: "e", OrderID: order}}
-				if _, err := r.world.gateway.Finish(name, does); err != nil {
-					r.t.Fatalf("%s does at the bank what is asked for: %v", order, err)
-				}
+				change(brief(request(purchase, "forgets", "cid", 3)), asks), change(request(purchase, "off", "dan", 1), asks))
+			for _, order := range []string{"does", "fails", "off"} {
+				r.untilAsked("e/" + order)
 			}
+			r.until("nothing in hand", func() bool { return r.backlog() == 0 })
+			r.finish("does", 1, true)
+			r.finish("fails", 1, false)
+			r.append(update("does", 1), update("does", 1), update("does", 2), update("off", 1), request(cancel, "off", "", 0)) // and nobody says anything of fails
 		},
 		ends: []end{
 			confirmed("e/does", "amy", 2),
 			{ref: "e/fails", customer: "bob", quantity: 1, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
 			{ref: "e/forgets", customer: "cid", quantity: 3, state: domain.OrderExpired, payment: domain.PaymentStatusVoided},
+			cancelled("e/off", "dan", 1, domain.PaymentStatusVoided),
 		},
+	},
+	{
+		name: "the customer's bank asks twice",
+		play: func(r *scene) {
+			r.append(request(hold, "a", "amy", 2), change(request(pay, "a", "", 0), asks))
+			r.untilAsked("e/a")
+			r.append(attempt("a", 2)) // too early
+			r.until("set aside", func() bool { return len(r.deadReasons()) == 1 })
+			r.finish("a", 1, false)
+			r.append(update("a", 1))
+			r.untilDeclined("e/a", 1)
+			r.append(change(attempt("a", 2), asks))
+			r.untilAsked("e/a")
+			r.append(update("a", 1), request(pay, "a", "", 0)) // of the attempt that is over
+			r.finish("a", 2, true)
+			r.append(update("a", 2))
+		},
+		ends: []end{{
+			ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusDeclined,
+			later: []domain.PaymentStatus{domain.PaymentStatusCaptured},
+		}},
+		dead: []string{"attempt_pending"},
 	},
 	{
 		name: "gateway loses calls and replies",
@@ -1284,6 +1307,14 @@ func (r *scene) destroy(groups map[string][]string, requests ...domain.Request) 
 	if err != nil {
 		r.t.Fatalf("destroying groups: %v", err)
 	}
+}
+
+// asks has the customer's bank ask something of them.
+func asks(q *domain.Request) { q.PaymentToken = simulator.ActionTokenPrefix }
+
+// update says that there may be news of an attempt to pay for an order of e.
+func update(order string, n int64) domain.Request {
+	return domain.Request{Type: domain.RequestPaymentUpdate, EventID: "e", OrderID: order, Attempt: n}
 }
 
 // attempt is a later attempt to pay for an order of e.

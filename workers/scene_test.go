@@ -361,6 +361,25 @@ func (r *scene) untilDeclined(ref string, attempt int) {
 	})
 }
 
+// untilAsked waits until a customer has something to do, or had.
+func (r *scene) untilAsked(ref string) {
+	r.t.Helper()
+	r.until(ref+" awaits its customer", func() bool {
+		o := r.orderOf(ref)
+		return o.AwaitsAction() || o.State.Terminal()
+	})
+}
+
+// finish is what a customer does at their bank.
+func (r *scene) finish(order string, attempt int, authorized bool) {
+	r.t.Helper()
+	ref := domain.OrderRef{EventID: "e", OrderID: order}
+	name := domain.Order{}.AttemptOf(r.store.PaymentNamespace(), ref, attempt).Name
+	if _, err := r.world.gateway.Finish(name, authorized); err != nil {
+		r.t.Fatalf("%s does at the bank what is asked for: %v", order, err)
+	}
+}
+
 // append publishes whatever it is given, in one pipeline.
 func (r *scene) append(requests ...domain.Request) {
 	r.t.Helper()

@@ -25,6 +25,7 @@ type Stats struct {
 	Expired         atomic.Int64
 	Rejected        atomic.Int64
 	Held            atomic.Int64 // by hold requests
+	ActionsRequired atomic.Int64 // requests that ended with something for their customers to do
 	Cancels         atomic.Int64 // cancel requests handled
 	Posted          atomic.Int64 // facts handled by posting
 	Settled         atomic.Int64 // facts handled by settlement, and orders of those that were owed
@@ -41,6 +42,12 @@ type Stats struct {
 
 // countOutcome notes what came of a request, which is an entry.
 func (s *Stats) countOutcome(entryID string, o domain.Order) {
+	if o.State == domain.OrderHeld && o.PayState != domain.PayOpen {
+		if o.AwaitsAction() {
+			s.ActionsRequired.Add(1)
+		}
+		return // the hold goes on
+	}
 	// What was so before the request came is no outcome of it.
 	if max(o.HeldAtMillis, o.ResolvedAtMillis) >= domain.EntryMillis(entryID) {
 		switch o.State {

@@ -96,6 +96,9 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		return values["holdfast_redis_up"] == 1 && values[`holdfast_dead_letters{stream="requests"}`] == 2 && sum(values, "holdfast_consumers_alive") == 12
 	})
 	operator.ok("dead", "discard", "--all", "--yes")
+	deadWorker(t, partitionOf(t, client("admin"), "e1"), client("admin"), "gone", 0)
+	operator.ok("pending", "claim", "--consumer", "gone", "--reason", "its machine is gone")
+	operator.ok("pending", "claims")
 
 	// The recipe of the README, for every language that has a client of Redis.
 	ctx := context.Background()
@@ -134,13 +137,26 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	}
 	worker.drained()
 	for _, args := range [][]string{
-		{"pending"}, {"orders", "list"}, {"orders", "show", "o1"}, {"invoices", "fred"}, {"sales"}, {"events", "list"}, {"dead", "list"}, {"audit"},
+		{"pending"},
+		{"orders", "list"},
+		{"orders", "show", "o1"},
+		{"invoices", "fred"},
+		{"sales"},
+		{"events", "list"},
+		{"dead", "list"},
+		{"audit"},
+		{"pending", "explain", "e1/o1"},
+		{"pending", "--order", "e1/o1"},
+		{"pending", "--idle", "1s"},
+		{"pending", "claims"},
+		{"workers", "list"},
 	} {
 		operator.ok(args...)
 		auditor.ok(args...)
 	}
 	for _, args := range [][]string{
 		{"pending"},
+		{"workers", "list"},
 		{"orders", "list"},
 		{"orders", "show", "o1"},
 		{"orders", "show", "e1/cart-4712"},
@@ -173,6 +189,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	}
 	monitor := as("monitor")
 	monitor.ok("pending")
+	monitor.ok("workers", "list")
 	wantSaid(t, monitor.check(levelOK, "--ignore", "no_aof"), "all is well")
 	operator.check(levelOK, "--ignore", "no_aof", "--forget-replaced")
 	if got := decodeLines(t, monitor.run("check", "-o", "json").stdout); len(got) != 1 || !sameJSON(got[0]["not_known"], []any{}) {
@@ -345,7 +362,7 @@ func dump(t *testing.T, rdb *redis.Client) string {
 	slices.Sort(keys)
 	var all strings.Builder
 	for _, key := range keys {
-		if strings.Contains(key, ":turn:") || strings.HasSuffix(key, ":consumers") {
+		if strings.Contains(key, ":turn:") || strings.HasSuffix(key, ":consumers") || key == "holdfast:workers" {
 			continue
 		}
 		if strings.HasSuffix(key, ":requests") || strings.HasSuffix(key, ":log") || strings.HasSuffix(key, ":dead") { // their groups change

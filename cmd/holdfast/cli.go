@@ -32,7 +32,7 @@ With -o json every command writes JSON with stable field names, one object a lin
 minor units (cents), times in milliseconds since 1970.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 outcome not known: run the same again to learn it, nothing happens twice.
-That of holdfast check is a monitor's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+Those of holdfast check and doctor are a monitor's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 `
 
 // commandLine is everything that can be said on the command line.
@@ -59,6 +59,8 @@ type commandLine struct {
 	Namespaces namespaceCommand `cmd:"" group:"operate" name:"namespace" help:"What the namespace was made with: show it, or set what may change."`
 	Pending    pendingCommand   `cmd:"" group:"operate" help:"Is all well, what waits, who has it, and for how long."`
 	Check      checkCommand     `cmd:"" group:"operate" help:"Is all well? One line, and an exit status for cron and monitors."`
+	Workers    workersCommand   `cmd:"" group:"operate" help:"Who works: what they do, since when, and how fast."`
+	Doctor     doctorCommand    `cmd:"" group:"operate" help:"How Redis and the namespace are set up, what will be wrong later, and what to type."`
 	Dead       deadCommand      `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
 	Audit      auditCommand     `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
 	Migrate    migrateCommand   `cmd:"" group:"operate" help:"Take a namespace of an older program to the schema of this one, once."`
@@ -133,7 +135,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case err == nil, errors.As(err, &ended) && ended.err == nil:
 	case status == exitUsage:
 		complain(fmt.Errorf("%w (see %s --help)", err, commandPath(parsed)))
-		if commandPath(parsed) == "holdfast check" {
+		if path := commandPath(parsed); path == "holdfast check" || path == "holdfast doctor" {
 			status = int(levelUnknown) // 2 is critical, to monitors
 		}
 	case !worker && ctx.Err() != nil && errors.Is(err, context.Canceled) && domain.CodeOf(err) != domain.CodeUnknownOutcome:

@@ -88,6 +88,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"orders", "show", "a b"}, "order_id"},
 		{[]string{"orders", "show", "e/o", "--event", "f"}, "contradicts"},
 		{[]string{"orders", "cancel", "o", "--timeout", "-1s"}, "--timeout"},
+		{[]string{"orders", "cancel", "o", "--reason", "a\nb"}, "--reason"},
+		{[]string{"orders", "cancel", "o", "--by", strings.Repeat("b", 513)}, "--by"},
 		{[]string{"orders", "list", "--state", "none"}, "--state"},
 		{[]string{"orders", "list", "--state", "held,none"}, "--state"},
 		{[]string{"orders", "list", "--customer", "a/b"}, "--customer"},
@@ -103,7 +105,25 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"invoices", "fred", "--all"}, "--all"},
 		{[]string{"dead", "list", "--limit", "x"}, "--limit"},
 		{[]string{"pending", "--entries", "-1"}, "--entries"},
+		{[]string{"pending", "list", "--entries", "-1"}, "--entries"},
+		{[]string{"pending", "--idle", "-1s"}, "--idle"},
+		{[]string{"pending", "--deliveries=-1"}, "--deliveries"},
+		{[]string{"pending", "--consumer", "a b"}, "--consumer"},
+		{[]string{"pending", "--order", "o1"}, "--order"},
+		{[]string{"pending", "--group", "workers"}, "--group"},
+		{[]string{"pending", "--watch", "--every", "1ms"}, "--every"},
+		{[]string{"pending", "claim", "--consumer", "w"}, "--reason"},
+		{[]string{"pending", "claim", "--reason", "gone"}, "--consumer"},
+		{[]string{"pending", "claim", "--consumer", "a b", "--reason", "gone"}, "--consumer"},
+		{[]string{"pending", "claim", "--consumer", "w", "--reason", "a\nb"}, "--reason"},
+		{[]string{"pending", "claim", "--consumer", "w", "--reason", "gone", "--group", "all"}, "--group"},
+		{[]string{"pending", "explain"}, "order_id"},
+		{[]string{"pending", "explain", "a b"}, "order_id"},
+		{[]string{"pending", "explain", "e/o", "--event", "f"}, "contradicts"},
+		{[]string{"pending", "explain", "o", "--receipt", "1-0"}, "--event"},
+		{[]string{"pending", "explain", "e/o", "--receipt", "one"}, "--receipt"},
 		{[]string{"dead", "redrive"}, "--all"},
+		{[]string{"workers"}, "list"},
 		{[]string{"dead", "redrive", "0:1-0", "--all"}, "--all"},
 		{[]string{"dead", "redrive", "0:1-0", "--reason", "x"}, "--reason"},
 		{[]string{"dead", "discard", "--all"}, "--yes"},
@@ -240,7 +260,7 @@ func TestWorkerFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := workers.Config{Name: got.Name}.WithDefaults()
+	want := workers.Config{Name: got.Name, Version: got.Version}.WithDefaults()
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the defaults are\n%+v, want\n%+v", got, want)
 	}

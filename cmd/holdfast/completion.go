@@ -78,7 +78,14 @@ func choices(node *kong.Node, at string) []choice {
 			flags = append(flags, "--"+flag.Name)
 		}
 	}
-	for _, flag := range node.Flags {
+	own := node.Flags
+	if node.DefaultCmd != nil { // its flags may follow at once
+		own = append(slices.Clone(own), node.DefaultCmd.Flags...)
+		for _, flag := range node.DefaultCmd.Flags {
+			flags = append(flags, "--"+flag.Name)
+		}
+	}
+	for _, flag := range own {
 		if flag.IsBool() {
 			continue
 		}

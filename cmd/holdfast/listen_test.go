@@ -108,7 +108,7 @@ func TestMetricsOfASale(t *testing.T) {
 		values = scrape(t, at)
 		return is(1, "holdfast_orders_total", `outcome="expired"`) && is(1, "holdfast_dead_letters", `stream="requests"`) &&
 			is(1, "holdfast_orders_total", `outcome="cancelled"`, `reason="requested"`) &&
-			is(0, "holdfast_backlog") && is(0, "holdfast_overdue_holds")
+			is(0, "holdfast_backlog") && is(0, "holdfast_overdue_holds") && is(0, "holdfast_in_hand_entries")
 	})
 	for series, want := range map[string]float64{
 		`holdfast_orders_total{outcome="confirmed",reason=""}`:               1,

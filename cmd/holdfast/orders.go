@@ -17,9 +17,10 @@ import (
 )
 
 type ordersCommand struct {
-	Show   ordersShowCommand   `cmd:"" help:"Show an order and its history."`
-	List   ordersListCommand   `cmd:"" help:"List orders by the time at which they came, the newest first."`
-	Cancel ordersCancelCommand `cmd:"" help:"Ask for the cancellation of an order: give back its tickets and its money."`
+	Show     ordersShowCommand     `cmd:"" help:"Show an order and its history."`
+	NextStep ordersNextStepCommand `cmd:"" help:"Print what the customer of an order must do at their bank."`
+	List     ordersListCommand     `cmd:"" help:"List orders by the time at which they came, the newest first."`
+	Cancel   ordersCancelCommand   `cmd:"" help:"Ask for the cancellation of an order: give back its tickets and its money."`
 }
 
 // orderArgs name one order.
@@ -53,10 +54,15 @@ func (a orderArgs) find(ctx context.Context, store *streams.Store) (domain.Order
 	if err != nil {
 		return ref, err
 	}
-	switch len(found) {
-	case 0:
+	if len(found) == 0 {
 		return ref, about(ref, fmt.Errorf("order %s: %w in any event", ref.OrderID, domain.ErrNotFound))
-	case 1:
+	}
+	return oneOf(ref, found)
+}
+
+// oneOf is the one order that was found of a name.
+func oneOf(ref domain.OrderRef, found []domain.OrderRef) (domain.OrderRef, error) {
+	if len(found) == 1 {
 		return found[0], nil
 	}
 	events := make([]string, len(found))
@@ -83,7 +89,7 @@ type orderView struct {
 	ResolvedAtMillis int64  `json:"resolved_at"` // milliseconds; 0: not yet
 	AuthorizationID  string `json:"authorization_id"`
 	Attempt          int    `json:"attempt"` // the latest attempt to pay that was accepted; 0: none
-	Payment          string `json:"payment"` // of that attempt, while the order is held: open or declined; empty otherwise
+	Payment          string `json:"payment"` // of that attempt, while the order is held: open, declined or action_required; empty otherwise
 
 	Items []itemView `json:"items"`
 
@@ -132,6 +138,19 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) o
 		v.Payment = o.PayState.String()
 	}
 	return v
+}
+
+// paymentText says for people what is known of the payment of an order that is held.
+func paymentText(v orderView) string {
+	switch v.Payment {
+	case domain.PayActionRequired.String():
+		return fmt.Sprintf("attempt %d waits for the customer at their bank", v.Attempt)
+	case domain.PayDeclined.String():
+		return fmt.Sprintf("attempt %d was declined, the next one may follow", v.Attempt)
+	case domain.PayOpen.String():
+		return fmt.Sprintf("attempt %d has no answer yet", v.Attempt)
+	}
+	return ""
 }
 
 var orderColumns = []string{"order_id", "event_id", "customer_id", "section", "quantity", "amount", "state", "reason", "held_at", "resolved_at"}
@@ -210,6 +229,7 @@ type factView struct {
 	AuthorizationID   string `json:"authorization_id,omitempty"`
 	Attempt           int    `json:"attempt,omitempty"`
 	Reason            string `json:"reason,omitempty"`
+	Why               string `json:"why,omitempty"` // of a person who asked for it
 	By                string `json:"by,omitempty"`
 	Detail            string `json:"detail,omitempty"`
 	Was               string `json:"was,omitempty"`
@@ -227,7 +247,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	}
 	switch f.Type {
 	case domain.FactCancelled:
-		v.Was = f.Was.String()
+		v.Was, v.Why, v.By = f.Was.String(), f.Cause.Reason, f.Cause.By
 	case domain.FactReduced, domain.FactChanged:
 		v.Was, v.Change, v.Taken = f.Was.String(), f.Change, viewItems(f.Taken, taken)
 	case domain.FactChangeRefused:
@@ -235,7 +255,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
-		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactForgotten:
+		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactForgotten:
 	}
 	return v
 }
@@ -266,6 +286,7 @@ func (v factView) what() string {
 		{"by", v.RequestType},
 		{"was", v.Was},
 		{"reason", v.Reason},
+		{"why", v.Why},
 		{"asked for by", v.By},
 		{"detail", v.Detail},
 		{"deadline", whenExactly(v.DeadlineMillis)},
@@ -393,7 +414,7 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		}{v, history, request}, append([]string{
 			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
 			"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
-			"state", v.State, "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
+			"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
 			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID,
 		}, request.cells()...)...)
 		if out.section("at", "fact", "what") {
@@ -547,6 +568,7 @@ func (c *ordersListCommand) lookForEvent(ctx context.Context, store *streams.Sto
 
 type ordersCancelCommand struct {
 	orderArgs
+	causeFlags
 	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then."`
 	Timeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait. Default: 30s."`
 }
@@ -555,7 +577,9 @@ type ordersCancelCommand struct {
 func (c *ordersCancelCommand) Help() string {
 	return `
 An order that holds tickets gives them back; one that is confirmed is refunded. With --event, an order that has not come
-yet can be cancelled too: when it comes, it is absorbed.
+yet can be cancelled too: when it comes, it is absorbed. orders show tells who asked for it, and why:
+
+  holdfast orders cancel jazz-night/cart-4711 --reason "bought by mistake" --wait
 `
 }
 
@@ -566,12 +590,70 @@ func (c *ordersCancelCommand) Run(ctx context.Context, e *environment) error {
 	if _, _, err := c.ref(); err != nil {
 		return err
 	}
+	cause, err := c.cause()
+	if err != nil {
+		return err
+	}
 	return e.withStore(ctx, func(store *streams.Store) error {
 		ref, err := c.find(ctx, store)
 		if err != nil {
 			return err
 		}
-		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID}
+		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID, Cause: cause}
 		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout}, one(request))
+	})
+}
+
+type ordersNextStepCommand struct {
+	orderArgs
+	Gateway string       `required:"" placeholder:"URL" help:"The payment gateway."`
+	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
+}
+
+// Help is shown by --help.
+func (c *ordersNextStepCommand) Help() string {
+	return `
+It is read from the payment gateway, and kept nowhere: whoever has it can act as the customer. The order must be one whose
+payment waits for the customer (orders show).
+`
+}
+
+func (c *ordersNextStepCommand) Run(ctx context.Context, e *environment) error {
+	return e.withStore(ctx, func(store *streams.Store) error {
+		ref, err := c.find(ctx, store)
+		if err != nil {
+			return err
+		}
+		orders, err := store.Checkout().Orders(ctx, []domain.OrderRef{ref})
+		if err != nil {
+			return about(ref, err)
+		}
+		o := orders[0]
+		switch {
+		case o.State == domain.OrderNone:
+			return about(ref, fmt.Errorf("order %s: %w", ref, domain.ErrNotFound))
+		case !o.AwaitsAction():
+			return about(ref, fmt.Errorf("order %s: there is nothing that its customer has to do: it is %s", ref, o.State))
+		}
+		client, err := c.As.client(c.Gateway, 0)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		step, err := client.NextStep(ctx, o.AttemptOf(store.PaymentNamespace(), ref, o.LastAttempt()))
+		if err != nil {
+			return about(ref, fmt.Errorf("the gateway at %s: %w", redactURL(c.Gateway), err))
+		}
+		out := e.printer()
+		url, secret := string(step.RedirectURL), string(step.ClientSecret)
+		out.sheet(struct {
+			OrderID      string `json:"order_id"`
+			EventID      string `json:"event_id"`
+			Attempt      int    `json:"attempt"`
+			RedirectURL  string `json:"redirect_url,omitempty"`
+			ClientSecret string `json:"client_secret,omitempty"`
+		}{ref.OrderID, ref.EventID, o.LastAttempt(), url, secret},
+			"order_id", ref.OrderID, "event_id", ref.EventID, "attempt", strconv.Itoa(o.LastAttempt()), "redirect_url", url, "client_secret", secret)
+		return out.flush()
 	})
 }

@@ -88,12 +88,13 @@ func TestOrdersFromPurchaseToAudit(t *testing.T) {
 		t.Errorf("no invoices in JSON: %q", got)
 	}
 
-	expect(t, h.one("orders", "cancel", "o2", "--wait"), object{"order_id": "o2", "state": "cancelled", "reason": "requested"})
+	expect(t, h.one("orders", "cancel", "o2", "--wait", "--reason", "bought | by mistake", "--by", "ann"), object{"order_id": "o2", "state": "cancelled", "reason": "requested"})
 	expect(t, h.one("orders", "cancel", "o2"), object{"order_id": "o2", "event_id": "e2"})
 	expect(t, h.one("orders", "cancel", "early", "--event", "e2", "--wait"), object{"state": "cancelled"})
 	h.fails(exitFailed, []string{"o9", "not found"}, "orders", "cancel", "o9")
 	history, _ = h.one("orders", "show", "o2")["history"].([]any)
-	expect(t, history[len(history)-1].(object), object{"type": "cancelled", "was": "confirmed", "reason": "requested"})
+	expect(t, history[len(history)-1].(object), object{"type": "cancelled", "was": "confirmed", "reason": "requested", "why": "bought | by mistake", "by": "ann"})
+	wantSaid(t, h.ok("orders", "show", "o2"), "reason requested", "why bought | by mistake", "asked for by ann")
 
 	h.drained()
 	expect(t, h.one("audit"), object{"ok": true, "violations": []any{}, "checked": object{"events": 2, "orders": 6, "facts": 13}})
@@ -342,4 +343,49 @@ func TestOrdersShowInLine(t *testing.T) {
 	h.fails(exitFailed, []string{"e1/o9", "not found"}, "orders", "show", "e1/o9", "--receipt", last)
 	h.fails(exitUsage, []string{"--receipt", "--event"}, "orders", "show", "o4", "--receipt", last)
 	h.fails(exitFailed, []string{"no id of an entry"}, "orders", "show", "e1/o4", "--receipt", "cart-4711")
+}
+
+// TestOrdersInAttempts goes from a declined card to what the customer does at their bank, as a checkout would.
+func TestOrdersInAttempts(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.ok("events", "create", "e1", "--name", "E", "--currency", "EUR", "--section", "general=5@10.00")
+	gateway := h.background(nil, "gateway", "--listen", "127.0.0.1:0", "-o", "json")
+	eventually(t, "the gateway says where it listens", func() bool { return strings.Contains(gateway.stdout.String(), "\n") })
+	url, _ := decodeLines(t, gateway.stdout.String())[0]["url"].(string)
+	h.worker("--gateway", url)
+	h.ok("publish", "--type", "hold", "--event", "e1", "--customer", "amy", "--order", "o1", "--wait")
+	pay := func(attempt string, token string) object {
+		return h.one("publish", "--type", "pay", "--event", "e1", "--order", "o1", "--attempt", attempt, "--token", token, "--wait")
+	}
+	expect(t, pay("1", "decline"), object{"state": "held", "attempt": 1, "payment": "declined"})
+	h.fails(exitFailed, []string{"held", "declined"}, "publish", "--type", "pay", "--event", "e1", "--order", "o1", "--token", "decline", "--wait", "--fail-unless-confirmed")
+	h.fails(exitFailed, []string{"set aside", "attempt_pending"}, "publish", "--type", "pay", "--event", "e1", "--order", "o1", "--attempt", "3", "--token", "tok", "--wait")
+	h.fails(exitFailed, []string{"nothing that its customer has to do"}, "orders", "next-step", "e1/o1", "--gateway", url)
+	expect(t, pay("2", "action"), object{"state": "held", "attempt": 2, "payment": "action_required"})
+	table(t, h.ok("orders", "show", "o1"), "payment attempt 2 waits for the customer at their bank")
+	if step := h.one("orders", "next-step", "o1", "--gateway", url); step["client_secret"] == "" || step["attempt"] != 2.0 {
+		t.Errorf("the customer is to do %v", step)
+	}
+	reply, err := http.Post(url+"/authorizations/holdfast/e1/o1/attempts/2/finish", "application/json", strings.NewReader(`{"outcome":"authorized"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = reply.Body.Close()
+	if reply.StatusCode != http.StatusOK {
+		t.Fatalf("finishing it at the bank: %s", reply.Status)
+	}
+	expect(t, h.one("publish", "--type", "payment_update", "--event", "e1", "--order", "o1", "--attempt", "2", "--wait"), object{"state": "confirmed", "attempt": 2, "payment": ""})
+	history, _ := h.one("orders", "show", "o1")["history"].([]any)
+	var facts []string
+	for _, fact := range history {
+		facts = append(facts, fact.(object)["type"].(string))
+	}
+	if want := []string{"held", "paying", "payment_declined", "paying", "action_required", "confirmed"}; !slices.Equal(facts, want) {
+		t.Errorf("history %v, want %v", facts, want)
+	}
+	h.drained()
+	expect(t, h.one("audit", "--gateway", url), object{"ok": true})
+	h.fails(exitUsage, []string{"--attempt"}, "publish", "--type", "hold", "--event", "e1", "--order", "o2", "--customer", "c", "--attempt", "2")
+	h.fails(exitUsage, []string{"--attempt", "1 to 9"}, "publish", "--type", "pay", "--event", "e1", "--order", "o2", "--attempt", "10")
 }

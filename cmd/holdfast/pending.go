@@ -6,17 +6,35 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"holdfast/streams"
 	"holdfast/streams/inspect"
 )
 
 type pendingCommand struct {
-	Entries int `default:"20" placeholder:"N" help:"The most pending entries to show of each group, the oldest first. Default: 20."`
+	List    pendingListCommand    `cmd:"" default:"withargs" help:"Is all well, what waits, who has it, and for how long. It is what pending does by itself."`
+	Explain pendingExplainCommand `cmd:"" help:"Where one order stands, what happens next, and what you can do."`
+	Claim   pendingClaimCommand   `cmd:"" help:"Hand what a worker that is gone has in hand to the others, at once."`
+	Claims  pendingClaimsCommand  `cmd:"" help:"Who had entries handed over, when and why."`
 }
 
 // Help is shown by --help.
 func (c *pendingCommand) Help() string {
+	return `
+Without a command it is pending list, whose flags may follow at once: holdfast pending --entries 50
+`
+}
+
+type pendingListCommand struct {
+	Entries int           `default:"20" placeholder:"N" help:"The most pending entries to show of each group, the oldest first. Default: 20."`
+	Only    entryFilter   `embed:"" group:"Only these pending entries:"`
+	Watch   bool          `help:"Look again and again, until it is interrupted."`
+	Every   time.Duration `default:"2s" placeholder:"DURATION" help:"With --watch: how often. Default: 2s."`
+}
+
+// Help is shown by --help.
+func (c *pendingListCommand) Help() string {
 	return `
 The first line of a table says whether all is well, or what is worst and what to do; holdfast check tells the rest.
 
@@ -28,67 +46,94 @@ is dead goes to another one by itself, after that one's --reclaim-after.
 `
 }
 
-func (c *pendingCommand) Run(ctx context.Context, e *environment) error {
+func (c *pendingListCommand) Run(ctx context.Context, e *environment) error {
 	if c.Entries < 0 {
 		return badUsage("--entries: want 0 or more")
+	}
+	if c.Every < leastEvery {
+		return badUsage("--every: want at least %s", leastEvery)
+	}
+	filter, err := c.Only.filter()
+	if err != nil {
+		return err
 	}
 	limits, err := defaultLimits()
 	if err != nil {
 		return err
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		status, err := inspect.New(store).Status(ctx, inspect.Look{Entries: c.Entries})
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(status.Groups, func(g inspect.GroupStatus) bool { return g.Unreadable }) {
-			e.warnings().Warn("the user of Redis may not read the requests: their lag is Redis's own figure, since when the oldest waits is not known, and what order an entry is about is not shown")
-		}
-		out := e.printer()
-		out.note(headline(judge(status, measure(status), limits)))
-		out.section("partition", "stream", "group", "lag", "pending", "owed", "backlog", "oldest_waiting", "oldest_in_hand", "oldest_owed", "consumers")
-		for _, g := range withMaintenance(status) {
-			alive := fmt.Sprintf("%d alive of %d", g.Alive(), len(g.Consumers))
-			if g.Group == groupMaintenance {
-				alive = map[bool]string{true: "at work", false: "nobody"}[status.Upkeep[g.Partition].Maintained]
+		look := func() error {
+			in := inspect.New(store)
+			status, err := in.Status(ctx, inspect.Look{Entries: c.Entries})
+			if err == nil && filter != (inspect.EntryFilter{}) {
+				err = in.FilterEntries(ctx, status.Groups, filter, c.Entries)
 			}
-			waiting := age(g.OldestWaitingMillis)
-			if g.Unreadable && g.Lag > 0 {
-				waiting = ""
+			if err != nil {
+				return err
 			}
-			about := ""
-			if g.Estimated {
-				about = "~"
-			}
-			out.row(g, strconv.Itoa(g.Partition), g.Stream, g.Group, about+count(g.Lag), about+count(g.Pending), count(g.Owed), about+count(g.Backlog),
-				waiting, age(g.OldestInHandMillis), age(g.OldestOwedMillis), alive)
+			return c.write(e, status, limits)
 		}
-		if !out.section("partition", "group", "consumer", "pending", "idle", "alive") {
-			return out.flush()
+		if !c.Watch {
+			return look()
 		}
-		for _, g := range status.Groups {
-			for _, consumer := range g.Consumers {
-				out.row(nil, strconv.Itoa(g.Partition), g.Group, consumer.Name, count(consumer.Pending), duration(consumer.IdleMillis), strconv.FormatBool(consumer.Alive))
-			}
-		}
-		out.section("partition", "group", "entry_id", "order", "consumer", "idle", "deliveries", "next")
-		for _, g := range status.Groups {
-			alive := aliveConsumers(g)
-			for _, entry := range g.Entries {
-				out.row(nil, strconv.Itoa(g.Partition), g.Group, entry.ID, entry.OrderID, entry.Consumer,
-					duration(entry.IdleMillis), count(entry.Deliveries), next(entry, alive))
-			}
-		}
-		if slices.ContainsFunc(status.Groups, func(g inspect.GroupStatus) bool { return len(g.Orders) > 0 }) {
-			out.section("partition", "owed_order", "age", "due_in", "attempts", "reason")
-		}
-		for _, g := range status.Groups {
-			for _, o := range g.Orders {
-				out.row(nil, strconv.Itoa(g.Partition), o.OrderID, duration(o.AgeMillis), duration(max(0, o.DueMillis)), count(o.Attempts), o.Reason)
-			}
-		}
-		return out.flush()
+		return e.again(ctx, c.Every, look)
 	})
+}
+
+// write is one look.
+func (c *pendingListCommand) write(e *environment, status inspect.Status, limits limits) error {
+	if slices.ContainsFunc(status.Groups, func(g inspect.GroupStatus) bool { return g.Unreadable }) {
+		e.warnings().Warn("the user of Redis may not read the requests: their lag is Redis's own figure, since when the oldest waits is not known, and what order an entry is about is not shown")
+	}
+	out := e.printer()
+	out.note(headline(judge(status, measure(status), limits)))
+	out.section("partition", "stream", "group", "lag", "pending", "owed", "backlog", "oldest_waiting", "oldest_in_hand", "oldest_owed", "consumers")
+	for _, g := range withMaintenance(status) {
+		alive := fmt.Sprintf("%d alive of %d", g.Alive(), len(g.Consumers))
+		if g.Group == groupMaintenance {
+			alive = map[bool]string{true: "at work", false: "nobody"}[status.Upkeep[g.Partition].Maintained]
+		}
+		waiting := age(g.OldestWaitingMillis)
+		if g.Unreadable && g.Lag > 0 {
+			waiting = ""
+		}
+		about := ""
+		if g.Estimated {
+			about = "~"
+		}
+		out.row(g, strconv.Itoa(g.Partition), g.Stream, g.Group, about+count(g.Lag), about+count(g.Pending), count(g.Owed), about+count(g.Backlog),
+			waiting, age(g.OldestInHandMillis), age(g.OldestOwedMillis), alive)
+	}
+	if !out.section("partition", "group", "consumer", "pending", "idle", "alive") {
+		return out.flush()
+	}
+	for _, g := range status.Groups {
+		for _, consumer := range g.Consumers {
+			out.row(nil, strconv.Itoa(g.Partition), g.Group, consumer.Name, count(consumer.Pending), duration(consumer.IdleMillis), strconv.FormatBool(consumer.Alive))
+		}
+	}
+	for _, g := range status.Groups {
+		if g.Unsearched {
+			out.note(fmt.Sprintf("(more is pending of %s in partition %d than was looked through)", g.Group, g.Partition))
+		}
+	}
+	out.section("partition", "group", "entry_id", "order", "consumer", "idle", "deliveries", "next")
+	for _, g := range status.Groups {
+		alive := aliveConsumers(g)
+		for _, entry := range g.Entries {
+			out.row(nil, strconv.Itoa(g.Partition), g.Group, entry.ID, entry.OrderID, entry.Consumer,
+				duration(entry.IdleMillis), count(entry.Deliveries), next(entry, alive))
+		}
+	}
+	if slices.ContainsFunc(status.Groups, func(g inspect.GroupStatus) bool { return len(g.Orders) > 0 }) {
+		out.section("partition", "owed_order", "age", "due_in", "attempts", "reason")
+	}
+	for _, g := range status.Groups {
+		for _, o := range g.Orders {
+			out.row(nil, strconv.Itoa(g.Partition), o.OrderID, duration(o.AgeMillis), duration(max(0, o.DueMillis)), count(o.Attempts), o.Reason)
+		}
+	}
+	return out.flush()
 }
 
 // headline is how all is, in a line.

@@ -23,7 +23,7 @@ import (
 const trialToken = "tok_cli"
 
 type publishCommand struct {
-	Type         string        `enum:"purchase,hold,pay,cancel,change" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold), cancel (with --item: of these places only) or change (to what --item says). Default: purchase."`
+	Type         string        `enum:"purchase,hold,pay,cancel,change,payment_update" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold), cancel (with --item: of these places only), change (to what --item says), or payment_update (the customer has done what they had to at their bank). Default: purchase."`
 	Event        string        `placeholder:"EVENT_ID" help:"The event."`
 	Customer     string        `placeholder:"CUSTOMER_ID" help:"Who buys; with purchase and hold."`
 	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. In a section with seats, the best available ones. Default: 1."`
@@ -35,8 +35,8 @@ type publishCommand struct {
 	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
 	UnitPrice    *int64        `placeholder:"MINOR_UNITS" help:"Reject the order as price_changed if a ticket does not cost just this. Default: whatever it costs."`
 	HoldSeconds  int64         `placeholder:"N" help:"How long the hold lasts. Default: as the worker says."`
-	Attempt      int64         `placeholder:"N" help:"With pay: which attempt to pay for the order it is, 1 to 9; the next one may follow when the one before was declined. Default: 1."`
 	Change       int64         `placeholder:"N" help:"With change, and with cancel of some places: which one of the order it is, from 1; the next one may follow when the one before is decided."`
+	Attempt      int64         `placeholder:"N" help:"With pay and payment_update: which attempt to pay for the order it is, 1 to 9; the next one may follow when the one before was declined. Default: 1."`
 	ValidSeconds int64         `placeholder:"N" help:"How long the request may wait in line. Default: as the worker says."`
 	File         string        `placeholder:"FILE|-" help:"Publish the requests of a file (- is stdin) instead: JSON lines with the fields of a request."`
 	Wait         bool          `help:"Wait for the outcome of each, and print that instead of where it was published."`
@@ -193,11 +193,11 @@ func (c *publishCommand) check(t domain.RequestType) error {
 		{"--unit-price", c.UnitPrice != nil, t.Opens()},
 		{"--adjacent", c.Adjacent != nil, t.Opens()},
 		{"--seats", len(c.Seats) > 0, t.Opens()},
-		{"--item", len(c.Item) > 0, t != domain.RequestPay},
+		{"--item", len(c.Item) > 0, t.Opens() || t == domain.RequestCancel || t == domain.RequestChange},
 		{"--hold-seconds", c.HoldSeconds != 0, t.Opens()},
 		{"--change", c.Change != 0, t == domain.RequestCancel || t == domain.RequestChange},
-		{"--attempt", c.Attempt != 0, t == domain.RequestPay},
-		{"--valid-seconds", c.ValidSeconds != 0, t != domain.RequestCancel},
+		{"--attempt", c.Attempt != 0, t == domain.RequestPay || t == domain.RequestPaymentUpdate},
+		{"--valid-seconds", c.ValidSeconds != 0, t.Opens() || t == domain.RequestPay || t == domain.RequestChange},
 		{"--token", c.Token != "" && c.Token != os.Getenv("HOLDFAST_TOKEN"), t.Pays()}, // the environment has it for all commands
 	} {
 		if f.given && !f.goes {
@@ -557,7 +557,7 @@ func granted(r *domain.Request, outcome producer.Outcome) bool {
 		return state == domain.OrderHeld || state == domain.OrderConfirmed
 	case domain.RequestCancel:
 		return state == domain.OrderCancelled
-	case domain.RequestPurchase, domain.RequestPay, domain.RequestChange:
+	case domain.RequestPurchase, domain.RequestPay, domain.RequestPaymentUpdate, domain.RequestChange:
 	}
 	return state == domain.OrderConfirmed
 }
@@ -576,5 +576,11 @@ func refused(ref domain.OrderRef, outcome producer.Outcome) error {
 		}
 	}
 	code := domain.Code(cmp.Or(o.Reason, o.State.String()))
+	if v := viewOrder(ref, o, nil); v.Payment != "" && o.PayState != domain.PayOpen {
+		said += ": " + paymentText(v)
+		code = map[domain.PayState]domain.Code{
+			domain.PayDeclined: domain.Code(domain.FactPaymentDeclined), domain.PayActionRequired: domain.Code(domain.FactActionRequired),
+		}[o.PayState]
+	}
 	return domain.WithCode(domain.ClassReject, code, fmt.Errorf("order %s: %s", ref, said))
 }

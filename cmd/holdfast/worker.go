@@ -92,7 +92,7 @@ In a container, every flag as an environment variable:
 // config is checked, so that a bad value is told before anything is tried.
 func (c *workerCommand) config() (workers.Config, error) {
 	cfg := workers.Config{
-		Name: c.Name, HoldTime: c.HoldTime, MaxHold: c.MaxHold, ValidTime: c.ValidTime, ReclaimAfter: c.ReclaimAfter,
+		Name: c.Name, Version: readVersion().Version, HoldTime: c.HoldTime, MaxHold: c.MaxHold, ValidTime: c.ValidTime, ReclaimAfter: c.ReclaimAfter,
 		Grace: c.Grace, Concurrency: c.Concurrency, PayWait: c.PayWait, MaxDeliveries: c.MaxDeliveries, CallTimeout: c.CallTimeout, ForgetAfter: c.ForgetAfter,
 	}
 	for _, role := range c.Roles {

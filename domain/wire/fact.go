@@ -19,11 +19,12 @@ import (
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
 //	paying                       event_id/order_id|attempt|fingerprint of the pay
 //	payment_declined             event_id/order_id|attempt
+//	action_required              event_id/order_id|attempt|authorization_id
 //	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt
-//	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at
 //	reduced                      event_id/order_id|change|fingerprint|version|was|customer_id|items given back|currency
 //	changed                      event_id/order_id|change|fingerprint|version|was|customer_id|items given|currency|items taken
 //	change_refused               event_id/order_id|change|fingerprint|version|reason|detail
+//	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at; then, if the request said why or who: |cause as JSON
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
 //	expired                      event_id/order_id
 //	forgotten                    event_id/order_id|id of the log entry that rejected it
@@ -75,7 +76,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -104,7 +105,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
 	}
 	return nil
 }
@@ -133,6 +134,8 @@ func parseData(f *domain.Fact, v values) error {
 		f.Attempt, f.Fingerprint = v.attempt(), v.next()
 	case domain.FactPaymentDeclined:
 		f.Attempt = v.attempt()
+	case domain.FactActionRequired:
+		f.Attempt, f.AuthorizationID = v.attempt(), v.next()
 	case domain.FactDeclined:
 		if v.more {
 			f.Reason, f.Detail = v.next(), v.remainder()
@@ -147,6 +150,11 @@ func parseData(f *domain.Fact, v values) error {
 		if f.Was = was; was != domain.OrderNone {
 			v.sale(f)
 			f.ConfirmedAtMillis = v.count()
+		}
+		if v.more {
+			said := v.remainder()
+			err := json.Unmarshal([]byte(said), &f.Cause)
+			v.bad = v.bad || err != nil || f.Cause == (domain.Cause{}) || encode(f.Cause) != said
 		}
 	case domain.FactReduced, domain.FactChanged:
 		v.alteration(f)
@@ -306,6 +314,9 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(f.Fingerprint)
 	case domain.FactPaymentDeclined:
 		number(int64(f.Attempt))
+	case domain.FactActionRequired:
+		number(int64(f.Attempt))
+		add(f.AuthorizationID)
 	case domain.FactDeclined:
 		if f.Reason != "" {
 			add(f.Reason)
@@ -317,6 +328,9 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		if f.Was != domain.OrderNone {
 			sale()
 			number(f.ConfirmedAtMillis)
+		}
+		if f.Cause != (domain.Cause{}) {
+			add(encode(f.Cause))
 		}
 	case domain.FactReduced, domain.FactChanged:
 		number(f.Change)
@@ -346,7 +360,7 @@ func AppendOpening(b []byte, t domain.RequestType, fingerprint, customerID strin
 		b = append(b, letterPurchase...)
 	case domain.RequestHold:
 		b = append(b, letterHold...)
-	case domain.RequestPay, domain.RequestCancel, domain.RequestChange: // open no order
+	case domain.RequestPay, domain.RequestCancel, domain.RequestPaymentUpdate, domain.RequestChange: // open no order
 	}
 	b = append(append(b, '|'), fingerprint...)
 	b = append(append(b, '|'), customerID...)

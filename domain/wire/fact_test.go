@@ -100,6 +100,11 @@ func TestParseFacts(t *testing.T) {
 			}},
 		},
 		{"paying", []string{"paying", "e1/o1|1|fp"}, []domain.Fact{{Type: domain.FactPaying, EventID: "e1", OrderID: "o1", Attempt: 1, Fingerprint: "fp"}}},
+		{
+			"an action required",
+			[]string{"action_required", "e1/o1|2|pi_1"},
+			[]domain.Fact{{Type: domain.FactActionRequired, EventID: "e1", OrderID: "o1", Attempt: 2, AuthorizationID: "pi_1"}},
+		},
 		{"an attempt declined", []string{"payment_declined", "e1/o1|9"}, []domain.Fact{{Type: domain.FactPaymentDeclined, EventID: "e1", OrderID: "o1", Attempt: 9}}},
 		{"declined", []string{"declined", "e1/o1"}, []domain.Fact{{Type: domain.FactDeclined, EventID: "e1", OrderID: "o1"}}},
 		{
@@ -123,6 +128,19 @@ func TestParseFacts(t *testing.T) {
 			"cancelled, unseen",
 			[]string{"cancelled", "e1/o1|requested|none"},
 			[]domain.Fact{{Type: domain.FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: domain.OrderNone}},
+		},
+		{
+			"cancelled, unseen, by somebody",
+			[]string{"cancelled", `e1/o1|requested|none|{"reason":"a|b","by":"ann"}`},
+			[]domain.Fact{{Type: domain.FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: domain.OrderNone, Cause: domain.Cause{Reason: "a|b", By: "ann"}}},
+		},
+		{
+			"cancelled, confirmed, by somebody",
+			[]string{"cancelled", `e1/o1|requested|confirmed|fred|general:2:900|EUR|1700000000456|{"by":"ann"}`},
+			[]domain.Fact{{
+				Type: domain.FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: domain.OrderConfirmed, CustomerID: "fred",
+				Items: "general:2:900", Currency: "EUR", ConfirmedAtMillis: 1700000000456, Cause: domain.Cause{By: "ann"},
+			}},
 		},
 		{
 			"cancelled, held",
@@ -267,6 +285,9 @@ func TestParseFactsDamaged(t *testing.T) {
 		{"deadline too large", []string{"held", good + "000000000000000000000"}, "held: cannot be read"},
 		{"deadline too far away", []string{"held", strings.TrimSuffix(good, "5") + "9223372036854775807"}, "held: cannot be read"},
 		{"confirmed_at with NUL", []string{"cancelled", "e1/o1|requested|confirmed|fred|general:2:900|EUR|1\x00"}, "cancelled: cannot be read"},
+		{"cancelled for no cause", []string{"cancelled", "e1/o1|requested|none|{}"}, "cancelled: cannot be read"},
+		{"cancelled for a cause that is none", []string{"cancelled", "e1/o1|requested|none|ann"}, "cancelled: cannot be read"},
+		{"cancelled with more", []string{"cancelled", `e1/o1|requested|none|{"by":"ann"}|`}, "cancelled: cannot be read"},
 		{"the second one", []string{"held", good + "\ne1/o2"}, "held: cannot be read"},
 		{"an empty line at its end", []string{"expired", "e1/o1\n"}, "expired: want event_id/order_id"},
 		{"terms with a line break of their own", []string{"listed", "e1|{\n}"}, "listed: terms cannot be read"},
@@ -307,9 +328,11 @@ func FuzzParseFacts(f *testing.F) {
 		{"reduced", "e1/o1|0|||none||||"},
 		{"changed", "e1/o1|2|fp|5-0|held|fred||EUR|general:1:900"},
 		{"change_refused", "e1/o1|3|fp|5-0|seat_taken|stalls: A-1,A-2"},
+		{"cancelled", `e1/o1|requested|none|{"reason":"a","by":"b"}`},
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|2"},
 		{"paying", "e1/o1|1|fp\ne1/o2|9|"},
 		{"payment_declined", "e1/o1|1"},
+		{"action_required", "e1/o1|1|pi_1\ne1/o2|9|"},
 		{"expired", "e1/o1\ne2/o2\n"},
 		{"declined", "e1/o1\ne2/o2|payment_mismatch|amount 500 instead of 1000"},
 		{"declined", "e1/o1||"},
@@ -318,7 +341,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

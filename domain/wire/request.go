@@ -60,6 +60,8 @@ const (
 	fieldAttempt
 	fieldChange
 	fieldTraceparent
+	fieldReason
+	fieldBy
 	fieldCount
 
 	noField field = -1
@@ -69,6 +71,7 @@ var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
 	fieldSection: "section", fieldQuantity: "quantity", fieldSeats: FieldSeats, fieldAdjacent: FieldAdjacent, fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
 	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldChange: "change", fieldTraceparent: "traceparent",
+	fieldReason: "reason", fieldBy: "by",
 }
 
 var fieldsByName = func() map[string]field {
@@ -160,10 +163,13 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	count(fieldHoldSeconds, &r.HoldSeconds)
 	count(fieldValidSeconds, &r.ValidSeconds)
 	count(fieldAttempt, &r.Attempt)
-	if count(fieldChange, &r.Change); r.Attempt != 0 || r.Change != 0 || r.Type == domain.RequestChange {
+	count(fieldChange, &r.Change)
+	if r.Attempt != 0 || r.Change != 0 || r.Type.NeedsVersion2() {
 		v[fieldVersion] = RequestVersionItems
 	}
 	text(fieldTraceparent, &r.Traceparent)
+	text(fieldReason, &r.Cause.Reason)
+	text(fieldBy, &r.Cause.By)
 	return v
 }
 
@@ -279,12 +285,12 @@ func (r *raw) identify() (domain.Request, error) {
 	}
 	switch req.Type {
 	case domain.RequestPurchase, domain.RequestHold, domain.RequestPay, domain.RequestCancel:
-	case domain.RequestChange:
+	case domain.RequestChange, domain.RequestPaymentUpdate:
 		if r.value[fieldVersion] == RequestVersion {
-			return req, errors.New("type: change: not in version 1")
+			return req, fmt.Errorf("type: %s needs v 2", req.Type)
 		}
 	default:
-		return req, errors.New("type: want purchase, hold, pay, cancel or change")
+		return req, errors.New("type: want purchase, hold, pay, cancel, change or payment_update")
 	}
 	for _, f := range [...]field{fieldEventID, fieldOrderID} {
 		if err := r.checkID(f); err != nil {
@@ -429,13 +435,19 @@ func (r *raw) complete(req *domain.Request) error {
 	if req.Type == domain.RequestChange || req.Type == domain.RequestCancel && (r.given[fieldItems] || r.given[fieldChange]) {
 		errs[0] = r.completeChange(req)
 	}
-	if req.Type == domain.RequestPay {
-		if req.Attempt, errs[0] = r.count(fieldAttempt, 1, domain.MaxAttempts); errs[0] == nil {
+	if req.Type == domain.RequestPay || req.Type == domain.RequestPaymentUpdate {
+		if req.Attempt, errs[0] = r.count(fieldAttempt, 1, domain.MaxAttempts); errs[0] == nil && req.Type == domain.RequestPay {
 			req.Fingerprint = domain.Fingerprint(r.value[fieldType], strconv.Itoa(req.AttemptNumber()), r.value[fieldValidSeconds])
 		}
 	}
-	if req.Type != domain.RequestCancel && errs[2] == nil {
+	if (req.Type.Opens() || req.Type == domain.RequestPay || req.Type == domain.RequestChange) && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
+	}
+	if req.Type == domain.RequestCancel {
+		cause := domain.Cause{Reason: r.value[fieldReason], By: r.value[fieldBy]}
+		if errs[3] = cause.Validate(); errs[3] == nil {
+			req.Cause = cause
+		}
 	}
 	if req.Type.Pays() { // without a token it is not refused here: it may be for free
 		if errs[3] = checkToken(r.value[fieldToken]); errs[3] == nil {

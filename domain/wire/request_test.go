@@ -119,6 +119,11 @@ func TestParseRequestWellFormed(t *testing.T) {
 			[]string{"v", "1", "type", "pay", "event_id", "evt_5", "order_id", "ord-77", "payment_token", "tok-visa-4242", "attempt", "2", "attempt", "x"},
 			domain.Request{Type: domain.RequestPay, EventID: "evt_5", OrderID: "ord-77", PaymentToken: "tok-visa-4242"},
 		},
+		{
+			"news of a payment",
+			[]string{"v", "2", "type", "payment_update", "event_id", "evt_5", "order_id", "ord-77", "attempt", "3", "valid_seconds", "x", "payment_token", "\x00"},
+			domain.Request{Type: domain.RequestPaymentUpdate, EventID: "evt_5", OrderID: "ord-77", Attempt: 3},
+		},
 		{"a purchase with an attempt, which is not its own", append(with(purchase, "v", "2"), "attempt", "x"), purchaseRequest()},
 		{
 			"cancel",
@@ -144,6 +149,16 @@ func TestParseRequestWellFormed(t *testing.T) {
 			[]string{"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "change", "1", "items", `[{"section":"vip","quantity":1}]`},
 			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77"},
 		},
+		{
+			"cancel with who and why",
+			[]string{"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "reason", "ill", "by", "ann"},
+			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77", Cause: domain.Cause{Reason: "ill", By: "ann"}},
+		},
+		{
+			"pay with who and why, which is not its own",
+			[]string{"v", "1", "type", "pay", "event_id", "evt_5", "order_id", "ord-77", "reason", "\x00", "by", "ann"},
+			domain.Request{Type: domain.RequestPay, EventID: "evt_5", OrderID: "ord-77"},
+		},
 		{"cancel with fields that are not its own, whatever is in them", []string{
 			"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "payment_token", "\x00", "valid_seconds", "x", "quantity", "",
 		}, domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77"}},
@@ -153,7 +168,7 @@ func TestParseRequestWellFormed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if has := got.Type != domain.RequestCancel || got.Changes(); has != (got.Fingerprint != "") {
+			if has := got.Type.Opens() || got.Type == domain.RequestPay || got.Changes(); has != (got.Fingerprint != "") {
 				t.Errorf("a %s has fingerprint %q", got.Type, got.Fingerprint)
 			}
 			test.want.Fingerprint = got.Fingerprint
@@ -206,7 +221,7 @@ func badRequests() []badRequest {
 		all = append(all, badRequest{fmt.Sprintf("v %q", v), with(purchase, "v", v), domain.ClassPoison, "v: version not supported, want 1 or 2"})
 	}
 	for _, v := range []string{"PURCHASE", "refund", "purchase ", "purchase\x00", "\xff"} {
-		all = append(all, badRequest{fmt.Sprintf("type %q", v), with(purchase, "type", v), domain.ClassPoison, "type: want purchase, hold, pay, cancel or change"})
+		all = append(all, badRequest{fmt.Sprintf("type %q", v), with(purchase, "type", v), domain.ClassPoison, "type: want purchase, hold, pay, cancel, change or payment_update"})
 	}
 
 	// Ids: what is wrong with the event or the order is poison, whatever the type.
@@ -303,9 +318,11 @@ func badRequests() []badRequest {
 		all = append(all, badRequest{fmt.Sprintf("pay with attempt %q", v), with(pay, "attempt", v), domain.ClassPoison, "attempt: want a whole number from 1 to 9"})
 	}
 	all = append(all,
-		badRequest{"change of version 1", with(change, "v", "1"), domain.ClassPoison, "type: change: not in version 1"},
+		badRequest{"change of version 1", with(change, "v", "1"), domain.ClassPoison, "type: change needs v 2"},
 		badRequest{"partial cancel with a price", with(with(change, "type", "cancel"), "items", `[{"section":"vip","quantity":1,"unit_price":5}]`), domain.ClassPoison, "items[0]: unit_price: not with type cancel"},
 		badRequest{"change with valid_seconds 0", append(slices.Clone(change), "valid_seconds", "0"), domain.ClassPoison, "valid_seconds: want a whole number from 1 to 2592000"},
+		badRequest{"payment_update of version 1", []string{"v", "1", "type", "payment_update", "event_id", "evt_5", "order_id", "ord-77"}, domain.ClassPoison, "type: payment_update needs v 2"},
+		badRequest{"payment_update of no attempt", []string{"v", "2", "type", "payment_update", "event_id", "evt_5", "order_id", "ord-77", "attempt", "0"}, domain.ClassPoison, "attempt: want a whole number from 1 to 9"},
 		badRequest{"pay with valid_seconds 0", append(slices.Clone(pay), "valid_seconds", "0"), domain.ClassPoison, "valid_seconds: want a whole number from 1 to 2592000"},
 		badRequest{"pay with valid_seconds 007", append(slices.Clone(pay), "valid_seconds", "007"), domain.ClassPoison, "valid_seconds: want a whole number from 1 to 2592000"},
 
@@ -330,7 +347,7 @@ func TestParseRequestMalformed(t *testing.T) {
 			}
 			for i := 1; i < len(test.fields); i += 2 {
 				// The words that the errors themselves are made of stand in some values, too.
-				if v := test.fields[i]; len(v) > 3 && v != "purchase" && v != "hold" && v != "cancel" && v != "change" && strings.Contains(err.Error(), v) {
+				if v := test.fields[i]; len(v) > 3 && v != "purchase" && v != "hold" && v != "cancel" && v != "change" && v != "payment_update" && strings.Contains(err.Error(), v) {
 					t.Errorf("the error %q repeats the value %q", err, v)
 				}
 			}
@@ -389,9 +406,12 @@ func TestRequestRoundTrip(t *testing.T) {
 		{Type: domain.RequestPurchase, EventID: "e", OrderID: "o", CustomerID: "c", Quantity: 1}, // for free
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o"},
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o", PaymentToken: "t", Attempt: 1},
+		{Type: domain.RequestPaymentUpdate, EventID: "e", OrderID: "o"},
+		{Type: domain.RequestPaymentUpdate, EventID: "e", OrderID: "o", Attempt: 2},
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o", PaymentToken: "t", Attempt: 9, ValidSeconds: 7},
 		{Type: domain.RequestPay, EventID: "e", OrderID: "o", PaymentToken: " a token\u3000"},
 		{Type: domain.RequestCancel, EventID: "e", OrderID: "o", Traceparent: traceparent},
+		{Type: domain.RequestCancel, EventID: "e", OrderID: "o", Cause: domain.Cause{Reason: "ill", By: "ann"}},
 	} {
 		got, err := ParseRequest(Fields(r))
 		if err != nil {
@@ -507,16 +527,17 @@ func TestFingerprint(t *testing.T) {
 func requestErrors() map[string]bool {
 	texts := map[string]bool{
 		"entry has no fields": true, "v: missing": true, "v: version not supported, want 1 or 2": true, "type: missing": true,
-		"type: want purchase, hold, pay, cancel or change": true, "quantity: missing": true,
+		"type: want purchase, hold, pay, cancel, change or payment_update": true, "quantity: missing": true,
 		"payment_token: longer than 4096 bytes": true, "payment_token: want printable UTF-8": true,
 		"quantity: want a whole number from 1 to 1000000": true,
-		"type: change: not in version 1":                  true, "change: missing": true, "change: given twice": true, "items: missing": true,
+		"type: change needs v 2":                          true, "change: missing": true, "change: given twice": true, "items: missing": true,
 		"change: want a whole number from 1 to 1000000":              true,
 		"unit_price: want a whole number from 0 to 9007199254740991": true,
 		"hold_seconds: want a whole number from 1 to 86400":          true,
 		"valid_seconds: want a whole number from 1 to 2592000":       true,
 		"attempt: want a whole number from 1 to 9":                   true,
 		"attempt: given twice":                                       true,
+		"type: payment_update needs v 2":                             true,
 	}
 	for _, field := range []string{"event_id", "order_id", "customer_id", "section"} {
 		texts[field+": missing"] = true
@@ -619,7 +640,7 @@ func FuzzParseRequest(f *testing.F) {
 		if !domain.ValidID(req.EventID) || !domain.ValidID(req.OrderID) {
 			t.Errorf("about %q", req.Ref())
 		}
-		if has := req.Type != domain.RequestCancel || req.Changes(); has && !fingerprints.MatchString(req.Fingerprint) || !has && req.Fingerprint != "" {
+		if has := req.Type.Opens() || req.Type == domain.RequestPay || req.Changes(); has && !fingerprints.MatchString(req.Fingerprint) || !has && req.Fingerprint != "" {
 			t.Errorf("a %s with fingerprint %q", req.Type, req.Fingerprint)
 		}
 		for _, id := range []string{req.CustomerID, req.Section} {

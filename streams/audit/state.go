@@ -18,7 +18,7 @@ import (
 // checkState: I1, I2, I7, and what of I3 is in the partition.
 func (p *partitionAudit) checkState(ctx context.Context) error {
 	for _, check := range []func(context.Context) error{
-		p.checkClock, p.checkBranch, p.checkEvents, p.checkOrders, p.checkHolds, p.checkInProgress, p.checkPlaces, p.checkSeats, p.checkOwed, p.checkUnknown, p.checkQueues,
+		p.checkClock, p.checkBranch, p.checkEvents, p.checkOrders, p.checkHolds, p.checkAwaited, p.checkInProgress, p.checkPlaces, p.checkSeats, p.checkOwed, p.checkUnknown, p.checkQueues,
 	} {
 		if err := check(ctx); err != nil {
 			return err
@@ -380,6 +380,31 @@ func (p *partitionAudit) checkHolds(ctx context.Context) error {
 	}
 	for member := range stored {
 		p.violation("I2", member, "is among the holds, but not held")
+	}
+	return nil
+}
+
+// checkAwaited: I7. The gateway is asked about the orders that await what their customers do, and about no others.
+func (p *partitionAudit) checkAwaited(ctx context.Context) error {
+	var awaited *redis.StringSliceCmd
+	err := p.snapshot(ctx, func(pipe redis.Pipeliner) { awaited = pipe.ZRange(ctx, p.ns.Keys.Awaited(p.p), 0, -1) })
+	if err != nil {
+		return err
+	}
+	stored := make(map[string]bool, len(awaited.Val()))
+	for _, name := range awaited.Val() {
+		stored[name] = true
+	}
+	for ref, o := range p.book.Orders {
+		if o.AwaitsAction() && !stored[ref.String()] {
+			p.violation("I7", ref.String(), "awaits what its customer does, and nobody will ask the gateway")
+		}
+		if o.AwaitsAction() {
+			delete(stored, ref.String())
+		}
+	}
+	for name := range stored {
+		p.violation("I7", name, "is to be asked about, and awaits nothing")
 	}
 	return nil
 }

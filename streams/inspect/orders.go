@@ -294,6 +294,33 @@ func (in *Inspector) EachOrderOnInvoices(ctx context.Context, filter OrderFilter
 // events first, then in the whole log (an order of an event that was never
 // listed is there). Several events may have an order of that name.
 func (in *Inspector) FindOrder(ctx context.Context, orderID string) ([]domain.OrderRef, error) {
+	found, err := in.findAmongEvents(ctx, orderID)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	for p := range in.ns.Keys.Partitions() {
+		_, err := in.ns.ReadLog(ctx, p, "0-0", "+", func(f domain.Fact) error {
+			switch {
+			case f.OrderID != orderID:
+			case f.Type == domain.FactForgotten:
+				found = slices.DeleteFunc(found, func(ref domain.OrderRef) bool { return ref == f.Ref() })
+			case !slices.Contains(found, f.Ref()):
+				found = append(found, f.Ref())
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// findAmongEvents looks for an order in each listed event.
+func (in *Inspector) findAmongEvents(ctx context.Context, orderID string) ([]domain.OrderRef, error) {
 	var found []domain.OrderRef
 	for p := range in.ns.Keys.Partitions() {
 		ids, err := in.ns.EventIDs(ctx, p)
@@ -314,24 +341,6 @@ func (in *Inspector) FindOrder(ctx context.Context, orderID string) ([]domain.Or
 					found = append(found, refs[i])
 				}
 			}
-		}
-	}
-	if len(found) > 0 {
-		return found, nil
-	}
-	for p := range in.ns.Keys.Partitions() {
-		_, err := in.ns.ReadLog(ctx, p, "0-0", "+", func(f domain.Fact) error {
-			switch {
-			case f.OrderID != orderID:
-			case f.Type == domain.FactForgotten:
-				found = slices.DeleteFunc(found, func(ref domain.OrderRef) bool { return ref == f.Ref() })
-			case !slices.Contains(found, f.Ref()):
-				found = append(found, f.Ref())
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
 		}
 	}
 	return found, nil

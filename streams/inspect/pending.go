@@ -53,6 +53,8 @@ type GroupStatus struct {
 	Consumers []ConsumerStatus `json:"consumers"`
 	Entries   []PendingEntry   `json:"entries"`
 	Orders    []OwedOrder      `json:"owed_orders,omitempty"`
+	// Unsearched: with FilterEntries, more are pending than were looked through, and there may be more such entries.
+	Unsearched bool `json:"unsearched,omitempty"`
 }
 
 // OwedOrder is an order whose money waits, without an entry that does.

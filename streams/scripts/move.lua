@@ -1,8 +1,9 @@
 -- move: makes changes of orders that were decided already, if every order is still as it was read and
 -- every time is right; if not, it changes nothing and says which.
 --
--- KEYS, ARGV: see lib/orders.lua; behind the hashes stands, if seats are moved, places. ARGV goes on with
---   V, S, C, U, G, N: how many follow of; and Q, how many values seats are said with
+-- KEYS, ARGV: see lib/orders.lua; behind the hashes stand awaited and, if seats are moved, places. ARGV goes on with
+--   V, S, C, U, G, N: how many follow of; Q, how many values seats are said with; and A: how many orders begin or cease to await
+--             what their customers do
 --   events:   event_id, the version that its terms must have; '' for one that must not be there: an order of it is
 --             changed all the same
 --   sections: event_id/name, places to add to available (fewer, if an exchange takes some), to held, to sold
@@ -25,8 +26,11 @@
 -- what it must be.
 -- On a crash: all or nothing. Repeating it changes nothing more. Works when memory is full.
 
+local FIRST_ASKED = 1000 -- after how many milliseconds the gateway is asked what the customer did
+
 local V, S, C, U, G, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4]), tonumber(ARGV[FIRST + 5])
-local EVENTS = FIRST + 7
+local A = tonumber(ARGV[FIRST + 7])
+local EVENTS = FIRST + 8
 local SECTIONS = EVENTS + 2 * V
 local SALES = SECTIONS + 4 * S
 local CUSTOMERS = SALES + 4 * C
@@ -49,6 +53,9 @@ for g = 1, G do
 end
 local records = read_orders(hashes, members, others)
 redis.call('XLEN', KEYS[2])
+if A > 0 then
+  redis.call('ZCARD', KEYS[6 + B])
+end
 
 local fields = { '#now' }
 for v = 1, V do
@@ -160,7 +167,7 @@ if SEATS < GROUPS then
     end
     at = at + 4 + tonumber(ARGV[at + 3])
   end
-  local found = redis.call('HMGET', KEYS[6 + B], unpack(names))
+  local found = redis.call('HMGET', KEYS[7 + B], unpack(names))
   for n = 1, #names do
     if not found[n] then
       error('the places of section ' .. names[n] .. ' are gone')
@@ -209,6 +216,13 @@ while g <= G and ARGV[GROUPS + 4 * (g - 1)] ~= '' do
     end
     g = g + 1
   until g > G or ARGV[GROUPS + 4 * (g - 1)] ~= fact
+  if fact == 'action_required' then
+    for n = done + 1, done + #lines do
+      redis.call('ZADD', KEYS[6 + B], int(now + FIRST_ASKED), members[n])
+    end
+  elseif A > 0 and fact ~= 'change_refused' then -- upon which the order is what it was
+    redis.call('ZREM', KEYS[6 + B], unpack(members, done + 1, done + #lines))
+  end
   append(KEYS[2], stamp, fact, lines, function(id, first, last)
     ids[#ids + 1] = id
     local head = id .. '|'
@@ -230,7 +244,7 @@ if #ids > 1 then
   end
   redis.call('HSET', KEYS[4], unpack(changes))
   if #changed_places > 0 then
-    redis.call('HSET', KEYS[6 + B], unpack(changed_places))
+    redis.call('HSET', KEYS[7 + B], unpack(changed_places))
   end
   for hash, list in pairs(kept) do
     redis.call('HSET', KEYS[5 + hash], unpack(list))

@@ -47,6 +47,9 @@ func (k Keys) Replaced() string { return k.Namespace + ":replaced" }
 // Troubles is a hash: what workers have to say that is wrong, by worker/what.
 func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
 
+// Workers is a hash: what each worker says of itself (JSON), by its name.
+func (k Keys) Workers() string { return k.Namespace + ":workers" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
@@ -87,6 +90,9 @@ func (k Keys) Consumers(p int) string { return k.partitions[p] + "consumers" }
 // Delivered is a hash: by group, by when which entries had been given to workers.
 func (k Keys) Delivered(p int) string { return k.partitions[p] + "delivered" }
 
+// Claims is a list, the newest first: when people had the entries of a worker that was gone handed over, who, and why.
+func (k Keys) Claims(p int) string { return k.partitions[p] + "claims" }
+
 // Probe is a key that never exists: a write of nothing to it shows whether writes are refused.
 func (k Keys) Probe(p int) string { return k.partitions[p] + "probe" }
 
@@ -99,6 +105,10 @@ func (k Keys) Pace(p int) string { return k.partitions[p] + "pace" }
 // Unknown is a sorted set: "entry-id event_id/order_id …", the orders that a log entry rejected because there was no such
 // event, by when none of their requests that had been published by then is valid any more.
 func (k Keys) Unknown(p int) string { return k.partitions[p] + "unknown" }
+
+// Awaited is the sorted set of the orders whose customers have something to do at their bank, event_id/order_id by when the
+// gateway is asked about them next.
+func (k Keys) Awaited(p int) string { return k.partitions[p] + "awaited" }
 
 // SetAside is a hash: event_id/order_id -> a line for each of its requests that is a dead letter.
 func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }

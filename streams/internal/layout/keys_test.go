@@ -45,6 +45,7 @@ func TestKeyNames(t *testing.T) {
 		k.Outcomes(3, "E"): "holdfast:{3}:2:outcomes:E",
 		k.SetAside(3):      "holdfast:{3}:2:set_aside",
 		k.Unknown(3):       "holdfast:{3}:2:unknown",
+		k.Awaited(3):       "holdfast:{3}:2:awaited",
 		k.Pace(3):          "holdfast:{3}:2:pace",
 		k.Owed(3):          "holdfast:{3}:2:owed",
 		k.OwedNotes(3):     "holdfast:{3}:2:owed_notes",

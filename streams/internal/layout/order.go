@@ -22,8 +22,8 @@ import (
 //	resolved_at  empty: the version's time
 //	authorization_id, reason
 //	further      what only few orders have, with semicolons between
-//	             the latest attempt to pay: a, its number, o (open) or d (declined), a colon, the fingerprint of the pay. Nothing for
-//	             none, and for a purchase that is its own first one, which is open
+//	             the latest attempt to pay: a, its number, o (open), d (declined) or w (waits for what its customer does), a colon, the
+//	             fingerprint of the pay. Nothing for none, and for a purchase that is its own first one, which is open
 //	             the latest partial cancel or change: c, its number, @ and when it was decided, unless that is the version's time, a
 //	             colon, its fingerprint, and, if it was refused, :reason:detail
 //	             r, by how much it costs less than was paid for it, in minor units
@@ -104,7 +104,7 @@ func DecodeOrder(record string) (domain.Order, error) {
 }
 
 // payLetters are those of the states of an attempt to pay, in their order.
-const payLetters = "od"
+const payLetters = "odw"
 
 // decodeFurther reads what only few orders have, of a record that was written at that time. It reports false if that is damaged.
 func decodeFurther(o *domain.Order, further string, at int64) bool {

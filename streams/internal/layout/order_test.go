@@ -63,6 +63,9 @@ func TestDecodeOrder(t *testing.T) {
 		"1700000000001-0|c2|h" + opening[1:] + "1700000000000|||auth_1||a2o:fp|": with(confirmed, func(o *domain.Order) {
 			o.RequestType, o.Attempt, o.PayFingerprint = domain.RequestHold, 2, "fp"
 		}),
+		"1700000000009-0|h2|" + opening + "1700000000000|||pi_1||a1w:|": with(held, func(o *domain.Order) {
+			o.Version, o.PayState, o.AuthorizationID = "1700000000009-0", domain.PayActionRequired, "pi_1"
+		}),
 		"8-0|r2|h|fp||:2:0|||||||invalid||section: missing": {
 			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "fp", Items: ":2:0", ResolvedAtMillis: 8, Reason: "invalid", Detail: "section: missing",
 		},
@@ -232,6 +235,9 @@ func TestOrdersComeBack(t *testing.T) {
 				}
 				o = happens(o, fact(domain.Fact{Type: domain.FactPaying, Attempt: n + 1, Fingerprint: id("pay")}))
 			}
+		}
+		if o.Attempt > 0 && rapid.Bool().Draw(t, "action required") {
+			o = happens(o, fact(domain.Fact{Type: domain.FactActionRequired, Attempt: o.Attempt, AuthorizationID: id("action")}))
 		}
 		switch rapid.SampledFrom([]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled}).Draw(t, "then") {
 		case domain.FactDeclined:

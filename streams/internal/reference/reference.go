@@ -64,6 +64,7 @@ type Order struct {
 
 	Attempt int    // to pay, the latest; 0 if there was none
 	Failed  bool   // it was declined
+	Asked   bool   // its customer has something to do
 	Bill    string // body of the pay that it is
 
 	Number, AlteredAt          int64  // of the latest partial cancel or change, and when that was decided
@@ -75,6 +76,7 @@ type Order struct {
 const (
 	Held, Confirmed, Declined, Expired, Cancelled, Rejected = "held", "confirmed", "declined", "expired", "cancelled", "rejected"
 	Done, Authorize, Void, Wait, Conflict, TooLate, Pending = "done", "authorize", "void", "wait", "conflict", "too_late", "attempt_pending"
+	LookUp                                                  = "ask"
 )
 
 // World is everything there is.
@@ -142,6 +144,8 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 // payable is what follows for who would pay for an order that is there.
 func (o *Order) payable() string {
 	switch {
+	case o.State == Held && o.Asked:
+		return Done
 	case o.State == Held:
 		return Authorize
 	case o.Held > 0 && (o.State == Expired || o.State == Cancelled): // there may be money
@@ -234,7 +238,7 @@ func (w *World) Pay(now int64, name Name, attempt int, body string, published, v
 		return false, Conflict
 	case o.State != Held:
 		return false, o.payable()
-	case attempt < o.Attempt || attempt == o.Attempt && o.Failed:
+	case attempt < o.Attempt || attempt == o.Attempt && (o.Failed || o.Asked):
 		return false, Done
 	case attempt == o.Attempt && (o.Type == "hold" || over || !late): // it was let in before, or the purchase was
 		return false, Authorize
@@ -252,18 +256,26 @@ func (w *World) Pay(now int64, name Name, attempt int, body string, published, v
 	return true, Authorize
 }
 
-// Answer is what the gateway says of an attempt: approved, declined, mismatched or unknown.
+// Update is word that a customer may have done what they had to for an attempt.
+func (w *World) Update(name Name, attempt int) (answer string) {
+	if o := w.Orders[name]; o != nil && o.State == Held && o.Asked && o.Attempt == attempt {
+		return LookUp
+	}
+	return Done
+}
+
+// Answer is what the gateway says of an attempt: approved, declined, mismatched, asked (the customer must do something) or unknown.
 func (w *World) Answer(now int64, name Name, attempt int, said, authorization, detail string) (happened bool, answer string) {
 	o := w.Orders[name]
 	held := o != nil && o.State == Held
 	stray := held && (attempt != o.Attempt || o.Failed) || o != nil && o.State == Confirmed && attempt != max(o.Attempt, 1)
 	switch {
-	case stray && (said == "approved" || said == "unknown"):
+	case stray && said != "declined" && said != "mismatched":
 		return false, Void
 	case stray:
 		return false, Done
 	case held && said == "declined" && o.Type == "hold":
-		o.Failed = true
+		o.Failed, o.Asked, o.Authorization = true, false, ""
 	case held && said == "declined":
 		w.end(now, name, Declined, "")
 	case held && said == "mismatched":
@@ -274,12 +286,16 @@ func (w *World) Answer(now int64, name Name, attempt int, said, authorization, d
 		return true, Void
 	case held && said == "approved":
 		w.end(now, name, Confirmed, "")
-		o.Confirmed, o.Authorization = now, authorization
+		o.Confirmed, o.Authorization, o.Asked = now, authorization, false
+	case held && o.Asked:
+		return false, Done
+	case held && said == "asked":
+		o.Asked, o.Authorization = true, authorization
 	case held:
 		return false, Wait
 	case said == "declined" || said == "mismatched" || o != nil && o.State == Confirmed:
 		return false, Done // there is no money, or it is where it should be
-	case o == nil || o.State == Expired || o.State == Cancelled || said == "approved":
+	case o == nil || o.State == Expired || o.State == Cancelled || said == "approved" || said == "asked":
 		return false, Void
 	default:
 		return false, Done

@@ -1,0 +1,75 @@
+package workers
+
+import (
+	"context"
+	"time"
+
+	"holdfast/domain"
+)
+
+// A payment that is action_required keeps nobody waiting: its order is held until the deadline, and no entry is in hand. What
+// becomes of it is asked when somebody says that there may be news (a payment_update), and from time to time in any case. The answer
+// goes the way of all answers.
+
+const (
+	// askWithin bounds how long one order is asked about. Without an answer it is asked about again, by whose turn it is then.
+	askWithin = time.Second
+	// askEvery is how often it is looked whom to ask about, where there is somebody; else takeIdly is.
+	askEvery = time.Second
+)
+
+// ask looks up what became of a payment.
+func (r *purchase) ask(p *pending) {
+	attempt := r.pool.attempt(p.request.Ref(), p.order, p.resolution.Attempt)
+	payment, err := r.settled(callLookUp, time.Now().Add(askWithin), func(ctx context.Context) (domain.Payment, error) {
+		return r.pool.gateway.port.Lookup(ctx, attempt)
+	})
+	switch {
+	case err == nil && r.judge(p, payment):
+		r.answered(p)
+	case r.reading.Err() != nil:
+		r.leave(p.entryID)
+	case p.entryID != "": // nothing is known yet
+		r.acknowledge(p)
+	}
+}
+
+// askAwaited has it asked what customers have done of whom that is awaited: as many at a time as there is somebody free for, and by
+// one worker at a time.
+func (r *purchase) askAwaited() {
+	every, known := takeIdly, int64(0)
+	sign := r.sign("asking about what customers do")
+	defer sign.rest()
+	for wait := time.Duration(0); pause(r.reading, wait); wait = jitter(every) {
+		sign.within(2 * takeIdly)
+		every = takeIdly
+		if now := r.pool.stats.ActionsRequired.Load(); now != known {
+			every, known = askEvery, now
+		}
+		if r.pool.gateway.pace.paused() {
+			continue
+		}
+		list, awaited, err := r.pool.ledger.TakeAwaited(r.reading, r.partition, 0) // one plain command, if nobody is awaited
+		if awaited {
+			every = askEvery
+			var mine bool
+			if mine, err = r.pool.ledger.TakeTurn(r.reading, r.partition, domain.JobAsk, r.pool.cfg.Name, askEvery/2); err == nil && mine {
+				list, _, err = r.pool.ledger.TakeAwaited(r.reading, r.partition, r.payers.spare())
+			}
+		}
+		if err != nil {
+			if r.reading.Err() == nil {
+				r.pool.redisFailed(err)
+			}
+			continue
+		}
+		r.pool.redis.worked()
+		asked := make([]*pending, len(list))
+		for i, a := range list {
+			asked[i] = &pending{order: a.Order, since: time.Now(), request: domain.Request{
+				Type: domain.RequestPaymentUpdate, EventID: a.Ref.EventID, OrderID: a.Ref.OrderID, Attempt: int64(a.Order.Attempt),
+			}}
+		}
+		r.payers.hand(asked...)
+	}
+}
