@@ -71,7 +71,7 @@ var plantedBugs = []plantedBug{
 	{"Decide confirms by an attempt that is over", decideFile, "(c.Attempt != o.Attempt || o.PayState == PayDeclined)", "(c.Attempt > o.Attempt)"},
 	{"Decide ends a hold because an attempt was declined", decideFile, "c.Outcome == PaymentDeclined && o.RequestType == RequestHold:", "c.Outcome == PaymentDeclined && o.RequestType == \"\":"},
 	{"Decide does not tell another pay from the same", decideFile, "o.PayFingerprint != c.Fingerprint {", "false {"},
-	{"Decide tries again what was declined", decideFile, "case c.Attempt < o.Attempt, c.Attempt == o.Attempt && o.PayState == PayDeclined:", "case c.Attempt < o.Attempt:"},
+	{"Decide tries again what was declined", decideFile, "case c.Attempt < o.Attempt, c.Attempt == o.Attempt && o.PayState != PayOpen:", "case c.Attempt < o.Attempt:"},
 
 	{"Decide changes an order without a look at the number", changeFile, "case r.Change <= o.Change:", "case false:"},
 	{"Decide does not tell another change of the number", changeFile, "case r.Change == o.Change && r.Fingerprint != o.ChangeFingerprint:", "case false:"},
