@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -11,6 +12,7 @@ import (
 type Effect struct {
 	Items                 Items // whose places are moved
 	Available, Held, Sold int64 // 1 if each of those places is one more then, -1 if it is one fewer
+	Taken                 Items // places that go the other way in the same step: one fewer where those are one more
 	EndsHold              bool  // the order is not among the holds any more, and its customer may order again
 }
 
@@ -30,6 +32,17 @@ func (e Effect) Marks() (from, to byte) {
 	}
 	return from, to
 }
+
+// reversed is what becomes of the places that are taken.
+func (e Effect) reversed() Effect {
+	return Effect{Items: e.Taken, Available: -e.Available, Held: -e.Held, Sold: -e.Sold}
+}
+
+// Each is what becomes of the places that are taken, and of the others.
+func (e Effect) Each() [2]Effect { return [...]Effect{e.reversed(), e} }
+
+// Places is how many the customer has no more, of an order that gives some.
+func (e Effect) Places() int64 { return e.Available * (e.Items.Quantity() - e.Taken.Quantity()) }
 
 // After is the order once a fact about it has happened. It checks what of the fact can be
 // told from the order alone: an error means that the fact cannot follow, and the order
@@ -105,6 +118,20 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		next.State, next.Reason = OrderCancelled, f.Reason
 
+	case FactReduced, FactChanged:
+		var err error
+		if next, effect, err = o.changed(f); err != nil {
+			return o, Effect{}, err
+		}
+
+	case FactChangeRefused:
+		if o.State != OrderHeld && o.State != OrderConfirmed {
+			return o, effect, illegal(f, o.State)
+		}
+		if err := next.number(f); err != nil || f.Reason == "" {
+			return o, effect, cmp.Or(err, errors.New("change_refused: without a reason"))
+		}
+
 	case FactPaying:
 		if o.State != OrderHeld || o.RequestType != RequestHold {
 			return o, effect, illegal(f, o.State)
@@ -144,7 +171,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		return o, effect, fmt.Errorf("no such fact %q", f.Type)
 	}
 	next.Version = f.ID
-	if next.State.Terminal() {
+	if next.State.Terminal() && next.State != o.State {
 		next.ResolvedAtMillis = f.AtMillis
 	}
 	return next, effect, nil
@@ -189,6 +216,12 @@ func Apply(v View, f Fact) (View, error) {
 		return v, fmt.Errorf("held, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
 	case f.Type == FactConfirmed && f.AtMillis >= v.Order.DeadlineMillis:
 		return v, fmt.Errorf("confirmed at %d, not before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
+	case (f.Type == FactReduced || f.Type == FactChanged || f.Type == FactChangeRefused) && v.Order.State == OrderHeld && f.AtMillis >= v.Order.DeadlineMillis:
+		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.DeadlineMillis)
+	case f.Type == FactChanged && v.Event.MaxPerCustomer > 0 && effect.Places() < 0 && v.Places-effect.Places() > v.Event.MaxPerCustomer:
+		return v, fmt.Errorf("changed, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
+	case f.Type == FactChanged && v.Event.Cancelled:
+		return v, errors.New("changed, but its event is cancelled")
 	case (f.Type == FactPaying || f.Type == FactActionRequired) && f.AtMillis >= v.Order.DeadlineMillis:
 		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactExpired && f.AtMillis < v.Order.DeadlineMillis:
@@ -198,7 +231,7 @@ func Apply(v View, f Fact) (View, error) {
 	}
 	out := View{Event: v.Event, Order: next, InProgress: v.InProgress, Places: v.Places}
 	if v.Event.MaxPerCustomer > 0 {
-		out.Places -= effect.Available * effect.Items.Quantity()
+		out.Places -= effect.Places()
 	}
 	if effect != (Effect{}) {
 		if out.Event, err = v.Event.move(effect); err == nil {
@@ -306,7 +339,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		e.Version++
 		return e, nil
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -370,7 +403,7 @@ func (b *Snapshot) Fold(f Fact) error {
 			b.Events[f.EventID] = e
 		}
 		return err
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 	}
 	ref := f.Ref()
 	v, err := Apply(b.View(ref, f.CustomerID), f)

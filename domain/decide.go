@@ -33,6 +33,8 @@ const (
 	VerdictWait
 	// VerdictConflict: the order_id is another request's; dead-letter the entry.
 	VerdictConflict
+	// VerdictChangePending: a partial cancel or a change that comes before the one with the number before it; dead-letter it.
+	VerdictChangePending
 	// VerdictPending: a pay whose attempt cannot begin, because the one before is not over; dead-letter it.
 	VerdictPending
 	// VerdictTooLate: a pay that waited longer than it is worth; dead-letter it. The hold runs out by itself.
@@ -54,6 +56,8 @@ func (v Verdict) String() string {
 		return "wait"
 	case VerdictConflict:
 		return "conflict"
+	case VerdictChangePending:
+		return "change_pending"
 	case VerdictPending:
 		return "attempt_pending"
 	case VerdictTooLate:
@@ -62,7 +66,7 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
 
-// Command is something that is asked of an order: Hold, Pay, Update, Resolve, Expire or Cancel.
+// Command is something that is asked of an order: Hold, Pay, Update, Resolve, Expire, Cancel or Change.
 type Command interface{ command() }
 
 // Hold is a purchase or a hold that arrived.
@@ -157,6 +161,8 @@ func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 		return nil, VerdictDone
 	case Cancel:
 		return decideCancel(v, ref, c), VerdictDone
+	case Change:
+		return decideChange(v, ref, nowMillis, c)
 	}
 	panic(fmt.Sprintf("domain: no such command %T", c)) // the interface is sealed
 }

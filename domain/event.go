@@ -351,18 +351,20 @@ func (s *Section) seatNames(places string) string {
 func (e Event) move(by Effect) (Event, error) {
 	moved := e
 	moved.Sections = slices.Clone(e.Sections)
-	for item := range by.Items.All() {
-		i := e.sectionIndex(item.Section)
-		if i < 0 {
-			return e, fmt.Errorf("no section %q", item.Section)
+	for _, by := range by.Each() { // what is taken must be there before anything is given
+		for item := range by.Items.All() {
+			i := e.sectionIndex(item.Section)
+			if i < 0 {
+				return e, fmt.Errorf("no section %q", item.Section)
+			}
+			s := &moved.Sections[i]
+			if err := s.move(item, by); err != nil {
+				return e, fmt.Errorf("section %s: %w", s.Name, err)
+			}
+			s.Available += by.Available * item.Quantity
+			s.Held += by.Held * item.Quantity
+			s.Sold += by.Sold * item.Quantity
 		}
-		s := &moved.Sections[i]
-		if err := s.move(item, by); err != nil {
-			return e, fmt.Errorf("section %s: %w", s.Name, err)
-		}
-		s.Available += by.Available * item.Quantity
-		s.Held += by.Held * item.Quantity
-		s.Sold += by.Sold * item.Quantity
 	}
 	return moved, nil
 }

@@ -20,6 +20,12 @@ const (
 	FactDeclined  FactType = "declined"
 	FactExpired   FactType = "expired"
 	FactCancelled FactType = "cancelled"
+	// FactReduced says that some of an order's places were given back, by a partial cancel.
+	FactReduced FactType = "reduced"
+	// FactChanged says that an order has other places than before, by a change.
+	FactChanged FactType = "changed"
+	// FactChangeRefused says that a partial cancel or a change was refused. Its number is used up.
+	FactChangeRefused FactType = "change_refused"
 	// FactPaying says that an attempt to pay for a hold was accepted, before the gateway hears of it.
 	FactPaying FactType = "paying"
 	// FactPaymentDeclined says that an attempt was definitely declined. The hold lives on, and another one may follow.
@@ -34,7 +40,7 @@ const (
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactForgotten:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 		return true
 	}
 	return false
@@ -52,18 +58,20 @@ type Fact struct {
 	// held and rejected say what was asked for; confirmed and cancelled repeat what
 	// their readers need to post or settle it without a look at the order.
 	RequestType       RequestType // held, rejected
-	Fingerprint       string      // likewise; paying: that of the pay
-	CustomerID        string      // held, rejected, confirmed; cancelled, unless it was none
-	Items             Items       // likewise; without prices if it was rejected
-	Currency          string      // held, confirmed, cancelled
+	Fingerprint       string      // likewise; paying: that of the pay; reduced, changed, change_refused: that of the cancel or the change
+	CustomerID        string      // held, rejected, confirmed, reduced, changed; cancelled, unless it was none
+	Items             Items       // likewise; without prices if it was rejected; reduced, changed: those given back
+	Currency          string      // held, confirmed, cancelled, reduced, changed
 	DeadlineMillis    int64       // held
 	AuthorizationID   string      // confirmed, action_required
 	Attempt           int         // paying, payment_declined, action_required: its number, from 1; confirmed: if it was not the first that was approved
-	Reason            string      // rejected, cancelled, declined if it was not the gateway that declined
-	Detail            string      // rejected as invalid, declined with a reason
-	Was               OrderState  // cancelled: none, held or confirmed
+	Reason            string      // rejected, cancelled, change_refused, declined if it was not the gateway that declined
+	Detail            string      // rejected as invalid, declined with a reason, change_refused
+	Was               OrderState  // cancelled: none, held or confirmed; reduced, changed: held or confirmed
 	ConfirmedAtMillis int64       // cancelled, if it was confirmed: milliseconds
-	Version           string      // forgotten: the order's, until then: id of the log entry that rejected it
+	Change            int64       // reduced, changed, change_refused: its number
+	Taken             Items       // changed: the places that the order has more; Items are those that it has not any more
+	Version           string      // forgotten, reduced, changed, change_refused: the order's, until then: id of the log entry before it
 
 	Terms *Terms // listed, adjusted; reopened: as they were
 	Cause Cause  // closed, reopened, event_cancelled; cancelled, if the request said it

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Incoming is a purchase, hold, pay or payment_update request on its way in.
+// Incoming is a purchase, hold, pay or payment_update request, a partial cancel or a change on its way in.
 type Incoming struct {
 	EntryID     string
 	Request     Request
@@ -17,9 +17,16 @@ type Incoming struct {
 	Minimums *Minimums
 }
 
-// Command is what of it Decide decides about: a Hold, a Pay or an Update.
+// Command is what of it Decide decides about: a Hold, a Pay, an Update or a Change.
 func (in *Incoming) Command() Command {
 	entryMillis := EntryMillis(in.EntryID)
+	if in.Request.Changes() {
+		c := Change{Request: in.Request, EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
+		if in.Minimums != nil {
+			c.Minimums = *in.Minimums
+		}
+		return c
+	}
 	if in.Request.Type == RequestPaymentUpdate {
 		return Update{Attempt: in.Request.AttemptNumber()}
 	}
@@ -51,6 +58,9 @@ type Resolution struct {
 type Cancellation struct {
 	EntryID string // of the request; empty if a capture was refused
 	Ref     OrderRef
+	// Version, if it is not empty, is that of the order whose capture was refused. One that is another since is left alone: whoever
+	// has its newest fact captures it, too, and may have given back by then what this one could not capture any more.
+	Version string
 	Cause   Cause // of the request, for people
 }
 

@@ -29,10 +29,10 @@ func MatchPayment(o Order, p Payment) Mismatch {
 		money := p.Status == PaymentStatusAuthorized || p.Status == PaymentStatusCaptured || p.Status == PaymentStatusRefunded
 		told := p.Amount != AmountNotTold && (money || p.Amount != 0) // where there never was any, 0 says nothing
 		switch {
-		case told && p.Amount != o.Amount():
-			differ("amount", strconv.FormatInt(p.Amount, 10), strconv.FormatInt(o.Amount(), 10))
+		case told && p.Amount != o.PaidAmount():
+			differ("amount", strconv.FormatInt(p.Amount, 10), strconv.FormatInt(o.PaidAmount(), 10))
 		case !told && money:
-			differ("amount", "not told", strconv.FormatInt(o.Amount(), 10))
+			differ("amount", "not told", strconv.FormatInt(o.PaidAmount(), 10))
 		}
 	}
 	for _, c := range []struct {

@@ -76,6 +76,22 @@ const (
 	ReasonEventCancelled = "event_cancelled" // cancelled because its event is
 )
 
+// Why a partial cancel or a change was refused, beside reasons of a rejection.
+const (
+	ReasonPaymentPending = "payment_pending" // it is being paid for
+	ReasonNotInOrder     = "not_in_order"    // the order does not have what is to be given back
+	ReasonSeatsNotNamed  = "seats_not_named" // of a seated section it must say which
+	ReasonNotSamePrice   = "not_same_price"  // a place would cost what none of the order does
+	ReasonCostsMore      = "costs_more"      // a confirmed order would
+)
+
+// ChangeReasons are those that a partial cancel or a change may be refused for.
+var ChangeReasons = []string{
+	ReasonTooLate, ReasonPaymentPending, ReasonNotInOrder, ReasonEventCancelled, ReasonUnknownSection, ReasonSeatsNotNamed, ReasonUnknownSeat,
+	ReasonPriceChanged, ReasonNotSamePrice, ReasonCostsMore, ReasonOverLimit, ReasonBelowMinimum, ReasonOverCustomer,
+	ReasonSeatTaken, ReasonWouldOrphan, ReasonSoldOut,
+}
+
 // Reasons are those that an order in this state may have, in a program of this version; "" among them if it need not have any.
 func (s OrderState) Reasons() []string { return reasons[s] }
 
@@ -139,6 +155,16 @@ type Order struct {
 	ResolvedAtMillis  int64  // milliseconds of the latest terminal fact; 0 while held
 	AuthorizationID   string // the gateway's own id of the payment, once that is approved, or action_required
 
+	// Change is the number of the latest partial cancel or change that was decided, 0 if none was; with its body's
+	// fingerprint, and why it was refused, if it was.
+	Change            int64
+	ChangedAtMillis   int64 // when that was
+	ChangeFingerprint string
+	ChangeRefusal     string
+	ChangeDetail      string // for people: which section, which seats
+	// Reduced is by how much the order costs less than was paid for it, in minor units: places were given back since it was confirmed.
+	Reduced int64
+
 	// Attempt is the latest attempt to pay that was accepted, 1 to MaxAttempts; 0 if none was. A purchase is its own first one. A hold
 	// has one by its paying facts; programs from before them confirmed holds without.
 	Attempt        int
@@ -152,19 +178,22 @@ type Order struct {
 // Amount is what the order costs, in minor units.
 func (o Order) Amount() int64 { return o.Items.Amount() }
 
-// RefundTotal is how much of what was captured for the order is to be given back, in minor units: all of
-// it, once an order that was confirmed is not any more.
+// PaidAmount is what its payment is about, in minor units: what it cost when it was confirmed.
+func (o Order) PaidAmount() int64 { return o.Amount() + o.Reduced }
+
+// RefundTotal is how much of what was captured for the order is to be given back, in minor units: what it costs less
+// than was paid, and all of it, once an order that was confirmed is not any more.
 func (o Order) RefundTotal() int64 {
 	if o.ConfirmedAtMillis == 0 || o.State == OrderConfirmed {
-		return 0
+		return o.Reduced
 	}
-	return o.Amount()
+	return o.PaidAmount()
 }
 
 // Free reports whether the order costs nothing and no gateway was asked about it: it needs
 // no payment, and has none.
 func (o Order) Free() bool {
-	return o.HeldAtMillis > 0 && o.Amount() == 0 && o.AuthorizationID == ""
+	return o.HeldAtMillis > 0 && o.PaidAmount() == 0 && o.AuthorizationID == ""
 }
 
 // HoldAliveAt reports whether the order is held and its deadline is still ahead.
@@ -182,7 +211,7 @@ func (o Order) LastAttempt() int { return max(o.Attempt, 1) }
 func (o Order) AttemptOf(namespace string, ref OrderRef, n int) Attempt {
 	a := Attempt{
 		Name:   PaymentName{Namespace: namespace, OrderRef: ref, Attempt: later(n)},
-		Amount: o.Amount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint,
+		Amount: o.PaidAmount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint,
 	}
 	if n == o.LastAttempt() {
 		a.AuthorizationID = o.AuthorizationID

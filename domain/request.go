@@ -9,12 +9,14 @@ import (
 // RequestType is what a checkout asks for.
 type RequestType string
 
-// The requests. A purchase holds and pays in one; hold, pay and cancel are its parts.
+// The requests. A purchase holds and pays in one; hold, pay and cancel are its parts. A cancel with items gives back some of an order's
+// places; a change says which places an order shall have.
 const (
 	RequestPurchase RequestType = "purchase"
 	RequestHold     RequestType = "hold"
 	RequestPay      RequestType = "pay"
 	RequestCancel   RequestType = "cancel"
+	RequestChange   RequestType = "change"
 	// RequestPaymentUpdate says that a customer may have done what they had to do at their bank.
 	RequestPaymentUpdate RequestType = "payment_update"
 )
@@ -46,6 +48,7 @@ type Request struct {
 	Apart        bool          // best available seats need not be side by side
 	PaymentToken Secret        // what costs nothing needs none, in a namespace whose free orders are
 	UnitPrice    *int64        // minor units; nil: whatever the price is
+	Change       int64         // of a cancel with items, and of a change: which one of its order it is, 1 to MaxChange
 	Items        []RequestItem // instead of Section, Quantity, Seats, Apart and UnitPrice: 1 to MaxItems, each of another section, all or nothing
 	HoldSeconds  int64         // 0: the worker's default
 	ValidSeconds int64         // 0: the worker's default
@@ -53,8 +56,8 @@ type Request struct {
 	Traceparent  string        // W3C trace context; passed over if malformed
 	Cause        Cause         // of a cancel: why, and who asks for it, for people; either may be empty
 
-	// Fingerprint identifies the body of a purchase, a hold or a pay, so that a retry is told from another request
-	// under the same order_id, or of the same attempt. The payment token is no part of it: it may not be
+	// Fingerprint identifies the body of all but a cancel of everything, so that a retry is told from another request
+	// under the same order_id, of the same attempt, or of the same number. The payment token is no part of it: it may not be
 	// kept in any form, and a checkout that retries often has a fresh one.
 	// Set by wire.ParseRequest.
 	Fingerprint string
@@ -105,8 +108,16 @@ func (r *Request) AttemptNumber() int { return int(max(r.Attempt, 1)) }
 // Ref names the order the request is about.
 func (r Request) Ref() OrderRef { return OrderRef{EventID: r.EventID, OrderID: r.OrderID} }
 
+// NeedsVersion2 reports whether version 1 of requests does not know the type.
+func (t RequestType) NeedsVersion2() bool { return t == RequestChange || t == RequestPaymentUpdate }
+
 // Opens reports whether the request can create an order, rather than refer to one.
 func (t RequestType) Opens() bool { return t == RequestPurchase || t == RequestHold }
+
+// Changes reports whether the request is a partial cancel or a change: a numbered alteration of an order.
+func (r *Request) Changes() bool {
+	return r.Type == RequestChange || r.Type == RequestCancel && len(r.Items) > 0
+}
 
 // Pays reports whether handling the request leads to the payment gateway.
 func (t RequestType) Pays() bool { return t == RequestPurchase || t == RequestPay }

@@ -70,8 +70,9 @@ type Receipt struct {
 	// Type and Fingerprint are the request's: what to wait for, and how to know it from another
 	// one under the same order_id.
 	Type        domain.RequestType `json:"type"`
-	Fingerprint string             `json:"fingerprint,omitempty"` // of a purchase, a hold or a pay
+	Fingerprint string             `json:"fingerprint,omitempty"` // of all but a cancel of everything and a payment_update
 	Attempt     int                `json:"attempt,omitempty"`     // of a pay or a payment_update: which attempt it is about, from 1
+	Change      int64              `json:"change,omitempty"`      // of a partial cancel or a change: its number
 	// Replicas is how many replicas had confirmed it by then; 0 unless the option is set.
 	Replicas int `json:"replicas,omitempty"`
 }
@@ -152,6 +153,7 @@ func prepare(r *domain.Request) (Receipt, error) {
 	if err != nil {
 		return receipt, domain.WithClass(domain.ClassReject, err)
 	}
+	receipt.Change = r.Change
 	if receipt.Type, receipt.Fingerprint = r.Type, fingerprint; r.Type == domain.RequestPay || r.Type == domain.RequestPaymentUpdate {
 		receipt.Attempt = r.AttemptNumber()
 	}

@@ -16,6 +16,10 @@ type Outcome struct {
 	// Seats are the seats that the order holds or has, or had, by section: those that were asked for, or that were the best
 	// available. Named as tickets name them, and as they stand in their rows. Nothing of sections without seats.
 	Seats map[string][]string
+	// Refused is why a partial cancel or a change that was waited for was refused, with Detail for people: which section, which seats.
+	// Then the order is what it was, and the number is used up. Empty if it was done, or came when the order had ended: then Order says how.
+	Refused string
+	Detail  string
 }
 
 // SetAsideError says that the request that was waited for was set aside: no worker has it
@@ -50,13 +54,16 @@ func (e *SetAsideError) Unwrap() error {
 //   - a pay or a payment_update: also when this attempt was declined and its order is still held (PayState is domain.PayDeclined, or Attempt is
 //     a later one): another attempt may follow until the deadline;
 //   - a hold: also when it is held;
-//   - a cancel: as a purchase, but not on confirmed, because the cancel is about to undo that.
+//   - a cancel: as a purchase, but not on confirmed, because the cancel is about to undo that;
+//   - a partial cancel or a change: when it was done or refused (Outcome.Refused), or the order has ended.
 //
 // It sleeps until a worker tells of it. Errors:
 //
 //   - A *SetAsideError: this very request was set aside, whatever the order is.
 //   - It wraps domain.ErrConflict, ClassReject: another request came first under this
-//     order_id, or as this attempt, with other content. What became of that one is not told.
+//     order_id, as this attempt, or under this number of a change, with other content. What became of that one is not told.
+//   - It wraps domain.ErrNotFound, ClassReject: a later change of the order was decided since, and so this one was before; but how is
+//     only in the order's facts.
 //   - It wraps domain.ErrUnknownOutcome: ctx ended first. The order may still have any
 //     outcome, and WaitFor can be called again.
 //   - Of ClassFatal or ClassPoison: nobody will know until something is mended.
@@ -89,8 +96,8 @@ func questionOf(r Receipt) (question, error) {
 		}
 	case domain.RequestHold:
 		q.enough = known
-	case domain.RequestCancel:
-		q.enough = ended
+	case domain.RequestCancel, domain.RequestChange:
+		q.enough, q.change = ended, r.Change
 	default:
 		return q, domain.WithClass(domain.ClassReject, errors.New("the receipt has no type"))
 	}
@@ -105,13 +112,15 @@ func questionOf(r Receipt) (question, error) {
 // receipt asks WaitFor, which knows it from others under the same order_id.
 //
 // The error is a *SetAsideError if nothing is stored of the order, and a request for it
-// (any but a cancel and a payment_update) is set aside: as far as anybody can tell, no outcome will come. If ctx
+// (any but a cancel, a change and a payment_update) is set aside: as far as anybody can tell, no outcome will come. If ctx
 // ends first, it wraps domain.ErrUnknownOutcome: the order may still have any outcome, and
 // Wait can be called again.
 func (p *Producer) Wait(ctx context.Context, eventID, orderID string) (Outcome, error) {
 	return p.outcomes.wait(ctx, question{
 		ref: domain.OrderRef{EventID: eventID, OrderID: orderID}, enough: decided,
-		about: func(t domain.RequestType) bool { return t != domain.RequestCancel && t != domain.RequestPaymentUpdate },
+		about: func(t domain.RequestType) bool {
+			return t != domain.RequestCancel && t != domain.RequestChange && t != domain.RequestPaymentUpdate
+		},
 	})
 }
 
@@ -147,15 +156,18 @@ type question struct {
 	about       func(domain.RequestType) bool // requests whose being set aside is an answer, if there is no entryID
 	fingerprint string                        // of the request's body; empty: it has none, or any will do
 	attempt     int                           // that the fingerprint is of, from 1; 0: it is of what opened the order
+	change      int64                         // that the fingerprint is of, from 1; 0: likewise
 }
 
-// first is the fingerprint of what came first under the order_id, or as the attempt; empty if nothing is known to have.
+// first is the fingerprint of what came first under the order_id, as the attempt, or under the number; empty if nothing is known to have.
 func (q *question) first(o domain.Order) string {
-	switch q.attempt {
-	case 0:
-		return o.Fingerprint
-	case o.Attempt:
+	switch {
+	case q.change > 0 && q.change == o.Change:
+		return o.ChangeFingerprint
+	case q.attempt > 0 && q.attempt == o.Attempt:
 		return o.PayFingerprint
+	case q.attempt == 0 && q.change == 0:
+		return o.Fingerprint
 	}
 	return ""
 }
@@ -172,7 +184,15 @@ func (q *question) answer(found domain.Looked) (outcome Outcome, ok bool, err er
 		return outcome, true, domain.WithClass(domain.ClassReject,
 			fmt.Errorf("order %s: %w: another request came first under this order_id, with other content", q.ref, domain.ErrConflict))
 	}
-	if q.enough(o) {
+	decided := q.change > 0 && o.Change == q.change
+	switch {
+	case q.change > 0 && o.Change > q.change:
+		return outcome, true, domain.WithClass(domain.ClassReject,
+			fmt.Errorf("order %s: what became of change %d: %w: change %d was decided since", q.ref, q.change, domain.ErrNotFound, o.Change))
+	case decided:
+		outcome.Refused, outcome.Detail = o.ChangeRefusal, o.ChangeDetail
+	}
+	if decided || q.enough(o) {
 		outcome.Order = o
 		return outcome, true, nil
 	}

@@ -245,7 +245,14 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 		if in.Request.Type.Opens() && o.State == domain.OrderNone && in.Invalid == "" {
 			return nil, domain.VerdictWait // Redis has lost it since: only the script can take it in
 		}
-		return domain.Decide(domain.View{Order: o}, in.Request.Ref(), now, in.Command())
+		return domain.Decide(m.view(j, o), in.Request.Ref(), now, in.Command())
+	}
+	changes := func(j int) bool { return batch[positions[j]].Request.Changes() }
+	if slices.ContainsFunc(m.indexes(), changes) {
+		m.exchanges = func(j int) bool { return batch[positions[j]].Request.Type == domain.RequestChange }
+		m.look = func(part []int) error {
+			return l.lookAround(ctx, p, &m, slices.DeleteFunc(slices.Clone(part), func(j int) bool { return !changes(j) }))
+		}
 	}
 	now, err := l.moveAll(ctx, p, &m)
 	if err != nil {
@@ -255,6 +262,39 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 		replies[i] = m.replies[j]
 	}
 	return now, nil
+}
+
+// lookAround reads the events of the orders in a part that may get other places, and how many places their customers have.
+func (l *Ledger) lookAround(ctx context.Context, p int, m *movement, part []int) error {
+	m.events, m.places, m.terms = make(map[string]domain.Event), make(map[int]int64), make(map[string]int64)
+	for _, j := range part {
+		ref, o := m.refs[j], m.order(j)
+		if o.State != domain.OrderHeld && o.State != domain.OrderConfirmed {
+			continue
+		}
+		e, known := m.events[ref.EventID]
+		if !known {
+			found, err := l.store.Inside().Event(ctx, ref.EventID)
+			if err != nil {
+				return err
+			}
+			e = found.Event
+			m.events[ref.EventID] = e
+		}
+		if m.exchanges(j) && e.Exists() {
+			m.terms[ref.EventID] = e.Version
+		}
+		if e.MaxPerCustomer > 0 {
+			hashes, _ := l.store.hashes.Of(ref.EventID)
+			key := l.store.keys.Customers(p, l.store.keys.HashOfCustomer(ref.EventID, o.CustomerID, hashes))
+			places, err := l.store.rdb.HMGet(ctx, key, ref.EventID+"/"+o.CustomerID).Result()
+			if err != nil {
+				return fmt.Errorf("reading a customer's places: %w", access.Classify(err))
+			}
+			m.places[j] = layout.AsInt(places[0])
+		}
+	}
+	return nil
 }
 
 // read reads orders of a partition, and the time by which a script would decide now.
@@ -336,6 +376,9 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 		m.add(c.EntryID, c.Ref, orders[i])
 	}
 	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
+		if v := batch[i].Version; v != "" && v != o.Version {
+			return nil, domain.VerdictDone
+		}
 		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason, Cause: batch[i].Cause})
 	}
 	_, err = l.moveAll(ctx, p, &m)
@@ -407,9 +450,11 @@ func (l *Ledger) changeOrders(ctx context.Context, p int, refs []domain.OrderRef
 		m := movement{source: l.store.keys.Log(p), now: max(now, readAt), strays: event == nil}
 		var view domain.View
 		if event != nil {
-			m.terms = func() (id string, version int64, err error) {
+			m.look = func([]int) (err error) {
+				var id string
 				id, view.Event, err = event()
-				return id, view.Event.Version, err
+				m.terms = map[string]int64{id: view.Event.Version}
+				return err
 			}
 		}
 		for i, ref := range refs {

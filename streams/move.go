@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
@@ -26,8 +28,15 @@ type movement struct {
 	// decide is what becomes of an order that is so, at that time. A fact is made; without one, the entry
 	// is acknowledged if the verdict is VerdictDone.
 	decide func(i int, o domain.Order, nowMillis int64) (*domain.Fact, domain.Verdict)
-	// terms, if not nil, reads the event that all the orders are of, before it is decided: its terms must still be so then.
-	terms func() (eventID string, version int64, err error)
+	// look, if not nil, reads what else is decided by about a part of the orders, and sets terms: the version that those of an event must
+	// still have then.
+	look  func(part []int) error
+	terms map[string]int64
+	// exchanges, if not nil, reports whether an order may take other places. It is then alone in its call, so that what it takes is
+	// compared with what there is, and not with what others give in the same step.
+	exchanges func(i int) bool
+	events    map[string]domain.Event // what it is decided by
+	places    map[int]int64           // likewise: domain.View.Places
 
 	replies []domain.Reply
 	latest  map[domain.OrderRef]domain.Order // what orders are that were not as they were read, or not any more
@@ -38,6 +47,20 @@ func (m *movement) add(entryID string, ref domain.OrderRef, o domain.Order) {
 	if m.latest == nil {
 		m.latest = make(map[domain.OrderRef]domain.Order)
 	}
+}
+
+// indexes are those of the orders.
+func (m *movement) indexes() []int {
+	all := make([]int, len(m.refs))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// view is what it is decided by about an order that is so.
+func (m *movement) view(i int, o domain.Order) domain.View {
+	return domain.View{Event: m.events[m.refs[i].EventID], Order: o, Places: m.places[i]}
 }
 
 // order is what the order at a position is, as far as is known.
@@ -55,10 +78,7 @@ const mostMoves = 20
 // times: what comes behind a fact about it is decided when that has happened. So there are as many rounds as there can be
 // facts about an order, however often it is asked for.
 func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, err error) {
-	todo := make([]int, len(m.refs))
-	for i := range todo {
-		todo[i] = i
-	}
+	todo := m.indexes()
 	for len(todo) > 0 {
 		var later []int
 		for chunk := range slices.Chunk(todo, access.MaxBatch) {
@@ -75,7 +95,7 @@ func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, er
 // falls apart into ever smaller ones, so that no order keeps all others from being changed.
 func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later []int) ([]int, error) {
 	for tries := 1; ; tries++ {
-		if items, seats := m.size(part); len(part) > 1 && (items > mostItems || seats > mostSeats) {
+		if items, seats := m.size(part); len(part) > 1 && (items > mostItems || seats > mostSeats || m.exchanges != nil && slices.ContainsFunc(part, m.exchanges)) {
 			break
 		}
 		rest, done, err := l.moveOnce(ctx, p, m, part)
@@ -137,6 +157,10 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		switch fact.Type { //nolint:exhaustive // the others may happen at any time
 		case domain.FactConfirmed, domain.FactPaying, domain.FactActionRequired:
 			d.bound = "before"
+		case domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
+			if d.was.State == domain.OrderHeld {
+				d.bound = "before"
+			}
 		case domain.FactExpired:
 			d.bound = "from"
 		}
@@ -152,10 +176,8 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 // moveOnce decides, and calls the script. It returns what must come after it. done is false if an order was not as it
 // was taken to be: now it is.
 func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (rest []int, done bool, err error) {
-	var eventID string
-	var version int64
-	if m.terms != nil {
-		if eventID, version, err = m.terms(); err != nil {
+	if m.look != nil {
+		if err := m.look(part); err != nil {
 			return nil, false, err
 		}
 	}
@@ -188,7 +210,7 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 	if err := l.store.Inside().LearnHashes(ctx, refs, false); err != nil {
 		return nil, false, err
 	}
-	c, facts := l.moveCall(p, m, list, eventID, version)
+	c, facts := l.moveCall(p, m, list)
 	reply, err := l.store.run(ctx, scriptMove, c.keys, c.args...).Slice()
 	if err != nil {
 		return nil, false, fmt.Errorf("script move: %w", access.Classify(err))
@@ -201,7 +223,7 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 		switch layout.AsString(reply[1]) {
 		case "branch":
 			return nil, false, fmt.Errorf("script move: %w", l.store.branchReplaced(p, l.branch(p)))
-		case "terms":
+		case "terms", "taken":
 			return nil, false, nil
 		case "stale":
 			return nil, false, m.learn(list, reply[2:])
@@ -219,7 +241,7 @@ func (d *decided) rank() int {
 }
 
 // factTypes are those of a movement.
-var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired}
+var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
 
 // learn takes over what orders are now.
 func (m *movement) learn(list []*decided, stale []any) error {
@@ -263,7 +285,7 @@ func (m *movement) happened(list []*decided, facts []int, ids []any) error {
 
 // moveCall lays KEYS and ARGV of move.lua out, and sorts the list as they stand there. It returns how many facts
 // there are of each type, in their order.
-func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, version int64) (c orderCall, facts []int) {
+func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, facts []int) {
 	c = l.newOrderCall(p, m.source, m.group, len(list))
 	for i := range list {
 		list[i].hash = c.hash(m.refs[list[i].i])
@@ -271,10 +293,10 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	slices.SortStableFunc(list, func(a, b *decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
-	seated := make(map[seatsMoved][]string) // their places, order by order
-	customers := make(map[customerOf]int64) // places that they have no more, of events that count them
-	events := newArgList(2)                 // event_id, version
-	if m.terms != nil {
+	seated := make(map[seatsMoved][]string)  // their places, order by order
+	customers := make(map[customerOf]int64)  // places that they have no more, of events that count them
+	events := newArgList(2 + 2*len(m.terms)) // event_id, version
+	for eventID, version := range m.terms {
 		events.text(eventID)
 		events.number(version)
 	}
@@ -292,28 +314,31 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 				events.text(ref.EventID, "")
 			}
 		}
+		for _, by := range d.Each() {
+			for item := range by.Items.All() { // none, if nothing is moved
+				of := sectionOf{ref.EventID, item.Section}
+				sum := sections[of]
+				if sum == nil {
+					sum = new(domain.Effect)
+					sections[of] = sum
+				}
+				n := item.Quantity
+				sum.Available, sum.Held, sum.Sold = sum.Available+by.Available*n, sum.Held+by.Held*n, sum.Sold+by.Sold*n
+				if item.Places != "" {
+					from, to := by.Marks()
+					as := seatsMoved{of, from, to}
+					seated[as] = append(seated[as], item.Places)
+				}
+			}
+		}
 		if d.fact != nil && (was.AwaitsAction() || d.next.AwaitsAction()) {
 			awaited++
 		}
-		places := int64(0)
-		for item := range d.Items.All() { // none, if nothing is moved
-			of := sectionOf{ref.EventID, item.Section}
-			sum := sections[of]
-			if sum == nil {
-				sum = new(domain.Effect)
-				sections[of] = sum
-			}
-			n := item.Quantity
-			sum.Available, sum.Held, sum.Sold = sum.Available+d.Available*n, sum.Held+d.Held*n, sum.Sold+d.Sold*n
-			places += n
-			if item.Places != "" {
-				from, to := d.Marks()
-				as := seatsMoved{of, from, to}
-				seated[as] = append(seated[as], item.Places)
-			}
+		if d.Taken != "" {
+			m.guard(seated, ref.EventID, &d.Effect)
 		}
-		if d.Available > 0 && l.store.hashes.Limited(ref.EventID) {
-			customers[customerOf{c.customers(ref.EventID, was.CustomerID), ref.EventID, was.CustomerID}] += places
+		if n := d.Places(); d.Available > 0 && n != 0 && l.store.hashes.Limited(ref.EventID) {
+			customers[customerOf{c.customers(ref.EventID, was.CustomerID), ref.EventID, was.CustomerID}] += n
 		}
 		if d.Sold != 0 {
 			sum := sales[ref.EventID]
@@ -321,7 +346,11 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 				sum = new(layout.Totals)
 				sales[ref.EventID] = sum
 			}
-			sum.Orders, sum.TicketsSold, sum.Revenue = sum.Orders+d.Sold, sum.TicketsSold+d.Sold*places, sum.Revenue+d.Sold*was.Amount()
+			if d.next.State != was.State {
+				sum.Orders += d.Sold
+			}
+			sum.TicketsSold += d.Sold * (d.Items.Quantity() - d.Taken.Quantity())
+			sum.Revenue += d.Sold * (d.Items.Amount() - d.Taken.Amount())
 		}
 		if n == 0 || list[n-1].rank() != d.rank() || list[n-1].hash != d.hash {
 			groups = append(groups, orderGroup{d, 0})
@@ -337,14 +366,14 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 	if list[len(list)-1].fact == nil {
 		facts = facts[:len(facts)-1]
 	}
-	seats := newArgList(4 * len(seated))
+	places := newArgList(4 * len(seated))
 	for as, lists := range seated {
-		seats.text(layout.SectionField(as.event, as.name), string(as.from), string(as.to))
-		seats.number(int64(len(lists)))
-		seats.text(lists...)
+		places.text(layout.SectionField(as.event, as.name), string(as.from), string(as.to))
+		places.number(int64(len(lists)))
+		places.text(lists...)
 	}
-	head := newArgList(8 + 4*len(sections) + 4*len(sales) + 3*len(customers) + 4*len(groups))
-	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(seats.list)), awaited)
+	head := newArgList(8 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 4*len(groups))
+	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(places.list)), awaited)
 	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
 		head.text(layout.SectionField(of.event, of.name))
@@ -354,12 +383,12 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 		head.text(event)
 		head.number(sum.Orders, sum.TicketsSold, sum.Revenue)
 	}
-	for of, places := range customers {
+	for of, fewer := range customers {
 		head.number(int64(of.hash))
 		head.pair(of.event, of.customer)
-		head.number(places)
+		head.number(fewer, m.events[of.event].MaxPerCustomer)
 	}
-	head.list = append(head.list, seats.done()...)
+	head.list = append(head.list, places.done()...)
 	for _, g := range groups {
 		fact := ""
 		if g.first.fact != nil {
@@ -380,6 +409,42 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided, eventID string, v
 type seatsMoved struct {
 	sectionOf
 	from, to byte
+}
+
+// guard adds seats that must be what they were when it was decided that an exchange leaves none of them alone: those beside the
+// ones that are taken, but for those that the order itself gives.
+func (m *movement) guard(seated map[seatsMoved][]string, eventID string, by *domain.Effect) {
+	e := m.events[eventID]
+	if !e.NoOrphans {
+		return
+	}
+	moved := make(map[sectionOf]map[int]bool)
+	for _, items := range [...]domain.Items{by.Items, by.Taken} {
+		for item := range items.All() {
+			of := sectionOf{eventID, item.Section}
+			if moved[of] == nil {
+				moved[of] = make(map[int]bool)
+			}
+			list, _ := seats.ParsePlaces(item.Places)
+			for _, place := range list {
+				moved[of][place] = true
+			}
+		}
+	}
+	for item := range by.Taken.All() {
+		of := sectionOf{eventID, item.Section}
+		section, _ := e.Section(item.Section)
+		list, _ := seats.ParsePlaces(item.Places)
+		for _, place := range list {
+			for beside := max(place-2, 1); beside <= min(place+2, len(section.Places)); beside++ {
+				if mark := section.Places[beside-1]; !moved[of][beside] {
+					moved[of][beside] = true
+					as := seatsMoved{of, mark, mark}
+					seated[as] = append(seated[as], strconv.Itoa(beside))
+				}
+			}
+		}
+	}
 }
 
 // customerOf is a customer of an event, and the number of the hash in which their places are counted.

@@ -130,7 +130,7 @@ func TestMoveTerms(t *testing.T) {
 			f.list("e1", domain.Terms{Name: "E", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1, Capacity: 10}}})
 			f.held("e1", "o", "fred", 2, holdMillis)
 			m, all := f.moving(domain.Cancel{Reason: domain.ReasonRequested}, 0, map[string]domain.Order{"o": f.order("e1", "o")})
-			m.terms = func() (string, int64, error) { return "e1", 1, nil }
+			m.terms = map[string]int64{"e1": 1}
 			change(f)
 			before := f.Dump()
 			if _, done, err := f.ledger.moveOnce(f.Ctx, 0, m, all); done || err != nil {
@@ -140,7 +140,7 @@ func TestMoveTerms(t *testing.T) {
 			if name == "gone" {
 				return
 			}
-			m.terms = func() (string, int64, error) { return "e1", 2, nil }
+			m.terms = map[string]int64{"e1": 2}
 			if _, done, err := f.ledger.moveOnce(f.Ctx, 0, m, all); !done || err != nil {
 				t.Errorf("with the terms of now: done %t, %v", done, err)
 			}

@@ -3,6 +3,7 @@ package streams
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -119,6 +120,8 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"hold":            func(rt *rapid.T) { m.with(rt).hold() },
 		"hold more":       func(rt *rapid.T) { m.with(rt).hold() },
 		"hold again":      func(rt *rapid.T) { m.with(rt).hold() },
+		"alter":           func(rt *rapid.T) { m.with(rt).alter() },
+		"alter again":     func(rt *rapid.T) { m.with(rt).alter() },
 		"pay":             func(rt *rapid.T) { m.with(rt).pay() },
 		"pay more":        func(rt *rapid.T) { m.with(rt).pay() },
 		"resolve":         func(rt *rapid.T) { m.with(rt).resolve() },
@@ -170,6 +173,10 @@ func wantSeen() []string {
 		"fact action_required", "payment_update held ask", "payment_update held done", "payment_update none done",
 		"asked held done", "asked held void", "asked none void", "asked cancelled void", "asked rejected void")
 	if torture.Full() { // a slice comes to these too seldom to be sure of each
+		list = append(list, "fact reduced of seats", "change confirmed change_pending")
+		for _, reason := range []string{"event_cancelled", "unknown_seat", "costs_more", "over_limit", "over_customer_limit", "below_minimum", "seat_taken", "would_leave_orphan", "sold_out"} {
+			list = append(list, "fact change_refused "+reason)
+		}
 		list = append(list, "forgotten, of an event that came", "forgotten by who was frozen", "list event_closed", "reopened meanwhile", "went with it later", "discarded requests",
 			"fact cancelled confirmed event_cancelled", "fact declined of seats", "fact confirmed of a later attempt", "fact action_required of a later attempt", "pay held conflict", "unknown held done")
 		for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress", "fact rejected unknown_seat", "fact rejected seat_taken", "fact rejected no_adjacent_seats", "fact rejected would_leave_orphan"} {
@@ -179,7 +186,14 @@ func wantSeen() []string {
 	for _, reason := range []string{"invalid", "too_late", "unknown_event", "unknown_section", "unknown_seat", "seat_taken", "no_adjacent_seats", "would_leave_orphan", "not_on_sale", "price_changed", "over_limit", "below_minimum", "in_progress", "over_customer_limit", "sold_out"} {
 		list = append(list, "fact rejected "+reason)
 	}
+	for _, reason := range []string{"not_in_order", "payment_pending", "unknown_section", "seats_not_named", "price_changed", "not_same_price", "too_late"} {
+		list = append(list, "fact change_refused "+reason)
+	}
 	return append(list,
+		"fact reduced", "fact changed", "fact changed of seats",
+		"partial cancel none wait", "partial cancel held done", "partial cancel confirmed done", "partial cancel cancelled done",
+		"change none wait", "change held done", "change held conflict", "change held change_pending", "change confirmed done", "change confirmed conflict",
+		"change declined done", "change expired done", "change cancelled done", "change rejected done",
 		"purchase none authorize", "purchase none done", "purchase held authorize", "purchase held conflict", "purchase confirmed done", "purchase confirmed conflict",
 		"purchase declined done", "purchase expired void", "purchase cancelled void", "purchase cancelled done", "purchase rejected done", "purchase rejected conflict",
 		"hold none done", "hold held done", "hold held conflict", "hold confirmed done", "hold expired done", "hold cancelled done", "hold rejected done",
@@ -241,6 +255,7 @@ type model struct {
 	alive    map[string][2]int64   // group/consumer -> until when it counts as alive: from, to
 	noted    map[domain.Group]bool // that entries had been given to workers
 	arrived  []arrival
+	altered  map[domain.OrderRef][][]string // the partial cancels and changes of an order that came
 }
 
 // holder is who has a pending entry, and how often it was delivered.
@@ -278,7 +293,8 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	m := &model{
 		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), folded: domain.NewSnapshot(), second: reference.New(),
 		hashes: make(map[string]int), was: make(map[domain.OrderRef][]domain.Order), early: make(map[domain.OrderRef]bool), nonsense: make(map[string]int64), pending: make(map[domain.Group]map[string]holder),
-		raw: make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
+		altered: make(map[domain.OrderRef][][]string),
+		raw:     make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
 	}
 	m.branches = f.eventFields() // nothing else is there yet
 	for _, group := range layout.Groups {
@@ -467,6 +483,10 @@ func (m *model) followEvent(event *domain.Fact, from, to int64, list ...asked) {
 			}
 			m.was[a.ref] = append(m.was[a.ref], m.book.Orders[a.ref])
 		}
+		if change, is := a.command.(domain.Change); is && fact != nil { // whether it came too late is as it was when that was looked at
+			change.EntryMillis += fact.AtMillis - now
+			now, a.command = fact.AtMillis, change
+		}
 		if happened, answer := m.ask(now, a); happened != (fact != nil) || answer != verdict.String() {
 			m.Fatalf("%s: domain says %s, the second opinion %s, %v: %+v at %d, of\n%+v\nthe fact is %+v", a.ref, verdict, answer, happened, a.command, now, view, fact)
 		}
@@ -494,6 +514,10 @@ func (m *model) decided(view domain.View, a asked, from, to int64, facts []domai
 	if len(facts) > 0 && facts[0].AtMillis >= from && facts[0].AtMillis <= to {
 		at := facts[0].AtMillis
 		want, verdict := domain.Decide(view, a.ref, at, a.command)
+		for change, is := a.command.(domain.Change); is && want != nil && want.Reason == domain.ReasonTooLate && facts[0].Reason != want.Reason && at > from && at-change.EntryMillis > change.ValidMillis; {
+			at-- // likewise
+			want, verdict = domain.Decide(view, a.ref, at, a.command)
+		}
 		for pay, is := a.command.(domain.Pay); is && verdict == domain.VerdictTooLate && at > from && at-pay.EntryMillis > pay.ValidMillis; {
 			at-- // whether a pay is worth it still is as it was when it was looked at; that its hold is alive, the fold has seen
 			want, verdict = domain.Decide(view, a.ref, at, a.command)
@@ -541,6 +565,11 @@ func nameOf(command domain.Command) string {
 		return string(domain.RequestPaymentUpdate)
 	case domain.Resolve:
 		return outcomeName(c.Outcome)
+	case domain.Change:
+		if c.Request.Type == domain.RequestCancel {
+			return "partial cancel"
+		}
+		return "change"
 	}
 	return ""
 }
@@ -572,6 +601,11 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 		return m.second.Expire(now, name), reference.Done
 	case domain.Cancel:
 		return m.second.Cancel(now, name, c.Reason), reference.Done
+	case domain.Change:
+		return m.second.Alter(now, name, reference.Altered{
+			Back: c.Request.Type == domain.RequestCancel, Number: c.Request.Change, Body: c.Request.Fingerprint, Lines: linesAsked(c.Request),
+			Least: c.Minimums, Published: c.EntryMillis, Valid: c.ValidMillis,
+		})
 	}
 	panic(fmt.Sprintf("no such command %T", a.command))
 }
@@ -1067,6 +1101,95 @@ func (m *model) pay() {
 	}
 }
 
+// alter gives some of an order's places back, or changes them: with the next number, now and then with another one, or with one
+// that came before.
+func (m *model) alter() {
+	r := m.drawKnown()
+	if open := slices.Concat(m.inState(domain.OrderConfirmed), m.inState(domain.OrderConfirmed), m.inState(domain.OrderHeld)); len(open) > 0 && pick(m, "open", true, true, true, true, false) {
+		r = pick(m, "order", open...)
+	}
+	m.commands++
+	before := m.Now()
+	var fresh [][]string
+	number := m.book.Orders[r].Change + 1
+	for range pick(m, "how many", 1, 1, 2, 3) {
+		if len(m.altered[r]) > 0 && m.chance("again", 4) {
+			fresh = append(fresh, pick(m, "before", m.altered[r]...))
+			continue
+		}
+		said := pick(m, "number", number, number, number, number, number, number, number, max(number-1, 1), number+1)
+		if said == number {
+			number++
+		}
+		kind := pick(m, "type", "cancel", "change", "change")
+		fields := []string{"v", "2", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "change", strconv.FormatInt(said, 10), "items", m.drawAltered(kind, r)}
+		fresh = append(fresh, fields)
+		m.altered[r] = append(m.altered[r], fields)
+	}
+	m.takeIn(before, fresh, nil)
+}
+
+// alteredItem is an item of a partial cancel or a change, as it stands there.
+type alteredItem struct {
+	Section  string   `json:"section"`
+	Quantity int64    `json:"quantity,omitempty"`
+	Seats    []string `json:"seats,omitempty"`
+	Price    *int64   `json:"unit_price,omitempty"`
+}
+
+// drawAltered are items near those that an order has: fewer of them, others, or in other sections.
+func (m *model) drawAltered(kind string, r domain.OrderRef) string {
+	o := m.book.Orders[r]
+	var list []alteredItem
+	for has := range o.Items.All() {
+		own, _ := seats.ParsePlaces(has.Places)
+		quantity := pick(m, "quantity", has.Quantity, has.Quantity, has.Quantity-1, has.Quantity-1, 1, has.Quantity+1)
+		if kind == "cancel" {
+			quantity = pick(m, "quantity", has.Quantity-1, has.Quantity-1, 1, 1, has.Quantity)
+		}
+		if quantity > 0 && pick(m, "stays", true, true, true, false) {
+			list = append(list, m.drawAlteredItem(r, has.Section, quantity, own))
+		}
+	}
+	section := pick(m, "section", "general", "vip", "vip", "stalls", "zone", "balcony")
+	if there := slices.ContainsFunc(list, func(i alteredItem) bool { return i.Section == section }); len(list) == 0 || !there && m.chance("another section", 3) {
+		list = append(list, m.drawAlteredItem(r, section, pick[int64](m, "quantity", 1, 1, 2, 6), nil))
+	}
+	if kind == "change" && m.chance("price", 8) {
+		list[0].Price = pick(m, "unit_price", ptr[int64](1000), ptr[int64](0))
+	}
+	text, err := json.Marshal(list)
+	m.Must(err)
+	return string(text)
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func (m *model) drawAlteredItem(r domain.OrderRef, section string, quantity int64, own []int) alteredItem {
+	item := alteredItem{Section: section, Quantity: quantity}
+	if s, _ := m.book.Events[r.EventID].Section(section); s.Seated() && !m.chance("not named", 12) {
+		of, err := seats.Parse(s.Layout)
+		m.Must(err)
+		var all []int
+		for at := range len(s.Places) {
+			if _, ok := of.Name(at + 1); ok {
+				all = append(all, at+1)
+			}
+		}
+		item.Quantity = 0
+		for range quantity {
+			place := pick(m, "place", all...)
+			if len(own) > 0 && pick(m, "its own", true, true, false) {
+				place = pick(m, "place", own...)
+			}
+			if name, _ := of.Name(place); !slices.Contains(item.Seats, name) {
+				item.Seats = append(item.Seats, name)
+			}
+		}
+	}
+	return item
+}
+
 // takeIn has requests handled: fresh ones, and others that came before.
 func (m *model) takeIn(before int64, fresh [][]string, batch []domain.Incoming) {
 	m.Helper()
@@ -1077,7 +1200,7 @@ func (m *model) takeIn(before int64, fresh [][]string, batch []domain.Incoming) 
 			a.ValidMillis = pick[int64](m, "valid", validMillis, validMillis, 1, -1)
 		}
 		a.Minimums = pick(m, "minimums", nil, nil, nil, nil, nil, nil, nil, modelMinimums)
-		m.arrived = append(m.arrived, arrival{a, fresh[i]})
+		m.arrives(a, fresh[i])
 		m.took(a.EntryID, fresh[i])
 		batch = append(batch, a)
 	}
@@ -1696,7 +1819,15 @@ func (m *model) arrivesAgain(id string, fields []string) {
 		m.Fatalf("delivered %v, want %s", got, id)
 	}
 	m.took(id, fields)
-	m.arrived = append(m.arrived, arrival{m.incoming(id, fields), fields})
+	m.arrives(m.incoming(id, fields), fields)
+}
+
+// arrives notes a request that came, to come again. Partial cancels and changes come again with others of their order: what they come
+// to depends on who takes places first, and what is about an order for the second time in a batch is decided after all others.
+func (m *model) arrives(a domain.Incoming, fields []string) {
+	if !a.Request.Changes() {
+		m.arrived = append(m.arrived, arrival{a, fields})
+	}
 }
 
 // own changes whose the entries are, and who there is.
@@ -1908,6 +2039,7 @@ func (m *model) compareOpinions() {
 			State: o.State.String(), Reason: o.Reason, Detail: o.Detail, Type: string(o.RequestType), Body: o.Fingerprint, Customer: o.CustomerID,
 			Currency: o.Currency, Authorization: o.AuthorizationID,
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
+			Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced,
 			Attempt: o.Attempt, Failed: o.PayState == domain.PayDeclined, Asked: o.PayState == domain.PayActionRequired, Bill: o.PayFingerprint,
 		}
 		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]
@@ -2138,7 +2270,12 @@ func (m *model) expected() map[string]any {
 			deadlines[r.String()] = o.DeadlineMillis
 		}
 		if o.AwaitsAction() {
-			asked[r.String()] = domain.EntryMillis(o.Version) + 1000
+			asked[r.String()] = 0
+		}
+	}
+	for _, fact := range m.facts { // a refused change does not change what it waits for
+		if _, awaits := asked[fact.Ref().String()]; awaits && fact.Type == domain.FactActionRequired {
+			asked[fact.Ref().String()] = fact.AtMillis + 1000
 		}
 	}
 	if len(asked) > 0 {

@@ -190,7 +190,7 @@ func (c *consumer) takeBackAttempt(by time.Time, ref domain.OrderRef, o domain.O
 			return was, "", err
 		}
 		if payment.Amount == domain.AmountNotTold {
-			payment.Amount = o.Amount() // that of a void need not be told again
+			payment.Amount = o.PaidAmount() // that of a void need not be told again
 		}
 	}
 	m := domain.MatchPayment(o, payment)
@@ -243,7 +243,7 @@ func refundDiffers(m domain.Mismatch) string {
 // was authorized: that need not tell the amount again.
 func matchAnswer(o domain.Order, p domain.Payment) domain.Mismatch {
 	if p.Amount == domain.AmountNotTold {
-		p.Amount = o.Amount()
+		p.Amount = o.PaidAmount()
 	}
 	return domain.MatchPayment(o, p)
 }

@@ -73,7 +73,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		switch class := domain.ClassOf(err); {
 		case err != nil && class != domain.ClassReject:
 			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error()})
-		case request.Type == domain.RequestCancel:
+		case request.Type == domain.RequestCancel && !request.Changes():
 			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref(), Cause: request.Cause})
 		default:
 			incoming = append(incoming, r.incoming(e.ID, request, err))
@@ -166,7 +166,9 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 	for i := range replies {
 		reply, p := &replies[i], &room[i]
 		if reply.Verdict == domain.VerdictDone {
-			r.pool.stats.countOutcome(batch[i].EntryID, reply.Order)
+			if !batch[i].Request.Changes() {
+				r.pool.stats.countOutcome(batch[i].EntryID, reply.Order)
+			}
 			done = append(done, batch[i].EntryID)
 			continue
 		}
@@ -181,6 +183,9 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 			r.wg.Go(func() { r.waitForHold(batch[i], nowMillis) })
 		case domain.VerdictConflict:
 			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: conflictOf(&p.request)})
+		case domain.VerdictChangePending:
+			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("change_pending: change %d can come when change %d is decided, and that of the order is change %d so far",
+				p.request.Change, p.request.Change-1, p.order.Change)})
 		case domain.VerdictPending:
 			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("attempt_pending: attempt %d can begin when the one before was declined, and that is attempt %d of the order so far",
 				p.request.AttemptNumber(), p.order.Attempt)})
@@ -196,6 +201,9 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 
 // conflictOf says what it is that is another request's already.
 func conflictOf(q *domain.Request) string {
+	if q.Changes() {
+		return fmt.Sprintf("conflict: change %d of order_id %s is another request's", q.Change, q.OrderID)
+	}
 	if q.Type == domain.RequestPay {
 		return fmt.Sprintf("conflict: attempt %d of order_id %s is another pay's", q.AttemptNumber(), q.OrderID)
 	}
@@ -322,7 +330,7 @@ func (r *purchase) commit(batch []*pending) {
 			case domain.VerdictWait, domain.VerdictAuthorize: // no answer yet, by Redis's clock there is time left
 				p.order, p.nowMillis, p.since = reply.Order, now, resolved
 				r.payers.hand(p)
-			case domain.VerdictAsk, domain.VerdictConflict, domain.VerdictPending, domain.VerdictTooLate: // not among the verdicts of a resolution
+			case domain.VerdictConflict, domain.VerdictPending, domain.VerdictAsk, domain.VerdictChangePending, domain.VerdictTooLate: // not among the verdicts of a resolution
 				r.leave(p.entryID)
 			}
 		}

@@ -24,6 +24,7 @@ const (
 	hold     = domain.RequestHold
 	pay      = domain.RequestPay
 	cancel   = domain.RequestCancel
+	exchange = domain.RequestChange
 )
 
 // scenarios are each row of the table of an order's life, and whatever else a
@@ -93,6 +94,58 @@ var scenarios = []scenario{
 			{ref: "e/then", customer: "eve", quantity: 3, vip: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured},
 			{ref: "e/poorer", customer: "flo", quantity: 2, vip: 1, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
 		},
+	},
+	{
+		name:  "reduced and changed",
+		vip:   true,
+		limit: 5,
+		wrap:  lossy,
+		play: func(r *scene) {
+			r.append(items(request(purchase, "a", "amy", 0), 3, 1), request(hold, "b", "bob", 2), request(purchase, "c", "cid", 2), request(purchase, "d", "dan", 2))
+			for order, state := range map[string]domain.OrderState{"a": domain.OrderConfirmed, "b": domain.OrderHeld, "c": domain.OrderConfirmed, "d": domain.OrderConfirmed} {
+				r.untilState("e/"+order, state)
+			}
+			r.append(altered(cancel, "a", 1, 1, 0), altered(exchange, "b", 1, 1, 1), altered(exchange, "c", 1, 2, 4), altered(cancel, "d", 1, 1, 0), altered(cancel, "a", 1, 1, 0))
+			for _, order := range []string{"a", "b", "c", "d"} {
+				r.untilChange("e/"+order, 1)
+			}
+			r.untilPayment("e/d", domain.PaymentStatusCaptured)
+			r.append(altered(exchange, "a", 2, 0, 2), altered(cancel, "b", 2, 1, 0), altered(cancel, "c", 1, 1, 0), altered(cancel, "c", 3, 1, 0), request(cancel, "d", "", 0))
+			r.untilChange("e/a", 2)
+			r.untilChange("e/b", 2)
+			r.append(altered(exchange, "a", 2, 0, 2), altered(cancel, "a", 1, 1, 0), request(pay, "b", "", 0))
+			r.until("as much was given back as must be", func() bool { return r.payment("a").Refunded == 2000 })
+		},
+		ends: []end{
+			{ref: "e/a", customer: "amy", quantity: 2, vip: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured, refunded: 2000},
+			{ref: "e/b", customer: "bob", quantity: 1, vip: 1, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured},
+			confirmed("e/c", "cid", 2),
+			reversed(cancelled("e/d", "dan", 1, domain.PaymentStatusRefunded)),
+		},
+		dead: []string{"change_pending: change 3", "conflict: change 1"},
+	},
+	{
+		// Whoever captures it has read it as it was before.
+		name: "reduced before capture",
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				if call == "capture" && !r.waitReleased(ctx) {
+					return domain.Payment{}, errLost
+				}
+				return do()
+			}}
+		},
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 3))
+			r.untilState("e/a", domain.OrderConfirmed)
+			r.append(altered(cancel, "a", 1, 1, 0))
+			r.untilChange("e/a", 1)
+			r.append(altered(exchange, "a", 2, 200, 0)) // which is too much, and is settled as well
+			r.untilChange("e/a", 2)
+			r.release()
+			r.until("as much was given back as must be", func() bool { return r.payment("a").Refunded == 1000 })
+		},
+		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured, refunded: 1000}},
 	},
 	{
 		name:  "limit per customer",
@@ -1040,6 +1093,19 @@ func change(q domain.Request, how func(q *domain.Request)) domain.Request {
 func items(q domain.Request, general, vip int64) domain.Request {
 	q.Items = []domain.RequestItem{{Section: "vip", Quantity: vip}, {Section: "general", Quantity: general}}
 	return q
+}
+
+// altered is a partial cancel, or a change, of order e/order.
+func altered(kind domain.RequestType, order string, number, general, vip int64) domain.Request {
+	q := items(domain.Request{Type: kind, EventID: "e", OrderID: order, Change: number}, general, vip)
+	q.Items = slices.DeleteFunc(q.Items, func(item domain.RequestItem) bool { return item.Quantity == 0 })
+	return q
+}
+
+// untilChange waits until a partial cancel or a change of an order is decided.
+func (r *scene) untilChange(ref string, number int64) {
+	r.t.Helper()
+	r.until(fmt.Sprintf("change %d of %s", number, ref), func() bool { return r.orderOf(ref).Change >= number })
 }
 
 // brief is a request whose hold will soon be over.

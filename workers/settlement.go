@@ -182,9 +182,11 @@ func endingOf(reason string, err error) ending {
 // gateway never heard; a declined one has no money there. Nor should it have heard of
 // one that was cancelled before it was held; but Redis may have lost what it was
 // before that, in a failover, and the gateway has lost nothing.
+//
+// A change of a confirmed order is settled even if it is refused: an order's money goes with the newest fact about it.
 func settles(t domain.FactType) bool {
 	switch t {
-	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled:
+	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
 		return true
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
 		domain.FactHeld, domain.FactRejected, domain.FactDeclined, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactForgotten:
@@ -193,10 +195,13 @@ func settles(t domain.FactType) bool {
 	return false
 }
 
-// collect brings the payments of a confirmed order to what it says: the attempt that was confirmed is captured, and those
-// before, which were declined, stay without money.
+// collect brings the payments of a confirmed order to what it says: the attempt that was confirmed is captured, and gives back what the
+// order does not cost any more; those before, which were declined, stay without money.
 func (s *settlement) collect(by time.Time, ref domain.OrderRef, o domain.Order) ending {
 	end := s.capture(by, ref, o)
+	if end == (ending{}) && o.RefundTotal() > 0 {
+		end = endingOf(s.refund(by, o, s.pool.attempt(ref, o, o.LastAttempt())))
+	}
 	for n := 1; n < o.LastAttempt() && end == (ending{}); n++ {
 		_, reason, err := s.takeBackAttempt(by, ref, o, n, false)
 		end = endingOf(reason, err)
@@ -217,6 +222,11 @@ func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) 
 		}
 		return payment, err
 	})
+	if errors.Is(err, domain.ErrRefused) && o.RefundTotal() > 0 { // perhaps because it was captured before, and given back
+		payment, err = s.settled(callLookUp, by, func(ctx context.Context) (domain.Payment, error) {
+			return s.pool.gateway.port.Lookup(ctx, s.pool.attempt(ref, o, o.LastAttempt()))
+		})
+	}
 	switch collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded); {
 	case collected:
 		if m := matchAnswer(o, payment); m.Any() {
@@ -227,7 +237,7 @@ func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) 
 		return endingOf(err.Error(), nil)
 	case err == nil, errors.Is(err, domain.ErrRefused), errors.Is(err, domain.ErrNotFound):
 		err := s.retry(func() error {
-			return s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{Ref: ref}})
+			return s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{Ref: ref, Version: o.Version}})
 		})
 		switch {
 		case err == nil:

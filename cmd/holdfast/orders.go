@@ -92,6 +92,11 @@ type orderView struct {
 	Payment          string `json:"payment"` // of that attempt, while the order is held: open, declined or action_required; empty otherwise
 
 	Items []itemView `json:"items"`
+
+	Change        int64  `json:"change,omitempty"`         // number of the latest partial cancel or change
+	ChangeRefusal string `json:"change_refusal,omitempty"` // why it was refused
+	ChangeDetail  string `json:"change_detail,omitempty"`
+	RefundTotal   int64  `json:"refund_total,omitempty"` // minor units that are given back, or to be
 }
 
 // itemView is an item of an order.
@@ -127,7 +132,7 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) o
 		OrderID: ref.OrderID, EventID: ref.EventID, CustomerID: o.CustomerID, Section: o.Items.Sections(), Quantity: o.Items.Quantity(),
 		UnitPrice: o.Items.UnitPrice(), Amount: o.Amount(), Currency: o.Currency, State: o.State.String(), Reason: o.Reason, Detail: o.Detail,
 		HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ResolvedAtMillis: o.ResolvedAtMillis, AuthorizationID: o.AuthorizationID,
-		Attempt: o.Attempt, Items: viewItems(o.Items, named),
+		Attempt: o.Attempt, Items: viewItems(o.Items, named), Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(),
 	}
 	if o.State == domain.OrderHeld && o.Attempt > 0 {
 		v.Payment = o.PayState.String()
@@ -229,9 +234,12 @@ type factView struct {
 	Detail            string `json:"detail,omitempty"`
 	Was               string `json:"was,omitempty"`
 	ConfirmedAtMillis int64  `json:"confirmed_at,omitempty"`
+
+	Change int64      `json:"change,omitempty"` // its number
+	Taken  []itemView `json:"taken,omitempty"`  // items that the order has more, beside those that it gave
 }
 
-func viewFact(f domain.Fact, named map[string][]string) factView {
+func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	v := factView{
 		ID: f.ID, AtMillis: f.AtMillis, Type: string(f.Type), RequestType: string(f.RequestType), CustomerID: f.CustomerID, Section: f.Items.Sections(),
 		Quantity: f.Items.Quantity(), UnitPrice: f.Items.UnitPrice(), Items: viewItems(f.Items, named), Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
@@ -240,6 +248,10 @@ func viewFact(f domain.Fact, named map[string][]string) factView {
 	switch f.Type {
 	case domain.FactCancelled:
 		v.Was, v.Why, v.By = f.Was.String(), f.Cause.Reason, f.Cause.By
+	case domain.FactReduced, domain.FactChanged:
+		v.Was, v.Change, v.Taken = f.Was.String(), f.Change, viewItems(f.Taken, taken)
+	case domain.FactChangeRefused:
+		v.Change = f.Change
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
@@ -248,10 +260,29 @@ func viewFact(f domain.Fact, named map[string][]string) factView {
 	return v
 }
 
+// gave says which places an order does not have any more that is still held or confirmed.
+func (v factView) gave() string {
+	if v.Change == 0 {
+		return ""
+	}
+	return itemsText(v.Items, v.Currency)
+}
+
+// numberOf is that of a partial cancel or a change; empty if there is none.
+func numberOf(change int64) string {
+	if change == 0 {
+		return ""
+	}
+	return strconv.FormatInt(change, 10)
+}
+
 // what is the part of a fact that tells it from the others of its order.
 func (v factView) what() string {
 	var said []string
 	for _, pair := range [][2]string{
+		{"number", numberOf(v.Change)},
+		{"gave", v.gave()},
+		{"took", itemsText(v.Taken, v.Currency)},
 		{"by", v.RequestType},
 		{"was", v.Was},
 		{"reason", v.Reason},
@@ -369,7 +400,11 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 			if err != nil {
 				return about(ref, err)
 			}
-			history[i] = viewFact(f, named)
+			taken, err := checkout.SeatNames(ctx, ref.EventID, f.Taken)
+			if err != nil {
+				return about(ref, err)
+			}
+			history[i] = viewFact(f, named, taken)
 		}
 		out := e.printer()
 		out.sheet(struct {

@@ -23,7 +23,7 @@ import (
 const trialToken = "tok_cli"
 
 type publishCommand struct {
-	Type         string        `enum:"purchase,hold,pay,cancel,payment_update" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold), cancel, or payment_update (the customer has done what they had to at their bank). Default: purchase."`
+	Type         string        `enum:"purchase,hold,pay,cancel,change,payment_update" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold), cancel (with --item: of these places only), change (to what --item says), or payment_update (the customer has done what they had to at their bank). Default: purchase."`
 	Event        string        `placeholder:"EVENT_ID" help:"The event."`
 	Customer     string        `placeholder:"CUSTOMER_ID" help:"Who buys; with purchase and hold."`
 	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. In a section with seats, the best available ones. Default: 1."`
@@ -35,13 +35,14 @@ type publishCommand struct {
 	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
 	UnitPrice    *int64        `placeholder:"MINOR_UNITS" help:"Reject the order as price_changed if a ticket does not cost just this. Default: whatever it costs."`
 	HoldSeconds  int64         `placeholder:"N" help:"How long the hold lasts. Default: as the worker says."`
+	Change       int64         `placeholder:"N" help:"With change, and with cancel of some places: which one of the order it is, from 1; the next one may follow when the one before is decided."`
 	Attempt      int64         `placeholder:"N" help:"With pay and payment_update: which attempt to pay for the order it is, 1 to 9; the next one may follow when the one before was declined. Default: 1."`
 	ValidSeconds int64         `placeholder:"N" help:"How long the request may wait in line. Default: as the worker says."`
 	File         string        `placeholder:"FILE|-" help:"Publish the requests of a file (- is stdin) instead: JSON lines with the fields of a request."`
 	Wait         bool          `help:"Wait for the outcome of each, and print that instead of where it was published."`
 	Timeout      time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait for an outcome. Default: 30s."`
 
-	FailUnlessConfirmed bool `help:"With --wait: exit with status 1 if an outcome is not what was asked for: confirmed for a purchase and a pay, held (or confirmed since) for a hold, cancelled for a cancel."`
+	FailUnlessConfirmed bool `help:"With --wait: exit with status 1 if an outcome is not what was asked for: confirmed for a purchase and a pay, held (or confirmed since) for a hold, cancelled for a cancel, done for a change and a cancel of some places."`
 
 	Replicas        int           `placeholder:"N" help:"Wait until so many replicas of Redis have each request, and print how many had it. Fewer are no error. Default: 0, do not wait."`
 	ReplicasTimeout time.Duration `default:"1s" placeholder:"DURATION" help:"How long to wait for replicas. Default: 1s."`
@@ -67,15 +68,20 @@ Two seats by name; and the best four that are left, side by side or not:
   holdfast publish --event ballet --customer amy --section stalls --seats A-12,A-13 --wait
   holdfast publish --event ballet --customer bob --section stalls --quantity 4 --adjacent=false --wait
 
+Give one place of an order back, then move the order to other places of the same price:
+
+  holdfast publish --type cancel --event opera --order jim-1 --change 1 --item section=balcony,quantity=1 --wait
+  holdfast publish --type change --event opera --order jim-1 --change 2 --item section=circle,quantity=2 --wait
+
 Many at once, a JSON object a line:
 
   holdfast publish --file requests.jsonl --wait -o json
 
   {"type":"purchase","event_id":"jazz-night","order_id":"o-1","customer_id":"fred","quantity":2,"payment_token":"tok_1"}
 
-Its fields: type, event_id, order_id (made up if missing, except with pay and cancel), customer_id, section, quantity,
+Its fields: type, event_id, order_id (made up if missing, except with pay, cancel and change), customer_id, section, quantity,
 adjacent (true or false), seats (an array, instead of these two), items (an array of objects with these four, instead of
-them), payment_token, unit_price, hold_seconds, valid_seconds, attempt, traceparent, v. Lines that will not do are reported on stderr
+them), payment_token, unit_price, hold_seconds, valid_seconds, attempt, change, traceparent, v. Lines that will not do are reported on stderr
 with their number, the others are published.
 
 If a result is not known, publish the same again under the same order_id: nothing happens twice. The exit status is 3 as
@@ -110,7 +116,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 		return e.withStore(ctx, func(store *streams.Store) error { return e.publish(ctx, store, how, one(request)) })
 	}
 	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.UnitPrice != nil || len(c.Item) > 0 ||
-		len(c.Seats) > 0 || c.Adjacent != nil || c.Quantity != nil || c.HoldSeconds != 0 || c.Attempt != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
+		len(c.Seats) > 0 || c.Adjacent != nil || c.Quantity != nil || c.HoldSeconds != 0 || c.Attempt != 0 || c.Change != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
 		return badUsage("with --file, the requests are in the file: leave out the flags that describe one")
 	}
 	in := e.stdin
@@ -136,7 +142,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 func (c *publishCommand) request() (domain.Request, error) {
 	r := domain.Request{
 		Type: domain.RequestType(c.Type), EventID: c.Event, OrderID: c.Order,
-		HoldSeconds: c.HoldSeconds, ValidSeconds: c.ValidSeconds, UnitPrice: c.UnitPrice, Attempt: c.Attempt,
+		HoldSeconds: c.HoldSeconds, ValidSeconds: c.ValidSeconds, UnitPrice: c.UnitPrice, Attempt: c.Attempt, Change: c.Change,
 	}
 	if err := c.check(r.Type); err != nil {
 		return r, about(r.Ref(), err)
@@ -152,9 +158,6 @@ func (c *publishCommand) request() (domain.Request, error) {
 		case len(c.Seats)+len(c.Item) == 0:
 			r.Quantity = 1
 		}
-		for _, f := range c.Item {
-			r.Items = append(r.Items, domain.RequestItem(f))
-		}
 		if r.OrderID == "" {
 			id, err := newOrderID()
 			if err != nil {
@@ -162,6 +165,9 @@ func (c *publishCommand) request() (domain.Request, error) {
 			}
 			r.OrderID = id
 		}
+	}
+	for _, f := range c.Item {
+		r.Items = append(r.Items, domain.RequestItem(f))
 	}
 	if r.Type.Pays() {
 		r.PaymentToken = domain.Secret(cmp.Or(c.Token, trialToken))
@@ -187,10 +193,11 @@ func (c *publishCommand) check(t domain.RequestType) error {
 		{"--unit-price", c.UnitPrice != nil, t.Opens()},
 		{"--adjacent", c.Adjacent != nil, t.Opens()},
 		{"--seats", len(c.Seats) > 0, t.Opens()},
-		{"--item", len(c.Item) > 0, t.Opens()},
+		{"--item", len(c.Item) > 0, t.Opens() || t == domain.RequestCancel || t == domain.RequestChange},
 		{"--hold-seconds", c.HoldSeconds != 0, t.Opens()},
+		{"--change", c.Change != 0, t == domain.RequestCancel || t == domain.RequestChange},
 		{"--attempt", c.Attempt != 0, t == domain.RequestPay || t == domain.RequestPaymentUpdate},
-		{"--valid-seconds", c.ValidSeconds != 0, t.Opens() || t == domain.RequestPay},
+		{"--valid-seconds", c.ValidSeconds != 0, t.Opens() || t == domain.RequestPay || t == domain.RequestChange},
 		{"--token", c.Token != "" && c.Token != os.Getenv("HOLDFAST_TOKEN"), t.Pays()}, // the environment has it for all commands
 	} {
 		if f.given && !f.goes {
@@ -475,7 +482,14 @@ func (p *publisher) await(ctx context.Context, j job, receipt producer.Receipt) 
 		p.fail(j, fmt.Errorf("%w (see holdfast dead show %s)", err, setAside.DeadID))
 		return
 	case errors.Is(err, domain.ErrConflict):
-		p.fail(j, fmt.Errorf("%w: this one goes to the dead letters, choose another order_id", err))
+		another := "order_id"
+		if j.request.Changes() {
+			another = "--change"
+		}
+		p.fail(j, fmt.Errorf("%w: this one goes to the dead letters, choose another %s", err, another))
+		return
+	case errors.Is(err, domain.ErrNotFound): // a later change of the order is decided
+		p.fail(j, err)
 		return
 	case ctx.Err() != nil:
 		p.unknown(j, "order %s: published, but interrupted before an outcome: publish it again under the same order_id to learn it", ref)
@@ -487,9 +501,13 @@ func (p *publisher) await(ctx context.Context, j job, receipt producer.Receipt) 
 		p.unknown(j, "order %s: published, but its outcome is not known (%w): publish it again under the same order_id", ref, err)
 		return
 	}
-	p.written(viewOrder(ref, outcome.Order, outcome.Seats))
-	if p.how.failUnlessConfirmed && !granted(j.request.Type, outcome.Order.State) {
-		p.fail(j, refused(ref, outcome.Order))
+	v := viewOrder(ref, outcome.Order, outcome.Seats)
+	if outcome.Refused != "" { // why it is as it was
+		v.Reason, v.Detail = outcome.Refused, outcome.Detail
+	}
+	p.written(v)
+	if p.how.failUnlessConfirmed && !granted(&j.request, outcome) {
+		p.fail(j, refused(ref, outcome))
 	}
 }
 
@@ -528,20 +546,30 @@ func (p *publisher) nobody(ctx context.Context, ref domain.OrderRef) string {
 }
 
 // granted reports whether an outcome is what a request asked for.
-func granted(t domain.RequestType, state domain.OrderState) bool {
-	switch t {
+func granted(r *domain.Request, outcome producer.Outcome) bool {
+	state := outcome.Order.State
+	if r.Changes() {
+		lives := state == domain.OrderHeld || state == domain.OrderConfirmed
+		return outcome.Refused == "" && (lives || r.Type == domain.RequestCancel && state == domain.OrderCancelled)
+	}
+	switch r.Type {
 	case domain.RequestHold:
 		return state == domain.OrderHeld || state == domain.OrderConfirmed
 	case domain.RequestCancel:
 		return state == domain.OrderCancelled
-	case domain.RequestPurchase, domain.RequestPay, domain.RequestPaymentUpdate:
+	case domain.RequestPurchase, domain.RequestPay, domain.RequestPaymentUpdate, domain.RequestChange:
 	}
 	return state == domain.OrderConfirmed
 }
 
-// refused says how an order ended that was asked for in vain. Its code is the reason, or else the state.
-func refused(ref domain.OrderRef, o domain.Order) error {
+// refused says how an order ended that was asked for in vain, or why it is not changed. Its code is the reason, or else the state.
+func refused(ref domain.OrderRef, outcome producer.Outcome) error {
+	o := outcome.Order
 	said := o.State.String()
+	if outcome.Refused != "" {
+		said = "not changed"
+		o.Reason, o.Detail = outcome.Refused, outcome.Detail
+	}
 	for _, more := range []string{o.Reason, o.Detail} {
 		if more != "" {
 			said += ": " + more

@@ -21,6 +21,9 @@ import (
 //	payment_declined             event_id/order_id|attempt
 //	action_required              event_id/order_id|attempt|authorization_id
 //	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt
+//	reduced                      event_id/order_id|change|fingerprint|version|was|customer_id|items given back|currency
+//	changed                      event_id/order_id|change|fingerprint|version|was|customer_id|items given|currency|items taken
+//	change_refused               event_id/order_id|change|fingerprint|version|reason|detail
 //	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at; then, if the request said why or who: |cause as JSON
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
 //	expired                      event_id/order_id
@@ -73,7 +76,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -102,7 +105,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
 	}
 	return nil
 }
@@ -153,6 +156,18 @@ func parseData(f *domain.Fact, v values) error {
 			err := json.Unmarshal([]byte(said), &f.Cause)
 			v.bad = v.bad || err != nil || f.Cause == (domain.Cause{}) || encode(f.Cause) != said
 		}
+	case domain.FactReduced, domain.FactChanged:
+		v.alteration(f)
+		was, ok := domain.ParseOrderState(v.next())
+		v.sale(f)
+		if f.Was = was; f.Type == domain.FactChanged {
+			taken, readable := domain.ParseItems(v.next())
+			f.Taken, ok = taken, ok && readable
+		}
+		v.bad = v.bad || !ok
+	case domain.FactChangeRefused:
+		v.alteration(f)
+		f.Reason, f.Detail = v.next(), v.remainder()
 	case domain.FactForgotten:
 		f.Version = v.next()
 		v.bad = v.bad || domain.EntryMillis(f.Version) == 0
@@ -242,6 +257,11 @@ func (v *values) items(f *domain.Fact) {
 	f.Items, v.bad = items, v.bad || !ok
 }
 
+// alteration is which one of its order a partial cancel or a change is, and what it found.
+func (v *values) alteration(f *domain.Fact) {
+	f.Change, f.Fingerprint, f.Version = v.count(), v.next(), v.next()
+}
+
 // sale is what a reader of the log needs to post an order, and to settle it.
 func (v *values) sale(f *domain.Fact) {
 	f.CustomerID = v.next()
@@ -312,6 +332,20 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		if f.Cause != (domain.Cause{}) {
 			add(encode(f.Cause))
 		}
+	case domain.FactReduced, domain.FactChanged:
+		number(f.Change)
+		add(f.Fingerprint)
+		add(f.Version)
+		add(f.Was.String())
+		if sale(); f.Type == domain.FactChanged {
+			add(string(f.Taken))
+		}
+	case domain.FactChangeRefused:
+		number(f.Change)
+		add(f.Fingerprint)
+		add(f.Version)
+		add(f.Reason)
+		add(f.Detail)
 	case domain.FactForgotten:
 		add(f.Version)
 	case domain.FactExpired:
@@ -326,7 +360,7 @@ func AppendOpening(b []byte, t domain.RequestType, fingerprint, customerID strin
 		b = append(b, letterPurchase...)
 	case domain.RequestHold:
 		b = append(b, letterHold...)
-	case domain.RequestPay, domain.RequestCancel, domain.RequestPaymentUpdate: // open no order
+	case domain.RequestPay, domain.RequestCancel, domain.RequestPaymentUpdate, domain.RequestChange: // open no order
 	}
 	b = append(append(b, '|'), fingerprint...)
 	b = append(append(b, '|'), customerID...)

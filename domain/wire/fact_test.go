@@ -66,6 +66,26 @@ func TestParseFacts(t *testing.T) {
 			}},
 		},
 		{
+			"reduced",
+			[]string{"reduced", "e1/o1|1|3.fp|5-0|confirmed|fred|general:1:900|EUR"},
+			[]domain.Fact{{
+				Type: domain.FactReduced, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Version: "5-0", Was: domain.OrderConfirmed, CustomerID: "fred", Items: "general:1:900", Currency: "EUR",
+			}},
+		},
+		{
+			"changed",
+			[]string{"changed", "e1/o1|12|3.fp|5-0|held|fred|stalls:2:900:1-2|EUR|stalls:1:900:3,vip:1:900"},
+			[]domain.Fact{{
+				Type: domain.FactChanged, EventID: "e1", OrderID: "o1", Change: 12, Fingerprint: "3.fp", Version: "5-0", Was: domain.OrderHeld, CustomerID: "fred", Items: "stalls:2:900:1-2", Currency: "EUR",
+				Taken: "stalls:1:900:3,vip:1:900",
+			}},
+		},
+		{
+			"a change refused",
+			[]string{"change_refused", "e1/o1|1|3.fp|5-0|seat_taken|stalls: A-1"},
+			[]domain.Fact{{Type: domain.FactChangeRefused, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Version: "5-0", Reason: "seat_taken", Detail: "stalls: A-1"}},
+		},
+		{
 			"confirmed",
 			[]string{"confirmed", "e1/o1|fred|general:2:9007199254740991|EUR|auth_1"},
 			[]domain.Fact{{
@@ -304,6 +324,10 @@ func FuzzParseFacts(f *testing.F) {
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1"},
 		{"cancelled", "e1/o1|requested|confirmed|fred|general:2:900|EUR|1700000000456"},
 		{"cancelled", "e1/o1|requested|none"},
+		{"reduced", "e1/o1|1|fp|5-0|confirmed|fred|general:1:900,vip:2:900:1-2|EUR"},
+		{"reduced", "e1/o1|0|||none||||"},
+		{"changed", "e1/o1|2|fp|5-0|held|fred||EUR|general:1:900"},
+		{"change_refused", "e1/o1|3|fp|5-0|seat_taken|stalls: A-1,A-2"},
 		{"cancelled", `e1/o1|requested|none|{"reason":"a","by":"b"}`},
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|2"},
 		{"paying", "e1/o1|1|fp\ne1/o2|9|"},
@@ -317,7 +341,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

@@ -12,7 +12,8 @@ import (
 	"holdfast/domain"
 )
 
-// The values of field v that this version understands. A request of version 2 may have items and seats, or be another attempt to pay.
+// The values of field v that this version understands. A request of version 2 may have items and seats, be another attempt to pay, give
+// back some of an order, or change it.
 const (
 	RequestVersion      = "1"
 	RequestVersionItems = "2"
@@ -57,6 +58,7 @@ const (
 	fieldHoldSeconds
 	fieldValidSeconds
 	fieldAttempt
+	fieldChange
 	fieldTraceparent
 	fieldReason
 	fieldBy
@@ -68,7 +70,7 @@ const (
 var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
 	fieldSection: "section", fieldQuantity: "quantity", fieldSeats: FieldSeats, fieldAdjacent: FieldAdjacent, fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
-	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldTraceparent: "traceparent",
+	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldChange: "change", fieldTraceparent: "traceparent",
 	fieldReason: "reason", fieldBy: "by",
 }
 
@@ -88,7 +90,7 @@ func (f field) identifies() bool {
 }
 
 // newInVersion2 are the fields that version 1 does not know.
-var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldAttempt}
+var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldAttempt, fieldChange}
 
 // fingerprinted are the fields that change the meaning of a purchase or a hold of one item.
 var fingerprinted = [...]field{
@@ -160,7 +162,9 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	}
 	count(fieldHoldSeconds, &r.HoldSeconds)
 	count(fieldValidSeconds, &r.ValidSeconds)
-	if count(fieldAttempt, &r.Attempt); r.Attempt != 0 || r.Type == domain.RequestPaymentUpdate {
+	count(fieldAttempt, &r.Attempt)
+	count(fieldChange, &r.Change)
+	if r.Attempt != 0 || r.Change != 0 || r.Type.NeedsVersion2() {
 		v[fieldVersion] = RequestVersionItems
 	}
 	text(fieldTraceparent, &r.Traceparent)
@@ -281,12 +285,12 @@ func (r *raw) identify() (domain.Request, error) {
 	}
 	switch req.Type {
 	case domain.RequestPurchase, domain.RequestHold, domain.RequestPay, domain.RequestCancel:
-	case domain.RequestPaymentUpdate:
+	case domain.RequestChange, domain.RequestPaymentUpdate:
 		if r.value[fieldVersion] == RequestVersion {
-			return req, errors.New("type: payment_update needs v 2")
+			return req, fmt.Errorf("type: %s needs v 2", req.Type)
 		}
 	default:
-		return req, errors.New("type: want purchase, hold, pay, cancel or payment_update")
+		return req, errors.New("type: want purchase, hold, pay, cancel, change or payment_update")
 	}
 	for _, f := range [...]field{fieldEventID, fieldOrderID} {
 		if err := r.checkID(f); err != nil {
@@ -428,12 +432,15 @@ func (r *raw) complete(req *domain.Request) error {
 		}
 		req.HoldSeconds, errs[2] = r.count(fieldHoldSeconds, 1, MaxHoldSeconds)
 	}
+	if req.Type == domain.RequestChange || req.Type == domain.RequestCancel && (r.given[fieldItems] || r.given[fieldChange]) {
+		errs[0] = r.completeChange(req)
+	}
 	if req.Type == domain.RequestPay || req.Type == domain.RequestPaymentUpdate {
 		if req.Attempt, errs[0] = r.count(fieldAttempt, 1, domain.MaxAttempts); errs[0] == nil && req.Type == domain.RequestPay {
 			req.Fingerprint = domain.Fingerprint(r.value[fieldType], strconv.Itoa(req.AttemptNumber()), r.value[fieldValidSeconds])
 		}
 	}
-	if (req.Type.Opens() || req.Type == domain.RequestPay) && errs[2] == nil {
+	if (req.Type.Opens() || req.Type == domain.RequestPay || req.Type == domain.RequestChange) && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
 	}
 	if req.Type == domain.RequestCancel {
@@ -455,6 +462,36 @@ func (r *raw) complete(req *domain.Request) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// completeChange reads what a partial cancel or a change says. Of which order it is, and what of that, says nothing of its type.
+func (r *raw) completeChange(req *domain.Request) (err error) {
+	for _, f := range [...]field{fieldChange, fieldItems} {
+		if !r.given[f] {
+			return fmt.Errorf("%s: missing", f)
+		}
+	}
+	if req.Change, err = r.count(fieldChange, 1, domain.MaxChange); err != nil {
+		return err
+	}
+	if req.Items, err = r.items(); err != nil {
+		return err
+	}
+	values := []string{r.value[fieldType], r.value[fieldChange], r.value[fieldValidSeconds]}
+	for i, item := range req.Items {
+		price := ""
+		switch {
+		case item.Apart:
+			return fmt.Errorf("%s[%d]: adjacent: not with type %s", fieldItems, i, req.Type)
+		case item.UnitPrice != nil && req.Type == domain.RequestCancel:
+			return fmt.Errorf("%s[%d]: unit_price: not with type %s", fieldItems, i, req.Type)
+		case item.UnitPrice != nil:
+			price = strconv.FormatInt(*item.UnitPrice, 10)
+		}
+		values = append(values, item.Section, strconv.FormatInt(item.Quantity, 10), price, seatsWanted(item.Seats, false))
+	}
+	req.Fingerprint = fingerprintSeats + domain.Fingerprint(values...)
 	return nil
 }
 

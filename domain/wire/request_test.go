@@ -131,6 +131,25 @@ func TestParseRequestWellFormed(t *testing.T) {
 			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77"},
 		},
 		{
+			"partial cancel",
+			[]string{"v", "2", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "change", "1", "items", `[{"section":"vip","seats":["B-2","A-1"]},{"quantity":2,"section":"general"}]`},
+			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77", Change: 1, Items: []domain.RequestItem{
+				{Section: "general", Quantity: 2}, {Section: "vip", Quantity: 2, Seats: []string{"A-1", "B-2"}},
+			}},
+		},
+		{
+			"change",
+			[]string{"v", "2", "type", "change", "event_id", "evt_5", "order_id", "ord-77", "change", "1000000", "valid_seconds", "60", "items", `[{"section":"vip","quantity":1,"unit_price":0}]`},
+			domain.Request{Type: domain.RequestChange, EventID: "evt_5", OrderID: "ord-77", Change: 1_000_000, ValidSeconds: 60, Items: []domain.RequestItem{
+				{Section: "vip", Quantity: 1, UnitPrice: ptr[int64](0)},
+			}},
+		},
+		{
+			"a cancel of everything, for version 1 knows no others",
+			[]string{"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "change", "1", "items", `[{"section":"vip","quantity":1}]`},
+			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77"},
+		},
+		{
 			"cancel with who and why",
 			[]string{"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "reason", "ill", "by", "ann"},
 			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77", Cause: domain.Cause{Reason: "ill", By: "ann"}},
@@ -149,7 +168,7 @@ func TestParseRequestWellFormed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if has := got.Type.Opens() || got.Type == domain.RequestPay; has != (got.Fingerprint != "") {
+			if has := got.Type.Opens() || got.Type == domain.RequestPay || got.Changes(); has != (got.Fingerprint != "") {
 				t.Errorf("a %s has fingerprint %q", got.Type, got.Fingerprint)
 			}
 			test.want.Fingerprint = got.Fingerprint
@@ -202,7 +221,7 @@ func badRequests() []badRequest {
 		all = append(all, badRequest{fmt.Sprintf("v %q", v), with(purchase, "v", v), domain.ClassPoison, "v: version not supported, want 1 or 2"})
 	}
 	for _, v := range []string{"PURCHASE", "refund", "purchase ", "purchase\x00", "\xff"} {
-		all = append(all, badRequest{fmt.Sprintf("type %q", v), with(purchase, "type", v), domain.ClassPoison, "type: want purchase, hold, pay, cancel or payment_update"})
+		all = append(all, badRequest{fmt.Sprintf("type %q", v), with(purchase, "type", v), domain.ClassPoison, "type: want purchase, hold, pay, cancel, change or payment_update"})
 	}
 
 	// Ids: what is wrong with the event or the order is poison, whatever the type.
@@ -282,10 +301,26 @@ func badRequests() []badRequest {
 			add(fmt.Sprintf("with payment_token %q", v), "payment_token: want printable UTF-8", with(kind.fields, "payment_token", v))
 		}
 	}
+	change := []string{"v", "2", "type", "change", "event_id", "evt_5", "order_id", "ord-77", "change", "1", "items", `[{"section":"vip","quantity":1}]`}
+	for _, fields := range [][]string{change, with(change, "type", "cancel")} {
+		for _, v := range []string{"", "0", "01", "-1", "1.0", "1000001", "99999999999999999999"} {
+			all = append(all, badRequest{fmt.Sprintf("%s %q", fields[3], v), with(fields, "change", v), domain.ClassPoison, "change: want a whole number from 1 to 1000000"})
+		}
+		all = append(all,
+			badRequest{fields[3] + " without a number", with(fields, "change"), domain.ClassPoison, "change: missing"},
+			badRequest{fields[3] + " without items", with(fields, "items"), domain.ClassPoison, "items: missing"},
+			badRequest{fields[3] + " with a quantity beside", append(slices.Clone(fields), "quantity", "1"), domain.ClassPoison, "items: not with quantity"},
+			badRequest{fields[3] + " twice", append(slices.Clone(fields), "change", "1"), domain.ClassPoison, "change: given twice"},
+			badRequest{fields[3] + " of seats that need not be side by side", with(fields, "items", `[{"section":"vip","quantity":1,"adjacent":false}]`), domain.ClassPoison, "items[0]: adjacent: not with type " + fields[3]},
+		)
+	}
 	for _, v := range []string{"", "0", "10", "01", "-1", "+1", "1.0", " 1", "99999999999999999999", "second"} {
 		all = append(all, badRequest{fmt.Sprintf("pay with attempt %q", v), with(pay, "attempt", v), domain.ClassPoison, "attempt: want a whole number from 1 to 9"})
 	}
 	all = append(all,
+		badRequest{"change of version 1", with(change, "v", "1"), domain.ClassPoison, "type: change needs v 2"},
+		badRequest{"partial cancel with a price", with(with(change, "type", "cancel"), "items", `[{"section":"vip","quantity":1,"unit_price":5}]`), domain.ClassPoison, "items[0]: unit_price: not with type cancel"},
+		badRequest{"change with valid_seconds 0", append(slices.Clone(change), "valid_seconds", "0"), domain.ClassPoison, "valid_seconds: want a whole number from 1 to 2592000"},
 		badRequest{"payment_update of version 1", []string{"v", "1", "type", "payment_update", "event_id", "evt_5", "order_id", "ord-77"}, domain.ClassPoison, "type: payment_update needs v 2"},
 		badRequest{"payment_update of no attempt", []string{"v", "2", "type", "payment_update", "event_id", "evt_5", "order_id", "ord-77", "attempt", "0"}, domain.ClassPoison, "attempt: want a whole number from 1 to 9"},
 		badRequest{"pay with valid_seconds 0", append(slices.Clone(pay), "valid_seconds", "0"), domain.ClassPoison, "valid_seconds: want a whole number from 1 to 2592000"},
@@ -312,7 +347,7 @@ func TestParseRequestMalformed(t *testing.T) {
 			}
 			for i := 1; i < len(test.fields); i += 2 {
 				// The words that the errors themselves are made of stand in some values, too.
-				if v := test.fields[i]; len(v) > 3 && v != "purchase" && v != "hold" && v != "cancel" && v != "payment_update" && strings.Contains(err.Error(), v) {
+				if v := test.fields[i]; len(v) > 3 && v != "purchase" && v != "hold" && v != "cancel" && v != "change" && v != "payment_update" && strings.Contains(err.Error(), v) {
 					t.Errorf("the error %q repeats the value %q", err, v)
 				}
 			}
@@ -492,9 +527,11 @@ func TestFingerprint(t *testing.T) {
 func requestErrors() map[string]bool {
 	texts := map[string]bool{
 		"entry has no fields": true, "v: missing": true, "v: version not supported, want 1 or 2": true, "type: missing": true,
-		"type: want purchase, hold, pay, cancel or payment_update": true, "quantity: missing": true,
+		"type: want purchase, hold, pay, cancel, change or payment_update": true, "quantity: missing": true,
 		"payment_token: longer than 4096 bytes": true, "payment_token: want printable UTF-8": true,
-		"quantity: want a whole number from 1 to 1000000":            true,
+		"quantity: want a whole number from 1 to 1000000": true,
+		"type: change needs v 2":                          true, "change: missing": true, "change: given twice": true, "items: missing": true,
+		"change: want a whole number from 1 to 1000000":              true,
 		"unit_price: want a whole number from 0 to 9007199254740991": true,
 		"hold_seconds: want a whole number from 1 to 86400":          true,
 		"valid_seconds: want a whole number from 1 to 2592000":       true,
@@ -517,7 +554,7 @@ var (
 	itemsErrors = regexp.MustCompile(`^items: (not with (section|quantity|seats|adjacent|unit_price)|longer than 65536 bytes|want a JSON array of 1 to 20 objects with section, and quantity or seats|the amount is too large to be counted exactly|given twice)$|` +
 		`^items\[\d{1,2}\]: (section: is that of another item|(section|quantity|seats|adjacent|unit_price): (given twice|missing|want a string|want a whole number from [01] to \d+|` + regexp.QuoteMeta(wantID) + `)|` +
 		seatsWrong + `|seats: want an array of strings, such as A-12|` +
-		`allocation: not supported|unknown name, want section, quantity or seats, and perhaps adjacent and unit_price)$`)
+		`allocation: not supported|unknown name, want section, quantity or seats, and perhaps adjacent and unit_price|adjacent: not with type (cancel|change)|unit_price: not with type cancel)$`)
 	seatsErrors = regexp.MustCompile(`^(` + seatsWrong + `|seats: longer than 2300 bytes|(seats|adjacent): given twice|quantity: missing)$`)
 )
 
@@ -535,6 +572,10 @@ func FuzzParseRequest(f *testing.F) {
 	f.Add(strings.Join(with(purchaseFields(), "type", "hold"), separator))
 	f.Add(strings.Join([]string{"v", "1", "type", "pay", "event_id", "e", "order_id", "o", "payment_token", "t"}, separator))
 	f.Add(strings.Join([]string{"v", "1", "type", "cancel", "event_id", "e", "order_id", "o", "order_id", "o"}, separator))
+	for _, kind := range []string{"cancel", "change"} {
+		f.Add(strings.Join([]string{"v", "2", "type", kind, "event_id", "e", "order_id", "o", "change", "1", "items", `[{"section":"b","quantity":1},{"section":"a","seats":["B-2","A-1"]}]`}, separator))
+		f.Add(strings.Join([]string{"v", "2", "type", kind, "event_id", "e", "order_id", "o", "items", `[{"section":"b","quantity":1,"adjacent":false,"unit_price":3}]`}, separator))
+	}
 	for _, items := range []string{
 		`[{"section":"b","quantity":1},{"quantity":2,"section":"a","unit_price":0}]`, `[{"section":"b","quantity":1}]`, `[{"section":"a","quantity":1.0}]`, `[{"section":"a"`, `{}`,
 		`[{"section":"b","quantity":1,"adjacent":false},{"section":"a","seats":["B-2","A-1"]}]`, `[{"section":"a","seats":["B-2","A-1"]}]`, `[{"section":"a","seats":["B-2","B-2"]}]`,
@@ -599,7 +640,7 @@ func FuzzParseRequest(f *testing.F) {
 		if !domain.ValidID(req.EventID) || !domain.ValidID(req.OrderID) {
 			t.Errorf("about %q", req.Ref())
 		}
-		if has := req.Type.Opens() || req.Type == domain.RequestPay; has && !fingerprints.MatchString(req.Fingerprint) || !has && req.Fingerprint != "" {
+		if has := req.Type.Opens() || req.Type == domain.RequestPay || req.Changes(); has && !fingerprints.MatchString(req.Fingerprint) || !has && req.Fingerprint != "" {
 			t.Errorf("a %s with fingerprint %q", req.Type, req.Fingerprint)
 		}
 		for _, id := range []string{req.CustomerID, req.Section} {

@@ -36,8 +36,9 @@ type partitionAudit struct {
 	inProgress, eventFields, placeFields map[string]bool
 }
 
-// factIDs are the log ids of the facts that postings and payments follow, or precede.
-type factIDs struct{ confirmed, ended layout.LogID }
+// factIDs are the log ids of the facts that postings and payments follow, or precede. The money of a confirmed order goes with the newest
+// of them.
+type factIDs struct{ confirmed, changed, ended layout.LogID }
 
 func newPartitionAudit(a *auditor, p int) *partitionAudit {
 	return &partitionAudit{
@@ -92,7 +93,13 @@ func (p *partitionAudit) fold(f domain.Fact) {
 	switch f.Type {
 	case domain.FactConfirmed:
 		ids.confirmed = layout.ParseLogID(f.ID)
+		ids.changed = ids.confirmed
 		p.sell(f)
+	case domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
+		ids.changed = layout.ParseLogID(f.ID)
+		if f.Was == domain.OrderConfirmed {
+			p.change(f)
+		}
 	case domain.FactExpired, domain.FactCancelled, domain.FactDeclined:
 		ids.ended = layout.ParseLogID(f.ID)
 		if f.Was == domain.OrderConfirmed {
@@ -118,6 +125,13 @@ func (p *partitionAudit) sell(f domain.Fact) {
 func (p *partitionAudit) undo(f domain.Fact) {
 	o, t := p.book.Orders[f.Ref()], p.totals[f.EventID]
 	t.Orders, t.TicketsSold, t.Revenue = t.Orders-1, t.TicketsSold-o.Items.Quantity(), t.Revenue-o.Amount()
+	p.totals[f.EventID] = t
+}
+
+// change takes what an order gave out of the totals of its event, and what it took into them.
+func (p *partitionAudit) change(f domain.Fact) {
+	t := p.totals[f.EventID]
+	t.TicketsSold, t.Revenue = t.TicketsSold-f.Items.Quantity()+f.Taken.Quantity(), t.Revenue-f.Items.Amount()+f.Taken.Amount()
 	p.totals[f.EventID] = t
 }
 

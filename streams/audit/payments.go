@@ -65,16 +65,18 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 		case o.Free() && (reserved || taken):
 			a.violation("I4", subject, "is free, but there is a payment, which is %s%s", line.Status, difference)
 		case o.Free():
-		case !taken && line.Status != domain.PaymentStatusAuthorized:
+		case !taken && line.Status != domain.PaymentStatusAuthorized && (line.Status != domain.PaymentStatusRefunded || o.RefundTotal() < o.PaidAmount()):
 			a.violation("I4", subject, "is confirmed, but its payment is %s%s", line.Status, difference)
 		case differs:
 			a.violation("I4", subject, "is confirmed, but its payment is not what it asks for%s", difference)
-		case taken && line.Captured != o.Amount():
-			a.violation("I4", subject, "captured %d, the order is about %d", line.Captured, o.Amount())
-		case line.Refunded > 0:
-			a.violation("I4", subject, "is confirmed, but %d of its money was given back", line.Refunded)
-		case reserved && p.settled(ref, ids.confirmed):
+		case !reserved && line.Captured != o.PaidAmount():
+			a.violation("I4", subject, "captured %d, the order was about %d", line.Captured, o.PaidAmount())
+		case line.Refunded > o.RefundTotal():
+			a.violation("I4", subject, "is confirmed, but %d of its money was given back, instead of %d", line.Refunded, o.RefundTotal())
+		case reserved && p.settled(ref, ids.changed):
 			a.violation("I4", subject, "is confirmed and settled, but its payment was not captured")
+		case line.Refunded < o.RefundTotal() && p.settled(ref, ids.changed):
+			a.violation("I4", subject, "is confirmed and settled, but only %d of its money was given back, instead of %d", line.Refunded, o.RefundTotal())
 		}
 	case domain.OrderHeld:
 		if taken {

@@ -17,7 +17,7 @@ import (
 // History returns the facts about one order, oldest first; of one that was cancelled with
 // its event also the fact that says who cancelled that, and why. It finds them by the
 // times in the order's record, so its cost does not grow with the log; those about attempts to pay, of a hold, between its
-// beginning and its end.
+// beginning and its end; and of changes the latest by its time, and each other one by the next, which says what it found.
 func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.Order) ([]domain.Fact, error) {
 	p := in.ns.Keys.PartitionOf(ref.EventID)
 	var times []int64
@@ -50,12 +50,37 @@ func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.
 			return nil, err
 		}
 	}
+	for at := o.ChangedAtMillis; at > 0; {
+		found, err := in.changes(ctx, p, ref, at)
+		if err != nil {
+			return nil, err
+		}
+		history = append(history, found...)
+		if len(found) == 0 || domain.EntryMillis(found[0].Version) >= at {
+			break
+		}
+		at = domain.EntryMillis(found[0].Version)
+	}
+	slices.SortStableFunc(history, func(a, b domain.Fact) int { return layout.ParseLogID(a.ID).Compare(layout.ParseLogID(b.ID)) })
+	history = slices.CompactFunc(history, func(a, b domain.Fact) bool { return a.Name() == b.Name() })
 	last := len(history) - 1
 	if o.Reason != domain.ReasonEventCancelled || last < 0 {
 		return history, nil
 	}
 	cause, err := in.eventCancelled(ctx, p, history[last])
 	return slices.Insert(history, last, cause...), err
+}
+
+// changes are the facts about partial cancels and changes of an order at a time.
+func (in *Inspector) changes(ctx context.Context, p int, ref domain.OrderRef, atMillis int64) (found []domain.Fact, err error) {
+	before := strconv.FormatInt(atMillis-1, 10) + "-18446744073709551615"
+	_, err = in.ns.ReadLog(ctx, p, before, strconv.FormatInt(atMillis, 10), func(f domain.Fact) error {
+		if f.Ref() == ref && f.Change > 0 {
+			found = append(found, f)
+		}
+		return nil
+	})
+	return found, err
 }
 
 // eventCancelled is the fact because of which an order was cancelled: the newest one

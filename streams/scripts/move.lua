@@ -6,10 +6,12 @@
 --             what their customers do
 --   events:   event_id, the version that its terms must have; '' for one that must not be there: an order of it is
 --             changed all the same
---   sections: event_id/name, places to add to available, to held, to sold
+--   sections: event_id/name, places to add to available (fewer, if an exchange takes some), to held, to sold
 --   sales:    event_id, orders, tickets and revenue (minor units) to add
---   customers: number of the hash in which their places are counted, event_id/customer_id, places to take away
---   seats:    event_id/section, what they must be, what they are then (a character each), how many lists; they, as 17-19.25
+--   customers: number of the hash in which their places are counted, event_id/customer_id, places to take away (below zero, if an
+--             exchange adds some), and how many they may have then; 0 for any number
+--   seats:    event_id/section, what they must be, what they are then (a character each; the same, if they must only be so), how many
+--             lists; they, as 17-19.25
 --   groups:   fact ('' for none: the orders must only be as they were read); 'from' or 'before' if the time must be
 --             so, by the orders' limits; number of the hash of the orders; how many they are
 --   orders:   event_id/order_id, version ('' for one never heard of), limit (milliseconds), event_id/customer_id of a
@@ -18,7 +20,8 @@
 -- The orders stand group by group, and groups of one fact together; each order is another one.
 -- Reply: now (milliseconds), then the id of each entry that was added, as lib/log.lua shares lines out.
 --   Or now, 'stale', then for each order that is not as expected: its position, its record ('' if there is none).
---   Or now, 'branch': the partition has another branch; or now, 'terms': an event has other terms. Nothing changed.
+--   Or now, 'branch': the partition has another branch; or now, 'terms': an event has other terms; or now, 'taken': places
+--   that an exchange takes are not free, or would be too many. Nothing changed.
 -- An error, and nothing changed, if places or totals would fall below zero, or revenue past 2^63-1, or if a seat is not
 -- what it must be.
 -- On a crash: all or nothing. Repeating it changes nothing more. Works when memory is full.
@@ -31,7 +34,7 @@ local EVENTS = FIRST + 8
 local SECTIONS = EVENTS + 2 * V
 local SALES = SECTIONS + 4 * S
 local CUSTOMERS = SALES + 4 * C
-local SEATS = CUSTOMERS + 3 * U
+local SEATS = CUSTOMERS + 4 * U
 local GROUPS = SEATS + tonumber(ARGV[FIRST + 6])
 local ORDERS = GROUPS + 4 * G
 local WIDTH = 6
@@ -108,6 +111,9 @@ for s = 1, S do
     error('section ' .. ARGV[by] .. ' is gone or damaged: ' .. (value or ''))
   end
   available, held, sold = tonumber(available) + tonumber(ARGV[by + 1]), tonumber(held) + tonumber(ARGV[by + 2]), tonumber(sold) + tonumber(ARGV[by + 3])
+  if available < 0 and tonumber(ARGV[by + 1]) < 0 then
+    return { stamp, 'taken' }
+  end
   if available < 0 or held < 0 or sold < 0 then
     error('inventory of ' .. ARGV[by] .. ' would fall below zero')
   end
@@ -131,9 +137,13 @@ end
 -- By the number of their hash: customers who have places left, with how many, and those who have none.
 local kept, gone = {}, {}
 for u = 1, U do
-  local by = CUSTOMERS + 3 * (u - 1)
+  local by = CUSTOMERS + 4 * (u - 1)
   local hash, customer = tonumber(ARGV[by]), ARGV[by + 1]
   local left = tonumber(redis.call('HGET', KEYS[5 + hash], customer) or '0') - tonumber(ARGV[by + 2])
+  local most = tonumber(ARGV[by + 3])
+  if tonumber(ARGV[by + 2]) < 0 and most > 0 and left > most then
+    return { stamp, 'taken' }
+  end
   if left < 0 then
     error('places of ' .. customer .. ' would fall below zero')
   end
@@ -169,6 +179,9 @@ if SEATS < GROUPS then
     local field, from, to, last = ARGV[at], ARGV[at + 1], ARGV[at + 2], at + 3 + tonumber(ARGV[at + 3])
     for n = at + 4, last do
       local wrong = seats.change(seated[field], seats.list_of(ARGV[n]), from, to)
+      if wrong and (from == '.' or from == to) then
+        return { stamp, 'taken' }
+      end
       if wrong then
         error('the seat at place ' .. wrong .. ' of section ' .. field .. ' is not ' .. from)
       end
@@ -207,7 +220,7 @@ while g <= G and ARGV[GROUPS + 4 * (g - 1)] ~= '' do
     for n = done + 1, done + #lines do
       redis.call('ZADD', KEYS[6 + B], int(now + FIRST_ASKED), members[n])
     end
-  elseif A > 0 then
+  elseif A > 0 and fact ~= 'change_refused' then -- upon which the order is what it was
     redis.call('ZREM', KEYS[6 + B], unpack(members, done + 1, done + #lines))
   end
   append(KEYS[2], stamp, fact, lines, function(id, first, last)

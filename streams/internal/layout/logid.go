@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"math"
 	"strconv"
 	"strings"
@@ -35,5 +36,10 @@ func (id LogID) Next() string {
 
 // After reports whether the entry came after another one.
 func (id LogID) After(other LogID) bool {
-	return id.Millis > other.Millis || id.Millis == other.Millis && id.Seq > other.Seq
+	return id.Compare(other) > 0
+}
+
+// Compare is below zero if the entry came before another one, above if after it.
+func (id LogID) Compare(other LogID) int {
+	return cmp.Or(cmp.Compare(id.Millis, other.Millis), cmp.Compare(id.Seq, other.Seq))
 }

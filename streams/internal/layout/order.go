@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -20,8 +21,12 @@ import (
 //	confirmed_at likewise
 //	resolved_at  empty: the version's time
 //	authorization_id, reason
-//	further      what only few orders have: the latest attempt to pay. a, its number, o (open), d (declined) or w (waits for what its
-//	             customer does), a colon, the fingerprint of the pay. Empty for none, and for a purchase that is its own first one, which is open
+//	further      what only few orders have, with semicolons between
+//	             the latest attempt to pay: a, its number, o (open), d (declined) or w (waits for what its customer does), a colon, the
+//	             fingerprint of the pay. Nothing for none, and for a purchase that is its own first one, which is open
+//	             the latest partial cancel or change: c, its number, @ and when it was decided, unless that is the version's time, a
+//	             colon, its fingerprint, and, if it was refused, :reason:detail
+//	             r, by how much it costs less than was paid for it, in minor units
 //	detail       for people; the only value that may contain bars
 //
 // Only hold.lua writes records otherwise: those of held and rejected orders. The version comes first
@@ -80,7 +85,7 @@ func DecodeOrder(record string) (domain.Order, error) {
 	if state.Terminal() && o.ResolvedAtMillis == 0 {
 		o.ResolvedAtMillis = at
 	}
-	if !decodeAttempt(&o, v[13]) {
+	if !decodeFurther(&o, v[13], at) {
 		return domain.Order{}, damaged("order record", record)
 	}
 	holdMillis := n.optional(v[7])
@@ -101,31 +106,100 @@ func DecodeOrder(record string) (domain.Order, error) {
 // payLetters are those of the states of an attempt to pay, in their order.
 const payLetters = "odw"
 
-// decodeAttempt reads the latest attempt to pay.
-func decodeAttempt(o *domain.Order, further string) bool {
-	if further == "" {
-		if o.RequestType == domain.RequestPurchase && o.HeldAtMillis > 0 {
-			o.Attempt = 1
+// decodeFurther reads what only few orders have, of a record that was written at that time. It reports false if that is damaged.
+func decodeFurther(o *domain.Order, further string, at int64) bool {
+	if o.RequestType == domain.RequestPurchase && o.HeldAtMillis > 0 {
+		o.Attempt = 1
+	}
+	letters := "" // so far
+	for part, more := "", further != ""; more; {
+		part, further, more = strings.Cut(further, ";")
+		if part == "" || o.HeldAtMillis == 0 || strings.Contains(letters, part[:1]) {
+			return false
 		}
-		return true
+		letters += part[:1]
+		ok := false
+		switch part[0] {
+		case 'a':
+			ok = decodeAttempt(o, part[1:])
+		case 'c':
+			ok = decodeChange(o, part[1:], at)
+		case 'r':
+			ok = decodeReduced(o, part[1:])
+		}
+		if !ok {
+			return false
+		}
 	}
-	about, fingerprint, _ := strings.Cut(further, ":")
-	if len(about) != 3 || about[0] != 'a' {
-		return false
-	}
-	attempt, ok := wire.ParseAttempt(about[1:2])
-	state := strings.IndexByte(payLetters, about[2])
-	o.Attempt, o.PayState, o.PayFingerprint = attempt, domain.PayState(max(state, 0)), fingerprint
-	return ok && state >= 0 && o.HeldAtMillis > 0
+	return o.Reduced == 0 || o.Change > 0 && o.ConfirmedAtMillis > 0 && o.Reduced <= math.MaxInt64-o.Amount()
 }
 
-// appendAttempt is what decodeAttempt reads.
-func appendAttempt(b []byte, o *domain.Order) []byte {
-	if o.Attempt == 0 || o.RequestType == domain.RequestPurchase && o.PayState == domain.PayOpen {
-		return b
+// decodeAttempt reads the latest attempt to pay.
+func decodeAttempt(o *domain.Order, said string) bool {
+	about, fingerprint, _ := strings.Cut(said, ":")
+	if len(about) != 2 {
+		return false
 	}
-	b = append(b, 'a', '0'+byte(o.Attempt), payLetters[o.PayState], ':')
-	return append(b, o.PayFingerprint...)
+	attempt, ok := wire.ParseAttempt(about[:1])
+	state := strings.IndexByte(payLetters, about[1])
+	o.Attempt, o.PayState, o.PayFingerprint = attempt, domain.PayState(max(state, 0)), fingerprint
+	return ok && state >= 0
+}
+
+// decodeChange reads the latest partial cancel or change.
+func decodeChange(o *domain.Order, said string, at int64) bool {
+	v := strings.SplitN(said, ":", 4) // number, fingerprint, and if it was refused, why
+	number, millis, earlier := strings.Cut(v[0], "@")
+	n := numbers{}
+	o.Change, o.ChangedAtMillis = n.parse(number), at
+	if earlier {
+		o.ChangedAtMillis = n.parse(millis)
+	}
+	if len(v) == 4 {
+		o.ChangeRefusal, o.ChangeDetail = v[2], v[3]
+	}
+	if len(v) > 1 {
+		o.ChangeFingerprint = v[1]
+	}
+	return n.err == nil && o.Change > 0 && o.ChangedAtMillis > 0 && o.ChangeFingerprint != "" && len(v) != 3 && (len(v) == 2) == (o.ChangeRefusal == "")
+}
+
+// decodeReduced reads by how much an order costs less than was paid.
+func decodeReduced(o *domain.Order, said string) bool {
+	n := numbers{}
+	o.Reduced = n.parse(said)
+	return n.err == nil && o.Reduced > 0
+}
+
+// appendFurther is what decodeFurther reads.
+func appendFurther(b []byte, o *domain.Order) []byte {
+	from := len(b)
+	begin := func(letter byte) {
+		if len(b) > from {
+			b = append(b, ';')
+		}
+		b = append(b, letter)
+	}
+	if o.Attempt > 0 && (o.RequestType != domain.RequestPurchase || o.PayState != domain.PayOpen) {
+		begin('a')
+		b = append(b, '0'+byte(o.Attempt), payLetters[o.PayState], ':')
+		b = append(b, o.PayFingerprint...)
+	}
+	if o.Change > 0 {
+		begin('c')
+		if b = strconv.AppendInt(b, o.Change, 10); o.ChangedAtMillis > 0 {
+			b = strconv.AppendInt(append(b, '@'), o.ChangedAtMillis, 10)
+		}
+		b = append(append(b, ':'), o.ChangeFingerprint...)
+		if o.ChangeRefusal != "" {
+			b = append(append(append(append(b, ':'), o.ChangeRefusal...), ':'), o.ChangeDetail...)
+		}
+	}
+	if o.Reduced > 0 {
+		begin('r')
+		b = strconv.AppendInt(b, o.Reduced, 10)
+	}
+	return b
 }
 
 // OrderTail is the record of an order behind its version, for an order that is changed now: the times of the
@@ -159,6 +233,6 @@ func AppendOrderTail(b []byte, o *domain.Order) []byte {
 	number(o.ResolvedAtMillis)
 	add(o.AuthorizationID)
 	add(o.Reason)
-	b = append(appendAttempt(b, o), '|')
+	b = append(appendFurther(b, o), '|')
 	return append(b, o.Detail...)
 }

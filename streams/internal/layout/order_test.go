@@ -72,6 +72,12 @@ func TestDecodeOrder(t *testing.T) {
 		"8-0|r2|h|2.fp|amy|balcony:2:0,stalls:1:0|||||||sold_out||stalls": {
 			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "2.fp", CustomerID: "amy", Items: "balcony:2:0,stalls:1:0", ResolvedAtMillis: 8, Reason: "sold_out", Detail: "stalls",
 		},
+		"1700000000005-0|c2|" + opening + "1700000000000|1700000000001|1700000000001|auth_1||c2@1700000000003:3.fp;r900|": with(confirmed, func(o *domain.Order) {
+			o.Version, o.Change, o.ChangedAtMillis, o.ChangeFingerprint, o.Reduced = "1700000000005-0", 2, 1700000000003, "3.fp", 900
+		}),
+		"1700000000005-0|h2|" + opening + "1700000000000|||||c1:3.fp:seat_taken:stalls: A-1,A-2|": with(held, func(o *domain.Order) {
+			o.Version, o.Change, o.ChangedAtMillis, o.ChangeFingerprint, o.ChangeRefusal, o.ChangeDetail = "1700000000005-0", 1, cancelledAt, "3.fp", "seat_taken", "stalls: A-1,A-2"
+		}),
 		"7-0|x2|||||||||||requested||": {State: domain.OrderCancelled, Version: "7-0", ResolvedAtMillis: 7, Reason: "requested"},
 		"8-0|r2|h|fp|||||||||invalid||customer_id: missing|x": {
 			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "fp", ResolvedAtMillis: 8, Reason: "invalid", Detail: "customer_id: missing|x",
@@ -111,6 +117,7 @@ func TestDecodeOrderDamaged(t *testing.T) {
 	for _, i := range []int{7, 8, 9, 10} {
 		replace(i, "x", "-1", "1.5", "1e+15", " 1", "1\x00", "9223372036854775808", "nan", "inf")
 	}
+	replace(13, "x", ";", "c", "c1", "c1:", "c:fp", "c-1:fp", "c1:fp:", "c1:fp:reason", "c1:fp;", "c1:fp;c2:fp", "c1:fp;r", "c1:fp;r-1", "c1:fp;r1:2", "c1:fp;r1;r2", "c1:fp;r9223372036854775807", "c1@:fp", "c1@x:fp", "c1@-1:fp", "r5", "a1o:fp;a1o:fp", "c1:fp;", ";c1:fp")
 	replace(7, "9223372036854775807")                                                                         // its deadline is past the end of time
 	replace(8, "")                                                                                            // a hold of so many milliseconds, from nowhen
 	replace(13, "x", "a", "a1", "a0o:fp", "a10o:fp", "a1x:fp", "A1o:fp", "b1o:fp", "1o:fp", " a1o:fp", ":fp") // no attempt

@@ -66,6 +66,10 @@ type Order struct {
 	Failed  bool   // it was declined
 	Asked   bool   // its customer has something to do
 	Bill    string // body of the pay that it is
+
+	Number, AlteredAt          int64  // of the latest partial cancel or change, and when that was decided
+	AlteredBy, Refusal, Blamed string // its body, and why it was refused
+	Owed                       int64  // what it costs less than was paid
 }
 
 // The states, and what is to be done with an entry.

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestChanges: an order gives places back and moves to others, from the flags to the invoice, the map and the history.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.ok("events", "create", "opera", "--name", "The Opera", "--currency", "EUR", "--section", "balcony=4@45", "--rows", "stalls=A:1-4@45.00")
+	h.worker()
+	alter := func(kind, number string, flags ...string) []string {
+		return append([]string{"publish", "--type", kind, "--event", "opera", "--order", "o1", "--change", number, "--wait"}, flags...)
+	}
+	seats := func(order object) string {
+		var said []string
+		for _, item := range order["items"].([]any) {
+			said = append(said, asJSON(t, item.(object)["section"])+asJSON(t, item.(object)["quantity"])+asJSON(t, item.(object)["seats"]))
+		}
+		return strings.Join(said, " ")
+	}
+	h.one("publish", "--event", "opera", "--customer", "jim", "--order", "o1", "--token", "t", "--item", "section=stalls,seats=A-1/A-2", "--item", "section=balcony,quantity=1", "--wait")
+	h.one("publish", "--event", "opera", "--customer", "amy", "--order", "o2", "--token", "t", "--section", "stalls", "--seats", "A-4", "--wait")
+
+	reduced := h.one(alter("cancel", "1", "--item", "section=stalls,seats=A-2")...)
+	expect(t, reduced, object{"state": "confirmed", "quantity": 2, "amount": 9000, "change": 1, "refund_total": 4500})
+	if got := seats(reduced); got != `"balcony"1null "stalls"1["A-1"]` {
+		t.Errorf("reduced: %s", got)
+	}
+	if again := h.one(alter("cancel", "1", "--item", "section=stalls,seats=A-2")...); !sameJSON(again, reduced) {
+		t.Errorf("once more: %v", again)
+	}
+	h.fails(exitFailed, []string{"another request", "choose another --change"}, alter("cancel", "1", "--item", "section=stalls,seats=A-1")...)
+	h.fails(exitFailed, []string{"change_pending"}, alter("cancel", "5", "--item", "section=stalls,seats=A-1")...)
+
+	taken := alter("change", "2", "--item", "section=stalls,seats=A-3/A-4")
+	expect(t, h.one(taken...), object{"state": "confirmed", "reason": "seat_taken", "detail": "A-4", "amount": 9000, "change_refusal": "seat_taken"})
+	h.fails(exitFailed, []string{"order opera/o1: not changed: seat_taken: A-4"}, append(taken, "--fail-unless-confirmed")...)
+	moved := h.one(append(alter("change", "3", "--item", "section=stalls,seats=A-3/A-2"), "--fail-unless-confirmed")...)
+	expect(t, moved, object{"state": "confirmed", "amount": 9000, "change": 3, "refund_total": 4500})
+	if got := seats(moved); got != `"stalls"2["A-2","A-3"]` {
+		t.Errorf("moved: %s", got)
+	}
+	h.drained()
+	expect(t, h.one("invoices", "jim"), object{"quantity": 2, "amount": 9000, "status": "confirmed"})
+	expect(t, h.one("sales", "opera"), object{"orders": 2, "tickets_sold": 3, "revenue": 13500})
+	table(t, h.ok("events", "seats", "opera", "--orders"), "SEATS STATE ORDER_ID", "A-2 A-3 sold o1", "A-4 sold o2")
+	shown := h.ok("orders", "show", "o1")
+	for _, want := range []string{"reduced", "number 1, gave stalls: 1 (A-2) at 45.00 EUR", "change_refused", "number 2, reason seat_taken", "changed", "took stalls: 2 (A-2 A-3) at 45.00 EUR"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("shown as\n%s\nwithout %q", shown, want)
+		}
+	}
+
+	for _, bad := range [][]string{
+		{"--change", "publish", "--event", "opera", "--customer", "jim", "--change", "1"},
+		{"change: missing", "publish", "--type", "change", "--event", "opera", "--order", "o1", "--item", "section=stalls,seats=A-1"},
+		{"item", "publish", "--type", "change", "--event", "opera", "--order", "o1", "--change", "1"},
+		{"--item", "publish", "--type", "pay", "--event", "opera", "--order", "o1", "--item", "section=stalls,seats=A-1"},
+	} {
+		h.fails(exitUsage, []string{bad[0]}, bad[1:]...)
+	}
+	h.ok("orders", "cancel", "o1", "--wait")
+	h.drained()
+	expect(t, h.one("orders", "show", "o1"), object{"state": "cancelled", "refund_total": 13500})
+	h.ok("audit")
+}

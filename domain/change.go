@@ -1,0 +1,361 @@
+package domain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"holdfast/domain/seats"
+)
+
+// MaxChange is the highest number of a partial cancel or a change of an order.
+const MaxChange = 1_000_000
+
+// Change is a partial cancel or a change that arrived.
+type Change struct {
+	Request     Request
+	EntryMillis int64 // when it was published: the time part of its entry's id
+	ValidMillis int64 // how long a change may wait in line
+	Minimums    Minimums
+}
+
+func (Change) command() {}
+
+// decideChange: its number makes that it happens once, for the order is afterwards in the state in which it was. Refused, the
+// number is used up as well, so that whoever waits for it gets an answer.
+func decideChange(v View, ref OrderRef, nowMillis int64, c Change) (*Fact, Verdict) {
+	o, r := v.Order, &c.Request
+	switch {
+	case r.Change == o.Change && r.Fingerprint != o.ChangeFingerprint:
+		return nil, VerdictConflict
+	case r.Change <= o.Change:
+		return nil, VerdictDone
+	}
+	switch o.State {
+	case OrderNone:
+		return nil, VerdictWait
+	case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
+		return nil, VerdictDone // it has no places that could be others
+	case OrderHeld, OrderConfirmed:
+	}
+	if r.Change > o.Change+1 {
+		return nil, VerdictChangePending
+	}
+	var given, taken Items
+	var reason, detail string
+	kind := FactChanged
+	if r.Type == RequestCancel {
+		kind = FactReduced
+		if given, reason, detail = givenBack(v.Event, o, r); reason == "" && given == o.Items {
+			// Nothing of it is left: that is what every reader of the log knows as cancelled. So it may be, whatever else.
+			return decideCancel(v, ref, Cancel{Reason: ReasonRequested, Cause: r.Cause}), VerdictDone
+		}
+	}
+	if o.State == OrderHeld && !o.HoldAliveAt(nowMillis) {
+		return expired(ref), VerdictDone
+	}
+	if kind == FactChanged {
+		given, taken, reason, detail = exchanged(v, nowMillis, c)
+	}
+	if reason == "" && o.State == OrderHeld {
+		left, _ := o.Items.Less(given)
+		left, _ = left.Plus(taken)
+		if o.BeingPaid() {
+			reason, detail = ReasonPaymentPending, ""
+		} else if c.Minimums.Below(o.Currency, 1, left.Amount()) {
+			reason = ReasonBelowMinimum
+		}
+	}
+	if reason != "" {
+		return &Fact{
+			Type: FactChangeRefused, EventID: ref.EventID, OrderID: ref.OrderID,
+			Change: r.Change, Fingerprint: r.Fingerprint, Version: o.Version, Reason: reason, Detail: detail,
+		}, VerdictDone
+	}
+	return &Fact{
+		Type: kind, EventID: ref.EventID, OrderID: ref.OrderID, Change: r.Change, Fingerprint: r.Fingerprint, Version: o.Version,
+		Was: o.State, CustomerID: o.CustomerID, Items: given, Taken: taken, Currency: o.Currency,
+	}, VerdictDone
+}
+
+// givenBack are the places of an order that a partial cancel names, at the order's prices; or why they cannot be given back.
+func givenBack(e Event, o Order, r *Request) (given Items, reason, detail string) {
+	var list []Item
+	for asked := range r.Lines() {
+		has, _ := o.Items.in(asked.Section)
+		item := Item{Section: asked.Section, Quantity: asked.Quantity, UnitPrice: has.UnitPrice}
+		switch {
+		case has.Quantity == 0:
+			return "", ReasonNotInOrder, blame(r, asked.Section, asked.Seats)
+		case has.Places == "" && len(asked.Seats) > 0:
+			return "", ReasonUnknownSeat, blame(r, asked.Section, asked.Seats)
+		case has.Places != "" && len(asked.Seats) == 0:
+			return "", ReasonSeatsNotNamed, blame(r, asked.Section, nil)
+		case has.Places != "":
+			places, unknown := e.find(asked)
+			if len(unknown) > 0 {
+				return "", ReasonUnknownSeat, blame(r, asked.Section, unknown)
+			}
+			own, _ := seats.ParsePlaces(has.Places)
+			if others := without(places, own); len(others) > 0 {
+				return "", ReasonNotInOrder, blame(r, asked.Section, e.names(asked.Section, others))
+			}
+			item.Places = seats.FormatPlaces(places)
+		case asked.Quantity > has.Quantity:
+			return "", ReasonNotInOrder, blame(r, asked.Section, nil)
+		}
+		list = append(list, item)
+	}
+	return ItemsOf(list...), "", ""
+}
+
+// exchanged is what an order gives and takes, so that it has what a change says; or why it cannot have that.
+func exchanged(v View, nowMillis int64, c Change) (given, taken Items, reason, detail string) {
+	e, o, r := v.Event, v.Order, &c.Request
+	switch {
+	case nowMillis-c.EntryMillis > c.ValidMillis:
+		return "", "", ReasonTooLate, ""
+	case e.Cancelled:
+		return "", "", ReasonEventCancelled, ""
+	}
+	var wanted []Item
+	for asked := range r.Lines() {
+		item, reason, because := o.priced(e, asked)
+		if reason != "" {
+			return "", "", reason, blame(r, asked.Section, because)
+		}
+		wanted = append(wanted, item)
+	}
+	next := ItemsOf(wanted...)
+	given, taken = o.Items.beside(next), next.beside(o.Items)
+	more := next.Quantity() - o.Items.Quantity()
+	switch {
+	case o.State == OrderConfirmed && next.Amount() > o.Amount():
+		return "", "", ReasonCostsMore, ""
+	case more > 0 && e.MaxPerOrder > 0 && next.Quantity() > e.MaxPerOrder:
+		return "", "", ReasonOverLimit, ""
+	case more > 0 && e.MaxPerCustomer > 0 && v.Places+more > e.MaxPerCustomer:
+		return "", "", ReasonOverCustomer, ""
+	}
+	for item := range taken.All() {
+		section, _ := e.Section(item.Section)
+		if !section.Seated() {
+			if item.Quantity > section.Available {
+				return "", "", ReasonSoldOut, blame(r, item.Section, nil)
+			}
+			continue
+		}
+		// What the order gives is free for it.
+		places := section.Places
+		if back, gives := given.in(item.Section); gives {
+			own, _ := seats.ParsePlaces(back.Places)
+			mark := seats.Held
+			if o.State == OrderConfirmed {
+				mark = seats.Sold
+			}
+			if freed, err := seats.Change(places, own, mark, seats.Free); err == nil {
+				places = freed
+			}
+		}
+		named, _ := seats.ParsePlaces(item.Places)
+		if _, reason, blamed := seats.Choose(places, seats.Wish{Free: seats.Free, Named: named, Strict: e.NoOrphans}); reason != "" {
+			return "", "", reason, blame(r, item.Section, e.names(item.Section, blamed))
+		}
+	}
+	return given, taken, "", ""
+}
+
+// priced is an item that a change asks for, at its price: that of the section, or, where nothing more is taken of it than the order has,
+// what the order pays there. Or it is why the order cannot have it, and which seats are to blame.
+func (o Order) priced(e Event, asked RequestItem) (item Item, reason string, because []string) {
+	section, found := e.Section(asked.Section)
+	has, _ := o.Items.in(asked.Section)
+	item = Item{Section: asked.Section, Quantity: asked.Quantity, UnitPrice: section.Price}
+	switch {
+	case !found:
+		return item, ReasonUnknownSection, nil
+	case section.Seated() && len(asked.Seats) == 0:
+		return item, ReasonSeatsNotNamed, nil
+	case !section.Seated() && len(asked.Seats) > 0:
+		return item, ReasonUnknownSeat, asked.Seats
+	}
+	if section.Seated() {
+		places, unknown := e.find(asked)
+		if len(unknown) > 0 {
+			return item, ReasonUnknownSeat, unknown
+		}
+		item.Places = seats.FormatPlaces(places)
+	}
+	if has.Quantity >= item.Quantity {
+		item.UnitPrice = has.UnitPrice
+	}
+	same := false
+	for before := range o.Items.All() {
+		same = same || before.UnitPrice == item.UnitPrice
+	}
+	switch {
+	case asked.UnitPrice != nil && *asked.UnitPrice != item.UnitPrice, has.Quantity > 0 && has.UnitPrice != item.UnitPrice:
+		return item, ReasonPriceChanged, nil
+	case !same:
+		return item, ReasonNotSamePrice, nil
+	}
+	return item, "", nil
+}
+
+// find are the places of the seats that are asked for, and the names that the section does not have.
+func (e Event) find(asked RequestItem) (places []int, unknown []string) {
+	section, _ := e.Section(asked.Section)
+	layout, err := seats.Parse(section.Layout)
+	if err != nil {
+		return nil, asked.Seats
+	}
+	return layout.Find(asked.Seats)
+}
+
+// names are those of seats of a section, for people.
+func (e Event) names(section string, places []int) []string {
+	s, _ := e.Section(section)
+	return strings.Split(s.seatNames(seats.FormatPlaces(places)), ",")
+}
+
+// changed is the order after it was reduced or changed, and what that changes beside it. What the fact says is checked against the
+// order, whatever has led to it.
+func (o Order) changed(f Fact) (Order, Effect, error) {
+	next := o
+	effect := Effect{Items: f.Items, Taken: f.Taken, Available: 1}
+	switch {
+	case o.State != f.Was || o.State != OrderHeld && o.State != OrderConfirmed:
+		return o, Effect{}, illegal(f, o.State)
+	case f.Type == FactReduced && (f.Items == "" || f.Taken != ""):
+		return o, Effect{}, fmt.Errorf("reduced: gives %q and takes %q", f.Items, f.Taken)
+	case o.BeingPaid():
+		return o, Effect{}, fmt.Errorf("%s: it is being paid for", f.Type)
+	case f.CustomerID != o.CustomerID || f.Currency != o.Currency:
+		return o, Effect{}, fmt.Errorf("%s: is of %s in %s, the order of %s in %s", f.Type, f.CustomerID, f.Currency, o.CustomerID, o.Currency)
+	}
+	if err := next.number(f); err != nil {
+		return o, Effect{}, err
+	}
+	left, ok := o.Items.Less(f.Items)
+	if ok {
+		left, ok = left.Plus(f.Taken)
+	}
+	if next.Items = left; !ok || left == "" {
+		return o, Effect{}, fmt.Errorf("%s: %q cannot give %q and take %q", f.Type, o.Items, f.Items, f.Taken)
+	}
+	if effect.Held = -1; o.State == OrderConfirmed {
+		effect.Held, effect.Sold = 0, -1
+		if next.Reduced += o.Amount() - next.Amount(); next.Reduced < o.Reduced {
+			return o, Effect{}, fmt.Errorf("%s: costs %d, and %d before it", f.Type, next.Amount(), o.Amount())
+		}
+	}
+	return next, effect, nil
+}
+
+// number notes that a fact about a numbered alteration was the next one of the order.
+func (o *Order) number(f Fact) error {
+	if f.Change != o.Change+1 || f.Fingerprint == "" || f.Version != o.Version {
+		return fmt.Errorf("%s: is number %d of fingerprint %q, of version %q; the last one was %d, and the version is %q", f.Type, f.Change, f.Fingerprint, f.Version, o.Change, o.Version)
+	}
+	o.Change, o.ChangedAtMillis, o.ChangeFingerprint, o.ChangeRefusal, o.ChangeDetail = f.Change, f.AtMillis, f.Fingerprint, "", ""
+	if f.Type == FactChangeRefused {
+		o.ChangeRefusal, o.ChangeDetail = f.Reason, f.Detail
+	}
+	return nil
+}
+
+// BeingPaid reports whether a payment of the order as it is now may be under way.
+func (o Order) BeingPaid() bool {
+	return o.State == OrderHeld && o.Attempt > 0 && o.PayState != PayDeclined
+}
+
+// in is the item of a section.
+func (s Items) in(section string) (Item, bool) {
+	for item := range s.All() {
+		if item.Section == section {
+			return item, true
+		}
+	}
+	return Item{}, false
+}
+
+// beside are the places that others have not.
+func (s Items) beside(others Items) Items {
+	var list []Item
+	for item := range s.All() {
+		other, _ := others.in(item.Section)
+		if item.Places == "" {
+			item.Quantity -= other.Quantity
+		} else {
+			own, _ := seats.ParsePlaces(item.Places)
+			theirs, _ := seats.ParsePlaces(other.Places)
+			own = without(own, theirs)
+			item.Quantity, item.Places = int64(len(own)), seats.FormatPlaces(own)
+		}
+		if item.Quantity > 0 {
+			list = append(list, item)
+		}
+	}
+	return ItemsOf(list...)
+}
+
+// Less are the items without some of their places. ok is false if those are not among them, at their prices.
+func (s Items) Less(given Items) (left Items, ok bool) {
+	list := slices.Collect(s.All())
+	for item := range given.All() {
+		i := slices.IndexFunc(list, func(l Item) bool { return l.Section == item.Section })
+		if i < 0 || item.Quantity <= 0 || item.Quantity > list[i].Quantity || item.UnitPrice != list[i].UnitPrice || (item.Places == "") != (list[i].Places == "") {
+			return "", false
+		}
+		list[i].Quantity -= item.Quantity
+		if item.Places != "" {
+			own, err := seats.ParsePlaces(list[i].Places)
+			back, err2 := seats.ParsePlaces(item.Places)
+			rest := without(own, back)
+			if err != nil || err2 != nil || int64(len(rest)) != list[i].Quantity {
+				return "", false
+			}
+			list[i].Places = seats.FormatPlaces(rest)
+		}
+	}
+	return ItemsOf(slices.DeleteFunc(list, func(l Item) bool { return l.Quantity == 0 })...), true
+}
+
+// Plus are the items with more places. ok is false if some of those are among them already, or of a section in which they cost something else.
+func (s Items) Plus(taken Items) (all Items, ok bool) {
+	list := slices.Collect(s.All())
+	for item := range taken.All() {
+		i, there := slices.BinarySearchFunc(list, item, func(a, b Item) int { return strings.Compare(a.Section, b.Section) })
+		switch {
+		case item.Quantity <= 0:
+			return "", false
+		case !there:
+			list = slices.Insert(list, i, item)
+			continue
+		case item.UnitPrice != list[i].UnitPrice || (item.Places == "") != (list[i].Places == ""):
+			return "", false
+		}
+		list[i].Quantity += item.Quantity
+		if item.Places != "" {
+			own, err := seats.ParsePlaces(list[i].Places)
+			more, err2 := seats.ParsePlaces(item.Places)
+			own = append(own, more...)
+			slices.Sort(own)
+			if err != nil || err2 != nil || len(slices.Compact(slices.Clone(own))) != len(own) {
+				return "", false
+			}
+			list[i].Places = seats.FormatPlaces(own)
+		}
+	}
+	return ItemsOf(list...), len(list) <= MaxItems
+}
+
+// without are the places of a list that another one does not have. Both are ascending.
+func without(list, others []int) (left []int) {
+	for _, place := range list {
+		if _, there := slices.BinarySearch(others, place); !there {
+			left = append(left, place)
+		}
+	}
+	return left
+}

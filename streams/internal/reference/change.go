@@ -1,0 +1,183 @@
+package reference
+
+import "slices"
+
+// Altered is a partial cancel, which says what is given back, or a change, which says what the order shall be.
+type Altered struct {
+	Back             bool
+	Number           int64
+	Body             string
+	Lines            []Line
+	Least            map[string]int64 // that may be charged, by currency
+	Published, Valid int64            // milliseconds: when, and for how long a change may wait
+}
+
+// ChangePending is the answer to one whose number is not the next one.
+const ChangePending = "change_pending"
+
+// Alter is a partial cancel or a change that comes, perhaps again.
+func (w *World) Alter(now int64, name Name, a Altered) (happened bool, answer string) {
+	o := w.Orders[name]
+	switch {
+	case o == nil:
+		return false, Wait
+	case a.Number == o.Number && a.Body != o.AlteredBy:
+		return false, Conflict
+	case a.Number <= o.Number || o.State != Held && o.State != Confirmed:
+		return false, Done
+	case a.Number > o.Number+1:
+		return false, ChangePending
+	}
+	lines, why, detail := w.Events[name.Event].left(o, a)
+	if !a.Back {
+		lines, why, detail = w.moved(now, name, o, a)
+	}
+	if a.Back && why == "" && len(lines) == 0 {
+		w.end(now, name, Cancelled, "requested")
+		return true, Done
+	}
+	if o.State == Held && now >= o.Deadline {
+		w.end(now, name, Expired, "")
+		return true, Done
+	}
+	switch amount := costs(lines); {
+	case why != "" || o.State == Confirmed:
+	case o.Attempt > 0 && !o.Failed:
+		why = "payment_pending"
+	case amount > 0 && amount < a.Least[o.Currency]:
+		why = "below_minimum"
+	}
+	o.Number, o.AlteredAt, o.AlteredBy, o.Refusal, o.Blamed = a.Number, now, a.Body, why, detail
+	if why != "" {
+		return true, Done
+	}
+	sold := int64(0)
+	if o.State == Confirmed {
+		sold = 1
+		o.Owed += costs(o.Lines) - costs(lines)
+	}
+	w.places(name, 1, sold-1, -sold)
+	o.Lines = lines
+	w.places(name, -1, 1-sold, sold)
+	return true, Done
+}
+
+func costs(lines []Line) (n int64) {
+	for _, l := range lines {
+		n += l.Quantity * l.Price
+	}
+	return n
+}
+
+// line is that of a section; without places, if there is none.
+func (o *Order) line(section string) Line {
+	for _, l := range o.Lines {
+		if l.Section == section {
+			return l
+		}
+	}
+	return Line{}
+}
+
+// left is what an order has without what it gives back.
+func (e *Event) left(o *Order, a Altered) (lines []Line, why, detail string) {
+	said := Asked{Lines: a.Lines}
+	for _, l := range a.Lines {
+		has := o.line(l.Section)
+		places, unknown := e.find(l)
+		others := slices.DeleteFunc(slices.Clone(places), func(p int) bool { return slices.Contains(has.Places, p) })
+		switch {
+		case has.Quantity == 0:
+			return nil, "not_in_order", e.say(said, l, l.Named)
+		case len(has.Places) == 0 && len(l.Named) > 0:
+			return nil, "unknown_seat", e.say(said, l, l.Named)
+		case len(has.Places) > 0 && len(l.Named) == 0:
+			return nil, "seats_not_named", e.say(said, l, nil)
+		case len(unknown) > 0:
+			return nil, "unknown_seat", e.say(said, l, unknown)
+		case len(others) > 0:
+			return nil, "not_in_order", e.say(said, l, e.names(l.Section, others))
+		case l.Quantity > has.Quantity:
+			return nil, "not_in_order", e.say(said, l, nil)
+		}
+	}
+	for _, has := range o.Lines {
+		for _, l := range a.Lines {
+			if l.Section == has.Section {
+				places, _ := e.find(l)
+				has.Quantity -= l.Quantity
+				has.Places = slices.DeleteFunc(slices.Clone(has.Places), func(p int) bool { return slices.Contains(places, p) })
+			}
+		}
+		if has.Quantity > 0 {
+			lines = append(lines, has)
+		}
+	}
+	return lines, "", ""
+}
+
+// moved is what an order has when it is what it shall be.
+func (w *World) moved(now int64, name Name, o *Order, a Altered) (lines []Line, why, detail string) {
+	e, said := w.Events[name.Event], Asked{Lines: a.Lines}
+	switch {
+	case now > a.Published+a.Valid:
+		return nil, "too_late", ""
+	case e.Cancelled:
+		return nil, "event_cancelled", ""
+	}
+	before, after := int64(0), int64(0)
+	for _, l := range o.Lines {
+		before += l.Quantity
+	}
+	for _, l := range a.Lines {
+		section, known := e.Sections[l.Section]
+		has := o.line(l.Section)
+		places, unknown := e.find(l)
+		price := section.Price
+		if has.Quantity >= l.Quantity {
+			price = has.Price
+		}
+		dear := !slices.ContainsFunc(o.Lines, func(l Line) bool { return l.Price == price })
+		switch {
+		case !known:
+			return nil, "unknown_section", e.say(said, l, nil)
+		case section.Seats != "" && len(l.Named) == 0:
+			return nil, "seats_not_named", e.say(said, l, nil)
+		case len(unknown) > 0:
+			return nil, "unknown_seat", e.say(said, l, unknown)
+		case l.Price >= 0 && l.Price != price, has.Quantity > 0 && has.Price != price:
+			return nil, "price_changed", e.say(said, l, nil)
+		case dear:
+			return nil, "not_same_price", e.say(said, l, nil)
+		}
+		after += l.Quantity
+		lines = append(lines, Line{Section: l.Section, Quantity: l.Quantity, Price: price, Named: l.Named, Apart: l.Apart, Places: places})
+	}
+	switch {
+	case o.State == Confirmed && costs(lines) > costs(o.Lines):
+		return nil, "costs_more", ""
+	case after > before && e.Offer.MaxPerOrder > 0 && after > e.Offer.MaxPerOrder:
+		return nil, "over_limit", ""
+	case after > before && e.Offer.MaxPerCustomer > 0 && w.Owns(name.Event, o.Customer)+after-before > e.Offer.MaxPerCustomer:
+		return nil, "over_customer_limit", ""
+	}
+	for _, l := range lines {
+		section, has := e.Sections[l.Section], o.line(l.Section)
+		taken := slices.DeleteFunc(slices.Clone(l.Places), func(p int) bool { return slices.Contains(has.Places, p) })
+		given := slices.DeleteFunc(slices.Clone(has.Places), func(p int) bool { return slices.Contains(l.Places, p) })
+		if section.Seats == "" && l.Quantity > section.Available+has.Quantity {
+			return nil, "sold_out", e.say(said, l, nil)
+		}
+		if len(taken) == 0 {
+			continue
+		}
+		notFree, orphans := ReadSeats(put(section.Seats, given, 1, 0, 0), '.').Named(taken)
+		switch {
+		case len(notFree) > 0:
+			return nil, "seat_taken", e.say(said, l, e.names(l.Section, notFree))
+		case len(orphans) > 0 && e.Offer.NoOrphans:
+			return nil, "would_leave_orphan", e.say(said, l, e.names(l.Section, orphans))
+		}
+	}
+	return lines, "", ""
+}
