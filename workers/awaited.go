@@ -14,8 +14,9 @@ import (
 const (
 	// askWithin bounds how long one order is asked about. Without an answer it is asked about again, by whose turn it is then.
 	askWithin = time.Second
-	// askEvery is how often it is looked whom to ask about, where there is somebody; else takeIdly is.
+	// askEvery is how often it is looked whom to ask about, where there is somebody; else askIdly is.
 	askEvery = time.Second
+	askIdly  = 30 * time.Second
 )
 
 // ask looks up what became of a payment.
@@ -42,8 +43,8 @@ func (r *purchase) askAwaited() {
 	sign := r.sign("asking about what customers do")
 	defer sign.rest()
 	for wait := time.Duration(0); pause(r.reading, wait); wait = jitter(every) {
-		sign.within(2 * takeIdly)
-		every = takeIdly
+		sign.within(2 * askIdly)
+		every = askIdly
 		if now := r.pool.stats.ActionsRequired.Load(); now != known {
 			every, known = askEvery, now
 		}
