@@ -107,7 +107,7 @@ var plantedBugs = []plantedBug{
 		"return tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)",
 	},
 	{"the time of the newest entry is not kept", moveFile, "local changes = { '#now', stamp }", "local changes = { '#now', values[1] }"},
-	{"goes on to ask about what is over", moveFile, "elseif A > 0 then", "elseif false then"},
+	{"goes on to ask about what is over", moveFile, "elseif A > 0 and fact", "elseif false and fact"},
 	{"asks about nobody", moveFile, "redis.call('ZADD', KEYS[6 + B], int(now + FIRST_ASKED), members[n])", "local _ = FIRST_ASKED"},
 	{"Decide believes what was done for another attempt", decideFile, "if v.Order.AwaitsAction() && c.Attempt == v.Order.Attempt {", "if v.Order.AwaitsAction() {"},
 	{"two orders of a customer in one batch", holdFile, "      in_progress[customer] = true\n", ""},
@@ -141,7 +141,7 @@ var plantedBugs = []plantedBug{
 	{"seats of an order that does not get all are kept", holdFile, "          seats.change(before.section.seats, before.list, '-', '.')\n", ""},
 	{"seats are given that a caller knows nothing of", holdFile, "if section.tag ~= (ARGV[at + 2] ~= '' and '|' .. ARGV[at + 2] or '') then", "if false then"},
 	{"names for an event that minds nothing left alone", holdFile, "(limit ~= '' and '|' or '') .. strict ~= ARGV", "(limit ~= '' and '|' or '') ~= string.gsub(ARGV[EVENTS + 2 * e - 1], '!', '') and ARGV"},
-	{"seats that expire are not given back", "streams/move.go", "			if item.Places != \"\" {\n				from", "			if item.Places != \"\" && d.fact.Type != domain.FactExpired {\n				from"},
+	{"seats that expire are not given back", "streams/move.go", "if item.Places != \"\" {\n					from", "if item.Places != \"\" && d.fact.Type != domain.FactExpired {\n					from"},
 	{"a seat that is sold stays held", moveFile, "seats.list_of(ARGV[n]), from, to)", "seats.list_of(ARGV[n]), from, to == '+' and from or to)"},
 	{"places are put together as they came", seatsFile, "if not s.ascending then", "if false then"},
 }

@@ -22,6 +22,12 @@ func (h *holdfast) doctor(want level) map[string][]object {
 	if r.code != int(want) || r.stderr != "" {
 		h.t.Errorf("doctor: exit %d, want %d\n%s%s", r.code, want, r.stdout, r.stderr)
 	}
+	return h.findings(r)
+}
+
+// findings are those of a run, by check.
+func (h *holdfast) findings(r result) map[string][]object {
+	h.t.Helper()
 	found := make(map[string][]object)
 	for _, f := range decodeLines(h.t, r.stdout) {
 		if len(f) != 4 {
@@ -65,8 +71,15 @@ func TestDoctor(t *testing.T) {
 	worker := h.worker()
 	h.ok("publish", "--event", "e1", "--customer", "c", "--order", "o1", "--token", "t", "--wait")
 	h.drained()
-	eventually(t, "nothing is wrong", func() bool { return h.run("doctor").code == exitDone })
-	found := h.doctor(levelOK)
+	var found map[string][]object
+	eventually(t, "nothing is wrong, not even for a moment in which the machine was slow", func() bool {
+		if err := rdb.Do(ctx, "SLOWLOG", "RESET").Err(); err != nil {
+			t.Fatal(err)
+		}
+		r := h.run("doctor", "-o", "json")
+		found = h.findings(r)
+		return r.code == exitDone && r.stderr == ""
+	})
 	for check, says := range map[string]string{
 		"version": ", standalone, a master", "appendonly": "there is an append-only file", "appendfsync": "always", "no-appendfsync-on-rewrite": "synced", "eviction": "noeviction",
 		"memory": "of 1024 MB", "clients": "clients are connected", "clock": "apart", "latency": "an answer takes", "slow_log": "no command", "lag": "is right",
@@ -88,7 +101,7 @@ func TestDoctor(t *testing.T) {
 	wantFinding(t, found, "appendfsync", severityWarning, "about a second", "CONFIG SET appendfsync always")
 	wantFinding(t, found, "no-appendfsync-on-rewrite", severityWarning, "rewritten", "CONFIG SET no-appendfsync-on-rewrite no")
 	wantFinding(t, found, "eviction", severityCritical, "allkeys-lru", "CONFIG SET maxmemory-policy noeviction")
-	wantFinding(t, found, "slow_log", severityWarning, "1 command took", "SLOWLOG GET")
+	wantFinding(t, found, "slow_log", severityWarning, " took", "SLOWLOG GET")
 	if text := h.run("doctor").stdout; strings.Contains(text, "tok_secret") {
 		t.Errorf("an argument is shown:\n%s", text)
 	}
