@@ -304,6 +304,21 @@ func TestExchangeUpToTheLimit(t *testing.T) {
 	f.wantLogFolds()
 }
 
+// TestExchangeUpToTheLimitAtOnce: two orders of a customer grow at once, of which one costs nothing.
+func TestExchangeUpToTheLimitAtOnce(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10, func(t *domain.Terms) { t.MaxPerCustomer, t.Sections[1].Price = 3, 0 }))
+	f.confirmedOf("o1", "jane", `[{"section":"vip","quantity":1}]`)
+	f.heldOf("o2", "jane", `[{"section":"general","quantity":1}]`)
+	other, hook := f.another(t)
+	hook.once("move", func() { f.wantAlter("done", to("o1", 1, `[{"section":"vip","quantity":2}]`)) })
+	other.wantAlter("done over_customer_limit", to("o2", 1, `[{"section":"general","quantity":2}]`))
+	if places := f.placesOf("e1/jane"); places != "3" {
+		t.Errorf("jane has %s places", places)
+	}
+	f.wantLogFolds()
+}
+
 // TestChangeOfOrdersAsTheyAre: what is being paid, is over, or is not there yet.
 func TestChangeOfOrdersAsTheyAre(t *testing.T) {
 	f := newFixture(t)

@@ -80,7 +80,7 @@ var plantedBugs = []plantedBug{
 	{"what is given back is not owed", changeFile, "next.Reduced += o.Amount() - next.Amount()", "next.Reduced += 0"},
 
 	// What is made of it.
-	{"an exchange that gives and does not take", "streams/move.go", "for _, by := range d.Each() {", "for _, by := range d.Each()[1:] {"},
+	{"an exchange that gives and does not take", "streams/move.go", "for _, by := range d.Each() {", "for _, by := range []domain.Effect{d.Effect} {"},
 	{"an exchange without compare of the terms", "streams/ledger.go", "m.terms[ref.EventID] = e.Version", "delete(m.terms, ref.EventID)"},
 	{"an exchange without compare of what is beside its seats", "streams/move.go", "if !e.NoOrphans {", "if true {"},
 	{"an exchange up to no limit", moveFile, "if tonumber(ARGV[by + 2]) < 0 and most > 0 and left > most then", "if false then"},
