@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,28 +20,28 @@ var seatedOrder = domain.Order{State: domain.OrderConfirmed, CustomerID: "fred",
 // TestSeatsHaveNames: an outcome says which seats the order got; their names are looked up only then, until that succeeds.
 func TestSeatsHaveNames(t *testing.T) {
 	inBubble(t, never, func(b *bench) {
-		looked := 0
-		failing := errRefused
+		var looked atomic.Int64
+		var names atomic.Bool // whether they can be had
 		b.outcomes.seatNames = func(eventID string, items domain.Items) (map[string][]string, error) {
-			if looked++; eventID != "p0" || items != seatedOrder.Items {
+			if looked.Add(1); eventID != "p0" || items != seatedOrder.Items {
 				t.Errorf("names of %s: %s", eventID, items)
 			}
-			if failing != nil {
-				return nil, failing
+			if !names.Load() {
+				return nil, errRefused
 			}
 			return map[string][]string{"stalls": {"A-4", "B-10"}}, nil
 		}
 		b.outcomes.set(ref("p0", "counted"), orderIn(domain.OrderConfirmed, "fred"))
 		w := b.wait(b.Context(), b.producer.Wait, ref("p0", "counted"))
 		w.got(orderIn(domain.OrderConfirmed, "fred"))
-		if looked > 0 {
+		if looked.Load() > 0 {
 			t.Error("names were looked up for an order without seats")
 		}
 		seated := b.wait(b.Context(), b.producer.Wait, ref("p0", "seated"))
 		seated.waiting()
 		b.outcomes.change(ref("p0", "seated"), seatedOrder)
 		seated.waiting() // it is asked again
-		failing = nil
+		names.Store(true)
 		seated.ends()
 		if want := map[string][]string{"stalls": {"A-4", "B-10"}}; seated.err != nil || !reflect.DeepEqual(seated.outcome.Seats, want) || seated.outcome.Order != seatedOrder {
 			t.Errorf("%+v, %v", seated.outcome, seated.err)

@@ -14,7 +14,7 @@ import (
 const (
 	// askWithin bounds how long one order is asked about. Without an answer it is asked about again, by whose turn it is then.
 	askWithin = time.Second
-	// askEvery is how often it is looked whom to ask about, where there is somebody; else askIdly is.
+	// askEvery is how often it is looked whom to ask about, where there is somebody; else askIdly is, or as soon as this worker has heard of somebody.
 	askEvery = time.Second
 	askIdly  = 30 * time.Second
 )
@@ -38,22 +38,18 @@ func (r *purchase) ask(p *pending) {
 // askAwaited has it asked what customers have done of whom that is awaited: as many at a time as there is somebody free for, and by
 // one worker at a time.
 func (r *purchase) askAwaited() {
-	var every time.Duration
 	var known int64
+	var next time.Time // when it is looked again, unless this worker hears of somebody before
 	sign := r.sign("asking about what customers do")
 	defer sign.rest()
-	for wait := time.Duration(0); pause(r.reading, wait); wait = jitter(every) {
+	for wait := time.Duration(0); pause(r.reading, wait); wait = jitter(askEvery) {
 		sign.within(2 * askIdly)
-		every = askIdly
-		if now := r.pool.stats.ActionsRequired.Load(); now != known {
-			every, known = askEvery, now
-		}
-		if r.pool.gateway.pace.paused() {
+		now := r.pool.stats.ActionsRequired.Load()
+		if r.pool.gateway.pace.paused() || now == known && time.Now().Before(next) {
 			continue
 		}
 		list, awaited, err := r.pool.ledger.TakeAwaited(r.reading, r.partition, 0) // one plain command, if nobody is awaited
 		if awaited {
-			every = askEvery
 			var mine bool
 			if mine, err = r.pool.ledger.TakeTurn(r.reading, r.partition, domain.JobAsk, r.pool.cfg.Name, askEvery/2); err == nil && mine {
 				list, _, err = r.pool.ledger.TakeAwaited(r.reading, r.partition, r.payers.spare())
@@ -66,6 +62,10 @@ func (r *purchase) askAwaited() {
 			continue
 		}
 		r.pool.redis.worked()
+		known, next = now, time.Time{}
+		if !awaited {
+			next = time.Now().Add(jitter(askIdly))
+		}
 		asked := make([]*pending, len(list))
 		for i, a := range list {
 			asked[i] = &pending{order: a.Order, since: time.Now(), request: domain.Request{
