@@ -18,7 +18,7 @@ const (
 	// is made after a look, and for less than that, ends so much too late at most.
 	lookEvery = time.Second
 	// trimEvery is how often requests are trimmed, and paceEvery how often while there are any: then their pace is noted, too.
-	trimEvery = 2 * time.Second
+	trimEvery = 4 * time.Second
 	paceEvery = time.Second
 	// forgetEvery is how often rejections for unknown events are forgotten while there are any to be, and
 	// forgetLookEvery how often it is looked whether there are.
