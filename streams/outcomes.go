@@ -181,6 +181,7 @@ func (c *Checkout) listen(ctx context.Context, partition int, sink domain.Outcom
 				// Where there is no answer, that of the ping tells whether the server is there: it must not be kept waiting for.
 				looking, enough := context.WithTimeout(ctx, epochEvery/2)
 				if now, err := c.channel(looking, partition); err == nil && now != channel {
+					c.store.hashes.Forget() // where orders are was said by the data before
 					cancel(domain.ErrDataReplaced)
 				}
 				enough()

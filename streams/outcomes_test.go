@@ -137,3 +137,26 @@ func TestWatchNotices(t *testing.T) {
 		t.Errorf("it was said: %v", log.All())
 	}
 }
+
+// TestWatchOverOtherData: what a checkout had learnt of where orders are is not so in the data that comes in their place.
+func TestWatchOverOtherData(t *testing.T) {
+	server := redistest.Start(t)
+	f := openFixture(t, server)
+	f.list("e1", terms(10)) // its orders are with those of others
+	f.checkout.Look(f.Ctx, []domain.OrderRef{ref("e1", "o1")})
+	sink := &heard{orders: make(chan domain.OrderRef, 1)}
+	ctx, cancel := context.WithCancel(f.Ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { _ = f.checkout.Watch(ctx, 0, sink) }) // it ends with ctx
+	defer watching.Wait()
+	defer cancel()
+	f.Eventually("it is connected", func() bool { return sink.connected.Load() == 1 })
+	f.Do("FLUSHALL")
+	again := openFixture(t, server)
+	again.list("e1", terms(500_000)) // they have hashes of their own
+	again.held("e1", "o1", "fred", 1, holdMillis)
+	f.Eventually("it is connected again", func() bool { return sink.connected.Load() >= 2 })
+	if looked := f.checkout.Look(f.Ctx, []domain.OrderRef{ref("e1", "o1")})[0]; looked.Standing.Order.State != domain.OrderHeld {
+		t.Errorf("%+v", looked)
+	}
+}
