@@ -156,7 +156,7 @@ func TestWatchOverOtherData(t *testing.T) {
 	again.list("e1", terms(500_000)) // they have hashes of their own
 	again.held("e1", "o1", "fred", 1, holdMillis)
 	f.Eventually("it is connected again", func() bool { return sink.connected.Load() >= 2 })
-	if looked := f.checkout.Look(f.Ctx, []domain.OrderRef{ref("e1", "o1")})[0]; looked.Standing.Order.State != domain.OrderHeld {
+	if looked := f.checkout.Look(f.Ctx, []domain.OrderRef{ref("e1", "o1")})[0]; looked.Order.State != domain.OrderHeld {
 		t.Errorf("%+v", looked)
 	}
 }
