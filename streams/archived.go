@@ -111,7 +111,9 @@ func entrySize(e domain.Entry) int {
 }
 
 // InLog implements domain.ArchiveSource.
-func (l *Ledger) InLog(ctx context.Context, p int, e domain.Entry) (bool, error) { return l.store.inLog(ctx, p, sight(e)) }
+func (l *Ledger) InLog(ctx context.Context, p int, e domain.Entry) (bool, error) {
+	return l.store.inLog(ctx, p, sight(e))
+}
 
 // Acknowledged implements domain.ArchiveSource.
 func (l *Ledger) Acknowledged(ctx context.Context, p int) (map[domain.Group]string, error) {
