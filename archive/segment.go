@@ -46,11 +46,8 @@ type Header struct {
 // format is that of segments that this program writes.
 const format = 1
 
-// The names under which a segment has its header, and the hash of header and rows.
-const (
-	headerName = "holdfast"
-	hashName   = "holdfast.sha256"
-)
+// headerName is the name under which a segment has its header, as JSON.
+const headerName = "holdfast"
 
 // Segment is one that was read, and is what it says.
 type Segment struct {
@@ -220,14 +217,14 @@ func encode(h Header, entries []domain.Entry) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	w := parquet.NewGenericWriter[row](&b, parquet.Compression(&parquet.Zstd), parquet.CreatedBy("holdfast", "", ""),
-		parquet.KeyValueMetadata(headerName, string(header)), parquet.KeyValueMetadata(hashName, hashOf(header, rows)))
+		parquet.KeyValueMetadata(headerName, string(header)))
 	if _, err = w.Write(rows); err == nil {
 		err = w.Close()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("writing a segment: %w", err)
 	}
-	return b.Bytes(), nil
+	return seal(b.Bytes())
 }
 
 func factsIn(rows []row) int {
@@ -254,7 +251,10 @@ func decode(key Key, body []byte) (s *Segment, err error) {
 	damaged := func(format string, args ...any) (*Segment, error) {
 		return nil, &damagedError{key.String(), fmt.Sprintf(format, args...)}
 	}
-	// What was cut or changed is somebody else's mistake, and shall not end the program.
+	if !sealed(body) {
+		return damaged("it is not what was written: cut, or changed")
+	}
+	// What somebody else has sealed may be no segment all the same, and shall not end the program.
 	defer func() {
 		if broken := recover(); broken != nil {
 			s, err = damaged("it cannot be read: %v", broken)
@@ -279,9 +279,6 @@ func decode(key Key, body []byte) (s *Segment, err error) {
 	rows, err := readRows(file)
 	if err != nil {
 		return damaged("its rows cannot be read: %v", err)
-	}
-	if hash, _ := file.Lookup(hashName); hash != hashOf([]byte(header), rows) {
-		return damaged("its hash is another one than that of what it says")
 	}
 	if s.Entries, err = entriesOf(rows); err != nil {
 		return damaged("%v", err)
@@ -323,63 +320,40 @@ func readRows(file *parquet.File) ([]row, error) {
 	return rows, r.Close()
 }
 
-// hashOf is a hash of all that a segment says: header and every column.
-func hashOf(header []byte, rows []row) string {
-	hash := sha256.New()
-	b := binary.AppendUvarint(nil, uint64(len(header)))
-	b = append(b, header...)
-	for i := range rows {
-		if b = rows[i].append(b); len(b) > 64<<10 || i+1 == len(rows) {
-			_, _ = hash.Write(b) // never fails
-			b = b[:0]
-		}
+// A segment has, before the footer of the Parquet file, where readers of Parquet never look, the SHA-256 of all its other bytes: what was cut or
+// changed on the way is found before anything of it is believed, such as how much memory it takes to read it.
+const sumLength = sha256.Size
+
+// footerOf is where the footer of a Parquet file begins, as its end says; ok is false for what is none.
+func footerOf(body []byte) (at int, ok bool) {
+	const end = 8 // length of the footer, PAR1
+	if len(body) < sumLength+2*end || string(body[len(body)-4:]) != "PAR1" {
+		return 0, false
 	}
-	return hex.EncodeToString(hash.Sum(nil))
+	at = len(body) - end - int(binary.LittleEndian.Uint32(body[len(body)-end:]))
+	return at, at >= 4
 }
 
-// append is the row with the length before each value, so that no two rows are the same bytes.
-func (r *row) append(b []byte) []byte {
-	text := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
-	number := func(n int64) { b = binary.AppendVarint(b, n) }
-	texts := func(all ...*string) {
-		for _, s := range all {
-			if s == nil {
-				b = append(b, 0)
-				continue
-			}
-			b = append(b, 1)
-			text(*s)
-		}
+// seal puts the sum into a Parquet file.
+func seal(body []byte) ([]byte, error) {
+	at, ok := footerOf(body)
+	if !ok {
+		return nil, errors.New("the Parquet file that was written has no footer")
 	}
-	numbers := func(all ...*int64) {
-		for _, n := range all {
-			if n == nil {
-				b = append(b, 0)
-				continue
-			}
-			b = append(b, 1)
-			number(*n)
-		}
+	sum := sha256.Sum256(body)
+	return slices.Insert(body, at, sum[:]...), nil
+}
+
+// sealed reports whether a segment has the sum of its bytes.
+func sealed(body []byte) bool {
+	at, ok := footerOf(body)
+	if !ok || at < sumLength {
+		return false
 	}
-	text(r.EntryID)
-	number(r.Line)
-	text(r.Type)
-	text(r.Fact)
-	text(string(r.Raw))
-	number(r.At)
-	text(r.EventID)
-	texts(r.OrderID, r.CustomerID, r.Section, r.Currency, r.Reason, r.AuthorizationID)
-	number(int64(len(r.Items)))
-	for _, one := range r.Items {
-		text(one.Section)
-		number(one.Quantity)
-		number(one.UnitPrice)
-		text(one.Places)
-	}
-	numbers(r.Quantity, r.Amount, r.Change, r.Attempt)
-	number(r.SoldTickets)
-	number(r.SoldAmount)
-	return b
+	sum := sha256.New()
+	_, _ = sum.Write(body[:at-sumLength]) // never fails
+	_, _ = sum.Write(body[at:])
+	return bytes.Equal(sum.Sum(nil), body[at-sumLength:at])
 }
 
 // sameEntry reports whether two entries are the same, byte for byte.
