@@ -219,6 +219,7 @@ func (g *glance) show(which int, view func() (any, error)) (page, error) {
 		if s.page.body, s.err = json.Marshal(v); s.err != nil {
 			return
 		}
+		s.page.body = append(s.page.body, '\n')
 		sum := sha256.Sum256(s.page.body)
 		s.page.etag = `"` + hex.EncodeToString(sum[:8]) + `"`
 	})
@@ -281,9 +282,7 @@ func (s *Server) glanceAt(ctx context.Context, eventID string) (*glance, error) 
 			return look, nil
 		}
 	}
-	p := s.problem(err)
-	p.EventID = eventID
-	return nil, p
+	return nil, s.problem(err).of(domain.OrderRef{EventID: eventID})
 }
 
 func (s *Server) showEvent(ctx context.Context, in *eventInput) (*pageOutput, error) {

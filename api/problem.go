@@ -164,9 +164,11 @@ func (s *Server) problem(err error) *Problem {
 	return p
 }
 
-// of is p with the order that it is about.
+// of is p with the order, or the event, that it is about; not of what may be no name of one.
 func (p *Problem) of(ref domain.OrderRef) *Problem {
-	p.EventID, p.OrderID = ref.EventID, ref.OrderID
+	if p.Code != domain.CodeInvalid {
+		p.EventID, p.OrderID = ref.EventID, ref.OrderID
+	}
 	return p
 }
 

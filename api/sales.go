@@ -109,7 +109,7 @@ func (s *Server) sales(ctx context.Context, in *struct {
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		return &salesOutput{ContentType: "application/json", Body: body}, nil
+		return &salesOutput{ContentType: "application/json", Body: append(body, '\n')}, nil
 	}
 	out := &salesOutput{ContentType: textCSV + "; charset=utf-8"}
 	if next != "" {
