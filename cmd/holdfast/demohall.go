@@ -66,7 +66,7 @@ func (d *demo) drawHall(ctx context.Context, layout *seats.Layout) ([]string, er
 		return nil, err
 	}
 	section, _ := event.Section(hallSection)
-	return drawSeats(layout, section.Places)
+	return drawSeats(layout, len(event.SeatAllocations(hallSection)), section.Places)
 }
 
 // chooseSeats is three customers who want certain seats, the last of them some that are gone. It waits until the payments are approved.
