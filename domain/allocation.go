@@ -332,16 +332,22 @@ func markOf(s SectionTerms) byte {
 	return s.Mark[0]
 }
 
-// keepCodes are allocations as they are to be, with how many orders use their codes now. None may be missing that there is, and no code:
-// orders give their uses back.
-func (e Event) keepCodes(terms []Allocation) ([]Allocation, error) {
-	list := slices.Clone(terms)
+// unused are allocations as an organiser says them: whether a code is used is not theirs to say.
+func unused(list []Allocation) []Allocation {
+	list = slices.Clone(list)
 	for i := range list {
 		list[i].Codes = slices.Clone(list[i].Codes)
 		for j := range list[i].Codes {
 			list[i].Codes[j].Used = 0
 		}
 	}
+	return list
+}
+
+// keepCodes are allocations as they are to be, with how many orders use their codes now. None may be missing that there is, and no code:
+// orders give their uses back.
+func (e Event) keepCodes(terms []Allocation) ([]Allocation, error) {
+	list := unused(terms)
 	next := Event{Allocations: list}
 	for _, a := range e.Allocations {
 		if _, kept := next.Allocation(a.Name); !kept {

@@ -498,7 +498,11 @@ func Create(e Event, eventID string, t Terms) (*Fact, error) {
 		if err := CheckCurrency(t.Currency); err != nil {
 			return nil, WithClass(ClassReject, err)
 		}
-		return &Fact{Type: FactCreated, EventID: eventID, Terms: &t}, nil
+		fact := &Fact{Type: FactCreated, EventID: eventID, Terms: &t}
+		if _, err := ApplyEvent(e, *fact); err != nil { // its allocations have not the seats that its layouts give them
+			return nil, WithCode(ClassReject, CodeInvalid, err)
+		}
+		return fact, nil
 	}
 	switch {
 	case e.Terms().Fingerprint() != t.Fingerprint():

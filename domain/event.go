@@ -319,7 +319,7 @@ func (e Event) Terms() Terms {
 	t := Terms{
 		Name: e.Name, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder, MaxPerCustomer: e.MaxPerCustomer,
 		NoOrphans: e.NoOrphans, OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis,
-		Sections: make([]SectionTerms, len(e.Sections)), Allocations: slices.Clone(e.Allocations),
+		Sections: make([]SectionTerms, len(e.Sections)), Allocations: unused(e.Allocations),
 	}
 	for i, s := range e.Sections {
 		t.Sections[i] = SectionTerms{Name: s.Name, Price: s.Price, Capacity: s.Capacity, Layout: s.Layout}

@@ -23,12 +23,10 @@ func (s *Store) Events() *Events { return &Events{s} }
 // other terms now, or is closed (domain.CodeEventClosed); domain.CodeUnavailable if there is
 // no log (any more) to write it to; domain.ErrUnknownOutcome if it may have been created now.
 func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error) {
-	if _, err := domain.Create(domain.Event{}, eventID, t); err != nil {
-		return false, err
+	if err := domain.CheckID("event_id", eventID); err != nil {
+		return false, domain.WithCode(domain.ClassReject, domain.CodeInvalid, err)
 	}
-	fact := domain.Fact{Type: domain.FactCreated, EventID: eventID, Terms: &t}
-	event, err := domain.ApplyEvent(domain.Event{}, fact)
-	if err != nil {
+	if err := t.Validate(); err != nil {
 		return false, err
 	}
 	p := e.store.Partition(eventID)
@@ -37,13 +35,17 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 		if err != nil {
 			return false, err
 		}
-		if there.Exists() {
-			_, err = domain.Create(there.Event, eventID, t)
+		fact, err := domain.Create(there.Event, eventID, t)
+		if err != nil || fact == nil {
+			return false, err
+		}
+		event, err := domain.ApplyEvent(there.Event, *fact)
+		if err != nil {
 			return false, err
 		}
 		fields := layout.EncodeEvent(eventID, event, layout.OrderHashes(t))
 		fields[layout.SalesField(eventID)] = layout.Totals{}.String()
-		args := []any{eventID, there.Branch, wire.FactLine(fact), len(fields)}
+		args := []any{eventID, there.Branch, wire.FactLine(*fact), len(fields)}
 		for _, of := range []map[string]string{fields, layout.EncodePlaces(eventID, event)} {
 			for field, value := range of {
 				args = append(args, field, value)
