@@ -510,10 +510,10 @@ for i = 1, N do
       end
       repeat
         local section = item.section
-        section.available, section.held, section.changed = section.available - item.quantity, section.held + item.quantity, true
         if section.of then
           section.of.taken = true -- seats of it, perhaps
         end
+        section.available, section.held, section.changed = section.available - item.quantity, section.held + item.quantity, true
         item = item.next
       until not item
       in_progress[customer] = true
