@@ -16,6 +16,14 @@ type Figures struct {
 	OverdueHolds        int64            // that should have been ended
 	OldestOverdueMillis int64            // since the oldest of them should have been
 	DataReplaced        bool             // and nobody has seen to it
+	Audits              []Audit          // the newest: none before the first
+}
+
+// Audit is what the newest one found.
+type Audit struct {
+	Of         string // books or payments
+	Violations int64
+	AgeMillis  int64
 }
 
 // Group is one group of one partition. Ages are on Redis's clock.

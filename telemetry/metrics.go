@@ -67,6 +67,8 @@ var (
 	deadLetters   = desc("dead_letters", "Entries and orders that were set aside, by what they are about.", "stream")
 	overdueHolds  = desc("overdue_holds", "Holds that are over and have not ended.")
 	oldestOverdue = desc("oldest_overdue_seconds", "Since when the oldest of them is over.")
+	auditFound    = desc("audit_violations", "Violations that the newest audit found, of the books or of the payments. Missing before the first audit.", "of")
+	auditAge      = desc("audit_age_seconds", "Since when that is known.", "of")
 	dataReplaced  = desc("data_replaced", "Whether the data in Redis was replaced, and nobody has seen to it.")
 )
 
@@ -143,6 +145,10 @@ func ofNamespace(m metrics, f Figures) {
 	m.gauge(overdueHolds, float64(f.OverdueHolds))
 	m.gauge(oldestOverdue, seconds(f.OldestOverdueMillis))
 	m.gauge(dataReplaced, number(f.DataReplaced))
+	for _, a := range f.Audits {
+		m.gauge(auditFound, float64(a.Violations), a.Of)
+		m.gauge(auditAge, seconds(a.AgeMillis), a.Of)
+	}
 }
 
 // metrics is where they go.

@@ -57,6 +57,9 @@ func (s shown) watch(pool *workers.Pool, store *streams.Store) {
 
 func figuresOf(f inspect.Figures) telemetry.Figures {
 	figures := telemetry.Figures{DeadLetters: f.DeadLetters, DataReplaced: f.Replaced}
+	for _, a := range f.Audited {
+		figures.Audits = append(figures.Audits, telemetry.Audit{Of: a.Of, Violations: int64(a.Violations), AgeMillis: max(0, f.AtMillis-a.AtMillis)})
+	}
 	for _, g := range f.Groups {
 		figures.Groups = append(figures.Groups, telemetry.Group{
 			Partition: g.Partition, Group: g.Group, Waiting: g.Lag, InHand: g.Pending, Owed: g.Owed, Backlog: g.Backlog,

@@ -50,6 +50,9 @@ func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
 // Workers is a hash: what each worker says of itself (JSON), by its name.
 func (k Keys) Workers() string { return k.Namespace + ":workers" }
 
+// Audited is a hash: what the newest audit found (JSON), by what it looked at.
+func (k Keys) Audited() string { return k.Namespace + ":audited" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
