@@ -16,7 +16,16 @@ type Figures struct {
 	OverdueHolds        int64            // that should have been ended
 	OldestOverdueMillis int64            // since the oldest of them should have been
 	DataReplaced        bool             // and nobody has seen to it
-	Audits              []Audit          // the newest: none before the first
+	Paused              Paused
+	Audits              []Audit // the newest: none before the first
+}
+
+// Paused is what workers take no requests of.
+type Paused struct {
+	Everything   bool
+	Events       int64
+	OldestMillis int64 // since the oldest of these is paused
+	Parked       int64 // requests
 }
 
 // Audit is what the newest one found.

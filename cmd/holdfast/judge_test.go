@@ -78,6 +78,11 @@ func TestJudge(t *testing.T) {
 				{Worker: "w2", Code: domain.CodeGatewaySlow, Text: "6 s", SinceMillis: s.AtMillis},
 			}
 		}, []string{"CRITICAL gateway_misconfigured worker w2, for 0s: 401", "WARNING gateway_slow worker w2 and 1 more, for 2m0s: 5 s"}},
+		"paused": {func(s *inspect.Status) {
+			s.Paused = inspect.Paused{Lasting: domain.Pauses{
+				{AtMillis: s.AtMillis - minute, By: "ann", Reason: "double charges"}, {EventID: "opera", AtMillis: s.AtMillis, By: "bob", Reason: "wrong prices", HoldsUntilMillis: s.AtMillis + minute},
+			}, Parked: map[string]int64{"opera": 7}}
+		}, []string{"WARNING paused everything no requests 1m0s, by ann: double charges holdfast resume --role purchase", "WARNING paused opera 7 requests are parked bob wrong prices holds holdfast resume --event opera"}},
 		"an audit": {func(s *inspect.Status) {
 			s.Audited = []inspect.Audited{{Of: audit.OfBooks, AtMillis: s.AtMillis - 48*60*minute}, {Of: audit.OfPayments, AtMillis: s.AtMillis}}
 		}, nil},
