@@ -90,6 +90,7 @@ type Server struct {
 	keys    *keyring
 	rates   *rates
 	events  *glances
+	feeds   *feeds
 	stats   *Stats
 	waits   chan struct{}   // one element for each wait under way
 	ending  context.Context // is done once the end was asked for
@@ -111,6 +112,7 @@ func New(deps Deps, options Options) *Server {
 	}
 	s.keys = newKeyring(deps.Keys, s.log)
 	s.events = newGlances(deps.Events)
+	s.feeds = &feeds{of: make(map[string]*feed)}
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -135,6 +137,7 @@ func New(deps Deps, options Options) *Server {
 	s.registerEvents()
 	s.registerCustomers()
 	s.registerSales()
+	s.registerUpdates()
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive\n") })
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {

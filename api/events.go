@@ -286,15 +286,23 @@ func (s *Server) glanceAt(ctx context.Context, eventID string) (*glance, error) 
 }
 
 func (s *Server) showEvent(ctx context.Context, in *eventInput) (*pageOutput, error) {
-	look, err := s.glanceAt(ctx, in.Event)
-	if err != nil {
+	if _, err := s.glanceAt(ctx, in.Event); err != nil {
 		return nil, err
 	}
-	p, err := look.show(0, func() (any, error) { return viewEvent(in.Event, look.event), nil })
+	p, err := s.eventPageOf(ctx, in.Event)
 	if err != nil {
 		return nil, s.problem(err)
 	}
 	return cached(p, in.IfNoneMatch), nil
+}
+
+// eventPageOf is an event as everybody is told of it.
+func (s *Server) eventPageOf(ctx context.Context, id string) (page, error) {
+	look, err := s.events.at(ctx, id)
+	if err != nil {
+		return page{}, err
+	}
+	return look.show(0, func() (any, error) { return viewEvent(id, look.event), nil })
 }
 
 func (s *Server) showSeats(ctx context.Context, in *eventInput) (*pageOutput, error) {

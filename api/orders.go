@@ -440,12 +440,13 @@ func parseReceipt(ref domain.OrderRef, text string) (producer.Receipt, error) {
 	return r, nil
 }
 
-func (s *Server) showOrder(ctx context.Context, in *struct {
+type showOrderInput struct {
 	OrderPath
 	Wait    int    `query:"wait" minimum:"0" maximum:"3600" doc:"Wait for so many seconds until there is something to tell: of an order that is held without a payment under way that is so, else its outcome."`
 	Receipt string `query:"receipt" maxLength:"512" doc:"Of a request for it, as it was given when that was published: then this is about that very request."`
-},
-) (*struct{ Body Order }, error) {
+}
+
+func (s *Server) showOrder(ctx context.Context, in *showOrderInput) (*struct{ Body Order }, error) {
 	ref := in.ref()
 	if err := cmp.Or(domain.CheckID("event", in.Event), domain.CheckID("id", in.ID)); err != nil {
 		return nil, s.problem(domain.WithCode(domain.ClassReject, domain.CodeInvalid, err))
