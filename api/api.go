@@ -71,6 +71,9 @@ type Deps struct {
 	Events   Events
 	Books    Books
 	Keys     Keys
+	// What organisers and SREs ask for.
+	Organising Organising
+	Operating  Operating
 }
 
 // Limits of what is read. Whatever is larger is refused unread.
@@ -138,6 +141,8 @@ func New(deps Deps, options Options) *Server {
 	s.registerCustomers()
 	s.registerSales()
 	s.registerUpdates()
+	s.registerOrganising()
+	s.registerOperating()
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive\n") })
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {

@@ -130,10 +130,14 @@ func (s *Server) admitted(ctx huma.Context, p principal) error {
 	case !slices.Contains(roles, p.role):
 		return problemOf(http.StatusForbidden, domain.CodeDenied, "the role "+string(p.role)+" may not do this")
 	}
-	if eventID := ctx.Param("event"); eventID != "" {
-		return p.mayEvent(eventID)
+	eventID := ctx.Param("event")
+	if eventID == "" { // it is about none, or in the body
+		return nil
 	}
-	return nil
+	if err := domain.CheckID("event", eventID); err != nil {
+		return domain.WithCode(domain.ClassReject, domain.CodeInvalid, err)
+	}
+	return p.mayEvent(eventID)
 }
 
 var errUnauthenticated = problemOf(http.StatusUnauthorized, codeUnauthenticated, "want Authorization: Bearer KEY, with a key that is valid")

@@ -321,10 +321,10 @@ func (s *Server) feed(ctx context.Context, eventID string, f *feed) {
 }
 
 // next is what there is now, and what is closed when there is another.
-func (f *feed) next() (page, error, <-chan struct{}) { //nolint:revive // the error is a part of what there is
+func (f *feed) next() (page, <-chan struct{}, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.now, f.err, f.changed
+	return f.now, f.changed, f.err
 }
 
 func (s *Server) eventUpdates(ctx context.Context, in *struct {
@@ -333,19 +333,16 @@ func (s *Server) eventUpdates(ctx context.Context, in *struct {
 	LastEventID   string `header:"Last-Event-ID" doc:"The id of the last event that was heard: it is not told again."`
 },
 ) (*huma.StreamResponse, error) {
-	if _, err := s.glanceAt(ctx, in.Event); err != nil {
-		return nil, err
-	}
 	first, err := s.eventPageOf(ctx, in.Event)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
 	}
 	return s.streaming(ctx, in.Authorization, func(ctx context.Context, to *stream, still <-chan time.Time) error {
 		f, leave := s.join(in.Event, first)
 		defer leave()
 		heard := in.LastEventID
 		for {
-			now, err, changed := f.next()
+			now, changed, err := f.next()
 			if err != nil {
 				return errors.Join(err, to.sendJSON("problem", "", s.problem(err)))
 			}
