@@ -211,7 +211,7 @@ func (s *Server) customer(ctx context.Context, token string) (principal, error) 
 const (
 	keysStale  = 500 * time.Millisecond
 	newKeysDue = 50 * time.Millisecond
-	keysLook   = 400 * time.Millisecond
+	keysLook   = 2 * time.Second
 	usedEvery  = time.Minute
 )
 

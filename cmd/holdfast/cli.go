@@ -47,6 +47,7 @@ type commandLine struct {
 	Version   kong.VersionFlag `group:"everywhere" help:"Print the version and exit."`
 
 	Demo    demoCommand    `cmd:"" group:"run" help:"Show what holdfast does, in a few seconds; without --redis on an embedded Redis."`
+	Dev     devCommand     `cmd:"" group:"run" help:"Everything there is, on a Redis of its own, until Ctrl-C: to try things out."`
 	Init    initCommand    `cmd:"" group:"run" help:"Make the namespace in Redis. Optional: on an empty one, worker and events create make it."`
 	Worker  workerCommand  `cmd:"" group:"run" help:"Work on requests until told to stop. Start as many as you like."`
 	API     apiCommand     `cmd:"" group:"run" name:"api" help:"Serve holdfast over HTTP: for checkouts, customers, sales, organisers and SREs."`
