@@ -8,13 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"holdfast/e2e/program"
 )
 
 // dev starts holdfast dev, and returns where everything is.
 func dev(t *testing.T) (r *running, at object) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r = &running{t: t, stdout: new(buffer), stderr: new(buffer), cancel: cancel, done: make(chan int, 1)}
+	r = &running{t: t, stdout: new(program.Buffer), stderr: new(program.Buffer), cancel: cancel, done: make(chan int, 1)}
 	go func() {
 		r.done <- run(ctx, []string{"dev", "--listen", "127.0.0.1:0", "--customers", "20", "-o", "json"}, nil, r.stdout, r.stderr)
 	}()
