@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"holdfast/domain"
+	"holdfast/streams"
 )
 
 const description = `
@@ -46,9 +47,10 @@ type commandLine struct {
 	Version   kong.VersionFlag `group:"everywhere" help:"Print the version and exit."`
 
 	Demo    demoCommand    `cmd:"" group:"run" help:"Show what holdfast does, in a few seconds; without --redis on an embedded Redis."`
+	Dev     devCommand     `cmd:"" group:"run" help:"Everything there is, on a Redis of its own, until Ctrl-C: to try things out."`
 	Init    initCommand    `cmd:"" group:"run" help:"Make the namespace in Redis. Optional: on an empty one, worker and events create make it."`
 	Worker  workerCommand  `cmd:"" group:"run" help:"Work on requests until told to stop. Start as many as you like."`
-	API     apiCommand     `cmd:"" group:"run" name:"api" help:"Serve holdfast over HTTP: for checkouts, customers and sales."`
+	API     apiCommand     `cmd:"" group:"run" name:"api" help:"Serve holdfast over HTTP: for checkouts, customers, sales, organisers and SREs."`
 	Gateway gatewayCommand `cmd:"" group:"run" help:"Serve a simulated payment gateway over HTTP."`
 
 	Events   eventsCommand   `cmd:"" group:"sell" help:"What is on sale: create, show, list, adjust, close, reopen or cancel events."`
@@ -92,6 +94,7 @@ type environment struct {
 	stdin     io.Reader
 	stdout    io.Writer
 	stderr    io.Writer
+	opened    *streams.Store // by whoever runs the command, and closes it; nil: the command opens one
 }
 
 // run is the program. It returns the exit status.

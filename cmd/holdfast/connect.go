@@ -185,6 +185,9 @@ func (e *environment) withStore(ctx context.Context, do func(*streams.Store) err
 }
 
 func (e *environment) withStoreOf(ctx context.Context, o streams.Options, do func(*streams.Store) error) error {
+	if e.opened != nil {
+		return do(e.opened)
+	}
 	o.Log = e.warnings()
 	store, err := e.open(ctx, o)
 	if err != nil {
