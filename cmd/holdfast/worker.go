@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -197,7 +196,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, shown.close()) }()
-	store, err := c.openWhenUp(ctx, e, log)
+	store, err := e.openWhenUp(ctx, streams.Options{Create: true, Log: log}, c.WaitRedis)
 	if err != nil {
 		if ctx.Err() != nil {
 			log.Info("worker stopped: told to while it waited for redis, nothing was in hand")
@@ -246,40 +245,6 @@ func lookAtServers(ctx context.Context, store *streams.Store, log *zap.Logger) (
 		}
 	}
 	return version
-}
-
-// openWhenUp opens the namespace, and makes it if nothing of it is there, with patience, because containers start in any order. How long it
-// waits counts from when Redis last said that it is loading its data.
-func (c *workerCommand) openWhenUp(ctx context.Context, e *environment, log *zap.Logger) (*streams.Store, error) {
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
-	giveUp := time.Now().Add(c.WaitRedis)
-	for told := ""; ; {
-		store, err := e.open(ctx, streams.Options{Create: true, Log: log})
-		if err == nil || domain.ClassOf(err) != domain.ClassRetry {
-			return store, err
-		}
-		waiting := "redis does not answer yet, waiting"
-		if domain.CodeOf(err) == domain.CodeLoading && c.WaitRedis > 0 {
-			waiting = "redis is loading its data, waiting"
-			giveUp = time.Now().Add(c.WaitRedis)
-		}
-		left := time.Until(giveUp)
-		if left <= 0 || ctx.Err() != nil {
-			return nil, err
-		}
-		if waiting != told {
-			told = waiting
-			log.Info(waiting, zap.String("redis", redactURL(e.url())), zap.Duration("at_most", c.WaitRedis), zap.Error(err))
-		}
-		timer := time.NewTimer(min(wait.NextBackOff(), left))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, ctx.Err()
-		}
-	}
 }
 
 func newLogger(stderr io.Writer, format, level string) (*zap.Logger, error) {

@@ -50,6 +50,12 @@ func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
 // Workers is a hash: what each worker says of itself (JSON), by its name.
 func (k Keys) Workers() string { return k.Namespace + ":workers" }
 
+// APIKeys is a hash: an APIKey (JSON) by its id.
+func (k Keys) APIKeys() string { return k.Namespace + ":api_keys" }
+
+// APIKeysUsed is a hash: when a key was used last, in milliseconds, by its id.
+func (k Keys) APIKeysUsed() string { return k.Namespace + ":api_keys_used" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
