@@ -13,17 +13,18 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 )
 
 // startAPI starts a process of the API, and returns its URL.
-func (s *system) startAPI(name, listen string, more ...string) (*process, string) {
+func (s *system) startAPI(name, listen string, more ...string) (*program.Process, string) {
 	s.t.Helper()
 	p := start(s.t, name, append([]string{"api", "--redis", s.url, "--listen", listen, "-o", "json"}, more...)...)
 	var listening struct {
 		URL string `json:"url"`
 	}
 	eventually(s.t, soon, "the API listens", func() error {
-		line, _, complete := strings.Cut(p.stdout.String(), "\n")
+		line, _, complete := strings.Cut(p.Stdout.String(), "\n")
 		if !complete {
 			return errors.New("not yet")
 		}
@@ -72,15 +73,15 @@ func TestReadmeOverHTTP(t *testing.T) {
 	s.drained(soon)
 	s.stands("jazz-night", 198, 0, 2, 20_00)
 	// Neither a token nor a key is anywhere in what was logged, or answered.
-	for _, said := range []string{p.stderr.String(), p.stdout.String(), w.stderr.String(), out} {
+	for _, said := range []string{p.Stderr.String(), p.Stdout.String(), w.Stderr.String(), out} {
 		for _, secret := range []string{"tok_visa", key} {
 			if strings.Contains(said, secret) {
 				t.Errorf("%s is said: %s", secret, said)
 			}
 		}
 	}
-	p.stop(endTime)
-	w.stop(endTime)
+	p.Stop(endTime)
+	w.Stop(endTime)
 }
 
 // Customers buy over HTTP while processes of the API are killed. Whoever has no answer sends the same again: each has one order, and pays once.
@@ -159,7 +160,7 @@ func TestAPIKilled(t *testing.T) {
 	for n := range customers {
 		next <- n
 		if n%(customers/kills) == customers/kills-1 {
-			p.kill()
+			p.Kill()
 			p, _ = s.startAPI(fmt.Sprintf("api-%d", n), listen)
 		}
 	}
@@ -179,9 +180,9 @@ func TestAPIKilled(t *testing.T) {
 	if verdict := s.audit(gateway); !verdict.OK {
 		t.Errorf("audit: %+v", verdict)
 	}
-	if said := p.stderr.String(); strings.Contains(said, "tok_secret") || strings.Contains(said, key) {
+	if said := p.Stderr.String(); strings.Contains(said, "tok_secret") || strings.Contains(said, key) {
 		t.Errorf("it says %s", said)
 	}
-	p.stop(endTime)
-	w.stop(endTime)
+	p.Stop(endTime)
+	w.Stop(endTime)
 }

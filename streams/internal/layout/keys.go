@@ -112,6 +112,9 @@ func (k Keys) Pace(p int) string { return k.partitions[p] + "pace" }
 // event, by when none of their requests that had been published by then is valid any more.
 func (k Keys) Unknown(p int) string { return k.partitions[p] + "unknown" }
 
+// Archived is a string: how far the log is archived (DecodeArchived).
+func (k Keys) Archived(p int) string { return k.partitions[p] + "archived" }
+
 // Awaited is the sorted set of the orders whose customers have something to do at their bank, event_id/order_id by when the
 // gateway is asked about them next.
 func (k Keys) Awaited(p int) string { return k.partitions[p] + "awaited" }
