@@ -24,7 +24,7 @@ var (
 	scriptDue            = load("due", "log")
 	scriptPutOff         = load("put_off")
 	scriptCreateEvent    = load("create_event", "log")
-	scriptAdjustEvent    = load("adjust_event", "log")
+	scriptAdjustEvent    = load("adjust_event", "log", "seats")
 	scriptChangeEvent    = load("change_event", "log")
 	scriptDeadLetter     = load("dead_letter", "letters", "notes")
 	scriptRedrive        = load("redrive", "notes")

@@ -186,7 +186,7 @@ func commandPath(parsed *kong.Context) string {
 	return parsed.Selected().FullPath()
 }
 
-// withoutToken takes care that a payment token on the command line is not
+// withoutToken takes care that a payment token or an access code on the command line is not
 // repeated in a message about it.
 func withoutToken(err error, parsed *kong.Context) error {
 	if commandPath(parsed) != "holdfast publish" {
@@ -195,6 +195,8 @@ func withoutToken(err error, parsed *kong.Context) error {
 	switch text := err.Error(); {
 	case strings.HasPrefix(text, "--token"):
 		return errors.New("--token: want a value; one that begins with - is written --token=VALUE")
+	case strings.HasPrefix(text, "--access-code"):
+		return errors.New("--access-code: want a value; one that begins with - is written --access-code=VALUE")
 	case strings.HasPrefix(text, "unexpected argument"):
 		return errors.New("unexpected argument: everything goes behind a flag, and a value with spaces between quotes")
 	}

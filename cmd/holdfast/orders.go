@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"holdfast/domain"
-	"holdfast/domain/seats"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
 )
@@ -113,7 +112,8 @@ type itemView struct {
 func viewItems(items domain.Items, named map[string][]string) []itemView {
 	list := []itemView{}
 	for i := range items.All() {
-		list = append(list, itemView{i.Section, i.Quantity, named[i.Section], i.UnitPrice, i.Amount(), seats.Public})
+		section, allocation := domain.SplitPool(i.Section)
+		list = append(list, itemView{section, i.Quantity, named[section], i.UnitPrice, i.Amount(), allocation})
 	}
 	return list
 }

@@ -46,7 +46,9 @@ type workerCommand struct {
 	LogFormat     string        `env:"HOLDFAST_LOG_FORMAT" enum:"json,console" default:"json" placeholder:"FORMAT" help:"json or console. The log goes to stderr. Default: json."`
 	LogLevel      string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 
-	As        gatewayFlags   `embed:"" group:"Who calls the payment gateway:"`
+	As gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
+	codeKeyFlags
+
 	Simulator simulatorFlags `embed:"" prefix:"simulator-" envprefix:"HOLDFAST_SIMULATOR_" group:"The simulated gateway, with --gateway simulator:"`
 }
 
@@ -121,6 +123,10 @@ func (c *workerCommand) config() (workers.Config, error) {
 	}
 	if c.Concurrency == 0 || c.MaxDeliveries == 0 {
 		return cfg, badUsage("--concurrency, --max-deliveries: 0 will not do")
+	}
+	var err error
+	if cfg.CodeKeys, err = c.keys(); err != nil {
+		return cfg, err
 	}
 	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {

@@ -127,7 +127,7 @@ func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
 func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "outcomes:" + epoch }
 
 // Events is a hash: of each event the fields TermsField, AboutField, SalesField and, for each section,
-// SectionField; perhaps EarlyField and RefusedFields; and ClockField, BranchField and BranchesField.
+// SectionField; perhaps EarlyField, RefusedFields and CodeFields; and ClockField, BranchField and BranchesField.
 func (k Keys) Events(p int) string { return k.partitions[p] + "events" }
 
 // Places is a hash: what each seat of a seated section is (package seats), by SectionField. They are not in Events: many a script
@@ -158,6 +158,9 @@ func EarlyField(eventID string) string { return eventID + "#early" }
 
 // SectionField is a section's price, capacity and where its places are.
 func SectionField(eventID, section string) string { return eventID + "/" + section }
+
+// CodeField is an access code of an event, by its hash.
+func CodeField(eventID, hash string) string { return eventID + "!" + hash }
 
 // RefusedField is how many places of a section were asked for in vain, for a reason; it is there if any were.
 func RefusedField(what domain.RefusedDemand) string {
