@@ -102,12 +102,12 @@ func viewEvent(id string, e domain.Event) Event {
 func viewSeats(id string, e domain.Event) (EventSeats, error) {
 	v := EventSeats{EventID: id, Sections: []SeatsOfSection{}}
 	for _, s := range e.Sections {
-		if !s.Seated() {
+		if s.Layout == "" { // of an allocation, or of places without names
 			continue
 		}
 		layout, err := seats.Parse(s.Layout)
 		if err == nil {
-			err = layout.CheckPlaces(s.Places)
+			err = layout.CheckPlaces(s.Places, len(e.SeatAllocations(s.Name)))
 		}
 		if err != nil {
 			return v, domain.WithClass(domain.ClassPoison, fmt.Errorf("event %s: section %s: %w", id, s.Name, err))

@@ -59,7 +59,8 @@ type Pool struct {
 	signs      signs
 	clock      clock
 	ready      readiness
-	bells      [][]*bell // of the readers of each partition's log, while it runs
+	pauses     atomic.Pointer[domain.Pauses] // as of the last second or so; nil: not known yet
+	bells      [][]*bell                     // of the readers of each partition's log, while it runs
 
 	reading context.Context // ends first: take no more
 	working context.Context // ends last: stop everything
@@ -231,6 +232,9 @@ func (p *Pool) verify() {
 		err := p.ledger.Verify(p.reading)
 		if err == nil {
 			err = p.clock.set(p.reading)
+		}
+		if err == nil {
+			err = p.learnPauses()
 		}
 		switch {
 		case p.reading.Err() != nil:

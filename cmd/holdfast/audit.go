@@ -34,8 +34,8 @@ type auditCommand struct {
 // Help is shown by --help.
 func (c *auditCommand) Help() string {
 	return `
-It folds the log from its start and compares the result with everything that is stored. It only reads, and may run while
-tickets are sold. Exit status 0 only if all is well; that the data was replaced is not, until somebody has seen to it
+It folds the log from its start and compares the result with everything that is stored. It may run while
+tickets are sold, and changes nothing but the note of what it found, which check and the metrics of workers tell. Exit status 0 only if all is well; that the data was replaced is not, until somebody has seen to it
 (holdfast check --forget-replaced).
 `
 }
@@ -85,6 +85,10 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			}
 			report.OK = report.OK && found.OK
 			checked, archived = &found, fmt.Sprintf("%d segments, %d facts", found.Segments, found.Facts)
+		}
+		if err := inspect.New(store).KeepVerdict(ctx, report); err != nil {
+			// What it found is told all the same; that no newer verdict is kept shows by its age.
+			_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine("check and the metrics do not know of this audit: "+oneLine(err))) // nothing can be done about a broken standard error
 		}
 		view := auditView{report, checked, replaced}
 		view.OK = report.OK && replaced == nil
