@@ -24,7 +24,7 @@ var (
 	scriptDue            = load("due", "log")
 	scriptPutOff         = load("put_off")
 	scriptCreateEvent    = load("create_event", "log")
-	scriptAdjustEvent    = load("adjust_event", "log")
+	scriptAdjustEvent    = load("adjust_event", "log", "seats")
 	scriptChangeEvent    = load("change_event", "log")
 	scriptDeadLetter     = load("dead_letter", "letters", "notes")
 	scriptRedrive        = load("redrive", "notes")
@@ -43,6 +43,10 @@ var (
 	scriptInvoice        = load("invoice")
 	scriptReport         = load("report")
 	scriptSignIn         = load("sign_in")
+	scriptPause          = load("pause")
+	scriptResume         = load("resume")
+	scriptPark           = load("park")
+	scriptUnpark         = load("unpark")
 )
 
 var scriptNames map[string]string
