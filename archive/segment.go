@@ -101,10 +101,11 @@ type row struct {
 }
 
 type item struct {
-	Section   string `parquet:"section,dict"`
-	Quantity  int64  `parquet:"quantity"`
-	UnitPrice int64  `parquet:"unit_price"` // minor units
-	Places    string `parquet:"places"`     // of seats, where they stand in the section's layout
+	Section    string `parquet:"section,dict"`
+	Allocation string `parquet:"allocation,dict"` // of the section's, whose places they are: public, or a named one
+	Quantity   int64  `parquet:"quantity"`
+	UnitPrice  int64  `parquet:"unit_price"` // minor units
+	Places     string `parquet:"places"`     // of seats, where they stand in the section's layout
 }
 
 // rowsOf is an entry as rows: a row a fact, or one for what cannot be read, or would not come back as it was.
@@ -121,7 +122,8 @@ func rowsOf(e domain.Entry) []row {
 			AuthorizationID: some(f.AuthorizationID), Attempt: some(int64(f.Attempt)), Change: some(f.Change),
 		}
 		for one := range f.Items.All() {
-			r.Items = append(r.Items, item{one.Section, one.Quantity, one.UnitPrice, one.Places})
+			section, allocation := domain.SplitPool(one.Section)
+			r.Items = append(r.Items, item{section, allocation, one.Quantity, one.UnitPrice, one.Places})
 		}
 		if len(r.Items) > 0 {
 			quantity, amount := f.Items.Quantity(), f.Items.Amount()
