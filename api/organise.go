@@ -106,8 +106,8 @@ func (e EventTerms) apply(t domain.Terms) (domain.Terms, error) {
 	}
 	t.Sections = slices.Clone(t.Sections)
 	for i, said := range e.Sections {
-		bad := func(format string, args ...any) error {
-			return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("sections[%d]: "+format, append([]any{i}, args...)...))
+		bad := func(why string) error {
+			return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("sections[%d]: %s", i, why))
 		}
 		if slices.ContainsFunc(e.Sections[:i], func(before SectionTerms) bool { return before.Section == said.Section }) {
 			return t, bad("named twice")
