@@ -13,7 +13,7 @@ import (
 type View struct {
 	Event      Event
 	Order      Order
-	InProgress string // the order_id of the customer.s order in progress for this event; empty if there is none
+	InProgress string // the order_id of the customer's order in progress for this event; empty if there is none
 	Places     int64  // held and sold, of all the customer's orders of this event, if that has a limit of them
 }
 

@@ -60,7 +60,7 @@ var (
 // Of the namespace: every worker says the same.
 var (
 	redisUp       = desc("redis_up", "Whether Redis has answered this scrape. If not, nothing is said that it would have told.")
-	backlog       = desc("backlog", "Requests, or facts, that wait or are in hand.", "partition", "group")
+	backlog       = desc("backlog", "Requests, or facts, that wait or are in hand, and orders whose money waits.", "partition", "group")
 	lag           = desc("lag", "Requests, or facts, that no worker was given yet.", "partition", "group")
 	pending       = desc("pending", "Requests, or facts, that were given to workers and are not done.", "partition", "group")
 	owed          = desc("owed", "Orders whose money waits by itself.", "partition", "group")

@@ -76,6 +76,8 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	organizer.ok("events", "seats", "hall")
 	organizer.ok("events", "list")
 	organizer.ok("sales")
+	archive := "file://" + t.TempDir()
+	archiving := as("archiver").background(nil, "worker", "--roles", "archive", "--archive", archive, "--archive-every", "50ms")
 	working := worker.worker("--pay-wait", "100ms", "--listen", "127.0.0.1:0")
 	if got := producer.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "tok_secret", "--wait"); got["state"] != "confirmed" {
 		t.Errorf("published: %v", got)
@@ -195,6 +197,14 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	operator.check(levelOK, "--ignore", "no_aof", "--forget-replaced")
 	if got := decodeLines(t, monitor.run("check", "-o", "json").stdout); len(got) != 1 || !sameJSON(got[0]["not_known"], []any{}) {
 		t.Errorf("a monitor does not see all: %v", got)
+	}
+	eventually(t, "the archiver has archived all, and the monitor sees it", func() bool {
+		values := scrape(t, at)
+		return sum(values, "holdfast_archive_lag_seconds") == 0 && values[`holdfast_archive_lag_seconds{partition="`+strings.TrimSuffix(strings.TrimPrefix(p, "holdfast:{"), "}:")+`"}`] == 0 &&
+			strings.Contains(auditor.ok("audit", "--archive", archive), "segments")
+	})
+	if code := archiving.stop(); code != exitDone || strings.Contains(archiving.stderr.String(), "NOPERM") {
+		t.Errorf("exit %d:\n%s", code, archiving.stderr.String())
 	}
 	if code := working.stop(); code != exitDone || strings.Contains(working.stderr.String(), "NOPERM") {
 		t.Errorf("exit %d:\n%s", code, working.stderr.String())

@@ -325,7 +325,7 @@ func (d *doctor) clients(s inspect.ServerState) {
 	case !known || !told || most == 0:
 		d.add(severityNotKnown, "clients", "", "it does not tell how many clients it takes")
 	case n*10 >= most*8:
-		d.add(severityWarning, "clients", "redis-cli CONFIG SET maxclients N (and the limit of open files); an idle worker has 16 connections, a busy one more", "%d of %d clients are connected", n, most)
+		d.add(severityWarning, "clients", "redis-cli CONFIG SET maxclients N (and the limit of open files); an idle worker has 6 to 16 connections, a busy one more", "%d of %d clients are connected", n, most)
 	default:
 		d.add(severityOK, "clients", "", "%d of %d clients are connected", n, most)
 	}
