@@ -93,9 +93,10 @@ const (
 	JobForget = "forget" // remove consumers that are gone
 	// JobForgetUnknown forgets orders that were rejected because there was no such event.
 	JobForgetUnknown = "forget_unknown"
-	JobExtend        = "extend" // extend holds of what is paused
-	JobUnpark        = "unpark" // put parked requests back in line
-	JobAsk           = "ask"    // ask what became of payments whose customers had something to do
+	JobExtend        = "extend"  // extend holds of what is paused
+	JobUnpark        = "unpark"  // put parked requests back in line
+	JobArchive       = "archive" // write the log to durable storage
+	JobAsk           = "ask"     // ask what became of payments whose customers had something to do
 )
 
 // Reply is what became of one entry: its verdict, and the order as it is now.

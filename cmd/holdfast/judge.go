@@ -43,7 +43,8 @@ var problemCodes = []domain.Code{
 	domain.CodeUnavailable, domain.CodeLoading, domain.CodeDenied, domain.CodeUntrusted, domain.CodeInvalid, domain.CodeFailed,
 	"waiting", "in_hand", "unsettled", "holds_overdue", "no_maintenance", "backlog", "deliveries", "dead_letters", "group_missing",
 	domain.Code(streams.FaultEviction), domain.Code(streams.FaultNoAOF), domain.CodeGatewayMisconfigured,
-	"audit_failed", "audit_old", "paused", domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow,
+	"audit_failed", "audit_old", "paused",
+	domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow, domain.CodeArchiveFailing,
 }
 
 func join(codes []domain.Code) string {

@@ -71,6 +71,12 @@ func figuresOf(f inspect.Figures) telemetry.Figures {
 	for _, a := range f.Audited {
 		figures.Audits = append(figures.Audits, telemetry.Audit{Of: a.Of, Violations: int64(a.Violations), AgeMillis: max(0, f.AtMillis-a.AtMillis)})
 	}
+	for _, a := range f.Archived {
+		if figures.ArchiveLagMillis == nil {
+			figures.ArchiveLagMillis = make(map[int]int64)
+		}
+		figures.ArchiveLagMillis[a.Partition] = a.Millis
+	}
 	for _, g := range f.Groups {
 		figures.Groups = append(figures.Groups, telemetry.Group{
 			Partition: g.Partition, Group: g.Group, Waiting: g.Lag, InHand: g.Pending, Owed: g.Owed, Backlog: g.Backlog,
