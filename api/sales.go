@@ -33,9 +33,10 @@ type Sales struct{ Orders, TicketsSold, Revenue int64 }
 
 // Refused is how many places of a section were asked for in vain, and why.
 type Refused struct {
-	Section string `json:"section"`
-	Reason  string `json:"reason"`
-	Places  int64  `json:"places"`
+	Section    string `json:"section"`
+	Allocation string `json:"allocation"`
+	Reason     string `json:"reason"`
+	Places     int64  `json:"places"`
 }
 
 // SectionSales is what has become of the places of a section.
@@ -145,7 +146,7 @@ func (s *Server) eventSales(ctx context.Context, id string) (EventSales, error) 
 	}
 	v := EventSales{EventID: id, Name: e.Name, Currency: e.Currency, Orders: totals.Orders, TicketsSold: totals.TicketsSold, Revenue: totals.Revenue, Sections: []SectionSales{}}
 	for _, of := range e.Sections {
-		v.Sections = append(v.Sections, SectionSales{of.Name, of.Price, of.Capacity, of.Available, of.Held, of.Sold, of.Blocked()})
+		v.Sections = append(v.Sections, SectionSales{of.Name, of.Price, of.Capacity, of.Available, of.Held, of.Sold, of.Blocked})
 	}
 	if v.Refused, err = s.deps.Books.Refused(ctx, id, e); v.Refused == nil {
 		v.Refused = []Refused{}

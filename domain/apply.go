@@ -10,19 +10,20 @@ import (
 
 // Effect is what a fact about an order changes beside the order.
 type Effect struct {
-	Items                 Items // whose places are moved
-	Available, Held, Sold int64 // 1 if each of those places is one more then, -1 if it is one fewer
-	Taken                 Items // places that go the other way in the same step: one fewer where those are one more
-	EndsHold              bool  // the order is not among the holds any more, and its customer may order again
+	Items                 Items  // whose places are moved
+	Available, Held, Sold int64  // 1 if each of those places is one more then, -1 if it is one fewer
+	Taken                 Items  // places that go the other way in the same step: one fewer where those are one more
+	EndsHold              bool   // the order is not among the holds any more, and its customer may order again
+	Code                  string // hash of an access code that more, or fewer, orders use then; empty for none
+	Uses                  int64  // how many more
 }
 
-// Marks are what each seat that is moved must be, and what it is then. What is given back is free for everybody: only such seats are
-// held.
-func (e Effect) Marks() (from, to byte) {
+// Marks are what each seat that is moved must be, and what it is then, of those that are such when they are free.
+func (e Effect) Marks(free byte) (from, to byte) {
 	for _, of := range []struct {
 		moves int64
 		mark  byte
-	}{{e.Available, seats.Free}, {e.Held, seats.Held}, {e.Sold, seats.Sold}} {
+	}{{e.Available, free}, {e.Held, seats.Held}, {e.Sold, seats.Sold}} {
 		switch of.moves {
 		case -1:
 			from = of.mark
@@ -58,12 +59,14 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		next = Order{
 			State: OrderHeld, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
 			Items: f.Items, Currency: f.Currency,
-			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis,
+			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis, Code: f.Code,
 		}
 		if f.RequestType == RequestPurchase {
 			next.Attempt = 1
 		}
-		effect = Effect{Items: f.Items, Available: -1, Held: 1}
+		if effect = (Effect{Items: f.Items, Available: -1, Held: 1}); f.Code != "" {
+			effect.Code, effect.Uses = f.Code, 1
+		}
 
 	case FactRejected:
 		if o.State != OrderNone {
@@ -179,6 +182,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 	default:
 		return o, effect, fmt.Errorf("no such fact %q", f.Type)
 	}
+	if ended := o.State == OrderHeld || o.State == OrderConfirmed; ended && o.Code != "" && next.State != OrderHeld && next.State != OrderConfirmed {
+		effect.Code, effect.Uses = o.Code, -1 // with its places
+	}
 	next.Version = f.ID
 	if next.State.Terminal() && next.State != o.State {
 		next.ResolvedAtMillis = f.AtMillis
@@ -238,6 +244,11 @@ func Apply(v View, f Fact) (View, error) {
 	case f.Type == FactCancelled && f.Reason == ReasonEventCancelled && !v.Event.Cancelled:
 		return v, errors.New("cancelled because of its event, which is not cancelled")
 	}
+	if f.Type == FactHeld {
+		if err := v.Event.checkOpened(f); err != nil {
+			return v, err
+		}
+	}
 	out := View{Event: v.Event, Order: next, InProgress: v.InProgress, Places: v.Places}
 	if v.Event.MaxPerCustomer > 0 {
 		out.Places -= effect.Places()
@@ -274,13 +285,19 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		out := Event{
 			Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer,
 			NoOrphans: t.NoOrphans, OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis,
-			Fingerprint: t.Fingerprint(), Version: 1, Sections: make([]Section, len(t.Sections)),
+			Fingerprint: t.Fingerprint(), Version: 1,
 		}
-		for i, s := range t.Sections {
-			var err error
-			if out.Sections[i], err = newSection(s); err != nil {
+		var err error
+		if out.Allocations, err = e.keepCodes(t.Allocations); err != nil {
+			return e, fmt.Errorf("listed: %w", err)
+		}
+		for _, s := range t.Sections {
+			if err := out.addSection(s); err != nil {
 				return e, fmt.Errorf("listed: %w", err)
 			}
+		}
+		if err := out.checkCapacities(t); err != nil {
+			return e, fmt.Errorf("listed: %w", err)
 		}
 		return out, nil
 
@@ -298,26 +315,40 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		out.Version++
 		// Sections stand in the order of the terms, as adjust_event.lua writes them.
 		kept := 0
-		out.Sections = make([]Section, len(t.Sections))
-		for i, s := range t.Sections {
+		out.Sections = nil
+		for _, s := range t.Sections {
 			old, exists := e.Section(s.Name)
 			if !exists {
-				var err error
-				if out.Sections[i], err = newSection(s); err != nil {
+				if err := out.addSection(s); err != nil {
 					return e, fmt.Errorf("adjusted: %w", err)
 				}
 				continue
 			}
 			kept++
-			if s.Layout != old.Layout || old.Seated() && s.Capacity != old.Capacity {
+			if s.Layout != old.Layout || old.Mark != markOf(s) {
 				return e, fmt.Errorf("adjusted: section %s has another layout", s.Name)
 			}
 			next := old
-			next.Price, next.Capacity, next.Available = s.Price, s.Capacity, old.Available+s.Capacity-old.Capacity
-			out.Sections[i] = next
+			if next.Price = s.Price; !old.Seated() {
+				next.Capacity, next.Blocked = s.Capacity, s.Blocked
+				next.Available = s.Capacity - s.Blocked - old.Held - old.Sold
+			}
+			out.Sections = append(out.Sections, next)
 		}
 		if kept != len(e.Sections) {
 			return e, fmt.Errorf("adjusted: a section was removed")
+		}
+		var err error
+		if out.Allocations, err = e.keepCodes(t.Allocations); err != nil {
+			return e, fmt.Errorf("adjusted: %w", err)
+		}
+		for _, m := range t.Moves {
+			if err := out.moveSeats(m); err != nil {
+				return e, fmt.Errorf("adjusted: %w", err)
+			}
+		}
+		if err := out.checkCapacities(t); err != nil {
+			return e, fmt.Errorf("adjusted: %w", err)
 		}
 		if err := out.CheckConservation(); err != nil {
 			return e, fmt.Errorf("adjusted: %w", err)

@@ -65,6 +65,7 @@ type Fact struct {
 	Items             Items       // likewise; without prices if it was rejected; reduced, changed: those given back
 	Currency          string      // held, confirmed, cancelled, reduced, changed
 	DeadlineMillis    int64       // held, extended
+	Code              string      // held: hash of the access code that it uses; empty for none
 	AuthorizationID   string      // confirmed, action_required
 	Attempt           int         // paying, payment_declined, action_required: its number, from 1; confirmed: if it was not the first that was approved
 	Reason            string      // rejected, cancelled, change_refused, declined if it was not the gateway that declined

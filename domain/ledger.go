@@ -9,8 +9,9 @@ import (
 type Incoming struct {
 	EntryID     string
 	Request     Request
-	Invalid     string // why a purchase or hold is invalid; empty if it is not
-	NoToken     bool   // it is a purchase without a payment token
+	Invalid     string   // why a purchase or hold is invalid; empty if it is not
+	NoToken     bool     // it is a purchase without a payment token
+	Codes       []string // CodeKeys.Hashes of its access code, if it brings one
 	HoldMillis  int64
 	ValidMillis int64
 	// Minimums are those of the gateway that will be asked; nil: none are known. All of a worker have the same pointer.
@@ -34,7 +35,7 @@ func (in *Incoming) Command() Command {
 		return Pay{Attempt: in.Request.AttemptNumber(), Fingerprint: in.Request.Fingerprint, EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
 	}
 	c := Hold{
-		Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken,
+		Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken, Codes: in.Codes,
 		EntryMillis: entryMillis, ValidMillis: in.ValidMillis, HoldMillis: in.HoldMillis,
 	}
 	if in.Minimums != nil {
@@ -93,9 +94,9 @@ const (
 	JobForget = "forget" // remove consumers that are gone
 	// JobForgetUnknown forgets orders that were rejected because there was no such event.
 	JobForgetUnknown = "forget_unknown"
+	JobArchive       = "archive" // write the log to durable storage
 	JobExtend        = "extend"  // extend holds of what is paused
 	JobUnpark        = "unpark"  // put parked requests back in line
-	JobArchive       = "archive" // write the log to durable storage
 	JobAsk           = "ask"     // ask what became of payments whose customers had something to do
 )
 

@@ -52,21 +52,23 @@ func (s OrderState) Terminal() bool { return s > OrderHeld }
 
 // Why an order was rejected, declined or cancelled.
 const (
-	ReasonSoldOut        = "sold_out"
-	ReasonUnknownEvent   = "unknown_event"
-	ReasonUnknownSection = "unknown_section"
-	ReasonUnknownSeat    = "unknown_seat"       // also of seats that are named of a section without any
-	ReasonSeatTaken      = "seat_taken"         // or not for sale
-	ReasonNoAdjacent     = "no_adjacent_seats"  // there are as many, but nowhere side by side
-	ReasonWouldOrphan    = "would_leave_orphan" // one seat alone, where the event wants none
-	ReasonNotOnSale      = "not_on_sale"
-	ReasonOverLimit      = "over_limit"
-	ReasonOverCustomer   = "over_customer_limit"
-	ReasonBelowMinimum   = "below_minimum" // it costs less than the payment gateway takes
-	ReasonInProgress     = "in_progress"
-	ReasonPriceChanged   = "price_changed"
-	ReasonTooLate        = "too_late"
-	ReasonInvalid        = "invalid"
+	ReasonSoldOut           = "sold_out"
+	ReasonUnknownEvent      = "unknown_event"
+	ReasonUnknownSection    = "unknown_section"
+	ReasonUnknownAllocation = "unknown_allocation"
+	ReasonCodeRefused       = "code_refused"       // no access code that opens the allocation now; which code would is not told, nor why this one does not
+	ReasonUnknownSeat       = "unknown_seat"       // also of seats that are named of a section without any
+	ReasonSeatTaken         = "seat_taken"         // or not for sale
+	ReasonNoAdjacent        = "no_adjacent_seats"  // there are as many, but nowhere side by side
+	ReasonWouldOrphan       = "would_leave_orphan" // one seat alone, where the event wants none
+	ReasonNotOnSale         = "not_on_sale"
+	ReasonOverLimit         = "over_limit"
+	ReasonOverCustomer      = "over_customer_limit"
+	ReasonBelowMinimum      = "below_minimum" // it costs less than the payment gateway takes
+	ReasonInProgress        = "in_progress"
+	ReasonPriceChanged      = "price_changed"
+	ReasonTooLate           = "too_late"
+	ReasonInvalid           = "invalid"
 
 	ReasonPaymentMismatch = "payment_mismatch" // declined because the gateway's payment is not what the order asks for; empty: the gateway declined
 
@@ -100,7 +102,7 @@ var reasons = [...][]string{
 	OrderDeclined:  {"", ReasonPaymentMismatch},
 	OrderCancelled: {ReasonRequested, ReasonCaptureFailed, ReasonEventCancelled},
 	OrderRejected: {
-		ReasonInvalid, ReasonTooLate, ReasonUnknownEvent, ReasonUnknownSection, ReasonUnknownSeat, ReasonNotOnSale, ReasonPriceChanged,
+		ReasonInvalid, ReasonTooLate, ReasonUnknownEvent, ReasonUnknownSection, ReasonUnknownAllocation, ReasonUnknownSeat, ReasonNotOnSale, ReasonCodeRefused, ReasonPriceChanged,
 		ReasonOverLimit, ReasonOverCustomer, ReasonBelowMinimum, ReasonInProgress,
 		ReasonSeatTaken, ReasonNoAdjacent, ReasonWouldOrphan, ReasonSoldOut,
 	},
@@ -148,6 +150,8 @@ type Order struct {
 	CustomerID  string
 	Items       Items // their prices are fixed at the hold
 	Currency    string
+
+	Code string // hash of the access code that it uses while it is held or confirmed; empty if it brought none that was needed
 
 	DeadlineMillis    int64  // while held: when the hold ends; kept afterwards
 	HeldAtMillis      int64  // 0 if it was never held
@@ -211,7 +215,7 @@ func (o Order) LastAttempt() int { return max(o.Attempt, 1) }
 func (o Order) AttemptOf(namespace string, ref OrderRef, n int) Attempt {
 	a := Attempt{
 		Name:   PaymentName{Namespace: namespace, OrderRef: ref, Attempt: later(n)},
-		Amount: o.PaidAmount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint,
+		Amount: o.PaidAmount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint, HeldAtMillis: o.HeldAtMillis,
 	}
 	if n == o.LastAttempt() {
 		a.AuthorizationID = o.AuthorizationID

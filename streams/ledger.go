@@ -107,6 +107,7 @@ type intake struct {
 
 // layout is that of a section, as far as is known; nil if it is not seated.
 func (in *intake) layout(eventID, section string) *seats.Layout {
+	section, _ = domain.SplitPool(section)
 	of, mine := in.layouts[eventID]
 	if !mine {
 		of, _ = in.ledger.store.hashes.Layouts(eventID)
@@ -201,9 +202,11 @@ func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []a
 		replies[i].Verdict = domain.VerdictDone
 		var why string
 		if fact.ID, why, _ = strings.Cut(said, "|"); strings.HasPrefix(why, "|") {
+			var items string
+			items, fact.Code, _ = strings.Cut(why[1:], "|")
 			var ok bool
-			if fact.Items, ok = domain.ParseItems(why[1:]); !ok {
-				return 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("script hold: items %q cannot be read", why[1:]))
+			if fact.Items, ok = domain.ParseItems(items); !ok {
+				return 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("script hold: items %q cannot be read", items))
 			}
 			why = ""
 		}
@@ -625,10 +628,15 @@ func (in *intake) call(chunk []int) holdCall {
 	requests := newArgList(5 * len(chunk))
 	limited, seated := false, false    // a customer's places are counted of some event; some section is seated
 	strict := make(map[string]bool, 8) // events of which no seat may be left alone
-	section := func(eventID, name string) int {
+	var section func(eventID, name string) int
+	section = func(eventID, name string) int {
 		of := sectionOf{eventID, name}
 		if s, known := sections[of]; known {
 			return s
+		}
+		base, _ := domain.SplitPool(name)
+		if base != name {
+			section(eventID, base) // has its seats, and stands before it
 		}
 		e, known := events[eventID]
 		if !known {
@@ -649,8 +657,8 @@ func (in *intake) call(chunk []int) holdCall {
 		}
 		c.sections = append(c.sections, of)
 		sections[of] = len(c.sections)
-		rows, tag := in.layout(eventID, name), ""
-		if rows != nil {
+		rows, tag := in.layout(eventID, base), ""
+		if rows != nil && base == name {
 			tag, seated = layout.TagOf(rows.String()), true
 		}
 		c.layouts = append(c.layouts, rows)
@@ -660,6 +668,7 @@ func (in *intake) call(chunk []int) holdCall {
 	}
 	var items []itemOf                                   // of one request
 	names, named := make([]string, 0, len(chunk)), false // the places that each request names
+	coded := false                                       // some request brings an access code
 	for _, i := range chunk {
 		a := &batch[i]
 		r := &a.Request
@@ -697,6 +706,7 @@ func (in *intake) call(chunk []int) holdCall {
 				classArgs.text(item.want)
 			}
 		}
+		coded = coded || len(a.Codes) > 0
 		c.classOf = append(c.classOf, n-1)
 		names, named = append(names, string(list)), named || len(list) > 0
 		requests.text(a.EntryID)
@@ -717,8 +727,18 @@ func (in *intake) call(chunk []int) holdCall {
 			}
 		}
 	}
-	head := newArgList(6)
-	head.number(int64(len(events)), int64(len(c.sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)), int64(len(counts.list)))
+	codes := newArgList(len(chunk))
+	if coded {
+		for _, i := range chunk {
+			from := len(codes.buf)
+			for _, hash := range batch[i].Codes {
+				codes.buf = append(append(codes.buf, hash...), ',')
+			}
+			codes.end(from)
+		}
+	}
+	head := newArgList(7)
+	head.number(int64(len(events)), int64(len(c.sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)), int64(len(counts.list)), int64(len(codes.list)))
 	termArgs := newArgList(5 * len(said))
 	for t, says := range said {
 		termArgs.text(says.kind)
@@ -729,7 +749,7 @@ func (in *intake) call(chunk []int) holdCall {
 	if named {
 		namedArgs.text(names...)
 	}
-	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests, namedArgs)
+	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests, namedArgs, codes)
 	c.keys = append(c.keys, l.store.keys.Unknown(p))
 	if seated {
 		c.keys = append(c.keys, l.store.keys.Places(p))

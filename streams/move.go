@@ -294,6 +294,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
 	seated := make(map[seatsMoved][]string)  // their places, order by order
+	codes := make(map[codeOf]int64)          // access codes that are used by fewer orders
 	customers := make(map[customerOf]int64)  // places that they have no more, of events that count them
 	events := newArgList(2 + 2*len(m.terms)) // event_id, version
 	for eventID, version := range m.terms {
@@ -325,7 +326,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 				n := item.Quantity
 				sum.Available, sum.Held, sum.Sold = sum.Available+by.Available*n, sum.Held+by.Held*n, sum.Sold+by.Sold*n
 				if item.Places != "" {
-					from, to := by.Marks()
+					from, to := by.Marks(item.Free())
+					of.name, _ = domain.SplitPool(item.Section)
 					as := seatsMoved{of, from, to}
 					seated[as] = append(seated[as], item.Places)
 				}
@@ -333,6 +335,9 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		}
 		if d.fact != nil && (was.AwaitsAction() || d.next.AwaitsAction()) {
 			awaited++
+		}
+		if d.Code != "" {
+			codes[codeOf{ref.EventID, d.Code}] -= d.Uses
 		}
 		if d.Taken != "" {
 			m.guard(seated, ref.EventID, &d.Effect)
@@ -372,8 +377,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		places.number(int64(len(lists)))
 		places.text(lists...)
 	}
-	head := newArgList(8 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 4*len(groups))
-	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(places.list)), awaited)
+	head := newArgList(9 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 2*len(codes) + 4*len(groups))
+	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(places.list)), awaited, int64(len(codes)))
 	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
 		head.text(layout.SectionField(of.event, of.name))
@@ -389,6 +394,10 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		head.number(fewer, m.events[of.event].MaxPerCustomer)
 	}
 	head.list = append(head.list, places.done()...)
+	for of, fewer := range codes {
+		head.text(layout.CodeField(of.event, of.hash))
+		head.number(fewer)
+	}
 	for _, g := range groups {
 		fact := ""
 		if g.first.fact != nil {
@@ -404,6 +413,9 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 	}
 	return c, facts
 }
+
+// codeOf is an access code of an event.
+type codeOf struct{ event, hash string }
 
 // seatsMoved are seats of a section that are all the same, and become the same.
 type seatsMoved struct {
@@ -421,7 +433,8 @@ func (m *movement) guard(seated map[seatsMoved][]string, eventID string, by *dom
 	moved := make(map[sectionOf]map[int]bool)
 	for _, items := range [...]domain.Items{by.Items, by.Taken} {
 		for item := range items.All() {
-			of := sectionOf{eventID, item.Section}
+			section, _ := domain.SplitPool(item.Section)
+			of := sectionOf{eventID, section}
 			if moved[of] == nil {
 				moved[of] = make(map[int]bool)
 			}
@@ -432,8 +445,9 @@ func (m *movement) guard(seated map[seatsMoved][]string, eventID string, by *dom
 		}
 	}
 	for item := range by.Taken.All() {
-		of := sectionOf{eventID, item.Section}
-		section, _ := e.Section(item.Section)
+		name, _ := domain.SplitPool(item.Section)
+		of := sectionOf{eventID, name}
+		section, _ := e.Section(name)
 		list, _ := seats.ParsePlaces(item.Places)
 		for _, place := range list {
 			for beside := max(place-2, 1); beside <= min(place+2, len(section.Places)); beside++ {

@@ -66,6 +66,8 @@ type Config struct {
 	// ForgetAfter is for how long it is known of a request for an event that there is not that it was rejected, from when it
 	// would not be valid any more. Default 24h.
 	ForgetAfter time.Duration
+	// CodeKeys are what access codes are hashed with. Default: none, and requests with a code are set aside.
+	CodeKeys domain.CodeKeys
 	// CallTimeout bounds one call of the payment gateway. Default 10s.
 	CallTimeout time.Duration
 	// ArchiveEvery is how long a fact waits at most until it is archived, as long as that can be done. Default 1s.

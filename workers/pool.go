@@ -85,9 +85,8 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	switch {
 	case !cfg.CallsGateway():
 		d.GatewayKind = ""
-	case d.GatewayKind != domain.GatewaySimulator && d.GatewayKind != domain.GatewayRemote:
-		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("Deps.GatewayKind is %q: want %s or %s, as the payment gateway is",
-			d.GatewayKind, domain.GatewaySimulator, domain.GatewayRemote))
+	case !slices.Contains(domain.GatewayKinds, d.GatewayKind):
+		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("Deps.GatewayKind is %q: want one of %v, as the payment gateway is", d.GatewayKind, domain.GatewayKinds))
 	}
 	if d.Log == nil {
 		d.Log = zap.NewNop()

@@ -129,6 +129,9 @@ func (r *purchase) parse(e domain.Entry) (domain.Request, error) {
 	if err == nil && request.Type == domain.RequestPay && request.PaymentToken == "" && !r.pool.freeOrders {
 		err = domain.WithClass(domain.ClassPoison, errors.New(domain.DetailNoToken))
 	}
+	if err == nil && request.AccessCode != "" && len(r.pool.cfg.CodeKeys) == 0 {
+		err = domain.WithClass(domain.ClassPoison, errors.New("access_code: this worker has no key for access codes (HOLDFAST_CODE_KEY, HOLDFAST_CODE_KEY_FILE)"))
+	}
 	if err != nil && domain.ClassOf(err) != domain.ClassReject {
 		return request, err
 	}
@@ -145,6 +148,9 @@ func (r *purchase) incoming(e domain.Entry, request domain.Request, invalid erro
 	a := domain.Incoming{
 		EntryID: e.ID, Request: request,
 		HoldMillis: cfg.HoldTime.Milliseconds(), ValidMillis: cfg.ValidTime.Milliseconds(), Minimums: r.pool.minimums.Load(),
+	}
+	if request.AccessCode != "" {
+		a.Codes = cfg.CodeKeys.Hashes(request.EventID, request.AccessCode)
 	}
 	if request.HoldSeconds > 0 {
 		a.HoldMillis = min(request.HoldSeconds*1000, cfg.MaxHold.Milliseconds())

@@ -26,9 +26,10 @@ func replacedText(r *inspect.Replaced) string {
 }
 
 type auditCommand struct {
-	Gateway string       `placeholder:"URL" help:"The payment gateway, to compare every payment with its books (GET /ledger). Without it, payments are not checked."`
+	Gateway string       `placeholder:"URL|stripe" help:"The payment gateway, to compare every payment with its books (GET /ledger); or stripe, all of whose payments are listed. Without it, payments are not checked."`
 	Archive string       `placeholder:"URL" help:"Where the log is archived, to verify that and to compare it with the log, entry by entry. Without it, the archive is not checked."`
 	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
+	Stripe  stripeFlags  `embed:"" group:"Stripe, with --gateway stripe:"`
 }
 
 // Help is shown by --help.
@@ -41,30 +42,30 @@ tickets are sold, and changes nothing but the note of what it found, which check
 }
 
 func (c *auditCommand) Run(ctx context.Context, e *environment) error {
-	var options audit.Options
 	if c.Archive != "" {
 		if err := archive.CheckURL(c.Archive); err != nil {
 			return badUsage("--archive: %w", err)
 		}
 	}
-	if c.Gateway != "" {
-		client, err := c.As.client(c.Gateway, 0)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
-			lines, err := client.Books(ctx)
-			switch {
-			case errors.Is(err, domain.ErrNotFound):
-				return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", redactURL(c.Gateway))
-			case err != nil:
-				return nil, fmt.Errorf("the gateway at %s: %w", redactURL(c.Gateway), err)
-			}
-			return lines, nil
-		}
-	}
 	return e.withStore(ctx, func(store *streams.Store) error {
+		var options audit.Options
+		if c.Gateway != "" {
+			client, called, err := askable(ctx, store, c.Gateway, c.As, c.Stripe)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
+				lines, err := client.Books(ctx)
+				switch {
+				case errors.Is(err, domain.ErrNotFound):
+					return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", called)
+				case err != nil:
+					return nil, fmt.Errorf("the gateway at %s: %w", called, err)
+				}
+				return lines, nil
+			}
+		}
 		report, err := audit.Run(ctx, store, options)
 		if err != nil {
 			return err

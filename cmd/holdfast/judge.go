@@ -43,8 +43,7 @@ var problemCodes = []domain.Code{
 	domain.CodeUnavailable, domain.CodeLoading, domain.CodeDenied, domain.CodeUntrusted, domain.CodeInvalid, domain.CodeFailed,
 	"waiting", "in_hand", "unsettled", "holds_overdue", "no_maintenance", "backlog", "deliveries", "dead_letters", "group_missing",
 	domain.Code(streams.FaultEviction), domain.Code(streams.FaultNoAOF), domain.CodeGatewayMisconfigured,
-	"audit_failed", "audit_old", "paused",
-	domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow, domain.CodeArchiveFailing,
+	"audit_failed", "audit_old", "paused", domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow, domain.CodeArchiveFailing,
 }
 
 func join(codes []domain.Code) string {
@@ -61,11 +60,11 @@ type limits struct {
 	CritWaiting    time.Duration `placeholder:"DURATION" default:"2m" help:"Default: 2m."`
 	WarnInHand     time.Duration `placeholder:"DURATION" default:"90s" help:"How long the oldest entry has been in hand, of purchase and posting. Default: 90s."`
 	CritInHand     time.Duration `placeholder:"DURATION" default:"5m" help:"Default: 5m."`
-	WarnUnsettled  time.Duration `placeholder:"DURATION" default:"2m" help:"Age of the oldest outcome whose money is not settled, or may not be. Default: 2m."`
+	WarnUnsettled  time.Duration `placeholder:"DURATION" default:"2m" help:"Age of the oldest outcome that settlement has not done: its money may not be where it belongs. Default: 2m."`
 	CritUnsettled  time.Duration `placeholder:"DURATION" default:"15m" help:"Default: 15m."`
 	WarnOverdue    time.Duration `placeholder:"DURATION" default:"5s" help:"How long the oldest hold is over without having ended. Default: 5s."`
 	CritOverdue    time.Duration `placeholder:"DURATION" default:"30s" help:"Default: 30s."`
-	WarnBacklog    int64         `placeholder:"N" default:"10000" help:"Requests, or facts, of a group, over all partitions, that wait or are in hand. Default: 10000."`
+	WarnBacklog    int64         `placeholder:"N" default:"10000" help:"Requests, or facts, of a group, over all partitions, that wait or are in hand, and orders that are owed. Default: 10000."`
 	CritBacklog    int64         `placeholder:"N" default:"0" help:"Default: 0, never."`
 	WarnDeliveries int64         `placeholder:"N" default:"5" help:"How often an entry was given to a worker in vain. Default: 5."`
 	CritDeliveries int64         `placeholder:"N" default:"0" help:"Default: 0, never."`

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"holdfast/domain"
-	"holdfast/domain/seats"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
 )
@@ -113,7 +112,8 @@ type itemView struct {
 func viewItems(items domain.Items, named map[string][]string) []itemView {
 	list := []itemView{}
 	for i := range items.All() {
-		list = append(list, itemView{i.Section, i.Quantity, named[i.Section], i.UnitPrice, i.Amount(), seats.Public})
+		section, allocation := domain.SplitPool(i.Section)
+		list = append(list, itemView{section, i.Quantity, named[section], i.UnitPrice, i.Amount(), allocation})
 	}
 	return list
 }
@@ -606,8 +606,9 @@ func (c *ordersCancelCommand) Run(ctx context.Context, e *environment) error {
 
 type ordersNextStepCommand struct {
 	orderArgs
-	Gateway string       `required:"" placeholder:"URL" help:"The payment gateway."`
+	Gateway string       `required:"" placeholder:"URL|stripe" help:"The payment gateway: its URL, or stripe."`
 	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
+	Stripe  stripeFlags  `embed:"" group:"Stripe, with --gateway stripe:"`
 }
 
 // Help is shown by --help.
@@ -635,14 +636,14 @@ func (c *ordersNextStepCommand) Run(ctx context.Context, e *environment) error {
 		case !o.AwaitsAction():
 			return about(ref, fmt.Errorf("order %s: there is nothing that its customer has to do: it is %s", ref, o.State))
 		}
-		client, err := c.As.client(c.Gateway, 0)
+		client, called, err := askable(ctx, store, c.Gateway, c.As, c.Stripe)
 		if err != nil {
 			return err
 		}
 		defer client.Close()
 		step, err := client.NextStep(ctx, o.AttemptOf(store.PaymentNamespace(), ref, o.LastAttempt()))
 		if err != nil {
-			return about(ref, fmt.Errorf("the gateway at %s: %w", redactURL(c.Gateway), err))
+			return about(ref, fmt.Errorf("the gateway at %s: %w", called, err))
 		}
 		out := e.printer()
 		url, secret := string(step.RedirectURL), string(step.ClientSecret)

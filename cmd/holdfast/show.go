@@ -57,6 +57,12 @@ func (s shown) watch(pool *workers.Pool, store *streams.Store) {
 
 func figuresOf(f inspect.Figures) telemetry.Figures {
 	figures := telemetry.Figures{DeadLetters: f.DeadLetters, DataReplaced: f.Replaced}
+	for _, a := range f.Archived {
+		if figures.ArchiveLagMillis == nil {
+			figures.ArchiveLagMillis = make(map[int]int64)
+		}
+		figures.ArchiveLagMillis[a.Partition] = a.Millis
+	}
 	for _, p := range f.Paused.Lasting {
 		if p.EventID == "" {
 			figures.Paused.Everything = true
@@ -70,12 +76,6 @@ func figuresOf(f inspect.Figures) telemetry.Figures {
 	}
 	for _, a := range f.Audited {
 		figures.Audits = append(figures.Audits, telemetry.Audit{Of: a.Of, Violations: int64(a.Violations), AgeMillis: max(0, f.AtMillis-a.AtMillis)})
-	}
-	for _, a := range f.Archived {
-		if figures.ArchiveLagMillis == nil {
-			figures.ArchiveLagMillis = make(map[int]int64)
-		}
-		figures.ArchiveLagMillis[a.Partition] = a.Millis
 	}
 	for _, g := range f.Groups {
 		figures.Groups = append(figures.Groups, telemetry.Group{

@@ -15,7 +15,7 @@ import (
 //
 //	listed, adjusted, reopened   event_id|terms as JSON, with the cause if there is one
 //	closed, event_cancelled      event_id|cause as JSON
-//	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis
+//	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis, and if an access code opened its places: |hash of that
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
 //	paying                       event_id/order_id|attempt|fingerprint of the pay
 //	payment_declined             event_id/order_id|attempt
@@ -118,6 +118,10 @@ func parseData(f *domain.Fact, v values) error {
 		v.items(f)
 		f.Currency = v.next()
 		f.DeadlineMillis = f.AtMillis + v.count()
+		if v.more {
+			f.Code = v.next()
+			v.bad = v.bad || !domain.ValidCodeHash(f.Code)
+		}
 		v.bad = v.bad || f.DeadlineMillis < f.AtMillis
 	case domain.FactRejected:
 		f.RequestType, f.Fingerprint, f.CustomerID = v.requestType(), v.next(), v.next()
@@ -300,7 +304,9 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID)
 		b = append(b, f.Items...)
 		add(f.Currency)
-		number(f.DeadlineMillis - f.AtMillis)
+		if number(f.DeadlineMillis - f.AtMillis); f.Code != "" {
+			add(f.Code)
+		}
 	case domain.FactRejected:
 		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID)
 		b = append(b, f.Items...)

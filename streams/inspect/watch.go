@@ -67,6 +67,9 @@ func (w *Watch) Look(ctx context.Context) (Figures, error) {
 		return f, err
 	}
 	f.Replaced = replaced != nil
+	if f.Archived, err = w.in.Archived(ctx, now.UnixMilli()); err != nil {
+		return f, err
+	}
 	if f.Audited, err = w.in.Audited(ctx); err != nil && domain.CodeOf(err) != domain.CodeDenied {
 		return f, err
 	}
@@ -74,9 +77,6 @@ func (w *Watch) Look(ctx context.Context) (Figures, error) {
 		return f, err
 	}
 	f.AtMillis = now.UnixMilli()
-	if f.Archived, err = w.in.Archived(ctx, now.UnixMilli()); err != nil {
-		return f, err
-	}
 	if err := w.readLetters(ctx, f.Upkeep); err != nil {
 		return f, fmt.Errorf("looking at dead letters: %w", access.Classify(err))
 	}

@@ -50,17 +50,17 @@ func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
 // Workers is a hash: what each worker says of itself (JSON), by its name.
 func (k Keys) Workers() string { return k.Namespace + ":workers" }
 
-// Audited is a hash: what the newest audit found (JSON), by what it looked at.
-func (k Keys) Audited() string { return k.Namespace + ":audited" }
-
-// Pauses is a hash: what is paused, and what was of late (JSON), by what it is.
-func (k Keys) Pauses() string { return k.Namespace + ":pauses" }
-
 // APIKeys is a hash: an APIKey (JSON) by its id.
 func (k Keys) APIKeys() string { return k.Namespace + ":api_keys" }
 
 // APIKeysUsed is a hash: when a key was used last, in milliseconds, by its id.
 func (k Keys) APIKeysUsed() string { return k.Namespace + ":api_keys_used" }
+
+// Audited is a hash: what the newest audit found (JSON), by what it looked at.
+func (k Keys) Audited() string { return k.Namespace + ":audited" }
+
+// Pauses is a hash: what is paused, and what was of late (JSON), by what it is.
+func (k Keys) Pauses() string { return k.Namespace + ":pauses" }
 
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
@@ -140,7 +140,7 @@ func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
 func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "outcomes:" + epoch }
 
 // Events is a hash: of each event the fields TermsField, AboutField, SalesField and, for each section,
-// SectionField; perhaps EarlyField and RefusedFields; and ClockField, BranchField and BranchesField.
+// SectionField; perhaps EarlyField, RefusedFields and CodeFields; and ClockField, BranchField and BranchesField.
 func (k Keys) Events(p int) string { return k.partitions[p] + "events" }
 
 // Places is a hash: what each seat of a seated section is (package seats), by SectionField. They are not in Events: many a script
@@ -171,6 +171,9 @@ func EarlyField(eventID string) string { return eventID + "#early" }
 
 // SectionField is a section's price, capacity and where its places are.
 func SectionField(eventID, section string) string { return eventID + "/" + section }
+
+// CodeField is an access code of an event, by its hash.
+func CodeField(eventID, hash string) string { return eventID + "!" + hash }
 
 // RefusedField is how many places of a section were asked for in vain, for a reason; it is there if any were.
 func RefusedField(what domain.RefusedDemand) string {

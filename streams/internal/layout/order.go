@@ -26,6 +26,7 @@ import (
 //	             fingerprint of the pay. Nothing for none, and for a purchase that is its own first one, which is open
 //	             the latest partial cancel or change: c, its number, @ and when it was decided, unless that is the version's time, a
 //	             colon, its fingerprint, and, if it was refused, :reason:detail
+//	             k, hash of the access code that it uses while it is held or confirmed
 //	             r, by how much it costs less than was paid for it, in minor units
 //	detail       for people; the only value that may contain bars
 //
@@ -124,6 +125,9 @@ func decodeFurther(o *domain.Order, further string, at int64) bool {
 			ok = decodeAttempt(o, part[1:])
 		case 'c':
 			ok = decodeChange(o, part[1:], at)
+		case 'k':
+			o.Code = part[1:]
+			ok = domain.ValidCodeHash(o.Code)
 		case 'r':
 			ok = decodeReduced(o, part[1:])
 		}
@@ -194,6 +198,10 @@ func appendFurther(b []byte, o *domain.Order) []byte {
 		if o.ChangeRefusal != "" {
 			b = append(append(append(append(b, ':'), o.ChangeRefusal...), ':'), o.ChangeDetail...)
 		}
+	}
+	if o.Code != "" {
+		begin('k')
+		b = append(b, o.Code...)
 	}
 	if o.Reduced > 0 {
 		begin('r')
