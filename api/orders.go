@@ -60,7 +60,7 @@ type Order struct {
 
 // Place is where a request stands in line.
 type Place struct {
-	State      string `json:"state" enum:"waiting,in_hand,parked" doc:"in_hand: a worker has it. parked: its event is paused."`
+	State      string `json:"state" enum:"waiting,in_hand,parked" doc:"in_hand: a worker has it. parked: its event is paused; it is put back in line when that is over."`
 	Ahead      *int64 `json:"ahead,omitempty" doc:"About how many requests are ahead of it; left out if that is not known."`
 	WaitMillis *int64 `json:"wait_ms,omitempty" doc:"About how long until a worker takes it; left out if that is not known."`
 }

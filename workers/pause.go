@@ -16,7 +16,7 @@ const (
 	// unparkEvery is how often it is looked whether parked requests are to be put back in line; unparkLookEvery, while it is not known that
 	// anything was ever paused.
 	unparkEvery     = 500 * time.Millisecond
-	unparkLookEvery = 10 * time.Second
+	unparkLookEvery = time.Minute
 	unparkRounds    = 20
 	// extendEvery is how often it is looked for holds to extend, while a pause says so.
 	extendEvery = time.Second

@@ -158,7 +158,7 @@ func TestPauseExtendsHolds(t *testing.T) {
 	w.listWith("f", domain.Terms{Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 9}}})
 	short := func(event, order string) domain.Request {
 		q := request(domain.RequestHold, order, order, 1)
-		q.EventID, q.HoldSeconds = event, 2
+		q.EventID, q.HoldSeconds = event, 6
 		return q
 	}
 	w.start(workers.Config{}, w.gateway, nil)

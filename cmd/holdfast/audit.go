@@ -91,7 +91,7 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			report.OK = report.OK && found.OK
 			checked, archived = &found, fmt.Sprintf("%d segments, %d facts", found.Segments, found.Facts)
 		}
-		if err := inspect.New(store).KeepVerdict(ctx, report); err != nil {
+		if err := inspect.New(store).KeepVerdict(ctx, report, checked != nil); err != nil {
 			// What it found is told all the same; that no newer verdict is kept shows by its age.
 			_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine("check and the metrics do not know of this audit: "+oneLine(err))) // nothing can be done about a broken standard error
 		}

@@ -12,21 +12,21 @@ import (
 	"holdfast/streams/internal/access"
 )
 
-// Audited is what the newest audit found of the books, or of the payments.
+// Audited is what the newest audit found of the books, of the payments, or of the archive.
 type Audited struct {
-	Of string `json:"of"` // audit.OfBooks or OfPayments
+	Of string `json:"of"` // audit.OfBooks, OfPayments or OfArchive
 	audit.Verdict
 	AtMillis int64 `json:"at"` // when it was done
 }
 
-// KeepVerdict keeps what an audit found, and when by Redis's clock, where Audited finds it. An error leaves the verdict before.
-func (in *Inspector) KeepVerdict(ctx context.Context, report audit.Report) error {
+// KeepVerdict keeps what an audit found, of the archive, too, if that was looked at, and when by Redis's clock, where Audited finds it. An error leaves the verdict before.
+func (in *Inspector) KeepVerdict(ctx context.Context, report audit.Report, archive bool) error {
 	now, err := in.ns.Client.Time(ctx).Result()
 	if err != nil {
 		return fmt.Errorf("asking Redis for the time: %w", access.Classify(err))
 	}
 	var fields []any
-	for of, v := range report.Verdicts() {
+	for of, v := range report.Verdicts(archive) {
 		said, err := json.Marshal(Audited{Of: of, Verdict: v, AtMillis: now.UnixMilli()})
 		if err != nil {
 			return fmt.Errorf("keeping the verdict of an audit: %w", err)
