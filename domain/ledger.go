@@ -94,6 +94,7 @@ const (
 	JobForget = "forget" // remove consumers that are gone
 	// JobForgetUnknown forgets orders that were rejected because there was no such event.
 	JobForgetUnknown = "forget_unknown"
+	JobArchive       = "archive" // write the log to durable storage
 	JobAsk           = "ask" // ask what became of payments whose customers had something to do
 )
 

@@ -34,6 +34,7 @@ type Stats struct {
 	DeadLettered    atomic.Int64
 	Trimmed         atomic.Int64
 	Forgotten       atomic.Int64 // orders that were rejected because there was no such event
+	ArchiveFailed   atomic.Int64 // tries to archive in vain
 	GatewayUnknowns atomic.Int64 // calls of the gateway without an answer
 	InFlight        atomic.Int64 // entries in hand now, all groups
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -205,6 +206,59 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	for _, entry := range refused {
 		if text := fmt.Sprint(entry); !strings.Contains(text, "client|setinfo") { // from Redis 7.2 on, the client introduces itself
 			t.Errorf("refused: %s", text)
+		}
+	}
+}
+
+// The API's user may do what checkouts, customers and sales ask of it, and is not refused anything; it can neither make keys nor see a payment token.
+func TestShippedAPIUser(t *testing.T) {
+	t.Parallel()
+	as, client := withShippedUsers(t, "", redistest.Start(t))
+	worker, admin := as("worker"), as("admin")
+	worker.ok("init")
+	as("organizer").event("e1")
+	as("organizer").ok("events", "create", "hall", "--name", "Hall", "--currency", "EUR", "--rows", "stalls=A:1-4@10")
+	working := worker.worker()
+	serving, url := as("api").serveAPI()
+	web := &overHTTP{t, url, admin.key("--role", "admin", "--name", "ann")}
+	admin.key("--role", "sales", "--name", "bob")
+	for _, body := range []string{
+		`{"event_id":"e1","order_id":"o1","customer_id":"fred","quantity":2,"payment_token":"tok_secret"}`,
+		`{"event_id":"hall","order_id":"o2","customer_id":"fred","section":"stalls","quantity":2,"payment_token":"tok_secret"}`,
+	} {
+		web.is(200, object{"state": "confirmed"}, http.MethodPost, "/v1/orders", body, "Prefer", "wait=10")
+	}
+	worker.drained()
+	receipt, _ := web.is(202, object{}, http.MethodPost, "/v1/orders", `{"event_id":"e1","order_id":"o3","customer_id":"amy","quantity":2,"payment_token":"tok_secret"}`)["receipt"].(string)
+	web.is(200, object{}, http.MethodGet, "/v1/orders/e1/o3?receipt="+receipt, "")
+	for _, path := range []string{"/v1/events", "/v1/events/hall", "/v1/events/hall/seats", "/v1/customers/fred/purchases", "/v1/sales", "/v1/orders/hall/o2"} {
+		if text := asJSON(t, web.is(200, object{}, http.MethodGet, path, "")); strings.Contains(text, "tok_secret") {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
+	eventually(t, "that a key was used is noted", func() bool {
+		web.is(200, object{}, http.MethodGet, "/v1/events", "")
+		return strings.Count(admin.ok("keys", "list", "-o", "json"), `"used":0`) == 1 // the other one
+	})
+	for what, r := range map[string]*running{"the API": serving, "the worker": working} {
+		if code := r.stop(); code != exitDone || strings.Contains(r.stderr.String(), "NOPERM") {
+			t.Errorf("%s: exit %d:\n%s", what, code, r.stderr.String())
+		}
+	}
+	refused, err := client("admin").Do(context.Background(), "ACL", "LOG").Slice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range refused {
+		if text := fmt.Sprint(entry); !strings.Contains(text, "client|setinfo") {
+			t.Errorf("refused: %s", text)
+		}
+	}
+	as("api").fails(exitFailed, []string{"NOPERM"}, "keys", "create", "--role", "admin", "--name", "x")
+	as("viewer").fails(exitFailed, []string{"NOPERM"}, "keys", "list")
+	for _, args := range [][]any{{"XRANGE", "holdfast:{0}:requests", "-", "+"}, {"HSET", "holdfast:api_keys", "a", "b"}, {"HDEL", "holdfast:api_keys", "a"}, {"XRANGE", "holdfast:{0}:2:dead", "-", "+"}} {
+		if err := client("api").Do(context.Background(), args...).Err(); !redis.IsPermissionError(err) {
+			t.Errorf("%v: %v", args, err)
 		}
 	}
 }

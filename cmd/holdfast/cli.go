@@ -48,6 +48,7 @@ type commandLine struct {
 	Demo    demoCommand    `cmd:"" group:"run" help:"Show what holdfast does, in a few seconds; without --redis on an embedded Redis."`
 	Init    initCommand    `cmd:"" group:"run" help:"Make the namespace in Redis. Optional: on an empty one, worker and events create make it."`
 	Worker  workerCommand  `cmd:"" group:"run" help:"Work on requests until told to stop. Start as many as you like."`
+	API     apiCommand     `cmd:"" group:"run" name:"api" help:"Serve holdfast over HTTP: for checkouts, customers and sales."`
 	Gateway gatewayCommand `cmd:"" group:"run" help:"Serve a simulated payment gateway over HTTP."`
 
 	Events   eventsCommand   `cmd:"" group:"sell" help:"What is on sale: create, show, list, adjust, close, reopen or cancel events."`
@@ -63,7 +64,9 @@ type commandLine struct {
 	Doctor     doctorCommand    `cmd:"" group:"operate" help:"How Redis and the namespace are set up, what will be wrong later, and what to type."`
 	Dead       deadCommand      `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
 	Audit      auditCommand     `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
+	Archive    archiveCommand   `cmd:"" group:"operate" help:"The log on durable storage: list what there is, or verify it."`
 	Migrate    migrateCommand   `cmd:"" group:"operate" help:"Take a namespace of an older program to the schema of this one, once."`
+	Keys       keysCommand      `cmd:"" group:"operate" help:"Who may use holdfast over HTTP: make, list and revoke API keys."`
 	VersionCmd versionCommand   `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
 
 	HelpCmd    helpCommand       `cmd:"" group:"operate" name:"help" help:"Show the help of a command."`

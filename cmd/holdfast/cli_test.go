@@ -296,8 +296,8 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// program runs the test binary as the program.
-func program(args ...string) *exec.Cmd {
+// thisProgram runs the test binary as the program.
+func thisProgram(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	return cmd

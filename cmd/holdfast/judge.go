@@ -43,7 +43,7 @@ var problemCodes = []domain.Code{
 	domain.CodeUnavailable, domain.CodeLoading, domain.CodeDenied, domain.CodeUntrusted, domain.CodeInvalid, domain.CodeFailed,
 	"waiting", "in_hand", "unsettled", "holds_overdue", "no_maintenance", "backlog", "deliveries", "dead_letters", "group_missing",
 	domain.Code(streams.FaultEviction), domain.Code(streams.FaultNoAOF), domain.CodeGatewayMisconfigured,
-	domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow,
+	domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow, domain.CodeArchiveFailing,
 }
 
 func join(codes []domain.Code) string {

@@ -57,6 +57,12 @@ func (s shown) watch(pool *workers.Pool, store *streams.Store) {
 
 func figuresOf(f inspect.Figures) telemetry.Figures {
 	figures := telemetry.Figures{DeadLetters: f.DeadLetters, DataReplaced: f.Replaced}
+	for _, a := range f.Archived {
+		if figures.ArchiveLagMillis == nil {
+			figures.ArchiveLagMillis = make(map[int]int64)
+		}
+		figures.ArchiveLagMillis[a.Partition] = a.Millis
+	}
 	for _, g := range f.Groups {
 		figures.Groups = append(figures.Groups, telemetry.Group{
 			Partition: g.Partition, Group: g.Group, Waiting: g.Lag, InHand: g.Pending, Owed: g.Owed, Backlog: g.Backlog,

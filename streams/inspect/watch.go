@@ -15,6 +15,7 @@ import (
 type Figures struct {
 	Groups   []GroupStatus  // without consumers' entries
 	Upkeep   []UpkeepStatus // by partition; nobody has looked whether they are maintained
+	Archived []ArchiveLag   // of partitions of which something is archived
 	Replaced bool           // the data was, and nobody has seen to it
 	// DeadLetters are by what they are about: requests, log, owed, or "other" where they do not say. In a partition
 	// with more than a thousand, the others are taken to be as the oldest thousand.
@@ -62,6 +63,9 @@ func (w *Watch) Look(ctx context.Context) (Figures, error) {
 		return f, err
 	}
 	f.Replaced = replaced != nil
+	if f.Archived, err = w.in.Archived(ctx, now.UnixMilli()); err != nil {
+		return f, err
+	}
 	if err := w.readLetters(ctx, f.Upkeep); err != nil {
 		return f, fmt.Errorf("looking at dead letters: %w", access.Classify(err))
 	}

@@ -50,6 +50,12 @@ func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
 // Workers is a hash: what each worker says of itself (JSON), by its name.
 func (k Keys) Workers() string { return k.Namespace + ":workers" }
 
+// APIKeys is a hash: an APIKey (JSON) by its id.
+func (k Keys) APIKeys() string { return k.Namespace + ":api_keys" }
+
+// APIKeysUsed is a hash: when a key was used last, in milliseconds, by its id.
+func (k Keys) APIKeysUsed() string { return k.Namespace + ":api_keys_used" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
@@ -105,6 +111,9 @@ func (k Keys) Pace(p int) string { return k.partitions[p] + "pace" }
 // Unknown is a sorted set: "entry-id event_id/order_id …", the orders that a log entry rejected because there was no such
 // event, by when none of their requests that had been published by then is valid any more.
 func (k Keys) Unknown(p int) string { return k.partitions[p] + "unknown" }
+
+// Archived is a string: how far the log is archived (DecodeArchived).
+func (k Keys) Archived(p int) string { return k.partitions[p] + "archived" }
 
 // Awaited is the sorted set of the orders whose customers have something to do at their bank, event_id/order_id by when the
 // gateway is asked about them next.
