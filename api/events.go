@@ -29,11 +29,12 @@ type Events interface {
 
 // Section is a section of an event, with what is left of it.
 type Section struct {
-	Section   string `json:"section"`
-	Kind      string `json:"kind" enum:"counted,seated"`
-	Price     int64  `json:"price" doc:"Minor units."`
-	Capacity  int64  `json:"capacity"`
-	Available int64  `json:"available"`
+	Section    string `json:"section"`
+	Allocation string `json:"allocation" doc:"public: places that are for everybody. All others are only for those who have a code."`
+	Kind       string `json:"kind" enum:"counted,seated"`
+	Price      int64  `json:"price" doc:"Minor units."`
+	Capacity   int64  `json:"capacity"`
+	Available  int64  `json:"available"`
 }
 
 // Event is an event with its prices, and what is left.
@@ -94,7 +95,8 @@ func viewEvent(id string, e domain.Event) Event {
 			kind = "seated"
 		}
 		v.Available += s.Available
-		v.Sections = append(v.Sections, Section{s.Name, kind, s.Price, s.Capacity, s.Available})
+		section, allocation := domain.SplitPool(s.Name)
+		v.Sections = append(v.Sections, Section{section, allocation, kind, s.Price, s.Capacity, s.Available})
 	}
 	return v
 }
@@ -102,12 +104,12 @@ func viewEvent(id string, e domain.Event) Event {
 func viewSeats(id string, e domain.Event) (EventSeats, error) {
 	v := EventSeats{EventID: id, Sections: []SeatsOfSection{}}
 	for _, s := range e.Sections {
-		if !s.Seated() {
+		if s.Layout == "" {
 			continue
 		}
 		layout, err := seats.Parse(s.Layout)
 		if err == nil {
-			err = layout.CheckPlaces(s.Places)
+			err = layout.CheckPlaces(s.Places, len(e.SeatAllocations(s.Name)))
 		}
 		if err != nil {
 			return v, domain.WithClass(domain.ClassPoison, fmt.Errorf("event %s: section %s: %w", id, s.Name, err))

@@ -118,7 +118,7 @@ func TestOrdersOverHTTP(t *testing.T) {
 	web.is(200, object{"state": "held"}, http.MethodPost, "/v1/orders", `{"type":"hold","event_id":"hall","order_id":"h1","customer_id":"amy","section":"stalls","seats":["A-1","A-2"]}`, "Prefer", "wait=10")
 	web.is(200, object{"state": "held"}, http.MethodGet, "/v1/orders/hall/h1?wait=10", "")
 	web.is(200, object{"state": "held", "payment": "declined", "attempt": 1}, http.MethodPost, "/v1/orders/hall/h1/pay", `{"payment_token":"decline_1"}`, "Prefer", "wait=10")
-	web.is(200, object{"state": "confirmed", "attempt": 2, "items": []any{object{"section": "stalls", "quantity": 2, "seats": []any{"A-1", "A-2"}, "unit_price": 1000, "amount": 2000}}},
+	web.is(200, object{"state": "confirmed", "attempt": 2, "items": []any{object{"section": "stalls", "allocation": "public", "quantity": 2, "seats": []any{"A-1", "A-2"}, "unit_price": 1000, "amount": 2000}}},
 		http.MethodPost, "/v1/orders/hall/h1/pay", `{"payment_token":"tok_secret","attempt":2}`, "Prefer", "wait=10")
 	web.is(200, object{"state": "confirmed", "change": 1, "amount": 1000, "refund_total": 1000}, http.MethodPost, "/v1/orders/hall/h1/cancel", `{"change":1,"items":[{"section":"stalls","seats":["A-1"]}]}`, "Prefer", "wait=10")
 	web.is(200, object{"change": 2, "change_refusal": "not_in_order"}, http.MethodPost, "/v1/orders/hall/h1/cancel", `{"change":2,"items":[{"section":"stalls","seats":["A-1"]}]}`, "Prefer", "wait=10")
@@ -169,8 +169,8 @@ func TestOrdersOverHTTP(t *testing.T) {
 	sales := web.as(h.key("--role", "sales", "--name", "ann"))
 	sales.is(200, object{"next": "e1", "events": []any{object{
 		"event_id": "e1", "name": "Name of e1", "currency": "EUR", "orders": 3, "tickets_sold": 5, "revenue": 5000,
-		"sections": []any{object{"section": "general", "price": 1000, "capacity": 100, "available": 95, "held": 0, "sold": 5, "blocked": 0}},
-		"refused":  []any{object{"section": "general", "reason": "sold_out", "places": 99}},
+		"sections": []any{object{"section": "general", "allocation": "public", "price": 1000, "capacity": 100, "available": 95, "held": 0, "sold": 5, "blocked": 0}},
+		"refused":  []any{object{"section": "general", "allocation": "public", "reason": "sold_out", "places": 99}},
 	}}}, http.MethodGet, "/v1/sales?limit=1", "")
 	if _, text, _ := sales.ask(http.MethodGet, "/v1/sales", "", "Accept", "text/csv"); !strings.Contains(text, "\ne1,Name of e1,EUR,general,1000,100,95,0,5,0,99\n") {
 		t.Errorf("CSV: %s", text)
