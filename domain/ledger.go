@@ -95,7 +95,7 @@ const (
 	// JobForgetUnknown forgets orders that were rejected because there was no such event.
 	JobForgetUnknown = "forget_unknown"
 	JobArchive       = "archive" // write the log to durable storage
-	JobAsk           = "ask" // ask what became of payments whose customers had something to do
+	JobAsk           = "ask"     // ask what became of payments whose customers had something to do
 )
 
 // Reply is what became of one entry: its verdict, and the order as it is now.
