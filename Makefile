@@ -20,13 +20,14 @@ build: ## Build bin/holdfast
 	CGO_ENABLED=0 go build -trimpath -o bin/holdfast ./cmd/holdfast
 
 .PHONY: test
-test: redis prometheus ## Run every test on a real redis-server (installs one if there is none)
-	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator
+test: redis prometheus tmux ## Run every test on a real redis-server (installs one if there is none)
+	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator ./archive
 	go test -timeout 10m $$(go list ./... | grep -v /e2e)
-	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator
+	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator ./archive
 	go test -timeout 10m -count 1 ./e2e # runs the program, on which Go's cache of results does not know it depends
 	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/deployments && go vet ./... && go test -timeout 10m -count 1 ./...
+	cd e2e/archive && go vet ./... && go test -timeout 10m -count 1 ./... # with Node, DuckDB too
 	cd bench && go vet ./... && go test ./report
 
 .PHONY: test-chart
@@ -58,6 +59,7 @@ lint: $(TOOLS)/golangci-lint ## Run the linters
 	$(TOOLS)/golangci-lint run ./...
 	cd e2e/network && $(TOOLS)/golangci-lint run ./...
 	cd e2e/deployments && $(TOOLS)/golangci-lint run ./...
+	cd e2e/archive && $(TOOLS)/golangci-lint run ./...
 	cd e2e/chart && $(TOOLS)/golangci-lint run ./...
 
 .PHONY: vuln
@@ -95,6 +97,10 @@ redis:
 .PHONY: prometheus
 prometheus:
 	@scripts/install-prometheus.sh
+
+.PHONY: tmux
+tmux:
+	@scripts/install-tmux.sh
 
 .PHONY: cc
 cc:

@@ -71,6 +71,9 @@ type Deps struct {
 	Events   Events
 	Books    Books
 	Keys     Keys
+	// What organisers and SREs ask for.
+	Organising Organising
+	Operating  Operating
 }
 
 // Limits of what is read. Whatever is larger is refused unread.
@@ -90,6 +93,7 @@ type Server struct {
 	keys    *keyring
 	rates   *rates
 	events  *glances
+	feeds   *feeds
 	stats   *Stats
 	waits   chan struct{}   // one element for each wait under way
 	ending  context.Context // is done once the end was asked for
@@ -111,6 +115,7 @@ func New(deps Deps, options Options) *Server {
 	}
 	s.keys = newKeyring(deps.Keys, s.log)
 	s.events = newGlances(deps.Events)
+	s.feeds = &feeds{of: make(map[string]*feed)}
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -135,6 +140,9 @@ func New(deps Deps, options Options) *Server {
 	s.registerEvents()
 	s.registerCustomers()
 	s.registerSales()
+	s.registerUpdates()
+	s.registerOrganising()
+	s.registerOperating()
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive\n") })
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {

@@ -130,10 +130,14 @@ func (s *Server) admitted(ctx huma.Context, p principal) error {
 	case !slices.Contains(roles, p.role):
 		return problemOf(http.StatusForbidden, domain.CodeDenied, "the role "+string(p.role)+" may not do this")
 	}
-	if eventID := ctx.Param("event"); eventID != "" {
-		return p.mayEvent(eventID)
+	eventID := ctx.Param("event")
+	if eventID == "" { // it is about none, or in the body
+		return nil
 	}
-	return nil
+	if err := domain.CheckID("event", eventID); err != nil {
+		return domain.WithCode(domain.ClassReject, domain.CodeInvalid, err)
+	}
+	return p.mayEvent(eventID)
 }
 
 var errUnauthenticated = problemOf(http.StatusUnauthorized, codeUnauthenticated, "want Authorization: Bearer KEY, with a key that is valid")
@@ -207,7 +211,7 @@ func (s *Server) customer(ctx context.Context, token string) (principal, error) 
 const (
 	keysStale  = 500 * time.Millisecond
 	newKeysDue = 50 * time.Millisecond
-	keysLook   = 400 * time.Millisecond
+	keysLook   = 2 * time.Second
 	usedEvery  = time.Minute
 )
 

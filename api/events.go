@@ -104,7 +104,7 @@ func viewEvent(id string, e domain.Event) Event {
 func viewSeats(id string, e domain.Event) (EventSeats, error) {
 	v := EventSeats{EventID: id, Sections: []SeatsOfSection{}}
 	for _, s := range e.Sections {
-		if s.Layout == "" {
+		if s.Layout == "" { // of an allocation, or of places without names
 			continue
 		}
 		layout, err := seats.Parse(s.Layout)
@@ -276,33 +276,27 @@ func (s *Server) registerEvents() {
 	}, anyone, s.showSeats)
 }
 
-func (s *Server) glanceAt(ctx context.Context, eventID string) (*glance, error) {
-	err := domain.WithCode(domain.ClassReject, domain.CodeInvalid, domain.CheckID("event", eventID))
-	if err == nil {
-		var look *glance
-		if look, err = s.events.at(ctx, eventID); err == nil {
-			return look, nil
-		}
-	}
-	return nil, s.problem(err).of(domain.OrderRef{EventID: eventID})
-}
-
 func (s *Server) showEvent(ctx context.Context, in *eventInput) (*pageOutput, error) {
-	look, err := s.glanceAt(ctx, in.Event)
+	p, err := s.eventPageOf(ctx, in.Event)
 	if err != nil {
-		return nil, err
-	}
-	p, err := look.show(0, func() (any, error) { return viewEvent(in.Event, look.event), nil })
-	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
 	}
 	return cached(p, in.IfNoneMatch), nil
 }
 
-func (s *Server) showSeats(ctx context.Context, in *eventInput) (*pageOutput, error) {
-	look, err := s.glanceAt(ctx, in.Event)
+// eventPageOf is an event as everybody is told of it.
+func (s *Server) eventPageOf(ctx context.Context, id string) (page, error) {
+	look, err := s.events.at(ctx, id)
 	if err != nil {
-		return nil, err
+		return page{}, err
+	}
+	return look.show(0, func() (any, error) { return viewEvent(id, look.event), nil })
+}
+
+func (s *Server) showSeats(ctx context.Context, in *eventInput) (*pageOutput, error) {
+	look, err := s.events.at(ctx, in.Event)
+	if err != nil {
+		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
 	}
 	p, err := look.show(1, func() (any, error) { return viewSeats(in.Event, look.event) })
 	if err != nil {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -134,6 +133,11 @@ type PayRequest struct {
 	ValidSeconds int64         `json:"valid_seconds,omitempty" minimum:"1" maximum:"2592000"`
 }
 
+// PaymentUpdateRequest says that there may be news of a payment.
+type PaymentUpdateRequest struct {
+	Attempt int64 `json:"attempt,omitempty" minimum:"1" maximum:"9" doc:"Of which attempt to pay. Default: 1."`
+}
+
 // CancelRequest gives an order up, or some of its places.
 type CancelRequest struct {
 	Reason string        `json:"reason,omitempty" maxLength:"512" doc:"Why, for people. Who asked for it is the name of the key."`
@@ -253,9 +257,7 @@ func (s *Server) pay(ctx context.Context, in *struct {
 func (s *Server) paymentUpdate(ctx context.Context, in *struct {
 	OrderPath
 	Preferences
-	Body struct {
-		Attempt int64 `json:"attempt,omitempty" minimum:"1" maximum:"9"`
-	}
+	Body PaymentUpdateRequest
 },
 ) (*orderOutput, error) {
 	return s.submit(ctx, in.Preferences, domain.Request{Type: domain.RequestPaymentUpdate, EventID: in.Event, OrderID: in.ID, Attempt: in.Body.Attempt})
@@ -446,14 +448,15 @@ func parseReceipt(ref domain.OrderRef, text string) (producer.Receipt, error) {
 	return r, nil
 }
 
-func (s *Server) showOrder(ctx context.Context, in *struct {
+type showOrderInput struct {
 	OrderPath
 	Wait    int    `query:"wait" minimum:"0" maximum:"3600" doc:"Wait for so many seconds until there is something to tell: of an order that is held without a payment under way that is so, else its outcome."`
 	Receipt string `query:"receipt" maxLength:"512" doc:"Of a request for it, as it was given when that was published: then this is about that very request."`
-},
-) (*struct{ Body Order }, error) {
+}
+
+func (s *Server) showOrder(ctx context.Context, in *showOrderInput) (*struct{ Body Order }, error) {
 	ref := in.ref()
-	if err := cmp.Or(domain.CheckID("event", in.Event), domain.CheckID("id", in.ID)); err != nil {
+	if err := domain.CheckID("id", in.ID); err != nil {
 		return nil, s.problem(domain.WithCode(domain.ClassReject, domain.CodeInvalid, err))
 	}
 	customer := callerOf(ctx).role == roleCustomer

@@ -116,11 +116,13 @@ var statuses = map[domain.Code]int{
 	domain.CodeBelowHeld: http.StatusConflict,
 	domain.CodeBusy:      http.StatusServiceUnavailable, domain.CodeUnavailable: http.StatusServiceUnavailable, domain.CodeLoading: http.StatusServiceUnavailable,
 	domain.CodeUnknownOutcome: http.StatusServiceUnavailable, domain.CodeDataReplaced: http.StatusServiceUnavailable,
+	domain.CodeDenied: http.StatusNotImplemented,
 }
 
 // details are what outsiders are told where the error itself may say what is none of their business, such as addresses.
 var details = map[domain.Code]string{
 	domain.CodeBusy:           "as many requests wait as may: nothing was published, come back later",
+	domain.CodeDenied:         "this process may not do that: its user of Redis is not for it. Ask one that is for staff",
 	domain.CodeUnknownOutcome: "it may have been done, or not: send the same again, nothing happens twice",
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -87,6 +88,41 @@ func (w *world) Invoices(context.Context, string) ([]InvoiceLine, error) {
 	return slices.Clone(w.invoices), nil
 }
 
+// staff does whatever is asked, which is nothing.
+type staff struct{}
+
+func (staff) Create(context.Context, string, domain.Terms) (bool, error) { return true, nil }
+
+func (staff) Adjust(_ context.Context, _ string, change func(domain.Terms) (domain.Terms, error)) (bool, error) {
+	_, err := change(domain.Terms{Name: "E", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1, Capacity: 2}}})
+	return err == nil, err
+}
+func (staff) Close(context.Context, string, domain.Cause) (bool, error)  { return true, nil }
+func (staff) Reopen(context.Context, string, domain.Cause) (bool, error) { return true, nil }
+func (staff) CallOff(context.Context, string, domain.Cause) (CalledOff, error) {
+	return CalledOff{}, nil
+}
+func (staff) Pending(context.Context) ([]json.RawMessage, error) { return nil, nil }
+func (staff) Explain(context.Context, domain.OrderRef, string) ([]json.RawMessage, error) {
+	return nil, nil
+}
+func (staff) Workers(context.Context) ([]json.RawMessage, error) { return nil, nil }
+func (staff) Check(context.Context) ([]json.RawMessage, error)   { return nil, nil }
+func (staff) Doctor(context.Context) ([]json.RawMessage, error)  { return nil, nil }
+func (staff) DeadLetters(context.Context, string, int) ([]json.RawMessage, error) {
+	return nil, nil
+}
+func (staff) DeadLetter(context.Context, string) ([]json.RawMessage, error) { return nil, nil }
+func (staff) Redrive(context.Context, []string) (done, failed []json.RawMessage, err error) {
+	return nil, nil, nil
+}
+func (staff) Reroute(context.Context, []string) (done, failed []json.RawMessage, err error) {
+	return nil, nil, nil
+}
+func (staff) Discard(context.Context, []string) (done, failed []json.RawMessage, err error) {
+	return nil, nil, nil
+}
+
 // serverOf is a server of a world, which ends with the test.
 func serverOf(t *testing.T, w *world, o Options) *Server {
 	t.Helper()
@@ -95,7 +131,7 @@ func serverOf(t *testing.T, w *world, o Options) *Server {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w}, o)
+	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Organising: staff{}, Operating: staff{}}, o)
 }
 
 // key adds one to the world, and returns it.
@@ -114,6 +150,11 @@ func ask(s *Server, method, target, key, body string, headers ...string) *httpte
 	r := httptest.NewRequestWithContext(context.Background(), method, target, strings.NewReader(body))
 	if key != "" {
 		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	if strings.HasSuffix(target, "/updates") { // they would go on
+		ctx, cancel := context.WithTimeout(r.Context(), 50*time.Millisecond)
+		defer cancel()
+		r = r.WithContext(ctx)
 	}
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
@@ -135,12 +176,31 @@ var calls = map[string]struct{ method, target, body, may string }{
 	"cancel":         {http.MethodPost, "/v1/orders/e1/o/cancel", ``, "CA"},
 	"change":         {http.MethodPost, "/v1/orders/e1/o/change", `{"change":1,"items":[{"section":"general","quantity":1}]}`, "CA"},
 	"order-show":     {http.MethodGet, "/v1/orders/e1/o", ``, "CVRAc"},
+	"order-updates":  {http.MethodGet, "/v1/orders/e1/o/updates", ``, "CVRAc"},
+	"event-updates":  {http.MethodGet, "/v1/events/e1/updates", ``, "CVSORAc"},
 	"events":         {http.MethodGet, "/v1/events", ``, "CVSORAc"},
 	"event":          {http.MethodGet, "/v1/events/e1", ``, "CVSORAc"},
 	"event-seats":    {http.MethodGet, "/v1/events/e1/seats", ``, "CVSORAc"},
 	"purchases":      {http.MethodGet, "/v1/customers/fred/purchases", ``, "CVAc"},
 	"customer-token": {http.MethodPost, "/v1/customers/fred/tokens", ``, "CA"},
 	"sales":          {http.MethodGet, "/v1/sales", ``, "SORA"},
+
+	"event-create":   {http.MethodPost, "/v1/events", `{"event_id":"e1","currency":"EUR","name":"E","sections":[{"section":"general","price":1,"capacity":2}]}`, "OA"},
+	"event-adjust":   {http.MethodPost, "/v1/events/e1/adjust", `{"name":"E"}`, "OA"},
+	"event-close":    {http.MethodPost, "/v1/events/e1/close", ``, "OA"},
+	"event-reopen":   {http.MethodPost, "/v1/events/e1/reopen", ``, "OA"},
+	"event-call-off": {http.MethodPost, "/v1/events/e1/call-off", `{"reason":"ill"}`, "OA"},
+
+	"pending":              {http.MethodGet, "/v1/pending", ``, "RA"},
+	"explain":              {http.MethodGet, "/v1/pending/e1/o", ``, "RA"},
+	"workers":              {http.MethodGet, "/v1/workers", ``, "RA"},
+	"check":                {http.MethodGet, "/v1/check", ``, "RA"},
+	"doctor":               {http.MethodGet, "/v1/doctor", ``, "RA"},
+	"dead-letters":         {http.MethodGet, "/v1/dead-letters", ``, "RA"},
+	"dead-letter":          {http.MethodGet, "/v1/dead-letters/0:1-0", ``, "RA"},
+	"dead-letters-redrive": {http.MethodPost, "/v1/dead-letters/redrive", `{"ids":["0:1-0"]}`, "RA"},
+	"dead-letters-reroute": {http.MethodPost, "/v1/dead-letters/reroute", `{"ids":["0:1-0"]}`, "RA"},
+	"dead-letters-discard": {http.MethodPost, "/v1/dead-letters/discard", `{"ids":["0:1-0"]}`, "RA"},
 }
 
 // Every endpoint with every role, and with none.
@@ -171,6 +231,7 @@ func TestRoles(t *testing.T) {
 			}
 			w.orders[domain.OrderRef{EventID: "e1", OrderID: "o"}] = domain.Order{State: domain.OrderConfirmed, CustomerID: "fred"}
 			for role, caller := range callers {
+				s.rates = &rates{} // these are many
 				a := ask(s, call.method, call.target, caller, call.body)
 				switch want := strings.IndexByte(call.may, role) >= 0; {
 				case role == 'n' && a.Code != http.StatusUnauthorized:

@@ -129,13 +129,13 @@ func (w *writing) archive(ctx context.Context) (more bool, err error) {
 		w.written.Add(int64(len(body)))
 	}
 	to := domain.ArchiveMark{Branch: w.state.Branch, Position: found.Header.Last, Segment: w.key.String(), Hash: found.Hash}
-	if _, err := w.log.Advance(ctx, w.p, w.state.Mark, to, last); err != nil {
+	moved, err := w.log.Advance(ctx, w.p, w.state.Mark, to, last)
+	if err != nil || !moved { // somebody else has moved it, or the data was replaced: the next call sees which
 		return false, err
 	}
-	// Where it was not moved somebody else has, or the data was replaced: the next call sees which.
 	size := 0
 	for _, e := range entries {
-		size += len(e.ID) + len(e.Fields[0])
+		size += len(e.ID)
 		for _, f := range e.Fields {
 			size += len(f)
 		}

@@ -59,7 +59,7 @@ func CheckURL(raw string) error {
 	return nil
 }
 
-// Open opens the bucket of an archive: file:///folder, which is made if it is not there, or s3://bucket/prefix?region=…&endpoint=…, with the
+// Open opens the bucket of an archive: file:///folder, which is made when something is written, or s3://bucket/prefix?region=…&endpoint=…, with the
 // parameters that gocloud.dev/blob/s3blob has and the credentials that AWS's tools find. Errors are of ClassReject for a wrong URL.
 func Open(ctx context.Context, raw string) (Bucket, error) {
 	if err := CheckURL(raw); err != nil {
@@ -70,7 +70,7 @@ func Open(ctx context.Context, raw string) (Bucket, error) {
 		return nil, err
 	}
 	if u.Scheme == "file" {
-		return openFolder(u.Path)
+		return folder{u.Path}, nil
 	}
 	prefix := strings.Trim(u.Path, "/")
 	u.Path = ""

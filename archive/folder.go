@@ -15,13 +15,6 @@ import (
 // so that of two processes one would overwrite what the other has written; and it does not wait until a file is on the disk.
 type folder struct{ root string }
 
-func openFolder(root string) (Bucket, error) {
-	if err := os.MkdirAll(root, 0o750); err != nil {
-		return nil, fmt.Errorf("making the folder of the archive: %w", err)
-	}
-	return folder{root}, nil
-}
-
 // temporary begins the names of files that are being written. One that a crash leaves is never read.
 const temporary = ".writing-"
 
@@ -114,6 +107,9 @@ func (f folder) list(ctx context.Context, under, prefix string, each func(Object
 		return err
 	}
 	files, err := os.ReadDir(filepath.Join(f.root, filepath.FromSlash(under)))
+	if under == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing has been written
+	}
 	if err != nil {
 		return err
 	}

@@ -248,8 +248,8 @@ func (d *damagedError) Error() string { return fmt.Sprintf("segment %s is damage
 
 // decode reads a segment, and checks all that it says of itself and of its entries. Every error is a *damagedError.
 func decode(key Key, body []byte) (s *Segment, err error) {
-	damaged := func(format string, args ...any) (*Segment, error) {
-		return nil, &damagedError{key.String(), fmt.Sprintf(format, args...)}
+	damaged := func(format string, args ...any) (none *Segment, err error) {
+		return none, &damagedError{key.String(), fmt.Sprintf(format, args...)}
 	}
 	if !sealed(body) {
 		return damaged("it is not what was written: cut, or changed")

@@ -157,7 +157,9 @@ func TestWhatIsSealedAndNoSegment(t *testing.T) {
 func TestASegmentUnderAnotherKey(t *testing.T) {
 	body := encoded(t, saleHeader(), sale)
 	for _, key := range []Key{
-		{Namespace: "other", Partition: 3, Branch: "b0"}, {Namespace: "shop", Partition: 2, Branch: "b0"}, {Namespace: "shop", Partition: 3, Branch: "b1"},
+		{Namespace: "other", Partition: 3, Branch: "b0"},
+		{Namespace: "shop", Partition: 2, Branch: "b0"},
+		{Namespace: "shop", Partition: 3, Branch: "b1"},
 		{Namespace: "shop", Partition: 3, Branch: "b0", Before: Position{1, 0}},
 	} {
 		if _, err := decode(key, body); err == nil {

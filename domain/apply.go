@@ -162,6 +162,15 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		next.PayState, next.AuthorizationID = PayActionRequired, f.AuthorizationID
 
+	case FactExtended:
+		if o.State != OrderHeld {
+			return o, effect, illegal(f, o.State)
+		}
+		if f.DeadlineMillis <= o.DeadlineMillis {
+			return o, effect, fmt.Errorf("extended: until %d, its deadline is %d", f.DeadlineMillis, o.DeadlineMillis)
+		}
+		next.DeadlineMillis = f.DeadlineMillis
+
 	case FactForgotten:
 		if o.State != OrderRejected || o.Reason != ReasonUnknownEvent || o.Version != f.Version {
 			return o, effect, fmt.Errorf("%w (%s, version %q instead of %q)", illegal(f, o.State), o.Reason, o.Version, f.Version)
@@ -228,7 +237,7 @@ func Apply(v View, f Fact) (View, error) {
 		return v, fmt.Errorf("changed, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
 	case f.Type == FactChanged && v.Event.Cancelled:
 		return v, errors.New("changed, but its event is cancelled")
-	case (f.Type == FactPaying || f.Type == FactActionRequired) && f.AtMillis >= v.Order.DeadlineMillis:
+	case (f.Type == FactPaying || f.Type == FactActionRequired || f.Type == FactExtended) && f.AtMillis >= v.Order.DeadlineMillis:
 		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactExpired && f.AtMillis < v.Order.DeadlineMillis:
 		return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
@@ -370,7 +379,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		e.Version++
 		return e, nil
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -434,7 +443,7 @@ func (b *Snapshot) Fold(f Fact) error {
 			b.Events[f.EventID] = e
 		}
 		return err
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 	}
 	ref := f.Ref()
 	v, err := Apply(b.View(ref, f.CustomerID), f)

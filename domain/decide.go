@@ -13,7 +13,7 @@ import (
 type View struct {
 	Event      Event
 	Order      Order
-	InProgress string // the order_id of the customer.s order in progress for this event; empty if there is none
+	InProgress string // the order_id of the customer's order in progress for this event; empty if there is none
 	Places     int64  // held and sold, of all the customer's orders of this event, if that has a limit of them
 }
 
@@ -122,6 +122,9 @@ type Resolve struct {
 // Expire asks whether the deadline has passed.
 type Expire struct{}
 
+// Extend has a hold end no sooner than at a time. One that is over stays so.
+type Extend struct{ UntilMillis int64 }
+
 // Cancel gives the order up, whatever its state.
 type Cancel struct {
 	// Reason is ReasonRequested; or ReasonCaptureFailed, which only undoes a confirmed order; or
@@ -136,6 +139,7 @@ func (Pay) command()     {}
 func (Update) command()  {}
 func (Resolve) command() {}
 func (Expire) command()  {}
+func (Extend) command()  {}
 func (Cancel) command()  {}
 
 // Decide is the table "Life of an order". It returns the fact the command leads
@@ -158,6 +162,11 @@ func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 	case Expire:
 		if v.Order.State == OrderHeld && nowMillis >= v.Order.DeadlineMillis {
 			return expired(ref), VerdictDone
+		}
+		return nil, VerdictDone
+	case Extend:
+		if v.Order.HoldAliveAt(nowMillis) && v.Order.DeadlineMillis < c.UntilMillis {
+			return &Fact{Type: FactExtended, EventID: ref.EventID, OrderID: ref.OrderID, DeadlineMillis: c.UntilMillis}, VerdictDone
 		}
 		return nil, VerdictDone
 	case Cancel:

@@ -32,6 +32,8 @@ const (
 	FactPaymentDeclined FactType = "payment_declined"
 	// FactActionRequired says that the customer must do something at their bank before an attempt is approved or declined.
 	FactActionRequired FactType = "action_required"
+	// FactExtended says that a hold ends later than it was to, because its event, or everything, was paused.
+	FactExtended FactType = "extended"
 	// FactForgotten says that an order is not known any more that was rejected because there was no such event.
 	FactForgotten FactType = "forgotten"
 )
@@ -40,7 +42,7 @@ const (
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
 		return true
 	}
 	return false
@@ -62,7 +64,7 @@ type Fact struct {
 	CustomerID        string      // held, rejected, confirmed, reduced, changed; cancelled, unless it was none
 	Items             Items       // likewise; without prices if it was rejected; reduced, changed: those given back
 	Currency          string      // held, confirmed, cancelled, reduced, changed
-	DeadlineMillis    int64       // held
+	DeadlineMillis    int64       // held, extended
 	Code              string      // held: hash of the access code that it uses; empty for none
 	AuthorizationID   string      // confirmed, action_required
 	Attempt           int         // paying, payment_declined, action_required: its number, from 1; confirmed: if it was not the first that was approved

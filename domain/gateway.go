@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -52,6 +53,33 @@ func (n PaymentName) String() string {
 	return text
 }
 
+// ParsePaymentName reads what String wrote. Errors quote nothing of it.
+func ParsePaymentName(text string) (PaymentName, error) {
+	var n PaymentName
+	parts := strings.Split(text, "/")
+	if len(parts) > 3 { // no valid name has as many without an attempt
+		number, err := strconv.Atoi(parts[len(parts)-1])
+		if err != nil || parts[len(parts)-2] != "attempts" {
+			return PaymentName{}, errNoPaymentName
+		}
+		n.Attempt, parts = number, parts[:len(parts)-2]
+	}
+	if len(parts) == 3 {
+		n.Namespace, parts = parts[0], parts[1:]
+	}
+	if len(parts) != 2 {
+		return PaymentName{}, errNoPaymentName
+	}
+	n.EventID, n.OrderID = parts[0], parts[1]
+	valid := ValidID(n.EventID) && ValidID(n.OrderID) && (n.Namespace == "" || ValidID(n.Namespace)) && n.Attempt != 1 && n.Attempt <= MaxAttempts
+	if !valid || n.String() != text {
+		return PaymentName{}, errNoPaymentName
+	}
+	return n, nil
+}
+
+var errNoPaymentName = errors.New("not the name of a payment")
+
 // Attempt is one try to pay for an order, as the order knows it. Name says which; a gateway that
 // finds payments by names of ours needs nothing else. One that does not goes by AuthorizationID, and by the
 // rest, which never changes, to ask for the very same payment again.
@@ -62,6 +90,7 @@ type Attempt struct {
 	Currency        string // empty: nothing is known of the order any more, nor are amount and customer
 	CustomerID      string
 	Fingerprint     string // of the request that opened the order: kept by the gateway, and told with the payment
+	HeldAtMillis    int64  // before that nobody can have asked for it, on Redis's clock; 0: not known
 }
 
 // AmountNotTold is the Amount of a payment of which the gateway does not tell it.
@@ -208,4 +237,11 @@ type GatewayKind string
 const (
 	GatewaySimulator GatewayKind = "simulator" // no money moves
 	GatewayRemote    GatewayKind = "remote"    // money moves
+	// GatewayStripe and GatewayStripeTest are Stripe with a live key and with one of its test mode, in which no money moves: payments
+	// of one are not there in the other.
+	GatewayStripe     GatewayKind = "stripe"
+	GatewayStripeTest GatewayKind = "stripe-test"
 )
+
+// GatewayKinds are all of them.
+var GatewayKinds = []GatewayKind{GatewaySimulator, GatewayRemote, GatewayStripe, GatewayStripeTest}

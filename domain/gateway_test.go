@@ -21,7 +21,25 @@ func TestPaymentName(t *testing.T) {
 		if line.Name() != name {
 			t.Errorf("the line of %s is about %s", name, line.Name())
 		}
+		if parsed, err := ParsePaymentName(want); err != nil || parsed != name {
+			t.Errorf("%s is read as %#v, %v", want, parsed, err)
+		}
 	}
+	for _, text := range []string{
+		"", "e", "e/", "/o", "n//o", "a b/o", "a/b/c/d", "e/o/attempts/1", "e/o/attempts/0", "e/o/attempts/02", "e/o/attempts/10", "e/o/attempts/", "n/e/o/tries/2", "m/n/e/o/attempts/2",
+	} {
+		if name, err := ParsePaymentName(text); err == nil {
+			t.Errorf("%q is read as %#v", text, name)
+		}
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		id := rapid.SampledFrom([]string{"attempts", "2", ".", "..", "a"})
+		name := PaymentName{Namespace: rapid.OneOf(rapid.Just(""), id).Draw(rt, "namespace"), OrderRef: OrderRef{EventID: id.Draw(rt, "event"), OrderID: id.Draw(rt, "order")}}
+		name.Attempt = rapid.SampledFrom([]int{0, 2, 9}).Draw(rt, "attempt")
+		if parsed, err := ParsePaymentName(name.String()); err != nil || parsed != name {
+			rt.Fatalf("%s is read as %#v, %v", name, parsed, err)
+		}
+	})
 }
 
 func TestMinimums(t *testing.T) {

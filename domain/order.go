@@ -215,7 +215,7 @@ func (o Order) LastAttempt() int { return max(o.Attempt, 1) }
 func (o Order) AttemptOf(namespace string, ref OrderRef, n int) Attempt {
 	a := Attempt{
 		Name:   PaymentName{Namespace: namespace, OrderRef: ref, Attempt: later(n)},
-		Amount: o.PaidAmount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint,
+		Amount: o.PaidAmount(), Currency: o.Currency, CustomerID: o.CustomerID, Fingerprint: o.Fingerprint, HeldAtMillis: o.HeldAtMillis,
 	}
 	if n == o.LastAttempt() {
 		a.AuthorizationID = o.AuthorizationID

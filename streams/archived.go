@@ -25,10 +25,11 @@ func (l *Ledger) ArchivedNamespace(ctx context.Context) (domain.ArchivedNamespac
 	}, err
 }
 
-// ArchiveState implements domain.ArchiveSource.
+// ArchiveState implements domain.ArchiveSource. It is no transaction, nor is any of these reads: a full memory refuses those. What changes
+// between two commands Advance compares.
 func (l *Ledger) ArchiveState(ctx context.Context, p int) (domain.ArchiveState, error) {
 	s := l.store
-	pipe := s.rdb.TxPipeline()
+	pipe := s.rdb.Pipeline()
 	branch, mark, now := pipe.HMGet(ctx, s.keys.Events(p), layout.BranchField, layout.BranchesField), pipe.Get(ctx, s.keys.Archived(p)), pipe.Time(ctx)
 	if _, err := pipe.Exec(ctx); err != nil && !access.IsNil(err) {
 		return domain.ArchiveState{}, fmt.Errorf("reading what is archived of partition %d: %w", p, access.Classify(err))
@@ -57,7 +58,7 @@ func (l *Ledger) ArchiveState(ctx context.Context, p int) (domain.ArchiveState, 
 	return state, nil
 }
 
-// LogAfter implements domain.ArchiveSource. Each page is read in one step with the branch, and begins with the entry that the one before
+// LogAfter implements domain.ArchiveSource. With each page the branch is read, and it begins with the entry that the one before
 // ended with: so all pages are of one log, whatever happens in between.
 func (l *Ledger) LogAfter(ctx context.Context, p int, branch, after string, bytes int) (entries []domain.Entry, err error) {
 	s := l.store
@@ -70,8 +71,8 @@ func (l *Ledger) LogAfter(ctx context.Context, p int, branch, after string, byte
 			}
 			most++
 		}
-		pipe := s.rdb.TxPipeline()
-		is, read := pipe.HGet(ctx, s.keys.Events(p), layout.BranchField), pipe.Do(ctx, "XRANGE", s.keys.Log(p), from, "+", "COUNT", most)
+		pipe := s.rdb.Pipeline()
+		read, is := pipe.Do(ctx, "XRANGE", s.keys.Log(p), from, "+", "COUNT", most), pipe.HGet(ctx, s.keys.Events(p), layout.BranchField)
 		if _, err := pipe.Exec(ctx); err != nil && !access.IsNil(err) {
 			return nil, fmt.Errorf("reading %s: %w", s.keys.Log(p), access.Classify(err))
 		}
@@ -118,7 +119,7 @@ func (l *Ledger) InLog(ctx context.Context, p int, e domain.Entry) (bool, error)
 // Acknowledged implements domain.ArchiveSource.
 func (l *Ledger) Acknowledged(ctx context.Context, p int) (map[domain.Group]string, error) {
 	log := l.store.keys.Log(p)
-	pipe := l.store.rdb.TxPipeline()
+	pipe := l.store.rdb.Pipeline()
 	infos := pipe.XInfoGroups(ctx, log)
 	pending := make(map[domain.Group]*redis.XPendingCmd)
 	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"holdfast/domain"
@@ -436,6 +437,42 @@ func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
 		}
 	})
 	return expired, err
+}
+
+// extendAhead is how long before it would end a hold is extended: whoever asks about it in its last moments finds it so.
+const extendAhead = 5 * time.Second
+
+// Extend implements domain.Ledger. A crash at any point leaves the rest to the next call.
+func (l *Ledger) Extend(ctx context.Context, p int, pauses domain.Pauses) (int, error) {
+	now, err := l.store.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	due, err := l.store.rdb.ZRangeByScore(ctx, l.store.keys.Holds(p), &redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(now.Add(extendAhead).UnixMilli(), 10)}).Result()
+	if err != nil {
+		return 0, fmt.Errorf("looking for holds to extend: %w", access.Classify(err))
+	}
+	of := make(map[int64][]domain.OrderRef) // by until when
+	for _, member := range due {
+		ref, ok := domain.ParseOrderRef(member)
+		if until := pauses.HoldsUntil(ref.EventID); ok && until > now.UnixMilli()+extendAhead.Milliseconds() { // else it has been extended, or need not be
+			of[until] = append(of[until], ref)
+		}
+	}
+	extended := 0
+	for until, refs := range of {
+		for chunk := range slices.Chunk(refs, access.MaxBatch) {
+			err := l.changeOrders(ctx, p, chunk, now.UnixMilli(), nil, func(domain.Event) domain.Command { return domain.Extend{UntilMillis: until} }, func(_ domain.OrderRef, o domain.Order) {
+				if o.DeadlineMillis == until {
+					extended++
+				}
+			})
+			if err != nil {
+				return extended, err
+			}
+		}
+	}
+	return extended, nil
 }
 
 // changeOrders decides about orders of a partition that no entry asks about, and calls each for all of

@@ -155,7 +155,7 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		}
 		d.i, d.fact, d.next, d.Effect = i, fact, next, effect
 		switch fact.Type { //nolint:exhaustive // the others may happen at any time
-		case domain.FactConfirmed, domain.FactPaying, domain.FactActionRequired:
+		case domain.FactConfirmed, domain.FactPaying, domain.FactActionRequired, domain.FactExtended:
 			d.bound = "before"
 		case domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
 			if d.was.State == domain.OrderHeld {
@@ -241,7 +241,7 @@ func (d *decided) rank() int {
 }
 
 // factTypes are those of a movement.
-var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
+var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
 
 // learn takes over what orders are now.
 func (m *movement) learn(list []*decided, stale []any) error {

@@ -111,11 +111,13 @@ func parseMeta(name string, values []any, migrating bool) (Namespace, error) {
 	}{
 		{metaFields[3], string(ns.PaymentNames), []string{string(PaymentNamesNamespaced), string(PaymentNamesPlain)}},
 		{metaFields[4], string(ns.FreeOrders), []string{string(FreeOrdersDirect), string(FreeOrdersGateway)}},
-		{metaFields[5], string(ns.Gateway), []string{"", string(domain.GatewaySimulator), string(domain.GatewayRemote)}},
 	} {
 		if !slices.Contains(of.known, of.value) {
 			return fatal("has %s %q, which this program does not know: use a matching version", of.field, of.value)
 		}
+	}
+	if ns.Gateway != "" && !slices.Contains(domain.GatewayKinds, ns.Gateway) {
+		return fatal("has %s %q, which this program does not know: use a matching version", metaFields[5], string(ns.Gateway))
 	}
 	if values[6] != nil {
 		stored := layout.AsString(values[6])
@@ -367,12 +369,15 @@ func (s *Store) Set(ctx context.Context, to Settings) error {
 	default:
 		return domain.WithClass(domain.ClassReject, fmt.Errorf("free orders: want %s or %s", FreeOrdersDirect, FreeOrdersGateway))
 	}
-	switch to.Gateway {
-	case "":
-	case domain.GatewaySimulator, domain.GatewayRemote:
+	switch {
+	case to.Gateway == "":
+	case slices.Contains(domain.GatewayKinds, to.Gateway):
+		if err := s.checkMode(ctx, to.Gateway); err != nil {
+			return err
+		}
 		args = append(args, "gateway", string(to.Gateway))
 	default:
-		return domain.WithClass(domain.ClassReject, fmt.Errorf("gateway: want %s or %s", domain.GatewaySimulator, domain.GatewayRemote))
+		return domain.WithClass(domain.ClassReject, fmt.Errorf("gateway: want one of %v", domain.GatewayKinds))
 	}
 	switch {
 	case to.MaxWaiting == nil:
@@ -391,6 +396,19 @@ func (s *Store) Set(ctx context.Context, to Settings) error {
 		return s.noSuchNamespace()
 	}
 	return nil
+}
+
+// checkMode refuses to change from Stripe's test mode to its live one, or back: what was paid for in one is not there in the other.
+func (s *Store) checkMode(ctx context.Context, to domain.GatewayKind) error {
+	modes := []domain.GatewayKind{domain.GatewayStripe, domain.GatewayStripeTest}
+	if !slices.Contains(modes, to) {
+		return nil
+	}
+	ns, found, err := s.readNamespace(ctx)
+	if err == nil && found && ns.Gateway != to && slices.Contains(modes, ns.Gateway) {
+		return domain.WithClass(domain.ClassReject, fmt.Errorf("gateway: namespace %s is served by %s, whose payments %s does not know: make another namespace", s.keys.Namespace, ns.Gateway, to))
+	}
+	return err
 }
 
 // ServeWith implements domain.Ledger.

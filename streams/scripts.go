@@ -43,6 +43,10 @@ var (
 	scriptInvoice        = load("invoice")
 	scriptReport         = load("report")
 	scriptSignIn         = load("sign_in")
+	scriptPause          = load("pause")
+	scriptResume         = load("resume")
+	scriptPark           = load("park")
+	scriptUnpark         = load("unpark")
 )
 
 var scriptNames map[string]string

@@ -54,12 +54,13 @@ var (
 	retries         = desc("retries_total", "What was tried again: a step in Redis, a call of the payment gateway, an order that is owed.", "of")
 	ready           = desc("ready", "Whether this worker takes requests.")
 	stuckLoops      = desc("stuck_loops", "Loops of this worker that give no sign of life.")
+	parked          = desc("parked_requests_total", "Requests that were parked because their event is paused.")
 )
 
 // Of the namespace: every worker says the same.
 var (
 	redisUp       = desc("redis_up", "Whether Redis has answered this scrape. If not, nothing is said that it would have told.")
-	backlog       = desc("backlog", "Requests, or facts, that wait or are in hand.", "partition", "group")
+	backlog       = desc("backlog", "Requests, or facts, that wait or are in hand, and orders whose money waits.", "partition", "group")
 	lag           = desc("lag", "Requests, or facts, that no worker was given yet.", "partition", "group")
 	pending       = desc("pending", "Requests, or facts, that were given to workers and are not done.", "partition", "group")
 	owed          = desc("owed", "Orders whose money waits by itself.", "partition", "group")
@@ -73,6 +74,11 @@ var (
 	overdueHolds  = desc("overdue_holds", "Holds that are over and have not ended.")
 	oldestOverdue = desc("oldest_overdue_seconds", "Since when the oldest of them is over.")
 	archiveLag    = desc("archive_lag_seconds", "Age of the oldest fact that is not archived. Not there where nothing is archived.", "partition")
+	paused        = desc("paused", "What is paused: everything (0 or 1), and how many events.", "what")
+	oldestPause   = desc("oldest_pause_seconds", "For how long the oldest of that has been paused.")
+	parkedNow     = desc("parked_requests", "Requests of paused events that are parked.")
+	auditFound    = desc("audit_violations", "Violations that the newest audit found, of the books or of the payments. Missing before the first audit.", "of")
+	auditAge      = desc("audit_age_seconds", "Since when that is known.", "of")
 	dataReplaced  = desc("data_replaced", "Whether the data in Redis was replaced, and nobody has seen to it.")
 )
 
@@ -118,6 +124,7 @@ func ofWorker(m metrics, w Worker) {
 	m.counter(owing, s.Owed.Load())
 	m.counter(voided, s.Voided.Load())
 	m.counter(setAside, s.DeadLettered.Load())
+	m.counter(parked, s.Parked.Load())
 	m.counter(trimmed, s.Trimmed.Load())
 	for _, n := range s.RedisErrors() {
 		m.counter(redisErrors, n.N, n.Label)
@@ -156,6 +163,14 @@ func ofNamespace(m metrics, f Figures) {
 	m.gauge(dataReplaced, number(f.DataReplaced))
 	for p, lag := range f.ArchiveLagMillis {
 		m.gauge(archiveLag, seconds(lag), strconv.Itoa(p))
+	}
+	m.gauge(paused, number(f.Paused.Everything), "everything")
+	m.gauge(paused, float64(f.Paused.Events), "events")
+	m.gauge(oldestPause, seconds(f.Paused.OldestMillis))
+	m.gauge(parkedNow, float64(f.Paused.Parked))
+	for _, a := range f.Audits {
+		m.gauge(auditFound, float64(a.Violations), a.Of)
+		m.gauge(auditAge, seconds(a.AgeMillis), a.Of)
 	}
 }
 

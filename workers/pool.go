@@ -59,7 +59,8 @@ type Pool struct {
 	signs      signs
 	clock      clock
 	ready      readiness
-	bells      [][]*bell // of the readers of each partition's log, while it runs
+	pauses     atomic.Pointer[domain.Pauses] // as of the last second or so; nil: not known yet
+	bells      [][]*bell                     // of the readers of each partition's log, while it runs
 
 	reading context.Context // ends first: take no more
 	working context.Context // ends last: stop everything
@@ -84,9 +85,8 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	switch {
 	case !cfg.CallsGateway():
 		d.GatewayKind = ""
-	case d.GatewayKind != domain.GatewaySimulator && d.GatewayKind != domain.GatewayRemote:
-		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("Deps.GatewayKind is %q: want %s or %s, as the payment gateway is",
-			d.GatewayKind, domain.GatewaySimulator, domain.GatewayRemote))
+	case !slices.Contains(domain.GatewayKinds, d.GatewayKind):
+		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("Deps.GatewayKind is %q: want one of %v, as the payment gateway is", d.GatewayKind, domain.GatewayKinds))
 	}
 	if d.Log == nil {
 		d.Log = zap.NewNop()
@@ -231,6 +231,9 @@ func (p *Pool) verify() {
 		err := p.ledger.Verify(p.reading)
 		if err == nil {
 			err = p.clock.set(p.reading)
+		}
+		if err == nil {
+			err = p.learnPauses()
 		}
 		switch {
 		case p.reading.Err() != nil:

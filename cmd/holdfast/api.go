@@ -69,7 +69,7 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot listen (%w): choose another address with --listen", err)
 	}
-	server, end := newAPI(store, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
+	server, end := newAPI(e, store, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
 	defer end()
 	if c.Metrics != "" {
 		metrics, err := serveMetrics(ctx, c.Metrics, server, log)
@@ -95,11 +95,12 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 }
 
 // newAPI is the API of a namespace. end is to be called when nobody asks it any more.
-func newAPI(store *streams.Store, o api.Options) (server *api.Server, end func()) {
+func newAPI(e *environment, store *streams.Store, o api.Options) (server *api.Server, end func()) {
 	checkout := store.Checkout()
 	p := producer.New(checkout, checkout, producer.Options{})
 	server = api.New(api.Deps{
 		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: apiBooks{inspect.New(store)}, Keys: store.APIKeys(),
+		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store},
 	}, o)
 	return server, p.Close
 }

@@ -75,14 +75,15 @@ func (c *overHTTP) ask(method, path, body string, headers ...string) (int, strin
 	return response.StatusCode, string(text), response.Header
 }
 
-// is asks for what must be answered with a status, and an object with these fields.
+// is asks for what must be answered with a status, and an object with these fields, as the document says.
 func (c *overHTTP) is(want int, fields object, method, path, body string, headers ...string) object {
 	c.t.Helper()
-	status, text, _ := c.ask(method, path, body, headers...)
+	status, text, header := c.ask(method, path, body, headers...)
 	var got object
 	if err := json.Unmarshal([]byte(text), &got); err != nil || status != want {
 		c.t.Fatalf("%s %s: %d, want %d: %s", method, path, status, want, text)
 	}
+	asDocumented(c.t, method, path, status, header.Get("Content-Type"), got)
 	expect(c.t, got, fields)
 	return got
 }

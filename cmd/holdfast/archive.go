@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strconv"
 
 	"holdfast/archive"
+	"holdfast/domain"
 	"holdfast/streams"
 )
 
 type archiveCommand struct {
 	Ls     archiveLsCommand     `cmd:"" help:"List the branches of each partition: segments, bytes, and from when to when."`
 	Verify archiveVerifyCommand `cmd:"" help:"Read every segment, and check it and the chain that they are."`
+	Export archiveExportCommand `cmd:"" help:"Write orders, invoices or sales as the archive tells them, as CSV or Parquet."`
 }
 
 // archiveFlags say which archive.
@@ -99,6 +102,44 @@ func (c *archiveVerifyCommand) Run(ctx context.Context, e *environment) error {
 			return err
 		}
 		return faultsError(report)
+	})
+}
+
+type archiveExportCommand struct {
+	archiveFlags
+	What   string   `enum:"orders,invoices,sales" default:"orders" placeholder:"WHAT" help:"orders, invoices (orders that were ever confirmed) or sales. Default: orders."`
+	Format string   `enum:"csv,parquet" default:"csv" placeholder:"FORMAT" help:"csv or parquet. Default: csv."`
+	Event  string   `placeholder:"ID" help:"Only of this event."`
+	Branch []string `placeholder:"BRANCH" help:"Which branch to read, where a partition ends in several (archive ls)."`
+	Out    string   `placeholder:"FILE" help:"Where to write, a file that is not there yet. Default: standard output."`
+}
+
+// Help is shown by --help.
+func (c *archiveExportCommand) Help() string {
+	return `
+Redis is not needed for it: what is written is the state that the archived facts fold to. Amounts are in minor units, times are UTC.
+If a part of the archive is missing or damaged, nothing of that partition is written, and the exit status is 1.
+`
+}
+
+func (c *archiveExportCommand) Run(ctx context.Context, e *environment) error {
+	if c.Event != "" && !domain.ValidID(c.Event) {
+		return badUsage("--event: want an id")
+	}
+	return c.with(ctx, e, func(r *archive.Reader) (err error) {
+		to := e.stdout
+		if c.Out != "" {
+			file, failed := os.OpenFile(c.Out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if failed != nil {
+				return badUsage("--out: %w", failed)
+			}
+			defer func() { err = errors.Join(err, file.Close()) }()
+			to = file
+		}
+		shown := e.progressOf("segments read", 0)
+		defer shown.clear()
+		_, err = r.Export(ctx, to, c.What, c.Format, archive.Options{Branches: c.Branch, EventID: c.Event, Step: func() { shown.add(1) }})
+		return err
 	})
 }
 

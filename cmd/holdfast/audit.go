@@ -26,45 +26,46 @@ func replacedText(r *inspect.Replaced) string {
 }
 
 type auditCommand struct {
-	Gateway string       `placeholder:"URL" help:"The payment gateway, to compare every payment with its books (GET /ledger). Without it, payments are not checked."`
+	Gateway string       `placeholder:"URL|stripe" help:"The payment gateway, to compare every payment with its books (GET /ledger); or stripe, all of whose payments are listed. Without it, payments are not checked."`
 	Archive string       `placeholder:"URL" help:"Where the log is archived, to verify that and to compare it with the log, entry by entry. Without it, the archive is not checked."`
 	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
+	Stripe  stripeFlags  `embed:"" group:"Stripe, with --gateway stripe:"`
 }
 
 // Help is shown by --help.
 func (c *auditCommand) Help() string {
 	return `
-It folds the log from its start and compares the result with everything that is stored. It only reads, and may run while
-tickets are sold. Exit status 0 only if all is well; that the data was replaced is not, until somebody has seen to it
+It folds the log from its start and compares the result with everything that is stored. It may run while
+tickets are sold, and changes nothing but the note of what it found, which check and the metrics of workers tell. Exit status 0 only if all is well; that the data was replaced is not, until somebody has seen to it
 (holdfast check --forget-replaced).
 `
 }
 
 func (c *auditCommand) Run(ctx context.Context, e *environment) error {
-	var options audit.Options
 	if c.Archive != "" {
 		if err := archive.CheckURL(c.Archive); err != nil {
 			return badUsage("--archive: %w", err)
 		}
 	}
-	if c.Gateway != "" {
-		client, err := c.As.client(c.Gateway, 0)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
-			lines, err := client.Books(ctx)
-			switch {
-			case errors.Is(err, domain.ErrNotFound):
-				return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", redactURL(c.Gateway))
-			case err != nil:
-				return nil, fmt.Errorf("the gateway at %s: %w", redactURL(c.Gateway), err)
-			}
-			return lines, nil
-		}
-	}
 	return e.withStore(ctx, func(store *streams.Store) error {
+		var options audit.Options
+		if c.Gateway != "" {
+			client, called, err := askable(ctx, store, c.Gateway, c.As, c.Stripe)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
+				lines, err := client.Books(ctx)
+				switch {
+				case errors.Is(err, domain.ErrNotFound):
+					return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", called)
+				case err != nil:
+					return nil, fmt.Errorf("the gateway at %s: %w", called, err)
+				}
+				return lines, nil
+			}
+		}
 		report, err := audit.Run(ctx, store, options)
 		if err != nil {
 			return err
@@ -85,6 +86,10 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			}
 			report.OK = report.OK && found.OK
 			checked, archived = &found, fmt.Sprintf("%d segments, %d facts", found.Segments, found.Facts)
+		}
+		if err := inspect.New(store).KeepVerdict(ctx, report); err != nil {
+			// What it found is told all the same; that no newer verdict is kept shows by its age.
+			_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine("check and the metrics do not know of this audit: "+oneLine(err))) // nothing can be done about a broken standard error
 		}
 		view := auditView{report, checked, replaced}
 		view.OK = report.OK && replaced == nil

@@ -162,7 +162,7 @@ func (e *environment) withHint(err error) error {
 		domain.CodeNoSuchNamespace:  holdfast("init") + " makes one",
 		domain.CodeNamespaceDamaged: "if you know it: " + holdfast("init --restore-meta --partitions N --payment-names plain|namespaced") + "; see docs/operations.md",
 		domain.CodeSchemaBefore:     "stop all workers and run: " + holdfast("migrate") + "; see docs/operations.md",
-		domain.CodeOtherGateway:     "to change that, for all workers: " + holdfast("namespace set --gateway simulator|remote"),
+		domain.CodeOtherGateway:     "to change that, for all workers: " + holdfast("namespace set --gateway simulator|remote|stripe|stripe-test"),
 	}[domain.CodeOf(err)]
 	if hint != "" {
 		return fmt.Errorf("%w (%s)", err, hint)
@@ -185,6 +185,9 @@ func (e *environment) withStore(ctx context.Context, do func(*streams.Store) err
 }
 
 func (e *environment) withStoreOf(ctx context.Context, o streams.Options, do func(*streams.Store) error) error {
+	if e.opened != nil {
+		return do(e.opened)
+	}
 	o.Log = e.warnings()
 	store, err := e.open(ctx, o)
 	if err != nil {

@@ -325,7 +325,7 @@ func (d *doctor) clients(s inspect.ServerState) {
 	case !known || !told || most == 0:
 		d.add(severityNotKnown, "clients", "", "it does not tell how many clients it takes")
 	case n*10 >= most*8:
-		d.add(severityWarning, "clients", "redis-cli CONFIG SET maxclients N (and the limit of open files); an idle worker has 16 connections, a busy one more", "%d of %d clients are connected", n, most)
+		d.add(severityWarning, "clients", "redis-cli CONFIG SET maxclients N (and the limit of open files); an idle worker has 6 to 16 connections, a busy one more", "%d of %d clients are connected", n, most)
 	default:
 		d.add(severityOK, "clients", "", "%d of %d clients are connected", n, most)
 	}
@@ -469,8 +469,12 @@ func (d *doctor) namespace(ctx context.Context, store *streams.Store, in *inspec
 		return err
 	}
 	d.add(severityOK, "namespace", "", "%s has %s, schema %s, epoch %s, payment names %s", ns.Name, plural(int64(ns.Partitions), "partition", "partitions"), ns.Schema, ns.Epoch, ns.PaymentNames)
-	if ns.Gateway == domain.GatewaySimulator {
+	switch ns.Gateway {
+	case domain.GatewaySimulator:
 		d.add(severityNote, "gateway", d.typed("namespace set --gateway remote")+": when it shall sell", "payments are simulated: no money moves")
+	case domain.GatewayStripeTest:
+		d.add(severityNote, "gateway", "use another namespace, with a live key, when it shall sell", "payments are made in Stripe's test mode: no money moves")
+	case domain.GatewayRemote, domain.GatewayStripe:
 	}
 	d.add(severityNote, "archive", "copy the append-only file elsewhere, and watch memory", "there is no archive: all facts are in Redis, for ever, and nowhere else")
 	workers, err := in.Workers(ctx)

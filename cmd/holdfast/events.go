@@ -11,6 +11,7 @@ import (
 	"holdfast/domain"
 	"holdfast/domain/seats"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 type eventsCommand struct {
@@ -525,7 +526,14 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		v := viewEvent(c.EventID, event)
+		v := struct {
+			eventView
+			Paused *pausedView `json:"paused"`
+		}{eventView: viewEvent(c.EventID, event)}
+		paused, err := inspect.New(store).Paused(ctx)
+		if err != nil {
+			return err
+		}
 		limit := func(n int64) string {
 			if n == 0 {
 				return "none"
@@ -539,6 +547,12 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 		seated := slices.ContainsFunc(v.Sections, func(s sectionView) bool { return s.Kind == "seated" })
 		if seated {
 			sheet = append(sheet, "no_orphans", strconv.FormatBool(v.NoOrphans))
+		}
+		for _, p := range paused.Lasting {
+			if p.EventID == "" || p.EventID == c.EventID {
+				v.Paused = &pausedView{p, paused.Parked[c.EventID]}
+				sheet = append(sheet, "paused", pausedText(p, v.Paused.Parked, now.UnixMilli()))
+			}
 		}
 		if v.Closed {
 			sheet = append(sheet, "closed_reason", v.ClosedReason, "closed_by", v.ClosedBy)

@@ -22,7 +22,7 @@ is refused by every command. If you know what it was made with, write the note a
   holdfast init --restore-meta --partitions 8 --payment-names namespaced
 
 A number of partitions that cannot be right by what is found is refused. Payments are namespaced if the books of the gateway
-has them so, and plain in a namespace that was made before there was a choice.
+have them so, and plain in a namespace that was made before there was a choice.
 `
 }
 

@@ -60,7 +60,7 @@ func (c *namespaceShowCommand) Run(ctx context.Context, e *environment) error {
 }
 
 type namespaceSetCommand struct {
-	Gateway    string `enum:"simulator,remote," default:"" placeholder:"KIND" help:"The kind of payment gateway that serves it: simulator, or remote, which has a URL. Workers of the other kind stop by themselves."`
+	Gateway    string `enum:"simulator,remote,stripe,stripe-test," default:"" placeholder:"KIND" help:"The kind of payment gateway that serves it: simulator; remote, which has a URL; stripe, with a live key, or stripe-test, with one of its test mode, and from one of these two to the other there is no way. Workers of another kind stop by themselves."`
 	FreeOrders string `enum:"direct,gateway," default:"" placeholder:"HOW" help:"How orders that cost nothing are confirmed: direct, without a payment, once no worker of a version runs that does not know of this; or by asking the gateway for 0. Workers take it up when they are started."`
 	MaxWaiting *int64 `placeholder:"N" help:"How many requests of a partition may wait or be in hand; 0: any number. Whoever publishes more is told busy, and nothing is published. Give it more than workers do of a partition in 100 ms."`
 }

@@ -255,7 +255,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
-		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactForgotten:
+		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 	}
 	return v
 }
@@ -317,7 +317,7 @@ Of an order whose request still waits in line nothing is known yet, but its plac
 // requestView is where a request stands in line.
 type requestView struct {
 	EntryID    string `json:"entry_id"`
-	State      string `json:"state"` // waiting, in_hand, left
+	State      string `json:"state"` // waiting, in_hand, parked, left
 	Ahead      *int64 `json:"ahead"` // requests before it; null: not known, or it has left
 	AtLeast    int64  `json:"at_least"`
 	AtMost     int64  `json:"at_most"`
@@ -606,8 +606,9 @@ func (c *ordersCancelCommand) Run(ctx context.Context, e *environment) error {
 
 type ordersNextStepCommand struct {
 	orderArgs
-	Gateway string       `required:"" placeholder:"URL" help:"The payment gateway."`
+	Gateway string       `required:"" placeholder:"URL|stripe" help:"The payment gateway: its URL, or stripe."`
 	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
+	Stripe  stripeFlags  `embed:"" group:"Stripe, with --gateway stripe:"`
 }
 
 // Help is shown by --help.
@@ -635,14 +636,14 @@ func (c *ordersNextStepCommand) Run(ctx context.Context, e *environment) error {
 		case !o.AwaitsAction():
 			return about(ref, fmt.Errorf("order %s: there is nothing that its customer has to do: it is %s", ref, o.State))
 		}
-		client, err := c.As.client(c.Gateway, 0)
+		client, called, err := askable(ctx, store, c.Gateway, c.As, c.Stripe)
 		if err != nil {
 			return err
 		}
 		defer client.Close()
 		step, err := client.NextStep(ctx, o.AttemptOf(store.PaymentNamespace(), ref, o.LastAttempt()))
 		if err != nil {
-			return about(ref, fmt.Errorf("the gateway at %s: %w", redactURL(c.Gateway), err))
+			return about(ref, fmt.Errorf("the gateway at %s: %w", called, err))
 		}
 		out := e.printer()
 		url, secret := string(step.RedirectURL), string(step.ClientSecret)

@@ -85,9 +85,9 @@ Many at once, a JSON object a line:
 
   {"type":"purchase","event_id":"jazz-night","order_id":"o-1","customer_id":"fred","quantity":2,"payment_token":"tok_1"}
 
-Its fields: type, event_id, order_id (made up if missing, except with pay, cancel and change), customer_id, section, quantity,
+Its fields: type, event_id, order_id (made up if missing, with purchase and hold), customer_id, section, quantity,
 adjacent (true or false), seats (an array, instead of these two), allocation, items (an array of objects with these five, instead of
-them), access_code, payment_token, unit_price, hold_seconds, valid_seconds, attempt, change, traceparent, v. Lines that will not do are reported on stderr
+them), access_code, payment_token, unit_price, hold_seconds, valid_seconds, attempt, change, reason, by, traceparent, v. Lines that will not do are reported on stderr
 with their number, the others are published.
 
 If a result is not known, publish the same again under the same order_id: nothing happens twice. The exit status is 3 as

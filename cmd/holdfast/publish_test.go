@@ -284,6 +284,19 @@ func TestParseRequestLine(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 
+	// Version 1 would pass over these fields, and does not know these types.
+	for line, want := range map[string]domain.Request{
+		`{"type":"pay","event_id":"e","order_id":"o","attempt":2,"payment_token":"t"}`:                      {Type: domain.RequestPay, Attempt: 2, PaymentToken: "t"},
+		`{"type":"payment_update","event_id":"e","order_id":"o"}`:                                           {Type: domain.RequestPaymentUpdate},
+		`{"type":"cancel","event_id":"e","order_id":"o","change":3,"items":[{"section":"a","quantity":1}]}`: {Type: domain.RequestCancel, Change: 3},
+		`{"type":"change","event_id":"e","order_id":"o","change":4,"items":[{"section":"a","quantity":1}]}`: {Type: domain.RequestChange, Change: 4},
+	} {
+		got, err := parseRequestLine([]byte(line))
+		if err != nil || got.Type != want.Type || got.Attempt != want.Attempt || got.Change != want.Change || got.PaymentToken != want.PaymentToken {
+			t.Errorf("%s: %+v, %v, want %+v", line, got, err, want)
+		}
+	}
+
 	for line, problem := range map[string]string{
 		`[]`:               "want a JSON object",
 		`"x"`:              "want a JSON object",

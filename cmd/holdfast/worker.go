@@ -18,6 +18,7 @@ import (
 
 	"holdfast/archive"
 	"holdfast/domain"
+	"holdfast/payments/stripe"
 	"holdfast/streams"
 	"holdfast/workers"
 )
@@ -25,7 +26,7 @@ import (
 const simulatorGateway = "simulator"
 
 type workerCommand struct {
-	Gateway       string        `env:"HOLDFAST_GATEWAY" placeholder:"URL|simulator" help:"The payment gateway: its http(s) URL, or simulator, which approves inside this process and moves no money. Needed for the roles purchase and settlement; all workers of a namespace have the same kind."`
+	Gateway       string        `env:"HOLDFAST_GATEWAY" placeholder:"URL|stripe|simulator" help:"The payment gateway: its http(s) URL; or stripe; or simulator, which approves inside this process and moves no money. Needed for the roles purchase and settlement; all workers of a namespace have the same kind."`
 	Roles         []string      `env:"HOLDFAST_ROLES" enum:"purchase,posting,settlement,maintenance,archive" default:"purchase,posting,settlement,maintenance" placeholder:"ROLE" help:"What this worker does; all workers together must do all of: purchase, posting, settlement, maintenance, and, with an archive, archive. Default: all."`
 	Archive       string        `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: file:///folder or s3://bucket/prefix?region=…. A worker archives if it does all else, or if --roles names archive. Default: nowhere."`
 	ArchiveEvery  time.Duration `env:"HOLDFAST_ARCHIVE_EVERY" default:"${worker_archive_every}" placeholder:"DURATION" help:"How long a fact waits at most until it is archived. Default: ${default}."`
@@ -49,6 +50,7 @@ type workerCommand struct {
 	As gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
 	codeKeyFlags
 
+	Stripe    stripeFlags    `embed:"" group:"Stripe, with --gateway stripe:"`
 	Simulator simulatorFlags `embed:"" prefix:"simulator-" envprefix:"HOLDFAST_SIMULATOR_" group:"The simulated gateway, with --gateway simulator:"`
 }
 
@@ -147,8 +149,11 @@ func (c *workerCommand) gateway(cfg workers.Config) (g gateway, err error) {
 	if c.Gateway != simulatorGateway && c.Simulator != (simulatorFlags{}) {
 		return g, badUsage("the --simulator-… flags are for --gateway simulator")
 	}
-	if c.Gateway == simulatorGateway && c.As != (gatewayFlags{}) {
+	if (c.Gateway == simulatorGateway || c.Gateway == stripeGateway) && c.As != (gatewayFlags{}) {
 		return g, badUsage("the --gateway-… flags are for a gateway with a URL")
+	}
+	if c.Gateway != stripeGateway && c.Stripe != (stripeFlags{}) {
+		return g, badUsage("the --stripe-… flags are for --gateway stripe")
 	}
 	switch c.Gateway {
 	case "":
@@ -158,6 +163,11 @@ func (c *workerCommand) gateway(cfg workers.Config) (g gateway, err error) {
 	case simulatorGateway:
 		g.PaymentGateway, err = c.Simulator.simulator(true) // stateless, for other workers have one, too
 		g.kind, g.name = domain.GatewaySimulator, simulatorGateway
+	case stripeGateway:
+		var client *stripe.Client
+		if client, err = c.Stripe.client(c.CallTimeout); err == nil {
+			g.PaymentGateway, g.kind, g.name = client, client.Kind(), string(client.Kind())
+		}
 	default:
 		g.PaymentGateway, err = c.As.client(c.Gateway, c.CallTimeout)
 		g.kind, g.name = domain.GatewayRemote, redactURL(c.Gateway)
@@ -232,6 +242,11 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, closeArchive()) }()
+	if gateway.kind == domain.GatewayStripe || gateway.kind == domain.GatewayStripeTest {
+		if store.FreeOrders() != streams.FreeOrdersDirect {
+			return domain.WithClass(domain.ClassFatal, errors.New("stripe takes no payments of 0, of which this namespace asks: holdfast namespace set --free-orders direct"))
+		}
+	}
 	pool, err := workers.New(cfg, workers.Deps{
 		Archiver: archiver,
 		Ledger:   store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, GatewayKind: gateway.kind, Partitions: store.Partitions(),
@@ -246,8 +261,12 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),
 		zap.String("payment_names", string(store.PaymentNames())), zap.String("free_orders", string(store.FreeOrders())),
 		zap.Any("roles", cfg.Roles), zap.String("gateway", gateway.name), zap.String("archive", redactArchive(c.Archive)))
-	if gateway.kind == domain.GatewaySimulator {
+	switch gateway.kind {
+	case domain.GatewaySimulator:
 		log.Warn("payments are simulated: no money moves")
+	case domain.GatewayStripeTest:
+		log.Warn("payments are made in stripe's test mode: no money moves")
+	case domain.GatewayRemote, domain.GatewayStripe:
 	}
 	return e.withHint(pool.Run(ctx))
 }

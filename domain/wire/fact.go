@@ -19,6 +19,7 @@ import (
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
 //	paying                       event_id/order_id|attempt|fingerprint of the pay
 //	payment_declined             event_id/order_id|attempt
+//	extended                     event_id/order_id|deadline
 //	action_required              event_id/order_id|attempt|authorization_id
 //	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt
 //	reduced                      event_id/order_id|change|fingerprint|version|was|customer_id|items given back|currency
@@ -76,7 +77,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -105,7 +106,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
 	}
 	return nil
 }
@@ -138,6 +139,8 @@ func parseData(f *domain.Fact, v values) error {
 		f.Attempt, f.Fingerprint = v.attempt(), v.next()
 	case domain.FactPaymentDeclined:
 		f.Attempt = v.attempt()
+	case domain.FactExtended:
+		f.DeadlineMillis = v.count()
 	case domain.FactActionRequired:
 		f.Attempt, f.AuthorizationID = v.attempt(), v.next()
 	case domain.FactDeclined:
@@ -320,6 +323,8 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(f.Fingerprint)
 	case domain.FactPaymentDeclined:
 		number(int64(f.Attempt))
+	case domain.FactExtended:
+		number(f.DeadlineMillis)
 	case domain.FactActionRequired:
 		number(int64(f.Attempt))
 		add(f.AuthorizationID)

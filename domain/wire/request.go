@@ -94,6 +94,12 @@ func (f field) identifies() bool {
 	return f == fieldVersion || f == fieldType || f == fieldEventID || f == fieldOrderID
 }
 
+// NeedsVersion2 reports whether version 1 of requests does not know a field of that name.
+func NeedsVersion2(name string) bool {
+	f, known := fieldsByName[name]
+	return known && slices.Contains(newInVersion2[:], f)
+}
+
 // newInVersion2 are the fields that version 1 does not know.
 var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldAllocation, fieldAccessCode, fieldAttempt, fieldChange}
 

@@ -97,6 +97,7 @@ func TestPrometheus(t *testing.T) {
 	ok(t, redis, "events", "create", "e1", "--name", "E", "--currency", "EUR", "--section", "general=100000@1.00")
 	first, at1 := worker(t, redis)
 	second, at2 := worker(t, redis)
+	holdfast(t, redis, "audit")
 
 	dir, address := t.TempDir(), fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	// A minute of the rules is a second here.

@@ -74,10 +74,12 @@ func missing(expr string, all map[string][]string) error {
 // What the rules and the dashboard ask for is what a worker exports.
 func TestAskedForIsThere(t *testing.T) {
 	t.Parallel()
-	_, at := worker(t, redistest.Start(t).URL())
+	redis := redistest.Start(t).URL()
+	_, at := worker(t, redis)
+	holdfast(t, redis, "audit")
 	var all map[string][]string
 	eventually(t, "a worker tells what Redis has", func() error {
-		if all = exported(t, at); len(all["holdfast_backlog"]) == 0 {
+		if all = exported(t, at); len(all["holdfast_backlog"]) == 0 || len(all["holdfast_audit_violations"]) == 0 {
 			return errors.New("it does not")
 		}
 		return nil

@@ -3,6 +3,7 @@
 package paymentstest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,10 @@ type Gateway struct {
 	DeclinedToken, ActionToken domain.Secret
 	// Minimums are those of the gateway: at least one above 1, and in EUR none above Amount.
 	Minimums domain.Minimums
+	// MaxAmount is the largest amount in EUR that it takes. Default: domain.MaxAmount.
+	MaxAmount int64
+	// NothingFree says that it takes no amount of 0.
+	NothingFree bool
 }
 
 // Made is a gateway that was made for a test.
@@ -593,7 +598,12 @@ func testMalformedRequests(t *testing.T, g Gateway) {
 		t.Errorf("books %+v", lines)
 	}
 	free := change(func(r *domain.PaymentRequest) { r.Amount, r.CustomerID = 0, "" })
-	if p, err := gw.Authorize(ctx, free); err != nil || p.Status != domain.PaymentStatusAuthorized {
+	switch p, err := gw.Authorize(ctx, free); {
+	case g.NothingFree:
+		if !errors.Is(err, domain.ErrUnacceptable) {
+			t.Errorf("an amount of 0: %+v, %v", p, err)
+		}
+	case err != nil || p.Status != domain.PaymentStatusAuthorized:
 		t.Errorf("an amount of 0: %+v, %v", p, err)
 	}
 }
@@ -749,7 +759,7 @@ func testAgainstModel(t *testing.T, g Gateway) {
 			switch c {
 			case payments.CallAuthorize:
 				request := Request(name)
-				request.Amount = rapid.Int64Range(g.Minimums[request.Currency], domain.MaxAmount).Draw(rt, "amount")
+				request.Amount = rapid.Int64Range(g.Minimums[request.Currency], cmp.Or(g.MaxAmount, domain.MaxAmount)).Draw(rt, "amount")
 				request.Token = rapid.SampledFrom([]domain.Secret{Token, Token, g.DeclinedToken, g.ActionToken}).Draw(rt, "token")
 				p, err = gw.Authorize(ctx, request)
 				if !known {

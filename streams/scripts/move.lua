@@ -239,6 +239,10 @@ while g <= G and ARGV[GROUPS + 4 * (g - 1)] ~= '' do
     for n = done + 1, done + #lines do
       redis.call('ZADD', KEYS[6 + B], int(now + FIRST_ASKED), members[n])
     end
+  elseif fact == 'extended' then
+    for n = done + 1, done + #lines do
+      redis.call('ZADD', KEYS[3], string.sub(ARGV[ORDERS + WIDTH * (n - 1) + 4], 2), members[n])
+    end
   elseif A > 0 and fact ~= 'change_refused' then -- upon which the order is what it was
     redis.call('ZREM', KEYS[6 + B], unpack(members, done + 1, done + #lines))
   end

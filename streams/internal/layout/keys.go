@@ -56,6 +56,12 @@ func (k Keys) APIKeys() string { return k.Namespace + ":api_keys" }
 // APIKeysUsed is a hash: when a key was used last, in milliseconds, by its id.
 func (k Keys) APIKeysUsed() string { return k.Namespace + ":api_keys_used" }
 
+// Audited is a hash: what the newest audit found (JSON), by what it looked at.
+func (k Keys) Audited() string { return k.Namespace + ":audited" }
+
+// Pauses is a hash: what is paused, and what was of late (JSON), by what it is.
+func (k Keys) Pauses() string { return k.Namespace + ":pauses" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
@@ -98,6 +104,13 @@ func (k Keys) Delivered(p int) string { return k.partitions[p] + "delivered" }
 
 // Claims is a list, the newest first: when people had the entries of a worker that was gone handed over, who, and why.
 func (k Keys) Claims(p int) string { return k.partitions[p] + "claims" }
+
+// Parked is a hash: of each event that has parked requests, how many. They are in ParkedOf, a sorted set, in the order in which
+// they were published.
+func (k Keys) Parked(p int) string { return k.partitions[p] + "parked" }
+
+// ParkedOf is where an event's parked requests are.
+func (k Keys) ParkedOf(p int, eventID string) string { return k.Parked(p) + ":" + eventID }
 
 // Probe is a key that never exists: a write of nothing to it shows whether writes are refused.
 func (k Keys) Probe(p int) string { return k.partitions[p] + "probe" }

@@ -1,0 +1,80 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"holdfast/domain"
+	"holdfast/domain/wire"
+)
+
+// Folded is the state that what is archived of a partition folds to.
+type Folded struct {
+	Partition int
+	Branch    string
+	Last      string // id of the newest log entry
+	Book      *domain.Snapshot
+}
+
+// Options of Fold.
+type Options struct {
+	// Branches are those to read, one a partition; empty: in each the one from which no other goes on.
+	Branches []string
+	// EventID is the only event to fold; empty: all.
+	EventID string
+	// Step, if not nil, is called for each segment.
+	Step func()
+}
+
+// Fold folds what is archived, partition by partition, and calls each with the state: one partition is in memory at a time. What is wrong with the archive is an
+// error that names it: nothing is folded of which a part is missing.
+func (r *Reader) Fold(ctx context.Context, o Options, each func(Folded) error) error {
+	newest, err := r.newest(ctx, o.Branches)
+	if err != nil {
+		return err
+	}
+	for _, p := range slices.Sorted(maps.Keys(newest)) {
+		folded, err := r.fold(ctx, p, newest[p], o)
+		if err == nil {
+			err = each(folded)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Folded, error) {
+	f := Folded{Partition: p, Branch: branch, Book: domain.NewSnapshot()}
+	chain, err := r.chain(ctx, p, branch, nil)
+	if err != nil {
+		return f, err
+	}
+	err = r.walk(ctx, chain, func(_ *Segment, entries []domain.Entry) error {
+		if o.Step != nil {
+			o.Step()
+		}
+		for _, e := range entries {
+			facts, err := wire.ParseFacts(e.ID, e.Fields)
+			if err != nil {
+				return err
+			}
+			for _, fact := range facts {
+				if o.EventID != "" && fact.EventID != o.EventID {
+					continue
+				}
+				if err := f.Book.Fold(fact); err != nil {
+					return fmt.Errorf("log entry %s of partition %d: %w", e.ID, p, err)
+				}
+			}
+			f.Last = e.ID
+		}
+		return nil
+	}, func(fault Fault) error {
+		return domain.WithClass(domain.ClassPoison, fmt.Errorf("%s %s", fault.Subject, fault.Detail))
+	})
+	return f, err
+}

@@ -1,0 +1,76 @@
+//go:build planted
+
+package archive
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"holdfast/e2e/torture"
+)
+
+// TestPlantedBugs plants one bug after the other in the archive, while its tests are built (go build -overlay): one of them must find it. A bug
+// that nothing finds is one in the tests.
+func TestPlantedBugs(t *testing.T) {
+	tally := torture.Begin(t, 11, "bugs planted in the archive")
+	bugs := slices.Clone(plantedBugs)
+	random := rand.New(rand.NewPCG(torture.Seed(t), 11))
+	random.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
+	bugs = bugs[:torture.Size(3, len(bugs))]
+	for _, b := range bugs {
+		t.Run(b.name, func(t *testing.T) {
+			source, err := os.ReadFile(b.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(source), b.old); n != 1 {
+				t.Fatalf("%s says %q %d times", b.file, b.old, n)
+			}
+			folder := t.TempDir()
+			planted := filepath.Join(folder, b.file)
+			if err := os.WriteFile(planted, []byte(strings.Replace(string(source), b.old, b.new, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			original, err := filepath.Abs(b.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{original: planted}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(folder, "overlay.json")
+			if err := os.WriteFile(file, overlay, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			said, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", file, "-rapid.nofailfile", "-count", "1", ".").CombinedOutput()
+			failed := regexp.MustCompile(`(?m)^ *--- FAIL: (\w+)`).FindStringSubmatch(string(said))
+			if err == nil || failed == nil {
+				t.Fatalf("nothing was wrong: %v\n%s", err, said)
+			}
+			tally.Count("caught", 1)
+			tally.Note("%s | %s | 1", b.name, failed[1])
+		})
+	}
+	tally.Count("bugs", len(bugs))
+}
+
+var plantedBugs = []struct{ name, file, old, new string }{
+	{"the mark moves before the segment was read back", "archiver.go", "found, err := w.get(ctx)\n", "found, err := decode(w.key, body)\n"},
+	{"a segment that somebody else has written is taken for ours", "archiver.go", "	if !ours {\n", "	if false && !ours {\n"},
+	{"what the log has lost begins no branch", "archiver.go", "return false, w.elsewhere(ctx, found)", "return false, nil"},
+	{"a segment is overwritten", "folder.go", "switch err := os.Link(file.Name(), path); {", "switch err := os.Rename(file.Name(), path); {"},
+	{"a branch goes on behind what the log has lost", "archiver.go", "w.header.After, w.header.Previous, w.header.PreviousHash = s.Entries[n-1].ID,", "w.header.After, w.header.Previous, w.header.PreviousHash = s.Header.Last,"},
+	{"what is abandoned of a branch is read", "chain.go", "				entries = entries[:end]\n", "				_ = end\n"},
+	{"hashes of the chain are not compared", "chain.go", "s.Header.PreviousHash != before.Hash:", "false:"},
+	{"gaps are not seen", "chain.go", "case after.Compare(last) > 0:", "case false:"},
+	{"what cannot be read is left out", "segment.go", "		return []row{{EntryID: e.ID, Raw: netstrings(e.Fields), At: domain.EntryMillis(e.ID)}}\n", "		return nil\n"},
+	{"a reduced order is sold whole", "segment.go", "f.Was == domain.OrderConfirmed:", "f.Was == domain.OrderConfirmed && f.Type == domain.FactCancelled:"},
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+
+	"holdfast/archive"
+	"holdfast/streams"
+)
+
+// segments are the files of an archive, in the order of their names.
+func segments(t testing.TB, folder string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(folder, "namespace=holdfast", "partition=*", "branch=*", "*.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(found)
+	return found
+}
+
+// archived waits until the mark of every partition is at the end of its log.
+func (h *holdfast) archived() {
+	h.t.Helper()
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	eventually(h.t, "all is archived", func() bool {
+		for p := range streams.DefaultPartitions {
+			partition := "holdfast:{" + count(int64(p)) + "}:2:"
+			end := rdb.XRevRangeN(h.t.Context(), partition+"log", "+", "-", 1).Val()
+			if len(end) > 0 && !strings.Contains(rdb.Get(h.t.Context(), partition+"archived").Val(), "|"+end[0].ID+"|") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// says fails unless a command ends with a status and writes all of these, to whichever stream.
+func (h *holdfast) says(code int, want []string, args ...string) {
+	h.t.Helper()
+	r := h.run(args...)
+	if r.code != code {
+		h.t.Errorf("holdfast %s: exit %d, want %d\n%s%s", strings.Join(args, " "), r.code, code, r.stdout, r.stderr)
+	}
+	for _, w := range want {
+		if !strings.Contains(r.stdout+r.stderr, w) {
+			h.t.Errorf("holdfast %s does not say %q:\n%s%s", strings.Join(args, " "), w, r.stdout, r.stderr)
+		}
+	}
+}
+
+// A sale is archived while it goes on, by several workers; what is damaged afterwards is named.
+func TestArchiveOfASale(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	folder := filepath.Join(t.TempDir(), "archive")
+	url := "file://" + folder
+	gateway := h.gateway()
+	first := h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms", "--listen", "127.0.0.1:0")
+	h.worker("--roles", "archive", "--archive", url, "--archive-every", "50ms")
+	h.event("e1")
+	for _, order := range []string{"o1", "o2", "o3"} {
+		expect(t, h.one("publish", "--event", "e1", "--customer", "fred-"+order, "--order", order, "--token", "t", "--wait"), object{"state": "confirmed"})
+	}
+	h.ok("orders", "cancel", "e1/o2", "--wait")
+	h.drained()
+	h.archived()
+
+	at := listens(t, first)
+	eventually(t, "the metrics tell it", func() bool {
+		values := scrape(t, at)
+		_, told := values["holdfast_archive_segments_total"]
+		lag, known := values[`holdfast_archive_lag_seconds{partition="`+strings.Trim(partitionOf(t, h.server.Client(), "e1"), "holdfast:{}2")+`"}`]
+		return told && known && lag == 0
+	})
+	branches := h.json("archive", "ls", "--archive", url)
+	if len(branches) != 1 || branches[0]["after"] != "0-0" || branches[0]["segments"] != float64(len(segments(t, folder))) {
+		t.Errorf("it has %v, and %d files", branches, len(segments(t, folder)))
+	}
+	expect(t, h.one("archive", "verify", "--archive", url), object{"ok": true, "branches": 1})
+	expect(t, h.one("audit", "--archive", url, "--gateway", gateway), object{"ok": true})
+	if said := h.ok("audit"); !strings.Contains(said, "not checked: no --archive") {
+		t.Errorf("without --archive it says %s", said)
+	}
+
+	exported := h.ok("archive", "export", "--archive", url)
+	for _, want := range []string{"event_id,order_id,customer_id,state,", "\ne1,o1,fred-o1,confirmed,", "\ne1,o2,fred-o2,cancelled,requested,"} {
+		if !strings.Contains(exported, want) {
+			t.Errorf("exported without %q:\n%s", want, exported)
+		}
+	}
+	sales := h.one("sales", "e1")
+	if got := h.ok("archive", "export", "--archive", url, "--what", "sales", "--event", "e1"); !strings.Contains(got, "\ne1,Name of e1,EUR,2,2,"+count(int64(sales["revenue"].(float64)))+"\n") {
+		t.Errorf("exported sales, which are %v:\n%s", sales, got)
+	}
+	out := filepath.Join(t.TempDir(), "invoices.parquet")
+	h.ok("archive", "export", "--archive", url, "--what", "invoices", "--format", "parquet", "--out", out)
+	if lines, err := parquet.ReadFile[archive.ExportedInvoice](out); err != nil || len(lines) != 3 || lines[1].OrderID != "o2" || lines[1].Status != "cancelled" || *lines[1].ConfirmedAt == 0 {
+		t.Errorf("exported %+v, %v", lines, err)
+	}
+	h.fails(exitUsage, []string{"--out"}, "archive", "export", "--archive", url, "--out", out)
+
+	// The newest segment is gone: the archive alone cannot tell, Redis can.
+	files := segments(t, folder)
+	newest, err := os.ReadFile(files[len(files)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(files[len(files)-1]); err != nil {
+		t.Fatal(err)
+	}
+	h.says(exitFailed, []string{"I11", filepath.Base(files[len(files)-1]), "is missing"}, "audit", "--archive", url)
+	if err := os.WriteFile(files[len(files)-1], newest, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, h.one("audit", "--archive", url), object{"ok": true})
+	// A bit of another one is flipped.
+	flipped, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped[len(flipped)/3] ^= 1
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(files[0], flipped, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.says(exitDone, []string{filepath.Base(files[0]), "DAMAGED"}, "archive", "ls", "--archive", url)
+	h.says(exitFailed, []string{filepath.Base(files[0]), "cut, or changed", "faults: see docs/operations.md"}, "archive", "verify", "--archive", url)
+}
+
+// The log of a namespace that was sold from before it had an archive is archived from its start; and after FLUSHALL another branch begins, and
+// what was archived stays.
+func TestArchiveBeginsAndOutlivesRedis(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	url := "file://" + t.TempDir()
+	h.worker("--archive-every", "50ms")
+	h.event("e1")
+	expect(t, h.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "t", "--wait"), object{"state": "confirmed"})
+	h.drained()
+	h.worker("--roles", "archive", "--archive", url, "--archive-every", "50ms")
+	h.archived()
+	expect(t, h.one("audit", "--archive", url), object{"ok": true})
+
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	if err := rdb.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a worker has made it again", func() bool {
+		return rdb.Exists(t.Context(), "holdfast:meta").Val() == 1 && h.run("pending").code == exitDone
+	})
+	h.event("e1")
+	expect(t, h.one("publish", "--event", "e1", "--customer", "fred", "--order", "o9", "--token", "t", "--wait"), object{"state": "confirmed"})
+	h.drained()
+	h.archived()
+	eventually(t, "both workers have noted it, and all is well", func() bool {
+		h.run("check", "--forget-replaced")
+		return h.run("audit", "--archive", url).code == exitDone
+	})
+	branches := h.json("archive", "ls", "--archive", url)
+	if len(branches) != 2 || branches[1]["parent"] != branches[0]["branch"] || branches[1]["after"] != "0-0" {
+		t.Errorf("the branches are %v", branches)
+	}
+}
+
+// An archive that cannot be written stops nothing else, and people are told.
+func TestArchiveThatFails(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	folder := t.TempDir()
+	blocked := filepath.Join(folder, "namespace=holdfast")
+	if err := os.WriteFile(blocked, nil, 0o600); err != nil { // a file where a folder belongs
+		t.Fatal(err)
+	}
+	h.worker("--archive", "file://"+folder, "--archive-every", "50ms")
+	h.event("e1")
+	expect(t, h.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "t", "--wait"), object{"state": "confirmed"})
+	h.drained()
+	eventually(t, "check tells it", func() bool {
+		return strings.Contains(h.run("check").stdout, "the log is not archived: partition")
+	})
+	if err := os.Remove(blocked); err != nil {
+		t.Fatal(err)
+	}
+	h.archived()
+	eventually(t, "check has forgotten it", func() bool { return !strings.Contains(h.run("check").stdout, "archived") })
+}
+
+func TestArchiveUsage(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	for _, args := range [][]string{
+		{"worker", "--gateway", "simulator", "--archive", "/var/lib/x"},
+		{"worker", "--gateway", "simulator", "--archive", "gs://bucket"},
+		{"worker", "--roles", "archive"},
+		{"archive", "verify", "--archive", "x"},
+		{"audit", "--archive", "x"},
+	} {
+		h.fails(exitUsage, []string{"archive"}, args...)
+	}
+	h.says(exitFailed, []string{"nothing is archived of this namespace"}, "archive", "verify", "--archive", "file://"+t.TempDir())
+	if got := redactArchive("s3://tickets/live?region=x&endpoint=http://a:b@c"); got != "s3://tickets/live" {
+		t.Errorf("it shows %s", got)
+	}
+}
