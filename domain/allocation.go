@@ -407,12 +407,12 @@ func (e Event) moveSeats(m SeatMove) error {
 		more int64
 	}{{m.From[0], -int64(len(places))}, {m.To[0], int64(len(places))}} {
 		pool := &e.Sections[e.poolOfMark(m.Section, by.mark)]
-		switch state, _ := seats.StateOf(by.mark); {
-		case state == seats.StateFree:
+		switch state, _ := seats.StateOf(by.mark); state {
+		case seats.StateFree:
 			pool.Available += by.more
-		case state == seats.StateBlocked:
+		case seats.StateBlocked:
 			pool.Blocked += by.more
-		default:
+		case seats.StateHeld, seats.StateSold:
 			return fmt.Errorf("section %s: %w: seats are moved from %q to %q", m.Section, ErrSeat, m.From, m.To)
 		}
 		pool.Capacity += by.more

@@ -635,8 +635,9 @@ func (in *intake) call(chunk []int) holdCall {
 			return s
 		}
 		base, _ := domain.SplitPool(name)
+		tag := ""
 		if base != name {
-			section(eventID, base) // has its seats, and stands before it
+			tag = strconv.Itoa(section(eventID, base)) // it has its seats, and stands before it
 		}
 		e, known := events[eventID]
 		if !known {
@@ -657,7 +658,7 @@ func (in *intake) call(chunk []int) holdCall {
 		}
 		c.sections = append(c.sections, of)
 		sections[of] = len(c.sections)
-		rows, tag := in.layout(eventID, base), ""
+		rows := in.layout(eventID, base)
 		if rows != nil && base == name {
 			tag, seated = layout.TagOf(rows.String()), true
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -210,8 +211,21 @@ func (c codeKeyFlags) hashes(eventID, file string) ([]string, error) {
 		return nil, err
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("access codes are hashed with a key: want HOLDFAST_CODE_KEY or --code-key-file, the same as the workers have")
+		return nil, errors.New("access codes are hashed with a key: want HOLDFAST_CODE_KEY or --code-key-file, the same as the workers have")
 	}
+	codes, err := readCodes(file)
+	if err != nil {
+		return nil, err
+	}
+	hashes := make([]string, len(codes))
+	for i, code := range codes {
+		hashes[i] = keys.Hashes(eventID, code)[0]
+	}
+	return hashes, nil
+}
+
+// readCodes returns the codes of a file, one a line.
+func readCodes(file string) (codes []domain.Secret, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -219,7 +233,6 @@ func (c codeKeyFlags) hashes(eventID, file string) ([]string, error) {
 	if len(text) > maxCodesFile {
 		return nil, fmt.Errorf("%s: is larger than %d bytes", file, maxCodesFile)
 	}
-	var hashes []string
 	line := 0
 	for said := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
 		line++
@@ -227,21 +240,20 @@ func (c codeKeyFlags) hashes(eventID, file string) ([]string, error) {
 		if code == "" {
 			continue
 		}
-		if err := domain.CheckAccessCode(code); err != nil {
+		if err = domain.CheckAccessCode(code); err == nil && slices.Contains(codes, code) {
+			err = errors.New("was there before")
+		}
+		if codes = append(codes, code); err == nil && len(codes) > domain.MaxCodes {
+			err = fmt.Errorf("want at most %d codes of an event", domain.MaxCodes)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%s: line %d: %w", file, line, err)
 		}
-		hash := keys.Hashes(eventID, code)[0]
-		if slices.Contains(hashes, hash) {
-			return nil, fmt.Errorf("%s: line %d: was there before", file, line)
-		}
-		if hashes = append(hashes, hash); len(hashes) > domain.MaxCodes {
-			return nil, fmt.Errorf("%s: line %d: want at most %d codes of an event", file, line, domain.MaxCodes)
-		}
 	}
-	if len(hashes) == 0 {
+	if len(codes) == 0 {
 		return nil, fmt.Errorf("%s: has no code", file)
 	}
-	return hashes, nil
+	return codes, nil
 }
 
 // allocationView is an allocation of an event in JSON.

@@ -116,10 +116,8 @@ func (d *demo) want(ctx context.Context, r domain.Request, what string) error {
 		return err
 	}
 	said := outcome.Order.State.String()
-	for _, more := range []string{outcome.Order.Reason, outcome.Order.Detail} {
-		if more != "" {
-			said += ": " + more
-		}
+	if o := outcome.Order; o.Reason != "" {
+		said += " (" + strings.TrimSuffix(o.Reason+": "+o.Detail, ": ") + ")"
 	}
 	d.say("  %s wants %s: %s", r.CustomerID, what, said)
 	return nil

@@ -7,7 +7,8 @@
 --   events:   event_id, how many hashes of orders of its own the caller took it to have, and behind it a bar if
 --             a customer's places are counted, and ! if no seat may be left alone
 --   sections: number of its event, name, the tag of its layout ('' if it is not seated, or if nothing is known of it). Of places of
---             an allocation the name is that of the section, which stands before it, ~ and the allocation's; they have no tag
+--             an allocation the name is that of the section, which stands before it, ~ and the allocation's, and instead of a tag
+--             stands the section's number
 --   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; valid_millis; until when all
 --             requests of these terms are valid (milliseconds); the smallest amounts, such as EUR=50,JPY=50 ('' if there
 --             are none)
@@ -76,31 +77,30 @@ for e = 1, E do
     end
     on_sale, off_sale = tonumber(on_sale), tonumber(off_sale)
     events[e] = { currency = currency, most = tonumber(most), limit = tonumber(limit), early = early_of[e] and values[early_of[e]], strict = strict == '!',
-      open = state == 'o', from = on_sale, till = off_sale }
+      open = state == 'o', from = on_sale, till = off_sale,
+      on_sale = state == 'o' and now >= on_sale and (off_sale == 0 or now < off_sale) }
   elseif ARGV[EVENTS + 2 * e - 1] ~= '0' then
     learn[#learn + 1] = fields[1 + e]
   end
 end
 
--- on_sale(event, from, till): whether places are on sale that have a time of their own; 0 is the event's.
-local function on_sale(event, from, till)
-  if from == 0 then
-    from = event.from
-  end
-  if till == 0 then
-    till = event.till
-  end
+-- on_sale(event, tail): whether places of an allocation are on sale; 0 is the event's time.
+local function on_sale(event, tail)
+  local from, till = match(tail, '~(%d+)~(%d+)$')
+  from, till = from == '0' and event.from or tonumber(from), till == '0' and event.till or tonumber(till)
   return event.open and now >= from and (till == 0 or now < till)
 end
 
 local reply = { stamp }
-local sections, seated, by_name = {}, {}, {}
+local sections, seated = {}, {}
 for s = 1, S do
   local at = SECTIONS + 3 * (s - 1)
   local value, event = values[1 + E + s], events[tonumber(ARGV[at])]
   local section = { event = event, name = ARGV[at + 1], field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[at])], mark = '.' }
-  local of, allocation = match(section.field, '^(.-)~(.*)$')
-  by_name[section.field], section.of, section.allocation = section, of and by_name[of], allocation
+  local parted = string.find(section.name, '~', 1, true)
+  if parted then
+    section.of, section.allocation = sections[tonumber(ARGV[at + 2])], string.sub(section.name, parted + 1)
+  end
   if value and event then
     local available, held
     local tail, tag
@@ -108,10 +108,10 @@ for s = 1, S do
     if not section.price then
       error('section ' .. section.field .. ' is damaged: ' .. value)
     end
-    section.tail, tag, section.on_sale = tail, match(tail, '^!?%d*|?(%w*)'), on_sale(event, 0, 0)
-    if allocation then
-      local from, till = match(tail, '~(%d+)~(%d+)$')
-      section.on_sale = on_sale(event, tonumber(from), tonumber(till))
+    tag = tail == '' and tail or match(tail, '^!?%d*|?(%w*)')
+    section.tail, section.on_sale = tail, event.on_sale
+    if parted then
+      section.on_sale = on_sale(event, tail)
       if tag ~= '' then
         section.mark = tag
       end
@@ -120,7 +120,7 @@ for s = 1, S do
     end
     section.available, section.held = tonumber(available), tonumber(held)
     section.terms = section.price .. '|' .. event.currency
-    if not allocation and tag ~= ARGV[at + 2] then
+    if not parted and tag ~= ARGV[at + 2] then
       learn[#learn + 1] = section.id
     end
   end
