@@ -26,6 +26,8 @@ type Item struct {
 	Seats     []string `json:"seats,omitempty" doc:"Names of the seats, ROW-NUMBER, of a section that has some."`
 	UnitPrice int64    `json:"unit_price" doc:"Minor units."`
 	Amount    int64    `json:"amount" doc:"Minor units."`
+
+	Allocation string `json:"allocation" doc:"public: of the places that are for everybody."`
 }
 
 // stateWaiting is that of an order of which nothing is known yet, because its request waits in line, or a worker has it.
@@ -58,7 +60,7 @@ type Order struct {
 
 // Place is where a request stands in line.
 type Place struct {
-	State      string `json:"state" enum:"waiting,in_hand,parked" doc:"in_hand: a worker has it. parked: its event is paused; it is put back in line when that is over."`
+	State      string `json:"state" enum:"waiting,in_hand,parked" doc:"in_hand: a worker has it. parked: its event is paused."`
 	Ahead      *int64 `json:"ahead,omitempty" doc:"About how many requests are ahead of it; left out if that is not known."`
 	WaitMillis *int64 `json:"wait_ms,omitempty" doc:"About how long until a worker takes it; left out if that is not known."`
 }
@@ -82,7 +84,8 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) O
 
 func viewItems(items domain.Items, named map[string][]string) (list []Item) {
 	for i := range items.All() {
-		list = append(list, Item{i.Section, i.Quantity, named[i.Section], i.UnitPrice, i.Amount()})
+		section, allocation := domain.SplitPool(i.Section)
+		list = append(list, Item{section, i.Quantity, named[section], i.UnitPrice, i.Amount(), allocation})
 	}
 	return list
 }
@@ -94,11 +97,13 @@ type ItemRequest struct {
 	Seats     []string `json:"seats,omitempty" minItems:"1" maxItems:"100" nullable:"false" doc:"These seats, such as A-12, instead of a quantity."`
 	Adjacent  *bool    `json:"adjacent,omitempty" doc:"false: the best available seats need not be side by side."`
 	UnitPrice *int64   `json:"unit_price,omitempty" minimum:"0" doc:"Minor units: another price rejects the order as price_changed."`
+
+	Allocation string `json:"allocation,omitempty" minLength:"1" maxLength:"128" doc:"Of the section's places those of this allocation. Default: public."`
 }
 
 func itemsOf(list []ItemRequest) (items []domain.RequestItem) {
 	for _, i := range list {
-		item := domain.RequestItem{Section: i.Section, Quantity: i.Quantity, UnitPrice: i.UnitPrice, Seats: i.Seats, Apart: i.Adjacent != nil && !*i.Adjacent}
+		item := domain.RequestItem{Section: i.Section, Allocation: i.Allocation, Quantity: i.Quantity, UnitPrice: i.UnitPrice, Seats: i.Seats, Apart: i.Adjacent != nil && !*i.Adjacent}
 		items = append(items, item)
 	}
 	return items
@@ -115,7 +120,9 @@ type OrderRequest struct {
 	Seats        []string      `json:"seats,omitempty" minItems:"1" maxItems:"100" nullable:"false" doc:"These seats, such as A-12, instead of a quantity."`
 	Adjacent     *bool         `json:"adjacent,omitempty" doc:"false: the best available seats need not be side by side."`
 	UnitPrice    *int64        `json:"unit_price,omitempty" minimum:"0" doc:"Minor units: another price rejects the order as price_changed."`
-	Items        []ItemRequest `json:"items,omitempty" minItems:"1" maxItems:"20" nullable:"false" doc:"Several sections, all or nothing, instead of section, quantity, seats, adjacent and unit_price."`
+	Allocation   string        `json:"allocation,omitempty" minLength:"1" maxLength:"128" doc:"Of the section's places those of this allocation. Default: public."`
+	AccessCode   domain.Secret `json:"access_code,omitempty" maxLength:"128" doc:"What opens the allocation. It is in no answer."`
+	Items        []ItemRequest `json:"items,omitempty" minItems:"1" maxItems:"20" nullable:"false" doc:"Several sections, all or nothing, instead of section, allocation, quantity, seats, adjacent and unit_price."`
 	PaymentToken domain.Secret `json:"payment_token,omitempty" maxLength:"4096" doc:"What the customer pays with. It is kept nowhere, and in no answer."`
 	HoldSeconds  int64         `json:"hold_seconds,omitempty" minimum:"1" maximum:"86400"`
 	ValidSeconds int64         `json:"valid_seconds,omitempty" minimum:"1" maximum:"2592000" doc:"How long the request may wait in line."`
@@ -226,7 +233,7 @@ func (s *Server) order(ctx context.Context, in *orderInput) (*orderOutput, error
 	}
 	return s.submit(ctx, in.Preferences, domain.Request{
 		Type: domain.RequestType(b.Type), EventID: b.EventID, OrderID: b.OrderID, CustomerID: b.CustomerID, Section: b.Section, Quantity: b.Quantity,
-		Seats: b.Seats, Apart: b.Adjacent != nil && !*b.Adjacent, UnitPrice: b.UnitPrice, Items: itemsOf(b.Items), PaymentToken: b.PaymentToken,
+		Allocation: b.Allocation, AccessCode: b.AccessCode, Seats: b.Seats, Apart: b.Adjacent != nil && !*b.Adjacent, UnitPrice: b.UnitPrice, Items: itemsOf(b.Items), PaymentToken: b.PaymentToken,
 		HoldSeconds: b.HoldSeconds, ValidSeconds: b.ValidSeconds,
 	})
 }

@@ -39,15 +39,16 @@ type Refused struct {
 	Places     int64  `json:"places"`
 }
 
-// SectionSales is what has become of the places of a section.
+// SectionSales is what has become of the places of a section, or of those of an allocation.
 type SectionSales struct {
-	Section   string `json:"section"`
-	Price     int64  `json:"price" doc:"Minor units, now."`
-	Capacity  int64  `json:"capacity"`
-	Available int64  `json:"available"`
-	Held      int64  `json:"held"`
-	Sold      int64  `json:"sold"`
-	Blocked   int64  `json:"blocked"`
+	Section    string `json:"section"`
+	Allocation string `json:"allocation"`
+	Price      int64  `json:"price" doc:"Minor units, now."`
+	Capacity   int64  `json:"capacity"`
+	Available  int64  `json:"available"`
+	Held       int64  `json:"held"`
+	Sold       int64  `json:"sold"`
+	Blocked    int64  `json:"blocked"`
 }
 
 // EventSales is what is sold of an event.
@@ -146,7 +147,8 @@ func (s *Server) eventSales(ctx context.Context, id string) (EventSales, error) 
 	}
 	v := EventSales{EventID: id, Name: e.Name, Currency: e.Currency, Orders: totals.Orders, TicketsSold: totals.TicketsSold, Revenue: totals.Revenue, Sections: []SectionSales{}}
 	for _, of := range e.Sections {
-		v.Sections = append(v.Sections, SectionSales{of.Name, of.Price, of.Capacity, of.Available, of.Held, of.Sold, of.Blocked})
+		section, allocation := domain.SplitPool(of.Name)
+		v.Sections = append(v.Sections, SectionSales{section, allocation, of.Price, of.Capacity, of.Available, of.Held, of.Sold, of.Blocked})
 	}
 	if v.Refused, err = s.deps.Books.Refused(ctx, id, e); v.Refused == nil {
 		v.Refused = []Refused{}
@@ -157,16 +159,16 @@ func (s *Server) eventSales(ctx context.Context, id string) (EventSales, error) 
 func salesCSV(list SalesList) ([]byte, error) {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	err := w.Write([]string{"event_id", "name", "currency", "section", "price", "capacity", "available", "held", "sold", "blocked", "refused"})
+	err := w.Write([]string{"event_id", "name", "currency", "section", "allocation", "price", "capacity", "available", "held", "sold", "blocked", "refused"})
 	for _, e := range list.Events {
 		for _, s := range e.Sections {
 			refused := int64(0)
 			for _, r := range e.Refused {
-				if r.Section == s.Section {
+				if r.Section == s.Section && r.Allocation == s.Allocation {
 					refused += r.Places
 				}
 			}
-			cells := []string{e.EventID, plain(e.Name), e.Currency, s.Section}
+			cells := []string{e.EventID, plain(e.Name), e.Currency, s.Section, s.Allocation}
 			for _, n := range []int64{s.Price, s.Capacity, s.Available, s.Held, s.Sold, s.Blocked, refused} {
 				cells = append(cells, strconv.FormatInt(n, 10))
 			}
