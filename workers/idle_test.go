@@ -17,7 +17,7 @@ import (
 func TestIdleWorkerCostsLittle(t *testing.T) {
 	const (
 		mostConnections = 16
-		mostPerSecond   = 42 // those inside scripts included
+		mostPerSecond   = 40 // those inside scripts included
 		window          = 5 * time.Second
 	)
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
