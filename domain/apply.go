@@ -110,13 +110,27 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
 		case OrderConfirmed:
 			effect = Effect{Items: o.Items, Available: 1, Sold: -1}
-		case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
+		case OrderCancelled: // its places were given back before; what it was to keep could not be captured
+			if f.Reason != ReasonCaptureFailed || !o.KeepsMoney() {
+				return o, effect, illegal(f, o.State)
+			}
+		case OrderDeclined, OrderExpired, OrderRejected:
 			return o, effect, illegal(f, o.State)
 		}
 		if err := o.checkSale(f); err != nil {
 			return o, effect, err
 		}
 		next.State, next.Reason = OrderCancelled, f.Reason
+		switch {
+		case f.NoRefund && o.State != OrderConfirmed:
+			return o, Effect{}, fmt.Errorf("cancelled: keeps money of what was %s", o.State)
+		case f.NoRefund:
+			next.owes(o, 0)
+		case f.Reason == ReasonCaptureFailed: // there is nothing that could be kept
+			next.owes(o, o.PaidAmount())
+		case o.State == OrderConfirmed:
+			next.owes(o, o.Amount())
+		}
 
 	case FactReduced, FactChanged:
 		var err error
@@ -125,11 +139,16 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 
 	case FactChangeRefused:
-		if o.State != OrderHeld && o.State != OrderConfirmed {
+		if o.State != OrderHeld && !o.wasPaid() {
 			return o, effect, illegal(f, o.State)
 		}
 		if err := next.number(f); err != nil || f.Reason == "" {
 			return o, effect, cmp.Or(err, errors.New("change_refused: without a reason"))
+		}
+
+	case FactRefundGranted:
+		if err := next.grant(o, f); err != nil {
+			return o, effect, err
 		}
 
 	case FactPaying:
@@ -339,7 +358,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		e.Version++
 		return e, nil
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -403,7 +422,7 @@ func (b *Snapshot) Fold(f Fact) error {
 			b.Events[f.EventID] = e
 		}
 		return err
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 	}
 	ref := f.Ref()
 	v, err := Apply(b.View(ref, f.CustomerID), f)

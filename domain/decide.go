@@ -123,11 +123,12 @@ type Expire struct{}
 
 // Cancel gives the order up, whatever its state.
 type Cancel struct {
-	// Reason is ReasonRequested; or ReasonCaptureFailed, which only undoes a confirmed order; or
+	// Reason is ReasonRequested; or ReasonCaptureFailed, which only undoes a confirmed order, or that the money of a cancelled one is kept; or
 	// ReasonEventCancelled, which only undoes a held or confirmed one, and only while its event is cancelled:
 	// somebody may have reopened it meanwhile.
-	Reason string
-	Cause  Cause // of a request: why, and who asked for it, for people
+	Reason   string
+	Cause    Cause // of a request: why, and who asked for it, for people
+	NoRefund bool  // of a request: what was paid is kept
 }
 
 func (Hold) command()    {}
@@ -434,7 +435,7 @@ func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Ve
 func decideCancel(v View, ref OrderRef, c Cancel) *Fact {
 	o := v.Order
 	switch {
-	case c.Reason == ReasonCaptureFailed && o.State != OrderConfirmed:
+	case c.Reason == ReasonCaptureFailed && o.State != OrderConfirmed && o.State != OrderCancelled:
 		return nil
 	case c.Reason == ReasonEventCancelled && (o.State == OrderNone || !v.Event.Cancelled):
 		return nil
@@ -442,12 +443,16 @@ func decideCancel(v View, ref OrderRef, c Cancel) *Fact {
 	switch o.State {
 	case OrderNone:
 		return &Fact{Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Cause: c.Cause, Was: OrderNone}
-	case OrderHeld, OrderConfirmed:
+	case OrderHeld, OrderConfirmed, OrderCancelled:
+		if o.State == OrderCancelled && (c.Reason != ReasonCaptureFailed || !o.KeepsMoney()) {
+			return nil
+		}
 		return &Fact{
 			Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Cause: c.Cause, Was: o.State,
 			CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,
+			NoRefund: c.NoRefund && o.State == OrderConfirmed,
 		}
-	case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
+	case OrderDeclined, OrderExpired, OrderRejected:
 		return nil
 	}
 	return nil

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Incoming is a purchase, hold, pay or payment_update request, a partial cancel or a change on its way in.
+// Incoming is a purchase, hold, pay, payment_update or refund request, a partial cancel or a change on its way in.
 type Incoming struct {
 	EntryID     string
 	Request     Request
@@ -62,6 +62,8 @@ type Cancellation struct {
 	// has its newest fact captures it, too, and may have given back by then what this one could not capture any more.
 	Version string
 	Cause   Cause // of the request, for people
+
+	NoRefund bool // of the request: what was paid is kept
 }
 
 // Owed is an order whose money waits to be settled, as the list of them has it.

@@ -83,10 +83,15 @@ const (
 	ReasonSeatsNotNamed  = "seats_not_named" // of a seated section it must say which
 	ReasonNotSamePrice   = "not_same_price"  // a place would cost what none of the order does
 	ReasonCostsMore      = "costs_more"      // a confirmed order would
+
+	// Why a refund was.
+	ReasonNotPaid      = "not_paid"       // the order is not confirmed yet
+	ReasonMoreThanPaid = "more_than_paid" // more would be given back than was paid, or nothing was asked for
 )
 
-// ChangeReasons are those that a partial cancel or a change may be refused for.
+// ChangeReasons are those that a partial cancel, a change or a refund may be refused for.
 var ChangeReasons = []string{
+	ReasonNotPaid, ReasonMoreThanPaid,
 	ReasonTooLate, ReasonPaymentPending, ReasonNotInOrder, ReasonEventCancelled, ReasonUnknownSection, ReasonSeatsNotNamed, ReasonUnknownSeat,
 	ReasonPriceChanged, ReasonNotSamePrice, ReasonCostsMore, ReasonOverLimit, ReasonBelowMinimum, ReasonOverCustomer,
 	ReasonSeatTaken, ReasonWouldOrphan, ReasonSoldOut,
@@ -155,7 +160,7 @@ type Order struct {
 	ResolvedAtMillis  int64  // milliseconds of the latest terminal fact; 0 while held
 	AuthorizationID   string // the gateway's own id of the payment, once that is approved, or action_required
 
-	// Change is the number of the latest partial cancel or change that was decided, 0 if none was; with its body's
+	// Change is the number of the latest partial cancel, change or refund that was decided, 0 if none was; with its body's
 	// fingerprint, and why it was refused, if it was.
 	Change            int64
 	ChangedAtMillis   int64 // when that was
@@ -164,6 +169,9 @@ type Order struct {
 	ChangeDetail      string // for people: which section, which seats
 	// Reduced is by how much the order costs less than was paid for it, in minor units: places were given back since it was confirmed.
 	Reduced int64
+	// Kept is how much more the organiser keeps of what was paid than the order's places cost, in minor units: because a cancel was to
+	// refund nothing. Below zero it is less: a refund was granted.
+	Kept int64
 
 	// Attempt is the latest attempt to pay that was accepted, 1 to MaxAttempts; 0 if none was. A purchase is its own first one. A hold
 	// has one by its paying facts; programs from before them confirmed holds without.
@@ -181,13 +189,30 @@ func (o Order) Amount() int64 { return o.Items.Amount() }
 // PaidAmount is what its payment is about, in minor units: what it cost when it was confirmed.
 func (o Order) PaidAmount() int64 { return o.Amount() + o.Reduced }
 
-// RefundTotal is how much of what was captured for the order is to be given back, in minor units: what it costs less
-// than was paid, and all of it, once an order that was confirmed is not any more.
-func (o Order) RefundTotal() int64 {
+// RefundTotal is how much of what was captured for the order is to be given back, in minor units: what was paid for places that it
+// does not have any more, all of them once an order that was confirmed is not, but for what an organiser has said otherwise.
+// It is never less than it was, and never more than was paid.
+func (o Order) RefundTotal() int64 { return o.given() - o.Kept }
+
+// given is what was paid for places that the order does not have any more, in minor units.
+func (o Order) given() int64 {
 	if o.ConfirmedAtMillis == 0 || o.State == OrderConfirmed {
 		return o.Reduced
 	}
 	return o.PaidAmount()
+}
+
+// owes makes it so that the refund total of an order that changes is what it was before, and so much more.
+func (o *Order) owes(before Order, more int64) {
+	o.Kept = o.given() - min(before.RefundTotal()+more, before.PaidAmount())
+}
+
+// wasPaid reports whether an order is confirmed, or was before it was cancelled.
+func (o Order) wasPaid() bool { return o.ConfirmedAtMillis > 0 }
+
+// KeepsMoney reports whether some of what was paid for an order is not given back: while it is confirmed, or because an organiser keeps it.
+func (o Order) KeepsMoney() bool {
+	return o.ConfirmedAtMillis > 0 && (o.State == OrderConfirmed || o.RefundTotal() < o.PaidAmount())
 }
 
 // Free reports whether the order costs nothing and no gateway was asked about it: it needs

@@ -269,7 +269,7 @@ func (l *Ledger) lookAround(ctx context.Context, p int, m *movement, part []int)
 	m.events, m.places, m.terms = make(map[string]domain.Event), make(map[int]int64), make(map[string]int64)
 	for _, j := range part {
 		ref, o := m.refs[j], m.order(j)
-		if o.State != domain.OrderHeld && o.State != domain.OrderConfirmed {
+		if o.State != domain.OrderHeld && o.ConfirmedAtMillis == 0 {
 			continue
 		}
 		e, known := m.events[ref.EventID]
@@ -379,7 +379,7 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 		if v := batch[i].Version; v != "" && v != o.Version {
 			return nil, domain.VerdictDone
 		}
-		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason, Cause: batch[i].Cause})
+		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason, Cause: batch[i].Cause, NoRefund: batch[i].NoRefund})
 	}
 	_, err = l.moveAll(ctx, p, &m)
 	return err

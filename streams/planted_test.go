@@ -77,7 +77,11 @@ var plantedBugs = []plantedBug{
 	{"Decide does not tell another change of the number", changeFile, "case r.Change == o.Change && r.Fingerprint != o.ChangeFingerprint:", "case false:"},
 	{"Decide takes seats that are not free", changeFile, "named, _ := seats.ParsePlaces(item.Places)\n		if _, reason, blamed :=", "named := []int(nil)\n		if _, reason, blamed :="},
 	{"Decide changes what is being paid for", changeFile, "if o.BeingPaid() {", "if false {"},
-	{"what is given back is not owed", changeFile, "next.Reduced += o.Amount() - next.Amount()", "next.Reduced += 0"},
+	{"what is given back is not owed", changeFile, "less := o.Amount() - next.Amount()", "less := int64(0)"},
+	{"a refund granted twice", changeFile, "o.owes(was, f.Refund)", "o.owes(was, 2*f.Refund)"},
+	{"a refund of more than was paid", changeFile, "amount == 0 || amount > left", "amount == 0"},
+	{"a cancel that shall refund nothing refunds", "domain/apply.go", "next.owes(o, 0)", "next.owes(o, o.Amount())"},
+	{"money is kept that could not be captured", "domain/apply.go", "next.owes(o, o.PaidAmount())", "next.owes(o, 0)"},
 
 	// What is made of it.
 	{"an exchange that gives and does not take", "streams/move.go", "for _, by := range d.Each() {", "for _, by := range []domain.Effect{d.Effect} {"},

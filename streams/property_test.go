@@ -190,7 +190,8 @@ func wantSeen() []string {
 		list = append(list, "fact change_refused "+reason)
 	}
 	return append(list,
-		"fact reduced", "fact changed", "fact changed of seats",
+		"fact reduced", "fact changed", "fact changed of seats", "fact refund_granted", "fact change_refused more_than_paid", "fact change_refused not_paid",
+		"refund none wait", "refund confirmed done", "refund cancelled done", "refund held done",
 		"partial cancel none wait", "partial cancel held done", "partial cancel confirmed done", "partial cancel cancelled done",
 		"change none wait", "change held done", "change held conflict", "change held change_pending", "change confirmed done", "change confirmed conflict",
 		"change declined done", "change expired done", "change cancelled done", "change rejected done",
@@ -545,8 +546,8 @@ func (m *model) wantSale(fact domain.Fact) {
 	}
 	o := m.second.Orders[reference.Name{Event: fact.EventID, Order: fact.OrderID}]
 	was, confirmed := reference.Held, int64(0)
-	if fact.Was == domain.OrderConfirmed {
-		was, confirmed = reference.Confirmed, o.Confirmed
+	if fact.Was == domain.OrderConfirmed || fact.Was == domain.OrderCancelled {
+		was, confirmed = fact.Was.String(), o.Confirmed
 	}
 	if fact.CustomerID != o.Customer || fact.Items != itemsOf(o.Lines) || fact.Currency != o.Currency ||
 		fact.ConfirmedAtMillis != confirmed || fact.Type == domain.FactCancelled && fact.Was.String() != was {
@@ -566,8 +567,11 @@ func nameOf(command domain.Command) string {
 	case domain.Resolve:
 		return outcomeName(c.Outcome)
 	case domain.Change:
-		if c.Request.Type == domain.RequestCancel {
+		switch c.Request.Type {
+		case domain.RequestCancel:
 			return "partial cancel"
+		case domain.RequestRefund:
+			return "refund"
 		}
 		return "change"
 	}
@@ -600,10 +604,10 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 	case domain.Expire:
 		return m.second.Expire(now, name), reference.Done
 	case domain.Cancel:
-		return m.second.Cancel(now, name, c.Reason), reference.Done
+		return m.second.Cancel(now, name, c.Reason, c.NoRefund), reference.Done
 	case domain.Change:
 		return m.second.Alter(now, name, reference.Altered{
-			Back: c.Request.Type == domain.RequestCancel, Number: c.Request.Change, Body: c.Request.Fingerprint, Lines: linesAsked(c.Request),
+			Back: c.Request.Type == domain.RequestCancel, Keep: c.Request.NoRefund, Refund: c.Request.Type == domain.RequestRefund, Amount: c.Request.Amount, Number: c.Request.Change, Body: c.Request.Fingerprint, Lines: linesAsked(c.Request),
 			Least: c.Minimums, Published: c.EntryMillis, Valid: c.ValidMillis,
 		})
 	}
@@ -612,7 +616,7 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 
 // linesAsked is what a request asks for, as the second opinion takes it.
 func linesAsked(r domain.Request) (lines []reference.Line) {
-	if len(r.Items) == 0 && r.Section == "" && r.Quantity == 0 {
+	if len(r.Items) == 0 && r.Section == "" && r.Quantity == 0 || r.Type == domain.RequestRefund && r.Amount > 0 {
 		return nil
 	}
 	for item := range r.Lines() {
@@ -1105,7 +1109,9 @@ func (m *model) pay() {
 // that came before.
 func (m *model) alter() {
 	r := m.drawKnown()
-	if open := slices.Concat(m.inState(domain.OrderConfirmed), m.inState(domain.OrderConfirmed), m.inState(domain.OrderHeld)); len(open) > 0 && pick(m, "open", true, true, true, true, false) {
+	if kept := m.keepMoney(); len(kept) > 0 && m.chance("money that is kept", 3) {
+		r = pick(m, "order", kept...)
+	} else if open := slices.Concat(m.inState(domain.OrderConfirmed), m.inState(domain.OrderConfirmed), m.inState(domain.OrderHeld)); len(open) > 0 && pick(m, "open", true, true, true, true, false) {
 		r = pick(m, "order", open...)
 	}
 	m.commands++
@@ -1121,8 +1127,16 @@ func (m *model) alter() {
 		if said == number {
 			number++
 		}
-		kind := pick(m, "type", "cancel", "change", "change")
-		fields := []string{"v", "2", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "change", strconv.FormatInt(said, 10), "items", m.drawAltered(kind, r)}
+		kind := pick(m, "type", "cancel", "change", "change", "refund")
+		fields := []string{"v", "2", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "change", strconv.FormatInt(said, 10)}
+		if kind == "cancel" && pick(m, "refund", true, false) {
+			fields = append(fields, "refund", "false", "by", "ann")
+		}
+		if kind == "refund" && pick(m, "an amount", true, true, false) {
+			fields = append(fields, "amount", pick(m, "amount", "1", "500", "1000", "2000"), "reason", "a pillar")
+		} else {
+			fields = append(fields, "items", m.drawAltered(map[string]string{"refund": "cancel"}[kind]+map[string]string{"cancel": kind, "change": kind}[kind], r))
+		}
 		fresh = append(fresh, fields)
 		m.altered[r] = append(m.altered[r], fields)
 	}
@@ -1390,13 +1404,21 @@ func (m *model) cancelAs(group domain.Group, reason string, do func(context.Cont
 	batch := make([]domain.Cancellation, pick(m, "items", 1, 1, 2, 3))
 	list := make([]asked, len(batch))
 	for i := range batch {
-		batch[i] = domain.Cancellation{EntryID: m.drawEntry(group), Ref: m.drawKnown()}
-		list[i] = asked{ref: batch[i].Ref, command: domain.Cancel{Reason: reason}, entryID: batch[i].EntryID, group: group}
+		batch[i] = domain.Cancellation{EntryID: m.drawEntry(group), Ref: m.drawKnown(), NoRefund: group == domain.GroupWorkers && pick(m, "keeps the money", true, false)}
+		if kept := m.keepMoney(); group == domain.GroupSettlement && len(kept) > 0 && pick(m, "money that is kept", true, false) {
+			batch[i].Ref = pick(m, "order", kept...)
+		}
+		list[i] = asked{ref: batch[i].Ref, command: domain.Cancel{Reason: reason, NoRefund: batch[i].NoRefund}, entryID: batch[i].EntryID, group: group}
 	}
 	m.deliverFacts()
 	from := m.Now()
 	m.Must(do(m.Ctx, 0, batch))
 	m.follow(from, m.until(), list...)
+}
+
+// keepMoney are orders that were cancelled, and some of whose money is kept.
+func (m *model) keepMoney() []domain.OrderRef {
+	return slices.DeleteFunc(m.inState(domain.OrderCancelled), func(r domain.OrderRef) bool { return !m.book.Orders[r].KeepsMoney() })
 }
 
 // expire is what maintenance does: find what is due, and end it.
@@ -2039,12 +2061,12 @@ func (m *model) compareOpinions() {
 			State: o.State.String(), Reason: o.Reason, Detail: o.Detail, Type: string(o.RequestType), Body: o.Fingerprint, Customer: o.CustomerID,
 			Currency: o.Currency, Authorization: o.AuthorizationID,
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
-			Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced,
+			Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced, Back: o.RefundTotal(),
 			Attempt: o.Attempt, Failed: o.PayState == domain.PayDeclined, Asked: o.PayState == domain.PayActionRequired, Bill: o.PayFingerprint,
 		}
 		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]
 		if second != nil {
-			want.Lines = second.Lines
+			want.Lines, want.Paid = second.Lines, second.Paid
 		}
 		if second == nil || !reflect.DeepEqual(*second, want) || itemsOf(second.Lines) != o.Items {
 			m.Fatalf("%s is\n%+v\nthe second opinion is\n%+v", r, o, second)

@@ -74,7 +74,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		case err != nil && class != domain.ClassReject:
 			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error()})
 		case request.Type == domain.RequestCancel && !request.Changes():
-			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref(), Cause: request.Cause})
+			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref(), Cause: request.Cause, NoRefund: request.NoRefund})
 		default:
 			incoming = append(incoming, r.incoming(e.ID, request, err))
 		}

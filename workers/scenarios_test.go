@@ -125,6 +125,40 @@ var scenarios = []scenario{
 		dead: []string{"change_pending: change 3", "conflict: change 1"},
 	},
 	{
+		name: "kept and given back",
+		wrap: lossy,
+		play: func(r *scene) {
+			orders := []string{"a", "b", "c", "d"}
+			for _, order := range orders {
+				r.append(request(purchase, order, "cust-"+order, 3))
+			}
+			for _, order := range orders {
+				r.untilState("e/"+order, domain.OrderConfirmed)
+			}
+			r.append(keeping(request(cancel, "a", "", 0)), refund("b", 1, 1500), keeping(altered(cancel, "c", 1, 1, 0)), keeping(request(cancel, "d", "", 0)))
+			r.untilState("e/a", domain.OrderCancelled)
+			r.untilState("e/d", domain.OrderCancelled)
+			r.untilChange("e/b", 1)
+			r.untilChange("e/c", 1)
+			r.untilPayment("e/d", domain.PaymentStatusCaptured) // or there would be nothing to give back
+			r.append(refund("a", 1, 500), refund("b", 1, 1500), refund("b", 2, 1501), request(cancel, "c", "", 0), refund("d", 1, 3000), request(cancel, "a", "", 0))
+			r.untilChange("e/a", 1)
+			r.untilChange("e/b", 2) // which is too much
+			r.untilChange("e/d", 1)
+			r.append(refund("a", 1, 500), refund("b", 2, 1500))
+			r.until("as much was given back as must be", func() bool {
+				return r.payment("a").Refunded == 500 && r.payment("b").Refunded == 1500 && r.payment("c").Refunded == 2000
+			})
+		},
+		ends: []end{
+			{ref: "e/a", customer: "cust-a", quantity: 3, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusCaptured, refunded: 500, reversed: true},
+			{ref: "e/b", customer: "cust-b", quantity: 3, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured, refunded: 1500},
+			{ref: "e/c", customer: "cust-c", quantity: 2, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusCaptured, refunded: 2000, reversed: true},
+			{ref: "e/d", customer: "cust-d", quantity: 3, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusRefunded, reversed: true},
+		},
+		dead: []string{"conflict: change 2"},
+	},
+	{
 		// Whoever captures it has read it as it was before.
 		name: "reduced before capture",
 		wrap: func(r *scene) domain.PaymentGateway {
@@ -382,6 +416,32 @@ var scenarios = []scenario{
 		name:    "capture refused",
 		gateway: simulator.Options{CaptureRefusalRate: 1},
 		play:    func(r *scene) { r.append(request(purchase, "a", "amy", 2)) },
+		ends: []end{{
+			ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderCancelled, reason: domain.ReasonCaptureFailed,
+			payment: domain.PaymentStatusVoided, reversed: true,
+		}},
+	},
+	{
+		name: "what was to be kept cannot be captured",
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				switch {
+				case call != "capture":
+					return do()
+				case r.waitReleased(ctx):
+					return domain.Payment{}, domain.ErrRefused
+				}
+				return domain.Payment{}, errLost
+			}}
+		},
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 2))
+			r.untilState("e/a", domain.OrderConfirmed)
+			r.append(keeping(request(cancel, "a", "", 0)))
+			r.untilState("e/a", domain.OrderCancelled)
+			r.release()
+			r.until("nothing is kept", func() bool { return r.orderOf("e/a").Reason == domain.ReasonCaptureFailed })
+		},
 		ends: []end{{
 			ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderCancelled, reason: domain.ReasonCaptureFailed,
 			payment: domain.PaymentStatusVoided, reversed: true,
@@ -1100,6 +1160,17 @@ func altered(kind domain.RequestType, order string, number, general, vip int64) 
 	q := items(domain.Request{Type: kind, EventID: "e", OrderID: order, Change: number}, general, vip)
 	q.Items = slices.DeleteFunc(q.Items, func(item domain.RequestItem) bool { return item.Quantity == 0 })
 	return q
+}
+
+// keeping is a cancel after which the organiser has the money.
+func keeping(q domain.Request) domain.Request {
+	q.NoRefund = true
+	return q
+}
+
+// refund is one of an amount of order e/order.
+func refund(order string, number, amount int64) domain.Request {
+	return domain.Request{Type: domain.RequestRefund, EventID: "e", OrderID: order, Change: number, Amount: amount}
 }
 
 // untilChange waits until a partial cancel or a change of an order is decided.

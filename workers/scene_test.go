@@ -51,7 +51,7 @@ type end struct {
 	payment  domain.PaymentStatus   // empty: the gateway has never heard of it
 	later    []domain.PaymentStatus // of the second attempt to pay, and those after it
 	reversed bool                   // was confirmed before it was cancelled
-	refunded int64                  // of one that is confirmed: how much of what was captured was given back
+	refunded int64                  // of one whose payment is captured: how much of what was captured was given back
 	// mayExpire: its payment is left alone. A worker that dies after it has set the request aside, and before it
 	// has declined the order, leaves it to its deadline; settlement then says the same of the payment once more.
 	mayExpire bool
@@ -470,7 +470,7 @@ func (r *scene) judge(events map[string]int64) {
 		name.Namespace = ""
 		paid[name.String()] = l.Status
 		for _, e := range r.scenario.ends {
-			if e.ref == name.String() && e.state == domain.OrderConfirmed && l.Refunded != e.refunded {
+			if e.ref == name.String() && e.payment == domain.PaymentStatusCaptured && l.Refunded != e.refunded {
 				r.t.Errorf("of the payment of %s, %d was given back, want %d", e.ref, l.Refunded, e.refunded)
 			}
 		}

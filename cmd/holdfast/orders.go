@@ -21,6 +21,7 @@ type ordersCommand struct {
 	NextStep ordersNextStepCommand `cmd:"" help:"Print what the customer of an order must do at their bank."`
 	List     ordersListCommand     `cmd:"" help:"List orders by the time at which they came, the newest first."`
 	Cancel   ordersCancelCommand   `cmd:"" help:"Ask for the cancellation of an order: give back its tickets and its money."`
+	Refund   ordersRefundCommand   `cmd:"" help:"Ask for money of an order to be given back; its tickets stay what they are."`
 }
 
 // orderArgs name one order.
@@ -93,7 +94,7 @@ type orderView struct {
 
 	Items []itemView `json:"items"`
 
-	Change        int64  `json:"change,omitempty"`         // number of the latest partial cancel or change
+	Change        int64  `json:"change,omitempty"`         // number of the latest partial cancel, change or refund
 	ChangeRefusal string `json:"change_refusal,omitempty"` // why it was refused
 	ChangeDetail  string `json:"change_detail,omitempty"`
 	RefundTotal   int64  `json:"refund_total,omitempty"` // minor units that are given back, or to be
@@ -237,6 +238,9 @@ type factView struct {
 
 	Change int64      `json:"change,omitempty"` // its number
 	Taken  []itemView `json:"taken,omitempty"`  // items that the order has more, beside those that it gave
+
+	Refund   int64 `json:"refund,omitempty"`    // minor units that are given back beside what was
+	NoRefund bool  `json:"no_refund,omitempty"` // the money is kept
 }
 
 func viewFact(f domain.Fact, named, taken map[string][]string) factView {
@@ -244,12 +248,16 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 		ID: f.ID, AtMillis: f.AtMillis, Type: string(f.Type), RequestType: string(f.RequestType), CustomerID: f.CustomerID, Section: f.Items.Sections(),
 		Quantity: f.Items.Quantity(), UnitPrice: f.Items.UnitPrice(), Items: viewItems(f.Items, named), Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
 		AuthorizationID: f.AuthorizationID, Attempt: f.Attempt, Reason: f.Reason, Detail: f.Detail, ConfirmedAtMillis: f.ConfirmedAtMillis,
+		Refund: f.Refund, NoRefund: f.NoRefund,
 	}
 	switch f.Type {
 	case domain.FactCancelled:
 		v.Was, v.Why, v.By = f.Was.String(), f.Cause.Reason, f.Cause.By
 	case domain.FactReduced, domain.FactChanged:
 		v.Was, v.Change, v.Taken = f.Was.String(), f.Change, viewItems(f.Taken, taken)
+		v.Why, v.By = f.Cause.Reason, f.Cause.By
+	case domain.FactRefundGranted:
+		v.Change, v.Why, v.By = f.Change, f.Cause.Reason, f.Cause.By
 	case domain.FactChangeRefused:
 		v.Change = f.Change
 	case domain.FactEventCancelled:
@@ -262,13 +270,26 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 
 // gave says which places an order does not have any more that is still held or confirmed.
 func (v factView) gave() string {
-	if v.Change == 0 {
+	if v.Change == 0 || v.Refund > 0 {
 		return ""
 	}
 	return itemsText(v.Items, v.Currency)
 }
 
-// numberOf is that of a partial cancel or a change; empty if there is none.
+// refunds says how much money is given back, and for which places, if it was said.
+func (v factView) refunds() string {
+	switch {
+	case v.NoRefund:
+		return "nothing"
+	case v.Refund == 0:
+		return ""
+	case len(v.Items) == 0:
+		return money(v.Refund, v.Currency)
+	}
+	return money(v.Refund, v.Currency) + " for " + itemsText(v.Items, v.Currency)
+}
+
+// numberOf is that of a partial cancel, a change or a refund; empty if there is none.
 func numberOf(change int64) string {
 	if change == 0 {
 		return ""
@@ -283,6 +304,7 @@ func (v factView) what() string {
 		{"number", numberOf(v.Change)},
 		{"gave", v.gave()},
 		{"took", itemsText(v.Taken, v.Currency)},
+		{"refunds", v.refunds()},
 		{"by", v.RequestType},
 		{"was", v.Was},
 		{"reason", v.Reason},
@@ -415,7 +437,7 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
 			"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
 			"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
-			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID,
+			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID, "refund_total", refundText(v),
 		}, request.cells()...)...)
 		if out.section("at", "fact", "what") {
 			for _, f := range history {
@@ -569,6 +591,8 @@ func (c *ordersListCommand) lookForEvent(ctx context.Context, store *streams.Sto
 type ordersCancelCommand struct {
 	orderArgs
 	causeFlags
+	NoRefund bool `help:"Keep the money of an order that is confirmed: its tickets come back, and nothing is refunded. orders refund can give some of it back later."`
+
 	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then."`
 	Timeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait. Default: 30s."`
 }
@@ -576,7 +600,7 @@ type ordersCancelCommand struct {
 // Help is shown by --help.
 func (c *ordersCancelCommand) Help() string {
 	return `
-An order that holds tickets gives them back; one that is confirmed is refunded. With --event, an order that has not come
+An order that holds tickets gives them back; one that is confirmed is refunded, unless --no-refund says otherwise. With --event, an order that has not come
 yet can be cancelled too: when it comes, it is absorbed. orders show tells who asked for it, and why:
 
   holdfast orders cancel jazz-night/cart-4711 --reason "bought by mistake" --wait
@@ -599,7 +623,75 @@ func (c *ordersCancelCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID, Cause: cause}
+		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID, Cause: cause, NoRefund: c.NoRefund}
+		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout}, one(request))
+	})
+}
+
+// refundText is how much of an order's money is given back, or to be; empty if it is nothing.
+func refundText(v orderView) string {
+	if v.RefundTotal == 0 {
+		return ""
+	}
+	return money(v.RefundTotal, v.Currency)
+}
+
+type ordersRefundCommand struct {
+	orderArgs
+	causeFlags
+	Amount  int64         `placeholder:"MINOR_UNITS" help:"How much is given back."`
+	Item    []itemFlag    `sep:"none" placeholder:"section=NAME,quantity=N" help:"Instead of --amount: what so many places of the order cost, or these seats (section=NAME,seats=A-12/A-13). Give the flag once for each section."`
+	Change  int64         `placeholder:"N" help:"Which alteration of the order it is, counted with its partial cancels and changes: a number is done once. Say it where a refund may come twice. Default: the next one."`
+	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then."`
+	Timeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait. Default: 30s."`
+}
+
+// Help is shown by --help.
+func (c *ordersRefundCommand) Help() string {
+	return `
+Money is given back beside what was given back before, never more than was paid in all; otherwise it is refused as more_than_paid. The
+order stays confirmed and keeps its tickets. One that was cancelled with --no-refund can be refunded, too, in part or in full. orders
+show tells who asked for it, and why:
+
+  holdfast orders refund jazz-night/cart-4711 --amount 500 --reason "pillar in front of the seat" --wait
+  holdfast orders refund opera/jim-1 --item section=stalls,seats=A-12 --reason "seat was broken" --wait
+`
+}
+
+func (c *ordersRefundCommand) Run(ctx context.Context, e *environment) error {
+	if c.Timeout <= 0 {
+		return badUsage("--timeout: want more than 0")
+	}
+	if _, _, err := c.ref(); err != nil {
+		return err
+	}
+	cause, err := c.cause()
+	if err != nil {
+		return err
+	}
+	request := domain.Request{Type: domain.RequestRefund, Cause: cause, Amount: c.Amount, Change: c.Change}
+	for _, f := range c.Item {
+		request.Items = append(request.Items, domain.RequestItem(f))
+	}
+	return e.withStore(ctx, func(store *streams.Store) error {
+		ref, err := c.find(ctx, store)
+		if err != nil {
+			return err
+		}
+		request.EventID, request.OrderID = ref.EventID, ref.OrderID
+		if request.Change == 0 {
+			orders, err := store.Checkout().Orders(ctx, []domain.OrderRef{ref})
+			if err != nil {
+				return about(ref, err)
+			}
+			if orders[0].State == domain.OrderNone {
+				return about(ref, fmt.Errorf("order %s: %w", ref, domain.ErrNotFound))
+			}
+			request.Change = orders[0].Change + 1
+		}
+		if request, err = checked(request); err != nil {
+			return err
+		}
 		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout}, one(request))
 	})
 }

@@ -73,6 +73,33 @@ func TestParseFacts(t *testing.T) {
 			}},
 		},
 		{
+			"reduced, and the money is kept",
+			[]string{"reduced", `e1/o1|1|3.fp|5-0|confirmed|fred|general:1:900|EUR|{"reason":"a | b","by":"ann","no_refund":true}`},
+			[]domain.Fact{{
+				Type: domain.FactReduced, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Version: "5-0", Was: domain.OrderConfirmed, CustomerID: "fred", Items: "general:1:900", Currency: "EUR",
+				NoRefund: true, Cause: domain.Cause{Reason: "a | b", By: "ann"},
+			}},
+		},
+		{
+			"cancelled, and the money is kept",
+			[]string{"cancelled", `e1/o1|requested|confirmed|fred|general:1:900|EUR|1700000000456|{"no_refund":true}`},
+			[]domain.Fact{{
+				Type: domain.FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: domain.OrderConfirmed, CustomerID: "fred", Items: "general:1:900", Currency: "EUR",
+				ConfirmedAtMillis: 1700000000456, NoRefund: true,
+			}},
+		},
+		{
+			"refunds granted",
+			[]string{"refund_granted", "e1/o1|2|3.fp|5-0|fred||EUR|500\n" + `e1/o2|1|3.fp|6-0|mary|stalls:1:900:3|EUR|900|{"reason":"a pillar","by":"ann"}`},
+			[]domain.Fact{
+				{Type: domain.FactRefundGranted, EventID: "e1", OrderID: "o1", Change: 2, Fingerprint: "3.fp", Version: "5-0", CustomerID: "fred", Currency: "EUR", Refund: 500},
+				{
+					Type: domain.FactRefundGranted, EventID: "e1", OrderID: "o2", Line: 2, Change: 1, Fingerprint: "3.fp", Version: "6-0", CustomerID: "mary", Items: "stalls:1:900:3", Currency: "EUR", Refund: 900,
+					Cause: domain.Cause{Reason: "a pillar", By: "ann"},
+				},
+			},
+		},
+		{
 			"changed",
 			[]string{"changed", "e1/o1|12|3.fp|5-0|held|fred|stalls:2:900:1-2|EUR|stalls:1:900:3,vip:1:900"},
 			[]domain.Fact{{
@@ -329,6 +356,9 @@ func FuzzParseFacts(f *testing.F) {
 		{"changed", "e1/o1|2|fp|5-0|held|fred||EUR|general:1:900"},
 		{"change_refused", "e1/o1|3|fp|5-0|seat_taken|stalls: A-1,A-2"},
 		{"cancelled", `e1/o1|requested|none|{"reason":"a","by":"b"}`},
+		{"cancelled", `e1/o1|capture_failed|cancelled|fred|general:2:900|EUR|1700000000456|{"no_refund":true}`},
+		{"refund_granted", `e1/o1|1|fp|5-0|fred|general:1:900|EUR|900|{"reason":"a","by":"b"}`},
+		{"refund_granted", "e1/o1|2|fp|5-0|fred||EUR|500"},
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|2"},
 		{"paying", "e1/o1|1|fp\ne1/o2|9|"},
 		{"payment_declined", "e1/o1|1"},
@@ -341,7 +371,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

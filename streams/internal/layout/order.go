@@ -27,6 +27,7 @@ import (
 //	             the latest partial cancel or change: c, its number, @ and when it was decided, unless that is the version's time, a
 //	             colon, its fingerprint, and, if it was refused, :reason:detail
 //	             r, by how much it costs less than was paid for it, in minor units
+//	             k, how much more than its places cost the organiser keeps of that, in minor units; below zero: less
 //	detail       for people; the only value that may contain bars
 //
 // Only hold.lua writes records otherwise: those of held and rejected orders. The version comes first
@@ -126,12 +127,18 @@ func decodeFurther(o *domain.Order, further string, at int64) bool {
 			ok = decodeChange(o, part[1:], at)
 		case 'r':
 			ok = decodeReduced(o, part[1:])
+		case 'k':
+			kept, err := strconv.ParseInt(part[1:], 10, 64)
+			o.Kept, ok = kept, err == nil && kept != 0 && o.ConfirmedAtMillis > 0
 		}
 		if !ok {
 			return false
 		}
 	}
-	return o.Reduced == 0 || o.Change > 0 && o.ConfirmedAtMillis > 0 && o.Reduced <= math.MaxInt64-o.Amount()
+	if o.Reduced != 0 && (o.Change == 0 || o.ConfirmedAtMillis == 0 || o.Reduced > math.MaxInt64-o.Amount()) {
+		return false
+	}
+	return o.Kept == 0 || o.Kept >= -o.PaidAmount() && o.RefundTotal() >= 0 && o.RefundTotal() <= o.PaidAmount()
 }
 
 // decodeAttempt reads the latest attempt to pay.
@@ -198,6 +205,10 @@ func appendFurther(b []byte, o *domain.Order) []byte {
 	if o.Reduced > 0 {
 		begin('r')
 		b = strconv.AppendInt(b, o.Reduced, 10)
+	}
+	if o.Kept != 0 {
+		begin('k')
+		b = strconv.AppendInt(b, o.Kept, 10)
 	}
 	return b
 }

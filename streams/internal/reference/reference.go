@@ -70,6 +70,7 @@ type Order struct {
 	Number, AlteredAt          int64  // of the latest partial cancel or change, and when that was decided
 	AlteredBy, Refusal, Blamed string // its body, and why it was refused
 	Owed                       int64  // what it costs less than was paid
+	Paid, Back                 int64  // what was paid, once it is confirmed; and what of that is given back, in all
 }
 
 // The states, and what is to be done with an entry.
@@ -286,7 +287,7 @@ func (w *World) Answer(now int64, name Name, attempt int, said, authorization, d
 		return true, Void
 	case held && said == "approved":
 		w.end(now, name, Confirmed, "")
-		o.Confirmed, o.Authorization, o.Asked = now, authorization, false
+		o.Confirmed, o.Authorization, o.Asked, o.Paid = now, authorization, false, costs(o.Lines)
 	case held && o.Asked:
 		return false, Done
 	case held && said == "asked":
@@ -312,17 +313,26 @@ func (w *World) Expire(now int64, name Name) (happened bool) {
 	return happened
 }
 
-// Cancel gives an order up because that was requested, because of capture_failed, or of event_cancelled.
-func (w *World) Cancel(now int64, name Name, reason string) (happened bool) {
+// Cancel gives an order up because that was requested, because of capture_failed, or of event_cancelled. The organiser may keep the money.
+func (w *World) Cancel(now int64, name Name, reason string, keep bool) (happened bool) {
 	o := w.Orders[name]
 	switch {
 	case o == nil && reason == "requested":
 		w.Orders[name] = &Order{State: Cancelled, Reason: reason, Outcome: now}
 		return true
+	case o != nil && o.State == Cancelled && reason == "capture_failed" && o.Back < o.Paid:
+		o.Reason, o.Back = reason, o.Paid // the places were given back before
+		return true
 	case o == nil || o.State != Held && o.State != Confirmed,
 		reason == "capture_failed" && o.State != Confirmed,
 		reason == "event_cancelled" && !w.Events[name.Event].Cancelled:
 		return false
+	}
+	switch {
+	case reason == "capture_failed":
+		o.Back = o.Paid
+	case o.State == Confirmed && !keep:
+		o.giveBack(costs(o.Lines))
 	}
 	w.end(now, name, Cancelled, reason)
 	return true
