@@ -13,7 +13,7 @@ type Effect struct {
 	Items                 Items // whose places are moved
 	Available, Held, Sold int64 // 1 if each of those places is one more then, -1 if it is one fewer
 	Taken                 Items // places that go the other way in the same step: one fewer where those are one more
-	EndsHold              bool  // the order is not among the holds any more, and its customer may order again
+	EndsHold              bool  // the order is not among the holds any more; if it was held, its customer may order again
 }
 
 // Marks are what each seat that is moved must be, and what it is then. What is given back is free for everybody: only such seats are
@@ -75,7 +75,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 
 	case FactConfirmed:
-		if o.State != OrderHeld {
+		if !o.Open() {
 			return o, effect, illegal(f, o.State)
 		}
 		if by := max(f.Attempt, 1); by != o.LastAttempt() || o.PayState == PayDeclined {
@@ -85,10 +85,19 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			return o, effect, err
 		}
 		next.State, next.ConfirmedAtMillis, next.AuthorizationID, next.PayState = OrderConfirmed, f.AtMillis, f.AuthorizationID, PayOpen
-		effect = Effect{Items: o.Items, Held: -1, Sold: 1, EndsHold: true}
+		if effect = (Effect{Items: o.Items, Held: -1, Sold: 1, EndsHold: true}); o.State == OrderLapsed {
+			effect = Effect{Taken: o.Items, Available: 1, Sold: -1, EndsHold: true}
+		}
+
+	case FactLapsed:
+		if o.State != OrderHeld || f.LateMillis <= 0 {
+			return o, effect, illegal(f, o.State)
+		}
+		next.State, next.LateMillis = OrderLapsed, f.LateMillis
+		effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
 
 	case FactDeclined, FactExpired:
-		if o.State != OrderHeld {
+		if !o.Open() || f.Type == FactExpired && f.Reason != "" && o.State != OrderLapsed {
 			return o, effect, illegal(f, o.State)
 		}
 		if f.Type == FactDeclined && f.Reason == "" && o.RequestType == RequestHold && o.Attempt > 0 {
@@ -98,7 +107,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			next.State = OrderExpired
 		}
 		next.Reason, next.Detail = f.Reason, f.Detail
-		effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
+		if effect = (Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}); o.State == OrderLapsed {
+			effect = Effect{EndsHold: true}
+		}
 
 	case FactCancelled:
 		if o.State != f.Was {
@@ -108,6 +119,8 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		case OrderNone:
 		case OrderHeld:
 			effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
+		case OrderLapsed:
+			effect = Effect{EndsHold: true}
 		case OrderConfirmed:
 			effect = Effect{Items: o.Items, Available: 1, Sold: -1}
 		case OrderCancelled: // its places were given back before; what it was to keep could not be captured
@@ -139,7 +152,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 
 	case FactChangeRefused:
-		if o.State != OrderHeld && !o.wasPaid() {
+		if !o.Open() && !o.wasPaid() {
 			return o, effect, illegal(f, o.State)
 		}
 		if err := next.number(f); err != nil || f.Reason == "" {
@@ -152,7 +165,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 
 	case FactPaying:
-		if o.State != OrderHeld || o.RequestType != RequestHold {
+		if !o.Open() || o.RequestType != RequestHold {
 			return o, effect, illegal(f, o.State)
 		}
 		if f.Attempt != o.Attempt+1 || f.Attempt > MaxAttempts || o.Attempt > 0 && o.PayState != PayDeclined {
@@ -161,7 +174,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		next.Attempt, next.PayState, next.PayFingerprint = f.Attempt, PayOpen, f.Fingerprint
 
 	case FactPaymentDeclined:
-		if o.State != OrderHeld || o.RequestType != RequestHold {
+		if !o.Open() || o.RequestType != RequestHold {
 			return o, effect, illegal(f, o.State)
 		}
 		if o.Attempt == 0 || f.Attempt != o.Attempt || o.PayState == PayDeclined {
@@ -170,7 +183,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		next.PayState, next.AuthorizationID = PayDeclined, ""
 
 	case FactActionRequired:
-		if o.State != OrderHeld {
+		if !o.Open() {
 			return o, effect, illegal(f, o.State)
 		}
 		if o.Attempt == 0 || f.Attempt != o.Attempt || o.PayState != PayOpen {
@@ -233,18 +246,24 @@ func Apply(v View, f Fact) (View, error) {
 		return v, fmt.Errorf("held, but order %s of the same customer is in progress", v.InProgress)
 	case f.Type == FactHeld && v.Event.MaxPerCustomer > 0 && v.Places+f.Items.Quantity() > v.Event.MaxPerCustomer:
 		return v, fmt.Errorf("held, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
-	case f.Type == FactConfirmed && f.AtMillis >= v.Order.DeadlineMillis:
-		return v, fmt.Errorf("confirmed at %d, not before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
+	case f.Type == FactConfirmed && f.AtMillis >= v.Order.PayableUntilMillis():
+		return v, fmt.Errorf("confirmed at %d, not before its deadline %d", f.AtMillis, v.Order.PayableUntilMillis())
+	case f.Type == FactConfirmed && v.Order.State == OrderLapsed:
+		if err := v.mayHaveAgain(f.AtMillis); err != nil {
+			return v, err
+		}
+	case f.Type == FactLapsed && (f.AtMillis < v.Order.DeadlineMillis || f.LateMillis != v.Event.LateApprovalMillis):
+		return v, fmt.Errorf("lapsed at %d for %d, its deadline is %d, and the event's time %d", f.AtMillis, f.LateMillis, v.Order.DeadlineMillis, v.Event.LateApprovalMillis)
 	case (f.Type == FactReduced || f.Type == FactChanged || f.Type == FactChangeRefused) && v.Order.State == OrderHeld && f.AtMillis >= v.Order.DeadlineMillis:
 		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactChanged && v.Event.MaxPerCustomer > 0 && effect.Places() < 0 && v.Places-effect.Places() > v.Event.MaxPerCustomer:
 		return v, fmt.Errorf("changed, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
 	case f.Type == FactChanged && v.Event.Cancelled:
 		return v, errors.New("changed, but its event is cancelled")
-	case (f.Type == FactPaying || f.Type == FactActionRequired) && f.AtMillis >= v.Order.DeadlineMillis:
-		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.DeadlineMillis)
-	case f.Type == FactExpired && f.AtMillis < v.Order.DeadlineMillis:
-		return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
+	case (f.Type == FactPaying || f.Type == FactActionRequired) && f.AtMillis >= v.Order.PayableUntilMillis():
+		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.PayableUntilMillis())
+	case f.Type == FactExpired && f.AtMillis < v.Order.PayableUntilMillis() && f.Reason == "":
+		return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, v.Order.PayableUntilMillis())
 	case f.Type == FactCancelled && f.Reason == ReasonEventCancelled && !v.Event.Cancelled:
 		return v, errors.New("cancelled because of its event, which is not cancelled")
 	}
@@ -269,6 +288,22 @@ func Apply(v View, f Fact) (View, error) {
 	return out, nil
 }
 
+// mayHaveAgain returns why a lapsed order cannot be sold at that time, if its places are free; nil if it can.
+func (v View) mayHaveAgain(atMillis int64) error {
+	quantity := v.Order.Items.Quantity()
+	switch e := v.Event; {
+	case !e.OnSaleAt(atMillis):
+		return fmt.Errorf("confirmed after it had lapsed, at %d, when its event was not on sale", atMillis)
+	case v.InProgress != "":
+		return fmt.Errorf("confirmed after it had lapsed, but order %s of the same customer is in progress", v.InProgress)
+	case e.MaxPerOrder > 0 && quantity > e.MaxPerOrder:
+		return fmt.Errorf("confirmed after it had lapsed, with %d places, of at most %d", quantity, e.MaxPerOrder)
+	case e.MaxPerCustomer > 0 && v.Places+quantity > e.MaxPerCustomer:
+		return fmt.Errorf("confirmed after it had lapsed, but the customer had %d places, of at most %d", v.Places, e.MaxPerCustomer)
+	}
+	return nil
+}
+
 func illegal(f Fact, from OrderState) error {
 	return fmt.Errorf("%s cannot follow %s", f.Type, from)
 }
@@ -283,7 +318,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		t := *f.Terms
 		out := Event{
 			Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer,
-			NoOrphans: t.NoOrphans, OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis,
+			NoOrphans: t.NoOrphans, LateApprovalMillis: t.LateApprovalMillis, OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis,
 			Fingerprint: t.Fingerprint(), Version: 1, Sections: make([]Section, len(t.Sections)),
 		}
 		for i, s := range t.Sections {
@@ -304,6 +339,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 			return e, fmt.Errorf("adjusted: a limit per customer was added, or taken away")
 		}
 		out.Name, out.MaxPerOrder, out.MaxPerCustomer, out.NoOrphans = t.Name, t.MaxPerOrder, t.MaxPerCustomer, t.NoOrphans
+		out.LateApprovalMillis = t.LateApprovalMillis
 		out.OnSaleMillis, out.OffSaleMillis = t.OnSaleMillis, t.OffSaleMillis
 		out.Version++
 		// Sections stand in the order of the terms, as adjust_event.lua writes them.
@@ -358,7 +394,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		e.Version++
 		return e, nil
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -422,7 +458,7 @@ func (b *Snapshot) Fold(f Fact) error {
 			b.Events[f.EventID] = e
 		}
 		return err
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 	}
 	ref := f.Ref()
 	v, err := Apply(b.View(ref, f.CustomerID), f)

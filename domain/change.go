@@ -38,7 +38,7 @@ func decideChange(v View, ref OrderRef, nowMillis int64, c Change) (*Fact, Verdi
 		if r.Type != RequestRefund || !o.wasPaid() {
 			return nil, VerdictDone // it has no places that could be others, and no money
 		}
-	case OrderHeld, OrderConfirmed:
+	case OrderHeld, OrderConfirmed, OrderLapsed:
 	}
 	if r.Change > o.Change+1 {
 		return nil, VerdictChangePending
@@ -54,7 +54,10 @@ func decideChange(v View, ref OrderRef, nowMillis int64, c Change) (*Fact, Verdi
 		}
 	}
 	if o.State == OrderHeld && !o.HoldAliveAt(nowMillis) {
-		return expired(ref), VerdictDone
+		return overdue(v, ref)
+	}
+	if o.State == OrderLapsed {
+		return changeRefused(o, ref, r, ReasonLapsed, ""), VerdictDone
 	}
 	if r.Type == RequestRefund {
 		return grantRefund(v, ref, r), VerdictDone
@@ -321,7 +324,7 @@ func (o *Order) number(f Fact) error {
 
 // BeingPaid reports whether a payment of the order as it is now may be under way.
 func (o Order) BeingPaid() bool {
-	return o.State == OrderHeld && o.Attempt > 0 && o.PayState != PayDeclined
+	return o.Open() && o.Attempt > 0 && o.PayState != PayDeclined
 }
 
 // in is the item of a section.

@@ -19,6 +19,8 @@ const (
 	FactConfirmed FactType = "confirmed"
 	FactDeclined  FactType = "declined"
 	FactExpired   FactType = "expired"
+	// FactLapsed says that the deadline passed of an order whose payment may still be approved.
+	FactLapsed    FactType = "lapsed"
 	FactCancelled FactType = "cancelled"
 	// FactReduced says that some of an order's places were given back, by a partial cancel.
 	FactReduced FactType = "reduced"
@@ -42,7 +44,7 @@ const (
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 		return true
 	}
 	return false
@@ -65,11 +67,12 @@ type Fact struct {
 	Items             Items       // likewise; without prices if it was rejected; reduced, changed: those given back; refund_granted: those whose price it is, if any
 	Currency          string      // held, confirmed, cancelled, reduced, changed, refund_granted
 	DeadlineMillis    int64       // held
+	LateMillis        int64       // lapsed: for how long after the deadline the payment may still be approved
 	AuthorizationID   string      // confirmed, action_required
 	Attempt           int         // paying, payment_declined, action_required: its number, from 1; confirmed: if it was not the first that was approved
-	Reason            string      // rejected, cancelled, change_refused, declined if it was not the gateway that declined
-	Detail            string      // rejected as invalid, declined with a reason, change_refused
-	Was               OrderState  // cancelled: none, held or confirmed, or cancelled, if money that was kept could not be captured; reduced, changed: held or confirmed
+	Reason            string      // rejected, cancelled, change_refused, declined if it was not the gateway that declined, expired if an approval came late, and the places were gone
+	Detail            string      // rejected as invalid, declined or expired with a reason, change_refused
+	Was               OrderState  // cancelled: none, held, lapsed or confirmed, or cancelled, if money that was kept could not be captured; reduced, changed: held or confirmed
 	ConfirmedAtMillis int64       // cancelled, if it was confirmed: milliseconds
 	Change            int64       // reduced, changed, change_refused, refund_granted: its number
 	Refund            int64       // refund_granted: minor units that are given back beside what was

@@ -134,8 +134,9 @@ type Ledger interface {
 	TakeAwaited(ctx context.Context, partition int, max int) (orders []Awaited, awaited bool, err error)
 	// UntilDue is how long it is until the first hold's deadline, 0 if that has passed; held is false if there is none.
 	UntilDue(ctx context.Context, partition int) (wait time.Duration, held bool, err error)
-	// Expire ends at most max holds whose deadline has passed; it returns how many.
-	Expire(ctx context.Context, partition int, max int) (int, error)
+	// Expire ends at most max holds whose deadline has passed, and lapsed orders whose payment can be approved no more. It returns how many
+	// orders are expired by that, and how many have lapsed.
+	Expire(ctx context.Context, partition int, max int) (expired, lapsed int, err error)
 	// Post puts confirmed orders on their customers' invoices, and then acknowledges entries of the log: those that the
 	// facts stand in, with all their facts, and others in which nothing is to be posted. Any repetition gives the same books.
 	Post(ctx context.Context, partition int, entryIDs []string, facts []Fact) error

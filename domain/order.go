@@ -21,12 +21,15 @@ const (
 	OrderCancelled
 	// OrderRejected is set when a purchase or hold was refused. Final.
 	OrderRejected
+	// OrderLapsed is set when the deadline passed while held, of an event that honours late approvals: its places are free for others, but it still
+	// gets them, if its payment is approved in time and they are free then.
+	OrderLapsed
 )
 
 // OrderStates lists every state, for tables and tests.
-var OrderStates = []OrderState{OrderNone, OrderHeld, OrderConfirmed, OrderDeclined, OrderExpired, OrderCancelled, OrderRejected}
+var OrderStates = []OrderState{OrderNone, OrderHeld, OrderConfirmed, OrderDeclined, OrderExpired, OrderCancelled, OrderRejected, OrderLapsed}
 
-var orderStateNames = [...]string{"none", "held", "confirmed", "declined", "expired", "cancelled", "rejected"}
+var orderStateNames = [...]string{"none", "held", "confirmed", "declined", "expired", "cancelled", "rejected", "lapsed"}
 
 // String is the state as it stands in JSON and in the log.
 func (s OrderState) String() string {
@@ -48,7 +51,7 @@ func ParseOrderState(name string) (OrderState, bool) {
 
 // Terminal reports whether an order in this state has an outcome. Of the
 // terminal states only confirmed can still change, by a cancel.
-func (s OrderState) Terminal() bool { return s > OrderHeld }
+func (s OrderState) Terminal() bool { return s > OrderHeld && s != OrderLapsed }
 
 // Why an order was rejected, declined or cancelled.
 const (
@@ -84,6 +87,8 @@ const (
 	ReasonNotSamePrice   = "not_same_price"  // a place would cost what none of the order does
 	ReasonCostsMore      = "costs_more"      // a confirmed order would
 
+	ReasonLapsed = "lapsed" // its places are not its own any more, or not yet
+
 	// Why a refund was.
 	ReasonNotPaid      = "not_paid"       // the order is not confirmed yet
 	ReasonMoreThanPaid = "more_than_paid" // more would be given back than was paid, or nothing was asked for
@@ -91,7 +96,7 @@ const (
 
 // ChangeReasons are those that a partial cancel, a change or a refund may be refused for.
 var ChangeReasons = []string{
-	ReasonNotPaid, ReasonMoreThanPaid,
+	ReasonNotPaid, ReasonMoreThanPaid, ReasonLapsed,
 	ReasonTooLate, ReasonPaymentPending, ReasonNotInOrder, ReasonEventCancelled, ReasonUnknownSection, ReasonSeatsNotNamed, ReasonUnknownSeat,
 	ReasonPriceChanged, ReasonNotSamePrice, ReasonCostsMore, ReasonOverLimit, ReasonBelowMinimum, ReasonOverCustomer,
 	ReasonSeatTaken, ReasonWouldOrphan, ReasonSoldOut,
@@ -101,7 +106,8 @@ var ChangeReasons = []string{
 func (s OrderState) Reasons() []string { return reasons[s] }
 
 var reasons = [...][]string{
-	OrderNone: {""}, OrderHeld: {""}, OrderConfirmed: {""}, OrderExpired: {""},
+	OrderNone: {""}, OrderHeld: {""}, OrderConfirmed: {""}, OrderLapsed: {""},
+	OrderExpired:   {"", ReasonNotOnSale, ReasonOverLimit, ReasonInProgress, ReasonOverCustomer, ReasonSeatTaken, ReasonSoldOut},
 	OrderDeclined:  {"", ReasonPaymentMismatch},
 	OrderCancelled: {ReasonRequested, ReasonCaptureFailed, ReasonEventCancelled},
 	OrderRejected: {
@@ -155,6 +161,7 @@ type Order struct {
 	Currency    string
 
 	DeadlineMillis    int64  // while held: when the hold ends; kept afterwards
+	LateMillis        int64  // once it has lapsed: for how long after the deadline its payment may still be approved
 	HeldAtMillis      int64  // 0 if it was never held
 	ConfirmedAtMillis int64  // milliseconds; 0 if it was never confirmed
 	ResolvedAtMillis  int64  // milliseconds of the latest terminal fact; 0 while held
@@ -226,8 +233,26 @@ func (o Order) HoldAliveAt(nowMillis int64) bool {
 	return o.State == OrderHeld && nowMillis < o.DeadlineMillis
 }
 
-// AwaitsAction reports whether the order is held, and its customer has something to do at their bank.
-func (o Order) AwaitsAction() bool { return o.State == OrderHeld && o.PayState == PayActionRequired }
+// Open reports whether the order is held or lapsed: it may still be paid for.
+func (o Order) Open() bool { return o.State == OrderHeld || o.State == OrderLapsed }
+
+// PayableUntilMillis is when an approval of an open order's payment is too late.
+func (o Order) PayableUntilMillis() int64 {
+	if o.State == OrderLapsed {
+		return o.DeadlineMillis + o.LateMillis
+	}
+	return o.DeadlineMillis
+}
+
+// payableAt reports whether the order is open, and it is not too late to pay for it.
+func (o Order) payableAt(nowMillis int64) bool { return o.Open() && nowMillis < o.PayableUntilMillis() }
+
+// AwaitsAction reports whether the order is open, and its customer has something to do at their bank.
+func (o Order) AwaitsAction() bool { return o.Open() && o.PayState == PayActionRequired }
+
+// Awaited reports whether the gateway is asked from time to time what became of the order's payment, since nobody waits for that with an entry
+// in hand: its customer has something to do, or it has lapsed while it was being paid for.
+func (o Order) Awaited() bool { return o.AwaitsAction() || o.State == OrderLapsed && o.BeingPaid() }
 
 // LastAttempt is the one whose payment is the order's at the gateway, or would be, had it got that far.
 func (o Order) LastAttempt() int { return max(o.Attempt, 1) }

@@ -37,6 +37,7 @@ type movement struct {
 	exchanges func(i int) bool
 	events    map[string]domain.Event // what it is decided by
 	places    map[int]int64           // likewise: domain.View.Places
+	progress  map[int]string          // likewise: domain.View.InProgress
 
 	replies []domain.Reply
 	latest  map[domain.OrderRef]domain.Order // what orders are that were not as they were read, or not any more
@@ -60,7 +61,7 @@ func (m *movement) indexes() []int {
 
 // view is what it is decided by about an order that is so.
 func (m *movement) view(i int, o domain.Order) domain.View {
-	return domain.View{Event: m.events[m.refs[i].EventID], Order: o, Places: m.places[i]}
+	return domain.View{Event: m.events[m.refs[i].EventID], Order: o, Places: m.places[i], InProgress: m.progress[i]}
 }
 
 // order is what the order at a position is, as far as is known.
@@ -136,7 +137,8 @@ type decided struct {
 	fact *domain.Fact
 	next domain.Order
 	domain.Effect
-	bound string   // "from" or "before": when the fact may happen, by the order's deadline
+	bound string   // "from", "before" or "anew": when the fact may happen, by the limit; see move.lua
+	limit int64    // milliseconds
 	hash  int      // the number of the hash that the order is in
 	acks  []string // entries
 }
@@ -154,17 +156,27 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 			return false, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: %w", m.refs[i], err))
 		}
 		d.i, d.fact, d.next, d.Effect = i, fact, next, effect
+		d.limit = d.was.PayableUntilMillis()
 		switch fact.Type { //nolint:exhaustive // the others may happen at any time
 		case domain.FactConfirmed, domain.FactPaying, domain.FactActionRequired:
 			d.bound = "before"
+			if until := m.events[m.refs[i].EventID].OffSaleMillis; d.Taken != "" { // it lapsed, and is held again
+				if d.bound = "anew"; until > 0 {
+					d.limit = min(d.limit, until)
+				}
+			}
 		case domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
 			if d.was.State == domain.OrderHeld {
 				d.bound = "before"
 			}
-		case domain.FactExpired:
+		case domain.FactLapsed:
 			d.bound = "from"
+		case domain.FactExpired:
+			if fact.Reason == "" {
+				d.bound = "from"
+			}
 		}
-	} else if m.strays && d.was.State != domain.OrderHeld {
+	} else if m.strays && !d.was.Open() {
 		d.EndsHold = true
 	}
 	if verdict == domain.VerdictDone && m.entries[i] != "" { // with any other there is more to be done first: a void, for one
@@ -241,7 +253,7 @@ func (d *decided) rank() int {
 }
 
 // factTypes are those of a movement.
-var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted}
+var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted}
 
 // learn takes over what orders are now.
 func (m *movement) learn(list []*decided, stale []any) error {
@@ -290,7 +302,9 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 	for i := range list {
 		list[i].hash = c.hash(m.refs[list[i].i])
 	}
-	slices.SortStableFunc(list, func(a, b *decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
+	slices.SortStableFunc(list, func(a, b *decided) int {
+		return cmp.Or(a.rank()-b.rank(), cmp.Compare(a.bound, b.bound), cmp.Compare(a.awaits(), b.awaits()), a.hash-b.hash)
+	})
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
 	seated := make(map[seatsMoved][]string)  // their places, order by order
@@ -331,10 +345,10 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 				}
 			}
 		}
-		if d.fact != nil && (was.AwaitsAction() || d.next.AwaitsAction()) {
+		if d.awaits() != "" {
 			awaited++
 		}
-		if d.Taken != "" {
+		if d.fact != nil && d.fact.Type == domain.FactChanged {
 			m.guard(seated, ref.EventID, &d.Effect)
 		}
 		if n := d.Places(); d.Available > 0 && n != 0 && l.store.hashes.Limited(ref.EventID) {
@@ -346,13 +360,16 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 				sum = new(layout.Totals)
 				sales[ref.EventID] = sum
 			}
-			if d.next.State != was.State {
-				sum.Orders += d.Sold
+			switch confirmed := d.next.State == domain.OrderConfirmed; {
+			case confirmed && was.State != domain.OrderConfirmed:
+				sum.Orders++
+			case !confirmed:
+				sum.Orders--
 			}
 			sum.TicketsSold += d.Sold * (d.Items.Quantity() - d.Taken.Quantity())
 			sum.Revenue += d.Sold * (d.Items.Amount() - d.Taken.Amount())
 		}
-		if n == 0 || list[n-1].rank() != d.rank() || list[n-1].hash != d.hash {
+		if n == 0 || list[n-1].rank() != d.rank() || list[n-1].bound != d.bound || list[n-1].awaits() != d.awaits() || list[n-1].hash != d.hash {
 			groups = append(groups, orderGroup{d, 0})
 		}
 		groups[len(groups)-1].size++
@@ -372,7 +389,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		places.number(int64(len(lists)))
 		places.text(lists...)
 	}
-	head := newArgList(8 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 4*len(groups))
+	head := newArgList(8 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 5*len(groups))
 	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(places.list)), awaited)
 	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
@@ -394,7 +411,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		if g.first.fact != nil {
 			fact = string(g.first.fact.Type)
 		}
-		head.text(fact, g.first.bound)
+		head.text(fact, g.first.bound, g.first.awaits())
 		head.number(int64(g.first.hash), int64(g.size))
 	}
 	c.finish(head, orders, acks)
@@ -453,7 +470,7 @@ type customerOf struct {
 	event, customer string
 }
 
-// orderGroup is how many orders there are with the fact and the hash of a first one.
+// orderGroup is how many orders there are with the fact, the hash and all that, of a first one.
 type orderGroup struct {
 	first *decided
 	size  int
@@ -465,14 +482,14 @@ func (m *movement) appendOrder(args *argList, d *decided) {
 	args.ref(ref)
 	args.text(was.Version)
 	if d.bound != "" {
-		args.number(was.DeadlineMillis)
+		args.number(d.limit)
 	} else {
 		args.text("")
 	}
 	switch {
 	case !d.EndsHold:
 		args.text("")
-	case d.fact == nil:
+	case d.fact == nil, d.Taken == "" && was.State == domain.OrderLapsed:
 		args.text(noCustomer)
 	default:
 		args.pair(ref.EventID, was.CustomerID)
@@ -487,6 +504,17 @@ func (m *movement) appendOrder(args *argList, d *decided) {
 	from = len(args.buf)
 	args.buf = layout.AppendOrderTail(args.buf, &d.next)
 	args.end(from)
+}
+
+// awaits is whether the order begins to be awaited ("+"), or ceases to be ("-").
+func (d *decided) awaits() string {
+	switch before, then := d.was.Awaited(), d.next.Awaited(); {
+	case d.fact == nil || before == then:
+		return ""
+	case then:
+		return "+"
+	}
+	return "-"
 }
 
 // noCustomer is a field of in_progress that never exists.

@@ -191,6 +191,9 @@ func wantSeen() []string {
 	}
 	return append(list,
 		"fact reduced", "fact changed", "fact changed of seats", "fact refund_granted", "fact change_refused more_than_paid", "fact change_refused not_paid",
+		"fact lapsed", "fact lapsed of seats", "fact confirmed late", "fact confirmed late of seats", "fact cancelled lapsed requested", "fact paying late", "fact payment_declined late",
+		"fact expired late", "fact change_refused lapsed", "approved held wait", "approved lapsed done", "approved lapsed void", "unknown lapsed done", "purchase lapsed authorize",
+		"pay lapsed authorize", "pay lapsed done", "hold lapsed done", "mismatched lapsed done",
 		"refund none wait", "refund confirmed done", "refund cancelled done", "refund held done",
 		"partial cancel none wait", "partial cancel held done", "partial cancel confirmed done", "partial cancel cancelled done",
 		"change none wait", "change held done", "change held conflict", "change held change_pending", "change confirmed done", "change confirmed conflict",
@@ -244,6 +247,7 @@ type model struct {
 	early    map[domain.OrderRef]bool           // got as far as they got before there was their event
 	nonsense map[string]int64                   // log entry -> when its requests for unknown events are not valid any more
 	stale    []string                           // what the list of them said of such entries that are forgotten
+	asked    map[domain.OrderRef]int64          // by when the gateway is asked what became of orders, since when they were awaited last
 	branches map[string]string                  // what is stored of the partition's branch: nothing changes it
 	clock    int64                              // the scripts' clock is not before it
 	facts    []domain.Fact
@@ -294,8 +298,8 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	m := &model{
 		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), folded: domain.NewSnapshot(), second: reference.New(),
 		hashes: make(map[string]int), was: make(map[domain.OrderRef][]domain.Order), early: make(map[domain.OrderRef]bool), nonsense: make(map[string]int64), pending: make(map[domain.Group]map[string]holder),
-		altered: make(map[domain.OrderRef][][]string),
-		raw:     make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
+		altered: make(map[domain.OrderRef][][]string), asked: make(map[domain.OrderRef]int64),
+		raw: make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
 	}
 	m.branches = f.eventFields() // nothing else is there yet
 	for _, group := range layout.Groups {
@@ -303,6 +307,7 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	}
 	m.listWith("e1", terms(5, func(t *domain.Terms) {
 		t.MaxPerCustomer = pick[int64](m, "max_per_customer", 0, 0, 3)
+		t.LateApprovalMillis = m.drawLate()
 		m.seat(t)
 	}))
 	if pick(m, "another", true, true, true, false) {
@@ -325,6 +330,9 @@ func (m *model) drawRef() domain.OrderRef {
 	return ref(pick(m, "event", "e1", "e1", "e1", "e1", "e1", "e1", "e1", "e2", "e2", "e2", "e2", "e2", "e3"), pick(m, "order", modelOrders...))
 }
 
+// drawLate draws for how long late approvals are honoured.
+func (m *model) drawLate() int64 { return pick[int64](m, "late_approval", 0, 0, 2, 30, 60_000, 60_000) }
+
 // seat gives the section vip seats, or not.
 func (m *model) seat(t *domain.Terms) {
 	if t.NoOrphans = pick(m, "no_orphans", false, false, true); pick(m, "seated", true, true, false) {
@@ -337,7 +345,7 @@ func (m *model) drawTerms(anyOrder bool) domain.Terms {
 	now := m.Now()
 	t := domain.Terms{
 		Name: pick(m, "name", "An Evening", "Été <&>"), Currency: pick(m, "currency", "EUR", "EUR", "EUR", "EUR", "JPY"),
-		MaxPerOrder: pick[int64](m, "max_per_order", 0, 0, 2), MaxPerCustomer: pick[int64](m, "max_per_customer", 0, 0, 3),
+		LateApprovalMillis: m.drawLate(), MaxPerOrder: pick[int64](m, "max_per_order", 0, 0, 2), MaxPerCustomer: pick[int64](m, "max_per_customer", 0, 0, 3),
 		OnSaleMillis:  pick(m, "on_sale", append(slices.Repeat([]int64{0}, 10), 1, now+3, now+3_600_000)...),
 		OffSaleMillis: pick(m, "off_sale", append(slices.Repeat([]int64{0}, 10), now+3_700_000, now+5)...),
 		Sections: []domain.SectionTerms{
@@ -373,7 +381,11 @@ func (m *model) newFacts() (facts []domain.Fact) {
 		}
 	}
 	for i, fact := range facts {
+		before := m.folded.Orders[fact.Ref()]
 		m.Must(m.folded.Fold(fact))
+		if !before.Awaited() && m.folded.Orders[fact.Ref()].Awaited() {
+			m.asked[fact.Ref()] = fact.AtMillis + 1000
+		}
 		if fact.AtMillis < m.clock {
 			m.Fatalf("it is %d, before %d: %+v", fact.AtMillis, m.clock, fact)
 		}
@@ -388,6 +400,9 @@ func (m *model) newFacts() (facts []domain.Fact) {
 		}
 		if fact.Reason != "" {
 			what += " " + fact.Reason
+		}
+		if before.State == domain.OrderLapsed && fact.Type != domain.FactCancelled && fact.Type != domain.FactChangeRefused {
+			what += " late"
 		}
 		m.seen[what]++
 		if fact.Attempt > 1 {
@@ -546,6 +561,9 @@ func (m *model) wantSale(fact domain.Fact) {
 	}
 	o := m.second.Orders[reference.Name{Event: fact.EventID, Order: fact.OrderID}]
 	was, confirmed := reference.Held, int64(0)
+	if fact.Was == domain.OrderLapsed {
+		was = reference.Lapsed
+	}
 	if fact.Was == domain.OrderConfirmed || fact.Was == domain.OrderCancelled {
 		was, confirmed = fact.Was.String(), o.Confirmed
 	}
@@ -704,7 +722,7 @@ func (m *model) listWith(id string, terms domain.Terms) {
 }
 
 func offerOf(t domain.Terms) reference.Offer {
-	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis, NoOrphans: t.NoOrphans}
+	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis, NoOrphans: t.NoOrphans, LateFor: t.LateApprovalMillis}
 	for _, s := range t.Sections {
 		offer := reference.SectionOffer{Name: s.Name, Price: s.Price, Capacity: s.Capacity}
 		if of, err := seats.Parse(s.Layout); err == nil {
@@ -1082,7 +1100,7 @@ func (m *model) hold() {
 
 // pay goes on with a hold that is there: by the next attempt to pay for it, or by the answer to the one that is open.
 func (m *model) pay() {
-	held := slices.DeleteFunc(m.inState(domain.OrderHeld), func(r domain.OrderRef) bool { return m.book.Orders[r].RequestType != domain.RequestHold })
+	held := slices.DeleteFunc(slices.Concat(m.inState(domain.OrderHeld), m.inState(domain.OrderLapsed)), func(r domain.OrderRef) bool { return m.book.Orders[r].RequestType != domain.RequestHold })
 	if len(held) == 0 {
 		return
 	}
@@ -1298,7 +1316,9 @@ func (m *model) resolve() {
 	batch := make([]domain.Resolution, pick(m, "items", 1, 2, 3, 4, 5))
 	for i := range batch {
 		r := m.drawKnown()
-		if held := m.inState(domain.OrderHeld); len(held) > 0 && pick(m, "held", true, false) {
+		if lapsed := m.inState(domain.OrderLapsed); len(lapsed) > 0 && pick(m, "lapsed", true, true, false) {
+			r = pick(m, "order", lapsed...)
+		} else if held := m.inState(domain.OrderHeld); len(held) > 0 && pick(m, "held", true, false) {
 			r = pick(m, "order", held...)
 		}
 		if paying := slices.DeleteFunc(m.inState(domain.OrderHeld), func(r domain.OrderRef) bool { return m.book.Orders[r].PayFingerprint == "" }); len(paying) > 0 && pick(m, "paying", true, false) {
@@ -1347,7 +1367,7 @@ func (m *model) bring(before int64, batch ...domain.Resolution) {
 	var through []asked
 	for i, a := range list {
 		as, again := given[a.ref]
-		if !again {
+		if !again || a.told.Order == batch[i].Order { // it may come in another call than the one before
 			as = batch[i].Order
 		}
 		given[a.ref] = replies[i].Order
@@ -1427,13 +1447,14 @@ func (m *model) expire() {
 	before, most := m.Now(), pick(m, "most", 100, 100, 1, 2)
 	due := make(map[domain.OrderRef]int64)
 	for r, o := range m.book.Orders {
-		if o.State == domain.OrderHeld {
-			due[r] = o.DeadlineMillis
+		if o.Open() {
+			due[r] = o.PayableUntilMillis()
 		}
 	}
 	known := len(m.facts)
-	n, err := m.ledger.Expire(m.Ctx, 0, most)
+	expired, lapsed, err := m.ledger.Expire(m.Ctx, 0, most)
 	m.Must(err)
+	n := expired + lapsed
 	// Those that were ended are the longest overdue.
 	var list []asked
 	ended, latest := make(map[domain.OrderRef]bool), int64(0)
@@ -1464,8 +1485,9 @@ func expireThese(ctx context.Context, l *Ledger, refs ...domain.OrderRef) ([]dom
 	for i, r := range refs {
 		m.add("", r, orders[i])
 	}
+	m.look = func(part []int) error { return l.lookAround(ctx, 0, &m, part, func(int) bool { return false }) }
 	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
-		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Expire{})
+		return domain.Decide(m.view(i, o), refs[i], now, domain.Expire{})
 	}
 	now, err = l.moveAll(ctx, 0, &m)
 	return m.replies, now, err
@@ -1978,8 +2000,8 @@ func (m *model) compareDead(got []domain.Entry) {
 func (m *model) tick() {
 	now, next := m.Now(), int64(0)
 	for _, o := range m.book.Orders {
-		if o.State == domain.OrderHeld && o.DeadlineMillis < now+100 && o.DeadlineMillis > next {
-			next = o.DeadlineMillis
+		if until := o.PayableUntilMillis(); o.Open() && until < now+100 && until > next {
+			next = until
 		}
 	}
 	m.WaitUntil(max(now+1, next))
@@ -2061,7 +2083,7 @@ func (m *model) compareOpinions() {
 			State: o.State.String(), Reason: o.Reason, Detail: o.Detail, Type: string(o.RequestType), Body: o.Fingerprint, Customer: o.CustomerID,
 			Currency: o.Currency, Authorization: o.AuthorizationID,
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
-			Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced, Back: o.RefundTotal(),
+			Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced, Back: o.RefundTotal(), LateFor: o.LateMillis,
 			Attempt: o.Attempt, Failed: o.PayState == domain.PayDeclined, Asked: o.PayState == domain.PayActionRequired, Bill: o.PayFingerprint,
 		}
 		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]
@@ -2288,16 +2310,11 @@ func (m *model) expected() map[string]any {
 			want[key] = make(map[string]domain.Order)
 		}
 		want[key].(map[string]domain.Order)[r.String()] = o
-		if o.State == domain.OrderHeld {
-			deadlines[r.String()] = o.DeadlineMillis
+		if o.Open() {
+			deadlines[r.String()] = o.PayableUntilMillis()
 		}
-		if o.AwaitsAction() {
-			asked[r.String()] = 0
-		}
-	}
-	for _, fact := range m.facts { // a refused change does not change what it waits for
-		if _, awaits := asked[fact.Ref().String()]; awaits && fact.Type == domain.FactActionRequired {
-			asked[fact.Ref().String()] = fact.AtMillis + 1000
+		if o.Awaited() {
+			asked[r.String()] = m.asked[r]
 		}
 	}
 	if len(asked) > 0 {

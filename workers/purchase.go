@@ -227,7 +227,10 @@ func (r *purchase) pay(p *pending) {
 		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: domain.DetailNoToken})
 		return
 	}
-	limit := time.Duration(p.order.DeadlineMillis-p.nowMillis) * time.Millisecond
+	limit := time.Duration(p.order.PayableUntilMillis()-p.nowMillis) * time.Millisecond
+	if p.order.State == domain.OrderLapsed { // then the gateway is asked from time to time, with nothing in hand
+		limit = min(limit, r.pool.cfg.HoldTime)
+	}
 	payment, err := r.authorize(domain.PaymentRequest{Attempt: r.pool.attempt(p.request.Ref(), p.order, p.request.AttemptNumber()), Token: p.request.PaymentToken}, limit)
 	switch {
 	case err == nil:

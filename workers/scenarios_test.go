@@ -384,6 +384,59 @@ var scenarios = []scenario{
 		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided}},
 	},
 	{
+		name: "approved after it lapsed",
+		late: time.Hour,
+		wrap: silent,
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)), brief(request(hold, "b", "bob", 3)), brief(request(hold, "c", "cid", 1)))
+			for _, order := range []string{"e/b", "e/c"} {
+				r.untilState(order, domain.OrderHeld)
+			}
+			r.append(request(pay, "b", "", 0))
+			for _, order := range []string{"e/a", "e/b", "e/c"} {
+				r.untilState(order, domain.OrderLapsed)
+			}
+			r.append(request(pay, "c", "", 0), altered(cancel, "a", 1, 1, 0))
+			r.untilChange("e/a", 1) // which is refused
+			r.release()
+		},
+		ends: []end{confirmed("e/a", "amy", 2), confirmed("e/b", "bob", 3), confirmed("e/c", "cid", 1)},
+	},
+	{
+		name:   "approved after its places are gone",
+		late:   time.Hour,
+		events: map[string]int64{"e": 4},
+		wrap:   silent,
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)), brief(request(purchase, "b", "bob", 1)), brief(request(hold, "f", "flo", 1)))
+			for _, order := range []string{"e/a", "e/b", "e/f"} {
+				r.untilState(order, domain.OrderLapsed)
+			}
+			r.append(request(cancel, "f", "", 0), request(hold, "c", "cid", 2), request(hold, "d", "bob", 1))
+			r.untilState("e/c", domain.OrderHeld)
+			r.untilState("e/d", domain.OrderHeld)
+			r.release()
+		},
+		ends: []end{
+			{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, reason: domain.ReasonSoldOut, payment: domain.PaymentStatusVoided},
+			{ref: "e/b", customer: "bob", quantity: 1, state: domain.OrderExpired, reason: domain.ReasonInProgress, payment: domain.PaymentStatusVoided},
+			{ref: "e/c", customer: "cid", quantity: 2, state: domain.OrderHeld},
+			{ref: "e/d", customer: "bob", quantity: 1, state: domain.OrderHeld},
+			cancelled("e/f", "flo", 1, domain.PaymentStatusVoided),
+		},
+	},
+	{
+		name: "lapsed for good",
+		late: time.Second,
+		wrap: silent,
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)))
+			r.untilState("e/a", domain.OrderExpired)
+			r.release()
+		},
+		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided}},
+	},
+	{
 		name: "cancelled after capture",
 		wrap: lossy,
 		play: func(r *scene) {
@@ -1291,6 +1344,17 @@ func approvesLate(r *scene) domain.PaymentGateway {
 			<-r.released
 		}
 		return payment, err
+	}}
+}
+
+// silent is a gateway that does what it is asked and tells nobody how a payment ended, until the scenario says so.
+func silent(r *scene) domain.PaymentGateway {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+		p, err := do()
+		if (call == "authorize" || call == "lookup") && !r.isReleased() {
+			return domain.Payment{}, errLost
+		}
+		return p, err
 	}}
 }
 

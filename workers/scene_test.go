@@ -33,6 +33,7 @@ type scenario struct {
 	events  map[string]int64                     // capacities, if not just e with 100
 	vip     bool                                 // events have a second section of that name, of the same capacity and price
 	limit   int64                                // of places per customer; 0: none
+	late    time.Duration                        // for so long late approvals are honoured
 	free    string                               // the event that costs nothing, and needs no payment; the others cost 1000
 	ends    []end                                // of all orders
 	dead    []string                             // how the reasons of all dead letters begin
@@ -176,7 +177,7 @@ func (s scenario) playOn(r *scene, o *outcome) {
 		events = map[string]int64{"e": 100}
 	}
 	for _, event := range slices.Sorted(maps.Keys(events)) {
-		r.listWith(event, domain.Terms{MaxPerCustomer: s.limit, Sections: s.sections(s.price(event), events[event])})
+		r.listWith(event, domain.Terms{MaxPerCustomer: s.limit, LateApprovalMillis: s.late.Milliseconds(), Sections: s.sections(s.price(event), events[event])})
 	}
 	s.play(r)
 	r.until("every order ended, and nothing pending", func() bool {

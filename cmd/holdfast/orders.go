@@ -85,12 +85,13 @@ type orderView struct {
 	State            string `json:"state"`
 	Reason           string `json:"reason"`
 	Detail           string `json:"detail,omitempty"`
-	HeldAtMillis     int64  `json:"held_at"`     // milliseconds; 0: never held
-	DeadlineMillis   int64  `json:"deadline"`    // milliseconds
-	ResolvedAtMillis int64  `json:"resolved_at"` // milliseconds; 0: not yet
+	HeldAtMillis     int64  `json:"held_at"`                 // milliseconds; 0: never held
+	DeadlineMillis   int64  `json:"deadline"`                // milliseconds
+	PayableMillis    int64  `json:"payable_until,omitempty"` // milliseconds; of one that lapsed
+	ResolvedAtMillis int64  `json:"resolved_at"`             // milliseconds; 0: not yet
 	AuthorizationID  string `json:"authorization_id"`
 	Attempt          int    `json:"attempt"` // the latest attempt to pay that was accepted; 0: none
-	Payment          string `json:"payment"` // of that attempt, while the order is held: open, declined or action_required; empty otherwise
+	Payment          string `json:"payment"` // of that attempt, while the order is held or lapsed: open, declined or action_required; empty otherwise
 
 	Items []itemView `json:"items"`
 
@@ -135,13 +136,16 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) o
 		HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ResolvedAtMillis: o.ResolvedAtMillis, AuthorizationID: o.AuthorizationID,
 		Attempt: o.Attempt, Items: viewItems(o.Items, named), Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(),
 	}
-	if o.State == domain.OrderHeld && o.Attempt > 0 {
+	if o.State == domain.OrderLapsed {
+		v.PayableMillis = o.PayableUntilMillis()
+	}
+	if o.Open() && o.Attempt > 0 {
 		v.Payment = o.PayState.String()
 	}
 	return v
 }
 
-// paymentText says for people what is known of the payment of an order that is held.
+// paymentText says for people what is known of the payment of an order that is held or lapsed.
 func paymentText(v orderView) string {
 	switch v.Payment {
 	case domain.PayActionRequired.String():
@@ -241,6 +245,8 @@ type factView struct {
 
 	Refund   int64 `json:"refund,omitempty"`    // minor units that are given back beside what was
 	NoRefund bool  `json:"no_refund,omitempty"` // the money is kept
+
+	LateMillis int64 `json:"late_ms,omitempty"` // lapsed: for how long after the deadline it may still be paid for
 }
 
 func viewFact(f domain.Fact, named, taken map[string][]string) factView {
@@ -248,7 +254,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 		ID: f.ID, AtMillis: f.AtMillis, Type: string(f.Type), RequestType: string(f.RequestType), CustomerID: f.CustomerID, Section: f.Items.Sections(),
 		Quantity: f.Items.Quantity(), UnitPrice: f.Items.UnitPrice(), Items: viewItems(f.Items, named), Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
 		AuthorizationID: f.AuthorizationID, Attempt: f.Attempt, Reason: f.Reason, Detail: f.Detail, ConfirmedAtMillis: f.ConfirmedAtMillis,
-		Refund: f.Refund, NoRefund: f.NoRefund,
+		Refund: f.Refund, NoRefund: f.NoRefund, LateMillis: f.LateMillis,
 	}
 	switch f.Type {
 	case domain.FactCancelled:
@@ -263,7 +269,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
-		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactForgotten:
+		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactForgotten:
 	}
 	return v
 }
@@ -289,6 +295,14 @@ func (v factView) refunds() string {
 	return money(v.Refund, v.Currency) + " for " + itemsText(v.Items, v.Currency)
 }
 
+// lateText is how long an order that lapsed may still be paid for; empty if it is 0.
+func lateText(millis int64) string {
+	if millis == 0 {
+		return ""
+	}
+	return (time.Duration(millis) * time.Millisecond).String()
+}
+
 // numberOf is that of a partial cancel, a change or a refund; empty if there is none.
 func numberOf(change int64) string {
 	if change == 0 {
@@ -305,6 +319,7 @@ func (v factView) what() string {
 		{"gave", v.gave()},
 		{"took", itemsText(v.Taken, v.Currency)},
 		{"refunds", v.refunds()},
+		{"payable for", lateText(v.LateMillis)},
 		{"by", v.RequestType},
 		{"was", v.Was},
 		{"reason", v.Reason},
@@ -436,7 +451,7 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		}{v, history, request}, append([]string{
 			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
 			"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
-			"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
+			"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis), "payable_until", when(v.PayableMillis),
 			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID, "refund_total", refundText(v),
 		}, request.cells()...)...)
 		if out.section("at", "fact", "what") {
@@ -455,7 +470,7 @@ type stateFlag struct{ state domain.OrderState }
 func (f *stateFlag) UnmarshalText(text []byte) error {
 	state, ok := domain.ParseOrderState(string(text))
 	if !ok || state == domain.OrderNone {
-		return fmt.Errorf("want held, confirmed, declined, expired, cancelled or rejected, but got %q", text)
+		return fmt.Errorf("want held, lapsed, confirmed, declined, expired, cancelled or rejected, but got %q", text)
 	}
 	f.state = state
 	return nil
@@ -500,7 +515,7 @@ type ordersListCommand struct {
 	Event       string      `placeholder:"EVENT_ID" help:"Only orders of this event."`
 	Customer    string      `placeholder:"CUSTOMER_ID" help:"Only orders of this customer; those that were ever confirmed, as far as posting has come, unless --state or --all-states."`
 	AllStates   bool        `help:"With --customer: whatever became of them, which takes a look through the whole log."`
-	State       []stateFlag `placeholder:"STATE" help:"Only orders that are now held, confirmed, declined, expired, cancelled or rejected. Several are said with commas, or with the flag again."`
+	State       []stateFlag `placeholder:"STATE" help:"Only orders that are now held, lapsed, confirmed, declined, expired, cancelled or rejected. Several are said with commas, or with the flag again."`
 	Since       sinceFlag   `placeholder:"TIME|DURATION" help:"Only orders that came at that time or later, or within that time: 2h, or a time as events create takes it."`
 	OldestFirst bool        `help:"The oldest first, instead of the newest."`
 	Limit       limitFlag   `placeholder:"N" help:"The most to list; 0 is no limit. Default: 100 in a table, no limit in JSON."`

@@ -27,7 +27,8 @@ import (
 //	refund_granted               event_id/order_id|change|fingerprint|version|customer_id|items|currency|minor units, and the cause as cancelled
 //	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at; then, if the request said why or who, or that the money is kept: |cause as JSON, with no_refund
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
-//	expired                      event_id/order_id
+//	expired                      event_id/order_id, and if its places were gone when its payment was approved late: |reason|detail
+//	lapsed                       event_id/order_id|for how long its payment may still be approved
 //	forgotten                    event_id/order_id|id of the log entry that rejected it
 //
 // A type is p (purchase) or h (hold); items is section:quantity:unit_price, several with commas between them; times are milliseconds, prices
@@ -77,7 +78,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -106,7 +107,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
 	}
 	return nil
 }
@@ -137,7 +138,7 @@ func parseData(f *domain.Fact, v values) error {
 		f.Attempt = v.attempt()
 	case domain.FactActionRequired:
 		f.Attempt, f.AuthorizationID = v.attempt(), v.next()
-	case domain.FactDeclined:
+	case domain.FactDeclined, domain.FactExpired:
 		if v.more {
 			f.Reason, f.Detail = v.next(), v.remainder()
 			v.bad = v.bad || f.Reason == ""
@@ -174,8 +175,10 @@ func parseData(f *domain.Fact, v values) error {
 	case domain.FactForgotten:
 		f.Version = v.next()
 		v.bad = v.bad || domain.EntryMillis(f.Version) == 0
-	case domain.FactExpired,
-		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
+	case domain.FactLapsed:
+		f.LateMillis = v.count()
+		v.bad = v.bad || f.LateMillis == 0
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
 	}
 	if v.bad || v.more {
 		return fmt.Errorf("%s: cannot be read", f.Type)
@@ -342,7 +345,9 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	case domain.FactActionRequired:
 		number(int64(f.Attempt))
 		add(f.AuthorizationID)
-	case domain.FactDeclined:
+	case domain.FactLapsed:
+		number(f.LateMillis)
+	case domain.FactDeclined, domain.FactExpired:
 		if f.Reason != "" {
 			add(f.Reason)
 			add(f.Detail)
@@ -379,7 +384,6 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(f.Detail)
 	case domain.FactForgotten:
 		add(f.Version)
-	case domain.FactExpired:
 	}
 	return b
 }

@@ -89,6 +89,22 @@ func TestParseFacts(t *testing.T) {
 			}},
 		},
 		{
+			"lapsed",
+			[]string{"lapsed", "e1/o1|900000\ne1/o2|1"},
+			[]domain.Fact{
+				{Type: domain.FactLapsed, EventID: "e1", OrderID: "o1", LateMillis: 900_000}, {Type: domain.FactLapsed, EventID: "e1", OrderID: "o2", Line: 2, LateMillis: 1},
+			},
+		},
+		{
+			"expired because its places were gone",
+			[]string{"expired", "e1/o1\ne1/o2|seat_taken|stalls: A-1\ne1/o3|in_progress|"},
+			[]domain.Fact{
+				{Type: domain.FactExpired, EventID: "e1", OrderID: "o1"},
+				{Type: domain.FactExpired, EventID: "e1", OrderID: "o2", Line: 2, Reason: "seat_taken", Detail: "stalls: A-1"},
+				{Type: domain.FactExpired, EventID: "e1", OrderID: "o3", Line: 3, Reason: "in_progress"},
+			},
+		},
+		{
 			"refunds granted",
 			[]string{"refund_granted", "e1/o1|2|3.fp|5-0|fred||EUR|500\n" + `e1/o2|1|3.fp|6-0|mary|stalls:1:900:3|EUR|900|{"reason":"a pillar","by":"ann"}`},
 			[]domain.Fact{
@@ -364,6 +380,9 @@ func FuzzParseFacts(f *testing.F) {
 		{"payment_declined", "e1/o1|1"},
 		{"action_required", "e1/o1|1|pi_1\ne1/o2|9|"},
 		{"expired", "e1/o1\ne2/o2\n"},
+		{"expired", "e1/o1|seat_taken|stalls: A-1\ne2/o2|in_progress|"},
+		{"lapsed", "e1/o1|900000\ne2/o2|1"},
+		{"lapsed", "e1/o1|0"},
 		{"declined", "e1/o1\ne2/o2|payment_mismatch|amount 500 instead of 1000"},
 		{"declined", "e1/o1||"},
 		{"expired", strings.Repeat("e1/o1\n", 64) + "e1/o1"},
@@ -371,7 +390,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactLapsed}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

@@ -78,7 +78,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 		case line.Refunded < o.RefundTotal() && p.settled(ref, ids.changed):
 			a.violation("I4", subject, "is %s and settled, but only %d of its money was given back, instead of %d", o.State, line.Refunded, o.RefundTotal())
 		}
-	case o.State == domain.OrderHeld:
+	case o.Open():
 		if taken {
 			a.violation("I4", subject, "is only held, but its payment is captured%s", difference)
 		}
@@ -115,7 +115,7 @@ func (a *auditor) checkAttempt(ref domain.OrderRef, attempt int, line domain.Boo
 	o, ids := p.book.Orders[ref], p.factIDs[ref]
 	settled := true  // as far as it must be for that
 	switch o.State { //nolint:exhaustive // it was held
-	case domain.OrderHeld:
+	case domain.OrderHeld, domain.OrderLapsed:
 		settled = attempt <= o.Attempt // one that the log does not know may have begun since
 	case domain.OrderConfirmed:
 		settled = p.settled(ref, ids.confirmed)
@@ -124,7 +124,7 @@ func (a *auditor) checkAttempt(ref domain.OrderRef, attempt int, line domain.Boo
 	}
 	switch line.Status { //nolint:exhaustive // of the others there is no money
 	case domain.PaymentStatusCaptured:
-		if o.State != domain.OrderHeld || settled {
+		if !o.Open() || settled {
 			a.violation("I4", ref.String(), "is %s by attempt %d, but the payment of attempt %d is captured%s", o.State, o.Attempt, attempt, difference)
 		}
 	case domain.PaymentStatusAuthorized, domain.PaymentStatusActionRequired:

@@ -84,7 +84,7 @@ func (in *Inspector) Explain(ctx context.Context, ref domain.OrderRef, receipt s
 			return x, err
 		}
 	}
-	if x.Order.State == domain.OrderHeld && x.Order.DeadlineMillis <= x.AtMillis {
+	if x.Order.Open() && x.Order.PayableUntilMillis() <= x.AtMillis {
 		s := Status{Groups: []GroupStatus{{Consumers: []ConsumerStatus{{Alive: true}}}}, Upkeep: []UpkeepStatus{{Partition: e.p}}}
 		if err := in.lookForMaintenance(ctx, &s); err != nil {
 			return x, err
@@ -271,7 +271,7 @@ func concerned(t domain.FactType) []domain.Group {
 		return []domain.Group{domain.GroupPosting, domain.GroupSettlement}
 	case domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted:
 		return []domain.Group{domain.GroupSettlement}
-	case domain.FactHeld, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactDeclined, domain.FactForgotten,
+	case domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactDeclined, domain.FactForgotten,
 		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 // An order's record is a string: its version, a bar, and what OrderTail makes: values between bars.
 //
 //	version      id of the log entry that last changed the order
-//	state        h c d e x r, and the layout of what follows: 2
+//	state        h c d e x r l, and the layout of what follows: 2
 //	type         p (purchase) or h (hold), empty if a cancel came first
 //	fingerprint, customer_id
 //	items        section:quantity:unit_price, several with commas between them; empty if nothing was asked for
@@ -27,6 +27,7 @@ import (
 //	             the latest partial cancel or change: c, its number, @ and when it was decided, unless that is the version's time, a
 //	             colon, its fingerprint, and, if it was refused, :reason:detail
 //	             r, by how much it costs less than was paid for it, in minor units
+//	             l, for how many milliseconds after its deadline an order that lapsed could still be paid for
 //	             k, how much more than its places cost the organiser keeps of that, in minor units; below zero: less
 //	detail       for people; the only value that may contain bars
 //
@@ -39,7 +40,7 @@ const (
 )
 
 // stateLetters are those of the states, in their order; the first has no record.
-const stateLetters = "-hcdexr"
+const stateLetters = "-hcdexrl"
 
 // DecodeOrder reads a record; "" is an order never heard of.
 func DecodeOrder(record string) (domain.Order, error) {
@@ -127,6 +128,10 @@ func decodeFurther(o *domain.Order, further string, at int64) bool {
 			ok = decodeChange(o, part[1:], at)
 		case 'r':
 			ok = decodeReduced(o, part[1:])
+		case 'l':
+			n := numbers{}
+			o.LateMillis = n.parse(part[1:])
+			ok = n.err == nil && o.LateMillis > 0
 		case 'k':
 			kept, err := strconv.ParseInt(part[1:], 10, 64)
 			o.Kept, ok = kept, err == nil && kept != 0 && o.ConfirmedAtMillis > 0
@@ -134,6 +139,9 @@ func decodeFurther(o *domain.Order, further string, at int64) bool {
 		if !ok {
 			return false
 		}
+	}
+	if o.State == domain.OrderLapsed && o.LateMillis == 0 {
+		return false
 	}
 	if o.Reduced != 0 && (o.Change == 0 || o.ConfirmedAtMillis == 0 || o.Reduced > math.MaxInt64-o.Amount()) {
 		return false
@@ -205,6 +213,10 @@ func appendFurther(b []byte, o *domain.Order) []byte {
 	if o.Reduced > 0 {
 		begin('r')
 		b = strconv.AppendInt(b, o.Reduced, 10)
+	}
+	if o.LateMillis > 0 {
+		begin('l')
+		b = strconv.AppendInt(b, o.LateMillis, 10)
 	}
 	if o.Kept != 0 {
 		begin('k')

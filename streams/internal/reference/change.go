@@ -28,7 +28,7 @@ func (w *World) Alter(now int64, name Name, a Altered) (happened bool, answer st
 		return false, Wait
 	case a.Number == o.Number && a.Body != o.AlteredBy:
 		return false, Conflict
-	case a.Number <= o.Number || o.State != Held && o.State != Confirmed && (!a.Refund || o.Confirmed == 0):
+	case a.Number <= o.Number || !o.open() && o.State != Confirmed && (!a.Refund || o.Confirmed == 0):
 		return false, Done
 	case a.Number > o.Number+1:
 		return false, ChangePending
@@ -41,7 +41,10 @@ func (w *World) Alter(now int64, name Name, a Altered) (happened bool, answer st
 		return w.Cancel(now, name, "requested", a.Keep), Done
 	}
 	if o.State == Held && now >= o.Deadline {
-		w.end(now, name, Expired, "")
+		return true, w.overdue(now, name)
+	}
+	if o.State == Lapsed {
+		o.Number, o.AlteredAt, o.AlteredBy, o.Refusal, o.Blamed = a.Number, now, a.Body, "lapsed", ""
 		return true, Done
 	}
 	if a.Refund {

@@ -22,6 +22,7 @@ type SectionOffer struct {
 type Offer struct {
 	Name, Currency                               string
 	MaxPerOrder, MaxPerCustomer, OnSale, OffSale int64
+	LateFor                                      int64 // milliseconds after its deadline in which an order may still be paid for
 	NoOrphans                                    bool
 	Sections                                     []SectionOffer
 }
@@ -61,6 +62,7 @@ type Order struct {
 	Lines                              []Line
 	Currency, Authorization            string
 	Held, Deadline, Confirmed, Outcome int64 // milliseconds; 0 if that never was
+	LateFor                            int64 // since it has lapsed
 
 	Attempt int    // to pay, the latest; 0 if there was none
 	Failed  bool   // it was declined
@@ -76,6 +78,7 @@ type Order struct {
 // The states, and what is to be done with an entry.
 const (
 	Held, Confirmed, Declined, Expired, Cancelled, Rejected = "held", "confirmed", "declined", "expired", "cancelled", "rejected"
+	Lapsed                                                  = "lapsed"
 	Done, Authorize, Void, Wait, Conflict, TooLate, Pending = "done", "authorize", "void", "wait", "conflict", "too_late", "attempt_pending"
 	LookUp                                                  = "ask"
 )
@@ -145,9 +148,9 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 // payable is what follows for who would pay for an order that is there.
 func (o *Order) payable() string {
 	switch {
-	case o.State == Held && o.Asked:
+	case o.open() && o.Asked:
 		return Done
-	case o.State == Held:
+	case o.open():
 		return Authorize
 	case o.Held > 0 && (o.State == Expired || o.State == Cancelled): // there may be money
 		return Void
@@ -233,11 +236,11 @@ func (w *World) Pay(now int64, name Name, attempt int, body string, published, v
 	if o == nil {
 		return false, Wait
 	}
-	late, over := now > published+valid, now >= o.Deadline
+	late, over := now > published+valid, now >= o.Deadline+o.LateFor
 	switch {
 	case attempt == o.Attempt && o.Type == "hold" && body != o.Bill && o.Bill != "":
 		return false, Conflict
-	case o.State != Held:
+	case !o.open():
 		return false, o.payable()
 	case attempt < o.Attempt || attempt == o.Attempt && (o.Failed || o.Asked):
 		return false, Done
@@ -246,8 +249,7 @@ func (w *World) Pay(now int64, name Name, attempt int, body string, published, v
 	case attempt == o.Attempt:
 		return false, TooLate
 	case over:
-		w.end(now, name, Expired, "")
-		return true, Done
+		return true, w.overdue(now, name)
 	case attempt != o.Attempt+1 || o.Attempt > 0 && !o.Failed:
 		return false, Pending
 	case late:
@@ -259,7 +261,7 @@ func (w *World) Pay(now int64, name Name, attempt int, body string, published, v
 
 // Update is word that a customer may have done what they had to for an attempt.
 func (w *World) Update(name Name, attempt int) (answer string) {
-	if o := w.Orders[name]; o != nil && o.State == Held && o.Asked && o.Attempt == attempt {
+	if o := w.Orders[name]; o != nil && o.open() && (o.Asked || o.State == Lapsed && o.Attempt > 0 && !o.Failed) && o.Attempt == attempt {
 		return LookUp
 	}
 	return Done
@@ -268,7 +270,7 @@ func (w *World) Update(name Name, attempt int) (answer string) {
 // Answer is what the gateway says of an attempt: approved, declined, mismatched, asked (the customer must do something) or unknown.
 func (w *World) Answer(now int64, name Name, attempt int, said, authorization, detail string) (happened bool, answer string) {
 	o := w.Orders[name]
-	held := o != nil && o.State == Held
+	held := o != nil && o.open()
 	stray := held && (attempt != o.Attempt || o.Failed) || o != nil && o.State == Confirmed && attempt != max(o.Attempt, 1)
 	switch {
 	case stray && said != "declined" && said != "mismatched":
@@ -282,8 +284,17 @@ func (w *World) Answer(now int64, name Name, attempt int, said, authorization, d
 	case held && said == "mismatched":
 		w.end(now, name, Declined, "payment_mismatch")
 		o.Detail = detail
-	case held && now >= o.Deadline:
+	case held && o.State == Held && now >= o.Deadline && w.Events[name.Event].Offer.LateFor > 0:
+		if w.overdue(now, name); said != "approved" {
+			return true, Done
+		}
+		return true, Wait
+	case held && now >= o.Deadline+o.LateFor:
 		w.end(now, name, Expired, "")
+		return true, Void
+	case held && said == "approved" && o.State == Lapsed && w.gone(now, name) != "":
+		w.end(now, name, Expired, w.gone(now, name))
+		o.Detail = w.whose(name)
 		return true, Void
 	case held && said == "approved":
 		w.end(now, name, Confirmed, "")
@@ -292,6 +303,8 @@ func (w *World) Answer(now int64, name Name, attempt int, said, authorization, d
 		return false, Done
 	case held && said == "asked":
 		o.Asked, o.Authorization = true, authorization
+	case held && o.State == Lapsed:
+		return false, Done
 	case held:
 		return false, Wait
 	case said == "declined" || said == "mismatched" || o != nil && o.State == Confirmed:
@@ -307,8 +320,8 @@ func (w *World) Answer(now int64, name Name, attempt int, said, authorization, d
 // Expire is a look at the clock.
 func (w *World) Expire(now int64, name Name) (happened bool) {
 	o := w.Orders[name]
-	if happened = o != nil && o.State == Held && now >= o.Deadline; happened {
-		w.end(now, name, Expired, "")
+	if happened = o != nil && o.open() && now >= o.Deadline+o.LateFor; happened {
+		w.overdue(now, name)
 	}
 	return happened
 }
@@ -323,7 +336,7 @@ func (w *World) Cancel(now int64, name Name, reason string, keep bool) (happened
 	case o != nil && o.State == Cancelled && reason == "capture_failed" && o.Back < o.Paid:
 		o.Reason, o.Back = reason, o.Paid // the places were given back before
 		return true
-	case o == nil || o.State != Held && o.State != Confirmed,
+	case o == nil || !o.open() && o.State != Confirmed,
 		reason == "capture_failed" && o.State != Confirmed,
 		reason == "event_cancelled" && !w.Events[name.Event].Cancelled:
 		return false
@@ -350,10 +363,13 @@ func (w *World) Forget(name Name) (happened bool) {
 // end takes an order out of the state that it is in: held, or confirmed if it is cancelled then.
 func (w *World) end(now int64, name Name, state, reason string) {
 	o := w.Orders[name]
-	switch Confirmed {
-	case o.State:
+	switch {
+	case o.State == Confirmed:
 		w.places(name, 1, 0, -1)
-	case state:
+	case o.State == Lapsed && state == Confirmed:
+		w.places(name, -1, 0, 1)
+	case o.State == Lapsed:
+	case state == Confirmed:
 		w.places(name, 0, -1, 1)
 	default:
 		w.places(name, 1, -1, 0)
@@ -361,7 +377,9 @@ func (w *World) end(now int64, name Name, state, reason string) {
 	if slot := (Name{name.Event, o.Customer}); w.InProgress[slot] == name.Order {
 		delete(w.InProgress, slot)
 	}
-	o.State, o.Reason, o.Outcome = state, reason, now
+	if o.State, o.Reason = state, reason; state != Lapsed {
+		o.Outcome = now
+	}
 }
 
 // places moves each place of an order, and its sale with those that are sold.
