@@ -20,7 +20,7 @@ build: ## Build bin/holdfast
 	CGO_ENABLED=0 go build -trimpath -o bin/holdfast ./cmd/holdfast
 
 .PHONY: test
-test: redis prometheus ## Run every test on a real redis-server (installs one if there is none)
+test: redis prometheus tmux ## Run every test on a real redis-server (installs one if there is none)
 	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator
 	go test -timeout 10m $$(go list ./... | grep -v /e2e)
 	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator
@@ -95,6 +95,10 @@ redis:
 .PHONY: prometheus
 prometheus:
 	@scripts/install-prometheus.sh
+
+.PHONY: tmux
+tmux:
+	@scripts/install-tmux.sh
 
 .PHONY: cc
 cc:

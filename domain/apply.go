@@ -10,19 +10,20 @@ import (
 
 // Effect is what a fact about an order changes beside the order.
 type Effect struct {
-	Items                 Items // whose places are moved
-	Available, Held, Sold int64 // 1 if each of those places is one more then, -1 if it is one fewer
-	Taken                 Items // places that go the other way in the same step: one fewer where those are one more
-	EndsHold              bool  // the order is not among the holds any more; if it was held, its customer may order again
+	Items                 Items  // whose places are moved
+	Available, Held, Sold int64  // 1 if each of those places is one more then, -1 if it is one fewer
+	Taken                 Items  // places that go the other way in the same step: one fewer where those are one more
+	EndsHold              bool   // the order is not among the holds any more; if it was held, its customer may order again
+	Code                  string // hash of an access code that more, or fewer, orders use then; empty for none
+	Uses                  int64  // how many more
 }
 
-// Marks are what each seat that is moved must be, and what it is then. What is given back is free for everybody: only such seats are
-// held.
-func (e Effect) Marks() (from, to byte) {
+// Marks are what each seat that is moved must be, and what it is then, of those that are such when they are free.
+func (e Effect) Marks(free byte) (from, to byte) {
 	for _, of := range []struct {
 		moves int64
 		mark  byte
-	}{{e.Available, seats.Free}, {e.Held, seats.Held}, {e.Sold, seats.Sold}} {
+	}{{e.Available, free}, {e.Held, seats.Held}, {e.Sold, seats.Sold}} {
 		switch of.moves {
 		case -1:
 			from = of.mark
@@ -58,12 +59,14 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		next = Order{
 			State: OrderHeld, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
 			Items: f.Items, Currency: f.Currency,
-			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis,
+			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis, Code: f.Code,
 		}
 		if f.RequestType == RequestPurchase {
 			next.Attempt = 1
 		}
-		effect = Effect{Items: f.Items, Available: -1, Held: 1}
+		if effect = (Effect{Items: f.Items, Available: -1, Held: 1}); f.Code != "" {
+			effect.Code, effect.Uses = f.Code, 1
+		}
 
 	case FactRejected:
 		if o.State != OrderNone {
@@ -191,6 +194,15 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		next.PayState, next.AuthorizationID = PayActionRequired, f.AuthorizationID
 
+	case FactExtended:
+		if o.State != OrderHeld {
+			return o, effect, illegal(f, o.State)
+		}
+		if f.DeadlineMillis <= o.DeadlineMillis {
+			return o, effect, fmt.Errorf("extended: until %d, its deadline is %d", f.DeadlineMillis, o.DeadlineMillis)
+		}
+		next.DeadlineMillis = f.DeadlineMillis
+
 	case FactForgotten:
 		if o.State != OrderRejected || o.Reason != ReasonUnknownEvent || o.Version != f.Version {
 			return o, effect, fmt.Errorf("%w (%s, version %q instead of %q)", illegal(f, o.State), o.Reason, o.Version, f.Version)
@@ -201,6 +213,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		return o, effect, fmt.Errorf("%s is a fact about an event, not an order", f.Type)
 	default:
 		return o, effect, fmt.Errorf("no such fact %q", f.Type)
+	}
+	if ended := o.State == OrderHeld || o.State == OrderConfirmed; ended && o.Code != "" && next.State != OrderHeld && next.State != OrderConfirmed {
+		effect.Code, effect.Uses = o.Code, -1 // with its places
 	}
 	next.Version = f.ID
 	if next.State.Terminal() && next.State != o.State {
@@ -260,12 +275,17 @@ func Apply(v View, f Fact) (View, error) {
 		return v, fmt.Errorf("changed, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
 	case f.Type == FactChanged && v.Event.Cancelled:
 		return v, errors.New("changed, but its event is cancelled")
-	case (f.Type == FactPaying || f.Type == FactActionRequired) && f.AtMillis >= v.Order.PayableUntilMillis():
+	case (f.Type == FactPaying || f.Type == FactActionRequired || f.Type == FactExtended) && f.AtMillis >= v.Order.PayableUntilMillis():
 		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.PayableUntilMillis())
 	case f.Type == FactExpired && f.AtMillis < v.Order.PayableUntilMillis() && f.Reason == "":
 		return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, v.Order.PayableUntilMillis())
 	case f.Type == FactCancelled && f.Reason == ReasonEventCancelled && !v.Event.Cancelled:
 		return v, errors.New("cancelled because of its event, which is not cancelled")
+	}
+	if f.Type == FactHeld {
+		if err := v.Event.checkOpened(f); err != nil {
+			return v, err
+		}
 	}
 	out := View{Event: v.Event, Order: next, InProgress: v.InProgress, Places: v.Places}
 	if v.Event.MaxPerCustomer > 0 {
@@ -292,8 +312,10 @@ func Apply(v View, f Fact) (View, error) {
 func (v View) mayHaveAgain(atMillis int64) error {
 	quantity := v.Order.Items.Quantity()
 	switch e := v.Event; {
-	case !e.OnSaleAt(atMillis):
+	case !e.onSaleOf(v.Order.Items, atMillis):
 		return fmt.Errorf("confirmed after it had lapsed, at %d, when its event was not on sale", atMillis)
+	case !e.opensAgain(v.Order.Code):
+		return fmt.Errorf("confirmed after it had lapsed, by a code that opens nothing any more")
 	case v.InProgress != "":
 		return fmt.Errorf("confirmed after it had lapsed, but order %s of the same customer is in progress", v.InProgress)
 	case e.MaxPerOrder > 0 && quantity > e.MaxPerOrder:
@@ -319,13 +341,19 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		out := Event{
 			Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer,
 			NoOrphans: t.NoOrphans, LateApprovalMillis: t.LateApprovalMillis, OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis,
-			Fingerprint: t.Fingerprint(), Version: 1, Sections: make([]Section, len(t.Sections)),
+			Fingerprint: t.Fingerprint(), Version: 1,
 		}
-		for i, s := range t.Sections {
-			var err error
-			if out.Sections[i], err = newSection(s); err != nil {
+		var err error
+		if out.Allocations, err = e.keepCodes(t.Allocations); err != nil {
+			return e, fmt.Errorf("listed: %w", err)
+		}
+		for _, s := range t.Sections {
+			if err := out.addSection(s); err != nil {
 				return e, fmt.Errorf("listed: %w", err)
 			}
+		}
+		if err := out.checkCapacities(t); err != nil {
+			return e, fmt.Errorf("listed: %w", err)
 		}
 		return out, nil
 
@@ -344,26 +372,40 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		out.Version++
 		// Sections stand in the order of the terms, as adjust_event.lua writes them.
 		kept := 0
-		out.Sections = make([]Section, len(t.Sections))
-		for i, s := range t.Sections {
+		out.Sections = nil
+		for _, s := range t.Sections {
 			old, exists := e.Section(s.Name)
 			if !exists {
-				var err error
-				if out.Sections[i], err = newSection(s); err != nil {
+				if err := out.addSection(s); err != nil {
 					return e, fmt.Errorf("adjusted: %w", err)
 				}
 				continue
 			}
 			kept++
-			if s.Layout != old.Layout || old.Seated() && s.Capacity != old.Capacity {
+			if s.Layout != old.Layout || old.Mark != markOf(s) {
 				return e, fmt.Errorf("adjusted: section %s has another layout", s.Name)
 			}
 			next := old
-			next.Price, next.Capacity, next.Available = s.Price, s.Capacity, old.Available+s.Capacity-old.Capacity
-			out.Sections[i] = next
+			if next.Price = s.Price; !old.Seated() {
+				next.Capacity, next.Blocked = s.Capacity, s.Blocked
+				next.Available = s.Capacity - s.Blocked - old.Held - old.Sold
+			}
+			out.Sections = append(out.Sections, next)
 		}
 		if kept != len(e.Sections) {
 			return e, fmt.Errorf("adjusted: a section was removed")
+		}
+		var err error
+		if out.Allocations, err = e.keepCodes(t.Allocations); err != nil {
+			return e, fmt.Errorf("adjusted: %w", err)
+		}
+		for _, m := range t.Moves {
+			if err := out.moveSeats(m); err != nil {
+				return e, fmt.Errorf("adjusted: %w", err)
+			}
+		}
+		if err := out.checkCapacities(t); err != nil {
+			return e, fmt.Errorf("adjusted: %w", err)
 		}
 		if err := out.CheckConservation(); err != nil {
 			return e, fmt.Errorf("adjusted: %w", err)
@@ -394,7 +436,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		e.Version++
 		return e, nil
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -458,7 +500,7 @@ func (b *Snapshot) Fold(f Fact) error {
 			b.Events[f.EventID] = e
 		}
 		return err
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 	}
 	ref := f.Ref()
 	v, err := Apply(b.View(ref, f.CustomerID), f)

@@ -129,12 +129,27 @@ func (o *Order) grant(was Order, f Fact) error {
 	return o.number(f)
 }
 
+// lines are what a partial cancel or a change says, in the order in which an order has it: of a section of which the order has places of
+// an allocation, these and no others are given and taken.
+func (o Order) lines(r *Request) []RequestItem {
+	list := slices.Collect(r.Lines())
+	for i := range list {
+		for has := range o.Items.All() {
+			if section, _ := SplitPool(has.Section); section == list[i].Section {
+				list[i].Section = has.Section
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b RequestItem) int { return strings.Compare(a.Section, b.Section) })
+	return list
+}
+
 // givenBack are the places of an order that a partial cancel names, at the order's prices; or why they cannot be given back.
 func givenBack(e Event, o Order, r *Request) (given Items, reason, detail string) {
 	var list []Item
-	for asked := range r.Lines() {
+	for _, asked := range o.lines(r) {
 		has, _ := o.Items.in(asked.Section)
-		item := Item{Section: asked.Section, Quantity: asked.Quantity, UnitPrice: has.UnitPrice}
+		item := Item{Section: asked.Section, Quantity: asked.Quantity, UnitPrice: has.UnitPrice, Mark: has.Mark}
 		switch {
 		case has.Quantity == 0:
 			return "", ReasonNotInOrder, blame(r, asked.Section, asked.Seats)
@@ -170,7 +185,7 @@ func exchanged(v View, nowMillis int64, c Change) (given, taken Items, reason, d
 		return "", "", ReasonEventCancelled, ""
 	}
 	var wanted []Item
-	for asked := range r.Lines() {
+	for _, asked := range o.lines(r) {
 		item, reason, because := o.priced(e, asked)
 		if reason != "" {
 			return "", "", reason, blame(r, asked.Section, because)
@@ -197,19 +212,19 @@ func exchanged(v View, nowMillis int64, c Change) (given, taken Items, reason, d
 			continue
 		}
 		// What the order gives is free for it.
-		places := section.Places
+		places := e.seatsOf(section).Places
 		if back, gives := given.in(item.Section); gives {
 			own, _ := seats.ParsePlaces(back.Places)
 			mark := seats.Held
 			if o.State == OrderConfirmed {
 				mark = seats.Sold
 			}
-			if freed, err := seats.Change(places, own, mark, seats.Free); err == nil {
+			if freed, err := seats.Change(places, own, mark, item.Free()); err == nil {
 				places = freed
 			}
 		}
 		named, _ := seats.ParsePlaces(item.Places)
-		if _, reason, blamed := seats.Choose(places, seats.Wish{Free: seats.Free, Named: named, Strict: e.NoOrphans}); reason != "" {
+		if _, reason, blamed := seats.Choose(places, seats.Wish{Free: item.Free(), Named: named, Strict: e.NoOrphans}); reason != "" {
 			return "", "", reason, blame(r, item.Section, e.names(item.Section, blamed))
 		}
 	}
@@ -221,7 +236,7 @@ func exchanged(v View, nowMillis int64, c Change) (given, taken Items, reason, d
 func (o Order) priced(e Event, asked RequestItem) (item Item, reason string, because []string) {
 	section, found := e.Section(asked.Section)
 	has, _ := o.Items.in(asked.Section)
-	item = Item{Section: asked.Section, Quantity: asked.Quantity, UnitPrice: section.Price}
+	item = Item{Section: asked.Section, Quantity: asked.Quantity, UnitPrice: section.Price, Mark: section.Mark}
 	switch {
 	case !found:
 		return item, ReasonUnknownSection, nil
@@ -256,7 +271,7 @@ func (o Order) priced(e Event, asked RequestItem) (item Item, reason string, bec
 // find are the places of the seats that are asked for, and the names that the section does not have.
 func (e Event) find(asked RequestItem) (places []int, unknown []string) {
 	section, _ := e.Section(asked.Section)
-	layout, err := seats.Parse(section.Layout)
+	layout, err := seats.Parse(e.seatsOf(section).Layout)
 	if err != nil {
 		return nil, asked.Seats
 	}
@@ -265,7 +280,8 @@ func (e Event) find(asked RequestItem) (places []int, unknown []string) {
 
 // names are those of seats of a section, for people.
 func (e Event) names(section string, places []int) []string {
-	s, _ := e.Section(section)
+	pool, _ := e.Section(section)
+	s := e.seatsOf(pool)
 	return strings.Split(s.seatNames(seats.FormatPlaces(places)), ",")
 }
 

@@ -63,6 +63,8 @@ const (
 	LineWaiting LineState = "waiting"
 	// LineInHand is that of a request that a worker has, or had when it died: it is not done with.
 	LineInHand LineState = "in_hand"
+	// LineParked is that of a request that is parked, because its event is paused: it is put back in line when somebody resumes it.
+	LineParked LineState = "parked"
 	// LineLeft is that of a request that is done with, set aside, or was lost with the data that it was in.
 	LineLeft LineState = "left"
 )
@@ -70,7 +72,7 @@ const (
 // Unknown stands for a number, or a duration, that nobody can tell.
 const Unknown = -1
 
-// InLine is where a request stands in line. What has left the line, or is in hand, has none before it.
+// InLine is where a request stands in line. What has left the line, or is in hand, has none before it; of what is parked that is Unknown.
 type InLine struct {
 	State LineState
 	// Ahead is how many requests of its partition are to be given to workers before it, by an estimate that is off by 2 %,

@@ -72,11 +72,12 @@ type Command interface{ command() }
 // Hold is a purchase or a hold that arrived.
 type Hold struct {
 	Request     Request
-	Invalid     string // why the request is invalid; empty if it is well-formed
-	NoToken     bool   // it is a purchase without a payment token: valid only if it costs nothing
-	EntryMillis int64  // when it was published: the time part of its entry's id
-	ValidMillis int64  // how long it may wait in line
-	HoldMillis  int64  // how long the hold will last
+	Invalid     string   // why the request is invalid; empty if it is well-formed
+	NoToken     bool     // it is a purchase without a payment token: valid only if it costs nothing
+	Codes       []string // hashes of the access code that it brings, one by each key there is
+	EntryMillis int64    // when it was published: the time part of its entry's id
+	ValidMillis int64    // how long it may wait in line
+	HoldMillis  int64    // how long the hold will last
 	Minimums    Minimums
 }
 
@@ -121,6 +122,9 @@ type Resolve struct {
 // Expire asks whether the deadline has passed.
 type Expire struct{}
 
+// Extend has a hold end no sooner than at a time. One that is over stays so.
+type Extend struct{ UntilMillis int64 }
+
 // Cancel gives the order up, whatever its state.
 type Cancel struct {
 	// Reason is ReasonRequested; or ReasonCaptureFailed, which only undoes a confirmed order, or that the money of a cancelled one is kept; or
@@ -136,6 +140,7 @@ func (Pay) command()     {}
 func (Update) command()  {}
 func (Resolve) command() {}
 func (Expire) command()  {}
+func (Extend) command()  {}
 func (Cancel) command()  {}
 
 // Decide is the table "Life of an order". It returns the fact the command leads
@@ -161,6 +166,11 @@ func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 		}
 		fact, _ := overdue(v, ref)
 		return fact, VerdictDone
+	case Extend:
+		if v.Order.HoldAliveAt(nowMillis) && v.Order.DeadlineMillis < c.UntilMillis {
+			return &Fact{Type: FactExtended, EventID: ref.EventID, OrderID: ref.OrderID, DeadlineMillis: c.UntilMillis}, VerdictDone
+		}
+		return nil, VerdictDone
 	case Cancel:
 		return decideCancel(v, ref, c), VerdictDone
 	case Change:
@@ -195,6 +205,7 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 			Items: items, Currency: v.Event.Currency,
 			DeadlineMillis: nowMillis + c.HoldMillis,
 		}
+		held.Code, _ = v.Event.opened(&c.Request, c.Codes)
 		if pays {
 			return held, VerdictAuthorize
 		}
@@ -221,10 +232,10 @@ func choose(e Event, r *Request) (items Items, reason, detail string) {
 	var list []Item
 	for item := range r.Lines() {
 		section, _ := e.Section(item.Section)
-		got := Item{Section: item.Section, Quantity: item.Quantity, UnitPrice: section.Price}
+		got := Item{Section: item.Section, Quantity: item.Quantity, UnitPrice: section.Price, Mark: section.Mark}
 		var because []string
 		if section.Seated() {
-			got.Places, reason, because = section.choose(item, e.NoOrphans)
+			got.Places, reason, because = e.seatsOf(section).choose(item, got.Free(), e.NoOrphans)
 		} else if item.Quantity > section.Available {
 			reason = ReasonSoldOut
 		}
@@ -249,12 +260,12 @@ func blame(r *Request, section string, names []string) string {
 }
 
 // choose is which seats of a section a request gets; or why it gets none, and the names of those that are to blame.
-func (s Section) choose(item RequestItem, strict bool) (places, reason string, because []string) {
+func (s Section) choose(item RequestItem, free byte, strict bool) (places, reason string, because []string) {
 	layout, err := seats.Parse(s.Layout)
 	if err != nil {
 		return "", ReasonUnknownSeat, item.Seats // no event was listed with that
 	}
-	wish := seats.Wish{Free: seats.Free, Strict: strict, Quantity: int(item.Quantity), Adjacent: !item.Apart}
+	wish := seats.Wish{Free: free, Strict: strict, Quantity: int(item.Quantity), Adjacent: !item.Apart}
 	if len(item.Seats) > 0 {
 		wish.Named, _ = layout.Find(item.Seats)
 	}
@@ -266,9 +277,15 @@ func (s Section) choose(item RequestItem, strict bool) (places, reason string, b
 	return seats.FormatPlaces(taken), reason, because
 }
 
+// seatsOf is the section that has the places of a pool.
+func (e Event) seatsOf(pool Section) Section {
+	s, _ := e.Section(pool.section())
+	return s
+}
+
 // unknownSeats are the seats that a request names and the section does not have.
 func (s Section) unknownSeats(names []string) []string {
-	if layout, err := seats.Parse(s.Layout); err == nil && s.Seated() {
+	if layout, err := seats.Parse(s.Layout); err == nil {
 		_, names = layout.Find(names)
 	}
 	return names
@@ -279,7 +296,8 @@ func (s Section) unknownSeats(names []string) []string {
 func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	e := v.Event
 	var unknown, changed []string
-	var quantity, amount int64 // an amount past what can be counted is as good as the most that can
+	nowhere, closed := false, false // the section that is unknown has no other places; an allocation is not on sale
+	var quantity, amount int64      // an amount past what can be counted is as good as the most that can
 	known, unknownSeat, tooMany := true, "", false
 	for item := range c.Request.Lines() {
 		section, found := e.Section(item.Section)
@@ -291,10 +309,19 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 			amount += item.Quantity * section.Price
 		}
 		if !found {
+			if of, _ := SplitPool(item.Section); len(unknown) == 0 {
+				nowhere = e.sectionIndex(of) < 0
+			}
 			unknown = append(unknown, item.Section)
 		}
+		if name, is := allocated(item.Section); is {
+			a, _ := e.Allocation(name)
+			closed = closed || !a.onSaleAt(e, nowMillis)
+		} else {
+			closed = closed || !e.OnSaleAt(nowMillis)
+		}
 		if unknownSeat == "" && found && len(item.Seats) > 0 {
-			if names := section.unknownSeats(item.Seats); len(names) > 0 {
+			if names := e.seatsOf(section).unknownSeats(item.Seats); len(names) > 0 {
 				unknownSeat = blame(&c.Request, item.Section, names)
 			}
 		}
@@ -303,6 +330,7 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 			changed = append(changed, item.Section)
 		}
 	}
+	_, opened := e.opened(&c.Request, c.Codes)
 	switch {
 	case c.Invalid != "":
 		return ReasonInvalid, c.Invalid
@@ -312,11 +340,13 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 		return ReasonTooLate, ""
 	case !e.Exists():
 		return ReasonUnknownEvent, ""
-	case len(unknown) > 0:
+	case nowhere:
 		return ReasonUnknownSection, blame(&c.Request, unknown[0], nil)
+	case len(unknown) > 0:
+		return ReasonUnknownAllocation, blame(&c.Request, unknown[0], nil)
 	case unknownSeat != "":
 		return ReasonUnknownSeat, unknownSeat
-	case !e.OnSaleAt(nowMillis):
+	case closed:
 		return ReasonNotOnSale, ""
 	case len(changed) > 0:
 		return ReasonPriceChanged, blame(&c.Request, changed[0], nil)
@@ -326,6 +356,8 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 		return ReasonOverLimit, ""
 	case c.Minimums.Below(e.Currency, 1, amount):
 		return ReasonBelowMinimum, ""
+	case !opened:
+		return ReasonCodeRefused, ""
 	case v.InProgress != "":
 		return ReasonInProgress, ""
 	case e.MaxPerCustomer > 0 && v.Places+quantity > e.MaxPerCustomer:
@@ -502,10 +534,12 @@ func approvedLate(v View, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Verd
 	}
 	quantity := o.Items.Quantity()
 	switch {
-	case !e.OnSaleAt(nowMillis):
+	case !e.onSaleOf(o.Items, nowMillis):
 		return gone(ReasonNotOnSale, "")
 	case e.MaxPerOrder > 0 && quantity > e.MaxPerOrder:
 		return gone(ReasonOverLimit, "")
+	case !e.opensAgain(o.Code):
+		return gone(ReasonCodeRefused, "")
 	case v.InProgress != "":
 		return gone(ReasonInProgress, "")
 	case e.MaxPerCustomer > 0 && v.Places+quantity > e.MaxPerCustomer:
@@ -520,7 +554,7 @@ func approvedLate(v View, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Verd
 			continue
 		}
 		own, _ := seats.ParsePlaces(item.Places)
-		if _, reason, taken := seats.Choose(section.Places, seats.Wish{Free: seats.Free, Named: own}); reason != "" {
+		if _, reason, taken := seats.Choose(e.seatsOf(section).Places, seats.Wish{Free: item.Free(), Named: own}); reason != "" {
 			return gone(reason, item.Section+": "+strings.Join(e.names(item.Section, taken), ","))
 		}
 	}
@@ -538,11 +572,18 @@ func Create(e Event, eventID string, t Terms) (*Fact, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
+	if len(t.Moves) > 0 {
+		return nil, WithCode(ClassReject, CodeInvalid, errors.New("moves: only of an event that is adjusted"))
+	}
 	if !e.Exists() {
 		if err := CheckCurrency(t.Currency); err != nil {
 			return nil, WithClass(ClassReject, err)
 		}
-		return &Fact{Type: FactCreated, EventID: eventID, Terms: &t}, nil
+		fact := &Fact{Type: FactCreated, EventID: eventID, Terms: &t}
+		if _, err := ApplyEvent(e, *fact); err != nil { // its allocations have not the seats that its layouts give them
+			return nil, WithCode(ClassReject, CodeInvalid, err)
+		}
+		return fact, nil
 	}
 	switch {
 	case e.Terms().Fingerprint() != t.Fingerprint():
@@ -579,20 +620,23 @@ func Adjust(e Event, eventID string, t Terms) (*Fact, error) {
 		}
 		kept++
 		switch {
-		case (s.Layout != "") != old.Seated():
+		case s.Seated() != old.Seated():
 			return nil, WithCode(ClassReject, CodeInvalid, fmt.Errorf("section %s: it is seated for ever, or counted for ever", s.Name))
-		case s.Layout != old.Layout:
+		case s.Layout != old.Layout, markOf(s) != old.Mark:
 			return nil, WithCode(ClassReject, CodeInvalid, fmt.Errorf("section %s: its layout cannot be changed", s.Name))
 		}
-		if s.Capacity < old.Held+old.Sold {
+		if s.Capacity-s.Blocked < old.Held+old.Sold {
 			return nil, WithCode(ClassReject, CodeBelowHeld, fmt.Errorf("section %s: capacity %d is below the %d held and %d sold",
-				s.Name, s.Capacity, old.Held, old.Sold))
+				s.Name, s.Capacity-s.Blocked, old.Held, old.Sold))
 		}
 	}
 	if kept != len(e.Sections) {
 		return nil, WithCode(ClassReject, CodeInvalid, errors.New("sections: a section cannot be removed"))
 	}
-	if e.Terms().Fingerprint() == t.Fingerprint() {
+	if _, err := e.keepCodes(t.Allocations); err != nil {
+		return nil, WithCode(ClassReject, CodeInvalid, err)
+	}
+	if e.Terms().Fingerprint() == t.Fingerprint() && len(t.Moves) == 0 {
 		return nil, nil
 	}
 	return &Fact{Type: FactAdjusted, EventID: eventID, Terms: &t}, nil

@@ -549,6 +549,12 @@ func TestDecideFacts(t *testing.T) {
 			Fact{Type: FactExpired, EventID: "e1", OrderID: "o1"},
 		},
 		{
+			"extended",
+			View{Event: testEvent(), Order: heldOrder(RequestPurchase, now+1)},
+			Extend{UntilMillis: now + 2},
+			Fact{Type: FactExtended, EventID: "e1", OrderID: "o1", DeadlineMillis: now + 2},
+		},
+		{
 			"expired by a late answer",
 			View{Event: testEvent(), Order: payingOrder(2, PayOpen, now)},
 			Resolve{Attempt: 2, Outcome: PaymentApproved, AuthorizationID: "auth_2"},

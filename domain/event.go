@@ -1,8 +1,10 @@
 package domain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,10 +36,12 @@ const (
 
 // SectionTerms is what is offered in one section.
 type SectionTerms struct {
-	Name     string `json:"section"`
-	Price    int64  `json:"price"` // minor units
+	Name     string `json:"section"` // or its places of an allocation: PoolOf
+	Price    int64  `json:"price"`   // minor units
 	Capacity int64  `json:"capacity"`
-	Layout   string `json:"layout,omitempty"` // its rows and seats (seats.Parse), if it is seated; Capacity is how many
+	Layout   string `json:"layout,omitempty"`  // its rows and seats (seats.Parse), if it is seated
+	Mark     string `json:"mark,omitempty"`    // of seats of an allocation: what free ones are (seats.FreeMark)
+	Blocked  int64  `json:"blocked,omitempty"` // of a counted section: how many of the places are not for sale
 }
 
 // Terms is what an organiser says about an event.
@@ -53,6 +57,8 @@ type Terms struct {
 	OnSaleMillis  int64          `json:"on_sale,omitempty"`    // 0: at once
 	OffSaleMillis int64          `json:"off_sale,omitempty"`   // 0: never
 	Sections      []SectionTerms `json:"sections"`
+	Allocations   []Allocation   `json:"allocations,omitempty"`
+	Moves         []SeatMove     `json:"moves,omitempty"` // what becomes of seats, when it is adjusted
 }
 
 // Validate returns the first thing that is wrong, of ClassReject.
@@ -81,16 +87,23 @@ func (t Terms) validate() error {
 	case len(t.Sections) == 0 || len(t.Sections) > MaxSections:
 		return fmt.Errorf("sections: want 1 to %d", MaxSections)
 	}
+	if err := t.validateAllocations(); err != nil {
+		return err
+	}
 	var worth, seated, said int64
 	seen := make(map[string]bool, len(t.Sections))
-	for _, s := range t.Sections {
+	for i, s := range t.Sections {
 		switch {
-		case !ValidID(s.Name):
+		case !validPool(s.Name):
 			return fmt.Errorf("section %q: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", s.Name, MaxIDLength)
 		case seen[s.Name]:
 			return fmt.Errorf("section %q: named twice", s.Name)
 		case s.Capacity < 0 || s.Capacity > MaxCapacity:
 			return fmt.Errorf("section %q: capacity: want 0 to %d", s.Name, MaxCapacity)
+		case s.Blocked < 0 || s.Blocked > s.Capacity:
+			return fmt.Errorf("section %q: blocked: want 0 to its capacity, %d", s.Name, s.Capacity)
+		case s.Blocked > 0 && s.Seated():
+			return fmt.Errorf("section %q: blocked: its seats say that", s.Name)
 		case s.Price < 0 || s.Price > MaxAmount:
 			return fmt.Errorf("section %q: price: want 0 to %d minor units", s.Name, int64(MaxAmount))
 		case s.Capacity > 0 && s.Price > (MaxAmount-worth)/s.Capacity:
@@ -100,10 +113,18 @@ func (t Terms) validate() error {
 			if said += int64(len(s.Layout)); said > MaxLayoutBytes {
 				return fmt.Errorf("section %q: layout: want at most %d bytes, of all sections together", s.Name, MaxLayoutBytes)
 			}
-			if err := s.checkLayout(seats.MaxSeats - seated); err != nil {
+			n, err := t.checkLayout(s, seats.MaxSeats-seated)
+			if err != nil {
 				return fmt.Errorf("section %q: %w", s.Name, err)
 			}
-			seated += s.Capacity
+			seated += n
+		}
+		if _, is := allocated(s.Name); is {
+			if err := t.validatePool(i); err != nil {
+				return err
+			}
+		} else if s.Mark != "" {
+			return fmt.Errorf("section %q: mark: only of an allocation", s.Name)
 		}
 		worth += s.Price * s.Capacity
 		seen[s.Name] = true
@@ -111,21 +132,38 @@ func (t Terms) validate() error {
 	return nil
 }
 
-// checkLayout returns what is wrong with a layout that may have so many seats, nil if nothing is.
-func (s SectionTerms) checkLayout(most int64) error {
+// Seated reports whether the places are named seats.
+func (s SectionTerms) Seated() bool { return s.Layout != "" || s.Mark != "" }
+
+// validPool reports whether a name can be that of a section, or of its places of an allocation.
+func validPool(name string) bool {
+	section, allocation := SplitPool(name)
+	return ValidID(section) && ValidID(allocation)
+}
+
+// checkLayout returns how many seats a section has, which may be so many; or what is wrong with its layout. They are shared out among its
+// allocations.
+func (t Terms) checkLayout(s SectionTerms, most int64) (seated int64, err error) {
 	layout, err := seats.Parse(s.Layout)
 	if err != nil {
-		return fmt.Errorf("layout: %w", err)
+		return 0, fmt.Errorf("layout: %w", err)
+	}
+	capacity := int64(0)
+	for _, pool := range t.Sections {
+		if section, _ := SplitPool(pool.Name); section == s.Name {
+			capacity += pool.Capacity
+		}
 	}
 	switch n := int64(layout.Seats()); {
 	case layout.String() != s.Layout: // the same seats are the same terms
-		return errors.New("layout: want it as seats.Layout.String says it")
+		return 0, errors.New("layout: want it as seats.Layout.String says it")
 	case n > most:
-		return fmt.Errorf("layout: more than %d seats in the event", seats.MaxSeats)
-	case s.Capacity != n:
-		return fmt.Errorf("capacity: want %d, the seats of its layout", n)
+		return 0, fmt.Errorf("layout: more than %d seats in the event", seats.MaxSeats)
+	case capacity != n:
+		return 0, fmt.Errorf("capacity: want %d, the seats of its layout", n)
+	default:
+		return n, nil
 	}
-	return nil
 }
 
 // printable reports whether a text for people breaks no line and moves no cursor.
@@ -180,50 +218,75 @@ func (t Terms) Fingerprint() string {
 	if t.LateApprovalMillis > 0 {
 		said = append(said, "late approval", strconv.FormatInt(t.LateApprovalMillis, 10))
 	}
+	for _, s := range t.Sections {
+		if s.Mark != "" || s.Blocked > 0 {
+			said = append(said, "of "+s.Name, s.Mark, strconv.FormatInt(s.Blocked, 10))
+		}
+	}
+	for _, a := range t.Allocations {
+		said = append(said, "allocation "+a.Name, strconv.FormatInt(a.OnSaleMillis, 10), strconv.FormatInt(a.OffSaleMillis, 10))
+		for _, c := range a.Codes {
+			said = append(said, c.Hash, strconv.FormatInt(c.Uses, 10), strconv.FormatBool(c.Revoked))
+		}
+	}
 	return Fingerprint(said...)
 }
 
-// Section is one section's terms and where its units are now:
-// Available + Held + Sold + Blocked() == Capacity, always.
+// Section is the terms of one section, or of its places of an allocation (PoolOf), and where they are now:
+// Available + Held + Sold + Blocked == Capacity, always.
 type Section struct {
 	Name      string
 	Price     int64
 	Capacity  int64
-	Available int64 // of a seated section, for whomever: of all its allocations
+	Available int64
 	Held      int64
 	Sold      int64
+	Blocked   int64  // not for sale
 	Layout    string // as SectionTerms has it: never changes
-	Places    string // of a seated section, what each seat is (package seats)
+	Places    string // of a seated section, what each seat is (package seats), of all its allocations
+	Mark      byte   // of seats of an allocation: what free ones are in the section's places; 0 of all others
 }
 
-// newSection is one that was just listed.
-func newSection(t SectionTerms) (Section, error) {
-	s := Section{Name: t.Name, Price: t.Price, Capacity: t.Capacity, Available: t.Capacity, Layout: t.Layout}
-	if t.Layout == "" {
-		return s, nil
+// addSection adds one that was just listed. Seats of its allocations come behind it.
+func (e *Event) addSection(t SectionTerms) error {
+	s := Section{Name: t.Name, Price: t.Price, Capacity: t.Capacity, Available: t.Capacity - t.Blocked, Blocked: t.Blocked, Layout: t.Layout}
+	if !t.Seated() {
+		e.Sections = append(e.Sections, s)
+		return nil
+	}
+	if t.Mark != "" {
+		s.Mark, s.Capacity, s.Available = t.Mark[0], 0, 0
+		i := e.sectionIndex(s.section())
+		if i < 0 {
+			return fmt.Errorf("section %s: there is no section %s", s.Name, s.section())
+		}
+		of := &e.Sections[i]
+		counts := marksIn(of.Places)
+		s.Available, s.Blocked = counts[s.Mark], counts[seats.BlockedMark(seats.AllocationOf(s.Mark))]
+		s.Capacity = s.Available + s.Blocked
+		of.Available, of.Blocked, of.Capacity = of.Available-s.Available, of.Blocked-s.Blocked, of.Capacity-s.Capacity
+		e.Sections = append(e.Sections, s)
+		return nil
 	}
 	layout, err := seats.Parse(t.Layout)
 	if err != nil {
-		return s, fmt.Errorf("section %s: layout: %w", t.Name, err)
-	}
-	if int64(layout.Seats()) != t.Capacity {
-		return s, fmt.Errorf("section %s: its layout has %d seats, its capacity is %d", t.Name, layout.Seats(), t.Capacity)
+		return fmt.Errorf("section %s: layout: %w", t.Name, err)
 	}
 	s.Places = layout.Places()
-	s.Available = seats.Count(s.Places)[seats.StateFree]
-	return s, nil
+	counted := seats.Count(s.Places)
+	s.Capacity, s.Available, s.Blocked = int64(layout.Seats()), counted[seats.StateFree], counted[seats.StateBlocked]
+	e.Sections = append(e.Sections, s)
+	return nil
 }
 
-// Seated reports whether the section's places are named seats.
-func (s Section) Seated() bool { return s.Layout != "" }
-
-// Blocked is how many seats are not for sale.
-func (s Section) Blocked() int64 {
-	if !s.Seated() {
-		return 0
-	}
-	return s.Capacity - s.Available - s.Held - s.Sold
+// section is the name of the section that the places are of.
+func (s Section) section() string {
+	name, _ := SplitPool(s.Name)
+	return name
 }
+
+// Seated reports whether the places are named seats.
+func (s Section) Seated() bool { return s.Layout != "" || s.Mark != 0 }
 
 // Event is the inventory of one event. Its zero value is one that does not exist.
 type Event struct {
@@ -243,6 +306,7 @@ type Event struct {
 	Fingerprint   string // of the terms it was created with; only programs that know no FactReopened ask for it
 	Version       int64  // 1 when created, one more with every fact about it
 	Sections      []Section
+	Allocations   []Allocation
 }
 
 // Exists reports whether the event exists.
@@ -270,10 +334,15 @@ func (e Event) Terms() Terms {
 	t := Terms{
 		Name: e.Name, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder, MaxPerCustomer: e.MaxPerCustomer,
 		NoOrphans: e.NoOrphans, LateApprovalMillis: e.LateApprovalMillis, OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis,
-		Sections: make([]SectionTerms, len(e.Sections)),
+		Sections: make([]SectionTerms, len(e.Sections)), Allocations: unused(e.Allocations),
 	}
 	for i, s := range e.Sections {
 		t.Sections[i] = SectionTerms{Name: s.Name, Price: s.Price, Capacity: s.Capacity, Layout: s.Layout}
+		if s.Mark != 0 {
+			t.Sections[i].Mark = string(s.Mark)
+		} else if !s.Seated() {
+			t.Sections[i].Blocked = s.Blocked
+		}
 	}
 	return t
 }
@@ -287,7 +356,7 @@ func (e Event) CheckConservation() error {
 		return err
 	}
 	for _, s := range e.Sections {
-		if err := s.checkPlaces(); err != nil {
+		if err := e.checkPlaces(s); err != nil {
 			return fmt.Errorf("section %s: %w: %w", s.Name, ErrNotConserved, err)
 		}
 	}
@@ -297,55 +366,87 @@ func (e Event) CheckConservation() error {
 // checkCounts is CheckConservation without a look at each seat.
 func (e Event) checkCounts() error {
 	for _, s := range e.Sections {
-		if blocked := s.Blocked(); s.Available < 0 || s.Held < 0 || s.Sold < 0 || blocked < 0 || s.Available+s.Held+s.Sold+blocked != s.Capacity {
+		if s.Available < 0 || s.Held < 0 || s.Sold < 0 || s.Blocked < 0 || s.Available+s.Held+s.Sold+s.Blocked != s.Capacity {
 			return fmt.Errorf("section %s: %w: available %d + held %d + sold %d + blocked %d, capacity %d",
-				s.Name, ErrNotConserved, s.Available, s.Held, s.Sold, blocked, s.Capacity)
+				s.Name, ErrNotConserved, s.Available, s.Held, s.Sold, s.Blocked, s.Capacity)
 		}
 	}
 	return nil
 }
 
-// checkPlaces returns how what is counted differs from what each seat is, nil if it does not.
-func (s Section) checkPlaces() error {
-	if !s.Seated() {
+// checkPlaces returns how what is counted of a section differs from what each seat is, allocation by allocation, nil if it does not.
+// Whose a seat is that is held or sold, its order says.
+func (e Event) checkPlaces(s Section) error {
+	if s.Layout == "" {
 		return nil
 	}
 	layout, err := seats.Parse(s.Layout)
 	if err == nil {
-		err = layout.CheckPlaces(s.Places)
+		err = layout.CheckPlaces(s.Places, len(e.SeatAllocations(s.Name)))
 	}
 	if err != nil {
 		return err
 	}
-	counted := seats.Count(s.Places)
-	for _, of := range []struct {
-		state seats.State
-		says  int64
-	}{{seats.StateFree, s.Available}, {seats.StateHeld, s.Held}, {seats.StateSold, s.Sold}} {
-		if counted[of.state] != of.says {
-			return fmt.Errorf("%d seats are %s, counted are %d", counted[of.state], of.state, of.says)
+	// By pool; those that are held or sold under no name.
+	says, is := make(map[string]*[seats.StateBlocked + 1]int64), make(map[string]*[seats.StateBlocked + 1]int64)
+	for _, name := range append(e.pools(s.Name), "") {
+		says[name], is[name] = new([seats.StateBlocked + 1]int64), new([seats.StateBlocked + 1]int64)
+	}
+	for _, name := range e.pools(s.Name) {
+		pool, _ := e.Section(name)
+		says[name][seats.StateFree], says[name][seats.StateBlocked] = pool.Available, pool.Blocked
+		says[""][seats.StateHeld] += pool.Held
+		says[""][seats.StateSold] += pool.Sold
+	}
+	for i := range len(s.Places) {
+		state, ok := seats.StateOf(s.Places[i])
+		if !ok {
+			continue
+		}
+		name := ""
+		if state == seats.StateFree || state == seats.StateBlocked {
+			name = e.Sections[e.poolOfMark(s.Name, s.Places[i])].Name
+		}
+		is[name][state]++
+	}
+	for _, name := range slices.Sorted(maps.Keys(says)) {
+		for state, n := range says[name] {
+			if is[name][state] != n {
+				return fmt.Errorf("%s: %d seats are %s, counted are %d", cmp.Or(name, s.Name), is[name][state], seats.State(state), n) //nolint:gosec // a state
+			}
 		}
 	}
 	return nil
+}
+
+// pools are the names of a section's pools, which begin with its own.
+func (e Event) pools(section string) (names []string) {
+	for _, s := range e.Sections {
+		if s.section() == section {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // ErrSeat says that a seat was not what it must have been: free before it is held, held before it is sold, nobody's when it is given back
 // (invariant I2).
 var ErrSeat = errors.New("a seat is not as expected")
 
-// move moves the seats of an item. It has some exactly if the section has.
-func (s *Section) move(item Item, by Effect) error {
-	if s.Seated() != (item.Places != "") {
-		return fmt.Errorf("%w: places %q of a section with the layout %q", ErrSeat, item.Places, s.Layout)
+// moveItem moves the seats of an item. It has some exactly if the section has.
+func (e Event) moveItem(pool Section, item Item, by Effect) error {
+	if pool.Seated() != (item.Places != "") || pool.Mark != item.Mark {
+		return fmt.Errorf("%w: places %q of a section with the layout %q, of marks %q and %q", ErrSeat, item.Places, pool.Layout, item.Mark, pool.Mark)
 	}
-	if !s.Seated() {
+	if !pool.Seated() {
 		return nil
 	}
+	s := &e.Sections[e.sectionIndex(pool.section())]
 	places, err := seats.ParsePlaces(item.Places)
 	if err != nil || int64(len(places)) != item.Quantity {
 		return fmt.Errorf("%w: %d at places %q", ErrSeat, item.Quantity, item.Places)
 	}
-	from, to := by.Marks()
+	from, to := by.Marks(item.Free())
 	if s.Places, err = seats.Change(s.Places, places, from, to); err != nil {
 		return fmt.Errorf("%w: %w (of %s)", ErrSeat, err, s.seatNames(item.Places))
 	}
@@ -362,9 +463,15 @@ func (s *Section) seatNames(places string) string {
 	return places
 }
 
-// move returns the event with places moved; the original is left alone.
+// move returns the event with places moved, and the use of an access code; the original is left alone.
 func (e Event) move(by Effect) (Event, error) {
 	moved := e
+	if by.Code != "" {
+		var err error
+		if moved, err = e.use(by.Code, by.Uses); err != nil {
+			return e, err
+		}
+	}
 	moved.Sections = slices.Clone(e.Sections)
 	for _, by := range by.Each() { // what is taken must be there before anything is given
 		for item := range by.Items.All() {
@@ -373,7 +480,7 @@ func (e Event) move(by Effect) (Event, error) {
 				return e, fmt.Errorf("no section %q", item.Section)
 			}
 			s := &moved.Sections[i]
-			if err := s.move(item, by); err != nil {
+			if err := moved.moveItem(*s, item, by); err != nil {
 				return e, fmt.Errorf("section %s: %w", s.Name, err)
 			}
 			s.Available += by.Available * item.Quantity

@@ -36,6 +36,8 @@ const (
 	FactPaymentDeclined FactType = "payment_declined"
 	// FactActionRequired says that the customer must do something at their bank before an attempt is approved or declined.
 	FactActionRequired FactType = "action_required"
+	// FactExtended says that a hold ends later than it was to, because its event, or everything, was paused.
+	FactExtended FactType = "extended"
 	// FactForgotten says that an order is not known any more that was rejected because there was no such event.
 	FactForgotten FactType = "forgotten"
 )
@@ -44,7 +46,7 @@ const (
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 		return true
 	}
 	return false
@@ -66,7 +68,8 @@ type Fact struct {
 	CustomerID        string      // held, rejected, confirmed, reduced, changed, refund_granted; cancelled, unless it was none
 	Items             Items       // likewise; without prices if it was rejected; reduced, changed: those given back; refund_granted: those whose price it is, if any
 	Currency          string      // held, confirmed, cancelled, reduced, changed, refund_granted
-	DeadlineMillis    int64       // held
+	DeadlineMillis    int64       // held, extended
+	Code              string      // held: hash of the access code that it uses; empty for none
 	LateMillis        int64       // lapsed: for how long after the deadline the payment may still be approved
 	AuthorizationID   string      // confirmed, action_required
 	Attempt           int         // paying, payment_declined, action_required: its number, from 1; confirmed: if it was not the first that was approved

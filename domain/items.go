@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"iter"
 	"math"
 	"strconv"
@@ -14,17 +15,21 @@ const MaxItems = 20
 
 // Item is one line of an order: places of a section, at one price.
 type Item struct {
-	Section   string
+	Section   string // or its places of an allocation: PoolOf
 	Quantity  int64
 	UnitPrice int64  // minor units, fixed at the hold; 0 of what was never held
 	Places    string // of seats, where they stand (seats.FormatPlaces); empty of a counted section
+	Mark      byte   // of seats of an allocation, what they are when they are free: so they are given back to it; 0 of all others
 }
+
+// Free is what the item's seats are when they are free.
+func (i Item) Free() byte { return cmp.Or(i.Mark, seats.Free) }
 
 // Amount is what the item costs, in minor units.
 func (i Item) Amount() int64 { return i.Quantity * i.UnitPrice }
 
 // Items are those of an order, as its record and its facts say them: section:quantity:unit_price, and behind that, of seats,
-// :places, with commas between them, each of another section, in the order of their names. So they are copied for nothing,
+// :places, of an allocation with their mark before them, with commas between items, each of another section, in the order of their names. So they are copied for nothing,
 // and equal if they are ==. Empty if nothing was asked for, or nothing that could be read.
 type Items string
 
@@ -39,7 +44,11 @@ func ItemsOf(list ...Item) Items {
 		b = strconv.AppendInt(b, item.Quantity, 10)
 		b = strconv.AppendInt(append(b, ':'), item.UnitPrice, 10)
 		if item.Places != "" {
-			b = append(append(b, ':'), item.Places...)
+			b = append(b, ':')
+			if item.Mark != 0 {
+				b = append(b, item.Mark)
+			}
+			b = append(b, item.Places...)
 		}
 	}
 	return Items(b)
@@ -73,11 +82,15 @@ func parseItem(text string) (item Item, ok bool) {
 	section, numbers, _ := strings.Cut(text, ":")
 	quantity, price, _ := strings.Cut(numbers, ":")
 	price, places, seated := strings.Cut(price, ":")
+	if places != "" && places[0] >= 'a' && places[0] <= 'z' {
+		item.Mark, places = places[0], places[1:]
+	}
 	item.Section, item.Places = section, places
 	var err, err2 error
 	item.Quantity, err = strconv.ParseInt(quantity, 10, 64)
 	item.UnitPrice, err2 = strconv.ParseInt(price, 10, 64)
-	return item, err == nil && err2 == nil && item.Quantity >= 0 && item.UnitPrice >= 0 && seated == (places != "")
+	_, is := allocated(section)
+	return item, err == nil && err2 == nil && item.Quantity >= 0 && item.UnitPrice >= 0 && seated == (places != "") && (item.Mark != 0) == (is && seated)
 }
 
 // All are the items one by one.
@@ -130,12 +143,14 @@ func (s Items) Amount() (n int64) {
 // Sections are the names of their sections, with commas between them.
 func (s Items) Sections() string {
 	if s.Len() <= 1 {
-		section, _, _ := strings.Cut(string(s), ":")
+		pool, _, _ := strings.Cut(string(s), ":")
+		section, _ := SplitPool(pool)
 		return section
 	}
 	var names []string
 	for item := range s.All() {
-		names = append(names, item.Section)
+		section, _ := SplitPool(item.Section)
+		names = append(names, section)
 	}
 	return strings.Join(names, ",")
 }

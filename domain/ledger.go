@@ -9,8 +9,9 @@ import (
 type Incoming struct {
 	EntryID     string
 	Request     Request
-	Invalid     string // why a purchase or hold is invalid; empty if it is not
-	NoToken     bool   // it is a purchase without a payment token
+	Invalid     string   // why a purchase or hold is invalid; empty if it is not
+	NoToken     bool     // it is a purchase without a payment token
+	Codes       []string // CodeKeys.Hashes of its access code, if it brings one
 	HoldMillis  int64
 	ValidMillis int64
 	// Minimums are those of the gateway that will be asked; nil: none are known. All of a worker have the same pointer.
@@ -34,7 +35,7 @@ func (in *Incoming) Command() Command {
 		return Pay{Attempt: in.Request.AttemptNumber(), Fingerprint: in.Request.Fingerprint, EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
 	}
 	c := Hold{
-		Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken,
+		Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken, Codes: in.Codes,
 		EntryMillis: entryMillis, ValidMillis: in.ValidMillis, HoldMillis: in.HoldMillis,
 	}
 	if in.Minimums != nil {
@@ -95,7 +96,10 @@ const (
 	JobForget = "forget" // remove consumers that are gone
 	// JobForgetUnknown forgets orders that were rejected because there was no such event.
 	JobForgetUnknown = "forget_unknown"
-	JobAsk           = "ask" // ask what became of payments whose customers had something to do
+	JobArchive       = "archive" // write the log to durable storage
+	JobExtend        = "extend"  // extend holds of what is paused
+	JobUnpark        = "unpark"  // put parked requests back in line
+	JobAsk           = "ask"     // ask what became of payments whose customers had something to do
 )
 
 // Reply is what became of one entry: its verdict, and the order as it is now.
@@ -134,6 +138,8 @@ type Ledger interface {
 	TakeAwaited(ctx context.Context, partition int, max int) (orders []Awaited, awaited bool, err error)
 	// UntilDue is how long it is until the first hold's deadline, 0 if that has passed; held is false if there is none.
 	UntilDue(ctx context.Context, partition int) (wait time.Duration, held bool, err error)
+	// Extend has holds that end within a short while, or should have ended just now, end later, where a pause says so. It returns how many.
+	Extend(ctx context.Context, partition int, pauses Pauses) (int, error)
 	// Expire ends at most max holds whose deadline has passed, and lapsed orders whose payment can be approved no more. It returns how many
 	// orders are expired by that, and how many have lapsed.
 	Expire(ctx context.Context, partition int, max int) (expired, lapsed int, err error)
@@ -150,6 +156,15 @@ type Ledger interface {
 	OwedSettled(ctx context.Context, partition int, taken Owed) error
 	// OweAgain says that the money of an order did not move, under the same condition.
 	OweAgain(ctx context.Context, partition int, taken Owed, u Unsettled) error
+	// Pauses are what is paused, and what was of late.
+	Pauses(ctx context.Context) (Pauses, error)
+	// Park takes entries of requests of a paused event out of the line, whole and in the order in which they were published, and acknowledges
+	// them. It returns those that are pending still, because they cannot be parked: as many are as may be, or they are unreadable.
+	Park(ctx context.Context, partition int, eventID string, entryIDs []string) (left []string, err error)
+	// Parked are the events that have parked requests.
+	Parked(ctx context.Context, partition int) (eventIDs []string, err error)
+	// Unpark puts at most max parked requests of an event back in line, in their order; it returns how many, and how many are left.
+	Unpark(ctx context.Context, partition int, eventID string, max int) (n, left int64, err error)
 	// UntilForgettable is how long it is until there is something to Forget, 0 if there is; any is false if nothing is known
 	// that ever will be.
 	UntilForgettable(ctx context.Context, partition int, age time.Duration) (wait time.Duration, any bool, err error)
@@ -197,4 +212,5 @@ type WorkerSign struct {
 	ReclaimAfterMillis int64    `json:"reclaim_after_ms"`    // how long it may be silent until others take over, and waits until it does
 	RequestsPerSecond  float64  `json:"requests_per_second"` // that it was done with since it said so last
 	FactsPerSecond     float64  `json:"facts_per_second"`    // that it posted or settled since
+	Paused             bool     `json:"paused"`              // it takes no requests, because everything is paused
 }

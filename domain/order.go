@@ -55,21 +55,23 @@ func (s OrderState) Terminal() bool { return s > OrderHeld && s != OrderLapsed }
 
 // Why an order was rejected, declined or cancelled.
 const (
-	ReasonSoldOut        = "sold_out"
-	ReasonUnknownEvent   = "unknown_event"
-	ReasonUnknownSection = "unknown_section"
-	ReasonUnknownSeat    = "unknown_seat"       // also of seats that are named of a section without any
-	ReasonSeatTaken      = "seat_taken"         // or not for sale
-	ReasonNoAdjacent     = "no_adjacent_seats"  // there are as many, but nowhere side by side
-	ReasonWouldOrphan    = "would_leave_orphan" // one seat alone, where the event wants none
-	ReasonNotOnSale      = "not_on_sale"
-	ReasonOverLimit      = "over_limit"
-	ReasonOverCustomer   = "over_customer_limit"
-	ReasonBelowMinimum   = "below_minimum" // it costs less than the payment gateway takes
-	ReasonInProgress     = "in_progress"
-	ReasonPriceChanged   = "price_changed"
-	ReasonTooLate        = "too_late"
-	ReasonInvalid        = "invalid"
+	ReasonSoldOut           = "sold_out"
+	ReasonUnknownEvent      = "unknown_event"
+	ReasonUnknownSection    = "unknown_section"
+	ReasonUnknownAllocation = "unknown_allocation"
+	ReasonCodeRefused       = "code_refused"       // no access code that opens the allocation now; which code would is not told, nor why this one does not
+	ReasonUnknownSeat       = "unknown_seat"       // also of seats that are named of a section without any
+	ReasonSeatTaken         = "seat_taken"         // or not for sale
+	ReasonNoAdjacent        = "no_adjacent_seats"  // there are as many, but nowhere side by side
+	ReasonWouldOrphan       = "would_leave_orphan" // one seat alone, where the event wants none
+	ReasonNotOnSale         = "not_on_sale"
+	ReasonOverLimit         = "over_limit"
+	ReasonOverCustomer      = "over_customer_limit"
+	ReasonBelowMinimum      = "below_minimum" // it costs less than the payment gateway takes
+	ReasonInProgress        = "in_progress"
+	ReasonPriceChanged      = "price_changed"
+	ReasonTooLate           = "too_late"
+	ReasonInvalid           = "invalid"
 
 	ReasonPaymentMismatch = "payment_mismatch" // declined because the gateway's payment is not what the order asks for; empty: the gateway declined
 
@@ -107,11 +109,11 @@ func (s OrderState) Reasons() []string { return reasons[s] }
 
 var reasons = [...][]string{
 	OrderNone: {""}, OrderHeld: {""}, OrderConfirmed: {""}, OrderLapsed: {""},
-	OrderExpired:   {"", ReasonNotOnSale, ReasonOverLimit, ReasonInProgress, ReasonOverCustomer, ReasonSeatTaken, ReasonSoldOut},
+	OrderExpired:   {"", ReasonNotOnSale, ReasonOverLimit, ReasonCodeRefused, ReasonInProgress, ReasonOverCustomer, ReasonSeatTaken, ReasonSoldOut},
 	OrderDeclined:  {"", ReasonPaymentMismatch},
 	OrderCancelled: {ReasonRequested, ReasonCaptureFailed, ReasonEventCancelled},
 	OrderRejected: {
-		ReasonInvalid, ReasonTooLate, ReasonUnknownEvent, ReasonUnknownSection, ReasonUnknownSeat, ReasonNotOnSale, ReasonPriceChanged,
+		ReasonInvalid, ReasonTooLate, ReasonUnknownEvent, ReasonUnknownSection, ReasonUnknownAllocation, ReasonUnknownSeat, ReasonNotOnSale, ReasonCodeRefused, ReasonPriceChanged,
 		ReasonOverLimit, ReasonOverCustomer, ReasonBelowMinimum, ReasonInProgress,
 		ReasonSeatTaken, ReasonNoAdjacent, ReasonWouldOrphan, ReasonSoldOut,
 	},
@@ -159,6 +161,8 @@ type Order struct {
 	CustomerID  string
 	Items       Items // their prices are fixed at the hold
 	Currency    string
+
+	Code string // hash of the access code that it uses while it is held or confirmed; empty if it brought none that was needed
 
 	DeadlineMillis    int64  // while held: when the hold ends; kept afterwards
 	LateMillis        int64  // once it has lapsed: for how long after the deadline its payment may still be approved

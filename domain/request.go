@@ -44,15 +44,17 @@ type Request struct {
 	OrderID      string
 	CustomerID   string
 	Section      string // of an order of one item; DefaultSection if empty
+	Allocation   string // of the section's places; empty or seats.Public: those for everybody
 	Quantity     int64
 	Seats        []string      // named ones of a seated section, ROW-NUMBER, instead of Quantity
 	Apart        bool          // best available seats need not be side by side
 	PaymentToken Secret        // what costs nothing needs none, in a namespace whose free orders are
+	AccessCode   Secret        // what opens the allocation that is named
 	UnitPrice    *int64        // minor units; nil: whatever the price is
 	Change       int64         // of a cancel with items, of a change, and of a refund: which one of its order it is, 1 to MaxChange
 	Amount       int64         // of a refund without items: minor units
 	NoRefund     bool          // of a cancel: the organiser keeps the money
-	Items        []RequestItem // instead of Section, Quantity, Seats, Apart and UnitPrice: 1 to MaxItems, each of another section, all or nothing
+	Items        []RequestItem // instead of Section, Allocation, Quantity, Seats, Apart and UnitPrice: 1 to MaxItems, each of another section, all or nothing
 	HoldSeconds  int64         // 0: the worker's default
 	ValidSeconds int64         // 0: the worker's default
 	Attempt      int64         // of a pay or a payment_update, which one for its order: 1 to MaxAttempts; 0: the first
@@ -61,16 +63,17 @@ type Request struct {
 
 	// Fingerprint identifies the body of all but a cancel of everything, so that a retry is told from another request
 	// under the same order_id, of the same attempt, or of the same number. The payment token is no part of it: it may not be
-	// kept in any form, and a checkout that retries often has a fresh one.
+	// kept in any form, and a checkout that retries often has a fresh one. Nor is the access code: the allocation is.
 	// Set by wire.ParseRequest.
 	Fingerprint string
 }
 
 // RequestItem is one line of what is asked for.
 type RequestItem struct {
-	Section   string
-	Quantity  int64
-	UnitPrice *int64 // minor units; nil: whatever the price is
+	Section    string
+	Allocation string // of the section's places; empty or seats.Public: those for everybody
+	Quantity   int64
+	UnitPrice  *int64 // minor units; nil: whatever the price is
 
 	// Of a seated section: named seats, ROW-NUMBER; then Quantity is how many they are. Without names it is the best
 	// available ones, side by side unless Apart.
@@ -78,14 +81,15 @@ type RequestItem struct {
 	Apart bool
 }
 
-// Lines are the items that are asked for, one by one.
+// Lines are the items that are asked for, one by one. Their sections are PoolOf those and their allocations.
 func (r *Request) Lines() iter.Seq[RequestItem] {
 	return func(yield func(RequestItem) bool) {
 		if len(r.Items) == 0 {
-			yield(RequestItem{Section: r.Section, Quantity: max(r.Quantity, int64(len(r.Seats))), UnitPrice: r.UnitPrice, Seats: r.Seats, Apart: r.Apart})
+			yield(RequestItem{Section: PoolOf(r.Section, r.Allocation), Quantity: max(r.Quantity, int64(len(r.Seats))), UnitPrice: r.UnitPrice, Seats: r.Seats, Apart: r.Apart})
 			return
 		}
 		for _, item := range r.Items {
+			item.Section = PoolOf(item.Section, item.Allocation)
 			if !yield(item) {
 				return
 			}

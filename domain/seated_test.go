@@ -18,7 +18,7 @@ func seatedEvent(t *testing.T) Event {
 		t.Fatal(err)
 	}
 	s := &event.Sections[1]
-	if s.Places != ".... a!/..." || s.Available != 8 || s.Blocked() != 1 {
+	if s.Places != ".... a!/..." || s.Available != 8 || s.Blocked != 1 {
 		t.Fatalf("listed as %+v", s)
 	}
 	s.Places, s.Available, s.Held, s.Sold = "..-+ a!/...", 6, 1, 1

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 )
 
 // secret is in every payment token here, and must be nowhere else.
@@ -230,7 +231,7 @@ func TestBadInput(t *testing.T) {
 	s.event(notYetOpen, "Not Yet Open", 100, "10", "--on-sale", time.Now().Add(time.Hour).Format(time.RFC3339))
 	gateway := startGateway(t)
 	args := []string{"--gateway", gateway, "--log-level", "debug", "--pay-wait", "1s", "--reclaim-after", "2s"}
-	pool := []*process{s.worker("worker-0", args...), s.worker("worker-1", args...)}
+	pool := []*program.Process{s.worker("worker-0", args...), s.worker("worker-1", args...)}
 	heard := s.eavesdrop()
 	rdb := s.client()
 
@@ -322,7 +323,7 @@ func TestBadInput(t *testing.T) {
 		t.Errorf("the gateway knows %d orders, want %d", n, confirmed)
 	}
 	for _, p := range pool {
-		p.alive()
+		p.Alive()
 	}
 
 	// Life goes on.
@@ -332,7 +333,7 @@ func TestBadInput(t *testing.T) {
 	s.audit(gateway)
 	s.checkDeadCommands()
 	s.trimmed()
-	stopAll(pool...)
+	program.StopAll(pool...)
 	s.checkSecret(heard(), pool...)
 	t.Logf("%d bad entries", len(cases))
 }
@@ -417,7 +418,7 @@ func (s *system) eavesdrop() (heard func() string) {
 // checkSecret looks for payment tokens wherever they must not be: in what
 // workers log, in what is published, and in every key: the requests are trimmed
 // by now, the dead letters discarded.
-func (s *system) checkSecret(heard string, pool ...*process) {
+func (s *system) checkSecret(heard string, pool ...*program.Process) {
 	s.t.Helper()
 	ctx := context.Background()
 	rdb := s.client()
@@ -429,9 +430,9 @@ func (s *system) checkSecret(heard string, pool ...*process) {
 	}
 	logged := ""
 	for _, p := range pool {
-		said := p.stderr.String() + p.stdout.String()
+		said := p.Stderr.String() + p.Stdout.String()
 		if strings.Contains(said, secret) {
-			s.t.Errorf("%s logs a payment token", p.name)
+			s.t.Errorf("%s logs a payment token", p.Name)
 		}
 		logged += said
 	}

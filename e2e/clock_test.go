@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 )
 
@@ -38,7 +39,7 @@ const wrongClockVariable = "WRONG_CLOCK_SECONDS"
 // monotonic clock, stays right, as it does on a machine with a wrong clock. The
 // first time this takes a minute, because all that imports time is built again;
 // then Go's cache has it.
-func buildWithWrongClock(t testing.TB) (program string) {
+func buildWithWrongClock(t testing.TB) (binary string) {
 	t.Helper()
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
@@ -82,23 +83,23 @@ var wrongBy = func() int64 {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	program = filepath.Join(dir, "holdfast")
-	if err := buildHoldfast(program, "-overlay", file); err != nil {
+	binary = filepath.Join(dir, "holdfast")
+	if err := buildHoldfast(binary, "-overlay", file); err != nil {
 		t.Fatal(err)
 	}
-	return program
+	return binary
 }
 
 // workerWithClock starts a worker whose clock is wrong, and checks by its log that it is.
-func (s *system) workerWithClock(program, name string, wrongBy time.Duration, args ...string) *process {
+func (s *system) workerWithClock(binary, name string, wrongBy time.Duration, args ...string) *program.Process {
 	s.t.Helper()
-	cmd := exec.Command(program, s.workerArgs(name, args...)...)
+	cmd := exec.Command(binary, s.workerArgs(name, args...)...)
 	cmd.Env = append(os.Environ(), wrongClockVariable+"="+strconv.Itoa(int(wrongBy/time.Second)))
 	before := time.Now()
-	p := startCommand(s.t, name, cmd)
-	p.saysSoon(`"worker started"`)
+	p := program.Start(s.t, name, cmd)
+	p.SaysSoon(`"worker started"`)
 	after := time.Now()
-	line, _, _ := strings.Cut(p.stderr.String(), "\n")
+	line, _, _ := strings.Cut(p.Stderr.String(), "\n")
 	var said struct {
 		TS time.Time `json:"ts"`
 	}
@@ -118,7 +119,7 @@ func (s *system) workerWithClock(program, name string, wrongBy time.Duration, ar
 func TestTortureWrongClocks(t *testing.T) {
 	t.Parallel()
 	tally := torture.Begin(t, 3, "workers whose clocks are wrong by up to ten times the hold time")
-	program := buildWithWrongClock(t)
+	binary := buildWithWrongClock(t)
 	rounds := torture.Size(3, 15)
 	s := newSale(t, tally, torture.Seed(t), rounds*torture.Size(300, 800), 1600*time.Millisecond)
 	s.validTime = clockValid
@@ -133,7 +134,7 @@ func TestTortureWrongClocks(t *testing.T) {
 		}
 		return at.UnixMilli()
 	}
-	var pool []*process
+	var pool []*program.Process
 	var spans []span
 	started, wrong := 0, 0
 	begin := func(clocks ...time.Duration) {
@@ -147,11 +148,11 @@ func TestTortureWrongClocks(t *testing.T) {
 			if wrongBy != 0 {
 				wrong++
 			}
-			pool = append(pool, s.workerWithClock(program, fmt.Sprintf("worker-%d-%s", started, wrongBy), wrongBy,
+			pool = append(pool, s.workerWithClock(binary, fmt.Sprintf("worker-%d-%s", started, wrongBy), wrongBy,
 				"--gateway", s.gateway, "--hold-time", clockHold.String(), "--valid-time", clockValid.String(), "--reclaim-after", "2s",
 				"--call-timeout", "4s", "--pay-wait", "1m", "--grace", "1500ms", "--max-deliveries", neverTooOften))
 		}
-		stopAll(ending...) // what they have in hand goes to clocks that say something else
+		program.StopAll(ending...) // what they have in hand goes to clocks that say something else
 		spans = append(spans, span{first: now()})
 	}
 	s.sellWhile(pace{entries: 2, every: 20 * time.Millisecond, auditEvery: 3 * time.Second}, func(published int) (int, bool) {
@@ -170,7 +171,7 @@ func TestTortureWrongClocks(t *testing.T) {
 	})
 	s.end(pool...)
 	spans[len(spans)-1].end = now()
-	stopAll(pool...)
+	program.StopAll(pool...)
 	s.checkDeadlines(spans)
 
 	tally.Count("clocks wrong", wrong)

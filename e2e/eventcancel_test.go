@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 )
 
@@ -62,21 +63,21 @@ func TestTortureKilledEventCancel(t *testing.T) {
 			}
 			return nil
 		})
-		first.kill()
+		first.Kill()
 		if s.sold(event) > 0 {
 			inTheMiddle++
 		}
-		var both []*process
+		var both []*program.Process
 		for i := range 2 {
 			both = append(both, start(t, fmt.Sprintf("again-%d", i), cancelArgs(event, "--wait", "-o", "json", "--redis", s.url)...))
 		}
 		var reports []cancelReport
 		for _, p := range both {
-			if code := p.wait(time.Minute); code != 0 {
-				t.Fatalf("%s: exit %d\n%s", p.name, code, p.stderr.String())
+			if code := p.Wait(time.Minute); code != 0 {
+				t.Fatalf("%s: exit %d\n%s", p.Name, code, p.Stderr.String())
 			}
 			var r cancelReport
-			if err := json.Unmarshal([]byte(p.stdout.String()), &r); err != nil {
+			if err := json.Unmarshal([]byte(p.Stdout.String()), &r); err != nil {
 				t.Fatal(err)
 			}
 			reports = append(reports, r)
@@ -167,7 +168,7 @@ func TestEventClosedReopenedCancelled(t *testing.T) {
 		}
 	}
 	s.audit(gateway)
-	stopAll(worker)
+	program.StopAll(worker)
 }
 
 func refsOf(requests []domain.Request) []domain.OrderRef {

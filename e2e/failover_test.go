@@ -17,6 +17,7 @@ import (
 	"holdfast/streams"
 	"holdfast/streams/redistest"
 
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 )
 
@@ -277,7 +278,7 @@ func TestTortureClusterSlots(t *testing.T) {
 	s.seenTo()
 	s.audit(gateway)
 	tally.Judged(0)
-	stopAll(pool...)
+	program.StopAll(pool...)
 	tally.Count("slots moved", moved)
 	tally.Count("keys moved", keys)
 	tally.Count("receipts", len(all))
@@ -287,7 +288,7 @@ func TestTortureClusterSlots(t *testing.T) {
 	}
 }
 
-func (s *system) failoverWorkers(gateway string) (pool []*process) {
+func (s *system) failoverWorkers(gateway string) (pool []*program.Process) {
 	s.t.Helper()
 	for i := range 2 {
 		pool = append(pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", gateway, "--reclaim-after", "2s", "--wait-redis", "60s"))
@@ -418,7 +419,7 @@ func (f *failovers) run() {
 	})
 	f.tally.Count("left to a person", len(report.Violations))
 	f.tally.Count(f.count, done)
-	stopAll(pool...)
+	program.StopAll(pool...)
 	if done < f.times {
 		t.Errorf("%d %s, want %d", done, f.count, f.times)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 	"holdfast/payments/simulator"
 )
@@ -74,7 +75,7 @@ func TestGatewayKeyIsChanged(t *testing.T) {
 
 	gateway.wantToken(after)
 	publish(t, p, requests[orders/3:2*orders/3]...)
-	w.says(1, "cannot be used as it is configured")
+	w.Says(1, "cannot be used as it is configured")
 	asked := gateway.calls.Load()
 	eventually(t, soon, "it is reported", func() error {
 		if r := s.run("", "check"); r.code != 2 || !strings.Contains(r.stdout, "gateway_misconfigured") {
@@ -89,7 +90,7 @@ func TestGatewayKeyIsChanged(t *testing.T) {
 	write(after)
 	s.drained(2 * soon)
 	s.allIn(domain.OrderConfirmed, refs)
-	w.says(1, "works again")
+	w.Says(1, "works again")
 	if dead := list[deadView](s, "dead", "list"); len(dead) > 0 {
 		t.Errorf("dead letters: %+v", dead)
 	}
@@ -106,9 +107,9 @@ func TestGatewayKeyIsChanged(t *testing.T) {
 	if r := s.run("", auditArgs(gateway.url)...); r.code == 0 || !strings.Contains(r.stderr, "401") {
 		t.Errorf("audit without the key: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	w.stop(endTime)
+	w.Stop(endTime)
 	for _, key := range []string{before, after} {
-		if strings.Contains(w.stderr.String()+w.stdout.String(), key) {
+		if strings.Contains(w.Stderr.String()+w.Stdout.String(), key) {
 			t.Errorf("the worker printed %s", key)
 		}
 	}
@@ -126,13 +127,13 @@ func TestTortureMismatches(t *testing.T) {
 	gateway := startGateway(t, "--mismatch-rate", "0.2", "--latency", "300ms", "--seed", "3")
 	// A hold is left to its deadline if its worker is killed when it has set the request aside.
 	args := []string{"--gateway", gateway, "--reclaim-after", "2s", "--hold-time", "20s"}
-	pool := []*process{s.worker("worker-0", args...)}
+	pool := []*program.Process{s.worker("worker-0", args...)}
 	p := s.producer()
 	for i := range pieces {
 		victim := s.worker(fmt.Sprintf("victim-%d", i), args...)
 		publish(t, p, requests[i*orders/pieces:(i+1)*orders/pieces]...)
 		s.busy(victim, 1)
-		victim.kill() // with whatever it has in hand
+		victim.Kill() // with whatever it has in hand
 		pool = append(pool, s.worker(fmt.Sprintf("worker-%d", i+1), args...))
 	}
 	s.drained(3 * soon)
@@ -192,7 +193,7 @@ func TestTortureMismatches(t *testing.T) {
 	tally.Count("holds that ran out after that", len(expired))
 	tally.Count("workers killed", pieces)
 	tally.Judged(0)
-	stopAll(pool...)
+	program.StopAll(pool...)
 }
 
 // holdfast gateway gives what its flags say, and a worker bears it.
@@ -253,7 +254,7 @@ func TestFreeOrders(t *testing.T) {
 	}
 	s.audit(gateway)
 
-	w.stop(endTime)
+	w.Stop(endTime)
 	s.ok("namespace", "set", "--free-orders", "gateway")
 	s.worker("w2", "--gateway", gateway)
 	if o := publishLine("tokenless"); o.State != "rejected" || o.Reason != "invalid" || o.Detail != domain.DetailNoToken {

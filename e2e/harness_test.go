@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,13 +8,13 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 	"holdfast/payments/remote"
 	"holdfast/producer"
@@ -36,148 +35,10 @@ func eventually(t testing.TB, limit time.Duration, what string, cond func() erro
 	torture.Eventually(t, limit, what, cond)
 }
 
-// buffer can be read while it is written.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// process is a running holdfast.
-type process struct {
-	t      testing.TB
-	name   string
-	cmd    *exec.Cmd
-	stdout *buffer
-	stderr *buffer
-	ended  chan struct{} // closed once it is reaped
-}
-
-// start starts the program. When the test ends it is killed and reaped; what it
-// said on stderr is shown if the test failed.
-func start(t testing.TB, name string, args ...string) *process {
+// start starts the program under test; it ends with the test.
+func start(t testing.TB, name string, args ...string) *program.Process {
 	t.Helper()
-	return startCommand(t, name, exec.Command(holdfastBinary, args...))
-}
-
-func startCommand(t testing.TB, name string, cmd *exec.Cmd) *process {
-	t.Helper()
-	p := &process{t: t, name: name, cmd: cmd, stdout: new(buffer), stderr: new(buffer), ended: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
-	if err := p.cmd.Start(); err != nil {
-		t.Fatalf("starting %s: %v", name, err)
-	}
-	go func() {
-		_ = p.cmd.Wait() // how it ended is in ProcessState
-		close(p.ended)
-	}()
-	t.Cleanup(func() {
-		p.kill()
-		said := p.stderr.String()
-		for _, bad := range []string{"panic:", "fatal error:", "DATA RACE"} {
-			if strings.Contains(said, bad) {
-				t.Errorf("%s: %s", name, bad)
-			}
-		}
-		if t.Failed() {
-			t.Logf("%s (%s) said:\n%s", name, p.cmd.ProcessState, lastLines(said, 60))
-		}
-	})
-	return p
-}
-
-func lastLines(text string, n int) string {
-	lines := strings.SplitAfter(text, "\n")
-	if len(lines) <= n {
-		return text
-	}
-	return fmt.Sprintf("(%d lines before)\n%s", len(lines)-n, strings.Join(lines[len(lines)-n:], ""))
-}
-
-func (p *process) signal(s syscall.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatalf("sending %s to %s: %v", s, p.name, err)
-	}
-}
-
-// kill ends it the hard way (SIGKILL), if it has not ended yet.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.ended
-}
-
-// wait returns the exit status of a process that is about to end.
-func (p *process) wait(limit time.Duration) int {
-	p.t.Helper()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-p.ended:
-	case <-timer.C:
-		p.t.Fatalf("%s did not end within %s", p.name, limit)
-	}
-	return p.cmd.ProcessState.ExitCode()
-}
-
-// stop sends SIGTERM, upon which it must end in order.
-func (p *process) stop(limit time.Duration) {
-	p.t.Helper()
-	p.signal(syscall.SIGTERM)
-	if code := p.wait(limit); code != 0 {
-		p.t.Errorf("%s was told to stop: exit %d", p.name, code)
-	}
-}
-
-// stopAll is stop for several at once.
-func stopAll(processes ...*process) {
-	for _, p := range processes {
-		p.signal(syscall.SIGTERM)
-	}
-	for _, p := range processes {
-		if code := p.wait(endTime); code != 0 {
-			p.t.Errorf("%s was told to stop: exit %d", p.name, code)
-		}
-	}
-}
-
-// alive fails the test if the process has ended.
-func (p *process) alive() {
-	p.t.Helper()
-	select {
-	case <-p.ended:
-		p.t.Errorf("%s has ended: %s", p.name, p.cmd.ProcessState)
-	default:
-	}
-}
-
-func (p *process) lines() int { return strings.Count(p.stderr.String(), "\n") }
-
-func (p *process) saysSoon(text string) {
-	p.t.Helper()
-	p.says(1, text)
-}
-
-// says waits until it has said it so many times.
-func (p *process) says(times int, text string) {
-	p.t.Helper()
-	eventually(p.t, soon, p.name+" says "+text, func() error {
-		if n := strings.Count(p.stderr.String(), text); n < times {
-			return fmt.Errorf("%d times, want %d", n, times)
-		}
-		return nil
-	})
+	return program.Start(t, name, exec.Command(holdfastBinary, args...))
 }
 
 // system is a Redis and what runs on it.
@@ -245,14 +106,14 @@ func streamOf(partition int, group domain.Group) string {
 }
 
 // worker starts one and waits until it works.
-func (s *system) worker(name string, args ...string) *process {
+func (s *system) worker(name string, args ...string) *program.Process {
 	s.t.Helper()
 	p := s.startWorker(name, args...)
-	p.saysSoon(`"worker started"`)
+	p.SaysSoon(`"worker started"`)
 	return p
 }
 
-func (s *system) startWorker(name string, args ...string) *process {
+func (s *system) startWorker(name string, args ...string) *program.Process {
 	s.t.Helper()
 	return start(s.t, name, s.workerArgs(name, args...)...)
 }
@@ -269,7 +130,7 @@ func startGateway(t testing.TB, args ...string) string {
 		URL string `json:"url"`
 	}
 	eventually(t, soon, "the gateway listens", func() error {
-		line, _, complete := strings.Cut(p.stdout.String(), "\n")
+		line, _, complete := strings.Cut(p.Stdout.String(), "\n")
 		if !complete {
 			return errors.New("not yet")
 		}

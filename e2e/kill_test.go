@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 )
 
@@ -25,13 +26,13 @@ func TestTortureKilledWorkers(t *testing.T) {
 	)
 	s := newSale(t, tally, torture.Seed(t), torture.Size(6_000, 115_000), 200*time.Millisecond)
 	started := 0
-	startWorker := func() *process {
+	startWorker := func() *program.Process {
 		started++
 		return s.startWorker(fmt.Sprintf("worker-%d", started), "--gateway", s.gateway, "--reclaim-after", "2s",
 			"--call-timeout", "500ms", "--pay-wait", "30s", "--max-deliveries", neverTooOften)
 	}
 	orders := len(s.w.orders)
-	var pool []*process
+	var pool []*program.Process
 	for range workers {
 		pool = append(pool, startWorker())
 	}
@@ -43,11 +44,11 @@ func TestTortureKilledWorkers(t *testing.T) {
 		if due := published * wantKills / all; kills < due {
 			victims := s.rng.Perm(len(pool))[:1+s.rng.IntN(2)]
 			for _, v := range victims {
-				pool[v].alive() // or it died of something else
-				pool[v].kill()
+				pool[v].Alive() // or it died of something else
+				pool[v].Kill()
 			}
 			for _, v := range victims {
-				inHand += s.inHand(pool[v].name)
+				inHand += s.inHand(pool[v].Name)
 				pool[v] = startWorker()
 			}
 			kills += len(victims)
@@ -55,7 +56,7 @@ func TestTortureKilledWorkers(t *testing.T) {
 		return all, kills >= wantKills
 	})
 	s.endSoldOut(pool...)
-	stopAll(pool...)
+	program.StopAll(pool...)
 
 	tally.Count("kills", kills)
 	tally.Count("orders", orders)

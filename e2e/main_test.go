@@ -4,10 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
+
+	"holdfast/e2e/program"
 
 	"github.com/redis/go-redis/v9/logging"
 )
@@ -23,12 +23,8 @@ func TestMain(m *testing.M) {
 }
 
 func testMain(m *testing.M) int {
-	for _, pair := range os.Environ() {
-		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "HOLDFAST_") {
-			if err := os.Unsetenv(name); err != nil {
-				panic(err)
-			}
-		}
+	if err := program.ClearEnvironment(); err != nil {
+		panic(err)
 	}
 	dir, err := os.MkdirTemp("", "holdfast-e2e-")
 	if err != nil {
@@ -50,12 +46,8 @@ func testMain(m *testing.M) int {
 
 // buildHoldfast builds the program, with further flags of go build.
 func buildHoldfast(to string, flags ...string) error {
-	args := append([]string{"build", "-o", to}, flags...)
 	if raceDetect {
-		args = append(args, "-race")
+		flags = append(flags, "-race")
 	}
-	if out, err := exec.Command("go", append(args, "holdfast/cmd/holdfast")...).CombinedOutput(); err != nil {
-		return fmt.Errorf("building holdfast: %w\n%s", err, out)
-	}
-	return nil
+	return program.Build(to, flags...)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 )
 
@@ -102,7 +103,7 @@ func TestWorkersOfSchema1WakeUp(t *testing.T) {
 	s := newSystem(t)
 	gateway := startGateway(t, "--latency", "300ms")
 	s.inSchema1(old, 4, 10_000)
-	var frozen []*process
+	var frozen []*program.Process
 	var refs []domain.OrderRef
 	for i := range 2 {
 		name := fmt.Sprint("frozen-", i)
@@ -111,13 +112,13 @@ func TestWorkersOfSchema1WakeUp(t *testing.T) {
 		eventually(t, 3*soon, name+" freezes with requests and facts in hand", func() error {
 			refs = append(refs, s.publishRaw(fmt.Sprintf("%s-%d", name, len(refs)), 4, 200)...)
 			for range 200 {
-				p.signal(syscall.SIGSTOP)
+				p.Signal(syscall.SIGSTOP)
 				requests, facts := s.pendingFor("holdfast:{0}:requests", "workers", name), s.pendingFor("holdfast:{0}:log", "posting", name)
 				if requests > 0 && facts > 0 {
 					t.Logf("%s froze with %d requests and %d facts to post in hand", name, requests, facts)
 					return nil
 				}
-				p.signal(syscall.SIGCONT)
+				p.Signal(syscall.SIGCONT)
 			}
 			return fmt.Errorf("nothing in hand")
 		})
@@ -135,28 +136,28 @@ func TestWorkersOfSchema1WakeUp(t *testing.T) {
 	s.audit("")
 
 	// The oldest of them do not ask for the schema again and go on in vain until they are stopped; later ones end by themselves.
-	wake := func(p *process, what string) {
+	wake := func(p *program.Process, what string) {
 		t.Helper()
 		was := s.dump()
 		refusedBefore, lostBefore := s.errorsSaid("WRONGTYPE"), s.errorsSaid("NOGROUP")
-		p.signal(syscall.SIGCONT)
+		p.Signal(syscall.SIGCONT)
 		// It logs that it fails, and not how often: Redis counts.
 		eventually(t, soon, what+" has tried what it had in hand, and goes on trying", func() error {
 			refused, lost := s.errorsSaid("WRONGTYPE")-refusedBefore, s.errorsSaid("NOGROUP")-lostBefore
-			if refused < 300 || lost < 10 || !strings.Contains(p.stderr.String(), "script dead_letter: WRONGTYPE") {
+			if refused < 300 || lost < 10 || !strings.Contains(p.Stderr.String(), "script dead_letter: WRONGTYPE") {
 				return fmt.Errorf("it was refused %d times, and found no group %d times", refused, lost)
 			}
 			return nil
 		})
-		p.signal(syscall.SIGTERM)
-		p.wait(endTime)
+		p.Signal(syscall.SIGTERM)
+		p.Wait(endTime)
 		sameAsBefore(t, what, was, s.dump())
 	}
 	wake(frozen[0], "a worker that woke at once")
 	worker := s.worker("new-1", "--gateway", gateway)
 	s.drained(3 * soon)
 	s.trimmed() // or the old one would: that is the same in every schema
-	worker.stop(endTime)
+	worker.Stop(endTime)
 	wake(frozen[1], "a worker that woke when all was done")
 	s.allIn(domain.OrderConfirmed, refs)
 	paidOnce(t, gateway, refs)
@@ -187,14 +188,14 @@ func TestTortureMigrate(t *testing.T) {
 		}
 		return nil
 	})
-	following.kill()
+	following.Kill()
 	eventually(t, 10*soon, "nearly all of them are confirmed", func() error {
 		if left := waiting(); left > inLine {
 			return fmt.Errorf("%d wait", left)
 		}
 		return nil
 	})
-	selling.kill()
+	selling.Kill()
 	underWay := s.pendingFor("holdfast:{0}:requests", "workers", "old-0")
 	captured := 0
 	for _, l := range ledger(t, gateway) {
@@ -238,7 +239,7 @@ func TestTortureMigrate(t *testing.T) {
 		t.Errorf("killed %d times: that was no test", kills)
 	}
 
-	workers := []*process{s.worker("new-0", args...), s.worker("new-1", args...)}
+	workers := []*program.Process{s.worker("new-0", args...), s.worker("new-1", args...)}
 	s.publishRaw("held", events, held, "pay")
 	s.drained(10 * soon)
 	s.allIn(domain.OrderConfirmed, refs)
@@ -250,7 +251,7 @@ func TestTortureMigrate(t *testing.T) {
 	}
 	s.audit(gateway)
 	tally.Judged(0)
-	stopAll(workers...)
+	program.StopAll(workers...)
 }
 
 // aliveUntil is until when workers of schema 1 count as alive, in milliseconds.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"holdfast/e2e/program"
 )
 
 // oldRevision is one of the programs of schema 1: the last of those that know nothing of what was added to it
@@ -22,14 +24,14 @@ var errNoHistory = errors.New("the history of this repository does not have revi
 // all tests. A copy of the sources without their history has none: then the test is skipped.
 func oldBinary(t testing.TB) string {
 	t.Helper()
-	program, err := buildOldBinary()
+	binary, err := buildOldBinary()
 	if errors.Is(err, errNoHistory) {
 		t.Skipf("NOT TESTED, what a program of schema 1 does: %v", err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return program
+	return binary
 }
 
 var buildOldBinary = sync.OnceValues(func() (string, error) {
@@ -52,27 +54,27 @@ var buildOldBinary = sync.OnceValues(func() (string, error) {
 	if _, err := output(exec.Command("tar", "-x", "-f", archive, "-C", source)); err != nil {
 		return "", fmt.Errorf("unpacking the old sources: %w", err)
 	}
-	program := filepath.Join(source, "holdfast-old")
-	build := exec.Command("go", "build", "-o", program, "./cmd/holdfast")
+	binary := filepath.Join(source, "holdfast-old")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/holdfast")
 	build.Dir = source
 	if _, err := output(build); err != nil {
 		return "", fmt.Errorf("building the old program: %w", err)
 	}
-	return program, nil
+	return binary, nil
 })
 
 // oldWorker starts a worker of the old program and waits until it works.
-func (s *system) oldWorker(program, name string, args ...string) *process {
+func (s *system) oldWorker(binary, name string, args ...string) *program.Process {
 	s.t.Helper()
-	p := startCommand(s.t, name, exec.Command(program, s.workerArgs(name, args...)...))
-	p.saysSoon(`"worker started"`)
+	p := program.Start(s.t, name, exec.Command(binary, s.workerArgs(name, args...)...))
+	p.SaysSoon(`"worker started"`)
 	return p
 }
 
 // oldOK runs a command of the old program that must succeed; it returns stdout.
-func (s *system) oldOK(program string, args ...string) string {
+func (s *system) oldOK(binary string, args ...string) string {
 	s.t.Helper()
-	out, err := output(exec.Command(program, append(args, "--redis", s.url)...))
+	out, err := output(exec.Command(binary, append(args, "--redis", s.url)...))
 	if err != nil {
 		s.t.Fatal(err)
 	}

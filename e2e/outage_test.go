@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/producer"
 	"holdfast/streams/inspect"
 )
@@ -18,20 +19,22 @@ const mostLines = 30
 
 // quietly notes how much the workers have logged, and returns a check that they
 // log little more, and live.
-func quietly(t testing.TB, pool ...*process) (check func()) { return noisy(t, mostLines, pool...) }
+func quietly(t testing.TB, pool ...*program.Process) (check func()) {
+	return noisy(t, mostLines, pool...)
+}
 
 // noisy is quietly with another bound.
-func noisy(t testing.TB, most int, pool ...*process) (check func()) {
+func noisy(t testing.TB, most int, pool ...*program.Process) (check func()) {
 	before := make([]int, len(pool))
 	for i, p := range pool {
-		before[i] = p.lines()
+		before[i] = p.Lines()
 	}
 	return func() {
 		t.Helper()
 		for i, p := range pool {
-			p.alive()
-			if n := p.lines() - before[i]; n >= most {
-				t.Errorf("%s logged %d lines, want fewer than %d", p.name, n, most)
+			p.Alive()
+			if n := p.Lines() - before[i]; n >= most {
+				t.Errorf("%s logged %d lines, want fewer than %d", p.Name, n, most)
 			}
 		}
 	}
@@ -150,7 +153,7 @@ func TestRedisLosesReplies(t *testing.T) {
 	s := newSystem(t)
 	s.purchases("replies", 8, 10_000) // makes the events
 	gateway := startGateway(t, "--latency", "50ms")
-	var pool []*process
+	var pool []*program.Process
 	for i := range 3 {
 		pool = append(pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", gateway, "--reclaim-after", "1s"))
 	}
@@ -175,7 +178,7 @@ func TestRedisLosesReplies(t *testing.T) {
 	s.allIn(domain.OrderConfirmed, refs)
 	paidOnce(t, gateway, refs)
 	s.audit(gateway)
-	stopAll(pool...)
+	program.StopAll(pool...)
 }
 
 // Redis comes back without anything, and later is emptied under the workers'
@@ -184,7 +187,7 @@ func TestRedisComesBackEmpty(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	gateway := startGateway(t, "--latency", "20ms")
-	pool := []*process{s.worker("worker-0", "--gateway", gateway), s.worker("worker-1", "--gateway", gateway)}
+	pool := []*program.Process{s.worker("worker-0", "--gateway", gateway), s.worker("worker-1", "--gateway", gateway)}
 	requests, refs := s.purchases("before", 4, 50)
 	publish(t, s.producer(), requests...)
 	s.drained(soon)
@@ -199,7 +202,7 @@ func TestRedisComesBackEmpty(t *testing.T) {
 		{"restart", func() {
 			s.server.Kill()
 			for _, p := range pool {
-				p.saysSoon("redis does not work")
+				p.SaysSoon("redis does not work")
 			}
 			s.server.Restart()
 		}},
@@ -237,10 +240,10 @@ func TestRedisComesBackEmpty(t *testing.T) {
 		s.audit("") // the gateway knows orders that Redis has lost
 	}
 	for _, p := range pool {
-		p.saysSoon("the data in Redis is not what it was")
+		p.SaysSoon("the data in Redis is not what it was")
 	}
 	check()
-	stopAll(pool...)
+	program.StopAll(pool...)
 }
 
 // Redis is emptied while orders are under way. Those are lost, which is no
@@ -261,5 +264,5 @@ func TestRedisIsEmptiedUnderLoad(t *testing.T) {
 	s.drained(soon)
 	s.allIn(domain.OrderConfirmed, refs)
 	check()
-	stopAll(w)
+	program.StopAll(w)
 }

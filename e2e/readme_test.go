@@ -108,7 +108,7 @@ func TestReadmeInGo(t *testing.T) {
 	s.drained(soon)
 	s.allIn(domain.OrderConfirmed, []domain.OrderRef{{EventID: "jazz-night", OrderID: "cart-4711"}})
 	s.stands("jazz-night", 198, 0, 2, 20_00)
-	w.stop(endTime)
+	w.Stop(endTime)
 }
 
 // The recipe for every other language, typed as the user of Redis that checkouts have.
@@ -163,7 +163,7 @@ func TestReadmeInShell(t *testing.T) {
 			t.Errorf("%s: %+v, %v", event, outcome, err)
 		}
 	}
-	w.stop(endTime)
+	w.Stop(endTime)
 }
 
 // shippedUser adds a user of deployments/redis/users.acl to the server.

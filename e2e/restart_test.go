@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 	"holdfast/payments/simulator"
 	"holdfast/streams/inspect"
@@ -81,7 +82,7 @@ func TestTortureRedisRestarts(t *testing.T) {
 	s := newSystem(t, "--appendonly", "yes", "--appendfsync", "always")
 	s.purchases("outage", 8, 10_000) // makes the events
 	gateway := startGateway(t, "--latency", "50ms")
-	var pool []*process
+	var pool []*program.Process
 	for i := range 3 {
 		pool = append(pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", gateway, "--reclaim-after", "2s", "--pay-wait", "60s"))
 	}
@@ -107,7 +108,7 @@ func TestTortureRedisRestarts(t *testing.T) {
 		switch {
 		case lasting:
 			for _, p := range pool {
-				p.says(n, "redis does not work")
+				p.Says(n, "redis does not work")
 			}
 			sale.vainSoon(t, 1)
 		case rng.IntN(2) == 0:
@@ -116,7 +117,7 @@ func TestTortureRedisRestarts(t *testing.T) {
 		s.server.Restart()
 		if lasting {
 			for _, p := range pool {
-				p.says(n, "redis works again")
+				p.Says(n, "redis works again")
 			}
 		}
 		sale.soldSoon(t, 20+rng.IntN(100))
@@ -128,8 +129,8 @@ func TestTortureRedisRestarts(t *testing.T) {
 	s.drained(2 * time.Minute)
 	check()
 	for _, p := range pool {
-		if strings.Contains(p.stderr.String(), replacedLine) {
-			t.Errorf("%s believes that data was lost", p.name)
+		if strings.Contains(p.Stderr.String(), replacedLine) {
+			t.Errorf("%s believes that data was lost", p.Name)
 		}
 	}
 	found := s.foundAgain(receipts)
@@ -143,7 +144,7 @@ func TestTortureRedisRestarts(t *testing.T) {
 	s.paidAsFated(gateway, receipts)
 	s.audit(gateway)
 	tally.Judged(0)
-	stopAll(pool...)
+	program.StopAll(pool...)
 }
 
 func fateOf(ref domain.OrderRef) domain.OrderState {

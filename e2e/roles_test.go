@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 )
 
 // Two workers of one name are a mistake that must cost nothing but work: also
@@ -21,17 +22,17 @@ func TestTwoWorkersOfOneName(t *testing.T) {
 	second := s.worker("twin", args...)
 	publish(t, p, requests[100:200]...)
 	s.busy(second, 1)
-	first.stop(endTime)
+	first.Stop(endTime)
 	third := s.worker("twin", args...)
 	publish(t, p, requests[200:]...)
 	s.busy(third, 1)
-	second.kill()
+	second.Kill()
 	s.drained(soon)
-	third.alive()
+	third.Alive()
 	s.allIn(domain.OrderConfirmed, refs)
 	paidOnce(t, gateway, refs)
 	s.audit(gateway)
-	third.stop(endTime)
+	third.Stop(endTime)
 }
 
 // Four workers with one role each do together what one with all of them does.
@@ -39,7 +40,7 @@ func TestOneRoleEach(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	gateway := startGateway(t, "--latency", "1ms")
-	var pool []*process
+	var pool []*program.Process
 	for _, role := range []string{"purchase", "posting", "settlement", "maintenance"} {
 		pool = append(pool, s.worker(role, "--gateway", gateway, "--roles", role, "--reclaim-after", "1s"))
 	}
@@ -62,5 +63,5 @@ func TestOneRoleEach(t *testing.T) {
 	s.stands("opera", 100, 0, 0, 0)
 	s.invoiced("fred", invoiceView{"opera", 40_00, "cancelled"})
 	s.audit(gateway)
-	stopAll(pool...)
+	program.StopAll(pool...)
 }

@@ -13,6 +13,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 )
 
@@ -306,11 +307,11 @@ func (s *sale) judge(r result) {
 }
 
 // end waits until everything is drained and checks what became of it.
-func (s *sale) end(pool ...*process) {
+func (s *sale) end(pool ...*program.Process) {
 	s.t.Helper()
 	s.drained(2 * time.Minute)
 	for _, p := range pool {
-		p.alive()
+		p.Alive()
 	}
 	s.judge(s.run("", auditArgs(s.gateway)...))
 	s.checkOutcomes()
@@ -320,7 +321,7 @@ func (s *sale) end(pool ...*process) {
 }
 
 // endSoldOut is end, once late customers have bought what came back.
-func (s *sale) endSoldOut(pool ...*process) {
+func (s *sale) endSoldOut(pool ...*program.Process) {
 	s.t.Helper()
 	s.drained(2 * time.Minute)
 	unsold := s.unsold()

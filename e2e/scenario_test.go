@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
 )
@@ -73,12 +74,12 @@ func TestScenarioOnCluster(t *testing.T) {
 // scenario is all of it but one part, which needs a slow gateway.
 func scenario(s *system, c checkout) {
 	gateway := startGateway(s.t, "--latency", "1ms")
-	workers := []*process{s.worker("w1", "--gateway", gateway), s.worker("w2", "--gateway", gateway)}
+	workers := []*program.Process{s.worker("w1", "--gateway", gateway), s.worker("w2", "--gateway", gateway)}
 	scenarioTables(s, c, gateway)
 	scenarioSoldOut(s, c, gateway)
 	scenarioDeclined(s, c, gateway)
 	scenarioExpiring(s, c, gateway)
-	stopAll(workers...)
+	program.StopAll(workers...)
 }
 
 func purchase(event, customer string, quantity int64) domain.Request {
@@ -258,7 +259,7 @@ func scenarioInProgress(s *system, c checkout) {
 	sold := got[0].Quantity + 3
 	s.stands("mens-shot-put", 100-sold, 0, sold, sold*8_00)
 	s.audit(gateway)
-	stopAll(worker)
+	program.StopAll(worker)
 }
 
 // goCheckout is written in Go: it imports the producer.

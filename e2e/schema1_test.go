@@ -215,7 +215,7 @@ func TestSchema1IsFinished(t *testing.T) {
 	gateway := gatewayOfSchema1(t)
 	worker := s.worker("worker-1", "--gateway", gateway, "--pay-wait", "1s")
 	s.drained(soon)
-	worker.stop(endTime)
+	worker.Stop(endTime)
 	s.audit(gateway)
 
 	want := map[string]string{

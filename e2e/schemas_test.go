@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
 )
@@ -36,11 +37,11 @@ func commandsOn(gateway string) [][]string {
 }
 
 // refused runs commands of a program, all of which must fail with one line that says which schemas there are, and change nothing.
-func (s *system) refused(program, why string, commands [][]string) {
+func (s *system) refused(binary, why string, commands [][]string) {
 	s.t.Helper()
 	before := s.dump()
 	for _, args := range commands {
-		cmd := exec.Command(program, append(args, "--redis", s.url)...)
+		cmd := exec.Command(binary, append(args, "--redis", s.url)...)
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		_ = cmd.Run() // its exit status tells
@@ -110,7 +111,7 @@ func TestProgramOfSchema1RefusesSchema2(t *testing.T) {
 	publish(t, p, sold)
 	s.drained(soon)
 	s.trimmed()
-	worker.stop(endTime)
+	worker.Stop(endTime)
 	publish(t, p, waits)
 	s.refused(old, "schema 2", commandsOn(gateway))
 	worker = s.worker("worker", "--gateway", gateway)
@@ -119,5 +120,5 @@ func TestProgramOfSchema1RefusesSchema2(t *testing.T) {
 	s.allIn(domain.OrderConfirmed, refs)
 	paidOnce(t, gateway, refs)
 	s.audit(gateway)
-	stopAll(worker)
+	program.StopAll(worker)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 )
 
 const (
@@ -19,9 +20,9 @@ const (
 )
 
 // handedBack is what a worker that ended in order says about it.
-func (p *process) handedBack() int {
-	p.t.Helper()
-	for line := range strings.Lines(p.stderr.String()) {
+func handedBack(t testing.TB, p *program.Process) int {
+	t.Helper()
+	for line := range strings.Lines(p.Stderr.String()) {
 		var said struct {
 			Msg        string `json:"msg"`
 			HandedBack int    `json:"handed_back"`
@@ -30,14 +31,14 @@ func (p *process) handedBack() int {
 			return said.HandedBack
 		}
 	}
-	p.t.Errorf("%s does not say that it stopped", p.name)
+	t.Errorf("%s does not say that it stopped", p.Name)
 	return 0
 }
 
-func (s *system) busy(p *process, least int64) {
+func (s *system) busy(p *program.Process, least int64) {
 	s.t.Helper()
-	eventually(s.t, soon, p.name+" has work in hand", func() error {
-		if n := s.inHand(p.name); n < least {
+	eventually(s.t, soon, p.Name+" has work in hand", func() error {
+		if n := s.inHand(p.Name); n < least {
 			return fmt.Errorf("%d entries in hand", n)
 		}
 		return nil
@@ -67,20 +68,20 @@ func TestTermFinishesWhatIsInHand(t *testing.T) {
 	publish(t, s.producer(), requests...)
 	s.busy(first, 8)
 	told := time.Now()
-	first.stop(10 * time.Second)
+	first.Stop(10 * time.Second)
 	took := time.Since(told)
-	if n := s.inHand(first.name); n != 0 {
+	if n := s.inHand(first.Name); n != 0 {
 		t.Errorf("%d entries are still in the hands of a worker that has stopped", n)
 	}
 	second := s.worker("second", args...)
 	s.drained(wellBefore - time.Since(told))
 	t.Logf("the first stopped in %s and handed %d entries back, the second was done %s after the signal",
-		took.Round(time.Millisecond), first.handedBack(), time.Since(told).Round(time.Millisecond))
+		took.Round(time.Millisecond), handedBack(t, first), time.Since(told).Round(time.Millisecond))
 	s.allIn(domain.OrderConfirmed, refs)
 	paidOnce(t, gateway, refs)
 	calledOnce(t, gateway, refs)
 	s.audit(gateway)
-	second.stop(endTime)
+	second.Stop(endTime)
 }
 
 // What a worker cannot finish in its grace time others have at once, long before
@@ -95,22 +96,22 @@ func TestTermHandsBack(t *testing.T) {
 	publish(t, s.producer(), requests...)
 	s.busy(first, 10)
 	told := time.Now()
-	first.stop(5 * time.Second)
+	first.Stop(5 * time.Second)
 	took := time.Since(told)
 	if took > 3*time.Second { // a process needs a moment, too
 		t.Errorf("took %s to stop, with 1.5s of grace", took)
 	}
-	if first.handedBack() == 0 {
+	if handedBack(t, first) == 0 {
 		t.Error("nothing was handed back")
 	}
 	second := s.worker("second", args...)
 	s.drained(wellBefore - time.Since(told))
 	t.Logf("the first stopped in %s and handed %d entries back, the second was done %s after the signal",
-		took.Round(time.Millisecond), first.handedBack(), time.Since(told).Round(time.Millisecond))
+		took.Round(time.Millisecond), handedBack(t, first), time.Since(told).Round(time.Millisecond))
 	s.allIn(domain.OrderConfirmed, refs)
 	paidOnce(t, gateway, refs)
 	s.audit(gateway)
-	second.stop(endTime)
+	second.Stop(endTime)
 }
 
 // A deployment: three workers are replaced one after the other, while customers buy.
@@ -120,7 +121,7 @@ func TestRollingRestart(t *testing.T) {
 	requests, refs := s.purchases("roll", 8, 600)
 	gateway := startGateway(t, "--latency", "300ms")
 	args := []string{"--gateway", gateway, "--concurrency", "16", "--reclaim-after", reclaimLate.String()}
-	var pool []*process
+	var pool []*program.Process
 	for i := range 3 {
 		pool = append(pool, s.worker(fmt.Sprintf("old-%d", i), args...))
 	}
@@ -131,32 +132,32 @@ func TestRollingRestart(t *testing.T) {
 		publish(t, p, requests[sent:sent+n]...)
 		sent += n
 	}
-	handedBack := 0
+	back := 0
 	for i, old := range pool {
 		sell(100)
 		s.busy(old, 1)
 		pool[i] = s.startWorker(fmt.Sprintf("new-%d", i), args...)
 		told := time.Now()
-		old.stop(endTime)
-		handedBack += old.handedBack()
-		if n := s.inHand(old.name); n != 0 {
+		old.Stop(endTime)
+		back += handedBack(t, old)
+		if n := s.inHand(old.Name); n != 0 {
 			// Handed back: they keep the name until somebody takes them.
-			eventually(t, soon, "others take over what "+old.name+" handed back", func() error {
-				if n := s.inHand(old.name); n != 0 {
+			eventually(t, soon, "others take over what "+old.Name+" handed back", func() error {
+				if n := s.inHand(old.Name); n != 0 {
 					return errors.New("not yet")
 				}
 				return nil
 			})
 		}
-		t.Logf("%s stopped in %s", old.name, time.Since(told).Round(time.Millisecond))
+		t.Logf("%s stopped in %s", old.Name, time.Since(told).Round(time.Millisecond))
 		sell(100)
 	}
 	s.drained(wellBefore)
 	s.allIn(domain.OrderConfirmed, refs)
 	paidOnce(t, gateway, refs)
-	if handedBack == 0 {
+	if back == 0 {
 		calledOnce(t, gateway, refs)
 	}
 	s.audit(gateway)
-	stopAll(pool...)
+	program.StopAll(pool...)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 	"holdfast/payments/remote"
 	"holdfast/producer"
@@ -48,9 +49,9 @@ type soak struct {
 	gateway  string
 	reclaim  time.Duration
 
-	lasting []*process // live from the beginning to the end
-	mortal  *process   // does not
-	started int        // mortal ones
+	lasting []*program.Process // live from the beginning to the end
+	mortal  *program.Process   // does not
+	started int                // mortal ones
 	killed  int
 	stopped int
 
@@ -153,7 +154,7 @@ func (s *soak) args() []string {
 	return []string{"--gateway", s.gateway, "--reclaim-after", s.reclaim.String(), "--call-timeout", "1s"}
 }
 
-func (s *soak) nextMortal() *process {
+func (s *soak) nextMortal() *program.Process {
 	s.started++
 	return s.worker(fmt.Sprintf("mortal-%d", s.started), s.args()...)
 }
@@ -174,12 +175,12 @@ func (s *soak) load(lasts time.Duration) {
 			continue
 		}
 		s.noteWaiting()
-		s.mortal.alive() // or it died of something else
+		s.mortal.Alive() // or it died of something else
 		if s.started%2 == 1 {
-			s.mortal.kill()
+			s.mortal.Kill()
 			s.killed++
 		} else {
-			s.mortal.stop(endTime)
+			s.mortal.Stop(endTime)
 			s.stopped++
 		}
 		s.mortal = s.nextMortal()
@@ -258,10 +259,10 @@ func (s *soak) sample() {
 		n.requestsMemory += s.rdb.MemoryUsage(ctx, requestsKey(p), 0).Val()
 	}
 	for _, w := range s.lasting {
-		w.alive()
-		rss, threads := w.status()
+		w.Alive()
+		rss, threads := status(s.t, w)
 		n.rss, n.threads = n.rss+rss, n.threads+threads
-		n.files += w.openFiles()
+		n.files += openFiles(s.t, w)
 	}
 	s.samples = append(s.samples, n)
 	if len(s.samples)%10 == 0 {
@@ -283,11 +284,11 @@ func (s *soak) orderHashes() (n int64) {
 }
 
 // forgotten waits until no group knows any consumer but these workers.
-func (s *soak) forgotten(living ...*process) {
+func (s *soak) forgotten(living ...*program.Process) {
 	s.t.Helper()
 	want := make([]string, len(living))
 	for i, w := range living {
-		want[i] = w.name
+		want[i] = w.Name
 	}
 	slices.Sort(want)
 	eventually(s.t, soon, "dead consumers are forgotten", func() error {
@@ -417,11 +418,11 @@ func (s *soak) info(section string) func(name string) int64 {
 }
 
 // status is how much memory a process has, in bytes, and how many threads.
-func (p *process) status() (rss, threads int64) {
-	p.t.Helper()
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status"))
+func status(t testing.TB, p *program.Process) (rss, threads int64) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.Cmd.Process.Pid), "status"))
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
 		name, value, _ := strings.Cut(line, ":")
@@ -434,16 +435,16 @@ func (p *process) status() (rss, threads int64) {
 		}
 	}
 	if rss == 0 || threads == 0 {
-		p.t.Fatalf("%s: its status says nothing of memory or threads", p.name)
+		t.Fatalf("%s: its status says nothing of memory or threads", p.Name)
 	}
 	return rss, threads
 }
 
-func (p *process) openFiles() int64 {
-	p.t.Helper()
-	files, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "fd"))
+func openFiles(t testing.TB, p *program.Process) int64 {
+	t.Helper()
+	files, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(p.Cmd.Process.Pid), "fd"))
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return int64(len(files))
 }
@@ -507,7 +508,7 @@ func (s *soak) compareGoroutines() {
 	s.drained(soon)
 	old := s.lasting[0]
 	s.lasting = s.lasting[1:]
-	was, is := young.goroutines(), old.goroutines()
+	was, is := goroutines(s.t, young), goroutines(s.t, old)
 	s.t.Logf("goroutines: %d of a new worker, %d of an old one", was, is)
 	if was < 10 || is > was+20 {
 		s.t.Errorf("an old worker has %d goroutines, a new one %d", is, was)
@@ -516,12 +517,12 @@ func (s *soak) compareGoroutines() {
 
 // goroutines ends a process, and returns how many it had, without those of idle connections of the HTTP client,
 // and without those that wait for the next payment: there are as many as there ever were payments under way at once.
-func (p *process) goroutines() (n int) {
-	p.t.Helper()
-	before := len(p.stderr.String())
-	p.signal(syscall.SIGQUIT)
-	p.wait(endTime)
-	for part := range strings.SplitSeq(p.stderr.String()[before:], "\n\n") {
+func goroutines(t testing.TB, p *program.Process) (n int) {
+	t.Helper()
+	before := len(p.Stderr.String())
+	p.Signal(syscall.SIGQUIT)
+	p.Wait(endTime)
+	for part := range strings.SplitSeq(p.Stderr.String()[before:], "\n\n") {
 		idle := strings.Contains(part, "net/http.(*persistConn)") || strings.Contains(part, "workers.(*crew") && strings.Contains(part, "sync.(*Cond).Wait")
 		if strings.HasPrefix(part, "goroutine ") && !idle {
 			n++
@@ -535,7 +536,7 @@ func (s *soak) end() {
 	s.t.Helper()
 	left := append(slices.Clone(s.lasting), s.mortal)
 	s.forgotten(left...)
-	stopAll(left...)
+	program.StopAll(left...)
 	s.forgotten()
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 	"holdfast/producer"
 	"holdfast/streams/audit"
@@ -27,7 +28,7 @@ const replacedLine = `"the data in Redis is not what it was: going on`
 type trial struct {
 	*system
 	gateway string
-	pool    []*process
+	pool    []*program.Process
 	sale    *stubborn
 	tally   *torture.Tally
 	quiet   func() // checks that the workers logged little, and live
@@ -59,7 +60,7 @@ func (tr *trial) end() {
 	tr.tally.Judged(0)
 	tr.tally.Count("orders", len(refs))
 	tr.quiet()
-	stopAll(tr.pool...)
+	program.StopAll(tr.pool...)
 }
 
 func (tr *trial) do(rdb *redis.Client, args ...any) {
@@ -279,8 +280,8 @@ func (tr *trial) resubmit(refs []domain.OrderRef) {
 func (tr *trial) noticed(times int) {
 	tr.t.Helper()
 	for _, p := range tr.pool {
-		p.says(times, replacedLine)
-		p.says(times+1, `"worker started"`)
+		p.Says(times, replacedLine)
+		p.Says(times+1, `"worker started"`)
 	}
 }
 
@@ -340,7 +341,7 @@ func testMemoryFull(t *testing.T, rounds int) {
 	}
 	tally.Count("orders", len(all))
 	quiet()
-	stopAll(w)
+	program.StopAll(w)
 }
 
 // A worker is pointed at a replica that takes no writes. It waits, says so once,
@@ -363,11 +364,11 @@ func testReadOnlyReplica(t *testing.T) {
 	gateway := startGateway(t)
 	w := replica.startWorker("worker", "--gateway", gateway)
 	quiet := quietly(t, w)
-	w.saysSoon("READONLY")
+	w.SaysSoon("READONLY")
 	if err := rdb.Do(context.Background(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
-	w.saysSoon("redis works again")
+	w.SaysSoon("redis works again")
 	replica.drained(soon)
 	replica.allIn(domain.OrderConfirmed, refs)
 	paidOnce(t, gateway, refs)
@@ -375,7 +376,7 @@ func testReadOnlyReplica(t *testing.T) {
 	tally.Judged(0)
 	tally.Count("orders", len(refs))
 	quiet()
-	stopAll(w)
+	program.StopAll(w)
 }
 
 // careless is a checkout of another program, which adds to a stream whether it is there or
@@ -438,12 +439,12 @@ func testEmptied(t *testing.T, rounds int) {
 	tr.sale.all()
 	tr.drained(soon * 2)
 	for _, p := range tr.pool {
-		if n := strings.Count(p.stderr.String(), replacedLine); n != rounds {
-			t.Errorf("%s said %d times that the data was replaced, want %d", p.name, n, rounds)
+		if n := strings.Count(p.Stderr.String(), replacedLine); n != rounds {
+			t.Errorf("%s said %d times that the data was replaced, want %d", p.Name, n, rounds)
 		}
 	}
 	tr.quiet()
-	stopAll(tr.pool...)
+	program.StopAll(tr.pool...)
 }
 
 // Redis comes back with an older copy of its data while workers run. They say so
@@ -485,8 +486,8 @@ func testOlderCopy(t *testing.T, rounds int) {
 	tr.resubmit(refs)
 	tr.end()
 	for _, p := range tr.pool {
-		if n := strings.Count(p.stderr.String(), replacedLine); n != rounds {
-			t.Errorf("%s said %d times that the data was replaced, want %d", p.name, n, rounds)
+		if n := strings.Count(p.Stderr.String(), replacedLine); n != rounds {
+			t.Errorf("%s said %d times that the data was replaced, want %d", p.Name, n, rounds)
 		}
 	}
 }
@@ -497,7 +498,7 @@ func testLogDeleted(t *testing.T) {
 	tr := newTrial(t, "a log deleted under load")
 	tr.do(tr.client(), "DEL", keyOf(0, "log"))
 	for _, p := range tr.pool {
-		p.saysSoon(replacedLine)
+		p.SaysSoon(replacedLine)
 	}
 	tr.sale.soldSoon(t, 50)
 	refs := tr.sale.all()
@@ -513,5 +514,5 @@ func testLogDeleted(t *testing.T) {
 	}
 	tr.tally.Count("orders", len(refs))
 	tr.quiet()
-	stopAll(tr.pool...)
+	program.StopAll(tr.pool...)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/producer"
 	"holdfast/streams"
 )
@@ -47,7 +48,7 @@ func takeOver(b *testing.B, give func(s *system) int) {
 	s.event(takeoverEvent, "Takeover", takeoverCapacity, "10.00")
 	entries := give(s)
 	heir := s.startWorker("heir", "--gateway", "simulator")
-	heir.saysSoon(`"worker started"`)
+	heir.SaysSoon(`"worker started"`)
 	claimable := s.claimableAt(b)
 	watched, stop := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
@@ -65,7 +66,7 @@ func takeOver(b *testing.B, give func(s *system) int) {
 	b.StopTimer()
 	stop()
 	watching.Wait()
-	heir.stop(endTime)
+	heir.Stop(endTime)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(entries), "entries")
 	b.ReportMetric(took.Seconds(), "s")
@@ -98,7 +99,7 @@ func (s *system) publishInPages(requests []domain.Request) {
 func (s *system) killSixWorkers(b *testing.B) int {
 	b.Helper()
 	const workers, each = 6, 1536
-	var pool []*process
+	var pool []*program.Process
 	for i := range workers {
 		name := fmt.Sprintf("victim-%d", i)
 		w := s.worker(name, "--gateway", "simulator", "--simulator-timeout-rate", "1", "--roles", "purchase")
@@ -108,7 +109,7 @@ func (s *system) killSixWorkers(b *testing.B) int {
 	eventually(b, soon, "they have it all in hand", func() error {
 		n := int64(0)
 		for _, w := range pool {
-			n += s.inHand(w.name)
+			n += s.inHand(w.Name)
 		}
 		if n != workers*each {
 			return fmt.Errorf("they have %d", n)
@@ -116,7 +117,7 @@ func (s *system) killSixWorkers(b *testing.B) int {
 		return nil
 	})
 	for _, w := range pool {
-		w.kill()
+		w.Kill()
 	}
 	return workers * each
 }

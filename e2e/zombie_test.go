@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 	"holdfast/streams/inspect"
 )
@@ -32,37 +33,37 @@ func TestFrozenWorker(t *testing.T) {
 		publish(t, p, part[:len(part)/2]...)
 		// It may finish what it had in the moment it is looked at.
 		eventually(t, soon, "it freezes with work in hand", func() error {
-			frozen.signal(syscall.SIGSTOP)
-			if n := s.inHand(frozen.name); n > 0 {
+			frozen.Signal(syscall.SIGSTOP)
+			if n := s.inHand(frozen.Name); n > 0 {
 				t.Logf("round %d: frozen with %d entries in hand", round, n)
 				return nil
 			}
-			frozen.signal(syscall.SIGCONT)
+			frozen.Signal(syscall.SIGCONT)
 			return fmt.Errorf("nothing in hand")
 		})
 		s.drained(soon) // without it, and so after its time
-		if n := s.inHand(frozen.name); n != 0 {
+		if n := s.inHand(frozen.Name); n != 0 {
 			t.Errorf("%d entries are still the frozen worker's", n)
 		}
 		// It wakes up into new work, and works on.
 		publish(t, p, part[len(part)/2:]...)
-		frozen.signal(syscall.SIGCONT)
+		frozen.Signal(syscall.SIGCONT)
 		s.drained(soon)
 	}
-	frozen.alive()
-	other.alive()
+	frozen.Alive()
+	other.Alive()
 	s.allIn(domain.OrderConfirmed, refs)
 	paidOnce(t, gateway, refs)
 	s.audit(gateway)
 	// It is of use again: alone, it serves whoever comes.
-	other.stop(endTime)
+	other.Stop(endTime)
 	more, moreRefs := s.purchases("awake", 1, 20)
 	publish(t, p, more...)
 	s.drained(soon)
 	s.allIn(domain.OrderConfirmed, moreRefs)
 	paidOnce(t, gateway, append(refs, moreRefs...))
 	s.audit(gateway)
-	frozen.stop(endTime)
+	frozen.Stop(endTime)
 }
 
 // The same, but the hold of what it has in hand has run out in the meantime: its
@@ -80,7 +81,7 @@ func TestFrozenWorkerWithExpiredHolds(t *testing.T) {
 		}
 		return nil
 	})
-	frozen.signal(syscall.SIGSTOP)
+	frozen.Signal(syscall.SIGSTOP)
 	other := s.worker("other", "--gateway", gateway, "--roles", "posting,settlement,maintenance")
 	eventually(t, soon, "the holds expire", func() error {
 		if n := s.held(refs); n > 0 {
@@ -88,7 +89,7 @@ func TestFrozenWorkerWithExpiredHolds(t *testing.T) {
 		}
 		return nil
 	})
-	frozen.signal(syscall.SIGCONT)
+	frozen.Signal(syscall.SIGCONT)
 	s.drained(soon)
 	outcomes := make(map[domain.OrderState]int)
 	lines := ledger(t, gateway)
@@ -104,7 +105,7 @@ func TestFrozenWorkerWithExpiredHolds(t *testing.T) {
 		t.Error("nothing expired: that was no test")
 	}
 	s.audit(gateway)
-	stopAll(frozen, other)
+	program.StopAll(frozen, other)
 }
 
 // held is how many of the orders are held.
@@ -122,8 +123,8 @@ func (s *system) held(refs []domain.OrderRef) (n int) {
 // as dead and others have taken all that it had.
 type freezer struct {
 	s      *sale
-	pool   []*process
-	frozen map[*process]*freeze
+	pool   []*program.Process
+	frozen map[*program.Process]*freeze
 
 	freezes   int   // that are over
 	hadWork   int   // of these: those of workers with entries in hand
@@ -161,24 +162,24 @@ func (f *freezer) look(want int) {
 			alive[c.Name] = alive[c.Name] || c.Alive
 		}
 	}
-	var awake []*process
+	var awake []*program.Process
 	for _, p := range f.pool {
 		z, frozen := f.frozen[p]
 		if !frozen {
-			p.alive()
+			p.Alive()
 			awake = append(awake, p)
 			continue
 		}
-		n := inHand[p.name]
+		n := inHand[p.Name]
 		z.most = max(z.most, n)
 		// A read that it had sent before may bring it more even now.
-		if alive[p.name] || n > 0 {
+		if alive[p.Name] || n > 0 {
 			if took := time.Since(z.since); took > freezeLimit {
-				f.s.t.Fatalf("%s is frozen for %s, and has %d entries in hand", p.name, took, n)
+				f.s.t.Fatalf("%s is frozen for %s, and has %d entries in hand", p.Name, took, n)
 			}
 			continue
 		}
-		p.signal(syscall.SIGCONT)
+		p.Signal(syscall.SIGCONT)
 		delete(f.frozen, p)
 		f.freezes++
 		f.takenOver += z.most
@@ -188,7 +189,7 @@ func (f *freezer) look(want int) {
 	}
 	if len(awake) > 1 && f.freezes+len(f.frozen) < want && f.s.rng.Float64() < freezeChance {
 		p := awake[f.s.rng.IntN(len(awake))]
-		p.signal(syscall.SIGSTOP)
+		p.Signal(syscall.SIGSTOP)
 		f.frozen[p] = &freeze{since: time.Now()}
 		f.atOnce = max(f.atOnce, len(f.frozen))
 	}
@@ -202,7 +203,7 @@ func TestTortureZombies(t *testing.T) {
 	tally := torture.Begin(t, 3, "workers frozen past their reclaim time and resumed, under load")
 	want := torture.Size(15, 300)
 	s := newSale(t, tally, torture.Seed(t), torture.Size(1_800, 36_000), 60*time.Millisecond)
-	f := &freezer{s: s, frozen: make(map[*process]*freeze)}
+	f := &freezer{s: s, frozen: make(map[*program.Process]*freeze)}
 	for i := range 5 {
 		f.pool = append(f.pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", s.gateway,
 			"--reclaim-after", zombieReclaim.String(), "--call-timeout", "500ms", "--pay-wait", "30s",
@@ -218,11 +219,11 @@ func TestTortureZombies(t *testing.T) {
 		return all * (f.freezes + 2) / (want + 2), false
 	})
 	s.endSoldOut(f.pool...)
-	stopAll(f.pool...)
+	program.StopAll(f.pool...)
 
 	stillAtIt := 0
 	for _, p := range f.pool {
-		stillAtIt += p.lost()
+		stillAtIt += lost(t, p)
 	}
 	tally.Count("freezes", f.freezes)
 	tally.Count("freezes with entries in hand", f.hadWork)
@@ -236,15 +237,15 @@ func TestTortureZombies(t *testing.T) {
 }
 
 // lost is how many entries it had in hand, by its own debug log, that were not its any more.
-func (p *process) lost() (n int) {
-	p.t.Helper()
-	for line := range strings.Lines(p.stderr.String()) {
+func lost(t testing.TB, p *program.Process) (n int) {
+	t.Helper()
+	for line := range strings.Lines(p.Stderr.String()) {
 		var said struct {
 			Msg     string `json:"msg"`
 			Entries int    `json:"entries"`
 		}
 		if err := json.Unmarshal([]byte(line), &said); err != nil {
-			p.t.Fatalf("%s says %q: %v", p.name, line, err)
+			t.Fatalf("%s says %q: %v", p.Name, line, err)
 		}
 		if said.Msg == "entries are not this worker's any more" {
 			n += said.Entries

@@ -17,6 +17,9 @@ const (
 	PlaceWaiting PlaceState = "waiting"
 	// PlaceInHand is that of a request that a worker has, or takes over from one that died.
 	PlaceInHand PlaceState = "in_hand"
+	// PlaceParked is that of a request whose event is paused: it is put back in line when that is over, and stays valid for as long as it
+	// would have been.
+	PlaceParked PlaceState = "parked"
 	// PlaceFinished is that of a request whose outcome is known: WaitFor returns it at once.
 	PlaceFinished PlaceState = "finished"
 )
@@ -70,6 +73,8 @@ func (p *Producer) Place(ctx context.Context, r Receipt) (Place, error) {
 			return Place{State: PlaceWaiting, Ahead: in.Ahead, AtLeast: in.AtLeast, AtMost: in.AtMost, Wait: in.Wait}, nil
 		case domain.LineInHand:
 			return Place{State: PlaceInHand}, nil
+		case domain.LineParked:
+			return Place{State: PlaceParked, Ahead: Unknown, AtMost: Unknown, Wait: Unknown}, nil
 		case domain.LineLeft: // by now its outcome is there
 		}
 		if again {

@@ -148,6 +148,9 @@ func prepare(r *domain.Request) (Receipt, error) {
 	if !r.Type.Pays() {
 		r.PaymentToken = "" // nobody needs it there, so it shall not lie in a stream
 	}
+	if !r.Type.Opens() {
+		r.AccessCode = ""
+	}
 	receipt := Receipt{EventID: r.EventID, OrderID: r.OrderID}
 	fingerprint, err := wire.Check(r)
 	if err != nil {

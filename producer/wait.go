@@ -146,6 +146,17 @@ func (p *Producer) WaitCancelled(ctx context.Context, eventID, orderID string) (
 	})
 }
 
+// WaitChange returns when the order is not any more what it was: when its Version is another than the one that was seen, which is empty
+// for an order never heard of. It sleeps until a worker tells of an outcome, or of a hold; of other changes it learns within Options.RecheckEvery.
+//
+// The errors are those of Wait.
+func (p *Producer) WaitChange(ctx context.Context, eventID, orderID, version string) (Outcome, error) {
+	return p.outcomes.wait(ctx, question{
+		ref: domain.OrderRef{EventID: eventID, OrderID: orderID}, enough: func(o domain.Order) bool { return o.Version != version },
+		about: func(t domain.RequestType) bool { return t.Opens() || t == domain.RequestPay },
+	})
+}
+
 // What is enough for a wait to end.
 func known(o domain.Order) bool   { return o.State != domain.OrderNone }
 func decided(o domain.Order) bool { return o.State.Terminal() }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
@@ -22,12 +23,10 @@ func (s *Store) Events() *Events { return &Events{s} }
 // other terms now, or is closed (domain.CodeEventClosed); domain.CodeUnavailable if there is
 // no log (any more) to write it to; domain.ErrUnknownOutcome if it may have been created now.
 func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error) {
-	if _, err := domain.Create(domain.Event{}, eventID, t); err != nil {
-		return false, err
+	if err := domain.CheckID("event_id", eventID); err != nil {
+		return false, domain.WithCode(domain.ClassReject, domain.CodeInvalid, err)
 	}
-	fact := domain.Fact{Type: domain.FactCreated, EventID: eventID, Terms: &t}
-	event, err := domain.ApplyEvent(domain.Event{}, fact)
-	if err != nil {
+	if err := t.Validate(); err != nil {
 		return false, err
 	}
 	p := e.store.Partition(eventID)
@@ -36,13 +35,17 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 		if err != nil {
 			return false, err
 		}
-		if there.Exists() {
-			_, err = domain.Create(there.Event, eventID, t)
+		fact, err := domain.Create(there.Event, eventID, t)
+		if err != nil || fact == nil {
+			return false, err
+		}
+		event, err := domain.ApplyEvent(there.Event, *fact)
+		if err != nil {
 			return false, err
 		}
 		fields := layout.EncodeEvent(eventID, event, layout.OrderHashes(t))
 		fields[layout.SalesField(eventID)] = layout.Totals{}.String()
-		args := []any{eventID, there.Branch, wire.FactLine(fact), len(fields)}
+		args := []any{eventID, there.Branch, wire.FactLine(*fact), len(fields)}
 		for _, of := range []map[string]string{fields, layout.EncodePlaces(eventID, event)} {
 			for field, value := range of {
 				args = append(args, field, value)
@@ -79,13 +82,19 @@ func changedByOthers(eventID string) error {
 // change may be called several times. changed is false if the terms were so already.
 // Errors: ClassReject for bad terms, domain.ErrNotFound, domain.ErrUnknownOutcome.
 func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.Terms) (domain.Terms, error)) (changed bool, err error) {
+	return e.AdjustEvent(ctx, eventID, func(event domain.Event) (domain.Terms, error) { return change(event.Terms()) })
+}
+
+// AdjustEvent is Adjust by all that is known of the event, its seats among it. Seats are moved (Terms.Moves) if each of them is
+// then what it was, and not one is if one is held or sold by then: ClassReject, with domain.CodeBelowHeld, which names it.
+func (e *Events) AdjustEvent(ctx context.Context, eventID string, change func(domain.Event) (domain.Terms, error)) (changed bool, err error) {
 	p := e.store.Partition(eventID)
 	for range adjustAttempts {
 		event, err := e.read(ctx, eventID)
 		if err != nil {
 			return false, err
 		}
-		t, err := change(event.Terms())
+		t, err := change(event.Event)
 		if err != nil {
 			return false, err
 		}
@@ -93,17 +102,11 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 		if err != nil || fact == nil {
 			return false, err
 		}
-		about, terms, sections, err := encodeAfter(eventID, event, *fact)
+		after, err := domain.ApplyEvent(event.Event, *fact)
 		if err != nil {
 			return false, err
 		}
-		args := []any{eventID, event.Branch, event.Version, wire.FactLine(*fact), terms, about}
-		for _, section := range sections {
-			if _, there := event.Section(section.Name); there {
-				section.Places = ""
-			}
-			args = append(args, layout.SectionField(eventID, section.Name), section.Price, section.Capacity, layout.TagOf(section.Layout), section.Available, section.Places)
-		}
+		args := e.adjustment(eventID, event, after, *fact)
 		reply, err := e.store.run(ctx, scriptAdjustEvent, e.keys(p), args...).StringSlice()
 		if err != nil {
 			return false, fmt.Errorf("script adjust_event: %w", access.ClassifyChange(err))
@@ -111,6 +114,8 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 		switch reply[0] {
 		case "ok":
 			return true, nil
+		case "taken":
+			return false, seatTaken(event.Event, strings.TrimPrefix(reply[1], eventID+"/"), reply[2])
 		case "below":
 			return false, domain.WithCode(domain.ClassReject, domain.CodeBelowHeld, fmt.Errorf("section %s: the new capacity is below the %s held and %s sold", strings.TrimPrefix(reply[1], eventID+"/"), reply[2], reply[3]))
 		}
@@ -137,10 +142,12 @@ func (e *Events) change(ctx context.Context, eventID string, decide func(domain.
 		if err != nil || fact == nil {
 			return false, err
 		}
-		about, terms, _, err := encodeAfter(eventID, event, *fact)
+		after, err := domain.ApplyEvent(event.Event, *fact)
 		if err != nil {
 			return false, err
 		}
+		fields := layout.EncodeEvent(eventID, after, event.OrderHashes)
+		terms, about := fields[layout.TermsField(eventID)], fields[layout.AboutField(eventID)]
 		reply, err := e.store.run(ctx, scriptChangeEvent, []string{e.store.keys.Events(p), e.store.keys.Log(p)},
 			eventID, event.Branch, event.Version, string(fact.Type), wire.FactLine(*fact), terms, about).Int()
 		if err != nil {
@@ -153,14 +160,46 @@ func (e *Events) change(ctx context.Context, eventID string, decide func(domain.
 	return false, changedByOthers(eventID)
 }
 
-// encodeAfter is what an event's fields are after a fact; sections are only for what they offer.
-func encodeAfter(eventID string, event access.Event, fact domain.Fact) (about, terms string, sections []domain.Section, err error) {
-	after, err := domain.ApplyEvent(event.Event, fact)
-	if err != nil {
-		return "", "", nil, err
-	}
+// adjustment is what adjust_event.lua is told.
+func (e *Events) adjustment(eventID string, event access.Event, after domain.Event, fact domain.Fact) []any {
 	fields := layout.EncodeEvent(eventID, after, event.OrderHashes)
-	return fields[layout.AboutField(eventID)], fields[layout.TermsField(eventID)], after.Sections, nil
+	args := []any{
+		eventID, event.Branch, event.Version, wire.FactLine(fact), fields[layout.TermsField(eventID)], fields[layout.AboutField(eventID)],
+		len(after.Sections), len(fact.Terms.Moves),
+	}
+	for _, s := range after.Sections {
+		kind, more, places := "counted", -s.Blocked, ""
+		old, there := event.Section(s.Name)
+		if s.Seated() {
+			kind, more = "seated", s.Available-old.Available
+		}
+		if !there {
+			places = s.Places
+		}
+		args = append(args, layout.SectionField(eventID, s.Name), s.Price, s.Capacity, kind, more, layout.Tail(s, after), places)
+	}
+	for _, m := range fact.Terms.Moves {
+		args = append(args, layout.SectionField(eventID, m.Section), m.From, m.To, m.Places)
+	}
+	for _, a := range after.Allocations {
+		for _, c := range a.Codes {
+			args = append(args, layout.CodeField(eventID, c.Hash), layout.CodeState(a.Name, c))
+		}
+	}
+	return args
+}
+
+// seatTaken says that a seat cannot be moved.
+func seatTaken(e domain.Event, section, place string) error {
+	name := "at place " + place
+	if s, _ := e.Section(section); s.Seated() {
+		if l, err := seats.Parse(s.Layout); err == nil {
+			if names, err := l.Names(place); err == nil {
+				name = names[0]
+			}
+		}
+	}
+	return domain.WithCode(domain.ClassReject, domain.CodeBelowHeld, fmt.Errorf("section %s: seat %s is held or sold: nothing changed", section, name))
 }
 
 // Reopen lets the sale of a closed event go on, on the terms it has. Orders that were

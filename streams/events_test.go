@@ -198,7 +198,7 @@ func TestAdjustEventRaces(t *testing.T) {
 		run := func(branch string, version int, capacity int64) []string {
 			t.Helper()
 			reply, err := f.store.run(f.Ctx, scriptAdjustEvent, f.events.keys(0),
-				"e1", branch, version, "e1|{}", "terms", "about", "e1/general", 1000, capacity, "", 0, "", "e1/vip", 5000, 4, "", 0, "").StringSlice()
+				"e1", branch, version, "e1|{}", "terms", "about", 2, 0, "e1/general", 1000, capacity, "counted", 0, "", "", "e1/vip", 5000, 4, "counted", 0, "", "").StringSlice()
 			f.Must(err)
 			return reply
 		}

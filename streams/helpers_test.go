@@ -166,6 +166,9 @@ func (f *fixture) close(eventID string) {
 	}
 }
 
+// codeKeys are those of the workers of these tests, in a rotation.
+var codeKeys = domain.CodeKeys{"the newer of both keys", "the older of both keys"}
+
 const (
 	holdMillis  = 60_000
 	validMillis = 60_000
@@ -181,6 +184,9 @@ func (f *fixture) incoming(entryID string, fields []string) domain.Incoming {
 			f.Fatal(err)
 		}
 		a.Invalid = err.Error()
+	}
+	if req.AccessCode != "" {
+		a.Codes = codeKeys.Hashes(req.EventID, req.AccessCode)
 	}
 	a.NoToken = err == nil && req.Type == domain.RequestPurchase && req.PaymentToken == ""
 	return a

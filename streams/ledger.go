@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"holdfast/domain"
@@ -106,6 +107,7 @@ type intake struct {
 
 // layout is that of a section, as far as is known; nil if it is not seated.
 func (in *intake) layout(eventID, section string) *seats.Layout {
+	section, _ = domain.SplitPool(section)
 	of, mine := in.layouts[eventID]
 	if !mine {
 		of, _ = in.ledger.store.hashes.Layouts(eventID)
@@ -200,9 +202,11 @@ func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []a
 		replies[i].Verdict = domain.VerdictDone
 		var why string
 		if fact.ID, why, _ = strings.Cut(said, "|"); strings.HasPrefix(why, "|") {
+			var items string
+			items, fact.Code, _ = strings.Cut(why[1:], "|")
 			var ok bool
-			if fact.Items, ok = domain.ParseItems(why[1:]); !ok {
-				return 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("script hold: items %q cannot be read", why[1:]))
+			if fact.Items, ok = domain.ParseItems(items); !ok {
+				return 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("script hold: items %q cannot be read", items))
 			}
 			why = ""
 		}
@@ -493,6 +497,42 @@ func (l *Ledger) Expire(ctx context.Context, p int, most int) (expired, lapsed i
 	return expired, lapsed, err
 }
 
+// extendAhead is how long before it would end a hold is extended: whoever asks about it in its last moments finds it so.
+const extendAhead = 5 * time.Second
+
+// Extend implements domain.Ledger. A crash at any point leaves the rest to the next call.
+func (l *Ledger) Extend(ctx context.Context, p int, pauses domain.Pauses) (int, error) {
+	now, err := l.store.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	due, err := l.store.rdb.ZRangeByScore(ctx, l.store.keys.Holds(p), &redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(now.Add(extendAhead).UnixMilli(), 10)}).Result()
+	if err != nil {
+		return 0, fmt.Errorf("looking for holds to extend: %w", access.Classify(err))
+	}
+	of := make(map[int64][]domain.OrderRef) // by until when
+	for _, member := range due {
+		ref, ok := domain.ParseOrderRef(member)
+		if until := pauses.HoldsUntil(ref.EventID); ok && until > now.UnixMilli()+extendAhead.Milliseconds() { // else it has been extended, or need not be
+			of[until] = append(of[until], ref)
+		}
+	}
+	extended := 0
+	for until, refs := range of {
+		for chunk := range slices.Chunk(refs, access.MaxBatch) {
+			err := l.changeOrders(ctx, p, chunk, now.UnixMilli(), nil, func(domain.Event) domain.Command { return domain.Extend{UntilMillis: until} }, func(_ domain.OrderRef, o domain.Order) {
+				if o.DeadlineMillis == until {
+					extended++
+				}
+			})
+			if err != nil {
+				return extended, err
+			}
+		}
+	}
+	return extended, nil
+}
+
 // changeOrders decides about orders of a partition that no entry asks about, and calls each for all of
 // them as they are then. Where event is given, all are its orders, and its terms must not change meanwhile. If an
 // order is damaged, the others do not wait for it: each is tried alone, and the first that is damaged is the
@@ -644,10 +684,15 @@ func (in *intake) call(chunk []int) holdCall {
 	requests := newArgList(5 * len(chunk))
 	limited, seated := false, false    // a customer's places are counted of some event; some section is seated
 	strict := make(map[string]bool, 8) // events of which no seat may be left alone
-	section := func(eventID, name string) int {
+	var section func(eventID, name string) int
+	section = func(eventID, name string) int {
 		of := sectionOf{eventID, name}
 		if s, known := sections[of]; known {
 			return s
+		}
+		base, _ := domain.SplitPool(name)
+		if base != name {
+			section(eventID, base) // has its seats, and stands before it
 		}
 		e, known := events[eventID]
 		if !known {
@@ -668,8 +713,8 @@ func (in *intake) call(chunk []int) holdCall {
 		}
 		c.sections = append(c.sections, of)
 		sections[of] = len(c.sections)
-		rows, tag := in.layout(eventID, name), ""
-		if rows != nil {
+		rows, tag := in.layout(eventID, base), ""
+		if rows != nil && base == name {
 			tag, seated = layout.TagOf(rows.String()), true
 		}
 		c.layouts = append(c.layouts, rows)
@@ -679,6 +724,7 @@ func (in *intake) call(chunk []int) holdCall {
 	}
 	var items []itemOf                                   // of one request
 	names, named := make([]string, 0, len(chunk)), false // the places that each request names
+	coded := false                                       // some request brings an access code
 	for _, i := range chunk {
 		a := &batch[i]
 		r := &a.Request
@@ -716,6 +762,7 @@ func (in *intake) call(chunk []int) holdCall {
 				classArgs.text(item.want)
 			}
 		}
+		coded = coded || len(a.Codes) > 0
 		c.classOf = append(c.classOf, n-1)
 		names, named = append(names, string(list)), named || len(list) > 0
 		requests.text(a.EntryID)
@@ -736,8 +783,18 @@ func (in *intake) call(chunk []int) holdCall {
 			}
 		}
 	}
-	head := newArgList(6)
-	head.number(int64(len(events)), int64(len(c.sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)), int64(len(counts.list)))
+	codes := newArgList(len(chunk))
+	if coded {
+		for _, i := range chunk {
+			from := len(codes.buf)
+			for _, hash := range batch[i].Codes {
+				codes.buf = append(append(codes.buf, hash...), ',')
+			}
+			codes.end(from)
+		}
+	}
+	head := newArgList(7)
+	head.number(int64(len(events)), int64(len(c.sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)), int64(len(counts.list)), int64(len(codes.list)))
 	termArgs := newArgList(5 * len(said))
 	for t, says := range said {
 		termArgs.text(says.kind)
@@ -748,7 +805,7 @@ func (in *intake) call(chunk []int) holdCall {
 	if named {
 		namedArgs.text(names...)
 	}
-	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests, namedArgs)
+	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests, namedArgs, codes)
 	c.keys = append(c.keys, l.store.keys.Unknown(p))
 	if seated {
 		c.keys = append(c.keys, l.store.keys.Places(p))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -70,7 +71,7 @@ func (c *Checkout) InLine(ctx context.Context, p int, entryID string) (domain.In
 	}
 	switch {
 	case l.missing || l.waiting == 0 && entry.After(l.delivered):
-		return domain.InLine{State: domain.LineLeft}, nil
+		return c.parkedOrLeft(ctx, p, entry)
 	case entry.After(l.delivered):
 		return l.place(entry), nil
 	}
@@ -81,9 +82,30 @@ func (c *Checkout) InLine(ctx context.Context, p int, entryID string) (domain.In
 	case err != nil:
 		return domain.InLine{}, fmt.Errorf("place in line: %w", access.Classify(err))
 	case len(pending) == 0:
-		return domain.InLine{State: domain.LineLeft}, nil
+		return c.parkedOrLeft(ctx, p, entry)
 	}
 	return domain.InLine{State: domain.LineInHand}, nil
+}
+
+// parkedOrLeft looks for a request that is not in line among those that are parked: by the millisecond in which it was published, for they have its
+// payment token with them. Who may not look takes it for one that has left.
+func (c *Checkout) parkedOrLeft(ctx context.Context, p int, entry layout.LogID) (domain.InLine, error) {
+	left := domain.InLine{State: domain.LineLeft}
+	events, err := c.store.Ledger().Parked(ctx, p)
+	if err != nil && domain.CodeOf(err) != domain.CodeDenied {
+		return left, err
+	}
+	millis := strconv.FormatUint(entry.Millis, 10)
+	for _, eventID := range events {
+		n, err := c.store.rdb.ZCount(ctx, c.store.keys.ParkedOf(p, eventID), millis, millis).Result()
+		switch {
+		case err != nil && domain.CodeOf(access.Classify(err)) != domain.CodeDenied:
+			return left, fmt.Errorf("place in line: %w", access.Classify(err))
+		case err == nil && n > 0:
+			return domain.InLine{State: domain.LineParked, Ahead: domain.Unknown, AtMost: domain.Unknown, Wait: domain.Unknown}, nil
+		}
+	}
+	return left, nil
 }
 
 // line is a look at a partition's line that began at that time or later.

@@ -158,9 +158,9 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		d.i, d.fact, d.next, d.Effect = i, fact, next, effect
 		d.limit = d.was.PayableUntilMillis()
 		switch fact.Type { //nolint:exhaustive // the others may happen at any time
-		case domain.FactConfirmed, domain.FactPaying, domain.FactActionRequired:
+		case domain.FactConfirmed, domain.FactPaying, domain.FactActionRequired, domain.FactExtended:
 			d.bound = "before"
-			if until := m.events[m.refs[i].EventID].OffSaleMillis; d.Taken != "" { // it lapsed, and is held again
+			if until := m.events[m.refs[i].EventID].OffSaleOf(d.Taken); d.Taken != "" { // it lapsed, and is held again
 				if d.bound = "anew"; until > 0 {
 					d.limit = min(d.limit, until)
 				}
@@ -253,7 +253,7 @@ func (d *decided) rank() int {
 }
 
 // factTypes are those of a movement.
-var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted}
+var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted}
 
 // learn takes over what orders are now.
 func (m *movement) learn(list []*decided, stale []any) error {
@@ -308,6 +308,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
 	seated := make(map[seatsMoved][]string)  // their places, order by order
+	codes := make(map[codeOf]int64)          // access codes that are used by fewer orders
 	customers := make(map[customerOf]int64)  // places that they have no more, of events that count them
 	events := newArgList(2 + 2*len(m.terms)) // event_id, version
 	for eventID, version := range m.terms {
@@ -339,7 +340,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 				n := item.Quantity
 				sum.Available, sum.Held, sum.Sold = sum.Available+by.Available*n, sum.Held+by.Held*n, sum.Sold+by.Sold*n
 				if item.Places != "" {
-					from, to := by.Marks()
+					from, to := by.Marks(item.Free())
+					of.name, _ = domain.SplitPool(item.Section)
 					as := seatsMoved{of, from, to}
 					seated[as] = append(seated[as], item.Places)
 				}
@@ -347,6 +349,9 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		}
 		if d.awaits() != "" {
 			awaited++
+		}
+		if d.Code != "" {
+			codes[codeOf{ref.EventID, d.Code}] -= d.Uses
 		}
 		if d.fact != nil && d.fact.Type == domain.FactChanged {
 			m.guard(seated, ref.EventID, &d.Effect)
@@ -389,8 +394,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		places.number(int64(len(lists)))
 		places.text(lists...)
 	}
-	head := newArgList(8 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 5*len(groups))
-	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(places.list)), awaited)
+	head := newArgList(9 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 2*len(codes) + 5*len(groups))
+	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(places.list)), awaited, int64(len(codes)))
 	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
 		head.text(layout.SectionField(of.event, of.name))
@@ -406,6 +411,10 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		head.number(fewer, m.events[of.event].MaxPerCustomer)
 	}
 	head.list = append(head.list, places.done()...)
+	for of, fewer := range codes {
+		head.text(layout.CodeField(of.event, of.hash))
+		head.number(fewer)
+	}
 	for _, g := range groups {
 		fact := ""
 		if g.first.fact != nil {
@@ -421,6 +430,9 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 	}
 	return c, facts
 }
+
+// codeOf is an access code of an event.
+type codeOf struct{ event, hash string }
 
 // seatsMoved are seats of a section that are all the same, and become the same.
 type seatsMoved struct {
@@ -438,7 +450,8 @@ func (m *movement) guard(seated map[seatsMoved][]string, eventID string, by *dom
 	moved := make(map[sectionOf]map[int]bool)
 	for _, items := range [...]domain.Items{by.Items, by.Taken} {
 		for item := range items.All() {
-			of := sectionOf{eventID, item.Section}
+			section, _ := domain.SplitPool(item.Section)
+			of := sectionOf{eventID, section}
 			if moved[of] == nil {
 				moved[of] = make(map[int]bool)
 			}
@@ -449,8 +462,9 @@ func (m *movement) guard(seated map[seatsMoved][]string, eventID string, by *dom
 		}
 	}
 	for item := range by.Taken.All() {
-		of := sectionOf{eventID, item.Section}
-		section, _ := e.Section(item.Section)
+		name, _ := domain.SplitPool(item.Section)
+		of := sectionOf{eventID, name}
+		section, _ := e.Section(name)
 		list, _ := seats.ParsePlaces(item.Places)
 		for _, place := range list {
 			for beside := max(place-2, 1); beside <= min(place+2, len(section.Places)); beside++ {

@@ -209,6 +209,7 @@ func wantSeen() []string {
 		"mismatched none done", "mismatched held done", "mismatched confirmed done", "mismatched declined done", "mismatched expired done",
 		"mismatched cancelled done", "mismatched rejected done",
 		"held without a token",
+		"fact held by a code", "fact rejected code_refused", "fact rejected unknown_allocation", "fact cancelled held requested by a code", "fact expired by a code", "seats moved",
 		"unknown none void", "unknown held wait", "unknown held void", "unknown confirmed done", "unknown declined done", "unknown expired void", "unknown cancelled void", "unknown rejected done",
 	)
 }
@@ -227,10 +228,12 @@ var severalItems = []string{
 	`[{"section":"general","quantity":1},{"section":"vip","quantity":6}]`, `[{"section":"stalls","quantity":1},{"section":"general","quantity":1}]`,
 	`[{"section":"stalls","quantity":1},{"section":"general","quantity":1},{"section":"vip","quantity":1}]`, `[{"section":"general","quantity":1},{"section":"balcony","quantity":1}]`,
 	`[{"section":"general","quantity":1},{"section":"general","quantity":1}]`,
+	`[{"section":"general","quantity":1,"allocation":"fans"},{"section":"vip","quantity":1}]`, `[{"section":"vip","quantity":1,"allocation":"fans"},{"section":"general","quantity":1,"allocation":"fans"}]`,
+	`[{"section":"general","quantity":1,"allocation":"fans"},{"section":"vip","quantity":1,"allocation":"press"}]`,
 }
 
 // modelLayouts are small, so that sequences come to their end: with aisles, blocked seats, and some that are for others.
-var modelLayouts = []string{"A:1-4", "A:1-4", "A:1-3/4-5,B:2-1", "choir;A:1-2.3a.4-6", "A:1-2.3!.4-5,B:1.2", "A:3-1+2.2-4+2", "A:1/2,B:1/2", "A:1!", "choir;A:1-5a,B:1-2"}
+var modelLayouts = []string{"A:1-4", "A:1-4", "A:1-3/4-5,B:2-1", "fans;A:1-2.3a.4-6", "A:1-2.3!.4-5,B:1.2", "A:3-1+2.2-4+2", "A:1/2,B:1/2", "A:1!", "fans;A:1-5a,B:1-2"}
 
 // model is what Redis must hold.
 type model struct {
@@ -309,9 +312,10 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 		t.MaxPerCustomer = pick[int64](m, "max_per_customer", 0, 0, 3)
 		t.LateApprovalMillis = m.drawLate()
 		m.seat(t)
+		m.allocate("e1", t)
 	}))
 	if pick(m, "another", true, true, true, false) {
-		m.listWith("e2", m.drawTerms(false))
+		m.listWith("e2", m.drawTerms("e2", false))
 	}
 	return m
 }
@@ -341,7 +345,59 @@ func (m *model) seat(t *domain.Terms) {
 	}
 }
 
-func (m *model) drawTerms(anyOrder bool) domain.Terms {
+// allocate gives some places of general to fans, who have codes; and those seats of vip that are for them.
+func (m *model) allocate(id string, t *domain.Terms) {
+	for _, s := range t.Sections {
+		if layout, err := seats.Parse(s.Layout); err == nil {
+			*t = t.WithAllocations(s.Name, layout)
+		}
+	}
+	if next, err := t.Allocate("general", "fans", pick[int64](m, "fans", 2, 2, 3, 1)); err == nil && m.chance("allocation", 2) {
+		*t = next
+	}
+	for i := range t.Allocations {
+		t.Allocations[i].OnSaleMillis = pick(m, "on_sale", 0, 0, 0, 1, m.Now()+3_600_000)
+		for j, code := range []domain.Secret{"many", "once"} {
+			t.Allocations[i].Codes = append(t.Allocations[i].Codes, domain.AccessCode{Hash: codeKeys.Hashes(id, code)[j], Uses: int64(j)})
+		}
+	}
+}
+
+// rearrange is one thing that is done to the allocations of an event.
+func (m *model) rearrange(id string) (t domain.Terms, err error) {
+	e := m.book.Events[id]
+	t = e.Terms()
+	list := []string{"A-1"}
+	if s, _ := e.Section("vip"); s.Seated() {
+		of, err := seats.Parse(s.Layout)
+		m.Must(err)
+		list = nil
+		for at := range len(s.Places) {
+			if name, ok := of.Name(at + 1); ok && (len(list) == 0 || len(list) < 3 && m.chance("another seat", 3)) {
+				list = append(list, name)
+			}
+		}
+	}
+	hash := codeKeys.Hashes(id, "once")[1]
+	switch pick(m, "what", "places", "places", "block", "seats", "seats", "seats", "block seats", "unblock", "open", "revoke") {
+	case "places":
+		return t.Allocate("general", pick(m, "to", "fans", "fans", "press"), pick[int64](m, "how many", 0, 1, 2, 3))
+	case "block":
+		return t.Block(pick(m, "of", "general", "general~fans"), pick[int64](m, "how many", 0, 1, 2))
+	case "seats":
+		return t.AllocateSeats(e, "vip", pick(m, "to", "fans", "fans", "public", "press"), list)
+	case "block seats":
+		return t.BlockSeats(e, "vip", list, true)
+	case "unblock":
+		return t.BlockSeats(e, "vip", list, false)
+	case "open":
+		return t.OpenedBy("fans", pick[int64](m, "uses", 0, 1, 2), hash)
+	}
+	next, _ := t.Revoke(hash)
+	return next, nil
+}
+
+func (m *model) drawTerms(id string, anyOrder bool) domain.Terms {
 	now := m.Now()
 	t := domain.Terms{
 		Name: pick(m, "name", "An Evening", "Été <&>"), Currency: pick(m, "currency", "EUR", "EUR", "EUR", "EUR", "JPY"),
@@ -358,6 +414,9 @@ func (m *model) drawTerms(anyOrder bool) domain.Terms {
 		t.OffSaleMillis = 0
 	}
 	m.seat(&t)
+	if !anyOrder {
+		m.allocate(id, &t)
+	}
 	if anyOrder {
 		t.Sections = append(t.Sections, pick(m, "stalls", domain.SectionTerms{Name: "stalls", Price: 1, Capacity: 1}, seatedSection("stalls", "A:1-2")))
 		t.Sections = rapid.Permutation(t.Sections).Draw(m.rt, "sections")
@@ -405,6 +464,9 @@ func (m *model) newFacts() (facts []domain.Fact) {
 			what += " late"
 		}
 		m.seen[what]++
+		if m.folded.Orders[fact.Ref()].Code != "" {
+			m.seen[what+" by a code"]++
+		}
 		if fact.Attempt > 1 {
 			m.seen[what+" of a later attempt"]++
 		}
@@ -610,7 +672,7 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 	case domain.Hold:
 		r := c.Request
 		return m.second.Ask(now, name, reference.Asked{
-			Type: string(r.Type), Body: r.Fingerprint, Customer: r.CustomerID, Lines: linesAsked(r),
+			Type: string(r.Type), Body: r.Fingerprint, Customer: r.CustomerID, Lines: linesAsked(r), Codes: c.Codes,
 			Invalid: c.Invalid, NoToken: c.NoToken, Published: c.EntryMillis, Valid: c.ValidMillis, Lasts: c.HoldMillis, Least: c.Minimums,
 		})
 	case domain.Pay:
@@ -651,7 +713,7 @@ func linesAsked(r domain.Request) (lines []reference.Line) {
 func itemsOf(lines []reference.Line) domain.Items {
 	var list []domain.Item
 	for _, l := range lines {
-		list = append(list, domain.Item{Section: l.Section, Quantity: l.Quantity, UnitPrice: l.Price, Places: seats.FormatPlaces(l.Places)})
+		list = append(list, domain.Item{Section: l.Section, Quantity: l.Quantity, UnitPrice: l.Price, Places: seats.FormatPlaces(l.Places), Mark: l.Mark})
 	}
 	return domain.ItemsOf(list...)
 }
@@ -686,7 +748,7 @@ func (m *model) list() {
 		return
 	}
 	id := pick(m, "event", modelEvents...)
-	terms := m.drawTerms(false)
+	terms := m.drawTerms(id, false)
 	if e := m.book.Events[id]; e.Exists() && pick(m, "the same", true, false) {
 		terms = e.Terms()
 	}
@@ -723,8 +785,22 @@ func (m *model) listWith(id string, terms domain.Terms) {
 
 func offerOf(t domain.Terms) reference.Offer {
 	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis, NoOrphans: t.NoOrphans, LateFor: t.LateApprovalMillis}
+	for _, a := range t.Allocations {
+		of := reference.Allocation{Name: a.Name, OnSale: a.OnSaleMillis, OffSale: a.OffSaleMillis}
+		for _, c := range a.Codes {
+			of.Codes = append(of.Codes, reference.Code{Hash: c.Hash, Uses: c.Uses, Revoked: c.Revoked})
+		}
+		o.Allocations = append(o.Allocations, of)
+	}
+	for _, m := range t.Moves {
+		places, _ := seats.ParsePlaces(m.Places)
+		o.Moves = append(o.Moves, reference.Moved{Section: m.Section, From: m.From[0], To: m.To[0], Places: places})
+	}
 	for _, s := range t.Sections {
-		offer := reference.SectionOffer{Name: s.Name, Price: s.Price, Capacity: s.Capacity}
+		offer := reference.SectionOffer{Name: s.Name, Price: s.Price, Capacity: s.Capacity, Blocked: s.Blocked}
+		if s.Mark != "" {
+			offer.Mark = s.Mark[0]
+		}
 		if of, err := seats.Parse(s.Layout); err == nil {
 			offer.Seats = of.Places()
 			for at := range len(offer.Seats) {
@@ -745,7 +821,7 @@ func (m *model) adjust() {
 	terms := m.book.Events[id].Terms()
 	if pick(m, "change", true, true, true, false) {
 		was := terms.MaxPerCustomer
-		if terms = m.drawTerms(true); pick(m, "limited as before", true, true, true, false) {
+		if terms = m.drawTerms(id, true); pick(m, "limited as before", true, true, true, false) {
 			terms.MaxPerCustomer = min(was, 1) * pick[int64](m, "max_per_customer", 2, 3, 4)
 		}
 		if pick(m, "seated as before", true, true, true, false) {
@@ -754,6 +830,25 @@ func (m *model) adjust() {
 					terms.Sections[i] = domain.SectionTerms{Name: s.Name, Price: min(s.Price, 5000), Capacity: old.Capacity, Layout: old.Layout}
 				}
 			}
+			terms.Allocations = m.book.Events[id].Terms().Allocations
+			for _, s := range m.book.Events[id].Terms().Sections {
+				of, _ := domain.SplitPool(s.Name)
+				i := slices.IndexFunc(terms.Sections, func(there domain.SectionTerms) bool { return there.Name == of })
+				if i >= 0 && of != s.Name {
+					s.Price = terms.Sections[i].Price
+					terms.Sections = append(terms.Sections, s)
+				}
+			}
+		}
+	}
+	if m.book.Events[id].Exists() && m.chance("allocations", 2) {
+		var err error
+		if terms, err = m.rearrange(id); err != nil {
+			m.seen["rearranged nothing"]++
+			return
+		}
+		if len(terms.Moves) > 0 {
+			m.seen["seats moved"]++
 		}
 	}
 	m.commands++
@@ -1007,6 +1102,9 @@ func (m *model) drawRequest() []string {
 	}
 	if several := pick(m, "several", append(make([]string, 12), severalItems...)...); several != "" {
 		fields := []string{"v", "2", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...), "items", several}
+		if strings.Contains(several, "fans") {
+			fields = append(fields, m.drawCode()...)
+		}
 		if kind == "purchase" && pick(m, "token", true, true, true, false) {
 			fields = append(fields, "payment_token", "tok")
 		}
@@ -1020,6 +1118,10 @@ func (m *model) drawRequest() []string {
 		return m.drawSeats(kind, r)
 	}
 	fields := []string{"v", "1", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "customer_id", pick(m, "customer", modelCustomers...)}
+	if m.chance("allocation", 4) {
+		fields[1] = "2"
+		fields = append(append(fields, "allocation", pick(m, "allocation", "fans", "fans", "fans", "fans", "press", "choir")), m.drawCode()...)
+	}
 	fields = append(fields, "quantity", pick(m, "quantity", "1", "1", "1", "1", "1", "1", "1", "2", "2", "3", "3", "3", "6", "0"))
 	if section := pick(m, "section", "", "", "", "", "general", "vip", "vip", "balcony"); section != "" {
 		fields = append(fields, "section", section)
@@ -1031,6 +1133,14 @@ func (m *model) drawRequest() []string {
 		fields = append(fields, "payment_token", "tok")
 	}
 	return fields
+}
+
+// drawCode is an access code, or none.
+func (m *model) drawCode() []string {
+	if code := pick(m, "code", "many", "many", "once", "once", "once", "wrong", ""); code != "" {
+		return []string{"access_code", code}
+	}
+	return nil
 }
 
 // drawSeats asks for seats of vip, in one way or another; sometimes with a place of general.
@@ -1066,6 +1176,11 @@ func (m *model) drawSeats(kind string, r domain.OrderRef) []string {
 	case "apart":
 		item += `,"adjacent":false`
 		short = append(short, "adjacent", "false")
+	}
+	if m.chance("allocation", 3) {
+		item += `,"allocation":"fans"`
+		short = append(short, "allocation", "fans")
+		fields = append(fields, m.drawCode()...)
 	}
 	switch pick(m, "form", "short", "short", "short", "short", "several", "zone", "zone", "stalls", "general") {
 	case "zone": // which comes behind the seats, and soon has no place left
@@ -1180,7 +1295,8 @@ func (m *model) drawAltered(kind string, r domain.OrderRef) string {
 			quantity = pick(m, "quantity", has.Quantity-1, has.Quantity-1, 1, 1, has.Quantity)
 		}
 		if quantity > 0 && pick(m, "stays", true, true, true, false) {
-			list = append(list, m.drawAlteredItem(r, has.Section, quantity, own))
+			section, _ := domain.SplitPool(has.Section)
+			list = append(list, m.drawAlteredItem(r, section, quantity, own))
 		}
 	}
 	section := pick(m, "section", "general", "vip", "vip", "stalls", "zone", "balcony")
@@ -2083,7 +2199,7 @@ func (m *model) compareOpinions() {
 			State: o.State.String(), Reason: o.Reason, Detail: o.Detail, Type: string(o.RequestType), Body: o.Fingerprint, Customer: o.CustomerID,
 			Currency: o.Currency, Authorization: o.AuthorizationID,
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
-			Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced, Back: o.RefundTotal(), LateFor: o.LateMillis,
+			Code: o.Code, Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced, Back: o.RefundTotal(), LateFor: o.LateMillis,
 			Attempt: o.Attempt, Failed: o.PayState == domain.PayDeclined, Asked: o.PayState == domain.PayActionRequired, Bill: o.PayFingerprint,
 		}
 		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]
@@ -2099,8 +2215,15 @@ func (m *model) compareOpinions() {
 		if second == nil || second.Closed != e.Closed || second.Cancelled != e.Cancelled || !reflect.DeepEqual(second.Offer, offerOf(e.Terms())) {
 			m.Fatalf("%s is\n%+v\nthe second opinion is\n%+v", id, e, second)
 		}
+		for _, a := range e.Allocations {
+			for _, c := range a.Codes {
+				if uses := m.second.Uses(id, c.Hash); uses != c.Used {
+					m.Fatalf("%s: a code of %s is used by %d, the second opinion is %d", id, a.Name, c.Used, uses)
+				}
+			}
+		}
 		for _, s := range e.Sections {
-			if second.Sections[s.Name] != (reference.Section{Price: s.Price, Capacity: s.Capacity, Available: s.Available, Held: s.Held, Sold: s.Sold, Seats: s.Places}) {
+			if second.Sections[s.Name] != (reference.Section{Price: s.Price, Capacity: s.Capacity, Available: s.Available, Held: s.Held, Sold: s.Sold, Blocked: s.Blocked, Seats: s.Places}) {
 				m.Fatalf("%s: section %+v, the second opinion is %+v", id, s, second.Sections[s.Name])
 			}
 		}

@@ -82,7 +82,7 @@ func TestListSeats(t *testing.T) {
 	}))
 	e, err := f.events.Get(f.Ctx, "e1")
 	f.Must(err)
-	if !e.NoOrphans || e.Sections[1].Price != 5000 || e.Sections[2].Blocked() != 3 || f.places("e1", "balcony") != "!!!." || f.places("e1", "stalls") != "!! a./......" {
+	if !e.NoOrphans || e.Sections[1].Price != 5000 || e.Sections[2].Blocked != 3 || f.places("e1", "balcony") != "!!!." || f.places("e1", "stalls") != "!! a./......" {
 		t.Errorf("%+v", e)
 	}
 	f.wantLogFolds()

@@ -16,6 +16,24 @@ type Figures struct {
 	OverdueHolds        int64            // that should have been ended
 	OldestOverdueMillis int64            // since the oldest of them should have been
 	DataReplaced        bool             // and nobody has seen to it
+	ArchiveLagMillis    map[int]int64    // by partition of which something is archived: age of the oldest fact that is not
+	Paused              Paused
+	Audits              []Audit // the newest: none before the first
+}
+
+// Paused is what workers take no requests of.
+type Paused struct {
+	Everything   bool
+	Events       int64
+	OldestMillis int64 // since the oldest of these is paused
+	Parked       int64 // requests
+}
+
+// Audit is what the newest one found.
+type Audit struct {
+	Of         string // books or payments
+	Violations int64
+	AgeMillis  int64
 }
 
 // Group is one group of one partition. Ages are on Redis's clock.

@@ -16,6 +16,8 @@ type Worker interface {
 	Ready() error
 	// Stuck are loops of it that give no sign of life.
 	Stuck() []workers.Stuck
+	// Archived is what it has written to the archive, if it archives.
+	Archived() (segments, bytes int64, archives bool)
 }
 
 // watched is the worker that is told of, and how Redis is looked at.
@@ -30,25 +32,29 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Of the worker, since it started.
 var (
-	orders       = desc("orders_total", "Orders by the outcome that this worker brought about, and why.", "outcome", "reason")
-	stages       = desc("stage_seconds", "How long a stage of an order takes.", "stage")
-	gatewayCalls = desc("gateway_seconds", "How long a call of the payment gateway takes.", "call", "result")
-	batches      = desc("batch_orders", "How many orders a step takes at a time.", "step")
-	entries      = desc("entries_total", "Entries that were taken: new ones, from other workers, or from the own list after a lost reply or a restart.", "how")
-	redelivered  = desc("redelivered_entries_total", "Entries that had been given to a worker before.")
-	lost         = desc("lost_entries_total", "Entries that others took over from this worker.")
-	handedBack   = desc("handed_back_entries_total", "Entries that were given back at the end.")
-	inHand       = desc("in_hand_entries", "Entries that this worker has in hand.")
-	posted       = desc("posted_facts_total", "Facts that were put on invoices.")
-	settled      = desc("settled_facts_total", "Facts, and orders that were owed, whose money is where it belongs.")
-	owing        = desc("owed_orders_total", "How often the money of an order had to wait by itself.")
-	voided       = desc("voided_payments_total", "Payments that were voided before their entry was acknowledged.")
-	setAside     = desc("set_aside_total", "Entries and orders that this worker has made dead letters of.")
-	trimmed      = desc("trimmed_requests_total", "Requests that were done with and removed.")
-	redisErrors  = desc("redis_errors_total", "Failures of Redis, by class.", "class")
-	retries      = desc("retries_total", "What was tried again: a step in Redis, a call of the payment gateway, an order that is owed.", "of")
-	ready        = desc("ready", "Whether this worker takes requests.")
-	stuckLoops   = desc("stuck_loops", "Loops of this worker that give no sign of life.")
+	orders          = desc("orders_total", "Orders by the outcome that this worker brought about, and why.", "outcome", "reason")
+	stages          = desc("stage_seconds", "How long a stage of an order takes.", "stage")
+	gatewayCalls    = desc("gateway_seconds", "How long a call of the payment gateway takes.", "call", "result")
+	batches         = desc("batch_orders", "How many orders a step takes at a time.", "step")
+	entries         = desc("entries_total", "Entries that were taken: new ones, from other workers, or from the own list after a lost reply or a restart.", "how")
+	redelivered     = desc("redelivered_entries_total", "Entries that had been given to a worker before.")
+	lost            = desc("lost_entries_total", "Entries that others took over from this worker.")
+	handedBack      = desc("handed_back_entries_total", "Entries that were given back at the end.")
+	inHand          = desc("in_hand_entries", "Entries that this worker has in hand.")
+	posted          = desc("posted_facts_total", "Facts that were put on invoices.")
+	settled         = desc("settled_facts_total", "Facts, and orders that were owed, whose money is where it belongs.")
+	owing           = desc("owed_orders_total", "How often the money of an order had to wait by itself.")
+	voided          = desc("voided_payments_total", "Payments that were voided before their entry was acknowledged.")
+	setAside        = desc("set_aside_total", "Entries and orders that this worker has made dead letters of.")
+	trimmed         = desc("trimmed_requests_total", "Requests that were done with and removed.")
+	archiveSegments = desc("archive_segments_total", "Segments that were written to the archive.")
+	archiveBytes    = desc("archive_bytes_total", "Bytes of them.")
+	archiveFailures = desc("archive_failures_total", "Tries to archive that came to nothing.")
+	redisErrors     = desc("redis_errors_total", "Failures of Redis, by class.", "class")
+	retries         = desc("retries_total", "What was tried again: a step in Redis, a call of the payment gateway, an order that is owed.", "of")
+	ready           = desc("ready", "Whether this worker takes requests.")
+	stuckLoops      = desc("stuck_loops", "Loops of this worker that give no sign of life.")
+	parked          = desc("parked_requests_total", "Requests that were parked because their event is paused.")
 )
 
 // Of the namespace: every worker says the same.
@@ -67,6 +73,12 @@ var (
 	deadLetters   = desc("dead_letters", "Entries and orders that were set aside, by what they are about.", "stream")
 	overdueHolds  = desc("overdue_holds", "Holds that are over and have not ended.")
 	oldestOverdue = desc("oldest_overdue_seconds", "Since when the oldest of them is over.")
+	archiveLag    = desc("archive_lag_seconds", "Age of the oldest fact that is not archived. Not there where nothing is archived.", "partition")
+	paused        = desc("paused", "What is paused: everything (0 or 1), and how many events.", "what")
+	oldestPause   = desc("oldest_pause_seconds", "For how long the oldest of that has been paused.")
+	parkedNow     = desc("parked_requests", "Requests of paused events that are parked.")
+	auditFound    = desc("audit_violations", "Violations that the newest audit found, of the books or of the payments. Missing before the first audit.", "of")
+	auditAge      = desc("audit_age_seconds", "Since when that is known.", "of")
 	dataReplaced  = desc("data_replaced", "Whether the data in Redis was replaced, and nobody has seen to it.")
 )
 
@@ -112,12 +124,18 @@ func ofWorker(m metrics, w Worker) {
 	m.counter(owing, s.Owed.Load())
 	m.counter(voided, s.Voided.Load())
 	m.counter(setAside, s.DeadLettered.Load())
+	m.counter(parked, s.Parked.Load())
 	m.counter(trimmed, s.Trimmed.Load())
 	for _, n := range s.RedisErrors() {
 		m.counter(redisErrors, n.N, n.Label)
 	}
 	for _, n := range s.Retries() {
 		m.counter(retries, n.N, n.Label)
+	}
+	if segments, bytes, archives := w.Archived(); archives {
+		m.counter(archiveSegments, segments)
+		m.counter(archiveBytes, bytes)
+		m.counter(archiveFailures, s.ArchiveFailed.Load())
 	}
 	m.gauge(ready, number(w.Ready() == nil))
 	m.gauge(stuckLoops, float64(len(w.Stuck())))
@@ -143,6 +161,17 @@ func ofNamespace(m metrics, f Figures) {
 	m.gauge(overdueHolds, float64(f.OverdueHolds))
 	m.gauge(oldestOverdue, seconds(f.OldestOverdueMillis))
 	m.gauge(dataReplaced, number(f.DataReplaced))
+	for p, lag := range f.ArchiveLagMillis {
+		m.gauge(archiveLag, seconds(lag), strconv.Itoa(p))
+	}
+	m.gauge(paused, number(f.Paused.Everything), "everything")
+	m.gauge(paused, float64(f.Paused.Events), "events")
+	m.gauge(oldestPause, seconds(f.Paused.OldestMillis))
+	m.gauge(parkedNow, float64(f.Paused.Parked))
+	for _, a := range f.Audits {
+		m.gauge(auditFound, float64(a.Violations), a.Of)
+		m.gauge(auditAge, seconds(a.AgeMillis), a.Of)
+	}
 }
 
 // metrics is where they go.

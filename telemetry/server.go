@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"holdfast/api"
 )
 
 // Options of a Server.
@@ -46,23 +48,8 @@ type Server struct {
 
 // New returns a server that does not listen yet.
 func New(o Options) *Server {
-	if o.Log == nil {
-		o.Log = zap.NewNop()
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{log: o.Log, served: make(chan error, 1), ctx: ctx, stop: stop}
-	registry := prometheus.NewRegistry()
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "holdfast_build_info", Help: "Which program this is: always 1.",
-		ConstLabels: prometheus.Labels{"version": o.Version, "revision": o.Revision, "go": o.Go},
-	})
-	build.Set(1)
-	registry.MustRegister(build, collector{&s.watched}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		ErrorLog: zap.NewStdLog(o.Log), ErrorHandling: promhttp.HTTPErrorOnError, MaxRequestsInFlight: mostAtOnce, EnableOpenMetrics: true,
-	}))
+	s := newServer(o)
+	mux := s.serve(o, collector{&s.watched})
 	mux.HandleFunc("GET /livez", s.livez)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /backlog", s.backlog)
@@ -73,11 +60,42 @@ func New(o Options) *Server {
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
+	return s
+}
+
+// NewForAPI returns a server of the metrics of an API, that does not listen yet. Whether the API lives is asked of itself.
+func NewForAPI(o Options, stats *api.Stats) *Server {
+	s := newServer(o)
+	s.serve(o, apiCollector{stats})
+	return s
+}
+
+func newServer(o Options) *Server {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	return &Server{log: o.Log, served: make(chan error, 1), ctx: ctx, stop: stop}
+}
+
+// serve makes s serve what a collector has, beside what is of every process.
+func (s *Server) serve(o Options, of prometheus.Collector) *http.ServeMux {
+	registry := prometheus.NewRegistry()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "holdfast_build_info", Help: "Which program this is: always 1.",
+		ConstLabels: prometheus.Labels{"version": o.Version, "revision": o.Revision, "go": o.Go},
+	})
+	build.Set(1)
+	registry.MustRegister(build, of, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog: zap.NewStdLog(s.log), ErrorHandling: promhttp.HTTPErrorOnError, MaxRequestsInFlight: mostAtOnce, EnableOpenMetrics: true,
+	}))
 	s.http = &http.Server{
 		Handler: mux, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: zap.NewStdLog(o.Log),
+		ErrorLog: zap.NewStdLog(s.log),
 	}
-	return s
+	return mux
 }
 
 // Serve begins to answer, until Close.

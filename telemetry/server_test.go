@@ -29,8 +29,10 @@ type worker struct {
 	stuck []workers.Stuck
 }
 
-func (w *worker) Stats() *workers.Stats  { return &w.stats }
-func (w *worker) Ready() error           { return w.ready }
+func (w *worker) Stats() *workers.Stats                            { return &w.stats }
+func (w *worker) Ready() error                                     { return w.ready }
+func (w *worker) Archived() (segments, bytes int64, archives bool) { return 3, 4000, true }
+
 func (w *worker) Stuck() []workers.Stuck { return w.stuck }
 
 // serve begins to serve, and returns the server and where it is.
@@ -85,7 +87,7 @@ func figures(context.Context) (Figures, error) {
 			{Partition: 0, Group: "purchase", Waiting: 3, InHand: 4, Backlog: 7, OldestWaitingMillis: 1500, Alive: 2},
 			{Partition: 1, Group: "settlement", InHand: 1, Owed: 2, Backlog: 3, OldestWaitingMillis: 700, OldestInHandMillis: 60000},
 		},
-		DeadLetters: map[string]int64{"log": 5}, OverdueHolds: 6, OldestOverdueMillis: 2500, DataReplaced: true,
+		DeadLetters: map[string]int64{"log": 5}, OverdueHolds: 6, OldestOverdueMillis: 2500, DataReplaced: true, Paused: Paused{Events: 2, OldestMillis: 4500, Parked: 7}, Audits: []Audit{{Of: "books", Violations: 2, AgeMillis: 3500}},
 	}, nil
 }
 
@@ -112,6 +114,8 @@ func TestServer(t *testing.T) {
 		`holdfast_oldest_waiting_seconds{group="purchase",partition="0"} 1.5`, `holdfast_oldest_in_hand_seconds{group="settlement",partition="1"} 60`,
 		`holdfast_owed{group="settlement",partition="1"} 2`, `holdfast_consumers_alive{group="purchase",partition="0"} 2`,
 		`holdfast_dead_letters{stream="log"} 5`, "holdfast_overdue_holds 6\n", "holdfast_oldest_overdue_seconds 2.5\n", "holdfast_data_replaced 1\n",
+		`holdfast_paused{what="everything"} 0`, `holdfast_paused{what="events"} 2`, "holdfast_oldest_pause_seconds 4.5\n", "holdfast_parked_requests 7\n",
+		`holdfast_audit_violations{of="books"} 2`, `holdfast_audit_age_seconds{of="books"} 3.5`,
 		`holdfast_orders_total{outcome="confirmed",reason=""} 0`, `holdfast_orders_total{outcome="rejected",reason="sold_out"} 0`,
 		`holdfast_stage_seconds_bucket{stage="waiting",le="+Inf"} 0`, `holdfast_gateway_seconds_count{call="capture",result="answered"} 0`)
 	if problems, err := promlint.New(strings.NewReader(text)).Lint(); err != nil || len(problems) > 0 {

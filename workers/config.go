@@ -1,6 +1,6 @@
 // Package workers runs the roles of holdfast: purchase takes requests to their
 // outcome, posting writes invoices and sales, settlement captures, voids and
-// refunds, maintenance expires holds and tidies up.
+// refunds, maintenance expires holds and tidies up, archive writes the log to durable storage.
 //
 // A worker keeps nothing that it could lose. What it works on is pending in a
 // consumer group; if it dies, others reclaim that and take the same steps again,
@@ -23,15 +23,16 @@ import (
 // Role is one of the jobs a pool does.
 type Role string
 
-// The roles. Every partition needs each of them in at least one worker.
+// The roles. Every partition needs each of them in at least one worker, but for archive, which is for those who have one.
 const (
 	RolePurchase    Role = "purchase"
 	RolePosting     Role = "posting"
 	RoleSettlement  Role = "settlement"
 	RoleMaintenance Role = "maintenance"
+	RoleArchive     Role = "archive"
 )
 
-// Roles lists them all.
+// Roles lists them all but archive.
 var Roles = []Role{RolePurchase, RolePosting, RoleSettlement, RoleMaintenance}
 
 // Config of a Pool. The zero value of each field gets the default it names.
@@ -40,7 +41,7 @@ type Config struct {
 	Name string
 	// Version of the program, for people who ask who works. Default: none.
 	Version string
-	// Roles this pool does. Default: all.
+	// Roles this pool does. Default: Roles.
 	Roles []Role
 	// HoldTime is how long a hold lasts if the request does not say. Default 2m.
 	HoldTime time.Duration
@@ -65,8 +66,12 @@ type Config struct {
 	// ForgetAfter is for how long it is known of a request for an event that there is not that it was rejected, from when it
 	// would not be valid any more. Default 24h.
 	ForgetAfter time.Duration
+	// CodeKeys are what access codes are hashed with. Default: none, and requests with a code are set aside.
+	CodeKeys domain.CodeKeys
 	// CallTimeout bounds one call of the payment gateway. Default 10s.
 	CallTimeout time.Duration
+	// ArchiveEvery is how long a fact waits at most until it is archived, as long as that can be done. Default 1s.
+	ArchiveEvery time.Duration
 }
 
 // WithDefaults returns c with every unset field set.
@@ -79,6 +84,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.PayWait, 4*c.ReclaimAfter)
 	setDefault(&c.CallTimeout, 10*time.Second)
 	setDefault(&c.ForgetAfter, 24*time.Hour)
+	setDefault(&c.ArchiveEvery, time.Second)
 	setDefault(&c.Concurrency, 512)
 	setDefault(&c.MaxDeliveries, 20)
 	if len(c.Roles) == 0 {
@@ -118,6 +124,7 @@ func (c Config) validate() error {
 		{"pay wait", c.PayWait, time.Millisecond},
 		{"call timeout", c.CallTimeout, time.Millisecond},
 		{"forget after", c.ForgetAfter, time.Millisecond},
+		{"archive every", c.ArchiveEvery, 10 * time.Millisecond},
 	} {
 		if d.value < d.least {
 			return fmt.Errorf("%s: want at least %s", d.name, d.least)
@@ -136,8 +143,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("name: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
 	}
 	for i, r := range c.Roles {
-		if !slices.Contains(Roles, r) {
-			return fmt.Errorf("role %q: want purchase, posting, settlement or maintenance", r)
+		if r != RoleArchive && !slices.Contains(Roles, r) {
+			return fmt.Errorf("role %q: want purchase, posting, settlement, maintenance or archive", r)
 		}
 		if slices.Contains(c.Roles[:i], r) {
 			return fmt.Errorf("role %q: named twice", r)

@@ -130,7 +130,7 @@ func (c *consumer) read() {
 	wait := newBackoff()
 	sign := c.sign("reading")
 	defer sign.rest()
-	for c.reading.Err() == nil {
+	for c.reading.Err() == nil && c.mayTake(sign) {
 		most := c.room()
 		if most <= 0 {
 			sign.rest()
@@ -183,6 +183,12 @@ func (c *consumer) read() {
 		c.pool.redis.worked()
 		if fresh := c.take(entries); len(fresh) > 0 {
 			source.Add(int64(len(fresh)))
+			if !c.mayTake(sign) { // a read that waited while it was paused
+				for _, e := range fresh {
+					c.leave(e.ID)
+				}
+				return
+			}
 			if c.inTurn {
 				c.handle(fresh)
 			} else { // while these are handled, the next are read: up to the room there is

@@ -39,6 +39,7 @@ var steps = []string{
 	"xpending",
 	"keep_alive" + byPurchase, "keep_alive posting", "keep_alive settlement",
 	"hand_back" + byPurchase, "leave" + byPurchase, "leave posting", "leave settlement",
+	"hvals", "park", "hkeys", "set turn unpark", "unpark", // what is paused, and was
 	"xrange", "change_event", "move cancelled", // somebody closes, cancels, reopens an event
 	"hold", "pipeline hmget", "pipeline time", "move" + byPurchase, "move settlement", "dead_letter" + byPurchase,
 	"owe", "exists", "take_owed", "settle_owed",

@@ -3,7 +3,9 @@ package workers
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -75,7 +77,7 @@ func (p *Pool) newMaintenance(partition int) (func(), error) {
 		{
 			name: domain.JobForgetUnknown, every: forgetEvery,
 			due: func(ctx context.Context) (time.Duration, error) {
-				wait, any, err := p.ledger.UntilForgettable(ctx, partition, p.cfg.ForgetAfter)
+				wait, any, err := p.ledger.UntilForgettable(ctx, partition, p.forgetAfter())
 				if !any || wait > forgetLookEvery {
 					wait = forgetLookEvery
 				}
@@ -84,6 +86,37 @@ func (p *Pool) newMaintenance(partition int) (func(), error) {
 			do: func(ctx context.Context) error { return p.forgetUnknown(ctx, partition) },
 		},
 	}
+	var looked time.Time // for what is parked
+	jobs = append(jobs, &job{
+		name: domain.JobExtend, every: extendEvery,
+		due: func(context.Context) (time.Duration, error) {
+			if p.pausesHolds() {
+				return 0, nil
+			}
+			return extendEvery, nil
+		},
+		do: func(ctx context.Context) error {
+			n, err := p.ledger.Extend(ctx, partition, p.paused())
+			if n > 0 {
+				p.added(partition)
+			}
+			return err
+		},
+	}, &job{
+		name: domain.JobUnpark, every: unparkEvery,
+		due: func(ctx context.Context) (time.Duration, error) {
+			if len(p.paused()) == 0 && time.Since(looked) < unparkLookEvery {
+				return unparkEvery, nil
+			}
+			looked = time.Now()
+			events, err := p.ledger.Parked(ctx, partition)
+			if len(slices.DeleteFunc(events, p.paused().Event)) == 0 {
+				return unparkEvery, err
+			}
+			return 0, nil
+		},
+		do: func(context.Context) error { return p.unpark(partition) },
+	})
 	sign := p.signs.of(fmt.Sprintf("maintenance of partition %d", partition))
 	return func() {
 		defer sign.rest()
@@ -155,11 +188,21 @@ func (p *Pool) expire(ctx context.Context, partition int) error {
 
 func (p *Pool) forgetUnknown(ctx context.Context, partition int) error {
 	for range forgetRounds {
-		n, more, err := p.ledger.Forget(ctx, partition, p.cfg.ForgetAfter, forgetMost)
+		n, more, err := p.ledger.Forget(ctx, partition, p.forgetAfter(), forgetMost)
 		p.stats.Forgotten.Add(int64(n))
 		if err != nil || !more {
 			return err
 		}
 	}
 	return nil
+}
+
+// forgetAfter is how long a rejection for an unknown event is remembered: also while requests that were there before it can be valid for longer,
+// because they were paused. While something is paused nobody knows how long that is.
+func (p *Pool) forgetAfter() time.Duration {
+	pauses := p.pauses.Load()
+	if pauses == nil || len(pauses.Lasting()) > 0 {
+		return math.MaxInt64 / 2
+	}
+	return p.cfg.ForgetAfter + time.Duration(pauses.MostPausedMillis())*time.Millisecond
 }

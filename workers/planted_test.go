@@ -207,6 +207,8 @@ var plantedBugs = []bug{
 	{name: "names payments as another namespace does", gateway: renames(func(name *domain.PaymentName) { name.Namespace = "other" })},
 	{name: "pays for each attempt under the name of the first", gateway: renames(func(name *domain.PaymentName) { name.Attempt = 0 })},
 	{name: "takes what the first attempt came to for that of any", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return looksUpTheFirst{g} }},
+	{name: "parks requests nowhere", where: "paused", hook: script("park", "    redis.call('ZADD', KEYS[2], p[1], p[2])", "")},
+	{name: "loses the first of what is parked", where: "paused", hook: script("unpark", "redis.call('ZRANGE', KEYS[2], 0, ", "redis.call('ZRANGE', KEYS[2], 1, ")},
 	{name: "forgets to ask what customers did", hook: script("move", "redis.call('ZADD', KEYS[6 + B], int(now + FIRST_ASKED), members[n])", "")},
 	{name: "voids payments without their namespace", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return voidsPlain{g} }},
 	{name: "takes no answer for a no", gateway: func(g domain.PaymentGateway) domain.PaymentGateway { return unknownIsNo{g} }},

@@ -36,6 +36,7 @@ type Deps struct {
 	// payment token. In a namespace that has workers which do not know this it must be false:
 	// they would capture such orders.
 	FreeOrders bool
+	Archiver   Archiver    // nil only if archive is no role
 	Log        *zap.Logger // default: none
 }
 
@@ -45,6 +46,8 @@ type Pool struct {
 	ledger     domain.Ledger
 	queues     Queues
 	gateway    *gateway
+	archiver   Archiver
+	archiving  archiving
 	kind       domain.GatewayKind // empty: no role calls the gateway
 	partitions int
 	names      string // the namespace of payments' names
@@ -56,7 +59,8 @@ type Pool struct {
 	signs      signs
 	clock      clock
 	ready      readiness
-	bells      [][]*bell // of the readers of each partition's log, while it runs
+	pauses     atomic.Pointer[domain.Pauses] // as of the last second or so; nil: not known yet
+	bells      [][]*bell                     // of the readers of each partition's log, while it runs
 
 	reading context.Context // ends first: take no more
 	working context.Context // ends last: stop everything
@@ -75,6 +79,9 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	if d.Gateway == nil && cfg.CallsGateway() {
 		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("roles %v need a payment gateway", cfg.Roles))
 	}
+	if d.Archiver == nil && cfg.has(RoleArchive) {
+		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("the role %s needs an archive", RoleArchive))
+	}
 	switch {
 	case !cfg.CallsGateway():
 		d.GatewayKind = ""
@@ -88,8 +95,9 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	log := d.Log.With(zap.String("worker", cfg.Name))
 	p := &Pool{
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
-		names: d.PaymentNamespace, freeOrders: d.FreeOrders, log: log,
-		made: time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now},
+		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, log: log,
+		archiving: archiving{health: health{what: "the archive", log: log}, failing: make(map[int]archiveFailure)},
+		made:      time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now},
 	}
 	p.gateway = newGateway(d.Gateway, cfg.CallTimeout, &p.stats, log)
 	return p, nil
@@ -225,6 +233,9 @@ func (p *Pool) verify() {
 		if err == nil {
 			err = p.clock.set(p.reading)
 		}
+		if err == nil {
+			err = p.learnPauses()
+		}
 		switch {
 		case p.reading.Err() != nil:
 			return
@@ -256,7 +267,7 @@ func (p *Pool) report() {
 	var reported time.Time
 	known := true // what the ledger has of it
 	for pause(p.reading, reportEvery) {
-		troubles := p.gateway.look()
+		troubles := append(p.gateway.look(), p.archiving.look()...)
 		same := known && slices.EqualFunc(troubles, last, func(a, b domain.Trouble) bool { return a.What == b.What && a.Code == b.Code })
 		if same && (len(troubles) == 0 || time.Since(reported) < repeatAfter) {
 			continue
@@ -346,6 +357,7 @@ func (p *Pool) roles() ([]func(), error) {
 		{RolePosting, p.newPosting},
 		{RoleSettlement, p.newSettlement},
 		{RoleMaintenance, p.newMaintenance},
+		{RoleArchive, p.newArchive},
 	}
 	p.bells = make([][]*bell, p.partitions)
 	var runs []func()

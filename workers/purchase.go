@@ -68,18 +68,22 @@ func (r *purchase) hold(entries []domain.Entry) {
 	var incoming []domain.Incoming
 	var cancels []domain.Cancellation
 	var dead []domain.DeadEntry
+	pauses, parked := r.pool.paused(), make(map[string][]string)
 	for _, e := range entries {
 		request, err := r.parse(e)
 		switch class := domain.ClassOf(err); {
 		case err != nil && class != domain.ClassReject:
 			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error()})
+		case pauses.Event(request.EventID):
+			parked[request.EventID] = append(parked[request.EventID], e.ID)
 		case request.Type == domain.RequestCancel && !request.Changes():
 			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref(), Cause: request.Cause, NoRefund: request.NoRefund})
 		default:
-			incoming = append(incoming, r.incoming(e.ID, request, err))
+			incoming = append(incoming, r.incoming(e, request, err, pauses))
 		}
 	}
 	r.deadLetter(dead...)
+	r.park(parked)
 	r.attempt(len(incoming), func(i int) string { return incoming[i].EntryID }, func(first, end int) error {
 		batch := incoming[first:end]
 		replies, now, err := r.pool.ledger.Hold(r.working, r.partition, batch)
@@ -125,6 +129,9 @@ func (r *purchase) parse(e domain.Entry) (domain.Request, error) {
 	if err == nil && request.Type == domain.RequestPay && request.PaymentToken == "" && !r.pool.freeOrders {
 		err = domain.WithClass(domain.ClassPoison, errors.New(domain.DetailNoToken))
 	}
+	if err == nil && request.AccessCode != "" && len(r.pool.cfg.CodeKeys) == 0 {
+		err = domain.WithClass(domain.ClassPoison, errors.New("access_code: this worker has no key for access codes (HOLDFAST_CODE_KEY, HOLDFAST_CODE_KEY_FILE)"))
+	}
 	if err != nil && domain.ClassOf(err) != domain.ClassReject {
 		return request, err
 	}
@@ -136,17 +143,28 @@ func (r *purchase) parse(e domain.Entry) (domain.Request, error) {
 	return request, err
 }
 
-func (r *purchase) incoming(entryID string, request domain.Request, invalid error) domain.Incoming {
+func (r *purchase) incoming(e domain.Entry, request domain.Request, invalid error, pauses domain.Pauses) domain.Incoming {
 	cfg := &r.pool.cfg
 	a := domain.Incoming{
-		EntryID: entryID, Request: request,
+		EntryID: e.ID, Request: request,
 		HoldMillis: cfg.HoldTime.Milliseconds(), ValidMillis: cfg.ValidTime.Milliseconds(), Minimums: r.pool.minimums.Load(),
+	}
+	if request.AccessCode != "" {
+		a.Codes = cfg.CodeKeys.Hashes(request.EventID, request.AccessCode)
 	}
 	if request.HoldSeconds > 0 {
 		a.HoldMillis = min(request.HoldSeconds*1000, cfg.MaxHold.Milliseconds())
 	}
 	if request.ValidSeconds > 0 {
 		a.ValidMillis = request.ValidSeconds * 1000
+	}
+	if len(pauses) > 0 { // it counts from when it was published first, and not while it was paused
+		published := domain.EntryMillis(e.ID)
+		if first := domain.EntryMillis(wire.ParkedFrom(e.Fields)); first > 0 && first < published {
+			a.ValidMillis -= published - first
+			published = first
+		}
+		a.ValidMillis += pauses.PausedMillis(request.EventID, published)
 	}
 	switch noToken := request.Type == domain.RequestPurchase && request.PaymentToken == ""; {
 	case invalid != nil:

@@ -39,6 +39,28 @@ var scenarios = []scenario{
 		ends: []end{confirmed("e/a", "amy", 2), confirmed("e/b", "bob", 3)},
 	},
 	{
+		name:   "paused",
+		events: map[string]int64{"e": 100, "f": 100},
+		play: func(r *scene) { // before the first worker starts
+			r.pause("e")
+			r.append(
+				request(purchase, "a", "amy", 1), request(hold, "b", "bob", 2), request(cancel, "c", "", 0),
+				change(request(purchase, "g", "gus", 1), func(q *domain.Request) { q.EventID = "f" }),
+				request(pay, "b", "", 0), change(request(purchase, "d", "dan", 1), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }),
+			)
+			r.untilState("f/g", domain.OrderConfirmed)
+			r.until("requests are parked", func() bool { return r.parked("e") == 5 })
+			r.resume("e")
+			r.untilState("e/a", domain.OrderConfirmed)
+			r.append(request(purchase, "z", "zoe", 1))
+		},
+		tidy: func(r *scene) bool { return r.parked("e") == 0 },
+		ends: []end{
+			confirmed("e/a", "amy", 1), confirmed("e/b", "bob", 2), cancelled("e/c", "", 0, domain.PaymentStatusVoided), confirmed("f/g", "gus", 1), confirmed("e/z", "zoe", 1),
+			{ref: "e/d", customer: "dan", quantity: 1, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+		},
+	},
+	{
 		name:   "rejected",
 		events: map[string]int64{"e": 4},
 		play: func(r *scene) {

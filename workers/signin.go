@@ -26,6 +26,7 @@ func (p *Pool) signIn() {
 	sign := domain.WorkerSign{Version: p.cfg.Version, Roles: roles, ReclaimAfterMillis: p.cfg.ReclaimAfter.Milliseconds()}
 	requests, facts, at := p.stats.done(), p.stats.followed(), time.Now()
 	for n := 0; ; n++ {
+		sign.Paused = p.cfg.has(RolePurchase) && p.Paused()
 		err := p.ledger.SignIn(p.reading, p.cfg.Name, sign, time.Since(p.made), n%sweepTimes == 0)
 		if err != nil && p.reading.Err() == nil && domain.ClassOf(err) == domain.ClassFatal {
 			p.log.Warn("this worker may not say that it is there: workers list does not know it", zap.Error(err))

@@ -34,7 +34,9 @@ type Stats struct {
 	Voided          atomic.Int64 // payments voided before their entry was acknowledged
 	DeadLettered    atomic.Int64
 	Trimmed         atomic.Int64
+	Parked          atomic.Int64 // requests, because their event is paused
 	Forgotten       atomic.Int64 // orders that were rejected because there was no such event
+	ArchiveFailed   atomic.Int64 // tries to archive in vain
 	GatewayUnknowns atomic.Int64 // calls of the gateway without an answer
 	InFlight        atomic.Int64 // entries in hand now, all groups
 

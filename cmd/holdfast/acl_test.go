@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -207,6 +208,149 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 			t.Errorf("refused: %s", text)
 		}
 	}
+}
+
+// The API's user may do what checkouts, customers and sales ask of it, and is not refused anything; it can neither make keys nor see a payment token.
+func TestShippedAPIUser(t *testing.T) {
+	t.Parallel()
+	as, client := withShippedUsers(t, "", redistest.Start(t))
+	worker, admin := as("worker"), as("admin")
+	worker.ok("init")
+	as("organizer").event("e1")
+	as("organizer").ok("events", "create", "hall", "--name", "Hall", "--currency", "EUR", "--rows", "stalls=A:1-4@10")
+	working := worker.worker()
+	serving, url := as("api").serveAPI()
+	web := &overHTTP{t, url, admin.key("--role", "admin", "--name", "ann")}
+	admin.key("--role", "sales", "--name", "bob")
+	for _, body := range []string{
+		`{"event_id":"e1","order_id":"o1","customer_id":"fred","quantity":2,"payment_token":"tok_secret"}`,
+		`{"event_id":"hall","order_id":"o2","customer_id":"fred","section":"stalls","quantity":2,"payment_token":"tok_secret"}`,
+	} {
+		web.is(200, object{"state": "confirmed"}, http.MethodPost, "/v1/orders", body, "Prefer", "wait=10")
+	}
+	worker.drained()
+	receipt, _ := web.is(202, object{}, http.MethodPost, "/v1/orders", `{"event_id":"e1","order_id":"o3","customer_id":"amy","quantity":2,"payment_token":"tok_secret"}`)["receipt"].(string)
+	web.is(200, object{}, http.MethodGet, "/v1/orders/e1/o3?receipt="+receipt, "")
+	for _, path := range []string{"/v1/events", "/v1/events/hall", "/v1/events/hall/seats", "/v1/customers/fred/purchases", "/v1/sales", "/v1/orders/hall/o2"} {
+		if text := asJSON(t, web.is(200, object{}, http.MethodGet, path, "")); strings.Contains(text, "tok_secret") {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
+	eventually(t, "that a key was used is noted", func() bool {
+		web.is(200, object{}, http.MethodGet, "/v1/events", "")
+		return strings.Count(admin.ok("keys", "list", "-o", "json"), `"used":0`) == 1 // the other one
+	})
+	for what, r := range map[string]*running{"the API": serving, "the worker": working} {
+		if code := r.stop(); code != exitDone || strings.Contains(r.stderr.String(), "NOPERM") {
+			t.Errorf("%s: exit %d:\n%s", what, code, r.stderr.String())
+		}
+	}
+	notRefused(t, client("admin"))
+	as("api").fails(exitFailed, []string{"NOPERM"}, "keys", "create", "--role", "admin", "--name", "x")
+	as("viewer").fails(exitFailed, []string{"NOPERM"}, "keys", "list")
+	for _, args := range [][]any{{"XRANGE", "holdfast:{0}:requests", "-", "+"}, {"HSET", "holdfast:api_keys", "a", "b"}, {"HDEL", "holdfast:api_keys", "a"}, {"XRANGE", "holdfast:{0}:2:dead", "-", "+"}} {
+		if err := client("api").Do(context.Background(), args...).Err(); !redis.IsPermissionError(err) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+// notRefused fails the test if somebody was refused something.
+func notRefused(t *testing.T, admin *redis.Client) {
+	t.Helper()
+	refused, err := admin.Do(context.Background(), "ACL", "LOG").Slice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range refused {
+		if text := fmt.Sprint(entry); !strings.Contains(text, "client|setinfo") { // from Redis 7.2 on, the client introduces itself
+			t.Errorf("refused: %s", text)
+		}
+	}
+}
+
+// Organisers and SREs do over HTTP what they do by commands, where the API's user is for staff; and nothing where it is for checkouts.
+func TestStaffOverHTTP(t *testing.T) {
+	t.Parallel()
+	as, client := withShippedUsers(t, "", redistest.Start(t))
+	worker, admin := as("worker"), as("admin")
+	worker.ok("init")
+	working := worker.worker("--pay-wait", "100ms")
+	serving, url := as("staff").serveAPI()
+	web := &overHTTP{t, url, admin.key("--role", "checkout", "--checkout", "web")}
+	ann, sre := web.as(admin.key("--role", "organiser", "--name", "ann")), web.as(admin.key("--role", "sre", "--name", "sam"))
+
+	hall := `{"event_id":"hall","currency":"EUR","name":"Hall","sections":[{"section":"general","price":1000,"capacity":10},{"section":"stalls","price":2000,"rows":"A:1-4"}]}`
+	ann.is(201, object{"event_id": "hall", "changed": true}, http.MethodPost, "/v1/events", hall)
+	ann.is(200, object{"changed": false}, http.MethodPost, "/v1/events", hall)
+	ann.is(409, object{"code": "conflict", "event_id": "hall"}, http.MethodPost, "/v1/events", strings.Replace(hall, "1000", "999", 1))
+	ann.is(422, object{"code": "invalid"}, http.MethodPost, "/v1/events", strings.Replace(hall, "EUR", "XXQ", 1))
+	ann.is(422, object{"code": "invalid"}, http.MethodPost, "/v1/events/hall/adjust", `{"sections":[{"section":"new","price":1}]}`)
+	ann.is(422, object{"code": "invalid"}, http.MethodPost, "/v1/events/hall/adjust", `{"sections":[{"section":"new","price":1,"rows":"?"}]}`)
+	ann.is(200, object{"changed": true}, http.MethodPost, "/v1/events/hall/adjust", `{"name":"The Hall","sections":[{"section":"general","capacity":20},{"section":"boxes","price":5000,"rows":"L:1-2"}]}`)
+	ann.is(404, object{"code": "not_found"}, http.MethodPost, "/v1/events/none/adjust", `{"name":"x"}`)
+	ann.is(200, object{"changed": true}, http.MethodPost, "/v1/events/hall/close", `{"reason":"a pause"}`)
+	ann.is(200, object{"changed": false}, http.MethodPost, "/v1/events/hall/close", "")
+	ann.is(200, object{"changed": true}, http.MethodPost, "/v1/events/hall/reopen", "")
+	eventually(t, "its name is told", func() bool {
+		_, text, _ := ann.ask(http.MethodGet, "/v1/events/hall", "")
+		return strings.Contains(text, `"name":"The Hall"`) && strings.Contains(text, `"available":26`)
+	})
+
+	web.is(200, object{"state": "confirmed"}, http.MethodPost, "/v1/orders", `{"event_id":"hall","order_id":"o1","customer_id":"fred","section":"boxes","quantity":2,"payment_token":"tok_secret"}`, "Prefer", "wait=10")
+	letter, _ := web.is(409, object{"code": "set_aside"}, http.MethodPost, "/v1/orders/hall/none/pay", `{"payment_token":"tok_secret"}`, "Prefer", "wait=10")["dead_id"].(string)
+	worker.drained()
+	sre.is(200, object{}, http.MethodGet, "/v1/pending", "")
+	first := func(o object) object { return o["items"].([]any)[0].(object) }
+	expect(t, first(sre.is(200, object{}, http.MethodGet, "/v1/workers", "")), object{"alive": true})
+	if check := first(sre.is(200, object{}, http.MethodGet, "/v1/check", "")); !strings.Contains(asJSON(t, check["problems"]), "no_aof") {
+		t.Errorf("check: %v", check)
+	}
+	if explained := asJSON(t, sre.is(200, object{}, http.MethodGet, "/v1/pending/hall/o1", "")); !strings.Contains(explained, `"stands":"done"`) {
+		t.Errorf("explain: %s", explained)
+	}
+	expect(t, first(sre.is(200, object{}, http.MethodGet, "/v1/dead-letters?reason=unknown_order", "")), object{"dead_id": letter})
+	if list := sre.is(200, object{}, http.MethodGet, "/v1/dead-letters?reason=nothing", "")["items"].([]any); len(list) != 0 {
+		t.Errorf("dead letters for another reason: %v", list)
+	}
+	if shown := asJSON(t, sre.is(200, object{}, http.MethodGet, "/v1/dead-letters/"+letter, "")); strings.Contains(shown, "tok_secret") || !strings.Contains(shown, letter) {
+		t.Errorf("shown: %s", shown)
+	}
+	sre.is(404, object{"code": "not_found"}, http.MethodGet, "/v1/dead-letters/0:1-0", "")
+	redriven := sre.is(200, object{}, http.MethodPost, "/v1/dead-letters/redrive", `{"ids":["`+letter+`","0:1-0"]}`)
+	if done, failed := asJSON(t, redriven["done"]), asJSON(t, redriven["failed"]); !strings.Contains(done, letter) || !strings.Contains(failed, "not_found") {
+		t.Errorf("redriven: %s, failed: %s", done, failed)
+	}
+	eventually(t, "it is back", func() bool {
+		list, _ := sre.is(200, object{}, http.MethodGet, "/v1/dead-letters", "")["items"].([]any)
+		if len(list) == 1 {
+			letter, _ = list[0].(object)["dead_id"].(string)
+		}
+		return len(list) == 1
+	})
+	sre.is(200, object{"failed": []any{}}, http.MethodPost, "/v1/dead-letters/discard", `{"ids":["`+letter+`"]}`)
+
+	ann.is(200, object{"before": false, "orders_confirmed": 1}, http.MethodPost, "/v1/events/hall/call-off", `{"reason":"ill"}`)
+	ann.is(200, object{"before": true, "orders_confirmed": 1}, http.MethodPost, "/v1/events/hall/call-off", `{"reason":"ill"}`)
+	web.is(200, object{"state": "cancelled", "reason": "event_cancelled"}, http.MethodGet, "/v1/orders/hall/o1", "")
+	if said := admin.ok("events", "show", "hall"); !strings.Contains(said, "ann") || !strings.Contains(said, "ill") {
+		t.Errorf("who called it off is not told:\n%s", said)
+	}
+	worker.drained()
+	expect(t, admin.one("audit"), object{"ok": true})
+	notRefused(t, client("admin"))
+	if found := asJSON(t, sre.is(200, object{}, http.MethodGet, "/v1/doctor", "")); !strings.Contains(found, `"severity":"not_known"`) { // which tries what it may do
+		t.Errorf("doctor: %s", found)
+	}
+	for what, r := range map[string]*running{"the API": serving, "the worker": working} {
+		if code := r.stop(); code != exitDone || strings.Contains(r.stderr.String(), "NOPERM") || strings.Contains(r.stderr.String(), "tok_secret") {
+			t.Errorf("%s: exit %d:\n%s", what, code, r.stderr.String())
+		}
+	}
+	_, url = as("api").serveAPI()
+	outside := &overHTTP{t, url, admin.key("--role", "admin", "--name", "root")}
+	outside.is(501, object{"code": "denied"}, http.MethodGet, "/v1/dead-letters", "")
+	outside.is(501, object{"code": "denied"}, http.MethodPost, "/v1/events/hall/reopen", "")
 }
 
 // A viewer reads no requests and no dead letters, and so no payment token; and writes nothing.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"holdfast/archive"
 	"holdfast/domain"
 	"holdfast/streams"
 	"holdfast/streams/audit"
@@ -15,6 +16,7 @@ import (
 // auditView is the report, and that the data which it is about is other data than before.
 type auditView struct {
 	audit.Report
+	Archive  *archive.Report   `json:"archive,omitempty"` // nil: it was not checked
 	Replaced *inspect.Replaced `json:"replaced"`
 }
 
@@ -25,20 +27,26 @@ func replacedText(r *inspect.Replaced) string {
 
 type auditCommand struct {
 	Gateway string       `placeholder:"URL" help:"The payment gateway, to compare every payment with its books (GET /ledger). Without it, payments are not checked."`
+	Archive string       `placeholder:"URL" help:"Where the log is archived, to verify that and to compare it with the log, entry by entry. Without it, the archive is not checked."`
 	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
 }
 
 // Help is shown by --help.
 func (c *auditCommand) Help() string {
 	return `
-It folds the log from its start and compares the result with everything that is stored. It only reads, and may run while
-tickets are sold. Exit status 0 only if all is well; that the data was replaced is not, until somebody has seen to it
+It folds the log from its start and compares the result with everything that is stored. It may run while
+tickets are sold, and changes nothing but the note of what it found, which check and the metrics of workers tell. Exit status 0 only if all is well; that the data was replaced is not, until somebody has seen to it
 (holdfast check --forget-replaced).
 `
 }
 
 func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 	var options audit.Options
+	if c.Archive != "" {
+		if err := archive.CheckURL(c.Archive); err != nil {
+			return badUsage("--archive: %w", err)
+		}
+	}
 	if c.Gateway != "" {
 		client, err := c.As.client(c.Gateway, 0)
 		if err != nil {
@@ -65,7 +73,24 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		view := auditView{report, replaced}
+		archived := "not checked: no --archive"
+		var checked *archive.Report
+		if c.Archive != "" {
+			found, err := compareArchive(ctx, e, c.Archive, store)
+			if err != nil {
+				return err
+			}
+			for _, f := range found.Faults {
+				report.Violations = append(report.Violations, audit.Violation{Invariant: "I11", Subject: f.Subject, Detail: f.Detail})
+			}
+			report.OK = report.OK && found.OK
+			checked, archived = &found, fmt.Sprintf("%d segments, %d facts", found.Segments, found.Facts)
+		}
+		if err := inspect.New(store).KeepVerdict(ctx, report); err != nil {
+			// What it found is told all the same; that no newer verdict is kept shows by its age.
+			_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine("check and the metrics do not know of this audit: "+oneLine(err))) // nothing can be done about a broken standard error
+		}
+		view := auditView{report, checked, replaced}
 		view.OK = report.OK && replaced == nil
 		out := e.printer()
 		verdict := "all is well"
@@ -81,7 +106,7 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		}
 		sheet := []string{
 			"verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
-			"orders", strconv.Itoa(report.Checked.Orders), "facts", strconv.Itoa(report.Checked.Facts), "payments", paid,
+			"orders", strconv.Itoa(report.Checked.Orders), "facts", strconv.Itoa(report.Checked.Facts), "payments", paid, "archive", archived,
 		}
 		if replaced != nil {
 			sheet = append(sheet, "replaced", replacedText(replaced))

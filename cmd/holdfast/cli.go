@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"holdfast/domain"
+	"holdfast/streams"
 )
 
 const description = `
@@ -46,8 +47,10 @@ type commandLine struct {
 	Version   kong.VersionFlag `group:"everywhere" help:"Print the version and exit."`
 
 	Demo    demoCommand    `cmd:"" group:"run" help:"Show what holdfast does, in a few seconds; without --redis on an embedded Redis."`
+	Dev     devCommand     `cmd:"" group:"run" help:"Everything there is, on a Redis of its own, until Ctrl-C: to try things out."`
 	Init    initCommand    `cmd:"" group:"run" help:"Make the namespace in Redis. Optional: on an empty one, worker and events create make it."`
 	Worker  workerCommand  `cmd:"" group:"run" help:"Work on requests until told to stop. Start as many as you like."`
+	API     apiCommand     `cmd:"" group:"run" name:"api" help:"Serve holdfast over HTTP: for checkouts, customers, sales, organisers and SREs."`
 	Gateway gatewayCommand `cmd:"" group:"run" help:"Serve a simulated payment gateway over HTTP."`
 
 	Events   eventsCommand   `cmd:"" group:"sell" help:"What is on sale: create, show, list, adjust, close, reopen or cancel events."`
@@ -60,10 +63,15 @@ type commandLine struct {
 	Pending    pendingCommand   `cmd:"" group:"operate" help:"Is all well, what waits, who has it, and for how long."`
 	Check      checkCommand     `cmd:"" group:"operate" help:"Is all well? One line, and an exit status for cron and monitors."`
 	Workers    workersCommand   `cmd:"" group:"operate" help:"Who works: what they do, since when, and how fast."`
+	Top        topCommand       `cmd:"" group:"operate" help:"A live view: orders a second, what waits, hottest events, workers."`
+	Pause      pauseCommand     `cmd:"" group:"operate" help:"Have workers take no more requests: none at all, or none of an event."`
+	Resume     resumeCommand    `cmd:"" group:"operate" help:"Have them take requests again."`
 	Doctor     doctorCommand    `cmd:"" group:"operate" help:"How Redis and the namespace are set up, what will be wrong later, and what to type."`
 	Dead       deadCommand      `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
 	Audit      auditCommand     `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
+	Archive    archiveCommand   `cmd:"" group:"operate" help:"The log on durable storage: list what there is, or verify it."`
 	Migrate    migrateCommand   `cmd:"" group:"operate" help:"Take a namespace of an older program to the schema of this one, once."`
+	Keys       keysCommand      `cmd:"" group:"operate" help:"Who may use holdfast over HTTP: make, list and revoke API keys."`
 	VersionCmd versionCommand   `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
 
 	HelpCmd    helpCommand       `cmd:"" group:"operate" name:"help" help:"Show the help of a command."`
@@ -86,6 +94,7 @@ type environment struct {
 	stdin     io.Reader
 	stdout    io.Writer
 	stderr    io.Writer
+	opened    *streams.Store // by whoever runs the command, and closes it; nil: the command opens one
 }
 
 // run is the program. It returns the exit status.
@@ -183,7 +192,7 @@ func commandPath(parsed *kong.Context) string {
 	return parsed.Selected().FullPath()
 }
 
-// withoutToken takes care that a payment token on the command line is not
+// withoutToken takes care that a payment token or an access code on the command line is not
 // repeated in a message about it.
 func withoutToken(err error, parsed *kong.Context) error {
 	if commandPath(parsed) != "holdfast publish" {
@@ -192,6 +201,8 @@ func withoutToken(err error, parsed *kong.Context) error {
 	switch text := err.Error(); {
 	case strings.HasPrefix(text, "--token"):
 		return errors.New("--token: want a value; one that begins with - is written --token=VALUE")
+	case strings.HasPrefix(text, "--access-code"):
+		return errors.New("--access-code: want a value; one that begins with - is written --access-code=VALUE")
 	case strings.HasPrefix(text, "unexpected argument"):
 		return errors.New("unexpected argument: everything goes behind a flag, and a value with spaces between quotes")
 	}

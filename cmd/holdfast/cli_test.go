@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -296,9 +297,50 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// program runs the test binary as the program.
-func program(args ...string) *exec.Cmd {
+// thisProgram runs the test binary as the program.
+func thisProgram(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	return cmd
+}
+
+// The commands that alerts name are there, with the flags that they name.
+func TestAlertsNameCommands(t *testing.T) {
+	t.Parallel()
+	rules, err := os.ReadFile("../../deployments/helm/holdfast/files/rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`\\"holdfast ([^"\\]+)\\"`).FindAllStringSubmatch(string(rules), -1)
+	alerts := regexp.MustCompile(`(?m)^ +description: (.*)$`).FindAllStringSubmatch(string(rules), -1)
+	if len(named) < len(alerts) || len(alerts) < 20 {
+		t.Fatalf("%d commands in %d descriptions", len(named), len(alerts))
+	}
+	for _, a := range alerts {
+		if !strings.Contains(a[1], `\"holdfast `) {
+			t.Errorf("it names no command: %s", a[1])
+		}
+	}
+	for _, n := range named {
+		args := []string{"help"}
+		flag := ""
+		for _, word := range strings.Fields(n[1]) {
+			switch {
+			case strings.HasPrefix(word, "--"):
+				flag = word
+			case flag == "" && word == strings.ToLower(word):
+				args = append(args, word)
+			}
+			if flag != "" {
+				break
+			}
+		}
+		r := execute(nil, args...)
+		for _, below := range regexp.MustCompile(`(?m)^  `+strings.Join(args[1:], " ")+` ([a-z]+) `).FindAllStringSubmatch(r.stdout, -1) { // one of them is meant if none is said
+			r.stdout += execute(nil, append(args, below[1])...).stdout
+		}
+		if r.code != exitDone || !strings.Contains(r.stdout, flag) {
+			t.Errorf("%s: holdfast %s: exit %d: %s%s", n[1], strings.Join(args, " "), r.code, r.stdout, r.stderr)
+		}
+	}
 }

@@ -11,7 +11,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -93,6 +95,40 @@ func (e *environment) open(ctx context.Context, o streams.Options) (*streams.Sto
 	return store, nil
 }
 
+// openWhenUp opens the namespace with patience, because containers start in any order. How long it
+// waits counts from when Redis last said that it is loading its data.
+func (e *environment) openWhenUp(ctx context.Context, o streams.Options, patience time.Duration) (*streams.Store, error) {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
+	giveUp := time.Now().Add(patience)
+	for told := ""; ; {
+		store, err := e.open(ctx, o)
+		if err == nil || domain.ClassOf(err) != domain.ClassRetry {
+			return store, err
+		}
+		waiting := "redis does not answer yet, waiting"
+		if domain.CodeOf(err) == domain.CodeLoading && patience > 0 {
+			waiting = "redis is loading its data, waiting"
+			giveUp = time.Now().Add(patience)
+		}
+		left := time.Until(giveUp)
+		if left <= 0 || ctx.Err() != nil {
+			return nil, err
+		}
+		if waiting != told {
+			told = waiting
+			o.Log.Info(waiting, zap.String("redis", redactURL(e.url())), zap.Duration("at_most", patience), zap.Error(err))
+		}
+		timer := time.NewTimer(min(wait.NextBackOff(), left))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // openHints are what to do about an error of opening.
 var openHints = map[domain.Code]string{
 	domain.CodeUnavailable: "start one, or name another with --redis",
@@ -149,6 +185,9 @@ func (e *environment) withStore(ctx context.Context, do func(*streams.Store) err
 }
 
 func (e *environment) withStoreOf(ctx context.Context, o streams.Options, do func(*streams.Store) error) error {
+	if e.opened != nil {
+		return do(e.opened)
+	}
 	o.Log = e.warnings()
 	store, err := e.open(ctx, o)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/e2e/program"
 	"holdfast/payments/remote"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
@@ -195,7 +196,7 @@ func TestTLSFlags(t *testing.T) {
 	t.Setenv("HOLDFAST_REDIS_KEY", client.Key)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var log buffer
+	var log program.Buffer
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, []string{"worker", "--gateway", "simulator"}, nil, io.Discard, &log) }()
 	eventually(t, "the worker starts", func() bool { return strings.Contains(log.String(), `"worker started"`) })

@@ -175,7 +175,8 @@ func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
 		return fmt.Errorf("connecting a worker: %w", err)
 	}
 	pool, err := workers.New(workers.Config{
-		Name: "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
+		CodeKeys: hallKeys,
+		Name:     "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
 		// miniredis counts every sign of life as a delivery.
 		MaxDeliveries: 1_000_000, Concurrency: 64,
 	}, workers.Deps{

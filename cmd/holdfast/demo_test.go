@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast/e2e/program"
 )
 
 // The quick start runs on an embedded Redis, which lacks some of what a server has:
@@ -12,7 +14,7 @@ import (
 func TestDemoOnEmbeddedRedis(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	var stdout, stderr buffer
+	var stdout, stderr program.Buffer
 	code := run(ctx, []string{"demo"}, nil, &stdout, &stderr)
 	if code != 0 || strings.Count(stdout.String(), "audit: ok") != 2 || !strings.Contains(stdout.String(), "jim wants B-13 B-14: rejected (seat_taken: B-13)") {
 		t.Errorf("exit %d\n%s%s", code, stdout.String(), stderr.String())
@@ -24,7 +26,7 @@ func TestDemoInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var stdout, stderr buffer
+	var stdout, stderr program.Buffer
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, []string{"demo"}, nil, &stdout, &stderr) }()
 	eventually(t, "it begins", func() bool { return strings.Contains(stdout.String(), "1. Four purchases") })

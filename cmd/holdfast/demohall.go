@@ -11,13 +11,19 @@ import (
 	"holdfast/domain/seats"
 )
 
-// The hall of the demo: six rows with two aisles, of which the house keeps four seats.
+// The hall of the demo: six rows with two aisles, of which the house keeps four seats, and eight are for fans who have a code.
 const (
 	hallEvent   = "ballet"
 	hallSection = "stalls"
-	hallRows    = "A:1-6/7-10.11-14!.15-18/19-24,B:1-6/7-18/19-24,C,D,E,F"
+	hallRows    = "fans;A:1-6/7-10.11-14!.15-18/19-24,B:1-6/7-18/19-24,C,D:1-6/7-8.9-16a.17-18/19-24,E:1-6/7-18/19-24,F"
+	hallFans    = "fans"
+	hallCode    = "early-bird"
 	hallRush    = 80 // customers
+	hallPresale = 1500 * time.Millisecond
 )
+
+// hallKeys are what the demo's workers hash access codes with.
+var hallKeys = domain.CodeKeys{"a key for this demo alone"}
 
 // hall is a rush for the seats of a small hall.
 func (d *demo) hall(ctx context.Context, c *demoCommand) error {
@@ -25,15 +31,27 @@ func (d *demo) hall(ctx context.Context, c *demoCommand) error {
 	if err != nil {
 		return err
 	}
-	d.say("\n4. A hall of %d seats, of which the house keeps four: some customers choose theirs, %d want the best\n   that are left, side by side\n", layout.Seats(), hallRush)
-	_, err = d.store.Events().Create(ctx, hallEvent, domain.Terms{Name: "The Ballet", Currency: "EUR", Sections: []domain.SectionTerms{
-		{Name: hallSection, Price: 4500, Capacity: int64(layout.Seats()), Layout: layout.String()},
-	}})
+	d.say("\n4. A hall of %d seats, of which the house keeps four and eight are for fans: a presale for whoever has a code,\n   then some customers choose theirs, and %d want the best that are left, side by side\n", layout.Seats(), hallRush)
+	now, err := d.store.Now(ctx)
 	if err != nil {
+		return err
+	}
+	opens := now.Add(hallPresale)
+	terms := domain.Terms{Name: "The Ballet", Currency: "EUR", OnSaleMillis: opens.UnixMilli(), Sections: []domain.SectionTerms{
+		{Name: hallSection, Price: 4500, Capacity: int64(layout.Seats()), Layout: layout.String()},
+	}}.WithAllocations(hallSection, layout)
+	terms.Allocations[0].OnSaleMillis = now.UnixMilli()
+	if terms, err = terms.OpenedBy(hallFans, 1, hallKeys.Hashes(hallEvent, hallCode)...); err != nil {
+		return err
+	}
+	if _, err := d.store.Events().Create(ctx, hallEvent, terms); err != nil {
 		return err
 	}
 	before, err := d.drawHall(ctx, layout)
 	if err != nil {
+		return err
+	}
+	if err := d.presale(ctx, opens); err != nil {
 		return err
 	}
 	if err := d.chooseSeats(ctx); err != nil {
@@ -66,7 +84,45 @@ func (d *demo) drawHall(ctx context.Context, layout *seats.Layout) ([]string, er
 		return nil, err
 	}
 	section, _ := event.Section(hallSection)
-	return drawSeats(layout, section.Places)
+	return drawSeats(layout, len(event.SeatAllocations(hallSection)), section.Places)
+}
+
+// presale is three fans before all others may buy: one without a code, one with it, and one with the same, which is good for one order. It
+// waits until all may.
+func (d *demo) presale(ctx context.Context, opens time.Time) error {
+	for i, code := range []domain.Secret{"", hallCode, hallCode} {
+		r := domain.Request{
+			Type: domain.RequestHold, EventID: hallEvent, CustomerID: []string{"jane", "mary", "bob"}[i], Section: hallSection, Quantity: 2, Allocation: hallFans, AccessCode: code,
+		}
+		if err := d.want(ctx, r, fmt.Sprintf("two seats for fans, %s", []string{"without a code", "with a code", "with the code that mary has used"}[i])); err != nil {
+			return err
+		}
+	}
+	d.say("")
+	return until(ctx, 20*time.Millisecond, func() (bool, error) {
+		now, err := d.store.Now(ctx)
+		return now.After(opens), err
+	})
+}
+
+// want says what becomes of a request.
+func (d *demo) want(ctx context.Context, r domain.Request, what string) error {
+	receipt, err := d.publish.Publish(ctx, r)
+	if err != nil {
+		return err
+	}
+	outcome, err := d.publish.WaitFor(ctx, receipt)
+	if err != nil {
+		return err
+	}
+	said := outcome.Order.State.String()
+	for _, more := range []string{outcome.Order.Reason, outcome.Order.Detail} {
+		if more != "" {
+			said += ": " + more
+		}
+	}
+	d.say("  %s wants %s: %s", r.CustomerID, what, said)
+	return nil
 }
 
 // chooseSeats is three customers who want certain seats, the last of them some that are gone. It waits until the payments are approved.
@@ -75,19 +131,9 @@ func (d *demo) chooseSeats(ctx context.Context) error {
 		r := domain.Request{
 			Type: domain.RequestHold, EventID: hallEvent, CustomerID: []string{"fred", "amy", "jim"}[i], Section: hallSection, Seats: names,
 		}
-		receipt, err := d.publish.Publish(ctx, r)
-		if err != nil {
+		if err := d.want(ctx, r, strings.Join(names, " ")); err != nil {
 			return err
 		}
-		outcome, err := d.publish.WaitFor(ctx, receipt)
-		if err != nil {
-			return err
-		}
-		said := outcome.Order.State.String()
-		if outcome.Order.Reason != "" {
-			said += fmt.Sprintf(" (%s: %s)", outcome.Order.Reason, outcome.Order.Detail)
-		}
-		d.say("  %s wants %s: %s", r.CustomerID, strings.Join(names, " "), said)
 	}
 	d.say("")
 	return nil
@@ -109,6 +155,6 @@ func (d *demo) rushHall(ctx context.Context, c *demoCommand) error {
 	}
 	return until(ctx, 50*time.Millisecond, func() (bool, error) {
 		counts, err := d.countOrders(ctx, []string{hallEvent})
-		return counts.states[domain.OrderHeld] == 2 && counts.done == hallRush+1, err // two hold seats, one was refused
+		return counts.states[domain.OrderHeld] == 3 && counts.done == hallRush+3, err // three hold seats, three were refused
 	})
 }

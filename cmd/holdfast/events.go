@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 	"holdfast/streams"
+	"holdfast/streams/inspect"
 )
 
 type eventsCommand struct {
@@ -59,6 +61,8 @@ type eventsCreateCommand struct {
 
 	OnSale  timeFlag `placeholder:"TIME" help:"When the sale begins. Default: at once."`
 	OffSale timeFlag `placeholder:"TIME" help:"When the sale ends. Default: never."`
+
+	allocationFlags `group:"Allocations: places that only some may take:"`
 }
 
 // Help is shown by --help.
@@ -78,6 +82,11 @@ A hall with seats, the stalls by their rows, the circle from a file, beside plac
 
 The first line of such a file names its columns: row and seat, and perhaps allocation, blocked and aisle after (yes or no). Rows
 stand from the best to the worst, and seats as they stand side by side.
+
+A presale of 50 of the 200 places, a week before all others are on sale, for whoever has one of the codes in a file:
+
+  holdfast events create show --name "The Show" --currency EUR --section general=200@10 --on-sale "2026-12-08 10:00"
+  --allocation fans=general:50 --allocation-on-sale fans="2026-12-01 10:00" --codes fans=codes.txt --code-uses 1
 
 A TIME is RFC 3339 (2026-12-01T10:00:00+01:00) or local ("2026-12-01 10:00"). What was stored is printed with its offset.
 `
@@ -110,8 +119,16 @@ func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 	if err != nil {
 		return t, err
 	}
-	if t.Sections = append(t.Sections, seated...); len(t.Sections) == 0 {
+	if len(t.Sections)+len(seated) == 0 {
 		return t, badUsage("want at least one section: --section, --rows or --seats")
+	}
+	for _, s := range seated {
+		if t, err = withSeated(t, s); err != nil {
+			return t, err
+		}
+	}
+	if t, err = c.allocationFlags.terms(c.EventID, domain.Event{}, t); err != nil {
+		return t, err
 	}
 	if _, err := domain.Create(domain.Event{}, c.EventID, t); err != nil {
 		return t, &usageError{err}
@@ -201,6 +218,10 @@ type eventsAdjustCommand struct {
 
 	OnSale  *timeFlag `placeholder:"TIME" help:"When the sale begins; none is at once."`
 	OffSale *timeFlag `placeholder:"TIME" help:"When the sale ends; none is never."`
+
+	allocationFlags `group:"Allocations: places that only some may take:"`
+	Unblock         []placesFlag `sep:"none" placeholder:"SECTION:SEAT/SEAT…" group:"Allocations: places that only some may take:" help:"Seats that are for sale again."`
+	RevokeCodes     string       `placeholder:"FILE" group:"Allocations: places that only some may take:" help:"Access codes that open nothing any more, one a line. Orders that used them stay."`
 }
 
 // Help is shown by --help.
@@ -210,11 +231,17 @@ What is not named stays as it is. Orders keep the price they were held at, and a
 and sold. Sections with seats can be added, and get another price; their seats stay as they are.
 
   holdfast events adjust opera --section stalls=320 --section gallery=80@25.00
+
+How many places an allocation has, and how many are blocked, is said in all, and not how many more. Seats are said by name; those
+of the allocation public are for everybody. Nothing is changed if one of them is held or sold.
+
+  holdfast events adjust show --allocation fans=general:20 --block general:5
+  holdfast events adjust ballet --allocation fans=stalls:A-1/A-2 --allocation public=stalls:B-7 --block stalls:C-1 --unblock stalls:C-2
 `
 }
 
 func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
-	if c.Name == "" && len(c.Section)+len(c.Rows)+len(c.Seats) == 0 && c.NoOrphans == nil && c.MaxPerOrder == nil && c.MaxPerCustomer == nil && c.LateApproval == "" && c.LateApprovalFor == 0 && c.OnSale == nil && c.OffSale == nil {
+	if c.Name == "" && len(c.Section)+len(c.Rows)+len(c.Seats) == 0 && c.NoOrphans == nil && c.MaxPerOrder == nil && c.MaxPerCustomer == nil && c.LateApproval == "" && c.LateApprovalFor == 0 && c.OnSale == nil && c.OffSale == nil && !c.given() && len(c.Unblock) == 0 && c.RevokeCodes == "" {
 		return badUsage("say what to change")
 	}
 	named := make(map[string]bool)
@@ -226,9 +253,9 @@ func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
 	}
 	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
 		var terms domain.Terms // those that are stored in the end
-		changed, err := store.Events().Adjust(ctx, c.EventID, func(t domain.Terms) (domain.Terms, error) {
+		changed, err := store.Events().AdjustEvent(ctx, c.EventID, func(event domain.Event) (domain.Terms, error) {
 			var err error
-			terms, err = c.apply(t)
+			terms, err = c.apply(event)
 			return terms, err
 		})
 		if err != nil {
@@ -261,7 +288,8 @@ func (c *eventsAdjustCommand) sections() (names []string) {
 	return names
 }
 
-func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
+func (c *eventsAdjustCommand) apply(event domain.Event) (domain.Terms, error) {
+	t := event.Terms()
 	if c.Name != "" {
 		t.Name = c.Name
 	}
@@ -296,6 +324,14 @@ func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
 			i = len(t.Sections) - 1
 		}
 		t.Sections[i].Capacity = f.capacity
+		for _, s := range t.Sections {
+			if of, _ := domain.SplitPool(s.Name); of == f.name && s.Name != f.name {
+				t.Sections[i].Capacity -= s.Capacity
+			}
+		}
+		if t.Sections[i].Capacity < 0 && f.capacity >= 0 {
+			return t, badUsage("--section %s: its allocations have %d places more", f.name, -t.Sections[i].Capacity)
+		}
 		if f.price == "" {
 			continue
 		}
@@ -303,24 +339,65 @@ func (c *eventsAdjustCommand) apply(t domain.Terms) (domain.Terms, error) {
 		if err != nil {
 			return t, badUsage("--section %s: %w", f.name, err)
 		}
-		t.Sections[i].Price = price
+		setPrice(t.Sections, f.name, price)
 	}
-	seated, err := c.terms(t.Currency, readSeatsFile)
+	seated, err := c.seatedFlags.terms(t.Currency, readSeatsFile)
 	if err != nil {
 		return t, err
 	}
 	for _, s := range seated {
 		i := slices.IndexFunc(t.Sections, func(there domain.SectionTerms) bool { return there.Name == s.Name })
-		if i < 0 {
-			t.Sections = append(t.Sections, s)
-			continue
+		if i >= 0 { // the same seats, perhaps at another price
+			t.Sections[i].Layout = s.Layout
+			setPrice(t.Sections, s.Name, s.Price)
+		} else if t, err = withSeated(t, s); err != nil {
+			return t, err
 		}
-		t.Sections[i] = s // the same seats, perhaps at another price
+	}
+	if t, err = c.allocationFlags.terms(c.EventID, event, t); err != nil {
+		return t, err
+	}
+	for _, f := range c.Unblock {
+		if len(f.seats) == 0 {
+			return t, badUsage("--unblock %s: want seats; of a section with a number of places --block says how many are blocked", f.section)
+		}
+		if t, err = t.BlockSeats(event, f.section, f.seats, false); err != nil {
+			return t, flagError("--unblock", err)
+		}
+	}
+	if c.RevokeCodes != "" {
+		hashes, err := c.hashes(c.EventID, c.RevokeCodes)
+		if err != nil {
+			return t, badUsage("--revoke-codes: %w", err)
+		}
+		var revoked int
+		if t, revoked = t.Revoke(hashes...); revoked < len(hashes) {
+			return t, badUsage("--revoke-codes: %d of %d codes are none of this event, or were hashed with another key", len(hashes)-revoked, len(hashes))
+		}
 	}
 	if err := t.Validate(); err != nil {
 		return t, &usageError{err}
 	}
 	return t, nil
+}
+
+// withSeated are terms with a new section that has seats, and with the allocations that its layout names.
+func withSeated(t domain.Terms, s domain.SectionTerms) (domain.Terms, error) {
+	layout, err := seats.Parse(s.Layout)
+	if err != nil {
+		return t, fmt.Errorf("section %s: %w", s.Name, err)
+	}
+	t.Sections = append(t.Sections, s)
+	return t.WithAllocations(s.Name, layout), nil
+}
+
+// setPrice gives all places of a section their price, whatever allocation they are of.
+func setPrice(sections []domain.SectionTerms, name string, price int64) {
+	for i := range sections {
+		if of, _ := domain.SplitPool(sections[i].Name); of == name {
+			sections[i].Price = price
+		}
+	}
 }
 
 // causeFlags say why something is done to an event, and who asks for it.
@@ -415,6 +492,8 @@ type eventView struct {
 	LateApproval          string `json:"late_approval"`     // void or rehold
 	LateApprovalForMillis int64  `json:"late_approval_for"` // milliseconds, with rehold
 
+	Allocations []allocationView `json:"allocations"`
+
 	saleView
 	Closed       bool   `json:"closed"`
 	Cancelled    bool   `json:"cancelled"`
@@ -423,21 +502,22 @@ type eventView struct {
 }
 
 type sectionView struct {
-	Section   string `json:"section"`
-	Kind      string `json:"kind"`  // counted or seated
-	Price     int64  `json:"price"` // minor units
-	Capacity  int64  `json:"capacity"`
-	Available int64  `json:"available"`
-	Held      int64  `json:"held"`
-	Sold      int64  `json:"sold"`
-	Blocked   int64  `json:"blocked"`
+	Section    string `json:"section"`
+	Allocation string `json:"allocation"` // public: the places that are for everybody
+	Kind       string `json:"kind"`       // counted or seated
+	Price      int64  `json:"price"`      // minor units
+	Capacity   int64  `json:"capacity"`
+	Available  int64  `json:"available"`
+	Held       int64  `json:"held"`
+	Sold       int64  `json:"sold"`
+	Blocked    int64  `json:"blocked"`
 }
 
 func viewEvent(id string, event domain.Event) eventView {
 	v := eventView{
 		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder, MaxPerCustomer: event.MaxPerCustomer, NoOrphans: event.NoOrphans,
-		saleView: viewSale(event.OnSaleMillis, event.OffSaleMillis),
-		Closed:   event.Closed, Cancelled: event.Cancelled, ClosedReason: event.Cause.Reason, ClosedBy: event.Cause.By,
+		Allocations: viewAllocations(event), saleView: viewSale(event.OnSaleMillis, event.OffSaleMillis),
+		Closed: event.Closed, Cancelled: event.Cancelled, ClosedReason: event.Cause.Reason, ClosedBy: event.Cause.By,
 	}
 	if v.LateApproval, v.LateApprovalForMillis = lateVoid, event.LateApprovalMillis; v.LateApprovalForMillis > 0 {
 		v.LateApproval = lateRehold
@@ -447,7 +527,8 @@ func viewEvent(id string, event domain.Event) eventView {
 		if s.Seated() {
 			kind = "seated"
 		}
-		v.Sections = append(v.Sections, sectionView{s.Name, kind, s.Price, s.Capacity, s.Available, s.Held, s.Sold, s.Blocked()})
+		section, allocation := domain.SplitPool(s.Name)
+		v.Sections = append(v.Sections, sectionView{section, allocation, kind, s.Price, s.Capacity, s.Available, s.Held, s.Sold, s.Blocked})
 	}
 	return v
 }
@@ -455,7 +536,7 @@ func viewEvent(id string, event domain.Event) eventView {
 var sectionColumns = []string{"section", "price", "capacity", "available", "held", "sold", "blocked"}
 
 func (v sectionView) cells(currency string) []string {
-	return []string{v.Section, money(v.Price, currency), count(v.Capacity), count(v.Available), count(v.Held), count(v.Sold), count(v.Blocked)}
+	return []string{domain.PoolOf(v.Section, v.Allocation), money(v.Price, currency), count(v.Capacity), count(v.Available), count(v.Held), count(v.Sold), count(v.Blocked)}
 }
 
 // sale is whether tickets can be bought at that time.
@@ -493,7 +574,14 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		v := viewEvent(c.EventID, event)
+		v := struct {
+			eventView
+			Paused *pausedView `json:"paused"`
+		}{eventView: viewEvent(c.EventID, event)}
+		paused, err := inspect.New(store).Paused(ctx)
+		if err != nil {
+			return err
+		}
 		limit := func(n int64) string {
 			if n == 0 {
 				return "none"
@@ -511,6 +599,12 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 		if v.LateApprovalForMillis > 0 {
 			sheet = append(sheet, "late_approval", fmt.Sprintf("%s, for %s", v.LateApproval, time.Duration(v.LateApprovalForMillis)*time.Millisecond))
 		}
+		for _, p := range paused.Lasting {
+			if p.EventID == "" || p.EventID == c.EventID {
+				v.Paused = &pausedView{p, paused.Parked[c.EventID]}
+				sheet = append(sheet, "paused", pausedText(p, v.Paused.Parked, now.UnixMilli()))
+			}
+		}
 		if v.Closed {
 			sheet = append(sheet, "closed_reason", v.ClosedReason, "closed_by", v.ClosedBy)
 		}
@@ -519,6 +613,11 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 		if out.section(sectionColumns...) {
 			for _, s := range v.Sections {
 				out.row(s, s.cells(v.Currency)...)
+			}
+			if len(v.Allocations) > 0 && out.section("allocation", "sale", "codes", "used") {
+				for _, a := range v.Allocations {
+					out.row(a, a.Allocation, a.sale(), strconv.Itoa(a.Codes), count(a.Used))
+				}
 			}
 			if seated {
 				out.note("")

@@ -37,8 +37,8 @@ func TestEvents(t *testing.T) {
 	wantOpera := object{
 		"event_id": "opera", "name": "The Opera", "currency": "EUR", "max_per_order": 6, "on_sale": 0, "off_sale": 0, "closed": false,
 		"sections": []object{
-			{"section": "stalls", "kind": "counted", "price": 8550, "capacity": 300, "available": 300, "held": 0, "sold": 0, "blocked": 0},
-			{"section": "balcony", "kind": "counted", "price": 4000, "capacity": 120, "available": 120, "held": 0, "sold": 0, "blocked": 0},
+			{"section": "stalls", "allocation": "public", "kind": "counted", "price": 8550, "capacity": 300, "available": 300, "held": 0, "sold": 0, "blocked": 0},
+			{"section": "balcony", "allocation": "public", "kind": "counted", "price": 4000, "capacity": 120, "available": 120, "held": 0, "sold": 0, "blocked": 0},
 		},
 	}
 	expect(t, h.one("events", "show", "opera"), wantOpera)
@@ -62,9 +62,9 @@ func TestEvents(t *testing.T) {
 	expect(t, h.one("events", "show", "opera"), object{
 		"name": "Opera", "max_per_order": 0,
 		"sections": []object{
-			{"section": "stalls", "kind": "counted", "price": 8550, "capacity": 320, "available": 320, "held": 0, "sold": 0, "blocked": 0},
-			{"section": "balcony", "kind": "counted", "price": 4000, "capacity": 120, "available": 120, "held": 0, "sold": 0, "blocked": 0},
-			{"section": "gallery", "kind": "counted", "price": 2000, "capacity": 80, "available": 80, "held": 0, "sold": 0, "blocked": 0},
+			{"section": "stalls", "allocation": "public", "kind": "counted", "price": 8550, "capacity": 320, "available": 320, "held": 0, "sold": 0, "blocked": 0},
+			{"section": "balcony", "allocation": "public", "kind": "counted", "price": 4000, "capacity": 120, "available": 120, "held": 0, "sold": 0, "blocked": 0},
+			{"section": "gallery", "allocation": "public", "kind": "counted", "price": 2000, "capacity": 80, "available": 80, "held": 0, "sold": 0, "blocked": 0},
 		},
 	})
 	table(t, h.ok("events", "show", "opera"), "event_id opera", "sale ended 2000-01-01T00:00:00")

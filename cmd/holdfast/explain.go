@@ -86,6 +86,7 @@ type standing string
 const (
 	standsDead      standing = "dead_letter"
 	standsOwed      standing = "owed"
+	standsPaused    standing = "paused"
 	standsInHand    standing = "in_hand"
 	standsWaiting   standing = "waiting"
 	standsHeld      standing = "held"
@@ -94,7 +95,7 @@ const (
 	standsUnknown   standing = "unknown"
 )
 
-var standings = [...]standing{standsDead, standsOwed, standsInHand, standsWaiting, standsHeld, standsUnsettled, standsDone, standsUnknown}
+var standings = [...]standing{standsDead, standsOwed, standsPaused, standsInHand, standsWaiting, standsHeld, standsUnsettled, standsDone, standsUnknown}
 
 // finding is one thing that is to be said of an order.
 type finding struct {
@@ -154,6 +155,9 @@ func (w *wording) say(ctx context.Context, store *streams.Store) error {
 	w.owed()
 	for _, l := range w.x.Dead {
 		w.deadLetter(l)
+	}
+	if w.x.Order.State == domain.OrderNone || w.x.Order.State == domain.OrderHeld {
+		w.paused()
 	}
 	if len(w.found) > 0 {
 		return nil
@@ -446,6 +450,23 @@ func (w *wording) unknown(ctx context.Context, store *streams.Store) error {
 	}
 	w.add(f)
 	return nil
+}
+
+// paused is about what keeps requests of it from being taken.
+func (w *wording) paused() {
+	for _, p := range w.x.Paused.Lasting {
+		if p.EventID != "" && p.EventID != w.x.Ref.EventID {
+			continue
+		}
+		next := "requests of it wait in line until somebody resumes; they stay valid as long as they would have been"
+		if p.EventID != "" {
+			next = "requests of it are parked until somebody resumes, and then put back in line; they stay valid as long as they would have been"
+		}
+		w.add(finding{
+			Stands: standsPaused, Text: pausedText(p, w.x.Paused.Parked[p.EventID], w.x.AtMillis), Next: next,
+			Do: []string{resumeAdvice(p.EventID)}, SinceMs: max(0, w.x.AtMillis-p.AtMillis),
+		})
+	}
 }
 
 // inWords is a place in line.

@@ -74,7 +74,7 @@ func TestItemsMalformed(t *testing.T) {
 		{[]string{"--item", "section=stalls,quantity=x"}, "want a whole number"},
 		{[]string{"--item", "section=stalls,quantity=0"}, "--item: quantity: want a whole number from 1 to 1000000"},
 		{[]string{"--item", "section=stalls,quantity=1", "--item", "section=stalls,quantity=2"}, "--item: section: is that of another item"},
-		{[]string{"--item", "section=stalls,quantity=1", "--quantity", "2"}, "--item: not with --section, --quantity, --seats, --adjacent or --unit-price"},
+		{[]string{"--item", "section=stalls,quantity=1", "--quantity", "2"}, "--item: not with --section, --allocation, --quantity, --seats, --adjacent or --unit-price"},
 		{[]string{"--item", "section=stalls,quantity=1", "--type", "pay"}, "--item does not go with --type pay"},
 		{[]string{"--item", "section=stalls,seats=A-1/A-1"}, "--item: seats: number 2: named twice"},
 		{[]string{"--item", "section=stalls,seats=A-1,quantity=1"}, "seats: not with quantity or adjacent"},

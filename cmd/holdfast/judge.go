@@ -43,7 +43,7 @@ var problemCodes = []domain.Code{
 	domain.CodeUnavailable, domain.CodeLoading, domain.CodeDenied, domain.CodeUntrusted, domain.CodeInvalid, domain.CodeFailed,
 	"waiting", "in_hand", "unsettled", "holds_overdue", "no_maintenance", "backlog", "deliveries", "dead_letters", "group_missing",
 	domain.Code(streams.FaultEviction), domain.Code(streams.FaultNoAOF), domain.CodeGatewayMisconfigured,
-	domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow,
+	"audit_failed", "audit_old", "paused", domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow, domain.CodeArchiveFailing,
 }
 
 func join(codes []domain.Code) string {
@@ -70,6 +70,8 @@ type limits struct {
 	CritDeliveries int64         `placeholder:"N" default:"0" help:"Default: 0, never."`
 	WarnDead       int64         `placeholder:"N" default:"1" help:"Dead letters. Default: 1."`
 	CritDead       int64         `placeholder:"N" default:"0" help:"Default: 0, never."`
+	WarnAudit      time.Duration `placeholder:"DURATION" default:"49h" help:"Age of the newest audit, if there was any. Default: 49h."`
+	CritAudit      time.Duration `placeholder:"DURATION" default:"0" help:"Default: 0, never."`
 }
 
 // defaultLimits are those of a check that is told none.
@@ -171,6 +173,8 @@ func judge(s inspect.Status, f figures, l limits) []problem {
 		j.add(levelCritical, domain.CodeDataReplaced, replacedText(s.Replaced),
 			"holdfast audit --gateway URL, and when that is seen to: holdfast check --forget-replaced")
 	}
+	j.pauses(s)
+	j.audits(s)
 	j.troubles(s)
 	j.work(f)
 	j.upkeep(s, f)
@@ -209,6 +213,45 @@ type judging struct {
 func (j *judging) add(l level, code domain.Code, text, do string) {
 	if l != levelOK {
 		j.problems = append(j.problems, problem{l, code, inOneLine(text), do})
+	}
+}
+
+// pauses is about what somebody has stopped, and may have forgotten.
+func (j *judging) pauses(s inspect.Status) {
+	for _, p := range s.Paused.Lasting {
+		j.add(levelWarning, "paused", pausedText(p, s.Paused.Parked[p.EventID], s.AtMillis), resumeAdvice(p.EventID))
+	}
+}
+
+// pausedText says what is paused, since when, by whom and why; parked requests are those of its event.
+func pausedText(p domain.Pause, parked, nowMillis int64) string {
+	what := "everything is paused: no requests are taken"
+	if p.EventID != "" {
+		what = fmt.Sprintf("event %s is paused: %s parked", p.EventID, plural(parked, "request is", "requests are"))
+	}
+	what += fmt.Sprintf("; for %s, by %s: %s", age(max(0, nowMillis-p.AtMillis)), p.By, p.Reason)
+	if p.HoldsUntilMillis > nowMillis {
+		what += "; its holds do not end before " + when(p.HoldsUntilMillis)
+	}
+	return what
+}
+
+func resumeAdvice(eventID string) string {
+	if eventID == "" {
+		return "when that is over: holdfast resume --role purchase --reason TEXT"
+	}
+	return "when that is over: holdfast resume --event " + eventID + " --reason TEXT"
+}
+
+// audits is about what the newest audit found, and how long ago that was.
+func (j *judging) audits(s inspect.Status) {
+	const again = "holdfast audit --gateway URL"
+	for _, a := range s.Audited {
+		since := max(0, s.AtMillis-a.AtMillis)
+		if a.Violations > 0 {
+			j.add(levelCritical, "audit_failed", fmt.Sprintf("the audit of the %s found %s, %s ago; the first: %s", a.Of, plural(int64(a.Violations), "violation", "violations"), age(since), a.First), again)
+		}
+		j.add(at(since, j.WarnAudit.Milliseconds(), j.CritAudit.Milliseconds()), "audit_old", fmt.Sprintf("the last audit of the %s was %s ago", a.Of, age(since)), again)
 	}
 }
 

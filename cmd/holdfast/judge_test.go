@@ -4,8 +4,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/domain"
+	"holdfast/streams/audit"
 	"holdfast/streams/inspect"
 )
 
@@ -76,6 +78,20 @@ func TestJudge(t *testing.T) {
 				{Worker: "w2", Code: domain.CodeGatewaySlow, Text: "6 s", SinceMillis: s.AtMillis},
 			}
 		}, []string{"CRITICAL gateway_misconfigured worker w2, for 0s: 401", "WARNING gateway_slow worker w2 and 1 more, for 2m0s: 5 s"}},
+		"paused": {func(s *inspect.Status) {
+			s.Paused = inspect.Paused{Lasting: domain.Pauses{
+				{AtMillis: s.AtMillis - minute, By: "ann", Reason: "double charges"}, {EventID: "opera", AtMillis: s.AtMillis, By: "bob", Reason: "wrong prices", HoldsUntilMillis: s.AtMillis + minute},
+			}, Parked: map[string]int64{"opera": 7}}
+		}, []string{"WARNING paused everything no requests 1m0s, by ann: double charges holdfast resume --role purchase", "WARNING paused opera 7 requests are parked bob wrong prices holds holdfast resume --event opera"}},
+		"an audit": {func(s *inspect.Status) {
+			s.Audited = []inspect.Audited{{Of: audit.OfBooks, AtMillis: s.AtMillis - 48*60*minute}, {Of: audit.OfPayments, AtMillis: s.AtMillis}}
+		}, nil},
+		"a failed and an old audit": {func(s *inspect.Status) {
+			s.Audited = []inspect.Audited{
+				{Of: audit.OfBooks, AtMillis: s.AtMillis - 49*60*minute},
+				{Of: audit.OfPayments, AtMillis: s.AtMillis - 2*minute, Verdict: audit.Verdict{Violations: 2, First: "I4 e/o: gone"}},
+			}
+		}, []string{"CRITICAL audit_failed payments 2 violations, 2m0s ago I4 e/o: gone: holdfast audit --gateway URL", "WARNING audit_old books 49h0m0s holdfast audit"}},
 		"the worst first": {func(s *inspect.Status) {
 			s.Upkeep[0].DeadLetters = 1
 			s.Groups[workers].OldestWaitingMillis = 2 * minute
@@ -118,6 +134,7 @@ func TestLimits(t *testing.T) {
 		g.Backlog, g.OldestMillis, g.OldestWaitingMillis, g.OldestInHandMillis, g.MostDeliveries = 1e6, 1e9, 1e9, 1e9, 1e3
 	}
 	s.Upkeep[0].DeadLetters, s.Upkeep[0].OldestOverdueMillis = 1e6, 1e9
+	s.Audited = []inspect.Audited{{Of: audit.OfBooks, AtMillis: s.AtMillis - 1e9}}
 	if got := judge(s, measure(s), limits{}); len(got) != 0 {
 		t.Errorf("without limits: %+v", got)
 	}
@@ -125,9 +142,9 @@ func TestLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all.CritBacklog, all.CritDead, all.CritDeliveries = 1e6, 1e6, 1e3
+	all.CritBacklog, all.CritDead, all.CritDeliveries, all.CritAudit = 1e6, 1e6, 1e3, 1e6*time.Second
 	got := judge(s, measure(s), all)
-	if slices.ContainsFunc(got, func(p problem) bool { return p.level != levelCritical }) || len(got) != 2*2+1+2*3+2 {
+	if slices.ContainsFunc(got, func(p problem) bool { return p.level != levelCritical }) || len(got) != 2*2+1+2*3+2+1 {
 		t.Errorf("%d problems: %+v", len(got), got)
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"holdfast/e2e/program"
 	"holdfast/streams"
 	"holdfast/streams/redistest"
 )
@@ -25,12 +25,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	for _, pair := range os.Environ() {
-		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "HOLDFAST_") {
-			if err := os.Unsetenv(name); err != nil {
-				panic(err)
-			}
-		}
+	if err := program.ClearEnvironment(); err != nil {
+		panic(err)
 	}
 	// The tests wait more than they compute; -parallel on the command line still counts.
 	if err := flag.Set("test.parallel", "8"); err != nil {
@@ -50,7 +46,7 @@ type result struct {
 func execute(stdin io.Reader, args ...string) result {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	var stdout, stderr buffer
+	var stdout, stderr program.Buffer
 	code := run(ctx, args, stdin, &stdout, &stderr)
 	return result{code, stdout.String(), stderr.String()}
 }
@@ -196,29 +192,11 @@ func (h *holdfast) event(id string) {
 	h.ok("events", "create", id, "--name", "Name of "+id, "--currency", "EUR", "--section", "general=100@10.00")
 }
 
-// buffer can be read while it is written.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // running is a command that runs until it is stopped.
 type running struct {
 	t      testing.TB
-	stdout *buffer
-	stderr *buffer
+	stdout *program.Buffer
+	stderr *program.Buffer
 	cancel context.CancelFunc
 	done   chan int
 	ended  bool
@@ -226,7 +204,7 @@ type running struct {
 
 func (h *holdfast) background(stdin io.Reader, args ...string) *running {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{t: h.t, stdout: new(buffer), stderr: new(buffer), cancel: cancel, done: make(chan int, 1)}
+	r := &running{t: h.t, stdout: new(program.Buffer), stderr: new(program.Buffer), cancel: cancel, done: make(chan int, 1)}
 	go func() { r.done <- run(ctx, append(args, "--redis", h.url()), stdin, r.stdout, r.stderr) }()
 	h.t.Cleanup(func() { r.stop() })
 	return r

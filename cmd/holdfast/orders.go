@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"holdfast/domain"
-	"holdfast/domain/seats"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
 )
@@ -115,7 +114,8 @@ type itemView struct {
 func viewItems(items domain.Items, named map[string][]string) []itemView {
 	list := []itemView{}
 	for i := range items.All() {
-		list = append(list, itemView{i.Section, i.Quantity, named[i.Section], i.UnitPrice, i.Amount(), seats.Public})
+		section, allocation := domain.SplitPool(i.Section)
+		list = append(list, itemView{section, i.Quantity, named[section], i.UnitPrice, i.Amount(), allocation})
 	}
 	return list
 }
@@ -269,7 +269,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
-		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactForgotten:
+		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 	}
 	return v
 }
@@ -354,7 +354,7 @@ Of an order whose request still waits in line nothing is known yet, but its plac
 // requestView is where a request stands in line.
 type requestView struct {
 	EntryID    string `json:"entry_id"`
-	State      string `json:"state"` // waiting, in_hand, left
+	State      string `json:"state"` // waiting, in_hand, parked, left
 	Ahead      *int64 `json:"ahead"` // requests before it; null: not known, or it has left
 	AtLeast    int64  `json:"at_least"`
 	AtMost     int64  `json:"at_most"`

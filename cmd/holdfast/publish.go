@@ -29,8 +29,10 @@ type publishCommand struct {
 	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. In a section with seats, the best available ones. Default: 1."`
 	Section      string        `placeholder:"NAME" help:"Section of the event. Default: general."`
 	Adjacent     *bool         `negatable:"" help:"Whether the best available seats must be side by side; --adjacent=false takes the best single ones where there are not so many. Default: they must."`
+	Allocation   string        `placeholder:"NAME" help:"Of the section's places those of this allocation, which --access-code opens. Default: those for everybody."`
+	AccessCode   string        `env:"HOLDFAST_ACCESS_CODE" placeholder:"CODE" help:"What opens the allocation; with purchase and hold. Other users of this machine can see command lines: set the environment variable instead."`
 	Seats        []string      `sep:"none" placeholder:"ROW-NUMBER,…" help:"These seats of the section, such as A-12,A-13, instead of --quantity."`
-	Item         []itemFlag    `sep:"none" placeholder:"section=NAME,quantity=N" help:"Several sections in one order, all or nothing, instead of --section, --quantity, --seats and --unit-price: give the flag once for each, perhaps with ,adjacent=false, or with ,seats=A-12/A-13 instead of the quantity, and perhaps with ,unit_price=MINOR_UNITS."`
+	Item         []itemFlag    `sep:"none" placeholder:"section=NAME,quantity=N" help:"Several sections in one order, all or nothing, instead of --section, --quantity, --seats and --unit-price: give the flag once for each, perhaps with ,adjacent=false, or with ,seats=A-12/A-13 instead of the quantity, and perhaps with ,unit_price=MINOR_UNITS and ,allocation=NAME."`
 	Order        string        `placeholder:"ORDER_ID" help:"The order_id. Publishing the same again under the same order_id is harmless. Default, with purchase and hold: a new one, which is printed."`
 	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
 	UnitPrice    *int64        `placeholder:"MINOR_UNITS" help:"Reject the order as price_changed if a ticket does not cost just this. Default: whatever it costs."`
@@ -70,6 +72,10 @@ Two seats by name; and the best four that are left, side by side or not:
   holdfast publish --event ballet --customer amy --section stalls --seats A-12,A-13 --wait
   holdfast publish --event ballet --customer bob --section stalls --quantity 4 --adjacent=false --wait
 
+Two places that are for fans, with the code that opens them:
+
+  HOLDFAST_ACCESS_CODE=early-bird holdfast publish --event show --customer amy --quantity 2 --allocation fans --wait
+
 Give one place of an order back, then move the order to other places of the same price:
 
   holdfast publish --type cancel --event opera --order jim-1 --change 1 --item section=balcony,quantity=1 --wait
@@ -82,8 +88,8 @@ Many at once, a JSON object a line:
   {"type":"purchase","event_id":"jazz-night","order_id":"o-1","customer_id":"fred","quantity":2,"payment_token":"tok_1"}
 
 Its fields: type, event_id, order_id (made up if missing, except with pay, cancel, change and refund), customer_id, section, quantity,
-adjacent (true or false), seats (an array, instead of these two), items (an array of objects with these four, instead of
-them), payment_token, unit_price, hold_seconds, valid_seconds, attempt, change, amount, refund (true or false), traceparent, v. Lines that will not do are reported on stderr
+adjacent (true or false), seats (an array, instead of these two), allocation, items (an array of objects with these five, instead of
+them), access_code, payment_token, unit_price, hold_seconds, valid_seconds, attempt, change, amount, refund (true or false), traceparent, v. Lines that will not do are reported on stderr
 with their number, the others are published.
 
 If a result is not known, publish the same again under the same order_id: nothing happens twice. The exit status is 3 as
@@ -117,7 +123,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 		}
 		return e.withStore(ctx, func(store *streams.Store) error { return e.publish(ctx, store, how, one(request)) })
 	}
-	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.UnitPrice != nil || len(c.Item) > 0 ||
+	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.Allocation != "" || c.UnitPrice != nil || len(c.Item) > 0 ||
 		len(c.Seats) > 0 || c.Adjacent != nil || c.Quantity != nil || c.HoldSeconds != 0 || c.Attempt != 0 || c.Change != 0 || c.Amount != 0 || c.NoRefund || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
 		return badUsage("with --file, the requests are in the file: leave out the flags that describe one")
 	}
@@ -150,6 +156,10 @@ func (c *publishCommand) request() (domain.Request, error) {
 		return r, about(r.Ref(), err)
 	}
 	if r.Type.Opens() {
+		r.Allocation, r.AccessCode = c.Allocation, domain.Secret(c.AccessCode)
+		if r.Allocation == "" && !slices.ContainsFunc(c.Item, func(f itemFlag) bool { return f.Allocation != "" }) && c.AccessCode == os.Getenv("HOLDFAST_ACCESS_CODE") {
+			r.AccessCode = "" // the environment has it for all commands
+		}
 		r.CustomerID, r.Section, r.Apart = c.Customer, c.Section, c.Adjacent != nil && !*c.Adjacent
 		if len(c.Seats) > 0 { // also if it names none, which is then refused: nobody shall get any seat instead
 			r.Seats = strings.Split(strings.Join(c.Seats, ","), ",")
@@ -200,6 +210,8 @@ func (c *publishCommand) check(t domain.RequestType) error {
 		{"--unit-price", c.UnitPrice != nil, t.Opens()},
 		{"--adjacent", c.Adjacent != nil, t.Opens()},
 		{"--seats", len(c.Seats) > 0, t.Opens()},
+		{"--allocation", c.Allocation != "", t.Opens()},
+		{"--access-code", c.AccessCode != "" && c.AccessCode != os.Getenv("HOLDFAST_ACCESS_CODE"), t.Opens()},
 		{"--item", len(c.Item) > 0, t.Opens() || t == domain.RequestCancel || t == domain.RequestChange || t == domain.RequestRefund},
 		{"--hold-seconds", c.HoldSeconds != 0, t.Opens()},
 		{"--change", c.Change != 0, t == domain.RequestCancel || t == domain.RequestChange || t == domain.RequestRefund},
@@ -213,8 +225,8 @@ func (c *publishCommand) check(t domain.RequestType) error {
 			return badUsage("%s does not go with --type %s", f.name, t)
 		}
 	}
-	if len(c.Item) > 0 && (c.Section != "" || c.Quantity != nil || len(c.Seats) > 0 || c.Adjacent != nil || c.UnitPrice != nil) {
-		return badUsage("--item: not with --section, --quantity, --seats, --adjacent or --unit-price")
+	if len(c.Item) > 0 && (c.Section != "" || c.Allocation != "" || c.Quantity != nil || len(c.Seats) > 0 || c.Adjacent != nil || c.UnitPrice != nil) {
+		return badUsage("--item: not with --section, --allocation, --quantity, --seats, --adjacent or --unit-price")
 	}
 	if len(c.Seats) > 0 && c.Quantity != nil {
 		return badUsage("--seats: not with --quantity")
@@ -228,14 +240,14 @@ func (c *publishCommand) check(t domain.RequestType) error {
 // itemFlag is section=NAME,quantity=N[,adjacent=false] or section=NAME,seats=A-12/A-13, perhaps with ,unit_price=MINOR_UNITS.
 type itemFlag domain.RequestItem
 
-const itemForms = "want section=NAME,quantity=N and perhaps ,adjacent=false, or section=NAME,seats=A-12/A-13, and perhaps ,unit_price=MINOR_UNITS"
+const itemForms = "want section=NAME,quantity=N and perhaps ,adjacent=false, or section=NAME,seats=A-12/A-13, and perhaps ,unit_price=MINOR_UNITS and ,allocation=NAME"
 
 // UnmarshalText reads the flag. Whether its values will do is said where requests are checked.
 func (f *itemFlag) UnmarshalText(text []byte) error {
 	said := make(map[string]string)
 	for _, part := range strings.Split(string(text), ",") {
 		name, value, _ := strings.Cut(part, "=")
-		if _, twice := said[name]; twice || value == "" || !slices.Contains([]string{"section", "quantity", "seats", "adjacent", "unit_price"}, name) {
+		if _, twice := said[name]; twice || value == "" || !slices.Contains([]string{"section", "quantity", "seats", "adjacent", "unit_price", "allocation"}, name) {
 			return fmt.Errorf("%s, but got %q", itemForms, text)
 		}
 		said[name] = value
@@ -250,7 +262,7 @@ func (f *itemFlag) UnmarshalText(text []byte) error {
 	case said["adjacent"] != "" && said["adjacent"] != "true" && said["adjacent"] != "false":
 		return fmt.Errorf("adjacent: want true or false, but got %q", said["adjacent"])
 	}
-	*f = itemFlag{Section: said["section"], Apart: said["adjacent"] == "false"}
+	*f = itemFlag{Section: said["section"], Allocation: said["allocation"], Apart: said["adjacent"] == "false"}
 	if said["seats"] != "" {
 		f.Seats = strings.Split(said["seats"], "/")
 	}

@@ -24,8 +24,8 @@ const maxLineBytes = 1 << 20
 
 // requestFields are the names that a line may use.
 var requestFields = []string{
-	"v", "type", "event_id", "order_id", "customer_id", "section", "quantity", wire.FieldSeats, wire.FieldAdjacent, wire.FieldItems,
-	wire.FieldPaymentToken, "unit_price", "hold_seconds", "valid_seconds", "attempt", "change", "amount", wire.FieldRefund, "traceparent", "reason", "by",
+	"v", "type", "event_id", "order_id", "customer_id", "section", "quantity", wire.FieldSeats, wire.FieldAdjacent, wire.FieldAllocation, wire.FieldItems,
+	wire.FieldAccessCode, wire.FieldPaymentToken, "unit_price", "hold_seconds", "valid_seconds", "attempt", "change", "amount", wire.FieldRefund, "traceparent", "reason", "by",
 }
 
 // readJobs reads JSON lines until their end, or that of ctx. Errors of reading

@@ -66,7 +66,7 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 		err = show(c.EventID, event)
 		if err == nil && len(refusals) > 0 && out.section("section", "reason", "places") {
 			for _, r := range refusals {
-				out.row(r, r.Section, r.Reason, count(r.Places))
+				out.row(r, domain.PoolOf(r.Section, r.Allocation), r.Reason, count(r.Places))
 			}
 		}
 		return out.end(aboutEvent(c.EventID, err))

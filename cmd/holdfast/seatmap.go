@@ -56,7 +56,7 @@ func (c *eventsSeatsCommand) Run(ctx context.Context, e *environment) error {
 			if err != nil {
 				return fmt.Errorf("section %s: %w", s.Name, err)
 			}
-			views, err := viewSeats(s.Name, layout, s.Places, holders[s.Name])
+			views, err := viewSeats(s.Name, layout, event.SeatAllocations(s.Name), s.Places, holders[s.Name])
 			if err != nil {
 				return fmt.Errorf("section %s: %w", s.Name, err)
 			}
@@ -66,20 +66,22 @@ func (c *eventsSeatsCommand) Run(ctx context.Context, e *environment) error {
 				}
 				continue
 			}
-			lines, err := drawSeats(layout, s.Places)
+			lines, err := drawSeats(layout, len(event.SeatAllocations(s.Name)), s.Places)
 			if err != nil {
 				return fmt.Errorf("section %s: %w", s.Name, err)
 			}
 			if i > 0 {
 				out.note("")
 			}
-			out.note(fmt.Sprintf("section %s, %s: %d free, %d held, %d sold, %d blocked", s.Name, money(s.Price, event.Currency), s.Available, s.Held, s.Sold, s.Blocked()))
+			n := seats.Count(s.Places)
+			out.note(fmt.Sprintf("section %s, %s: %d free, %d held, %d sold, %d blocked", s.Name, money(s.Price, event.Currency),
+				n[seats.StateFree], n[seats.StateHeld], n[seats.StateSold], n[seats.StateBlocked]))
 			out.note("")
 			for _, line := range lines {
 				out.note(line)
 			}
 			out.note("")
-			out.note(explainSeats(layout.Allocations()))
+			out.note(explainSeats(event.SeatAllocations(s.Name)))
 			if c.Orders && out.section("seats", "state", "order_id") {
 				for _, cells := range seatsByOrder(views) {
 					out.row(nil, cells...)
@@ -96,12 +98,12 @@ func (c *eventsSeatsCommand) sections(event domain.Event) (list []domain.Section
 		switch s, there := event.Section(name); {
 		case !there:
 			return nil, domain.WithCode(domain.ClassReject, domain.CodeNotFound, fmt.Errorf("section %s: %w", name, domain.ErrNotFound))
-		case !s.Seated():
+		case s.Layout == "":
 			return nil, domain.WithClass(domain.ClassReject, fmt.Errorf("section %s: has places, and no seats", name))
 		}
 	}
 	for _, s := range event.Sections {
-		if s.Seated() && (len(c.Section) == 0 || slices.Contains(c.Section, s.Name)) {
+		if s.Layout != "" && (len(c.Section) == 0 || slices.Contains(c.Section, s.Name)) {
 			list = append(list, s)
 		}
 	}
@@ -133,13 +135,14 @@ func (e *environment) seatHolders(ctx context.Context, store *streams.Store, eve
 			if err != nil {
 				return fmt.Errorf("order %s: section %s: %w", ref, item.Section, err)
 			}
-			of := holders[item.Section]
+			section, allocation := domain.SplitPool(item.Section)
+			of := holders[section]
 			if of == nil {
 				of = make(map[int]seatHolder)
-				holders[item.Section] = of
+				holders[section] = of
 			}
 			for _, place := range places {
-				of[place] = seatHolder{ref.OrderID, seats.Public}
+				of[place] = seatHolder{ref.OrderID, allocation}
 			}
 		}
 		return nil
@@ -168,8 +171,8 @@ func seatsByOrder(views []seatView) (rows [][]string) {
 
 // drawSeats is a picture of a section: a line for each row, the best first, with its name, the number of its first seat, a
 // character for each seat, and the number of its last.
-func drawSeats(l *seats.Layout, places string) ([]string, error) {
-	if err := l.CheckPlaces(places); err != nil {
+func drawSeats(l *seats.Layout, allocations int, places string) ([]string, error) {
+	if err := l.CheckPlaces(places, allocations); err != nil {
 		return nil, err
 	}
 	name, first, picture := 0, 0, 0 // how wide they are
@@ -209,8 +212,8 @@ type seatView struct {
 type seatHolder struct{ orderID, allocation string }
 
 // viewSeats are all seats of a section, as they stand. Whose each place is that is held or sold is told by holders.
-func viewSeats(section string, l *seats.Layout, places string, holders map[int]seatHolder) ([]seatView, error) {
-	if err := l.CheckPlaces(places); err != nil {
+func viewSeats(section string, l *seats.Layout, allocations []string, places string, holders map[int]seatHolder) ([]seatView, error) {
+	if err := l.CheckPlaces(places, len(allocations)); err != nil {
 		return nil, err
 	}
 	list := make([]seatView, 0, l.Seats())
@@ -220,7 +223,7 @@ func viewSeats(section string, l *seats.Layout, places string, holders map[int]s
 			state, _ := seats.StateOf(places[place-1])
 			v := seatView{Section: section, Row: row.Name, Seat: seat.Number, State: state.String(), Allocation: seats.Public}
 			if n := seats.AllocationOf(places[place-1]); n > 0 {
-				v.Allocation = l.Allocations()[n-1]
+				v.Allocation = allocations[n-1]
 			}
 			if holder, ok := holders[place]; ok && (state == seats.StateHeld || state == seats.StateSold) {
 				v.OrderID, v.Allocation = holder.orderID, holder.allocation

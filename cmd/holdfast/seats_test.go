@@ -85,7 +85,7 @@ func TestDrawSeats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := drawSeats(l, "++-- ..../!!!!!!.++/aa-aB")
+	got, err := drawSeats(l, len(l.Allocations()), "++-- ..../!!!!!!.++/aa-aB")
 	want := []string{
 		" A    1 ++-- .... 8",
 		" B    9 !!!!!!.++ 1",
@@ -97,7 +97,7 @@ func TestDrawSeats(t *testing.T) {
 	if got, want := explainSeats(l.Allocations()), ". free   - held   + sold   ! blocked   a presale (A blocked)   b house (B blocked)"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if _, err := drawSeats(l, "++--"); err == nil {
+	if _, err := drawSeats(l, len(l.Allocations()), "++--"); err == nil {
 		t.Error("drawn with other places")
 	}
 }
@@ -107,7 +107,7 @@ func TestViewSeats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := viewSeats("stalls", l, "- +/aA!", map[int]seatHolder{1: {"o1", "presale"}, 3: {"o2", "public"}})
+	got, err := viewSeats("stalls", l, l.Allocations(), "- +/aA!", map[int]seatHolder{1: {"o1", "presale"}, 3: {"o2", "public"}})
 	want := []seatView{
 		{"stalls", "A", 1, "held", "presale", "o1"},
 		{"stalls", "A", 2, "sold", "public", "o2"},
@@ -118,7 +118,7 @@ func TestViewSeats(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v\n%+v\nwant\n%+v", err, got, want)
 	}
-	if _, err := viewSeats("stalls", l, "- +/", nil); err == nil {
+	if _, err := viewSeats("stalls", l, l.Allocations(), "- +/", nil); err == nil {
 		t.Error("viewed with other places")
 	}
 }
@@ -146,11 +146,12 @@ func TestSeatedEvent(t *testing.T) {
 	expect(t, h.one(create...), object{"created": false})
 	h.fails(exitFailed, []string{"it exists with other terms"}, append(slices.Clone(create), "--section", "more=1@1")...)
 	expect(t, h.one("events", "show", "ballet"), object{"no_orphans": true, "sections": []object{
-		{"section": "standing", "kind": "counted", "price": 1000, "capacity": 50, "available": 50, "held": 0, "sold": 0, "blocked": 0},
-		{"section": "stalls", "kind": "seated", "price": 4500, "capacity": 16, "available": 16, "held": 0, "sold": 0, "blocked": 0},
-		{"section": "circle", "kind": "seated", "price": 3000, "capacity": 3, "available": 2, "held": 0, "sold": 0, "blocked": 1},
+		{"section": "standing", "allocation": "public", "kind": "counted", "price": 1000, "capacity": 50, "available": 50, "held": 0, "sold": 0, "blocked": 0},
+		{"section": "stalls", "allocation": "public", "kind": "seated", "price": 4500, "capacity": 16, "available": 16, "held": 0, "sold": 0, "blocked": 0},
+		{"section": "circle", "allocation": "public", "kind": "seated", "price": 3000, "capacity": 1, "available": 1, "held": 0, "sold": 0, "blocked": 0},
+		{"section": "circle", "allocation": "house", "kind": "seated", "price": 3000, "capacity": 2, "available": 1, "held": 0, "sold": 0, "blocked": 1},
 	}})
-	table(t, h.ok("events", "show", "ballet"), "no_orphans true", "SECTION PRICE CAPACITY AVAILABLE HELD SOLD BLOCKED", "circle 30.00 EUR 3 2 0 0 1", "(the seats: holdfast events seats ballet)")
+	table(t, h.ok("events", "show", "ballet"), "no_orphans true", "SECTION PRICE CAPACITY AVAILABLE HELD SOLD BLOCKED", "circle 30.00 EUR 1 1 0 0 0", "circle~house 30.00 EUR 2 1 0 0 1", "(the seats: holdfast events seats ballet)")
 
 	const picture = `section stalls, 45.00 EUR: 16 free, 0 held, 0 sold, 0 blocked
 
@@ -191,10 +192,11 @@ section circle, 30.00 EUR: 2 free, 0 held, 0 sold, 1 blocked
 
 	h.ok("events", "adjust", "ballet", "--rows", "boxes=L:1-2,R@99.50", "--section", "stalls=16@40", "--no-orphans=false")
 	expect(t, h.one("events", "show", "ballet"), object{"no_orphans": false, "sections": []object{
-		{"section": "standing", "kind": "counted", "price": 1000, "capacity": 50, "available": 50, "held": 0, "sold": 0, "blocked": 0},
-		{"section": "stalls", "kind": "seated", "price": 4000, "capacity": 16, "available": 16, "held": 0, "sold": 0, "blocked": 0},
-		{"section": "circle", "kind": "seated", "price": 3000, "capacity": 3, "available": 2, "held": 0, "sold": 0, "blocked": 1},
-		{"section": "boxes", "kind": "seated", "price": 9950, "capacity": 4, "available": 4, "held": 0, "sold": 0, "blocked": 0},
+		{"section": "standing", "allocation": "public", "kind": "counted", "price": 1000, "capacity": 50, "available": 50, "held": 0, "sold": 0, "blocked": 0},
+		{"section": "stalls", "allocation": "public", "kind": "seated", "price": 4000, "capacity": 16, "available": 16, "held": 0, "sold": 0, "blocked": 0},
+		{"section": "circle", "allocation": "public", "kind": "seated", "price": 3000, "capacity": 1, "available": 1, "held": 0, "sold": 0, "blocked": 0},
+		{"section": "circle", "allocation": "house", "kind": "seated", "price": 3000, "capacity": 2, "available": 1, "held": 0, "sold": 0, "blocked": 1},
+		{"section": "boxes", "allocation": "public", "kind": "seated", "price": 9950, "capacity": 4, "available": 4, "held": 0, "sold": 0, "blocked": 0},
 	}})
 	h.fails(exitFailed, []string{"section stalls: its layout cannot be changed"}, "events", "adjust", "ballet", "--rows", "stalls=A:1-16@40")
 	h.fails(exitUsage, []string{`section "stalls": capacity: want 16, the seats of its layout`}, "events", "adjust", "ballet", "--section", "stalls=17")

@@ -57,6 +57,26 @@ func (s shown) watch(pool *workers.Pool, store *streams.Store) {
 
 func figuresOf(f inspect.Figures) telemetry.Figures {
 	figures := telemetry.Figures{DeadLetters: f.DeadLetters, DataReplaced: f.Replaced}
+	for _, a := range f.Archived {
+		if figures.ArchiveLagMillis == nil {
+			figures.ArchiveLagMillis = make(map[int]int64)
+		}
+		figures.ArchiveLagMillis[a.Partition] = a.Millis
+	}
+	for _, p := range f.Paused.Lasting {
+		if p.EventID == "" {
+			figures.Paused.Everything = true
+		} else {
+			figures.Paused.Events++
+		}
+		figures.Paused.OldestMillis = max(figures.Paused.OldestMillis, f.AtMillis-p.AtMillis)
+	}
+	for _, n := range f.Paused.Parked {
+		figures.Paused.Parked += n
+	}
+	for _, a := range f.Audited {
+		figures.Audits = append(figures.Audits, telemetry.Audit{Of: a.Of, Violations: int64(a.Violations), AgeMillis: max(0, f.AtMillis-a.AtMillis)})
+	}
 	for _, g := range f.Groups {
 		figures.Groups = append(figures.Groups, telemetry.Group{
 			Partition: g.Partition, Group: g.Group, Waiting: g.Lag, InHand: g.Pending, Owed: g.Owed, Backlog: g.Backlog,

@@ -95,7 +95,7 @@ func TestEventsInBerlin(t *testing.T) {
 	h := start(t)
 	h.ok("init")
 	inBerlin := func(args ...string) (string, error) {
-		cmd := program(append(args, "--redis", h.server.URL())...)
+		cmd := thisProgram(append(args, "--redis", h.server.URL())...)
 		cmd.Env = append(cmd.Env, "TZ=Europe/Berlin")
 		out, err := cmd.CombinedOutput()
 		return string(out), err
@@ -136,7 +136,7 @@ func TestUnknownZone(t *testing.T) {
 	h := start(t)
 	h.ok("init")
 	in := func(zone string, args ...string) (string, int) {
-		cmd := program(append(args, "--redis", h.server.URL())...)
+		cmd := thisProgram(append(args, "--redis", h.server.URL())...)
 		cmd.Env = append(cmd.Env, "TZ="+zone)
 		out, _ := cmd.CombinedOutput()
 		return string(out), cmd.ProcessState.ExitCode()

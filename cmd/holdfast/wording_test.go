@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/domain"
+	"holdfast/e2e/program"
 	"holdfast/streams/inspect"
 )
 
@@ -60,14 +61,14 @@ func TestEnvironmentIsForAllCommands(t *testing.T) {
 }
 
 func TestWarningsInWords(t *testing.T) {
-	e := &environment{stderr: new(buffer)}
+	e := &environment{stderr: new(program.Buffer)}
 	e.warnings().Warn("it cannot be heard", zap.Error(errors.New("NOPERM no channels")))
-	if got, want := e.stderr.(*buffer).String(), "holdfast: it cannot be heard; error: NOPERM no channels\n"; got != want {
+	if got, want := e.stderr.(*program.Buffer).String(), "holdfast: it cannot be heard; error: NOPERM no channels\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	e = &environment{stderr: new(buffer), json: true}
+	e = &environment{stderr: new(program.Buffer), json: true}
 	e.warnings().Warn("it cannot be heard", zap.Error(errors.New("NOPERM no channels")))
-	if got, want := e.stderr.(*buffer).String(), `{"warning":"it cannot be heard","error":"NOPERM no channels"}`+"\n"; got != want {
+	if got, want := e.stderr.(*program.Buffer).String(), `{"warning":"it cannot be heard","error":"NOPERM no channels"}`+"\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

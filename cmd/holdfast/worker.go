@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"holdfast/archive"
 	"holdfast/domain"
 	"holdfast/streams"
 	"holdfast/workers"
@@ -26,7 +26,9 @@ const simulatorGateway = "simulator"
 
 type workerCommand struct {
 	Gateway       string        `env:"HOLDFAST_GATEWAY" placeholder:"URL|simulator" help:"The payment gateway: its http(s) URL, or simulator, which approves inside this process and moves no money. Needed for the roles purchase and settlement; all workers of a namespace have the same kind."`
-	Roles         []string      `env:"HOLDFAST_ROLES" enum:"purchase,posting,settlement,maintenance" default:"purchase,posting,settlement,maintenance" placeholder:"ROLE" help:"What this worker does; all workers together must do all of: purchase, posting, settlement, maintenance. Default: all."`
+	Roles         []string      `env:"HOLDFAST_ROLES" enum:"purchase,posting,settlement,maintenance,archive" default:"purchase,posting,settlement,maintenance" placeholder:"ROLE" help:"What this worker does; all workers together must do all of: purchase, posting, settlement, maintenance, and, with an archive, archive. Default: all."`
+	Archive       string        `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: file:///folder or s3://bucket/prefix?region=…. A worker archives if it does all else, or if --roles names archive. Default: nowhere."`
+	ArchiveEvery  time.Duration `env:"HOLDFAST_ARCHIVE_EVERY" default:"${worker_archive_every}" placeholder:"DURATION" help:"How long a fact waits at most until it is archived. Default: ${default}."`
 	HoldTime      time.Duration `env:"HOLDFAST_HOLD_TIME" default:"${worker_hold_time}" placeholder:"DURATION" help:"How long tickets are held for an order whose request does not say. Default: ${default}."`
 	MaxHold       time.Duration `env:"HOLDFAST_MAX_HOLD" default:"${worker_max_hold}" placeholder:"DURATION" help:"The longest hold that a request may ask for. Default: ${default}."`
 	ValidTime     time.Duration `env:"HOLDFAST_VALID_TIME" default:"${worker_valid_time}" placeholder:"DURATION" help:"How long a request may wait in line, if it does not say; after that it is rejected as too_late. Default: ${default}."`
@@ -44,7 +46,9 @@ type workerCommand struct {
 	LogFormat     string        `env:"HOLDFAST_LOG_FORMAT" enum:"json,console" default:"json" placeholder:"FORMAT" help:"json or console. The log goes to stderr. Default: json."`
 	LogLevel      string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 
-	As        gatewayFlags   `embed:"" group:"Who calls the payment gateway:"`
+	As gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
+	codeKeyFlags
+
 	Simulator simulatorFlags `embed:"" prefix:"simulator-" envprefix:"HOLDFAST_SIMULATOR_" group:"The simulated gateway, with --gateway simulator:"`
 }
 
@@ -61,6 +65,7 @@ func workerDefaults() kong.Vars {
 		"worker_max_deliveries": count(d.MaxDeliveries),
 		"worker_call_timeout":   short(d.CallTimeout),
 		"worker_forget_after":   short(d.ForgetAfter),
+		"worker_archive_every":  short(d.ArchiveEvery),
 	}
 }
 
@@ -93,19 +98,35 @@ In a container, every flag as an environment variable:
 func (c *workerCommand) config() (workers.Config, error) {
 	cfg := workers.Config{
 		Name: c.Name, Version: readVersion().Version, HoldTime: c.HoldTime, MaxHold: c.MaxHold, ValidTime: c.ValidTime, ReclaimAfter: c.ReclaimAfter,
-		Grace: c.Grace, Concurrency: c.Concurrency, PayWait: c.PayWait, MaxDeliveries: c.MaxDeliveries, CallTimeout: c.CallTimeout, ForgetAfter: c.ForgetAfter,
+		Grace: c.Grace, Concurrency: c.Concurrency, PayWait: c.PayWait, MaxDeliveries: c.MaxDeliveries, CallTimeout: c.CallTimeout, ForgetAfter: c.ForgetAfter, ArchiveEvery: c.ArchiveEvery,
 	}
 	for _, role := range c.Roles {
 		cfg.Roles = append(cfg.Roles, workers.Role(role))
 	}
+	archives := slices.Contains(cfg.Roles, workers.RoleArchive)
+	if archives && c.Archive == "" {
+		return cfg, badUsage("--roles archive: say where with --archive")
+	}
+	if c.Archive != "" {
+		if err := archive.CheckURL(c.Archive); err != nil {
+			return cfg, badUsage("--archive: %w", err)
+		}
+		if !archives && len(cfg.Roles) == len(workers.Roles) {
+			cfg.Roles = append(cfg.Roles, workers.RoleArchive)
+		}
+	}
 	// To Config a zero means the default; to whoever wrote one it means something else.
-	for _, d := range []time.Duration{c.HoldTime, c.MaxHold, c.ValidTime, c.ReclaimAfter, c.Grace, c.CallTimeout, c.ForgetAfter} {
+	for _, d := range []time.Duration{c.HoldTime, c.MaxHold, c.ValidTime, c.ReclaimAfter, c.Grace, c.CallTimeout, c.ForgetAfter, c.ArchiveEvery} {
 		if d <= 0 {
 			return cfg, badUsage("want durations longer than 0, such as 90s or 2m")
 		}
 	}
 	if c.Concurrency == 0 || c.MaxDeliveries == 0 {
 		return cfg, badUsage("--concurrency, --max-deliveries: 0 will not do")
+	}
+	var err error
+	if cfg.CodeKeys, err = c.keys(); err != nil {
+		return cfg, err
 	}
 	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
@@ -197,7 +218,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, shown.close()) }()
-	store, err := c.openWhenUp(ctx, e, log)
+	store, err := e.openWhenUp(ctx, streams.Options{Create: true, Log: log}, c.WaitRedis)
 	if err != nil {
 		if ctx.Err() != nil {
 			log.Info("worker stopped: told to while it waited for redis, nothing was in hand")
@@ -206,8 +227,14 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, shown.close(), store.Close()) }() // nobody looks at a store that is closed
+	archiver, closeArchive, err := c.archiver(ctx, cfg, store)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeArchive()) }()
 	pool, err := workers.New(cfg, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, GatewayKind: gateway.kind, Partitions: store.Partitions(),
+		Archiver: archiver,
+		Ledger:   store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, GatewayKind: gateway.kind, Partitions: store.Partitions(),
 		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect, Now: store.Now, Log: log,
 	})
 	if err != nil {
@@ -218,11 +245,23 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		zap.String("redis_version", lookAtServers(ctx, store, log)),
 		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),
 		zap.String("payment_names", string(store.PaymentNames())), zap.String("free_orders", string(store.FreeOrders())),
-		zap.Any("roles", cfg.Roles), zap.String("gateway", gateway.name))
+		zap.Any("roles", cfg.Roles), zap.String("gateway", gateway.name), zap.String("archive", redactArchive(c.Archive)))
 	if gateway.kind == domain.GatewaySimulator {
 		log.Warn("payments are simulated: no money moves")
 	}
 	return e.withHint(pool.Run(ctx))
+}
+
+// archiver is what archives, nil if that is no role of this worker, and what is to be called when it has ended.
+func (c *workerCommand) archiver(ctx context.Context, cfg workers.Config, store *streams.Store) (workers.Archiver, func() error, error) {
+	if !slices.Contains(cfg.Roles, workers.RoleArchive) {
+		return nil, func() error { return nil }, nil
+	}
+	bucket, err := archive.Open(ctx, c.Archive)
+	if err != nil {
+		return nil, nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("--archive: %w", err))
+	}
+	return archive.NewArchiver(store.Ledger(), bucket, cfg.Name), bucket.Close, nil
 }
 
 // lookAtServers warns of what is wrong with Redis, and returns its version.
@@ -246,40 +285,6 @@ func lookAtServers(ctx context.Context, store *streams.Store, log *zap.Logger) (
 		}
 	}
 	return version
-}
-
-// openWhenUp opens the namespace, and makes it if nothing of it is there, with patience, because containers start in any order. How long it
-// waits counts from when Redis last said that it is loading its data.
-func (c *workerCommand) openWhenUp(ctx context.Context, e *environment, log *zap.Logger) (*streams.Store, error) {
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
-	giveUp := time.Now().Add(c.WaitRedis)
-	for told := ""; ; {
-		store, err := e.open(ctx, streams.Options{Create: true, Log: log})
-		if err == nil || domain.ClassOf(err) != domain.ClassRetry {
-			return store, err
-		}
-		waiting := "redis does not answer yet, waiting"
-		if domain.CodeOf(err) == domain.CodeLoading && c.WaitRedis > 0 {
-			waiting = "redis is loading its data, waiting"
-			giveUp = time.Now().Add(c.WaitRedis)
-		}
-		left := time.Until(giveUp)
-		if left <= 0 || ctx.Err() != nil {
-			return nil, err
-		}
-		if waiting != told {
-			told = waiting
-			log.Info(waiting, zap.String("redis", redactURL(e.url())), zap.Duration("at_most", c.WaitRedis), zap.Error(err))
-		}
-		timer := time.NewTimer(min(wait.NextBackOff(), left))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, ctx.Err()
-		}
-	}
 }
 
 func newLogger(stderr io.Writer, format, level string) (*zap.Logger, error) {

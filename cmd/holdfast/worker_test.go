@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"holdfast/e2e/program"
 )
 
 // expectToken looks for the redriven request with its token in the requests streams.
@@ -193,8 +195,8 @@ func TestSignals(t *testing.T) {
 	h := start(t)
 	h.event("e1")
 	// It cannot finish what it has in hand, so it would wait for its grace time.
-	worker := program("worker", "--redis", h.server.URL(), "--gateway", "simulator", "--simulator-timeout-rate", "1", "--grace", "1m")
-	log := new(buffer)
+	worker := thisProgram("worker", "--redis", h.server.URL(), "--gateway", "simulator", "--simulator-timeout-rate", "1", "--grace", "1m")
+	log := new(program.Buffer)
 	worker.Stderr = log
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
@@ -220,8 +222,8 @@ func TestSignals(t *testing.T) {
 		t.Errorf("exit %d, want %d:\n%s", code, exitFailed, log.String())
 	}
 
-	idle := program("worker", "--redis", h.server.URL(), "--roles", "posting", "--log-format", "console")
-	idleLog := new(buffer)
+	idle := thisProgram("worker", "--redis", h.server.URL(), "--roles", "posting", "--log-format", "console")
+	idleLog := new(program.Buffer)
 	idle.Stderr = idleLog
 	if err := idle.Start(); err != nil {
 		t.Fatal(err)

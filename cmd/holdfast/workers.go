@@ -27,9 +27,9 @@ hand is listed until others have taken it; one of an older program says nothing 
 func (c *workersListCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		workers, err := inspect.New(store).Workers(ctx)
-		out := e.printer("worker", "roles", "version", "since", "alive", "in_hand", "requests/s", "facts/s", "last_sign")
+		out := e.printer("worker", "roles", "version", "since", "alive", "paused", "in_hand", "requests/s", "facts/s", "last_sign")
 		for _, w := range workers {
-			out.row(w, w.Name, strings.Join(w.Roles, ","), w.Version, when(w.SinceMillis), strconv.FormatBool(w.Alive), count(w.InHand),
+			out.row(w, w.Name, strings.Join(w.Roles, ","), w.Version, when(w.SinceMillis), strconv.FormatBool(w.Alive), strconv.FormatBool(w.Paused), count(w.InHand),
 				rate(w.RequestsPerSecond), rate(w.FactsPerSecond), when(w.SeenMillis))
 		}
 		return out.end(err)

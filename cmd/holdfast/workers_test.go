@@ -14,7 +14,7 @@ func TestWorkersList(t *testing.T) {
 	if got := h.ok("workers", "list", "-o", "json"); got != "" {
 		t.Errorf("nobody: %q", got)
 	}
-	table(t, h.ok("workers", "list"), "WORKER ROLES VERSION SINCE ALIVE IN_HAND REQUESTS/S FACTS/S LAST_SIGN")
+	table(t, h.ok("workers", "list"), "WORKER ROLES VERSION SINCE ALIVE PAUSED IN_HAND REQUESTS/S FACTS/S LAST_SIGN")
 	h.ok("publish", "--event", "e1", "--customer", "c", "--order", "o1", "--token", "t")
 	deadWorker(t, partitionOf(t, rdb, "e1"), rdb, "gone", 1)
 	// One that is dead, said what it was before it died, and has something in hand; one whose sign nobody can read.

@@ -67,7 +67,7 @@ func (l *Layout) Rows() []Row { return l.rows }
 // Seats is how many there are.
 func (l *Layout) Seats() int { return l.seats }
 
-// Allocations are the names of those beside Public; the first is that of the letter a.
+// Allocations are the names of those beside Public when the section is listed; the first is that of the letter a.
 func (l *Layout) Allocations() []string { return l.allocations }
 
 // Places is the string with which the section begins.
@@ -87,8 +87,9 @@ func (l *Layout) Places() string {
 	return b.String()
 }
 
-// CheckPlaces returns what keeps a string from being this section's places; nil if nothing does.
-func (l *Layout) CheckPlaces(places string) error {
+// CheckPlaces returns what keeps a string from being this section's places, of which there are so many allocations beside Public; nil if
+// nothing does.
+func (l *Layout) CheckPlaces(places string, allocations int) error {
 	begins := l.Places()
 	if len(places) != len(begins) {
 		return fmt.Errorf("%d places, want %d", len(places), len(begins))
@@ -99,7 +100,7 @@ func (l *Layout) CheckPlaces(places string) error {
 		if seat != want || !seat && places[i] != begins[i] {
 			return fmt.Errorf("place %d is %q", i+1, places[i])
 		}
-		if allocation := AllocationOf(places[i]); allocation > len(l.allocations) {
+		if allocation := AllocationOf(places[i]); allocation > allocations {
 			return fmt.Errorf("place %d is %q, of an allocation that the section does not have", i+1, places[i])
 		}
 	}

@@ -170,7 +170,7 @@ func TestCheckPlaces(t *testing.T) {
 		{".. b/.", "place 4 is 'b', of an allocation that the section does not have"},
 		{".. #/.", `place 4 is '#'`},
 	} {
-		err := l.CheckPlaces(test.places)
+		err := l.CheckPlaces(test.places, len(l.Allocations()))
 		if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want {
 			t.Errorf("%q: %v, want %q", test.places, err, test.want)
 		}
@@ -283,7 +283,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(again, l) {
 			t.Errorf("%q is written as %q and read as %+v, %v", text, said, again, err)
 		}
-		if err := l.CheckPlaces(l.Places()); err != nil {
+		if err := l.CheckPlaces(l.Places(), len(l.Allocations())); err != nil {
 			t.Errorf("%q: %v", text, err)
 		}
 	})

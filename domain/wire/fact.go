@@ -15,10 +15,11 @@ import (
 //
 //	listed, adjusted, reopened   event_id|terms as JSON, with the cause if there is one
 //	closed, event_cancelled      event_id|cause as JSON
-//	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis
+//	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis, and if an access code opened its places: |hash of that
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
 //	paying                       event_id/order_id|attempt|fingerprint of the pay
 //	payment_declined             event_id/order_id|attempt
+//	extended                     event_id/order_id|deadline
 //	action_required              event_id/order_id|attempt|authorization_id
 //	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt
 //	reduced                      event_id/order_id|change|fingerprint|version|was|customer_id|items given back|currency, and the cause as cancelled
@@ -78,7 +79,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -107,7 +108,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
 	}
 	return nil
 }
@@ -119,6 +120,10 @@ func parseData(f *domain.Fact, v values) error {
 		v.items(f)
 		f.Currency = v.next()
 		f.DeadlineMillis = f.AtMillis + v.count()
+		if v.more {
+			f.Code = v.next()
+			v.bad = v.bad || !domain.ValidCodeHash(f.Code)
+		}
 		v.bad = v.bad || f.DeadlineMillis < f.AtMillis
 	case domain.FactRejected:
 		f.RequestType, f.Fingerprint, f.CustomerID = v.requestType(), v.next(), v.next()
@@ -136,6 +141,8 @@ func parseData(f *domain.Fact, v values) error {
 		f.Attempt, f.Fingerprint = v.attempt(), v.next()
 	case domain.FactPaymentDeclined:
 		f.Attempt = v.attempt()
+	case domain.FactExtended:
+		f.DeadlineMillis = v.count()
 	case domain.FactActionRequired:
 		f.Attempt, f.AuthorizationID = v.attempt(), v.next()
 	case domain.FactDeclined, domain.FactExpired:
@@ -325,7 +332,9 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID)
 		b = append(b, f.Items...)
 		add(f.Currency)
-		number(f.DeadlineMillis - f.AtMillis)
+		if number(f.DeadlineMillis - f.AtMillis); f.Code != "" {
+			add(f.Code)
+		}
 	case domain.FactRejected:
 		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID)
 		b = append(b, f.Items...)
@@ -342,6 +351,8 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(f.Fingerprint)
 	case domain.FactPaymentDeclined:
 		number(int64(f.Attempt))
+	case domain.FactExtended:
+		number(f.DeadlineMillis)
 	case domain.FactActionRequired:
 		number(int64(f.Attempt))
 		add(f.AuthorizationID)

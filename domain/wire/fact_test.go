@@ -149,6 +149,7 @@ func TestParseFacts(t *testing.T) {
 			[]domain.Fact{{Type: domain.FactActionRequired, EventID: "e1", OrderID: "o1", Attempt: 2, AuthorizationID: "pi_1"}},
 		},
 		{"an attempt declined", []string{"payment_declined", "e1/o1|9"}, []domain.Fact{{Type: domain.FactPaymentDeclined, EventID: "e1", OrderID: "o1", Attempt: 9}}},
+		{"extended", []string{"extended", "e1/o1|1800"}, []domain.Fact{{Type: domain.FactExtended, EventID: "e1", OrderID: "o1", DeadlineMillis: 1800}}},
 		{"declined", []string{"declined", "e1/o1"}, []domain.Fact{{Type: domain.FactDeclined, EventID: "e1", OrderID: "o1"}}},
 		{
 			"declined, and why",
@@ -390,7 +391,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactLapsed}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactLapsed}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

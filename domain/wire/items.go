@@ -14,21 +14,22 @@ import (
 )
 
 // The field items is a JSON array of 1 to domain.MaxItems objects: {"section", "quantity"}, perhaps with "adjacent", or
-// {"section", "seats"}; each perhaps with a "unit_price". Here names are as exact as those of fields are: none is unknown, none
+// {"section", "seats"}; each perhaps with a "unit_price" and an "allocation". Here names are as exact as those of fields are: none is unknown, none
 // is given twice, each item is of another section.
 
 // encodeItems is the field.
 func encodeItems(items []domain.RequestItem) string {
 	type item struct {
-		Section   string   `json:"section"`
-		Quantity  *int64   `json:"quantity,omitempty"`
-		Seats     []string `json:"seats,omitempty"`
-		Adjacent  *bool    `json:"adjacent,omitempty"`
-		UnitPrice *int64   `json:"unit_price,omitempty"`
+		Section    string   `json:"section"`
+		Allocation string   `json:"allocation,omitempty"`
+		Quantity   *int64   `json:"quantity,omitempty"`
+		Seats      []string `json:"seats,omitempty"`
+		Adjacent   *bool    `json:"adjacent,omitempty"`
+		UnitPrice  *int64   `json:"unit_price,omitempty"`
 	}
 	list := make([]item, len(items))
 	for i, it := range items {
-		list[i] = item{Section: it.Section, Quantity: &it.Quantity, Seats: it.Seats, UnitPrice: it.UnitPrice}
+		list[i] = item{Section: it.Section, Allocation: it.Allocation, Quantity: &it.Quantity, Seats: it.Seats, UnitPrice: it.UnitPrice}
 		if n := int64(len(it.Seats)); n > 0 && (it.Quantity == n || it.Quantity == 0) {
 			list[i].Quantity = nil // the seats say it
 		}
@@ -84,7 +85,9 @@ func parseItems(text string) ([]domain.RequestItem, error) {
 	if err := checkItems(items); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(items, func(a, b domain.RequestItem) int { return strings.Compare(a.Section, b.Section) })
+	slices.SortFunc(items, func(a, b domain.RequestItem) int {
+		return strings.Compare(domain.PoolOf(a.Section, a.Allocation), domain.PoolOf(b.Section, b.Allocation))
+	})
 	return items, nil
 }
 
@@ -164,10 +167,17 @@ func parseItem(d *json.Decoder) (item domain.RequestItem, err error) {
 				return item, fmt.Errorf("%s: want true or false", name)
 			}
 			item.Apart = !adjacent
-		case "allocation":
-			return item, fmt.Errorf("%s: not supported", name)
+		case FieldAllocation:
+			value, err := d.Token()
+			allocation, ok := value.(string)
+			if err != nil || !ok {
+				return item, fmt.Errorf("%s: want a string", name)
+			}
+			if item.Allocation, err = allocationOf(allocation); err != nil {
+				return item, err
+			}
 		default:
-			return item, errors.New("unknown name, want section, quantity or seats, and perhaps adjacent and unit_price")
+			return item, errors.New("unknown name, want section, quantity or seats, and perhaps adjacent, allocation and unit_price")
 		}
 	}
 	if !begins(d, '}') {

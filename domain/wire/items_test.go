@@ -313,7 +313,9 @@ func TestParseItemsMalformed(t *testing.T) {
 		`[{"section":"a","quantity":1,"unit_price":9007199254740992}]`: "items[0]: unit_price: want a whole number from 0 to 9007199254740991",
 		`[{"section":"a","quantity":1,"unit_price":9007199254740991},{"section":"b","quantity":1,"unit_price":1}]`:       "items: the amount is too large to be counted exactly",
 		`[{"section":"a","quantity":1000000,"unit_price":9007199254740991},{"section":"b","quantity":1,"unit_price":1}]`: "items: the amount is too large to be counted exactly",
-		`[{"section":"a","quantity":1,"allocation":"x"}]`:                                                                "items[0]: allocation: not supported",
+		`[{"section":"a","quantity":1,"allocation":7}]`:                                                                  "items[0]: allocation: want a string",
+		`[{"section":"a","quantity":1,"allocation":"a b"}]`:                                                              "items[0]: allocation: " + wantID,
+		`[{"section":"a","quantity":1,"allocation":"x"},{"section":"a","quantity":1}]`:                                   "items[1]: section: is that of another item",
 		`[{"section":"a","quantity":1,"adjacent":0}]`:                                                                    "items[0]: adjacent: want true or false",
 		`[{"section":"a","quantity":1,"adjacent":"false"}]`:                                                              "items[0]: adjacent: want true or false",
 		`[{"section":"a","adjacent":true}]`:                                                                              "items[0]: quantity: missing",
@@ -329,8 +331,8 @@ func TestParseItemsMalformed(t *testing.T) {
 		`[{"section":"a","seats":["tok_secret"]}]`:                                                                       "items[0]: seats: number 1: want ROW-NUMBER, such as A-12",
 		`[{"section":"a","seats":` + seatsJSON(101) + `}]`:                                                               "items[0]: seats: want 1 to 100, not 101",
 		`[{"section":"a","seats":["A-1","A-2"],"unit_price":9007199254740991}]`:                                          "items: the amount is too large to be counted exactly",
-		`[{"section":"b","quantity":1},{"Section":"a","quantity":1}]`:                                                    "items[1]: unknown name, want section, quantity or seats, and perhaps adjacent and unit_price",
-		`[{"section":"a","quantity":1,"payment_token":"tok_secret"}]`:                                                    "items[0]: unknown name, want section, quantity or seats, and perhaps adjacent and unit_price",
+		`[{"section":"b","quantity":1},{"Section":"a","quantity":1}]`:                                                    "items[1]: unknown name, want section, quantity or seats, and perhaps adjacent, allocation and unit_price",
+		`[{"section":"a","quantity":1,"payment_token":"tok_secret"}]`:                                                    "items[0]: unknown name, want section, quantity or seats, and perhaps adjacent, allocation and unit_price",
 		"[" + strings.Repeat(" ", MaxItemsLength) + "]":                                                                  "items: longer than 65536 bytes",
 	} {
 		req, err := ParseRequest(itemsFields(items))

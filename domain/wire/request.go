@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 )
 
 // The values of field v that this version understands. A request of version 2 may have items and seats, be another attempt to pay, give
@@ -33,6 +34,8 @@ const MostFields = int(fieldCount)
 // FieldPaymentToken is for those who must redact it, the others for those who read requests as JSON.
 const (
 	FieldPaymentToken = "payment_token"
+	FieldAccessCode   = "access_code" // must be redacted, too
+	FieldAllocation   = "allocation"
 	FieldItems        = "items"
 	FieldSeats        = "seats"
 	FieldAdjacent     = "adjacent"
@@ -53,7 +56,9 @@ const (
 	fieldQuantity
 	fieldSeats
 	fieldAdjacent
+	fieldAllocation
 	fieldItems
+	fieldAccessCode
 	fieldToken
 	fieldUnitPrice
 	fieldHoldSeconds
@@ -72,7 +77,7 @@ const (
 
 var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
-	fieldSection: "section", fieldQuantity: "quantity", fieldSeats: FieldSeats, fieldAdjacent: FieldAdjacent, fieldItems: FieldItems, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
+	fieldSection: "section", fieldQuantity: "quantity", fieldSeats: FieldSeats, fieldAdjacent: FieldAdjacent, fieldAllocation: FieldAllocation, fieldItems: FieldItems, fieldAccessCode: FieldAccessCode, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
 	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldChange: "change", fieldAmount: "amount", fieldRefund: FieldRefund, fieldTraceparent: "traceparent",
 	fieldReason: "reason", fieldBy: "by",
 }
@@ -99,7 +104,7 @@ func NeedsVersion2(name string) bool {
 }
 
 // newInVersion2 are the fields that version 1 does not know.
-var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldAttempt, fieldChange, fieldAmount, fieldRefund}
+var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldAllocation, fieldAccessCode, fieldAttempt, fieldChange, fieldAmount, fieldRefund}
 
 // fingerprinted are the fields that change the meaning of a purchase or a hold of one item.
 var fingerprinted = [...]field{
@@ -166,6 +171,8 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	text(fieldSection, &r.Section)
 	count(fieldQuantity, &r.Quantity)
 	text(fieldToken, (*string)(&r.PaymentToken))
+	text(fieldAllocation, &r.Allocation)
+	text(fieldAccessCode, (*string)(&r.AccessCode))
 	if r.UnitPrice != nil {
 		v[fieldUnitPrice] = r.UnitPrice // also 0
 	}
@@ -177,7 +184,7 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	if r.NoRefund {
 		v[fieldRefund] = "false"
 	}
-	if r.Attempt != 0 || r.Change != 0 || r.Amount != 0 || r.NoRefund || r.Type.NeedsVersion2() {
+	if r.Attempt != 0 || r.Allocation != "" || r.AccessCode != "" || r.Change != 0 || r.Amount != 0 || r.NoRefund || r.Type.NeedsVersion2() {
 		v[fieldVersion] = RequestVersionItems
 	}
 	text(fieldTraceparent, &r.Traceparent)
@@ -313,9 +320,13 @@ func (r *raw) identify() (domain.Request, error) {
 	if req.Type.Opens() {
 		if !r.given[fieldItems] {
 			r.named, r.apart, r.badItems = r.seats()
-			wanted := seatsWanted(r.named, r.apart)
+			allocation := r.value[fieldAllocation]
+			if allocation == seats.Public {
+				allocation = ""
+			}
+			wanted := placesWanted(r.named, r.apart, allocation)
 			if r.badItems != nil { // as it came
-				wanted = r.value[fieldSeats] + " " + r.value[fieldAdjacent]
+				wanted = placesWanted([]string{r.value[fieldSeats] + " " + r.value[fieldAdjacent]}, false, allocation)
 			}
 			req.Fingerprint = r.fingerprint(wanted)
 			return req, nil
@@ -324,7 +335,7 @@ func (r *raw) identify() (domain.Request, error) {
 		req.Fingerprint = r.fingerprintOfItems(req.Items)
 		if len(req.Items) == 1 { // the long form of what needs no items
 			one := req.Items[0]
-			req.Section, req.Quantity, req.Seats, req.Apart, req.UnitPrice, req.Items = one.Section, one.Quantity, one.Seats, one.Apart, one.UnitPrice, nil
+			req.Section, req.Allocation, req.Quantity, req.Seats, req.Apart, req.UnitPrice, req.Items = one.Section, one.Allocation, one.Quantity, one.Seats, one.Apart, one.UnitPrice, nil
 			if len(one.Seats) > 0 {
 				req.Quantity = 0 // the seats say it
 			}
@@ -335,7 +346,7 @@ func (r *raw) identify() (domain.Request, error) {
 
 // items reads the field of that name, without items if it is wrong.
 func (r *raw) items() ([]domain.RequestItem, error) {
-	for _, f := range [...]field{fieldSection, fieldQuantity, fieldSeats, fieldAdjacent, fieldUnitPrice} {
+	for _, f := range [...]field{fieldSection, fieldQuantity, fieldSeats, fieldAdjacent, fieldAllocation, fieldUnitPrice} {
 		if r.given[f] {
 			return nil, notWith(fieldItems, f)
 		}
@@ -389,17 +400,19 @@ func (r *raw) fingerprintOfItems(items []domain.RequestItem) string {
 		if len(items[0].Seats) > 0 {
 			short.value[fieldQuantity] = ""
 		}
-		return short.fingerprint(seatsWanted(items[0].Seats, items[0].Apart))
+		return short.fingerprint(placesWanted(items[0].Seats, items[0].Apart, items[0].Allocation))
 	}
 	rule := fingerprintItems
-	if slices.ContainsFunc(items, func(item domain.RequestItem) bool { return len(item.Seats) > 0 || item.Apart }) {
+	if slices.ContainsFunc(items, func(item domain.RequestItem) bool {
+		return placesWanted(item.Seats, item.Apart, item.Allocation) != ""
+	}) {
 		rule = fingerprintSeats
 	}
 	values := []string{r.value[fieldType], r.value[fieldCustomerID], r.value[fieldHoldSeconds], r.value[fieldValidSeconds]}
 	for _, item := range items {
 		values = append(values, item.Section, strconv.FormatInt(item.Quantity, 10), price(item))
 		if rule == fingerprintSeats {
-			values = append(values, seatsWanted(item.Seats, item.Apart))
+			values = append(values, placesWanted(item.Seats, item.Apart, item.Allocation))
 		}
 	}
 	if len(items) == 0 {
@@ -408,12 +421,17 @@ func (r *raw) fingerprintOfItems(items []domain.RequestItem) string {
 	return rule + domain.Fingerprint(values...)
 }
 
-// seatsWanted is what a fingerprint says of seats: nothing, if any will do that stand side by side.
-func seatsWanted(named []string, apart bool) string {
+// placesWanted is what a fingerprint says of places: nothing, if any will do that are for everybody and stand side by side. An allocation
+// is what no name of a seat can be.
+func placesWanted(named []string, apart bool, allocation string) string {
+	said := strings.Join(named, ",")
 	if apart {
-		return "apart"
+		said = "apart"
 	}
-	return strings.Join(named, ",")
+	if allocation != "" {
+		said += " of " + allocation
+	}
+	return said
 }
 
 // fingerprint is that of the short form, with what it wants of seats.
@@ -442,6 +460,9 @@ func (r *raw) complete(req *domain.Request) error {
 		}
 		if errs[1] = r.badItems; !r.given[fieldItems] {
 			errs[1] = r.completeItem(req)
+		}
+		if errs[1] == nil {
+			errs[1] = r.completeCode(req)
 		}
 		req.HoldSeconds, errs[2] = r.count(fieldHoldSeconds, 1, MaxHoldSeconds)
 	}
@@ -515,6 +536,8 @@ func (r *raw) completeChange(req *domain.Request) (err error) {
 	for i, item := range req.Items {
 		price := ""
 		switch {
+		case item.Allocation != "":
+			return fmt.Errorf("%s[%d]: allocation: not with type %s: it is the one of the order", fieldItems, i, req.Type)
 		case item.Apart:
 			return fmt.Errorf("%s[%d]: adjacent: not with type %s", fieldItems, i, req.Type)
 		case item.UnitPrice != nil && req.Type != domain.RequestChange:
@@ -522,15 +545,44 @@ func (r *raw) completeChange(req *domain.Request) (err error) {
 		case item.UnitPrice != nil:
 			price = strconv.FormatInt(*item.UnitPrice, 10)
 		}
-		values = append(values, item.Section, strconv.FormatInt(item.Quantity, 10), price, seatsWanted(item.Seats, false))
+		values = append(values, item.Section, strconv.FormatInt(item.Quantity, 10), price, placesWanted(item.Seats, false, ""))
 	}
 	req.Fingerprint = fingerprintSeats + domain.Fingerprint(values...)
 	return nil
 }
 
+// completeCode reads the access code. One that opens nothing is an error: whoever brings it wants something else than they ask for.
+func (r *raw) completeCode(req *domain.Request) error {
+	if !r.given[fieldAccessCode] {
+		return nil
+	}
+	code := domain.Secret(r.value[fieldAccessCode])
+	if err := domain.CheckAccessCode(code); err != nil {
+		return err
+	}
+	for item := range req.Lines() {
+		if _, allocation := domain.SplitPool(item.Section); allocation != seats.Public {
+			req.AccessCode = code
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: want the allocation that it opens", fieldAccessCode)
+}
+
+// allocationOf reads the name of one; it is empty for what is for everybody, however that is said.
+func allocationOf(name string) (string, error) {
+	if name == seats.Public {
+		return "", nil
+	}
+	return name, domain.CheckID(FieldAllocation, name)
+}
+
 // completeItem reads the short form of one item.
 func (r *raw) completeItem(req *domain.Request) error {
-	errs := [...]error{nil, r.badItems, nil}
+	errs := [...]error{nil, r.badItems, nil, nil}
+	if r.given[fieldAllocation] {
+		req.Allocation, errs[3] = allocationOf(r.value[fieldAllocation])
+	}
 	req.Seats, req.Apart = r.named, r.apart
 	req.Section = domain.DefaultSection
 	if r.given[fieldSection] {

@@ -590,10 +590,10 @@ func requestErrors() map[string]bool {
 
 // itemsErrors are all that may be wrong with items, seatsErrors with the seats of the short form.
 var (
-	itemsErrors = regexp.MustCompile(`^items: (not with (section|quantity|seats|adjacent|unit_price|amount)|longer than 65536 bytes|want a JSON array of 1 to 20 objects with section, and quantity or seats|the amount is too large to be counted exactly|given twice)$|` +
-		`^items\[\d{1,2}\]: (section: is that of another item|(section|quantity|seats|adjacent|unit_price): (given twice|missing|want a string|want a whole number from [01] to \d+|` + regexp.QuoteMeta(wantID) + `)|` +
+	itemsErrors = regexp.MustCompile(`^items: (not with (section|quantity|seats|adjacent|allocation|unit_price|amount)|longer than 65536 bytes|want a JSON array of 1 to 20 objects with section, and quantity or seats|the amount is too large to be counted exactly|given twice)$|` +
+		`^items\[\d{1,2}\]: (section: is that of another item|(section|quantity|seats|adjacent|allocation|unit_price): (given twice|missing|want a string|want a whole number from [01] to \d+|` + regexp.QuoteMeta(wantID) + `)|` +
 		seatsWrong + `|seats: want an array of strings, such as A-12|` +
-		`allocation: not supported|unknown name, want section, quantity or seats, and perhaps adjacent and unit_price|adjacent: not with type (cancel|change|refund)|unit_price: not with type (cancel|refund))$`)
+		`allocation: (want a string|not with type (cancel|change|refund): it is the one of the order)|unknown name, want section, quantity or seats, and perhaps adjacent, allocation and unit_price|adjacent: not with type (cancel|change|refund)|unit_price: not with type (cancel|refund))$`)
 	seatsErrors = regexp.MustCompile(`^(` + seatsWrong + `|seats: longer than 2300 bytes|(seats|adjacent): given twice|quantity: missing)$`)
 )
 

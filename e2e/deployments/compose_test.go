@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/e2e/program"
+
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
 )
@@ -77,7 +79,7 @@ func TestCompose(t *testing.T) {
 		}
 		return cmd
 	}
-	start(t, run("gateway"))
+	program.Start(t, "gateway", run("gateway"))
 	worker := project.Services["worker"]
 	if *worker.Deploy.Replicas != 3 {
 		t.Errorf("%d workers", *worker.Deploy.Replicas)
@@ -90,9 +92,9 @@ func TestCompose(t *testing.T) {
 	if within <= grace {
 		t.Errorf("it is killed after %s, and may take %s to end", within, grace)
 	}
-	var workers []*process
+	var workers []*program.Process
 	for range *worker.Deploy.Replicas {
-		workers = append(workers, start(t, run("worker")))
+		workers = append(workers, program.Start(t, "worker", run("worker")))
 	}
 	for _, w := range workers {
 		at := strings.TrimPrefix(listens(t, w), "http://")
@@ -123,8 +125,6 @@ func TestCompose(t *testing.T) {
 	eventually(t, "all is well", func() error { return done(look("check")) })
 	eventually(t, "the books are right", func() error { return done(look("audit", "--gateway", "http://"+gateway)) })
 	for _, w := range workers {
-		if code := w.stop(within); code != 0 {
-			t.Errorf("exit %d", code)
-		}
+		w.Stop(within)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"holdfast/e2e/program"
 	"holdfast/streams/redistest"
 )
 
@@ -91,11 +92,12 @@ func TestDashboard(t *testing.T) {
 // none of them fires while all is well; and once no worker is there, it is the one that says so.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
-	prometheus := program(t, "prometheus")
+	prometheus := tool(t, "prometheus")
 	redis := redistest.Start(t).URL()
 	ok(t, redis, "events", "create", "e1", "--name", "E", "--currency", "EUR", "--section", "general=100000@1.00")
 	first, at1 := worker(t, redis)
 	second, at2 := worker(t, redis)
+	holdfast(t, redis, "audit")
 
 	dir, address := t.TempDir(), fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	// A minute of the rules is a second here.
@@ -107,7 +109,7 @@ func TestPrometheus(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	server := start(t, exec.Command(prometheus, "--config.file", filepath.Join(dir, "prometheus.yaml"), "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address))
+	server := program.Start(t, "Prometheus", exec.Command(prometheus, "--config.file", filepath.Join(dir, "prometheus.yaml"), "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address))
 	eventually(t, "Prometheus is ready", func() error { return is("http://"+address+"/-/ready", http.StatusOK) })
 
 	n := 0
@@ -145,10 +147,8 @@ func TestPrometheus(t *testing.T) {
 	if firing := alerts(t, address); len(firing) > 0 {
 		t.Errorf("all is well, and there fire %v", firing)
 	}
-	for _, w := range []*process{first, second} {
-		if code := w.stop(patience); code != 0 {
-			t.Errorf("exit %d", code)
-		}
+	for _, w := range []*program.Process{first, second} {
+		w.Stop(patience)
 	}
 	eventually(t, "it says that no worker is there", func() error {
 		if firing := alerts(t, address); !slices.Equal(firing, []string{"HoldfastNoWorkers"}) {
@@ -156,9 +156,7 @@ func TestPrometheus(t *testing.T) {
 		}
 		return nil
 	})
-	if code := server.stop(patience); code != 0 {
-		t.Errorf("Prometheus: exit %d", code)
-	}
+	server.Stop(patience)
 }
 
 // answered is nil if a query has a value that is a number.

@@ -11,14 +11,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9/logging"
 
+	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
 )
 
@@ -35,12 +33,8 @@ var holdfastBinary string
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
-	for _, pair := range os.Environ() {
-		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "HOLDFAST_") {
-			if err := os.Unsetenv(name); err != nil {
-				panic(err)
-			}
-		}
+	if err := program.ClearEnvironment(); err != nil {
+		panic(err)
 	}
 	dir, err := os.MkdirTemp("", "holdfast-deployments-")
 	if err != nil {
@@ -51,10 +45,8 @@ func testMain(m *testing.M) int {
 		panic(err)
 	}
 	holdfastBinary = filepath.Join(dir, "holdfast")
-	build := exec.Command("go", "build", "-o", holdfastBinary, "./cmd/holdfast")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "building holdfast: %v\n%s", err, out)
+	if err := program.Build(holdfastBinary, "-C", root); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	logging.Disable()                                      // of go-redis, in this process: that a Redis is not there yet is no news
@@ -78,9 +70,9 @@ func read(t testing.TB, path string) string {
 	return string(text)
 }
 
-// program is where a program is that make test has fetched, or that the machine has. Where neither is, the test is skipped:
+// tool is where a program is that make test has fetched, or that the machine has. Where neither is, the test is skipped:
 // the script that fetches it has said so.
-func program(t testing.TB, name string) string {
+func tool(t testing.TB, name string) string {
 	t.Helper()
 	fetched, err := filepath.Abs(root + "/.tools/prometheus/usr/bin/" + name)
 	if err != nil {
@@ -94,66 +86,6 @@ func program(t testing.TB, name string) string {
 		t.Skipf("no %s here", name)
 	}
 	return path
-}
-
-// process is a running program.
-type process struct {
-	t              testing.TB
-	cmd            *exec.Cmd
-	stdout, stderr buffer
-	ended          chan struct{}
-}
-
-// start starts a program; it is killed, if it has not ended, when the test ends.
-func start(t testing.TB, cmd *exec.Cmd) *process {
-	t.Helper()
-	p := &process{t: t, cmd: cmd, ended: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = &p.stdout, &p.stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v: %v", cmd.Args, err)
-	}
-	go func() { _ = cmd.Wait(); close(p.ended) }() // how it ended is in its ProcessState
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
-		<-p.ended
-		if t.Failed() {
-			t.Logf("%v:\n%s%s", cmd.Args, p.stdout.String(), p.stderr.String())
-		}
-	})
-	return p
-}
-
-// stop ends it as a container runtime does, and returns its exit status.
-func (p *process) stop(within time.Duration) int {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		p.t.Fatal(err)
-	}
-	timer := time.NewTimer(within)
-	defer timer.Stop()
-	select {
-	case <-p.ended:
-	case <-timer.C:
-		p.t.Fatalf("%v has not ended within %s of SIGTERM", p.cmd.Args, within)
-	}
-	return p.cmd.ProcessState.ExitCode()
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // holdfast runs a command to its end.
@@ -182,10 +114,10 @@ func ok(t testing.TB, redis string, args ...string) string {
 var listening = regexp.MustCompile(`"msg":"listening","url":"(http://[^"]+)"`)
 
 // listens is where a worker does.
-func listens(t testing.TB, worker *process) (url string) {
+func listens(t testing.TB, worker *program.Process) (url string) {
 	t.Helper()
 	eventually(t, "a worker listens", func() error {
-		found := listening.FindStringSubmatch(worker.stderr.String())
+		found := listening.FindStringSubmatch(worker.Stderr.String())
 		if found == nil {
 			return errors.New("it does not")
 		}

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/e2e/program"
+
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/yannh/kubeconform/pkg/validator"
 	"go.yaml.in/yaml/v3"
@@ -269,7 +271,7 @@ func (c container) command(t testing.TB, secrets map[string]string) *exec.Cmd {
 func TestPods(t *testing.T) {
 	t.Parallel()
 	r, gateway := startRedis(t), fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	start(t, exec.Command(holdfastBinary, "gateway", "--listen", gateway))
+	program.Start(t, "gateway", exec.Command(holdfastBinary, "gateway", "--listen", gateway))
 	secrets := map[string]string{
 		"holdfast/worker-redis-url": r.url("worker"), "holdfast/auditor-redis-url": r.url("auditor"), "holdfast/gateway-url": "http://" + gateway,
 	}
@@ -277,9 +279,9 @@ func TestPods(t *testing.T) {
 	deployment := one(t, all, "Deployment", "holdfast-worker")
 	within := time.Duration(deployment.pod().GraceSeconds) * time.Second
 	c := deployment.pod().Containers[0]
-	var workers []*process
+	var workers []*program.Process
 	for range *deployment.Spec.Replicas {
-		w := start(t, c.command(t, secrets))
+		w := program.Start(t, "worker", c.command(t, secrets))
 		workers = append(workers, w)
 		at := listens(t, w)
 		for _, probe := range []string{c.LivenessProbe.HTTPGet.Path, c.ReadinessProbe.HTTPGet.Path} {
@@ -299,9 +301,7 @@ func TestPods(t *testing.T) {
 		return nil
 	})
 	for _, w := range workers {
-		if code := w.stop(within); code != 0 {
-			t.Errorf("exit %d", code)
-		}
+		w.Stop(within)
 	}
 	for _, e := range c.Env {
 		if e.Name == "HOLDFAST_GRACE" {

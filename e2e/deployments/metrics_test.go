@@ -11,15 +11,16 @@ import (
 	"strings"
 	"testing"
 
+	"holdfast/e2e/program"
 	"holdfast/streams/redistest"
 )
 
 // worker starts one on a namespace of its own, with a simulated gateway; at is where it listens.
-func worker(t testing.TB, redis string, args ...string) (p *process, at string) {
+func worker(t testing.TB, redis string, args ...string) (p *program.Process, at string) {
 	t.Helper()
 	cmd := exec.Command(holdfastBinary, append([]string{"worker", "--gateway", "simulator", "--listen", "127.0.0.1:0"}, args...)...)
 	cmd.Env = append(os.Environ(), "HOLDFAST_REDIS="+redis)
-	p = start(t, cmd)
+	p = program.Start(t, "worker", cmd)
 	at = listens(t, p)
 	eventually(t, "a worker is ready", func() error { return is(at+"/readyz", http.StatusOK) })
 	return p, at
@@ -73,10 +74,12 @@ func missing(expr string, all map[string][]string) error {
 // What the rules and the dashboard ask for is what a worker exports.
 func TestAskedForIsThere(t *testing.T) {
 	t.Parallel()
-	_, at := worker(t, redistest.Start(t).URL())
+	redis := redistest.Start(t).URL()
+	_, at := worker(t, redis)
+	holdfast(t, redis, "audit")
 	var all map[string][]string
 	eventually(t, "a worker tells what Redis has", func() error {
-		if all = exported(t, at); len(all["holdfast_backlog"]) == 0 {
+		if all = exported(t, at); len(all["holdfast_backlog"]) == 0 || len(all["holdfast_audit_violations"]) == 0 {
 			return errors.New("it does not")
 		}
 		return nil

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"holdfast/e2e/program"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -34,7 +36,7 @@ func startRedis(t testing.TB) *shippedRedis {
 		}
 	}
 	r := &shippedRedis{t, "127.0.0.1:" + port}
-	start(t, exec.Command("redis-server", conf))
+	program.Start(t, "redis-server", exec.Command("redis-server", conf))
 	probe := r.client("probe")
 	eventually(t, "Redis answers", func() error { return probe.Ping(context.Background()).Err() })
 	return r
@@ -81,8 +83,9 @@ func TestRedisConfiguration(t *testing.T) {
 		}
 		return nil
 	})
-	if code := worker.stop(patience); code != 0 || strings.Contains(worker.stderr.String(), "not set up as it has to be") {
-		t.Errorf("exit %d: %s", code, worker.stderr.String())
+	worker.Stop(patience)
+	if said := worker.Stderr.String(); strings.Contains(said, "not set up as it has to be") {
+		t.Error(said)
 	}
 }
 

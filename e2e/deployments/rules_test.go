@@ -46,7 +46,7 @@ func decode(t testing.TB, text string, into any) {
 // Every rule fires when it should, and not below its limit; a rule that no test names would be one that nobody has seen fire.
 func TestRules(t *testing.T) {
 	t.Parallel()
-	promtool := program(t, "promtool")
+	promtool := tool(t, "promtool")
 	for _, args := range [][]string{
 		{"check", "rules", rulesFile},
 		{"test", "rules", shipped + "/prometheus/rules_test.yaml"},

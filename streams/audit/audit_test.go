@@ -203,12 +203,12 @@ func TestAuditFindsDamage(t *testing.T) {
 		return func(t *testing.T) {
 			t.Helper()
 			field := layout.SectionField("e", "general")
-			of, err := layout.DecodeSection("general", "", rdb.HGet(ctx, events, field).Val())
+			of, err := layout.DecodeSection(domain.Section{Name: "general"}, domain.Event{}, rdb.HGet(ctx, events, field).Val())
 			if err != nil {
 				t.Fatal(err)
 			}
 			change(&of)
-			do("HSET", events, field, layout.EncodeSection(of))(t)
+			do("HSET", events, field, layout.EncodeSection(of, domain.Event{}))(t)
 		}
 	}
 	terms := func(change func(*layout.EventTerms)) func(*testing.T) {

@@ -34,7 +34,7 @@ func (p *partitionAudit) compareSeats(id string, is, says domain.Section) {
 	}
 	of, err := seats.Parse(says.Layout)
 	if err == nil {
-		err = of.CheckPlaces(is.Places)
+		err = of.CheckPlaces(is.Places, seats.MaxAllocations)
 	}
 	if err != nil {
 		p.violation("I7", layout.SectionField(id, is.Name), "its seats: %v; the log says %d characters", err, len(says.Places))
@@ -60,31 +60,31 @@ func stateOf(c byte) string {
 	return fmt.Sprintf("%s (%c)", state, c)
 }
 
-// checkSeats: I2. Each seat is held or sold by one order at most: from what the orders are, and not as the fold does, fact by fact.
+// checkSeats: I2. Each seat is held or sold by one order at most, and by one if it is: from what the orders are, and not as the fold does,
+// fact by fact. So it is with the places of each allocation, by their number.
 func (p *partitionAudit) checkSeats(context.Context) error {
-	type seated struct {
-		domain.Section
-		of     *seats.Layout
-		places []byte
-	}
-	sections := make(map[string]*seated)
+	sections, pools := make(map[string]domain.Section), make(map[string][2]int64)
+	places := make(map[string][]byte) // of which a seat that an order has is none any more
 	for id, event := range p.book.Events {
 		for _, s := range event.Sections {
-			if !s.Seated() {
-				continue
-			}
-			of, err := seats.Parse(s.Layout)
-			if err != nil {
-				return fmt.Errorf("layout of section %s/%s: %w", id, s.Name, err) // it was listed with that
-			}
-			sections[layout.SectionField(id, s.Name)] = &seated{s, of, []byte(of.Places())}
+			field := layout.SectionField(id, s.Name)
+			sections[field], pools[field], places[field] = s, [2]int64{s.Held, s.Sold}, []byte(s.Places)
 		}
 	}
 	for ref, o := range p.book.Orders {
-		mark := map[domain.OrderState]byte{domain.OrderHeld: seats.Held, domain.OrderConfirmed: seats.Sold}[o.State]
+		mark, sold := seats.Held, 0
+		if o.State == domain.OrderConfirmed {
+			mark, sold = seats.Sold, 1
+		}
+		if o.State != domain.OrderHeld && o.State != domain.OrderConfirmed {
+			continue
+		}
 		for item := range o.Items.All() {
-			s := sections[layout.SectionField(ref.EventID, item.Section)]
-			if mark == 0 || s == nil {
+			pool := layout.SectionField(ref.EventID, item.Section)
+			left := pools[pool]
+			left[sold] -= item.Quantity
+			pools[pool] = left
+			if item.Places == "" {
 				continue
 			}
 			list, err := seats.ParsePlaces(item.Places)
@@ -92,33 +92,44 @@ func (p *partitionAudit) checkSeats(context.Context) error {
 				p.violation("I2", ref.String(), "places of %s: %v", item.Section, err)
 				continue
 			}
+			name, _ := domain.SplitPool(item.Section)
+			field := layout.SectionField(ref.EventID, name)
 			for _, place := range list {
-				if place > len(s.places) || s.places[place-1] != seats.Free {
-					name, _ := s.of.Name(place)
-					p.violation("I2", ref.String(), "has seat %s of %s (place %d), which is not free for it", name, item.Section, place)
+				if place > len(places[field]) || places[field][place-1] != mark {
+					p.violation("I2", ref.String(), "has seat %s of %s (place %d), which is not its own", seatName(sections[field], place), name, place)
 					continue
 				}
-				s.places[place-1] = mark
+				places[field][place-1] = seats.Aisle
 			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(sections)) {
-		s := sections[name]
-		for at := range min(len(s.places), len(s.Places)) {
-			if s.places[at] != s.Places[at] {
-				seat, _ := s.of.Name(at + 1)
-				p.violation("I2", name, "seat %s is %s by the log, %s by its orders", seat, stateOf(s.Places[at]), stateOf(s.places[at]))
+	for _, field := range slices.Sorted(maps.Keys(sections)) {
+		for at, c := range places[field] {
+			if c == seats.Held || c == seats.Sold {
+				p.violation("I2", field, "seat %s is %s by the log, and no order has it", seatName(sections[field], at+1), stateOf(c))
 			}
+		}
+		if left := pools[field]; left != [2]int64{} {
+			p.violation("I2", field, "of places by the log, no order has %d held and %d sold", left[0], left[1])
 		}
 	}
 	return nil
+}
+
+// seatName is for people.
+func seatName(s domain.Section, place int) string {
+	name := ""
+	if of, err := seats.Parse(s.Layout); err == nil {
+		name, _ = of.Name(place)
+	}
+	return name
 }
 
 // checkPlaceFields: I7. There are seats of those sections only that the log says have some.
 func (p *partitionAudit) checkPlaceFields() {
 	for field := range p.placeFields {
 		id, name, _ := strings.Cut(field, "/")
-		if s, _ := p.book.Events[id].Section(name); !s.Seated() {
+		if s, _ := p.book.Events[id].Section(name); s.Layout == "" {
 			p.violation("I7", field, "is a field of %s, the log has no such section with seats", p.ns.Keys.Places(p.p))
 		}
 	}

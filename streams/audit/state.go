@@ -85,8 +85,13 @@ func (p *partitionAudit) checkEvents(ctx context.Context) error {
 				for _, s := range p.book.Events[id].Sections {
 					fields[i] = append(fields[i], layout.SectionField(id, s.Name))
 				}
-				cmds[i] = pipe.HMGet(ctx, key, fields[i]...)
 				seated[i] = pipe.HMGet(ctx, p.ns.Keys.Places(p.p), fields[i][3:]...)
+				for _, a := range p.book.Events[id].Allocations {
+					for _, c := range a.Codes {
+						fields[i] = append(fields[i], layout.CodeField(id, c.Hash))
+					}
+				}
+				cmds[i] = pipe.HMGet(ctx, key, fields[i]...)
 			}
 		})
 		if err != nil {
@@ -233,7 +238,8 @@ func (p *partitionAudit) madeSince(name string) bool {
 
 func (p *partitionAudit) checkEvent(id string, values, places []string) {
 	folded := p.book.Events[id]
-	if len(folded.Sections) != len(values)-3 {
+	codes := 3 + len(folded.Sections)
+	if len(folded.Sections) != len(places) || len(values) < codes {
 		return // changed since its sections were asked for, between the fold and the read: seen the next time
 	}
 	terms, err := layout.DecodeEventTerms(values[0])
@@ -254,7 +260,11 @@ func (p *partitionAudit) checkEvent(id string, values, places []string) {
 		p.violation("I7", id, "has the sections %v, the log says %v", about.Sections, names)
 		return
 	}
-	stored, err := layout.DecodeEvent(terms, about, values[3:], places)
+	if hashes := about.CodeHashes(); len(hashes) != len(values)-codes {
+		p.violation("I7", id, "has %d access codes, the log says %d", len(hashes), len(values)-codes)
+		return
+	}
+	stored, err := layout.DecodeEvent(terms, about, values[3:codes], places, values[codes:])
 	if err != nil {
 		p.violation("I7", id, "%v", err)
 		return

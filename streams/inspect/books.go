@@ -32,25 +32,27 @@ func (in *Inspector) Sales(ctx context.Context, eventID string) (Totals, error) 
 
 // RefusedPlaces is how many places of a section were asked for in vain, and why.
 type RefusedPlaces struct {
-	Section string `json:"section"`
-	Reason  string `json:"reason"`
-	Places  int64  `json:"places"`
+	Section    string `json:"section"`
+	Allocation string `json:"allocation"`
+	Reason     string `json:"reason"`
+	Places     int64  `json:"places"`
 }
 
 // refusalReasons are those for which places that there are can be refused.
 var refusalReasons = [...]string{
 	domain.ReasonSoldOut, domain.ReasonSeatTaken, domain.ReasonNoAdjacent, domain.ReasonWouldOrphan, domain.ReasonUnknownSeat, domain.ReasonOverLimit, domain.ReasonOverCustomer, domain.ReasonInProgress, domain.ReasonNotOnSale,
-	domain.ReasonPriceChanged, domain.ReasonBelowMinimum, domain.ReasonUnknownSection, domain.ReasonTooLate,
+	domain.ReasonPriceChanged, domain.ReasonBelowMinimum, domain.ReasonUnknownSection, domain.ReasonUnknownAllocation, domain.ReasonCodeRefused, domain.ReasonTooLate,
 }
 
-// RefusedDemand reads how many places of an event were asked for in vain, by section and reason; what was never refused
+// RefusedDemand reads how many places of an event were asked for in vain, by section, allocation and reason; what was never refused
 // is left out. All places of an order that was rejected count in their sections, whichever of them was to blame.
 func (in *Inspector) RefusedDemand(ctx context.Context, eventID string, event domain.Event) ([]RefusedPlaces, error) {
 	list := []RefusedPlaces{}
 	var fields []string
 	for _, s := range event.Sections {
 		for _, reason := range refusalReasons {
-			list = append(list, RefusedPlaces{Section: s.Name, Reason: reason})
+			section, allocation := domain.SplitPool(s.Name)
+			list = append(list, RefusedPlaces{Section: section, Allocation: allocation, Reason: reason})
 			fields = append(fields, layout.RefusedField(domain.RefusedDemand{EventID: eventID, Section: s.Name, Reason: reason}))
 		}
 	}

@@ -25,7 +25,7 @@ type DeadLetter struct {
 	Deliveries int64             `json:"deliveries"`
 	AtMillis   int64             `json:"at"`       // milliseconds
 	OrderID    string            `json:"order_id"` // event_id/order_id, as far as the entry names one
-	Fields     map[string]string `json:"fields"`   // the payment token redacted
+	Fields     map[string]string `json:"fields"`   // the payment token and the access code redacted
 }
 
 // shown is a letter as people see it.
@@ -36,7 +36,7 @@ func shown(l layout.DeadLetter) DeadLetter {
 	}
 	for i := 0; i+1 < len(l.Fields); i += 2 {
 		name, value := l.Fields[i], l.Fields[i+1]
-		if name == wire.FieldPaymentToken {
+		if name == wire.FieldPaymentToken || name == wire.FieldAccessCode {
 			value = domain.Secret(value).String()
 		}
 		letter.Fields[name] = value

@@ -24,6 +24,7 @@ type Explanation struct {
 	Owed     *OwedOrder           // its money waits by itself; nil: it does not
 	Dead     []DeadLetter         // about it, the newest first
 	Alive    map[domain.Group]int // workers, in its partition
+	Paused   Paused               // in all events
 	Troubles []Trouble            // of workers, whichever order they met them with
 	// Maintained: somebody was seen ending holds in its partition. Only looked for where the order's hold is over.
 	Maintained bool
@@ -76,7 +77,7 @@ func (in *Inspector) Explain(ctx context.Context, ref domain.OrderRef, receipt s
 	if err := e.lookAtPartition(ctx); err != nil {
 		return x, err
 	}
-	for _, look := range []func(context.Context) error{e.requests, e.facts, e.owed, e.deadLetters, e.troubles} {
+	for _, look := range []func(context.Context) error{e.requests, e.facts, e.owed, e.deadLetters, e.paused, e.troubles} {
 		err := look(ctx)
 		if err != nil && domain.ClassOf(err) == domain.ClassFatal {
 			x.Unseen = append(x.Unseen, err)
@@ -271,7 +272,7 @@ func concerned(t domain.FactType) []domain.Group {
 		return []domain.Group{domain.GroupPosting, domain.GroupSettlement}
 	case domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted:
 		return []domain.Group{domain.GroupSettlement}
-	case domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactDeclined, domain.FactForgotten,
+	case domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactDeclined, domain.FactForgotten,
 		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
 	}
 	return nil
@@ -405,4 +406,9 @@ func (in *Inspector) Candidates(ctx context.Context, orderID string) (found []do
 		}
 	}
 	return found, unsearched, nil
+}
+
+func (e *explaining) paused(ctx context.Context) (err error) {
+	e.Paused, err = e.in.Paused(ctx)
+	return err
 }

@@ -21,7 +21,9 @@ type Status struct {
 	Refusals []Refusal
 	Replaced *Replaced // nil: not that anybody has to see to it
 	Troubles []Trouble
-	Unseen   []error // what may not be looked at: permissions are missing, of class ClassFatal
+	Paused   Paused
+	Audited  []Audited // none: nobody has audited yet, or the verdict may not be read
+	Unseen   []error   // what may not be looked at: permissions are missing, of class ClassFatal
 }
 
 // UpkeepStatus is what maintenance, and people, have before them in one partition.
@@ -65,6 +67,8 @@ func (in *Inspector) Status(ctx context.Context, how Look) (Status, error) {
 	for _, look := range []func() (err error){
 		func() (err error) { s.Refusals, err = in.Refusals(ctx, how.Probe); return err },
 		func() (err error) { s.Replaced, err = in.Replaced(ctx); return err },
+		func() (err error) { s.Paused, err = in.Paused(ctx); return err },
+		func() (err error) { s.Audited, err = in.Audited(ctx); return err },
 		func() (err error) { s.Troubles, err = in.Troubles(ctx, s.AtMillis); return err },
 	} {
 		if err := look(); domain.ClassOf(err) == domain.ClassFatal && err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/domain"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )
@@ -15,10 +16,14 @@ import (
 type Figures struct {
 	Groups   []GroupStatus  // without consumers' entries
 	Upkeep   []UpkeepStatus // by partition; nobody has looked whether they are maintained
+	Archived []ArchiveLag   // of partitions of which something is archived
 	Replaced bool           // the data was, and nobody has seen to it
 	// DeadLetters are by what they are about: requests, log, owed, or "other" where they do not say. In a partition
 	// with more than a thousand, the others are taken to be as the oldest thousand.
 	DeadLetters map[string]int64
+	Paused      Paused    // nothing, where that may not be read
+	AtMillis    int64     // of the look, on Redis's clock
+	Audited     []Audited // none: nobody has audited yet, or the verdict may not be read
 }
 
 // otherStream is of dead letters that are damaged.
@@ -62,6 +67,16 @@ func (w *Watch) Look(ctx context.Context) (Figures, error) {
 		return f, err
 	}
 	f.Replaced = replaced != nil
+	if f.Archived, err = w.in.Archived(ctx, now.UnixMilli()); err != nil {
+		return f, err
+	}
+	if f.Audited, err = w.in.Audited(ctx); err != nil && domain.CodeOf(err) != domain.CodeDenied {
+		return f, err
+	}
+	if f.Paused, err = w.in.Paused(ctx); err != nil && domain.CodeOf(err) != domain.CodeDenied {
+		return f, err
+	}
+	f.AtMillis = now.UnixMilli()
 	if err := w.readLetters(ctx, f.Upkeep); err != nil {
 		return f, fmt.Errorf("looking at dead letters: %w", access.Classify(err))
 	}

@@ -3,10 +3,11 @@
 --
 -- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream, and behind the hashes stand unknown and, if there is a
 -- seated section, places. ARGV goes on with
---   E, S, T, C, N, L: how many follow of
+--   E, S, T, C, N, L, K: how many follow of
 --   events:   event_id, how many hashes of orders of its own the caller took it to have, and behind it a bar if
 --             a customer's places are counted, and ! if no seat may be left alone
---   sections: number of its event, name, the tag of its layout ('' if it is not seated, or if nothing is known of it)
+--   sections: number of its event, name, the tag of its layout ('' if it is not seated, or if nothing is known of it). Of places of
+--             an allocation the name is that of the section, which stands before it, ~ and the allocation's; they have no tag
 --   terms:    purchase, hold or tokenless (a purchase without a payment token); hold_millis; valid_millis; until when all
 --             requests of these terms are valid (milliseconds); the smallest amounts, such as EUR=50,JPY=50 ('' if there
 --             are none)
@@ -20,18 +21,20 @@
 --             records and facts, up to the items)
 --   named:    N of them, if any request names places, else none: which they are, and the names of those places and, if none
 --             may be left alone, of those beside them: 17-19.25|16=A-16,17=A-17; with ; between those of several items
+--   codes:    K, which is N if any request brings an access code, else none: of each request the hashes of its code, with a comma behind
+--             each
 -- Reply: now (milliseconds); for each section price|currency, as it is for who holds of it now; for each request:
 --   '=' and the record of its order, if that was there before; nothing changed of it then, and the request is not
---   acknowledged; the order's version, if it is held now, and of seats version||items; version|reason|detail, if it is
---   rejected. A request that was rejected is acknowledged, and so is a hold.
+--   acknowledged; the order's version, if it is held now, of seats version||items, and where it uses an access code
+--   version||items|hash; version|reason|detail, if it is rejected. A request that was rejected is acknowledged, and so is a hold.
 --   Or {'branch'}: the partition has another branch; or {'learn', event_id, ...}: of these events the hashes of orders, the limits, or the
 --   layouts are not what the caller takes them to be. Nothing changed.
 -- On a crash: all or nothing. Repeating it changes nothing more. A full memory refuses it, whole.
 -- The order of the checks is domain.refusal's.
 
 local E, S, T, C, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4])
-local L = tonumber(ARGV[FIRST + 5])
-local EVENTS = FIRST + 6
+local L, K = tonumber(ARGV[FIRST + 5]), tonumber(ARGV[FIRST + 6])
+local EVENTS = FIRST + 7
 local SECTIONS = EVENTS + 2 * E
 local TERMS = SECTIONS + 3 * S
 local CLASSES = TERMS + 5 * T
@@ -71,32 +74,53 @@ for e = 1, E do
     if hashes .. (limit ~= '' and '|' or '') .. strict ~= ARGV[EVENTS + 2 * e - 1] then
       learn[#learn + 1] = fields[1 + e]
     end
-    off_sale = tonumber(off_sale)
+    on_sale, off_sale = tonumber(on_sale), tonumber(off_sale)
     events[e] = { currency = currency, most = tonumber(most), limit = tonumber(limit), early = early_of[e] and values[early_of[e]], strict = strict == '!',
-      on_sale = state == 'o' and now >= tonumber(on_sale) and (off_sale == 0 or now < off_sale) }
+      open = state == 'o', from = on_sale, till = off_sale }
   elseif ARGV[EVENTS + 2 * e - 1] ~= '0' then
     learn[#learn + 1] = fields[1 + e]
   end
 end
 
+-- on_sale(event, from, till): whether places are on sale that have a time of their own; 0 is the event's.
+local function on_sale(event, from, till)
+  if from == 0 then
+    from = event.from
+  end
+  if till == 0 then
+    till = event.till
+  end
+  return event.open and now >= from and (till == 0 or now < till)
+end
+
 local reply = { stamp }
-local sections, seated = {}, {}
+local sections, seated, by_name = {}, {}, {}
 for s = 1, S do
   local at = SECTIONS + 3 * (s - 1)
   local value, event = values[1 + E + s], events[tonumber(ARGV[at])]
-  local section = { event = event, name = ARGV[at + 1], field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[at])] }
+  local section = { event = event, name = ARGV[at + 1], field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[at])], mark = '.' }
+  local of, allocation = match(section.field, '^(.-)~(.*)$')
+  by_name[section.field], section.of, section.allocation = section, of and by_name[of], allocation
   if value and event then
     local available, held
-    section.price, section.capacity, available, held, section.sold, section.tag = match(value, SECTION)
+    local tail, tag
+    section.price, section.capacity, available, held, section.sold, tail = match(value, SECTION)
     if not section.price then
       error('section ' .. section.field .. ' is damaged: ' .. value)
     end
-    section.available, section.held = tonumber(available), tonumber(held)
-    section.terms = section.price .. '|' .. event.currency
-    if section.tag ~= '' then
+    section.tail, tag, section.on_sale = tail, match(tail, '^!?%d*|?(%w*)'), on_sale(event, 0, 0)
+    if allocation then
+      local from, till = match(tail, '~(%d+)~(%d+)$')
+      section.on_sale = on_sale(event, tonumber(from), tonumber(till))
+      if tag ~= '' then
+        section.mark = tag
+      end
+    elseif tag ~= '' then
       seated[#seated + 1] = section
     end
-    if section.tag ~= (ARGV[at + 2] ~= '' and '|' .. ARGV[at + 2] or '') then
+    section.available, section.held = tonumber(available), tonumber(held)
+    section.terms = section.price .. '|' .. event.currency
+    if not allocation and tag ~= ARGV[at + 2] then
       learn[#learn + 1] = section.id
     end
   end
@@ -119,6 +143,11 @@ if #seated > 0 then
       error('the places of section ' .. names[n] .. ' are gone')
     end
     seated[n].seats = seats.open(found[n])
+  end
+  for s = 1, S do
+    if sections[s].of and sections[s].price then
+      sections[s].seats = sections[s].of.seats
+    end
   end
 end
 
@@ -148,7 +177,7 @@ local function refused(class, event)
   local item = class
   repeat
     if not item.section.price then
-      return 'unknown_section', blame(class, item, '')
+      return item.section.of and item.section.of.price and 'unknown_allocation' or 'unknown_section', blame(class, item, '')
     end
     item = item.next
   until not item
@@ -162,9 +191,13 @@ local function refused(class, event)
       item = item.next
     until not item
   end
-  if not event.on_sale then
-    return 'not_on_sale', ''
-  end
+  item = class
+  repeat
+    if not item.section.on_sale then
+      return 'not_on_sale', ''
+    end
+    item = item.next
+  until not item
   item = class
   repeat
     if item.unit_price ~= '-1' and item.unit_price ~= item.section.price then
@@ -196,7 +229,7 @@ local at = CLASSES
 for c = 1, C do
   -- All of its fields, so that it is made in the right size.
   local class = { hash = tonumber(ARGV[at]), terms = terms[tonumber(ARGV[at + 1])], places = 0, amount = 0, section = false, quantity = 0, unit_price = false,
-    next = nil, says = false, asked = false, tokenless = false, why = nil, which = nil, want = '', wants = false, seated = false }
+    next = nil, says = false, asked = false, tokenless = false, why = nil, which = nil, want = '', wants = false, seated = false, opens = false }
   local item, known, left = class, true, tonumber(ARGV[at + 2])
   at = at + 3
   while true do
@@ -210,6 +243,9 @@ for c = 1, C do
       class.several = (class.several or class.says) .. ',' .. says
     end
     class.wants, class.seated = class.wants or want ~= '', class.seated or section.seats
+    if section.allocation then
+      class.opens = (not class.opens or class.opens == section.allocation) and section.allocation or '' -- a code opens one
+    end
     at, left = at + 4, left - 1
     if left == 0 then
       break
@@ -231,6 +267,7 @@ end
 local CUSTOMERS = at
 local REQUESTS = CUSTOMERS + L
 local NAMED = REQUESTS + WIDTH * N
+local CODES = #ARGV - K -- before the first of them
 at = REQUESTS
 
 local hashes, members, class_of = {}, {}, {}
@@ -276,6 +313,44 @@ if L > 0 then
   end
 end
 
+-- Access codes, by the field that they have.
+local codes = {}
+if K > 0 then
+  local wanted = {}
+  for i = 1, N do
+    if not records[i] then
+      for hash in string.gmatch(ARGV[CODES + i], '[^,]+') do
+        wanted[#wanted + 1] = class_of[i].section.id .. '!' .. hash
+      end
+    end
+  end
+  if #wanted > 0 then
+    local found = redis.call('HMGET', KEYS[4], unpack(wanted))
+    for n = 1, #wanted do
+      if found[n] then
+        local allocation, state, uses, used = match(found[n], CODE)
+        if not used then
+          error('access code ' .. wanted[n] .. ' is damaged: ' .. found[n])
+        end
+        codes[wanted[n]] = { allocation = allocation, open = state == 'o', head = allocation .. '|' .. state .. '|' .. uses .. '|', uses = tonumber(uses),
+          used = tonumber(used) }
+      end
+    end
+  end
+end
+
+-- opened_by(i, class): the hash of the code of a request that opens what its class takes of an allocation now; nil if none does.
+local function opened_by(i, class)
+  if K > 0 then
+    for hash in string.gmatch(ARGV[CODES + i], '[^,]+') do
+      local code = codes[class.section.id .. '!' .. hash]
+      if code and code.open and code.allocation == class.opens and (code.uses == 0 or code.used < code.uses) then
+        return hash
+      end
+    end
+  end
+end
+
 -- asked_of(class): the items of a class, without prices.
 local function asked_of(class)
   if not class.asked then
@@ -296,7 +371,7 @@ local function choose(item, wanted)
   if not wanted then
     local reason
     if item.quantity <= section.available then -- else nobody need look
-      item.list, reason = seats.take_best(section.seats, '.', item.quantity, item.want ~= '~', '-')
+      item.list, reason = seats.take_best(section.seats, section.mark, item.quantity, item.want ~= '~', '-')
       if item.list then
         item.got = seats.text_of(item.list)
         return nil
@@ -306,7 +381,7 @@ local function choose(item, wanted)
   end
   item.got = string.sub(wanted, 1, string.find(wanted, '|', 1, true) - 1)
   item.list = seats.list_of(item.got)
-  local reason, because = seats.take_named(section.seats, item.list, '.', section.event.strict, '-')
+  local reason, because = seats.take_named(section.seats, item.list, section.mark, section.event.strict, '-')
   if not reason then
     return nil
   end
@@ -334,7 +409,7 @@ local function choose_all(class, wanted)
       local before = class
       while before ~= item do
         if before.section.seats then
-          seats.change(before.section.seats, before.list, '-', '.')
+          seats.change(before.section.seats, before.list, '-', before.section.mark)
         end
         before = before.next
       end
@@ -349,11 +424,11 @@ local function says_of(class)
   if not class.seated then
     return class.several or class.says
   elseif not class.next then
-    return class.says .. ':' .. class.got
+    return class.says .. (class.section.allocation and ':' .. class.section.mark or ':') .. class.got
   end
   local says, item = {}, class
   repeat
-    says[#says + 1] = item.section.seats and item.says .. ':' .. item.got or item.says
+    says[#says + 1] = item.section.seats and item.says .. (item.section.allocation and ':' .. item.section.mark or ':') .. item.got or item.says
     item = item.next
   until not item
   return table.concat(says, ',')
@@ -368,6 +443,8 @@ local function refusal(i, class, customer)
     return 'too_late', ''
   elseif class.why then
     return class.why, class.which
+  elseif class.opens and not opened_by(i, class) then
+    return 'code_refused', ''
   elseif in_progress[customer] then
     return 'in_progress', ''
   end
@@ -393,6 +470,7 @@ local held, held_lines, rejected, rejected_lines = {}, {}, {}, {} -- positions o
 local said, whys, got = {}, {}, {} -- of a new order: what its record says behind the state; why it is rejected; its items, if some are seats
 local nonsense = {} -- of an order that is rejected as unknown_event: for how long its request is valid
 local new_holds, taken = {}, {}
+local used_codes = {} -- fields of access codes that are used by more orders
 local refusals = {} -- by reason, by class: how many requests
 at = REQUESTS
 for i = 1, N do
@@ -424,8 +502,17 @@ for i = 1, N do
       if class.seated then
         got[i] = '||' .. items
       end
+      if class.opens then
+        local hash = opened_by(i, class)
+        local field = class.section.id .. '!' .. hash
+        codes[field].used, used_codes[field] = codes[field].used + 1, true
+        held_lines[n], said[i], got[i] = held_lines[n] .. '|' .. hash, says .. '||||||k' .. hash .. '|', '||' .. items .. '|' .. hash
+      end
       repeat
         local section = item.section
+        if section.of then
+          section.of.taken = true -- seats of it, perhaps
+        end
         section.available, section.held, section.changed = section.available - item.quantity, section.held + item.quantity, true
         item = item.next
       until not item
@@ -503,16 +590,20 @@ write_orders(hashes, members, written)
 for _, section in pairs(sections) do
   if section.changed then
     local n = #changes
-    changes[n + 1], changes[n + 2] = section.field, section_value(section.price, section.capacity, int(section.available), int(section.held), section.sold, section.tag)
+    changes[n + 1], changes[n + 2] = section.field, section_value(section.price, section.capacity, int(section.available), int(section.held), section.sold, section.tail)
   end
 end
 local taken_places = {}
 for n = 1, #seated do
   local section = seated[n]
-  if section.changed then
+  if section.changed or section.taken then
     local last = #taken_places
     taken_places[last + 1], taken_places[last + 2] = section.field, seats.places_of(section.seats)
   end
+end
+for field in pairs(used_codes) do
+  local n = #changes
+  changes[n + 1], changes[n + 2] = field, codes[field].head .. int(codes[field].used)
 end
 for n = 1, #refused_fields do
   local last, field = #changes, refused_fields[n]

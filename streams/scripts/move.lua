@@ -2,8 +2,8 @@
 -- every time is right; if not, it changes nothing and says which.
 --
 -- KEYS, ARGV: see lib/orders.lua; behind the hashes stand awaited and, if seats are moved, places. ARGV goes on with
---   V, S, C, U, G, N: how many follow of; Q, how many values seats are said with; and A: how many orders begin or cease to await
---             what their customers do
+--   V, S, C, U, G, N: how many follow of; Q, how many values seats are said with; A: how many orders begin or cease to await
+--             what their customers do; and K: how many access codes are given back
 --   events:   event_id, the version that its terms must have; '' for one that must not be there: an order of it is
 --             changed all the same
 --   sections: event_id/name, places to add to available (fewer, if an exchange takes some), to held, to sold
@@ -12,6 +12,7 @@
 --             exchange adds some), and how many they may have then; 0 for any number
 --   seats:    event_id/section, what they must be, what they are then (a character each; the same, if they must only be so), how many
 --             lists; they, as 17-19.25
+--   codes:    event_id!hash, by how many orders fewer it is used; below zero: more
 --   groups:   fact ('' for none: the orders must only be as they were read); 'from' or 'before' if the time must be
 --             so, by the orders' limits, or 'anew': before, and their customers must have no order in progress; + if the orders
 --             begin to be awaited, - if they cease to be; number of the hash of the orders; how many they are
@@ -30,13 +31,14 @@
 local FIRST_ASKED = 1000 -- after how many milliseconds the gateway is asked what the customer did
 
 local V, S, C, U, G, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4]), tonumber(ARGV[FIRST + 5])
-local A = tonumber(ARGV[FIRST + 7])
-local EVENTS = FIRST + 8
+local A, K = tonumber(ARGV[FIRST + 7]), tonumber(ARGV[FIRST + 8])
+local EVENTS = FIRST + 9
 local SECTIONS = EVENTS + 2 * V
 local SALES = SECTIONS + 4 * S
 local CUSTOMERS = SALES + 4 * C
 local SEATS = CUSTOMERS + 4 * U
-local GROUPS = SEATS + tonumber(ARGV[FIRST + 6])
+local CODES = SEATS + tonumber(ARGV[FIRST + 6])
+local GROUPS = CODES + 2 * K
 local HEADS = 5
 local ORDERS = GROUPS + HEADS * G
 local WIDTH = 6
@@ -69,6 +71,9 @@ for s = 1, S do
 end
 for c = 1, C do
   fields[1 + V + S + c] = ARGV[SALES + 4 * (c - 1)] .. '#sales'
+end
+for k = 1, K do
+  fields[1 + V + S + C + k] = ARGV[CODES + 2 * (k - 1)]
 end
 fields[#fields + 1] = '#branch'
 local values = redis.call('HMGET', KEYS[4], unpack(fields))
@@ -117,7 +122,7 @@ for v = 1, V do
 end
 for s = 1, S do
   local value, by = values[1 + V + s], SECTIONS + 4 * (s - 1)
-  local price, capacity, available, held, sold, tag = match(value or '', SECTION)
+  local price, capacity, available, held, sold, tail = match(value or '', SECTION)
   if not sold then
     error('section ' .. ARGV[by] .. ' is gone or damaged: ' .. (value or ''))
   end
@@ -129,7 +134,7 @@ for s = 1, S do
     error('inventory of ' .. ARGV[by] .. ' would fall below zero')
   end
   local n = #changes
-  changes[n + 1], changes[n + 2] = ARGV[by], section_value(price, capacity, int(available), int(held), int(sold), tag)
+  changes[n + 1], changes[n + 2] = ARGV[by], section_value(price, capacity, int(available), int(held), int(sold), tail)
 end
 for c = 1, C do
   local value, by = values[1 + V + S + c], SALES + 4 * (c - 1)
@@ -143,6 +148,19 @@ for c = 1, C do
   end
   local n = #changes
   changes[n + 1], changes[n + 2] = fields[1 + V + S + c], int(orders) .. '|' .. int(tickets) .. '|' .. sum(revenue, ARGV[by + 3])
+end
+for k = 1, K do
+  local value, by = values[1 + V + S + C + k], CODES + 2 * (k - 1)
+  local allocation, state, uses, used = match(value or '', CODE)
+  used = used and tonumber(used) - tonumber(ARGV[by + 1])
+  if not used or used < 0 then
+    error('access code ' .. ARGV[by] .. ' is gone or damaged, or would be used by fewer than no orders: ' .. (value or ''))
+  end
+  if tonumber(ARGV[by + 1]) < 0 and tonumber(uses) > 0 and used > tonumber(uses) then
+    return { stamp, 'taken' }
+  end
+  local n = #changes
+  changes[n + 1], changes[n + 2] = ARGV[by], allocation .. '|' .. state .. '|' .. uses .. '|' .. int(used)
 end
 
 -- By the number of their hash: customers who have places left, with how many, and those who have none.
@@ -166,12 +184,16 @@ for u = 1, U do
   end
 end
 
+local function is_free(mark)
+  return match(mark, '^[.a-z]$')
+end
+
 -- Sections of which seats are moved, by field; and what their places are then: fields and values.
 local seated, changed_places = {}, {}
-if SEATS < GROUPS then
+if SEATS < CODES then
   local seats, names = use_seats(), {}
   at = SEATS
-  while at < GROUPS do
+  while at < CODES do
     local field = ARGV[at]
     if not seated[field] then
       names[#names + 1], seated[field] = field, true
@@ -186,11 +208,11 @@ if SEATS < GROUPS then
     seated[names[n]] = seats.open(found[n])
   end
   at = SEATS
-  while at < GROUPS do
+  while at < CODES do
     local field, from, to, last = ARGV[at], ARGV[at + 1], ARGV[at + 2], at + 3 + tonumber(ARGV[at + 3])
     for n = at + 4, last do
       local wrong = seats.change(seated[field], seats.list_of(ARGV[n]), from, to)
-      if wrong and (from == '.' or from == to) then
+      if wrong and (is_free(from) or from == to) then
         return { stamp, 'taken' }
       end
       if wrong then
@@ -240,6 +262,10 @@ while g <= G and ARGV[GROUPS + HEADS * (g - 1)] ~= '' do
     for n = done + 1, done + #lines do
       local at = ORDERS + WIDTH * (n - 1)
       redis.call('ZADD', KEYS[3], int(tonumber(ARGV[at + 2]) + tonumber(match(ARGV[at + 4], '%d+'))), members[n])
+    end
+  elseif fact == 'extended' then
+    for n = done + 1, done + #lines do
+      redis.call('ZADD', KEYS[3], string.sub(ARGV[ORDERS + WIDTH * (n - 1) + 4], 2), members[n])
     end
   end
   append(KEYS[2], stamp, fact, lines, function(id, first, last)

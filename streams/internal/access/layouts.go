@@ -120,7 +120,8 @@ func (n Namespace) SeatNames(ctx context.Context, eventID string, items domain.I
 	var sections []string
 	for item := range items.All() {
 		if item.Places != "" {
-			sections = append(sections, item.Section)
+			section, _ := domain.SplitPool(item.Section)
+			sections = append(sections, section)
 		}
 	}
 	names := make(map[string][]string, len(sections))
@@ -135,7 +136,8 @@ func (n Namespace) SeatNames(ctx context.Context, eventID string, items domain.I
 		if item.Places == "" {
 			continue
 		}
-		if names[item.Section], err = of[item.Section].Names(item.Places); err != nil {
+		section, _ := domain.SplitPool(item.Section)
+		if names[section], err = of[section].Names(item.Places); err != nil {
 			return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("event %s, section %s: %w", eventID, item.Section, err))
 		}
 	}

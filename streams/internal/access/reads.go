@@ -274,7 +274,11 @@ func (n Namespace) Event(ctx context.Context, eventID string) (Event, error) {
 		for _, name := range about.Sections {
 			fields = append(fields, layout.SectionField(eventID, name))
 		}
-		values, places, err := n.eventFields(ctx, p, fields, len(about.Layouts) > 0)
+		codes := len(fields)
+		for _, hash := range about.CodeHashes() {
+			fields = append(fields, layout.CodeField(eventID, hash))
+		}
+		values, places, err := n.eventFields(ctx, p, fields, fields[4:codes], len(about.Layouts) > 0)
 		if err != nil {
 			return Event{}, fmt.Errorf("reading event %s: %w", eventID, Classify(err))
 		}
@@ -297,23 +301,23 @@ func (n Namespace) Event(ctx context.Context, eventID string) (Event, error) {
 		if is.Totals, err = layout.DecodeTotals(values[1]); err != nil {
 			return Event{}, err
 		}
-		is.Event, err = layout.DecodeEvent(terms, about, values[4:], places)
+		is.Event, err = layout.DecodeEvent(terms, about, values[4:codes], places, values[codes:])
 		return is, err
 	}
 }
 
-// eventFields are fields of an event, of which those from the fifth on are its sections, and the places of these, if any is seated. They
+// eventFields are fields of an event, and the places of its sections, if any is seated. They
 // are of one moment: if the fields, and the time of the newest log entry, are still the same behind the places. (A transaction
 // would be refused when memory is full.)
-func (n Namespace) eventFields(ctx context.Context, p int, fields []string, seated bool) (values, places []string, err error) {
+func (n Namespace) eventFields(ctx context.Context, p int, fields, sections []string, seated bool) (values, places []string, err error) {
 	if !seated {
 		reply := n.Client.HMGet(ctx, n.Keys.Events(p), fields...)
-		return texts(reply), make([]string, len(fields)-4), reply.Err()
+		return texts(reply), make([]string, len(sections)), reply.Err()
 	}
 	all := append(slices.Clone(fields), layout.ClockField)
 	for {
 		pipe := n.Client.Pipeline()
-		before, taken, after := pipe.HMGet(ctx, n.Keys.Events(p), all...), pipe.HMGet(ctx, n.Keys.Places(p), fields[4:]...), pipe.HMGet(ctx, n.Keys.Events(p), all...)
+		before, taken, after := pipe.HMGet(ctx, n.Keys.Events(p), all...), pipe.HMGet(ctx, n.Keys.Places(p), sections...), pipe.HMGet(ctx, n.Keys.Events(p), all...)
 		if _, err := pipe.Exec(ctx); err != nil {
 			return nil, nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 )
 
 // An event is several fields of the hash Events. What scripts read or change are values between bars:
@@ -14,10 +15,12 @@ import (
 //	TermsField    version|o (on sale), c (closed) or x (cancelled)|currency|max_per_order|on_sale|off_sale|hashes of orders;
 //	              behind max_per_order, if there is one: :max_per_customer; behind that, if no seat may be left alone: !; behind that,
 //	              if late approvals are honoured: ~ and for how many milliseconds
-//	SectionField  price|capacity|available|held|sold, and of a seated section: |TagOf its layout
+//	SectionField  price|capacity|available|held|sold; behind that, of a counted section with blocked places: !blocked; of a seated one:
+//	              |TagOf its layout, or, of its places of an allocation, |their mark; of places of an allocation: ~on_sale~off_sale
+//	CodeField     allocation|o (opens it) or x (revoked)|uses|used
 //	SalesField    orders|tickets|revenue
 //	RefusedField  places
-//	AboutField    JSON: name, sections in their order, their layouts, fingerprint, cause
+//	AboutField    JSON: name, sections in their order, their layouts and marks, allocations, fingerprint, cause
 //
 // What each seat of a seated section is stands in the hash Places.
 
@@ -105,6 +108,9 @@ type EventAbout struct {
 	Sections    []string `json:"sections"`
 	Layouts     []string `json:"layouts,omitempty"` // of the sections, "" of one that is not seated; none if none is
 	Fingerprint string   `json:"fingerprint"`       // of the terms it was created with
+
+	Marks       map[string]string   `json:"marks,omitempty"` // of seats of allocations, by section
+	Allocations []domain.Allocation `json:"allocations,omitempty"`
 	domain.Cause
 }
 
@@ -142,8 +148,43 @@ func TagOf(layout string) string {
 	return domain.Fingerprint(layout)[:8]
 }
 
+// Tail is what stands behind the numbers of a section: what no order changes.
+func Tail(s domain.Section, e domain.Event) string {
+	var b []byte
+	if s.Blocked > 0 && !s.Seated() {
+		b = strconv.AppendInt(append(b, '!'), s.Blocked, 10)
+	}
+	switch {
+	case s.Mark != 0:
+		b = append(b, '|', s.Mark)
+	case s.Seated():
+		b = append(append(b, '|'), TagOf(s.Layout)...)
+	}
+	if _, name := domain.SplitPool(s.Name); name != seats.Public {
+		a, _ := e.Allocation(name)
+		b = strconv.AppendInt(append(b, '~'), a.OnSaleMillis, 10)
+		b = strconv.AppendInt(append(b, '~'), a.OffSaleMillis, 10)
+	}
+	return string(b)
+}
+
+// CodeState is an access code as CodeField begins with it: all but how many orders use it.
+func CodeState(allocation string, c domain.AccessCode) string {
+	state := letterOpen
+	if c.Revoked {
+		state = letterRevoked
+	}
+	return allocation + "|" + state + "|" + strconv.FormatInt(c.Uses, 10)
+}
+
+// The letters of an access code's state.
+const (
+	letterOpen    = "o"
+	letterRevoked = "x"
+)
+
 // EncodeSection is SectionField.
-func EncodeSection(s domain.Section) string {
+func EncodeSection(s domain.Section, e domain.Event) string {
 	b := make([]byte, 0, 40)
 	for i, n := range []int64{s.Price, s.Capacity, s.Available, s.Held, s.Sold} {
 		if i > 0 {
@@ -151,22 +192,26 @@ func EncodeSection(s domain.Section) string {
 		}
 		b = strconv.AppendInt(b, n, 10)
 	}
-	if s.Seated() {
-		b = append(append(b, '|'), TagOf(s.Layout)...)
-	}
-	return string(b)
+	return string(b) + Tail(s, e)
 }
 
-// DecodeSection reads a SectionField. The layout is the section's, "" if it is not seated.
-func DecodeSection(name, layout, value string) (domain.Section, error) {
-	n, s := numbers{}, domain.Section{Name: name, Layout: layout}
-	v := strings.Split(value, "|")
-	if seated := len(v) == 6; len(v) != 5 && !seated || seated != s.Seated() || seated && v[5] != TagOf(layout) {
-		return s, damaged("section "+name, value)
+// DecodeSection reads the SectionField of a section that has this layout, or mark, and else none, of an event that has these allocations.
+func DecodeSection(s domain.Section, e domain.Event, value string) (domain.Section, error) {
+	n := numbers{}
+	v := strings.SplitN(value, "|", 5)
+	if len(v) < 5 {
+		return s, damaged("section "+s.Name, value)
 	}
-	s.Price, s.Capacity, s.Available, s.Held, s.Sold = n.parse(v[0]), n.parse(v[1]), n.parse(v[2]), n.parse(v[3]), n.parse(v[4])
-	if n.err != nil {
-		return s, damaged("section "+name, value)
+	sold := len(v[4]) - len(strings.TrimLeft(v[4], "0123456789"))
+	s.Price, s.Capacity, s.Available, s.Held, s.Sold = n.parse(v[0]), n.parse(v[1]), n.parse(v[2]), n.parse(v[3]), n.parse(v[4][:sold])
+	if tail := v[4][sold:]; s.Seated() {
+		s.Blocked = s.Capacity - s.Available - s.Held - s.Sold
+	} else if blocked, is := strings.CutPrefix(tail, "!"); is {
+		blocked, _, _ = strings.Cut(blocked, "~")
+		s.Blocked = n.parse(blocked)
+	}
+	if n.err != nil || v[4][sold:] != Tail(s, e) {
+		return s, damaged("section "+s.Name, value)
 	}
 	return s, nil
 }
@@ -175,7 +220,7 @@ func DecodeSection(name, layout, value string) (domain.Section, error) {
 func EncodePlaces(eventID string, e domain.Event) map[string]string {
 	fields := make(map[string]string)
 	for _, s := range e.Sections {
-		if s.Seated() {
+		if s.Layout != "" {
 			fields[SectionField(eventID, s.Name)] = s.Places
 		}
 	}
@@ -184,7 +229,7 @@ func EncodePlaces(eventID string, e domain.Event) map[string]string {
 
 // EncodeEvent are an event's fields of the hash Events, but for its sales.
 func EncodeEvent(eventID string, e domain.Event, orderHashes int) map[string]string {
-	about := EventAbout{Name: e.Name, Fingerprint: e.Fingerprint, Cause: e.Cause}
+	about := EventAbout{Name: e.Name, Fingerprint: e.Fingerprint, Cause: e.Cause, Allocations: e.Allocations}
 	fields := make(map[string]string, 2+len(e.Sections))
 	for i, s := range e.Sections {
 		about.Sections = append(about.Sections, s.Name)
@@ -194,7 +239,18 @@ func EncodeEvent(eventID string, e domain.Event, orderHashes int) map[string]str
 		if s.Seated() {
 			about.Layouts[i] = s.Layout
 		}
-		fields[SectionField(eventID, s.Name)] = EncodeSection(s)
+		if s.Mark != 0 && about.Marks == nil {
+			about.Marks = make(map[string]string)
+		}
+		if s.Mark != 0 {
+			about.Marks[s.Name] = string(s.Mark)
+		}
+		fields[SectionField(eventID, s.Name)] = EncodeSection(s, e)
+	}
+	for _, a := range e.Allocations {
+		for _, c := range a.Codes {
+			fields[CodeField(eventID, c.Hash)] = CodeState(a.Name, c) + "|" + strconv.FormatInt(c.Used, 10)
+		}
 	}
 	fields[TermsField(eventID)] = EventTerms{
 		Version: e.Version, Closed: e.Closed, Cancelled: e.Cancelled, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder,
@@ -205,19 +261,45 @@ func EncodeEvent(eventID string, e domain.Event, orderHashes int) map[string]str
 	return fields
 }
 
+// CodeHashes are those of all access codes, in their order.
+func (a EventAbout) CodeHashes() (hashes []string) {
+	for _, allocation := range a.Allocations {
+		for _, c := range allocation.Codes {
+			hashes = append(hashes, c.Hash)
+		}
+	}
+	return hashes
+}
+
 // DecodeEvent makes an event that is there of its terms, of what is about it, and of its sections and their places, in the
-// order of the names in that.
-func DecodeEvent(terms EventTerms, about EventAbout, sections, places []string) (domain.Event, error) {
+// order of the names in that, and of its access codes.
+func DecodeEvent(terms EventTerms, about EventAbout, sections, places, codes []string) (domain.Event, error) {
 	e := domain.Event{
 		Name: about.Name, Currency: terms.Currency, MaxPerOrder: terms.MaxPerOrder, MaxPerCustomer: terms.MaxPerCustomer, OnSaleMillis: terms.OnSaleMillis, OffSaleMillis: terms.OffSaleMillis,
 		NoOrphans: terms.NoOrphans, LateApprovalMillis: terms.LateMillis, Closed: terms.Closed, Cancelled: terms.Cancelled, Cause: about.Cause, Fingerprint: about.Fingerprint, Version: terms.Version,
+		Allocations: about.Allocations,
+	}
+	n := 0
+	for _, a := range e.Allocations {
+		for i := range a.Codes {
+			used, is := strings.CutPrefix(codes[n], CodeState(a.Name, a.Codes[i])+"|")
+			numbers := numbers{}
+			if a.Codes[i].Used = numbers.parse(used); !is || numbers.err != nil {
+				return domain.Event{}, damaged("access code", codes[n])
+			}
+			n++
+		}
 	}
 	for i, value := range sections {
-		s, err := DecodeSection(about.Sections[i], about.Layout(i), value)
+		is := domain.Section{Name: about.Sections[i], Layout: about.Layout(i)}
+		if mark := about.Marks[is.Name]; len(mark) == 1 {
+			is.Mark = mark[0]
+		}
+		s, err := DecodeSection(is, e, value)
 		if err != nil {
 			return domain.Event{}, err
 		}
-		if s.Places = places[i]; s.Seated() != (s.Places != "") {
+		if s.Places = places[i]; (s.Layout != "") != (s.Places != "") {
 			return domain.Event{}, damaged("places of section "+s.Name, s.Places)
 		}
 		e.Sections = append(e.Sections, s)

@@ -107,28 +107,28 @@ func FuzzDecodeEventAbout(f *testing.F) {
 
 func TestSection(t *testing.T) {
 	want := domain.Section{Name: "vip", Price: 9007199254740991, Capacity: 10, Available: 5, Held: 3, Sold: 2}
-	if got, err := layout.DecodeSection("vip", "", "9007199254740991|10|5|3|2"); err != nil || got != want {
+	if got, err := layout.DecodeSection(domain.Section{Name: "vip", Layout: ""}, domain.Event{}, "9007199254740991|10|5|3|2"); err != nil || got != want {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	want.Layout = "A:1-10"
-	seated := layout.EncodeSection(want)
-	if got, err := layout.DecodeSection("vip", "A:1-10", seated); err != nil || got != want {
+	seated := layout.EncodeSection(want, domain.Event{})
+	if got, err := layout.DecodeSection(domain.Section{Name: "vip", Layout: "A:1-10"}, domain.Event{}, seated); err != nil || got != want {
 		t.Errorf("%s: got %+v, %v", seated, got, err)
 	}
 	for _, other := range []string{"", "A:1-11"} {
-		if got, err := layout.DecodeSection("vip", other, seated); !poison(err) {
+		if got, err := layout.DecodeSection(domain.Section{Name: "vip", Layout: other}, domain.Event{}, seated); !poison(err) {
 			t.Errorf("%q: got %+v, %v, want poison: it has another layout", other, got, err)
 		}
 	}
-	if got, err := layout.DecodeSection("vip", "A:1-10", "9007199254740991|10|5|3|2"); !poison(err) {
+	if got, err := layout.DecodeSection(domain.Section{Name: "vip", Layout: "A:1-10"}, domain.Event{}, "9007199254740991|10|5|3|2"); !poison(err) {
 		t.Errorf("got %+v, %v, want poison: it is not seated", got, err)
 	}
 	want.Layout = ""
-	if got := layout.EncodeSection(want); got != "9007199254740991|10|5|3|2" {
+	if got := layout.EncodeSection(want, domain.Event{}); got != "9007199254740991|10|5|3|2" {
 		t.Errorf("it is written %q", got)
 	}
 	for _, value := range []string{"", "||||", "1|2|3|4", "1|2|3|4|5|6", "1|2|3|4|", "x|2|3|4|5", "1|2|-1|4|5", "1|2|3|4|1e+16", "1.5|2|3|4|5"} {
-		if got, err := layout.DecodeSection("vip", "", value); !poison(err) || !strings.Contains(err.Error(), "vip") {
+		if got, err := layout.DecodeSection(domain.Section{Name: "vip", Layout: ""}, domain.Event{}, value); !poison(err) || !strings.Contains(err.Error(), "vip") {
 			t.Errorf("%q: got %+v, %v, want poison that names the section", value, got, err)
 		}
 	}
@@ -139,14 +139,14 @@ func FuzzDecodeSection(f *testing.F) {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		s, err := layout.DecodeSection("general", "", value)
+		s, err := layout.DecodeSection(domain.Section{Name: "general", Layout: ""}, domain.Event{}, value)
 		if err != nil {
 			if !poison(err) {
 				t.Errorf("class %s", domain.ClassOf(err))
 			}
 			return
 		}
-		if again, err := layout.DecodeSection("general", "", layout.EncodeSection(s)); err != nil || again != s {
+		if again, err := layout.DecodeSection(domain.Section{Name: "general", Layout: ""}, domain.Event{}, layout.EncodeSection(s, domain.Event{})); err != nil || again != s {
 			t.Errorf("%+v comes back as %+v, %v", s, again, err)
 		}
 	})
@@ -166,7 +166,11 @@ func decodeEvent(fields, places map[string]string, id string) (domain.Event, err
 	for _, name := range about.Sections {
 		sections, seated = append(sections, fields[layout.SectionField(id, name)]), append(seated, places[layout.SectionField(id, name)])
 	}
-	return layout.DecodeEvent(terms, about, sections, seated)
+	var codes []string
+	for _, hash := range about.CodeHashes() {
+		codes = append(codes, fields[layout.CodeField(id, hash)])
+	}
+	return layout.DecodeEvent(terms, about, sections, seated, codes)
 }
 
 func TestEventComesBack(t *testing.T) {
@@ -183,7 +187,7 @@ func TestEventComesBack(t *testing.T) {
 		"seated": {
 			Name: "An Evening", Currency: "EUR", Fingerprint: "fp", Version: 2, NoOrphans: true,
 			Sections: []domain.Section{
-				{Name: "stalls", Capacity: 3, Available: 1, Sold: 1, Layout: "A:1-2!/3", Places: "!+ ."},
+				{Name: "stalls", Capacity: 3, Available: 1, Sold: 1, Blocked: 1, Layout: "A:1-2!/3", Places: "!+ ."},
 				{Name: "general", Price: 1000, Capacity: 10, Available: 5, Held: 3, Sold: 2},
 			},
 		},

@@ -50,6 +50,18 @@ func (k Keys) Troubles() string { return k.Namespace + ":troubles" }
 // Workers is a hash: what each worker says of itself (JSON), by its name.
 func (k Keys) Workers() string { return k.Namespace + ":workers" }
 
+// APIKeys is a hash: an APIKey (JSON) by its id.
+func (k Keys) APIKeys() string { return k.Namespace + ":api_keys" }
+
+// APIKeysUsed is a hash: when a key was used last, in milliseconds, by its id.
+func (k Keys) APIKeysUsed() string { return k.Namespace + ":api_keys_used" }
+
+// Audited is a hash: what the newest audit found (JSON), by what it looked at.
+func (k Keys) Audited() string { return k.Namespace + ":audited" }
+
+// Pauses is a hash: what is paused, and what was of late (JSON), by what it is.
+func (k Keys) Pauses() string { return k.Namespace + ":pauses" }
+
 // Everything is a pattern for SCAN that all keys of the namespace match.
 func (k Keys) Everything() string { return k.Namespace + ":*" }
 
@@ -93,6 +105,13 @@ func (k Keys) Delivered(p int) string { return k.partitions[p] + "delivered" }
 // Claims is a list, the newest first: when people had the entries of a worker that was gone handed over, who, and why.
 func (k Keys) Claims(p int) string { return k.partitions[p] + "claims" }
 
+// Parked is a hash: of each event that has parked requests, how many. They are in ParkedOf, a sorted set, in the order in which
+// they were published.
+func (k Keys) Parked(p int) string { return k.partitions[p] + "parked" }
+
+// ParkedOf is where an event's parked requests are.
+func (k Keys) ParkedOf(p int, eventID string) string { return k.Parked(p) + ":" + eventID }
+
 // Probe is a key that never exists: a write of nothing to it shows whether writes are refused.
 func (k Keys) Probe(p int) string { return k.partitions[p] + "probe" }
 
@@ -106,6 +125,9 @@ func (k Keys) Pace(p int) string { return k.partitions[p] + "pace" }
 // event, by when none of their requests that had been published by then is valid any more.
 func (k Keys) Unknown(p int) string { return k.partitions[p] + "unknown" }
 
+// Archived is a string: how far the log is archived (DecodeArchived).
+func (k Keys) Archived(p int) string { return k.partitions[p] + "archived" }
+
 // Awaited is the sorted set of the orders whose customers have something to do at their bank, event_id/order_id by when the
 // gateway is asked about them next.
 func (k Keys) Awaited(p int) string { return k.partitions[p] + "awaited" }
@@ -118,7 +140,7 @@ func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
 func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "outcomes:" + epoch }
 
 // Events is a hash: of each event the fields TermsField, AboutField, SalesField and, for each section,
-// SectionField; perhaps EarlyField and RefusedFields; and ClockField, BranchField and BranchesField.
+// SectionField; perhaps EarlyField, RefusedFields and CodeFields; and ClockField, BranchField and BranchesField.
 func (k Keys) Events(p int) string { return k.partitions[p] + "events" }
 
 // Places is a hash: what each seat of a seated section is (package seats), by SectionField. They are not in Events: many a script
@@ -149,6 +171,9 @@ func EarlyField(eventID string) string { return eventID + "#early" }
 
 // SectionField is a section's price, capacity and where its places are.
 func SectionField(eventID, section string) string { return eventID + "/" + section }
+
+// CodeField is an access code of an event, by its hash.
+func CodeField(eventID, hash string) string { return eventID + "!" + hash }
 
 // RefusedField is how many places of a section were asked for in vain, for a reason; it is there if any were.
 func RefusedField(what domain.RefusedDemand) string {

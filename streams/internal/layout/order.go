@@ -26,9 +26,10 @@ import (
 //	             fingerprint of the pay. Nothing for none, and for a purchase that is its own first one, which is open
 //	             the latest partial cancel or change: c, its number, @ and when it was decided, unless that is the version's time, a
 //	             colon, its fingerprint, and, if it was refused, :reason:detail
+//	             k, hash of the access code that it uses while it is held or confirmed
 //	             r, by how much it costs less than was paid for it, in minor units
 //	             l, for how many milliseconds after its deadline an order that lapsed could still be paid for
-//	             k, how much more than its places cost the organiser keeps of that, in minor units; below zero: less
+//	             m, how much more than its places cost the organiser keeps of that, in minor units; below zero: less
 //	detail       for people; the only value that may contain bars
 //
 // Only hold.lua writes records otherwise: those of held and rejected orders. The version comes first
@@ -126,13 +127,16 @@ func decodeFurther(o *domain.Order, further string, at int64) bool {
 			ok = decodeAttempt(o, part[1:])
 		case 'c':
 			ok = decodeChange(o, part[1:], at)
+		case 'k':
+			o.Code = part[1:]
+			ok = domain.ValidCodeHash(o.Code)
 		case 'r':
 			ok = decodeReduced(o, part[1:])
 		case 'l':
 			n := numbers{}
 			o.LateMillis = n.parse(part[1:])
 			ok = n.err == nil && o.LateMillis > 0
-		case 'k':
+		case 'm':
 			kept, err := strconv.ParseInt(part[1:], 10, 64)
 			o.Kept, ok = kept, err == nil && kept != 0 && o.ConfirmedAtMillis > 0
 		}
@@ -210,6 +214,10 @@ func appendFurther(b []byte, o *domain.Order) []byte {
 			b = append(append(append(append(b, ':'), o.ChangeRefusal...), ':'), o.ChangeDetail...)
 		}
 	}
+	if o.Code != "" {
+		begin('k')
+		b = append(b, o.Code...)
+	}
 	if o.Reduced > 0 {
 		begin('r')
 		b = strconv.AppendInt(b, o.Reduced, 10)
@@ -219,7 +227,7 @@ func appendFurther(b []byte, o *domain.Order) []byte {
 		b = strconv.AppendInt(b, o.LateMillis, 10)
 	}
 	if o.Kept != 0 {
-		begin('k')
+		begin('m')
 		b = strconv.AppendInt(b, o.Kept, 10)
 	}
 	return b

@@ -239,6 +239,10 @@ func TestOrdersComeBack(t *testing.T) {
 		if o.Attempt > 0 && rapid.Bool().Draw(t, "action required") {
 			o = happens(o, fact(domain.Fact{Type: domain.FactActionRequired, Attempt: o.Attempt, AuthorizationID: id("action")}))
 		}
+		if rapid.Bool().Draw(t, "extended") {
+			at++ // a hold is as long as it was made at first
+			o = happens(o, fact(domain.Fact{Type: domain.FactExtended, DeadlineMillis: o.DeadlineMillis + rapid.Int64Range(1, 1<<40).Draw(t, "by")}))
+		}
 		switch rapid.SampledFrom([]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled}).Draw(t, "then") {
 		case domain.FactDeclined:
 			f := domain.Fact{Type: domain.FactDeclined}

@@ -33,6 +33,7 @@ func (w *World) Alter(now int64, name Name, a Altered) (happened bool, answer st
 	case a.Number > o.Number+1:
 		return false, ChangePending
 	}
+	a.Lines = o.own(a.Lines)
 	lines, why, detail := w.Events[name.Event].left(o, a)
 	if !a.Back && !a.Refund {
 		lines, why, detail = w.moved(now, name, o, a)
@@ -164,10 +165,10 @@ func (w *World) moved(now int64, name Name, o *Order, a Altered) (lines []Line, 
 		before += l.Quantity
 	}
 	for _, l := range a.Lines {
-		section, known := e.Sections[l.Section]
+		of, known := e.Sections[l.Section]
 		has := o.line(l.Section)
 		places, unknown := e.find(l)
-		price := section.Price
+		price := of.Price
 		if has.Quantity >= l.Quantity {
 			price = has.Price
 		}
@@ -175,7 +176,7 @@ func (w *World) moved(now int64, name Name, o *Order, a Altered) (lines []Line, 
 		switch {
 		case !known:
 			return nil, "unknown_section", e.say(said, l, nil)
-		case section.Seats != "" && len(l.Named) == 0:
+		case e.seats(l.Section) != "" && len(l.Named) == 0:
 			return nil, "seats_not_named", e.say(said, l, nil)
 		case len(unknown) > 0:
 			return nil, "unknown_seat", e.say(said, l, unknown)
@@ -185,7 +186,7 @@ func (w *World) moved(now int64, name Name, o *Order, a Altered) (lines []Line, 
 			return nil, "not_same_price", e.say(said, l, nil)
 		}
 		after += l.Quantity
-		lines = append(lines, Line{Section: l.Section, Quantity: l.Quantity, Price: price, Named: l.Named, Apart: l.Apart, Places: places})
+		lines = append(lines, Line{Section: l.Section, Quantity: l.Quantity, Price: price, Named: l.Named, Apart: l.Apart, Places: places, Mark: e.own(l.Section)})
 	}
 	switch {
 	case o.State == Confirmed && costs(lines) > costs(o.Lines):
@@ -196,16 +197,16 @@ func (w *World) moved(now int64, name Name, o *Order, a Altered) (lines []Line, 
 		return nil, "over_customer_limit", ""
 	}
 	for _, l := range lines {
-		section, has := e.Sections[l.Section], o.line(l.Section)
+		of, has := e.Sections[l.Section], o.line(l.Section)
 		taken := slices.DeleteFunc(slices.Clone(l.Places), func(p int) bool { return slices.Contains(has.Places, p) })
 		given := slices.DeleteFunc(slices.Clone(has.Places), func(p int) bool { return slices.Contains(l.Places, p) })
-		if section.Seats == "" && l.Quantity > section.Available+has.Quantity {
+		if e.seats(l.Section) == "" && l.Quantity > of.Available+has.Quantity {
 			return nil, "sold_out", e.say(said, l, nil)
 		}
 		if len(taken) == 0 {
 			continue
 		}
-		notFree, orphans := ReadSeats(put(section.Seats, given, 1, 0, 0), '.').Named(taken)
+		notFree, orphans := ReadSeats(put(e.seats(l.Section), given, e.mark(l.Section), 1, 0, 0), e.mark(l.Section)).Named(taken)
 		switch {
 		case len(notFree) > 0:
 			return nil, "seat_taken", e.say(said, l, e.names(l.Section, notFree))

@@ -23,17 +23,19 @@ func (w *World) gone(now int64, name Name) string {
 		places += l.Quantity
 	}
 	switch {
-	case e.Closed || now < e.Offer.OnSale || e.Offer.OffSale > 0 && now >= e.Offer.OffSale:
+	case slices.ContainsFunc(o.Lines, func(l Line) bool { return !e.onSale(now, l.Section) }):
 		return "not_on_sale"
 	case e.Offer.MaxPerOrder > 0 && places > e.Offer.MaxPerOrder:
 		return "over_limit"
+	case !w.opensAgain(name.Event, o):
+		return "code_refused"
 	case w.InProgress[Name{name.Event, o.Customer}] != "":
 		return "in_progress"
 	case e.Offer.MaxPerCustomer > 0 && places+w.Owns(name.Event, o.Customer) > e.Offer.MaxPerCustomer:
 		return "over_customer_limit"
 	}
 	for _, l := range o.Lines {
-		if section := e.Sections[l.Section]; section.Seats == "" && l.Quantity > section.Available {
+		if section := e.Sections[l.Section]; e.seats(l.Section) == "" && l.Quantity > section.Available {
 			return "sold_out"
 		} else if len(w.notFree(name, l)) > 0 {
 			return "seat_taken"
@@ -42,8 +44,15 @@ func (w *World) gone(now int64, name Name) string {
 	return ""
 }
 
+// opensAgain reports whether a lapsed order may use its code once more.
+func (w *World) opensAgain(event string, o *Order) bool {
+	code, _ := w.opener(event, Asked{Lines: o.Lines, Codes: []string{o.Code}})
+	return code == o.Code
+}
+
 func (w *World) notFree(name Name, l Line) []int {
-	notFree, _ := ReadSeats(w.Events[name.Event].Sections[l.Section].Seats, '.').Named(l.Places)
+	e := w.Events[name.Event]
+	notFree, _ := ReadSeats(e.seats(l.Section), e.mark(l.Section)).Named(l.Places)
 	return notFree
 }
 
@@ -54,7 +63,7 @@ func (w *World) whose(name Name) string {
 		return ""
 	}
 	for _, l := range o.Lines {
-		if section := e.Sections[l.Section]; section.Seats == "" && l.Quantity > section.Available {
+		if section := e.Sections[l.Section]; e.seats(l.Section) == "" && l.Quantity > section.Available {
 			return l.Section
 		} else if taken := w.notFree(name, l); len(taken) > 0 {
 			return e.say(Asked{Lines: []Line{l, l}}, l, e.names(l.Section, taken))

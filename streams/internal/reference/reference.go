@@ -14,6 +14,8 @@ import (
 type SectionOffer struct {
 	Name            string
 	Price, Capacity int64
+	Blocked         int64    // of a counted one: not for sale
+	Mark            byte     // of seats of an allocation: what free ones are
 	Seats           string   // what each seat is at first, none if it has none (ReadSeats)
 	Names           []string // of the seats, by their places from 1 on
 }
@@ -25,12 +27,14 @@ type Offer struct {
 	LateFor                                      int64 // milliseconds after its deadline in which an order may still be paid for
 	NoOrphans                                    bool
 	Sections                                     []SectionOffer
+	Allocations                                  []Allocation
+	Moves                                        []Moved // of seats, when it is adjusted
 }
 
 // Section is where the places of a section are; and what each seat is.
 type Section struct {
-	Price, Capacity, Available, Held, Sold int64
-	Seats                                  string
+	Price, Capacity, Available, Held, Sold, Blocked int64
+	Seats                                           string
 }
 
 // Event is what is offered, and what became of it.
@@ -53,6 +57,7 @@ type Line struct {
 	Named           []string // seats that are asked for
 	Apart           bool     // seats that need not be side by side
 	Places          []int    // of the seats, once it has them
+	Mark            byte     // of seats of an allocation, then
 }
 
 // Order is one, as far as it got.
@@ -63,6 +68,8 @@ type Order struct {
 	Currency, Authorization            string
 	Held, Deadline, Confirmed, Outcome int64 // milliseconds; 0 if that never was
 	LateFor                            int64 // since it has lapsed
+
+	Code string // that opened its allocation
 
 	Attempt int    // to pay, the latest; 0 if there was none
 	Failed  bool   // it was declined
@@ -101,6 +108,7 @@ type Asked struct {
 	Type, Body, Customer    string
 	Lines                   []Line
 	Invalid                 string           // what is wrong with it
+	Codes                   []string         // that it brings
 	NoToken                 bool             // a purchase that brings no payment token
 	Least                   map[string]int64 // that may be charged, by currency
 	Published, Valid, Lasts int64            // milliseconds: when, for how long it may wait, how long a hold is
@@ -123,13 +131,16 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 	for i, l := range a.Lines {
 		l.Price = 0
 		if e != nil && reason == "" {
-			l.Price, l.Places = e.Sections[l.Section].Price, got[i]
+			l.Price, l.Places, l.Mark = e.Sections[l.Section].Price, got[i], e.own(l.Section)
 		} else if e != nil && reason != "invalid" {
 			if _, known := e.Sections[l.Section]; known {
 				e.Refused[[2]string{l.Section, reason}] += l.Quantity
 			}
 		}
 		o.Lines = append(o.Lines, l)
+	}
+	if e != nil && reason == "" {
+		o.Code, _ = w.opener(name.Event, a)
 	}
 	if w.Orders[name] = o; reason != "" {
 		o.State, o.Reason, o.Detail, o.Outcome = Rejected, reason, detail, now
@@ -177,8 +188,20 @@ func (w *World) refuse(now int64, event string, a Asked) (reason, detail string,
 		places, amount = places+l.Quantity, amount+l.Quantity*e.Sections[l.Section].Price
 	}
 	unknown, which := some(func(_ Line, _ Section, known bool) bool { return !known })
+	nowhere, closed := false, false
+	for _, l := range slices.Backward(a.Lines) {
+		if _, known := e.Sections[l.Section]; !known {
+			_, known = e.Sections[section(l.Section)]
+			nowhere = !known
+		}
+		closed = closed || !e.onSale(now, l.Section)
+	}
+	opener, needs := "", false
+	if w.Events[event] != nil {
+		opener, needs = w.opener(event, a)
+	}
 	changed, dear := some(func(l Line, s Section, _ bool) bool { return l.Price >= 0 && l.Price != s.Price })
-	tooMany, _ := some(func(l Line, s Section, _ bool) bool { return s.Seats != "" && l.Quantity > 100 })
+	tooMany, _ := some(func(l Line, _ Section, _ bool) bool { return e.seats(l.Section) != "" && l.Quantity > 100 })
 	noSeat, noName, without, taken := "", "", "", ""
 	for _, l := range a.Lines {
 		section, known := e.Sections[l.Section]
@@ -200,13 +223,15 @@ func (w *World) refuse(now int64, event string, a Asked) (reason, detail string,
 		{a.NoToken && (unknown || amount > 0), "invalid", "payment_token: missing"},
 		{now > a.Published+a.Valid, "too_late", ""},
 		{w.Events[event] == nil, "unknown_event", ""},
-		{unknown, "unknown_section", which},
+		{unknown && nowhere, "unknown_section", which},
+		{unknown, "unknown_allocation", which},
 		{noSeat != "", noSeat, noName},
-		{e.Closed || now < e.Offer.OnSale || e.Offer.OffSale > 0 && now >= e.Offer.OffSale, "not_on_sale", ""},
+		{closed, "not_on_sale", ""},
 		{changed, "price_changed", dear},
 		{tooMany, "over_limit", "want at most 100 seats of a section"},
 		{e.Offer.MaxPerOrder > 0 && places > e.Offer.MaxPerOrder, "over_limit", ""},
 		{amount > 0 && amount < a.Least[e.Offer.Currency], "below_minimum", ""},
+		{needs && opener == "", "code_refused", ""},
 		{w.InProgress[Name{event, a.Customer}] != "", "in_progress", ""},
 		{e.Offer.MaxPerCustomer > 0 && places+w.Owns(event, a.Customer) > e.Offer.MaxPerCustomer, "over_customer_limit", ""},
 		{without != "", without, taken},
@@ -388,9 +413,11 @@ func (w *World) places(name Name, available, held, sold int64) {
 	e.Orders += sold
 	for _, l := range w.Orders[name].Lines {
 		s, n := e.Sections[l.Section], l.Quantity
-		s.Seats = put(s.Seats, l.Places, available, held, sold)
 		s.Available, s.Held, s.Sold = s.Available+available*n, s.Held+held*n, s.Sold+sold*n
 		e.Sections[l.Section] = s
+		of := e.Sections[section(l.Section)]
+		of.Seats = put(of.Seats, l.Places, e.mark(l.Section), available, held, sold)
+		e.Sections[section(l.Section)] = of
 		e.Tickets, e.Revenue = e.Tickets+sold*n, e.Revenue+sold*n*l.Price
 	}
 }
@@ -407,6 +434,7 @@ func (w *World) List(event string, o Offer) (changed, ok bool) {
 	for _, s := range o.Sections {
 		e.Sections[s.Name] = s.first()
 	}
+	e.recount()
 	w.Events[event] = e
 	return true, true
 }
@@ -425,7 +453,10 @@ func (w *World) Adjust(event string, o Offer) (changed, ok bool) {
 		}
 		is := s.first()
 		if old := sections[s.Name]; i >= 0 {
-			is.Available, is.Held, is.Sold, is.Seats = old.Available+s.Capacity-old.Capacity, old.Held, old.Sold, old.Seats
+			is.Available, is.Held, is.Sold, is.Seats = s.Capacity-s.Blocked-old.Held-old.Sold, old.Held, old.Sold, old.Seats
+			if s.Mark != 0 || s.Seats != "" {
+				is.Available = old.Available
+			}
 		}
 		if sections[s.Name] = is; is.Available < 0 {
 			return false, false
@@ -434,7 +465,14 @@ func (w *World) Adjust(event string, o Offer) (changed, ok bool) {
 	if o.Currency != e.Offer.Currency || len(sections) != len(o.Sections) || (o.MaxPerCustomer > 0) != (e.Offer.MaxPerCustomer > 0) {
 		return false, false
 	}
-	changed, e.Offer, e.Sections = !reflect.DeepEqual(e.Offer, o), o, sections
+	next := &Event{Offer: o, Sections: sections}
+	if !o.keeps(e.Offer) || !next.move(o.Moves) {
+		return false, false
+	}
+	next.recount()
+	changed = !reflect.DeepEqual(e.Offer, o)
+	o.Moves = nil
+	e.Offer, e.Sections = o, sections
 	return changed, true
 }
 

@@ -7,16 +7,7 @@ import (
 
 // first is a section that nothing was sold of.
 func (o SectionOffer) first() Section {
-	s := Section{Price: o.Price, Capacity: o.Capacity, Available: o.Capacity, Seats: o.Seats}
-	if o.Seats != "" {
-		s.Available = 0
-		for _, c := range o.Seats {
-			if c == '.' || c >= 'a' && c <= 'z' {
-				s.Available++
-			}
-		}
-	}
-	return s
+	return Section{Price: o.Price, Capacity: o.Capacity, Available: o.Capacity - o.Blocked, Blocked: o.Blocked, Seats: o.Seats}
 }
 
 // find is where the seats are that a line names, and the names of those that there are not.
@@ -24,7 +15,7 @@ func (e Event) find(l Line) (places []int, unknown []string) {
 	for _, name := range l.Named {
 		at := -1
 		for _, s := range e.Offer.Sections {
-			if s.Name == l.Section {
+			if s.Name == section(l.Section) {
 				at = slices.Index(s.Names, name)
 			}
 		}
@@ -41,17 +32,17 @@ func (e Event) find(l Line) (places []int, unknown []string) {
 // get is which seats a line gets of a section; or why it gets none, and which are in the way.
 func (e Event) get(l Line, s Section) (places []int, why string, because []string) {
 	switch {
-	case s.Seats == "" && l.Quantity > s.Available:
+	case e.seats(l.Section) == "" && l.Quantity > s.Available:
 		return nil, "sold_out", nil
-	case s.Seats == "":
+	case e.seats(l.Section) == "":
 		return nil, "", nil
 	}
-	all := ReadSeats(s.Seats, '.')
+	all := ReadSeats(e.seats(l.Section), e.mark(l.Section))
 	if len(l.Named) == 0 {
 		if places = all.Best(int(l.Quantity), !l.Apart); places != nil {
 			return places, "", nil
 		}
-		if int64(strings.Count(s.Seats, ".")) < l.Quantity {
+		if int64(strings.Count(e.seats(l.Section), string(e.mark(l.Section)))) < l.Quantity {
 			return nil, "sold_out", nil
 		}
 		return nil, "no_adjacent_seats", nil
@@ -67,10 +58,10 @@ func (e Event) get(l Line, s Section) (places []int, why string, because []strin
 	return places, "", nil
 }
 
-func (e Event) names(section string, places []int) (names []string) {
+func (e Event) names(of string, places []int) (names []string) {
 	for _, s := range e.Offer.Sections {
 		for _, place := range places {
-			if s.Name == section {
+			if s.Name == section(of) {
 				names = append(names, s.Names[place-1])
 			}
 		}
@@ -87,13 +78,21 @@ func (e Event) say(a Asked, l Line, names []string) string {
 	return said
 }
 
-// put makes seats what they are when they are moved.
-func put(seats string, places []int, available, held, sold int64) string {
+// own is the mark of an allocation's seats, none of all others.
+func (e *Event) own(name string) byte {
+	if mark := e.mark(name); mark != '.' {
+		return mark
+	}
+	return 0
+}
+
+// put makes seats what they are when they are moved, and mark what is free.
+func put(seats string, places []int, mark byte, available, held, sold int64) string {
 	is := []byte(seats)
 	for _, place := range places {
 		switch int64(1) {
 		case available:
-			is[place-1] = '.'
+			is[place-1] = mark
 		case held:
 			is[place-1] = '-'
 		case sold:

@@ -88,8 +88,10 @@ local function other_of(hash)
   return other > 0 and other or nil
 end
 
-local SECTION = '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)(|?%x*)$' -- price, capacity, available, held, sold; and the tag of a seated one, with its bar
+local SECTION = '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)([!|~%w]*)$' -- price, capacity, available, held, sold; and what no order changes
 
-local function section_value(price, capacity, available, held, sold, tag)
-  return price .. '|' .. capacity .. '|' .. available .. '|' .. held .. '|' .. sold .. tag
+local function section_value(price, capacity, available, held, sold, tail)
+  return price .. '|' .. capacity .. '|' .. available .. '|' .. held .. '|' .. sold .. tail
 end
+
+local CODE = '^([^|]+)|(%a)|(%d+)|(%d+)$' -- of an access code: allocation, state, uses (0 for any number), used

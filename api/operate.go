@@ -1,0 +1,131 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"holdfast/domain"
+)
+
+// Operating is what SREs look at and mend. Each answers with the objects that the command of that name writes with -o json.
+type Operating interface {
+	Pending(ctx context.Context) ([]json.RawMessage, error)
+	Explain(ctx context.Context, ref domain.OrderRef, entryID string) ([]json.RawMessage, error)
+	Workers(ctx context.Context) ([]json.RawMessage, error)
+	Check(ctx context.Context) ([]json.RawMessage, error)
+	Doctor(ctx context.Context) ([]json.RawMessage, error)
+	// DeadLetters are the oldest, at most so many, whose reason contains a text.
+	DeadLetters(ctx context.Context, reason string, most int) ([]json.RawMessage, error)
+	DeadLetter(ctx context.Context, id string) ([]json.RawMessage, error)
+	// Redrive, Reroute and Discard return what was done, and why what was not done was not.
+	Redrive(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error)
+	Reroute(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error)
+	Discard(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error)
+}
+
+// Object is one of those that a command writes with -o json.
+type Object = json.RawMessage
+
+// Objects are a list of them.
+type Objects struct {
+	Items []Object `json:"items" nullable:"false"`
+}
+
+// Handled is what was done with dead letters.
+type Handled struct {
+	Done   []Object `json:"done" nullable:"false"`
+	Failed []Object `json:"failed" nullable:"false" doc:"error says why, and code."`
+}
+
+// LettersRequest names dead letters.
+type LettersRequest struct {
+	IDs []string `json:"ids" minItems:"1" maxItems:"1000" nullable:"false" doc:"As the list has them (dead_id)."`
+}
+
+var operators = []domain.APIRole{domain.APISRE, domain.APIAdmin}
+
+func (s *Server) registerOperating() {
+	o := s.deps.Operating
+	look := func(id, path, summary, command string) huma.Operation {
+		return huma.Operation{
+			OperationID: id, Method: http.MethodGet, Path: path, Summary: summary, Tags: []string{"sres"},
+			Description: "The objects are those of holdfast " + command + " -o json.",
+		}
+	}
+	type none struct{}
+	register(s, look("pending", "/v1/pending", "What waits, who has it, and for how long", "pending"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
+		return s.objects(o.Pending(ctx))
+	})
+	register(s, look("explain", "/v1/pending/{event}/{id}", "Where one order stands", "pending explain"), operators, func(ctx context.Context, in *struct {
+		OrderPath
+		EntryID string `query:"entry_id" maxLength:"64" doc:"Of a request of it: then nothing is searched."`
+	},
+	) (*objectsOutput, error) {
+		return s.objects(o.Explain(ctx, in.ref(), in.EntryID))
+	})
+	register(s, look("workers", "/v1/workers", "Who works", "workers list"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
+		return s.objects(o.Workers(ctx))
+	})
+	register(s, look("check", "/v1/check", "Is all well", "check"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
+		return s.objects(o.Check(ctx))
+	})
+	register(s, look("doctor", "/v1/doctor", "What will be wrong later", "doctor"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
+		return s.objects(o.Doctor(ctx))
+	})
+	register(s, look("dead-letters", "/v1/dead-letters", "List dead letters, the oldest first", "dead list"), operators, func(ctx context.Context, in *struct {
+		Reason string `query:"reason" maxLength:"512" doc:"Only those whose reason contains this."`
+		Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	},
+	) (*objectsOutput, error) {
+		return s.objects(o.DeadLetters(ctx, in.Reason, in.Limit))
+	})
+	register(s, look("dead-letter", "/v1/dead-letters/{dead_id}", "Show a dead letter, but for its payment token", "dead show"), operators, func(ctx context.Context, in *struct {
+		ID string `path:"dead_id" maxLength:"64"`
+	},
+	) (*objectsOutput, error) {
+		return s.objects(o.DeadLetter(ctx, in.ID))
+	})
+	for _, act := range []struct {
+		name, summary string
+		do            func(context.Context, []string) (done, failed []json.RawMessage, err error)
+	}{
+		{"redrive", "Give dead letters back to be handled", func(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error) {
+			return o.Redrive(ctx, ids)
+		}},
+		{"reroute", "Publish requests in the partition of their event", func(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error) {
+			return o.Reroute(ctx, ids)
+		}},
+		{"discard", "Remove dead letters for good", func(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error) {
+			return o.Discard(ctx, ids)
+		}},
+	} {
+		register(s, huma.Operation{
+			OperationID: "dead-letters-" + act.name, Method: http.MethodPost, Path: "/v1/dead-letters/" + act.name, Summary: act.summary, Tags: []string{"sres"},
+		}, operators, func(ctx context.Context, in *struct{ Body LettersRequest }) (*struct{ Body Handled }, error) {
+			done, failed, err := act.do(ctx, in.Body.IDs)
+			if err != nil {
+				return nil, s.problem(err)
+			}
+			return &struct{ Body Handled }{Handled{orEmpty(done), orEmpty(failed)}}, nil
+		})
+	}
+}
+
+type objectsOutput struct{ Body Objects }
+
+func (s *Server) objects(list []json.RawMessage, err error) (*objectsOutput, error) {
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	return &objectsOutput{Objects{orEmpty(list)}}, nil
+}
+
+func orEmpty(list []json.RawMessage) []json.RawMessage {
+	if list == nil {
+		return []json.RawMessage{}
+	}
+	return list
+}

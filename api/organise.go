@@ -1,0 +1,223 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"holdfast/domain"
+	"holdfast/domain/seats"
+)
+
+// Organising is what organisers do with events.
+type Organising interface {
+	// Create puts an event on sale; created is false if it is on sale with these terms already.
+	Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error)
+	// Adjust gives an event the terms that change makes of its present ones.
+	Adjust(ctx context.Context, eventID string, change func(domain.Terms) (domain.Terms, error)) (changed bool, err error)
+	Close(ctx context.Context, eventID string, cause domain.Cause) (closed bool, err error)
+	Reopen(ctx context.Context, eventID string, cause domain.Cause) (reopened bool, err error)
+	// CallOff ends an event's sale and cancels its orders. Calling it again goes on with what is left.
+	CallOff(ctx context.Context, eventID string, cause domain.Cause) (CalledOff, error)
+}
+
+// CalledOff is what has become of an event's orders.
+type CalledOff struct {
+	Before    bool `json:"before" doc:"It was called off already."`
+	Held      int  `json:"orders_held" doc:"Orders that are cancelled with it, by now, and were only held."`
+	Confirmed int  `json:"orders_confirmed" doc:"Orders that are cancelled with it, by now, and whose money workers give back."`
+}
+
+// SectionTerms is what is offered in one section.
+type SectionTerms struct {
+	Section  string `json:"section" minLength:"1" maxLength:"128"`
+	Price    *int64 `json:"price,omitempty" minimum:"0" doc:"Minor units. Needed for a new section."`
+	Capacity *int64 `json:"capacity,omitempty" minimum:"0" maximum:"100000000" doc:"How many places; of a section without seats."`
+	Rows     string `json:"rows,omitempty" maxLength:"1048576" doc:"Of a section with seats: its rows from the best to the worst, such as A:1-12/13-24,B:1-26."`
+}
+
+// EventTerms is what an organiser says about an event. When it is adjusted, what is left out stays as it is.
+type EventTerms struct {
+	Name           *string        `json:"name,omitempty" minLength:"1" maxLength:"256"`
+	MaxPerOrder    *int64         `json:"max_per_order,omitempty" minimum:"0" doc:"0: no limit."`
+	MaxPerCustomer *int64         `json:"max_per_customer,omitempty" minimum:"0" doc:"Of an event that was created with such a limit."`
+	NoOrphans      *bool          `json:"no_orphans,omitempty"`
+	OnSale         *int64         `json:"on_sale,omitempty" minimum:"0" doc:"0: at once."`
+	OffSale        *int64         `json:"off_sale,omitempty" minimum:"0" doc:"0: never."`
+	Sections       []SectionTerms `json:"sections,omitempty" maxItems:"200" nullable:"false" doc:"Sections to add, or to change."`
+}
+
+// NewEvent is an event that is to be put on sale.
+type NewEvent struct {
+	EventID  string `json:"event_id" minLength:"1" maxLength:"128"`
+	Currency string `json:"currency" minLength:"3" maxLength:"3"`
+	EventTerms
+}
+
+// Changed is what was done to an event.
+type Changed struct {
+	EventID string `json:"event_id"`
+	Changed bool   `json:"changed" doc:"false: it was so already."`
+}
+
+// CauseRequest is why something is done to an event. Who asked for it is the name of the key.
+type CauseRequest struct {
+	Reason string `json:"reason,omitempty" maxLength:"512"`
+}
+
+var organisers = []domain.APIRole{domain.APIOrganiser, domain.APIAdmin}
+
+// maxTermsBytes is more than the layouts of an event have.
+const maxTermsBytes = 2 << 20
+
+func (s *Server) registerOrganising() {
+	op := func(id, path, summary, description string) huma.Operation {
+		return huma.Operation{OperationID: id, Method: http.MethodPost, Path: path, Summary: summary, Description: description, Tags: []string{"organisers"}, MaxBodyBytes: maxTermsBytes}
+	}
+	create := op("event-create", "/v1/events", "Put an event on sale", "201: it is. 200: it was already, with these very terms.")
+	create.Responses = map[string]*huma.Response{"201": {Description: "It is on sale now.", Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf[Changed](s)}}}}
+	register(s, create, organisers, s.createEvent)
+	register(s, op("event-adjust", "/v1/events/{event}/adjust", "Change capacities, prices, sections, dates or the name", "What is left out stays as it is. Orders keep their price."), organisers, s.adjustEvent)
+	register(s, op("event-close", "/v1/events/{event}/close", "End the sale", "What is held can still be paid."), organisers, s.because(s.deps.Organising, Organising.Close))
+	register(s, op("event-reopen", "/v1/events/{event}/reopen", "Let the sale go on", "Orders that were cancelled stay so."), organisers, s.because(s.deps.Organising, Organising.Reopen))
+	register(s, op("event-call-off", "/v1/events/{event}/call-off", "End the sale, cancel all orders, and give everybody their money back",
+		"It cannot be undone. 503 outcome_not_known: it goes on with what is left when the same is sent again."), organisers, s.callOff)
+}
+
+// apply is t with what is said.
+func (e EventTerms) apply(t domain.Terms) (domain.Terms, error) {
+	for _, set := range []struct{ to, from *int64 }{
+		{&t.MaxPerOrder, e.MaxPerOrder}, {&t.MaxPerCustomer, e.MaxPerCustomer}, {&t.OnSaleMillis, e.OnSale}, {&t.OffSaleMillis, e.OffSale},
+	} {
+		if set.from != nil {
+			*set.to = *set.from
+		}
+	}
+	if e.Name != nil {
+		t.Name = *e.Name
+	}
+	if e.NoOrphans != nil {
+		t.NoOrphans = *e.NoOrphans
+	}
+	t.Sections = slices.Clone(t.Sections)
+	for i, said := range e.Sections {
+		bad := func(format string, args ...any) error {
+			return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("sections[%d]: "+format, append([]any{i}, args...)...))
+		}
+		if slices.ContainsFunc(e.Sections[:i], func(before SectionTerms) bool { return before.Section == said.Section }) {
+			return t, bad("named twice")
+		}
+		at := slices.IndexFunc(t.Sections, func(there domain.SectionTerms) bool { return there.Name == said.Section })
+		if at < 0 {
+			if said.Price == nil || (said.Capacity == nil) == (said.Rows == "") {
+				return t, bad("a new section needs a price, and either a capacity or rows")
+			}
+			at = len(t.Sections)
+			t.Sections = append(t.Sections, domain.SectionTerms{Name: said.Section})
+		}
+		to := &t.Sections[at]
+		if said.Price != nil {
+			to.Price = *said.Price
+		}
+		if said.Capacity != nil {
+			to.Capacity = *said.Capacity
+		}
+		if said.Rows != "" {
+			layout, err := seats.Parse(said.Rows)
+			if err != nil {
+				return t, bad("rows: want such as A:1-12/13-24,B:1-26")
+			}
+			to.Layout, to.Capacity = layout.String(), int64(layout.Seats())
+		}
+	}
+	return t, t.Validate()
+}
+
+type changedOutput struct {
+	Status int
+	Body   Changed
+}
+
+func (s *Server) createEvent(ctx context.Context, in *struct{ Body NewEvent }) (*changedOutput, error) {
+	id := in.Body.EventID
+	if err := callerOf(ctx).mayEvent(id); err != nil {
+		return nil, err
+	}
+	err := cmp.Or(domain.CheckID("event_id", id), domain.CheckCurrency(in.Body.Currency))
+	if err != nil {
+		return nil, problemOf(http.StatusUnprocessableEntity, domain.CodeInvalid, err.Error())
+	}
+	terms, err := in.Body.apply(domain.Terms{Currency: in.Body.Currency})
+	created := false
+	if err == nil {
+		created, err = s.deps.Organising.Create(ctx, id, terms)
+	}
+	if err != nil {
+		return nil, s.problem(err).of(domain.OrderRef{EventID: id})
+	}
+	out := &changedOutput{Status: http.StatusOK, Body: Changed{id, created}}
+	if created {
+		out.Status = http.StatusCreated
+	}
+	return out, nil
+}
+
+func (s *Server) adjustEvent(ctx context.Context, in *struct {
+	Event string `path:"event" maxLength:"128"`
+	Body  EventTerms
+},
+) (*changedOutput, error) {
+	changed, err := s.deps.Organising.Adjust(ctx, in.Event, in.Body.apply)
+	if err != nil {
+		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
+	}
+	return &changedOutput{http.StatusOK, Changed{in.Event, changed}}, nil
+}
+
+type causeInput struct {
+	Event string `path:"event" maxLength:"128"`
+	Body  *CauseRequest
+}
+
+// cause is why, and by whose key.
+func (in *causeInput) cause(ctx context.Context) domain.Cause {
+	c := domain.Cause{By: callerOf(ctx).key.Name}
+	if in.Body != nil {
+		c.Reason = in.Body.Reason
+	}
+	return c
+}
+
+// because is an endpoint that does something to an event for a cause.
+func (s *Server) because(o Organising, do func(Organising, context.Context, string, domain.Cause) (bool, error)) func(context.Context, *causeInput) (*changedOutput, error) {
+	return func(ctx context.Context, in *causeInput) (*changedOutput, error) {
+		changed, err := do(o, ctx, in.Event, in.cause(ctx))
+		if err != nil {
+			return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
+		}
+		return &changedOutput{http.StatusOK, Changed{in.Event, changed}}, nil
+	}
+}
+
+func (s *Server) callOff(ctx context.Context, in *causeInput) (*struct{ Body CalledOff }, error) {
+	leave, err := s.patience(ctx, s.options.MaxWait)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, s.options.MaxWait)
+	defer cancel()
+	done, err := s.deps.Organising.CallOff(ctx, in.Event, in.cause(ctx))
+	if errors.Is(err, context.DeadlineExceeded) { // what is left is done when it is asked for again
+		err = fmt.Errorf("%w: %w", domain.ErrUnknownOutcome, err)
+	}
+	if err != nil {
+		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
+	}
+	return &struct{ Body CalledOff }{done}, nil
+}

@@ -1,0 +1,366 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"go.uber.org/zap"
+
+	"holdfast/domain"
+	"holdfast/producer"
+)
+
+// How streams of updates go on.
+const (
+	admittedEvery = 400 * time.Millisecond // whoever is not let in any more hears nothing more
+	placeEvery    = time.Second
+	feedEvery     = 250 * time.Millisecond
+	silence       = 15 * time.Second // after which a comment says that the stream lives
+)
+
+func (s *Server) registerUpdates() {
+	streams := func(doc string) map[string]*huma.Response {
+		return map[string]*huma.Response{
+			"200": {Description: doc, Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}},
+			"204": {Description: "There is nothing more to come: do not ask again."},
+		}
+	}
+	register(s, huma.Operation{
+		OperationID: "order-updates", Method: http.MethodGet, Path: "/v1/orders/{event}/{id}/updates", Summary: "Hear what becomes of an order", Tags: []string{"orders"},
+		Responses: streams("Server-sent events. order: an Order, now and whenever it has changed, or its place in line has. problem: a Problem, and the end. It ends with an outcome."),
+	}, lookers, s.orderUpdates)
+	register(s, huma.Operation{
+		OperationID: "event-updates", Method: http.MethodGet, Path: "/v1/events/{event}/updates", Summary: "Hear what is left of an event", Tags: []string{"events"},
+		Responses: streams("Server-sent events. event: an Event, now and whenever it has changed, four times a second at most."),
+	}, anyone, s.eventUpdates)
+}
+
+// stream writes server-sent events.
+type stream struct {
+	w       io.Writer
+	control *http.ResponseController
+	timeout time.Duration
+}
+
+// send writes an event; an empty name is a comment.
+func (s *stream) send(name, id string, data []byte) error {
+	if err := s.control.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	text := ":\n\n"
+	if name != "" {
+		text = "event: " + name + "\n"
+		if id != "" {
+			text += "id: " + id + "\n"
+		}
+		text += "data: " + string(data) + "\n\n"
+	}
+	if _, err := io.WriteString(s.w, text); err != nil {
+		return err
+	}
+	return s.control.Flush()
+}
+
+// sendJSON is send of an object.
+func (s *stream) sendJSON(name, id string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return s.send(name, id, data)
+}
+
+// streaming is a response for as long as hear goes on, the caller is let in, and the process does not end. Each stream counts as a wait.
+func (s *Server) streaming(ctx context.Context, authorization string, hear func(ctx context.Context, to *stream, still <-chan time.Time) error) (*huma.StreamResponse, error) {
+	leave, err := s.patience(ctx, 0)
+	if err != nil {
+		return nil, problemOf(http.StatusServiceUnavailable, domain.CodeBusy, "as many wait as may: come back later")
+	}
+	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+		defer leave()
+		ctx, cancel := context.WithCancel(hctx.Context())
+		defer cancel()
+		defer context.AfterFunc(s.ending, cancel)()
+		e, ok := ctx.Value(exchangeKey{}).(*exchange)
+		if !ok {
+			return // there is nobody to write to
+		}
+		to := &stream{w: e, control: http.NewResponseController(e), timeout: s.options.WriteTimeout}
+		if err := to.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return
+		}
+		hctx.SetHeader("Content-Type", "text/event-stream")
+		hctx.SetHeader("X-Accel-Buffering", "no")
+		hctx.SetStatus(http.StatusOK)
+		admitted, silent := time.NewTicker(admittedEvery), time.NewTicker(silence)
+		defer admitted.Stop()
+		defer silent.Stop()
+		var watching sync.WaitGroup
+		defer watching.Wait()
+		defer cancel()
+		watching.Go(func() {
+			for {
+				select {
+				case <-admitted.C:
+					if _, err := s.principal(ctx, authorization); err != nil {
+						cancel()
+						return
+					}
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+		if err := hear(ctx, to, silent.C); err != nil && ctx.Err() == nil {
+			s.log.Debug("a stream of updates ended", zap.Error(err))
+		}
+	}}, nil
+}
+
+func (s *Server) orderUpdates(ctx context.Context, in *struct {
+	OrderPath
+	Authorization string `header:"Authorization" hidden:"true"`
+	Receipt       string `query:"receipt" maxLength:"512" doc:"Of its request: then there is a place in line while it waits."`
+	LastEventID   string `header:"Last-Event-ID" doc:"The id of the last event that was heard."`
+},
+) (*huma.StreamResponse, error) {
+	customer := callerOf(ctx).role == roleCustomer
+	if customer {
+		in.Receipt = ""
+	}
+	first, err := s.showOrder(ctx, &showOrderInput{OrderPath: in.OrderPath, Receipt: in.Receipt})
+	if err != nil {
+		return nil, err
+	}
+	ref := in.ref()
+	order, err := s.look(ctx, ref)
+	if err != nil {
+		return nil, s.problem(err).of(ref)
+	}
+	if order.State.Terminal() && in.LastEventID == order.Version {
+		return &huma.StreamResponse{Body: func(hctx huma.Context) { hctx.SetStatus(http.StatusNoContent) }}, nil
+	}
+	return s.streaming(ctx, in.Authorization, func(ctx context.Context, to *stream, still <-chan time.Time) error {
+		h := &orderHearing{Server: s, ref: ref, to: to, version: "unheard", last: first.Body}
+		if in.Receipt != "" {
+			var err error
+			if h.receipt, err = parseReceipt(ref, in.Receipt); err != nil {
+				return err
+			}
+		}
+		return h.hear(ctx, order, still)
+	})
+}
+
+// orderHearing is a stream of what becomes of one order.
+type orderHearing struct {
+	*Server
+	ref     domain.OrderRef
+	receipt producer.Receipt // its EntryID is empty if there is none
+	to      *stream
+	version string // that was told last
+	last    Order  // likewise
+}
+
+type changed struct {
+	outcome producer.Outcome
+	err     error
+}
+
+func (h *orderHearing) hear(ctx context.Context, o domain.Order, still <-chan time.Time) error {
+	place := time.NewTicker(placeEvery)
+	defer place.Stop()
+	if o.State == domain.OrderNone {
+		if err := h.to.sendJSON("order", "", h.last); err != nil {
+			return err
+		}
+		h.version = ""
+	} else if over, err := h.tell(ctx, o); over || err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer cancel()
+	news := make(chan changed, 1)
+	wait := func() {
+		version := h.version
+		waiting.Go(func() {
+			outcome, err := h.deps.Producer.WaitChange(ctx, h.ref.EventID, h.ref.OrderID, version)
+			news <- changed{outcome, err}
+		})
+	}
+	wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-still:
+			if err := h.to.send("", "", nil); err != nil {
+				return err
+			}
+		case <-place.C:
+			if h.version != "" || h.receipt.EntryID == "" {
+				continue
+			}
+			p, err := h.deps.Producer.Place(ctx, h.receipt)
+			if err != nil {
+				return h.fail(err)
+			}
+			if v := viewPlace(p); v != nil && !reflect.DeepEqual(v, h.last.Place) {
+				h.last.Place = v
+				if err := h.to.sendJSON("order", "", h.last); err != nil {
+					return err
+				}
+			}
+		case n := <-news:
+			if n.err != nil {
+				return h.fail(n.err)
+			}
+			if over, err := h.tell(ctx, n.outcome.Order); over || err != nil {
+				return err
+			}
+			wait()
+		}
+	}
+}
+
+// tell sends an order as it stands now; over says that it has an outcome.
+func (h *orderHearing) tell(ctx context.Context, o domain.Order) (over bool, err error) {
+	v, err := h.view(ctx, h.ref, o)
+	if err == nil {
+		v, err = h.mayShow(ctx, v)
+	}
+	if err != nil {
+		return true, h.fail(err)
+	}
+	h.version, h.last = o.Version, v
+	return o.State.Terminal(), h.to.sendJSON("order", o.Version, v)
+}
+
+// fail tells why nothing more will come; that the stream ends because the caller has gone is none of it.
+func (h *orderHearing) fail(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return errors.Join(err, h.to.sendJSON("problem", "", h.failed(err).of(h.ref)))
+}
+
+// feeds look at events for those who listen. However many do, each event is looked at once.
+type feeds struct {
+	mu sync.Mutex
+	of map[string]*feed
+}
+
+// feed is what those who listen to one event hear.
+type feed struct {
+	listeners int
+	stop      context.CancelFunc
+
+	mu      sync.Mutex
+	now     page
+	err     error
+	changed chan struct{} // closed when there is another
+}
+
+// join is the feed of an event, to be left again.
+func (s *Server) join(eventID string, first page) (f *feed, leave func()) {
+	s.feeds.mu.Lock()
+	defer s.feeds.mu.Unlock()
+	f = s.feeds.of[eventID]
+	if f == nil {
+		ctx, stop := context.WithCancel(s.ending)
+		f = &feed{now: first, changed: make(chan struct{}), stop: stop}
+		s.feeds.of[eventID] = f
+		go s.feed(ctx, eventID, f)
+	}
+	f.listeners++
+	return f, func() {
+		s.feeds.mu.Lock()
+		defer s.feeds.mu.Unlock()
+		if f.listeners--; f.listeners == 0 {
+			f.stop()
+			delete(s.feeds.of, eventID)
+		}
+	}
+}
+
+// feed looks at an event until nobody listens any more.
+func (s *Server) feed(ctx context.Context, eventID string, f *feed) {
+	tick := time.NewTicker(feedEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		p, err := s.eventPageOf(ctx, eventID)
+		if err != nil && domain.ClassOf(err) == domain.ClassRetry {
+			continue // Redis is away: nothing is known to have changed
+		}
+		f.mu.Lock()
+		if err != nil || p.etag != f.now.etag {
+			f.now, f.err = p, err
+			close(f.changed)
+			f.changed = make(chan struct{})
+		}
+		f.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// next is what there is now, and what is closed when there is another.
+func (f *feed) next() (page, <-chan struct{}, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now, f.changed, f.err
+}
+
+func (s *Server) eventUpdates(ctx context.Context, in *struct {
+	Event         string `path:"event" maxLength:"128"`
+	Authorization string `header:"Authorization" hidden:"true"`
+	LastEventID   string `header:"Last-Event-ID" doc:"The id of the last event that was heard: it is not told again."`
+},
+) (*huma.StreamResponse, error) {
+	first, err := s.eventPageOf(ctx, in.Event)
+	if err != nil {
+		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
+	}
+	return s.streaming(ctx, in.Authorization, func(ctx context.Context, to *stream, still <-chan time.Time) error {
+		f, leave := s.join(in.Event, first)
+		defer leave()
+		heard := in.LastEventID
+		for {
+			now, changed, err := f.next()
+			if err != nil {
+				return errors.Join(err, to.sendJSON("problem", "", s.problem(err)))
+			}
+			if now.etag != heard {
+				if err := to.send("event", now.etag, now.body[:len(now.body)-1]); err != nil {
+					return fmt.Errorf("event %s: %w", in.Event, err)
+				}
+				heard = now.etag
+			}
+			select {
+			case <-changed:
+			case <-still:
+				if err := to.send("", "", nil); err != nil {
+					return fmt.Errorf("event %s: %w", in.Event, err)
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+}

@@ -1,0 +1,321 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"holdfast/domain"
+)
+
+// Branch is what is archived of one branch of a partition.
+type Branch struct {
+	Partition   int    `json:"partition"`
+	Branch      string `json:"branch"`
+	Parent      string `json:"parent,omitempty"`
+	After       string `json:"after"` // the entry behind which it goes on from its parent; "0-0": the log begins here
+	Last        string `json:"last"`
+	Segments    int    `json:"segments"`
+	Bytes       int64  `json:"bytes"`
+	FirstMillis int64  `json:"first_ms"` // of its first entry
+	LastMillis  int64  `json:"last_ms"`
+	LeftBy      string `json:"left_by,omitempty"` // the branches that go on from it
+	Damaged     string `json:"damaged,omitempty"` // why its first or last segment cannot be read
+}
+
+// Branches lists what there is, by partition, each branch behind the one that it goes on from. It reads the first and the last segment of each.
+func (r *Reader) Branches(ctx context.Context) ([]Branch, error) {
+	all, err := r.list(ctx, namespacePrefix(r.namespace), nil)
+	if err != nil {
+		return nil, err
+	}
+	var found []Branch
+	for _, p := range slices.Sorted(maps.Keys(all)) {
+		of, err := r.branchesOf(ctx, p, all[p])
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, of...)
+	}
+	return found, nil
+}
+
+func (r *Reader) branchesOf(ctx context.Context, p int, all map[string][]link) ([]Branch, error) {
+	found := make([]Branch, 0, len(all))
+	left := make(map[string][]string)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		links := all[name]
+		b := Branch{Partition: p, Branch: name, Segments: len(links)}
+		for _, l := range links {
+			b.Bytes += l.size
+		}
+		for i, key := range []Key{links[0].key, links[len(links)-1].key} {
+			s, err := r.segment(ctx, key)
+			var damaged *damagedError
+			switch {
+			case errors.As(err, &damaged) || errors.Is(err, ErrMissing):
+				b.Damaged = err.Error()
+			case err != nil:
+				return nil, err
+			case i == 0:
+				b.Parent, b.After, b.FirstMillis = s.Header.Parent, s.Header.After, domain.EntryMillis(s.Header.First)
+			}
+			if err == nil && i == 1 {
+				b.Last, b.LastMillis = s.Header.Last, domain.EntryMillis(s.Header.Last)
+			}
+		}
+		if b.Parent != "" {
+			left[b.Parent] = append(left[b.Parent], name)
+		}
+		found = append(found, b)
+	}
+	for i, b := range found {
+		found[i].LeftBy = strings.Join(left[b.Branch], " ")
+	}
+	slices.SortStableFunc(found, func(a, b Branch) int { return strings.Compare(a.order(found), b.order(found)) })
+	return found, nil
+}
+
+// order sorts a branch behind its parents.
+func (b Branch) order(all []Branch) string {
+	path := b.Branch
+	for range all {
+		i := slices.IndexFunc(all, func(other Branch) bool { return other.Branch == b.Parent })
+		if i < 0 {
+			break
+		}
+		b = all[i]
+		path = b.Branch + " " + path
+	}
+	return path
+}
+
+// newest are the branches by partition from which no other goes on: those that are read where nobody says which. If a partition has several, the
+// archive alone does not tell which of them went on; wanted names one of those, or another one, of any partition.
+func (r *Reader) newest(ctx context.Context, wanted []string) (map[int]string, error) {
+	all, err := r.Branches(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range wanted {
+		if !slices.ContainsFunc(all, func(b Branch) bool { return b.Branch == name }) {
+			return nil, domain.WithCode(domain.ClassReject, domain.CodeNotFound, fmt.Errorf("branch %s is not in the archive of namespace %s", name, r.namespace))
+		}
+	}
+	newest := make(map[int]string)
+	said := make(map[int]bool)
+	for _, b := range all {
+		switch is := slices.Contains(wanted, b.Branch); {
+		case said[b.Partition] && is:
+			return nil, domain.WithCode(domain.ClassReject, domain.CodeConflict, fmt.Errorf("branches %s and %s are both of partition %d: want one", newest[b.Partition], b.Branch, b.Partition))
+		case is:
+			newest[b.Partition], said[b.Partition] = b.Branch, true
+		case said[b.Partition] || b.LeftBy != "":
+		case newest[b.Partition] == "":
+			newest[b.Partition] = b.Branch
+		case !slices.ContainsFunc(all, func(o Branch) bool { return o.Partition == b.Partition && slices.Contains(wanted, o.Branch) }):
+			return nil, domain.WithCode(domain.ClassReject, domain.CodeConflict,
+				fmt.Errorf("partition %d ends in the branches %s and %s: say with --branch which of them went on (archive ls lists them)", b.Partition, newest[b.Partition], b.Branch))
+		}
+	}
+	if len(all) == 0 {
+		return nil, domain.WithCode(domain.ClassReject, domain.CodeNotFound, fmt.Errorf("nothing is archived of namespace %s", r.namespace))
+	}
+	return newest, nil
+}
+
+// Report is what was found of an archive.
+type Report struct {
+	OK       bool    `json:"ok"`
+	Branches int     `json:"branches"`
+	Segments int     `json:"segments"`
+	Entries  int     `json:"entries"`
+	Facts    int     `json:"facts"`
+	Bytes    int64   `json:"bytes"`
+	Faults   []Fault `json:"faults"`
+}
+
+// mostFaults bounds a report.
+const mostFaults = 10_000
+
+func (r *Report) fault(f Fault) error {
+	if len(r.Faults) < mostFaults && !slices.Contains(r.Faults, f) {
+		r.Faults = append(r.Faults, f)
+	}
+	r.OK = false
+	return nil
+}
+
+// Verify reads every segment of every branch, and checks what each says of itself, that each follows the one before, position by
+// position and hash by hash, and that nothing else is there. That the end of a branch is missing only Redis can tell: see Compare. Step, if not
+// nil, is called for each segment.
+func (r *Reader) Verify(ctx context.Context, step func()) (Report, error) {
+	report := Report{OK: true, Faults: []Fault{}}
+	all, err := r.list(ctx, namespacePrefix(r.namespace), func(key string) {
+		_ = report.fault(Fault{key, "is not the name of a segment"}) // never fails
+	})
+	if err != nil {
+		return report, err
+	}
+	if len(all) == 0 {
+		_ = report.fault(Fault{namespacePrefix(r.namespace), "nothing is archived of this namespace"}) // never fails
+	}
+	for _, p := range slices.Sorted(maps.Keys(all)) {
+		for _, name := range slices.Sorted(maps.Keys(all[p])) {
+			report.Branches++
+			if err := r.verifyBranch(ctx, all[p], p, name, &report, step); err != nil {
+				return report, err
+			}
+		}
+	}
+	return report, nil
+}
+
+// verifyBranch checks the segments of one branch, and where it goes on from.
+func (r *Reader) verifyBranch(ctx context.Context, branches map[string][]link, p int, name string, report *Report, step func()) error {
+	own := branches[name]
+	if own[0].key.Before != (Position{}) {
+		return errors.Join(report.fault(Fault{own[0].key.String(), "is the first of its branch that is there, and not where that begins: what was before is missing"}),
+			r.walkOwn(ctx, own, nil, report, step))
+	}
+	chain, err := r.chain(ctx, p, name, branches)
+	var damaged *damagedError
+	switch {
+	case errors.As(err, &damaged):
+		return errors.Join(report.fault(Fault{damaged.key, damaged.what}), r.walkOwn(ctx, own, nil, report, step))
+	case errors.Is(err, ErrMissing):
+		return errors.Join(report.fault(Fault{own[0].key.String(), err.Error()}), r.walkOwn(ctx, own, nil, report, step))
+	case err != nil:
+		return err
+	}
+	var parent []link
+	if n := len(chain) - len(own); n > 0 {
+		parent = chain[n-1 : n]
+	}
+	return r.walkOwn(ctx, own, parent, report, step)
+}
+
+// walkOwn walks the segments of a branch behind the last one of its parent, if it has one.
+func (r *Reader) walkOwn(ctx context.Context, own, parent []link, report *Report, step func()) error {
+	var before *Segment
+	var last Position
+	if len(parent) > 0 {
+		s, err := r.segment(ctx, parent[0].key)
+		var damaged *damagedError
+		switch {
+		case errors.As(err, &damaged):
+			return errors.Join(report.fault(Fault{damaged.key, damaged.what}), r.walkOwn(ctx, own, nil, report, step))
+		case err != nil:
+			return err
+		}
+		if before, last = s, parent[0].upTo; !slices.ContainsFunc(s.Entries, func(e domain.Entry) bool { return e.ID == last.String() }) {
+			if err := report.fault(Fault{s.Key.String(), fmt.Sprintf("does not have the entry %s, from which another branch goes on", last)}); err != nil {
+				return err
+			}
+		}
+	}
+	return r.walkFrom(ctx, own, before, last, func(s *Segment, _ []domain.Entry) error {
+		report.Segments++
+		report.Entries += s.Header.Entries
+		report.Facts += s.Header.Facts
+		report.Bytes += int64(s.Size)
+		if step != nil {
+			step()
+		}
+		return nil
+	}, report.fault)
+}
+
+// Log is the log of a namespace in Redis, as Compare needs it.
+type Log interface {
+	ArchiveState(ctx context.Context, partition int) (domain.ArchiveState, error)
+	LogAfter(ctx context.Context, partition int, branch, after string, bytes int) ([]domain.Entry, error)
+}
+
+// Compare reads the log of each partition from its start and compares what is archived of its branch with it, entry by entry and byte for
+// byte, up to the mark in Redis. Archiving may go on meanwhile. It adds what it finds to a report of Verify.
+func (r *Reader) Compare(ctx context.Context, log Log, partitions int, report *Report, step func()) error {
+	for p := range partitions {
+		if err := r.comparePartition(ctx, log, p, report, step); err != nil {
+			return fmt.Errorf("comparing partition %d with its log: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func (r *Reader) comparePartition(ctx context.Context, log Log, p int, report *Report, step func()) error {
+	state, err := log.ArchiveState(ctx, p)
+	if err != nil || state.Mark.Branch != state.Branch { // of a branch of which nothing is archived there is nothing to compare
+		return err
+	}
+	chain, err := r.chain(ctx, p, state.Branch, nil)
+	var damaged *damagedError
+	if errors.As(err, &damaged) || errors.Is(err, ErrMissing) {
+		return report.fault(Fault{fmt.Sprintf("partition %d", p), err.Error()})
+	}
+	if err != nil {
+		return err
+	}
+	marked, broken := false, false
+	next := entriesAfter(ctx, log, p, state.Branch)
+	err = r.walk(ctx, chain, func(s *Segment, entries []domain.Entry) error {
+		if step != nil {
+			step()
+		}
+		if s.Key.String() == state.Mark.Segment {
+			marked = true
+			if s.Hash != state.Mark.Hash {
+				broken = true
+				return errors.Join(report.fault(Fault{s.Key.String(), "is not what it was when it was compared with the log: another hash"}), errStop)
+			}
+		}
+		for _, archived := range entries {
+			is, err := next()
+			if err != nil {
+				return err
+			}
+			if !sameEntry(is, archived) {
+				broken = true
+				return errors.Join(report.fault(Fault{s.Key.String(), fmt.Sprintf("has the entry %s, where the log has %q", archived.ID, is.ID)}), errStop)
+			}
+		}
+		if marked {
+			return errStop
+		}
+		return nil
+	}, func(f Fault) error {
+		broken = true
+		return errors.Join(report.fault(f), errStop)
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return err
+	}
+	if !marked && !broken {
+		return report.fault(Fault{state.Mark.Segment, "is missing: the mark in Redis says that the log is archived up to its end"})
+	}
+	return nil
+}
+
+// errStop ends a walk.
+var errStop = errors.New("no need to go on")
+
+// entriesAfter returns what gives a log's entries one by one, from its start; behind the last one, the zero Entry.
+func entriesAfter(ctx context.Context, log Log, p int, branch string) func() (domain.Entry, error) {
+	var page []domain.Entry
+	after := "0-0"
+	return func() (domain.Entry, error) {
+		if len(page) == 0 {
+			var err error
+			if page, err = log.LogAfter(ctx, p, branch, after, SegmentBytes); err != nil || len(page) == 0 {
+				return domain.Entry{}, err
+			}
+			after = page[len(page)-1].ID
+		}
+		e := page[0]
+		page = page[1:]
+		return e, nil
+	}
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"holdfast/archive"
+	"holdfast/streams"
+)
+
+type archiveCommand struct {
+	Ls     archiveLsCommand     `cmd:"" help:"List the branches of each partition: segments, bytes, and from when to when."`
+	Verify archiveVerifyCommand `cmd:"" help:"Read every segment, and check it and the chain that they are."`
+}
+
+// archiveFlags say which archive.
+type archiveFlags struct {
+	Archive string `env:"HOLDFAST_ARCHIVE" required:"" placeholder:"URL" help:"Where the log is archived: file:///folder or s3://bucket/prefix?region=…."`
+}
+
+// redactArchive is what of an archive's URL may be printed: not its parameters.
+func redactArchive(raw string) string {
+	if raw == "" {
+		return ""
+	}
+	u, err := url.Parse(raw)
+	if err != nil || archive.CheckURL(raw) != nil {
+		return malformedURL
+	}
+	return u.Scheme + "://" + u.Host + u.Path
+}
+
+// with runs do with the archive of the namespace.
+func (f archiveFlags) with(ctx context.Context, e *environment, do func(*archive.Reader) error) error {
+	if _, err := e.checkConnection(); err != nil { // the namespace, at least
+		return err
+	}
+	if err := archive.CheckURL(f.Archive); err != nil {
+		return badUsage("--archive: %w", err)
+	}
+	bucket, err := archive.Open(ctx, f.Archive)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(archive.NewReader(bucket, e.namespace)), bucket.Close())
+}
+
+type archiveLsCommand struct{ archiveFlags }
+
+func (c *archiveLsCommand) Run(ctx context.Context, e *environment) error {
+	return c.with(ctx, e, func(r *archive.Reader) error {
+		out := e.printer("partition", "branch", "segments", "bytes", "from", "to", "last", "parent", "behind")
+		branches, err := r.Branches(ctx)
+		for _, b := range branches {
+			behind := b.After
+			if b.Damaged != "" {
+				behind = "DAMAGED: " + b.Damaged
+			}
+			out.row(b, strconv.Itoa(b.Partition), b.Branch, strconv.Itoa(b.Segments), count(b.Bytes), when(b.FirstMillis), when(b.LastMillis), b.Last, b.Parent, behind)
+		}
+		return out.end(err)
+	})
+}
+
+type archiveVerifyCommand struct{ archiveFlags }
+
+// Help is shown by --help.
+func (c *archiveVerifyCommand) Help() string {
+	return `
+Redis is not needed for it. What only Redis can tell, whether the end of the archive is missing and whether it says what the
+log does, is compared by: holdfast audit --archive URL. Exit status 0 only if all is well.
+`
+}
+
+func (c *archiveVerifyCommand) Run(ctx context.Context, e *environment) error {
+	return c.with(ctx, e, func(r *archive.Reader) error {
+		shown := e.progressOf("segments read", 0)
+		report, err := r.Verify(ctx, func() { shown.add(1) })
+		shown.clear()
+		if err != nil {
+			return err
+		}
+		out := e.printer()
+		verdict := "all is well"
+		if !report.OK {
+			verdict = "NOT WELL"
+		}
+		out.sheet(report, "verdict", verdict, "branches", strconv.Itoa(report.Branches), "segments", strconv.Itoa(report.Segments),
+			"facts", strconv.Itoa(report.Facts), "bytes", count(report.Bytes))
+		if len(report.Faults) > 0 && out.section("segment", "detail") {
+			for _, f := range report.Faults {
+				out.row(f, f.Subject, f.Detail)
+			}
+		}
+		if err := out.flush(); err != nil {
+			return err
+		}
+		return faultsError(report)
+	})
+}
+
+func faultsError(report archive.Report) error {
+	if report.OK {
+		return nil
+	}
+	return fmt.Errorf("the archive has %d faults: see docs/operations.md", len(report.Faults))
+}
+
+// compareArchive compares what is archived with the log, for the audit.
+func compareArchive(ctx context.Context, e *environment, raw string, store *streams.Store) (archive.Report, error) {
+	var report archive.Report
+	err := archiveFlags{raw}.with(ctx, e, func(r *archive.Reader) (err error) {
+		shown := e.progressOf("segments read", 0)
+		defer shown.clear()
+		if report, err = r.Verify(ctx, func() { shown.add(1) }); err != nil {
+			return err
+		}
+		return r.Compare(ctx, store.Ledger(), store.Partitions(), &report, func() { shown.add(1) })
+	})
+	return report, err
+}

@@ -1,0 +1,53 @@
+package domain
+
+import "context"
+
+// ArchiveMark is how far the log of a partition is archived: up to the end of a segment that was written, read back and
+// compared. The zero value: nothing is.
+type ArchiveMark struct {
+	Branch   string // of the partition, that the segment belongs to
+	Position string // id of the newest log entry in the segment
+	Segment  string // its key
+	Hash     string // SHA-256 of its bytes, hex
+}
+
+// ArchiveState is what is archived of a partition, and what is not.
+type ArchiveState struct {
+	Branch    string   // that the partition has now
+	Before    []string // branches whose log this one may go on from, the likeliest first
+	Mark      ArchiveMark
+	NowMillis int64 // on Redis's clock
+}
+
+// ArchivedNamespace is what a segment says of the namespace that it is of: with it, it can be made again.
+type ArchivedNamespace struct {
+	Namespace    string `json:"namespace"`
+	Epoch        string `json:"epoch"`
+	Schema       string `json:"schema"`
+	Partitions   int    `json:"partitions"`
+	PaymentNames string `json:"payment_names"`
+	FreeOrders   string `json:"free_orders"`
+	Gateway      string `json:"gateway,omitempty"`
+	MaxWaiting   int64  `json:"max_waiting,omitempty"`
+}
+
+// ArchiveSource is the log, for whoever archives it. It only reads, but for Advance and BeginBranch, which compare and set: what others
+// have changed since stays as it is. Archiving keeps nothing in the log, and takes nothing of it in hand.
+type ArchiveSource interface {
+	ArchivedNamespace(ctx context.Context) (ArchivedNamespace, error)
+	// ArchiveState reads where a partition is.
+	ArchiveState(ctx context.Context, partition int) (ArchiveState, error)
+	// LogAfter reads entries of a partition's log, in order, from behind one on ("0-0": from the start), until they have so many bytes or the
+	// log ends. The error wraps ErrDataReplaced if the partition has another branch, or if that entry is not in its log.
+	LogAfter(ctx context.Context, partition int, branch, after string, bytes int) ([]Entry, error)
+	// InLog reports whether a partition's log has just this entry, byte for byte.
+	InLog(ctx context.Context, partition int, e Entry) (bool, error)
+	// Acknowledged is up to where each group has acknowledged all entries of a partition's log.
+	Acknowledged(ctx context.Context, partition int) (map[Group]string, error)
+	// Advance moves the mark, if it still is where it was read, the partition has the branch that is said, and its log has
+	// the entry with which the segment ends, byte for byte. It reports whether it did.
+	Advance(ctx context.Context, partition int, from, to ArchiveMark, last Entry) (bool, error)
+	// ContinueElsewhere begins another branch in a partition, if it has this one still: the archive has entries of the branch that the log
+	// does not have. The newest that both have is common, empty if that is not known.
+	ContinueElsewhere(ctx context.Context, partition int, branch, common, by string) error
+}
