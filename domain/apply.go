@@ -217,6 +217,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 	if ended := o.State == OrderHeld || o.State == OrderConfirmed; ended && o.Code != "" && next.State != OrderHeld && next.State != OrderConfirmed {
 		effect.Code, effect.Uses = o.Code, -1 // with its places
 	}
+	if o.State == OrderLapsed && next.State == OrderConfirmed && o.Code != "" {
+		effect.Code, effect.Uses = o.Code, 1
+	}
 	next.Version = f.ID
 	if next.State.Terminal() && next.State != o.State {
 		next.ResolvedAtMillis = f.AtMillis

@@ -160,10 +160,9 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		switch fact.Type { //nolint:exhaustive // the others may happen at any time
 		case domain.FactConfirmed, domain.FactPaying, domain.FactActionRequired, domain.FactExtended:
 			d.bound = "before"
-			if until := m.events[m.refs[i].EventID].OffSaleOf(d.Taken); d.Taken != "" { // it lapsed, and is held again
-				if d.bound = "anew"; until > 0 {
-					d.limit = min(d.limit, until)
-				}
+			if d.Taken != "" { // it lapsed, and is held again
+				d.bound = "anew"
+				d.onSale(m.events[m.refs[i].EventID])
 			}
 		case domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
 			if d.was.State == domain.OrderHeld {
@@ -172,8 +171,13 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		case domain.FactLapsed:
 			d.bound = "from"
 		case domain.FactExpired:
-			if fact.Reason == "" {
+			switch fact.Reason {
+			case "":
 				d.bound = "from"
+			case domain.ReasonNotOnSale:
+			default: // why an order that lapsed does not get its places again, while it could
+				d.bound = "before"
+				d.onSale(m.events[m.refs[i].EventID])
 			}
 		}
 	} else if m.strays && !d.was.Open() {
@@ -183,6 +187,13 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		d.acks = append(d.acks, m.entries[i])
 	}
 	return true, nil
+}
+
+// onSale bounds a fact by the end of the sale of the order's places, too.
+func (d *decided) onSale(e domain.Event) {
+	if until := e.OffSaleOf(d.was.Items); until > 0 {
+		d.limit = min(d.limit, until)
+	}
 }
 
 // moveOnce decides, and calls the script. It returns what must come after it. done is false if an order was not as it
