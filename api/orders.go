@@ -37,7 +37,7 @@ const stateWaiting = "waiting"
 type Order struct {
 	EventID           string `json:"event_id"`
 	OrderID           string `json:"order_id"`
-	State             string `json:"state" enum:"waiting,held,confirmed,declined,expired,cancelled,rejected" doc:"waiting: nothing is known of it yet. held: its places are set aside until the deadline. The others are outcomes; of them only confirmed can still change, to cancelled."`
+	State             string `json:"state" enum:"waiting,held,lapsed,confirmed,declined,expired,cancelled,rejected" doc:"waiting: nothing is known of it yet. held: its places are set aside until the deadline. lapsed: that has passed, and it gets them again if its payment is approved late and they are free. The others are outcomes; of them only confirmed can still change, to cancelled."`
 	Reason            string `json:"reason,omitempty" doc:"Why it was rejected, declined or cancelled: sold_out, seat_taken, price_changed and others."`
 	Detail            string `json:"detail,omitempty" doc:"The same for people."`
 	CustomerID        string `json:"customer_id,omitempty"`
@@ -76,7 +76,7 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) O
 	if o.State == domain.OrderNone {
 		v.State = stateWaiting
 	}
-	if o.State == domain.OrderHeld && o.Attempt > 0 {
+	if o.Open() && o.Attempt > 0 {
 		v.Payment = o.PayState.String()
 	}
 	return v

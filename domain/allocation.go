@@ -82,6 +82,39 @@ func (a Allocation) onSaleAt(e Event, nowMillis int64) bool {
 	return e.OnSaleAt(nowMillis)
 }
 
+// onSaleOf reports whether all of these places are on sale at that time.
+func (e Event) onSaleOf(items Items, nowMillis int64) bool {
+	for item := range items.All() {
+		name, is := allocated(item.Section)
+		if a, _ := e.Allocation(name); is && !a.onSaleAt(e, nowMillis) || !is && !e.OnSaleAt(nowMillis) {
+			return false
+		}
+	}
+	return true
+}
+
+// OffSaleOf is when the sale of the first of these places ends, in milliseconds; 0: never.
+func (e Event) OffSaleOf(items Items) (millis int64) {
+	for item := range items.All() {
+		ends := e.OffSaleMillis
+		if name, is := allocated(item.Section); is {
+			if a, _ := e.Allocation(name); a.OffSaleMillis > 0 {
+				ends = a.OffSaleMillis
+			}
+		}
+		if ends > 0 && (millis == 0 || ends < millis) {
+			millis = ends
+		}
+	}
+	return millis
+}
+
+// opensAgain reports whether an order that used a code, or none, may use it once more.
+func (e Event) opensAgain(hash string) bool {
+	i, j, known := e.code(hash)
+	return hash == "" || known && e.Allocations[i].Codes[j].opens()
+}
+
 // Allocation returns the named one; ok is false if the event has none of that name.
 func (e Event) Allocation(name string) (a Allocation, ok bool) {
 	i := slices.IndexFunc(e.Allocations, func(a Allocation) bool { return a.Name == name })

@@ -13,7 +13,7 @@ type Effect struct {
 	Items                 Items  // whose places are moved
 	Available, Held, Sold int64  // 1 if each of those places is one more then, -1 if it is one fewer
 	Taken                 Items  // places that go the other way in the same step: one fewer where those are one more
-	EndsHold              bool   // the order is not among the holds any more, and its customer may order again
+	EndsHold              bool   // the order is not among the holds any more; if it was held, its customer may order again
 	Code                  string // hash of an access code that more, or fewer, orders use then; empty for none
 	Uses                  int64  // how many more
 }
@@ -78,7 +78,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 
 	case FactConfirmed:
-		if o.State != OrderHeld {
+		if !o.Open() {
 			return o, effect, illegal(f, o.State)
 		}
 		if by := max(f.Attempt, 1); by != o.LastAttempt() || o.PayState == PayDeclined {
@@ -88,10 +88,19 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			return o, effect, err
 		}
 		next.State, next.ConfirmedAtMillis, next.AuthorizationID, next.PayState = OrderConfirmed, f.AtMillis, f.AuthorizationID, PayOpen
-		effect = Effect{Items: o.Items, Held: -1, Sold: 1, EndsHold: true}
+		if effect = (Effect{Items: o.Items, Held: -1, Sold: 1, EndsHold: true}); o.State == OrderLapsed {
+			effect = Effect{Taken: o.Items, Available: 1, Sold: -1, EndsHold: true}
+		}
+
+	case FactLapsed:
+		if o.State != OrderHeld || f.LateMillis <= 0 {
+			return o, effect, illegal(f, o.State)
+		}
+		next.State, next.LateMillis = OrderLapsed, f.LateMillis
+		effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
 
 	case FactDeclined, FactExpired:
-		if o.State != OrderHeld {
+		if !o.Open() || f.Type == FactExpired && f.Reason != "" && o.State != OrderLapsed {
 			return o, effect, illegal(f, o.State)
 		}
 		if f.Type == FactDeclined && f.Reason == "" && o.RequestType == RequestHold && o.Attempt > 0 {
@@ -101,7 +110,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			next.State = OrderExpired
 		}
 		next.Reason, next.Detail = f.Reason, f.Detail
-		effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
+		if effect = (Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}); o.State == OrderLapsed {
+			effect = Effect{EndsHold: true}
+		}
 
 	case FactCancelled:
 		if o.State != f.Was {
@@ -111,15 +122,31 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		case OrderNone:
 		case OrderHeld:
 			effect = Effect{Items: o.Items, Available: 1, Held: -1, EndsHold: true}
+		case OrderLapsed:
+			effect = Effect{EndsHold: true}
 		case OrderConfirmed:
 			effect = Effect{Items: o.Items, Available: 1, Sold: -1}
-		case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
+		case OrderCancelled: // its places were given back before; what it was to keep could not be captured
+			if f.Reason != ReasonCaptureFailed || !o.KeepsMoney() {
+				return o, effect, illegal(f, o.State)
+			}
+		case OrderDeclined, OrderExpired, OrderRejected:
 			return o, effect, illegal(f, o.State)
 		}
 		if err := o.checkSale(f); err != nil {
 			return o, effect, err
 		}
 		next.State, next.Reason = OrderCancelled, f.Reason
+		switch {
+		case f.NoRefund && o.State != OrderConfirmed:
+			return o, Effect{}, fmt.Errorf("cancelled: keeps money of what was %s", o.State)
+		case f.NoRefund:
+			next.owes(o, 0)
+		case f.Reason == ReasonCaptureFailed: // there is nothing that could be kept
+			next.owes(o, o.PaidAmount())
+		case o.State == OrderConfirmed:
+			next.owes(o, o.Amount())
+		}
 
 	case FactReduced, FactChanged:
 		var err error
@@ -128,15 +155,20 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 
 	case FactChangeRefused:
-		if o.State != OrderHeld && o.State != OrderConfirmed {
+		if !o.Open() && !o.wasPaid() {
 			return o, effect, illegal(f, o.State)
 		}
 		if err := next.number(f); err != nil || f.Reason == "" {
 			return o, effect, cmp.Or(err, errors.New("change_refused: without a reason"))
 		}
 
+	case FactRefundGranted:
+		if err := next.grant(o, f); err != nil {
+			return o, effect, err
+		}
+
 	case FactPaying:
-		if o.State != OrderHeld || o.RequestType != RequestHold {
+		if !o.Open() || o.RequestType != RequestHold {
 			return o, effect, illegal(f, o.State)
 		}
 		if f.Attempt != o.Attempt+1 || f.Attempt > MaxAttempts || o.Attempt > 0 && o.PayState != PayDeclined {
@@ -145,7 +177,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		next.Attempt, next.PayState, next.PayFingerprint = f.Attempt, PayOpen, f.Fingerprint
 
 	case FactPaymentDeclined:
-		if o.State != OrderHeld || o.RequestType != RequestHold {
+		if !o.Open() || o.RequestType != RequestHold {
 			return o, effect, illegal(f, o.State)
 		}
 		if o.Attempt == 0 || f.Attempt != o.Attempt || o.PayState == PayDeclined {
@@ -154,7 +186,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		next.PayState, next.AuthorizationID = PayDeclined, ""
 
 	case FactActionRequired:
-		if o.State != OrderHeld {
+		if !o.Open() {
 			return o, effect, illegal(f, o.State)
 		}
 		if o.Attempt == 0 || f.Attempt != o.Attempt || o.PayState != PayOpen {
@@ -184,6 +216,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 	}
 	if ended := o.State == OrderHeld || o.State == OrderConfirmed; ended && o.Code != "" && next.State != OrderHeld && next.State != OrderConfirmed {
 		effect.Code, effect.Uses = o.Code, -1 // with its places
+	}
+	if o.State == OrderLapsed && next.State == OrderConfirmed && o.Code != "" {
+		effect.Code, effect.Uses = o.Code, 1
 	}
 	next.Version = f.ID
 	if next.State.Terminal() && next.State != o.State {
@@ -229,18 +264,24 @@ func Apply(v View, f Fact) (View, error) {
 		return v, fmt.Errorf("held, but order %s of the same customer is in progress", v.InProgress)
 	case f.Type == FactHeld && v.Event.MaxPerCustomer > 0 && v.Places+f.Items.Quantity() > v.Event.MaxPerCustomer:
 		return v, fmt.Errorf("held, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
-	case f.Type == FactConfirmed && f.AtMillis >= v.Order.DeadlineMillis:
-		return v, fmt.Errorf("confirmed at %d, not before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
+	case f.Type == FactConfirmed && f.AtMillis >= v.Order.PayableUntilMillis():
+		return v, fmt.Errorf("confirmed at %d, not before its deadline %d", f.AtMillis, v.Order.PayableUntilMillis())
+	case f.Type == FactConfirmed && v.Order.State == OrderLapsed:
+		if err := v.mayHaveAgain(f.AtMillis); err != nil {
+			return v, err
+		}
+	case f.Type == FactLapsed && (f.AtMillis < v.Order.DeadlineMillis || f.LateMillis != v.Event.LateApprovalMillis):
+		return v, fmt.Errorf("lapsed at %d for %d, its deadline is %d, and the event's time %d", f.AtMillis, f.LateMillis, v.Order.DeadlineMillis, v.Event.LateApprovalMillis)
 	case (f.Type == FactReduced || f.Type == FactChanged || f.Type == FactChangeRefused) && v.Order.State == OrderHeld && f.AtMillis >= v.Order.DeadlineMillis:
 		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.DeadlineMillis)
 	case f.Type == FactChanged && v.Event.MaxPerCustomer > 0 && effect.Places() < 0 && v.Places-effect.Places() > v.Event.MaxPerCustomer:
 		return v, fmt.Errorf("changed, but the customer had %d places, of at most %d", v.Places, v.Event.MaxPerCustomer)
 	case f.Type == FactChanged && v.Event.Cancelled:
 		return v, errors.New("changed, but its event is cancelled")
-	case (f.Type == FactPaying || f.Type == FactActionRequired || f.Type == FactExtended) && f.AtMillis >= v.Order.DeadlineMillis:
-		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.DeadlineMillis)
-	case f.Type == FactExpired && f.AtMillis < v.Order.DeadlineMillis:
-		return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, v.Order.DeadlineMillis)
+	case (f.Type == FactPaying || f.Type == FactActionRequired || f.Type == FactExtended) && f.AtMillis >= v.Order.PayableUntilMillis():
+		return v, fmt.Errorf("%s at %d, not before its deadline %d", f.Type, f.AtMillis, v.Order.PayableUntilMillis())
+	case f.Type == FactExpired && f.AtMillis < v.Order.PayableUntilMillis() && f.Reason == "":
+		return v, fmt.Errorf("expired at %d, before its deadline %d", f.AtMillis, v.Order.PayableUntilMillis())
 	case f.Type == FactCancelled && f.Reason == ReasonEventCancelled && !v.Event.Cancelled:
 		return v, errors.New("cancelled because of its event, which is not cancelled")
 	}
@@ -270,6 +311,24 @@ func Apply(v View, f Fact) (View, error) {
 	return out, nil
 }
 
+// mayHaveAgain returns why a lapsed order cannot be sold at that time, if its places are free; nil if it can.
+func (v View) mayHaveAgain(atMillis int64) error {
+	quantity := v.Order.Items.Quantity()
+	switch e := v.Event; {
+	case !e.onSaleOf(v.Order.Items, atMillis):
+		return fmt.Errorf("confirmed after it had lapsed, at %d, when its event was not on sale", atMillis)
+	case !e.opensAgain(v.Order.Code):
+		return fmt.Errorf("confirmed after it had lapsed, by a code that opens nothing any more")
+	case v.InProgress != "":
+		return fmt.Errorf("confirmed after it had lapsed, but order %s of the same customer is in progress", v.InProgress)
+	case e.MaxPerOrder > 0 && quantity > e.MaxPerOrder:
+		return fmt.Errorf("confirmed after it had lapsed, with %d places, of at most %d", quantity, e.MaxPerOrder)
+	case e.MaxPerCustomer > 0 && v.Places+quantity > e.MaxPerCustomer:
+		return fmt.Errorf("confirmed after it had lapsed, but the customer had %d places, of at most %d", v.Places, e.MaxPerCustomer)
+	}
+	return nil
+}
+
 func illegal(f Fact, from OrderState) error {
 	return fmt.Errorf("%s cannot follow %s", f.Type, from)
 }
@@ -284,7 +343,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		t := *f.Terms
 		out := Event{
 			Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer,
-			NoOrphans: t.NoOrphans, OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis,
+			NoOrphans: t.NoOrphans, LateApprovalMillis: t.LateApprovalMillis, OnSaleMillis: t.OnSaleMillis, OffSaleMillis: t.OffSaleMillis,
 			Fingerprint: t.Fingerprint(), Version: 1,
 		}
 		var err error
@@ -311,6 +370,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 			return e, fmt.Errorf("adjusted: a limit per customer was added, or taken away")
 		}
 		out.Name, out.MaxPerOrder, out.MaxPerCustomer, out.NoOrphans = t.Name, t.MaxPerOrder, t.MaxPerCustomer, t.NoOrphans
+		out.LateApprovalMillis = t.LateApprovalMillis
 		out.OnSaleMillis, out.OffSaleMillis = t.OnSaleMillis, t.OffSaleMillis
 		out.Version++
 		// Sections stand in the order of the terms, as adjust_event.lua writes them.
@@ -379,7 +439,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		e.Version++
 		return e, nil
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -443,7 +503,7 @@ func (b *Snapshot) Fold(f Fact) error {
 			b.Events[f.EventID] = e
 		}
 		return err
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 	}
 	ref := f.Ref()
 	v, err := Apply(b.View(ref, f.CustomerID), f)

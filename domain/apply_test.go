@@ -223,6 +223,7 @@ func TestApplyEveryTransition(t *testing.T) {
 		OrderNone: {}, OrderHeld: heldOrder(RequestPurchase, aliveUntil), OrderConfirmed: confirmedOrder(),
 		OrderDeclined: endedOrder(OrderDeclined, ""), OrderExpired: endedOrder(OrderExpired, ""),
 		OrderCancelled: endedOrder(OrderCancelled, ReasonRequested), OrderRejected: rejectedOrder(),
+		OrderLapsed: lapsedOrder(RequestPurchase, aliveUntil),
 	}
 	legal := map[string]OrderState{ // the state it leads to
 		"none held":                  OrderHeld,
@@ -233,6 +234,11 @@ func TestApplyEveryTransition(t *testing.T) {
 		"held expired":               OrderExpired,
 		"held cancelled (held)":      OrderCancelled,
 		"confirmed cancelled (conf)": OrderCancelled,
+		"lapsed confirmed":           OrderConfirmed,
+		"lapsed declined":            OrderDeclined,
+		"lapsed cancelled (lapsed)":  OrderCancelled,
+		"lapsed expired":             OrderExpired,
+		"lapsed expired for a seat":  OrderExpired,
 	}
 	type labelled struct {
 		name string
@@ -251,6 +257,13 @@ func TestApplyEveryTransition(t *testing.T) {
 		{"cancelled (expired)", orderFact(FactCancelled, OrderExpired)},
 		{"cancelled (cancelled)", orderFact(FactCancelled, OrderCancelled)},
 		{"cancelled (rejected)", orderFact(FactCancelled, OrderRejected)},
+		{"cancelled (lapsed)", orderFact(FactCancelled, OrderLapsed)},
+		{"lapsed", orderFact(FactLapsed, 0)}, // of an event that does not honour late approvals
+		{"expired for a seat", func() Fact {
+			f := orderFact(FactExpired, 0)
+			f.Reason = ReasonSeatTaken
+			return f
+		}()},
 		{"listed", Fact{Type: FactCreated, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
 		{"adjusted", Fact{Type: FactAdjusted, EventID: "e1", OrderID: "o1", Terms: ptr(testTerms())}},
 		{"closed", Fact{Type: FactClosed, EventID: "e1", OrderID: "o1"}},

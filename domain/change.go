@@ -11,7 +11,7 @@ import (
 // MaxChange is the highest number of a partial cancel or a change of an order.
 const MaxChange = 1_000_000
 
-// Change is a partial cancel or a change that arrived.
+// Change is a partial cancel, a change or a refund that arrived.
 type Change struct {
 	Request     Request
 	EntryMillis int64 // when it was published: the time part of its entry's id
@@ -35,24 +35,32 @@ func decideChange(v View, ref OrderRef, nowMillis int64, c Change) (*Fact, Verdi
 	case OrderNone:
 		return nil, VerdictWait
 	case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
-		return nil, VerdictDone // it has no places that could be others
-	case OrderHeld, OrderConfirmed:
+		if r.Type != RequestRefund || !o.wasPaid() {
+			return nil, VerdictDone // it has no places that could be others, and no money
+		}
+	case OrderHeld, OrderConfirmed, OrderLapsed:
 	}
 	if r.Change > o.Change+1 {
 		return nil, VerdictChangePending
 	}
 	var given, taken Items
 	var reason, detail string
-	kind := FactChanged
+	kind, noRefund := FactChanged, false
 	if r.Type == RequestCancel {
-		kind = FactReduced
+		kind, noRefund = FactReduced, r.NoRefund && o.State == OrderConfirmed
 		if given, reason, detail = givenBack(v.Event, o, r); reason == "" && given == o.Items {
 			// Nothing of it is left: that is what every reader of the log knows as cancelled. So it may be, whatever else.
-			return decideCancel(v, ref, Cancel{Reason: ReasonRequested, Cause: r.Cause}), VerdictDone
+			return decideCancel(v, ref, Cancel{Reason: ReasonRequested, Cause: r.Cause, NoRefund: r.NoRefund}), VerdictDone
 		}
 	}
 	if o.State == OrderHeld && !o.HoldAliveAt(nowMillis) {
-		return expired(ref), VerdictDone
+		return overdue(v, ref)
+	}
+	if o.State == OrderLapsed {
+		return changeRefused(o, ref, r, ReasonLapsed, ""), VerdictDone
+	}
+	if r.Type == RequestRefund {
+		return grantRefund(v, ref, r), VerdictDone
 	}
 	if kind == FactChanged {
 		given, taken, reason, detail = exchanged(v, nowMillis, c)
@@ -67,15 +75,58 @@ func decideChange(v View, ref OrderRef, nowMillis int64, c Change) (*Fact, Verdi
 		}
 	}
 	if reason != "" {
-		return &Fact{
-			Type: FactChangeRefused, EventID: ref.EventID, OrderID: ref.OrderID,
-			Change: r.Change, Fingerprint: r.Fingerprint, Version: o.Version, Reason: reason, Detail: detail,
-		}, VerdictDone
+		return changeRefused(o, ref, r, reason, detail), VerdictDone
 	}
 	return &Fact{
 		Type: kind, EventID: ref.EventID, OrderID: ref.OrderID, Change: r.Change, Fingerprint: r.Fingerprint, Version: o.Version,
-		Was: o.State, CustomerID: o.CustomerID, Items: given, Taken: taken, Currency: o.Currency,
+		Was: o.State, CustomerID: o.CustomerID, Items: given, Taken: taken, Currency: o.Currency, NoRefund: noRefund, Cause: r.Cause,
 	}, VerdictDone
+}
+
+func changeRefused(o Order, ref OrderRef, r *Request, reason, detail string) *Fact {
+	return &Fact{
+		Type: FactChangeRefused, EventID: ref.EventID, OrderID: ref.OrderID,
+		Change: r.Change, Fingerprint: r.Fingerprint, Version: o.Version, Reason: reason, Detail: detail,
+	}
+}
+
+// grantRefund gives back some of what was paid for an order that is confirmed, or was: an amount, or what some of its places cost.
+func grantRefund(v View, ref OrderRef, r *Request) *Fact {
+	o, amount, items := v.Order, r.Amount, Items("")
+	if o.State == OrderHeld {
+		return changeRefused(o, ref, r, ReasonNotPaid, "")
+	}
+	if len(r.Items) > 0 {
+		var reason, detail string
+		if items, reason, detail = givenBack(v.Event, o, r); reason != "" {
+			return changeRefused(o, ref, r, reason, detail)
+		}
+		amount = items.Amount()
+	}
+	if left := o.PaidAmount() - o.RefundTotal(); amount == 0 || amount > left {
+		return changeRefused(o, ref, r, ReasonMoreThanPaid, fmt.Sprintf("%d of %d", amount, left))
+	}
+	return &Fact{
+		Type: FactRefundGranted, EventID: ref.EventID, OrderID: ref.OrderID, Change: r.Change, Fingerprint: r.Fingerprint, Version: o.Version,
+		CustomerID: o.CustomerID, Items: items, Currency: o.Currency, Refund: amount, Cause: r.Cause,
+	}
+}
+
+// grant makes an order one of which more is given back. What the fact says is checked against the order, whatever has led to it.
+func (o *Order) grant(was Order, f Fact) error {
+	_, has := was.Items.Less(f.Items)
+	switch {
+	case !was.wasPaid():
+		return illegal(f, was.State)
+	case f.CustomerID != was.CustomerID || f.Currency != was.Currency:
+		return fmt.Errorf("%s: is of %s in %s, the order of %s in %s", f.Type, f.CustomerID, f.Currency, was.CustomerID, was.Currency)
+	case f.Refund <= 0 || f.Refund > was.PaidAmount()-was.RefundTotal():
+		return fmt.Errorf("%s: %d, of %d that were paid %d are given back already", f.Type, f.Refund, was.PaidAmount(), was.RefundTotal())
+	case f.Items != "" && (!has || f.Items.Amount() != f.Refund):
+		return fmt.Errorf("%s: %d for %q of %q", f.Type, f.Refund, f.Items, was.Items)
+	}
+	o.owes(was, f.Refund)
+	return o.number(f)
 }
 
 // lines are what a partial cancel or a change says, in the order in which an order has it: of a section of which the order has places of
@@ -242,7 +293,7 @@ func (o Order) changed(f Fact) (Order, Effect, error) {
 	switch {
 	case o.State != f.Was || o.State != OrderHeld && o.State != OrderConfirmed:
 		return o, Effect{}, illegal(f, o.State)
-	case f.Type == FactReduced && (f.Items == "" || f.Taken != ""):
+	case f.Type == FactReduced && (f.Items == "" || f.Taken != ""), f.Type == FactChanged && f.NoRefund:
 		return o, Effect{}, fmt.Errorf("reduced: gives %q and takes %q", f.Items, f.Taken)
 	case o.BeingPaid():
 		return o, Effect{}, fmt.Errorf("%s: it is being paid for", f.Type)
@@ -261,9 +312,16 @@ func (o Order) changed(f Fact) (Order, Effect, error) {
 	}
 	if effect.Held = -1; o.State == OrderConfirmed {
 		effect.Held, effect.Sold = 0, -1
-		if next.Reduced += o.Amount() - next.Amount(); next.Reduced < o.Reduced {
+		less := o.Amount() - next.Amount()
+		if next.Reduced += less; less < 0 {
 			return o, Effect{}, fmt.Errorf("%s: costs %d, and %d before it", f.Type, next.Amount(), o.Amount())
 		}
+		if f.NoRefund {
+			less = 0
+		}
+		next.owes(o, less)
+	} else if f.NoRefund {
+		return o, Effect{}, fmt.Errorf("%s: keeps money of what is %s", f.Type, o.State)
 	}
 	return next, effect, nil
 }
@@ -282,7 +340,7 @@ func (o *Order) number(f Fact) error {
 
 // BeingPaid reports whether a payment of the order as it is now may be under way.
 func (o Order) BeingPaid() bool {
-	return o.State == OrderHeld && o.Attempt > 0 && o.PayState != PayDeclined
+	return o.Open() && o.Attempt > 0 && o.PayState != PayDeclined
 }
 
 // in is the item of a section.

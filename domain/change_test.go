@@ -2,6 +2,7 @@ package domain
 
 import (
 	"reflect"
+	"strconv"
 	"testing"
 )
 
@@ -57,6 +58,18 @@ func TestDecideChange(t *testing.T) {
 	to := func(number int64, fingerprint string, items ...RequestItem) Change {
 		return Change{Request: changeRequest(RequestChange, number, fingerprint, items...), EntryMillis: now - 10, ValidMillis: 10}
 	}
+	keeping := func(number int64, items ...RequestItem) Change {
+		c := back(number, "one", items...)
+		c.Request.NoRefund = true
+		return c
+	}
+	refund := func(number, amount int64, items ...RequestItem) Change {
+		c := Change{Request: changeRequest(RequestRefund, number, "one", items...)}
+		c.Request.Amount = amount
+		return c
+	}
+	kept := with(confirmed, func(o *Order) { o.State, o.Kept = OrderCancelled, 1800 })
+	given := with(confirmed, func(o *Order) { o.State = OrderCancelled })
 	priced := places("general", 1)
 	priced.UnitPrice = ptr[int64](901)
 	for _, test := range []struct {
@@ -74,6 +87,20 @@ func TestDecideChange(t *testing.T) {
 		{"of both sections", hall, several, back(1, "one", places("general", 2), named("stalls", "A-1")), "reduced -general:2:900,stalls:1:900:1 done", "stalls:1:900:2", 2700},
 		{"everything", hall, several, back(1, "one", places("general", 2), named("stalls", "A-1", "A-2")), "cancelled -general:2:900,stalls:2:900:1-2 done", "general:2:900,stalls:2:900:1-2", 3600},
 		{"everything that is being paid", hall, heldOrder(RequestPurchase, aliveUntil), back(1, "one", places("general", 2)), "cancelled -general:2:900 done", "general:2:900", 0},
+		{"without a refund", hall, confirmed, keeping(1, places("general", 1)), "reduced -general:1:900 done", "general:1:900", 0},
+		{"without a refund, of what was reduced before", hall, second, keeping(2, places("general", 1)), "cancelled -general:1:900 done", "general:1:900", 900},
+		{"without a refund, of what is only held", hall, held, keeping(1, places("general", 1)), "reduced -general:1:900 done", "general:1:900", 0},
+		{"a refund", hall, confirmed, refund(1, 500), "refund_granted 500 done", "general:2:900", 500},
+		{"a refund of all", hall, second, refund(2, 900), "refund_granted 900 done", "general:1:900", 1800},
+		{"a refund of more than is left", hall, second, refund(2, 901), "change_refused more_than_paid 901 of 900 done", "general:1:900", 900},
+		{"a refund of places", hall, several, refund(1, 0, places("general", 1), named("stalls", "A-2")), "refund_granted 1800 -general:1:900,stalls:1:900:2 done", several.Items, 1800},
+		{"a refund of somebody else's seat", hall, several, refund(1, 0, named("stalls", "A-3")), "change_refused not_in_order A-3 done", several.Items, 0},
+		{"a refund of what is only held", hall, held, refund(1, 500), "change_refused not_paid done", "general:2:900", 0},
+		{"a refund that came before", hall, second, refund(1, 500), "- done", "general:1:900", 900},
+		{"a refund that comes too early", hall, confirmed, refund(2, 500), "- change_pending", "general:2:900", 0},
+		{"a refund of money that is kept", hall, kept, refund(1, 500), "refund_granted 500 done", "general:2:900", 500},
+		{"a refund of all that is kept", hall, kept, refund(1, 0, places("general", 2)), "refund_granted 1800 -general:2:900 done", "general:2:900", 1800},
+		{"a refund of what is refunded", hall, given, refund(1, 1), "change_refused more_than_paid 1 of 0 done", "general:2:900", 1800},
 		{"more than there is", hall, confirmed, back(1, "one", places("general", 3)), "change_refused not_in_order done", "general:2:900", 0},
 		{"of another section", hall, several, back(1, "one", places("general", 1), places("vip", 1)), "change_refused not_in_order vip done", several.Items, 0},
 		{"somebody else's seat", hall, several, back(1, "one", named("stalls", "A-1", "A-3")), "change_refused not_in_order A-3 done", several.Items, 0},
@@ -119,6 +146,9 @@ func TestDecideChange(t *testing.T) {
 			got, after := "-", test.order
 			if fact != nil {
 				got = string(fact.Type)
+				if fact.Refund > 0 {
+					got += " " + strconv.FormatInt(fact.Refund, 10)
+				}
 				if fact.Items != "" && fact.Type != FactExpired {
 					got += " -" + string(fact.Items)
 				}
@@ -135,7 +165,7 @@ func TestDecideChange(t *testing.T) {
 				if after, _, err = test.order.After(*fact); err != nil {
 					t.Fatal(err)
 				}
-				wantNumber := fact.Type == FactReduced || fact.Type == FactChanged || fact.Type == FactChangeRefused
+				wantNumber := fact.Type == FactRefundGranted || fact.Type == FactReduced || fact.Type == FactChanged || fact.Type == FactChangeRefused
 				r := &test.c.Request
 				if wantNumber && (after.Change != r.Change || after.ChangeFingerprint != r.Fingerprint || after.ChangeRefusal != fact.Reason || after.ChangeDetail != fact.Detail) {
 					t.Errorf("its number is not noted: %+v", after)

@@ -127,11 +127,12 @@ type Extend struct{ UntilMillis int64 }
 
 // Cancel gives the order up, whatever its state.
 type Cancel struct {
-	// Reason is ReasonRequested; or ReasonCaptureFailed, which only undoes a confirmed order; or
+	// Reason is ReasonRequested; or ReasonCaptureFailed, which only undoes a confirmed order, or that the money of a cancelled one is kept; or
 	// ReasonEventCancelled, which only undoes a held or confirmed one, and only while its event is cancelled:
 	// somebody may have reopened it meanwhile.
-	Reason string
-	Cause  Cause // of a request: why, and who asked for it, for people
+	Reason   string
+	Cause    Cause // of a request: why, and who asked for it, for people
+	NoRefund bool  // of a request: what was paid is kept
 }
 
 func (Hold) command()    {}
@@ -150,20 +151,21 @@ func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 	case Hold:
 		return decideHold(v, ref, nowMillis, c)
 	case Pay:
-		return decidePay(v.Order, ref, nowMillis, c)
+		return decidePay(v, ref, nowMillis, c)
 	case Update:
 		// One that comes before it is known that an action is required says nothing new: the gateway is asked once that is known.
-		if v.Order.AwaitsAction() && c.Attempt == v.Order.Attempt {
+		if v.Order.Awaited() && c.Attempt == v.Order.Attempt {
 			return nil, VerdictAsk
 		}
 		return nil, VerdictDone
 	case Resolve:
-		return decideResolve(v.Order, ref, nowMillis, c)
+		return decideResolve(v, ref, nowMillis, c)
 	case Expire:
-		if v.Order.State == OrderHeld && nowMillis >= v.Order.DeadlineMillis {
-			return expired(ref), VerdictDone
+		if !v.Order.Open() || nowMillis < v.Order.PayableUntilMillis() {
+			return nil, VerdictDone
 		}
-		return nil, VerdictDone
+		fact, _ := overdue(v, ref)
+		return fact, VerdictDone
 	case Extend:
 		if v.Order.HoldAliveAt(nowMillis) && v.Order.DeadlineMillis < c.UntilMillis {
 			return &Fact{Type: FactExtended, EventID: ref.EventID, OrderID: ref.OrderID, DeadlineMillis: c.UntilMillis}, VerdictDone
@@ -208,7 +210,7 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 			return held, VerdictAuthorize
 		}
 		return held, VerdictDone
-	case OrderHeld:
+	case OrderHeld, OrderLapsed:
 		if pays && o.PayState != PayActionRequired {
 			return nil, VerdictAuthorize
 		}
@@ -364,15 +366,16 @@ func refusal(v View, nowMillis int64, c Hold) (reason, detail string) {
 	return "", ""
 }
 
-func decidePay(o Order, ref OrderRef, nowMillis int64, c Pay) (*Fact, Verdict) {
+func decidePay(v View, ref OrderRef, nowMillis int64, c Pay) (*Fact, Verdict) {
+	o := v.Order
 	if c.Attempt == o.Attempt && o.PayFingerprint != "" && o.PayFingerprint != c.Fingerprint {
 		return nil, VerdictConflict
 	}
 	switch o.State {
 	case OrderNone:
 		return nil, VerdictWait
-	case OrderHeld:
-		return payHeld(o, ref, nowMillis, c)
+	case OrderHeld, OrderLapsed:
+		return payOpen(v, ref, nowMillis, c)
 	case OrderExpired, OrderCancelled:
 		return nil, voidIfHeldOnce(o)
 	case OrderConfirmed, OrderDeclined, OrderRejected:
@@ -381,21 +384,22 @@ func decidePay(o Order, ref OrderRef, nowMillis int64, c Pay) (*Fact, Verdict) {
 	return nil, VerdictDone
 }
 
-// payHeld: an attempt is accepted once, and then it is not too late for it any more.
-func payHeld(o Order, ref OrderRef, nowMillis int64, c Pay) (*Fact, Verdict) {
-	overdue := o.HoldAliveAt(nowMillis) && nowMillis-c.EntryMillis > c.ValidMillis
+// payOpen: an attempt is accepted once, and then it is not too late for it any more.
+func payOpen(v View, ref OrderRef, nowMillis int64, c Pay) (*Fact, Verdict) {
+	o := v.Order
+	late := o.payableAt(nowMillis) && nowMillis-c.EntryMillis > c.ValidMillis
 	switch {
 	case c.Attempt < o.Attempt, c.Attempt == o.Attempt && o.PayState != PayOpen:
 		return nil, VerdictDone
-	case c.Attempt == o.Attempt && o.RequestType == RequestPurchase && overdue: // nobody has accepted it: the purchase does the same
+	case c.Attempt == o.Attempt && o.RequestType == RequestPurchase && late: // nobody has accepted it: the purchase does the same
 		return nil, VerdictTooLate
 	case c.Attempt == o.Attempt:
 		return nil, VerdictAuthorize
-	case !o.HoldAliveAt(nowMillis):
-		return expired(ref), VerdictDone
+	case !o.payableAt(nowMillis):
+		return overdue(v, ref)
 	case c.Attempt > o.Attempt+1, o.Attempt > 0 && o.PayState != PayDeclined:
 		return nil, VerdictPending
-	case overdue:
+	case late:
 		return nil, VerdictTooLate
 	}
 	return &Fact{Type: FactPaying, EventID: ref.EventID, OrderID: ref.OrderID, Attempt: c.Attempt, Fingerprint: c.Fingerprint}, VerdictAuthorize
@@ -409,20 +413,21 @@ func voidIfHeldOnce(o Order) Verdict {
 	return VerdictDone
 }
 
-func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Verdict) {
+func decideResolve(v View, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Verdict) {
+	o := v.Order
 	// What is said of another attempt than the order's, or of one that was declined before, changes nothing, and there
 	// shall be no money of it. So it is with an order that is lost: it was there when the gateway was asked.
-	another := o.State == OrderNone || o.State == OrderHeld && (c.Attempt != o.Attempt || o.PayState == PayDeclined) || o.State == OrderConfirmed && c.Attempt != o.LastAttempt()
+	another := o.State == OrderNone || o.Open() && (c.Attempt != o.Attempt || o.PayState == PayDeclined) || o.State == OrderConfirmed && c.Attempt != o.LastAttempt()
 	switch {
 	case another && (c.Outcome == PaymentDeclined || c.Outcome == PaymentMismatched):
 		return nil, VerdictDone
 	case another:
 		return nil, VerdictVoid
-	case c.Outcome == PaymentMismatched && o.State != OrderHeld:
+	case c.Outcome == PaymentMismatched && !o.Open():
 		return nil, VerdictDone // whatever the order is, there is nothing of its own to void
 	}
 	switch o.State {
-	case OrderHeld:
+	case OrderHeld, OrderLapsed:
 		switch {
 		case c.Outcome == PaymentDeclined && o.RequestType == RequestHold:
 			return &Fact{Type: FactPaymentDeclined, EventID: ref.EventID, OrderID: ref.OrderID, Attempt: c.Attempt}, VerdictDone
@@ -430,19 +435,24 @@ func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Ve
 			return &Fact{Type: FactDeclined, EventID: ref.EventID, OrderID: ref.OrderID}, VerdictDone
 		case c.Outcome == PaymentMismatched:
 			return &Fact{Type: FactDeclined, EventID: ref.EventID, OrderID: ref.OrderID, Reason: ReasonPaymentMismatch, Detail: c.Detail}, VerdictDone
-		case !o.HoldAliveAt(nowMillis):
+		case o.State == OrderHeld && nowMillis >= o.DeadlineMillis && v.Event.LateApprovalMillis > 0 && c.Outcome == PaymentApproved:
+			return lapsed(v, ref), VerdictWait // and then it is asked whether it still can have its places
+		case o.State == OrderHeld && nowMillis >= o.DeadlineMillis && v.Event.LateApprovalMillis > 0:
+			return lapsed(v, ref), VerdictDone // the gateway is asked from time to time
+		case !o.payableAt(nowMillis):
 			return expired(ref), VerdictVoid
+		case o.State == OrderLapsed && c.Outcome == PaymentApproved:
+			return approvedLate(v, ref, nowMillis, c)
 		case c.Outcome == PaymentApproved:
-			return &Fact{
-				Type: FactConfirmed, EventID: ref.EventID, OrderID: ref.OrderID,
-				CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, AuthorizationID: c.AuthorizationID, Attempt: later(c.Attempt),
-			}, VerdictDone
+			return confirmed(o, ref, c), VerdictDone
 		case o.PayState == PayActionRequired: // that is known, and nobody waits for it
 			return nil, VerdictDone
 		case c.Outcome == PaymentActionRequired:
 			return &Fact{
 				Type: FactActionRequired, EventID: ref.EventID, OrderID: ref.OrderID, Attempt: c.Attempt, AuthorizationID: c.AuthorizationID,
 			}, VerdictDone
+		case o.State == OrderLapsed: // the gateway is asked from time to time
+			return nil, VerdictDone
 		default:
 			return nil, VerdictWait
 		}
@@ -466,7 +476,7 @@ func decideResolve(o Order, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Ve
 func decideCancel(v View, ref OrderRef, c Cancel) *Fact {
 	o := v.Order
 	switch {
-	case c.Reason == ReasonCaptureFailed && o.State != OrderConfirmed:
+	case c.Reason == ReasonCaptureFailed && o.State != OrderConfirmed && o.State != OrderCancelled:
 		return nil
 	case c.Reason == ReasonEventCancelled && (o.State == OrderNone || !v.Event.Cancelled):
 		return nil
@@ -474,12 +484,16 @@ func decideCancel(v View, ref OrderRef, c Cancel) *Fact {
 	switch o.State {
 	case OrderNone:
 		return &Fact{Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Cause: c.Cause, Was: OrderNone}
-	case OrderHeld, OrderConfirmed:
+	case OrderHeld, OrderLapsed, OrderConfirmed, OrderCancelled:
+		if o.State == OrderCancelled && (c.Reason != ReasonCaptureFailed || !o.KeepsMoney()) {
+			return nil
+		}
 		return &Fact{
 			Type: FactCancelled, EventID: ref.EventID, OrderID: ref.OrderID, Reason: c.Reason, Cause: c.Cause, Was: o.State,
 			CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis,
+			NoRefund: c.NoRefund && o.State == OrderConfirmed,
 		}
-	case OrderDeclined, OrderExpired, OrderCancelled, OrderRejected:
+	case OrderDeclined, OrderExpired, OrderRejected:
 		return nil
 	}
 	return nil
@@ -487,6 +501,64 @@ func decideCancel(v View, ref OrderRef, c Cancel) *Fact {
 
 func expired(ref OrderRef) *Fact {
 	return &Fact{Type: FactExpired, EventID: ref.EventID, OrderID: ref.OrderID}
+}
+
+func confirmed(o Order, ref OrderRef, c Resolve) *Fact {
+	return &Fact{
+		Type: FactConfirmed, EventID: ref.EventID, OrderID: ref.OrderID,
+		CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, AuthorizationID: c.AuthorizationID, Attempt: later(c.Attempt),
+	}
+}
+
+// lapsed ends a hold of an event that honours late approvals.
+func lapsed(v View, ref OrderRef) *Fact {
+	return &Fact{Type: FactLapsed, EventID: ref.EventID, OrderID: ref.OrderID, LateMillis: v.Event.LateApprovalMillis}
+}
+
+// overdue is what becomes of an open order when its time is over. It has lapsed, and then what was asked of it is asked of that; or it is over.
+func overdue(v View, ref OrderRef) (*Fact, Verdict) {
+	if v.Order.State == OrderHeld && v.Event.LateApprovalMillis > 0 {
+		return lapsed(v, ref), VerdictWait
+	}
+	return expired(ref), VerdictDone
+}
+
+// approvedLate is about a lapsed order whose payment is approved in time: it is a hold of its own, of just the places that the order had, and
+// sold at once. If it cannot have them, it is over.
+func approvedLate(v View, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Verdict) {
+	e, o := v.Event, v.Order
+	gone := func(reason, detail string) (*Fact, Verdict) {
+		fact := expired(ref)
+		fact.Reason, fact.Detail = reason, detail
+		return fact, VerdictVoid
+	}
+	quantity := o.Items.Quantity()
+	switch {
+	case !e.onSaleOf(o.Items, nowMillis):
+		return gone(ReasonNotOnSale, "")
+	case e.MaxPerOrder > 0 && quantity > e.MaxPerOrder:
+		return gone(ReasonOverLimit, "")
+	case !e.opensAgain(o.Code):
+		return gone(ReasonCodeRefused, "")
+	case v.InProgress != "":
+		return gone(ReasonInProgress, "")
+	case e.MaxPerCustomer > 0 && v.Places+quantity > e.MaxPerCustomer:
+		return gone(ReasonOverCustomer, "")
+	}
+	for item := range o.Items.All() {
+		section, _ := e.Section(item.Section)
+		if !section.Seated() {
+			if item.Quantity > section.Available {
+				return gone(ReasonSoldOut, item.Section)
+			}
+			continue
+		}
+		own, _ := seats.ParsePlaces(item.Places)
+		if _, reason, taken := seats.Choose(e.seatsOf(section).Places, seats.Wish{Free: item.Free(), Named: own}); reason != "" {
+			return gone(reason, item.Section+": "+strings.Join(e.names(item.Section, taken), ","))
+		}
+	}
+	return confirmed(o, ref, c), VerdictDone
 }
 
 // Create decides whether an event can be put on sale with these terms. Creating it again

@@ -126,6 +126,41 @@ func TestDecideEveryCell(t *testing.T) {
 			"- done",
 			"- done", "- done", "- done", "- done",
 		}},
+		{"held by a purchase, past its deadline, of an event that honours late approvals", View{Event: lateEvent(), Order: heldOrder(RequestPurchase, now), InProgress: "o1"}, [14]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- authorize",
+			"lapsed wait", "declined done", "lapsed done",
+			"declined done",
+			"lapsed done", "cancelled done", "- done", "- done",
+		}},
+		{"lapsed", View{Event: lateEvent(), Order: lapsedOrder(RequestPurchase, aliveUntil)}, [14]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- too_late",
+			"confirmed done", "declined done", "- done",
+			"declined done",
+			"- done", "cancelled done", "- done", "- done",
+		}},
+		{"lapsed for good", View{Event: lateEvent(), Order: lapsedOrder(RequestPurchase, now), InProgress: "another"}, [14]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- authorize",
+			"expired void", "declined done", "expired void",
+			"declined done",
+			"expired done", "cancelled done", "- done", "- done",
+		}},
+		{"lapsed, and its customer has another one in progress", View{Event: lateEvent(), Order: lapsedOrder(RequestPurchase, aliveUntil), InProgress: "another"}, [14]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- too_late",
+			"expired void", "declined done", "- done",
+			"declined done",
+			"- done", "cancelled done", "- done", "- done",
+		}},
+		{"lapsed, of a cancelled event", View{Event: cancelledEvent, Order: lapsedOrder(RequestPurchase, aliveUntil)}, [14]string{
+			"- authorize", "- conflict", "- done", "- conflict",
+			"- authorize", "- too_late",
+			"expired void", "declined done", "- done",
+			"declined done",
+			"- done", "cancelled done", "- done", "cancelled done",
+		}},
 		{"none, of a cancelled event", View{Event: cancelledEvent}, [14]string{
 			"rejected done", "rejected done", "rejected done", "rejected done",
 			"- wait", "- wait",
@@ -320,6 +355,90 @@ func TestDecideAttempts(t *testing.T) {
 	all := payingOrder(MaxAttempts, PayDeclined, aliveUntil)
 	if fact, verdict := Decide(View{Event: testEvent(), Order: all}, testRef, now, pay(MaxAttempts, "pay", 100)); fact != nil || verdict != VerdictDone {
 		t.Errorf("the last attempt again: %+v, %s", fact, verdict)
+	}
+}
+
+// TestDecideApprovedLate: a lapsed order gets its places again, unless it could not be held anew, and is sold with them.
+func TestDecideApprovedLate(t *testing.T) {
+	seated := func() Event {
+		e := hallEvent('-')
+		e.LateApprovalMillis = 5000
+		e.Sections[2].Places, e.Sections[2].Held, e.Sections[2].Available = "...../.....", 0, 10
+		return e
+	}
+	stalls := lapsedOrder(RequestPurchase, aliveUntil)
+	stalls.Items = "general:1:900,stalls:2:900:1-2"
+	for _, test := range []struct {
+		name   string
+		order  Order
+		change func(*View)
+		want   string
+	}{
+		{"as it was", stalls, func(*View) {}, "confirmed done"},
+		{"as it was, of a hold", func() Order { o := payingOrder(2, PayOpen, now-5); o.State, o.LateMillis = OrderLapsed, 6; return o }(), func(*View) {}, "confirmed done"},
+		{"a seat is taken", stalls, func(v *View) { v.Event.Sections[2].Places = ".-.../....." }, "expired seat_taken stalls: A-2 void"},
+		{"a seat is left alone", stalls, func(v *View) { v.Event.NoOrphans, v.Event.Sections[2].Places = true, "...-./....." }, "confirmed done"},
+		{"sold out", stalls, func(v *View) { v.Event.Sections[0].Available, v.Event.Sections[0].Sold = 0, 7 }, "expired sold_out general void"},
+		{"the sale is over", stalls, func(v *View) { v.Event.OffSaleMillis = now }, "expired not_on_sale void"},
+		{"closed", stalls, func(v *View) { v.Event.Closed = true }, "expired not_on_sale void"},
+		{"another one in progress", stalls, func(v *View) { v.InProgress = "o2" }, "expired in_progress void"},
+		{"at the limit of the customer", stalls, func(v *View) { v.Event.MaxPerCustomer, v.Places = 5, 2 }, "confirmed done"},
+		{"past the limit of the customer", stalls, func(v *View) { v.Event.MaxPerCustomer, v.Places = 5, 3 }, "expired over_customer_limit void"},
+		{"past the limit of an order", stalls, func(v *View) { v.Event.MaxPerOrder = 2 }, "expired over_limit void"},
+		{"the event is void again", stalls, func(v *View) { v.Event.LateApprovalMillis = 0 }, "confirmed done"},
+	} {
+		v := View{Event: seated(), Order: test.order}
+		test.change(&v)
+		fact, verdict := Decide(v, testRef, now, Resolve{Attempt: test.order.LastAttempt(), Outcome: PaymentApproved, AuthorizationID: "auth_1"})
+		got := string(fact.Type)
+		for _, more := range []string{fact.Reason, fact.Detail, verdict.String()} {
+			if more != "" {
+				got += " " + more
+			}
+		}
+		if got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+		fact.AtMillis = now
+		after, err := Apply(v, *fact)
+		if err == nil {
+			err = after.Event.CheckConservation()
+		}
+		if test.name == "a seat is left alone" || test.name == "a seat is taken" { // its counts are not those of its seats
+			err = nil
+		}
+		if err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if after.InProgress != v.InProgress || fact.Type == FactConfirmed && after.Order.ConfirmedAtMillis != now {
+			t.Errorf("%s: became %+v", test.name, after)
+		}
+	}
+	// And the fold lets no other one through.
+	for name, change := range map[string]func(*View){
+		"closed":      func(v *View) { v.Event.Closed = true },
+		"in progress": func(v *View) { v.InProgress = "o2" },
+		"limit":       func(v *View) { v.Event.MaxPerCustomer, v.Places = 5, 3 },
+		"of an order": func(v *View) { v.Event.MaxPerOrder = 2 },
+		"seat":        func(v *View) { v.Event.Sections[2].Places = ".-.../....." },
+		"too late":    func(v *View) { v.Order.LateMillis = 5 },
+	} {
+		v := View{Event: seated(), Order: stalls}
+		fact := Fact{Type: FactConfirmed, EventID: "e1", OrderID: "o1", AtMillis: now, CustomerID: "fred", Items: stalls.Items, Currency: "EUR", AuthorizationID: "auth_1"}
+		if _, err := Apply(v, fact); err != nil {
+			t.Fatal(err)
+		}
+		if change(&v); v.Order.LateMillis == 5 {
+			fact.AtMillis = now + 10
+		}
+		if _, err := Apply(v, fact); err == nil {
+			t.Errorf("%s: it was confirmed", name)
+		}
+	}
+	for _, late := range []int64{0, 4999} {
+		if _, err := Apply(View{Event: lateEvent(), Order: heldOrder(RequestHold, now), InProgress: "o1"}, Fact{Type: FactLapsed, EventID: "e1", OrderID: "o1", AtMillis: now, LateMillis: late}); err == nil {
+			t.Errorf("it lapsed for %d", late)
+		}
 	}
 }
 

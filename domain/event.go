@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"holdfast/domain/seats"
 )
@@ -23,6 +24,9 @@ const (
 
 	// MaxLayoutBytes is how long the layouts of an event are, all together.
 	MaxLayoutBytes = 1 << 20
+	// MaxLateApproval bounds Terms.LateApprovalMillis: so long nobody knows what becomes of an order, and of the money that is reserved for it.
+	MaxLateApproval = 24 * time.Hour
+
 	// MaxItemSeats is how many seats an item has at most: to look for them takes Redis longer than to count places.
 	MaxItemSeats = 100
 
@@ -42,16 +46,19 @@ type SectionTerms struct {
 
 // Terms is what an organiser says about an event.
 type Terms struct {
-	Name           string         `json:"name"`
-	Currency       string         `json:"currency"`
-	MaxPerOrder    int64          `json:"max_per_order,omitempty"`    // 0: no limit
-	MaxPerCustomer int64          `json:"max_per_customer,omitempty"` // held and sold, of all their orders; 0: no limit
-	NoOrphans      bool           `json:"no_orphans,omitempty"`       // named seats must leave no single seat alone
-	OnSaleMillis   int64          `json:"on_sale,omitempty"`          // 0: at once
-	OffSaleMillis  int64          `json:"off_sale,omitempty"`         // 0: never
-	Sections       []SectionTerms `json:"sections"`
-	Allocations    []Allocation   `json:"allocations,omitempty"`
-	Moves          []SeatMove     `json:"moves,omitempty"` // what becomes of seats, when it is adjusted
+	Name           string `json:"name"`
+	Currency       string `json:"currency"`
+	MaxPerOrder    int64  `json:"max_per_order,omitempty"`    // 0: no limit
+	MaxPerCustomer int64  `json:"max_per_customer,omitempty"` // held and sold, of all their orders; 0: no limit
+	// LateApprovalMillis is for how long after its deadline an order still gets its places when its payment is approved, if they are free; 0: not at all.
+	LateApprovalMillis int64 `json:"late_approval,omitempty"`
+
+	NoOrphans     bool           `json:"no_orphans,omitempty"` // named seats must leave no single seat alone
+	OnSaleMillis  int64          `json:"on_sale,omitempty"`    // 0: at once
+	OffSaleMillis int64          `json:"off_sale,omitempty"`   // 0: never
+	Sections      []SectionTerms `json:"sections"`
+	Allocations   []Allocation   `json:"allocations,omitempty"`
+	Moves         []SeatMove     `json:"moves,omitempty"` // what becomes of seats, when it is adjusted
 }
 
 // Validate returns the first thing that is wrong, of ClassReject.
@@ -69,6 +76,8 @@ func (t Terms) validate() error {
 		return fmt.Errorf("max_per_order: want 0 (no limit) to %d", MaxQuantity)
 	case t.MaxPerCustomer < 0 || t.MaxPerCustomer > MaxQuantity:
 		return fmt.Errorf("max_per_customer: want 0 (no limit) to %d", MaxQuantity)
+	case t.LateApprovalMillis < 0 || t.LateApprovalMillis > MaxLateApproval.Milliseconds():
+		return fmt.Errorf("late_approval: want 0 (not at all) to %d milliseconds", MaxLateApproval.Milliseconds())
 	case t.OnSaleMillis < 0 || t.OffSaleMillis < 0:
 		return errors.New("on_sale, off_sale: before 1970")
 	case t.OnSaleMillis > maxMillis || t.OffSaleMillis > maxMillis:
@@ -206,6 +215,9 @@ func (t Terms) Fingerprint() string {
 	if t.NoOrphans {
 		said = append(said, "no orphans")
 	}
+	if t.LateApprovalMillis > 0 {
+		said = append(said, "late approval", strconv.FormatInt(t.LateApprovalMillis, 10))
+	}
 	for _, s := range t.Sections {
 		if s.Mark != "" || s.Blocked > 0 {
 			said = append(said, "of "+s.Name, s.Mark, strconv.FormatInt(s.Blocked, 10))
@@ -283,15 +295,18 @@ type Event struct {
 	MaxPerOrder    int64
 	MaxPerCustomer int64 // whether there is one never changes: customers' places are only counted where there is
 	NoOrphans      bool
-	OnSaleMillis   int64
-	OffSaleMillis  int64
-	Closed         bool
-	Cancelled      bool   // closed, and its orders are cancelled
-	Cause          Cause  // while it is closed
-	Fingerprint    string // of the terms it was created with; only programs that know no FactReopened ask for it
-	Version        int64  // 1 when created, one more with every fact about it
-	Sections       []Section
-	Allocations    []Allocation
+	// LateApprovalMillis is as Terms has it.
+	LateApprovalMillis int64
+
+	OnSaleMillis  int64
+	OffSaleMillis int64
+	Closed        bool
+	Cancelled     bool   // closed, and its orders are cancelled
+	Cause         Cause  // while it is closed
+	Fingerprint   string // of the terms it was created with; only programs that know no FactReopened ask for it
+	Version       int64  // 1 when created, one more with every fact about it
+	Sections      []Section
+	Allocations   []Allocation
 }
 
 // Exists reports whether the event exists.
@@ -318,7 +333,7 @@ func (e Event) OnSaleAt(nowMillis int64) bool {
 func (e Event) Terms() Terms {
 	t := Terms{
 		Name: e.Name, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder, MaxPerCustomer: e.MaxPerCustomer,
-		NoOrphans: e.NoOrphans, OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis,
+		NoOrphans: e.NoOrphans, LateApprovalMillis: e.LateApprovalMillis, OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis,
 		Sections: make([]SectionTerms, len(e.Sections)), Allocations: unused(e.Allocations),
 	}
 	for i, s := range e.Sections {

@@ -19,6 +19,8 @@ const (
 	FactConfirmed FactType = "confirmed"
 	FactDeclined  FactType = "declined"
 	FactExpired   FactType = "expired"
+	// FactLapsed says that the deadline passed of an order whose payment may still be approved.
+	FactLapsed    FactType = "lapsed"
 	FactCancelled FactType = "cancelled"
 	// FactReduced says that some of an order's places were given back, by a partial cancel.
 	FactReduced FactType = "reduced"
@@ -26,6 +28,8 @@ const (
 	FactChanged FactType = "changed"
 	// FactChangeRefused says that a partial cancel or a change was refused. Its number is used up.
 	FactChangeRefused FactType = "change_refused"
+	// FactRefundGranted says that an organiser gives money back, and the order keeps its places, or has none any more.
+	FactRefundGranted FactType = "refund_granted"
 	// FactPaying says that an attempt to pay for a hold was accepted, before the gateway hears of it.
 	FactPaying FactType = "paying"
 	// FactPaymentDeclined says that an attempt was definitely declined. The hold lives on, and another one may follow.
@@ -42,7 +46,7 @@ const (
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactForgotten:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 		return true
 	}
 	return false
@@ -60,24 +64,27 @@ type Fact struct {
 	// held and rejected say what was asked for; confirmed and cancelled repeat what
 	// their readers need to post or settle it without a look at the order.
 	RequestType       RequestType // held, rejected
-	Fingerprint       string      // likewise; paying: that of the pay; reduced, changed, change_refused: that of the cancel or the change
-	CustomerID        string      // held, rejected, confirmed, reduced, changed; cancelled, unless it was none
-	Items             Items       // likewise; without prices if it was rejected; reduced, changed: those given back
-	Currency          string      // held, confirmed, cancelled, reduced, changed
+	Fingerprint       string      // likewise; paying: that of the pay; reduced, changed, change_refused, refund_granted: that of the request
+	CustomerID        string      // held, rejected, confirmed, reduced, changed, refund_granted; cancelled, unless it was none
+	Items             Items       // likewise; without prices if it was rejected; reduced, changed: those given back; refund_granted: those whose price it is, if any
+	Currency          string      // held, confirmed, cancelled, reduced, changed, refund_granted
 	DeadlineMillis    int64       // held, extended
 	Code              string      // held: hash of the access code that it uses; empty for none
+	LateMillis        int64       // lapsed: for how long after the deadline the payment may still be approved
 	AuthorizationID   string      // confirmed, action_required
 	Attempt           int         // paying, payment_declined, action_required: its number, from 1; confirmed: if it was not the first that was approved
-	Reason            string      // rejected, cancelled, change_refused, declined if it was not the gateway that declined
-	Detail            string      // rejected as invalid, declined with a reason, change_refused
-	Was               OrderState  // cancelled: none, held or confirmed; reduced, changed: held or confirmed
+	Reason            string      // rejected, cancelled, change_refused, declined if it was not the gateway that declined, expired if an approval came late, and the places were gone
+	Detail            string      // rejected as invalid, declined or expired with a reason, change_refused
+	Was               OrderState  // cancelled: none, held, lapsed or confirmed, or cancelled, if money that was kept could not be captured; reduced, changed: held or confirmed
 	ConfirmedAtMillis int64       // cancelled, if it was confirmed: milliseconds
-	Change            int64       // reduced, changed, change_refused: its number
+	Change            int64       // reduced, changed, change_refused, refund_granted: its number
+	Refund            int64       // refund_granted: minor units that are given back beside what was
+	NoRefund          bool        // cancelled, reduced, of what was confirmed: the money is kept
 	Taken             Items       // changed: the places that the order has more; Items are those that it has not any more
-	Version           string      // forgotten, reduced, changed, change_refused: the order's, until then: id of the log entry before it
+	Version           string      // forgotten, reduced, changed, change_refused, refund_granted: the order's, until then: id of the log entry before it
 
 	Terms *Terms // listed, adjusted; reopened: as they were
-	Cause Cause  // closed, reopened, event_cancelled; cancelled, if the request said it
+	Cause Cause  // closed, reopened, event_cancelled; cancelled, reduced, refund_granted, if the request said it
 }
 
 // Name is the fact's own: entry-id#line.

@@ -56,6 +56,20 @@ func payingOrder(attempt int, state PayState, deadline int64) Order {
 	return o
 }
 
+// lapsedOrder is that order when its deadline has passed, and its payment may be approved until some time.
+func lapsedOrder(kind RequestType, until int64) Order {
+	o := heldOrder(kind, now-5)
+	o.State, o.LateMillis = OrderLapsed, until-o.DeadlineMillis
+	return o
+}
+
+// lateEvent is testEvent of which late approvals are honoured.
+func lateEvent() Event {
+	e := testEvent()
+	e.LateApprovalMillis = 5000
+	return e
+}
+
 func confirmedOrder() Order {
 	o := heldOrder(RequestPurchase, aliveUntil)
 	o.State, o.ConfirmedAtMillis, o.ResolvedAtMillis, o.AuthorizationID = OrderConfirmed, confirmedAt, confirmedAt, "auth_1"

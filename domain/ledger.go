@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Incoming is a purchase, hold, pay or payment_update request, a partial cancel or a change on its way in.
+// Incoming is a purchase, hold, pay, payment_update or refund request, a partial cancel or a change on its way in.
 type Incoming struct {
 	EntryID     string
 	Request     Request
@@ -63,6 +63,8 @@ type Cancellation struct {
 	// has its newest fact captures it, too, and may have given back by then what this one could not capture any more.
 	Version string
 	Cause   Cause // of the request, for people
+
+	NoRefund bool // of the request: what was paid is kept
 }
 
 // Owed is an order whose money waits to be settled, as the list of them has it.
@@ -138,8 +140,9 @@ type Ledger interface {
 	UntilDue(ctx context.Context, partition int) (wait time.Duration, held bool, err error)
 	// Extend has holds that end within a short while, or should have ended just now, end later, where a pause says so. It returns how many.
 	Extend(ctx context.Context, partition int, pauses Pauses) (int, error)
-	// Expire ends at most max holds whose deadline has passed; it returns how many.
-	Expire(ctx context.Context, partition int, max int) (int, error)
+	// Expire ends at most max holds whose deadline has passed, and lapsed orders whose payment can be approved no more. It returns how many
+	// orders are expired by that, and how many have lapsed.
+	Expire(ctx context.Context, partition int, max int) (expired, lapsed int, err error)
 	// Post puts confirmed orders on their customers' invoices, and then acknowledges entries of the log: those that the
 	// facts stand in, with all their facts, and others in which nothing is to be posted. Any repetition gives the same books.
 	Post(ctx context.Context, partition int, entryIDs []string, facts []Fact) error

@@ -21,12 +21,15 @@ const (
 	OrderCancelled
 	// OrderRejected is set when a purchase or hold was refused. Final.
 	OrderRejected
+	// OrderLapsed is set when the deadline passed while held, of an event that honours late approvals: its places are free for others, but it still
+	// gets them, if its payment is approved in time and they are free then.
+	OrderLapsed
 )
 
 // OrderStates lists every state, for tables and tests.
-var OrderStates = []OrderState{OrderNone, OrderHeld, OrderConfirmed, OrderDeclined, OrderExpired, OrderCancelled, OrderRejected}
+var OrderStates = []OrderState{OrderNone, OrderHeld, OrderConfirmed, OrderDeclined, OrderExpired, OrderCancelled, OrderRejected, OrderLapsed}
 
-var orderStateNames = [...]string{"none", "held", "confirmed", "declined", "expired", "cancelled", "rejected"}
+var orderStateNames = [...]string{"none", "held", "confirmed", "declined", "expired", "cancelled", "rejected", "lapsed"}
 
 // String is the state as it stands in JSON and in the log.
 func (s OrderState) String() string {
@@ -48,7 +51,7 @@ func ParseOrderState(name string) (OrderState, bool) {
 
 // Terminal reports whether an order in this state has an outcome. Of the
 // terminal states only confirmed can still change, by a cancel.
-func (s OrderState) Terminal() bool { return s > OrderHeld }
+func (s OrderState) Terminal() bool { return s > OrderHeld && s != OrderLapsed }
 
 // Why an order was rejected, declined or cancelled.
 const (
@@ -85,10 +88,17 @@ const (
 	ReasonSeatsNotNamed  = "seats_not_named" // of a seated section it must say which
 	ReasonNotSamePrice   = "not_same_price"  // a place would cost what none of the order does
 	ReasonCostsMore      = "costs_more"      // a confirmed order would
+
+	ReasonLapsed = "lapsed" // its places are not its own any more, or not yet
+
+	// Why a refund was.
+	ReasonNotPaid      = "not_paid"       // the order is not confirmed yet
+	ReasonMoreThanPaid = "more_than_paid" // more would be given back than was paid, or nothing was asked for
 )
 
-// ChangeReasons are those that a partial cancel or a change may be refused for.
+// ChangeReasons are those that a partial cancel, a change or a refund may be refused for.
 var ChangeReasons = []string{
+	ReasonNotPaid, ReasonMoreThanPaid, ReasonLapsed,
 	ReasonTooLate, ReasonPaymentPending, ReasonNotInOrder, ReasonEventCancelled, ReasonUnknownSection, ReasonSeatsNotNamed, ReasonUnknownSeat,
 	ReasonPriceChanged, ReasonNotSamePrice, ReasonCostsMore, ReasonOverLimit, ReasonBelowMinimum, ReasonOverCustomer,
 	ReasonSeatTaken, ReasonWouldOrphan, ReasonSoldOut,
@@ -98,7 +108,8 @@ var ChangeReasons = []string{
 func (s OrderState) Reasons() []string { return reasons[s] }
 
 var reasons = [...][]string{
-	OrderNone: {""}, OrderHeld: {""}, OrderConfirmed: {""}, OrderExpired: {""},
+	OrderNone: {""}, OrderHeld: {""}, OrderConfirmed: {""}, OrderLapsed: {""},
+	OrderExpired:   {"", ReasonNotOnSale, ReasonOverLimit, ReasonCodeRefused, ReasonInProgress, ReasonOverCustomer, ReasonSeatTaken, ReasonSoldOut},
 	OrderDeclined:  {"", ReasonPaymentMismatch},
 	OrderCancelled: {ReasonRequested, ReasonCaptureFailed, ReasonEventCancelled},
 	OrderRejected: {
@@ -154,12 +165,13 @@ type Order struct {
 	Code string // hash of the access code that it uses while it is held or confirmed; empty if it brought none that was needed
 
 	DeadlineMillis    int64  // while held: when the hold ends; kept afterwards
+	LateMillis        int64  // once it has lapsed: for how long after the deadline its payment may still be approved
 	HeldAtMillis      int64  // 0 if it was never held
 	ConfirmedAtMillis int64  // milliseconds; 0 if it was never confirmed
 	ResolvedAtMillis  int64  // milliseconds of the latest terminal fact; 0 while held
 	AuthorizationID   string // the gateway's own id of the payment, once that is approved, or action_required
 
-	// Change is the number of the latest partial cancel or change that was decided, 0 if none was; with its body's
+	// Change is the number of the latest partial cancel, change or refund that was decided, 0 if none was; with its body's
 	// fingerprint, and why it was refused, if it was.
 	Change            int64
 	ChangedAtMillis   int64 // when that was
@@ -168,6 +180,9 @@ type Order struct {
 	ChangeDetail      string // for people: which section, which seats
 	// Reduced is by how much the order costs less than was paid for it, in minor units: places were given back since it was confirmed.
 	Reduced int64
+	// Kept is how much more the organiser keeps of what was paid than the order's places cost, in minor units: because a cancel was to
+	// refund nothing. Below zero it is less: a refund was granted.
+	Kept int64
 
 	// Attempt is the latest attempt to pay that was accepted, 1 to MaxAttempts; 0 if none was. A purchase is its own first one. A hold
 	// has one by its paying facts; programs from before them confirmed holds without.
@@ -185,13 +200,30 @@ func (o Order) Amount() int64 { return o.Items.Amount() }
 // PaidAmount is what its payment is about, in minor units: what it cost when it was confirmed.
 func (o Order) PaidAmount() int64 { return o.Amount() + o.Reduced }
 
-// RefundTotal is how much of what was captured for the order is to be given back, in minor units: what it costs less
-// than was paid, and all of it, once an order that was confirmed is not any more.
-func (o Order) RefundTotal() int64 {
+// RefundTotal is how much of what was captured for the order is to be given back, in minor units: what was paid for places that it
+// does not have any more, all of them once an order that was confirmed is not, but for what an organiser has said otherwise.
+// It is never less than it was, and never more than was paid.
+func (o Order) RefundTotal() int64 { return o.given() - o.Kept }
+
+// given is what was paid for places that the order does not have any more, in minor units.
+func (o Order) given() int64 {
 	if o.ConfirmedAtMillis == 0 || o.State == OrderConfirmed {
 		return o.Reduced
 	}
 	return o.PaidAmount()
+}
+
+// owes makes it so that the refund total of an order that changes is what it was before, and so much more.
+func (o *Order) owes(before Order, more int64) {
+	o.Kept = o.given() - min(before.RefundTotal()+more, before.PaidAmount())
+}
+
+// wasPaid reports whether an order is confirmed, or was before it was cancelled.
+func (o Order) wasPaid() bool { return o.ConfirmedAtMillis > 0 }
+
+// KeepsMoney reports whether some of what was paid for an order is not given back: while it is confirmed, or because an organiser keeps it.
+func (o Order) KeepsMoney() bool {
+	return o.ConfirmedAtMillis > 0 && (o.State == OrderConfirmed || o.RefundTotal() < o.PaidAmount())
 }
 
 // Free reports whether the order costs nothing and no gateway was asked about it: it needs
@@ -205,8 +237,26 @@ func (o Order) HoldAliveAt(nowMillis int64) bool {
 	return o.State == OrderHeld && nowMillis < o.DeadlineMillis
 }
 
-// AwaitsAction reports whether the order is held, and its customer has something to do at their bank.
-func (o Order) AwaitsAction() bool { return o.State == OrderHeld && o.PayState == PayActionRequired }
+// Open reports whether the order is held or lapsed: it may still be paid for.
+func (o Order) Open() bool { return o.State == OrderHeld || o.State == OrderLapsed }
+
+// PayableUntilMillis is when an approval of an open order's payment is too late.
+func (o Order) PayableUntilMillis() int64 {
+	if o.State == OrderLapsed {
+		return o.DeadlineMillis + o.LateMillis
+	}
+	return o.DeadlineMillis
+}
+
+// payableAt reports whether the order is open, and it is not too late to pay for it.
+func (o Order) payableAt(nowMillis int64) bool { return o.Open() && nowMillis < o.PayableUntilMillis() }
+
+// AwaitsAction reports whether the order is open, and its customer has something to do at their bank.
+func (o Order) AwaitsAction() bool { return o.Open() && o.PayState == PayActionRequired }
+
+// Awaited reports whether the gateway is asked from time to time what became of the order's payment, since nobody waits for that with an entry
+// in hand: its customer has something to do, or it has lapsed while it was being paid for.
+func (o Order) Awaited() bool { return o.AwaitsAction() || o.State == OrderLapsed && o.BeingPaid() }
 
 // LastAttempt is the one whose payment is the order's at the gateway, or would be, had it got that far.
 func (o Order) LastAttempt() int { return max(o.Attempt, 1) }

@@ -21,6 +21,7 @@ func TestOrderStates(t *testing.T) {
 		{OrderExpired, "expired", true},
 		{OrderCancelled, "cancelled", true},
 		{OrderRejected, "rejected", true},
+		{OrderLapsed, "lapsed", false},
 	}
 	if len(OrderStates) != len(want) {
 		t.Fatalf("%d states, want %d", len(OrderStates), len(want))
@@ -33,12 +34,12 @@ func TestOrderStates(t *testing.T) {
 			t.Errorf("%s is read as %s, %v", w.name, got, ok)
 		}
 	}
-	for _, name := range []string{"", "Held", "hold", "OrderState(7)"} {
+	for _, name := range []string{"", "Held", "hold", "OrderState(8)"} {
 		if got, ok := ParseOrderState(name); ok || got != OrderNone {
 			t.Errorf("%q is read as %s", name, got)
 		}
 	}
-	if got := OrderState(7).String(); got != "OrderState(7)" {
+	if got := OrderState(8).String(); got != "OrderState(8)" {
 		t.Errorf("got %s", got)
 	}
 }

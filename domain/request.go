@@ -10,13 +10,14 @@ import (
 type RequestType string
 
 // The requests. A purchase holds and pays in one; hold, pay and cancel are its parts. A cancel with items gives back some of an order's
-// places; a change says which places an order shall have.
+// places; a change says which places an order shall have; a refund gives money back, and no places.
 const (
 	RequestPurchase RequestType = "purchase"
 	RequestHold     RequestType = "hold"
 	RequestPay      RequestType = "pay"
 	RequestCancel   RequestType = "cancel"
 	RequestChange   RequestType = "change"
+	RequestRefund   RequestType = "refund"
 	// RequestPaymentUpdate says that a customer may have done what they had to do at their bank.
 	RequestPaymentUpdate RequestType = "payment_update"
 )
@@ -50,13 +51,15 @@ type Request struct {
 	PaymentToken Secret        // what costs nothing needs none, in a namespace whose free orders are
 	AccessCode   Secret        // what opens the allocation that is named
 	UnitPrice    *int64        // minor units; nil: whatever the price is
-	Change       int64         // of a cancel with items, and of a change: which one of its order it is, 1 to MaxChange
+	Change       int64         // of a cancel with items, of a change, and of a refund: which one of its order it is, 1 to MaxChange
+	Amount       int64         // of a refund without items: minor units
+	NoRefund     bool          // of a cancel: the organiser keeps the money
 	Items        []RequestItem // instead of Section, Allocation, Quantity, Seats, Apart and UnitPrice: 1 to MaxItems, each of another section, all or nothing
 	HoldSeconds  int64         // 0: the worker's default
 	ValidSeconds int64         // 0: the worker's default
 	Attempt      int64         // of a pay or a payment_update, which one for its order: 1 to MaxAttempts; 0: the first
 	Traceparent  string        // W3C trace context; passed over if malformed
-	Cause        Cause         // of a cancel: why, and who asks for it, for people; either may be empty
+	Cause        Cause         // of a cancel or a refund: why, and who asks for it, for people; either may be empty
 
 	// Fingerprint identifies the body of all but a cancel of everything, so that a retry is told from another request
 	// under the same order_id, of the same attempt, or of the same number. The payment token is no part of it: it may not be
@@ -113,14 +116,16 @@ func (r *Request) AttemptNumber() int { return int(max(r.Attempt, 1)) }
 func (r Request) Ref() OrderRef { return OrderRef{EventID: r.EventID, OrderID: r.OrderID} }
 
 // NeedsVersion2 reports whether version 1 of requests does not know the type.
-func (t RequestType) NeedsVersion2() bool { return t == RequestChange || t == RequestPaymentUpdate }
+func (t RequestType) NeedsVersion2() bool {
+	return t == RequestChange || t == RequestRefund || t == RequestPaymentUpdate
+}
 
 // Opens reports whether the request can create an order, rather than refer to one.
 func (t RequestType) Opens() bool { return t == RequestPurchase || t == RequestHold }
 
-// Changes reports whether the request is a partial cancel or a change: a numbered alteration of an order.
+// Changes reports whether the request is a partial cancel, a change or a refund: a numbered alteration of an order.
 func (r *Request) Changes() bool {
-	return r.Type == RequestChange || r.Type == RequestCancel && len(r.Items) > 0
+	return r.Type == RequestChange || r.Type == RequestRefund || r.Type == RequestCancel && len(r.Items) > 0
 }
 
 // Pays reports whether handling the request leads to the payment gateway.

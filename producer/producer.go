@@ -72,7 +72,7 @@ type Receipt struct {
 	Type        domain.RequestType `json:"type"`
 	Fingerprint string             `json:"fingerprint,omitempty"` // of all but a cancel of everything and a payment_update
 	Attempt     int                `json:"attempt,omitempty"`     // of a pay or a payment_update: which attempt it is about, from 1
-	Change      int64              `json:"change,omitempty"`      // of a partial cancel or a change: its number
+	Change      int64              `json:"change,omitempty"`      // of a partial cancel, a change or a refund: its number
 	// Replicas is how many replicas had confirmed it by then; 0 unless the option is set.
 	Replicas int `json:"replicas,omitempty"`
 }

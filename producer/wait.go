@@ -16,7 +16,7 @@ type Outcome struct {
 	// Seats are the seats that the order holds or has, or had, by section: those that were asked for, or that were the best
 	// available. Named as tickets name them, and as they stand in their rows. Nothing of sections without seats.
 	Seats map[string][]string
-	// Refused is why a partial cancel or a change that was waited for was refused, with Detail for people: which section, which seats.
+	// Refused is why a partial cancel, a change or a refund that was waited for was refused, with Detail for people: which section, which seats.
 	// Then the order is what it was, and the number is used up. Empty if it was done, or came when the order had ended: then Order says how.
 	Refused string
 	Detail  string
@@ -55,7 +55,8 @@ func (e *SetAsideError) Unwrap() error {
 //     a later one): another attempt may follow until the deadline;
 //   - a hold: also when it is held;
 //   - a cancel: as a purchase, but not on confirmed, because the cancel is about to undo that;
-//   - a partial cancel or a change: when it was done or refused (Outcome.Refused), or the order has ended.
+//   - a partial cancel or a change: when it was done or refused (Outcome.Refused), or the order has ended;
+//   - a refund: when it was granted or refused, or the order has ended without ever being confirmed.
 //
 // It sleeps until a worker tells of it. Errors:
 //
@@ -98,6 +99,9 @@ func questionOf(r Receipt) (question, error) {
 		q.enough = known
 	case domain.RequestCancel, domain.RequestChange:
 		q.enough, q.change = ended, r.Change
+	case domain.RequestRefund:
+		q.change = r.Change
+		q.enough = func(o domain.Order) bool { return ended(o) && o.ConfirmedAtMillis == 0 }
 	default:
 		return q, domain.WithClass(domain.ClassReject, errors.New("the receipt has no type"))
 	}
@@ -112,14 +116,14 @@ func questionOf(r Receipt) (question, error) {
 // receipt asks WaitFor, which knows it from others under the same order_id.
 //
 // The error is a *SetAsideError if nothing is stored of the order, and a request for it
-// (any but a cancel, a change and a payment_update) is set aside: as far as anybody can tell, no outcome will come. If ctx
+// (any but a cancel, a change, a refund and a payment_update) is set aside: as far as anybody can tell, no outcome will come. If ctx
 // ends first, it wraps domain.ErrUnknownOutcome: the order may still have any outcome, and
 // Wait can be called again.
 func (p *Producer) Wait(ctx context.Context, eventID, orderID string) (Outcome, error) {
 	return p.outcomes.wait(ctx, question{
 		ref: domain.OrderRef{EventID: eventID, OrderID: orderID}, enough: decided,
 		about: func(t domain.RequestType) bool {
-			return t != domain.RequestCancel && t != domain.RequestChange && t != domain.RequestPaymentUpdate
+			return t != domain.RequestCancel && t != domain.RequestChange && t != domain.RequestRefund && t != domain.RequestPaymentUpdate
 		},
 	})
 }

@@ -49,7 +49,7 @@ func TestPredicates(t *testing.T) {
 			domain.OrderCancelled: true, domain.OrderRejected: true,
 		}},
 		{"WaitHeld", func(p *producer.Producer) waitFunc { return p.WaitHeld }, map[domain.OrderState]bool{
-			domain.OrderHeld: true, domain.OrderConfirmed: true, domain.OrderDeclined: true, domain.OrderExpired: true,
+			domain.OrderHeld: true, domain.OrderLapsed: true, domain.OrderConfirmed: true, domain.OrderDeclined: true, domain.OrderExpired: true,
 			domain.OrderCancelled: true, domain.OrderRejected: true,
 		}},
 		{"WaitCancelled", func(p *producer.Producer) waitFunc { return p.WaitCancelled }, map[domain.OrderState]bool{

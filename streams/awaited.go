@@ -45,7 +45,7 @@ func (l *Ledger) TakeAwaited(ctx context.Context, p, most int) (list []domain.Aw
 	for i, o := range orders {
 		since := now - domain.EntryMillis(o.Version)
 		args = append(args, due[i], now+min(max(since/4, askAgainAtLeast), askAgainAtMost))
-		if o.AwaitsAction() { // else that has just changed
+		if o.Awaited() { // else that has just changed
 			list = append(list, domain.Awaited{Ref: refs[i], Order: o})
 		}
 	}

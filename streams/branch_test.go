@@ -330,7 +330,7 @@ func TestZombie(t *testing.T) {
 		"capture failed": func() error {
 			return zombie.ledger.CaptureFailed(f.Ctx, 0, []domain.Cancellation{{EntryID: facts.ID, Ref: ref("e1", "sold")}})
 		},
-		"expire": func() error { _, err := zombie.ledger.Expire(f.Ctx, 0, 10); return err },
+		"expire": func() error { _, _, err := zombie.ledger.Expire(f.Ctx, 0, 10); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := f.in(t)
@@ -346,7 +346,7 @@ func TestZombie(t *testing.T) {
 	if replies, _ := zombie.holdBatch(entries[0]); replies[0].Order.State != domain.OrderHeld {
 		t.Errorf("accepted: %+v", replies[0])
 	}
-	if n, err := zombie.ledger.Expire(f.Ctx, 0, 10); n != 1 || err != nil {
+	if n, _, err := zombie.ledger.Expire(f.Ctx, 0, 10); n != 1 || err != nil {
 		t.Errorf("expired %d, %v", n, err)
 	}
 	f.wantLogFolds()

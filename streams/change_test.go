@@ -149,6 +149,67 @@ func (f *fixture) placesOf(customer string) string {
 	return ""
 }
 
+// TestRefunds: what an organiser keeps, and gives back beside, is in the record, once for each number.
+func TestRefunds(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", hall())
+	refund := func(order string, number int, more ...string) []string {
+		return append([]string{"v", "2", "type", "refund", "event_id", "e1", "order_id", order, "change", fmt.Sprint(number), "by", "ann"}, more...)
+	}
+	keep := func(order string) {
+		t.Helper()
+		f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", order), NoRefund: true, Cause: domain.Cause{Reason: "no show", By: "ann"}}}))
+	}
+	f.confirmedOf("o1", "fred", `[{"section":"general","quantity":3},{"section":"stalls","seats":["A-1","A-2"]}]`) // 12000
+	one := refund("o1", 1, "items", `[{"section":"stalls","seats":["A-2"]}]`)
+	before := f.order("e1", "o1").Version
+	f.wantAlter("done", one)
+	f.wantFact("refund_granted", "e1/o1", "1|"+f.order("e1", "o1").ChangeFingerprint+"|"+before+`|fred|stalls:1:4500:2|EUR|4500|{"by":"ann"}`)
+	f.wantAlter("done", one)
+	f.wantAlter("conflict", refund("o1", 1, "amount", "4500"))
+	f.wantAlter("done more_than_paid 7501 of 7500", refund("o1", 2, "amount", "7501"))
+	f.wantOrder("o1", "general:3:1000,stalls:2:4500:1-2", 4500)
+	f.wantSales("e1", inspect.Totals{Orders: 1, TicketsSold: 5, Revenue: 12000}) // what its places cost
+	before = f.order("e1", "o1").Version
+	f.wantAlter("done", append(back("o1", 3, `[{"section":"general","quantity":1}]`), "refund", "false", "reason", "too late"))
+	f.wantFact("reduced", "e1/o1", "3|"+f.order("e1", "o1").ChangeFingerprint+"|"+before+`|confirmed|fred|general:1:1000|EUR|{"reason":"too late","no_refund":true}`)
+	f.wantOrder("o1", "general:2:1000,stalls:2:4500:1-2", 4500)
+	f.wantAlter("done", back("o1", 4, `[{"section":"general","quantity":1}]`))
+	f.wantOrder("o1", "general:1:1000,stalls:2:4500:1-2", 5500)
+	keep("o1")
+	confirmedAt := f.order("e1", "o1").ConfirmedAtMillis
+	f.wantFact("cancelled", "e1/o1", fmt.Sprintf(`requested|confirmed|fred|general:1:1000,stalls:2:4500:1-2|EUR|%d|{"reason":"no show","by":"ann","no_refund":true}`, confirmedAt))
+	f.wantOrder("o1", "general:1:1000,stalls:2:4500:1-2", 5500)
+	f.wantSales("e1", inspect.Totals{})
+	if got := f.places("e1", "stalls"); got != ".... ../......" {
+		t.Errorf("stalls: %s", got)
+	}
+	f.cancel("e1", "o1") // is cancelled already, and its money stays
+	f.wantOrder("o1", "general:1:1000,stalls:2:4500:1-2", 5500)
+	f.wantAlter("done", refund("o1", 5, "amount", "6500"))
+	f.wantOrder("o1", "general:1:1000,stalls:2:4500:1-2", 12000)
+	f.wantAlter("done more_than_paid 1 of 0", refund("o1", 6, "amount", "1"))
+
+	// What was to be kept cannot be captured: then nothing is.
+	f.confirmedOf("o2", "mary", `[{"section":"general","quantity":2}]`)
+	keep("o2")
+	f.wantOrder("o2", "general:2:1000", 0)
+	failed := []domain.Cancellation{{Ref: ref("e1", "o2"), Version: f.order("e1", "o2").Version}}
+	f.Must(f.ledger.CaptureFailed(f.Ctx, 0, failed))
+	f.wantOrder("o2", "general:2:1000", 2000)
+	if o := f.order("e1", "o2"); o.Reason != domain.ReasonCaptureFailed || f.section("e1", "general") != [3]int64{10, 0, 0} {
+		t.Errorf("%+v, %v", o, f.section("e1", "general"))
+	}
+	facts, _ := f.facts()
+	f.Must(f.ledger.CaptureFailed(f.Ctx, 0, failed))
+	if now, _ := f.facts(); len(now) != len(facts) {
+		t.Errorf("facts: %v", now[len(facts):])
+	}
+	f.heldOf("o3", "jane", `[{"section":"general","quantity":1}]`)
+	f.wantAlter("done not_paid", refund("o3", 1, "amount", "1"))
+	f.wantLogFolds()
+}
+
 // TestExchange: an order moves in one step, or not at all.
 func TestExchange(t *testing.T) {
 	f := newFixture(t)

@@ -157,7 +157,7 @@ func (c *cancelPass) cancelThese(ctx context.Context) error {
 			switch order, err := layout.DecodeOrder(records[i]); {
 			case err != nil:
 				c.damage = cmp.Or(c.damage, fmt.Errorf("order %s: %w", ref, err))
-			case order.State == domain.OrderHeld || order.State == domain.OrderConfirmed:
+			case order.Open() || order.State == domain.OrderConfirmed:
 				open = append(open, ref)
 			default:
 				c.note(order)
@@ -181,7 +181,7 @@ func (c *cancelPass) cancel(ctx context.Context, p int, batch []domain.OrderRef)
 	}
 	cancel := func(domain.Event) domain.Command { return domain.Cancel{Reason: domain.ReasonEventCancelled} }
 	err := c.ledger.changeOrders(ctx, p, batch, 0, event, cancel, func(_ domain.OrderRef, o domain.Order) {
-		if o.State == domain.OrderHeld || o.State == domain.OrderConfirmed {
+		if o.Open() || o.State == domain.OrderConfirmed {
 			stays = true
 			return
 		}

@@ -86,7 +86,7 @@ func TestWrongTypes(t *testing.T) {
 		{"expire", []string{log, holds, orders, events, slots}, func(f *fixture) func() error {
 			f.list("e1", terms(10))
 			f.held("e1", "o1", "fred", 1, 0)
-			return func() error { _, err := f.ledger.Expire(f.Ctx, 0, 10); return err }
+			return func() error { _, _, err := f.ledger.Expire(f.Ctx, 0, 10); return err }
 		}},
 		{"cancel a held order", []string{requests, log, holds, orders, events, slots}, func(f *fixture) func() error {
 			a := held(f)
@@ -370,7 +370,7 @@ func TestOutOfMemory(t *testing.T) {
 	})
 	t.Run("expire", func(t *testing.T) {
 		f := f.in(t)
-		if n, err := f.ledger.Expire(f.Ctx, 0, 10); n != 1 || err != nil {
+		if n, _, err := f.ledger.Expire(f.Ctx, 0, 10); n != 1 || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 	})
@@ -490,7 +490,7 @@ func TestScriptFlush(t *testing.T) {
 		func() { f.post(f.factOf("confirmed", "e1", "o1")) },
 		func() { f.cancel("e1", "o1") },
 		func() { f.Must(f.ledger.CaptureFailed(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o2")}})) },
-		func() { _, err := f.ledger.Expire(f.Ctx, 0, 1); f.Must(err) },
+		func() { _, _, err := f.ledger.Expire(f.Ctx, 0, 1); f.Must(err) },
 		func() { f.close("e1") },
 		func() { _, err := f.store.Namespace(f.Ctx); f.Must(err) },
 		func() { _, err := f.queue(domain.GroupWorkers, "w1").KeepAlive(f.Ctx, nil, time.Second); f.Must(err) },

@@ -391,7 +391,7 @@ func TestHoldNotices(t *testing.T) {
 	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "o5")}, {Ref: ref("e1", "o4")}}))
 	receive("e1/o1", "e1/o5")
 	f.held("e1", "o6", "fred", 1, 0)
-	if n, err := f.ledger.Expire(f.Ctx, 0, 10); err != nil || n != 1 {
+	if n, _, err := f.ledger.Expire(f.Ctx, 0, 10); err != nil || n != 1 {
 		t.Fatalf("%d expired, %v", n, err)
 	}
 	receive("e1/o6")

@@ -252,12 +252,8 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 		return domain.Decide(m.view(j, o), in.Request.Ref(), now, in.Command())
 	}
 	changes := func(j int) bool { return batch[positions[j]].Request.Changes() }
-	if slices.ContainsFunc(m.indexes(), changes) {
-		m.exchanges = func(j int) bool { return batch[positions[j]].Request.Type == domain.RequestChange }
-		m.look = func(part []int) error {
-			return l.lookAround(ctx, p, &m, slices.DeleteFunc(slices.Clone(part), func(j int) bool { return !changes(j) }))
-		}
-	}
+	m.exchanges = func(j int) bool { return batch[positions[j]].Request.Type == domain.RequestChange }
+	m.look = func(part []int) error { return l.lookAround(ctx, p, &m, part, changes) }
 	now, err := l.moveAll(ctx, p, &m)
 	if err != nil {
 		return 0, err
@@ -268,12 +264,17 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 	return now, nil
 }
 
-// lookAround reads the events of the orders in a part that may get other places, and how many places their customers have.
-func (l *Ledger) lookAround(ctx context.Context, p int, m *movement, part []int) error {
-	m.events, m.places, m.terms = make(map[string]domain.Event), make(map[int]int64), make(map[string]int64)
+// lookAround reads the events of the orders in a part that may get other places, and how many places their customers have: of all that are
+// wanted, and are not over. Of orders whose deadline has passed it reads whether their events honour late approvals.
+func (l *Ledger) lookAround(ctx context.Context, p int, m *movement, part []int, wanted func(j int) bool) error {
+	m.events, m.places, m.terms, m.progress = make(map[string]domain.Event), make(map[int]int64), make(map[string]int64), make(map[int]string)
+	var late []int
 	for _, j := range part {
 		ref, o := m.refs[j], m.order(j)
-		if o.State != domain.OrderHeld && o.State != domain.OrderConfirmed {
+		if o.State == domain.OrderHeld && m.now >= o.DeadlineMillis {
+			late = append(late, j)
+		}
+		if !wanted(j) || !o.Open() && o.ConfirmedAtMillis == 0 {
 			continue
 		}
 		e, known := m.events[ref.EventID]
@@ -288,14 +289,64 @@ func (l *Ledger) lookAround(ctx context.Context, p int, m *movement, part []int)
 		if m.exchanges(j) && e.Exists() {
 			m.terms[ref.EventID] = e.Version
 		}
-		if e.MaxPerCustomer > 0 {
-			hashes, _ := l.store.hashes.Of(ref.EventID)
-			key := l.store.keys.Customers(p, l.store.keys.HashOfCustomer(ref.EventID, o.CustomerID, hashes))
-			places, err := l.store.rdb.HMGet(ctx, key, ref.EventID+"/"+o.CustomerID).Result()
+		if err := l.lookAtCustomer(ctx, p, m, j, e); err != nil {
+			return err
+		}
+	}
+	return l.lookAtTerms(ctx, p, m, late)
+}
+
+// lookAtCustomer reads how many places an order's customer has of its event, if they are counted, and, of a lapsed one, which order in progress.
+func (l *Ledger) lookAtCustomer(ctx context.Context, p int, m *movement, j int, e domain.Event) error {
+	ref, customer := m.refs[j], m.order(j).CustomerID
+	field := ref.EventID + "/" + customer
+	if m.order(j).State == domain.OrderLapsed { // else nobody asks
+		progress, err := l.store.rdb.HMGet(ctx, l.store.keys.InProgress(p), field).Result()
+		if err != nil {
+			return fmt.Errorf("reading a customer's order in progress: %w", access.Classify(err))
+		}
+		m.progress[j] = layout.AsString(progress[0])
+	}
+	if e.MaxPerCustomer == 0 {
+		return nil
+	}
+	hashes, _ := l.store.hashes.Of(ref.EventID)
+	places, err := l.store.rdb.HMGet(ctx, l.store.keys.Customers(p, l.store.keys.HashOfCustomer(ref.EventID, customer, hashes)), field).Result()
+	if err != nil {
+		return fmt.Errorf("reading a customer's places: %w", access.Classify(err))
+	}
+	m.places[j] = layout.AsInt(places[0])
+	return nil
+}
+
+// lookAtTerms reads of the events of orders whose deadline has passed whether they honour late approvals; nothing else of them.
+func (l *Ledger) lookAtTerms(ctx context.Context, p int, m *movement, late []int) error {
+	var ids []string
+	for _, j := range late {
+		if id := m.refs[j].EventID; !m.events[id].Exists() && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) > 0 {
+		fields := make([]string, len(ids))
+		for i, id := range ids {
+			fields[i] = layout.TermsField(id)
+		}
+		values, err := l.store.rdb.HMGet(ctx, l.store.keys.Events(p), fields...).Result()
+		if err != nil {
+			return fmt.Errorf("reading the terms of events: %w", access.Classify(err))
+		}
+		for i, id := range ids {
+			terms, err := layout.DecodeEventTerms(layout.AsString(values[i]))
 			if err != nil {
-				return fmt.Errorf("reading a customer's places: %w", access.Classify(err))
+				return fmt.Errorf("event %s: %w", id, err)
 			}
-			m.places[j] = layout.AsInt(places[0])
+			m.events[id] = domain.Event{Version: terms.Version, LateApprovalMillis: terms.LateMillis}
+		}
+	}
+	for _, j := range late {
+		if e := m.events[m.refs[j].EventID]; e.LateApprovalMillis > 0 {
+			m.terms[m.refs[j].EventID] = e.Version
 		}
 	}
 	return nil
@@ -339,8 +390,8 @@ func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) 
 			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the detail of a payment that does not match has a line break, and cannot be kept", r.Ref))
 		}
 		m.add(r.EntryID, r.Ref, r.Order)
-		if r.Outcome == domain.PaymentUnknown && m.now == 0 {
-			// Nothing may have to be changed, and then no script tells whether there is time left.
+		if (r.Outcome == domain.PaymentUnknown || r.Order.State == domain.OrderLapsed) && m.now == 0 {
+			// Nothing may have to be changed, and then no script tells whether there is time left; or it is asked whether its event is on sale.
 			var err error
 			if _, m.now, err = l.read(ctx, p, nil); err != nil {
 				return nil, 0, err
@@ -349,8 +400,13 @@ func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) 
 	}
 	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
 		r := &batch[i]
-		return domain.Decide(domain.View{Order: o}, r.Ref, now, domain.Resolve{Attempt: r.Attempt, Outcome: r.Outcome, AuthorizationID: r.AuthorizationID, Detail: r.Detail})
+		return domain.Decide(m.view(i, o), r.Ref, now, domain.Resolve{Attempt: r.Attempt, Outcome: r.Outcome, AuthorizationID: r.AuthorizationID, Detail: r.Detail})
 	}
+	// One that has lapsed takes its places anew.
+	m.exchanges = func(i int) bool {
+		return batch[i].Outcome == domain.PaymentApproved && m.order(i).State == domain.OrderLapsed
+	}
+	m.look = func(part []int) error { return l.lookAround(ctx, p, &m, part, m.exchanges) }
 	now, err := l.moveAll(ctx, p, &m)
 	return m.replies, now, err
 }
@@ -383,7 +439,7 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 		if v := batch[i].Version; v != "" && v != o.Version {
 			return nil, domain.VerdictDone
 		}
-		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason, Cause: batch[i].Cause})
+		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason, Cause: batch[i].Cause, NoRefund: batch[i].NoRefund})
 	}
 	_, err = l.moveAll(ctx, p, &m)
 	return err
@@ -413,10 +469,10 @@ func (l *Ledger) due(ctx context.Context, p int, list string, most int) (now int
 
 // Expire implements domain.Ledger. A crash between finding the due holds and
 // ending them leaves them to the next call.
-func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
+func (l *Ledger) Expire(ctx context.Context, p int, most int) (expired, lapsed int, err error) {
 	now, due, err := l.due(ctx, p, l.store.keys.Holds(p), min(most, access.MaxBatch))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	refs := make([]domain.OrderRef, 0, len(due))
 	for _, member := range due {
@@ -424,19 +480,21 @@ func (l *Ledger) Expire(ctx context.Context, p int, most int) (int, error) {
 		if !ok { // no script of ours wrote it; it would be found for ever
 			l.store.log.Error("removing a hold that names no order", zap.String("key", l.store.keys.Holds(p)), zap.String("member", member))
 			if err := l.store.rdb.ZRem(ctx, l.store.keys.Holds(p), member).Err(); err != nil {
-				return 0, fmt.Errorf("removing a hold that names no order: %w", access.Classify(err))
+				return 0, 0, fmt.Errorf("removing a hold that names no order: %w", access.Classify(err))
 			}
 			continue
 		}
 		refs = append(refs, ref)
 	}
-	expired := 0
 	err = l.changeOrders(ctx, p, refs, now, nil, func(domain.Event) domain.Command { return domain.Expire{} }, func(_ domain.OrderRef, o domain.Order) {
-		if o.State == domain.OrderExpired {
+		switch o.State { //nolint:exhaustive // what it is else, others have made of it
+		case domain.OrderExpired:
 			expired++
+		case domain.OrderLapsed:
+			lapsed++
 		}
 	})
-	return expired, err
+	return expired, lapsed, err
 }
 
 // extendAhead is how long before it would end a hold is extended: whoever asks about it in its last moments finds it so.
@@ -488,21 +546,19 @@ func (l *Ledger) changeOrders(ctx context.Context, p int, refs []domain.OrderRef
 			return err
 		}
 		m := movement{source: l.store.keys.Log(p), now: max(now, readAt), strays: event == nil}
-		var view domain.View
-		if event != nil {
-			m.look = func([]int) (err error) {
-				var id string
-				id, view.Event, err = event()
-				m.terms = map[string]int64{id: view.Event.Version}
-				return err
+		m.look = func(part []int) error {
+			if event == nil {
+				return l.lookAround(ctx, p, &m, part, func(int) bool { return false })
 			}
+			id, e, err := event()
+			m.events, m.terms = map[string]domain.Event{id: e}, map[string]int64{id: e.Version}
+			return err
 		}
 		for i, ref := range refs {
 			m.add("", ref, orders[i])
 		}
 		m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
-			view.Order = o
-			return domain.Decide(view, refs[i], now, command(view.Event))
+			return domain.Decide(m.view(i, o), refs[i], now, command(m.events[refs[i].EventID]))
 		}
 		if _, err := l.moveAll(ctx, p, &m); err != nil {
 			return err

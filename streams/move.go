@@ -37,6 +37,7 @@ type movement struct {
 	exchanges func(i int) bool
 	events    map[string]domain.Event // what it is decided by
 	places    map[int]int64           // likewise: domain.View.Places
+	progress  map[int]string          // likewise: domain.View.InProgress
 
 	replies []domain.Reply
 	latest  map[domain.OrderRef]domain.Order // what orders are that were not as they were read, or not any more
@@ -60,7 +61,7 @@ func (m *movement) indexes() []int {
 
 // view is what it is decided by about an order that is so.
 func (m *movement) view(i int, o domain.Order) domain.View {
-	return domain.View{Event: m.events[m.refs[i].EventID], Order: o, Places: m.places[i]}
+	return domain.View{Event: m.events[m.refs[i].EventID], Order: o, Places: m.places[i], InProgress: m.progress[i]}
 }
 
 // order is what the order at a position is, as far as is known.
@@ -136,7 +137,8 @@ type decided struct {
 	fact *domain.Fact
 	next domain.Order
 	domain.Effect
-	bound string   // "from" or "before": when the fact may happen, by the order's deadline
+	bound string   // "from", "before" or "anew": when the fact may happen, by the limit; see move.lua
+	limit int64    // milliseconds
 	hash  int      // the number of the hash that the order is in
 	acks  []string // entries
 }
@@ -154,23 +156,44 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 			return false, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: %w", m.refs[i], err))
 		}
 		d.i, d.fact, d.next, d.Effect = i, fact, next, effect
+		d.limit = d.was.PayableUntilMillis()
 		switch fact.Type { //nolint:exhaustive // the others may happen at any time
 		case domain.FactConfirmed, domain.FactPaying, domain.FactActionRequired, domain.FactExtended:
 			d.bound = "before"
+			if d.Taken != "" { // it lapsed, and is held again
+				d.bound = "anew"
+				d.onSale(m.events[m.refs[i].EventID])
+			}
 		case domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
 			if d.was.State == domain.OrderHeld {
 				d.bound = "before"
 			}
-		case domain.FactExpired:
+		case domain.FactLapsed:
 			d.bound = "from"
+		case domain.FactExpired:
+			switch fact.Reason {
+			case "":
+				d.bound = "from"
+			case domain.ReasonNotOnSale:
+			default: // why an order that lapsed does not get its places again, while it could
+				d.bound = "before"
+				d.onSale(m.events[m.refs[i].EventID])
+			}
 		}
-	} else if m.strays && d.was.State != domain.OrderHeld {
+	} else if m.strays && !d.was.Open() {
 		d.EndsHold = true
 	}
 	if verdict == domain.VerdictDone && m.entries[i] != "" { // with any other there is more to be done first: a void, for one
 		d.acks = append(d.acks, m.entries[i])
 	}
 	return true, nil
+}
+
+// onSale bounds a fact by the end of the sale of the order's places, too.
+func (d *decided) onSale(e domain.Event) {
+	if until := e.OffSaleOf(d.was.Items); until > 0 {
+		d.limit = min(d.limit, until)
+	}
 }
 
 // moveOnce decides, and calls the script. It returns what must come after it. done is false if an order was not as it
@@ -241,7 +264,7 @@ func (d *decided) rank() int {
 }
 
 // factTypes are those of a movement.
-var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
+var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted}
 
 // learn takes over what orders are now.
 func (m *movement) learn(list []*decided, stale []any) error {
@@ -290,7 +313,9 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 	for i := range list {
 		list[i].hash = c.hash(m.refs[list[i].i])
 	}
-	slices.SortStableFunc(list, func(a, b *decided) int { return cmp.Or(a.rank()-b.rank(), a.hash-b.hash) })
+	slices.SortStableFunc(list, func(a, b *decided) int {
+		return cmp.Or(a.rank()-b.rank(), cmp.Compare(a.bound, b.bound), cmp.Compare(a.awaits(), b.awaits()), a.hash-b.hash)
+	})
 
 	sections, sales := make(map[sectionOf]*domain.Effect, 8), make(map[string]*layout.Totals, 8)
 	seated := make(map[seatsMoved][]string)  // their places, order by order
@@ -333,13 +358,13 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 				}
 			}
 		}
-		if d.fact != nil && (was.AwaitsAction() || d.next.AwaitsAction()) {
+		if d.awaits() != "" {
 			awaited++
 		}
 		if d.Code != "" {
 			codes[codeOf{ref.EventID, d.Code}] -= d.Uses
 		}
-		if d.Taken != "" {
+		if d.fact != nil && d.fact.Type == domain.FactChanged {
 			m.guard(seated, ref.EventID, &d.Effect)
 		}
 		if n := d.Places(); d.Available > 0 && n != 0 && l.store.hashes.Limited(ref.EventID) {
@@ -351,13 +376,16 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 				sum = new(layout.Totals)
 				sales[ref.EventID] = sum
 			}
-			if d.next.State != was.State {
-				sum.Orders += d.Sold
+			switch confirmed := d.next.State == domain.OrderConfirmed; {
+			case confirmed && was.State != domain.OrderConfirmed:
+				sum.Orders++
+			case !confirmed:
+				sum.Orders--
 			}
 			sum.TicketsSold += d.Sold * (d.Items.Quantity() - d.Taken.Quantity())
 			sum.Revenue += d.Sold * (d.Items.Amount() - d.Taken.Amount())
 		}
-		if n == 0 || list[n-1].rank() != d.rank() || list[n-1].hash != d.hash {
+		if n == 0 || list[n-1].rank() != d.rank() || list[n-1].bound != d.bound || list[n-1].awaits() != d.awaits() || list[n-1].hash != d.hash {
 			groups = append(groups, orderGroup{d, 0})
 		}
 		groups[len(groups)-1].size++
@@ -377,7 +405,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		places.number(int64(len(lists)))
 		places.text(lists...)
 	}
-	head := newArgList(9 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 2*len(codes) + 4*len(groups))
+	head := newArgList(9 + 4*len(sections) + 4*len(sales) + 4*len(customers) + 2*len(codes) + 5*len(groups))
 	head.number(int64(len(events.list)/2), int64(len(sections)), int64(len(sales)), int64(len(customers)), int64(len(groups)), int64(len(list)), int64(len(places.list)), awaited, int64(len(codes)))
 	head.list = append(head.list, events.done()...)
 	for of, sum := range sections {
@@ -403,7 +431,7 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		if g.first.fact != nil {
 			fact = string(g.first.fact.Type)
 		}
-		head.text(fact, g.first.bound)
+		head.text(fact, g.first.bound, g.first.awaits())
 		head.number(int64(g.first.hash), int64(g.size))
 	}
 	c.finish(head, orders, acks)
@@ -467,7 +495,7 @@ type customerOf struct {
 	event, customer string
 }
 
-// orderGroup is how many orders there are with the fact and the hash of a first one.
+// orderGroup is how many orders there are with the fact, the hash and all that, of a first one.
 type orderGroup struct {
 	first *decided
 	size  int
@@ -479,14 +507,14 @@ func (m *movement) appendOrder(args *argList, d *decided) {
 	args.ref(ref)
 	args.text(was.Version)
 	if d.bound != "" {
-		args.number(was.DeadlineMillis)
+		args.number(d.limit)
 	} else {
 		args.text("")
 	}
 	switch {
 	case !d.EndsHold:
 		args.text("")
-	case d.fact == nil:
+	case d.fact == nil, d.Taken == "" && was.State == domain.OrderLapsed:
 		args.text(noCustomer)
 	default:
 		args.pair(ref.EventID, was.CustomerID)
@@ -501,6 +529,17 @@ func (m *movement) appendOrder(args *argList, d *decided) {
 	from = len(args.buf)
 	args.buf = layout.AppendOrderTail(args.buf, &d.next)
 	args.end(from)
+}
+
+// awaits is whether the order begins to be awaited ("+"), or ceases to be ("-").
+func (d *decided) awaits() string {
+	switch before, then := d.was.Awaited(), d.next.Awaited(); {
+	case d.fact == nil || before == then:
+		return ""
+	case then:
+		return "+"
+	}
+	return "-"
 }
 
 // noCustomer is a field of in_progress that never exists.

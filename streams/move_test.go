@@ -228,7 +228,7 @@ func TestClockGoesBack(t *testing.T) {
 	if replies[0].Verdict != domain.VerdictVoid || replies[0].Order.State != domain.OrderExpired || replies[0].Order.ResolvedAtMillis != ahead || now != ahead {
 		t.Errorf("approved past the deadline: %+v at %d, want it expired at %d", replies[0], now, ahead)
 	}
-	if n, err := f.ledger.Expire(f.Ctx, 0, 10); n != 1 || err != nil || f.order("e1", "unknown").State != domain.OrderExpired {
+	if n, _, err := f.ledger.Expire(f.Ctx, 0, 10); n != 1 || err != nil || f.order("e1", "unknown").State != domain.OrderExpired {
 		t.Errorf("%d expired, %v, want the one that is due at that time", n, err)
 	}
 	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "confirmed")}, {Ref: ref("e1", "unseen")}}))

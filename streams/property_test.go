@@ -190,7 +190,11 @@ func wantSeen() []string {
 		list = append(list, "fact change_refused "+reason)
 	}
 	return append(list,
-		"fact reduced", "fact changed", "fact changed of seats",
+		"fact reduced", "fact changed", "fact changed of seats", "fact refund_granted", "fact change_refused more_than_paid", "fact change_refused not_paid",
+		"fact lapsed", "fact lapsed of seats", "fact confirmed late", "fact confirmed late of seats", "fact cancelled lapsed requested", "fact paying late", "fact payment_declined late",
+		"fact expired late", "fact change_refused lapsed", "approved held wait", "approved lapsed done", "approved lapsed void", "unknown lapsed done", "purchase lapsed authorize",
+		"pay lapsed authorize", "pay lapsed done", "hold lapsed done", "mismatched lapsed done",
+		"refund none wait", "refund confirmed done", "refund cancelled done", "refund held done",
 		"partial cancel none wait", "partial cancel held done", "partial cancel confirmed done", "partial cancel cancelled done",
 		"change none wait", "change held done", "change held conflict", "change held change_pending", "change confirmed done", "change confirmed conflict",
 		"change declined done", "change expired done", "change cancelled done", "change rejected done",
@@ -246,6 +250,7 @@ type model struct {
 	early    map[domain.OrderRef]bool           // got as far as they got before there was their event
 	nonsense map[string]int64                   // log entry -> when its requests for unknown events are not valid any more
 	stale    []string                           // what the list of them said of such entries that are forgotten
+	asked    map[domain.OrderRef]int64          // by when the gateway is asked what became of orders, since when they were awaited last
 	branches map[string]string                  // what is stored of the partition's branch: nothing changes it
 	clock    int64                              // the scripts' clock is not before it
 	facts    []domain.Fact
@@ -296,8 +301,8 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	m := &model{
 		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), folded: domain.NewSnapshot(), second: reference.New(),
 		hashes: make(map[string]int), was: make(map[domain.OrderRef][]domain.Order), early: make(map[domain.OrderRef]bool), nonsense: make(map[string]int64), pending: make(map[domain.Group]map[string]holder),
-		altered: make(map[domain.OrderRef][][]string),
-		raw:     make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
+		altered: make(map[domain.OrderRef][][]string), asked: make(map[domain.OrderRef]int64),
+		raw: make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
 	}
 	m.branches = f.eventFields() // nothing else is there yet
 	for _, group := range layout.Groups {
@@ -305,6 +310,7 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	}
 	m.listWith("e1", terms(5, func(t *domain.Terms) {
 		t.MaxPerCustomer = pick[int64](m, "max_per_customer", 0, 0, 3)
+		t.LateApprovalMillis = m.drawLate()
 		m.seat(t)
 		m.allocate("e1", t)
 	}))
@@ -327,6 +333,9 @@ func pick[V any](m *model, label string, values ...V) V {
 func (m *model) drawRef() domain.OrderRef {
 	return ref(pick(m, "event", "e1", "e1", "e1", "e1", "e1", "e1", "e1", "e2", "e2", "e2", "e2", "e2", "e3"), pick(m, "order", modelOrders...))
 }
+
+// drawLate draws for how long late approvals are honoured.
+func (m *model) drawLate() int64 { return pick[int64](m, "late_approval", 0, 0, 2, 30, 60_000, 60_000) }
 
 // seat gives the section vip seats, or not.
 func (m *model) seat(t *domain.Terms) {
@@ -392,7 +401,7 @@ func (m *model) drawTerms(id string, anyOrder bool) domain.Terms {
 	now := m.Now()
 	t := domain.Terms{
 		Name: pick(m, "name", "An Evening", "Été <&>"), Currency: pick(m, "currency", "EUR", "EUR", "EUR", "EUR", "JPY"),
-		MaxPerOrder: pick[int64](m, "max_per_order", 0, 0, 2), MaxPerCustomer: pick[int64](m, "max_per_customer", 0, 0, 3),
+		LateApprovalMillis: m.drawLate(), MaxPerOrder: pick[int64](m, "max_per_order", 0, 0, 2), MaxPerCustomer: pick[int64](m, "max_per_customer", 0, 0, 3),
 		OnSaleMillis:  pick(m, "on_sale", append(slices.Repeat([]int64{0}, 10), 1, now+3, now+3_600_000)...),
 		OffSaleMillis: pick(m, "off_sale", append(slices.Repeat([]int64{0}, 10), now+3_700_000, now+5)...),
 		Sections: []domain.SectionTerms{
@@ -431,7 +440,11 @@ func (m *model) newFacts() (facts []domain.Fact) {
 		}
 	}
 	for i, fact := range facts {
+		before := m.folded.Orders[fact.Ref()]
 		m.Must(m.folded.Fold(fact))
+		if !before.Awaited() && m.folded.Orders[fact.Ref()].Awaited() {
+			m.asked[fact.Ref()] = fact.AtMillis + 1000
+		}
 		if fact.AtMillis < m.clock {
 			m.Fatalf("it is %d, before %d: %+v", fact.AtMillis, m.clock, fact)
 		}
@@ -446,6 +459,9 @@ func (m *model) newFacts() (facts []domain.Fact) {
 		}
 		if fact.Reason != "" {
 			what += " " + fact.Reason
+		}
+		if before.State == domain.OrderLapsed && fact.Type != domain.FactCancelled && fact.Type != domain.FactChangeRefused {
+			what += " late"
 		}
 		m.seen[what]++
 		if m.folded.Orders[fact.Ref()].Code != "" {
@@ -607,8 +623,11 @@ func (m *model) wantSale(fact domain.Fact) {
 	}
 	o := m.second.Orders[reference.Name{Event: fact.EventID, Order: fact.OrderID}]
 	was, confirmed := reference.Held, int64(0)
-	if fact.Was == domain.OrderConfirmed {
-		was, confirmed = reference.Confirmed, o.Confirmed
+	if fact.Was == domain.OrderLapsed {
+		was = reference.Lapsed
+	}
+	if fact.Was == domain.OrderConfirmed || fact.Was == domain.OrderCancelled {
+		was, confirmed = fact.Was.String(), o.Confirmed
 	}
 	if fact.CustomerID != o.Customer || fact.Items != itemsOf(o.Lines) || fact.Currency != o.Currency ||
 		fact.ConfirmedAtMillis != confirmed || fact.Type == domain.FactCancelled && fact.Was.String() != was {
@@ -628,8 +647,11 @@ func nameOf(command domain.Command) string {
 	case domain.Resolve:
 		return outcomeName(c.Outcome)
 	case domain.Change:
-		if c.Request.Type == domain.RequestCancel {
+		switch c.Request.Type {
+		case domain.RequestCancel:
 			return "partial cancel"
+		case domain.RequestRefund:
+			return "refund"
 		}
 		return "change"
 	}
@@ -662,10 +684,10 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 	case domain.Expire:
 		return m.second.Expire(now, name), reference.Done
 	case domain.Cancel:
-		return m.second.Cancel(now, name, c.Reason), reference.Done
+		return m.second.Cancel(now, name, c.Reason, c.NoRefund), reference.Done
 	case domain.Change:
 		return m.second.Alter(now, name, reference.Altered{
-			Back: c.Request.Type == domain.RequestCancel, Number: c.Request.Change, Body: c.Request.Fingerprint, Lines: linesAsked(c.Request),
+			Back: c.Request.Type == domain.RequestCancel, Keep: c.Request.NoRefund, Refund: c.Request.Type == domain.RequestRefund, Amount: c.Request.Amount, Number: c.Request.Change, Body: c.Request.Fingerprint, Lines: linesAsked(c.Request),
 			Least: c.Minimums, Published: c.EntryMillis, Valid: c.ValidMillis,
 		})
 	}
@@ -674,7 +696,7 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 
 // linesAsked is what a request asks for, as the second opinion takes it.
 func linesAsked(r domain.Request) (lines []reference.Line) {
-	if len(r.Items) == 0 && r.Section == "" && r.Quantity == 0 {
+	if len(r.Items) == 0 && r.Section == "" && r.Quantity == 0 || r.Type == domain.RequestRefund && r.Amount > 0 {
 		return nil
 	}
 	for item := range r.Lines() {
@@ -762,7 +784,7 @@ func (m *model) listWith(id string, terms domain.Terms) {
 }
 
 func offerOf(t domain.Terms) reference.Offer {
-	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis, NoOrphans: t.NoOrphans}
+	o := reference.Offer{Name: t.Name, Currency: t.Currency, MaxPerOrder: t.MaxPerOrder, MaxPerCustomer: t.MaxPerCustomer, OnSale: t.OnSaleMillis, OffSale: t.OffSaleMillis, NoOrphans: t.NoOrphans, LateFor: t.LateApprovalMillis}
 	for _, a := range t.Allocations {
 		of := reference.Allocation{Name: a.Name, OnSale: a.OnSaleMillis, OffSale: a.OffSaleMillis}
 		for _, c := range a.Codes {
@@ -1193,7 +1215,7 @@ func (m *model) hold() {
 
 // pay goes on with a hold that is there: by the next attempt to pay for it, or by the answer to the one that is open.
 func (m *model) pay() {
-	held := slices.DeleteFunc(m.inState(domain.OrderHeld), func(r domain.OrderRef) bool { return m.book.Orders[r].RequestType != domain.RequestHold })
+	held := slices.DeleteFunc(slices.Concat(m.inState(domain.OrderHeld), m.inState(domain.OrderLapsed)), func(r domain.OrderRef) bool { return m.book.Orders[r].RequestType != domain.RequestHold })
 	if len(held) == 0 {
 		return
 	}
@@ -1220,7 +1242,9 @@ func (m *model) pay() {
 // that came before.
 func (m *model) alter() {
 	r := m.drawKnown()
-	if open := slices.Concat(m.inState(domain.OrderConfirmed), m.inState(domain.OrderConfirmed), m.inState(domain.OrderHeld)); len(open) > 0 && pick(m, "open", true, true, true, true, false) {
+	if kept := m.keepMoney(); len(kept) > 0 && m.chance("money that is kept", 3) {
+		r = pick(m, "order", kept...)
+	} else if open := slices.Concat(m.inState(domain.OrderConfirmed), m.inState(domain.OrderConfirmed), m.inState(domain.OrderHeld)); len(open) > 0 && pick(m, "open", true, true, true, true, false) {
 		r = pick(m, "order", open...)
 	}
 	m.commands++
@@ -1236,8 +1260,16 @@ func (m *model) alter() {
 		if said == number {
 			number++
 		}
-		kind := pick(m, "type", "cancel", "change", "change")
-		fields := []string{"v", "2", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "change", strconv.FormatInt(said, 10), "items", m.drawAltered(kind, r)}
+		kind := pick(m, "type", "cancel", "change", "change", "refund")
+		fields := []string{"v", "2", "type", kind, "event_id", r.EventID, "order_id", r.OrderID, "change", strconv.FormatInt(said, 10)}
+		if kind == "cancel" && pick(m, "refund", true, false) {
+			fields = append(fields, "refund", "false", "by", "ann")
+		}
+		if kind == "refund" && pick(m, "an amount", true, true, false) {
+			fields = append(fields, "amount", pick(m, "amount", "1", "500", "1000", "2000"), "reason", "a pillar")
+		} else {
+			fields = append(fields, "items", m.drawAltered(map[string]string{"refund": "cancel"}[kind]+map[string]string{"cancel": kind, "change": kind}[kind], r))
+		}
 		fresh = append(fresh, fields)
 		m.altered[r] = append(m.altered[r], fields)
 	}
@@ -1400,7 +1432,9 @@ func (m *model) resolve() {
 	batch := make([]domain.Resolution, pick(m, "items", 1, 2, 3, 4, 5))
 	for i := range batch {
 		r := m.drawKnown()
-		if held := m.inState(domain.OrderHeld); len(held) > 0 && pick(m, "held", true, false) {
+		if lapsed := m.inState(domain.OrderLapsed); len(lapsed) > 0 && pick(m, "lapsed", true, true, false) {
+			r = pick(m, "order", lapsed...)
+		} else if held := m.inState(domain.OrderHeld); len(held) > 0 && pick(m, "held", true, false) {
 			r = pick(m, "order", held...)
 		}
 		if paying := slices.DeleteFunc(m.inState(domain.OrderHeld), func(r domain.OrderRef) bool { return m.book.Orders[r].PayFingerprint == "" }); len(paying) > 0 && pick(m, "paying", true, false) {
@@ -1449,7 +1483,7 @@ func (m *model) bring(before int64, batch ...domain.Resolution) {
 	var through []asked
 	for i, a := range list {
 		as, again := given[a.ref]
-		if !again {
+		if !again || a.told.Order == batch[i].Order { // it may come in another call than the one before
 			as = batch[i].Order
 		}
 		given[a.ref] = replies[i].Order
@@ -1506,13 +1540,21 @@ func (m *model) cancelAs(group domain.Group, reason string, do func(context.Cont
 	batch := make([]domain.Cancellation, pick(m, "items", 1, 1, 2, 3))
 	list := make([]asked, len(batch))
 	for i := range batch {
-		batch[i] = domain.Cancellation{EntryID: m.drawEntry(group), Ref: m.drawKnown()}
-		list[i] = asked{ref: batch[i].Ref, command: domain.Cancel{Reason: reason}, entryID: batch[i].EntryID, group: group}
+		batch[i] = domain.Cancellation{EntryID: m.drawEntry(group), Ref: m.drawKnown(), NoRefund: group == domain.GroupWorkers && pick(m, "keeps the money", true, false)}
+		if kept := m.keepMoney(); group == domain.GroupSettlement && len(kept) > 0 && pick(m, "money that is kept", true, false) {
+			batch[i].Ref = pick(m, "order", kept...)
+		}
+		list[i] = asked{ref: batch[i].Ref, command: domain.Cancel{Reason: reason, NoRefund: batch[i].NoRefund}, entryID: batch[i].EntryID, group: group}
 	}
 	m.deliverFacts()
 	from := m.Now()
 	m.Must(do(m.Ctx, 0, batch))
 	m.follow(from, m.until(), list...)
+}
+
+// keepMoney are orders that were cancelled, and some of whose money is kept.
+func (m *model) keepMoney() []domain.OrderRef {
+	return slices.DeleteFunc(m.inState(domain.OrderCancelled), func(r domain.OrderRef) bool { return !m.book.Orders[r].KeepsMoney() })
 }
 
 // expire is what maintenance does: find what is due, and end it.
@@ -1521,13 +1563,14 @@ func (m *model) expire() {
 	before, most := m.Now(), pick(m, "most", 100, 100, 1, 2)
 	due := make(map[domain.OrderRef]int64)
 	for r, o := range m.book.Orders {
-		if o.State == domain.OrderHeld {
-			due[r] = o.DeadlineMillis
+		if o.Open() {
+			due[r] = o.PayableUntilMillis()
 		}
 	}
 	known := len(m.facts)
-	n, err := m.ledger.Expire(m.Ctx, 0, most)
+	expired, lapsed, err := m.ledger.Expire(m.Ctx, 0, most)
 	m.Must(err)
+	n := expired + lapsed
 	// Those that were ended are the longest overdue.
 	var list []asked
 	ended, latest := make(map[domain.OrderRef]bool), int64(0)
@@ -1558,8 +1601,9 @@ func expireThese(ctx context.Context, l *Ledger, refs ...domain.OrderRef) ([]dom
 	for i, r := range refs {
 		m.add("", r, orders[i])
 	}
+	m.look = func(part []int) error { return l.lookAround(ctx, 0, &m, part, func(int) bool { return false }) }
 	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
-		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Expire{})
+		return domain.Decide(m.view(i, o), refs[i], now, domain.Expire{})
 	}
 	now, err = l.moveAll(ctx, 0, &m)
 	return m.replies, now, err
@@ -2072,8 +2116,8 @@ func (m *model) compareDead(got []domain.Entry) {
 func (m *model) tick() {
 	now, next := m.Now(), int64(0)
 	for _, o := range m.book.Orders {
-		if o.State == domain.OrderHeld && o.DeadlineMillis < now+100 && o.DeadlineMillis > next {
-			next = o.DeadlineMillis
+		if until := o.PayableUntilMillis(); o.Open() && until < now+100 && until > next {
+			next = until
 		}
 	}
 	m.WaitUntil(max(now+1, next))
@@ -2155,12 +2199,12 @@ func (m *model) compareOpinions() {
 			State: o.State.String(), Reason: o.Reason, Detail: o.Detail, Type: string(o.RequestType), Body: o.Fingerprint, Customer: o.CustomerID,
 			Currency: o.Currency, Authorization: o.AuthorizationID,
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
-			Code: o.Code, Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced,
+			Code: o.Code, Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced, Back: o.RefundTotal(), LateFor: o.LateMillis,
 			Attempt: o.Attempt, Failed: o.PayState == domain.PayDeclined, Asked: o.PayState == domain.PayActionRequired, Bill: o.PayFingerprint,
 		}
 		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]
 		if second != nil {
-			want.Lines = second.Lines
+			want.Lines, want.Paid = second.Lines, second.Paid
 		}
 		if second == nil || !reflect.DeepEqual(*second, want) || itemsOf(second.Lines) != o.Items {
 			m.Fatalf("%s is\n%+v\nthe second opinion is\n%+v", r, o, second)
@@ -2389,16 +2433,11 @@ func (m *model) expected() map[string]any {
 			want[key] = make(map[string]domain.Order)
 		}
 		want[key].(map[string]domain.Order)[r.String()] = o
-		if o.State == domain.OrderHeld {
-			deadlines[r.String()] = o.DeadlineMillis
+		if o.Open() {
+			deadlines[r.String()] = o.PayableUntilMillis()
 		}
-		if o.AwaitsAction() {
-			asked[r.String()] = 0
-		}
-	}
-	for _, fact := range m.facts { // a refused change does not change what it waits for
-		if _, awaits := asked[fact.Ref().String()]; awaits && fact.Type == domain.FactActionRequired {
-			asked[fact.Ref().String()] = fact.AtMillis + 1000
+		if o.Awaited() {
+			asked[r.String()] = m.asked[r]
 		}
 	}
 	if len(asked) > 0 {

@@ -270,7 +270,7 @@ func TestExpire(t *testing.T) {
 	f.held("e2", "o1", "fred", 2, 1)
 	alive := f.held("e1", "o2", "mary", 1, holdMillis)
 	f.WaitUntil(f.order("e2", "o1").DeadlineMillis)
-	if n, err := f.ledger.Expire(f.Ctx, 0, 10); n != 2 || err != nil {
+	if n, _, err := f.ledger.Expire(f.Ctx, 0, 10); n != 2 || err != nil {
 		t.Fatalf("%d expired, %v, want 2", n, err)
 	}
 	o := f.order("e1", "o1")
@@ -293,7 +293,7 @@ func TestExpire(t *testing.T) {
 		t.Errorf("pending %v", pending)
 	}
 	before := f.Dump()
-	if n, err := f.ledger.Expire(f.Ctx, 0, 10); n != 0 || err != nil {
+	if n, _, err := f.ledger.Expire(f.Ctx, 0, 10); n != 0 || err != nil {
 		t.Errorf("again: %d expired, %v", n, err)
 	}
 	f.WantSame(before)
@@ -317,7 +317,7 @@ func TestExpireLooksAgain(t *testing.T) {
 
 	// Members that are not held orders are found once, and not for ever.
 	f.Do("ZADD", f.Keys.Holds(0), 1, "e1/confirmed", 2, "e1/nobody")
-	if n, err := f.ledger.Expire(f.Ctx, 0, 10); n != 0 || err != nil {
+	if n, _, err := f.ledger.Expire(f.Ctx, 0, 10); n != 0 || err != nil {
 		t.Errorf("%d expired, %v", n, err)
 	}
 	f.WantSame(before)
@@ -362,7 +362,7 @@ func TestExpireManyItems(t *testing.T) {
 	}
 	f.holdBatch(batch...)
 	for _, want := range []int{access.MaxBatch, access.MaxBatch, 203, 0} {
-		if n, err := f.ledger.Expire(f.Ctx, 0, 10_000); n != want || err != nil {
+		if n, _, err := f.ledger.Expire(f.Ctx, 0, 10_000); n != want || err != nil {
 			t.Fatalf("%d expired, %v, want %d", n, err, want)
 		}
 	}
@@ -538,7 +538,7 @@ func TestDamagedRecords(t *testing.T) {
 			f.Do("ZADD", f.Keys.Holds(0), 1, "e1/bad")
 			before := f.Dump()
 			f.WantClass(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}, {Ref: ref("e1", "bad")}}), domain.ClassPoison)
-			_, err := f.ledger.Expire(f.Ctx, 0, 10)
+			_, _, err := f.ledger.Expire(f.Ctx, 0, 10)
 			f.WantClass(err, domain.ClassPoison)
 			bad := was // as it was when it was paid for
 			if readable {

@@ -277,7 +277,7 @@ func TestSeatsComeAndGo(t *testing.T) {
 	if got := f.places("e1", "stalls"); got != "++.- ../-...++" {
 		t.Errorf("resolved: %q", got)
 	}
-	expired, err := f.ledger.Expire(f.Ctx, 0, 10)
+	expired, _, err := f.ledger.Expire(f.Ctx, 0, 10)
 	f.Must(err)
 	f.Must(f.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "cancelled")}, {Ref: ref("e1", "undone")}}))
 	if got := f.places("e1", "stalls"); got != "++.. ../......" || expired != 1 {

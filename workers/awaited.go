@@ -44,7 +44,7 @@ func (r *purchase) askAwaited() {
 	defer sign.rest()
 	for wait := time.Duration(0); pause(r.reading, wait); wait = jitter(askEvery) {
 		sign.within(2 * askIdly)
-		now := r.pool.stats.ActionsRequired.Load()
+		now := r.pool.stats.Awaited.Load()
 		if r.pool.gateway.pace.paused() || now == known && time.Now().Before(next) {
 			continue
 		}

@@ -173,11 +173,13 @@ func (p *Pool) turned(err error) {
 
 func (p *Pool) expire(ctx context.Context, partition int) error {
 	for range expireRounds {
-		n, err := p.ledger.Expire(ctx, partition, readMost)
-		p.stats.Expired.Add(int64(n))
-		p.stats.order(domain.OrderExpired, "", int64(n))
+		expired, lapsed, err := p.ledger.Expire(ctx, partition, readMost)
+		p.stats.Expired.Add(int64(expired))
+		p.stats.order(domain.OrderExpired, "", int64(expired))
+		p.stats.order(domain.OrderLapsed, "", int64(lapsed))
+		p.stats.Awaited.Add(int64(lapsed)) // if they are being paid for
 		p.added(partition)
-		if err != nil || n < readMost {
+		if err != nil || expired+lapsed < readMost {
 			return err
 		}
 	}

@@ -75,7 +75,7 @@ const causeReplaced = domain.ClassFatal + 1
 
 const (
 	second          = float64(time.Second)
-	outcomes        = int(domain.OrderRejected) + 1
+	outcomes        = int(domain.OrderLapsed) + 1
 	mostReasons     = 32
 	otherReason     = "other"
 	otherReasonSlot = mostReasons

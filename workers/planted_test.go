@@ -162,7 +162,7 @@ var plantedBugs = []bug{
 	{name: "gives tickets back twice", hook: script("move",
 		"tonumber(available) + tonumber(ARGV[by + 1])", "tonumber(available) + (ARGV[GROUPS] == 'expired' and 2 or 1) * tonumber(ARGV[by + 1])")},
 	{name: "confirms after the deadline", hook: script("move",
-		" or bound == 'before' and now >= tonumber(ARGV[at + 2])", "")},
+		" or (bound == 'before' or bound == 'anew') and now >= tonumber(ARGV[at + 2])", "")},
 	{name: "expires by the worker's clock", hook: chain(
 		script("due", "int(time_of(redis.call('HGET', KEYS[2], '#now')))", "int(time_of(redis.call('HGET', KEYS[2], '#now')) + 3600000)"),
 		script("move", " or bound == 'from' and now < tonumber(ARGV[at + 2])", ""))},

@@ -77,7 +77,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		case pauses.Event(request.EventID):
 			parked[request.EventID] = append(parked[request.EventID], e.ID)
 		case request.Type == domain.RequestCancel && !request.Changes():
-			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref(), Cause: request.Cause})
+			cancels = append(cancels, domain.Cancellation{EntryID: e.ID, Ref: request.Ref(), Cause: request.Cause, NoRefund: request.NoRefund})
 		default:
 			incoming = append(incoming, r.incoming(e, request, err, pauses))
 		}
@@ -245,7 +245,10 @@ func (r *purchase) pay(p *pending) {
 		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: domain.DetailNoToken})
 		return
 	}
-	limit := time.Duration(p.order.DeadlineMillis-p.nowMillis) * time.Millisecond
+	limit := time.Duration(p.order.PayableUntilMillis()-p.nowMillis) * time.Millisecond
+	if p.order.State == domain.OrderLapsed { // then the gateway is asked from time to time, with nothing in hand
+		limit = min(limit, r.pool.cfg.HoldTime)
+	}
 	payment, err := r.authorize(domain.PaymentRequest{Attempt: r.pool.attempt(p.request.Ref(), p.order, p.request.AttemptNumber()), Token: p.request.PaymentToken}, limit)
 	switch {
 	case err == nil:

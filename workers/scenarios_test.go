@@ -147,6 +147,40 @@ var scenarios = []scenario{
 		dead: []string{"change_pending: change 3", "conflict: change 1"},
 	},
 	{
+		name: "kept and given back",
+		wrap: lossy,
+		play: func(r *scene) {
+			orders := []string{"a", "b", "c", "d"}
+			for _, order := range orders {
+				r.append(request(purchase, order, "cust-"+order, 3))
+			}
+			for _, order := range orders {
+				r.untilState("e/"+order, domain.OrderConfirmed)
+			}
+			r.append(keeping(request(cancel, "a", "", 0)), refund("b", 1, 1500), keeping(altered(cancel, "c", 1, 1, 0)), keeping(request(cancel, "d", "", 0)))
+			r.untilState("e/a", domain.OrderCancelled)
+			r.untilState("e/d", domain.OrderCancelled)
+			r.untilChange("e/b", 1)
+			r.untilChange("e/c", 1)
+			r.untilPayment("e/d", domain.PaymentStatusCaptured) // or there would be nothing to give back
+			r.append(refund("a", 1, 500), refund("b", 1, 1500), refund("b", 2, 1501), request(cancel, "c", "", 0), refund("d", 1, 3000), request(cancel, "a", "", 0))
+			r.untilChange("e/a", 1)
+			r.untilChange("e/b", 2) // which is too much
+			r.untilChange("e/d", 1)
+			r.append(refund("a", 1, 500), refund("b", 2, 1500))
+			r.until("as much was given back as must be", func() bool {
+				return r.payment("a").Refunded == 500 && r.payment("b").Refunded == 1500 && r.payment("c").Refunded == 2000
+			})
+		},
+		ends: []end{
+			{ref: "e/a", customer: "cust-a", quantity: 3, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusCaptured, refunded: 500, reversed: true},
+			{ref: "e/b", customer: "cust-b", quantity: 3, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured, refunded: 1500},
+			{ref: "e/c", customer: "cust-c", quantity: 2, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusCaptured, refunded: 2000, reversed: true},
+			{ref: "e/d", customer: "cust-d", quantity: 3, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusRefunded, reversed: true},
+		},
+		dead: []string{"conflict: change 2"},
+	},
+	{
 		// Whoever captures it has read it as it was before.
 		name: "reduced before capture",
 		wrap: func(r *scene) domain.PaymentGateway {
@@ -372,6 +406,59 @@ var scenarios = []scenario{
 		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided}},
 	},
 	{
+		name: "approved after it lapsed",
+		late: time.Hour,
+		wrap: silent,
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)), brief(request(hold, "b", "bob", 3)), brief(request(hold, "c", "cid", 1)))
+			for _, order := range []string{"e/b", "e/c"} {
+				r.untilState(order, domain.OrderHeld)
+			}
+			r.append(request(pay, "b", "", 0))
+			for _, order := range []string{"e/a", "e/b", "e/c"} {
+				r.untilState(order, domain.OrderLapsed)
+			}
+			r.append(request(pay, "c", "", 0), altered(cancel, "a", 1, 1, 0))
+			r.untilChange("e/a", 1) // which is refused
+			r.release()
+		},
+		ends: []end{confirmed("e/a", "amy", 2), confirmed("e/b", "bob", 3), confirmed("e/c", "cid", 1)},
+	},
+	{
+		name:   "approved after its places are gone",
+		late:   time.Hour,
+		events: map[string]int64{"e": 4},
+		wrap:   silent,
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)), brief(request(purchase, "b", "bob", 1)), brief(request(hold, "f", "flo", 1)))
+			for _, order := range []string{"e/a", "e/b", "e/f"} {
+				r.untilState(order, domain.OrderLapsed)
+			}
+			r.append(request(cancel, "f", "", 0), request(hold, "c", "cid", 2), request(hold, "d", "bob", 1))
+			r.untilState("e/c", domain.OrderHeld)
+			r.untilState("e/d", domain.OrderHeld)
+			r.release()
+		},
+		ends: []end{
+			{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, reason: domain.ReasonSoldOut, payment: domain.PaymentStatusVoided},
+			{ref: "e/b", customer: "bob", quantity: 1, state: domain.OrderExpired, reason: domain.ReasonInProgress, payment: domain.PaymentStatusVoided},
+			{ref: "e/c", customer: "cid", quantity: 2, state: domain.OrderHeld},
+			{ref: "e/d", customer: "bob", quantity: 1, state: domain.OrderHeld},
+			cancelled("e/f", "flo", 1, domain.PaymentStatusVoided),
+		},
+	},
+	{
+		name: "lapsed for good",
+		late: time.Second,
+		wrap: silent,
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)))
+			r.untilState("e/a", domain.OrderExpired)
+			r.release()
+		},
+		ends: []end{{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, payment: domain.PaymentStatusVoided}},
+	},
+	{
 		name: "cancelled after capture",
 		wrap: lossy,
 		play: func(r *scene) {
@@ -404,6 +491,32 @@ var scenarios = []scenario{
 		name:    "capture refused",
 		gateway: simulator.Options{CaptureRefusalRate: 1},
 		play:    func(r *scene) { r.append(request(purchase, "a", "amy", 2)) },
+		ends: []end{{
+			ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderCancelled, reason: domain.ReasonCaptureFailed,
+			payment: domain.PaymentStatusVoided, reversed: true,
+		}},
+	},
+	{
+		name: "what was to be kept cannot be captured",
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				switch {
+				case call != "capture":
+					return do()
+				case r.waitReleased(ctx):
+					return domain.Payment{}, domain.ErrRefused
+				}
+				return domain.Payment{}, errLost
+			}}
+		},
+		play: func(r *scene) {
+			r.append(request(purchase, "a", "amy", 2))
+			r.untilState("e/a", domain.OrderConfirmed)
+			r.append(keeping(request(cancel, "a", "", 0)))
+			r.untilState("e/a", domain.OrderCancelled)
+			r.release()
+			r.until("nothing is kept", func() bool { return r.orderOf("e/a").Reason == domain.ReasonCaptureFailed })
+		},
 		ends: []end{{
 			ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderCancelled, reason: domain.ReasonCaptureFailed,
 			payment: domain.PaymentStatusVoided, reversed: true,
@@ -1124,6 +1237,17 @@ func altered(kind domain.RequestType, order string, number, general, vip int64) 
 	return q
 }
 
+// keeping is a cancel after which the organiser has the money.
+func keeping(q domain.Request) domain.Request {
+	q.NoRefund = true
+	return q
+}
+
+// refund is one of an amount of order e/order.
+func refund(order string, number, amount int64) domain.Request {
+	return domain.Request{Type: domain.RequestRefund, EventID: "e", OrderID: order, Change: number, Amount: amount}
+}
+
 // untilChange waits until a partial cancel or a change of an order is decided.
 func (r *scene) untilChange(ref string, number int64) {
 	r.t.Helper()
@@ -1242,6 +1366,17 @@ func approvesLate(r *scene) domain.PaymentGateway {
 			<-r.released
 		}
 		return payment, err
+	}}
+}
+
+// silent is a gateway that does what it is asked and tells nobody how a payment ended, until the scenario says so.
+func silent(r *scene) domain.PaymentGateway {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+		p, err := do()
+		if (call == "authorize" || call == "lookup") && !r.isReleased() {
+			return domain.Payment{}, errLost
+		}
+		return p, err
 	}}
 }
 

@@ -33,6 +33,7 @@ type scenario struct {
 	events  map[string]int64                     // capacities, if not just e with 100
 	vip     bool                                 // events have a second section of that name, of the same capacity and price
 	limit   int64                                // of places per customer; 0: none
+	late    time.Duration                        // for so long late approvals are honoured
 	free    string                               // the event that costs nothing, and needs no payment; the others cost 1000
 	ends    []end                                // of all orders
 	dead    []string                             // how the reasons of all dead letters begin
@@ -51,7 +52,7 @@ type end struct {
 	payment  domain.PaymentStatus   // empty: the gateway has never heard of it
 	later    []domain.PaymentStatus // of the second attempt to pay, and those after it
 	reversed bool                   // was confirmed before it was cancelled
-	refunded int64                  // of one that is confirmed: how much of what was captured was given back
+	refunded int64                  // of one whose payment is captured: how much of what was captured was given back
 	// mayExpire: its payment is left alone. A worker that dies after it has set the request aside, and before it
 	// has declined the order, leaves it to its deadline; settlement then says the same of the payment once more.
 	mayExpire bool
@@ -176,7 +177,7 @@ func (s scenario) playOn(r *scene, o *outcome) {
 		events = map[string]int64{"e": 100}
 	}
 	for _, event := range slices.Sorted(maps.Keys(events)) {
-		r.listWith(event, domain.Terms{MaxPerCustomer: s.limit, Sections: s.sections(s.price(event), events[event])})
+		r.listWith(event, domain.Terms{MaxPerCustomer: s.limit, LateApprovalMillis: s.late.Milliseconds(), Sections: s.sections(s.price(event), events[event])})
 	}
 	s.play(r)
 	r.until("every order ended, and nothing pending", func() bool {
@@ -470,7 +471,7 @@ func (r *scene) judge(events map[string]int64) {
 		name.Namespace = ""
 		paid[name.String()] = l.Status
 		for _, e := range r.scenario.ends {
-			if e.ref == name.String() && e.state == domain.OrderConfirmed && l.Refunded != e.refunded {
+			if e.ref == name.String() && e.payment == domain.PaymentStatusCaptured && l.Refunded != e.refunded {
 				r.t.Errorf("of the payment of %s, %d was given back, want %d", e.ref, l.Refunded, e.refunded)
 			}
 		}

@@ -150,7 +150,7 @@ func (s *settlement) cash(l *line) {
 	case l.entry != nil && o.Version != l.owed.FactID:
 		// A newer fact is in the log, of which whoever has it makes the same; or Redis has lost this one.
 		s.over(l, ending{})
-	case o.State == domain.OrderConfirmed:
+	case o.KeepsMoney():
 		s.over(l, s.collect(by, l.owed.Ref, o))
 	case o.State == domain.OrderExpired, o.State == domain.OrderCancelled:
 		s.over(l, endingOf(s.takeBack(by, l.owed.Ref, o, o.ConfirmedAtMillis > 0)))
@@ -186,17 +186,17 @@ func endingOf(reason string, err error) ending {
 // A change of a confirmed order is settled even if it is refused: an order's money goes with the newest fact about it.
 func settles(t domain.FactType) bool {
 	switch t {
-	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
+	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted:
 		return true
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
-		domain.FactHeld, domain.FactRejected, domain.FactDeclined, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
+		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactDeclined, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 		return false
 	}
 	return false
 }
 
-// collect brings the payments of a confirmed order to what it says: the attempt that was confirmed is captured, and gives back what the
-// order does not cost any more; those before, which were declined, stay without money.
+// collect brings the payments of an order that is confirmed, or was and keeps some of its money, to what it says: the attempt that was confirmed
+// is captured, and gives back the refund total; those before, which were declined, stay without money.
 func (s *settlement) collect(by time.Time, ref domain.OrderRef, o domain.Order) ending {
 	end := s.capture(by, ref, o)
 	if end == (ending{}) && o.RefundTotal() > 0 {
@@ -209,8 +209,8 @@ func (s *settlement) collect(by time.Time, ref domain.OrderRef, o domain.Order) 
 	return end
 }
 
-// capture collects the money of a confirmed order. If it is refused for good, the
-// order is cancelled, unless it has been already, which is why it was refused.
+// capture collects the money of an order. If it is refused for good, the
+// order is cancelled, unless it has been already, which is why it was refused; if it was to keep its money, it keeps none.
 func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) ending {
 	if o.Free() {
 		return ending{}

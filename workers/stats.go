@@ -25,6 +25,7 @@ type Stats struct {
 	Expired         atomic.Int64
 	Rejected        atomic.Int64
 	Held            atomic.Int64 // by hold requests
+	Awaited         atomic.Int64 // orders that the gateway may have to be asked about from time to time
 	ActionsRequired atomic.Int64 // requests that ended with something for their customers to do
 	Cancels         atomic.Int64 // cancel requests handled
 	Posted          atomic.Int64 // facts handled by posting
@@ -44,7 +45,10 @@ type Stats struct {
 
 // countOutcome notes what came of a request, which is an entry.
 func (s *Stats) countOutcome(entryID string, o domain.Order) {
-	if o.State == domain.OrderHeld && o.PayState != domain.PayOpen {
+	if o.Awaited() {
+		s.Awaited.Add(1)
+	}
+	if o.Open() && o.PayState != domain.PayOpen {
 		if o.AwaitsAction() {
 			s.ActionsRequired.Add(1)
 		}
@@ -55,7 +59,7 @@ func (s *Stats) countOutcome(entryID string, o domain.Order) {
 		switch o.State {
 		case domain.OrderHeld, domain.OrderConfirmed, domain.OrderDeclined, domain.OrderRejected:
 			s.order(o.State, o.Reason, 1)
-		case domain.OrderNone, domain.OrderExpired, domain.OrderCancelled:
+		case domain.OrderNone, domain.OrderExpired, domain.OrderCancelled, domain.OrderLapsed:
 		}
 	}
 	switch o.State {
@@ -67,7 +71,7 @@ func (s *Stats) countOutcome(entryID string, o domain.Order) {
 		s.Rejected.Add(1)
 	case domain.OrderHeld:
 		s.Held.Add(1)
-	case domain.OrderNone, domain.OrderExpired, domain.OrderCancelled:
+	case domain.OrderNone, domain.OrderExpired, domain.OrderCancelled, domain.OrderLapsed:
 		// Counted where they happen: by maintenance and by cancels.
 	}
 }

@@ -71,7 +71,7 @@ func TestCompletion(t *testing.T) {
 			"holdfast help events cr":           "create",
 			"holdfast completion ":              "bash zsh fish",
 			"holdfast publish --ty":             "--type",
-			"holdfast publish --type ":          "purchase hold pay cancel change payment_update",
+			"holdfast publish --type ":          "purchase hold pay cancel change refund payment_update",
 			"holdfast publish --type p":         "purchase pay payment_update",
 			"holdfast publish --type=p":         "purchase pay payment_update",
 			"holdfast publish --type hold --ty": "--type",

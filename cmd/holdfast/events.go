@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"holdfast/domain"
 	"holdfast/domain/seats"
@@ -55,6 +56,9 @@ type eventsCreateCommand struct {
 
 	MaxPerCustomer int64 `placeholder:"N" help:"The most tickets that one customer may have, held and sold, in all orders together. It can be changed later, but neither added nor taken away. Default: no limit."`
 
+	LateApproval    string        `enum:"void,rehold" default:"void" placeholder:"void|rehold" help:"What becomes of an order whose payment is approved after its hold has run out: void gives the money back; rehold lets the order have just the places that it had, if they are free and the event is on sale. Default: void."`
+	LateApprovalFor time.Duration `placeholder:"DURATION" help:"With --late-approval rehold: for how long after the hold has run out, up to 24h. Default: 15m."`
+
 	OnSale  timeFlag `placeholder:"TIME" help:"When the sale begins. Default: at once."`
 	OffSale timeFlag `placeholder:"TIME" help:"When the sale ends. Default: never."`
 
@@ -96,6 +100,11 @@ func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 	if err := domain.CheckCurrency(c.Currency); err != nil {
 		return t, &usageError{err}
 	}
+	late, err := lateApproval(c.LateApproval, c.LateApprovalFor, 0)
+	if err != nil {
+		return t, err
+	}
+	t.LateApprovalMillis = late
 	for _, f := range c.Section {
 		if f.price == "" {
 			return t, badUsage("--section %s: the price is missing: want NAME=CAPACITY@PRICE", f.name)
@@ -125,6 +134,31 @@ func (c *eventsCreateCommand) terms() (domain.Terms, error) {
 		return t, &usageError{err}
 	}
 	return t, nil
+}
+
+// Whether late approvals are honoured.
+const (
+	lateVoid   = "void"
+	lateRehold = "rehold"
+
+	defaultLateApproval = 15 * time.Minute
+)
+
+// lateApproval is for how many milliseconds late approvals are honoured, as flags say: said is one of the two, or empty if it stays as it was.
+func lateApproval(said string, after time.Duration, was int64) (millis int64, err error) {
+	switch {
+	case after < 0 || after > domain.MaxLateApproval || after > 0 && after < time.Second:
+		return 0, badUsage("--late-approval-for: want 1s to %s", domain.MaxLateApproval)
+	case after > 0 && (said == lateVoid || said == "" && was == 0):
+		return 0, badUsage("--late-approval-for goes with --late-approval %s", lateRehold)
+	case said == lateVoid:
+		return 0, nil
+	case after > 0:
+		return after.Milliseconds(), nil
+	case said == lateRehold && was == 0:
+		return defaultLateApproval.Milliseconds(), nil
+	}
+	return was, nil
 }
 
 func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
@@ -179,6 +213,9 @@ type eventsAdjustCommand struct {
 
 	MaxPerCustomer *int64 `placeholder:"N" help:"The most tickets that one customer may have, of an event that was created with such a limit."`
 
+	LateApproval    string        `enum:",void,rehold" default:"" placeholder:"void|rehold" help:"What becomes of an order whose payment is approved after its hold has run out. What has lapsed already stays so."`
+	LateApprovalFor time.Duration `placeholder:"DURATION" help:"For how long after that, with rehold."`
+
 	OnSale  *timeFlag `placeholder:"TIME" help:"When the sale begins; none is at once."`
 	OffSale *timeFlag `placeholder:"TIME" help:"When the sale ends; none is never."`
 
@@ -204,7 +241,7 @@ of the allocation public are for everybody. Nothing is changed if one of them is
 }
 
 func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
-	if c.Name == "" && len(c.Section)+len(c.Rows)+len(c.Seats) == 0 && c.NoOrphans == nil && c.MaxPerOrder == nil && c.MaxPerCustomer == nil && c.OnSale == nil && c.OffSale == nil && !c.given() && len(c.Unblock) == 0 && c.RevokeCodes == "" {
+	if c.Name == "" && len(c.Section)+len(c.Rows)+len(c.Seats) == 0 && c.NoOrphans == nil && c.MaxPerOrder == nil && c.MaxPerCustomer == nil && c.LateApproval == "" && c.LateApprovalFor == 0 && c.OnSale == nil && c.OffSale == nil && !c.given() && len(c.Unblock) == 0 && c.RevokeCodes == "" {
 		return badUsage("say what to change")
 	}
 	named := make(map[string]bool)
@@ -265,6 +302,11 @@ func (c *eventsAdjustCommand) apply(event domain.Event) (domain.Terms, error) {
 	if c.NoOrphans != nil {
 		t.NoOrphans = *c.NoOrphans
 	}
+	late, err := lateApproval(c.LateApproval, c.LateApprovalFor, t.LateApprovalMillis)
+	if err != nil {
+		return t, err
+	}
+	t.LateApprovalMillis = late
 	if c.OnSale != nil {
 		t.OnSaleMillis = c.OnSale.millis
 	}
@@ -447,6 +489,9 @@ type eventView struct {
 	MaxPerCustomer int64 `json:"max_per_customer"` // 0: no limit
 	NoOrphans      bool  `json:"no_orphans"`
 
+	LateApproval          string `json:"late_approval"`     // void or rehold
+	LateApprovalForMillis int64  `json:"late_approval_for"` // milliseconds, with rehold
+
 	Allocations []allocationView `json:"allocations"`
 
 	saleView
@@ -473,6 +518,9 @@ func viewEvent(id string, event domain.Event) eventView {
 		EventID: id, Name: event.Name, Currency: event.Currency, Sections: []sectionView{}, MaxPerOrder: event.MaxPerOrder, MaxPerCustomer: event.MaxPerCustomer, NoOrphans: event.NoOrphans,
 		Allocations: viewAllocations(event), saleView: viewSale(event.OnSaleMillis, event.OffSaleMillis),
 		Closed: event.Closed, Cancelled: event.Cancelled, ClosedReason: event.Cause.Reason, ClosedBy: event.Cause.By,
+	}
+	if v.LateApproval, v.LateApprovalForMillis = lateVoid, event.LateApprovalMillis; v.LateApprovalForMillis > 0 {
+		v.LateApproval = lateRehold
 	}
 	for _, s := range event.Sections {
 		kind := "counted"
@@ -547,6 +595,9 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 		seated := slices.ContainsFunc(v.Sections, func(s sectionView) bool { return s.Kind == "seated" })
 		if seated {
 			sheet = append(sheet, "no_orphans", strconv.FormatBool(v.NoOrphans))
+		}
+		if v.LateApprovalForMillis > 0 {
+			sheet = append(sheet, "late_approval", fmt.Sprintf("%s, for %s", v.LateApproval, time.Duration(v.LateApprovalForMillis)*time.Millisecond))
 		}
 		for _, p := range paused.Lasting {
 			if p.EventID == "" || p.EventID == c.EventID {

@@ -268,7 +268,7 @@ func (w *wording) working(at inspect.EntryAt) string {
 	switch o := w.x.Order; {
 	case at.Request.Type == domain.RequestPay && o.State == domain.OrderNone:
 		return next + ": a pay waits for its hold, for --pay-wait (four times --reclaim-after, if the worker does not say); then it is set aside"
-	case o.State == domain.OrderHeld && at.Request.Type.Pays():
+	case o.Open() && at.Request.Type.Pays():
 		next += ": it asks the payment gateway"
 		if left := o.DeadlineMillis - w.x.AtMillis; left > 0 {
 			next += fmt.Sprintf(" until %s (for %s more), when the hold ends", when(o.DeadlineMillis), age(left))
@@ -296,6 +296,9 @@ func (w *wording) cancel() string {
 // hold is about an order that is held.
 func (w *wording) hold() {
 	o := w.x.Order
+	if o.State == domain.OrderLapsed {
+		w.lapsed()
+	}
 	if o.State != domain.OrderHeld {
 		return
 	}
@@ -393,6 +396,26 @@ func (w *wording) deadLetter(l inspect.DeadLetter) {
 	})
 }
 
+// lapsed is about an order whose hold has run out, and whose payment may still be approved.
+func (w *wording) lapsed() {
+	o := w.x.Order
+	left := o.PayableUntilMillis() - w.x.AtMillis
+	f := finding{Stands: standsHeld, SinceMs: max(0, w.x.AtMillis-o.DeadlineMillis), DueMs: max(0, left), Do: []string{w.cancel()}}
+	f.Text = fmt.Sprintf("its hold ran out at %s, and its places are free for others", when(o.DeadlineMillis))
+	f.Next = fmt.Sprintf("if its payment is approved until %s (for %s more), it gets its places again, if they are free; else it expires", when(o.PayableUntilMillis()), age(left))
+	switch {
+	case left <= 0 && w.x.Maintained:
+		f.Next = "a worker with role maintenance ends it within a second or so"
+	case left <= 0:
+		f.Next = fmt.Sprintf("nothing: nobody is seen at maintenance in partition %d", w.partition)
+		f.Do = []string{w.starts("maintenance")}
+	case o.Awaited():
+		f.Text += fmt.Sprintf("; attempt %d to pay for it has no answer yet", o.Attempt)
+		f.Do = append([]string{"ask at once: " + w.typed(fmt.Sprintf("publish --type payment_update --event %s --order %s --attempt %d", w.x.Ref.EventID, w.x.Ref.OrderID, o.Attempt))}, f.Do...)
+	}
+	w.add(f)
+}
+
 // done is about an order of which nothing waits.
 func (w *wording) done() {
 	o := w.x.Order
@@ -404,7 +427,7 @@ func (w *wording) done() {
 		f.Do = append(f.Do, "undo it, and give the money back: "+w.typed("orders cancel "+w.ref()+" --reason TEXT"))
 	case domain.OrderRejected, domain.OrderDeclined, domain.OrderExpired, domain.OrderCancelled:
 		f.Do = append(f.Do, "the customer may try again under another order_id")
-	case domain.OrderNone, domain.OrderHeld: // said otherwise
+	case domain.OrderNone, domain.OrderHeld, domain.OrderLapsed: // said otherwise
 	}
 	w.add(f)
 }

@@ -20,6 +20,7 @@ type ordersCommand struct {
 	NextStep ordersNextStepCommand `cmd:"" help:"Print what the customer of an order must do at their bank."`
 	List     ordersListCommand     `cmd:"" help:"List orders by the time at which they came, the newest first."`
 	Cancel   ordersCancelCommand   `cmd:"" help:"Ask for the cancellation of an order: give back its tickets and its money."`
+	Refund   ordersRefundCommand   `cmd:"" help:"Ask for money of an order to be given back; its tickets stay what they are."`
 }
 
 // orderArgs name one order.
@@ -83,16 +84,17 @@ type orderView struct {
 	State            string `json:"state"`
 	Reason           string `json:"reason"`
 	Detail           string `json:"detail,omitempty"`
-	HeldAtMillis     int64  `json:"held_at"`     // milliseconds; 0: never held
-	DeadlineMillis   int64  `json:"deadline"`    // milliseconds
-	ResolvedAtMillis int64  `json:"resolved_at"` // milliseconds; 0: not yet
+	HeldAtMillis     int64  `json:"held_at"`                 // milliseconds; 0: never held
+	DeadlineMillis   int64  `json:"deadline"`                // milliseconds
+	PayableMillis    int64  `json:"payable_until,omitempty"` // milliseconds; of one that lapsed
+	ResolvedAtMillis int64  `json:"resolved_at"`             // milliseconds; 0: not yet
 	AuthorizationID  string `json:"authorization_id"`
 	Attempt          int    `json:"attempt"` // the latest attempt to pay that was accepted; 0: none
-	Payment          string `json:"payment"` // of that attempt, while the order is held: open, declined or action_required; empty otherwise
+	Payment          string `json:"payment"` // of that attempt, while the order is held or lapsed: open, declined or action_required; empty otherwise
 
 	Items []itemView `json:"items"`
 
-	Change        int64  `json:"change,omitempty"`         // number of the latest partial cancel or change
+	Change        int64  `json:"change,omitempty"`         // number of the latest partial cancel, change or refund
 	ChangeRefusal string `json:"change_refusal,omitempty"` // why it was refused
 	ChangeDetail  string `json:"change_detail,omitempty"`
 	RefundTotal   int64  `json:"refund_total,omitempty"` // minor units that are given back, or to be
@@ -134,13 +136,16 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) o
 		HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ResolvedAtMillis: o.ResolvedAtMillis, AuthorizationID: o.AuthorizationID,
 		Attempt: o.Attempt, Items: viewItems(o.Items, named), Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(),
 	}
-	if o.State == domain.OrderHeld && o.Attempt > 0 {
+	if o.State == domain.OrderLapsed {
+		v.PayableMillis = o.PayableUntilMillis()
+	}
+	if o.Open() && o.Attempt > 0 {
 		v.Payment = o.PayState.String()
 	}
 	return v
 }
 
-// paymentText says for people what is known of the payment of an order that is held.
+// paymentText says for people what is known of the payment of an order that is held or lapsed.
 func paymentText(v orderView) string {
 	switch v.Payment {
 	case domain.PayActionRequired.String():
@@ -237,6 +242,11 @@ type factView struct {
 
 	Change int64      `json:"change,omitempty"` // its number
 	Taken  []itemView `json:"taken,omitempty"`  // items that the order has more, beside those that it gave
+
+	Refund   int64 `json:"refund,omitempty"`    // minor units that are given back beside what was
+	NoRefund bool  `json:"no_refund,omitempty"` // the money is kept
+
+	LateMillis int64 `json:"late_ms,omitempty"` // lapsed: for how long after the deadline it may still be paid for
 }
 
 func viewFact(f domain.Fact, named, taken map[string][]string) factView {
@@ -244,31 +254,56 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 		ID: f.ID, AtMillis: f.AtMillis, Type: string(f.Type), RequestType: string(f.RequestType), CustomerID: f.CustomerID, Section: f.Items.Sections(),
 		Quantity: f.Items.Quantity(), UnitPrice: f.Items.UnitPrice(), Items: viewItems(f.Items, named), Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
 		AuthorizationID: f.AuthorizationID, Attempt: f.Attempt, Reason: f.Reason, Detail: f.Detail, ConfirmedAtMillis: f.ConfirmedAtMillis,
+		Refund: f.Refund, NoRefund: f.NoRefund, LateMillis: f.LateMillis,
 	}
 	switch f.Type {
 	case domain.FactCancelled:
 		v.Was, v.Why, v.By = f.Was.String(), f.Cause.Reason, f.Cause.By
 	case domain.FactReduced, domain.FactChanged:
 		v.Was, v.Change, v.Taken = f.Was.String(), f.Change, viewItems(f.Taken, taken)
+		v.Why, v.By = f.Cause.Reason, f.Cause.By
+	case domain.FactRefundGranted:
+		v.Change, v.Why, v.By = f.Change, f.Cause.Reason, f.Cause.By
 	case domain.FactChangeRefused:
 		v.Change = f.Change
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
-		domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
+		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 	}
 	return v
 }
 
 // gave says which places an order does not have any more that is still held or confirmed.
 func (v factView) gave() string {
-	if v.Change == 0 {
+	if v.Change == 0 || v.Refund > 0 {
 		return ""
 	}
 	return itemsText(v.Items, v.Currency)
 }
 
-// numberOf is that of a partial cancel or a change; empty if there is none.
+// refunds says how much money is given back, and for which places, if it was said.
+func (v factView) refunds() string {
+	switch {
+	case v.NoRefund:
+		return "nothing"
+	case v.Refund == 0:
+		return ""
+	case len(v.Items) == 0:
+		return money(v.Refund, v.Currency)
+	}
+	return money(v.Refund, v.Currency) + " for " + itemsText(v.Items, v.Currency)
+}
+
+// lateText is how long an order that lapsed may still be paid for; empty if it is 0.
+func lateText(millis int64) string {
+	if millis == 0 {
+		return ""
+	}
+	return (time.Duration(millis) * time.Millisecond).String()
+}
+
+// numberOf is that of a partial cancel, a change or a refund; empty if there is none.
 func numberOf(change int64) string {
 	if change == 0 {
 		return ""
@@ -283,6 +318,8 @@ func (v factView) what() string {
 		{"number", numberOf(v.Change)},
 		{"gave", v.gave()},
 		{"took", itemsText(v.Taken, v.Currency)},
+		{"refunds", v.refunds()},
+		{"payable for", lateText(v.LateMillis)},
 		{"by", v.RequestType},
 		{"was", v.Was},
 		{"reason", v.Reason},
@@ -414,8 +451,8 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		}{v, history, request}, append([]string{
 			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
 			"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
-			"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis),
-			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID,
+			"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis), "payable_until", when(v.PayableMillis),
+			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID, "refund_total", refundText(v),
 		}, request.cells()...)...)
 		if out.section("at", "fact", "what") {
 			for _, f := range history {
@@ -433,7 +470,7 @@ type stateFlag struct{ state domain.OrderState }
 func (f *stateFlag) UnmarshalText(text []byte) error {
 	state, ok := domain.ParseOrderState(string(text))
 	if !ok || state == domain.OrderNone {
-		return fmt.Errorf("want held, confirmed, declined, expired, cancelled or rejected, but got %q", text)
+		return fmt.Errorf("want held, lapsed, confirmed, declined, expired, cancelled or rejected, but got %q", text)
 	}
 	f.state = state
 	return nil
@@ -478,7 +515,7 @@ type ordersListCommand struct {
 	Event       string      `placeholder:"EVENT_ID" help:"Only orders of this event."`
 	Customer    string      `placeholder:"CUSTOMER_ID" help:"Only orders of this customer; those that were ever confirmed, as far as posting has come, unless --state or --all-states."`
 	AllStates   bool        `help:"With --customer: whatever became of them, which takes a look through the whole log."`
-	State       []stateFlag `placeholder:"STATE" help:"Only orders that are now held, confirmed, declined, expired, cancelled or rejected. Several are said with commas, or with the flag again."`
+	State       []stateFlag `placeholder:"STATE" help:"Only orders that are now held, lapsed, confirmed, declined, expired, cancelled or rejected. Several are said with commas, or with the flag again."`
 	Since       sinceFlag   `placeholder:"TIME|DURATION" help:"Only orders that came at that time or later, or within that time: 2h, or a time as events create takes it."`
 	OldestFirst bool        `help:"The oldest first, instead of the newest."`
 	Limit       limitFlag   `placeholder:"N" help:"The most to list; 0 is no limit. Default: 100 in a table, no limit in JSON."`
@@ -569,6 +606,8 @@ func (c *ordersListCommand) lookForEvent(ctx context.Context, store *streams.Sto
 type ordersCancelCommand struct {
 	orderArgs
 	causeFlags
+	NoRefund bool `help:"Keep the money of an order that is confirmed: its tickets come back, and nothing is refunded. orders refund can give some of it back later."`
+
 	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then."`
 	Timeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait. Default: 30s."`
 }
@@ -576,7 +615,7 @@ type ordersCancelCommand struct {
 // Help is shown by --help.
 func (c *ordersCancelCommand) Help() string {
 	return `
-An order that holds tickets gives them back; one that is confirmed is refunded. With --event, an order that has not come
+An order that holds tickets gives them back; one that is confirmed is refunded, unless --no-refund says otherwise. With --event, an order that has not come
 yet can be cancelled too: when it comes, it is absorbed. orders show tells who asked for it, and why:
 
   holdfast orders cancel jazz-night/cart-4711 --reason "bought by mistake" --wait
@@ -599,7 +638,75 @@ func (c *ordersCancelCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID, Cause: cause}
+		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID, Cause: cause, NoRefund: c.NoRefund}
+		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout}, one(request))
+	})
+}
+
+// refundText is how much of an order's money is given back, or to be; empty if it is nothing.
+func refundText(v orderView) string {
+	if v.RefundTotal == 0 {
+		return ""
+	}
+	return money(v.RefundTotal, v.Currency)
+}
+
+type ordersRefundCommand struct {
+	orderArgs
+	causeFlags
+	Amount  int64         `placeholder:"MINOR_UNITS" help:"How much is given back."`
+	Item    []itemFlag    `sep:"none" placeholder:"section=NAME,quantity=N" help:"Instead of --amount: what so many places of the order cost, or these seats (section=NAME,seats=A-12/A-13). Give the flag once for each section."`
+	Change  int64         `placeholder:"N" help:"Which alteration of the order it is, counted with its partial cancels and changes: a number is done once. Say it where a refund may come twice. Default: the next one."`
+	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then."`
+	Timeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait. Default: 30s."`
+}
+
+// Help is shown by --help.
+func (c *ordersRefundCommand) Help() string {
+	return `
+Money is given back beside what was given back before, never more than was paid in all; otherwise it is refused as more_than_paid. The
+order stays confirmed and keeps its tickets. One that was cancelled with --no-refund can be refunded, too, in part or in full. orders
+show tells who asked for it, and why:
+
+  holdfast orders refund jazz-night/cart-4711 --amount 500 --reason "pillar in front of the seat" --wait
+  holdfast orders refund opera/jim-1 --item section=stalls,seats=A-12 --reason "seat was broken" --wait
+`
+}
+
+func (c *ordersRefundCommand) Run(ctx context.Context, e *environment) error {
+	if c.Timeout <= 0 {
+		return badUsage("--timeout: want more than 0")
+	}
+	if _, _, err := c.ref(); err != nil {
+		return err
+	}
+	cause, err := c.cause()
+	if err != nil {
+		return err
+	}
+	request := domain.Request{Type: domain.RequestRefund, Cause: cause, Amount: c.Amount, Change: c.Change}
+	for _, f := range c.Item {
+		request.Items = append(request.Items, domain.RequestItem(f))
+	}
+	return e.withStore(ctx, func(store *streams.Store) error {
+		ref, err := c.find(ctx, store)
+		if err != nil {
+			return err
+		}
+		request.EventID, request.OrderID = ref.EventID, ref.OrderID
+		if request.Change == 0 {
+			orders, err := store.Checkout().Orders(ctx, []domain.OrderRef{ref})
+			if err != nil {
+				return about(ref, err)
+			}
+			if orders[0].State == domain.OrderNone {
+				return about(ref, fmt.Errorf("order %s: %w", ref, domain.ErrNotFound))
+			}
+			request.Change = orders[0].Change + 1
+		}
+		if request, err = checked(request); err != nil {
+			return err
+		}
 		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout}, one(request))
 	})
 }

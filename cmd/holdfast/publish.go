@@ -23,7 +23,7 @@ import (
 const trialToken = "tok_cli"
 
 type publishCommand struct {
-	Type         string        `enum:"purchase,hold,pay,cancel,change,payment_update" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold), cancel (with --item: of these places only), change (to what --item says), or payment_update (the customer has done what they had to at their bank). Default: purchase."`
+	Type         string        `enum:"purchase,hold,pay,cancel,change,refund,payment_update" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold), cancel (with --item: of these places only), change (to what --item says), refund (money back, and the places stay), or payment_update (the customer has done what they had to at their bank). Default: purchase."`
 	Event        string        `placeholder:"EVENT_ID" help:"The event."`
 	Customer     string        `placeholder:"CUSTOMER_ID" help:"Who buys; with purchase and hold."`
 	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. In a section with seats, the best available ones. Default: 1."`
@@ -37,14 +37,16 @@ type publishCommand struct {
 	Token        string        `env:"HOLDFAST_TOKEN" placeholder:"TOKEN" help:"The payment token; with purchase and pay. Other users of this machine can see command lines: set the environment variable instead. Default: tok_cli, which only a simulated gateway approves."`
 	UnitPrice    *int64        `placeholder:"MINOR_UNITS" help:"Reject the order as price_changed if a ticket does not cost just this. Default: whatever it costs."`
 	HoldSeconds  int64         `placeholder:"N" help:"How long the hold lasts. Default: as the worker says."`
-	Change       int64         `placeholder:"N" help:"With change, and with cancel of some places: which one of the order it is, from 1; the next one may follow when the one before is decided."`
+	Change       int64         `placeholder:"N" help:"With change, refund, and cancel of some places: which one of the order it is, from 1; the next one may follow when the one before is decided."`
+	Amount       int64         `placeholder:"MINOR_UNITS" help:"With refund: how much is given back, unless --item says of which places the price is."`
+	NoRefund     bool          `help:"With cancel: give the places back, and keep the money."`
 	Attempt      int64         `placeholder:"N" help:"With pay and payment_update: which attempt to pay for the order it is, 1 to 9; the next one may follow when the one before was declined. Default: 1."`
 	ValidSeconds int64         `placeholder:"N" help:"How long the request may wait in line. Default: as the worker says."`
 	File         string        `placeholder:"FILE|-" help:"Publish the requests of a file (- is stdin) instead: JSON lines with the fields of a request."`
 	Wait         bool          `help:"Wait for the outcome of each, and print that instead of where it was published."`
 	Timeout      time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait for an outcome. Default: 30s."`
 
-	FailUnlessConfirmed bool `help:"With --wait: exit with status 1 if an outcome is not what was asked for: confirmed for a purchase and a pay, held (or confirmed since) for a hold, cancelled for a cancel, done for a change and a cancel of some places."`
+	FailUnlessConfirmed bool `help:"With --wait: exit with status 1 if an outcome is not what was asked for: confirmed for a purchase and a pay, held (or confirmed since) for a hold, cancelled for a cancel, done for a change, a refund and a cancel of some places."`
 
 	Replicas        int           `placeholder:"N" help:"Wait until so many replicas of Redis have each request, and print how many had it. Fewer are no error. Default: 0, do not wait."`
 	ReplicasTimeout time.Duration `default:"1s" placeholder:"DURATION" help:"How long to wait for replicas. Default: 1s."`
@@ -87,7 +89,7 @@ Many at once, a JSON object a line:
 
 Its fields: type, event_id, order_id (made up if missing, with purchase and hold), customer_id, section, quantity,
 adjacent (true or false), seats (an array, instead of these two), allocation, items (an array of objects with these five, instead of
-them), access_code, payment_token, unit_price, hold_seconds, valid_seconds, attempt, change, reason, by, traceparent, v. Lines that will not do are reported on stderr
+them), access_code, payment_token, unit_price, hold_seconds, valid_seconds, attempt, change, amount, refund (true or false), reason, by, traceparent, v. Lines that will not do are reported on stderr
 with their number, the others are published.
 
 If a result is not known, publish the same again under the same order_id: nothing happens twice. The exit status is 3 as
@@ -122,7 +124,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 		return e.withStore(ctx, func(store *streams.Store) error { return e.publish(ctx, store, how, one(request)) })
 	}
 	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.Allocation != "" || c.UnitPrice != nil || len(c.Item) > 0 ||
-		len(c.Seats) > 0 || c.Adjacent != nil || c.Quantity != nil || c.HoldSeconds != 0 || c.Attempt != 0 || c.Change != 0 || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
+		len(c.Seats) > 0 || c.Adjacent != nil || c.Quantity != nil || c.HoldSeconds != 0 || c.Attempt != 0 || c.Change != 0 || c.Amount != 0 || c.NoRefund || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
 		return badUsage("with --file, the requests are in the file: leave out the flags that describe one")
 	}
 	in := e.stdin
@@ -148,7 +150,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 func (c *publishCommand) request() (domain.Request, error) {
 	r := domain.Request{
 		Type: domain.RequestType(c.Type), EventID: c.Event, OrderID: c.Order,
-		HoldSeconds: c.HoldSeconds, ValidSeconds: c.ValidSeconds, UnitPrice: c.UnitPrice, Attempt: c.Attempt, Change: c.Change,
+		HoldSeconds: c.HoldSeconds, ValidSeconds: c.ValidSeconds, UnitPrice: c.UnitPrice, Attempt: c.Attempt, Change: c.Change, Amount: c.Amount, NoRefund: c.NoRefund,
 	}
 	if err := c.check(r.Type); err != nil {
 		return r, about(r.Ref(), err)
@@ -182,6 +184,11 @@ func (c *publishCommand) request() (domain.Request, error) {
 	if r.Type.Pays() {
 		r.PaymentToken = domain.Secret(cmp.Or(c.Token, trialToken))
 	}
+	return checked(r)
+}
+
+// checked is a request that flags describe, checked as it would be before it is sent.
+func checked(r domain.Request) (domain.Request, error) {
 	parsed, err := wire.ParseRequest(wire.Fields(r))
 	if err != nil {
 		field, problem, _ := strings.Cut(err.Error(), ": ")
@@ -205,9 +212,11 @@ func (c *publishCommand) check(t domain.RequestType) error {
 		{"--seats", len(c.Seats) > 0, t.Opens()},
 		{"--allocation", c.Allocation != "", t.Opens()},
 		{"--access-code", c.AccessCode != "" && c.AccessCode != os.Getenv("HOLDFAST_ACCESS_CODE"), t.Opens()},
-		{"--item", len(c.Item) > 0, t.Opens() || t == domain.RequestCancel || t == domain.RequestChange},
+		{"--item", len(c.Item) > 0, t.Opens() || t == domain.RequestCancel || t == domain.RequestChange || t == domain.RequestRefund},
 		{"--hold-seconds", c.HoldSeconds != 0, t.Opens()},
-		{"--change", c.Change != 0, t == domain.RequestCancel || t == domain.RequestChange},
+		{"--change", c.Change != 0, t == domain.RequestCancel || t == domain.RequestChange || t == domain.RequestRefund},
+		{"--amount", c.Amount != 0, t == domain.RequestRefund},
+		{"--no-refund", c.NoRefund, t == domain.RequestCancel},
 		{"--attempt", c.Attempt != 0, t == domain.RequestPay || t == domain.RequestPaymentUpdate},
 		{"--valid-seconds", c.ValidSeconds != 0, t.Opens() || t == domain.RequestPay || t == domain.RequestChange},
 		{"--token", c.Token != "" && c.Token != os.Getenv("HOLDFAST_TOKEN"), t.Pays()}, // the environment has it for all commands
@@ -561,7 +570,7 @@ func (p *publisher) nobody(ctx context.Context, ref domain.OrderRef) string {
 func granted(r *domain.Request, outcome producer.Outcome) bool {
 	state := outcome.Order.State
 	if r.Changes() {
-		lives := state == domain.OrderHeld || state == domain.OrderConfirmed
+		lives := state == domain.OrderHeld || state == domain.OrderConfirmed || r.Type == domain.RequestRefund && outcome.Order.Change == r.Change
 		return outcome.Refused == "" && (lives || r.Type == domain.RequestCancel && state == domain.OrderCancelled)
 	}
 	switch r.Type {
@@ -569,7 +578,7 @@ func granted(r *domain.Request, outcome producer.Outcome) bool {
 		return state == domain.OrderHeld || state == domain.OrderConfirmed
 	case domain.RequestCancel:
 		return state == domain.OrderCancelled
-	case domain.RequestPurchase, domain.RequestPay, domain.RequestPaymentUpdate, domain.RequestChange:
+	case domain.RequestPurchase, domain.RequestPay, domain.RequestPaymentUpdate, domain.RequestChange, domain.RequestRefund:
 	}
 	return state == domain.OrderConfirmed
 }

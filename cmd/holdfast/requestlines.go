@@ -25,7 +25,7 @@ const maxLineBytes = 1 << 20
 // requestFields are the names that a line may use.
 var requestFields = []string{
 	"v", "type", "event_id", "order_id", "customer_id", "section", "quantity", wire.FieldSeats, wire.FieldAdjacent, wire.FieldAllocation, wire.FieldItems,
-	wire.FieldAccessCode, wire.FieldPaymentToken, "unit_price", "hold_seconds", "valid_seconds", "attempt", "change", "traceparent", "reason", "by",
+	wire.FieldAccessCode, wire.FieldPaymentToken, "unit_price", "hold_seconds", "valid_seconds", "attempt", "change", "amount", wire.FieldRefund, "traceparent", "reason", "by",
 }
 
 // readJobs reads JSON lines until their end, or that of ctx. Errors of reading
@@ -157,7 +157,7 @@ func decodeFields(text []byte) ([]string, error) {
 		case json.Number:
 			fields = append(fields, name, value.String())
 		case bool:
-			if name != wire.FieldAdjacent {
+			if name != wire.FieldAdjacent && name != wire.FieldRefund {
 				return nil, fmt.Errorf("%s: want a string or a number", name)
 			}
 			fields = append(fields, name, strconv.FormatBool(value))

@@ -22,12 +22,14 @@ import (
 //	extended                     event_id/order_id|deadline
 //	action_required              event_id/order_id|attempt|authorization_id
 //	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt
-//	reduced                      event_id/order_id|change|fingerprint|version|was|customer_id|items given back|currency
+//	reduced                      event_id/order_id|change|fingerprint|version|was|customer_id|items given back|currency, and the cause as cancelled
 //	changed                      event_id/order_id|change|fingerprint|version|was|customer_id|items given|currency|items taken
 //	change_refused               event_id/order_id|change|fingerprint|version|reason|detail
-//	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at; then, if the request said why or who: |cause as JSON
+//	refund_granted               event_id/order_id|change|fingerprint|version|customer_id|items|currency|minor units, and the cause as cancelled
+//	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at; then, if the request said why or who, or that the money is kept: |cause as JSON, with no_refund
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
-//	expired                      event_id/order_id
+//	expired                      event_id/order_id, and if its places were gone when its payment was approved late: |reason|detail
+//	lapsed                       event_id/order_id|for how long its payment may still be approved
 //	forgotten                    event_id/order_id|id of the log entry that rejected it
 //
 // A type is p (purchase) or h (hold); items is section:quantity:unit_price, several with commas between them; times are milliseconds, prices
@@ -77,7 +79,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -106,7 +108,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
 	}
 	return nil
 }
@@ -143,7 +145,7 @@ func parseData(f *domain.Fact, v values) error {
 		f.DeadlineMillis = v.count()
 	case domain.FactActionRequired:
 		f.Attempt, f.AuthorizationID = v.attempt(), v.next()
-	case domain.FactDeclined:
+	case domain.FactDeclined, domain.FactExpired:
 		if v.more {
 			f.Reason, f.Detail = v.next(), v.remainder()
 			v.bad = v.bad || f.Reason == ""
@@ -158,11 +160,7 @@ func parseData(f *domain.Fact, v values) error {
 			v.sale(f)
 			f.ConfirmedAtMillis = v.count()
 		}
-		if v.more {
-			said := v.remainder()
-			err := json.Unmarshal([]byte(said), &f.Cause)
-			v.bad = v.bad || err != nil || f.Cause == (domain.Cause{}) || encode(f.Cause) != said
-		}
+		v.cause(f)
 	case domain.FactReduced, domain.FactChanged:
 		v.alteration(f)
 		was, ok := domain.ParseOrderState(v.next())
@@ -172,14 +170,22 @@ func parseData(f *domain.Fact, v values) error {
 			f.Taken, ok = taken, ok && readable
 		}
 		v.bad = v.bad || !ok
+		v.cause(f)
+	case domain.FactRefundGranted:
+		v.alteration(f)
+		v.sale(f)
+		f.Refund = v.count()
+		v.cause(f)
 	case domain.FactChangeRefused:
 		v.alteration(f)
 		f.Reason, f.Detail = v.next(), v.remainder()
 	case domain.FactForgotten:
 		f.Version = v.next()
 		v.bad = v.bad || domain.EntryMillis(f.Version) == 0
-	case domain.FactExpired,
-		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
+	case domain.FactLapsed:
+		f.LateMillis = v.count()
+		v.bad = v.bad || f.LateMillis == 0
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
 	}
 	if v.bad || v.more {
 		return fmt.Errorf("%s: cannot be read", f.Type)
@@ -269,6 +275,23 @@ func (v *values) alteration(f *domain.Fact) {
 	f.Change, f.Fingerprint, f.Version = v.count(), v.next(), v.next()
 }
 
+// causeJSON is what a fact about an order says at its end, if the request said it.
+type causeJSON struct {
+	domain.Cause
+	NoRefund bool `json:"no_refund,omitempty"`
+}
+
+func (v *values) cause(f *domain.Fact) {
+	if !v.more {
+		return
+	}
+	var is causeJSON
+	said := v.remainder()
+	err := json.Unmarshal([]byte(said), &is)
+	f.Cause, f.NoRefund = is.Cause, is.NoRefund
+	v.bad = v.bad || err != nil || is == (causeJSON{}) || encode(is) != said
+}
+
 // sale is what a reader of the log needs to post an order, and to settle it.
 func (v *values) sale(f *domain.Fact) {
 	f.CustomerID = v.next()
@@ -294,6 +317,11 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(f.CustomerID)
 		add(string(f.Items))
 		add(f.Currency)
+	}
+	cause := func() {
+		if is := (causeJSON{f.Cause, f.NoRefund}); is != (causeJSON{}) {
+			add(encode(is))
+		}
 	}
 	switch f.Type {
 	case domain.FactCreated, domain.FactAdjusted, domain.FactReopened:
@@ -328,7 +356,9 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	case domain.FactActionRequired:
 		number(int64(f.Attempt))
 		add(f.AuthorizationID)
-	case domain.FactDeclined:
+	case domain.FactLapsed:
+		number(f.LateMillis)
+	case domain.FactDeclined, domain.FactExpired:
 		if f.Reason != "" {
 			add(f.Reason)
 			add(f.Detail)
@@ -340,9 +370,7 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 			sale()
 			number(f.ConfirmedAtMillis)
 		}
-		if f.Cause != (domain.Cause{}) {
-			add(encode(f.Cause))
-		}
+		cause()
 	case domain.FactReduced, domain.FactChanged:
 		number(f.Change)
 		add(f.Fingerprint)
@@ -351,6 +379,14 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		if sale(); f.Type == domain.FactChanged {
 			add(string(f.Taken))
 		}
+		cause()
+	case domain.FactRefundGranted:
+		number(f.Change)
+		add(f.Fingerprint)
+		add(f.Version)
+		sale()
+		number(f.Refund)
+		cause()
 	case domain.FactChangeRefused:
 		number(f.Change)
 		add(f.Fingerprint)
@@ -359,7 +395,6 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(f.Detail)
 	case domain.FactForgotten:
 		add(f.Version)
-	case domain.FactExpired:
 	}
 	return b
 }
@@ -371,7 +406,7 @@ func AppendOpening(b []byte, t domain.RequestType, fingerprint, customerID strin
 		b = append(b, letterPurchase...)
 	case domain.RequestHold:
 		b = append(b, letterHold...)
-	case domain.RequestPay, domain.RequestCancel, domain.RequestPaymentUpdate, domain.RequestChange: // open no order
+	case domain.RequestPay, domain.RequestCancel, domain.RequestPaymentUpdate, domain.RequestChange, domain.RequestRefund: // open no order
 	}
 	b = append(append(b, '|'), fingerprint...)
 	b = append(append(b, '|'), customerID...)

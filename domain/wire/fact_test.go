@@ -73,6 +73,49 @@ func TestParseFacts(t *testing.T) {
 			}},
 		},
 		{
+			"reduced, and the money is kept",
+			[]string{"reduced", `e1/o1|1|3.fp|5-0|confirmed|fred|general:1:900|EUR|{"reason":"a | b","by":"ann","no_refund":true}`},
+			[]domain.Fact{{
+				Type: domain.FactReduced, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Version: "5-0", Was: domain.OrderConfirmed, CustomerID: "fred", Items: "general:1:900", Currency: "EUR",
+				NoRefund: true, Cause: domain.Cause{Reason: "a | b", By: "ann"},
+			}},
+		},
+		{
+			"cancelled, and the money is kept",
+			[]string{"cancelled", `e1/o1|requested|confirmed|fred|general:1:900|EUR|1700000000456|{"no_refund":true}`},
+			[]domain.Fact{{
+				Type: domain.FactCancelled, EventID: "e1", OrderID: "o1", Reason: "requested", Was: domain.OrderConfirmed, CustomerID: "fred", Items: "general:1:900", Currency: "EUR",
+				ConfirmedAtMillis: 1700000000456, NoRefund: true,
+			}},
+		},
+		{
+			"lapsed",
+			[]string{"lapsed", "e1/o1|900000\ne1/o2|1"},
+			[]domain.Fact{
+				{Type: domain.FactLapsed, EventID: "e1", OrderID: "o1", LateMillis: 900_000}, {Type: domain.FactLapsed, EventID: "e1", OrderID: "o2", Line: 2, LateMillis: 1},
+			},
+		},
+		{
+			"expired because its places were gone",
+			[]string{"expired", "e1/o1\ne1/o2|seat_taken|stalls: A-1\ne1/o3|in_progress|"},
+			[]domain.Fact{
+				{Type: domain.FactExpired, EventID: "e1", OrderID: "o1"},
+				{Type: domain.FactExpired, EventID: "e1", OrderID: "o2", Line: 2, Reason: "seat_taken", Detail: "stalls: A-1"},
+				{Type: domain.FactExpired, EventID: "e1", OrderID: "o3", Line: 3, Reason: "in_progress"},
+			},
+		},
+		{
+			"refunds granted",
+			[]string{"refund_granted", "e1/o1|2|3.fp|5-0|fred||EUR|500\n" + `e1/o2|1|3.fp|6-0|mary|stalls:1:900:3|EUR|900|{"reason":"a pillar","by":"ann"}`},
+			[]domain.Fact{
+				{Type: domain.FactRefundGranted, EventID: "e1", OrderID: "o1", Change: 2, Fingerprint: "3.fp", Version: "5-0", CustomerID: "fred", Currency: "EUR", Refund: 500},
+				{
+					Type: domain.FactRefundGranted, EventID: "e1", OrderID: "o2", Line: 2, Change: 1, Fingerprint: "3.fp", Version: "6-0", CustomerID: "mary", Items: "stalls:1:900:3", Currency: "EUR", Refund: 900,
+					Cause: domain.Cause{Reason: "a pillar", By: "ann"},
+				},
+			},
+		},
+		{
 			"changed",
 			[]string{"changed", "e1/o1|12|3.fp|5-0|held|fred|stalls:2:900:1-2|EUR|stalls:1:900:3,vip:1:900"},
 			[]domain.Fact{{
@@ -330,11 +373,17 @@ func FuzzParseFacts(f *testing.F) {
 		{"changed", "e1/o1|2|fp|5-0|held|fred||EUR|general:1:900"},
 		{"change_refused", "e1/o1|3|fp|5-0|seat_taken|stalls: A-1,A-2"},
 		{"cancelled", `e1/o1|requested|none|{"reason":"a","by":"b"}`},
+		{"cancelled", `e1/o1|capture_failed|cancelled|fred|general:2:900|EUR|1700000000456|{"no_refund":true}`},
+		{"refund_granted", `e1/o1|1|fp|5-0|fred|general:1:900|EUR|900|{"reason":"a","by":"b"}`},
+		{"refund_granted", "e1/o1|2|fp|5-0|fred||EUR|500"},
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|2"},
 		{"paying", "e1/o1|1|fp\ne1/o2|9|"},
 		{"payment_declined", "e1/o1|1"},
 		{"action_required", "e1/o1|1|pi_1\ne1/o2|9|"},
 		{"expired", "e1/o1\ne2/o2\n"},
+		{"expired", "e1/o1|seat_taken|stalls: A-1\ne2/o2|in_progress|"},
+		{"lapsed", "e1/o1|900000\ne2/o2|1"},
+		{"lapsed", "e1/o1|0"},
 		{"declined", "e1/o1\ne2/o2|payment_mismatch|amount 500 instead of 1000"},
 		{"declined", "e1/o1||"},
 		{"expired", strings.Repeat("e1/o1\n", 64) + "e1/o1"},
@@ -342,7 +391,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactLapsed}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

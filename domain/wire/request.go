@@ -14,7 +14,7 @@ import (
 )
 
 // The values of field v that this version understands. A request of version 2 may have items and seats, be another attempt to pay, give
-// back some of an order, or change it.
+// back some of an order, change it, or give money back, or none.
 const (
 	RequestVersion      = "1"
 	RequestVersionItems = "2"
@@ -39,6 +39,7 @@ const (
 	FieldItems        = "items"
 	FieldSeats        = "seats"
 	FieldAdjacent     = "adjacent"
+	FieldRefund       = "refund"
 )
 
 // field is a field of a request.
@@ -64,6 +65,8 @@ const (
 	fieldValidSeconds
 	fieldAttempt
 	fieldChange
+	fieldAmount
+	fieldRefund
 	fieldTraceparent
 	fieldReason
 	fieldBy
@@ -75,7 +78,7 @@ const (
 var fieldNames = [fieldCount]string{
 	fieldVersion: "v", fieldType: "type", fieldOrderID: "order_id", fieldCustomerID: "customer_id", fieldEventID: "event_id",
 	fieldSection: "section", fieldQuantity: "quantity", fieldSeats: FieldSeats, fieldAdjacent: FieldAdjacent, fieldAllocation: FieldAllocation, fieldItems: FieldItems, fieldAccessCode: FieldAccessCode, fieldToken: FieldPaymentToken, fieldUnitPrice: "unit_price",
-	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldChange: "change", fieldTraceparent: "traceparent",
+	fieldHoldSeconds: "hold_seconds", fieldValidSeconds: "valid_seconds", fieldAttempt: "attempt", fieldChange: "change", fieldAmount: "amount", fieldRefund: FieldRefund, fieldTraceparent: "traceparent",
 	fieldReason: "reason", fieldBy: "by",
 }
 
@@ -101,7 +104,7 @@ func NeedsVersion2(name string) bool {
 }
 
 // newInVersion2 are the fields that version 1 does not know.
-var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldAllocation, fieldAccessCode, fieldAttempt, fieldChange}
+var newInVersion2 = [...]field{fieldItems, fieldSeats, fieldAdjacent, fieldAllocation, fieldAccessCode, fieldAttempt, fieldChange, fieldAmount, fieldRefund}
 
 // fingerprinted are the fields that change the meaning of a purchase or a hold of one item.
 var fingerprinted = [...]field{
@@ -177,7 +180,11 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	count(fieldValidSeconds, &r.ValidSeconds)
 	count(fieldAttempt, &r.Attempt)
 	count(fieldChange, &r.Change)
-	if r.Attempt != 0 || r.Allocation != "" || r.AccessCode != "" || r.Change != 0 || r.Type.NeedsVersion2() {
+	count(fieldAmount, &r.Amount)
+	if r.NoRefund {
+		v[fieldRefund] = "false"
+	}
+	if r.Attempt != 0 || r.Allocation != "" || r.AccessCode != "" || r.Change != 0 || r.Amount != 0 || r.NoRefund || r.Type.NeedsVersion2() {
 		v[fieldVersion] = RequestVersionItems
 	}
 	text(fieldTraceparent, &r.Traceparent)
@@ -298,12 +305,12 @@ func (r *raw) identify() (domain.Request, error) {
 	}
 	switch req.Type {
 	case domain.RequestPurchase, domain.RequestHold, domain.RequestPay, domain.RequestCancel:
-	case domain.RequestChange, domain.RequestPaymentUpdate:
+	case domain.RequestChange, domain.RequestRefund, domain.RequestPaymentUpdate:
 		if r.value[fieldVersion] == RequestVersion {
 			return req, fmt.Errorf("type: %s needs v 2", req.Type)
 		}
 	default:
-		return req, errors.New("type: want purchase, hold, pay, cancel, change or payment_update")
+		return req, errors.New("type: want purchase, hold, pay, cancel, change, refund or payment_update")
 	}
 	for _, f := range [...]field{fieldEventID, fieldOrderID} {
 		if err := r.checkID(f); err != nil {
@@ -459,7 +466,13 @@ func (r *raw) complete(req *domain.Request) error {
 		}
 		req.HoldSeconds, errs[2] = r.count(fieldHoldSeconds, 1, MaxHoldSeconds)
 	}
-	if req.Type == domain.RequestChange || req.Type == domain.RequestCancel && (r.given[fieldItems] || r.given[fieldChange]) {
+	if req.Type == domain.RequestCancel && r.given[fieldRefund] {
+		if value := r.value[fieldRefund]; value != "true" && value != "false" {
+			return fmt.Errorf("%s: want true or false", fieldRefund)
+		}
+		req.NoRefund = r.value[fieldRefund] == "false"
+	}
+	if req.Type == domain.RequestChange || req.Type == domain.RequestRefund || req.Type == domain.RequestCancel && (r.given[fieldItems] || r.given[fieldChange]) {
 		errs[0] = r.completeChange(req)
 	}
 	if req.Type == domain.RequestPay || req.Type == domain.RequestPaymentUpdate {
@@ -470,7 +483,7 @@ func (r *raw) complete(req *domain.Request) error {
 	if (req.Type.Opens() || req.Type == domain.RequestPay || req.Type == domain.RequestChange) && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
 	}
-	if req.Type == domain.RequestCancel {
+	if req.Type == domain.RequestCancel || req.Type == domain.RequestRefund {
 		cause := domain.Cause{Reason: r.value[fieldReason], By: r.value[fieldBy]}
 		if errs[3] = cause.Validate(); errs[3] == nil {
 			req.Cause = cause
@@ -492,20 +505,34 @@ func (r *raw) complete(req *domain.Request) error {
 	return nil
 }
 
-// completeChange reads what a partial cancel or a change says. Of which order it is, and what of that, says nothing of its type.
+// completeChange reads what a partial cancel, a change or a refund says. Of which order it is, and what of that, says nothing of its type.
 func (r *raw) completeChange(req *domain.Request) (err error) {
-	for _, f := range [...]field{fieldChange, fieldItems} {
-		if !r.given[f] {
-			return fmt.Errorf("%s: missing", f)
-		}
+	amount := req.Type == domain.RequestRefund && r.given[fieldAmount]
+	switch {
+	case !r.given[fieldChange]:
+		return fmt.Errorf("%s: missing", fieldChange)
+	case amount && r.given[fieldItems]:
+		return notWith(fieldItems, fieldAmount)
+	case !amount && !r.given[fieldItems] && req.Type == domain.RequestRefund:
+		return fmt.Errorf("%s: missing, or %s", fieldAmount, fieldItems)
+	case !amount && !r.given[fieldItems]:
+		return fmt.Errorf("%s: missing", fieldItems)
 	}
 	if req.Change, err = r.count(fieldChange, 1, domain.MaxChange); err != nil {
+		return err
+	}
+	if amount {
+		req.Fingerprint = fingerprintSeats + domain.Fingerprint(r.value[fieldType], r.value[fieldChange], r.value[fieldAmount])
+		req.Amount, err = r.count(fieldAmount, 1, domain.MaxAmount)
 		return err
 	}
 	if req.Items, err = r.items(); err != nil {
 		return err
 	}
 	values := []string{r.value[fieldType], r.value[fieldChange], r.value[fieldValidSeconds]}
+	if req.NoRefund { // else the fingerprint is the one that it was before there was such a thing
+		values = append(values, "no refund")
+	}
 	for i, item := range req.Items {
 		price := ""
 		switch {
@@ -513,7 +540,7 @@ func (r *raw) completeChange(req *domain.Request) (err error) {
 			return fmt.Errorf("%s[%d]: allocation: not with type %s: it is the one of the order", fieldItems, i, req.Type)
 		case item.Apart:
 			return fmt.Errorf("%s[%d]: adjacent: not with type %s", fieldItems, i, req.Type)
-		case item.UnitPrice != nil && req.Type == domain.RequestCancel:
+		case item.UnitPrice != nil && req.Type != domain.RequestChange:
 			return fmt.Errorf("%s[%d]: unit_price: not with type %s", fieldItems, i, req.Type)
 		case item.UnitPrice != nil:
 			price = strconv.FormatInt(*item.UnitPrice, 10)

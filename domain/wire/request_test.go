@@ -145,6 +145,31 @@ func TestParseRequestWellFormed(t *testing.T) {
 			}},
 		},
 		{
+			"partial cancel without a refund",
+			[]string{"v", "2", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "change", "1", "refund", "false", "items", `[{"quantity":2,"section":"general"}]`},
+			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77", Change: 1, NoRefund: true, Items: []domain.RequestItem{{Section: "general", Quantity: 2}}},
+		},
+		{
+			"cancel without a refund",
+			[]string{"v", "2", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "refund", "false"},
+			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77", NoRefund: true},
+		},
+		{
+			"cancel with a refund",
+			[]string{"v", "2", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "refund", "true"},
+			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77"},
+		},
+		{
+			"refund of an amount",
+			[]string{"v", "2", "type", "refund", "event_id", "evt_5", "order_id", "ord-77", "change", "3", "amount", "500", "reason", "a pillar", "by", "ann", "refund", "x"},
+			domain.Request{Type: domain.RequestRefund, EventID: "evt_5", OrderID: "ord-77", Change: 3, Amount: 500, Cause: domain.Cause{Reason: "a pillar", By: "ann"}},
+		},
+		{
+			"refund of places",
+			[]string{"v", "2", "type", "refund", "event_id", "evt_5", "order_id", "ord-77", "change", "3", "items", `[{"section":"vip","seats":["A-1"]}]`},
+			domain.Request{Type: domain.RequestRefund, EventID: "evt_5", OrderID: "ord-77", Change: 3, Items: []domain.RequestItem{{Section: "vip", Quantity: 1, Seats: []string{"A-1"}}}},
+		},
+		{
 			"a cancel of everything, for version 1 knows no others",
 			[]string{"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77", "change", "1", "items", `[{"section":"vip","quantity":1}]`},
 			domain.Request{Type: domain.RequestCancel, EventID: "evt_5", OrderID: "ord-77"},
@@ -205,7 +230,15 @@ func badRequests() []badRequest {
 	pay := []string{"v", "2", "type", "pay", "event_id", "evt_5", "order_id", "ord-77", "payment_token", "tok-visa-4242", "attempt", "2"}
 	cancel := []string{"v", "1", "type", "cancel", "event_id", "evt_5", "order_id", "ord-77"}
 
+	refund := []string{"v", "2", "type", "refund", "event_id", "evt_5", "order_id", "ord-77", "change", "1"}
 	all := []badRequest{
+		{"refund of nothing", refund, domain.ClassPoison, "amount: missing, or items"},
+		{"refund of 0", append(slices.Clone(refund), "amount", "0"), domain.ClassPoison, "amount: want a whole number from 1 to 9007199254740991"},
+		{"refund of both", append(slices.Clone(refund), "amount", "5", "items", `[{"section":"vip","quantity":1}]`), domain.ClassPoison, "items: not with amount"},
+		{"refund without a number", append(slices.Clone(refund[:8]), "amount", "5"), domain.ClassPoison, "change: missing"},
+		{"refund at a price", append(slices.Clone(refund), "items", `[{"section":"vip","quantity":1,"unit_price":5}]`), domain.ClassPoison, "items[0]: unit_price: not with type refund"},
+		{"refund of version 1", with(refund, "v", "1"), domain.ClassPoison, "type: refund needs v 2"},
+		{"cancel with a refund of sorts", append(with(cancel, "v", "2"), "refund", "maybe"), domain.ClassPoison, "refund: want true or false"},
 		{"nil", nil, domain.ClassPoison, "entry has no fields"},
 		{"no fields", []string{}, domain.ClassPoison, "entry has no fields"},
 		{"a name alone", []string{"v"}, domain.ClassPoison, "v: missing"},
@@ -220,8 +253,8 @@ func badRequests() []badRequest {
 	for _, v := range []string{"3", "0", "01", "1.0", "2 ", "+1", "one-version", "1\x00"} {
 		all = append(all, badRequest{fmt.Sprintf("v %q", v), with(purchase, "v", v), domain.ClassPoison, "v: version not supported, want 1 or 2"})
 	}
-	for _, v := range []string{"PURCHASE", "refund", "purchase ", "purchase\x00", "\xff"} {
-		all = append(all, badRequest{fmt.Sprintf("type %q", v), with(purchase, "type", v), domain.ClassPoison, "type: want purchase, hold, pay, cancel, change or payment_update"})
+	for _, v := range []string{"PURCHASE", "reimburse", "purchase ", "purchase\x00", "\xff"} {
+		all = append(all, badRequest{fmt.Sprintf("type %q", v), with(purchase, "type", v), domain.ClassPoison, "type: want purchase, hold, pay, cancel, change, refund or payment_update"})
 	}
 
 	// Ids: what is wrong with the event or the order is poison, whatever the type.
@@ -347,7 +380,7 @@ func TestParseRequestMalformed(t *testing.T) {
 			}
 			for i := 1; i < len(test.fields); i += 2 {
 				// The words that the errors themselves are made of stand in some values, too.
-				if v := test.fields[i]; len(v) > 3 && v != "purchase" && v != "hold" && v != "cancel" && v != "change" && v != "payment_update" && strings.Contains(err.Error(), v) {
+				if v := test.fields[i]; len(v) > 3 && v != "purchase" && v != "hold" && v != "cancel" && v != "change" && v != "refund" && v != "payment_update" && strings.Contains(err.Error(), v) {
 					t.Errorf("the error %q repeats the value %q", err, v)
 				}
 			}
@@ -527,7 +560,7 @@ func TestFingerprint(t *testing.T) {
 func requestErrors() map[string]bool {
 	texts := map[string]bool{
 		"entry has no fields": true, "v: missing": true, "v: version not supported, want 1 or 2": true, "type: missing": true,
-		"type: want purchase, hold, pay, cancel, change or payment_update": true, "quantity: missing": true,
+		"type: want purchase, hold, pay, cancel, change, refund or payment_update": true, "quantity: missing": true,
 		"payment_token: longer than 4096 bytes": true, "payment_token: want printable UTF-8": true,
 		"quantity: want a whole number from 1 to 1000000": true,
 		"type: change needs v 2":                          true, "change: missing": true, "change: given twice": true, "items: missing": true,
@@ -538,6 +571,12 @@ func requestErrors() map[string]bool {
 		"attempt: want a whole number from 1 to 9":                   true,
 		"attempt: given twice":                                       true,
 		"type: payment_update needs v 2":                             true,
+		"type: refund needs v 2":                                     true,
+		"amount: missing, or items":                                  true,
+		"amount: want a whole number from 1 to 9007199254740991":     true,
+		"amount: given twice":                                        true,
+		"refund: want true or false":                                 true,
+		"refund: given twice":                                        true,
 	}
 	for _, field := range []string{"event_id", "order_id", "customer_id", "section"} {
 		texts[field+": missing"] = true
@@ -551,10 +590,10 @@ func requestErrors() map[string]bool {
 
 // itemsErrors are all that may be wrong with items, seatsErrors with the seats of the short form.
 var (
-	itemsErrors = regexp.MustCompile(`^items: (not with (section|quantity|seats|adjacent|allocation|unit_price)|longer than 65536 bytes|want a JSON array of 1 to 20 objects with section, and quantity or seats|the amount is too large to be counted exactly|given twice)$|` +
+	itemsErrors = regexp.MustCompile(`^items: (not with (section|quantity|seats|adjacent|allocation|unit_price|amount)|longer than 65536 bytes|want a JSON array of 1 to 20 objects with section, and quantity or seats|the amount is too large to be counted exactly|given twice)$|` +
 		`^items\[\d{1,2}\]: (section: is that of another item|(section|quantity|seats|adjacent|allocation|unit_price): (given twice|missing|want a string|want a whole number from [01] to \d+|` + regexp.QuoteMeta(wantID) + `)|` +
 		seatsWrong + `|seats: want an array of strings, such as A-12|` +
-		`allocation: (want a string|not with type (cancel|change): it is the one of the order)|unknown name, want section, quantity or seats, and perhaps adjacent, allocation and unit_price|adjacent: not with type (cancel|change)|unit_price: not with type cancel)$`)
+		`allocation: (want a string|not with type (cancel|change|refund): it is the one of the order)|unknown name, want section, quantity or seats, and perhaps adjacent, allocation and unit_price|adjacent: not with type (cancel|change|refund)|unit_price: not with type (cancel|refund))$`)
 	seatsErrors = regexp.MustCompile(`^(` + seatsWrong + `|seats: longer than 2300 bytes|(seats|adjacent): given twice|quantity: missing)$`)
 )
 
@@ -572,7 +611,8 @@ func FuzzParseRequest(f *testing.F) {
 	f.Add(strings.Join(with(purchaseFields(), "type", "hold"), separator))
 	f.Add(strings.Join([]string{"v", "1", "type", "pay", "event_id", "e", "order_id", "o", "payment_token", "t"}, separator))
 	f.Add(strings.Join([]string{"v", "1", "type", "cancel", "event_id", "e", "order_id", "o", "order_id", "o"}, separator))
-	for _, kind := range []string{"cancel", "change"} {
+	f.Add(strings.Join([]string{"v", "2", "type", "refund", "event_id", "e", "order_id", "o", "change", "1", "amount", "5"}, separator))
+	for _, kind := range []string{"cancel", "change", "refund"} {
 		f.Add(strings.Join([]string{"v", "2", "type", kind, "event_id", "e", "order_id", "o", "change", "1", "items", `[{"section":"b","quantity":1},{"section":"a","seats":["B-2","A-1"]}]`}, separator))
 		f.Add(strings.Join([]string{"v", "2", "type", kind, "event_id", "e", "order_id", "o", "items", `[{"section":"b","quantity":1,"adjacent":false,"unit_price":3}]`}, separator))
 	}

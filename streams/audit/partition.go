@@ -95,6 +95,11 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		ids.confirmed = layout.ParseLogID(f.ID)
 		ids.changed = ids.confirmed
 		p.sell(f)
+	case domain.FactRefundGranted:
+		ids.changed = layout.ParseLogID(f.ID)
+		if p.book.Orders[f.Ref()].State == domain.OrderCancelled {
+			ids.ended = ids.changed
+		}
 	case domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
 		ids.changed = layout.ParseLogID(f.ID)
 		if f.Was == domain.OrderConfirmed {
@@ -102,11 +107,12 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		}
 	case domain.FactExpired, domain.FactCancelled, domain.FactDeclined:
 		ids.ended = layout.ParseLogID(f.ID)
+		ids.changed = ids.ended
 		if f.Was == domain.OrderConfirmed {
 			p.undo(f)
 		}
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
-		domain.FactHeld, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
+		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 		return
 	}
 	p.factIDs[f.Ref()] = ids

@@ -59,30 +59,30 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 		a.checkAttempt(ref, attempt, line, difference)
 		return
 	}
-	switch o.State {
-	case domain.OrderConfirmed:
+	switch {
+	case o.KeepsMoney():
 		switch {
 		case o.Free() && (reserved || taken):
 			a.violation("I4", subject, "is free, but there is a payment, which is %s%s", line.Status, difference)
 		case o.Free():
 		case !taken && line.Status != domain.PaymentStatusAuthorized && (line.Status != domain.PaymentStatusRefunded || o.RefundTotal() < o.PaidAmount()):
-			a.violation("I4", subject, "is confirmed, but its payment is %s%s", line.Status, difference)
+			a.violation("I4", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
 		case differs:
-			a.violation("I4", subject, "is confirmed, but its payment is not what it asks for%s", difference)
+			a.violation("I4", subject, "is %s, but its payment is not what it asks for%s", o.State, difference)
 		case !reserved && line.Captured != o.PaidAmount():
 			a.violation("I4", subject, "captured %d, the order was about %d", line.Captured, o.PaidAmount())
 		case line.Refunded > o.RefundTotal():
-			a.violation("I4", subject, "is confirmed, but %d of its money was given back, instead of %d", line.Refunded, o.RefundTotal())
+			a.violation("I4", subject, "is %s, but %d of its money was given back, instead of %d", o.State, line.Refunded, o.RefundTotal())
 		case reserved && p.settled(ref, ids.changed):
-			a.violation("I4", subject, "is confirmed and settled, but its payment was not captured")
+			a.violation("I4", subject, "is %s and settled, but its payment was not captured", o.State)
 		case line.Refunded < o.RefundTotal() && p.settled(ref, ids.changed):
-			a.violation("I4", subject, "is confirmed and settled, but only %d of its money was given back, instead of %d", line.Refunded, o.RefundTotal())
+			a.violation("I4", subject, "is %s and settled, but only %d of its money was given back, instead of %d", o.State, line.Refunded, o.RefundTotal())
 		}
-	case domain.OrderHeld:
+	case o.Open():
 		if taken {
 			a.violation("I4", subject, "is only held, but its payment is captured%s", difference)
 		}
-	case domain.OrderExpired, domain.OrderCancelled:
+	case o.State == domain.OrderExpired, o.State == domain.OrderCancelled:
 		settled := p.settled(ref, ids.ended)
 		switch {
 		case taken && o.ConfirmedAtMillis == 0:
@@ -94,7 +94,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 		case reserved && settled:
 			a.violation("I5", subject, "is %s and settled, but its authorization was not voided%s", o.State, difference)
 		}
-	case domain.OrderDeclined:
+	case o.State == domain.OrderDeclined:
 		switch recorded := !ids.ended.After(p.endAtStart); { // before the books were read; else they may show what was voided since
 		case !recorded || !reserved && !taken:
 		case o.Reason == domain.ReasonPaymentMismatch:
@@ -102,7 +102,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 		default:
 			a.violation("I5", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
 		}
-	case domain.OrderNone, domain.OrderRejected:
+	default:
 		if reserved || taken {
 			a.violation("I5", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
 		}
@@ -115,7 +115,7 @@ func (a *auditor) checkAttempt(ref domain.OrderRef, attempt int, line domain.Boo
 	o, ids := p.book.Orders[ref], p.factIDs[ref]
 	settled := true  // as far as it must be for that
 	switch o.State { //nolint:exhaustive // it was held
-	case domain.OrderHeld:
+	case domain.OrderHeld, domain.OrderLapsed:
 		settled = attempt <= o.Attempt // one that the log does not know may have begun since
 	case domain.OrderConfirmed:
 		settled = p.settled(ref, ids.confirmed)
@@ -124,7 +124,7 @@ func (a *auditor) checkAttempt(ref domain.OrderRef, attempt int, line domain.Boo
 	}
 	switch line.Status { //nolint:exhaustive // of the others there is no money
 	case domain.PaymentStatusCaptured:
-		if o.State != domain.OrderHeld || settled {
+		if !o.Open() || settled {
 			a.violation("I4", ref.String(), "is %s by attempt %d, but the payment of attempt %d is captured%s", o.State, o.Attempt, attempt, difference)
 		}
 	case domain.PaymentStatusAuthorized, domain.PaymentStatusActionRequired:

@@ -379,12 +379,12 @@ func (p *partitionAudit) checkHolds(ctx context.Context) error {
 		stored[layout.AsString(z.Member)] = int64(z.Score)
 	}
 	for ref, o := range p.book.Orders {
-		if o.State != domain.OrderHeld {
+		if !o.Open() {
 			continue
 		}
 		deadline, found := stored[ref.String()]
-		if !found || deadline != o.DeadlineMillis {
-			p.violation("I7", ref.String(), "is held until %d, the holds say %d (found: %t)", o.DeadlineMillis, deadline, found)
+		if !found || deadline != o.PayableUntilMillis() {
+			p.violation("I7", ref.String(), "is %s until %d, the holds say %d (found: %t)", o.State, o.PayableUntilMillis(), deadline, found)
 		}
 		delete(stored, ref.String())
 	}
@@ -406,10 +406,10 @@ func (p *partitionAudit) checkAwaited(ctx context.Context) error {
 		stored[name] = true
 	}
 	for ref, o := range p.book.Orders {
-		if o.AwaitsAction() && !stored[ref.String()] {
+		if o.Awaited() && !stored[ref.String()] {
 			p.violation("I7", ref.String(), "awaits what its customer does, and nobody will ask the gateway")
 		}
-		if o.AwaitsAction() {
+		if o.Awaited() {
 			delete(stored, ref.String())
 		}
 	}

@@ -85,7 +85,7 @@ func (in *Inspector) Explain(ctx context.Context, ref domain.OrderRef, receipt s
 			return x, err
 		}
 	}
-	if x.Order.State == domain.OrderHeld && x.Order.DeadlineMillis <= x.AtMillis {
+	if x.Order.Open() && x.Order.PayableUntilMillis() <= x.AtMillis {
 		s := Status{Groups: []GroupStatus{{Consumers: []ConsumerStatus{{Alive: true}}}}, Upkeep: []UpkeepStatus{{Partition: e.p}}}
 		if err := in.lookForMaintenance(ctx, &s); err != nil {
 			return x, err
@@ -270,9 +270,9 @@ func concerned(t domain.FactType) []domain.Group {
 	switch t {
 	case domain.FactConfirmed:
 		return []domain.Group{domain.GroupPosting, domain.GroupSettlement}
-	case domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
+	case domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted:
 		return []domain.Group{domain.GroupSettlement}
-	case domain.FactHeld, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactDeclined, domain.FactForgotten,
+	case domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactDeclined, domain.FactForgotten,
 		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
 	}
 	return nil

@@ -16,7 +16,7 @@ local MOST_REASON = 200 -- bytes of a reason that a note repeats
 local clock = redis.call('TIME')
 local now = string.format('%.0f', tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000))
 
-local TYPES = { purchase = true, hold = true, pay = true, cancel = true, change = true, payment_update = true }
+local TYPES = { purchase = true, hold = true, pay = true, cancel = true, change = true, refund = true, payment_update = true }
 
 local function valid_id(id)
   return id and #id <= 128 and string.find(id, '^[A-Za-z0-9._@+-]+$')

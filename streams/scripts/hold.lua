@@ -68,7 +68,7 @@ local events, learn = {}, { 'learn' }
 for e = 1, E do
   local value = values[1 + e]
   if value then
-    local state, currency, most, limit, strict, on_sale, off_sale, hashes = match(value, '^%d+|(%a)|(%u+)|(%d+):?(%d*)(!?)|(%d+)|(%d+)|(%d+)$')
+    local state, currency, most, limit, strict, on_sale, off_sale, hashes = match(value, '^%d+|(%a)|(%u+)|(%d+):?(%d*)(!?)~?%d*|(%d+)|(%d+)|(%d+)$')
     if not hashes then
       error('event ' .. fields[1 + e] .. ' is damaged: ' .. value)
     end

@@ -12,17 +12,18 @@
 --             exchange adds some), and how many they may have then; 0 for any number
 --   seats:    event_id/section, what they must be, what they are then (a character each; the same, if they must only be so), how many
 --             lists; they, as 17-19.25
---   codes:    event_id!hash, by how many orders fewer it is used
+--   codes:    event_id!hash, by how many orders fewer it is used; below zero: more
 --   groups:   fact ('' for none: the orders must only be as they were read); 'from' or 'before' if the time must be
---             so, by the orders' limits; number of the hash of the orders; how many they are
+--             so, by the orders' limits, or 'anew': before, and their customers must have no order in progress; + if the orders
+--             begin to be awaited, - if they cease to be; number of the hash of the orders; how many they are
 --   orders:   event_id/order_id, version ('' for one never heard of), limit (milliseconds), event_id/customer_id of a
---             hold that ends ('' for none), what the fact says behind the order, what the record says behind its version
+--             hold that ends ('' for none; # if the order only is not among the holds any more), what the fact says behind the order, what the record says behind its version
 --   and the ids of the entries to acknowledge
 -- The orders stand group by group, and groups of one fact together; each order is another one.
 -- Reply: now (milliseconds), then the id of each entry that was added, as lib/log.lua shares lines out.
 --   Or now, 'stale', then for each order that is not as expected: its position, its record ('' if there is none).
 --   Or now, 'branch': the partition has another branch; or now, 'terms': an event has other terms; or now, 'taken': places
---   that an exchange takes are not free, or would be too many. Nothing changed.
+--   that an order takes are not free, or would be too many, or its customer has another one in progress. Nothing changed.
 -- An error, and nothing changed, if places or totals would fall below zero, or revenue past 2^63-1, or if a seat is not
 -- what it must be.
 -- On a crash: all or nothing. Repeating it changes nothing more. Works when memory is full.
@@ -38,16 +39,18 @@ local CUSTOMERS = SALES + 4 * C
 local SEATS = CUSTOMERS + 4 * U
 local CODES = SEATS + tonumber(ARGV[FIRST + 6])
 local GROUPS = CODES + 2 * K
-local ORDERS = GROUPS + 4 * G
+local HEADS = 5
+local ORDERS = GROUPS + HEADS * G
 local WIDTH = 6
 local ACKS = ORDERS + WIDTH * N
 
 local hashes, members, bounds, others = {}, {}, {}, {}
 local at, i = ORDERS, 0
 for g = 1, G do
-  local bound, hash = ARGV[GROUPS + 4 * g - 3], tonumber(ARGV[GROUPS + 4 * g - 2])
+  local head = GROUPS + HEADS * (g - 1)
+  local bound, hash = ARGV[head + 1], tonumber(ARGV[head + 3])
   others[hash] = other_of(hash)
-  for _ = 1, tonumber(ARGV[GROUPS + 4 * g - 1]) do
+  for _ = 1, tonumber(ARGV[head + 4]) do
     i = i + 1
     hashes[i], members[i], bounds[i] = hash, ARGV[at], bound
     at = at + WIDTH
@@ -92,7 +95,7 @@ at = ORDERS
 for n = 1, N do
   local version, record, bound = ARGV[at + 1], records[n] or '', bounds[n]
   local is = version == '' and record == '' or version ~= '' and string.find(record, version .. '|', 1, true) == 1
-  if not is or bound == 'from' and now < tonumber(ARGV[at + 2]) or bound == 'before' and now >= tonumber(ARGV[at + 2]) then
+  if not is or bound == 'from' and now < tonumber(ARGV[at + 2]) or (bound == 'before' or bound == 'anew') and now >= tonumber(ARGV[at + 2]) then
     local last = #stale
     stale[last + 1], stale[last + 2] = n, record
   end
@@ -100,6 +103,14 @@ for n = 1, N do
 end
 if #stale > 2 then
   return stale
+end
+
+at = ORDERS
+for n = 1, N do
+  if bounds[n] == 'anew' and redis.call('HGET', KEYS[5], ARGV[at + 3]) then
+    return { stamp, 'taken' }
+  end
+  at = at + WIDTH
 end
 
 local changes = { '#now', stamp }
@@ -144,6 +155,9 @@ for k = 1, K do
   used = used and tonumber(used) - tonumber(ARGV[by + 1])
   if not used or used < 0 then
     error('access code ' .. ARGV[by] .. ' is gone or damaged, or would be used by fewer than no orders: ' .. (value or ''))
+  end
+  if tonumber(ARGV[by + 1]) < 0 and tonumber(uses) > 0 and used > tonumber(uses) then
+    return { stamp, 'taken' }
   end
   local n = #changes
   changes[n + 1], changes[n + 2] = ARGV[by], allocation .. '|' .. state .. '|' .. uses .. '|' .. int(used)
@@ -217,7 +231,8 @@ local ended, freed, notices, written, ids = {}, { '' }, {}, {}, { stamp }
 at = ORDERS
 for n = 1, N do
   if ARGV[at + 3] ~= '' then
-    ended[#ended + 1], freed[#freed + 1] = members[n], ARGV[at + 3]
+    ended[#ended + 1] = members[n]
+    freed[#freed + 1] = bounds[n] ~= 'anew' and ARGV[at + 3] or nil
   end
   at = at + WIDTH
 end
@@ -226,25 +241,32 @@ if #ended > 0 then
   redis.call('ZREM', KEYS[3], unpack(ended))
 end
 local g, done = 1, 0
-while g <= G and ARGV[GROUPS + 4 * (g - 1)] ~= '' do
-  local fact, lines = ARGV[GROUPS + 4 * (g - 1)], {}
+while g <= G and ARGV[GROUPS + HEADS * (g - 1)] ~= '' do
+  local fact, lines = ARGV[GROUPS + HEADS * (g - 1)], {}
   repeat
-    for n = 1, tonumber(ARGV[GROUPS + 4 * g - 1]) do
+    local head, first = GROUPS + HEADS * (g - 1), done + #lines + 1
+    for n = 1, tonumber(ARGV[head + 4]) do
       local at = ORDERS + WIDTH * (done + #lines)
       lines[#lines + 1] = ARGV[at] .. ARGV[at + 4]
     end
+    if ARGV[head + 2] == '+' then
+      for n = first, done + #lines do
+        redis.call('ZADD', KEYS[6 + B], int(now + FIRST_ASKED), members[n])
+      end
+    elseif ARGV[head + 2] == '-' then
+      redis.call('ZREM', KEYS[6 + B], unpack(members, first, done + #lines))
+    end
     g = g + 1
-  until g > G or ARGV[GROUPS + 4 * (g - 1)] ~= fact
-  if fact == 'action_required' then
+  until g > G or ARGV[GROUPS + HEADS * (g - 1)] ~= fact
+  if fact == 'lapsed' then -- and is among the holds until its payment cannot be approved any more
     for n = done + 1, done + #lines do
-      redis.call('ZADD', KEYS[6 + B], int(now + FIRST_ASKED), members[n])
+      local at = ORDERS + WIDTH * (n - 1)
+      redis.call('ZADD', KEYS[3], int(tonumber(ARGV[at + 2]) + tonumber(match(ARGV[at + 4], '%d+'))), members[n])
     end
   elseif fact == 'extended' then
     for n = done + 1, done + #lines do
       redis.call('ZADD', KEYS[3], string.sub(ARGV[ORDERS + WIDTH * (n - 1) + 4], 2), members[n])
     end
-  elseif A > 0 and fact ~= 'change_refused' then -- upon which the order is what it was
-    redis.call('ZREM', KEYS[6 + B], unpack(members, done + 1, done + #lines))
   end
   append(KEYS[2], stamp, fact, lines, function(id, first, last)
     ids[#ids + 1] = id

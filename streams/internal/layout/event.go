@@ -13,7 +13,8 @@ import (
 // An event is several fields of the hash Events. What scripts read or change are values between bars:
 //
 //	TermsField    version|o (on sale), c (closed) or x (cancelled)|currency|max_per_order|on_sale|off_sale|hashes of orders;
-//	              behind max_per_order, if there is one: :max_per_customer; behind that, if no seat may be left alone: !
+//	              behind max_per_order, if there is one: :max_per_customer; behind that, if no seat may be left alone: !; behind that,
+//	              if late approvals are honoured: ~ and for how many milliseconds
 //	SectionField  price|capacity|available|held|sold; behind that, of a counted section with blocked places: !blocked; of a seated one:
 //	              |TagOf its layout, or, of its places of an allocation, |their mark; of places of an allocation: ~on_sale~off_sale
 //	CodeField     allocation|o (opens it) or x (revoked)|uses|used
@@ -34,6 +35,7 @@ type EventTerms struct {
 	OrderHashes       int // Keys.Orders
 	MaxPerCustomer    int64
 	NoOrphans         bool
+	LateMillis        int64 // domain.Terms.LateApprovalMillis
 }
 
 // The letters of an event's state.
@@ -59,10 +61,16 @@ func (t EventTerms) String() string {
 	if t.NoOrphans {
 		limits += markNoOrphans
 	}
+	if t.LateMillis > 0 {
+		limits += markLate + strconv.FormatInt(t.LateMillis, 10)
+	}
 	return fmt.Sprintf("%d|%s|%s|%s|%d|%d|%d", t.Version, state, t.Currency, limits, t.OnSaleMillis, t.OffSaleMillis, t.OrderHashes)
 }
 
-const markNoOrphans = "!"
+const (
+	markNoOrphans = "!"
+	markLate      = "~"
+)
 
 // DecodeEventTerms reads a TermsField; "" is an event that is not there.
 func DecodeEventTerms(value string) (EventTerms, error) {
@@ -74,7 +82,8 @@ func DecodeEventTerms(value string) (EventTerms, error) {
 		return EventTerms{}, damaged("event", value)
 	}
 	n := numbers{}
-	limits, strict := strings.CutSuffix(v[3], markNoOrphans)
+	limits, late, honours := strings.Cut(v[3], markLate)
+	limits, strict := strings.CutSuffix(limits, markNoOrphans)
 	perOrder, perCustomer, limited := strings.Cut(limits, ":")
 	t := EventTerms{
 		Version: n.parse(v[0]), Closed: v[1] != letterOnSale, Cancelled: v[1] == letterCancelled, Currency: v[2],
@@ -84,7 +93,10 @@ func DecodeEventTerms(value string) (EventTerms, error) {
 	if limited {
 		t.MaxPerCustomer = n.parse(perCustomer)
 	}
-	if n.err != nil || limited != (t.MaxPerCustomer > 0) || t.Version == 0 || v[1] != letterOnSale && v[1] != letterClosed && v[1] != letterCancelled || t.OrderHashes > mostOrderHashes {
+	if honours {
+		t.LateMillis = n.parse(late)
+	}
+	if n.err != nil || honours != (t.LateMillis > 0) || limited != (t.MaxPerCustomer > 0) || t.Version == 0 || v[1] != letterOnSale && v[1] != letterClosed && v[1] != letterCancelled || t.OrderHashes > mostOrderHashes {
 		return EventTerms{}, damaged("event", value)
 	}
 	return t, nil
@@ -243,7 +255,7 @@ func EncodeEvent(eventID string, e domain.Event, orderHashes int) map[string]str
 	fields[TermsField(eventID)] = EventTerms{
 		Version: e.Version, Closed: e.Closed, Cancelled: e.Cancelled, Currency: e.Currency, MaxPerOrder: e.MaxPerOrder,
 		OnSaleMillis: e.OnSaleMillis, OffSaleMillis: e.OffSaleMillis, OrderHashes: orderHashes,
-		MaxPerCustomer: e.MaxPerCustomer, NoOrphans: e.NoOrphans,
+		MaxPerCustomer: e.MaxPerCustomer, NoOrphans: e.NoOrphans, LateMillis: e.LateApprovalMillis,
 	}.String()
 	fields[AboutField(eventID)] = about.String()
 	return fields
@@ -264,7 +276,7 @@ func (a EventAbout) CodeHashes() (hashes []string) {
 func DecodeEvent(terms EventTerms, about EventAbout, sections, places, codes []string) (domain.Event, error) {
 	e := domain.Event{
 		Name: about.Name, Currency: terms.Currency, MaxPerOrder: terms.MaxPerOrder, MaxPerCustomer: terms.MaxPerCustomer, OnSaleMillis: terms.OnSaleMillis, OffSaleMillis: terms.OffSaleMillis,
-		NoOrphans: terms.NoOrphans, Closed: terms.Closed, Cancelled: terms.Cancelled, Cause: about.Cause, Fingerprint: about.Fingerprint, Version: terms.Version,
+		NoOrphans: terms.NoOrphans, LateApprovalMillis: terms.LateMillis, Closed: terms.Closed, Cancelled: terms.Cancelled, Cause: about.Cause, Fingerprint: about.Fingerprint, Version: terms.Version,
 		Allocations: about.Allocations,
 	}
 	n := 0

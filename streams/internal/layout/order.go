@@ -12,7 +12,7 @@ import (
 // An order's record is a string: its version, a bar, and what OrderTail makes: values between bars.
 //
 //	version      id of the log entry that last changed the order
-//	state        h c d e x r, and the layout of what follows: 2
+//	state        h c d e x r l, and the layout of what follows: 2
 //	type         p (purchase) or h (hold), empty if a cancel came first
 //	fingerprint, customer_id
 //	items        section:quantity:unit_price, several with commas between them; empty if nothing was asked for
@@ -28,6 +28,8 @@ import (
 //	             colon, its fingerprint, and, if it was refused, :reason:detail
 //	             k, hash of the access code that it uses while it is held or confirmed
 //	             r, by how much it costs less than was paid for it, in minor units
+//	             l, for how many milliseconds after its deadline an order that lapsed could still be paid for
+//	             m, how much more than its places cost the organiser keeps of that, in minor units; below zero: less
 //	detail       for people; the only value that may contain bars
 //
 // Only hold.lua writes records otherwise: those of held and rejected orders. The version comes first
@@ -39,7 +41,7 @@ const (
 )
 
 // stateLetters are those of the states, in their order; the first has no record.
-const stateLetters = "-hcdexr"
+const stateLetters = "-hcdexrl"
 
 // DecodeOrder reads a record; "" is an order never heard of.
 func DecodeOrder(record string) (domain.Order, error) {
@@ -130,12 +132,25 @@ func decodeFurther(o *domain.Order, further string, at int64) bool {
 			ok = domain.ValidCodeHash(o.Code)
 		case 'r':
 			ok = decodeReduced(o, part[1:])
+		case 'l':
+			n := numbers{}
+			o.LateMillis = n.parse(part[1:])
+			ok = n.err == nil && o.LateMillis > 0
+		case 'm':
+			kept, err := strconv.ParseInt(part[1:], 10, 64)
+			o.Kept, ok = kept, err == nil && kept != 0 && o.ConfirmedAtMillis > 0
 		}
 		if !ok {
 			return false
 		}
 	}
-	return o.Reduced == 0 || o.Change > 0 && o.ConfirmedAtMillis > 0 && o.Reduced <= math.MaxInt64-o.Amount()
+	if o.State == domain.OrderLapsed && o.LateMillis == 0 {
+		return false
+	}
+	if o.Reduced != 0 && (o.Change == 0 || o.ConfirmedAtMillis == 0 || o.Reduced > math.MaxInt64-o.Amount()) {
+		return false
+	}
+	return o.Kept == 0 || o.Kept >= -o.PaidAmount() && o.RefundTotal() >= 0 && o.RefundTotal() <= o.PaidAmount()
 }
 
 // decodeAttempt reads the latest attempt to pay.
@@ -206,6 +221,14 @@ func appendFurther(b []byte, o *domain.Order) []byte {
 	if o.Reduced > 0 {
 		begin('r')
 		b = strconv.AppendInt(b, o.Reduced, 10)
+	}
+	if o.LateMillis > 0 {
+		begin('l')
+		b = strconv.AppendInt(b, o.LateMillis, 10)
+	}
+	if o.Kept != 0 {
+		begin('m')
+		b = strconv.AppendInt(b, o.Kept, 10)
 	}
 	return b
 }

@@ -1,10 +1,15 @@
 package reference
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
-// Altered is a partial cancel, which says what is given back, or a change, which says what the order shall be.
+// Altered is a partial cancel, which says what is given back, a change, which says what the order shall be, or a refund.
 type Altered struct {
-	Back             bool
+	Back, Keep       bool  // the places come back; and the money does not
+	Refund           bool  // only money does: of these places, or
+	Amount           int64 // so much
 	Number           int64
 	Body             string
 	Lines            []Line
@@ -15,7 +20,7 @@ type Altered struct {
 // ChangePending is the answer to one whose number is not the next one.
 const ChangePending = "change_pending"
 
-// Alter is a partial cancel or a change that comes, perhaps again.
+// Alter is a partial cancel, a change or a refund that comes, perhaps again.
 func (w *World) Alter(now int64, name Name, a Altered) (happened bool, answer string) {
 	o := w.Orders[name]
 	switch {
@@ -23,22 +28,28 @@ func (w *World) Alter(now int64, name Name, a Altered) (happened bool, answer st
 		return false, Wait
 	case a.Number == o.Number && a.Body != o.AlteredBy:
 		return false, Conflict
-	case a.Number <= o.Number || o.State != Held && o.State != Confirmed:
+	case a.Number <= o.Number || !o.open() && o.State != Confirmed && (!a.Refund || o.Confirmed == 0):
 		return false, Done
 	case a.Number > o.Number+1:
 		return false, ChangePending
 	}
 	a.Lines = o.own(a.Lines)
 	lines, why, detail := w.Events[name.Event].left(o, a)
-	if !a.Back {
+	if !a.Back && !a.Refund {
 		lines, why, detail = w.moved(now, name, o, a)
 	}
 	if a.Back && why == "" && len(lines) == 0 {
-		w.end(now, name, Cancelled, "requested")
-		return true, Done
+		return w.Cancel(now, name, "requested", a.Keep), Done
 	}
 	if o.State == Held && now >= o.Deadline {
-		w.end(now, name, Expired, "")
+		return true, w.overdue(now, name)
+	}
+	if o.State == Lapsed {
+		o.Number, o.AlteredAt, o.AlteredBy, o.Refusal, o.Blamed = a.Number, now, a.Body, "lapsed", ""
+		return true, Done
+	}
+	if a.Refund {
+		o.refund(now, a, lines, why, detail)
 		return true, Done
 	}
 	switch amount := costs(lines); {
@@ -56,11 +67,34 @@ func (w *World) Alter(now int64, name Name, a Altered) (happened bool, answer st
 	if o.State == Confirmed {
 		sold = 1
 		o.Owed += costs(o.Lines) - costs(lines)
+		if !a.Keep {
+			o.giveBack(costs(o.Lines) - costs(lines))
+		}
 	}
 	w.places(name, 1, sold-1, -sold)
 	o.Lines = lines
 	w.places(name, -1, 1-sold, sold)
 	return true, Done
+}
+
+// giveBack gives more of what was paid back, until it is all.
+func (o *Order) giveBack(more int64) { o.Back = min(o.Back+more, o.Paid) }
+
+// refund gives back an amount, or what the places cost without which only these lines would be left.
+func (o *Order) refund(now int64, a Altered, left []Line, why, detail string) {
+	amount := a.Amount
+	if len(a.Lines) > 0 {
+		amount = costs(o.Lines) - costs(left)
+	}
+	switch rest := o.Paid - o.Back; {
+	case o.State == Held:
+		why, detail = "not_paid", ""
+	case why == "" && (amount == 0 || amount > rest):
+		why, detail = "more_than_paid", strconv.FormatInt(amount, 10)+" of "+strconv.FormatInt(rest, 10)
+	case why == "":
+		o.Back += amount
+	}
+	o.Number, o.AlteredAt, o.AlteredBy, o.Refusal, o.Blamed = a.Number, now, a.Body, why, detail
 }
 
 func costs(lines []Line) (n int64) {

@@ -24,6 +24,7 @@ type SectionOffer struct {
 type Offer struct {
 	Name, Currency                               string
 	MaxPerOrder, MaxPerCustomer, OnSale, OffSale int64
+	LateFor                                      int64 // milliseconds after its deadline in which an order may still be paid for
 	NoOrphans                                    bool
 	Sections                                     []SectionOffer
 	Allocations                                  []Allocation
@@ -66,6 +67,7 @@ type Order struct {
 	Lines                              []Line
 	Currency, Authorization            string
 	Held, Deadline, Confirmed, Outcome int64 // milliseconds; 0 if that never was
+	LateFor                            int64 // since it has lapsed
 
 	Code string // that opened its allocation
 
@@ -77,11 +79,13 @@ type Order struct {
 	Number, AlteredAt          int64  // of the latest partial cancel or change, and when that was decided
 	AlteredBy, Refusal, Blamed string // its body, and why it was refused
 	Owed                       int64  // what it costs less than was paid
+	Paid, Back                 int64  // what was paid, once it is confirmed; and what of that is given back, in all
 }
 
 // The states, and what is to be done with an entry.
 const (
 	Held, Confirmed, Declined, Expired, Cancelled, Rejected = "held", "confirmed", "declined", "expired", "cancelled", "rejected"
+	Lapsed                                                  = "lapsed"
 	Done, Authorize, Void, Wait, Conflict, TooLate, Pending = "done", "authorize", "void", "wait", "conflict", "too_late", "attempt_pending"
 	LookUp                                                  = "ask"
 )
@@ -155,9 +159,9 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 // payable is what follows for who would pay for an order that is there.
 func (o *Order) payable() string {
 	switch {
-	case o.State == Held && o.Asked:
+	case o.open() && o.Asked:
 		return Done
-	case o.State == Held:
+	case o.open():
 		return Authorize
 	case o.Held > 0 && (o.State == Expired || o.State == Cancelled): // there may be money
 		return Void
@@ -257,11 +261,11 @@ func (w *World) Pay(now int64, name Name, attempt int, body string, published, v
 	if o == nil {
 		return false, Wait
 	}
-	late, over := now > published+valid, now >= o.Deadline
+	late, over := now > published+valid, now >= o.Deadline+o.LateFor
 	switch {
 	case attempt == o.Attempt && o.Type == "hold" && body != o.Bill && o.Bill != "":
 		return false, Conflict
-	case o.State != Held:
+	case !o.open():
 		return false, o.payable()
 	case attempt < o.Attempt || attempt == o.Attempt && (o.Failed || o.Asked):
 		return false, Done
@@ -270,8 +274,7 @@ func (w *World) Pay(now int64, name Name, attempt int, body string, published, v
 	case attempt == o.Attempt:
 		return false, TooLate
 	case over:
-		w.end(now, name, Expired, "")
-		return true, Done
+		return true, w.overdue(now, name)
 	case attempt != o.Attempt+1 || o.Attempt > 0 && !o.Failed:
 		return false, Pending
 	case late:
@@ -283,7 +286,7 @@ func (w *World) Pay(now int64, name Name, attempt int, body string, published, v
 
 // Update is word that a customer may have done what they had to for an attempt.
 func (w *World) Update(name Name, attempt int) (answer string) {
-	if o := w.Orders[name]; o != nil && o.State == Held && o.Asked && o.Attempt == attempt {
+	if o := w.Orders[name]; o != nil && o.open() && (o.Asked || o.State == Lapsed && o.Attempt > 0 && !o.Failed) && o.Attempt == attempt {
 		return LookUp
 	}
 	return Done
@@ -292,7 +295,7 @@ func (w *World) Update(name Name, attempt int) (answer string) {
 // Answer is what the gateway says of an attempt: approved, declined, mismatched, asked (the customer must do something) or unknown.
 func (w *World) Answer(now int64, name Name, attempt int, said, authorization, detail string) (happened bool, answer string) {
 	o := w.Orders[name]
-	held := o != nil && o.State == Held
+	held := o != nil && o.open()
 	stray := held && (attempt != o.Attempt || o.Failed) || o != nil && o.State == Confirmed && attempt != max(o.Attempt, 1)
 	switch {
 	case stray && said != "declined" && said != "mismatched":
@@ -306,16 +309,27 @@ func (w *World) Answer(now int64, name Name, attempt int, said, authorization, d
 	case held && said == "mismatched":
 		w.end(now, name, Declined, "payment_mismatch")
 		o.Detail = detail
-	case held && now >= o.Deadline:
+	case held && o.State == Held && now >= o.Deadline && w.Events[name.Event].Offer.LateFor > 0:
+		if w.overdue(now, name); said != "approved" {
+			return true, Done
+		}
+		return true, Wait
+	case held && now >= o.Deadline+o.LateFor:
 		w.end(now, name, Expired, "")
+		return true, Void
+	case held && said == "approved" && o.State == Lapsed && w.gone(now, name) != "":
+		w.end(now, name, Expired, w.gone(now, name))
+		o.Detail = w.whose(name)
 		return true, Void
 	case held && said == "approved":
 		w.end(now, name, Confirmed, "")
-		o.Confirmed, o.Authorization, o.Asked = now, authorization, false
+		o.Confirmed, o.Authorization, o.Asked, o.Paid = now, authorization, false, costs(o.Lines)
 	case held && o.Asked:
 		return false, Done
 	case held && said == "asked":
 		o.Asked, o.Authorization = true, authorization
+	case held && o.State == Lapsed:
+		return false, Done
 	case held:
 		return false, Wait
 	case said == "declined" || said == "mismatched" || o != nil && o.State == Confirmed:
@@ -331,23 +345,32 @@ func (w *World) Answer(now int64, name Name, attempt int, said, authorization, d
 // Expire is a look at the clock.
 func (w *World) Expire(now int64, name Name) (happened bool) {
 	o := w.Orders[name]
-	if happened = o != nil && o.State == Held && now >= o.Deadline; happened {
-		w.end(now, name, Expired, "")
+	if happened = o != nil && o.open() && now >= o.Deadline+o.LateFor; happened {
+		w.overdue(now, name)
 	}
 	return happened
 }
 
-// Cancel gives an order up because that was requested, because of capture_failed, or of event_cancelled.
-func (w *World) Cancel(now int64, name Name, reason string) (happened bool) {
+// Cancel gives an order up because that was requested, because of capture_failed, or of event_cancelled. The organiser may keep the money.
+func (w *World) Cancel(now int64, name Name, reason string, keep bool) (happened bool) {
 	o := w.Orders[name]
 	switch {
 	case o == nil && reason == "requested":
 		w.Orders[name] = &Order{State: Cancelled, Reason: reason, Outcome: now}
 		return true
-	case o == nil || o.State != Held && o.State != Confirmed,
+	case o != nil && o.State == Cancelled && reason == "capture_failed" && o.Back < o.Paid:
+		o.Reason, o.Back = reason, o.Paid // the places were given back before
+		return true
+	case o == nil || !o.open() && o.State != Confirmed,
 		reason == "capture_failed" && o.State != Confirmed,
 		reason == "event_cancelled" && !w.Events[name.Event].Cancelled:
 		return false
+	}
+	switch {
+	case reason == "capture_failed":
+		o.Back = o.Paid
+	case o.State == Confirmed && !keep:
+		o.giveBack(costs(o.Lines))
 	}
 	w.end(now, name, Cancelled, reason)
 	return true
@@ -365,10 +388,13 @@ func (w *World) Forget(name Name) (happened bool) {
 // end takes an order out of the state that it is in: held, or confirmed if it is cancelled then.
 func (w *World) end(now int64, name Name, state, reason string) {
 	o := w.Orders[name]
-	switch Confirmed {
-	case o.State:
+	switch {
+	case o.State == Confirmed:
 		w.places(name, 1, 0, -1)
-	case state:
+	case o.State == Lapsed && state == Confirmed:
+		w.places(name, -1, 0, 1)
+	case o.State == Lapsed:
+	case state == Confirmed:
 		w.places(name, 0, -1, 1)
 	default:
 		w.places(name, 1, -1, 0)
@@ -376,7 +402,9 @@ func (w *World) end(now int64, name Name, state, reason string) {
 	if slot := (Name{name.Event, o.Customer}); w.InProgress[slot] == name.Order {
 		delete(w.InProgress, slot)
 	}
-	o.State, o.Reason, o.Outcome = state, reason, now
+	if o.State, o.Reason = state, reason; state != Lapsed {
+		o.Outcome = now
+	}
 }
 
 // places moves each place of an order, and its sale with those that are sold.
