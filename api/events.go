@@ -27,10 +27,10 @@ type Events interface {
 	Get(ctx context.Context, eventID string) (domain.Event, error)
 }
 
-// Section is a section of an event, with what is left of it.
+// Section is a section of an event, or its places of an allocation, with what is left of it.
 type Section struct {
 	Section    string `json:"section"`
-	Allocation string `json:"allocation" doc:"public: places that are for everybody. All others are only for those who have a code."`
+	Allocation string `json:"allocation" doc:"public: the places that are for everybody. Others need an access code."`
 	Kind       string `json:"kind" enum:"counted,seated"`
 	Price      int64  `json:"price" doc:"Minor units."`
 	Capacity   int64  `json:"capacity"`
@@ -49,7 +49,7 @@ type Event struct {
 	MaxPerOrder    int64     `json:"max_per_order,omitempty"`
 	MaxPerCustomer int64     `json:"max_per_customer,omitempty"`
 	NoOrphans      bool      `json:"no_orphans,omitempty" doc:"Seats by name must leave no single seat alone."`
-	Available      int64     `json:"available" doc:"Of all sections."`
+	Available      int64     `json:"available" doc:"Of all sections, for everybody."`
 	Sections       []Section `json:"sections" nullable:"false"`
 }
 
@@ -69,6 +69,7 @@ type Row struct {
 type Seat struct {
 	Seat       string `json:"seat" doc:"Its name, ROW-NUMBER."`
 	State      string `json:"state" enum:"free,held,sold,blocked"`
+	Allocation string `json:"allocation,omitempty" doc:"Of a free or blocked one that is not for everybody."`
 	AisleAfter bool   `json:"aisle_after,omitempty"`
 }
 
@@ -94,8 +95,10 @@ func viewEvent(id string, e domain.Event) Event {
 		if s.Seated() {
 			kind = "seated"
 		}
-		v.Available += s.Available
 		section, allocation := domain.SplitPool(s.Name)
+		if allocation == seats.Public {
+			v.Available += s.Available
+		}
 		v.Sections = append(v.Sections, Section{section, allocation, kind, s.Price, s.Capacity, s.Available})
 	}
 	return v
@@ -104,12 +107,13 @@ func viewEvent(id string, e domain.Event) Event {
 func viewSeats(id string, e domain.Event) (EventSeats, error) {
 	v := EventSeats{EventID: id, Sections: []SeatsOfSection{}}
 	for _, s := range e.Sections {
-		if s.Layout == "" { // of an allocation, or of places without names
+		if s.Layout == "" { // counted, or seats of an allocation, which are among those of their section
 			continue
 		}
+		allocations := e.SeatAllocations(s.Name)
 		layout, err := seats.Parse(s.Layout)
 		if err == nil {
-			err = layout.CheckPlaces(s.Places, len(e.SeatAllocations(s.Name)))
+			err = layout.CheckPlaces(s.Places, len(allocations))
 		}
 		if err != nil {
 			return v, domain.WithClass(domain.ClassPoison, fmt.Errorf("event %s: section %s: %w", id, s.Name, err))
@@ -120,7 +124,11 @@ func viewSeats(id string, e domain.Event) (EventSeats, error) {
 			r := Row{Row: row.Name, Seats: make([]Seat, 0, len(row.Seats))}
 			for _, seat := range row.Seats {
 				state, _ := seats.StateOf(s.Places[place])
-				r.Seats = append(r.Seats, Seat{fmt.Sprintf("%s-%d", row.Name, seat.Number), state.String(), seat.AisleAfter})
+				v := Seat{fmt.Sprintf("%s-%d", row.Name, seat.Number), state.String(), "", seat.AisleAfter}
+				if n := seats.AllocationOf(s.Places[place]); n > 0 {
+					v.Allocation = allocations[n-1]
+				}
+				r.Seats = append(r.Seats, v)
 				place++
 				if seat.AisleAfter {
 					place++

@@ -21,12 +21,13 @@ import (
 
 // Item is one line of what an order is of.
 type Item struct {
-	Section    string   `json:"section"`
-	Allocation string   `json:"allocation" doc:"public: places that are for everybody."`
-	Quantity   int64    `json:"quantity"`
-	Seats      []string `json:"seats,omitempty" doc:"Names of the seats, ROW-NUMBER, of a section that has some."`
-	UnitPrice  int64    `json:"unit_price" doc:"Minor units."`
-	Amount     int64    `json:"amount" doc:"Minor units."`
+	Section   string   `json:"section"`
+	Quantity  int64    `json:"quantity"`
+	Seats     []string `json:"seats,omitempty" doc:"Names of the seats, ROW-NUMBER, of a section that has some."`
+	UnitPrice int64    `json:"unit_price" doc:"Minor units."`
+	Amount    int64    `json:"amount" doc:"Minor units."`
+
+	Allocation string `json:"allocation" doc:"public: of the places that are for everybody."`
 }
 
 // stateWaiting is that of an order of which nothing is known yet, because its request waits in line, or a worker has it.
@@ -59,7 +60,7 @@ type Order struct {
 
 // Place is where a request stands in line.
 type Place struct {
-	State      string `json:"state" enum:"waiting,in_hand" doc:"in_hand: a worker has it."`
+	State      string `json:"state" enum:"waiting,in_hand,parked" doc:"in_hand: a worker has it. parked: its event is paused; it is put back in line when that is over."`
 	Ahead      *int64 `json:"ahead,omitempty" doc:"About how many requests are ahead of it; left out if that is not known."`
 	WaitMillis *int64 `json:"wait_ms,omitempty" doc:"About how long until a worker takes it; left out if that is not known."`
 }
@@ -84,19 +85,20 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) O
 func viewItems(items domain.Items, named map[string][]string) (list []Item) {
 	for i := range items.All() {
 		section, allocation := domain.SplitPool(i.Section)
-		list = append(list, Item{section, allocation, i.Quantity, named[section], i.UnitPrice, i.Amount()})
+		list = append(list, Item{section, i.Quantity, named[section], i.UnitPrice, i.Amount(), allocation})
 	}
 	return list
 }
 
 // ItemRequest is one line of what is asked for.
 type ItemRequest struct {
-	Section    string   `json:"section" minLength:"1" maxLength:"128"`
-	Allocation string   `json:"allocation,omitempty" minLength:"1" maxLength:"128" doc:"Of its places those of this allocation, which the access code opens. Default: those for everybody."`
-	Quantity   int64    `json:"quantity,omitempty" minimum:"1" maximum:"1000000" doc:"How many places; in a section with seats, the best available ones. Or name seats."`
-	Seats      []string `json:"seats,omitempty" minItems:"1" maxItems:"100" nullable:"false" doc:"These seats, such as A-12, instead of a quantity."`
-	Adjacent   *bool    `json:"adjacent,omitempty" doc:"false: the best available seats need not be side by side."`
-	UnitPrice  *int64   `json:"unit_price,omitempty" minimum:"0" doc:"Minor units: another price rejects the order as price_changed."`
+	Section   string   `json:"section" minLength:"1" maxLength:"128"`
+	Quantity  int64    `json:"quantity,omitempty" minimum:"1" maximum:"1000000" doc:"How many places; in a section with seats, the best available ones. Or name seats."`
+	Seats     []string `json:"seats,omitempty" minItems:"1" maxItems:"100" nullable:"false" doc:"These seats, such as A-12, instead of a quantity."`
+	Adjacent  *bool    `json:"adjacent,omitempty" doc:"false: the best available seats need not be side by side."`
+	UnitPrice *int64   `json:"unit_price,omitempty" minimum:"0" doc:"Minor units: another price rejects the order as price_changed."`
+
+	Allocation string `json:"allocation,omitempty" minLength:"1" maxLength:"128" doc:"Of the section's places those of this allocation. Default: public."`
 }
 
 func itemsOf(list []ItemRequest) (items []domain.RequestItem) {
@@ -114,12 +116,12 @@ type OrderRequest struct {
 	OrderID      string        `json:"order_id,omitempty" minLength:"1" maxLength:"128" doc:"What makes a retry safe. Or give an Idempotency-Key."`
 	CustomerID   string        `json:"customer_id" minLength:"1" maxLength:"128"`
 	Section      string        `json:"section,omitempty" minLength:"1" maxLength:"128" doc:"Default: general."`
-	Allocation   string        `json:"allocation,omitempty" minLength:"1" maxLength:"128" doc:"Of its places those of this allocation, which access_code opens. Default: those for everybody."`
-	AccessCode   domain.Secret `json:"access_code,omitempty" maxLength:"128" doc:"What opens the allocation. It is in no answer."`
 	Quantity     int64         `json:"quantity,omitempty" minimum:"1" maximum:"1000000"`
 	Seats        []string      `json:"seats,omitempty" minItems:"1" maxItems:"100" nullable:"false" doc:"These seats, such as A-12, instead of a quantity."`
 	Adjacent     *bool         `json:"adjacent,omitempty" doc:"false: the best available seats need not be side by side."`
 	UnitPrice    *int64        `json:"unit_price,omitempty" minimum:"0" doc:"Minor units: another price rejects the order as price_changed."`
+	Allocation   string        `json:"allocation,omitempty" minLength:"1" maxLength:"128" doc:"Of the section's places those of this allocation. Default: public."`
+	AccessCode   domain.Secret `json:"access_code,omitempty" maxLength:"128" doc:"What opens the allocation. It is in no answer."`
 	Items        []ItemRequest `json:"items,omitempty" minItems:"1" maxItems:"20" nullable:"false" doc:"Several sections, all or nothing, instead of section, allocation, quantity, seats, adjacent and unit_price."`
 	PaymentToken domain.Secret `json:"payment_token,omitempty" maxLength:"4096" doc:"What the customer pays with. It is kept nowhere, and in no answer."`
 	HoldSeconds  int64         `json:"hold_seconds,omitempty" minimum:"1" maximum:"86400"`
@@ -231,8 +233,7 @@ func (s *Server) order(ctx context.Context, in *orderInput) (*orderOutput, error
 	}
 	return s.submit(ctx, in.Preferences, domain.Request{
 		Type: domain.RequestType(b.Type), EventID: b.EventID, OrderID: b.OrderID, CustomerID: b.CustomerID, Section: b.Section, Quantity: b.Quantity,
-		Seats: b.Seats, Apart: b.Adjacent != nil && !*b.Adjacent, UnitPrice: b.UnitPrice, Items: itemsOf(b.Items), PaymentToken: b.PaymentToken,
-		Allocation: b.Allocation, AccessCode: b.AccessCode,
+		Allocation: b.Allocation, AccessCode: b.AccessCode, Seats: b.Seats, Apart: b.Adjacent != nil && !*b.Adjacent, UnitPrice: b.UnitPrice, Items: itemsOf(b.Items), PaymentToken: b.PaymentToken,
 		HoldSeconds: b.HoldSeconds, ValidSeconds: b.ValidSeconds,
 	})
 }
@@ -566,7 +567,7 @@ func viewPlace(p producer.Place) *Place {
 	switch p.State {
 	case producer.PlaceFinished:
 		return nil
-	case producer.PlaceInHand, producer.PlaceWaiting:
+	case producer.PlaceInHand, producer.PlaceWaiting, producer.PlaceParked:
 	}
 	if p.Ahead != producer.Unknown {
 		v.Ahead = &p.Ahead

@@ -37,8 +37,8 @@ type CalledOff struct {
 type SectionTerms struct {
 	Section  string `json:"section" minLength:"1" maxLength:"128"`
 	Price    *int64 `json:"price,omitempty" minimum:"0" doc:"Minor units. Needed for a new section."`
-	Capacity *int64 `json:"capacity,omitempty" minimum:"0" maximum:"100000000" doc:"How many places; of a section without seats."`
-	Rows     string `json:"rows,omitempty" maxLength:"1048576" doc:"Of a section with seats: its rows from the best to the worst, such as A:1-12/13-24,B:1-26."`
+	Capacity *int64 `json:"capacity,omitempty" minimum:"0" maximum:"100000000" doc:"How many places, those of its allocations included; of a section without seats."`
+	Rows     string `json:"rows,omitempty" maxLength:"1048576" doc:"Of a section with seats: its rows from the best to the worst, if it is new, such as A:1-12/13-24,B:1-26."`
 }
 
 // EventTerms is what an organiser says about an event. When it is adjusted, what is left out stays as it is.
@@ -106,8 +106,8 @@ func (e EventTerms) apply(t domain.Terms) (domain.Terms, error) {
 	}
 	t.Sections = slices.Clone(t.Sections)
 	for i, said := range e.Sections {
-		bad := func(format string, args ...any) error {
-			return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("sections[%d]: "+format, append([]any{i}, args...)...))
+		bad := func(why string) error {
+			return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("sections[%d]: %s", i, why))
 		}
 		if slices.ContainsFunc(e.Sections[:i], func(before SectionTerms) bool { return before.Section == said.Section }) {
 			return t, bad("named twice")
@@ -118,21 +118,36 @@ func (e EventTerms) apply(t domain.Terms) (domain.Terms, error) {
 				return t, bad("a new section needs a price, and either a capacity or rows")
 			}
 			at = len(t.Sections)
-			t.Sections = append(t.Sections, domain.SectionTerms{Name: said.Section})
-		}
-		to := &t.Sections[at]
-		if said.Price != nil {
-			to.Price = *said.Price
+			t.Sections = append(t.Sections, domain.SectionTerms{Name: said.Section, Price: *said.Price})
+			if said.Rows != "" {
+				layout, err := seats.Parse(said.Rows)
+				if err != nil {
+					return t, bad("rows: want such as A:1-12/13-24,B:1-26")
+				}
+				t.Sections[at].Layout, t.Sections[at].Capacity = layout.String(), int64(layout.Seats())
+				t = t.WithAllocations(said.Section, layout)
+				continue
+			}
+		} else if said.Rows != "" {
+			return t, bad("rows: only of a new section: seats stay as they are")
 		}
 		if said.Capacity != nil {
-			to.Capacity = *said.Capacity
+			t.Sections[at].Capacity = *said.Capacity
 		}
-		if said.Rows != "" {
-			layout, err := seats.Parse(said.Rows)
-			if err != nil {
-				return t, bad("rows: want such as A:1-12/13-24,B:1-26")
+		for j := range t.Sections { // all places of a section have one price, and its allocations are of its capacity
+			of, allocation := domain.SplitPool(t.Sections[j].Name)
+			if of != said.Section {
+				continue
 			}
-			to.Layout, to.Capacity = layout.String(), int64(layout.Seats())
+			if said.Price != nil {
+				t.Sections[j].Price = *said.Price
+			}
+			if said.Capacity != nil && allocation != seats.Public {
+				t.Sections[at].Capacity -= t.Sections[j].Capacity
+			}
+		}
+		if t.Sections[at].Capacity < 0 {
+			return t, bad("capacity: its allocations have more places")
 		}
 	}
 	return t, t.Validate()

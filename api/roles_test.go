@@ -116,9 +116,11 @@ func (staff) DeadLetter(context.Context, string) ([]json.RawMessage, error) { re
 func (staff) Redrive(context.Context, []string) (done, failed []json.RawMessage, err error) {
 	return nil, nil, nil
 }
+
 func (staff) Reroute(context.Context, []string) (done, failed []json.RawMessage, err error) {
 	return nil, nil, nil
 }
+
 func (staff) Discard(context.Context, []string) (done, failed []json.RawMessage, err error) {
 	return nil, nil, nil
 }

@@ -34,15 +34,15 @@ type Sales struct{ Orders, TicketsSold, Revenue int64 }
 // Refused is how many places of a section were asked for in vain, and why.
 type Refused struct {
 	Section    string `json:"section"`
-	Allocation string `json:"allocation" doc:"public: places that are for everybody."`
+	Allocation string `json:"allocation"`
 	Reason     string `json:"reason"`
 	Places     int64  `json:"places"`
 }
 
-// SectionSales is what has become of the places of a section.
+// SectionSales is what has become of the places of a section, or of those of an allocation.
 type SectionSales struct {
 	Section    string `json:"section"`
-	Allocation string `json:"allocation" doc:"public: places that are for everybody."`
+	Allocation string `json:"allocation"`
 	Price      int64  `json:"price" doc:"Minor units, now."`
 	Capacity   int64  `json:"capacity"`
 	Available  int64  `json:"available"`

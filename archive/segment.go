@@ -101,10 +101,11 @@ type row struct {
 }
 
 type item struct {
-	Section   string `parquet:"section,dict"`
-	Quantity  int64  `parquet:"quantity"`
-	UnitPrice int64  `parquet:"unit_price"` // minor units
-	Places    string `parquet:"places"`     // of seats, where they stand in the section's layout
+	Section    string `parquet:"section,dict"`
+	Allocation string `parquet:"allocation,dict"` // of the section's, whose places they are: public, or a named one
+	Quantity   int64  `parquet:"quantity"`
+	UnitPrice  int64  `parquet:"unit_price"` // minor units
+	Places     string `parquet:"places"`     // of seats, where they stand in the section's layout
 }
 
 // rowsOf is an entry as rows: a row a fact, or one for what cannot be read, or would not come back as it was.
@@ -121,7 +122,8 @@ func rowsOf(e domain.Entry) []row {
 			AuthorizationID: some(f.AuthorizationID), Attempt: some(int64(f.Attempt)), Change: some(f.Change),
 		}
 		for one := range f.Items.All() {
-			r.Items = append(r.Items, item{one.Section, one.Quantity, one.UnitPrice, one.Places})
+			section, allocation := domain.SplitPool(one.Section)
+			r.Items = append(r.Items, item{section, allocation, one.Quantity, one.UnitPrice, one.Places})
 		}
 		if len(r.Items) > 0 {
 			quantity, amount := f.Items.Quantity(), f.Items.Amount()
@@ -248,60 +250,60 @@ func (d *damagedError) Error() string { return fmt.Sprintf("segment %s is damage
 
 // decode reads a segment, and checks all that it says of itself and of its entries. Every error is a *damagedError.
 func decode(key Key, body []byte) (s *Segment, err error) {
-	damaged := func(format string, args ...any) (none *Segment, err error) {
-		return none, &damagedError{key.String(), fmt.Sprintf(format, args...)}
+	damaged := func(format string, args ...any) error {
+		return &damagedError{key.String(), fmt.Sprintf(format, args...)}
 	}
 	if !sealed(body) {
-		return damaged("it is not what was written: cut, or changed")
+		return nil, damaged("it is not what was written: cut, or changed")
 	}
 	// What somebody else has sealed may be no segment all the same, and shall not end the program.
 	defer func() {
 		if broken := recover(); broken != nil {
-			s, err = damaged("it cannot be read: %v", broken)
+			s, err = nil, damaged("it cannot be read: %v", broken)
 		}
 	}()
 	file, err := parquet.OpenFile(bytes.NewReader(body), int64(len(body)))
 	if err != nil {
-		return damaged("it cannot be read: %v", err)
+		return nil, damaged("it cannot be read: %v", err)
 	}
 	header, found := file.Lookup(headerName)
 	if !found {
-		return damaged("it has no header")
+		return nil, damaged("it has no header")
 	}
 	s = &Segment{Key: key, Size: len(body)}
 	if err := json.Unmarshal([]byte(header), &s.Header); err != nil {
-		return damaged("its header cannot be read: %v", err)
+		return nil, damaged("its header cannot be read: %v", err)
 	}
 	h := s.Header
 	if h.Format != format {
-		return damaged("it has format %d, this program reads %d", h.Format, format)
+		return nil, damaged("it has format %d, this program reads %d", h.Format, format)
 	}
 	rows, err := readRows(file)
 	if err != nil {
-		return damaged("its rows cannot be read: %v", err)
+		return nil, damaged("its rows cannot be read: %v", err)
 	}
 	if s.Entries, err = entriesOf(rows); err != nil {
-		return damaged("%v", err)
+		return nil, damaged("%v", err)
 	}
 	if h.Namespace != key.Namespace || h.Partition != key.Partition || h.Branch != key.Branch {
-		return damaged("it says that it is of namespace %s, partition %d, branch %s", h.Namespace, h.Partition, h.Branch)
+		return nil, damaged("it says that it is of namespace %s, partition %d, branch %s", h.Namespace, h.Partition, h.Branch)
 	}
 	if key.Before != (Position{}) && h.After != key.Before.String() || key.Before == (Position{}) && h.Parent == "" && h.After != "0-0" {
-		return damaged("it says that it begins behind %s", h.After)
+		return nil, damaged("it says that it begins behind %s", h.After)
 	}
 	before, err := ParsePosition(h.After)
 	if err != nil {
-		return damaged("%v", err)
+		return nil, damaged("%v", err)
 	}
 	for _, e := range s.Entries {
 		at, err := ParsePosition(e.ID)
 		if err != nil || at.Compare(before) <= 0 {
-			return damaged("its entry %q comes behind %s", e.ID, before)
+			return nil, damaged("its entry %q comes behind %s", e.ID, before)
 		}
 		before = at
 	}
 	if n := len(s.Entries); n == 0 || n != h.Entries || factsIn(rows) != h.Facts || s.Entries[0].ID != h.First || s.Entries[n-1].ID != h.Last {
-		return damaged("it says that it has %d entries, %d facts, %s to %s, and has %d and %d", h.Entries, h.Facts, h.First, h.Last, n, factsIn(rows))
+		return nil, damaged("it says that it has %d entries, %d facts, %s to %s, and has %d and %d", h.Entries, h.Facts, h.First, h.Last, n, factsIn(rows))
 	}
 	sum := sha256.Sum256(body)
 	s.Hash = hex.EncodeToString(sum[:])

@@ -106,6 +106,10 @@ func TestColumnsOfFacts(t *testing.T) {
 			}
 		}
 	}
+	presale := rowsOf(domain.Entry{ID: "1700000000001-0", Fields: []string{"confirmed", "e1/o5|amy|" + domain.PoolOf("stalls", "friends") + ":1:4500|EUR|auth_1"}})
+	if len(presale) != 1 || len(presale[0].Items) != 1 || presale[0].Items[0].Section != "stalls" || presale[0].Items[0].Allocation != "friends" || *presale[0].Section != "stalls" {
+		t.Errorf("places of an allocation are %+v", presale)
+	}
 	if tickets != 0 || amount != 0 {
 		t.Errorf("what is sold and cancelled adds up to %d tickets, %d", tickets, amount)
 	}

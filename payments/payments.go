@@ -1,7 +1,7 @@
 // Package payments is the contract between holdfast and a payment gateway over
 // HTTP, and what both of its sides share. Its folders are adapters of
 // domain.PaymentGateway: remote calls whatever gateway speaks the contract,
-// simulator is a gateway in process, which also serves it. Each must pass the
+// stripe calls Stripe, which speaks its own, simulator is a gateway in process, which also serves it. Each must pass the
 // suite of paymentstest.
 //
 // The contract, where NAME is /authorizations/{namespace}/{event_id}/{order_id}, each a

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -119,7 +121,7 @@ func TestOrdersOverHTTP(t *testing.T) {
 	web.is(200, object{"state": "held"}, http.MethodPost, "/v1/orders", `{"type":"hold","event_id":"hall","order_id":"h1","customer_id":"amy","section":"stalls","seats":["A-1","A-2"]}`, "Prefer", "wait=10")
 	web.is(200, object{"state": "held"}, http.MethodGet, "/v1/orders/hall/h1?wait=10", "")
 	web.is(200, object{"state": "held", "payment": "declined", "attempt": 1}, http.MethodPost, "/v1/orders/hall/h1/pay", `{"payment_token":"decline_1"}`, "Prefer", "wait=10")
-	web.is(200, object{"state": "confirmed", "attempt": 2, "items": []any{object{"section": "stalls", "allocation": "public", "quantity": 2, "seats": []any{"A-1", "A-2"}, "unit_price": 1000, "amount": 2000}}},
+	web.is(200, object{"state": "confirmed", "attempt": 2, "items": []any{object{"section": "stalls", "quantity": 2, "seats": []any{"A-1", "A-2"}, "unit_price": 1000, "amount": 2000, "allocation": "public"}}},
 		http.MethodPost, "/v1/orders/hall/h1/pay", `{"payment_token":"tok_secret","attempt":2}`, "Prefer", "wait=10")
 	web.is(200, object{"state": "confirmed", "change": 1, "amount": 1000, "refund_total": 1000}, http.MethodPost, "/v1/orders/hall/h1/cancel", `{"change":1,"items":[{"section":"stalls","seats":["A-1"]}]}`, "Prefer", "wait=10")
 	web.is(200, object{"change": 2, "change_refusal": "not_in_order"}, http.MethodPost, "/v1/orders/hall/h1/cancel", `{"change":2,"items":[{"section":"stalls","seats":["A-1"]}]}`, "Prefer", "wait=10")
@@ -173,10 +175,44 @@ func TestOrdersOverHTTP(t *testing.T) {
 		"sections": []any{object{"section": "general", "allocation": "public", "price": 1000, "capacity": 100, "available": 95, "held": 0, "sold": 5, "blocked": 0}},
 		"refused":  []any{object{"section": "general", "allocation": "public", "reason": "sold_out", "places": 99}},
 	}}}, http.MethodGet, "/v1/sales?limit=1", "")
-	if _, text, _ := sales.ask(http.MethodGet, "/v1/sales", "", "Accept", "text/csv"); !strings.Contains(text, "\ne1,Name of e1,EUR,general,1000,100,95,0,5,0,99\n") {
+	if _, text, _ := sales.ask(http.MethodGet, "/v1/sales", "", "Accept", "text/csv"); !strings.Contains(text, "\ne1,Name of e1,EUR,general,public,1000,100,95,0,5,0,99\n") {
 		t.Errorf("CSV: %s", text)
 	}
 	expect(t, h.one("audit", "--gateway", gateway), object{"ok": true})
+}
+
+// Places of an allocation go to who has a code, which is in no answer and no log.
+func TestAllocationsOverHTTP(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	codes := filepath.Join(t.TempDir(), "codes")
+	if err := os.WriteFile(codes, []byte("sesame-4711\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(strings.Repeat("0123456789abcdef", 4)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.ok("events", "create", "show", "--code-key-file", key, "--name", "Show", "--currency", "EUR", "--section", "general=10@10", "--allocation", "fans=general:4", "--codes", "fans="+codes)
+	h.worker("--code-key-file", key)
+	running, web := h.api("--log-level", "debug")
+	order := func(id, more string) string {
+		return `{"event_id":"show","order_id":"` + id + `","customer_id":"` + id + `","quantity":2,"payment_token":"t"` + more + `}`
+	}
+	web.is(200, object{"state": "confirmed"}, http.MethodPost, "/v1/orders", order("o1", ""), "Prefer", "wait=10")
+	web.is(200, object{"state": "rejected"}, http.MethodPost, "/v1/orders", order("o2", `,"allocation":"fans"`), "Prefer", "wait=10")
+	refused := web.is(200, object{"state": "rejected"}, http.MethodPost, "/v1/orders", order("o3", `,"allocation":"fans","access_code":"sesame-0815"`), "Prefer", "wait=10")
+	taken := web.is(200, object{"state": "confirmed", "items": []any{object{"section": "general", "allocation": "fans", "quantity": 2, "unit_price": 1000, "amount": 2000}}},
+		http.MethodPost, "/v1/orders", order("o4", `,"allocation":"fans","access_code":"sesame-4711"`), "Prefer", "wait=10")
+	left := web.is(200, object{"available": 4, "sections": []any{
+		object{"section": "general", "allocation": "public", "kind": "counted", "price": 1000, "capacity": 6, "available": 4},
+		object{"section": "general", "allocation": "fans", "kind": "counted", "price": 1000, "capacity": 4, "available": 2},
+	}}, http.MethodGet, "/v1/events/show", "")
+	for _, said := range []string{asJSON(t, refused), asJSON(t, taken), asJSON(t, left), running.stderr.String()} {
+		if strings.Contains(said, "sesame") {
+			t.Errorf("a code is said: %s", said)
+		}
+	}
 }
 
 // A key that is revoked lets nobody in a second later.

@@ -47,24 +47,28 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			return badUsage("--archive: %w", err)
 		}
 	}
+	var options audit.Options
+	var gateway asked
+	if c.Gateway != "" {
+		var err error
+		if gateway, err = ask(c.Gateway, c.As, c.Stripe); err != nil {
+			return err
+		}
+		defer gateway.Close()
+		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
+			lines, err := gateway.Books(ctx)
+			switch {
+			case errors.Is(err, domain.ErrNotFound):
+				return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", gateway.called)
+			case err != nil:
+				return nil, fmt.Errorf("the gateway at %s: %w", gateway.called, err)
+			}
+			return lines, nil
+		}
+	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		var options audit.Options
-		if c.Gateway != "" {
-			client, called, err := askable(ctx, store, c.Gateway, c.As, c.Stripe)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
-				lines, err := client.Books(ctx)
-				switch {
-				case errors.Is(err, domain.ErrNotFound):
-					return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", called)
-				case err != nil:
-					return nil, fmt.Errorf("the gateway at %s: %w", called, err)
-				}
-				return lines, nil
-			}
+		if err := gateway.serves(ctx, store); err != nil {
+			return err
 		}
 		report, err := audit.Run(ctx, store, options)
 		if err != nil {

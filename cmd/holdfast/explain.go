@@ -315,7 +315,7 @@ func (w *wording) hold() {
 		f.Text += fmt.Sprintf("; attempt %d to pay for it waits for the customer at their bank", o.Attempt)
 		f.Next = "the gateway is asked every half a minute or more often what the customer did; without that its hold expires then"
 		f.Do = append([]string{
-			"what the customer must do: " + w.typed(fmt.Sprintf("orders next-step %s --gateway URL", w.x.Ref)),
+			"what the customer must do: " + w.typed(fmt.Sprintf("orders next-step %s --gateway URL|stripe", w.x.Ref)),
 			"ask at once: " + w.typed(fmt.Sprintf("publish --type payment_update --event %s --order %s --attempt %d", w.x.Ref.EventID, w.x.Ref.OrderID, o.Attempt)),
 		}, f.Do...)
 	case o.RequestType == domain.RequestHold && len(w.x.Requests) == 0 && !w.x.Unsearched:

@@ -636,14 +636,17 @@ func (c *ordersNextStepCommand) Run(ctx context.Context, e *environment) error {
 		case !o.AwaitsAction():
 			return about(ref, fmt.Errorf("order %s: there is nothing that its customer has to do: it is %s", ref, o.State))
 		}
-		client, called, err := askable(ctx, store, c.Gateway, c.As, c.Stripe)
+		client, err := ask(c.Gateway, c.As, c.Stripe)
 		if err != nil {
 			return err
 		}
 		defer client.Close()
+		if err := client.serves(ctx, store); err != nil {
+			return err
+		}
 		step, err := client.NextStep(ctx, o.AttemptOf(store.PaymentNamespace(), ref, o.LastAttempt()))
 		if err != nil {
-			return about(ref, fmt.Errorf("the gateway at %s: %w", called, err))
+			return about(ref, fmt.Errorf("the gateway at %s: %w", client.called, err))
 		}
 		out := e.printer()
 		url, secret := string(step.RedirectURL), string(step.ClientSecret)

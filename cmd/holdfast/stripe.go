@@ -47,40 +47,52 @@ func (f stripeFlags) client(timeout time.Duration) (*stripe.Client, error) {
 }
 
 // asked is a payment gateway that a command asks about what is there.
-type asked interface {
+type asked struct {
+	askable
+	called string             // for people
+	kind   domain.GatewayKind // of Stripe; else empty, because a URL may be anything's
+}
+
+type askable interface {
 	domain.NextSteps
 	Books(ctx context.Context) ([]domain.BooksLine, error)
 	Close()
 }
 
 var (
-	_ asked = (*remote.Client)(nil)
-	_ asked = (*stripe.Client)(nil)
+	_ askable = (*remote.Client)(nil)
+	_ askable = (*stripe.Client)(nil)
 )
 
-// askable is the gateway that the flags name, and what it is called. Stripe must be in the mode that the namespace is served by.
-func askable(ctx context.Context, store *streams.Store, gateway string, as gatewayFlags, at stripeFlags) (asked, string, error) {
-	if gateway != stripeGateway {
-		if at != (stripeFlags{}) {
-			return nil, "", badUsage("the --stripe-… flags are for --gateway stripe")
+// ask is the gateway that the flags of a command name.
+func ask(gateway string, as gatewayFlags, at stripeFlags) (asked, error) {
+	switch {
+	case gateway != stripeGateway && at != (stripeFlags{}):
+		return asked{}, badUsage("the --stripe-… flags are for --gateway stripe")
+	case gateway == stripeGateway && as != (gatewayFlags{}):
+		return asked{}, badUsage("the --gateway-… flags are for a gateway with a URL")
+	case gateway == stripeGateway:
+		client, err := at.client(0)
+		if err != nil {
+			return asked{}, err
 		}
-		client, err := as.client(gateway, 0)
-		return client, redactURL(gateway), err
+		return asked{client, string(client.Kind()), client.Kind()}, nil
 	}
-	if as != (gatewayFlags{}) {
-		return nil, "", badUsage("the --gateway-… flags are for a gateway with a URL")
-	}
-	client, err := at.client(0)
+	client, err := as.client(gateway, 0)
 	if err != nil {
-		return nil, "", err
+		return asked{}, err
+	}
+	return asked{client, redactURL(gateway), ""}, nil
+}
+
+// serves returns an error if Stripe is asked in another mode than the namespace is served by.
+func (g asked) serves(ctx context.Context, store *streams.Store) error {
+	if g.kind == "" {
+		return nil
 	}
 	ns, err := store.Namespace(ctx)
-	if err == nil && ns.Gateway != "" && ns.Gateway != client.Kind() {
-		err = domain.WithCode(domain.ClassFatal, domain.CodeOtherGateway, fmt.Errorf("namespace %s is served by a payment gateway of kind %s, and the key is for %s", ns.Name, ns.Gateway, client.Kind()))
+	if err == nil && ns.Gateway != "" && ns.Gateway != g.kind {
+		return domain.WithCode(domain.ClassFatal, domain.CodeOtherGateway, fmt.Errorf("namespace %s is served by a payment gateway of kind %s, and the key is for %s", ns.Name, ns.Gateway, g.kind))
 	}
-	if err != nil {
-		client.Close()
-		return nil, "", err
-	}
-	return client, string(client.Kind()), nil
+	return err
 }

@@ -22,7 +22,7 @@ func TestWrongUsageInOurWords(t *testing.T) {
 	}{
 		{"holdfast: --limit: want a value; one that begins with - is written --limit=VALUE (see holdfast orders list --help)\n", []string{"orders", "list", "--limit", "-1"}},
 		{"--limit: want a number, or 0 for no limit, but got \"-1\"", []string{"orders", "list", "--limit=-1"}},
-		{"--gateway must be one of \"simulator\", \"remote\" but got \"foo\" (see", []string{"namespace", "set", "--gateway", "foo"}},
+		{"--gateway must be one of \"simulator\", \"remote\", \"stripe\", \"stripe-test\" but got \"foo\" (see", []string{"namespace", "set", "--gateway", "foo"}},
 		{"--refuse must be one of \"authorize\", \"lookup\", ", []string{"gateway", "--refuse", "foo"}},
 		{"minimum: currency \"euro\": want an ISO 4217 code", []string{"gateway", "--minimum", "EUR=0.50,euro=1"}},
 		{"minimum: amount \"\": want digits", []string{"gateway", "--minimum", "EUR"}},

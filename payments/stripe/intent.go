@@ -166,13 +166,9 @@ func (c *Client) search(ctx context.Context, name domain.PaymentName) (*stripego
 // confirm has the customer pay, once. What came of it is what the intent says then.
 func (c *Client) confirm(ctx context.Context, id string, r domain.PaymentRequest) (*stripego.PaymentIntent, error) {
 	params := &stripego.PaymentIntentConfirmParams{Expand: expanded()}
-	switch token := string(r.Token); {
-	case strings.HasPrefix(token, "ctoken_"):
+	if token := string(r.Token); strings.HasPrefix(token, "ctoken_") {
 		params.ConfirmationToken = &token
-	case strings.HasPrefix(token, "tok_"):
-		params.PaymentMethodData = &stripego.PaymentIntentPaymentMethodDataParams{Type: stripego.String("card")}
-		params.AddExtra("payment_method_data[card][token]", token)
-	default:
+	} else {
 		params.PaymentMethod = &token
 	}
 	params.IdempotencyKey = key(r.Name, "confirm")

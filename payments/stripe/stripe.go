@@ -181,8 +181,8 @@ func do[T any](ctx context.Context, c *Client, call payments.Call, name domain.P
 	return result, nil
 }
 
-// Authorize creates the intent and confirms it with the token: the id of a PaymentMethod (pm_…), of a ConfirmationToken
-// (ctoken_…) or of a card token (tok_…). The Amount is what the first request asked for. ErrUnacceptable: an amount or
+// Authorize creates the intent and confirms it with the token: the id of a PaymentMethod (pm_…) or of a ConfirmationToken
+// (ctoken_…). The Amount is what the first request asked for. ErrUnacceptable: an amount or
 // currency that Stripe does not take, or a token that it does not know. Other errors are those of domain.PaymentGateway.
 func (c *Client) Authorize(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 	return do(ctx, c, payments.CallAuthorize, r.Name, func(ctx context.Context) (domain.Payment, error) {

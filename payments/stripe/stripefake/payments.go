@@ -87,7 +87,7 @@ func (s *Stripe) unexpected(i *intent) *problem {
 }
 
 func (s *Stripe) confirm(i *intent, form url.Values) *problem {
-	token := cmp.Or(form.Get("payment_method"), form.Get("confirmation_token"), form.Get("payment_method_data[card][token]"))
+	token := cmp.Or(form.Get("payment_method"), form.Get("confirmation_token"))
 	switch {
 	case i.status != needsMethod:
 		return s.unexpected(i)

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"holdfast/domain"
+	"holdfast/payments/stripe/stripefake"
+)
+
+// TestSellingWithStripe goes from a key in a file to sales, declines, 3-D Secure, refunds and the audit of all that.
+func TestSellingWithStripe(t *testing.T) {
+	t.Parallel()
+	account := stripefake.New(stripefake.Options{})
+	server := httptest.NewServer(account)
+	t.Cleanup(server.Close)
+	keys := t.TempDir()
+	file := func(name, key string) string {
+		path := filepath.Join(keys, name)
+		if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	at := []string{"--gateway", "stripe", "--stripe-url", server.URL, "--stripe-key-file", file("test", string(account.Key()))}
+	asks := func(args ...string) []string { return append(args, at...) }
+
+	h := start(t)
+	h.ok("events", "create", "e1", "--name", "E", "--currency", "EUR", "--section", "general=10@10.00", "--section", "cheap=5@0.40")
+	worker := h.worker(at...)
+	if !strings.Contains(worker.stderr.String(), "test mode") || strings.Contains(worker.stderr.String(), string(account.Key())) {
+		t.Errorf("the log:\n%s", worker.stderr.String())
+	}
+	expect(t, h.one("namespace", "show"), object{"gateway": "stripe-test"})
+
+	buy := func(order, token string, more ...string) object {
+		return h.one(append([]string{"publish", "--event", "e1", "--customer", order, "--order", order, "--token", token, "--wait"}, more...)...)
+	}
+	expect(t, buy("o1", "pm_card_visa"), object{"state": "confirmed"})
+	expect(t, buy("o2", "pm_card_decline"), object{"state": "declined"})
+	expect(t, buy("o3", "pm_card_visa", "--section", "cheap"), object{"state": "rejected", "reason": "below_minimum"})
+	expect(t, buy("o4", "pm_card_authenticationRequired"), object{"state": "held", "payment": "action_required"})
+	step := h.one(asks("orders", "next-step", "e1/o4")...)
+	if secret, _ := step["client_secret"].(string); !strings.HasPrefix(secret, "pi_") {
+		t.Errorf("the customer is to do %v", step)
+	}
+	if err := account.Finish(domain.PaymentName{Namespace: "holdfast", OrderRef: domain.OrderRef{EventID: "e1", OrderID: "o4"}}, true); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, h.one("publish", "--type", "payment_update", "--event", "e1", "--order", "o4", "--attempt", "1", "--wait"), object{"state": "confirmed"})
+	expect(t, h.one("orders", "cancel", "e1/o1", "--wait"), object{"state": "cancelled"})
+	h.drained()
+	refunded, captured := 0, 0
+	for _, line := range account.Books() {
+		if captured += line.Captures; line.Refunded == line.Captured {
+			refunded += line.Refunds
+		}
+	}
+	if captured != 2 || refunded != 1 {
+		t.Errorf("%d captured, %d of them refunded: %+v", captured, refunded, account.Books())
+	}
+	expect(t, h.one(asks("audit")...), object{"ok": true})
+
+	// Another mode is another set of payments.
+	h.fails(exitFailed, []string{"stripe-test", "another namespace"}, "namespace", "set", "--gateway", "stripe")
+	live := []string{"--gateway", "stripe", "--stripe-key-file", file("live", "sk_live_1")}
+	other := h.background(nil, append([]string{"worker"}, live...)...)
+	eventually(t, "the worker with the live key ends", func() bool { return strings.Contains(other.stderr.String(), `"code":"other_gateway"`) })
+	h.fails(exitFailed, []string{"served by a payment gateway of kind stripe-test"}, append([]string{"audit"}, live...)...)
+	h.fails(exitUsage, []string{"test mode"}, append([]string{"audit", "--stripe-url", server.URL}, live...)...)
+	h.fails(exitUsage, []string{"sk_test_"}, "audit", "--gateway", "stripe", "--stripe-key-file", file("none", "pk_test_1"))
+	h.fails(exitUsage, []string{"HOLDFAST_STRIPE_KEY"}, "audit", "--gateway", "stripe")
+	h.fails(exitUsage, []string{"--gateway stripe"}, "audit", "--gateway", "http://127.0.0.1:1", "--stripe-key-file", "x")
+	h.fails(exitUsage, []string{"with a URL"}, "worker", "--gateway", "stripe", "--gateway-token-file", "x")
+}
