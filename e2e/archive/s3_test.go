@@ -91,7 +91,9 @@ func gone() { panic(http.ErrAbortHandler) }
 
 // faults are what can become of one request.
 var faults = map[string]func(w http.ResponseWriter, r *http.Request, s3 http.Handler){
-	"500, not done": func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { failed(w, http.StatusInternalServerError, "InternalError") },
+	"500, not done": func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		failed(w, http.StatusInternalServerError, "InternalError")
+	},
 	"500, done": func(w http.ResponseWriter, r *http.Request, s3 http.Handler) {
 		s3.ServeHTTP(httptest.NewRecorder(), r)
 		failed(w, http.StatusInternalServerError, "InternalError")
@@ -338,7 +340,9 @@ func TestBucketOfS3(t *testing.T) {
 	}); err != nil || !slices.Equal(keys, []string{"a/1"}) {
 		t.Errorf("listed %v, %v", keys, err)
 	}
-	s3.next(0, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { failed(w, http.StatusForbidden, "AccessDenied") })
+	s3.next(0, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		failed(w, http.StatusForbidden, "AccessDenied")
+	})
 	if _, err := bucket.Get(ctx, "a/1"); err == nil || errors.Is(err, archive.ErrMissing) || strings.Contains(err.Error(), "secret") {
 		t.Errorf("what is denied: %v", err)
 	}
