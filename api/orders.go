@@ -438,7 +438,7 @@ func parseReceipt(ref domain.OrderRef, text string) (producer.Receipt, error) {
 	change, changeErr := strconv.ParseInt(parts[3], 10, 64)
 	r.Type, r.EntryID, r.Attempt, r.Change, r.Fingerprint = domain.RequestType(parts[0]), parts[1], attempt, change, parts[4]
 	switch r.Type {
-	case domain.RequestPurchase, domain.RequestHold, domain.RequestPay, domain.RequestCancel, domain.RequestChange, domain.RequestPaymentUpdate:
+	case domain.RequestPurchase, domain.RequestHold, domain.RequestPay, domain.RequestCancel, domain.RequestChange, domain.RequestRefund, domain.RequestPaymentUpdate:
 	default:
 		return r, bad
 	}

@@ -205,8 +205,8 @@ func (c *allocationFlags) windows(t domain.Terms) (domain.Terms, error) {
 const maxCodesFile = 1 << 20
 
 // hashes are those of the codes in a file, by the newest key. Its errors repeat no code.
-func (c codeKeyFlags) hashes(eventID, file string) ([]string, error) {
-	keys, err := c.keys()
+func (f codeKeyFlags) hashes(eventID, file string) ([]string, error) {
+	keys, err := f.keys()
 	if err != nil {
 		return nil, err
 	}
