@@ -79,6 +79,7 @@ const mostMoves = 20
 // times: what comes behind a fact about it is decided when that has happened. So there are as many rounds as there can be
 // facts about an order, however often it is asked for.
 func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, err error) {
+	m.agree()
 	todo := m.indexes()
 	for len(todo) > 0 {
 		var later []int
@@ -92,9 +93,49 @@ func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, er
 	return m.now, nil
 }
 
+// agree makes an order that is asked for several times what its first place says, by which it is decided. It matters where that has lapsed: then
+// its event is looked at before.
+func (m *movement) agree() {
+	if !slices.ContainsFunc(m.orders, func(o domain.Order) bool { return o.State == domain.OrderLapsed }) {
+		return
+	}
+	first := make(map[domain.OrderRef]int, len(m.refs))
+	for i, ref := range m.refs {
+		if at, again := first[ref]; again {
+			m.orders[i] = m.orders[at]
+		} else {
+			first[ref] = i
+		}
+	}
+}
+
+// behind takes out of a part what is asked for of orders of which something else waits, and adds it to that: what is asked for of
+// one order is decided in turn.
+func (m *movement) behind(part, later []int) (now, then []int) {
+	if len(later) == 0 {
+		return part, later
+	}
+	waits := make(map[domain.OrderRef]bool, len(later))
+	for _, i := range later {
+		waits[m.refs[i]] = true
+	}
+	now = make([]int, 0, len(part))
+	for _, i := range part {
+		if waits[m.refs[i]] {
+			later = append(later, i)
+		} else {
+			now = append(now, i)
+		}
+	}
+	return now, later
+}
+
 // moveSome makes a part of a movement, and adds to later what must come after it. Under a storm of changes it
 // falls apart into ever smaller ones, so that no order keeps all others from being changed.
 func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later []int) ([]int, error) {
+	if part, later = m.behind(part, later); len(part) == 0 {
+		return later, nil
+	}
 	for tries := 1; ; tries++ {
 		if items, seats := m.size(part); len(part) > 1 && (items > mostItems || seats > mostSeats || m.exchanges != nil && slices.ContainsFunc(part, m.exchanges)) {
 			break

@@ -123,7 +123,8 @@ func TestLimitAndRefusedDemand(t *testing.T) {
 
 	sales := h.one("sales", "opera")
 	expect(t, sales, object{"orders": 2, "tickets_sold": 3, "refused": 5})
-	const places = `[{"places":1,"reason":"over_customer_limit","section":"stalls"},{"places":3,"reason":"sold_out","section":"balcony"},{"places":1,"reason":"over_customer_limit","section":"balcony"}]`
+	const places = `[{"allocation":"public","places":1,"reason":"over_customer_limit","section":"stalls"},{"allocation":"public","places":3,"reason":"sold_out","section":"balcony"},` +
+		`{"allocation":"public","places":1,"reason":"over_customer_limit","section":"balcony"}]`
 	if got := asJSON(t, sales["refused_places"]); got != places {
 		t.Errorf("refused %s, want %s", got, places)
 	}
