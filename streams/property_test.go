@@ -189,7 +189,7 @@ func wantSeen() []string {
 	for _, reason := range []string{"not_in_order", "payment_pending", "unknown_section", "seats_not_named", "price_changed", "not_same_price", "too_late"} {
 		list = append(list, "fact change_refused "+reason)
 	}
-	return append(list,
+	list = append(list,
 		"fact reduced", "fact changed", "fact changed of seats", "fact refund_granted", "fact change_refused more_than_paid", "fact change_refused not_paid",
 		"fact lapsed", "fact lapsed of seats", "fact confirmed late", "fact confirmed late of seats", "fact cancelled lapsed requested", "fact paying late", "fact payment_declined late",
 		"fact expired late", "fact change_refused lapsed", "approved held wait", "approved lapsed done", "approved lapsed void", "unknown lapsed done", "purchase lapsed authorize",
@@ -212,6 +212,19 @@ func wantSeen() []string {
 		"fact held by a code", "fact rejected code_refused", "fact rejected unknown_allocation", "fact cancelled held requested by a code", "fact expired by a code", "seats moved",
 		"unknown none void", "unknown held wait", "unknown held void", "unknown confirmed done", "unknown declined done", "unknown expired void", "unknown cancelled void", "unknown rejected done",
 	)
+	if torture.Full() {
+		return list
+	}
+	return slices.DeleteFunc(list, func(what string) bool { return slices.Contains(seldom, what) })
+}
+
+// seldom is what a slice comes to less than a dozen times on average, and so not always: a full run must.
+var seldom = []string{
+	"fact expired by a code", "approved held wait", "held without a token", "unknown lapsed done", "change confirmed conflict", "fact change_refused seats_not_named",
+	"hold confirmed done", "pay lapsed done", "fact cancelled held requested by a code", "fact rejected no_adjacent_seats", "fact confirmed late of seats", "purchase lapsed authorize",
+	"mismatched lapsed done", "cancelled after it was closed", "hold lapsed done", "fact rejected would_leave_orphan", "fact payment_declined late", "goes with its event",
+	"purchase confirmed conflict", "fact cancelled held event_cancelled", "mismatched declined done", "mismatched confirmed done", "closed nothing", "declined declined done",
+	"purchase confirmed done", "approved lapsed done", "fact confirmed late", "change held conflict", "fact declined payment_mismatch",
 }
 
 var (
