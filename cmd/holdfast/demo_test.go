@@ -16,7 +16,13 @@ func TestDemoOnEmbeddedRedis(t *testing.T) {
 	defer cancel()
 	var stdout, stderr program.Buffer
 	code := run(ctx, []string{"demo"}, nil, &stdout, &stderr)
-	if code != 0 || strings.Count(stdout.String(), "audit: ok") != 2 || !strings.Contains(stdout.String(), "jim wants B-13 B-14: rejected (seat_taken: B-13)") {
+	said := stdout.String()
+	for _, want := range []string{"jim wants B-13 B-14: rejected (seat_taken: B-13)", "then gives C-14 back, and gets 45.00 EUR back", "mary wants two seats for fans, with a code: held"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	if code != 0 || strings.Count(said, "audit: ok") != 2 || t.Failed() {
 		t.Errorf("exit %d\n%s%s", code, stdout.String(), stderr.String())
 	}
 }

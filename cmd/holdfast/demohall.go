@@ -60,6 +60,9 @@ func (d *demo) hall(ctx context.Context, c *demoCommand) error {
 	if err := d.rushHall(ctx, c); err != nil {
 		return err
 	}
+	if err := d.changeMinds(ctx, layout); err != nil {
+		return err
+	}
 	after, err := d.drawHall(ctx, layout)
 	if err != nil {
 		return err
@@ -123,17 +126,65 @@ func (d *demo) want(ctx context.Context, r domain.Request, what string) error {
 	return nil
 }
 
-// chooseSeats is three customers who want certain seats, the last of them some that are gone. It waits until the payments are approved.
+// chooseSeats is three customers who want certain seats, the last of them some that are gone.
 func (d *demo) chooseSeats(ctx context.Context) error {
 	for i, names := range [][]string{{"C-11", "C-12", "C-13", "C-14"}, {"B-12", "B-13"}, {"B-13", "B-14"}} {
 		r := domain.Request{
 			Type: domain.RequestHold, EventID: hallEvent, CustomerID: []string{"fred", "amy", "jim"}[i], Section: hallSection, Seats: names,
 		}
+		r.OrderID = r.CustomerID + "-1"
 		if err := d.want(ctx, r, strings.Join(names, " ")); err != nil {
 			return err
 		}
 	}
-	d.say("")
+	return nil
+}
+
+// changeMinds is what is not the end with a sale: one customer pays, and gives a seat back; another one takes other seats, if two side by side
+// are left.
+func (d *demo) changeMinds(ctx context.Context, layout *seats.Layout) error {
+	ask := func(r domain.Request) (domain.Order, error) {
+		r.EventID = hallEvent
+		receipt, err := d.publish.Publish(ctx, r)
+		if err != nil {
+			return domain.Order{}, err
+		}
+		outcome, err := d.publish.WaitFor(ctx, receipt)
+		if err == nil && outcome.Refused != "" {
+			err = fmt.Errorf("%s of %s is refused: %s %s", r.Type, r.OrderID, outcome.Refused, outcome.Detail)
+		}
+		return outcome.Order, err
+	}
+	paid, err := ask(domain.Request{Type: domain.RequestPay, OrderID: "fred-1", PaymentToken: "tok_fred"})
+	if err != nil {
+		return err
+	}
+	items := []domain.RequestItem{{Section: hallSection, Seats: []string{"C-14"}}}
+	reduced, err := ask(domain.Request{Type: domain.RequestCancel, OrderID: "fred-1", Change: 1, Items: items})
+	if err != nil {
+		return err
+	}
+	d.say("\n  fred pays %s: %s; then gives C-14 back, and gets %s back", money(paid.Amount(), paid.Currency), paid.State, money(reduced.RefundTotal(), reduced.Currency))
+
+	event, err := d.store.Events().Get(ctx, hallEvent)
+	if err != nil {
+		return err
+	}
+	section, _ := event.Section(hallSection)
+	left, reason, _ := seats.Choose(section.Places, seats.Wish{Free: seats.FreeMark(0), Quantity: 2, Adjacent: true})
+	if reason != "" {
+		d.say("  amy would like other seats, but no two are left side by side\n")
+		return nil
+	}
+	names, err := layout.Names(seats.FormatPlaces(left))
+	if err != nil {
+		return err
+	}
+	moved, err := ask(domain.Request{Type: domain.RequestChange, OrderID: "amy-1", Change: 1, Items: []domain.RequestItem{{Section: hallSection, Seats: names}}})
+	if err != nil {
+		return err
+	}
+	d.say("  amy changes B-12 B-13 for %s: %s until the same deadline\n", strings.Join(names, " "), moved.State)
 	return nil
 }
 
