@@ -101,7 +101,7 @@ func badCases() []badCase {
 	dead("v3", "v: version not supported", with("v3", "v", "3"))
 	dead("v-text", "v: version not supported", with("v-text", "v", "one"))
 	dead("no-type", "type: missing", without("no-type", "type"))
-	dead("other-type", "type: want", with("other-type", "type", "refund"))
+	dead("other-type", "type: want", with("other-type", "type", "gift"))
 	dead("type-case", "type: want", with("type-case", "type", "Purchase"))
 	dead("no-event", "event_id: missing", without("no-event", "event_id"))
 	dead("empty-event", "event_id: missing", with("empty-event", "event_id", ""))
