@@ -267,14 +267,20 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 // lookAround reads the events of the orders in a part that may get other places, and how many places their customers have: of all that are
 // wanted, and are not over. Of orders whose deadline has passed it reads whether their events honour late approvals.
 func (l *Ledger) lookAround(ctx context.Context, p int, m *movement, part []int, wanted func(j int) bool) error {
+	m.events, m.places, m.terms, m.progress = nil, nil, nil, nil
+	overdue := func(o domain.Order) bool { return o.State == domain.OrderHeld && m.now >= o.DeadlineMillis }
+	moves := func(j int, o domain.Order) bool { return wanted(j) && (o.Open() || o.ConfirmedAtMillis != 0) }
+	if !slices.ContainsFunc(part, func(j int) bool { o := m.order(j); return overdue(o) || moves(j, o) }) {
+		return nil // nearly always
+	}
 	m.events, m.places, m.terms, m.progress = make(map[string]domain.Event), make(map[int]int64), make(map[string]int64), make(map[int]string)
 	var late []int
 	for _, j := range part {
 		ref, o := m.refs[j], m.order(j)
-		if o.State == domain.OrderHeld && m.now >= o.DeadlineMillis {
+		if overdue(o) {
 			late = append(late, j)
 		}
-		if !wanted(j) || !o.Open() && o.ConfirmedAtMillis == 0 {
+		if !moves(j, o) {
 			continue
 		}
 		e, known := m.events[ref.EventID]
