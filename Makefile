@@ -45,7 +45,7 @@ chart: ## Keep what the chart renders now, for make test
 
 .PHONY: test-race
 test-race: redis cc ## The same under the race detector, but for the processes of e2e (installs a C compiler if there is none)
-	CGO_ENABLED=1 go test -race -p 1 -timeout 20m $$(go list ./... | grep -v /e2e)
+	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v /e2e)
 
 .PHONY: torture
 torture: redis ## Prove the invariants in full: within 90 minutes on two cores. SEED=N repeats a run
