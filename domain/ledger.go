@@ -147,7 +147,8 @@ type Ledger interface {
 	// facts stand in, with all their facts, and others in which nothing is to be posted. Any repetition gives the same books.
 	Post(ctx context.Context, partition int, entryIDs []string, facts []Fact) error
 	// Owe acknowledges a log entry in settlement, and keeps in the same step which of its orders are not settled: on the
-	// list of what is owed, or as dead letters. If somebody else has dealt with the entry, nothing changes.
+	// list of what is owed, or as dead letters. If somebody else has dealt with the entry, nothing changes. What is owed
+	// for a newer fact about an order stays as it is.
 	Owe(ctx context.Context, partition int, entryID string, orders []Unsettled) error
 	// TakeOwed gives out at most max orders whose money is owed and due, for as long as lease: if nothing is said of
 	// them by then, they are due again. So they are if the reply is lost. Those in hand are kept for as long again.

@@ -167,6 +167,48 @@ func TestSettleOwed(t *testing.T) {
 	unchanged("it is settled", again)
 }
 
+// Whoever is late with an older fact of an order does not take the place of a newer one: its holder would settle it with what
+// the order was, and the newer one would be nobody's.
+func TestOweAnOlderFact(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.confirmed("e1", "o1", "o1", 1)
+	f.cancel("e1", "o1")
+	f.Deliver(domain.GroupSettlement, "w1")
+	older, newer := f.owedFor(domain.FactConfirmed, "e1", "o1"), f.owedFor(domain.FactCancelled, "e1", "o1")
+	owe := func(u domain.Unsettled) {
+		t.Helper()
+		f.Must(f.ledger.Owe(f.Ctx, 0, u.FactID, []domain.Unsettled{u}))
+	}
+	owe(domain.Unsettled{Owed: newer, Due: time.Hour})
+	owe(domain.Unsettled{Owed: older})
+	if pending := f.Pending(domain.GroupSettlement); slices.Contains(pending, older.FactID) || slices.Contains(pending, newer.FactID) {
+		t.Errorf("pending %v", pending)
+	}
+	f.takeOwed(0) // the newer one is in hand
+	f.Must(f.ledger.OwedSettled(f.Ctx, 0, older))
+	f.wantOwed("e1/o1")
+	f.Do("ZADD", f.Keys.Owed(0), 0, "e1/o1")
+	if newer.Attempts++; f.takeOwed(1)[0] != newer {
+		t.Errorf("the newer fact's note is gone")
+	}
+
+	// One whose note is damaged, and what was left of an order that is off the list, stand in nobody's way.
+	for order, before := range map[string]string{"o2": "damaged", "o3": "1|0|99999999999999-0|busy"} {
+		f.confirmed("e1", order, order, 1)
+		f.Deliver(domain.GroupSettlement, "w1")
+		f.Do("HSET", f.Keys.OwedNotes(0), "e1/"+order, before)
+		if order == "o2" {
+			f.Do("ZADD", f.Keys.Owed(0), 0, "e1/o2")
+		}
+		u := f.owedFor(domain.FactConfirmed, "e1", order)
+		owe(domain.Unsettled{Owed: u})
+		if u.Attempts++; f.takeOwed(1)[0] != u {
+			t.Errorf("%s is owed otherwise than it should be", order)
+		}
+	}
+}
+
 // A dead letter about an order that is owed is redriven onto the list, as if it had never been tried.
 func TestRedriveOwed(t *testing.T) {
 	f := newFixture(t)

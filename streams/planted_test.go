@@ -143,6 +143,8 @@ var plantedBugs = []plantedBug{
 	{"forgotten without compare", forgetFile, "if record and string.find(record, version .. '|', 1, true) == 1 then", "if record then"},
 	{"an order from before its event counts when it is forgotten", forgetFile, "'0')) - 1", "'0'))"},
 
+	{"an older fact takes the place of a newer one that is owed", "streams/scripts/owe.lua", "newer(redis.call('HGET', KEYS[3], order) or '', note)", "false"},
+
 	// Which seats are taken.
 	{"Choose leaves seats alone", "domain/seats/places.go", "if length == w.Quantity || length > w.Quantity+1 {", "if length >= w.Quantity {"},
 	{"a seat is taken without a look", seatsFile, "if not free(s, i, code) then", "if false then"},
@@ -184,7 +186,7 @@ const (
 // finders are the tests that must find a bug, in this order, with so many sequences: those of exchanges, allocations, late approvals and seats are
 // done in seconds, and some bugs of scripts show in one of 200 only.
 var finders = []struct{ test, sequences string }{
-	{"Test(Exchange|Refund|AdjustAllocations|Allocation|Codes|RevokedCodes|Late|Lapsed).*", "1"}, {"TestTortureSeatsFollowTheRules", "600"}, {"TestTortureScriptsFollowTheRules", "3000"}, {"TestTortureLinearizability", "600"},
+	{"Test(Exchange|Refund|AdjustAllocations|Allocation|Codes|RevokedCodes|Late|Lapsed|Owe).*", "1"}, {"TestTortureSeatsFollowTheRules", "600"}, {"TestTortureScriptsFollowTheRules", "3000"}, {"TestTortureLinearizability", "600"},
 }
 
 // catch builds the tests with the bug in them, and runs them until one fails.

@@ -4,7 +4,9 @@
 -- KEYS[1] log   KEYS[2] owed   KEYS[3] owed_notes   KEYS[4] dead
 -- ARGV[1] group   ARGV[2] id of the entry   then for each order: event_id/order_id, in how many milliseconds it is
 -- due ('' for a dead letter), its note: attempts|delay|fact|reason
--- An entry that is not pending any more was dealt with by somebody else and is left alone.
+-- An entry that is not pending any more was dealt with by somebody else and is left alone. An order that is on the list for a
+-- newer fact stays there as it is: whoever brings the older one may still be at work with what the order was then, and would
+-- take the newer one off the list with it.
 -- Reply: 1 if it was acknowledged. On a crash: all or nothing. Works when memory is full.
 
 local clock = redis.call('TIME')
@@ -22,7 +24,7 @@ for i = 3, #ARGV, 3 do
   local order, due, note = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if due == '' then
     redis.call('XADD', KEYS[4], '*', unpack(owed_letter(ARGV[1], order, note, string.format('%.0f', now))))
-  else
+  elseif not (redis.call('ZSCORE', KEYS[2], order) and newer(redis.call('HGET', KEYS[3], order) or '', note)) then
     redis.call('HSET', KEYS[3], order, note)
     redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(due)), order)
   end
