@@ -115,7 +115,7 @@ var incidents = []incident{
 				r.Fatal(said)
 			}
 		},
-		cause: "top --once", says: "backlog of purchase is",
+		cause: "top --once", says: "requests wait for purchase",
 		mend: func(r *rehearsal) { r.args = r.args[2:]; r.restart() }, typed: "more workers, or `--concurrency`",
 	},
 	{
@@ -133,7 +133,7 @@ var incidents = []incident{
 	{
 		name: "nobody does maintenance", alert: "HoldfastHoldsOverdue", also: []string{"HoldfastHoldsOverdueLong"},
 		hit: func(r *rehearsal) {
-			r.restart("--roles", "purchase,posting,settlement")
+			r.restart(append([]string{"--roles", "purchase,posting,settlement,archive"}, r.args...)...)
 			r.ok("publish", "--type", "hold", "--event", "e1", "--order", "late", "--customer", "late", "--hold-seconds", "1")
 		},
 		cause: "check", says: "no_maintenance",
