@@ -24,7 +24,7 @@ func TestPictures(t *testing.T) {
 	if os.Getenv("PICTURES") == "" {
 		t.Skip("minutes, and new files in docs: make pictures")
 	}
-	r := rehearse(t, shortened)
+	r := rehearse(t, drawn)
 	events := []string{"e1"}
 	for _, e := range []string{"jazz-night", "opera", "derby", "comedy"} {
 		r.ok("events", "create", e, "--name", e, "--currency", "EUR", "--section", "general=100000@20.00", "--max-per-order", "8")
@@ -83,7 +83,7 @@ func draw(t *testing.T, name, svg string) {
 }
 
 const (
-	screenColumns, screenLines = 118, 40
+	screenColumns, screenLines = 104, 26
 	charWidth, charHigh        = 8.43, 18.0 // of DejaVu Sans Mono at 14
 )
 
@@ -188,10 +188,10 @@ type line struct {
 	points [][2]float64 // Unix seconds, value
 }
 
-// ask asks for a query over time. Its $__rate_interval is that of scrapes a second apart.
+// ask asks for a query over time. Its $__rate_interval is that of scrapes three seconds apart.
 func ask(t *testing.T, prometheus, expr, legend string, from, to time.Time) (all []line) {
-	expr = strings.NewReplacer("$__rate_interval", "10s", "$job", ".*").Replace(expr)
-	query := url.Values{"query": {expr}, "start": {strconv.FormatInt(from.Unix(), 10)}, "end": {strconv.FormatInt(to.Unix(), 10)}, "step": {"1"}}
+	expr = strings.NewReplacer("$__rate_interval", "15s", "$job", ".*").Replace(expr)
+	query := url.Values{"query": {expr}, "start": {strconv.FormatInt(from.Unix(), 10)}, "end": {strconv.FormatInt(to.Unix(), 10)}, "step": {"3"}}
 	status, body, err := get("http://" + prometheus + "/api/v1/query_range?" + query.Encode())
 	var answer struct {
 		Data struct {
@@ -225,16 +225,14 @@ func plot(svg *strings.Builder, title, unit string, all []line, from, to time.Ti
 			most = max(most, p[1])
 		}
 	}
-	if most == 0 {
-		most = 1
-	}
+	step := niceStep(most)
+	most = step * max(1, math.Ceil(most/step))
 	x := func(at float64) float64 {
 		return left + (at-float64(from.Unix()))/to.Sub(from).Seconds()*(plotWidth-left-right)
 	}
 	y := func(v float64) float64 { return above + (1-v/most)*(plotHeight-above-below) }
 	fmt.Fprintf(svg, `<text x="%.0f" y="15" font-size="12" fill="%s">%s</text>`, left, ink, html.EscapeString(title))
-	for i := range 5 {
-		v := most * float64(i) / 4
+	for v := 0.0; v <= most*1.001; v += step {
 		fmt.Fprintf(svg, `<path d="M%.1f %.1fH%.1f" stroke="%s"/><text x="%.1f" y="%.1f" text-anchor="end" fill="%s">%s</text>`, left, y(v), plotWidth-right, lightGrid, left-4, y(v)+3, faint, figure(v, unit))
 	}
 	for s := 0.0; s <= to.Sub(from).Seconds(); s += 30 {
@@ -248,7 +246,7 @@ func plot(svg *strings.Builder, title, unit string, all []line, from, to time.Ti
 		before := 0.0
 		for _, p := range l.points {
 			step := "L"
-			if p[0]-before > 2 { // nothing in between
+			if p[0]-before > 6 { // nothing in between
 				step = "M"
 			}
 			before = p[0]
@@ -269,6 +267,20 @@ func plot(svg *strings.Builder, title, unit string, all []line, from, to time.Ti
 		}
 		at += wide
 	}
+}
+
+// niceStep is about a quarter of the most, 1, 2 or 5 times a power of ten.
+func niceStep(most float64) float64 {
+	if most <= 0 {
+		return 1
+	}
+	power := math.Pow(10, math.Floor(math.Log10(most/4)))
+	for _, times := range []float64{1, 2, 5} {
+		if times*power >= most/4 {
+			return times * power
+		}
+	}
+	return 10 * power
 }
 
 // figure is a value for an axis.
