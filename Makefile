@@ -47,6 +47,14 @@ chart: ## Keep what the chart renders now, for make test
 test-race: redis cc ## The same under the race detector, but for the processes of e2e (installs a C compiler if there is none)
 	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v /e2e)
 
+.PHONY: rehearse
+rehearse: redis prometheus ## Let each incident of the operations manual happen, with the alerts as they are: half an hour. REHEARSE=short for minutes
+	cd e2e/deployments && REHEARSE=$${REHEARSE:-shipped} go test -v -count 1 -parallel 16 -timeout 2h -run 'TestRehearseIncidents$$' .
+
+.PHONY: pictures
+pictures: redis prometheus tmux rsvg ## Draw docs/top.png and docs/dashboard.png anew, of a sale of some minutes
+	cd e2e/deployments && PICTURES=1 go test -count 1 -timeout 20m -run 'TestPictures$$' .
+
 .PHONY: torture
 torture: redis ## Prove the invariants in full: within 90 minutes on two cores. SEED=N repeats a run
 	@scripts/torture.sh
@@ -103,6 +111,10 @@ prometheus:
 .PHONY: tmux
 tmux:
 	@scripts/install-tmux.sh
+
+.PHONY: rsvg
+rsvg:
+	@scripts/install-rsvg.sh
 
 .PHONY: cc
 cc:

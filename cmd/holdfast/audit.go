@@ -89,11 +89,11 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 				report.Violations = append(report.Violations, audit.Violation{Invariant: "I11", Subject: f.Subject, Detail: f.Detail})
 			}
 			report.OK = report.OK && found.OK
-			checked, archived = &found, fmt.Sprintf("%d segments, %d facts", found.Segments, found.Facts)
+			checked, archived = &found, plural(int64(found.Segments), "segment", "segments")+", "+plural(int64(found.Facts), "fact", "facts")
 		}
 		if err := inspect.New(store).KeepVerdict(ctx, report, checked != nil); err != nil {
 			// What it found is told all the same; that no newer verdict is kept shows by its age.
-			_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine("check and the metrics do not know of this audit: "+oneLine(err))) // nothing can be done about a broken standard error
+			e.notice("check and the metrics do not know of this audit: " + oneLine(err))
 		}
 		view := auditView{report, checked, replaced}
 		view.OK = report.OK && replaced == nil
@@ -126,7 +126,7 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			return err
 		}
 		if !report.OK {
-			return fmt.Errorf("the audit found %d violations: see docs/operations.md", len(report.Violations))
+			return fmt.Errorf("the audit found %s: see docs/operations.md", plural(int64(len(report.Violations)), "violation", "violations"))
 		}
 		if replaced != nil {
 			return domain.WithCode(domain.ClassFatal, domain.CodeDataReplaced, errors.New(replacedText(replaced)+"; when that is seen to: holdfast check --forget-replaced"))

@@ -72,7 +72,7 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 	}
 	for _, invariant := range slices.Sorted(maps.Keys(a.found)) {
 		if more := a.found[invariant] - maxViolations; more > 0 {
-			a.violations = append(a.violations, Violation{invariant, "audit", fmt.Sprintf("%d more violations are not listed", more)})
+			a.violations = append(a.violations, Violation{invariant, "audit", fmt.Sprintf("more violations that are not listed: %d", more)})
 		}
 	}
 	report := Report{OK: len(a.violations) == 0, Payments: a.payments, Violations: a.violations}
