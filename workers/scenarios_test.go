@@ -606,6 +606,31 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		// A worker dies before it asks, and nobody takes over until the hold is over.
+		name: "lapsed before the gateway heard of it",
+		cfg: func(cfg *workers.Config) {
+			cfg.Roles = []workers.Role{workers.RolePurchase, workers.RolePosting, workers.RoleSettlement} // or maintenance may be the first to see the deadline
+		},
+		late: time.Hour,
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)), brief(request(hold, "b", "bob", 3)), request(pay, "b", "", 0))
+			queue, err := r.store.Queue(0, domain.GroupWorkers, ghost)
+			if err != nil {
+				r.t.Fatalf("working as a ghost: %v", err)
+			}
+			entries, err := queue.Read(r.ctx, 3, time.Second)
+			if err == nil {
+				_, _, err = r.store.Ledger().Hold(r.ctx, 0, r.incoming(entries))
+			}
+			if err != nil || len(entries) != 3 {
+				r.t.Fatalf("the ghost was given %d entries, %v", len(entries), err)
+			}
+			deadline := r.orderOf("e/b").DeadlineMillis
+			r.eventually("the deadline is over", func() bool { return r.now() > deadline })
+		},
+		ends: []end{confirmed("e/a", "amy", 2), confirmed("e/b", "bob", 3)},
+	},
+	{
 		name: "lapsed for good",
 		late: time.Second,
 		wrap: silent,
