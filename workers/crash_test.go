@@ -69,11 +69,12 @@ func (p point) String() string {
 // parsePoint reads what String wrote.
 func parsePoint(s string) (point, error) {
 	parts := strings.Split(s, " | ")
-	i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == parts[0] })
+	all := slices.Concat(scenarios, stripeScenarios())
+	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == parts[0] })
 	if i < 0 {
 		return point{}, fmt.Errorf("there is no scenario %q", parts[0])
 	}
-	p := point{scenario: scenarios[i]}
+	p := point{scenario: all[i]}
 	for _, part := range parts[1:] {
 		f, err := parseFault(part)
 		if err != nil {
@@ -155,7 +156,9 @@ func TestTortureFaults(t *testing.T) {
 	if !t.Run("at every step", func(t *testing.T) { recoveries = c.in(t, 1, "a fault at every step").everyStep(random) }) {
 		return
 	}
-	t.Run("during recovery", func(t *testing.T) { c.in(t, 2, "a fault during recovery").duringRecovery(random, recoveries) })
+	t.Run("during recovery", func(t *testing.T) {
+		c.in(t, 2, "a fault during recovery").duringRecovery(random, recoveries, torture.Size(50, 3000))
+	})
 	for _, step := range steps {
 		if c.hits[step] == 0 {
 			t.Errorf("no fault was hit at %q", step)
@@ -237,14 +240,13 @@ func (c *campaign) noteHits() {
 }
 
 // duringRecovery takes points that were hit, and lets a second fault happen at a step
-// of what came then.
-func (c *campaign) duringRecovery(random *rand.Rand, recoveries []recovery) {
+// of what came then, until so many pairs were hit.
+func (c *campaign) duringRecovery(random *rand.Rand, recoveries []recovery, want int) {
 	var pairs []point
 	for _, r := range recoveries {
 		pairs = append(pairs, pointsOf(r.point, r.seen, torture.Size(1, 2))...)
 	}
 	random.Shuffle(len(pairs), func(i, j int) { pairs[i], pairs[j] = pairs[j], pairs[i] })
-	want := torture.Size(50, 3000)
 	spread(pairs, func(p point) string { return p.scenario.name + p.faults[0].step + p.faults[1].step })
 	// Some second faults are not hit: how a recovery goes is also a matter of timing. Then others are tried.
 	both, tried := 0, 0

@@ -1,0 +1,92 @@
+//go:build planted
+
+package stripe_test
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"holdfast/e2e/torture"
+)
+
+// TestPlantedBugs plants one bug after the other in the adapter, while its tests are built (go build -overlay): one of them must find it. A bug
+// that nothing finds is one in the tests.
+func TestPlantedBugs(t *testing.T) {
+	tally := torture.Begin(t, 11, "bugs planted in the adapter for Stripe")
+	bugs := slices.Clone(plantedBugs)
+	for _, b := range bugs {
+		if _, n := b.in(t); n != 1 { // also of those that a short run does not plant
+			t.Fatalf("%s says %q %d times", b.file, b.old, n)
+		}
+	}
+	random := rand.New(rand.NewPCG(torture.Seed(t), 11))
+	random.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
+	bugs = bugs[:torture.Size(3, len(bugs))]
+	for _, b := range bugs {
+		t.Run(b.name, func(t *testing.T) {
+			source, _ := b.in(t)
+			folder := t.TempDir()
+			planted := filepath.Join(folder, b.file)
+			if err := os.WriteFile(planted, []byte(strings.Replace(source, b.old, b.new, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			original, err := filepath.Abs(b.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{original: planted}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(folder, "overlay.json")
+			if err := os.WriteFile(file, overlay, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			said, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", file, "-rapid.nofailfile", "-count", "1", ".").CombinedOutput()
+			failed := regexp.MustCompile(`(?m)^ *--- FAIL: (\w+)`).FindStringSubmatch(string(said))
+			if err == nil || failed == nil {
+				t.Fatalf("nothing was wrong: %v\n%s", err, said)
+			}
+			tally.Count("caught", 1)
+			tally.Note("%s | %s | 1", b.name, failed[1])
+		})
+	}
+	tally.Count("bugs", len(bugs))
+}
+
+type plantedBug struct{ name, file, old, new string }
+
+// in is the file, and how often it says what is replaced.
+func (b plantedBug) in(t *testing.T) (source string, n int) {
+	t.Helper()
+	text, err := os.ReadFile(b.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text), strings.Count(string(text), b.old)
+}
+
+var plantedBugs = []plantedBug{
+	{"each create makes another intent", "intent.go", `params.IdempotencyKey = key(a.Name, "create")`, `params.IdempotencyKey = key(a.Name, "create "+c.now().String())`},
+	{"no search when the key may be forgotten", "intent.go", "a.HeldAtMillis == 0 || age > keyLife || a.Currency == \"\"", "age < 0"},
+	{"a key that answers a stored fault is given up for another", "intent.go", "		case found == nil: // yet: it may be a minute late\n			return nil, err\n", "		case found == nil:\n			a.Fingerprint += \"2\"\n			a.Name.Attempt = 9\n			return c.create(ctx, a, amount)\n"},
+	{"what was confirmed is confirmed again", "stripe.go", "		if err == nil && unconfirmed(intent) {\n			intent, err = c.confirm", "		if err == nil && (unconfirmed(intent) || declined(intent)) {\n			intent, err = c.confirm"},
+	{"an intent is confirmed that asks for something else", "stripe.go", "unconfirmed(intent) && !asks(intent, r.Attempt) {", "unconfirmed(intent) && false {"},
+	{"a confirmation under its own key each time", "intent.go", `params.IdempotencyKey = key(r.Name, "confirm")`, `params.IdempotencyKey = key(r.Name, "confirm "+c.now().String())`},
+	{"a stored answer is told as what is", "intent.go", "		return c.retrieve(ctx, intent.ID) // as it is now, and not as it was\n", "		return intent, err\n"},
+	{"a decline is told before it is final", "intent.go", "	if declined(intent) {\n		var err error", "	if false && declined(intent) {\n		var err error"},
+	{"a void makes nothing of what is not there", "stripe.go", "		if a.Currency == \"\" {\n			a.Currency, a.Amount = markCurrency, markAmount\n		}\n", ""},
+	{"a refund without a key", "intent.go", `params.IdempotencyKey = key(name, "refund after "+strconv.FormatInt(p.Refunded, 10))`, ""},
+	{"a refund gives back the total again", "stripe.go", "c.refund(ctx, a.Name, p, total-p.Refunded)", "c.refund(ctx, a.Name, p, total)"},
+	{"a 500 is a no", "failure.go", "contended(err), status >= 500,", "contended(err), status > 599,"},
+	{"no money is told for an answer that nobody knows", "intent.go", "	case stripego.PaymentIntentStatusProcessing:\n		return domain.Payment{}, errProcessing\n", ""},
+	{"live and test mode are one", "intent.go", "	case intent.Livemode != c.live:\n		return nil, errForeign\n", ""},
+	{"capitals are not told apart", "intent.go", "case intent.Metadata[metadataName] != name.String(): // a search does not heed capitals", "case !strings.EqualFold(intent.Metadata[metadataName], name.String()):"},
+}
