@@ -404,6 +404,9 @@ func TestWhatIsNotStripe(t *testing.T) {
 		"another thing": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"id":"cus_1","object":"customer"}`)
 		}, domain.ErrMisconfigured},
+		"one that is under way": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.NewReplacer(`true`, `false`, "requires_capture", "processing").Replace(live))
+		}, domain.ErrUnknownOutcome},
 		"live mode": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, live) }, domain.ErrMisconfigured},
 		"too much": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, strings.Repeat(" ", 9<<20)+live)
@@ -548,5 +551,21 @@ func TestBooks(t *testing.T) {
 	account.Next("GET /v1/payment_intents", stripefake.NoRight)
 	if _, err := client.Books(context.Background()); !errors.Is(err, domain.ErrMisconfigured) {
 		t.Errorf("without the right: %v", err)
+	}
+}
+
+// A search does not heed capitals; orders do.
+func TestOrdersThatDifferInCapitals(t *testing.T) {
+	account, client := newPair(t, stripefake.Options{})
+	upper, lower := paymentstest.Request(paymentstest.Name("A")), paymentstest.Request(paymentstest.Name("a"))
+	made(t, client, upper, payments.CallAuthorize)
+	if p, err := client.Lookup(context.Background(), lower.Attempt); !errors.Is(err, domain.ErrNotFound) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	for _, r := range []domain.PaymentRequest{lower, upper} {
+		made(t, client, r, payments.CallAuthorize, payments.CallCapture)
+		if n := account.Intents(r.Name); n != 1 {
+			t.Errorf("%d intents", n)
+		}
 	}
 }
