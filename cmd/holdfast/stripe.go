@@ -65,6 +65,21 @@ type asked struct {
 	kind   domain.GatewayKind // of Stripe; else empty, because a URL may be anything's
 }
 
+// books are its payments; with bounds, in milliseconds, those that Stripe made then.
+func (g asked) books(ctx context.Context, fromMillis, untilMillis int64) ([]domain.BooksLine, error) {
+	client, isStripe := g.askable.(*stripe.Client)
+	if !isStripe {
+		return g.Books(ctx)
+	}
+	at := func(millis int64) time.Time {
+		if millis == 0 {
+			return time.Time{}
+		}
+		return time.UnixMilli(millis)
+	}
+	return client.BooksBetween(ctx, at(fromMillis), at(untilMillis))
+}
+
 type askable interface {
 	domain.NextSteps
 	Books(ctx context.Context) ([]domain.BooksLine, error)

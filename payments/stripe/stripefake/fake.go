@@ -83,7 +83,7 @@ type intent struct {
 	created, authorized                          time.Time
 	declinedAs                                   string // the decline code, as long as it is its last error
 	charge                                       string
-	chargeFailed                                 bool
+	chargeFailed, disputed                       bool
 	authorizations, captures, voids, refunds     int
 	wasAuthorized                                int64
 }
