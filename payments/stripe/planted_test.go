@@ -3,14 +3,8 @@
 package stripe_test
 
 import (
-	"encoding/json"
-	"math/rand/v2"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
 	"testing"
 
 	"holdfast/e2e/torture"
@@ -20,36 +14,14 @@ import (
 // that nothing finds is one in the tests.
 func TestPlantedBugs(t *testing.T) {
 	tally := torture.Begin(t, 11, "bugs planted in the adapter for Stripe")
-	bugs := slices.Clone(plantedBugs)
-	for _, b := range bugs {
-		if _, n := b.in(t); n != 1 { // also of those that a short run does not plant
-			t.Fatalf("%s says %q %d times", b.file, b.old, n)
-		}
+	for _, b := range plantedBugs {
+		torture.Plant(t, b.file, b.old, b.new) // whether there still is a place for it
 	}
-	random := rand.New(rand.NewPCG(torture.Seed(t), 11))
-	random.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
-	bugs = bugs[:torture.Size(3, len(bugs))]
+	bugs := torture.Some(t, plantedBugs, 3, torture.Seed(t))
 	for _, b := range bugs {
 		t.Run(b.name, func(t *testing.T) {
-			source, _ := b.in(t)
-			folder := t.TempDir()
-			planted := filepath.Join(folder, b.file)
-			if err := os.WriteFile(planted, []byte(strings.Replace(source, b.old, b.new, 1)), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			original, err := filepath.Abs(b.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{original: planted}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(folder, "overlay.json")
-			if err := os.WriteFile(file, overlay, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			said, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", file, "-rapid.nofailfile", "-count", "1", ".").CombinedOutput()
+			overlay := torture.Plant(t, b.file, b.old, b.new)
+			said, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-rapid.nofailfile", "-count", "1", ".").CombinedOutput()
 			failed := regexp.MustCompile(`(?m)^ *--- FAIL: (\w+)`).FindStringSubmatch(string(said))
 			if err == nil || failed == nil {
 				t.Fatalf("nothing was wrong: %v\n%s", err, said)
@@ -61,19 +33,7 @@ func TestPlantedBugs(t *testing.T) {
 	tally.Count("bugs", len(bugs))
 }
 
-type plantedBug struct{ name, file, old, new string }
-
-// in is the file, and how often it says what is replaced.
-func (b plantedBug) in(t *testing.T) (source string, n int) {
-	t.Helper()
-	text, err := os.ReadFile(b.file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text), strings.Count(string(text), b.old)
-}
-
-var plantedBugs = []plantedBug{
+var plantedBugs = []struct{ name, file, old, new string }{
 	{"each create makes another intent", "intent.go", `params.IdempotencyKey = key(a.Name, "create")`, `params.IdempotencyKey = key(a.Name, "create "+c.now().String())`},
 	{"no search when the key may be forgotten", "intent.go", "a.HeldAtMillis == 0 || age > keyLife || a.Currency == \"\"", "age < 0"},
 	{"a key that answers a stored fault is given up for another", "intent.go", "		case found == nil: // yet: it may be a minute late\n			return nil, err\n", "		case found == nil:\n			a.Fingerprint += \"2\"\n			a.Name.Attempt = 9\n			return c.create(ctx, a, amount)\n"},
