@@ -91,17 +91,19 @@ type campaign struct {
 	seed   uint64
 	server *redistest.Server
 	tally  *torture.Tally
+	atOnce int
 
 	mu   sync.Mutex
 	hits map[string]int // by step
 }
 
+// atOnce is how many points run at a time.
 const atOnce = 48
 
 // runAll runs points and reports what was wrong. The outcomes are in their order.
 func (c *campaign) runAll(points []point) []outcome {
 	outcomes := make([]outcome, len(points))
-	room := make(chan struct{}, atOnce)
+	room := make(chan struct{}, c.atOnce)
 	var running sync.WaitGroup
 	for i, p := range points {
 		room <- struct{}{}
@@ -138,7 +140,7 @@ func (c *campaign) run(p point) outcome {
 // FAULT=… runs one point alone, by the name that a failure prints.
 func TestTortureFaults(t *testing.T) {
 	server := redistest.Start(t)
-	c := &campaign{t: t, server: server, hits: make(map[string]int)}
+	c := &campaign{t: t, server: server, atOnce: atOnce, hits: make(map[string]int)}
 	if again := os.Getenv("FAULT"); again != "" {
 		p, err := parsePoint(again)
 		if err != nil {
