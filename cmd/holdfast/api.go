@@ -14,6 +14,7 @@ import (
 
 	"holdfast/api"
 	"holdfast/domain"
+	"holdfast/payments/stripe"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
@@ -32,6 +33,8 @@ type apiCommand struct {
 	WaitRedis time.Duration `env:"HOLDFAST_WAIT_REDIS" default:"30s" placeholder:"DURATION" help:"How long to wait at the start for a Redis that does not answer. Default: 30s."`
 	LogFormat string        `env:"HOLDFAST_LOG_FORMAT" enum:"json,console" default:"json" placeholder:"FORMAT" help:"json or console. The log goes to stderr. Default: json."`
 	LogLevel  string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
+
+	Webhook stripeWebhookFlags `embed:"" group:"Stripe's webhooks, at POST /v1/gateways/stripe/webhook:"`
 }
 
 // Help is shown by --help.
@@ -56,6 +59,10 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	hooks, err := c.Webhook.webhooks()
+	if err != nil {
+		return err
+	}
 	log, err := newLogger(e.stderr, c.LogFormat, c.LogLevel)
 	if err != nil {
 		return err
@@ -69,7 +76,7 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot listen (%w): choose another address with --listen", err)
 	}
-	server, end := newAPI(e, store, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
+	server, end := newAPI(e, store, hooks, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
 	defer end()
 	if c.Metrics != "" {
 		metrics, err := serveMetrics(ctx, c.Metrics, server, log)
@@ -94,15 +101,18 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	return err
 }
 
-// newAPI is the API of a namespace. end is to be called when nobody asks it any more.
-func newAPI(e *environment, store *streams.Store, o api.Options) (server *api.Server, end func()) {
+// newAPI is the API of a namespace. hooks are Stripe's, or nil. end is to be called when nobody asks it any more.
+func newAPI(e *environment, store *streams.Store, hooks *stripe.Webhooks, o api.Options) (server *api.Server, end func()) {
 	checkout := store.Checkout()
 	p := producer.New(checkout, checkout, producer.Options{})
-	server = api.New(api.Deps{
+	deps := api.Deps{
 		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: apiBooks{inspect.New(store)}, Keys: store.APIKeys(),
 		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store},
-	}, o)
-	return server, p.Close
+	}
+	if hooks != nil {
+		deps.Notices = stripeNotices{hooks, store}
+	}
+	return api.New(deps, o), p.Close
 }
 
 // apiEvents are the events as the API knows them.
