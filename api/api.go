@@ -71,6 +71,7 @@ type Deps struct {
 	Events   Events
 	Books    Books
 	Keys     Keys
+	Demand   Demand
 	// What organisers and SREs ask for.
 	Organising Organising
 	Operating  Operating
@@ -93,6 +94,7 @@ type Server struct {
 	keys    *keyring
 	rates   *rates
 	events  *glances
+	door    *door
 	feeds   *feeds
 	stats   *Stats
 	waits   chan struct{}   // one element for each wait under way
@@ -115,6 +117,7 @@ func New(deps Deps, options Options) *Server {
 	}
 	s.keys = newKeyring(deps.Keys, s.log)
 	s.events = newGlances(deps.Events)
+	s.door = newDoor(s.events, deps.Demand, s.log)
 	s.feeds = &feeds{of: make(map[string]*feed)}
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -251,6 +254,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, secure *tls.C
 	if err != nil { // whoever is still there has waited long enough
 		err = server.Close()
 	}
+	s.door.add(grace)
 	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
 		err = errors.Join(err, ended)
 	}

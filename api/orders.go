@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -192,7 +193,7 @@ func accepted(s *Server) map[string]*huma.Response {
 func (s *Server) registerOrders() {
 	register(s, huma.Operation{
 		OperationID: "order", Method: http.MethodPost, Path: "/v1/orders", Summary: "Buy tickets, or hold them", Tags: []string{"orders"}, Responses: accepted(s),
-		Description: "200 is an outcome, a rejection included: look at state and reason. Sending the same again is harmless, and tells the same order. The same order_id or Idempotency-Key with another body is 422, with code conflict.",
+		Description: "200 is an outcome, a rejection included: look at state and reason. Sending the same again is harmless, and tells the same order. The same order_id or Idempotency-Key with another body is 422, with code conflict. 409 sold_out_now: nothing is left now, and nothing was recorded of an order that nobody knew; it may be tried again.",
 	}, sellers, s.order)
 	register(s, huma.Operation{
 		OperationID: "pay", Method: http.MethodPost, Path: "/v1/orders/{event}/{id}/pay", Summary: "Pay for what is held", Tags: []string{"orders"}, Responses: accepted(s),
@@ -230,6 +231,9 @@ func (s *Server) order(ctx context.Context, in *orderInput) (*orderOutput, error
 		return nil, problemOf(http.StatusUnprocessableEntity, domain.CodeInvalid, "want either order_id or Idempotency-Key: it is what makes a retry safe")
 	case b.OrderID == "":
 		b.OrderID = orderIDOf(caller.key.Name, in.IdempotencyKey)
+	}
+	if len(b.Items) == 0 {
+		b.Section = cmp.Or(b.Section, domain.DefaultSection)
 	}
 	return s.submit(ctx, in.Preferences, domain.Request{
 		Type: domain.RequestType(b.Type), EventID: b.EventID, OrderID: b.OrderID, CustomerID: b.CustomerID, Section: b.Section, Quantity: b.Quantity,
@@ -304,6 +308,7 @@ func (s *Server) submit(ctx context.Context, how Preferences, r domain.Request) 
 	receipt := producer.Receipt{EventID: r.EventID, OrderID: r.OrderID, Type: r.Type, Fingerprint: fingerprint}
 	known := false
 	if r.Type.Opens() {
+		soldOut := s.door.soldOut(ctx, &r)
 		// What is known of it already needs no other request. Another body under its id is told at once.
 		order, err := s.look(ctx, ref)
 		switch {
@@ -318,6 +323,10 @@ func (s *Server) submit(ctx context.Context, how Preferences, r domain.Request) 
 				return nil, s.problem(err).of(ref)
 			}
 			return out, nil
+		}
+		if soldOut && !known {
+			s.door.turnAway(&r)
+			return nil, errSoldOutNow.with(ref)
 		}
 	}
 	if !known {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,20 @@ type world struct {
 	orders    map[domain.OrderRef]domain.Order
 	setAside  []domain.SetAside
 	invoices  []InvoiceLine
+
+	mu   sync.Mutex
+	away []map[domain.RefusedDemand]int64
+	full bool // nobody can be counted
+}
+
+func (w *world) TurnAway(_ context.Context, places map[domain.RefusedDemand]int64) (map[domain.RefusedDemand]int64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.full {
+		return places, errors.New("full")
+	}
+	w.away = append(w.away, places)
+	return nil, nil
 }
 
 func (w *world) List(context.Context) ([]domain.APIKey, error) { return w.keys, w.err }
@@ -133,7 +148,7 @@ func serverOf(t *testing.T, w *world, o Options) *Server {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Organising: staff{}, Operating: staff{}}, o)
+	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Demand: w, Organising: staff{}, Operating: staff{}}, o)
 }
 
 // key adds one to the world, and returns it.

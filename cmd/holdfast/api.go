@@ -99,7 +99,7 @@ func newAPI(e *environment, store *streams.Store, o api.Options) (server *api.Se
 	checkout := store.Checkout()
 	p := producer.New(checkout, checkout, producer.Options{})
 	server = api.New(api.Deps{
-		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: apiBooks{inspect.New(store)}, Keys: store.APIKeys(),
+		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: apiBooks{inspect.New(store)}, Keys: store.APIKeys(), Demand: store,
 		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store},
 	}, o)
 	return server, p.Close
