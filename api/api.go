@@ -72,6 +72,7 @@ type Deps struct {
 	Books    Books
 	Keys     Keys
 	Demand   Demand
+	Codes    domain.CodeKeys // what access codes are hashed with; none: events get none here
 	// What organisers and SREs ask for.
 	Organising Organising
 	Operating  Operating
@@ -101,6 +102,8 @@ type Server struct {
 	ending  context.Context // is done once the end was asked for
 	end     context.CancelFunc
 	ended   atomic.Bool
+
+	auditing atomic.Bool
 }
 
 // New returns a server that does not listen yet.
@@ -117,7 +120,7 @@ func New(deps Deps, options Options) *Server {
 	}
 	s.keys = newKeyring(deps.Keys, s.log)
 	s.events = newGlances(deps.Events)
-	s.door = newDoor(s.events, deps.Demand, s.log)
+	s.door = newDoor(deps.Events, deps.Demand, s.log)
 	s.feeds = &feeds{of: make(map[string]*feed)}
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{

@@ -36,8 +36,9 @@ type door struct {
 	due  bool                           // a timer will add it
 }
 
-func newDoor(events *glances, demand Demand, log *zap.Logger) *door {
-	return &door{events: events, demand: demand, log: log, away: make(map[domain.RefusedDemand]int64)}
+// newDoor has looks of its own: whoever has bought, and then looks what is left, shall not be told of before.
+func newDoor(events Events, demand Demand, log *zap.Logger) *door {
+	return &door{events: newGlances(events), demand: demand, log: log, away: make(map[domain.RefusedDemand]int64)}
 }
 
 // soldOut reports whether a request that would open an order asks for places of which none is left, as far as is known without waiting. It must be asked

@@ -6,7 +6,9 @@ func TestSoldOut(t *testing.T) {
 	e := Event{
 		Currency: "EUR", OnSaleMillis: 1000, Allocations: []Allocation{{Name: "fans", OnSaleMillis: 500}},
 		Sections: []Section{
-			{Name: "general", Capacity: 2, Sold: 1, Held: 1}, {Name: "balcony", Capacity: 1, Available: 1}, {Name: "general~fans", Capacity: 1, Sold: 1},
+			{Name: "general", Capacity: 2, Sold: 1, Held: 1},
+			{Name: "balcony", Capacity: 1, Available: 1},
+			{Name: "general~fans", Capacity: 1, Sold: 1},
 			{Name: "stalls", Capacity: 1, Sold: 1, Layout: "A:1", Places: "s"},
 		},
 	}

@@ -32,6 +32,9 @@ type apiCommand struct {
 	WaitRedis time.Duration `env:"HOLDFAST_WAIT_REDIS" default:"30s" placeholder:"DURATION" help:"How long to wait at the start for a Redis that does not answer. Default: 30s."`
 	LogFormat string        `env:"HOLDFAST_LOG_FORMAT" enum:"json,console" default:"json" placeholder:"FORMAT" help:"json or console. The log goes to stderr. Default: json."`
 	LogLevel  string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
+
+	codeKeyFlags
+	auditSources `group:"What audits that are asked for over HTTP compare with:"`
 }
 
 // Help is shown by --help.
@@ -52,6 +55,13 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if c.Rate <= 0 || c.MaxWait <= 0 || c.MaxWaits <= 0 || c.Grace <= 0 {
 		return badUsage("--rate, --max-wait, --max-waits, --grace: want more than 0")
 	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	codes, err := c.keys()
+	if err != nil {
+		return err
+	}
 	secure, err := servingTLS(c.TLSCert, c.TLSKey)
 	if err != nil {
 		return err
@@ -69,7 +79,7 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot listen (%w): choose another address with --listen", err)
 	}
-	server, end := newAPI(e, store, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
+	server, end := newAPI(e, store, staffing{codes, c.auditSources}, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
 	defer end()
 	if c.Metrics != "" {
 		metrics, err := serveMetrics(ctx, c.Metrics, server, log)
@@ -94,13 +104,19 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	return err
 }
 
+// staffing is what staff is served with, beside the store.
+type staffing struct {
+	codes    domain.CodeKeys
+	compared auditSources
+}
+
 // newAPI is the API of a namespace. end is to be called when nobody asks it any more.
-func newAPI(e *environment, store *streams.Store, o api.Options) (server *api.Server, end func()) {
+func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) (server *api.Server, end func()) {
 	checkout := store.Checkout()
 	p := producer.New(checkout, checkout, producer.Options{})
 	server = api.New(api.Deps{
 		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: apiBooks{inspect.New(store)}, Keys: store.APIKeys(), Demand: store,
-		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store},
+		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store, with.compared}, Codes: with.codes,
 	}, o)
 	return server, p.Close
 }

@@ -14,6 +14,15 @@ import (
 type Options struct {
 	// Gateway returns all that the payment gateway ever did. Without it, I4 and I5 are not checked.
 	Gateway func(ctx context.Context) ([]domain.BooksLine, error)
+	// Progress, if it is not nil, is told now and then how far the audit is.
+	Progress func(Progress)
+}
+
+// Progress is how far an audit is.
+type Progress struct {
+	Partitions int // whose state was looked at
+	Of         int // how many there are
+	Facts      int // that were folded
 }
 
 // Report is the verdict.
@@ -63,7 +72,7 @@ const maxViolations = 10_000
 func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 	ns := store.Inside()
 	ns.Hashes = new(access.OrderHashes) // where orders are is what is stored, not what this process remembers
-	a := &auditor{ns: ns, invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
+	a := &auditor{ns: ns, progress: o.Progress, invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
 	for p := range a.ns.Keys.Partitions() {
 		a.partitions = append(a.partitions, newPartitionAudit(a, p))
 	}
@@ -89,6 +98,8 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 
 type auditor struct {
 	ns         access.Namespace
+	progress   func(Progress)
+	checked    int // partitions
 	partitions []*partitionAudit
 	invoices   map[string]map[domain.OrderRef]bool // by customer
 	violations []Violation
@@ -127,12 +138,29 @@ func (a *auditor) run(ctx context.Context, o Options) error {
 		if err := p.checkState(ctx); err != nil {
 			return err
 		}
+		a.checked++
+		a.tell()
 	}
 	a.checkInvoices()
 	if o.Gateway != nil {
 		a.checkPayments(ledger)
 	}
 	return nil
+}
+
+// tellEvery is after how many facts of a partition it is told how far the audit is.
+const tellEvery = 10_000
+
+// tell says how far the audit is.
+func (a *auditor) tell() {
+	if a.progress == nil {
+		return
+	}
+	is := Progress{Partitions: a.checked, Of: len(a.partitions)}
+	for _, p := range a.partitions {
+		is.Facts += p.facts
+	}
+	a.progress(is)
 }
 
 // of is the partition an order is in.
