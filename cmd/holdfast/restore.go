@@ -129,12 +129,12 @@ func (e *environment) newArchiveGuard(raw string) (func(context.Context) error, 
 	}, nil
 }
 
-// waitsForPeople are codes of what somebody has to see to, however long that takes.
+// waitsForPeople reports whether an error is of what somebody has to see to, however long that takes, and what is waited for.
 func waitsForPeople(err error) (waiting string, waits bool) {
-	switch domain.CodeOf(err) {
-	case domain.CodeArchived:
+	switch code := domain.CodeOf(err); {
+	case code == domain.CodeArchived:
 		return "nothing is there of the namespace, and its log is archived: waiting until it is restored", true
-	case domain.CodeRestoring:
+	case code == domain.CodeRestoring:
 		return "the namespace is being restored, waiting", true
 	}
 	return "", false

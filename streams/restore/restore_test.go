@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"os"
-
 	"path/filepath"
 	"slices"
 	"strings"
