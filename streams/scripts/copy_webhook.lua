@@ -14,7 +14,18 @@ end
 local clock = redis.call('TIME')
 local now = string.format('%.0f', tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000))
 redis.call('ZCARD', KEYS[3])
-redis.call('HLEN', KEYS[4])
+local queues, fresh, added = {}, {}, 0
+for i = 7, #ARGV, 2 do
+  local order, line = ARGV[i], ARGV[i + 1]
+  local queue = queues[order] or redis.call('HGET', KEYS[4], order)
+  if not queue then
+    queue, fresh[order] = '0|0', true
+  end
+  if not string.find(queue .. '\n', '\n' .. line .. '\n', 1, true) then
+    queue, added = queue .. '\n' .. line, added + 1
+  end
+  queues[order] = queue
+end
 if ARGV[5] == '' then
   redis.call('HDEL', KEYS[2], ARGV[3])
 else
@@ -23,17 +34,10 @@ end
 if ARGV[6] ~= '' then
   redis.call('HSETNX', KEYS[2], ARGV[2] .. '#lost', ARGV[6])
 end
-local added = 0
-for i = 7, #ARGV, 2 do
-  local order, line = ARGV[i], ARGV[i + 1]
-  local waiting = redis.call('HGET', KEYS[4], order)
-  if not waiting then
-    redis.call('HSET', KEYS[4], order, '0|0\n' .. line)
+for order, queue in pairs(queues) do
+  redis.call('HSET', KEYS[4], order, queue)
+  if fresh[order] then
     redis.call('ZADD', KEYS[3], now, order)
-    added = added + 1
-  elseif not string.find(waiting .. '\n', '\n' .. line .. '\n', 1, true) then
-    redis.call('HSET', KEYS[4], order, waiting .. '\n' .. line)
-    added = added + 1
   end
 end
 if added > 0 then

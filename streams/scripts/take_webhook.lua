@@ -21,9 +21,14 @@ if till and tonumber(till) > now and who ~= ARGV[2] then
   return { 0 }
 end
 redis.call('HLEN', KEYS[3])
-local due = {}
-if tonumber(ARGV[4]) > 0 then
-  due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', int(now), 'LIMIT', 0, ARGV[4])
+local most = tonumber(ARGV[4])
+local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', int(now), 'LIMIT', 0, most + 1)
+local later = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. int(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+local next_one = later and tonumber(later) - now or -1
+if #due > most then
+  due[#due], next_one = nil, 0
+elseif #due > 0 and next_one < 0 then
+  next_one = tonumber(ARGV[5])
 end
 local found = {}
 for i, order in ipairs(due) do
@@ -36,7 +41,7 @@ if tonumber(ARGV[3]) > 0 then
 else
   redis.call('HDEL', KEYS[1], lease)
 end
-local reply = { 1, tonumber(is[2] or '0'), -1 }
+local reply = { 1, tonumber(is[2] or '0'), next_one }
 for i, order in ipairs(due) do
   local attempts, first, lines = string.match(found[i], '^(%d+)|(%d+)\n(.+)$')
   if attempts then
@@ -53,9 +58,5 @@ for i, order in ipairs(due) do
     redis.call('ZREM', KEYS[2], order) -- nobody can tell what it was for
     redis.call('HDEL', KEYS[3], order)
   end
-end
-local next_one = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-if next_one[2] then
-  reply[3] = math.max(0, tonumber(next_one[2]) - now)
 end
 return reply
