@@ -309,12 +309,8 @@ func (w *Webhooks) look(ctx context.Context, p int, id string) (at webhookAt, er
 		}
 	}
 	at.lost = layout.AsString(marks.Val()[3])
-	if waiting := layout.AsString(marks.Val()[2]); waiting != "" {
-		if at.waiting, err = strconv.ParseInt(waiting, 10, 64); err != nil {
-			return at, domain.WithClass(domain.ClassPoison, fmt.Errorf("%s: %s is no number", k.WebhookMarks(p), layout.WebhookWaiting(id)))
-		}
-	}
-	return at, nil
+	at.waiting, err = layout.DecodeWebhookWaiting(layout.AsString(marks.Val()[2]))
+	return at, err
 }
 
 // here is a mark on the partition's branch: not behind what its own has in common with it. It is not known if that is not.

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"holdfast/domain"
 	"holdfast/workers"
 )
 
@@ -29,8 +30,12 @@ type worker struct {
 	stuck []workers.Stuck
 }
 
-func (w *worker) Stats() *workers.Stats                            { return &w.stats }
-func (w *worker) Ready() error                                     { return w.ready }
+func (w *worker) Stats() *workers.Stats { return &w.stats }
+func (w *worker) Ready() error          { return w.ready }
+func (w *worker) WebhookCounts() map[string]domain.WebhookCounts {
+	return map[string]domain.WebhookCounts{"wh_1": {Taken: 7, Failed: 2}}
+}
+
 func (w *worker) Archived() (segments, bytes int64, archives bool) { return 3, 4000, true }
 
 func (w *worker) Stuck() []workers.Stuck { return w.stuck }

@@ -36,11 +36,7 @@ for i, order in ipairs(due) do
 end
 -- A write that a full memory does not refuse, and that changes nothing: after it none is refused.
 redis.call('ZREM', KEYS[2], '')
-if tonumber(ARGV[3]) > 0 then
-  redis.call('HSET', KEYS[1], lease, int(now + tonumber(ARGV[3])) .. '|' .. ARGV[2])
-else
-  redis.call('HDEL', KEYS[1], lease)
-end
+redis.call('HSET', KEYS[1], lease, int(now + tonumber(ARGV[3])) .. '|' .. ARGV[2])
 local reply = { 1, tonumber(is[2] or '0'), next_one }
 for i, order in ipairs(due) do
   local attempts, first, lines = string.match(found[i], '^(%d+)|(%d+)\n(.+)$')

@@ -97,6 +97,24 @@ func DecodeWebhookMark(text string) (WebhookMark, error) {
 	return m, nil
 }
 
+// DecodeWebhookLease reads until when somebody sends; 0 if nobody ever did.
+func DecodeWebhookLease(text string) int64 {
+	until, _, _ := strings.Cut(text, "|")
+	return domain.EntryMillis(until)
+}
+
+// DecodeWebhookWaiting reads how many messages wait.
+func DecodeWebhookWaiting(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, damaged("how many messages wait for a webhook", text)
+	}
+	return n, nil
+}
+
 // WebhookHeader is what stands above the messages of an order: how often, and since when, the first of them was tried.
 func WebhookHeader(m domain.WebhookMessage) string {
 	return strconv.FormatInt(m.Attempts, 10) + "|" + strconv.FormatInt(m.FirstMillis, 10)
