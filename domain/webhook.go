@@ -125,9 +125,6 @@ type WebhookTry struct {
 	TookMillis int64
 }
 
-// WebhookCounts are how often a sender has tried an endpoint.
-type WebhookCounts struct{ Taken, Failed int64 }
-
 // WebhookTurn is what a sender was given to do for an endpoint in a partition.
 type WebhookTurn struct {
 	Mine     bool // nobody else sends to it in that partition

@@ -204,7 +204,7 @@ func (w *Webhooks) Remove(ctx context.Context, id string) error {
 func (w *Webhooks) forget(ctx context.Context, p int, id string) error {
 	k := w.store.keys
 	pipe := w.store.rdb.Pipeline()
-	pipe.HDel(ctx, k.WebhookMarks(p), id, layout.WebhookReplay(id), layout.WebhookWaiting(id), layout.WebhookLease(id), layout.WebhookLost(id))
+	pipe.HDel(ctx, k.WebhookMarks(p), id, layout.WebhookReplay(id), layout.WebhookWaiting(id), layout.WebhookLease(id), layout.WebhookLost(id), layout.WebhookTaken(id), layout.WebhookFailed(id))
 	pipe.Del(ctx, k.WebhookDue(p, id), k.WebhookQueue(p, id), k.WebhookTries(p, id))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("forgetting webhook %q: %w", id, access.Classify(err))
@@ -309,7 +309,7 @@ func (w *Webhooks) look(ctx context.Context, p int, id string) (at webhookAt, er
 		}
 	}
 	at.lost = layout.AsString(marks.Val()[3])
-	at.waiting, err = layout.DecodeWebhookWaiting(layout.AsString(marks.Val()[2]))
+	at.waiting, err = layout.DecodeWebhookCount(layout.AsString(marks.Val()[2]))
 	return at, err
 }
 
@@ -472,16 +472,19 @@ func (w *Webhooks) Take(ctx context.Context, p int, id, sender string, most int,
 // Settle implements domain.WebhookQueues.
 func (w *Webhooks) Settle(ctx context.Context, p int, id string, m domain.WebhookMessage, try domain.WebhookTry, again time.Duration) error {
 	k := w.store.keys
-	how := "taken"
-	if try.Why != "" {
-		how = strconv.FormatInt(again.Milliseconds(), 10)
+	how, counts := "taken", "taken"
+	switch {
+	case try.Why != "":
+		how, counts = strconv.FormatInt(again.Milliseconds(), 10), "failed"
+	case try.Status == 0: // it was not sent: there was nothing to be told any more
+		counts = ""
 	}
 	text, err := layout.EncodeWebhookTry(try)
 	if err != nil {
 		return err
 	}
 	err = w.store.run(ctx, scriptSettleWebhook, []string{k.WebhookMarks(p), k.WebhookDue(p, id), k.WebhookQueue(p, id), k.WebhookTries(p, id)},
-		id, m.Ref.String(), layout.WebhookHeader(m), layout.WebhookLine(m), how, text, domain.WebhookTriesKept).Err()
+		id, m.Ref.String(), layout.WebhookHeader(m), layout.WebhookLine(m), how, text, domain.WebhookTriesKept, counts).Err()
 	if err != nil {
 		return fmt.Errorf("script settle_webhook: %w", access.Classify(err))
 	}

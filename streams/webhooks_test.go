@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -250,13 +251,14 @@ func TestWebhookOnAnotherBranch(t *testing.T) {
 	hook := f.endpoint("wh1", domain.FactExpired)
 	common := f.fact("expired", "a")
 	f.copied(hook)
-	gone := f.fact("expired", "lost")
+	gone := f.Do("XADD", f.Keys.Log(0), strconv.FormatInt(f.Now()+60_000, 10)+"-0", "expired", "e1/lost").(string)
 	f.copied(hook)
 	first := f.take(hook, "s", 10)
 	for _, m := range first.Messages {
 		f.settled(hook, m, "", 0)
 	}
-	f.Do("XDEL", f.Keys.Log(0), gone) // a failover lost it
+	f.Do("XDEL", f.Keys.Log(0), gone) // a failover lost it, and the clock of the new master is behind
+	f.Do("XSETID", f.Keys.Log(0), common)
 	f.fact("expired", "b")
 	f.Must(f.ledger.ContinueElsewhere(f.Ctx, 0, f.branch(), common, "w"))
 	_, lost, err := f.store.Webhooks().Copy(f.Ctx, 0, hook)

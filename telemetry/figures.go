@@ -35,6 +35,8 @@ type Webhook struct {
 	ID      string
 	State   string
 	Waiting int64 // messages
+	Taken   int64 // tries
+	Failed  int64 // likewise
 
 	UnsentMillis int64 // for how long nobody has sent to it
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"holdfast/domain"
 	"holdfast/workers"
 )
 
@@ -19,8 +18,6 @@ type Worker interface {
 	Stuck() []workers.Stuck
 	// Archived is what it has written to the archive, if it archives.
 	Archived() (segments, bytes int64, archives bool)
-	// WebhookCounts are how often it has tried each endpoint, if it sends.
-	WebhookCounts() map[string]domain.WebhookCounts
 }
 
 // watched is the worker that is told of, and how Redis is looked at.
@@ -53,7 +50,6 @@ var (
 	archiveSegments = desc("archive_segments_total", "Segments that were written to the archive.")
 	archiveBytes    = desc("archive_bytes_total", "Bytes of them.")
 	archiveFailures = desc("archive_failures_total", "Tries to archive that came to nothing.")
-	webhookTries    = desc("webhooks_tries_total", "Tries to send a message to an endpoint, and whether it was taken.", "webhook", "result")
 	redisErrors     = desc("redis_errors_total", "Failures of Redis, by class.", "class")
 	retries         = desc("retries_total", "What was tried again: a step in Redis, a call of the payment gateway, an order that is owed.", "of")
 	ready           = desc("ready", "Whether this worker takes requests.")
@@ -85,6 +81,7 @@ var (
 	auditAge      = desc("audit_age_seconds", "Since when that is known.", "of")
 	webhookState  = desc("webhooks_state", "1 for the state that an endpoint is in: enabled, disabled (by a person), given_up (by a worker).", "webhook", "state")
 	webhookQueue  = desc("webhooks_waiting", "Messages that wait to be sent to an endpoint.", "webhook")
+	webhookTries  = desc("webhooks_tries_total", "Tries to send a message to an endpoint, by all workers, and whether it was taken.", "webhook", "result")
 	webhookUnsent = desc("webhooks_unsent_seconds", "For how long nobody has sent to an endpoint that is enabled.", "webhook")
 	dataReplaced  = desc("data_replaced", "Whether the data in Redis was replaced, and nobody has seen to it.")
 )
@@ -144,10 +141,6 @@ func ofWorker(m metrics, w Worker) {
 		m.counter(archiveBytes, bytes)
 		m.counter(archiveFailures, s.ArchiveFailed.Load())
 	}
-	for id, n := range w.WebhookCounts() {
-		m.counter(webhookTries, n.Taken, id, "taken")
-		m.counter(webhookTries, n.Failed, id, "failed")
-	}
 	m.gauge(ready, number(w.Ready() == nil))
 	m.gauge(stuckLoops, float64(len(w.Stuck())))
 }
@@ -182,6 +175,8 @@ func ofNamespace(m metrics, f Figures) {
 	for _, w := range f.Webhooks {
 		m.gauge(webhookState, 1, w.ID, w.State)
 		m.gauge(webhookQueue, float64(w.Waiting), w.ID)
+		m.counter(webhookTries, w.Taken, w.ID, "taken")
+		m.counter(webhookTries, w.Failed, w.ID, "failed")
 		m.gauge(webhookUnsent, seconds(w.UnsentMillis), w.ID)
 	}
 	for _, a := range f.Audits {

@@ -17,7 +17,6 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
-	"holdfast/domain"
 	"holdfast/workers"
 )
 
@@ -30,12 +29,8 @@ type worker struct {
 	stuck []workers.Stuck
 }
 
-func (w *worker) Stats() *workers.Stats { return &w.stats }
-func (w *worker) Ready() error          { return w.ready }
-func (w *worker) WebhookCounts() map[string]domain.WebhookCounts {
-	return map[string]domain.WebhookCounts{"wh_1": {Taken: 7, Failed: 2}}
-}
-
+func (w *worker) Stats() *workers.Stats                            { return &w.stats }
+func (w *worker) Ready() error                                     { return w.ready }
 func (w *worker) Archived() (segments, bytes int64, archives bool) { return 3, 4000, true }
 
 func (w *worker) Stuck() []workers.Stuck { return w.stuck }

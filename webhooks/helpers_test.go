@@ -75,9 +75,9 @@ func quick() Config {
 }
 
 // begin starts a sender, which ends with the test, or when it is told to.
-func (w *world) begin(cfg Config, name string, queues domain.WebhookQueues) (s *Sender, stop func()) {
+func (w *world) begin(cfg Config, name string, queues domain.WebhookQueues) (stop func()) {
 	reading, end := context.WithCancel(w.ctx)
-	s = NewSender(cfg, Deps{
+	s := NewSender(cfg, Deps{
 		Queues: queues, Orders: w.orders, Now: w.store.Now, Partitions: w.store.Partitions(), Name: name, Log: nopLog(),
 		View: func(_ context.Context, ref domain.OrderRef, o domain.Order) (any, error) {
 			return map[string]string{"order_id": ref.OrderID, "state": o.State.String()}, nil
@@ -87,7 +87,7 @@ func (w *world) begin(cfg Config, name string, queues domain.WebhookQueues) (s *
 	ended.Go(func() { s.Run(reading, w.ctx) })
 	stop = func() { end(); ended.Wait() }
 	w.Cleanup(stop)
-	return s, stop
+	return stop
 }
 
 // orders are held, all of them, but for those that are forgotten.
@@ -102,10 +102,7 @@ func (w *world) orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Or
 	return orders, err
 }
 
-func (w *world) sender(cfg Config) *Sender {
-	s, _ := w.begin(cfg, "sender", w.store.Webhooks())
-	return s
-}
+func (w *world) sender(cfg Config) { w.begin(cfg, "sender", w.store.Webhooks()) }
 
 // endpoint adds one that is told of all facts of these types. Its secret is its id.
 func (w *world) endpoint(url string, types ...domain.FactType) string {

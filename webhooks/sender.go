@@ -95,38 +95,14 @@ type Sender struct {
 	client *Client
 	swept  time.Time // of Run
 
-	mu     sync.Mutex
-	ahead  time.Duration // of Redis's clock, by ours
-	counts map[string]domain.WebhookCounts
+	mu    sync.Mutex
+	ahead time.Duration // of Redis's clock, by ours
 }
 
 // NewSender makes a sender that has not started.
 func NewSender(cfg Config, deps Deps) *Sender {
 	cfg = cfg.WithDefaults()
-	return &Sender{cfg: cfg, deps: deps, client: NewClient(cfg.Timeout), counts: make(map[string]domain.WebhookCounts)}
-}
-
-// Counts are how often each endpoint was tried since the sender was made, by its id.
-func (s *Sender) Counts() map[string]domain.WebhookCounts {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	counts := make(map[string]domain.WebhookCounts, len(s.counts))
-	for id, c := range s.counts {
-		counts[id] = c
-	}
-	return counts
-}
-
-func (s *Sender) count(id string, taken bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.counts[id]
-	if taken {
-		c.Taken++
-	} else {
-		c.Failed++
-	}
-	s.counts[id] = c
+	return &Sender{cfg: cfg, deps: deps, client: NewClient(cfg.Timeout)}
 }
 
 // now is Redis's clock.
@@ -379,7 +355,6 @@ func (l *lane) try(ctx context.Context, m domain.WebhookMessage, body []byte, se
 		return ctx.Err()
 	}
 	try.Status, try.Why, try.TookMillis = a.Status, a.Why, a.Took.Milliseconds()
-	l.count(l.hook.ID, a.Why == "")
 	if a.Why == "" {
 		l.worked()
 		return l.deps.Queues.Settle(ctx, l.partition, l.hook.ID, m, try, 0)

@@ -39,7 +39,7 @@ func TestMessagesAreSignedAndRotated(t *testing.T) {
 	w := newWorld(t)
 	r := w.receive(nil)
 	id := w.endpoint(r.URL)
-	s := w.sender(quick())
+	w.sender(quick())
 	w.fact("e1", domain.FactPaying, "a")
 	w.eventually("the first has come", func() bool { return len(r.got()) == 1 })
 	m := r.got()[0]
@@ -57,7 +57,6 @@ func TestMessagesAreSignedAndRotated(t *testing.T) {
 	if m := r.got()[1]; !verify(m, old) || !verify(m, SecretText(other)) {
 		t.Errorf("signatures while it is rotated: %s", m.signatures)
 	}
-	w.eventually("both are counted", func() bool { return s.Counts()[id] == domain.WebhookCounts{Taken: 2} })
 }
 
 // An endpoint that answers in every bad way there is gets all messages in the end, those of each order in order, and while one of an order has
@@ -171,7 +170,7 @@ func TestSendersThatDie(t *testing.T) {
 	for at := range int64(16) {
 		for _, after := range []bool{false, true} {
 			died, dead := context.WithCancel(w.ctx)
-			_, stop := w.begin(cfg, fmt.Sprintf("s%d-%t", at, after), &dying{WebhookQueues: w.store.Webhooks(), at: at + 1, after: after, dead: dead})
+			stop := w.begin(cfg, fmt.Sprintf("s%d-%t", at, after), &dying{WebhookQueues: w.store.Webhooks(), at: at + 1, after: after, dead: dead})
 			select {
 			case <-died.Done():
 			case <-w.ctx.Done():

@@ -15,6 +15,8 @@ import (
 type WebhookStatus struct {
 	domain.Webhook
 	Waiting int64 // messages
+	Taken   int64 // tries of it that were taken, and that were not, since it was added
+	Failed  int64
 	// CopiedMillis is the time of the oldest position up to which the log of a partition was copied for it; 0: of some, nothing was yet.
 	CopiedMillis int64
 	// UnsentMillis is for how long nobody has sent to it, in the partition where that is longest; 0 if it is not enabled.
@@ -47,11 +49,15 @@ func (in *Inspector) Webhooks(ctx context.Context, nowMillis int64) ([]WebhookSt
 			if err != nil {
 				return nil, err
 			}
-			waiting, err := layout.DecodeWebhookWaiting(of.Val()[layout.WebhookWaiting(hook.ID)])
-			if err != nil {
-				return nil, err
+			for field, sum := range map[string]*int64{
+				layout.WebhookWaiting(hook.ID): &all[i].Waiting, layout.WebhookTaken(hook.ID): &all[i].Taken, layout.WebhookFailed(hook.ID): &all[i].Failed,
+			} {
+				n, err := layout.DecodeWebhookCount(of.Val()[field])
+				if err != nil {
+					return nil, err
+				}
+				*sum += n
 			}
-			all[i].Waiting += waiting
 			if served := layout.DecodeWebhookLease(of.Val()[layout.WebhookLease(hook.ID)]); hook.State == domain.WebhookEnabled {
 				all[i].UnsentMillis = max(all[i].UnsentMillis, nowMillis-max(served, hook.SinceMillis))
 			}

@@ -4,6 +4,7 @@
 -- KEYS[1] webhook_marks   KEYS[2] webhook_due   KEYS[3] webhook_queue   KEYS[4] webhook_tries
 -- ARGV[1] id of the endpoint   ARGV[2] event_id/order_id   ARGV[3] how often and since when it is tried, as it was given out   ARGV[4] its line
 -- ARGV[5] 'taken', or in how many milliseconds it is due again   ARGV[6] what is remembered of the try (JSON)   ARGV[7] how many tries are
+-- ARGV[8] as what it counts: taken, failed, or '' for not at all
 -- Reply: 1 if it was so. On a crash: all or nothing. Works when memory is full.
 
 local clock = redis.call('TIME')
@@ -28,6 +29,9 @@ if ARGV[5] == 'taken' then
   redis.call('HINCRBY', KEYS[1], ARGV[1] .. '#waiting', -1)
 else
   redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[5])), ARGV[2])
+end
+if ARGV[8] ~= '' then
+  redis.call('HINCRBY', KEYS[1], ARGV[1] .. '#' .. ARGV[8], 1)
 end
 redis.call('LPUSH', KEYS[4], ARGV[6])
 redis.call('LTRIM', KEYS[4], 0, tonumber(ARGV[7]) - 1)

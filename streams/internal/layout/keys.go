@@ -135,7 +135,7 @@ func (k Keys) Unknown(p int) string { return k.partitions[p] + "unknown" }
 func (k Keys) Archived(p int) string { return k.partitions[p] + "archived" }
 
 // WebhookMarks is a hash: of each endpoint the fields that begin with its id: up to where the log was copied for it (WebhookMark), and
-// WebhookReplay, WebhookWaiting, WebhookLease and WebhookLost.
+// WebhookReplay, WebhookWaiting, WebhookLease, WebhookLost, WebhookTaken and WebhookFailed.
 func (k Keys) WebhookMarks(p int) string { return k.partitions[p] + "webhook_marks" }
 
 // WebhookReplay is a field of WebhookMarks: up to where the log was copied for an endpoint once more (WebhookMark).
@@ -149,6 +149,12 @@ func WebhookLease(id string) string { return id + "#lease" }
 
 // WebhookLost is one: since when, in milliseconds, facts are missing in the log that an endpoint was not sent.
 func WebhookLost(id string) string { return id + "#lost" }
+
+// WebhookTaken is one: how many tries an endpoint has taken, and WebhookFailed how many it has not.
+func WebhookTaken(id string) string { return id + "#taken" }
+
+// WebhookFailed is one.
+func WebhookFailed(id string) string { return id + "#failed" }
 
 // WebhookDue is a sorted set: event_id/order_id of the orders of which an endpoint is to be sent something, by when that is due.
 func (k Keys) WebhookDue(p int, id string) string { return k.partitions[p] + "webhook_due:" + id }

@@ -103,14 +103,14 @@ func DecodeWebhookLease(text string) int64 {
 	return domain.EntryMillis(until)
 }
 
-// DecodeWebhookWaiting reads how many messages wait.
-func DecodeWebhookWaiting(text string) (int64, error) {
+// DecodeWebhookCount reads WebhookWaiting, WebhookTaken or WebhookFailed.
+func DecodeWebhookCount(text string) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return 0, damaged("how many messages wait for a webhook", text)
+		return 0, damaged("how many messages of a webhook there are", text)
 	}
 	return n, nil
 }
