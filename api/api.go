@@ -78,6 +78,8 @@ type Deps struct {
 	Organising Organising
 	Operating  Operating
 	Finding    Finding
+	// Notices are those of a payment gateway; nil: none are heard.
+	Notices PaymentNotices
 }
 
 // Limits of what is read. Whatever is larger is refused unread.
@@ -148,6 +150,7 @@ func New(deps Deps, options Options) *Server {
 	s.registerOrganising()
 	s.registerOperating()
 	s.registerFinding()
+	s.registerNotices()
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive\n") })
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {

@@ -61,6 +61,7 @@ const (
 	CodeBelowHeld        Code = "capacity_below_held_and_sold"
 
 	// Of a Trouble.
+	CodeGroupGone            Code = "group_gone"            // somebody removed a consumer group, or its stream; it is made again
 	CodeArchiveFailing       Code = "archive_failing"       // the log is not archived
 	CodeGatewayMisconfigured Code = "gateway_misconfigured" // nobody is served until somebody changes something
 	CodeGatewayUnavailable   Code = "gateway_unavailable"   // it does not answer, or not now

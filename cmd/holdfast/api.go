@@ -15,6 +15,7 @@ import (
 	"holdfast/api"
 	"holdfast/console"
 	"holdfast/domain"
+	"holdfast/payments/stripe"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
@@ -34,6 +35,8 @@ type apiCommand struct {
 	WaitRedis time.Duration `env:"HOLDFAST_WAIT_REDIS" default:"30s" placeholder:"DURATION" help:"How long to wait at the start for a Redis that does not answer. Default: 30s."`
 	LogFormat string        `env:"HOLDFAST_LOG_FORMAT" enum:"json,console" default:"json" placeholder:"FORMAT" help:"json or console. The log goes to stderr. Default: json."`
 	LogLevel  string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
+
+	Webhook stripeWebhookFlags `embed:"" group:"Stripe's webhooks, at POST /v1/gateways/stripe/webhook:"`
 }
 
 // Help is shown by --help.
@@ -58,6 +61,10 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	hooks, err := c.Webhook.webhooks()
+	if err != nil {
+		return err
+	}
 	log, err := newLogger(e.stderr, c.LogFormat, c.LogLevel)
 	if err != nil {
 		return err
@@ -75,7 +82,7 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if c.Console {
 		options.Pages = console.Handler()
 	}
-	server, end := newAPI(e, store, options)
+	server, end := newAPI(e, store, hooks, options)
 	defer end()
 	if c.Metrics != "" {
 		metrics, err := serveMetrics(ctx, c.Metrics, server, log)
@@ -100,16 +107,19 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	return err
 }
 
-// newAPI is the API of a namespace. end is to be called when nobody asks it any more.
-func newAPI(e *environment, store *streams.Store, o api.Options) (server *api.Server, end func()) {
+// newAPI is the API of a namespace. hooks are Stripe's, or nil. end is to be called when nobody asks it any more.
+func newAPI(e *environment, store *streams.Store, hooks *stripe.Webhooks, o api.Options) (server *api.Server, end func()) {
 	checkout := store.Checkout()
 	p := producer.New(checkout, checkout, producer.Options{})
-	server = api.New(api.Deps{
+	deps := api.Deps{
 		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: apiBooks{inspect.New(store)}, Keys: store.APIKeys(),
 		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store},
 		Finding: apiFinding{apiOperating{e, store}},
-	}, o)
-	return server, p.Close
+	}
+	if hooks != nil {
+		deps.Notices = stripeNotices{hooks, store}
+	}
+	return api.New(deps, o), p.Close
 }
 
 // apiEvents are the events as the API knows them.

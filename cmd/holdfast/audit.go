@@ -28,6 +28,8 @@ func replacedText(r *inspect.Replaced) string {
 type auditCommand struct {
 	Gateway string       `placeholder:"URL|stripe" help:"The payment gateway, to compare every payment with its books (GET /ledger); or stripe, all of whose payments are listed. Without it, payments are not checked."`
 	Archive string       `placeholder:"URL" help:"Where the log is archived, to verify that and to compare it with the log, entry by entry. Without it, the archive is not checked."`
+	From    timeFlag     `placeholder:"TIME" help:"With --gateway stripe, only the payments that were made there from this time on. Default: all."`
+	Until   timeFlag     `placeholder:"TIME" help:"With --gateway stripe, only those made before this time."`
 	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
 	Stripe  stripeFlags  `embed:"" group:"Stripe, with --gateway stripe:"`
 }
@@ -47,7 +49,13 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			return badUsage("--archive: %w", err)
 		}
 	}
-	var options audit.Options
+	options := audit.Options{FromMillis: c.From.millis, UntilMillis: c.Until.millis}
+	switch ranged := c.From.millis != 0 || c.Until.millis != 0; {
+	case ranged && c.Gateway != stripeGateway:
+		return badUsage("--from, --until: want --gateway stripe")
+	case c.Until.millis != 0 && c.Until.millis <= c.From.millis:
+		return badUsage("--until: want a time after --from")
+	}
 	var gateway asked
 	if c.Gateway != "" {
 		var err error
@@ -56,7 +64,7 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		}
 		defer gateway.Close()
 		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
-			lines, err := gateway.Books(ctx)
+			lines, err := gateway.books(ctx, c.From.millis, c.Until.millis)
 			switch {
 			case errors.Is(err, domain.ErrNotFound):
 				return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", gateway.called)
@@ -89,11 +97,11 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 				report.Violations = append(report.Violations, audit.Violation{Invariant: "I11", Subject: f.Subject, Detail: f.Detail})
 			}
 			report.OK = report.OK && found.OK
-			checked, archived = &found, fmt.Sprintf("%d segments, %d facts", found.Segments, found.Facts)
+			checked, archived = &found, plural(int64(found.Segments), "segment", "segments")+", "+plural(int64(found.Facts), "fact", "facts")
 		}
 		if err := inspect.New(store).KeepVerdict(ctx, report, checked != nil); err != nil {
 			// What it found is told all the same; that no newer verdict is kept shows by its age.
-			_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine("check and the metrics do not know of this audit: "+oneLine(err))) // nothing can be done about a broken standard error
+			e.notice("check and the metrics do not know of this audit: " + oneLine(err))
 		}
 		view := auditView{report, checked, replaced}
 		view.OK = report.OK && replaced == nil
@@ -108,6 +116,15 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			if p.PassedOver > 0 {
 				paid += fmt.Sprintf(", %d of other namespaces passed over", p.PassedOver)
 			}
+			if p.FromMillis > 0 {
+				paid += ", made from " + when(p.FromMillis) + " on"
+			}
+			if p.UntilMillis > 0 {
+				paid += ", made before " + when(p.UntilMillis)
+			}
+			if n := len(p.Disputed); n > 0 {
+				paid += fmt.Sprintf(", %d disputed", n)
+			}
 		}
 		sheet := []string{
 			"verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
@@ -117,16 +134,21 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			sheet = append(sheet, "replaced", replacedText(replaced))
 		}
 		out.sheet(view, sheet...)
-		if len(report.Violations) > 0 && out.section("invariant", "subject", "detail") {
+		if len(report.Violations) > 0 && out.section("invariant", "subject", "detail", "do") {
 			for _, v := range report.Violations {
-				out.row(v, v.Invariant, v.Subject, v.Detail)
+				out.row(v, v.Invariant, v.Subject, v.Detail, v.Do)
+			}
+		}
+		if report.Payments != nil && len(report.Payments.Disputed) > 0 && out.section("disputed", "state", "payment", "do") {
+			for _, d := range report.Payments.Disputed {
+				out.row(d, d.Ref.String(), string(d.State), d.PaymentID, d.Do)
 			}
 		}
 		if err := out.flush(); err != nil {
 			return err
 		}
 		if !report.OK {
-			return fmt.Errorf("the audit found %d violations: see docs/operations.md", len(report.Violations))
+			return fmt.Errorf("the audit found %s: see docs/operations.md", plural(int64(len(report.Violations)), "violation", "violations"))
 		}
 		if replaced != nil {
 			return domain.WithCode(domain.ClassFatal, domain.CodeDataReplaced, errors.New(replacedText(replaced)+"; when that is seen to: holdfast check --forget-replaced"))
