@@ -126,6 +126,10 @@ for (const event of ['Jazz Night', 'The Opera']) {
 await page.getByRole('img', { name: /^Seats of stalls: .* sold/ }).waitFor()
 if (pictures) await new Promise((go) => setTimeout(go, 12_000)) // for a chart that is worth a look
 await good(page, 'on-sale')
+for (const colorScheme of pictures ? ['light', 'dark'] : []) {
+  await page.emulateMedia({ colorScheme })
+  await page.locator('section:has(#seats)').screenshot({ path: `${pictures}/seats-${colorScheme}.png` })
+}
 await page.getByRole('button', { name: 'Make it dark' }).click()
 assert.equal(await page.evaluate(() => getComputedStyle(document.body).colorScheme), 'dark')
 await page.getByRole('button', { name: 'Make it light' }).click()
@@ -137,7 +141,7 @@ await page.getByText('● live').waitFor()
 await goTo(page, 'Orders')
 await page.getByRole('button', { name: 'Order for a customer…' }).click()
 await good(page, 'order-dialog', pictures ? ['light', 'dark'] : ['light'])
-const ordered = await act(page, 'Order', { Event: 'jazz-night', 'How many': '2', Customer: 'fred', 'Payment token': 'tok_visa' })
+const ordered = await act(page, 'Order', { What: 'jazz-night / general', 'How many': '2', Customer: 'fred', 'Payment token': 'tok_visa' })
 const id = /console-[0-9a-z]+/.exec(ordered)[0]
 const order = page.getByRole('article')
 await order.getByText('Confirmed: the tickets are the customer’s').waitFor()
