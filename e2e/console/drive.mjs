@@ -130,6 +130,7 @@ for (const colorScheme of pictures ? ['light', 'dark'] : []) {
   await page.emulateMedia({ colorScheme })
   await page.locator('section:has(#seats)').screenshot({ path: `${pictures}/seats-${colorScheme}.png` })
 }
+await page.emulateMedia({ colorScheme: 'light' })
 await page.getByRole('button', { name: 'Make it dark' }).click()
 assert.equal(await page.evaluate(() => getComputedStyle(document.body).colorScheme), 'dark')
 await page.getByRole('button', { name: 'Make it light' }).click()
