@@ -121,7 +121,7 @@ func (c *devCommand) run(ctx context.Context, e *environment) (err error) {
 	v.Gateway, v.API = "http://"+books.Addr().String(), "http://"+listener.Addr().String()
 	v.Console = v.API + "/console/#key=" + v.Admin
 	log := e.warnings()
-	server, end := newAPI(&env, store, nil, api.Options{Log: log, Pages: console.Handler()})
+	server, end := newAPI(&env, store, staffing{compared: auditSources{Gateway: v.Gateway}}, api.Options{Log: log, Pages: console.Handler()})
 	defer end()
 	var running sync.WaitGroup
 	defer running.Wait()
