@@ -9,7 +9,7 @@ class Acts {
    *   does: string[],            what it will do, in sentences
    *   verb: string,              on the button
    *   bad?: boolean,             it cannot be undone
-   *   reason?: boolean,          a reason is asked for, and kept with the fact
+   *   reason?: true | 'wanted',  a reason is asked for, and kept; wanted: it cannot be left out
    *   typed?: string,            is to be typed before it can be done
    *   fields?: { name: string, label: string, value?: string, type?: string, hint?: string, options?: string[], required?: boolean }[],
    *   list?: string[],           what it is done to
