@@ -70,11 +70,12 @@ func (p point) String() string {
 // parsePoint reads what String wrote.
 func parsePoint(s string) (point, error) {
 	parts := strings.Split(s, " | ")
-	i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == parts[0] })
+	all := slices.Concat(scenarios, stripeScenarios())
+	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == parts[0] })
 	if i < 0 {
 		return point{}, fmt.Errorf("there is no scenario %q", parts[0])
 	}
-	p := point{scenario: scenarios[i]}
+	p := point{scenario: all[i]}
 	for _, part := range parts[1:] {
 		f, err := parseFault(part)
 		if err != nil {
@@ -93,17 +94,19 @@ type campaign struct {
 	tally     *torture.Tally
 	scenarios []scenario
 	some      bool // not all that there are
+	atOnce    int
 
 	mu   sync.Mutex
 	hits map[string]int // by step
 }
 
+// atOnce is how many points run at a time.
 const atOnce = 48
 
 // runAll runs points and reports what was wrong. The outcomes are in their order.
 func (c *campaign) runAll(points []point) []outcome {
 	outcomes := make([]outcome, len(points))
-	room := make(chan struct{}, atOnce)
+	room := make(chan struct{}, c.atOnce)
 	var running sync.WaitGroup
 	for i, p := range points {
 		room <- struct{}{}
@@ -141,7 +144,7 @@ func (c *campaign) run(p point) outcome {
 // that regular expression.
 func TestTortureFaults(t *testing.T) {
 	server := redistest.Start(t)
-	c := &campaign{t: t, server: server, scenarios: scenarios, hits: make(map[string]int)}
+	c := &campaign{t: t, server: server, scenarios: scenarios, atOnce: atOnce, hits: make(map[string]int)}
 	if again := os.Getenv("FAULT"); again != "" {
 		p, err := parsePoint(again)
 		if err != nil {
@@ -174,7 +177,9 @@ func TestTortureFaults(t *testing.T) {
 	if !t.Run("at every step", func(t *testing.T) { recoveries = c.in(t, 1, "a fault at every step").everyStep(random) }) {
 		return
 	}
-	t.Run("during recovery", func(t *testing.T) { c.in(t, 2, "a fault during recovery").duringRecovery(random, recoveries) })
+	t.Run("during recovery", func(t *testing.T) {
+		c.in(t, 2, "a fault during recovery").duringRecovery(random, recoveries, torture.Size(50, 3000))
+	})
 	for _, step := range steps {
 		if c.hits[step] == 0 && !c.some {
 			t.Errorf("no fault was hit at %q", step)
@@ -264,14 +269,14 @@ func (c *campaign) noteHits() {
 }
 
 // duringRecovery takes points that were hit, and lets a second fault happen at a step
-// of what came then.
-func (c *campaign) duringRecovery(random *rand.Rand, recoveries []recovery) {
+// of what came then, until so many pairs were hit.
+func (c *campaign) duringRecovery(random *rand.Rand, recoveries []recovery, want int) {
 	var pairs []point
 	for _, r := range recoveries {
 		pairs = append(pairs, pointsOf(r.point, r.seen, torture.Size(1, 2))...)
 	}
 	random.Shuffle(len(pairs), func(i, j int) { pairs[i], pairs[j] = pairs[j], pairs[i] })
-	want := c.atLeast(torture.Size(50, 3000), len(pairs)/4)
+	want = c.atLeast(want, len(pairs)/4)
 	spread(pairs, func(p point) string { return p.scenario.name + p.faults[0].step + p.faults[1].step })
 	// Some second faults are not hit: how a recovery goes is also a matter of timing. Then others are tried.
 	both, tried := 0, 0

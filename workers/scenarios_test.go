@@ -1622,9 +1622,9 @@ func (m mistaken) Authorize(ctx context.Context, r domain.PaymentRequest) (domai
 // capturesBeforeVoids is a gateway that knows each order as captured before it is asked
 // to void it, so that there is one way for it to end: refunded.
 func capturesBeforeVoids(r *scene) domain.PaymentGateway {
-	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		if call == "void" {
-			_, _ = r.world.gateway.Capture(ctx, domain.Attempt{Name: name}) // refused when it is refunded already
+			_, _ = r.world.gateway.Capture(r.ctx, domain.Attempt{Name: name}) // refused when it is refunded already; with no worker's context, so that no fault happens to it
 		}
 		return do()
 	}}

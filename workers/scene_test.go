@@ -28,6 +28,7 @@ type scenario struct {
 	name    string
 	cfg     func(cfg *workers.Config)            // if not nil, what is not as usual
 	gateway simulator.Options                    //
+	bank    func(v *verdict) bank                // if not nil, who has the money instead of a simulator
 	wrap    func(r *scene) domain.PaymentGateway // if not nil, the gateway that workers see
 	play    func(r *scene)                       // the first worker starts at its first wait
 	tidy    func(r *scene) bool                  // if not nil, what must come true in the end besides
@@ -198,13 +199,21 @@ func (s scenario) playOn(r *scene, o *outcome) {
 		r.until("all tidied up", func() bool { return s.tidy(r) })
 	}
 	r.judge(events)
+	if stripe, ok := r.world.gateway.(*stripeBank); ok {
+		stripe.check(r.t)
+	}
 	before := len(r.t.(*verdict).said)
 	r.auditBut(s.named...)
 	o.audits, o.audited = 1, len(r.t.(*verdict).said)-before
 }
 
 func newScene(v *verdict, server *redistest.Server, s scenario, inj *injector, p planted, wait time.Duration) *scene {
-	r := &scene{world: newWorld(v, server, s.gateway), scenario: s, injector: inj, planted: p, released: make(chan struct{})}
+	r := &scene{scenario: s, injector: inj, planted: p, released: make(chan struct{})}
+	if s.bank == nil {
+		r.world = newWorld(v, server, s.gateway)
+	} else {
+		r.world = openWorld(v, server, fmt.Sprintf("test-%d", namespaces.Add(1)), s.bank(v))
+	}
 	r.patience, r.free, r.deps = wait, s.free != "", p.deps
 	r.release = sync.OnceFunc(func() { close(r.released) })
 	r.gateway = r.world.gateway
@@ -282,7 +291,7 @@ func (r *scene) startAs(process *process) *worker {
 	if r.planted.gateway != nil {
 		gateway = r.planted.gateway(gateway)
 	}
-	return r.run(cfg, process.gateway(gateway), store)
+	return r.run(cfg, asProcess{process.gateway(gateway), process}, store)
 }
 
 // command is what somebody does to events while workers work. It is a process of its own:
