@@ -61,8 +61,10 @@ const (
 	CodeEventClosed      Code = "event_closed"
 	CodeEventReopened    Code = "event_reopened" // while its orders were being cancelled
 	CodeBelowHeld        Code = "capacity_below_held_and_sold"
+	CodeSoldOutNow       Code = "sold_out_now" // nothing was recorded of the order, and nothing is decided: come again if you like
 
 	// Of a Trouble.
+	CodeGroupGone            Code = "group_gone"            // somebody removed a consumer group, or its stream; it is made again
 	CodeArchiveFailing       Code = "archive_failing"       // the log is not archived
 	CodeGatewayMisconfigured Code = "gateway_misconfigured" // nobody is served until somebody changes something
 	CodeGatewayUnavailable   Code = "gateway_unavailable"   // it does not answer, or not now

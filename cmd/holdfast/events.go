@@ -190,7 +190,7 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 		sale := viewSale(terms.OnSaleMillis, terms.OffSaleMillis)
 		out := e.printer()
 		if store.Created() && !e.json {
-			out.row(nil, fmt.Sprintf("namespace %s created, with %d partitions: nothing of it was there", e.namespace, store.Partitions()))
+			out.row(nil, fmt.Sprintf("namespace %s created, with %s: nothing of it was there", e.namespace, plural(int64(store.Partitions()), "partition", "partitions")))
 		}
 		out.row(struct {
 			EventID          string `json:"event_id"`
@@ -336,7 +336,7 @@ func (c *eventsAdjustCommand) apply(event domain.Event) (domain.Terms, error) {
 			}
 		}
 		if t.Sections[i].Capacity < 0 && f.capacity >= 0 {
-			return t, badUsage("--section %s: its allocations have %d places more", f.name, -t.Sections[i].Capacity)
+			return t, badUsage("--section %s: its allocations have %s more", f.name, plural(-t.Sections[i].Capacity, "place", "places"))
 		}
 		if f.price == "" {
 			continue

@@ -60,7 +60,7 @@ func (c *initCommand) Run(ctx context.Context, e *environment) error {
 		return err
 	}
 	if c.Partitions != nil && ns.Partitions != *c.Partitions {
-		return fmt.Errorf("namespace %s exists with %d partitions, and their number cannot be changed: choose another --namespace", ns.Name, ns.Partitions)
+		return fmt.Errorf("namespace %s exists with %s, and their number cannot be changed: choose another --namespace", ns.Name, plural(int64(ns.Partitions), "partition", "partitions"))
 	}
 	if c.PaymentNames != "" && ns.PaymentNames != o.PaymentNames {
 		return fmt.Errorf("namespace %s exists with %s payment names, and they cannot be changed: choose another --namespace", ns.Name, ns.PaymentNames)
