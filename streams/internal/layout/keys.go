@@ -28,11 +28,11 @@ func (k Keys) PartitionOfKey(key string) (p int, ok bool) {
 	return p, is && found && err == nil && p >= 0
 }
 
-// IsNote reports whether a key of a partition has only what workers note of themselves and of their work.
+// IsNote reports whether a key of a partition has only what programs note of themselves, of their work and of whom they have turned away.
 func (k Keys) IsNote(p int, key string) bool {
 	kind, ours := strings.CutPrefix(key, k.partition(p)+Schema+":")
 	kind, _, _ = strings.Cut(kind, ":")
-	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "turn"}, kind)
+	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "turn", "turned_away"}, kind)
 }
 
 // Schema is the one that this program speaks. SchemaBefore is what package migrate takes to it, and SchemaBetween
