@@ -71,6 +71,8 @@ type Deps struct {
 	Events   Events
 	Books    Books
 	Keys     Keys
+	Demand   Demand
+	Codes    domain.CodeKeys // what access codes are hashed with; none: events get none here
 	// What organisers and SREs ask for.
 	Organising Organising
 	Operating  Operating
@@ -95,12 +97,15 @@ type Server struct {
 	keys    *keyring
 	rates   *rates
 	events  *glances
+	door    *door
 	feeds   *feeds
 	stats   *Stats
 	waits   chan struct{}   // one element for each wait under way
 	ending  context.Context // is done once the end was asked for
 	end     context.CancelFunc
 	ended   atomic.Bool
+
+	auditing atomic.Bool
 }
 
 // New returns a server that does not listen yet.
@@ -117,6 +122,7 @@ func New(deps Deps, options Options) *Server {
 	}
 	s.keys = newKeyring(deps.Keys, s.log)
 	s.events = newGlances(deps.Events)
+	s.door = newDoor(deps.Events, deps.Demand, s.log)
 	s.feeds = &feeds{of: make(map[string]*feed)}
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -254,6 +260,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, secure *tls.C
 	if err != nil { // whoever is still there has waited long enough
 		err = server.Close()
 	}
+	s.door.add(grace)
 	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
 		err = errors.Join(err, ended)
 	}

@@ -59,6 +59,7 @@ const (
 	CodeEventClosed      Code = "event_closed"
 	CodeEventReopened    Code = "event_reopened" // while its orders were being cancelled
 	CodeBelowHeld        Code = "capacity_below_held_and_sold"
+	CodeSoldOutNow       Code = "sold_out_now" // nothing was recorded of the order, and nothing is decided: come again if you like
 
 	// Of a Trouble.
 	CodeGroupGone            Code = "group_gone"            // somebody removed a consumer group, or its stream; it is made again

@@ -35,6 +35,8 @@ type apiCommand struct {
 	LogLevel  string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 
 	Webhook stripeWebhookFlags `embed:"" group:"Stripe's webhooks, at POST /v1/gateways/stripe/webhook:"`
+	codeKeyFlags
+	auditSources `group:"What audits that are asked for over HTTP compare with:"`
 }
 
 // Help is shown by --help.
@@ -54,6 +56,13 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	}
 	if c.Rate <= 0 || c.MaxWait <= 0 || c.MaxWaits <= 0 || c.Grace <= 0 {
 		return badUsage("--rate, --max-wait, --max-waits, --grace: want more than 0")
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	codes, err := c.keys()
+	if err != nil {
+		return err
 	}
 	secure, err := servingTLS(c.TLSCert, c.TLSKey)
 	if err != nil {
@@ -76,7 +85,7 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot listen (%w): choose another address with --listen", err)
 	}
-	server, end := newAPI(e, store, hooks, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
+	server, end := newAPI(e, store, staffing{codes, c.auditSources, hooks}, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
 	defer end()
 	if c.Metrics != "" {
 		metrics, err := serveMetrics(ctx, c.Metrics, server, log)
@@ -101,16 +110,23 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	return err
 }
 
-// newAPI is the API of a namespace. hooks are Stripe's, or nil. end is to be called when nobody asks it any more.
-func newAPI(e *environment, store *streams.Store, hooks *stripe.Webhooks, o api.Options) (server *api.Server, end func()) {
+// staffing is what staff is served with, beside the store.
+type staffing struct {
+	codes    domain.CodeKeys
+	compared auditSources
+	hooks    *stripe.Webhooks // of Stripe; nil: none are taken
+}
+
+// newAPI is the API of a namespace. end is to be called when nobody asks it any more.
+func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) (server *api.Server, end func()) {
 	checkout := store.Checkout()
 	p := producer.New(checkout, checkout, producer.Options{})
 	deps := api.Deps{
-		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: apiBooks{inspect.New(store)}, Keys: store.APIKeys(),
-		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store},
+		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: apiBooks{inspect.New(store)}, Keys: store.APIKeys(), Demand: store,
+		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store, with.compared}, Codes: with.codes,
 	}
-	if hooks != nil {
-		deps.Notices = stripeNotices{hooks, store}
+	if with.hooks != nil {
+		deps.Notices = stripeNotices{with.hooks, store}
 	}
 	return api.New(deps, o), p.Close
 }

@@ -17,6 +17,15 @@ type Options struct {
 	// FromMillis and UntilMillis say of which time those payments are that Gateway returns, by when they were made there: from the first on, and
 	// before the second. 0: no bound.
 	FromMillis, UntilMillis int64
+	// Progress, if it is not nil, is told now and then how far the audit is.
+	Progress func(Progress)
+}
+
+// Progress is how far an audit is.
+type Progress struct {
+	Partitions int // whose state was looked at
+	Of         int // how many there are
+	Facts      int // that were folded
 }
 
 // Report is the verdict.
@@ -82,7 +91,7 @@ const maxViolations = 10_000
 func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 	ns := store.Inside()
 	ns.Hashes = new(access.OrderHashes) // where orders are is what is stored, not what this process remembers
-	a := &auditor{ns: ns, invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
+	a := &auditor{ns: ns, progress: o.Progress, invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
 	for p := range a.ns.Keys.Partitions() {
 		a.partitions = append(a.partitions, newPartitionAudit(a, p))
 	}
@@ -108,6 +117,8 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 
 type auditor struct {
 	ns         access.Namespace
+	progress   func(Progress)
+	checked    int // partitions
 	partitions []*partitionAudit
 	invoices   map[string]map[domain.OrderRef]bool // by customer
 	violations []Violation
@@ -151,12 +162,29 @@ func (a *auditor) run(ctx context.Context, o Options) error {
 		if err := p.checkState(ctx); err != nil {
 			return err
 		}
+		a.checked++
+		a.tell()
 	}
 	a.checkInvoices()
 	if o.Gateway != nil {
 		a.checkPayments(ledger, o)
 	}
 	return nil
+}
+
+// tellEvery is after how many facts of a partition it is told how far the audit is.
+const tellEvery = 10_000
+
+// tell says how far the audit is.
+func (a *auditor) tell() {
+	if a.progress == nil {
+		return
+	}
+	is := Progress{Partitions: a.checked, Of: len(a.partitions)}
+	for _, p := range a.partitions {
+		is.Facts += p.facts
+	}
+	a.progress(is)
 }
 
 // of is the partition an order is in.

@@ -147,6 +147,9 @@ func (k Keys) Events(p int) string { return k.partitions[p] + "events" }
 // reads a section that has nothing to do with its seats.
 func (k Keys) Places(p int) string { return k.partitions[p] + "places" }
 
+// TurnedAway is a hash: how many places were asked for in vain of whoever recorded nothing of it, by RefusedField.
+func (k Keys) TurnedAway(p int) string { return k.partitions[p] + "turned_away" }
+
 // ClockField is one of Events: the time of the newest log entry.
 const ClockField = "#now"
 
