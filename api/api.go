@@ -71,9 +71,13 @@ type Deps struct {
 	Events   Events
 	Books    Books
 	Keys     Keys
+	Demand   Demand
+	Codes    domain.CodeKeys // what access codes are hashed with; none: events get none here
 	// What organisers and SREs ask for.
 	Organising Organising
 	Operating  Operating
+	// Notices are those of a payment gateway; nil: none are heard.
+	Notices PaymentNotices
 }
 
 // Limits of what is read. Whatever is larger is refused unread.
@@ -93,12 +97,15 @@ type Server struct {
 	keys    *keyring
 	rates   *rates
 	events  *glances
+	door    *door
 	feeds   *feeds
 	stats   *Stats
 	waits   chan struct{}   // one element for each wait under way
 	ending  context.Context // is done once the end was asked for
 	end     context.CancelFunc
 	ended   atomic.Bool
+
+	auditing atomic.Bool
 }
 
 // New returns a server that does not listen yet.
@@ -115,6 +122,7 @@ func New(deps Deps, options Options) *Server {
 	}
 	s.keys = newKeyring(deps.Keys, s.log)
 	s.events = newGlances(deps.Events)
+	s.door = newDoor(deps.Events, deps.Demand, s.log)
 	s.feeds = &feeds{of: make(map[string]*feed)}
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -143,6 +151,7 @@ func New(deps Deps, options Options) *Server {
 	s.registerUpdates()
 	s.registerOrganising()
 	s.registerOperating()
+	s.registerNotices()
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive\n") })
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
@@ -251,6 +260,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, secure *tls.C
 	if err != nil { // whoever is still there has waited long enough
 		err = server.Close()
 	}
+	s.door.add(grace)
 	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
 		err = errors.Join(err, ended)
 	}

@@ -38,7 +38,8 @@ const roleCustomer domain.APIRole = "customer"
 var (
 	anyone   = append(slices.Clone(domain.APIRoles), roleCustomer)
 	sellers  = []domain.APIRole{domain.APICheckout, domain.APIAdmin}
-	lookers  = []domain.APIRole{domain.APICheckout, domain.APICustomerView, domain.APISRE, domain.APIAdmin, roleCustomer}
+	givers   = []domain.APIRole{domain.APICheckout, domain.APIOrganiser, domain.APIAdmin}
+	lookers  = []domain.APIRole{domain.APICheckout, domain.APICustomerView, domain.APIOrganiser, domain.APISRE, domain.APIAdmin, roleCustomer}
 	counters = []domain.APIRole{domain.APISales, domain.APIOrganiser, domain.APISRE, domain.APIAdmin}
 )
 

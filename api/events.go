@@ -154,7 +154,8 @@ type glances struct {
 	from Events
 
 	mu    sync.Mutex
-	looks map[string]*glance
+	looks map[string]*glance // under way, or done
+	known map[string]*glance // the newest that found its event
 }
 
 // glance is a look at one event. What it has found can be read once done is closed.
@@ -180,7 +181,9 @@ type page struct {
 	etag string
 }
 
-func newGlances(from Events) *glances { return &glances{from: from, looks: make(map[string]*glance)} }
+func newGlances(from Events) *glances {
+	return &glances{from: from, looks: make(map[string]*glance), known: make(map[string]*glance)}
+}
 
 // all is a name that no event has: of the look at which there are.
 const all = "*"
@@ -188,15 +191,7 @@ const all = "*"
 // at is a look at an event, or at all, that is not old.
 func (g *glances) at(ctx context.Context, eventID string) (*glance, error) {
 	g.mu.Lock()
-	look := g.looks[eventID]
-	if now := time.Now(); look == nil || now.Sub(look.began) >= glanceLasts {
-		if len(g.looks) >= mostGlances {
-			clear(g.looks)
-		}
-		look = &glance{began: now, done: make(chan struct{})}
-		g.looks[eventID] = look
-		go g.look(context.WithoutCancel(ctx), eventID, look)
-	}
+	look := g.fresh(ctx, eventID)
 	g.mu.Unlock()
 	select {
 	case <-look.done:
@@ -204,6 +199,34 @@ func (g *glances) at(ctx context.Context, eventID string) (*glance, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("event %s: %w", eventID, ctx.Err())
 	}
+}
+
+// fresh is at, but for the wait until it is done. The caller has the lock.
+func (g *glances) fresh(ctx context.Context, eventID string) *glance {
+	look, now := g.looks[eventID], time.Now()
+	if look != nil && now.Sub(look.began) < glanceLasts {
+		return look
+	}
+	if len(g.looks) >= mostGlances {
+		clear(g.looks)
+		clear(g.known)
+	}
+	look = &glance{began: now, done: make(chan struct{})}
+	g.looks[eventID] = look
+	go g.look(context.WithoutCancel(ctx), eventID, look)
+	return look
+}
+
+// latest is what is known of an event without waiting: of a look that is not older than that. It sees to it that there is one soon.
+func (g *glances) latest(ctx context.Context, eventID string, old time.Duration) (event domain.Event, known bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.fresh(ctx, eventID)
+	look := g.known[eventID]
+	if look == nil || time.Since(look.began) > old {
+		return event, false
+	}
+	return look.event, true
 }
 
 func (g *glances) look(ctx context.Context, eventID string, look *glance) {
@@ -215,7 +238,14 @@ func (g *glances) look(ctx context.Context, eventID string, look *glance) {
 		slices.Sort(look.ids)
 		return
 	}
-	look.event, look.err = g.from.Get(ctx, eventID)
+	if look.event, look.err = g.from.Get(ctx, eventID); look.err != nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if before := g.known[eventID]; before == nil || before.began.Before(look.began) {
+		g.known[eventID] = look
+	}
 }
 
 // show is what is made of a look, once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -24,6 +25,14 @@ type Operating interface {
 	Redrive(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error)
 	Reroute(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error)
 	Discard(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error)
+	// Pauses are those that last, and those of late. Pause and Resume are of an event, or, if that is empty, of everything; without a reason they are
+	// refused.
+	Pauses(ctx context.Context) ([]json.RawMessage, error)
+	Pause(ctx context.Context, eventID string, extendHolds time.Duration, cause domain.Cause) ([]json.RawMessage, error)
+	Resume(ctx context.Context, eventID string, cause domain.Cause) ([]json.RawMessage, error)
+	// Audited are the newest verdicts. Audit makes them anew, which takes a while: progress is told how far it is, from several goroutines perhaps.
+	Audited(ctx context.Context) ([]json.RawMessage, error)
+	Audit(ctx context.Context, progress func(AuditProgress)) (json.RawMessage, error)
 }
 
 // Object is one of those that a command writes with -o json.
@@ -48,6 +57,8 @@ type LettersRequest struct {
 var operators = []domain.APIRole{domain.APISRE, domain.APIAdmin}
 
 func (s *Server) registerOperating() {
+	s.registerPauses()
+	s.registerAudit()
 	o := s.deps.Operating
 	look := func(id, path, summary, command string) huma.Operation {
 		return huma.Operation{
@@ -112,6 +123,58 @@ func (s *Server) registerOperating() {
 			return &struct{ Body Handled }{Handled{orEmpty(done), orEmpty(failed)}}, nil
 		})
 	}
+}
+
+// PauseRequest says what is to be paused. Who asked for it is the name of the key.
+type PauseRequest struct {
+	EventID           string `json:"event_id,omitempty" maxLength:"128" doc:"Its requests are parked. Default: everything."`
+	ExtendHoldSeconds int64  `json:"extend_holds_seconds,omitempty" minimum:"1" maximum:"86400" doc:"No hold of what is paused ends within so long from now."`
+	Reason            string `json:"reason" minLength:"1" maxLength:"512" doc:"Why, for people: whoever looks is told."`
+}
+
+// ResumeRequest says what is to go on.
+type ResumeRequest struct {
+	EventID string `json:"event_id,omitempty" maxLength:"128" doc:"Default: everything."`
+	Reason  string `json:"reason" minLength:"1" maxLength:"512" doc:"Why, for people."`
+}
+
+// mayPause is mayEvent; everything is for keys of all events.
+func (p principal) mayPause(eventID string) error {
+	if eventID == "" && len(p.key.Events) > 0 {
+		return problemOf(http.StatusForbidden, domain.CodeDenied, "this key is not for all events")
+	}
+	if eventID == "" {
+		return nil
+	}
+	return p.mayEvent(eventID)
+}
+
+func (s *Server) registerPauses() {
+	o := s.deps.Operating
+	register(s, huma.Operation{
+		OperationID: "pauses", Method: http.MethodGet, Path: "/v1/pauses", Summary: "What is paused, and what was of late", Tags: []string{"sres"},
+		Description: "The objects are those of holdfast pause list -o json.",
+	}, operators, func(ctx context.Context, _ *struct{}) (*objectsOutput, error) { return s.objects(o.Pauses(ctx)) })
+	register(s, huma.Operation{
+		OperationID: "pause", Method: http.MethodPost, Path: "/v1/pauses", Summary: "Have workers take no more requests, of an event or at all", Tags: []string{"sres"},
+		Description: "Nothing is lost. What is paused already stays so (changed: false).",
+	}, operators, func(ctx context.Context, in *struct{ Body PauseRequest }) (*objectsOutput, error) {
+		caller := callerOf(ctx)
+		if err := caller.mayPause(in.Body.EventID); err != nil {
+			return nil, err
+		}
+		return s.objects(o.Pause(ctx, in.Body.EventID, time.Duration(in.Body.ExtendHoldSeconds)*time.Second, domain.Cause{Reason: in.Body.Reason, By: caller.key.Name}))
+	})
+	register(s, huma.Operation{
+		OperationID: "resume", Method: http.MethodPost, Path: "/v1/pauses/resume", Summary: "Have workers take requests again", Tags: []string{"sres"},
+		Description: "What is not paused stays so (changed: false).",
+	}, operators, func(ctx context.Context, in *struct{ Body ResumeRequest }) (*objectsOutput, error) {
+		caller := callerOf(ctx)
+		if err := caller.mayPause(in.Body.EventID); err != nil {
+			return nil, err
+		}
+		return s.objects(o.Resume(ctx, in.Body.EventID, domain.Cause{Reason: in.Body.Reason, By: caller.key.Name}))
+	})
 }
 
 type objectsOutput struct{ Body Objects }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -145,6 +147,16 @@ type CancelRequest struct {
 	Reason string        `json:"reason,omitempty" maxLength:"512" doc:"Why, for people. Who asked for it is the name of the key."`
 	Change int64         `json:"change,omitempty" minimum:"1" maximum:"1000000" doc:"With items: which change of its order this is, from 1."`
 	Items  []ItemRequest `json:"items,omitempty" minItems:"1" maxItems:"20" nullable:"false" doc:"These places only."`
+
+	NoRefund bool `json:"no_refund,omitempty" doc:"The money is kept. Only of a key for organisers."`
+}
+
+// RefundRequest gives money of an order back, and no places.
+type RefundRequest struct {
+	Change int64         `json:"change" minimum:"1" maximum:"1000000" doc:"Which change of its order this is, from 1: a number is done once."`
+	Amount int64         `json:"amount,omitempty" minimum:"1" doc:"Minor units, beside what was given back before."`
+	Items  []ItemRequest `json:"items,omitempty" minItems:"1" maxItems:"20" nullable:"false" doc:"Instead of amount: what these places of the order cost."`
+	Reason string        `json:"reason,omitempty" maxLength:"512" doc:"Why, for people. Who asked for it is the name of the key."`
 }
 
 // ChangeRequest says which places an order shall have.
@@ -192,7 +204,7 @@ func accepted(s *Server) map[string]*huma.Response {
 func (s *Server) registerOrders() {
 	register(s, huma.Operation{
 		OperationID: "order", Method: http.MethodPost, Path: "/v1/orders", Summary: "Buy tickets, or hold them", Tags: []string{"orders"}, Responses: accepted(s),
-		Description: "200 is an outcome, a rejection included: look at state and reason. Sending the same again is harmless, and tells the same order. The same order_id or Idempotency-Key with another body is 422, with code conflict.",
+		Description: "200 is an outcome, a rejection included: look at state and reason. Sending the same again is harmless, and tells the same order. The same order_id or Idempotency-Key with another body is 422, with code conflict. 409 sold_out_now: nothing is left now, and nothing was recorded of an order that nobody knew; it may be tried again.",
 	}, sellers, s.order)
 	register(s, huma.Operation{
 		OperationID: "pay", Method: http.MethodPost, Path: "/v1/orders/{event}/{id}/pay", Summary: "Pay for what is held", Tags: []string{"orders"}, Responses: accepted(s),
@@ -203,7 +215,11 @@ func (s *Server) registerOrders() {
 	}, sellers, s.paymentUpdate)
 	register(s, huma.Operation{
 		OperationID: "cancel", Method: http.MethodPost, Path: "/v1/orders/{event}/{id}/cancel", Summary: "Give an order up, or some of its places", Tags: []string{"orders"}, Responses: accepted(s),
-	}, sellers, s.cancel)
+	}, givers, s.cancel)
+	register(s, huma.Operation{
+		OperationID: "refund", Method: http.MethodPost, Path: "/v1/orders/{event}/{id}/refund", Summary: "Give money of an order back, and no places", Tags: []string{"orders"}, Responses: accepted(s),
+		Description: "change_refusal of the answer says why it was refused; the number is used up.",
+	}, organisers, s.refund)
 	register(s, huma.Operation{
 		OperationID: "change", Method: http.MethodPost, Path: "/v1/orders/{event}/{id}/change", Summary: "Exchange places of an order", Tags: []string{"orders"}, Responses: accepted(s),
 		Description: "change_refusal of the answer says why it was refused; the order is then what it was, and the number is used up.",
@@ -230,6 +246,9 @@ func (s *Server) order(ctx context.Context, in *orderInput) (*orderOutput, error
 		return nil, problemOf(http.StatusUnprocessableEntity, domain.CodeInvalid, "want either order_id or Idempotency-Key: it is what makes a retry safe")
 	case b.OrderID == "":
 		b.OrderID = orderIDOf(caller.key.Name, in.IdempotencyKey)
+	}
+	if len(b.Items) == 0 {
+		b.Section = cmp.Or(b.Section, domain.DefaultSection)
 	}
 	return s.submit(ctx, in.Preferences, domain.Request{
 		Type: domain.RequestType(b.Type), EventID: b.EventID, OrderID: b.OrderID, CustomerID: b.CustomerID, Section: b.Section, Quantity: b.Quantity,
@@ -272,9 +291,24 @@ func (s *Server) cancel(ctx context.Context, in *struct {
 ) (*orderOutput, error) {
 	r := domain.Request{Type: domain.RequestCancel, EventID: in.Event, OrderID: in.ID, Cause: domain.Cause{By: callerOf(ctx).key.Name}}
 	if in.Body != nil {
+		if r.NoRefund = in.Body.NoRefund; r.NoRefund && !slices.Contains(organisers, callerOf(ctx).role) {
+			return nil, problemOf(http.StatusForbidden, domain.CodeDenied, "no_refund: the role "+string(callerOf(ctx).role)+" may not keep the money").of(in.ref())
+		}
 		r.Cause.Reason, r.Change, r.Items = in.Body.Reason, in.Body.Change, itemsOf(in.Body.Items)
 	}
 	return s.submit(ctx, in.Preferences, r)
+}
+
+func (s *Server) refund(ctx context.Context, in *struct {
+	OrderPath
+	Preferences
+	Body RefundRequest
+},
+) (*orderOutput, error) {
+	return s.submit(ctx, in.Preferences, domain.Request{
+		Type: domain.RequestRefund, EventID: in.Event, OrderID: in.ID, Change: in.Body.Change, Amount: in.Body.Amount, Items: itemsOf(in.Body.Items),
+		Cause: domain.Cause{Reason: in.Body.Reason, By: callerOf(ctx).key.Name},
+	})
 }
 
 func (s *Server) change(ctx context.Context, in *struct {
@@ -304,6 +338,7 @@ func (s *Server) submit(ctx context.Context, how Preferences, r domain.Request) 
 	receipt := producer.Receipt{EventID: r.EventID, OrderID: r.OrderID, Type: r.Type, Fingerprint: fingerprint}
 	known := false
 	if r.Type.Opens() {
+		soldOut := s.door.soldOut(ctx, &r)
 		// What is known of it already needs no other request. Another body under its id is told at once.
 		order, err := s.look(ctx, ref)
 		switch {
@@ -318,6 +353,10 @@ func (s *Server) submit(ctx context.Context, how Preferences, r domain.Request) 
 				return nil, s.problem(err).of(ref)
 			}
 			return out, nil
+		}
+		if soldOut && !known {
+			s.door.turnAway(&r)
+			return nil, errSoldOutNow.with(ref)
 		}
 	}
 	if !known {

@@ -19,7 +19,7 @@ type Organising interface {
 	// Create puts an event on sale; created is false if it is on sale with these terms already.
 	Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error)
 	// Adjust gives an event the terms that change makes of its present ones.
-	Adjust(ctx context.Context, eventID string, change func(domain.Terms) (domain.Terms, error)) (changed bool, err error)
+	Adjust(ctx context.Context, eventID string, change func(domain.Event) (domain.Terms, error)) (changed bool, err error)
 	Close(ctx context.Context, eventID string, cause domain.Cause) (closed bool, err error)
 	Reopen(ctx context.Context, eventID string, cause domain.Cause) (reopened bool, err error)
 	// CallOff ends an event's sale and cancels its orders. Calling it again goes on with what is left.
@@ -39,6 +39,28 @@ type SectionTerms struct {
 	Price    *int64 `json:"price,omitempty" minimum:"0" doc:"Minor units. Needed for a new section."`
 	Capacity *int64 `json:"capacity,omitempty" minimum:"0" maximum:"100000000" doc:"How many places, those of its allocations included; of a section without seats."`
 	Rows     string `json:"rows,omitempty" maxLength:"1048576" doc:"Of a section with seats: its rows from the best to the worst, if it is new, such as A:1-12/13-24,B:1-26."`
+
+	Blocked *int64   `json:"blocked,omitempty" minimum:"0" maximum:"100000000" doc:"How many of its places for everybody are not for sale, in all; of a section without seats."`
+	Block   []string `json:"block,omitempty" minItems:"1" maxItems:"100000" nullable:"false" doc:"Seats that are not for sale, of an event that is there."`
+	Unblock []string `json:"unblock,omitempty" minItems:"1" maxItems:"100000" nullable:"false" doc:"Seats that are for sale again, likewise."`
+}
+
+// AllocationTerms is who may take which places.
+type AllocationTerms struct {
+	Allocation string            `json:"allocation" minLength:"1" maxLength:"128" doc:"Seats of the allocation public are for everybody."`
+	OnSale     *int64            `json:"on_sale,omitempty" minimum:"0" doc:"0: with the event."`
+	OffSale    *int64            `json:"off_sale,omitempty" minimum:"0" doc:"0: with the event."`
+	Places     []AllocatedPlaces `json:"places,omitempty" maxItems:"200" nullable:"false"`
+	Codes      []domain.Secret   `json:"codes,omitempty" minItems:"1" maxItems:"1000" nullable:"false" doc:"Access codes that open it. They are in no answer, and stored as hashes."`
+	CodeUses   int64             `json:"code_uses,omitempty" minimum:"1" maximum:"1000000" doc:"By how many orders at once each of these codes can be used. Default: any number."`
+}
+
+// AllocatedPlaces are places of a section that are of an allocation.
+type AllocatedPlaces struct {
+	Section string   `json:"section" minLength:"1" maxLength:"128"`
+	Places  *int64   `json:"places,omitempty" minimum:"0" maximum:"100000000" doc:"How many, in all; of a section without seats."`
+	Seats   []string `json:"seats,omitempty" minItems:"1" maxItems:"100000" nullable:"false" doc:"These seats, of an event that is there. Of a new one its rows say it."`
+	Blocked *int64   `json:"blocked,omitempty" minimum:"0" maximum:"100000000" doc:"How many of them are not for sale, in all; of a section without seats."`
 }
 
 // EventTerms is what an organiser says about an event. When it is adjusted, what is left out stays as it is.
@@ -50,6 +72,10 @@ type EventTerms struct {
 	OnSale         *int64         `json:"on_sale,omitempty" minimum:"0" doc:"0: at once."`
 	OffSale        *int64         `json:"off_sale,omitempty" minimum:"0" doc:"0: never."`
 	Sections       []SectionTerms `json:"sections,omitempty" maxItems:"200" nullable:"false" doc:"Sections to add, or to change."`
+
+	LateApproval *int64            `json:"late_approval_for,omitempty" minimum:"0" maximum:"86400000" doc:"For how many milliseconds after its hold has run out an order whose payment is approved gets its places again, if they are free. 0: the money is given back."`
+	Allocations  []AllocationTerms `json:"allocations,omitempty" maxItems:"27" nullable:"false" doc:"Allocations to add, or to change."`
+	RevokeCodes  []domain.Secret   `json:"revoke_codes,omitempty" minItems:"1" maxItems:"1000" nullable:"false" doc:"Access codes that open nothing any more. Orders that used them stay."`
 }
 
 // NewEvent is an event that is to be put on sale.
@@ -89,10 +115,135 @@ func (s *Server) registerOrganising() {
 		"It cannot be undone. 503 outcome_not_known: it goes on with what is left when the same is sent again."), organisers, s.callOff)
 }
 
-// apply is t with what is said.
+// invalid says what is wrong with a request, and where in it.
+func invalid(format string, args ...any) error {
+	return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf(format, args...))
+}
+
+// organisedBy are the terms of an event with what is said. event is as it is, the zero Event if it is not there yet.
+func (e EventTerms) organisedBy(keys domain.CodeKeys, eventID string, event domain.Event, t domain.Terms) (domain.Terms, error) {
+	t, err := e.apply(t)
+	for i := 0; err == nil && i < len(e.Allocations); i++ {
+		if t, err = e.Allocations[i].apply(keys, eventID, event, t); err != nil {
+			err = asInvalid(fmt.Sprintf("allocations[%d]", i), err)
+		}
+	}
+	if err == nil {
+		t, err = e.block(event, t)
+	}
+	if err == nil && len(e.RevokeCodes) > 0 {
+		var hashes []string
+		if hashes, err = hashesOf(keys, eventID, e.RevokeCodes); err == nil {
+			revoked := 0
+			if t, revoked = t.Revoke(hashes...); revoked == len(hashes) {
+				return t, t.Validate()
+			}
+			err = invalid("revoke_codes: some are none of this event, or were hashed with another key")
+		}
+	}
+	if err != nil {
+		return t, err
+	}
+	return t, t.Validate()
+}
+
+// asInvalid says where in a request something is wrong, unless that has a code of its own.
+func asInvalid(where string, err error) error {
+	var p *Problem
+	if errors.As(err, &p) || domain.CodeOf(err) != domain.CodeFailed {
+		return err
+	}
+	return invalid("%s: %w", where, err)
+}
+
+var errNoCodeKey = problemOf(http.StatusNotImplemented, domain.CodeDenied, "this process has no key for access codes: ask one that has")
+
+// hashesOf are those of access codes, by the newest key. Its errors repeat none.
+func hashesOf(keys domain.CodeKeys, eventID string, codes []domain.Secret) ([]string, error) {
+	if len(keys) == 0 {
+		return nil, errNoCodeKey
+	}
+	hashes := make([]string, len(codes))
+	for i, code := range codes {
+		if err := domain.CheckAccessCode(code); err != nil {
+			return nil, invalid("codes[%d]: %w", i, err)
+		}
+		if hashes[i] = keys.Hashes(eventID, code)[0]; slices.Contains(hashes[:i], hashes[i]) {
+			return nil, invalid("codes[%d]: was there before", i)
+		}
+	}
+	return hashes, nil
+}
+
+// block is t with what is said about places that are not for sale.
+func (e EventTerms) block(event domain.Event, t domain.Terms) (domain.Terms, error) {
+	var err error
+	for i, said := range e.Sections {
+		if said.Blocked != nil {
+			t, err = t.Block(said.Section, *said.Blocked)
+		}
+		if err == nil && len(said.Block) > 0 {
+			t, err = t.BlockSeats(event, said.Section, said.Block, true)
+		}
+		if err == nil && len(said.Unblock) > 0 {
+			t, err = t.BlockSeats(event, said.Section, said.Unblock, false)
+		}
+		if err != nil {
+			return t, asInvalid(fmt.Sprintf("sections[%d]", i), err)
+		}
+	}
+	return t, nil
+}
+
+// apply is t with what is said about an allocation.
+func (a AllocationTerms) apply(keys domain.CodeKeys, eventID string, event domain.Event, t domain.Terms) (domain.Terms, error) {
+	t.Allocations = slices.Clone(t.Allocations)
+	find := func() int {
+		return slices.IndexFunc(t.Allocations, func(there domain.Allocation) bool { return there.Name == a.Allocation })
+	}
+	if a.Allocation != seats.Public && find() < 0 {
+		t.Allocations = append(t.Allocations, domain.Allocation{Name: a.Allocation})
+	}
+	var err error
+	for _, of := range a.Places {
+		switch {
+		case len(of.Seats) > 0:
+			t, err = t.AllocateSeats(event, of.Section, a.Allocation, of.Seats)
+		case of.Places != nil:
+			t, err = t.Allocate(of.Section, a.Allocation, *of.Places)
+		}
+		if err == nil && of.Blocked != nil {
+			t, err = t.Block(domain.PoolOf(of.Section, a.Allocation), *of.Blocked)
+		}
+		if err != nil {
+			return t, err
+		}
+	}
+	if a.Allocation == seats.Public {
+		if a.OnSale != nil || a.OffSale != nil || len(a.Codes) > 0 {
+			return t, errors.New("public: is for everybody, when the event is on sale")
+		}
+		return t, nil
+	}
+	for to, from := range map[*int64]*int64{&t.Allocations[find()].OnSaleMillis: a.OnSale, &t.Allocations[find()].OffSaleMillis: a.OffSale} {
+		if from != nil {
+			*to = *from
+		}
+	}
+	if len(a.Codes) == 0 {
+		return t, nil
+	}
+	hashes, err := hashesOf(keys, eventID, a.Codes)
+	if err != nil {
+		return t, err
+	}
+	return t.OpenedBy(a.Allocation, a.CodeUses, hashes...)
+}
+
+// apply is t with what is said, but for allocations and what is blocked.
 func (e EventTerms) apply(t domain.Terms) (domain.Terms, error) {
 	for _, set := range []struct{ to, from *int64 }{
-		{&t.MaxPerOrder, e.MaxPerOrder}, {&t.MaxPerCustomer, e.MaxPerCustomer}, {&t.OnSaleMillis, e.OnSale}, {&t.OffSaleMillis, e.OffSale},
+		{&t.MaxPerOrder, e.MaxPerOrder}, {&t.MaxPerCustomer, e.MaxPerCustomer}, {&t.OnSaleMillis, e.OnSale}, {&t.OffSaleMillis, e.OffSale}, {&t.LateApprovalMillis, e.LateApproval},
 	} {
 		if set.from != nil {
 			*set.to = *set.from
@@ -106,9 +257,7 @@ func (e EventTerms) apply(t domain.Terms) (domain.Terms, error) {
 	}
 	t.Sections = slices.Clone(t.Sections)
 	for i, said := range e.Sections {
-		bad := func(why string) error {
-			return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("sections[%d]: %s", i, why))
-		}
+		bad := func(why string) error { return invalid("sections[%d]: %s", i, why) }
 		if slices.ContainsFunc(e.Sections[:i], func(before SectionTerms) bool { return before.Section == said.Section }) {
 			return t, bad("named twice")
 		}
@@ -150,7 +299,7 @@ func (e EventTerms) apply(t domain.Terms) (domain.Terms, error) {
 			return t, bad("capacity: its allocations have more places")
 		}
 	}
-	return t, t.Validate()
+	return t, nil
 }
 
 type changedOutput struct {
@@ -167,7 +316,7 @@ func (s *Server) createEvent(ctx context.Context, in *struct{ Body NewEvent }) (
 	if err != nil {
 		return nil, problemOf(http.StatusUnprocessableEntity, domain.CodeInvalid, err.Error())
 	}
-	terms, err := in.Body.apply(domain.Terms{Currency: in.Body.Currency})
+	terms, err := in.Body.organisedBy(s.deps.Codes, id, domain.Event{}, domain.Terms{Currency: in.Body.Currency})
 	created := false
 	if err == nil {
 		created, err = s.deps.Organising.Create(ctx, id, terms)
@@ -187,7 +336,9 @@ func (s *Server) adjustEvent(ctx context.Context, in *struct {
 	Body  EventTerms
 },
 ) (*changedOutput, error) {
-	changed, err := s.deps.Organising.Adjust(ctx, in.Event, in.Body.apply)
+	changed, err := s.deps.Organising.Adjust(ctx, in.Event, func(event domain.Event) (domain.Terms, error) {
+		return in.Body.organisedBy(s.deps.Codes, in.Event, event, event.Terms())
+	})
 	if err != nil {
 		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
 	}

@@ -174,6 +174,12 @@ func (p *Problem) of(ref domain.OrderRef) *Problem {
 	return p
 }
 
+// with is of of a problem that others are told, too.
+func (p *Problem) with(ref domain.OrderRef) *Problem {
+	one := *p
+	return one.of(ref)
+}
+
 // write answers with a problem where huma does not.
 func write(w http.ResponseWriter, p *Problem) {
 	for name, values := range p.GetHeaders() {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,20 @@ type world struct {
 	orders    map[domain.OrderRef]domain.Order
 	setAside  []domain.SetAside
 	invoices  []InvoiceLine
+
+	mu   sync.Mutex
+	away []map[domain.RefusedDemand]int64
+	full bool // nobody can be counted
+}
+
+func (w *world) TurnAway(_ context.Context, places map[domain.RefusedDemand]int64) (map[domain.RefusedDemand]int64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.full {
+		return places, errors.New("full")
+	}
+	w.away = append(w.away, places)
+	return nil, nil
 }
 
 func (w *world) List(context.Context) ([]domain.APIKey, error) { return w.keys, w.err }
@@ -93,8 +108,8 @@ type staff struct{}
 
 func (staff) Create(context.Context, string, domain.Terms) (bool, error) { return true, nil }
 
-func (staff) Adjust(_ context.Context, _ string, change func(domain.Terms) (domain.Terms, error)) (bool, error) {
-	_, err := change(domain.Terms{Name: "E", Currency: "EUR", Sections: []domain.SectionTerms{{Name: "general", Price: 1, Capacity: 2}}})
+func (staff) Adjust(_ context.Context, _ string, change func(domain.Event) (domain.Terms, error)) (bool, error) {
+	_, err := change(domain.Event{Name: "E", Currency: "EUR", Sections: []domain.Section{{Name: "general", Price: 1, Capacity: 2, Available: 2}}})
 	return err == nil, err
 }
 func (staff) Close(context.Context, string, domain.Cause) (bool, error)  { return true, nil }
@@ -125,6 +140,21 @@ func (staff) Discard(context.Context, []string) (done, failed []json.RawMessage,
 	return nil, nil, nil
 }
 
+func (staff) Pauses(context.Context) ([]json.RawMessage, error)  { return nil, nil }
+func (staff) Audited(context.Context) ([]json.RawMessage, error) { return nil, nil }
+func (staff) Pause(context.Context, string, time.Duration, domain.Cause) ([]json.RawMessage, error) {
+	return nil, nil
+}
+
+func (staff) Resume(context.Context, string, domain.Cause) ([]json.RawMessage, error) {
+	return nil, nil
+}
+
+func (staff) Audit(_ context.Context, progress func(AuditProgress)) (json.RawMessage, error) {
+	progress(AuditProgress{Partitions: 1, Of: 2})
+	return json.RawMessage(`{"ok":true}`), nil
+}
+
 // serverOf is a server of a world, which ends with the test.
 func serverOf(t *testing.T, w *world, o Options) *Server {
 	t.Helper()
@@ -133,7 +163,7 @@ func serverOf(t *testing.T, w *world, o Options) *Server {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Organising: staff{}, Operating: staff{}}, o)
+	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Demand: w, Organising: staff{}, Operating: staff{}}, o)
 }
 
 // key adds one to the world, and returns it.
@@ -175,10 +205,11 @@ var calls = map[string]struct{ method, target, body, may string }{
 	"order":          {http.MethodPost, "/v1/orders", `{"event_id":"e1","order_id":"o","customer_id":"fred","quantity":1}`, "CA"},
 	"pay":            {http.MethodPost, "/v1/orders/e1/o/pay", `{"payment_token":"t"}`, "CA"},
 	"payment-update": {http.MethodPost, "/v1/orders/e1/o/payment-update", `{}`, "CA"},
-	"cancel":         {http.MethodPost, "/v1/orders/e1/o/cancel", ``, "CA"},
+	"cancel":         {http.MethodPost, "/v1/orders/e1/o/cancel", ``, "COA"},
+	"refund":         {http.MethodPost, "/v1/orders/e1/o/refund", `{"change":1,"amount":1}`, "OA"},
 	"change":         {http.MethodPost, "/v1/orders/e1/o/change", `{"change":1,"items":[{"section":"general","quantity":1}]}`, "CA"},
-	"order-show":     {http.MethodGet, "/v1/orders/e1/o", ``, "CVRAc"},
-	"order-updates":  {http.MethodGet, "/v1/orders/e1/o/updates", ``, "CVRAc"},
+	"order-show":     {http.MethodGet, "/v1/orders/e1/o", ``, "CVORAc"},
+	"order-updates":  {http.MethodGet, "/v1/orders/e1/o/updates", ``, "CVORAc"},
 	"event-updates":  {http.MethodGet, "/v1/events/e1/updates", ``, "CVSORAc"},
 	"events":         {http.MethodGet, "/v1/events", ``, "CVSORAc"},
 	"event":          {http.MethodGet, "/v1/events/e1", ``, "CVSORAc"},
@@ -198,6 +229,11 @@ var calls = map[string]struct{ method, target, body, may string }{
 	"workers":              {http.MethodGet, "/v1/workers", ``, "RA"},
 	"check":                {http.MethodGet, "/v1/check", ``, "RA"},
 	"doctor":               {http.MethodGet, "/v1/doctor", ``, "RA"},
+	"pauses":               {http.MethodGet, "/v1/pauses", ``, "RA"},
+	"pause":                {http.MethodPost, "/v1/pauses", `{"event_id":"e1","reason":"ill"}`, "RA"},
+	"resume":               {http.MethodPost, "/v1/pauses/resume", `{"event_id":"e1","reason":"well"}`, "RA"},
+	"audited":              {http.MethodGet, "/v1/audit", ``, "RA"},
+	"audit":                {http.MethodPost, "/v1/audit", ``, "RA"},
 	"dead-letters":         {http.MethodGet, "/v1/dead-letters", ``, "RA"},
 	"dead-letter":          {http.MethodGet, "/v1/dead-letters/0:1-0", ``, "RA"},
 	"dead-letters-redrive": {http.MethodPost, "/v1/dead-letters/redrive", `{"ids":["0:1-0"]}`, "RA"},

@@ -26,10 +26,13 @@ const (
 	silence       = 15 * time.Second // after which a comment says that the stream lives
 )
 
+// typeEvents is the media type of server-sent events.
+const typeEvents = "text/event-stream"
+
 func (s *Server) registerUpdates() {
 	streams := func(doc string) map[string]*huma.Response {
 		return map[string]*huma.Response{
-			"200": {Description: doc, Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}},
+			"200": {Description: doc, Content: map[string]*huma.MediaType{typeEvents: {Schema: &huma.Schema{Type: huma.TypeString}}}},
 			"204": {Description: "There is nothing more to come: do not ask again."},
 		}
 	}
@@ -52,9 +55,6 @@ type stream struct {
 
 // send writes an event; an empty name is a comment.
 func (s *stream) send(name, id string, data []byte) error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
 	text := ":\n\n"
 	if name != "" {
 		text = "event: " + name + "\n"
@@ -62,6 +62,13 @@ func (s *stream) send(name, id string, data []byte) error {
 			text += "id: " + id + "\n"
 		}
 		text += "data: " + string(data) + "\n\n"
+	}
+	return s.write(text)
+}
+
+func (s *stream) write(text string) error {
+	if err := s.control.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
 	}
 	if _, err := io.WriteString(s.w, text); err != nil {
 		return err
@@ -78,8 +85,17 @@ func (s *stream) sendJSON(name, id string, v any) error {
 	return s.send(name, id, data)
 }
 
-// streaming is a response for as long as hear goes on, the caller is let in, and the process does not end. Each stream counts as a wait.
-func (s *Server) streaming(ctx context.Context, authorization string, hear func(ctx context.Context, to *stream, still <-chan time.Time) error) (*huma.StreamResponse, error) {
+// line writes a line of JSON.
+func (s *stream) line(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return s.write(string(data) + "\n")
+}
+
+// streaming is a response of a media type for as long as hear goes on, the caller is let in, and the process does not end. Each stream counts as a wait.
+func (s *Server) streaming(ctx context.Context, authorization, contentType string, hear func(ctx context.Context, to *stream, still <-chan time.Time) error) (*huma.StreamResponse, error) {
 	leave, err := s.patience(ctx, 0)
 	if err != nil {
 		return nil, problemOf(http.StatusServiceUnavailable, domain.CodeBusy, "as many wait as may: come back later")
@@ -97,7 +113,7 @@ func (s *Server) streaming(ctx context.Context, authorization string, hear func(
 		if err := to.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return
 		}
-		hctx.SetHeader("Content-Type", "text/event-stream")
+		hctx.SetHeader("Content-Type", contentType)
 		hctx.SetHeader("X-Accel-Buffering", "no")
 		hctx.SetStatus(http.StatusOK)
 		admitted, silent := time.NewTicker(admittedEvery), time.NewTicker(silence)
@@ -148,7 +164,7 @@ func (s *Server) orderUpdates(ctx context.Context, in *struct {
 	if order.State.Terminal() && in.LastEventID == order.Version {
 		return &huma.StreamResponse{Body: func(hctx huma.Context) { hctx.SetStatus(http.StatusNoContent) }}, nil
 	}
-	return s.streaming(ctx, in.Authorization, func(ctx context.Context, to *stream, still <-chan time.Time) error {
+	return s.streaming(ctx, in.Authorization, typeEvents, func(ctx context.Context, to *stream, still <-chan time.Time) error {
 		h := &orderHearing{Server: s, ref: ref, to: to, version: "unheard", last: first.Body}
 		if in.Receipt != "" {
 			var err error
@@ -337,7 +353,7 @@ func (s *Server) eventUpdates(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
 	}
-	return s.streaming(ctx, in.Authorization, func(ctx context.Context, to *stream, still <-chan time.Time) error {
+	return s.streaming(ctx, in.Authorization, typeEvents, func(ctx context.Context, to *stream, still <-chan time.Time) error {
 		f, leave := s.join(in.Event, first)
 		defer leave()
 		heard := in.LastEventID

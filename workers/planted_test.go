@@ -34,7 +34,7 @@ func TestPlantedBugs(t *testing.T) {
 	seed := torture.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 11))
 	tally := torture.Begin(t, 11, "bugs planted in workers")
-	c := &campaign{t: t, server: server, tally: tally, hits: make(map[string]int)}
+	c := &campaign{t: t, server: server, tally: tally, atOnce: atOnce, hits: make(map[string]int)}
 
 	var undisturbed, faulty []point
 	for _, s := range scenarios {

@@ -11,10 +11,17 @@ import (
 	"holdfast/api"
 	"holdfast/domain"
 	"holdfast/streams"
+	"holdfast/streams/audit"
+	"holdfast/streams/inspect"
 )
 
 // apiOrganising is what organisers do, as the API knows it.
 type apiOrganising struct{ *streams.Events }
+
+// Adjust is AdjustEvent.
+func (o apiOrganising) Adjust(ctx context.Context, eventID string, change func(domain.Event) (domain.Terms, error)) (bool, error) {
+	return o.AdjustEvent(ctx, eventID, change)
+}
 
 func (o apiOrganising) CallOff(ctx context.Context, eventID string, cause domain.Cause) (api.CalledOff, error) {
 	done, err := o.Cancel(ctx, eventID, cause, nil)
@@ -25,6 +32,7 @@ func (o apiOrganising) CallOff(ctx context.Context, eventID string, cause domain
 type apiOperating struct {
 	*environment // with which the API was started
 	store        *streams.Store
+	compared     auditSources
 }
 
 // runner is a command.
@@ -116,4 +124,38 @@ func (o apiOperating) Reroute(ctx context.Context, ids []string) (done, failed [
 
 func (o apiOperating) Discard(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error) {
 	return o.run(ctx, &deadDiscardCommand{deadArgs: deadArgs{IDs: ids}})
+}
+
+func (o apiOperating) Pauses(ctx context.Context) ([]json.RawMessage, error) {
+	return o.look(ctx, &pauseListCommand{})
+}
+
+func (o apiOperating) Pause(ctx context.Context, eventID string, extendHolds time.Duration, cause domain.Cause) ([]json.RawMessage, error) {
+	done, err := o.look(ctx, &pauseNowCommand{pausable{Event: eventID}, extendHolds, cause.Reason, cause.By})
+	return done, asInvalid(err)
+}
+
+func (o apiOperating) Resume(ctx context.Context, eventID string, cause domain.Cause) ([]json.RawMessage, error) {
+	done, err := o.look(ctx, &resumeCommand{pausable{Event: eventID}, cause.Reason, cause.By})
+	return done, asInvalid(err)
+}
+
+func (o apiOperating) Audited(ctx context.Context) (list []json.RawMessage, err error) {
+	all, err := inspect.New(o.store).Audited(ctx)
+	for _, a := range all {
+		said, err := json.Marshal(a)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, said)
+	}
+	return list, err
+}
+
+func (o apiOperating) Audit(ctx context.Context, progress func(api.AuditProgress)) (json.RawMessage, error) {
+	view, err := o.compared.audit(ctx, o.environment, o.store, auditSpan{}, func(p audit.Progress) { progress(api.AuditProgress(p)) })
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(view)
 }

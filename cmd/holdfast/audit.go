@@ -25,11 +25,18 @@ func replacedText(r *inspect.Replaced) string {
 	return fmt.Sprintf("the data in Redis was replaced; worker %s noticed it at %s (%s)", r.Worker, when(r.AtMillis), r.Detail)
 }
 
-type auditCommand struct {
+// auditSources are what an audit compares with, beside what is in Redis.
+type auditSources struct {
 	Gateway string       `placeholder:"URL|stripe" help:"The payment gateway, to compare every payment with its books (GET /ledger); or stripe, all of whose payments are listed. Without it, payments are not checked."`
 	Archive string       `placeholder:"URL" help:"Where the log is archived, to verify that and to compare it with the log, entry by entry. Without it, the archive is not checked."`
 	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
 	Stripe  stripeFlags  `embed:"" group:"Stripe, with --gateway stripe:"`
+}
+
+type auditCommand struct {
+	auditSources
+	From  timeFlag `placeholder:"TIME" help:"With --gateway stripe, only the payments that were made there from this time on. Default: all."`
+	Until timeFlag `placeholder:"TIME" help:"With --gateway stripe, only those made before this time."`
 }
 
 // Help is shown by --help.
@@ -41,22 +48,40 @@ tickets are sold, and changes nothing but the note of what it found, which check
 `
 }
 
-func (c *auditCommand) Run(ctx context.Context, e *environment) error {
+// check says what is wrong with them, without asking anybody.
+func (c auditSources) check() error {
 	if c.Archive != "" {
 		if err := archive.CheckURL(c.Archive); err != nil {
 			return badUsage("--archive: %w", err)
 		}
 	}
-	var options audit.Options
-	var gateway asked
+	if c.Gateway == "" {
+		return nil
+	}
+	gateway, err := ask(c.Gateway, c.As, c.Stripe)
+	if err == nil {
+		gateway.Close()
+	}
+	return err
+}
+
+// auditSpan bounds the payments that are listed at Stripe, by when they were made there. 0: no bound.
+type auditSpan struct{ fromMillis, untilMillis int64 }
+
+// audit proves what is in a store, and keeps what it found.
+func (c auditSources) audit(ctx context.Context, e *environment, store *streams.Store, made auditSpan, progress func(audit.Progress)) (view auditView, err error) {
+	options := audit.Options{FromMillis: made.fromMillis, UntilMillis: made.untilMillis, Progress: progress}
 	if c.Gateway != "" {
-		var err error
-		if gateway, err = ask(c.Gateway, c.As, c.Stripe); err != nil {
-			return err
+		gateway, err := ask(c.Gateway, c.As, c.Stripe)
+		if err != nil {
+			return view, err
 		}
 		defer gateway.Close()
+		if err := gateway.serves(ctx, store); err != nil {
+			return view, err
+		}
 		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
-			lines, err := gateway.Books(ctx)
+			lines, err := gateway.books(ctx, made.fromMillis, made.untilMillis)
 			switch {
 			case errors.Is(err, domain.ErrNotFound):
 				return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", gateway.called)
@@ -66,37 +91,51 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			return lines, nil
 		}
 	}
+	if view.Report, err = audit.Run(ctx, store, options); err != nil {
+		return view, err
+	}
+	if view.Replaced, err = inspect.New(store).Replaced(ctx); err != nil {
+		return view, err
+	}
+	if c.Archive != "" {
+		found, err := compareArchive(ctx, e, c.Archive, store)
+		if err != nil {
+			return view, err
+		}
+		for _, f := range found.Faults {
+			view.Violations = append(view.Violations, audit.Violation{Invariant: "I11", Subject: f.Subject, Detail: f.Detail})
+		}
+		view.OK = view.OK && found.OK
+		view.Archive = &found
+	}
+	if err := inspect.New(store).KeepVerdict(ctx, view.Report, view.Archive != nil); err != nil {
+		// What it found is told all the same; that no newer verdict is kept shows by its age.
+		e.notice("check and the metrics do not know of this audit: " + oneLine(err))
+	}
+	view.OK = view.OK && view.Replaced == nil
+	return view, nil
+}
+
+func (c *auditCommand) Run(ctx context.Context, e *environment) error {
+	made := auditSpan{c.From.millis, c.Until.millis}
+	switch ranged := made != (auditSpan{}); {
+	case ranged && c.Gateway != stripeGateway:
+		return badUsage("--from, --until: want --gateway stripe")
+	case made.untilMillis != 0 && made.untilMillis <= made.fromMillis:
+		return badUsage("--until: want a time after --from")
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		if err := gateway.serves(ctx, store); err != nil {
-			return err
-		}
-		report, err := audit.Run(ctx, store, options)
+		view, err := c.audit(ctx, e, store, made, nil)
 		if err != nil {
 			return err
 		}
-		replaced, err := inspect.New(store).Replaced(ctx)
-		if err != nil {
-			return err
+		report, replaced, archived := view.Report, view.Replaced, "not checked: no --archive"
+		if view.Archive != nil {
+			archived = plural(int64(view.Archive.Segments), "segment", "segments") + ", " + plural(int64(view.Archive.Facts), "fact", "facts")
 		}
-		archived := "not checked: no --archive"
-		var checked *archive.Report
-		if c.Archive != "" {
-			found, err := compareArchive(ctx, e, c.Archive, store)
-			if err != nil {
-				return err
-			}
-			for _, f := range found.Faults {
-				report.Violations = append(report.Violations, audit.Violation{Invariant: "I11", Subject: f.Subject, Detail: f.Detail})
-			}
-			report.OK = report.OK && found.OK
-			checked, archived = &found, fmt.Sprintf("%d segments, %d facts", found.Segments, found.Facts)
-		}
-		if err := inspect.New(store).KeepVerdict(ctx, report, checked != nil); err != nil {
-			// What it found is told all the same; that no newer verdict is kept shows by its age.
-			_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine("check and the metrics do not know of this audit: "+oneLine(err))) // nothing can be done about a broken standard error
-		}
-		view := auditView{report, checked, replaced}
-		view.OK = report.OK && replaced == nil
 		out := e.printer()
 		verdict := "all is well"
 		if !view.OK {
@@ -108,6 +147,15 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			if p.PassedOver > 0 {
 				paid += fmt.Sprintf(", %d of other namespaces passed over", p.PassedOver)
 			}
+			if p.FromMillis > 0 {
+				paid += ", made from " + when(p.FromMillis) + " on"
+			}
+			if p.UntilMillis > 0 {
+				paid += ", made before " + when(p.UntilMillis)
+			}
+			if n := len(p.Disputed); n > 0 {
+				paid += fmt.Sprintf(", %d disputed", n)
+			}
 		}
 		sheet := []string{
 			"verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
@@ -117,16 +165,21 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			sheet = append(sheet, "replaced", replacedText(replaced))
 		}
 		out.sheet(view, sheet...)
-		if len(report.Violations) > 0 && out.section("invariant", "subject", "detail") {
+		if len(report.Violations) > 0 && out.section("invariant", "subject", "detail", "do") {
 			for _, v := range report.Violations {
-				out.row(v, v.Invariant, v.Subject, v.Detail)
+				out.row(v, v.Invariant, v.Subject, v.Detail, v.Do)
+			}
+		}
+		if report.Payments != nil && len(report.Payments.Disputed) > 0 && out.section("disputed", "state", "payment", "do") {
+			for _, d := range report.Payments.Disputed {
+				out.row(d, d.Ref.String(), string(d.State), d.PaymentID, d.Do)
 			}
 		}
 		if err := out.flush(); err != nil {
 			return err
 		}
-		if !report.OK {
-			return fmt.Errorf("the audit found %d violations: see docs/operations.md", len(report.Violations))
+		if n := len(report.Violations); n > 0 {
+			return fmt.Errorf("the audit found %s: see docs/operations.md", plural(int64(n), "violation", "violations"))
 		}
 		if replaced != nil {
 			return domain.WithCode(domain.ClassFatal, domain.CodeDataReplaced, errors.New(replacedText(replaced)+"; when that is seen to: holdfast check --forget-replaced"))

@@ -117,7 +117,7 @@ func (c *devCommand) run(ctx context.Context, e *environment) (err error) {
 	}
 	v.Gateway, v.API = "http://"+books.Addr().String(), "http://"+listener.Addr().String()
 	log := e.warnings()
-	server, end := newAPI(&env, store, api.Options{Log: log})
+	server, end := newAPI(&env, store, staffing{compared: auditSources{Gateway: v.Gateway}}, api.Options{Log: log})
 	defer end()
 	var running sync.WaitGroup
 	defer running.Wait()

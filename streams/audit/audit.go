@@ -14,6 +14,18 @@ import (
 type Options struct {
 	// Gateway returns all that the payment gateway ever did. Without it, I4 and I5 are not checked.
 	Gateway func(ctx context.Context) ([]domain.BooksLine, error)
+	// FromMillis and UntilMillis say of which time those payments are that Gateway returns, by when they were made there: from the first on, and
+	// before the second. 0: no bound.
+	FromMillis, UntilMillis int64
+	// Progress, if it is not nil, is told now and then how far the audit is.
+	Progress func(Progress)
+}
+
+// Progress is how far an audit is.
+type Progress struct {
+	Partitions int // whose state was looked at
+	Of         int // how many there are
+	Facts      int // that were folded
 }
 
 // Report is the verdict.
@@ -35,6 +47,21 @@ type Counts struct {
 type PaymentCounts struct {
 	Checked    int `json:"checked"`     // payments of this namespace
 	PassedOver int `json:"passed_over"` // named as those of others
+	// FromMillis and UntilMillis are the Options'.
+	FromMillis  int64 `json:"from,omitempty"`
+	UntilMillis int64 `json:"until,omitempty"`
+	// Disputed are those of which a customer's bank has asked for the money back. A person must see to them; that is no violation.
+	Disputed []Disputed `json:"disputed,omitempty"`
+}
+
+// Disputed is a payment of which a customer's bank has asked for the money back.
+type Disputed struct {
+	Ref       domain.OrderRef   `json:"-"`
+	EventID   string            `json:"event_id"`
+	OrderID   string            `json:"order_id"`
+	State     domain.OrderState `json:"state"`
+	PaymentID string            `json:"payment_id"` // the gateway's
+	Do        string            `json:"do"`
 }
 
 // Violation is one thing that must not be.
@@ -42,6 +69,7 @@ type Violation struct {
 	Invariant string `json:"invariant"` // I1 to I10, as docs/architecture.md numbers them
 	Subject   string `json:"subject"`   // what it is about: an event, an order, a key
 	Detail    string `json:"detail"`
+	Do        string `json:"do,omitempty"` // what a person must do, where one must: of I4 and I5
 }
 
 // maxViolations bounds the report, for each invariant on its own: that thousands of
@@ -63,7 +91,7 @@ const maxViolations = 10_000
 func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 	ns := store.Inside()
 	ns.Hashes = new(access.OrderHashes) // where orders are is what is stored, not what this process remembers
-	a := &auditor{ns: ns, invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
+	a := &auditor{ns: ns, progress: o.Progress, invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
 	for p := range a.ns.Keys.Partitions() {
 		a.partitions = append(a.partitions, newPartitionAudit(a, p))
 	}
@@ -72,7 +100,7 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 	}
 	for _, invariant := range slices.Sorted(maps.Keys(a.found)) {
 		if more := a.found[invariant] - maxViolations; more > 0 {
-			a.violations = append(a.violations, Violation{invariant, "audit", fmt.Sprintf("%d more violations are not listed", more)})
+			a.violations = append(a.violations, Violation{Invariant: invariant, Subject: "audit", Detail: fmt.Sprintf("more violations that are not listed: %d", more)})
 		}
 	}
 	report := Report{OK: len(a.violations) == 0, Payments: a.payments, Violations: a.violations}
@@ -89,6 +117,8 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 
 type auditor struct {
 	ns         access.Namespace
+	progress   func(Progress)
+	checked    int // partitions
 	partitions []*partitionAudit
 	invoices   map[string]map[domain.OrderRef]bool // by customer
 	violations []Violation
@@ -97,10 +127,15 @@ type auditor struct {
 }
 
 func (a *auditor) violation(invariant, subject, format string, args ...any) {
+	a.todo("", invariant, subject, format, args...)
+}
+
+// todo is violation where a person must do something.
+func (a *auditor) todo(do, invariant, subject, format string, args ...any) {
 	if a.found[invariant]++; a.found[invariant] > maxViolations {
 		return
 	}
-	a.violations = append(a.violations, Violation{invariant, subject, fmt.Sprintf(format, args...)})
+	a.violations = append(a.violations, Violation{Invariant: invariant, Subject: subject, Detail: fmt.Sprintf(format, args...), Do: do})
 }
 
 func (a *auditor) run(ctx context.Context, o Options) error {
@@ -127,12 +162,29 @@ func (a *auditor) run(ctx context.Context, o Options) error {
 		if err := p.checkState(ctx); err != nil {
 			return err
 		}
+		a.checked++
+		a.tell()
 	}
 	a.checkInvoices()
 	if o.Gateway != nil {
-		a.checkPayments(ledger)
+		a.checkPayments(ledger, o)
 	}
 	return nil
+}
+
+// tellEvery is after how many facts of a partition it is told how far the audit is.
+const tellEvery = 10_000
+
+// tell says how far the audit is.
+func (a *auditor) tell() {
+	if a.progress == nil {
+		return
+	}
+	is := Progress{Partitions: a.checked, Of: len(a.partitions)}
+	for _, p := range a.partitions {
+		is.Facts += p.facts
+	}
+	a.progress(is)
 }
 
 // of is the partition an order is in.

@@ -70,7 +70,9 @@ func (p *partitionAudit) foldTo(ctx context.Context, end string) error {
 
 // fold takes one fact over.
 func (p *partitionAudit) fold(f domain.Fact) {
-	p.facts++
+	if p.facts++; p.facts%tellEvery == 0 {
+		p.tell()
+	}
 	early := f.OrderID != "" && !p.book.Events[f.EventID].Exists()
 	if err := p.book.Fold(f); err != nil {
 		invariant := "I6"

@@ -45,22 +45,33 @@ var refusalReasons = [...]string{
 }
 
 // RefusedDemand reads how many places of an event were asked for in vain, by section, allocation and reason; what was never refused
-// is left out. All places of an order that was rejected count in their sections, whichever of them was to blame.
+// is left out. All places of an order that was rejected count in their sections, whichever of them was to blame. With
+// domain.CodeSoldOutNow stand those of whom nothing was recorded.
 func (in *Inspector) RefusedDemand(ctx context.Context, eventID string, event domain.Event) ([]RefusedPlaces, error) {
 	list := []RefusedPlaces{}
-	var fields []string
+	var fields, away []string
+	add := func(to *[]string, pool, reason string) {
+		section, allocation := domain.SplitPool(pool)
+		list = append(list, RefusedPlaces{Section: section, Allocation: allocation, Reason: reason})
+		*to = append(*to, layout.RefusedField(domain.RefusedDemand{EventID: eventID, Section: pool, Reason: reason}))
+	}
 	for _, s := range event.Sections {
 		for _, reason := range refusalReasons {
-			section, allocation := domain.SplitPool(s.Name)
-			list = append(list, RefusedPlaces{Section: section, Allocation: allocation, Reason: reason})
-			fields = append(fields, layout.RefusedField(domain.RefusedDemand{EventID: eventID, Section: s.Name, Reason: reason}))
+			add(&fields, s.Name, reason)
 		}
 	}
-	values, err := in.ns.Client.HMGet(ctx, in.ns.Keys.Events(in.ns.Keys.PartitionOf(eventID)), fields...).Result()
-	if err != nil {
+	for _, s := range event.Sections {
+		add(&away, s.Name, string(domain.CodeSoldOutNow))
+	}
+	if len(list) == 0 {
+		return list, nil
+	}
+	p, pipe := in.ns.Keys.PartitionOf(eventID), in.ns.Client.Pipeline()
+	rejected, turnedAway := pipe.HMGet(ctx, in.ns.Keys.Events(p), fields...), pipe.HMGet(ctx, in.ns.Keys.TurnedAway(p), away...)
+	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("reading what was refused of event %s: %w", eventID, access.Classify(err))
 	}
-	for i, value := range values {
+	for i, value := range append(rejected.Val(), turnedAway.Val()...) {
 		list[i].Places = layout.AsInt(layout.AsString(value))
 	}
 	return slices.DeleteFunc(list, func(r RefusedPlaces) bool { return r.Places == 0 }), nil
