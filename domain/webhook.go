@@ -49,6 +49,9 @@ const (
 	WebhookGivenUp  WebhookState = "given_up" // by a worker, until a person enables it
 )
 
+// WebhookStates lists them.
+var WebhookStates = []WebhookState{WebhookEnabled, WebhookDisabled, WebhookGivenUp}
+
 // Why an endpoint was given up.
 const (
 	WebhookGone    = "gone"    // it answered 410

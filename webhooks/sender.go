@@ -329,7 +329,11 @@ func (l *lane) send(ctx, working context.Context, turn domain.WebhookTurn) error
 			defer func() {
 				l.mu.Lock()
 				l.inHand--
+				half := l.inHand <= l.cfg.Concurrency/2 // a look for each try would cost as much as the tries
 				l.mu.Unlock()
+				if !half {
+					return
+				}
 				select {
 				case l.wake <- struct{}{}:
 				default:
