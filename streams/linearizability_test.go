@@ -22,6 +22,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 	"holdfast/e2e/torture"
 	"holdfast/streams/audit"
 	"holdfast/streams/internal/layout"
@@ -35,7 +36,67 @@ const (
 	historySection      = "general"
 	historyCapacity     = 6
 	historyEntrySeconds = 3600 // how long a request of a history may wait: no history comes near it
+	historyLateMillis   = 300  // for how long late approvals are honoured, where they are
+	historyFans         = "fans"
 )
+
+// kind is what an event of a history is like.
+type historyKind int
+
+const (
+	counted historyKind = iota
+	strict              // of seats, none of which may be left alone
+	lapsing             // of two sections at one price; with changes, a limit per customer, and late approvals
+	presold             // of seats, of which some are for fans, by a code for one order at a time; with changes and late approvals
+	historyKinds
+)
+
+func (k historyKind) seated() bool { return k == strict || k == presold }
+
+// late reports whether late approvals are honoured, and orders changed.
+func (k historyKind) late() bool { return k >= lapsing }
+
+// operations are so many that it is known within seconds whether they could have been one after the other.
+func (k historyKind) operations() int {
+	if k.late() { // there is more to go through: when somebody looked who was refused
+		return historyOperations / 3
+	}
+	return historyOperations
+}
+
+// losses are how many replies may get lost. Of late approvals and changes none do: an operation of several steps that may come at any
+// time leaves too much to go through.
+func (k historyKind) losses() int {
+	if k.late() {
+		return 0
+	}
+	return historyOperations
+}
+
+// terms are those of an event of the kind.
+func (k historyKind) terms(eventID string) (t domain.Terms, err error) {
+	t = domain.Terms{
+		Name: "An Evening", Currency: "EUR", Sections: []domain.SectionTerms{{Name: historySection, Price: 1000, Capacity: historyCapacity}},
+	}
+	if k.late() {
+		t.LateApprovalMillis = historyLateMillis
+	}
+	switch k {
+	case strict:
+		t.NoOrphans, t.Sections[0] = true, seatedSection(historySection, "A:1-4/5-6")
+	case lapsing:
+		t.MaxPerCustomer = 3 // one order of them may have as many, so that a change to more is over it
+		t.Sections = append(t.Sections, domain.SectionTerms{Name: "vip", Price: 1000, Capacity: 3})
+	case presold:
+		t.Sections[0] = seatedSection(historySection, "fans;A:1-3/4-6a")
+		var layout *seats.Layout
+		if layout, err = seats.Parse(t.Sections[0].Layout); err == nil {
+			t, err = t.WithAllocations(historySection, layout).OpenedBy(historyFans, 1, codeKeys.Hashes(eventID, "once")[0])
+		}
+	case counted, historyKinds:
+	}
+	return t, err
+}
 
 // TestTortureLinearizability records what concurrent clients are told about one
 // section with little capacity, and checks that somebody who does one thing after the
@@ -51,12 +112,16 @@ func TestTortureLinearizability(t *testing.T) {
 	r := newRecorder(t, torture.Seed(t))
 	operations, lost := 0, 0
 	for n := range histories {
-		h := r.record(n, historyOperations, historyOperations)
+		kind := historyKind(n) % historyKinds
+		h := r.record(n, kind, kind.operations(), kind.losses())
 		h.check(t)
-		operations += len(h.operations)
 		tally.Count("histories", 1)
-		tally.Count("operations", len(h.operations))
 		for _, op := range h.operations {
+			if op.Input.(input).aside() {
+				continue
+			}
+			operations++
+			tally.Count("operations", 1)
 			if op.Output.(output).lost {
 				tally.Count("operations with unknown outcome", 1)
 				lost++
@@ -74,15 +139,22 @@ func TestTortureLinearizability(t *testing.T) {
 	for _, v := range report.Violations {
 		t.Errorf("%+v", v)
 	}
-	if operations < histories*historyOperations || lost < histories {
+	if operations < histories*historyOperations/2 || lost < histories/2 {
 		t.Errorf("%d operations, %d of them with unknown outcome, in %d histories", operations, lost, histories)
 	}
 	t.Logf("the clients were told %v", r.told)
-	for _, what := range []string{
+	want := []string{
 		"purchase authorize", "purchase done", "hold done", "pay authorize", "pay void", "pay done", "pay wait", "approved done", "approved void",
 		"declined done", "mismatched done", "unknown wait", "cancel", "captureFailed", "order held", "order confirmed", "order declined", "order expired", "order cancelled", "order rejected", "event",
 		"seats held", "seats confirmed", "seats rejectedseat_taken", "seats rejectedwould_leave_orphan", "seats rejectedsold_out",
-	} {
+		"order lapsed", "late confirmed", "order rejected code_refused", "fans held", "change done", "cancel done", "refund done",
+	}
+	if torture.Full() {
+		want = append(want, "changed", "late expiredseat_taken", "late expiredin_progress", "late expiredsold_out", "late of fans confirmed", "change change_pending", "change wait",
+			"change refused sold_out", "change refused seat_taken", "change refused over_customer_limit", "change refused payment_pending",
+			"change refused lapsed")
+	}
+	for _, what := range want {
 		if r.told[what] == 0 {
 			t.Errorf("no client was told %q", what)
 		}
@@ -94,10 +166,19 @@ func TestTortureLinearizability(t *testing.T) {
 // have happened in any.
 func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 	r := newRecorder(t, torture.Seed(t))
-	lossless, lossy := r.record(0, historyOperations, 0), r.record(1, 120, 2)
-	r.readAll(lossless)
-	lossless.check(t)
-	lossy.check(t)
+	histories := []*opHistory{r.record(0, counted, historyOperations, 0), r.record(1, counted, 120, 2)}
+	for len(histories) < 4 { // a code is refused in most of them
+		histories = append(histories, r.record(len(histories), presold, presold.operations(), 0))
+	}
+	for len(histories) < 9 { // an approval comes late enough, and soon enough, in most of them
+		histories = append(histories, r.record(len(histories), lapsing, lapsing.operations(), 0))
+	}
+	for i, h := range histories {
+		if i != 1 { // which was lossy
+			r.readAll(h)
+		}
+		h.check(t)
+	}
 	for _, wrong := range []struct {
 		what   string
 		change func(told evidence, in input, out *output) bool
@@ -178,10 +259,54 @@ func TestLinearizabilityTellsWrongHistories(t *testing.T) {
 			out.orders = []domain.Order{o}
 			return true
 		}},
+		// It has its places, or is over: what is approved waits for nothing.
+		{"a late approval that is put off", func(_ evidence, in input, out *output) bool {
+			if in.kind != "resolve" || out.orders[0].State != domain.OrderConfirmed || out.orders[0].LateMillis == 0 ||
+				in.commands[0].(domain.Resolve).Outcome != domain.PaymentApproved || out.orders[0].ConfirmedAtMillis != out.now {
+				return false
+			}
+			o := out.orders[0]
+			o.State, o.ConfirmedAtMillis, o.ResolvedAtMillis, o.AuthorizationID = domain.OrderLapsed, 0, 0, ""
+			out.orders = []domain.Order{o}
+			return true
+		}},
+		// Whoever asked for it again was told the same before.
+		{"a change under another number", func(_ evidence, in input, out *output) bool {
+			if len(out.orders) != 1 || out.orders[0].Change == 0 || out.orders[0].ChangedAtMillis != out.now {
+				return false
+			}
+			o := out.orders[0]
+			o.Change++
+			out.orders = []domain.Order{o}
+			return true
+		}},
+		// An event of seats has none. What is refused by what was looked at before must have been so once.
+		{"a refusal by a limit that there is not", func(_ evidence, in input, out *output) bool {
+			if out.refusal(in) != domain.ReasonSeatTaken {
+				return false
+			}
+			o := out.orders[0]
+			if in.kind == "resolve" {
+				o.Reason, o.Detail = domain.ReasonOverCustomer, ""
+			} else {
+				o.ChangeRefusal, o.ChangeDetail = domain.ReasonOverCustomer, ""
+			}
+			out.orders = []domain.Order{o}
+			return true
+		}},
+		{"a code for one that opens for two", func(told evidence, in input, out *output) bool {
+			if in.kind != "hold" || len(out.orders) != 1 || out.orders[0].Reason != domain.ReasonCodeRefused || !told.after[in.refs[0]] {
+				return false
+			}
+			o := out.orders[0]
+			o.Reason, o.Detail = domain.ReasonSoldOut, ""
+			out.orders = []domain.Order{o}
+			return true
+		}},
 	} {
 		t.Run(wrong.what, func(t *testing.T) {
 			planted := 0
-			for _, h := range []*opHistory{lossless, lossy} {
+			for _, h := range histories {
 				planted += plant(t, h, wrong.change)
 			}
 			if planted == 0 {
@@ -202,7 +327,7 @@ func plant(t *testing.T, h *opHistory, change func(told evidence, in input, out 
 	for i := max(0, lost); i < len(planted.operations); i++ {
 		op := planted.operations[i]
 		out := op.Output.(output)
-		if out.lost || !change(h.evidence(op), op.Input.(input), &out) {
+		if out.lost || op.Input.(input).aside() || !change(h.evidence(op), op.Input.(input), &out) {
 			continue
 		}
 		planted.operations[i].Output = out
@@ -235,6 +360,7 @@ func (h *opHistory) evidence(about porcupine.Operation) evidence {
 				told.now = domain.EntryMillis(told.version)
 			}
 			switch {
+			case in.aside():
 			case out.lost:
 				told.unanswered[ref] = true
 			case len(out.orders) == 0: // a cancel opens nothing
@@ -251,11 +377,19 @@ func (h *opHistory) evidence(about porcupine.Operation) evidence {
 
 // input is what a client asks.
 type input struct {
-	kind     string // hold, resolve, expire, cancel, orders, event
+	kind     string // hold, resolve, expire, cancel, orders, event; look
 	refs     []domain.OrderRef
 	commands []domain.Command
 	label    string
+	number   int // of an operation that was refused by what it had looked at before; else 0
 }
+
+// look is no operation of a client, but a part of one that was refused: it looked what there is, and found that it cannot have it. That is
+// written in a later step, whatever there is then.
+const look = "look"
+
+// aside reports whether it is none of a client's.
+func (in input) aside() bool { return in.kind == look }
 
 // output is what it is told.
 type output struct {
@@ -303,8 +437,16 @@ type world struct {
 	version layout.LogID // the latest that is known
 	facts   int          // so many have changed it
 	event   domain.Event
-	slots   map[string]string
-	orders  []*domain.Order // by number; nil: never heard of
+	slots   map[string]string // orders in progress, by customer
+	places  map[string]int64  // held and sold, by customer, if there is a limit of them
+	seen    map[int]finding   // what operations have found, by their numbers, and not written yet
+	orders  []*domain.Order   // by number; nil: never heard of
+}
+
+// finding is what is decided about something that cannot be had.
+type finding struct {
+	fact    domain.Fact
+	verdict domain.Verdict
 }
 
 // specification is what one section must look like to all of its clients: the
@@ -321,6 +463,8 @@ func (h *opHistory) specification() porcupine.Model {
 		Step: func(state, in, out any) []any {
 			w, i, o := state.(*world), in.(input), out.(output)
 			switch {
+			case i.kind == look:
+				return []any{w.looked(i, o)}
 			case o.lost:
 				return w.guess(i)
 			case i.kind == "event":
@@ -352,7 +496,7 @@ func (h *opHistory) specification() porcupine.Model {
 }
 
 func (w *world) equal(o *world) bool {
-	return w == o || w.now == o.now && w.version == o.version && w.facts == o.facts && slices.Equal(w.event.Sections, o.event.Sections) && maps.Equal(w.slots, o.slots) &&
+	return w == o || w.now == o.now && w.version == o.version && w.facts == o.facts && slices.Equal(w.event.Sections, o.event.Sections) && maps.Equal(w.slots, o.slots) && maps.Equal(w.places, o.places) && maps.Equal(w.seen, o.seen) &&
 		slices.EqualFunc(w.orders, o.orders, func(a, b *domain.Order) bool { return a == b || a != nil && b != nil && *a == *b })
 }
 
@@ -383,6 +527,7 @@ func (w *world) with(ref domain.OrderRef, o domain.Order) *world {
 
 // told is the state after an operation with this reply; nil if it cannot have had it.
 func (w *world) told(in input, out output) *world {
+	before := w.version
 	for i, shown := range out.orders { // what nobody had told yet
 		o := w.order(in.refs[i])
 		known := o
@@ -391,6 +536,7 @@ func (w *world) told(in input, out output) *world {
 			{&known.HeldAtMillis, &shown.HeldAtMillis},
 			{&known.ConfirmedAtMillis, &shown.ConfirmedAtMillis},
 			{&known.ResolvedAtMillis, &shown.ResolvedAtMillis},
+			{&known.ChangedAtMillis, &shown.ChangedAtMillis},
 		} {
 			if *t.of == never {
 				*t.of = *t.shown
@@ -399,14 +545,16 @@ func (w *world) told(in input, out output) *world {
 		if known.Version == unknownVersion {
 			known.Version = shown.Version
 		}
-		if known.ConfirmedAtMillis > 0 && known.ConfirmedAtMillis >= known.DeadlineMillis {
+		if known.ConfirmedAtMillis > 0 && known.ConfirmedAtMillis >= known.DeadlineMillis+known.LateMillis {
 			return nil
 		}
 		if known != o {
 			w = w.with(in.refs[i], known)
+			if id := layout.ParseLogID(known.Version); id.After(w.version) {
+				w.version = id
+			}
 		}
 	}
-	before := w.version
 	for i, command := range in.commands {
 		now, at, version := out.now, int64(never), unknownVersion
 		if len(out.orders) > 0 {
@@ -417,6 +565,12 @@ func (w *world) told(in input, out output) *world {
 			now = w.now
 		}
 		next, verdict, err := w.decide(in.refs[i], command, now, at, version)
+		if found, is := w.seen[in.number]; is {
+			if next, verdict, err = w.store(in.refs[i], w.view(in.refs[i], command), found.fact, now, at, version, found.verdict); err == nil {
+				next.seen = maps.Clone(w.seen)
+				delete(next.seen, in.number)
+			}
+		}
 		if err != nil || len(out.verdicts) > 0 && verdict != out.verdicts[i] {
 			return nil
 		}
@@ -442,30 +596,102 @@ func (w *world) told(in input, out output) *world {
 // decide is the state after a command that is decided at a time, and what is said of the order then: the time, which is
 // that one if it is known, and its version; w itself if there is no fact.
 func (w *world) decide(ref domain.OrderRef, command domain.Command, now, at int64, version string) (*world, domain.Verdict, error) {
+	view := w.view(ref, command)
+	fact, verdict := domain.Decide(view, ref, now, command)
+	if fact == nil {
+		return w, verdict, nil
+	}
+	return w.store(ref, view, *fact, now, at, version, verdict)
+}
+
+// view is what is looked at to decide about an order.
+func (w *world) view(ref domain.OrderRef, command domain.Command) domain.View {
 	view := domain.View{Event: w.event, Order: w.order(ref)}
 	customer := view.Order.CustomerID
 	if hold, ok := command.(domain.Hold); ok && customer == "" {
 		customer = hold.Request.CustomerID
 	}
-	view.InProgress = w.slots[customer]
-	fact, verdict := domain.Decide(view, ref, now, command)
-	if fact == nil {
-		return w, verdict, nil
+	view.InProgress, view.Places = w.slots[customer], w.places[customer]
+	return view
+}
+
+// looked is the state after an operation, of which this was told, has looked what there is. It asks one thing after the other: what the event
+// has, what its customer has in progress, and how many places. So each of these alone may have been the reason.
+func (w *world) looked(in input, out output) *world {
+	view, reason := w.view(in.refs[0], in.commands[0]), out.refusal(in)
+	if reason != domain.ReasonInProgress {
+		view.InProgress = ""
+	}
+	if reason != domain.ReasonOverCustomer {
+		view.Places = 0
+	}
+	if reason == domain.ReasonInProgress || reason == domain.ReasonOverCustomer {
+		view.Order.Code = ""
+	}
+	fact, verdict := domain.Decide(view, in.refs[0], w.now, in.commands[0])
+	if fact == nil || fact.Type != domain.FactExpired && fact.Type != domain.FactChangeRefused || fact.Reason != reason {
+		return w // it was another time, or this is told of what another operation did
+	}
+	next := *w
+	next.seen = maps.Clone(w.seen)
+	if next.seen == nil {
+		next.seen = make(map[int]finding)
+	}
+	next.seen[in.number] = finding{*fact, verdict}
+	return &next
+}
+
+// seenBefore are the reasons of changes and late approvals that are refused by what was looked at: what there was not, and what is asked after
+// that, for then there was enough.
+var seenBefore = []string{
+	domain.ReasonSoldOut, domain.ReasonSeatTaken, domain.ReasonOverCustomer, domain.ReasonInProgress, domain.ReasonCodeRefused, domain.ReasonPaymentPending,
+}
+
+// refusal is why, as was told, the operation may have been refused by what it had looked at before; else empty. (It may be another one that was.)
+func (o output) refusal(in input) string {
+	if len(in.commands) != 1 || len(o.orders) != 1 || domain.EntryMillis(o.orders[0].Version) != o.now {
+		return ""
+	}
+	reason := ""
+	switch c := in.commands[0].(type) {
+	case domain.Change:
+		if c.Request.Type == domain.RequestChange && o.orders[0].Change == c.Request.Change {
+			reason = o.orders[0].ChangeRefusal
+		}
+	case domain.Resolve:
+		if o.orders[0].State == domain.OrderExpired {
+			reason = o.orders[0].Reason
+		}
+	}
+	if !slices.Contains(seenBefore, reason) {
+		return ""
+	}
+	return reason
+}
+
+// store is the state after a fact about an order, as that was looked at.
+func (w *world) store(ref domain.OrderRef, view domain.View, fact domain.Fact, now, at int64, version string, verdict domain.Verdict) (*world, domain.Verdict, error) {
+	customer := view.Order.CustomerID
+	if customer == "" {
+		customer = fact.CustomerID
 	}
 	fact.ID, fact.AtMillis = version, now
-	after, err := domain.Apply(view, *fact)
+	after, err := domain.Apply(view, fact)
 	if err != nil {
 		return nil, verdict, err
 	}
-	if at == never {
-		o := &after.Order
+	if o := &after.Order; at == never {
 		switch o.State {
+		case view.Order.State, domain.OrderLapsed:
 		case domain.OrderHeld:
 			o.HeldAtMillis, o.DeadlineMillis = never, never
 		case domain.OrderConfirmed:
 			o.ConfirmedAtMillis, o.ResolvedAtMillis = never, never
 		default:
 			o.ResolvedAtMillis = never
+		}
+		if o.Change != view.Order.Change {
+			o.ChangedAtMillis = never
 		}
 	}
 	next := w.with(ref, after.Order)
@@ -480,6 +706,15 @@ func (w *world) decide(ref domain.OrderRef, command domain.Command, now, at int6
 			delete(next.slots, customer)
 		}
 	}
+	if after.Places != view.Places {
+		next.places = maps.Clone(w.places)
+		if next.places == nil {
+			next.places = make(map[string]int64)
+		}
+		if next.places[customer] = after.Places; after.Places == 0 {
+			delete(next.places, customer)
+		}
+	}
 	return next, verdict, nil
 }
 
@@ -489,8 +724,8 @@ func (w *world) guess(in input) []any {
 	states := []any{w}
 	times := []int64{w.now}
 	for _, ref := range in.refs {
-		if o := w.order(ref); o.State == domain.OrderHeld && o.DeadlineMillis > w.now {
-			times = append(times, o.DeadlineMillis)
+		if o := w.order(ref); o.Open() && o.PayableUntilMillis() > w.now {
+			times = append(times, o.PayableUntilMillis())
 		}
 	}
 	for _, now := range times {
@@ -545,17 +780,14 @@ func newRecorder(t *testing.T, seed uint64) *recorder {
 }
 
 // record lets all clients loose on a new event, until they have done so much. At most so many replies get lost.
-func (r *recorder) record(n, operations, losses int) *opHistory {
+func (r *recorder) record(n int, kind historyKind, operations, losses int) *opHistory {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	h := &opHistory{eventID: "e" + strconv.Itoa(n)}
-	terms := domain.Terms{
-		Name: "An Evening", Currency: "EUR", Sections: []domain.SectionTerms{{Name: historySection, Price: 1000, Capacity: historyCapacity}},
-	}
-	seated := n%3 == 2
-	if seated {
-		terms.NoOrphans, terms.Sections[0] = true, seatedSection(historySection, "A:1-4/5-6")
+	terms, err := kind.terms(h.eventID)
+	if err != nil {
+		r.t.Fatal(err)
 	}
 	listed, err := domain.Create(domain.Event{}, h.eventID, terms)
 	if err != nil {
@@ -571,18 +803,22 @@ func (r *recorder) record(n, operations, losses int) *opHistory {
 	}
 	var clock, orders, pairs, mayLose atomic.Int64
 	mayLose.Store(int64(losses))
-	var live live
+	live := live{lapsed: make(map[domain.OrderRef]bool)}
 	recorded := make([][]porcupine.Operation, clients)
 	var wg sync.WaitGroup
 	for c := range clients {
 		wg.Go(func() {
 			p := player{
-				seated: seated, recorder: r, store: r.stores[c], fault: r.faults[c], eventID: h.eventID, begun: now.UnixMilli(), orders: &orders, pairs: &pairs, live: &live, mayLose: &mayLose,
+				kind: kind, recorder: r, store: r.stores[c], fault: r.faults[c], eventID: h.eventID, begun: now.UnixMilli(), orders: &orders, pairs: &pairs, live: &live, mayLose: &mayLose,
 				rand: rand.New(rand.NewPCG(r.seed, uint64(n)*clients+uint64(c))),
 			}
 			id := c
 			for i := c; i < operations; i += clients {
-				in, run := p.draw()
+				in, run, err := p.draw(ctx)
+				if err != nil {
+					r.t.Errorf("drawing: %v", err)
+					return
+				}
 				op := porcupine.Operation{ClientId: id, Input: in, Call: clock.Add(1)}
 				out, err := p.play(ctx, in, run)
 				if err != nil {
@@ -593,6 +829,14 @@ func (r *recorder) record(n, operations, losses int) *opHistory {
 				if out.lost {
 					op.Return = math.MaxInt64 // it may happen at any time
 					id += clients             // for porcupine, somebody else goes on
+				}
+				if out.refusal(in) != "" {
+					in.number = i + 1
+					op.Input = in
+					aside := op
+					in.kind = look
+					aside.Input, aside.ClientId = in, clients*operations+c
+					recorded[c] = append(recorded[c], aside)
 				}
 				recorded[c] = append(recorded[c], op)
 			}
@@ -636,7 +880,7 @@ type player struct {
 	store   *Store
 	fault   *losing
 	eventID string
-	seated  bool
+	kind    historyKind
 	begun   int64
 	orders  *atomic.Int64
 	pairs   *atomic.Int64 // the same of those that are opened two by two
@@ -645,22 +889,38 @@ type player struct {
 	rand    *rand.Rand
 }
 
-// live is the orders that somebody was told are held or confirmed.
+// live is the orders that somebody was told are held, lapsed or confirmed; and which have lapsed once.
 type live struct {
-	mu   sync.Mutex
-	refs []domain.OrderRef
+	mu     sync.Mutex
+	refs   []domain.OrderRef
+	lapsed map[domain.OrderRef]bool
 }
 
-func (l *live) note(ref domain.OrderRef, state domain.OrderState) {
+func (l *live) note(ref domain.OrderRef, o domain.Order) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	there, is := slices.Contains(l.refs, ref), state == domain.OrderHeld || state == domain.OrderConfirmed
+	if o.LateMillis > 0 {
+		l.lapsed[ref] = true
+	}
+	there, is := slices.Contains(l.refs, ref), o.Open() || o.State == domain.OrderConfirmed
 	switch {
 	case is && !there:
 		l.refs = append(l.refs, ref)
-	case there && state.Terminal() && !is:
+	case there && o.State.Terminal() && !is:
 		l.refs = slices.DeleteFunc(l.refs, func(r domain.OrderRef) bool { return r == ref })
 	}
+}
+
+// lapsedOne is one of those that are live and have lapsed.
+func (l *live) lapsedOne(r *rand.Rand) (ref domain.OrderRef, is bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, i := range r.Perm(len(l.refs)) {
+		if ref = l.refs[i]; l.lapsed[ref] {
+			return ref, true
+		}
+	}
+	return ref, false
 }
 
 func (l *live) pick(r *rand.Rand) (domain.OrderRef, bool) {
@@ -682,11 +942,74 @@ func (p *player) recent() domain.OrderRef {
 	return ref(p.eventID, "o"+strconv.FormatInt(max(0, p.orders.Load()+1-p.rand.Int64N(6)), 10))
 }
 
-func (p *player) draw() (input, run) {
+func (p *player) draw(ctx context.Context) (input, run, error) {
+	if p.kind.late() && p.rand.IntN(4) == 0 {
+		return p.drawChange(ctx)
+	}
+	if about, is := p.live.lapsedOne(p.rand); is && p.rand.IntN(3) == 0 {
+		in, run := p.resolve(about, 1, domain.PaymentApproved)
+		return in, run, nil
+	}
+	in, run := p.drawOther()
+	return in, run, nil
+}
+
+// drawChange has somebody change an order as it was a moment ago.
+func (p *player) drawChange(ctx context.Context) (input, run, error) {
+	var about domain.OrderRef
+	var is domain.Order
+	for range 1 + p.rand.IntN(6) { // mostly one that can be changed
+		about = p.recent()
+		read, err := p.store.Ledger().Orders(ctx, []domain.OrderRef{about})
+		if err != nil {
+			return input{}, nil, err
+		}
+		if is = read[0]; is.State == domain.OrderConfirmed || is.State == domain.OrderHeld && !is.BeingPaid() {
+			break
+		}
+	}
+	req := domain.Request{
+		Type: []domain.RequestType{domain.RequestChange, domain.RequestChange, domain.RequestCancel, domain.RequestRefund}[p.rand.IntN(4)], Change: is.Change + 1,
+	}
+	if p.rand.IntN(6) == 0 {
+		req.Change += p.rand.Int64N(3) - 1
+	}
+	if req.Change == 0 {
+		req.Change = 1
+	}
+	switch {
+	case req.Type == domain.RequestRefund:
+		req.Amount = 500 * (1 + p.rand.Int64N(3))
+	case p.kind.seated():
+		req.Items = []domain.RequestItem{{Section: historySection, Seats: p.seats()}}
+		req.Items[0].Quantity = int64(len(req.Items[0].Seats))
+	default:
+		for i, n := range [2]int64{p.rand.Int64N(3), p.rand.Int64N(3)} {
+			if n > 0 || i == 1 && len(req.Items) == 0 {
+				req.Items = append(req.Items, domain.RequestItem{Section: []string{historySection, "vip"}[i], Quantity: max(n, 1)})
+			}
+		}
+	}
+	req.Fingerprint = fmt.Sprint(req.Type, req.Items, req.Amount)
+	in, run := p.hold([]domain.OrderRef{about}, req)
+	return in, run, nil
+}
+
+// seats are one, or two side by side.
+func (p *player) seats() []string {
+	first := 1 + p.rand.IntN(historyCapacity)
+	names := []string{fmt.Sprintf("A-%d", first)}
+	if first < historyCapacity && p.rand.IntN(2) == 0 {
+		names = append(names, fmt.Sprintf("A-%d", first+1))
+	}
+	return names
+}
+
+func (p *player) drawOther() (input, run) {
 	about := p.recent()
 	refs := []domain.OrderRef{about}
 	cancel := func(label, reason string, do func(*Ledger, context.Context, int, []domain.Cancellation) error) (input, run) {
-		return input{"cancel", refs, []domain.Command{domain.Cancel{Reason: reason}}, label}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
+		return input{kind: "cancel", refs: refs, commands: []domain.Command{domain.Cancel{Reason: reason}}, label: label}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
 			return nil, domain.Event{}, 0, do(p.store.Ledger(), ctx, 0, []domain.Cancellation{{Ref: about}})
 		}
 	}
@@ -700,25 +1023,9 @@ func (p *player) draw() (input, run) {
 			domain.PaymentApproved, domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown,
 			domain.PaymentMismatched,
 		}[p.rand.IntN(7)]
-		command := domain.Resolve{Attempt: p.attempt(), Outcome: outcome}
-		switch outcome {
-		case domain.PaymentApproved:
-			command.AuthorizationID = "auth_" + strconv.FormatUint(p.rand.Uint64(), 36)
-		case domain.PaymentMismatched:
-			command.Detail = "amount " + strconv.FormatUint(p.rand.Uint64(), 10) + " instead of 1000"
-		}
-		return input{"resolve", refs, []domain.Command{command}, outcomeName(outcome)}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
-			read, err := p.store.Ledger().Orders(ctx, refs)
-			if err != nil {
-				return nil, domain.Event{}, 0, err
-			}
-			replies, now, err := p.store.Ledger().Resolve(ctx, 0, []domain.Resolution{
-				{Ref: about, Order: read[0], Attempt: command.Attempt, Outcome: outcome, AuthorizationID: command.AuthorizationID, Detail: command.Detail},
-			})
-			return replies, domain.Event{}, now, err
-		}
+		return p.resolve(about, p.attempt(), outcome)
 	case n < 70:
-		return input{"expire", refs, []domain.Command{domain.Expire{}}, "expire"}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
+		return input{kind: "expire", refs: refs, commands: []domain.Command{domain.Expire{}}, label: "expire"}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
 			replies, now, err := expireThese(ctx, p.store.Ledger(), refs...)
 			return replies, domain.Event{}, now, err
 		}
@@ -728,7 +1035,7 @@ func (p *player) draw() (input, run) {
 		return cancel("captureFailed", domain.ReasonCaptureFailed, (*Ledger).CaptureFailed)
 	case n < 92:
 		refs = append(refs, p.recent())
-		return input{"orders", refs, nil, "orders"}, func(ctx context.Context) (replies []domain.Reply, _ domain.Event, _ int64, err error) {
+		return input{kind: "orders", refs: refs, label: "orders"}, func(ctx context.Context) (replies []domain.Reply, _ domain.Event, _ int64, err error) {
 			orders, err := p.store.Checkout().Orders(ctx, refs)
 			for _, o := range orders {
 				replies = append(replies, domain.Reply{Order: o})
@@ -740,6 +1047,28 @@ func (p *player) draw() (input, run) {
 			event, err := p.store.Events().Get(ctx, p.eventID)
 			return nil, event, 0, err
 		}
+	}
+}
+
+// resolve brings an answer about an order as it was a moment ago.
+func (p *player) resolve(about domain.OrderRef, attempt int, outcome domain.PaymentOutcome) (input, run) {
+	refs := []domain.OrderRef{about}
+	command := domain.Resolve{Attempt: attempt, Outcome: outcome}
+	switch outcome {
+	case domain.PaymentApproved:
+		command.AuthorizationID = "auth_" + strconv.FormatUint(p.rand.Uint64(), 36)
+	case domain.PaymentMismatched:
+		command.Detail = "amount " + strconv.FormatUint(p.rand.Uint64(), 10) + " instead of 1000"
+	}
+	return input{kind: "resolve", refs: refs, commands: []domain.Command{command}, label: outcomeName(outcome)}, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
+		read, err := p.store.Ledger().Orders(ctx, refs)
+		if err != nil {
+			return nil, domain.Event{}, 0, err
+		}
+		replies, now, err := p.store.Ledger().Resolve(ctx, 0, []domain.Resolution{
+			{Ref: about, Order: read[0], Attempt: command.Attempt, Outcome: outcome, AuthorizationID: command.AuthorizationID, Detail: command.Detail},
+		})
+		return replies, domain.Event{}, now, err
 	}
 }
 
@@ -755,20 +1084,26 @@ func (p *player) drawHold() (input, run) {
 		refs = []domain.OrderRef{ref(p.eventID, "o"+strconv.FormatInt(n-1, 10)), ref(p.eventID, "o"+strconv.FormatInt(n, 10))}
 	}
 	kind := []domain.RequestType{domain.RequestPurchase, domain.RequestHold}[p.rand.IntN(2)]
-	customer := []string{"fred", "mary", "jane", "paul", "anne"}[p.rand.IntN(5)]
+	customers := []string{"fred", "mary", "jane", "paul", "anne"}
+	if p.kind.late() { // or too many have another order in progress by then
+		customers = append(customers, "eve", "dan", "cid", "amy", "bob", "flo", "gus")
+	}
+	customer := customers[p.rand.IntN(len(customers))]
 	quantity := 1 + p.rand.Int64N(3)
 	req := domain.Request{Type: kind, CustomerID: customer, Section: historySection, Quantity: quantity}
-	if p.seated {
+	if p.kind.seated() {
 		req.Apart = p.rand.IntN(2) == 0
 		if p.rand.IntN(2) == 0 {
-			first := 1 + p.rand.IntN(historyCapacity)
-			req.Quantity, req.Apart, req.Seats = 0, false, []string{fmt.Sprintf("A-%d", first)}
-			if first < historyCapacity && p.rand.IntN(2) == 0 {
-				req.Seats = append(req.Seats, fmt.Sprintf("A-%d", first+1))
-			}
+			req.Quantity, req.Apart, req.Seats = 0, false, p.seats()
 		}
 	}
-	req.Fingerprint = fmt.Sprint(kind, customer, req.Quantity, req.Seats, req.Apart)
+	if p.kind == presold && p.rand.IntN(2) == 0 {
+		req.Allocation, req.AccessCode = historyFans, domain.Secret([]string{"once", "once", "wrong"}[p.rand.IntN(3)])
+	}
+	if p.kind == lapsing && p.rand.IntN(3) == 0 {
+		req.Section = "vip"
+	}
+	req.Fingerprint = fmt.Sprint(kind, customer, req.Section, req.Allocation, req.Quantity, req.Seats, req.Apart)
 	return p.hold(refs, req)
 }
 
@@ -777,7 +1112,11 @@ func (p *player) attempt() int { return []int{1, 1, 1, 1, 2, 2, 3}[p.rand.IntN(7
 
 func (p *player) hold(refs []domain.OrderRef, req domain.Request) (input, run) {
 	// Most holds end while others ask about them.
-	hold := []int64{0, 1, 2, 5, 10, 20, holdMillis, holdMillis, holdMillis, holdMillis}[p.rand.IntN(10)]
+	holds := []int64{0, 1, 2, 5, 10, 20, holdMillis, holdMillis, holdMillis, holdMillis}
+	if p.kind.late() { // and lapse
+		holds = holds[:8]
+	}
+	hold := holds[p.rand.IntN(len(holds))]
 	in := input{kind: "hold", refs: refs, label: string(req.Type)}
 	if req.Type == domain.RequestPay {
 		req.Attempt = int64(p.attempt())
@@ -786,11 +1125,10 @@ func (p *player) hold(refs []domain.OrderRef, req domain.Request) (input, run) {
 	for i, r := range refs {
 		req.EventID, req.OrderID = r.EventID, r.OrderID
 		batch[i] = domain.Incoming{EntryID: fmt.Sprintf("%d-%d", p.begun, i), Request: req, HoldMillis: hold, ValidMillis: historyEntrySeconds * 1000}
-		var command domain.Command = domain.Hold{Request: req, EntryMillis: p.begun, ValidMillis: batch[i].ValidMillis, HoldMillis: hold}
-		if req.Type == domain.RequestPay {
-			command = domain.Pay{Attempt: req.AttemptNumber(), Fingerprint: req.Fingerprint, EntryMillis: p.begun, ValidMillis: batch[i].ValidMillis}
+		if req.AccessCode != "" {
+			batch[i].Codes = codeKeys.Hashes(req.EventID, req.AccessCode)
 		}
-		in.commands = append(in.commands, command)
+		in.commands = append(in.commands, batch[i].Command())
 	}
 	return in, func(ctx context.Context) ([]domain.Reply, domain.Event, int64, error) {
 		replies, now, err := p.store.Ledger().Hold(ctx, 0, batch)
@@ -817,15 +1155,42 @@ func (p *player) play(ctx context.Context, in input, run run) (output, error) {
 		p.told[in.label]++
 	}
 	for i, r := range replies {
-		p.live.note(in.refs[i], r.Order.State)
+		p.live.note(in.refs[i], r.Order)
 		out.verdicts, out.orders = append(out.verdicts, r.Verdict), append(out.orders, r.Order)
 		p.told["order "+r.Order.State.String()]++
-		if p.seated {
+		if p.kind.seated() {
 			p.told[fmt.Sprintf("seats %s%s", r.Order.State, r.Order.Reason)]++
 		}
 		p.told[in.label+" "+r.Verdict.String()]++
+		p.noteMore(in, r.Order)
 	}
 	return out, err
+}
+
+// noteMore counts what comes of changes, codes and late approvals.
+func (p *player) noteMore(in input, o domain.Order) {
+	fans := ""
+	if strings.Contains(string(o.Items), domain.PoolOf(historySection, historyFans)) {
+		fans = "of " + historyFans + " "
+		p.told[historyFans+" "+o.State.String()]++
+	}
+	if o.Reason == domain.ReasonCodeRefused {
+		p.told["order rejected code_refused"]++
+	}
+	if in.kind == "resolve" && o.LateMillis > 0 {
+		p.told["late "+fans+o.State.String()]++
+		p.told["late "+o.State.String()+o.Reason]++
+	}
+	if len(in.commands) == 0 {
+		return
+	}
+	switch change, is := in.commands[0].(domain.Change); {
+	case !is || o.Change != change.Request.Change:
+	case o.ChangeRefusal != "":
+		p.told["change refused "+o.ChangeRefusal]++
+	case change.Request.Type == domain.RequestChange:
+		p.told["changed"]++
+	}
 }
 
 type fault int
