@@ -151,3 +151,36 @@ func TestLapsedOrdersEnd(t *testing.T) {
 	}
 	f.wantLogFolds()
 }
+
+// TestLateIsOver: what is not approved in time is expired, once its event's time for that is over; at once, if it has none.
+func TestLateIsOver(t *testing.T) {
+	for _, late := range []int64{0, 5} {
+		f := newFixture(t)
+		f.list("e1", hall(func(t *domain.Terms) { t.LateApprovalMillis = late }))
+		in := f.arrive([]string{"v", "2", "type", "purchase", "event_id", "e1", "order_id", "o1", "customer_id", "fred", "items", lateItems, "payment_token", "tok"})[0]
+		in.HoldMillis = 1
+		f.holdBatch(in)
+		deadline := f.order("e1", "o1").DeadlineMillis
+		f.WaitUntil(deadline)
+		expired, lapsed, err := f.ledger.Expire(f.Ctx, 0, 10)
+		f.Must(err)
+		if late > 0 {
+			if expired != 0 || lapsed != 1 {
+				t.Errorf("for %d ms: %d expired, %d lapsed", late, expired, lapsed)
+			}
+			f.WaitUntil(deadline + late)
+			expired, lapsed, err = f.ledger.Expire(f.Ctx, 0, 10)
+			f.Must(err)
+		}
+		if due, asked := f.dueAt("o1"); expired != 1 || lapsed != 0 || due != 0 || asked != 0 {
+			t.Errorf("for %d ms: %d expired, %d lapsed; due %d, asked about at %d: %+v", late, expired, lapsed, due, asked, f.order("e1", "o1"))
+		}
+		if is, verdict := f.approve("o1"); is.State != domain.OrderExpired || is.Reason != "" || verdict != domain.VerdictVoid {
+			t.Errorf("for %d ms: %s: %+v", late, verdict, is)
+		}
+		if general, stalls := f.section("e1", "general"), f.places("e1", "stalls"); general != [3]int64{10, 0, 0} || stalls != ".... ../......" {
+			t.Errorf("for %d ms: %v, %s", late, general, stalls)
+		}
+		f.wantLogFolds()
+	}
+}
