@@ -54,6 +54,8 @@ const (
 	CodeNoSuchNamespace  Code = "no_such_namespace"
 	CodeNamespaceDamaged Code = "namespace_damaged" // its partitions are there, what it was made with is not
 	CodeSchemaBefore     Code = "schema_before"     // the namespace must be migrated first
+	CodeRestoring        Code = "restoring"         // the namespace is being restored from its archive
+	CodeArchived         Code = "archived"          // the namespace is not there, and its log is archived: a person says whether it is restored
 	CodeMigrationRefused Code = "migration_refused" // the namespace is not what it must be to be migrated
 	CodeOtherGateway     Code = "other_gateway"     // another kind of payment gateway serves the namespace
 	CodeEventClosed      Code = "event_closed"

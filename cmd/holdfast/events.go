@@ -59,6 +59,8 @@ type eventsCreateCommand struct {
 	LateApproval    string        `enum:"void,rehold" default:"void" placeholder:"void|rehold" help:"What becomes of an order whose payment is approved after its hold has run out: void gives the money back; rehold lets the order have just the places that it had, if they are free and the event is on sale. Default: void."`
 	LateApprovalFor time.Duration `placeholder:"DURATION" help:"With --late-approval rehold: for how long after the hold has run out, up to 24h. Default: 15m."`
 
+	Archive string `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: a namespace of which anything is archived there is not made anew. Default: nowhere."`
+
 	OnSale  timeFlag `placeholder:"TIME" help:"When the sale begins. Default: at once."`
 	OffSale timeFlag `placeholder:"TIME" help:"When the sale ends. Default: never."`
 
@@ -166,7 +168,11 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 	if err != nil {
 		return aboutEvent(c.EventID, err)
 	}
-	return aboutEvent(c.EventID, e.withStoreOf(ctx, streams.Options{Create: true}, func(store *streams.Store) error {
+	mayCreate, err := e.newArchiveGuard(c.Archive)
+	if err != nil {
+		return err
+	}
+	return aboutEvent(c.EventID, e.withStoreOf(ctx, streams.Options{Create: true, MayCreate: mayCreate}, func(store *streams.Store) error {
 		created, err := store.Events().Create(ctx, c.EventID, terms)
 		if err != nil {
 			hint := ""

@@ -10,6 +10,8 @@ import (
 type initCommand struct {
 	Partitions   *int   `placeholder:"N" help:"How many partitions, for ever: an event lives in one, and one is bounded by one Redis core. Default: 4."`
 	PaymentNames string `enum:"namespaced,plain," default:"" placeholder:"HOW" help:"How payments are named at the gateway, for ever: namespaced, or plain, to make a namespace again that was made by a program older than that. Default: namespaced."`
+	Archive      string `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: a namespace of which anything is archived there is not made anew. Default: nowhere."`
+	NewBranch    bool   `help:"Make it anew all the same, with nothing of what is archived; that stays where it is."`
 	RestoreMeta  bool   `help:"Make holdfast:meta again where it alone is lost. Needs --partitions and --payment-names, as they were."`
 }
 
@@ -41,6 +43,12 @@ func (c *initCommand) Run(ctx context.Context, e *environment) error {
 	}
 	if c.RestoreMeta && (c.Partitions == nil || c.PaymentNames == "") {
 		return badUsage("--restore-meta: say --partitions and --payment-names, too, as they were")
+	}
+	if !c.NewBranch {
+		var err error
+		if o.MayCreate, err = e.newArchiveGuard(c.Archive); err != nil {
+			return err
+		}
 	}
 	store, err := e.open(ctx, o)
 	if err != nil {
