@@ -131,11 +131,9 @@ func (e *environment) newArchiveGuard(raw string) (func(context.Context) error, 
 
 // waitsForPeople reports whether an error is of what somebody has to see to, however long that takes, and what is waited for.
 func waitsForPeople(err error) (waiting string, waits bool) {
-	switch code := domain.CodeOf(err); {
-	case code == domain.CodeArchived:
+	code := domain.CodeOf(err)
+	if code == domain.CodeArchived {
 		return "nothing is there of the namespace, and its log is archived: waiting until it is restored", true
-	case code == domain.CodeRestoring:
-		return "the namespace is being restored, waiting", true
 	}
-	return "", false
+	return "the namespace is being restored, waiting", code == domain.CodeRestoring
 }
