@@ -37,6 +37,6 @@ var plantedBugs = []struct{ name, file, old, new string }{
 	{"connections to any address", "client.go", ", Control: onlyPublic}", "}"},
 	{"IPv4 addresses in IPv6 ones", "client.go", "ip = ip.Unmap().WithZone(\"\")", "ip = ip.WithZone(\"\")"},
 	{"what it asks for is not waited for", "sender.go", "l.rests = now.Add(max(l.backoff(int64(l.failures), l.cfg.MostRest), after))", "l.rests = now.Add(0)"},
-	{"an endpoint that is gone is tried on", "sender.go", "case a.Status == http.StatusGone:", "case false:"},
+	{"an endpoint that is gone is tried on", "sender.go", "case a.Status == http.StatusGone:", "case a.Status == http.StatusTeapot:"},
 	{"another id for each try", "sign.go", "\"%s|%d|%s|%s|%s\", endpoint, partition, m.Fact, m.Type, m.Ref)", "\"%s|%d|%s|%s|%s%d\", endpoint, partition, m.Fact, m.Type, m.Ref, time.Now().UnixNano())"},
 }
