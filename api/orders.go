@@ -385,7 +385,7 @@ func (s *Server) submitAll(ctx context.Context, traceparent string, all []*submi
 		}
 	}
 	if len(batch) > 0 {
-		for i, result := range s.deps.Producer.PublishBatch(ctx, batch) {
+		for i, result := range s.publish(ctx, batch) {
 			if publishing[i].receipt = result.Receipt; result.Err != nil {
 				publishing[i].fail(s.problem(result.Err))
 			}
@@ -412,7 +412,7 @@ func (s *Server) recall(ctx context.Context, opening []*submission) (known map[*
 	for i, sub := range opening {
 		refs[i] = sub.request.Ref()
 	}
-	for i, looked := range s.deps.Outcomes.Look(ctx, refs) {
+	for i, looked := range s.lookUp(ctx, refs) {
 		sub, order := opening[i], looked.Order
 		switch {
 		case looked.Err != nil:
@@ -438,6 +438,30 @@ func (s *Server) recall(ctx context.Context, opening []*submission) (known map[*
 		}
 	}
 	return known
+}
+
+// lookUp is Look; of one it is asked together with what others look up just then.
+func (s *Server) lookUp(ctx context.Context, refs []domain.OrderRef) []domain.Looked {
+	if len(refs) > 1 {
+		return s.deps.Outcomes.Look(ctx, refs)
+	}
+	looked, err := s.looks.ask(ctx, refs[0])
+	if err != nil {
+		looked.Err = fmt.Errorf("order %s: %w", refs[0], err)
+	}
+	return []domain.Looked{looked}
+}
+
+// publish is PublishBatch, likewise.
+func (s *Server) publish(ctx context.Context, batch []domain.Request) []producer.Result {
+	if len(batch) > 1 {
+		return s.deps.Producer.PublishBatch(ctx, batch)
+	}
+	result, err := s.publishes.ask(ctx, batch[0])
+	if err != nil {
+		result.Err = domain.WithClass(domain.ClassRetry, fmt.Errorf("publishing: %w: %w", domain.ErrUnknownOutcome, err))
+	}
+	return []producer.Result{result}
 }
 
 var errOtherBody = problemOf(http.StatusUnprocessableEntity, domain.CodeConflict, "another request came first under this id, with another body")

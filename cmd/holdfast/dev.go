@@ -31,8 +31,8 @@ type devCommand struct {
 // Help is shown by --help.
 func (c *devCommand) Help() string {
 	return `
-A Redis (redis-server, if there is one, else an embedded one), a payment gateway that moves no money, two workers, the API, and three
-events with a trickle of customers: everything there is, to try things out. It stays up until Ctrl-C, and then all of it is gone.
+A Redis (redis-server, if there is one, else an embedded one), a payment gateway that moves no money, two workers, the API, and four
+events, one with seats, with a trickle of customers: everything there is, to try things out. It stays up until Ctrl-C, and then all of it is gone.
 `
 }
 
@@ -171,6 +171,7 @@ var devEvents = []struct {
 }{
 	{"jazz-night", "Jazz Night", []domain.SectionTerms{{Name: domain.DefaultSection, Price: 2500, Capacity: 5000}}},
 	{"opera", "The Opera", []domain.SectionTerms{{Name: "stalls", Price: 8550, Capacity: 3000}, {Name: "balcony", Price: 4000, Capacity: 1200}}},
+	{"ballet", "The Ballet", []domain.SectionTerms{{Name: "stalls", Price: 7200, Layout: "A:1-12/13-24,B:1-12/13-24,C:1-13/14-26,D:1-13/14-26,E:1-13/14-26,F:1-14/15-28", Capacity: 24 + 24 + 26 + 26 + 26 + 28}, {Name: "standing", Price: 1200, Capacity: 80}}},
 	{"open-air", "Open Air", []domain.SectionTerms{{Name: domain.DefaultSection, Price: 1500, Capacity: 40_000}}},
 }
 
