@@ -76,6 +76,8 @@ type Deps struct {
 	// What organisers and SREs ask for.
 	Organising Organising
 	Operating  Operating
+	// Notices are those of a payment gateway; nil: none are heard.
+	Notices PaymentNotices
 }
 
 // Limits of what is read. Whatever is larger is refused unread.
@@ -156,6 +158,7 @@ func New(deps Deps, options Options) *Server {
 	s.registerUpdates()
 	s.registerOrganising()
 	s.registerOperating()
+	s.registerNotices()
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive\n") })
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {

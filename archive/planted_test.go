@@ -3,14 +3,8 @@
 package archive
 
 import (
-	"encoding/json"
-	"math/rand/v2"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
 	"testing"
 
 	"holdfast/e2e/torture"
@@ -20,37 +14,11 @@ import (
 // that nothing finds is one in the tests.
 func TestPlantedBugs(t *testing.T) {
 	tally := torture.Begin(t, 11, "bugs planted in the archive")
-	bugs := slices.Clone(plantedBugs)
-	random := rand.New(rand.NewPCG(torture.Seed(t), 11))
-	random.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
-	bugs = bugs[:torture.Size(3, len(bugs))]
+	bugs := torture.Some(t, plantedBugs, 3, torture.Seed(t))
 	for _, b := range bugs {
 		t.Run(b.name, func(t *testing.T) {
-			source, err := os.ReadFile(b.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := strings.Count(string(source), b.old); n != 1 {
-				t.Fatalf("%s says %q %d times", b.file, b.old, n)
-			}
-			folder := t.TempDir()
-			planted := filepath.Join(folder, b.file)
-			if err := os.WriteFile(planted, []byte(strings.Replace(string(source), b.old, b.new, 1)), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			original, err := filepath.Abs(b.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{original: planted}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(folder, "overlay.json")
-			if err := os.WriteFile(file, overlay, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			said, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", file, "-rapid.nofailfile", "-count", "1", ".").CombinedOutput()
+			overlay := torture.Plant(t, b.file, b.old, b.new)
+			said, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-rapid.nofailfile", "-count", "1", ".").CombinedOutput()
 			failed := regexp.MustCompile(`(?m)^ *--- FAIL: (\w+)`).FindStringSubmatch(string(said))
 			if err == nil || failed == nil {
 				t.Fatalf("nothing was wrong: %v\n%s", err, said)

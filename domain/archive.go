@@ -42,7 +42,8 @@ type ArchiveSource interface {
 	LogAfter(ctx context.Context, partition int, branch, after string, bytes int) ([]Entry, error)
 	// InLog reports whether a partition's log has just this entry, byte for byte.
 	InLog(ctx context.Context, partition int, e Entry) (bool, error)
-	// Acknowledged is up to where each group has acknowledged all entries of a partition's log.
+	// Acknowledged is up to where each group has acknowledged all entries of a partition's log; and settlement no further than before the
+	// oldest one whose money still waits.
 	Acknowledged(ctx context.Context, partition int) (map[Group]string, error)
 	// Advance moves the mark, if it still is where it was read, the partition has the branch that is said, and its log has
 	// the entry with which the segment ends, byte for byte. It reports whether it did.
@@ -50,4 +51,34 @@ type ArchiveSource interface {
 	// ContinueElsewhere begins another branch in a partition, if it has this one still: the archive has entries of the branch that the log
 	// does not have. The newest that both have is common, empty if that is not known.
 	ContinueElsewhere(ctx context.Context, partition int, branch, common, by string) error
+}
+
+// ArchivedBranch is a branch of a partition as the archive tells it.
+type ArchivedBranch struct {
+	ID       string
+	Parent   string // the branch that it goes on from; empty: none
+	After    string // the entry behind which it does; "0-0" for none
+	AtMillis int64  // when its first segment was written, on Redis's clock
+	By       string // the worker that wrote it
+}
+
+// ArchivedPartition is what was read of a partition, beside its entries.
+type ArchivedPartition struct {
+	Branches     []ArchivedBranch // along which it was read, the newest first; none if nothing is archived of the partition
+	Segments     int
+	Mark         ArchiveMark      // of the last entry that was read
+	Acknowledged map[Group]string // up to where each group had acknowledged all entries, when the segment was written in which the last one is
+	// What is archived along the branch behind where it was to be cut, and is not read: these many, or more if BeyondFault says what cannot be read of it.
+	BeyondEntries, BeyondFacts int
+	BeyondFault                string
+}
+
+// ArchivedLog is what is archived of a namespace, to be restored up to a time, or whole.
+type ArchivedLog interface {
+	// Source names what is restored: the branches, and up to when. Whoever goes on with a restore goes on with the same.
+	Source() string
+	Namespace() ArchivedNamespace // as it was when its newest segment was written
+	// Read calls each for the entries of a partition, in order, and says what else is known of it. An error of ClassPoison names the segment
+	// that is missing or damaged.
+	Read(ctx context.Context, partition int, each func(Entry) error) (ArchivedPartition, error)
 }

@@ -54,6 +54,8 @@ const (
 	CodeNoSuchNamespace  Code = "no_such_namespace"
 	CodeNamespaceDamaged Code = "namespace_damaged" // its partitions are there, what it was made with is not
 	CodeSchemaBefore     Code = "schema_before"     // the namespace must be migrated first
+	CodeRestoring        Code = "restoring"         // the namespace is being restored from its archive
+	CodeArchived         Code = "archived"          // the namespace is not there, and its log is archived: a person says whether it is restored
 	CodeMigrationRefused Code = "migration_refused" // the namespace is not what it must be to be migrated
 	CodeOtherGateway     Code = "other_gateway"     // another kind of payment gateway serves the namespace
 	CodeEventClosed      Code = "event_closed"
@@ -62,6 +64,7 @@ const (
 	CodeSoldOutNow       Code = "sold_out_now" // nothing was recorded of the order, and nothing is decided: come again if you like
 
 	// Of a Trouble.
+	CodeGroupGone            Code = "group_gone"            // somebody removed a consumer group, or its stream; it is made again
 	CodeArchiveFailing       Code = "archive_failing"       // the log is not archived
 	CodeGatewayMisconfigured Code = "gateway_misconfigured" // nobody is served until somebody changes something
 	CodeGatewayUnavailable   Code = "gateway_unavailable"   // it does not answer, or not now

@@ -223,6 +223,8 @@ type BooksLine struct {
 	Voids           int           `json:"voids"`          // times a void took effect
 	Refunds         int           `json:"refunds"`        // times a refund took effect: each gave back more than before
 	Calls           int           `json:"calls"`          // calls of any kind that reached the gateway
+	// Disputed: the customer's bank has asked for the money back, or has taken it (a chargeback), whatever Status says.
+	Disputed bool `json:"disputed,omitempty"`
 }
 
 // Name is that of the line's payment.

@@ -143,7 +143,31 @@ func (l *Ledger) Acknowledged(ctx context.Context, p int) (map[domain.Group]stri
 			acknowledged[domain.Group(info.Name)] = before(layout.ParseLogID(p.Val().Lower)).String()
 		}
 	}
-	return acknowledged, nil
+	return acknowledged, l.holdBackOwed(ctx, p, acknowledged)
+}
+
+// holdBackOwed keeps settlement's position before what is owed: its entries are acknowledged, and its money has not moved. Read after the groups: what
+// is acknowledged by then is on the list, or done.
+func (l *Ledger) holdBackOwed(ctx context.Context, partition int, acknowledged map[domain.Group]string) error {
+	s := l.store
+	key, position := s.keys.OwedNotes(partition), layout.ParseLogID(acknowledged[domain.GroupSettlement])
+	for cursor := uint64(0); ; {
+		page, next, err := s.rdb.HScan(ctx, key, cursor, "", access.ReadPage).Result()
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", key, access.Classify(err))
+		}
+		for i := 0; i+1 < len(page); i += 2 {
+			// One that cannot be read is taken off the list, and said, by whoever settles what is owed.
+			o, err := layout.DecodeOwed(page[i], page[i+1])
+			if fact := layout.ParseLogID(o.FactID); err == nil && fact != (layout.LogID{}) && !fact.After(position) {
+				position = before(fact)
+			}
+		}
+		if cursor = next; cursor == 0 {
+			acknowledged[domain.GroupSettlement] = position.String()
+			return nil
+		}
+	}
 }
 
 // before is the largest id before this one.

@@ -89,6 +89,9 @@ func parseMeta(name string, values []any, migrating bool) (Namespace, error) {
 	if ns.Partitions, err = strconv.Atoi(layout.AsString(values[0])); err != nil || ns.Partitions < 1 || ns.Partitions > MaxPartitions {
 		return fatal("has a damaged number of partitions")
 	}
+	if ns.Schema == layout.SchemaRestoring {
+		return Namespace{}, domain.WithCode(domain.ClassRetry, domain.CodeRestoring, fmt.Errorf("namespace %s is being restored from its archive, and not whole yet", name))
+	}
 	before := ns.Schema == layout.SchemaBefore || ns.Schema == layout.SchemaBetween
 	switch {
 	case ns.Schema == layout.Schema, before && migrating:
@@ -126,6 +129,22 @@ func parseMeta(name string, values []any, migrating bool) (Namespace, error) {
 		}
 	}
 	return ns, nil
+}
+
+// MetaOf are the fields of the meta hash of a namespace that is made as it was archived, but for the epoch. Error: of ClassFatal if this
+// program does not know what it was made with.
+func MetaOf(is domain.ArchivedNamespace) ([]any, error) {
+	ns := Namespace{PaymentNames: PaymentNames(is.PaymentNames), FreeOrders: FreeOrders(is.FreeOrders), Gateway: domain.GatewayKind(is.Gateway), MaxWaiting: is.MaxWaiting}
+	fields := append([]any{metaFields[0], is.Partitions, metaFields[1], is.Schema}, ns.pins()...)
+	values := make([]any, len(metaFields))
+	for i := 0; i < len(fields); i += 2 {
+		values[slices.Index(metaFields, fields[i].(string))] = fmt.Sprint(fields[i+1])
+	}
+	read, err := parseMeta(is.Namespace, values, false)
+	if err == nil && (read.PaymentNames != ns.PaymentNames || read.FreeOrders != ns.FreeOrders) {
+		err = domain.WithClass(domain.ClassFatal, fmt.Errorf("namespace %s was archived without what it was made with", is.Namespace))
+	}
+	return fields, err
 }
 
 // pins are the fields of the meta hash that are stored beside partitions, schema and
@@ -178,6 +197,9 @@ func (s *Store) noSuchNamespace() error {
 // is there, or if its meta is to be restored. Without that it writes nothing.
 func (s *Store) find(ctx context.Context, o Options) (ns Namespace, made bool, err error) {
 	ns, found, err := s.readNamespace(ctx)
+	if o.Rebuild {
+		return s.findToRebuild(o, found, err)
+	}
 	if err != nil || found {
 		return ns, false, err
 	}
@@ -211,11 +233,35 @@ func (s *Store) find(ctx context.Context, o Options) (ns Namespace, made bool, e
 			return Namespace{}, false, err
 		}
 	}
+	if left.empty() {
+		if err := s.askToCreate(ctx); err != nil {
+			return Namespace{}, false, err
+		}
+	}
 	as := Namespace{Partitions: o.Partitions, PaymentNames: o.PaymentNames, FreeOrders: FreeOrdersDirect}
 	if o.Restore {
 		as.FreeOrders = FreeOrdersGateway // nobody knows: the one that is right with workers of every version
 	}
 	return s.make(ctx, as)
+}
+
+// askToCreate returns why nothing is to be made, although nothing is there; nil if it may be.
+func (s *Store) askToCreate(ctx context.Context) error {
+	if s.mayCreate == nil {
+		return nil
+	}
+	return s.mayCreate(ctx)
+}
+
+// findToRebuild is find for package restore, given what readNamespace has found: that looks at the rest.
+func (s *Store) findToRebuild(o Options, found bool, err error) (Namespace, bool, error) {
+	switch {
+	case found:
+		return Namespace{}, false, domain.WithCode(domain.ClassReject, domain.CodeConflict, fmt.Errorf("namespace %s is there: what is restored goes into an empty one", s.keys.Namespace))
+	case err != nil && domain.CodeOf(err) != domain.CodeRestoring:
+		return Namespace{}, false, err
+	}
+	return Namespace{Name: s.keys.Namespace, Partitions: o.Partitions}, false, nil
 }
 
 // remains are what is there of a namespace whose meta is not.

@@ -238,6 +238,25 @@ func TestRedriveOwed(t *testing.T) {
 	}
 }
 
+// A dead letter about an older fact makes what is owed for a newer one due, and does not take its place.
+func TestRedriveWhatIsOwedForANewerFact(t *testing.T) {
+	f := newFixture(t)
+	f.owing("e1", "o1")
+	older := f.takeOwed(1)[0]
+	f.Must(f.ledger.OweAgain(f.Ctx, 0, older, domain.Unsettled{Owed: older, Dead: true}))
+	f.cancel("e1", "o1")
+	f.Deliver(domain.GroupSettlement, "w1")
+	newer := f.owedFor(domain.FactCancelled, "e1", "o1")
+	f.Must(f.ledger.Owe(f.Ctx, 0, newer.FactID, []domain.Unsettled{{Owed: newer, Due: time.Hour}}))
+	id, err := f.redriveLetter(f.deadLetters()[0].ID())
+	if err != nil || id != older.FactID {
+		t.Errorf("redriven as %q, %v", id, err)
+	}
+	if newer.Attempts++; f.takeOwed(1)[0] != newer {
+		t.Error("the newer fact's note is gone")
+	}
+}
+
 // What no script of ours wrote is removed, and the others are given out.
 func TestTakeOwedRemovesWhatIsNoOrder(t *testing.T) {
 	f := newFixture(t)

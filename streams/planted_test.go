@@ -3,8 +3,6 @@
 package streams
 
 import (
-	"encoding/json"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,15 +23,13 @@ import (
 func TestPlantedBugs(t *testing.T) {
 	seed := torture.Seed(t)
 	tally := torture.Begin(t, 11, "bugs planted in the rules")
-	bugs := slices.Clone(plantedBugs)
-	for _, b := range bugs {
-		b.planted(t) // whether there still is a place for it
+	overlays := make(map[string]string, len(plantedBugs))
+	for _, b := range plantedBugs { // whether there still is a place for each of them
+		overlays[b.name] = torture.Plant(t, filepath.Join("..", b.file), b.old, b.new)
 	}
-	random := rand.New(rand.NewPCG(seed, 11))
-	random.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
-	bugs = bugs[:torture.Size(4, len(bugs))]
+	bugs := torture.Some(t, plantedBugs, 4, seed)
 	for _, b := range bugs {
-		t.Run(b.name, func(t *testing.T) { b.catch(t, seed, tally) })
+		t.Run(b.name, func(t *testing.T) { b.catch(t, overlays[b.name], seed, tally) })
 	}
 	tally.Count("bugs", len(bugs))
 }
@@ -190,8 +186,11 @@ var finders = []struct{ test, sequences string }{
 }
 
 // catch builds the tests with the bug in them, and runs them until one fails.
-func (b plantedBug) catch(t *testing.T, seed uint64, tally *torture.Tally) {
-	binary := b.build(t)
+func (b plantedBug) catch(t *testing.T, overlay string, seed uint64, tally *torture.Tally) {
+	binary := filepath.Join(t.TempDir(), "streams.test")
+	if said, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, said)
+	}
 	for _, f := range finders {
 		test := f.test
 		run := exec.CommandContext(t.Context(), binary, "-test.run", "^"+test+"$", "-rapid.checks", f.sequences, "-rapid.nofailfile", "-rapid.shrinktime", "0s")
@@ -216,42 +215,4 @@ func (b plantedBug) catch(t *testing.T, seed uint64, tally *torture.Tally) {
 		t.Fatalf("%s: %v, and no test says why:\n%s", test, err, said)
 	}
 	t.Error("nothing was wrong")
-}
-
-// planted is the text of the file with the bug in it.
-func (b plantedBug) planted(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", b.file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(text), b.old); n != 1 {
-		t.Errorf("%s: %s has %q %d times, want it once", b.name, b.file, b.old, n)
-	}
-	return strings.Replace(string(text), b.old, b.new, 1)
-}
-
-// build makes the program of the tests of this package, with the bug in it.
-func (b plantedBug) build(t *testing.T) (binary string) {
-	t.Helper()
-	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, original := t.TempDir(), filepath.Join(root, b.file)
-	changed, overlay := filepath.Join(dir, filepath.Base(b.file)), filepath.Join(dir, "overlay.json")
-	files, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string]string{changed: b.planted(t), overlay: string(files)} {
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	binary = filepath.Join(dir, "streams.test")
-	if said, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, said)
-	}
-	return binary
 }

@@ -56,13 +56,13 @@ func (s *Store) Queue(partition int, group domain.Group, consumer string) (domai
 }
 
 // healing gives an error its class. If it says that groups are gone, they are made
-// again, so that the next call finds them; or, if the data is other data, the error
+// again, so that the next call finds them, and its code is domain.CodeGroupGone; or, if the data is other data, the error
 // wraps domain.ErrDataReplaced.
 func (q *queue) healing(ctx context.Context, err error) error {
 	if !lostGroups(err) {
 		return access.Classify(err)
 	}
-	return errors.Join(q.store.heal(ctx), access.Classify(err))
+	return errors.Join(q.store.heal(ctx), domain.WithCode(domain.ClassRetry, domain.CodeGroupGone, access.Classify(err)))
 }
 
 // Read implements domain.Queue.

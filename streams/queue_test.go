@@ -112,6 +112,22 @@ func TestReadAndOwn(t *testing.T) {
 	f.Must(q.Ack(f.Ctx, nil))
 }
 
+// TestGroupGone: who removed a group is for people to find out, so the error says that one was gone; it is there again at once.
+func TestGroupGone(t *testing.T) {
+	f := newFixture(t)
+	id := f.Publish(request("cancel", "e1", "o1"))
+	q := f.queue(domain.GroupWorkers, "w1")
+	f.Do("XGROUP", "DESTROY", f.Keys.Requests(0), string(domain.GroupWorkers))
+	_, err := q.Read(f.Ctx, 1, 0)
+	f.WantClass(err, domain.ClassRetry)
+	if domain.CodeOf(err) != domain.CodeGroupGone {
+		t.Errorf("code %s: %v", domain.CodeOf(err), err)
+	}
+	if got, err := q.Read(f.Ctx, 1, 0); err != nil || !slices.Equal(ids(got), []string{id}) {
+		t.Errorf("the next read: %v, %v", got, err)
+	}
+}
+
 func TestAckManyItems(t *testing.T) {
 	f := newFixture(t)
 	all := f.Give("w1", 2*access.MaxBatch+203)

@@ -358,6 +358,9 @@ func (s *Store) makeAgain(ctx context.Context, was Namespace) (Namespace, error)
 		}
 		return Namespace{}, s.withoutMeta(left)
 	}
+	if err := s.askToCreate(ctx); err != nil {
+		return Namespace{}, err
+	}
 	is, _, err := s.make(ctx, was)
 	return is, err
 }

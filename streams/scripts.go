@@ -27,7 +27,7 @@ var (
 	scriptAdjustEvent    = load("adjust_event", "log", "seats")
 	scriptChangeEvent    = load("change_event", "log")
 	scriptDeadLetter     = load("dead_letter", "letters", "notes")
-	scriptRedrive        = load("redrive", "notes")
+	scriptRedrive        = load("redrive", "notes", "owed")
 	scriptDiscard        = load("discard", "notes")
 	scriptOwe            = load("owe", "owed")
 	scriptTakeOwed       = load("take_owed")

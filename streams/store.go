@@ -40,8 +40,13 @@ type Options struct {
 	Partitions int
 	// PaymentNames is how its payments are named if this call makes it. Default namespaced.
 	PaymentNames PaymentNames
+	// MayCreate, if not nil, is asked before a namespace is made of which nothing is there, now or because Redis was emptied under a worker's
+	// hands. Its error is returned, and nothing is made.
+	MayCreate func(ctx context.Context) error
 	// Migrate opens a namespace of the schema before, too: for package migrate, and nobody else.
 	Migrate bool
+	// Rebuild opens a namespace that is not there, or that is being restored, with so many Partitions: for package restore, and nobody else.
+	Rebuild bool
 	// TLS is whom to trust and who we are, where the URL begins with rediss://; elsewhere
 	// it is an error. The name that a server's certificate must have is found for each
 	// server, unless ServerName is set. Default: the authorities of the system.
@@ -83,8 +88,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("payment names: want %s or %s", PaymentNamesNamespaced, PaymentNamesPlain)
 	case o.Restore && !o.Create:
 		return errors.New("restore: only with create")
-	case o.Migrate && o.Create:
-		return errors.New("migrate: not with create")
+	case o.Create && (o.Migrate || o.Rebuild):
+		return errors.New("migrate, rebuild: not with create")
 	}
 	return nil
 }
@@ -102,9 +107,10 @@ type Store struct {
 	log        *zap.Logger
 	hook       redis.Hook
 
-	opened    Namespace          // what it was when it was opened; never changes
-	created   bool               // by Open
-	migrating bool               // Options.Migrate
+	opened    Namespace // what it was when it was opened; never changes
+	created   bool      // by Open
+	migrating bool      // Options.Migrate
+	mayCreate func(ctx context.Context) error
 	servedBy  domain.GatewayKind // set before the ledger is used; empty: by no worker of this store
 	deaf      atomic.Bool        // outcomes cannot be heard, which has been said
 
@@ -122,7 +128,7 @@ type Store struct {
 // ClassFatal if the URL, what it leads to, the server's version, the namespace's name or its
 // schema will not do, of code domain.CodeSchemaBefore if it must be migrated first, and with
 // domain.CodeNamespaceDamaged if its partitions are there and what it was made with is not; ClassRetry if Redis does not answer, of code
-// domain.CodeUnavailable if nothing did, of domain.CodeLoading if it is on its way up.
+// domain.CodeUnavailable if nothing did, of domain.CodeLoading if it is on its way up, and if the namespace is being restored, of domain.CodeRestoring.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	o = o.WithDefaults()
 	if err := o.Validate(); err != nil {
@@ -147,7 +153,7 @@ func (s *Store) open(ctx context.Context, o Options) error {
 	if err := checkServer(ctx, s.rdb); err != nil {
 		return err
 	}
-	s.keys.Namespace, s.migrating = o.Namespace, o.Migrate
+	s.keys.Namespace, s.migrating, s.mayCreate = o.Namespace, o.Migrate, o.MayCreate
 	ns, created, err := s.find(ctx, o)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ type Figures struct {
 	OverdueHolds        int64            // that should have been ended
 	OldestOverdueMillis int64            // since the oldest of them should have been
 	DataReplaced        bool             // and nobody has seen to it
+	RefusesWrites       bool             // Redis does, or one of a Cluster's masters
 	ArchiveLagMillis    map[int]int64    // by partition of which something is archived: age of the oldest fact that is not
 	Paused              Paused
 	Audits              []Audit // the newest: none before the first

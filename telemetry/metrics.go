@@ -79,6 +79,7 @@ var (
 	parkedNow     = desc("parked_requests", "Requests of paused events that are parked.")
 	auditFound    = desc("audit_violations", "Violations that the newest audit found, of the books or of the payments. Missing before the first audit.", "of")
 	auditAge      = desc("audit_age_seconds", "Since when that is known.", "of")
+	refusesWrites = desc("redis_refuses_writes", "Whether Redis, or a master of a Cluster, takes no writes now: its memory is full, or another reason that holdfast check tells.")
 	dataReplaced  = desc("data_replaced", "Whether the data in Redis was replaced, and nobody has seen to it.")
 )
 
@@ -161,6 +162,7 @@ func ofNamespace(m metrics, f Figures) {
 	m.gauge(overdueHolds, float64(f.OverdueHolds))
 	m.gauge(oldestOverdue, seconds(f.OldestOverdueMillis))
 	m.gauge(dataReplaced, number(f.DataReplaced))
+	m.gauge(refusesWrites, number(f.RefusesWrites))
 	for p, lag := range f.ArchiveLagMillis {
 		m.gauge(archiveLag, seconds(lag), strconv.Itoa(p))
 	}

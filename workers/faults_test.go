@@ -29,6 +29,15 @@ const (
 
 var faultKinds = []faultKind{notApplied, replyLost, diesBefore, diesAfter}
 
+// What else happens at a step that is a request to Stripe.
+const (
+	answers429 faultKind = "429 lock_timeout"
+	answers500 faultKind = "500, and applied"
+	diesDuring faultKind = "death, and applied after a while" // until then its key is in use
+)
+
+var stripeKinds = append(slices.Clone(faultKinds), answers429, answers500, diesDuring)
+
 func (k faultKind) applies() bool { return k == replyLost || k == diesAfter }
 func (k faultKind) kills() bool   { return k == diesBefore || k == diesAfter }
 
@@ -48,8 +57,8 @@ func parseFault(s string) (fault, error) {
 	number, kind, _ := strings.Cut(rest, " ")
 	n, err := strconv.Atoi(number)
 	f := fault{step: step, occurrence: n, kind: faultKind(kind)}
-	if !found || err != nil || !slices.Contains(faultKinds, f.kind) {
-		return fault{}, fmt.Errorf("fault %q: want STEP #N KIND, the kind one of %q", s, faultKinds)
+	if !found || err != nil || !slices.Contains(kindsAt(step), f.kind) {
+		return fault{}, fmt.Errorf("fault %q: want STEP #N KIND, the kind one of %q", s, kindsAt(step))
 	}
 	return f, nil
 }
@@ -63,8 +72,11 @@ const withEntries = ", with entries"
 
 // kindsAt are the faults that a step can have.
 func kindsAt(step string) []faultKind {
-	if strings.HasSuffix(step, withEntries) {
+	switch {
+	case strings.HasSuffix(step, withEntries):
 		return []faultKind{replyLost, diesAfter}
+	case strings.HasPrefix(step, atStripe):
+		return stripeKinds
 	}
 	return faultKinds
 }

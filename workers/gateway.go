@@ -101,7 +101,7 @@ func (g *gateway) ask(reading, working context.Context, c call, by, end time.Tim
 		g.took(c, resultMisconfigured, now.Sub(begun))
 		k.fails(begun, domain.CodeGatewayMisconfigured, err)
 	case errors.As(err, &later):
-		g.took(c, resultLater, now.Sub(begun))
+		g.took(c, resultOf(later), now.Sub(begun))
 		if g.pace.later(begun, later, g.answered()) {
 			k.fails(begun, domain.CodeGatewayUnavailable, err)
 		} else {
@@ -115,6 +115,14 @@ func (g *gateway) ask(reading, working context.Context, c call, by, end time.Tim
 		g.stats.GatewayUnknowns.Add(1)
 	}
 	return payment, err
+}
+
+// resultOf is whether the gateway said that it takes no more, or nobody has answered, or it broke.
+func resultOf(later *domain.LaterError) result {
+	if later.Busy || later.After > 0 {
+		return resultLater
+	}
+	return resultFailed
 }
 
 func (g *gateway) took(c call, r result, d time.Duration) { g.stats.gateway[c][r].observe(d, 1) }

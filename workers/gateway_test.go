@@ -121,6 +121,38 @@ var (
 	errAway     = &domain.LaterError{Err: fmt.Errorf("connection refused: %w", domain.ErrUnknownOutcome)}
 )
 
+// What has no answer, and what is broken, does not count as a gateway that takes no more: whoever is told so does something else.
+func TestGatewayResults(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		want string
+	}{
+		"too many calls":   {errBusy, "later"},
+		"come again later": {&domain.LaterError{After: time.Second, Err: errAway.Err}, "later"},
+		"nobody is there":  {errAway, "failed"},
+		"no answer":        {domain.ErrUnknownOutcome, "failed"},
+		"a wrong key":      {errWrongKey, "misconfigured"},
+		"a refusal":        {domain.ErrRefused, "refused"},
+		"no such payment":  {domain.ErrNotFound, "answered"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newAsked(t, func(call) error { return test.err })
+				_ = a.call(context.Background(), callCapture, time.Time{}) // what it returns is the error that it was given
+				for _, h := range a.stats.GatewaySeconds() {
+					var n int64
+					for _, c := range h.Counts {
+						n += c
+					}
+					if called := h.Labels[0] == "capture" && h.Labels[1] == test.want; called != (n == 1) {
+						t.Errorf("%v: %d calls, want one %s", h.Labels, n, test.want)
+					}
+				}
+			})
+		})
+	}
+}
+
 // A key is not valid any more: one probe at a time, with growing pauses, and as soon as one
 // is answered everybody goes on. Other kinds of calls are not concerned.
 func TestGatewayMisconfigured(t *testing.T) {

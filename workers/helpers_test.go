@@ -40,6 +40,14 @@ func TestMain(m *testing.M) {
 // patience bounds every wait of these tests.
 const patience = 30 * time.Second
 
+// bank is a payment gateway, and what only tests ask it.
+type bank interface {
+	domain.PaymentGateway
+	Books() []domain.BooksLine
+	// Finish is what a customer does at their bank.
+	Finish(name domain.PaymentName, authorized bool) (domain.Payment, error)
+}
+
 // world is one namespace on a Redis, with a gateway and the workers of a test.
 type world struct {
 	t        testing.TB
@@ -47,7 +55,7 @@ type world struct {
 	server   *redistest.Server
 	ns       string
 	store    *streams.Store // nothing fails on this one
-	gateway  *simulator.Simulator
+	gateway  bank
 	producer *producer.Producer
 	rdb      func() *redis.Client // for what only a test asks; made at the first call
 	patience time.Duration        // bounds every wait
@@ -67,7 +75,7 @@ func newWorld(t testing.TB, server *redistest.Server, gateway simulator.Options)
 }
 
 // openWorld is newWorld with what is there.
-func openWorld(t testing.TB, server *redistest.Server, ns string, gateway *simulator.Simulator) *world {
+func openWorld(t testing.TB, server *redistest.Server, ns string, gateway bank) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	w := &world{t: t, ctx: ctx, server: server, ns: ns, gateway: gateway, patience: patience}

@@ -45,9 +45,9 @@ type result uint8
 const (
 	resultAnswered      result = iota // also that there is no such payment, or that it is declined
 	resultRefused                     // for good
-	resultLater                       // it is to be made later
+	resultLater                       // it said that it takes no more now
 	resultMisconfigured               // nobody can be served
-	resultFailed                      // no answer
+	resultFailed                      // no answer, or an error
 )
 
 var resultNames = [...]string{
@@ -65,13 +65,16 @@ const (
 
 var workNames = [...]string{workStep: "step", workPayment: "payment", workOwed: "owed"}
 
-// causes are the kinds of errors of Redis: those of their class, and one more.
+// causes are the kinds of errors of Redis: those of their class, and two more.
 var causes = [...]string{
 	domain.ClassRetry: domain.ClassRetry.String(), domain.ClassReject: domain.ClassReject.String(), domain.ClassPoison: domain.ClassPoison.String(),
-	domain.ClassFatal: domain.ClassFatal.String(), causeReplaced: string(domain.CodeDataReplaced),
+	domain.ClassFatal: domain.ClassFatal.String(), causeReplaced: string(domain.CodeDataReplaced), causeGroupGone: string(domain.CodeGroupGone),
 }
 
-const causeReplaced = domain.ClassFatal + 1
+const (
+	causeReplaced = domain.ClassFatal + 1 + iota
+	causeGroupGone
+)
 
 const (
 	second          = float64(time.Second)
@@ -165,11 +168,14 @@ func (m *measures) order(state domain.OrderState, reason string, n int64) {
 }
 
 func (m *measures) redisFailed(err error) {
-	if errors.Is(err, domain.ErrDataReplaced) {
-		m.causes[causeReplaced].Add(1)
-		return
+	cause := domain.ClassOf(err)
+	switch {
+	case errors.Is(err, domain.ErrDataReplaced):
+		cause = causeReplaced
+	case domain.CodeOf(err) == domain.CodeGroupGone:
+		cause = causeGroupGone
 	}
-	m.causes[domain.ClassOf(err)].Add(1)
+	m.causes[cause].Add(1)
 }
 
 // Count is how often there was something, by what it is.

@@ -15,17 +15,22 @@ import (
 // authorize asks for an authorization until the gateway has answered or limit is over.
 // After a call without an answer it asks what became of it before it sends it again;
 // always under the same key, the order. An error that is final is the gateway's answer;
-// any other says that there is none.
+// any other says that there is none: errUnheard that the gateway has not heard of the payment either, as far as is known.
 func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (domain.Payment, error) {
 	g, end := c.pool.gateway, time.Now().Add(limit)
 	authorize := func(ctx context.Context) (domain.Payment, error) { return g.port.Authorize(ctx, r) }
 	var wait pauses
 	var odd oddity
+	unheard := true
 	for {
 		payment, err := g.ask(c.reading, c.working, callAuthorize, end, end, authorize)
+		if unheard && errors.Is(err, errNotAsked) {
+			return payment, errUnheard
+		}
 		if hasAnswer(err) {
 			return payment, err
 		}
+		unheard = false
 		if err := odd.of(&g.kinds[callAuthorize], err); err != nil {
 			return domain.Payment{}, err
 		}
@@ -38,6 +43,7 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 			if hasAnswer(err) {
 				return payment, err
 			}
+			unheard = errors.Is(err, domain.ErrNotFound)
 		}
 		if !c.backOff(min(wait.next(), max(time.Until(end), 0))) {
 			return domain.Payment{}, errNotAsked
@@ -45,6 +51,9 @@ func (c *consumer) authorize(r domain.PaymentRequest, limit time.Duration) (doma
 		c.pool.stats.retries[workPayment].Add(1)
 	}
 }
+
+// errUnheard: the time for an authorization was over before the gateway had heard of it.
+var errUnheard = fmt.Errorf("it has not heard of the payment: %w", errNotAsked)
 
 // hasAnswer reports whether a call to authorize has got its answer, or will get none.
 func hasAnswer(err error) bool { return err == nil || final(err) || errors.Is(err, errNotAsked) }

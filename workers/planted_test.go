@@ -34,7 +34,7 @@ func TestPlantedBugs(t *testing.T) {
 	seed := torture.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 11))
 	tally := torture.Begin(t, 11, "bugs planted in workers")
-	c := &campaign{t: t, server: server, tally: tally, hits: make(map[string]int)}
+	c := &campaign{t: t, server: server, tally: tally, atOnce: atOnce, hits: make(map[string]int)}
 
 	var undisturbed, faulty []point
 	for _, s := range scenarios {
@@ -46,9 +46,7 @@ func TestPlantedBugs(t *testing.T) {
 	if t.Failed() {
 		return // not even without a bug
 	}
-	bugs := slices.Clone(plantedBugs)
-	random.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
-	bugs = bugs[:torture.Size(6, len(bugs))]
+	bugs := torture.Some(t, plantedBugs, 6, seed)
 	plans := make([][]point, len(bugs))
 	for i := range bugs {
 		shuffle := func(points []point) []point {

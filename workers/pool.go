@@ -48,6 +48,7 @@ type Pool struct {
 	gateway    *gateway
 	archiver   Archiver
 	archiving  archiving
+	groups     groups
 	kind       domain.GatewayKind // empty: no role calls the gateway
 	partitions int
 	names      string // the namespace of payments' names
@@ -266,7 +267,7 @@ func (p *Pool) report() {
 	var reported time.Time
 	known := true // what the ledger has of it
 	for pause(p.reading, reportEvery) {
-		troubles := append(p.gateway.look(), p.archiving.look()...)
+		troubles := slices.Concat(p.gateway.look(), p.archiving.look(), p.groups.look())
 		same := known && slices.EqualFunc(troubles, last, func(a, b domain.Trouble) bool { return a.What == b.What && a.Code == b.Code })
 		if same && (len(troubles) == 0 || time.Since(reported) < repeatAfter) {
 			continue
@@ -394,4 +395,7 @@ func (p *Pool) noteFailure(err error) {
 	p.stats.redisFailed(err)
 	p.signs.redisFailed()
 	p.redis.failed(err)
+	if domain.CodeOf(err) == domain.CodeGroupGone {
+		p.groups.gone(err)
+	}
 }

@@ -42,6 +42,7 @@ type pending struct {
 	// What the gateway said, once it has.
 	resolution domain.Resolution
 	leftAlone  bool // there is money that may be somebody else's: a person must look
+	unheard    bool // nothing, for it has not heard of the payment: nobody else can make it, without the token that this request has
 }
 
 func (p *Pool) newPurchase(partition int) (func(), error) {
@@ -250,6 +251,7 @@ func (r *purchase) pay(p *pending) {
 		limit = min(limit, r.pool.cfg.HoldTime)
 	}
 	payment, err := r.authorize(domain.PaymentRequest{Attempt: r.pool.attempt(p.request.Ref(), p.order, p.request.AttemptNumber()), Token: p.request.PaymentToken}, limit)
+	p.unheard = errors.Is(err, errUnheard)
 	switch {
 	case err == nil:
 		if !r.judge(p, payment) {
@@ -326,6 +328,9 @@ func (r *purchase) commit(batch []*pending) {
 	r.attempt(len(batch), func(i int) string { return batch[i].entryID }, func(first, end int) error {
 		resolutions := make([]domain.Resolution, 0, end-first)
 		for _, p := range batch[first:end] {
+			if p.unheard { // it is not over yet, should the order have lapsed
+				p.resolution.EntryID = ""
+			}
 			resolutions = append(resolutions, p.resolution)
 		}
 		replies, now, err := r.pool.ledger.Resolve(r.working, r.partition, resolutions)
@@ -339,11 +344,17 @@ func (r *purchase) commit(batch []*pending) {
 		for i, reply := range replies {
 			p := batch[first+i]
 			authorizing.observe(p.answered.Sub(p.since))
+			if o := reply.Order; p.unheard && o.State == domain.OrderLapsed && o.Attempt == p.request.AttemptNumber() && o.PayState == domain.PayOpen {
+				reply.Verdict = domain.VerdictAuthorize
+			}
 			switch reply.Verdict {
 			case domain.VerdictDone:
 				r.pool.stats.countOutcome(p.entryID, reply.Order)
 				resolving.observe(resolved.Sub(p.answered))
-				if p.entryID != "" {
+				switch {
+				case p.unheard:
+					r.wg.Go(func() { r.acknowledge(p) })
+				case p.entryID != "":
 					done = append(done, p.entryID)
 				}
 			case domain.VerdictVoid: // what was asked for, whatever the order is now

@@ -181,16 +181,40 @@ var scenarios = []scenario{
 		dead: []string{"conflict: change 2"},
 	},
 	{
+		// What is granted, or kept, before anybody has captured: once it is, the rest is given back.
+		name: "refunds before capture",
+		wrap: capturesWhenReleased,
+		play: func(r *scene) {
+			orders := []string{"a", "b", "c", "d"}
+			for _, order := range orders {
+				r.append(request(purchase, order, "cust-"+order, 3))
+			}
+			for _, order := range orders {
+				r.untilState("e/"+order, domain.OrderConfirmed)
+			}
+			r.append(refund("a", 1, 1500), keeping(request(cancel, "b", "", 0)), keeping(request(cancel, "c", "", 0)), refund("d", 1, 1000))
+			r.untilState("e/b", domain.OrderCancelled)
+			r.untilState("e/c", domain.OrderCancelled)
+			r.untilChange("e/a", 1)
+			r.untilChange("e/d", 1)
+			r.append(refund("b", 1, 500), refund("c", 1, 3000), request(cancel, "d", "", 0), refund("b", 1, 500))
+			r.untilChange("e/b", 1)
+			r.untilPayment("e/c", domain.PaymentStatusVoided)
+			r.untilPayment("e/d", domain.PaymentStatusVoided)
+			r.release()
+			r.until("as much was given back as must be", func() bool { return r.payment("a").Refunded == 1500 && r.payment("b").Refunded == 500 })
+		},
+		ends: []end{
+			{ref: "e/a", customer: "cust-a", quantity: 3, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured, refunded: 1500},
+			{ref: "e/b", customer: "cust-b", quantity: 3, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusCaptured, refunded: 500, reversed: true},
+			reversed(cancelled("e/c", "cust-c", 3, domain.PaymentStatusVoided)),
+			reversed(cancelled("e/d", "cust-d", 3, domain.PaymentStatusVoided)),
+		},
+	},
+	{
 		// Whoever captures it has read it as it was before.
 		name: "reduced before capture",
-		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
-				if call == "capture" && !r.waitReleased(ctx) {
-					return domain.Payment{}, errLost
-				}
-				return do()
-			}}
-		},
+		wrap: capturesWhenReleased,
 		play: func(r *scene) {
 			r.append(request(purchase, "a", "amy", 3))
 			r.untilState("e/a", domain.OrderConfirmed)
@@ -389,15 +413,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "gateway does not answer before the deadline",
-		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
-				p, err := do()
-				if (call == "authorize" || call == "lookup") && !r.isReleased() {
-					return domain.Payment{}, errLost
-				}
-				return p, err
-			}}
-		},
+		wrap: silent,
 		play: func(r *scene) {
 			r.append(brief(request(purchase, "a", "amy", 2)))
 			r.untilState("e/a", domain.OrderExpired)
@@ -448,6 +464,173 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		name: "the bank's answer after it lapsed",
+		late: time.Hour,
+		wrap: lossy,
+		play: func(r *scene) {
+			orders := []string{"does", "fails", "again", "off"}
+			r.append(brief(change(request(purchase, "does", "amy", 2), asks)), brief(change(request(purchase, "fails", "bob", 1), asks)),
+				brief(request(hold, "again", "cid", 3)), change(request(pay, "again", "", 0), asks), brief(change(request(purchase, "off", "dan", 1), asks)))
+			for _, order := range orders {
+				r.untilState("e/"+order, domain.OrderLapsed)
+				r.untilAsked("e/" + order)
+			}
+			r.finish("does", 1, true)
+			r.finish("fails", 1, false)
+			r.finish("again", 1, false)
+			r.append(update("does", 1), update("does", 1), update("again", 1), request(cancel, "off", "", 0)) // and nobody says anything of fails
+			r.untilDeclined("e/again", 1)
+			r.append(attempt("again", 2), update("again", 1), attempt("again", 2))
+		},
+		ends: []end{
+			confirmed("e/does", "amy", 2),
+			{ref: "e/fails", customer: "bob", quantity: 1, state: domain.OrderDeclined, payment: domain.PaymentStatusDeclined},
+			{
+				ref: "e/again", customer: "cid", quantity: 3, state: domain.OrderConfirmed, payment: domain.PaymentStatusDeclined,
+				later: []domain.PaymentStatus{domain.PaymentStatusCaptured},
+			},
+			cancelled("e/off", "dan", 1, domain.PaymentStatusVoided),
+		},
+	},
+	{
+		name:  "seats of what lapsed",
+		late:  time.Hour,
+		vip:   true,
+		seats: "A:1-6",
+		limit: 4,
+		wrap: func(r *scene) domain.PaymentGateway {
+			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+				p, err := do()
+				if (call == "authorize" || call == "lookup") && name.OrderID != "y" && !r.isReleased() {
+					return domain.Payment{}, errLost
+				}
+				return p, err
+			}}
+		},
+		play: func(r *scene) {
+			r.append(brief(named(request(purchase, "a", "amy", 0), "A-1", "A-2")), brief(named(request(purchase, "b", "bob", 0), "A-3", "A-4")),
+				brief(named(request(purchase, "c", "cid", 0), "A-5", "A-6")))
+			for _, order := range []string{"a", "b", "c"} {
+				r.untilState("e/"+order, domain.OrderLapsed)
+			}
+			r.append(named(request(hold, "x", "eve", 0), "A-3"), request(purchase, "y", "cid", 4)) // as many as one may have
+			r.untilState("e/x", domain.OrderHeld)
+			r.untilState("e/y", domain.OrderConfirmed)
+			r.release()
+			r.untilState("e/a", domain.OrderConfirmed)
+			r.untilState("e/b", domain.OrderExpired)
+			r.append(named(request(hold, "z", "zoe", 0), "A-4"))
+		},
+		tidy: func(r *scene) bool { return r.seatsOf("e") == "++--.." },
+		ends: []end{
+			{ref: "e/a", customer: "amy", quantity: 2, vip: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured},
+			{ref: "e/b", customer: "bob", quantity: 2, vip: 2, state: domain.OrderExpired, reason: domain.ReasonSeatTaken, payment: domain.PaymentStatusVoided},
+			{ref: "e/c", customer: "cid", quantity: 2, vip: 2, state: domain.OrderExpired, reason: domain.ReasonOverCustomer, payment: domain.PaymentStatusVoided},
+			{ref: "e/x", customer: "eve", quantity: 1, vip: 1, state: domain.OrderHeld},
+			confirmed("e/y", "cid", 4),
+			{ref: "e/z", customer: "zoe", quantity: 1, vip: 1, state: domain.OrderHeld},
+		},
+	},
+	{
+		// What an organiser does with an event of which orders have lapsed: closes it, cancels it, does not wait for others any more.
+		name:   "lapsed, and its event changes",
+		late:   time.Hour,
+		events: map[string]int64{"e": 10, "f": 10, "g": 10},
+		wrap:   silent,
+		play: func(r *scene) {
+			of := func(event string, q domain.Request) domain.Request {
+				q.EventID = event
+				return brief(q)
+			}
+			r.append(of("e", request(purchase, "a", "amy", 2)), of("f", request(purchase, "b", "bob", 1)), of("g", request(purchase, "c", "cid", 3)))
+			for _, ref := range []string{"e/a", "f/b", "g/c"} {
+				r.untilState(ref, domain.OrderLapsed)
+			}
+			r.command("e closed", func(events *streams.Events) error {
+				_, err := events.Close(r.ctx, "e", domain.Cause{By: "ann"})
+				return err
+			})
+			r.command("f cancelled", func(events *streams.Events) error {
+				_, err := events.Cancel(r.ctx, "f", domain.Cause{Reason: "fire", By: "ann"}, nil)
+				return err
+			})
+			r.command("g does not wait any more", func(events *streams.Events) error {
+				_, err := events.Adjust(r.ctx, "g", func(t domain.Terms) (domain.Terms, error) {
+					t.LateApprovalMillis = 0
+					return t, nil
+				})
+				return err
+			})
+			r.append(of("g", request(purchase, "d", "dan", 1)))
+			r.untilState("g/d", domain.OrderExpired)
+			r.release()
+		},
+		ends: []end{
+			{ref: "e/a", customer: "amy", quantity: 2, state: domain.OrderExpired, reason: domain.ReasonNotOnSale, payment: domain.PaymentStatusVoided},
+			withEvent("f/b", "bob", 1, domain.PaymentStatusVoided), confirmed("g/c", "cid", 3),
+			{ref: "g/d", customer: "dan", quantity: 1, state: domain.OrderExpired, payment: domain.PaymentStatusVoided},
+		},
+	},
+	{
+		name: "approved after it lapsed, then given back",
+		late: time.Hour,
+		wrap: silent,
+		play: func(r *scene) {
+			orders := []string{"a", "b", "c", "d"}
+			for _, order := range orders {
+				r.append(brief(request(purchase, order, "cust-"+order, 3)))
+			}
+			for _, order := range orders {
+				r.untilState("e/"+order, domain.OrderLapsed)
+			}
+			r.append(refund("a", 1, 1000)) // of what is not paid: refused
+			r.untilChange("e/a", 1)
+			r.release()
+			for _, order := range orders {
+				r.untilPayment("e/"+order, domain.PaymentStatusCaptured)
+			}
+			r.append(refund("a", 2, 1000), altered(cancel, "b", 1, 1, 0), request(cancel, "c", "", 0), keeping(request(cancel, "d", "", 0)))
+			r.untilChange("e/a", 2)
+			r.untilChange("e/b", 1)
+			r.untilState("e/d", domain.OrderCancelled)
+			r.append(refund("d", 1, 500), refund("a", 2, 1000))
+			r.until("as much was given back as must be", func() bool {
+				return r.payment("a").Refunded == 1000 && r.payment("b").Refunded == 1000 && r.payment("d").Refunded == 500
+			})
+		},
+		ends: []end{
+			{ref: "e/a", customer: "cust-a", quantity: 3, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured, refunded: 1000},
+			{ref: "e/b", customer: "cust-b", quantity: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured, refunded: 1000},
+			reversed(cancelled("e/c", "cust-c", 3, domain.PaymentStatusRefunded)),
+			{ref: "e/d", customer: "cust-d", quantity: 3, state: domain.OrderCancelled, reason: domain.ReasonRequested, payment: domain.PaymentStatusCaptured, refunded: 500, reversed: true},
+		},
+	},
+	{
+		// A worker dies before it asks, and nobody takes over until the hold is over.
+		name: "lapsed before the gateway heard of it",
+		cfg: func(cfg *workers.Config) {
+			cfg.Roles = []workers.Role{workers.RolePurchase, workers.RolePosting, workers.RoleSettlement} // or maintenance may be the first to see the deadline
+		},
+		late: time.Hour,
+		play: func(r *scene) {
+			r.append(brief(request(purchase, "a", "amy", 2)), brief(request(hold, "b", "bob", 3)), request(pay, "b", "", 0))
+			queue, err := r.store.Queue(0, domain.GroupWorkers, ghost)
+			if err != nil {
+				r.t.Fatalf("working as a ghost: %v", err)
+			}
+			entries, err := queue.Read(r.ctx, 3, time.Second)
+			if err == nil {
+				_, _, err = r.store.Ledger().Hold(r.ctx, 0, r.incoming(entries))
+			}
+			if err != nil || len(entries) != 3 {
+				r.t.Fatalf("the ghost was given %d entries, %v", len(entries), err)
+			}
+			deadline := r.orderOf("e/b").DeadlineMillis
+			r.eventually("the deadline is over", func() bool { return r.now() > deadline })
+		},
+		ends: []end{confirmed("e/a", "amy", 2), confirmed("e/b", "bob", 3)},
+	},
+	{
 		name: "lapsed for good",
 		late: time.Second,
 		wrap: silent,
@@ -470,14 +653,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "cancelled before capture",
-		wrap: func(r *scene) domain.PaymentGateway {
-			return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
-				if call == "capture" && !r.waitReleased(ctx) {
-					return domain.Payment{}, errLost
-				}
-				return do()
-			}}
-		},
+		wrap: capturesWhenReleased,
 		play: func(r *scene) {
 			r.append(request(purchase, "a", "amy", 2))
 			r.untilState("e/a", domain.OrderConfirmed)
@@ -1230,6 +1406,23 @@ func items(q domain.Request, general, vip int64) domain.Request {
 	return q
 }
 
+// named makes a request one for seats of vip.
+func named(q domain.Request, seats ...string) domain.Request {
+	q.Section, q.Quantity, q.Seats = "vip", 0, seats
+	return q
+}
+
+// seatsOf is what each seat of the section vip of an event is.
+func (r *scene) seatsOf(event string) string {
+	r.t.Helper()
+	e, err := r.store.Events().Get(r.ctx, event)
+	if err != nil {
+		r.t.Fatalf("reading %s: %v", event, err)
+	}
+	vip, _ := e.Section("vip")
+	return vip.Places
+}
+
 // altered is a partial cancel, or a change, of order e/order.
 func altered(kind domain.RequestType, order string, number, general, vip int64) domain.Request {
 	q := items(domain.Request{Type: kind, EventID: "e", OrderID: order, Change: number}, general, vip)
@@ -1369,6 +1562,16 @@ func approvesLate(r *scene) domain.PaymentGateway {
 	}}
 }
 
+// capturesWhenReleased is a gateway that captures nothing until the scenario says so.
+func capturesWhenReleased(r *scene) domain.PaymentGateway {
+	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+		if call == "capture" && !r.waitReleased(ctx) {
+			return domain.Payment{}, errLost
+		}
+		return do()
+	}}
+}
+
 // silent is a gateway that does what it is asked and tells nobody how a payment ended, until the scenario says so.
 func silent(r *scene) domain.PaymentGateway {
 	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
@@ -1419,9 +1622,9 @@ func (m mistaken) Authorize(ctx context.Context, r domain.PaymentRequest) (domai
 // capturesBeforeVoids is a gateway that knows each order as captured before it is asked
 // to void it, so that there is one way for it to end: refunded.
 func capturesBeforeVoids(r *scene) domain.PaymentGateway {
-	return middleman{next: r.world.gateway, do: func(ctx context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
+	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		if call == "void" {
-			_, _ = r.world.gateway.Capture(ctx, domain.Attempt{Name: name}) // refused when it is refunded already
+			_, _ = r.world.gateway.Capture(r.ctx, domain.Attempt{Name: name}) // refused when it is refunded already; with no worker's context, so that no fault happens to it
 		}
 		return do()
 	}}

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
+	"holdfast/domain/seats"
 	"holdfast/payments/simulator"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
@@ -27,11 +28,13 @@ type scenario struct {
 	name    string
 	cfg     func(cfg *workers.Config)            // if not nil, what is not as usual
 	gateway simulator.Options                    //
+	bank    func(v *verdict) bank                // if not nil, who has the money instead of a simulator
 	wrap    func(r *scene) domain.PaymentGateway // if not nil, the gateway that workers see
 	play    func(r *scene)                       // the first worker starts at its first wait
 	tidy    func(r *scene) bool                  // if not nil, what must come true in the end besides
 	events  map[string]int64                     // capacities, if not just e with 100
 	vip     bool                                 // events have a second section of that name, of the same capacity and price
+	seats   string                               // the layout of that section, which is seated then; which seats are whose, the scenario looks at itself
 	limit   int64                                // of places per customer; 0: none
 	late    time.Duration                        // for so long late approvals are honoured
 	free    string                               // the event that costs nothing, and needs no payment; the others cost 1000
@@ -129,7 +132,11 @@ type scene struct {
 func (s scenario) sections(price, capacity int64) []domain.SectionTerms {
 	list := []domain.SectionTerms{{Name: "general", Price: price, Capacity: capacity}}
 	if s.vip {
-		list = append(list, domain.SectionTerms{Name: "vip", Price: price, Capacity: capacity})
+		vip := domain.SectionTerms{Name: "vip", Price: price, Capacity: capacity}
+		if l, err := seats.Parse(s.seats); err == nil {
+			vip.Capacity, vip.Layout = int64(l.Seats()), l.String()
+		}
+		list = append(list, vip)
 	}
 	return list
 }
@@ -192,13 +199,21 @@ func (s scenario) playOn(r *scene, o *outcome) {
 		r.until("all tidied up", func() bool { return s.tidy(r) })
 	}
 	r.judge(events)
+	if stripe, ok := r.world.gateway.(*stripeBank); ok {
+		stripe.check(r.t)
+	}
 	before := len(r.t.(*verdict).said)
 	r.auditBut(s.named...)
 	o.audits, o.audited = 1, len(r.t.(*verdict).said)-before
 }
 
 func newScene(v *verdict, server *redistest.Server, s scenario, inj *injector, p planted, wait time.Duration) *scene {
-	r := &scene{world: newWorld(v, server, s.gateway), scenario: s, injector: inj, planted: p, released: make(chan struct{})}
+	r := &scene{scenario: s, injector: inj, planted: p, released: make(chan struct{})}
+	if s.bank == nil {
+		r.world = newWorld(v, server, s.gateway)
+	} else {
+		r.world = openWorld(v, server, fmt.Sprintf("test-%d", namespaces.Add(1)), s.bank(v))
+	}
 	r.patience, r.free, r.deps = wait, s.free != "", p.deps
 	r.release = sync.OnceFunc(func() { close(r.released) })
 	r.gateway = r.world.gateway
@@ -276,7 +291,7 @@ func (r *scene) startAs(process *process) *worker {
 	if r.planted.gateway != nil {
 		gateway = r.planted.gateway(gateway)
 	}
-	return r.run(cfg, process.gateway(gateway), store)
+	return r.run(cfg, asProcess{process.gateway(gateway), process}, store)
 }
 
 // command is what somebody does to events while workers work. It is a process of its own:
@@ -396,7 +411,7 @@ func (r *scene) judge(events map[string]int64) {
 	sections := make(map[string][]domain.Section, len(events))
 	for event, capacity := range events {
 		for _, s := range r.scenario.sections(r.scenario.price(event), capacity) {
-			sections[event] = append(sections[event], domain.Section{Name: s.Name, Price: s.Price, Capacity: s.Capacity, Available: s.Capacity})
+			sections[event] = append(sections[event], domain.Section{Name: s.Name, Price: s.Price, Capacity: s.Capacity, Available: s.Capacity, Layout: s.Layout})
 		}
 	}
 	totals := make(map[string]inspect.Totals)
@@ -447,7 +462,11 @@ func (r *scene) judge(events map[string]int64) {
 		}
 	}
 	for event, want := range sections {
-		if e, err := r.store.Events().Get(r.ctx, event); err != nil || !slices.Equal(e.Sections, want) {
+		e, err := r.store.Events().Get(r.ctx, event)
+		for i := range e.Sections {
+			e.Sections[i].Places = "" // the auditor compares them with the orders
+		}
+		if err != nil || !slices.Equal(e.Sections, want) {
 			r.t.Errorf("sections of %s are %+v, %v, want %+v", event, e.Sections, err, want)
 		}
 		if got, err := inspect.New(r.store).Sales(r.ctx, event); err != nil || got != totals[event] {

@@ -198,8 +198,8 @@ func settles(t domain.FactType) bool {
 // collect brings the payments of an order that is confirmed, or was and keeps some of its money, to what it says: the attempt that was confirmed
 // is captured, and gives back the refund total; those before, which were declined, stay without money.
 func (s *settlement) collect(by time.Time, ref domain.OrderRef, o domain.Order) ending {
-	end := s.capture(by, ref, o)
-	if end == (ending{}) && o.RefundTotal() > 0 {
+	collected, end := s.capture(by, ref, o)
+	if collected && o.RefundTotal() > 0 {
 		end = endingOf(s.refund(by, o, s.pool.attempt(ref, o, o.LastAttempt())))
 	}
 	for n := 1; n < o.LastAttempt() && end == (ending{}); n++ {
@@ -210,10 +210,11 @@ func (s *settlement) collect(by time.Time, ref domain.OrderRef, o domain.Order) 
 }
 
 // capture collects the money of an order. If it is refused for good, the
-// order is cancelled, unless it has been already, which is why it was refused; if it was to keep its money, it keeps none.
-func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) ending {
+// order is cancelled, unless it has been already, which is why it was refused; if it was to keep its money, it keeps none. collected
+// reports whether there is money that can be given back.
+func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) (collected bool, end ending) {
 	if o.Free() {
-		return ending{}
+		return false, ending{}
 	}
 	payment, err := s.settled(callCapture, by, func(ctx context.Context) (domain.Payment, error) {
 		payment, err := s.pool.gateway.port.Capture(ctx, s.pool.attempt(ref, o, o.LastAttempt()))
@@ -227,14 +228,14 @@ func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) 
 			return s.pool.gateway.port.Lookup(ctx, s.pool.attempt(ref, o, o.LastAttempt()))
 		})
 	}
-	switch collected := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded); {
-	case collected:
+	switch captured := err == nil && (payment.Status == domain.PaymentStatusCaptured || payment.Status == domain.PaymentStatusRefunded); {
+	case captured:
 		if m := matchAnswer(o, payment); m.Any() {
-			return endingOf("payment_mismatch: captured, "+m.Detail, nil)
+			return false, endingOf("payment_mismatch: captured, "+m.Detail, nil)
 		}
-		return ending{}
+		return true, ending{}
 	case errors.Is(err, domain.ErrUnacceptable):
-		return endingOf(err.Error(), nil)
+		return false, endingOf(err.Error(), nil)
 	case err == nil, errors.Is(err, domain.ErrRefused), errors.Is(err, domain.ErrNotFound):
 		err := s.retry(func() error {
 			return s.pool.ledger.CaptureFailed(s.working, s.partition, []domain.Cancellation{{Ref: ref, Version: o.Version}})
@@ -243,11 +244,11 @@ func (s *settlement) capture(by time.Time, ref domain.OrderRef, o domain.Order) 
 		case err == nil:
 			s.pool.added(s.partition)
 		case domain.ClassOf(err) == domain.ClassPoison:
-			return endingOf(err.Error(), nil)
+			return false, endingOf(err.Error(), nil)
 		}
-		return endingOf("", err)
+		return false, endingOf("", err)
 	}
-	return endingOf("", err)
+	return false, endingOf("", err)
 }
 
 // over ends a try to settle an order. With the last one of an entry that is acknowledged, if all are settled.

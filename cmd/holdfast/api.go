@@ -14,6 +14,7 @@ import (
 
 	"holdfast/api"
 	"holdfast/domain"
+	"holdfast/payments/stripe"
 	"holdfast/producer"
 	"holdfast/streams"
 	"holdfast/streams/inspect"
@@ -33,6 +34,7 @@ type apiCommand struct {
 	LogFormat string        `env:"HOLDFAST_LOG_FORMAT" enum:"json,console" default:"json" placeholder:"FORMAT" help:"json or console. The log goes to stderr. Default: json."`
 	LogLevel  string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 
+	Webhook stripeWebhookFlags `embed:"" group:"Stripe's webhooks, at POST /v1/gateways/stripe/webhook:"`
 	codeKeyFlags
 	auditSources `group:"What audits that are asked for over HTTP compare with:"`
 }
@@ -66,6 +68,10 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	hooks, err := c.Webhook.webhooks()
+	if err != nil {
+		return err
+	}
 	log, err := newLogger(e.stderr, c.LogFormat, c.LogLevel)
 	if err != nil {
 		return err
@@ -79,7 +85,7 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot listen (%w): choose another address with --listen", err)
 	}
-	server, end := newAPI(e, store, staffing{codes, c.auditSources}, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
+	server, end := newAPI(e, store, staffing{codes, c.auditSources, hooks}, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
 	defer end()
 	if c.Metrics != "" {
 		metrics, err := serveMetrics(ctx, c.Metrics, server, log)
@@ -108,17 +114,21 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 type staffing struct {
 	codes    domain.CodeKeys
 	compared auditSources
+	hooks    *stripe.Webhooks // of Stripe; nil: none are taken
 }
 
 // newAPI is the API of a namespace. end is to be called when nobody asks it any more.
 func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) (server *api.Server, end func()) {
 	checkout := store.Checkout()
 	p := producer.New(checkout, checkout, producer.Options{})
-	server = api.New(api.Deps{
+	deps := api.Deps{
 		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: newBooks(store), Keys: store.APIKeys(), Demand: store,
 		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store, with.compared}, Codes: with.codes,
-	}, o)
-	return server, p.Close
+	}
+	if with.hooks != nil {
+		deps.Notices = stripeNotices{with.hooks, store}
+	}
+	return api.New(deps, o), p.Close
 }
 
 // apiEvents are the events as the API knows them.

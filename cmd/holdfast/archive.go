@@ -147,7 +147,7 @@ func faultsError(report archive.Report) error {
 	if report.OK {
 		return nil
 	}
-	return fmt.Errorf("the archive has %d faults: see docs/operations.md", len(report.Faults))
+	return fmt.Errorf("the archive has %s: see docs/operations.md", plural(int64(len(report.Faults)), "fault", "faults"))
 }
 
 // compareArchive compares what is archived with the log, for the audit.

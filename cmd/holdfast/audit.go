@@ -33,7 +33,11 @@ type auditSources struct {
 	Stripe  stripeFlags  `embed:"" group:"Stripe, with --gateway stripe:"`
 }
 
-type auditCommand struct{ auditSources }
+type auditCommand struct {
+	auditSources
+	From  timeFlag `placeholder:"TIME" help:"With --gateway stripe, only the payments that were made there from this time on. Default: all."`
+	Until timeFlag `placeholder:"TIME" help:"With --gateway stripe, only those made before this time."`
+}
 
 // Help is shown by --help.
 func (c *auditCommand) Help() string {
@@ -61,9 +65,12 @@ func (c auditSources) check() error {
 	return err
 }
 
+// auditSpan bounds the payments that are listed at Stripe, by when they were made there. 0: no bound.
+type auditSpan struct{ fromMillis, untilMillis int64 }
+
 // audit proves what is in a store, and keeps what it found.
-func (c auditSources) audit(ctx context.Context, e *environment, store *streams.Store, progress func(audit.Progress)) (view auditView, err error) {
-	options := audit.Options{Progress: progress}
+func (c auditSources) audit(ctx context.Context, e *environment, store *streams.Store, made auditSpan, progress func(audit.Progress)) (view auditView, err error) {
+	options := audit.Options{FromMillis: made.fromMillis, UntilMillis: made.untilMillis, Progress: progress}
 	if c.Gateway != "" {
 		gateway, err := ask(c.Gateway, c.As, c.Stripe)
 		if err != nil {
@@ -74,7 +81,7 @@ func (c auditSources) audit(ctx context.Context, e *environment, store *streams.
 			return view, err
 		}
 		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
-			lines, err := gateway.Books(ctx)
+			lines, err := gateway.books(ctx, made.fromMillis, made.untilMillis)
 			switch {
 			case errors.Is(err, domain.ErrNotFound):
 				return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", gateway.called)
@@ -103,24 +110,31 @@ func (c auditSources) audit(ctx context.Context, e *environment, store *streams.
 	}
 	if err := inspect.New(store).KeepVerdict(ctx, view.Report, view.Archive != nil); err != nil {
 		// What it found is told all the same; that no newer verdict is kept shows by its age.
-		_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine("check and the metrics do not know of this audit: "+oneLine(err))) // nothing can be done about a broken standard error
+		e.notice("check and the metrics do not know of this audit: " + oneLine(err))
 	}
 	view.OK = view.OK && view.Replaced == nil
 	return view, nil
 }
 
 func (c *auditCommand) Run(ctx context.Context, e *environment) error {
+	made := auditSpan{c.From.millis, c.Until.millis}
+	switch ranged := made != (auditSpan{}); {
+	case ranged && c.Gateway != stripeGateway:
+		return badUsage("--from, --until: want --gateway stripe")
+	case made.untilMillis != 0 && made.untilMillis <= made.fromMillis:
+		return badUsage("--until: want a time after --from")
+	}
 	if err := c.check(); err != nil {
 		return err
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		view, err := c.audit(ctx, e, store, nil)
+		view, err := c.audit(ctx, e, store, made, nil)
 		if err != nil {
 			return err
 		}
 		report, replaced, archived := view.Report, view.Replaced, "not checked: no --archive"
 		if view.Archive != nil {
-			archived = fmt.Sprintf("%d segments, %d facts", view.Archive.Segments, view.Archive.Facts)
+			archived = plural(int64(view.Archive.Segments), "segment", "segments") + ", " + plural(int64(view.Archive.Facts), "fact", "facts")
 		}
 		out := e.printer()
 		verdict := "all is well"
@@ -133,6 +147,15 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			if p.PassedOver > 0 {
 				paid += fmt.Sprintf(", %d of other namespaces passed over", p.PassedOver)
 			}
+			if p.FromMillis > 0 {
+				paid += ", made from " + when(p.FromMillis) + " on"
+			}
+			if p.UntilMillis > 0 {
+				paid += ", made before " + when(p.UntilMillis)
+			}
+			if n := len(p.Disputed); n > 0 {
+				paid += fmt.Sprintf(", %d disputed", n)
+			}
 		}
 		sheet := []string{
 			"verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
@@ -142,16 +165,21 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			sheet = append(sheet, "replaced", replacedText(replaced))
 		}
 		out.sheet(view, sheet...)
-		if len(report.Violations) > 0 && out.section("invariant", "subject", "detail") {
+		if len(report.Violations) > 0 && out.section("invariant", "subject", "detail", "do") {
 			for _, v := range report.Violations {
-				out.row(v, v.Invariant, v.Subject, v.Detail)
+				out.row(v, v.Invariant, v.Subject, v.Detail, v.Do)
+			}
+		}
+		if report.Payments != nil && len(report.Payments.Disputed) > 0 && out.section("disputed", "state", "payment", "do") {
+			for _, d := range report.Payments.Disputed {
+				out.row(d, d.Ref.String(), string(d.State), d.PaymentID, d.Do)
 			}
 		}
 		if err := out.flush(); err != nil {
 			return err
 		}
-		if len(report.Violations) > 0 {
-			return fmt.Errorf("the audit found %d violations: see docs/operations.md", len(report.Violations))
+		if n := len(report.Violations); n > 0 {
+			return fmt.Errorf("the audit found %s: see docs/operations.md", plural(int64(n), "violation", "violations"))
 		}
 		if replaced != nil {
 			return domain.WithCode(domain.ClassFatal, domain.CodeDataReplaced, errors.New(replacedText(replaced)+"; when that is seen to: holdfast check --forget-replaced"))

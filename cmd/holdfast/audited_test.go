@@ -35,7 +35,7 @@ func TestAuditIsKept(t *testing.T) {
 	if err := rdb.HSet(ctx, events, "e1#sales", "9|9|9").Err(); err != nil {
 		t.Fatal(err)
 	}
-	h.fails(exitFailed, []string{"violations"}, "audit")
+	h.fails(exitFailed, []string{"violation"}, "audit")
 	wantSaid(t, h.check(levelCritical), "CRITICAL audit_failed: the audit of the books found", "the first: I", "holdfast audit --gateway URL")
 	eventually(t, "the metrics tell it", func() bool { return scrape(t, at)[`holdfast_audit_violations{of="books"}`] > 0 })
 	wantSaid(t, h.run("doctor").stdout, "critical  audit_failed")

@@ -53,7 +53,8 @@ What a dead worker has in hand goes to the others by itself, after their --recla
   holdfast pending claim --consumer web-1 --reason "its machine is gone"
 
 A worker that is alive is left alone: stop it, and it hands back by itself. Nothing is lost either way, and nothing happens
-twice: should it wake up after all, it changes nothing that others have done.
+twice: should it wake up after all, it changes nothing that others have done. Where it has nothing in hand, that is said
+(on stderr), and nothing is changed.
 `
 }
 
@@ -67,12 +68,23 @@ func (c *pendingClaimCommand) Run(ctx context.Context, e *environment) error {
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
 		claimed, err := store.Claim(ctx, c.Consumer, domain.Group(c.Group), cause)
+		if err == nil && len(claimed) == 0 {
+			e.notice("worker " + c.Consumer + " has nothing in hand" + ofGroup(c.Group) + ": nothing was changed")
+			return nil
+		}
 		out := e.printer("partition", "group", "entries", "handed_back")
 		for _, done := range claimed {
 			out.row(done, strconv.Itoa(done.Partition), string(done.Group), count(done.Entries), count(done.Before))
 		}
 		return out.end(err)
 	})
+}
+
+func ofGroup(group string) string {
+	if group == "" {
+		return ""
+	}
+	return " of " + group
 }
 
 type pendingClaimsCommand struct{}

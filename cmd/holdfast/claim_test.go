@@ -83,9 +83,18 @@ func TestPendingClaim(t *testing.T) {
 	expect(t, claims[0], object{"group": "purchase", "consumer": "gone", "entries": 2, "reason": `its "machine" is gone`, "by": "ann"})
 	table(t, h.ok("pending", "claims"), "AT PARTITION GROUP CONSUMER ENTRIES BY REASON")
 	// A worker that would wait for an hour takes them at once.
-	worker := h.worker("--reclaim-after", "1h")
+	worker := h.worker("--reclaim-after", "1h", "--name", "living")
 	for _, o := range []string{"o1", "o2"} {
 		eventually(t, o+" is sold", func() bool { return strings.Contains(h.run("orders", "show", "e1/"+o).stdout, "confirmed") })
+	}
+	// One that lives and has nothing in hand is told apart from one of which something was taken.
+	eventually(t, "the worker has nothing in hand", func() bool {
+		return h.run("pending", "claim", "--consumer", "living", "--reason", "r").code == exitDone
+	})
+	for _, of := range [][]string{nil, {"--group", "purchase"}} {
+		if got := h.run(append([]string{"pending", "claim", "--consumer", "living", "--reason", "r"}, of...)...); got.stdout != "" || !strings.Contains(got.stderr, "worker living has nothing in hand") {
+			t.Errorf("claimed of a worker with nothing in hand: %+v", got)
+		}
 	}
 	worker.stop()
 }

@@ -96,7 +96,7 @@ func (e *environment) open(ctx context.Context, o streams.Options) (*streams.Sto
 }
 
 // openWhenUp opens the namespace with patience, because containers start in any order. How long it
-// waits counts from when Redis last said that it is loading its data.
+// waits counts from when Redis last said that it is loading its data, or from when somebody last had something to see to.
 func (e *environment) openWhenUp(ctx context.Context, o streams.Options, patience time.Duration) (*streams.Store, error) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
@@ -110,6 +110,9 @@ func (e *environment) openWhenUp(ctx context.Context, o streams.Options, patienc
 		if domain.CodeOf(err) == domain.CodeLoading && patience > 0 {
 			waiting = "redis is loading its data, waiting"
 			giveUp = time.Now().Add(patience)
+		}
+		if forPeople, waits := waitsForPeople(err); waits && patience > 0 {
+			waiting, giveUp = forPeople, time.Now().Add(patience)
 		}
 		left := time.Until(giveUp)
 		if left <= 0 || ctx.Err() != nil {
@@ -152,17 +155,12 @@ func openError(url string, err error) error {
 // withHint adds what to type to an error about a namespace. What is below does not know of
 // commands; nil stays nil.
 func (e *environment) withHint(err error) error {
-	holdfast := func(command string) string {
-		if e.namespace == streams.DefaultNamespace {
-			return "holdfast " + command
-		}
-		return "holdfast " + command + " --namespace " + e.namespace
-	}
 	hint := map[domain.Code]string{
-		domain.CodeNoSuchNamespace:  holdfast("init") + " makes one",
-		domain.CodeNamespaceDamaged: "if you know it: " + holdfast("init --restore-meta --partitions N --payment-names plain|namespaced") + "; see docs/operations.md",
-		domain.CodeSchemaBefore:     "stop all workers and run: " + holdfast("migrate") + "; see docs/operations.md",
-		domain.CodeOtherGateway:     "to change that, for all workers: " + holdfast("namespace set --gateway simulator|remote|stripe|stripe-test"),
+		domain.CodeNoSuchNamespace:  e.typed("init") + " makes one",
+		domain.CodeNamespaceDamaged: "if you know it: " + e.typed("init --restore-meta --partitions N --payment-names plain|namespaced") + "; see docs/operations.md",
+		domain.CodeSchemaBefore:     "stop all workers and run: " + e.typed("migrate") + "; see docs/operations.md",
+		domain.CodeRestoring:        "if nobody does that any more, go on with it: " + e.typed("restore --archive URL"),
+		domain.CodeOtherGateway:     "to change that, for all workers: " + e.typed("namespace set --gateway simulator|remote|stripe|stripe-test"),
 	}[domain.CodeOf(err)]
 	if hint != "" {
 		return fmt.Errorf("%w (%s)", err, hint)

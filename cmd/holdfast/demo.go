@@ -406,7 +406,7 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) (*simulator.Simulator
 		}
 		tickets += capacities[i]
 	}
-	d.say("3. On-sale: %d customers, %d tickets, three events, three workers; some payments are declined,\n   some requests come twice, some only hold and walk away, and one worker dies in the middle\n", c.Customers, tickets)
+	d.say("3. On-sale: %s, %s, three events, three workers; some payments are declined,\n   some requests come twice, some only hold and walk away, and one worker dies in the middle\n", plural(int64(c.Customers), "customer", "customers"), plural(tickets, "ticket", "tickets"))
 
 	// The rush has a gateway of its own, which takes its time and declines some.
 	rush, err := simulator.New(simulator.Options{Latency: 20 * time.Millisecond, DeclineRate: 0.1, LostReplyRate: 0.01, Seed: c.Seed})
@@ -447,7 +447,7 @@ func (d *demo) onSale(ctx context.Context, c *demoCommand) (*simulator.Simulator
 				return false, err
 			}
 			d.progressEnd()
-			d.say("           %s was killed with %d entries in hand", victim.pool.Name(), inHand)
+			d.say("           %s was killed with %s in hand", victim.pool.Name(), plural(inHand, "entry", "entries"))
 		}
 		return counts.done >= orders, nil
 	})
@@ -484,9 +484,9 @@ func (d *demo) verdict(ctx context.Context, rush *simulator.Simulator) error {
 		d.say("  VIOLATION %s %s: %s", v.Invariant, v.Subject, v.Detail)
 	}
 	if !report.OK {
-		return fmt.Errorf("the audit found %d violations", len(report.Violations))
+		return fmt.Errorf("the audit found %s", plural(int64(len(report.Violations)), "violation", "violations"))
 	}
-	d.say("  audit: ok. %d facts fold to %d orders of %d events, and all that Redis and the payment gateway hold agrees", report.Checked.Facts, report.Checked.Orders, report.Checked.Events)
+	d.say("  audit: ok. %s fold to %d orders of %d events, and all that Redis and the payment gateway hold agrees", plural(int64(report.Checked.Facts), "fact", "facts"), report.Checked.Orders, report.Checked.Events)
 	return nil
 }
 

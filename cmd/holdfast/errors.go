@@ -69,6 +69,11 @@ func inOneLine(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
+// notice says on standard error what is no error, and what whoever reads the output must know.
+func (e *environment) notice(text string) {
+	_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine(text)) // nothing can be done about a broken standard error
+}
+
 // complain writes an error as one line.
 func (e *environment) complain(err error) {
 	text := oneLine(err)

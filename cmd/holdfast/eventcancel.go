@@ -53,7 +53,7 @@ func (v cancelView) String() string {
 	if !v.Changed {
 		said = "was cancelled already"
 	}
-	return fmt.Sprintf("%s: %d orders are cancelled with it, of which %d were sold; payments still to be given back: %d", said, v.Held+v.Confirmed, v.Confirmed, v.UnderWay)
+	return fmt.Sprintf("%s: %s cancelled with it, of which %d sold; payments still to be given back: %d", said, plural(int64(v.Held+v.Confirmed), "order is", "orders are"), v.Confirmed, v.UnderWay)
 }
 
 func (c *eventsCancelCommand) Run(ctx context.Context, e *environment) error {
@@ -149,7 +149,7 @@ func (c *eventsCancelCommand) settle(ctx context.Context, store *streams.Store, 
 func (c *eventsCancelCommand) verdict(ctx context.Context, store *streams.Store, v cancelView) error {
 	if v.SetAside > 0 {
 		return domain.WithCode(domain.ClassReject, "payments_set_aside",
-			fmt.Errorf("%d payments could not be given back, and wait for a person: see dead list", v.SetAside))
+			fmt.Errorf("%s for a person: see dead list", plural(int64(v.SetAside), "payment could not be given back, and waits", "payments could not be given back, and wait")))
 	}
 	if !c.Wait || v.UnderWay == 0 {
 		return nil

@@ -30,7 +30,7 @@ func TestEventsCancel(t *testing.T) {
 		"event_id": "e1", "cancelled": true, "changed": true, "orders_held": 1, "orders_confirmed": 1, "payments_under_way": 0, "payments_set_aside": 0,
 	})
 	expect(t, h.one(append(cancel, "--yes", "--wait")...), object{"cancelled": true, "changed": false, "orders_held": 1, "orders_confirmed": 1})
-	if got := h.ok(append(cancel, "--yes")...); got != "event e1 was cancelled already: 2 orders are cancelled with it, of which 1 were sold; payments still to be given back: 0\n" {
+	if got := h.ok(append(cancel, "--yes")...); got != "event e1 was cancelled already: 2 orders are cancelled with it, of which 1 sold; payments still to be given back: 0\n" {
 		t.Errorf("again: %q", got)
 	}
 	expect(t, h.one("events", "show", "e1"), object{"closed": true, "cancelled": true, "closed_reason": "the singer is ill", "closed_by": "ann"})

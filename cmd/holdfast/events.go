@@ -59,6 +59,8 @@ type eventsCreateCommand struct {
 	LateApproval    string        `enum:"void,rehold" default:"void" placeholder:"void|rehold" help:"What becomes of an order whose payment is approved after its hold has run out: void gives the money back; rehold lets the order have just the places that it had, if they are free and the event is on sale. Default: void."`
 	LateApprovalFor time.Duration `placeholder:"DURATION" help:"With --late-approval rehold: for how long after the hold has run out, up to 24h. Default: 15m."`
 
+	Archive string `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: a namespace of which anything is archived there is not made anew. Default: nowhere."`
+
 	OnSale  timeFlag `placeholder:"TIME" help:"When the sale begins. Default: at once."`
 	OffSale timeFlag `placeholder:"TIME" help:"When the sale ends. Default: never."`
 
@@ -166,7 +168,11 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 	if err != nil {
 		return aboutEvent(c.EventID, err)
 	}
-	return aboutEvent(c.EventID, e.withStoreOf(ctx, streams.Options{Create: true}, func(store *streams.Store) error {
+	mayCreate, err := e.newArchiveGuard(c.Archive)
+	if err != nil {
+		return err
+	}
+	return aboutEvent(c.EventID, e.withStoreOf(ctx, streams.Options{Create: true, MayCreate: mayCreate}, func(store *streams.Store) error {
 		created, err := store.Events().Create(ctx, c.EventID, terms)
 		if err != nil {
 			hint := ""
@@ -184,7 +190,7 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 		sale := viewSale(terms.OnSaleMillis, terms.OffSaleMillis)
 		out := e.printer()
 		if store.Created() && !e.json {
-			out.row(nil, fmt.Sprintf("namespace %s created, with %d partitions: nothing of it was there", e.namespace, store.Partitions()))
+			out.row(nil, fmt.Sprintf("namespace %s created, with %s: nothing of it was there", e.namespace, plural(int64(store.Partitions()), "partition", "partitions")))
 		}
 		out.row(struct {
 			EventID          string `json:"event_id"`
@@ -330,7 +336,7 @@ func (c *eventsAdjustCommand) apply(event domain.Event) (domain.Terms, error) {
 			}
 		}
 		if t.Sections[i].Capacity < 0 && f.capacity >= 0 {
-			return t, badUsage("--section %s: its allocations have %d places more", f.name, -t.Sections[i].Capacity)
+			return t, badUsage("--section %s: its allocations have %s more", f.name, plural(-t.Sections[i].Capacity, "place", "places"))
 		}
 		if f.price == "" {
 			continue

@@ -510,7 +510,7 @@ func (w *wording) write() error {
 		unseen = append(unseen, fmt.Sprintf("requests behind the first %d were not looked at: name the order's with --receipt", w.x.Searched))
 	}
 	if w.x.UnsearchedIn > 0 {
-		unseen = append(unseen, fmt.Sprintf("%d older dead letters of its partition were not looked at, but for those that are noted beside the order", w.x.UnsearchedIn))
+		unseen = append(unseen, plural(w.x.UnsearchedIn, "older dead letter of its partition was", "older dead letters of its partition were")+" not looked at, but for those that are noted beside the order")
 	}
 	out := w.printer()
 	if w.json {

@@ -10,6 +10,8 @@ import (
 type initCommand struct {
 	Partitions   *int   `placeholder:"N" help:"How many partitions, for ever: an event lives in one, and one is bounded by one Redis core. Default: 4."`
 	PaymentNames string `enum:"namespaced,plain," default:"" placeholder:"HOW" help:"How payments are named at the gateway, for ever: namespaced, or plain, to make a namespace again that was made by a program older than that. Default: namespaced."`
+	Archive      string `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: a namespace of which anything is archived there is not made anew. Default: nowhere."`
+	NewBranch    bool   `help:"Make it anew all the same, with nothing of what is archived; that stays where it is."`
 	RestoreMeta  bool   `help:"Make holdfast:meta again where it alone is lost. Needs --partitions and --payment-names, as they were."`
 }
 
@@ -42,6 +44,12 @@ func (c *initCommand) Run(ctx context.Context, e *environment) error {
 	if c.RestoreMeta && (c.Partitions == nil || c.PaymentNames == "") {
 		return badUsage("--restore-meta: say --partitions and --payment-names, too, as they were")
 	}
+	if !c.NewBranch {
+		var err error
+		if o.MayCreate, err = e.newArchiveGuard(c.Archive); err != nil {
+			return err
+		}
+	}
 	store, err := e.open(ctx, o)
 	if err != nil {
 		return err
@@ -52,7 +60,7 @@ func (c *initCommand) Run(ctx context.Context, e *environment) error {
 		return err
 	}
 	if c.Partitions != nil && ns.Partitions != *c.Partitions {
-		return fmt.Errorf("namespace %s exists with %d partitions, and their number cannot be changed: choose another --namespace", ns.Name, ns.Partitions)
+		return fmt.Errorf("namespace %s exists with %s, and their number cannot be changed: choose another --namespace", ns.Name, plural(int64(ns.Partitions), "partition", "partitions"))
 	}
 	if c.PaymentNames != "" && ns.PaymentNames != o.PaymentNames {
 		return fmt.Errorf("namespace %s exists with %s payment names, and they cannot be changed: choose another --namespace", ns.Name, ns.PaymentNames)

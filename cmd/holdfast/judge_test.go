@@ -76,8 +76,9 @@ func TestJudge(t *testing.T) {
 				{Worker: "w2", Code: domain.CodeGatewayMisconfigured, Text: "401", SinceMillis: s.AtMillis},
 				{Worker: "w2", Code: domain.CodeGatewaySlow, Text: "5 s", SinceMillis: s.AtMillis - 2*minute},
 				{Worker: "w2", Code: domain.CodeGatewaySlow, Text: "6 s", SinceMillis: s.AtMillis},
+				{Worker: "w3", Code: domain.CodeGroupGone, Text: "somebody removed it", SinceMillis: s.AtMillis - minute},
 			}
-		}, []string{"CRITICAL gateway_misconfigured worker w2, for 0s: 401", "WARNING gateway_slow worker w2 and 1 more, for 2m0s: 5 s"}},
+		}, []string{"CRITICAL gateway_misconfigured worker w2, for 0s: 401", "WARNING gateway_slow worker w2 and 1 more, for 2m0s: 5 s", "WARNING group_gone worker w3, for 1m0s: somebody removed it holdfast audit"}},
 		"paused": {func(s *inspect.Status) {
 			s.Paused = inspect.Paused{Lasting: domain.Pauses{
 				{AtMillis: s.AtMillis - minute, By: "ann", Reason: "double charges"}, {EventID: "opera", AtMillis: s.AtMillis, By: "bob", Reason: "wrong prices", HoldsUntilMillis: s.AtMillis + minute},

@@ -122,6 +122,7 @@ func TestMetricsOfASale(t *testing.T) {
 		"holdfast_set_aside_total":                                           1,
 		"holdfast_overdue_holds":                                             0,
 		"holdfast_data_replaced":                                             0,
+		"holdfast_redis_refuses_writes":                                      0,
 		"holdfast_redis_up":                                                  1,
 		"holdfast_ready":                                                     1,
 		"holdfast_in_hand_entries":                                           0,

@@ -81,11 +81,12 @@ func (v migratedView) sheet() []string {
 	if v.Already {
 		return []string{"namespace", v.Namespace, "migrated", "it was already"}
 	}
+	entries := func(n int) string { return plural(int64(n), "log entry", "log entries") }
 	return []string{
 		"namespace", v.Namespace, "migrated", "yes", "out of service", (time.Duration(v.MillisDown) * time.Millisecond).String(),
-		"events", strconv.Itoa(v.Events), "orders", strconv.Itoa(v.Orders), "facts", fmt.Sprintf("%d in %d log entries", v.Facts, v.Entries),
+		"events", strconv.Itoa(v.Events), "orders", strconv.Itoa(v.Orders), "facts", fmt.Sprintf("%d in %s", v.Facts, entries(v.Entries)),
 		"deadlines moved", strconv.Itoa(v.Deadlines), "dead letters", strconv.Itoa(v.Letters),
-		"not posted yet", fmt.Sprintf("%d log entries", v.Unposted), "not settled yet", fmt.Sprintf("%d log entries", v.Unsettled),
+		"not posted yet", entries(v.Unposted), "not settled yet", entries(v.Unsettled),
 		"requests in hand", strconv.Itoa(v.Pending), "requests lost", strconv.Itoa(v.Lost), "old keys deleted", strconv.Itoa(v.Deleted),
 	}
 }

@@ -451,7 +451,7 @@ func (p *publisher) batch(ctx context.Context, batch []job) error {
 		}
 	}
 	if last := batch[len(batch)-1]; published == 0 && len(good) > 0 && last.line > 0 {
-		return fmt.Errorf("redis confirmed none of %d requests: stopped after line %d, publish what follows again later", len(good), last.line)
+		return fmt.Errorf("redis confirmed nothing of what was sent last (%s): stopped after line %d, publish what follows again later", plural(int64(len(good)), "request", "requests"), last.line)
 	}
 	return nil
 }

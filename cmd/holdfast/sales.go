@@ -84,7 +84,7 @@ func warnReplaced(ctx context.Context, e *environment, store *streams.Store) {
 	default:
 		return
 	}
-	_, _ = fmt.Fprintln(e.stderr, "holdfast: "+printableLine(text)) // nothing can be done about a broken standard error
+	e.notice(text)
 }
 
 type invoicesCommand struct {

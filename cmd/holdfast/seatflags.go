@@ -68,7 +68,7 @@ func (c seatedFlags) terms(currency string, read func(name string) ([]byte, erro
 			return badUsage("--%s %s: %w", flag, f.name, err)
 		}
 		if there += layout.Seats(); there > seats.MaxSeats {
-			return badUsage("--%s %s: with it there are %d seats, want at most %d", flag, f.name, there, seats.MaxSeats)
+			return badUsage("--%s %s: with it all seats are %d, want at most %d", flag, f.name, there, seats.MaxSeats)
 		}
 		list = append(list, domain.SectionTerms{Name: f.name, Price: price, Capacity: int64(layout.Seats()), Layout: layout.String()})
 		return nil

@@ -68,7 +68,7 @@ func TestSeatFlags(t *testing.T) {
 		{[]string{"stalls=@5"}, nil, "want NAME=ROW:FROM-TO"},
 		{[]string{"stalls=A:1-24,B@5", "circle=A:1-24,A:1@5"}, nil, "section circle: row 2: A was named before"},
 		{[]string{"stalls=A:1-24@5.001"}, nil, "--rows stalls: amount \"5.001\": EUR has 2 digits"},
-		{[]string{"one=A:1-60000@1", "two=A:1-40001@1"}, nil, "--rows two: with it there are 100001 seats, want at most 100000"},
+		{[]string{"one=A:1-60000@1", "two=A:1-40001@1"}, nil, "--rows two: with it all seats are 100001, want at most 100000"},
 		{nil, []string{"stalls=stalls.csv"}, "want NAME=FILE@PRICE, such as stalls=stalls.csv@45.00"},
 		{nil, []string{"stalls=stalls.csv@5"}, "--seats stalls: open stalls.csv: no such file"},
 		{nil, []string{"stalls=gallery.csv@x"}, "--seats stalls: amount \"x\""},

@@ -56,7 +56,7 @@ func (s shown) watch(pool *workers.Pool, store *streams.Store) {
 }
 
 func figuresOf(f inspect.Figures) telemetry.Figures {
-	figures := telemetry.Figures{DeadLetters: f.DeadLetters, DataReplaced: f.Replaced}
+	figures := telemetry.Figures{DeadLetters: f.DeadLetters, DataReplaced: f.Replaced, RefusesWrites: len(f.Refusals) > 0}
 	for _, a := range f.Archived {
 		if figures.ArchiveLagMillis == nil {
 			figures.ArchiveLagMillis = make(map[int]int64)

@@ -63,6 +63,20 @@ func TestSellingWithStripe(t *testing.T) {
 		t.Errorf("%d captured, %d of them refunded: %+v", captured, refunded, account.Books())
 	}
 	expect(t, h.one(asks("audit")...), object{"ok": true})
+	expect(t, h.one(asks("audit", "--from", "2026-01-01 00:00", "--until", "2026-01-02 00:00")...)["payments"].(object), object{"checked": 0.0})
+
+	// The bank takes the money of o4 back: a person sees to it.
+	if err := account.Dispute(domain.PaymentName{Namespace: "holdfast", OrderRef: domain.OrderRef{EventID: "e1", OrderID: "o4"}}); err != nil {
+		t.Fatal(err)
+	}
+	if text := h.ok(asks("audit")...); !strings.Contains(text, "all is well") || !strings.Contains(text, "1 disputed") || !strings.Contains(text, "--no-refund") {
+		t.Errorf("the audit:\n%s", text)
+	}
+	expect(t, h.one("orders", "cancel", "e1/o4", "--no-refund", "--reason", "disputed", "--wait"), object{"state": "cancelled"})
+	h.drained()
+	expect(t, h.one(asks("audit", "--from", "2026-01-01 00:00")...), object{"ok": true})
+	h.fails(exitUsage, []string{"--gateway stripe"}, "audit", "--from", "2026-01-01 00:00")
+	h.fails(exitUsage, []string{"after --from"}, asks("audit", "--from", "2026-01-02 00:00", "--until", "2026-01-01 00:00")...)
 
 	// Another mode is another set of payments.
 	h.fails(exitFailed, []string{"stripe-test", "another namespace"}, "namespace", "set", "--gateway", "stripe")

@@ -192,12 +192,12 @@ func (m topModel) event(id string) tea.Cmd {
 			return topOpened{into}
 		}
 		v := viewEvent(id, event)
-		into.lines = []string{v.Name, "sale     " + v.sale(m.seen.AtMillis), fmt.Sprintf("sold     %d orders, %d tickets, %s", totals.Orders, totals.TicketsSold, money(totals.Revenue, event.Currency)), ""}
+		into.lines = []string{v.Name, "sale     " + v.sale(m.seen.AtMillis), fmt.Sprintf("sold     %s, %s, %s", plural(totals.Orders, "order", "orders"), plural(totals.TicketsSold, "ticket", "tickets"), money(totals.Revenue, event.Currency)), ""}
 		for _, s := range v.Sections {
 			into.lines = append(into.lines, fmt.Sprintf("%s: %d available, %d held, %d sold of %d, at %s", s.Section, s.Available, s.Held, s.Sold, s.Capacity, money(s.Price, v.Currency)))
 		}
 		for _, r := range refused {
-			into.lines = append(into.lines, fmt.Sprintf("refused: %d places of %s, %s", r.Places, r.Section, r.Reason))
+			into.lines = append(into.lines, fmt.Sprintf("refused: %s of %s, %s", plural(r.Places, "place", "places"), r.Section, r.Reason))
 		}
 		return topOpened{into}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -172,5 +173,32 @@ func TestProblemCodesAreDocumented(t *testing.T) {
 	slices.Sort(told)
 	if !slices.Equal(known, told) {
 		t.Errorf("told are\n%s\nand there are\n%s", join(told), join(known))
+	}
+}
+
+// counted is a number and what it counts, and what stands before it where it is a limit, or how many there are in all: "of 4 partitions", "at most 20 items".
+var counted = regexp.MustCompile(`(\bof |\bat most |\bto |\bthan )?%d (?:(?:older|more|log|dead|access) )?(?:codes|customers|entries|events|facts|faults|holds|letters|orders|partitions|payments|places|requests|seats|segments|tickets|violations|workers)\b`)
+
+// Of what there may be one is counted by plural, or stands before its number.
+func TestCountedWords(t *testing.T) {
+	for _, dir := range []string{".", "../../streams/audit"} {
+		files, err := filepath.Glob(dir + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", dir, err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range counted.FindAllStringSubmatch(string(source), -1) {
+				if found[1] == "" {
+					t.Errorf("%s: %q, where it may be one: see plural", file, found[0])
+				}
+			}
+		}
 	}
 }

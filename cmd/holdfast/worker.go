@@ -28,7 +28,7 @@ const simulatorGateway = "simulator"
 type workerCommand struct {
 	Gateway       string        `env:"HOLDFAST_GATEWAY" placeholder:"URL|stripe|simulator" help:"The payment gateway: its http(s) URL; or stripe; or simulator, which approves inside this process and moves no money. Needed for the roles purchase and settlement; all workers of a namespace have the same kind."`
 	Roles         []string      `env:"HOLDFAST_ROLES" enum:"purchase,posting,settlement,maintenance,archive" default:"purchase,posting,settlement,maintenance" placeholder:"ROLE" help:"What this worker does; all workers together must do all of: purchase, posting, settlement, maintenance, and, with an archive, archive. Default: all."`
-	Archive       string        `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: file:///folder or s3://bucket/prefix?region=…. A worker archives if it does all else, or if --roles names archive. Default: nowhere."`
+	Archive       string        `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: file:///folder or s3://bucket/prefix?region=…. A worker archives if it does all else, or if --roles names archive. Where anything is archived of a namespace, no worker makes it anew when nothing is left of it in Redis: it waits until it is restored. Default: nowhere."`
 	ArchiveEvery  time.Duration `env:"HOLDFAST_ARCHIVE_EVERY" default:"${worker_archive_every}" placeholder:"DURATION" help:"How long a fact waits at most until it is archived. Default: ${default}."`
 	HoldTime      time.Duration `env:"HOLDFAST_HOLD_TIME" default:"${worker_hold_time}" placeholder:"DURATION" help:"How long tickets are held for an order whose request does not say. Default: ${default}."`
 	MaxHold       time.Duration `env:"HOLDFAST_MAX_HOLD" default:"${worker_max_hold}" placeholder:"DURATION" help:"The longest hold that a request may ask for. Default: ${default}."`
@@ -228,7 +228,11 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, shown.close()) }()
-	store, err := e.openWhenUp(ctx, streams.Options{Create: true, Log: log}, c.WaitRedis)
+	mayCreate, err := e.newArchiveGuard(c.Archive)
+	if err != nil {
+		return err
+	}
+	store, err := e.openWhenUp(ctx, streams.Options{Create: true, MayCreate: mayCreate, Log: log}, c.WaitRedis)
 	if err != nil {
 		if ctx.Err() != nil {
 			log.Info("worker stopped: told to while it waited for redis, nothing was in hand")

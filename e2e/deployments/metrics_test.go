@@ -75,11 +75,12 @@ func missing(expr string, all map[string][]string) error {
 func TestAskedForIsThere(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t).URL()
-	_, at := worker(t, redis)
+	_, at := worker(t, redis, "--archive", "file://"+t.TempDir())
+	ok(t, redis, "events", "create", "e1", "--name", "E", "--currency", "EUR", "--section", "general=1@1.00") // something to archive
 	holdfast(t, redis, "audit")
 	var all map[string][]string
 	eventually(t, "a worker tells what Redis has", func() error {
-		if all = exported(t, at); len(all["holdfast_backlog"]) == 0 || len(all["holdfast_audit_violations"]) == 0 {
+		if all = exported(t, at); len(all["holdfast_backlog"]) == 0 || len(all["holdfast_audit_violations"]) == 0 || len(all["holdfast_archive_lag_seconds"]) == 0 {
 			return errors.New("it does not")
 		}
 		return nil

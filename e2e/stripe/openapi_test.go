@@ -110,8 +110,10 @@ func sale(t *testing.T) []exchange {
 			t.Fatal(err)
 		}
 	}
-	if _, err := client.Books(ctx); err != nil {
-		t.Fatal(err)
+	for _, from := range []time.Time{{}, time.Now().Add(-time.Hour)} {
+		if _, err := client.BooksBetween(ctx, from, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return said
 }

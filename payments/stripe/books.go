@@ -19,8 +19,23 @@ const (
 // Books lists all payments of holdfast that Stripe has, in any namespace, the newest first, page by page: all of it or an error. Those that
 // nobody was asked to pay are left out. What Stripe does not tell is how often something was done: counts are 1, or 0.
 func (c *Client) Books(ctx context.Context) ([]domain.BooksLine, error) {
+	return c.BooksBetween(ctx, time.Time{}, time.Time{})
+}
+
+// BooksBetween is Books of the payments that were made from one time on and before another, to the second; of zero times all. A page
+// that fails is asked for again, up to 8 times, and not what was listed before it.
+func (c *Client) BooksBetween(ctx context.Context, from, until time.Time) ([]domain.BooksLine, error) {
 	var lines []domain.BooksLine
 	params := &stripego.PaymentIntentListParams{}
+	if !from.IsZero() || !until.IsZero() {
+		params.CreatedRange = &stripego.RangeQueryParams{}
+	}
+	if !from.IsZero() {
+		params.CreatedRange.GreaterThanOrEqual = from.Unix()
+	}
+	if !until.IsZero() {
+		params.CreatedRange.LesserThan = until.Unix()
+	}
 	params.Limit = stripego.Int64(booksPage)
 	params.Single = true
 	params.Expand = []*string{stripego.String("data.latest_charge")}
@@ -99,7 +114,7 @@ func lineOf(intent *stripego.PaymentIntent) (line domain.BooksLine, ours bool, e
 	line.Authorized, line.Authorizations = p.Amount, 1
 	if p.Status == domain.PaymentStatusCaptured || p.Status == domain.PaymentStatusRefunded {
 		line.Captured, line.Captures, line.Refunded = p.Amount, 1, p.Refunded
-		line.Refunds = int(min(p.Refunded, 1))
+		line.Refunds, line.Disputed = int(min(p.Refunded, 1)), charge.Disputed
 	}
 	return line, true, nil
 }

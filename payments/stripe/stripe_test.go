@@ -404,6 +404,9 @@ func TestWhatIsNotStripe(t *testing.T) {
 		"another thing": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"id":"cus_1","object":"customer"}`)
 		}, domain.ErrMisconfigured},
+		"one that is under way": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.NewReplacer(`true`, `false`, "requires_capture", "processing").Replace(live))
+		}, domain.ErrUnknownOutcome},
 		"live mode": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, live) }, domain.ErrMisconfigured},
 		"too much": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, strings.Repeat(" ", 9<<20)+live)
@@ -548,5 +551,78 @@ func TestBooks(t *testing.T) {
 	account.Next("GET /v1/payment_intents", stripefake.NoRight)
 	if _, err := client.Books(context.Background()); !errors.Is(err, domain.ErrMisconfigured) {
 		t.Errorf("without the right: %v", err)
+	}
+}
+
+// A search does not heed capitals; orders do.
+func TestOrdersThatDifferInCapitals(t *testing.T) {
+	account, client := newPair(t, stripefake.Options{})
+	upper, lower := paymentstest.Request(paymentstest.Name("A")), paymentstest.Request(paymentstest.Name("a"))
+	made(t, client, upper, payments.CallAuthorize)
+	if p, err := client.Lookup(context.Background(), lower.Attempt); !errors.Is(err, domain.ErrNotFound) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	for _, r := range []domain.PaymentRequest{lower, upper} {
+		made(t, client, r, payments.CallAuthorize, payments.CallCapture)
+		if n := account.Intents(r.Name); n != 1 {
+			t.Errorf("%d intents", n)
+		}
+	}
+}
+
+// Ranges of time that follow one another have each payment once.
+func TestBooksOfSomeTime(t *testing.T) {
+	account, client := newPair(t, stripefake.Options{})
+	began := time.Now().Truncate(time.Second)
+	const days = 3
+	for day := range days {
+		for i := range 2 {
+			made(t, client, held(strconv.Itoa(2*day+i)), payments.CallAuthorize, payments.CallCapture)
+		}
+		account.Advance(24 * time.Hour)
+	}
+	seen := map[domain.PaymentName]int{}
+	for day := range days {
+		from := began.AddDate(0, 0, day)
+		lines, err := client.BooksBetween(context.Background(), from, from.AddDate(0, 0, 1))
+		if err != nil || len(lines) != 2 {
+			t.Errorf("day %d: %+v, %v", day, lines, err)
+		}
+		for _, line := range lines {
+			seen[line.Name()]++
+		}
+	}
+	if len(seen) != 2*days {
+		t.Errorf("%v", seen)
+	}
+	for _, open := range [][2]time.Time{{began, {}}, {{}, began.AddDate(0, 0, days)}} {
+		if lines, err := client.BooksBetween(context.Background(), open[0], open[1]); err != nil || len(lines) != 2*days {
+			t.Errorf("%v: %d, %v", open, len(lines), err)
+		}
+	}
+}
+
+// A dispute is told with the payment. What the bank has taken back is not refunded on top of that: a person decides.
+func TestDisputes(t *testing.T) {
+	account, client := newPair(t, stripefake.Options{})
+	r := held("a")
+	made(t, client, r, payments.CallAuthorize)
+	if err := account.Dispute(r.Name); !errors.Is(err, domain.ErrRefused) {
+		t.Fatal(err)
+	}
+	made(t, client, r, payments.CallCapture)
+	if err := account.Dispute(r.Name); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := client.Lookup(context.Background(), r.Attempt); err != nil || p.Status != domain.PaymentStatusCaptured {
+		t.Errorf("%+v, %v", p, err)
+	}
+	_, err := client.Refund(context.Background(), r.Attempt, r.Amount)
+	if paymentstest.CheckError(t, err); !errors.Is(err, domain.ErrUnacceptable) || !strings.Contains(err.Error(), "charge_disputed") {
+		t.Errorf("%v", err)
+	}
+	checkBooks(t, account, client)
+	if lines, err := client.Books(context.Background()); err != nil || len(lines) != 1 || !lines[0].Disputed {
+		t.Errorf("%+v, %v", lines, err)
 	}
 }

@@ -14,6 +14,9 @@ import (
 type Options struct {
 	// Gateway returns all that the payment gateway ever did. Without it, I4 and I5 are not checked.
 	Gateway func(ctx context.Context) ([]domain.BooksLine, error)
+	// FromMillis and UntilMillis say of which time those payments are that Gateway returns, by when they were made there: from the first on, and
+	// before the second. 0: no bound.
+	FromMillis, UntilMillis int64
 	// Progress, if it is not nil, is told now and then how far the audit is.
 	Progress func(Progress)
 }
@@ -44,6 +47,21 @@ type Counts struct {
 type PaymentCounts struct {
 	Checked    int `json:"checked"`     // payments of this namespace
 	PassedOver int `json:"passed_over"` // named as those of others
+	// FromMillis and UntilMillis are the Options'.
+	FromMillis  int64 `json:"from,omitempty"`
+	UntilMillis int64 `json:"until,omitempty"`
+	// Disputed are those of which a customer's bank has asked for the money back. A person must see to them; that is no violation.
+	Disputed []Disputed `json:"disputed,omitempty"`
+}
+
+// Disputed is a payment of which a customer's bank has asked for the money back.
+type Disputed struct {
+	Ref       domain.OrderRef   `json:"-"`
+	EventID   string            `json:"event_id"`
+	OrderID   string            `json:"order_id"`
+	State     domain.OrderState `json:"state"`
+	PaymentID string            `json:"payment_id"` // the gateway's
+	Do        string            `json:"do"`
 }
 
 // Violation is one thing that must not be.
@@ -51,6 +69,7 @@ type Violation struct {
 	Invariant string `json:"invariant"` // I1 to I10, as docs/architecture.md numbers them
 	Subject   string `json:"subject"`   // what it is about: an event, an order, a key
 	Detail    string `json:"detail"`
+	Do        string `json:"do,omitempty"` // what a person must do, where one must: of I4 and I5
 }
 
 // maxViolations bounds the report, for each invariant on its own: that thousands of
@@ -81,7 +100,7 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 	}
 	for _, invariant := range slices.Sorted(maps.Keys(a.found)) {
 		if more := a.found[invariant] - maxViolations; more > 0 {
-			a.violations = append(a.violations, Violation{invariant, "audit", fmt.Sprintf("%d more violations are not listed", more)})
+			a.violations = append(a.violations, Violation{Invariant: invariant, Subject: "audit", Detail: fmt.Sprintf("more violations that are not listed: %d", more)})
 		}
 	}
 	report := Report{OK: len(a.violations) == 0, Payments: a.payments, Violations: a.violations}
@@ -108,10 +127,15 @@ type auditor struct {
 }
 
 func (a *auditor) violation(invariant, subject, format string, args ...any) {
+	a.todo("", invariant, subject, format, args...)
+}
+
+// todo is violation where a person must do something.
+func (a *auditor) todo(do, invariant, subject, format string, args ...any) {
 	if a.found[invariant]++; a.found[invariant] > maxViolations {
 		return
 	}
-	a.violations = append(a.violations, Violation{invariant, subject, fmt.Sprintf(format, args...)})
+	a.violations = append(a.violations, Violation{Invariant: invariant, Subject: subject, Detail: fmt.Sprintf(format, args...), Do: do})
 }
 
 func (a *auditor) run(ctx context.Context, o Options) error {
@@ -143,7 +167,7 @@ func (a *auditor) run(ctx context.Context, o Options) error {
 	}
 	a.checkInvoices()
 	if o.Gateway != nil {
-		a.checkPayments(ledger)
+		a.checkPayments(ledger, o)
 	}
 	return nil
 }

@@ -1,13 +1,57 @@
 package audit
 
 import (
+	"time"
+
 	"holdfast/domain"
 )
 
+// What a person must do.
+const (
+	doTalk    = "stop selling; talk to whoever runs the gateway"
+	doClear   = "clear up at the gateway whose payment that is; discard the dead letter"
+	doRight   = "put it right at the gateway, or cancel the order and refund"
+	doCancel  = "cancel the order, or charge by other means"
+	doGiven   = "do as it was agreed with the customer; a cancel gives back the rest"
+	doDispute = "answer the dispute at the gateway before its deadline; orders cancel --no-refund frees the places"
+)
+
+// doThat is what is to be done with a payment.
+func doThat(what string, line domain.BooksLine) string {
+	if line.AuthorizationID == "" {
+		return what + " at the gateway"
+	}
+	return what + " " + line.AuthorizationID + " at the gateway"
+}
+
+// giveBack is what is to be done so that there is no money of a payment.
+func giveBack(line domain.BooksLine) string {
+	if line.Status == domain.PaymentStatusCaptured {
+		return "refund"
+	}
+	return "void"
+}
+
+// clocksDiffer is how far the gateway's clock may be from Redis's.
+const clocksDiffer = 5 * time.Minute
+
+// covers reports whether a confirmed order's payment must be among those of Gateway: it was made after the order was held, and before it was confirmed.
+func (o Options) covers(order domain.Order) bool {
+	slack := clocksDiffer.Milliseconds()
+	return (o.FromMillis == 0 || order.HeldAtMillis >= o.FromMillis+slack) && (o.UntilMillis == 0 || order.ConfirmedAtMillis < o.UntilMillis-slack)
+}
+
+// disputed lists a payment of which the customer's bank has asked for the money back.
+func (a *auditor) disputed(ref domain.OrderRef, line domain.BooksLine) {
+	a.payments.Disputed = append(a.payments.Disputed, Disputed{
+		Ref: ref, EventID: ref.EventID, OrderID: ref.OrderID, State: a.of(ref).book.Orders[ref].State, PaymentID: line.AuthorizationID, Do: doDispute,
+	})
+}
+
 // checkPayments: I4 and I5, by the gateway's books. What has the name of another
 // namespace's payment is none of ours: it is counted and passed over.
-func (a *auditor) checkPayments(books []domain.BooksLine) {
-	a.payments = new(PaymentCounts)
+func (a *auditor) checkPayments(books []domain.BooksLine, options Options) {
+	a.payments = &PaymentCounts{FromMillis: options.FromMillis, UntilMillis: options.UntilMillis}
 	seen := make(map[domain.PaymentName]bool, len(books))
 	captured := make(map[domain.OrderRef]int)
 	for _, line := range books {
@@ -17,24 +61,27 @@ func (a *auditor) checkPayments(books []domain.BooksLine) {
 		}
 		name := line.Name()
 		if seen[name] {
-			a.violation("I4", name.OrderRef.String(), "has two lines in the gateway's books")
+			a.todo(doTalk, "I4", name.OrderRef.String(), "has two lines in the gateway's books")
 		}
 		seen[name] = true
 		a.checkPayment(name.OrderRef, line)
+		if line.Disputed {
+			a.disputed(name.OrderRef, line)
+		}
 		if line.Captured > line.Refunded {
 			captured[name.OrderRef]++
 		}
 	}
 	for ref, attempts := range captured {
 		if attempts > 1 {
-			a.violation("I4", ref.String(), "the money of %d attempts to pay for it was taken", attempts)
+			a.todo("refund all attempts but one at the gateway", "I4", ref.String(), "the money of %d attempts to pay for it was taken", attempts)
 		}
 	}
 	a.payments.Checked = len(seen)
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAtMillis > 0 && !o.Free() && !seen[o.AttemptOf(a.ns.PaymentNamespace, ref, o.LastAttempt()).Name] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
-				a.violation("I4", ref.String(), "was confirmed, but the gateway knows nothing of it")
+			if o.ConfirmedAtMillis > 0 && !o.Free() && options.covers(o) && !seen[o.AttemptOf(a.ns.PaymentNamespace, ref, o.LastAttempt()).Name] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
+				a.todo("look the order up at the gateway", "I4", ref.String(), "was confirmed, but the gateway knows nothing of it")
 			}
 		}
 	}
@@ -46,10 +93,10 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	ids := p.factIDs[ref]
 	subject := ref.String()
 	if line.Authorizations > 1 || line.Captures > 1 || line.Voids > 1 {
-		a.violation("I4", subject, "the gateway did something twice: %+v", line)
+		a.todo(doTalk, "I4", subject, "the gateway did something twice: %+v", line)
 	}
 	if line.Captured > line.Authorized || line.Refunded > line.Captured {
-		a.violation("I4", subject, "authorized %d, captured %d, refunded %d", line.Authorized, line.Captured, line.Refunded)
+		a.todo(doTalk, "I4", subject, "authorized %d, captured %d, refunded %d", line.Authorized, line.Captured, line.Refunded)
 	}
 	// Or may yet be, by what its customer does.
 	reserved := line.Status == domain.PaymentStatusAuthorized || line.Status == domain.PaymentStatusActionRequired
@@ -63,48 +110,48 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	case o.KeepsMoney():
 		switch {
 		case o.Free() && (reserved || taken):
-			a.violation("I4", subject, "is free, but there is a payment, which is %s%s", line.Status, difference)
+			a.todo(doThat(giveBack(line), line), "I4", subject, "is free, but there is a payment, which is %s%s", line.Status, difference)
 		case o.Free():
 		case !taken && line.Status != domain.PaymentStatusAuthorized && (line.Status != domain.PaymentStatusRefunded || o.RefundTotal() < o.PaidAmount()):
-			a.violation("I4", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
+			a.todo(doCancel, "I4", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
 		case differs:
-			a.violation("I4", subject, "is %s, but its payment is not what it asks for%s", o.State, difference)
+			a.todo(doRight, "I4", subject, "is %s, but its payment is not what it asks for%s", o.State, difference)
 		case !reserved && line.Captured != o.PaidAmount():
-			a.violation("I4", subject, "captured %d, the order was about %d", line.Captured, o.PaidAmount())
+			a.todo(doRight, "I4", subject, "captured %d, the order was about %d", line.Captured, o.PaidAmount())
 		case line.Refunded > o.RefundTotal():
-			a.violation("I4", subject, "is %s, but %d of its money was given back, instead of %d", o.State, line.Refunded, o.RefundTotal())
+			a.todo(doGiven, "I4", subject, "is %s, but %d of its money was given back, instead of %d", o.State, line.Refunded, o.RefundTotal())
 		case reserved && p.settled(ref, ids.changed):
-			a.violation("I4", subject, "is %s and settled, but its payment was not captured", o.State)
+			a.todo(doThat("capture", line), "I4", subject, "is %s and settled, but its payment was not captured", o.State)
 		case line.Refunded < o.RefundTotal() && p.settled(ref, ids.changed):
-			a.violation("I4", subject, "is %s and settled, but only %d of its money was given back, instead of %d", o.State, line.Refunded, o.RefundTotal())
+			a.todo(doThat("refund what is missing of", line), "I4", subject, "is %s and settled, but only %d of its money was given back, instead of %d", o.State, line.Refunded, o.RefundTotal())
 		}
 	case o.Open():
 		if taken {
-			a.violation("I4", subject, "is only held, but its payment is captured%s", difference)
+			a.todo(doThat("refund", line), "I4", subject, "is only held, but its payment is captured%s", difference)
 		}
 	case o.State == domain.OrderExpired, o.State == domain.OrderCancelled:
 		settled := p.settled(ref, ids.ended)
 		switch {
 		case taken && o.ConfirmedAtMillis == 0:
-			a.violation("I4", subject, "is %s and was never confirmed, but its payment is captured%s", o.State, difference)
+			a.todo(doThat("refund", line), "I4", subject, "is %s and was never confirmed, but its payment is captured%s", o.State, difference)
 		case line.Refunded > 0 && line.Refunded < line.Captured && settled:
-			a.violation("I4", subject, "is %s and settled, but of %d that were captured only %d were refunded%s", o.State, line.Captured, line.Refunded, difference)
+			a.todo(doThat("refund the rest of", line), "I4", subject, "is %s and settled, but of %d that were captured only %d were refunded%s", o.State, line.Captured, line.Refunded, difference)
 		case taken && settled:
-			a.violation("I4", subject, "is %s and settled, but its payment was not refunded%s", o.State, difference)
+			a.todo(doThat("refund", line), "I4", subject, "is %s and settled, but its payment was not refunded%s", o.State, difference)
 		case reserved && settled:
-			a.violation("I5", subject, "is %s and settled, but its authorization was not voided%s", o.State, difference)
+			a.todo(doThat("void", line), "I5", subject, "is %s and settled, but its authorization was not voided%s", o.State, difference)
 		}
 	case o.State == domain.OrderDeclined:
 		switch recorded := !ids.ended.After(p.endAtStart); { // before the books were read; else they may show what was voided since
 		case !recorded || !reserved && !taken:
 		case o.Reason == domain.ReasonPaymentMismatch:
-			a.violation("I5", subject, "was declined because its payment is not what it asks for; that is %s, and was left alone%s", line.Status, difference)
+			a.todo(doClear, "I5", subject, "was declined because its payment is not what it asks for; that is %s, and was left alone%s", line.Status, difference)
 		default:
-			a.violation("I5", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
+			a.todo(doThat(giveBack(line), line), "I5", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
 		}
 	default:
 		if reserved || taken {
-			a.violation("I5", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
+			a.todo(doThat(giveBack(line), line), "I5", subject, "is %s, but its payment is %s%s", o.State, line.Status, difference)
 		}
 	}
 }
@@ -125,11 +172,11 @@ func (a *auditor) checkAttempt(ref domain.OrderRef, attempt int, line domain.Boo
 	switch line.Status { //nolint:exhaustive // of the others there is no money
 	case domain.PaymentStatusCaptured:
 		if !o.Open() || settled {
-			a.violation("I4", ref.String(), "is %s by attempt %d, but the payment of attempt %d is captured%s", o.State, o.Attempt, attempt, difference)
+			a.todo(doThat("refund", line), "I4", ref.String(), "is %s by attempt %d, but the payment of attempt %d is captured%s", o.State, o.Attempt, attempt, difference)
 		}
 	case domain.PaymentStatusAuthorized, domain.PaymentStatusActionRequired:
 		if settled {
-			a.violation("I5", ref.String(), "is %s by attempt %d, but the payment of attempt %d is %s%s", o.State, o.Attempt, attempt, line.Status, difference)
+			a.todo(doThat("void", line), "I5", ref.String(), "is %s by attempt %d, but the payment of attempt %d is %s%s", o.State, o.Attempt, attempt, line.Status, difference)
 		}
 	}
 }

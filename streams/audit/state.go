@@ -138,7 +138,7 @@ func (p *partitionAudit) checkEarly(ctx context.Context) error {
 		}
 		for i, id := range chunk {
 			if stored := layout.AsString(found.Val()[i]); stored != strconv.Itoa(had[id]) {
-				p.violation("I7", id, "had %d orders before it was there, %s says %q", had[id], p.ns.Keys.Events(p.p), stored)
+				p.violation("I7", id, "orders that it had before it was there: %d, %s says %q", had[id], p.ns.Keys.Events(p.p), stored)
 			}
 		}
 	}
@@ -189,7 +189,7 @@ func (p *partitionAudit) checkPlaces(ctx context.Context) error {
 	for event, customers := range p.book.Places {
 		for customer, places := range customers {
 			if name := event + "/" + customer; counted[name] != places {
-				p.violation("I2", name, "the customer has %d places by the log, their orders add up to %d", places, counted[name])
+				p.violation("I2", name, "places of the customer by the log: %d, their orders add up to %d", places, counted[name])
 			}
 		}
 	}
@@ -261,7 +261,7 @@ func (p *partitionAudit) checkEvent(id string, values, places []string) {
 		return
 	}
 	if hashes := about.CodeHashes(); len(hashes) != len(values)-codes {
-		p.violation("I7", id, "has %d access codes, the log says %d", len(hashes), len(values)-codes)
+		p.violation("I7", id, "access codes that it has: %d, the log says %d", len(hashes), len(values)-codes)
 		return
 	}
 	stored, err := layout.DecodeEvent(terms, about, values[3:codes], places, values[codes:])

@@ -16,13 +16,14 @@ type Verdict struct {
 	First      string `json:"first,omitempty"` // the first of them, in words
 }
 
-// Verdicts are those of the report, to which violations of the archive may have been added, if that was looked at.
+// Verdicts are those of the report, to which violations of the archive may have been added, if that was looked at. Of some payments only
+// (Options.FromMillis) there is a verdict if something is wrong.
 func (r Report) Verdicts(archive bool) map[string]Verdict {
 	verdicts := map[string]Verdict{OfBooks: {}}
 	if archive {
 		verdicts[OfArchive] = Verdict{}
 	}
-	if r.Payments != nil {
+	if r.Payments != nil && r.Payments.FromMillis == 0 && r.Payments.UntilMillis == 0 {
 		verdicts[OfPayments] = Verdict{}
 	}
 	for _, found := range r.Violations {

@@ -18,6 +18,7 @@ type Figures struct {
 	Upkeep   []UpkeepStatus // by partition; nobody has looked whether they are maintained
 	Archived []ArchiveLag   // of partitions of which something is archived
 	Replaced bool           // the data was, and nobody has seen to it
+	Refusals []Refusal      // servers that take no writes; none, where this user may not find out
 	// DeadLetters are by what they are about: requests, log, owed, or "other" where they do not say. In a partition
 	// with more than a thousand, the others are taken to be as the oldest thousand.
 	DeadLetters map[string]int64
@@ -74,6 +75,9 @@ func (w *Watch) Look(ctx context.Context) (Figures, error) {
 		return f, err
 	}
 	if f.Paused, err = w.in.Paused(ctx); err != nil && domain.CodeOf(err) != domain.CodeDenied {
+		return f, err
+	}
+	if f.Refusals, err = w.in.Refusals(ctx, true); err != nil && domain.CodeOf(err) != domain.CodeDenied {
 		return f, err
 	}
 	f.AtMillis = now.UnixMilli()

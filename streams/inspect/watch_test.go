@@ -3,6 +3,7 @@ package inspect
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 
 	"holdfast/domain"
@@ -29,6 +30,14 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	letters(0, 0, 0, 0)
+	f.Do("CONFIG", "SET", "maxmemory", 1, "maxmemory-policy", "noeviction")
+	if got := look(); len(got.Refusals) != 1 || !strings.HasPrefix(got.Refusals[0].Reason, "OOM") {
+		t.Errorf("of a full memory: %+v", got.Refusals)
+	}
+	f.Do("CONFIG", "SET", "maxmemory", 0)
+	if got := look(); len(got.Refusals) != 0 {
+		t.Errorf("of one that is not: %+v", got.Refusals)
+	}
 	if got := look(); len(got.Groups) != len(layout.Groups) || got.Upkeep[0].OverdueHolds != 0 || got.Replaced {
 		t.Errorf("of nothing: %+v", got)
 	}

@@ -11,15 +11,16 @@ import (
 	"holdfast/domain"
 	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/bulk"
 	"holdfast/streams/internal/layout"
 	"holdfast/streams/migrate/internal/schema1"
 )
 
 // build writes a partition anew. It begins with nothing: what an earlier run left is deleted first.
 func (m *migration) build(ctx context.Context, p *partition) error {
-	w := &writer{m: m, ctx: ctx, fence: m.old.Log(p.p)}
+	w := bulk.NewWriter(ctx, m.ns.Client, m.old.Log(p.p), m.fenced())
 	b := &builder{
-		m: m, p: p, w: w, positions: make(map[domain.Group]position), about: make(map[string]domain.Fact),
+		ctx: ctx, m: m, p: p, w: w, positions: make(map[domain.Group]position), about: make(map[string]domain.Fact),
 		groups: make(map[domain.Group]*groupAt), orderHashes: make(map[string]int), lastMillis: -1,
 	}
 	for _, group := range logGroups {
@@ -30,7 +31,7 @@ func (m *migration) build(ctx context.Context, p *partition) error {
 		b.positions[group], b.groups[group] = at, &groupAt{delivered: "0-0"}
 	}
 	for _, step := range []func() error{
-		b.clear, b.findLetters, b.writeLog, b.writeGroups, b.writeOrders, b.writeEvents, b.writeLetters, b.writeNotes, w.flush, b.writeInvoices,
+		b.clear, b.findLetters, b.writeLog, b.writeGroups, b.writeOrders, b.writeEvents, b.writeLetters, b.writeNotes, w.Flush, b.writeInvoices,
 	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("writing partition %d: %w", p.p, err)
@@ -40,9 +41,10 @@ func (m *migration) build(ctx context.Context, p *partition) error {
 }
 
 type builder struct {
-	m *migration
-	p *partition
-	w *writer
+	ctx context.Context // of the build
+	m   *migration
+	p   *partition
+	w   *bulk.Writer
 
 	positions map[domain.Group]position
 	about     map[string]domain.Fact // what a dead letter is about: entries of the old log, and their first facts in the new one
@@ -116,7 +118,7 @@ func (b *builder) clear() error {
 		keys = append(keys, k.Orders(b.p.p, hash))
 	}
 	for _, key := range keys {
-		if err := b.w.add(key, "UNLINK"); err != nil {
+		if err := b.w.Add(key, "UNLINK"); err != nil {
 			return err
 		}
 	}
@@ -141,7 +143,7 @@ func (b *builder) hashOf(ref domain.OrderRef) layout.OrderHash {
 
 // findLetters notes which entries of the log dead letters are about.
 func (b *builder) findLetters() error {
-	return b.m.eachEntry(b.w.ctx, b.m.old.MovedDead(b.p.p), func(e domain.Entry) error {
+	return b.m.eachEntry(b.ctx, b.m.old.MovedDead(b.p.p), func(e domain.Entry) error {
 		letter, err := layout.DecodeDeadLetter(b.p.p, e)
 		if err == nil && letter.Stream == layout.StreamLog {
 			b.about[letter.EntryID] = domain.Fact{}
@@ -151,7 +153,7 @@ func (b *builder) findLetters() error {
 }
 
 func (b *builder) writeLog() error {
-	err := b.m.eachEntry(b.w.ctx, b.p.log, func(e domain.Entry) error {
+	err := b.m.eachEntry(b.ctx, b.p.log, func(e domain.Entry) error {
 		if b.m.written++; b.m.written%access.ReadPage == 0 {
 			b.m.progress(StepWrite, b.m.written, b.m.entries)
 		}
@@ -235,7 +237,7 @@ func (b *builder) close() error {
 	for group, at := range map[domain.Group]status{domain.GroupPosting: e.kind.posting, domain.GroupSettlement: e.kind.settle} {
 		b.groups[group].note(e.id, b.entries, at)
 	}
-	return b.w.add(b.key(b.m.ns.Keys.Log), "XADD", e.id, string(e.kind.fact), value)
+	return b.w.Add(b.key(b.m.ns.Keys.Log), "XADD", e.id, string(e.kind.fact), value)
 }
 
 func (g *groupAt) note(id string, number int, at status) {
@@ -255,10 +257,10 @@ func (b *builder) writeGroups() error {
 	log := b.key(b.m.ns.Keys.Log)
 	for _, group := range logGroups {
 		g := b.groups[group]
-		err := b.w.add(log, "XGROUP CREATE", string(group), g.delivered, "MKSTREAM", "ENTRIESREAD", strconv.Itoa(g.read))
+		err := b.w.Add(log, "XGROUP CREATE", string(group), g.delivered, "MKSTREAM", "ENTRIESREAD", strconv.Itoa(g.read))
 		for _, e := range g.pending {
 			if err == nil {
-				err = b.w.add(log, "XCLAIM", string(group), consumer, "0", e.id,
+				err = b.w.Add(log, "XCLAIM", string(group), consumer, "0", e.id,
 					"IDLE", strconv.FormatInt(pendingIdle.Milliseconds(), 10), "RETRYCOUNT", strconv.FormatInt(e.deliveries, 10), "FORCE", "JUSTID")
 			}
 		}
@@ -282,33 +284,33 @@ func record(o domain.Order) string {
 }
 
 func (b *builder) writeOrders() error {
-	k, holds := b.m.ns.Keys, newPairs(b.w, b.key(b.m.ns.Keys.Holds), "ZADD")
-	hashes := make(map[layout.OrderHash]*pairs)
+	k, holds := b.m.ns.Keys, bulk.NewPairs(b.w, b.key(b.m.ns.Keys.Holds), "ZADD")
+	hashes := make(map[layout.OrderHash]*bulk.Pairs)
 	for ref, o := range b.p.book.Orders {
 		hash := b.hashOf(ref)
 		if hashes[hash] == nil {
-			hashes[hash] = newPairs(b.w, k.Orders(b.p.p, hash), "HSET")
+			hashes[hash] = bulk.NewPairs(b.w, k.Orders(b.p.p, hash), "HSET")
 		}
-		if err := hashes[hash].add(ref.String(), record(o)); err != nil {
+		if err := hashes[hash].Add(ref.String(), record(o)); err != nil {
 			return err
 		}
 		if o.State == domain.OrderHeld {
-			if err := holds.add(strconv.FormatInt(o.DeadlineMillis, 10), ref.String()); err != nil {
+			if err := holds.Add(strconv.FormatInt(o.DeadlineMillis, 10), ref.String()); err != nil {
 				return err
 			}
 		}
 	}
 	for _, orders := range hashes {
-		if err := orders.flush(); err != nil {
+		if err := orders.Flush(); err != nil {
 			return err
 		}
 	}
 	b.m.result.Deadlines += len(b.p.moved)
-	return holds.flush()
+	return holds.Flush()
 }
 
 func (b *builder) writeEvents() error {
-	events, inProgress := newPairs(b.w, b.key(b.m.ns.Keys.Events), "HSET"), newPairs(b.w, b.key(b.m.ns.Keys.InProgress), "HSET")
+	events, inProgress := bulk.NewPairs(b.w, b.key(b.m.ns.Keys.Events), "HSET"), bulk.NewPairs(b.w, b.key(b.m.ns.Keys.InProgress), "HSET")
 	totals := make(map[string]*layout.Totals, len(b.p.book.Events))
 	for id := range b.p.book.Events {
 		totals[id] = new(layout.Totals)
@@ -322,18 +324,18 @@ func (b *builder) writeEvents() error {
 		fields := layout.EncodeEvent(id, e, b.hashesOf(id))
 		fields[layout.SalesField(id)] = totals[id].String()
 		for field, value := range fields {
-			if err := events.add(field, value); err != nil {
+			if err := events.Add(field, value); err != nil {
 				return err
 			}
 		}
 		for customer, order := range b.p.book.InProgress[id] {
-			if err := inProgress.add(layout.InProgressField(id, customer), order); err != nil {
+			if err := inProgress.Add(layout.InProgressField(id, customer), order); err != nil {
 				return err
 			}
 		}
 	}
 	for what, places := range b.p.book.Refused {
-		if err := events.add(layout.RefusedField(what), strconv.FormatInt(places, 10)); err != nil {
+		if err := events.Add(layout.RefusedField(what), strconv.FormatInt(places, 10)); err != nil {
 			return err
 		}
 	}
@@ -342,11 +344,11 @@ func (b *builder) writeEvents() error {
 		early[ref.EventID]++
 	}
 	for id, count := range early {
-		if err := events.add(layout.EarlyField(id), strconv.Itoa(count)); err != nil {
+		if err := events.Add(layout.EarlyField(id), strconv.Itoa(count)); err != nil {
 			return err
 		}
 	}
-	now, err := b.m.ns.Client.Time(b.w.ctx).Result()
+	now, err := b.m.ns.Client.Time(b.ctx).Result()
 	if err != nil {
 		return fmt.Errorf("asking Redis for the time: %w", access.Classify(err))
 	}
@@ -355,25 +357,25 @@ func (b *builder) writeEvents() error {
 		branch.End = fmt.Sprintf("%d-%d", b.lastMillis, b.seq)
 	}
 	for field, value := range map[string]string{layout.BranchField: branch.ID, layout.BranchesField: branch.String()} {
-		if err := events.add(field, value); err != nil {
+		if err := events.Add(field, value); err != nil {
 			return err
 		}
 	}
 	if b.entries > 0 {
-		if err := events.add(layout.ClockField, strconv.FormatInt(b.lastMillis, 10)); err != nil {
+		if err := events.Add(layout.ClockField, strconv.FormatInt(b.lastMillis, 10)); err != nil {
 			return err
 		}
 	}
-	if err := events.flush(); err != nil {
+	if err := events.Flush(); err != nil {
 		return err
 	}
-	return inProgress.flush()
+	return inProgress.Flush()
 }
 
 // writeLetters moves the dead letters, under their ids. One about an entry of the log is about the entry now in which
 // its fact is, alone.
 func (b *builder) writeLetters() error {
-	return b.m.eachEntry(b.w.ctx, b.m.old.MovedDead(b.p.p), func(e domain.Entry) error {
+	return b.m.eachEntry(b.ctx, b.m.old.MovedDead(b.p.p), func(e domain.Entry) error {
 		b.m.result.Letters++
 		letter, err := layout.DecodeDeadLetter(b.p.p, e)
 		fields := slices.Clone(e.Fields)
@@ -391,7 +393,7 @@ func (b *builder) writeLetters() error {
 				}
 			}
 		}
-		return b.w.add(b.key(b.m.ns.Keys.Dead), "XADD", append([]string{e.ID}, fields...)...)
+		return b.w.Add(b.key(b.m.ns.Keys.Dead), "XADD", append([]string{e.ID}, fields...)...)
 	})
 }
 
@@ -406,19 +408,19 @@ func netstrings(values ...string) string {
 
 // writeNotes moves what stands beside orders about their dead letters, as it is.
 func (b *builder) writeNotes() error {
-	notes := newPairs(b.w, b.key(b.m.ns.Keys.SetAside), "HSET")
+	notes := bulk.NewPairs(b.w, b.key(b.m.ns.Keys.SetAside), "HSET")
 	for cursor := uint64(0); ; {
-		page, next, err := b.m.ns.Client.HScan(b.w.ctx, b.m.old.SetAside(b.p.p), cursor, "", access.ReadPage).Result()
+		page, next, err := b.m.ns.Client.HScan(b.ctx, b.m.old.SetAside(b.p.p), cursor, "", access.ReadPage).Result()
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", b.m.old.SetAside(b.p.p), access.Classify(err))
 		}
 		for pair := range slices.Chunk(page, 2) {
-			if err := notes.add(pair[0], pair[1]); err != nil {
+			if err := notes.Add(pair[0], pair[1]); err != nil {
 				return err
 			}
 		}
 		if cursor = next; cursor == 0 {
-			return notes.flush()
+			return notes.Flush()
 		}
 	}
 }
@@ -431,7 +433,7 @@ func (b *builder) writeInvoices() error {
 		if pipe.Len() <= least {
 			return nil
 		}
-		if _, err := pipe.Exec(b.w.ctx); err != nil {
+		if _, err := pipe.Exec(b.ctx); err != nil {
 			return fmt.Errorf("writing invoices: %w", access.Classify(err))
 		}
 		return nil
@@ -440,95 +442,10 @@ func (b *builder) writeInvoices() error {
 		if o.ConfirmedAtMillis == 0 {
 			continue
 		}
-		pipe.HSet(b.w.ctx, b.m.ns.Keys.Invoices(o.CustomerID), ref.String(), "")
+		pipe.HSet(b.ctx, b.m.ns.Keys.Invoices(o.CustomerID), ref.String(), "")
 		if err := flush(access.MaxBatch); err != nil {
 			return err
 		}
 	}
 	return flush(0)
-}
-
-// writer collects commands about keys of one partition, and sends them together.
-type writer struct {
-	m     *migration
-	ctx   context.Context // of the build that it is for
-	fence string          // the key that says whose the partition is
-
-	keys   []string
-	number map[string]int
-	args   []any
-	bytes  int
-}
-
-const (
-	mostValues = 4000
-	mostBytes  = 256 << 10
-)
-
-// add takes a command over; its key stands behind its name, which may be of two words.
-func (w *writer) add(key, command string, args ...string) error {
-	if w.number == nil {
-		w.keys, w.number, w.args, w.bytes = []string{w.fence}, make(map[string]int), []any{w.m.fenced()}, 0
-	}
-	if w.number[key] == 0 {
-		w.keys = append(w.keys, key)
-		w.number[key] = len(w.keys)
-	}
-	words := strings.Fields(command)
-	w.args = append(w.args, len(words), len(args))
-	for _, word := range words {
-		w.args = append(w.args, word)
-	}
-	w.args = append(w.args, w.number[key])
-	for _, arg := range args {
-		w.args = append(w.args, arg)
-		w.bytes += len(arg)
-	}
-	if len(w.args) < mostValues && w.bytes < mostBytes {
-		return nil
-	}
-	return w.flush()
-}
-
-func (w *writer) flush() error {
-	if w.number == nil {
-		return nil
-	}
-	is, err := scriptWrite.Run(w.ctx, w.m.ns.Client, w.keys, w.args...).Int()
-	if err != nil {
-		return fmt.Errorf("script write: %w", access.Classify(err))
-	}
-	if is == 0 {
-		return errTakenOver
-	}
-	w.number = nil
-	return nil
-}
-
-// pairs collects names and values for one command about one key.
-type pairs struct {
-	w            *writer
-	key, command string
-	values       []string
-}
-
-// mostPairs of one command: Lua's stack does not bear any number.
-const mostPairs = 250
-
-func newPairs(w *writer, key, command string) *pairs { return &pairs{w: w, key: key, command: command} }
-
-func (p *pairs) add(name, value string) error {
-	if p.values = append(p.values, name, value); len(p.values) < 2*mostPairs {
-		return nil
-	}
-	return p.flush()
-}
-
-func (p *pairs) flush() error {
-	if len(p.values) == 0 {
-		return nil
-	}
-	err := p.w.add(p.key, p.command, p.values...)
-	p.values = p.values[:0]
-	return err
 }

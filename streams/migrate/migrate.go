@@ -2,7 +2,6 @@ package migrate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"holdfast/domain"
 	"holdfast/streams/audit"
 	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/bulk"
 	"holdfast/streams/internal/layout"
 	"holdfast/streams/migrate/internal/schema1"
 )
@@ -97,8 +97,6 @@ type migration struct {
 func refused(format string, args ...any) error {
 	return domain.WithCode(domain.ClassReject, domain.CodeMigrationRefused, fmt.Errorf(format, args...))
 }
-
-var errTakenOver = domain.WithCode(domain.ClassReject, domain.CodeConflict, errors.New("another run has taken over: see how that one ends"))
 
 func (m *migration) progress(step Step, done, of int) {
 	if m.options.Progress != nil {
@@ -190,7 +188,7 @@ func (m *migration) begin(ctx context.Context) error {
 		return fmt.Errorf("script begin: %w", access.Classify(err))
 	}
 	if m.number = number; number == 0 {
-		return errTakenOver
+		return bulk.ErrTakenOver
 	}
 	for _, p := range m.partitions {
 		if err := m.fence(ctx, p); err != nil {
@@ -218,7 +216,7 @@ func (m *migration) fence(ctx context.Context, p *partition) error {
 			p.log = m.old.MovedLog(p.p)
 			return nil
 		case "taken":
-			return errTakenOver
+			return bulk.ErrTakenOver
 		}
 		*p = *newPartition(p.p)
 		if err := m.find(ctx, p); err != nil {
@@ -269,7 +267,7 @@ func (m *migration) end(ctx context.Context) error {
 			return fmt.Errorf("script requests: %w", access.Classify(err))
 		}
 		if len(moved) == 0 {
-			return errTakenOver
+			return bulk.ErrTakenOver
 		}
 		m.result.Lost += int(moved[0])
 		pending, err := m.ns.Client.XPending(ctx, m.ns.Keys.Requests(p), string(domain.GroupWorkers)).Result()
@@ -285,7 +283,7 @@ func (m *migration) end(ctx context.Context) error {
 		return fmt.Errorf("script finish: %w", access.ClassifyChange(err))
 	}
 	if is == 0 {
-		return errTakenOver
+		return bulk.ErrTakenOver
 	}
 	return nil
 }

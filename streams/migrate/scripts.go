@@ -14,7 +14,6 @@ var scriptFiles embed.FS
 var (
 	scriptBegin    = load("begin")
 	scriptFence    = load("fence")
-	scriptWrite    = load("write")
 	scriptRequests = load("requests")
 	scriptFinish   = load("finish")
 )

@@ -4,7 +4,8 @@
 -- ARGV ids of the letters
 -- A request is added as a new entry: the old one may have been trimmed. The entry of a fact is still
 -- there (the log is never trimmed) and becomes pending again, free to be reclaimed at once. An order whose money
--- could not be settled is owed again, and due at once, as if it had never been tried.
+-- could not be settled is owed again, and due at once, as if it had never been tried; what is owed for a newer fact about it
+-- keeps its note.
 -- Reply, for each: the id of the entry; of what is owed that of the fact; '' if there is no such letter (somebody was faster); or, in
 -- words, why it cannot be given back. Such a letter stays as it is.
 -- On a crash: all or nothing. If a write fails half way, no letter is lost: each is removed after its
@@ -85,9 +86,12 @@ end
 for i, id in ipairs(ARGV) do
   local letter = letters[i]
   if letter and letter.stream == 'owed' then
-    redis.call('ZREM', KEYS[5], letter.order)
+    local note = '0|0|' .. letter.entry_id .. '|redriven'
+    local kept = redis.call('ZREM', KEYS[5], letter.order) == 1 and newer(redis.call('HGET', KEYS[6], letter.order) or '', note)
     redis.call('ZADD', KEYS[5], now, letter.order)
-    redis.call('HSET', KEYS[6], letter.order, '0|0|' .. letter.entry_id .. '|redriven')
+    if not kept then
+      redis.call('HSET', KEYS[6], letter.order, note)
+    end
     reply[i] = letter.entry_id
     redis.call('XDEL', KEYS[3], id)
   elseif letter and not letter.values then

@@ -72,6 +72,7 @@ const (
 	FaultAfter  Fault = "500, with the effect"
 	NoKey       Fault = "401"
 	NoRight     Fault = "403"
+	Slow        Fault = "takes a second" // during which its key is in use
 )
 
 // intent is a PaymentIntent, with its charge and refunds, and what happened to it.
@@ -82,7 +83,7 @@ type intent struct {
 	created, authorized                          time.Time
 	declinedAs                                   string // the decline code, as long as it is its last error
 	charge                                       string
-	chargeFailed                                 bool
+	chargeFailed, disputed                       bool
 	authorizations, captures, voids, refunds     int
 	wasAuthorized                                int64
 }
@@ -174,8 +175,12 @@ func (s *Stripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.reply(w, r.Method, route, stored.status, stored.body)
 		return
 	}
-	if s.options.Latency > 0 && r.Method == http.MethodPost {
-		timer := time.NewTimer(s.options.Latency)
+	latency := s.options.Latency
+	if f == Slow {
+		latency = time.Second
+	}
+	if latency > 0 && r.Method == http.MethodPost {
+		timer := time.NewTimer(latency)
 		<-timer.C
 	}
 	status, body := s.do(r, route, id, key, f)

@@ -177,6 +177,8 @@ func (s *Stripe) refund(form url.Values) (any, *problem) {
 		return nil, invalid("parameter_invalid_integer", "amount", "This value must be greater than or equal to 1.")
 	case i.status != succeeded:
 		return nil, invalid("", "payment_intent", "This PaymentIntent does not have a successful charge to refund.")
+	case i.disputed:
+		return nil, invalid("charge_disputed", "", "The charge has been charged back.")
 	case i.refunded == i.received:
 		return nil, invalid("charge_already_refunded", "", "The charge has already been refunded.")
 	case amount > i.received-i.refunded:
@@ -286,7 +288,7 @@ func (i *intent) showCharge() map[string]any {
 	return map[string]any{
 		"id": i.charge, "object": "charge", "livemode": false, "created": i.created.Unix(), "status": status, "currency": i.currency,
 		"amount": i.amount, "amount_captured": i.received, "amount_refunded": refunded, "captured": i.received > 0, "paid": !i.chargeFailed,
-		"refunded": refunded > 0 && refunded == i.amount, "disputed": false, "metadata": map[string]string{}, "payment_intent": i.id,
+		"refunded": refunded > 0 && refunded == i.amount, "disputed": i.disputed, "metadata": map[string]string{}, "payment_intent": i.id,
 		"billing_details": map[string]any{"address": nil, "email": nil, "name": nil, "phone": nil, "tax_id": nil},
 	}
 }
@@ -360,7 +362,7 @@ func (s *Stripe) Books() []domain.BooksLine {
 			l.AuthorizationID, l.Currency = i.id, strings.ToUpper(i.currency)
 			l.CustomerID, l.Fingerprint = i.metadata["holdfast_customer"], i.metadata["holdfast_fingerprint"]
 		}
-		l.Authorized, l.Captured, l.Refunded = i.wasAuthorized, i.received, i.refunded
+		l.Authorized, l.Captured, l.Refunded, l.Disputed = i.wasAuthorized, i.received, i.refunded, i.disputed
 		if i.voids > 0 {
 			l.Voided = i.wasAuthorized
 		}
@@ -389,6 +391,18 @@ func (s *Stripe) Intents(name domain.PaymentName) (n int) {
 		}
 	}
 	return n
+}
+
+// Dispute is a customer's bank that asks for the money back. domain.ErrRefused: there is none.
+func (s *Stripe) Dispute(name domain.PaymentName) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.named(name)
+	if i == nil || i.status != succeeded {
+		return domain.ErrRefused
+	}
+	i.disputed = true
+	return nil
 }
 
 // Spoil takes back what a refund has given back, as if it had failed later.

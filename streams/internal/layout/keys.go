@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,12 +20,29 @@ type Keys struct {
 	anyones    string   // "namespace:2:invoices:{"
 }
 
+// PartitionOfKey is the partition that a key is of, whatever it is; ok is false for one of none.
+func (k Keys) PartitionOfKey(key string) (p int, ok bool) {
+	rest, is := strings.CutPrefix(key, k.Namespace+":{")
+	number, _, found := strings.Cut(rest, "}:")
+	p, err := strconv.Atoi(number)
+	return p, is && found && err == nil && p >= 0
+}
+
+// IsNote reports whether a key of a partition has only what workers note of themselves and of their work.
+func (k Keys) IsNote(p int, key string) bool {
+	kind, ours := strings.CutPrefix(key, k.partition(p)+Schema+":")
+	kind, _, _ = strings.Cut(kind, ":")
+	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "turn"}, kind)
+}
+
 // Schema is the one that this program speaks. SchemaBefore is what package migrate takes to it, and SchemaBetween
 // what a namespace has meanwhile: no program works on that.
 const (
 	Schema        = "2"
 	SchemaBefore  = "1"
 	SchemaBetween = "1 to 2"
+	// SchemaRestoring is what a namespace has while package restore writes it. No program works on that, whatever its version.
+	SchemaRestoring = "restoring"
 )
 
 // NewKeys are the keys of a namespace.
@@ -127,6 +145,16 @@ func (k Keys) Unknown(p int) string { return k.partitions[p] + "unknown" }
 
 // Archived is a string: how far the log is archived (DecodeArchived).
 func (k Keys) Archived(p int) string { return k.partitions[p] + "archived" }
+
+// Restoring is a string: the run of package restore that writes the partition, or that it was written whole. RestoredLog and RestoredEvents are
+// what the log and the events are called until then: whoever knows the namespace from before finds neither, and changes nothing.
+func (k Keys) Restoring(p int) string { return k.partitions[p] + "restoring" }
+
+// RestoredLog is the log while it is written.
+func (k Keys) RestoredLog(p int) string { return k.Restoring(p) + ":log" }
+
+// RestoredEvents are the events while they are written.
+func (k Keys) RestoredEvents(p int) string { return k.Restoring(p) + ":events" }
 
 // Awaited is the sorted set of the orders whose customers have something to do at their bank, event_id/order_id by when the
 // gateway is asked about them next.

@@ -5,7 +5,7 @@
 -- KEYS[1] log   KEYS[2] dead   KEYS[3] consumers   KEYS[4] where the log goes   KEYS[5] where the dead letters go
 -- ARGV[1] id of the log's last entry ever, as the caller knows it ('' if there is no log)
 -- ARGV[2] what stands in place of the others, and, with the number of a run behind it, in place of the log   ARGV[3] number of
--- this run: only the one whose number stands there goes on (see write.lua)
+-- this run: only the one whose number stands there goes on (see package bulk)
 -- Reply: 'fenced', also if it was before; 'changed': the log goes on to another entry; or 'taken': a run of a higher
 -- number has the partition. Nothing changed then.
 -- On a crash: all or nothing. Repeating it changes nothing more.

@@ -1,6 +1,6 @@
--- write: some commands on keys of one partition, all of them or none, if this run of the migration still has it.
+-- write: some commands on keys of one partition, all of them or none, if the partition still is this run's.
 --
--- KEYS[1] what stands in place of the old log   then the keys that the commands are about
+-- KEYS[1] the fence: what says whose the partition is   then the keys that the commands are about
 -- ARGV[1] what must stand there   then for each command: how many words its name has (1 or 2), how many arguments
 -- follow, the words, the number of its key, the arguments
 -- Reply: 1, or 0 if another run has taken the partition over; nothing changed then.

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"holdfast/archive"
+	"holdfast/domain"
+	"holdfast/streams"
+	"holdfast/streams/restore"
+)
+
+type restoreCommand struct {
+	archiveFlags
+	Until  timeFlag `placeholder:"TIME" help:"Restore what had happened up to this time, its millisecond included, such as 2026-12-01T10:00:00.250Z. Default: all that is archived."`
+	Branch []string `placeholder:"BRANCH" help:"Which branch to restore, where a partition ends in several (archive ls)."`
+}
+
+// Help is shown by --help.
+func (c *restoreCommand) Help() string {
+	return `
+Into a namespace of which nothing is there: when Redis was emptied, or on another one.
+
+  holdfast restore --archive s3://books/holdfast?region=eu-central-1
+
+Nobody works on the namespace until it is whole; workers with the same --archive wait for it, and go on by themselves: holds that have run
+out end, what was not posted or settled is. Interrupt it, kill it, run it again: it goes on.
+
+Lost is what was never archived: the facts of the last --archive-every or so, requests in line, parked ones, dead letters, pauses and API
+keys. Publishers repeat what they have no outcome of: nobody is charged twice. With --until, also what is archived behind it: payments of
+that time are at the gateway all the same, and holdfast audit --gateway names them. Exit status: 0 it is restored, 1 it is not.
+`
+}
+
+// restoredView is what was restored, and that some things are not.
+type restoredView struct {
+	Namespace string `json:"namespace"`
+	restore.Result
+	Lost []string `json:"lost"`
+}
+
+// notArchived are what an archive never has.
+var notArchived = []string{"requests in line", "parked requests", "dead letters", "pauses", "API keys"}
+
+func (c *restoreCommand) Run(ctx context.Context, e *environment) error {
+	return c.with(ctx, e, func(r *archive.Reader) (err error) {
+		from, err := r.Restorable(ctx, archive.RestoreOptions{Branches: c.Branch, UntilMillis: c.Until.millis})
+		if err != nil {
+			return err
+		}
+		store, err := e.open(ctx, streams.Options{Rebuild: true, Partitions: from.Namespace().Partitions, Log: e.warnings()})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, store.Close()) }()
+		shown := e.progressOf("facts restored", 0)
+		result, err := restore.Run(ctx, store, from, restore.Options{Progress: func(facts int) { shown.add(facts - int(shown.count)) }})
+		shown.clear()
+		if err != nil {
+			return err
+		}
+		return c.show(e, result)
+	})
+}
+
+func (c *restoreCommand) show(e *environment, result restore.Result) error {
+	v := restoredView{e.namespace, result, notArchived}
+	beyond := "nothing"
+	if v.BeyondEntries > 0 {
+		beyond = fmt.Sprintf("%d facts in %d log entries, which were not restored", v.BeyondFacts, v.BeyondEntries)
+	}
+	sheet := []string{
+		"namespace", v.Namespace, "restored in", (time.Duration(v.MillisElapsed) * time.Millisecond).String(),
+		"events", strconv.Itoa(v.Events), "orders", strconv.Itoa(v.Orders), "facts", fmt.Sprintf("%d in %d log entries", v.Facts, v.Entries), "segments", strconv.Itoa(v.Segments),
+		"held", strconv.Itoa(v.Held), "invoice lines", strconv.Itoa(v.InvoiceLines),
+		"not posted yet", fmt.Sprintf("%d log entries", v.Unposted), "not settled yet", fmt.Sprintf("%d log entries", v.Unsettled),
+		"archived behind it", beyond,
+		"lost", "what was not archived yet; " + strings.Join(notArchived, ", "),
+	}
+	out := e.printer()
+	out.sheet(v, sheet...)
+	if out.section("partition", "branch", "parent", "up to", "facts", "behind it", "") {
+		for _, p := range v.Partitions {
+			note := ""
+			switch {
+			case p.Branch == "":
+				note = "was restored by an earlier run"
+			case p.Parent == "":
+				note = "nothing is archived of it"
+			case p.BeyondFault != "":
+				note = "perhaps more: " + p.BeyondFault
+			}
+			out.row(p, strconv.Itoa(p.Partition), p.Branch, p.Parent, when(p.LastMillis), strconv.Itoa(p.Facts), strconv.Itoa(p.BeyondFacts), note)
+		}
+	}
+	return out.flush()
+}
+
+// newArchiveGuard returns what is asked before a namespace is made of which nothing is there: if something is archived of it, a person says whether
+// that is restored. Without an archive it is nil, and nobody is asked.
+func (e *environment) newArchiveGuard(raw string) (func(context.Context) error, error) {
+	if raw == "" {
+		return nil, nil
+	}
+	if err := archive.CheckURL(raw); err != nil {
+		return nil, badUsage("--archive: %w", err)
+	}
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, archive.CallTimeout)
+		defer cancel()
+		var any bool
+		err := archiveFlags{raw}.with(ctx, e, func(r *archive.Reader) (err error) {
+			any, err = r.Any(ctx)
+			return err
+		})
+		if err != nil {
+			return domain.WithClass(domain.ClassRetry, fmt.Errorf("nothing is there of namespace %s, and whether anything is archived of it is not known: %w", e.namespace, err))
+		}
+		if !any {
+			return nil
+		}
+		return domain.WithCode(domain.ClassRetry, domain.CodeArchived,
+			fmt.Errorf("nothing is there of namespace %s, and its log is archived at %s: %s brings it back; %s begins anew", e.namespace, redactArchive(raw),
+				e.typed("restore --archive URL"), e.typed("init --new-branch")))
+	}, nil
+}
+
+// waitsForPeople reports whether an error is of what somebody has to see to, however long that takes, and what is waited for.
+func waitsForPeople(err error) (waiting string, waits bool) {
+	switch code := domain.CodeOf(err); {
+	case code == domain.CodeArchived:
+		return "nothing is there of the namespace, and its log is archived: waiting until it is restored", true
+	case code == domain.CodeRestoring:
+		return "the namespace is being restored, waiting", true
+	}
+	return "", false
+}

@@ -1,0 +1,27 @@
+package restore
+
+import (
+	"embed"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed scripts/*.lua
+var scriptFiles embed.FS
+
+// They are used this once, and so they are here and not among those of package streams.
+var (
+	scriptBegin  = load("begin")
+	scriptTake   = load("take")
+	scriptServe  = load("serve")
+	scriptFinish = load("finish")
+)
+
+func load(name string) *redis.Script {
+	source, err := scriptFiles.ReadFile("scripts/" + name + ".lua")
+	if err != nil {
+		panic(fmt.Sprintf("restore: %v", err)) // embedded: cannot happen in a binary that was built
+	}
+	return redis.NewScript(string(source))
+}
