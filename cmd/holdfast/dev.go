@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"holdfast/api"
 	"holdfast/domain"
+	"holdfast/domain/seats"
 	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
@@ -171,13 +173,24 @@ var devEvents = []struct {
 }{
 	{"jazz-night", "Jazz Night", []domain.SectionTerms{{Name: domain.DefaultSection, Price: 2500, Capacity: 5000}}},
 	{"opera", "The Opera", []domain.SectionTerms{{Name: "stalls", Price: 8550, Capacity: 3000}, {Name: "balcony", Price: 4000, Capacity: 1200}}},
-	{"ballet", "The Ballet", []domain.SectionTerms{{Name: "stalls", Price: 7200, Layout: "A:1-12/13-24,B:1-12/13-24,C:1-13/14-26,D:1-13/14-26,E:1-13/14-26,F:1-14/15-28", Capacity: 24 + 24 + 26 + 26 + 26 + 28}, {Name: "standing", Price: 1200, Capacity: 80}}},
+	{"ballet", "The Ballet", []domain.SectionTerms{{Name: "stalls", Price: 7200, Layout: "A:1-12/13-24,B:1-12/13-24,C:1-13/14-26,D:1-13/14-26,E:1-13/14-26,F:1-14/15-28"}, {Name: "standing", Price: 1200, Capacity: 80}}},
 	{"open-air", "Open Air", []domain.SectionTerms{{Name: domain.DefaultSection, Price: 1500, Capacity: 40_000}}},
 }
 
 func sampleEvents(ctx context.Context, store *streams.Store) error {
 	for _, event := range devEvents {
-		if _, err := store.Events().Create(ctx, event.id, domain.Terms{Name: event.name, Currency: "EUR", MaxPerOrder: 10, Sections: event.sections}); err != nil {
+		sections := slices.Clone(event.sections)
+		for i, s := range sections {
+			if s.Layout == "" {
+				continue
+			}
+			layout, err := seats.Parse(s.Layout)
+			if err != nil {
+				return err
+			}
+			sections[i].Layout, sections[i].Capacity = layout.String(), int64(layout.Seats())
+		}
+		if _, err := store.Events().Create(ctx, event.id, domain.Terms{Name: event.name, Currency: "EUR", MaxPerOrder: 10, Sections: sections}); err != nil {
 			return err
 		}
 	}
