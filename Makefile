@@ -19,8 +19,16 @@ demo: ## Show what holdfast does, in a few seconds, on an embedded Redis
 build: ## Build bin/holdfast
 	CGO_ENABLED=0 go build -trimpath -o bin/holdfast ./cmd/holdfast
 
+.PHONY: console
+console: ## Build the pages of the console anew, from console/src. Needs Node; what is built is committed
+	cd console && npm ci --no-audit --no-fund && npm run build
+
+.PHONY: console-pictures
+console-pictures: redis chromium ## Take the pictures of docs/console anew
+	go test -count 1 -run TestInTheBrowser ./e2e/console -pictures
+
 .PHONY: test
-test: redis prometheus tmux ## Run every test on a real redis-server (installs one if there is none)
+test: redis prometheus tmux chromium ## Run every test on a real redis-server (installs one if there is none)
 	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive
 	go test -timeout 10m $$(go list ./... | grep -v /e2e)
 	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive
@@ -29,6 +37,7 @@ test: redis prometheus tmux ## Run every test on a real redis-server (installs o
 	cd e2e/deployments && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/stripe && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/archive && go vet ./... && go test -timeout 10m -count 1 ./... # with Node, DuckDB too
+	go test -timeout 10m -count 1 ./e2e/console # with Node and Chromium
 	cd bench && go vet ./... && go test ./report
 
 .PHONY: test-chart
@@ -115,6 +124,10 @@ prometheus:
 .PHONY: tmux
 tmux:
 	@scripts/install-tmux.sh
+
+.PHONY: chromium
+chromium:
+	@scripts/install-chromium.sh
 
 .PHONY: rsvg
 rsvg:

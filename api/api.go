@@ -41,6 +41,9 @@ type Options struct {
 	// Grace is how long requests may go on after the end was asked for. Default 10s.
 	Grace time.Duration
 	Log   *zap.Logger // default: none
+	// Pages answers GET of /, of /my and of whatever is below /console/. They are for everybody: a key, or a token, is asked for by the
+	// endpoints that they call. Default: none.
+	Pages http.Handler
 }
 
 // WithDefaults returns o with every field set.
@@ -76,6 +79,7 @@ type Deps struct {
 	// What organisers and SREs ask for.
 	Organising Organising
 	Operating  Operating
+	Finding    Finding
 	// Notices are those of a payment gateway; nil: none are heard.
 	Notices PaymentNotices
 }
@@ -158,6 +162,7 @@ func New(deps Deps, options Options) *Server {
 	s.registerUpdates()
 	s.registerOrganising()
 	s.registerOperating()
+	s.registerFinding()
 	s.registerNotices()
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive\n") })
 	s.mux.HandleFunc("GET /readyz", s.readyz)
@@ -167,6 +172,11 @@ func New(deps Deps, options Options) *Server {
 		_, _ = w.Write(Document) // whoever asked has gone
 	})
 	s.mux.HandleFunc("/", s.nothingThere)
+	if options.Pages != nil {
+		for _, at := range []string{"/{$}", "/console/", "/my"} {
+			s.mux.Handle("GET "+at, options.Pages)
+		}
+	}
 	return s
 }
 

@@ -144,6 +144,12 @@ func (staff) Discard(context.Context, []string) (done, failed []json.RawMessage,
 	return nil, nil, nil
 }
 
+func (staff) Orders(context.Context, OrderSearch) ([]json.RawMessage, error) { return nil, nil }
+
+func (staff) OrdersNamed(context.Context, string) ([]json.RawMessage, error) { return nil, nil }
+
+func (staff) History(context.Context, domain.OrderRef) ([]json.RawMessage, error) { return nil, nil }
+
 func (staff) Pauses(context.Context) ([]json.RawMessage, error)  { return nil, nil }
 func (staff) Audited(context.Context) ([]json.RawMessage, error) { return nil, nil }
 func (staff) Pause(context.Context, string, time.Duration, domain.Cause) ([]json.RawMessage, error) {
@@ -167,7 +173,7 @@ func serverOf(t *testing.T, w *world, o Options) *Server {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Demand: w, Organising: staff{}, Operating: staff{}}, o)
+	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Demand: w, Organising: staff{}, Operating: staff{}, Finding: staff{}}, o)
 }
 
 // key adds one to the world, and returns it.
@@ -243,6 +249,9 @@ var calls = map[string]struct{ method, target, body, may string }{
 	"audit":                {http.MethodPost, "/v1/audit", ``, "RA"},
 	"dead-letters":         {http.MethodGet, "/v1/dead-letters", ``, "RA"},
 	"dead-letter":          {http.MethodGet, "/v1/dead-letters/0:1-0", ``, "RA"},
+	"self":                 {http.MethodGet, "/v1/self", ``, "CVSORAc"},
+	"orders":               {http.MethodGet, "/v1/orders?event=e1", ``, "RA"},
+	"order-history":        {http.MethodGet, "/v1/orders/e1/o/history", ``, "RA"},
 	"dead-letters-redrive": {http.MethodPost, "/v1/dead-letters/redrive", `{"ids":["0:1-0"]}`, "RA"},
 	"dead-letters-reroute": {http.MethodPost, "/v1/dead-letters/reroute", `{"ids":["0:1-0"]}`, "RA"},
 	"dead-letters-discard": {http.MethodPost, "/v1/dead-letters/discard", `{"ids":["0:1-0"]}`, "RA"},

@@ -117,7 +117,8 @@ func (s *source) InLog(_ context.Context, _ int, e domain.Entry) (in bool, err e
 }
 
 func (s *source) Acknowledged(context.Context, int) (map[domain.Group]string, error) {
-	return map[domain.Group]string{domain.GroupPosting: "5-0"}, nil
+	r := *s.server
+	return map[domain.Group]string{domain.GroupPosting: r.entries[len(r.entries)-1].ID}, nil
 }
 
 func (s *source) Advance(_ context.Context, _ int, from, to domain.ArchiveMark, last domain.Entry) (moved bool, err error) {

@@ -39,6 +39,11 @@ var plantedBugs = []struct{ name, file, old, new string }{
 	{"what is abandoned of a branch is read", "chain.go", "				entries = entries[:end]\n", "				_ = end\n"},
 	{"hashes of the chain are not compared", "chain.go", "s.Header.PreviousHash != before.Hash:", "false:"},
 	{"gaps are not seen", "chain.go", "case after.Compare(last) > 0:", "case false:"},
+	{"a restore does not end where it is cut", "restore.go", "if cut = cut || s.o.UntilMillis > 0 && at > s.o.UntilMillis; cut {", "if cut = s.o.UntilMillis < 0; cut {"},
+	{"a restore takes positions of the newest segment", "restore.go", "			last, found.Acknowledged = at, segment.Header.Acknowledged\n", "			last = at\n"},
+	{"a restore takes the namespace of another partition's older segment", "restore.go", "if h.AtMillis >= written {", "if h.AtMillis <= written || written == 0 {"},
+	{"a restore goes on behind what is damaged", "restore.go", "		return domain.WithClass(domain.ClassPoison, err)\n	})\n	if errors.Is(err, errStop) {", "		return nil\n	})\n	if errors.Is(err, errStop) {"},
+	{"a restore forgets the branches before", "restore.go", "		found = append(found, is)\n	}\n	return found, nil", "		return append(found, is), nil\n	}\n	return found, nil"},
 	{"what cannot be read is left out", "segment.go", "		return []row{{EntryID: e.ID, Raw: netstrings(e.Fields), At: domain.EntryMillis(e.ID)}}\n", "		return nil\n"},
 	{"a reduced order is sold whole", "segment.go", "f.Was == domain.OrderConfirmed:", "f.Was == domain.OrderConfirmed && f.Type == domain.FactCancelled:"},
 }

@@ -117,8 +117,12 @@ func (r *Reader) newest(ctx context.Context, wanted []string) (map[int]string, e
 		case newest[b.Partition] == "":
 			newest[b.Partition] = b.Branch
 		case !slices.ContainsFunc(all, func(o Branch) bool { return o.Partition == b.Partition && slices.Contains(wanted, o.Branch) }):
+			damaged := ""
+			if i := slices.IndexFunc(all, func(o Branch) bool { return o.Partition == b.Partition && o.Damaged != "" }); i >= 0 {
+				damaged = "; and " + all[i].Damaged
+			}
 			return nil, domain.WithCode(domain.ClassReject, domain.CodeConflict,
-				fmt.Errorf("partition %d ends in the branches %s and %s: say with --branch which of them went on (archive ls lists them)", b.Partition, newest[b.Partition], b.Branch))
+				fmt.Errorf("partition %d ends in the branches %s and %s: say with --branch which of them went on (archive ls lists them)%s", b.Partition, newest[b.Partition], b.Branch, damaged))
 		}
 	}
 	if len(all) == 0 {

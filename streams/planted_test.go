@@ -141,6 +141,17 @@ var plantedBugs = []plantedBug{
 
 	{"an older fact takes the place of a newer one that is owed", "streams/scripts/owe.lua", "newer(redis.call('HGET', KEYS[3], order) or '', note)", "false"},
 
+	// What is sent to webhooks.
+	{"a webhook's mark moves, and its messages are not there", "streams/scripts/copy_webhook.lua", "for order, queue in pairs(queues) do", "for order, queue in pairs({}) do"},
+	{"messages for a webhook are copied without compare of its mark", "streams/scripts/copy_webhook.lua", "~= ARGV[1] or (redis.call('HGET', KEYS[2], ARGV[3]) or '') ~= ARGV[4] then", "~= ARGV[1] then"},
+	{"a message is dropped that a webhook did not take", "streams/scripts/settle_webhook.lua", "if ARGV[5] == 'taken' then", "if true then"},
+	{"the next message of an order is due while the one before is in hand", "streams/scripts/take_webhook.lua", "redis.call('ZADD', KEYS[2], int(now + tonumber(ARGV[5])), order)", "redis.call('ZADD', KEYS[2], int(now), order)"},
+	{"two senders of one webhook", "streams/scripts/take_webhook.lua", "and who ~= ARGV[2] then", "and false then"},
+	{"a late answer counts for another try", "streams/scripts/settle_webhook.lua", "if not waiting or string.sub(", "if not waiting or false and string.sub("},
+	{"a webhook's queue without end", "streams/webhooks.go", "at.waiting >= domain.MaxWebhookQueue {", "false {"},
+	{"a webhook goes on behind what the log has lost", "streams/webhooks.go", "if common := layout.ParseLogID(b.Common); m.Position.After(common) {", "if common := layout.ParseLogID(b.Common); false {"},
+	{"nobody is told that facts are gone that a webhook was not sent", "streams/webhooks.go", "known = !trimmed || !first.After(from)", "_, _ = trimmed, first"},
+
 	// Which seats are taken.
 	{"Choose leaves seats alone", "domain/seats/places.go", "if length == w.Quantity || length > w.Quantity+1 {", "if length >= w.Quantity {"},
 	{"a seat is taken without a look", seatsFile, "if not free(s, i, code) then", "if false then"},
@@ -179,10 +190,10 @@ const (
 	seatsFile  = "streams/scripts/lib/seats.lua"
 )
 
-// finders are the tests that must find a bug, in this order, with so many sequences: those of exchanges, allocations, late approvals and seats are
+// finders are the tests that must find a bug, in this order, with so many sequences: those of exchanges, allocations, late approvals, webhooks and seats are
 // done in seconds, and some bugs of scripts show in one of 200 only.
 var finders = []struct{ test, sequences string }{
-	{"Test(Exchange|Refund|AdjustAllocations|Allocation|Codes|RevokedCodes|Late|Lapsed|Owe).*", "1"}, {"TestTortureSeatsFollowTheRules", "600"}, {"TestTortureScriptsFollowTheRules", "3000"}, {"TestTortureLinearizability", "600"},
+	{"Test(Exchange|Refund|AdjustAllocations|Allocation|Codes|RevokedCodes|Late|Lapsed|Owe|Webhook).*", "1"}, {"TestTortureSeatsFollowTheRules", "600"}, {"TestTortureScriptsFollowTheRules", "3000"}, {"TestTortureLinearizability", "600"},
 }
 
 // catch builds the tests with the bug in them, and runs them until one fails.

@@ -47,6 +47,10 @@ var (
 	scriptResume         = load("resume")
 	scriptPark           = load("park")
 	scriptUnpark         = load("unpark")
+	scriptChangeWebhook  = load("change_webhook")
+	scriptCopyWebhook    = load("copy_webhook")
+	scriptTakeWebhook    = load("take_webhook")
+	scriptSettleWebhook  = load("settle_webhook")
 )
 
 var scriptNames map[string]string

@@ -20,6 +20,7 @@ type Figures struct {
 	ArchiveLagMillis    map[int]int64    // by partition of which something is archived: age of the oldest fact that is not
 	Paused              Paused
 	Audits              []Audit // the newest: none before the first
+	Webhooks            []Webhook
 }
 
 // Paused is what workers take no requests of.
@@ -28,6 +29,17 @@ type Paused struct {
 	Events       int64
 	OldestMillis int64 // since the oldest of these is paused
 	Parked       int64 // requests
+}
+
+// Webhook is an endpoint that is told of orders.
+type Webhook struct {
+	ID      string
+	State   string
+	Waiting int64 // messages
+	Taken   int64 // tries
+	Failed  int64 // likewise
+
+	UnsentMillis int64 // for how long nobody has sent to it
 }
 
 // Audit is what the newest one found.

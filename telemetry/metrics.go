@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/domain"
 	"holdfast/workers"
 )
 
@@ -80,6 +81,10 @@ var (
 	auditFound    = desc("audit_violations", "Violations that the newest audit found, of the books or of the payments. Missing before the first audit.", "of")
 	auditAge      = desc("audit_age_seconds", "Since when that is known.", "of")
 	refusesWrites = desc("redis_refuses_writes", "Whether Redis, or a master of a Cluster, takes no writes now: its memory is full, or another reason that holdfast check tells.")
+	webhookState  = desc("webhooks_state", "Whether an endpoint is in a state: enabled, disabled (by a person), given_up (by a worker).", "webhook", "state")
+	webhookQueue  = desc("webhooks_waiting", "Messages that wait to be sent to an endpoint.", "webhook")
+	webhookTries  = desc("webhooks_tries_total", "Tries to send a message to an endpoint, by all workers, and whether it was taken.", "webhook", "result")
+	webhookUnsent = desc("webhooks_unsent_seconds", "For how long nobody has sent to an endpoint that is enabled.", "webhook")
 	dataReplaced  = desc("data_replaced", "Whether the data in Redis was replaced, and nobody has seen to it.")
 )
 
@@ -170,6 +175,15 @@ func ofNamespace(m metrics, f Figures) {
 	m.gauge(paused, float64(f.Paused.Events), "events")
 	m.gauge(oldestPause, seconds(f.Paused.OldestMillis))
 	m.gauge(parkedNow, float64(f.Paused.Parked))
+	for _, w := range f.Webhooks {
+		for _, state := range domain.WebhookStates {
+			m.gauge(webhookState, number(w.State == string(state)), w.ID, string(state))
+		}
+		m.gauge(webhookQueue, float64(w.Waiting), w.ID)
+		m.counter(webhookTries, w.Taken, w.ID, "taken")
+		m.counter(webhookTries, w.Failed, w.ID, "failed")
+		m.gauge(webhookUnsent, seconds(w.UnsentMillis), w.ID)
+	}
 	for _, a := range f.Audits {
 		m.gauge(auditFound, float64(a.Violations), a.Of)
 		m.gauge(auditAge, seconds(a.AgeMillis), a.Of)

@@ -1,6 +1,6 @@
 // Package workers runs the roles of holdfast: purchase takes requests to their
 // outcome, posting writes invoices and sales, settlement captures, voids and
-// refunds, maintenance expires holds and tidies up, archive writes the log to durable storage.
+// refunds, maintenance expires holds and tidies up, archive writes the log to durable storage, webhooks tells others of orders.
 //
 // A worker keeps nothing that it could lose. What it works on is pending in a
 // consumer group; if it dies, others reclaim that and take the same steps again,
@@ -23,16 +23,17 @@ import (
 // Role is one of the jobs a pool does.
 type Role string
 
-// The roles. Every partition needs each of them in at least one worker, but for archive, which is for those who have one.
+// The roles. Every partition needs each of them in at least one worker, but for archive and webhooks, which are for those who have such.
 const (
 	RolePurchase    Role = "purchase"
 	RolePosting     Role = "posting"
 	RoleSettlement  Role = "settlement"
 	RoleMaintenance Role = "maintenance"
 	RoleArchive     Role = "archive"
+	RoleWebhooks    Role = "webhooks"
 )
 
-// Roles lists them all but archive.
+// Roles lists them all but archive and webhooks.
 var Roles = []Role{RolePurchase, RolePosting, RoleSettlement, RoleMaintenance}
 
 // Config of a Pool. The zero value of each field gets the default it names.
@@ -143,8 +144,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("name: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
 	}
 	for i, r := range c.Roles {
-		if r != RoleArchive && !slices.Contains(Roles, r) {
-			return fmt.Errorf("role %q: want purchase, posting, settlement, maintenance or archive", r)
+		if r != RoleArchive && r != RoleWebhooks && !slices.Contains(Roles, r) {
+			return fmt.Errorf("role %q: want purchase, posting, settlement, maintenance, archive or webhooks", r)
 		}
 		if slices.Contains(c.Roles[:i], r) {
 			return fmt.Errorf("role %q: named twice", r)

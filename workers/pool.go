@@ -37,6 +37,7 @@ type Deps struct {
 	// they would capture such orders.
 	FreeOrders bool
 	Archiver   Archiver    // nil only if archive is no role
+	Webhooks   Webhooks    // nil only if webhooks is no role
 	Log        *zap.Logger // default: none
 }
 
@@ -47,6 +48,7 @@ type Pool struct {
 	queues     Queues
 	gateway    *gateway
 	archiver   Archiver
+	webhooks   Webhooks
 	archiving  archiving
 	groups     groups
 	kind       domain.GatewayKind // empty: no role calls the gateway
@@ -83,6 +85,9 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	if d.Archiver == nil && cfg.has(RoleArchive) {
 		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("the role %s needs an archive", RoleArchive))
 	}
+	if d.Webhooks == nil && cfg.has(RoleWebhooks) {
+		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("the role %s needs somebody who sends", RoleWebhooks))
+	}
 	switch {
 	case !cfg.CallsGateway():
 		d.GatewayKind = ""
@@ -95,7 +100,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	log := d.Log.With(zap.String("worker", cfg.Name))
 	p := &Pool{
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
-		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, log: log,
+		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, webhooks: d.Webhooks, log: log,
 		archiving: archiving{health: health{what: "the archive", log: log}, failing: make(map[int]archiveFailure)},
 		made:      time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now},
 	}
@@ -181,6 +186,9 @@ func (p *Pool) run(ctx context.Context) error {
 	runs, err := p.roles()
 	if err != nil {
 		return domain.WithClass(domain.ClassFatal, err)
+	}
+	if p.cfg.has(RoleWebhooks) {
+		runs = append(runs, func() { p.webhooks.Run(reading, working) })
 	}
 	p.log.Info("worker started", zap.Any("roles", p.cfg.Roles), zap.Int("partitions", p.partitions))
 	var wg sync.WaitGroup

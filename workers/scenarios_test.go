@@ -990,7 +990,7 @@ var scenarios = []scenario{
 		wrap: func(r *scene) domain.PaymentGateway {
 			return middleman{next: r.world.gateway, do: func(_ context.Context, call string, name domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 				payment, err := do()
-				if call == "authorize" && name.OrderID == "paying" {
+				if call == "authorize" && name.OrderID == "paying" && err == nil {
 					<-r.released
 				}
 				return payment, err
@@ -1555,7 +1555,7 @@ func (r *scene) isReleased() bool {
 func approvesLate(r *scene) domain.PaymentGateway {
 	return middleman{next: r.world.gateway, do: func(_ context.Context, call string, _ domain.PaymentName, do func() (domain.Payment, error)) (domain.Payment, error) {
 		payment, err := do()
-		if call == "authorize" {
+		if call == "authorize" && err == nil {
 			<-r.released
 		}
 		return payment, err

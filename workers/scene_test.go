@@ -396,9 +396,14 @@ func (r *scene) finish(order string, attempt int, authorized bool) {
 	}
 }
 
-// append publishes whatever it is given, in one pipeline.
+// append publishes whatever it is given, in one pipeline. With Stripe short holds are longer: a payment is several requests, of which one may take a second.
 func (r *scene) append(requests ...domain.Request) {
 	r.t.Helper()
+	for i := range requests {
+		if short := &requests[i].HoldSeconds; r.scenario.bank != nil && *short > 0 && *short <= 3 {
+			*short *= 3
+		}
+	}
 	for _, a := range r.store.Checkout().Append(r.ctx, requests, domain.Confirmation{}) {
 		if a.Err != nil {
 			r.t.Fatalf("publishing: %v", a.Err)

@@ -319,6 +319,9 @@ func TestStaffOverHTTP(t *testing.T) {
 	if explained := asJSON(t, sre.is(200, object{}, http.MethodGet, "/v1/pending/hall/o1", "")); !strings.Contains(explained, `"stands":"done"`) {
 		t.Errorf("explain: %s", explained)
 	}
+	for _, path := range []string{"?event=hall", "?order_id=o1", "?customer=fred", "/hall/o1/history"} {
+		expect(t, first(sre.is(200, object{}, http.MethodGet, "/v1/orders"+path, "")), object{"order_id": "o1", "state": "confirmed"})
+	}
 	expect(t, first(sre.is(200, object{}, http.MethodGet, "/v1/dead-letters?reason=unknown_order", "")), object{"dead_id": letter})
 	if list := sre.is(200, object{}, http.MethodGet, "/v1/dead-letters?reason=nothing", "")["items"].([]any); len(list) != 0 {
 		t.Errorf("dead letters for another reason: %v", list)

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/api"
+	"holdfast/console"
 	"holdfast/domain"
 	"holdfast/payments/stripe"
 	"holdfast/producer"
@@ -25,6 +26,7 @@ type apiCommand struct {
 	Listen    string        `env:"HOLDFAST_LISTEN" default:"127.0.0.1:8090" placeholder:"HOST:PORT" help:"Where to listen; port 0 takes a free one. Default: 127.0.0.1:8090."`
 	TLSCert   string        `name:"tls-cert" env:"HOLDFAST_TLS_CERT" placeholder:"FILE" help:"PEM certificate to serve HTTPS with. Read anew when it changes. Default: plain HTTP, for behind a proxy that speaks TLS."`
 	TLSKey    string        `name:"tls-key" env:"HOLDFAST_TLS_KEY" placeholder:"FILE" help:"Its PEM key."`
+	Console   bool          `env:"HOLDFAST_CONSOLE" help:"Serve the console at /console/, and what customers see of themselves at /my. Default: only the API."`
 	Metrics   string        `env:"HOLDFAST_METRICS" placeholder:"HOST:PORT" help:"Where to serve /metrics for Prometheus, for nobody outside. Default: nowhere."`
 	Rate      int           `env:"HOLDFAST_RATE" default:"2000" placeholder:"N" help:"How many requests a second each API key may make of this process. Default: 2000."`
 	MaxWait   time.Duration `env:"HOLDFAST_MAX_WAIT" default:"30s" placeholder:"DURATION" help:"The longest that a request may wait for an outcome. Default: 30s."`
@@ -85,7 +87,11 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot listen (%w): choose another address with --listen", err)
 	}
-	server, end := newAPI(e, store, staffing{codes, c.auditSources, hooks}, api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log})
+	options := api.Options{Rate: c.Rate, MaxWait: c.MaxWait, MaxWaits: c.MaxWaits, Grace: c.Grace, Log: log}
+	if c.Console {
+		options.Pages = console.Handler()
+	}
+	server, end := newAPI(e, store, staffing{codes, c.auditSources, hooks}, options)
 	defer end()
 	if c.Metrics != "" {
 		metrics, err := serveMetrics(ctx, c.Metrics, server, log)
@@ -124,6 +130,7 @@ func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) 
 	deps := api.Deps{
 		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: newBooks(store), Keys: store.APIKeys(), Demand: store,
 		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store, with.compared}, Codes: with.codes,
+		Finding: apiFinding{apiOperating{e, store, with.compared}},
 	}
 	if with.hooks != nil {
 		deps.Notices = stripeNotices{with.hooks, store}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/console"
 	"holdfast/streams/redistest"
 )
 
@@ -455,4 +456,79 @@ func TestAPIWithTLS(t *testing.T) {
 	if status := ask(strings.Replace(web.url, "https://", "http://", 1) + "/livez"); status != http.StatusBadRequest {
 		t.Errorf("without TLS: %d", status)
 	}
+}
+
+// The pages are there with --console alone; then for everybody, as strict as can be, and nothing of the API has become something else.
+func TestConsole(t *testing.T) {
+	h := start(t)
+	h.event("e1")
+	_, without := h.api()
+	for _, path := range []string{"/", "/console/", "/console/index.js", "/my"} {
+		without.is(404, object{"code": "not_found"}, http.MethodGet, path, "")
+	}
+	_, with := h.api("--console")
+	nobody := with.as("")
+	for path, kind := range map[string]string{
+		"/console/": "text/html; charset=utf-8", "/my": "text/html; charset=utf-8", "/console/index.js": "text/javascript; charset=utf-8",
+		"/console/common.css": "text/css; charset=utf-8", "/console/icon.svg": "image/svg+xml",
+	} {
+		code, body, header := nobody.ask(http.MethodGet, path, "")
+		if code != 200 || body == "" || header.Get("Content-Type") != kind || header.Get("Content-Security-Policy") != console.Policy ||
+			header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Cache-Control") != "no-cache" || header.Get("ETag") == "" {
+			t.Errorf("%s: %d %v", path, code, header)
+		}
+		if code, body, _ := nobody.ask(http.MethodGet, path, "", "If-None-Match", header.Get("ETag")); code != 304 || body != "" {
+			t.Errorf("%s again: %d %s", path, code, body)
+		}
+		if strings.HasPrefix(kind, "text/html") && (strings.Contains(body, "style=") || strings.Contains(body, "<style") || !strings.Contains(body, "<script type=\"module\" crossorigin src=\"/console/")) {
+			t.Errorf("%s has something inline: %s", path, body)
+		}
+	}
+	if code, body, header := nobody.ask(http.MethodGet, "/console/../console/none.js", ""); code != 404 || header.Get("Content-Security-Policy") != console.Policy {
+		t.Errorf("what is not there: %d %s", code, body)
+	}
+	nobody.is(401, object{"code": "unauthenticated"}, http.MethodGet, "/v1/self", "")
+	with.is(200, object{"role": "checkout", "name": "web"}, http.MethodGet, "/v1/self", "")
+	with.is(404, object{"code": "not_found"}, http.MethodGet, "/v1/console", "")
+}
+
+// Orders are found by what people know of them.
+func TestFindOrdersOverHTTP(t *testing.T) {
+	h := start(t)
+	h.event("e1")
+	h.event("e2")
+	h.worker()
+	_, web := h.api()
+	for _, order := range []string{"e1/o1/fred", "e2/o1/amy", "e1/o2/fred"} {
+		part := strings.Split(order, "/")
+		web.is(200, object{"state": "confirmed"}, http.MethodPost, "/v1/orders",
+			fmt.Sprintf(`{"event_id":%q,"order_id":%q,"customer_id":%q,"quantity":2,"payment_token":"tok_1"}`, part[0], part[1], part[2]), "Prefer", "wait=15")
+	}
+	sre := web.as(h.key("--role", "sre", "--name", "ops"))
+	found := func(query string) (names string) {
+		for _, o := range sre.is(200, object{}, http.MethodGet, "/v1/orders"+query, "")["items"].([]any) {
+			order, _ := o.(object)
+			names += fmt.Sprint(order["event_id"], "/", order["order_id"], " ")
+		}
+		return names
+	}
+	for query, want := range map[string]string{
+		"": "e1/o2 e2/o1 e1/o1 ", "?event=e1": "e1/o2 e1/o1 ", "?order_id=o1": "e1/o1 e2/o1 ", "?order_id=none": "", "?state=held": "", "?state=confirmed&limit=1": "e1/o2 ",
+		"?event=e2&customer=amy": "e2/o1 ", "?customer=fred": "e1/o2 e1/o1 ",
+	} {
+		eventually(t, query, func() bool { return found(query) == want })
+	}
+	sre.is(422, object{"code": "invalid"}, http.MethodGet, "/v1/orders?order_id=o1&event=e1", "")
+	sre.is(422, object{"code": "invalid"}, http.MethodGet, "/v1/orders?event=a/b", "")
+	sre.is(422, object{"code": "invalid"}, http.MethodGet, "/v1/orders?state=lost", "")
+	history, _ := sre.is(200, object{}, http.MethodGet, "/v1/orders/e1/o1/history", "")["items"].([]any)
+	story, _ := history[0].(object)["history"].([]any)
+	if len(history) != 1 || len(story) != 2 {
+		t.Fatalf("history %v", history)
+	}
+	expect(t, story[1].(object), object{"type": "confirmed"})
+	one := web.as(h.key("--role", "sre", "--name", "ops", "--event", "e1"))
+	one.is(403, object{"code": "denied"}, http.MethodGet, "/v1/orders", "")
+	one.is(403, object{"code": "denied"}, http.MethodGet, "/v1/orders?order_id=o1", "")
+	one.is(200, object{}, http.MethodGet, "/v1/orders?event=e1", "")
 }

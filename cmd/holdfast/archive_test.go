@@ -133,7 +133,7 @@ func TestArchiveOfASale(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.says(exitDone, []string{filepath.Base(files[0]), "DAMAGED"}, "archive", "ls", "--archive", url)
-	h.says(exitFailed, []string{filepath.Base(files[0]), "cut, or changed", "faults: see docs/operations.md"}, "archive", "verify", "--archive", url)
+	h.says(exitFailed, []string{filepath.Base(files[0]), "cut, or changed", ": see docs/operations.md"}, "archive", "verify", "--archive", url)
 }
 
 // The log of a namespace that was sold from before it had an archive is archived from its start; and after FLUSHALL another branch begins, and

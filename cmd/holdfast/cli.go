@@ -73,6 +73,7 @@ type commandLine struct {
 	Restore    restoreCommand   `cmd:"" group:"operate" help:"Bring a namespace back from its archive, into an empty Redis."`
 	Migrate    migrateCommand   `cmd:"" group:"operate" help:"Take a namespace of an older program to the schema of this one, once."`
 	Keys       keysCommand      `cmd:"" group:"operate" help:"Who may use holdfast over HTTP: make, list and revoke API keys."`
+	Webhooks   webhooksCommand  `cmd:"" group:"operate" help:"Endpoints of others that are told of orders: add them, look how they do, send again."`
 	VersionCmd versionCommand   `cmd:"" group:"operate" name:"version" help:"Tell the version of this program."`
 
 	HelpCmd    helpCommand       `cmd:"" group:"operate" name:"help" help:"Show the help of a command."`

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,8 +17,8 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/api"
+	"holdfast/console"
 	"holdfast/domain"
-	"holdfast/domain/seats"
 	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
@@ -33,8 +32,9 @@ type devCommand struct {
 // Help is shown by --help.
 func (c *devCommand) Help() string {
 	return `
-A Redis (redis-server, if there is one, else an embedded one), a payment gateway that moves no money, two workers, the API, and four
-events, one with seats, with a trickle of customers: everything there is, to try things out. It stays up until Ctrl-C, and then all of it is gone.
+A Redis (redis-server, if there is one, else an embedded one), a payment gateway that moves no money, two workers, the API with the
+console, and three events with a trickle of customers: everything there is, to try things out. It stays up until Ctrl-C, and then all of
+it is gone.
 `
 }
 
@@ -46,6 +46,7 @@ type devView struct {
 	API      string `json:"api"`
 	Checkout string `json:"checkout_key"`
 	Admin    string `json:"admin_key"`
+	Console  string `json:"console"` // with the key behind #, which no browser sends anywhere
 }
 
 func (c *devCommand) Run(ctx context.Context, e *environment) error {
@@ -118,8 +119,9 @@ func (c *devCommand) run(ctx context.Context, e *environment) (err error) {
 		return errors.Join(fmt.Errorf("cannot listen (%w): choose another address with --listen", err), books.Close())
 	}
 	v.Gateway, v.API = "http://"+books.Addr().String(), "http://"+listener.Addr().String()
+	v.Console = v.API + "/console/#key=" + v.Admin
 	log := e.warnings()
-	server, end := newAPI(&env, store, staffing{compared: auditSources{Gateway: v.Gateway}}, api.Options{Log: log})
+	server, end := newAPI(&env, store, staffing{compared: auditSources{Gateway: v.Gateway}}, api.Options{Log: log, Pages: console.Handler()})
 	defer end()
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -149,7 +151,7 @@ func (c *devCommand) say(e *environment, v devView) error {
 		kind = "embedded: no redis-server was found; for how fast it is, install one"
 	}
 	host := strings.TrimPrefix(v.API, "http://")
-	out.sheet(v, "API", v.API+" (/openapi.json)", "key of a checkout", v.Checkout, "key for everything", v.Admin,
+	out.sheet(v, "console", v.Console, "API", v.API+" (/openapi.json)", "key of a checkout", v.Checkout, "key for everything", v.Admin,
 		"Redis", v.Redis+" ("+kind+")", "payment gateway", v.Gateway+" (/ledger)")
 	out.note("")
 	out.note("Buy two tickets:")
@@ -166,31 +168,22 @@ func (c *devCommand) say(e *environment, v devView) error {
 	return out.flush()
 }
 
+// operaStalls are the rows of its stalls, two aisles through each.
+const operaStalls = "A:1-8/9-20/21-28,B,C,D,E,F,G,H,J,K,L,M,N,O,P,Q,R,S,T,U"
+
 // devEvents are what is on sale.
 var devEvents = []struct {
 	id, name string
 	sections []domain.SectionTerms
 }{
 	{"jazz-night", "Jazz Night", []domain.SectionTerms{{Name: domain.DefaultSection, Price: 2500, Capacity: 5000}}},
-	{"opera", "The Opera", []domain.SectionTerms{{Name: "stalls", Price: 8550, Capacity: 3000}, {Name: "balcony", Price: 4000, Capacity: 1200}}},
-	{"ballet", "The Ballet", []domain.SectionTerms{{Name: "stalls", Price: 7200, Layout: "A:1-12/13-24,B:1-12/13-24,C:1-13/14-26,D:1-13/14-26,E:1-13/14-26,F:1-14/15-28"}, {Name: "standing", Price: 1200, Capacity: 80}}},
+	{"opera", "The Opera", []domain.SectionTerms{{Name: "stalls", Price: 8550, Capacity: 560, Layout: operaStalls}, {Name: "balcony", Price: 4000, Capacity: 1200}}},
 	{"open-air", "Open Air", []domain.SectionTerms{{Name: domain.DefaultSection, Price: 1500, Capacity: 40_000}}},
 }
 
 func sampleEvents(ctx context.Context, store *streams.Store) error {
 	for _, event := range devEvents {
-		sections := slices.Clone(event.sections)
-		for i, s := range sections {
-			if s.Layout == "" {
-				continue
-			}
-			layout, err := seats.Parse(s.Layout)
-			if err != nil {
-				return err
-			}
-			sections[i].Layout, sections[i].Capacity = layout.String(), int64(layout.Seats())
-		}
-		if _, err := store.Events().Create(ctx, event.id, domain.Terms{Name: event.name, Currency: "EUR", MaxPerOrder: 10, Sections: sections}); err != nil {
+		if _, err := store.Events().Create(ctx, event.id, domain.Terms{Name: event.name, Currency: "EUR", MaxPerOrder: 10, Sections: event.sections}); err != nil {
 			return err
 		}
 	}

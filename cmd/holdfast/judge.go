@@ -44,7 +44,7 @@ var problemCodes = []domain.Code{
 	"waiting", "in_hand", "unsettled", "holds_overdue", "no_maintenance", "backlog", "deliveries", "dead_letters", "group_missing",
 	domain.Code(streams.FaultEviction), domain.Code(streams.FaultNoAOF), domain.CodeGatewayMisconfigured,
 	"audit_failed", "audit_old", "paused", domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow, domain.CodeArchiveFailing,
-	domain.CodeGroupGone,
+	domain.CodeGroupGone, "webhook_given_up", "webhook_unsent",
 }
 
 func join(codes []domain.Code) string {
@@ -177,6 +177,7 @@ func judge(s inspect.Status, f figures, l limits) []problem {
 	j.pauses(s)
 	j.audits(s)
 	j.troubles(s)
+	j.webhooks(s)
 	j.work(f)
 	j.upkeep(s, f)
 	slices.SortStableFunc(j.problems, func(a, b problem) int { return cmp.Compare(b.level, a.level) })
@@ -282,6 +283,28 @@ func (j *judging) troubles(s inspect.Status) {
 			who += fmt.Sprintf(" and %d more", others)
 		}
 		j.add(bad, code, fmt.Sprintf("%s, for %s: %s", who, age(max(0, s.AtMillis-t.SinceMillis)), t.Text), do)
+	}
+}
+
+// webhookGrace is for how long nobody may send to an endpoint that is enabled: workers are started anew now and then.
+const webhookGrace = time.Minute
+
+// webhooks is about endpoints of others that are not told of orders.
+func (j *judging) webhooks(s inspect.Status) {
+	whys := map[string]string{
+		domain.WebhookGone:    "it answered 410: it is not there any more",
+		domain.WebhookFailing: "it did not take a message for three days",
+		domain.WebhookFull:    "it takes nothing, and as many messages wait as may",
+		domain.WebhookLost:    "facts are gone from the log that it was not sent",
+	}
+	for _, w := range s.Webhooks {
+		if w.State == domain.WebhookGivenUp {
+			j.add(levelWarning, "webhook_given_up", fmt.Sprintf("webhook %s was given up %s ago: %s", w.ID, age(max(0, s.AtMillis-w.SinceMillis)), cmp.Or(whys[w.Why], w.Why)),
+				"when that is mended: holdfast webhooks enable "+w.ID)
+		}
+		if w.UnsentMillis > webhookGrace.Milliseconds() {
+			j.add(levelWarning, "webhook_unsent", fmt.Sprintf("nobody sends to webhook %s, for %s", w.ID, age(w.UnsentMillis)), "holdfast worker --roles webhooks")
+		}
 	}
 }
 

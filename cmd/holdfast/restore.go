@@ -44,7 +44,7 @@ type restoredView struct {
 }
 
 // notArchived are what an archive never has.
-var notArchived = []string{"requests in line", "parked requests", "dead letters", "pauses", "API keys"}
+var notArchived = []string{"requests in line", "parked requests", "dead letters", "pauses", "API keys", "how many were turned away"}
 
 func (c *restoreCommand) Run(ctx context.Context, e *environment) error {
 	return c.with(ctx, e, func(r *archive.Reader) (err error) {

@@ -74,6 +74,9 @@ func figuresOf(f inspect.Figures) telemetry.Figures {
 	for _, n := range f.Paused.Parked {
 		figures.Paused.Parked += n
 	}
+	for _, w := range f.Webhooks {
+		figures.Webhooks = append(figures.Webhooks, telemetry.Webhook{ID: w.ID, State: string(w.State), Waiting: w.Waiting, Taken: w.Taken, Failed: w.Failed, UnsentMillis: w.UnsentMillis})
+	}
 	for _, a := range f.Audited {
 		figures.Audits = append(figures.Audits, telemetry.Audit{Of: a.Of, Violations: int64(a.Violations), AgeMillis: max(0, f.AtMillis-a.AtMillis)})
 	}

@@ -61,6 +61,14 @@ func TestTopModel(t *testing.T) {
 			t.Errorf("a line is too long, or moves the cursor: %q", line)
 		}
 	}
+	if !strings.Contains(said, "\n  19 ") {
+		t.Errorf("there is room for all partitions, and the last is not shown:\n%s", said)
+	}
+	next, _ = m.Update(tea.WindowSizeMsg{Width: 60, Height: 22})
+	m = next.(topModel)
+	if said := m.View().Content; strings.Contains(said, "\n  19 ") || !strings.Contains(said, "0:1-0") {
+		t.Errorf("there is no room for all partitions, or none for the rest:\n%s", said)
+	}
 	// Down to a partition that was not on the screen; further than the last is the last.
 	for range 30 {
 		m, _ = pressed(t, m, keyDown)

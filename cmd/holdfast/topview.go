@@ -251,9 +251,24 @@ func (m topModel) lines() []string {
 // window are the first line of a table that is shown, and the one behind the last: so many that the chosen one is among them and all tables have room.
 func (m topModel) window(t int) [2]int {
 	rows := len(m.seen.tables()[t].rows)
-	room := max(3, (m.height-4-2*len(m.line))/len(m.line)-1)
+	room := m.rooms()[t]
 	first := max(0, min(m.line[t]-room/2, rows-room))
 	return [2]int{first, min(rows, first+room)}
+}
+
+// rooms are how many lines of each table are shown: three, if there are so many, and what one does not need the others have.
+func (m topModel) rooms() []int {
+	tables := m.seen.tables()
+	rooms := make([]int, len(tables))
+	for left, more := m.height-4-2*len(tables), true; more; {
+		more = false
+		for t, table := range tables {
+			if rooms[t] < len(table.rows) && (left > 0 || rooms[t] < 3) {
+				rooms[t], left, more = rooms[t]+1, left-1, true
+			}
+		}
+	}
+	return rooms
 }
 
 // chosenAt is where on the screen the line is that is chosen, -1 if there is none.

@@ -27,7 +27,7 @@ const simulatorGateway = "simulator"
 
 type workerCommand struct {
 	Gateway       string        `env:"HOLDFAST_GATEWAY" placeholder:"URL|stripe|simulator" help:"The payment gateway: its http(s) URL; or stripe; or simulator, which approves inside this process and moves no money. Needed for the roles purchase and settlement; all workers of a namespace have the same kind."`
-	Roles         []string      `env:"HOLDFAST_ROLES" enum:"purchase,posting,settlement,maintenance,archive" default:"purchase,posting,settlement,maintenance" placeholder:"ROLE" help:"What this worker does; all workers together must do all of: purchase, posting, settlement, maintenance, and, with an archive, archive. Default: all."`
+	Roles         []string      `env:"HOLDFAST_ROLES" enum:"purchase,posting,settlement,maintenance,archive,webhooks" default:"purchase,posting,settlement,maintenance" placeholder:"ROLE" help:"What this worker does; all workers together must do all of: purchase, posting, settlement, maintenance, and, with an archive, archive; with webhooks, webhooks. Default: all but the last two."`
 	Archive       string        `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: file:///folder or s3://bucket/prefix?region=…. A worker archives if it does all else, or if --roles names archive. Where anything is archived of a namespace, no worker makes it anew when nothing is left of it in Redis: it waits until it is restored. Default: nowhere."`
 	ArchiveEvery  time.Duration `env:"HOLDFAST_ARCHIVE_EVERY" default:"${worker_archive_every}" placeholder:"DURATION" help:"How long a fact waits at most until it is archived. Default: ${default}."`
 	HoldTime      time.Duration `env:"HOLDFAST_HOLD_TIME" default:"${worker_hold_time}" placeholder:"DURATION" help:"How long tickets are held for an order whose request does not say. Default: ${default}."`
@@ -68,6 +68,7 @@ func workerDefaults() kong.Vars {
 		"worker_call_timeout":   short(d.CallTimeout),
 		"worker_forget_after":   short(d.ForgetAfter),
 		"worker_archive_every":  short(d.ArchiveEvery),
+		"webhook_types":         webhookTypes(),
 	}
 }
 
@@ -252,8 +253,8 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		}
 	}
 	pool, err := workers.New(cfg, workers.Deps{
-		Archiver: archiver,
-		Ledger:   store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, GatewayKind: gateway.kind, Partitions: store.Partitions(),
+		Archiver: archiver, Webhooks: webhookSender(cfg, store, log),
+		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, GatewayKind: gateway.kind, Partitions: store.Partitions(),
 		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect, Now: store.Now, Log: log,
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package deployments
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -308,8 +309,10 @@ func (i incident) rehearse(r *rehearsal) (row string) {
 		if err := r.well(i.left); err != nil {
 			return err
 		}
-		if said, exit := holdfast(r, r.redis.URL(), "audit", "--gateway", r.gateway.url()); exit != 0 || !strings.Contains(said, fmt.Sprint(len(r.published))) {
-			return errors.New(said)
+		said, exit := holdfast(r, r.redis.URL(), "audit", "--gateway", r.gateway.url(), "-o", "json")
+		var found struct{ Checked struct{ Orders int } }
+		if err := json.Unmarshal([]byte(said), &found); err != nil || exit != 0 || found.Checked.Orders < len(r.published) {
+			return fmt.Errorf("%d orders were published: %s", len(r.published), said)
 		}
 		return nil
 	})

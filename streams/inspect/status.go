@@ -23,7 +23,8 @@ type Status struct {
 	Troubles []Trouble
 	Paused   Paused
 	Audited  []Audited // none: nobody has audited yet, or the verdict may not be read
-	Unseen   []error   // what may not be looked at: permissions are missing, of class ClassFatal
+	Webhooks []WebhookStatus
+	Unseen   []error // what may not be looked at: permissions are missing, of class ClassFatal
 }
 
 // UpkeepStatus is what maintenance, and people, have before them in one partition.
@@ -69,6 +70,7 @@ func (in *Inspector) Status(ctx context.Context, how Look) (Status, error) {
 		func() (err error) { s.Replaced, err = in.Replaced(ctx); return err },
 		func() (err error) { s.Paused, err = in.Paused(ctx); return err },
 		func() (err error) { s.Audited, err = in.Audited(ctx); return err },
+		func() (err error) { s.Webhooks, err = in.Webhooks(ctx, s.AtMillis); return err },
 		func() (err error) { s.Troubles, err = in.Troubles(ctx, s.AtMillis); return err },
 	} {
 		if err := look(); domain.ClassOf(err) == domain.ClassFatal && err != nil {

@@ -22,9 +22,10 @@ type Figures struct {
 	// DeadLetters are by what they are about: requests, log, owed, or "other" where they do not say. In a partition
 	// with more than a thousand, the others are taken to be as the oldest thousand.
 	DeadLetters map[string]int64
-	Paused      Paused    // nothing, where that may not be read
-	AtMillis    int64     // of the look, on Redis's clock
-	Audited     []Audited // none: nobody has audited yet, or the verdict may not be read
+	Paused      Paused          // nothing, where that may not be read
+	AtMillis    int64           // of the look, on Redis's clock
+	Webhooks    []WebhookStatus // none, where they may not be read
+	Audited     []Audited       // none: nobody has audited yet, or the verdict may not be read
 }
 
 // otherStream is of dead letters that are damaged.
@@ -78,6 +79,9 @@ func (w *Watch) Look(ctx context.Context) (Figures, error) {
 		return f, err
 	}
 	if f.Refusals, err = w.in.Refusals(ctx, true); err != nil && domain.CodeOf(err) != domain.CodeDenied {
+		return f, err
+	}
+	if f.Webhooks, err = w.in.Webhooks(ctx, now.UnixMilli()); err != nil && domain.CodeOf(err) != domain.CodeDenied {
 		return f, err
 	}
 	f.AtMillis = now.UnixMilli()

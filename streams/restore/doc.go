@@ -19,6 +19,6 @@
 //
 // # What is not in the log
 //
-// Requests in line, parked ones, dead letters, pauses and API keys are lost. What is owed is settled again, from where the archive says that all
+// Requests in line, parked ones, dead letters, pauses, API keys and how many were turned away are lost. What is owed is settled again, from where the archive says that all
 // was settled. Until when rejections for unknown events must be remembered is not in the log either: they are for as long as a request can be valid.
 package restore

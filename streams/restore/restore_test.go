@@ -582,7 +582,7 @@ func TestRefused(t *testing.T) {
 		w.Do("DEL", key)
 	}
 	// What workers note of themselves is nothing.
-	for _, key := range []string{w.Keys.Workers(), w.Keys.Troubles(), w.Keys.Pace(0), w.Keys.Consumers(1), w.Keys.Turn(0, "trim"), w.Keys.Invoices("zoe"), "holdfasts:{0}:2:log"} {
+	for _, key := range []string{w.Keys.Workers(), w.Keys.Troubles(), w.Keys.Pace(0), w.Keys.Consumers(1), w.Keys.Turn(0, "trim"), w.Keys.TurnedAway(0), w.Keys.Invoices("zoe"), "holdfasts:{0}:2:log"} {
 		w.Do("SET", key, "x")
 	}
 	w.Do("DEL", w.Keys.Invoices("zoe"))

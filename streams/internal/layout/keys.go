@@ -28,11 +28,11 @@ func (k Keys) PartitionOfKey(key string) (p int, ok bool) {
 	return p, is && found && err == nil && p >= 0
 }
 
-// IsNote reports whether a key of a partition has only what workers note of themselves and of their work.
+// IsNote reports whether a key of a partition has only what programs note of themselves, of their work and of whom they have turned away.
 func (k Keys) IsNote(p int, key string) bool {
 	kind, ours := strings.CutPrefix(key, k.partition(p)+Schema+":")
 	kind, _, _ = strings.Cut(kind, ":")
-	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "turn"}, kind)
+	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "turn", "turned_away"}, kind)
 }
 
 // Schema is the one that this program speaks. SchemaBefore is what package migrate takes to it, and SchemaBetween
@@ -73,6 +73,12 @@ func (k Keys) APIKeys() string { return k.Namespace + ":api_keys" }
 
 // APIKeysUsed is a hash: when a key was used last, in milliseconds, by its id.
 func (k Keys) APIKeysUsed() string { return k.Namespace + ":api_keys_used" }
+
+// Webhooks is a hash: an endpoint (JSON) by its id. WebhookSecrets are their secrets, where fewer may read them.
+func (k Keys) Webhooks() string { return k.Namespace + ":webhooks" }
+
+// WebhookSecrets is a hash: the secrets of an endpoint (JSON) by its id.
+func (k Keys) WebhookSecrets() string { return k.Namespace + ":webhook_secrets" }
 
 // Audited is a hash: what the newest audit found (JSON), by what it looked at.
 func (k Keys) Audited() string { return k.Namespace + ":audited" }
@@ -155,6 +161,37 @@ func (k Keys) RestoredLog(p int) string { return k.Restoring(p) + ":log" }
 
 // RestoredEvents are the events while they are written.
 func (k Keys) RestoredEvents(p int) string { return k.Restoring(p) + ":events" }
+
+// WebhookMarks is a hash: of each endpoint the fields that begin with its id: up to where the log was copied for it (WebhookMark), and
+// WebhookReplay, WebhookWaiting, WebhookLease, WebhookLost, WebhookTaken and WebhookFailed.
+func (k Keys) WebhookMarks(p int) string { return k.partitions[p] + "webhook_marks" }
+
+// WebhookReplay is a field of WebhookMarks: up to where the log was copied for an endpoint once more (WebhookMark).
+func WebhookReplay(id string) string { return id + "#replay" }
+
+// WebhookWaiting is one: how many messages wait for an endpoint.
+func WebhookWaiting(id string) string { return id + "#waiting" }
+
+// WebhookLease is one: until when, in milliseconds, a bar, and who sends to an endpoint.
+func WebhookLease(id string) string { return id + "#lease" }
+
+// WebhookLost is one: since when, in milliseconds, facts are missing in the log that an endpoint was not sent.
+func WebhookLost(id string) string { return id + "#lost" }
+
+// WebhookTaken is one: how many tries an endpoint has taken, and WebhookFailed how many it has not.
+func WebhookTaken(id string) string { return id + "#taken" }
+
+// WebhookFailed is one.
+func WebhookFailed(id string) string { return id + "#failed" }
+
+// WebhookDue is a sorted set: event_id/order_id of the orders of which an endpoint is to be sent something, by when that is due.
+func (k Keys) WebhookDue(p int, id string) string { return k.partitions[p] + "webhook_due:" + id }
+
+// WebhookQueue is a hash: by event_id/order_id a WebhookHeader, and under it a WebhookLine for each message, the oldest first.
+func (k Keys) WebhookQueue(p int, id string) string { return k.partitions[p] + "webhook_queue:" + id }
+
+// WebhookTries is a list, the newest first: how an endpoint was tried lately (JSON).
+func (k Keys) WebhookTries(p int, id string) string { return k.partitions[p] + "webhook_tries:" + id }
 
 // Awaited is the sorted set of the orders whose customers have something to do at their bank, event_id/order_id by when the
 // gateway is asked about them next.

@@ -1,0 +1,160 @@
+package console
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/e2e/program"
+	"holdfast/e2e/torture"
+)
+
+var pictures = flag.Bool("pictures", false, "take the pictures of docs/console anew")
+
+// installed takes care that the packages of a folder are there, if they can be had.
+func installed(t *testing.T, folder, one string) {
+	t.Helper()
+	for _, name := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("!!! THERE IS NO %s: THE CONSOLE IS NOT TESTED", name)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(folder, "node_modules", one)); err == nil {
+		return
+	}
+	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
+	install.Dir, install.Env = folder, append(os.Environ(), "PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1")
+	if said, err := install.CombinedOutput(); err != nil {
+		t.Skipf("!!! ITS PACKAGES CANNOT BE HAD HERE: THE CONSOLE IS NOT TESTED: %v\n%s", err, said)
+	}
+}
+
+// The built files that are committed, and embedded, are what the sources are built to.
+func TestBuiltFromTheSources(t *testing.T) {
+	installed(t, "../../console", "vite")
+	fresh := t.TempDir()
+	build := exec.CommandContext(t.Context(), "npx", "vite", "build", "--outDir", fresh, "--emptyOutDir", "--logLevel", "warn")
+	build.Dir = "../../console"
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	committed, built := files(t, "../../console/dist"), files(t, fresh)
+	for name, text := range built {
+		if !bytes.Equal(text, committed[name]) {
+			t.Errorf("dist/%s is not what the sources say: make console, and commit it", name)
+		}
+	}
+	for name := range committed {
+		if built[name] == nil {
+			t.Errorf("dist/%s is of nothing: make console, and commit it", name)
+		}
+	}
+}
+
+func files(t *testing.T, folder string) map[string][]byte {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string][]byte, len(entries))
+	for _, entry := range entries {
+		if found[entry.Name()], err = os.ReadFile(filepath.Join(folder, entry.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return found
+}
+
+// What people do with it, in Chromium: drive.mjs.
+func TestInTheBrowser(t *testing.T) {
+	installed(t, ".", "playwright-core")
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("!!! THERE IS NO chromium: THE CONSOLE IS NOT TESTED IN A BROWSER")
+	}
+	if err := program.ClearEnvironment(); err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(t.TempDir(), "holdfast")
+	if err := program.Build(binary); err != nil {
+		t.Fatal(err)
+	}
+	dev := program.Start(t, "holdfast dev", exec.Command(binary, "dev", "--listen", "127.0.0.1:0", "--customers", "8", "-o", "json"))
+	var at struct {
+		Redis    string `json:"redis"`
+		API      string `json:"api"`
+		Console  string `json:"console"`
+		Admin    string `json:"admin_key"`
+		Checkout string `json:"checkout_key"`
+	}
+	torture.Eventually(t, 20*time.Second, "it says where it is", func() error {
+		if dev.Alive(); !strings.HasSuffix(dev.Stdout.String(), "\n") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if err := json.Unmarshal([]byte(dev.Stdout.String()), &at); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := json.Marshal(map[string]string{"sales": key(t, binary, at.Redis, "sales"), "admin": at.Admin, "checkout": at.Checkout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	letters(t, at.Redis)
+	args := []string{"drive.mjs"}
+	if *pictures {
+		args = append(args, "../../docs/console")
+	}
+	drive := exec.CommandContext(t.Context(), "node", args...)
+	drive.Env = append(os.Environ(), "CHROMIUM="+chromium, "API="+at.API, "CONSOLE="+at.Console, "KEYS="+string(keys))
+	said, err := drive.CombinedOutput()
+	t.Logf("%s", said)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// key makes one.
+func key(t *testing.T, binary, redisURL, role string) string {
+	t.Helper()
+	made, err := exec.CommandContext(t.Context(), binary, "keys", "create", "--redis", redisURL, "--role", role, "--name", "ana").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(made))
+}
+
+// letters publishes what becomes dead letters: a request in a partition that is not its event's, and one under an order id that is taken.
+func letters(t *testing.T, redisURL string) {
+	t.Helper()
+	where, err := url.Parse(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(&redis.Options{Addr: where.Host})
+	defer func() { _ = rdb.Close() }() // nothing of it is needed any more
+	for _, r := range []struct {
+		partition, quantity int
+		order               string
+	}{{0, 2, "astray"}, {2, 1, "twice"}, {2, 3, "twice"}} { // jazz-night is in partition 2 of 4
+		fields := []any{
+			"XADD", fmt.Sprintf("holdfast:{%d}:requests", r.partition), "*", "v", "1", "type", "purchase", "order_id", r.order, "customer_id", "amy-" + r.order,
+			"event_id", "jazz-night", "section", "general", "quantity", r.quantity, "payment_token", "tok_visa",
+		}
+		if err := rdb.Do(t.Context(), fields...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
