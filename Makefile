@@ -94,6 +94,10 @@ bench: redis ## Measure holdfast and print goal and figure side by side, in unde
 		$(GOBENCH) -count 3 -bench 'Drain/system=holdfast$$|SoldOut|Paced/system=holdfast$$/rate=5000$$|Paced/system=holdfast$$/rate=2000$$/workers=2|Publish' . && \
 		$(GOBENCH) -bench Idle . ; } | tee bench.out && go run ./report bench.out
 
+.PHONY: bench-http
+bench-http: redis ## Load the API: orders without and with a wait, and what is left of an event. In under a minute
+	cd bench && $(GOBENCH) -count 3 -bench HTTP .
+
 .PHONY: bench-full
 bench-full: redis ## The same with 10,000,000 orders, overload and the peers, and draw the chart: some two hours
 	cd bench && { \

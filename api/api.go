@@ -110,6 +110,9 @@ type Server struct {
 	ended   atomic.Bool
 
 	auditing atomic.Bool
+
+	looks     *gather[domain.OrderRef, domain.Looked]
+	publishes *gather[domain.Request, producer.Result]
 }
 
 // New returns a server that does not listen yet.
@@ -127,6 +130,10 @@ func New(deps Deps, options Options) *Server {
 	s.keys = newKeyring(deps.Keys, s.log)
 	s.events = newGlances(deps.Events)
 	s.door = newDoor(deps.Events, deps.Demand, s.log)
+	if deps.Producer != nil { // there is none where only the document is wanted
+		s.looks = &gather[domain.OrderRef, domain.Looked]{call: deps.Outcomes.Look, timeout: options.WriteTimeout}
+		s.publishes = &gather[domain.Request, producer.Result]{call: deps.Producer.PublishBatch, timeout: options.WriteTimeout}
+	}
 	s.feeds = &feeds{of: make(map[string]*feed)}
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{
