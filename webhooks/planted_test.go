@@ -3,34 +3,14 @@
 package webhooks
 
 import (
-	"os/exec"
-	"regexp"
 	"testing"
 
 	"holdfast/e2e/torture"
 )
 
-// TestPlantedBugs plants one bug after the other in what sends, while its tests are built (go build -overlay): one of them must find it. A bug
-// that nothing finds is one in the tests.
-func TestPlantedBugs(t *testing.T) {
-	tally := torture.Begin(t, 11, "bugs planted in webhooks")
-	bugs := torture.Some(t, plantedBugs, 2, torture.Seed(t))
-	for _, b := range bugs {
-		t.Run(b.name, func(t *testing.T) {
-			overlay := torture.Plant(t, b.file, b.old, b.new)
-			said, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-count", "1", "-failfast", ".").CombinedOutput()
-			failed := regexp.MustCompile(`(?m)^ *--- FAIL: (\w+)`).FindStringSubmatch(string(said))
-			if err == nil || failed == nil {
-				t.Fatalf("nothing was wrong: %v\n%s", err, said)
-			}
-			tally.Count("caught", 1)
-			tally.Note("%s | %s | 1", b.name, failed[1])
-		})
-	}
-	tally.Count("bugs", len(bugs))
-}
+func TestPlantedBugs(t *testing.T) { torture.PlantEach(t, "bugs planted in webhooks", 2, plantedBugs) }
 
-var plantedBugs = []struct{ name, file, old, new string }{
+var plantedBugs = []torture.Bug{
 	{"a message is settled before it is sent", "sender.go", "	a := l.client.Send(", "	if err := l.deps.Queues.Settle(ctx, l.partition, l.hook.ID, m, try, 0); err != nil {\n		return err\n	}\n	a := l.client.Send("},
 	{"redirects are followed", "client.go", "CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },", ""},
 	{"only the new secret signs", "client.go", "	signatures := make([]string, len(secrets))", "	secrets = secrets[:1]\n	signatures := make([]string, len(secrets))"},
