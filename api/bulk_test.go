@@ -60,13 +60,18 @@ func TestBulk(t *testing.T) {
 	for i := range maxBulkLines + 1 {
 		fmt.Fprintf(&many, `{"event_id":"e1","order_id":"m%d","customer_id":"c","quantity":1}`+"\n", i)
 	}
-	for body, want := range map[string]int{
-		"": http.StatusBadRequest, "\n \n": http.StatusUnprocessableEntity, many.String(): http.StatusRequestEntityTooLarge,
-		strings.Repeat(" ", maxBulkBytes+1):                         http.StatusRequestEntityTooLarge,
-		strings.Join(strings.Split(many.String(), "\n")[:15], "\n"): http.StatusTooManyRequests,
+	for _, refused := range []struct {
+		body string
+		want int
+	}{
+		{"", http.StatusBadRequest},
+		{"\n \n", http.StatusUnprocessableEntity},
+		{many.String(), http.StatusRequestEntityTooLarge},
+		{strings.Repeat(" ", maxBulkBytes+1), http.StatusRequestEntityTooLarge},
+		{strings.Join(strings.Split(many.String(), "\n")[:15], "\n"), http.StatusTooManyRequests}, // after which there is no more for a second
 	} {
-		if a := ask(s, http.MethodPost, "/v1/orders/bulk", limited, body, "Content-Type", "application/jsonl"); a.Code != want {
-			t.Errorf("%.40q: %d, want %d: %s", body, a.Code, want, a.Body)
+		if a := ask(s, http.MethodPost, "/v1/orders/bulk", limited, refused.body, "Content-Type", "application/jsonl"); a.Code != refused.want {
+			t.Errorf("%.40q: %d, want %d: %s", refused.body, a.Code, refused.want, a.Body)
 		}
 	}
 	if len(w.published) != 2 {

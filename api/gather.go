@@ -8,6 +8,7 @@ import (
 
 // gather makes one call of what many ask for at the same time: what comes while calls are under way waits for the next one. Who comes alone is served at once.
 type gather[I, O any] struct {
+	beside  *background
 	call    func(ctx context.Context, batch []I) []O
 	timeout time.Duration // of a call: it is nobody's alone, so it does not end with whoever asked
 
@@ -33,7 +34,7 @@ func (g *gather[I, O]) ask(ctx context.Context, what I) (answer O, err error) {
 	g.waiting = append(g.waiting, mine)
 	if g.running < gatherCalls {
 		g.running++
-		go g.run(context.WithoutCancel(ctx))
+		g.beside.goes(g.run)
 	}
 	g.mu.Unlock()
 	select {

@@ -13,7 +13,7 @@ func TestGather(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var calls []int
-		g := &gather[int, int]{timeout: time.Minute, call: func(ctx context.Context, batch []int) []int {
+		g := &gather[int, int]{beside: newBackground(), timeout: time.Minute, call: func(ctx context.Context, batch []int) []int {
 			mu.Lock()
 			calls = append(calls, len(batch))
 			mu.Unlock()

@@ -372,7 +372,7 @@ func (s *Server) submitAll(ctx context.Context, traceparent string, all []*submi
 		}
 		sub.receipt = producer.Receipt{EventID: r.EventID, OrderID: r.OrderID, Type: r.Type, Fingerprint: fingerprint}
 		if r.Type.Opens() {
-			sub.soldOut = s.door.soldOut(ctx, r)
+			sub.soldOut = s.door.soldOut(r)
 			opening = append(opening, sub)
 		}
 	}
