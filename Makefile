@@ -29,9 +29,9 @@ console-pictures: redis chromium ## Take the pictures of docs/console anew
 
 .PHONY: test
 test: redis prometheus tmux chromium ## Run every test on a real redis-server (installs one if there is none)
-	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive
+	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./webhooks
 	go test -timeout 10m $$(go list ./... | grep -v /e2e)
-	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive
+	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./webhooks
 	go test -timeout 10m -count 1 ./e2e # runs the program, on which Go's cache of results does not know it depends
 	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/deployments && go vet ./... && go test -timeout 10m -count 1 ./...
@@ -93,6 +93,10 @@ bench: redis ## Measure holdfast and print goal and figure side by side, in unde
 	cd bench && { \
 		$(GOBENCH) -count 3 -bench 'Drain/system=holdfast$$|SoldOut|Paced/system=holdfast$$/rate=5000$$|Paced/system=holdfast$$/rate=2000$$/workers=2|Publish' . && \
 		$(GOBENCH) -bench Idle . ; } | tee bench.out && go run ./report bench.out
+
+.PHONY: bench-http
+bench-http: redis ## Load the API: orders without and with a wait, and what is left of an event. In under a minute
+	cd bench && $(GOBENCH) -count 3 -bench HTTP .
 
 .PHONY: bench-full
 bench-full: redis ## The same with 10,000,000 orders, overload and the peers, and draw the chart: some two hours

@@ -109,7 +109,12 @@ type Server struct {
 	end     context.CancelFunc
 	ended   atomic.Bool
 
+	beside *background
+
 	auditing atomic.Bool
+
+	looks     *gather[domain.OrderRef, domain.Looked]
+	publishes *gather[domain.Request, producer.Result]
 }
 
 // New returns a server that does not listen yet.
@@ -122,11 +127,15 @@ func New(deps Deps, options Options) *Server {
 		log: options.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 			return zapcore.NewSamplerWithOptions(c, time.Second, 5, 0)
 		})),
-		rates: &rates{}, waits: make(chan struct{}, options.MaxWaits), ending: ending, end: end,
+		rates: &rates{}, beside: newBackground(), waits: make(chan struct{}, options.MaxWaits), ending: ending, end: end,
 	}
 	s.keys = newKeyring(deps.Keys, s.log)
-	s.events = newGlances(deps.Events)
-	s.door = newDoor(deps.Events, deps.Demand, s.log)
+	s.events = newGlances(deps.Events, s.beside)
+	s.door = newDoor(deps.Events, deps.Demand, s.beside, s.log)
+	if deps.Producer != nil { // there is none where only the document is wanted
+		s.looks = &gather[domain.OrderRef, domain.Looked]{beside: s.beside, call: deps.Outcomes.Look, timeout: options.WriteTimeout}
+		s.publishes = &gather[domain.Request, producer.Result]{beside: s.beside, call: deps.Producer.PublishBatch, timeout: options.WriteTimeout}
+	}
 	s.feeds = &feeds{of: make(map[string]*feed)}
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -244,6 +253,7 @@ func (s *Server) nothingThere(w http.ResponseWriter, r *http.Request) {
 // Serve answers on a listener until ctx ends; then what is under way may end within the grace time: those who wait for an outcome are
 // told at once what is known. secure is nil for plain HTTP.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, secure *tls.Config) error {
+	defer s.beside.stop()
 	server := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: s.options.ReadTimeout, ReadTimeout: s.options.ReadTimeout, WriteTimeout: s.options.WriteTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, TLSConfig: secure, ErrorLog: zap.NewStdLog(s.log),

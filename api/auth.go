@@ -127,7 +127,7 @@ func (s *Server) admitted(ctx huma.Context, p principal) error {
 	roles, _ := ctx.Operation().Metadata[rolesOf].([]domain.APIRole)
 	switch {
 	case left < 0:
-		return problemOf(http.StatusTooManyRequests, codeRateLimited, "more requests in this second than this key may make")
+		return errRateLimited
 	case !slices.Contains(roles, p.role):
 		return problemOf(http.StatusForbidden, domain.CodeDenied, "the role "+string(p.role)+" may not do this")
 	}
@@ -140,6 +140,8 @@ func (s *Server) admitted(ctx huma.Context, p principal) error {
 	}
 	return p.mayEvent(eventID)
 }
+
+var errRateLimited = problemOf(http.StatusTooManyRequests, codeRateLimited, "more requests in this second than this key may make")
 
 var errUnauthenticated = problemOf(http.StatusUnauthorized, codeUnauthenticated, "want Authorization: Bearer KEY, with a key that is valid")
 
@@ -313,12 +315,15 @@ type rates struct {
 }
 
 // take counts one more, and returns how many are left: below 0 if that was one too many.
-func (r *rates) take(who string, most int, now time.Time) (left int) {
+func (r *rates) take(who string, most int, now time.Time) (left int) { return r.add(who, 1, most, now) }
+
+// add is take of several.
+func (r *rates) add(who string, n, most int, now time.Time) (left int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if second := now.Unix(); second != r.second || r.counts == nil {
 		r.second, r.counts = second, make(map[string]int)
 	}
-	r.counts[who]++
+	r.counts[who] += n
 	return most - r.counts[who]
 }

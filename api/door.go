@@ -28,6 +28,7 @@ const (
 // It decides nothing: what it refuses is recorded nowhere but as demand.
 type door struct {
 	events *glances
+	beside *background
 	demand Demand
 	log    *zap.Logger
 
@@ -37,14 +38,14 @@ type door struct {
 }
 
 // newDoor has looks of its own: whoever has bought, and then looks what is left, shall not be told of before.
-func newDoor(events Events, demand Demand, log *zap.Logger) *door {
-	return &door{events: newGlances(events), demand: demand, log: log, away: make(map[domain.RefusedDemand]int64)}
+func newDoor(events Events, demand Demand, beside *background, log *zap.Logger) *door {
+	return &door{events: newGlances(events, beside), beside: beside, demand: demand, log: log, away: make(map[domain.RefusedDemand]int64)}
 }
 
 // soldOut reports whether a request that would open an order asks for places of which none is left, as far as is known without waiting. It must be asked
 // before the order is looked up: then an order that is not there had no places when there were none.
-func (d *door) soldOut(ctx context.Context, r *domain.Request) bool {
-	event, known := d.events.latest(ctx, r.EventID, doorTrusts)
+func (d *door) soldOut(r *domain.Request) bool {
+	event, known := d.events.latest(r.EventID, doorTrusts)
 	return known && event.SoldOut(r, time.Now().UnixMilli())
 }
 
@@ -64,7 +65,7 @@ func (d *door) turnAway(r *domain.Request) {
 func (d *door) addLater() {
 	if !d.due {
 		d.due = true
-		time.AfterFunc(doorCounts, func() { d.add(context.Background()) })
+		d.beside.after(doorCounts, d.add)
 	}
 }
 

@@ -151,7 +151,8 @@ const (
 
 // glances are looks at events. However many ask for one, Redis is asked once for all of them.
 type glances struct {
-	from Events
+	from   Events
+	beside *background
 
 	mu    sync.Mutex
 	looks map[string]*glance // under way, or done
@@ -181,8 +182,8 @@ type page struct {
 	etag string
 }
 
-func newGlances(from Events) *glances {
-	return &glances{from: from, looks: make(map[string]*glance), known: make(map[string]*glance)}
+func newGlances(from Events, beside *background) *glances {
+	return &glances{from: from, beside: beside, looks: make(map[string]*glance), known: make(map[string]*glance)}
 }
 
 // all is a name that no event has: of the look at which there are.
@@ -191,7 +192,7 @@ const all = "*"
 // at is a look at an event, or at all, that is not old.
 func (g *glances) at(ctx context.Context, eventID string) (*glance, error) {
 	g.mu.Lock()
-	look := g.fresh(ctx, eventID)
+	look := g.fresh(eventID)
 	g.mu.Unlock()
 	select {
 	case <-look.done:
@@ -202,7 +203,7 @@ func (g *glances) at(ctx context.Context, eventID string) (*glance, error) {
 }
 
 // fresh is at, but for the wait until it is done. The caller has the lock.
-func (g *glances) fresh(ctx context.Context, eventID string) *glance {
+func (g *glances) fresh(eventID string) *glance {
 	look, now := g.looks[eventID], time.Now()
 	if look != nil && now.Sub(look.began) < glanceLasts {
 		return look
@@ -213,15 +214,15 @@ func (g *glances) fresh(ctx context.Context, eventID string) *glance {
 	}
 	look = &glance{began: now, done: make(chan struct{})}
 	g.looks[eventID] = look
-	go g.look(context.WithoutCancel(ctx), eventID, look)
+	g.beside.goes(func(ctx context.Context) { g.look(ctx, eventID, look) })
 	return look
 }
 
 // latest is what is known of an event without waiting: of a look that is not older than that. It sees to it that there is one soon.
-func (g *glances) latest(ctx context.Context, eventID string, old time.Duration) (event domain.Event, known bool) {
+func (g *glances) latest(eventID string, old time.Duration) (event domain.Event, known bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.fresh(ctx, eventID)
+	g.fresh(eventID)
 	look := g.known[eventID]
 	if look == nil || time.Since(look.began) > old {
 		return event, false

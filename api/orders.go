@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -206,6 +207,7 @@ func (s *Server) registerOrders() {
 		OperationID: "order", Method: http.MethodPost, Path: "/v1/orders", Summary: "Buy tickets, or hold them", Tags: []string{"orders"}, Responses: accepted(s),
 		Description: "200 is an outcome, a rejection included: look at state and reason. Sending the same again is harmless, and tells the same order. The same order_id or Idempotency-Key with another body is 422, with code conflict. 409 sold_out_now: nothing is left now, and nothing was recorded of an order that nobody knew; it may be tried again.",
 	}, sellers, s.order)
+	s.registerBulk()
 	register(s, huma.Operation{
 		OperationID: "pay", Method: http.MethodPost, Path: "/v1/orders/{event}/{id}/pay", Summary: "Pay for what is held", Tags: []string{"orders"}, Responses: accepted(s),
 	}, sellers, s.pay)
@@ -247,14 +249,20 @@ func (s *Server) order(ctx context.Context, in *orderInput) (*orderOutput, error
 	case b.OrderID == "":
 		b.OrderID = orderIDOf(caller.key.Name, in.IdempotencyKey)
 	}
+	return s.submit(ctx, in.Preferences, b.request())
+}
+
+// request is what it asks for.
+func (b *OrderRequest) request() domain.Request {
+	section := b.Section
 	if len(b.Items) == 0 {
-		b.Section = cmp.Or(b.Section, domain.DefaultSection)
+		section = cmp.Or(section, domain.DefaultSection)
 	}
-	return s.submit(ctx, in.Preferences, domain.Request{
-		Type: domain.RequestType(b.Type), EventID: b.EventID, OrderID: b.OrderID, CustomerID: b.CustomerID, Section: b.Section, Quantity: b.Quantity,
+	return domain.Request{
+		Type: domain.RequestType(b.Type), EventID: b.EventID, OrderID: b.OrderID, CustomerID: b.CustomerID, Section: section, Quantity: b.Quantity,
 		Allocation: b.Allocation, AccessCode: b.AccessCode, Seats: b.Seats, Apart: b.Adjacent != nil && !*b.Adjacent, UnitPrice: b.UnitPrice, Items: itemsOf(b.Items), PaymentToken: b.PaymentToken,
 		HoldSeconds: b.HoldSeconds, ValidSeconds: b.ValidSeconds,
-	})
+	}
 }
 
 // orderIDOf is the order that a checkout means by an idempotency key: also with another API key of the same name.
@@ -324,59 +332,159 @@ func (s *Server) change(ctx context.Context, in *struct {
 
 // submit publishes a request, and waits for what becomes of it as long as the caller prefers.
 func (s *Server) submit(ctx context.Context, how Preferences, r domain.Request) (*orderOutput, error) {
-	r.Traceparent = how.Traceparent
-	ref := r.Ref()
-	fingerprint, err := wire.Check(&r)
-	if err != nil {
-		return nil, s.problem(domain.WithCode(domain.ClassReject, domain.CodeInvalid, err)).of(ref)
-	}
+	sub := &submission{request: r}
 	wait, waits := s.preferred(how.Prefer)
-	out := &orderOutput{Status: http.StatusOK, Location: "/v1/orders/" + r.EventID + "/" + r.OrderID}
+	s.submitAll(ctx, how.Traceparent, []*submission{sub}, wait)
+	if sub.problem != nil {
+		return nil, sub.problem
+	}
+	out := &orderOutput{Status: sub.status, Location: "/v1/orders/" + r.EventID + "/" + r.OrderID, Body: sub.order}
 	if waits {
 		out.Applied = "wait"
 	}
-	receipt := producer.Receipt{EventID: r.EventID, OrderID: r.OrderID, Type: r.Type, Fingerprint: fingerprint}
-	known := false
-	if r.Type.Opens() {
-		soldOut := s.door.soldOut(ctx, &r)
-		// What is known of it already needs no other request. Another body under its id is told at once.
-		order, err := s.look(ctx, ref)
-		switch {
-		case err != nil:
-			return nil, s.problem(err).of(ref)
-		case order.Fingerprint != "" && order.Fingerprint != fingerprint:
-			return nil, problemOf(http.StatusUnprocessableEntity, domain.CodeConflict, "another request came first under this id, with another body").of(ref)
+	return out, nil
+}
+
+// submission is a request on its way, and in the end what is told of it: a problem, or how its order stands.
+type submission struct {
+	request domain.Request
+	receipt producer.Receipt
+	soldOut bool // at the door
+	done    bool
+
+	status  int
+	order   Order
+	problem *Problem
+}
+
+func (sub *submission) fail(p *Problem) { sub.done, sub.problem = true, p.with(sub.request.Ref()) }
+
+// submitAll publishes requests, in one go, and waits for what becomes of them for so long. Each is told by itself.
+func (s *Server) submitAll(ctx context.Context, traceparent string, all []*submission, wait time.Duration) {
+	var opening []*submission
+	for _, sub := range all {
+		r := &sub.request
+		r.Traceparent = traceparent
+		fingerprint, err := wire.Check(r)
+		if err != nil {
+			sub.fail(s.problem(domain.WithCode(domain.ClassReject, domain.CodeInvalid, err)))
+			continue
 		}
-		if known = order.State != domain.OrderNone; known && (r.Type == domain.RequestHold || order.State.Terminal() || order.AwaitsAction()) {
-			out.Body, err = s.view(ctx, ref, order)
-			if err != nil {
-				return nil, s.problem(err).of(ref)
+		sub.receipt = producer.Receipt{EventID: r.EventID, OrderID: r.OrderID, Type: r.Type, Fingerprint: fingerprint}
+		if r.Type.Opens() {
+			sub.soldOut = s.door.soldOut(r)
+			opening = append(opening, sub)
+		}
+	}
+	known := s.recall(ctx, opening)
+	var publishing []*submission
+	var batch []domain.Request
+	for _, sub := range all {
+		if !sub.done && !known[sub] {
+			publishing, batch = append(publishing, sub), append(batch, sub.request)
+		}
+	}
+	if len(batch) > 0 {
+		for i, result := range s.publish(ctx, batch) {
+			if publishing[i].receipt = result.Receipt; result.Err != nil {
+				publishing[i].fail(s.problem(result.Err))
 			}
-			return out, nil
-		}
-		if soldOut && !known {
-			s.door.turnAway(&r)
-			return nil, errSoldOutNow.with(ref)
 		}
 	}
-	if !known {
-		if receipt, err = s.deps.Producer.Publish(ctx, r); err != nil {
-			return nil, s.problem(err).of(ref)
+	if len(all) == 1 {
+		s.await(ctx, all[0], wait)
+		return
+	}
+	var waiting sync.WaitGroup
+	for _, sub := range all {
+		waiting.Go(func() { s.await(ctx, sub, wait) })
+	}
+	waiting.Wait()
+}
+
+// recall looks up the orders of requests that would open them: what is known of one already needs no other request, and another body under its id is told at once. It
+// returns those that are known, and not done with.
+func (s *Server) recall(ctx context.Context, opening []*submission) (known map[*submission]bool) {
+	if len(opening) == 0 {
+		return nil
+	}
+	refs := make([]domain.OrderRef, len(opening))
+	for i, sub := range opening {
+		refs[i] = sub.request.Ref()
+	}
+	for i, looked := range s.lookUp(ctx, refs) {
+		sub, order := opening[i], looked.Order
+		switch {
+		case looked.Err != nil:
+			sub.fail(s.problem(looked.Err))
+		case order.Fingerprint != "" && order.Fingerprint != sub.receipt.Fingerprint:
+			sub.fail(errOtherBody)
+		case order.State == domain.OrderNone && sub.soldOut:
+			s.door.turnAway(&sub.request)
+			sub.fail(errSoldOutNow)
+		case order.State == domain.OrderNone: // it is to be published
+		case sub.request.Type == domain.RequestHold || order.State.Terminal() || order.AwaitsAction():
+			v, err := s.view(ctx, refs[i], order)
+			if err != nil {
+				sub.fail(s.problem(err))
+				continue
+			}
+			sub.done, sub.status, sub.order = true, http.StatusOK, v
+		default:
+			if known == nil {
+				known = make(map[*submission]bool)
+			}
+			known[sub] = true
 		}
 	}
+	return known
+}
+
+// lookUp is Look; of one it is asked together with what others look up just then.
+func (s *Server) lookUp(ctx context.Context, refs []domain.OrderRef) []domain.Looked {
+	if len(refs) > 1 {
+		return s.deps.Outcomes.Look(ctx, refs)
+	}
+	looked, err := s.looks.ask(ctx, refs[0])
+	if err != nil {
+		looked.Err = fmt.Errorf("order %s: %w", refs[0], err)
+	}
+	return []domain.Looked{looked}
+}
+
+// publish is PublishBatch, likewise.
+func (s *Server) publish(ctx context.Context, batch []domain.Request) []producer.Result {
+	if len(batch) > 1 {
+		return s.deps.Producer.PublishBatch(ctx, batch)
+	}
+	result, err := s.publishes.ask(ctx, batch[0])
+	if err != nil {
+		result.Err = domain.WithClass(domain.ClassRetry, fmt.Errorf("publishing: %w: %w", domain.ErrUnknownOutcome, err))
+	}
+	return []producer.Result{result}
+}
+
+var errOtherBody = problemOf(http.StatusUnprocessableEntity, domain.CodeConflict, "another request came first under this id, with another body")
+
+// await waits for what becomes of a request that was published, or was known, for so long.
+func (s *Server) await(ctx context.Context, sub *submission, wait time.Duration) {
+	if sub.done {
+		return
+	}
+	ref := sub.request.Ref()
 	if wait > 0 {
-		outcome, err := s.outcome(ctx, receipt, wait)
+		outcome, err := s.outcome(ctx, sub.receipt, wait)
 		if err == nil {
-			out.Body = viewOrder(ref, outcome.Order, outcome.Seats)
-			return out, nil
+			sub.done, sub.status, sub.order = true, http.StatusOK, viewOrder(ref, outcome.Order, outcome.Seats)
+			return
 		}
 		if !errors.Is(err, domain.ErrUnknownOutcome) {
-			return nil, s.failed(err).of(ref)
+			sub.fail(s.failed(err))
+			return
 		}
 	}
-	out.Status = http.StatusAccepted
-	out.Body = Order{EventID: r.EventID, OrderID: r.OrderID, State: stateWaiting, Receipt: receiptText(receipt)}
-	return out, nil
+	sub.done, sub.status = true, http.StatusAccepted
+	sub.order = Order{EventID: ref.EventID, OrderID: ref.OrderID, State: stateWaiting, Receipt: receiptText(sub.receipt)}
 }
 
 // failed is the problem of a wait: a conflict of bodies is the caller's mistake.

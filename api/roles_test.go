@@ -99,6 +99,10 @@ func (w *world) Sales(context.Context, string) (Sales, error) { return Sales{}, 
 
 func (w *world) Refused(context.Context, string, domain.Event) ([]Refused, error) { return nil, nil }
 
+func (w *world) Series(context.Context, string, int64, int64) ([]SalesStep, int64, error) {
+	return nil, 0, nil
+}
+
 func (w *world) Invoices(context.Context, string) ([]InvoiceLine, error) {
 	return slices.Clone(w.invoices), nil
 }
@@ -223,6 +227,9 @@ var calls = map[string]struct{ method, target, body, may string }{
 	"purchases":      {http.MethodGet, "/v1/customers/fred/purchases", ``, "CVAc"},
 	"customer-token": {http.MethodPost, "/v1/customers/fred/tokens", ``, "CA"},
 	"sales":          {http.MethodGet, "/v1/sales", ``, "SORA"},
+
+	"sales-series": {http.MethodGet, "/v1/sales/series?event=e1&step=5m", ``, "SORA"},
+	"orders-bulk":  {http.MethodPost, "/v1/orders/bulk", `{"event_id":"e2","order_id":"o","customer_id":"fred","quantity":1}`, "CA"},
 
 	"event-create":   {http.MethodPost, "/v1/events", `{"event_id":"e1","currency":"EUR","name":"E","sections":[{"section":"general","price":1,"capacity":2}]}`, "OA"},
 	"event-adjust":   {http.MethodPost, "/v1/events/e1/adjust", `{"name":"E"}`, "OA"},

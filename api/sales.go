@@ -24,6 +24,9 @@ type Books interface {
 	Sales(ctx context.Context, eventID string) (Sales, error)
 	// Refused is how many places of an event were asked for in vain, by section and reason.
 	Refused(ctx context.Context, eventID string, event domain.Event) ([]Refused, error)
+	// Series are the minutes of an event's sales from a time until another, in milliseconds, the oldest first, and from when on all are known; 0: from
+	// the start.
+	Series(ctx context.Context, eventID string, fromMillis, untilMillis int64) (minutes []SalesStep, since int64, err error)
 	// Invoices are the lines of a customer, the oldest first.
 	Invoices(ctx context.Context, customerID string) ([]InvoiceLine, error)
 }
@@ -80,6 +83,7 @@ func (s *Server) registerSales() {
 			textCSV:            {Schema: &huma.Schema{Type: huma.TypeString}},
 		}}},
 	}, counters, s.sales)
+	s.registerSeries()
 }
 
 type salesOutput struct {

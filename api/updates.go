@@ -296,7 +296,7 @@ func (s *Server) join(eventID string, first page) (f *feed, leave func()) {
 		ctx, stop := context.WithCancel(s.ending)
 		f = &feed{now: first, changed: make(chan struct{}), stop: stop}
 		s.feeds.of[eventID] = f
-		go s.feed(ctx, eventID, f)
+		s.beside.goes(func(context.Context) { s.feed(ctx, eventID, f) }) // it ends with the last who listens, and before the server
 	}
 	f.listeners++
 	return f, func() {

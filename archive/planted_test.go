@@ -3,34 +3,16 @@
 package archive
 
 import (
-	"os/exec"
-	"regexp"
 	"testing"
 
 	"holdfast/e2e/torture"
 )
 
-// TestPlantedBugs plants one bug after the other in the archive, while its tests are built (go build -overlay): one of them must find it. A bug
-// that nothing finds is one in the tests.
 func TestPlantedBugs(t *testing.T) {
-	tally := torture.Begin(t, 11, "bugs planted in the archive")
-	bugs := torture.Some(t, plantedBugs, 3, torture.Seed(t))
-	for _, b := range bugs {
-		t.Run(b.name, func(t *testing.T) {
-			overlay := torture.Plant(t, b.file, b.old, b.new)
-			said, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-rapid.nofailfile", "-count", "1", ".").CombinedOutput()
-			failed := regexp.MustCompile(`(?m)^ *--- FAIL: (\w+)`).FindStringSubmatch(string(said))
-			if err == nil || failed == nil {
-				t.Fatalf("nothing was wrong: %v\n%s", err, said)
-			}
-			tally.Count("caught", 1)
-			tally.Note("%s | %s | 1", b.name, failed[1])
-		})
-	}
-	tally.Count("bugs", len(bugs))
+	torture.PlantEach(t, "bugs planted in the archive", 3, plantedBugs, "-rapid.nofailfile")
 }
 
-var plantedBugs = []struct{ name, file, old, new string }{
+var plantedBugs = []torture.Bug{
 	{"the mark moves before the segment was read back", "archiver.go", "found, err := w.get(ctx)\n", "found, err := decode(w.key, body)\n"},
 	{"a segment that somebody else has written is taken for ours", "archiver.go", "	if !ours {\n", "	if false && !ours {\n"},
 	{"what the log has lost begins no branch", "archiver.go", "return false, w.elsewhere(ctx, found)", "return false, nil"},

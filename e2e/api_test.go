@@ -14,6 +14,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/program"
+	"holdfast/e2e/torture"
 )
 
 // startAPI starts a process of the API, and returns its URL.
@@ -84,26 +85,30 @@ func TestReadmeOverHTTP(t *testing.T) {
 	w.Stop(endTime)
 }
 
-// Customers buy over HTTP while processes of the API are killed. Whoever has no answer sends the same again: each has one order, and pays once.
-func TestAPIKilled(t *testing.T) {
+// Customers buy over HTTP of three processes of the API while these and workers are killed, and Redis is. Whoever has no answer sends the same again, to any of them: each
+// has one order, and pays once.
+func TestTortureAPIKilled(t *testing.T) {
 	t.Parallel()
-	const customers, atOnce, kills = 400, 16, 8
-	s := newSystem(t, "--appendonly", "yes")
-	s.event("e1", "E", customers+100, "10")
+	const apis, atOnce = 3, 16
+	customers, kills := torture.Size(400, 100_000), torture.Size(9, 60)
+	s := newSystem(t, "--appendonly", "yes", "--appendfsync", "always")
+	s.event("e1", "E", int64(customers)+100, "10")
 	gateway := startGateway(t)
 	w := s.worker("w1", "--gateway", gateway)
 	key := strings.TrimSpace(s.ok("keys", "create", "--role", "checkout", "--checkout", "web"))
-	p, url := s.startAPI("api-0", "127.0.0.1:0")
-	listen := strings.TrimPrefix(url, "http://")
+	processes, urls := make([]*program.Process, apis), make([]string, apis)
+	for i := range apis {
+		processes[i], urls[i] = s.startAPI(fmt.Sprintf("api-%d", i), "127.0.0.1:0", "--rate", "1000000")
+	}
 
 	client := &http.Client{Timeout: soon}
 	var mu sync.Mutex
 	orders, retries := make(map[int]string), 0
-	buy := func(n int) (string, error) {
+	buy := func(n, try int) (string, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), soon)
 		defer cancel()
 		body := fmt.Sprintf(`{"event_id":"e1","customer_id":"c-%d","quantity":1,"payment_token":"tok_secret"}`, n)
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/orders", strings.NewReader(body))
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, urls[(n+try)%apis]+"/v1/orders", strings.NewReader(body))
 		if err != nil {
 			return "", err
 		}
@@ -139,8 +144,8 @@ func TestAPIKilled(t *testing.T) {
 		buying.Go(func() {
 			for n := range next {
 				deadline := time.Now().Add(2 * soon)
-				for {
-					id, err := buy(n)
+				for try := 0; ; try++ {
+					id, err := buy(n, try)
 					mu.Lock()
 					if err == nil {
 						orders[n] = id
@@ -159,10 +164,20 @@ func TestAPIKilled(t *testing.T) {
 	}
 	for n := range customers {
 		next <- n
-		if n%(customers/kills) == customers/kills-1 {
-			p.Kill()
-			p, _ = s.startAPI(fmt.Sprintf("api-%d", n), listen)
+		if n%(customers/kills) != customers/kills-1 {
+			continue
 		}
+		switch kill := n / (customers / kills); kill % apis {
+		case 0:
+			w.Kill()
+			w = s.worker(fmt.Sprintf("w-%d", n), "--gateway", gateway)
+		case 1:
+			s.server.Kill()
+			s.server.Restart()
+		}
+		which := n / (customers / kills) % apis
+		processes[which].Kill()
+		processes[which], _ = s.startAPI(fmt.Sprintf("api-%d", n), strings.TrimPrefix(urls[which], "http://"), "--rate", "1000000")
 	}
 	close(next)
 	buying.Wait()
@@ -176,13 +191,15 @@ func TestAPIKilled(t *testing.T) {
 	}
 	paidOnce(t, gateway, refs)
 	s.allIn(domain.OrderConfirmed, refs)
-	s.stands("e1", 100, 0, customers, customers*10_00)
+	s.stands("e1", 100, 0, int64(customers), int64(customers)*10_00)
 	if verdict := s.audit(gateway); !verdict.OK {
 		t.Errorf("audit: %+v", verdict)
 	}
-	if said := p.Stderr.String(); strings.Contains(said, "tok_secret") || strings.Contains(said, key) {
-		t.Errorf("it says %s", said)
+	for _, p := range processes {
+		if said := p.Stderr.String(); strings.Contains(said, "tok_secret") || strings.Contains(said, key) {
+			t.Errorf("it says %s", said)
+		}
+		p.Stop(endTime)
 	}
-	p.Stop(endTime)
 	w.Stop(endTime)
 }

@@ -139,7 +139,7 @@ var plantedBugs = []plantedBug{
 	{"forgotten without compare", forgetFile, "if record and string.find(record, version .. '|', 1, true) == 1 then", "if record then"},
 	{"an order from before its event counts when it is forgotten", forgetFile, "'0')) - 1", "'0'))"},
 
-	{"an older fact takes the place of a newer one that is owed", "streams/scripts/owe.lua", "newer(redis.call('HGET', KEYS[3], order) or '', note)", "false"},
+	{"an older fact takes the place of a newer one that is owed", "streams/scripts/owe.lua", "elseif not kept[order] then", "else"},
 
 	// What is sent to webhooks.
 	{"a webhook's mark moves, and its messages are not there", "streams/scripts/copy_webhook.lua", "for order, queue in pairs(queues) do", "for order, queue in pairs({}) do"},

@@ -100,7 +100,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	})
 	operator.ok("dead", "discard", "--all", "--yes")
 	deadWorker(t, partitionOf(t, client("admin"), "e1"), client("admin"), "gone", 0)
-	operator.ok("pending", "claim", "--consumer", "gone", "--reason", "its machine is gone")
+	operator.fails(exitDone, []string{"has nothing in hand"}, "pending", "claim", "--consumer", "gone", "--reason", "its machine is gone")
 	operator.ok("pending", "claims")
 
 	// The recipe of the README, for every language that has a client of Redis.

@@ -128,7 +128,7 @@ func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) 
 	checkout := store.Checkout()
 	p := producer.New(checkout, checkout, producer.Options{})
 	deps := api.Deps{
-		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: apiBooks{inspect.New(store)}, Keys: store.APIKeys(), Demand: store,
+		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: newBooks(store), Keys: store.APIKeys(), Demand: store,
 		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store, with.compared}, Codes: with.codes,
 		Finding: apiFinding{apiOperating{e, store, with.compared}},
 	}
@@ -157,7 +157,23 @@ func (e apiEvents) IDs(ctx context.Context) (ids []string, err error) {
 }
 
 // apiBooks are the books as the API knows them.
-type apiBooks struct{ in *inspect.Inspector }
+type apiBooks struct {
+	in     *inspect.Inspector
+	series *inspect.Series
+}
+
+func newBooks(store *streams.Store) apiBooks {
+	in := inspect.New(store)
+	return apiBooks{in, in.Series()}
+}
+
+func (b apiBooks) Series(ctx context.Context, eventID string, fromMillis, untilMillis int64) (list []api.SalesStep, since int64, err error) {
+	minutes, since, err := b.series.Of(ctx, eventID, fromMillis, untilMillis)
+	for _, m := range minutes {
+		list = append(list, api.SalesStep(m))
+	}
+	return list, since, err
+}
 
 func (b apiBooks) Sales(ctx context.Context, eventID string) (api.Sales, error) {
 	totals, err := b.in.Sales(ctx, eventID)

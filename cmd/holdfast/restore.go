@@ -44,7 +44,7 @@ type restoredView struct {
 }
 
 // notArchived are what an archive never has.
-var notArchived = []string{"requests in line", "parked requests", "dead letters", "pauses", "API keys", "how many were turned away"}
+var notArchived = []string{"requests in line", "parked requests", "dead letters", "pauses", "API keys", "webhooks", "how many were turned away"}
 
 func (c *restoreCommand) Run(ctx context.Context, e *environment) error {
 	return c.with(ctx, e, func(r *archive.Reader) (err error) {
@@ -67,17 +67,23 @@ func (c *restoreCommand) Run(ctx context.Context, e *environment) error {
 	})
 }
 
+func logEntries(n int) string { return plural(int64(n), "log entry", "log entries") }
+
+func factsIn(facts, entries int) string {
+	return plural(int64(facts), "fact", "facts") + " in " + logEntries(entries)
+}
+
 func (c *restoreCommand) show(e *environment, result restore.Result) error {
 	v := restoredView{e.namespace, result, notArchived}
 	beyond := "nothing"
 	if v.BeyondEntries > 0 {
-		beyond = fmt.Sprintf("%d facts in %d log entries, which were not restored", v.BeyondFacts, v.BeyondEntries)
+		beyond = factsIn(v.BeyondFacts, v.BeyondEntries) + ", which were not restored"
 	}
 	sheet := []string{
 		"namespace", v.Namespace, "restored in", (time.Duration(v.MillisElapsed) * time.Millisecond).String(),
-		"events", strconv.Itoa(v.Events), "orders", strconv.Itoa(v.Orders), "facts", fmt.Sprintf("%d in %d log entries", v.Facts, v.Entries), "segments", strconv.Itoa(v.Segments),
+		"events", strconv.Itoa(v.Events), "orders", strconv.Itoa(v.Orders), "facts", factsIn(v.Facts, v.Entries), "segments", strconv.Itoa(v.Segments),
 		"held", strconv.Itoa(v.Held), "invoice lines", strconv.Itoa(v.InvoiceLines),
-		"not posted yet", fmt.Sprintf("%d log entries", v.Unposted), "not settled yet", fmt.Sprintf("%d log entries", v.Unsettled),
+		"not posted yet", logEntries(v.Unposted), "not settled yet", logEntries(v.Unsettled),
 		"archived behind it", beyond,
 		"lost", "what was not archived yet; " + strings.Join(notArchived, ", "),
 	}
@@ -131,11 +137,9 @@ func (e *environment) newArchiveGuard(raw string) (func(context.Context) error, 
 
 // waitsForPeople reports whether an error is of what somebody has to see to, however long that takes, and what is waited for.
 func waitsForPeople(err error) (waiting string, waits bool) {
-	switch code := domain.CodeOf(err); {
-	case code == domain.CodeArchived:
+	code := domain.CodeOf(err)
+	if code == domain.CodeArchived {
 		return "nothing is there of the namespace, and its log is archived: waiting until it is restored", true
-	case code == domain.CodeRestoring:
-		return "the namespace is being restored, waiting", true
 	}
-	return "", false
+	return "the namespace is being restored, waiting", code == domain.CodeRestoring
 }

@@ -105,6 +105,7 @@ func TestInTheBrowser(t *testing.T) {
 		}
 		return nil
 	})
+	t.Cleanup(func() { dev.Stop(30 * time.Second) }) // it clears away what it has made
 	if err := json.Unmarshal([]byte(dev.Stdout.String()), &at); err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,11 @@ package deployments
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -117,6 +120,7 @@ func TestCompose(t *testing.T) {
 	if err := done(run("buy")); err != nil {
 		t.Errorf("nothing is sold: %v", err)
 	}
+	sellOverHTTP(t, run, project.Services["api"])
 	look := func(args ...string) *exec.Cmd {
 		cmd := run("look")
 		cmd.Args = append(cmd.Args[:1], args...)
@@ -127,4 +131,38 @@ func TestCompose(t *testing.T) {
 	for _, w := range workers {
 		w.Stop(within)
 	}
+}
+
+// sellOverHTTP buys of the service api, with a key as the service key makes it.
+func sellOverHTTP(t *testing.T, run func(name string, more ...string) *exec.Cmd, service types.ServiceConfig) {
+	t.Helper()
+	api := program.Start(t, "api", run("api", "-o", "json"))
+	var listening struct{ Listen, URL string }
+	eventually(t, "the API listens", func() error { return json.Unmarshal([]byte(api.Stdout.String()), &listening) })
+	health := exec.Command(holdfastBinary, service.HealthCheck.Test[2:]...)
+	health.Env = append(os.Environ(), "HOLDFAST_LISTEN="+listening.Listen)
+	if out, err := health.CombinedOutput(); err != nil {
+		t.Errorf("not healthy: %v: %s", err, out)
+	}
+	key, err := run("key").Output()
+	if err != nil {
+		t.Fatalf("no key: %v", err)
+	}
+	body := `{"event_id":"jazz-night","order_id":"http","customer_id":"amy","quantity":1,"payment_token":"tok_demo"}`
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, listening.URL+"/v1/orders", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Authorization": "Bearer " + strings.TrimSpace(string(key)), "Content-Type": "application/json", "Prefer": "wait=10"} {
+		request.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if said, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(said), `"state":"confirmed"`) {
+		t.Errorf("%s: %s, %v", response.Status, said, err)
+	}
+	api.Stop(time.Duration(*service.StopGracePeriod))
 }

@@ -83,7 +83,7 @@ func draw(t *testing.T, name, svg string) {
 }
 
 const (
-	screenColumns, screenLines = 104, 26
+	screenColumns, screenLines = 104, 27
 	charWidth, charHigh        = 8.43, 18.0 // of DejaVu Sans Mono at 14
 )
 

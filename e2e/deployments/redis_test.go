@@ -140,6 +140,7 @@ func TestUsersMayNoMore(t *testing.T) {
 		"operator":  {{{"XACK", p + "requests", "purchase", "1-1"}, {"XGROUP", "DESTROY", p + "requests", "purchase"}, {"HSET", p + "2:orders:0", "e1/o1", "x"}, {"HSET", "holdfast:2:invoices:{c}", "a", "b"}, {"DEL", p + "2:events"}}, removing, {{"XTRIM", p + "2:log", "MAXLEN", 0}}, {{"DEL", "holdfast:meta"}}},
 		"monitor":   {names, selling, groups, books, meta, removing, {{"HGETALL", p + "2:events"}, {"HGETALL", p + "2:orders:0"}, {"HGETALL", "holdfast:2:invoices:{c}"}, {"HGETALL", "holdfast:webhook_secrets"}}},
 		"auditor":   {selling, groups, books, {{"DEL", "holdfast:meta"}, {"HSET", "holdfast:meta", "partitions", 1}}, removing},
+		"archiver":  {names, selling, groups, tokens, removing, {{"DEL", p + "2:log"}, {"XTRIM", p + "2:log", "MAXLEN", 0}, {"HSET", p + "2:orders:0", "e1/o1", "x"}, {"HGETALL", "holdfast:api_keys"}, {"HGETALL", "holdfast:2:invoices:{c}"}, {"XACK", p + "2:log", "posting", "1-1"}}},
 		"webhooks":  {names, selling, groups, tokens, books, removing, {{"HSET", p + "2:orders:0", "e1/o1", "x"}, {"HGETALL", "holdfast:api_keys"}, {"HGETALL", "holdfast:2:invoices:{c}"}, {"XACK", p + "2:log", "posting", "1-1"}}},
 		"viewer":    {selling, groups, tokens, books, meta, removing},
 		"probe":     {names, selling, groups, tokens, books, meta, removing, {{"HGETALL", "holdfast:meta"}, {"INFO"}}},

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -46,4 +48,32 @@ func Plant(tb testing.TB, file, old, instead string) (overlay string) {
 		}
 	}
 	return overlay
+}
+
+// Bug is a bug to be planted: its name, and what Plant takes.
+type Bug [4]string
+
+// PlantEach plants one bug after the other, or so many of them in a slice, while the tests of the package are built once more: one of them must find
+// it. A bug that nothing finds is one in the tests. flags are of the tests.
+func PlantEach(t *testing.T, what string, slice int, bugs []Bug, flags ...string) {
+	t.Helper()
+	tally := Begin(t, 11, what)
+	overlays := make(map[string]string, len(bugs))
+	for _, b := range bugs { // whether there still is a place for each of them
+		overlays[b[0]] = Plant(t, b[1], b[2], b[3])
+	}
+	some := Some(t, bugs, slice, Seed(t))
+	for _, b := range some {
+		t.Run(b[0], func(t *testing.T) {
+			args := append([]string{"test", "-overlay", overlays[b[0]], "-count", "1", "-failfast", "."}, flags...)
+			said, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
+			failed := regexp.MustCompile(`(?m)^ *--- FAIL: (\w+)`).FindStringSubmatch(string(said))
+			if err == nil || failed == nil {
+				t.Fatalf("nothing was wrong: %v\n%s", err, said)
+			}
+			tally.Count("caught", 1)
+			tally.Note("%s | %s | 1", b[0], failed[1])
+		})
+	}
+	tally.Count("bugs", len(some))
 }

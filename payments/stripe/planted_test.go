@@ -3,37 +3,16 @@
 package stripe_test
 
 import (
-	"os/exec"
-	"regexp"
 	"testing"
 
 	"holdfast/e2e/torture"
 )
 
-// TestPlantedBugs plants one bug after the other in the adapter, while its tests are built (go build -overlay): one of them must find it. A bug
-// that nothing finds is one in the tests.
 func TestPlantedBugs(t *testing.T) {
-	tally := torture.Begin(t, 11, "bugs planted in the adapter for Stripe")
-	for _, b := range plantedBugs {
-		torture.Plant(t, b.file, b.old, b.new) // whether there still is a place for it
-	}
-	bugs := torture.Some(t, plantedBugs, 3, torture.Seed(t))
-	for _, b := range bugs {
-		t.Run(b.name, func(t *testing.T) {
-			overlay := torture.Plant(t, b.file, b.old, b.new)
-			said, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-rapid.nofailfile", "-count", "1", ".").CombinedOutput()
-			failed := regexp.MustCompile(`(?m)^ *--- FAIL: (\w+)`).FindStringSubmatch(string(said))
-			if err == nil || failed == nil {
-				t.Fatalf("nothing was wrong: %v\n%s", err, said)
-			}
-			tally.Count("caught", 1)
-			tally.Note("%s | %s | 1", b.name, failed[1])
-		})
-	}
-	tally.Count("bugs", len(bugs))
+	torture.PlantEach(t, "bugs planted in the adapter for Stripe", 3, plantedBugs, "-rapid.nofailfile")
 }
 
-var plantedBugs = []struct{ name, file, old, new string }{
+var plantedBugs = []torture.Bug{
 	{"each create makes another intent", "intent.go", `params.IdempotencyKey = key(a.Name, "create")`, `params.IdempotencyKey = key(a.Name, "create "+c.now().String())`},
 	{"no search when the key may be forgotten", "intent.go", "a.HeldAtMillis == 0 || age > keyLife || a.Currency == \"\"", "age < 0"},
 	{"a key that answers a stored fault is given up for another", "intent.go", "		case found == nil: // yet: it may be a minute late\n			return nil, err\n", "		case found == nil:\n			a.Fingerprint += \"2\"\n			a.Name.Attempt = 9\n			return c.create(ctx, a, amount)\n"},

@@ -434,8 +434,8 @@ func TestStatusOfAUserWhoMayNotSeeAll(t *testing.T) {
 		f.WantClass(err, domain.ClassFatal)
 		unseen = append(unseen, err.Error())
 	}
-	for i, what := range []string{"since when entries wait for purchase", "list of what is owed", "whether writes are refused", "data was replaced", "what is paused", "what the last audit found", "troubles"} {
-		if len(unseen) != 7 || !strings.Contains(unseen[i], what) {
+	for i, what := range []string{"since when entries wait for purchase", "list of what is owed", "whether writes are refused", "data was replaced", "what is paused", "what the last audit found", "looking at webhooks", "troubles"} {
+		if len(unseen) != 8 || !strings.Contains(unseen[i], what) {
 			t.Fatalf("not seen: %q", unseen)
 		}
 	}

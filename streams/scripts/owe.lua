@@ -18,13 +18,19 @@ redis.call('XLEN', KEYS[4])
 if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1) == 0 then
   return 0
 end
+local kept = {} -- orders that are on the list for a newer fact
+for i = 3, #ARGV, 3 do
+  if redis.call('ZSCORE', KEYS[2], ARGV[i]) then
+    kept[ARGV[i]] = newer(redis.call('HGET', KEYS[3], ARGV[i]) or '', ARGV[i + 2])
+  end
+end
 -- A write that a full memory does not refuse, and that changes nothing: after it none is refused.
 redis.call('ZREM', KEYS[2], '')
 for i = 3, #ARGV, 3 do
   local order, due, note = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if due == '' then
     redis.call('XADD', KEYS[4], '*', unpack(owed_letter(ARGV[1], order, note, string.format('%.0f', now))))
-  elseif not (redis.call('ZSCORE', KEYS[2], order) and newer(redis.call('HGET', KEYS[3], order) or '', note)) then
+  elseif not kept[order] then
     redis.call('HSET', KEYS[3], order, note)
     redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(due)), order)
   end

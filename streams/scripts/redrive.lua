@@ -65,6 +65,7 @@ redis.call('XLEN', KEYS[2])
 redis.call('ZCARD', KEYS[5])
 redis.call('HLEN', KEYS[6])
 local reply, letters, seen = {}, {}, {}
+local notes = {} -- of orders that are owed
 for i, id in ipairs(ARGV) do
   local letter, against
   if not seen[id] then
@@ -74,6 +75,9 @@ for i, id in ipairs(ARGV) do
   reply[i] = against or ''
   if letter and not against then
     letters[i] = letter
+    if letter.order and not notes[letter.order] then
+      notes[letter.order] = redis.call('ZSCORE', KEYS[5], letter.order) and redis.call('HGET', KEYS[6], letter.order) or ''
+    end
   end
 end
 for i, id in ipairs(ARGV) do
@@ -87,10 +91,11 @@ for i, id in ipairs(ARGV) do
   local letter = letters[i]
   if letter and letter.stream == 'owed' then
     local note = '0|0|' .. letter.entry_id .. '|redriven'
-    local kept = redis.call('ZREM', KEYS[5], letter.order) == 1 and newer(redis.call('HGET', KEYS[6], letter.order) or '', note)
+    redis.call('ZREM', KEYS[5], letter.order)
     redis.call('ZADD', KEYS[5], now, letter.order)
-    if not kept then
+    if not newer(notes[letter.order], note) then
       redis.call('HSET', KEYS[6], letter.order, note)
+      notes[letter.order] = note
     end
     reply[i] = letter.entry_id
     redis.call('XDEL', KEYS[3], id)

@@ -28,11 +28,12 @@ func (k Keys) PartitionOfKey(key string) (p int, ok bool) {
 	return p, is && found && err == nil && p >= 0
 }
 
-// IsNote reports whether a key of a partition has only what programs note of themselves, of their work and of whom they have turned away.
+// IsNote reports whether a key of a partition has only what programs note of themselves, of their work, of whom they have turned away and of what webhooks
+// are to be sent.
 func (k Keys) IsNote(p int, key string) bool {
 	kind, ours := strings.CutPrefix(key, k.partition(p)+Schema+":")
 	kind, _, _ = strings.Cut(kind, ":")
-	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "turn", "turned_away"}, kind)
+	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "turn", "turned_away", "webhook_marks", "webhook_due", "webhook_queue", "webhook_tries"}, kind)
 }
 
 // Schema is the one that this program speaks. SchemaBefore is what package migrate takes to it, and SchemaBetween
