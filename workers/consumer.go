@@ -124,7 +124,7 @@ func (c *consumer) read() {
 	recovering, after := true, "0-0"
 	inheriting := true // what an earlier process of this name left; once, whether or not the answer comes through
 	var nextReclaim time.Time
-	every := min(c.pool.cfg.ReclaimAfter/10, reclaimEvery)
+	every := min(c.pool.cfg.ReclaimAfter/8, reclaimEvery)
 	apart := rand.N(every) // once, so that the groups do not step in time
 	reclaimed := false     // by the last turn of the loop
 	wait := newBackoff()

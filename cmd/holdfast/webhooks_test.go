@@ -153,6 +153,9 @@ func TestWebhooks(t *testing.T) {
 		return slices.ContainsFunc(bodies, func(b string) bool { return strings.Contains(b, "o2") && strings.Contains(b, "order.confirmed") })
 	})
 	hooks.ok("webhooks", "disable", id)
+	if code := sending.stop(); code != exitDone { // or it might write once more what is removed, until it is swept
+		t.Errorf("the sender: exit %d", code)
+	}
 	hooks.ok("webhooks", "remove", id)
 	hooks.fails(exitFailed, []string{"not found"}, "webhooks", "show", id)
 	if left := client("admin").Keys(t.Context(), "*webhook_queue*").Val(); len(left) > 0 {

@@ -269,7 +269,7 @@ func (n Namespace) Event(ctx context.Context, eventID string) (Event, error) {
 	p := n.Keys.PartitionOf(eventID)
 	var about layout.EventAbout
 	var said string
-	for {
+	for range mostReads {
 		fields := []string{layout.TermsField(eventID), layout.SalesField(eventID), layout.AboutField(eventID), layout.BranchField}
 		for _, name := range about.Sections {
 			fields = append(fields, layout.SectionField(eventID, name))
@@ -304,7 +304,14 @@ func (n Namespace) Event(ctx context.Context, eventID string) (Event, error) {
 		is.Event, err = layout.DecodeEvent(terms, about, values[4:codes], places, values[codes:])
 		return is, err
 	}
+	return Event{}, fmt.Errorf("reading event %s: %w", eventID, errKeepsChanging)
 }
+
+// mostReads bounds how often something is read again because it has changed meanwhile.
+const mostReads = 100
+
+// errKeepsChanging says that what is read is never the same twice.
+var errKeepsChanging = domain.WithClass(domain.ClassRetry, fmt.Errorf("it has changed while it was read, %d times in a row", mostReads))
 
 // eventFields are fields of an event, and the places of its sections, if any is seated. They
 // are of one moment: if the fields, and the time of the newest log entry, are still the same behind the places. (A transaction
@@ -315,7 +322,7 @@ func (n Namespace) eventFields(ctx context.Context, p int, fields, sections []st
 		return texts(reply), make([]string, len(sections)), reply.Err()
 	}
 	all := append(slices.Clone(fields), layout.ClockField)
-	for {
+	for range mostReads {
 		pipe := n.Client.Pipeline()
 		before, taken, after := pipe.HMGet(ctx, n.Keys.Events(p), all...), pipe.HMGet(ctx, n.Keys.Places(p), sections...), pipe.HMGet(ctx, n.Keys.Events(p), all...)
 		if _, err := pipe.Exec(ctx); err != nil {
@@ -325,6 +332,7 @@ func (n Namespace) eventFields(ctx context.Context, p int, fields, sections []st
 			return values[:len(fields)], texts(taken), nil
 		}
 	}
+	return nil, nil, errKeepsChanging
 }
 
 // texts are the values of a reply, "" for what is not there.

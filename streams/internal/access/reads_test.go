@@ -74,13 +74,13 @@ func TestEventChangedBetweenItsReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	changes, reads := 0, 0
-	version := int64(1)
+	version, next := int64(1), terms
 	ns.Client.AddHook(&afterReads{func() {
 		reads++
 		if changes > 0 {
 			changes--
 			version++
-			if _, err := other.Events().Adjust(r.Ctx, "e1", func(domain.Terms) (domain.Terms, error) { return terms(version), nil }); err != nil {
+			if _, err := other.Events().Adjust(r.Ctx, "e1", func(domain.Terms) (domain.Terms, error) { return next(version), nil }); err != nil {
 				t.Error(err)
 			}
 		}
@@ -96,6 +96,19 @@ func TestEventChangedBetweenItsReads(t *testing.T) {
 			t.Errorf("%d changes: %d reads, want %d", n, reads, want)
 		}
 		r.Must(event.CheckConservation())
+	}
+	// One that is another one at each look is not read for ever.
+	sections := version
+	next = func(n int64) domain.Terms {
+		t := terms(sections)
+		t.Name = fmt.Sprint("version ", n)
+		return t
+	}
+	changes, reads = 1000, 0
+	_, err = ns.Event(r.Ctx, "e1")
+	r.WantClass(err, domain.ClassRetry)
+	if changes = 0; reads != 100 {
+		t.Errorf("given up after %d reads", reads)
 	}
 	// A change of what people do not read of it costs no third read.
 	reads = 0
