@@ -43,13 +43,13 @@ func TestDoor(t *testing.T) {
 		if len(w.published) != 2 {
 			t.Errorf("published %v", w.published)
 		}
-		w.full = true
+		w.countNobody(true)
 		time.Sleep(doorCounts + time.Millisecond)
 		synctest.Wait()
-		if len(w.away) != 0 {
-			t.Errorf("counted %v", w.away)
+		if away := w.counted(); len(away) != 0 {
+			t.Errorf("counted %v", away)
 		}
-		w.full = false
+		w.countNobody(false)
 		if status, _ := buy("o4", `"quantity":4`); status != http.StatusAccepted {
 			t.Errorf("what is known is too old: %d", status)
 		}
@@ -60,8 +60,8 @@ func TestDoor(t *testing.T) {
 		time.Sleep(2 * doorCounts)
 		synctest.Wait()
 		general, balcony := domain.RefusedDemand{EventID: "e1", Section: "general", Reason: "sold_out_now"}, domain.RefusedDemand{EventID: "e1", Section: "balcony", Reason: "sold_out_now"}
-		if len(w.away) != 1 || w.away[0][general] != 2+1+3+4 || w.away[0][balcony] != 1 {
-			t.Errorf("counted %v", w.away)
+		if away := w.counted(); len(away) != 1 || away[0][general] != 2+1+3+4 || away[0][balcony] != 1 {
+			t.Errorf("counted %v", away)
 		}
 	})
 }

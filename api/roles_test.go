@@ -47,6 +47,20 @@ func (w *world) TurnAway(_ context.Context, places map[domain.RefusedDemand]int6
 	return nil, nil
 }
 
+// countNobody says whether nobody can be counted from now on.
+func (w *world) countNobody(full bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.full = full
+}
+
+// counted is what was turned away so far.
+func (w *world) counted() []map[domain.RefusedDemand]int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.away)
+}
+
 func (w *world) List(context.Context) ([]domain.APIKey, error) { return w.keys, w.err }
 func (w *world) Used(_ context.Context, millis map[string]int64) error {
 	w.used = millis
