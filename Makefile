@@ -27,10 +27,13 @@ console: ## Build the pages of the console anew, from console/src. Needs Node; w
 console-pictures: redis chromium ## Take the pictures of docs/console anew
 	go test -count 1 -run TestInTheBrowser ./e2e/console -pictures
 
+# All packages but the processes of e2e. Two run at a time, in this order: workers takes as long as half of the others, and so begins first.
+UNITS = ./workers $$(go list ./... | grep -v -e /e2e -e '^holdfast/workers$$')
+
 .PHONY: test
-test: redis prometheus tmux chromium ## Run every test on a real redis-server (installs one if there is none)
+test: redis prometheus tmux chromium systemd-analyze ## Run every test on a real redis-server (installs one if there is none)
 	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./webhooks
-	go test -timeout 10m $$(go list ./... | grep -v /e2e)
+	go test -timeout 10m $(UNITS)
 	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./webhooks
 	go test -timeout 10m -count 1 ./e2e # runs the program, on which Go's cache of results does not know it depends
 	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
@@ -54,7 +57,7 @@ chart: ## Keep what the chart renders now, for make test
 
 .PHONY: test-race
 test-race: redis cc ## The same under the race detector, but for the processes of e2e (installs a C compiler if there is none)
-	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v /e2e)
+	CGO_ENABLED=1 go test -race -timeout 20m $(UNITS)
 
 .PHONY: rehearse
 rehearse: redis prometheus ## Let each incident of the operations manual happen, with the alerts as they are: half an hour. REHEARSE=short for minutes
@@ -128,6 +131,10 @@ tmux:
 .PHONY: chromium
 chromium:
 	@scripts/install-chromium.sh
+
+.PHONY: systemd-analyze
+systemd-analyze:
+	@scripts/install-systemd-analyze.sh
 
 .PHONY: rsvg
 rsvg:
