@@ -15,7 +15,7 @@ func TestUnit(t *testing.T) {
 	t.Parallel()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Skip("no systemd-analyze here")
+		t.Skip("there is no systemd-analyze: make systemd-analyze")
 	}
 	text := read(t, unitFile)
 	const installed = "/usr/local/bin/holdfast"
