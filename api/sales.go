@@ -78,12 +78,34 @@ func (s *Server) registerSales() {
 	register(s, huma.Operation{
 		OperationID: "sales", Method: http.MethodGet, Path: "/v1/sales", Summary: "What is sold, by event and section", Tags: []string{"sales"},
 		Description: "With Accept: text/csv a line for each section; Link names the next page then.",
-		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
-			"application/json": {Schema: schemaOf[SalesList](s)},
-			textCSV:            {Schema: &huma.Schema{Type: huma.TypeString}},
-		}}},
+		Responses:   jsonOrCSV[SalesList](s),
 	}, counters, s.sales)
 	s.registerSeries()
+}
+
+// jsonOrCSV are the responses of an endpoint that answers with T, or with lines of CSV.
+func jsonOrCSV[T any](s *Server) map[string]*huma.Response {
+	return map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
+		"application/json": {Schema: schemaOf[T](s)},
+		textCSV:            {Schema: &huma.Schema{Type: huma.TypeString}},
+	}}}
+}
+
+// inAccepted is v as the caller takes it.
+func (s *Server) inAccepted(accept string, v any, inCSV func() ([]byte, error)) (*salesOutput, error) {
+	out := &salesOutput{ContentType: "application/json"}
+	var err error
+	if strings.Contains(accept, textCSV) {
+		out.ContentType = textCSV + "; charset=utf-8"
+		out.Body, err = inCSV()
+	} else {
+		out.Body, err = json.Marshal(v)
+		out.Body = append(out.Body, '\n')
+	}
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	return out, nil
 }
 
 type salesOutput struct {
@@ -110,22 +132,11 @@ func (s *Server) sales(ctx context.Context, in *struct {
 		}
 		list.Events = append(list.Events, of)
 	}
-	if !strings.Contains(in.Accept, textCSV) {
-		body, err := json.Marshal(list)
-		if err != nil {
-			return nil, s.problem(err)
-		}
-		return &salesOutput{ContentType: "application/json", Body: append(body, '\n')}, nil
-	}
-	out := &salesOutput{ContentType: textCSV + "; charset=utf-8"}
-	if next != "" {
+	out, err := s.inAccepted(in.Accept, list, func() ([]byte, error) { return salesCSV(list) })
+	if err == nil && next != "" && strings.HasPrefix(out.ContentType, textCSV) {
 		out.Link = fmt.Sprintf(`</v1/sales?limit=%d&cursor=%s>; rel="next"`, in.Limit, next)
 	}
-	out.Body, err = salesCSV(list)
-	if err != nil {
-		return nil, s.problem(err)
-	}
-	return out, nil
+	return out, err
 }
 
 // salesOf are the events that are asked for.

@@ -5,11 +5,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -51,10 +49,7 @@ func (s *Server) registerSeries() {
 	register(s, huma.Operation{
 		OperationID: "sales-series", Method: http.MethodGet, Path: "/v1/sales/series", Summary: "How the sales of an event went, step by step", Tags: []string{"sales"},
 		Description: "At most 10,000 steps. With Accept: text/csv a line for each. 503 unavailable: the log is still being read, come again.",
-		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
-			"application/json": {Schema: schemaOf[SalesSeries](s)},
-			textCSV:            {Schema: &huma.Schema{Type: huma.TypeString}},
-		}}},
+		Responses:   jsonOrCSV[SalesSeries](s),
 	}, counters, s.series)
 }
 
@@ -98,18 +93,7 @@ func (s *Server) series(ctx context.Context, in *struct {
 		}
 		v.Steps = append(v.Steps, m)
 	}
-	out := &salesOutput{ContentType: "application/json"}
-	if strings.Contains(in.Accept, textCSV) {
-		out.ContentType = textCSV + "; charset=utf-8"
-		out.Body, err = seriesCSV(v)
-	} else {
-		out.Body, err = json.Marshal(v)
-		out.Body = append(out.Body, '\n')
-	}
-	if err != nil {
-		return nil, s.problem(err)
-	}
-	return out, nil
+	return s.inAccepted(in.Accept, v, func() ([]byte, error) { return seriesCSV(v) })
 }
 
 func (a *SalesStep) add(b SalesStep) {

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,6 +163,17 @@ type receiver struct {
 	mu   sync.Mutex
 	all  []got // that were taken
 	seen int
+}
+
+// receiveLater starts one that answers with a status until it is well.
+func (w *world) receiveLater(status int) (r *receiver, well *atomic.Bool) {
+	well = new(atomic.Bool)
+	return w.receive(func(_ int, _ got, to http.ResponseWriter, _ *http.Request) bool {
+		if !well.Load() {
+			to.WriteHeader(status)
+		}
+		return !well.Load()
+	}), well
 }
 
 // receive starts one. do answers, if it is not nil, and reports whether it has; what it has not answered is taken.

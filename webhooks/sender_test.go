@@ -233,13 +233,7 @@ func TestGone(t *testing.T) {
 
 func TestGivenUpAfterAWhile(t *testing.T) {
 	w := newWorld(t)
-	var well atomic.Bool
-	r := w.receive(func(_ int, _ got, to http.ResponseWriter, _ *http.Request) bool {
-		if !well.Load() {
-			to.WriteHeader(http.StatusBadGateway)
-		}
-		return !well.Load()
-	})
+	r, well := w.receiveLater(http.StatusBadGateway)
 	id := w.endpoint(r.URL)
 	cfg := quick()
 	cfg.GiveUpAfter = 500 * time.Millisecond
@@ -266,13 +260,7 @@ func TestGivenUpAfterAWhile(t *testing.T) {
 // One that takes nothing, and for which as many messages wait as may, is given up. Then it is told the rest, from where it was left.
 func TestFull(t *testing.T) {
 	w := newWorld(t)
-	var well atomic.Bool
-	r := w.receive(func(_ int, _ got, to http.ResponseWriter, _ *http.Request) bool {
-		if !well.Load() {
-			to.WriteHeader(http.StatusInternalServerError)
-		}
-		return !well.Load()
-	})
+	r, well := w.receiveLater(http.StatusInternalServerError)
 	full, slow := w.endpoint(r.URL), w.endpoint(r.URL+"/disabled")
 	w.must(w.store.Webhooks().Disable(w.ctx, slow))
 	entries := domain.MaxWebhookQueue/64 + 20

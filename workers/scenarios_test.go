@@ -150,13 +150,7 @@ var scenarios = []scenario{
 		name: "kept and given back",
 		wrap: lossy,
 		play: func(r *scene) {
-			orders := []string{"a", "b", "c", "d"}
-			for _, order := range orders {
-				r.append(request(purchase, order, "cust-"+order, 3))
-			}
-			for _, order := range orders {
-				r.untilState("e/"+order, domain.OrderConfirmed)
-			}
+			r.sell("a", "b", "c", "d")
 			r.append(keeping(request(cancel, "a", "", 0)), refund("b", 1, 1500), keeping(altered(cancel, "c", 1, 1, 0)), keeping(request(cancel, "d", "", 0)))
 			r.untilState("e/a", domain.OrderCancelled)
 			r.untilState("e/d", domain.OrderCancelled)
@@ -185,13 +179,7 @@ var scenarios = []scenario{
 		name: "refunds before capture",
 		wrap: capturesWhenReleased,
 		play: func(r *scene) {
-			orders := []string{"a", "b", "c", "d"}
-			for _, order := range orders {
-				r.append(request(purchase, order, "cust-"+order, 3))
-			}
-			for _, order := range orders {
-				r.untilState("e/"+order, domain.OrderConfirmed)
-			}
+			r.sell("a", "b", "c", "d")
 			r.append(refund("a", 1, 1500), keeping(request(cancel, "b", "", 0)), keeping(request(cancel, "c", "", 0)), refund("d", 1, 1000))
 			r.untilState("e/b", domain.OrderCancelled)
 			r.untilState("e/c", domain.OrderCancelled)

@@ -396,6 +396,17 @@ func (r *scene) finish(order string, attempt int, authorized bool) {
 	}
 }
 
+// sell sells three places each of event e to customers of these orders, who have nothing else.
+func (r *scene) sell(orders ...string) {
+	r.t.Helper()
+	for _, order := range orders {
+		r.append(request(purchase, order, "cust-"+order, 3))
+	}
+	for _, order := range orders {
+		r.untilState("e/"+order, domain.OrderConfirmed)
+	}
+}
+
 // append publishes whatever it is given, in one pipeline. With Stripe short holds are longer: a payment is several requests, of which one may take a second.
 func (r *scene) append(requests ...domain.Request) {
 	r.t.Helper()

@@ -31,11 +31,14 @@ func (m *migration) build(ctx context.Context, p *partition) error {
 		b.positions[group], b.groups[group] = at, &groupAt{delivered: "0-0"}
 	}
 	for _, step := range []func() error{
-		b.clear, b.findLetters, b.writeLog, b.writeGroups, b.writeOrders, b.writeEvents, b.writeLetters, b.writeNotes, w.Flush, b.writeInvoices,
+		b.clear, b.findLetters, b.writeLog, b.writeGroups, b.writeOrders, b.writeEvents, b.writeLetters, b.writeNotes, w.Flush,
 	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("writing partition %d: %w", p.p, err)
 		}
+	}
+	if _, err := bulk.WriteInvoices(ctx, m.ns, p.book.Orders); err != nil {
+		return fmt.Errorf("writing partition %d: %w", p.p, err)
 	}
 	return nil
 }
@@ -423,29 +426,4 @@ func (b *builder) writeNotes() error {
 			return notes.Flush()
 		}
 	}
-}
-
-// writeInvoices puts each order that was ever confirmed on its customer's invoices, those that posting has not come
-// to yet as well: it will find them there. They are in other slots, where two runs write the same.
-func (b *builder) writeInvoices() error {
-	pipe := b.m.ns.Client.Pipeline()
-	flush := func(least int) error {
-		if pipe.Len() <= least {
-			return nil
-		}
-		if _, err := pipe.Exec(b.ctx); err != nil {
-			return fmt.Errorf("writing invoices: %w", access.Classify(err))
-		}
-		return nil
-	}
-	for ref, o := range b.p.book.Orders {
-		if o.ConfirmedAtMillis == 0 {
-			continue
-		}
-		pipe.HSet(b.ctx, b.m.ns.Keys.Invoices(o.CustomerID), ref.String(), "")
-		if err := flush(access.MaxBatch); err != nil {
-			return err
-		}
-	}
-	return flush(0)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"holdfast/streams"
 	"holdfast/streams/audit"
 	"holdfast/streams/internal/layout"
+	"holdfast/streams/internal/streamstest"
 	"holdfast/streams/migrate"
 	"holdfast/streams/redistest"
 )
@@ -182,72 +182,27 @@ func (b *before) toldOfStream(key string) (any, error) {
 	return said, nil
 }
 
-// killer lets so many commands through, and then none: as if the process had been killed before the next one was sent, or
-// just after it was, before its answer came.
-type killer struct {
-	left   int
-	after  bool
-	seen   int
-	killed bool
-}
-
-var errKilled = errors.New("killed")
-
-func (k *killer) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
-
-func (k *killer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		return k.pass(func() error { return next(ctx, cmd) }, func() { cmd.SetErr(errKilled) })
-	}
-}
-
-func (k *killer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		return k.pass(func() error { return next(ctx, cmds) }, func() {
-			for _, cmd := range cmds {
-				cmd.SetErr(errKilled)
-			}
-		})
-	}
-}
-
-func (k *killer) pass(send func() error, fail func()) error {
-	k.seen++
-	if !k.killed && k.left > 0 {
-		k.left--
-		return send()
-	}
-	if !k.killed && k.after {
-		_ = send() // nobody hears of it
-	}
-	k.killed = true
-	fail()
-	return errKilled
-}
-
 // TestKilledAnywhere kills the migration at every command, before it and after it, and lets the next one finish: what comes of
 // it is the same, whatever was done by then.
 func TestKilledAnywhere(t *testing.T) {
 	t.Parallel()
 	b := load(t)
-	whole := &killer{left: 1 << 30}
+	whole := &streamstest.Killer{Left: 1 << 30}
 	if _, err := b.migrate(whole); err != nil {
 		t.Fatal(err)
 	}
 	b.audited()
 	want := b.told()
-	if whole.seen < 50 {
-		t.Fatalf("%d commands: that is no migration", whole.seen)
+	if whole.Seen < 50 {
+		t.Fatalf("%d commands: that is no migration", whole.Seen)
 	}
 	kills := 0
 	for _, after := range []bool{false, true} {
 		for n := 0; ; n++ {
 			b.restore()
-			k := &killer{left: n, after: after}
+			k := &streamstest.Killer{Left: n, After: after}
 			_, err := b.migrate(k)
-			if !k.killed {
+			if !k.Killed {
 				b.must(err)
 				break // it came to its end: SCAN takes more calls at times than at others
 			}
@@ -275,8 +230,8 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 		}
 	}
-	if kills < whole.seen {
-		t.Errorf("killed %d times, of %d commands: that was no test", kills, whole.seen)
+	if kills < whole.Seen {
+		t.Errorf("killed %d times, of %d commands: that was no test", kills, whole.Seen)
 	}
 	t.Logf("killed %d times", kills)
 }
@@ -288,10 +243,10 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	runs := 0
 	for n := 1; ; n += 3 {
 		runs++
-		k := &killer{left: n, after: n%2 == 0}
+		k := &streamstest.Killer{Left: n, After: n%2 == 0}
 		if _, err := b.migrate(k); err == nil {
 			break
-		} else if !k.killed {
+		} else if !k.Killed {
 			t.Fatal(err)
 		}
 	}
@@ -309,13 +264,13 @@ func TestKilledAgainAndAgain(t *testing.T) {
 func TestTwoAtOnce(t *testing.T) {
 	t.Parallel()
 	b := load(t)
-	whole := &killer{left: 1 << 30}
+	whole := &streamstest.Killer{Left: 1 << 30}
 	if _, err := b.migrate(whole); err != nil {
 		t.Fatal(err)
 	}
 	want := b.told()
 	takenOver := 0
-	for n := 0; n < whole.seen; n += 2 {
+	for n := 0; n < whole.Seen; n += 2 {
 		b.restore()
 		at := 0
 		first := &between{do: func() {

@@ -10,7 +10,6 @@ import (
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
-	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/bulk"
 	"holdfast/streams/internal/layout"
 )
@@ -25,10 +24,15 @@ func (r *restoring) build(ctx context.Context, p int) error {
 		ctx: ctx, r: r, p: p, book: domain.NewSnapshot(), hashes: make(map[string]int), early: make(map[domain.OrderRef]bool),
 		w: bulk.NewWriter(ctx, r.ns.Client, r.ns.Keys.Restoring(p), r.name),
 	}
-	for _, step := range []func() error{b.clear, b.writeLog, b.writeGroups, b.writeOrders, b.writeEvents, b.writePlaces, b.w.Flush, b.writeInvoices} {
+	for _, step := range []func() error{b.clear, b.writeLog, b.writeGroups, b.writeOrders, b.writeEvents, b.writePlaces, b.w.Flush} {
 		if err := step(); err != nil {
 			return err
 		}
+	}
+	lines, err := bulk.WriteInvoices(ctx, r.ns, b.book.Orders)
+	r.result.InvoiceLines += lines
+	if err != nil {
+		return err
 	}
 	r.result.Events += len(b.book.Events)
 	r.result.Orders += len(b.book.Orders)
@@ -308,30 +312,4 @@ func (b *builder) writePlaces() error {
 		}
 	}
 	return flush(all)
-}
-
-// writeInvoices puts each order that was ever confirmed on its customer's invoices, those that posting has not come to yet as well: it will find
-// them there, and what a line says is read from its order. They are in other slots, where two runs write the same.
-func (b *builder) writeInvoices() error {
-	pipe := b.r.ns.Client.Pipeline()
-	send := func(least int) error {
-		if pipe.Len() <= least {
-			return nil
-		}
-		if _, err := pipe.Exec(b.ctx); err != nil {
-			return fmt.Errorf("writing invoices: %w", access.Classify(err))
-		}
-		return nil
-	}
-	for ref, o := range b.book.Orders {
-		if o.ConfirmedAtMillis == 0 {
-			continue
-		}
-		b.r.result.InvoiceLines++
-		pipe.HSet(b.ctx, b.r.ns.Keys.Invoices(o.CustomerID), ref.String(), "")
-		if err := send(access.MaxBatch); err != nil {
-			return err
-		}
-	}
-	return send(0)
 }

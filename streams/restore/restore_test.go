@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -417,55 +416,11 @@ func TestUntil(t *testing.T) {
 	}
 }
 
-// killer lets so many calls pass and answers none of the following. The last one is sent all the same, if it is to be after.
-type killer struct {
-	left   int
-	after  bool
-	killed bool
-	seen   int
-}
-
-var errKilled = errors.New("killed by the test")
-
-func (k *killer) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
-
-func (k *killer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		return k.pass(func() error { return next(ctx, cmd) }, func() { cmd.SetErr(errKilled) })
-	}
-}
-
-func (k *killer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		return k.pass(func() error { return next(ctx, cmds) }, func() {
-			for _, cmd := range cmds {
-				cmd.SetErr(errKilled)
-			}
-		})
-	}
-}
-
-func (k *killer) pass(send func() error, fail func()) error {
-	k.seen++
-	if !k.killed && k.left > 0 {
-		k.left--
-		return send()
-	}
-	if !k.killed && k.after {
-		_ = send() // nobody hears of it
-	}
-	k.killed = true
-	fail()
-	return errKilled
-}
-
 // TestKilledAnywhere kills a restore at every command, before it and after it, and lets the next one finish: what comes of it is the same. In between
 // nobody can work on the namespace, and no worker makes it.
 func TestKilledAnywhere(t *testing.T) {
 	w, was := sold(t)
-	whole := &killer{left: 1 << 30}
+	whole := &streamstest.Killer{Left: 1 << 30}
 	if _, err := w.restore(archive.RestoreOptions{}, whole); err != nil {
 		t.Fatal(err)
 	}
@@ -474,9 +429,9 @@ func TestKilledAnywhere(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for n := 0; ; n++ {
 			w.Do("FLUSHALL")
-			k := &killer{left: n, after: after}
+			k := &streamstest.Killer{Left: n, After: after}
 			_, err := w.restore(archive.RestoreOptions{}, k)
-			if !k.killed {
+			if !k.Killed {
 				w.Must(err)
 				break
 			}
@@ -506,8 +461,8 @@ func TestKilledAnywhere(t *testing.T) {
 		}
 	}
 	w.wantAudited()
-	if kills < whole.seen || whole.seen < 20 || inService == 0 || inService > 4 {
-		t.Errorf("killed %d times, of %d commands, %d times when it was in service: that was no test", kills, whole.seen, inService)
+	if kills < whole.Seen || whole.Seen < 20 || inService == 0 || inService > 4 {
+		t.Errorf("killed %d times, of %d commands, %d times when it was in service: that was no test", kills, whole.Seen, inService)
 	}
 	t.Logf("killed %d times", kills)
 }

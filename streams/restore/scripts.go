@@ -2,9 +2,8 @@ package restore
 
 import (
 	"embed"
-	"fmt"
 
-	"github.com/redis/go-redis/v9"
+	"holdfast/streams/internal/bulk"
 )
 
 //go:embed scripts/*.lua
@@ -12,16 +11,8 @@ var scriptFiles embed.FS
 
 // They are used this once, and so they are here and not among those of package streams.
 var (
-	scriptBegin  = load("begin")
-	scriptTake   = load("take")
-	scriptServe  = load("serve")
-	scriptFinish = load("finish")
+	scriptBegin  = bulk.Script(scriptFiles, "begin")
+	scriptTake   = bulk.Script(scriptFiles, "take")
+	scriptServe  = bulk.Script(scriptFiles, "serve")
+	scriptFinish = bulk.Script(scriptFiles, "finish")
 )
-
-func load(name string) *redis.Script {
-	source, err := scriptFiles.ReadFile("scripts/" + name + ".lua")
-	if err != nil {
-		panic(fmt.Sprintf("restore: %v", err)) // embedded: cannot happen in a binary that was built
-	}
-	return redis.NewScript(string(source))
-}

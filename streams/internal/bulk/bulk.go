@@ -4,7 +4,7 @@ package bulk
 
 import (
 	"context"
-	_ "embed" // of the script
+	"embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -116,4 +116,39 @@ func (p *Pairs) Flush() error {
 	err := p.w.Add(p.key, p.command, p.values...)
 	p.values = p.values[:0]
 	return err
+}
+
+// WriteInvoices puts each order that was ever confirmed on its customer's invoices, those that posting has not come to yet as well: it will find
+// them there, and what a line says is read from its order. They are in other slots, where two runs write the same. It returns how many there are.
+func WriteInvoices(ctx context.Context, ns access.Namespace, orders map[domain.OrderRef]domain.Order) (lines int, err error) {
+	pipe := ns.Client.Pipeline()
+	send := func(least int) error {
+		if pipe.Len() <= least {
+			return nil
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return fmt.Errorf("writing invoices: %w", access.Classify(err))
+		}
+		return nil
+	}
+	for ref, o := range orders {
+		if o.ConfirmedAtMillis == 0 {
+			continue
+		}
+		lines++
+		pipe.HSet(ctx, ns.Keys.Invoices(o.CustomerID), ref.String(), "")
+		if err := send(access.MaxBatch); err != nil {
+			return lines, err
+		}
+	}
+	return lines, send(0)
+}
+
+// Script is one of the scripts of a package that uses them once, and so has them itself.
+func Script(files embed.FS, name string) *redis.Script {
+	source, err := files.ReadFile("scripts/" + name + ".lua")
+	if err != nil {
+		panic(fmt.Sprintf("reading a script: %v", err)) // embedded: cannot happen in a binary that was built
+	}
+	return redis.NewScript(string(source))
 }
