@@ -28,7 +28,7 @@ import (
 
 type demoCommand struct {
 	Customers int    `default:"5000" placeholder:"N" help:"Customers of the on-sale. Default: 5000."`
-	Seed      uint64 `default:"1" placeholder:"N" help:"Who wants what, and whose payment is declined, follows from it. Default: 1."`
+	Seed      uint64 `default:"1" placeholder:"N" help:"Who wants what follows from it; on the embedded Redis also whose payment is declined. Default: 1."`
 }
 
 // demoLimit bounds the whole demo; it takes a fraction of that.
@@ -74,6 +74,7 @@ func (c *demoCommand) run(ctx context.Context, e *environment) (err error) {
 			return fmt.Errorf("starting the embedded Redis: %w", err)
 		}
 		defer embedded.Close()
+		d.ns = "demo" // nobody else is there, and payments, which are named after it, are declined in every run alike
 		defer runClock(embedded)()
 		// It is as slow as this machine is busy, and cannot be lost: there is nothing to be gained by giving up.
 		d.url = "redis://" + embedded.Addr() + "?read_timeout=1m&write_timeout=1m"

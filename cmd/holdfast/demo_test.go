@@ -17,7 +17,7 @@ func TestDemoOnEmbeddedRedis(t *testing.T) {
 	var stdout, stderr program.Buffer
 	code := run(ctx, []string{"demo"}, nil, &stdout, &stderr)
 	said := stdout.String()
-	for _, want := range []string{"jim wants B-13 B-14: rejected (seat_taken: B-13)", "then gives C-14 back, and gets 45.00 EUR back", "mary wants two seats for fans, with a code: held"} {
+	for _, want := range []string{"jim wants B-13 B-14: rejected (seat_taken: B-13)", "fred pays with a card that is declined: held", "with another card: confirmed; then gives C-14 back, and gets 45.00 EUR back", "mary wants two seats for fans, with a code: held"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("it does not say %q", want)
 		}

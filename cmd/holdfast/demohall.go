@@ -9,6 +9,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/domain/seats"
+	"holdfast/payments/simulator"
 )
 
 // The hall of the demo: six rows with two aisles, of which the house keeps four seats, and eight are for fans who have a code.
@@ -140,8 +141,8 @@ func (d *demo) chooseSeats(ctx context.Context) error {
 	return nil
 }
 
-// changeMinds is what is not the end with a sale: one customer pays, and gives a seat back; another one takes other seats, if two side by side
-// are left.
+// changeMinds is what is not the end with a sale: one customer pays when a first card was declined, and gives a seat back; another one takes
+// other seats, if two side by side are left.
 func (d *demo) changeMinds(ctx context.Context, layout *seats.Layout) error {
 	ask := func(r domain.Request) (domain.Order, error) {
 		r.EventID = hallEvent
@@ -155,7 +156,18 @@ func (d *demo) changeMinds(ctx context.Context, layout *seats.Layout) error {
 		}
 		return outcome.Order, err
 	}
-	paid, err := ask(domain.Request{Type: domain.RequestPay, OrderID: "fred-1", PaymentToken: "tok_fred"})
+	pay := domain.Request{Type: domain.RequestPay, OrderID: "fred-1", PaymentToken: simulator.DeclineTokenPrefix + "_fred", Attempt: 1}
+	paid, err := ask(pay)
+	if err != nil {
+		return err
+	}
+	d.say("\n  fred pays with a card that is declined: %s", paid.State)
+	// The gateway of the rush declines some, whoever they are.
+	for err == nil && paid.State == domain.OrderHeld && pay.Attempt < domain.MaxAttempts {
+		pay.PaymentToken = "tok_fred"
+		pay.Attempt++
+		paid, err = ask(pay)
+	}
 	if err != nil {
 		return err
 	}
@@ -164,7 +176,7 @@ func (d *demo) changeMinds(ctx context.Context, layout *seats.Layout) error {
 	if err != nil {
 		return err
 	}
-	d.say("\n  fred pays %s: %s; then gives C-14 back, and gets %s back", money(paid.Amount(), paid.Currency), paid.State, money(reduced.RefundTotal(), reduced.Currency))
+	d.say("  fred pays %s with another card: %s; then gives C-14 back, and gets %s back", money(paid.Amount(), paid.Currency), paid.State, money(reduced.RefundTotal(), reduced.Currency))
 
 	event, err := d.store.Events().Get(ctx, hallEvent)
 	if err != nil {
