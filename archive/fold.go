@@ -47,6 +47,24 @@ func (r *Reader) Fold(ctx context.Context, o Options, each func(Folded) error) e
 	return nil
 }
 
+// foldEntry folds an entry's facts, those about the event alone, if one is named, and returns how many they are.
+func foldEntry(book *domain.Snapshot, e domain.Entry, eventID string) (folded int, err error) {
+	facts, err := wire.ParseFacts(e.ID, e.Fields)
+	if err != nil {
+		return 0, domain.WithClass(domain.ClassPoison, err)
+	}
+	for _, fact := range facts {
+		if eventID != "" && fact.EventID != eventID {
+			continue
+		}
+		if err := book.Fold(fact); err != nil {
+			return folded, domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: %w", e.ID, err))
+		}
+		folded++
+	}
+	return folded, nil
+}
+
 func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Folded, error) {
 	f := Folded{Partition: p, Branch: branch, Book: domain.NewSnapshot()}
 	chain, err := r.chain(ctx, p, branch, nil)
@@ -58,17 +76,8 @@ func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Fol
 			o.Step()
 		}
 		for _, e := range entries {
-			facts, err := wire.ParseFacts(e.ID, e.Fields)
-			if err != nil {
-				return err
-			}
-			for _, fact := range facts {
-				if o.EventID != "" && fact.EventID != o.EventID {
-					continue
-				}
-				if err := f.Book.Fold(fact); err != nil {
-					return fmt.Errorf("log entry %s of partition %d: %w", e.ID, p, err)
-				}
+			if _, err := foldEntry(f.Book, e, o.EventID); err != nil {
+				return fmt.Errorf("partition %d: %w", p, err)
 			}
 			f.Last = e.ID
 		}
