@@ -32,9 +32,9 @@ UNITS = ./workers $$(go list ./... | grep -v -e /e2e -e '^holdfast/workers$$')
 
 .PHONY: test
 test: redis prometheus tmux chromium systemd-analyze ## Run every test on a real redis-server (installs one if there is none)
-	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./webhooks
+	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./streams/audit ./webhooks
 	go test -timeout 10m $(UNITS)
-	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./webhooks
+	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./streams/audit ./webhooks
 	go test -timeout 10m -count 1 ./e2e # runs the program, on which Go's cache of results does not know it depends
 	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/deployments && go vet ./... && go test -timeout 10m -count 1 ./...

@@ -39,6 +39,9 @@ func (r *Reader) list(ctx context.Context, prefix string, stranger func(key stri
 	all := make(map[int]map[string][]link)
 	err := r.bucket.List(ctx, prefix, func(o Object) error {
 		key, err := ParseKey(o.Key)
+		if of, _, is := parseSnapshotKey(o.Key); is && of.Namespace == r.namespace {
+			return nil
+		}
 		if err != nil || key.Namespace != r.namespace {
 			if stranger != nil {
 				stranger(o.Key)
@@ -114,6 +117,15 @@ func (r *Reader) chain(ctx context.Context, p int, branch string, branches map[s
 		}
 		branch = first.Header.Parent
 	}
+}
+
+// poisonous gives an error that names what is damaged or missing its class; others stay what they are.
+func poisonous(err error) error {
+	var damaged *damagedError
+	if errors.As(err, &damaged) || errors.Is(err, ErrMissing) {
+		return domain.WithClass(domain.ClassPoison, err)
+	}
+	return err
 }
 
 // Fault is something that is wrong with an archive.

@@ -54,6 +54,27 @@ func (r *Reader) Fold(ctx context.Context, o Options, each func(Folded) error) e
 	return nil
 }
 
+// foldEntry folds an entry's facts, those about the event alone, if one is named, calls each, if it is not nil, for them, and returns how many they are.
+func foldEntry(book *domain.Snapshot, e domain.Entry, eventID string, each func(domain.Fact)) (folded int, err error) {
+	facts, err := wire.ParseFacts(e.ID, e.Fields)
+	if err != nil {
+		return 0, domain.WithClass(domain.ClassPoison, err)
+	}
+	for _, fact := range facts {
+		if eventID != "" && fact.EventID != eventID {
+			continue
+		}
+		if err := book.Fold(fact); err != nil {
+			return folded, domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: %w", e.ID, err))
+		}
+		if each != nil {
+			each(fact)
+		}
+		folded++
+	}
+	return folded, nil
+}
+
 func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Folded, error) {
 	f := Folded{Partition: p, Branch: branch, Book: domain.NewSnapshot()}
 	chain, err := r.chain(ctx, p, branch, nil)
@@ -68,20 +89,8 @@ func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Fol
 			if f.Beyond = o.UntilMillis > 0 && domain.EntryMillis(e.ID) > o.UntilMillis; f.Beyond {
 				return errStop
 			}
-			facts, err := wire.ParseFacts(e.ID, e.Fields)
-			if err != nil {
-				return err
-			}
-			for _, fact := range facts {
-				if o.EventID != "" && fact.EventID != o.EventID {
-					continue
-				}
-				if err := f.Book.Fold(fact); err != nil {
-					return fmt.Errorf("log entry %s of partition %d: %w", e.ID, p, err)
-				}
-				if o.Fact != nil {
-					o.Fact(fact)
-				}
+			if _, err := foldEntry(f.Book, e, o.EventID, o.Fact); err != nil {
+				return fmt.Errorf("partition %d: %w", p, err)
 			}
 			f.Last = e.ID
 		}

@@ -32,18 +32,65 @@ func (k Key) String() string {
 
 // ParseKey reads the name of a segment.
 func ParseKey(s string) (Key, error) {
-	parts := strings.Split(s, "/")
-	if len(parts) == 4 {
-		namespace, isNamespace := strings.CutPrefix(parts[0], "namespace=")
-		partition, isPartition := strings.CutPrefix(parts[1], "partition=")
-		branch, isBranch := strings.CutPrefix(parts[2], "branch=")
-		before, isSegment := strings.CutSuffix(parts[3], suffix)
-		p, err := strconv.Atoi(partition)
-		at, errAt := parseInKey(before)
-		k := Key{namespace, p, branch, at}
-		if isNamespace && isPartition && isBranch && isSegment && err == nil && errAt == nil && domain.ValidID(namespace) && branch != "" && k.String() == s {
-			return k, nil
-		}
+	if k, ok := parseKey(s, suffix); ok && k.String() == s {
+		return k, nil
 	}
 	return Key{}, fmt.Errorf("%q is not the name of a segment", s)
+}
+
+// parseKey reads the name of an object whose last part is a position and this suffix.
+func parseKey(s, suffix string) (Key, bool) {
+	parts := strings.Split(s, "/")
+	if len(parts) != 4 {
+		return Key{}, false
+	}
+	namespace, isNamespace := strings.CutPrefix(parts[0], "namespace=")
+	partition, isPartition := strings.CutPrefix(parts[1], "partition=")
+	branch, isBranch := strings.CutPrefix(parts[2], "branch=")
+	position, isSuffix := strings.CutSuffix(parts[3], suffix)
+	p, err := strconv.Atoi(partition)
+	at, errAt := parseInKey(position)
+	ok := isNamespace && isPartition && isBranch && isSuffix && err == nil && errAt == nil && domain.ValidID(namespace) && branch != ""
+	return Key{namespace, p, branch, at}, ok
+}
+
+// snapshotKey names a snapshot: the branch, and the position of the newest entry that is folded into it.
+type snapshotKey struct {
+	Namespace string
+	Partition int
+	Branch    string
+	At        Position
+}
+
+// The parts of a snapshot's name. Those who query an archive read *.parquet, and pass over these.
+const (
+	snapshotSuffix = ".snapshot"
+	pieceSuffix    = ".piece"
+)
+
+func (k snapshotKey) folder() string {
+	return partitionPrefix(k.Namespace, k.Partition) + "branch=" + k.Branch + "/"
+}
+
+// String is its name in a bucket.
+func (k snapshotKey) String() string { return k.folder() + k.At.inKey() + snapshotSuffix }
+
+// piece names what has a part of the state: what it says is known by its hash, so that there is only one of that name.
+func (k snapshotKey) piece(hash string) string {
+	return k.folder() + k.At.inKey() + "." + hash + pieceSuffix
+}
+
+// parseSnapshotKey reads the name of a snapshot; isPiece: of one of its pieces.
+func parseSnapshotKey(s string) (k snapshotKey, isPiece, ok bool) {
+	end := snapshotSuffix
+	if rest, is := strings.CutSuffix(s, pieceSuffix); is {
+		dot := strings.LastIndexByte(rest, '.')
+		if dot < 0 {
+			return k, true, false
+		}
+		end, isPiece = s[dot:], true
+	}
+	key, ok := parseKey(s, end)
+	k = snapshotKey{key.Namespace, key.Partition, key.Branch, key.Before}
+	return k, isPiece, ok && k.folder()+k.At.inKey()+end == s
 }

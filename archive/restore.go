@@ -117,12 +117,8 @@ func (s *Restorable) Read(ctx context.Context, p int, each func(domain.Entry) er
 		return found, nil
 	}
 	chain, err := s.r.chain(ctx, p, branch, nil)
-	var damaged *damagedError
-	if errors.As(err, &damaged) || errors.Is(err, ErrMissing) {
-		return found, domain.WithClass(domain.ClassPoison, err)
-	}
 	if err != nil {
-		return found, err
+		return found, poisonous(err)
 	}
 	if found.Branches, err = s.lineage(ctx, p, branch); err != nil {
 		return found, err

@@ -239,14 +239,20 @@ func factsIn(rows []row) int {
 	return n
 }
 
-// damagedError is a segment that is not what was written.
+// damagedError is a segment, or a snapshot, that is not what was written.
 type damagedError struct {
 	key  string
 	what string
 }
 
-// Error names the segment.
-func (d *damagedError) Error() string { return fmt.Sprintf("segment %s is damaged: %s", d.key, d.what) }
+// Error names the object.
+func (d *damagedError) Error() string {
+	kind := "segment"
+	if _, _, is := parseSnapshotKey(d.key); is {
+		kind = "snapshot"
+	}
+	return fmt.Sprintf("%s %s is damaged: %s", kind, d.key, d.what)
+}
 
 // decode reads a segment, and checks all that it says of itself and of its entries. Every error is a *damagedError.
 func decode(key Key, body []byte) (s *Segment, err error) {

@@ -19,8 +19,10 @@ type Branch struct {
 	After       string `json:"after"` // the entry behind which it goes on from its parent; "0-0": the log begins here
 	Last        string `json:"last"`
 	Segments    int    `json:"segments"`
-	Bytes       int64  `json:"bytes"`
-	FirstMillis int64  `json:"first_ms"` // of its first entry
+	Bytes       int64  `json:"bytes"` // of the segments
+	Snapshots   int    `json:"snapshots"`
+	Snapshot    string `json:"snapshot,omitempty"` // id of the last log entry that is in the newest of them
+	FirstMillis int64  `json:"first_ms"`           // of its first entry
 	LastMillis  int64  `json:"last_ms"`
 	LeftBy      string `json:"left_by,omitempty"` // the branches that go on from it
 	Damaged     string `json:"damaged,omitempty"` // why its first or last segment cannot be read
@@ -51,6 +53,13 @@ func (r *Reader) branchesOf(ctx context.Context, p int, all map[string][]link) (
 		b := Branch{Partition: p, Branch: name, Segments: len(links)}
 		for _, l := range links {
 			b.Bytes += l.size
+		}
+		snapshots, err := r.snapshots(ctx, p, name)
+		if err != nil {
+			return nil, err
+		}
+		if b.Snapshots = len(snapshots); b.Snapshots > 0 {
+			b.Snapshot = snapshots[0].At.String()
 		}
 		for i, key := range []Key{links[0].key, links[len(links)-1].key} {
 			s, err := r.segment(ctx, key)
@@ -133,13 +142,16 @@ func (r *Reader) newest(ctx context.Context, wanted []string) (map[int]string, e
 
 // Report is what was found of an archive.
 type Report struct {
-	OK       bool    `json:"ok"`
-	Branches int     `json:"branches"`
-	Segments int     `json:"segments"`
-	Entries  int     `json:"entries"`
-	Facts    int     `json:"facts"`
-	Bytes    int64   `json:"bytes"`
-	Faults   []Fault `json:"faults"`
+	OK        bool  `json:"ok"`
+	Branches  int   `json:"branches"`
+	Segments  int   `json:"segments"`
+	Snapshots int   `json:"snapshots"` // of this version of the program: others are passed over
+	Entries   int   `json:"entries"`
+	Facts     int   `json:"facts"`
+	Bytes     int64 `json:"bytes"` // of the segments
+	// Before is how many entries the archive has from before what the log begins with. Compare counts them.
+	Before int     `json:"entries_before_log,omitempty"`
+	Faults []Fault `json:"faults"`
 }
 
 // mostFaults bounds a report.
@@ -154,8 +166,8 @@ func (r *Report) fault(f Fault) error {
 }
 
 // Verify reads every segment of every branch, and checks what each says of itself, that each follows the one before, position by
-// position and hash by hash, and that nothing else is there. That the end of a branch is missing only Redis can tell: see Compare. Step, if not
-// nil, is called for each segment.
+// position and hash by hash, and that nothing else is there; and every snapshot, that it is what was written, at the end of the segment that it
+// names. That the end of a branch is missing only Redis can tell: see Compare. Step, if not nil, is called for each segment.
 func (r *Reader) Verify(ctx context.Context, step func()) (Report, error) {
 	report := Report{OK: true, Faults: []Fault{}}
 	all, err := r.list(ctx, namespacePrefix(r.namespace), func(key string) {
@@ -171,6 +183,9 @@ func (r *Reader) Verify(ctx context.Context, step func()) (Report, error) {
 		for _, name := range slices.Sorted(maps.Keys(all[p])) {
 			report.Branches++
 			if err := r.verifyBranch(ctx, all[p], p, name, &report, step); err != nil {
+				return report, err
+			}
+			if err := r.verifySnapshots(ctx, p, name, &report); err != nil {
 				return report, err
 			}
 		}
@@ -200,6 +215,35 @@ func (r *Reader) verifyBranch(ctx context.Context, branches map[string][]link, p
 		parent = chain[n-1 : n]
 	}
 	return r.walkOwn(ctx, own, parent, report, step)
+}
+
+// verifySnapshots checks those of one branch. A piece that no snapshot names was left by whoever died before that was written.
+func (r *Reader) verifySnapshots(ctx context.Context, p int, branch string, report *Report) error {
+	keys, err := r.snapshots(ctx, p, branch)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		s, err := r.snapshot(ctx, key)
+		if err == nil {
+			err = s.each(ctx, r, func(*domain.Snapshot) error { return nil })
+		}
+		var damaged *damagedError
+		switch {
+		case errors.As(err, &damaged):
+			err = report.fault(Fault{damaged.key, damaged.what})
+		case errors.Is(err, ErrMissing):
+			err = report.fault(Fault{key.String(), "is listed, and is not there"})
+		case errors.Is(err, errOtherFormat):
+			err = nil
+		case err == nil:
+			report.Snapshots++
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // walkOwn walks the segments of a branch behind the last one of its parent, if it has one.
@@ -240,7 +284,7 @@ type Log interface {
 }
 
 // Compare reads the log of each partition from its start and compares what is archived of its branch with it, entry by entry and byte for
-// byte, up to the mark in Redis. Archiving may go on meanwhile. It adds what it finds to a report of Verify.
+// byte, up to the mark in Redis. What comes before the first entry that the log has is counted. Archiving may go on meanwhile. It adds what it finds to a report of Verify.
 func (r *Reader) Compare(ctx context.Context, log Log, partitions int, report *Report, step func()) error {
 	for p := range partitions {
 		if err := r.comparePartition(ctx, log, p, report, step); err != nil {
@@ -265,6 +309,16 @@ func (r *Reader) comparePartition(ctx context.Context, log Log, p int, report *R
 	}
 	marked, broken := false, false
 	next := entriesAfter(ctx, log, p, state.Branch)
+	is, err := next()
+	if err != nil {
+		return err
+	}
+	begins := Position{} // of what was removed from the start of the log, the archive alone tells
+	if is.ID != "" {
+		if begins, err = ParsePosition(is.ID); err != nil {
+			return err
+		}
+	}
 	err = r.walk(ctx, chain, func(s *Segment, entries []domain.Entry) error {
 		if step != nil {
 			step()
@@ -277,13 +331,17 @@ func (r *Reader) comparePartition(ctx context.Context, log Log, p int, report *R
 			}
 		}
 		for _, archived := range entries {
-			is, err := next()
-			if err != nil {
-				return err
+			if s.position(archived.ID).Compare(begins) < 0 {
+				report.Before++
+				continue
 			}
 			if !sameEntry(is, archived) {
 				broken = true
 				return errors.Join(report.fault(Fault{s.Key.String(), fmt.Sprintf("has the entry %s, where the log has %q", archived.ID, is.ID)}), errStop)
+			}
+			var err error
+			if is, err = next(); err != nil {
+				return err
 			}
 		}
 		if marked {

@@ -452,6 +452,7 @@ type Snapshot struct {
 	InProgress map[string]map[string]string // event_id -> customer_id -> order_id
 	Places     map[string]map[string]int64  // event_id -> customer_id -> View.Places, of events that have a limit of them; none is 0
 	Refused    map[RefusedDemand]int64      // places that were asked for in vain
+	Early      map[OrderRef]bool            // orders that were named before their event was listed
 }
 
 // RefusedDemand is what places were asked for in vain: which, and why.
@@ -479,6 +480,7 @@ func NewSnapshot() *Snapshot {
 		InProgress: make(map[string]map[string]string),
 		Places:     make(map[string]map[string]int64),
 		Refused:    make(map[RefusedDemand]int64),
+		Early:      make(map[OrderRef]bool),
 	}
 }
 
@@ -510,8 +512,12 @@ func (b *Snapshot) Fold(f Fact) error {
 	if err != nil {
 		return err
 	}
+	if !b.Events[f.EventID].Exists() {
+		b.Early[ref] = true
+	}
 	if b.Orders[ref] = v.Order; v.Order.State == OrderNone {
 		delete(b.Orders, ref)
+		delete(b.Early, ref)
 	}
 	if v.Event.Exists() {
 		b.Events[f.EventID] = v.Event

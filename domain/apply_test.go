@@ -558,6 +558,7 @@ func cloneSnapshot(b *Snapshot) *Snapshot {
 		c.Places[id] = maps.Clone(places)
 	}
 	maps.Copy(c.Refused, b.Refused)
+	maps.Copy(c.Early, b.Early)
 	return c
 }
 
@@ -626,7 +627,7 @@ func TestSnapshotFold(t *testing.T) {
 			{"e9", "o1"}: {State: OrderRejected, CustomerID: "fred", Items: "general:1:0", ResolvedAtMillis: 18, Reason: "unknown_event"},
 		},
 		InProgress: map[string]map[string]string{"e1": {"fred": "o3"}, "e2": {"fred": "o1"}},
-		Places:     map[string]map[string]int64{}, Refused: map[RefusedDemand]int64{},
+		Places:     map[string]map[string]int64{}, Refused: map[RefusedDemand]int64{}, Early: map[OrderRef]bool{{"e9", "o1"}: true},
 	}
 	if !reflect.DeepEqual(b, want) {
 		t.Fatalf("got  %+v\nwant %+v", b, want)
@@ -756,8 +757,8 @@ func TestForgotten(t *testing.T) {
 		if err := book.Fold(f); err != nil {
 			t.Fatal(err)
 		}
-		if want := f.Type == FactRejected; len(book.Orders) == 1 != want {
-			t.Errorf("after %s: %+v", f.Type, book.Orders)
+		if want := f.Type == FactRejected; len(book.Orders) == 1 != want || len(book.Early) == 1 != want {
+			t.Errorf("after %s: %+v, early %v", f.Type, book.Orders, book.Early)
 		}
 	}
 }

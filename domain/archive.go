@@ -73,6 +73,22 @@ type ArchivedPartition struct {
 	BeyondFault                string
 }
 
+// ArchivedBook is what the log of a partition folds to up to a position, as the archive says.
+type ArchivedBook struct {
+	Book     *Snapshot
+	Last     string // id of the newest log entry that is in it; "0-0": none
+	Facts    int    // that it was folded of
+	Snapshot string // its key; empty: it is what a log begins with, and nothing is in it
+}
+
+// ArchivedPast is what is archived of a namespace's log, for whoever folds that and does not care where a fact is.
+type ArchivedPast interface {
+	// Past calls begin with the newest snapshot that is good and has nothing behind an entry ("0-0": with an empty book), and then each for the
+	// entries behind it up to a mark, in order. Of several it takes the newest, and passes over those that are not what they say. An error of
+	// ClassPoison names what is missing or damaged of the segments; begin and each may have been called before.
+	Past(ctx context.Context, partition int, to ArchiveMark, notBehind string, begin func(ArchivedBook), each func(Entry) error) error
+}
+
 // ArchivedLog is what is archived of a namespace, to be restored up to a time, or whole.
 type ArchivedLog interface {
 	// Source names what is restored: the branches, and up to when. Whoever goes on with a restore goes on with the same.

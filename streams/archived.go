@@ -3,7 +3,6 @@ package streams
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -140,7 +139,7 @@ func (l *Ledger) Acknowledged(ctx context.Context, p int) (map[domain.Group]stri
 		}
 		acknowledged[domain.Group(info.Name)] = info.LastDeliveredID
 		if p.Val().Count > 0 {
-			acknowledged[domain.Group(info.Name)] = before(layout.ParseLogID(p.Val().Lower)).String()
+			acknowledged[domain.Group(info.Name)] = layout.ParseLogID(p.Val().Lower).Before().String()
 		}
 	}
 	return acknowledged, l.holdBackOwed(ctx, p, acknowledged)
@@ -160,7 +159,7 @@ func (l *Ledger) holdBackOwed(ctx context.Context, partition int, acknowledged m
 			// One that cannot be read is taken off the list, and said, by whoever settles what is owed.
 			o, err := layout.DecodeOwed(page[i], page[i+1])
 			if fact := layout.ParseLogID(o.FactID); err == nil && fact != (layout.LogID{}) && !fact.After(position) {
-				position = before(fact)
+				position = fact.Before()
 			}
 		}
 		if cursor = next; cursor == 0 {
@@ -168,14 +167,6 @@ func (l *Ledger) holdBackOwed(ctx context.Context, partition int, acknowledged m
 			return nil
 		}
 	}
-}
-
-// before is the largest id before this one.
-func before(id layout.LogID) layout.LogID {
-	if id.Seq > 0 {
-		return layout.LogID{Millis: id.Millis, Seq: id.Seq - 1}
-	}
-	return layout.LogID{Millis: id.Millis - 1, Seq: math.MaxUint64}
 }
 
 // Advance implements domain.ArchiveSource.

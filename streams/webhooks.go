@@ -256,7 +256,7 @@ func (w *Webhooks) replay(ctx context.Context, p int, id string, sinceMillis, un
 		if err != nil {
 			return err
 		}
-		mark, from := at.marks[1], before(layout.LogID{Millis: uint64(sinceMillis)}) //nolint:gosec // it is positive
+		mark, from := at.marks[1], layout.LogID{Millis: uint64(sinceMillis)}.Before() //nolint:gosec // it is positive
 		if first, trimmed, err := w.firstInLog(ctx, p); err != nil {
 			return err
 		} else if trimmed && first.After(from) {
@@ -360,7 +360,7 @@ func (w *Webhooks) Copy(ctx context.Context, p int, hook domain.Webhook) (more b
 		case which == 1 && at.texts[1] == "": // nothing is to be sent once more
 			continue
 		case at.texts[which] == "":
-			at.marks[0] = layout.WebhookMark{Branch: at.branch, Position: before(layout.LogID{Millis: uint64(hook.FromMillis)})} //nolint:gosec // when it was added
+			at.marks[0] = layout.WebhookMark{Branch: at.branch, Position: layout.LogID{Millis: uint64(hook.FromMillis)}.Before()} //nolint:gosec // when it was added
 		}
 		again, err := w.copyFrom(ctx, p, hook, at, which)
 		if err != nil {

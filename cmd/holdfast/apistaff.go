@@ -153,7 +153,7 @@ func (o apiOperating) Audited(ctx context.Context) (list []json.RawMessage, err 
 }
 
 func (o apiOperating) Audit(ctx context.Context, progress func(api.AuditProgress)) (json.RawMessage, error) {
-	view, err := o.compared.audit(ctx, o.environment, o.store, auditSpan{}, func(p audit.Progress) { progress(api.AuditProgress(p)) })
+	view, err := o.compared.audit(ctx, o.environment, o.store, auditExtent{}, func(p audit.Progress) { progress(api.AuditProgress(p)) })
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -211,4 +212,73 @@ func TestArchiveUsage(t *testing.T) {
 	if got := redactArchive("s3://tickets/live?region=x&endpoint=http://a:b@c"); got != "s3://tickets/live" {
 		t.Errorf("it shows %s", got)
 	}
+}
+
+// Audits begin with the newest snapshot, if nothing waits behind it; and where the log has no more what the archive has, only they can tell.
+func TestSnapshotsOfASale(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	folder := t.TempDir()
+	url := "file://" + folder
+	gateway := h.gateway()
+	worker := h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms")
+	h.event("e1")
+	sell := func(orders ...string) {
+		for _, order := range orders {
+			expect(t, h.one("publish", "--event", "e1", "--customer", "fred-"+order, "--order", order, "--token", "t", "--wait"), object{"state": "confirmed"})
+		}
+		h.drained()
+		h.archived()
+	}
+	sell("o1", "o2")
+	h.ok("orders", "cancel", "e1/o2", "--wait")
+	sell()
+	taken := h.one("archive", "snapshot", "--archive", url)
+	expect(t, taken, object{"new": true, "events": 1, "orders": 2, "facts": 6})
+	expect(t, h.one("archive", "snapshot", "--archive", url), object{"new": false, "folded": 0, "snapshot": taken["snapshot"]})
+	sell("o3")
+	expect(t, h.one("archive", "ls", "--archive", url), object{"snapshots": 1, "snapshot": taken["last"]})
+	expect(t, h.one("archive", "verify", "--archive", url), object{"ok": true, "snapshots": 1})
+	audited := func(ok bool, facts, before int, args ...string) {
+		t.Helper()
+		code := exitDone
+		if !ok {
+			code = exitFailed
+		}
+		r := h.run(append([]string{"audit", "--gateway", gateway, "-o", "json"}, args...)...)
+		is := decodeLines(t, r.stdout)[0]
+		checked, _ := is["checked"].(object)
+		if r.code != code || is["ok"] != ok || checked["facts"] != float64(facts) || before > 0 && checked["facts_before"] != float64(before) {
+			t.Errorf("audit %v: exit %d, %v", args, r.code, is)
+		}
+	}
+	audited(true, 2, 6, "--archive", url)
+	audited(true, 8, 0, "--archive", url, "--full")
+
+	// The log has no more what the snapshot has. Nobody is at work: a worker would take it for other data.
+	if code := worker.stop(); code != exitDone {
+		t.Fatalf("the worker ended with %d", code)
+	}
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	log := partitionOf(t, rdb, "e1") + "2:log"
+	if err := rdb.XTrimMaxLen(t.Context(), log, 3).Err(); err != nil {
+		t.Fatal(err)
+	}
+	audited(true, 2, 6, "--archive", url)
+	audited(true, 8, 0, "--archive", url, "--full")
+	h.says(exitFailed, []string{"I7", log, "removed", "holdfast audit --archive URL"}, "audit")
+	h.says(exitDone, []string{"log entries that Redis has no more", "2, and 6 in snapshots"}, "audit", "--archive", url)
+
+	// A snapshot that is damaged is named, and not used.
+	snapshot := filepath.Join(folder, fmt.Sprint(taken["snapshot"]))
+	if err := os.Chmod(snapshot, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(snapshot, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.says(exitFailed, []string{filepath.Base(snapshot), "cut, or changed"}, "archive", "verify", "--archive", url)
+	audited(false, 8, 0, "--archive", url)
+	h.fails(exitUsage, []string{"--full: want --archive"}, "audit", "--full")
 }

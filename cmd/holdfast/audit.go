@@ -37,12 +37,13 @@ type auditCommand struct {
 	auditSources
 	From  timeFlag `placeholder:"TIME" help:"With --gateway stripe, only the payments that were made there from this time on. Default: all."`
 	Until timeFlag `placeholder:"TIME" help:"With --gateway stripe, only those made before this time."`
+	Full  bool     `help:"With --archive, fold that from its first segment. Default: from its newest snapshot (archive snapshot)."`
 }
 
 // Help is shown by --help.
 func (c *auditCommand) Help() string {
 	return `
-It folds the log from its start and compares the result with everything that is stored. It may run while
+It folds the log from its start, or with --archive what is archived of it and then the log, and compares the result with everything that is stored. It may run while
 tickets are sold, and changes nothing but the note of what it found, which check and the metrics of workers tell. Exit status 0 only if all is well; that the data was replaced is not, until somebody has seen to it
 (holdfast check --forget-replaced).
 `
@@ -65,12 +66,31 @@ func (c auditSources) check() error {
 	return err
 }
 
-// auditSpan bounds the payments that are listed at Stripe, by when they were made there. 0: no bound.
-type auditSpan struct{ fromMillis, untilMillis int64 }
+// auditExtent bounds the payments that are listed at Stripe, by when they were made there (0: no bound), and says whether an archive is folded from
+// its first segment.
+type auditExtent struct {
+	fromMillis, untilMillis int64
+	full                    bool
+}
 
 // audit proves what is in a store, and keeps what it found.
-func (c auditSources) audit(ctx context.Context, e *environment, store *streams.Store, made auditSpan, progress func(audit.Progress)) (view auditView, err error) {
-	options := audit.Options{FromMillis: made.fromMillis, UntilMillis: made.untilMillis, Progress: progress}
+func (c auditSources) audit(ctx context.Context, e *environment, store *streams.Store, of auditExtent, progress func(audit.Progress)) (view auditView, err error) {
+	if c.Archive == "" {
+		return c.auditWith(ctx, e, store, of, nil, progress)
+	}
+	err = archiveFlags{c.Archive}.with(ctx, e, func(r *archive.Reader) (err error) {
+		view, err = c.auditWith(ctx, e, store, of, r, progress)
+		return err
+	})
+	return view, err
+}
+
+// auditWith is audit with what is archived, or nil.
+func (c auditSources) auditWith(ctx context.Context, e *environment, store *streams.Store, of auditExtent, archived *archive.Reader, progress func(audit.Progress)) (view auditView, err error) {
+	options := audit.Options{FromMillis: of.fromMillis, UntilMillis: of.untilMillis, Full: of.full, Progress: progress}
+	if archived != nil {
+		options.Archive = archived
+	}
 	if c.Gateway != "" {
 		gateway, err := ask(c.Gateway, c.As, c.Stripe)
 		if err != nil {
@@ -81,7 +101,7 @@ func (c auditSources) audit(ctx context.Context, e *environment, store *streams.
 			return view, err
 		}
 		options.Gateway = func(ctx context.Context) ([]domain.BooksLine, error) {
-			lines, err := gateway.books(ctx, made.fromMillis, made.untilMillis)
+			lines, err := gateway.books(ctx, of.fromMillis, of.untilMillis)
 			switch {
 			case errors.Is(err, domain.ErrNotFound):
 				return nil, fmt.Errorf("the gateway at %s has no /ledger: audit without --gateway", gateway.called)
@@ -97,8 +117,8 @@ func (c auditSources) audit(ctx context.Context, e *environment, store *streams.
 	if view.Replaced, err = inspect.New(store).Replaced(ctx); err != nil {
 		return view, err
 	}
-	if c.Archive != "" {
-		found, err := compareArchive(ctx, e, c.Archive, store)
+	if archived != nil {
+		found, err := compareArchive(ctx, e, archived, store)
 		if err != nil {
 			return view, err
 		}
@@ -117,24 +137,36 @@ func (c auditSources) audit(ctx context.Context, e *environment, store *streams.
 }
 
 func (c *auditCommand) Run(ctx context.Context, e *environment) error {
-	made := auditSpan{c.From.millis, c.Until.millis}
-	switch ranged := made != (auditSpan{}); {
+	of := auditExtent{c.From.millis, c.Until.millis, c.Full}
+	switch ranged := of.fromMillis != 0 || of.untilMillis != 0; {
 	case ranged && c.Gateway != stripeGateway:
 		return badUsage("--from, --until: want --gateway stripe")
-	case made.untilMillis != 0 && made.untilMillis <= made.fromMillis:
+	case of.untilMillis != 0 && of.untilMillis <= of.fromMillis:
 		return badUsage("--until: want a time after --from")
+	case c.Full && c.Archive == "":
+		return badUsage("--full: want --archive")
 	}
 	if err := c.check(); err != nil {
 		return err
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		view, err := c.audit(ctx, e, store, made, nil)
+		view, err := c.audit(ctx, e, store, of, nil)
 		if err != nil {
 			return err
 		}
 		report, replaced, archived := view.Report, view.Replaced, "not checked: no --archive"
 		if view.Archive != nil {
 			archived = plural(int64(view.Archive.Segments), "segment", "segments") + ", " + plural(int64(view.Archive.Facts), "fact", "facts")
+			if n := view.Archive.Snapshots; n > 0 {
+				archived += ", " + plural(int64(n), "snapshot", "snapshots")
+			}
+			if n := view.Archive.Before; n > 0 {
+				archived += ", " + plural(int64(n), "log entry", "log entries") + " that Redis has no more"
+			}
+		}
+		facts := strconv.Itoa(report.Checked.Facts)
+		if n := report.Checked.Before; n > 0 {
+			facts += fmt.Sprintf(", and %d in snapshots", n)
 		}
 		out := e.printer()
 		verdict := "all is well"
@@ -159,7 +191,7 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 		}
 		sheet := []string{
 			"verdict", verdict, "events", strconv.Itoa(report.Checked.Events),
-			"orders", strconv.Itoa(report.Checked.Orders), "facts", strconv.Itoa(report.Checked.Facts), "payments", paid, "archive", archived,
+			"orders", strconv.Itoa(report.Checked.Orders), "facts", facts, "payments", paid, "archive", archived,
 		}
 		if replaced != nil {
 			sheet = append(sheet, "replaced", replacedText(replaced))

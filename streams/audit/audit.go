@@ -17,6 +17,10 @@ type Options struct {
 	// FromMillis and UntilMillis say of which time those payments are that Gateway returns, by when they were made there: from the first on, and
 	// before the second. 0: no bound.
 	FromMillis, UntilMillis int64
+	// Archive, if it is not nil, is what is archived of the log: what is folded is that, as far as it goes, and the log behind it.
+	Archive domain.ArchivedPast
+	// Full has Archive folded from its start. Else it begins with the newest snapshot behind which all is posted and settled.
+	Full bool
 	// Progress, if it is not nil, is told now and then how far the audit is.
 	Progress func(Progress)
 }
@@ -40,7 +44,9 @@ type Report struct {
 type Counts struct {
 	Events int `json:"events"`
 	Orders int `json:"orders"`
-	Facts  int `json:"facts"`
+	Facts  int `json:"facts"` // that were folded
+	// Before is how many facts more are in the snapshots that were begun with.
+	Before int `json:"facts_before,omitempty"`
 }
 
 // PaymentCounts says how many lines of the gateway's books were looked at.
@@ -76,7 +82,7 @@ type Violation struct {
 // payments were lost must not hide that a ticket was sold twice.
 const maxViolations = 10_000
 
-// Run folds the log from its start with package domain and compares every
+// Run folds the log from its start, or what is archived of it and then the log, with package domain and compares every
 // event, order, hold, order in progress, total and invoice with what Redis holds, and,
 // if it can see the gateway's books, every payment.
 //
@@ -91,7 +97,7 @@ const maxViolations = 10_000
 func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 	ns := store.Inside()
 	ns.Hashes = new(access.OrderHashes) // where orders are is what is stored, not what this process remembers
-	a := &auditor{ns: ns, progress: o.Progress, invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
+	a := &auditor{ns: ns, archive: o.Archive, full: o.Full, progress: o.Progress, invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
 	for p := range a.ns.Keys.Partitions() {
 		a.partitions = append(a.partitions, newPartitionAudit(a, p))
 	}
@@ -111,12 +117,15 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 		report.Checked.Events += len(p.book.Events)
 		report.Checked.Orders += len(p.book.Orders)
 		report.Checked.Facts += p.facts
+		report.Checked.Before += p.before
 	}
 	return report, nil
 }
 
 type auditor struct {
 	ns         access.Namespace
+	archive    domain.ArchivedPast // nil: there is the log alone
+	full       bool
 	progress   func(Progress)
 	checked    int // partitions
 	partitions []*partitionAudit
@@ -159,8 +168,13 @@ func (a *auditor) run(ctx context.Context, o Options) error {
 	}
 	// 3: the log, and state together with it.
 	for _, p := range a.partitions {
-		if err := p.checkState(ctx); err != nil {
+		if err := p.begin(ctx); err != nil {
 			return err
+		}
+		if !p.unknown {
+			if err := p.checkState(ctx); err != nil {
+				return err
+			}
 		}
 		a.checked++
 		a.tell()

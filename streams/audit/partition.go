@@ -8,7 +8,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
-	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )
@@ -21,6 +20,10 @@ type partitionAudit struct {
 	facts int
 	last  string // folded up to here
 
+	before  int          // facts that are in the snapshot that was begun with
+	based   layout.LogID // id of its newest entry: all of it is posted and settled
+	unknown bool         // the log begins in the middle, and nobody knows what was before
+
 	endAtStart layout.LogID
 	positions  map[domain.Group]position
 	owed       map[string]bool // orders whose money waited when the audit began
@@ -28,8 +31,7 @@ type partitionAudit struct {
 
 	totals map[string]layout.Totals // by event: the sales
 
-	early   map[domain.OrderRef]bool // orders that the log names before their event
-	damaged map[string]bool          // events whose terms cannot be read
+	damaged map[string]bool // events whose terms cannot be read
 
 	// found by the scan
 	orders, places                       map[string]string // the hash that each is in
@@ -44,7 +46,7 @@ func newPartitionAudit(a *auditor, p int) *partitionAudit {
 	return &partitionAudit{
 		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
 		positions: make(map[domain.Group]position), owed: make(map[string]bool), factIDs: make(map[domain.OrderRef]factIDs),
-		totals: make(map[string]layout.Totals), early: make(map[domain.OrderRef]bool), damaged: make(map[string]bool),
+		totals: make(map[string]layout.Totals), damaged: make(map[string]bool),
 		orders: make(map[string]string), places: make(map[string]string), inProgress: make(map[string]bool), eventFields: make(map[string]bool), placeFields: make(map[string]bool),
 	}
 }
@@ -54,17 +56,10 @@ func (p *partitionAudit) foldTo(ctx context.Context, end string) error {
 	if !layout.ParseLogID(end).After(layout.ParseLogID(p.last)) {
 		return nil
 	}
-	last, err := p.ns.EachEntry(ctx, p.p, p.last, end, func(e domain.Entry) error {
-		facts, err := wire.ParseFacts(e.ID, e.Fields)
-		if err != nil {
-			p.violation("I7", p.ns.Keys.Log(p.p)+" "+e.ID, "%v", err)
-		}
-		for _, f := range facts {
-			p.fold(f)
-		}
+	_, err := p.ns.EachEntry(ctx, p.p, p.last, end, func(e domain.Entry) error {
+		p.foldEntry(e)
 		return nil
 	})
-	p.last = last
 	return err
 }
 
@@ -73,7 +68,6 @@ func (p *partitionAudit) fold(f domain.Fact) {
 	if p.facts++; p.facts%tellEvery == 0 {
 		p.tell()
 	}
-	early := f.OrderID != "" && !p.book.Events[f.EventID].Exists()
 	if err := p.book.Fold(f); err != nil {
 		invariant := "I6"
 		switch {
@@ -84,12 +78,6 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		}
 		p.violation(invariant, p.factSubject(f), "log entry %s: %v", f.ID, err)
 		return
-	}
-	switch {
-	case f.Type == domain.FactForgotten:
-		delete(p.early, f.Ref())
-	case early:
-		p.early[f.Ref()] = true
 	}
 	ids := p.factIDs[f.Ref()]
 	switch f.Type {
@@ -118,6 +106,18 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		return
 	}
 	p.factIDs[f.Ref()] = ids
+}
+
+// idsOf are the ids that postings and payments of an order are judged by. What is older than the snapshot that was begun with is as its newest
+// entry is: done.
+func (p *partitionAudit) idsOf(ref domain.OrderRef) factIDs {
+	ids := p.factIDs[ref]
+	for _, id := range []*layout.LogID{&ids.confirmed, &ids.changed, &ids.ended} {
+		if *id == (layout.LogID{}) {
+			*id = p.based
+		}
+	}
+	return ids
 }
 
 // sell takes an order into the totals of its event.

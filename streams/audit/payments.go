@@ -80,7 +80,7 @@ func (a *auditor) checkPayments(books []domain.BooksLine, options Options) {
 	a.payments.Checked = len(seen)
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAtMillis > 0 && !o.Free() && options.covers(o) && !seen[o.AttemptOf(a.ns.PaymentNamespace, ref, o.LastAttempt()).Name] && !p.factIDs[ref].confirmed.After(p.endAtStart) {
+			if o.ConfirmedAtMillis > 0 && !o.Free() && options.covers(o) && !seen[o.AttemptOf(a.ns.PaymentNamespace, ref, o.LastAttempt()).Name] && !p.idsOf(ref).confirmed.After(p.endAtStart) {
 				a.todo("look the order up at the gateway", "I4", ref.String(), "was confirmed, but the gateway knows nothing of it")
 			}
 		}
@@ -89,8 +89,11 @@ func (a *auditor) checkPayments(books []domain.BooksLine, options Options) {
 
 func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	p := a.of(ref)
+	if p.unknown {
+		return
+	}
 	o := p.book.Orders[ref]
-	ids := p.factIDs[ref]
+	ids := p.idsOf(ref)
 	subject := ref.String()
 	if line.Authorizations > 1 || line.Captures > 1 || line.Voids > 1 {
 		a.todo(doTalk, "I4", subject, "the gateway did something twice: %+v", line)
@@ -159,7 +162,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 // checkAttempt is about an attempt to pay by which its order, that was held, is not paid for: there is no money of it.
 func (a *auditor) checkAttempt(ref domain.OrderRef, attempt int, line domain.BooksLine, difference string) {
 	p := a.of(ref)
-	o, ids := p.book.Orders[ref], p.factIDs[ref]
+	o, ids := p.book.Orders[ref], p.idsOf(ref)
 	settled := true  // as far as it must be for that
 	switch o.State { //nolint:exhaustive // it was held
 	case domain.OrderHeld, domain.OrderLapsed:

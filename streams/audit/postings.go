@@ -39,7 +39,7 @@ func (a *auditor) readInvoices(ctx context.Context, customers []string) error {
 func (a *auditor) checkInvoices() {
 	for _, p := range a.partitions {
 		for ref, o := range p.book.Orders {
-			if o.ConfirmedAtMillis > 0 && p.acked(domain.GroupPosting, p.factIDs[ref].confirmed) && !a.invoices[o.CustomerID][ref] {
+			if o.ConfirmedAtMillis > 0 && p.acked(domain.GroupPosting, p.idsOf(ref).confirmed) && !a.invoices[o.CustomerID][ref] {
 				a.violation("I3", ref.String(), "was posted, but is not on the invoices of %s", o.CustomerID)
 			}
 		}

@@ -123,7 +123,7 @@ func (p *partitionAudit) checkEvents(ctx context.Context) error {
 // checkEarly: an event knows how many orders there were before it, in the hash that it shares.
 func (p *partitionAudit) checkEarly(ctx context.Context) error {
 	had := make(map[string]int)
-	for ref := range p.early {
+	for ref := range p.book.Early {
 		had[ref.EventID]++
 	}
 	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(had)), access.MaxBatch) {
@@ -360,7 +360,7 @@ func (p *partitionAudit) checkOrders(ctx context.Context) error {
 // hashOf is the hash that an order belongs in.
 func (p *partitionAudit) hashOf(ref domain.OrderRef) string {
 	hash := p.ns.Keys.SharedHash(ref.EventID)
-	if hashes, _ := p.ns.Hashes.Of(ref.EventID); !p.early[ref] {
+	if hashes, _ := p.ns.Hashes.Of(ref.EventID); !p.book.Early[ref] {
 		hash = p.ns.Keys.HashOf(ref, hashes)
 	}
 	return p.ns.Keys.Orders(p.p, hash)

@@ -138,7 +138,7 @@ func (b *builder) hashesOf(eventID string) int {
 }
 
 func (b *builder) hashOf(ref domain.OrderRef) layout.OrderHash {
-	if b.p.early[ref] {
+	if b.p.book.Early[ref] { // it is in the hash that its event shares
 		return b.m.ns.Keys.SharedHash(ref.EventID)
 	}
 	return b.m.ns.Keys.HashOf(ref, b.hashesOf(ref.EventID))
@@ -343,7 +343,7 @@ func (b *builder) writeEvents() error {
 		}
 	}
 	early := make(map[string]int)
-	for ref := range b.p.early {
+	for ref := range b.p.book.Early {
 		early[ref.EventID]++
 	}
 	for id, count := range early {

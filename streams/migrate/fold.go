@@ -27,7 +27,6 @@ type partition struct {
 	facts   int
 	// deadlines that must be moved: what they were in schema 1. The book has what they become.
 	moved    map[domain.OrderRef]int64
-	early    map[domain.OrderRef]bool // orders that the log names before their event: they are in the hash that it shares
 	posting  position
 	unposted map[domain.OrderRef]bool // posting is not done with some fact of it
 
@@ -36,7 +35,7 @@ type partition struct {
 
 func newPartition(p int) *partition {
 	return &partition{
-		p: p, book: domain.NewSnapshot(), moved: make(map[domain.OrderRef]int64), early: make(map[domain.OrderRef]bool), unposted: make(map[domain.OrderRef]bool),
+		p: p, book: domain.NewSnapshot(), moved: make(map[domain.OrderRef]int64), unposted: make(map[domain.OrderRef]bool),
 	}
 }
 
@@ -121,9 +120,6 @@ func (p *partition) fold(f domain.Fact) {
 		}
 		o.DeadlineMillis = f.AtMillis + 1
 		p.book.Orders[ref] = o
-	}
-	if f.OrderID != "" && !p.book.Events[f.EventID].Exists() {
-		p.early[ref] = true
 	}
 	if err := p.book.Fold(f); err != nil {
 		subject := f.EventID

@@ -21,7 +21,7 @@ var logGroups = []domain.Group{domain.GroupPosting, domain.GroupSettlement}
 // deleted first.
 func (r *restoring) build(ctx context.Context, p int) error {
 	b := &builder{
-		ctx: ctx, r: r, p: p, book: domain.NewSnapshot(), hashes: make(map[string]int), early: make(map[domain.OrderRef]bool),
+		ctx: ctx, r: r, p: p, book: domain.NewSnapshot(), hashes: make(map[string]int),
 		w: bulk.NewWriter(ctx, r.ns.Client, r.ns.Keys.Restoring(p), r.name),
 	}
 	for _, step := range []func() error{b.clear, b.writeLog, b.writeGroups, b.writeOrders, b.writeEvents, b.writePlaces, b.w.Flush} {
@@ -47,9 +47,8 @@ type builder struct {
 	w   *bulk.Writer
 
 	book     *domain.Snapshot
-	hashes   map[string]int           // by event: how many hashes of orders are its own
-	early    map[domain.OrderRef]bool // orders that the log names before their event: they are in the hash that it shares
-	ids      []layout.LogID           // of the log's entries
+	hashes   map[string]int // by event: how many hashes of orders are its own
+	ids      []layout.LogID // of the log's entries
 	archived domain.ArchivedPartition
 }
 
@@ -108,17 +107,11 @@ func (b *builder) writeLog() (err error) {
 }
 
 func (b *builder) fold(f domain.Fact) error {
-	early := f.OrderID != "" && !b.book.Events[f.EventID].Exists()
 	if err := b.book.Fold(f); err != nil {
 		return err
 	}
-	switch {
-	case f.Type == domain.FactCreated:
+	if f.Type == domain.FactCreated {
 		b.hashes[f.EventID] = layout.OrderHashes(*f.Terms)
-	case f.Type == domain.FactForgotten:
-		delete(b.early, f.Ref())
-	case early:
-		b.early[f.Ref()] = true
 	}
 	return nil
 }
@@ -147,7 +140,7 @@ func (b *builder) writeGroups() error {
 }
 
 func (b *builder) hashOf(ref domain.OrderRef) layout.OrderHash {
-	if b.early[ref] {
+	if b.book.Early[ref] { // it is in the hash that its event shares
 		return b.r.ns.Keys.SharedHash(ref.EventID)
 	}
 	return b.r.ns.Keys.HashOf(ref, b.hashes[ref.EventID])
@@ -242,7 +235,7 @@ func (b *builder) writeEvents() error {
 		fields[layout.RefusedField(what)] = strconv.FormatInt(count, 10)
 	}
 	early := make(map[string]int)
-	for ref := range b.early {
+	for ref := range b.book.Early {
 		early[ref.EventID]++
 	}
 	for id, count := range early {

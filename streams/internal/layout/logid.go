@@ -34,6 +34,14 @@ func (id LogID) Next() string {
 	return strconv.FormatUint(id.Millis, 10) + "-" + strconv.FormatUint(id.Seq+1, 10)
 }
 
+// Before is the largest id before this one, which is not the zero LogID.
+func (id LogID) Before() LogID {
+	if id.Seq > 0 {
+		return LogID{id.Millis, id.Seq - 1}
+	}
+	return LogID{id.Millis - 1, math.MaxUint64}
+}
+
 // After reports whether the entry came after another one.
 func (id LogID) After(other LogID) bool {
 	return id.Compare(other) > 0

@@ -1,0 +1,560 @@
+package archive
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/gob"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"holdfast/domain"
+)
+
+// A snapshot is the state that a branch folds to at the end of one of its segments: the head, which is JSON and its SHA-256, and the pieces that
+// it names by theirs. The pieces are written first, so a head that is there tells of a snapshot that is whole. It is this program's alone: others
+// ask the segments, which never change, while the form of the state may with every version.
+
+// snapshotFormat is that of snapshots that this program writes, and the only one that it reads: what the state consists of. A snapshot of another
+// one is passed over, and costs no more than to fold the segments again.
+const snapshotFormat = 1
+
+// errOtherFormat is for a snapshot of another version of this program.
+var errOtherFormat = errors.New("it is a snapshot of another version of this program")
+
+// pieceBytes is how much of the state a piece has, more or less, before it is compressed.
+const pieceBytes = 4 << 20
+
+// mostPieceBytes bounds what a piece may turn out to have.
+const mostPieceBytes = 16 * pieceBytes
+
+// head is what a snapshot says of itself.
+type head struct {
+	Format      int      `json:"format"`
+	Segment     string   `json:"segment"`      // the key of the one that it was taken at the end of
+	SegmentHash string   `json:"segment_hash"` // by which it is bound to all that came before: each segment names the hash of the one before it
+	Last        string   `json:"last"`         // id of the newest entry that is in it
+	Facts       int      `json:"facts"`        // that were folded
+	Events      int      `json:"events"`
+	Orders      int      `json:"orders"`
+	Pieces      []string `json:"pieces"` // their SHA-256, hex
+}
+
+func (h head) encode() ([]byte, error) {
+	body, err := json.Marshal(h)
+	if err != nil {
+		return nil, fmt.Errorf("writing a snapshot: %w", err)
+	}
+	return append(body, "\n"+hashOf(body)+"\n"...), nil
+}
+
+func hashOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
+}
+
+// parts cuts a book into what a piece has each.
+func parts(book *domain.Snapshot, each func(*domain.Snapshot) error) error {
+	part, size := domain.NewSnapshot(), 0
+	grow := func(by int) error {
+		if size += by; size < pieceBytes {
+			return nil
+		}
+		full := part
+		part, size = domain.NewSnapshot(), 0
+		return each(full)
+	}
+	for _, id := range slices.Sorted(maps.Keys(book.Events)) {
+		e := book.Events[id]
+		part.Events[id] = e
+		by := len(id) + len(e.Name) + 400
+		for _, s := range e.Sections {
+			by += len(s.Name) + len(s.Layout) + len(s.Places) + 100
+		}
+		for _, a := range e.Allocations {
+			by += 100 * (1 + len(a.Codes))
+		}
+		if err := grow(by); err != nil {
+			return err
+		}
+	}
+	for _, ref := range refsOf(book) {
+		o := book.Orders[ref]
+		part.Orders[ref] = o
+		if book.Early[ref] {
+			part.Early[ref] = true
+		}
+		if err := grow(len(o.Items) + len(o.Detail) + 400); err != nil {
+			return err
+		}
+	}
+	for id, customers := range book.InProgress {
+		for customer, order := range customers {
+			of := part.InProgress[id]
+			if of == nil {
+				of = make(map[string]string)
+				part.InProgress[id] = of
+			}
+			of[customer] = order
+			if err := grow(len(customer) + len(order) + 20); err != nil {
+				return err
+			}
+		}
+	}
+	for id, customers := range book.Places {
+		for customer, places := range customers {
+			of := part.Places[id]
+			if of == nil {
+				of = make(map[string]int64)
+				part.Places[id] = of
+			}
+			of[customer] = places
+			if err := grow(len(customer) + 20); err != nil {
+				return err
+			}
+		}
+	}
+	for what, places := range book.Refused {
+		part.Refused[what] = places
+		if err := grow(len(what.EventID) + len(what.Section) + len(what.Reason) + 20); err != nil {
+			return err
+		}
+	}
+	if size == 0 {
+		return nil
+	}
+	return each(part)
+}
+
+// add puts a part back into a book.
+func add(book, part *domain.Snapshot) {
+	maps.Copy(book.Events, part.Events)
+	maps.Copy(book.Orders, part.Orders)
+	maps.Copy(book.Refused, part.Refused)
+	maps.Copy(book.Early, part.Early)
+	for id, of := range part.InProgress {
+		if book.InProgress[id] == nil {
+			book.InProgress[id] = make(map[string]string, len(of))
+		}
+		maps.Copy(book.InProgress[id], of)
+	}
+	for id, of := range part.Places {
+		if book.Places[id] == nil {
+			book.Places[id] = make(map[string]int64, len(of))
+		}
+		maps.Copy(book.Places[id], of)
+	}
+}
+
+// takeOut takes a part out of a book, and reports false if the book has anything of it not, or otherwise.
+func takeOut(book, part *domain.Snapshot) bool {
+	ok := take(book.Events, part.Events, func(a, b domain.Event) bool { return fmt.Sprintf("%+v", a) == fmt.Sprintf("%+v", b) }) &&
+		take(book.Orders, part.Orders, same) && take(book.Refused, part.Refused, same) && take(book.Early, part.Early, same)
+	for id, of := range part.InProgress {
+		ok = ok && take(book.InProgress[id], of, same)
+	}
+	for id, of := range part.Places {
+		ok = ok && take(book.Places[id], of, same)
+	}
+	return ok
+}
+
+func take[K comparable, V any](all, some map[K]V, same func(a, b V) bool) bool {
+	for k, v := range some {
+		if is, there := all[k]; !there || !same(is, v) {
+			return false
+		}
+		delete(all, k)
+	}
+	return true
+}
+
+func same[V comparable](a, b V) bool { return a == b }
+
+// isEmpty reports whether nothing is in a book.
+func isEmpty(book *domain.Snapshot) bool {
+	left := len(book.Events) + len(book.Orders) + len(book.Refused) + len(book.Early)
+	for _, of := range book.InProgress {
+		left += len(of)
+	}
+	for _, of := range book.Places {
+		left += len(of)
+	}
+	return left == 0
+}
+
+// encodePart makes a piece of a part. The form is Go's own: it has every value as it is, byte for byte.
+func encodePart(part *domain.Snapshot) ([]byte, error) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if err := errors.Join(gob.NewEncoder(w).Encode(part), w.Close()); err != nil {
+		return nil, fmt.Errorf("writing a piece of a snapshot: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func decodePart(body []byte) (*domain.Snapshot, error) {
+	r, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	part := domain.NewSnapshot()
+	return part, errors.Join(gob.NewDecoder(io.LimitReader(r, mostPieceBytes)).Decode(part), r.Close())
+}
+
+// snapshot is one that was read, and is what it says; its pieces are read by each.
+type snapshot struct {
+	key     snapshotKey
+	head    head
+	segment *Segment // that it was taken at the end of
+}
+
+// snapshot reads the head of one, and compares it with the segment that it was taken at the end of. The error is a *damagedError, or wraps ErrMissing or
+// errOtherFormat, or says that the store failed.
+func (r *Reader) snapshot(ctx context.Context, key snapshotKey) (*snapshot, error) {
+	body, err := r.bucket.Get(ctx, key.String())
+	if err != nil {
+		return nil, err
+	}
+	damaged := func(format string, args ...any) error {
+		return &damagedError{key.String(), fmt.Sprintf(format, args...)}
+	}
+	said, sum, _ := strings.Cut(string(body), "\n")
+	if sum != hashOf([]byte(said))+"\n" {
+		return nil, damaged("it is not what was written: cut, or changed")
+	}
+	s := &snapshot{key: key}
+	if err := json.Unmarshal([]byte(said), &s.head); err != nil {
+		return nil, damaged("its head cannot be read: %v", err)
+	}
+	if s.head.Format != snapshotFormat {
+		return nil, fmt.Errorf("%s: %w", key, errOtherFormat)
+	}
+	at, err := ParseKey(s.head.Segment)
+	if err != nil || at.Namespace != key.Namespace || at.Partition != key.Partition || at.Branch != key.Branch || s.head.Last != key.At.String() {
+		return nil, damaged("it says that it is of %s, at %s", s.head.Segment, s.head.Last)
+	}
+	s.segment, err = r.segment(ctx, at)
+	var broken *damagedError
+	switch {
+	case errors.As(err, &broken), errors.Is(err, ErrMissing):
+		return nil, damaged("what it was taken at the end of: %v", err)
+	case err != nil:
+		return nil, err
+	case s.segment.Hash != s.head.SegmentHash || s.segment.Header.Last != s.head.Last:
+		return nil, damaged("it was taken at the end of %s when that ended at %s with the hash %s, and it ends at %s with %s",
+			s.head.Segment, s.head.Last, s.head.SegmentHash, s.segment.Header.Last, s.segment.Hash)
+	}
+	return s, nil
+}
+
+// each reads the pieces of a snapshot, one at a time. Errors are those of snapshot, and of do.
+func (s *snapshot) each(ctx context.Context, r *Reader, do func(part *domain.Snapshot) error) error {
+	events, orders := 0, 0
+	damaged := func(format string, args ...any) error {
+		return &damagedError{s.key.String(), fmt.Sprintf(format, args...)}
+	}
+	for _, hash := range s.head.Pieces {
+		body, err := r.bucket.Get(ctx, s.key.piece(hash))
+		if errors.Is(err, ErrMissing) {
+			return damaged("its piece %s is missing", hash)
+		}
+		if err != nil {
+			return err
+		}
+		if hashOf(body) != hash {
+			return damaged("its piece %s is not what was written: cut, or changed", hash)
+		}
+		part, err := decodePart(body)
+		if err != nil {
+			return damaged("its piece %s cannot be read: %v", hash, err)
+		}
+		events, orders = events+len(part.Events), orders+len(part.Orders)
+		if err := do(part); err != nil {
+			return err
+		}
+	}
+	if events != s.head.Events || orders != s.head.Orders {
+		return damaged("it says that it has %d events and %d orders, and has %d and %d", s.head.Events, s.head.Orders, events, orders)
+	}
+	return nil
+}
+
+// snapshots lists those of a branch, the newest first.
+func (r *Reader) snapshots(ctx context.Context, p int, branch string) (found []snapshotKey, err error) {
+	folder := snapshotKey{Namespace: r.namespace, Partition: p, Branch: branch}.folder()
+	err = r.bucket.List(ctx, folder, func(o Object) error {
+		if key, isPiece, ok := parseSnapshotKey(o.Key); ok && !isPiece {
+			found = append(found, key)
+		}
+		return nil
+	})
+	slices.SortFunc(found, func(a, b snapshotKey) int { return b.At.Compare(a.At) })
+	return found, err
+}
+
+// start is where along a chain one begins to fold.
+type start struct {
+	book    domain.ArchivedBook
+	segment *Segment // that the snapshot was taken at the end of; nil: there is none
+	rest    []link   // what of the chain comes behind it
+	faults  []Fault  // newer snapshots that are not what they say
+}
+
+func (s start) last() Position {
+	if s.segment == nil {
+		return Position{}
+	}
+	return s.segment.Last()
+}
+
+// begin finds the newest good snapshot along a chain that has nothing behind a position, and reads it.
+func (r *Reader) begin(ctx context.Context, p int, chain []link, notBehind Position) (start, error) {
+	is := start{book: domain.ArchivedBook{Book: domain.NewSnapshot(), Last: Position{}.String()}, rest: chain}
+	for i := len(chain) - 1; i >= 0; i-- {
+		branch := chain[i].key.Branch
+		if i+1 < len(chain) && chain[i+1].key.Branch == branch {
+			continue
+		}
+		most := notBehind
+		if upTo := chain[i].upTo; upTo != (Position{}) && upTo.Compare(most) < 0 {
+			most = upTo // what the branch has behind it is abandoned
+		}
+		keys, err := r.snapshots(ctx, p, branch)
+		if err != nil {
+			return is, err
+		}
+		for _, key := range keys {
+			if key.At.Compare(most) > 0 {
+				continue
+			}
+			err := r.load(ctx, key, chain, &is)
+			var damaged *damagedError
+			switch {
+			case errors.As(err, &damaged):
+				is.faults = append(is.faults, Fault{damaged.key, damaged.what})
+			case errors.Is(err, ErrMissing):
+				is.faults = append(is.faults, Fault{key.String(), "is listed, and is not there"})
+			case errors.Is(err, errOtherFormat):
+			default:
+				return is, err
+			}
+		}
+	}
+	return is, nil
+}
+
+// load reads a snapshot of a chain. What cannot be read leaves the start as it was.
+func (r *Reader) load(ctx context.Context, key snapshotKey, chain []link, is *start) error {
+	s, err := r.snapshot(ctx, key)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(chain, func(l link) bool { return l.key == s.segment.Key })
+	if i < 0 {
+		return &damagedError{key.String(), "it was taken at the end of " + s.head.Segment + ", which is not part of this chain"}
+	}
+	book := domain.NewSnapshot()
+	if err := s.each(ctx, r, func(part *domain.Snapshot) error {
+		add(book, part)
+		return nil
+	}); err != nil {
+		return err
+	}
+	is.book = domain.ArchivedBook{Book: book, Last: s.head.Last, Facts: s.head.Facts, Snapshot: key.String()}
+	is.segment, is.rest = s.segment, chain[i+1:]
+	return nil
+}
+
+// Past implements domain.ArchivedPast. A segment, and a piece of a snapshot, are in memory at a time, beside the book.
+func (r *Reader) Past(ctx context.Context, p int, to domain.ArchiveMark, notBehind string, begin func(domain.ArchivedBook), each func(domain.Entry) error) error {
+	poison := func(format string, args ...any) error {
+		return domain.WithClass(domain.ClassPoison, fmt.Errorf(format, args...))
+	}
+	end, err := ParsePosition(to.Position)
+	if err != nil {
+		return poison("%w", err)
+	}
+	most, err := ParsePosition(notBehind)
+	if err != nil {
+		return poison("%w", err)
+	}
+	if end.Compare(most) < 0 {
+		most = end
+	}
+	chain, err := r.chain(ctx, p, to.Branch, nil)
+	if err != nil {
+		return poisonous(err)
+	}
+	is, err := r.begin(ctx, p, chain, most)
+	if err != nil {
+		return err
+	}
+	begin(is.book)
+	reached := false
+	ends := func(s *Segment) error {
+		if s == nil || s.Key.String() != to.Segment {
+			return nil
+		}
+		if s.Hash != to.Hash {
+			return poison("%s is not what it was when it was compared with the log: another hash", to.Segment)
+		}
+		reached = true
+		return errStop
+	}
+	if err = ends(is.segment); err == nil {
+		err = r.walkFrom(ctx, is.rest, is.segment, is.last(), func(s *Segment, entries []domain.Entry) error {
+			for _, e := range entries {
+				if err := each(e); err != nil {
+					return err
+				}
+			}
+			return ends(s)
+		}, func(f Fault) error { return poison("segment %s %s", f.Subject, f.Detail) })
+	}
+	switch {
+	case reached:
+		return nil
+	case err == nil:
+		return poison("%s is missing: the mark in Redis says that the log is archived up to its end", to.Segment)
+	}
+	return err
+}
+
+// Taken is what became of a partition's snapshot.
+type Taken struct {
+	Partition int     `json:"partition"`
+	Branch    string  `json:"branch"`
+	Snapshot  string  `json:"snapshot"` // its key
+	Last      string  `json:"last"`     // id of the newest log entry that is in it
+	New       bool    `json:"new"`      // false: there was one of all that is archived
+	Events    int     `json:"events"`
+	Orders    int     `json:"orders"`
+	Facts     int     `json:"facts"`                 // that it was folded of
+	Folded    int     `json:"folded"`                // of these, since the snapshot before it
+	Passed    []Fault `json:"passed_over,omitempty"` // newer snapshots that are not what they say
+}
+
+// TakeSnapshots takes a snapshot of each partition, at the end of what is archived of it, unless there is one, and calls each with what became of it. It
+// reads nothing but the archive: the snapshot before it, and the segments since. The state of one partition is in memory at a time.
+//
+// Nothing is folded, and no snapshot taken, of a partition of which a segment is missing or damaged, or says what cannot have been: the error, of
+// ClassPoison, names it. A crash, or an error of the store, leaves no snapshot, or a whole one; again is harmless. So are two at the same time.
+func (r *Reader) TakeSnapshots(ctx context.Context, o Options, each func(Taken) error) error {
+	newest, err := r.newest(ctx, o.Branches)
+	if err != nil {
+		return err
+	}
+	for _, p := range slices.Sorted(maps.Keys(newest)) {
+		taken, err := r.takeSnapshot(ctx, p, newest[p], o.Step)
+		if err == nil {
+			err = each(taken)
+		}
+		if err != nil {
+			return fmt.Errorf("partition %d: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func (r *Reader) takeSnapshot(ctx context.Context, p int, branch string, step func()) (Taken, error) {
+	taken := Taken{Partition: p, Branch: branch}
+	chain, err := r.chain(ctx, p, branch, nil)
+	if err != nil {
+		return taken, poisonous(err)
+	}
+	is, err := r.begin(ctx, p, chain, maxPosition)
+	if err != nil {
+		return taken, err
+	}
+	end := is.segment
+	err = r.walkFrom(ctx, is.rest, is.segment, is.last(), func(s *Segment, entries []domain.Entry) error {
+		if step != nil {
+			step()
+		}
+		for _, e := range entries {
+			facts, err := foldEntry(is.book.Book, e, "", nil)
+			if err != nil {
+				return fmt.Errorf("segment %s: %w", s.Key, err)
+			}
+			taken.Folded += facts
+		}
+		end = s
+		return nil
+	}, func(f Fault) error {
+		return domain.WithClass(domain.ClassPoison, fmt.Errorf("segment %s %s", f.Subject, f.Detail))
+	})
+	if err != nil {
+		return taken, err
+	}
+	taken.Passed, taken.Events, taken.Orders, taken.Facts = is.faults, len(is.book.Book.Events), len(is.book.Book.Orders), is.book.Facts+taken.Folded
+	taken.Snapshot, taken.Last = is.book.Snapshot, is.book.Last
+	if len(is.rest) == 0 {
+		return taken, nil
+	}
+	key := snapshotKey{Namespace: r.namespace, Partition: p, Branch: branch, At: end.Last()}
+	h := head{Format: snapshotFormat, Segment: end.Key.String(), SegmentHash: end.Hash, Last: end.Header.Last, Facts: taken.Facts, Events: taken.Events, Orders: taken.Orders}
+	taken.New, taken.Snapshot, taken.Last = true, key.String(), h.Last
+	return taken, poisonous(r.write(ctx, key, h, is.book.Book))
+}
+
+// maxPosition is behind all.
+var maxPosition = Position{Millis: math.MaxUint64, Seq: math.MaxUint64}
+
+// write writes a snapshot: its pieces, and then the head. It counts when what is stored under its key was read back, whoever has written it, and is just the book, of
+// which nothing is left then.
+func (r *Reader) write(ctx context.Context, key snapshotKey, h head, book *domain.Snapshot) error {
+	if err := parts(book, func(part *domain.Snapshot) error {
+		body, err := encodePart(part)
+		if err != nil {
+			return err
+		}
+		h.Pieces = append(h.Pieces, hashOf(body))
+		return r.put(ctx, key.piece(hashOf(body)), body)
+	}); err != nil {
+		return err
+	}
+	body, err := h.encode()
+	if err != nil {
+		return err
+	}
+	failed := r.put(ctx, key.String(), body)
+	found, err := r.snapshot(ctx, key)
+	if errors.Is(err, ErrMissing) && failed != nil {
+		return failed
+	}
+	if err != nil {
+		return err
+	}
+	other := &damagedError{key.String(), "it is not what the segments fold to"}
+	if err := found.each(ctx, r, func(part *domain.Snapshot) error {
+		if !takeOut(book, part) {
+			return other
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if !isEmpty(book) || found.head.Facts != h.Facts {
+		return other
+	}
+	return nil
+}
+
+// put writes an object that is what its key says: one that is there already is it, or else is found when it is read back.
+func (r *Reader) put(ctx context.Context, key string, body []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	if err := r.bucket.Put(ctx, key, body); err != nil && !errors.Is(err, ErrExists) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/domain"
+	"holdfast/domain/wire"
+	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
+)
+
+// doAudit is what is to be done where the log does not say enough.
+const doAudit = "holdfast audit --archive URL; without an archive, nothing can prove what is stored"
+
+// begin folds what is archived of the partition, if an archive is looked at. What is not archived yet follows from the log, and so does all if
+// something is wrong with the archive: whether that says what the log does is not asked here. Where a part of the past is in neither, the
+// partition is unknown, and that is all that is said of it.
+func (p *partitionAudit) begin(ctx context.Context) error {
+	if p.archive != nil {
+		if err := p.recall(ctx); err != nil {
+			return err
+		}
+	}
+	first, removed, err := p.removed(ctx)
+	if err != nil || removed == 0 {
+		return err
+	}
+	p.unknown = true
+	p.todo(doAudit, "I7", p.ns.Keys.Log(p.p), "begins with %s; entries that were removed from it: %d. What they say is not known here: nothing of the partition's state, invoices and payments was checked",
+		first, removed)
+	return nil
+}
+
+// recall folds what is archived of the partition's branch, up to the mark; nothing where that says nothing.
+func (p *partitionAudit) recall(ctx context.Context) error {
+	var branch, stored *redis.StringCmd
+	if err := p.transaction(ctx, func(pipe redis.Pipeliner) {
+		branch, stored = pipe.HGet(ctx, p.ns.Keys.Events(p.p), layout.BranchField), pipe.Get(ctx, p.ns.Keys.Archived(p.p))
+	}); err != nil {
+		return err
+	}
+	mark, err := layout.DecodeArchived(stored.Val())
+	if err != nil {
+		p.violation("I11", p.ns.Keys.Archived(p.p), "%v", err)
+		return nil
+	}
+	if mark.Branch == "" || mark.Branch != branch.Val() { // of this branch nothing is archived yet
+		return nil
+	}
+	behind := "0-0"
+	if !p.full {
+		behind = p.done().String()
+	}
+	err = p.archive.Past(ctx, p.p, mark, behind, p.take, func(e domain.Entry) error {
+		p.foldEntry(e)
+		return nil
+	})
+	if domain.ClassOf(err) == domain.ClassPoison {
+		p.violation("I11", fmt.Sprintf("partition %d", p.p), "its state cannot be told from the archive: %v", err)
+		p.take(domain.ArchivedBook{Book: domain.NewSnapshot(), Last: "0-0"})
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading what is archived of partition %d: %w", p.p, err)
+	}
+	return nil
+}
+
+// take begins with the state of a snapshot.
+func (p *partitionAudit) take(from domain.ArchivedBook) {
+	p.book, p.last, p.facts, p.before, p.based = from.Book, from.Last, 0, from.Facts, layout.ParseLogID(from.Last)
+	clear(p.factIDs)
+	clear(p.totals)
+	for ref, o := range p.book.Orders {
+		if o.State == domain.OrderConfirmed {
+			p.sell(domain.Fact{ID: from.Last, EventID: ref.EventID, OrderID: ref.OrderID})
+		}
+	}
+}
+
+// foldEntry folds an entry of the log, wherever that is.
+func (p *partitionAudit) foldEntry(e domain.Entry) {
+	facts, err := wire.ParseFacts(e.ID, e.Fields)
+	if err != nil {
+		p.violation("I7", p.ns.Keys.Log(p.p)+" "+e.ID, "%v", err)
+	}
+	for _, f := range facts {
+		p.fold(f)
+	}
+	p.last = e.ID
+}
+
+// done is the entry up to which posting and settlement had acknowledged everything when the audit began.
+func (p *partitionAudit) done() layout.LogID {
+	done := layout.LogID{Millis: math.MaxUint64, Seq: math.MaxUint64}
+	for _, at := range p.positions {
+		if done.After(at.delivered) {
+			done = at.delivered
+		}
+		for id := range at.pending {
+			if !id.After(done) {
+				done = id.Before()
+			}
+		}
+	}
+	return done
+}
+
+// removed is how many entries were removed from the log, if those before its first one are not all among those that were folded.
+func (p *partitionAudit) removed(ctx context.Context) (first string, entries int64, err error) {
+	key := p.ns.Keys.Log(p.p)
+	is, err := p.ns.Client.XInfoStream(ctx, key).Result()
+	if access.NoGroup(err) {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("looking where %s begins: %w", key, access.Classify(err))
+	}
+	folded, begins := layout.ParseLogID(p.last), layout.ParseLogID(is.FirstEntry.ID)
+	first = is.FirstEntry.ID
+	if is.Length == 0 {
+		first, begins = "nothing", layout.ParseLogID(is.LastGeneratedID)
+	}
+	// What was removed from the middle, by its id, is found by the fold: what comes behind it does not follow.
+	fromTheMiddle := folded == (layout.LogID{}) && layout.ParseLogID(is.MaxDeletedEntryID).After(begins)
+	if !begins.After(folded) || fromTheMiddle {
+		return "", 0, nil
+	}
+	return first, max(is.EntriesAdded-is.Length, 0), nil
+}
