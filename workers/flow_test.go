@@ -235,6 +235,29 @@ func TestCaptureRefusedForGood(t *testing.T) {
 	w.audit()
 }
 
+// The gateway never hears of what costs nothing, also not when its request comes again after the order has ended.
+func TestFreeOrdersThatEnded(t *testing.T) {
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.free = true
+	w.list("e", 0, 10)
+	bought, held := request(domain.RequestPurchase, "o1", "fred", 2), request(domain.RequestHold, "o2", "jim", 1)
+	bought.PaymentToken, held.HoldSeconds = "", 1
+	pay := request(domain.RequestPay, "o2", "", 0)
+	pay.PaymentToken = ""
+	w.publish(bought, held)
+	w.start(workers.Config{}, w.gateway, nil)
+	w.waitState("o1", domain.OrderConfirmed)
+	w.publish(request(domain.RequestCancel, "o1", "", 0))
+	w.waitState("o1", domain.OrderCancelled)
+	w.waitState("o2", domain.OrderExpired)
+	w.publish(bought, pay)
+	w.waitDrained()
+	if own, _ := w.books(); len(own) > 0 {
+		t.Errorf("the gateway was asked: %+v", own)
+	}
+	w.audit()
+}
+
 // In a namespace that does not say that free orders need no payment, the gateway is asked for 0, with a token.
 func TestFreeOrdersWhereTheGatewayIsAsked(t *testing.T) {
 	w := newWorld(t, redistest.Start(t), simulator.Options{})

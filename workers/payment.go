@@ -147,7 +147,7 @@ func (o *oddity) of(k *kind, err error) error {
 // has never heard is the last, or what comes behind it is not there either: so also what Redis has lost of an order is found.
 // reason and err are those of takeBackAttempt.
 func (c *consumer) takeBack(by time.Time, ref domain.OrderRef, o domain.Order, wasConfirmed bool) (reason string, err error) {
-	if o.Free() && (wasConfirmed || c.pool.freeOrders) {
+	if c.unpaid(o, wasConfirmed) {
 		return "", nil
 	}
 	last := o.LastAttempt()
@@ -165,6 +165,11 @@ func (c *consumer) takeBack(by time.Time, ref domain.OrderRef, o domain.Order, w
 		}
 	}
 	return strings.Join(reasons, "; "), nil
+}
+
+// unpaid reports whether the gateway has never heard of an order, because it costs nothing.
+func (c *consumer) unpaid(o domain.Order, wasConfirmed bool) bool {
+	return o.Free() && (wasConfirmed || c.pool.freeOrders)
 }
 
 // takeBackAttempt does so for one attempt: it voids, and, if that was confirmed, refunds what was captured. What may be

@@ -397,6 +397,10 @@ func (r *purchase) setAside(batch []*pending) []*pending {
 // voidThenAck ends an entry whose order ended without its payment. The fact that
 // ended it makes settlement void it, too; this one makes it so before the entry is gone.
 func (r *purchase) voidThenAck(p *pending, is domain.OrderState) {
+	if r.unpaid(p.order, false) {
+		r.acknowledge(p)
+		return
+	}
 	_, reason, err := r.takeBackAttempt(time.Time{}, p.request.Ref(), p.order, p.request.AttemptNumber(), false)
 	switch followed := is == domain.OrderExpired || is == domain.OrderCancelled; {
 	case err != nil:

@@ -1114,6 +1114,8 @@ var scenarios = []scenario{
 			r.untilState("f/c", domain.OrderConfirmed)
 			r.untilState("f/g", domain.OrderHeld)
 			r.append(free(request(cancel, "c", "", 0)), free(request(cancel, "g", "", 0)))
+			r.untilState("f/c", domain.OrderCancelled)
+			r.append(free(request(purchase, "c", "cid", 3)))
 		},
 		ends: []end{
 			{ref: "f/a", customer: "amy", quantity: 1, state: domain.OrderConfirmed},
