@@ -260,7 +260,7 @@ func TestSnapshotsWhileS3Fails(t *testing.T) {
 				shop.add("rejected", "e9/o1|p|b083c26c75bd146e|fred|stalls:1:0|unknown_event|")
 				shop.archive(bucket, "w")
 				s3.next(after, fault)
-				failed := shop.snapshot(bucket, 4*patience)
+				failed := shop.snapshot(bucket, 2*patience)
 				if !s3.wasMet() {
 					break
 				}
