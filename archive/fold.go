@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,8 +15,10 @@ import (
 type Folded struct {
 	Partition int
 	Branch    string
-	Last      string // id of the newest log entry
-	Book      *domain.Snapshot
+	Last      string // id of the newest log entry that is folded
+	// Beyond reports whether something is archived that is newer than Options.UntilMillis.
+	Beyond bool
+	Book   *domain.Snapshot
 }
 
 // Options of Fold.
@@ -24,12 +27,16 @@ type Options struct {
 	Branches []string
 	// EventID is the only event to fold; empty: all.
 	EventID string
+	// UntilMillis is the time of the last entries that are folded; 0: all are.
+	UntilMillis int64
+	// Fact, if not nil, is called for each fact that is folded.
+	Fact func(domain.Fact)
 	// Step, if not nil, is called for each segment.
 	Step func()
 }
 
-// Fold folds what is archived, partition by partition, and calls each with the state: one partition is in memory at a time. What is wrong with the archive is an
-// error that names it: nothing is folded of which a part is missing.
+// Fold folds what is archived, partition by partition, and calls each with the state: one partition is in memory at a time. What is wrong with the archive, up to
+// Options.UntilMillis, is an error that names it: nothing is folded of which a part is missing.
 func (r *Reader) Fold(ctx context.Context, o Options, each func(Folded) error) error {
 	newest, err := r.newest(ctx, o.Branches)
 	if err != nil {
@@ -47,8 +54,8 @@ func (r *Reader) Fold(ctx context.Context, o Options, each func(Folded) error) e
 	return nil
 }
 
-// foldEntry folds an entry's facts, those about the event alone, if one is named, and returns how many they are.
-func foldEntry(book *domain.Snapshot, e domain.Entry, eventID string) (folded int, err error) {
+// foldEntry folds an entry's facts, those about the event alone, if one is named, calls each, if it is not nil, for them, and returns how many they are.
+func foldEntry(book *domain.Snapshot, e domain.Entry, eventID string, each func(domain.Fact)) (folded int, err error) {
 	facts, err := wire.ParseFacts(e.ID, e.Fields)
 	if err != nil {
 		return 0, domain.WithClass(domain.ClassPoison, err)
@@ -59,6 +66,9 @@ func foldEntry(book *domain.Snapshot, e domain.Entry, eventID string) (folded in
 		}
 		if err := book.Fold(fact); err != nil {
 			return folded, domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: %w", e.ID, err))
+		}
+		if each != nil {
+			each(fact)
 		}
 		folded++
 	}
@@ -76,7 +86,10 @@ func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Fol
 			o.Step()
 		}
 		for _, e := range entries {
-			if _, err := foldEntry(f.Book, e, o.EventID); err != nil {
+			if f.Beyond = o.UntilMillis > 0 && domain.EntryMillis(e.ID) > o.UntilMillis; f.Beyond {
+				return errStop
+			}
+			if _, err := foldEntry(f.Book, e, o.EventID, o.Fact); err != nil {
 				return fmt.Errorf("partition %d: %w", p, err)
 			}
 			f.Last = e.ID
@@ -85,5 +98,8 @@ func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Fol
 	}, func(fault Fault) error {
 		return domain.WithClass(domain.ClassPoison, fmt.Errorf("%s %s", fault.Subject, fault.Detail))
 	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
 	return f, err
 }

@@ -481,7 +481,7 @@ func (r *Reader) takeSnapshot(ctx context.Context, p int, branch string, step fu
 			step()
 		}
 		for _, e := range entries {
-			facts, err := foldEntry(is.book.Book, e, "")
+			facts, err := foldEntry(is.book.Book, e, "", nil)
 			if err != nil {
 				return fmt.Errorf("segment %s: %w", s.Key, err)
 			}

@@ -54,7 +54,7 @@ func folded(t rapid.TB, s *server, upTo string) *domain.Snapshot {
 	t.Helper()
 	book := domain.NewSnapshot()
 	for _, e := range s.entries {
-		if _, err := foldEntry(book, e, ""); err != nil {
+		if _, err := foldEntry(book, e, "", nil); err != nil {
 			t.Fatal(err)
 		}
 		if e.ID == upTo {
@@ -83,7 +83,7 @@ func past(t rapid.TB, bucket Bucket, s *server, notBehind string) (from domain.A
 	err = NewReader(bucket, "shop").Past(context.Background(), 0, s.mark, notBehind, func(begin domain.ArchivedBook) {
 		from, book = begin, begin.Book
 	}, func(e domain.Entry) error {
-		_, err := foldEntry(book, e, "")
+		_, err := foldEntry(book, e, "", nil)
 		return err
 	})
 	return from, book, err

@@ -111,6 +111,7 @@ type archiveExportCommand struct {
 	What   string   `enum:"orders,invoices,sales" default:"orders" placeholder:"WHAT" help:"orders, invoices (orders that were ever confirmed) or sales. Default: orders."`
 	Format string   `enum:"csv,parquet" default:"csv" placeholder:"FORMAT" help:"csv or parquet. Default: csv."`
 	Event  string   `placeholder:"ID" help:"Only of this event."`
+	Until  timeFlag `placeholder:"TIME" help:"As they were then. Default: as they are archived last."`
 	Branch []string `placeholder:"BRANCH" help:"Which branch to read, where a partition ends in several (archive ls)."`
 	Out    string   `placeholder:"FILE" help:"Where to write, a file that is not there yet. Default: standard output."`
 }
@@ -139,7 +140,7 @@ func (c *archiveExportCommand) Run(ctx context.Context, e *environment) error {
 		}
 		shown := e.progressOf("segments read", 0)
 		defer shown.clear()
-		_, err = r.Export(ctx, to, c.What, c.Format, archive.Options{Branches: c.Branch, EventID: c.Event, Step: func() { shown.add(1) }})
+		_, err = r.Export(ctx, to, c.What, c.Format, archive.Options{Branches: c.Branch, EventID: c.Event, UntilMillis: c.Until.millis, Step: func() { shown.add(1) }})
 		return err
 	})
 }

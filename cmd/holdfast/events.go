@@ -568,9 +568,22 @@ func (v eventView) sale(nowMillis int64) string {
 
 type eventsShowCommand struct {
 	EventID string `arg:"" name:"event_id" help:"The event."`
+	atFlags
+}
+
+// Help is shown by --help.
+func (c *eventsShowCommand) Help() string {
+	return `
+What it was at a time, as the archive tells it; Redis is not needed for that:
+
+  holdfast events show jazz-night --at "2026-12-01 10:00" --archive s3://books/holdfast?region=eu-central-1
+`
 }
 
 func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
+	if c.asked() {
+		return aboutEvent(c.EventID, c.showThen(ctx, e))
+	}
 	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
 		now, err := store.Now(ctx)
 		if err != nil {
@@ -580,58 +593,70 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		v := struct {
-			eventView
-			Paused *pausedView `json:"paused"`
-		}{eventView: viewEvent(c.EventID, event)}
 		paused, err := inspect.New(store).Paused(ctx)
 		if err != nil {
 			return err
 		}
-		limit := func(n int64) string {
-			if n == 0 {
-				return "none"
-			}
-			return count(n)
-		}
-		sheet := []string{
-			"event_id", v.EventID, "name", v.Name, "sale", v.sale(now.UnixMilli()),
-			"max_per_order", limit(v.MaxPerOrder), "max_per_customer", limit(v.MaxPerCustomer),
-		}
-		seated := slices.ContainsFunc(v.Sections, func(s sectionView) bool { return s.Kind == "seated" })
-		if seated {
-			sheet = append(sheet, "no_orphans", strconv.FormatBool(v.NoOrphans))
-		}
-		if v.LateApprovalForMillis > 0 {
-			sheet = append(sheet, "late_approval", fmt.Sprintf("%s, for %s", v.LateApproval, time.Duration(v.LateApprovalForMillis)*time.Millisecond))
-		}
+		v := shownEvent{eventView: viewEvent(c.EventID, event)}
+		text := ""
 		for _, p := range paused.Lasting {
 			if p.EventID == "" || p.EventID == c.EventID {
 				v.Paused = &pausedView{p, paused.Parked[c.EventID]}
-				sheet = append(sheet, "paused", pausedText(p, v.Paused.Parked, now.UnixMilli()))
+				text = pausedText(p, v.Paused.Parked, now.UnixMilli())
 			}
 		}
-		if v.Closed {
-			sheet = append(sheet, "closed_reason", v.ClosedReason, "closed_by", v.ClosedBy)
-		}
-		out := e.printer()
-		out.sheet(v, sheet...)
-		if out.section(sectionColumns...) {
-			for _, s := range v.Sections {
-				out.row(s, s.cells(v.Currency)...)
-			}
-			if len(v.Allocations) > 0 && out.section("allocation", "sale", "codes", "used") {
-				for _, a := range v.Allocations {
-					out.row(a, a.Allocation, a.sale(), strconv.Itoa(a.Codes), count(a.Used))
-				}
-			}
-			if seated {
-				out.note("")
-				out.note("(the seats: holdfast events seats " + v.EventID + ")")
-			}
-		}
-		return out.flush()
+		return v.show(e, now.UnixMilli(), text)
 	}))
+}
+
+// shownEvent is an event, and whether it is paused.
+type shownEvent struct {
+	eventView
+	Paused *pausedView `json:"paused"`
+}
+
+// show prints it as it is at a time; paused is what is said of its pause, empty if it has none.
+func (v shownEvent) show(e *environment, atMillis int64, paused string) error {
+	limit := func(n int64) string {
+		if n == 0 {
+			return "none"
+		}
+		return count(n)
+	}
+	sheet := []string{
+		"event_id", v.EventID, "name", v.Name, "sale", v.sale(atMillis),
+		"max_per_order", limit(v.MaxPerOrder), "max_per_customer", limit(v.MaxPerCustomer),
+	}
+	seated := slices.ContainsFunc(v.Sections, func(s sectionView) bool { return s.Kind == "seated" })
+	if seated {
+		sheet = append(sheet, "no_orphans", strconv.FormatBool(v.NoOrphans))
+	}
+	if v.LateApprovalForMillis > 0 {
+		sheet = append(sheet, "late_approval", fmt.Sprintf("%s, for %s", v.LateApproval, time.Duration(v.LateApprovalForMillis)*time.Millisecond))
+	}
+	if paused != "" {
+		sheet = append(sheet, "paused", paused)
+	}
+	if v.Closed {
+		sheet = append(sheet, "closed_reason", v.ClosedReason, "closed_by", v.ClosedBy)
+	}
+	out := e.printer()
+	out.sheet(v, sheet...)
+	if out.section(sectionColumns...) {
+		for _, s := range v.Sections {
+			out.row(s, s.cells(v.Currency)...)
+		}
+		if len(v.Allocations) > 0 && out.section("allocation", "sale", "codes", "used") {
+			for _, a := range v.Allocations {
+				out.row(a, a.Allocation, a.sale(), strconv.Itoa(a.Codes), count(a.Used))
+			}
+		}
+		if seated {
+			out.note("")
+			out.note("(the seats: holdfast events seats " + v.EventID + ")")
+		}
+	}
+	return out.flush()
 }
 
 type eventsListCommand struct{}

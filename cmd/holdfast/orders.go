@@ -339,6 +339,7 @@ func (v factView) what() string {
 
 type ordersShowCommand struct {
 	orderArgs
+	atFlags
 	Receipt string `placeholder:"ENTRY_ID" help:"The entry_id that publish has printed for a request of it: tells also where that stands in line."`
 }
 
@@ -348,6 +349,10 @@ func (c *ordersShowCommand) Help() string {
 Of an order whose request still waits in line nothing is known yet, but its place:
 
   holdfast orders show jazz-night/cart-4711 --receipt 1795387623220-0
+
+What it was at a time, and its history until then, as the archive tells it; Redis is not needed for that:
+
+  holdfast orders show jazz-night/cart-4711 --at "2026-12-01 10:00" --archive s3://books/holdfast?region=eu-central-1
 `
 }
 
@@ -402,6 +407,12 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 	if c.Receipt != "" && !complete {
 		return badUsage("--receipt goes with --event, or EVENT_ID/ORDER_ID")
 	}
+	if c.asked() {
+		if c.Receipt != "" {
+			return badUsage("--receipt tells where a request stands now, --at what was then: say one of them")
+		}
+		return c.showThen(ctx, e)
+	}
 	return e.withStore(ctx, func(store *streams.Store) error {
 		ref, err := c.find(ctx, store)
 		if err != nil {
@@ -443,24 +454,29 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 			}
 			history[i] = viewFact(f, named, taken)
 		}
-		out := e.printer()
-		out.sheet(struct {
-			orderView
-			History []factView   `json:"history"`
-			Request *requestView `json:"request,omitempty"`
-		}{v, history, request}, append([]string{
-			"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
-			"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
-			"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis), "payable_until", when(v.PayableMillis),
-			"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID, "refund_total", refundText(v),
-		}, request.cells()...)...)
-		if out.section("at", "fact", "what") {
-			for _, f := range history {
-				out.row(f, whenExactly(f.AtMillis), f.Type, f.what())
-			}
-		}
-		return out.flush()
+		return showOrder(e, v, history, request)
 	})
+}
+
+// showOrder prints an order, its history, and where its request stands in line, if that is asked.
+func showOrder(e *environment, v orderView, history []factView, request *requestView) error {
+	out := e.printer()
+	out.sheet(struct {
+		orderView
+		History []factView   `json:"history"`
+		Request *requestView `json:"request,omitempty"`
+	}{v, history, request}, append([]string{
+		"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
+		"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
+		"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis), "payable_until", when(v.PayableMillis),
+		"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID, "refund_total", refundText(v),
+	}, request.cells()...)...)
+	if out.section("at", "fact", "what") {
+		for _, f := range history {
+			out.row(f, whenExactly(f.AtMillis), f.Type, f.what())
+		}
+	}
+	return out.flush()
 }
 
 // stateFlag is a state to choose orders by.

@@ -11,6 +11,16 @@ import (
 
 type salesCommand struct {
 	EventID string `arg:"" optional:"" name:"event" help:"The event. Default: all."`
+	atFlags
+}
+
+// Help is shown by --help.
+func (c *salesCommand) Help() string {
+	return `
+What they were at a time, as the archive tells it; Redis is not needed for that. Who was turned away at the door of the API is not archived:
+
+  holdfast sales --at "2026-12-01 10:00" --archive s3://books/holdfast?region=eu-central-1
+`
 }
 
 type salesView struct {
@@ -26,50 +36,75 @@ type salesView struct {
 	RefusedPlaces []inspect.RefusedPlaces `json:"refused_places"`
 }
 
+// salesOf is what is sold of an event, and was asked for in vain.
+func salesOf(id string, event domain.Event, totals inspect.Totals, refused []inspect.RefusedPlaces) salesView {
+	v := salesView{EventID: id, Currency: event.Currency, Orders: totals.Orders, TicketsSold: totals.TicketsSold, Revenue: totals.Revenue, RefusedPlaces: append([]inspect.RefusedPlaces{}, refused...)}
+	for _, s := range event.Sections {
+		v.Available += s.Available
+		v.Held += s.Held
+	}
+	for _, r := range refused {
+		v.Refused += r.Places
+	}
+	return v
+}
+
+// salesTable is what sales prints.
+type salesTable struct {
+	out  *printer
+	last salesView
+}
+
+func (e *environment) salesTable() *salesTable {
+	return &salesTable{out: e.printer("event_id", "name", "orders", "tickets_sold", "revenue", "available", "held", "refused")}
+}
+
+func (t *salesTable) row(v salesView, name string) {
+	t.last = v
+	t.out.row(v, v.EventID, name, count(v.Orders), count(v.TicketsSold), money(v.Revenue, v.Currency), count(v.Available), count(v.Held), count(v.Refused))
+}
+
+// details are why places of the only event of the table were refused.
+func (t *salesTable) details() {
+	if refused := t.last.RefusedPlaces; len(refused) > 0 && t.out.section("section", "reason", "places") {
+		for _, r := range refused {
+			t.out.row(r, domain.PoolOf(r.Section, r.Allocation), r.Reason, count(r.Places))
+		}
+	}
+}
+
 func (c *salesCommand) Run(ctx context.Context, e *environment) error {
+	if c.asked() {
+		return c.showThen(ctx, e)
+	}
 	return e.withStore(ctx, func(store *streams.Store) error {
 		if !e.json {
 			warnReplaced(ctx, e, store)
 		}
-		out := e.printer("event_id", "name", "orders", "tickets_sold", "revenue", "available", "held", "refused")
-		var refusals []inspect.RefusedPlaces // of the last event
+		table := e.salesTable()
 		show := func(id string, event domain.Event) error {
 			totals, err := inspect.New(store).Sales(ctx, id)
 			if err != nil {
 				return err
 			}
-			v := salesView{
-				EventID: id, Currency: event.Currency,
-				Orders: totals.Orders, TicketsSold: totals.TicketsSold, Revenue: totals.Revenue,
-			}
-			for _, s := range event.Sections {
-				v.Available += s.Available
-				v.Held += s.Held
-			}
-			if v.RefusedPlaces, err = inspect.New(store).RefusedDemand(ctx, id, event); err != nil {
+			refused, err := inspect.New(store).RefusedDemand(ctx, id, event)
+			if err != nil {
 				return err
 			}
-			for _, r := range v.RefusedPlaces {
-				v.Refused += r.Places
-			}
-			refusals = v.RefusedPlaces
-			out.row(v, id, event.Name, count(v.Orders), count(v.TicketsSold), money(v.Revenue, v.Currency), count(v.Available), count(v.Held), count(v.Refused))
+			table.row(salesOf(id, event, totals, refused), event.Name)
 			return nil
 		}
 		if c.EventID == "" {
-			return out.end(eachEvent(ctx, store, show))
+			return table.out.end(eachEvent(ctx, store, show))
 		}
 		event, err := store.Events().Get(ctx, c.EventID)
 		if err != nil {
 			return aboutEvent(c.EventID, err)
 		}
-		err = show(c.EventID, event)
-		if err == nil && len(refusals) > 0 && out.section("section", "reason", "places") {
-			for _, r := range refusals {
-				out.row(r, domain.PoolOf(r.Section, r.Allocation), r.Reason, count(r.Places))
-			}
+		if err = show(c.EventID, event); err == nil {
+			table.details()
 		}
-		return out.end(aboutEvent(c.EventID, err))
+		return table.out.end(aboutEvent(c.EventID, err))
 	})
 }
 

@@ -71,7 +71,7 @@ async function fits(page, name, width, height) {
 const heading = (page, name) => page.getByRole('heading', { level: 1, name, exact: true }).waitFor()
 const goTo = async (page, name) => {
   await page.getByRole('navigation').getByRole('link', { name, exact: true }).click()
-  assert.equal(await page.evaluate(() => document.activeElement.tagName), 'H1', 'whoever goes to a page begins at its heading')
+  await eventually(`whoever goes to ${name} begins at its heading`, () => page.evaluate(() => document.activeElement.tagName === 'H1'))
 }
 
 /** Does what a dialog asks about, and returns what it says has happened. */
