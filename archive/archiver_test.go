@@ -246,11 +246,16 @@ func archiveProperty(t *rapid.T) {
 	master.add("last") // of a branch that nothing was added to there is nothing to write
 	drain(t, NewArchiver(&source{server: &master, around: quiet, begun: &w.begun}, w.bucket, "last"), &master)
 	wantArchived(t, w.bucket, master)
+	_, book, err := past(t, w.bucket, master, whole)
+	if err != nil {
+		t.Fatalf("from the newest snapshot: %v", err)
+	}
+	wantSameBook(t, book, folded(t, master, master.mark.Position))
 }
 
 func (w *world) step() {
 	master := w.servers[len(w.servers)-1]
-	switch rapid.SampledFrom([]string{"add", "add", "replicate", "failover", "notice", "reconnect", "old adds", "archive", "archive", "archive"}).Draw(w.T, "step") {
+	switch rapid.SampledFrom([]string{"add", "add", "replicate", "failover", "notice", "reconnect", "old adds", "archive", "archive", "archive", "snapshot"}).Draw(w.T, "step") {
 	case "add":
 		master.add("o" + strconv.Itoa(rapid.IntRange(0, 9).Draw(w.T, "order")))
 	case "old adds":
@@ -264,6 +269,15 @@ func (w *world) step() {
 		master.begin("n" + strconv.Itoa(w.begun))
 	case "reconnect":
 		*w.connected[rapid.IntRange(0, len(w.connected)-1).Draw(w.T, "who")] = master
+	case "snapshot":
+		of := rapid.SampledFrom(w.servers).Draw(w.T, "whose branch").branch
+		if w.deep++; w.deep <= 2 {
+			// Whatever it says: what it leaves is looked at in the end.
+			_ = NewReader(w.bucket, "shop").TakeSnapshots(context.Background(), Options{Branches: []string{of}}, func(Taken) error { return nil })
+		}
+		if w.deep--; w.deep == 0 {
+			w.died = false
+		}
 	case "archive":
 		who := rapid.IntRange(0, len(w.archivers)-1).Draw(w.T, "who")
 		if w.deep++; w.deep <= 2 {

@@ -35,7 +35,7 @@ func (s *server) add(what string) {
 	if s.millis++; s.millis%3 == 0 {
 		s.millis += 2
 	}
-	e := domain.Entry{ID: fmt.Sprintf("%d-%d", 1_700_000_000_000+s.millis/3, s.millis%3), Fields: []string{"expired", fmt.Sprintf("e1/%s-%d", what, facts.Add(1))}}
+	e := domain.Entry{ID: fmt.Sprintf("%d-%d", 1_700_000_000_000+s.millis/3, s.millis%3), Fields: []string{"rejected", fmt.Sprintf("e9/%s-%d|p|b083c26c75bd146e|fred|stalls:1:0|unknown_event|", what, facts.Add(1))}}
 	s.entries = append(s.entries, e)
 }
 

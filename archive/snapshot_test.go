@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"holdfast/domain"
 )
 
@@ -48,7 +50,7 @@ func sold(t *testing.T, segments int) (*memory, **server, *Archiver) {
 }
 
 // folded is what the log of a server folds to, up to an entry.
-func folded(t testing.TB, s *server, upTo string) *domain.Snapshot {
+func folded(t rapid.TB, s *server, upTo string) *domain.Snapshot {
 	t.Helper()
 	book := domain.NewSnapshot()
 	for _, e := range s.entries {
@@ -63,7 +65,7 @@ func folded(t testing.TB, s *server, upTo string) *domain.Snapshot {
 	return nil
 }
 
-func taken(t testing.TB, bucket Bucket) Taken {
+func taken(t rapid.TB, bucket Bucket) Taken {
 	t.Helper()
 	var is Taken
 	if err := NewReader(bucket, "shop").TakeSnapshots(context.Background(), Options{}, func(one Taken) error {
@@ -76,7 +78,7 @@ func taken(t testing.TB, bucket Bucket) Taken {
 }
 
 // past is what is archived up to the mark of a server, and the snapshot that it begins with.
-func past(t testing.TB, bucket Bucket, s *server, notBehind string) (from domain.ArchivedBook, book *domain.Snapshot, err error) {
+func past(t rapid.TB, bucket Bucket, s *server, notBehind string) (from domain.ArchivedBook, book *domain.Snapshot, err error) {
 	t.Helper()
 	err = NewReader(bucket, "shop").Past(context.Background(), 0, s.mark, notBehind, func(begin domain.ArchivedBook) {
 		from, book = begin, begin.Book
@@ -90,7 +92,7 @@ func past(t testing.TB, bucket Bucket, s *server, notBehind string) (from domain
 const whole = "18446744073709551615-0" // behind all
 
 // wantSameBook fails unless two books are the same.
-func wantSameBook(t testing.TB, got, want *domain.Snapshot) {
+func wantSameBook(t rapid.TB, got, want *domain.Snapshot) {
 	t.Helper()
 	copied := domain.NewSnapshot()
 	add(copied, want)

@@ -191,6 +191,13 @@ func (s *shop) archive(bucket archive.Bucket, who string) {
 	s.t.Fatalf("it is never archived: %v", err)
 }
 
+// snapshot tries to take a snapshot, once, for so long.
+func (s *shop) snapshot(bucket archive.Bucket, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	return archive.NewReader(bucket, s.name).TakeSnapshots(ctx, archive.Options{}, func(archive.Taken) error { return nil })
+}
+
 func (s *shop) verify(bucket archive.Bucket) archive.Report {
 	s.t.Helper()
 	r := archive.NewReader(bucket, s.name)
@@ -230,6 +237,46 @@ func TestFaultsOfS3(t *testing.T) {
 				if report := shop.verify(bucket); report.Facts != 5 || report.Branches != 1 {
 					t.Errorf("after %d requests: %+v", after, report)
 				}
+			}
+		})
+	}
+}
+
+// Whatever becomes of whichever request, there is no snapshot that is not whole, and the next try takes it.
+func TestSnapshotsWhileS3Fails(t *testing.T) {
+	server, s3 := redistest.Start(t), newStore(t)
+	bucket, err := archive.Open(t.Context(), s3.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = bucket.Close() }()
+	n := 0
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			met := 0
+			for after := 0; ; after++ {
+				n++
+				shop := newShop(t, server, "snapped"+strconv.Itoa(n))
+				shop.add("rejected", "e9/o1|p|b083c26c75bd146e|fred|stalls:1:0|unknown_event|")
+				shop.archive(bucket, "w")
+				s3.next(after, fault)
+				failed := shop.snapshot(bucket, 2*patience)
+				if !s3.wasMet() {
+					break
+				}
+				met++
+				if report := shop.verify(bucket); failed == nil && report.Snapshots != 1 {
+					t.Errorf("after %d requests it is taken, and there is none: %+v", after, report)
+				}
+				if err := shop.snapshot(bucket, time.Minute); err != nil {
+					t.Errorf("after %d requests: %v; then %v", after, failed, err)
+				}
+				if report := shop.verify(bucket); report.Snapshots != 1 {
+					t.Errorf("after %d requests: %+v", after, report)
+				}
+			}
+			if met < 8 {
+				t.Errorf("%d requests met the fault: this tests less than it says", met)
 			}
 		})
 	}
