@@ -134,10 +134,9 @@ func (in *intake) chunk(opening []int) []int {
 }
 
 // learn looks again for what is known of events.
-func (in *intake) learn(ctx context.Context, events []any) error {
+func (in *intake) learn(ctx context.Context, events []string) error {
 	ns := in.ledger.store.Inside()
-	for _, event := range events {
-		id := layout.AsString(event)
+	for _, id := range events {
 		if err := ns.LearnHashes(ctx, []domain.OrderRef{{EventID: id}}, true); err != nil {
 			return err
 		}
@@ -162,13 +161,14 @@ func (in *intake) open(ctx context.Context, chunk []int) (now int64, learned boo
 		return 0, false, err
 	}
 	c := in.call(chunk)
-	reply, err := l.store.run(ctx, scriptHold, c.keys, c.args...).Slice()
+	text, err := l.store.run(ctx, scriptHold, c.keys, c.args...).Text()
+	reply := strings.Split(text, "\n")
 	switch {
 	case err != nil:
 		return 0, false, fmt.Errorf("script hold: %w", access.Classify(err))
-	case len(reply) == 1 && layout.AsString(reply[0]) == "branch":
+	case text == "branch":
 		return 0, false, fmt.Errorf("script hold: %w", l.store.branchReplaced(p, l.branch(p)))
-	case len(reply) > 1 && layout.AsString(reply[0]) == "learn":
+	case len(reply) > 1 && reply[0] == "learn":
 		return 0, true, in.learn(ctx, reply[1:])
 	case len(reply) != 1+len(c.sections)+len(chunk):
 		return 0, false, domain.WithClass(domain.ClassRetry, errors.New("script hold: a reply of an unknown form"))
@@ -178,14 +178,14 @@ func (in *intake) open(ctx context.Context, chunk []int) (now int64, learned boo
 }
 
 // taken reads what became of the requests of a call.
-func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []any) (now int64, err error) {
+func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []string) (now int64, err error) {
 	l, p, batch, replies := in.ledger, in.p, in.batch, in.replies
 	now = layout.AsInt(reply[0])
 	classes := c.classes(reply[1:])
 	var known []int
 	orders := make([]domain.Order, 0, len(chunk))
 	for j, i := range chunk {
-		said := layout.AsString(reply[1+len(c.sections)+j])
+		said := reply[1+len(c.sections)+j]
 		if record, wasThere := strings.CutPrefix(said, "="); wasThere {
 			order, err := layout.DecodeOrder(record)
 			if err != nil {
@@ -838,14 +838,14 @@ type heldClass struct {
 }
 
 // classes are those of the call, by what the script told of its sections.
-func (c *holdCall) classes(terms []any) []heldClass {
+func (c *holdCall) classes(terms []string) []heldClass {
 	classes := make([]heldClass, len(c.items))
 	var held, asked []domain.Item
 	for n, items := range c.items {
 		held, asked = held[:0], asked[:0]
 		for _, item := range items {
 			name := c.sections[item.section-1].name
-			price, currency, _ := strings.Cut(layout.AsString(terms[item.section-1]), "|")
+			price, currency, _ := strings.Cut(terms[item.section-1], "|")
 			held = append(held, domain.Item{Section: name, Quantity: item.quantity, UnitPrice: layout.AsInt(price)})
 			asked = append(asked, domain.Item{Section: name, Quantity: item.quantity})
 			classes[n].currency = currency
