@@ -132,8 +132,7 @@ func CodeOf(err error) Code {
 
 // ClassOf is the class of the outermost classified error in err's chain, ClassRetry if there is none.
 func ClassOf(err error) Class {
-	var classified *Error
-	if errors.As(err, &classified) {
+	if classified, ok := errors.AsType[*Error](err); ok {
 		return classified.Class
 	}
 	return ClassRetry

@@ -134,10 +134,9 @@ func (in *intake) chunk(opening []int) []int {
 }
 
 // learn looks again for what is known of events.
-func (in *intake) learn(ctx context.Context, events []any) error {
+func (in *intake) learn(ctx context.Context, events []string) error {
 	ns := in.ledger.store.Inside()
-	for _, event := range events {
-		id := layout.AsString(event)
+	for _, id := range events {
 		if err := ns.LearnHashes(ctx, []domain.OrderRef{{EventID: id}}, true); err != nil {
 			return err
 		}
@@ -162,13 +161,14 @@ func (in *intake) open(ctx context.Context, chunk []int) (now int64, learned boo
 		return 0, false, err
 	}
 	c := in.call(chunk)
-	reply, err := l.store.run(ctx, scriptHold, c.keys, c.args...).Slice()
+	text, err := l.store.run(ctx, scriptHold, c.keys, c.args...).Text()
+	reply := strings.Split(text, "\n")
 	switch {
 	case err != nil:
 		return 0, false, fmt.Errorf("script hold: %w", access.Classify(err))
-	case len(reply) == 1 && layout.AsString(reply[0]) == "branch":
+	case text == "branch":
 		return 0, false, fmt.Errorf("script hold: %w", l.store.branchReplaced(p, l.branch(p)))
-	case len(reply) > 1 && layout.AsString(reply[0]) == "learn":
+	case len(reply) > 1 && reply[0] == "learn":
 		return 0, true, in.learn(ctx, reply[1:])
 	case len(reply) != 1+len(c.sections)+len(chunk):
 		return 0, false, domain.WithClass(domain.ClassRetry, errors.New("script hold: a reply of an unknown form"))
@@ -178,14 +178,14 @@ func (in *intake) open(ctx context.Context, chunk []int) (now int64, learned boo
 }
 
 // taken reads what became of the requests of a call.
-func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []any) (now int64, err error) {
+func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []string) (now int64, err error) {
 	l, p, batch, replies := in.ledger, in.p, in.batch, in.replies
 	now = layout.AsInt(reply[0])
 	classes := c.classes(reply[1:])
 	var known []int
 	orders := make([]domain.Order, 0, len(chunk))
 	for j, i := range chunk {
-		said := layout.AsString(reply[1+len(c.sections)+j])
+		said := reply[1+len(c.sections)+j]
 		if record, wasThere := strings.CutPrefix(said, "="); wasThere {
 			order, err := layout.DecodeOrder(record)
 			if err != nil {
@@ -240,7 +240,8 @@ func (l *Ledger) decide(ctx context.Context, p int, batch []domain.Incoming, pos
 }
 
 func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming, positions []int, orders []domain.Order, now int64, replies []domain.Reply) (int64, error) {
-	m := movement{source: l.store.keys.Requests(p), group: domain.GroupWorkers, now: now}
+	m := newMovement(l.store.keys.Requests(p), domain.GroupWorkers, len(positions))
+	m.now = now
 	for j, i := range positions {
 		m.add(batch[i].EntryID, batch[i].Request.Ref(), orders[j])
 	}
@@ -253,8 +254,8 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 	}
 	changes := func(j int) bool { return batch[positions[j]].Request.Changes() }
 	m.exchanges = func(j int) bool { return batch[positions[j]].Request.Type == domain.RequestChange }
-	m.look = func(part []int) error { return l.lookAround(ctx, p, &m, part, changes) }
-	now, err := l.moveAll(ctx, p, &m)
+	m.look = func(part []int) error { return l.lookAround(ctx, p, m, part, changes) }
+	now, err := l.moveAll(ctx, p, m)
 	if err != nil {
 		return 0, err
 	}
@@ -268,8 +269,8 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 // wanted, and are not over. Of orders whose deadline has passed it reads whether their events honour late approvals.
 func (l *Ledger) lookAround(ctx context.Context, p int, m *movement, part []int, wanted func(j int) bool) error {
 	m.events, m.places, m.terms, m.progress = nil, nil, nil, nil
-	overdue := func(o domain.Order) bool { return o.State == domain.OrderHeld && m.now >= o.DeadlineMillis }
-	moves := func(j int, o domain.Order) bool { return wanted(j) && (o.Open() || o.ConfirmedAtMillis != 0) }
+	overdue := func(o *domain.Order) bool { return o.State == domain.OrderHeld && m.now >= o.DeadlineMillis }
+	moves := func(j int, o *domain.Order) bool { return wanted(j) && (o.Open() || o.ConfirmedAtMillis != 0) }
 	if !slices.ContainsFunc(part, func(j int) bool { o := m.order(j); return overdue(o) || moves(j, o) }) {
 		return nil // nearly always
 	}
@@ -387,7 +388,7 @@ func (l *Ledger) read(ctx context.Context, p int, refs []domain.OrderRef) ([]dom
 // Resolve implements domain.Ledger. The order of a resolution is the one that was paid for: if it
 // has changed since, the script says so, and it is decided again.
 func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) ([]domain.Reply, int64, error) {
-	m := movement{source: l.store.keys.Requests(p), group: domain.GroupWorkers}
+	m := newMovement(l.store.keys.Requests(p), domain.GroupWorkers, len(batch))
 	for _, r := range batch {
 		if strings.ContainsAny(r.AuthorizationID, "|\r\n") {
 			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the gateway's authorization id has a bar or a line break, and cannot be kept", r.Ref))
@@ -412,8 +413,8 @@ func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) 
 	m.exchanges = func(i int) bool {
 		return batch[i].Outcome == domain.PaymentApproved && m.order(i).State == domain.OrderLapsed
 	}
-	m.look = func(part []int) error { return l.lookAround(ctx, p, &m, part, m.exchanges) }
-	now, err := l.moveAll(ctx, p, &m)
+	m.look = func(part []int) error { return l.lookAround(ctx, p, m, part, m.exchanges) }
+	now, err := l.moveAll(ctx, p, m)
 	return m.replies, now, err
 }
 
@@ -437,7 +438,8 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 	if err != nil {
 		return err
 	}
-	m := movement{source: source, group: group, now: now}
+	m := newMovement(source, group, len(batch))
+	m.now = now
 	for i, c := range batch {
 		m.add(c.EntryID, c.Ref, orders[i])
 	}
@@ -447,7 +449,7 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 		}
 		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason, Cause: batch[i].Cause, NoRefund: batch[i].NoRefund})
 	}
-	_, err = l.moveAll(ctx, p, &m)
+	_, err = l.moveAll(ctx, p, m)
 	return err
 }
 
@@ -551,10 +553,11 @@ func (l *Ledger) changeOrders(ctx context.Context, p int, refs []domain.OrderRef
 		if err != nil {
 			return err
 		}
-		m := movement{source: l.store.keys.Log(p), now: max(now, readAt), strays: event == nil}
+		m := newMovement(l.store.keys.Log(p), "", len(refs))
+		m.now, m.strays = max(now, readAt), event == nil
 		m.look = func(part []int) error {
 			if event == nil {
-				return l.lookAround(ctx, p, &m, part, func(int) bool { return false })
+				return l.lookAround(ctx, p, m, part, func(int) bool { return false })
 			}
 			id, e, err := event()
 			m.events, m.terms = map[string]domain.Event{id: e}, map[string]int64{id: e.Version}
@@ -566,7 +569,7 @@ func (l *Ledger) changeOrders(ctx context.Context, p int, refs []domain.OrderRef
 		m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
 			return domain.Decide(m.view(i, o), refs[i], now, command(m.events[refs[i].EventID]))
 		}
-		if _, err := l.moveAll(ctx, p, &m); err != nil {
+		if _, err := l.moveAll(ctx, p, m); err != nil {
 			return err
 		}
 		for i, r := range m.replies {
@@ -835,14 +838,14 @@ type heldClass struct {
 }
 
 // classes are those of the call, by what the script told of its sections.
-func (c *holdCall) classes(terms []any) []heldClass {
+func (c *holdCall) classes(terms []string) []heldClass {
 	classes := make([]heldClass, len(c.items))
 	var held, asked []domain.Item
 	for n, items := range c.items {
 		held, asked = held[:0], asked[:0]
 		for _, item := range items {
 			name := c.sections[item.section-1].name
-			price, currency, _ := strings.Cut(layout.AsString(terms[item.section-1]), "|")
+			price, currency, _ := strings.Cut(terms[item.section-1], "|")
 			held = append(held, domain.Item{Section: name, Quantity: item.quantity, UnitPrice: layout.AsInt(price)})
 			asked = append(asked, domain.Item{Section: name, Quantity: item.quantity})
 			classes[n].currency = currency

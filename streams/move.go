@@ -21,9 +21,12 @@ type movement struct {
 	group   domain.Group
 	entries []string // to acknowledge; "" for none
 	refs    []domain.OrderRef
-	orders  []domain.Order // as they were read
-	now     int64          // Redis's time, as far as is known; 0 if it is not
-	strays  bool           // the orders are among the holds, and those that are not held shall not be
+	orders  []domain.Order          // as they were read; where an order stands first, what it is as far as is known
+	stands  []int                   // by place: where its order stands first
+	first   map[domain.OrderRef]int // likewise
+	acks    []string                // entries that the next call acknowledges
+	now     int64                   // Redis's time, as far as is known; 0 if it is not
+	strays  bool                    // the orders are among the holds, and those that are not held shall not be
 
 	// decide is what becomes of an order that is so, at that time. A fact is made; without one, the entry
 	// is acknowledged if the verdict is VerdictDone.
@@ -40,14 +43,24 @@ type movement struct {
 	progress  map[int]string          // likewise: domain.View.InProgress
 
 	replies []domain.Reply
-	latest  map[domain.OrderRef]domain.Order // what orders are that were not as they were read, or not any more
+}
+
+// newMovement is one that has room for so many orders.
+func newMovement(source string, group domain.Group, size int) *movement {
+	return &movement{
+		source: source, group: group, first: make(map[domain.OrderRef]int, size),
+		entries: make([]string, 0, size), refs: make([]domain.OrderRef, 0, size), orders: make([]domain.Order, 0, size),
+		stands: make([]int, 0, size), replies: make([]domain.Reply, 0, size),
+	}
 }
 
 func (m *movement) add(entryID string, ref domain.OrderRef, o domain.Order) {
-	m.entries, m.refs, m.orders, m.replies = append(m.entries, entryID), append(m.refs, ref), append(m.orders, o), append(m.replies, domain.Reply{})
-	if m.latest == nil {
-		m.latest = make(map[domain.OrderRef]domain.Order)
+	place, again := m.first[ref]
+	if !again {
+		place = len(m.refs)
+		m.first[ref] = place
 	}
+	m.entries, m.refs, m.orders, m.stands, m.replies = append(m.entries, entryID), append(m.refs, ref), append(m.orders, o), append(m.stands, place), append(m.replies, domain.Reply{})
 }
 
 // indexes are those of the orders.
@@ -64,13 +77,9 @@ func (m *movement) view(i int, o domain.Order) domain.View {
 	return domain.View{Event: m.events[m.refs[i].EventID], Order: o, Places: m.places[i], InProgress: m.progress[i]}
 }
 
-// order is what the order at a position is, as far as is known.
-func (m *movement) order(i int) domain.Order {
-	if o, known := m.latest[m.refs[i]]; known {
-		return o
-	}
-	return m.orders[i]
-}
+// order is what the order at a position is, as far as is known: one that is asked for several times is decided about by what its first
+// place says.
+func (m *movement) order(i int) *domain.Order { return &m.orders[m.stands[i]] }
 
 // mostMoves bounds how often it is tried to change an order that others keep changing.
 const mostMoves = 20
@@ -79,7 +88,6 @@ const mostMoves = 20
 // times: what comes behind a fact about it is decided when that has happened. So there are as many rounds as there can be
 // facts about an order, however often it is asked for.
 func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, err error) {
-	m.agree()
 	todo := m.indexes()
 	for len(todo) > 0 {
 		var later []int
@@ -93,35 +101,19 @@ func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, er
 	return m.now, nil
 }
 
-// agree makes an order that is asked for several times what its first place says, by which it is decided. It matters where that has lapsed: then
-// its event is looked at before.
-func (m *movement) agree() {
-	if !slices.ContainsFunc(m.orders, func(o domain.Order) bool { return o.State == domain.OrderLapsed }) {
-		return
-	}
-	first := make(map[domain.OrderRef]int, len(m.refs))
-	for i, ref := range m.refs {
-		if at, again := first[ref]; again {
-			m.orders[i] = m.orders[at]
-		} else {
-			first[ref] = i
-		}
-	}
-}
-
 // behind takes out of a part what is asked for of orders of which something else waits, and adds it to that: what is asked for of
 // one order is decided in turn.
 func (m *movement) behind(part, later []int) (now, then []int) {
 	if len(later) == 0 {
 		return part, later
 	}
-	waits := make(map[domain.OrderRef]bool, len(later))
+	waits := make(map[int]bool, len(later)) // by where they stand first
 	for _, i := range later {
-		waits[m.refs[i]] = true
+		waits[m.stands[i]] = true
 	}
 	now = make([]int, 0, len(part))
 	for _, i := range part {
-		if waits[m.refs[i]] {
+		if waits[m.stands[i]] {
 			later = append(later, i)
 		} else {
 			now = append(now, i)
@@ -178,10 +170,10 @@ type decided struct {
 	fact *domain.Fact
 	next domain.Order
 	domain.Effect
-	bound string   // "from", "before" or "anew": when the fact may happen, by the limit; see move.lua
-	limit int64    // milliseconds
-	hash  int      // the number of the hash that the order is in
-	acks  []string // entries
+	bound string // "from", "before" or "anew": when the fact may happen, by the limit; see move.lua
+	limit int64  // milliseconds
+	hash  int    // the number of the hash that the order is in
+	acked bool   // an entry of it is acknowledged
 }
 
 // take notes what becomes of an order at a position. It reports false if that must wait for what becomes of it before.
@@ -225,7 +217,7 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 		d.EndsHold = true
 	}
 	if verdict == domain.VerdictDone && m.entries[i] != "" { // with any other there is more to be done first: a void, for one
-		d.acks = append(d.acks, m.entries[i])
+		m.acks, d.acked = append(m.acks, m.entries[i]), true
 	}
 	return true, nil
 }
@@ -245,13 +237,14 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 			return nil, false, err
 		}
 	}
-	rows, of := make([]decided, 0, len(part)), make(map[domain.OrderRef]int, len(part))
+	m.acks = make([]string, 0, len(part))
+	rows, of := make([]decided, 0, len(part)), make(map[int]int, len(part)) // by where an order stands first
 	for _, i := range part {
-		row, known := of[m.refs[i]]
+		row, known := of[m.stands[i]]
 		if !known {
 			row = len(rows)
-			of[m.refs[i]] = row
-			o := m.order(i)
+			of[m.stands[i]] = row
+			o := *m.order(i)
 			rows = append(rows, decided{i: i, was: o, next: o})
 		}
 		taken, err := rows[row].take(m, i)
@@ -264,7 +257,7 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 	}
 	list, refs := make([]*decided, 0, len(rows)), make([]domain.OrderRef, 0, len(rows))
 	for j := range rows {
-		if d := &rows[j]; d.fact != nil || d.EndsHold || len(d.acks) > 0 { // else nothing is to be written
+		if d := &rows[j]; d.fact != nil || d.EndsHold || d.acked { // else nothing is to be written
 			list, refs = append(list, d), append(refs, m.refs[d.i])
 		}
 	}
@@ -319,7 +312,7 @@ func (m *movement) learn(list []*decided, stale []any) error {
 		if err != nil {
 			return fmt.Errorf("order %s: %w", m.refs[i], err)
 		}
-		m.latest[m.refs[i]] = o
+		m.orders[m.stands[i]] = o
 	}
 	return nil
 }
@@ -339,7 +332,7 @@ func (m *movement) happened(list []*decided, facts []int, ids []any) error {
 			if err != nil {
 				return domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: %w", m.refs[d.i], err))
 			}
-			m.replies[d.i].Order, m.latest[m.refs[d.i]] = next, next
+			m.replies[d.i].Order, m.orders[m.stands[d.i]] = next, next
 		}
 		at += count
 		ids = ids[min((count+wire.MaxFacts-1)/wire.MaxFacts, len(ids)):]
@@ -370,7 +363,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 	absent := make(map[string]bool)
 	var groups []orderGroup
 	awaited := int64(0) // of the orders that change
-	orders, acks := newArgList(6*len(list)), newArgList(len(list))
+	orders, acks := newArgList(6*len(list)), newArgList(len(m.acks))
+	acks.text(m.acks...)
 	for n := range list {
 		d := list[n]
 		ref, was := m.refs[d.i], &d.was
@@ -435,7 +429,6 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		}
 		facts[len(facts)-1]++
 		m.appendOrder(orders, d)
-		acks.text(d.acks...)
 	}
 	if list[len(list)-1].fact == nil {
 		facts = facts[:len(facts)-1]

@@ -21,7 +21,8 @@ import (
 
 // moving is a movement of orders as they are taken to be, towards what a command asks of each.
 func (f *fixture) moving(command domain.Command, now int64, orders map[string]domain.Order) (*movement, []int) {
-	m := &movement{source: f.Keys.Requests(0), group: domain.GroupWorkers, now: now}
+	m := newMovement(f.Keys.Requests(0), domain.GroupWorkers, len(orders))
+	m.now = now
 	var all []int
 	for i, order := range slices.Sorted(maps.Keys(orders)) {
 		m.add("", ref("e1", order), orders[order])
@@ -90,8 +91,8 @@ func TestMoveStale(t *testing.T) {
 				t.Errorf("it says it is %d, it was %d before", m.now, earliest)
 			}
 			for i, r := range m.refs {
-				if is := f.order(r.EventID, r.OrderID); m.order(i) != is {
-					t.Errorf("%s is taken to be %+v, is %+v", r, m.order(i), is)
+				if is := f.order(r.EventID, r.OrderID); *m.order(i) != is {
+					t.Errorf("%s is taken to be %+v, is %+v", r, *m.order(i), is)
 				}
 			}
 			if _, done, err := f.ledger.moveOnce(f.Ctx, 0, m, all); !done || err != nil {
@@ -113,8 +114,8 @@ func TestMoveOfWhatIsGone(t *testing.T) {
 	m, all := f.moving(domain.Cancel{Reason: domain.ReasonRequested}, 0, map[string]domain.Order{"o": f.order("e1", "o")})
 	f.Do("HDEL", f.Keys.Orders(0, f.Keys.SharedHash("e1")), "e1/o")
 	before := f.Dump()
-	if _, done, err := f.ledger.moveOnce(f.Ctx, 0, m, all); done || err != nil || m.order(0) != (domain.Order{}) {
-		t.Errorf("done %t, %v, taken to be %+v", done, err, m.order(0))
+	if _, done, err := f.ledger.moveOnce(f.Ctx, 0, m, all); done || err != nil || *m.order(0) != (domain.Order{}) {
+		t.Errorf("done %t, %v, taken to be %+v", done, err, *m.order(0))
 	}
 	f.WantSame(before)
 }

@@ -95,9 +95,9 @@ var plantedBugs = []plantedBug{
 	{"an exchange without compare of the terms", "streams/ledger.go", "m.terms[ref.EventID] = e.Version", "delete(m.terms, ref.EventID)"},
 	{"an exchange without compare of what is beside its seats", "streams/move.go", "if !e.NoOrphans {", "if true {"},
 	{"an exchange up to no limit", moveFile, "if tonumber(ARGV[by + 2]) < 0 and most > 0 and left > most then", "if false then"},
-	{"an order twice in a call", "streams/move.go", "row, known := of[m.refs[i]]", "row, known := of[domain.OrderRef{}]"},
+	{"an order twice in a call", "streams/move.go", "row, known := of[m.stands[i]]", "row, known := of[-1]"},
 	{"acknowledges what has still to be voided", "streams/move.go", "if verdict == domain.VerdictDone && m.entries[i] != \"\" {", "if m.entries[i] != \"\" {"},
-	{"decides again about what it had read", "streams/move.go", "m.latest[m.refs[i]] = o\n	}\n	return nil", "_ = o\n	}\n	return nil"},
+	{"decides again about what it had read", "streams/move.go", "m.orders[m.stands[i]] = o\n	}\n	return nil", "_ = o\n	}\n	return nil"},
 	{"sales are not reversed", "streams/move.go", "		if d.Sold != 0 {\n", "		if d.Sold > 0 {\n"},
 	{"cancels with an event that was looked at once", "streams/move.go", "for eventID, version := range m.terms {", "for eventID, version := range map[string]int64{} {"},
 

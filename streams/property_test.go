@@ -1610,15 +1610,16 @@ func expireThese(ctx context.Context, l *Ledger, refs ...domain.OrderRef) ([]dom
 	if err != nil {
 		return nil, 0, err
 	}
-	m := movement{source: l.store.keys.Log(0), now: now, strays: true}
+	m := newMovement(l.store.keys.Log(0), "", len(refs))
+	m.now, m.strays = now, true
 	for i, r := range refs {
 		m.add("", r, orders[i])
 	}
-	m.look = func(part []int) error { return l.lookAround(ctx, 0, &m, part, func(int) bool { return false }) }
+	m.look = func(part []int) error { return l.lookAround(ctx, 0, m, part, func(int) bool { return false }) }
 	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
 		return domain.Decide(m.view(i, o), refs[i], now, domain.Expire{})
 	}
-	now, err = l.moveAll(ctx, 0, &m)
+	now, err = l.moveAll(ctx, 0, m)
 	return m.replies, now, err
 }
 

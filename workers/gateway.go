@@ -84,7 +84,7 @@ func (g *gateway) ask(reading, working context.Context, c call, by, end time.Tim
 	defer ctx.stop()
 	payment, err := do(ctx)
 	now := time.Now()
-	var later *domain.LaterError
+	later, isLater := errors.AsType[*domain.LaterError](err)
 	switch {
 	case err == nil, errors.Is(err, domain.ErrNotFound), final(err):
 		r := resultAnswered
@@ -100,7 +100,7 @@ func (g *gateway) ask(reading, working context.Context, c call, by, end time.Tim
 	case errors.Is(err, domain.ErrMisconfigured):
 		g.took(c, resultMisconfigured, now.Sub(begun))
 		k.fails(begun, domain.CodeGatewayMisconfigured, err)
-	case errors.As(err, &later):
+	case isLater:
 		g.took(c, resultOf(later), now.Sub(begun))
 		if g.pace.later(begun, later, g.answered()) {
 			k.fails(begun, domain.CodeGatewayUnavailable, err)

@@ -106,12 +106,12 @@ type unsettledError struct {
 	own   bool // it may be because of this order: others were answered meanwhile, and the gateway did not say "later"
 }
 
-func (e *unsettledError) Error() string { return e.cause.Error() }
+func (e unsettledError) Error() string { return e.cause.Error() }
 
-func (e *unsettledError) Unwrap() error { return e.cause }
+func (e unsettledError) Unwrap() error { return e.cause }
 
 // or is another error if there is none of this kind.
-func (e *unsettledError) or(err error) error {
+func (e unsettledError) or(err error) error {
 	if e.cause == nil {
 		return err
 	}

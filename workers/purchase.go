@@ -341,8 +341,8 @@ func (r *purchase) commit(batch []*pending) {
 		r.pool.stats.batches[stepResolve].observe(len(resolutions))
 		var authorizing, resolving tally
 		done, resolved := make([]string, 0, len(replies)), time.Now()
-		for i, reply := range replies {
-			p := batch[first+i]
+		for i := range replies {
+			reply, p := &replies[i], batch[first+i]
 			authorizing.observe(p.answered.Sub(p.since))
 			if o := reply.Order; p.unheard && o.State == domain.OrderLapsed && o.Attempt == p.request.AttemptNumber() && o.PayState == domain.PayOpen {
 				reply.Verdict = domain.VerdictAuthorize

@@ -168,10 +168,10 @@ func (e *settling) begin(l *line) bool {
 }
 
 func endingOf(reason string, err error) ending {
-	var failed *unsettledError
 	switch {
 	case err != nil:
-		return ending{reason: err.Error(), own: errors.As(err, &failed) && failed.own}
+		failed, ok := errors.AsType[unsettledError](err)
+		return ending{reason: err.Error(), own: ok && failed.own}
 	case reason != "":
 		return ending{reason: reason, dead: true}
 	}

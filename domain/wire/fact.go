@@ -62,11 +62,10 @@ func parseFacts(id string, fields []string) ([]domain.Fact, error) {
 	for more := true; more; {
 		var line string
 		line, rest, more = strings.Cut(rest, "\n")
-		f := domain.Fact{ID: id, Line: len(facts) + 1, AtMillis: at, Type: name}
-		if err := parse(&f, line); err != nil {
+		facts = append(facts, domain.Fact{ID: id, Line: len(facts) + 1, AtMillis: at, Type: name})
+		if err := parse(&facts[len(facts)-1], line); err != nil {
 			return nil, err
 		}
-		facts = append(facts, f)
 	}
 	return facts, nil
 }

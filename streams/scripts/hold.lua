@@ -24,11 +24,11 @@
 --             may be left alone, of those beside them: 17-19.25|16=A-16,17=A-17; with ; between those of several items
 --   codes:    K, which is N if any request brings an access code, else none: of each request the hashes of its code, with a comma behind
 --             each
--- Reply: now (milliseconds); for each section price|currency, as it is for who holds of it now; for each request:
+-- Reply, a line each: now (milliseconds); for each section price|currency, as it is for who holds of it now; for each request:
 --   '=' and the record of its order, if that was there before; nothing changed of it then, and the request is not
 --   acknowledged; the order's version, if it is held now, of seats version||items, and where it uses an access code
 --   version||items|hash; version|reason|detail, if it is rejected. A request that was rejected is acknowledged, and so is a hold.
---   Or {'branch'}: the partition has another branch; or {'learn', event_id, ...}: of these events the hashes of orders, the limits, or the
+--   Or 'branch': the partition has another branch; or 'learn', and an event_id a line: of these events the hashes of orders, the limits, or the
 --   layouts are not what the caller takes them to be. Nothing changed.
 -- On a crash: all or nothing. Repeating it changes nothing more. A full memory refuses it, whole.
 -- The order of the checks is domain.refusal's.
@@ -59,7 +59,7 @@ end
 fields[#fields + 1] = '#branch'
 local values = redis.call('HMGET', KEYS[4], unpack(fields))
 if (values[#fields] or '') ~= BRANCH then
-  return { 'branch' }
+  return 'branch'
 end
 local now = time_of(values[1])
 local stamp = int(now)
@@ -96,7 +96,9 @@ local sections, seated = {}, {}
 for s = 1, S do
   local at = SECTIONS + 3 * (s - 1)
   local value, event = values[1 + E + s], events[tonumber(ARGV[at])]
-  local section = { event = event, name = ARGV[at + 1], field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[at])], mark = '.' }
+  -- All of its fields, so that it is made in the right size.
+  local section = { event = event, name = ARGV[at + 1], field = fields[1 + E + s], id = fields[1 + tonumber(ARGV[at])], mark = '.', of = nil, allocation = nil,
+    price = nil, capacity = nil, available = nil, held = nil, sold = nil, tail = nil, terms = nil, on_sale = false, changed = false }
   local parted = string.find(section.name, '~', 1, true)
   if parted then
     section.of, section.allocation = sections[tonumber(ARGV[at + 2])], string.sub(section.name, parted + 1)
@@ -127,7 +129,7 @@ for s = 1, S do
   sections[s], reply[1 + s] = section, section.terms or ''
 end
 if #learn > 1 then
-  return learn
+  return table.concat(learn, '\n')
 end
 
 local seats
@@ -467,7 +469,8 @@ end
 
 local acks, notices, early = {}, {}, {}
 local held, held_lines, rejected, rejected_lines = {}, {}, {}, {} -- positions of requests, and facts
-local said, whys, got = {}, {}, {} -- of a new order: what its record says behind the state; why it is rejected; its items, if some are seats
+local said, whys, got = {}, {}, {} -- of a new order: what its fact says, and its record behind the state; why it is rejected; its items, if some are seats
+local used = {} -- of a held order, if it uses an access code: that code
 local nonsense = {} -- of an order that is rejected as unknown_event: for how long its request is valid
 local new_holds, taken = {}, {}
 local used_codes = {} -- fields of access codes that are used by more orders
@@ -498,7 +501,7 @@ for i = 1, N do
     else
       local n, items, item = #held + 1, says_of(class), class
       local says = ARGV[at + 4] .. items .. class.tail
-      held[n], held_lines[n], said[i] = i, member .. '|' .. says, says .. '|||||||'
+      held[n], held_lines[n], said[i] = i, member .. '|' .. says, says
       if class.seated then
         got[i] = '||' .. items
       end
@@ -506,7 +509,7 @@ for i = 1, N do
         local hash = opened_by(i, class)
         local field = class.section.id .. '!' .. hash
         codes[field].used, used_codes[field] = codes[field].used + 1, true
-        held_lines[n], said[i], got[i] = held_lines[n] .. '|' .. hash, says .. '||||||k' .. hash .. '|', '||' .. items .. '|' .. hash
+        held_lines[n], used[i], got[i] = held_lines[n] .. '|' .. hash, hash, '||' .. items .. '|' .. hash
       end
       repeat
         local section = item.section
@@ -535,7 +538,7 @@ for i = 1, N do
   at = at + WIDTH
 end
 if #held + #rejected == 0 then
-  return reply
+  return table.concat(reply, '\n')
 end
 
 local changes = { '#now', stamp }
@@ -570,7 +573,7 @@ append(KEYS[2], stamp, 'held', held_lines, function(id, first, last)
   local head = id .. '|h2|'
   for n = first, last do
     local i = held[n]
-    written[i], reply[1 + S + i] = head .. said[i], id .. (got[i] or '')
+    written[i], reply[1 + S + i] = head .. said[i] .. (used[i] and '||||||k' .. used[i] .. '|' or '|||||||'), id .. (got[i] or '')
   end
 end)
 append(KEYS[2], stamp, 'rejected', rejected_lines, function(id, first, last)
@@ -624,4 +627,4 @@ if #acks > 0 then
   redis.call('XACK', KEYS[1], ARGV[1], unpack(acks))
 end
 notify(notices)
-return reply
+return table.concat(reply, '\n')
