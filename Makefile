@@ -44,6 +44,7 @@ test: redis prometheus tmux chromium systemd-analyze ## Run every test on a real
 	cd e2e/deployments && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/stripe && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/archive && go vet ./... && go test -timeout 10m -count 1 ./... # with Node, DuckDB too
+	go test -timeout 10m -count 1 ./e2e/openapi # with Node
 	go test -timeout 10m -count 1 ./e2e/console # with Node and Chromium
 	cd bench && go vet ./... && go test ./report
 

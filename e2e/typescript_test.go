@@ -6,35 +6,20 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"holdfast/e2e/program"
 )
 
 const typescriptFolder = "../clients/typescript"
-
-// typescript takes care that the packages of the client are there, if they can be had.
-func typescript(t *testing.T) {
-	t.Helper()
-	for _, name := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("!!! THERE IS NO %s: THE TYPESCRIPT CLIENT IS NOT TESTED", name)
-		}
-	}
-	if _, err := os.Stat(filepath.Join(typescriptFolder, "node_modules", "@hey-api/openapi-ts")); err == nil {
-		return
-	}
-	if out, err := shell(t, typescriptFolder, nil, "npm ci --no-audit --no-fund"); err != nil {
-		t.Skipf("!!! ITS PACKAGES CANNOT BE HAD HERE: THE TYPESCRIPT CLIENT IS NOT TESTED: %s%v", out, err)
-	}
-}
 
 // The client is what is generated from the API's document, which is what the code says (api.TestDocument). Then a customer of
 // `holdfast dev` shops as the README types it.
 func TestTypeScript(t *testing.T) {
 	t.Parallel()
-	typescript(t)
+	program.NodePackages(t, typescriptFolder, "@hey-api/openapi-ts", "THE TYPESCRIPT CLIENT IS NOT TESTED")
 	fresh := t.TempDir()
 	if out, err := shell(t, typescriptFolder, []string{"FRESH=" + fresh}, `npm run generate -- --output "$FRESH"`); err != nil {
 		t.Fatalf("%s%v", out, err)
