@@ -1365,6 +1365,9 @@ func (m *model) drawAlteredItem(kind string, r domain.OrderRef, section string, 
 				item.Seats = append(item.Seats, name)
 			}
 		}
+		if m.chance("no such seat", 12) {
+			item.Seats = append(item.Seats, "Z-9")
+		}
 	}
 	return item
 }
