@@ -39,11 +39,12 @@ test: redis prometheus tmux chromium systemd-analyze ## Run every test on a real
 	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./streams/audit ./webhooks
 	go test -timeout 10m $(UNITS)
 	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./streams/audit ./webhooks
-	go test -timeout 10m -count 1 ./e2e # runs the program (the client for TypeScript with Node, too), on which Go's cache of results does not know it depends
+	go test -timeout 10m -count 1 ./e2e # runs the program (the client for TypeScript and the recipe for Node, too), on which Go's cache of results does not know it depends
 	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/deployments && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/stripe && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/archive && go vet ./... && go test -timeout 10m -count 1 ./... # with Node, DuckDB too
+	go test -timeout 10m -count 1 ./e2e/openapi # with Node
 	go test -timeout 10m -count 1 ./e2e/console # with Node and Chromium
 	cd bench && go vet ./... && go test ./report
 

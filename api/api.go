@@ -151,7 +151,17 @@ func New(deps Deps, options Options) *Server {
 				},
 			},
 			Security: []map[string][]string{{"bearer": {}}},
-			Servers:  []*huma.Server{{URL: "/"}},
+			Tags: []*huma.Tag{
+				{Name: "customers", Description: "What a customer has."},
+				{Name: "events", Description: "What is on sale, and what is left of it."},
+				{Name: "gateways", Description: "What payment gateways tell."},
+				{Name: "keys", Description: "Who calls."},
+				{Name: "orders", Description: "Tickets are bought, held, paid for, changed and given back: for checkouts."},
+				{Name: "organisers", Description: "Events are made, changed, closed and called off."},
+				{Name: "sales", Description: "What was sold, and what was asked for in vain."},
+				{Name: "sres", Description: "Whether all is well, what waits, and what was set aside."},
+			},
+			Servers: []*huma.Server{{URL: "/"}},
 		},
 		Formats: huma.DefaultFormats, DefaultFormat: "application/json",
 	}

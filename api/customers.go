@@ -50,7 +50,7 @@ const customerTokenLasts = 15 * time.Minute
 
 // CustomerPath names a customer.
 type CustomerPath struct {
-	Customer string `path:"customer" maxLength:"128"`
+	Customer string `path:"customer" doc:"customer_id." maxLength:"128"`
 }
 
 func (s *Server) registerCustomers() {

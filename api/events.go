@@ -297,7 +297,7 @@ func pageOf[T any](s *Server) map[string]*huma.Response {
 }
 
 type eventInput struct {
-	Event       string `path:"event" maxLength:"128"`
+	Event       string `path:"event" doc:"event_id." maxLength:"128"`
 	IfNoneMatch string `header:"If-None-Match" doc:"An ETag of before: 304 says that nothing has changed."`
 }
 
@@ -346,7 +346,7 @@ func (s *Server) showSeats(ctx context.Context, in *eventInput) (*pageOutput, er
 
 // Paging is how lists are read page by page.
 type Paging struct {
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	Limit  int    `query:"limit" doc:"How many at most." minimum:"1" maximum:"1000" default:"100"`
 	Cursor string `query:"cursor" maxLength:"512" doc:"next of the page before, as it was given."`
 }
 

@@ -61,7 +61,7 @@ func (s *Server) registerFinding() {
 		OrderID  string `query:"order_id" maxLength:"128" doc:"Of this name, in whichever event; without event, customer, state and since."`
 		State    string `query:"state" enum:"held,lapsed,confirmed,declined,expired,cancelled,rejected" doc:"That are in this state now."`
 		Since    int64  `query:"since" minimum:"0" doc:"That came at this time or later."`
-		Limit    int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+		Limit    int    `query:"limit" doc:"How many at most." minimum:"1" maximum:"1000" default:"100"`
 	},
 	) (*objectsOutput, error) {
 		caller := callerOf(ctx)

@@ -88,13 +88,13 @@ func (s *Server) registerOperating() {
 	})
 	register(s, look("dead-letters", "/v1/dead-letters", "List dead letters, the oldest first", "dead list"), operators, func(ctx context.Context, in *struct {
 		Reason string `query:"reason" maxLength:"512" doc:"Only those whose reason contains this."`
-		Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+		Limit  int    `query:"limit" doc:"How many at most." minimum:"1" maximum:"1000" default:"100"`
 	},
 	) (*objectsOutput, error) {
 		return s.objects(o.DeadLetters(ctx, in.Reason, in.Limit))
 	})
 	register(s, look("dead-letter", "/v1/dead-letters/{dead_id}", "Show a dead letter, but for its payment token", "dead show"), operators, func(ctx context.Context, in *struct {
-		ID string `path:"dead_id" maxLength:"64"`
+		ID string `path:"dead_id" doc:"As the list of dead letters has it." maxLength:"64"`
 	},
 	) (*objectsOutput, error) {
 		return s.objects(o.DeadLetter(ctx, in.ID))

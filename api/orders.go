@@ -175,8 +175,8 @@ type Preferences struct {
 
 // OrderPath names an order.
 type OrderPath struct {
-	Event string `path:"event" maxLength:"128"`
-	ID    string `path:"id" maxLength:"128"`
+	Event string `path:"event" doc:"event_id." maxLength:"128"`
+	ID    string `path:"id" doc:"order_id." maxLength:"128"`
 }
 
 func (p OrderPath) ref() domain.OrderRef { return domain.OrderRef{EventID: p.Event, OrderID: p.ID} }

@@ -332,7 +332,7 @@ func (s *Server) createEvent(ctx context.Context, in *struct{ Body NewEvent }) (
 }
 
 func (s *Server) adjustEvent(ctx context.Context, in *struct {
-	Event string `path:"event" maxLength:"128"`
+	Event string `path:"event" doc:"event_id." maxLength:"128"`
 	Body  EventTerms
 },
 ) (*changedOutput, error) {
@@ -346,7 +346,7 @@ func (s *Server) adjustEvent(ctx context.Context, in *struct {
 }
 
 type causeInput struct {
-	Event string `path:"event" maxLength:"128"`
+	Event string `path:"event" doc:"event_id." maxLength:"128"`
 	Body  *CauseRequest
 }
 

@@ -117,7 +117,7 @@ type salesOutput struct {
 func (s *Server) sales(ctx context.Context, in *struct {
 	Paging
 	Event  string `query:"event" maxLength:"128" doc:"Of this event only."`
-	Accept string `header:"Accept"`
+	Accept string `header:"Accept" doc:"text/csv: a table instead of JSON."`
 },
 ) (*salesOutput, error) {
 	ids, next, err := s.salesOf(ctx, in.Event, in.Paging)

@@ -54,11 +54,11 @@ func (s *Server) registerSeries() {
 }
 
 func (s *Server) series(ctx context.Context, in *struct {
-	Event  string `query:"event" required:"true" minLength:"1" maxLength:"128"`
-	Step   string `query:"step" enum:"1m,5m,15m,1h,1d" default:"1m"`
+	Event  string `query:"event" required:"true" doc:"event_id." minLength:"1" maxLength:"128"`
+	Step   string `query:"step" doc:"How long a step is." enum:"1m,5m,15m,1h,1d" default:"1m"`
 	From   int64  `query:"from" minimum:"0" doc:"Milliseconds. Default: 1,440 steps before until."`
 	Until  int64  `query:"until" minimum:"0" maximum:"253402300799999" doc:"Milliseconds, not included. Default: now."`
-	Accept string `header:"Accept"`
+	Accept string `header:"Accept" doc:"text/csv: a table instead of JSON."`
 },
 ) (*salesOutput, error) {
 	ref := domain.OrderRef{EventID: in.Event}

@@ -344,7 +344,7 @@ func (f *feed) next() (page, <-chan struct{}, error) {
 }
 
 func (s *Server) eventUpdates(ctx context.Context, in *struct {
-	Event         string `path:"event" maxLength:"128"`
+	Event         string `path:"event" doc:"event_id." maxLength:"128"`
 	Authorization string `header:"Authorization" hidden:"true"`
 	LastEventID   string `header:"Last-Event-ID" doc:"The id of the last event that was heard: it is not told again."`
 },

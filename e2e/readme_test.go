@@ -14,13 +14,13 @@ import (
 	"holdfast/domain"
 )
 
-// block is a piece of code in README.md.
+// block is a piece of code in a document.
 type block struct{ language, code string }
 
-// readmeBlocks are all of them.
-func readmeBlocks(t *testing.T) (blocks []block) {
+// blocksOf are all of a file.
+func blocksOf(t *testing.T, file string) (blocks []block) {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile(file) //nolint:gosec // of this repository
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,18 +40,24 @@ func readmeBlocks(t *testing.T) (blocks []block) {
 	return blocks
 }
 
-// readme is the one block that has all of these in it.
+// readme is the one block of README.md that has all of these in it.
 func readme(t *testing.T, language string, parts ...string) string {
 	t.Helper()
+	return theBlock(t, "../README.md", language, parts...)
+}
+
+// theBlock is the one of a file that has all of these in it.
+func theBlock(t *testing.T, file, language string, parts ...string) string {
+	t.Helper()
 	var found []string
-	for _, b := range readmeBlocks(t) {
+	for _, b := range blocksOf(t, file) {
 		has := func(part string) bool { return strings.Contains(b.code, part) }
 		if b.language == language && !slices.ContainsFunc(parts, func(part string) bool { return !has(part) }) {
 			found = append(found, b.code)
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("README.md has %d blocks in %s with %q, want 1", len(found), language, parts)
+		t.Fatalf("%s has %d blocks in %s with %q, want 1", file, len(found), language, parts)
 	}
 	return found[0]
 }
@@ -194,7 +200,7 @@ func (s *system) shippedUser(name string) {
 func TestReadmeShowsTheExamples(t *testing.T) {
 	t.Parallel()
 	var shown strings.Builder
-	for _, b := range readmeBlocks(t) {
+	for _, b := range blocksOf(t, "../README.md") {
 		if b.language == "go" {
 			shown.WriteString(flat(b.code))
 		}

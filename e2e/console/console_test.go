@@ -24,27 +24,11 @@ import (
 
 var pictures = flag.Bool("pictures", false, "take the pictures of docs/console anew")
 
-// installed takes care that the packages of a folder are there, if they can be had.
-func installed(t *testing.T, folder, one string) {
-	t.Helper()
-	for _, name := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("!!! THERE IS NO %s: THE CONSOLE IS NOT TESTED", name)
-		}
-	}
-	if _, err := os.Stat(filepath.Join(folder, "node_modules", one)); err == nil {
-		return
-	}
-	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
-	install.Dir, install.Env = folder, append(os.Environ(), "PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1")
-	if said, err := install.CombinedOutput(); err != nil {
-		t.Skipf("!!! ITS PACKAGES CANNOT BE HAD HERE: THE CONSOLE IS NOT TESTED: %v\n%s", err, said)
-	}
-}
+const untested = "THE CONSOLE IS NOT TESTED"
 
 // The built files that are committed, and embedded, are what the sources are built to.
 func TestBuiltFromTheSources(t *testing.T) {
-	installed(t, "../../console", "vite")
+	program.NodePackages(t, "../../console", "vite", untested)
 	fresh := t.TempDir()
 	build := exec.CommandContext(t.Context(), "npx", "vite", "build", "--outDir", fresh, "--emptyOutDir", "--logLevel", "warn")
 	build.Dir = "../../console"
@@ -81,10 +65,10 @@ func files(t *testing.T, folder string) map[string][]byte {
 
 // What people do with it, in Chromium: drive.mjs.
 func TestInTheBrowser(t *testing.T) {
-	installed(t, ".", "playwright-core")
+	program.NodePackages(t, ".", "playwright-core", untested)
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip("!!! THERE IS NO chromium: THE CONSOLE IS NOT TESTED IN A BROWSER")
+		t.Skip("!!! THERE IS NO chromium: " + untested + " IN A BROWSER")
 	}
 	if err := program.ClearEnvironment(); err != nil {
 		t.Fatal(err)

@@ -853,9 +853,15 @@ export type CheckResponse = CheckResponses[keyof CheckResponses];
 export type PurchasesData = {
     body?: never;
     path: {
+        /**
+         * customer_id.
+         */
         customer: string;
     };
     query?: {
+        /**
+         * How many at most.
+         */
         limit?: number;
         /**
          * next of the page before, as it was given.
@@ -886,6 +892,9 @@ export type PurchasesResponse = PurchasesResponses[keyof PurchasesResponses];
 export type CustomerTokenData = {
     body?: never;
     path: {
+        /**
+         * customer_id.
+         */
         customer: string;
     };
     query?: {
@@ -923,6 +932,9 @@ export type DeadLettersData = {
          * Only those whose reason contains this.
          */
         reason?: string;
+        /**
+         * How many at most.
+         */
         limit?: number;
     };
     url: '/v1/dead-letters';
@@ -1024,6 +1036,9 @@ export type DeadLettersRerouteResponse = DeadLettersRerouteResponses[keyof DeadL
 export type DeadLetterData = {
     body?: never;
     path: {
+        /**
+         * As the list of dead letters has it.
+         */
         dead_id: string;
     };
     query?: never;
@@ -1077,6 +1092,9 @@ export type EventsData = {
     body?: never;
     path?: never;
     query?: {
+        /**
+         * How many at most.
+         */
         limit?: number;
         /**
          * next of the page before, as it was given.
@@ -1142,6 +1160,9 @@ export type EventData = {
         'If-None-Match'?: string;
     };
     path: {
+        /**
+         * event_id.
+         */
         event: string;
     };
     query?: never;
@@ -1169,6 +1190,9 @@ export type EventResponse = EventResponses[keyof EventResponses];
 export type EventAdjustData = {
     body: EventTerms;
     path: {
+        /**
+         * event_id.
+         */
         event: string;
     };
     query?: never;
@@ -1196,6 +1220,9 @@ export type EventAdjustResponse = EventAdjustResponses[keyof EventAdjustResponse
 export type EventCallOffData = {
     body?: CauseRequest;
     path: {
+        /**
+         * event_id.
+         */
         event: string;
     };
     query?: never;
@@ -1223,6 +1250,9 @@ export type EventCallOffResponse = EventCallOffResponses[keyof EventCallOffRespo
 export type EventCloseData = {
     body?: CauseRequest;
     path: {
+        /**
+         * event_id.
+         */
         event: string;
     };
     query?: never;
@@ -1250,6 +1280,9 @@ export type EventCloseResponse = EventCloseResponses[keyof EventCloseResponses];
 export type EventReopenData = {
     body?: CauseRequest;
     path: {
+        /**
+         * event_id.
+         */
         event: string;
     };
     query?: never;
@@ -1283,6 +1316,9 @@ export type EventSeatsData = {
         'If-None-Match'?: string;
     };
     path: {
+        /**
+         * event_id.
+         */
         event: string;
     };
     query?: never;
@@ -1316,6 +1352,9 @@ export type EventUpdatesData = {
         'Last-Event-ID'?: string;
     };
     path: {
+        /**
+         * event_id.
+         */
         event: string;
     };
     query?: never;
@@ -1410,6 +1449,9 @@ export type OrdersData = {
          * That came at this time or later.
          */
         since?: number;
+        /**
+         * How many at most.
+         */
         limit?: number;
     };
     url: '/v1/orders';
@@ -1514,7 +1556,13 @@ export type OrdersBulkResponse = OrdersBulkResponses[keyof OrdersBulkResponses];
 export type OrderShowData = {
     body?: never;
     path: {
+        /**
+         * event_id.
+         */
         event: string;
+        /**
+         * order_id.
+         */
         id: string;
     };
     query?: {
@@ -1561,7 +1609,13 @@ export type CancelData = {
         traceparent?: string;
     };
     path: {
+        /**
+         * event_id.
+         */
         event: string;
+        /**
+         * order_id.
+         */
         id: string;
     };
     query?: never;
@@ -1603,7 +1657,13 @@ export type ChangeData = {
         traceparent?: string;
     };
     path: {
+        /**
+         * event_id.
+         */
         event: string;
+        /**
+         * order_id.
+         */
         id: string;
     };
     query?: never;
@@ -1635,7 +1695,13 @@ export type ChangeResponse = ChangeResponses[keyof ChangeResponses];
 export type OrderHistoryData = {
     body?: never;
     path: {
+        /**
+         * event_id.
+         */
         event: string;
+        /**
+         * order_id.
+         */
         id: string;
     };
     query?: never;
@@ -1673,7 +1739,13 @@ export type PayData = {
         traceparent?: string;
     };
     path: {
+        /**
+         * event_id.
+         */
         event: string;
+        /**
+         * order_id.
+         */
         id: string;
     };
     query?: never;
@@ -1715,7 +1787,13 @@ export type PaymentUpdateData = {
         traceparent?: string;
     };
     path: {
+        /**
+         * event_id.
+         */
         event: string;
+        /**
+         * order_id.
+         */
         id: string;
     };
     query?: never;
@@ -1757,7 +1835,13 @@ export type RefundData = {
         traceparent?: string;
     };
     path: {
+        /**
+         * event_id.
+         */
         event: string;
+        /**
+         * order_id.
+         */
         id: string;
     };
     query?: never;
@@ -1795,7 +1879,13 @@ export type OrderUpdatesData = {
         'Last-Event-ID'?: string;
     };
     path: {
+        /**
+         * event_id.
+         */
         event: string;
+        /**
+         * order_id.
+         */
         id: string;
     };
     query?: {
@@ -1932,7 +2022,13 @@ export type PendingResponse = PendingResponses[keyof PendingResponses];
 export type ExplainData = {
     body?: never;
     path: {
+        /**
+         * event_id.
+         */
         event: string;
+        /**
+         * order_id.
+         */
         id: string;
     };
     query?: {
@@ -1965,10 +2061,16 @@ export type ExplainResponse = ExplainResponses[keyof ExplainResponses];
 export type SalesData = {
     body?: never;
     headers?: {
+        /**
+         * text/csv: a table instead of JSON.
+         */
         Accept?: string;
     };
     path?: never;
     query?: {
+        /**
+         * How many at most.
+         */
         limit?: number;
         /**
          * next of the page before, as it was given.
@@ -2003,11 +2105,20 @@ export type SalesResponse = SalesResponses[keyof SalesResponses];
 export type SalesSeriesData = {
     body?: never;
     headers?: {
+        /**
+         * text/csv: a table instead of JSON.
+         */
         Accept?: string;
     };
     path?: never;
     query: {
+        /**
+         * event_id.
+         */
         event: string;
+        /**
+         * How long a step is.
+         */
         step?: '1m' | '5m' | '15m' | '1h' | '1d';
         /**
          * Milliseconds. Default: 1,440 steps before until.
