@@ -23,6 +23,10 @@ build: ## Build bin/holdfast
 console: ## Build the pages of the console anew, from console/src. Needs Node; what is built is committed
 	cd console && npm ci --no-audit --no-fund && npm run build
 
+.PHONY: client
+client: ## Generate clients/typescript anew, from api/openapi.json. Needs Node; what is generated is committed
+	cd clients/typescript && npm ci --no-audit --no-fund && npm run generate
+
 .PHONY: console-pictures
 console-pictures: redis chromium ## Take the pictures of docs/console anew
 	go test -count 1 -run TestInTheBrowser ./e2e/console -pictures
@@ -35,7 +39,7 @@ test: redis prometheus tmux chromium systemd-analyze ## Run every test on a real
 	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./streams/audit ./webhooks
 	go test -timeout 10m $(UNITS)
 	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./streams/audit ./webhooks
-	go test -timeout 10m -count 1 ./e2e # runs the program, on which Go's cache of results does not know it depends
+	go test -timeout 10m -count 1 ./e2e # runs the program (the client for TypeScript with Node, too), on which Go's cache of results does not know it depends
 	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/deployments && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/stripe && go vet ./... && go test -timeout 10m -count 1 ./...

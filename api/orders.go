@@ -163,7 +163,7 @@ type RefundRequest struct {
 // ChangeRequest says which places an order shall have.
 type ChangeRequest struct {
 	Change       int64         `json:"change" minimum:"1" maximum:"1000000" doc:"Which change of its order this is, from 1."`
-	Items        []ItemRequest `json:"items" minItems:"1" maxItems:"20" nullable:"false"`
+	Items        []ItemRequest `json:"items" minItems:"1" maxItems:"20" nullable:"false" doc:"All places that the order shall have. Where it has as many seats of a section as are asked for without names, side by side unless adjacent is false, it keeps them; else it gets the best available ones."`
 	ValidSeconds int64         `json:"valid_seconds,omitempty" minimum:"1" maximum:"2592000"`
 }
 

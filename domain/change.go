@@ -148,7 +148,7 @@ func (o Order) lines(r *Request) []RequestItem {
 func givenBack(e Event, o Order, r *Request) (given Items, reason, detail string) {
 	var list []Item
 	for _, asked := range o.lines(r) {
-		has, _ := o.Items.in(asked.Section)
+		has := o.Items.in(asked.Section)
 		item := Item{Section: asked.Section, Quantity: asked.Quantity, UnitPrice: has.UnitPrice, Mark: has.Mark}
 		switch {
 		case has.Quantity == 0:
@@ -184,68 +184,91 @@ func exchanged(v View, nowMillis int64, c Change) (given, taken Items, reason, d
 	case e.Cancelled:
 		return "", "", ReasonEventCancelled, ""
 	}
-	var wanted []Item
-	for _, asked := range o.lines(r) {
+	lines := o.lines(r)
+	wanted := make([]Item, len(lines))
+	tooMany := false
+	for i, asked := range lines {
 		item, reason, because := o.priced(e, asked)
 		if reason != "" {
 			return "", "", reason, blame(r, asked.Section, because)
 		}
-		wanted = append(wanted, item)
+		section, _ := e.Section(item.Section)
+		wanted[i], tooMany = item, tooMany || section.Seated() && item.Quantity > MaxItemSeats
 	}
 	next := ItemsOf(wanted...)
-	given, taken = o.Items.beside(next), next.beside(o.Items)
 	more := next.Quantity() - o.Items.Quantity()
 	switch {
 	case o.State == OrderConfirmed && next.Amount() > o.Amount():
 		return "", "", ReasonCostsMore, ""
+	case tooMany:
+		return "", "", ReasonOverLimit, DetailTooManySeats
 	case more > 0 && e.MaxPerOrder > 0 && next.Quantity() > e.MaxPerOrder:
 		return "", "", ReasonOverLimit, ""
 	case more > 0 && e.MaxPerCustomer > 0 && v.Places+more > e.MaxPerCustomer:
 		return "", "", ReasonOverCustomer, ""
 	}
-	for item := range taken.All() {
-		section, _ := e.Section(item.Section)
-		if !section.Seated() {
-			if item.Quantity > section.Available {
-				return "", "", ReasonSoldOut, blame(r, item.Section, nil)
-			}
-			continue
+	for i, asked := range lines {
+		places, reason, because := o.placed(e, asked, wanted[i])
+		if reason != "" {
+			return "", "", reason, blame(r, asked.Section, because)
 		}
-		// What the order gives is free for it.
-		places := e.seatsOf(section).Places
-		if back, gives := given.in(item.Section); gives {
-			own, _ := seats.ParsePlaces(back.Places)
-			mark := seats.Held
-			if o.State == OrderConfirmed {
-				mark = seats.Sold
-			}
-			if freed, err := seats.Change(places, own, mark, item.Free()); err == nil {
-				places = freed
-			}
-		}
-		named, _ := seats.ParsePlaces(item.Places)
-		if _, reason, blamed := seats.Choose(places, seats.Wish{Free: item.Free(), Named: named, Strict: e.NoOrphans}); reason != "" {
-			return "", "", reason, blame(r, item.Section, e.names(item.Section, blamed))
-		}
+		wanted[i].Places = places
 	}
-	return given, taken, "", ""
+	next = ItemsOf(wanted...)
+	return o.Items.beside(next), next.beside(o.Items), "", ""
+}
+
+// placed are the places of an item that a change asks for, if the order can have them; or why it cannot, and which seats are to blame. What
+// the order gives is free for it. Seats that are not named are chosen anew only if those that it has are not what is asked for.
+func (o Order) placed(e Event, asked RequestItem, item Item) (places, reason string, because []string) {
+	section, _ := e.Section(item.Section)
+	has := o.Items.in(item.Section)
+	if !section.Seated() {
+		if item.Quantity-has.Quantity > section.Available {
+			reason = ReasonSoldOut
+		}
+		return "", reason, nil
+	}
+	own, _ := seats.ParsePlaces(has.Places)
+	named, _ := seats.ParsePlaces(item.Places)
+	wish := seats.Wish{Free: item.Free(), Named: without(named, own), Strict: e.NoOrphans, Quantity: int(item.Quantity), Adjacent: !asked.Apart}
+	switch best := len(named) == 0; {
+	case best && len(own) == wish.Quantity && (asked.Apart || own[len(own)-1]-own[0] == len(own)-1):
+		return has.Places, "", nil
+	case !best && len(wish.Named) == 0:
+		return item.Places, "", nil
+	}
+	mark := seats.Held
+	if o.State == OrderConfirmed {
+		mark = seats.Sold
+	}
+	all := e.seatsOf(section).Places
+	if freed, err := seats.Change(all, without(own, named), mark, item.Free()); err == nil {
+		all = freed
+	}
+	chosen, reason, blamed := seats.Choose(all, wish)
+	if len(blamed) > 0 {
+		because = e.names(item.Section, blamed)
+	}
+	if len(named) == 0 {
+		return seats.FormatPlaces(chosen), reason, because
+	}
+	return item.Places, reason, because
 }
 
 // priced is an item that a change asks for, at its price: that of the section, or, where nothing more is taken of it than the order has,
 // what the order pays there. Or it is why the order cannot have it, and which seats are to blame.
 func (o Order) priced(e Event, asked RequestItem) (item Item, reason string, because []string) {
 	section, found := e.Section(asked.Section)
-	has, _ := o.Items.in(asked.Section)
+	has := o.Items.in(asked.Section)
 	item = Item{Section: asked.Section, Quantity: asked.Quantity, UnitPrice: section.Price, Mark: section.Mark}
 	switch {
 	case !found:
 		return item, ReasonUnknownSection, nil
-	case section.Seated() && len(asked.Seats) == 0:
-		return item, ReasonSeatsNotNamed, nil
 	case !section.Seated() && len(asked.Seats) > 0:
 		return item, ReasonUnknownSeat, asked.Seats
 	}
-	if section.Seated() {
+	if len(asked.Seats) > 0 {
 		places, unknown := e.find(asked)
 		if len(unknown) > 0 {
 			return item, ReasonUnknownSeat, unknown
@@ -343,21 +366,21 @@ func (o Order) BeingPaid() bool {
 	return o.Open() && o.Attempt > 0 && o.PayState != PayDeclined
 }
 
-// in is the item of a section.
-func (s Items) in(section string) (Item, bool) {
+// in is the item of a section; one without places, if there is none.
+func (s Items) in(section string) Item {
 	for item := range s.All() {
 		if item.Section == section {
-			return item, true
+			return item
 		}
 	}
-	return Item{}, false
+	return Item{}
 }
 
 // beside are the places that others have not.
 func (s Items) beside(others Items) Items {
 	var list []Item
 	for item := range s.All() {
-		other, _ := others.in(item.Section)
+		other := others.in(item.Section)
 		if item.Places == "" {
 			item.Quantity -= other.Quantity
 		} else {

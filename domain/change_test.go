@@ -48,6 +48,17 @@ func TestDecideChange(t *testing.T) {
 	limited.MaxPerCustomer = 4
 	strict := hallEvent('+')
 	strict.NoOrphans = true
+	seatedAs := func(places string) Event {
+		e := hallEvent('+')
+		e.Sections[len(e.Sections)-1].Places = places
+		return e
+	}
+	farHall, tight, full := seatedAs("+..../....+"), seatedAs("++.../+++++"), seatedAs("+++++/+++++")
+	tight.NoOrphans = true
+	far := with(confirmed, func(o *Order) { o.Items = "stalls:2:900:1.11" })
+	apart := func(section string, quantity int64) RequestItem {
+		return RequestItem{Section: section, Quantity: quantity, Apart: true}
+	}
 	calledOff := hallEvent('+')
 	calledOff.Closed, calledOff.Cancelled = true, true
 	closed := hallEvent('-')
@@ -132,7 +143,16 @@ func TestDecideChange(t *testing.T) {
 		{"at a price that it does not have", hall, confirmed, to(1, "one", priced), "change_refused price_changed done", "general:2:900", 0},
 		{"to a seat that is taken", hall, confirmed, to(1, "one", named("stalls", "A-1", "A-3")), "change_refused seat_taken A-1 done", "general:2:900", 0},
 		{"to a section that there is not", hall, confirmed, to(1, "one", places("balcony", 1)), "change_refused unknown_section done", "general:2:900", 0},
-		{"to seats without names", hall, confirmed, to(1, "one", places("stalls", 1)), "change_refused seats_not_named done", "general:2:900", 0},
+		{"to the best seats", hall, confirmed, to(1, "one", places("stalls", 2)), "changed -general:2:900 +stalls:2:900:7-8 done", "stalls:2:900:7-8", 0},
+		{"to fewer, the best ones", hall, several, to(1, "one", places("general", 2), places("stalls", 1)), "changed -stalls:1:900:2 done", "general:2:900,stalls:1:900:1", 900},
+		{"to as many of the best seats as it has", hall, several, to(1, "one", places("stalls", 2), places("general", 2)), "changed done", several.Items, 0},
+		{"to seats side by side, which it has not", farHall, far, to(1, "one", places("stalls", 2)), "changed -stalls:1:900:11 +stalls:1:900:2 done", "stalls:2:900:1-2", 0},
+		{"to seats wherever they are, as it has", farHall, far, to(1, "one", apart("stalls", 2)), "changed done", far.Items, 0},
+		{"to the best seats for whoever minds seats alone", tight, confirmed, to(1, "one", places("stalls", 2)), "changed -general:2:900 +stalls:2:900:3-4 done", "stalls:2:900:3-4", 0},
+		{"to more than are side by side", heldHall, heldSeats, to(1, "one", places("stalls", 6)), "change_refused no_adjacent_seats done", several.Items, 0},
+		{"to as many wherever they are", heldHall, heldSeats, to(1, "one", apart("stalls", 6)), "changed -general:2:900 +stalls:4:900:3-5.7 done", "stalls:6:900:1-5.7", 0},
+		{"to more seats than are free", full, several, to(1, "one", places("stalls", 3), places("general", 1)), "change_refused sold_out stalls done", several.Items, 0},
+		{"to more seats than anybody gets", hall, heldSeats, to(1, "one", places("stalls", MaxItemSeats+1)), "change_refused over_limit " + DetailTooManySeats + " done", several.Items, 0},
 		{"to a seat alone", strict, several, to(1, "one", places("general", 2), named("stalls", "A-1", "A-4")), "change_refused would_leave_orphan stalls: A-5 done", several.Items, 0},
 		{"past the limit of an order", hall, heldSeats, to(1, "one", named("stalls", "A-1", "A-2", "A-3", "A-4", "A-5", "B-1", "B-2")), "change_refused over_limit done", several.Items, 0},
 		{"past the limit of a customer", limited, heldSeats, to(1, "one", named("stalls", "A-1", "A-2", "A-3", "A-4", "A-5")), "change_refused over_customer_limit done", several.Items, 0},

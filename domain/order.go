@@ -85,7 +85,7 @@ const (
 const (
 	ReasonPaymentPending = "payment_pending" // it is being paid for
 	ReasonNotInOrder     = "not_in_order"    // the order does not have what is to be given back
-	ReasonSeatsNotNamed  = "seats_not_named" // of a seated section it must say which
+	ReasonSeatsNotNamed  = "seats_not_named" // of a seated section a partial cancel must say which
 	ReasonNotSamePrice   = "not_same_price"  // a place would cost what none of the order does
 	ReasonCostsMore      = "costs_more"      // a confirmed order would
 
@@ -101,7 +101,7 @@ var ChangeReasons = []string{
 	ReasonNotPaid, ReasonMoreThanPaid, ReasonLapsed,
 	ReasonTooLate, ReasonPaymentPending, ReasonNotInOrder, ReasonEventCancelled, ReasonUnknownSection, ReasonSeatsNotNamed, ReasonUnknownSeat,
 	ReasonPriceChanged, ReasonNotSamePrice, ReasonCostsMore, ReasonOverLimit, ReasonBelowMinimum, ReasonOverCustomer,
-	ReasonSeatTaken, ReasonWouldOrphan, ReasonSoldOut,
+	ReasonSeatTaken, ReasonNoAdjacent, ReasonWouldOrphan, ReasonSoldOut,
 }
 
 // Reasons are those that an order in this state may have, in a program of this version; "" among them if it need not have any.

@@ -317,6 +317,31 @@ func TestExchangeAndOthers(t *testing.T) {
 	}
 }
 
+// TestExchangeForTheBestSeats: seats that are not named are the best ones when they are taken, for whoever takes what they were to be in between.
+func TestExchangeForTheBestSeats(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", hall(func(t *domain.Terms) { t.Sections[1].Price = 1000 }))
+	f.confirmedOf("o1", "fred", `[{"section":"general","quantity":3}]`)
+	other, hook := f.another(t)
+	hook.once("move", func() { f.heldOf("x", "eve", `[{"section":"stalls","seats":["A-2"]}]`) })
+	other.wantAlter("done", to("o1", 1, `[{"section":"general","quantity":1},{"section":"stalls","quantity":2}]`))
+	f.wantOrder("o1", "general:1:1000,stalls:2:1000:3-4", 0)
+	f.cancel("e1", "x")
+	f.wantAlter("done", to("o1", 2, `[{"section":"stalls","quantity":2},{"section":"general","quantity":1}]`)) // as it has, though there are better ones
+	f.wantOrder("o1", "general:1:1000,stalls:2:1000:3-4", 0)
+	f.heldOf("y", "bob", `[{"section":"stalls","seats":["A-2","B-3","B-5"]}]`)
+	f.wantAlter("done no_adjacent_seats", to("o1", 3, `[{"section":"stalls","quantity":3}]`))
+	f.wantAlter("done", to("o1", 4, `[{"section":"stalls","quantity":3,"adjacent":false}]`))
+	f.wantOrder("o1", "stalls:3:1000:1.3-4", 0)
+	if got := f.places("e1", "stalls"); got != "+-++ ../..-.-." {
+		t.Errorf("stalls: %s", got)
+	}
+	f.cancel("e1", "y")
+	f.wantAlter("done", to("o1", 5, `[{"section":"stalls","quantity":3}]`))
+	f.wantOrder("o1", "stalls:3:1000:9-11", 0)
+	f.wantLogFolds()
+}
+
 // TestExchangeOfTheLastPlaces: what others give back in the same batch, and take, is counted as it comes.
 func TestExchangeOfTheLastPlaces(t *testing.T) {
 	f := newFixture(t)

@@ -71,7 +71,10 @@ var plantedBugs = []plantedBug{
 
 	{"Decide changes an order without a look at the number", changeFile, "case r.Change <= o.Change:", "case false:"},
 	{"Decide does not tell another change of the number", changeFile, "case r.Change == o.Change && r.Fingerprint != o.ChangeFingerprint:", "case false:"},
-	{"Decide takes seats that are not free", changeFile, "named, _ := seats.ParsePlaces(item.Places)\n		if _, reason, blamed :=", "named := []int(nil)\n		if _, reason, blamed :="},
+	{"Decide takes seats that are not free", changeFile, "if len(blamed) > 0 {", "if reason = \"\"; len(blamed) > 0 {"},
+	{"Decide moves who has what they want", changeFile, "case best && len(own) == wish.Quantity &&", "case false &&"},
+	{"Decide leaves apart who wants to be side by side", changeFile, "(asked.Apart || own[len(own)-1]-own[0] == len(own)-1)", "true"},
+	{"what an order gives is not free for it", changeFile, "err == nil {\n		all = freed", "err == nil {\n		all, _ = all, freed"},
 	{"Decide changes what is being paid for", changeFile, "if o.BeingPaid() {", "if false {"},
 	{"what is given back is not owed", changeFile, "less := o.Amount() - next.Amount()", "less := int64(0)"},
 	{"a refund granted twice", changeFile, "o.owes(was, f.Refund)", "o.owes(was, 2*f.Refund)"},

@@ -174,7 +174,7 @@ func wantSeen() []string {
 		"asked held done", "asked held void", "asked none void", "asked cancelled void", "asked rejected void")
 	if torture.Full() { // a slice comes to these too seldom to be sure of each
 		list = append(list, "fact reduced of seats", "change confirmed change_pending")
-		for _, reason := range []string{"event_cancelled", "unknown_seat", "costs_more", "over_limit", "over_customer_limit", "below_minimum", "seat_taken", "would_leave_orphan", "sold_out"} {
+		for _, reason := range []string{"event_cancelled", "no_adjacent_seats", "unknown_seat", "costs_more", "over_limit", "over_customer_limit", "below_minimum", "seat_taken", "would_leave_orphan", "sold_out"} {
 			list = append(list, "fact change_refused "+reason)
 		}
 		list = append(list, "forgotten, of an event that came", "forgotten by who was frozen", "list event_closed", "reopened meanwhile", "went with it later", "discarded requests",
@@ -190,7 +190,7 @@ func wantSeen() []string {
 		list = append(list, "fact change_refused "+reason)
 	}
 	list = append(list,
-		"fact reduced", "fact changed", "fact changed of seats", "fact refund_granted", "fact change_refused more_than_paid", "fact change_refused not_paid",
+		"fact reduced", "fact changed", "fact changed of seats", "fact changed to the best seats", "fact refund_granted", "fact change_refused more_than_paid", "fact change_refused not_paid",
 		"fact lapsed", "fact lapsed of seats", "fact confirmed late", "fact confirmed late of seats", "fact cancelled lapsed requested", "fact paying late", "fact payment_declined late",
 		"fact expired late", "fact change_refused lapsed", "approved held wait", "approved lapsed done", "approved lapsed void", "unknown lapsed done", "purchase lapsed authorize",
 		"pay lapsed authorize", "pay lapsed done", "hold lapsed done", "mismatched lapsed done",
@@ -699,12 +699,24 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 	case domain.Cancel:
 		return m.second.Cancel(now, name, c.Reason, c.NoRefund), reference.Done
 	case domain.Change:
-		return m.second.Alter(now, name, reference.Altered{
+		happened, answer = m.second.Alter(now, name, reference.Altered{
 			Back: c.Request.Type == domain.RequestCancel, Keep: c.Request.NoRefund, Refund: c.Request.Type == domain.RequestRefund, Amount: c.Request.Amount, Number: c.Request.Change, Body: c.Request.Fingerprint, Lines: linesAsked(c.Request),
 			Least: c.Minimums, Published: c.EntryMillis, Valid: c.ValidMillis,
 		})
+		if c.Request.Type == domain.RequestChange && happened && m.second.Orders[name].Refusal == "" && slices.ContainsFunc(m.second.Orders[name].Lines, m.unnamed(c.Request)) {
+			m.seen["fact changed to the best seats"]++
+		}
+		return happened, answer
 	}
 	panic(fmt.Sprintf("no such command %T", a.command))
+}
+
+// unnamed reports of lines with seats whether a request asks for them without names.
+func (*model) unnamed(r domain.Request) func(reference.Line) bool {
+	return func(l reference.Line) bool {
+		section, _ := domain.SplitPool(l.Section)
+		return len(l.Places) > 0 && slices.ContainsFunc(r.Items, func(item domain.RequestItem) bool { return item.Section == section && len(item.Seats) == 0 })
+	}
 }
 
 // linesAsked is what a request asks for, as the second opinion takes it.
@@ -1294,6 +1306,7 @@ type alteredItem struct {
 	Section  string   `json:"section"`
 	Quantity int64    `json:"quantity,omitempty"`
 	Seats    []string `json:"seats,omitempty"`
+	Adjacent *bool    `json:"adjacent,omitempty"`
 	Price    *int64   `json:"unit_price,omitempty"`
 }
 
@@ -1309,12 +1322,12 @@ func (m *model) drawAltered(kind string, r domain.OrderRef) string {
 		}
 		if quantity > 0 && pick(m, "stays", true, true, true, false) {
 			section, _ := domain.SplitPool(has.Section)
-			list = append(list, m.drawAlteredItem(r, section, quantity, own))
+			list = append(list, m.drawAlteredItem(kind, r, section, quantity, own))
 		}
 	}
 	section := pick(m, "section", "general", "vip", "vip", "stalls", "zone", "balcony")
 	if there := slices.ContainsFunc(list, func(i alteredItem) bool { return i.Section == section }); len(list) == 0 || !there && m.chance("another section", 3) {
-		list = append(list, m.drawAlteredItem(r, section, pick[int64](m, "quantity", 1, 1, 2, 6), nil))
+		list = append(list, m.drawAlteredItem(kind, r, section, pick[int64](m, "quantity", 1, 1, 2, 6), nil))
 	}
 	if kind == "change" && m.chance("price", 8) {
 		list[0].Price = pick(m, "unit_price", ptr[int64](1000), ptr[int64](0))
@@ -1326,9 +1339,14 @@ func (m *model) drawAltered(kind string, r domain.OrderRef) string {
 
 func ptr[T any](v T) *T { return &v }
 
-func (m *model) drawAlteredItem(r domain.OrderRef, section string, quantity int64, own []int) alteredItem {
+func (m *model) drawAlteredItem(kind string, r domain.OrderRef, section string, quantity int64, own []int) alteredItem {
 	item := alteredItem{Section: section, Quantity: quantity}
-	if s, _ := m.book.Events[r.EventID].Section(section); s.Seated() && !m.chance("not named", 12) {
+	s, _ := m.book.Events[r.EventID].Section(section)
+	switch {
+	case !s.Seated():
+	case kind == "change" && m.chance("the best", 3):
+		item.Adjacent = pick(m, "adjacent", nil, ptr(true), ptr(false))
+	case !m.chance("not named", 12):
 		of, err := seats.Parse(s.Layout)
 		m.Must(err)
 		var all []int
@@ -1346,6 +1364,9 @@ func (m *model) drawAlteredItem(r domain.OrderRef, section string, quantity int6
 			if name, _ := of.Name(place); !slices.Contains(item.Seats, name) {
 				item.Seats = append(item.Seats, name)
 			}
+		}
+		if m.chance("no such seat", 12) {
+			item.Seats = append(item.Seats, "Z-9")
 		}
 	}
 	return item

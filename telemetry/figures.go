@@ -19,6 +19,8 @@ type Figures struct {
 	RefusesWrites       bool             // Redis does, or one of a Cluster's masters
 	ArchiveLagMillis    map[int]int64    // by partition of which something is archived: age of the oldest fact that is not
 	Paused              Paused
+	AwaitedOrders       int64   // that the gateway is asked about from time to time
+	UnaskedMillis       int64   // since the oldest of them should have been asked about
 	Audits              []Audit // the newest: none before the first
 	Webhooks            []Webhook
 }

@@ -36,6 +36,7 @@ var (
 	orders          = desc("orders_total", "Orders by the outcome that this worker brought about, and why.", "outcome", "reason")
 	stages          = desc("stage_seconds", "How long a stage of an order takes.", "stage")
 	gatewayCalls    = desc("gateway_seconds", "How long a call of the payment gateway takes.", "call", "result")
+	attempts        = desc("attempts_total", "Attempts to pay that leave their orders held: declined, or with something for the customer to do at their bank.", "result")
 	batches         = desc("batch_orders", "How many orders a step takes at a time.", "step")
 	entries         = desc("entries_total", "Entries that were taken: new ones, from other workers, or from the own list after a lost reply or a restart.", "how")
 	redelivered     = desc("redelivered_entries_total", "Entries that had been given to a worker before.")
@@ -74,6 +75,8 @@ var (
 	deadLetters   = desc("dead_letters", "Entries and orders that were set aside, by what they are about.", "stream")
 	overdueHolds  = desc("overdue_holds", "Holds that are over and have not ended.")
 	oldestOverdue = desc("oldest_overdue_seconds", "Since when the oldest of them is over.")
+	awaited       = desc("awaited_orders", "Orders that the gateway is asked about from time to time: their customers have something to do at their bank, or they lapsed while they were being paid for.")
+	oldestUnasked = desc("oldest_unasked_seconds", "Since when it should have been asked about the one of them that waits longest for that.")
 	archiveLag    = desc("archive_lag_seconds", "Age of the oldest fact that is not archived. Not there where nothing is archived.", "partition")
 	paused        = desc("paused", "What is paused: everything (0 or 1), and how many events.", "what")
 	oldestPause   = desc("oldest_pause_seconds", "For how long the oldest of that has been paused.")
@@ -115,6 +118,8 @@ func ofWorker(m metrics, w Worker) {
 	for o := range s.Orders() {
 		m.counter(orders, o.N, o.Outcome.String(), o.Reason)
 	}
+	m.counter(attempts, s.AttemptsDeclined.Load(), "declined")
+	m.counter(attempts, s.ActionsRequired.Load(), "action_required")
 	m.histograms(stages, s.StageSeconds())
 	m.histograms(gatewayCalls, s.GatewaySeconds())
 	m.histograms(batches, s.BatchSizes())
@@ -166,6 +171,8 @@ func ofNamespace(m metrics, f Figures) {
 	}
 	m.gauge(overdueHolds, float64(f.OverdueHolds))
 	m.gauge(oldestOverdue, seconds(f.OldestOverdueMillis))
+	m.gauge(awaited, float64(f.AwaitedOrders))
+	m.gauge(oldestUnasked, seconds(f.UnaskedMillis))
 	m.gauge(dataReplaced, number(f.DataReplaced))
 	m.gauge(refusesWrites, number(f.RefusesWrites))
 	for p, lag := range f.ArchiveLagMillis {

@@ -87,7 +87,7 @@ func figures(context.Context) (Figures, error) {
 			{Partition: 0, Group: "purchase", Waiting: 3, InHand: 4, Backlog: 7, OldestWaitingMillis: 1500, Alive: 2},
 			{Partition: 1, Group: "settlement", InHand: 1, Owed: 2, Backlog: 3, OldestWaitingMillis: 700, OldestInHandMillis: 60000},
 		},
-		DeadLetters: map[string]int64{"log": 5}, OverdueHolds: 6, OldestOverdueMillis: 2500, DataReplaced: true, RefusesWrites: true, Paused: Paused{Events: 2, OldestMillis: 4500, Parked: 7}, Audits: []Audit{{Of: "books", Violations: 2, AgeMillis: 3500}},
+		DeadLetters: map[string]int64{"log": 5}, OverdueHolds: 6, OldestOverdueMillis: 2500, AwaitedOrders: 8, UnaskedMillis: 5500, DataReplaced: true, RefusesWrites: true, Paused: Paused{Events: 2, OldestMillis: 4500, Parked: 7}, Audits: []Audit{{Of: "books", Violations: 2, AgeMillis: 3500}},
 	}, nil
 }
 
@@ -114,6 +114,7 @@ func TestServer(t *testing.T) {
 		`holdfast_oldest_waiting_seconds{group="purchase",partition="0"} 1.5`, `holdfast_oldest_in_hand_seconds{group="settlement",partition="1"} 60`,
 		`holdfast_owed{group="settlement",partition="1"} 2`, `holdfast_consumers_alive{group="purchase",partition="0"} 2`,
 		`holdfast_dead_letters{stream="log"} 5`, "holdfast_overdue_holds 6\n", "holdfast_oldest_overdue_seconds 2.5\n", "holdfast_data_replaced 1\n", "holdfast_redis_refuses_writes 1\n",
+		"holdfast_awaited_orders 8\n", "holdfast_oldest_unasked_seconds 5.5\n", `holdfast_attempts_total{result="declined"} 0`, `holdfast_attempts_total{result="action_required"} 0`,
 		`holdfast_paused{what="everything"} 0`, `holdfast_paused{what="events"} 2`, "holdfast_oldest_pause_seconds 4.5\n", "holdfast_parked_requests 7\n",
 		`holdfast_audit_violations{of="books"} 2`, `holdfast_audit_age_seconds{of="books"} 3.5`,
 		`holdfast_orders_total{outcome="confirmed",reason=""} 0`, `holdfast_orders_total{outcome="rejected",reason="sold_out"} 0`,

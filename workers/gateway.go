@@ -316,13 +316,17 @@ func (k *kind) slowness() string {
 
 const (
 	leastPace = 0.5 // calls a second
-	// quickening is by how much a pace grows with each answer, in calls a second: by 5 % every second.
+	// quickening is by how much a pace grows every second at first; twice as much when it was not slowed for hurry, three times after twice that.
 	quickening = 0.05
+	hurry      = 5 * time.Second
+	// longestStep bounds for how long a pace grows with one answer: as long as it is from one to the next at the least pace.
+	longestStep = 2 * time.Second
 )
 
 // pace is how fast calls may follow each other: as fast as they come, until the gateway
 // says that this is too fast. Then at three quarters of what it took of late, and from
-// there slowly faster, until it says so again.
+// there faster, slowly at first, until it says so again. How fast that goes is a matter of time and not of how many are answered, which are few where the
+// pace began when little was asked.
 type pace struct {
 	log  *zap.Logger
 	gate turnstile
@@ -333,6 +337,7 @@ type pace struct {
 	limit   float64   // calls a second; 0: none
 	since   time.Time // when the limit came
 	slowed  time.Time // when it was made smaller last
+	grown   time.Time // until when it has grown since
 	through bool      // whether anything was answered since
 	resume  time.Time // nothing is asked before
 	waited  time.Time // when somebody had to wait for it last
@@ -353,10 +358,13 @@ func (p *pace) answered(begun time.Time) {
 		return
 	}
 	p.through = true
+	now := time.Now()
 	if p.gate.waiting() > 0 {
-		p.limit += quickening
+		step := min(now.Sub(p.grown), longestStep)
+		p.limit *= 1 + quickening*step.Seconds()*(1+now.Sub(p.slowed).Seconds()/hurry.Seconds())
 		p.gate.paceTo(p.every())
 	}
+	p.grown = now
 }
 
 // later notes that a call that was begun at a time is to be made later. answered is how
@@ -383,7 +391,7 @@ func (p *pace) later(begun time.Time, e *domain.LaterError, answered int64) bool
 		case p.through: // where nothing gets through, it is not the pace
 			p.limit = max(p.limit*3/4, leastPace)
 		}
-		p.slowed, p.through = now, false
+		p.slowed, p.grown, p.through = now, now, false
 	} else if e.After == 0 {
 		return news
 	}

@@ -36,6 +36,21 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
+func TestAttempts(t *testing.T) {
+	var s Stats
+	held := domain.Order{State: domain.OrderHeld, HeldAtMillis: 90, Attempt: 1}
+	for _, was := range []struct {
+		version string
+		is      domain.PayState
+	}{{"100-1", domain.PayDeclined}, {"99-7", domain.PayDeclined}, {"130-0", domain.PayActionRequired}, {"110-0", domain.PayOpen}} {
+		held.Version, held.PayState = was.version, was.is
+		s.countOutcome("100-0", held)
+	}
+	if declined, asked := s.AttemptsDeclined.Load(), s.ActionsRequired.Load(); declined != 1 || asked != 1 {
+		t.Errorf("%d were declined, want 1 (the other one was before), and %d customers have something to do, want 1", declined, asked)
+	}
+}
+
 func TestOrdersByReason(t *testing.T) {
 	var s Stats
 	s.countOutcome("100-0", domain.Order{State: domain.OrderConfirmed, HeldAtMillis: 90, ResolvedAtMillis: 110})

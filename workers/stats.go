@@ -14,31 +14,32 @@ import (
 // had in hand is counted by both, so sums over workers may exceed what the ledger
 // says: these are for watching, the ledger is for counting.
 type Stats struct {
-	Read            atomic.Int64 // entries read for the first time, all groups
-	Reclaimed       atomic.Int64 // entries taken over from other workers
-	Recovered       atomic.Int64 // entries found in the own list after a lost reply or a restart
-	Lost            atomic.Int64 // entries that others took over from this worker
-	Redelivered     atomic.Int64 // entries that had been given to a worker before, however they came
-	HandedBack      atomic.Int64 // entries given back at the end
-	Confirmed       atomic.Int64
-	Declined        atomic.Int64
-	Expired         atomic.Int64
-	Rejected        atomic.Int64
-	Held            atomic.Int64 // by hold requests
-	Awaited         atomic.Int64 // orders that the gateway may have to be asked about from time to time
-	ActionsRequired atomic.Int64 // requests that ended with something for their customers to do
-	Cancels         atomic.Int64 // cancel requests handled
-	Posted          atomic.Int64 // facts handled by posting
-	Settled         atomic.Int64 // facts handled by settlement, and orders of those that were owed
-	Owed            atomic.Int64 // orders whose money has to wait: as often as they were put on the list
-	Voided          atomic.Int64 // payments voided before their entry was acknowledged
-	DeadLettered    atomic.Int64
-	Trimmed         atomic.Int64
-	Parked          atomic.Int64 // requests, because their event is paused
-	Forgotten       atomic.Int64 // orders that were rejected because there was no such event
-	ArchiveFailed   atomic.Int64 // tries to archive in vain
-	GatewayUnknowns atomic.Int64 // calls of the gateway without an answer
-	InFlight        atomic.Int64 // entries in hand now, all groups
+	Read             atomic.Int64 // entries read for the first time, all groups
+	Reclaimed        atomic.Int64 // entries taken over from other workers
+	Recovered        atomic.Int64 // entries found in the own list after a lost reply or a restart
+	Lost             atomic.Int64 // entries that others took over from this worker
+	Redelivered      atomic.Int64 // entries that had been given to a worker before, however they came
+	HandedBack       atomic.Int64 // entries given back at the end
+	Confirmed        atomic.Int64
+	Declined         atomic.Int64
+	Expired          atomic.Int64
+	Rejected         atomic.Int64
+	Held             atomic.Int64 // by hold requests
+	Awaited          atomic.Int64 // orders that the gateway may have to be asked about from time to time
+	ActionsRequired  atomic.Int64 // requests that ended with something for their customers to do
+	AttemptsDeclined atomic.Int64 // attempts to pay that were declined, while their orders stay held
+	Cancels          atomic.Int64 // cancel requests handled
+	Posted           atomic.Int64 // facts handled by posting
+	Settled          atomic.Int64 // facts handled by settlement, and orders of those that were owed
+	Owed             atomic.Int64 // orders whose money has to wait: as often as they were put on the list
+	Voided           atomic.Int64 // payments voided before their entry was acknowledged
+	DeadLettered     atomic.Int64
+	Trimmed          atomic.Int64
+	Parked           atomic.Int64 // requests, because their event is paused
+	Forgotten        atomic.Int64 // orders that were rejected because there was no such event
+	ArchiveFailed    atomic.Int64 // tries to archive in vain
+	GatewayUnknowns  atomic.Int64 // calls of the gateway without an answer
+	InFlight         atomic.Int64 // entries in hand now, all groups
 
 	measures
 }
@@ -49,8 +50,11 @@ func (s *Stats) countOutcome(entryID string, o domain.Order) {
 		s.Awaited.Add(1)
 	}
 	if o.Open() && o.PayState != domain.PayOpen {
-		if o.AwaitsAction() {
+		switch {
+		case o.AwaitsAction():
 			s.ActionsRequired.Add(1)
+		case o.PayState == domain.PayDeclined && domain.EntryMillis(o.Version) >= domain.EntryMillis(entryID): // else it was so before
+			s.AttemptsDeclined.Add(1)
 		}
 		return // the hold goes on
 	}

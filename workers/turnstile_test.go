@@ -9,6 +9,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast/domain"
 )
 
 // passers are n that come one after the other; what they note is who went through, and when.
@@ -49,6 +53,32 @@ func (p *passers) want(went ...string) {
 		p.t.Errorf("went through: %q, want %q", p.went, went)
 	}
 	p.went = nil
+}
+
+// TestPaceRecovers: a gateway that refused one call while nearly nothing was asked takes hundreds half a minute later.
+func TestPaceRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pace{log: zap.NewNop()}
+		start := time.Now()
+		p.later(start, &domain.LaterError{Busy: true}, 0)
+		var wg sync.WaitGroup
+		for range 200 {
+			wg.Go(func() {
+				if p.gate.pass(t.Context(), time.Time{}) {
+					p.answered(time.Now())
+				}
+			})
+		}
+		time.Sleep(6 * time.Second) // one every 2 s, and hardly faster yet
+		synctest.Wait()
+		if n := p.gate.waiting(); n < 195 || n > 197 {
+			t.Errorf("after 6 s %d of 200 wait, want some 196", n)
+		}
+		wg.Wait()
+		if took := time.Since(start); took > 30*time.Second {
+			t.Errorf("200 calls took %s, want 30 s at most", took)
+		}
+	})
 }
 
 func TestTurnstile(t *testing.T) {

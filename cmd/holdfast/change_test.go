@@ -62,6 +62,17 @@ func TestChanges(t *testing.T) {
 	} {
 		h.fails(exitUsage, []string{bad[0]}, bad[1:]...)
 	}
+	h.ok("orders", "cancel", "o2", "--wait")
+	best := func(number, quantity string, flags ...string) []string {
+		return alter("change", number, append([]string{"--section", "stalls", "--quantity", quantity}, flags...)...)
+	}
+	expect(t, h.one(best("4", "3")...), object{"state": "confirmed", "change_refusal": "costs_more"})
+	if got := seats(h.one(best("5", "2", "--adjacent")...)); got != `"stalls"2["A-2","A-3"]` {
+		t.Errorf("to as many as it has: %s", got)
+	}
+	if got := seats(h.one(best("6", "1", "--adjacent=false", "--unit-price", "4500")...)); got != `"stalls"1["A-1"]` {
+		t.Errorf("to the best one: %s", got)
+	}
 	h.ok("orders", "cancel", "o1", "--wait")
 	h.drained()
 	expect(t, h.one("orders", "show", "o1"), object{"state": "cancelled", "refund_total": 13500})

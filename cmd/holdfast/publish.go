@@ -23,10 +23,10 @@ import (
 const trialToken = "tok_cli"
 
 type publishCommand struct {
-	Type         string        `enum:"purchase,hold,pay,cancel,change,refund,payment_update" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold), cancel (with --item: of these places only), change (to what --item says), refund (money back, and the places stay), or payment_update (the customer has done what they had to at their bank). Default: purchase."`
+	Type         string        `enum:"purchase,hold,pay,cancel,change,refund,payment_update" default:"purchase" placeholder:"TYPE" help:"purchase (hold and pay in one), hold, pay (for a hold), cancel (with --item: of these places only), change (to what --quantity, --seats or --item says), refund (money back, and the places stay), or payment_update (the customer has done what they had to at their bank). Default: purchase."`
 	Event        string        `placeholder:"EVENT_ID" help:"The event."`
 	Customer     string        `placeholder:"CUSTOMER_ID" help:"Who buys; with purchase and hold."`
-	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold. In a section with seats, the best available ones. Default: 1."`
+	Quantity     *int64        `placeholder:"N" help:"How many tickets; with purchase and hold, where 1 is the default, and with change. In a section with seats, the best available ones."`
 	Section      string        `placeholder:"NAME" help:"Section of the event. Default: general."`
 	Adjacent     *bool         `negatable:"" help:"Whether the best available seats must be side by side; --adjacent=false takes the best single ones where there are not so many. Default: they must."`
 	Allocation   string        `placeholder:"NAME" help:"Of the section's places those of this allocation, which --access-code opens. Default: those for everybody."`
@@ -76,10 +76,11 @@ Two places that are for fans, with the code that opens them:
 
   HOLDFAST_ACCESS_CODE=early-bird holdfast publish --event show --customer amy --quantity 2 --allocation fans --wait
 
-Give one place of an order back, then move the order to other places of the same price:
+Give one place of an order back, then move the order to other places of the same price (in a section with seats, the best available ones):
 
   holdfast publish --type cancel --event opera --order jim-1 --change 1 --item section=balcony,quantity=1 --wait
   holdfast publish --type change --event opera --order jim-1 --change 2 --item section=circle,quantity=2 --wait
+  holdfast publish --type change --event opera --order jim-1 --change 3 --section circle --quantity 3 --wait
 
 Many at once, a JSON object a line:
 
@@ -160,10 +161,7 @@ func (c *publishCommand) request() (domain.Request, error) {
 		if r.Allocation == "" && !slices.ContainsFunc(c.Item, func(f itemFlag) bool { return f.Allocation != "" }) && c.AccessCode == os.Getenv("HOLDFAST_ACCESS_CODE") {
 			r.AccessCode = "" // the environment has it for all commands
 		}
-		r.CustomerID, r.Section, r.Apart = c.Customer, c.Section, c.Adjacent != nil && !*c.Adjacent
-		if len(c.Seats) > 0 { // also if it names none, which is then refused: nobody shall get any seat instead
-			r.Seats = strings.Split(strings.Join(c.Seats, ","), ",")
-		}
+		r.CustomerID, r.Section, r.Apart, r.Seats = c.Customer, c.Section, c.apart(), c.seats()
 		switch {
 		case c.Quantity != nil:
 			r.Quantity = *c.Quantity
@@ -181,11 +179,29 @@ func (c *publishCommand) request() (domain.Request, error) {
 	for _, f := range c.Item {
 		r.Items = append(r.Items, domain.RequestItem(f))
 	}
+	if r.Type == domain.RequestChange && len(r.Items) == 0 {
+		item := domain.RequestItem{Section: cmp.Or(c.Section, domain.DefaultSection), Apart: c.apart(), Seats: c.seats(), UnitPrice: c.UnitPrice}
+		if c.Quantity != nil {
+			item.Quantity = *c.Quantity
+		}
+		r.Items, r.UnitPrice = []domain.RequestItem{item}, nil
+	}
 	if r.Type.Pays() {
 		r.PaymentToken = domain.Secret(cmp.Or(c.Token, trialToken))
 	}
 	return checked(r)
 }
+
+// seats are those that the flag names; also if it names none, which is then refused: nobody shall get any seat instead.
+func (c *publishCommand) seats() []string {
+	if len(c.Seats) == 0 {
+		return nil
+	}
+	return strings.Split(strings.Join(c.Seats, ","), ",")
+}
+
+// apart reports whether seats need not be side by side.
+func (c *publishCommand) apart() bool { return c.Adjacent != nil && !*c.Adjacent }
 
 // checked is a request that flags describe, checked as it would be before it is sent.
 func checked(r domain.Request) (domain.Request, error) {
@@ -205,11 +221,11 @@ func (c *publishCommand) check(t domain.RequestType) error {
 		goes  bool
 	}{
 		{"--customer", c.Customer != "", t.Opens()},
-		{"--section", c.Section != "", t.Opens()},
-		{"--quantity", c.Quantity != nil, t.Opens()},
-		{"--unit-price", c.UnitPrice != nil, t.Opens()},
-		{"--adjacent", c.Adjacent != nil, t.Opens()},
-		{"--seats", len(c.Seats) > 0, t.Opens()},
+		{"--section", c.Section != "", t.Opens() || t == domain.RequestChange},
+		{"--quantity", c.Quantity != nil, t.Opens() || t == domain.RequestChange},
+		{"--unit-price", c.UnitPrice != nil, t.Opens() || t == domain.RequestChange},
+		{"--adjacent", c.Adjacent != nil, t.Opens() || t == domain.RequestChange},
+		{"--seats", len(c.Seats) > 0, t.Opens() || t == domain.RequestChange},
 		{"--allocation", c.Allocation != "", t.Opens()},
 		{"--access-code", c.AccessCode != "" && c.AccessCode != os.Getenv("HOLDFAST_ACCESS_CODE"), t.Opens()},
 		{"--item", len(c.Item) > 0, t.Opens() || t == domain.RequestCancel || t == domain.RequestChange || t == domain.RequestRefund},
@@ -227,6 +243,9 @@ func (c *publishCommand) check(t domain.RequestType) error {
 	}
 	if len(c.Item) > 0 && (c.Section != "" || c.Allocation != "" || c.Quantity != nil || len(c.Seats) > 0 || c.Adjacent != nil || c.UnitPrice != nil) {
 		return badUsage("--item: not with --section, --allocation, --quantity, --seats, --adjacent or --unit-price")
+	}
+	if t == domain.RequestChange && len(c.Item) == 0 && len(c.Seats) == 0 && c.Quantity == nil {
+		return badUsage("--type change: want what the order shall have: --quantity, --seats or --item")
 	}
 	if len(c.Seats) > 0 && c.Quantity != nil {
 		return badUsage("--seats: not with --quantity")

@@ -56,7 +56,9 @@ func (s shown) watch(pool *workers.Pool, store *streams.Store) {
 }
 
 func figuresOf(f inspect.Figures) telemetry.Figures {
-	figures := telemetry.Figures{DeadLetters: f.DeadLetters, DataReplaced: f.Replaced, RefusesWrites: len(f.Refusals) > 0}
+	figures := telemetry.Figures{
+		DeadLetters: f.DeadLetters, DataReplaced: f.Replaced, RefusesWrites: len(f.Refusals) > 0, AwaitedOrders: f.Awaited.Orders, UnaskedMillis: f.Awaited.UnaskedMillis,
+	}
 	for _, a := range f.Archived {
 		if figures.ArchiveLagMillis == nil {
 			figures.ArchiveLagMillis = make(map[int]int64)

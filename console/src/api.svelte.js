@@ -89,6 +89,18 @@ export async function askText(path, accept) {
   return { text: await response.text(), headers: response.headers }
 }
 
+/** The objects that the API answers with, a line each, as they come. */
+export async function* lines(method, path, signal) {
+  const response = await fetched(method, path, { signal })
+  let text = ''
+  for (const reader = response.body.pipeThrough(new TextDecoderStream()).getReader(); ; ) {
+    const { value, done } = await reader.read()
+    if (done) return
+    text += value
+    for (let at; (at = text.indexOf('\n')) >= 0; text = text.slice(at + 1)) if (at) yield JSON.parse(text.slice(0, at))
+  }
+}
+
 /** A path from its parts. */
 export const path = (...parts) => '/v1/' + parts.map(encodeURIComponent).join('/')
 

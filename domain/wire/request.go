@@ -540,14 +540,14 @@ func (r *raw) completeChange(req *domain.Request) (err error) {
 		switch {
 		case item.Allocation != "":
 			return fmt.Errorf("%s[%d]: allocation: not with type %s: it is the one of the order", fieldItems, i, req.Type)
-		case item.Apart:
+		case item.Apart && req.Type != domain.RequestChange:
 			return fmt.Errorf("%s[%d]: adjacent: not with type %s", fieldItems, i, req.Type)
 		case item.UnitPrice != nil && req.Type != domain.RequestChange:
 			return fmt.Errorf("%s[%d]: unit_price: not with type %s", fieldItems, i, req.Type)
 		case item.UnitPrice != nil:
 			price = strconv.FormatInt(*item.UnitPrice, 10)
 		}
-		values = append(values, item.Section, strconv.FormatInt(item.Quantity, 10), price, placesWanted(item.Seats, false, ""))
+		values = append(values, item.Section, strconv.FormatInt(item.Quantity, 10), price, placesWanted(item.Seats, item.Apart, ""))
 	}
 	req.Fingerprint = fingerprintSeats + domain.Fingerprint(values...)
 	return nil

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -119,7 +121,7 @@ func TestInTheBrowser(t *testing.T) {
 		args = append(args, "../../docs/console")
 	}
 	drive := exec.CommandContext(t.Context(), "node", args...)
-	drive.Env = append(os.Environ(), "CHROMIUM="+chromium, "API="+at.API, "CONSOLE="+at.Console, "KEYS="+string(keys))
+	drive.Env = append(os.Environ(), "CHROMIUM="+chromium, "API="+at.API, "CONSOLE="+at.Console, "HARM="+harm(t, at.Redis), "KEYS="+string(keys))
 	said, err := drive.CombinedOutput()
 	t.Logf("%s", said)
 	if err != nil {
@@ -135,6 +137,40 @@ func key(t *testing.T, binary, redisURL, role string) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(made))
+}
+
+// harm returns a URL that, when it is asked to, has more places be left of the event talk than there are.
+func harm(t *testing.T, redisURL string) string {
+	t.Helper()
+	where, err := url.Parse(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(&redis.Options{Addr: where.Host})
+	t.Cleanup(func() { _ = rdb.Close() }) // nothing of it is needed any more
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for partition := range 4 {
+			key := fmt.Sprintf("holdfast:{%d}:2:events", partition)
+			stored, err := rdb.HGet(r.Context(), key, "talk/hall").Result()
+			if errors.Is(err, redis.Nil) {
+				continue
+			}
+			places := strings.Split(stored, "|") // price, capacity, available, held, sold
+			if err == nil && len(places) == 5 {
+				places[2] += "1"
+				err = rdb.HSet(r.Context(), key, "talk/hall", strings.Join(places, "|")).Err()
+			} else if err == nil {
+				err = fmt.Errorf("the section is %q", stored)
+			}
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+			return
+		}
+		http.Error(w, "there is no such event", http.StatusNotFound)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // letters publishes what becomes dead letters: a request in a partition that is not its event's, and one under an order id that is taken.

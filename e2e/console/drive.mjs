@@ -1,5 +1,5 @@
 // What people do with the console, and with what customers see. Fails with the first thing that is not so.
-// CHROMIUM: the browser. API, CONSOLE: where they are. KEYS: of some roles. The argument: where pictures are to be put.
+// CHROMIUM: the browser. API, CONSOLE: where they are. HARM: what makes the books of the event talk wrong, when it is asked to. KEYS: of some roles. The argument: where pictures are to be put.
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { AxeBuilder } from '@axe-core/playwright'
@@ -272,8 +272,24 @@ assert.match(csv, /^event_id,/)
 assert.match(csv, /\nopera,/)
 await page.getByText('Saved as sales-').waitFor()
 
+// Audit: run it; read what it finds of a stored figure that somebody changed.
+await goTo(page, 'Audit')
+await page.getByText('There was none yet.').waitFor()
+await page.getByRole('button', { name: 'Run an audit' }).click()
+await page.getByRole('heading', { name: 'No violation' }).waitFor()
+await page.getByRole('row', { name: /The books .* 0 –/ }).waitFor()
+await page.getByRole('row', { name: /The payments/ }).waitFor()
+assert.deepEqual((await api('GET', '/v1/audit')).items.map((a) => [a.of, a.violations]), [['books', 0], ['payments', 0]])
+await good(page, 'audit')
+assert.ok((await fetch(process.env.HARM, { method: 'POST' })).ok)
+await page.getByRole('button', { name: 'Run an audit' }).click()
+await page.getByRole('heading', { name: /^[1-9]\d* violations?$/ }).waitFor()
+await page.getByRole('region', { name: 'What is not as it must be' }).getByRole('row').filter({ hasText: 'talk' }).first().waitFor()
+await good(page, 'audit-violations')
+say('audited')
+
 // From a phone to a wall screen.
-for (const [name, heads] of [['On sale', /./], ['Orders', 'Orders'], ['Queues', 'Queues'], ['Dead letters', 'Dead letters'], ['Events', 'Events'], ['Books', 'Books']]) {
+for (const [name, heads] of [['On sale', /./], ['Orders', 'Orders'], ['Queues', 'Queues'], ['Dead letters', 'Dead letters'], ['Events', 'Events'], ['Books', 'Books'], ['Audit', 'Audit']]) {
   await page.setViewportSize({ width: 390, height: 844 })
   await goTo(page, name)
   await page.getByRole('heading', { level: 1, name: heads }).waitFor()

@@ -484,7 +484,7 @@ func (s *Simulator) answer(c payments.Call, r domain.PaymentRequest, total int64
 
 // authorizationID comes from seed and order, so that a run can be repeated to the letter.
 func authorizationID(hash uint64) string {
-	return string(strconv.AppendUint([]byte("auth_"), mix(hash^saltAuthorizationID)|1<<63, 36))
+	return string(strconv.AppendUint(append(make([]byte, 0, 32), "auth_"...), mix(hash^saltAuthorizationID)|1<<63, 36))
 }
 
 func (a *account) open(r domain.PaymentRequest, status domain.PaymentStatus, hash uint64) {

@@ -196,6 +196,14 @@ func TestAuditFromASnapshot(t *testing.T) {
 	if at := layout.ParseLogID(a.asked[0]); layout.ParseLogID(a.entries[2].ID).After(at) || !layout.ParseLogID(a.entries[3].ID).After(at) {
 		t.Errorf("it was asked for what is not behind %v, %s waits", a.asked, a.entries[3].ID)
 	}
+	// Nothing is in anybody's hand, and what comes behind the fifth entry waits.
+	if err := rdb.XAck(t.Context(), log, "posting", a.entries[3].ID).Err(); err != nil {
+		t.Fatal(err)
+	}
+	a.asked = nil
+	if report := auditedWith(t, store, books, audit.Options{Archive: a}); report.Checked.Before != 3 || a.asked[0] != a.entries[4].ID {
+		t.Errorf("what is behind the fifth entry waits: %+v, asked for what is not behind %v", report.Checked, a.asked)
+	}
 }
 
 // What is wrong with the archive is named, and the log, if it is whole, tells all the same; if it is not, nothing is said of what nobody knows.

@@ -23,6 +23,7 @@ type Figures struct {
 	// with more than a thousand, the others are taken to be as the oldest thousand.
 	DeadLetters map[string]int64
 	Paused      Paused          // nothing, where that may not be read
+	Awaited     Awaited         // likewise
 	AtMillis    int64           // of the look, on Redis's clock
 	Webhooks    []WebhookStatus // none, where they may not be read
 	Audited     []Audited       // none: nobody has audited yet, or the verdict may not be read
@@ -76,6 +77,9 @@ func (w *Watch) Look(ctx context.Context) (Figures, error) {
 		return f, err
 	}
 	if f.Paused, err = w.in.Paused(ctx); err != nil && domain.CodeOf(err) != domain.CodeDenied {
+		return f, err
+	}
+	if f.Awaited, err = w.in.Awaited(ctx, now.UnixMilli()); err != nil && domain.CodeOf(err) != domain.CodeDenied {
 		return f, err
 	}
 	if f.Refusals, err = w.in.Refusals(ctx, true); err != nil && domain.CodeOf(err) != domain.CodeDenied {

@@ -38,7 +38,7 @@ func TestWatch(t *testing.T) {
 	if got := look(); len(got.Refusals) != 0 {
 		t.Errorf("of one that is not: %+v", got.Refusals)
 	}
-	if got := look(); len(got.Groups) != len(layout.Groups) || got.Upkeep[0].OverdueHolds != 0 || got.Replaced {
+	if got := look(); len(got.Groups) != len(layout.Groups) || got.Upkeep[0].OverdueHolds != 0 || got.Replaced || got.Awaited != (Awaited{}) {
 		t.Errorf("of nothing: %+v", got)
 	}
 	add := func(stream string) string {
@@ -70,7 +70,15 @@ func TestWatch(t *testing.T) {
 	f.Do("ZADD", f.Keys.Holds(0), strconv.FormatInt(f.Now()-5000, 10), "e/o1")
 	f.Do("HSET", f.Keys.Replaced(), "at_ms", f.Now(), "worker", "w", "detail", "d")
 	f.Publish([]string{"v", "1"})
+	f.Do("ZADD", f.Keys.Awaited(0), strconv.FormatInt(f.Now()+60_000, 10), "e/o2")
+	if got := look().Awaited; got != (Awaited{Orders: 1}) {
+		t.Errorf("one that is to be asked about later: %+v", got)
+	}
+	f.Do("ZADD", f.Keys.Awaited(0), strconv.FormatInt(f.Now()-7000, 10), "e/o1")
 	got := look()
+	if a := got.Awaited; a.Orders != 2 || a.UnaskedMillis < 7000 || a.UnaskedMillis > 60_000 {
+		t.Errorf("got %+v", a)
+	}
 	if u := got.Upkeep[0]; u.OverdueHolds != 1 || u.OldestOverdueMillis < 5000 || !got.Replaced {
 		t.Errorf("got %+v", got)
 	}

@@ -176,8 +176,6 @@ func (w *World) moved(now int64, name Name, o *Order, a Altered) (lines []Line, 
 		switch {
 		case !known:
 			return nil, "unknown_section", e.say(said, l, nil)
-		case e.seats(l.Section) != "" && len(l.Named) == 0:
-			return nil, "seats_not_named", e.say(said, l, nil)
 		case len(unknown) > 0:
 			return nil, "unknown_seat", e.say(said, l, unknown)
 		case l.Price >= 0 && l.Price != price, has.Quantity > 0 && has.Price != price:
@@ -191,18 +189,29 @@ func (w *World) moved(now int64, name Name, o *Order, a Altered) (lines []Line, 
 	switch {
 	case o.State == Confirmed && costs(lines) > costs(o.Lines):
 		return nil, "costs_more", ""
+	case slices.ContainsFunc(lines, func(l Line) bool { return e.seats(l.Section) != "" && l.Quantity > 100 }):
+		return nil, "over_limit", "want at most 100 seats of a section"
 	case after > before && e.Offer.MaxPerOrder > 0 && after > e.Offer.MaxPerOrder:
 		return nil, "over_limit", ""
 	case after > before && e.Offer.MaxPerCustomer > 0 && w.Owns(name.Event, o.Customer)+after-before > e.Offer.MaxPerCustomer:
 		return nil, "over_customer_limit", ""
 	}
-	for _, l := range lines {
-		of, has := e.Sections[l.Section], o.line(l.Section)
+	for i, l := range lines {
+		has := o.line(l.Section)
+		if e.seats(l.Section) == "" {
+			if l.Quantity > e.Sections[l.Section].Available+has.Quantity {
+				return nil, "sold_out", e.say(said, l, nil)
+			}
+			continue
+		}
+		if len(l.Named) == 0 {
+			if lines[i].Places, why = e.anew(l, has.Places); why != "" {
+				return nil, why, e.say(said, l, nil)
+			}
+			continue
+		}
 		taken := slices.DeleteFunc(slices.Clone(l.Places), func(p int) bool { return slices.Contains(has.Places, p) })
 		given := slices.DeleteFunc(slices.Clone(has.Places), func(p int) bool { return slices.Contains(l.Places, p) })
-		if e.seats(l.Section) == "" && l.Quantity > of.Available+has.Quantity {
-			return nil, "sold_out", e.say(said, l, nil)
-		}
 		if len(taken) == 0 {
 			continue
 		}
@@ -215,4 +224,17 @@ func (w *World) moved(now int64, name Name, o *Order, a Altered) (lines []Line, 
 		}
 	}
 	return lines, "", ""
+}
+
+// anew is which seats a line gets that names none, of an order that has some of its section. If those are as many as it wants, and where it wants
+// them, it keeps them.
+func (e *Event) anew(l Line, own []int) (places []int, why string) {
+	beside := true
+	for i := range own {
+		beside = beside && own[i] == own[0]+i
+	}
+	if int64(len(own)) == l.Quantity && (beside || l.Apart) {
+		return own, ""
+	}
+	return best(put(e.seats(l.Section), own, e.mark(l.Section), 1, 0, 0), e.mark(l.Section), l)
 }

@@ -37,18 +37,12 @@ func (e Event) get(l Line, s Section) (places []int, why string, because []strin
 	case e.seats(l.Section) == "":
 		return nil, "", nil
 	}
-	all := ReadSeats(e.seats(l.Section), e.mark(l.Section))
 	if len(l.Named) == 0 {
-		if places = all.Best(int(l.Quantity), !l.Apart); places != nil {
-			return places, "", nil
-		}
-		if int64(strings.Count(e.seats(l.Section), string(e.mark(l.Section)))) < l.Quantity {
-			return nil, "sold_out", nil
-		}
-		return nil, "no_adjacent_seats", nil
+		places, why = best(e.seats(l.Section), e.mark(l.Section), l)
+		return places, why, nil
 	}
 	places, _ = e.find(l)
-	notFree, orphans := all.Named(places)
+	notFree, orphans := ReadSeats(e.seats(l.Section), e.mark(l.Section)).Named(places)
 	switch {
 	case len(notFree) > 0:
 		return nil, "seat_taken", e.names(l.Section, notFree)
@@ -56,6 +50,17 @@ func (e Event) get(l Line, s Section) (places []int, why string, because []strin
 		return nil, "would_leave_orphan", e.names(l.Section, orphans)
 	}
 	return places, "", nil
+}
+
+// best is which seats a line gets that names none; or why it gets none.
+func best(seats string, mark byte, l Line) (places []int, why string) {
+	if places = ReadSeats(seats, mark).Best(int(l.Quantity), !l.Apart); places != nil {
+		return places, ""
+	}
+	if int64(strings.Count(seats, string(mark))) < l.Quantity {
+		return nil, "sold_out"
+	}
+	return nil, "no_adjacent_seats"
 }
 
 func (e Event) names(of string, places []int) (names []string) {
