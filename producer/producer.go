@@ -21,6 +21,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -110,6 +111,8 @@ func (p *Producer) Close() { p.outcomes.close() }
 // it wraps domain.ErrUnknownOutcome, the request may have been published:
 // Wait for it, or publish it again under the same OrderID. Otherwise it was not
 // published. The receipt names the order in every case.
+//
+// A request without a Traceparent gets that of the OpenTelemetry span of ctx, if there is one: workers link to it.
 func (p *Producer) Publish(ctx context.Context, r domain.Request) (Receipt, error) {
 	result := p.PublishBatch(ctx, []domain.Request{r})[0]
 	return result.Receipt, result.Err
@@ -120,11 +123,14 @@ func (p *Producer) Publish(ctx context.Context, r domain.Request) (Receipt, erro
 // not sent; the others are.
 func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []Result {
 	results := make([]Result, len(batch))
-	most := min(len(batch), p.options.MaxBatch)
+	most, traceparent := min(len(batch), p.options.MaxBatch), traceparentOf(ctx)
 	ready, at := make([]domain.Request, 0, most), make([]int, 0, most) // what is to be sent next, and which of the batch it is
 	for i := range batch {
 		ready, at = append(ready, batch[i]), append(at, i)
 		last := len(ready) - 1
+		if ready[last].Traceparent == "" {
+			ready[last].Traceparent = traceparent
+		}
 		if results[i].Receipt, results[i].Err = prepare(&ready[last]); results[i].Err != nil {
 			ready, at = ready[:last], at[:last]
 		}
@@ -134,6 +140,15 @@ func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []R
 		}
 	}
 	return results
+}
+
+// traceparentOf is that of the span of ctx, in the form of the W3C; empty if there is none.
+func traceparentOf(ctx context.Context) string {
+	span := trace.SpanContextFromContext(ctx)
+	if !span.IsValid() {
+		return ""
+	}
+	return fmt.Sprintf("00-%s-%s-%s", span.TraceID(), span.SpanID(), span.TraceFlags())
 }
 
 // prepare makes a request what will be sent, and the receipt that it will have.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -101,6 +102,30 @@ func TestPublishSendsTheRequestAsItIs(t *testing.T) {
 		}
 		if got := f.calls[i]; len(got) != 1 || !reflect.DeepEqual(got[0], r) {
 			t.Errorf("sent %+v, want %+v alone", got, r)
+		}
+	}
+}
+
+func TestRequestsAreOfTheSpanThatPublishesThem(t *testing.T) {
+	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{0x0a, 0xf7}, SpanID: trace.SpanID{0xb7}, TraceFlags: trace.FlagsSampled})
+	const own, of = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", "00-0af70000000000000000000000000000-b700000000000000-01"
+	for _, c := range []struct {
+		ctx               context.Context
+		traceparent, want string
+	}{
+		{trace.ContextWithSpanContext(t.Context(), span), "", of},
+		{trace.ContextWithSpanContext(t.Context(), span), own, own},
+		{t.Context(), "", ""},
+		{t.Context(), own, own},
+	} {
+		f := &requests{}
+		r := domain.Request{Type: domain.RequestHold, EventID: "e", OrderID: "o", CustomerID: "fred", Quantity: 1, Traceparent: c.traceparent}
+		if _, err := newPublisher(t, f, producer.Options{}).Publish(c.ctx, r); err != nil {
+			t.Fatal(err)
+		}
+		sent := f.calls[0][0]
+		if parsed, err := wire.ParseRequest(wire.Fields(sent)); sent.Traceparent != c.want || err != nil || parsed.Traceparent != c.want {
+			t.Errorf("sent with %q, read as %q (%v), want %q", sent.Traceparent, parsed.Traceparent, err, c.want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"holdfast/domain"
@@ -39,6 +40,8 @@ type Deps struct {
 	Archiver   Archiver    // nil only if archive is no role
 	Webhooks   Webhooks    // nil only if webhooks is no role
 	Log        *zap.Logger // default: none
+	// Tracer takes spans of the steps of requests that came with a sampled traceparent, each linked to that; nil: nobody does.
+	Tracer trace.Tracer
 }
 
 // Pool is one worker: some roles on every partition. Use it once.
@@ -57,6 +60,7 @@ type Pool struct {
 	freeOrders bool
 	minimums   atomic.Pointer[domain.Minimums] // of the gateway; nil: not known yet
 	log        *zap.Logger
+	tracer     trace.Tracer // nil: nobody traces
 	stats      Stats
 	redis      health
 	signs      signs
@@ -100,7 +104,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	log := d.Log.With(zap.String("worker", cfg.Name))
 	p := &Pool{
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
-		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, webhooks: d.Webhooks, log: log,
+		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, webhooks: d.Webhooks, log: log, tracer: d.Tracer,
 		archiving: archiving{health: health{what: "the archive", log: log}, failing: make(map[int]archiveFailure)},
 		made:      time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now},
 	}

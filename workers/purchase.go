@@ -91,6 +91,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		if err == nil {
 			r.pool.addedHolds(r.partition)
 			r.measureHold(begun, batch, now)
+			r.pool.traceHold(begun, batch, replies, now)
 			r.dispatch(batch, replies, now)
 		}
 		return err
@@ -251,6 +252,7 @@ func (r *purchase) pay(p *pending) {
 		limit = min(limit, r.pool.cfg.HoldTime)
 	}
 	payment, err := r.authorize(domain.PaymentRequest{Attempt: r.pool.attempt(p.request.Ref(), p.order, p.request.AttemptNumber()), Token: p.request.PaymentToken}, limit)
+	r.pool.traceAuthorize(p, payment, err)
 	p.unheard = errors.Is(err, errUnheard)
 	switch {
 	case err == nil:
@@ -318,7 +320,7 @@ func (r *purchase) judge(p *pending, payment domain.Payment) bool {
 		resolution.Detail += ", and was left alone"
 	}
 	r.log.Warn("the gateway's payment is not the order's", zap.Stringer("order", p.request.Ref()), zap.String("difference", m.Detail),
-		zap.String("payment", string(payment.Status)), zap.Bool("left_alone", money))
+		zap.String("payment", string(payment.Status)), zap.Bool("left_alone", money), traceOf(&p.request))
 	return true
 }
 
@@ -344,6 +346,7 @@ func (r *purchase) commit(batch []*pending) {
 		for i := range replies {
 			reply, p := &replies[i], batch[first+i]
 			authorizing.observe(p.answered.Sub(p.since))
+			r.pool.traceResolve(p, &reply.Order, resolved)
 			if o := reply.Order; p.unheard && o.State == domain.OrderLapsed && o.Attempt == p.request.AttemptNumber() && o.PayState == domain.PayOpen {
 				reply.Verdict = domain.VerdictAuthorize
 			}
@@ -407,7 +410,7 @@ func (r *purchase) voidThenAck(p *pending, is domain.OrderState) {
 		r.leave(p.entryID)
 		return
 	case p.entryID == "" && reason != "" && !followed:
-		r.log.Error("a payment must be looked at", zap.Stringer("order", p.request.Ref()), zap.String("reason", reason))
+		r.log.Error("a payment must be looked at", zap.Stringer("order", p.request.Ref()), zap.String("reason", reason), traceOf(&p.request))
 		return
 	case reason != "" && !followed: // where a fact follows, settlement sets that aside
 		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: reason})

@@ -20,6 +20,7 @@ import (
 	"holdfast/domain"
 	"holdfast/payments/stripe"
 	"holdfast/streams"
+	"holdfast/telemetry"
 	"holdfast/workers"
 )
 
@@ -229,6 +230,11 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, shown.close()) }()
+	tracing, err := telemetry.StartTracing(ctx, cfg.Name, readVersion().Version, log)
+	if err != nil {
+		return err
+	}
+	defer tracing.Close(log)
 	mayCreate, err := e.newArchiveGuard(c.Archive)
 	if err != nil {
 		return err
@@ -255,7 +261,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	pool, err := workers.New(cfg, workers.Deps{
 		Archiver: archiver, Webhooks: webhookSender(cfg, store, log),
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, GatewayKind: gateway.kind, Partitions: store.Partitions(),
-		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect, Now: store.Now, Log: log,
+		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect, Now: store.Now, Log: log, Tracer: tracing.Tracer(),
 	})
 	if err != nil {
 		return err
@@ -265,7 +271,7 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		zap.String("redis_version", lookAtServers(ctx, store, log)),
 		zap.String("namespace", e.namespace), zap.Int("partitions", store.Partitions()),
 		zap.String("payment_names", string(store.PaymentNames())), zap.String("free_orders", string(store.FreeOrders())),
-		zap.Any("roles", cfg.Roles), zap.String("gateway", gateway.name), zap.String("archive", redactArchive(c.Archive)))
+		zap.Any("roles", cfg.Roles), zap.String("gateway", gateway.name), zap.String("archive", redactArchive(c.Archive)), zap.Bool("tracing", tracing.Tracer() != nil))
 	switch gateway.kind {
 	case domain.GatewaySimulator:
 		log.Warn("payments are simulated: no money moves")

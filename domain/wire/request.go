@@ -187,7 +187,9 @@ func given(r *domain.Request) (v [fieldCount]any) {
 	if r.Attempt != 0 || r.Allocation != "" || r.AccessCode != "" || r.Change != 0 || r.Amount != 0 || r.NoRefund || r.Type.NeedsVersion2() {
 		v[fieldVersion] = RequestVersionItems
 	}
-	text(fieldTraceparent, &r.Traceparent)
+	if validTraceparent(r.Traceparent) { // else nobody would read it, and it may be long
+		text(fieldTraceparent, &r.Traceparent)
+	}
 	text(fieldReason, &r.Cause.Reason)
 	text(fieldBy, &r.Cause.By)
 	return v

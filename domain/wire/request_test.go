@@ -219,6 +219,9 @@ func TestParseRequestMalformedTraceparent(t *testing.T) {
 		if err != nil || req.Traceparent != "" {
 			t.Errorf("%q: got %q, %v, want it passed over", value, req.Traceparent, err)
 		}
+		if sent := Fields(domain.Request{Type: domain.RequestCancel, EventID: "e", OrderID: "o", Traceparent: value}); slices.Contains(sent, "traceparent") {
+			t.Errorf("sent as %q", sent)
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ var variants = map[string]object{
 			"redisCA":      object{"name": "redis-ca", "key": "ca.crt"},
 		},
 		"image":       object{"pullSecrets": []any{object{"name": "registry"}}},
-		"worker":      object{"env": object{"HOLDFAST_CONCURRENCY": "1024"}, "priorityClassName": "high", "nodeSelector": object{"pool": "sale"}, "tolerations": []any{object{"key": "sale", "operator": "Exists"}}},
+		"worker":      object{"env": object{"HOLDFAST_CONCURRENCY": "1024", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, "priorityClassName": "high", "nodeSelector": object{"pool": "sale"}, "tolerations": []any{object{"key": "sale", "operator": "Exists"}}},
 		"autoscaling": object{"enabled": true},
 		"monitoring":  object{"enabled": true, "labels": object{"release": "prometheus"}, "manual": "https://wiki.example/holdfast/"},
 	},

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	traces "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// otlpReceiver takes what is exported to it.
+type otlpReceiver struct {
+	*httptest.Server
+
+	mu     sync.Mutex
+	bodies bytes.Buffer
+	spans  map[string][]*traces.Span // by the instance of the service
+}
+
+func startReceiver(t *testing.T) *otlpReceiver {
+	r := &otlpReceiver{spans: make(map[string][]*traces.Span)}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body, err := io.ReadAll(q.Body)
+		var export collector.ExportTraceServiceRequest
+		if err == nil {
+			err = proto.Unmarshal(body, &export)
+		}
+		if err != nil || q.URL.Path != "/v1/traces" {
+			t.Errorf("%s: %v", q.URL.Path, err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.bodies.Write(body)
+		for _, of := range export.ResourceSpans {
+			attributes := make(map[string]string)
+			for _, a := range of.Resource.Attributes {
+				attributes[a.Key] = a.Value.GetStringValue()
+			}
+			if attributes["service.name"] != "tickets" {
+				t.Errorf("the resource is %v", attributes)
+			}
+			for _, scope := range of.ScopeSpans {
+				r.spans[attributes["service.instance.id"]] = append(r.spans[attributes["service.instance.id"]], scope.Spans...)
+			}
+		}
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func TestWorkersSendSpans(t *testing.T) {
+	receiver := startReceiver(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.URL)
+	t.Setenv("OTEL_SERVICE_NAME", "tickets")
+	h := start(t)
+	h.event("e1")
+	const traceID = "0af7651916cd43dd8448eb211c80319c"
+	sell := func(worker, order, traceparent string) {
+		t.Helper()
+		running := h.worker("--name", worker)
+		request := `{"type":"purchase","event_id":"e1","customer_id":"amy","quantity":1,"payment_token":"tok_secret","order_id":"` + order + `","traceparent":"` + traceparent + `"}`
+		if r := execute(strings.NewReader(request), "publish", "--file", "-", "--wait", "--redis", h.url()); r.code != exitDone {
+			t.Fatalf("exit %d: %s%s", r.code, r.stdout, r.stderr)
+		}
+		if code := running.stop(); code != exitDone || !strings.Contains(running.stderr.String(), `"tracing":true`) || strings.Contains(running.stderr.String(), "spans") {
+			t.Errorf("exit %d:\n%s", code, running.stderr.String())
+		}
+	}
+	sell("w1", "o1", "00-"+traceID+"-b7ad6b7169203331-01")
+	sell("w2", "o2", "00-"+traceID+"-b7ad6b7169203332-01")
+	sell("w3", "o3", "00-"+traceID+"-b7ad6b7169203333-00") // not sampled
+	sell("w4", "o4", "forged")
+
+	receiver.mu.Lock()
+	defer receiver.mu.Unlock()
+	for worker, order := range map[string]string{"w1": "o1", "w2": "o2"} {
+		steps := make(map[string]int)
+		for _, span := range receiver.spans[worker] {
+			steps[span.Name]++
+			if len(span.Links) != 1 || !bytes.Equal(span.Links[0].TraceId, []byte("\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c")) || bytes.Equal(span.TraceId, span.Links[0].TraceId) || len(span.ParentSpanId) > 0 {
+				t.Errorf("%s: %v", span.Name, span)
+			}
+			found := false
+			for _, a := range span.Attributes {
+				found = found || a.Key == "holdfast.order_id" && a.Value.GetStringValue() == order
+			}
+			if !found {
+				t.Errorf("%s is of no order %s: %v", span.Name, order, span.Attributes)
+			}
+		}
+		if len(steps) != 3 || steps["hold"] != 1 || steps["authorize"] != 1 || steps["resolve"] != 1 {
+			t.Errorf("%s has sent %v", worker, steps)
+		}
+	}
+	if len(receiver.spans) != 2 {
+		t.Errorf("spans of %d workers, want 2", len(receiver.spans))
+	}
+	if bytes.Contains(receiver.bodies.Bytes(), []byte("tok_secret")) {
+		t.Error("a payment token was sent")
+	}
+}
+
+func TestWorkerWithoutCollector(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://"+closedPort(t)+"/v1/traces")
+	h := start(t)
+	h.event("e1")
+	worker := h.worker("--name", "w1")
+	request := `{"type":"purchase","event_id":"e1","order_id":"o1","customer_id":"amy","quantity":1,"payment_token":"t","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}`
+	if r := execute(strings.NewReader(request), "publish", "--file", "-", "--wait", "--redis", h.url()); r.code != exitDone {
+		t.Fatalf("exit %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	if code := worker.stop(); code != exitDone || !strings.Contains(worker.stderr.String(), "spans were not sent") && !strings.Contains(worker.stderr.String(), "spans are not sent") {
+		t.Errorf("exit %d:\n%s", code, worker.stderr.String())
+	}
+}
+
+func TestTracingIsRefused(t *testing.T) {
+	h := start(t)
+	for _, c := range []struct{ name, value string }{
+		{"OTEL_TRACES_EXPORTER", "zipkin"},
+		{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"},
+		{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+			t.Setenv(c.name, c.value)
+			checkFailure(t, h.run("worker", "--gateway", "simulator"), exitFailed, []string{c.name + ": want "}, []string{"worker"})
+		})
+	}
+}
+
+func TestTracingIsOff(t *testing.T) {
+	for _, c := range []map[string]string{
+		{},
+		{"OTEL_SDK_DISABLED": "TRUE", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"},
+		{"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"},
+	} {
+		for name, value := range c {
+			t.Setenv(name, value)
+		}
+		worker := start(t).worker()
+		if code := worker.stop(); code != exitDone || !strings.Contains(worker.stderr.String(), `"tracing":false`) {
+			t.Errorf("%v: exit %d:\n%s", c, code, worker.stderr.String())
+		}
+		for name := range c {
+			t.Setenv(name, "")
+		}
+	}
+}
