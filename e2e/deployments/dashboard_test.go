@@ -127,6 +127,9 @@ func TestPrometheus(t *testing.T) {
 		order("--token", "tok")
 		order("--token", "decline", "--quantity", "1")
 		order("--token", "tok", "--section", "balcony", "--quantity", "1")
+		held := fmt.Sprintf("h%d", n)
+		holdfast(t, redis, "publish", "--event", "e1", "--type", "hold", "--order", held, "--customer", held, "--wait")
+		holdfast(t, redis, "publish", "--event", "e1", "--type", "pay", "--order", held, "--token", "decline", "--wait")
 	}
 	asked := make(map[string]string)
 	for _, p := range readDashboard(t).Panels {
