@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"holdfast/domain"
@@ -36,7 +37,8 @@ type Options struct {
 }
 
 // Fold folds what is archived, partition by partition, and calls each with the state: one partition is in memory at a time. What is wrong with the archive, up to
-// Options.UntilMillis, is an error that names it: nothing is folded of which a part is missing.
+// Options.UntilMillis, is an error that names it: nothing is folded of which a part is missing. It begins with the newest good
+// snapshot that has nothing newer than that, unless Options.Fact wants each fact.
 func (r *Reader) Fold(ctx context.Context, o Options, each func(Folded) error) error {
 	newest, err := r.newest(ctx, o.Branches)
 	if err != nil {
@@ -76,12 +78,22 @@ func foldEntry(book *domain.Snapshot, e domain.Entry, eventID string, each func(
 }
 
 func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Folded, error) {
-	f := Folded{Partition: p, Branch: branch, Book: domain.NewSnapshot()}
+	f := Folded{Partition: p, Branch: branch}
 	chain, err := r.chain(ctx, p, branch, nil)
 	if err != nil {
 		return f, err
 	}
-	err = r.walk(ctx, chain, func(_ *Segment, entries []domain.Entry) error {
+	from := wholeChain(chain)
+	if o.Fact == nil {
+		if from, err = r.begin(ctx, p, chain, lastAt(o.UntilMillis)); err != nil {
+			return f, err
+		}
+	}
+	f.Book, f.Last = from.book.Book, from.book.Last
+	if o.EventID != "" {
+		keepEvent(f.Book, o.EventID)
+	}
+	err = r.walkFrom(ctx, from.rest, from.segment, from.last(), func(_ *Segment, entries []domain.Entry) error {
 		if o.Step != nil {
 			o.Step()
 		}
@@ -102,4 +114,23 @@ func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Fol
 		err = nil
 	}
 	return f, err
+}
+
+// lastAt is the last position that an entry of that millisecond can have; 0: of any.
+func lastAt(millis int64) Position {
+	if millis <= 0 {
+		return maxPosition
+	}
+	return Position{Millis: uint64(millis), Seq: math.MaxUint64}
+}
+
+// keepEvent takes everything out of a book that is not about the event.
+func keepEvent(book *domain.Snapshot, eventID string) {
+	other := func(id string) bool { return id != eventID }
+	maps.DeleteFunc(book.Events, func(id string, _ domain.Event) bool { return other(id) })
+	maps.DeleteFunc(book.Orders, func(ref domain.OrderRef, _ domain.Order) bool { return other(ref.EventID) })
+	maps.DeleteFunc(book.InProgress, func(id string, _ map[string]string) bool { return other(id) })
+	maps.DeleteFunc(book.Places, func(id string, _ map[string]int64) bool { return other(id) })
+	maps.DeleteFunc(book.Refused, func(what domain.RefusedDemand, _ int64) bool { return other(what.EventID) })
+	maps.DeleteFunc(book.Early, func(ref domain.OrderRef, _ bool) bool { return other(ref.EventID) })
 }

@@ -316,9 +316,14 @@ func (s start) last() Position {
 	return s.segment.Last()
 }
 
+// wholeChain begins where the chain does, with nothing.
+func wholeChain(chain []link) start {
+	return start{book: domain.ArchivedBook{Book: domain.NewSnapshot(), Last: Position{}.String()}, rest: chain}
+}
+
 // begin finds the newest good snapshot along a chain that has nothing behind a position, and reads it.
 func (r *Reader) begin(ctx context.Context, p int, chain []link, notBehind Position) (start, error) {
-	is := start{book: domain.ArchivedBook{Book: domain.NewSnapshot(), Last: Position{}.String()}, rest: chain}
+	is := wholeChain(chain)
 	for i := len(chain) - 1; i >= 0; i-- {
 		branch := chain[i].key.Branch
 		if i+1 < len(chain) && chain[i+1].key.Branch == branch {
