@@ -20,7 +20,7 @@ const typescriptUntested = "THE TYPESCRIPT CLIENT IS NOT TESTED"
 // The client is what is generated from the API's document, which is what the code says (api.TestDocument).
 func TestTypeScriptIsGenerated(t *testing.T) {
 	t.Parallel()
-	program.NodePackages(t, typescriptFolder, "@hey-api/openapi-ts", typescriptUntested)
+	program.NodePackages(t, typescriptFolder, typescriptUntested)
 	fresh := t.TempDir()
 	if out, err := shell(t, typescriptFolder, []string{"FRESH=" + fresh}, `npm run generate -- --output "$FRESH"`); err != nil {
 		t.Fatalf("%s%v", out, err)
@@ -65,7 +65,7 @@ func TestReadmeFromNothing(t *testing.T) {
 			t.Fatalf("curl says %s%v", out, err)
 		}
 	}
-	program.NodePackages(t, typescriptFolder, "@hey-api/openapi-ts", typescriptUntested)
+	program.NodePackages(t, typescriptFolder, typescriptUntested)
 	shop := here(readme(t, "sh", "example/shop.js"))
 	for range 2 {
 		out, err := shell(t, "..", nil, begin+shop)

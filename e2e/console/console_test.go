@@ -28,7 +28,7 @@ const untested = "THE CONSOLE IS NOT TESTED"
 
 // The built files that are committed, and embedded, are what the sources are built to.
 func TestBuiltFromTheSources(t *testing.T) {
-	program.NodePackages(t, "../../console", "vite", untested)
+	program.NodePackages(t, "../../console", untested)
 	fresh := t.TempDir()
 	build := exec.CommandContext(t.Context(), "npx", "vite", "build", "--outDir", fresh, "--emptyOutDir", "--logLevel", "warn")
 	build.Dir = "../../console"
@@ -65,7 +65,7 @@ func files(t *testing.T, folder string) map[string][]byte {
 
 // What people do with it, in Chromium: drive.mjs.
 func TestInTheBrowser(t *testing.T) {
-	program.NodePackages(t, ".", "playwright-core", untested)
+	program.NodePackages(t, ".", untested)
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Skip("!!! THERE IS NO chromium: " + untested + " IN A BROWSER")

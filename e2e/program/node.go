@@ -4,19 +4,26 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
-// NodePackages takes care that the packages of a folder are there, of which one is named. Where Node or they cannot be had, it skips the test, and
-// says what is not tested.
-func NodePackages(t testing.TB, folder, one, untested string) {
+// installing is held while packages are installed: tests beside each other want the same ones.
+var installing sync.Mutex
+
+// NodePackages takes care that the packages of a folder are there. Where Node or they cannot be had, it skips the test, and says what is not
+// tested.
+func NodePackages(t testing.TB, folder, untested string) {
 	t.Helper()
 	for _, name := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(name); err != nil {
 			t.Skipf("!!! THERE IS NO %s: %s", name, untested)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(folder, "node_modules", one)); err == nil {
+	installing.Lock()
+	defer installing.Unlock()
+	// npm writes it last: folders of packages are there before they are whole.
+	if _, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json")); err == nil {
 		return
 	}
 	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
