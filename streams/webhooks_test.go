@@ -128,6 +128,8 @@ func TestWebhookSenderThatDies(t *testing.T) {
 	f.wantMessages(turn, 1, "a expired 1")
 	f.WaitUntil(f.Now() + 3)
 	f.wantMessages(f.take(hook, "heir", 10), 1, "a expired 2")
+	f.settled(hook, turn.Messages[0], "", 0) // the answer to the try before, of which nobody was there any more to hear
+	f.settled(hook, turn.Messages[0], "503", 0)
 	_, err = f.store.Webhooks().Take(f.Ctx, 0, hook.ID, "heir", 0, 0, 0) // leaves
 	f.Must(err)
 	f.wantMessages(f.take(hook, "third", 10), 1)
