@@ -99,7 +99,7 @@ func TestTorturePlaceInLine(t *testing.T) {
 			rate = 0
 		}
 		p.publish(at, step, int(rate*(0.5+random.Float64())))
-		if s < 20 {
+		if s < 20 && p.given < len(p.ids) {
 			p.give(1)
 		}
 		at += step
