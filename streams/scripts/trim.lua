@@ -38,6 +38,16 @@ local function read(text)
   return { rest = rest, id = id, millis = tonumber(string.match(id, '^%d+')), added = tonumber(added), at = tonumber(at), off = tonumber(off) }
 end
 
+-- told(a, b, millis): how many entries are taken to have been added by then, if nothing is known between two samples: none while the
+-- first one says that nothing came, then one after the other.
+local function told(a, b, millis)
+  local from = math.max(a.millis, a.at - 1)
+  if millis <= from or b.millis <= from then
+    return a.added
+  end
+  return a.added + (b.added - a.added) * math.min((millis - from) / (b.millis - from), 1)
+end
+
 -- thin(delivered, now): drops samples of before the entry that was given last, and of the others those without which
 -- places are told nearly as well.
 local function thin(delivered, now)
@@ -53,11 +63,8 @@ local function thin(delivered, now)
   for i = first + 1, #list - RECENT do
     local a, s, b = list[i - 1], list[i], list[i + 1]
     if s.off and b.off then
-      local between = a.added
-      if b.millis > a.millis then
-        between = a.added + (b.added - a.added) * (s.millis - a.millis) / (b.millis - a.millis)
-      end
-      off[i] = math.max(math.abs(s.added - between), s.off, b.off)
+      -- It tells of its newest entry, and that none came after that until it was made.
+      off[i] = math.max(math.abs(s.added - told(a, b, s.millis)), math.abs(s.added - told(a, b, s.at - 1)), s.off, b.off)
       cost[i] = off[i] + (b.added - a.added) / 100
       order[#order + 1] = i
     end
