@@ -75,7 +75,7 @@ func (r *Reader) Export(ctx context.Context, to io.Writer, what, format string, 
 	case ExportInvoices:
 		return export(ctx, r, to, format, o, invoicesOf)
 	case ExportSales:
-		return export(ctx, r, to, format, o, salesOf)
+		return export(ctx, r, to, format, o, SalesOf)
 	}
 	return 0, domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("%q: want %s, %s or %s", what, ExportOrders, ExportInvoices, ExportSales))
 }
@@ -139,7 +139,8 @@ func invoicesOf(b *domain.Snapshot) (all []ExportedInvoice) {
 	return all
 }
 
-func salesOf(b *domain.Snapshot) (all []ExportedSales) {
+// SalesOf are the sales of the events of a book, by their names: what its confirmed orders have.
+func SalesOf(b *domain.Snapshot) (all []ExportedSales) {
 	sums := make(map[string]ExportedSales)
 	for ref, o := range b.Orders {
 		if o.State == domain.OrderConfirmed {

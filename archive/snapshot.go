@@ -98,12 +98,7 @@ func parts(book *domain.Snapshot, each func(*domain.Snapshot) error) error {
 	}
 	for id, customers := range book.InProgress {
 		for customer, order := range customers {
-			of := part.InProgress[id]
-			if of == nil {
-				of = make(map[string]string)
-				part.InProgress[id] = of
-			}
-			of[customer] = order
+			within(part.InProgress, id)[customer] = order
 			if err := grow(len(customer) + len(order) + 20); err != nil {
 				return err
 			}
@@ -111,12 +106,7 @@ func parts(book *domain.Snapshot, each func(*domain.Snapshot) error) error {
 	}
 	for id, customers := range book.Places {
 		for customer, places := range customers {
-			of := part.Places[id]
-			if of == nil {
-				of = make(map[string]int64)
-				part.Places[id] = of
-			}
-			of[customer] = places
+			within(part.Places, id)[customer] = places
 			if err := grow(len(customer) + 20); err != nil {
 				return err
 			}
@@ -141,17 +131,21 @@ func add(book, part *domain.Snapshot) {
 	maps.Copy(book.Refused, part.Refused)
 	maps.Copy(book.Early, part.Early)
 	for id, of := range part.InProgress {
-		if book.InProgress[id] == nil {
-			book.InProgress[id] = make(map[string]string, len(of))
-		}
-		maps.Copy(book.InProgress[id], of)
+		maps.Copy(within(book.InProgress, id), of)
 	}
 	for id, of := range part.Places {
-		if book.Places[id] == nil {
-			book.Places[id] = make(map[string]int64, len(of))
-		}
-		maps.Copy(book.Places[id], of)
+		maps.Copy(within(book.Places, id), of)
 	}
+}
+
+// within is what a map has of an event: what its customers have there, from now on, if there was nothing of it.
+func within[V any](all map[string]map[string]V, eventID string) map[string]V {
+	of := all[eventID]
+	if of == nil {
+		of = make(map[string]V)
+		all[eventID] = of
+	}
+	return of
 }
 
 // takeOut takes a part out of a book, and reports false if the book has anything of it not, or otherwise.

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"cmp"
+	"fmt"
 	"iter"
 	"math"
 	"strconv"
@@ -153,6 +154,26 @@ func (s Items) Sections() string {
 		names = append(names, section)
 	}
 	return strings.Join(names, ",")
+}
+
+// SeatNames are the names of the seats among them, by section, as the section's layout has them; nothing of counted ones. An error of ClassPoison
+// is about places where no seat is, or no layout.
+func (s Items) SeatNames(layoutOf func(section string) (*seats.Layout, error)) (map[string][]string, error) {
+	names := make(map[string][]string)
+	for item := range s.All() {
+		if item.Places == "" {
+			continue
+		}
+		section, _ := SplitPool(item.Section)
+		layout, err := layoutOf(section)
+		if err == nil {
+			names[section], err = layout.Names(item.Places)
+		}
+		if err != nil {
+			return nil, WithClass(ClassPoison, fmt.Errorf("section %s: %w", item.Section, err))
+		}
+	}
+	return names, nil
 }
 
 // UnitPrice is that of an order of one item; 0 if there are several.

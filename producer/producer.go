@@ -21,6 +21,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"holdfast/domain"
@@ -144,11 +145,12 @@ func (p *Producer) PublishBatch(ctx context.Context, batch []domain.Request) []R
 
 // traceparentOf is that of the span of ctx, in the form of the W3C; empty if there is none.
 func traceparentOf(ctx context.Context) string {
-	span := trace.SpanContextFromContext(ctx)
-	if !span.IsValid() {
-		return ""
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return "" // as nearly always
 	}
-	return fmt.Sprintf("00-%s-%s-%s", span.TraceID(), span.SpanID(), span.TraceFlags())
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier["traceparent"]
 }
 
 // prepare makes a request what will be sent, and the receipt that it will have.

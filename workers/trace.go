@@ -2,11 +2,11 @@ package workers
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
@@ -75,7 +75,7 @@ func (p *Pool) span(of Stage, q *domain.Request, begun time.Time) trace.Span {
 		return nil
 	}
 	publisher := spanContext(q.Traceparent)
-	if !publisher.IsValid() || !publisher.IsSampled() {
+	if !publisher.IsSampled() {
 		return nil
 	}
 	_, span := p.tracer.Start(context.Background(), Stages[of], trace.WithNewRoot(), trace.WithTimestamp(begun),
@@ -96,23 +96,8 @@ func setState(span trace.Span, o *domain.Order) {
 
 // spanContext reads a traceparent. It is not valid if that is none.
 func spanContext(traceparent string) trace.SpanContext {
-	const length, spanAt, flagsAt = 55, 36, 53
-	if len(traceparent) != length {
-		return trace.SpanContext{}
-	}
-	traceID, err := trace.TraceIDFromHex(traceparent[3 : spanAt-1])
-	if err != nil {
-		return trace.SpanContext{}
-	}
-	spanID, err := trace.SpanIDFromHex(traceparent[spanAt : flagsAt-1])
-	if err != nil {
-		return trace.SpanContext{}
-	}
-	flags, err := strconv.ParseUint(traceparent[flagsAt:], 16, 8)
-	if err != nil {
-		return trace.SpanContext{}
-	}
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceID, SpanID: spanID, TraceFlags: trace.TraceFlags(flags) & trace.FlagsSampled, Remote: true})
+	carrier := propagation.MapCarrier{"traceparent": traceparent}
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
 }
 
 // traceOf is the field of a log line about a request that says whose trace it is of; none if it came without.

@@ -53,22 +53,10 @@ func (f atFlags) fold(ctx context.Context, e *environment, eventID string, fact 
 
 // seatNamesOf are the names of the seats of items, by section, as the event has them.
 func seatNamesOf(event domain.Event, items domain.Items) (map[string][]string, error) {
-	names := make(map[string][]string)
-	for item := range items.All() {
-		if item.Places == "" {
-			continue
-		}
-		name, _ := domain.SplitPool(item.Section)
+	return items.SeatNames(func(name string) (*seats.Layout, error) {
 		section, _ := event.Section(name)
-		layout, err := seats.Parse(section.Layout)
-		if err == nil {
-			names[name], err = layout.Names(item.Places)
-		}
-		if err != nil {
-			return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("the seats of section %s: %w", name, err))
-		}
-	}
-	return names, nil
+		return seats.Parse(section.Layout)
+	})
 }
 
 // showThen shows the order as it was.
@@ -146,24 +134,19 @@ func (c *salesCommand) showThen(ctx context.Context, e *environment) error {
 	table := e.salesTable()
 	found := false
 	err := c.fold(ctx, e, c.EventID, nil, func(then *domain.Snapshot) error {
-		totals := make(map[string]inspect.Totals)
-		for ref, o := range then.Orders {
-			if o.State == domain.OrderConfirmed {
-				t := totals[ref.EventID]
-				totals[ref.EventID] = inspect.Totals{Orders: t.Orders + 1, TicketsSold: t.TicketsSold + o.Items.Quantity(), Revenue: t.Revenue + o.Amount()}
-			}
-		}
 		refused := make(map[string][]inspect.RefusedPlaces)
 		for what, places := range then.Refused {
 			section, allocation := domain.SplitPool(what.Section)
 			refused[what.EventID] = append(refused[what.EventID], inspect.RefusedPlaces{Section: section, Allocation: allocation, Reason: what.Reason, Places: places})
 		}
-		for _, id := range slices.Sorted(maps.Keys(then.Events)) {
+		for _, sold := range archive.SalesOf(then) {
+			id := sold.EventID
 			found = true
 			slices.SortFunc(refused[id], func(a, b inspect.RefusedPlaces) int {
 				return slices.Compare([]string{a.Section, a.Allocation, a.Reason}, []string{b.Section, b.Allocation, b.Reason})
 			})
-			table.row(salesOf(id, then.Events[id], totals[id], refused[id]), then.Events[id].Name)
+			totals := inspect.Totals{Orders: sold.Orders, TicketsSold: sold.Tickets, Revenue: sold.Revenue}
+			table.row(salesOf(id, then.Events[id], totals, refused[id]), sold.Name)
 		}
 		return nil
 	})

@@ -49,6 +49,17 @@ func newStore(t *testing.T) *store {
 	return s
 }
 
+// open opens it as an archive, until the test ends.
+func (s *store) open(t *testing.T) archive.Bucket {
+	t.Helper()
+	bucket, err := archive.Open(t.Context(), s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = bucket.Close() })
+	return bucket
+}
+
 // next has the request after so many more meet a fault. It is met once, but for what retries it at once.
 func (s *store) next(after int, broken func(http.ResponseWriter, *http.Request, http.Handler)) {
 	s.mu.Lock()
@@ -214,11 +225,7 @@ func (s *shop) verify(bucket archive.Bucket) archive.Report {
 // Whatever becomes of whichever request, each fact is archived once, in order.
 func TestFaultsOfS3(t *testing.T) {
 	server, s3 := redistest.Start(t), newStore(t)
-	bucket, err := archive.Open(t.Context(), s3.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = bucket.Close() }()
+	bucket := s3.open(t)
 	n := 0
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -245,11 +252,7 @@ func TestFaultsOfS3(t *testing.T) {
 // Whatever becomes of whichever request, there is no snapshot that is not whole, and the next try takes it.
 func TestSnapshotsWhileS3Fails(t *testing.T) {
 	server, s3 := redistest.Start(t), newStore(t)
-	bucket, err := archive.Open(t.Context(), s3.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = bucket.Close() }()
+	bucket := s3.open(t)
 	n := 0
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -285,11 +288,7 @@ func TestSnapshotsWhileS3Fails(t *testing.T) {
 // The archiver dies before, or after, any of its requests, and another one goes on.
 func TestArchiversThatDie(t *testing.T) {
 	server, s3 := redistest.Start(t), newStore(t)
-	bucket, err := archive.Open(t.Context(), s3.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = bucket.Close() }()
+	bucket := s3.open(t)
 	for after := range 4 {
 		for _, done := range []bool{false, true} {
 			shop := newShop(t, server, fmt.Sprintf("shop%d%t", after, done))
@@ -322,11 +321,7 @@ func TestArchiversThatDie(t *testing.T) {
 // Of many that archive the same at once, none overwrites what another one has written.
 func TestArchiversAtOnce(t *testing.T) {
 	server, s3 := redistest.Start(t), newStore(t)
-	bucket, err := archive.Open(t.Context(), s3.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = bucket.Close() }()
+	bucket := s3.open(t)
 	shop := newShop(t, server, "shop")
 	const many, facts = 4, 60
 	var working sync.WaitGroup

@@ -124,22 +124,16 @@ func (n Namespace) SeatNames(ctx context.Context, eventID string, items domain.I
 			sections = append(sections, section)
 		}
 	}
-	names := make(map[string][]string, len(sections))
-	if len(sections) == 0 {
-		return names, nil
+	var of map[string]*seats.Layout
+	if len(sections) > 0 {
+		var err error
+		if of, err = n.Layouts(ctx, eventID, sections...); err != nil {
+			return nil, err
+		}
 	}
-	of, err := n.Layouts(ctx, eventID, sections...)
+	names, err := items.SeatNames(func(section string) (*seats.Layout, error) { return of[section], nil })
 	if err != nil {
-		return nil, err
-	}
-	for item := range items.All() {
-		if item.Places == "" {
-			continue
-		}
-		section, _ := domain.SplitPool(item.Section)
-		if names[section], err = of[section].Names(item.Places); err != nil {
-			return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("event %s, section %s: %w", eventID, item.Section, err))
-		}
+		return nil, fmt.Errorf("event %s, %w", eventID, err)
 	}
 	return names, nil
 }
