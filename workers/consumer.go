@@ -21,6 +21,9 @@ const (
 	readMost = 512
 	// inHandTimes is how many times Concurrency may be in hand: while some of it is at the gateway, more is on its way in, and out.
 	inHandTimes = 3
+	// handlingMost is how many reads are handled at a time. Redis does one thing after the other, so more would only make the
+	// batches smaller: while these are on their way, the next one grows in the stream.
+	handlingMost = 2
 	// reclaimEvery bounds how long it takes until it is looked what can be taken over. Reads wait no longer.
 	reclaimEvery = 2 * time.Second
 )
@@ -39,8 +42,9 @@ type consumer struct {
 	// each, unless working ends first.
 	handle func(entries []domain.Entry)
 	// inTurn has it called before the next read, so that under load one batch is made of what comes meanwhile.
-	inTurn bool
-	bell   *bell // nil for one that waits in Redis
+	inTurn   bool
+	handlers *crew[[]domain.Entry] // else
+	bell     *bell                 // nil for one that waits in Redis
 
 	reading context.Context // ends when no more may be taken
 	working context.Context // ends when all work must stop
@@ -53,6 +57,7 @@ type consumer struct {
 	mu       sync.Mutex
 	inFlight map[string]inHand
 	active   int           // entries that somebody works on
+	handling int           // reads that handlers have
 	work     int           // in all entries in hand
 	freed    chan struct{} // holds a token if there is less of either since the last look
 }
@@ -72,12 +77,20 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 	if group != domain.GroupWorkers {
 		perEntry = wire.MaxFacts
 	}
-	return &consumer{
+	c := &consumer{
 		pool: p, queue: queue, partition: partition, group: group, perEntry: perEntry, bell: p.hear(partition, group),
 		log:     p.log.With(zap.Int("partition", partition), zap.String("group", string(group))),
 		reading: p.reading, working: p.working,
 		inFlight: make(map[string]inHand), freed: make(chan struct{}, 1),
-	}, nil
+	}
+	c.handlers = newCrew(handlingMost, func(entries []domain.Entry) {
+		c.handle(entries)
+		c.mu.Lock()
+		c.handling--
+		c.mu.Unlock()
+		c.signalFreed()
+	})
+	return c, nil
 }
 
 // run reads until reading ends. It returns when nothing is in hand any more or
@@ -104,6 +117,7 @@ func (c *consumer) run(beside func(stop <-chan struct{}), last func()) {
 	c.waitIdle()
 	close(stop)
 	besides.Wait()
+	c.handlers.stop()
 	c.wg.Wait()
 	if last != nil {
 		last()
@@ -192,7 +206,10 @@ func (c *consumer) read() {
 			if c.inTurn {
 				c.handle(fresh)
 			} else { // while these are handled, the next are read: up to the room there is
-				c.wg.Go(func() { c.handle(fresh) })
+				c.mu.Lock()
+				c.handling++
+				c.mu.Unlock()
+				c.handlers.hand(fresh)
 			}
 		}
 		if readAll {
@@ -201,11 +218,14 @@ func (c *consumer) read() {
 	}
 }
 
-// room is how many more entries may be taken at a time, none if there is as much work in hand as there may be. One
+// room is how many more entries may be taken at a time, none if there is as much work in hand as there may be, or as many reads. One
 // with several facts may bring more than there is room for.
 func (c *consumer) room() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.handling >= handlingMost {
+		return 0
+	}
 	left := inHandTimes*c.pool.cfg.Concurrency - c.work
 	if left <= 0 {
 		return 0

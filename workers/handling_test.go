@@ -1,0 +1,66 @@
+package workers_test
+
+import (
+	"context"
+	"testing"
+
+	"holdfast/domain"
+	"holdfast/payments/simulator"
+	"holdfast/streams/redistest"
+	"holdfast/workers"
+)
+
+// gatedHolds tells how large each batch is that is to be held, and holds it when it is let through.
+type gatedHolds struct {
+	domain.Ledger
+	batches chan int
+	gate    chan struct{}
+}
+
+func (l gatedHolds) Hold(ctx context.Context, p int, batch []domain.Incoming) ([]domain.Reply, int64, error) {
+	l.batches <- len(batch)
+	<-l.gate
+	return l.Ledger.Hold(ctx, p, batch)
+}
+
+// While two batches are on their way, what comes waits in the stream, and becomes one.
+func TestWhatComesMeanwhileBecomesOneBatch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 100)
+	store := w.open(nil)
+	ledger := gatedHolds{Ledger: store.Ledger(), batches: make(chan int, 8), gate: make(chan struct{})}
+	pool, err := workers.New(workers.Config{Name: "w", Roles: []workers.Role{workers.RolePurchase}}, workers.Deps{
+		Ledger: ledger, Queues: store.Queue, Gateway: w.gateway, GatewayKind: domain.GatewaySimulator, Partitions: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- pool.Run(ctx) }()
+	for _, order := range []string{"o1", "o2"} {
+		w.publish(request(domain.RequestPurchase, order, order, 1))
+		if size := <-ledger.batches; size != 1 {
+			t.Errorf("a batch of %d, want 1: that is all that has come", size)
+		}
+	}
+	for _, order := range []string{"o3", "o4", "o5", "o6"} {
+		w.publish(request(domain.RequestPurchase, order, order, 1))
+	}
+	ledger.gate <- struct{}{}
+	if size := <-ledger.batches; size != 4 {
+		t.Errorf("a batch of %d, want 4: all that has come meanwhile", size)
+	}
+	close(ledger.gate)
+	for _, order := range []string{"o1", "o2", "o3", "o4", "o5", "o6"} {
+		w.waitState(order, domain.OrderConfirmed)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+}
