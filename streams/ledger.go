@@ -93,6 +93,10 @@ const mostItems = 1024
 // mostSeats is how many seats are taken, or given back, in a call of a script: it shall take Redis less than 5 ms.
 const mostSeats = 2000
 
+// mostLayouts is of how many seated sections places are taken, or given back, in a call of a script, for the same reason: each is read and
+// written whole.
+const mostLayouts = 24
+
 // mostTries is how often a call is made again because something of an event was not what it was taken to be.
 const mostTries = 4
 
@@ -117,15 +121,17 @@ func (in *intake) layout(eventID, section string) *seats.Layout {
 
 // chunk is what of the opening requests comes into the next call: at least one.
 func (in *intake) chunk(opening []int) []int {
-	end, items, taken := 0, 0, int64(0)
+	end, items, taken, layouts := 0, 0, int64(0), make(map[*seats.Layout]struct{})
 	for end < len(opening) && end < access.MaxBatch && items <= mostItems-domain.MaxItems {
 		r := &in.batch[opening[end]].Request
 		for asked := range r.Lines() {
-			if items++; in.layout(r.EventID, asked.Section) != nil {
+			items++
+			if of := in.layout(r.EventID, asked.Section); of != nil {
 				taken += min(asked.Quantity, domain.MaxItemSeats) // more are refused without a look
+				layouts[of] = struct{}{}
 			}
 		}
-		if taken > mostSeats && end > 0 {
+		if end > 0 && (taken > mostSeats || len(layouts) > mostLayouts) {
 			break
 		}
 		end++

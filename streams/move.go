@@ -129,7 +129,7 @@ func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later [
 		return later, nil
 	}
 	for tries := 1; ; tries++ {
-		if items, seats := m.size(part); len(part) > 1 && (items > mostItems || seats > mostSeats || m.exchanges != nil && slices.ContainsFunc(part, m.exchanges)) {
+		if len(part) > 1 && (m.tooLarge(part) || m.exchanges != nil && slices.ContainsFunc(part, m.exchanges)) {
 			break
 		}
 		rest, done, err := l.moveOnce(ctx, p, m, part)
@@ -151,16 +151,18 @@ func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later [
 	return l.moveSome(ctx, p, m, part[len(part)/2:], later)
 }
 
-// size is how many items there are in a part of a movement, and how many seats.
-func (m *movement) size(part []int) (items int, seats int64) {
+// tooLarge reports whether a part of a movement has more items, seats or seated sections than come into a call.
+func (m *movement) tooLarge(part []int) bool {
+	items, taken, layouts := 0, int64(0), make(map[sectionOf]struct{})
 	for _, i := range part {
 		for item := range m.order(i).Items.All() {
 			if items++; item.Places != "" {
-				seats += item.Quantity
+				taken += item.Quantity
+				layouts[sectionOf{m.refs[i].EventID, item.Section}] = struct{}{}
 			}
 		}
 	}
-	return items, seats
+	return items > mostItems || taken > mostSeats || len(layouts) > mostLayouts
 }
 
 // decided is one order of a call of move.lua.

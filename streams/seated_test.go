@@ -387,3 +387,44 @@ func TestManySeats(t *testing.T) {
 	}
 	f.wantLogFolds()
 }
+
+// TestCallOfManySections: a call reads and writes the places of some sections at most, however many its orders are of.
+func TestCallOfManySections(t *testing.T) {
+	f := newFixture(t)
+	const sections, orders = 60, 120
+	venue := domain.Terms{Name: "A Venue", Currency: "EUR"}
+	for s := range sections {
+		venue.Sections = append(venue.Sections, seatedSection(fmt.Sprintf("s%d", s), "A:1-10,B:1-10"))
+	}
+	f.list("e1", venue)
+	var requests [][]string
+	for i := range orders {
+		requests = append(requests, []string{"v", "2", "type", "purchase", "event_id", "e1", "order_id", fmt.Sprintf("o%d", i), "payment_token", "tok", "customer_id", fmt.Sprintf("c%d", i), "section", fmt.Sprintf("s%d", i%sections), "quantity", "2"})
+	}
+	f.holdBatch(f.arrive(requests...)...)
+	var resolutions []domain.Resolution
+	for i := range orders {
+		resolutions = append(resolutions, domain.Resolution{Attempt: 1, Ref: ref("e1", fmt.Sprintf("o%d", i)), Outcome: domain.PaymentApproved, AuthorizationID: "auth"})
+	}
+	f.resolve(resolutions...)
+	facts, _ := f.facts()
+	ofEntry, ofType := make(map[string]map[string]bool), make(map[domain.FactType]int)
+	for _, fact := range facts {
+		entry, _, _ := strings.Cut(fact.ID, "#")
+		if ofType[fact.Type]++; ofEntry[entry] == nil {
+			ofEntry[entry] = make(map[string]bool)
+		}
+		for item := range fact.Items.All() {
+			ofEntry[entry][item.Section] = true
+		}
+	}
+	if ofType[domain.FactHeld] != orders || ofType[domain.FactConfirmed] != orders {
+		t.Errorf("facts: %v, want %d held and as many confirmed", ofType, orders)
+	}
+	for entry, of := range ofEntry {
+		if len(of) > mostLayouts {
+			t.Errorf("the facts of %s, and so of a call, are of %d sections", entry, len(of))
+		}
+	}
+	f.wantLogFolds()
+}
