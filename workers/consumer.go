@@ -21,9 +21,12 @@ const (
 	readMost = 512
 	// inHandTimes is how many times Concurrency may be in hand: while some of it is at the gateway, more is on its way in, and out.
 	inHandTimes = 3
-	// handlingMost is how many reads are handled at a time. Redis does one thing after the other, so more would only make the
+	// turnsMost is how many reads are handled at a time. Redis does one thing after the other, so more would only make the
 	// batches smaller: while these are on their way, the next one grows in the stream.
-	handlingMost = 2
+	turnsMost = 2
+	// turnLongest bounds how long one keeps others from being read: what is new does not get on while memory is full, and a cancel
+	// must not wait for that.
+	turnLongest = time.Second
 	// reclaimEvery bounds how long it takes until it is looked what can be taken over. Reads wait no longer.
 	reclaimEvery = 2 * time.Second
 )
@@ -43,7 +46,7 @@ type consumer struct {
 	handle func(entries []domain.Entry)
 	// inTurn has it called before the next read, so that under load one batch is made of what comes meanwhile.
 	inTurn   bool
-	handlers *crew[[]domain.Entry] // else
+	handlers *crew[[]domain.Entry] // else: each has a turn
 	bell     *bell                 // nil for one that waits in Redis
 
 	reading context.Context // ends when no more may be taken
@@ -57,9 +60,9 @@ type consumer struct {
 	mu       sync.Mutex
 	inFlight map[string]inHand
 	active   int           // entries that somebody works on
-	handling int           // reads that handlers have
+	turns    int           // reads that have not been handled for long
 	work     int           // in all entries in hand
-	freed    chan struct{} // holds a token if there is less of either since the last look
+	freed    chan struct{} // holds a token if there is less of any since the last look
 }
 
 // inHand is an entry that was taken and is not settled.
@@ -83,12 +86,11 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 		reading: p.reading, working: p.working,
 		inFlight: make(map[string]inHand), freed: make(chan struct{}, 1),
 	}
-	c.handlers = newCrew(handlingMost, func(entries []domain.Entry) {
+	c.handlers = newCrew(inHandTimes*p.cfg.Concurrency, func(entries []domain.Entry) {
+		over := sync.OnceFunc(c.turnOver)
+		defer over()
+		defer time.AfterFunc(p.turnLongest, over).Stop()
 		c.handle(entries)
-		c.mu.Lock()
-		c.handling--
-		c.mu.Unlock()
-		c.signalFreed()
 	})
 	return c, nil
 }
@@ -206,9 +208,7 @@ func (c *consumer) read() {
 			if c.inTurn {
 				c.handle(fresh)
 			} else { // while these are handled, the next are read: up to the room there is
-				c.mu.Lock()
-				c.handling++
-				c.mu.Unlock()
+				c.turnBegins()
 				c.handlers.hand(fresh)
 			}
 		}
@@ -218,12 +218,26 @@ func (c *consumer) read() {
 	}
 }
 
-// room is how many more entries may be taken at a time, none if there is as much work in hand as there may be, or as many reads. One
+func (c *consumer) turnBegins() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turns++
+}
+
+func (c *consumer) turnOver() {
+	c.mu.Lock()
+	c.turns--
+	c.mu.Unlock()
+	c.signalFreed()
+}
+
+// room is how many more entries may be taken at a time, none if there is as much work in hand as there may be, or if other reads have
+// their turn. One
 // with several facts may bring more than there is room for.
 func (c *consumer) room() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.handling >= handlingMost {
+	if c.turns >= turnsMost {
 		return 0
 	}
 	left := inHandTimes*c.pool.cfg.Concurrency - c.work

@@ -3,6 +3,7 @@ package workers_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"holdfast/domain"
 	"holdfast/payments/simulator"
@@ -23,22 +24,39 @@ func (l gatedHolds) Hold(ctx context.Context, p int, batch []domain.Incoming) ([
 	return l.Ledger.Hold(ctx, p, batch)
 }
 
+// gated runs a pool of which no batch is held before it is let through.
+func (w *world) gated(turnLongest time.Duration) gatedHolds {
+	w.t.Helper()
+	store := w.open(nil)
+	ledger := gatedHolds{Ledger: store.Ledger(), batches: make(chan int, 8), gate: make(chan struct{})}
+	pool, err := workers.New(workers.Config{Name: "w"}, workers.Deps{
+		Ledger: ledger, Queues: store.Queue, Gateway: w.gateway, GatewayKind: domain.GatewaySimulator, Partitions: 1,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	pool.SetTurnLongest(turnLongest)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- pool.Run(ctx) }()
+	w.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Error(err)
+		}
+		if err := store.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	return ledger
+}
+
 // While two batches are on their way, what comes waits in the stream, and becomes one.
 func TestWhatComesMeanwhileBecomesOneBatch(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 100)
-	store := w.open(nil)
-	ledger := gatedHolds{Ledger: store.Ledger(), batches: make(chan int, 8), gate: make(chan struct{})}
-	pool, err := workers.New(workers.Config{Name: "w", Roles: []workers.Role{workers.RolePurchase}}, workers.Deps{
-		Ledger: ledger, Queues: store.Queue, Gateway: w.gateway, GatewayKind: domain.GatewaySimulator, Partitions: 1,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- pool.Run(ctx) }()
+	ledger := w.gated(time.Hour)
 	for _, order := range []string{"o1", "o2"} {
 		w.publish(request(domain.RequestPurchase, order, order, 1))
 		if size := <-ledger.batches; size != 1 {
@@ -56,11 +74,19 @@ func TestWhatComesMeanwhileBecomesOneBatch(t *testing.T) {
 	for _, order := range []string{"o1", "o2", "o3", "o4", "o5", "o6"} {
 		w.waitState(order, domain.OrderConfirmed)
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
+}
+
+// What is new does not get on, as while memory is full; a cancel does not wait for it.
+func TestCancelDoesNotWaitForWhatDoesNotGetOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 100)
+	ledger := w.gated(time.Millisecond)
+	for _, order := range []string{"o1", "o2", "o3"} {
+		w.publish(request(domain.RequestPurchase, order, order, 1))
+		<-ledger.batches
 	}
-	if err := store.Close(); err != nil {
-		t.Error(err)
-	}
+	w.publish(domain.Request{Type: domain.RequestCancel, EventID: "e", OrderID: "o4"})
+	w.waitState("o4", domain.OrderCancelled)
+	close(ledger.gate)
 }

@@ -69,6 +69,8 @@ type Pool struct {
 	pauses     atomic.Pointer[domain.Pauses] // as of the last second or so; nil: not known yet
 	bells      [][]*bell                     // of the readers of each partition's log, while it runs
 
+	turnLongest time.Duration // the constant; tests have others
+
 	reading context.Context // ends first: take no more
 	working context.Context // ends last: stop everything
 	fail    context.CancelCauseFunc
@@ -106,7 +108,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
 		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, webhooks: d.Webhooks, log: log, tracer: d.Tracer,
 		archiving: archiving{health: health{what: "the archive", log: log}, failing: make(map[int]archiveFailure)},
-		made:      time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now},
+		made:      time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now}, turnLongest: turnLongest,
 	}
 	p.gateway = newGateway(d.Gateway, cfg.CallTimeout, &p.stats, log)
 	return p, nil
