@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"holdfast/domain"
+	"holdfast/streams/internal/layout"
 )
 
 // actionRequired has it said that the customer of an order that is held must do something.
@@ -95,5 +96,30 @@ func TestActionRequiredTwice(t *testing.T) {
 	f.WantPending(domain.GroupWorkers)
 	if on := f.Do("ZRANGE", f.Keys.Awaited(0), 0, -1); !slices.Equal(on.([]any), []any{"e1/o1"}) {
 		t.Errorf("asked about next: %v", on)
+	}
+}
+
+// TestActionRequiredAgainTooLate: what is known already is no reason to take the hold for alive: it is decided by the time that it is.
+func TestActionRequiredAgainTooLate(t *testing.T) {
+	for _, c := range []struct {
+		late    int64
+		verdict domain.Verdict
+		state   domain.OrderState
+	}{
+		{0, domain.VerdictVoid, domain.OrderExpired},
+		{600_000, domain.VerdictDone, domain.OrderLapsed},
+	} {
+		f := newFixture(t)
+		e := terms(10)
+		e.LateApprovalMillis = c.late
+		f.list("e1", e)
+		f.held("e1", "o1", "fred", 1, holdMillis)
+		o := f.actionRequired("e1", "o1")
+		f.Do("HSET", f.Keys.Events(0), layout.ClockField, o.DeadlineMillis)
+		replies, _ := f.resolve(domain.Resolution{Attempt: 1, Ref: ref("e1", "o1"), Order: o, Outcome: domain.PaymentActionRequired, AuthorizationID: o.AuthorizationID})
+		if r := replies[0]; r.Verdict != c.verdict || r.Order.State != c.state {
+			t.Errorf("late approval %d ms: %s, %s, want %s, %s", c.late, r.Verdict, r.Order.State, c.verdict, c.state)
+		}
+		f.wantLogFolds()
 	}
 }

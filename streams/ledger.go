@@ -403,7 +403,7 @@ func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) 
 			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the detail of a payment that does not match has a line break, and cannot be kept", r.Ref))
 		}
 		m.add(r.EntryID, r.Ref, r.Order)
-		if (r.Outcome == domain.PaymentUnknown || r.Order.State == domain.OrderLapsed) && m.now == 0 {
+		if known := r.Outcome == domain.PaymentActionRequired && r.Order.AwaitsAction(); m.now == 0 && (known || r.Outcome == domain.PaymentUnknown || r.Order.State == domain.OrderLapsed) {
 			// Nothing may have to be changed, and then no script tells whether there is time left; or it is asked whether its event is on sale.
 			var err error
 			if _, m.now, err = l.read(ctx, p, nil); err != nil {
