@@ -59,7 +59,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		next = Order{
 			State: OrderHeld, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
 			Items: f.Items, Currency: f.Currency,
-			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis, Code: f.Code,
+			DeadlineMillis: f.DeadlineMillis, HeldAtMillis: f.AtMillis, Code: f.Code, Trace: f.Trace,
 		}
 		if f.RequestType == RequestPurchase {
 			next.Attempt = 1
@@ -86,6 +86,9 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		if err := o.checkSale(f); err != nil {
 			return o, effect, err
+		}
+		if f.Trace != o.Trace {
+			return o, effect, fmt.Errorf("confirmed: says trace %q, the order %q", f.Trace, o.Trace)
 		}
 		next.State, next.ConfirmedAtMillis, next.AuthorizationID, next.PayState = OrderConfirmed, f.AtMillis, f.AuthorizationID, PayOpen
 		if effect = (Effect{Items: o.Items, Held: -1, Sold: 1, EndsHold: true}); o.State == OrderLapsed {

@@ -75,6 +75,7 @@ type Hold struct {
 	Invalid     string   // why the request is invalid; empty if it is well-formed
 	NoToken     bool     // it is a purchase without a payment token: valid only if it costs nothing
 	Codes       []string // hashes of the access code that it brings, one by each key there is
+	Trace       Trace    // of the request, if it is to be kept
 	EntryMillis int64    // when it was published: the time part of its entry's id
 	ValidMillis int64    // how long it may wait in line
 	HoldMillis  int64    // how long the hold will last
@@ -203,7 +204,7 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 			Type: FactHeld, EventID: ref.EventID, OrderID: ref.OrderID,
 			RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
 			Items: items, Currency: v.Event.Currency,
-			DeadlineMillis: nowMillis + c.HoldMillis,
+			DeadlineMillis: nowMillis + c.HoldMillis, Trace: c.Trace,
 		}
 		held.Code, _ = v.Event.opened(&c.Request, c.Codes)
 		if pays {
@@ -506,7 +507,7 @@ func expired(ref OrderRef) *Fact {
 func confirmed(o Order, ref OrderRef, c Resolve) *Fact {
 	return &Fact{
 		Type: FactConfirmed, EventID: ref.EventID, OrderID: ref.OrderID,
-		CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, AuthorizationID: c.AuthorizationID, Attempt: later(c.Attempt),
+		CustomerID: o.CustomerID, Items: o.Items, Currency: o.Currency, AuthorizationID: c.AuthorizationID, Attempt: later(c.Attempt), Trace: o.Trace,
 	}
 }
 

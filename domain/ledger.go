@@ -12,6 +12,7 @@ type Incoming struct {
 	Invalid     string   // why a purchase or hold is invalid; empty if it is not
 	NoToken     bool     // it is a purchase without a payment token
 	Codes       []string // CodeKeys.Hashes of its access code, if it brings one
+	Trace       Trace    // of the request, if the order is to keep it
 	HoldMillis  int64
 	ValidMillis int64
 	// Minimums are those of the gateway that will be asked; nil: none are known. All of a worker have the same pointer.
@@ -35,7 +36,7 @@ func (in *Incoming) Command() Command {
 		return Pay{Attempt: in.Request.AttemptNumber(), Fingerprint: in.Request.Fingerprint, EntryMillis: entryMillis, ValidMillis: in.ValidMillis}
 	}
 	c := Hold{
-		Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken, Codes: in.Codes,
+		Request: in.Request, Invalid: in.Invalid, NoToken: in.NoToken, Codes: in.Codes, Trace: in.Trace,
 		EntryMillis: entryMillis, ValidMillis: in.ValidMillis, HoldMillis: in.HoldMillis,
 	}
 	if in.Minimums != nil {

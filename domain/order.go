@@ -162,7 +162,8 @@ type Order struct {
 	Items       Items // their prices are fixed at the hold
 	Currency    string
 
-	Code string // hash of the access code that it uses while it is held or confirmed; empty if it brought none that was needed
+	Code  string // hash of the access code that it uses while it is held or confirmed; empty if it brought none that was needed
+	Trace Trace  // of the request that opened it, if a worker that traces took it in; empty for none
 
 	DeadlineMillis    int64  // while held: when the hold ends; kept afterwards
 	LateMillis        int64  // once it has lapsed: for how long after the deadline its payment may still be approved

@@ -36,8 +36,9 @@ func EntryMillis(id string) int64 {
 
 // DeadEntry is an entry to be set aside, and why. The reason is for people.
 type DeadEntry struct {
-	ID     string
-	Reason string
+	ID      string
+	Reason  string
+	TraceID string // of what is set aside, if it is known: for the log
 }
 
 // Queue is one consumer's end of one group in one partition.

@@ -56,6 +56,36 @@ func TestHoldPurchase(t *testing.T) {
 	f.WantPending(domain.GroupWorkers, a.EntryID) // authorize: it is acknowledged with its outcome
 }
 
+// TestHoldKeepsTraces: of a batch some orders keep whose trace they are of, in record and fact; the others are what they ever were.
+func TestHoldKeepsTraces(t *testing.T) {
+	const of = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+	f := newFixture(t)
+	f.list("e1", terms(3))
+	batch := f.arrive(purchase("e1", "o1", "fred", 1), purchase("e1", "o2", "mary", 1), purchase("e1", "o3", "bob", 5))
+	batch[1].Trace, batch[2].Trace = of, of
+	replies, _ := f.holdBatch(batch...)
+	fingerprint := func(i int) string { return batch[i].Request.Fingerprint }
+	for i, want := range []string{
+		fmt.Sprintf("h2|p|%s|fred|general:1:1000|EUR|%d|||||||", fingerprint(0), holdMillis),
+		fmt.Sprintf("h2|p|%s|mary|general:1:1000|EUR|%d||||||t%s|", fingerprint(1), holdMillis, of),
+		fmt.Sprintf("r2|p|%s|bob|general:5:0|||||||sold_out||", fingerprint(2)),
+	} {
+		id := fmt.Sprintf("o%d", i+1)
+		if record := f.record("e1", id); record != replies[i].Order.Version+"|"+want {
+			t.Errorf("%s is %s, want %s", id, record, want)
+		}
+		if o := f.order("e1", id); o != replies[i].Order {
+			t.Errorf("%s is stored as %+v, and told as %+v", id, o, replies[i].Order)
+		}
+	}
+	f.resolve(domain.Resolution{EntryID: batch[1].EntryID, Ref: batch[1].Request.Ref(), Order: replies[1].Order, Attempt: 1, Outcome: domain.PaymentApproved, AuthorizationID: "auth_1"})
+	f.wantFact("confirmed", "e1/o2", "mary|general:1:1000|EUR|auth_1||"+of)
+	if o := f.order("e1", "o2"); o.State != domain.OrderConfirmed || o.Trace != of {
+		t.Errorf("confirmed: %+v", o)
+	}
+	f.wantLogFolds()
+}
+
 func TestHoldHoldIsDoneAtOnce(t *testing.T) {
 	f := newFixture(t)
 	f.list("e1", terms(10))

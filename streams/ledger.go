@@ -204,6 +204,7 @@ func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []s
 		fact := domain.Fact{
 			Type: domain.FactHeld, AtMillis: now, RequestType: r.Type, Fingerprint: r.Fingerprint, CustomerID: r.CustomerID,
 			Items: class.held, Currency: class.currency, DeadlineMillis: now + batch[i].HoldMillis,
+			Trace: batch[i].Trace,
 		}
 		replies[i].Verdict = domain.VerdictDone
 		var why string
@@ -217,7 +218,7 @@ func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []s
 			why = ""
 		}
 		if why != "" {
-			fact.Type, fact.Items = domain.FactRejected, class.asked
+			fact.Type, fact.Items, fact.Trace = domain.FactRejected, class.asked, ""
 			fact.Reason, fact.Detail, _ = strings.Cut(why, "|")
 		} else if r.Type.Pays() {
 			replies[i].Verdict = domain.VerdictAuthorize
@@ -740,7 +741,7 @@ func (in *intake) call(chunk []int) holdCall {
 	}
 	var items []itemOf                                   // of one request
 	names, named := make([]string, 0, len(chunk)), false // the places that each request names
-	coded := false                                       // some request brings an access code
+	coded, traced := false, false                        // some request brings an access code, some is to keep a trace
 	for _, i := range chunk {
 		a := &batch[i]
 		r := &a.Request
@@ -778,7 +779,7 @@ func (in *intake) call(chunk []int) holdCall {
 				classArgs.text(item.want)
 			}
 		}
-		coded = coded || len(a.Codes) > 0
+		coded, traced = coded || len(a.Codes) > 0, traced || a.Trace != ""
 		c.classOf = append(c.classOf, n-1)
 		names, named = append(names, string(list)), named || len(list) > 0
 		requests.text(a.EntryID)
@@ -809,8 +810,15 @@ func (in *intake) call(chunk []int) holdCall {
 			codes.end(from)
 		}
 	}
-	head := newArgList(7)
-	head.number(int64(len(events)), int64(len(c.sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)), int64(len(counts.list)), int64(len(codes.list)))
+	traces := newArgList(0)
+	if traced {
+		traces = newArgList(len(chunk))
+		for _, i := range chunk {
+			traces.text(string(batch[i].Trace))
+		}
+	}
+	head := newArgList(8)
+	head.number(int64(len(events)), int64(len(c.sections)), int64(len(said)), int64(len(classes)), int64(len(chunk)), int64(len(counts.list)), int64(len(codes.list)), int64(len(traces.list)))
 	termArgs := newArgList(5 * len(said))
 	for t, says := range said {
 		termArgs.text(says.kind)
@@ -821,7 +829,7 @@ func (in *intake) call(chunk []int) holdCall {
 	if named {
 		namedArgs.text(names...)
 	}
-	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests, namedArgs, codes)
+	c.finish(head, eventArgs, sectionArgs, termArgs, classArgs, counts, requests, namedArgs, codes, traces)
 	c.keys = append(c.keys, l.store.keys.Unknown(p))
 	if seated {
 		c.keys = append(c.keys, l.store.keys.Places(p))

@@ -144,6 +144,10 @@ var plantedBugs = []plantedBug{
 
 	{"an older fact takes the place of a newer one that is owed", "streams/scripts/owe.lua", "elseif not kept[order] then", "else"},
 
+	// Whose trace an order keeps.
+	{"a record does not keep its trace", holdFile, "(further[i] and further[i] .. ';t' or 't') .. trace", "further[i]"},
+	{"a confirmation forgets the trace", decideFile, "later(c.Attempt), Trace: o.Trace,", "later(c.Attempt),"},
+
 	// What is sent to webhooks.
 	{"a webhook's mark moves, and its messages are not there", "streams/scripts/copy_webhook.lua", "for order, queue in pairs(queues) do", "for order, queue in pairs({}) do"},
 	{"messages for a webhook are copied without compare of its mark", "streams/scripts/copy_webhook.lua", "~= ARGV[1] or (redis.call('HGET', KEYS[2], ARGV[3]) or '') ~= ARGV[4] then", "~= ARGV[1] then"},

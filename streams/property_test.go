@@ -643,7 +643,7 @@ func (m *model) wantSale(fact domain.Fact) {
 		was, confirmed = fact.Was.String(), o.Confirmed
 	}
 	if fact.CustomerID != o.Customer || fact.Items != itemsOf(o.Lines) || fact.Currency != o.Currency ||
-		fact.ConfirmedAtMillis != confirmed || fact.Type == domain.FactCancelled && fact.Was.String() != was {
+		fact.ConfirmedAtMillis != confirmed || fact.Type == domain.FactConfirmed && string(fact.Trace) != o.Trace || fact.Type == domain.FactCancelled && fact.Was.String() != was {
 		m.Fatalf("fact\n%+v\nthe second opinion of the order is\n%+v", fact, o)
 	}
 }
@@ -685,7 +685,7 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 	case domain.Hold:
 		r := c.Request
 		return m.second.Ask(now, name, reference.Asked{
-			Type: string(r.Type), Body: r.Fingerprint, Customer: r.CustomerID, Lines: linesAsked(r), Codes: c.Codes,
+			Type: string(r.Type), Body: r.Fingerprint, Customer: r.CustomerID, Lines: linesAsked(r), Codes: c.Codes, Trace: string(c.Trace),
 			Invalid: c.Invalid, NoToken: c.NoToken, Published: c.EntryMillis, Valid: c.ValidMillis, Lasts: c.HoldMillis, Least: c.Minimums,
 		})
 	case domain.Pay:
@@ -1381,6 +1381,7 @@ func (m *model) takeIn(before int64, fresh [][]string, batch []domain.Incoming) 
 		if a.Request.Type == domain.RequestPay {
 			a.ValidMillis = pick[int64](m, "valid", validMillis, validMillis, 1, -1)
 		}
+		a.Trace = pick[domain.Trace](m, "trace", "", "", "", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331")
 		a.Minimums = pick(m, "minimums", nil, nil, nil, nil, nil, nil, nil, modelMinimums)
 		m.arrives(a, fresh[i])
 		m.took(a.EntryID, fresh[i])
@@ -2234,7 +2235,7 @@ func (m *model) compareOpinions() {
 			State: o.State.String(), Reason: o.Reason, Detail: o.Detail, Type: string(o.RequestType), Body: o.Fingerprint, Customer: o.CustomerID,
 			Currency: o.Currency, Authorization: o.AuthorizationID,
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
-			Code: o.Code, Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced, Back: o.RefundTotal(), LateFor: o.LateMillis,
+			Code: o.Code, Trace: string(o.Trace), Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced, Back: o.RefundTotal(), LateFor: o.LateMillis,
 			Attempt: o.Attempt, Failed: o.PayState == domain.PayDeclined, Asked: o.PayState == domain.PayActionRequired, Bill: o.PayFingerprint,
 		}
 		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]

@@ -218,7 +218,15 @@ func (m metrics) histograms(d *prometheus.Desc, all []workers.Histogram) {
 				buckets[h.Bounds[i]] = sum
 			}
 		}
-		m.to <- prometheus.MustNewConstHistogram(d, sum, h.Sum, buckets, h.Labels...)
+		metric := prometheus.MustNewConstHistogram(d, sum, h.Sum, buckets, h.Labels...)
+		if len(h.Exemplars) > 0 {
+			exemplars := make([]prometheus.Exemplar, len(h.Exemplars))
+			for i, e := range h.Exemplars {
+				exemplars[i] = prometheus.Exemplar{Value: e.Value, Labels: prometheus.Labels{"trace_id": e.TraceID}, Timestamp: e.At}
+			}
+			metric = prometheus.MustNewMetricWithExemplars(metric, exemplars...)
+		}
+		m.to <- metric
 	}
 }
 

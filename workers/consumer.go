@@ -495,7 +495,7 @@ func (c *consumer) putAside(dead []domain.DeadEntry) bool {
 
 func (c *consumer) noteSetAside(dead ...domain.DeadEntry) {
 	c.pool.stats.DeadLettered.Add(int64(len(dead)))
-	c.log.Warn("set aside as dead letters", zap.Int("entries", len(dead)), zap.String("first", dead[0].ID), zap.String("reason", dead[0].Reason))
+	c.log.Warn("set aside as dead letters", zap.Int("entries", len(dead)), zap.String("first", dead[0].ID), zap.String("reason", dead[0].Reason), traceID(dead[0].TraceID))
 }
 
 // tooManyDeliveries is the last resort against an entry that kills its workers.

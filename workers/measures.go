@@ -93,7 +93,8 @@ var (
 	sizeBounds = [...]float64{1, 2, 5, 10, 20, 50, 100, 200, readMost}
 )
 
-// measures are what a pool has measured since it started. Their zero value is ready. Nothing of it allocates, or locks.
+// measures are what a pool has measured since it started. Their zero value is ready. Nothing of it locks, nor allocates but exemplars, of orders
+// that are traced.
 type measures struct {
 	orders  [outcomes][mostReasons + 1]atomic.Int64
 	stages  [len(Stages)]durations
@@ -104,8 +105,22 @@ type measures struct {
 }
 
 type durations struct {
-	counts [len(durationBounds) + 1]atomic.Int64
-	sum    atomic.Int64
+	counts    [len(durationBounds) + 1]atomic.Int64
+	sum       atomic.Int64
+	exemplars [len(durationBounds) + 1]atomic.Pointer[Exemplar] // the newest of each bucket; none where nobody traces
+}
+
+// Exemplar is one of the values of a histogram, of an order whose trace tells more about it.
+type Exemplar struct {
+	Value   float64
+	TraceID string
+	At      time.Time
+}
+
+// exemplify notes whose duration one of those was that are observed.
+func (d *durations) exemplify(took time.Duration, of domain.Trace) {
+	took = max(took, 0)
+	d.exemplars[bucketOf(durationBounds[:], float64(took))].Store(&Exemplar{took.Seconds(), of.ID(), time.Now()})
 }
 
 // observe notes n times the same duration. One below zero, which two clocks make, is none.
@@ -198,6 +213,8 @@ type Histogram struct {
 	Bounds []float64
 	Counts []int64
 	Sum    float64
+
+	Exemplars []Exemplar // one of a bucket at most
 }
 
 // Orders are the outcomes that this worker has brought about, or, of those that were cancelled, settled. A request that
@@ -240,7 +257,7 @@ func (s *Stats) GatewaySeconds() (all []Histogram) {
 func (s *Stats) BatchSizes() (all []Histogram) {
 	for i := range s.batches {
 		b := &s.batches[i]
-		all = append(all, Histogram{[]string{stepNames[i]}, sizeBounds[:], load(b.counts[:]), float64(b.sum.Load())})
+		all = append(all, Histogram{Labels: []string{stepNames[i]}, Bounds: sizeBounds[:], Counts: load(b.counts[:]), Sum: float64(b.sum.Load())})
 	}
 	return all
 }
@@ -256,7 +273,13 @@ func (d *durations) histogram(labels ...string) Histogram {
 	for i := range bounds {
 		bounds[i] /= second
 	}
-	return Histogram{labels, bounds, load(d.counts[:]), float64(d.sum.Load()) / second}
+	h := Histogram{Labels: labels, Bounds: bounds, Counts: load(d.counts[:]), Sum: float64(d.sum.Load()) / second}
+	for i := range d.exemplars {
+		if e := d.exemplars[i].Load(); e != nil {
+			h.Exemplars = append(h.Exemplars, *e)
+		}
+	}
+	return h
 }
 
 func load(counts []atomic.Int64) []int64 {

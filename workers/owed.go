@@ -87,7 +87,7 @@ func (s *settlement) moveOut(e *settling, reason string) {
 		s.deadLetter(domain.DeadEntry{ID: e.id, Reason: err.Error()})
 	}
 	for _, u := range orders {
-		s.noteUnsettled(u)
+		s.noteUnsettled(u, e.traceOf(u.Ref))
 	}
 	e.mu.Lock()
 	e.moved = true
@@ -101,6 +101,18 @@ func (s *settlement) moveOut(e *settling, reason string) {
 	for _, l := range over {
 		s.report(l, l.end)
 	}
+}
+
+// traceOf is whose trace an order of an entry is of, if it has begun: before that it may not have been read.
+func (e *settling) traceOf(ref domain.OrderRef) domain.Trace {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.lines {
+		if e.lines[i].begun && e.lines[i].owed.Ref == ref {
+			return e.lines[i].order.Trace
+		}
+	}
+	return ""
 }
 
 // unsettled is what becomes of the orders of an entry, and which of them are under way. It is said once.
@@ -223,19 +235,19 @@ func (s *settlement) report(l *line, end ending) {
 	s.lines.Unlock()
 	switch {
 	case err != nil:
-		s.log.Error("could not note what came of what is owed: it is due again in a while", zap.Stringer("order", l.owed.Ref), zap.Error(err))
+		s.log.Error("could not note what came of what is owed: it is due again in a while", zap.Stringer("order", l.owed.Ref), zap.Error(err), traceID(l.order.Trace.ID()))
 	case end != ending{}:
-		s.noteUnsettled(u)
+		s.noteUnsettled(u, l.order.Trace)
 	}
 }
 
-func (s *settlement) noteUnsettled(u domain.Unsettled) {
+func (s *settlement) noteUnsettled(u domain.Unsettled, of domain.Trace) {
 	if u.Dead {
-		s.noteSetAside(domain.DeadEntry{ID: u.Ref.String(), Reason: u.Reason})
+		s.noteSetAside(domain.DeadEntry{ID: u.Ref.String(), Reason: u.Reason, TraceID: of.ID()})
 		return
 	}
 	s.pool.stats.Owed.Add(1)
-	s.log.Debug("the money of an order waits", zap.Stringer("order", u.Ref), zap.Duration("due", u.Due), zap.String("reason", u.Reason))
+	s.log.Debug("the money of an order waits", zap.Stringer("order", u.Ref), zap.Duration("due", u.Due), zap.String("reason", u.Reason), traceID(of.ID()))
 }
 
 // keep notes that orders of the list are in hand.

@@ -265,7 +265,7 @@ func matchAnswer(o domain.Order, p domain.Payment) domain.Mismatch {
 // leftAlone tells that a payment was not touched, and is the reason for its dead letter.
 func (c *consumer) leftAlone(ref domain.OrderRef, o domain.Order, p domain.Payment, m domain.Mismatch) string {
 	c.log.Warn("a payment that may be somebody else's was left alone",
-		zap.Stringer("order", ref), zap.String("payment", string(p.Status)), zap.String("difference", m.Detail))
+		zap.Stringer("order", ref), zap.String("payment", string(p.Status)), zap.String("difference", m.Detail), traceID(o.Trace.ID()))
 	reason := fmt.Sprintf("order %s is %s, but its payment is %s at the gateway", ref, o.State, p.Status)
 	if m.Any() {
 		reason += ", " + m.Detail

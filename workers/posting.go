@@ -3,6 +3,7 @@ package workers
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -17,6 +18,7 @@ func (p *Pool) newPosting(partition int) (func(), error) {
 	}
 	c.inTurn = true
 	c.handle = func(entries []domain.Entry) {
+		begun := time.Now()
 		found, passed := c.facts(entries, posts)
 		found = slices.DeleteFunc(found, func(e logEntry) bool {
 			if e.worn {
@@ -36,6 +38,7 @@ func (p *Pool) newPosting(partition int) (func(), error) {
 			if err := p.ledger.Post(c.working, partition, ids, facts); err != nil {
 				return err
 			}
+			p.tracePost(begun, facts)
 			p.stats.Posted.Add(int64(len(facts)))
 			p.stats.batches[stepPost].observe(len(facts))
 			for _, e := range found[first:end] {

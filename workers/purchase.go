@@ -74,7 +74,7 @@ func (r *purchase) hold(entries []domain.Entry) {
 		request, err := r.parse(e)
 		switch class := domain.ClassOf(err); {
 		case err != nil && class != domain.ClassReject:
-			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error()})
+			dead = append(dead, domain.DeadEntry{ID: e.ID, Reason: err.Error(), TraceID: request.TraceID()})
 		case pauses.Event(request.EventID):
 			parked[request.EventID] = append(parked[request.EventID], e.ID)
 		case request.Type == domain.RequestCancel && !request.Changes():
@@ -151,6 +151,9 @@ func (r *purchase) incoming(e domain.Entry, request domain.Request, invalid erro
 		EntryID: e.ID, Request: request,
 		HoldMillis: cfg.HoldTime.Milliseconds(), ValidMillis: cfg.ValidTime.Milliseconds(), Minimums: r.pool.minimums.Load(),
 	}
+	if r.pool.tracer != nil {
+		a.Trace = request.Trace()
+	}
 	if request.AccessCode != "" {
 		a.Codes = cfg.CodeKeys.Hashes(request.EventID, request.AccessCode)
 	}
@@ -202,15 +205,15 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 		case domain.VerdictWait:
 			r.wg.Go(func() { r.waitForHold(batch[i], nowMillis) })
 		case domain.VerdictConflict:
-			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: conflictOf(&p.request)})
+			r.deadLetter(p.dead(conflictOf(&p.request)))
 		case domain.VerdictChangePending:
-			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("change_pending: change %d can come when change %d is decided, and that of the order is change %d so far",
-				p.request.Change, p.request.Change-1, p.order.Change)})
+			r.deadLetter(p.dead(fmt.Sprintf("change_pending: change %d can come when change %d is decided, and that of the order is change %d so far",
+				p.request.Change, p.request.Change-1, p.order.Change)))
 		case domain.VerdictPending:
-			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: fmt.Sprintf("attempt_pending: attempt %d can begin when the one before was declined, and that is attempt %d of the order so far",
-				p.request.AttemptNumber(), p.order.Attempt)})
+			r.deadLetter(p.dead(fmt.Sprintf("attempt_pending: attempt %d can begin when the one before was declined, and that is attempt %d of the order so far",
+				p.request.AttemptNumber(), p.order.Attempt)))
 		case domain.VerdictTooLate:
-			r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: "too_late: the pay waited in line longer than it is valid"})
+			r.deadLetter(p.dead("too_late: the pay waited in line longer than it is valid"))
 		}
 	}
 	r.payers.hand(pay...)
@@ -244,7 +247,7 @@ func (r *purchase) pay(p *pending) {
 		return
 	}
 	if p.request.PaymentToken == "" { // the order was opened by a request that had one
-		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: domain.DetailNoToken})
+		r.deadLetter(p.dead(domain.DetailNoToken))
 		return
 	}
 	limit := time.Duration(p.order.PayableUntilMillis()-p.nowMillis) * time.Millisecond
@@ -261,7 +264,7 @@ func (r *purchase) pay(p *pending) {
 			return
 		}
 	case final(err):
-		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: err.Error()})
+		r.deadLetter(p.dead(err.Error()))
 		return
 	case r.reading.Err() != nil:
 		r.leave(p.entryID)
@@ -320,7 +323,7 @@ func (r *purchase) judge(p *pending, payment domain.Payment) bool {
 		resolution.Detail += ", and was left alone"
 	}
 	r.log.Warn("the gateway's payment is not the order's", zap.Stringer("order", p.request.Ref()), zap.String("difference", m.Detail),
-		zap.String("payment", string(payment.Status)), zap.Bool("left_alone", money), traceOf(&p.request))
+		zap.String("payment", string(payment.Status)), zap.Bool("left_alone", money), traceID(p.traceID()))
 	return true
 }
 
@@ -387,7 +390,7 @@ func (r *purchase) setAside(batch []*pending) []*pending {
 	var dead []domain.DeadEntry
 	for _, p := range batch {
 		if p.leftAlone {
-			dead = append(dead, domain.DeadEntry{ID: p.entryID, Reason: domain.ReasonPaymentMismatch + ": " + p.resolution.Detail})
+			dead = append(dead, p.dead(domain.ReasonPaymentMismatch+": "+p.resolution.Detail))
 			p.resolution.EntryID = ""
 		}
 	}
@@ -410,10 +413,10 @@ func (r *purchase) voidThenAck(p *pending, is domain.OrderState) {
 		r.leave(p.entryID)
 		return
 	case p.entryID == "" && reason != "" && !followed:
-		r.log.Error("a payment must be looked at", zap.Stringer("order", p.request.Ref()), zap.String("reason", reason), traceOf(&p.request))
+		r.log.Error("a payment must be looked at", zap.Stringer("order", p.request.Ref()), zap.String("reason", reason), traceID(p.traceID()))
 		return
 	case reason != "" && !followed: // where a fact follows, settlement sets that aside
-		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: reason})
+		r.deadLetter(p.dead(reason))
 		return
 	}
 	if r.pool.stats.Voided.Add(1); p.entryID == "" {
@@ -450,7 +453,9 @@ func (r *purchase) waitForHold(a domain.Incoming, firstMillis int64) {
 				r.dispatch([]domain.Incoming{a}, replies, now)
 			} else if now-firstMillis > r.pool.cfg.PayWait.Milliseconds() {
 				waiting = false
-				r.deadLetter(domain.DeadEntry{ID: a.EntryID, Reason: fmt.Sprintf("unknown_order: no hold for it came within %s", r.pool.cfg.PayWait)})
+				r.deadLetter(domain.DeadEntry{
+					ID: a.EntryID, Reason: fmt.Sprintf("unknown_order: no hold for it came within %s", r.pool.cfg.PayWait), TraceID: a.Request.TraceID(),
+				})
 			}
 			return nil
 		})

@@ -145,18 +145,24 @@ func (s *settlement) cash(l *line) {
 	if l.entry != nil && !l.entry.begin(l) {
 		return
 	}
-	by := time.Now().Add(settleWithin)
+	begun := time.Now()
+	by := begun.Add(settleWithin)
+	var end ending
 	switch o := l.order; {
 	case l.entry != nil && o.Version != l.owed.FactID:
 		// A newer fact is in the log, of which whoever has it makes the same; or Redis has lost this one.
-		s.over(l, ending{})
+		s.over(l, end)
+		return
 	case o.KeepsMoney():
-		s.over(l, s.collect(by, l.owed.Ref, o))
+		end = s.collect(by, l.owed.Ref, o)
 	case o.State == domain.OrderExpired, o.State == domain.OrderCancelled:
-		s.over(l, endingOf(s.takeBack(by, l.owed.Ref, o, o.ConfirmedAtMillis > 0)))
+		end = endingOf(s.takeBack(by, l.owed.Ref, o, o.ConfirmedAtMillis > 0))
 	default: // of these there is no money
-		s.over(l, ending{})
+		s.over(l, end)
+		return
 	}
+	s.pool.traceSettle(begun, l, end)
+	s.over(l, end)
 }
 
 // begin reports whether a line is still to be settled with its entry.

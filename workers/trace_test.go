@@ -47,10 +47,13 @@ func TestTracingCostsNothing(t *testing.T) {
 		{"not this request", &Pool{tracer: traced}, &pending{}},
 	} {
 		batch, replies := []domain.Incoming{{EntryID: "100-0", Request: c.of.request}}, make([]domain.Reply, 1)
+		facts, settled := []domain.Fact{{Trace: c.of.request.Trace()}}, &line{order: domain.Order{Trace: c.of.request.Trace()}}
 		if n := testing.AllocsPerRun(100, func() {
 			c.pool.traceHold(time.Time{}, batch, replies, 100)
 			c.pool.traceAuthorize(c.of, domain.Payment{}, nil)
 			c.pool.traceResolve(c.of, &replies[0].Order, time.Time{})
+			c.pool.tracePost(time.Time{}, facts)
+			c.pool.traceSettle(time.Time{}, settled, ending{})
 		}); n != 0 {
 			t.Errorf("%s: %f allocations", c.what, n)
 		}

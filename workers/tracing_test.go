@@ -2,6 +2,7 @@ package workers_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,10 +20,12 @@ func TestSpansOfAPurchase(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.deps = func(d *workers.Deps) {
+		d.Now = w.store.Now
 		d.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test")
 	}
 	w.list("e", 1000, 3)
 	pool := w.start(workers.Config{}, w.gateway, nil)
+	w.eventually("it is ready", func() bool { return pool.Ready() == nil }) // and knows Redis's clock
 	traceOf := func(n int) string { return fmt.Sprintf("%032x", n+1) }
 	states := []domain.OrderState{domain.OrderConfirmed, domain.OrderRejected, domain.OrderDeclined}
 	for i, quantity := range []int64{2, 2, 1} { // the second is too many
@@ -69,6 +72,8 @@ func TestSpansOfAPurchase(t *testing.T) {
 		{0, "hold", "holdfast.state", "held"},
 		{0, "authorize", "holdfast.payment", "authorized"},
 		{0, "resolve", "holdfast.state", "confirmed"},
+		{0, "post", "holdfast.event_id", "e"},
+		{0, "settle", "holdfast.state", "confirmed"},
 		{1, "hold", "holdfast.reason", domain.ReasonSoldOut},
 		{2, "hold", "holdfast.state", "held"},
 		{2, "authorize", "holdfast.payment", "declined"},
@@ -76,8 +81,19 @@ func TestSpansOfAPurchase(t *testing.T) {
 	}
 	for _, c := range want {
 		got := found[traceOf(c.order)+" "+c.step]
-		if got[c.attribute] != c.equals || got["holdfast.order_id"] != fmt.Sprintf("o%d", c.order) || got["holdfast.event_id"] != "e" || got["holdfast.request_type"] != "purchase" {
+		if got[c.attribute] != c.equals || got["holdfast.order_id"] != fmt.Sprintf("o%d", c.order) || got["holdfast.event_id"] != "e" ||
+			(got["holdfast.request_type"] == "purchase") != (c.step == "hold" || c.step == "authorize" || c.step == "resolve") {
 			t.Errorf("%s of o%d: %v, want %s = %s", c.step, c.order, got, c.attribute, c.equals)
+		}
+	}
+	for _, h := range pool.Stats().StageSeconds() {
+		if len(h.Exemplars) == 0 {
+			t.Errorf("no exemplar of %s", h.Labels[0])
+		}
+		for _, e := range h.Exemplars {
+			if !slices.Contains([]string{traceOf(0), traceOf(1), traceOf(2)}, e.TraceID) || e.Value < 0 || e.At.IsZero() {
+				t.Errorf("an exemplar of %s is %+v", h.Labels[0], e)
+			}
 		}
 	}
 	if len(recorder.Ended()) != len(want) {

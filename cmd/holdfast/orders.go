@@ -98,6 +98,8 @@ type orderView struct {
 	ChangeRefusal string `json:"change_refusal,omitempty"` // why it was refused
 	ChangeDetail  string `json:"change_detail,omitempty"`
 	RefundTotal   int64  `json:"refund_total,omitempty"` // minor units that are given back, or to be
+
+	TraceID string `json:"trace_id,omitempty"` // of the request that opened it
 }
 
 // itemView is an item of an order.
@@ -134,7 +136,7 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) o
 		OrderID: ref.OrderID, EventID: ref.EventID, CustomerID: o.CustomerID, Section: o.Items.Sections(), Quantity: o.Items.Quantity(),
 		UnitPrice: o.Items.UnitPrice(), Amount: o.Amount(), Currency: o.Currency, State: o.State.String(), Reason: o.Reason, Detail: o.Detail,
 		HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ResolvedAtMillis: o.ResolvedAtMillis, AuthorizationID: o.AuthorizationID,
-		Attempt: o.Attempt, Items: viewItems(o.Items, named), Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(),
+		Attempt: o.Attempt, Items: viewItems(o.Items, named), Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(), TraceID: o.Trace.ID(),
 	}
 	if o.State == domain.OrderLapsed {
 		v.PayableMillis = o.PayableUntilMillis()
@@ -469,7 +471,7 @@ func showOrder(e *environment, v orderView, history []factView, request *request
 		"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
 		"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
 		"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis), "payable_until", when(v.PayableMillis),
-		"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID, "refund_total", refundText(v),
+		"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID, "refund_total", refundText(v), "trace_id", v.TraceID,
 	}, request.cells()...)...)
 	if out.section("at", "fact", "what") {
 		for _, f := range history {

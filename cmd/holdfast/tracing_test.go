@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,7 +64,7 @@ func TestWorkersSendSpans(t *testing.T) {
 	const traceID = "0af7651916cd43dd8448eb211c80319c"
 	sell := func(worker, order, traceparent string) {
 		t.Helper()
-		running := h.worker("--name", worker)
+		running := h.worker("--name", worker, "--roles", "purchase,maintenance")
 		request := `{"type":"purchase","event_id":"e1","customer_id":"amy","quantity":1,"payment_token":"tok_secret","order_id":"` + order + `","traceparent":"` + traceparent + `"}`
 		if r := execute(strings.NewReader(request), "publish", "--file", "-", "--wait", "--redis", h.url()); r.code != exitDone {
 			t.Fatalf("exit %d: %s%s", r.code, r.stdout, r.stderr)
@@ -76,6 +77,20 @@ func TestWorkersSendSpans(t *testing.T) {
 	sell("w2", "o2", "00-"+traceID+"-b7ad6b7169203332-01")
 	sell("w3", "o3", "00-"+traceID+"-b7ad6b7169203333-00") // not sampled
 	sell("w4", "o4", "forged")
+	books := h.worker("--name", "books", "--roles", "posting,settlement") // another process, which has only what the orders keep
+	h.drained()
+	if code := books.stop(); code != exitDone {
+		t.Errorf("exit %d:\n%s", code, books.stderr.String())
+	}
+	if o := h.json("orders", "show", "e1/o1")[0]; o["trace_id"] != traceID {
+		t.Errorf("the order says trace %v", o["trace_id"])
+	}
+	if sheet := h.ok("orders", "show", "e1/o2"); !strings.Contains(sheet, traceID) {
+		t.Errorf("the order says no trace:\n%s", sheet)
+	}
+	if o := h.json("orders", "show", "e1/o3")[0]; o["trace_id"] != nil {
+		t.Errorf("an order that was not sampled says trace %v", o["trace_id"])
+	}
 
 	receiver.mu.Lock()
 	defer receiver.mu.Unlock()
@@ -98,8 +113,19 @@ func TestWorkersSendSpans(t *testing.T) {
 			t.Errorf("%s has sent %v", worker, steps)
 		}
 	}
-	if len(receiver.spans) != 2 {
-		t.Errorf("spans of %d workers, want 2", len(receiver.spans))
+	var later []string
+	for _, span := range receiver.spans["books"] {
+		for _, a := range span.Attributes {
+			if a.Key == "holdfast.order_id" && len(span.Links) == 1 && bytes.HasSuffix(span.Links[0].SpanId, []byte("\x33\x31")) == (a.Value.GetStringValue() == "o1") {
+				later = append(later, span.Name+" "+a.Value.GetStringValue())
+			}
+		}
+	}
+	if slices.Sort(later); !slices.Equal(later, []string{"post o1", "post o2", "settle o1", "settle o2"}) {
+		t.Errorf("another process has sent %v", later)
+	}
+	if len(receiver.spans) != 3 {
+		t.Errorf("spans of %d workers, want 3", len(receiver.spans))
 	}
 	if bytes.Contains(receiver.bodies.Bytes(), []byte("tok_secret")) {
 		t.Error("a payment token was sent")

@@ -15,13 +15,13 @@ import (
 //
 //	listed, adjusted, reopened   event_id|terms as JSON, with the cause if there is one
 //	closed, event_cancelled      event_id|cause as JSON
-//	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis, and if an access code opened its places: |hash of that
+//	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis, and if an access code opened its places: |hash of that; then, if it keeps a trace: |the trace (behind an empty hash if there is none)
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
 //	paying                       event_id/order_id|attempt|fingerprint of the pay
 //	payment_declined             event_id/order_id|attempt
 //	extended                     event_id/order_id|deadline
 //	action_required              event_id/order_id|attempt|authorization_id
-//	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt
+//	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt; then, if the order keeps a trace: |the trace (behind an empty attempt if it was the first)
 //	reduced                      event_id/order_id|change|fingerprint|version|was|customer_id|items given back|currency, and the cause as cancelled
 //	changed                      event_id/order_id|change|fingerprint|version|was|customer_id|items given|currency|items taken
 //	change_refused               event_id/order_id|change|fingerprint|version|reason|detail
@@ -121,8 +121,9 @@ func parseData(f *domain.Fact, v values) error {
 		f.DeadlineMillis = f.AtMillis + v.count()
 		if v.more {
 			f.Code = v.next()
-			v.bad = v.bad || !domain.ValidCodeHash(f.Code)
+			v.bad = v.bad || !domain.ValidCodeHash(f.Code) && (f.Code != "" || !v.more)
 		}
+		v.trace(f)
 		v.bad = v.bad || f.DeadlineMillis < f.AtMillis
 	case domain.FactRejected:
 		f.RequestType, f.Fingerprint, f.CustomerID = v.requestType(), v.next(), v.next()
@@ -133,9 +134,12 @@ func parseData(f *domain.Fact, v values) error {
 		v.sale(f)
 		f.AuthorizationID = v.next()
 		if v.more {
-			f.Attempt = v.attempt()
-			v.bad = v.bad || f.Attempt == 1
+			attempt := v.next()
+			n, ok := ParseAttempt(attempt)
+			f.Attempt = n
+			v.bad = v.bad || !ok && (attempt != "" || !v.more) || n == 1
 		}
+		v.trace(f)
 	case domain.FactPaying:
 		f.Attempt, f.Fingerprint = v.attempt(), v.next()
 	case domain.FactPaymentDeclined:
@@ -256,6 +260,14 @@ func (v *values) attempt() int {
 	return n
 }
 
+// trace is whose trace an order keeps, if there is anything left that says so.
+func (v *values) trace(f *domain.Fact) {
+	if v.more {
+		f.Trace = domain.Trace(v.next())
+		v.bad = v.bad || !domain.ValidTrace(string(f.Trace))
+	}
+}
+
 // ParseAttempt reads the number of an attempt to pay: 1 to domain.MaxAttempts.
 func ParseAttempt(value string) (n int, ok bool) {
 	if len(value) != 1 || value[0] < '1' || value[0] > '0'+domain.MaxAttempts {
@@ -317,6 +329,11 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(string(f.Items))
 		add(f.Currency)
 	}
+	trace := func() {
+		if f.Trace != "" {
+			add(string(f.Trace))
+		}
+	}
 	cause := func() {
 		if is := (causeJSON{f.Cause, f.NoRefund}); is != (causeJSON{}) {
 			add(encode(is))
@@ -331,9 +348,10 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID)
 		b = append(b, f.Items...)
 		add(f.Currency)
-		if number(f.DeadlineMillis - f.AtMillis); f.Code != "" {
+		if number(f.DeadlineMillis - f.AtMillis); f.Code != "" || f.Trace != "" {
 			add(f.Code)
 		}
+		trace()
 	case domain.FactRejected:
 		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID)
 		b = append(b, f.Items...)
@@ -342,9 +360,13 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	case domain.FactConfirmed:
 		sale()
 		add(f.AuthorizationID)
-		if f.Attempt > 1 {
+		switch {
+		case f.Attempt > 1:
 			number(int64(f.Attempt))
+		case f.Trace != "":
+			add("")
 		}
+		trace()
 	case domain.FactPaying:
 		number(int64(f.Attempt))
 		add(f.Fingerprint)

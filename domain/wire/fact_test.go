@@ -142,6 +142,34 @@ func TestParseFacts(t *testing.T) {
 				Type: domain.FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Items: "general:2:900", Currency: "EUR", AuthorizationID: "auth_1", Attempt: 9,
 			}},
 		},
+		{
+			"confirmed, of a trace",
+			[]string{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1||0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331\ne1/o2|fred|general:2:900|EUR|auth_1|9|0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"},
+			[]domain.Fact{
+				{
+					Type: domain.FactConfirmed, EventID: "e1", OrderID: "o1", CustomerID: "fred", Items: "general:2:900", Currency: "EUR", AuthorizationID: "auth_1",
+					Trace: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+				},
+				{
+					Type: domain.FactConfirmed, EventID: "e1", OrderID: "o2", Line: 2, CustomerID: "fred", Items: "general:2:900", Currency: "EUR", AuthorizationID: "auth_1", Attempt: 9,
+					Trace: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+				},
+			},
+		},
+		{
+			"held, of a trace",
+			[]string{"held", "e1/o1|h|fp|fred|general:2:1000|EUR|0||0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331\ne1/o2|h|fp|fred|general~fans:2:1000|EUR|0|" + strings.Repeat("a", 32) + "|0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"},
+			[]domain.Fact{
+				{
+					Type: domain.FactHeld, EventID: "e1", OrderID: "o1", RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Items: "general:2:1000", Currency: "EUR", DeadlineMillis: 1700000000789,
+					Trace: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+				},
+				{
+					Type: domain.FactHeld, EventID: "e1", OrderID: "o2", Line: 2, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Items: "general~fans:2:1000", Currency: "EUR", DeadlineMillis: 1700000000789,
+					Code: strings.Repeat("a", 32), Trace: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+				},
+			},
+		},
 		{"paying", []string{"paying", "e1/o1|1|fp"}, []domain.Fact{{Type: domain.FactPaying, EventID: "e1", OrderID: "o1", Attempt: 1, Fingerprint: "fp"}}},
 		{
 			"an action required",
@@ -314,6 +342,10 @@ func TestParseFactsDamaged(t *testing.T) {
 		{"held, no data", []string{"held", "e1/o1"}, "held: cannot be read"},
 		{"held with less", []string{"held", strings.TrimSuffix(good, "|5")}, "held: cannot be read"},
 		{"held with more", []string{"held", good + "|"}, "held: cannot be read"},
+		{"held, of a trace that is none", []string{"held", good + "||0af7651916cd43dd8448eb211c80319c-b7ad6b716920333"}, "held: cannot be read"},
+		{"held, of a trace and more", []string{"held", good + "||0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331|"}, "held: cannot be read"},
+		{"held, of a trace without its place", []string{"held", good + "|0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"}, "held: cannot be read"},
+		{"confirmed, of a trace that is none", []string{"confirmed", "e1/o1|fred|general:2:900|EUR|auth||x"}, "confirmed: cannot be read"},
 		{"held by nothing", []string{"held", strings.Replace(good, "|h|", "||", 1)}, "held: cannot be read"},
 		{"held by a pay", []string{"held", strings.Replace(good, "|h|", "|pay|", 1)}, "held: cannot be read"},
 		{"rejected with less", []string{"rejected", "e1/o1|h|fp|fred|general:2:0|sold_out"}, "rejected: cannot be read"},
@@ -377,6 +409,8 @@ func FuzzParseFacts(f *testing.F) {
 		{"refund_granted", `e1/o1|1|fp|5-0|fred|general:1:900|EUR|900|{"reason":"a","by":"b"}`},
 		{"refund_granted", "e1/o1|2|fp|5-0|fred||EUR|500"},
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|2"},
+		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1||0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"},
+		{"held", "e1/o1|h|fp|fred|general:2:1000|EUR|5||0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"},
 		{"paying", "e1/o1|1|fp\ne1/o2|9|"},
 		{"payment_declined", "e1/o1|1"},
 		{"action_required", "e1/o1|1|pi_1\ne1/o2|9|"},

@@ -3,7 +3,7 @@
 --
 -- KEYS, ARGV: see lib/orders.lua; KEYS[1] is the requests stream, and behind the hashes stand unknown and, if there is a
 -- seated section, places. ARGV goes on with
---   E, S, T, C, N, L, K: how many follow of
+--   E, S, T, C, N, L, K, X: how many follow of
 --   events:   event_id, how many hashes of orders of its own the caller took it to have, and behind it a bar if
 --             a customer's places are counted, and ! if no seat may be left alone
 --   sections: number of its event, name, the tag of its layout ('' if it is not seated, or if nothing is known of it). Of places of
@@ -24,6 +24,7 @@
 --             may be left alone, of those beside them: 17-19.25|16=A-16,17=A-17; with ; between those of several items
 --   codes:    K, which is N if any request brings an access code, else none: of each request the hashes of its code, with a comma behind
 --             each
+--   traces:   X, which is N if any order is to keep whose trace it is of, else none: of each request what it keeps, '' for nothing
 -- Reply, a line each: now (milliseconds); for each section price|currency, as it is for who holds of it now; for each request:
 --   '=' and the record of its order, if that was there before; nothing changed of it then, and the request is not
 --   acknowledged; the order's version, if it is held now, of seats version||items, and where it uses an access code
@@ -34,8 +35,8 @@
 -- The order of the checks is domain.refusal's.
 
 local E, S, T, C, N = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3]), tonumber(ARGV[FIRST + 4])
-local L, K = tonumber(ARGV[FIRST + 5]), tonumber(ARGV[FIRST + 6])
-local EVENTS = FIRST + 7
+local L, K, X = tonumber(ARGV[FIRST + 5]), tonumber(ARGV[FIRST + 6]), tonumber(ARGV[FIRST + 7])
+local EVENTS = FIRST + 8
 local SECTIONS = EVENTS + 2 * E
 local TERMS = SECTIONS + 3 * S
 local CLASSES = TERMS + 5 * T
@@ -269,7 +270,8 @@ end
 local CUSTOMERS = at
 local REQUESTS = CUSTOMERS + L
 local NAMED = REQUESTS + WIDTH * N
-local CODES = #ARGV - K -- before the first of them
+local TRACES = #ARGV - X -- before the first of them
+local CODES = TRACES - K -- likewise
 at = REQUESTS
 
 local hashes, members, class_of = {}, {}, {}
@@ -470,7 +472,7 @@ end
 local acks, notices, early = {}, {}, {}
 local held, held_lines, rejected, rejected_lines = {}, {}, {}, {} -- positions of requests, and facts
 local said, whys, got = {}, {}, {} -- of a new order: what its fact says, and its record behind the state; why it is rejected; its items, if some are seats
-local used = {} -- of a held order, if it uses an access code: that code
+local further = {} -- of a held order, what its record says of an access code that it uses, and of whose trace it is
 local nonsense = {} -- of an order that is rejected as unknown_event: for how long its request is valid
 local new_holds, taken = {}, {}
 local used_codes = {} -- fields of access codes that are used by more orders
@@ -509,7 +511,12 @@ for i = 1, N do
         local hash = opened_by(i, class)
         local field = class.section.id .. '!' .. hash
         codes[field].used, used_codes[field] = codes[field].used + 1, true
-        held_lines[n], used[i], got[i] = held_lines[n] .. '|' .. hash, hash, '||' .. items .. '|' .. hash
+        held_lines[n], further[i], got[i] = held_lines[n] .. '|' .. hash, 'k' .. hash, '||' .. items .. '|' .. hash
+      end
+      if X > 0 and ARGV[TRACES + i] ~= '' then
+        local trace = ARGV[TRACES + i]
+        held_lines[n] = held_lines[n] .. (further[i] and '|' or '||') .. trace
+        further[i] = (further[i] and further[i] .. ';t' or 't') .. trace
       end
       repeat
         local section = item.section
@@ -573,7 +580,7 @@ append(KEYS[2], stamp, 'held', held_lines, function(id, first, last)
   local head = id .. '|h2|'
   for n = first, last do
     local i = held[n]
-    written[i], reply[1 + S + i] = head .. said[i] .. (used[i] and '||||||k' .. used[i] .. '|' or '|||||||'), id .. (got[i] or '')
+    written[i], reply[1 + S + i] = head .. said[i] .. (further[i] and '||||||' .. further[i] .. '|' or '|||||||'), id .. (got[i] or '')
   end
 end)
 append(KEYS[2], stamp, 'rejected', rejected_lines, function(id, first, last)

@@ -30,6 +30,7 @@ import (
 //	             r, by how much it costs less than was paid for it, in minor units
 //	             l, for how many milliseconds after its deadline an order that lapsed could still be paid for
 //	             m, how much more than its places cost the organiser keeps of that, in minor units; below zero: less
+//	             t, whose trace the request that opened it is of: the trace's id, -, the id of the span that published it
 //	detail       for people; the only value that may contain bars
 //
 // Only hold.lua writes records otherwise: those of held and rejected orders. The version comes first
@@ -139,6 +140,9 @@ func decodeFurther(o *domain.Order, further string, at int64) bool {
 		case 'm':
 			kept, err := strconv.ParseInt(part[1:], 10, 64)
 			o.Kept, ok = kept, err == nil && kept != 0 && o.ConfirmedAtMillis > 0
+		case 't':
+			o.Trace = domain.Trace(part[1:])
+			ok = domain.ValidTrace(part[1:])
 		}
 		if !ok {
 			return false
@@ -229,6 +233,10 @@ func appendFurther(b []byte, o *domain.Order) []byte {
 	if o.Kept != 0 {
 		begin('m')
 		b = strconv.AppendInt(b, o.Kept, 10)
+	}
+	if o.Trace != "" {
+		begin('t')
+		b = append(b, o.Trace...)
 	}
 	return b
 }

@@ -63,6 +63,11 @@ func TestDecodeOrder(t *testing.T) {
 		"1700000000001-0|c2|h" + opening[1:] + "1700000000000|||auth_1||a2o:fp|": with(confirmed, func(o *domain.Order) {
 			o.RequestType, o.Attempt, o.PayFingerprint = domain.RequestHold, 2, "fp"
 		}),
+		"1700000000000-7|h2|" + opening + "|||||t0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331|": with(held, func(o *domain.Order) { o.Trace = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" }),
+		"1700000000005-0|c2|" + opening + "1700000000000|1700000000001|1700000000001|auth_1||c2@1700000000003:3.fp;r900;t0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331|": with(confirmed, func(o *domain.Order) {
+			o.Version, o.Change, o.ChangedAtMillis, o.ChangeFingerprint, o.Reduced = "1700000000005-0", 2, 1700000000003, "3.fp", 900
+			o.Trace = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+		}),
 		"1700000000009-0|h2|" + opening + "1700000000000|||pi_1||a1w:|": with(held, func(o *domain.Order) {
 			o.Version, o.PayState, o.AuthorizationID = "1700000000009-0", domain.PayActionRequired, "pi_1"
 		}),
@@ -117,7 +122,7 @@ func TestDecodeOrderDamaged(t *testing.T) {
 	for _, i := range []int{7, 8, 9, 10} {
 		replace(i, "x", "-1", "1.5", "1e+15", " 1", "1\x00", "9223372036854775808", "nan", "inf")
 	}
-	replace(13, "x", ";", "c", "c1", "c1:", "c:fp", "c-1:fp", "c1:fp:", "c1:fp:reason", "c1:fp;", "c1:fp;c2:fp", "c1:fp;r", "c1:fp;r-1", "c1:fp;r1:2", "c1:fp;r1;r2", "c1:fp;r9223372036854775807", "c1@:fp", "c1@x:fp", "c1@-1:fp", "r5", "a1o:fp;a1o:fp", "c1:fp;", ";c1:fp")
+	replace(13, "t", "t0af7", "t0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "t0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331", "t0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331;t0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", "x", ";", "c", "c1", "c1:", "c:fp", "c-1:fp", "c1:fp:", "c1:fp:reason", "c1:fp;", "c1:fp;c2:fp", "c1:fp;r", "c1:fp;r-1", "c1:fp;r1:2", "c1:fp;r1;r2", "c1:fp;r9223372036854775807", "c1@:fp", "c1@x:fp", "c1@-1:fp", "r5", "a1o:fp;a1o:fp", "c1:fp;", ";c1:fp")
 	replace(7, "9223372036854775807")                                                                         // its deadline is past the end of time
 	replace(8, "")                                                                                            // a hold of so many milliseconds, from nowhen
 	replace(13, "x", "a", "a1", "a0o:fp", "a10o:fp", "a1x:fp", "A1o:fp", "b1o:fp", "1o:fp", " a1o:fp", ":fp") // no attempt

@@ -69,7 +69,8 @@ type Order struct {
 	Held, Deadline, Confirmed, Outcome int64 // milliseconds; 0 if that never was
 	LateFor                            int64 // since it has lapsed
 
-	Code string // that opened its allocation
+	Code  string // that opened its allocation
+	Trace string // of whoever published it
 
 	Attempt int    // to pay, the latest; 0 if there was none
 	Failed  bool   // it was declined
@@ -109,6 +110,7 @@ type Asked struct {
 	Lines                   []Line
 	Invalid                 string           // what is wrong with it
 	Codes                   []string         // that it brings
+	Trace                   string           // to keep
 	NoToken                 bool             // a purchase that brings no payment token
 	Least                   map[string]int64 // that may be charged, by currency
 	Published, Valid, Lasts int64            // milliseconds: when, for how long it may wait, how long a hold is
@@ -141,6 +143,7 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 	}
 	if e != nil && reason == "" {
 		o.Code, _ = w.opener(name.Event, a)
+		o.Trace = a.Trace
 	}
 	if w.Orders[name] = o; reason != "" {
 		o.State, o.Reason, o.Detail, o.Outcome = Rejected, reason, detail, now
