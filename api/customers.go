@@ -17,10 +17,12 @@ type Purchase struct {
 	EventID           string `json:"event_id"`
 	OrderID           string `json:"order_id"`
 	Status            string `json:"status" enum:"confirmed,cancelled"`
-	Items             []Item `json:"items"`
+	Items             []Item `json:"items" nullable:"false" doc:"None of one that is archived."`
+	Quantity          int64  `json:"quantity" doc:"How many places."`
 	Amount            int64  `json:"amount" doc:"Minor units."`
 	Currency          string `json:"currency"`
 	ConfirmedAtMillis int64  `json:"confirmed_at"`
+	Archived          bool   `json:"archived,omitempty" doc:"Its event is over, and the order is in the archive alone: which places they were is not told here any more."`
 }
 
 // PurchaseList is a page of purchases, the newest first.
@@ -33,10 +35,12 @@ type PurchaseList struct {
 type InvoiceLine struct {
 	Ref               domain.OrderRef
 	Status            string
-	Items             domain.Items
+	Items             domain.Items // none of one that is Archived
+	Quantity          int64
 	Amount            int64 // minor units
 	Currency          string
 	ConfirmedAtMillis int64
+	Archived          bool // its event was forgotten
 }
 
 // CustomerToken lets a customer see what is theirs.
@@ -100,11 +104,15 @@ func (s *Server) purchases(ctx context.Context, in *struct {
 		list.Next = strconv.Itoa(end - in.Limit)
 	}
 	for _, l := range lines {
-		named, err := s.deps.Outcomes.SeatNames(ctx, l.Ref.EventID, l.Items)
-		if err != nil {
-			return nil, s.problem(err)
+		items := []Item{}
+		if !l.Archived {
+			named, err := s.deps.Outcomes.SeatNames(ctx, l.Ref.EventID, l.Items)
+			if err != nil {
+				return nil, s.problem(err)
+			}
+			items = viewItems(l.Items, named)
 		}
-		list.Purchases = append(list.Purchases, Purchase{l.Ref.EventID, l.Ref.OrderID, l.Status, viewItems(l.Items, named), l.Amount, l.Currency, l.ConfirmedAtMillis})
+		list.Purchases = append(list.Purchases, Purchase{l.Ref.EventID, l.Ref.OrderID, l.Status, items, l.Quantity, l.Amount, l.Currency, l.ConfirmedAtMillis, l.Archived})
 	}
 	return &struct{ Body PurchaseList }{list}, nil
 }

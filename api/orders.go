@@ -419,6 +419,8 @@ func (s *Server) recall(ctx context.Context, opening []*submission) (known map[*
 			sub.fail(s.problem(looked.Err))
 		case order.Fingerprint != "" && order.Fingerprint != sub.receipt.Fingerprint:
 			sub.fail(errOtherBody)
+		case looked.Over:
+			sub.fail(s.problem(domain.EventOver(refs[i].EventID)))
 		case order.State == domain.OrderNone && sub.soldOut:
 			s.door.turnAway(&sub.request)
 			sub.fail(errSoldOutNow)
@@ -671,6 +673,8 @@ func (s *Server) lookAt(ctx context.Context, ref domain.OrderRef, receiptText st
 	}
 	switch {
 	case looked.Order.State != domain.OrderNone:
+	case looked.Over:
+		return Order{}, domain.EventOver(ref.EventID)
 	case place != nil:
 		return s.mayShow(ctx, Order{EventID: ref.EventID, OrderID: ref.OrderID, State: stateWaiting, Place: place})
 	case len(looked.SetAside) > 0:

@@ -113,6 +113,7 @@ func isText(v any) bool { _, ok := v.(string); return ok }
 var statuses = map[domain.Code]int{
 	domain.CodeInvalid: http.StatusUnprocessableEntity, domain.CodeNotFound: http.StatusNotFound, domain.CodeConflict: http.StatusConflict,
 	domain.CodeSetAside: http.StatusConflict, domain.CodeEventClosed: http.StatusConflict, domain.CodeEventReopened: http.StatusConflict,
+	domain.CodeEventOver: http.StatusGone,
 	domain.CodeBelowHeld: http.StatusConflict,
 	domain.CodeBusy:      http.StatusServiceUnavailable, domain.CodeUnavailable: http.StatusServiceUnavailable, domain.CodeLoading: http.StatusServiceUnavailable,
 	domain.CodeUnknownOutcome: http.StatusServiceUnavailable, domain.CodeDataReplaced: http.StatusServiceUnavailable,

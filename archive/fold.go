@@ -38,7 +38,8 @@ type Options struct {
 
 // Fold folds what is archived, partition by partition, and calls each with the state: one partition is in memory at a time. What is wrong with the archive, up to
 // Options.UntilMillis, is an error that names it: nothing is folded of which a part is missing. It begins with the newest good
-// snapshot that has nothing newer than that, unless Options.Fact wants each fact.
+// snapshot that has nothing newer than that, unless Options.Fact wants each fact, or it lacks what is asked for. An event that was forgotten in Redis is as it was then, with
+// its orders.
 func (r *Reader) Fold(ctx context.Context, o Options, each func(Folded) error) error {
 	newest, err := r.newest(ctx, o.Branches)
 	if err != nil {
@@ -57,13 +58,21 @@ func (r *Reader) Fold(ctx context.Context, o Options, each func(Folded) error) e
 }
 
 // foldEntry folds an entry's facts, those about the event alone, if one is named, calls each, if it is not nil, for them, and returns how many they are.
-func foldEntry(book *domain.Snapshot, e domain.Entry, eventID string, each func(domain.Fact)) (folded int, err error) {
+// Where keep is set, what was forgotten in Redis stays in the book.
+func foldEntry(book *domain.Snapshot, e domain.Entry, eventID string, keep bool, each func(domain.Fact)) (folded int, err error) {
 	facts, err := wire.ParseFacts(e.ID, e.Fields)
 	if err != nil {
 		return 0, domain.WithClass(domain.ClassPoison, err)
 	}
 	for _, fact := range facts {
 		if eventID != "" && fact.EventID != eventID {
+			continue
+		}
+		if keep && fact.Type == domain.FactEventForgotten {
+			if each != nil {
+				each(fact)
+			}
+			folded++
 			continue
 		}
 		if err := book.Fold(fact); err != nil {
@@ -88,6 +97,9 @@ func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Fol
 		if from, err = r.begin(ctx, p, chain, lastAt(o.UntilMillis)); err != nil {
 			return f, err
 		}
+		if lacks(from.book.Book, o.EventID) {
+			from = wholeChain(chain)
+		}
 	}
 	f.Book, f.Last = from.book.Book, from.book.Last
 	if o.EventID != "" {
@@ -101,7 +113,7 @@ func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Fol
 			if f.Beyond = o.UntilMillis > 0 && domain.EntryMillis(e.ID) > o.UntilMillis; f.Beyond {
 				return errStop
 			}
-			if _, err := foldEntry(f.Book, e, o.EventID, o.Fact); err != nil {
+			if _, err := foldEntry(f.Book, e, o.EventID, true, o.Fact); err != nil {
 				return fmt.Errorf("partition %d: %w", p, err)
 			}
 			f.Last = e.ID
@@ -114,6 +126,16 @@ func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Fol
 		err = nil
 	}
 	return f, err
+}
+
+// lacks reports whether a book has an event not any more, or some of all, because it was forgotten: only the segments know it then.
+func lacks(book *domain.Snapshot, eventID string) bool {
+	for id, e := range book.Events {
+		if e.Over != "" && (eventID == "" || eventID == id) {
+			return true
+		}
+	}
+	return false
 }
 
 // lastAt is the last position that an entry of that millisecond can have; 0: of any.
@@ -133,4 +155,5 @@ func keepEvent(book *domain.Snapshot, eventID string) {
 	maps.DeleteFunc(book.Places, func(id string, _ map[string]int64) bool { return other(id) })
 	maps.DeleteFunc(book.Refused, func(what domain.RefusedDemand, _ int64) bool { return other(what.EventID) })
 	maps.DeleteFunc(book.Early, func(ref domain.OrderRef, _ bool) bool { return other(ref.EventID) })
+	maps.DeleteFunc(book.Lines, func(ref domain.OrderRef, _ domain.Line) bool { return other(ref.EventID) })
 }

@@ -25,7 +25,7 @@ import (
 
 // snapshotFormat is that of snapshots that this program writes, and the only one that it reads: what the state consists of. A snapshot of another
 // one is passed over, and costs no more than to fold the segments again.
-const snapshotFormat = 1
+const snapshotFormat = 2
 
 // errOtherFormat is for a snapshot of another version of this program.
 var errOtherFormat = errors.New("it is a snapshot of another version of this program")
@@ -118,6 +118,12 @@ func parts(book *domain.Snapshot, each func(*domain.Snapshot) error) error {
 			return err
 		}
 	}
+	for ref, line := range book.Lines {
+		part.Lines[ref] = line
+		if err := grow(len(ref.EventID) + len(ref.OrderID) + len(line.CustomerID) + 60); err != nil {
+			return err
+		}
+	}
 	if size == 0 {
 		return nil
 	}
@@ -130,6 +136,7 @@ func add(book, part *domain.Snapshot) {
 	maps.Copy(book.Orders, part.Orders)
 	maps.Copy(book.Refused, part.Refused)
 	maps.Copy(book.Early, part.Early)
+	maps.Copy(book.Lines, part.Lines)
 	for id, of := range part.InProgress {
 		maps.Copy(within(book.InProgress, id), of)
 	}
@@ -151,7 +158,7 @@ func within[V any](all map[string]map[string]V, eventID string) map[string]V {
 // takeOut takes a part out of a book, and reports false if the book has anything of it not, or otherwise.
 func takeOut(book, part *domain.Snapshot) bool {
 	ok := take(book.Events, part.Events, func(a, b domain.Event) bool { return fmt.Sprintf("%+v", a) == fmt.Sprintf("%+v", b) }) &&
-		take(book.Orders, part.Orders, same) && take(book.Refused, part.Refused, same) && take(book.Early, part.Early, same)
+		take(book.Orders, part.Orders, same) && take(book.Refused, part.Refused, same) && take(book.Early, part.Early, same) && take(book.Lines, part.Lines, same)
 	for id, of := range part.InProgress {
 		ok = ok && take(book.InProgress[id], of, same)
 	}
@@ -175,7 +182,7 @@ func same[V comparable](a, b V) bool { return a == b }
 
 // isEmpty reports whether nothing is in a book.
 func isEmpty(book *domain.Snapshot) bool {
-	left := len(book.Events) + len(book.Orders) + len(book.Refused) + len(book.Early)
+	left := len(book.Events) + len(book.Orders) + len(book.Refused) + len(book.Early) + len(book.Lines)
 	for _, of := range book.InProgress {
 		left += len(of)
 	}
@@ -480,7 +487,7 @@ func (r *Reader) takeSnapshot(ctx context.Context, p int, branch string, step fu
 			step()
 		}
 		for _, e := range entries {
-			facts, err := foldEntry(is.book.Book, e, "", nil)
+			facts, err := foldEntry(is.book.Book, e, "", false, nil)
 			if err != nil {
 				return fmt.Errorf("segment %s: %w", s.Key, err)
 			}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 
 	"holdfast/domain/seats"
 )
@@ -212,7 +213,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		return Order{}, effect, nil
 
-	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled:
+	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled, FactEventForgotten:
 		return o, effect, fmt.Errorf("%s is a fact about an event, not an order", f.Type)
 	default:
 		return o, effect, fmt.Errorf("no such fact %q", f.Type)
@@ -263,6 +264,8 @@ func Apply(v View, f Fact) (View, error) {
 	}
 	// One clock decides and stamps, so what depends on a deadline can be checked exactly.
 	switch {
+	case v.Event.Over != "":
+		return v, fmt.Errorf("%s: its event was forgotten with log entry %s", f.Type, v.Event.Over)
 	case f.Type == FactHeld && v.InProgress != "":
 		return v, fmt.Errorf("held, but order %s of the same customer is in progress", v.InProgress)
 	case f.Type == FactHeld && v.Event.MaxPerCustomer > 0 && v.Places+f.Items.Quantity() > v.Event.MaxPerCustomer:
@@ -340,7 +343,7 @@ func illegal(f Fact, from OrderState) error {
 func ApplyEvent(e Event, f Fact) (Event, error) {
 	switch f.Type {
 	case FactCreated:
-		if e.Exists() || f.Terms == nil {
+		if e.Exists() || e.Over != "" || f.Terms == nil {
 			return e, fmt.Errorf("listed: twice, or without terms")
 		}
 		t := *f.Terms
@@ -442,6 +445,12 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		e.Version++
 		return e, nil
 
+	case FactEventForgotten:
+		if !e.Exists() || !e.Closed {
+			return e, fmt.Errorf("event_forgotten: no such event, or not closed")
+		}
+		return Event{Version: e.Version + 1, Over: f.ID}, nil
+
 	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
@@ -456,6 +465,9 @@ type Snapshot struct {
 	Places     map[string]map[string]int64  // event_id -> customer_id -> View.Places, of events that have a limit of them; none is 0
 	Refused    map[RefusedDemand]int64      // places that were asked for in vain
 	Early      map[OrderRef]bool            // orders that were named before their event was listed
+	Lines      map[OrderRef]Line            // of orders that were ever confirmed, of events that were forgotten
+
+	byEvent map[string][]string // order_ids, some perhaps of orders that are not there any more; nil as long as nobody asked for them
 }
 
 // RefusedDemand is what places were asked for in vain: which, and why.
@@ -484,6 +496,7 @@ func NewSnapshot() *Snapshot {
 		Places:     make(map[string]map[string]int64),
 		Refused:    make(map[RefusedDemand]int64),
 		Early:      make(map[OrderRef]bool),
+		Lines:      make(map[OrderRef]Line),
 	}
 }
 
@@ -502,6 +515,8 @@ func (b *Snapshot) View(ref OrderRef, customerID string) View {
 // the log breaks the rules: the error says how.
 func (b *Snapshot) Fold(f Fact) error {
 	switch f.Type {
+	case FactEventForgotten:
+		return b.forget(f)
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled:
 		e, err := ApplyEvent(b.Events[f.EventID], f)
 		if err == nil {
@@ -518,6 +533,9 @@ func (b *Snapshot) Fold(f Fact) error {
 	if !b.Events[f.EventID].Exists() {
 		b.Early[ref] = true
 	}
+	if _, known := b.Orders[ref]; !known && b.byEvent != nil {
+		b.byEvent[ref.EventID] = append(b.byEvent[ref.EventID], ref.OrderID)
+	}
 	if b.Orders[ref] = v.Order; v.Order.State == OrderNone {
 		delete(b.Orders, ref)
 		delete(b.Early, ref)
@@ -528,6 +546,41 @@ func (b *Snapshot) Fold(f Fact) error {
 	b.setInProgress(f.EventID, v.Order.CustomerID, v.InProgress)
 	b.setPlaces(f.EventID, v.Order.CustomerID, v.Places)
 	EachRefused(v.Event, f, func(what RefusedDemand, places int64) { b.Refused[what] += places })
+	return nil
+}
+
+// forget takes an event that is over out of the book, with all that is of it. What stays is that there was one, and what its orders were on
+// their customers' invoices.
+func (b *Snapshot) forget(f Fact) error {
+	e, err := ApplyEvent(b.Events[f.EventID], f)
+	if err != nil {
+		return err
+	}
+	if b.byEvent == nil {
+		b.byEvent = make(map[string][]string)
+		for ref := range b.Orders {
+			b.byEvent[ref.EventID] = append(b.byEvent[ref.EventID], ref.OrderID)
+		}
+	}
+	orders := b.byEvent[f.EventID]
+	for _, id := range orders {
+		if o := b.Orders[OrderRef{f.EventID, id}]; o.Open() {
+			return fmt.Errorf("event_forgotten: order %s is %s", id, o.State)
+		}
+	}
+	for _, id := range orders {
+		ref := OrderRef{f.EventID, id}
+		if line, is := b.Orders[ref].Line(); is {
+			b.Lines[ref] = line
+		}
+		delete(b.Orders, ref)
+		delete(b.Early, ref)
+	}
+	b.Events[f.EventID] = e
+	delete(b.byEvent, f.EventID)
+	delete(b.InProgress, f.EventID)
+	delete(b.Places, f.EventID)
+	maps.DeleteFunc(b.Refused, func(what RefusedDemand, _ int64) bool { return what.EventID == f.EventID })
 	return nil
 }
 

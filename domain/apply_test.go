@@ -627,7 +627,7 @@ func TestSnapshotFold(t *testing.T) {
 			{"e9", "o1"}: {State: OrderRejected, CustomerID: "fred", Items: "general:1:0", ResolvedAtMillis: 18, Reason: "unknown_event"},
 		},
 		InProgress: map[string]map[string]string{"e1": {"fred": "o3"}, "e2": {"fred": "o1"}},
-		Places:     map[string]map[string]int64{}, Refused: map[RefusedDemand]int64{}, Early: map[OrderRef]bool{{"e9", "o1"}: true},
+		Places:     map[string]map[string]int64{}, Refused: map[RefusedDemand]int64{}, Early: map[OrderRef]bool{{"e9", "o1"}: true}, Lines: map[OrderRef]Line{},
 	}
 	if !reflect.DeepEqual(b, want) {
 		t.Fatalf("got  %+v\nwant %+v", b, want)

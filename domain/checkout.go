@@ -47,6 +47,8 @@ type SetAside struct {
 type Standing struct {
 	Order    Order      // the zero Order if it was never heard of
 	SetAside []SetAside // its requests that are set aside, the oldest first
+	// Over reports that nothing is stored of it, and never will be: its event was forgotten.
+	Over bool
 }
 
 // Looked is what a look at an order found. Err is of ClassPoison if what is stored cannot be read.

@@ -148,6 +148,16 @@ func (Cancel) command()  {}
 // to (nil if it changes nothing) and what becomes of its entry. It is total:
 // every command in every state has an answer.
 func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
+	if v.Event.Over != "" {
+		switch c.(type) {
+		case Cancel, Change:
+			return nil, VerdictDone
+		case Hold, Pay:
+			if v.Order.State == OrderNone {
+				return nil, VerdictDone
+			}
+		}
+	}
 	switch c := c.(type) {
 	case Hold:
 		return decideHold(v, ref, nowMillis, c)
@@ -575,6 +585,9 @@ func Create(e Event, eventID string, t Terms) (*Fact, error) {
 	}
 	if len(t.Moves) > 0 {
 		return nil, WithCode(ClassReject, CodeInvalid, errors.New("moves: only of an event that is adjusted"))
+	}
+	if e.Over != "" {
+		return nil, fmt.Errorf("%w: %w", EventOver(eventID), ErrConflict)
 	}
 	if !e.Exists() {
 		if err := CheckCurrency(t.Currency); err != nil {

@@ -1,6 +1,9 @@
 package domain
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Class says what to do about an error. Every error that crosses a package
 // boundary can be asked for its class with ClassOf.
@@ -59,6 +62,7 @@ const (
 	CodeMigrationRefused Code = "migration_refused" // the namespace is not what it must be to be migrated
 	CodeOtherGateway     Code = "other_gateway"     // another kind of payment gateway serves the namespace
 	CodeEventClosed      Code = "event_closed"
+	CodeEventOver        Code = "event_over"     // it was forgotten, and nothing is done about it any more
 	CodeEventReopened    Code = "event_reopened" // while its orders were being cancelled
 	CodeBelowHeld        Code = "capacity_below_held_and_sold"
 	CodeSoldOutNow       Code = "sold_out_now" // nothing was recorded of the order, and nothing is decided: come again if you like
@@ -147,6 +151,12 @@ var ErrNotFound = errors.New("not found")
 
 // ErrConflict marks an attempt to create something that exists with other content.
 var ErrConflict = errors.New("conflict")
+
+// EventOver says that an event was forgotten: nothing is done about it, or about its orders, any more, and it is never listed again. It is
+// of ClassReject, with CodeEventOver.
+func EventOver(eventID string) error {
+	return WithCode(ClassReject, CodeEventOver, fmt.Errorf("event %s is over, and forgotten: it is in the archive alone", eventID))
+}
 
 // ErrSetAside marks a request that nobody handles any more, unless a person has it
 // handled after all: see SetAside.

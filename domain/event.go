@@ -305,11 +305,12 @@ type Event struct {
 	Cause         Cause  // while it is closed
 	Fingerprint   string // of the terms it was created with; only programs that know no FactReopened ask for it
 	Version       int64  // 1 when created, one more with every fact about it
+	Over          string // id of the log entry since which it is forgotten: nothing else is known of it then; empty as long as it is not
 	Sections      []Section
 	Allocations   []Allocation
 }
 
-// Exists reports whether the event exists.
+// Exists reports whether the event exists: one that was forgotten does not.
 func (e Event) Exists() bool { return e.Currency != "" }
 
 // Section returns the named section; ok is false if the event has none of that name.

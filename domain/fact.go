@@ -13,6 +13,8 @@ const (
 	FactReopened FactType = "reopened"
 	// FactEventCancelled ends the sale, if it has not ended yet, and lets all orders be cancelled.
 	FactEventCancelled FactType = "event_cancelled"
+	// FactEventForgotten says that an event is over, and that it and its orders are in the archive alone.
+	FactEventForgotten FactType = "event_forgotten"
 
 	FactHeld      FactType = "held"
 	FactRejected  FactType = "rejected"
@@ -45,7 +47,7 @@ const (
 // Known reports whether there is such a fact.
 func (t FactType) Known() bool {
 	switch t {
-	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled,
+	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled, FactEventForgotten,
 		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
 		return true
 	}

@@ -97,10 +97,12 @@ const (
 	JobForget = "forget" // remove consumers that are gone
 	// JobForgetUnknown forgets orders that were rejected because there was no such event.
 	JobForgetUnknown = "forget_unknown"
-	JobArchive       = "archive" // write the log to durable storage
-	JobExtend        = "extend"  // extend holds of what is paused
-	JobUnpark        = "unpark"  // put parked requests back in line
-	JobAsk           = "ask"     // ask what became of payments whose customers had something to do
+	// JobForgetEvents forgets events that are over, and their orders.
+	JobForgetEvents = "forget_events"
+	JobArchive      = "archive" // write the log to durable storage
+	JobExtend       = "extend"  // extend holds of what is paused
+	JobUnpark       = "unpark"  // put parked requests back in line
+	JobAsk          = "ask"     // ask what became of payments whose customers had something to do
 )
 
 // Reply is what became of one entry: its verdict, and the order as it is now.
@@ -174,6 +176,11 @@ type Ledger interface {
 	// their requests have not been valid for age: no request that was published before an order was rejected can
 	// then open it anew. It takes at most so many log entries that rejected some; more reports whether there may be more.
 	Forget(ctx context.Context, partition int, age time.Duration, max int) (forgotten int, more bool, err error)
+	// ForgetEvents forgets events that were closed, and all of whose orders have ended, for keep, if all of that is posted, settled and archived: first
+	// that there is such an event, with a fact that says so, and then its orders, once their lines on the invoices say what they were. It takes at
+	// most one event, or so many of its orders; more reports whether there may be more to be done at once. A crash at any point
+	// leaves the rest to the next call.
+	ForgetEvents(ctx context.Context, partition int, keep time.Duration, max int) (events, orders int, more bool, err error)
 	// Trim drops requests that every group is done with, and notes how fast they come and go, for Outcomes.InLine. It returns how
 	// many it dropped, and whether any are left.
 	Trim(ctx context.Context, partition int) (dropped int64, left bool, err error)

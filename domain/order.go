@@ -233,6 +233,21 @@ func (o Order) Free() bool {
 	return o.HeldAtMillis > 0 && o.PaidAmount() == 0 && o.AuthorizationID == ""
 }
 
+// Line is what is left of an order that was ever confirmed, on its customer's invoices, when its event is forgotten.
+type Line struct {
+	CustomerID        string
+	State             OrderState // confirmed or cancelled
+	Currency          string
+	Amount            int64 // minor units
+	Quantity          int64
+	ConfirmedAtMillis int64
+}
+
+// Line is that of an order; is is false if it was never confirmed, and has none.
+func (o Order) Line() (line Line, is bool) {
+	return Line{o.CustomerID, o.State, o.Currency, o.Amount(), o.Items.Quantity(), o.ConfirmedAtMillis}, o.ConfirmedAtMillis > 0
+}
+
 // HoldAliveAt reports whether the order is held and its deadline is still ahead.
 func (o Order) HoldAliveAt(nowMillis int64) bool {
 	return o.State == OrderHeld && nowMillis < o.DeadlineMillis

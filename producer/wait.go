@@ -65,6 +65,7 @@ func (e *SetAsideError) Unwrap() error {
 //     order_id, as this attempt, or under this number of a change, with other content. What became of that one is not told.
 //   - It wraps domain.ErrNotFound, ClassReject: a later change of the order was decided since, and so this one was before; but how is
 //     only in the order's facts.
+//   - ClassReject, domain.CodeEventOver: its event was forgotten, and there is no such order (any more). Nothing was done.
 //   - It wraps domain.ErrUnknownOutcome: ctx ended first. The order may still have any
 //     outcome, and WaitFor can be called again.
 //   - Of ClassFatal or ClassPoison: nobody will know until something is mended.
@@ -210,6 +211,9 @@ func (q *question) answer(found domain.Looked) (outcome Outcome, ok bool, err er
 	if decided || q.enough(o) {
 		outcome.Order = o
 		return outcome, true, nil
+	}
+	if found.Over {
+		return outcome, true, fmt.Errorf("order %s: %w", q.ref, domain.EventOver(q.ref.EventID))
 	}
 	for i := len(found.SetAside) - 1; i >= 0; i-- {
 		s := found.SetAside[i]

@@ -220,12 +220,25 @@ func (e *Events) read(ctx context.Context, eventID string) (access.Event, error)
 	}
 	event, err := e.store.Inside().Event(ctx, eventID)
 	if err == nil && !event.Exists() {
-		err = access.NotFound("event", eventID)
+		err = access.NoEvent(eventID, event.Event)
 	}
 	return event, err
 }
 
-// IDs lists the events of a partition that were ever put on sale, in no order.
+// EachForgotten calls each for the events of a partition that were forgotten, in no order, with when that was; for some perhaps more than once.
+func (e *Events) EachForgotten(ctx context.Context, p int, each func(eventID string, atMillis int64)) error {
+	err := e.store.Inside().EachTerms(ctx, p, func(id string, terms layout.EventTerms) {
+		if terms.Over != "" {
+			each(id, domain.EntryMillis(terms.Over))
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("listing events: %w", err)
+	}
+	return nil
+}
+
+// IDs lists the events of a partition that were ever put on sale, and were not forgotten, in no order.
 func (e *Events) IDs(ctx context.Context, p int) ([]string, error) {
 	return e.store.Inside().EventIDs(ctx, p)
 }

@@ -200,6 +200,10 @@ func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []s
 			known, orders = append(known, i), append(orders, order)
 			continue
 		}
+		if said == "!" { // its event was forgotten: nothing is recorded
+			replies[i].Verdict = domain.VerdictDone
+			continue
+		}
 		r, class := &batch[i].Request, &classes[c.classOf[j]]
 		fact := domain.Fact{
 			Type: domain.FactHeld, AtMillis: now, RequestType: r.Type, Fingerprint: r.Fingerprint, CustomerID: r.CustomerID,
@@ -276,6 +280,9 @@ func (l *Ledger) decideKnown(ctx context.Context, p int, batch []domain.Incoming
 // wanted, and are not over. Of orders whose deadline has passed it reads whether their events honour late approvals.
 func (l *Ledger) lookAround(ctx context.Context, p int, m *movement, part []int, wanted func(j int) bool) error {
 	m.events, m.places, m.terms, m.progress = nil, nil, nil, nil
+	if err := l.lookForForgotten(ctx, p, m, part); err != nil {
+		return err
+	}
 	overdue := func(o *domain.Order) bool { return o.State == domain.OrderHeld && m.now >= o.DeadlineMillis }
 	moves := func(j int, o *domain.Order) bool { return wanted(j) && (o.Open() || o.ConfirmedAtMillis != 0) }
 	if !slices.ContainsFunc(part, func(j int) bool { o := m.order(j); return overdue(o) || moves(j, o) }) {
@@ -308,6 +315,33 @@ func (l *Ledger) lookAround(ctx context.Context, p int, m *movement, part []int,
 		}
 	}
 	return l.lookAtTerms(ctx, p, m, late)
+}
+
+// lookForForgotten reads of the events of orders that are not there whether they were forgotten: then nobody need wait for them.
+func (l *Ledger) lookForForgotten(ctx context.Context, p int, m *movement, part []int) error {
+	var ids, fields []string
+	for _, j := range part {
+		if id := m.refs[j].EventID; m.order(j).State == domain.OrderNone && !slices.Contains(ids, id) {
+			ids, fields = append(ids, id), append(fields, layout.TermsField(id))
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	values, err := l.store.rdb.HMGet(ctx, l.store.keys.Events(p), fields...).Result()
+	if err != nil {
+		return fmt.Errorf("reading the terms of events: %w", access.Classify(err))
+	}
+	for i, id := range ids {
+		terms, err := layout.DecodeEventTerms(layout.AsString(values[i]))
+		if err != nil {
+			return fmt.Errorf("event %s: %w", id, err)
+		}
+		if terms.Over != "" {
+			m.isOver(id, terms.Over)
+		}
+	}
+	return nil
 }
 
 // lookAtCustomer reads how many places an order's customer has of its event, if they are counted, and, of a lapsed one, which order in progress.
@@ -454,7 +488,7 @@ func (l *Ledger) cancel(ctx context.Context, p int, group domain.Group, reason s
 		if v := batch[i].Version; v != "" && v != o.Version {
 			return nil, domain.VerdictDone
 		}
-		return domain.Decide(domain.View{Order: o}, refs[i], now, domain.Cancel{Reason: reason, Cause: batch[i].Cause, NoRefund: batch[i].NoRefund})
+		return domain.Decide(m.view(i, o), refs[i], now, domain.Cancel{Reason: reason, Cause: batch[i].Cause, NoRefund: batch[i].NoRefund})
 	}
 	_, err = l.moveAll(ctx, p, m)
 	return err

@@ -41,6 +41,7 @@ type movement struct {
 	events    map[string]domain.Event // what it is decided by
 	places    map[int]int64           // likewise: domain.View.Places
 	progress  map[int]string          // likewise: domain.View.InProgress
+	over      map[string]string       // by event: domain.Event.Over, of those that were found to be forgotten
 
 	replies []domain.Reply
 }
@@ -74,7 +75,19 @@ func (m *movement) indexes() []int {
 
 // view is what it is decided by about an order that is so.
 func (m *movement) view(i int, o domain.Order) domain.View {
-	return domain.View{Event: m.events[m.refs[i].EventID], Order: o, Places: m.places[i], InProgress: m.progress[i]}
+	e := m.events[m.refs[i].EventID]
+	if by, over := m.over[m.refs[i].EventID]; over {
+		e = domain.Event{Over: by}
+	}
+	return domain.View{Event: e, Order: o, Places: m.places[i], InProgress: m.progress[i]}
+}
+
+// isOver notes that an event was forgotten, by which log entry.
+func (m *movement) isOver(eventID, by string) {
+	if m.over == nil {
+		m.over = make(map[string]string)
+	}
+	m.over[eventID] = by
 }
 
 // order is what the order at a position is, as far as is known: one that is asked for several times is decided about by what its first
@@ -284,6 +297,9 @@ func (l *Ledger) moveOnce(ctx context.Context, p int, m *movement, part []int) (
 			return nil, false, fmt.Errorf("script move: %w", l.store.branchReplaced(p, l.branch(p)))
 		case "terms", "taken":
 			return nil, false, nil
+		case "over":
+			m.isOver(layout.AsString(reply[2]), layout.AsString(reply[3]))
+			return nil, false, nil
 		case "stale":
 			return nil, false, m.learn(list, reply[2:])
 		}
@@ -362,7 +378,10 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 		events.text(eventID)
 		events.number(version)
 	}
-	absent := make(map[string]bool)
+	compared := make(map[string]bool) // events of which orders are changed that are not held any more, or not there
+	for eventID := range m.terms {
+		compared[eventID] = true
+	}
 	var groups []orderGroup
 	awaited := int64(0) // of the orders that change
 	orders, acks := newArgList(6*len(list)), newArgList(len(m.acks))
@@ -370,11 +389,14 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 	for n := range list {
 		d := list[n]
 		ref, was := m.refs[d.i], &d.was
-		if d.fact != nil {
-			if _, listed := l.store.hashes.Of(ref.EventID); !listed && !absent[ref.EventID] {
-				// Once it is listed, its orders may be in other hashes than the one that is looked into.
-				absent[ref.EventID] = true
+		if d.fact != nil && !compared[ref.EventID] {
+			// Once it is listed, its orders may be in other hashes than the one that is looked into.
+			if _, listed := l.store.hashes.Of(ref.EventID); !listed {
+				compared[ref.EventID] = true
 				events.text(ref.EventID, "")
+			} else if !was.Open() { // of an event that is forgotten no order is open
+				compared[ref.EventID] = true
+				events.text(ref.EventID, "*")
 			}
 		}
 		for _, by := range d.Each() {

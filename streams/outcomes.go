@@ -56,16 +56,24 @@ func (c *Checkout) Look(ctx context.Context, refs []domain.OrderRef) []domain.Lo
 		indexes []int
 		notes   *redis.SliceCmd
 		records *access.RecordReads
+		events  []string
+		terms   *redis.SliceCmd // of those
 	}
 	var reads []read
 	pipe := c.store.rdb.Pipeline()
 	for p, indexes := range byPartition {
 		for chunk := range slices.Chunk(indexes, access.MaxBatch) {
 			names, here := make([]string, len(chunk)), make([]domain.OrderRef, len(chunk))
+			r := read{indexes: chunk}
 			for j, i := range chunk {
 				names[j], here[j] = refs[i].String(), refs[i]
+				if !slices.Contains(r.events, refs[i].EventID) {
+					r.events = append(r.events, refs[i].EventID)
+				}
 			}
-			reads = append(reads, read{chunk, pipe.HMGet(ctx, c.store.keys.SetAside(p), names...), ns.ReadRecords(ctx, pipe, p, here)})
+			r.notes, r.records = pipe.HMGet(ctx, c.store.keys.SetAside(p), names...), ns.ReadRecords(ctx, pipe, p, here)
+			r.terms = pipe.HMGet(ctx, c.store.keys.Events(p), r.events...)
+			reads = append(reads, r)
 		}
 	}
 	_, execErr := pipe.Exec(ctx)
@@ -78,13 +86,30 @@ func (c *Checkout) Look(ctx context.Context, refs []domain.OrderRef) []domain.Lo
 			err = fmt.Errorf("looking at orders: %w", access.Classify(err))
 		}
 		records, recordsErr := r.records.Records()
+		over, overErr := forgottenOf(r.events, r.terms)
 		for j, i := range r.indexes {
-			if looked[i].Err = cmp.Or(err, recordsErr); looked[i].Err == nil {
+			if looked[i].Err = cmp.Or(err, recordsErr, overErr); looked[i].Err == nil {
 				looked[i].Standing, looked[i].Err = standing(records[j], notes[j])
+				looked[i].Over = looked[i].Order.State == domain.OrderNone && over[refs[i].EventID]
 			}
 		}
 	}
 	return looked
+}
+
+// forgottenOf are those of events that were forgotten, by their terms. They were read after the orders: one that was not there then, of an event
+// that was forgotten by then, never will be. What is damaged of the terms is not the business of whoever waits.
+func forgottenOf(events []string, terms *redis.SliceCmd) (map[string]bool, error) {
+	if err := terms.Err(); err != nil {
+		return nil, fmt.Errorf("looking at events: %w", access.Classify(err))
+	}
+	over := make(map[string]bool)
+	for i, value := range terms.Val() {
+		if t, err := layout.DecodeEventTerms(layout.AsString(value)); err == nil && t.Over != "" {
+			over[events[i]] = true
+		}
+	}
+	return over, nil
 }
 
 // standing reads a record, and the note beside it.

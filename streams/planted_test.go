@@ -139,7 +139,7 @@ var plantedBugs = []plantedBug{
 	{"all items at one price", decideFile, "section, _ := e.Section(item.Section)\n		got :=", "section, _ := e.Section(DefaultSection)\n		got :="},
 	{"an order from before its event is not found", "streams/scripts/lib/orders.lua", "if #missing > 0 and others[hash] then", "if false then"},
 	{"an order from before its event is not noted", holdFile, "early[class.section.id] = (early[class.section.id] or 0) + 1", ""},
-	{"forgotten without compare", forgetFile, "if record and string.find(record, version .. '|', 1, true) == 1 then", "if record then"},
+	{"forgotten without compare", forgetFile, "local is_now = record and string.find(record, version .. '|', 1, true) == 1", "local is_now = record"},
 	{"an order from before its event counts when it is forgotten", forgetFile, "'0')) - 1", "'0'))"},
 
 	{"an older fact takes the place of a newer one that is owed", "streams/scripts/owe.lua", "elseif not kept[order] then", "else"},

@@ -12,7 +12,8 @@ import (
 )
 
 // Post implements domain.Ledger. A line is a field without a value, in the customer's slot: all that is shown
-// of it is read from the order. So to write it again changes nothing, and nothing has to be reversed:
+// of it is read from the order, until that is forgotten with its event, and the line says it (ForgetEvents): what is there stays. So to write it again
+// changes nothing, and nothing has to be reversed:
 // what an order is, its record says, and one that Redis has lost again, in a failover, is not shown.
 //
 // A crash before the acknowledgement leaves the entries pending, and whoever reclaims them writes the same lines.
@@ -29,11 +30,11 @@ func (l *Ledger) Post(ctx context.Context, p int, entryIDs []string, facts []dom
 }
 
 func (l *Ledger) post(ctx context.Context, facts []domain.Fact) error {
-	const width = 4 // HSET, key, field, value
+	const width = 4 // HSETNX, key, field, value
 	args := newArgList(width * len(facts))
 	for i := range facts {
 		f := &facts[i]
-		args.text("hset")
+		args.text("hsetnx")
 		from := len(args.buf)
 		args.buf = l.store.keys.AppendInvoices(args.buf, f.CustomerID)
 		args.end(from)
@@ -41,9 +42,9 @@ func (l *Ledger) post(ctx context.Context, facts []domain.Fact) error {
 		args.text("")
 	}
 	all := args.done()
-	lines, cmds := make([]*redis.IntCmd, len(facts)), make([]redis.Cmder, len(facts))
+	lines, cmds := make([]*redis.BoolCmd, len(facts)), make([]redis.Cmder, len(facts))
 	for i := range facts {
-		lines[i] = redis.NewIntCmd(ctx, all[width*i:width*(i+1):width*(i+1)]...)
+		lines[i] = redis.NewBoolCmd(ctx, all[width*i:width*(i+1):width*(i+1)]...)
 		cmds[i] = lines[i]
 	}
 	pipe := l.store.rdb.Pipeline()
@@ -53,7 +54,7 @@ func (l *Ledger) post(ctx context.Context, facts []domain.Fact) error {
 		err = l.postAnyway(ctx, facts)
 	}
 	if err != nil {
-		first := slices.IndexFunc(lines, func(line *redis.IntCmd) bool { return line.Err() != nil })
+		first := slices.IndexFunc(lines, func(line *redis.BoolCmd) bool { return line.Err() != nil })
 		return fmt.Errorf("writing invoices: order %s: %w", facts[max(first, 0)].Ref(), access.Classify(err))
 	}
 	return nil
@@ -63,7 +64,7 @@ func (l *Ledger) post(ctx context.Context, facts []domain.Fact) error {
 // confirmed shall be finished.
 func (l *Ledger) postAnyway(ctx context.Context, facts []domain.Fact) error {
 	for _, f := range facts {
-		if err := l.store.run(ctx, scriptInvoice, []string{l.store.keys.Invoices(f.CustomerID)}, f.Ref().String()).Err(); err != nil {
+		if err := l.store.run(ctx, scriptInvoice, []string{l.store.keys.Invoices(f.CustomerID)}, f.Ref().String(), "").Err(); err != nil {
 			return fmt.Errorf("script invoice: %w", err)
 		}
 	}

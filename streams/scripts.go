@@ -39,6 +39,8 @@ var (
 	scriptLeave          = load("leave")
 	scriptTrim           = load("trim")
 	scriptForget         = load("forget", "log")
+	scriptForgetEvent    = load("forget_event", "log")
+	scriptForgetOrders   = load("forget_orders")
 	scriptReplaced       = load("replaced")
 	scriptInvoice        = load("invoice")
 	scriptReport         = load("report")

@@ -49,6 +49,8 @@ var (
 	voided          = desc("voided_payments_total", "Payments that were voided before their entry was acknowledged.")
 	setAside        = desc("set_aside_total", "Entries and orders that this worker has made dead letters of.")
 	trimmed         = desc("trimmed_requests_total", "Requests that were done with and removed.")
+	forgottenEvents = desc("forgotten_events_total", "Events that were over, and are in the archive alone.")
+	forgottenOrders = desc("forgotten_orders_total", "Orders of such events.")
 	archiveSegments = desc("archive_segments_total", "Segments that were written to the archive.")
 	archiveBytes    = desc("archive_bytes_total", "Bytes of them.")
 	archiveFailures = desc("archive_failures_total", "Tries to archive that came to nothing.")
@@ -137,6 +139,8 @@ func ofWorker(m metrics, w Worker) {
 	m.counter(setAside, s.DeadLettered.Load())
 	m.counter(parked, s.Parked.Load())
 	m.counter(trimmed, s.Trimmed.Load())
+	m.counter(forgottenEvents, s.ForgottenEvents.Load())
+	m.counter(forgottenOrders, s.ForgottenOrders.Load())
 	for _, n := range s.RedisErrors() {
 		m.counter(redisErrors, n.N, n.Label)
 	}

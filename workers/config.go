@@ -71,6 +71,9 @@ type Config struct {
 	CodeKeys domain.CodeKeys
 	// CallTimeout bounds one call of the payment gateway. Default 10s.
 	CallTimeout time.Duration
+	// KeepEvent is for how long an event that was closed, and all of whose orders have ended, stays before it is forgotten, if all of it is archived;
+	// 0: for ever. Default 0.
+	KeepEvent time.Duration
 	// ArchiveEvery is how long a fact waits at most until it is archived, as long as that can be done. Default 1s.
 	ArchiveEvery time.Duration
 }
@@ -130,6 +133,9 @@ func (c Config) validate() error {
 		if d.value < d.least {
 			return fmt.Errorf("%s: want at least %s", d.name, d.least)
 		}
+	}
+	if c.KeepEvent != 0 && c.KeepEvent < time.Millisecond {
+		return errors.New("keep event: want at least 1ms, or 0 for ever")
 	}
 	if c.HoldTime > c.MaxHold {
 		return fmt.Errorf("hold time %s is longer than max hold %s", c.HoldTime, c.MaxHold)

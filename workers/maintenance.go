@@ -28,6 +28,10 @@ const (
 	forgetLookEvery = 10 * time.Second
 	forgetMost      = 32 // log entries at a time
 	forgetRounds    = 20
+	// forgetEventsEvery is how often it is looked at most for events that are over, and that are to be forgotten, and forgetEventsOrders
+	// how many of their orders go at a time.
+	forgetEventsEvery  = time.Minute
+	forgetEventsOrders = 2000
 	// expireRounds bounds one turn of expiring, so that a flood of them does not keep the others waiting.
 	expireRounds = 20
 )
@@ -85,6 +89,9 @@ func (p *Pool) newMaintenance(partition int) (func(), error) {
 			},
 			do: func(ctx context.Context) error { return p.forgetUnknown(ctx, partition) },
 		},
+	}
+	if p.cfg.KeepEvent > 0 {
+		jobs = append(jobs, p.forgetEvents(partition))
 	}
 	var looked time.Time // for what is parked
 	jobs = append(jobs, &job{
@@ -195,6 +202,26 @@ func (p *Pool) forgetUnknown(ctx context.Context, partition int) error {
 		}
 	}
 	return nil
+}
+
+// forgetEvents forgets events that are over, and their orders.
+func (p *Pool) forgetEvents(partition int) *job {
+	rarely := min(max(p.cfg.KeepEvent/20, expireEvery), forgetEventsEvery)
+	forget := &job{name: domain.JobForgetEvents, every: rarely}
+	forget.do = func(ctx context.Context) error {
+		forget.every = rarely
+		for range forgetRounds {
+			events, orders, more, err := p.ledger.ForgetEvents(ctx, partition, p.cfg.KeepEvent, forgetEventsOrders)
+			p.stats.ForgottenEvents.Add(int64(events))
+			p.stats.ForgottenOrders.Add(int64(orders))
+			if err != nil || !more {
+				return err
+			}
+		}
+		forget.every = forgetEvery
+		return nil
+	}
+	return forget
 }
 
 // forgetAfter is how long a rejection for an unknown event is remembered: also while requests that were there before it can be valid for longer,

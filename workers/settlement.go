@@ -194,7 +194,7 @@ func settles(t domain.FactType) bool {
 	switch t {
 	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted:
 		return true
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten,
 		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactDeclined, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 		return false
 	}

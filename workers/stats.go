@@ -37,6 +37,8 @@ type Stats struct {
 	Trimmed          atomic.Int64
 	Parked           atomic.Int64 // requests, because their event is paused
 	Forgotten        atomic.Int64 // orders that were rejected because there was no such event
+	ForgottenEvents  atomic.Int64 // events that were over
+	ForgottenOrders  atomic.Int64 // orders of such events
 	ArchiveFailed    atomic.Int64 // tries to archive in vain
 	GatewayUnknowns  atomic.Int64 // calls of the gateway without an answer
 	InFlight         atomic.Int64 // entries in hand now, all groups

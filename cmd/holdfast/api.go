@@ -192,7 +192,7 @@ func (b apiBooks) Invoices(ctx context.Context, customerID string) (list []api.I
 	lines, err := b.in.Invoices(ctx, customerID)
 	for _, l := range lines {
 		list = append(list, api.InvoiceLine{
-			Ref: domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}, Status: l.Status, Items: l.Items, Amount: l.Amount, Currency: l.Currency, ConfirmedAtMillis: l.ConfirmedAtMillis,
+			Ref: domain.OrderRef{EventID: l.EventID, OrderID: l.OrderID}, Status: l.Status, Items: l.Items, Quantity: l.Quantity, Archived: l.Archived, Amount: l.Amount, Currency: l.Currency, ConfirmedAtMillis: l.ConfirmedAtMillis,
 		})
 	}
 	return list, err

@@ -16,11 +16,16 @@ import (
 // atFlags ask what was at a time.
 type atFlags struct {
 	At      timeFlag `placeholder:"TIME" help:"What was then, its millisecond included, instead of what is now. Goes with --archive."`
-	Archive string   `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: file:///folder or s3://bucket/prefix?region=…. For --at."`
-	Branch  []string `placeholder:"BRANCH" help:"Which branch to read for --at, where a partition ends in several (archive ls)."`
+	Archive string   `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: file:///folder or s3://bucket/prefix?region=…. For --at, and for events that are over, and were forgotten."`
+	Branch  []string `placeholder:"BRANCH" help:"Which branch to read there, where a partition ends in several (archive ls)."`
 }
 
 func (f atFlags) asked() bool { return f.At.millis != 0 }
+
+// isArchived reports whether an error says that an event was forgotten, and an archive is given: there it is to be found.
+func (f atFlags) isArchived(err error) bool {
+	return f.Archive != "" && domain.CodeOf(err) == domain.CodeEventOver
+}
 
 // fold calls each with what was then, a partition at a time: of one event, or of all if that is empty. fact, if not nil, is called before with each
 // fact until then.
@@ -45,7 +50,7 @@ func (f atFlags) fold(ctx context.Context, e *environment, eventID string, fact 
 			return each(then.Book)
 		})
 	})
-	if err == nil && len(open) > 0 {
+	if err == nil && len(open) > 0 && f.asked() {
 		e.notice("what came later is not known, if anything did: " + strings.Join(open, ", "))
 	}
 	return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os/user"
 	"slices"
 	"strconv"
@@ -584,7 +585,16 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 	if c.asked() {
 		return aboutEvent(c.EventID, c.showThen(ctx, e))
 	}
-	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
+	err := c.showNow(ctx, e)
+	if c.isArchived(err) {
+		err = c.showThen(ctx, e)
+	}
+	return aboutEvent(c.EventID, err)
+}
+
+// showNow shows the event as it is.
+func (c *eventsShowCommand) showNow(ctx context.Context, e *environment) error {
+	return e.withStore(ctx, func(store *streams.Store) error {
 		now, err := store.Now(ctx)
 		if err != nil {
 			return err
@@ -606,7 +616,7 @@ func (c *eventsShowCommand) Run(ctx context.Context, e *environment) error {
 			}
 		}
 		return v.show(e, now.UnixMilli(), text)
-	}))
+	})
 }
 
 // shownEvent is an event, and whether it is paused.
@@ -659,10 +669,31 @@ func (v shownEvent) show(e *environment, atMillis int64, paused string) error {
 	return out.flush()
 }
 
-type eventsListCommand struct{}
+type eventsListCommand struct {
+	Archived bool `help:"Those that were over, and were forgotten: they are in the archive alone."`
+}
+
+// forgottenView is an event that was forgotten.
+type forgottenView struct {
+	EventID           string `json:"event_id"`
+	ForgottenAtMillis int64  `json:"forgotten_at"`
+}
 
 func (c *eventsListCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
+		if c.Archived {
+			out := e.printer("event_id", "forgotten_at")
+			found := make(map[string]int64)
+			for p := range store.Partitions() {
+				if err := store.Events().EachForgotten(ctx, p, func(id string, atMillis int64) { found[id] = atMillis }); err != nil {
+					return out.end(err)
+				}
+			}
+			for _, id := range slices.Sorted(maps.Keys(found)) {
+				out.row(forgottenView{id, found[id]}, id, when(found[id]))
+			}
+			return out.end(nil)
+		}
 		now, err := store.Now(ctx)
 		if err != nil {
 			return err
@@ -696,6 +727,9 @@ func eachEvent(ctx context.Context, store *streams.Store, each func(id string, e
 	slices.Sort(ids)
 	for _, id := range ids {
 		event, err := store.Events().Get(ctx, id)
+		if domain.CodeOf(err) == domain.CodeEventOver { // since they were listed
+			continue
+		}
 		if err != nil {
 			return err
 		}

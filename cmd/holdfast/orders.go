@@ -270,7 +270,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 		v.Change = f.Change
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened,
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventForgotten,
 		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 	}
 	return v
@@ -415,6 +415,15 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		}
 		return c.showThen(ctx, e)
 	}
+	err = c.showNow(ctx, e)
+	if c.isArchived(err) && c.Receipt == "" {
+		return c.showThen(ctx, e)
+	}
+	return err
+}
+
+// showNow shows the order as it is.
+func (c *ordersShowCommand) showNow(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		ref, err := c.find(ctx, store)
 		if err != nil {
@@ -432,6 +441,11 @@ func (c *ordersShowCommand) Run(ctx context.Context, e *environment) error {
 		orders, err := checkout.Orders(ctx, []domain.OrderRef{ref})
 		if err != nil {
 			return about(ref, err)
+		}
+		if orders[0].State == domain.OrderNone {
+			if _, err := store.Events().Get(ctx, ref.EventID); domain.CodeOf(err) == domain.CodeEventOver {
+				return about(ref, fmt.Errorf("order %s: %w", ref, err))
+			}
 		}
 		if orders[0].State == domain.OrderNone && (request == nil || request.State == string(domain.LineLeft)) {
 			return about(ref, fmt.Errorf("order %s: %w", ref, domain.ErrNotFound))

@@ -528,7 +528,7 @@ func (p *publisher) await(ctx context.Context, j job, receipt producer.Receipt) 
 		}
 		p.fail(j, fmt.Errorf("%w: this one goes to the dead letters, choose another %s", err, another))
 		return
-	case errors.Is(err, domain.ErrNotFound): // a later change of the order is decided
+	case errors.Is(err, domain.ErrNotFound), domain.CodeOf(err) == domain.CodeEventOver: // a later change of the order is decided; its event was forgotten
 		p.fail(j, err)
 		return
 	case ctx.Err() != nil:

@@ -77,6 +77,15 @@ func (c *salesCommand) Run(ctx context.Context, e *environment) error {
 	if c.asked() {
 		return c.showThen(ctx, e)
 	}
+	err := c.showNow(ctx, e)
+	if c.isArchived(err) {
+		return c.showThen(ctx, e)
+	}
+	return err
+}
+
+// showNow shows the sales as they are.
+func (c *salesCommand) showNow(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		if !e.json {
 			warnReplaced(ctx, e, store)
@@ -148,12 +157,16 @@ func (c *invoicesCommand) Run(ctx context.Context, e *environment) error {
 		checkout := store.Checkout()
 		show := func(customerID string, lines []inspect.InvoiceLine) error {
 			for _, l := range lines {
-				named, err := checkout.SeatNames(ctx, l.EventID, l.Items)
-				if err != nil {
-					return fmt.Errorf("order %s/%s: %w", l.EventID, l.OrderID, err)
+				items, section := []itemView{}, "(archived)"
+				if !l.Archived {
+					named, err := checkout.SeatNames(ctx, l.EventID, l.Items)
+					if err != nil {
+						return fmt.Errorf("order %s/%s: %w", l.EventID, l.OrderID, err)
+					}
+					items = viewItems(l.Items, named)
+					section = sectionsText(items)
 				}
-				items := viewItems(l.Items, named)
-				err = rows.row(invoiceView{customerID, l, items}, customerID, l.OrderID, l.EventID, sectionsText(items), count(l.Quantity),
+				err := rows.row(invoiceView{customerID, l, items}, customerID, l.OrderID, l.EventID, section, count(l.Quantity),
 					money(l.Amount, l.Currency), when(l.ConfirmedAtMillis), l.Status)
 				if err != nil {
 					return err

@@ -41,6 +41,7 @@ type workerCommand struct {
 	PayWait       time.Duration `env:"HOLDFAST_PAY_WAIT" default:"0s" placeholder:"DURATION" help:"How long a pay request waits for a hold that has not come yet. Default: four times --reclaim-after."`
 	MaxDeliveries int64         `env:"HOLDFAST_MAX_DELIVERIES" default:"${worker_max_deliveries}" placeholder:"N" help:"After how many deliveries in vain an entry goes to the dead letters. Default: ${default}."`
 	CallTimeout   time.Duration `env:"HOLDFAST_CALL_TIMEOUT" default:"${worker_call_timeout}" placeholder:"DURATION" help:"How long one call of the payment gateway may take. Default: ${default}."`
+	KeepEvent     time.Duration `env:"HOLDFAST_KEEP_EVENT" default:"720h" placeholder:"DURATION" help:"With --archive: for how long an event stays in Redis that was closed, or called off, and all of whose orders have ended, once that is posted, settled and archived; then it is in the archive alone. 0: for ever. Default: 720h (30 days)."`
 	ForgetAfter   time.Duration `env:"HOLDFAST_FORGET_AFTER" default:"${worker_forget_after}" placeholder:"DURATION" help:"For how long a rejection for an unknown event is remembered, from when its request would not be valid any more. Default: ${default}."`
 	WaitRedis     time.Duration `env:"HOLDFAST_WAIT_REDIS" default:"30s" placeholder:"DURATION" help:"How long to wait at the start for a Redis that does not answer. Default: 30s."`
 	Listen        string        `env:"HOLDFAST_LISTEN" placeholder:"HOST:PORT" help:"Where to serve /metrics, /livez, /readyz and /backlog over HTTP; port 0 takes a free one. Default: nowhere."`
@@ -118,6 +119,12 @@ func (c *workerCommand) config() (workers.Config, error) {
 		if !archives && len(cfg.Roles) == len(workers.Roles) {
 			cfg.Roles = append(cfg.Roles, workers.RoleArchive)
 		}
+	}
+	switch {
+	case c.KeepEvent < 0:
+		return cfg, badUsage("--keep-event: want a duration such as 720h, or 0 for ever")
+	case c.Archive != "":
+		cfg.KeepEvent = c.KeepEvent
 	}
 	// To Config a zero means the default; to whoever wrote one it means something else.
 	for _, d := range []time.Duration{c.HoldTime, c.MaxHold, c.ValidTime, c.ReclaimAfter, c.Grace, c.CallTimeout, c.ForgetAfter, c.ArchiveEvery} {

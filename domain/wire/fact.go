@@ -15,6 +15,7 @@ import (
 //
 //	listed, adjusted, reopened   event_id|terms as JSON, with the cause if there is one
 //	closed, event_cancelled      event_id|cause as JSON
+//	event_forgotten              event_id
 //	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis, and if an access code opened its places: |hash of that; then, if it keeps a trace: |the trace (behind an empty hash if there is none)
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
 //	paying                       event_id/order_id|attempt|fingerprint of the pay
@@ -73,7 +74,7 @@ func parseFacts(id string, fields []string) ([]domain.Fact, error) {
 func parse(f *domain.Fact, line string) error {
 	subject, data, hasData := strings.Cut(line, "|")
 	switch f.Type {
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten:
 		if f.EventID = subject; !domain.ValidID(subject) {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
@@ -103,6 +104,10 @@ func parseEventFact(f *domain.Fact, data string) error {
 			return fmt.Errorf("%s: terms cannot be read", f.Type)
 		}
 		f.Terms, f.Cause = said.Terms, said.Cause
+	case domain.FactEventForgotten:
+		if data != "" {
+			return fmt.Errorf("%s: cannot be read", f.Type)
+		}
 	case domain.FactClosed, domain.FactEventCancelled:
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
@@ -188,7 +193,7 @@ func parseData(f *domain.Fact, v values) error {
 	case domain.FactLapsed:
 		f.LateMillis = v.count()
 		v.bad = v.bad || f.LateMillis == 0
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten:
 	}
 	if v.bad || v.more {
 		return fmt.Errorf("%s: cannot be read", f.Type)
@@ -416,6 +421,7 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(f.Detail)
 	case domain.FactForgotten:
 		add(f.Version)
+	case domain.FactEventForgotten:
 	}
 	return b
 }

@@ -97,7 +97,7 @@ const maxViolations = 10_000
 func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 	ns := store.Inside()
 	ns.Hashes = new(access.OrderHashes) // where orders are is what is stored, not what this process remembers
-	a := &auditor{ns: ns, archive: o.Archive, full: o.Full, progress: o.Progress, invoices: make(map[string]map[domain.OrderRef]bool), found: make(map[string]int)}
+	a := &auditor{ns: ns, archive: o.Archive, full: o.Full, progress: o.Progress, invoices: make(map[string]map[domain.OrderRef]string), found: make(map[string]int)}
 	for p := range a.ns.Keys.Partitions() {
 		a.partitions = append(a.partitions, newPartitionAudit(a, p))
 	}
@@ -129,7 +129,7 @@ type auditor struct {
 	progress   func(Progress)
 	checked    int // partitions
 	partitions []*partitionAudit
-	invoices   map[string]map[domain.OrderRef]bool // by customer
+	invoices   map[string]map[domain.OrderRef]string // by customer: what their lines say
 	violations []Violation
 	found      map[string]int // by invariant
 	payments   *PaymentCounts // nil: not checked
@@ -179,7 +179,9 @@ func (a *auditor) run(ctx context.Context, o Options) error {
 		a.checked++
 		a.tell()
 	}
-	a.checkInvoices()
+	if err := a.checkInvoices(ctx); err != nil {
+		return err
+	}
 	if o.Gateway != nil {
 		a.checkPayments(ledger, o)
 	}

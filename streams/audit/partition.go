@@ -101,6 +101,9 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		if f.Was == domain.OrderConfirmed {
 			p.undo(f)
 		}
+	case domain.FactEventForgotten:
+		delete(p.totals, f.EventID)
+		return
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
 		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 		return

@@ -92,6 +92,9 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	if p.unknown {
 		return
 	}
+	if p.isOver(ref.EventID) { // it was settled before it was forgotten, and what it was is not known here any more
+		return
+	}
 	o := p.book.Orders[ref]
 	ids := p.idsOf(ref)
 	subject := ref.String()

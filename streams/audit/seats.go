@@ -129,7 +129,7 @@ func seatName(s domain.Section, place int) string {
 func (p *partitionAudit) checkPlaceFields() {
 	for field := range p.placeFields {
 		id, name, _ := strings.Cut(field, "/")
-		if s, _ := p.book.Events[id].Section(name); s.Layout == "" {
+		if s, _ := p.book.Events[id].Section(name); s.Layout == "" && !p.isOver(id) {
 			p.violation("I7", field, "is a field of %s, the log has no such section with seats", p.ns.Keys.Places(p.p))
 		}
 	}

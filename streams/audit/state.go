@@ -18,7 +18,7 @@ import (
 // checkState: I1, I2, I7, and what of I3 is in the partition.
 func (p *partitionAudit) checkState(ctx context.Context) error {
 	for _, check := range []func(context.Context) error{
-		p.checkClock, p.checkBranch, p.checkEvents, p.checkOrders, p.checkHolds, p.checkAwaited, p.checkInProgress, p.checkPlaces, p.checkSeats, p.checkOwed, p.checkUnknown, p.checkQueues,
+		p.checkClock, p.checkBranch, p.checkEvents, p.checkForgotten, p.checkOrders, p.checkHolds, p.checkAwaited, p.checkInProgress, p.checkPlaces, p.checkSeats, p.checkOwed, p.checkUnknown, p.checkQueues,
 	} {
 		if err := check(ctx); err != nil {
 			return err
@@ -85,7 +85,7 @@ func (p *partitionAudit) checkEvents(ctx context.Context) error {
 				for _, s := range p.book.Events[id].Sections {
 					fields[i] = append(fields[i], layout.SectionField(id, s.Name))
 				}
-				seated[i] = pipe.HMGet(ctx, p.ns.Keys.Places(p.p), fields[i][3:]...)
+				seated[i] = pipe.HMGet(ctx, p.ns.Keys.Places(p.p), append([]string{id}, fields[i][3:]...)...) // one that is forgotten has no sections
 				for _, a := range p.book.Events[id].Allocations {
 					for _, c := range a.Codes {
 						fields[i] = append(fields[i], layout.CodeField(id, c.Hash))
@@ -98,7 +98,7 @@ func (p *partitionAudit) checkEvents(ctx context.Context) error {
 			return err
 		}
 		for i, id := range chunk {
-			p.checkEvent(id, texts(cmds[i]), texts(seated[i]))
+			p.checkEvent(id, texts(cmds[i]), texts(seated[i])[1:])
 			for _, field := range fields[i] {
 				delete(p.eventFields, field)
 			}
@@ -113,7 +113,7 @@ func (p *partitionAudit) checkEvents(ctx context.Context) error {
 	p.checkPlaceFields()
 	for field := range p.eventFields {
 		// Of an event or a section that was made since it was looked for, the log tells by now.
-		if id, _, _ := strings.Cut(field, "#"); !p.madeSince(id) {
+		if id, _, _ := strings.Cut(field, "#"); !p.madeSince(id) && !p.isOver(eventOf(field)) {
 			p.violation("I7", field, "is a field of %s, the log has no such event or section", key)
 		}
 	}
@@ -194,6 +194,10 @@ func (p *partitionAudit) checkPlaces(ctx context.Context) error {
 		}
 	}
 	for chunk := range slices.Chunk(names(counted, p.places), access.MaxBatch) {
+		chunk = slices.DeleteFunc(chunk, func(name string) bool { return p.isOver(eventOf(name)) }) // forgotten since the others were looked at
+		if len(chunk) == 0 {
+			continue
+		}
 		refs := make([]domain.OrderRef, len(chunk)) // of the events, and who
 		for i, name := range chunk {
 			refs[i].EventID, refs[i].OrderID, _ = strings.Cut(name, "/")
@@ -236,8 +240,80 @@ func (p *partitionAudit) madeSince(name string) bool {
 	return event.Exists() && (!isSection || found)
 }
 
+// isOver reports whether an event is forgotten, by the log. What was found of it by name need not be there any more: checkForgotten looks again.
+func (p *partitionAudit) isOver(id string) bool { return p.book.Events[id].Over != "" }
+
+// checkForgotten: I7. Of an event that is forgotten there is nothing but that; and its orders, as long as it is noted that they are to go.
+func (p *partitionAudit) checkForgotten(ctx context.Context) error {
+	for _, of := range []struct {
+		fields map[string]bool
+		key    string
+	}{{p.eventFields, p.ns.Keys.Events(p.p)}, {p.placeFields, p.ns.Keys.Places(p.p)}, {p.inProgress, p.ns.Keys.InProgress(p.p)}} {
+		left := make(map[string]string)
+		for field := range of.fields {
+			if p.isOver(eventOf(field)) {
+				left[field] = of.key
+				delete(of.fields, field)
+			}
+		}
+		if err := p.checkGone(ctx, left, false); err != nil {
+			return err
+		}
+	}
+	for _, found := range []map[string]string{p.orders, p.places} {
+		left := make(map[string]string)
+		for name, key := range found {
+			if p.isOver(eventOf(name)) {
+				left[name] = key
+				delete(found, name)
+			}
+		}
+		if err := p.checkGone(ctx, left, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eventOf is the event that a field is of.
+func eventOf(field string) string {
+	if end := strings.IndexAny(field, "/#!"); end >= 0 {
+		return field[:end]
+	}
+	return field
+}
+
+// checkGone: of fields of events that are forgotten, by name with the hash that each was found in, none is there; or, if they may be going, none unless
+// that is noted of its event.
+func (p *partitionAudit) checkGone(ctx context.Context, left map[string]string, going bool) error {
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(left)), access.MaxBatch) {
+		cmds := make([]*redis.BoolCmd, len(chunk))
+		var noted *redis.MapStringStringCmd
+		if err := p.transaction(ctx, func(pipe redis.Pipeliner) {
+			noted = pipe.HGetAll(ctx, p.ns.Keys.Forgetting(p.p))
+			for i, field := range chunk {
+				cmds[i] = pipe.HExists(ctx, left[field], field)
+			}
+		}); err != nil {
+			return err
+		}
+		for i, field := range chunk {
+			if _, still := noted.Val()[eventOf(field)]; cmds[i].Val() && (!going || !still) {
+				p.violation("I7", field, "is a field of %s, and its event is forgotten", left[field])
+			}
+		}
+	}
+	return nil
+}
+
 func (p *partitionAudit) checkEvent(id string, values, places []string) {
 	folded := p.book.Events[id]
+	if folded.Over != "" {
+		if want := (layout.EventTerms{Version: folded.Version, Over: folded.Over}).String(); values[0] != want {
+			p.violation("I7", id, "is %q, the log says that it is forgotten, %q", values[0], want)
+		}
+		return
+	}
 	codes := 3 + len(folded.Sections)
 	if len(folded.Sections) != len(places) || len(values) < codes {
 		return // changed since its sections were asked for, between the fold and the read: seen the next time
@@ -319,8 +395,8 @@ func (p *partitionAudit) checkOrders(ctx context.Context) error {
 				p.violation("I7", name, "is in partition %d, where its event is not", p.p)
 				continue
 			}
-			if p.damaged[ref.EventID] {
-				continue // nobody knows where it is
+			if p.damaged[ref.EventID] || p.isOver(ref.EventID) {
+				continue // nobody knows where it is; or it was forgotten since the others were looked at
 			}
 			if refs = append(refs, ref); p.book.Events[ref.EventID].Exists() {
 				listed = append(listed, ref)
@@ -457,7 +533,7 @@ func (p *partitionAudit) checkUnknown(ctx context.Context) error {
 		version, orders, _ := strings.Cut(member, " ")
 		for name := range strings.FieldsSeq(orders) {
 			ref, _ := domain.ParseOrderRef(name)
-			if o := p.book.Orders[ref]; o.Version != version || o.Reason != domain.ReasonUnknownEvent {
+			if o := p.book.Orders[ref]; !p.isOver(ref.EventID) && (o.Version != version || o.Reason != domain.ReasonUnknownEvent) {
 				p.violation("I7", name, "is to be forgotten as log entry %s left it, and it is %s since %q", version, o.State, o.Version)
 			}
 		}

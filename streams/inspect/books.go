@@ -25,7 +25,7 @@ type Totals struct {
 func (in *Inspector) Sales(ctx context.Context, eventID string) (Totals, error) {
 	event, err := in.ns.Event(ctx, eventID)
 	if err == nil && !event.Exists() {
-		err = access.NotFound("event", eventID)
+		err = access.NoEvent(eventID, event.Event)
 	}
 	return Totals(event.Totals), err
 }
@@ -81,24 +81,27 @@ func (in *Inspector) RefusedDemand(ctx context.Context, eventID string, event do
 type InvoiceLine struct {
 	OrderID           string `json:"order_id"`
 	EventID           string `json:"event_id"`
-	Section           string `json:"section"` // of several items: their sections, with commas between them
+	Section           string `json:"section"` // of several items: their sections, with commas between them; empty if it is Archived
 	Quantity          int64  `json:"quantity"`
 	Amount            int64  `json:"amount"` // minor units
 	Currency          string `json:"currency"`
 	ConfirmedAtMillis int64  `json:"confirmed_at"` // milliseconds
 	Status            string `json:"status"`       // that of the order: confirmed or cancelled
+	// Archived reports that its event was forgotten: the order, and which places it had, are in the archive alone.
+	Archived bool `json:"archived,omitempty"`
 
 	Items domain.Items `json:"-"`
 }
 
 // Invoices reads a customer's lines, oldest first: of the orders that were posted, those that were ever
-// confirmed and are this customer's. Redis may have lost an order after it was posted.
+// confirmed and are this customer's. Redis may have lost an order after it was posted. What an order of an event is that was forgotten, its
+// line says, but for its items: they are in the archive.
 func (in *Inspector) Invoices(ctx context.Context, customerID string) ([]InvoiceLine, error) {
-	orders, err := in.ns.Client.HKeys(ctx, in.ns.Keys.Invoices(customerID)).Result()
+	orders, err := in.ns.Client.HGetAll(ctx, in.ns.Keys.Invoices(customerID)).Result()
 	if err != nil {
 		return nil, fmt.Errorf("reading invoices of %s: %w", customerID, access.Classify(err))
 	}
-	all, err := in.invoices(ctx, []string{customerID}, [][]string{orders})
+	all, err := in.invoices(ctx, []string{customerID}, []map[string]string{orders})
 	if err != nil {
 		return nil, fmt.Errorf("invoices of %s: %w", customerID, err)
 	}
@@ -106,7 +109,7 @@ func (in *Inspector) Invoices(ctx context.Context, customerID string) ([]Invoice
 }
 
 // invoices makes lines of what is on the invoices of customers.
-func (in *Inspector) invoices(ctx context.Context, customers []string, orders [][]string) ([][]InvoiceLine, error) {
+func (in *Inspector) invoices(ctx context.Context, customers []string, orders []map[string]string) ([][]InvoiceLine, error) {
 	lines := make([][]InvoiceLine, len(customers))
 	var refs []domain.OrderRef
 	var whose []int
@@ -116,7 +119,18 @@ func (in *Inspector) invoices(ctx context.Context, customers []string, orders []
 			return err
 		}
 		for i, o := range found {
-			if c := whose[i]; o.ConfirmedAtMillis > 0 && o.CustomerID == customers[c] {
+			c := whose[i]
+			if final := orders[c][refs[i].String()]; o.State == domain.OrderNone && final != "" {
+				l, err := layout.DecodeLine(customers[c], final)
+				if err != nil {
+					return fmt.Errorf("order %s: %w", refs[i], err)
+				}
+				lines[c] = append(lines[c], InvoiceLine{
+					OrderID: refs[i].OrderID, EventID: refs[i].EventID, Quantity: l.Quantity, Amount: l.Amount,
+					Currency: l.Currency, ConfirmedAtMillis: l.ConfirmedAtMillis, Status: l.State.String(), Archived: true,
+				})
+			}
+			if o.ConfirmedAtMillis > 0 && o.CustomerID == customers[c] {
 				lines[c] = append(lines[c], InvoiceLine{
 					OrderID: refs[i].OrderID, EventID: refs[i].EventID, Section: o.Items.Sections(), Quantity: o.Items.Quantity(), Amount: o.Amount(),
 					Currency: o.Currency, ConfirmedAtMillis: o.ConfirmedAtMillis, Status: o.State.String(), Items: o.Items,
@@ -128,7 +142,7 @@ func (in *Inspector) invoices(ctx context.Context, customers []string, orders []
 	}
 	for c := range customers {
 		lines[c] = []InvoiceLine{}
-		for _, name := range orders[c] {
+		for name := range orders[c] {
 			ref, ok := domain.ParseOrderRef(name)
 			if !ok {
 				return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("invoices of %s: %q names no order", customers[c], name))
@@ -191,14 +205,14 @@ func (in *Inspector) eachInvoices(ctx context.Context, keys []string, seen map[s
 		return nil
 	}
 	pipe := in.ns.Client.Pipeline()
-	replies := make([]*redis.StringSliceCmd, len(customers))
+	replies := make([]*redis.MapStringStringCmd, len(customers))
 	for i, customer := range customers {
-		replies[i] = pipe.HKeys(ctx, in.ns.Keys.Invoices(customer))
+		replies[i] = pipe.HGetAll(ctx, in.ns.Keys.Invoices(customer))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("reading invoices: %w", access.Classify(err))
 	}
-	orders := make([][]string, len(customers))
+	orders := make([]map[string]string, len(customers))
 	for i, reply := range replies {
 		orders[i] = reply.Val()
 	}

@@ -273,7 +273,7 @@ func concerned(t domain.FactType) []domain.Group {
 	case domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted:
 		return []domain.Group{domain.GroupSettlement}
 	case domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactDeclined, domain.FactForgotten,
-		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled:
+		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten:
 	}
 	return nil
 }

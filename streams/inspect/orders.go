@@ -234,7 +234,7 @@ func (s *orderScan) flush(ctx context.Context) error {
 			return err
 		}
 		for i, o := range orders {
-			if forgotten := found[i].version != "" && o.Version != found[i].version; forgotten || !s.filter.matches(o) {
+			if forgotten := o.State == domain.OrderNone || found[i].version != "" && o.Version != found[i].version; forgotten || !s.filter.matches(o) {
 				continue
 			}
 			if err := s.each(refs[i], o); err != nil {

@@ -138,7 +138,7 @@ func (of *seriesPartition) take(f *domain.Fact) {
 			return
 		}
 		m.Refused = f.Items.Quantity()
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactDeclined, domain.FactExpired,
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactHeld, domain.FactDeclined, domain.FactExpired,
 		domain.FactLapsed, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 		return
 	}

@@ -37,7 +37,7 @@ func (m *migration) build(ctx context.Context, p *partition) error {
 			return fmt.Errorf("writing partition %d: %w", p.p, err)
 		}
 	}
-	if _, err := bulk.WriteInvoices(ctx, m.ns, p.book.Orders); err != nil {
+	if _, err := bulk.WriteInvoices(ctx, m.ns, p.book.Orders, nil); err != nil {
 		return fmt.Errorf("writing partition %d: %w", p.p, err)
 	}
 	return nil

@@ -29,12 +29,16 @@ func (r *restoring) build(ctx context.Context, p int) error {
 			return err
 		}
 	}
-	lines, err := bulk.WriteInvoices(ctx, r.ns, b.book.Orders)
+	lines, err := bulk.WriteInvoices(ctx, r.ns, b.book.Orders, b.book.Lines)
 	r.result.InvoiceLines += lines
 	if err != nil {
 		return err
 	}
-	r.result.Events += len(b.book.Events)
+	for _, e := range b.book.Events {
+		if e.Exists() {
+			r.result.Events++
+		}
+	}
 	r.result.Orders += len(b.book.Orders)
 	return nil
 }
@@ -220,7 +224,9 @@ func (b *builder) writeEvents() error {
 	}
 	for id, e := range b.book.Events {
 		fields = layout.EncodeEvent(id, e, b.hashes[id])
-		fields[layout.SalesField(id)] = totals[id].String()
+		if e.Over == "" {
+			fields[layout.SalesField(id)] = totals[id].String()
+		}
 		if err := add(); err != nil {
 			return err
 		}

@@ -20,7 +20,9 @@ redis.call('ZCARD', KEYS[3])
 for at = M + 3, #ARGV, WIDTH do
   local name, version, hash, event = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local record = redis.call('HGET', KEYS[3 + tonumber(hash)], name)
-  if record and string.find(record, version .. '|', 1, true) == 1 then
+  local is_now = record and string.find(record, version .. '|', 1, true) == 1
+  -- Of an event that was listed since, and forgotten, orders go with that.
+  if is_now and not string.match(redis.call('HGET', KEYS[2], event) or '', '^%d+|f|') then
     gone[hash] = gone[hash] or {}
     table.insert(gone[hash], name)
     lines[#lines + 1] = name .. '|' .. version

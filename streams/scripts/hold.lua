@@ -29,6 +29,7 @@
 --   '=' and the record of its order, if that was there before; nothing changed of it then, and the request is not
 --   acknowledged; the order's version, if it is held now, of seats version||items, and where it uses an access code
 --   version||items|hash; version|reason|detail, if it is rejected. A request that was rejected is acknowledged, and so is a hold.
+--   '!', if its event was forgotten, and there is no such order: it is acknowledged, and nothing is recorded of it.
 --   Or 'branch': the partition has another branch; or 'learn', and an event_id a line: of these events the hashes of orders, the limits, or the
 --   layouts are not what the caller takes them to be. Nothing changed.
 -- On a crash: all or nothing. Repeating it changes nothing more. A full memory refuses it, whole.
@@ -65,10 +66,13 @@ end
 local now = time_of(values[1])
 local stamp = int(now)
 
+local OVER = { currency = '' } -- the event of those that were forgotten: nothing is known of them
 local events, learn = {}, { 'learn' }
 for e = 1, E do
   local value = values[1 + e]
-  if value then
+  if value and match(value, '^%d+|f|') then
+    events[e] = OVER
+  elseif value then
     local state, currency, most, limit, strict, on_sale, off_sale, hashes = match(value, '^%d+|(%a)|(%u+)|(%d+):?(%d*)(!?)~?%d*|(%d+)|(%d+)|(%d+)$')
     if not hashes then
       error('event ' .. fields[1 + e] .. ' is damaged: ' .. value)
@@ -482,6 +486,10 @@ for i = 1, N do
   local entry, member, class, customer = ARGV[at], members[i], class_of[i], ARGV[at + 3]
   if records[i] then
     reply[1 + S + i] = '=' .. records[i]
+  elseif class.section.event == OVER then
+    reply[1 + S + i] = '!'
+    acks[#acks + 1] = entry
+    notices[#notices + 1] = member
   else
     local why, detail = refusal(i, class, customer)
     if why then
@@ -545,6 +553,10 @@ for i = 1, N do
   at = at + WIDTH
 end
 if #held + #rejected == 0 then
+  if #acks > 0 then
+    redis.call('XACK', KEYS[1], ARGV[1], unpack(acks))
+    notify(notices)
+  end
   return table.concat(reply, '\n')
 end
 

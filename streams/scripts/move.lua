@@ -5,7 +5,7 @@
 --   V, S, C, U, G, N: how many follow of; Q, how many values seats are said with; A: how many orders begin or cease to await
 --             what their customers do; and K: how many access codes are given back
 --   events:   event_id, the version that its terms must have; '' for one that must not be there: an order of it is
---             changed all the same
+--             changed all the same; * for one that may be so or so, but not be forgotten
 --   sections: event_id/name, places to add to available (fewer, if an exchange takes some), to held, to sold
 --   sales:    event_id, orders, tickets and revenue (minor units) to add
 --   customers: number of the hash in which their places are counted, event_id/customer_id, places to take away (below zero, if an
@@ -22,6 +22,7 @@
 -- The orders stand group by group, and groups of one fact together; each order is another one.
 -- Reply: now (milliseconds), then the id of each entry that was added, as lib/log.lua shares lines out.
 --   Or now, 'stale', then for each order that is not as expected: its position, its record ('' if there is none).
+--   Or now, 'over', event_id, by which log entry: the event was forgotten. Nothing changed.
 --   Or now, 'branch': the partition has another branch; or now, 'terms': an event has other terms; or now, 'taken': places
 --   that an order takes are not free, or would be too many, or its customer has another one in progress. Nothing changed.
 -- An error, and nothing changed, if places or totals would fall below zero, or revenue past 2^63-1, or if a seat is not
@@ -84,8 +85,12 @@ if (values[#fields] or '') ~= BRANCH then
 end
 
 for v = 1, V do
-  local version = values[1 + v] and match(values[1 + v], '^%d+') or ''
-  if version ~= ARGV[EVENTS + 2 * v - 1] then
+  local version, wanted = values[1 + v] and match(values[1 + v], '^%d+') or '', ARGV[EVENTS + 2 * v - 1]
+  local over = wanted == '*' and match(values[1 + v] or '', '^%d+|f|(.*)')
+  if over then
+    return { stamp, 'over', fields[1 + v], over }
+  end
+  if wanted ~= '*' and version ~= wanted then
     return { stamp, 'terms' }
   end
 end

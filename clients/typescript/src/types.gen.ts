@@ -562,11 +562,22 @@ export type Purchase = {
      * Minor units.
      */
     amount: number;
+    /**
+     * Its event is over, and the order is in the archive alone: which places they were is not told here any more.
+     */
+    archived?: boolean;
     confirmed_at: number;
     currency: string;
     event_id: string;
-    items: Array<Item> | null;
+    /**
+     * None of one that is archived.
+     */
+    items: Array<Item>;
     order_id: string;
+    /**
+     * How many places.
+     */
+    quantity: number;
     status: 'confirmed' | 'cancelled';
 };
 

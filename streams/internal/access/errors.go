@@ -96,6 +96,14 @@ func NoGroup(err error) bool {
 	return errors.As(err, &reply) && (strings.Contains(reply.Error(), "NOGROUP") || strings.Contains(reply.Error(), "no such key"))
 }
 
+// NoEvent is the error for an event that is not there, as it was found: it was forgotten, or there never was one.
+func NoEvent(eventID string, found domain.Event) error {
+	if found.Over != "" {
+		return domain.EventOver(eventID)
+	}
+	return NotFound("event", eventID)
+}
+
 // NotFound is the error for something that is not there. It wraps domain.ErrNotFound.
 func NotFound(what, id string) error {
 	return domain.WithClass(domain.ClassReject, fmt.Errorf("%s %q: %w", what, id, domain.ErrNotFound))

@@ -227,9 +227,9 @@ func (n Namespace) Orders(ctx context.Context, refs []domain.OrderRef) ([]domain
 // EventIDs lists the events of a partition, in no order.
 func (n Namespace) EventIDs(ctx context.Context, p int) ([]string, error) {
 	var ids []string
-	err := n.EachField(ctx, n.Keys.Events(p), func(field string) {
-		if domain.ValidID(field) { // the other fields have names that are none
-			ids = append(ids, field)
+	err := n.EachTerms(ctx, p, func(id string, terms layout.EventTerms) {
+		if terms.Over == "" {
+			ids = append(ids, id)
 		}
 	})
 	if err != nil {
@@ -239,15 +239,31 @@ func (n Namespace) EventIDs(ctx context.Context, p int) ([]string, error) {
 	return slices.Compact(ids), nil
 }
 
+// EachTerms calls each for the terms of all events of a partition, those that were forgotten among them, for some perhaps more than once. Of those that are
+// damaged nothing is known but that they are there.
+func (n Namespace) EachTerms(ctx context.Context, p int, each func(eventID string, terms layout.EventTerms)) error {
+	return n.EachValue(ctx, n.Keys.Events(p), "", func(field, value string) {
+		if domain.ValidID(field) { // the other fields have names that are none
+			terms, _ := layout.DecodeEventTerms(value)
+			each(field, terms)
+		}
+	})
+}
+
 // EachField calls each for the names of a hash's fields, for some perhaps more than once.
 func (n Namespace) EachField(ctx context.Context, key string, each func(field string)) error {
+	return n.EachValue(ctx, key, "", func(field, _ string) { each(field) })
+}
+
+// EachValue calls each for the fields of a hash that match a pattern, all if it is empty, and their values, for some perhaps more than once.
+func (n Namespace) EachValue(ctx context.Context, key, pattern string, each func(field, value string)) error {
 	for cursor := uint64(0); ; {
-		page, next, err := n.Client.HScan(ctx, key, cursor, "", ReadPage).Result()
+		page, next, err := n.Client.HScan(ctx, key, cursor, pattern, ReadPage).Result()
 		if err != nil {
 			return Classify(err)
 		}
 		for i := 0; i < len(page); i += 2 { // names and values
-			each(page[i])
+			each(page[i], page[i+1])
 		}
 		if cursor = next; cursor == 0 {
 			return nil
@@ -284,6 +300,10 @@ func (n Namespace) Event(ctx context.Context, eventID string) (Event, error) {
 		}
 		is := Event{Branch: values[3]}
 		if values[0] == "" {
+			return is, nil
+		}
+		if terms, err := layout.DecodeEventTerms(values[0]); err == nil && terms.Over != "" {
+			is.Event = domain.Event{Version: terms.Version, Over: terms.Over}
 			return is, nil
 		}
 		if said == "" || values[2] != said {

@@ -13,6 +13,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/streams/internal/access"
+	"holdfast/streams/internal/layout"
 )
 
 //go:embed write.lua
@@ -119,8 +120,8 @@ func (p *Pairs) Flush() error {
 }
 
 // WriteInvoices puts each order that was ever confirmed on its customer's invoices, those that posting has not come to yet as well: it will find
-// them there, and what a line says is read from its order. They are in other slots, where two runs write the same. It returns how many there are.
-func WriteInvoices(ctx context.Context, ns access.Namespace, orders map[domain.OrderRef]domain.Order) (lines int, err error) {
+// them there, and what a line says is read from its order; and the lines of orders that were forgotten, which say it themselves. They are in other slots, where two runs write the same. It returns how many there are.
+func WriteInvoices(ctx context.Context, ns access.Namespace, orders map[domain.OrderRef]domain.Order, final map[domain.OrderRef]domain.Line) (lines int, err error) {
 	pipe := ns.Client.Pipeline()
 	send := func(least int) error {
 		if pipe.Len() <= least {
@@ -137,6 +138,13 @@ func WriteInvoices(ctx context.Context, ns access.Namespace, orders map[domain.O
 		}
 		lines++
 		pipe.HSet(ctx, ns.Keys.Invoices(o.CustomerID), ref.String(), "")
+		if err := send(access.MaxBatch); err != nil {
+			return lines, err
+		}
+	}
+	for ref, line := range final {
+		lines++
+		pipe.HSet(ctx, ns.Keys.Invoices(line.CustomerID), ref.String(), layout.EncodeLine(line))
 		if err := send(access.MaxBatch); err != nil {
 			return lines, err
 		}

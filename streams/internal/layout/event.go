@@ -15,6 +15,7 @@ import (
 //	TermsField    version|o (on sale), c (closed) or x (cancelled)|currency|max_per_order|on_sale|off_sale|hashes of orders;
 //	              behind max_per_order, if there is one: :max_per_customer; behind that, if no seat may be left alone: !; behind that,
 //	              if late approvals are honoured: ~ and for how many milliseconds
+//	              of one that was forgotten: version|f|id of the log entry that says so, and there is no other field of it
 //	SectionField  price|capacity|available|held|sold; behind that, of a counted section with blocked places: !blocked; of a seated one:
 //	              |TagOf its layout, or, of its places of an allocation, |their mark; of places of an allocation: ~on_sale~off_sale
 //	CodeField     allocation|o (opens it) or x (revoked)|uses|used
@@ -35,7 +36,8 @@ type EventTerms struct {
 	OrderHashes       int // Keys.Orders
 	MaxPerCustomer    int64
 	NoOrphans         bool
-	LateMillis        int64 // domain.Terms.LateApprovalMillis
+	LateMillis        int64  // domain.Terms.LateApprovalMillis
+	Over              string // domain.Event.Over; then there is but that, and the version
 }
 
 // The letters of an event's state.
@@ -43,12 +45,15 @@ const (
 	letterOnSale    = "o"
 	letterClosed    = "c"
 	letterCancelled = "x"
+	letterForgotten = "f"
 )
 
 // String is the value.
 func (t EventTerms) String() string {
 	state := letterOnSale
 	switch {
+	case t.Over != "":
+		return strconv.FormatInt(t.Version, 10) + "|" + letterForgotten + "|" + t.Over
 	case t.Cancelled:
 		state = letterCancelled
 	case t.Closed:
@@ -78,6 +83,14 @@ func DecodeEventTerms(value string) (EventTerms, error) {
 		return EventTerms{}, nil
 	}
 	v := strings.Split(value, "|")
+	if len(v) == 3 && v[1] == letterForgotten {
+		n := numbers{}
+		t := EventTerms{Version: n.parse(v[0]), Over: v[2]}
+		if n.err != nil || t.Version == 0 || domain.EntryMillis(t.Over) == 0 {
+			return EventTerms{}, damaged("event", value)
+		}
+		return t, nil
+	}
 	if len(v) != 7 || v[2] == "" {
 		return EventTerms{}, damaged("event", value)
 	}
@@ -229,6 +242,9 @@ func EncodePlaces(eventID string, e domain.Event) map[string]string {
 
 // EncodeEvent are an event's fields of the hash Events, but for its sales.
 func EncodeEvent(eventID string, e domain.Event, orderHashes int) map[string]string {
+	if e.Over != "" {
+		return map[string]string{TermsField(eventID): EventTerms{Version: e.Version, Over: e.Over}.String()}
+	}
 	about := EventAbout{Name: e.Name, Fingerprint: e.Fingerprint, Cause: e.Cause, Allocations: e.Allocations}
 	fields := make(map[string]string, 2+len(e.Sections))
 	for i, s := range e.Sections {

@@ -33,7 +33,7 @@ func (k Keys) PartitionOfKey(key string) (p int, ok bool) {
 func (k Keys) IsNote(p int, key string) bool {
 	kind, ours := strings.CutPrefix(key, k.partition(p)+Schema+":")
 	kind, _, _ = strings.Cut(kind, ":")
-	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "turn", "turned_away", "webhook_marks", "webhook_due", "webhook_queue", "webhook_tries"}, kind)
+	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "turn", "turned_away", "over", "webhook_marks", "webhook_due", "webhook_queue", "webhook_tries"}, kind)
 }
 
 // Schema is the one that this program speaks. SchemaBefore is what package migrate takes to it, and SchemaBetween
@@ -149,6 +149,12 @@ func (k Keys) Pace(p int) string { return k.partitions[p] + "pace" }
 // Unknown is a sorted set: "entry-id event_id/order_id …", the orders that a log entry rejected because there was no such
 // event, by when none of their requests that had been published by then is valid any more.
 func (k Keys) Unknown(p int) string { return k.partitions[p] + "unknown" }
+
+// Over is a hash: an OverNote of each event that is closed, by its id.
+func (k Keys) Over(p int) string { return k.partitions[p] + "over" }
+
+// Forgetting is a hash: of each event that is forgotten, and whose orders are not yet, where they are (ForgettingNote), by its id.
+func (k Keys) Forgetting(p int) string { return k.partitions[p] + "forgetting" }
 
 // Archived is a string: how far the log is archived (DecodeArchived).
 func (k Keys) Archived(p int) string { return k.partitions[p] + "archived" }

@@ -1,0 +1,34 @@
+//go:build planted
+
+package streams
+
+import (
+	"testing"
+
+	"holdfast/e2e/torture"
+)
+
+// TestPlantedForgetting plants bugs where events are forgotten that are over.
+func TestPlantedForgetting(t *testing.T) {
+	torture.PlantEach(t, "bugs planted in forgetting events", 2, forgettingBugs, "-run", "ForgetEvent|EventThatIsForgotten|NotForgotten")
+}
+
+var forgettingBugs = []torture.Bug{
+	{"an event is forgotten before it is settled", "forget_event.go", "range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {\n		if to :=", "range []domain.Group{domain.GroupPosting} {\n		if to :="},
+	{"an event is forgotten before it is posted", "forget_event.go", "range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {\n		if to :=", "range []domain.Group{domain.GroupSettlement} {\n		if to :="},
+	{"an event is forgotten before it is archived", "forget_event.go", "done := layout.ParseLogID(state.Mark.Position)", "done := layout.LogID{Millis: 1 << 62}"},
+	{"an event is forgotten that is archived on another branch", "forget_event.go", "if state.Mark.Branch != state.Branch {", "if state.Mark.Branch == \"\" {"},
+	{"an event is forgotten while an order is held", "forget_event.go", "open = open || o.Open() || err != nil", "open = open || err != nil"},
+	{"an event is forgotten that a person must look at", "forget_event.go", "if letter.Stream != layout.StreamRequests && (", "if letter.Stream == \"none\" && ("},
+	{"what comes about an event while it is looked at is not seen", "scripts/forget_event.lua", "for n = 2, #since do", "for n = 2, 0 do"},
+	{"the mark of an event that is forgotten is not written", "scripts/forget_event.lua", ", event, int(tonumber(ARGV[3]) + 1) .. '|f|' .. id)", ")\nredis.call('HDEL', KEYS[2], event)"},
+	{"what was cancelled is confirmed on the invoices", "../domain/order.go", "return Line{o.CustomerID, o.State,", "return Line{o.CustomerID, OrderConfirmed,"},
+	{"orders go before the invoices say what they were", "forget_event.go", "if err := f.finalLines(ctx, page); err != nil {", "if err := f.finalLines(ctx, nil); err != nil {"},
+	{"posting writes over what the invoices say", "posting.go", "args.text(\"hsetnx\")", "args.text(\"hset\")"},
+	{"an order of an event that is forgotten is changed", "scripts/move.lua", "  if over then\n", "  if false then\n"},
+	{"a request for an event that is forgotten is recorded", "scripts/hold.lua", "elseif class.section.event == OVER then", "elseif false then"},
+	{"a request for an event that is forgotten is not acknowledged", "scripts/hold.lua", "    reply[1 + S + i] = '!'\n    acks[#acks + 1] = entry\n", "    reply[1 + S + i] = '!'\n"},
+	{"orders that an event had before it was listed stay", "forget_event.go", "if f.note.Hashes == 0 || f.note.Early {", "if f.note.Hashes == 0 {"},
+	{"whoever waits is not told", "outcomes.go", "err == nil && t.Over != \"\" {\n			over[events[i]] = true", "err == nil && t.Over == \"\" {\n			over[events[i]] = false"},
+	{"orders are forgotten on another branch", "scripts/forget_orders.lua", "if (is[1] or '') ~= ARGV[1] or not", "if not"},
+}
