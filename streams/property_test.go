@@ -142,6 +142,7 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"zombie":          func(rt *rapid.T) { m.with(rt).zombie() },
 	})
 	m.with(rt).settleAll()
+	m.with(rt).forgetAll()
 	r.sequences++
 }
 
@@ -166,7 +167,7 @@ func wantSeen() []string {
 		"posted", "posted what is cancelled", "posted nothing", "stale", "stale and changed", "in one millisecond", "has hashes of its own",
 		"refused before its event had hashes of its own", "clock went back", "zombie held nothing", "zombie moved nothing",
 		"dead letter requests", "dead letter log", "dead letter nothing", "redriven requests", "redriven log", "redriven nothing", "discarded log", "discarded nothing",
-		"trimmed", "trimmed nothing", "fact forgotten", "forgotten nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed",
+		"trimmed", "trimmed nothing", "fact forgotten", "forgotten nothing", "taken over", "kept alive", "kept alive not its own", "handed back", "left", "stayed", "all is forgotten",
 	}
 	list = append(list, "fact paying", "fact paying of a later attempt", "fact payment_declined", "fact payment_declined of a later attempt",
 		"pay held attempt_pending", "pay held done",
