@@ -205,8 +205,12 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 
 // say tells what was done to an event.
 func (e *environment) say(eventID, said string, object any) error {
+	return e.sayOf("event "+eventID, said, object)
+}
+
+func (e *environment) sayOf(what, said string, object any) error {
 	out := e.printer()
-	out.row(object, "event "+eventID+" "+said)
+	out.row(object, what+" "+said)
 	return out.flush()
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -87,7 +88,7 @@ func (c *pauseNowCommand) Run(ctx context.Context, e *environment) error {
 		if p.HoldsUntilMillis > 0 {
 			said += "; no hold ends before " + when(p.HoldsUntilMillis)
 		}
-		return e.say(orEverything(c.Event), said, struct {
+		return e.sayOf(pausedWhat(c.Event), said, struct {
 			domain.Pause
 			Changed bool `json:"changed"`
 		}{p, fresh})
@@ -96,11 +97,11 @@ func (c *pauseNowCommand) Run(ctx context.Context, e *environment) error {
 
 const maxExtension = 24 * time.Hour
 
-func orEverything(eventID string) string {
+func pausedWhat(eventID string) string {
 	if eventID == "" {
 		return "everything"
 	}
-	return eventID
+	return "event " + eventID
 }
 
 type resumeCommand struct {
@@ -127,7 +128,7 @@ func (c *resumeCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
 		p, err := store.Resume(ctx, c.Event, cause)
 		if errors.Is(err, domain.ErrNotFound) {
-			return e.say(orEverything(c.Event), "is not paused: nothing changed", struct {
+			return e.sayOf(pausedWhat(c.Event), "is not paused: nothing changed", struct {
 				domain.Pause
 				Changed bool `json:"changed"`
 			}{domain.Pause{EventID: c.Event}, false})
@@ -135,7 +136,7 @@ func (c *resumeCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		return e.say(orEverything(c.Event), "resumed, after "+age(p.EndedMillis-p.AtMillis), struct {
+		return e.sayOf(pausedWhat(c.Event), "resumed, after "+age(p.EndedMillis-p.AtMillis), struct {
 			domain.Pause
 			Changed bool `json:"changed"`
 		}{p, true})
@@ -158,7 +159,7 @@ func (c *pauseListCommand) Run(ctx context.Context, e *environment) error {
 			if p.Lasts() {
 				parked = paused.Parked[p.EventID]
 			}
-			out.row(pausedView{p, parked}, orEverything(p.EventID), when(p.AtMillis), p.By, p.Reason, count(parked), when(p.HoldsUntilMillis), when(p.EndedMillis), p.EndedBy, p.EndedReason)
+			out.row(pausedView{p, parked}, cmp.Or(p.EventID, "everything"), when(p.AtMillis), p.By, p.Reason, count(parked), when(p.HoldsUntilMillis), when(p.EndedMillis), p.EndedBy, p.EndedReason)
 		}
 		return out.end(err)
 	})

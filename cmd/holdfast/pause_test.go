@@ -58,6 +58,9 @@ func TestPause(t *testing.T) {
 	wantSaid(t, operator.check(levelWarning, "--ignore", "no_aof"), "everything is paused: no requests are taken")
 	expect(t, operator.one("resume", "--role", "purchase", "--reason", "mended", "--by", "bob"), object{"changed": true, "ended_by": "bob", "ended_reason": "mended"})
 	expect(t, operator.one("resume", "--reason", "mended"), object{"changed": false})
+	if said := operator.ok("resume", "--role", "purchase", "--reason", "mended"); said != "everything is not paused: nothing changed\n" {
+		t.Errorf("it says %q", said)
+	}
 	eventually(t, "what waited is sold", func() bool { return strings.Contains(viewer.run("orders", "show", "e2/o3").stdout, "confirmed") })
 	operator.ok("resume", "--event", "e1", "--reason", "mended")
 	eventually(t, "what was parked is sold", func() bool { return strings.Contains(viewer.run("orders", "show", "e1/o1").stdout, "confirmed") })

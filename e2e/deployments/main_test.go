@@ -111,13 +111,30 @@ func ok(t testing.TB, redis string, args ...string) string {
 	return out
 }
 
-var listening = regexp.MustCompile(`"msg":"listening","url":"(http://[^"]+)"`)
+var (
+	listening = regexp.MustCompile(`"msg":"listening","url":"(http://[^"]+)"`)
+	serving   = regexp.MustCompile(`listening on (http://\S+)`)
+)
 
 // listens is where a worker does.
 func listens(t testing.TB, worker *program.Process) (url string) {
 	t.Helper()
 	eventually(t, "a worker listens", func() error {
 		found := listening.FindStringSubmatch(worker.Stderr.String())
+		if found == nil {
+			return errors.New("it does not")
+		}
+		url = found[1]
+		return nil
+	})
+	return url
+}
+
+// serves is where an API does.
+func serves(t testing.TB, api *program.Process) (url string) {
+	t.Helper()
+	eventually(t, "an API serves", func() error {
+		found := serving.FindStringSubmatch(api.Stdout.String())
 		if found == nil {
 			return errors.New("it does not")
 		}

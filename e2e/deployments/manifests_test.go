@@ -156,7 +156,7 @@ func validate(t testing.TB, text string) (valid int, errs error) {
 // they do not know.
 func TestManifests(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]int{"default.yaml": 5, "full.yaml": 10, "redis.yaml": 4} {
+	for name, want := range map[string]int{"default.yaml": 5, "full.yaml": 15, "redis.yaml": 4} {
 		text := read(t, filepath.Join(rendered, name))
 		if name != "redis.yaml" && !strings.HasPrefix(text, "# sources: "+hash(t)+"\n") {
 			t.Errorf("%s was rendered of another chart: make chart", name)
@@ -246,7 +246,7 @@ func (c container) command(t testing.TB, secrets map[string]string) *exec.Cmd {
 			}
 			value = secret
 		}
-		if e.Name == "HOLDFAST_LISTEN" {
+		if e.Name == "HOLDFAST_LISTEN" || e.Name == "HOLDFAST_METRICS" {
 			if !slices.ContainsFunc(c.Ports, func(p port) bool { return value == fmt.Sprintf(":%d", p.ContainerPort) }) {
 				t.Errorf("it listens at %s, and has the ports %v", value, c.Ports)
 			}
@@ -310,6 +310,19 @@ func TestPods(t *testing.T) {
 			}
 		}
 	}
+	served := one(t, manifests(t, "full.yaml"), "Deployment", "holdfast-api")
+	c = served.pod().Containers[0]
+	c.Env = slices.DeleteFunc(c.Env, func(e variable) bool { return e.Name == "HOLDFAST_REDIS_CA" }) // this Redis has no certificate
+	secrets["holdfast/api-redis-url"], secrets["holdfast/stripe-webhook-secret"] = r.url("api"), "whsec_c2VjcmV0"
+	api := program.Start(t, "api", c.command(t, secrets))
+	at := serves(t, api)
+	for _, probe := range []string{c.LivenessProbe.HTTPGet.Path, c.ReadinessProbe.HTTPGet.Path} {
+		eventually(t, probe, func() error { return is(at+probe, http.StatusOK) })
+	}
+	eventually(t, "the console", func() error { return is(at+"/console/", http.StatusOK) })
+	eventually(t, "who has no key", func() error { return is(at+"/v1/events/e1", http.StatusUnauthorized) })
+	api.Stop(time.Duration(served.pod().GraceSeconds) * time.Second)
+
 	init := one(t, manifests(t, "full.yaml"), "Job", "holdfast-init").pod().Containers[0]
 	init.Env = slices.DeleteFunc(init.Env, func(e variable) bool { return e.Name == "HOLDFAST_REDIS_CA" }) // this Redis has no certificate
 	other := startRedis(t)

@@ -17,7 +17,7 @@ image: {{ printf "%s:%s" .Values.image.repository .Values.image.tag | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 
-{{- /* What all pods have. Nothing of them talks to Kubernetes. */ -}}
+{{- /* What all pods have. Nothing of them talks to Kubernetes. Of a pod that pays nobody the gateway's token is no business. */ -}}
 {{- define "holdfast.pod" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -29,9 +29,10 @@ securityContext:
   runAsUser: 65532
   runAsGroup: 65532
   seccompProfile: {type: RuntimeDefault}
-{{- if or .Values.secrets.gatewayToken .Values.secrets.redisCA }}
+{{- $token := and (not .paysNobody) .Values.secrets.gatewayToken }}
+{{- if or $token .Values.secrets.redisCA }}
 volumes:
-  {{- with .Values.secrets.gatewayToken }}
+  {{- with $token }}
   - name: gateway-token
     secret: {secretName: {{ .name }}, items: [{key: {{ .key }}, path: token}]}
   {{- end }}
@@ -47,9 +48,10 @@ securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   capabilities: {drop: [ALL]}
-{{- if or .Values.secrets.gatewayToken .Values.secrets.redisCA }}
+{{- $token := and (not .paysNobody) .Values.secrets.gatewayToken }}
+{{- if or $token .Values.secrets.redisCA }}
 volumeMounts:
-  {{- if .Values.secrets.gatewayToken }}
+  {{- if $token }}
   - {name: gateway-token, mountPath: /etc/holdfast/gateway, readOnly: true}
   {{- end }}
   {{- if .Values.secrets.redisCA }}
@@ -76,5 +78,17 @@ volumeMounts:
     secretKeyRef: {name: {{ .Values.secrets.gateway.name }}, key: {{ .Values.secrets.gateway.key }}}
 {{- if .Values.secrets.gatewayToken }}
 - {name: HOLDFAST_GATEWAY_TOKEN_FILE, value: /etc/holdfast/gateway/token}
+{{- end }}
+{{- end }}
+
+{{- /* Further variables of a worker or the API. */ -}}
+{{- define "holdfast.env" -}}
+{{- range $name, $value := .env }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- range $name, $from := .secretEnv }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef: {name: {{ $from.name }}, key: {{ $from.key }}}
 {{- end }}
 {{- end }}
