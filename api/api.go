@@ -80,6 +80,9 @@ type Deps struct {
 	Organising Organising
 	Operating  Operating
 	Finding    Finding
+	Managing   Managing
+	// People may sign in with a provider of identities; nil: only keys are let in.
+	People *People
 	// Notices are those of a payment gateway; nil: none are heard.
 	Notices PaymentNotices
 }
@@ -147,7 +150,7 @@ func New(deps Deps, options Options) *Server {
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"bearer": {Type: "http", Scheme: "bearer", Description: "An API key (hf_…), or the token of a customer (hfc_…)."},
+					"bearer": {Type: "http", Scheme: "bearer", Description: "An API key (hf_…), the token of a customer (hfc_…), or that of a person, by the provider of identities."},
 				},
 			},
 			Security: []map[string][]string{{"bearer": {}}},
@@ -160,6 +163,7 @@ func New(deps Deps, options Options) *Server {
 				{Name: "organisers", Description: "Events are made, changed, closed and called off."},
 				{Name: "sales", Description: "What was sold, and what was asked for in vain."},
 				{Name: "sres", Description: "Whether all is well, what waits, and what was set aside."},
+				{Name: "webhooks", Description: "Who is told of orders."},
 			},
 			Servers: []*huma.Server{{URL: "/"}},
 		},
@@ -175,6 +179,8 @@ func New(deps Deps, options Options) *Server {
 	s.registerOrganising()
 	s.registerOperating()
 	s.registerFinding()
+	s.registerManaging()
+	s.registerSignIn()
 	s.registerNotices()
 	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive\n") })
 	s.mux.HandleFunc("GET /readyz", s.readyz)
@@ -206,6 +212,16 @@ func register[I, O any](s *Server, op huma.Operation, roles []domain.APIRole, ha
 		names[i] = string(role)
 	}
 	op.Description = strings.TrimSpace(op.Description + "\n\nFor the roles " + strings.Join(names, ", ") + ".")
+	add(s, op, handler)
+}
+
+// registerOpen adds an endpoint for everybody, with a key or without.
+func registerOpen[I, O any](s *Server, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	op.Metadata, op.Security = map[string]any{openToAll: true}, []map[string][]string{{}}
+	add(s, op, handler)
+}
+
+func add[I, O any](s *Server, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
 	if op.MaxBodyBytes == 0 {
 		op.MaxBodyBytes = maxBodyBytes
 	}
@@ -220,8 +236,11 @@ func register[I, O any](s *Server, op huma.Operation, roles []domain.APIRole, ha
 	huma.Register(s.huma, op, handler)
 }
 
-// rolesOf is where an operation keeps who may call it.
-const rolesOf = "roles"
+// rolesOf is where an operation keeps who may call it, and openToAll whether everybody may.
+const (
+	rolesOf   = "roles"
+	openToAll = "open"
+)
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if s.ended.Load() {

@@ -38,7 +38,7 @@ const roleCustomer domain.APIRole = "customer"
 var (
 	anyone   = append(slices.Clone(domain.APIRoles), roleCustomer)
 	sellers  = []domain.APIRole{domain.APICheckout, domain.APIAdmin}
-	givers   = []domain.APIRole{domain.APICheckout, domain.APIOrganiser, domain.APIAdmin}
+	givers   = []domain.APIRole{domain.APICheckout, domain.APIOrganiser, domain.APIAdmin, roleCustomer} // customers: if their token says so
 	lookers  = []domain.APIRole{domain.APICheckout, domain.APICustomerView, domain.APIOrganiser, domain.APISRE, domain.APIAdmin, roleCustomer}
 	counters = []domain.APIRole{domain.APISales, domain.APIOrganiser, domain.APISRE, domain.APIAdmin}
 )
@@ -74,6 +74,8 @@ type principal struct {
 	key      domain.APIKey
 	role     domain.APIRole
 	customer string // of roleCustomer: whose token it is
+	person   bool   // they are known by a provider of identities, and have no key
+	cancels  bool   // of roleCustomer: it may cancel what is theirs, and only held
 }
 
 // limitedBy is who shares a limit with whom.
@@ -82,6 +84,14 @@ func (p principal) limitedBy() string {
 		return "customer/" + p.customer
 	}
 	return "key/" + p.key.ID
+}
+
+// by is who did what the caller does, for people.
+func (p principal) by() string {
+	if p.role == roleCustomer {
+		return "customer " + p.customer
+	}
+	return p.key.Name
 }
 
 type principalKey struct{}
@@ -100,19 +110,32 @@ func (p principal) mayEvent(eventID string) error {
 func (s *Server) admit(ctx huma.Context, next func(huma.Context)) {
 	op := ctx.Operation()
 	s.stats.begin(ctx.Context(), op.OperationID)
+	if op.Metadata[openToAll] == true {
+		if s.rates.take("open/"+op.OperationID, signInsPerSecond, time.Now()) < 0 {
+			s.refuse(ctx, errRateLimited)
+			return
+		}
+		next(ctx)
+		return
+	}
 	p, err := s.principal(ctx.Context(), ctx.Header("Authorization"))
 	if err == nil {
 		err = s.admitted(ctx, p)
 	}
 	if err != nil {
-		refused := s.problem(err)
-		for name, values := range refused.GetHeaders() {
-			ctx.SetHeader(name, values[0])
-		}
-		_ = huma.WriteErr(s.huma, ctx, refused.Status, refused.Detail, refused) // whoever asked has gone
+		s.refuse(ctx, err)
 		return
 	}
 	next(huma.WithValue(ctx, principalKey{}, p))
+}
+
+// refuse answers who is not let in.
+func (s *Server) refuse(ctx huma.Context, err error) {
+	refused := s.problem(err)
+	for name, values := range refused.GetHeaders() {
+		ctx.SetHeader(name, values[0])
+	}
+	_ = huma.WriteErr(s.huma, ctx, refused.Status, refused.Detail, refused) // whoever asked has gone
 }
 
 // admitted says why a caller may not call an endpoint now; nil if they may.
@@ -154,6 +177,9 @@ func (s *Server) principal(ctx context.Context, authorization string) (principal
 	if token, ok := strings.CutPrefix(secret, tokenPrefix); ok {
 		return s.customer(ctx, token)
 	}
+	if s.deps.People != nil && strings.Count(secret, ".") == 2 { // a key has none, and a customer's token one
+		return s.deps.People.who(ctx, secret)
+	}
 	rest, ok := strings.CutPrefix(secret, keyPrefix)
 	id, _, two := strings.Cut(rest, "_")
 	if !ok || !two {
@@ -174,11 +200,12 @@ type claims struct {
 	Key         string `json:"k"` // id of the key that minted it
 	Customer    string `json:"c"`
 	UntilMillis int64  `json:"u"`
+	Cancels     bool   `json:"x,omitempty"` // they may cancel what is held
 }
 
 // mint makes a customer's token. It is signed with what is stored of the key that asks for it, so whoever revokes that ends its tokens, too.
-func mint(key domain.APIKey, customerID string, until time.Time) (string, error) {
-	said, err := json.Marshal(claims{key.ID, customerID, until.UnixMilli()})
+func mint(key domain.APIKey, customerID string, cancels bool, until time.Time) (string, error) {
+	said, err := json.Marshal(claims{key.ID, customerID, until.UnixMilli(), cancels})
 	if err != nil {
 		return "", fmt.Errorf("minting a token: %w", err)
 	}
@@ -207,7 +234,7 @@ func (s *Server) customer(ctx context.Context, token string) (principal, error) 
 	if !found || !hmac.Equal(signature, sign(key, said)) || time.Now().UnixMilli() >= c.UntilMillis || !slices.Contains(sellers, key.Role) {
 		return principal{}, errUnauthenticated
 	}
-	return principal{key: key, role: roleCustomer, customer: c.Customer}, nil
+	return principal{key: key, role: roleCustomer, customer: c.Customer, cancels: c.Cancels}, nil
 }
 
 // How old what is known of the keys may be: a revoked one works no longer. A new one, that is not known yet, is looked for sooner.

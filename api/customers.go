@@ -123,18 +123,22 @@ func checkCustomer(id string) error {
 
 func (s *Server) mintToken(ctx context.Context, in *struct {
 	CustomerPath
-	Seconds int `query:"seconds" minimum:"1" maximum:"86400" doc:"How long it is good for. Default: 900."`
+	Seconds int  `query:"seconds" minimum:"1" maximum:"86400" doc:"How long it is good for. Default: 900."`
+	Cancel  bool `query:"cancel" doc:"true: with it the customer may also cancel their own orders, as long as these are held and not paid for."`
 },
 ) (*struct{ Body CustomerToken }, error) {
 	if err := checkCustomer(in.Customer); err != nil {
 		return nil, s.problem(err)
+	}
+	if callerOf(ctx).person { // it would be signed with what is stored of a key
+		return nil, problemOf(http.StatusForbidden, domain.CodeDenied, "only who has a key makes tokens of customers")
 	}
 	lasts := customerTokenLasts
 	if in.Seconds > 0 {
 		lasts = time.Duration(in.Seconds) * time.Second
 	}
 	until := time.Now().Add(lasts)
-	token, err := mint(callerOf(ctx).key, in.Customer, until)
+	token, err := mint(callerOf(ctx).key, in.Customer, in.Cancel, until)
 	if err != nil {
 		return nil, s.problem(err)
 	}

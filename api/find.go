@@ -32,8 +32,10 @@ type OrderSearch struct {
 // Self is who calls.
 type Self struct {
 	Role     string   `json:"role"`
-	Name     string   `json:"name,omitempty" doc:"Of the key: what it does is done in this name."`
+	Name     string   `json:"name,omitempty" doc:"Of the key, or the person: what is done is done in this name."`
+	KeyID    string   `json:"key_id,omitempty" doc:"Of the key; people who signed in have none."`
 	Customer string   `json:"customer_id,omitempty" doc:"Of a customer's token: whose it is."`
+	Cancels  bool     `json:"may_cancel,omitempty" doc:"Of a customer's token: they may cancel what is theirs while it is held."`
 	Events   []string `json:"events,omitempty" doc:"Those that the key is for; left out: all."`
 }
 
@@ -46,9 +48,12 @@ func (s *Server) registerFinding() {
 		OperationID: "self", Method: http.MethodGet, Path: "/v1/self", Summary: "Whose key this is", Tags: []string{"keys"},
 	}, anyone, func(ctx context.Context, _ *struct{}) (*struct{ Body Self }, error) {
 		caller := callerOf(ctx)
-		self := Self{Role: string(caller.role), Name: caller.key.Name, Customer: caller.customer, Events: caller.key.Events}
-		if caller.role == roleCustomer { // who let them in is no business of theirs
-			self.Name = ""
+		self := Self{Role: string(caller.role), Name: caller.key.Name, KeyID: caller.key.ID, Customer: caller.customer, Cancels: caller.cancels, Events: caller.key.Events}
+		switch {
+		case caller.role == roleCustomer: // who let them in is no business of theirs
+			self.Name, self.KeyID = "", ""
+		case caller.person:
+			self.KeyID = ""
 		}
 		return &struct{ Body Self }{self}, nil
 	})

@@ -140,11 +140,8 @@ type ResumeRequest struct {
 
 // mayPause is mayEvent; everything is for keys of all events.
 func (p principal) mayPause(eventID string) error {
-	if eventID == "" && len(p.key.Events) > 0 {
-		return problemOf(http.StatusForbidden, domain.CodeDenied, "this key is not for all events")
-	}
 	if eventID == "" {
-		return nil
+		return p.mayAll()
 	}
 	return p.mayEvent(eventID)
 }

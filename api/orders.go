@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"go.uber.org/zap"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -217,6 +218,7 @@ func (s *Server) registerOrders() {
 	}, sellers, s.paymentUpdate)
 	register(s, huma.Operation{
 		OperationID: "cancel", Method: http.MethodPost, Path: "/v1/orders/{event}/{id}/cancel", Summary: "Give an order up, or some of its places", Tags: []string{"orders"}, Responses: accepted(s),
+		Description: "A customer's token may, if it was made so, give up the whole of an own order while that is held.",
 	}, givers, s.cancel)
 	register(s, huma.Operation{
 		OperationID: "refund", Method: http.MethodPost, Path: "/v1/orders/{event}/{id}/refund", Summary: "Give money of an order back, and no places", Tags: []string{"orders"}, Responses: accepted(s),
@@ -297,7 +299,10 @@ func (s *Server) cancel(ctx context.Context, in *struct {
 	Body *CancelRequest
 },
 ) (*orderOutput, error) {
-	r := domain.Request{Type: domain.RequestCancel, EventID: in.Event, OrderID: in.ID, Cause: domain.Cause{By: callerOf(ctx).key.Name}}
+	r := domain.Request{Type: domain.RequestCancel, EventID: in.Event, OrderID: in.ID, Cause: domain.Cause{By: callerOf(ctx).by()}}
+	if err := s.mayCancel(ctx, in.ref(), in.Body); err != nil {
+		return nil, err
+	}
 	if in.Body != nil {
 		if r.NoRefund = in.Body.NoRefund; r.NoRefund && !slices.Contains(organisers, callerOf(ctx).role) {
 			return nil, problemOf(http.StatusForbidden, domain.CodeDenied, "no_refund: the role "+string(callerOf(ctx).role)+" may not keep the money").of(in.ref())
@@ -305,6 +310,28 @@ func (s *Server) cancel(ctx context.Context, in *struct {
 		r.Cause.Reason, r.Change, r.Items = in.Body.Reason, in.Body.Change, itemsOf(in.Body.Items)
 	}
 	return s.submit(ctx, in.Preferences, r)
+}
+
+// mayCancel says why a customer may not cancel an order so; nil of whoever is none. An order that is paid for meanwhile is cancelled all the
+// same, and the money given back.
+func (s *Server) mayCancel(ctx context.Context, ref domain.OrderRef, how *CancelRequest) error {
+	caller := callerOf(ctx)
+	if caller.role != roleCustomer {
+		return nil
+	}
+	if !caller.cancels || how != nil && (how.NoRefund || how.Change != 0 || len(how.Items) > 0) {
+		return problemOf(http.StatusForbidden, domain.CodeDenied, "this token may not do that: ask the shop").of(ref)
+	}
+	order, err := s.look(ctx, ref)
+	switch {
+	case err != nil:
+		return s.problem(err).of(ref)
+	case order.CustomerID != caller.customer:
+		return s.problem(errUnknownOrder)
+	case order.State != domain.OrderHeld && order.State != domain.OrderLapsed && order.State != domain.OrderCancelled:
+		return problemOf(http.StatusForbidden, domain.CodeDenied, "only what is held can be cancelled with this token: ask the shop").of(ref)
+	}
+	return nil
 }
 
 func (s *Server) refund(ctx context.Context, in *struct {
@@ -325,9 +352,13 @@ func (s *Server) change(ctx context.Context, in *struct {
 	Body ChangeRequest
 },
 ) (*orderOutput, error) {
-	return s.submit(ctx, in.Preferences, domain.Request{
+	out, err := s.submit(ctx, in.Preferences, domain.Request{
 		Type: domain.RequestChange, EventID: in.Event, OrderID: in.ID, Change: in.Body.Change, Items: itemsOf(in.Body.Items), ValidSeconds: in.Body.ValidSeconds,
 	})
+	if err == nil && callerOf(ctx).role != domain.APICheckout { // a person: the fact has no room for who
+		s.did(ctx, "an exchange was asked for", zap.String("event_id", in.Event), zap.String("order_id", in.ID), zap.Int64("change", in.Body.Change))
+	}
+	return out, err
 }
 
 // submit publishes a request, and waits for what becomes of it as long as the caller prefers.

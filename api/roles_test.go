@@ -174,6 +174,24 @@ func (staff) Resume(context.Context, string, domain.Cause) ([]json.RawMessage, e
 	return nil, nil
 }
 
+func (staff) AddKey(context.Context, domain.APIKey) error { return nil }
+
+func (staff) RevokeKey(context.Context, string) error { return nil }
+
+func (staff) Webhooks(context.Context) ([]json.RawMessage, error)        { return nil, nil }
+func (staff) Webhook(context.Context, string) ([]json.RawMessage, error) { return nil, nil }
+func (staff) AddWebhook(context.Context, string, []string, string) ([]json.RawMessage, error) {
+	return nil, nil
+}
+func (staff) RotateWebhook(context.Context, string) ([]json.RawMessage, error)  { return nil, nil }
+func (staff) EnableWebhook(context.Context, string) ([]json.RawMessage, error)  { return nil, nil }
+func (staff) DisableWebhook(context.Context, string) ([]json.RawMessage, error) { return nil, nil }
+func (staff) RemoveWebhook(context.Context, string) ([]json.RawMessage, error)  { return nil, nil }
+func (staff) TestWebhook(context.Context, string) ([]json.RawMessage, error)    { return nil, nil }
+func (staff) ReplayWebhook(context.Context, string, int64, int64) ([]json.RawMessage, error) {
+	return nil, nil
+}
+
 func (staff) Audit(_ context.Context, progress func(AuditProgress)) (json.RawMessage, error) {
 	progress(AuditProgress{Partitions: 1, Of: 2})
 	return json.RawMessage(`{"ok":true}`), nil
@@ -187,7 +205,7 @@ func serverOf(t *testing.T, w *world, o Options) *Server {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Demand: w, Organising: staff{}, Operating: staff{}, Finding: staff{}}, o)
+	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Demand: w, Organising: staff{}, Operating: staff{}, Finding: staff{}, Managing: staff{}}, o)
 }
 
 // key adds one to the world, and returns it.
@@ -266,6 +284,18 @@ var calls = map[string]struct{ method, target, body, may string }{
 	"self":                 {http.MethodGet, "/v1/self", ``, "CVSORAc"},
 	"orders":               {http.MethodGet, "/v1/orders?event=e1", ``, "RA"},
 	"order-history":        {http.MethodGet, "/v1/orders/e1/o/history", ``, "RA"},
+	"keys":                 {http.MethodGet, "/v1/keys", ``, "RA"},
+	"key-create":           {http.MethodPost, "/v1/keys", `{"role":"admin","name":"ann","events":["e1"]}`, "A"},
+	"key-revoke":           {http.MethodDelete, "/v1/keys/none", ``, "A"},
+	"webhooks":             {http.MethodGet, "/v1/webhooks", ``, "RA"},
+	"webhook":              {http.MethodGet, "/v1/webhooks/wh_1", ``, "RA"},
+	"webhook-add":          {http.MethodPost, "/v1/webhooks", `{"url":"https://shop.example","events":["order.held"]}`, "A"},
+	"webhook-rotate":       {http.MethodPost, "/v1/webhooks/wh_1/rotate", ``, "A"},
+	"webhook-enable":       {http.MethodPost, "/v1/webhooks/wh_1/enable", ``, "RA"},
+	"webhook-disable":      {http.MethodPost, "/v1/webhooks/wh_1/disable", ``, "RA"},
+	"webhook-test":         {http.MethodPost, "/v1/webhooks/wh_1/test", ``, "RA"},
+	"webhook-replay":       {http.MethodPost, "/v1/webhooks/wh_1/replay", `{"since":1}`, "RA"},
+	"webhook-remove":       {http.MethodDelete, "/v1/webhooks/wh_1", ``, "A"},
 	"dead-letters-redrive": {http.MethodPost, "/v1/dead-letters/redrive", `{"ids":["0:1-0"]}`, "RA"},
 	"dead-letters-reroute": {http.MethodPost, "/v1/dead-letters/reroute", `{"ids":["0:1-0"]}`, "RA"},
 	"dead-letters-discard": {http.MethodPost, "/v1/dead-letters/discard", `{"ids":["0:1-0"]}`, "RA"},
@@ -279,7 +309,7 @@ func TestRoles(t *testing.T) {
 		'C': w.key(t, domain.APICheckout), 'V': w.key(t, domain.APICustomerView), 'S': w.key(t, domain.APISales),
 		'O': w.key(t, domain.APIOrganiser), 'R': w.key(t, domain.APISRE), 'A': w.key(t, domain.APIAdmin), 'n': "",
 	}
-	token, err := mint(w.keys[slices.IndexFunc(w.keys, func(k domain.APIKey) bool { return k.Role == domain.APICheckout })], "fred", time.Now().Add(time.Minute))
+	token, err := mint(w.keys[slices.IndexFunc(w.keys, func(k domain.APIKey) bool { return k.Role == domain.APICheckout })], "fred", false, time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +362,7 @@ func TestCustomersSeeTheirs(t *testing.T) {
 	}}
 	s := serverOf(t, w, Options{})
 	w.key(t, domain.APICheckout)
-	token, err := mint(w.keys[0], "fred", time.Now().Add(time.Minute))
+	token, err := mint(w.keys[0], "fred", false, time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,27 +380,72 @@ func TestCustomersSeeTheirs(t *testing.T) {
 	}
 }
 
+// A customer cancels what is theirs, as a whole and while it is held, if the checkout has said so when it made the token; and nothing else.
+func TestCustomersCancelWhatIsHeld(t *testing.T) {
+	w := &world{orders: map[domain.OrderRef]domain.Order{
+		{EventID: "e1", OrderID: "held"}:   {State: domain.OrderHeld, CustomerID: "fred"},
+		{EventID: "e1", OrderID: "lapsed"}: {State: domain.OrderLapsed, CustomerID: "fred"},
+		{EventID: "e1", OrderID: "bought"}: {State: domain.OrderConfirmed, CustomerID: "fred"},
+		{EventID: "e1", OrderID: "over"}:   {State: domain.OrderCancelled, CustomerID: "fred"},
+		{EventID: "e1", OrderID: "theirs"}: {State: domain.OrderHeld, CustomerID: "amy"},
+	}}
+	s := serverOf(t, w, Options{})
+	w.key(t, domain.APICheckout)
+	token := func(cancels bool) string {
+		t.Helper()
+		made, err := mint(w.keys[0], "fred", cancels, time.Now().Add(time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	may, mayNot := token(true), token(false)
+	for _, c := range []struct {
+		order, token, body string
+		want               int
+	}{
+		{"held", mayNot, ``, http.StatusForbidden},
+		{"bought", may, ``, http.StatusForbidden},
+		{"theirs", may, ``, http.StatusNotFound},
+		{"none", may, ``, http.StatusNotFound},
+		{"held", may, `{"no_refund":true}`, http.StatusForbidden},
+		{"held", may, `{"change":1,"items":[{"section":"general","quantity":1}]}`, http.StatusForbidden},
+		{"held", may, `{"reason":"ill"}`, http.StatusAccepted},
+		{"lapsed", may, ``, http.StatusAccepted},
+		{"over", may, ``, http.StatusAccepted}, // as whoever had no answer asks again
+	} {
+		before := len(w.published)
+		a := ask(s, http.MethodPost, "/v1/orders/e1/"+c.order+"/cancel", c.token, c.body)
+		if a.Code != c.want || (len(w.published) > before) != (c.want == http.StatusAccepted) {
+			t.Errorf("%s %s: %d, want %d; %d published: %s", c.order, c.body, a.Code, c.want, len(w.published)-before, a.Body)
+		}
+	}
+	if first := w.published[0]; first.Type != domain.RequestCancel || first.OrderID != "held" || first.Cause != (domain.Cause{Reason: "ill", By: "customer fred"}) {
+		t.Errorf("published: %+v", first)
+	}
+}
+
 // Keys and tokens that are not what they seem to be let nobody in.
 func TestForgeries(t *testing.T) {
 	w := &world{}
 	s := serverOf(t, w, Options{})
 	secret := w.key(t, domain.APICheckout)
 	sales := w.key(t, domain.APISales)
-	good, err := mint(w.keys[0], "fred", time.Now().Add(time.Minute))
+	good, err := mint(w.keys[0], "fred", false, time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	late, err := mint(w.keys[0], "fred", time.Now().Add(-time.Millisecond))
+	late, err := mint(w.keys[0], "fred", false, time.Now().Add(-time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
-	bySales, err := mint(w.keys[1], "fred", time.Now().Add(time.Minute))
+	bySales, err := mint(w.keys[1], "fred", false, time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	head, tail, _ := strings.Cut(strings.TrimPrefix(good, tokenPrefix), ".")
 	byHolder := domain.APIKey{ID: w.keys[0].ID, Hash: "guessed"}
-	guessed, err := mint(byHolder, "fred", time.Now().Add(time.Minute))
+	guessed, err := mint(byHolder, "fred", false, time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

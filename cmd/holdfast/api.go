@@ -36,6 +36,7 @@ type apiCommand struct {
 	LogFormat string        `env:"HOLDFAST_LOG_FORMAT" enum:"json,console" default:"json" placeholder:"FORMAT" help:"json or console. The log goes to stderr. Default: json."`
 	LogLevel  string        `env:"HOLDFAST_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 
+	People  peopleFlags        `embed:"" prefix:"oidc-" group:"People who sign in with a provider of identities (OpenID Connect):"`
 	Webhook stripeWebhookFlags `embed:"" group:"Stripe's webhooks, at POST /v1/gateways/stripe/webhook:"`
 	codeKeyFlags
 	auditSources `group:"What audits that are asked for over HTTP compare with:"`
@@ -74,6 +75,10 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	people, err := c.People.people()
+	if err != nil {
+		return err
+	}
 	log, err := newLogger(e.stderr, c.LogFormat, c.LogLevel)
 	if err != nil {
 		return err
@@ -91,7 +96,7 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if c.Console {
 		options.Pages = console.Handler()
 	}
-	server, end := newAPI(e, store, staffing{codes, c.auditSources, hooks}, options)
+	server, end := newAPI(e, store, staffing{codes, c.auditSources, hooks, people}, options)
 	defer end()
 	if c.Metrics != "" {
 		metrics, err := serveMetrics(ctx, c.Metrics, server, log)
@@ -121,6 +126,7 @@ type staffing struct {
 	codes    domain.CodeKeys
 	compared auditSources
 	hooks    *stripe.Webhooks // of Stripe; nil: none are taken
+	people   *api.People      // who may sign in; nil: only keys are let in
 }
 
 // newAPI is the API of a namespace. end is to be called when nobody asks it any more.
@@ -130,12 +136,17 @@ func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) 
 	deps := api.Deps{
 		Producer: p, Outcomes: checkout, Events: apiEvents{store.Events(), store}, Books: newBooks(store), Keys: store.APIKeys(), Demand: store,
 		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store, with.compared}, Codes: with.codes,
-		Finding: apiFinding{apiOperating{e, store, with.compared}},
+		Finding: apiFinding{apiOperating{e, store, with.compared}}, Managing: apiManaging{apiOperating{e, store, with.compared}}, People: with.people,
 	}
 	if with.hooks != nil {
 		deps.Notices = stripeNotices{with.hooks, store}
 	}
-	return api.New(deps, o), p.Close
+	return api.New(deps, o), func() {
+		p.Close()
+		if with.people != nil {
+			with.people.Close()
+		}
+	}
 }
 
 // apiEvents are the events as the API knows them.

@@ -38,25 +38,6 @@ The key goes with every request: Authorization: Bearer KEY. To change it: create
 `
 }
 
-// keyView is a key in JSON.
-type keyView struct {
-	ID            string         `json:"key_id"`
-	Role          domain.APIRole `json:"role"`
-	Name          string         `json:"name"`
-	Events        []string       `json:"events"` // none: all
-	CreatedMillis int64          `json:"created"`
-	By            string         `json:"by,omitempty"`
-	UsedMillis    int64          `json:"used"` // 0: never
-}
-
-func viewKey(k domain.APIKey) keyView {
-	events := k.Events
-	if events == nil {
-		events = []string{}
-	}
-	return keyView{k.ID, k.Role, k.Name, events, k.CreatedMillis, k.By, k.UsedMillis}
-}
-
 func (c *keysCreateCommand) Run(ctx context.Context, e *environment) error {
 	role := domain.APIRole(c.Role)
 	name, flag := c.Name, "--name"
@@ -79,10 +60,7 @@ func (c *keysCreateCommand) Run(ctx context.Context, e *environment) error {
 			return err
 		}
 		out := e.printer()
-		out.row(struct {
-			Key string `json:"key"`
-			keyView
-		}{secret, viewKey(key)}, secret)
+		out.row(api.MadeKey{Secret: secret, Key: api.ViewKey(key)}, secret)
 		return out.flush()
 	})
 }
@@ -97,7 +75,7 @@ func (c *keysListCommand) Run(ctx context.Context, e *environment) error {
 		}
 		out := e.printer("key_id", "role", "name", "events", "created", "by", "used")
 		for _, k := range keys {
-			out.row(viewKey(k), k.ID, string(k.Role), k.Name, strings.Join(k.Events, ","), when(k.CreatedMillis), k.By, when(k.UsedMillis))
+			out.row(api.ViewKey(k), k.ID, string(k.Role), k.Name, strings.Join(k.Events, ","), when(k.CreatedMillis), k.By, when(k.UsedMillis))
 		}
 		return out.end(nil)
 	})

@@ -172,7 +172,7 @@ func TestWebhooks(t *testing.T) {
 		}
 	}
 	notRefused(t, client("admin"))
-	for _, user := range []string{"worker", "operator", "viewer", "staff"} {
+	for _, user := range []string{"worker", "operator", "viewer", "api"} {
 		as(user).fails(exitFailed, []string{"NOPERM"}, "webhooks", "add", k.URL, "--events", "order.held", "--allow-private")
 	}
 }

@@ -10,7 +10,10 @@ export class Problem extends Error {
   }
 }
 
-/** Who is signed in. The key is kept for as long as the tab is open, and nowhere else. */
+const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
+const here = () => location.origin + '/console/'
+
+/** Who is signed in. The key, or the token of a person, is kept for as long as the tab is open, and nowhere else. */
 class Session {
   key = $state('')
   self = $state.raw(null)
@@ -19,7 +22,8 @@ class Session {
   starting = $state(false) // with a key that was not typed
 
   constructor() {
-    this.#given(sessionStorage.getItem('holdfast.key'))
+    if (new URLSearchParams(location.search).has('state')) this.#back()
+    else this.#given(sessionStorage.getItem('holdfast.key'))
     addEventListener('hashchange', () => this.#given())
   }
 
@@ -36,6 +40,33 @@ class Session {
     this.starting = true
     // Not before all of this page is there.
     queueMicrotask(() => this.start(key || kept).catch((why) => this.end(why.message)).finally(() => (this.starting = false)))
+  }
+
+  /** Go to where people sign in, which leads back here. What it is exchanged with then stays in this tab. */
+  async goSignIn(url) {
+    const random = () => base64url(crypto.getRandomValues(new Uint8Array(32)))
+    const kept = { verifier: random(), state: random(), nonce: random(), hash: location.hash }
+    sessionStorage.setItem('holdfast.sign-in', JSON.stringify(kept))
+    const challenge = base64url(new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(kept.verifier))))
+    const at = new URL(url)
+    for (const [name, value] of Object.entries({ redirect_uri: here(), state: kept.state, nonce: kept.nonce, code_challenge: challenge })) at.searchParams.set(name, value)
+    location.assign(at)
+  }
+
+  /** They are back from there. */
+  #back() {
+    const said = new URLSearchParams(location.search)
+    const kept = JSON.parse(sessionStorage.getItem('holdfast.sign-in') || '{}')
+    sessionStorage.removeItem('holdfast.sign-in')
+    history.replaceState(null, '', location.pathname + (kept.hash || ''))
+    this.starting = true
+    const run = async () => {
+      if (!kept.state || said.get('state') !== kept.state) throw new Error('That was not begun in this tab, or is over: sign in anew.')
+      if (!said.get('code')) throw new Error('You were not signed in.')
+      const { token } = await ask('POST', '/v1/sign-in', { code: said.get('code'), code_verifier: kept.verifier, nonce: kept.nonce, redirect_uri: here() })
+      await this.start(token)
+    }
+    queueMicrotask(() => run().catch((why) => this.end(why.message)).finally(() => (this.starting = false)))
   }
 
   /** Sign in with a key, if it is valid. */
@@ -65,7 +96,7 @@ async function fetched(method, path, { body, headers, signal } = {}) {
     method,
     signal,
     cache: 'no-store',
-    headers: { Authorization: 'Bearer ' + session.key, ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
+    headers: { ...(session.key && { Authorization: 'Bearer ' + session.key }), ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
     body: body === undefined ? undefined : JSON.stringify(body),
   }).catch((why) => {
     if (signal?.aborted) throw why
@@ -73,7 +104,7 @@ async function fetched(method, path, { body, headers, signal } = {}) {
   })
   if (response.ok) return response
   const said = await response.json().catch(() => ({}))
-  if (response.status === 401) session.end('This key is not valid, or not any more.')
+  if (response.status === 401 && session.key) session.end('This key is not valid, or not any more.')
   throw new Problem(said, response.status)
 }
 

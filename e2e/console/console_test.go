@@ -95,7 +95,7 @@ func TestInTheBrowser(t *testing.T) {
 	if err := json.Unmarshal([]byte(dev.Stdout.String()), &at); err != nil {
 		t.Fatal(err)
 	}
-	keys, err := json.Marshal(map[string]string{"sales": key(t, binary, at.Redis, "sales"), "admin": at.Admin, "checkout": at.Checkout})
+	keys, err := json.Marshal(map[string]string{"sales": key(t, binary, at.Redis, "sales"), "admin": at.Admin, "checkout": at.Checkout, "hook": hook(t, binary, at.Redis)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestInTheBrowser(t *testing.T) {
 		args = append(args, "../../docs/console")
 	}
 	drive := exec.CommandContext(t.Context(), "node", args...)
-	drive.Env = append(os.Environ(), "CHROMIUM="+chromium, "API="+at.API, "CONSOLE="+at.Console, "HARM="+harm(t, at.Redis), "KEYS="+string(keys))
+	drive.Env = append(os.Environ(), "CHROMIUM="+chromium, "API="+at.API, "CONSOLE="+at.Console, "HARM="+harm(t, at.Redis), "KEYS="+string(keys), "PEOPLE="+people(t, binary, at.Redis))
 	said, err := drive.CombinedOutput()
 	t.Logf("%s", said)
 	if err != nil {
@@ -121,6 +121,36 @@ func key(t *testing.T, binary, redisURL, role string) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(made))
+}
+
+// people starts an API that takes a provider's word for who people are, and returns where it is.
+func people(t *testing.T, binary, redisURL string) string {
+	t.Helper()
+	api := program.Start(t, "an API for people", exec.Command(binary, "api", "--console", "--listen", "127.0.0.1:0", "--redis", redisURL, "-o", "json",
+		"--oidc-issuer", identities(t), "--oidc-client-id", "holdfast", "--oidc-group", "admin=owners", "--oidc-group", "sre=night-shift"))
+	t.Cleanup(func() { api.Stop(30 * time.Second) })
+	var at struct {
+		URL string `json:"url"`
+	}
+	torture.Eventually(t, 20*time.Second, "it says where it is", func() error {
+		api.Alive()
+		return json.Unmarshal([]byte(api.Stdout.String()), &at)
+	})
+	return at.URL
+}
+
+// hook adds an endpoint of webhooks that takes everything, has a worker tell it, and returns where it is.
+func hook(t *testing.T, binary, redisURL string) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	t.Cleanup(server.Close)
+	added := exec.CommandContext(t.Context(), binary, "webhooks", "add", server.URL, "--redis", redisURL, "--events", "order.confirmed", "--allow-private", "--by", "ana")
+	if said, err := added.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	worker := program.Start(t, "a worker for webhooks", exec.Command(binary, "worker", "--redis", redisURL, "--roles", "webhooks"))
+	t.Cleanup(func() { worker.Stop(30 * time.Second) })
+	return server.URL
 }
 
 // harm returns a URL that, when it is asked to, has more places be left of the event talk than there are.

@@ -134,7 +134,7 @@ func TestUsersMayNoMore(t *testing.T) {
 	for user, denied := range map[string][][][]any{
 		"producer":  {names, groups, tokens, books, {{"HSET", "holdfast:meta", "partitions", 1}, {"DEL", p + "requests"}, {"XDEL", p + "requests", "1-1"}, {"HGETALL", p + "2:owed_notes"}}},
 		"api":       {names, groups, tokens, books, meta, removing, {{"HSET", "holdfast:api_keys", "a", "b"}, {"HDEL", "holdfast:api_keys", "a"}, {"XDEL", p + "requests", "1-1"}}},
-		"staff":     {{{"XACK", p + "requests", "purchase", "1-1"}, {"XGROUP", "DESTROY", p + "requests", "purchase"}, {"HSET", "holdfast:2:invoices:{c}", "a", "b"}, {"HSET", "holdfast:api_keys", "a", "b"}, {"XTRIM", p + "2:log", "MAXLEN", 0}}, removing, {{"DEL", "holdfast:meta"}}},
+		"staff":     {{{"XACK", p + "requests", "purchase", "1-1"}, {"XGROUP", "DESTROY", p + "requests", "purchase"}, {"HSET", "holdfast:2:invoices:{c}", "a", "b"}, {"XTRIM", p + "2:log", "MAXLEN", 0}}, removing, {{"DEL", "holdfast:meta"}, {"DEL", "holdfast:api_keys"}}},
 		"worker":    {names},
 		"organizer": {names, selling, groups, {{"XRANGE", p + "requests", "-", "+"}, {"DEL", p + "2:log"}, {"XTRIM", p + "2:log", "MAXLEN", 0}, {"HSET", "holdfast:2:invoices:{c}", "a", "b"}, {"XDEL", p + "2:dead", "1-1"}}, removing},
 		"operator":  {{{"XACK", p + "requests", "purchase", "1-1"}, {"XGROUP", "DESTROY", p + "requests", "purchase"}, {"HSET", p + "2:orders:0", "e1/o1", "x"}, {"HSET", "holdfast:2:invoices:{c}", "a", "b"}, {"DEL", p + "2:events"}}, removing, {{"XTRIM", p + "2:log", "MAXLEN", 0}}, {{"DEL", "holdfast:meta"}}},

@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, ServerSentEventsResult, TDataShape } from './client/index.js';
-import type { AuditData, AuditedData, AuditedErrors, AuditedResponses, AuditErrors, AuditResponses, CancelData, CancelErrors, CancelResponses, ChangeData, ChangeErrors, ChangeResponses, CheckData, CheckErrors, CheckResponses, CustomerTokenData, CustomerTokenErrors, CustomerTokenResponses, DeadLetterData, DeadLetterErrors, DeadLetterResponses, DeadLettersData, DeadLettersDiscardData, DeadLettersDiscardErrors, DeadLettersDiscardResponses, DeadLettersErrors, DeadLettersRedriveData, DeadLettersRedriveErrors, DeadLettersRedriveResponses, DeadLettersRerouteData, DeadLettersRerouteErrors, DeadLettersRerouteResponses, DeadLettersResponses, DoctorData, DoctorErrors, DoctorResponses, EventAdjustData, EventAdjustErrors, EventAdjustResponses, EventCallOffData, EventCallOffErrors, EventCallOffResponses, EventCloseData, EventCloseErrors, EventCloseResponses, EventCreateData, EventCreateErrors, EventCreateResponses, EventData, EventErrors, EventReopenData, EventReopenErrors, EventReopenResponses, EventResponses, EventsData, EventSeatsData, EventSeatsErrors, EventSeatsResponses, EventsErrors, EventsResponses, EventUpdatesData, EventUpdatesErrors, EventUpdatesResponse, EventUpdatesResponses, ExplainData, ExplainErrors, ExplainResponses, OrderData, OrderErrors, OrderHistoryData, OrderHistoryErrors, OrderHistoryResponses, OrderResponses, OrdersBulkData, OrdersBulkErrors, OrdersBulkResponses, OrdersData, OrdersErrors, OrderShowData, OrderShowErrors, OrderShowResponses, OrdersResponses, OrderUpdatesData, OrderUpdatesErrors, OrderUpdatesResponse, OrderUpdatesResponses, PauseData, PauseErrors, PauseResponses, PausesData, PausesErrors, PausesResponses, PayData, PayErrors, PaymentUpdateData, PaymentUpdateErrors, PaymentUpdateResponses, PayResponses, PendingData, PendingErrors, PendingResponses, PurchasesData, PurchasesErrors, PurchasesResponses, RefundData, RefundErrors, RefundResponses, ResumeData, ResumeErrors, ResumeResponses, SalesData, SalesErrors, SalesResponses, SalesSeriesData, SalesSeriesErrors, SalesSeriesResponses, SelfData, SelfErrors, SelfResponses, StripeWebhookData, StripeWebhookErrors, StripeWebhookResponses, WorkersData, WorkersErrors, WorkersResponses } from './types.gen.js';
+import type { AuditData, AuditedData, AuditedErrors, AuditedResponses, AuditErrors, AuditResponses, CancelData, CancelErrors, CancelResponses, ChangeData, ChangeErrors, ChangeResponses, CheckData, CheckErrors, CheckResponses, CustomerTokenData, CustomerTokenErrors, CustomerTokenResponses, DeadLetterData, DeadLetterErrors, DeadLetterResponses, DeadLettersData, DeadLettersDiscardData, DeadLettersDiscardErrors, DeadLettersDiscardResponses, DeadLettersErrors, DeadLettersRedriveData, DeadLettersRedriveErrors, DeadLettersRedriveResponses, DeadLettersRerouteData, DeadLettersRerouteErrors, DeadLettersRerouteResponses, DeadLettersResponses, DoctorData, DoctorErrors, DoctorResponses, EventAdjustData, EventAdjustErrors, EventAdjustResponses, EventCallOffData, EventCallOffErrors, EventCallOffResponses, EventCloseData, EventCloseErrors, EventCloseResponses, EventCreateData, EventCreateErrors, EventCreateResponses, EventData, EventErrors, EventReopenData, EventReopenErrors, EventReopenResponses, EventResponses, EventsData, EventSeatsData, EventSeatsErrors, EventSeatsResponses, EventsErrors, EventsResponses, EventUpdatesData, EventUpdatesErrors, EventUpdatesResponse, EventUpdatesResponses, ExplainData, ExplainErrors, ExplainResponses, KeyCreateData, KeyCreateErrors, KeyCreateResponses, KeyRevokeData, KeyRevokeErrors, KeyRevokeResponses, KeysData, KeysErrors, KeysResponses, OrderData, OrderErrors, OrderHistoryData, OrderHistoryErrors, OrderHistoryResponses, OrderResponses, OrdersBulkData, OrdersBulkErrors, OrdersBulkResponses, OrdersData, OrdersErrors, OrderShowData, OrderShowErrors, OrderShowResponses, OrdersResponses, OrderUpdatesData, OrderUpdatesErrors, OrderUpdatesResponse, OrderUpdatesResponses, PauseData, PauseErrors, PauseResponses, PausesData, PausesErrors, PausesResponses, PayData, PayErrors, PaymentUpdateData, PaymentUpdateErrors, PaymentUpdateResponses, PayResponses, PendingData, PendingErrors, PendingResponses, PurchasesData, PurchasesErrors, PurchasesResponses, RefundData, RefundErrors, RefundResponses, ResumeData, ResumeErrors, ResumeResponses, SalesData, SalesErrors, SalesResponses, SalesSeriesData, SalesSeriesErrors, SalesSeriesResponses, SelfData, SelfErrors, SelfResponses, SignedInData, SignedInErrors, SignedInResponses, SignInData, SignInErrors, SignInResponses, StripeWebhookData, StripeWebhookErrors, StripeWebhookResponses, WebhookAddData, WebhookAddErrors, WebhookAddResponses, WebhookData, WebhookDisableData, WebhookDisableErrors, WebhookDisableResponses, WebhookEnableData, WebhookEnableErrors, WebhookEnableResponses, WebhookErrors, WebhookRemoveData, WebhookRemoveErrors, WebhookRemoveResponses, WebhookReplayData, WebhookReplayErrors, WebhookReplayResponses, WebhookResponses, WebhookRotateData, WebhookRotateErrors, WebhookRotateResponses, WebhooksData, WebhooksErrors, WebhooksResponses, WebhookTestData, WebhookTestErrors, WebhookTestResponses, WorkersData, WorkersErrors, WorkersResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -313,6 +313,49 @@ export const stripeWebhook = <ThrowOnError extends boolean = false>(options: Opt
 });
 
 /**
+ * List API keys, but for the keys themselves
+ *
+ * To a key that is for some events, those that are for no others.
+ *
+ * For the roles sre, admin.
+ */
+export const keys = <ThrowOnError extends boolean = false>(options?: Options<KeysData, ThrowOnError>): RequestResult<KeysResponses, KeysErrors, ThrowOnError> => (options?.client ?? client).get<KeysResponses, KeysErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/keys',
+    ...options
+});
+
+/**
+ * Make an API key, and tell it once
+ *
+ * After no answer there may be a key that nobody has: the list tells, and it can be revoked.
+ *
+ * For the roles admin.
+ */
+export const keyCreate = <ThrowOnError extends boolean = false>(options: Options<KeyCreateData, ThrowOnError>): RequestResult<KeyCreateResponses, KeyCreateErrors, ThrowOnError> => (options.client ?? client).post<KeyCreateResponses, KeyCreateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/keys',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * End an API key
+ *
+ * A second later nobody gets in with it, nor with a customer's token that it made.
+ *
+ * For the roles admin.
+ */
+export const keyRevoke = <ThrowOnError extends boolean = false>(options: Options<KeyRevokeData, ThrowOnError>): RequestResult<KeyRevokeResponses, KeyRevokeErrors, ThrowOnError> => (options.client ?? client).delete<KeyRevokeResponses, KeyRevokeErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/keys/{key_id}',
+    ...options
+});
+
+/**
  * Find orders
  *
  * The newest first. The objects are those of holdfast orders list -o json. A customer's orders are those that were ever confirmed, unless a state is asked for; without a customer, and with a state, the log is looked through, which takes the longer the fewer there are.
@@ -375,7 +418,9 @@ export const orderShow = <ThrowOnError extends boolean = false>(options: Options
 /**
  * Give an order up, or some of its places
  *
- * For the roles checkout, organiser, admin.
+ * A customer's token may, if it was made so, give up the whole of an own order while that is held.
+ *
+ * For the roles checkout, organiser, admin, customer.
  */
 export const cancel = <ThrowOnError extends boolean = false>(options: Options<CancelData, ThrowOnError>): RequestResult<CancelResponses, CancelErrors, ThrowOnError> => (options.client ?? client).post<CancelResponses, CancelErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -582,6 +627,152 @@ export const salesSeries = <ThrowOnError extends boolean = false>(options: Optio
 export const self = <ThrowOnError extends boolean = false>(options?: Options<SelfData, ThrowOnError>): RequestResult<SelfResponses, SelfErrors, ThrowOnError> => (options?.client ?? client).get<SelfResponses, SelfErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/v1/self',
+    ...options
+});
+
+/**
+ * Where people sign in
+ *
+ * For everybody, as the console asks it before anybody has signed in.
+ */
+export const signIn = <ThrowOnError extends boolean = false>(options?: Options<SignInData, ThrowOnError>): RequestResult<SignInResponses, SignInErrors, ThrowOnError> => (options?.client ?? client).get<SignInResponses, SignInErrors, ThrowOnError>({ url: '/v1/sign-in', ...options });
+
+/**
+ * Exchange the code of a sign-in for the token of a person
+ *
+ * What the token may do, and for how long, the provider of identities says.
+ */
+export const signedIn = <ThrowOnError extends boolean = false>(options: Options<SignedInData, ThrowOnError>): RequestResult<SignedInResponses, SignedInErrors, ThrowOnError> => (options.client ?? client).post<SignedInResponses, SignedInErrors, ThrowOnError>({
+    url: '/v1/sign-in',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Who is told of orders, and whether they listen
+ *
+ * The objects are those of holdfast webhooks list -o json. For keys that are for all events.
+ *
+ * For the roles sre, admin.
+ */
+export const webhooks = <ThrowOnError extends boolean = false>(options?: Options<WebhooksData, ThrowOnError>): RequestResult<WebhooksResponses, WebhooksErrors, ThrowOnError> => (options?.client ?? client).get<WebhooksResponses, WebhooksErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/webhooks',
+    ...options
+});
+
+/**
+ * Have somebody be told of orders
+ *
+ * secret of the answer signs the messages: nobody can tell it again. The objects are those of holdfast webhooks add -o json. For keys that are for all events.
+ *
+ * For the roles admin.
+ */
+export const webhookAdd = <ThrowOnError extends boolean = false>(options: Options<WebhookAddData, ThrowOnError>): RequestResult<WebhookAddResponses, WebhookAddErrors, ThrowOnError> => (options.client ?? client).post<WebhookAddResponses, WebhookAddErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/webhooks',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * End an endpoint, and forget what waits for it
+ *
+ * The objects are those of holdfast webhooks remove -o json. For keys that are for all events.
+ *
+ * For the roles admin.
+ */
+export const webhookRemove = <ThrowOnError extends boolean = false>(options: Options<WebhookRemoveData, ThrowOnError>): RequestResult<WebhookRemoveResponses, WebhookRemoveErrors, ThrowOnError> => (options.client ?? client).delete<WebhookRemoveResponses, WebhookRemoveErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/webhooks/{webhook_id}',
+    ...options
+});
+
+/**
+ * Show an endpoint, and how it was tried lately
+ *
+ * The objects are those of holdfast webhooks show -o json. For keys that are for all events.
+ *
+ * For the roles sre, admin.
+ */
+export const webhook = <ThrowOnError extends boolean = false>(options: Options<WebhookData, ThrowOnError>): RequestResult<WebhookResponses, WebhookErrors, ThrowOnError> => (options.client ?? client).get<WebhookResponses, WebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/webhooks/{webhook_id}',
+    ...options
+});
+
+/**
+ * Send nothing more to an endpoint until it is enabled
+ *
+ * The objects are those of holdfast webhooks disable -o json. For keys that are for all events.
+ *
+ * For the roles sre, admin.
+ */
+export const webhookDisable = <ThrowOnError extends boolean = false>(options: Options<WebhookDisableData, ThrowOnError>): RequestResult<WebhookDisableResponses, WebhookDisableErrors, ThrowOnError> => (options.client ?? client).post<WebhookDisableResponses, WebhookDisableErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/webhooks/{webhook_id}/disable',
+    ...options
+});
+
+/**
+ * Send to an endpoint again, from where it was left
+ *
+ * The objects are those of holdfast webhooks enable -o json. For keys that are for all events.
+ *
+ * For the roles sre, admin.
+ */
+export const webhookEnable = <ThrowOnError extends boolean = false>(options: Options<WebhookEnableData, ThrowOnError>): RequestResult<WebhookEnableResponses, WebhookEnableErrors, ThrowOnError> => (options.client ?? client).post<WebhookEnableResponses, WebhookEnableErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/webhooks/{webhook_id}/enable',
+    ...options
+});
+
+/**
+ * Send once more what happened since a time
+ *
+ * With the ids that the messages had: a receiver that has one passes over it. The objects are those of holdfast webhooks replay -o json. For keys that are for all events.
+ *
+ * For the roles sre, admin.
+ */
+export const webhookReplay = <ThrowOnError extends boolean = false>(options: Options<WebhookReplayData, ThrowOnError>): RequestResult<WebhookReplayResponses, WebhookReplayErrors, ThrowOnError> => (options.client ?? client).post<WebhookReplayResponses, WebhookReplayErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/webhooks/{webhook_id}/replay',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Give an endpoint another secret
+ *
+ * secret of the answer is told once; for a day messages are signed with the one before, too. The objects are those of holdfast webhooks rotate -o json. For keys that are for all events.
+ *
+ * For the roles admin.
+ */
+export const webhookRotate = <ThrowOnError extends boolean = false>(options: Options<WebhookRotateData, ThrowOnError>): RequestResult<WebhookRotateResponses, WebhookRotateErrors, ThrowOnError> => (options.client ?? client).post<WebhookRotateResponses, WebhookRotateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/webhooks/{webhook_id}/rotate',
+    ...options
+});
+
+/**
+ * Send a message that is about nothing, from here and now
+ *
+ * The objects are those of holdfast webhooks test -o json. For keys that are for all events.
+ *
+ * For the roles sre, admin.
+ */
+export const webhookTest = <ThrowOnError extends boolean = false>(options: Options<WebhookTestData, ThrowOnError>): RequestResult<WebhookTestResponses, WebhookTestErrors, ThrowOnError> => (options.client ?? client).post<WebhookTestResponses, WebhookTestErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/webhooks/{webhook_id}/test',
     ...options
 });
 

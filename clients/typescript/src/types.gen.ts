@@ -318,11 +318,63 @@ export type ItemRequest = {
     unit_price?: number;
 };
 
+export type Key = {
+    /**
+     * Who asked for it.
+     */
+    by?: string;
+    created: number;
+    /**
+     * For which events it is; none: all.
+     */
+    events: Array<string>;
+    key_id: string;
+    /**
+     * Whose it is.
+     */
+    name: string;
+    role: 'checkout' | 'customer-view' | 'sales' | 'organiser' | 'sre' | 'admin';
+    /**
+     * When it was used last, to a minute or so; 0: never.
+     */
+    used: number;
+};
+
+export type KeyList = {
+    keys: Array<Key>;
+};
+
 export type LettersRequest = {
     /**
      * As the list has them (dead_id).
      */
     ids: Array<string>;
+};
+
+export type MadeKey = {
+    /**
+     * Who asked for it.
+     */
+    by?: string;
+    created: number;
+    /**
+     * For which events it is; none: all.
+     */
+    events: Array<string>;
+    /**
+     * The key. Nobody can tell it again.
+     */
+    key: string;
+    key_id: string;
+    /**
+     * Whose it is.
+     */
+    name: string;
+    role: 'checkout' | 'customer-view' | 'sales' | 'organiser' | 'sre' | 'admin';
+    /**
+     * When it was used last, to a minute or so; 0: never.
+     */
+    used: number;
 };
 
 export type NewEvent = {
@@ -362,6 +414,29 @@ export type NewEvent = {
      * Sections to add, or to change.
      */
     sections?: Array<SectionTerms>;
+};
+
+export type NewKeyRequest = {
+    /**
+     * For these events only. Default: for all that the key that asks is for.
+     */
+    events?: Array<string>;
+    /**
+     * Whose it is. Order ids that are made of a checkout's Idempotency-Key are made of this name, too.
+     */
+    name: string;
+    role: 'checkout' | 'customer-view' | 'sales' | 'organiser' | 'sre' | 'admin';
+};
+
+export type NewWebhookRequest = {
+    /**
+     * Of what it is told: order.confirmed and others.
+     */
+    events: Array<string>;
+    /**
+     * Where to send: https, in a public network. Only the command line adds others.
+     */
+    url: string;
 };
 
 export type Objects = {
@@ -615,6 +690,17 @@ export type Refused = {
     section: string;
 };
 
+export type ReplayRequest = {
+    /**
+     * What happened from then on.
+     */
+    since: number;
+    /**
+     * Until when. Default: now.
+     */
+    until?: number;
+};
+
 export type ResumeRequest = {
     /**
      * Default: everything.
@@ -624,6 +710,11 @@ export type ResumeRequest = {
      * Why, for people.
      */
     reason: string;
+};
+
+export type RevokedKey = {
+    key_id: string;
+    revoked: boolean;
 };
 
 export type Row = {
@@ -780,10 +871,43 @@ export type Self = {
      */
     events?: Array<string> | null;
     /**
-     * Of the key: what it does is done in this name.
+     * Of the key; people who signed in have none.
+     */
+    key_id?: string;
+    /**
+     * Of a customer's token: they may cancel what is theirs while it is held.
+     */
+    may_cancel?: boolean;
+    /**
+     * Of the key, or the person: what is done is done in this name.
      */
     name?: string;
     role: string;
+};
+
+export type SignIn = {
+    /**
+     * Of the provider of identities, with all that it is to be told but redirect_uri, state, nonce and code_challenge (S256). Left out: there is none, and only keys are let in.
+     */
+    url?: string;
+};
+
+export type SignInRequest = {
+    code: string;
+    code_verifier: string;
+    nonce: string;
+    /**
+     * As the provider was told it.
+     */
+    redirect_uri: string;
+};
+
+export type SignedIn = {
+    /**
+     * For the header Authorization: Bearer TOKEN.
+     */
+    token: string;
+    until: number;
 };
 
 export type AuditedData = {
@@ -913,6 +1037,10 @@ export type CustomerTokenData = {
          * How long it is good for. Default: 900.
          */
         seconds?: number;
+        /**
+         * true: with it the customer may also cancel their own orders, as long as these are held and not paid for.
+         */
+        cancel?: boolean;
     };
     url: '/v1/customers/{customer}/tokens';
 };
@@ -1435,6 +1563,86 @@ export type StripeWebhookResponses = {
      */
     200: unknown;
 };
+
+export type KeysData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/v1/keys';
+};
+
+export type KeysErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type KeysError = KeysErrors[keyof KeysErrors];
+
+export type KeysResponses = {
+    /**
+     * OK
+     */
+    200: KeyList;
+};
+
+export type KeysResponse = KeysResponses[keyof KeysResponses];
+
+export type KeyCreateData = {
+    body: NewKeyRequest;
+    path?: never;
+    query?: never;
+    url: '/v1/keys';
+};
+
+export type KeyCreateErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type KeyCreateError = KeyCreateErrors[keyof KeyCreateErrors];
+
+export type KeyCreateResponses = {
+    /**
+     * Created
+     */
+    201: MadeKey;
+};
+
+export type KeyCreateResponse = KeyCreateResponses[keyof KeyCreateResponses];
+
+export type KeyRevokeData = {
+    body?: never;
+    path: {
+        /**
+         * As the list of keys has it.
+         */
+        key_id: string;
+    };
+    query?: never;
+    url: '/v1/keys/{key_id}';
+};
+
+export type KeyRevokeErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type KeyRevokeError = KeyRevokeErrors[keyof KeyRevokeErrors];
+
+export type KeyRevokeResponses = {
+    /**
+     * OK
+     */
+    200: RevokedKey;
+};
+
+export type KeyRevokeResponse = KeyRevokeResponses[keyof KeyRevokeResponses];
 
 export type OrdersData = {
     body?: never;
@@ -2185,6 +2393,316 @@ export type SelfResponses = {
 };
 
 export type SelfResponse = SelfResponses[keyof SelfResponses];
+
+export type SignInData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/v1/sign-in';
+};
+
+export type SignInErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type SignInError = SignInErrors[keyof SignInErrors];
+
+export type SignInResponses = {
+    /**
+     * OK
+     */
+    200: SignIn;
+};
+
+export type SignInResponse = SignInResponses[keyof SignInResponses];
+
+export type SignedInData = {
+    body: SignInRequest;
+    path?: never;
+    query?: never;
+    url: '/v1/sign-in';
+};
+
+export type SignedInErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type SignedInError = SignedInErrors[keyof SignedInErrors];
+
+export type SignedInResponses = {
+    /**
+     * OK
+     */
+    200: SignedIn;
+};
+
+export type SignedInResponse = SignedInResponses[keyof SignedInResponses];
+
+export type WebhooksData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/v1/webhooks';
+};
+
+export type WebhooksErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type WebhooksError = WebhooksErrors[keyof WebhooksErrors];
+
+export type WebhooksResponses = {
+    /**
+     * OK
+     */
+    200: Objects;
+};
+
+export type WebhooksResponse = WebhooksResponses[keyof WebhooksResponses];
+
+export type WebhookAddData = {
+    body: NewWebhookRequest;
+    path?: never;
+    query?: never;
+    url: '/v1/webhooks';
+};
+
+export type WebhookAddErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type WebhookAddError = WebhookAddErrors[keyof WebhookAddErrors];
+
+export type WebhookAddResponses = {
+    /**
+     * Created
+     */
+    201: Objects;
+};
+
+export type WebhookAddResponse = WebhookAddResponses[keyof WebhookAddResponses];
+
+export type WebhookRemoveData = {
+    body?: never;
+    path: {
+        /**
+         * As the list of webhooks has it.
+         */
+        webhook_id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{webhook_id}';
+};
+
+export type WebhookRemoveErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type WebhookRemoveError = WebhookRemoveErrors[keyof WebhookRemoveErrors];
+
+export type WebhookRemoveResponses = {
+    /**
+     * OK
+     */
+    200: Objects;
+};
+
+export type WebhookRemoveResponse = WebhookRemoveResponses[keyof WebhookRemoveResponses];
+
+export type WebhookData = {
+    body?: never;
+    path: {
+        /**
+         * As the list of webhooks has it.
+         */
+        webhook_id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{webhook_id}';
+};
+
+export type WebhookErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type WebhookError = WebhookErrors[keyof WebhookErrors];
+
+export type WebhookResponses = {
+    /**
+     * OK
+     */
+    200: Objects;
+};
+
+export type WebhookResponse = WebhookResponses[keyof WebhookResponses];
+
+export type WebhookDisableData = {
+    body?: never;
+    path: {
+        /**
+         * As the list of webhooks has it.
+         */
+        webhook_id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{webhook_id}/disable';
+};
+
+export type WebhookDisableErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type WebhookDisableError = WebhookDisableErrors[keyof WebhookDisableErrors];
+
+export type WebhookDisableResponses = {
+    /**
+     * OK
+     */
+    200: Objects;
+};
+
+export type WebhookDisableResponse = WebhookDisableResponses[keyof WebhookDisableResponses];
+
+export type WebhookEnableData = {
+    body?: never;
+    path: {
+        /**
+         * As the list of webhooks has it.
+         */
+        webhook_id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{webhook_id}/enable';
+};
+
+export type WebhookEnableErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type WebhookEnableError = WebhookEnableErrors[keyof WebhookEnableErrors];
+
+export type WebhookEnableResponses = {
+    /**
+     * OK
+     */
+    200: Objects;
+};
+
+export type WebhookEnableResponse = WebhookEnableResponses[keyof WebhookEnableResponses];
+
+export type WebhookReplayData = {
+    body: ReplayRequest;
+    path: {
+        /**
+         * As the list of webhooks has it.
+         */
+        webhook_id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{webhook_id}/replay';
+};
+
+export type WebhookReplayErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type WebhookReplayError = WebhookReplayErrors[keyof WebhookReplayErrors];
+
+export type WebhookReplayResponses = {
+    /**
+     * OK
+     */
+    200: Objects;
+};
+
+export type WebhookReplayResponse = WebhookReplayResponses[keyof WebhookReplayResponses];
+
+export type WebhookRotateData = {
+    body?: never;
+    path: {
+        /**
+         * As the list of webhooks has it.
+         */
+        webhook_id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{webhook_id}/rotate';
+};
+
+export type WebhookRotateErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type WebhookRotateError = WebhookRotateErrors[keyof WebhookRotateErrors];
+
+export type WebhookRotateResponses = {
+    /**
+     * OK
+     */
+    200: Objects;
+};
+
+export type WebhookRotateResponse = WebhookRotateResponses[keyof WebhookRotateResponses];
+
+export type WebhookTestData = {
+    body?: never;
+    path: {
+        /**
+         * As the list of webhooks has it.
+         */
+        webhook_id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{webhook_id}/test';
+};
+
+export type WebhookTestErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type WebhookTestError = WebhookTestErrors[keyof WebhookTestErrors];
+
+export type WebhookTestResponses = {
+    /**
+     * OK
+     */
+    200: Objects;
+};
+
+export type WebhookTestResponse = WebhookTestResponses[keyof WebhookTestResponses];
 
 export type WorkersData = {
     body?: never;
