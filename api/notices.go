@@ -15,9 +15,21 @@ import (
 
 // PaymentNotices reads what a payment gateway says of its own accord.
 type PaymentNotices interface {
-	// Read returns which attempt to pay a notice is about; ours is false if it is none of this namespace: then nothing is to be done.
+	// Read returns what a notice is about; ours is false if it is nothing of this namespace: then nothing is to be done.
 	// ErrForged: it is not the gateway's. Other errors: it is not known; it is to come again.
-	Read(ctx context.Context, header http.Header, body []byte) (ref domain.OrderRef, attempt int, ours bool, err error)
+	Read(ctx context.Context, header http.Header, body []byte) (notice PaymentNotice, ours bool, err error)
+}
+
+// PaymentNotice is what there may be news of.
+type PaymentNotice struct {
+	Ref      domain.OrderRef
+	Attempt  int  // to pay, from 1
+	Disputed bool // of a dispute of what was paid; else of what the customer had to do
+}
+
+// concerns reports whether there can be such news of an order.
+func (n PaymentNotice) concerns(o domain.Order) bool {
+	return n.Attempt == o.LastAttempt() && (n.Disputed && o.ConfirmedAtMillis > 0 || !n.Disputed && o.Awaited())
 }
 
 // ErrForged says that a notice does not come from the gateway, or not now.
@@ -36,8 +48,8 @@ func (s *Server) registerNotices() {
 	s.huma.OpenAPI().AddOperation(&huma.Operation{
 		OperationID: id, Method: http.MethodPost, Path: stripeWebhookPath, Tags: []string{"gateways"},
 		Summary: "Hear from Stripe that there may be news of a payment",
-		Description: "For Stripe's webhooks of payment_intent.* alone. A notice is a hint: the order that its metadata names is asked about, if it " +
-			"awaits what its customer does. It needs no key, but a Stripe-Signature by the secret that the process was started with.",
+		Description: "For Stripe's webhooks of payment_intent.* and charge.dispute.* alone. A notice is a hint: the order that it is about is asked about, if it " +
+			"awaits what its customer does, or was paid and is disputed. It needs no key, but a Stripe-Signature by the secret that the process was started with.",
 		Security: []map[string][]string{{}},
 		Parameters: []*huma.Param{{
 			Name: "Stripe-Signature", In: "header", Required: true, Schema: &huma.Schema{Type: "string"}, Description: "Time, and HMAC-SHA256 of time and body.",
@@ -75,7 +87,7 @@ func (s *Server) notice(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return problemOf(http.StatusBadRequest, domain.CodeInvalid, "the body could not be read")
 	}
-	ref, attempt, ours, err := s.deps.Notices.Read(r.Context(), r.Header, body)
+	about, ours, err := s.deps.Notices.Read(r.Context(), r.Header, body)
 	if errors.Is(err, ErrForged) {
 		s.log.Warn("a payment notice is not the gateway's", zap.Error(err))
 		return problemOf(http.StatusBadRequest, domain.CodeInvalid, err.Error())
@@ -83,12 +95,12 @@ func (s *Server) notice(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || !ours {
 		return err
 	}
-	order, err := s.look(r.Context(), ref)
-	if err != nil || !order.Awaited() || order.LastAttempt() != attempt || s.rates.take("notice/"+ref.String(), noticesPerSecond, time.Now()) < 0 {
+	order, err := s.look(r.Context(), about.Ref)
+	if err != nil || !about.concerns(order) || s.rates.take("notice/"+about.Ref.String(), noticesPerSecond, time.Now()) < 0 {
 		return err
 	}
 	_, err = s.deps.Producer.Publish(r.Context(), domain.Request{
-		Type: domain.RequestPaymentUpdate, EventID: ref.EventID, OrderID: ref.OrderID, Attempt: int64(attempt),
+		Type: domain.RequestPaymentUpdate, EventID: about.Ref.EventID, OrderID: about.Ref.OrderID, Attempt: int64(about.Attempt),
 	})
 	return err
 }

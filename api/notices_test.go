@@ -13,21 +13,26 @@ import (
 // notices are about attempt 2 to pay for e1/o, if they are signed.
 type notices struct{ err error }
 
-func (n notices) Read(_ context.Context, header http.Header, body []byte) (ref domain.OrderRef, attempt int, ours bool, err error) {
+func (n notices) Read(_ context.Context, header http.Header, body []byte) (about PaymentNotice, ours bool, err error) {
 	switch {
 	case header.Get("Stripe-Signature") != "signed":
-		return ref, 0, false, ErrForged
+		return about, false, ErrForged
 	case n.err != nil:
-		return ref, 0, false, n.err
+		return about, false, n.err
 	}
-	return domain.OrderRef{EventID: "e1", OrderID: "o"}, 2, string(body) == "ours", nil
+	about = PaymentNotice{Ref: domain.OrderRef{EventID: "e1", OrderID: "o"}, Attempt: 2, Disputed: string(body) == "disputed"}
+	return about, string(body) == "ours" || about.Disputed, nil
 }
 
 // A notice has an order asked about that is awaited, and nothing else: whatever comes late, twice or forged changes nothing.
 func TestNotices(t *testing.T) {
 	awaited := domain.Order{State: domain.OrderHeld, Attempt: 2, PayState: domain.PayActionRequired}
 	paying, again, confirmed := awaited, awaited, awaited
-	paying.PayState, again.Attempt, confirmed.State = domain.PayOpen, 3, domain.OrderConfirmed
+	paying.PayState, again.Attempt, confirmed.State, confirmed.ConfirmedAtMillis = domain.PayOpen, 3, domain.OrderConfirmed, 1
+	elsewise := confirmed // by another attempt
+	elsewise.Attempt = 3
+	cancelled := confirmed
+	cancelled.State = domain.OrderCancelled
 	unavailable := domain.WithCode(domain.ClassRetry, domain.CodeUnavailable, errors.New("redis does not answer"))
 	for name, row := range map[string]struct {
 		order           domain.Order
@@ -36,15 +41,19 @@ func TestNotices(t *testing.T) {
 		status          int
 		published       int // of five that are the same
 	}{
-		"awaited":             {order: awaited, signature: "signed", body: "ours", status: http.StatusOK, published: noticesPerSecond},
-		"forged":              {order: awaited, signature: "guessed", body: "ours", status: http.StatusBadRequest},
-		"another namespace's": {order: awaited, signature: "signed", body: "theirs", status: http.StatusOK},
-		"not known yet":       {signature: "signed", body: "ours", status: http.StatusOK},
-		"in hand":             {order: paying, signature: "signed", body: "ours", status: http.StatusOK},
-		"an attempt before":   {order: again, signature: "signed", body: "ours", status: http.StatusOK},
-		"over":                {order: confirmed, signature: "signed", body: "ours", status: http.StatusOK},
-		"too large":           {order: awaited, signature: "signed", body: strings.Repeat("x", maxBodyBytes+1), status: http.StatusRequestEntityTooLarge},
-		"redis is away":       {order: awaited, signature: "signed", body: "ours", err: unavailable, status: http.StatusServiceUnavailable},
+		"awaited":               {order: awaited, signature: "signed", body: "ours", status: http.StatusOK, published: noticesPerSecond},
+		"forged":                {order: awaited, signature: "guessed", body: "ours", status: http.StatusBadRequest},
+		"another namespace's":   {order: awaited, signature: "signed", body: "theirs", status: http.StatusOK},
+		"not known yet":         {signature: "signed", body: "ours", status: http.StatusOK},
+		"in hand":               {order: paying, signature: "signed", body: "ours", status: http.StatusOK},
+		"an attempt before":     {order: again, signature: "signed", body: "ours", status: http.StatusOK},
+		"over":                  {order: confirmed, signature: "signed", body: "ours", status: http.StatusOK},
+		"disputed":              {order: confirmed, signature: "signed", body: "disputed", status: http.StatusOK, published: noticesPerSecond},
+		"disputed, cancelled":   {order: cancelled, signature: "signed", body: "disputed", status: http.StatusOK, published: noticesPerSecond},
+		"disputed, not paid":    {order: awaited, signature: "signed", body: "disputed", status: http.StatusOK},
+		"disputed, not by that": {order: elsewise, signature: "signed", body: "disputed", status: http.StatusOK},
+		"too large":             {order: awaited, signature: "signed", body: strings.Repeat("x", maxBodyBytes+1), status: http.StatusRequestEntityTooLarge},
+		"redis is away":         {order: awaited, signature: "signed", body: "ours", err: unavailable, status: http.StatusServiceUnavailable},
 	} {
 		w := &world{orders: map[domain.OrderRef]domain.Order{{EventID: "e1", OrderID: "o"}: row.order}}
 		s := serverOf(t, w, Options{})

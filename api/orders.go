@@ -39,27 +39,35 @@ const stateWaiting = "waiting"
 
 // Order is an order as it stands.
 type Order struct {
-	EventID           string `json:"event_id"`
-	OrderID           string `json:"order_id"`
-	State             string `json:"state" enum:"waiting,held,lapsed,confirmed,declined,expired,cancelled,rejected" doc:"waiting: nothing is known of it yet. held: its places are set aside until the deadline. lapsed: that has passed, and it gets them again if its payment is approved late and they are free. The others are outcomes; of them only confirmed can still change, to cancelled."`
-	Reason            string `json:"reason,omitempty" doc:"Why it was rejected, declined or cancelled: sold_out, seat_taken, price_changed and others."`
-	Detail            string `json:"detail,omitempty" doc:"The same for people."`
-	CustomerID        string `json:"customer_id,omitempty"`
-	Items             []Item `json:"items,omitempty"`
-	Amount            int64  `json:"amount" doc:"Minor units."`
-	Currency          string `json:"currency,omitempty"`
-	HeldAtMillis      int64  `json:"held_at,omitempty"`
-	DeadlineMillis    int64  `json:"deadline,omitempty" doc:"When the hold ends, or would have."`
-	ConfirmedAtMillis int64  `json:"confirmed_at,omitempty"`
-	ResolvedAtMillis  int64  `json:"resolved_at,omitempty" doc:"When the latest outcome came."`
-	Attempt           int    `json:"attempt,omitempty" doc:"The latest attempt to pay."`
-	Payment           string `json:"payment,omitempty" enum:"open,declined,action_required" doc:"While it is held, how that attempt stands. declined: another one may follow. action_required: the customer has something to do at their bank."`
-	Change            int64  `json:"change,omitempty" doc:"Number of the latest partial cancel or change that was decided."`
-	ChangeRefusal     string `json:"change_refusal,omitempty" doc:"Why that was refused; empty: it was done."`
-	ChangeDetail      string `json:"change_detail,omitempty"`
-	RefundTotal       int64  `json:"refund_total,omitempty" doc:"Minor units that are given back, or to be."`
-	Receipt           string `json:"receipt,omitempty" doc:"Of the request that was just published: with it, GET of the order is about this very request, and tells its place in line."`
-	Place             *Place `json:"place,omitempty" doc:"While it waits, if its receipt was given."`
+	EventID           string   `json:"event_id"`
+	OrderID           string   `json:"order_id"`
+	State             string   `json:"state" enum:"waiting,held,lapsed,confirmed,declined,expired,cancelled,rejected" doc:"waiting: nothing is known of it yet. held: its places are set aside until the deadline. lapsed: that has passed, and it gets them again if its payment is approved late and they are free. The others are outcomes; of them only confirmed can still change, to cancelled."`
+	Reason            string   `json:"reason,omitempty" doc:"Why it was rejected, declined or cancelled: sold_out, seat_taken, price_changed and others."`
+	Detail            string   `json:"detail,omitempty" doc:"The same for people."`
+	CustomerID        string   `json:"customer_id,omitempty"`
+	Items             []Item   `json:"items,omitempty"`
+	Amount            int64    `json:"amount" doc:"Minor units."`
+	Currency          string   `json:"currency,omitempty"`
+	HeldAtMillis      int64    `json:"held_at,omitempty"`
+	DeadlineMillis    int64    `json:"deadline,omitempty" doc:"When the hold ends, or would have."`
+	ConfirmedAtMillis int64    `json:"confirmed_at,omitempty"`
+	ResolvedAtMillis  int64    `json:"resolved_at,omitempty" doc:"When the latest outcome came."`
+	Attempt           int      `json:"attempt,omitempty" doc:"The latest attempt to pay."`
+	Payment           string   `json:"payment,omitempty" enum:"open,declined,action_required" doc:"While it is held, how that attempt stands. declined: another one may follow. action_required: the customer has something to do at their bank."`
+	Change            int64    `json:"change,omitempty" doc:"Number of the latest partial cancel or change that was decided."`
+	ChangeRefusal     string   `json:"change_refusal,omitempty" doc:"Why that was refused; empty: it was done."`
+	ChangeDetail      string   `json:"change_detail,omitempty"`
+	RefundTotal       int64    `json:"refund_total,omitempty" doc:"Minor units that are given back, or to be."`
+	Dispute           *Dispute `json:"dispute,omitempty" doc:"What its customer's bank has asked back of its payment. The order keeps its places until somebody cancels it."`
+	Receipt           string   `json:"receipt,omitempty" doc:"Of the request that was just published: with it, GET of the order is about this very request, and tells its place in line."`
+	Place             *Place   `json:"place,omitempty" doc:"While it waits, if its receipt was given."`
+}
+
+// Dispute is how far it has come that a customer's bank asks for money back.
+type Dispute struct {
+	State          string `json:"state" enum:"inquiry,open,won,lost" doc:"inquiry: the bank asks, and has taken nothing. open: it has the money until it is decided. won: the money stays here. lost: the customer has it."`
+	Amount         int64  `json:"amount" doc:"Minor units."`
+	AnswerByMillis int64  `json:"answer_until,omitempty" doc:"When the organiser must have answered; left out if nothing is to be answered (any more)."`
 }
 
 // Place is where a request stands in line.
@@ -76,6 +84,9 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) O
 		Currency: o.Currency, HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ConfirmedAtMillis: o.ConfirmedAtMillis,
 		ResolvedAtMillis: o.ResolvedAtMillis, Attempt: o.Attempt, Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail,
 		RefundTotal: o.RefundTotal(), Items: viewItems(o.Items, named),
+	}
+	if d := o.Dispute; d != (domain.Dispute{}) {
+		v.Dispute = &Dispute{string(d.State), d.Amount, d.DueMillis}
 	}
 	if o.State == domain.OrderNone {
 		v.State = stateWaiting

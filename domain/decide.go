@@ -25,7 +25,7 @@ const (
 	VerdictDone Verdict = iota
 	// VerdictAuthorize: the hold stands; go to the gateway, then resolve.
 	VerdictAuthorize
-	// VerdictAsk: the customer had something to do; look up what became of the payment, then resolve.
+	// VerdictAsk: look up what became of the payment, since the customer had something to do, or may dispute it; then resolve.
 	VerdictAsk
 	// VerdictVoid: the order ended without this payment; void it, then acknowledge.
 	VerdictVoid
@@ -66,7 +66,7 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
 
-// Command is something that is asked of an order: Hold, Pay, Update, Resolve, Expire, Cancel or Change.
+// Command is something that is asked of an order: Hold, Pay, Update, Resolve, Disputed, Expire, Extend, Cancel or Change.
 type Command interface{ command() }
 
 // Hold is a purchase or a hold that arrived.
@@ -90,7 +90,8 @@ type Pay struct {
 	ValidMillis int64
 }
 
-// Update says that there may be news of an attempt whose customer had something to do at their bank.
+// Update says that there may be news of a payment: of an attempt whose customer had something to do at their bank, or of one that was
+// captured, and may be disputed.
 type Update struct {
 	Attempt int // from 1
 }
@@ -165,12 +166,14 @@ func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 		return decidePay(v, ref, nowMillis, c)
 	case Update:
 		// One that comes before it is known that an action is required says nothing new: the gateway is asked once that is known.
-		if v.Order.Awaited() && c.Attempt == v.Order.Attempt {
+		if o := v.Order; o.Awaited() && c.Attempt == o.Attempt || o.hasPayment() && c.Attempt == o.LastAttempt() {
 			return nil, VerdictAsk
 		}
 		return nil, VerdictDone
 	case Resolve:
 		return decideResolve(v, ref, nowMillis, c)
+	case Disputed:
+		return decideDisputed(v, ref, c)
 	case Expire:
 		if !v.Order.Open() || nowMillis < v.Order.PayableUntilMillis() {
 			return nil, VerdictDone

@@ -32,6 +32,8 @@ const (
 	FactChangeRefused FactType = "change_refused"
 	// FactRefundGranted says that an organiser gives money back, and the order keeps its places, or has none any more.
 	FactRefundGranted FactType = "refund_granted"
+	// FactPaymentDisputed says what became known of a dispute of the order's payment (a chargeback). It changes nothing else.
+	FactPaymentDisputed FactType = "payment_disputed"
 	// FactPaying says that an attempt to pay for a hold was accepted, before the gateway hears of it.
 	FactPaying FactType = "paying"
 	// FactPaymentDeclined says that an attempt was definitely declined. The hold lives on, and another one may follow.
@@ -48,7 +50,7 @@ const (
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled, FactEventForgotten,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactForgotten:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactForgotten:
 		return true
 	}
 	return false
@@ -84,7 +86,8 @@ type Fact struct {
 	Refund            int64       // refund_granted: minor units that are given back beside what was
 	NoRefund          bool        // cancelled, reduced, of what was confirmed: the money is kept
 	Taken             Items       // changed: the places that the order has more; Items are those that it has not any more
-	Version           string      // forgotten, reduced, changed, change_refused, refund_granted: the order's, until then: id of the log entry before it
+	Dispute           Dispute     // payment_disputed
+	Version           string      // forgotten, reduced, changed, change_refused, refund_granted, payment_disputed: the order's, until then: id of the log entry before it
 
 	Terms *Terms // listed, adjusted; reopened: as they were
 	Cause Cause  // closed, reopened, event_cancelled; cancelled, reduced, refund_granted, if the request said it

@@ -102,6 +102,8 @@ type Payment struct {
 	Status          PaymentStatus
 	Amount          int64 // minor units; AmountNotTold where there is no money
 	Refunded        int64 // minor units that were given back so far; at most Amount, if that is told
+	// Dispute is what is disputed of it, of what was captured. Lookup tells it; the other calls need not.
+	Dispute Dispute
 
 	// Whose it is and what for, as far as the gateway tells; empty if it does not.
 	Currency    string
@@ -187,7 +189,7 @@ type PaymentGateway interface {
 	// Refund gives back of what was captured until total minor units of it, over all calls, were given back. So
 	// calls may come twice and in any order: if that much was given back already, nothing happens, and less is never
 	// taken again. The status is captured, or refunded if it is all, and Refunded at least total. ErrRefused: nothing was
-	// captured, or less than total; ErrNotFound.
+	// captured, or less than total, or the customer's bank has the money (Lookup tells the dispute); ErrNotFound.
 	//
 	// A gateway that can only be told how much more to give back is told it under a key made of the name and of
 	// how much was given back before: of two calls at once it takes one, and the other begins anew.
@@ -225,6 +227,8 @@ type BooksLine struct {
 	Calls           int           `json:"calls"`          // calls of any kind that reached the gateway
 	// Disputed: the customer's bank has asked for the money back, or has taken it (a chargeback), whatever Status says.
 	Disputed bool `json:"disputed,omitempty"`
+	// Dispute is how far that has come; not there where the gateway does not say, or nothing was disputed.
+	Dispute Dispute `json:"dispute,omitzero"`
 }
 
 // Name is that of the line's payment.

@@ -54,6 +54,9 @@ type Resolution struct {
 	Outcome         PaymentOutcome
 	AuthorizationID string // if approved, or if an action is required; without a bar or a line break
 	Detail          string // if mismatched: for people, without a line break
+
+	// Dispute, if there is one, is what the gateway says of a payment that was captured, and all that it says.
+	Dispute Dispute
 }
 
 // Cancellation is a cancel on its way in.

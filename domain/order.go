@@ -185,6 +185,10 @@ type Order struct {
 	// refund nothing. Below zero it is less: a refund was granted.
 	Kept int64
 
+	// Dispute is what is known of a dispute of its payment. It is the payment's alone: places and sales are the order's as before.
+	Dispute          Dispute
+	DisputedAtMillis int64 // when that became known
+
 	// Attempt is the latest attempt to pay that was accepted, 1 to MaxAttempts; 0 if none was. A purchase is its own first one. A hold
 	// has one by its paying facts; programs from before them confirmed holds without.
 	Attempt        int
@@ -203,7 +207,7 @@ func (o Order) PaidAmount() int64 { return o.Amount() + o.Reduced }
 
 // RefundTotal is how much of what was captured for the order is to be given back, in minor units: what was paid for places that it
 // does not have any more, all of them once an order that was confirmed is not, but for what an organiser has said otherwise.
-// It is never less than it was, and never more than was paid.
+// It is never less than it was, and never more than was paid. RefundDue is what of it is asked for.
 func (o Order) RefundTotal() int64 { return o.given() - o.Kept }
 
 // given is what was paid for places that the order does not have any more, in minor units.

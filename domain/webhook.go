@@ -24,7 +24,7 @@ const (
 // WebhookTypes are the facts of orders that an endpoint can be told.
 var WebhookTypes = []FactType{
 	FactHeld, FactRejected, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactConfirmed, FactDeclined, FactExpired, FactLapsed,
-	FactCancelled, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted,
+	FactCancelled, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed,
 }
 
 // webhookPrefix makes a fact's type that of a message.

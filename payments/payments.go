@@ -21,11 +21,13 @@
 //
 // A 200 carries {authorization_id, status, amount}, the amount in minor units, how much of it was
 // given back, {refunded}, if any was, and what
-// the gateway tells besides of what it was asked for: {currency, customer_id, fingerprint}.
+// the gateway tells besides of what it was asked for: {currency, customer_id, fingerprint}. A GET of what was captured tells, if the
+// customer's bank has asked for it back, {dispute: {state, amount, answer_until}}: inquiry, open, won or lost; minor units; milliseconds.
 // A 404 is the gateway's own if its body is a JSON object; of GET also without one.
 //
 // A refund brings the sum of what was given back up to its total, in minor units, and so may come twice and in any order;
 // without one, up to all that was captured. What has been given back in part is still captured, all of it refunded.
+// While a dispute is open, or where it was lost, a refund of what the bank has is refused.
 // Of next-step at least one of the two is there; it changes nothing, and is not to be kept anywhere.
 //
 // Of what is not in this table, 400, 413, 414, 422 and 431 refuse this call for good. After
@@ -66,6 +68,7 @@ type Reply struct {
 	Status          domain.PaymentStatus `json:"status"`
 	Amount          *int64               `json:"amount,omitempty"`   // minor units
 	Refunded        int64                `json:"refunded,omitempty"` // likewise
+	Dispute         domain.Dispute       `json:"dispute,omitzero"`   // of what was captured, if any of it was disputed
 
 	// What a gateway may leave out.
 	Currency    string `json:"currency,omitempty"`

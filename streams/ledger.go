@@ -438,7 +438,7 @@ func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) 
 			return nil, 0, domain.WithClass(domain.ClassPoison, fmt.Errorf("order %s: the detail of a payment that does not match has a line break, and cannot be kept", r.Ref))
 		}
 		m.add(r.EntryID, r.Ref, r.Order)
-		if known := r.Outcome == domain.PaymentActionRequired && r.Order.AwaitsAction(); m.now == 0 && (known || r.Outcome == domain.PaymentUnknown || r.Order.State == domain.OrderLapsed) {
+		if known := r.Outcome == domain.PaymentActionRequired && r.Order.AwaitsAction(); m.now == 0 && (known || r.Outcome == domain.PaymentUnknown && r.Dispute == (domain.Dispute{}) || r.Order.State == domain.OrderLapsed) {
 			// Nothing may have to be changed, and then no script tells whether there is time left; or it is asked whether its event is on sale.
 			var err error
 			if _, m.now, err = l.read(ctx, p, nil); err != nil {
@@ -448,6 +448,9 @@ func (l *Ledger) Resolve(ctx context.Context, p int, batch []domain.Resolution) 
 	}
 	m.decide = func(i int, o domain.Order, now int64) (*domain.Fact, domain.Verdict) {
 		r := &batch[i]
+		if r.Dispute != (domain.Dispute{}) {
+			return domain.Decide(m.view(i, o), r.Ref, now, domain.Disputed{Dispute: r.Dispute, Version: r.Order.Version})
+		}
 		return domain.Decide(m.view(i, o), r.Ref, now, domain.Resolve{Attempt: r.Attempt, Outcome: r.Outcome, AuthorizationID: r.AuthorizationID, Detail: r.Detail})
 	}
 	// One that has lapsed takes its places anew.

@@ -91,6 +91,10 @@ var plantedBugs = []plantedBug{
 	{"what lapses is not among the holds", moveFile, "if fact == 'lapsed' then", "if false then"},
 	{"an order in progress ends with another one that lapsed", "streams/move.go", "case d.fact == nil, d.Taken == \"\" && was.State == domain.OrderLapsed:", "case d.fact == nil:"},
 	{"a late approval without compare of the terms", "streams/ledger.go", "if m.exchanges(j) && e.Exists() {", "if m.exchanges(j) && e.Exists() && m.order(j).State != domain.OrderLapsed {"},
+	{"a dispute that was asked for before is believed", "domain/dispute.go", "case c.Version != o.Version:", "case false:"},
+	{"a dispute changes nothing", "domain/dispute.go", "	o.Dispute, o.DisputedAtMillis = f.Dispute, f.AtMillis\n", "	o.DisputedAtMillis = f.AtMillis\n"},
+	{"a dispute of more than was paid", "domain/dispute.go", "d.Amount = min(d.Amount, o.PaidAmount())", "d.Amount = max(d.Amount, 0)"},
+	{"nobody asks about disputes", "domain/decide.go", "|| o.hasPayment() && c.Attempt == o.LastAttempt()", ""},
 	{"nobody asks about what lapsed", "domain/order.go", "|| o.State == OrderLapsed && o.BeingPaid()", ""},
 
 	// What is made of it.

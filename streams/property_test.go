@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -178,7 +179,7 @@ func wantSeen() []string {
 		for _, reason := range []string{"event_cancelled", "no_adjacent_seats", "unknown_seat", "costs_more", "over_limit", "over_customer_limit", "below_minimum", "seat_taken", "would_leave_orphan", "sold_out"} {
 			list = append(list, "fact change_refused "+reason)
 		}
-		list = append(list, "forgotten, of an event that came", "forgotten by who was frozen", "list event_closed", "reopened meanwhile", "went with it later", "discarded requests",
+		list = append(list, "payment_update confirmed ask", "forgotten, of an event that came", "forgotten by who was frozen", "list event_closed", "reopened meanwhile", "went with it later", "discarded requests",
 			"fact cancelled confirmed event_cancelled", "fact declined of seats", "fact confirmed of a later attempt", "fact action_required of a later attempt", "pay held conflict", "unknown held done")
 		for _, what := range []string{"fact held", "fact confirmed", "fact expired", "fact declined", "fact cancelled held requested", "fact cancelled confirmed requested", "fact cancelled held event_cancelled", "fact rejected unknown_section", "fact rejected price_changed", "fact rejected over_limit", "fact rejected sold_out", "fact rejected in_progress", "fact rejected unknown_seat", "fact rejected seat_taken", "fact rejected no_adjacent_seats", "fact rejected would_leave_orphan"} {
 			list = append(list, what+" of several items")
@@ -195,6 +196,7 @@ func wantSeen() []string {
 		"fact lapsed", "fact lapsed of seats", "fact confirmed late", "fact confirmed late of seats", "fact cancelled lapsed requested", "fact paying late", "fact payment_declined late",
 		"fact expired late", "fact change_refused lapsed", "approved held wait", "approved lapsed done", "approved lapsed void", "unknown lapsed done", "purchase lapsed authorize",
 		"pay lapsed authorize", "pay lapsed done", "hold lapsed done", "mismatched lapsed done",
+		"fact payment_disputed", "disputed confirmed done", "disputed cancelled done", "disputed confirmed ask",
 		"refund none wait", "refund confirmed done", "refund cancelled done", "refund held done",
 		"partial cancel none wait", "partial cancel held done", "partial cancel confirmed done", "partial cancel cancelled done",
 		"change none wait", "change held done", "change held conflict", "change held change_pending", "change confirmed done", "change confirmed conflict",
@@ -528,6 +530,7 @@ func (m *model) eventChanged(want *domain.Fact, wantErr error, changed, ok bool)
 
 // asked is a command about an order, and what was replied to it.
 type asked struct {
+	version string // of the order before it, once that is known
 	ref     domain.OrderRef
 	command domain.Command
 	entryID string        // to be acknowledged if it is done
@@ -562,6 +565,7 @@ func (m *model) followEvent(event *domain.Fact, from, to int64, list ...asked) {
 			customer = hold.Request.CustomerID
 		}
 		view := m.book.View(a.ref, customer)
+		a.version = view.Order.Version
 		verdict, now, fact := m.decided(view, a, from, to, facts[a.ref])
 		if what := nameOf(a.command); what != "" {
 			m.seen[what+" "+view.Order.State.String()+" "+verdict.String()]++
@@ -660,6 +664,8 @@ func nameOf(command domain.Command) string {
 		return string(domain.RequestPaymentUpdate)
 	case domain.Resolve:
 		return outcomeName(c.Outcome)
+	case domain.Disputed:
+		return "disputed"
 	case domain.Change:
 		switch c.Request.Type {
 		case domain.RequestCancel:
@@ -695,6 +701,8 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 		return false, m.second.Update(name, c.Attempt)
 	case domain.Resolve:
 		return m.second.Answer(now, name, c.Attempt, outcomeName(c.Outcome), c.AuthorizationID, c.Detail)
+	case domain.Disputed:
+		return m.second.Disputed(name, string(c.Dispute.State), c.Dispute.Amount, c.Dispute.DueMillis, c.Version == a.version)
 	case domain.Expire:
 		return m.second.Expire(now, name), reference.Done
 	case domain.Cancel:
@@ -1476,6 +1484,9 @@ func (m *model) resolve() {
 		if paying := slices.DeleteFunc(m.inState(domain.OrderHeld), func(r domain.OrderRef) bool { return m.book.Orders[r].PayFingerprint == "" }); len(paying) > 0 && pick(m, "paying", true, false) {
 			r = pick(m, "order", paying...)
 		}
+		if confirmed := m.inState(domain.OrderConfirmed); len(confirmed) > 0 && pick(m, "confirmed", true, false) {
+			r = pick(m, "order", confirmed...)
+		}
 		outcome := pick(m, "outcome", domain.PaymentApproved, domain.PaymentApproved, domain.PaymentDeclined, domain.PaymentUnknown, domain.PaymentUnknown, domain.PaymentMismatched, domain.PaymentActionRequired)
 		last := m.book.Orders[r].LastAttempt()
 		batch[i] = domain.Resolution{
@@ -1488,6 +1499,12 @@ func (m *model) resolve() {
 		switch outcome {
 		case domain.PaymentApproved, domain.PaymentActionRequired:
 			batch[i].AuthorizationID = "auth_" + strconv.Itoa(len(m.facts)) + "." + strconv.Itoa(i)
+		case domain.PaymentUnknown:
+			if m.book.Orders[r].ConfirmedAtMillis > 0 && pick(m, "disputed", true, true, false) {
+				batch[i].Dispute = domain.Dispute{
+					State: pick(m, "dispute", domain.DisputeStates...), Amount: pick[int64](m, "disputed", 1, 500, math.MaxInt64), DueMillis: pick[int64](m, "due", 0, 1_700_000_000_000),
+				}
+			}
 		case domain.PaymentMismatched:
 			batch[i].Detail = pick(m, "detail", "", "amount 5 instead of 1000", "customer_id a instead of b, "+strconv.Itoa(i))
 		}
@@ -1501,6 +1518,10 @@ func (m *model) bring(before int64, batch ...domain.Resolution) {
 	list := make([]asked, len(batch))
 	unknown := false
 	for i, r := range batch {
+		if r.Dispute != (domain.Dispute{}) {
+			list[i] = asked{ref: r.Ref, entryID: r.EntryID, group: domain.GroupWorkers, command: domain.Disputed{Dispute: r.Dispute, Version: r.Order.Version}}
+			continue
+		}
 		unknown = unknown || r.Outcome == domain.PaymentUnknown
 		list[i] = asked{ref: r.Ref, entryID: r.EntryID, group: domain.GroupWorkers, command: domain.Resolve{
 			Attempt: r.Attempt, Outcome: r.Outcome, AuthorizationID: r.AuthorizationID, Detail: r.Detail,
@@ -2238,6 +2259,7 @@ func (m *model) compareOpinions() {
 			Held: o.HeldAtMillis, Deadline: o.DeadlineMillis, Confirmed: o.ConfirmedAtMillis, Outcome: o.ResolvedAtMillis,
 			Code: o.Code, Trace: string(o.Trace), Number: o.Change, AlteredAt: o.ChangedAtMillis, AlteredBy: o.ChangeFingerprint, Refusal: o.ChangeRefusal, Blamed: o.ChangeDetail, Owed: o.Reduced, Back: o.RefundTotal(), LateFor: o.LateMillis,
 			Attempt: o.Attempt, Failed: o.PayState == domain.PayDeclined, Asked: o.PayState == domain.PayActionRequired, Bill: o.PayFingerprint,
+			Dispute: reference.Told(string(o.Dispute.State), o.Dispute.Amount, o.Dispute.DueMillis),
 		}
 		second := m.second.Orders[reference.Name{Event: r.EventID, Order: r.OrderID}]
 		if second != nil {

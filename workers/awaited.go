@@ -14,6 +14,8 @@ import (
 const (
 	// askWithin bounds how long one order is asked about. Without an answer it is asked about again, by whose turn it is then.
 	askWithin = time.Second
+	// askPaidWithin likewise, of one whose payment may be disputed, since nobody asks again by themselves.
+	askPaidWithin = 30 * time.Second
 	// askEvery is how often it is looked whom to ask about, where there is somebody; else askIdly is, or as soon as this worker has heard of somebody.
 	askEvery = time.Second
 	askIdly  = 30 * time.Second
@@ -21,10 +23,11 @@ const (
 
 // ask looks up what became of a payment.
 func (r *purchase) ask(p *pending) {
-	attempt := r.pool.attempt(p.request.Ref(), p.order, p.resolution.Attempt)
-	payment, err := r.settled(callLookUp, time.Now().Add(askWithin), func(ctx context.Context) (domain.Payment, error) {
-		return r.pool.gateway.port.Lookup(ctx, attempt)
-	})
+	if p.order.ConfirmedAtMillis > 0 {
+		r.askPaid(p)
+		return
+	}
+	payment, err := r.lookUp(p, askWithin)
 	switch {
 	case err == nil && r.judge(p, payment):
 		r.answered(p)
@@ -32,6 +35,31 @@ func (r *purchase) ask(p *pending) {
 		r.leave(p.entryID)
 	case p.entryID != "": // nothing is known yet
 		r.acknowledge(p)
+	}
+}
+
+func (r *purchase) lookUp(p *pending, within time.Duration) (domain.Payment, error) {
+	attempt := r.pool.attempt(p.request.Ref(), p.order, p.resolution.Attempt)
+	return r.settled(callLookUp, time.Now().Add(within), func(ctx context.Context) (domain.Payment, error) {
+		return r.pool.gateway.port.Lookup(ctx, attempt)
+	})
+}
+
+// askPaid looks up whether the payment of an order that is confirmed, or was, is disputed. Nobody asks that from time to time: what is not
+// answered is set aside, and can be redriven.
+func (r *purchase) askPaid(p *pending) {
+	payment, err := r.lookUp(p, askPaidWithin)
+	switch {
+	case err != nil && r.reading.Err() != nil:
+		r.leave(p.entryID)
+	case err != nil:
+		r.deadLetter(domain.DeadEntry{ID: p.entryID, Reason: "the payment could not be looked up: " + err.Error()})
+	default:
+		if p.resolution.Dispute = r.disputeOf(p.request.Ref(), p.order, payment); p.resolution.Dispute == (domain.Dispute{}) {
+			r.acknowledge(p) // no news
+			return
+		}
+		r.answered(p)
 	}
 }
 

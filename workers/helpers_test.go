@@ -46,6 +46,8 @@ type bank interface {
 	Books() []domain.BooksLine
 	// Finish is what a customer does at their bank.
 	Finish(name domain.PaymentName, authorized bool) (domain.Payment, error)
+	// Dispute is what their bank does.
+	Dispute(name domain.PaymentName, d domain.Dispute) (domain.Payment, error)
 }
 
 // world is one namespace on a Redis, with a gateway and the workers of a test.

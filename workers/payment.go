@@ -225,7 +225,10 @@ func (c *consumer) takeBackAttempt(by time.Time, ref domain.OrderRef, o domain.O
 
 // refund brings what was given back up to what the order says.
 func (c *consumer) refund(by time.Time, o domain.Order, attempt domain.Attempt) (reason string, err error) {
-	total := o.RefundTotal()
+	total := o.RefundDue()
+	if total == 0 && o.RefundTotal() > 0 { // the customer has it from their bank, or may yet: what is known of that then wakes whoever does this
+		return "", nil
+	}
 	payment, err := c.settled(callRefund, by, func(ctx context.Context) (domain.Payment, error) {
 		payment, err := c.pool.gateway.port.Refund(ctx, attempt, total)
 		if err == nil && payment.Refunded < total {
@@ -237,7 +240,7 @@ func (c *consumer) refund(by time.Time, o domain.Order, attempt domain.Attempt) 
 	case errors.Is(err, domain.ErrNotFound):
 		return "refund: the payment gateway does not know the order any more", nil
 	case errors.Is(err, domain.ErrRefused):
-		return "refund refused by the payment gateway", nil
+		return c.refundRefused(by, o, attempt)
 	case final(err):
 		return err.Error(), nil
 	case err != nil:
@@ -247,6 +250,48 @@ func (c *consumer) refund(by time.Time, o domain.Order, attempt domain.Attempt) 
 		return refundDiffers(m), nil
 	}
 	return "", nil
+}
+
+// refundRefused keeps it with the order, if its payment is disputed: then what is known of that says what is to be given back, and when. Otherwise
+// a person must look.
+func (c *consumer) refundRefused(by time.Time, o domain.Order, attempt domain.Attempt) (reason string, err error) {
+	payment, err := c.settled(callLookUp, by, func(ctx context.Context) (domain.Payment, error) { return c.pool.gateway.port.Lookup(ctx, attempt) })
+	if err != nil && !final(err) && !errors.Is(err, domain.ErrNotFound) {
+		return "", err
+	}
+	ref, dispute := attempt.Name.OrderRef, domain.Dispute{}
+	if err == nil {
+		dispute = c.disputeOf(ref, o, payment)
+	}
+	if dispute == (domain.Dispute{}) {
+		return "refund refused by the payment gateway", nil
+	}
+	err = c.retry(func() error {
+		_, _, err := c.pool.ledger.Resolve(c.working, c.partition, []domain.Resolution{{Ref: ref, Order: o, Attempt: o.LastAttempt(), Dispute: dispute}})
+		return err
+	})
+	switch {
+	case err == nil:
+		c.pool.added(c.partition)
+	case domain.ClassOf(err) == domain.ClassPoison:
+		return err.Error(), nil
+	}
+	return "", err
+}
+
+// disputeOf is what a payment says of a dispute of an order that is confirmed, or was, if that is news; none, if the payment is not
+// the order's.
+func (c *consumer) disputeOf(ref domain.OrderRef, o domain.Order, p domain.Payment) domain.Dispute {
+	d, isNews := o.NewDispute(p.Dispute)
+	if !isNews {
+		return domain.Dispute{}
+	}
+	if m := domain.MatchPayment(o, p); m.Any() {
+		c.log.Warn("a dispute of a payment that is not the order's was left alone", zap.Stringer("order", ref), zap.String("difference", m.Detail))
+		return domain.Dispute{}
+	}
+	c.log.Warn("a payment is disputed", zap.Stringer("order", ref), zap.String("dispute", string(d.State)), zap.Int64("amount", d.Amount))
+	return d
 }
 
 func refundDiffers(m domain.Mismatch) string {

@@ -355,7 +355,9 @@ func (r *purchase) commit(batch []*pending) {
 			}
 			switch reply.Verdict {
 			case domain.VerdictDone:
-				r.pool.stats.countOutcome(p.entryID, reply.Order)
+				if p.resolution.Dispute == (domain.Dispute{}) {
+					r.pool.stats.countOutcome(p.entryID, reply.Order)
+				}
 				resolving.observe(resolved.Sub(p.answered))
 				switch {
 				case p.unheard:
@@ -365,10 +367,10 @@ func (r *purchase) commit(batch []*pending) {
 				}
 			case domain.VerdictVoid: // what was asked for, whatever the order is now
 				r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
-			case domain.VerdictWait, domain.VerdictAuthorize: // no answer yet, by Redis's clock there is time left
+			case domain.VerdictWait, domain.VerdictAuthorize, domain.VerdictAsk: // no answer yet, and by Redis's clock there is time left; or one that may be older than the order
 				p.order, p.nowMillis, p.since = reply.Order, now, resolved
 				r.payers.hand(p)
-			case domain.VerdictConflict, domain.VerdictPending, domain.VerdictAsk, domain.VerdictChangePending, domain.VerdictTooLate: // not among the verdicts of a resolution
+			case domain.VerdictConflict, domain.VerdictPending, domain.VerdictChangePending, domain.VerdictTooLate: // not among the verdicts of a resolution
 				r.leave(p.entryID)
 			}
 		}

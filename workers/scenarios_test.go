@@ -200,6 +200,50 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		// What a customer's bank does moves no place: a person cancels, and what is given back then depends on who has the money.
+		name: "disputed",
+		play: func(r *scene) {
+			orders := []string{"a", "b", "c", "d", "f"}
+			r.sell(orders...)
+			for _, order := range orders {
+				r.untilPayment("e/"+order, domain.PaymentStatusCaptured)
+			}
+			for _, order := range orders {
+				r.dispute(order, domain.DisputeOpen, 3000)
+			}
+			r.hear("a", "b", "c")
+			for _, order := range []string{"a", "b", "c"} {
+				r.untilDispute(order, domain.DisputeOpen)
+			}
+			// Of d and f nobody has heard: that their refunds are refused tells it.
+			r.append(request(cancel, "a", "", 0), request(cancel, "b", "", 0), request(cancel, "d", "", 0), refund("f", 1, 1000))
+			r.untilDispute("d", domain.DisputeOpen)
+			r.untilDispute("f", domain.DisputeOpen)
+			r.dispute("a", domain.DisputeWon, 3000)
+			r.dispute("b", domain.DisputeLost, 3000)
+			r.dispute("c", domain.DisputeLost, 3000)
+			r.dispute("d", domain.DisputeLost, 3000)
+			r.dispute("f", domain.DisputeInquiry, 3000)
+			r.hear("a", "b", "c", "f")
+			r.untilDispute("a", domain.DisputeWon)
+			r.untilDispute("b", domain.DisputeLost)
+			r.untilDispute("c", domain.DisputeLost)
+			r.dispute("c", domain.DisputeWon, 3000) // after all
+			r.hear("c", "d")
+			r.untilDispute("c", domain.DisputeWon)
+			r.untilPayment("e/a", domain.PaymentStatusRefunded)
+			r.until("what may be was given back", func() bool { return r.payment("f").Refunded == 1000 })
+			r.untilDispute("d", domain.DisputeLost)
+		},
+		ends: []end{
+			reversed(cancelled("e/a", "cust-a", 3, domain.PaymentStatusRefunded)),
+			reversed(cancelled("e/b", "cust-b", 3, domain.PaymentStatusCaptured)),
+			confirmed("e/c", "cust-c", 3),
+			reversed(cancelled("e/d", "cust-d", 3, domain.PaymentStatusCaptured)),
+			{ref: "e/f", customer: "cust-f", quantity: 3, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured, refunded: 1000},
+		},
+	},
+	{
 		// Whoever captures it has read it as it was before.
 		name: "reduced before capture",
 		wrap: capturesWhenReleased,

@@ -396,6 +396,29 @@ func (r *scene) finish(order string, attempt int, authorized bool) {
 	}
 }
 
+// dispute is what a customer's bank does about all of an order's money.
+func (r *scene) dispute(order string, state domain.DisputeState, amount int64) {
+	r.t.Helper()
+	name := domain.Order{}.AttemptOf(r.store.PaymentNamespace(), domain.OrderRef{EventID: "e", OrderID: order}, 1).Name
+	if _, err := r.world.gateway.Dispute(name, domain.Dispute{State: state, Amount: amount}); err != nil {
+		r.t.Fatalf("the payment of %s is disputed: %v", order, err)
+	}
+}
+
+// hear says that there may be news of payments, twice of each.
+func (r *scene) hear(orders ...string) {
+	r.t.Helper()
+	for _, order := range orders {
+		r.append(update(order, 1), update(order, 1))
+	}
+}
+
+// untilDispute waits until it is known of an order how far a dispute of its payment has come.
+func (r *scene) untilDispute(order string, state domain.DisputeState) {
+	r.t.Helper()
+	r.until("the dispute of "+order+" is "+string(state), func() bool { return r.orderOf("e/"+order).Dispute.State == state })
+}
+
 // sell sells three places each of event e to customers of these orders, who have nothing else.
 func (r *scene) sell(orders ...string) {
 	r.t.Helper()

@@ -192,7 +192,7 @@ func endingOf(reason string, err error) ending {
 // A change of a confirmed order is settled even if it is refused: an order's money goes with the newest fact about it.
 func settles(t domain.FactType) bool {
 	switch t {
-	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted:
+	case domain.FactConfirmed, domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed:
 		return true
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten,
 		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactDeclined, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
@@ -204,7 +204,10 @@ func settles(t domain.FactType) bool {
 // collect brings the payments of an order that is confirmed, or was and keeps some of its money, to what it says: the attempt that was confirmed
 // is captured, and gives back the refund total; those before, which were declined, stay without money.
 func (s *settlement) collect(by time.Time, ref domain.OrderRef, o domain.Order) ending {
-	collected, end := s.capture(by, ref, o)
+	collected, end := true, ending{}
+	if o.Dispute == (domain.Dispute{}) { // else it was captured, and that it may not be any more is for a person to judge
+		collected, end = s.capture(by, ref, o)
+	}
 	if collected && o.RefundTotal() > 0 {
 		end = endingOf(s.refund(by, o, s.pool.attempt(ref, o, o.LastAttempt())))
 	}

@@ -31,7 +31,7 @@ const atStripe = "stripe "
 var stripeSteps = []string{
 	atStripe + "POST /v1/payment_intents", atStripe + "POST /v1/payment_intents/{intent}", atStripe + "POST /v1/payment_intents/{intent}/confirm",
 	atStripe + "POST /v1/payment_intents/{intent}/capture", atStripe + "POST /v1/payment_intents/{intent}/cancel", atStripe + "POST /v1/refunds",
-	atStripe + "GET /v1/payment_intents/{intent}", atStripe + "GET /v1/payment_intents/search",
+	atStripe + "GET /v1/payment_intents/{intent}", atStripe + "GET /v1/payment_intents/search", atStripe + "GET /v1/disputes",
 }
 
 // stripeScenarios are those in which money is asked for, and what only Stripe does.
@@ -290,6 +290,10 @@ func (b *stripeBank) Minimums(ctx context.Context) (domain.Minimums, error) {
 
 func (b *stripeBank) Finish(name domain.PaymentName, authorized bool) (domain.Payment, error) {
 	return domain.Payment{}, b.account.Finish(name, authorized)
+}
+
+func (b *stripeBank) Dispute(name domain.PaymentName, d domain.Dispute) (domain.Payment, error) {
+	return domain.Payment{}, b.account.Dispute(name, d)
 }
 
 func (b *stripeBank) Books() []domain.BooksLine { return b.account.Books() }

@@ -63,6 +63,13 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if err := c.check(); err != nil {
 		return err
 	}
+	gateway, err := c.gateway()
+	if err != nil {
+		return err
+	}
+	if gateway != nil {
+		defer gateway.Close()
+	}
 	codes, err := c.keys()
 	if err != nil {
 		return err
@@ -96,7 +103,7 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 	if c.Console {
 		options.Pages = console.Handler()
 	}
-	server, end := newAPI(e, store, staffing{codes, c.auditSources, hooks, people}, options)
+	server, end := newAPI(e, store, staffing{gateway, codes, c.auditSources, hooks, people}, options)
 	defer end()
 	if c.Metrics != "" {
 		metrics, err := serveMetrics(ctx, c.Metrics, server, log)
@@ -123,6 +130,7 @@ func (c *apiCommand) Run(ctx context.Context, e *environment) (err error) {
 
 // staffing is what staff is served with, beside the store.
 type staffing struct {
+	gateway  *asked // that customers' next steps are asked of, and which payment a dispute is about; nil: nobody is
 	codes    domain.CodeKeys
 	compared auditSources
 	hooks    *stripe.Webhooks // of Stripe; nil: none are taken
@@ -139,7 +147,11 @@ func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) 
 		Finding: apiFinding{apiOperating{e, store, with.compared}}, Managing: apiManaging{apiOperating{e, store, with.compared}}, People: with.people,
 	}
 	if with.hooks != nil {
-		deps.Notices = stripeNotices{with.hooks, store}
+		notices := stripeNotices{hooks: with.hooks, store: store}
+		if with.gateway != nil {
+			notices.names, _ = with.gateway.askable.(intentNames)
+		}
+		deps.Notices = notices
 	}
 	return api.New(deps, o), func() {
 		p.Close()

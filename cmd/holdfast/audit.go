@@ -56,14 +56,23 @@ func (c auditSources) check() error {
 			return badUsage("--archive: %w", err)
 		}
 	}
-	if c.Gateway == "" {
-		return nil
-	}
-	gateway, err := ask(c.Gateway, c.As, c.Stripe)
-	if err == nil {
+	gateway, err := c.gateway()
+	if gateway != nil {
 		gateway.Close()
 	}
 	return err
+}
+
+// gateway is the payment gateway; nil if none is named.
+func (c auditSources) gateway() (*asked, error) {
+	if c.Gateway == "" {
+		return nil, nil //nolint:nilnil // it is not asked
+	}
+	gateway, err := ask(c.Gateway, c.As, c.Stripe)
+	if err != nil {
+		return nil, err
+	}
+	return &gateway, nil
 }
 
 // auditExtent bounds the payments that are listed at Stripe, by when they were made there (0: no bound), and says whether an archive is folded from
@@ -202,9 +211,9 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 				out.row(v, v.Invariant, v.Subject, v.Detail, v.Do)
 			}
 		}
-		if report.Payments != nil && len(report.Payments.Disputed) > 0 && out.section("disputed", "state", "payment", "do") {
+		if report.Payments != nil && len(report.Payments.Disputed) > 0 && out.section("disputed", "state", "dispute", "recorded", "payment", "do") {
 			for _, d := range report.Payments.Disputed {
-				out.row(d, d.Ref.String(), string(d.State), d.PaymentID, d.Do)
+				out.row(d, d.Ref.String(), d.State.String(), disputeText(d.Dispute, d.Currency), strconv.FormatBool(d.Recorded), d.PaymentID, d.Do)
 			}
 		}
 		if err := out.flush(); err != nil {

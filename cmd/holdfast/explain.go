@@ -429,6 +429,13 @@ func (w *wording) done() {
 		f.Do = append(f.Do, "the customer may try again under another order_id")
 	case domain.OrderNone, domain.OrderHeld, domain.OrderLapsed: // said otherwise
 	}
+	if d := o.Dispute; d != (domain.Dispute{}) {
+		f.Text += "; its payment is disputed: " + disputeText(d, o.Currency)
+		f.Do = append(f.Do, "hear how that stands: "+w.typed(fmt.Sprintf("publish --type payment_update --event %s --order %s --attempt %d", w.x.Ref.EventID, w.x.Ref.OrderID, o.LastAttempt())))
+		if d.State == domain.DisputeOpen && o.RefundTotal() > 0 {
+			f.Next = "its refund waits until the gateway says how the dispute ended"
+		}
+	}
 	w.add(f)
 }
 

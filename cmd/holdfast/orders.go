@@ -99,7 +99,8 @@ type orderView struct {
 	ChangeDetail  string `json:"change_detail,omitempty"`
 	RefundTotal   int64  `json:"refund_total,omitempty"` // minor units that are given back, or to be
 
-	TraceID string `json:"trace_id,omitempty"` // of the request that opened it
+	Dispute domain.Dispute `json:"dispute,omitzero"`   // of its payment
+	TraceID string         `json:"trace_id,omitempty"` // of the request that opened it
 }
 
 // itemView is an item of an order.
@@ -137,6 +138,7 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) o
 		UnitPrice: o.Items.UnitPrice(), Amount: o.Amount(), Currency: o.Currency, State: o.State.String(), Reason: o.Reason, Detail: o.Detail,
 		HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ResolvedAtMillis: o.ResolvedAtMillis, AuthorizationID: o.AuthorizationID,
 		Attempt: o.Attempt, Items: viewItems(o.Items, named), Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail, RefundTotal: o.RefundTotal(), TraceID: o.Trace.ID(),
+		Dispute: o.Dispute,
 	}
 	if o.State == domain.OrderLapsed {
 		v.PayableMillis = o.PayableUntilMillis()
@@ -245,8 +247,9 @@ type factView struct {
 	Change int64      `json:"change,omitempty"` // its number
 	Taken  []itemView `json:"taken,omitempty"`  // items that the order has more, beside those that it gave
 
-	Refund   int64 `json:"refund,omitempty"`    // minor units that are given back beside what was
-	NoRefund bool  `json:"no_refund,omitempty"` // the money is kept
+	Dispute  domain.Dispute `json:"dispute,omitzero"`    // payment_disputed
+	Refund   int64          `json:"refund,omitempty"`    // minor units that are given back beside what was
+	NoRefund bool           `json:"no_refund,omitempty"` // the money is kept
 
 	LateMillis int64 `json:"late_ms,omitempty"` // lapsed: for how long after the deadline it may still be paid for
 }
@@ -256,7 +259,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 		ID: f.ID, AtMillis: f.AtMillis, Type: string(f.Type), RequestType: string(f.RequestType), CustomerID: f.CustomerID, Section: f.Items.Sections(),
 		Quantity: f.Items.Quantity(), UnitPrice: f.Items.UnitPrice(), Items: viewItems(f.Items, named), Currency: f.Currency, DeadlineMillis: f.DeadlineMillis,
 		AuthorizationID: f.AuthorizationID, Attempt: f.Attempt, Reason: f.Reason, Detail: f.Detail, ConfirmedAtMillis: f.ConfirmedAtMillis,
-		Refund: f.Refund, NoRefund: f.NoRefund, LateMillis: f.LateMillis,
+		Refund: f.Refund, NoRefund: f.NoRefund, LateMillis: f.LateMillis, Dispute: f.Dispute,
 	}
 	switch f.Type {
 	case domain.FactCancelled:
@@ -271,7 +274,7 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventForgotten,
-		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
+		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactPaymentDisputed, domain.FactForgotten:
 	}
 	return v
 }
@@ -321,6 +324,7 @@ func (v factView) what() string {
 		{"gave", v.gave()},
 		{"took", itemsText(v.Taken, v.Currency)},
 		{"refunds", v.refunds()},
+		{"dispute", disputeText(v.Dispute, v.Currency)},
 		{"payable for", lateText(v.LateMillis)},
 		{"by", v.RequestType},
 		{"was", v.Was},
@@ -485,7 +489,7 @@ func showOrder(e *environment, v orderView, history []factView, request *request
 		"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
 		"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
 		"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis), "payable_until", when(v.PayableMillis),
-		"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID, "refund_total", refundText(v), "trace_id", v.TraceID,
+		"resolved_at", when(v.ResolvedAtMillis), "authorization_id", v.AuthorizationID, "refund_total", refundText(v), "dispute", disputeText(v.Dispute, v.Currency), "trace_id", v.TraceID,
 	}, request.cells()...)...)
 	if out.section("at", "fact", "what") {
 		for _, f := range history {
@@ -681,6 +685,18 @@ func refundText(v orderView) string {
 		return ""
 	}
 	return money(v.RefundTotal, v.Currency)
+}
+
+// disputeText says for people what is disputed of a payment; empty if it is nothing.
+func disputeText(d domain.Dispute, currency string) string {
+	if d == (domain.Dispute{}) {
+		return ""
+	}
+	text := string(d.State) + ", " + money(d.Amount, currency)
+	if d.DueMillis > 0 {
+		text += ", to be answered until " + when(d.DueMillis)
+	}
+	return text
 }
 
 type ordersRefundCommand struct {

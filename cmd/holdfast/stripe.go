@@ -155,20 +155,35 @@ func (f stripeWebhookFlags) webhooks() (*stripe.Webhooks, error) {
 type stripeNotices struct {
 	hooks *stripe.Webhooks
 	store *streams.Store
+	names intentNames // nil: nobody can be asked, and disputes are not heard of
+}
+
+// intentNames tells which payment an intent is: a dispute names no other.
+type intentNames interface {
+	NameOf(ctx context.Context, intentID string) (name domain.PaymentName, ours bool, err error)
 }
 
 // Read implements api.PaymentNotices. Payments of another namespace, or of another mode than this one is served by, are not ours.
-func (n stripeNotices) Read(ctx context.Context, header http.Header, body []byte) (ref domain.OrderRef, attempt int, ours bool, err error) {
+func (n stripeNotices) Read(ctx context.Context, header http.Header, body []byte) (about api.PaymentNotice, ours bool, err error) {
 	notice, ours, err := n.hooks.Read(body, header.Get("Stripe-Signature"))
 	switch {
 	case errors.Is(err, stripe.ErrNotSigned):
-		return ref, 0, false, fmt.Errorf("%w: %w", api.ErrForged, err)
-	case err != nil || !ours || notice.Name.Namespace != n.store.PaymentNamespace():
-		return ref, 0, false, err
+		return about, false, fmt.Errorf("%w: %w", api.ErrForged, err)
+	case err != nil || !ours:
+		return about, false, err
 	}
 	ns, err := n.store.Namespace(ctx)
 	if err != nil || ns.Gateway != notice.Kind {
-		return ref, 0, false, err
+		return about, false, err
 	}
-	return notice.Name.OrderRef, max(notice.Name.Attempt, 1), true, nil
+	if about.Disputed = notice.Disputed != ""; about.Disputed {
+		if n.names == nil {
+			return about, false, nil
+		}
+		if notice.Name, ours, err = n.names.NameOf(ctx, notice.Disputed); err != nil || !ours {
+			return about, false, err
+		}
+	}
+	about.Ref, about.Attempt = notice.Name.OrderRef, max(notice.Name.Attempt, 1)
+	return about, notice.Name.Namespace == n.store.PaymentNamespace(), nil
 }

@@ -66,14 +66,44 @@ func TestSellingWithStripe(t *testing.T) {
 	expect(t, h.one(asks("audit", "--from", "2026-01-01 00:00", "--until", "2026-01-02 00:00")...)["payments"].(object), object{"checked": 0.0})
 
 	// The bank takes the money of o4 back: a person sees to it.
-	if err := account.Dispute(domain.PaymentName{Namespace: "holdfast", OrderRef: domain.OrderRef{EventID: "e1", OrderID: "o4"}}); err != nil {
+	o4 := domain.PaymentName{Namespace: "holdfast", OrderRef: domain.OrderRef{EventID: "e1", OrderID: "o4"}}
+	hear := func() {
+		t.Helper()
+		h.ok("publish", "--type", "payment_update", "--event", "e1", "--order", "o4")
+		h.drained()
+	}
+	if err := account.Dispute(o4, domain.Dispute{State: domain.DisputeOpen, Amount: 1000, DueMillis: 1_900_000_000_000}); err != nil {
 		t.Fatal(err)
 	}
-	if text := h.ok(asks("audit")...); !strings.Contains(text, "all is well") || !strings.Contains(text, "1 disputed") || !strings.Contains(text, "--no-refund") {
+	if text := h.ok(asks("audit")...); !strings.Contains(text, "all is well") || !strings.Contains(text, "1 disputed") || !strings.Contains(text, "publish --type payment_update --event e1 --order o4 --attempt 1") {
 		t.Errorf("the audit:\n%s", text)
 	}
-	expect(t, h.one("orders", "cancel", "e1/o4", "--no-refund", "--reason", "disputed", "--wait"), object{"state": "cancelled"})
+	hear()
+	expect(t, h.one("orders", "show", "e1/o4")["dispute"].(object), object{"state": "open", "amount": 1000.0, "answer_until": 1_900_000_000_000.0})
+	if text := h.ok("orders", "show", "e1/o4"); !strings.Contains(text, "open, 10.00 EUR, to be answered until ") || !strings.Contains(text, "payment_disputed") {
+		t.Errorf("the order:\n%s", text)
+	}
+	if text := h.ok("pending", "explain", "e1/o4"); !strings.Contains(text, "disputed: open, 10.00 EUR") || !strings.Contains(text, "publish --type payment_update") {
+		t.Errorf("explained:\n%s", text)
+	}
+	if text := h.ok(asks("audit")...); !strings.Contains(text, "1 disputed") || !strings.Contains(text, "before its deadline; orders cancel frees") || strings.Contains(text, "payment_update") {
+		t.Errorf("the audit:\n%s", text)
+	}
+	expect(t, h.one("sales", "e1"), object{"revenue": 1000.0})
+	expect(t, h.one("orders", "cancel", "e1/o4", "--reason", "disputed", "--wait"), object{"state": "cancelled", "refund_total": 1000.0})
 	h.drained()
+	if text := h.ok("pending", "explain", "e1/o4"); !strings.Contains(text, "its refund waits until the gateway says how the dispute ended") {
+		t.Errorf("explained:\n%s", text)
+	}
+	expect(t, h.one(asks("audit")...), object{"ok": true})
+	if err := account.Dispute(o4, domain.Dispute{State: domain.DisputeLost, Amount: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	hear()
+	expect(t, h.one("orders", "show", "e1/o4")["dispute"].(object), object{"state": "lost", "amount": 1000.0})
+	if text := h.ok(asks("audit")...); !strings.Contains(text, "all is well") || strings.Contains(text, "disputed") {
+		t.Errorf("the audit:\n%s", text)
+	}
 	expect(t, h.one(asks("audit", "--from", "2026-01-01 00:00")...), object{"ok": true})
 	h.fails(exitUsage, []string{"--gateway stripe"}, "audit", "--from", "2026-01-01 00:00")
 	h.fails(exitUsage, []string{"after --from"}, asks("audit", "--from", "2026-01-02 00:00", "--until", "2026-01-01 00:00")...)

@@ -27,6 +27,7 @@ import (
 //	changed                      event_id/order_id|change|fingerprint|version|was|customer_id|items given|currency|items taken
 //	change_refused               event_id/order_id|change|fingerprint|version|reason|detail
 //	refund_granted               event_id/order_id|change|fingerprint|version|customer_id|items|currency|minor units, and the cause as cancelled
+//	payment_disputed             event_id/order_id|version|inquiry, open, won or lost|minor units|until when it is to be answered; 0: not at all, or any more
 //	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at; then, if the request said why or who, or that the money is kept: |cause as JSON, with no_refund
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
 //	expired                      event_id/order_id, and if its places were gone when its payment was approved late: |reason|detail
@@ -79,7 +80,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactForgotten:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -112,7 +113,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactForgotten:
 	}
 	return nil
 }
@@ -184,6 +185,10 @@ func parseData(f *domain.Fact, v values) error {
 		v.sale(f)
 		f.Refund = v.count()
 		v.cause(f)
+	case domain.FactPaymentDisputed:
+		f.Version = v.next()
+		f.Dispute = domain.Dispute{State: domain.DisputeState(v.next()), Amount: v.count(), DueMillis: v.count()}
+		v.bad = v.bad || !f.Dispute.Valid(f.Dispute.Amount)
 	case domain.FactChangeRefused:
 		v.alteration(f)
 		f.Reason, f.Detail = v.next(), v.remainder()
@@ -413,6 +418,11 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		sale()
 		number(f.Refund)
 		cause()
+	case domain.FactPaymentDisputed:
+		add(f.Version)
+		add(string(f.Dispute.State))
+		number(f.Dispute.Amount)
+		number(f.Dispute.DueMillis)
 	case domain.FactChangeRefused:
 		number(f.Change)
 		add(f.Fingerprint)

@@ -105,6 +105,14 @@ func TestParseFacts(t *testing.T) {
 			},
 		},
 		{
+			"payments disputed",
+			[]string{"payment_disputed", "e1/o1|5-0|open|2500|1700000000000\ne1/o2|6-0|lost|1|0"},
+			[]domain.Fact{
+				{Type: domain.FactPaymentDisputed, EventID: "e1", OrderID: "o1", Version: "5-0", Dispute: domain.Dispute{State: domain.DisputeOpen, Amount: 2500, DueMillis: 1_700_000_000_000}},
+				{Type: domain.FactPaymentDisputed, EventID: "e1", OrderID: "o2", Line: 2, Version: "6-0", Dispute: domain.Dispute{State: domain.DisputeLost, Amount: 1}},
+			},
+		},
+		{
 			"refunds granted",
 			[]string{"refund_granted", "e1/o1|2|3.fp|5-0|fred||EUR|500\n" + `e1/o2|1|3.fp|6-0|mary|stalls:1:900:3|EUR|900|{"reason":"a pillar","by":"ann"}`},
 			[]domain.Fact{
@@ -408,6 +416,9 @@ func FuzzParseFacts(f *testing.F) {
 		{"cancelled", `e1/o1|capture_failed|cancelled|fred|general:2:900|EUR|1700000000456|{"no_refund":true}`},
 		{"refund_granted", `e1/o1|1|fp|5-0|fred|general:1:900|EUR|900|{"reason":"a","by":"b"}`},
 		{"refund_granted", "e1/o1|2|fp|5-0|fred||EUR|500"},
+		{"payment_disputed", "e1/o1|5-0|inquiry|500|1700000000000"},
+		{"payment_disputed", "e1/o1|5-0|appealed|500|0"},
+		{"payment_disputed", "e1/o1|5-0|won|0|0"},
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1|2"},
 		{"confirmed", "e1/o1|fred|general:2:900|EUR|auth_1||0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"},
 		{"held", "e1/o1|h|fp|fred|general:2:1000|EUR|5||0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"},
@@ -425,7 +436,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactLapsed}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactLapsed}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

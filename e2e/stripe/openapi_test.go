@@ -99,6 +99,12 @@ func sale(t *testing.T) []exchange {
 			if _, err := client.Capture(ctx, r.Attempt); err != nil {
 				t.Fatal(err)
 			}
+			if err := account.Dispute(r.Name, domain.Dispute{State: domain.DisputeInquiry, Amount: 2500, DueMillis: time.Now().UnixMilli()}); err != nil {
+				t.Fatal(err)
+			}
+			if p, err := client.Lookup(ctx, r.Attempt); err != nil || p.Dispute.State != domain.DisputeInquiry {
+				t.Fatal(p, err)
+			}
 			for _, total := range []int64{1000, 2500} {
 				if _, err := client.Refund(ctx, r.Attempt, total); err != nil {
 					t.Fatal(err)
@@ -156,7 +162,7 @@ func TestRequestsAreStripes(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"POST /v1/payment_intents", "GET /v1/payment_intents", "GET /v1/payment_intents/search", "POST /v1/refunds", "GET /v1/payment_intents/{intent}",
+		"POST /v1/payment_intents", "GET /v1/payment_intents", "GET /v1/payment_intents/search", "POST /v1/refunds", "GET /v1/disputes", "GET /v1/payment_intents/{intent}",
 		"POST /v1/payment_intents/{intent}", "POST /v1/payment_intents/{intent}/confirm", "POST /v1/payment_intents/{intent}/capture", "POST /v1/payment_intents/{intent}/cancel",
 	} {
 		if routes[want] == 0 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -40,6 +41,8 @@ type Made struct {
 	Books Books
 	// Finish does for a payment that is action_required what its customer would; then it is authorized, or declined.
 	Finish func(ctx context.Context, name domain.PaymentName, authorized bool) error
+	// Dispute does what the customer's bank would: the payment is so disputed then. domain.ErrRefused: it was never captured.
+	Dispute func(ctx context.Context, name domain.PaymentName, d domain.Dispute) error
 }
 
 // Adapter is what an adapter must be.
@@ -60,6 +63,7 @@ func Run(t *testing.T, g Gateway) {
 	t.Run("a void that comes first", func(t *testing.T) { testVoidThatComesFirst(t, g) })
 	t.Run("attempts", func(t *testing.T) { testAttempts(t, g) })
 	t.Run("refunds by total", func(t *testing.T) { testRefundsByTotal(t, g) })
+	t.Run("disputes", func(t *testing.T) { testDisputes(t, g) })
 	t.Run("the customer's next step", func(t *testing.T) { testNextStep(t, g) })
 	t.Run("minimum amounts", func(t *testing.T) { testMinimums(t, g) })
 	t.Run("odd ids", func(t *testing.T) { testOddIDs(t, g) })
@@ -372,6 +376,67 @@ func testAttempts(t *testing.T, g Gateway) {
 			if _, err := Invoke(ctx, gw, c, attempt(n)); !errors.Is(err, domain.ErrUnacceptable) {
 				t.Errorf("%s of attempt %d: %v", c, n, err)
 			}
+		}
+	}
+}
+
+// A dispute is told as it is, by whoever looks. What the customer's bank has is not given back on top of that.
+func testDisputes(t *testing.T, g Gateway) {
+	gw, books := g.start(t)
+	ctx := context.Background()
+	name := Name("a")
+	due := (time.Now().UnixMilli()/1000 + 3600) * 1000
+	dispute := func(state domain.DisputeState, amount, due int64) domain.Dispute {
+		t.Helper()
+		d := domain.Dispute{State: state, Amount: amount, DueMillis: due}
+		if err := gw.Dispute(ctx, name, d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if err := g.take(ctx, gw, authorize, name); err != nil {
+		t.Fatal(err)
+	}
+	if err := gw.Dispute(ctx, name, domain.Dispute{State: domain.DisputeOpen, Amount: Amount}); !errors.Is(err, domain.ErrRefused) {
+		t.Fatalf("disputed before it was captured: %v", err)
+	}
+	if err := g.take(ctx, gw, capture, name); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := gw.Lookup(ctx, Attempt(name)); err != nil || p.Dispute != (domain.Dispute{}) {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	refunded := int64(0)
+	for _, step := range []struct {
+		dispute domain.Dispute
+		refund  int64 // what is asked for then
+		given   bool
+	}{
+		{domain.Dispute{State: domain.DisputeInquiry, Amount: Amount, DueMillis: due}, 100, true},
+		{domain.Dispute{State: domain.DisputeOpen, Amount: 2000, DueMillis: due}, 200, false},
+		{domain.Dispute{State: domain.DisputeOpen, Amount: 2000}, 100, true}, // was given before
+		{domain.Dispute{State: domain.DisputeLost, Amount: 2000}, Amount, false},
+		{domain.Dispute{State: domain.DisputeWon, Amount: 2000}, Amount, true}, // the bank has thought better of it
+	} {
+		want := dispute(step.dispute.State, step.dispute.Amount, step.dispute.DueMillis)
+		for range 2 {
+			p, err := gw.Lookup(ctx, Attempt(name))
+			if err != nil || p.Dispute != want || p.Status != domain.PaymentStatusCaptured || p.Amount != Amount || p.Refunded != refunded {
+				t.Fatalf("%+v: told as %+v, %v", want, p, err)
+			}
+		}
+		for range 2 {
+			p, err := gw.Refund(ctx, Attempt(name), step.refund)
+			CheckError(t, err)
+			if step.given && (err != nil || p.Refunded != step.refund) || !step.given && !errors.Is(err, domain.ErrRefused) {
+				t.Fatalf("%+v: a refund of %d: %+v, %v", want, step.refund, p, err)
+			}
+		}
+		if step.given {
+			refunded = step.refund
+		}
+		if line, _ := LineOf(books(), name); !line.Disputed || line.Dispute != want || line.Refunded != refunded || line.Captures != 1 {
+			t.Errorf("%+v: line %+v", want, line)
 		}
 	}
 }

@@ -554,7 +554,10 @@ func parsePayment(body []byte) (domain.Payment, error) {
 	}
 	p := domain.Payment{
 		AuthorizationID: wire.AuthorizationID, Status: wire.Status,
-		Currency: wire.Currency, CustomerID: wire.CustomerID, Fingerprint: wire.Fingerprint,
+		Currency: wire.Currency, CustomerID: wire.CustomerID, Fingerprint: wire.Fingerprint, Dispute: wire.Dispute,
+	}
+	if wire.Dispute != (domain.Dispute{}) && !wire.Dispute.Valid(domain.MaxAmount) {
+		return domain.Payment{}, errMalformed
 	}
 	switch p.Status {
 	case domain.PaymentStatusAuthorized, domain.PaymentStatusActionRequired, domain.PaymentStatusCaptured, domain.PaymentStatusRefunded:

@@ -43,6 +43,14 @@ func TestClientKeepsTheContract(t *testing.T) {
 				return client.do(ctx, "finish", name, []byte(`{"outcome":"`+string(outcome)+`"}`), func(status int, _ []byte) error {
 					return map[int]error{http.StatusOK: nil, http.StatusConflict: domain.ErrRefused, http.StatusNotFound: domain.ErrNotFound}[status]
 				})
+			}, Dispute: func(ctx context.Context, name domain.PaymentName, d domain.Dispute) error {
+				body, err := json.Marshal(d)
+				if err != nil {
+					return err
+				}
+				return client.do(ctx, "dispute", name, body, func(status int, _ []byte) error {
+					return map[int]error{http.StatusOK: nil, http.StatusConflict: domain.ErrRefused, http.StatusNotFound: domain.ErrNotFound}[status]
+				})
 			}}
 		},
 		DeclinedToken: simulator.DeclineTokenPrefix, ActionToken: simulator.ActionTokenPrefix, Minimums: minimums,

@@ -52,7 +52,7 @@ func TestPlantedGateway(t *testing.T) {
 		New: func(t *testing.T) paymentstest.Made {
 			sim := newSimulator(t, Options{Minimums: minimums})
 			return paymentstest.Made{
-				Adapter: plant(sim), Finish: finishes(sim), Books: func(context.Context) ([]domain.BooksLine, error) { return sim.Books(), nil },
+				Adapter: plant(sim), Finish: finishes(sim), Dispute: disputes(sim), Books: func(context.Context) ([]domain.BooksLine, error) { return sim.Books(), nil },
 			}
 		},
 		DeclinedToken: DeclineTokenPrefix, ActionToken: ActionTokenPrefix, Minimums: minimums,

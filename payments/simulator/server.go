@@ -48,6 +48,9 @@ type finishRequest struct {
 // callFinish is a call of the simulator alone: not ours, but the customer's.
 const callFinish payments.Call = "finish"
 
+// callDispute likewise: their bank's. Its body is a domain.Dispute.
+const callDispute payments.Call = "dispute"
+
 type handler struct {
 	simulator *Simulator
 }
@@ -56,7 +59,8 @@ type handler struct {
 // (application/x-ndjson, one domain.BooksLine a line) and GET /healthz (200).
 //
 // Besides, POST NAME/finish {"outcome": "authorized"} or "declined" is what a customer does about a payment that is
-// action_required: 200, or 409 if nothing had, or has any more, to be done.
+// action_required: 200, or 409 if nothing had, or has any more, to be done. And POST NAME/dispute {"state": "open", "amount": 2500, "answer_until": 0} is
+// what their bank does about one that was captured: 200, or 409 if it was not.
 //
 // 402 and 409 carry the same JSON as 200; other errors carry {"error": text}.
 // Malformed ids, JSON, amounts and paths are 400, a body above 64 KiB is 413, a
@@ -138,7 +142,7 @@ func (h handler) authorizations(w http.ResponseWriter, r *http.Request, segments
 		last := len(segments) - 1
 		c, name = payments.Call(segments[last]), segments[:last]
 		switch c {
-		case payments.CallCapture, payments.CallVoid, payments.CallRefund, payments.CallNextStep, callFinish:
+		case payments.CallCapture, payments.CallVoid, payments.CallRefund, payments.CallNextStep, callFinish, callDispute:
 		default:
 			replyNoPath(w)
 			return
@@ -200,6 +204,13 @@ func (h handler) payment(w http.ResponseWriter, r *http.Request, c payments.Call
 			return
 		}
 		p, err = h.simulator.Finish(name, authorized)
+	case callDispute:
+		var d domain.Dispute
+		if json.Unmarshal(body, &d) != nil {
+			replyError(w, http.StatusBadRequest, "malformed JSON: want {state, amount, answer_until}")
+			return
+		}
+		p, err = h.simulator.Dispute(name, d)
 	default:
 		p, err = h.simulator.do(r.Context(), c, domain.PaymentRequest{Attempt: attempt}, 0)
 	}
@@ -337,7 +348,7 @@ func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 func replyPayment(w http.ResponseWriter, status int, p domain.Payment) {
 	reply := payments.Reply{
 		AuthorizationID: p.AuthorizationID, Status: p.Status, Amount: &p.Amount, Refunded: p.Refunded,
-		Currency: p.Currency, CustomerID: p.CustomerID, Fingerprint: p.Fingerprint,
+		Currency: p.Currency, CustomerID: p.CustomerID, Fingerprint: p.Fingerprint, Dispute: p.Dispute,
 	}
 	if p.Amount == domain.AmountNotTold {
 		reply.Amount = nil

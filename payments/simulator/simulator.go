@@ -155,7 +155,7 @@ type account struct {
 func (a *account) payment() domain.Payment {
 	return domain.Payment{
 		AuthorizationID: a.line.AuthorizationID, Status: a.line.Status, Amount: a.amount, Refunded: a.line.Refunded,
-		Currency: a.line.Currency, CustomerID: a.line.CustomerID, Fingerprint: a.line.Fingerprint,
+		Currency: a.line.Currency, CustomerID: a.line.CustomerID, Fingerprint: a.line.Fingerprint, Dispute: a.line.Dispute,
 	}
 }
 
@@ -219,7 +219,7 @@ func (s *Simulator) Void(ctx context.Context, a domain.Attempt) (domain.Payment,
 }
 
 // Refund gives back what total is more than what was given back before. Errors: domain.ErrNotFound if the
-// payment is unknown; domain.ErrRefused if it was never captured, or less than total; domain.ErrUnacceptable if total is
+// payment is unknown; domain.ErrRefused if it was never captured, or less than total, or is disputed (Dispute); domain.ErrUnacceptable if total is
 // negative; and those of Authorize.
 func (s *Simulator) Refund(ctx context.Context, a domain.Attempt, total int64) (domain.Payment, error) {
 	return withoutPaymentOnError(s.refund(ctx, a, &total))
@@ -283,6 +283,30 @@ func (s *Simulator) Finish(name domain.PaymentName, authorized bool) (domain.Pay
 			return a.payment(), fmt.Errorf("finish %s: %w", name, a.refusal())
 		}
 	}
+	return a.payment(), nil
+}
+
+// Dispute is what a customer's bank does, at once and without faults: the payment that was captured is disputed, or what was is
+// decided. It returns the payment as it is then; doing it again changes nothing. Errors: domain.ErrUnacceptable if there is no such dispute,
+// domain.ErrNotFound if the payment is unknown, domain.ErrRefused if it was never captured.
+func (s *Simulator) Dispute(name domain.PaymentName, d domain.Dispute) (domain.Payment, error) {
+	if err := payments.CheckName(name); err != nil {
+		return domain.Payment{}, fmt.Errorf("dispute: %w: %w", domain.ErrUnacceptable, err)
+	}
+	sh := &s.shards[hashName(s.options.Seed, name)%shardCount]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.accounts[name]
+	switch {
+	case a == nil:
+		return domain.Payment{}, fmt.Errorf("dispute %s: %w", name, domain.ErrNotFound)
+	case a.line.Captures == 0:
+		return a.payment(), fmt.Errorf("dispute %s: %w", name, a.refusal())
+	case !d.Valid(a.line.Captured):
+		return a.payment(), fmt.Errorf("dispute %s: %w: want a state of inquiry, open, won or lost, and an amount of 1 to %d", name, domain.ErrUnacceptable, a.line.Captured)
+	}
+	a.line.Calls++
+	a.line.Disputed, a.line.Dispute = true, d
 	return a.payment(), nil
 }
 
@@ -547,6 +571,8 @@ func (a *account) refund(total int64) error {
 		switch {
 		case total > a.line.Captured:
 			return fmt.Errorf("%d of the %d that were captured: %w", total, a.line.Captured, domain.ErrRefused)
+		case more > 0 && total > a.refundable():
+			return fmt.Errorf("the customer's bank has the money, the dispute is %s: %w", a.line.Dispute.State, domain.ErrRefused)
 		case more > 0, all && a.line.Status == domain.PaymentStatusCaptured: // all of nothing is a refund as well
 			a.line.Refunds++
 			a.line.Refunded += more
@@ -558,6 +584,18 @@ func (a *account) refund(total int64) error {
 	case domain.PaymentStatusAuthorized, domain.PaymentStatusActionRequired, domain.PaymentStatusDeclined, domain.PaymentStatusVoided:
 	}
 	return a.refusal()
+}
+
+// refundable is how much can be given back in all while the customer's bank has, or keeps, some of it.
+func (a *account) refundable() int64 {
+	switch d := a.line.Dispute; d.State {
+	case domain.DisputeOpen:
+		return a.line.Refunded
+	case domain.DisputeLost:
+		return a.line.Captured - d.Amount
+	case domain.DisputeInquiry, domain.DisputeWon:
+	}
+	return a.line.Captured
 }
 
 func (a *account) refusal() error {

@@ -29,7 +29,7 @@ func TestSimulatorKeepsTheContract(t *testing.T) {
 		New: func(t *testing.T) paymentstest.Made {
 			sim := newSimulator(t, Options{Minimums: minimums})
 			return paymentstest.Made{
-				Adapter: sim, Finish: finishes(sim), Books: func(context.Context) ([]domain.BooksLine, error) { return sim.Books(), nil },
+				Adapter: sim, Finish: finishes(sim), Dispute: disputes(sim), Books: func(context.Context) ([]domain.BooksLine, error) { return sim.Books(), nil },
 			}
 		},
 		DeclinedToken: DeclineTokenPrefix, ActionToken: ActionTokenPrefix, Minimums: minimums,
@@ -42,6 +42,14 @@ var minimums = domain.Minimums{"EUR": 50, "JPY": 2}
 func finishes(sim *Simulator) func(context.Context, domain.PaymentName, bool) error {
 	return func(_ context.Context, name domain.PaymentName, authorized bool) error {
 		_, err := sim.Finish(name, authorized)
+		return err
+	}
+}
+
+// disputes is what the banks of customers of sim do.
+func disputes(sim *Simulator) func(context.Context, domain.PaymentName, domain.Dispute) error {
+	return func(_ context.Context, name domain.PaymentName, d domain.Dispute) error {
+		_, err := sim.Dispute(name, d)
 		return err
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	stripego "github.com/stripe/stripe-go/v85"
+
 	"holdfast/domain"
 )
 
@@ -93,3 +95,5 @@ func checkAmount(a domain.Attempt) (int64, error) {
 }
 
 func lower(currency string) string { return strings.ToLower(currency) }
+
+func upper(currency stripego.Currency) string { return strings.ToUpper(string(currency)) }

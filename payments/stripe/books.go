@@ -13,7 +13,7 @@ import (
 
 const (
 	booksPage  = 100 // the most that Stripe gives
-	booksTries = 8   // of a page
+	booksTries = 8   // of a page, or of a dispute
 )
 
 // Books lists all payments of holdfast that Stripe has, in any namespace, the newest first, page by page: all of it or an error. Those that
@@ -50,6 +50,15 @@ func (c *Client) BooksBetween(ctx context.Context, from, until time.Time) ([]dom
 				return nil, fmt.Errorf("list the payments of Stripe: %w", err)
 			}
 			line, ours, err := lineOf(intent)
+			if err == nil && line.Disputed {
+				line.Dispute, err = again(ctx, func() (domain.Dispute, error) { return c.dispute(ctx, intent) })
+				switch {
+				case errors.Is(err, errNotListed): // yet: that it is disputed is told
+					err = nil
+				case err != nil:
+					err = said(err)
+				}
+			}
 			if err != nil {
 				return nil, fmt.Errorf("list the payments of Stripe: %s: %w", intent.ID, err)
 			}
@@ -64,21 +73,28 @@ func (c *Client) BooksBetween(ctx context.Context, from, until time.Time) ([]dom
 	}
 }
 
-// page reads one, again if Stripe has no time.
+// page reads one.
 func (c *Client) page(ctx context.Context, params *stripego.PaymentIntentListParams) (*stripego.V1List[*stripego.PaymentIntent], error) {
-	for tries := 1; ; tries++ {
+	return again(ctx, func() (*stripego.V1List[*stripego.PaymentIntent], error) {
 		page := c.api.V1PaymentIntents.List(ctx, params)
-		err := page.Err()
+		return page, page.Err()
+	})
+}
+
+// again reads something, and again if Stripe has no time.
+func again[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	for tries := 1; ; tries++ {
+		got, err := read()
 		e, isStripe := asStripe(err)
-		if err == nil || tries == booksTries || isStripe && e.HTTPStatusCode < 429 {
-			return page, err
+		if err == nil || tries == booksTries || isStripe && e.HTTPStatusCode < 429 || errors.Is(err, errNotListed) {
+			return got, err
 		}
 		wait := time.Duration(tries) * 250 * time.Millisecond
 		if isStripe {
 			wait = max(wait, retryAfter(e))
 		}
 		if err := pause(ctx, wait); err != nil {
-			return nil, err
+			return got, err
 		}
 	}
 }

@@ -108,6 +108,10 @@ func TestStripeKeepsTheContract(t *testing.T) {
 							c.note(domain.Attempt{Name: name})
 							return account.Finish(name, authorized)
 						},
+						Dispute: func(_ context.Context, name domain.PaymentName, d domain.Dispute) error {
+							c.note(domain.Attempt{Name: name})
+							return account.Dispute(name, d)
+						},
 					}
 				},
 				DeclinedToken: "pm_card_decline", ActionToken: "pm_card_authenticationRequired",

@@ -100,7 +100,7 @@ func word(s string) string {
 func withoutReply(err error) error {
 	var network net.Error
 	for _, own := range []error{
-		domain.ErrNotFound, domain.ErrRefused, domain.ErrUnacceptable, domain.ErrMisconfigured, errUnderWay, errSeveral, errProcessing,
+		domain.ErrNotFound, domain.ErrRefused, domain.ErrUnacceptable, domain.ErrMisconfigured, errUnderWay, errSeveral, errProcessing, errNotListed,
 		context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF,
 	} {
 		if errors.Is(err, own) {

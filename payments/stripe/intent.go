@@ -225,6 +225,9 @@ func (c *Client) refund(ctx context.Context, name domain.PaymentName, p domain.P
 	}
 	params.IdempotencyKey = key(name, "refund after "+strconv.FormatInt(p.Refunded, 10))
 	_, err = patiently(ctx, func() (*stripego.Refund, error) { return c.api.V1Refunds.Create(ctx, params) })
+	if e, isStripe := asStripe(err); isStripe && e.Code == stripego.ErrorCodeChargeDisputed {
+		return fmt.Errorf("%w: its charge is disputed", domain.ErrRefused)
+	}
 	return err
 }
 
@@ -289,7 +292,7 @@ func (c *Client) outcome(ctx context.Context, intent *stripego.PaymentIntent) (d
 // payment reads an intent.
 func payment(intent *stripego.PaymentIntent) (domain.Payment, error) {
 	p := domain.Payment{
-		AuthorizationID: intent.ID, Currency: strings.ToUpper(string(intent.Currency)),
+		AuthorizationID: intent.ID, Currency: upper(intent.Currency),
 		CustomerID: intent.Metadata[metadataCustomer], Fingerprint: intent.Metadata[metadataFingerprint],
 	}
 	amount, refunded := intent.Amount, int64(0)

@@ -26,5 +26,7 @@ var plantedBugs = []torture.Bug{
 	{"a 500 is a no", "failure.go", "contended(err), status >= 500,", "contended(err), status > 599,"},
 	{"no money is told for an answer that nobody knows", "intent.go", "	case stripego.PaymentIntentStatusProcessing:\n		return domain.Payment{}, errProcessing\n", ""},
 	{"live and test mode are one", "intent.go", "	case intent.Livemode != c.live:\n		return nil, errForeign\n", ""},
+	{"a dispute is told as over that is not", "dispute.go", "	return domain.DisputeOpen\n}", "	return domain.DisputeWon\n}"},
+	{"a refund of a disputed charge is unacceptable, for ever", "intent.go", "e.Code == stripego.ErrorCodeChargeDisputed", "e.Code == \"\""},
 	{"capitals are not told apart", "intent.go", "case intent.Metadata[metadataName] != name.String(): // a search does not heed capitals", "case !strings.EqualFold(intent.Metadata[metadataName], name.String()):"},
 }

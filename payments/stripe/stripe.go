@@ -204,16 +204,35 @@ func (c *Client) Authorize(ctx context.Context, r domain.PaymentRequest) (domain
 	})
 }
 
-// Lookup tells what became of the intent. One that was never confirmed is domain.ErrNotFound: nothing was asked of anybody.
+// Lookup tells what became of the intent, and of a dispute of it. One that was never confirmed is domain.ErrNotFound: nothing was asked of anybody.
 func (c *Client) Lookup(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
-	return do(ctx, c, payments.CallLookup, a.Name, func(ctx context.Context) (domain.Payment, error) { return c.look(ctx, a) })
+	return do(ctx, c, payments.CallLookup, a.Name, func(ctx context.Context) (domain.Payment, error) {
+		intent, err := c.made(ctx, a)
+		if err != nil {
+			return domain.Payment{}, err
+		}
+		p, err := c.outcome(ctx, intent)
+		if err == nil && intent.Status == stripego.PaymentIntentStatusSucceeded {
+			p.Dispute, err = c.dispute(ctx, intent)
+		}
+		if err != nil {
+			return domain.Payment{}, err
+		}
+		return p, nil
+	})
+}
+
+// made is the intent of an attempt.
+func (c *Client) made(ctx context.Context, a domain.Attempt) (*stripego.PaymentIntent, error) {
+	intent, err := c.intent(ctx, a)
+	if errors.Is(err, errNeverMade) {
+		return nil, domain.ErrNotFound
+	}
+	return intent, err
 }
 
 func (c *Client) look(ctx context.Context, a domain.Attempt) (domain.Payment, error) {
-	intent, err := c.intent(ctx, a)
-	if errors.Is(err, errNeverMade) {
-		return domain.Payment{}, domain.ErrNotFound
-	}
+	intent, err := c.made(ctx, a)
 	if err != nil {
 		return domain.Payment{}, err
 	}

@@ -602,27 +602,56 @@ func TestBooksOfSomeTime(t *testing.T) {
 	}
 }
 
-// A dispute is told with the payment. What the bank has taken back is not refunded on top of that: a person decides.
+// What the bank has is not refunded on top of that, and disputes are told by the books, too.
 func TestDisputes(t *testing.T) {
 	account, client := newPair(t, stripefake.Options{})
-	r := held("a")
-	made(t, client, r, payments.CallAuthorize)
-	if err := account.Dispute(r.Name); !errors.Is(err, domain.ErrRefused) {
+	ctx, r := context.Background(), held("a")
+	made(t, client, r, payments.CallAuthorize, payments.CallCapture)
+	lists := func() int { return account.Requests("GET /v1/disputes") }
+	if p, err := client.Lookup(ctx, r.Attempt); err != nil || p.Dispute != (domain.Dispute{}) || lists() != 0 {
+		t.Errorf("%+v, %v, %d requests", p, err, lists())
+	}
+	want := domain.Dispute{State: domain.DisputeOpen, Amount: 2000, DueMillis: 1_900_000_000_000}
+	if err := account.Dispute(r.Name, want); err != nil {
 		t.Fatal(err)
 	}
-	made(t, client, r, payments.CallCapture)
-	if err := account.Dispute(r.Name); err != nil {
-		t.Fatal(err)
-	}
-	if p, err := client.Lookup(context.Background(), r.Attempt); err != nil || p.Status != domain.PaymentStatusCaptured {
-		t.Errorf("%+v, %v", p, err)
-	}
-	_, err := client.Refund(context.Background(), r.Attempt, r.Amount)
-	if paymentstest.CheckError(t, err); !errors.Is(err, domain.ErrUnacceptable) || !strings.Contains(err.Error(), "charge_disputed") {
+	_, err := client.Refund(ctx, r.Attempt, r.Amount)
+	if paymentstest.CheckError(t, err); !errors.Is(err, domain.ErrRefused) || !strings.Contains(err.Error(), "disputed") {
 		t.Errorf("%v", err)
 	}
 	checkBooks(t, account, client)
-	if lines, err := client.Books(context.Background()); err != nil || len(lines) != 1 || !lines[0].Disputed {
+	account.Next("/v1/disputes", stripefake.Busy)
+	if lines, err := client.Books(ctx); err != nil || len(lines) != 1 || !lines[0].Disputed || lines[0].Dispute != want {
 		t.Errorf("%+v, %v", lines, err)
+	}
+	for _, fault := range []struct {
+		kind stripefake.Fault
+		want error
+	}{{stripefake.NoRight, domain.ErrMisconfigured}, {stripefake.FaultBefore, domain.ErrUnknownOutcome}, {stripefake.Busy, domain.ErrUnknownOutcome}} {
+		account.Next("/v1/disputes", fault.kind)
+		p, err := client.Lookup(ctx, r.Attempt)
+		if paymentstest.CheckError(t, err); !errors.Is(err, fault.want) || p != (domain.Payment{}) {
+			t.Errorf("%s: %+v, %v", fault.kind, p, err)
+		}
+	}
+	if p, err := client.Lookup(ctx, r.Attempt); err != nil || p.Dispute != want {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// A webhook about a dispute names the intent alone.
+func TestNameOf(t *testing.T) {
+	account, client := newPair(t, stripefake.Options{})
+	r := held("a")
+	made(t, client, r, payments.CallAuthorize)
+	for id, want := range map[string]domain.PaymentName{account.Intent(r.Name): r.Name, "pi_nobodys": {}, "": {}, "ch_1": {}, "pi_../refunds": {}} {
+		name, ours, err := client.NameOf(context.Background(), id)
+		if err != nil || ours != (want != domain.PaymentName{}) || name != want {
+			t.Errorf("%q: %v, %v, %v", id, name, ours, err)
+		}
+	}
+	account.Next("/v1/payment_intents", stripefake.FaultBefore)
+	if _, ours, err := client.NameOf(context.Background(), account.Intent(r.Name)); err == nil || ours {
+		t.Errorf("while Stripe does not answer: %v, %v", ours, err)
 	}
 }

@@ -40,7 +40,9 @@ func NewWebhooks(secrets []domain.Secret) (*Webhooks, error) {
 type Notice struct {
 	Type string // Stripe's word, such as payment_intent.succeeded; for people
 	Name domain.PaymentName
-	Kind domain.GatewayKind // the mode
+	// Disputed is the id of the intent of which a dispute has news. Then it has no Name: Client.NameOf finds that.
+	Disputed string
+	Kind     domain.GatewayKind // the mode
 }
 
 // Read returns what a webhook is about; ours is false if that is no payment of holdfast's: whatever its name, nothing is
@@ -63,17 +65,26 @@ func (w *Webhooks) Read(body []byte, signature string) (notice Notice, ours bool
 			Object struct {
 				Object   string            `json:"object"`
 				Metadata map[string]string `json:"metadata"`
+				Intent   string            `json:"payment_intent"` // of a dispute
 			} `json:"object"`
 		} `json:"data"`
 	}
-	if err := json.Unmarshal(body, &event); err != nil || event.Object != "event" || event.Account != "" || event.Data.Object.Object != "payment_intent" {
+	if err := json.Unmarshal(body, &event); err != nil || event.Object != "event" || event.Account != "" {
 		return Notice{}, false, nil //nolint:nilerr // another thing, that somebody has asked Stripe to send here
 	}
-	name, err := domain.ParsePaymentName(event.Data.Object.Metadata[metadataName])
-	if err != nil {
-		return Notice{}, false, nil //nolint:nilerr // somebody else's
+	notice = Notice{Type: word(event.Type), Kind: domain.GatewayStripeTest}
+	switch about := event.Data.Object; about.Object {
+	case "payment_intent":
+		if notice.Name, err = domain.ParsePaymentName(about.Metadata[metadataName]); err != nil {
+			return Notice{}, false, nil //nolint:nilerr // somebody else's
+		}
+	case "dispute":
+		if notice.Disputed = about.Intent; !isIntent(about.Intent) {
+			return Notice{}, false, nil
+		}
+	default:
+		return Notice{}, false, nil
 	}
-	notice = Notice{Type: word(event.Type), Name: name, Kind: domain.GatewayStripeTest}
 	if event.Livemode {
 		notice.Kind = domain.GatewayStripe
 	}

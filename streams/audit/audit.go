@@ -56,7 +56,7 @@ type PaymentCounts struct {
 	// FromMillis and UntilMillis are the Options'.
 	FromMillis  int64 `json:"from,omitempty"`
 	UntilMillis int64 `json:"until,omitempty"`
-	// Disputed are those of which a customer's bank has asked for the money back. A person must see to them; that is no violation.
+	// Disputed are those of which a customer's bank has asked for the money back, and a person must do something about it; that is no violation.
 	Disputed []Disputed `json:"disputed,omitempty"`
 }
 
@@ -66,7 +66,10 @@ type Disputed struct {
 	EventID   string            `json:"event_id"`
 	OrderID   string            `json:"order_id"`
 	State     domain.OrderState `json:"state"`
-	PaymentID string            `json:"payment_id"` // the gateway's
+	PaymentID string            `json:"payment_id"`       // the gateway's
+	Dispute   domain.Dispute    `json:"dispute,omitzero"` // as the gateway tells it, if it does
+	Currency  string            `json:"currency,omitempty"`
+	Recorded  bool              `json:"recorded"` // the order says so, too
 	Do        string            `json:"do"`
 }
 

@@ -629,7 +629,7 @@ func TestAuditNamesDisputes(t *testing.T) {
 	if err != nil || !report.OK || len(report.Payments.Disputed) != 1 {
 		t.Fatalf("%+v, %v", report, err)
 	}
-	if d := report.Payments.Disputed[0]; d.OrderID != "o1" || d.State != domain.OrderConfirmed || d.PaymentID == "" || !strings.Contains(d.Do, "--no-refund") {
+	if d := report.Payments.Disputed[0]; d.OrderID != "o1" || d.State != domain.OrderConfirmed || d.PaymentID == "" || d.Recorded || !strings.Contains(d.Do, "orders cancel frees the places") {
 		t.Errorf("%+v", d)
 	}
 }

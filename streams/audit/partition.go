@@ -85,7 +85,7 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		ids.confirmed = layout.ParseLogID(f.ID)
 		ids.changed = ids.confirmed
 		p.sell(f)
-	case domain.FactRefundGranted:
+	case domain.FactRefundGranted, domain.FactPaymentDisputed:
 		ids.changed = layout.ParseLogID(f.ID)
 		if p.book.Orders[f.Ref()].State == domain.OrderCancelled {
 			ids.ended = ids.changed

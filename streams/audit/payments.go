@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"fmt"
 	"time"
 
 	"holdfast/domain"
@@ -13,7 +14,8 @@ const (
 	doRight   = "put it right at the gateway, or cancel the order and refund"
 	doCancel  = "cancel the order, or charge by other means"
 	doGiven   = "do as it was agreed with the customer; a cancel gives back the rest"
-	doDispute = "answer the dispute at the gateway before its deadline; orders cancel --no-refund frees the places"
+	doDispute = "answer the dispute at the gateway before its deadline; orders cancel frees the places"
+	doFree    = "orders cancel frees the places, if the order shall not have them: its money is with the customer again"
 )
 
 // doThat is what is to be done with a payment.
@@ -41,11 +43,23 @@ func (o Options) covers(order domain.Order) bool {
 	return (o.FromMillis == 0 || order.HeldAtMillis >= o.FromMillis+slack) && (o.UntilMillis == 0 || order.ConfirmedAtMillis < o.UntilMillis-slack)
 }
 
-// disputed lists a payment of which the customer's bank has asked for the money back.
-func (a *auditor) disputed(ref domain.OrderRef, line domain.BooksLine) {
-	a.payments.Disputed = append(a.payments.Disputed, Disputed{
-		Ref: ref, EventID: ref.EventID, OrderID: ref.OrderID, State: a.of(ref).book.Orders[ref].State, PaymentID: line.AuthorizationID, Do: doDispute,
-	})
+// disputed lists a payment of which the customer's bank has asked for the money back, if something is to be done about it.
+func (a *auditor) disputed(name domain.PaymentName, line domain.BooksLine) {
+	ref := name.OrderRef
+	o := a.of(ref).book.Orders[ref]
+	_, isNews := o.NewDispute(line.Dispute)
+	d := Disputed{Ref: ref, EventID: ref.EventID, OrderID: ref.OrderID, State: o.State, PaymentID: line.AuthorizationID, Dispute: line.Dispute, Currency: line.Currency, Recorded: line.Dispute.State != "" && !isNews}
+	switch state := line.Dispute.State; {
+	case isNews && max(line.Attempt, 1) == o.LastAttempt():
+		d.Do = fmt.Sprintf("publish --type payment_update --event %s --order %s --attempt %d has it noted; ", ref.EventID, ref.OrderID, o.LastAttempt()) + doDispute
+	case state == domain.DisputeLost && o.State == domain.OrderConfirmed:
+		d.Do = doFree
+	case state == domain.DisputeLost, state == domain.DisputeWon:
+		return
+	default:
+		d.Do = doDispute
+	}
+	a.payments.Disputed = append(a.payments.Disputed, d)
 }
 
 // checkPayments: I4 and I5, by the gateway's books. What has the name of another
@@ -66,7 +80,7 @@ func (a *auditor) checkPayments(books []domain.BooksLine, options Options) {
 		seen[name] = true
 		a.checkPayment(name.OrderRef, line)
 		if line.Disputed {
-			a.disputed(name.OrderRef, line)
+			a.disputed(name, line)
 		}
 		if line.Captured > line.Refunded {
 			captured[name.OrderRef]++
@@ -128,8 +142,8 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 			a.todo(doGiven, "I4", subject, "is %s, but %d of its money was given back, instead of %d", o.State, line.Refunded, o.RefundTotal())
 		case reserved && p.settled(ref, ids.changed):
 			a.todo(doThat("capture", line), "I4", subject, "is %s and settled, but its payment was not captured", o.State)
-		case line.Refunded < o.RefundTotal() && p.settled(ref, ids.changed):
-			a.todo(doThat("refund what is missing of", line), "I4", subject, "is %s and settled, but only %d of its money was given back, instead of %d", o.State, line.Refunded, o.RefundTotal())
+		case line.Refunded < o.RefundDue() && p.settled(ref, ids.changed):
+			a.todo(doThat("refund what is missing of", line), "I4", subject, "is %s and settled, but only %d of its money was given back, instead of %d", o.State, line.Refunded, o.RefundDue())
 		}
 	case o.Open():
 		if taken {
@@ -140,6 +154,8 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 		switch {
 		case taken && o.ConfirmedAtMillis == 0:
 			a.todo(doThat("refund", line), "I4", subject, "is %s and was never confirmed, but its payment is captured%s", o.State, difference)
+		case taken && o.Dispute != (domain.Dispute{}) && line.Refunded >= o.RefundDue():
+			// The customer's bank has the rest, or gave it back.
 		case line.Refunded > 0 && line.Refunded < line.Captured && settled:
 			a.todo(doThat("refund the rest of", line), "I4", subject, "is %s and settled, but of %d that were captured only %d were refunded%s", o.State, line.Captured, line.Refunded, difference)
 		case taken && settled:

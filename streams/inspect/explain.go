@@ -270,7 +270,7 @@ func concerned(t domain.FactType) []domain.Group {
 	switch t {
 	case domain.FactConfirmed:
 		return []domain.Group{domain.GroupPosting, domain.GroupSettlement}
-	case domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted:
+	case domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed:
 		return []domain.Group{domain.GroupSettlement}
 	case domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactDeclined, domain.FactForgotten,
 		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten:

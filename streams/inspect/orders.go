@@ -50,16 +50,18 @@ func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.
 			return nil, err
 		}
 	}
-	for at := o.ChangedAtMillis; at > 0; {
-		found, err := in.changes(ctx, p, ref, at)
-		if err != nil {
-			return nil, err
+	for _, newest := range []int64{o.ChangedAtMillis, o.DisputedAtMillis} {
+		for at := newest; at > 0; {
+			found, err := in.changes(ctx, p, ref, at)
+			if err != nil {
+				return nil, err
+			}
+			history = append(history, found...)
+			if len(found) == 0 || domain.EntryMillis(found[0].Version) >= at {
+				break
+			}
+			at = domain.EntryMillis(found[0].Version)
 		}
-		history = append(history, found...)
-		if len(found) == 0 || domain.EntryMillis(found[0].Version) >= at {
-			break
-		}
-		at = domain.EntryMillis(found[0].Version)
 	}
 	slices.SortStableFunc(history, func(a, b domain.Fact) int { return layout.ParseLogID(a.ID).Compare(layout.ParseLogID(b.ID)) })
 	history = slices.CompactFunc(history, func(a, b domain.Fact) bool { return a.Name() == b.Name() })
@@ -75,7 +77,7 @@ func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.
 func (in *Inspector) changes(ctx context.Context, p int, ref domain.OrderRef, atMillis int64) (found []domain.Fact, err error) {
 	before := strconv.FormatInt(atMillis-1, 10) + "-18446744073709551615"
 	_, err = in.ns.ReadLog(ctx, p, before, strconv.FormatInt(atMillis, 10), func(f domain.Fact) error {
-		if f.Ref() == ref && f.Change > 0 {
+		if f.Ref() == ref && (f.Change > 0 || f.Type == domain.FactPaymentDisputed) {
 			found = append(found, f)
 		}
 		return nil

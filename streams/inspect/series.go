@@ -139,7 +139,7 @@ func (of *seriesPartition) take(f *domain.Fact) {
 		}
 		m.Refused = f.Items.Quantity()
 	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactHeld, domain.FactDeclined, domain.FactExpired,
-		domain.FactLapsed, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
+		domain.FactLapsed, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 		return
 	}
 	m.AtMillis = f.AtMillis - f.AtMillis%time.Minute.Milliseconds()

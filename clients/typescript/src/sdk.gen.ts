@@ -301,7 +301,7 @@ export const eventUpdates = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Hear from Stripe that there may be news of a payment
  *
- * For Stripe's webhooks of payment_intent.* alone. A notice is a hint: the order that its metadata names is asked about, if it awaits what its customer does. It needs no key, but a Stripe-Signature by the secret that the process was started with.
+ * For Stripe's webhooks of payment_intent.* and charge.dispute.* alone. A notice is a hint: the order that it is about is asked about, if it awaits what its customer does, or was paid and is disputed. It needs no key, but a Stripe-Signature by the secret that the process was started with.
  */
 export const stripeWebhook = <ThrowOnError extends boolean = false>(options: Options<StripeWebhookData, ThrowOnError>): RequestResult<StripeWebhookResponses, StripeWebhookErrors, ThrowOnError> => (options.client ?? client).post<StripeWebhookResponses, StripeWebhookErrors, ThrowOnError>({
     url: '/v1/gateways/stripe/webhook',

@@ -154,6 +154,21 @@ export type CustomerToken = {
     until: number;
 };
 
+export type Dispute = {
+    /**
+     * Minor units.
+     */
+    amount: number;
+    /**
+     * When the organiser must have answered; left out if nothing is to be answered (any more).
+     */
+    answer_until?: number;
+    /**
+     * inquiry: the bank asks, and has taken nothing. open: it has the money until it is decided. won: the money stays here. lost: the customer has it.
+     */
+    state: 'inquiry' | 'open' | 'won' | 'lost';
+};
+
 export type Event = {
     /**
      * Of all sections, for everybody.
@@ -472,6 +487,10 @@ export type Order = {
      * The same for people.
      */
     detail?: string;
+    /**
+     * What its customer's bank has asked back of its payment. The order keeps its places until somebody cancels it.
+     */
+    dispute?: Dispute;
     event_id: string;
     held_at?: number;
     items?: Array<Item> | null;

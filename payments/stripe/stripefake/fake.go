@@ -83,7 +83,9 @@ type intent struct {
 	created, authorized                          time.Time
 	declinedAs                                   string // the decline code, as long as it is its last error
 	charge                                       string
-	chargeFailed, disputed                       bool
+	chargeFailed                                 bool
+	dispute                                      domain.Dispute
+	disputeID                                    string // empty if it is not disputed
 	authorizations, captures, voids, refunds     int
 	wasAuthorized                                int64
 }
@@ -341,6 +343,8 @@ func (s *Stripe) route(method, route, id string, form url.Values) (any, *problem
 		return s.list(form)
 	case "GET /v1/payment_intents/search":
 		return s.search(form)
+	case "GET /v1/disputes":
+		return s.disputes(form)
 	case "POST /v1/refunds":
 		return s.refund(form)
 	}

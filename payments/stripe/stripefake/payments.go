@@ -177,7 +177,7 @@ func (s *Stripe) refund(form url.Values) (any, *problem) {
 		return nil, invalid("parameter_invalid_integer", "amount", "This value must be greater than or equal to 1.")
 	case i.status != succeeded:
 		return nil, invalid("", "payment_intent", "This PaymentIntent does not have a successful charge to refund.")
-	case i.disputed:
+	case i.disputeID != "" && (i.dispute.State == domain.DisputeOpen || i.dispute.State == domain.DisputeLost):
 		return nil, invalid("charge_disputed", "", "The charge has been charged back.")
 	case i.refunded == i.received:
 		return nil, invalid("charge_already_refunded", "", "The charge has already been refunded.")
@@ -288,7 +288,7 @@ func (i *intent) showCharge() map[string]any {
 	return map[string]any{
 		"id": i.charge, "object": "charge", "livemode": false, "created": i.created.Unix(), "status": status, "currency": i.currency,
 		"amount": i.amount, "amount_captured": i.received, "amount_refunded": refunded, "captured": i.received > 0, "paid": !i.chargeFailed,
-		"refunded": refunded > 0 && refunded == i.amount, "disputed": i.disputed, "metadata": map[string]string{}, "payment_intent": i.id,
+		"refunded": refunded > 0 && refunded == i.amount, "disputed": i.disputeID != "", "metadata": map[string]string{}, "payment_intent": i.id,
 		"billing_details": map[string]any{"address": nil, "email": nil, "name": nil, "phone": nil, "tax_id": nil},
 	}
 }
@@ -362,7 +362,8 @@ func (s *Stripe) Books() []domain.BooksLine {
 			l.AuthorizationID, l.Currency = i.id, strings.ToUpper(i.currency)
 			l.CustomerID, l.Fingerprint = i.metadata["holdfast_customer"], i.metadata["holdfast_fingerprint"]
 		}
-		l.Authorized, l.Captured, l.Refunded, l.Disputed = i.wasAuthorized, i.received, i.refunded, i.disputed
+		l.Authorized, l.Captured, l.Refunded = i.wasAuthorized, i.received, i.refunded
+		l.Disputed, l.Dispute = i.disputeID != "", i.dispute
 		if i.voids > 0 {
 			l.Voided = i.wasAuthorized
 		}
@@ -393,16 +394,57 @@ func (s *Stripe) Intents(name domain.PaymentName) (n int) {
 	return n
 }
 
-// Dispute is a customer's bank that asks for the money back. domain.ErrRefused: there is none.
-func (s *Stripe) Dispute(name domain.PaymentName) error {
+// Dispute is a customer's bank that asks for the money back, or decides. domain.ErrRefused: there is none.
+func (s *Stripe) Dispute(name domain.PaymentName, d domain.Dispute) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := s.named(name)
 	if i == nil || i.status != succeeded {
 		return domain.ErrRefused
 	}
-	i.disputed = true
+	if i.dispute = d; i.disputeID == "" {
+		i.disputeID = "dp_" + random()
+	}
 	return nil
+}
+
+// Intent is the id of a payment's intent; empty if there is none.
+func (s *Stripe) Intent(name domain.PaymentName) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.named(name); i != nil {
+		return i.id
+	}
+	return ""
+}
+
+// disputes are those of an intent.
+func (s *Stripe) disputes(form url.Values) (any, *problem) {
+	data := []any{}
+	if i := s.byID[form.Get("payment_intent")]; i != nil && i.disputeID != "" {
+		data = append(data, s.showDispute(i))
+	}
+	return map[string]any{"object": "list", "data": data, "has_more": false, "url": "/v1/disputes"}, nil
+}
+
+func (s *Stripe) showDispute(i *intent) map[string]any {
+	d := i.dispute
+	status := map[domain.DisputeState]string{
+		domain.DisputeInquiry: "warning_under_review", domain.DisputeOpen: "under_review", domain.DisputeWon: "won", domain.DisputeLost: "lost",
+	}[d.State]
+	var due any
+	if d.DueMillis > 0 {
+		status, due = strings.Replace(status, "under_review", "needs_response", 1), d.DueMillis/1000
+	}
+	return map[string]any{
+		"id": i.disputeID, "object": "dispute", "livemode": false, "created": s.now().Unix(), "amount": d.Amount, "currency": i.currency,
+		"charge": i.charge, "payment_intent": i.id, "status": status, "reason": "fraudulent", "is_charge_refundable": d.State == domain.DisputeInquiry,
+		"balance_transactions": []any{}, "enhanced_eligibility_types": []any{}, "metadata": map[string]string{},
+		"evidence": map[string]any{"enhanced_evidence": map[string]any{}},
+		"evidence_details": map[string]any{
+			"due_by": due, "has_evidence": false, "past_due": false, "submission_count": 0, "enhanced_eligibility": map[string]any{},
+		},
+	}
 }
 
 // Spoil takes back what a refund has given back, as if it had failed later.

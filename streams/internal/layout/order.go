@@ -2,6 +2,7 @@ package layout
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,8 @@ import (
 //	             k, hash of the access code that it uses while it is held or confirmed
 //	             r, by how much it costs less than was paid for it, in minor units
 //	             l, for how many milliseconds after its deadline an order that lapsed could still be paid for
+//	             d, i (inquiry), o (open), w (won) or l (lost), and how much of its payment is disputed, in minor units; @ and when that
+//	             became known, unless that is the version's time; and, if it is to be answered, a colon, until when: milliseconds
 //	             m, how much more than its places cost the organiser keeps of that, in minor units; below zero: less
 //	             t, whose trace the request that opened it is of: the trace's id, -, the id of the span that published it
 //	detail       for people; the only value that may contain bars
@@ -137,6 +140,8 @@ func decodeFurther(o *domain.Order, further string, at int64) bool {
 			n := numbers{}
 			o.LateMillis = n.parse(part[1:])
 			ok = n.err == nil && o.LateMillis > 0
+		case 'd':
+			ok = decodeDispute(o, part[1:], at)
 		case 'm':
 			kept, err := strconv.ParseInt(part[1:], 10, 64)
 			o.Kept, ok = kept, err == nil && kept != 0 && o.ConfirmedAtMillis > 0
@@ -152,6 +157,9 @@ func decodeFurther(o *domain.Order, further string, at int64) bool {
 		return false
 	}
 	if o.Reduced != 0 && (o.Change == 0 || o.ConfirmedAtMillis == 0 || o.Reduced > math.MaxInt64-o.Amount()) {
+		return false
+	}
+	if o.Dispute != (domain.Dispute{}) && (o.ConfirmedAtMillis == 0 || !o.Dispute.Valid(o.PaidAmount())) {
 		return false
 	}
 	return o.Kept == 0 || o.Kept >= -o.PaidAmount() && o.RefundTotal() >= 0 && o.RefundTotal() <= o.PaidAmount()
@@ -185,6 +193,30 @@ func decodeChange(o *domain.Order, said string, at int64) bool {
 		o.ChangeFingerprint = v[1]
 	}
 	return n.err == nil && o.Change > 0 && o.ChangedAtMillis > 0 && o.ChangeFingerprint != "" && len(v) != 3 && (len(v) == 2) == (o.ChangeRefusal == "")
+}
+
+// disputeLetters are those of domain.DisputeStates, in their order.
+const disputeLetters = "iowl"
+
+// decodeDispute reads what is disputed of an order's payment.
+func decodeDispute(o *domain.Order, said string, at int64) bool {
+	amount, due, answered := strings.Cut(said, ":")
+	amount, millis, earlier := strings.Cut(amount, "@")
+	if amount == "" {
+		return false
+	}
+	n, state := numbers{}, strings.IndexByte(disputeLetters, amount[0])
+	if state < 0 {
+		return false
+	}
+	o.Dispute = domain.Dispute{State: domain.DisputeStates[state], Amount: n.parse(amount[1:])}
+	if o.DisputedAtMillis = at; earlier {
+		o.DisputedAtMillis = n.parse(millis)
+	}
+	if answered {
+		o.Dispute.DueMillis = n.parse(due)
+	}
+	return n.err == nil && answered == (o.Dispute.DueMillis > 0) && o.DisputedAtMillis > 0
 }
 
 // decodeReduced reads by how much an order costs less than was paid.
@@ -230,6 +262,16 @@ func appendFurther(b []byte, o *domain.Order) []byte {
 		begin('l')
 		b = strconv.AppendInt(b, o.LateMillis, 10)
 	}
+	if d := o.Dispute; d != (domain.Dispute{}) {
+		begin('d')
+		b = strconv.AppendInt(append(b, disputeLetters[slices.Index(domain.DisputeStates, d.State)]), d.Amount, 10)
+		if o.DisputedAtMillis > 0 {
+			b = strconv.AppendInt(append(b, '@'), o.DisputedAtMillis, 10)
+		}
+		if d.DueMillis > 0 {
+			b = strconv.AppendInt(append(b, ':'), d.DueMillis, 10)
+		}
+	}
 	if o.Kept != 0 {
 		begin('m')
 		b = strconv.AppendInt(b, o.Kept, 10)
@@ -252,6 +294,9 @@ func EncodeOrder(o domain.Order) string {
 	}
 	if o.ChangedAtMillis == at {
 		o.ChangedAtMillis = 0
+	}
+	if o.DisputedAtMillis == at {
+		o.DisputedAtMillis = 0
 	}
 	asHeld := o.State == domain.OrderHeld && o.HeldAtMillis == at && o.Change == 0 && (o.Attempt == 0 || o.RequestType == domain.RequestPurchase && o.PayState == domain.PayOpen)
 	if !asHeld {

@@ -83,6 +83,12 @@ func TestDecodeOrder(t *testing.T) {
 		"1700000000005-0|h2|" + opening + "1700000000000|||||c1:3.fp:seat_taken:stalls: A-1,A-2|": with(held, func(o *domain.Order) {
 			o.Version, o.Change, o.ChangedAtMillis, o.ChangeFingerprint, o.ChangeRefusal, o.ChangeDetail = "1700000000005-0", 1, cancelledAt, "3.fp", "seat_taken", "stalls: A-1,A-2"
 		}),
+		"1700000000005-0|c2|" + opening + "1700000000000|1700000000001|1700000000001|auth_1||do2500:1700000900000|": with(confirmed, func(o *domain.Order) {
+			o.Version, o.DisputedAtMillis, o.Dispute = "1700000000005-0", cancelledAt, domain.Dispute{State: domain.DisputeOpen, Amount: 2500, DueMillis: 1700000900000}
+		}),
+		"1700000000005-0|c2|" + opening + "1700000000000|1700000000001|1700000000001|auth_1||dl1@1700000000003|": with(confirmed, func(o *domain.Order) {
+			o.Version, o.DisputedAtMillis, o.Dispute = "1700000000005-0", 1700000000003, domain.Dispute{State: domain.DisputeLost, Amount: 1}
+		}),
 		"7-0|x2|||||||||||requested||": {State: domain.OrderCancelled, Version: "7-0", ResolvedAtMillis: 7, Reason: "requested"},
 		"8-0|r2|h|fp|||||||||invalid||customer_id: missing|x": {
 			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "fp", ResolvedAtMillis: 8, Reason: "invalid", Detail: "customer_id: missing|x",

@@ -80,6 +80,7 @@ type Order struct {
 	Number, AlteredAt          int64  // of the latest partial cancel or change, and when that was decided
 	AlteredBy, Refusal, Blamed string // its body, and why it was refused
 	Owed                       int64  // what it costs less than was paid
+	Dispute                    string // of its payment, as it was told; empty for none
 	Paid, Back                 int64  // what was paid, once it is confirmed; and what of that is given back, in all
 }
 
@@ -289,7 +290,11 @@ func (w *World) Pay(now int64, name Name, attempt int, body string, published, v
 
 // Update is word that a customer may have done what they had to for an attempt.
 func (w *World) Update(name Name, attempt int) (answer string) {
-	if o := w.Orders[name]; o != nil && o.open() && (o.Asked || o.State == Lapsed && o.Attempt > 0 && !o.Failed) && o.Attempt == attempt {
+	o := w.Orders[name]
+	if o != nil && o.disputable() && max(o.Attempt, 1) == attempt {
+		return LookUp
+	}
+	if o != nil && o.open() && (o.Asked || o.State == Lapsed && o.Attempt > 0 && !o.Failed) && o.Attempt == attempt {
 		return LookUp
 	}
 	return Done
