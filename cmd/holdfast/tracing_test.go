@@ -179,3 +179,24 @@ func TestTracingIsOff(t *testing.T) {
 		}
 	}
 }
+
+// Whoever reads of a dead letter in the log is told which trace it is of, whether anybody traces or not.
+func TestLogTellsTraces(t *testing.T) {
+	h := start(t)
+	h.event("e1")
+	worker := h.worker()
+	h.ok("publish", "--event", "e1", "--order", "o1", "--customer", "amy", "--token", "t", "--wait")
+	other := `{"type":"purchase","event_id":"e1","order_id":"o1","customer_id":"bob","quantity":1,"payment_token":"t","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}`
+	if r := execute(strings.NewReader(other), "publish", "--file", "-", "--redis", h.url()); r.code != exitDone {
+		t.Fatalf("exit %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	eventually(t, "it is set aside", func() bool { return strings.Contains(worker.stderr.String(), `"set aside as dead letters"`) })
+	for line := range strings.Lines(worker.stderr.String()) {
+		if strings.Contains(line, `"set aside as dead letters"`) && !strings.Contains(line, `"trace_id":"0af7651916cd43dd8448eb211c80319c"`) {
+			t.Errorf("it says %s", line)
+		}
+	}
+	if code := worker.stop(); code != exitDone {
+		t.Errorf("exit %d", code)
+	}
+}
