@@ -16,6 +16,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
+	"go.uber.org/zap"
 
 	"holdfast/domain"
 	"holdfast/payments/simulator"
@@ -45,6 +46,7 @@ type demo struct {
 	gateway *simulator.Simulator
 	publish *producer.Producer
 	workers []*demoWorker
+	roles   []workers.Role // of those that are hired; nil: the usual ones
 }
 
 func (c *demoCommand) Run(ctx context.Context, e *environment) error {
@@ -175,13 +177,15 @@ func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
 	if err != nil {
 		return fmt.Errorf("connecting a worker: %w", err)
 	}
-	pool, err := workers.New(workers.Config{
-		CodeKeys: hallKeys,
-		Name:     "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
+	cfg := workers.Config{
+		CodeKeys: hallKeys, Roles: d.roles,
+		Name: "worker-" + strconv.Itoa(len(d.workers)+1), ReclaimAfter: time.Second, Grace: 3 * time.Second,
 		// miniredis counts every sign of life as a delivery.
 		MaxDeliveries: 1_000_000, Concurrency: 64,
-	}, workers.Deps{
-		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
+	}
+	pool, err := workers.New(cfg, workers.Deps{
+		Webhooks: webhookSender(cfg, store, zap.NewNop()),
+		Ledger:   store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
 		GatewayKind: domain.GatewaySimulator, PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"holdfast/payments/simulator"
 	"holdfast/producer"
 	"holdfast/streams"
+	"holdfast/workers"
 )
 
 type devCommand struct {
@@ -34,7 +36,7 @@ func (c *devCommand) Help() string {
 	return `
 A Redis (redis-server, if there is one, else an embedded one), a payment gateway that moves no money, two workers, the API with the
 console, and three events with a trickle of customers: everything there is, to try things out. It stays up until Ctrl-C, and then all of
-it is gone.
+it is gone. With a redis-server, webhooks are told, too (holdfast webhooks add http://127.0.0.1:… --events order.confirmed --allow-private).
 `
 }
 
@@ -81,6 +83,9 @@ func (c *devCommand) run(ctx context.Context, e *environment) (err error) {
 		return err
 	}
 	d := &demo{url: own.url, ns: e.namespace, store: store}
+	if !own.embedded { // nobody has tried webhooks on the embedded one
+		d.roles = append(slices.Clone(workers.Roles), workers.RoleWebhooks)
+	}
 	defer func() {
 		for _, w := range d.workers {
 			err = errors.Join(err, w.stop())

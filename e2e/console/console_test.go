@@ -139,7 +139,7 @@ func people(t *testing.T, binary, redisURL string) string {
 	return at.URL
 }
 
-// hook adds an endpoint of webhooks that takes everything, has a worker tell it, and returns where it is.
+// hook adds an endpoint of webhooks that takes everything, and returns where it is.
 func hook(t *testing.T, binary, redisURL string) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
@@ -148,8 +148,6 @@ func hook(t *testing.T, binary, redisURL string) string {
 	if said, err := added.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	worker := program.Start(t, "a worker for webhooks", exec.Command(binary, "worker", "--redis", redisURL, "--roles", "webhooks"))
-	t.Cleanup(func() { worker.Stop(30 * time.Second) })
 	return server.URL
 }
 
