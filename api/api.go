@@ -80,6 +80,8 @@ type Deps struct {
 	Organising Organising
 	Operating  Operating
 	Finding    Finding
+	// NextSteps asks a payment gateway what customers must do; nil: none is asked.
+	NextSteps NextSteps
 	// Notices are those of a payment gateway; nil: none are heard.
 	Notices PaymentNotices
 }

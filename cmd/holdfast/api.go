@@ -38,7 +38,7 @@ type apiCommand struct {
 
 	Webhook stripeWebhookFlags `embed:"" group:"Stripe's webhooks, at POST /v1/gateways/stripe/webhook:"`
 	codeKeyFlags
-	auditSources `group:"What audits that are asked for over HTTP compare with:"`
+	auditSources `group:"What audits that are asked for over HTTP compare with, and of whom it is asked what customers must do, and what is disputed:"`
 }
 
 // Help is shown by --help.
@@ -140,6 +140,9 @@ func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) 
 		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store, with.compared}, Codes: with.codes,
 		Finding: apiFinding{apiOperating{e, store, with.compared}},
 	}
+	if with.gateway != nil {
+		deps.NextSteps = apiNextSteps{store, *with.gateway}
+	}
 	if with.hooks != nil {
 		notices := stripeNotices{hooks: with.hooks, store: store}
 		if with.gateway != nil {
@@ -148,6 +151,20 @@ func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) 
 		deps.Notices = notices
 	}
 	return api.New(deps, o), p.Close
+}
+
+// apiNextSteps are asked of a payment gateway.
+type apiNextSteps struct {
+	store   *streams.Store
+	gateway asked
+}
+
+// NextStep implements api.NextSteps.
+func (s apiNextSteps) NextStep(ctx context.Context, ref domain.OrderRef, o domain.Order) (domain.NextStep, error) {
+	if err := s.gateway.serves(ctx, s.store); err != nil {
+		return domain.NextStep{}, err
+	}
+	return s.gateway.NextStep(ctx, o.AttemptOf(s.store.PaymentNamespace(), ref, o.LastAttempt()))
 }
 
 // apiEvents are the events as the API knows them.
