@@ -83,6 +83,8 @@ type Deps struct {
 	Managing   Managing
 	// People may sign in with a provider of identities; nil: only keys are let in.
 	People *People
+	// NextSteps asks a payment gateway what customers must do; nil: none is asked.
+	NextSteps NextSteps
 	// Notices are those of a payment gateway; nil: none are heard.
 	Notices PaymentNotices
 }

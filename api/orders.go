@@ -228,6 +228,11 @@ func (s *Server) registerOrders() {
 		Summary: "Say that the customer has done what they had to at their bank",
 	}, sellers, s.paymentUpdate)
 	register(s, huma.Operation{
+		OperationID: "next-step", Method: http.MethodGet, Path: "/v1/orders/{event}/{id}/next-step", Tags: []string{"orders"},
+		Summary:     "Tell what the customer has to do at their bank",
+		Description: "While payment is action_required. It is asked of the payment gateway, and stored nowhere. 409: there is nothing to do (any more).",
+	}, sellers, s.nextStep)
+	register(s, huma.Operation{
 		OperationID: "cancel", Method: http.MethodPost, Path: "/v1/orders/{event}/{id}/cancel", Summary: "Give an order up, or some of its places", Tags: []string{"orders"}, Responses: accepted(s),
 		Description: "A customer's token may, if it was made so, give up the whole of an own order while that is held.",
 	}, givers, s.cancel)

@@ -205,7 +205,7 @@ func serverOf(t *testing.T, w *world, o Options) *Server {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Demand: w, Organising: staff{}, Operating: staff{}, Finding: staff{}, Managing: staff{}}, o)
+	return New(Deps{Producer: p, Outcomes: w, Events: w, Books: w, Keys: w, Demand: w, Organising: staff{}, Operating: staff{}, Finding: staff{}, Managing: staff{}, NextSteps: steps{}}, o)
 }
 
 // key adds one to the world, and returns it.
@@ -247,6 +247,7 @@ var calls = map[string]struct{ method, target, body, may string }{
 	"order":          {http.MethodPost, "/v1/orders", `{"event_id":"e1","order_id":"o","customer_id":"fred","quantity":1}`, "CA"},
 	"pay":            {http.MethodPost, "/v1/orders/e1/o/pay", `{"payment_token":"t"}`, "CA"},
 	"payment-update": {http.MethodPost, "/v1/orders/e1/o/payment-update", `{}`, "CA"},
+	"next-step":      {http.MethodGet, "/v1/orders/e1/o/next-step", "", "CA"},
 	"cancel":         {http.MethodPost, "/v1/orders/e1/o/cancel", ``, "COA"},
 	"refund":         {http.MethodPost, "/v1/orders/e1/o/refund", `{"change":1,"amount":1}`, "OA"},
 	"change":         {http.MethodPost, "/v1/orders/e1/o/change", `{"change":1,"items":[{"section":"general","quantity":1}]}`, "CA"},

@@ -39,7 +39,7 @@ type apiCommand struct {
 	People  peopleFlags        `embed:"" prefix:"oidc-" group:"People who sign in with a provider of identities (OpenID Connect):"`
 	Webhook stripeWebhookFlags `embed:"" group:"Stripe's webhooks, at POST /v1/gateways/stripe/webhook:"`
 	codeKeyFlags
-	auditSources `group:"What audits that are asked for over HTTP compare with:"`
+	auditSources `group:"What audits that are asked for over HTTP compare with, and of whom it is asked what customers must do, and what is disputed:"`
 }
 
 // Help is shown by --help.
@@ -146,6 +146,9 @@ func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) 
 		Organising: apiOrganising{store.Events()}, Operating: apiOperating{e, store, with.compared}, Codes: with.codes,
 		Finding: apiFinding{apiOperating{e, store, with.compared}}, Managing: apiManaging{apiOperating{e, store, with.compared}}, People: with.people,
 	}
+	if with.gateway != nil {
+		deps.NextSteps = apiNextSteps{store, *with.gateway}
+	}
 	if with.hooks != nil {
 		notices := stripeNotices{hooks: with.hooks, store: store}
 		if with.gateway != nil {
@@ -159,6 +162,20 @@ func newAPI(e *environment, store *streams.Store, with staffing, o api.Options) 
 			with.people.Close()
 		}
 	}
+}
+
+// apiNextSteps are asked of a payment gateway.
+type apiNextSteps struct {
+	store   *streams.Store
+	gateway asked
+}
+
+// NextStep implements api.NextSteps.
+func (s apiNextSteps) NextStep(ctx context.Context, ref domain.OrderRef, o domain.Order) (domain.NextStep, error) {
+	if err := s.gateway.serves(ctx, s.store); err != nil {
+		return domain.NextStep{}, err
+	}
+	return s.gateway.NextStep(ctx, o.AttemptOf(s.store.PaymentNamespace(), ref, o.LastAttempt()))
 }
 
 // apiEvents are the events as the API knows them.

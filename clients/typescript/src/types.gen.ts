@@ -454,6 +454,23 @@ export type NewWebhookRequest = {
     url: string;
 };
 
+export type NextStep = {
+    /**
+     * To pay, from 1.
+     */
+    attempt: number;
+    /**
+     * For the gateway's own code in the checkout. Whoever has it can act as the customer: keep and log it nowhere.
+     */
+    client_secret?: string;
+    event_id: string;
+    order_id: string;
+    /**
+     * A page of their bank.
+     */
+    redirect_url?: string;
+};
+
 export type Objects = {
     items: Array<unknown>;
 };
@@ -1963,6 +1980,40 @@ export type OrderHistoryResponses = {
 };
 
 export type OrderHistoryResponse = OrderHistoryResponses[keyof OrderHistoryResponses];
+
+export type NextStepData = {
+    body?: never;
+    path: {
+        /**
+         * event_id.
+         */
+        event: string;
+        /**
+         * order_id.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/orders/{event}/{id}/next-step';
+};
+
+export type NextStepErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type NextStepError = NextStepErrors[keyof NextStepErrors];
+
+export type NextStepResponses = {
+    /**
+     * OK
+     */
+    200: NextStep;
+};
+
+export type NextStepResponse = NextStepResponses[keyof NextStepResponses];
 
 export type PayData = {
     body: PayRequest;
