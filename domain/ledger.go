@@ -97,9 +97,10 @@ const (
 	// JobForgetUnknown forgets orders that were rejected because there was no such event.
 	JobForgetUnknown = "forget_unknown"
 	JobArchive       = "archive" // write the log to durable storage
-	JobExtend        = "extend"  // extend holds of what is paused
-	JobUnpark        = "unpark"  // put parked requests back in line
-	JobAsk           = "ask"     // ask what became of payments whose customers had something to do
+	JobTrimLog       = "trim_log"
+	JobExtend        = "extend" // extend holds of what is paused
+	JobUnpark        = "unpark" // put parked requests back in line
+	JobAsk           = "ask"    // ask what became of payments whose customers had something to do
 )
 
 // Reply is what became of one entry: its verdict, and the order as it is now.

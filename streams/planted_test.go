@@ -144,6 +144,14 @@ var plantedBugs = []plantedBug{
 
 	{"an older fact takes the place of a newer one that is owed", "streams/scripts/owe.lua", "elseif not kept[order] then", "else"},
 
+	// What goes of the log.
+	{"the log is trimmed before it is durable", "streams/scripts/trim_log.lua", "before(position, upto)", "false"},
+	{"the log is trimmed behind another branch's mark", "streams/scripts/trim_log.lua", "if branch ~= ARGV[1] or before", "if before"},
+	{"the log is trimmed under whoever has an entry in hand", "streams/scripts/trim_log.lua", "if pending[1] > 0 and before(pending[2], upto) then", "if false then"},
+	{"an entry is trimmed that a dead letter needs", "streams/trimlog.go", "if letter.Stream == layout.StreamLog {", "if false {"},
+	{"what was trimmed is taken for other data", "streams/replaced.go", "return isEntry(entry.Val(), known) || layout.ParseLogID(trimmed.Val()).After(known.id), nil", "return isEntry(entry.Val(), known), nil"},
+	{"orders that were trimmed are left out in silence", "streams/internal/access/log.go", "if err != nil || mark == (layout.LogID{}) || sinceMillis", "if true || sinceMillis"},
+
 	// What is sent to webhooks.
 	{"a webhook's mark moves, and its messages are not there", "streams/scripts/copy_webhook.lua", "for order, queue in pairs(queues) do", "for order, queue in pairs({}) do"},
 	{"messages for a webhook are copied without compare of its mark", "streams/scripts/copy_webhook.lua", "~= ARGV[1] or (redis.call('HGET', KEYS[2], ARGV[3]) or '') ~= ARGV[4] then", "~= ARGV[1] then"},

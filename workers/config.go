@@ -73,6 +73,8 @@ type Config struct {
 	CallTimeout time.Duration
 	// ArchiveEvery is how long a fact waits at most until it is archived, as long as that can be done. Default 1s.
 	ArchiveEvery time.Duration
+	// TrimsLog: what archives trims the log, too. Default: the whole log stays in Redis.
+	TrimsLog bool
 }
 
 // WithDefaults returns c with every unset field set.
