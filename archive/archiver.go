@@ -25,16 +25,18 @@ type Archiver struct {
 	bucket Bucket
 	name   string // of the worker
 	bytes  int
+	keep   domain.KeepLog
 
 	segments, written atomic.Int64
 
 	mu      sync.Mutex
-	parents map[int]Header // by partition: where its branch goes on from, as far as it is known: it is asked for until something is written
+	good    map[int]snapshotKey // by partition: the newest that was read and is what it says
+	parents map[int]Header      // by partition: where its branch goes on from, as far as it is known: it is asked for until something is written
 }
 
 // NewArchiver archives a log. The name is that of the worker, for people.
 func NewArchiver(log domain.ArchiveSource, bucket Bucket, name string) *Archiver {
-	return &Archiver{log: log, bucket: bucket, name: name, bytes: SegmentBytes, parents: make(map[int]Header)}
+	return &Archiver{log: log, bucket: bucket, name: name, bytes: SegmentBytes, parents: make(map[int]Header), good: make(map[int]snapshotKey)}
 }
 
 // Written is how many segments this archiver has written, and how many bytes they have.
@@ -90,6 +92,10 @@ func (w *writing) archive(ctx context.Context) (more bool, err error) {
 	if w.first() {
 		if err := w.findParent(ctx); err != nil {
 			return false, err
+		}
+		if w.header.After == "0-0" && w.state.Trimmed != "" {
+			return false, domain.WithCode(domain.ClassPoison, domain.CodeLogTrimmed,
+				fmt.Errorf("the log of partition %d begins with %s, what was before it was trimmed, and is not in this archive: is it another one?", w.p, w.state.Trimmed))
 		}
 	}
 	entries, err := w.log.LogAfter(ctx, w.p, w.state.Branch, w.header.After, w.bytes)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -60,8 +61,8 @@ func wantArchived(t rapid.TB, bucket Bucket, s *server) {
 	if len(s.entries) == 0 {
 		return
 	}
-	if got := told(t, bucket, s.branch); !slices.EqualFunc(got, s.entries, sameEntry) {
-		t.Fatalf("the archive tells %v, the log %v", got, s.entries)
+	if got := told(t, bucket, s.branch); !slices.EqualFunc(got, s.whole(), sameEntry) {
+		t.Fatalf("the archive tells %v, the log %v", got, s.whole())
 	}
 }
 
@@ -210,6 +211,27 @@ func TestALogWithoutTheEntryOfItsMark(t *testing.T) {
 	wantArchived(t, bucket, s)
 }
 
+// A log that was trimmed goes on in another branch where its archive is, and nowhere else.
+func TestABranchOfATrimmedLog(t *testing.T) {
+	s := &server{branch: "b0"}
+	bucket := newMemory()
+	log := &source{server: &s, around: quiet, begun: new(int)}
+	for range 3 {
+		s.add("o")
+		s.add("p")
+		drain(t, NewArchiver(log, bucket, "w"), &s)
+	}
+	s.trim(s.mark.Position)
+	s.begin("b1")
+	s.add("q")
+	other := newMemory()
+	if _, err := NewArchiver(log, other, "w").Archive(t.Context(), 0); domain.CodeOf(err) != domain.CodeLogTrimmed || len(other.objects) > 0 {
+		t.Errorf("to another archive: %v, %d objects", err, len(other.objects))
+	}
+	drain(t, NewArchiver(log, bucket, "w"), &s)
+	wantArchived(t, bucket, s)
+}
+
 // An archive of several servers, archivers and failures at every step, in any order: it always tells the log of the server that goes on.
 func TestArchiveProperty(t *testing.T) { rapid.Check(t, archiveProperty) }
 
@@ -235,6 +257,7 @@ func archiveProperty(t *rapid.T) {
 		connected := &at
 		a := NewArchiver(&source{server: connected, around: func(call string) error { return w.around(call) }, begun: &w.begun}, w.bucket, "w"+strconv.Itoa(i))
 		a.bytes = 60
+		a.Keep(domain.KeepLog{For: time.Minute})
 		w.archivers, w.connected = append(w.archivers, a), append(w.connected, connected)
 	}
 	w.bucket.around = w.around
@@ -255,7 +278,7 @@ func archiveProperty(t *rapid.T) {
 
 func (w *world) step() {
 	master := w.servers[len(w.servers)-1]
-	switch rapid.SampledFrom([]string{"add", "add", "replicate", "failover", "notice", "reconnect", "old adds", "archive", "archive", "archive", "snapshot"}).Draw(w.T, "step") {
+	switch rapid.SampledFrom([]string{"add", "add", "replicate", "failover", "notice", "reconnect", "old adds", "archive", "archive", "archive", "snapshot", "trim"}).Draw(w.T, "step") {
 	case "add":
 		master.add("o" + strconv.Itoa(rapid.IntRange(0, 9).Draw(w.T, "order")))
 	case "old adds":
@@ -269,6 +292,12 @@ func (w *world) step() {
 		master.begin("n" + strconv.Itoa(w.begun))
 	case "reconnect":
 		*w.connected[rapid.IntRange(0, len(w.connected)-1).Draw(w.T, "who")] = master
+	case "trim":
+		r := rapid.SampledFrom(w.servers).Draw(w.T, "whose log")
+		at := slices.IndexFunc(r.entries, func(e domain.Entry) bool { return r.mark.Branch == r.branch && e.ID == r.mark.Position })
+		if at >= 0 {
+			r.trim(r.entries[rapid.IntRange(0, at).Draw(w.T, "up to")].ID)
+		}
 	case "snapshot":
 		of := rapid.SampledFrom(w.servers).Draw(w.T, "whose branch").branch
 		if w.deep++; w.deep <= 2 {
@@ -282,6 +311,7 @@ func (w *world) step() {
 		who := rapid.IntRange(0, len(w.archivers)-1).Draw(w.T, "who")
 		if w.deep++; w.deep <= 2 {
 			_, _ = w.archivers[who].Archive(context.Background(), 0) // whatever it says
+			_, _ = w.archivers[who].Trim(context.Background(), 0)
 		}
 		if w.deep--; w.deep == 0 {
 			w.died = false

@@ -18,8 +18,20 @@ type server struct {
 	branch  string
 	before  []string
 	mark    domain.ArchiveMark
+	trimmed string         // what the log begins with since it was trimmed
+	gone    []domain.Entry // that were trimmed
 	millis  int
 }
+
+// trim drops what is before an entry.
+func (s *server) trim(id string) {
+	i := slices.IndexFunc(s.entries, func(e domain.Entry) bool { return e.ID == id })
+	s.gone = append(slices.Clone(s.gone), s.entries[:i]...)
+	s.entries, s.trimmed = slices.Clone(s.entries[i:]), id
+}
+
+// whole is the log with what was trimmed of it.
+func (s *server) whole() []domain.Entry { return append(slices.Clone(s.gone), s.entries...) }
 
 // facts makes each one another, as order ids do: two logs have nothing in common behind where they part, although ids come again.
 var facts atomic.Int64
@@ -73,7 +85,7 @@ func (s *source) ArchivedNamespace(context.Context) (domain.ArchivedNamespace, e
 
 func (s *source) ArchiveState(context.Context, int) (state domain.ArchiveState, err error) {
 	err = s.call("state", func(r *server) {
-		state = domain.ArchiveState{Branch: r.branch, Mark: r.mark, NowMillis: 1_700_000_000_000}
+		state = domain.ArchiveState{Branch: r.branch, Mark: r.mark, Trimmed: r.trimmed, NowMillis: 1_700_000_000_000}
 		if r.mark.Branch != "" && r.mark.Branch != r.branch {
 			state.Before = []string{r.mark.Branch}
 		}
@@ -111,13 +123,16 @@ func (s *source) LogAfter(_ context.Context, p int, branch, after string, bytes 
 func (s *source) InLog(_ context.Context, _ int, e domain.Entry) (in bool, err error) {
 	err = s.call("in log", func(r *server) {
 		is, found := r.find(e.ID)
-		in = found && sameEntry(is, e)
+		in = found && sameEntry(is, e) || isBefore(e.ID, r.trimmed)
 	})
 	return in, err
 }
 
 func (s *source) Acknowledged(context.Context, int) (map[domain.Group]string, error) {
 	r := *s.server
+	if len(r.entries) == 0 {
+		return nil, nil
+	}
 	return map[domain.Group]string{domain.GroupPosting: r.entries[len(r.entries)-1].ID}, nil
 }
 
@@ -201,3 +216,21 @@ func (m *memory) List(_ context.Context, prefix string, each func(Object) error)
 }
 
 func (m *memory) Close() error { return nil }
+
+// isBefore reports whether an entry is older than the one that a log begins with since it was trimmed.
+func isBefore(id, trimmed string) bool {
+	a, errA := ParsePosition(id)
+	b, errB := ParsePosition(trimmed)
+	return errA == nil && errB == nil && a.Compare(b) < 0
+}
+
+func (s *source) TrimLog(_ context.Context, _ int, branch, before string, _ domain.KeepLog) (gone int64, err error) {
+	err = s.call("trim", func(r *server) {
+		at := slices.IndexFunc(r.entries, func(e domain.Entry) bool { return e.ID == before })
+		if _, marked := r.find(r.mark.Position); r.branch == branch && r.mark.Branch == branch && marked && at >= 0 && !isBefore(r.mark.Position, before) {
+			r.trim(before)
+			gone = int64(at)
+		}
+	})
+	return gone, err
+}

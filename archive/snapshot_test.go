@@ -53,7 +53,7 @@ func sold(t *testing.T, segments int) (*memory, **server, *Archiver) {
 func folded(t rapid.TB, s *server, upTo string) *domain.Snapshot {
 	t.Helper()
 	book := domain.NewSnapshot()
-	for _, e := range s.entries {
+	for _, e := range s.whole() {
 		if _, err := foldEntry(book, e, "", false, nil); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,9 @@
 package domain
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // ArchiveMark is how far the log of a partition is archived: up to the end of a segment that was written, read back and
 // compared. The zero value: nothing is.
@@ -16,7 +19,14 @@ type ArchiveState struct {
 	Branch    string   // that the partition has now
 	Before    []string // branches whose log this one may go on from, the likeliest first
 	Mark      ArchiveMark
-	NowMillis int64 // on Redis's clock
+	Trimmed   string // the oldest entry that was left in the log when it was trimmed; empty: it never was
+	NowMillis int64  // on Redis's clock
+}
+
+// KeepLog is how much of a partition's log stays in Redis, though it is archived: whichever of the two is less. The zero value: all of it.
+type KeepLog struct {
+	For   time.Duration
+	Bytes int64
 }
 
 // ArchivedNamespace is what a segment says of the namespace that it is of: with it, it can be made again.
@@ -40,7 +50,7 @@ type ArchiveSource interface {
 	// LogAfter reads entries of a partition's log, in order, from behind one on ("0-0": from the start), until they have so many bytes or the
 	// log ends. The error wraps ErrDataReplaced if the partition has another branch, or if that entry is not in its log.
 	LogAfter(ctx context.Context, partition int, branch, after string, bytes int) ([]Entry, error)
-	// InLog reports whether a partition's log has just this entry, byte for byte.
+	// InLog reports whether a partition's log has just this entry, byte for byte, or may have had it: it was trimmed further than that.
 	InLog(ctx context.Context, partition int, e Entry) (bool, error)
 	// Acknowledged is up to where each group has acknowledged all entries of a partition's log; and settlement no further than before the
 	// oldest one whose money still waits.
@@ -48,6 +58,9 @@ type ArchiveSource interface {
 	// Advance moves the mark, if it still is where it was read, the partition has the branch that is said, and its log has
 	// the entry with which the segment ends, byte for byte. It reports whether it did.
 	Advance(ctx context.Context, partition int, from, to ArchiveMark, last Entry) (bool, error)
+	// TrimLog drops the beginning of a partition's log, before an entry, if the partition has the branch that is said and is archived of it to there at least: what
+	// posting and settlement are done with, and need not be kept for its age or because there is room. It returns how many entries went.
+	TrimLog(ctx context.Context, partition int, branch, before string, keep KeepLog) (gone int64, err error)
 	// ContinueElsewhere begins another branch in a partition, if it has this one still: the archive has entries of the branch that the log
 	// does not have. The newest that both have is common, empty if that is not known.
 	ContinueElsewhere(ctx context.Context, partition int, branch, common, by string) error

@@ -59,6 +59,7 @@ const (
 	CodeSchemaBefore     Code = "schema_before"     // the namespace must be migrated first
 	CodeRestoring        Code = "restoring"         // the namespace is being restored from its archive
 	CodeArchived         Code = "archived"          // the namespace is not there, and its log is archived: a person says whether it is restored
+	CodeLogTrimmed       Code = "log_trimmed"       // what is asked for is not in Redis any more, but in the archive
 	CodeMigrationRefused Code = "migration_refused" // the namespace is not what it must be to be migrated
 	CodeOtherGateway     Code = "other_gateway"     // another kind of payment gateway serves the namespace
 	CodeEventClosed      Code = "event_closed"

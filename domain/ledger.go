@@ -103,9 +103,10 @@ const (
 	// JobForgetEvents forgets events that are over, and their orders.
 	JobForgetEvents = "forget_events"
 	JobArchive      = "archive" // write the log to durable storage
-	JobExtend       = "extend"  // extend holds of what is paused
-	JobUnpark       = "unpark"  // put parked requests back in line
-	JobAsk          = "ask"     // ask what became of payments whose customers had something to do
+	JobTrimLog      = "trim_log"
+	JobExtend       = "extend" // extend holds of what is paused
+	JobUnpark       = "unpark" // put parked requests back in line
+	JobAsk          = "ask"    // ask what became of payments whose customers had something to do
 )
 
 // Reply is what became of one entry: its verdict, and the order as it is now.

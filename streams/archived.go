@@ -29,11 +29,11 @@ func (l *Ledger) ArchivedNamespace(ctx context.Context) (domain.ArchivedNamespac
 func (l *Ledger) ArchiveState(ctx context.Context, p int) (domain.ArchiveState, error) {
 	s := l.store
 	pipe := s.rdb.Pipeline()
-	branch, mark, now := pipe.HMGet(ctx, s.keys.Events(p), layout.BranchField, layout.BranchesField), pipe.Get(ctx, s.keys.Archived(p)), pipe.Time(ctx)
+	branch, mark, now := pipe.HMGet(ctx, s.keys.Events(p), layout.BranchField, layout.BranchesField, layout.TrimmedField), pipe.Get(ctx, s.keys.Archived(p)), pipe.Time(ctx)
 	if _, err := pipe.Exec(ctx); err != nil && !access.IsNil(err) {
 		return domain.ArchiveState{}, fmt.Errorf("reading what is archived of partition %d: %w", p, access.Classify(err))
 	}
-	state := domain.ArchiveState{Branch: layout.AsString(branch.Val()[0]), NowMillis: now.Val().UnixMilli()}
+	state := domain.ArchiveState{Branch: layout.AsString(branch.Val()[0]), Trimmed: layout.AsString(branch.Val()[2]), NowMillis: now.Val().UnixMilli()}
 	if state.Branch == "" {
 		return state, s.branchReplaced(p, s.history.branch(p))
 	}

@@ -130,7 +130,7 @@ func (s *Store) branchOff(ctx context.Context, by string) ([]past, error) {
 }
 
 // common is the part of a trail that is in the log, byte for byte: its beginning, since what two logs have in
-// common is where they begin.
+// common is where they begin. None of it is, if the newest of that may have been trimmed: what was behind it in this log is not known.
 func (s *Store) common(ctx context.Context, p int, seen trail) (trail, error) {
 	from, to := 0, len(seen) // before from all are there, from to on none is
 	for next := to - 1; from < to; next = (from + to) / 2 {
@@ -143,6 +143,13 @@ func (s *Store) common(ctx context.Context, p int, seen trail) (trail, error) {
 		} else {
 			to = next
 		}
+	}
+	if from == 0 {
+		return nil, nil
+	}
+	trimmed, err := s.Inside().Trimmed(ctx, p)
+	if err != nil || trimmed.After(seen[from-1].id) {
+		return nil, err
 	}
 	return seen[:from], nil
 }

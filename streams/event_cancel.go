@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"holdfast/domain"
-	"holdfast/domain/wire"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
 )
@@ -30,7 +29,7 @@ type CancelledEvent struct {
 // Cancel cancels an event and all its orders that are held or confirmed. The event comes
 // first, in one step with the end of its sale: from then on nothing is held any more,
 // whoever works, and no order can become what a look at it has not found. Then the
-// partition's log is walked, which names every order that was ever held, until there
+// event's orders are walked, until there
 // is nothing left to cancel. The workers do the rest: void, refund, take out of the sales.
 //
 // progress, if not nil, is told now and then how far it is.
@@ -39,7 +38,7 @@ type CancelledEvent struct {
 // do no harm. Nothing is cancelled any more once somebody has reopened the event.
 //
 // Errors: domain.ErrNotFound; ClassReject for a bad cause, or of CodeEventReopened;
-// domain.ErrUnknownOutcome; ClassPoison if some orders, or facts, are damaged: all
+// domain.ErrUnknownOutcome; ClassPoison if some orders are damaged: all
 // others are cancelled.
 func (e *Events) Cancel(ctx context.Context, eventID string, cause domain.Cause, progress func(CancelledEvent)) (CancelledEvent, error) {
 	event, err := e.Get(ctx, eventID)
@@ -117,30 +116,16 @@ func (c *cancelPass) run(ctx context.Context) error {
 		return err
 	}
 	c.ledger = &Ledger{c.events.store, func(int) string { return event.Branch }}
-	// What was known of where its orders are may be of another branch.
-	if err := c.events.store.Inside().LearnHashes(ctx, []domain.OrderRef{{EventID: c.eventID}}, true); err != nil {
+	if err := c.events.store.Inside().EachOrderOf(ctx, c.eventID, func(refs []domain.OrderRef) error {
+		c.page = append(c.page, refs...)
+		return c.cancelThese(ctx)
+	}); err != nil {
 		return err
 	}
-	_, err = c.events.store.Inside().EachEntry(ctx, c.events.store.Partition(c.eventID), "0-0", "+", func(entry domain.Entry) error {
-		facts, err := wire.ParseFacts(entry.ID, entry.Fields)
-		c.damage = cmp.Or(c.damage, err)
-		for _, f := range facts {
-			if f.Type == domain.FactHeld && f.EventID == c.eventID {
-				c.page = append(c.page, f.Ref())
-			}
-		}
-		if len(c.page) < access.MaxBatch {
-			return nil
-		}
-		return c.cancelThese(ctx)
-	})
-	if err == nil {
-		err = c.cancelThese(ctx)
+	if c.damage != nil {
+		return fmt.Errorf("some orders are damaged and were left as they are, the first of them: %w", c.damage)
 	}
-	if err == nil && c.damage != nil {
-		err = fmt.Errorf("some orders or facts are damaged and were left as they are, the first of them: %w", c.damage)
-	}
-	return err
+	return nil
 }
 
 // cancelThese cancels those on the page that are to be cancelled.

@@ -53,10 +53,11 @@ func TestCancelEvent(t *testing.T) {
 		t.Fatalf("got %+v, %v, told %+v, want %+v", got, err, told, want)
 	}
 	_, raw := f.facts()
+	slices.Sort(raw[len(raw)-3:]) // in no order
 	if want := []string{
 		`event_cancelled e1|{"reason":"fire","by":"ann"}`,
-		"cancelled e1/held|event_cancelled|held|fred|general:3:1000|EUR|0",
 		fmt.Sprintf("cancelled e1/confirmed|event_cancelled|confirmed|mary|general:2:1000|EUR|%d", wasConfirmed.ConfirmedAtMillis),
+		"cancelled e1/held|event_cancelled|held|fred|general:3:1000|EUR|0",
 		"cancelled e1/overdue|event_cancelled|held|jane|general:1:1000|EUR|0",
 	}; !slices.Equal(raw[len(raw)-4:], want) {
 		t.Errorf("facts %q, want %q", raw[len(raw)-4:], want)
@@ -210,8 +211,7 @@ func TestCancelEventOfDamagedOrders(t *testing.T) {
 	f.Do("XADD", f.Keys.Log(0), "*", "held", "e2/o9|nonsense") // no fact of ours
 	f.held("e2", "o1", "fred", 1, holdMillis)
 	got, err = f.events.Cancel(f.Ctx, "e2", fire, nil)
-	f.WantClass(err, domain.ClassPoison)
-	if !strings.Contains(err.Error(), "log entry") || got.Held != 1 {
+	if err != nil || got.Held != 1 { // its orders are found without the log
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -296,7 +296,7 @@ func TestCancelEventCutOff(t *testing.T) {
 			}
 		}
 	}
-	if commands < 8 { // an event, the cancellation, and two passes of a log, orders and batches
+	if commands < 8 { // an event, the cancellation, and two passes of orders and batches
 		t.Errorf("it was cut off after at most %d commands: that was no test", commands)
 	}
 	f.wantLogFolds()

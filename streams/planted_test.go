@@ -151,6 +151,13 @@ var plantedBugs = []plantedBug{
 	// Whose trace an order keeps.
 	{"a record does not keep its trace", holdFile, "(further[i] and further[i] .. ';t' or 't') .. trace", "further[i]"},
 	{"a confirmation forgets the trace", decideFile, "later(c.Attempt), Trace: o.Trace,", "later(c.Attempt),"},
+	// What goes of the log.
+	{"the log is trimmed before it is durable", "streams/scripts/trim_log.lua", "before(position, upto)", "false"},
+	{"the log is trimmed behind another branch's mark", "streams/scripts/trim_log.lua", "if branch ~= ARGV[1] or before", "if before"},
+	{"the log is trimmed under whoever has an entry in hand", "streams/scripts/trim_log.lua", "if pending[1] > 0 and before(pending[2], upto) then", "if false then"},
+	{"an entry is trimmed that a dead letter needs", "streams/trimlog.go", "if letter.Stream == layout.StreamLog {", "if false {"},
+	{"what was trimmed is taken for other data", "streams/replaced.go", "return isEntry(entry.Val(), known) || layout.ParseLogID(trimmed.Val()).After(known.id), nil", "return isEntry(entry.Val(), known), nil"},
+	{"orders that were trimmed are left out in silence", "streams/internal/access/log.go", "if err != nil || mark == (layout.LogID{}) || sinceMillis", "if true || sinceMillis"},
 
 	// What is sent to webhooks.
 	{"a webhook's mark moves, and its messages are not there", "streams/scripts/copy_webhook.lua", "for order, queue in pairs(queues) do", "for order, queue in pairs({}) do"},

@@ -15,10 +15,10 @@ import (
 	"holdfast/streams/internal/layout"
 )
 
-// history is what a store has seen of the data it works on. The log is never
-// trimmed, so an entry that was in it and is not any more, or is another one under its id,
+// history is what a store has seen of the data it works on. The log is
+// trimmed at its beginning alone, and says how far, so an entry from behind there that was in it and is not any more, or is another one under its id,
 // means that the data was replaced: Redis was emptied, an older copy was restored, or a failover lost the
-// last moments. What a worker has in hand then is of a past that has not happened:
+// last moments. Of one that is older nothing can be told but by the branch. What a worker has in hand then is of a past that has not happened:
 // posting it would write an invoice for an order that nobody has.
 //
 // Whoever finds it begins another branch in each partition, and the scripts that change orders and events compare it:
@@ -275,14 +275,16 @@ func (s *Store) newest(ctx context.Context, p int, was sighting, known bool, las
 	return newest, there, err
 }
 
-// inLog reports whether an entry that was seen is in a partition's log, byte for byte.
+// inLog reports whether an entry that was seen is in a partition's log, byte for byte, or so old that it may have been trimmed. What was trimmed was
+// archived, of the branch that the log was of then.
 func (s *Store) inLog(ctx context.Context, p int, known sighting) (bool, error) {
 	id := known.id.String()
-	reply, err := s.rdb.Do(ctx, "XRANGE", s.keys.Log(p), id, id).Result()
-	if err != nil {
+	pipe := s.rdb.Pipeline()
+	entry, trimmed := pipe.Do(ctx, "XRANGE", s.keys.Log(p), id, id), pipe.HGet(ctx, s.keys.Events(p), layout.TrimmedField)
+	if _, err := pipe.Exec(ctx); err != nil && !access.IsNil(err) {
 		return false, fmt.Errorf("looking for %s in %s: %w", id, s.keys.Log(p), access.Classify(err))
 	}
-	return isEntry(reply, known), nil
+	return isEntry(entry.Val(), known) || layout.ParseLogID(trimmed.Val()).After(known.id), nil
 }
 
 // isEntry reports whether an XRANGE found just the entry that was seen.
@@ -375,8 +377,12 @@ func (s *Store) dataThere(ctx context.Context, p int) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the start of %s: %w", s.keys.Log(p), access.Classify(err))
 	}
-	if !known || len(first) == 0 || layout.ParseLogID(first[0].ID).Millis >= was.id.Millis {
+	if !known || len(first) == 0 {
 		return false, nil
+	}
+	if layout.ParseLogID(first[0].ID).Millis >= was.id.Millis {
+		trimmed, err := s.Inside().Trimmed(ctx, p)
+		return trimmed.After(was.id), err
 	}
 	return s.inLog(ctx, p, was)
 }
@@ -398,7 +404,7 @@ func (s *Store) verifyConnection(ctx context.Context, conn *redis.Conn) error {
 	}
 	pipe := conn.Pipeline()
 	is := pipe.HGet(ctx, layout.MetaKey(s.keys.Namespace), "epoch")
-	isBranch := pipe.HGet(ctx, s.keys.Events(p), layout.BranchField)
+	stored := pipe.HMGet(ctx, s.keys.Events(p), layout.BranchField, layout.TrimmedField)
 	var entry *redis.Cmd
 	if known {
 		entry = pipe.Do(ctx, "XRANGE", s.keys.Log(p), newest.id.String(), newest.id.String())
@@ -406,13 +412,14 @@ func (s *Store) verifyConnection(ctx context.Context, conn *redis.Conn) error {
 	if _, err := pipe.Exec(ctx); err != nil && !access.IsNil(err) {
 		return err
 	}
+	isBranch, trimmed := layout.AsString(stored.Val()[0]), layout.ParseLogID(layout.AsString(stored.Val()[1]))
 	var replaced error
 	switch {
 	case is.Val() != epoch:
 		replaced = epochReplaced(epoch, is.Val())
-	case known && !isEntry(entry.Val(), newest):
+	case known && !isEntry(entry.Val(), newest) && !trimmed.After(newest.id):
 		replaced = s.entryReplaced(p, newest.id)
-	case isBranch.Val() != branch:
+	case isBranch != branch:
 		replaced = s.branchReplaced(p, branch)
 	default:
 		return nil

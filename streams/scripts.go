@@ -21,6 +21,7 @@ var (
 	scriptMove           = load("move", "log", "orders", "sums", "seats")
 	scriptBeginBranch    = load("begin_branch", "log")
 	scriptAdvanceArchive = load("advance_archive")
+	scriptTrimLog        = load("trim_log")
 	scriptDue            = load("due", "log")
 	scriptPutOff         = load("put_off")
 	scriptCreateEvent    = load("create_event", "log")

@@ -20,7 +20,7 @@ import (
 // strangerIdle is after how long a consumer that never said it was alive counts as gone.
 const strangerIdle = 10 * time.Minute
 
-// Trim implements domain.Ledger. The log is never trimmed: it is the source of truth.
+// Trim implements domain.Ledger. The log is another matter: TrimLog.
 //
 // The script is for streams that have something: most of the time there is nothing.
 func (l *Ledger) Trim(ctx context.Context, p int) (dropped int64, left bool, err error) {

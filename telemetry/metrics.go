@@ -48,6 +48,7 @@ var (
 	owing           = desc("owed_orders_total", "How often the money of an order had to wait by itself.")
 	voided          = desc("voided_payments_total", "Payments that were voided before their entry was acknowledged.")
 	setAside        = desc("set_aside_total", "Entries and orders that this worker has made dead letters of.")
+	trimmedLog      = desc("trimmed_log_entries_total", "Log entries that were archived, and removed from Redis.")
 	trimmed         = desc("trimmed_requests_total", "Requests that were done with and removed.")
 	forgottenEvents = desc("forgotten_events_total", "Events that were over, and are in the archive alone.")
 	forgottenOrders = desc("forgotten_orders_total", "Orders of such events.")
@@ -141,6 +142,7 @@ func ofWorker(m metrics, w Worker) {
 	m.counter(trimmed, s.Trimmed.Load())
 	m.counter(forgottenEvents, s.ForgottenEvents.Load())
 	m.counter(forgottenOrders, s.ForgottenOrders.Load())
+	m.counter(trimmedLog, s.LogTrimmed.Load())
 	for _, n := range s.RedisErrors() {
 		m.counter(redisErrors, n.N, n.Label)
 	}

@@ -18,6 +18,9 @@ type Archiver interface {
 	// Archive writes what is next, if there is anything; more reports that there may be more at once. Doing it again, or twice at the same
 	// time, is harmless.
 	Archive(ctx context.Context, partition int) (more bool, err error)
+	// Trim drops what of the beginning of the log need not stay in Redis, and returns how many entries that were. Doing it again, or twice at the
+	// same time, is harmless.
+	Trim(ctx context.Context, partition int) (gone int64, err error)
 	// Written is how many segments, and bytes, it has written.
 	Written() (segments, bytes int64)
 }
@@ -25,13 +28,17 @@ type Archiver interface {
 // newArchive archives a partition now and then. Whatever fails, nothing else of the worker does: an archive falls behind before a sale stops.
 func (p *Pool) newArchive(partition int) (func(), error) {
 	return func() {
-		wait := newBackoff()
+		wait, trimmed := newBackoff(), time.Now()
 		for next := rand.N(p.cfg.ArchiveEvery); pause(p.reading, next); {
 			if err := p.archive(partition); err == nil {
 				wait.Reset()
 				next = p.cfg.ArchiveEvery
 			} else {
 				next = max(wait.NextBackOff(), p.cfg.ArchiveEvery)
+			}
+			if p.cfg.TrimsLog && time.Since(trimmed) >= p.trimEvery {
+				trimmed = time.Now()
+				p.trimLog(partition)
 			}
 		}
 	}, nil
@@ -56,6 +63,24 @@ func (p *Pool) archive(partition int) error {
 		p.archiving.worked(partition)
 	}
 	return err
+}
+
+// trimLogEvery is how often a partition's log is trimmed.
+const trimLogEvery = 30 * time.Second
+
+// trimLog trims a partition's log, if nobody else is at it. If it cannot, the log grows, and nothing else follows from it: the next turn tries again.
+func (p *Pool) trimLog(partition int) {
+	mine, err := p.ledger.TakeTurn(p.reading, partition, domain.JobTrimLog, p.cfg.Name, p.trimEvery*9/10)
+	if err == nil && mine {
+		var gone int64
+		if gone, err = p.archiver.Trim(p.reading, partition); gone > 0 {
+			p.stats.LogTrimmed.Add(gone)
+			p.log.Debug("trimmed the log", zap.Int("partition", partition), zap.Int64("entries", gone))
+		}
+	}
+	if err != nil && p.reading.Err() == nil {
+		p.log.Warn("the log is not trimmed", zap.Int("partition", partition), zap.Error(err))
+	}
 }
 
 // archiving is whether the archive works, by partition.

@@ -76,6 +76,8 @@ type Config struct {
 	KeepEvent time.Duration
 	// ArchiveEvery is how long a fact waits at most until it is archived, as long as that can be done. Default 1s.
 	ArchiveEvery time.Duration
+	// TrimsLog: what archives trims the log, too. Default: the whole log stays in Redis.
+	TrimsLog bool
 }
 
 // WithDefaults returns c with every unset field set.

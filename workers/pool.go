@@ -51,6 +51,7 @@ type Pool struct {
 	queues     Queues
 	gateway    *gateway
 	archiver   Archiver
+	trimEvery  time.Duration // of the log
 	webhooks   Webhooks
 	archiving  archiving
 	groups     groups
@@ -106,7 +107,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	log := d.Log.With(zap.String("worker", cfg.Name))
 	p := &Pool{
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
-		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, webhooks: d.Webhooks, log: log, tracer: d.Tracer,
+		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, trimEvery: trimLogEvery, webhooks: d.Webhooks, log: log, tracer: d.Tracer,
 		archiving: archiving{health: health{what: "the archive", log: log}, failing: make(map[int]archiveFailure)},
 		made:      time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now}, turnLongest: turnLongest,
 	}

@@ -35,6 +35,7 @@ type Stats struct {
 	Voided           atomic.Int64 // payments voided before their entry was acknowledged
 	DeadLettered     atomic.Int64
 	Trimmed          atomic.Int64
+	LogTrimmed       atomic.Int64 // entries of the log
 	Parked           atomic.Int64 // requests, because their event is paused
 	Forgotten        atomic.Int64 // orders that were rejected because there was no such event
 	ForgottenEvents  atomic.Int64 // events that were over

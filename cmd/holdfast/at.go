@@ -112,7 +112,7 @@ func (c *ordersShowCommand) showThen(ctx context.Context, e *environment) error 
 		}
 		history[i] = viewFact(f, gone, taken)
 	}
-	return showOrder(e, viewOrder(ref, orders[ref], named), history, nil)
+	return showOrder(e, viewOrder(ref, orders[ref], named), history, nil, "")
 }
 
 // showThen shows the event as it was. What was paused then is not archived.

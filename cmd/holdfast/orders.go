@@ -454,9 +454,9 @@ func (c *ordersShowCommand) showNow(ctx context.Context, e *environment) error {
 		if orders[0].State == domain.OrderNone && (request == nil || request.State == string(domain.LineLeft)) {
 			return about(ref, fmt.Errorf("order %s: %w", ref, domain.ErrNotFound))
 		}
-		facts, err := inspect.New(store).History(ctx, ref, orders[0])
-		if err != nil {
-			return about(ref, err)
+		facts, trimmed := inspect.New(store).History(ctx, ref, orders[0])
+		if trimmed != nil && domain.CodeOf(trimmed) != domain.CodeLogTrimmed {
+			return about(ref, trimmed)
 		}
 		v, err := viewOrderOf(ctx, checkout, ref, orders[0])
 		if err != nil {
@@ -474,18 +474,23 @@ func (c *ordersShowCommand) showNow(ctx context.Context, e *environment) error {
 			}
 			history[i] = viewFact(f, named, taken)
 		}
-		return showOrder(e, v, history, request)
+		if trimmed == nil {
+			return showOrder(e, v, history, request, "")
+		}
+		e.notice(fmt.Sprintf("its history is not whole: %v", trimmed))
+		return showOrder(e, v, history, request, oneLine(trimmed))
 	})
 }
 
-// showOrder prints an order, its history, and where its request stands in line, if that is asked.
-func showOrder(e *environment, v orderView, history []factView, request *requestView) error {
+// showOrder prints an order, its history, and where its request stands in line, if that is asked. missing is why facts are not in the history.
+func showOrder(e *environment, v orderView, history []factView, request *requestView, missing string) error {
 	out := e.printer()
 	out.sheet(struct {
 		orderView
 		History []factView   `json:"history"`
+		Missing string       `json:"history_missing,omitempty"`
 		Request *requestView `json:"request,omitempty"`
-	}{v, history, request}, append([]string{
+	}{v, history, missing, request}, append([]string{
 		"order_id", v.OrderID, "event_id", v.EventID, "customer_id", v.CustomerID, "section", v.Section,
 		"quantity", count(v.Quantity), "items", itemsText(v.Items, v.Currency), "amount", money(v.Amount, v.Currency),
 		"state", v.State, "payment", paymentText(v), "reason", v.Reason, "detail", v.Detail, "held_at", when(v.HeldAtMillis), "deadline", when(v.DeadlineMillis), "payable_until", when(v.PayableMillis),

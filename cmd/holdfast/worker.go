@@ -30,6 +30,8 @@ type workerCommand struct {
 	Gateway       string        `env:"HOLDFAST_GATEWAY" placeholder:"URL|stripe|simulator" help:"The payment gateway: its http(s) URL; or stripe; or simulator, which approves inside this process and moves no money. Needed for the roles purchase and settlement; all workers of a namespace have the same kind."`
 	Roles         []string      `env:"HOLDFAST_ROLES" enum:"purchase,posting,settlement,maintenance,archive,webhooks" default:"purchase,posting,settlement,maintenance" placeholder:"ROLE" help:"What this worker does; all workers together must do all of: purchase, posting, settlement, maintenance, and, with an archive, archive; with webhooks, webhooks. Default: all but the last two."`
 	Archive       string        `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived: file:///folder or s3://bucket/prefix?region=…. A worker archives if it does all else, or if --roles names archive. Where anything is archived of a namespace, no worker makes it anew when nothing is left of it in Redis: it waits until it is restored. Default: nowhere."`
+	KeepLog       time.Duration `env:"HOLDFAST_KEEP_LOG" placeholder:"DURATION" help:"Trim the log in Redis: of what is archived, part of a snapshot of the archive, posted and settled, only so much stays, 1m at least. Then what is older is answered by --archive alone: read about it in docs/operations.md first. Default: the whole log stays."`
+	KeepLogBytes  int64         `env:"HOLDFAST_KEEP_LOG_BYTES" default:"100000000" placeholder:"BYTES" help:"With --keep-log: nor does more of it stay than this, in each partition. Default: ${default}."`
 	ArchiveEvery  time.Duration `env:"HOLDFAST_ARCHIVE_EVERY" default:"${worker_archive_every}" placeholder:"DURATION" help:"How long a fact waits at most until it is archived. Default: ${default}."`
 	HoldTime      time.Duration `env:"HOLDFAST_HOLD_TIME" default:"${worker_hold_time}" placeholder:"DURATION" help:"How long tickets are held for an order whose request does not say. Default: ${default}."`
 	MaxHold       time.Duration `env:"HOLDFAST_MAX_HOLD" default:"${worker_max_hold}" placeholder:"DURATION" help:"The longest hold that a request may ask for. Default: ${default}."`
@@ -125,6 +127,15 @@ func (c *workerCommand) config() (workers.Config, error) {
 		return cfg, badUsage("--keep-event: want a duration such as 720h, or 0 for ever")
 	case c.Archive != "":
 		cfg.KeepEvent = c.KeepEvent
+	}
+	if c.KeepLog != 0 {
+		if !slices.Contains(cfg.Roles, workers.RoleArchive) {
+			return cfg, badUsage("--keep-log: only a worker that archives trims the log: say --archive")
+		}
+		if c.KeepLog < time.Minute || c.KeepLogBytes < 1<<20 {
+			return cfg, badUsage("--keep-log, --keep-log-bytes: want at least 1m and 1048576")
+		}
+		cfg.TrimsLog = true
 	}
 	// To Config a zero means the default; to whoever wrote one it means something else.
 	for _, d := range []time.Duration{c.HoldTime, c.MaxHold, c.ValidTime, c.ReclaimAfter, c.Grace, c.CallTimeout, c.ForgetAfter, c.ArchiveEvery} {
@@ -298,7 +309,11 @@ func (c *workerCommand) archiver(ctx context.Context, cfg workers.Config, store 
 	if err != nil {
 		return nil, nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("--archive: %w", err))
 	}
-	return archive.NewArchiver(store.Ledger(), bucket, cfg.Name), bucket.Close, nil
+	a := archive.NewArchiver(store.Ledger(), bucket, cfg.Name)
+	if cfg.TrimsLog {
+		a.Keep(domain.KeepLog{For: c.KeepLog, Bytes: c.KeepLogBytes})
+	}
+	return a, bucket.Close, nil
 }
 
 // lookAtServers warns of what is wrong with Redis, and returns its version.

@@ -74,7 +74,7 @@ func (p *partitionAudit) checkBranch(ctx context.Context) error {
 // checkEvents: terms, inventory and sales.
 func (p *partitionAudit) checkEvents(ctx context.Context) error {
 	key := p.ns.Keys.Events(p.p)
-	for _, field := range []string{layout.ClockField, layout.BranchField, layout.BranchesField} {
+	for _, field := range []string{layout.ClockField, layout.BranchField, layout.BranchesField, layout.TrimmedField} {
 		delete(p.eventFields, field)
 	}
 	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(p.book.Events)), 50) {

@@ -281,7 +281,7 @@ func concerned(t domain.FactType) []domain.Group {
 // facts finds those about the order that are not posted, or not settled.
 func (e *explaining) facts(ctx context.Context) error {
 	history, err := e.in.History(ctx, e.Ref, e.Order)
-	if err != nil {
+	if err != nil && domain.CodeOf(err) != domain.CodeLogTrimmed { // what was trimmed is posted and settled
 		return err
 	}
 	for _, f := range history {

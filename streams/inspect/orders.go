@@ -18,6 +18,8 @@ import (
 // its event also the fact that says who cancelled that, and why. It finds them by the
 // times in the order's record, so its cost does not grow with the log; those about attempts to pay, of a hold, between its
 // beginning and its end; and of changes the latest by its time, and each other one by the next, which says what it found.
+//
+// Where the log was trimmed since the order came, it returns what is left, with an error of domain.CodeLogTrimmed.
 func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.Order) ([]domain.Fact, error) {
 	p := in.ns.Keys.PartitionOf(ref.EventID)
 	var times []int64
@@ -65,12 +67,17 @@ func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.
 	}
 	slices.SortStableFunc(history, func(a, b domain.Fact) int { return layout.ParseLogID(a.ID).Compare(layout.ParseLogID(b.ID)) })
 	history = slices.CompactFunc(history, func(a, b domain.Fact) bool { return a.Name() == b.Name() })
-	last := len(history) - 1
-	if o.Reason != domain.ReasonEventCancelled || last < 0 {
+	if last := len(history) - 1; o.Reason == domain.ReasonEventCancelled && last >= 0 {
+		cause, err := in.eventCancelled(ctx, p, history[last])
+		if err != nil {
+			return nil, err
+		}
+		history = slices.Insert(history, last, cause...)
+	}
+	if len(times) == 0 {
 		return history, nil
 	}
-	cause, err := in.eventCancelled(ctx, p, history[last])
-	return slices.Insert(history, last, cause...), err
+	return history, in.ns.SinceBegin(ctx, p, times[0])
 }
 
 // changes are the facts about partial cancels and changes of an order at a time.
@@ -128,11 +135,19 @@ func (f OrderFilter) matches(o domain.Order) bool {
 // at which they came. It goes through the log, in which each order has exactly one first
 // fact, but for those that were forgotten, so its cost grows with the log, from the end at which it begins: for people and
 // reports, not for a checkout. Its memory does not grow.
+//
+// Where the log was trimmed, orders that came before are not found: when all others were told it returns an error of domain.CodeLogTrimmed, unless
+// SinceMillis asks for none of them.
 func (in *Inspector) EachOrder(ctx context.Context, filter OrderFilter, each func(domain.OrderRef, domain.Order) error) error {
 	scan := orderScan{in: in, filter: filter, each: each}
 	err := in.merge(ctx, in.logs(filter), !filter.OldestFirst, func(_ int, e domain.Entry) error { return scan.entry(ctx, e) })
 	if err == nil {
 		err = scan.flush(ctx)
+	}
+	for _, s := range in.logs(filter) {
+		if err == nil {
+			err = in.ns.SinceBegin(ctx, s.p, filter.SinceMillis)
+		}
 	}
 	return err
 }
@@ -294,7 +309,7 @@ func (in *Inspector) EachOrderOnInvoices(ctx context.Context, filter OrderFilter
 
 // FindOrder looks for an order whose event is not known: among the listed
 // events first, then in the whole log (an order of an event that was never
-// listed is there). Several events may have an order of that name.
+// listed is there). Several events may have an order of that name. Error: domain.CodeLogTrimmed if none is found, and the log was trimmed.
 func (in *Inspector) FindOrder(ctx context.Context, orderID string) ([]domain.OrderRef, error) {
 	found, err := in.findAmongEvents(ctx, orderID)
 	if err != nil {
@@ -316,6 +331,11 @@ func (in *Inspector) FindOrder(ctx context.Context, orderID string) ([]domain.Or
 		})
 		if err != nil {
 			return nil, err
+		}
+	}
+	for p := 0; p < in.ns.Keys.Partitions() && len(found) == 0; p++ {
+		if err := in.ns.SinceBegin(ctx, p, 0); err != nil {
+			return nil, fmt.Errorf("no listed event has an order %s: if it is of another one, name that: %w", orderID, err)
 		}
 	}
 	return found, nil

@@ -88,16 +88,20 @@ func (s *Series) read(ctx context.Context, p int, of *seriesPartition) (more boo
 		after = "(" + of.last
 	}
 	pipe := s.in.ns.Client.Pipeline()
-	branch := pipe.HGet(ctx, s.in.ns.Keys.Events(p), layout.BranchField)
 	page := pipe.Do(ctx, "XRANGE", s.in.ns.Keys.Log(p), after, "+", "COUNT", seriesPage)
+	is := pipe.HMGet(ctx, s.in.ns.Keys.Events(p), layout.BranchField, layout.TrimmedField) // read behind the page: it is all of what the log had then, or this says that it is not
 	if _, err := pipe.Exec(ctx); err != nil && !access.IsNil(err) {
 		return false, fmt.Errorf("reading the log: %w", access.Classify(err))
 	}
-	if of.last != "" && branch.Val() != of.branch { // other data: what was read of the branch before may never have happened
+	branch, trimmed := layout.AsString(is.Val()[0]), layout.ParseLogID(layout.AsString(is.Val()[1]))
+	gap := trimmed.After(layout.ParseLogID(of.last))
+	if of.last != "" && (branch != of.branch || gap) { // other data: what was read of the branch before may never have happened; or trimmed before it was read
 		of.last, of.of, of.minutes, of.since = "", nil, 0, 0
 		return true, nil
 	}
-	of.branch = branch.Val()
+	if of.branch = branch; gap { // the minute in which the log begins is not whole
+		of.since = max(of.since, int64(trimmed.Millis)-int64(trimmed.Millis)%time.Minute.Milliseconds()+time.Minute.Milliseconds()) //nolint:gosec // a time in milliseconds
+	}
 	entries := layout.DecodeEntries(page.Val())
 	for _, e := range entries {
 		of.last = e.ID

@@ -3,7 +3,7 @@
 -- KEYS[1] requests   KEYS[2] log   KEYS[3] dead   KEYS[4] set_aside   KEYS[5] owed   KEYS[6] owed_notes
 -- ARGV ids of the letters
 -- A request is added as a new entry: the old one may have been trimmed. The entry of a fact is still
--- there (the log is never trimmed) and becomes pending again, free to be reclaimed at once. An order whose money
+-- there (the log is not trimmed behind the entry of a letter) and becomes pending again, free to be reclaimed at once. An order whose money
 -- could not be settled is owed again, and due at once, as if it had never been tried; what is owed for a newer fact about it
 -- keeps its note.
 -- Reply, for each: the id of the entry; of what is owed that of the fact; '' if there is no such letter (somebody was faster); or, in

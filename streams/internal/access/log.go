@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -46,4 +47,24 @@ func (n Namespace) ReadLog(ctx context.Context, p int, after, upTo string, each 
 		}
 		return nil
 	})
+}
+
+// Trimmed is the trim mark of a partition's log: older entries than this one were trimmed. The zero LogID: none was.
+func (n Namespace) Trimmed(ctx context.Context, p int) (layout.LogID, error) {
+	mark, err := n.Client.HGet(ctx, n.Keys.Events(p), layout.TrimmedField).Result()
+	if err != nil && !IsNil(err) {
+		return layout.LogID{}, fmt.Errorf("looking where the log of partition %d begins: %w", p, Classify(err))
+	}
+	return layout.ParseLogID(mark), nil
+}
+
+// SinceBegin is an error of domain.CodeLogTrimmed if what happened in a partition since a time is not all in its log. It is asked after the log was
+// read: that may be trimmed meanwhile.
+func (n Namespace) SinceBegin(ctx context.Context, p int, sinceMillis int64) error {
+	mark, err := n.Trimmed(ctx, p)
+	if err != nil || mark == (layout.LogID{}) || sinceMillis > int64(mark.Millis) { //nolint:gosec // a time in milliseconds
+		return err
+	}
+	return domain.WithCode(domain.ClassReject, domain.CodeLogTrimmed, fmt.Errorf("the log of partition %d was trimmed: facts from before %s are in the archive alone",
+		p, time.UnixMilli(int64(mark.Millis)).UTC().Format("2006-01-02T15:04:05.000Z07:00"))) //nolint:gosec // likewise
 }

@@ -382,6 +382,41 @@ func (n Namespace) DeadLetters(ctx context.Context, p int, from, to string, coun
 	return letters, nil
 }
 
+// EachOrderOf calls each for the orders that are stored of an event, a few hundred at a time, in no order; for some perhaps more than once. One that
+// comes meanwhile may be left out.
+func (n Namespace) EachOrderOf(ctx context.Context, eventID string, each func([]domain.OrderRef) error) error {
+	p := n.Keys.PartitionOf(eventID)
+	if err := n.LearnHashes(ctx, []domain.OrderRef{{EventID: eventID}}, true); err != nil {
+		return err
+	}
+	hashes, _ := n.Hashes.Of(eventID)
+	keys := []string{n.Keys.Orders(p, n.Keys.SharedHash(eventID))}
+	for i := range hashes {
+		keys = append(keys, n.Keys.Orders(p, layout.OrderHash{EventID: eventID, Index: i}))
+	}
+	for _, key := range keys {
+		for cursor := uint64(0); ; {
+			page, next, err := n.Client.HScan(ctx, key, cursor, eventID+"/*", ReadPage).Result()
+			if err != nil {
+				return fmt.Errorf("reading the orders of event %s: %w", eventID, Classify(err))
+			}
+			var refs []domain.OrderRef
+			for i := 0; i < len(page); i += 2 { // names and values
+				if ref, ok := domain.ParseOrderRef(page[i]); ok {
+					refs = append(refs, ref)
+				}
+			}
+			if err := each(refs); err != nil {
+				return err
+			}
+			if cursor = next; cursor == 0 {
+				break
+			}
+		}
+	}
+	return nil
+}
+
 // AliveUntil is, by group/consumer, the time in milliseconds until which it counts as alive.
 func (n Namespace) AliveUntil(ctx context.Context, p int) (map[string]int64, error) {
 	return ScoresByName(n.Client.ZRangeWithScores(ctx, n.Keys.Consumers(p), 0, -1))

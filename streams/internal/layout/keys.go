@@ -212,7 +212,7 @@ func (k Keys) SetAside(p int) string { return k.partitions[p] + "set_aside" }
 func (k Keys) Outcomes(p int, epoch string) string { return k.partitions[p] + "outcomes:" + epoch }
 
 // Events is a hash: of each event the fields TermsField, AboutField, SalesField and, for each section,
-// SectionField; perhaps EarlyField, RefusedFields and CodeFields; and ClockField, BranchField and BranchesField.
+// SectionField; perhaps EarlyField, RefusedFields and CodeFields; and ClockField, BranchField, BranchesField and TrimmedField.
 func (k Keys) Events(p int) string { return k.partitions[p] + "events" }
 
 // Places is a hash: what each seat of a seated section is (package seats), by SectionField. They are not in Events: many a script
@@ -230,6 +230,9 @@ const (
 	BranchField   = "#branch"
 	BranchesField = "#branches"
 )
+
+// TrimmedField is one of Events: the trim mark, the id of the oldest entry that was left in the log when it was trimmed last. It is not there if it never was.
+const TrimmedField = "#trimmed"
 
 // TermsField is what the scripts read of an event. It is there if and only if the event is.
 func TermsField(eventID string) string { return eventID }
