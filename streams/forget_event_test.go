@@ -137,7 +137,8 @@ func TestRequestsForAnEventThatIsForgotten(t *testing.T) {
 		opening := f.arrive(purchase("e1", "new", "fred", 1), hold("e1", "new-2", "amy", 1), purchase("e1", "o3", "jim", 5_000_000))
 		var others []domain.Incoming
 		for _, r := range [][]string{
-			request("pay", "e1", "new-3"), {"v", "2", "type", "payment_update", "event_id", "e1", "order_id", "new-3"},
+			request("pay", "e1", "new-3"),
+			{"v", "2", "type", "payment_update", "event_id", "e1", "order_id", "new-3"},
 			{"v", "2", "type", "refund", "event_id", "e1", "order_id", "o1", "change", "1", "amount", "1"},
 			{"v", "2", "type", "cancel", "event_id", "e1", "order_id", "o1", "change", "1", "items", `[{"section":"general","quantity":1}]`},
 		} {
