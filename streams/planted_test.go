@@ -127,7 +127,7 @@ var plantedBugs = []plantedBug{
 	{"the time of the newest entry is not kept", moveFile, "local changes = { '#now', stamp }", "local changes = { '#now', values[1] }"},
 	{"goes on to ask about what is over", moveFile, "elseif ARGV[head + 2] == '-' then", "elseif false then"},
 	{"asks about nobody", moveFile, "redis.call('ZADD', KEYS[6 + B], int(now + FIRST_ASKED), members[n])", "local _ = FIRST_ASKED"},
-	{"Decide believes what was done for another attempt", decideFile, "if v.Order.Awaited() && c.Attempt == v.Order.Attempt {", "if v.Order.Awaited() {"},
+	{"Decide believes what was done for another attempt", decideFile, "o.Awaited() && c.Attempt == o.Attempt", "o.Awaited()"},
 	{"two orders of a customer in one batch", holdFile, "      in_progress[customer] = true\n", ""},
 	{"a batch that takes more than there is", holdFile, "if item.quantity > item.section.available then", "if item.quantity > tonumber(item.section.capacity) - item.section.sold then"},
 	{"looks whether there are places for the first item only", holdFile, "    item = item.next\n  until not item\n  return nil\n", "    item = nil\n  until not item\n  return nil\n"},

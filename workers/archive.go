@@ -73,17 +73,19 @@ func (p *Pool) trimLog(partition int) {
 	mine, err := p.ledger.TakeTurn(p.reading, partition, domain.JobTrimLog, p.cfg.Name, p.trimEvery*9/10)
 	if err == nil && mine {
 		var gone int64
-		if gone, err = p.archiver.Trim(p.reading, partition); gone > 0 {
-			p.stats.LogTrimmed.Add(gone)
-			p.log.Debug("trimmed the log", zap.Int("partition", partition), zap.Int64("entries", gone))
-		}
+		gone, err = p.archiver.Trim(p.reading, partition)
+		p.stats.LogTrimmed.Add(gone)
 	}
-	if err != nil && p.reading.Err() == nil {
-		p.log.Warn("the log is not trimmed", zap.Int("partition", partition), zap.Error(err))
+	switch {
+	case p.reading.Err() != nil: // ended, and with it the call
+	case err != nil:
+		p.trimming.failed(partition, fmt.Errorf("partition %d: %w", partition, err))
+	case mine:
+		p.trimming.worked(partition)
 	}
 }
 
-// archiving is whether the archive works, by partition.
+// archiving is whether the archive works, or trimming behind it, by partition.
 type archiving struct {
 	health  health
 	mu      sync.Mutex

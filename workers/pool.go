@@ -54,6 +54,7 @@ type Pool struct {
 	trimEvery  time.Duration // of the log
 	webhooks   Webhooks
 	archiving  archiving
+	trimming   archiving
 	groups     groups
 	kind       domain.GatewayKind // empty: no role calls the gateway
 	partitions int
@@ -109,6 +110,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
 		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, trimEvery: trimLogEvery, webhooks: d.Webhooks, log: log, tracer: d.Tracer,
 		archiving: archiving{health: health{what: "the archive", log: log}, failing: make(map[int]archiveFailure)},
+		trimming:  archiving{health: health{what: "trimming the log", log: log}, failing: make(map[int]archiveFailure)},
 		made:      time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now}, turnLongest: turnLongest,
 	}
 	p.gateway = newGateway(d.Gateway, cfg.CallTimeout, &p.stats, log)
