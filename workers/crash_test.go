@@ -41,11 +41,11 @@ var steps = []string{
 	"keep_alive" + byPurchase, "keep_alive posting", "keep_alive settlement",
 	"hand_back" + byPurchase, "leave" + byPurchase, "leave posting", "leave settlement",
 	"hvals", "park", "hkeys", "set turn unpark", "unpark", // what is paused, and was
-	"xrange", "change_event", "adjust_event", "move cancelled", // somebody closes, cancels, reopens, adjusts an event
+	"hscan", "change_event", "adjust_event", "move cancelled", // somebody closes, cancels, reopens, adjusts an event
 	"hold", "pipeline hmget", "pipeline time", "move" + byPurchase, "move settlement", "dead_letter" + byPurchase,
 	"owe", "exists", "take_owed", "settle_owed",
 	"xack" + byPurchase, "xack posting", "xack settlement",
-	"pipeline hset",                    // the lines of invoices
+	"pipeline hsetnx",                  // the lines of invoices
 	"set turn ask", "zcard", "put_off", // has the customer done what they had to?
 	"set turn expire", "due", "move expired", "set turn trim", "xlen", "trim",
 	"set turn forget", "time", "zrange", "xinfo", "report",
@@ -337,10 +337,10 @@ func TestWorkerDiesBetweenConfirmationAndPosting(t *testing.T) {
 		lines  int // on invoices at the time of death; -1: posting may have been that fast
 	}{
 		{[]fault{{"move" + byPurchase, 1, diesAfter}}, -1},
-		{[]fault{{"pipeline hset", 1, diesBefore}}, 0},
-		{[]fault{{"pipeline hset", 1, diesAfter}}, 1},
-		{[]fault{{"pipeline hset", 1, replyLost}, {"xack posting", 1, diesBefore}}, 1},
-		{[]fault{{"pipeline hset", 1, replyLost}, {"xack posting", 1, diesAfter}}, 1},
+		{[]fault{{"pipeline hsetnx", 1, diesBefore}}, 0},
+		{[]fault{{"pipeline hsetnx", 1, diesAfter}}, 1},
+		{[]fault{{"pipeline hsetnx", 1, replyLost}, {"xack posting", 1, diesBefore}}, 1},
+		{[]fault{{"pipeline hsetnx", 1, replyLost}, {"xack posting", 1, diesAfter}}, 1},
 	} {
 		t.Run(fmt.Sprint(test.faults), func(t *testing.T) {
 			w := newWorld(t, server, simulator.Options{})
@@ -406,7 +406,7 @@ func TestWorkerDiesWithHalfOfAnEntryPosted(t *testing.T) {
 	sold := purchasesOf("o", 6)
 	w.together(sold...)
 	victim := newInjector().process()
-	first := w.start(recovering, w.gateway, halfOfPipeline{victim, "hset"})
+	first := w.start(recovering, w.gateway, halfOfPipeline{victim, "hsetnx"})
 	<-victim.died
 	_ = first.stop() // it is dead: everything it tries fails
 	lines := func() (n int) {

@@ -319,7 +319,7 @@ func (r *recording) rich(t testing.TB) {
 			t.Errorf("no %s among the facts", want)
 		}
 	}
-	for _, want := range [][2]string{{"XADD", ":dead"}, {"XTRIM", ":requests"}, {"XACK", ":requests"}, {"XACK", ":log"}, {"HSET", "}"}, {"HDEL", ""}, {"ZREM", ""}} {
+	for _, want := range [][2]string{{"XADD", ":dead"}, {"XTRIM", ":requests"}, {"XACK", ":requests"}, {"XACK", ":log"}, {"HSETNX", "}"}, {"HDEL", ""}, {"ZREM", ""}} {
 		if !r.file.has(want[0], want[1]) {
 			t.Errorf("no %s of …%s in the file", want[0], want[1])
 		}
