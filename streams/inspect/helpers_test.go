@@ -22,6 +22,9 @@ type fixture struct {
 	streamstest.Redis
 	store     *streams.Store
 	inspector *Inspector
+	// stood is for how many milliseconds the clock can have stood still within a script, while XPENDING's went on: by so much an age that
+	// keep_alive notes may be more than is true.
+	stood int64
 }
 
 func newFixture(t *testing.T) *fixture {
