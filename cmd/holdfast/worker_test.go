@@ -34,7 +34,7 @@ func TestWorkerDrains(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	h.event("e1")
-	worker := h.worker("--simulator-latency", "2s", "--name", "w1") // long enough for a look at the order while it is held
+	worker := h.worker("--simulator-latency", "6s", "--name", "w1") // long enough for a look at the order while it is held, on a busy machine, too
 	for _, want := range []string{`"msg":"serving"`, `"namespace":"holdfast"`, `"partitions":4`, `"gateway":"simulator"`, `"roles":["purchase"`, h.server.URL()} {
 		if !strings.Contains(worker.stderr.String(), want) {
 			t.Errorf("the log does not say %s:\n%s", want, worker.stderr.String())
