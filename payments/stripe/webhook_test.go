@@ -114,3 +114,25 @@ func FuzzWebhooks(f *testing.F) {
 		}
 	})
 }
+
+// A dispute has no metadata: what it says is of which intent it is, and nothing else of it is read.
+func TestWebhooksOfDisputes(t *testing.T) {
+	hooks := newWebhooks(t, newSecret)
+	for _, what := range []string{"created", "updated", "closed"} {
+		body := `{"id":"evt_2","object":"event","api_version":"2025-09-30","type":"charge.dispute.` + what + `","livemode":false,"data":{"object":{"id":"dp_1","object":"dispute",` +
+			`"amount":2500,"currency":"eur","charge":"ch_1","payment_intent":"pi_1","status":"needs_response","metadata":{"holdfast_payment":"n/e/o"}}}}`
+		notice, ours, err := hooks.Read([]byte(body), signed(body, newSecret, time.Now()))
+		if want := (stripe.Notice{Type: "charge.dispute." + what, Disputed: "pi_1", Kind: domain.GatewayStripeTest}); err != nil || !ours || notice != want {
+			t.Errorf("%s: %+v, %v, %v, want %+v", what, notice, ours, err, want)
+		}
+		if _, _, err := hooks.Read([]byte(body), signed(body, "whsec_elsewhere", time.Now())); !errors.Is(err, stripe.ErrNotSigned) {
+			t.Errorf("%s, not signed: %v", what, err)
+		}
+		for _, none := range []string{`"payment_intent":null`, `"payment_intent":"ch_1"`, `"payment_intent":"pi_1/capture"`, `"payment_intent":""`} {
+			body := strings.Replace(body, `"payment_intent":"pi_1"`, none, 1)
+			if notice, ours, err := hooks.Read([]byte(body), signed(body, newSecret, time.Now())); err != nil || ours {
+				t.Errorf("%s with %s: %+v, %v, %v", what, none, notice, ours, err)
+			}
+		}
+	}
+}
