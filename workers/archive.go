@@ -36,7 +36,7 @@ func (p *Pool) newArchive(partition int) (func(), error) {
 			} else {
 				next = max(wait.NextBackOff(), p.cfg.ArchiveEvery)
 			}
-			if p.cfg.TrimsLog && time.Since(trimmed) >= p.trimEvery {
+			if p.cfg.TrimsLog && time.Since(trimmed) >= p.trimLogEvery {
 				trimmed = time.Now()
 				p.trimLog(partition)
 			}
@@ -70,7 +70,7 @@ const trimLogEvery = 30 * time.Second
 
 // trimLog trims a partition's log, if nobody else is at it. If it cannot, the log grows, and nothing else follows from it: the next turn tries again.
 func (p *Pool) trimLog(partition int) {
-	mine, err := p.ledger.TakeTurn(p.reading, partition, domain.JobTrimLog, p.cfg.Name, p.trimEvery*9/10)
+	mine, err := p.ledger.TakeTurn(p.reading, partition, domain.JobTrimLog, p.cfg.Name, p.trimLogEvery*9/10)
 	if err == nil && mine {
 		var gone int64
 		gone, err = p.archiver.Trim(p.reading, partition)

@@ -9,4 +9,4 @@ func (p *Pool) SetStuckAfter(d time.Duration) { p.signs.after = d }
 func (p *Pool) SetTurnLongest(d time.Duration) { p.turnLongest = d }
 
 // SetTrimEvery makes the log be trimmed more often. Call it before Run.
-func (p *Pool) SetTrimEvery(d time.Duration) { p.trimEvery = d }
+func (p *Pool) SetTrimEvery(d time.Duration) { p.trimLogEvery = d }

@@ -46,30 +46,30 @@ type Deps struct {
 
 // Pool is one worker: some roles on every partition. Use it once.
 type Pool struct {
-	cfg        Config
-	ledger     domain.Ledger
-	queues     Queues
-	gateway    *gateway
-	archiver   Archiver
-	trimEvery  time.Duration // of the log
-	webhooks   Webhooks
-	archiving  archiving
-	trimming   archiving
-	groups     groups
-	kind       domain.GatewayKind // empty: no role calls the gateway
-	partitions int
-	names      string // the namespace of payments' names
-	freeOrders bool
-	minimums   atomic.Pointer[domain.Minimums] // of the gateway; nil: not known yet
-	log        *zap.Logger
-	tracer     trace.Tracer // nil: nobody traces
-	stats      Stats
-	redis      health
-	signs      signs
-	clock      clock
-	ready      readiness
-	pauses     atomic.Pointer[domain.Pauses] // as of the last second or so; nil: not known yet
-	bells      [][]*bell                     // of the readers of each partition's log, while it runs
+	cfg          Config
+	ledger       domain.Ledger
+	queues       Queues
+	gateway      *gateway
+	archiver     Archiver
+	trimLogEvery time.Duration // the constant; tests have others
+	webhooks     Webhooks
+	archiving    archiving
+	trimming     archiving
+	groups       groups
+	kind         domain.GatewayKind // empty: no role calls the gateway
+	partitions   int
+	names        string // the namespace of payments' names
+	freeOrders   bool
+	minimums     atomic.Pointer[domain.Minimums] // of the gateway; nil: not known yet
+	log          *zap.Logger
+	tracer       trace.Tracer // nil: nobody traces
+	stats        Stats
+	redis        health
+	signs        signs
+	clock        clock
+	ready        readiness
+	pauses       atomic.Pointer[domain.Pauses] // as of the last second or so; nil: not known yet
+	bells        [][]*bell                     // of the readers of each partition's log, while it runs
 
 	turnLongest time.Duration // the constant; tests have others
 
@@ -108,7 +108,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	log := d.Log.With(zap.String("worker", cfg.Name))
 	p := &Pool{
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
-		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, trimEvery: trimLogEvery, webhooks: d.Webhooks, log: log, tracer: d.Tracer,
+		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, trimLogEvery: trimLogEvery, webhooks: d.Webhooks, log: log, tracer: d.Tracer,
 		archiving: archiving{health: health{what: "the archive", log: log}, failing: make(map[int]archiveFailure)},
 		trimming:  archiving{health: health{what: "trimming the log", log: log}, failing: make(map[int]archiveFailure)},
 		made:      time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now}, turnLongest: turnLongest,
