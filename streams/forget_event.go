@@ -155,6 +155,11 @@ func (l *Ledger) doneTo(ctx context.Context, p int, state domain.ArchiveState) (
 		return layout.LogID{}, nil
 	}
 	done := layout.ParseLogID(state.Mark.Position)
+	return l.doneUpTo(ctx, p, done)
+}
+
+// doneUpTo is up to where posting and settlement have acknowledged a partition's log, with nothing owed of it, but at most done.
+func (l *Ledger) doneUpTo(ctx context.Context, p int, done layout.LogID) (layout.LogID, error) {
 	acknowledged, err := l.Acknowledged(ctx, p)
 	if err != nil {
 		return layout.LogID{}, err

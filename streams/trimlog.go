@@ -68,7 +68,7 @@ func (l *Ledger) TrimLog(ctx context.Context, p int, branch, before string, keep
 // doneWith is the entry before which posting and settlement are done with a partition's log: nothing is pending, owed or a dead letter that could be given
 // back to them.
 func (l *Ledger) doneWith(ctx context.Context, p int, upTo layout.LogID) (layout.LogID, error) {
-	acknowledged, err := l.Acknowledged(ctx, p)
+	done, err := l.doneUpTo(ctx, p, upTo)
 	if err != nil {
 		return upTo, err
 	}
@@ -77,9 +77,7 @@ func (l *Ledger) doneWith(ctx context.Context, p int, upTo layout.LogID) (layout
 			upTo = id
 		}
 	}
-	for _, group := range []domain.Group{domain.GroupPosting, domain.GroupSettlement} {
-		hold(layout.ParseLogID(layout.ParseLogID(acknowledged[group]).Next())) // itself is done, too
-	}
+	hold(layout.ParseLogID(done.Next())) // itself is done, too
 	from := "-"
 	for read := 0; ; read += access.ReadPage {
 		if read >= trimLogLetters {
