@@ -100,7 +100,7 @@ GOBENCH := go test -run '^$$' -benchtime 1x -timeout 3h
 .PHONY: bench
 bench: redis ## Measure holdfast and print goal and figure side by side, in under ten minutes
 	cd bench && { \
-		$(GOBENCH) -count 3 -bench 'Drain/system=holdfast$$|SoldOut|Paced/system=holdfast$$/rate=5000$$|Paced/system=holdfast$$/rate=2000$$/workers=2|Publish' . && \
+		$(GOBENCH) -count 3 -bench 'Drain/system=holdfast$$|SoldOut|Paced/system=holdfast$$/rate=5000$$|Paced/system=holdfast$$/rate=2000$$/workers=2|Publish|Floor' . && \
 		$(GOBENCH) -bench Idle . ; } | tee bench.out && go run ./report bench.out
 
 .PHONY: bench-http
@@ -110,7 +110,7 @@ bench-http: redis ## Load the API: orders without and with a wait, and what is l
 .PHONY: bench-full
 bench-full: redis ## The same with 10,000,000 orders, overload and the peers, and draw the chart: some two hours
 	cd bench && { \
-		for run in 1 2 3 4 5; do $(GOBENCH) -bench 'Drain|SoldOut|Publish' . || exit 1; done && \
+		for run in 1 2 3 4 5; do $(GOBENCH) -bench 'Drain|SoldOut|Publish|Floor' . || exit 1; done && \
 		for run in 1 2 3; do $(GOBENCH) -bench Paced . || exit 1; done && \
 		$(GOBENCH) -bench 'Idle|Overload|Growth' . ; } | tee full.out && go run ./report -chart ../docs/performance.svg full.out
 

@@ -30,6 +30,7 @@ const (
 	idle        = "Idle/system=holdfast"
 	growth      = "Growth/system=holdfast"
 	overload    = "Overload/system=holdfast"
+	floor       = "Floor"
 )
 
 var goals = []goal{
@@ -54,6 +55,8 @@ var goals = []goal{
 	{what: "idle worker, default partitions", benchmark: idle, unit: "commands/s", atMost: 40},
 	{what: "idle worker, default partitions", benchmark: idle, unit: "connections", atMost: 16},
 	{what: "publishing in batches, of bare pipelined XADD", benchmark: "Publish", unit: "%of-bare", atLeast: 90},
+	{what: "the books alone, without any rule", benchmark: floor, unit: "redis-µs/order"},
+	{what: "the books alone, without any rule", benchmark: floor, unit: "orders/s"},
 	{what: "cost at 10,000,000 orders", benchmark: growth, unit: "times-first", atMost: 1.15},
 	{what: "overload, three times the maximum", benchmark: overload, unit: "%of-maximum", atLeast: 90},
 	{what: "overload, most that waited", benchmark: overload, unit: "most-waiting"},
