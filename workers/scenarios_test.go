@@ -564,6 +564,32 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		// Exchanged for the best there are: of a held order, of a confirmed one, for as many as before and for fewer; and for what is not there.
+		name:  "exchanged for the best seats",
+		vip:   true,
+		seats: "A:1-8,B:1-2",
+		play: func(r *scene) {
+			r.append(named(request(hold, "a", "amy", 0), "A-1", "A-2"), named(request(purchase, "b", "bob", 0), "A-5", "A-6"), named(request(purchase, "c", "cid", 0), "B-1", "B-2"))
+			r.untilState("e/a", domain.OrderHeld)
+			r.untilState("e/b", domain.OrderConfirmed)
+			r.untilState("e/c", domain.OrderConfirmed)
+			r.append(altered(exchange, "a", 1, 0, 4)) // with those that it has
+			r.untilChange("e/a", 1)
+			r.append(altered(exchange, "b", 1, 0, 3)) // which costs more
+			r.untilChange("e/b", 1)
+			r.append(altered(exchange, "c", 1, 0, 2)) // which it has
+			r.untilChange("e/c", 1)
+			r.append(altered(exchange, "b", 2, 0, 1), request(pay, "a", "", 0))
+			r.untilChange("e/b", 2)
+		},
+		tidy: func(r *scene) bool { return r.seatsOf("e") == "+++++.../++" },
+		ends: []end{
+			{ref: "e/a", customer: "amy", quantity: 4, vip: 4, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured},
+			{ref: "e/b", customer: "bob", quantity: 1, vip: 1, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured, refunded: 1000},
+			{ref: "e/c", customer: "cid", quantity: 2, vip: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured},
+		},
+	},
+	{
 		// What an organiser does with an event of which orders have lapsed: closes it, cancels it, does not wait for others any more.
 		name:   "lapsed, and its event changes",
 		late:   time.Hour,
