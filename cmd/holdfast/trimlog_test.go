@@ -53,6 +53,8 @@ func TestTrimmedLog(t *testing.T) {
 	gateway := h.gateway()
 	h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms")
 	h.event("e1")
+	endpoint := startHooked(t) // nobody sends to it until the log is trimmed
+	h.ok("webhooks", "add", endpoint.URL, "--events", "order.confirmed", "--allow-private")
 	sell := func(order string) {
 		t.Helper()
 		expect(t, h.one("publish", "--event", "e1", "--customer", "c-"+order, "--order", order, "--token", "t", "--wait"), object{"state": "confirmed"})
@@ -100,6 +102,12 @@ func TestTrimmedLog(t *testing.T) {
 	if shown := decodeLines(t, h.run("orders", "show", "e1/o3", "-o", "json", "--archive", "file://"+filepath.Join(t.TempDir(), "none")).stdout)[0]; shown["history_missing"] == nil || shown["state"] != "cancelled" {
 		t.Errorf("with another archive it is shown as %v", shown)
 	}
+	h.worker("--roles", "webhooks", "--archive", url)
+	eventually(t, "an endpoint is told of what was trimmed, too", func() bool {
+		bodies, _ := endpoint.got()
+		told := strings.Join(bodies, "\n")
+		return len(bodies) == 11 && strings.Contains(told, `"order_id":"o0"`) && strings.Contains(told, `"order_id":"late"`)
+	})
 	h.ok("orders", "cancel", "e1/o1", "--wait")
 	sell("later")
 	h.ok("events", "cancel", "e1", "--yes", "--reason", "rain")
