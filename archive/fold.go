@@ -17,7 +17,7 @@ type Folded struct {
 	Partition int
 	Branch    string
 	Last      string // id of the newest log entry that is folded
-	// Beyond reports whether something is archived that is newer than Options.UntilMillis.
+	// Beyond reports whether all until Options.UntilMillis is folded: something is known that is newer, or the log was read to its end when that was over.
 	Beyond bool
 	Book   *domain.Snapshot
 }
@@ -34,6 +34,9 @@ type Options struct {
 	Fact func(domain.Fact)
 	// Step, if not nil, is called for each segment.
 	Step func()
+	// Log, if not nil, is called where the archive does not go so far: what it returns is the log, of which what comes behind what is archived is folded, too; nil if
+	// that cannot be read.
+	Log func() domain.ArchiveSource
 }
 
 // Fold folds what is archived, partition by partition, and calls each with the state: one partition is in memory at a time. What is wrong with the archive, up to
@@ -68,14 +71,11 @@ func foldEntry(book *domain.Snapshot, e domain.Entry, eventID string, keep bool,
 		if eventID != "" && fact.EventID != eventID {
 			continue
 		}
-		if keep && fact.Type == domain.FactEventForgotten {
-			if each != nil {
-				each(fact)
-			}
-			folded++
-			continue
+		fold := book.Fold
+		if keep {
+			fold = book.FoldKeeping
 		}
-		if err := book.Fold(fact); err != nil {
+		if err := fold(fact); err != nil {
 			return folded, domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: %w", e.ID, err))
 		}
 		if each != nil {
@@ -125,7 +125,69 @@ func (r *Reader) fold(ctx context.Context, p int, branch string, o Options) (Fol
 	if errors.Is(err, errStop) {
 		err = nil
 	}
+	if err == nil && !f.Beyond && o.Log != nil {
+		err = f.foldLog(ctx, o)
+	}
 	return f, err
+}
+
+// logBytes is how much of the log is read at a time.
+const logBytes = 1 << 20
+
+// foldLog folds what the log has behind what is archived, if that is of the branch that it has now.
+func (f *Folded) foldLog(ctx context.Context, o Options) error {
+	log := o.Log()
+	if log == nil {
+		return nil
+	}
+	state, err := log.ArchiveState(ctx, f.Partition)
+	if err != nil || state.Branch != f.Branch {
+		return ctx.Err() // it is not known what came behind, and Beyond says so
+	}
+	for {
+		entries, err := log.LogAfter(ctx, f.Partition, f.Branch, f.Last, logBytes)
+		if err != nil {
+			return ctx.Err() // likewise
+		}
+		if len(entries) == 0 {
+			f.Beyond = o.UntilMillis > 0 && state.NowMillis > o.UntilMillis
+			return nil
+		}
+		for _, e := range entries {
+			if f.Beyond = o.UntilMillis > 0 && domain.EntryMillis(e.ID) > o.UntilMillis; f.Beyond {
+				return nil
+			}
+			if _, err := foldEntry(f.Book, e, o.EventID, true, o.Fact); err != nil {
+				return fmt.Errorf("partition %d: %w", f.Partition, err)
+			}
+			f.Last = e.ID
+		}
+	}
+}
+
+// Event implements domain.ArchivedEvents.
+func (r *Reader) Event(ctx context.Context, p int, to domain.ArchiveMark, eventID string) (domain.ArchivedEvent, error) {
+	var found domain.ArchivedEvent
+	folded, err := r.fold(ctx, p, to.Branch, Options{EventID: eventID, Fact: func(f domain.Fact) {
+		if f.Type == domain.FactCreated {
+			found.Listed = *f.Terms
+		}
+	}})
+	if err != nil {
+		return found, poisonous(err)
+	}
+	last, err := ParsePosition(folded.Last)
+	if err != nil {
+		return found, domain.WithClass(domain.ClassPoison, err)
+	}
+	end, err := ParsePosition(to.Position)
+	if err != nil || last.Compare(end) < 0 {
+		return found, domain.WithClass(domain.ClassPoison, fmt.Errorf("the archive ends with %s, and the mark in Redis says that the log is archived up to %s", folded.Last, to.Position))
+	}
+	if found.Book = folded.Book; !found.Book.Events[eventID].Exists() {
+		return found, domain.WithCode(domain.ClassReject, domain.CodeNotFound, fmt.Errorf("event %s: %w in the archive", eventID, domain.ErrNotFound))
+	}
+	return found, nil
 }
 
 // lacks reports whether a book has an event not any more, or some of all, because it was forgotten: only the segments know it then.

@@ -218,7 +218,10 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		return Order{}, effect, nil
 
-	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled, FactEventForgotten:
+	case FactOrderRecalled:
+		return o, effect, fmt.Errorf("%s is nothing that becomes of an order", f.Type)
+
+	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled, FactEventForgotten, FactEventRecalled:
 		return o, effect, fmt.Errorf("%s is a fact about an event, not an order", f.Type)
 	default:
 		return o, effect, fmt.Errorf("no such fact %q", f.Type)
@@ -456,7 +459,16 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		}
 		return Event{Version: e.Version + 1, Over: f.ID}, nil
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactForgotten:
+	case FactEventRecalled:
+		switch {
+		case e.Over == "" || f.Recalled == nil:
+			return e, fmt.Errorf("event_recalled: it is not forgotten")
+		case !f.Recalled.Event.Exists() || !f.Recalled.Event.Closed || f.Recalled.Event.Version != e.Version+1:
+			return e, fmt.Errorf("event_recalled: as what it was not when it was forgotten, with version %d, it has %d", f.Recalled.Event.Version, e.Version)
+		}
+		return f.Recalled.Event, f.Recalled.Event.CheckConservation()
+
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactForgotten, FactOrderRecalled:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -522,6 +534,10 @@ func (b *Snapshot) Fold(f Fact) error {
 	switch f.Type {
 	case FactEventForgotten:
 		return b.forget(f)
+	case FactOrderRecalled:
+		return b.recallOrder(f)
+	case FactEventRecalled:
+		return b.recall(f)
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled:
 		e, err := ApplyEvent(b.Events[f.EventID], f)
 		if err == nil {
@@ -561,13 +577,7 @@ func (b *Snapshot) forget(f Fact) error {
 	if err != nil {
 		return err
 	}
-	if b.byEvent == nil {
-		b.byEvent = make(map[string][]string)
-		for ref := range b.Orders {
-			b.byEvent[ref.EventID] = append(b.byEvent[ref.EventID], ref.OrderID)
-		}
-	}
-	orders := b.byEvent[f.EventID]
+	orders := b.ordersOf(f.EventID)
 	for _, id := range orders {
 		if o := b.Orders[OrderRef{f.EventID, id}]; o.Open() {
 			return fmt.Errorf("event_forgotten: order %s is %s", id, o.State)
@@ -586,6 +596,109 @@ func (b *Snapshot) forget(f Fact) error {
 	delete(b.InProgress, f.EventID)
 	delete(b.Places, f.EventID)
 	maps.DeleteFunc(b.Refused, func(what RefusedDemand, _ int64) bool { return what.EventID == f.EventID })
+	return nil
+}
+
+// ordersOf are the order_ids of an event, some perhaps of orders that are not there any more.
+func (b *Snapshot) ordersOf(eventID string) []string {
+	if b.byEvent == nil {
+		b.byEvent = make(map[string][]string)
+		for ref := range b.Orders {
+			b.byEvent[ref.EventID] = append(b.byEvent[ref.EventID], ref.OrderID)
+		}
+	}
+	return b.byEvent[eventID]
+}
+
+// FoldKeeping is Fold for whoever wants to know what was, whatever was forgotten since: that an event was forgotten, and recalled, changes nothing there but the version
+// of its terms.
+func (b *Snapshot) FoldKeeping(f Fact) error {
+	switch e := b.Events[f.EventID]; {
+	case f.Type == FactEventForgotten, f.Type == FactOrderRecalled:
+		return nil
+	case f.Type == FactEventRecalled && (e.Over != "" || f.Recalled == nil):
+		return errors.New("event_recalled: what it was is not known")
+	case f.Type == FactEventRecalled:
+		e.Version = f.Recalled.Event.Version
+		b.Events[f.EventID] = e
+		return nil
+	}
+	return b.Fold(f)
+}
+
+// Recalled is what is there again of what was forgotten: an order, or an event.
+type Recalled struct {
+	Order Order
+	Early bool // it was named before its event was listed
+
+	Event       Event
+	OrderHashes int // how many hashes of orders the event has for its own in Redis: fixed when it is listed
+	Refused     map[RefusedDemand]int64
+}
+
+// recallOrder puts an order back, as it was when its event was forgotten; what is on its customer's invoices says the same. The event is not there yet.
+func (b *Snapshot) recallOrder(f Fact) error {
+	ref, e := f.Ref(), b.Events[f.EventID]
+	if e.Over == "" || f.Recalled == nil {
+		return errors.New("order_recalled: its event is not forgotten")
+	}
+	o := f.Recalled.Order
+	if _, there := b.Orders[ref]; there || o.State == OrderNone || o.Open() || EntryMillis(o.Version) > EntryMillis(e.Over) {
+		return fmt.Errorf("order_recalled: it is there, or was not %s since %s", o.State, o.Version)
+	}
+	line, is := o.Line()
+	if says, said := b.Lines[ref]; said != is || is && says != line {
+		return fmt.Errorf("order_recalled: as %+v, the invoices say %+v", line, says)
+	}
+	b.ordersOf(f.EventID)
+	b.byEvent[f.EventID] = append(b.byEvent[f.EventID], f.OrderID)
+	if b.Orders[ref] = o; f.Recalled.Early {
+		b.Early[ref] = true
+	}
+	return nil
+}
+
+// recall puts an event back, whose orders are there again, all that were ever confirmed, and add up to what is sold of it.
+func (b *Snapshot) recall(f Fact) error {
+	e, err := ApplyEvent(b.Events[f.EventID], f)
+	if err != nil {
+		return err
+	}
+	sold, lines, places := make(map[string]int64), 0, make(map[string]int64)
+	for _, id := range b.ordersOf(f.EventID) {
+		o := b.Orders[OrderRef{f.EventID, id}]
+		if o.ConfirmedAtMillis > 0 {
+			lines++
+		}
+		if o.State != OrderConfirmed {
+			continue
+		}
+		for item := range o.Items.All() {
+			sold[item.Section] += item.Quantity
+		}
+		if e.MaxPerCustomer > 0 {
+			places[o.CustomerID] += o.Items.Quantity()
+		}
+	}
+	for ref := range b.Lines {
+		if ref.EventID == f.EventID {
+			lines--
+		}
+	}
+	if lines != 0 {
+		return fmt.Errorf("event_recalled: of the orders that were ever confirmed, %d are not there", -lines)
+	}
+	for _, s := range e.Sections {
+		if s.Held != 0 || s.Sold != sold[s.Name] {
+			return fmt.Errorf("event_recalled: of section %s %d are held and %d sold, its orders have %d", s.Name, s.Held, s.Sold, sold[s.Name])
+		}
+	}
+	b.Events[f.EventID] = e
+	maps.DeleteFunc(b.Lines, func(ref OrderRef, _ Line) bool { return ref.EventID == f.EventID })
+	for customer, n := range places {
+		b.setPlaces(f.EventID, customer, n)
+	}
+	maps.Copy(b.Refused, f.Recalled.Refused)
 	return nil
 }
 

@@ -102,6 +102,26 @@ type ArchivedPast interface {
 	Past(ctx context.Context, partition int, to ArchiveMark, notBehind string, begin func(ArchivedBook), each func(Entry) error) error
 }
 
+// ArchivedEntries is what is archived of a namespace's log, for whoever reads that, trimmed as it may be.
+type ArchivedEntries interface {
+	// Between calls each for the archived entries of a partition along the branch of a mark that come behind an entry and before another one, in order. The archive has
+	// all of them, and that other one besides: else it is an error of ClassPoison that names what is missing or damaged.
+	Between(ctx context.Context, partition int, mark ArchiveMark, after, before string, each func(Entry) error) error
+}
+
+// ArchivedEvent is all that is archived of an event.
+type ArchivedEvent struct {
+	Book   *Snapshot // of this event alone, as FoldKeeping keeps it
+	Listed Terms     // with which it was listed
+}
+
+// ArchivedEvents is what is archived of a namespace, for whoever brings back what was forgotten.
+type ArchivedEvents interface {
+	// Event folds what is archived of an event along the branch of a mark, which must be there, from the start. Error: domain.ErrNotFound; of ClassPoison, naming
+	// what is missing or damaged.
+	Event(ctx context.Context, partition int, to ArchiveMark, eventID string) (ArchivedEvent, error)
+}
+
 // ArchivedLog is what is archived of a namespace, to be restored up to a time, or whole.
 type ArchivedLog interface {
 	// Source names what is restored: the branches, and up to when. Whoever goes on with a restore goes on with the same.

@@ -15,6 +15,8 @@ const (
 	FactEventCancelled FactType = "event_cancelled"
 	// FactEventForgotten says that an event is over, and that it and its orders are in the archive alone.
 	FactEventForgotten FactType = "event_forgotten"
+	// FactEventRecalled says that an event that was forgotten is there again, as it was, with all its orders: those that FactOrderRecalled has named before.
+	FactEventRecalled FactType = "event_recalled"
 
 	FactHeld      FactType = "held"
 	FactRejected  FactType = "rejected"
@@ -44,13 +46,15 @@ const (
 	FactExtended FactType = "extended"
 	// FactForgotten says that an order is not known any more that was rejected because there was no such event.
 	FactForgotten FactType = "forgotten"
+	// FactOrderRecalled says what an order was when its event was forgotten, and that it is there again. Nobody changes it before its event is.
+	FactOrderRecalled FactType = "order_recalled"
 )
 
 // Known reports whether there is such a fact.
 func (t FactType) Known() bool {
 	switch t {
-	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled, FactEventForgotten,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactForgotten:
+	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled, FactEventForgotten, FactEventRecalled,
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactForgotten, FactOrderRecalled:
 		return true
 	}
 	return false
@@ -89,8 +93,9 @@ type Fact struct {
 	Dispute           Dispute     // payment_disputed
 	Version           string      // forgotten, reduced, changed, change_refused, refund_granted, payment_disputed: the order's, until then: id of the log entry before it
 
-	Terms *Terms // listed, adjusted; reopened: as they were
-	Cause Cause  // closed, reopened, event_cancelled; cancelled, reduced, refund_granted, if the request said it
+	Recalled *Recalled // event_recalled, order_recalled
+	Terms    *Terms    // listed, adjusted; reopened: as they were
+	Cause    Cause     // closed, reopened, event_cancelled; cancelled, reduced, refund_granted, if the request said it
 }
 
 // Name is the fact's own: entry-id#line.

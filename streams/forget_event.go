@@ -32,6 +32,9 @@ func (l *Ledger) ForgetEvents(ctx context.Context, p int, keep time.Duration, mo
 		return 0, 0, false, err
 	}
 	for id, note := range going {
+		if note.Recalled {
+			continue
+		}
 		f := forgetting{ledger: l, p: p, event: id, note: note}
 		err := f.orders(ctx, most)
 		return 0, f.dropped, err == nil, err

@@ -74,4 +74,19 @@ func (m *model) forgetAll() {
 	}
 	m.wantLogFolds()
 	m.seen["all is forgotten"]++
+
+	// All is recalled, and is what it was.
+	for id, e := range m.book.Events {
+		if !e.Exists() {
+			continue
+		}
+		_, err := m.events.Recall(m.Ctx, archivedLog{m.fixture}, id, nil)
+		m.Must(err)
+	}
+	for r, o := range m.book.Orders {
+		if got := m.order(r.EventID, r.OrderID); m.book.Events[r.EventID].Exists() && !o.Open() && got != o {
+			m.Fatalf("order %s was recalled as %+v, it was %+v", r, got, o)
+		}
+	}
+	m.wantLogFolds()
 }

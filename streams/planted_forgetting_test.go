@@ -10,7 +10,7 @@ import (
 
 // TestPlantedForgetting plants bugs where events are forgotten that are over.
 func TestPlantedForgetting(t *testing.T) {
-	torture.PlantEach(t, "bugs planted in forgetting events", 2, forgettingBugs, "-run", "ForgetEvent|EventThatIsForgotten|NotForgotten")
+	torture.PlantEach(t, "bugs planted in forgetting events", 2, forgettingBugs, "-run", "ForgetEvent|EventThatIsForgotten|NotForgotten|RecallEvent|NotRecalled")
 }
 
 var forgettingBugs = []torture.Bug{
@@ -30,5 +30,14 @@ var forgettingBugs = []torture.Bug{
 	{"a request for an event that is forgotten is not acknowledged", "scripts/hold.lua", "    reply[1 + S + i] = '!'\n    acks[#acks + 1] = entry\n", "    reply[1 + S + i] = '!'\n"},
 	{"orders that an event had before it was listed stay", "forget_event.go", "if f.note.Hashes == 0 || f.note.Early {", "if f.note.Hashes == 0 {"},
 	{"whoever waits is not told", "outcomes.go", "err == nil && t.Over != \"\" {\n			over[events[i]] = true", "err == nil && t.Over == \"\" {\n			over[events[i]] = false"},
+	{"an event is recalled before its orders are", "recall_event.go", "	if err := r.orders(ctx); err != nil {", "	if err := r.write(ctx, nil, nil); err != nil {"},
+	{"orders are recalled with versions of their own", "recall_event.go", "		key := k.Orders(r.p, hash)\n", "		key := k.Orders(r.p, hash)\n		o.Version = r.is.Over + \"1-1\"\n"},
+	{"an event is recalled on sale", "recall_event.go", "	event.Version = there.Version + 1\n", "	event.Version, event.Closed = there.Version + 1, false\n"},
+	{"orders that come back are forgotten", "forget_event.go", "if note.Recalled {", "if false {"},
+	{"orders come back while they go", "scripts/recall_orders.lua", "if noted and noted ~= ARGV[4] then", "if false then"},
+	{"orders come back twice", "scripts/recall_orders.lua", "  if not value then\n", "  if true then\n"},
+	{"an event comes back on another branch", "scripts/recall_orders.lua", "if (is[3] or '') ~= ARGV[1] or", "if"},
+	{"what customers have does not come back", "recall_event.go", "range r.book.Places[r.id] {", "range r.book.Places[\"\"] {"},
+	{"whoever knew that it was forgotten goes on not to find its orders", "internal/access/reads.go", "terms.Version > 0 && terms.Over == \"\"", "terms.Version > 0"},
 	{"orders are forgotten on another branch", "scripts/forget_orders.lua", "if (is[1] or '') ~= ARGV[1] or not", "if not"},
 }

@@ -42,6 +42,8 @@ var (
 	scriptForget         = load("forget", "log")
 	scriptForgetEvent    = load("forget_event", "log")
 	scriptForgetOrders   = load("forget_orders")
+	scriptRecallOrders   = load("recall_orders", "log")
+	scriptRecallEvent    = load("recall_event", "log")
 	scriptReplaced       = load("replaced")
 	scriptInvoice        = load("invoice")
 	scriptReport         = load("report")

@@ -28,10 +28,18 @@ const (
 )
 
 // Webhooks are the endpoints of others that are told of orders, and what waits to be sent to them. It implements domain.WebhookQueues.
-type Webhooks struct{ store *Store }
+type Webhooks struct {
+	store    *Store
+	archived domain.ArchivedEntries // nil: what was trimmed of the log is not read
+}
 
 // Webhooks hands them out.
-func (s *Store) Webhooks() *Webhooks { return &Webhooks{s} }
+func (s *Store) Webhooks() *Webhooks { return &Webhooks{store: s} }
+
+// With returns those that copy from an archive what was trimmed of the log.
+func (w *Webhooks) With(archived domain.ArchivedEntries) *Webhooks {
+	return &Webhooks{w.store, archived}
+}
 
 // Webhooks are the endpoints, the oldest first.
 func (w *Webhooks) Webhooks(ctx context.Context) ([]domain.Webhook, error) {
@@ -257,10 +265,10 @@ func (w *Webhooks) replay(ctx context.Context, p int, id string, sinceMillis, un
 			return err
 		}
 		mark, from := at.marks[1], layout.LogID{Millis: uint64(sinceMillis)}.Before() //nolint:gosec // it is positive
-		if first, trimmed, err := w.firstInLog(ctx, p); err != nil {
+		if begins, err := w.logBegins(ctx, p); err != nil {
 			return err
-		} else if trimmed && first.After(from) {
-			return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("the log of partition %d has nothing from before %d any more", p, first.Millis))
+		} else if begins.missing(from) && !(begins.archived && begins.trimmedTo(begins.first)) {
+			return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("the log of partition %d has nothing from before %d any more, and nothing of it is archived", p, begins.first.Millis))
 		}
 		if at.texts[1] != "" {
 			if now, _ := at.here(mark); from.After(now.Position) { // it is further back already
@@ -384,7 +392,27 @@ func (w *Webhooks) copyFrom(ctx context.Context, p int, hook domain.Webhook, at 
 	if err != nil {
 		return false, fmt.Errorf("reading the log: %w", access.Classify(err))
 	}
-	page := layout.DecodeEntries(reply)
+	page, archived := layout.DecodeEntries(reply), false
+	if len(page) > 0 {
+		begins, err := w.logBegins(ctx, p)
+		if err != nil {
+			return false, err
+		}
+		if begins.missing(from) && w.archived != nil && begins.trimmedTo(begins.first) {
+			past, err := w.past(ctx, p, from, begins.first)
+			if err != nil {
+				return false, err
+			}
+			if archived = len(past) > 0; archived {
+				page = past
+			}
+		} else if begins.missing(from) && which == 1 {
+			w.store.log.Warn("what was trimmed is sent to no webhook once more: this worker has no --archive",
+				zap.String("webhook", hook.ID), zap.Int("partition", p), zap.Uint64("until_millis", begins.first.Millis))
+		} else if begins.missing(from) {
+			known = false
+		}
+	}
 	var messages []domain.WebhookMessage
 	read := 0
 	for _, e := range page {
@@ -405,17 +433,10 @@ func (w *Webhooks) copyFrom(ctx context.Context, p int, hook domain.Webhook, at 
 			messages = append(messages, domain.WebhookMessage{Fact: f.Name(), Type: f.Type, Ref: f.Ref()})
 		}
 	}
-	if which == 0 && known && len(page) > 0 { // whoever asks for a replay was told how far back there is something
-		first, trimmed, err := w.firstInLog(ctx, p)
-		if err != nil {
-			return false, err
-		}
-		known = !trimmed || !first.After(from)
-	}
 	if which == 0 && !known {
 		lost = strconv.FormatUint(from.Millis, 10)
 	}
-	all := read == len(page) && len(page) < webhookPage
+	all := read == len(page) && len(page) < webhookPage && !archived
 	text := mark.String()
 	if all && which == 1 {
 		text = "" // what was to be sent once more, is
@@ -427,13 +448,52 @@ func (w *Webhooks) copyFrom(ctx context.Context, p int, hook domain.Webhook, at 
 	return done && !all, err
 }
 
-// firstInLog is the oldest entry of a partition's log, and whether there were any before it.
-func (w *Webhooks) firstInLog(ctx context.Context, p int) (first layout.LogID, trimmed bool, err error) {
-	is, err := w.store.rdb.XInfoStream(ctx, w.store.keys.Log(p)).Result()
-	if err != nil {
-		return first, false, fmt.Errorf("looking where the log begins: %w", access.Classify(err))
+// errFull ends a reading of the log after a page.
+var errFull = errors.New("the page is full")
+
+// past is a page of archived entries behind one and before another one: fewer only if there are no more.
+func (w *Webhooks) past(ctx context.Context, p int, after, before layout.LogID) (page []domain.Entry, err error) {
+	ns := w.store.Inside()
+	ns.Archived = w.archived
+	_, err = ns.EachEntry(ctx, p, after.String(), before.Before().String(), func(e domain.Entry) error {
+		if len(page) == webhookPage {
+			return errFull
+		}
+		page = append(page, e)
+		return nil
+	})
+	if errors.Is(err, errFull) {
+		err = nil
 	}
-	return layout.ParseLogID(is.FirstEntry.ID), is.EntriesAdded > is.Length, nil
+	return page, err
+}
+
+// logBegin is where a partition's log begins.
+type logBegin struct {
+	first    layout.LogID // the oldest entry
+	removed  bool         // there were any before it
+	mark     layout.LogID // where it was trimmed behind the archive
+	archived bool         // something is archived
+}
+
+// missing reports whether there may have been entries behind one that are not there any more.
+func (b logBegin) missing(behind layout.LogID) bool { return b.removed && b.first.After(behind) }
+
+// trimmedTo reports whether all that is missing before an entry was trimmed behind the archive.
+func (b logBegin) trimmedTo(first layout.LogID) bool { return !first.After(b.mark) }
+
+func (w *Webhooks) logBegins(ctx context.Context, p int) (b logBegin, err error) {
+	k := w.store.keys
+	pipe := w.store.rdb.Pipeline()
+	stream, trimmed, archived := pipe.XInfoStream(ctx, k.Log(p)), pipe.HGet(ctx, k.Events(p), layout.TrimmedField), pipe.Get(ctx, k.Archived(p))
+	if _, err := pipe.Exec(ctx); err != nil && !access.IsNil(err) {
+		return b, fmt.Errorf("looking where the log begins: %w", access.Classify(err))
+	}
+	is := stream.Val()
+	return logBegin{
+		first: layout.ParseLogID(is.FirstEntry.ID), removed: is.EntriesAdded > is.Length,
+		mark: layout.ParseLogID(trimmed.Val()), archived: archived.Val() != "",
+	}, nil
 }
 
 // ForgetLost implements domain.WebhookQueues.

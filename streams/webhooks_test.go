@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -258,6 +259,110 @@ func TestWebhookOfWhatIsGone(t *testing.T) {
 	f.Must(webhooks.ForgetLost(f.Ctx, 0, hook.ID))
 	f.copied(hook)
 	f.wantMessages(f.take(hook, "s", 10), 2, "a expired 1", "c expired 1")
+}
+
+// pastEntries is an archive of them, or one that cannot be read.
+type pastEntries struct {
+	entries []domain.Entry
+	err     error
+}
+
+func (a *pastEntries) Between(_ context.Context, _ int, _ domain.ArchiveMark, after, before string, each func(domain.Entry) error) error {
+	from, to := layout.ParseLogID(after), layout.ParseLogID(before)
+	for _, e := range a.entries {
+		if id := layout.ParseLogID(e.ID); id.After(from) && to.After(id) && a.err == nil {
+			if err := each(e); err != nil {
+				return err
+			}
+		}
+	}
+	return a.err
+}
+
+// trimmedTo leaves so many entries of the log, as workers trim it behind the archive, and returns what was there before.
+func (f *fixture) trimmedTo(left int) *pastEntries {
+	f.Helper()
+	all := layout.DecodeEntries(f.Do("XRANGE", f.Keys.Log(0), "-", "+"))
+	first := all[len(all)-left].ID
+	f.Do("XTRIM", f.Keys.Log(0), "MINID", first)
+	f.Do("HSET", f.Keys.Events(0), layout.TrimmedField, first)
+	f.Do("SET", f.Keys.Archived(0), layout.EncodeArchived(domain.ArchiveMark{Branch: f.branch(), Position: all[len(all)-1].ID, Hash: "ab", Segment: "one"}))
+	return &pastEntries{entries: all}
+}
+
+// What was trimmed before it was copied is copied from the archive, page by page, each fact once, and so is what is to be sent once more.
+func TestWebhookOfWhatWasTrimmed(t *testing.T) {
+	f := newFixture(t)
+	hook := f.endpoint("wh1", domain.FactExpired)
+	since := f.Now()
+	f.fact("expired", "a")
+	f.copied(hook)
+	const facts = 2*webhookPage + 7
+	for i := range facts {
+		f.fact("expired", fmt.Sprintf("o%d", i))
+	}
+	archived := f.trimmedTo(3)
+	webhooks := f.store.Webhooks().With(archived)
+	copied := func(rounds int) {
+		t.Helper()
+		for n := 1; ; n++ {
+			more, lost, err := webhooks.Copy(f.Ctx, 0, hook)
+			f.Must(err)
+			if lost != "" {
+				t.Fatalf("facts are missing since %s", lost)
+			}
+			if !more {
+				if n < rounds {
+					t.Errorf("all is copied in %d rounds, a page each", n)
+				}
+				return
+			}
+		}
+	}
+	// One that cannot be read is asked again, and nothing is passed over meanwhile.
+	archived.err = domain.WithClass(domain.ClassRetry, errors.New("the store is away"))
+	if _, lost, err := webhooks.Copy(f.Ctx, 0, hook); lost != "" || !errors.Is(err, archived.err) {
+		t.Errorf("lost since %q, %v", lost, err)
+	}
+	archived.err = nil
+	copied(3)
+	turn := f.take(hook, "s", 10*facts)
+	if turn.Waiting != facts+1 || len(turn.Messages) != facts+1 {
+		t.Fatalf("%d messages wait, %d are given", turn.Waiting, len(turn.Messages))
+	}
+	for _, m := range turn.Messages {
+		f.settled(hook, m, "", 0)
+	}
+
+	f.Must(f.store.Webhooks().Replay(f.Ctx, hook.ID, since, f.Now()))
+	copied(3)
+	if turn := f.take(hook, "s", 10*facts); len(turn.Messages) != facts+1 {
+		t.Errorf("%d messages are sent once more", len(turn.Messages))
+	}
+
+	// By one who has no archive, what is left; and what others have trimmed is in none.
+	f.fact("expired", "b")
+	f.fact("expired", "c")
+	f.trimmedTo(1)
+	if _, lost, err := f.store.Webhooks().Copy(f.Ctx, 0, hook); err != nil {
+		t.Fatal(lost, err)
+	}
+	if _, lost, err := f.store.Webhooks().Copy(f.Ctx, 0, hook); err != nil || lost == "" {
+		t.Errorf("nothing is missing: %v", err)
+	}
+	f.Must(webhooks.ForgetLost(f.Ctx, 0, hook.ID))
+	f.fact("expired", "d")
+	f.fact("expired", "e")
+	f.Do("XTRIM", f.Keys.Log(0), "MAXLEN", "1")
+	f.WantClass(webhooks.Replay(f.Ctx, hook.ID, since, f.Now()), domain.ClassReject)
+	for range 2 {
+		if _, _, err := webhooks.Copy(f.Ctx, 0, hook); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, lost, err := webhooks.Copy(f.Ctx, 0, hook); err != nil || lost == "" {
+		t.Errorf("nothing is missing: %v", err)
+	}
 }
 
 // On another branch an endpoint is sent what came after what both have in common; again, where that was sent already.

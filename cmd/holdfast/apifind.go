@@ -47,6 +47,6 @@ func (f apiFinding) OrdersNamed(ctx context.Context, orderID string) (list []jso
 }
 
 func (f apiFinding) History(ctx context.Context, ref domain.OrderRef) ([]json.RawMessage, error) {
-	found, err := f.as.look(ctx, &ordersShowCommand{orderArgs: orderArgs{OrderID: ref.OrderID, Event: ref.EventID}})
+	found, err := f.as.look(ctx, &ordersShowCommand{orderArgs: orderArgs{OrderID: ref.OrderID, Event: ref.EventID}, atFlags: atFlags{Archive: f.as.compared.Archive}})
 	return found, asInvalid(err)
 }

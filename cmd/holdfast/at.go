@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"holdfast/archive"
 	"holdfast/domain"
 	"holdfast/domain/seats"
+	"holdfast/streams"
 	"holdfast/streams/inspect"
 )
 
@@ -22,13 +25,41 @@ type atFlags struct {
 
 func (f atFlags) asked() bool { return f.At.millis != 0 }
 
-// isArchived reports whether an error says that an event was forgotten, and an archive is given: there it is to be found.
+// isArchived reports whether an error says that what was asked for was forgotten, or that its beginning was trimmed, and an archive is given: there it is to be found.
 func (f atFlags) isArchived(err error) bool {
-	return f.Archive != "" && domain.CodeOf(err) == domain.CodeEventOver
+	code := domain.CodeOf(err)
+	return f.Archive != "" && (code == domain.CodeEventOver || code == domain.CodeLogTrimmed)
+}
+
+// history is that of an order, wherever its facts are. missing is why it is not whole: some were trimmed, and there is no archive, or it cannot be read.
+func (f atFlags) history(ctx context.Context, e *environment, store *streams.Store, ref domain.OrderRef, o domain.Order) (facts []domain.Fact, missing, err error) {
+	in := inspect.New(store)
+	var unread error
+	if f.Archive != "" {
+		asked := false
+		err = archiveFlags{f.Archive}.with(ctx, e, func(r *archive.Reader) (err error) {
+			asked = true
+			facts, err = in.With(r).History(ctx, ref, o)
+			return err
+		})
+		var usage *usageError
+		if err == nil || errors.As(err, &usage) || asked && !errors.Is(err, inspect.ErrArchive) {
+			return facts, nil, err
+		}
+		unread = err
+	}
+	facts, missing = in.History(ctx, ref, o)
+	if missing != nil && domain.CodeOf(missing) != domain.CodeLogTrimmed {
+		return nil, nil, missing
+	}
+	if missing != nil && unread != nil {
+		missing = unread
+	}
+	return facts, missing, nil
 }
 
 // fold calls each with what was then, a partition at a time: of one event, or of all if that is empty. fact, if not nil, is called before with each
-// fact until then.
+// fact until then. What is not archived yet is read in the log, if Redis can be asked.
 func (f atFlags) fold(ctx context.Context, e *environment, eventID string, fact func(domain.Fact), each func(*domain.Snapshot) error) error {
 	if f.Archive == "" {
 		return badUsage("--at goes with --archive URL: what was is read there")
@@ -36,22 +67,40 @@ func (f atFlags) fold(ctx context.Context, e *environment, eventID string, fact 
 	if eventID != "" && !domain.ValidID(eventID) {
 		return badUsage("event: want 1 to %d characters of A-Z a-z 0-9 . _ @ + -", domain.MaxIDLength)
 	}
-	var open []string // where nothing newer is archived
+	var open []string // where it is not known what came later
+	var store *streams.Store
+	var away error
+	log := func() domain.ArchiveSource {
+		if store = cmp.Or(store, e.opened); store == nil && away == nil {
+			store, away = e.open(ctx, streams.Options{Log: e.warnings()})
+		}
+		if away != nil {
+			return nil
+		}
+		return store.Ledger()
+	}
 	err := archiveFlags{f.Archive}.with(ctx, e, func(r *archive.Reader) error {
 		shown := e.progressOf("segments read", 0)
 		defer shown.clear()
-		options := archive.Options{Branches: f.Branch, EventID: eventID, UntilMillis: f.At.millis, Fact: fact, Step: func() { shown.add(1) }}
+		options := archive.Options{Branches: f.Branch, EventID: eventID, UntilMillis: f.At.millis, Fact: fact, Step: func() { shown.add(1) }, Log: log}
 		return r.Fold(ctx, options, func(then archive.Folded) error {
 			shown.clear()
 			of := eventID == "" || len(then.Book.Events) > 0
 			if of && !then.Beyond {
-				open = append(open, fmt.Sprintf("partition %d is archived until %s", then.Partition, whenExactly(domain.EntryMillis(then.Last))))
+				open = append(open, fmt.Sprintf("partition %d is known until %s", then.Partition, whenExactly(domain.EntryMillis(then.Last))))
 			}
 			return each(then.Book)
 		})
 	})
 	if err == nil && len(open) > 0 && f.asked() {
-		e.notice("what came later is not known, if anything did: " + strings.Join(open, ", "))
+		said := "what came later is not known, if anything did: " + strings.Join(open, ", ")
+		if away != nil {
+			said += "; the log behind the archive was not read: " + oneLine(away)
+		}
+		e.notice(said)
+	}
+	if store != nil && store != e.opened {
+		err = errors.Join(err, store.Close())
 	}
 	return err
 }

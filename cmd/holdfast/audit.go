@@ -194,6 +194,9 @@ func (c *auditCommand) Run(ctx context.Context, e *environment) error {
 			if p.UntilMillis > 0 {
 				paid += ", made before " + when(p.UntilMillis)
 			}
+			if p.Forgotten > 0 {
+				paid += fmt.Sprintf(", %d of forgotten events not checked (--full)", p.Forgotten)
+			}
 			if n := len(p.Disputed); n > 0 {
 				paid += fmt.Sprintf(", %d disputed", n)
 			}

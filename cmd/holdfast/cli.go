@@ -71,6 +71,7 @@ type commandLine struct {
 	Audit      auditCommand     `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
 	Archive    archiveCommand   `cmd:"" group:"operate" help:"The log on durable storage: list what there is, verify or export it."`
 	Restore    restoreCommand   `cmd:"" group:"operate" help:"Bring a namespace back from its archive, into an empty Redis."`
+	Recall     recallCommand    `cmd:"" group:"operate" help:"Bring an event back from the archive that was over, and forgotten, with its orders: for late refunds."`
 	Migrate    migrateCommand   `cmd:"" group:"operate" help:"Take a namespace of an older program to the schema of this one, once."`
 	Keys       keysCommand      `cmd:"" group:"operate" help:"Who may use holdfast over HTTP: make, list and revoke API keys."`
 	Webhooks   webhooksCommand  `cmd:"" group:"operate" help:"Endpoints of others that are told of orders: add them, look how they do, send again."`

@@ -184,7 +184,7 @@ func (d *demo) hire(ctx context.Context, gateway domain.PaymentGateway) error {
 		MaxDeliveries: 1_000_000, Concurrency: 64,
 	}
 	pool, err := workers.New(cfg, workers.Deps{
-		Webhooks: webhookSender(cfg, store, zap.NewNop()),
+		Webhooks: webhookSender(cfg, store, nil, zap.NewNop()),
 		Ledger:   store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
 		GatewayKind: domain.GatewaySimulator, PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect,
 	})

@@ -273,8 +273,8 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 		v.Change = f.Change
 	case domain.FactEventCancelled:
 		v.Reason, v.By = f.Cause.Reason, f.Cause.By
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventForgotten,
-		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactPaymentDisputed, domain.FactForgotten:
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventForgotten, domain.FactEventRecalled,
+		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactPaymentDisputed, domain.FactForgotten, domain.FactOrderRecalled:
 	}
 	return v
 }
@@ -356,7 +356,7 @@ Of an order whose request still waits in line nothing is known yet, but its plac
 
   holdfast orders show jazz-night/cart-4711 --receipt 1795387623220-0
 
-What it was at a time, and its history until then, as the archive tells it; Redis is not needed for that:
+Its history is read in the log, and with --archive, where that was trimmed, there. What it was at a time, and its history until then, as the archive tells it; Redis is not needed for that:
 
   holdfast orders show jazz-night/cart-4711 --at "2026-12-01 10:00" --archive s3://books/holdfast?region=eu-central-1
 `
@@ -454,9 +454,9 @@ func (c *ordersShowCommand) showNow(ctx context.Context, e *environment) error {
 		if orders[0].State == domain.OrderNone && (request == nil || request.State == string(domain.LineLeft)) {
 			return about(ref, fmt.Errorf("order %s: %w", ref, domain.ErrNotFound))
 		}
-		facts, trimmed := inspect.New(store).History(ctx, ref, orders[0])
-		if trimmed != nil && domain.CodeOf(trimmed) != domain.CodeLogTrimmed {
-			return about(ref, trimmed)
+		facts, missing, err := c.history(ctx, e, store, ref, orders[0])
+		if err != nil {
+			return about(ref, err)
 		}
 		v, err := viewOrderOf(ctx, checkout, ref, orders[0])
 		if err != nil {
@@ -474,11 +474,11 @@ func (c *ordersShowCommand) showNow(ctx context.Context, e *environment) error {
 			}
 			history[i] = viewFact(f, named, taken)
 		}
-		if trimmed == nil {
+		if missing == nil {
 			return showOrder(e, v, history, request, "")
 		}
-		e.notice(fmt.Sprintf("its history is not whole: %v", trimmed))
-		return showOrder(e, v, history, request, oneLine(trimmed))
+		e.notice(fmt.Sprintf("its history is not whole: %v", missing))
+		return showOrder(e, v, history, request, oneLine(missing))
 	})
 }
 

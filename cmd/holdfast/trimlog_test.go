@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +53,8 @@ func TestTrimmedLog(t *testing.T) {
 	gateway := h.gateway()
 	h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms")
 	h.event("e1")
+	endpoint := startHooked(t) // nobody sends to it until the log is trimmed
+	h.ok("webhooks", "add", endpoint.URL, "--events", "order.confirmed", "--allow-private")
 	sell := func(order string) {
 		t.Helper()
 		expect(t, h.one("publish", "--event", "e1", "--customer", "c-"+order, "--order", order, "--token", "t", "--wait"), object{"state": "confirmed"})
@@ -58,6 +62,8 @@ func TestTrimmedLog(t *testing.T) {
 	for n := range 10 {
 		sell(fmt.Sprintf("o%d", n))
 	}
+	h.ok("orders", "cancel", "e1/o3", "--wait")
+	wasShown := h.one("orders", "show", "e1/o3")
 	h.drained()
 	h.archived()
 	if gone := h.trimmed(url); gone != 0 {
@@ -89,6 +95,19 @@ func TestTrimmedLog(t *testing.T) {
 	if shown := show("late"); shown["state"] != "confirmed" || shown["history_missing"] != nil {
 		t.Errorf("an order whose facts are there is shown as %v", shown)
 	}
+	// With the archive, wherever its facts are.
+	if shown := h.one("orders", "show", "e1/o3", "--archive", url); !reflect.DeepEqual(shown, wasShown) {
+		t.Errorf("an order whose facts are archived is shown as\n%v, it was\n%v", shown, wasShown)
+	}
+	if shown := decodeLines(t, h.run("orders", "show", "e1/o3", "-o", "json", "--archive", "file://"+filepath.Join(t.TempDir(), "none")).stdout)[0]; shown["history_missing"] == nil || shown["state"] != "cancelled" {
+		t.Errorf("with another archive it is shown as %v", shown)
+	}
+	h.worker("--roles", "webhooks", "--archive", url)
+	eventually(t, "an endpoint is told of what was trimmed, too", func() bool {
+		bodies, _ := endpoint.got()
+		told := strings.Join(bodies, "\n")
+		return len(bodies) == 11 && strings.Contains(told, `"order_id":"o0"`) && strings.Contains(told, `"order_id":"late"`)
+	})
 	h.ok("orders", "cancel", "e1/o1", "--wait")
 	sell("later")
 	h.ok("events", "cancel", "e1", "--yes", "--reason", "rain")
@@ -98,6 +117,20 @@ func TestTrimmedLog(t *testing.T) {
 		expect(t, show(order), object{"state": "cancelled"})
 	}
 	h.ok("audit", "--gateway", gateway, "--archive", url)
+	facts := func(order string, more ...string) (types []string) {
+		t.Helper()
+		for _, f := range h.one(append([]string{"orders", "show", "e1/" + order, "--archive", url}, more...)...)["history"].([]any) {
+			types = append(types, f.(map[string]any)["type"].(string))
+		}
+		return types
+	}
+	h.ok("archive", "snapshot", "--archive", url)
+	h.trimmed(url)
+	for _, order := range []string{"o2", "late", "later"} {
+		if types := facts(order); !slices.Equal(types, []string{"held", "confirmed", "event_cancelled", "cancelled"}) {
+			t.Errorf("the facts of %s are %v", order, types)
+		}
+	}
 
 	if err := rdb.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)

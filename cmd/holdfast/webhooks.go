@@ -29,14 +29,14 @@ type webhooksCommand struct {
 	Test    webhooksTestCommand    `cmd:"" help:"Send a message that is about nothing, from here and now, and print the answer."`
 }
 
-// webhookSender is what tells others of orders, nil if that is no role of the worker.
-func webhookSender(cfg workers.Config, store *streams.Store, log *zap.Logger) workers.Webhooks {
+// webhookSender is what tells others of orders, nil if that is no role of the worker. What was trimmed of the log it reads where that is archived, if it is told.
+func webhookSender(cfg workers.Config, store *streams.Store, archived domain.ArchivedEntries, log *zap.Logger) workers.Webhooks {
 	if !slices.Contains(cfg.Roles, workers.RoleWebhooks) {
 		return nil
 	}
 	checkout := store.Checkout()
 	return webhooks.NewSender(webhooks.Config{}, webhooks.Deps{
-		Queues: store.Webhooks(), Orders: checkout.Orders, Now: store.Now, Partitions: store.Partitions(), Name: cfg.Name, Log: log.With(zap.String("worker", cfg.Name)),
+		Queues: store.Webhooks().With(archived), Orders: checkout.Orders, Now: store.Now, Partitions: store.Partitions(), Name: cfg.Name, Log: log.With(zap.String("worker", cfg.Name)),
 		View: func(ctx context.Context, ref domain.OrderRef, o domain.Order) (any, error) {
 			return viewOrderOf(ctx, checkout, ref, o)
 		},

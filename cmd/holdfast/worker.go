@@ -266,18 +266,22 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, shown.close(), store.Close()) }() // nobody looks at a store that is closed
-	archiver, closeArchive, err := c.archiver(ctx, cfg, store)
+	bucket, err := c.bucket(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeArchive()) }()
+	var archived domain.ArchivedEntries
+	if bucket != nil {
+		archived = archive.NewReader(bucket, e.namespace)
+		defer func() { err = errors.Join(err, bucket.Close()) }()
+	}
 	if gateway.kind == domain.GatewayStripe || gateway.kind == domain.GatewayStripeTest {
 		if store.FreeOrders() != streams.FreeOrdersDirect {
 			return domain.WithClass(domain.ClassFatal, errors.New("stripe takes no payments of 0, of which this namespace asks: holdfast namespace set --free-orders direct"))
 		}
 	}
 	pool, err := workers.New(cfg, workers.Deps{
-		Archiver: archiver, Webhooks: webhookSender(cfg, store, log),
+		Archiver: c.archiver(cfg, store, bucket), Webhooks: webhookSender(cfg, store, archived, log),
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway.PaymentGateway, GatewayKind: gateway.kind, Partitions: store.Partitions(),
 		PaymentNamespace: store.PaymentNamespace(), FreeOrders: store.FreeOrders() == streams.FreeOrdersDirect, Now: store.Now, Log: log, Tracer: tracing.Tracer(),
 	})
@@ -300,20 +304,28 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	return e.withHint(pool.Run(ctx))
 }
 
-// archiver is what archives, nil if that is no role of this worker, and what is to be called when it has ended.
-func (c *workerCommand) archiver(ctx context.Context, cfg workers.Config, store *streams.Store) (workers.Archiver, func() error, error) {
-	if !slices.Contains(cfg.Roles, workers.RoleArchive) {
-		return nil, func() error { return nil }, nil
+// bucket is where the log is archived, nil if no role of this worker reads or writes there.
+func (c *workerCommand) bucket(ctx context.Context, cfg workers.Config) (archive.Bucket, error) {
+	if c.Archive == "" || !slices.Contains(cfg.Roles, workers.RoleArchive) && !slices.Contains(cfg.Roles, workers.RoleWebhooks) {
+		return nil, nil //nolint:nilnil // as said
 	}
 	bucket, err := archive.Open(ctx, c.Archive)
 	if err != nil {
-		return nil, nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("--archive: %w", err))
+		return nil, domain.WithClass(domain.ClassFatal, fmt.Errorf("--archive: %w", err))
+	}
+	return bucket, nil
+}
+
+// archiver is what archives, nil if that is no role of this worker.
+func (c *workerCommand) archiver(cfg workers.Config, store *streams.Store, bucket archive.Bucket) workers.Archiver {
+	if !slices.Contains(cfg.Roles, workers.RoleArchive) {
+		return nil
 	}
 	a := archive.NewArchiver(store.Ledger(), bucket, cfg.Name)
 	if cfg.TrimsLog {
 		a.Keep(domain.KeepLog{For: c.KeepLog, Bytes: c.KeepLogBytes})
 	}
-	return a, bucket.Close, nil
+	return a
 }
 
 // lookAtServers warns of what is wrong with Redis, and returns its version.

@@ -16,6 +16,8 @@ import (
 //	listed, adjusted, reopened   event_id|terms as JSON, with the cause if there is one
 //	closed, event_cancelled      event_id|cause as JSON
 //	event_forgotten              event_id
+//	event_recalled               event_id|the event as it was, as JSON
+//	order_recalled               event_id/order_id|the order as it was, as JSON
 //	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis, and if an access code opened its places: |hash of that; then, if it keeps a trace: |the trace (behind an empty hash if there is none)
 //	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
 //	paying                       event_id/order_id|attempt|fingerprint of the pay
@@ -75,12 +77,12 @@ func parseFacts(id string, fields []string) ([]domain.Fact, error) {
 func parse(f *domain.Fact, line string) error {
 	subject, data, hasData := strings.Cut(line, "|")
 	switch f.Type {
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten:
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactEventRecalled:
 		if f.EventID = subject; !domain.ValidID(subject) {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactForgotten, domain.FactOrderRecalled:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -105,6 +107,8 @@ func parseEventFact(f *domain.Fact, data string) error {
 			return fmt.Errorf("%s: terms cannot be read", f.Type)
 		}
 		f.Terms, f.Cause = said.Terms, said.Cause
+	case domain.FactEventRecalled:
+		return parseRecalledEvent(f, data)
 	case domain.FactEventForgotten:
 		if data != "" {
 			return fmt.Errorf("%s: cannot be read", f.Type)
@@ -113,7 +117,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactForgotten:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactForgotten, domain.FactOrderRecalled:
 	}
 	return nil
 }
@@ -192,13 +196,15 @@ func parseData(f *domain.Fact, v values) error {
 	case domain.FactChangeRefused:
 		v.alteration(f)
 		f.Reason, f.Detail = v.next(), v.remainder()
+	case domain.FactOrderRecalled:
+		parseRecalledOrder(f, &v)
 	case domain.FactForgotten:
 		f.Version = v.next()
 		v.bad = v.bad || domain.EntryMillis(f.Version) == 0
 	case domain.FactLapsed:
 		f.LateMillis = v.count()
 		v.bad = v.bad || f.LateMillis == 0
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten:
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactEventRecalled:
 	}
 	if v.bad || v.more {
 		return fmt.Errorf("%s: cannot be read", f.Type)
@@ -431,6 +437,10 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(f.Detail)
 	case domain.FactForgotten:
 		add(f.Version)
+	case domain.FactEventRecalled:
+		add(recalledEvent(f))
+	case domain.FactOrderRecalled:
+		add(recalledOrder(f))
 	case domain.FactEventForgotten:
 	}
 	return b

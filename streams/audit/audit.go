@@ -53,6 +53,8 @@ type Counts struct {
 type PaymentCounts struct {
 	Checked    int `json:"checked"`     // payments of this namespace
 	PassedOver int `json:"passed_over"` // named as those of others
+	// Forgotten are those of events that were forgotten before the snapshot that was begun with: what their orders were is not known there. Options.Full knows.
+	Forgotten int `json:"forgotten,omitempty"`
 	// FromMillis and UntilMillis are the Options'.
 	FromMillis  int64 `json:"from,omitempty"`
 	UntilMillis int64 `json:"until,omitempty"`
@@ -117,7 +119,11 @@ func Run(ctx context.Context, store access.Store, o Options) (Report, error) {
 		report.Violations = []Violation{}
 	}
 	for _, p := range a.partitions {
-		report.Checked.Events += len(p.book.Events)
+		for _, e := range p.book.Events {
+			if e.Exists() {
+				report.Checked.Events++
+			}
+		}
 		report.Checked.Orders += len(p.book.Orders)
 		report.Checked.Facts += p.facts
 		report.Checked.Before += p.before
@@ -134,8 +140,9 @@ type auditor struct {
 	partitions []*partitionAudit
 	invoices   map[string]map[domain.OrderRef]string // by customer: what their lines say
 	violations []Violation
-	found      map[string]int // by invariant
-	payments   *PaymentCounts // nil: not checked
+	found      map[string]int               // by invariant
+	payments   *PaymentCounts               // nil: not checked
+	paid       map[string][]domain.OrderRef // by event: the orders that the gateway's books name
 }
 
 func (a *auditor) violation(invariant, subject, format string, args ...any) {
@@ -168,6 +175,7 @@ func (a *auditor) run(ctx context.Context, o Options) error {
 		if ledger, err = o.Gateway(ctx); err != nil {
 			return fmt.Errorf("reading the gateway's books: %w", err)
 		}
+		a.nameEvents(ledger)
 	}
 	// 3: the log, and state together with it.
 	for _, p := range a.partitions {

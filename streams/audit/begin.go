@@ -75,6 +75,11 @@ func (p *partitionAudit) take(from domain.ArchivedBook) {
 	p.book, p.last, p.facts, p.before, p.based = from.Book, from.Last, 0, from.Facts, layout.ParseLogID(from.Last)
 	clear(p.factIDs)
 	clear(p.totals)
+	clear(p.past)
+	clear(p.lost)
+	for id, e := range p.book.Events {
+		p.lost[id] = e.Over != ""
+	}
 	for ref, o := range p.book.Orders {
 		if o.State == domain.OrderConfirmed {
 			p.sell(domain.Fact{ID: from.Last, EventID: ref.EventID, OrderID: ref.OrderID})

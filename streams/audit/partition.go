@@ -31,6 +31,9 @@ type partitionAudit struct {
 
 	totals map[string]layout.Totals // by event: the sales
 
+	past map[domain.OrderRef]domain.Order // orders of forgotten events, that the gateway's books name
+	lost map[string]bool                  // events that were forgotten in the snapshot that was begun with
+
 	damaged map[string]bool // events whose terms cannot be read
 
 	// found by the scan
@@ -46,6 +49,7 @@ func newPartitionAudit(a *auditor, p int) *partitionAudit {
 	return &partitionAudit{
 		auditor: a, p: p, book: domain.NewSnapshot(), last: "0-0",
 		positions: make(map[domain.Group]position), owed: make(map[string]bool), factIDs: make(map[domain.OrderRef]factIDs),
+		past: make(map[domain.OrderRef]domain.Order), lost: make(map[string]bool),
 		totals: make(map[string]layout.Totals), damaged: make(map[string]bool),
 		orders: make(map[string]string), places: make(map[string]string), inProgress: make(map[string]bool), eventFields: make(map[string]bool), placeFields: make(map[string]bool),
 	}
@@ -67,6 +71,12 @@ func (p *partitionAudit) foldTo(ctx context.Context, end string) error {
 func (p *partitionAudit) fold(f domain.Fact) {
 	if p.facts++; p.facts%tellEvery == 0 {
 		p.tell()
+	}
+	switch f.Type { //nolint:exhaustive // of what is forgotten, and comes back
+	case domain.FactEventForgotten:
+		p.keepPaid(f.EventID)
+	case domain.FactEventRecalled:
+		delete(p.lost, f.EventID)
 	}
 	if err := p.book.Fold(f); err != nil {
 		invariant := "I6"
@@ -104,7 +114,12 @@ func (p *partitionAudit) fold(f domain.Fact) {
 	case domain.FactEventForgotten:
 		delete(p.totals, f.EventID)
 		return
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled,
+	case domain.FactOrderRecalled:
+		if p.book.Orders[f.Ref()].State == domain.OrderConfirmed {
+			p.sell(f)
+		}
+		return
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventRecalled,
 		domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
 		return
 	}

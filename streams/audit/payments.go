@@ -46,7 +46,7 @@ func (o Options) covers(order domain.Order) bool {
 // disputed lists a payment of which the customer's bank has asked for the money back, if something is to be done about it.
 func (a *auditor) disputed(name domain.PaymentName, line domain.BooksLine) {
 	ref := name.OrderRef
-	o := a.of(ref).book.Orders[ref]
+	o := a.of(ref).orderOf(ref)
 	_, isNews := o.NewDispute(line.Dispute)
 	d := Disputed{Ref: ref, EventID: ref.EventID, OrderID: ref.OrderID, State: o.State, PaymentID: line.AuthorizationID, Dispute: line.Dispute, Currency: line.Currency, Recorded: line.Dispute.State != "" && !isNews}
 	switch state := line.Dispute.State; {
@@ -67,7 +67,7 @@ func (a *auditor) disputed(name domain.PaymentName, line domain.BooksLine) {
 func (a *auditor) checkPayments(books []domain.BooksLine, options Options) {
 	a.payments = &PaymentCounts{FromMillis: options.FromMillis, UntilMillis: options.UntilMillis}
 	seen := make(map[domain.PaymentName]bool, len(books))
-	captured := make(map[domain.OrderRef]int)
+	captured, named := make(map[domain.OrderRef]int), make(map[domain.OrderRef]bool)
 	for _, line := range books {
 		if line.Namespace != a.ns.PaymentNamespace {
 			a.payments.PassedOver++
@@ -77,7 +77,7 @@ func (a *auditor) checkPayments(books []domain.BooksLine, options Options) {
 		if seen[name] {
 			a.todo(doTalk, "I4", name.OrderRef.String(), "has two lines in the gateway's books")
 		}
-		seen[name] = true
+		seen[name], named[name.OrderRef] = true, true
 		a.checkPayment(name.OrderRef, line)
 		if line.Disputed {
 			a.disputed(name, line)
@@ -98,7 +98,43 @@ func (a *auditor) checkPayments(books []domain.BooksLine, options Options) {
 				a.todo("look the order up at the gateway", "I4", ref.String(), "was confirmed, but the gateway knows nothing of it")
 			}
 		}
+		if options.FromMillis != 0 || options.UntilMillis != 0 {
+			continue // when it was held is not on its line
+		}
+		for ref, line := range p.book.Lines {
+			if line.Amount > 0 && !named[ref] {
+				a.todo("look the order up at the gateway", "I4", ref.String(), "was confirmed before its event was forgotten, but the gateway knows nothing of it")
+			}
+		}
 	}
+}
+
+// nameEvents notes which orders the gateway's books name: those of events that are forgotten are kept for them.
+func (a *auditor) nameEvents(books []domain.BooksLine) {
+	a.paid = make(map[string][]domain.OrderRef)
+	for _, line := range books {
+		if line.Namespace == a.ns.PaymentNamespace {
+			ref := line.Name().OrderRef
+			a.paid[ref.EventID] = append(a.paid[ref.EventID], ref)
+		}
+	}
+}
+
+// keepPaid keeps the orders of an event that is about to be forgotten whose payments are to be looked at.
+func (p *partitionAudit) keepPaid(eventID string) {
+	for _, ref := range p.paid[eventID] {
+		if o, there := p.book.Orders[ref]; there {
+			p.past[ref] = o
+		}
+	}
+}
+
+// orderOf is an order, or what it was when its event was forgotten.
+func (p *partitionAudit) orderOf(ref domain.OrderRef) domain.Order {
+	if o, there := p.book.Orders[ref]; there || !p.isOver(ref.EventID) {
+		return o
+	}
+	return p.past[ref]
 }
 
 func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
@@ -106,10 +142,11 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 	if p.unknown {
 		return
 	}
-	if p.isOver(ref.EventID) { // it was settled before it was forgotten, and what it was is not known here any more
+	if p.lost[ref.EventID] {
+		a.payments.Forgotten++
 		return
 	}
-	o := p.book.Orders[ref]
+	o := p.orderOf(ref)
 	ids := p.idsOf(ref)
 	subject := ref.String()
 	if line.Authorizations > 1 || line.Captures > 1 || line.Voids > 1 {
@@ -181,7 +218,7 @@ func (a *auditor) checkPayment(ref domain.OrderRef, line domain.BooksLine) {
 // checkAttempt is about an attempt to pay by which its order, that was held, is not paid for: there is no money of it.
 func (a *auditor) checkAttempt(ref domain.OrderRef, attempt int, line domain.BooksLine, difference string) {
 	p := a.of(ref)
-	o, ids := p.book.Orders[ref], p.idsOf(ref)
+	o, ids := p.orderOf(ref), p.idsOf(ref)
 	settled := true  // as far as it must be for that
 	switch o.State { //nolint:exhaustive // it was held
 	case domain.OrderHeld, domain.OrderLapsed:

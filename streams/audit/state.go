@@ -124,7 +124,9 @@ func (p *partitionAudit) checkEvents(ctx context.Context) error {
 func (p *partitionAudit) checkEarly(ctx context.Context) error {
 	had := make(map[string]int)
 	for ref := range p.book.Early {
-		had[ref.EventID]++
+		if !p.isOver(ref.EventID) {
+			had[ref.EventID]++
+		}
 	}
 	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(had)), access.MaxBatch) {
 		fields := make([]string, len(chunk))
@@ -260,6 +262,17 @@ func (p *partitionAudit) checkForgotten(ctx context.Context) error {
 			return err
 		}
 	}
+	coming := make(map[string]string)
+	for name, key := range p.orders {
+		ref, _ := domain.ParseOrderRef(name)
+		if _, recalled := p.book.Orders[ref]; recalled && p.isOver(ref.EventID) {
+			coming[name] = key
+			delete(p.orders, name)
+		}
+	}
+	if err := p.checkRecalled(ctx, coming); err != nil {
+		return err
+	}
 	for _, found := range []map[string]string{p.orders, p.places} {
 		left := make(map[string]string)
 		for name, key := range found {
@@ -270,6 +283,31 @@ func (p *partitionAudit) checkForgotten(ctx context.Context) error {
 		}
 		if err := p.checkGone(ctx, left, true); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkRecalled: I7. Orders of events that are being recalled, by name with the hash that each was found in, are what the log says: nobody changes
+// them before their event is there.
+func (p *partitionAudit) checkRecalled(ctx context.Context, coming map[string]string) error {
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(coming)), access.MaxBatch) {
+		cmds := make([]*redis.StringCmd, len(chunk))
+		if err := p.snapshot(ctx, func(pipe redis.Pipeliner) {
+			for i, name := range chunk {
+				cmds[i] = pipe.HGet(ctx, coming[name], name)
+			}
+		}); err != nil {
+			return err
+		}
+		for i, name := range chunk {
+			ref, _ := domain.ParseOrderRef(name)
+			stored, err := layout.DecodeOrder(cmds[i].Val())
+			if err != nil {
+				p.violation("I7", name, "%v", err)
+			} else if folded := p.book.Orders[ref]; stored != folded && p.isOver(ref.EventID) {
+				p.violation("I7", name, "stored %+v, the log says that it was recalled as %+v", stored, folded)
+			}
 		}
 	}
 	return nil

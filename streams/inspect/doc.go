@@ -3,10 +3,23 @@
 // and invoices. It changes nothing but dead letters, and those only by Redrive and Discard.
 package inspect
 
-import "holdfast/streams/internal/access"
+import (
+	"holdfast/domain"
+	"holdfast/streams/internal/access"
+)
 
 // Inspector reads a namespace. It is safe for concurrent use.
 type Inspector struct{ ns access.Namespace }
 
 // New returns an inspector of the namespace that a *streams.Store is about.
 func New(store access.Store) *Inspector { return &Inspector{store.Inside()} }
+
+// With returns one that reads in an archive what was trimmed of the log: it does not care where a fact is.
+func (in *Inspector) With(archived domain.ArchivedEntries) *Inspector {
+	ns := in.ns
+	ns.Archived = archived
+	return &Inspector{ns}
+}
+
+// ErrArchive says that what was trimmed of the log cannot be read where it is archived.
+var ErrArchive = access.ErrArchive

@@ -272,8 +272,8 @@ func concerned(t domain.FactType) []domain.Group {
 		return []domain.Group{domain.GroupPosting, domain.GroupSettlement}
 	case domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed:
 		return []domain.Group{domain.GroupSettlement}
-	case domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactDeclined, domain.FactForgotten,
-		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten:
+	case domain.FactHeld, domain.FactLapsed, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactDeclined, domain.FactForgotten, domain.FactOrderRecalled,
+		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactEventRecalled:
 	}
 	return nil
 }

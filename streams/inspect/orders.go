@@ -19,7 +19,8 @@ import (
 // times in the order's record, so its cost does not grow with the log; those about attempts to pay, of a hold, between its
 // beginning and its end; and of changes the latest by its time, and each other one by the next, which says what it found.
 //
-// Where the log was trimmed since the order came, it returns what is left, with an error of domain.CodeLogTrimmed.
+// Where the log was trimmed since the order came, and there is no archive (With), it returns what is left, with an error of domain.CodeLogTrimmed. Error: ErrArchive,
+// if that is asked, and cannot be read.
 func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.Order) ([]domain.Fact, error) {
 	p := in.ns.Keys.PartitionOf(ref.EventID)
 	var times []int64
@@ -68,7 +69,7 @@ func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.
 	slices.SortStableFunc(history, func(a, b domain.Fact) int { return layout.ParseLogID(a.ID).Compare(layout.ParseLogID(b.ID)) })
 	history = slices.CompactFunc(history, func(a, b domain.Fact) bool { return a.Name() == b.Name() })
 	if last := len(history) - 1; o.Reason == domain.ReasonEventCancelled && last >= 0 {
-		cause, err := in.eventCancelled(ctx, p, history[last])
+		cause, err := in.eventCancelled(ctx, p, history[last], o.HeldAtMillis)
 		if err != nil {
 			return nil, err
 		}
@@ -92,26 +93,24 @@ func (in *Inspector) changes(ctx context.Context, p int, ref domain.OrderRef, at
 	return found, err
 }
 
-// eventCancelled is the fact because of which an order was cancelled: the newest one
-// before that about its event. None if it is gone.
-func (in *Inspector) eventCancelled(ctx context.Context, p int, cancelled domain.Fact) ([]domain.Fact, error) {
-	for before := cancelled.ID; ; {
-		reply, err := in.ns.Client.Do(ctx, "XREVRANGE", in.ns.Keys.Log(p), "("+before, "-", "COUNT", access.ReadPage).Result()
-		if err != nil {
-			return nil, fmt.Errorf("reading the log: %w", access.Classify(err))
-		}
-		entries := layout.DecodeEntries(reply)
-		for _, e := range entries {
-			facts, err := wire.ParseFacts(e.ID, e.Fields)
-			if err == nil && facts[0].Type == domain.FactEventCancelled && facts[0].EventID == cancelled.EventID {
-				return facts[:1], nil
+// eventCancelled is the fact because of which an order was cancelled: the newest one before that about its event, and since the order came. It is looked for from
+// there back, each time eight times as far. None if it is gone.
+func (in *Inspector) eventCancelled(ctx context.Context, p int, cancelled domain.Fact, sinceMillis int64) (found []domain.Fact, err error) {
+	before, sinceMillis := layout.ParseLogID(cancelled.ID).Before(), max(sinceMillis, 1)
+	for far := int64(1000); len(found) == 0 && int64(before.Millis) >= sinceMillis; far *= 8 { //nolint:gosec // a time in milliseconds
+		from := layout.LogID{Millis: uint64(max(int64(before.Millis)-far, sinceMillis))} //nolint:gosec // likewise
+		_, err := in.ns.ReadLog(ctx, p, from.Before().String(), before.String(), func(f domain.Fact) error {
+			if f.Type == domain.FactEventCancelled && f.EventID == cancelled.EventID {
+				found = []domain.Fact{f}
 			}
-			before = e.ID
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		if len(entries) < access.ReadPage {
-			return nil, nil
-		}
+		before = from.Before()
 	}
+	return found, nil
 }
 
 // OrderFilter chooses orders, and says how they are gone through. Empty fields choose all.

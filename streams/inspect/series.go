@@ -142,8 +142,8 @@ func (of *seriesPartition) take(f *domain.Fact) {
 			return
 		}
 		m.Refused = f.Items.Quantity()
-	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactHeld, domain.FactDeclined, domain.FactExpired,
-		domain.FactLapsed, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten:
+	case domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactEventRecalled, domain.FactHeld, domain.FactDeclined, domain.FactExpired,
+		domain.FactLapsed, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactForgotten, domain.FactOrderRecalled:
 		return
 	}
 	m.AtMillis = f.AtMillis - f.AtMillis%time.Minute.Milliseconds()

@@ -114,8 +114,11 @@ func (b *builder) fold(f domain.Fact) error {
 	if err := b.book.Fold(f); err != nil {
 		return err
 	}
-	if f.Type == domain.FactCreated {
+	switch f.Type { //nolint:exhaustive // of an event's beginning, and its return
+	case domain.FactCreated:
 		b.hashes[f.EventID] = layout.OrderHashes(*f.Terms)
+	case domain.FactEventRecalled:
+		b.hashes[f.EventID] = f.Recalled.OrderHashes
 	}
 	return nil
 }
@@ -242,7 +245,9 @@ func (b *builder) writeEvents() error {
 	}
 	early := make(map[string]int)
 	for ref := range b.book.Early {
-		early[ref.EventID]++
+		if b.book.Events[ref.EventID].Over == "" { // else it is not recalled yet
+			early[ref.EventID]++
+		}
 	}
 	for id, count := range early {
 		fields[layout.EarlyField(id)] = strconv.Itoa(count)

@@ -5,6 +5,7 @@ package access
 import (
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/domain"
 	"holdfast/streams/internal/layout"
 )
 
@@ -26,6 +27,8 @@ type Namespace struct {
 	PaymentNamespace string
 	// Redrive and Discard are scripts/redrive.lua and discard.lua: scripts are loaded in package streams, all of them.
 	Redrive, Discard *redis.Script
+	// Archived is where entries of the log are read that were trimmed; nil: nowhere.
+	Archived domain.ArchivedEntries
 }
 
 // Store is a *streams.Store. The packages below streams take it as this, and import

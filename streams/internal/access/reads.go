@@ -90,7 +90,7 @@ func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, agai
 			if err != nil {
 				return err
 			}
-			if terms.Version > 0 {
+			if terms.Version > 0 && terms.Over == "" { // one that was forgotten may be recalled
 				n.Hashes.byEvent.Store(events[i], whereOrdersAre{terms.OrderHashes, terms.MaxPerCustomer > 0, terms.NoOrphans})
 			} else {
 				n.Hashes.byEvent.Delete(events[i]) // it may have been there, in other data

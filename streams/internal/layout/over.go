@@ -30,25 +30,31 @@ func DecodeOverNote(value string) (OverNote, error) {
 }
 
 // ForgettingNote is where the orders are of an event that is forgotten, while they are: how many hashes are its own, and 1 if some are in the one that
-// it shares besides, from before it was listed.
+// it shares besides, from before it was listed. Recalled is so while they come back, and not while they go: hashes|early, and then |r.
 type ForgettingNote struct {
-	Hashes int
-	Early  bool
+	Hashes   int
+	Early    bool
+	Recalled bool
 }
 
 // String is the value.
 func (n ForgettingNote) String() string {
+	value := strconv.Itoa(n.Hashes) + "|0"
 	if n.Early {
-		return strconv.Itoa(n.Hashes) + "|1"
+		value = strconv.Itoa(n.Hashes) + "|1"
 	}
-	return strconv.Itoa(n.Hashes) + "|0"
+	if n.Recalled {
+		value += "|r"
+	}
+	return value
 }
 
 // DecodeForgettingNote is the inverse.
 func DecodeForgettingNote(value string) (ForgettingNote, error) {
-	hashes, early, _ := strings.Cut(value, "|")
+	going, recalled := strings.CutSuffix(value, "|r")
+	hashes, early, _ := strings.Cut(going, "|")
 	n := numbers{}
-	note := ForgettingNote{Hashes: int(n.parse(hashes)), Early: early == "1"}
+	note := ForgettingNote{Hashes: int(n.parse(hashes)), Early: early == "1", Recalled: recalled}
 	if n.err != nil || note.String() != value || note.Hashes > mostOrderHashes {
 		return ForgettingNote{}, damaged("note of an event that is forgotten", value)
 	}

@@ -81,7 +81,25 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{- /* Further variables of a worker or the API. */ -}}
+{{- /* Where the log is archived, and, of workers, what of it stays in Redis. */ -}}
+{{- define "holdfast.archive" -}}
+{{- with .url }}
+- {name: HOLDFAST_ARCHIVE, value: {{ . | quote }}}
+{{- end }}
+{{- if .url }}
+{{- with .keepLog }}
+- {name: HOLDFAST_KEEP_LOG, value: {{ . | quote }}}
+{{- end }}
+{{- with .keepLogBytes }}
+- {name: HOLDFAST_KEEP_LOG_BYTES, value: {{ . | int64 | quote }}}
+{{- end }}
+{{- with .keepEvent }}
+- {name: HOLDFAST_KEEP_EVENT, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Further variables of a worker, an audit or the API. */ -}}
 {{- define "holdfast.env" -}}
 {{- range $name, $value := .env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
