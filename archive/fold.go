@@ -34,6 +34,8 @@ type Options struct {
 	Fact func(domain.Fact)
 	// Step, if not nil, is called for each segment.
 	Step func()
+	// AtOnce is how many bytes of segments are folded at most before a snapshot is taken; 0: SegmentBytes, of which 90,000 orders are made.
+	AtOnce int64
 }
 
 // Fold folds what is archived, partition by partition, and calls each with the state: one partition is in memory at a time. What is wrong with the archive, up to
