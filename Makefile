@@ -107,6 +107,10 @@ bench: redis ## Measure holdfast and print goal and figure side by side, in unde
 bench-http: redis ## Load the API: orders without and with a wait, and what is left of an event. In under a minute
 	cd bench && $(GOBENCH) -count 3 -bench HTTP .
 
+.PHONY: bench-restore
+bench-restore: redis ## Restore an archive of 1,000,000 orders, from a snapshot and from its start: facts a second, memory. ORDERS=N for others
+	$(GOBENCH) -bench Restore ./e2e -archived $(or $(ORDERS),1000000)
+
 .PHONY: bench-full
 bench-full: redis ## The same with 10,000,000 orders, overload and the peers, and draw the chart: some two hours
 	cd bench && { \

@@ -29,6 +29,8 @@ type Archiver struct {
 
 	segments, written atomic.Int64
 
+	folding sync.Mutex // whoever takes a snapshot has it: the state of one partition is in memory at a time
+
 	mu      sync.Mutex
 	good    map[int]snapshotKey // by partition: the newest that was read and is what it says
 	parents map[int]Header      // by partition: where its branch goes on from, as far as it is known: it is asked for until something is written

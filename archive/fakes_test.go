@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"holdfast/domain"
 )
@@ -21,6 +22,8 @@ type server struct {
 	trimmed string         // what the log begins with since it was trimmed
 	gone    []domain.Entry // that were trimmed
 	millis  int
+	later   time.Duration
+	settled string // up to where settlement is done; empty: all is
 }
 
 // trim drops what is before an entry.
@@ -85,7 +88,7 @@ func (s *source) ArchivedNamespace(context.Context) (domain.ArchivedNamespace, e
 
 func (s *source) ArchiveState(context.Context, int) (state domain.ArchiveState, err error) {
 	err = s.call("state", func(r *server) {
-		state = domain.ArchiveState{Branch: r.branch, Mark: r.mark, Trimmed: r.trimmed, NowMillis: 1_700_000_000_000}
+		state = domain.ArchiveState{Branch: r.branch, Mark: r.mark, Trimmed: r.trimmed, NowMillis: 1_700_000_000_000 + r.later.Milliseconds()}
 		if r.mark.Branch != "" && r.mark.Branch != r.branch {
 			state.Before = []string{r.mark.Branch}
 		}
@@ -133,7 +136,12 @@ func (s *source) Acknowledged(context.Context, int) (map[domain.Group]string, er
 	if len(r.entries) == 0 {
 		return nil, nil
 	}
-	return map[domain.Group]string{domain.GroupPosting: r.entries[len(r.entries)-1].ID}, nil
+	newest := r.entries[len(r.entries)-1].ID
+	settled := newest
+	if r.settled != "" {
+		settled = r.settled
+	}
+	return map[domain.Group]string{domain.GroupPosting: newest, domain.GroupSettlement: settled}, nil
 }
 
 func (s *source) Advance(_ context.Context, _ int, from, to domain.ArchiveMark, last domain.Entry) (moved bool, err error) {

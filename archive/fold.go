@@ -37,6 +37,8 @@ type Options struct {
 	// Log, if not nil, is called where the archive does not go so far: what it returns is the log, of which what comes behind what is archived is folded, too; nil if
 	// that cannot be read.
 	Log func() domain.ArchiveSource
+	// AtOnce is how many bytes of segments are folded at most before a snapshot is taken; 0: SegmentBytes, of which 90,000 orders are made.
+	AtOnce int64
 }
 
 // Fold folds what is archived, partition by partition, and calls each with the state: one partition is in memory at a time. What is wrong with the archive, up to

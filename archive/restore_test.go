@@ -19,7 +19,7 @@ func restorable(t *testing.T, bucket Bucket, o RestoreOptions) (s *Restorable, e
 	found, err = s.Read(t.Context(), 0, func(e domain.Entry) error {
 		entries = append(entries, e)
 		return nil
-	})
+	}, func(*domain.Snapshot) error { return nil })
 	return s, entries, found, err
 }
 
@@ -144,7 +144,7 @@ func TestRestorableOfOneNamespace(t *testing.T) {
 		t.Helper()
 		ns.Namespace, ns.Schema = "shop", "2"
 		h := Header{ArchivedNamespace: ns, Partition: p, Branch: "b", After: "0-0", AtMillis: at}
-		body, err := encode(h, []domain.Entry{{ID: "5-0", Fields: []string{"expired", "e1/o1"}}})
+		body, err := encode(h, []domain.Entry{{ID: "5-0", Fields: []string{"rejected", "e9/o1|p|b083c26c75bd146e|fred|stalls:1:0|unknown_event|"}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -155,41 +156,16 @@ func within[V any](all map[string]map[string]V, eventID string) map[string]V {
 	return of
 }
 
-// takeOut takes a part out of a book, and reports false if the book has anything of it not, or otherwise.
-func takeOut(book, part *domain.Snapshot) bool {
-	ok := take(book.Events, part.Events, func(a, b domain.Event) bool { return fmt.Sprintf("%+v", a) == fmt.Sprintf("%+v", b) }) &&
-		take(book.Orders, part.Orders, same) && take(book.Refused, part.Refused, same) && take(book.Early, part.Early, same) && take(book.Lines, part.Lines, same)
-	for id, of := range part.InProgress {
-		ok = ok && take(book.InProgress[id], of, same)
+// weight is about how much a part has, of a piece.
+func weight(part *domain.Snapshot) int {
+	size := 400*(len(part.Events)+len(part.Orders)) + 100*(len(part.Lines)+len(part.Refused))
+	for _, of := range part.InProgress {
+		size += 50 * len(of)
 	}
-	for id, of := range part.Places {
-		ok = ok && take(book.Places[id], of, same)
+	for _, of := range part.Places {
+		size += 50 * len(of)
 	}
-	return ok
-}
-
-func take[K comparable, V any](all, some map[K]V, same func(a, b V) bool) bool {
-	for k, v := range some {
-		if is, there := all[k]; !there || !same(is, v) {
-			return false
-		}
-		delete(all, k)
-	}
-	return true
-}
-
-func same[V comparable](a, b V) bool { return a == b }
-
-// isEmpty reports whether nothing is in a book.
-func isEmpty(book *domain.Snapshot) bool {
-	left := len(book.Events) + len(book.Orders) + len(book.Refused) + len(book.Early) + len(book.Lines)
-	for _, of := range book.InProgress {
-		left += len(of)
-	}
-	for _, of := range book.Places {
-		left += len(of)
-	}
-	return left == 0
+	return size
 }
 
 // encodePart makes a piece of a part. The form is Go's own: it has every value as it is, byte for byte.
@@ -307,7 +283,6 @@ type start struct {
 	book    domain.ArchivedBook
 	segment *Segment // that the snapshot was taken at the end of; nil: there is none
 	rest    []link   // what of the chain comes behind it
-	faults  []Fault  // newer snapshots that are not what they say
 }
 
 func (s start) last() Position {
@@ -325,6 +300,24 @@ func wholeChain(chain []link) start {
 // begin finds the newest good snapshot along a chain that has nothing behind a position, and reads it.
 func (r *Reader) begin(ctx context.Context, p int, chain []link, notBehind Position) (start, error) {
 	is := wholeChain(chain)
+	_, err := r.newestGood(ctx, p, chain, notBehind, func(s *snapshot, rest []link) error {
+		book := domain.NewSnapshot()
+		if err := s.each(ctx, r, func(part *domain.Snapshot) error {
+			add(book, part)
+			return nil
+		}); err != nil {
+			return err
+		}
+		is.book = domain.ArchivedBook{Book: book, Last: s.head.Last, Facts: s.head.Facts, Snapshot: s.key.String()}
+		is.segment, is.rest = s.segment, rest
+		return nil
+	})
+	return is, err
+}
+
+// newestGood has the newest snapshot read along a chain that has nothing behind a position, with what of the chain comes behind it; and, if read says that
+// it is not what it was, the one before it. It returns those that were passed over, and are not what they say. If there is none, read is not called.
+func (r *Reader) newestGood(ctx context.Context, p int, chain []link, notBehind Position, read func(s *snapshot, rest []link) error) (faults []Fault, err error) {
 	for i := len(chain) - 1; i >= 0; i-- {
 		branch := chain[i].key.Branch
 		if i+1 < len(chain) && chain[i+1].key.Branch == branch {
@@ -336,30 +329,30 @@ func (r *Reader) begin(ctx context.Context, p int, chain []link, notBehind Posit
 		}
 		keys, err := r.snapshots(ctx, p, branch)
 		if err != nil {
-			return is, err
+			return faults, err
 		}
 		for _, key := range keys {
 			if key.At.Compare(most) > 0 {
 				continue
 			}
-			err := r.load(ctx, key, chain, &is)
+			err := r.along(ctx, key, chain, read)
 			var damaged *damagedError
 			switch {
 			case errors.As(err, &damaged):
-				is.faults = append(is.faults, Fault{damaged.key, damaged.what})
+				faults = append(faults, Fault{damaged.key, damaged.what})
 			case errors.Is(err, ErrMissing):
-				is.faults = append(is.faults, Fault{key.String(), "is listed, and is not there"})
+				faults = append(faults, Fault{key.String(), "is listed, and is not there"})
 			case errors.Is(err, errOtherFormat):
 			default:
-				return is, err
+				return faults, err
 			}
 		}
 	}
-	return is, nil
+	return faults, nil
 }
 
-// load reads a snapshot of a chain. What cannot be read leaves the start as it was.
-func (r *Reader) load(ctx context.Context, key snapshotKey, chain []link, is *start) error {
+// along has a snapshot of a chain read.
+func (r *Reader) along(ctx context.Context, key snapshotKey, chain []link, read func(s *snapshot, rest []link) error) error {
 	s, err := r.snapshot(ctx, key)
 	if err != nil {
 		return err
@@ -368,16 +361,7 @@ func (r *Reader) load(ctx context.Context, key snapshotKey, chain []link, is *st
 	if i < 0 {
 		return &damagedError{key.String(), "it was taken at the end of " + s.head.Segment + ", which is not part of this chain"}
 	}
-	book := domain.NewSnapshot()
-	if err := s.each(ctx, r, func(part *domain.Snapshot) error {
-		add(book, part)
-		return nil
-	}); err != nil {
-		return err
-	}
-	is.book = domain.ArchivedBook{Book: book, Last: s.head.Last, Facts: s.head.Facts, Snapshot: key.String()}
-	is.segment, is.rest = s.segment, chain[i+1:]
-	return nil
+	return read(s, chain[i+1:])
 }
 
 // Past implements domain.ArchivedPast. A segment, and a piece of a snapshot, are in memory at a time, beside the book.
@@ -450,7 +434,8 @@ type Taken struct {
 }
 
 // TakeSnapshots takes a snapshot of each partition, at the end of what is archived of it, unless there is one, and calls each with what became of it. It
-// reads nothing but the archive: the snapshot before it, and the segments since. The state of one partition is in memory at a time.
+// reads nothing but the archive: the snapshot before it, and the segments since. In memory is what those segments change, and never more than what Options.AtOnce bytes of
+// them do: where there are more, snapshots are taken on the way.
 //
 // Nothing is folded, and no snapshot taken, of a partition of which a segment is missing or damaged, or says what cannot have been: the error, of
 // ClassPoison, names it. A crash, or an error of the store, leaves no snapshot, or a whole one; again is harmless. So are two at the same time.
@@ -460,7 +445,7 @@ func (r *Reader) TakeSnapshots(ctx context.Context, o Options, each func(Taken) 
 		return err
 	}
 	for _, p := range slices.Sorted(maps.Keys(newest)) {
-		taken, err := r.takeSnapshot(ctx, p, newest[p], o.Step)
+		taken, err := r.takeSnapshot(ctx, p, newest[p], o)
 		if err == nil {
 			err = each(taken)
 		}
@@ -471,23 +456,82 @@ func (r *Reader) TakeSnapshots(ctx context.Context, o Options, each func(Taken) 
 	return nil
 }
 
-func (r *Reader) takeSnapshot(ctx context.Context, p int, branch string, step func()) (Taken, error) {
+// takeSnapshot takes one at the end of a chain. What is to be folded for it is in memory, so it takes others on the way if that is much.
+func (r *Reader) takeSnapshot(ctx context.Context, p int, branch string, o Options) (Taken, error) {
 	taken := Taken{Partition: p, Branch: branch}
 	chain, err := r.chain(ctx, p, branch, nil)
 	if err != nil {
 		return taken, poisonous(err)
 	}
-	is, err := r.begin(ctx, p, chain, maxPosition)
-	if err != nil {
-		return taken, err
+	err = r.takeSnapshotOf(ctx, chain, &taken, o)
+	return taken, err
+}
+
+func (r *Reader) takeSnapshotOf(ctx context.Context, chain []link, taken *Taken, o Options) error {
+	for before := len(chain) + 1; ; {
+		left, err := r.takeNext(ctx, chain, taken, o)
+		switch {
+		case err != nil || left == 0:
+			return err
+		case left >= before: // a list of the store may be late
+			return domain.WithClass(domain.ClassRetry, fmt.Errorf("snapshot %s was taken, and is not there", taken.Snapshot))
+		}
+		before = left
 	}
-	end := is.segment
-	err = r.walkFrom(ctx, is.rest, is.segment, is.last(), func(s *Segment, entries []domain.Entry) error {
-		if step != nil {
-			step()
+}
+
+// atOnce are those of the next segments of a chain that are folded before a snapshot is taken. It ends at the end of one of them.
+func (o Options) atOnce(next []link) []link {
+	most, size := cmp.Or(o.AtOnce, SegmentBytes), int64(0)
+	for i, l := range next {
+		if size += l.size; size >= most && l.upTo == (Position{}) {
+			return next[:i+1]
+		}
+	}
+	return next
+}
+
+// takeNext takes a snapshot behind the newest one, as far along the chain as is folded at a time, and returns how many segments are left.
+func (r *Reader) takeNext(ctx context.Context, chain []link, taken *Taken, o Options) (left int, err error) {
+	fault := func(f Fault) error {
+		return domain.WithClass(domain.ClassPoison, fmt.Errorf("segment %s %s", f.Subject, f.Detail))
+	}
+	st, rest := newState(), chain
+	var end *Segment
+	var last Position
+	faults, err := r.newestGood(ctx, taken.Partition, chain, maxPosition, func(s *snapshot, behind []link) error {
+		if err := st.from(ctx, r, s, func(each func(domain.Fact)) error {
+			return r.walkFrom(ctx, o.atOnce(behind), s.segment, s.segment.Last(), func(_ *Segment, entries []domain.Entry) error {
+				return factsOf(entries, each)
+			}, fault)
+		}); err != nil {
+			*st = *newState()
+			return err
+		}
+		rest, end, last = behind, s.segment, s.segment.Last()
+		return nil
+	})
+	for _, f := range faults {
+		if !slices.Contains(taken.Passed, f) {
+			taken.Passed = append(taken.Passed, f)
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	if st.base != nil {
+		taken.Snapshot, taken.Last, taken.Facts, taken.Events, taken.Orders = st.base.key.String(), st.base.head.Last, st.base.head.Facts, st.base.head.Events, st.base.head.Orders
+	}
+	if len(rest) == 0 {
+		return 0, nil
+	}
+	next := o.atOnce(rest)
+	if err := r.walkFrom(ctx, next, end, last, func(s *Segment, entries []domain.Entry) error {
+		if o.Step != nil {
+			o.Step()
 		}
 		for _, e := range entries {
-			facts, err := foldEntry(is.book.Book, e, "", false, nil)
+			facts, err := st.fold(e)
 			if err != nil {
 				return fmt.Errorf("segment %s: %w", s.Key, err)
 			}
@@ -495,37 +539,48 @@ func (r *Reader) takeSnapshot(ctx context.Context, p int, branch string, step fu
 		}
 		end = s
 		return nil
-	}, func(f Fault) error {
-		return domain.WithClass(domain.ClassPoison, fmt.Errorf("segment %s %s", f.Subject, f.Detail))
-	})
-	if err != nil {
-		return taken, err
+	}, fault); err != nil {
+		return 0, err
 	}
-	taken.Passed, taken.Events, taken.Orders, taken.Facts = is.faults, len(is.book.Book.Events), len(is.book.Book.Orders), is.book.Facts+taken.Folded
-	taken.Snapshot, taken.Last = is.book.Snapshot, is.book.Last
-	if len(is.rest) == 0 {
-		return taken, nil
+	key := snapshotKey{Namespace: r.namespace, Partition: taken.Partition, Branch: end.Key.Branch, At: end.Last()}
+	h := head{Format: snapshotFormat, Segment: end.Key.String(), SegmentHash: end.Hash, Last: end.Header.Last, Facts: st.facts}
+	if err := r.write(ctx, key, &h, st); err != nil {
+		return 0, poisonous(err)
 	}
-	key := snapshotKey{Namespace: r.namespace, Partition: p, Branch: branch, At: end.Last()}
-	h := head{Format: snapshotFormat, Segment: end.Key.String(), SegmentHash: end.Hash, Last: end.Header.Last, Facts: taken.Facts, Events: taken.Events, Orders: taken.Orders}
-	taken.New, taken.Snapshot, taken.Last = true, key.String(), h.Last
-	return taken, poisonous(r.write(ctx, key, h, is.book.Book))
+	taken.New, taken.Snapshot, taken.Last, taken.Facts, taken.Events, taken.Orders = true, key.String(), h.Last, h.Facts, h.Events, h.Orders
+	return len(rest) - len(next), nil
 }
 
 // maxPosition is behind all.
 var maxPosition = Position{Millis: math.MaxUint64, Seq: math.MaxUint64}
 
-// write writes a snapshot: its pieces, and then the head. It counts when what is stored under its key was read back, whoever has written it, and is just the book, of
-// which nothing is left then.
-func (r *Reader) write(ctx context.Context, key snapshotKey, h head, book *domain.Snapshot) error {
-	if err := parts(book, func(part *domain.Snapshot) error {
+// write writes a snapshot: its pieces, and then the head, of which the rest is filled in. It counts when what is stored under its key was read back, whoever has
+// written it, and is just the state.
+func (r *Reader) write(ctx context.Context, key snapshotKey, h *head, st *state) error {
+	var folded, stored tally
+	piece := func(part *domain.Snapshot) error {
+		folded.add(part)
 		body, err := encodePart(part)
 		if err != nil {
 			return err
 		}
-		h.Pieces = append(h.Pieces, hashOf(body))
+		h.Events, h.Orders, h.Pieces = h.Events+len(part.Events), h.Orders+len(part.Orders), append(h.Pieces, hashOf(body))
 		return r.put(ctx, key.piece(hashOf(body)), body)
-	}); err != nil {
+	}
+	// What is left of a piece of the snapshot before may be little: with the next one it makes one that is not.
+	together := domain.NewSnapshot()
+	err := st.each(ctx, r, func(part *domain.Snapshot) error {
+		if add(together, part); weight(together) < pieceBytes {
+			return nil
+		}
+		full := together
+		together = domain.NewSnapshot()
+		return parts(full, piece)
+	})
+	if err == nil {
+		err = parts(together, piece)
+	}
+	if err != nil {
 		return err
 	}
 	body, err := h.encode()
@@ -540,17 +595,14 @@ func (r *Reader) write(ctx context.Context, key snapshotKey, h head, book *domai
 	if err != nil {
 		return err
 	}
-	other := &damagedError{key.String(), "it is not what the segments fold to"}
 	if err := found.each(ctx, r, func(part *domain.Snapshot) error {
-		if !takeOut(book, part) {
-			return other
-		}
+		stored.add(part)
 		return nil
 	}); err != nil {
 		return err
 	}
-	if !isEmpty(book) || found.head.Facts != h.Facts {
-		return other
+	if stored != folded || found.head.Facts != h.Facts {
+		return &damagedError{key.String(), "it is not what the segments fold to"}
 	}
 	return nil
 }

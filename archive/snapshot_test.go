@@ -94,9 +94,10 @@ const whole = "18446744073709551615-0" // behind all
 // wantSameBook fails unless two books are the same.
 func wantSameBook(t rapid.TB, got, want *domain.Snapshot) {
 	t.Helper()
-	copied := domain.NewSnapshot()
-	add(copied, want)
-	if !takeOut(copied, got) || !isEmpty(copied) {
+	var is, should tally
+	is.add(got)
+	should.add(want)
+	if is != should {
 		t.Errorf("the book is\n%+v, want\n%+v", got, want)
 	}
 }
@@ -327,13 +328,21 @@ func TestASnapshotThatIsThereIsNotTakenForOnesOwn(t *testing.T) {
 // Whatever fails at whichever call, once or until the process dies, there is no snapshot, or a whole one; and the next run takes it.
 func TestTakingASnapshotFailsAtEveryCall(t *testing.T) {
 	died := errors.New("died")
-	for _, failure := range []error{errors.New("500"), errTruncated, died} {
+	for i, failure := range []error{errors.New("500"), errTruncated, died, errors.New("500"), errTruncated, died} {
 		for at := 0; ; at++ {
-			bucket, s, _ := sold(t, 2)
-			calls, dead := 0, false
-			bucket.around = func(string) error {
+			bucket, s, a := sold(t, 2)
+			snapshots := 1
+			if i > 2 { // on one that there is
+				taken(t, bucket)
+				sell(*s)
+				drain(t, a, s)
+				snapshots++
+			}
+			calls, dead, failing := 0, false, ""
+			bucket.around = func(call string) error {
 				calls++
 				if dead || calls-1 == at {
+					failing = call
 					dead = dead || errors.Is(failure, died)
 					return failure
 				}
@@ -342,7 +351,8 @@ func TestTakingASnapshotFailsAtEveryCall(t *testing.T) {
 			failed := NewReader(bucket, "shop").TakeSnapshots(t.Context(), Options{}, func(Taken) error { return nil })
 			bucket.around = quiet
 			report, err := NewReader(bucket, "shop").Verify(t.Context(), nil)
-			if err != nil || !report.OK || failed == nil && report.Snapshots != 1 {
+			stale := failing == "list" && errors.Is(failure, errTruncated) // what is not listed is not known
+			if err != nil || !report.OK || failed == nil && report.Snapshots != snapshots && !stale {
 				t.Fatalf("%v at call %d: %v; verified %+v, %v", failure, at, failed, report, err)
 			}
 			is := taken(t, bucket)

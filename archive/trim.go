@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"holdfast/domain"
 )
@@ -12,7 +13,8 @@ import (
 func (a *Archiver) Keep(keep domain.KeepLog) { a.keep = keep }
 
 // Trim drops the beginning of a partition's log, as far as the archive can stand for it: behind the newest snapshot of the partition's branch that is
-// what it says, and that is not ahead of the mark. It returns how many entries went, none if nothing may. Doing it again, or twice at the same time, is harmless.
+// what it says, and that is not ahead of the mark. It returns how many entries went, none if nothing may; and an error, too, if there is no such snapshot, or it is old: then
+// the log grows. Doing it again, or twice at the same time, is harmless.
 //
 // That the segment of the mark is there shows that this is the archive which the mark is of. It, and a snapshot that is used for the first time, are read
 // whole, a piece at a time.
@@ -41,11 +43,23 @@ func (a *Archiver) Trim(ctx context.Context, p int) (gone int64, err error) {
 		return 0, &damagedError{state.Mark.Segment, "it is not what it was when it was compared with the log: another hash"}
 	}
 	before, err := a.folded(ctx, r, p, state.Mark)
-	if err != nil || before == "" {
+	if err != nil {
 		return 0, err
 	}
-	return a.log.TrimLog(ctx, p, state.Branch, before, a.keep)
+	if before == "" {
+		return 0, fmt.Errorf("the archive has no good snapshot of branch %s", state.Branch)
+	}
+	if gone, err = a.log.TrimLog(ctx, p, state.Branch, before, a.keep); err != nil || before == state.Mark.Position {
+		return gone, err
+	}
+	if old := time.Duration(state.NowMillis-domain.EntryMillis(before)) * time.Millisecond; old > oldSnapshot {
+		return gone, fmt.Errorf("the newest good snapshot of the archive is %s old, and the log stays from there on", old.Round(time.Hour))
+	}
+	return gone, nil
 }
+
+// oldSnapshot is from when on a snapshot, behind which more is archived, is too old for a log that is to be trimmed: whoever takes one every day has missed two.
+const oldSnapshot = 49 * time.Hour
 
 // folded is the entry at the end of the newest good snapshot of a mark's branch that is not ahead of it; empty: there is none.
 func (a *Archiver) folded(ctx context.Context, r *Reader, p int, mark domain.ArchiveMark) (string, error) {

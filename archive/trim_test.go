@@ -20,6 +20,15 @@ func TestTrimBehindSnapshots(t *testing.T) {
 			t.Errorf("%s: %d entries went, %v", what, gone, err)
 		}
 	}
+	refused := func(what, why string) {
+		t.Helper()
+		if gone, err := a.Trim(t.Context(), 0); err == nil || !strings.Contains(err.Error(), why) || gone > 0 {
+			t.Errorf("%s: %d entries went, %v", what, gone, err)
+		}
+	}
+	a.Keep(domain.KeepLog{For: time.Minute})
+	refused("without a snapshot", "no good snapshot of branch b0")
+	a.Keep(domain.KeepLog{})
 	taken(t, bucket)
 	trim("nothing is to be dropped", a, false)
 	a.Keep(domain.KeepLog{For: time.Minute})
@@ -31,6 +40,9 @@ func TestTrimBehindSnapshots(t *testing.T) {
 	(*s).add("q")
 	drain(t, a, s)
 	trim("what is archived, and in no snapshot", a, false)
+	(*s).later = 72 * time.Hour
+	refused("behind an old snapshot", "72h0m0s old")
+	(*s).later = 0
 	taken(t, bucket)
 	trim("it is in one", a, true)
 
@@ -38,14 +50,14 @@ func TestTrimBehindSnapshots(t *testing.T) {
 	trim("of another branch than the mark", a, false)
 	(*s).add("r")
 	drain(t, a, s)
-	trim("of a branch without a snapshot", a, false)
+	refused("of a branch without a snapshot", "no good snapshot of branch b9")
 	taken(t, bucket)
 	for key, body := range bucket.objects {
 		if strings.Contains(key, "b9") && !strings.HasSuffix(key, ".parquet") {
 			bucket.objects[key] = append(body[:len(body)-2:len(body)-2], 'x', 'x')
 		}
 	}
-	trim("behind a damaged snapshot", a, false)
+	refused("behind a damaged snapshot", "no good snapshot of branch b9")
 
 	other := NewArchiver(log, newMemory(), "w")
 	other.Keep(domain.KeepLog{For: time.Minute})

@@ -29,6 +29,12 @@ type KeepLog struct {
 	Bytes int64
 }
 
+// SnapshotLag is how far the newest snapshot of a partition's branch is behind what is archived.
+type SnapshotLag struct {
+	None   bool  // there is none
+	Millis int64 // age of the newest entry that is in it, if something behind it is archived; else 0
+}
+
 // ArchivedNamespace is what a segment says of the namespace that it is of: with it, it can be made again.
 type ArchivedNamespace struct {
 	Namespace    string `json:"namespace"`
@@ -75,11 +81,14 @@ type ArchivedBranch struct {
 	By       string // the worker that wrote it
 }
 
-// ArchivedPartition is what was read of a partition, beside its entries.
+// ArchivedPartition is what was read of a partition, beside its entries and its state.
 type ArchivedPartition struct {
 	Branches     []ArchivedBranch // along which it was read, the newest first; none if nothing is archived of the partition
-	Segments     int
-	Mark         ArchiveMark      // of the last entry that was read
+	Snapshot     string           // the key of the one that it was begun with; empty: it was read from its start
+	Segments     int              // that were read
+	Facts        int              // that the state was folded of
+	Trimmed      bool             // the log that was told begins in the middle
+	Mark         ArchiveMark      // of the last entry
 	Acknowledged map[Group]string // up to where each group had acknowledged all entries, when the segment was written in which the last one is
 	// What is archived along the branch behind where it was to be cut, and is not read: these many, or more if BeyondFault says what cannot be read of it.
 	BeyondEntries, BeyondFacts int
@@ -127,7 +136,9 @@ type ArchivedLog interface {
 	// Source names what is restored: the branches, and up to when. Whoever goes on with a restore goes on with the same.
 	Source() string
 	Namespace() ArchivedNamespace // as it was when its newest segment was written
-	// Read calls each for the entries of a partition, in order, and says what else is known of it. An error of ClassPoison names the segment
-	// that is missing or damaged.
-	Read(ctx context.Context, partition int, each func(Entry) error) (ArchivedPartition, error)
+	// Read tells what is archived of a partition, and says what else is known of it. It calls log for entries, in order: all, or, where it begins with a
+	// snapshot, those behind which a group has not acknowledged everything, and the one before them; the last one in any case. Then it calls state for what all of
+	// them fold to, a part at a time, the events before their orders. An error of ClassPoison names the segment that is missing or damaged, or the entry that does
+	// not follow.
+	Read(ctx context.Context, partition int, log func(Entry) error, state func(part *Snapshot) error) (ArchivedPartition, error)
 }

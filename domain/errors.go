@@ -71,6 +71,8 @@ const (
 	// Of a Trouble.
 	CodeGroupGone            Code = "group_gone"            // somebody removed a consumer group, or its stream; it is made again
 	CodeArchiveFailing       Code = "archive_failing"       // the log is not archived
+	CodeSnapshotFailing      Code = "snapshot_failing"      // no snapshot of the archive is taken
+	CodeLogNotTrimmed        Code = "log_not_trimmed"       // it should be, and grows
 	CodeGatewayMisconfigured Code = "gateway_misconfigured" // nobody is served until somebody changes something
 	CodeGatewayUnavailable   Code = "gateway_unavailable"   // it does not answer, or not now
 	CodeGatewayBusy          Code = "gateway_busy"          // it takes fewer calls than there are

@@ -104,9 +104,10 @@ const (
 	JobForgetEvents = "forget_events"
 	JobArchive      = "archive" // write the log to durable storage
 	JobTrimLog      = "trim_log"
-	JobExtend       = "extend" // extend holds of what is paused
-	JobUnpark       = "unpark" // put parked requests back in line
-	JobAsk          = "ask"    // ask what became of payments whose customers had something to do
+	JobSnapshot     = "snapshot" // take a snapshot of the archive
+	JobExtend       = "extend"   // extend holds of what is paused
+	JobUnpark       = "unpark"   // put parked requests back in line
+	JobAsk          = "ask"      // ask what became of payments whose customers had something to do
 )
 
 // Reply is what became of one entry: its verdict, and the order as it is now.

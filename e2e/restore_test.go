@@ -31,7 +31,7 @@ func TestRestoredUnderLoad(t *testing.T) {
 	s.store() // no test makes it again
 	archive := "file://" + filepath.Join(t.TempDir(), "archive")
 	gateway := startGateway(t, "--latency", "200ms")
-	args := []string{"--gateway", gateway, "--archive", archive, "--archive-every", "300ms", "--hold-time", "5m", "--concurrency", strconv.Itoa(torture.Size(16, 256))}
+	args := []string{"--gateway", gateway, "--archive", archive, "--archive-every", "300ms", "--snapshot-every", "1s", "--hold-time", "5m", "--concurrency", strconv.Itoa(torture.Size(16, 256))}
 	pool := []*program.Process{s.worker("worker-0", args...), s.worker("worker-1", args...)}
 	n := torture.Size(2_000, 100_000)
 	requests, refs := s.purchases("sold", 4, n)
@@ -72,7 +72,7 @@ func TestRestoredUnderLoad(t *testing.T) {
 			beyond[refs[i].String()] = true
 		}
 	}
-	r := s.run("", auditArgs(gateway)...)
+	r := s.run("", append(auditArgs(gateway), "--archive", archive)...)
 	report := decodeLines[auditView](t, r.stdout)
 	if len(report) != 1 {
 		t.Fatalf("audit: exit %d\n%s%s", r.code, r.stdout, r.stderr)
@@ -97,9 +97,8 @@ func TestRestoredUnderLoad(t *testing.T) {
 	s.allIn(domain.OrderConfirmed, refs)
 	paidOnce(t, gateway, refs)
 	s.seenTo()
-	s.audit(gateway)
 	eventually(t, within, "all is archived", func() error {
-		if r := s.run("", "audit", "--archive", archive, "-o", "json"); r.code != 0 {
+		if r := s.run("", append(auditArgs(gateway), "--archive", archive)...); r.code != 0 {
 			return fmt.Errorf("audit: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 		}
 		return nil

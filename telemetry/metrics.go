@@ -19,6 +19,8 @@ type Worker interface {
 	Stuck() []workers.Stuck
 	// Archived is what it has written to the archive, if it archives.
 	Archived() (segments, bytes int64, archives bool)
+	// SnapshotLags is by partition how far the newest snapshot of the archive is behind, in milliseconds, where it has looked of late.
+	SnapshotLags() map[int]int64
 }
 
 // watched is the worker that is told of, and how Redis is looked at.
@@ -55,6 +57,9 @@ var (
 	archiveSegments = desc("archive_segments_total", "Segments that were written to the archive.")
 	archiveBytes    = desc("archive_bytes_total", "Bytes of them.")
 	archiveFailures = desc("archive_failures_total", "Tries to archive that came to nothing.")
+	snapshotsTaken  = desc("archive_snapshots_total", "Snapshots of the archive that were taken.")
+	snapshotsFailed = desc("archive_snapshot_failures_total", "Tries to take one that came to nothing.")
+	snapshotLag     = desc("archive_snapshot_lag_seconds", "Age of the newest fact in the newest snapshot of the archive, where more was archived since, else 0. By the worker that has looked last.", "partition")
 	redisErrors     = desc("redis_errors_total", "Failures of Redis, by class.", "class")
 	retries         = desc("retries_total", "What was tried again: a step in Redis, a call of the payment gateway, an order that is owed.", "of")
 	ready           = desc("ready", "Whether this worker takes requests.")
@@ -153,6 +158,11 @@ func ofWorker(m metrics, w Worker) {
 		m.counter(archiveSegments, segments)
 		m.counter(archiveBytes, bytes)
 		m.counter(archiveFailures, s.ArchiveFailed.Load())
+		m.counter(snapshotsTaken, s.Snapshots.Load())
+		m.counter(snapshotsFailed, s.SnapshotFailed.Load())
+		for p, millis := range w.SnapshotLags() {
+			m.gauge(snapshotLag, seconds(millis), strconv.Itoa(p))
+		}
 	}
 	m.gauge(ready, number(w.Ready() == nil))
 	m.gauge(stuckLoops, float64(len(w.Stuck())))

@@ -32,6 +32,7 @@ type worker struct {
 func (w *worker) Stats() *workers.Stats                            { return &w.stats }
 func (w *worker) Ready() error                                     { return w.ready }
 func (w *worker) Archived() (segments, bytes int64, archives bool) { return 3, 4000, true }
+func (w *worker) SnapshotLags() map[int]int64                      { return map[int]int64{1: 2500} }
 
 func (w *worker) Stuck() []workers.Stuck { return w.stuck }
 

@@ -76,6 +76,8 @@ type Config struct {
 	KeepEvent time.Duration
 	// ArchiveEvery is how long a fact waits at most until it is archived, as long as that can be done. Default 1s.
 	ArchiveEvery time.Duration
+	// SnapshotEvery is how old the newest snapshot of the archive may be until what archives takes another one; 0: it takes none. Default 0.
+	SnapshotEvery time.Duration
 	// TrimsLog: what archives trims the log, too. Default: the whole log stays in Redis.
 	TrimsLog bool
 }
@@ -135,6 +137,9 @@ func (c Config) validate() error {
 		if d.value < d.least {
 			return fmt.Errorf("%s: want at least %s", d.name, d.least)
 		}
+	}
+	if c.SnapshotEvery != 0 && c.SnapshotEvery < 10*time.Millisecond {
+		return errors.New("snapshot every: want at least 10ms, or 0 for never")
 	}
 	if c.KeepEvent != 0 && c.KeepEvent < time.Millisecond {
 		return errors.New("keep event: want at least 1ms, or 0 for ever")

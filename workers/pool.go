@@ -55,6 +55,8 @@ type Pool struct {
 	webhooks     Webhooks
 	archiving    archiving
 	trimming     archiving
+	snapshotting archiving
+	snapshots    snapshots
 	groups       groups
 	kind         domain.GatewayKind // empty: no role calls the gateway
 	partitions   int
@@ -109,9 +111,11 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	p := &Pool{
 		cfg: cfg, ledger: d.Ledger, queues: d.Queues, kind: d.GatewayKind, partitions: d.Partitions,
 		names: d.PaymentNamespace, freeOrders: d.FreeOrders, archiver: d.Archiver, trimLogEvery: trimLogEvery, webhooks: d.Webhooks, log: log, tracer: d.Tracer,
-		archiving: archiving{health: health{what: "the archive", log: log}, failing: make(map[int]archiveFailure)},
-		trimming:  archiving{health: health{what: "trimming the log", log: log}, failing: make(map[int]archiveFailure)},
-		made:      time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now}, turnLongest: turnLongest,
+		archiving: newArchiving(log, "the archive", domain.Trouble{What: "archive", Code: domain.CodeArchiveFailing, Text: "the log is not archived: "}, archiveGrace, archiveTurns),
+		trimming:  newArchiving(log, "trimming the log", domain.Trouble{What: "trimming", Code: domain.CodeLogNotTrimmed, Text: "the log is not trimmed: "}, trimGrace, trimTurns),
+		snapshotting: newArchiving(log, "taking snapshots of the archive",
+			domain.Trouble{What: "snapshot", Code: domain.CodeSnapshotFailing, Text: "no snapshot of the archive is taken: "}, trimGrace, snapshotTurns),
+		made: time.Now(), redis: health{what: "redis", log: log}, signs: signs{after: stuckAfter}, clock: clock{ask: d.Now}, turnLongest: turnLongest,
 	}
 	p.gateway = newGateway(d.Gateway, cfg.CallTimeout, &p.stats, log)
 	return p, nil
@@ -284,7 +288,7 @@ func (p *Pool) report() {
 	var reported time.Time
 	known := true // what the ledger has of it
 	for pause(p.reading, reportEvery) {
-		troubles := slices.Concat(p.gateway.look(), p.archiving.look(), p.groups.look())
+		troubles := slices.Concat(p.gateway.look(), p.archiving.look(), p.snapshotting.look(), p.trimming.look(), p.groups.look())
 		same := known && slices.EqualFunc(troubles, last, func(a, b domain.Trouble) bool { return a.What == b.What && a.Code == b.Code })
 		if same && (len(troubles) == 0 || time.Since(reported) < repeatAfter) {
 			continue
@@ -375,6 +379,7 @@ func (p *Pool) roles() ([]func(), error) {
 		{RoleSettlement, p.newSettlement},
 		{RoleMaintenance, p.newMaintenance},
 		{RoleArchive, p.newArchive},
+		{RoleArchive, p.newSnapshots},
 	}
 	p.bells = make([][]*bell, p.partitions)
 	var runs []func()

@@ -41,6 +41,8 @@ type Stats struct {
 	ForgottenEvents  atomic.Int64 // events that were over
 	ForgottenOrders  atomic.Int64 // orders of such events
 	ArchiveFailed    atomic.Int64 // tries to archive in vain
+	Snapshots        atomic.Int64 // of the archive, that were taken
+	SnapshotFailed   atomic.Int64 // tries to take one in vain
 	GatewayUnknowns  atomic.Int64 // calls of the gateway without an answer
 	InFlight         atomic.Int64 // entries in hand now, all groups
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"holdfast/domain"
 	"holdfast/payments/simulator"
 	"holdfast/streams/redistest"
 	"holdfast/workers"
@@ -23,6 +24,9 @@ type trimmer struct {
 
 func (*trimmer) Archive(context.Context, int) (bool, error) { return false, nil }
 func (*trimmer) Written() (int64, int64)                    { return 0, 0 }
+func (*trimmer) Snapshot(context.Context, int, time.Duration) (bool, domain.SnapshotLag, error) {
+	return false, domain.SnapshotLag{}, errors.New("nobody asked for one")
+}
 
 func (a *trimmer) Trim(context.Context, int) (int64, error) {
 	if a.fails.Add(-1) >= 0 {

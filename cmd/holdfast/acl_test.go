@@ -77,7 +77,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	organizer.ok("events", "list")
 	organizer.ok("sales")
 	archive := "file://" + t.TempDir()
-	archiving := as("archiver").background(nil, "worker", "--roles", "archive", "--archive", archive, "--archive-every", "50ms")
+	archiving := as("archiver").background(nil, "worker", "--roles", "archive", "--archive", archive, "--archive-every", "50ms", "--snapshot-every", "1s")
 	working := worker.worker("--pay-wait", "100ms", "--listen", "127.0.0.1:0")
 	if got := producer.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "tok_secret", "--wait"); got["state"] != "confirmed" {
 		t.Errorf("published: %v", got)
@@ -203,6 +203,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		return sum(values, "holdfast_archive_lag_seconds") == 0 && values[`holdfast_archive_lag_seconds{partition="`+strings.TrimSuffix(strings.TrimPrefix(p, "holdfast:{"), "}:")+`"}`] == 0 &&
 			strings.Contains(auditor.ok("audit", "--archive", archive), "segments")
 	})
+	eventually(t, "the archiver takes snapshots", func() bool { return strings.Contains(archiving.stderr.String(), "took a snapshot of the archive") })
 	if code := archiving.stop(); code != exitDone || strings.Contains(archiving.stderr.String(), "NOPERM") {
 		t.Errorf("exit %d:\n%s", code, archiving.stderr.String())
 	}

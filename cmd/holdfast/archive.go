@@ -153,9 +153,9 @@ type archiveSnapshotCommand struct {
 // Help is shown by --help.
 func (c *archiveSnapshotCommand) Help() string {
 	return `
-Redis is not needed for it: the snapshot before, and the segments since, are folded. Run it every night, say; again, or twice at the same time, it
-does no harm. Reckon with 4 kB of memory an order of the largest partition. Of a partition of which nothing was archived since, no snapshot is taken.
-If a segment is missing or damaged, it is named, and the exit status is 1.
+Workers that archive take snapshots by themselves (--snapshot-every); this takes them at once. Redis is not needed for it: the snapshot before, and
+the segments since, are folded; where that is much, it takes several. Again, or twice at the same time, it does no harm. Of a partition of which nothing
+was archived since, no snapshot is taken. If a segment is missing or damaged, it is named, and the exit status is 1.
 `
 }
 
@@ -163,7 +163,7 @@ func (c *archiveSnapshotCommand) Run(ctx context.Context, e *environment) error 
 	return c.with(ctx, e, func(r *archive.Reader) error {
 		shown := e.progressOf("segments folded", 0)
 		out := e.printer("partition", "branch", "last", "new", "events", "orders", "facts", "folded")
-		err := r.TakeSnapshots(ctx, archive.Options{Branches: c.Branch, Step: func() { shown.add(1) }}, func(t archive.Taken) error {
+		err := r.TakeSnapshots(ctx, archive.Options{Branches: c.Branch, AtOnce: snapshotAtOnce, Step: func() { shown.add(1) }}, func(t archive.Taken) error {
 			shown.clear()
 			for _, f := range t.Passed {
 				e.notice("passed over: snapshot " + f.Subject + " " + f.Detail)
@@ -175,6 +175,9 @@ func (c *archiveSnapshotCommand) Run(ctx context.Context, e *environment) error 
 		return out.end(err)
 	})
 }
+
+// snapshotAtOnce is how many bytes of segments are folded before a snapshot is taken: of 350,000 orders.
+const snapshotAtOnce = 16 << 20
 
 func faultsError(report archive.Report) error {
 	if report.OK {

@@ -63,8 +63,8 @@ func TestArchiveOfASale(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "archive")
 	url := "file://" + folder
 	gateway := h.gateway()
-	first := h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms", "--listen", "127.0.0.1:0")
-	h.worker("--roles", "archive", "--archive", url, "--archive-every", "50ms")
+	first := h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms", "--snapshot-every", "0", "--listen", "127.0.0.1:0")
+	h.worker("--roles", "archive", "--archive", url, "--archive-every", "50ms", "--snapshot-every", "0")
 	h.event("e1")
 	for _, order := range []string{"o1", "o2", "o3"} {
 		expect(t, h.one("publish", "--event", "e1", "--customer", "fred-"+order, "--order", order, "--token", "t", "--wait"), object{"state": "confirmed"})
@@ -143,11 +143,11 @@ func TestArchiveBeginsAndOutlivesRedis(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	url := "file://" + t.TempDir()
-	h.worker("--archive-every", "50ms")
+	h.worker("--archive-every", "50ms", "--snapshot-every", "0")
 	h.event("e1")
 	expect(t, h.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "t", "--wait"), object{"state": "confirmed"})
 	h.drained()
-	h.worker("--roles", "archive", "--archive", url, "--archive-every", "50ms")
+	h.worker("--roles", "archive", "--archive", url, "--archive-every", "50ms", "--snapshot-every", "0")
 	h.archived()
 	expect(t, h.one("audit", "--archive", url), object{"ok": true})
 
@@ -182,7 +182,7 @@ func TestArchiveThatFails(t *testing.T) {
 	if err := os.WriteFile(blocked, nil, 0o600); err != nil { // a file where a folder belongs
 		t.Fatal(err)
 	}
-	h.worker("--archive", "file://"+folder, "--archive-every", "50ms")
+	h.worker("--archive", "file://"+folder, "--archive-every", "50ms", "--snapshot-every", "0")
 	h.event("e1")
 	expect(t, h.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "t", "--wait"), object{"state": "confirmed"})
 	h.drained()
@@ -221,7 +221,7 @@ func TestSnapshotsOfASale(t *testing.T) {
 	folder := t.TempDir()
 	url := "file://" + folder
 	gateway := h.gateway()
-	worker := h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms")
+	worker := h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms", "--snapshot-every", "0")
 	h.event("e1")
 	sell := func(orders ...string) {
 		for _, order := range orders {
@@ -281,4 +281,50 @@ func TestSnapshotsOfASale(t *testing.T) {
 	h.says(exitFailed, []string{filepath.Base(snapshot), "cut, or changed"}, "archive", "verify", "--archive", url)
 	audited(false, 8, 0, "--archive", url)
 	h.fails(exitUsage, []string{"--full: want --archive"}, "audit", "--full")
+}
+
+// Workers take snapshots by themselves, so a log is trimmed without anybody else; and what is restored begins with one, with the end of the log alone.
+func TestWorkersTakeSnapshots(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	url := "file://" + filepath.Join(t.TempDir(), "archive")
+	gateway := h.gateway()
+	h.fails(exitUsage, []string{"--snapshot-every"}, "worker", "--gateway", gateway, "--archive", url, "--snapshot-every", "999ms")
+	worker := h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms", "--snapshot-every", "1s", "--listen", "127.0.0.1:0")
+	h.event("e1")
+	for _, order := range []string{"o1", "o2", "o3"} {
+		expect(t, h.one("publish", "--event", "e1", "--customer", "fred-"+order, "--order", order, "--token", "t", "--wait"), object{"state": "confirmed"})
+	}
+	h.drained()
+	h.archived()
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	partition := strings.Trim(partitionOf(t, rdb, "e1"), "holdfast:{}2")
+	at := listens(t, worker)
+	eventually(t, "all that is archived is in a snapshot, and the metrics tell it", func() bool {
+		values := scrape(t, at)
+		lag, known := values[`holdfast_archive_snapshot_lag_seconds{partition="`+partition+`"}`]
+		branches := h.json("archive", "ls", "--archive", url)
+		return known && lag == 0 && values["holdfast_archive_snapshots_total"] > 0 && len(branches) == 1 && branches[0]["snapshot"] == branches[0]["last"]
+	})
+	wantFinding(t, h.findings(h.run("doctor", "-o", "json")), "archive", severityOK, "of 1 of 4 partitions something is archived", "")
+	if code := worker.stop(); code != exitDone {
+		t.Fatalf("the worker ended with %d", code)
+	}
+	if err := rdb.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	restored := h.one("restore", "--archive", url)
+	expect(t, restored, object{"events": 1, "orders": 3, "facts": 7})
+	if restored["entries"].(float64) >= 7 { // as settlement had come when that was archived
+		t.Errorf("it has written the whole log: %v", restored)
+	}
+	h.ok("audit", "--archive", url, "--gateway", gateway)
+	h.ok("audit", "--archive", url, "--gateway", gateway, "--full")
+	h.says(exitFailed, []string{"holdfast audit --archive URL"}, "audit")
+	if err := rdb.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, h.one("restore", "--archive", url, "--full"), object{"events": 1, "orders": 3, "facts": 7})
+	h.ok("audit")
 }

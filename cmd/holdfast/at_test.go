@@ -14,7 +14,7 @@ func TestWhatWasAtATime(t *testing.T) {
 	h := start(t)
 	archive := []string{"--archive", "file://" + filepath.Join(t.TempDir(), "archive")}
 	gateway := h.gateway()
-	archiving := h.worker(append([]string{"--gateway", gateway, "--archive-every", "50ms"}, archive...)...)
+	archiving := h.worker(append([]string{"--gateway", gateway, "--archive-every", "50ms", "--snapshot-every", "0"}, archive...)...)
 	h.event("e1")
 	h.ok("events", "create", "hall", "--name", "The Hall", "--currency", "EUR", "--rows", "stalls=A:1-6@10")
 	expect(t, h.one("publish", "--event", "e1", "--customer", "amy", "--order", "o1", "--quantity", "1000000", "--token", "t", "--wait"), object{"reason": "sold_out"})

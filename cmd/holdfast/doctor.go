@@ -476,7 +476,6 @@ func (d *doctor) namespace(ctx context.Context, store *streams.Store, in *inspec
 		d.add(severityNote, "gateway", "use another namespace, with a live key, when it shall sell", "payments are made in Stripe's test mode: no money moves")
 	case domain.GatewayRemote, domain.GatewayStripe:
 	}
-	d.add(severityNote, "archive", "copy the append-only file elsewhere, and watch memory", "there is no archive: all facts are in Redis, for ever, and nowhere else")
 	workers, err := in.Workers(ctx)
 	if err != nil && domain.ClassOf(err) != domain.ClassFatal {
 		return err
@@ -490,6 +489,11 @@ func (d *doctor) namespace(ctx context.Context, store *streams.Store, in *inspec
 	if err != nil {
 		return err
 	}
+	archived, err := in.Archived(ctx, status.AtMillis)
+	if err != nil {
+		return err
+	}
+	d.archive(archived, ns.Partitions)
 	problems := judge(status, measure(status), limits)
 	for _, p := range problems {
 		s := severityWarning
@@ -508,6 +512,23 @@ func (d *doctor) namespace(ctx context.Context, store *streams.Store, in *inspec
 		d.add(severityNotKnown, "permissions", "", "%s", oneLine(err))
 	}
 	return nil
+}
+
+// archive is about whether there is one. That it falls behind, or gets no snapshots, workers tell.
+func (d *doctor) archive(archived []inspect.ArchiveLag, partitions int) {
+	if len(archived) == 0 {
+		d.add(severityNote, "archive", "copy the append-only file elsewhere, and watch memory", "there is no archive: all facts are in Redis, for ever, and nowhere else")
+		return
+	}
+	behind := int64(0)
+	for _, lag := range archived {
+		behind = max(behind, lag.Millis)
+	}
+	text := fmt.Sprintf("of %d of %s something is archived", len(archived), plural(int64(partitions), "partition", "partitions"))
+	if behind > 0 {
+		text += ", and the oldest fact that is not is " + age(behind) + " old"
+	}
+	d.add(severityOK, "archive", "", "%s", text)
 }
 
 // workers is about who lives, and of which versions they are.

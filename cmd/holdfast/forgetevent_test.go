@@ -34,7 +34,7 @@ func TestForgetEvent(t *testing.T) {
 	h := start(t)
 	url := "file://" + filepath.Join(t.TempDir(), "archive")
 	gateway := h.gateway()
-	h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms", "--keep-event", "1s")
+	h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms", "--snapshot-every", "0", "--keep-event", "1s")
 	h.event("e1")
 	h.event("e2")
 	for _, order := range []string{"o1", "o2"} {

@@ -44,6 +44,7 @@ var problemCodes = []domain.Code{
 	"waiting", "in_hand", "unsettled", "holds_overdue", "no_maintenance", "backlog", "deliveries", "dead_letters", "group_missing",
 	domain.Code(streams.FaultEviction), domain.Code(streams.FaultNoAOF), domain.CodeGatewayMisconfigured,
 	"audit_failed", "audit_old", "paused", domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow, domain.CodeArchiveFailing,
+	domain.CodeSnapshotFailing, domain.CodeLogNotTrimmed,
 	domain.CodeGroupGone, "webhook_given_up", "webhook_unsent",
 }
 
@@ -274,6 +275,9 @@ func (j *judging) troubles(s inspect.Status) {
 		bad, do := levelWarning, "see its log" // what follows from it is critical when it has lasted
 		if code == domain.CodeGatewayMisconfigured {
 			bad, do = levelCritical, "nothing is paid until that is mended; see its log"
+		}
+		if code == domain.CodeSnapshotFailing || code == domain.CodeLogNotTrimmed {
+			do = "see its log; holdfast archive verify --archive URL; by hand: holdfast archive snapshot --archive URL"
 		}
 		if code == domain.CodeGroupGone {
 			do = "find out who: redis-cli ACL LIST says who may; whether all is there still: holdfast audit"

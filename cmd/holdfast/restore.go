@@ -18,6 +18,7 @@ type restoreCommand struct {
 	archiveFlags
 	Until  timeFlag `placeholder:"TIME" help:"Restore what had happened up to this time, its millisecond included, such as 2026-12-01T10:00:00.250Z. Default: all that is archived."`
 	Branch []string `placeholder:"BRANCH" help:"Which branch to restore, where a partition ends in several (archive ls)."`
+	Full   bool     `help:"Read the whole archive, and write the whole log, whatever snapshots there are."`
 }
 
 // Help is shown by --help.
@@ -48,7 +49,7 @@ var notArchived = []string{"requests in line", "parked requests", "dead letters"
 
 func (c *restoreCommand) Run(ctx context.Context, e *environment) error {
 	return c.with(ctx, e, func(r *archive.Reader) (err error) {
-		from, err := r.Restorable(ctx, archive.RestoreOptions{Branches: c.Branch, UntilMillis: c.Until.millis})
+		from, err := r.Restorable(ctx, archive.RestoreOptions{Branches: c.Branch, UntilMillis: c.Until.millis, Full: c.Full})
 		if err != nil {
 			return err
 		}
@@ -57,8 +58,8 @@ func (c *restoreCommand) Run(ctx context.Context, e *environment) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, store.Close()) }()
-		shown := e.progressOf("facts restored", 0)
-		result, err := restore.Run(ctx, store, from, restore.Options{Progress: func(facts int) { shown.add(facts - int(shown.count)) }})
+		shown := e.progressOf("orders restored", 0)
+		result, err := restore.Run(ctx, store, from, restore.Options{Progress: func(orders int) { shown.add(orders - int(shown.count)) }})
 		shown.clear()
 		if err != nil {
 			return err
@@ -81,7 +82,7 @@ func (c *restoreCommand) show(e *environment, result restore.Result) error {
 	}
 	sheet := []string{
 		"namespace", v.Namespace, "restored in", (time.Duration(v.MillisElapsed) * time.Millisecond).String(),
-		"events", strconv.Itoa(v.Events), "orders", strconv.Itoa(v.Orders), "facts", factsIn(v.Facts, v.Entries), "segments", strconv.Itoa(v.Segments),
+		"events", strconv.Itoa(v.Events), "orders", strconv.Itoa(v.Orders), "facts", strconv.Itoa(v.Facts), "log in Redis", logEntries(v.Entries), "segments read", strconv.Itoa(v.Segments),
 		"held", strconv.Itoa(v.Held), "invoice lines", strconv.Itoa(v.InvoiceLines),
 		"not posted yet", logEntries(v.Unposted), "not settled yet", logEntries(v.Unsettled),
 		"archived behind it", beyond,
@@ -99,6 +100,8 @@ func (c *restoreCommand) show(e *environment, result restore.Result) error {
 				note = "nothing is archived of it"
 			case p.BeyondFault != "":
 				note = "perhaps more: " + p.BeyondFault
+			case p.Snapshot != "":
+				note = "from a snapshot; " + logEntries(p.Entries) + " in Redis"
 			}
 			out.row(p, strconv.Itoa(p.Partition), p.Branch, p.Parent, when(p.LastMillis), strconv.Itoa(p.Facts), strconv.Itoa(p.BeyondFacts), note)
 		}

@@ -17,7 +17,7 @@ func TestRestoreAfterFlush(t *testing.T) {
 	h := start(t)
 	url := "file://" + filepath.Join(t.TempDir(), "archive")
 	gateway := h.gateway()
-	running := h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms")
+	running := h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms", "--snapshot-every", "0")
 	h.event("e1")
 	for _, order := range []string{"o1", "o2"} {
 		expect(t, h.one("publish", "--event", "e1", "--customer", "fred-"+order, "--order", order, "--token", "t", "--wait"), object{"state": "confirmed"})
@@ -38,7 +38,7 @@ func TestRestoreAfterFlush(t *testing.T) {
 	if err := rdb.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	late := h.background(nil, "worker", "--gateway", gateway, "--archive", url, "--archive-every", "50ms")
+	late := h.background(nil, "worker", "--gateway", gateway, "--archive", url, "--archive-every", "50ms", "--snapshot-every", "0")
 	eventually(t, "the one that is started says what to type", func() bool {
 		return strings.Contains(late.stderr.String(), "holdfast restore --archive URL brings it back")
 	})
@@ -102,7 +102,7 @@ func TestInitNewBranch(t *testing.T) {
 	h := start(t)
 	url := "file://" + filepath.Join(t.TempDir(), "archive")
 	h.says(exitDone, []string{"holdfast"}, "init", "--archive", url) // nothing is archived
-	w := h.worker("--archive", url, "--archive-every", "50ms")
+	w := h.worker("--archive", url, "--archive-every", "50ms", "--snapshot-every", "0")
 	h.event("e1")
 	h.archived()
 	w.stop()
@@ -113,7 +113,7 @@ func TestInitNewBranch(t *testing.T) {
 	}
 	h.says(exitFailed, []string{"init --new-branch"}, "init", "--archive", url)
 	h.says(exitDone, []string{"true"}, "init", "--archive", url, "--new-branch")
-	w = h.worker("--archive", url, "--archive-every", "50ms")
+	w = h.worker("--archive", url, "--archive-every", "50ms", "--snapshot-every", "0")
 	h.event("e1")
 	h.archived()
 	w.stop()

@@ -33,6 +33,7 @@ type workerCommand struct {
 	KeepLog       time.Duration `env:"HOLDFAST_KEEP_LOG" placeholder:"DURATION" help:"Trim the log in Redis: of what is archived, part of a snapshot of the archive, posted and settled, only so much stays, 1m at least. Then what is older is answered by --archive alone: read about it in docs/operations.md first. Default: the whole log stays."`
 	KeepLogBytes  int64         `env:"HOLDFAST_KEEP_LOG_BYTES" default:"100000000" placeholder:"BYTES" help:"With --keep-log: nor does more of it stay than this, in each partition. Default: ${default}."`
 	ArchiveEvery  time.Duration `env:"HOLDFAST_ARCHIVE_EVERY" default:"${worker_archive_every}" placeholder:"DURATION" help:"How long a fact waits at most until it is archived. Default: ${default}."`
+	SnapshotEvery time.Duration `env:"HOLDFAST_SNAPSHOT_EVERY" default:"1h" placeholder:"DURATION" help:"With --archive: how old the newest snapshot of the archive may be, if something was archived since; with it restores and audits begin, and the log is trimmed no further. 0: no snapshot is taken by a worker. Default: 1h."`
 	HoldTime      time.Duration `env:"HOLDFAST_HOLD_TIME" default:"${worker_hold_time}" placeholder:"DURATION" help:"How long tickets are held for an order whose request does not say. Default: ${default}."`
 	MaxHold       time.Duration `env:"HOLDFAST_MAX_HOLD" default:"${worker_max_hold}" placeholder:"DURATION" help:"The longest hold that a request may ask for. Default: ${default}."`
 	ValidTime     time.Duration `env:"HOLDFAST_VALID_TIME" default:"${worker_valid_time}" placeholder:"DURATION" help:"How long a request may wait in line, if it does not say; after that it is rejected as too_late. Default: ${default}."`
@@ -127,6 +128,12 @@ func (c *workerCommand) config() (workers.Config, error) {
 		return cfg, badUsage("--keep-event: want a duration such as 720h, or 0 for ever")
 	case c.Archive != "":
 		cfg.KeepEvent = c.KeepEvent
+	}
+	if c.SnapshotEvery != 0 && c.SnapshotEvery < time.Second {
+		return cfg, badUsage("--snapshot-every: want at least 1s, or 0 for never")
+	}
+	if slices.Contains(cfg.Roles, workers.RoleArchive) {
+		cfg.SnapshotEvery = c.SnapshotEvery
 	}
 	if c.KeepLog != 0 {
 		if !slices.Contains(cfg.Roles, workers.RoleArchive) {

@@ -26,20 +26,21 @@ func (p *partitionAudit) begin(ctx context.Context) error {
 		}
 	}
 	first, removed, err := p.removed(ctx)
-	if err != nil || removed == 0 {
+	if err != nil || removed == "" {
 		return err
 	}
 	p.unknown = true
-	p.todo(doAudit, "I7", p.ns.Keys.Log(p.p), "begins with %s; entries that were removed from it: %d. What they say is not known here: nothing of the partition's state, invoices and payments was checked",
+	p.todo(doAudit, "I7", p.ns.Keys.Log(p.p), "begins with %s; %s. What they say is not known here: nothing of the partition's state, invoices and payments was checked",
 		first, removed)
 	return nil
 }
 
-// recall folds what is archived of the partition's branch, up to the mark; nothing where that says nothing.
+// recall folds what is archived of the partition's branch, or of the one that it goes on from, up to the mark; nothing where that says nothing.
 func (p *partitionAudit) recall(ctx context.Context) error {
-	var branch, stored *redis.StringCmd
+	var is *redis.SliceCmd
+	var stored *redis.StringCmd
 	if err := p.transaction(ctx, func(pipe redis.Pipeliner) {
-		branch, stored = pipe.HGet(ctx, p.ns.Keys.Events(p.p), layout.BranchField), pipe.Get(ctx, p.ns.Keys.Archived(p.p))
+		is, stored = pipe.HMGet(ctx, p.ns.Keys.Events(p.p), layout.BranchField, layout.BranchesField), pipe.Get(ctx, p.ns.Keys.Archived(p.p))
 	}); err != nil {
 		return err
 	}
@@ -48,8 +49,8 @@ func (p *partitionAudit) recall(ctx context.Context) error {
 		p.violation("I11", p.ns.Keys.Archived(p.p), "%v", err)
 		return nil
 	}
-	if mark.Branch == "" || mark.Branch != branch.Val() { // of this branch nothing is archived yet
-		return nil
+	if branch := layout.AsString(is.Val()[0]); mark.Branch == "" || mark.Branch != branch && !goesOnFrom(branch, layout.AsString(is.Val()[1]), mark) {
+		return nil // nothing that is known of this log is archived yet
 	}
 	behind := "0-0"
 	if !p.full {
@@ -68,6 +69,16 @@ func (p *partitionAudit) recall(ctx context.Context) error {
 		return fmt.Errorf("reading what is archived of partition %d: %w", p.p, err)
 	}
 	return nil
+}
+
+// goesOnFrom reports whether all up to a mark, which is of another branch, is in the log of a branch, too, because that goes on from there: nothing of it is archived yet since
+// a restore, or a failover that has lost nothing of what is archived.
+func goesOnFrom(branch, listed string, mark domain.ArchiveMark) bool {
+	branches, err := layout.DecodeBranches(listed) // a damaged one is told of by checkBranches
+	if err != nil || len(branches) == 0 || branches[0].ID != branch || branches[0].Knew != mark.Branch || branches[0].Common == "" {
+		return false
+	}
+	return !layout.ParseLogID(mark.Position).After(layout.ParseLogID(branches[0].Common))
 }
 
 // take begins with the state of a snapshot.
@@ -115,15 +126,19 @@ func (p *partitionAudit) done() layout.LogID {
 	return done
 }
 
-// removed is how many entries were removed from the log, if those before its first one are not all among those that were folded.
-func (p *partitionAudit) removed(ctx context.Context) (first string, entries int64, err error) {
+// removed says how many entries were removed from the log, if those before its first one are not all among those that were folded; empty: none were.
+func (p *partitionAudit) removed(ctx context.Context) (first, removed string, err error) {
 	key := p.ns.Keys.Log(p.p)
+	trimmed, err := p.ns.Trimmed(ctx, p.p)
+	if err != nil {
+		return "", "", err
+	}
 	is, err := p.ns.Client.XInfoStream(ctx, key).Result()
 	if access.NoGroup(err) {
-		return "", 0, nil
+		return "", "", nil
 	}
 	if err != nil {
-		return "", 0, fmt.Errorf("looking where %s begins: %w", key, access.Classify(err))
+		return "", "", fmt.Errorf("looking where %s begins: %w", key, access.Classify(err))
 	}
 	folded, begins := layout.ParseLogID(p.last), layout.ParseLogID(is.FirstEntry.ID)
 	first = is.FirstEntry.ID
@@ -132,8 +147,13 @@ func (p *partitionAudit) removed(ctx context.Context) (first string, entries int
 	}
 	// What was removed from the middle, by its id, is found by the fold: what comes behind it does not follow.
 	fromTheMiddle := folded == (layout.LogID{}) && layout.ParseLogID(is.MaxDeletedEntryID).After(begins)
-	if !begins.After(folded) || fromTheMiddle {
-		return "", 0, nil
+	switch entries := is.EntriesAdded - is.Length; {
+	case !begins.After(folded) || fromTheMiddle:
+		return "", "", nil
+	case entries > 0:
+		return first, fmt.Sprintf("entries that were removed from it: %d", entries), nil
+	case trimmed != layout.LogID{}: // a restore has left them out
+		return first, "the entries before it are in the archive alone", nil
 	}
-	return first, max(is.EntriesAdded-is.Length, 0), nil
+	return "", "", nil
 }

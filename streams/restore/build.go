@@ -20,43 +20,63 @@ var logGroups = []domain.Group{domain.GroupPosting, domain.GroupSettlement}
 // build writes a partition, its log and its events under the names that they have meanwhile. It begins with nothing: what an earlier run left is
 // deleted first.
 func (r *restoring) build(ctx context.Context, p int) error {
-	b := &builder{
-		ctx: ctx, r: r, p: p, book: domain.NewSnapshot(), hashes: make(map[string]int),
-		w: bulk.NewWriter(ctx, r.ns.Client, r.ns.Keys.Restoring(p), r.name),
-	}
-	for _, step := range []func() error{b.clear, b.writeLog, b.writeGroups, b.writeOrders, b.writeEvents, b.writePlaces, b.w.Flush} {
+	b := newBuilder(ctx, r, p)
+	for _, step := range []func() error{b.clear, b.read, b.writeGroups, b.writeEvents, b.flush} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
-	lines, err := bulk.WriteInvoices(ctx, r.ns, b.book.Orders, b.book.Lines)
-	r.result.InvoiceLines += lines
-	if err != nil {
-		return err
-	}
-	for _, e := range b.book.Events {
-		if e.Exists() {
-			r.result.Events++
-		}
-	}
-	r.result.Orders += len(b.book.Orders)
 	return nil
 }
 
-// builder is a partition that is being written. What is in memory is what it folds to, and an id for each log entry.
+// builder is a partition that is being written. What is in memory is what is known of its events, an id for each log entry, and a part of the rest.
 type builder struct {
 	ctx context.Context // of the build
 	r   *restoring
 	p   int
 	w   *bulk.Writer
 
-	book     *domain.Snapshot
+	events   map[string]domain.Event
 	hashes   map[string]int // by event: how many hashes of orders are its own
+	totals   map[string]*layout.Totals
+	refused  map[domain.RefusedDemand]int64
+	early    map[string]int // by event
 	ids      []layout.LogID // of the log's entries
 	archived domain.ArchivedPartition
+
+	pairs                               map[string]*bulk.Pairs // by key
+	holds, awaited, unknown, inProgress *bulk.Pairs
 }
 
-func (b *builder) key(name func(int) string) string { return name(b.p) }
+func newBuilder(ctx context.Context, r *restoring, p int) *builder {
+	k := r.ns.Keys
+	b := &builder{
+		ctx: ctx, r: r, p: p, w: bulk.NewWriter(ctx, r.ns.Client, k.Restoring(p), r.name),
+		events: make(map[string]domain.Event), hashes: make(map[string]int), totals: make(map[string]*layout.Totals),
+		refused: make(map[domain.RefusedDemand]int64), early: make(map[string]int), pairs: make(map[string]*bulk.Pairs),
+	}
+	b.holds, b.awaited, b.unknown = b.pairsOf(k.Holds(p), "ZADD"), b.pairsOf(k.Awaited(p), "ZADD"), b.pairsOf(k.Unknown(p), "ZADD")
+	b.inProgress = b.pairsOf(k.InProgress(p), "HSET")
+	return b
+}
+
+// pairsOf collects what is written to a key.
+func (b *builder) pairsOf(key, command string) *bulk.Pairs {
+	if b.pairs[key] == nil {
+		b.pairs[key] = bulk.NewPairs(b.w, key, command)
+	}
+	return b.pairs[key]
+}
+
+// flush writes what was collected.
+func (b *builder) flush() error {
+	for _, pairs := range b.pairs {
+		if err := pairs.Flush(); err != nil {
+			return err
+		}
+	}
+	return b.w.Flush()
+}
 
 // clear deletes what an earlier run left of the partition, and what workers have noted there.
 func (b *builder) clear() error {
@@ -70,29 +90,19 @@ func (b *builder) clear() error {
 	return nil
 }
 
-// writeLog writes the log, and folds it.
-func (b *builder) writeLog() (err error) {
+// read writes the log, and then what it and all that came before it fold to.
+func (b *builder) read() (err error) {
 	result, log := &b.r.result, b.r.ns.Keys.RestoredLog(b.p)
-	is := Partition{Partition: b.p}
 	b.archived, err = b.r.from.Read(b.ctx, b.p, func(e domain.Entry) error {
-		facts, err := wire.ParseFacts(e.ID, e.Fields)
-		if err != nil {
-			return fmt.Errorf("log entry %s: %w", e.ID, err)
-		}
-		for _, f := range facts {
-			if err := b.fold(f); err != nil {
-				return domain.WithClass(domain.ClassPoison, fmt.Errorf("log entry %s: %w: %w", e.ID, errBroken, err))
-			}
-		}
-		is.Facts += len(facts)
-		if result.Facts += len(facts); b.r.options.Progress != nil {
-			b.r.options.Progress(result.Facts)
-		}
 		b.ids = append(b.ids, layout.ParseLogID(e.ID))
 		return b.w.Add(log, "XADD", append([]string{e.ID}, e.Fields...)...)
-	})
+	}, b.writePart)
 	if err != nil {
 		return err
+	}
+	is := Partition{
+		Partition: b.p, Branch: layout.NewBranchID(), Snapshot: b.archived.Snapshot, Facts: b.archived.Facts, Entries: len(b.ids),
+		BeyondFacts: b.archived.BeyondFacts, BeyondFault: b.archived.BeyondFault,
 	}
 	if len(b.ids) > 0 {
 		last := b.ids[len(b.ids)-1]
@@ -101,8 +111,8 @@ func (b *builder) writeLog() (err error) {
 	if len(b.archived.Branches) > 0 {
 		is.Parent = b.archived.Branches[0].ID
 	}
-	is.Branch, is.BeyondFacts, is.BeyondFault = layout.NewBranchID(), b.archived.BeyondFacts, b.archived.BeyondFault
-	result.Entries += len(b.ids)
+	result.Facts += is.Facts
+	result.Entries += is.Entries
 	result.Segments += b.archived.Segments
 	result.BeyondEntries += b.archived.BeyondEntries
 	result.BeyondFacts += b.archived.BeyondFacts
@@ -110,15 +120,35 @@ func (b *builder) writeLog() (err error) {
 	return nil
 }
 
-func (b *builder) fold(f domain.Fact) error {
-	if err := b.book.Fold(f); err != nil {
+// writePart writes a part of the state, but for its events, which are known when all of it is.
+func (b *builder) writePart(part *domain.Snapshot) error {
+	for id, e := range part.Events {
+		b.events[id], b.totals[id] = e, new(layout.Totals)
+		if e.Exists() {
+			b.hashes[id] = layout.OrderHashesOf(e)
+			b.r.result.Events++
+		}
+	}
+	for what, count := range part.Refused {
+		b.refused[what] += count
+	}
+	for ref := range part.Early {
+		b.early[ref.EventID]++
+	}
+	if err := b.writeOrders(part); err != nil {
 		return err
 	}
-	switch f.Type { //nolint:exhaustive // of an event's beginning, and its return
-	case domain.FactCreated:
-		b.hashes[f.EventID] = layout.OrderHashes(*f.Terms)
-	case domain.FactEventRecalled:
-		b.hashes[f.EventID] = f.Recalled.OrderHashes
+	if err := b.writePlaces(part); err != nil {
+		return err
+	}
+	lines, err := bulk.WriteInvoices(b.ctx, b.r.ns, part.Orders, part.Lines)
+	b.r.result.InvoiceLines += lines
+	if err != nil {
+		return err
+	}
+	b.r.result.Orders += len(part.Orders)
+	if b.r.options.Progress != nil {
+		b.r.options.Progress(b.r.result.Orders)
 	}
 	return nil
 }
@@ -146,34 +176,28 @@ func (b *builder) writeGroups() error {
 	return nil
 }
 
-func (b *builder) hashOf(ref domain.OrderRef) layout.OrderHash {
-	if b.book.Early[ref] { // it is in the hash that its event shares
-		return b.r.ns.Keys.SharedHash(ref.EventID)
-	}
-	return b.r.ns.Keys.HashOf(ref, b.hashes[ref.EventID])
-}
-
-func (b *builder) writeOrders() error {
+func (b *builder) writeOrders(part *domain.Snapshot) error {
 	k := b.r.ns.Keys
-	holds, awaited := bulk.NewPairs(b.w, b.key(k.Holds), "ZADD"), bulk.NewPairs(b.w, b.key(k.Awaited), "ZADD")
-	hashes := make(map[layout.OrderHash]*bulk.Pairs)
 	unknown := make(map[string][]string) // by version: rejected for an unknown event
-	for ref, o := range b.book.Orders {
-		hash := b.hashOf(ref)
-		if hashes[hash] == nil {
-			hashes[hash] = bulk.NewPairs(b.w, k.Orders(b.p, hash), "HSET")
+	for ref, o := range part.Orders {
+		hash := k.HashOf(ref, b.hashes[ref.EventID])
+		if part.Early[ref] { // it is in the hash that its event shares
+			hash = k.SharedHash(ref.EventID)
 		}
-		if err := hashes[hash].Add(ref.String(), layout.EncodeOrder(o)); err != nil {
+		if err := b.pairsOf(k.Orders(b.p, hash), "HSET").Add(ref.String(), layout.EncodeOrder(o)); err != nil {
 			return err
+		}
+		if o.State == domain.OrderConfirmed && (b.totals[ref.EventID] == nil || !b.totals[ref.EventID].Add(o)) {
+			return domain.WithClass(domain.ClassPoison, fmt.Errorf("%w: order %s is confirmed, and its event is not known, or its revenue is more than 2^63-1", errBroken, ref))
 		}
 		if o.Open() {
 			b.r.result.Held++
-			if err := holds.Add(strconv.FormatInt(o.PayableUntilMillis(), 10), ref.String()); err != nil {
+			if err := b.holds.Add(strconv.FormatInt(o.PayableUntilMillis(), 10), ref.String()); err != nil {
 				return err
 			}
 		}
 		if o.Awaited() { // the gateway is asked at once
-			if err := awaited.Add(strconv.FormatInt(b.r.now, 10), ref.String()); err != nil {
+			if err := b.awaited.Add(strconv.FormatInt(b.r.now, 10), ref.String()); err != nil {
 				return err
 			}
 		}
@@ -181,41 +205,39 @@ func (b *builder) writeOrders() error {
 			unknown[o.Version] = append(unknown[o.Version], ref.String())
 		}
 	}
-	all := []*bulk.Pairs{holds, awaited}
-	for _, orders := range hashes {
-		all = append(all, orders)
-	}
-	forget := bulk.NewPairs(b.w, b.key(k.Unknown), "ZADD")
 	for version, names := range unknown {
 		slices.Sort(names)
 		until := domain.EntryMillis(version) + wire.MaxValidSeconds*1000
-		if err := forget.Add(strconv.FormatInt(until, 10), version+" "+strings.Join(names, " ")); err != nil {
-			return err
-		}
-	}
-	return flush(append(all, forget))
-}
-
-func flush(all []*bulk.Pairs) error {
-	for _, pairs := range all {
-		if err := pairs.Flush(); err != nil {
+		if err := b.unknown.Add(strconv.FormatInt(until, 10), version+" "+strings.Join(names, " ")); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *builder) writeEvents() error {
-	events, places := bulk.NewPairs(b.w, b.r.ns.Keys.RestoredEvents(b.p), "HSET"), bulk.NewPairs(b.w, b.key(b.r.ns.Keys.Places), "HSET")
-	totals := make(map[string]*layout.Totals, len(b.book.Events))
-	for id := range b.book.Events {
-		totals[id] = new(layout.Totals)
-	}
-	for ref, o := range b.book.Orders {
-		if o.State == domain.OrderConfirmed && !totals[ref.EventID].Add(o) {
-			return domain.WithClass(domain.ClassPoison, fmt.Errorf("%w: the revenue of event %s is more than 2^63-1", errBroken, ref.EventID))
+// writePlaces writes what customers have: the order in progress, and how many places.
+func (b *builder) writePlaces(part *domain.Snapshot) error {
+	k := b.r.ns.Keys
+	for id, customers := range part.InProgress {
+		for customer, order := range customers {
+			if err := b.inProgress.Add(layout.InProgressField(id, customer), order); err != nil {
+				return err
+			}
 		}
 	}
+	for id, customers := range part.Places {
+		for customer, places := range customers {
+			pairs := b.pairsOf(k.Customers(b.p, k.HashOfCustomer(id, customer, b.hashes[id])), "HSET")
+			if err := pairs.Add(id+"/"+customer, strconv.FormatInt(places, 10)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *builder) writeEvents() error {
+	events, places := b.pairsOf(b.r.ns.Keys.RestoredEvents(b.p), "HSET"), b.pairsOf(b.r.ns.Keys.Places(b.p), "HSET")
 	fields := make(map[string]string)
 	add := func() error {
 		for field, value := range fields {
@@ -225,10 +247,10 @@ func (b *builder) writeEvents() error {
 		}
 		return nil
 	}
-	for id, e := range b.book.Events {
+	for id, e := range b.events {
 		fields = layout.EncodeEvent(id, e, b.hashes[id])
 		if e.Over == "" {
-			fields[layout.SalesField(id)] = totals[id].String()
+			fields[layout.SalesField(id)] = b.totals[id].String()
 		}
 		if err := add(); err != nil {
 			return err
@@ -240,16 +262,13 @@ func (b *builder) writeEvents() error {
 		}
 	}
 	clear(fields)
-	for what, count := range b.book.Refused {
+	for what, count := range b.refused {
 		fields[layout.RefusedField(what)] = strconv.FormatInt(count, 10)
 	}
-	early := make(map[string]int)
-	for ref := range b.book.Early {
-		if b.book.Events[ref.EventID].Over == "" { // else it is not recalled yet
-			early[ref.EventID]++
+	for id, count := range b.early {
+		if b.events[id].Over != "" { // it is not recalled yet
+			continue
 		}
-	}
-	for id, count := range early {
 		fields[layout.EarlyField(id)] = strconv.Itoa(count)
 	}
 	branches := b.branches()
@@ -257,15 +276,16 @@ func (b *builder) writeEvents() error {
 	if n := len(b.ids); n > 0 {
 		fields[layout.ClockField] = strconv.FormatUint(b.ids[n-1].Millis, 10)
 	}
+	if b.archived.Trimmed {
+		fields[layout.TrimmedField] = b.ids[0].String()
+	}
 	if err := add(); err != nil {
 		return err
 	}
 	if mark := layout.EncodeArchived(b.archived.Mark); mark != "" { // of the branch before: so how far behind the archive is can be told
-		if err := b.w.Add(b.key(b.r.ns.Keys.Archived), "SET", mark); err != nil {
-			return err
-		}
+		return b.w.Add(b.r.ns.Keys.Archived(b.p), "SET", mark)
 	}
-	return flush([]*bulk.Pairs{events, places})
+	return nil
 }
 
 // branches are a new one, which goes on from what was archived, and those before it.
@@ -288,32 +308,4 @@ func lines(branches []layout.Branch) string {
 		all[i] = branch.String()
 	}
 	return strings.Join(all, "\n")
-}
-
-// writePlaces writes what customers have: the order in progress, and how many places.
-func (b *builder) writePlaces() error {
-	k := b.r.ns.Keys
-	inProgress := bulk.NewPairs(b.w, b.key(k.InProgress), "HSET")
-	for id, customers := range b.book.InProgress {
-		for customer, order := range customers {
-			if err := inProgress.Add(layout.InProgressField(id, customer), order); err != nil {
-				return err
-			}
-		}
-	}
-	all := []*bulk.Pairs{inProgress}
-	hashes := make(map[layout.OrderHash]*bulk.Pairs)
-	for id, customers := range b.book.Places {
-		for customer, places := range customers {
-			hash := k.HashOfCustomer(id, customer, b.hashes[id])
-			if hashes[hash] == nil {
-				hashes[hash] = bulk.NewPairs(b.w, k.Customers(b.p, hash), "HSET")
-				all = append(all, hashes[hash])
-			}
-			if err := hashes[hash].Add(id+"/"+customer, strconv.FormatInt(places, 10)); err != nil {
-				return err
-			}
-		}
-	}
-	return flush(all)
 }

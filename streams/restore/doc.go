@@ -1,6 +1,6 @@
 // Package restore writes a namespace anew from its archive, into a Redis in which nothing is of it.
 //
-// The log is written back entry by entry, each under its own id, and folded on the way; everything else is what it folds to, in the form in
+// The log is written back entry by entry, each under its own id, as far back as anybody needs it; everything else is what all of it folds to, in the form in
 // which the scripts would have left it. Each partition is of a new branch, and the namespace of a new epoch: who remembers anything from
 // before believes it no more, and changes nothing.
 //

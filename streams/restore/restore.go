@@ -21,8 +21,8 @@ import (
 
 // Options of Run.
 type Options struct {
-	// Progress, if not nil, is told now and then how many facts were restored so far.
-	Progress func(facts int)
+	// Progress, if not nil, is told now and then how many orders were written so far.
+	Progress func(orders int)
 }
 
 // Result is what was restored.
@@ -31,7 +31,7 @@ type Result struct {
 	Events        int         `json:"events"`
 	Orders        int         `json:"orders"`
 	Facts         int         `json:"facts"`
-	Entries       int         `json:"entries"` // of the log, that the facts are in
+	Entries       int         `json:"entries"` // of the logs that were written
 	Segments      int         `json:"segments"`
 	Held          int         `json:"held"`              // orders that are held, or can still be paid for
 	InvoiceLines  int         `json:"invoice_lines"`     // orders that were ever confirmed
@@ -49,7 +49,9 @@ type Partition struct {
 	Parent      string `json:"parent,omitempty"`       // what it goes on from; empty: nothing is archived of the partition
 	Last        string `json:"last,omitempty"`         // id of the newest entry
 	LastMillis  int64  `json:"last_ms,omitempty"`      // its time
+	Snapshot    string `json:"snapshot,omitempty"`     // the archive's that it was begun with: its log begins in the middle
 	Facts       int    `json:"facts"`                  // that were restored
+	Entries     int    `json:"entries"`                // of its log
 	BeyondFacts int    `json:"facts_beyond"`           // that were not
 	BeyondFault string `json:"fault_beyond,omitempty"` // why it may be more
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -333,6 +334,12 @@ func (w *world) drained(store *streams.Store) {
 
 func (w *world) books(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil }
 
+// snapshots takes a snapshot of what is archived of each partition.
+func (w *world) snapshots() {
+	w.Helper()
+	w.Must(archive.NewReader(w.bucket, namespace).TakeSnapshots(w.Ctx, archive.Options{}, func(archive.Taken) error { return nil }))
+}
+
 // sold is a namespace that was sold from, that is archived, and of which Redis has nothing any more; and what there was.
 func sold(t *testing.T) (w *world, was map[string]string) {
 	t.Helper()
@@ -419,6 +426,24 @@ func TestUntil(t *testing.T) {
 // TestKilledAnywhere kills a restore at every command, before it and after it, and lets the next one finish: what comes of it is the same. In between
 // nobody can work on the namespace, and no worker makes it.
 func TestKilledAnywhere(t *testing.T) {
+	killedAnywhere(t, sold)
+}
+
+// TestKilledAnywhereBehindASnapshot is the same for a restore that begins with a snapshot.
+func TestKilledAnywhereBehindASnapshot(t *testing.T) {
+	killedAnywhere(t, func(t *testing.T) (*world, map[string]string) {
+		w, was := sold(t)
+		w.snapshots()
+		result, err := w.restore(archive.RestoreOptions{}, nil)
+		w.Must(err)
+		w.wantShort(was, result)
+		was = w.told()
+		w.Do("FLUSHALL")
+		return w, was
+	})
+}
+
+func killedAnywhere(t *testing.T, sold func(*testing.T) (*world, map[string]string)) {
 	w, was := sold(t)
 	whole := &streamstest.Killer{Left: 1 << 30}
 	if _, err := w.restore(archive.RestoreOptions{}, whole); err != nil {
@@ -460,7 +485,9 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 		}
 	}
-	w.wantAudited()
+	if report := w.audited(audit.Options{Archive: w.past()}); !report.OK {
+		t.Errorf("audit: %+v", report)
+	}
 	if kills < whole.Seen || whole.Seen < 20 || inService == 0 || inService > 4 {
 		t.Errorf("killed %d times, of %d commands, %d times when it was in service: that was no test", kills, whole.Seen, inService)
 	}
@@ -701,4 +728,142 @@ func TestOwed(t *testing.T) {
 	if report := w.audited(audit.Options{Gateway: w.books}); !report.OK {
 		t.Errorf("audit: %+v", report)
 	}
+}
+
+// past is the archive, for an audit.
+func (w *world) past() domain.ArchivedPast { return archive.NewReader(w.bucket, namespace) }
+
+var trimMark = regexp.MustCompile(`#trimmed:\S+ `)
+
+// wantShort fails unless what is restored is what there was, but for the beginnings of logs that nobody needs: there is the last entry that nobody needs, and what comes
+// behind it, and the trim mark says so.
+func (w *world) wantShort(was map[string]string, result restore.Result) {
+	w.Helper()
+	is, want := w.told(), maps.Clone(was)
+	for p := range partitions {
+		log, events := w.Keys.Log(p), w.Keys.Events(p)
+		entries := layout.DecodeEntries(w.Do("XRANGE", log, "-", "+"))
+		mark := w.Client.HGet(w.Ctx, events, layout.TrimmedField).Val()
+		if result.Partitions[p].Snapshot == "" || result.Partitions[p].Entries != len(entries) || len(entries) == 0 || mark != entries[0].ID {
+			w.Errorf("partition %d: %+v, it begins with %v, the trim mark is %s", p, result.Partitions[p], entries, mark)
+		}
+		for _, e := range entries {
+			if !strings.Contains(was[log], e.ID) || !strings.Contains(was[log], e.Fields[1]) {
+				w.Errorf("partition %d: there was no entry %v", p, e)
+			}
+		}
+		groups, err := w.Client.XInfoGroups(w.Ctx, log).Result()
+		w.Must(err)
+		for _, g := range groups {
+			needs := slices.IndexFunc(entries, func(e domain.Entry) bool { return layout.ParseLogID(e.ID).After(layout.ParseLogID(g.LastDeliveredID)) })
+			if needs < 0 {
+				needs = len(entries)
+			}
+			if needs == 0 || g.Lag != int64(len(entries)-needs) || g.Pending != 0 || !strings.Contains(was[log], g.Name+" "+g.LastDeliveredID+" ") {
+				w.Errorf("partition %d: group %+v, of %d entries, the first that it needs is %d; it was\n%s", p, g, len(entries), needs, was[log])
+			}
+		}
+		delete(is, log)
+		delete(want, log)
+		is[events], want[events] = trimMark.ReplaceAllString(is[events], ""), trimMark.ReplaceAllString(want[events], "")
+	}
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		if is[key] != want[key] {
+			w.Errorf("%s is\n%s\nwant\n%s", key, is[key], want[key])
+		}
+	}
+	if len(is) != len(want) {
+		w.Errorf("there are %d keys, want %d", len(is), len(want))
+	}
+}
+
+// TestFromASnapshot: a restore begins with the newest snapshot, and writes the log from where somebody has something left to do. Workers go on, the archive,
+// too, the audit is well with the archive, and from its first segment on; and it can be restored again, also whole.
+func TestFromASnapshot(t *testing.T) {
+	w := newWorld(t)
+	store := w.open(streams.Options{Create: true})
+	w.sell(store)
+	w.archive(store)
+	w.snapshots()
+	stop := w.work(store, workers.RolePurchase) // nobody posts or settles any more
+	buy := func(store *streams.Store, orders ...string) {
+		p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
+		defer p.Close()
+		for i, order := range orders {
+			receipt, err := p.Publish(w.Ctx, domain.Request{
+				Type: domain.RequestPurchase, EventID: []string{"big", "e1"}[i%2], OrderID: order, CustomerID: order, Quantity: 1, PaymentToken: "tok",
+			})
+			w.Must(err)
+			_, err = p.WaitFor(w.Ctx, receipt)
+			w.Must(err)
+		}
+	}
+	buy(store, "late0", "late1", "late2", "late3", "late4")
+	stop()
+	w.archive(store)
+	w.snapshots() // what was sold since is in it, and left to do
+	was := w.told()
+	lengths := make([]int64, partitions)
+	for p := range partitions {
+		lengths[p] = w.Client.XLen(w.Ctx, w.Keys.Log(p)).Val()
+	}
+	w.Do("FLUSHALL")
+	result, err := w.restore(archive.RestoreOptions{}, nil)
+	w.Must(err)
+	for i := range 5 { // posted by the restore
+		event := []string{"big", "e1"}[i%2]
+		was[w.Keys.Invoices(fmt.Sprint("late", i))] = fmt.Sprint("hash ", map[string]string{fmt.Sprintf("%s/late%d", event, i): ""})
+	}
+	w.wantShort(was, result)
+	if result.Unposted == 0 || result.Unsettled == 0 || result.Entries >= int(lengths[0]+lengths[1])/2 {
+		t.Errorf("%+v, of logs of %v entries", result, lengths)
+	}
+	report := w.audited(audit.Options{})
+	for _, v := range report.Violations {
+		if !strings.Contains(v.Detail, "the entries before it are in the archive alone") {
+			t.Errorf("an audit without the archive says %+v", v)
+		}
+	}
+	if len(report.Violations) != partitions {
+		t.Errorf("an audit without the archive: %+v", report)
+	}
+	for _, full := range []bool{false, true} { // nothing is archived of the new branch yet
+		if report := w.audited(audit.Options{Archive: w.past(), Full: full}); !report.OK {
+			t.Errorf("audit of what was restored (full: %t): %+v", full, report)
+		}
+	}
+	again := w.open(streams.Options{Create: true})
+	stop = w.work(again)
+	buy(again, "after0", "after1") // with what is archived then, up to where all is done
+	w.drained(again)
+	stop()
+	w.archive(again)
+	for _, full := range []bool{false, true} {
+		if report := w.audited(audit.Options{Archive: w.past(), Full: full, Gateway: w.books}); !report.OK || report.Payments.Checked < 10 {
+			t.Errorf("audit (full: %t): %+v", full, report)
+		}
+	}
+	verified, err := archive.NewReader(w.bucket, namespace).Verify(w.Ctx, nil)
+	w.Must(err)
+	w.Must(archive.NewReader(w.bucket, namespace).Compare(w.Ctx, again.Ledger(), partitions, &verified, nil))
+	if !verified.OK {
+		t.Errorf("the archive: %+v", verified)
+	}
+
+	// Again, up to a time, and whole.
+	w.snapshots()
+	was = w.told()
+	w.Do("FLUSHALL")
+	result, err = w.restore(archive.RestoreOptions{}, nil)
+	w.Must(err)
+	w.wantShort(was, result)
+	w.Do("FLUSHALL")
+	result, err = w.restore(archive.RestoreOptions{Full: true}, nil)
+	w.Must(err)
+	for p, is := range result.Partitions {
+		if n := w.Client.XLen(w.Ctx, w.Keys.Log(p)).Val(); is.Snapshot != "" || n < lengths[p] || w.Client.HExists(w.Ctx, w.Keys.Events(p), layout.TrimmedField).Val() {
+			t.Errorf("partition %d: %+v, of %d entries", p, is, n)
+		}
+	}
+	w.wantAudited()
 }

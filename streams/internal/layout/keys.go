@@ -282,6 +282,19 @@ func OrderHashes(t domain.Terms) int {
 	for _, s := range t.Sections {
 		places += s.Capacity
 	}
+	return hashesFor(places)
+}
+
+// OrderHashesOf is how many an event gets that is written anew, as it is.
+func OrderHashesOf(e domain.Event) int {
+	places := int64(0)
+	for _, s := range e.Sections {
+		places += s.Capacity
+	}
+	return hashesFor(places)
+}
+
+func hashesFor(places int64) int {
 	if places < fewPlaces {
 		return 0
 	}
