@@ -72,7 +72,7 @@ func TestRestoredUnderLoad(t *testing.T) {
 			beyond[refs[i].String()] = true
 		}
 	}
-	r := s.run("", auditArgs(gateway)...)
+	r := s.run("", s.auditArgs(gateway)...)
 	report := decodeLines[auditView](t, r.stdout)
 	if len(report) != 1 {
 		t.Fatalf("audit: exit %d\n%s%s", r.code, r.stdout, r.stderr)
