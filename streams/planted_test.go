@@ -156,7 +156,7 @@ var plantedBugs = []plantedBug{
 	{"the log is trimmed behind another branch's mark", "streams/scripts/trim_log.lua", "if branch ~= ARGV[1] or before", "if before"},
 	{"the log is trimmed under whoever has an entry in hand", "streams/scripts/trim_log.lua", "if pending[1] > 0 and before(pending[2], upto) then", "if false then"},
 	{"an entry is trimmed that a dead letter needs", "streams/trimlog.go", "if letter.Stream == layout.StreamLog {", "if false {"},
-	{"what was trimmed is taken for other data", "streams/replaced.go", "return isEntry(entry.Val(), known) || layout.ParseLogID(trimmed.Val()).After(known.id), nil", "return isEntry(entry.Val(), known), nil"},
+	{"what was trimmed is taken for other data", "streams/replaced.go", "return isEntry(entry.Val(), known) || layout.ParseLogID(trimmed.Val()).After(known.id), nil", "return isEntry(entry.Val(), known) || trimmed == nil, nil"},
 	{"orders that were trimmed are left out in silence", "streams/internal/access/log.go", "if err != nil || mark == (layout.LogID{}) || sinceMillis", "if true || sinceMillis"},
 
 	// What is sent to webhooks.
@@ -208,10 +208,10 @@ const (
 	seatsFile  = "streams/scripts/lib/seats.lua"
 )
 
-// finders are the tests that must find a bug, in this order, with so many sequences: those of exchanges, allocations, late approvals, webhooks and seats are
+// finders are the tests that must find a bug, in this order, with so many sequences: those of exchanges, allocations, late approvals, webhooks, a trimmed log and seats are
 // done in seconds, and some bugs of scripts show in one of 200 only.
 var finders = []struct{ test, sequences string }{
-	{"Test(Exchange|Refund|AdjustAllocations|Allocation|Codes|RevokedCodes|Late|Lapsed|Owe|Webhook).*", "1"}, {"TestTortureSeatsFollowTheRules", "600"}, {"TestTortureScriptsFollowTheRules", "3000"}, {"TestTortureLinearizability", "600"},
+	{"Test(Exchange|Refund|AdjustAllocations|Allocation|Codes|RevokedCodes|Late|Lapsed|Owe|Webhook|TrimLog|TrimmedLog).*", "1"}, {"TestTortureSeatsFollowTheRules", "600"}, {"TestTortureScriptsFollowTheRules", "3000"}, {"TestTortureLinearizability", "600"},
 }
 
 // catch builds the tests with the bug in them, and runs them until one fails.
