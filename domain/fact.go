@@ -90,7 +90,7 @@ type Fact struct {
 	Version           string      // forgotten, reduced, changed, change_refused, refund_granted, payment_disputed: the order's, until then: id of the log entry before it
 
 	Terms *Terms // listed, adjusted; reopened: as they were
-	Cause Cause  // closed, reopened, event_cancelled; cancelled, reduced, refund_granted, if the request said it
+	Cause Cause  // listed, adjusted, closed, reopened, event_cancelled; cancelled, reduced, changed, refund_granted, if the request said it
 }
 
 // Name is the fact's own: entry-id#line.

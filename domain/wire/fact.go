@@ -24,7 +24,7 @@ import (
 //	action_required              event_id/order_id|attempt|authorization_id
 //	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt; then, if the order keeps a trace: |the trace (behind an empty attempt if it was the first)
 //	reduced                      event_id/order_id|change|fingerprint|version|was|customer_id|items given back|currency, and the cause as cancelled
-//	changed                      event_id/order_id|change|fingerprint|version|was|customer_id|items given|currency|items taken
+//	changed                      event_id/order_id|change|fingerprint|version|was|customer_id|items given|currency|items taken, and the cause as cancelled
 //	change_refused               event_id/order_id|change|fingerprint|version|reason|detail
 //	refund_granted               event_id/order_id|change|fingerprint|version|customer_id|items|currency|minor units, and the cause as cancelled
 //	payment_disputed             event_id/order_id|version|inquiry, open, won or lost|minor units|until when it is to be answered; 0: not at all, or any more

@@ -132,6 +132,14 @@ func TestParseFacts(t *testing.T) {
 			}},
 		},
 		{
+			"changed, and who asked for it",
+			[]string{"changed", `e1/o1|1|3.fp|5-0|held|fred|a:1:900|EUR|b:1:900|{"reason":"a friend is ill","by":"ann"}`},
+			[]domain.Fact{{
+				Type: domain.FactChanged, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Version: "5-0", Was: domain.OrderHeld, CustomerID: "fred", Items: "a:1:900", Currency: "EUR",
+				Taken: "b:1:900", Cause: domain.Cause{Reason: "a friend is ill", By: "ann"},
+			}},
+		},
+		{
 			"a change refused",
 			[]string{"change_refused", "e1/o1|1|3.fp|5-0|seat_taken|stalls: A-1"},
 			[]domain.Fact{{Type: domain.FactChangeRefused, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Version: "5-0", Reason: "seat_taken", Detail: "stalls: A-1"}},
