@@ -17,7 +17,7 @@ import (
 //	closed, event_cancelled      event_id|cause as JSON
 //	event_forgotten              event_id
 //	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis, and if an access code opened its places: |hash of that; then, if it keeps a trace: |the trace (behind an empty hash if there is none)
-//	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
+//	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason, and if it keeps a trace: ~ and that|detail
 //	paying                       event_id/order_id|attempt|fingerprint of the pay
 //	payment_declined             event_id/order_id|attempt
 //	extended                     event_id/order_id|deadline
@@ -135,6 +135,10 @@ func parseData(f *domain.Fact, v values) error {
 		f.RequestType, f.Fingerprint, f.CustomerID = v.requestType(), v.next(), v.next()
 		v.items(f)
 		f.Reason = v.next()
+		if reason, trace, traced := strings.Cut(f.Reason, "~"); traced {
+			f.Reason, f.Trace = reason, domain.Trace(trace)
+			v.bad = v.bad || !domain.ValidTrace(trace)
+		}
 		f.Detail = v.remainder()
 	case domain.FactConfirmed:
 		v.sale(f)
@@ -365,7 +369,9 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	case domain.FactRejected:
 		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID)
 		b = append(b, f.Items...)
-		add(f.Reason)
+		if add(f.Reason); f.Trace != "" {
+			b = append(append(b, '~'), f.Trace...)
+		}
 		add(f.Detail)
 	case domain.FactConfirmed:
 		sale()

@@ -186,6 +186,20 @@ func TestParseFacts(t *testing.T) {
 				},
 			},
 		},
+		{
+			"rejected, of a trace",
+			[]string{"rejected", "e1/o1|h|fp|fred|general:2:0|sold_out~0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331|a|b~c\ne1/o2|h|fp|fred|general:2:0|invalid~0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331|"},
+			[]domain.Fact{
+				{
+					Type: domain.FactRejected, EventID: "e1", OrderID: "o1", RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Items: "general:2:0", Reason: "sold_out", Detail: "a|b~c",
+					Trace: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+				},
+				{
+					Type: domain.FactRejected, EventID: "e1", OrderID: "o2", Line: 2, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Items: "general:2:0", Reason: "invalid",
+					Trace: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+				},
+			},
+		},
 		{"paying", []string{"paying", "e1/o1|1|fp"}, []domain.Fact{{Type: domain.FactPaying, EventID: "e1", OrderID: "o1", Attempt: 1, Fingerprint: "fp"}}},
 		{
 			"an action required",
@@ -361,6 +375,7 @@ func TestParseFactsDamaged(t *testing.T) {
 		{"held, of a trace that is none", []string{"held", good + "||0af7651916cd43dd8448eb211c80319c-b7ad6b716920333"}, "held: cannot be read"},
 		{"held, of a trace and more", []string{"held", good + "||0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331|"}, "held: cannot be read"},
 		{"held, of a trace without its place", []string{"held", good + "|0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"}, "held: cannot be read"},
+		{"rejected, of a trace that is none", []string{"rejected", "e1/o1|h|fp|fred|general:2:0|sold_out~|"}, "rejected: cannot be read"},
 		{"confirmed, of a trace that is none", []string{"confirmed", "e1/o1|fred|general:2:900|EUR|auth||x"}, "confirmed: cannot be read"},
 		{"held by nothing", []string{"held", strings.Replace(good, "|h|", "||", 1)}, "held: cannot be read"},
 		{"held by a pay", []string{"held", strings.Replace(good, "|h|", "|pay|", 1)}, "held: cannot be read"},
