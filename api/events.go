@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -373,6 +374,11 @@ func (s *Server) eventPage(ctx context.Context, p Paging) (ids []string, next st
 	return ids, "", nil
 }
 
+// went reports whether an event is not there any more: it may have been forgotten since it was listed.
+func went(err error) bool {
+	return errors.Is(err, domain.ErrNotFound) || domain.CodeOf(err) == domain.CodeEventOver
+}
+
 func (s *Server) listEvents(ctx context.Context, in *struct{ Paging }) (*struct{ Body EventList }, error) {
 	ids, next, err := s.eventPage(ctx, in.Paging)
 	if err != nil {
@@ -381,6 +387,9 @@ func (s *Server) listEvents(ctx context.Context, in *struct{ Paging }) (*struct{
 	list := EventList{Events: []Event{}, Next: next}
 	for _, id := range ids {
 		look, err := s.events.at(ctx, id)
+		if went(err) {
+			continue
+		}
 		if err != nil {
 			return nil, s.problem(err)
 		}

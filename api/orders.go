@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"go.uber.org/zap"
 
 	"holdfast/domain"
 	"holdfast/domain/wire"
@@ -59,6 +58,7 @@ type Order struct {
 	ChangeDetail      string   `json:"change_detail,omitempty"`
 	RefundTotal       int64    `json:"refund_total,omitempty" doc:"Minor units that are given back, or to be."`
 	Dispute           *Dispute `json:"dispute,omitempty" doc:"What its customer's bank has asked back of its payment. The order keeps its places until somebody cancels it."`
+	TraceID           string   `json:"trace_id,omitempty" doc:"Of the trace that the request which opened it was of, if that was sampled, and the worker that held it traces."`
 	Receipt           string   `json:"receipt,omitempty" doc:"Of the request that was just published: with it, GET of the order is about this very request, and tells its place in line."`
 	Place             *Place   `json:"place,omitempty" doc:"While it waits, if its receipt was given."`
 }
@@ -83,7 +83,7 @@ func viewOrder(ref domain.OrderRef, o domain.Order, named map[string][]string) O
 		EventID: ref.EventID, OrderID: ref.OrderID, State: o.State.String(), Reason: o.Reason, Detail: o.Detail, CustomerID: o.CustomerID, Amount: o.Amount(),
 		Currency: o.Currency, HeldAtMillis: o.HeldAtMillis, DeadlineMillis: o.DeadlineMillis, ConfirmedAtMillis: o.ConfirmedAtMillis,
 		ResolvedAtMillis: o.ResolvedAtMillis, Attempt: o.Attempt, Change: o.Change, ChangeRefusal: o.ChangeRefusal, ChangeDetail: o.ChangeDetail,
-		RefundTotal: o.RefundTotal(), Items: viewItems(o.Items, named),
+		RefundTotal: o.RefundTotal(), Items: viewItems(o.Items, named), TraceID: o.Trace.ID(),
 	}
 	if d := o.Dispute; d != (domain.Dispute{}) {
 		v.Dispute = &Dispute{string(d.State), d.Amount, d.DueMillis}
@@ -177,6 +177,7 @@ type ChangeRequest struct {
 	Change       int64         `json:"change" minimum:"1" maximum:"1000000" doc:"Which change of its order this is, from 1."`
 	Items        []ItemRequest `json:"items" minItems:"1" maxItems:"20" nullable:"false" doc:"All places that the order shall have. Where it has as many seats of a section as are asked for without names, side by side unless adjacent is false, it keeps them; else it gets the best available ones."`
 	ValidSeconds int64         `json:"valid_seconds,omitempty" minimum:"1" maximum:"2592000"`
+	Reason       string        `json:"reason,omitempty" maxLength:"512" doc:"Why, for people. Who asked for it is the name of the key."`
 }
 
 // Preferences are the headers of every request that is published.
@@ -368,13 +369,10 @@ func (s *Server) change(ctx context.Context, in *struct {
 	Body ChangeRequest
 },
 ) (*orderOutput, error) {
-	out, err := s.submit(ctx, in.Preferences, domain.Request{
+	return s.submit(ctx, in.Preferences, domain.Request{
 		Type: domain.RequestChange, EventID: in.Event, OrderID: in.ID, Change: in.Body.Change, Items: itemsOf(in.Body.Items), ValidSeconds: in.Body.ValidSeconds,
+		Cause: domain.Cause{Reason: in.Body.Reason, By: callerOf(ctx).key.Name},
 	})
-	if err == nil && callerOf(ctx).role != domain.APICheckout { // a person: the fact has no room for who
-		s.did(ctx, "an exchange was asked for", zap.String("event_id", in.Event), zap.String("order_id", in.ID), zap.Int64("change", in.Body.Change))
-	}
-	return out, err
 }
 
 // submit publishes a request, and waits for what becomes of it as long as the caller prefers.

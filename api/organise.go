@@ -17,9 +17,9 @@ import (
 // Organising is what organisers do with events.
 type Organising interface {
 	// Create puts an event on sale; created is false if it is on sale with these terms already.
-	Create(ctx context.Context, eventID string, t domain.Terms) (created bool, err error)
+	Create(ctx context.Context, eventID string, t domain.Terms, cause domain.Cause) (created bool, err error)
 	// Adjust gives an event the terms that change makes of its present ones.
-	Adjust(ctx context.Context, eventID string, change func(domain.Event) (domain.Terms, error)) (changed bool, err error)
+	Adjust(ctx context.Context, eventID string, change func(domain.Event) (domain.Terms, error), cause domain.Cause) (changed bool, err error)
 	Close(ctx context.Context, eventID string, cause domain.Cause) (closed bool, err error)
 	Reopen(ctx context.Context, eventID string, cause domain.Cause) (reopened bool, err error)
 	// CallOff ends an event's sale and cancels its orders. Calling it again goes on with what is left.
@@ -75,6 +75,7 @@ type EventTerms struct {
 
 	LateApproval *int64            `json:"late_approval_for,omitempty" minimum:"0" maximum:"86400000" doc:"For how many milliseconds after its hold has run out an order whose payment is approved gets its places again, if they are free. 0: the money is given back."`
 	Allocations  []AllocationTerms `json:"allocations,omitempty" maxItems:"27" nullable:"false" doc:"Allocations to add, or to change."`
+	Reason       string            `json:"reason,omitempty" maxLength:"512" doc:"Why, for people. Who asked for it is the name of the key."`
 	RevokeCodes  []domain.Secret   `json:"revoke_codes,omitempty" minItems:"1" maxItems:"1000" nullable:"false" doc:"Access codes that open nothing any more. Orders that used them stay."`
 }
 
@@ -319,7 +320,7 @@ func (s *Server) createEvent(ctx context.Context, in *struct{ Body NewEvent }) (
 	terms, err := in.Body.organisedBy(s.deps.Codes, id, domain.Event{}, domain.Terms{Currency: in.Body.Currency})
 	created := false
 	if err == nil {
-		created, err = s.deps.Organising.Create(ctx, id, terms)
+		created, err = s.deps.Organising.Create(ctx, id, terms, domain.Cause{Reason: in.Body.Reason, By: callerOf(ctx).key.Name})
 	}
 	if err != nil {
 		return nil, s.problem(err).of(domain.OrderRef{EventID: id})
@@ -338,7 +339,7 @@ func (s *Server) adjustEvent(ctx context.Context, in *struct {
 ) (*changedOutput, error) {
 	changed, err := s.deps.Organising.Adjust(ctx, in.Event, func(event domain.Event) (domain.Terms, error) {
 		return in.Body.organisedBy(s.deps.Codes, in.Event, event, event.Terms())
-	})
+	}, domain.Cause{Reason: in.Body.Reason, By: callerOf(ctx).key.Name})
 	if err != nil {
 		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
 	}

@@ -101,7 +101,8 @@ type paced struct {
 func (t *paced) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodGet { // of the same URLs ever: what it is, and its keys
 		t.mu.Lock()
-		early := time.Since(t.asked[r.URL.Path]) < t.pause
+		last := t.asked[r.URL.Path]
+		early := time.Since(last) < t.pause
 		if !early {
 			if t.asked == nil {
 				t.asked = make(map[string]time.Time)
@@ -110,13 +111,16 @@ func (t *paced) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		t.mu.Unlock()
 		if early {
-			return nil, errAskedJustNow
+			return nil, &askedJustNow{last}
 		}
 	}
 	return t.next.RoundTrip(r)
 }
 
-var errAskedJustNow = errors.New("the provider was asked for that just now")
+// askedJustNow says that the provider was asked for that at a time that is no second ago.
+type askedJustNow struct{ at time.Time }
+
+func (*askedJustNow) Error() string { return "the provider was asked for that just now" }
 
 // known is the provider, which is asked what it is if that is not known yet.
 func (p *People) known(ctx context.Context) (*oidc.Provider, *oidc.IDTokenVerifier, error) {
@@ -129,12 +133,75 @@ func (p *People) known(ctx context.Context) (*oidc.Provider, *oidc.IDTokenVerifi
 		return nil, nil, p.err
 	}
 	provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.config.Issuer)
+	var says struct {
+		KeysURL    string   `json:"jwks_uri"`
+		Algorithms []string `json:"id_token_signing_alg_values_supported"`
+	}
+	if err == nil {
+		err = provider.Claims(&says)
+	}
 	if err != nil {
 		p.failed, p.err = time.Now(), domain.WithClass(domain.ClassRetry, fmt.Errorf("asking the provider of identities: %w", err))
 		return nil, nil, p.err
 	}
-	p.provider, p.verifier = provider, provider.VerifierContext(oidc.ClientContext(context.Background(), p.client), &oidc.Config{ClientID: p.config.ClientID})
+	keys := &signers{remote: oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), p.client), says.KeysURL)}
+	p.provider, p.verifier = provider, oidc.NewVerifier(p.config.Issuer, keys, &oidc.Config{
+		ClientID:             p.config.ClientID,
+		SupportedSigningAlgs: slices.DeleteFunc(says.Algorithms, func(name string) bool { return !slices.Contains(signedWith, name) }),
+	})
 	return p.provider, p.verifier, nil
+}
+
+// signedWith are the algorithms of signatures that anybody can check and only the provider can make.
+var signedWith = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA}
+
+// signers are the keys of the provider. The library's verifier tells that they could not be had and that none of them has signed
+// with errors that only their words tell apart: these tell it whoever asks beside the error.
+type signers struct {
+	remote oidc.KeySet
+
+	mu       sync.Mutex
+	failed   error // of the last try to get them that came to nothing
+	failedAt time.Time
+}
+
+type unansweredKey struct{}
+
+// VerifySignature implements oidc.KeySet.
+func (s *signers) VerifySignature(ctx context.Context, token string) ([]byte, error) {
+	payload, err := s.remote.VerifySignature(ctx, token)
+	if err == nil {
+		return payload, nil
+	}
+	cause := errors.Unwrap(err) // why the keys could not be had; nil: none of them has signed
+	var early *askedJustNow
+	s.mu.Lock()
+	switch {
+	case errors.As(err, &early) && s.failedAt.After(early.at):
+		cause = s.failed
+	case early != nil: // they were had just now
+		cause = nil
+	case cause != nil && ctx.Err() == nil:
+		s.failed, s.failedAt = cause, time.Now()
+	}
+	s.mu.Unlock()
+	if unanswered, ok := ctx.Value(unansweredKey{}).(*error); ok {
+		*unanswered = cause
+	}
+	return nil, err
+}
+
+// verify is what a token says that the provider has signed. Errors: refused; ClassRetry if it would take keys of the provider that it does not tell.
+func verify(ctx context.Context, verifier *oidc.IDTokenVerifier, token string, refused error) (*oidc.IDToken, error) {
+	var unanswered error
+	said, err := verifier.Verify(context.WithValue(ctx, unansweredKey{}, &unanswered), token)
+	switch {
+	case err == nil:
+		return said, nil
+	case unanswered != nil:
+		return nil, domain.WithClass(domain.ClassRetry, fmt.Errorf("asking the provider of identities for its keys: %w", unanswered))
+	}
+	return nil, refused
 }
 
 // who is whose token this is. Errors: errUnauthenticated; ClassRetry if the provider had to be asked and does not answer.
@@ -143,9 +210,9 @@ func (p *People) who(ctx context.Context, token string) (principal, error) {
 	if err != nil {
 		return principal{}, err
 	}
-	said, err := verifier.Verify(ctx, token)
+	said, err := verify(ctx, verifier, token, errUnauthenticated)
 	if err != nil {
-		return principal{}, errUnauthenticated
+		return principal{}, err
 	}
 	claims := map[string]any{}
 	if err := said.Claims(&claims); err != nil || said.Subject == "" {
@@ -184,8 +251,11 @@ func (p *People) signIn(ctx context.Context, r SignInRequest) (token string, unt
 		return "", until, domain.WithClass(domain.ClassRetry, errors.New("the provider of identities does not answer")) // its error may tell the code
 	}
 	token, _ = given.Extra("id_token").(string)
-	said, err := verifier.Verify(ctx, token)
-	if err != nil || subtle.ConstantTimeCompare([]byte(said.Nonce), []byte(r.Nonce)) != 1 {
+	said, err := verify(ctx, verifier, token, errNotSignedIn)
+	if err != nil {
+		return "", until, err
+	}
+	if subtle.ConstantTimeCompare([]byte(said.Nonce), []byte(r.Nonce)) != 1 {
 		return "", until, errNotSignedIn
 	}
 	_, err = p.who(ctx, token)

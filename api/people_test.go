@@ -25,6 +25,7 @@ type identities struct {
 	key  *rsa.PrivateKey
 	gets atomic.Int64
 	away atomic.Bool
+	mute atomic.Bool // it says what it is, but not its keys
 	// of a sign-in: what is exchanged for what
 	code, verifier, token string
 }
@@ -39,7 +40,7 @@ func newIdentities(t *testing.T) *identities {
 	of := &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: key.Public(), KeyID: "k1", Algorithm: oidc.RS256}}}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case p.away.Load():
+		case p.away.Load(), p.mute.Load() && r.URL.Path == "/keys":
 			w.WriteHeader(http.StatusBadGateway)
 		case r.URL.Path == "/token":
 			p.exchange(w, r)
@@ -175,6 +176,51 @@ func TestProviderIsAwayOrPestered(t *testing.T) {
 	if a := ask(s, http.MethodGet, "/v1/self", p.says(nil), ""); a.Code != http.StatusOK {
 		t.Errorf("it is away, and its keys are known: %d", a.Code)
 	}
+}
+
+// A provider whose keys cannot be had says nothing about a token: that is not the caller's fault, and is over when it answers again. What it has said
+// of its keys counts on, also for what they have not signed.
+func TestProviderTellsNoKeys(t *testing.T) {
+	p := newIdentities(t)
+	w := &world{}
+	s := p.lets(w)
+	key := w.key(t, domain.APISRE)
+	again := func() { s.deps.People.client.Transport.(*paced).asked = nil } // as if a second had passed
+	asks := func(what, token string, want int) {
+		t.Helper()
+		a := ask(s, http.MethodGet, "/v1/self", token, "")
+		if a.Code != want {
+			t.Errorf("%s: %d, want %d: %s", what, a.Code, want, a.Body)
+		}
+		if got := a.Header().Get("Retry-After"); (got != "") != (want == http.StatusServiceUnavailable) {
+			t.Errorf("%s: Retry-After %q", what, got)
+		}
+	}
+	forged := newIdentities(t).says(map[string]any{"iss": p.URL})
+	p.mute.Store(true)
+	asks("no keys", p.says(nil), http.StatusServiceUnavailable)
+	asks("no keys, and asked for them just now", p.says(nil), http.StatusServiceUnavailable)
+	asks("no keys, and a forged token, of which that cannot be told", forged, http.StatusServiceUnavailable)
+	asks("no token", "..", http.StatusUnauthorized)
+	asks("a key", key, http.StatusOK)
+	p.code, p.verifier, p.token = "c1", strings.Repeat("v", 43), p.says(map[string]any{"nonce": strings.Repeat("n", 16)})
+	signIn := fmt.Sprintf(`{"code":"c1","code_verifier":%q,"nonce":%q,"redirect_uri":"https://shop.example/console/"}`, p.verifier, strings.Repeat("n", 16))
+	if a := ask(s, http.MethodPost, "/v1/sign-in", "", signIn); a.Code != http.StatusServiceUnavailable {
+		t.Errorf("a sign-in without keys: %d %s", a.Code, a.Body)
+	}
+	p.mute.Store(false)
+	again()
+	asks("the keys are there", p.says(nil), http.StatusOK)
+	asks("the keys are there, and a forged token", forged, http.StatusUnauthorized)
+	p.mute.Store(true)
+	asks("no keys any more, but they are known", p.says(nil), http.StatusOK)
+	again()
+	asks("no keys any more, and none of those that are known has signed: perhaps another one has", forged, http.StatusServiceUnavailable)
+	asks("no keys any more, and a token that is over", p.says(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), http.StatusUnauthorized)
+	p.mute.Store(false)
+	again()
+	asks("the keys are there again", forged, http.StatusUnauthorized)
+	asks("likewise, and asked for them just now", forged, http.StatusUnauthorized)
 }
 
 // A browser exchanges the code of a sign-in, with what it has kept to itself; nothing else is exchanged.

@@ -124,9 +124,11 @@ func (w *world) Invoices(context.Context, string) ([]InvoiceLine, error) {
 // staff does whatever is asked, which is nothing.
 type staff struct{}
 
-func (staff) Create(context.Context, string, domain.Terms) (bool, error) { return true, nil }
+func (staff) Create(context.Context, string, domain.Terms, domain.Cause) (bool, error) {
+	return true, nil
+}
 
-func (staff) Adjust(_ context.Context, _ string, change func(domain.Event) (domain.Terms, error)) (bool, error) {
+func (staff) Adjust(_ context.Context, _ string, change func(domain.Event) (domain.Terms, error), _ domain.Cause) (bool, error) {
 	_, err := change(domain.Event{Name: "E", Currency: "EUR", Sections: []domain.Section{{Name: "general", Price: 1, Capacity: 2, Available: 2}}})
 	return err == nil, err
 }

@@ -30,19 +30,22 @@ const (
 const typeEvents = "text/event-stream"
 
 func (s *Server) registerUpdates() {
-	streams := func(doc string) map[string]*huma.Response {
+	// What an event tells is its data, as JSON: that is what clients make of the schema of such a stream, the one that is generated among them.
+	streams := func(doc string, told *huma.Schema) map[string]*huma.Response {
 		return map[string]*huma.Response{
-			"200": {Description: doc, Content: map[string]*huma.MediaType{typeEvents: {Schema: &huma.Schema{Type: huma.TypeString}}}},
+			"200": {Description: doc, Content: map[string]*huma.MediaType{typeEvents: {Schema: &huma.Schema{
+				OneOf: []*huma.Schema{told, schemaOf[Problem](s)}, Description: doc + " This is the data of one, as JSON.",
+			}}}},
 			"204": {Description: "There is nothing more to come: do not ask again."},
 		}
 	}
 	register(s, huma.Operation{
 		OperationID: "order-updates", Method: http.MethodGet, Path: "/v1/orders/{event}/{id}/updates", Summary: "Hear what becomes of an order", Tags: []string{"orders"},
-		Responses: streams("Server-sent events. order: an Order, now and whenever it has changed, or its place in line has. problem: a Problem, and the end. It ends with an outcome."),
+		Responses: streams("Server-sent events. order: an Order, now and whenever it has changed, or its place in line has. problem: a Problem, and the end. It ends with an outcome.", schemaOf[Order](s)),
 	}, lookers, s.orderUpdates)
 	register(s, huma.Operation{
 		OperationID: "event-updates", Method: http.MethodGet, Path: "/v1/events/{event}/updates", Summary: "Hear what is left of an event", Tags: []string{"events"},
-		Responses: streams("Server-sent events. event: an Event, now and whenever it has changed, four times a second at most."),
+		Responses: streams("Server-sent events. event: an Event, now and whenever it has changed, four times a second at most. problem: a Problem, and the end.", schemaOf[Event](s)),
 	}, anyone, s.eventUpdates)
 }
 

@@ -75,7 +75,7 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 		}
 		next = Order{
 			State: OrderRejected, RequestType: f.RequestType, Fingerprint: f.Fingerprint, CustomerID: f.CustomerID,
-			Items: f.Items, Reason: f.Reason, Detail: f.Detail,
+			Items: f.Items, Reason: f.Reason, Detail: f.Detail, Trace: f.Trace,
 		}
 
 	case FactConfirmed:

@@ -210,7 +210,7 @@ func decideHold(v View, ref OrderRef, nowMillis int64, c Hold) (*Fact, Verdict) 
 			return &Fact{
 				Type: FactRejected, EventID: ref.EventID, OrderID: ref.OrderID,
 				RequestType: c.Request.Type, Fingerprint: c.Request.Fingerprint, CustomerID: c.Request.CustomerID,
-				Items: c.Request.asked(), Reason: reason, Detail: detail,
+				Items: c.Request.asked(), Reason: reason, Detail: detail, Trace: c.Trace,
 			}, VerdictDone
 		}
 		held := &Fact{

@@ -78,7 +78,7 @@ type Fact struct {
 	Currency          string      // held, confirmed, cancelled, reduced, changed, refund_granted
 	DeadlineMillis    int64       // held, extended
 	Code              string      // held: hash of the access code that it uses; empty for none
-	Trace             Trace       // held, confirmed: of the request that opened the order; empty for none
+	Trace             Trace       // held, rejected, confirmed: of the request that opened the order; empty for none
 	LateMillis        int64       // lapsed: for how long after the deadline the payment may still be approved
 	AuthorizationID   string      // confirmed, action_required
 	Attempt           int         // paying, payment_declined, action_required: its number, from 1; confirmed: if it was not the first that was approved
@@ -95,7 +95,7 @@ type Fact struct {
 
 	Recalled *Recalled // event_recalled, order_recalled
 	Terms    *Terms    // listed, adjusted; reopened: as they were
-	Cause    Cause     // closed, reopened, event_cancelled; cancelled, reduced, refund_granted, if the request said it
+	Cause    Cause     // listed, adjusted, closed, reopened, event_cancelled; cancelled, reduced, changed, refund_granted, if the request said it
 }
 
 // Name is the fact's own: entry-id#line.

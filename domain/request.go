@@ -59,7 +59,7 @@ type Request struct {
 	ValidSeconds int64         // 0: the worker's default
 	Attempt      int64         // of a pay or a payment_update, which one for its order: 1 to MaxAttempts; 0: the first
 	Traceparent  string        // W3C trace context; passed over if malformed
-	Cause        Cause         // of a cancel or a refund: why, and who asks for it, for people; either may be empty
+	Cause        Cause         // of a cancel, a change or a refund: why, and who asks for it, for people; either may be empty
 
 	// Fingerprint identifies the body of all but a cancel of everything, so that a retry is told from another request
 	// under the same order_id, of the same attempt, or of the same number. The payment token is no part of it: it may not be

@@ -72,7 +72,7 @@ func TestReadmeFromNothing(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s%v", out, err)
 		}
-		for _, want := range []string{"jazz-night: Jazz Night, ", "general: ", " at €25.00", "cart cart-4715: confirmed €50.00\n", "fred has jazz-night/"} {
+		for _, want := range []string{"jazz-night: Jazz Night, ", "general: ", " at €25.00", "cart cart-4715: confirmed €50.00\n", "heard: confirmed\n", "fred has jazz-night/"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("it does not say %q:\n%s", want, out)
 			}

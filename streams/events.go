@@ -13,10 +13,16 @@ import (
 )
 
 // Events are the events of a namespace, for those who put them on sale.
-type Events struct{ store *Store }
+type Events struct {
+	store *Store
+	cause domain.Cause // of creating and adjusting them; empty if nobody says
+}
 
 // Events hands them out.
-func (s *Store) Events() *Events { return &Events{s} }
+func (s *Store) Events() *Events { return &Events{store: s} }
+
+// By hands them out for whoever creates and adjusts them, so that the facts say who, and why.
+func (e *Events) By(cause domain.Cause) *Events { return &Events{e.store, cause} }
 
 // Create puts an event on sale. created is false if it is on sale with these terms
 // already. Errors: ClassReject for bad terms; domain.ErrConflict if it is there and has
@@ -29,6 +35,9 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 	if err := t.Validate(); err != nil {
 		return false, err
 	}
+	if err := e.cause.Validate(); err != nil {
+		return false, err
+	}
 	p := e.store.Partition(eventID)
 	for range adjustAttempts {
 		there, err := e.store.Inside().Event(ctx, eventID)
@@ -39,6 +48,7 @@ func (e *Events) Create(ctx context.Context, eventID string, t domain.Terms) (cr
 		if err != nil || fact == nil {
 			return false, err
 		}
+		fact.Cause = e.cause
 		event, err := domain.ApplyEvent(there.Event, *fact)
 		if err != nil {
 			return false, err
@@ -88,6 +98,9 @@ func (e *Events) Adjust(ctx context.Context, eventID string, change func(domain.
 // AdjustEvent is Adjust by all that is known of the event, its seats among it. Seats are moved (Terms.Moves) if each of them is
 // then what it was, and not one is if one is held or sold by then: ClassReject, with domain.CodeBelowHeld, which names it.
 func (e *Events) AdjustEvent(ctx context.Context, eventID string, change func(domain.Event) (domain.Terms, error)) (changed bool, err error) {
+	if err := e.cause.Validate(); err != nil {
+		return false, err
+	}
 	p := e.store.Partition(eventID)
 	for range adjustAttempts {
 		event, err := e.read(ctx, eventID)
@@ -102,6 +115,7 @@ func (e *Events) AdjustEvent(ctx context.Context, eventID string, change func(do
 		if err != nil || fact == nil {
 			return false, err
 		}
+		fact.Cause = e.cause
 		after, err := domain.ApplyEvent(event.Event, *fact)
 		if err != nil {
 			return false, err

@@ -61,14 +61,15 @@ func TestHoldKeepsTraces(t *testing.T) {
 	const of = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
 	f := newFixture(t)
 	f.list("e1", terms(3))
-	batch := f.arrive(purchase("e1", "o1", "fred", 1), purchase("e1", "o2", "mary", 1), purchase("e1", "o3", "bob", 5))
+	batch := f.arrive(purchase("e1", "o1", "fred", 1), purchase("e1", "o2", "mary", 1), purchase("e1", "o3", "bob", 5), purchase("e1", "o4", "ann", 9))
 	batch[1].Trace, batch[2].Trace = of, of
 	replies, _ := f.holdBatch(batch...)
 	fingerprint := func(i int) string { return batch[i].Request.Fingerprint }
 	for i, want := range []string{
 		fmt.Sprintf("h2|p|%s|fred|general:1:1000|EUR|%d|||||||", fingerprint(0), holdMillis),
 		fmt.Sprintf("h2|p|%s|mary|general:1:1000|EUR|%d||||||t%s|", fingerprint(1), holdMillis, of),
-		fmt.Sprintf("r2|p|%s|bob|general:5:0|||||||sold_out||", fingerprint(2)),
+		fmt.Sprintf("r2|p|%s|bob|general:5:0|||||||sold_out|t%s|", fingerprint(2), of),
+		fmt.Sprintf("r2|p|%s|ann|general:9:0|||||||sold_out||", fingerprint(3)),
 	} {
 		id := fmt.Sprintf("o%d", i+1)
 		if record := f.record("e1", id); record != replies[i].Order.Version+"|"+want {

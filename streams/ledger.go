@@ -222,7 +222,7 @@ func (in *intake) taken(ctx context.Context, c *holdCall, chunk []int, reply []s
 			why = ""
 		}
 		if why != "" {
-			fact.Type, fact.Items, fact.Trace = domain.FactRejected, class.asked, ""
+			fact.Type, fact.Items = domain.FactRejected, class.asked
 			fact.Reason, fact.Detail, _ = strings.Cut(why, "|")
 		} else if r.Type.Pays() {
 			replies[i].Verdict = domain.VerdictAuthorize

@@ -150,6 +150,8 @@ var plantedBugs = []plantedBug{
 
 	// Whose trace an order keeps.
 	{"a record does not keep its trace", holdFile, "(further[i] and further[i] .. ';t' or 't') .. trace", "further[i]"},
+	{"a record of a refusal does not keep its trace", holdFile, "'|t' .. trace .. '|' .. detail", "'||' .. detail"},
+	{"a refusal forgets the trace", decideFile, "Detail: detail, Trace: c.Trace,", "Detail: detail,"},
 	{"a confirmation forgets the trace", decideFile, "later(c.Attempt), Trace: o.Trace,", "later(c.Attempt),"},
 	// What goes of the log.
 	{"the log is trimmed before it is durable", "streams/scripts/trim_log.lua", "before(position, upto)", "false"},

@@ -126,7 +126,10 @@ func TestOrdersOverHTTP(t *testing.T) {
 		http.MethodPost, "/v1/orders/hall/h1/pay", `{"payment_token":"tok_secret","attempt":2}`, "Prefer", "wait=10")
 	web.is(200, object{"state": "confirmed", "change": 1, "amount": 1000, "refund_total": 1000}, http.MethodPost, "/v1/orders/hall/h1/cancel", `{"change":1,"items":[{"section":"stalls","seats":["A-1"]}]}`, "Prefer", "wait=10")
 	web.is(200, object{"change": 2, "change_refusal": "not_in_order"}, http.MethodPost, "/v1/orders/hall/h1/cancel", `{"change":2,"items":[{"section":"stalls","seats":["A-1"]}]}`, "Prefer", "wait=10")
-	web.is(200, object{"change": 3}, http.MethodPost, "/v1/orders/hall/h1/change", `{"change":3,"items":[{"section":"stalls","seats":["A-3"]}]}`, "Prefer", "wait=10")
+	web.is(200, object{"change": 3}, http.MethodPost, "/v1/orders/hall/h1/change", `{"change":3,"items":[{"section":"stalls","seats":["A-3"]}],"reason":"a pillar"}`, "Prefer", "wait=10")
+	if sheet := h.ok("orders", "show", "hall/h1"); !strings.Contains(sheet, "why a pillar, asked for by web") {
+		t.Errorf("the history does not say who exchanged, and why:\n%s", sheet)
+	}
 	web.is(200, object{"state": "cancelled", "reason": "requested"}, http.MethodPost, "/v1/orders/hall/h1/cancel", `{"reason":"ill"}`, "Prefer", "wait=10")
 	if said := h.ok("orders", "show", "hall/h1"); !strings.Contains(said, "why ill, asked for by web") {
 		t.Errorf("who asked for it is not told:\n%s", said)

@@ -18,9 +18,14 @@ import (
 // apiOrganising is what organisers do, as the API knows it.
 type apiOrganising struct{ *streams.Events }
 
-// Adjust is AdjustEvent.
-func (o apiOrganising) Adjust(ctx context.Context, eventID string, change func(domain.Event) (domain.Terms, error)) (bool, error) {
-	return o.AdjustEvent(ctx, eventID, change)
+// Create is that of Events, for a cause.
+func (o apiOrganising) Create(ctx context.Context, eventID string, t domain.Terms, cause domain.Cause) (bool, error) {
+	return o.By(cause).Create(ctx, eventID, t)
+}
+
+// Adjust is AdjustEvent, likewise.
+func (o apiOrganising) Adjust(ctx context.Context, eventID string, change func(domain.Event) (domain.Terms, error), cause domain.Cause) (bool, error) {
+	return o.By(cause).AdjustEvent(ctx, eventID, change)
 }
 
 func (o apiOrganising) CallOff(ctx context.Context, eventID string, cause domain.Cause) (api.CalledOff, error) {

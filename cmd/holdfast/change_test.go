@@ -38,7 +38,7 @@ func TestChanges(t *testing.T) {
 	taken := alter("change", "2", "--item", "section=stalls,seats=A-3/A-4")
 	expect(t, h.one(taken...), object{"state": "confirmed", "reason": "seat_taken", "detail": "A-4", "amount": 9000, "change_refusal": "seat_taken"})
 	h.fails(exitFailed, []string{"order opera/o1: not changed: seat_taken: A-4"}, append(taken, "--fail-unless-confirmed")...)
-	moved := h.one(append(alter("change", "3", "--item", "section=stalls,seats=A-3/A-2"), "--fail-unless-confirmed")...)
+	moved := h.one(append(alter("change", "3", "--item", "section=stalls,seats=A-3/A-2", "--reason", "a pillar", "--by", "ann"), "--fail-unless-confirmed")...)
 	expect(t, moved, object{"state": "confirmed", "amount": 9000, "change": 3, "refund_total": 4500})
 	if got := seats(moved); got != `"stalls"2["A-2","A-3"]` {
 		t.Errorf("moved: %s", got)
@@ -48,7 +48,7 @@ func TestChanges(t *testing.T) {
 	expect(t, h.one("sales", "opera"), object{"orders": 2, "tickets_sold": 3, "revenue": 13500})
 	table(t, h.ok("events", "seats", "opera", "--orders"), "SEATS STATE ORDER_ID", "A-2 A-3 sold o1", "A-4 sold o2")
 	shown := h.ok("orders", "show", "o1")
-	for _, want := range []string{"reduced", "number 1, gave stalls: 1 (A-2) at 45.00 EUR", "change_refused", "number 2, reason seat_taken", "changed", "took stalls: 2 (A-2 A-3) at 45.00 EUR"} {
+	for _, want := range []string{"reduced", "number 1, gave stalls: 1 (A-2) at 45.00 EUR", "change_refused", "number 2, reason seat_taken", "changed", "took stalls: 2 (A-2 A-3) at 45.00 EUR", "why a pillar, asked for by ann"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("shown as\n%s\nwithout %q", shown, want)
 		}
@@ -58,6 +58,8 @@ func TestChanges(t *testing.T) {
 		{"--change", "publish", "--event", "opera", "--customer", "jim", "--change", "1"},
 		{"change: missing", "publish", "--type", "change", "--event", "opera", "--order", "o1", "--item", "section=stalls,seats=A-1"},
 		{"item", "publish", "--type", "change", "--event", "opera", "--order", "o1", "--change", "1"},
+		{"--by", "publish", "--event", "opera", "--customer", "jim", "--by", "ann"},
+		{"--reason", "publish", "--type", "pay", "--event", "opera", "--order", "o1", "--reason", "ill"},
 		{"--item", "publish", "--type", "pay", "--event", "opera", "--order", "o1", "--item", "section=stalls,seats=A-1"},
 	} {
 		h.fails(exitUsage, []string{bad[0]}, bad[1:]...)

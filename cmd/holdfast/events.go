@@ -21,6 +21,9 @@ type eventsCommand struct {
 	Show   eventsShowCommand   `cmd:"" help:"Show one event."`
 	Seats  eventsSeatsCommand  `cmd:"" help:"Show the seats of an event: which are free, and who holds or has the others."`
 	List   eventsListCommand   `cmd:"" help:"List all events."`
+
+	History eventsHistoryCommand `cmd:"" help:"What was made of an event: who changed it, when and why."`
+
 	Adjust eventsAdjustCommand `cmd:"" help:"Change capacities, prices, sections, dates or the name of an event."`
 	Close  eventsCloseCommand  `cmd:"" help:"End the sale of an event. What is held can still be paid."`
 	Reopen eventsReopenCommand `cmd:"" help:"Let the sale of a closed event go on."`
@@ -66,6 +69,7 @@ type eventsCreateCommand struct {
 	OffSale timeFlag `placeholder:"TIME" help:"When the sale ends. Default: never."`
 
 	allocationFlags `group:"Allocations: places that only some may take:"`
+	causeFlags
 }
 
 // Help is shown by --help.
@@ -169,12 +173,16 @@ func (c *eventsCreateCommand) Run(ctx context.Context, e *environment) error {
 	if err != nil {
 		return aboutEvent(c.EventID, err)
 	}
+	cause, err := c.cause()
+	if err != nil {
+		return aboutEvent(c.EventID, err)
+	}
 	mayCreate, err := e.newArchiveGuard(c.Archive)
 	if err != nil {
 		return err
 	}
 	return aboutEvent(c.EventID, e.withStoreOf(ctx, streams.Options{Create: true, MayCreate: mayCreate}, func(store *streams.Store) error {
-		created, err := store.Events().Create(ctx, c.EventID, terms)
+		created, err := store.Events().By(cause).Create(ctx, c.EventID, terms)
 		if err != nil {
 			hint := ""
 			if code := domain.CodeOf(err); code == domain.CodeConflict {
@@ -232,7 +240,8 @@ type eventsAdjustCommand struct {
 
 	allocationFlags `group:"Allocations: places that only some may take:"`
 	Unblock         []placesFlag `sep:"none" placeholder:"SECTION:SEAT/SEAT…" group:"Allocations: places that only some may take:" help:"Seats that are for sale again."`
-	RevokeCodes     string       `placeholder:"FILE" group:"Allocations: places that only some may take:" help:"Access codes that open nothing any more, one a line. Orders that used them stay."`
+	causeFlags
+	RevokeCodes string `placeholder:"FILE" group:"Allocations: places that only some may take:" help:"Access codes that open nothing any more, one a line. Orders that used them stay."`
 }
 
 // Help is shown by --help.
@@ -262,9 +271,13 @@ func (c *eventsAdjustCommand) Run(ctx context.Context, e *environment) error {
 		}
 		named[name] = true
 	}
+	cause, err := c.cause()
+	if err != nil {
+		return aboutEvent(c.EventID, err)
+	}
 	return aboutEvent(c.EventID, e.withStore(ctx, func(store *streams.Store) error {
 		var terms domain.Terms // those that are stored in the end
-		changed, err := store.Events().AdjustEvent(ctx, c.EventID, func(event domain.Event) (domain.Terms, error) {
+		changed, err := store.Events().By(cause).AdjustEvent(ctx, c.EventID, func(event domain.Event) (domain.Terms, error) {
 			var err error
 			terms, err = c.apply(event)
 			return terms, err

@@ -501,6 +501,17 @@ func (w *wording) state() string {
 	return text
 }
 
+// traceID is the trace that the order keeps; before it is opened, that of a request of it, which may not be kept; empty for none.
+func (w *wording) traceID() string {
+	id := w.x.Order.Trace.ID()
+	if w.x.Order.State == domain.OrderNone {
+		for _, at := range w.x.Requests {
+			id = cmp.Or(id, at.Request.TraceID())
+		}
+	}
+	return id
+}
+
 func (w *wording) write() error {
 	stands := standsUnknown
 	for _, s := range standings {
@@ -528,13 +539,17 @@ func (w *wording) write() error {
 			AtMillis  int64     `json:"at"` // milliseconds, on Redis's clock
 			State     string    `json:"state"`
 			Reason    string    `json:"reason"`
+			TraceID   string    `json:"trace_id,omitempty"` // of the request that opened it, or, before that, of one that is on its way
 			Stands    standing  `json:"stands"`
 			Findings  []finding `json:"findings"`
 			NotKnown  []string  `json:"not_known"`
-		}{w.x.Ref.EventID, w.x.Ref.OrderID, w.partition, w.x.AtMillis, w.x.Order.State.String(), w.x.Order.Reason, stands, w.found, unseen})
+		}{w.x.Ref.EventID, w.x.Ref.OrderID, w.partition, w.x.AtMillis, w.x.Order.State.String(), w.x.Order.Reason, w.traceID(), stands, w.found, unseen})
 		return out.flush()
 	}
 	out.note(printableLine(fmt.Sprintf("order %s, in partition %d, is %s", w.ref(), w.partition, w.state())))
+	if id := w.traceID(); id != "" {
+		out.note(printableLine("trace_id " + id))
+	}
 	for _, f := range w.found {
 		out.note(printableLine(strings.ToUpper(f.Text[:1]) + f.Text[1:] + "."))
 		out.note(printableLine("  next: " + f.Next))

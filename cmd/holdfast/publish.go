@@ -40,6 +40,8 @@ type publishCommand struct {
 	Change       int64         `placeholder:"N" help:"With change, refund, and cancel of some places: which one of the order it is, from 1; the next one may follow when the one before is decided."`
 	Amount       int64         `placeholder:"MINOR_UNITS" help:"With refund: how much is given back, unless --item says of which places the price is."`
 	NoRefund     bool          `help:"With cancel: give the places back, and keep the money."`
+	Reason       string        `placeholder:"TEXT" help:"With cancel, change and refund: why, for people. orders show tells it."`
+	By           string        `placeholder:"NAME" help:"Likewise: who asks for it."`
 	Attempt      int64         `placeholder:"N" help:"With pay and payment_update: which attempt to pay for the order it is, 1 to 9; the next one may follow when the one before was declined. Default: 1."`
 	ValidSeconds int64         `placeholder:"N" help:"How long the request may wait in line. Default: as the worker says."`
 	File         string        `placeholder:"FILE|-" help:"Publish the requests of a file (- is stdin) instead: JSON lines with the fields of a request."`
@@ -125,7 +127,7 @@ func (c *publishCommand) Run(ctx context.Context, e *environment) error {
 		return e.withStore(ctx, func(store *streams.Store) error { return e.publish(ctx, store, how, one(request)) })
 	}
 	if c.Event != "" || c.Customer != "" || c.Order != "" || c.Section != "" || c.Allocation != "" || c.UnitPrice != nil || len(c.Item) > 0 ||
-		len(c.Seats) > 0 || c.Adjacent != nil || c.Quantity != nil || c.HoldSeconds != 0 || c.Attempt != 0 || c.Change != 0 || c.Amount != 0 || c.NoRefund || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
+		len(c.Seats) > 0 || c.Adjacent != nil || c.Quantity != nil || c.HoldSeconds != 0 || c.Attempt != 0 || c.Change != 0 || c.Amount != 0 || c.NoRefund || c.Reason != "" || c.By != "" || c.ValidSeconds != 0 || c.Type != string(domain.RequestPurchase) {
 		return badUsage("with --file, the requests are in the file: leave out the flags that describe one")
 	}
 	in := e.stdin
@@ -152,6 +154,7 @@ func (c *publishCommand) request() (domain.Request, error) {
 	r := domain.Request{
 		Type: domain.RequestType(c.Type), EventID: c.Event, OrderID: c.Order,
 		HoldSeconds: c.HoldSeconds, ValidSeconds: c.ValidSeconds, UnitPrice: c.UnitPrice, Attempt: c.Attempt, Change: c.Change, Amount: c.Amount, NoRefund: c.NoRefund,
+		Cause: domain.Cause{Reason: c.Reason, By: c.By},
 	}
 	if err := c.check(r.Type); err != nil {
 		return r, about(r.Ref(), err)
@@ -233,6 +236,8 @@ func (c *publishCommand) check(t domain.RequestType) error {
 		{"--change", c.Change != 0, t == domain.RequestCancel || t == domain.RequestChange || t == domain.RequestRefund},
 		{"--amount", c.Amount != 0, t == domain.RequestRefund},
 		{"--no-refund", c.NoRefund, t == domain.RequestCancel},
+		{"--reason", c.Reason != "", t == domain.RequestCancel || t == domain.RequestChange || t == domain.RequestRefund},
+		{"--by", c.By != "", t == domain.RequestCancel || t == domain.RequestChange || t == domain.RequestRefund},
 		{"--attempt", c.Attempt != 0, t == domain.RequestPay || t == domain.RequestPaymentUpdate},
 		{"--valid-seconds", c.ValidSeconds != 0, t.Opens() || t == domain.RequestPay || t == domain.RequestChange},
 		{"--token", c.Token != "" && c.Token != os.Getenv("HOLDFAST_TOKEN"), t.Pays()}, // the environment has it for all commands

@@ -85,6 +85,19 @@ func TestWorkersSendSpans(t *testing.T) {
 	if o := h.json("orders", "show", "e1/o1")[0]; o["trace_id"] != traceID {
 		t.Errorf("the order says trace %v", o["trace_id"])
 	}
+	if text := h.ok("pending", "explain", "e1/o1"); !strings.Contains(text, "trace_id "+traceID) {
+		t.Errorf("explained without its trace:\n%s", text)
+	}
+	expect(t, h.one("pending", "explain", "e1/o1"), object{"trace_id": traceID})
+	if o := h.one("pending", "explain", "e1/o3"); o["trace_id"] != nil {
+		t.Errorf("an order that was not sampled is explained with trace %v", o["trace_id"])
+	}
+	// One that waits in line keeps nothing yet: its request tells it.
+	waiting := `{"type":"purchase","event_id":"e1","customer_id":"bob","quantity":1,"payment_token":"tok_secret","order_id":"o5","traceparent":"00-` + traceID + `-b7ad6b7169203335-01"}`
+	if r := execute(strings.NewReader(waiting), "publish", "--file", "-", "--redis", h.url()); r.code != exitDone {
+		t.Fatalf("exit %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	expect(t, h.one("pending", "explain", "e1/o5"), object{"stands": "waiting", "trace_id": traceID})
 	if sheet := h.ok("orders", "show", "e1/o2"); !strings.Contains(sheet, traceID) {
 		t.Errorf("the order says no trace:\n%s", sheet)
 	}

@@ -63,3 +63,12 @@ export function items(list, currency) {
 
 /** A section, and the allocation if it is not for everybody. */
 export const pool = (s) => (s.allocation && s.allocation !== 'public' ? `${s.section} · ${s.allocation}` : s.section)
+
+/** Whether places of an event can be bought, in a word or two. */
+export function standing(event, now = Date.now()) {
+  if (event.cancelled) return 'called off'
+  if (event.closed) return 'closed'
+  if (event.off_sale && now >= event.off_sale) return 'ended'
+  if (now < (event.on_sale || 0)) return 'not yet'
+  return event.available === 0 ? 'sold out' : 'on sale'
+}

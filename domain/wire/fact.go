@@ -19,14 +19,14 @@ import (
 //	event_recalled               event_id|the event as it was, as JSON
 //	order_recalled               event_id/order_id|the order as it was, as JSON
 //	held                         event_id/order_id|type|fingerprint|customer_id|items|currency|hold_millis, and if an access code opened its places: |hash of that; then, if it keeps a trace: |the trace (behind an empty hash if there is none)
-//	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason|detail
+//	rejected                     event_id/order_id|type|fingerprint|customer_id|items|reason, and if it keeps a trace: ~ and that|detail
 //	paying                       event_id/order_id|attempt|fingerprint of the pay
 //	payment_declined             event_id/order_id|attempt
 //	extended                     event_id/order_id|deadline
 //	action_required              event_id/order_id|attempt|authorization_id
 //	confirmed                    event_id/order_id|customer_id|items|currency|authorization_id, and unless it was the first: |attempt; then, if the order keeps a trace: |the trace (behind an empty attempt if it was the first)
 //	reduced                      event_id/order_id|change|fingerprint|version|was|customer_id|items given back|currency, and the cause as cancelled
-//	changed                      event_id/order_id|change|fingerprint|version|was|customer_id|items given|currency|items taken
+//	changed                      event_id/order_id|change|fingerprint|version|was|customer_id|items given|currency|items taken, and the cause as cancelled
 //	change_refused               event_id/order_id|change|fingerprint|version|reason|detail
 //	refund_granted               event_id/order_id|change|fingerprint|version|customer_id|items|currency|minor units, and the cause as cancelled
 //	payment_disputed             event_id/order_id|version|inquiry, open, won or lost|minor units|until when it is to be answered; 0: not at all, or any more
@@ -139,6 +139,10 @@ func parseData(f *domain.Fact, v values) error {
 		f.RequestType, f.Fingerprint, f.CustomerID = v.requestType(), v.next(), v.next()
 		v.items(f)
 		f.Reason = v.next()
+		if reason, trace, traced := strings.Cut(f.Reason, "~"); traced {
+			f.Reason, f.Trace = reason, domain.Trace(trace)
+			v.bad = v.bad || !domain.ValidTrace(trace)
+		}
 		f.Detail = v.remainder()
 	case domain.FactConfirmed:
 		v.sale(f)
@@ -371,7 +375,9 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 	case domain.FactRejected:
 		b = AppendOpening(append(b, '|'), f.RequestType, f.Fingerprint, f.CustomerID)
 		b = append(b, f.Items...)
-		add(f.Reason)
+		if add(f.Reason); f.Trace != "" {
+			b = append(append(b, '~'), f.Trace...)
+		}
 		add(f.Detail)
 	case domain.FactConfirmed:
 		sale()

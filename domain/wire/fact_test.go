@@ -132,6 +132,14 @@ func TestParseFacts(t *testing.T) {
 			}},
 		},
 		{
+			"changed, and who asked for it",
+			[]string{"changed", `e1/o1|1|3.fp|5-0|held|fred|a:1:900|EUR|b:1:900|{"reason":"a friend is ill","by":"ann"}`},
+			[]domain.Fact{{
+				Type: domain.FactChanged, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Version: "5-0", Was: domain.OrderHeld, CustomerID: "fred", Items: "a:1:900", Currency: "EUR",
+				Taken: "b:1:900", Cause: domain.Cause{Reason: "a friend is ill", By: "ann"},
+			}},
+		},
+		{
 			"a change refused",
 			[]string{"change_refused", "e1/o1|1|3.fp|5-0|seat_taken|stalls: A-1"},
 			[]domain.Fact{{Type: domain.FactChangeRefused, EventID: "e1", OrderID: "o1", Change: 1, Fingerprint: "3.fp", Version: "5-0", Reason: "seat_taken", Detail: "stalls: A-1"}},
@@ -175,6 +183,20 @@ func TestParseFacts(t *testing.T) {
 				{
 					Type: domain.FactHeld, EventID: "e1", OrderID: "o2", Line: 2, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Items: "general~fans:2:1000", Currency: "EUR", DeadlineMillis: 1700000000789,
 					Code: strings.Repeat("a", 32), Trace: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+				},
+			},
+		},
+		{
+			"rejected, of a trace",
+			[]string{"rejected", "e1/o1|h|fp|fred|general:2:0|sold_out~0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331|a|b~c\ne1/o2|h|fp|fred|general:2:0|invalid~0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331|"},
+			[]domain.Fact{
+				{
+					Type: domain.FactRejected, EventID: "e1", OrderID: "o1", RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Items: "general:2:0", Reason: "sold_out", Detail: "a|b~c",
+					Trace: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+				},
+				{
+					Type: domain.FactRejected, EventID: "e1", OrderID: "o2", Line: 2, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "fred", Items: "general:2:0", Reason: "invalid",
+					Trace: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
 				},
 			},
 		},
@@ -353,6 +375,7 @@ func TestParseFactsDamaged(t *testing.T) {
 		{"held, of a trace that is none", []string{"held", good + "||0af7651916cd43dd8448eb211c80319c-b7ad6b716920333"}, "held: cannot be read"},
 		{"held, of a trace and more", []string{"held", good + "||0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331|"}, "held: cannot be read"},
 		{"held, of a trace without its place", []string{"held", good + "|0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"}, "held: cannot be read"},
+		{"rejected, of a trace that is none", []string{"rejected", "e1/o1|h|fp|fred|general:2:0|sold_out~|"}, "rejected: cannot be read"},
 		{"confirmed, of a trace that is none", []string{"confirmed", "e1/o1|fred|general:2:900|EUR|auth||x"}, "confirmed: cannot be read"},
 		{"held by nothing", []string{"held", strings.Replace(good, "|h|", "||", 1)}, "held: cannot be read"},
 		{"held by a pay", []string{"held", strings.Replace(good, "|h|", "|pay|", 1)}, "held: cannot be read"},

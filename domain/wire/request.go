@@ -485,7 +485,7 @@ func (r *raw) complete(req *domain.Request) error {
 	if (req.Type.Opens() || req.Type == domain.RequestPay || req.Type == domain.RequestChange) && errs[2] == nil {
 		req.ValidSeconds, errs[2] = r.count(fieldValidSeconds, 1, MaxValidSeconds)
 	}
-	if req.Type == domain.RequestCancel || req.Type == domain.RequestRefund {
+	if req.Type == domain.RequestCancel || req.Type == domain.RequestRefund || req.Type == domain.RequestChange {
 		cause := domain.Cause{Reason: r.value[fieldReason], By: r.value[fieldBy]}
 		if errs[3] = cause.Validate(); errs[3] == nil {
 			req.Cause = cause

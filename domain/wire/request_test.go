@@ -145,6 +145,11 @@ func TestParseRequestWellFormed(t *testing.T) {
 			}},
 		},
 		{
+			"change with who and why",
+			[]string{"v", "2", "type", "change", "event_id", "evt_5", "order_id", "ord-77", "change", "1", "items", `[{"section":"vip","quantity":1}]`, "reason", "a friend is ill", "by", "ann"},
+			domain.Request{Type: domain.RequestChange, EventID: "evt_5", OrderID: "ord-77", Change: 1, Items: []domain.RequestItem{{Section: "vip", Quantity: 1}}, Cause: domain.Cause{Reason: "a friend is ill", By: "ann"}},
+		},
+		{
 			"change to seats wherever they are",
 			[]string{"v", "2", "type", "change", "event_id", "evt_5", "order_id", "ord-77", "change", "1", "items", `[{"section":"vip","quantity":2,"adjacent":false}]`},
 			domain.Request{Type: domain.RequestChange, EventID: "evt_5", OrderID: "ord-77", Change: 1, Items: []domain.RequestItem{{Section: "vip", Quantity: 2, Apart: true}}},

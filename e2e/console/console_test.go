@@ -81,6 +81,7 @@ func TestInTheBrowser(t *testing.T) {
 	var at struct {
 		Redis    string `json:"redis"`
 		API      string `json:"api"`
+		Gateway  string `json:"gateway"`
 		Console  string `json:"console"`
 		Admin    string `json:"admin_key"`
 		Checkout string `json:"checkout_key"`
@@ -105,7 +106,7 @@ func TestInTheBrowser(t *testing.T) {
 		args = append(args, "../../docs/console")
 	}
 	drive := exec.CommandContext(t.Context(), "node", args...)
-	drive.Env = append(os.Environ(), "CHROMIUM="+chromium, "API="+at.API, "CONSOLE="+at.Console, "HARM="+harm(t, at.Redis), "KEYS="+string(keys), "PEOPLE="+people(t, binary, at.Redis))
+	drive.Env = append(os.Environ(), "CHROMIUM="+chromium, "API="+at.API, "CONSOLE="+at.Console, "GATEWAY="+at.Gateway, "HARM="+harm(t, at.Redis), "KEYS="+string(keys), "PEOPLE="+people(t, binary, at.Redis))
 	said, err := drive.CombinedOutput()
 	t.Logf("%s", said)
 	if err != nil {

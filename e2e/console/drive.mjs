@@ -1,11 +1,11 @@
 // What people do with the console, and with what customers see. Fails with the first thing that is not so.
-// CHROMIUM: the browser. API, CONSOLE: where they are. PEOPLE: an API where people sign in. HARM: what makes the books of the event talk wrong, when it is asked to. KEYS: of some roles, and where an endpoint of webhooks is. The argument: where pictures are to be put.
+// CHROMIUM: the browser. API, CONSOLE, GATEWAY: where they are. PEOPLE: an API where people sign in. HARM: what makes the books of the event talk wrong, when it is asked to. KEYS: of some roles, and where an endpoint of webhooks is. The argument: where pictures are to be put.
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { AxeBuilder } from '@axe-core/playwright'
 import { chromium } from 'playwright-core'
 
-const { CHROMIUM, API, CONSOLE } = process.env
+const { CHROMIUM, API, CONSOLE, GATEWAY } = process.env
 const keys = JSON.parse(process.env.KEYS)
 const pictures = process.argv[2]
 const began = Date.now()
@@ -157,10 +157,38 @@ await order.getByRole('button', { name: 'Exchange places…' }).click()
 assert.equal(await page.getByRole('dialog').getByLabel('Places', { exact: true }).inputValue(), 'general 2')
 await good(page, 'exchange-dialog', pictures ? ['light', 'dark'] : ['light'])
 await page.getByRole('dialog').getByLabel('Places', { exact: true }).fill('general 1')
-assert.equal(await act(page, 'Exchange'), 'The places are exchanged.')
+assert.equal(await act(page, 'Exchange', { 'Reason, for people': 'fred’s friend is ill' }), 'The places are exchanged.')
 await order.getByText('Places were exchanged').waitFor()
+await order.getByText('why fred’s friend is ill').waitFor()
 await order.getByText('1 × general at €25.00').first().waitFor()
 assert.ok(!(await page.content()).includes('tok_visa'), 'a payment token is on the page')
+
+// The customer's bank disputes the payment: what is about how much, and what to do, until it is decided.
+const bank = async (dispute) => {
+  const of = `${GATEWAY}/authorizations/holdfast/jazz-night/${id}/dispute`
+  await eventually('the payment is captured, and disputed', async () => (await fetch(of, { method: 'POST', body: JSON.stringify(dispute) })).ok)
+}
+await bank({ state: 'open', amount: 4000, answer_until: Date.UTC(2040, 0, 2, 12) })
+const told = await fetch(`${API}/v1/orders/jazz-night/${id}/payment-update`, { method: 'POST', body: '{}', headers: { 'Content-Type': 'application/json', Authorization: 'Bearer ' + keys.admin } })
+assert.equal(told.status, 202)
+await eventually('the page tells the dispute', async () => {
+  await page.reload()
+  await order.getByText('What has become of it').waitFor()
+  return await order.getByRole('heading', { name: 'The payment is disputed' }).isVisible()
+})
+await order.getByText(/^The customer’s bank has taken €40.00 back until it is decided. Answer it at the payment gateway until 2 Jan 2040.* The order keeps its places: to take them back, cancel it.$/).waitFor()
+await order.getByText('The customer’s bank disputes the payment').waitFor()
+await good(page, 'dispute', pictures ? ['light', 'dark'] : ['light'])
+await order.getByRole('button', { name: 'Cancel the order…' }).click()
+await page.getByRole('dialog').getByText('The customer’s bank has €40.00 until the dispute is decided: only then is anything given back.').waitFor()
+await page.getByRole('dialog').getByRole('button', { name: 'Back' }).click()
+await bank({ state: 'won', amount: 4000 })
+await order.getByRole('button', { name: 'Ask how it stands…' }).click()
+assert.equal(await act(page, 'Ask'), 'The gateway is asked: what it says is here in a moment.')
+await order.getByRole('heading', { name: 'The dispute was decided for you' }).waitFor()
+await order.getByText('There is nothing to be done.').waitFor()
+say('a dispute was heard of, and decided')
+
 await order.getByRole('button', { name: 'Cancel the order…' }).click()
 await page.getByRole('dialog').getByText('€25.00 is given back, unless it is kept.').waitFor()
 assert.equal(await act(page, 'Cancel the order', { 'The money': 'is kept', 'Reason, for people': 'bought by mistake' }), 'It is cancelled.')

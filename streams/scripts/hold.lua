@@ -495,8 +495,14 @@ for i = 1, N do
     if why then
       local n, asked = #rejected + 1, ARGV[at + 4] .. asked_of(class)
       whys[i] = '|' .. why .. '|' .. detail
-      rejected[n], rejected_lines[n] = i, member .. '|' .. asked .. whys[i]
-      said[i] = asked .. '|||||||' .. why .. '||' .. detail
+      local trace = X > 0 and ARGV[TRACES + i] or ''
+      if trace == '' then
+        rejected[n], rejected_lines[n] = i, member .. '|' .. asked .. whys[i]
+        said[i] = asked .. '|||||||' .. why .. '||' .. detail
+      else
+        rejected[n], rejected_lines[n] = i, member .. '|' .. asked .. '|' .. why .. '~' .. trace .. '|' .. detail
+        said[i] = asked .. '|||||||' .. why .. '|t' .. trace .. '|' .. detail
+      end
       acks[#acks + 1] = entry
       notices[#notices + 1] = member
       if class.section.event and why ~= 'invalid' then

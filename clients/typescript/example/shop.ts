@@ -1,4 +1,4 @@
-// A shop: what is on sale, an order, what becomes of it, and what the customer has.
+// A shop: what is on sale, an order, what becomes of it as it happens, and what the customer has.
 //
 //	node dist/example/shop.js CUSTOMER EVENT QUANTITY CART
 //
@@ -6,7 +6,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { client } from '../src/client.gen.js';
-import { events, order, purchases, type Order } from '../src/index.js';
+import { events, order, orderUpdates, purchases, type Order } from '../src/index.js';
 
 const [customer, event, quantity, cart] = process.argv.slice(2);
 const { HOLDFAST_API: baseUrl, HOLDFAST_KEY: key } = process.env;
@@ -46,6 +46,12 @@ for (const e of onSale.events) {
 
 const bought = await buy(customer, event, Number(quantity), cart);
 console.log(`cart ${cart}: ${bought.state} ${bought.reason ?? money(bought.amount, bought.currency ?? 'EUR')}`);
+
+// What becomes of an order can be heard, too: each event is an Order, or a Problem, until there is an outcome. This one has it already.
+const { stream } = await orderUpdates({ path: { event, id: bought.order_id }, sseMaxRetryAttempts: 3 });
+for await (const heard of stream) {
+  if (heard) console.log('state' in heard ? `heard: ${heard.state}` : `not heard: ${heard.detail}`);
+}
 
 const { data: had } = await purchases({ path: { customer }, throwOnError: true });
 for (const p of had.purchases) console.log(`${customer} has ${p.event_id}/${p.order_id}: ${p.status}, ${money(p.amount, p.currency)}`);

@@ -135,6 +135,10 @@ export type ChangeRequest = {
      * All places that the order shall have. Where it has as many seats of a section as are asked for without names, side by side unless adjacent is false, it keeps them; else it gets the best available ones.
      */
     items: Array<ItemRequest>;
+    /**
+     * Why, for people. Who asked for it is the name of the key.
+     */
+    reason?: string;
     valid_seconds?: number;
 };
 
@@ -259,6 +263,10 @@ export type EventTerms = {
      * 0: at once.
      */
     on_sale?: number;
+    /**
+     * Why, for people. Who asked for it is the name of the key.
+     */
+    reason?: string;
     /**
      * Access codes that open nothing any more. Orders that used them stay.
      */
@@ -422,6 +430,10 @@ export type NewEvent = {
      */
     on_sale?: number;
     /**
+     * Why, for people. Who asked for it is the name of the key.
+     */
+    reason?: string;
+    /**
      * Access codes that open nothing any more. Orders that used them stay.
      */
     revoke_codes?: Array<string>;
@@ -540,6 +552,10 @@ export type Order = {
      * waiting: nothing is known of it yet. held: its places are set aside until the deadline. lapsed: that has passed, and it gets them again if its payment is approved late and they are free. The others are outcomes; of them only confirmed can still change, to cancelled.
      */
     state: 'waiting' | 'held' | 'lapsed' | 'confirmed' | 'declined' | 'expired' | 'cancelled' | 'rejected';
+    /**
+     * Of the trace that the request which opened it was of, if that was sampled, and the worker that held it traces.
+     */
+    trace_id?: string;
 };
 
 export type OrderRequest = {
@@ -1547,9 +1563,9 @@ export type EventUpdatesError = EventUpdatesErrors[keyof EventUpdatesErrors];
 
 export type EventUpdatesResponses = {
     /**
-     * Server-sent events. event: an Event, now and whenever it has changed, four times a second at most.
+     * Server-sent events. event: an Event, now and whenever it has changed, four times a second at most. problem: a Problem, and the end. This is the data of one, as JSON.
      */
-    200: string;
+    200: Event | Problem;
     /**
      * There is nothing more to come: do not ask again.
      */
@@ -2197,9 +2213,9 @@ export type OrderUpdatesError = OrderUpdatesErrors[keyof OrderUpdatesErrors];
 
 export type OrderUpdatesResponses = {
     /**
-     * Server-sent events. order: an Order, now and whenever it has changed, or its place in line has. problem: a Problem, and the end. It ends with an outcome.
+     * Server-sent events. order: an Order, now and whenever it has changed, or its place in line has. problem: a Problem, and the end. It ends with an outcome. This is the data of one, as JSON.
      */
-    200: string;
+    200: Order | Problem;
     /**
      * There is nothing more to come: do not ask again.
      */

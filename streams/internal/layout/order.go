@@ -121,7 +121,7 @@ func decodeFurther(o *domain.Order, further string, at int64) bool {
 	letters := "" // so far
 	for part, more := "", further != ""; more; {
 		part, further, more = strings.Cut(further, ";")
-		if part == "" || o.HeldAtMillis == 0 || strings.Contains(letters, part[:1]) {
+		if part == "" || o.HeldAtMillis == 0 && part[0] != 't' || strings.Contains(letters, part[:1]) {
 			return false
 		}
 		letters += part[:1]

@@ -74,6 +74,10 @@ func TestDecodeOrder(t *testing.T) {
 		"8-0|r2|h|fp||:2:0|||||||invalid||section: missing": {
 			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "fp", Items: ":2:0", ResolvedAtMillis: 8, Reason: "invalid", Detail: "section: missing",
 		},
+		"8-0|r2|h|fp|amy|stalls:2:0|||||||sold_out|t0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331|a|b": {
+			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "amy", Items: "stalls:2:0", ResolvedAtMillis: 8, Reason: "sold_out", Detail: "a|b",
+			Trace: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+		},
 		"8-0|r2|h|2.fp|amy|balcony:2:0,stalls:1:0|||||||sold_out||stalls": {
 			State: domain.OrderRejected, Version: "8-0", RequestType: domain.RequestHold, Fingerprint: "2.fp", CustomerID: "amy", Items: "balcony:2:0,stalls:1:0", ResolvedAtMillis: 8, Reason: "sold_out", Detail: "stalls",
 		},

@@ -130,7 +130,7 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 	}
 	reason, detail, got := w.refuse(now, name.Event, a)
 	e := w.Events[name.Event]
-	o = &Order{Type: a.Type, Body: a.Body, Customer: a.Customer}
+	o = &Order{Type: a.Type, Body: a.Body, Customer: a.Customer, Trace: a.Trace}
 	for i, l := range a.Lines {
 		l.Price = 0
 		if e != nil && reason == "" {
@@ -144,7 +144,6 @@ func (w *World) Ask(now int64, name Name, a Asked) (happened bool, answer string
 	}
 	if e != nil && reason == "" {
 		o.Code, _ = w.opener(name.Event, a)
-		o.Trace = a.Trace
 	}
 	if w.Orders[name] = o; reason != "" {
 		o.State, o.Reason, o.Detail, o.Outcome = Rejected, reason, detail, now
