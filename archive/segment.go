@@ -135,6 +135,9 @@ func rowsOf(e domain.Entry) []row {
 		switch {
 		case f.Type == domain.FactConfirmed:
 			r.SoldTickets, r.SoldAmount = f.Items.Quantity(), f.Items.Amount()
+		case f.Type == domain.FactRestored:
+			more, fewer := f.Sales()
+			r.SoldTickets, r.SoldAmount = more.Quantity()-fewer.Quantity(), more.Amount()-fewer.Amount()
 		case f.Was == domain.OrderConfirmed: // cancelled, reduced, changed
 			r.SoldTickets, r.SoldAmount = f.Taken.Quantity()-f.Items.Quantity(), f.Taken.Amount()-f.Items.Amount()
 		}

@@ -176,6 +176,12 @@ func (o Order) After(f Fact) (Order, Effect, error) {
 			return o, effect, err
 		}
 
+	case FactRestored:
+		var err error
+		if next, effect, err = o.restored(f); err != nil {
+			return o, Effect{}, err
+		}
+
 	case FactPaying:
 		if !o.Open() || o.RequestType != RequestHold {
 			return o, effect, illegal(f, o.State)
@@ -304,6 +310,11 @@ func Apply(v View, f Fact) (View, error) {
 			return v, err
 		}
 	}
+	if f.Type == FactRestored {
+		if err := v.mayBeRestored(f, next, effect); err != nil {
+			return v, err
+		}
+	}
 	out := View{Event: v.Event, Order: next, InProgress: v.InProgress, Places: v.Places}
 	if v.Event.MaxPerCustomer > 0 {
 		out.Places -= effect.Places()
@@ -317,7 +328,7 @@ func Apply(v View, f Fact) (View, error) {
 		return v, fmt.Errorf("%s: %w", f.Type, err)
 	}
 	switch {
-	case f.Type == FactHeld:
+	case next.State == OrderHeld && v.Order.State == OrderNone:
 		out.InProgress = f.OrderID
 	case effect.EndsHold && v.InProgress == f.OrderID:
 		out.InProgress = ""
@@ -468,7 +479,7 @@ func ApplyEvent(e Event, f Fact) (Event, error) {
 		}
 		return f.Recalled.Event, f.Recalled.Event.CheckConservation()
 
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactForgotten, FactOrderRecalled:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactRestored, FactForgotten, FactOrderRecalled:
 		return e, fmt.Errorf("%s is a fact about an order, not an event", f.Type)
 	}
 	return e, fmt.Errorf("no such fact %q", f.Type)
@@ -544,7 +555,7 @@ func (b *Snapshot) Fold(f Fact) error {
 			b.Events[f.EventID] = e
 		}
 		return err
-	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactForgotten:
+	case FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactRestored, FactForgotten:
 	}
 	ref := f.Ref()
 	v, err := Apply(b.View(ref, f.CustomerID), f)

@@ -66,7 +66,7 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
 
-// Command is something that is asked of an order: Hold, Pay, Update, Resolve, Disputed, Expire, Extend, Cancel or Change.
+// Command is something that is asked of an order: Hold, Pay, Update, Resolve, Disputed, Expire, Extend, Cancel, Change or Restore.
 type Command interface{ command() }
 
 // Hold is a purchase or a hold that arrived.
@@ -189,6 +189,9 @@ func Decide(v View, ref OrderRef, nowMillis int64, c Command) (*Fact, Verdict) {
 		return decideCancel(v, ref, c), VerdictDone
 	case Change:
 		return decideChange(v, ref, nowMillis, c)
+	case Restore:
+		_, fact := c.Find(v, ref, nowMillis)
+		return fact, VerdictDone
 	}
 	panic(fmt.Sprintf("domain: no such command %T", c)) // the interface is sealed
 }
@@ -559,18 +562,8 @@ func approvedLate(v View, ref OrderRef, nowMillis int64, c Resolve) (*Fact, Verd
 	case e.MaxPerCustomer > 0 && v.Places+quantity > e.MaxPerCustomer:
 		return gone(ReasonOverCustomer, "")
 	}
-	for item := range o.Items.All() {
-		section, _ := e.Section(item.Section)
-		if !section.Seated() {
-			if item.Quantity > section.Available {
-				return gone(ReasonSoldOut, item.Section)
-			}
-			continue
-		}
-		own, _ := seats.ParsePlaces(item.Places)
-		if _, reason, taken := seats.Choose(e.seatsOf(section).Places, seats.Wish{Free: item.Free(), Named: own}); reason != "" {
-			return gone(reason, item.Section+": "+strings.Join(e.names(item.Section, taken), ","))
-		}
+	if reason, detail := e.notFree(o.Items); reason != "" {
+		return gone(reason, detail)
 	}
 	return confirmed(o, ref, c), VerdictDone
 }

@@ -44,6 +44,9 @@ const (
 	FactActionRequired FactType = "action_required"
 	// FactExtended says that a hold ends later than it was to, because its event, or everything, was paused.
 	FactExtended FactType = "extended"
+	// FactRestored says that an order is again what it was, or ended as it must have: Redis had lost that, and the archive had not. No old facts are
+	// written again.
+	FactRestored FactType = "restored"
 	// FactForgotten says that an order is not known any more that was rejected because there was no such event.
 	FactForgotten FactType = "forgotten"
 	// FactOrderRecalled says what an order was when its event was forgotten, and that it is there again. Nobody changes it before its event is.
@@ -54,7 +57,7 @@ const (
 func (t FactType) Known() bool {
 	switch t {
 	case FactCreated, FactAdjusted, FactClosed, FactReopened, FactEventCancelled, FactEventForgotten, FactEventRecalled,
-		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactForgotten, FactOrderRecalled:
+		FactHeld, FactRejected, FactConfirmed, FactDeclined, FactExpired, FactLapsed, FactCancelled, FactPaying, FactPaymentDeclined, FactActionRequired, FactExtended, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed, FactRestored, FactForgotten, FactOrderRecalled:
 		return true
 	}
 	return false
@@ -73,9 +76,9 @@ type Fact struct {
 	// their readers need to post or settle it without a look at the order.
 	RequestType       RequestType // held, rejected
 	Fingerprint       string      // likewise; paying: that of the pay; reduced, changed, change_refused, refund_granted: that of the request
-	CustomerID        string      // held, rejected, confirmed, reduced, changed, refund_granted; cancelled, unless it was none
-	Items             Items       // likewise; without prices if it was rejected; reduced, changed: those given back; refund_granted: those whose price it is, if any
-	Currency          string      // held, confirmed, cancelled, reduced, changed, refund_granted
+	CustomerID        string      // held, rejected, confirmed, reduced, changed, refund_granted, restored; cancelled, unless it was none
+	Items             Items       // likewise; without prices if it was rejected; reduced, changed, restored: those given back; refund_granted: those whose price it is, if any
+	Currency          string      // held, confirmed, cancelled, reduced, changed, refund_granted, restored
 	DeadlineMillis    int64       // held, extended
 	Code              string      // held: hash of the access code that it uses; empty for none
 	Trace             Trace       // held, rejected, confirmed: of the request that opened the order; empty for none
@@ -84,14 +87,15 @@ type Fact struct {
 	Attempt           int         // paying, payment_declined, action_required: its number, from 1; confirmed: if it was not the first that was approved
 	Reason            string      // rejected, cancelled, change_refused, declined if it was not the gateway that declined, expired if an approval came late, and the places were gone
 	Detail            string      // rejected as invalid, declined or expired with a reason, change_refused
-	Was               OrderState  // cancelled: none, held, lapsed or confirmed, or cancelled, if money that was kept could not be captured; reduced, changed: held or confirmed
+	Was               OrderState  // cancelled: none, held, lapsed or confirmed, or cancelled, if money that was kept could not be captured; reduced, changed: held or confirmed; restored: any
 	ConfirmedAtMillis int64       // cancelled, if it was confirmed: milliseconds
 	Change            int64       // reduced, changed, change_refused, refund_granted: its number
 	Refund            int64       // refund_granted: minor units that are given back beside what was
 	NoRefund          bool        // cancelled, reduced, of what was confirmed: the money is kept
-	Taken             Items       // changed: the places that the order has more; Items are those that it has not any more
+	Taken             Items       // changed, restored: the places that the order has more; Items are those that it has not any more
 	Dispute           Dispute     // payment_disputed
-	Version           string      // forgotten, reduced, changed, change_refused, refund_granted, payment_disputed: the order's, until then: id of the log entry before it
+	Restored          *Order      // restored: what the order is, without a version
+	Version           string      // forgotten, reduced, changed, change_refused, refund_granted, payment_disputed, restored: the order's, until then: id of the log entry before it
 
 	Recalled *Recalled // event_recalled, order_recalled
 	Terms    *Terms    // listed, adjusted; reopened: as they were
@@ -103,6 +107,11 @@ func (f Fact) Name() string { return f.ID + "#" + strconv.Itoa(f.Line) }
 
 // Ref names the order a fact is about.
 func (f Fact) Ref() OrderRef { return OrderRef{EventID: f.EventID, OrderID: f.OrderID} }
+
+// Posts reports whether the order has a line on its customer's invoices because of the fact: it is confirmed, or, restored, ever was.
+func (f Fact) Posts() bool {
+	return f.Type == FactConfirmed || f.Type == FactRestored && f.Restored.ConfirmedAtMillis > 0
+}
 
 // Amount is what the order costs, in minor units.
 func (f Fact) Amount() int64 { return f.Items.Amount() }

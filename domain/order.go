@@ -79,6 +79,7 @@ const (
 	ReasonCaptureFailed = "capture_failed" // cancelled because the money could not be collected
 
 	ReasonEventCancelled = "event_cancelled" // cancelled because its event is
+	ReasonPlacesGone     = "places_gone"     // cancelled because Redis had lost it, and others have its places
 )
 
 // Why a partial cancel or a change was refused, beside reasons of a rejection.
@@ -111,7 +112,7 @@ var reasons = [...][]string{
 	OrderNone: {""}, OrderHeld: {""}, OrderConfirmed: {""}, OrderLapsed: {""},
 	OrderExpired:   {"", ReasonNotOnSale, ReasonOverLimit, ReasonCodeRefused, ReasonInProgress, ReasonOverCustomer, ReasonSeatTaken, ReasonSoldOut},
 	OrderDeclined:  {"", ReasonPaymentMismatch},
-	OrderCancelled: {ReasonRequested, ReasonCaptureFailed, ReasonEventCancelled},
+	OrderCancelled: {ReasonRequested, ReasonCaptureFailed, ReasonEventCancelled, ReasonPlacesGone},
 	OrderRejected: {
 		ReasonInvalid, ReasonTooLate, ReasonUnknownEvent, ReasonUnknownSection, ReasonUnknownAllocation, ReasonUnknownSeat, ReasonNotOnSale, ReasonCodeRefused, ReasonPriceChanged,
 		ReasonOverLimit, ReasonOverCustomer, ReasonBelowMinimum, ReasonInProgress,

@@ -310,7 +310,7 @@ func (l *Ledger) lookAround(ctx context.Context, p int, m *movement, part []int,
 		if m.exchanges(j) && e.Exists() {
 			m.terms[ref.EventID] = e.Version
 		}
-		if err := l.lookAtCustomer(ctx, p, m, j, e); err != nil {
+		if err := l.lookAtCustomer(ctx, p, m, j, e, o.CustomerID); err != nil {
 			return err
 		}
 	}
@@ -344,11 +344,12 @@ func (l *Ledger) lookForForgotten(ctx context.Context, p int, m *movement, part 
 	return nil
 }
 
-// lookAtCustomer reads how many places an order's customer has of its event, if they are counted, and, of a lapsed one, which order in progress.
-func (l *Ledger) lookAtCustomer(ctx context.Context, p int, m *movement, j int, e domain.Event) error {
-	ref, customer := m.refs[j], m.order(j).CustomerID
+// lookAtCustomer reads how many places an order's customer has of its event, if they are counted, and, of a lapsed one and one that is not there, which
+// order in progress.
+func (l *Ledger) lookAtCustomer(ctx context.Context, p int, m *movement, j int, e domain.Event, customer string) error {
+	ref := m.refs[j]
 	field := ref.EventID + "/" + customer
-	if m.order(j).State == domain.OrderLapsed { // else nobody asks
+	if s := m.order(j).State; s == domain.OrderLapsed || s == domain.OrderNone { // else nobody asks
 		progress, err := l.store.rdb.HMGet(ctx, l.store.keys.InProgress(p), field).Result()
 		if err != nil {
 			return fmt.Errorf("reading a customer's order in progress: %w", access.Classify(err))

@@ -185,7 +185,7 @@ type decided struct {
 	fact *domain.Fact
 	next domain.Order
 	domain.Effect
-	bound string // "from", "before" or "anew": when the fact may happen, by the limit; see move.lua
+	bound string // "from", "before", "anew" or "hold": when the fact may happen, by the limit; see move.lua
 	limit int64  // milliseconds
 	hash  int    // the number of the hash that the order is in
 	acked bool   // an entry of it is acknowledged
@@ -211,6 +211,10 @@ func (d *decided) take(m *movement, i int) (bool, error) {
 			if d.Taken != "" { // it lapsed, and is held again
 				d.bound = "anew"
 				d.onSale(m.events[m.refs[i].EventID])
+			}
+		case domain.FactRestored:
+			if d.next.State == domain.OrderHeld {
+				d.bound, d.limit = "hold", d.next.DeadlineMillis
 			}
 		case domain.FactReduced, domain.FactChanged, domain.FactChangeRefused:
 			if d.was.State == domain.OrderHeld {
@@ -316,7 +320,7 @@ func (d *decided) rank() int {
 }
 
 // factTypes are those of a movement.
-var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed}
+var factTypes = [...]domain.FactType{domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactRejected, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactRestored}
 
 // learn takes over what orders are now.
 func (m *movement) learn(list []*decided, stale []any) error {
@@ -427,7 +431,8 @@ func (l *Ledger) moveCall(p int, m *movement, list []*decided) (c orderCall, fac
 			m.guard(seated, ref.EventID, &d.Effect)
 		}
 		if n := d.Places(); d.Available > 0 && n != 0 && l.store.hashes.Limited(ref.EventID) {
-			customers[customerOf{c.customers(ref.EventID, was.CustomerID), ref.EventID, was.CustomerID}] += n
+			customer := cmp.Or(was.CustomerID, d.next.CustomerID)
+			customers[customerOf{c.customers(ref.EventID, customer), ref.EventID, customer}] += n
 		}
 		if d.Sold != 0 {
 			sum := sales[ref.EventID]
@@ -570,9 +575,11 @@ func (m *movement) appendOrder(args *argList, d *decided) {
 		args.text("")
 	}
 	switch {
+	case d.bound == "hold":
+		args.pair(ref.EventID, d.next.CustomerID)
 	case !d.EndsHold:
 		args.text("")
-	case d.fact == nil, d.Taken == "" && was.State == domain.OrderLapsed:
+	case d.fact == nil, d.bound != "anew" && was.State == domain.OrderLapsed:
 		args.text(noCustomer)
 	default:
 		args.pair(ref.EventID, was.CustomerID)

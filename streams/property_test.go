@@ -130,6 +130,8 @@ func sequence(rt *rapid.T, base *fixture, r *ran) {
 		"resolve again":   func(rt *rapid.T) { m.with(rt).resolve() },
 		"cancel":          func(rt *rapid.T) { m.with(rt).cancel() },
 		"captureFailed":   func(rt *rapid.T) { m.with(rt).captureFailed() },
+		"restore":         func(rt *rapid.T) { m.with(rt).restore() },
+		"restore more":    func(rt *rapid.T) { m.with(rt).restore() },
 		"expire":          func(rt *rapid.T) { m.with(rt).expire() },
 		"expire these":    func(rt *rapid.T) { m.with(rt).expireThese() },
 		"post":            func(rt *rapid.T) { m.with(rt).post() },
@@ -212,6 +214,8 @@ func wantSeen() []string {
 		"mismatched none done", "mismatched held done", "mismatched confirmed done", "mismatched declined done", "mismatched expired done",
 		"mismatched cancelled done", "mismatched rejected done",
 		"held without a token",
+		"missing  none", "missing went_on none", "missing comes_back confirmed", "missing comes_back held", "missing ends cancelled", "missing ends expired", "missing without_place none", "missing without_place cancelled",
+		"fact restored", "fact restored places_gone", "fact restored of seats", "missing unclear none",
 		"fact held by a code", "fact rejected code_refused", "fact rejected unknown_allocation", "fact cancelled held requested by a code", "fact expired by a code", "seats moved",
 		"unknown none void", "unknown held wait", "unknown held void", "unknown confirmed done", "unknown declined done", "unknown expired void", "unknown cancelled void", "unknown rejected done",
 	)
@@ -476,6 +480,9 @@ func (m *model) newFacts() (facts []domain.Fact) {
 		if fact.Reason != "" {
 			what += " " + fact.Reason
 		}
+		if fact.Restored != nil && fact.Restored.Reason == domain.ReasonPlacesGone {
+			what += " " + fact.Restored.Reason
+		}
 		if before.State == domain.OrderLapsed && fact.Type != domain.FactCancelled && fact.Type != domain.FactChangeRefused {
 			what += " late"
 		}
@@ -533,9 +540,11 @@ type asked struct {
 	version string // of the order before it, once that is known
 	ref     domain.OrderRef
 	command domain.Command
-	entryID string        // to be acknowledged if it is done
-	group   domain.Group  // whose entry
-	told    *domain.Reply // nil: nothing
+	entryID string           // to be acknowledged if it is done
+	group   domain.Group     // whose entry
+	told    *domain.Reply    // nil: nothing
+	lost    *reference.Order // restore: what the order was, by the second opinion
+	since   bool             // and it has become what it is since then
 }
 
 // follow takes over what became of commands, in the order in which they were decided, each at some time in between.
@@ -561,8 +570,11 @@ func (m *model) followEvent(event *domain.Fact, from, to int64, list ...asked) {
 	}
 	for _, a := range list {
 		customer := ""
-		if hold, ok := a.command.(domain.Hold); ok {
-			customer = hold.Request.CustomerID
+		switch c := a.command.(type) {
+		case domain.Hold:
+			customer = c.Request.CustomerID
+		case domain.Restore:
+			customer = c.Customer(m.book.Orders[a.ref])
 		}
 		view := m.book.View(a.ref, customer)
 		a.version = view.Order.Version
@@ -703,6 +715,8 @@ func (m *model) ask(now int64, a asked) (happened bool, answer string) {
 		return m.second.Answer(now, name, c.Attempt, outcomeName(c.Outcome), c.AuthorizationID, c.Detail)
 	case domain.Disputed:
 		return m.second.Disputed(name, string(c.Dispute.State), c.Dispute.Amount, c.Dispute.DueMillis, c.Version == a.version)
+	case domain.Restore:
+		return m.second.Restore(now, name, *a.lost, a.since, c.Refund), reference.Done
 	case domain.Expire:
 		return m.second.Expire(now, name), reference.Done
 	case domain.Cancel:
@@ -1684,6 +1698,72 @@ func (m *model) expireThese() {
 	m.follow(from, to, list...)
 }
 
+// restore is about an order that was more than it is, which the log does not have: it was all that another one is, by whatever led to that; or it went on
+// to be paid, or to be cancelled; or it was so, and has become what it is since then.
+func (m *model) restore() {
+	m.Helper()
+	m.commands++
+	source, at := m.drawKnown(), m.until()
+	if m.second.Orders[reference.Name{Event: source.EventID, Order: source.OrderID}] == nil {
+		return
+	}
+	target := source
+	then := m.second.Clone()
+	var facts []domain.Fact
+	since := false
+	switch pick(m, "lost", "all", "all", "its end", "since") {
+	case "its end":
+		o := m.book.Orders[source]
+		view := m.book.View(source, "")
+		resolve := domain.Resolve{Attempt: o.LastAttempt(), Outcome: domain.PaymentApproved, AuthorizationID: "auth_lost"}
+		name := reference.Name{Event: source.EventID, Order: source.OrderID}
+		var fact *domain.Fact
+		if pick(m, "end", true, false) {
+			fact, _ = domain.Decide(view, source, at, resolve)
+			then.Answer(at, name, resolve.Attempt, outcomeName(resolve.Outcome), resolve.AuthorizationID, "")
+		} else {
+			fact, _ = domain.Decide(view, source, at, domain.Cancel{Reason: domain.ReasonRequested})
+			then.Cancel(at, name, domain.ReasonRequested, false)
+		}
+		if fact == nil {
+			return
+		}
+		fact.ID, fact.AtMillis = strconv.FormatInt(at, 10)+"-1000000", at
+		facts = []domain.Fact{*fact}
+	default:
+		target = domain.OrderRef{EventID: source.EventID, OrderID: m.drawRef().OrderID}
+		_, known := m.book.Orders[target]
+		since = known
+		for _, fact := range m.facts {
+			if fact.Ref() == source {
+				fact.OrderID = target.OrderID
+				facts = append(facts, fact)
+			}
+		}
+		for i := len(facts) - 1; i >= 0; i-- { // since it was forgotten
+			if facts[i].Type == domain.FactForgotten {
+				facts = facts[i+1:]
+				break
+			}
+		}
+	}
+	c := domain.Restore{Lost: facts, Common: m.facts[len(m.facts)-1].ID, Refund: pick(m, "refund", true, false)}
+	if since {
+		c.Common = "0-0"
+	}
+	lost := *then.Orders[reference.Name{Event: source.EventID, Order: source.OrderID}]
+	from := m.Now()
+	found, err := m.ledger.missing(m.Ctx, target, c, false)
+	m.Must(err)
+	done, err := m.ledger.missing(m.Ctx, target, c, true)
+	m.Must(err)
+	m.seen["missing "+string(done.Kind)+" "+done.Becomes.String()]++
+	if found.Kind != done.Kind && from == m.Now() {
+		m.Fatalf("it finds %+v, and then %+v", found, done)
+	}
+	m.follow(from, m.until(), asked{ref: target, command: c, lost: &lost, since: since})
+}
+
 // clockBack makes it so that the log is of a later time than the clock, as after a failover to a server whose clock is
 // behind: what happens until the clock has come there is all of one millisecond.
 func (m *model) clockBack() {
@@ -1754,7 +1834,7 @@ func (m *model) postEntries(entries []string) {
 		_, wanted := slices.BinarySearch(entries, fact.ID)
 		switch {
 		case !wanted:
-		case fact.Type != domain.FactConfirmed:
+		case !fact.Posts():
 			m.seen["posted nothing"]++
 		default:
 			confirmed = append(confirmed, fact)

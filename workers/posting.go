@@ -20,6 +20,9 @@ func (p *Pool) newPosting(partition int) (func(), error) {
 	c.handle = func(entries []domain.Entry) {
 		begun := time.Now()
 		found, passed := c.facts(entries, posts)
+		for i := range found {
+			found[i].facts = slices.DeleteFunc(found[i].facts, func(f domain.Fact) bool { return !f.Posts() })
+		}
 		found = slices.DeleteFunc(found, func(e logEntry) bool {
 			if e.worn {
 				c.deadLetter(domain.DeadEntry{ID: e.id, Reason: e.wornOut()})
@@ -53,8 +56,8 @@ func (p *Pool) newPosting(partition int) (func(), error) {
 	return func() { c.run(nil, nil) }, nil
 }
 
-// posts reports whether posting has to do with a fact. What became of an order afterwards, its record says.
-func posts(t domain.FactType) bool { return t == domain.FactConfirmed }
+// posts reports whether posting has to do with facts of a type. What became of an order afterwards, its record says.
+func posts(t domain.FactType) bool { return t == domain.FactConfirmed || t == domain.FactRestored }
 
 // logEntry is an entry of the log that concerns a role: all its facts do, for they are of one type.
 type logEntry struct {

@@ -70,7 +70,7 @@ type commandLine struct {
 	Dead       deadCommand      `cmd:"" group:"operate" help:"Entries that were set aside: list, show, redrive or discard them."`
 	Audit      auditCommand     `cmd:"" group:"operate" help:"Check every order, ticket and payment against the log."`
 	Archive    archiveCommand   `cmd:"" group:"operate" help:"The log on durable storage: list what there is, verify or export it."`
-	Restore    restoreCommand   `cmd:"" group:"operate" help:"Bring a namespace back from its archive, into an empty Redis."`
+	Restore    restoreCommand   `cmd:"" group:"operate" help:"Bring a namespace back from its archive, into an empty Redis; or what a failover lost of it."`
 	Recall     recallCommand    `cmd:"" group:"operate" help:"Bring an event back from the archive that was over, and forgotten, with its orders: for late refunds."`
 	Migrate    migrateCommand   `cmd:"" group:"operate" help:"Take a namespace of an older program to the schema of this one, once."`
 	Keys       keysCommand      `cmd:"" group:"operate" help:"Who may use holdfast over HTTP: make, list and revoke API keys."`

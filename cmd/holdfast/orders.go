@@ -247,6 +247,8 @@ type factView struct {
 	Change int64      `json:"change,omitempty"` // its number
 	Taken  []itemView `json:"taken,omitempty"`  // items that the order has more, beside those that it gave
 
+	Restored string `json:"restored,omitempty"` // the state in which it is again
+
 	Dispute  domain.Dispute `json:"dispute,omitzero"`    // payment_disputed
 	Refund   int64          `json:"refund,omitempty"`    // minor units that are given back beside what was
 	NoRefund bool           `json:"no_refund,omitempty"` // the money is kept
@@ -267,6 +269,9 @@ func viewFact(f domain.Fact, named, taken map[string][]string) factView {
 	case domain.FactReduced, domain.FactChanged:
 		v.Was, v.Change, v.Taken = f.Was.String(), f.Change, viewItems(f.Taken, taken)
 		v.Why, v.By = f.Cause.Reason, f.Cause.By
+	case domain.FactRestored:
+		v.Was, v.Restored, v.Taken = f.Was.String(), f.Restored.State.String(), viewItems(f.Taken, taken)
+		v.Reason, v.AuthorizationID, v.ConfirmedAtMillis = f.Restored.Reason, f.Restored.AuthorizationID, f.Restored.ConfirmedAtMillis
 	case domain.FactRefundGranted:
 		v.Change, v.Why, v.By = f.Change, f.Cause.Reason, f.Cause.By
 	case domain.FactChangeRefused:

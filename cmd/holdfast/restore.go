@@ -17,8 +17,12 @@ import (
 type restoreCommand struct {
 	archiveFlags
 	Until  timeFlag `placeholder:"TIME" help:"Restore what had happened up to this time, its millisecond included, such as 2026-12-01T10:00:00.250Z. Default: all that is archived."`
-	Branch []string `placeholder:"BRANCH" help:"Which branch to restore, where a partition ends in several (archive ls)."`
+	Branch []string `placeholder:"BRANCH" help:"Which branch to restore, where a partition ends in several (archive ls). With --missing: of which what is missing, instead of all."`
 	Full   bool     `help:"Read the whole archive, and write the whole log, whatever snapshots there are."`
+
+	Missing bool `help:"Into a namespace that is there: look for what it has lost, in a failover, that is archived; say what would become of each order."`
+	Apply   bool `help:"With --missing: do it."`
+	Refund  bool `help:"With --missing: cancel what was paid for and cannot have its places any more; workers give the money back."`
 }
 
 // Help is shown by --help.
@@ -34,6 +38,15 @@ out end, what was not posted or settled is. Interrupt it, kill it, run it again:
 Lost is what was never archived: the facts of the last --archive-every or so, requests in line, parked ones, dead letters, pauses and API
 keys. Publishers repeat what they have no outcome of: nobody is charged twice. With --until, also what is archived behind it: payments of
 that time are at the gateway all the same, and holdfast audit --gateway names them. Exit status: 0 it is restored, 1 it is not.
+
+After a failover that has lost something, or when an older disk came back, once workers have noticed it and go on:
+
+  holdfast restore --missing --archive URL                     # says what is lost and archived, and what would be done; changes nothing
+  holdfast restore --missing --apply --archive URL             # does it
+  holdfast restore --missing --apply --refund --archive URL    # and gives the money of those back whose places others have
+
+No old facts are written again: it is decided anew about each order, with what is free now. One that was published again, or has changed since,
+stays as it is. It may be interrupted, run again, and run while workers work. Exit status then: 0 nothing is missing any more, 1 something is.
 `
 }
 
@@ -48,6 +61,9 @@ type restoredView struct {
 var notArchived = []string{"requests in line", "parked requests", "dead letters", "pauses", "API keys", "webhooks", "how many were turned away"}
 
 func (c *restoreCommand) Run(ctx context.Context, e *environment) error {
+	if c.Missing || c.Apply || c.Refund {
+		return c.missing(ctx, e)
+	}
 	return c.with(ctx, e, func(r *archive.Reader) (err error) {
 		from, err := r.Restorable(ctx, archive.RestoreOptions{Branches: c.Branch, UntilMillis: c.Until.millis, Full: c.Full})
 		if err != nil {

@@ -30,6 +30,7 @@ import (
 //	change_refused               event_id/order_id|change|fingerprint|version|reason|detail
 //	refund_granted               event_id/order_id|change|fingerprint|version|customer_id|items|currency|minor units, and the cause as cancelled
 //	payment_disputed             event_id/order_id|version|inquiry, open, won or lost|minor units|until when it is to be answered; 0: not at all, or any more
+//	restored                     event_id/order_id|version|was|state|items given|items taken|what else the order is, as JSON
 //	cancelled                    event_id/order_id|reason|was, and unless was is none: |customer_id|items|currency|confirmed_at; then, if the request said why or who, or that the money is kept: |cause as JSON, with no_refund
 //	declined                     event_id/order_id, and if it was not the gateway that declined: |reason|detail
 //	expired                      event_id/order_id, and if its places were gone when its payment was approved late: |reason|detail
@@ -82,7 +83,7 @@ func parse(f *domain.Fact, line string) error {
 			return fmt.Errorf("%s: want event_id", f.Type)
 		}
 		return parseEventFact(f, data)
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactForgotten, domain.FactOrderRecalled:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactRestored, domain.FactForgotten, domain.FactOrderRecalled:
 		ref, ok := domain.ParseOrderRef(subject)
 		if !ok {
 			return fmt.Errorf("%s: want event_id/order_id", f.Type)
@@ -117,7 +118,7 @@ func parseEventFact(f *domain.Fact, data string) error {
 		if err := json.Unmarshal([]byte(data), &f.Cause); err != nil {
 			return fmt.Errorf("%s: cause cannot be read", f.Type)
 		}
-	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactForgotten, domain.FactOrderRecalled:
+	case domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactLapsed, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactRestored, domain.FactForgotten, domain.FactOrderRecalled:
 	}
 	return nil
 }
@@ -202,6 +203,8 @@ func parseData(f *domain.Fact, v values) error {
 		f.Reason, f.Detail = v.next(), v.remainder()
 	case domain.FactOrderRecalled:
 		parseRecalledOrder(f, &v)
+	case domain.FactRestored:
+		v.restored(f)
 	case domain.FactForgotten:
 		f.Version = v.next()
 		v.bad = v.bad || domain.EntryMillis(f.Version) == 0
@@ -323,6 +326,64 @@ func (v *values) cause(f *domain.Fact) {
 	v.bad = v.bad || err != nil || is == (causeJSON{}) || encode(is) != said
 }
 
+// restoredJSON is what an order is, but for its state: domain.Order, field by field.
+type restoredJSON struct {
+	State       domain.OrderState  `json:"-"`
+	Version     string             `json:"-"`
+	RequestType domain.RequestType `json:"type,omitempty"`
+	Fingerprint string             `json:"fingerprint,omitempty"`
+	CustomerID  string             `json:"customer_id,omitempty"`
+	Items       domain.Items       `json:"items,omitempty"`
+	Currency    string             `json:"currency,omitempty"`
+
+	Code  string       `json:"code,omitempty"`
+	Trace domain.Trace `json:"trace,omitempty"`
+
+	DeadlineMillis    int64  `json:"deadline,omitempty"`
+	LateMillis        int64  `json:"late_millis,omitempty"`
+	HeldAtMillis      int64  `json:"held_at,omitempty"`
+	ConfirmedAtMillis int64  `json:"confirmed_at,omitempty"`
+	ResolvedAtMillis  int64  `json:"resolved_at,omitempty"`
+	AuthorizationID   string `json:"authorization_id,omitempty"`
+
+	Change            int64  `json:"change,omitempty"`
+	ChangedAtMillis   int64  `json:"changed_at,omitempty"`
+	ChangeFingerprint string `json:"change_fingerprint,omitempty"`
+	ChangeRefusal     string `json:"change_refusal,omitempty"`
+	ChangeDetail      string `json:"change_detail,omitempty"`
+	Reduced           int64  `json:"reduced,omitempty"`
+	Kept              int64  `json:"kept,omitempty"`
+
+	Dispute          domain.Dispute `json:"dispute,omitzero"`
+	DisputedAtMillis int64          `json:"disputed_at,omitempty"`
+
+	Attempt        int             `json:"attempt,omitempty"`
+	PayState       domain.PayState `json:"pay_state,omitempty"`
+	PayFingerprint string          `json:"pay_fingerprint,omitempty"`
+
+	Reason string `json:"reason,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// restored is what an order is again. It is read only if it would be written so.
+func (v *values) restored(f *domain.Fact) {
+	f.Version = v.next()
+	was, wasOne := domain.ParseOrderState(v.next())
+	state, isOne := domain.ParseOrderState(v.next())
+	v.items(f)
+	taken, readable := domain.ParseItems(v.next())
+	said := v.remainder()
+	var is restoredJSON
+	err := json.Unmarshal([]byte(said), &is)
+	v.bad = v.bad || !wasOne || !isOne || !readable || err != nil || encode(is) != said || is.PayState > domain.PayActionRequired
+	if _, ok := domain.ParseItems(string(is.Items)); !ok {
+		v.bad = true
+	}
+	is.State = state
+	f.Was, f.Taken, f.CustomerID, f.Currency = was, taken, is.CustomerID, is.Currency
+	f.Restored = (*domain.Order)(&is)
+}
+
 // sale is what a reader of the log needs to post an order, and to settle it.
 func (v *values) sale(f *domain.Fact) {
 	f.CustomerID = v.next()
@@ -441,6 +502,13 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(f.Version)
 		add(f.Reason)
 		add(f.Detail)
+	case domain.FactRestored:
+		add(f.Version)
+		add(f.Was.String())
+		add(f.Restored.State.String())
+		add(string(f.Items))
+		add(string(f.Taken))
+		add(encode(restoredJSON(*f.Restored)))
 	case domain.FactForgotten:
 		add(f.Version)
 	case domain.FactEventRecalled:

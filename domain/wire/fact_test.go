@@ -113,6 +113,27 @@ func TestParseFacts(t *testing.T) {
 			},
 		},
 		{
+			"restored",
+			[]string{"restored", `e1/o1||none|confirmed||general:2:900|{"type":"purchase","fingerprint":"fp","customer_id":"fred","items":"general:2:900","currency":"EUR","deadline":70,"held_at":10,"confirmed_at":20,"resolved_at":20,"authorization_id":"auth_1","attempt":1}` +
+				"\n" + `e1/o2|5-0|confirmed|cancelled|stalls:1:900:3||{"type":"hold","fingerprint":"fp","customer_id":"mary","items":"stalls:1:900:3","currency":"EUR","confirmed_at":20,"dispute":{"state":"open","amount":900},"disputed_at":30,"reason":"requested","detail":"a|b"}`},
+			[]domain.Fact{
+				{
+					Type: domain.FactRestored, EventID: "e1", OrderID: "o1", CustomerID: "fred", Currency: "EUR", Taken: "general:2:900",
+					Restored: &domain.Order{
+						State: domain.OrderConfirmed, RequestType: domain.RequestPurchase, Fingerprint: "fp", CustomerID: "fred", Items: "general:2:900", Currency: "EUR",
+						DeadlineMillis: 70, HeldAtMillis: 10, ConfirmedAtMillis: 20, ResolvedAtMillis: 20, AuthorizationID: "auth_1", Attempt: 1,
+					},
+				},
+				{
+					Type: domain.FactRestored, EventID: "e1", OrderID: "o2", Line: 2, Version: "5-0", Was: domain.OrderConfirmed, CustomerID: "mary", Currency: "EUR", Items: "stalls:1:900:3",
+					Restored: &domain.Order{
+						State: domain.OrderCancelled, RequestType: domain.RequestHold, Fingerprint: "fp", CustomerID: "mary", Items: "stalls:1:900:3", Currency: "EUR", ConfirmedAtMillis: 20,
+						Dispute: domain.Dispute{State: domain.DisputeOpen, Amount: 900}, DisputedAtMillis: 30, Reason: "requested", Detail: "a|b",
+					},
+				},
+			},
+		},
+		{
 			"refunds granted",
 			[]string{"refund_granted", "e1/o1|2|3.fp|5-0|fred||EUR|500\n" + `e1/o2|1|3.fp|6-0|mary|stalls:1:900:3|EUR|900|{"reason":"a pillar","by":"ann"}`},
 			[]domain.Fact{
@@ -452,6 +473,7 @@ func FuzzParseFacts(f *testing.F) {
 		{"expired", "e1/o1|seat_taken|stalls: A-1\ne2/o2|in_progress|"},
 		{"lapsed", "e1/o1|900000\ne2/o2|1"},
 		{"lapsed", "e1/o1|0"},
+		{"restored", `e1/o1||none|held||general:2:900|{"type":"hold","fingerprint":"fp","customer_id":"fred","items":"general:2:900","currency":"EUR","deadline":70,"held_at":10}`},
 		{"declined", "e1/o1\ne2/o2|payment_mismatch|amount 500 instead of 1000"},
 		{"declined", "e1/o1||"},
 		{"expired", strings.Repeat("e1/o1\n", 64) + "e1/o1"},
@@ -459,7 +481,7 @@ func FuzzParseFacts(f *testing.F) {
 	} {
 		f.Add("1700000000123-0", seed[0], seed[1])
 	}
-	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactLapsed}
+	types := []domain.FactType{domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactHeld, domain.FactRejected, domain.FactConfirmed, domain.FactDeclined, domain.FactExpired, domain.FactCancelled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactRestored, domain.FactLapsed}
 	f.Fuzz(func(t *testing.T, id, name, value string) {
 		facts, err := ParseFacts(id, []string{name, value})
 		if err != nil {

@@ -95,6 +95,15 @@ func (p *partitionAudit) fold(f domain.Fact) {
 		ids.confirmed = layout.ParseLogID(f.ID)
 		ids.changed = ids.confirmed
 		p.sell(f)
+	case domain.FactRestored:
+		ids.changed = layout.ParseLogID(f.ID)
+		if f.Restored.ConfirmedAtMillis > 0 {
+			ids.confirmed = ids.changed
+		}
+		if f.Restored.State != domain.OrderHeld && f.Restored.State != domain.OrderConfirmed {
+			ids.ended = ids.changed
+		}
+		p.restore(f)
 	case domain.FactRefundGranted, domain.FactPaymentDisputed:
 		ids.changed = layout.ParseLogID(f.ID)
 		if p.book.Orders[f.Ref()].State == domain.OrderCancelled {
@@ -152,6 +161,19 @@ func (p *partitionAudit) undo(f domain.Fact) {
 	o, t := p.book.Orders[f.Ref()], p.totals[f.EventID]
 	t.Orders, t.TicketsSold, t.Revenue = t.Orders-1, t.TicketsSold-o.Items.Quantity(), t.Revenue-o.Amount()
 	p.totals[f.EventID] = t
+}
+
+// restore takes what an order has more, or not any more, since it was restored into the totals of its event.
+func (p *partitionAudit) restore(f domain.Fact) {
+	was, is := f.Was == domain.OrderConfirmed, f.Restored.State == domain.OrderConfirmed
+	switch {
+	case is && !was:
+		p.sell(f)
+	case is:
+		p.change(f)
+	case was:
+		p.undo(f)
+	}
 }
 
 // change takes what an order gave out of the totals of its event, and what it took into them.

@@ -268,7 +268,7 @@ func (e *explaining) stands(ctx context.Context, at *EntryAt) (open bool, err er
 // concerned is which groups have to do with a fact about an order.
 func concerned(t domain.FactType) []domain.Group {
 	switch t {
-	case domain.FactConfirmed:
+	case domain.FactConfirmed, domain.FactRestored:
 		return []domain.Group{domain.GroupPosting, domain.GroupSettlement}
 	case domain.FactExpired, domain.FactCancelled, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed:
 		return []domain.Group{domain.GroupSettlement}

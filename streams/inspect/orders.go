@@ -53,7 +53,11 @@ func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.
 			return nil, err
 		}
 	}
-	for _, newest := range []int64{o.ChangedAtMillis, o.DisputedAtMillis} {
+	newest := []int64{o.ChangedAtMillis, o.DisputedAtMillis}
+	if at := domain.EntryMillis(o.Version); !slices.Contains(times, at) && !slices.Contains(newest, at) { // perhaps it was restored
+		newest = append(newest, at)
+	}
+	for _, newest := range newest {
 		for at := newest; at > 0; {
 			found, err := in.changes(ctx, p, ref, at)
 			if err != nil {
@@ -85,7 +89,7 @@ func (in *Inspector) History(ctx context.Context, ref domain.OrderRef, o domain.
 func (in *Inspector) changes(ctx context.Context, p int, ref domain.OrderRef, atMillis int64) (found []domain.Fact, err error) {
 	before := strconv.FormatInt(atMillis-1, 10) + "-18446744073709551615"
 	_, err = in.ns.ReadLog(ctx, p, before, strconv.FormatInt(atMillis, 10), func(f domain.Fact) error {
-		if f.Ref() == ref && (f.Change > 0 || f.Type == domain.FactPaymentDisputed) {
+		if f.Ref() == ref && (f.Change > 0 || f.Type == domain.FactPaymentDisputed || f.Type == domain.FactRestored) {
 			found = append(found, f)
 		}
 		return nil

@@ -136,6 +136,18 @@ func (of *seriesPartition) take(f *domain.Fact) {
 		}
 		m.TicketsReturned, m.RevenueReturned = f.Items.Quantity(), f.Items.Amount()
 		m.TicketsSold, m.Revenue = f.Taken.Quantity(), f.Taken.Amount()
+	case domain.FactRestored:
+		more, fewer := f.Sales()
+		if more+fewer == "" {
+			return
+		}
+		m.TicketsSold, m.Revenue, m.TicketsReturned, m.RevenueReturned = more.Quantity(), more.Amount(), fewer.Quantity(), fewer.Amount()
+		switch sold := f.Restored.State == domain.OrderConfirmed; {
+		case !sold:
+			m.OrdersCancelled = 1
+		case f.Was != domain.OrderConfirmed:
+			m.Orders = 1
+		}
 	case domain.FactRejected:
 		switch f.Reason {
 		case domain.ReasonInvalid, domain.ReasonUnknownEvent, domain.ReasonUnknownSection:

@@ -14,10 +14,10 @@
 --             lists; they, as 17-19.25
 --   codes:    event_id!hash, by how many orders fewer it is used; below zero: more
 --   groups:   fact ('' for none: the orders must only be as they were read); 'from' or 'before' if the time must be
---             so, by the orders' limits, or 'anew': before, and their customers must have no order in progress; + if the orders
---             begin to be awaited, - if they cease to be; number of the hash of the orders; how many they are
+--             so, by the orders' limits, or 'anew': before, and their customers must have no order in progress, or 'hold': the same, and then
+--             the order is that, and held until its limit; + if the orders begin to be awaited, - if they cease to be; number of the hash of the orders; how many they are
 --   orders:   event_id/order_id, version ('' for one never heard of), limit (milliseconds), event_id/customer_id of a
---             hold that ends ('' for none; # if the order only is not among the holds any more), what the fact says behind the order, what the record says behind its version
+--             hold that ends, or begins ('' for none; # if the order only is not among the holds any more), what the fact says behind the order, what the record says behind its version
 --   and the ids of the entries to acknowledge
 -- The orders stand group by group, and groups of one fact together; each order is another one.
 -- Reply: now (milliseconds), then the id of each entry that was added, as lib/log.lua shares lines out.
@@ -100,7 +100,7 @@ at = ORDERS
 for n = 1, N do
   local version, record, bound = ARGV[at + 1], records[n] or '', bounds[n]
   local is = version == '' and record == '' or version ~= '' and string.find(record, version .. '|', 1, true) == 1
-  if not is or bound == 'from' and now < tonumber(ARGV[at + 2]) or (bound == 'before' or bound == 'anew') and now >= tonumber(ARGV[at + 2]) then
+  if not is or bound == 'from' and now < tonumber(ARGV[at + 2]) or (bound == 'before' or bound == 'anew' or bound == 'hold') and now >= tonumber(ARGV[at + 2]) then
     local last = #stale
     stale[last + 1], stale[last + 2] = n, record
   end
@@ -112,7 +112,7 @@ end
 
 at = ORDERS
 for n = 1, N do
-  if bounds[n] == 'anew' and redis.call('HGET', KEYS[5], ARGV[at + 3]) then
+  if (bounds[n] == 'anew' or bounds[n] == 'hold') and redis.call('HGET', KEYS[5], ARGV[at + 3]) then
     return { stamp, 'taken' }
   end
   at = at + WIDTH
@@ -235,7 +235,7 @@ end
 local ended, freed, notices, written, ids = {}, { '' }, {}, {}, { stamp }
 at = ORDERS
 for n = 1, N do
-  if ARGV[at + 3] ~= '' then
+  if ARGV[at + 3] ~= '' and bounds[n] ~= 'hold' then
     ended[#ended + 1] = members[n]
     freed[#freed + 1] = bounds[n] ~= 'anew' and ARGV[at + 3] or nil
   end
@@ -267,6 +267,14 @@ while g <= G and ARGV[GROUPS + HEADS * (g - 1)] ~= '' do
     for n = done + 1, done + #lines do
       local at = ORDERS + WIDTH * (n - 1)
       redis.call('ZADD', KEYS[3], int(tonumber(ARGV[at + 2]) + tonumber(match(ARGV[at + 4], '%d+'))), members[n])
+    end
+  elseif fact == 'restored' then
+    for n = done + 1, done + #lines do
+      local at = ORDERS + WIDTH * (n - 1)
+      if bounds[n] == 'hold' then
+        redis.call('ZADD', KEYS[3], ARGV[at + 2], members[n])
+        redis.call('HSET', KEYS[5], ARGV[at + 3], match(members[n], '/(.*)$'))
+      end
     end
   elseif fact == 'extended' then
     for n = done + 1, done + #lines do

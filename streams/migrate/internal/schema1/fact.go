@@ -71,7 +71,7 @@ func parse(f *domain.Fact, value string) error {
 		}
 		f.EventID, f.OrderID = ref.EventID, ref.OrderID
 		return parseData(f, values{rest: data, more: hasData})
-	case domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactEventRecalled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactLapsed, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactForgotten, domain.FactOrderRecalled: // not by these names
+	case domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactEventRecalled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactLapsed, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactRestored, domain.FactForgotten, domain.FactOrderRecalled: // not by these names
 	}
 	return errors.New("no such fact")
 }
@@ -165,7 +165,7 @@ func parseData(f *domain.Fact, v values) error {
 			f.ConfirmedAtMillis = v.count()
 		}
 	case domain.FactDeclined, domain.FactExpired,
-		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactEventRecalled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactLapsed, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactForgotten, domain.FactOrderRecalled:
+		domain.FactCreated, domain.FactAdjusted, domain.FactClosed, domain.FactReopened, domain.FactEventCancelled, domain.FactEventForgotten, domain.FactEventRecalled, domain.FactPaying, domain.FactPaymentDeclined, domain.FactActionRequired, domain.FactExtended, domain.FactLapsed, domain.FactReduced, domain.FactChanged, domain.FactChangeRefused, domain.FactRefundGranted, domain.FactPaymentDisputed, domain.FactRestored, domain.FactForgotten, domain.FactOrderRecalled:
 	}
 	if v.bad || v.more {
 		return fmt.Errorf("%s: cannot be read", f.Type)
