@@ -19,6 +19,7 @@ type Folded struct {
 	Last      string // id of the newest log entry that is folded
 	// Beyond reports whether all until Options.UntilMillis is folded: something is known that is newer, or the log was read to its end when that was over.
 	Beyond bool
+	Unread error // why the log was not read behind what is archived, if it was to be
 	Book   *domain.Snapshot
 }
 
@@ -143,13 +144,18 @@ func (f *Folded) foldLog(ctx context.Context, o Options) error {
 		return nil
 	}
 	state, err := log.ArchiveState(ctx, f.Partition)
-	if err != nil || state.Branch != f.Branch {
-		return ctx.Err() // it is not known what came behind, and Beyond says so
+	if err == nil && state.Branch != f.Branch {
+		err = fmt.Errorf("it has the branch %s now, of which nothing is archived", state.Branch)
+	}
+	if err != nil {
+		f.Unread = err
+		return ctx.Err()
 	}
 	for {
 		entries, err := log.LogAfter(ctx, f.Partition, f.Branch, f.Last, logBytes)
 		if err != nil {
-			return ctx.Err() // likewise
+			f.Unread = err
+			return ctx.Err()
 		}
 		if len(entries) == 0 {
 			f.Beyond = o.UntilMillis > 0 && state.NowMillis > o.UntilMillis

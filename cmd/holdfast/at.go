@@ -69,7 +69,7 @@ func (f atFlags) fold(ctx context.Context, e *environment, eventID string, fact 
 	}
 	var open []string // where it is not known what came later
 	var store *streams.Store
-	var away error
+	var away, unread error
 	log := func() domain.ArchiveSource {
 		if store = cmp.Or(store, e.opened); store == nil && away == nil {
 			store, away = e.open(ctx, streams.Options{Log: e.warnings()})
@@ -89,13 +89,14 @@ func (f atFlags) fold(ctx context.Context, e *environment, eventID string, fact 
 			if of && !then.Beyond {
 				open = append(open, fmt.Sprintf("partition %d is known until %s", then.Partition, whenExactly(domain.EntryMillis(then.Last))))
 			}
+			unread = cmp.Or(unread, then.Unread)
 			return each(then.Book)
 		})
 	})
 	if err == nil && len(open) > 0 && f.asked() {
 		said := "what came later is not known, if anything did: " + strings.Join(open, ", ")
-		if away != nil {
-			said += "; the log behind the archive was not read: " + oneLine(away)
+		if why := cmp.Or(away, unread); why != nil {
+			said += "; the log behind the archive was not read: " + oneLine(why)
 		}
 		e.notice(said)
 	}
