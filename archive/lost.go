@@ -85,9 +85,11 @@ func (r *Reader) leftBranches(ctx context.Context, log domain.ArchiveSource, p i
 		if err != nil {
 			return nil, err
 		}
-		if in, err := log.InLog(ctx, p, newest.Entries[len(newest.Entries)-1]); err != nil {
+		in, err := log.InLog(ctx, p, newest.Entries[len(newest.Entries)-1])
+		if err != nil {
 			return nil, err
-		} else if !in {
+		}
+		if !in {
 			return nil, domain.WithCode(domain.ClassRetry, domain.CodeDataReplaced,
 				fmt.Errorf("the log of partition %d does not have all that is archived of its branch %s, and no worker has noticed that: let one with the role archive run, and try again", p, branch))
 		}

@@ -5,12 +5,15 @@ import (
 	"testing"
 )
 
-// lostFacts are what an order went through, one fact an entry, from that time on.
-func lostFacts(from int64, facts ...Fact) []Fact {
+// lostFrom is when the first fact was lost.
+const lostFrom = 8_000
+
+// lostFacts are what an order went through, one fact an entry.
+func lostFacts(facts ...Fact) []Fact {
 	version := ""
 	for i := range facts {
 		f := &facts[i]
-		f.EventID, f.OrderID, f.AtMillis = testRef.EventID, testRef.OrderID, from+int64(i)
+		f.EventID, f.OrderID, f.AtMillis = testRef.EventID, testRef.OrderID, lostFrom+int64(i)
 		f.ID = strconv.FormatInt(f.AtMillis, 10) + "-0"
 		if f.Change > 0 && version != "" {
 			f.Version = version
@@ -22,7 +25,7 @@ func lostFacts(from int64, facts ...Fact) []Fact {
 
 func TestRestore(t *testing.T) {
 	const items = Items("general:2:900")
-	const from, common = 8_000, "7999-5"
+	const common = "7999-5"
 	held := Fact{Type: FactHeld, RequestType: RequestPurchase, Fingerprint: "same", CustomerID: "fred", Items: items, Currency: "EUR", DeadlineMillis: aliveUntil}
 	late := held
 	late.DeadlineMillis = now
@@ -63,42 +66,42 @@ func TestRestore(t *testing.T) {
 		places  int64 // of the customer
 		busy    string
 	}{
-		{name: "confirmed", event: testEvent(), lost: lostFacts(from, held, confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
-		{name: "confirmed, of a sale that has ended", event: event(func(e *Event) { e.Closed = true }), lost: lostFacts(from, late, confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
-		{name: "confirmed, and its customer buys another", event: testEvent(), busy: "o2", lost: lostFacts(from, held, confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
-		{name: "held", event: testEvent(), lost: lostFacts(from, held), kind: MissingComesBack, becomes: OrderHeld},
-		{name: "held, and its customer buys another", event: testEvent(), busy: "o2", lost: lostFacts(from, held), kind: MissingEnds, becomes: OrderExpired, reason: ReasonInProgress},
-		{name: "held, and its time is over", event: testEvent(), lost: lostFacts(from, late), kind: MissingEnds, becomes: OrderExpired},
-		{name: "held, and others have it", event: full, lost: lostFacts(from, held), kind: MissingEnds, becomes: OrderExpired, reason: ReasonSoldOut},
-		{name: "declined", event: testEvent(), lost: lostFacts(from, held, Fact{Type: FactDeclined}), kind: MissingEnds, becomes: OrderDeclined},
-		{name: "rejected", event: testEvent(), lost: lostFacts(from, Fact{Type: FactRejected, RequestType: RequestPurchase, Fingerprint: "same", CustomerID: "fred", Items: "general:2:0", Reason: ReasonSoldOut})},
-		{name: "lapsed", event: lateEvent(), lost: lostFacts(from, held, Fact{Type: FactLapsed, LateMillis: 5000}), kind: MissingEnds, becomes: OrderExpired},
-		{name: "others have it", event: full, lost: lostFacts(from, held, confirmed), kind: MissingPlace, reason: ReasonSoldOut},
-		{name: "others have it, refunded", event: full, lost: lostFacts(from, held, confirmed), refund: true, kind: MissingPlace, becomes: OrderCancelled, reason: ReasonSoldOut},
-		{name: "its customer has others", event: counted, places: 2, lost: lostFacts(from, held, confirmed), kind: MissingPlace, reason: ReasonOverCustomer},
-		{name: "its customer may have it", event: counted, places: 1, lost: lostFacts(from, held, confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
-		{name: "its event was called off", event: event(func(e *Event) { e.Closed, e.Cancelled = true, true }), lost: lostFacts(from, held, confirmed), kind: MissingPlace, reason: ReasonEventCancelled},
-		{name: "cancelled, nothing was left", event: full, lost: lostFacts(from, held, confirmed, cancelled(OrderConfirmed, from+1)), kind: MissingEnds, becomes: OrderCancelled},
-		{name: "the cancel of what is confirmed", event: testEvent(), is: before(confirmedOrder()), lost: lostFacts(from, cancelled(OrderConfirmed, confirmedAt)), kind: MissingEnds, becomes: OrderCancelled},
-		{name: "the cancel of what is held", event: testEvent(), is: before(heldOrder(RequestPurchase, aliveUntil)), lost: lostFacts(from, cancelled(OrderHeld, 0)), kind: MissingEnds, becomes: OrderCancelled},
-		{name: "a partial cancel", event: testEvent(), is: before(confirmedOrder()), lost: lostFacts(from, reduced(OrderConfirmed)), kind: MissingComesBack, becomes: OrderConfirmed},
-		{name: "the payment of what is held", event: full, is: before(heldOrder(RequestPurchase, now)), lost: lostFacts(from, confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
-		{name: "an exchange", event: testEvent(), is: before(confirmedOrder()), lost: lostFacts(from, changed), kind: MissingComesBack, becomes: OrderConfirmed},
-		{name: "an exchange for what others have", event: event(func(e *Event) { e.Sections[1].Available, e.Sections[1].Sold = 0, 4 }), is: before(confirmedOrder()), lost: lostFacts(from, changed), kind: MissingUnclear, reason: ReasonSoldOut},
-		{name: "the late payment of what had lapsed", event: lateEvent(), is: before(lapsedOrder(RequestPurchase, now+1)), lost: lostFacts(from, confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
-		{name: "an attempt to pay", event: testEvent(), is: before(heldOrder(RequestHold, aliveUntil)), lost: lostFacts(from, Fact{Type: FactPaying, Attempt: 1, Fingerprint: "pay"})},
-		{name: "published again, and confirmed", event: testEvent(), is: since(confirmedOrder()), lost: lostFacts(from, held, confirmed), kind: MissingWentOn},
-		{name: "published again, and held", event: testEvent(), is: since(heldOrder(RequestPurchase, aliveUntil)), lost: lostFacts(from, held, confirmed), kind: MissingWentOn},
-		{name: "published again, and too late", event: testEvent(), is: since(rejectedOrder()), lost: lostFacts(from, held, confirmed), kind: MissingPlace, reason: ReasonSoldOut},
-		{name: "published again, too late, refunded", event: testEvent(), is: since(rejectedOrder()), refund: true, lost: lostFacts(from, held, confirmed), kind: MissingPlace, becomes: OrderCancelled, reason: ReasonSoldOut},
-		{name: "another body was published again", event: testEvent(), is: since(other), refund: true, lost: lostFacts(from, held, confirmed), kind: MissingUnclear},
-		{name: "its cancel came before it was published again", event: testEvent(), is: since(cancelledUnseen()), refund: true, lost: lostFacts(from, held, confirmed), kind: MissingPlace, becomes: OrderCancelled, reason: ReasonRequested},
-		{name: "it ran out before it was paid again", event: testEvent(), is: since(endedOrder(OrderExpired, "")), refund: true, lost: lostFacts(from, confirmed), kind: MissingPlace, becomes: OrderCancelled},
-		{name: "it ran out, and had not been paid", event: testEvent(), is: since(endedOrder(OrderExpired, "")), lost: lostFacts(from, Fact{Type: FactDeclined}), kind: MissingWentOn},
-		{name: "nothing fits", event: testEvent(), lost: lostFacts(from, confirmed), kind: MissingUnclear},
-		{name: "its event is lost", lost: lostFacts(from, held, confirmed), kind: MissingEvent},
-		{name: "its event is another", event: event(func(e *Event) { e.Currency = "JPY" }), lost: lostFacts(from, held, confirmed), kind: MissingEvent},
-		{name: "its event is over", event: Event{Version: 3, Over: "9000-0"}, lost: lostFacts(from, held, confirmed)},
+		{name: "confirmed", event: testEvent(), lost: lostFacts(held, confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
+		{name: "confirmed, of a sale that has ended", event: event(func(e *Event) { e.Closed = true }), lost: lostFacts(late, confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
+		{name: "confirmed, and its customer buys another", event: testEvent(), busy: "o2", lost: lostFacts(held, confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
+		{name: "held", event: testEvent(), lost: lostFacts(held), kind: MissingComesBack, becomes: OrderHeld},
+		{name: "held, and its customer buys another", event: testEvent(), busy: "o2", lost: lostFacts(held), kind: MissingEnds, becomes: OrderExpired, reason: ReasonInProgress},
+		{name: "held, and its time is over", event: testEvent(), lost: lostFacts(late), kind: MissingEnds, becomes: OrderExpired},
+		{name: "held, and others have it", event: full, lost: lostFacts(held), kind: MissingEnds, becomes: OrderExpired, reason: ReasonSoldOut},
+		{name: "declined", event: testEvent(), lost: lostFacts(held, Fact{Type: FactDeclined}), kind: MissingEnds, becomes: OrderDeclined},
+		{name: "rejected", event: testEvent(), lost: lostFacts(Fact{Type: FactRejected, RequestType: RequestPurchase, Fingerprint: "same", CustomerID: "fred", Items: "general:2:0", Reason: ReasonSoldOut})},
+		{name: "lapsed", event: lateEvent(), lost: lostFacts(held, Fact{Type: FactLapsed, LateMillis: 5000}), kind: MissingEnds, becomes: OrderExpired},
+		{name: "others have it", event: full, lost: lostFacts(held, confirmed), kind: MissingPlace, reason: ReasonSoldOut},
+		{name: "others have it, refunded", event: full, lost: lostFacts(held, confirmed), refund: true, kind: MissingPlace, becomes: OrderCancelled, reason: ReasonSoldOut},
+		{name: "its customer has others", event: counted, places: 2, lost: lostFacts(held, confirmed), kind: MissingPlace, reason: ReasonOverCustomer},
+		{name: "its customer may have it", event: counted, places: 1, lost: lostFacts(held, confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
+		{name: "its event was called off", event: event(func(e *Event) { e.Closed, e.Cancelled = true, true }), lost: lostFacts(held, confirmed), kind: MissingPlace, reason: ReasonEventCancelled},
+		{name: "cancelled, nothing was left", event: full, lost: lostFacts(held, confirmed, cancelled(OrderConfirmed, lostFrom+1)), kind: MissingEnds, becomes: OrderCancelled},
+		{name: "the cancel of what is confirmed", event: testEvent(), is: before(confirmedOrder()), lost: lostFacts(cancelled(OrderConfirmed, confirmedAt)), kind: MissingEnds, becomes: OrderCancelled},
+		{name: "the cancel of what is held", event: testEvent(), is: before(heldOrder(RequestPurchase, aliveUntil)), lost: lostFacts(cancelled(OrderHeld, 0)), kind: MissingEnds, becomes: OrderCancelled},
+		{name: "a partial cancel", event: testEvent(), is: before(confirmedOrder()), lost: lostFacts(reduced(OrderConfirmed)), kind: MissingComesBack, becomes: OrderConfirmed},
+		{name: "the payment of what is held", event: full, is: before(heldOrder(RequestPurchase, now)), lost: lostFacts(confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
+		{name: "an exchange", event: testEvent(), is: before(confirmedOrder()), lost: lostFacts(changed), kind: MissingComesBack, becomes: OrderConfirmed},
+		{name: "an exchange for what others have", event: event(func(e *Event) { e.Sections[1].Available, e.Sections[1].Sold = 0, 4 }), is: before(confirmedOrder()), lost: lostFacts(changed), kind: MissingUnclear, reason: ReasonSoldOut},
+		{name: "the late payment of what had lapsed", event: lateEvent(), is: before(lapsedOrder(RequestPurchase, now+1)), lost: lostFacts(confirmed), kind: MissingComesBack, becomes: OrderConfirmed},
+		{name: "an attempt to pay", event: testEvent(), is: before(heldOrder(RequestHold, aliveUntil)), lost: lostFacts(Fact{Type: FactPaying, Attempt: 1, Fingerprint: "pay"})},
+		{name: "published again, and confirmed", event: testEvent(), is: since(confirmedOrder()), lost: lostFacts(held, confirmed), kind: MissingWentOn},
+		{name: "published again, and held", event: testEvent(), is: since(heldOrder(RequestPurchase, aliveUntil)), lost: lostFacts(held, confirmed), kind: MissingWentOn},
+		{name: "published again, and too late", event: testEvent(), is: since(rejectedOrder()), lost: lostFacts(held, confirmed), kind: MissingPlace, reason: ReasonSoldOut},
+		{name: "published again, too late, refunded", event: testEvent(), is: since(rejectedOrder()), refund: true, lost: lostFacts(held, confirmed), kind: MissingPlace, becomes: OrderCancelled, reason: ReasonSoldOut},
+		{name: "another body was published again", event: testEvent(), is: since(other), refund: true, lost: lostFacts(held, confirmed), kind: MissingUnclear},
+		{name: "its cancel came before it was published again", event: testEvent(), is: since(cancelledUnseen()), refund: true, lost: lostFacts(held, confirmed), kind: MissingPlace, becomes: OrderCancelled, reason: ReasonRequested},
+		{name: "it ran out before it was paid again", event: testEvent(), is: since(endedOrder(OrderExpired, "")), refund: true, lost: lostFacts(confirmed), kind: MissingPlace, becomes: OrderCancelled},
+		{name: "it ran out, and had not been paid", event: testEvent(), is: since(endedOrder(OrderExpired, "")), lost: lostFacts(Fact{Type: FactDeclined}), kind: MissingWentOn},
+		{name: "nothing fits", event: testEvent(), lost: lostFacts(confirmed), kind: MissingUnclear},
+		{name: "its event is lost", lost: lostFacts(held, confirmed), kind: MissingEvent},
+		{name: "its event is another", event: event(func(e *Event) { e.Currency = "JPY" }), lost: lostFacts(held, confirmed), kind: MissingEvent},
+		{name: "its event is over", event: Event{Version: 3, Over: "9000-0"}, lost: lostFacts(held, confirmed)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := View{Event: c.event, Order: c.is, Places: c.places, InProgress: c.busy}
