@@ -284,7 +284,7 @@ type Log interface {
 }
 
 // Compare reads the log of each partition from its start and compares what is archived of its branch with it, entry by entry and byte for
-// byte, up to the mark in Redis. What comes before the first entry that the log has is counted. Archiving may go on meanwhile. It adds what it finds to a report of Verify.
+// byte, up to the mark in Redis. What comes before the first entry that the log has is counted. Archiving, and trimming, may go on meanwhile. It adds what it finds to a report of Verify.
 func (r *Reader) Compare(ctx context.Context, log Log, partitions int, report *Report, step func()) error {
 	for p := range partitions {
 		if err := r.comparePartition(ctx, log, p, report, step); err != nil {
@@ -308,16 +308,11 @@ func (r *Reader) comparePartition(ctx context.Context, log Log, p int, report *R
 		return err
 	}
 	marked, broken := false, false
-	next := entriesAfter(ctx, log, p, state.Branch)
+	begins := Position{} // of what was removed from the start of the log, the archive alone tells
+	next := logEntries(ctx, log, p, state.Branch, SegmentBytes, &begins)
 	is, err := next()
 	if err != nil {
 		return err
-	}
-	begins := Position{} // of what was removed from the start of the log, the archive alone tells
-	if is.ID != "" {
-		if begins, err = ParsePosition(is.ID); err != nil {
-			return err
-		}
 	}
 	err = r.walk(ctx, chain, func(s *Segment, entries []domain.Entry) error {
 		if step != nil {
@@ -364,20 +359,47 @@ func (r *Reader) comparePartition(ctx context.Context, log Log, p int, report *R
 // errStop ends a walk.
 var errStop = errors.New("no need to go on")
 
-// entriesAfter returns what gives a log's entries one by one, from its start; behind the last one, the zero Entry.
-func entriesAfter(ctx context.Context, log Log, p int, branch string) func() (domain.Entry, error) {
+// logEntries returns what gives a log's entries one by one, from its start; behind the last one, the zero Entry. They are read so many bytes at a time; if the log was trimmed further than
+// that meanwhile, it goes on with what it begins with then. begins is where the log began when it was last read from its start.
+func logEntries(ctx context.Context, log Log, p int, branch string, bytes int, begins *Position) func() (domain.Entry, error) {
 	var page []domain.Entry
-	after := "0-0"
+	after := Position{}
+	read := func() (err error) {
+		if page, err = log.LogAfter(ctx, p, branch, after.String(), bytes); err == nil && len(page) > 0 && after == (Position{}) {
+			*begins, err = ParsePosition(page[0].ID)
+		}
+		return err
+	}
 	return func() (domain.Entry, error) {
 		if len(page) == 0 {
-			var err error
-			if page, err = log.LogAfter(ctx, p, branch, after, SegmentBytes); err != nil || len(page) == 0 {
+			err := read()
+			if errors.Is(err, domain.ErrDataReplaced) {
+				trimmed, failed := trimmedBehind(ctx, log, p, branch, after)
+				if failed != nil || !trimmed {
+					return domain.Entry{}, errors.Join(err, failed)
+				}
+				after = Position{}
+				err = read()
+			}
+			if err != nil || len(page) == 0 {
 				return domain.Entry{}, err
 			}
-			after = page[len(page)-1].ID
+			if after, err = ParsePosition(page[len(page)-1].ID); err != nil {
+				return domain.Entry{}, err
+			}
 		}
 		e := page[0]
 		page = page[1:]
 		return e, nil
 	}
+}
+
+// trimmedBehind reports whether the log of a branch was trimmed further than an entry.
+func trimmedBehind(ctx context.Context, log Log, p int, branch string, at Position) (bool, error) {
+	state, err := log.ArchiveState(ctx, p)
+	if err != nil || state.Branch != branch || state.Trimmed == "" {
+		return false, err
+	}
+	begins, err := ParsePosition(state.Trimmed)
+	return err == nil && begins.Compare(at) > 0, err
 }

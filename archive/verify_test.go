@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,5 +140,36 @@ func TestBranches(t *testing.T) {
 	if first.Branch != "b0" || first.Segments != 6 || first.LeftBy != "b1" || first.After != "0-0" || second.Branch != "b1" || second.Parent != "b0" || second.After != s.entries[4].ID ||
 		second.Last != s.entries[len(s.entries)-1].ID || second.Segments != 2 {
 		t.Errorf("%+v", all)
+	}
+}
+
+// A log is trimmed while it is compared with its archive: what is gone by then the archive alone tells.
+func TestCompareWhileTheLogIsTrimmed(t *testing.T) {
+	s := &server{branch: "b0"}
+	for range 9 {
+		s.add("o")
+	}
+	s.mark = domain.ArchiveMark{Branch: "b0"}
+	log := &source{server: &s, around: quiet, begun: new(int)}
+	all := slices.Clone(s.entries)
+	var begins Position
+	next := logEntries(t.Context(), log, 0, "b0", 1, &begins)
+	want := func(i int) {
+		t.Helper()
+		if e, err := next(); err != nil || !sameEntry(e, all[i]) {
+			t.Errorf("it goes on with %+v, %v, want %+v", e, err, all[i])
+		}
+	}
+	want(0)
+	want(1)
+	s.trim(all[5].ID)
+	want(5)
+	if begins.String() != all[5].ID {
+		t.Errorf("the log begins with %s, want %s", begins, all[5].ID)
+	}
+	want(6)
+	s.entries = slices.Delete(s.entries, 1, 2) // by whoever removes an entry: it was not trimmed
+	if _, err := next(); !errors.Is(err, domain.ErrDataReplaced) {
+		t.Errorf("an entry is gone: %v", err)
 	}
 }

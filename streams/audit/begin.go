@@ -26,6 +26,13 @@ func (p *partitionAudit) begin(ctx context.Context) error {
 		}
 	}
 	first, removed, err := p.removed(ctx)
+	for tries := 0; err == nil && removed != "" && tries < mostOvertaken; tries++ {
+		var more bool
+		if more, err = p.recallMore(ctx); err != nil || !more {
+			break
+		}
+		first, removed, err = p.removed(ctx)
+	}
 	if err != nil || removed == "" {
 		return err
 	}
@@ -35,22 +42,56 @@ func (p *partitionAudit) begin(ctx context.Context) error {
 	return nil
 }
 
-// recall folds what is archived of the partition's branch, or of the one that it goes on from, up to the mark; nothing where that says nothing.
-func (p *partitionAudit) recall(ctx context.Context) error {
+// mostOvertaken is how often a log may be trimmed, while the archive is read, further than was read of that: each time there is less to read.
+const mostOvertaken = 10
+
+// mark is up to where the partition's branch, or the one that it goes on from, is archived; the zero mark: nothing that is known of this log is archived yet.
+func (p *partitionAudit) mark(ctx context.Context) (mark domain.ArchiveMark, err error) {
 	var is *redis.SliceCmd
 	var stored *redis.StringCmd
 	if err := p.transaction(ctx, func(pipe redis.Pipeliner) {
 		is, stored = pipe.HMGet(ctx, p.ns.Keys.Events(p.p), layout.BranchField, layout.BranchesField), pipe.Get(ctx, p.ns.Keys.Archived(p.p))
 	}); err != nil {
-		return err
+		return mark, err
 	}
-	mark, err := layout.DecodeArchived(stored.Val())
+	mark, err = layout.DecodeArchived(stored.Val())
 	if err != nil {
 		p.violation("I11", p.ns.Keys.Archived(p.p), "%v", err)
-		return nil
+		return domain.ArchiveMark{}, nil
 	}
-	if branch := layout.AsString(is.Val()[0]); mark.Branch == "" || mark.Branch != branch && !goesOnFrom(branch, layout.AsString(is.Val()[1]), mark) {
-		return nil // nothing that is known of this log is archived yet
+	if branch := layout.AsString(is.Val()[0]); mark.Branch != branch && !goesOnFrom(branch, layout.AsString(is.Val()[1]), mark) {
+		return domain.ArchiveMark{}, nil
+	}
+	return mark, nil
+}
+
+// recallMore goes on with what was archived since the mark was read: the log was trimmed meanwhile. more is false if there is nothing more.
+func (p *partitionAudit) recallMore(ctx context.Context) (more bool, err error) {
+	if p.archive == nil {
+		return false, nil
+	}
+	mark, err := p.mark(ctx)
+	if err != nil || mark.Branch == "" || !layout.ParseLogID(mark.Position).After(layout.ParseLogID(p.last)) {
+		return false, err
+	}
+	err = p.archive.Past(ctx, p.p, mark, p.last, func(domain.ArchivedBook) {}, func(e domain.Entry) error {
+		if layout.ParseLogID(e.ID).After(layout.ParseLogID(p.last)) { // the others are folded
+			p.foldEntry(e)
+			more = true
+		}
+		return nil
+	})
+	if err != nil && domain.ClassOf(err) != domain.ClassPoison { // verify names what is damaged, and the partition is not known
+		return false, fmt.Errorf("reading what is archived of partition %d: %w", p.p, err)
+	}
+	return more && err == nil, nil
+}
+
+// recall folds what is archived of the partition's branch, or of the one that it goes on from, up to the mark; nothing where that says nothing.
+func (p *partitionAudit) recall(ctx context.Context) error {
+	mark, err := p.mark(ctx)
+	if err != nil || mark.Branch == "" {
+		return err
 	}
 	behind := "0-0"
 	if !p.full {

@@ -24,6 +24,7 @@ type archived struct {
 	change    func(*domain.Snapshot)
 	fails     error // once all entries were told
 	asked     []string
+	told      func() // if not nil, called once all is told, for the first time
 }
 
 func (a *archived) Past(_ context.Context, _ int, to domain.ArchiveMark, notBehind string, begin func(domain.ArchivedBook), each func(domain.Entry) error) error {
@@ -61,6 +62,11 @@ func (a *archived) Past(_ context.Context, _ int, to domain.ArchiveMark, notBehi
 		if err := each(e); err != nil {
 			return err
 		}
+	}
+	if a.told != nil {
+		told := a.told
+		a.told = nil
+		told()
 	}
 	return a.fails
 }
@@ -139,6 +145,29 @@ func TestAuditDoesNotCareWhereAFactIs(t *testing.T) {
 	}
 	if report := auditedWith(t, store, books, audit.Options{Archive: a}); len(report.Violations) != 1 || !strings.Contains(report.Violations[0].Detail, "begins with nothing") {
 		t.Errorf("without any: %+v", report)
+	}
+}
+
+// While the archive is read, more is archived, and the log is trimmed further than was read: the audit goes on with what was archived since.
+func TestAuditWhileTheLogIsTrimmed(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		server := redistest.Start(t)
+		rdb := server.Client()
+		defer func() { _ = rdb.Close() }()
+		store, gateway := sold(t, server)
+		whole := audited(t, store, gateway).Checked
+		a := recorded(t, rdb, store, 3)
+		a.snapshots = []int{2}
+		a.told = func() {
+			recorded(t, rdb, store, whole.Facts-1)
+			if err := rdb.XTrimMaxLen(t.Context(), layout.NewKeys("holdfast", 1).Log(0), 2).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		report := auditedWith(t, store, gateway.Books(), audit.Options{Archive: a, Full: full})
+		if is := report.Checked; !report.OK || is.Orders != whole.Orders || is.Facts+is.Before != whole.Facts {
+			t.Errorf("full %t: %+v, want %+v", full, report, whole)
+		}
 	}
 }
 
