@@ -327,45 +327,62 @@ func TestForgetEventWhenMemoryIsFull(t *testing.T) {
 	f.audited()
 }
 
-// Killed before or just after any of its commands, whoever forgets an event leaves a state that is right, and the next one goes on.
-func TestForgetEventKilled(t *testing.T) {
+// Whichever of its commands fails, is done and not answered, or is the last one before whoever forgets an event dies: it leaves a state that is right, and
+// whoever goes on comes to the same end.
+func TestForgetEventFaults(t *testing.T) {
 	server := redistest.Start(t)
-	for _, after := range []bool{false, true} {
+	for _, fault := range faultKinds {
 		for n, killed := 0, true; killed; n++ {
 			server.Flush()
 			f := openFixture(t, server)
 			f.over("e1", terms(900_000, func(t *domain.Terms) { t.MaxPerCustomer = 5 }))
 			fred, amy := f.order("e1", "o1"), f.order("e1", "o2")
-			killer := &streamstest.Killer{Left: 1 << 30, After: after}
-			dying, err := Open(f.Ctx, server.URL(), Options{Create: true, Hook: killer})
-			f.Must(err)
-			killer.Left = n
+			killer, other := f.failing(fault, n)
+			var err error
 			for range 4 { // a look, a step, the orders, and that there are none
-				if _, _, _, err = dying.Ledger().ForgetEvents(f.Ctx, 0, time.Millisecond, 2); err != nil {
+				if _, _, _, err = other.Ledger().ForgetEvents(f.Ctx, 0, time.Millisecond, 2); err != nil {
 					break
 				}
 			}
-			f.Must(dying.Close())
 			if killed = killer.Killed; killed != (err != nil) {
 				t.Fatalf("killed: %t, %v", killed, err)
 			}
+			killer.Left = 1 << 30 // or it is not hit at all
 			f.audited()
+			next := f.ledger
+			if fault.Lives {
+				next = other.Ledger()
+			}
 			f.Eventually("all is forgotten", func() bool {
-				_, _, more, err := f.ledger.ForgetEvents(f.Ctx, 0, time.Millisecond, 2)
+				_, _, more, err := next.ForgetEvents(f.Ctx, 0, time.Millisecond, 2)
 				f.Must(err)
 				return !more && f.order("e1", "o1") == domain.Order{}
 			})
+			f.Must(other.Close())
 			f.wantLogFolds()
 			f.audited()
 			for customer, o := range map[string]domain.Order{"fred": fred, "amy": amy} {
 				line, _ := o.Line()
 				if got := f.Do("HVALS", f.Keys.Invoices(customer)).([]any); len(got) != 1 || got[0] != layout.EncodeLine(line) {
-					t.Errorf("killed after %d: the invoices of %s say %v, want %s", n, customer, got, layout.EncodeLine(line))
+					t.Errorf("the invoices of %s say %v, want %s", customer, got, layout.EncodeLine(line))
 				}
 			}
 			if t.Failed() {
-				t.Fatalf("killed: %t, after %d commands, having been sent: %t", killed, n, after)
+				t.Fatalf("at command %d, having been sent: %t, and lives: %t", n, fault.After, fault.Lives)
 			}
 		}
 	}
+}
+
+// faultKinds are what happens at a command: it is not sent; or it is, and the reply is lost; and whoever sent it hears of an error, or dies.
+var faultKinds = []streamstest.Killer{{Lives: true}, {Lives: true, After: true}, {}, {After: true}}
+
+// failing is another process, to which a fault happens at its n-th command, from 0, once it has started.
+func (f *fixture) failing(fault streamstest.Killer, n int) (*streamstest.Killer, *Store) {
+	f.Helper()
+	fault.Left = 1 << 30
+	s, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true, Hook: &fault})
+	f.Must(err)
+	fault.Left = n
+	return &fault, s
 }

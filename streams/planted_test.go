@@ -208,10 +208,10 @@ const (
 	seatsFile  = "streams/scripts/lib/seats.lua"
 )
 
-// finders are the tests that must find a bug, in this order, with so many sequences: those of exchanges, allocations, late approvals, webhooks and seats are
+// finders are the tests that must find a bug, in this order, with so many sequences: those of exchanges, allocations, late approvals, webhooks, a trimmed log and seats are
 // done in seconds, and some bugs of scripts show in one of 200 only.
 var finders = []struct{ test, sequences string }{
-	{"Test(Exchange|Refund|AdjustAllocations|Allocation|Codes|RevokedCodes|Late|Lapsed|Owe|Webhook).*", "1"}, {"TestTortureSeatsFollowTheRules", "600"}, {"TestTortureScriptsFollowTheRules", "3000"}, {"TestTortureLinearizability", "600"},
+	{"Test(Exchange|Refund|AdjustAllocations|Allocation|Codes|RevokedCodes|Late|Lapsed|Owe|Webhook|TrimLog|TrimmedLog).*", "1"}, {"TestTortureSeatsFollowTheRules", "600"}, {"TestTortureScriptsFollowTheRules", "3000"}, {"TestTortureLinearizability", "600"},
 }
 
 // catch builds the tests with the bug in them, and runs them until one fails.

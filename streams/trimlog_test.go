@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -119,6 +120,52 @@ func TestTrimLogIsHeldBack(t *testing.T) {
 // pend makes an entry pending again, as whoever redrives does.
 func (f *fixture) pend(id string) {
 	f.Do("XCLAIM", f.Keys.Log(0), "settlement", "redrive", 0, id, "FORCE", "JUSTID")
+}
+
+// TestTrimLogFaults: whichever of its commands fails, is done and not answered, or is the last one before whoever trims the log dies: what is left is the end of the log,
+// with its mark, and all that somebody may still need; and whoever goes on comes to the same end.
+func TestTrimLogFaults(t *testing.T) {
+	for _, fault := range faultKinds {
+		steps := 0
+		for n, killed := 0, true; killed; n++ {
+			f, log := trimmable(t)
+			f.pend(log[8].ID)
+			f.Do("HSET", f.Keys.OwedNotes(0), "e1/o1", "1|0|"+log[9].ID+"|slow")
+			killer, other := f.failing(fault, n)
+			trim := func(by *Store) (int64, error) { return by.Ledger().TrimLog(f.Ctx, 0, f.branch(), log[10].ID, keepNone) }
+			_, err := trim(other)
+			if killed = killer.Killed; killed != (err != nil) {
+				t.Fatalf("killed: %t, %v", killed, err)
+			}
+			killer.Left = 1 << 30 // or it is not hit at all
+			left := f.logAfter("0-0", 1<<30)
+			gone := len(log) - len(left)
+			if gone > 8 || !slices.EqualFunc(left, log[gone:], sameEntry) {
+				t.Errorf("%d entries are left, which are not the end of the log", len(left))
+			}
+			if is := f.archiveState().Trimmed; gone > 0 && is != left[0].ID || gone == 0 && is != "" {
+				t.Errorf("the log begins with %s, %d are gone, and the trim mark is %q", left[0].ID, gone, is)
+			}
+			f.Must(f.ledger.Verify(f.Ctx))
+			next := f.store
+			if fault.Lives {
+				next = other
+			}
+			if more, err := trim(next); err != nil || int(more)+gone != 8 {
+				t.Errorf("%d entries were gone, and whoever goes on drops %d, %v, want 8 in all", gone, more, err)
+			}
+			f.Do("XACK", f.Keys.Log(0), "settlement", log[8].ID)
+			f.Do("DEL", f.Keys.OwedNotes(0))
+			f.wantTrim("when nobody needs it any more", log[10].ID, keepNone, log[10].ID)
+			f.Must(other.Close())
+			if steps = n; t.Failed() {
+				t.Fatalf("at command %d, having been sent: %t, and lives: %t", n, fault.After, fault.Lives)
+			}
+		}
+		if want := 6; steps < want {
+			t.Errorf("a fault at %d commands, want at least %d", steps, want)
+		}
+	}
 }
 
 // TestTrimmedLogIsAnswered: whoever asks for what was trimmed is told so, and what needs no log goes on.

@@ -9,10 +9,11 @@ import (
 )
 
 // Killer is a hook that lets so many calls through, and then none: as if the process had been killed before the next one was sent, or,
-// with After, just after it was, before its answer came.
+// with After, just after it was, before its answer came. With Lives, it is that call alone which fails, and what it did nobody hears.
 type Killer struct {
 	Left   int
 	After  bool
+	Lives  bool
 	Seen   int // calls
 	Killed bool
 }
@@ -45,11 +46,13 @@ func (k *Killer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 
 func (k *Killer) pass(send func() error, fail func()) error {
 	k.Seen++
-	if !k.Killed && k.Left > 0 {
+	switch {
+	case k.Killed && k.Lives:
+		return send()
+	case !k.Killed && k.Left > 0:
 		k.Left--
 		return send()
-	}
-	if !k.Killed && k.After {
+	case !k.Killed && k.After:
 		_ = send() // nobody hears of it
 	}
 	k.Killed = true
