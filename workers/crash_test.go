@@ -49,6 +49,10 @@ var steps = []string{
 	"set turn ask", "zcard", "put_off", // has the customer done what they had to?
 	"set turn expire", "due", "move expired", "set turn trim", "xlen", "trim",
 	"set turn forget", "time", "zrange", "xinfo", "report",
+	// The log is archived, and trimmed behind that.
+	"set turn archive", "pipeline hmget get", "hgetall", "pipeline xrange", "advance_archive", "bucket put", "bucket get", "bucket list",
+	"set turn trim_log", "pipeline time xlen", "xrange", "trim_log",
+	"set turn forget_events", "hset", "hexists", "forget_event", "pipeline hset", "forget_orders", "hdel", // an event is over
 	"gateway authorize", "gateway lookup", "gateway capture", "gateway void", "gateway refund",
 }
 
@@ -331,6 +335,7 @@ func spread(points []point, group func(point) string) {
 // The hole of the old design: a worker dies between the confirmation and the posting. Sales are there with the
 // confirmation; the line of an entry that was not acknowledged is written by whoever comes next.
 func TestWorkerDiesBetweenConfirmationAndPosting(t *testing.T) {
+	t.Parallel()
 	server := withScripts(t)
 	for _, test := range []struct {
 		faults []fault
@@ -401,6 +406,7 @@ func (w *world) linesOf(customer string) []inspect.InvoiceLine {
 // An entry is acknowledged as a whole, and a worker dies when posting has done half of it: the others
 // are on their invoices as well in the end.
 func TestWorkerDiesWithHalfOfAnEntryPosted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	sold := purchasesOf("o", 6)
@@ -449,6 +455,7 @@ func (h halfOfPipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redi
 
 // The same in settlement: the money of each order of the entry is collected, once.
 func TestWorkerDiesWithHalfOfAnEntrySettled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	sold := purchasesOf("o", 6)
@@ -491,6 +498,7 @@ func TestWorkerDiesWithHalfOfAnEntrySettled(t *testing.T) {
 // A payment that may be somebody else's is left alone, and its request set aside before the order is declined. A
 // worker that dies before both does neither; one that dies in between leaves a letter, and a hold that runs out.
 func TestWorkerDiesWithAPaymentLeftAlone(t *testing.T) {
+	t.Parallel()
 	const letter = "payment_mismatch: customer_id zoe instead of cid; the payment is authorized, and was left alone"
 	server := withScripts(t)
 	for _, test := range []struct {
@@ -537,6 +545,7 @@ func TestWorkerDiesWithAPaymentLeftAlone(t *testing.T) {
 
 // As long as nobody can be asked to look at a payment that was left alone, its order is not declined.
 func TestPaymentLeftAloneCannotBeSetAside(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.publish(request(domain.RequestPurchase, "zoe", "cid", 3))

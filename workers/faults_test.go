@@ -208,10 +208,14 @@ func (p *process) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// ProcessPipelineHook sees every pipeline. It is named by its first command.
+// ProcessPipelineHook sees every pipeline. It is named by its first command, and where one for the archive begins as another does, by its second as well.
 func (p *process) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		return p.send("pipeline "+stepOf(cmds[0]), func() error { return next(ctx, cmds) }, cmds...)
+		step := "pipeline " + stepOf(cmds[0])
+		if len(cmds) > 1 && (cmds[1].Name() == "get" || cmds[1].Name() == "xlen") {
+			step += " " + cmds[1].Name()
+		}
+		return p.send(step, func() error { return next(ctx, cmds) }, cmds...)
 	}
 }
 

@@ -3,6 +3,7 @@ package workers_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -29,6 +30,10 @@ import (
 
 func TestMain(m *testing.M) {
 	logging.Disable() // of go-redis: that Redis is gone is no news here
+	// The tests wait more than they compute; -parallel on the command line still counts.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -63,6 +68,7 @@ type world struct {
 	patience time.Duration        // bounds every wait
 	free     bool                 // whether free orders need no payment
 	deps     func(*workers.Deps)  // if not nil, changes what workers get
+	past     domain.ArchivedPast  // if not nil, the archive of the log
 }
 
 var namespaces atomic.Int64
@@ -133,8 +139,8 @@ func (w *world) start(cfg workers.Config, gateway domain.PaymentGateway, hook re
 	return w.run(cfg, gateway, w.open(hook))
 }
 
-// run starts a pool on a store, which is closed with it.
-func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *streams.Store) *worker {
+// run starts a pool on a store, which is closed with it. more says what else it gets.
+func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *streams.Store, more ...func(*workers.Deps)) *worker {
 	w.t.Helper()
 	log := zap.NewNop()
 	if os.Getenv("HOLDFAST_TEST_LOG") != "" {
@@ -144,6 +150,9 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 		Ledger: store.Ledger(), Queues: store.Queue, Gateway: gateway, Partitions: store.Partitions(),
 		GatewayKind: domain.GatewayRemote, PaymentNamespace: store.PaymentNamespace(), FreeOrders: w.free, Log: log,
 	}
+	for _, add := range more {
+		add(&deps)
+	}
 	if w.deps != nil {
 		w.deps(&deps)
 	}
@@ -151,6 +160,7 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 	if err != nil {
 		w.t.Fatalf("making a pool: %v", err)
 	}
+	pool.SetTrimEvery(20 * time.Millisecond)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- pool.Run(ctx) }()
@@ -262,6 +272,7 @@ func (w *world) audit() {
 func (w *world) auditBut(subjects ...string) {
 	w.t.Helper()
 	report, err := audit.Run(w.ctx, w.store, audit.Options{
+		Archive: w.past,
 		Gateway: func(context.Context) ([]domain.BooksLine, error) { return w.gateway.Books(), nil },
 	})
 	if err != nil {

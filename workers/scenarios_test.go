@@ -1163,6 +1163,65 @@ var scenarios = []scenario{
 	},
 
 	{
+		// The log is trimmed behind the archive, and the sale goes on: what is asked for about orders whose facts are gone is done, or was done.
+		name:    "archived and trimmed",
+		archive: true,
+		play: func(r *scene) {
+			r.sell("a", "b")
+			r.untilPayment("e/a", domain.PaymentStatusCaptured)
+			r.untilPayment("e/b", domain.PaymentStatusCaptured)
+			r.trimmed()
+			r.append(request(cancel, "a", "", 0), request(purchase, "b", "cust-b", 3), request(purchase, "c", "cid", 1))
+			r.untilPayment("e/a", domain.PaymentStatusRefunded)
+			r.untilState("e/c", domain.OrderConfirmed)
+			r.untilPayment("e/c", domain.PaymentStatusCaptured)
+			r.trimmed()
+			r.append(request(purchase, "a", "cust-a", 3), request(cancel, "a", "", 0), request(purchase, "d", "dan", 1))
+		},
+		ends: []end{
+			reversed(cancelled("e/a", "cust-a", 3, domain.PaymentStatusRefunded)), confirmed("e/b", "cust-b", 3), confirmed("e/c", "cid", 1), confirmed("e/d", "dan", 1),
+		},
+	},
+	{
+		// An event that is over leaves Redis, and what is asked of it afterwards changes nothing.
+		name:    "event over",
+		archive: true,
+		cfg:     func(cfg *workers.Config) { cfg.KeepEvent = time.Millisecond },
+		play: func(r *scene) {
+			over := func(q domain.Request) domain.Request {
+				q.EventID = "over"
+				return q
+			}
+			r.listTerms("over", domain.Terms{})
+			r.append(
+				over(request(purchase, "sold", "amy", 2)), over(request(purchase, "back", "bob", 3)), over(brief(request(hold, "slow", "cid", 1))),
+				over(change(request(purchase, "poor", "dan", 1), func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix })),
+			)
+			r.untilPayment("over/sold", domain.PaymentStatusCaptured)
+			r.untilPayment("over/back", domain.PaymentStatusCaptured)
+			r.append(over(request(cancel, "back", "", 0)))
+			r.untilPayment("over/back", domain.PaymentStatusRefunded)
+			r.untilState("over/slow", domain.OrderExpired)
+			r.untilState("over/poor", domain.OrderDeclined)
+			r.command("it is closed", func(events *streams.Events) error {
+				_, err := events.Close(r.ctx, "over", domain.Cause{By: "ann"})
+				if domain.CodeOf(err) == domain.CodeEventOver { // the reply was lost, and it is so by now
+					return nil
+				}
+				return err
+			})
+			r.until("it is forgotten", func() bool { return r.isForgotten("over") })
+			r.append(over(request(purchase, "sold", "amy", 2)), over(request(purchase, "late", "eve", 1)), over(request(cancel, "sold", "", 0)), request(purchase, "other", "amy", 1))
+			r.untilState("e/other", domain.OrderConfirmed)
+		},
+		ends: []end{
+			forgotten(confirmed("over/sold", "amy", 2)), forgotten(reversed(cancelled("over/back", "bob", 3, domain.PaymentStatusRefunded))),
+			forgotten(end{ref: "over/slow", customer: "cid", quantity: 1, payment: domain.PaymentStatusVoided}),
+			forgotten(end{ref: "over/poor", customer: "dan", quantity: 1, payment: domain.PaymentStatusDeclined}),
+			forgotten(end{ref: "over/late", customer: "eve"}), confirmed("e/other", "amy", 1),
+		},
+	},
+	{
 		// What costs nothing is confirmed without a payment and without a token; the rest is as ever.
 		name:   "free orders",
 		events: map[string]int64{"e": 100, "f": 50},
@@ -1453,6 +1512,12 @@ func (r *scene) neighbour(namespaces ...string) {
 		}
 	}
 	_, r.neighbours = r.books()
+}
+
+// forgotten is an order whose event is.
+func forgotten(e end) end {
+	e.forgotten = true
+	return e
 }
 
 func change(q domain.Request, how func(q *domain.Request)) domain.Request {

@@ -37,6 +37,7 @@ type scenario struct {
 	seats   string                               // the layout of that section, which is seated then; which seats are whose, the scenario looks at itself
 	limit   int64                                // of places per customer; 0: none
 	late    time.Duration                        // for so long late approvals are honoured
+	archive bool                                 // workers archive, and trim the log
 	free    string                               // the event that costs nothing, and needs no payment; the others cost 1000
 	ends    []end                                // of all orders
 	dead    []string                             // how the reasons of all dead letters begin
@@ -46,16 +47,17 @@ type scenario struct {
 // end is how one order must end. What is in sections, sales, invoices and the
 // gateway's books must be what follows from all of them, and nothing else.
 type end struct {
-	ref      string // event_id/order_id
-	customer string
-	quantity int64
-	vip      int64 // so many of them are in that section
-	state    domain.OrderState
-	reason   string
-	payment  domain.PaymentStatus   // empty: the gateway has never heard of it
-	later    []domain.PaymentStatus // of the second attempt to pay, and those after it
-	reversed bool                   // was confirmed before it was cancelled
-	refunded int64                  // of one whose payment is captured: how much of what was captured was given back
+	ref       string // event_id/order_id
+	customer  string
+	quantity  int64
+	vip       int64 // so many of them are in that section
+	state     domain.OrderState
+	reason    string
+	payment   domain.PaymentStatus   // empty: the gateway has never heard of it
+	later     []domain.PaymentStatus // of the second attempt to pay, and those after it
+	reversed  bool                   // was confirmed before it was cancelled
+	refunded  int64                  // of one whose payment is captured: how much of what was captured was given back
+	forgotten bool                   // with its event: there is no record of it any more, but its invoice line
 	// mayExpire: its payment is left alone. A worker that dies after it has set the request aside, and before it
 	// has declined the order, leaves it to its deadline; settlement then says the same of the payment once more.
 	mayExpire bool
@@ -63,6 +65,9 @@ type end struct {
 
 // isOutcome reports whether an order may be so in the end.
 func (e end) isOutcome(o domain.Order) bool {
+	if e.forgotten {
+		return o.State == domain.OrderNone
+	}
 	return o.State == e.state && o.Reason == e.reason || e.expired(o)
 }
 
@@ -119,6 +124,9 @@ type scene struct {
 	gateway  domain.PaymentGateway // between the workers and the simulator
 
 	neighbours []domain.BooksLine // of other namespaces, in the gateway's books
+
+	archive  *bucket // nil: nobody archives
+	snapshot string  // the entry that the newest one ends with
 
 	worker  *worker // nil before the first, and after each death
 	process *process
@@ -189,12 +197,15 @@ func (s scenario) playOn(r *scene, o *outcome) {
 	s.play(r)
 	r.until("every order ended, and nothing pending", func() bool {
 		for _, e := range s.ends {
-			if o := r.orderOf(e.ref); o.State != e.state && !e.expired(o) {
+			if o := r.orderOf(e.ref); o.State != e.state && !e.expired(o) && !e.forgotten {
 				return false
 			}
 		}
 		return r.backlog() == 0
 	})
+	if s.archive {
+		r.until("all is archived", r.isArchived)
+	}
 	if s.tidy != nil {
 		r.until("all tidied up", func() bool { return s.tidy(r) })
 	}
@@ -205,6 +216,9 @@ func (s scenario) playOn(r *scene, o *outcome) {
 	before := len(r.t.(*verdict).said)
 	r.auditBut(s.named...)
 	o.audits, o.audited = 1, len(r.t.(*verdict).said)-before
+	if s.archive {
+		r.judgeArchive()
+	}
 }
 
 func newScene(v *verdict, server *redistest.Server, s scenario, inj *injector, p planted, wait time.Duration) *scene {
@@ -215,6 +229,9 @@ func newScene(v *verdict, server *redistest.Server, s scenario, inj *injector, p
 		r.world = openWorld(v, server, fmt.Sprintf("test-%d", namespaces.Add(1)), s.bank(v))
 	}
 	r.patience, r.free, r.deps = wait, s.free != "", p.deps
+	if s.archive {
+		r.withArchive()
+	}
 	r.release = sync.OnceFunc(func() { close(r.released) })
 	r.gateway = r.world.gateway
 	if s.wrap != nil {
@@ -284,6 +301,10 @@ func (r *scene) startAs(process *process) *worker {
 		r.t.Fatalf("opening the store: %v", err)
 	}
 	cfg := workers.Config{ReclaimAfter: 300 * time.Millisecond, Grace: 300 * time.Millisecond, HoldTime: 10 * time.Minute, PayWait: 10 * time.Minute}
+	var more []func(*workers.Deps)
+	if r.archive != nil {
+		more = append(more, r.archiving(&cfg, store, process))
+	}
 	if r.scenario.cfg != nil {
 		r.scenario.cfg(&cfg)
 	}
@@ -291,7 +312,7 @@ func (r *scene) startAs(process *process) *worker {
 	if r.planted.gateway != nil {
 		gateway = r.planted.gateway(gateway)
 	}
-	return r.run(cfg, asProcess{process.gateway(gateway), process}, store)
+	return r.run(cfg, asProcess{process.gateway(gateway), process}, store, more...)
 }
 
 // command is what somebody does to events while workers work. It is a process of its own:
