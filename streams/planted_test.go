@@ -156,7 +156,7 @@ var plantedBugs = []plantedBug{
 	{"the log is trimmed behind another branch's mark", "streams/scripts/trim_log.lua", "if branch ~= ARGV[1] or before", "if before"},
 	{"the log is trimmed under whoever has an entry in hand", "streams/scripts/trim_log.lua", "if pending[1] > 0 and before(pending[2], upto) then", "if false then"},
 	{"an entry is trimmed that a dead letter needs", "streams/trimlog.go", "if letter.Stream == layout.StreamLog {", "if false {"},
-	{"what was trimmed is taken for other data", "streams/replaced.go", "return isEntry(entry.Val(), known) || layout.ParseLogID(trimmed.Val()).After(known.id), nil", "return isEntry(entry.Val(), known), nil"},
+	{"what was trimmed is taken for other data", "streams/replaced.go", "return isEntry(entry.Val(), known) || layout.ParseLogID(trimmed.Val()).After(known.id), nil", "return isEntry(entry.Val(), known) || trimmed == nil, nil"},
 	{"orders that were trimmed are left out in silence", "streams/internal/access/log.go", "if err != nil || mark == (layout.LogID{}) || sinceMillis", "if true || sinceMillis"},
 
 	// What is sent to webhooks.
