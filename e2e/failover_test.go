@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/archive"
 	"holdfast/domain"
 	"holdfast/payments/remote"
 	"holdfast/producer"
@@ -203,13 +204,7 @@ func (w *watcher) lost(s *system) int {
 	<-w.ended
 	left := maps.Clone(w.seen)
 	for p := range w.store.Partitions() {
-		_, err := w.store.ReadLog(context.Background(), p, "0-0", "+", func(f domain.Fact) error {
-			delete(left, fmt.Sprintf("%d:%s", p, f.ID))
-			return nil
-		})
-		if err != nil {
-			s.t.Fatal(err)
-		}
+		s.factsOf(p, func(f domain.Fact) { delete(left, fmt.Sprintf("%d:%s", p, f.ID)) })
 	}
 	return len(left)
 }
@@ -218,7 +213,7 @@ func (w *watcher) lost(s *system) int {
 func (s *system) named(gateway string) auditView {
 	s.t.Helper()
 	s.seenTo()
-	r := s.run("", auditArgs(gateway)...)
+	r := s.run("", s.auditArgs(gateway)...)
 	reports := decodeLines[auditView](s.t, r.stdout)
 	if len(reports) != 1 || r.code != 0 == (len(reports[0].Violations) == 0) {
 		s.t.Fatalf("audit: exit %d\n%s%s", r.code, r.stdout, r.stderr)
@@ -248,6 +243,8 @@ func TestTortureClusterSlots(t *testing.T) {
 	gateway := startGateway(t, "--latency", "20ms")
 	sellers := s.sellers(1)
 	pool := s.failoverWorkers(gateway)
+	s.trimAll(tally)
+	s.trimsSome()
 	check := quietly(t, pool...)
 	sold(t, sellers, 50)
 	moved, keys := 0, 0
@@ -268,6 +265,8 @@ func TestTortureClusterSlots(t *testing.T) {
 	}
 	all := ended(t, sellers)
 	s.drained(time.Minute)
+	s.trims()
+	s.allArchived()
 	check()
 	for i, o := range s.ordersOf(all) {
 		if !o.State.Terminal() {
@@ -288,10 +287,12 @@ func TestTortureClusterSlots(t *testing.T) {
 	}
 }
 
+// failoverWorkers archive.
 func (s *system) failoverWorkers(gateway string) (pool []*program.Process) {
 	s.t.Helper()
+	args := append(s.archived(), "--gateway", gateway, "--reclaim-after", "2s", "--wait-redis", "60s")
 	for i := range 2 {
-		pool = append(pool, s.worker(fmt.Sprintf("worker-%d", i), "--gateway", gateway, "--reclaim-after", "2s", "--wait-redis", "60s"))
+		pool = append(pool, s.worker(fmt.Sprintf("worker-%d", i), args...))
 	}
 	return pool
 }
@@ -358,6 +359,71 @@ func TestTortureSentinel(t *testing.T) {
 	f.run()
 }
 
+// A master is cut off, and does not know: whoever still reaches it goes on selling there, and archiving to the same archive as those who are with the new master.
+// Both write segments of one branch, until somebody finds one there that his log does not have. The archive tells the log of the master that goes on, whichever wrote first.
+func TestTortureCutOffMaster(t *testing.T) {
+	t.Parallel()
+	tally := torture.Begin(t, 8, "a master that is cut off, and goes on selling and archiving")
+	torture.Seed(t) // which is not needed: nothing is drawn
+	sentinels := redistest.StartSentinels(t)
+	s := &system{t: t, url: sentinels.URL()}
+	gateway := startGateway(t, "--latency", "20ms")
+	sellers := s.sellers(0)
+	pool := s.failoverWorkers(gateway)
+	s.trimAll(tally)
+	s.trimsSome()
+	beyond, times := 0, torture.Size(1, 5)
+	for i := range times {
+		sold(t, sellers, 50)
+		old, url := sentinels.CutOff()
+		there := &system{t: t, url: url}
+		left := there.worker(fmt.Sprintf("left-%d", i), "--gateway", gateway, "--archive", s.archive, "--archive-every", "50ms", "--reclaim-after", "2s")
+		var refs []domain.OrderRef
+		var requests []domain.Request
+		for n := range 40 {
+			r := purchase(fmt.Sprintf("wait-0-%d", n%sellerEvents), fmt.Sprintf("left-%d-%d", i, n), 1)
+			requests, refs = append(requests, r), append(refs, r.Ref())
+		}
+		publish(t, there.producer(), requests...)
+		sold(t, sellers, 20) // at the new one, at the same time
+		there.drained(3 * soon)
+		there.allIn(domain.OrderConfirmed, refs)
+		left.Kill()
+		old.Kill()
+		sentinels.Revive()
+		beyond += len(refs)
+		sold(t, sellers, 20)
+	}
+	all := ended(t, sellers)
+	s.drained(2 * time.Minute)
+	s.trims()
+	s.allArchived()
+	atMostOnce(t, gateway)
+	report := s.named(gateway)
+	for _, v := range report.Violations {
+		if v.Invariant != "I4" && v.Invariant != "I5" {
+			t.Errorf("%s %s: %s", v.Invariant, v.Subject, v.Detail)
+		}
+	}
+	branches := list[archive.Branch](s, "archive", "ls", "--archive", s.archive)
+	if most := s.store().Partitions() * times; len(branches) <= s.store().Partitions() {
+		t.Errorf("there are %d branches in the archive, of %d at most: that was no test", len(branches), s.store().Partitions()+most)
+	}
+	s.ok("archive", "verify", "--archive", s.archive)
+	s.resubmit(sellers[0].producer, all)
+	for i, o := range s.ordersOf(all) {
+		if !o.State.Terminal() {
+			t.Errorf("%s was published twice and is %s", all[i].request.Ref(), o.State)
+		}
+	}
+	program.StopAll(pool...)
+	tally.Judged(0)
+	tally.Count("masters cut off", times)
+	tally.Count("orders sold there by then", beyond)
+	tally.Count("receipts", len(all))
+	tally.Count("branches", len(branches))
+}
+
 // failovers is a sale through several of them.
 type failovers struct {
 	*system
@@ -377,6 +443,10 @@ func (f *failovers) run() {
 	pool := f.failoverWorkers(gateway)
 	check := noisy(t, mostLines+linesPerFailover*f.times, pool...)
 	log := f.watch()
+	if !f.several { // or what is lost of the invoices could not be posted again
+		f.trimAll(f.tally)
+		f.trimsSome()
+	}
 	done := 0
 	for i := range f.times {
 		sold(t, sellers, 50)
@@ -387,6 +457,10 @@ func (f *failovers) run() {
 	all := ended(t, sellers)
 	f.drained(2 * time.Minute)
 	check()
+	if f.trims != nil {
+		f.trims()
+	}
+	f.allArchived()
 
 	// What is left is right in itself; what is elsewhere may not fit to it.
 	lost := f.unknown(all)
@@ -409,6 +483,7 @@ func (f *failovers) run() {
 
 	// A posting that is lost with its customer's invoices is made again from the log.
 	f.repost()
+	f.allArchived()
 	atMostOnce(t, gateway)
 	report = f.named(gateway)
 	never := f.neverConfirmed(all)
@@ -511,8 +586,8 @@ func kinds(report auditView) map[string]int {
 
 // resubmit publishes everything again, under the same ids: first what opens orders,
 // then what cancels them.
-func (f *failovers) resubmit(p *producer.Producer, all []publication) {
-	f.t.Helper()
+func (s *system) resubmit(p *producer.Producer, all []publication) {
+	s.t.Helper()
 	for _, cancels := range []bool{false, true} {
 		var again []domain.Request
 		for _, one := range all {
@@ -520,8 +595,8 @@ func (f *failovers) resubmit(p *producer.Producer, all []publication) {
 				again = append(again, one.request)
 			}
 		}
-		publish(f.t, p, again...)
-		f.drained(2 * time.Minute)
+		publish(s.t, p, again...)
+		s.drained(2 * time.Minute)
 	}
 }
 

@@ -101,10 +101,10 @@ func TestGatewayKeyIsChanged(t *testing.T) {
 		return nil
 	})
 	// The audit brings the key, too.
-	if r := s.run("", append(auditArgs(gateway.url), "--gateway-token-file", file)...); r.code != 0 {
+	if r := s.run("", append(s.auditArgs(gateway.url), "--gateway-token-file", file)...); r.code != 0 {
 		t.Errorf("audit: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	if r := s.run("", auditArgs(gateway.url)...); r.code == 0 || !strings.Contains(r.stderr, "401") {
+	if r := s.run("", s.auditArgs(gateway.url)...); r.code == 0 || !strings.Contains(r.stderr, "401") {
 		t.Errorf("audit without the key: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	w.Stop(endTime)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +48,10 @@ type system struct {
 	url    string
 	server *redistest.Server // a single one; in a cluster, one of its nodes
 	opened *streams.Store
+
+	archive string       // URL; empty: nothing is archived
+	trims   func()       // ends the trimming of the log; nil: there is none
+	gone    atomic.Int64 // entries that were trimmed
 
 	asking sync.Once
 	asker  *redis.Client // made by the first call of client
@@ -137,6 +142,17 @@ func startGateway(t testing.TB, args ...string) string {
 		return json.Unmarshal([]byte(line), &listening)
 	})
 	return listening.URL
+}
+
+// booksOf is how an audit asks a gateway for its books.
+func booksOf(t testing.TB, gateway string) func(context.Context) ([]domain.BooksLine, error) {
+	t.Helper()
+	client, err := remote.New(gateway, remote.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client.Books
 }
 
 // ledger is all that a gateway ever did.
@@ -333,7 +349,7 @@ func (s *system) seenTo() {
 // ledger if one is named. Whatever was done to the system, it must be right.
 func (s *system) audit(gateway string) auditView {
 	s.t.Helper()
-	r := s.run("", auditArgs(gateway)...)
+	r := s.run("", s.auditArgs(gateway)...)
 	if r.code != 0 {
 		s.t.Fatalf("audit: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
@@ -344,8 +360,11 @@ func (s *system) audit(gateway string) auditView {
 	return report[0]
 }
 
-func auditArgs(gateway string) []string {
+func (s *system) auditArgs(gateway string) []string {
 	args := []string{"audit", "-o", "json"}
+	if s.archive != "" {
+		args = append(args, "--archive", s.archive)
+	}
 	if gateway != "" {
 		args = append(args, "--gateway", gateway)
 	}
@@ -467,17 +486,11 @@ func (s *system) allIn(state domain.OrderState, refs []domain.OrderRef) {
 	}
 }
 
-// facts calls each for the whole log, partition by partition.
+// facts calls each for the whole log, partition by partition, those that are in the archive alone among them.
 func (s *system) facts(each func(domain.Fact)) {
 	s.t.Helper()
 	for p := range s.store().Partitions() {
-		_, err := s.store().ReadLog(context.Background(), p, "0-0", "+", func(f domain.Fact) error {
-			each(f)
-			return nil
-		})
-		if err != nil {
-			s.t.Fatal(err)
-		}
+		s.factsOf(p, each)
 	}
 }
 

@@ -72,7 +72,7 @@ func TestRestoredUnderLoad(t *testing.T) {
 			beyond[refs[i].String()] = true
 		}
 	}
-	r := s.run("", append(auditArgs(gateway), "--archive", archive)...)
+	r := s.run("", append(s.auditArgs(gateway), "--archive", archive)...)
 	report := decodeLines[auditView](t, r.stdout)
 	if len(report) != 1 {
 		t.Fatalf("audit: exit %d\n%s%s", r.code, r.stdout, r.stderr)
@@ -98,7 +98,7 @@ func TestRestoredUnderLoad(t *testing.T) {
 	paidOnce(t, gateway, refs)
 	s.seenTo()
 	eventually(t, within, "all is archived", func() error {
-		if r := s.run("", append(auditArgs(gateway), "--archive", archive)...); r.code != 0 {
+		if r := s.run("", append(s.auditArgs(gateway), "--archive", archive)...); r.code != 0 {
 			return fmt.Errorf("audit: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 		}
 		return nil

@@ -281,7 +281,7 @@ func (s *sale) sellWhile(p pace, disturb func(published int) (upTo int, done boo
 			if !auditing { // or the one before is still at it
 				auditing = true
 				underTraffic++
-				go func() { audits <- s.run("", auditArgs(s.gateway)...) }()
+				go func() { audits <- s.run("", s.auditArgs(s.gateway)...) }()
 			}
 		case r := <-audits:
 			auditing = false
@@ -313,7 +313,7 @@ func (s *sale) end(pool ...*program.Process) {
 	for _, p := range pool {
 		p.Alive()
 	}
-	s.judge(s.run("", auditArgs(s.gateway)...))
+	s.judge(s.run("", s.auditArgs(s.gateway)...))
 	s.checkOutcomes()
 	s.checkDeadLetters()
 	s.t.Logf("%d entries (%d twice, %d cancels, %d invalid, %d undecodable), all done and checked after %s",

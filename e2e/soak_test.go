@@ -19,7 +19,6 @@ import (
 	"holdfast/domain"
 	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
-	"holdfast/payments/remote"
 	"holdfast/producer"
 	"holdfast/streams/audit"
 	"holdfast/streams/inspect"
@@ -43,21 +42,11 @@ const (
 // soak is a steady load on workers that now and then are killed, or stopped, and replaced.
 type soak struct {
 	*system
-	rng      *rand.Rand
+	shift
+	demand
 	rdb      *redis.Client
 	producer *producer.Producer
 	gateway  string
-	reclaim  time.Duration
-
-	lasting []*program.Process // live from the beginning to the end
-	mortal  *program.Process   // does not
-	started int                // mortal ones
-	killed  int
-	stopped int
-
-	number int              // of orders drawn
-	later  []domain.Request // that complete or cancel what was opened
-	fresh  []soakOrder      // since the last sample
 
 	last     []string // of the log of each partition: up to where it is counted
 	entries  int64    // in the log
@@ -67,6 +56,25 @@ type soak struct {
 
 	samples []sample
 	waiting []int64 // entries in the requests streams, under load
+}
+
+// shift is the workers of a soak.
+type shift struct {
+	begin   func(name string) *program.Process
+	lasting []*program.Process // live from the beginning to the end
+	mortal  *program.Process   // does not
+	started int                // mortal ones
+	killed  int
+	stopped int
+}
+
+// demand draws what is asked for, and how each order must end.
+type demand struct {
+	rng    *rand.Rand
+	pick   func() string    // the event of the next order
+	number int              // of orders drawn
+	later  []domain.Request // that complete or cancel what was opened
+	fresh  []soakOrder      // since the last sample
 }
 
 type soakOrder struct {
@@ -126,7 +134,8 @@ func TestTortureSoak(t *testing.T) {
 
 func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
-	s := &soak{system: newSystem(t), rng: rand.New(rand.NewPCG(seed, 12)), reclaim: time.Duration(torture.Size(1, 2)) * time.Second}
+	s := &soak{system: newSystem(t), demand: demand{rng: rand.New(rand.NewPCG(seed, 12))}}
+	s.pick = func() string { return soakEvent(s.rng.IntN(soakEvents)) }
 	for e := range soakEvents {
 		_, err := s.store().Events().Create(context.Background(), soakEvent(e), domain.Terms{
 			Name: "Soak", Currency: "EUR",
@@ -142,21 +151,45 @@ func newSoak(t *testing.T, seed uint64) *soak {
 		s.last[p] = "0-0"
 	}
 	s.readLog(nil)
-	s.gateway = startGateway(t, "--latency", "20ms", "--lost-reply-rate", "0.002", "--seed", strconv.FormatUint(seed, 10))
-	for i := range 2 {
-		s.lasting = append(s.lasting, s.worker(fmt.Sprintf("lasting-%d", i), s.args()...))
-	}
-	s.mortal = s.nextMortal()
+	s.gateway = soakGateway(t, seed)
+	s.start(func(name string) *program.Process { return s.worker(name, soakArgs(s.gateway)...) })
 	return s
 }
 
-func (s *soak) args() []string {
-	return []string{"--gateway", s.gateway, "--reclaim-after", s.reclaim.String(), "--call-timeout", "1s"}
+func soakGateway(t testing.TB, seed uint64) string {
+	t.Helper()
+	return startGateway(t, "--latency", "20ms", "--lost-reply-rate", "0.002", "--seed", strconv.FormatUint(seed, 10))
 }
 
-func (s *soak) nextMortal() *program.Process {
+func soakArgs(gateway string) []string {
+	return []string{"--gateway", gateway, "--reclaim-after", fmt.Sprintf("%ds", torture.Size(1, 2)), "--call-timeout", "1s"}
+}
+
+// start begins two workers that last, and one that does not.
+func (s *shift) start(begin func(name string) *program.Process) {
+	s.begin = begin
+	for i := range 2 {
+		s.lasting = append(s.lasting, begin(fmt.Sprintf("lasting-%d", i)))
+	}
+	s.next()
+}
+
+func (s *shift) next() {
 	s.started++
-	return s.worker(fmt.Sprintf("mortal-%d", s.started), s.args()...)
+	s.mortal = s.begin(fmt.Sprintf("mortal-%d", s.started))
+}
+
+// turn ends a worker, in one way or the other, and begins another one.
+func (s *shift) turn() {
+	s.mortal.Alive() // or it died of something else
+	if s.started%2 == 1 {
+		s.mortal.Kill()
+		s.killed++
+	} else {
+		s.mortal.Stop(endTime)
+		s.stopped++
+	}
+	s.next()
 }
 
 func soakEvent(n int) string { return fmt.Sprintf("soak-%d", n) }
@@ -175,15 +208,7 @@ func (s *soak) load(lasts time.Duration) {
 			continue
 		}
 		s.noteWaiting()
-		s.mortal.Alive() // or it died of something else
-		if s.started%2 == 1 {
-			s.mortal.Kill()
-			s.killed++
-		} else {
-			s.mortal.Stop(endTime)
-			s.stopped++
-		}
-		s.mortal = s.nextMortal()
+		s.turn()
 	}
 	s.noteWaiting()
 	publish(s.t, s.producer, s.later...)
@@ -191,38 +216,38 @@ func (s *soak) load(lasts time.Duration) {
 }
 
 // draw returns the next requests.
-func (s *soak) draw() []domain.Request {
+func (d *demand) draw() []domain.Request {
 	var requests []domain.Request
-	requests, s.later = s.later, nil
+	requests, d.later = d.later, nil
 	for len(requests) < soakPerTick {
-		s.number++
+		d.number++
 		r := domain.Request{
-			Type: domain.RequestPurchase, EventID: soakEvent(s.rng.IntN(soakEvents)), OrderID: fmt.Sprintf("order-%08d", s.number),
-			CustomerID: fmt.Sprintf("customer-%08d", s.number), Section: domain.DefaultSection, Quantity: 1 + s.rng.Int64N(4), PaymentToken: "tok_1",
+			Type: domain.RequestPurchase, EventID: d.pick(), OrderID: fmt.Sprintf("order-%08d", d.number),
+			CustomerID: fmt.Sprintf("customer-%08d", d.number), Section: domain.DefaultSection, Quantity: 1 + d.rng.Int64N(4), PaymentToken: "tok_1",
 		}
 		want := domain.OrderConfirmed
 		cancel := domain.Request{Type: domain.RequestCancel, EventID: r.EventID, OrderID: r.OrderID}
-		switch draw := s.rng.Float64(); {
+		switch draw := d.rng.Float64(); {
 		case draw < 0.08:
 			r.PaymentToken, want = "decline_1", domain.OrderDeclined
 		case draw < 0.11:
 			r.Section, want = "nowhere", domain.OrderRejected
 		case draw < 0.21:
-			s.later = append(s.later, domain.Request{Type: domain.RequestPay, EventID: r.EventID, OrderID: r.OrderID, PaymentToken: r.PaymentToken})
+			d.later = append(d.later, domain.Request{Type: domain.RequestPay, EventID: r.EventID, OrderID: r.OrderID, PaymentToken: r.PaymentToken})
 			r.Type, r.PaymentToken = domain.RequestHold, ""
 		case draw < 0.24:
-			s.later = append(s.later, cancel)
+			d.later = append(d.later, cancel)
 			r.Type, r.PaymentToken, want = domain.RequestHold, "", domain.OrderCancelled
 		case draw < 0.31:
-			s.later = append(s.later, cancel)
+			d.later = append(d.later, cancel)
 			want = domain.OrderCancelled
 		case draw < 0.33: // and never paid
 			r.Type, r.PaymentToken, r.HoldSeconds, want = domain.RequestHold, "", 1, domain.OrderExpired
 		case draw < 0.38: // the checkout did not see the receipt
-			s.later = append(s.later, r)
+			d.later = append(d.later, r)
 		}
 		requests = append(requests, r)
-		s.fresh = append(s.fresh, soakOrder{r.Ref(), want})
+		d.fresh = append(d.fresh, soakOrder{r.Ref(), want})
 	}
 	return requests
 }
@@ -251,10 +276,10 @@ func (s *soak) sample() {
 	ctx := context.Background()
 	n := sample{orders: s.orders, invoices: s.invoices, facts: s.facts}
 	n.keys = s.rdb.DBSize(ctx).Val() - s.invoices - s.orderHashes()
-	info := s.info("memory")
-	n.memory, n.luaMemory = info("used_memory"), info("used_memory_vm_total")
-	n.scripts, n.scriptMemory = info("number_of_cached_scripts"), info("used_memory_scripts")
-	n.connections = s.info("clients")("connected_clients")
+	memory := info(s.t, s.rdb, "memory")
+	n.memory, n.luaMemory = memory("used_memory"), memory("used_memory_vm_total")
+	n.scripts, n.scriptMemory = memory("number_of_cached_scripts"), memory("used_memory_scripts")
+	n.connections = info(s.t, s.rdb, "clients")("connected_clients")
 	for p := range s.last {
 		n.requestsMemory += s.rdb.MemoryUsage(ctx, requestsKey(p), 0).Val()
 	}
@@ -395,24 +420,24 @@ func (s *soak) readLog(want map[domain.OrderRef]int) {
 }
 
 // info returns what a section of INFO says, by name.
-func (s *soak) info(section string) func(name string) int64 {
-	s.t.Helper()
-	text, err := s.rdb.Info(context.Background(), section).Result()
+func info(t testing.TB, rdb *redis.Client, section string) func(name string) int64 {
+	t.Helper()
+	text, err := rdb.Info(context.Background(), section).Result()
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return func(name string) int64 {
-		s.t.Helper()
+		t.Helper()
 		for line := range strings.Lines(text) {
 			if value, found := strings.CutPrefix(strings.TrimSpace(line), name+":"); found {
 				n, err := strconv.ParseInt(value, 10, 64)
 				if err != nil {
-					s.t.Fatal(err)
+					t.Fatal(err)
 				}
 				return n
 			}
 		}
-		s.t.Fatalf("INFO %s says nothing of %s", section, name)
+		t.Fatalf("INFO %s says nothing of %s", section, name)
 		return 0
 	}
 }
@@ -504,7 +529,7 @@ func (s *soak) steady(what string, values []int64, slack int64) {
 // with SIGQUIT, upon which they tell what all their goroutines do.
 func (s *soak) compareGoroutines() {
 	s.t.Helper()
-	young := s.worker("young", s.args()...)
+	young := s.begin("young")
 	s.drained(soon)
 	old := s.lasting[0]
 	s.lasting = s.lasting[1:]
@@ -615,7 +640,7 @@ func (s *soak) census() {
 			s.t.Errorf("%d keys %s, want %d", found[kind], kind, n)
 		}
 	}
-	all := s.info("memory")("used_memory")
+	all := info(s.t, s.rdb, "memory")("used_memory")
 	s.t.Logf("%d bytes in Redis, %d of them in keys, %d an order: %v", all, total, total/s.orders, memory)
 	// The rest is the table of the keys, connections, scripts.
 	if all > total*3/2+16<<20 {
@@ -636,12 +661,7 @@ func kindOf(key string) string {
 // judge has the auditor look at everything.
 func (s *soak) judge(tally *torture.Tally) {
 	s.t.Helper()
-	client, err := remote.New(s.gateway, remote.Options{})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer client.Close()
-	report, err := audit.Run(context.Background(), s.store(), audit.Options{Gateway: client.Books})
+	report, err := audit.Run(context.Background(), s.store(), audit.Options{Gateway: booksOf(s.t, s.gateway)})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -36,17 +36,41 @@ type trial struct {
 
 const trialEvents = 6
 
+// newTrial has the log archived, and trimmed all the time.
 func newTrial(t *testing.T, what string, redisArgs ...string) *trial {
+	t.Helper()
+	tr := openTrial(t, what, append(redisArgs, "--stream-node-max-entries", "4")...) // Redis trims whole nodes
+	tr.begin(tr.archived()...)
+	tr.trimAll(tr.tally)
+	tr.trimsSome()
+	return tr
+}
+
+// newTrialWithoutArchive is newTrial where that changes what must come of it.
+func newTrialWithoutArchive(t *testing.T, what string) *trial {
+	t.Helper()
+	tr := openTrial(t, what)
+	tr.begin()
+	return tr
+}
+
+func openTrial(t *testing.T, what string, redisArgs ...string) *trial {
 	t.Helper()
 	tr := &trial{system: newSystem(t, redisArgs...), gateway: startGateway(t, "--latency", "40ms"), tally: torture.Begin(t, 7, what)}
 	tr.purchases("trial", trialEvents, 20_000) // makes the events
+	return tr
+}
+
+func (tr *trial) begin(args ...string) {
+	t := tr.t
+	t.Helper()
+	args = append(args, "--gateway", tr.gateway, "--reclaim-after", "1s")
 	for i := range 3 {
-		tr.pool = append(tr.pool, tr.worker(fmt.Sprintf("worker-%d", i), "--gateway", tr.gateway, "--reclaim-after", "1s"))
+		tr.pool = append(tr.pool, tr.worker(fmt.Sprintf("worker-%d", i), args...))
 	}
 	tr.quiet = quietly(t, tr.pool...)
 	tr.sale = tr.sell(ticketFor("trial", trialEvents))
 	tr.sale.soldSoon(t, 50)
-	return tr
 }
 
 // end stops the sale, and checks that every order with a receipt is confirmed, paid once and right.
@@ -54,6 +78,8 @@ func (tr *trial) end() {
 	tr.t.Helper()
 	refs := tr.sale.all()
 	tr.drained(soon * 3)
+	tr.trims()
+	tr.allArchived()
 	tr.allIn(domain.OrderConfirmed, refs)
 	paidOnce(tr.t, tr.gateway, refs)
 	tr.audit(tr.gateway)
@@ -74,7 +100,7 @@ func (tr *trial) do(rdb *redis.Client, args ...any) {
 func (s *system) violations(gateway string) (found []audit.Violation) {
 	s.t.Helper()
 	s.seenTo()
-	r := s.run("", auditArgs(gateway)...)
+	r := s.run("", s.auditArgs(gateway)...)
 	var report audit.Report
 	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil {
 		s.t.Fatalf("audit: exit %d, %v\n%s%s", r.code, err, r.stdout, r.stderr)
@@ -295,9 +321,10 @@ func (tr *trial) workedOff() {
 // nothing was published, and what is held is paid, confirmed, posted and captured.
 func testMemoryFull(t *testing.T, rounds int) {
 	tally := torture.Begin(t, 7, "memory full (noeviction) under load")
-	s := newSystem(t, "--maxmemory-policy", "noeviction")
+	s := newSystem(t, "--maxmemory-policy", "noeviction", "--stream-node-max-entries", "4")
 	gateway := startGateway(t, "--latency", "400ms")
-	w := s.worker("worker", "--gateway", gateway, "--reclaim-after", "1s")
+	w := s.worker("worker", append(s.archived(), "--gateway", gateway, "--reclaim-after", "1s")...)
+	s.trimAll(tally)
 	quiet := quietly(t, w)
 	rdb := s.client()
 	p := s.producer()
@@ -335,10 +362,12 @@ func testMemoryFull(t *testing.T, rounds int) {
 		all = append(append(all, refs...), refused.Ref())
 		s.allIn(domain.OrderConfirmed, all)
 		paidOnce(t, gateway, all)
+		s.allArchived()
 		s.audit(gateway)
 		tally.Judged(0)
 		tally.Count("times full", 1)
 	}
+	s.trims()
 	tally.Count("orders", len(all))
 	quiet()
 	program.StopAll(w)
@@ -417,7 +446,7 @@ func (tr *trial) careless() {
 // Redis is emptied under load. The workers say so once, and serve what is new; the
 // audit names each payment of the orders that are gone.
 func testEmptied(t *testing.T, rounds int) {
-	tr := newTrial(t, "FLUSHALL under load")
+	tr := newTrialWithoutArchive(t, "FLUSHALL under load") // with one: TestRestoredUnderLoad
 	rdb := tr.client()
 	tr.careless()
 	for round := 1; round <= rounds; round++ {
@@ -471,6 +500,8 @@ func testOlderCopy(t *testing.T, rounds int) {
 	}
 	refs := tr.sale.all()
 	tr.drained(soon * 3)
+	tr.trims()
+	tr.allArchived()
 	strays := tr.strays(tr.gateway)
 	tr.named(strays, nothing)
 	gone := 0
@@ -495,7 +526,7 @@ func testOlderCopy(t *testing.T, rounds int) {
 // A log is deleted, the source of truth. The workers say so once and serve on; the
 // audit says that state has no facts any more.
 func testLogDeleted(t *testing.T) {
-	tr := newTrial(t, "a log deleted under load")
+	tr := newTrialWithoutArchive(t, "a log deleted under load")
 	tr.do(tr.client(), "DEL", keyOf(0, "log"))
 	for _, p := range tr.pool {
 		p.SaysSoon(replacedLine)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // MasterName is what sentinels call the master.
@@ -209,6 +211,25 @@ func (s *Sentinels) Failover() {
 		return attempt(ctx, s.sentinels[0], "SENTINEL", "FAILOVER", MasterName)
 	})
 	s.switched(old)
+}
+
+// CutOff has the master listen at another port and breaks all connections to it, those of its replicas and of the sentinels among them; and returns when the sentinels have made a
+// replica the new one. The old one goes on, for whoever uses the URL. Kill it before Revive.
+func (s *Sentinels) CutOff() (old *Server, url string) {
+	s.tb.Helper()
+	old = s.Master()
+	port := freePort(s.tb)
+	rdb := redis.NewClient(&redis.Options{Addr: old.Addr(), Protocol: 2, PoolSize: 1})
+	defer func() { _ = rdb.Close() }()
+	for _, command := range [][]any{
+		{"CONFIG", "SET", "port", port}, {"CLIENT", "KILL", "TYPE", "replica"}, {"CLIENT", "KILL", "TYPE", "pubsub"}, {"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"},
+	} {
+		if err := rdb.Do(context.Background(), command...).Err(); err != nil {
+			s.tb.Fatalf("cutting off the master: %v: %v", command, err)
+		}
+	}
+	s.switched(old)
+	return old, "redis://" + addr(port) + "/0"
 }
 
 func (s *Sentinels) switched(old *Server) {
