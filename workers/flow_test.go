@@ -21,6 +21,7 @@ import (
 )
 
 func TestPurchase(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{}, w.gateway, nil)
@@ -56,6 +57,7 @@ func TestPurchase(t *testing.T) {
 }
 
 func TestHoldThenPay(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{}, w.gateway, nil)
@@ -89,6 +91,7 @@ func TestHoldThenPay(t *testing.T) {
 }
 
 func TestOutOfOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	pay := request(domain.RequestPay, "paid", "", 0)
@@ -111,6 +114,7 @@ func TestOutOfOrder(t *testing.T) {
 // The deadline passes while the gateway thinks. Once it approves in the end, and
 // once the call is given up, so that nobody ever hears of the approval.
 func TestDeadlineDuringSlowAuthorization(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	for _, heedsContext := range []bool{true, false} {
 		w := newWorld(t, server, simulator.Options{})
@@ -150,6 +154,7 @@ func TestDeadlineDuringSlowAuthorization(t *testing.T) {
 
 // Each first reply of the gateway gets lost after it took effect.
 func TestLostRepliesOfTheGateway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	var mu sync.Mutex
@@ -191,6 +196,7 @@ func TestLostRepliesOfTheGateway(t *testing.T) {
 // A gateway that takes so many calls a second, and an event that is on sale: everybody is
 // served, at that pace, and no order costs many calls.
 func TestSaleAtTheGatewaysPace(t *testing.T) {
+	t.Parallel()
 	const orders, rate = 300, 150
 	w := newWorld(t, redistest.Start(t), simulator.Options{RateLimit: rate})
 	w.list("e", 1000, orders)
@@ -217,6 +223,7 @@ func TestSaleAtTheGatewaysPace(t *testing.T) {
 }
 
 func TestCaptureRefusedForGood(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{CaptureRefusalRate: 1})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{}, w.gateway, nil)
@@ -237,6 +244,7 @@ func TestCaptureRefusedForGood(t *testing.T) {
 
 // The gateway never hears of what costs nothing, also not when its request comes again after the order has ended.
 func TestFreeOrdersThatEnded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.free = true
 	w.list("e", 0, 10)
@@ -260,6 +268,7 @@ func TestFreeOrdersThatEnded(t *testing.T) {
 
 // In a namespace that does not say that free orders need no payment, the gateway is asked for 0, with a token.
 func TestFreeOrdersWhereTheGatewayIsAsked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 0, 10)
 	tokenless := request(domain.RequestPurchase, "o2", "amy", 1)
@@ -285,6 +294,7 @@ func TestFreeOrdersWhereTheGatewayIsAsked(t *testing.T) {
 
 // A request that lost its token comes for an order that one with a token opened: it is not what the gateway is asked with.
 func TestPurchaseThatLostItsToken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	asked, release := make(chan domain.Secret, 10), make(chan struct{})
@@ -313,6 +323,7 @@ func TestPurchaseThatLostItsToken(t *testing.T) {
 
 // A cancel arrives while the payment is being authorized.
 func TestCancelDuringAuthorization(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	asked, release := make(chan struct{}), make(chan struct{})
@@ -336,6 +347,7 @@ func TestCancelDuringAuthorization(t *testing.T) {
 
 // A live worker whose gateway takes several times the reclaim time keeps its entries.
 func TestLiveSlowWorkerIsNotReclaimed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	const reclaimAfter = 300 * time.Millisecond
@@ -364,6 +376,7 @@ func TestLiveSlowWorkerIsNotReclaimed(t *testing.T) {
 // A worker that is told to stop hands back what it cannot finish, and nobody
 // waits for the reclaim time.
 func TestStopHandsBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 1000)
 	hanging := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, _ domain.PaymentRequest) (domain.Payment, error) {
@@ -399,6 +412,7 @@ func TestStopHandsBack(t *testing.T) {
 
 // What costs less than the gateway takes is refused before it is held.
 func TestBelowMinimum(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{Minimums: domain.Minimums{"EUR": 3000}})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{}, w.gateway, nil)
@@ -423,6 +437,7 @@ func TestBelowMinimum(t *testing.T) {
 
 // A gateway that does not answer yet keeps nobody waiting for its minimums: they count once they are known.
 func TestMinimumsThatComeLate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	var answers atomic.Bool
@@ -454,6 +469,7 @@ func TestMinimumsThatComeLate(t *testing.T) {
 
 // A customer who has something to do at their bank has until the deadline for it.
 func TestCustomersAction(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.start(workers.Config{HoldTime: 2 * time.Second}, w.gateway, nil)
@@ -499,6 +515,7 @@ func TestCustomersAction(t *testing.T) {
 // A worker is told to stop when the money of some orders of an entry has moved, and that of others has not. It ends
 // in time, and the entry is for others, as a whole.
 func TestStopWithHalfOfAnEntrySettled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 100)
 	sold := purchasesOf("o", 40)
@@ -538,6 +555,7 @@ func TestStopWithHalfOfAnEntrySettled(t *testing.T) {
 }
 
 func TestDeadConsumersAreForgotten(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	dead := newInjector(fault{"move" + byPurchase, 1, diesBefore}).process()
@@ -567,6 +585,7 @@ func TestDeadConsumersAreForgotten(t *testing.T) {
 // An entry kills the only worker there is, which comes back each time under its name.
 // It is set aside before long, and the others are handled.
 func TestEntryThatKillsALoneWorker(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.publish(request(domain.RequestPurchase, "deadly", "fred", 1))
@@ -598,6 +617,7 @@ func TestEntryThatKillsALoneWorker(t *testing.T) {
 // The namespace vanishes under a worker's hands. What it had in hand is dropped: nothing is
 // posted, captured or voided for an order that is no more. Then it works on what is new.
 func TestDataReplaced(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	paying := make(chan struct{})
@@ -646,6 +666,7 @@ func TestDataReplaced(t *testing.T) {
 // Somebody else has found that the data was replaced, which this worker has lost nothing of: what it was about to do
 // it does not do, and begins anew.
 func TestAnotherBranch(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	paying, paid := make(chan struct{}), make(chan struct{})

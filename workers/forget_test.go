@@ -13,6 +13,7 @@ import (
 
 // A flood of requests for events that there are not leaves nothing behind but what the log says.
 func TestNonsenseIsForgotten(t *testing.T) {
+	t.Parallel()
 	const orders = 2000
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	first := w.start(workers.Config{}, w.gateway, nil)

@@ -15,6 +15,7 @@ import (
 // An idle worker of default partitions asks Redis for little, and gives up the connections that it
 // needed only to start.
 func TestIdleWorkerCostsLittle(t *testing.T) {
+	t.Parallel()
 	const (
 		mostConnections = 16
 		mostPerSecond   = 40 // those inside scripts included

@@ -17,6 +17,7 @@ import (
 // of the order, what is done to the payment, and whether a person is asked. Told by the
 // authorization itself, and by the look-up after its reply was lost.
 func TestAuthorizationsThatDoNotMatch(t *testing.T) {
+	t.Parallel()
 	const (
 		same     = "the same"
 		amount   = "another amount"

@@ -13,6 +13,7 @@ import (
 
 // A pool with a gateway says of which kind it is, and does not run beside those of the other.
 func TestGatewayKind(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	store, err := streams.Open(ctx, redistest.Start(t).URL(), streams.Options{Create: true})

@@ -45,6 +45,7 @@ func (g *fails) Capture(ctx context.Context, a domain.Attempt) (domain.Payment, 
 // One capture of an entry fails, and the entry is acknowledged all the same; the others are settled. The one is settled
 // when the gateway answers, once, though workers die meanwhile.
 func TestFailingCapturePinsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	const orders = 64
 	w.list("e", 1000, orders)
@@ -90,6 +91,7 @@ func TestFailingCapturePinsNothing(t *testing.T) {
 
 // A call that takes long keeps its order, and nothing else. While it is under way nobody else makes it.
 func TestSlowCapturePinsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.together(purchasesOf("o", 6)...)
@@ -118,6 +120,7 @@ func TestSlowCapturePinsNothing(t *testing.T) {
 // Whatever the gateway says about one order that is no answer: once others were answered often enough meanwhile, a person
 // must look, and can have it tried again. As long as nobody is answered, it is not the order.
 func TestOwedIsSetAside(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 1000)
 	gateway := &fails{PaymentGateway: w.gateway, order: "odd"}
@@ -158,6 +161,7 @@ func TestOwedIsSetAside(t *testing.T) {
 // A capture that is owed is under way when its order is cancelled, and the refund is owed as well. That the first is
 // settled does not settle the second.
 func TestOwedCaptureIsCancelled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	gateway := newCapturesThenCancels(w)
@@ -227,6 +231,7 @@ func (g *capturesThenCancels) play(eventually func(string, func() bool), state f
 
 // For as long as more comes than the gateway takes, what is owed gets its share of it.
 func TestOwedIsTriedInARush(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 100_000)
 	failing := &fails{PaymentGateway: w.gateway, order: "early"}
@@ -260,6 +265,7 @@ func TestOwedIsTriedInARush(t *testing.T) {
 
 // Redis does not answer any more when a worker is to hand back entries, and what it has in hand of the list. It ends in time.
 func TestStopInTimeWithMoneyOwed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
 	w.together(purchasesOf("o", 4)...)

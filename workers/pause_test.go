@@ -49,6 +49,7 @@ func (w *world) now() time.Time {
 
 // What is parked keeps its place and its validity, however often its event is paused, and whatever else is sold meanwhile.
 func TestPausedEvent(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 4)
 	w.listWith("f", domain.Terms{Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 9}}})
@@ -102,6 +103,7 @@ func TestPausedEvent(t *testing.T) {
 
 // While everything is paused nothing is taken, not even by who waited for it; what is in hand goes on, and validity does not run.
 func TestPausedEverything(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 4)
 	worker := w.start(workers.Config{}, w.gateway, nil)
@@ -129,6 +131,7 @@ func TestPausedEverything(t *testing.T) {
 
 // Who may be parked no more is a dead letter, and nothing is lost.
 func TestPausedAndUnreadable(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 4)
 	w.pause("e")
@@ -153,6 +156,7 @@ func TestPausedAndUnreadable(t *testing.T) {
 
 // Holds of what is paused end later, if that was asked for, and others as ever; also where their payment is under way.
 func TestPauseExtendsHolds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 9)
 	w.listWith("f", domain.Terms{Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 9}}})

@@ -15,6 +15,7 @@ import (
 // Places are told from when a worker does maintenance: exactly enough while requests wait, none when they are in
 // hand, and that they are finished when they are.
 func TestPlaceInLine(t *testing.T) {
+	t.Parallel()
 	const burst, bursts = 700, 4
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 0, 10_000)

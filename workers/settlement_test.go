@@ -12,6 +12,7 @@ import (
 
 // What a capture says is compared in everything that it says, the request included.
 func TestCaptureOfAnotherPayment(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	for name, test := range map[string]struct {
 		change func(*domain.Payment)

@@ -53,6 +53,7 @@ func purchasesOf(who string, n int) []domain.Request {
 // What many workers left is taken over page by page, without a pause: the turn is
 // only for the first look, and reads in between do not wait for what is new.
 func TestTakeoverGoesOnWhileThereIsMore(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	const left = 2000
 	w.list("e", 1000, left)
@@ -152,6 +153,7 @@ func (s *takeoverSteps) ProcessPipelineHook(next redis.ProcessPipelineHook) redi
 
 // What is taken over and what is new have about half each of the room there is.
 func TestTakeoverAndWhatIsNewTakeTurns(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	const each = 300
 	w.list("e", 1000, 2*each)

@@ -17,6 +17,7 @@ import (
 )
 
 func TestSpansOfAPurchase(t *testing.T) {
+	t.Parallel()
 	recorder := tracetest.NewSpanRecorder()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.deps = func(d *workers.Deps) {
