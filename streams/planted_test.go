@@ -170,7 +170,7 @@ var plantedBugs = []plantedBug{
 	{"a late answer counts for another try", "streams/scripts/settle_webhook.lua", "if not waiting or string.sub(", "if not waiting or false and string.sub("},
 	{"a webhook's queue without end", "streams/webhooks.go", "at.waiting >= domain.MaxWebhookQueue {", "false {"},
 	{"a webhook goes on behind what the log has lost", "streams/webhooks.go", "if common := layout.ParseLogID(b.Common); m.Position.After(common) {", "if common := layout.ParseLogID(b.Common); false {"},
-	{"nobody is told that facts are gone that a webhook was not sent", "streams/webhooks.go", "known = !trimmed || !first.After(from)", "_, _ = trimmed, first"},
+	{"nobody is told that facts are gone that a webhook was not sent", "streams/webhooks.go", "begins.missing(from) {\n			known = false\n", "begins.missing(from) {\n			_ = known\n"},
 
 	// Which seats are taken.
 	{"Choose leaves seats alone", "domain/seats/places.go", "if length == w.Quantity || length > w.Quantity+1 {", "if length >= w.Quantity {"},

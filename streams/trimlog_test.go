@@ -117,6 +117,30 @@ func TestTrimLogIsHeldBack(t *testing.T) {
 	}
 }
 
+// TestTrimLogOvertaken: what has become needed since it was looked, the step that trims does not drop.
+func TestTrimLogOvertaken(t *testing.T) {
+	for name, tc := range map[string]struct {
+		do   func(f *fixture, log []domain.Entry)
+		left int // the entry with which it begins then
+	}{
+		"an entry is in somebody's hand": {func(f *fixture, log []domain.Entry) { f.pend(log[4].ID) }, 4},
+		"a position was set back":        {func(f *fixture, log []domain.Entry) { f.Do("XGROUP", "SETID", f.Keys.Log(0), "posting", log[3].ID) }, 3},
+		"a group is gone":                {func(f *fixture, _ []domain.Entry) { f.Do("XGROUP", "DESTROY", f.Keys.Log(0), "posting") }, 0},
+		"it has another branch":          {func(f *fixture, _ []domain.Entry) { f.Do("HSET", f.Keys.Events(0), layout.BranchField, "another") }, 0},
+		"the log lost what is archived":  {func(f *fixture, log []domain.Entry) { f.Do("XDEL", f.Keys.Log(0), log[len(log)-2].ID) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, log := trimmable(t)
+			other, hook := f.another(t)
+			hook.once("trim_log", func() { tc.do(f, log) })
+			gone, err := other.store.Ledger().TrimLog(f.Ctx, 0, f.branch(), log[10].ID, keepNone)
+			if is := layout.DecodeEntries(f.Do("XRANGE", f.Keys.Log(0), "-", "+", "COUNT", 1))[0].ID; err != nil || gone != int64(tc.left) || is != log[tc.left].ID {
+				t.Errorf("%d entries went, %v, it begins with %s, want %s", gone, err, is, log[tc.left].ID)
+			}
+		})
+	}
+}
+
 // pend makes an entry pending again, as whoever redrives does.
 func (f *fixture) pend(id string) {
 	f.Do("XCLAIM", f.Keys.Log(0), "settlement", "redrive", 0, id, "FORCE", "JUSTID")
