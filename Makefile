@@ -37,7 +37,7 @@ UNITS = ./workers $$(go list ./... | grep -v -e /e2e -e '^holdfast/workers$$')
 # The two parts go on beside one another: one mostly computes, the other mostly waits.
 .PHONY: test
 test: redis prometheus tmux chromium systemd-analyze ## Run every test on a real redis-server (installs one if there is none)
-	@$(MAKE) -j 2 test-packages test-processes
+	@$(MAKE) -j 2 --output-sync test-packages test-processes
 
 .PHONY: test-packages
 test-packages: redis tmux ## Of these, all but the processes of e2e
