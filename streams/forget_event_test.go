@@ -157,6 +157,9 @@ func TestRequestsForAnEventThatIsForgotten(t *testing.T) {
 		}
 		f.Must(f.ledger.Cancel(f.Ctx, 0, cancels))
 		f.Must(f.ledger.CaptureFailed(f.Ctx, 0, []domain.Cancellation{{Ref: ref("e1", "o1")}}))
+		stranger, _ := f.another(t) // who has not known the event while it was there
+		in := f.arrive(request("cancel", "e1", "o2"))
+		f.Must(stranger.ledger.Cancel(f.Ctx, 0, []domain.Cancellation{{EntryID: in[0].EntryID, Ref: ref("e1", "o2")}}))
 		f.post(confirmed)
 		f.WantPending(domain.GroupWorkers)
 		if now := f.Do("XLEN", f.Keys.Log(0)); now != entries {

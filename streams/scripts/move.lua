@@ -86,7 +86,7 @@ end
 
 for v = 1, V do
   local version, wanted = values[1 + v] and match(values[1 + v], '^%d+') or '', ARGV[EVENTS + 2 * v - 1]
-  local over = wanted == '*' and match(values[1 + v] or '', '^%d+|f|(.*)')
+  local over = (wanted == '*' or wanted == '') and match(values[1 + v] or '', '^%d+|f|(.*)')
   if over then
     return { stamp, 'over', fields[1 + v], over }
   end
