@@ -12,6 +12,9 @@ import (
 // Keep says how much of the log stays in Redis. Without it, all does.
 func (a *Archiver) Keep(keep domain.KeepLog) { a.keep = keep }
 
+// ErrNoSnapshot says that nothing may be trimmed, because there is no state to go on from.
+var ErrNoSnapshot = errors.New("the archive has no good snapshot")
+
 // Trim drops the beginning of a partition's log, as far as the archive can stand for it: behind the newest snapshot of the partition's branch that is
 // what it says, and that is not ahead of the mark. It returns how many entries went, none if nothing may; and an error, too, if there is no such snapshot, or it is old: then
 // the log grows. Doing it again, or twice at the same time, is harmless.
@@ -47,7 +50,7 @@ func (a *Archiver) Trim(ctx context.Context, p int) (gone int64, err error) {
 		return 0, err
 	}
 	if before == "" {
-		return 0, fmt.Errorf("the archive has no good snapshot of branch %s", state.Branch)
+		return 0, fmt.Errorf("%w of branch %s", ErrNoSnapshot, state.Branch)
 	}
 	if gone, err = a.log.TrimLog(ctx, p, state.Branch, before, a.keep); err != nil || before == state.Mark.Position {
 		return gone, err
