@@ -64,7 +64,7 @@ func (st *state) each(ctx context.Context, r *Reader, do func(part *domain.Snaps
 type touched struct {
 	orders    map[domain.OrderRef]bool
 	customers map[string]map[string]bool // by event
-	events    map[string]bool            // with all that is of them: they are forgotten
+	events    map[string]bool            // with all that is of them, lines of invoices too: they are forgotten, or recalled
 }
 
 func newTouched() touched {
@@ -74,7 +74,7 @@ func newTouched() touched {
 // note notes what a fact looks at, but for the customer of an order whose fact does not name him.
 func (t touched) note(f domain.Fact) {
 	switch {
-	case f.Type == domain.FactEventForgotten:
+	case f.Type == domain.FactEventForgotten, f.Type == domain.FactOrderRecalled, f.Type == domain.FactEventRecalled:
 		t.events[f.EventID] = true
 	case f.OrderID != "":
 		t.orders[f.Ref()] = true
@@ -108,6 +108,11 @@ func (t touched) takeOrders(book, part *domain.Snapshot) {
 		}
 		t.customer(ref.EventID, o.CustomerID)
 	}
+	for ref, line := range part.Lines {
+		if t.events[ref.EventID] {
+			book.Lines[ref] = line
+		}
+	}
 }
 
 // takeCustomers puts what customers have who are touched into a book.
@@ -134,6 +139,7 @@ func (t touched) leaveOut(part *domain.Snapshot) {
 	clear(part.Refused)
 	maps.DeleteFunc(part.Orders, func(ref domain.OrderRef, _ domain.Order) bool { return t.hasOrder(ref) })
 	maps.DeleteFunc(part.Early, func(ref domain.OrderRef, _ bool) bool { return t.hasOrder(ref) })
+	maps.DeleteFunc(part.Lines, func(ref domain.OrderRef, _ domain.Line) bool { return t.events[ref.EventID] })
 	for id, of := range part.InProgress {
 		maps.DeleteFunc(of, func(customer, _ string) bool { return t.hasCustomer(id, customer) })
 	}

@@ -115,7 +115,7 @@ func TestForgetEvent(t *testing.T) {
 	if err := refund.Body.Close(); err != nil || refund.StatusCode != http.StatusOK {
 		t.Fatalf("refund: %s, %v", refund.Status, err)
 	}
-	if r := h.run("audit", "--gateway", gateway); r.code != exitFailed || !strings.Contains(r.stdout, "e1/o1") || !strings.Contains(r.stdout, "given back") {
+	if r := h.run("audit", "--gateway", gateway, "--archive", url, "--full"); r.code != exitFailed || !strings.Contains(r.stdout, "e1/o1") || !strings.Contains(r.stdout, "given back") {
 		t.Errorf("a refund that nobody asked for: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 }
@@ -176,8 +176,8 @@ func TestRecallEvent(t *testing.T) {
 		h.run("check", "--forget-replaced")
 		return h.run("audit", "--archive", url, "--gateway", gateway).code == exitDone
 	})
-	expect(t, h.one("orders", "show", "e1/o1"), object{"state": "confirmed", "refund_total": 100})
-	expect(t, h.one("orders", "show", "e1/o2"), object{"state": "cancelled"})
+	expect(t, h.one("orders", "show", "e1/o1", "--archive", url), object{"state": "confirmed", "refund_total": 100})
+	expect(t, h.one("orders", "show", "e1/o2", "--archive", url), object{"state": "cancelled"})
 }
 
 // An organiser may recall, and who only looks may read in the archive what was trimmed of the log.
