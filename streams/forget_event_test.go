@@ -65,7 +65,7 @@ func (f *fixture) over(event string, t domain.Terms) {
 // namesOf are the keys that name an event, beside those of its past; what namespaces are told apart by is drawn, and may say anything.
 func (f *fixture) namesOf(event string) (found []string) {
 	for key, value := range f.Dump() {
-		if key != f.Keys.Log(0) && key != f.Keys.Requests(0) && key != f.Keys.Meta() && (strings.Contains(key, event) || strings.Contains(value, event)) {
+		if key != f.Keys.Log(0) && key != f.Keys.Requests(0) && key != layout.MetaKey(f.Keys.Namespace) && (strings.Contains(key, event) || strings.Contains(value, event)) {
 			found = append(found, key)
 		}
 	}
