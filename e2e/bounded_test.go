@@ -56,6 +56,7 @@ type bounded struct {
 	orders, invoices  int
 	unseen            int // orders whose event was forgotten before they were looked at
 	samples           []boundedSample
+	perKey            int64 // what MEMORY USAGE does not tell
 }
 
 type listing struct {
@@ -74,7 +75,8 @@ type boundedSample struct {
 	Live     int64         `json:"live_orders"`    // that are in Redis
 	Entries  int64         `json:"log_entries"`    // that are in Redis
 	Memory   int64         `json:"used_memory"`
-	Lines    int64         `json:"invoices"` // keys: each customer buys once
+	Lines    int64         `json:"invoices"`     // keys: each customer buys once
+	Untold   int64         `json:"untold_bytes"` // what a key takes that MEMORY USAGE does not tell: the allocator rounds
 	InLines  int64         `json:"invoice_bytes"`
 	Others   int64         `json:"other_keys"`
 	InOthers int64         `json:"other_bytes"`
@@ -85,13 +87,46 @@ type boundedSample struct {
 // rest is what Redis uses beside invoice lines.
 func (s boundedSample) rest() int64 { return s.Memory - s.lines() }
 
-// lines is what invoice lines take: with their keys, and with their share in the table of all keys, which is a power of two.
-func (s boundedSample) lines() int64 {
-	table := int64(0)
-	if all := uint64(s.Lines + s.Others); all > 0 { //nolint:gosec // counts
-		table = 8 << bits.Len64(all-1)
+// lines is what invoice lines take: with their keys, and with the table of all keys.
+func (s boundedSample) lines() int64 { return s.InLines + s.Lines*s.Untold + tableOf(s.Lines+s.Others) }
+
+// tableOf is what the table of so many keys takes, which has a power of two of places.
+func tableOf(keys int64) int64 {
+	if keys == 0 {
+		return 0
 	}
-	return s.InLines + table
+	return 8 << bits.Len64(uint64(keys-1)) //nolint:gosec // a count
+}
+
+// untold weighs keys like those of invoices by what they add to Redis's memory, and returns how many bytes of each MEMORY USAGE does not tell.
+func (s *bounded) untold() int64 {
+	s.t.Helper()
+	const keys, atOnce = 50_000, 5_000
+	ctx := context.Background()
+	many := func(do func(pipe redis.Pipeliner, key string)) {
+		s.t.Helper()
+		for first := 0; first < keys; first += atOnce {
+			if _, err := s.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+				for n := range atOnce {
+					do(pipe, fmt.Sprintf("holdfast:2:invoices:{weighed-%08d}", first+n))
+				}
+				return nil
+			}); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	var before, after boundedSample
+	s.weigh(&before)
+	many(func(pipe redis.Pipeliner, key string) {
+		pipe.HSet(ctx, key, "weighed/order-00000001", "c|EUR|2500|2|1795820721700")
+	})
+	s.weigh(&after)
+	many(func(pipe redis.Pipeliner, key string) { pipe.Del(ctx, key) })
+	told := after.InLines + tableOf(after.Lines+after.Others) - tableOf(before.Lines+before.Others)
+	untold := (after.Memory - before.Memory - told + keys/2) / keys
+	s.t.Logf("of a key, MEMORY USAGE leaves out %d bytes", untold)
+	return untold
 }
 
 // Redis holds what is being sold, and the invoices; the archive holds everything. An hour of steady load with a trimmed log and events that are forgotten: what
@@ -129,6 +164,7 @@ func newBounded(t *testing.T, seed uint64, lasts time.Duration) *bounded {
 	t.Cleanup(func() { _ = s.bucket.Close() })
 	s.reader = archive.NewReader(s.bucket, streams.DefaultNamespace)
 	s.rdb, s.producer = s.client(), s.system.producer()
+	s.perKey = s.untold()
 	s.pick = func() string { return s.listed[s.rng.IntN(len(s.listed))].event }
 	s.gateway = soakGateway(t, seed)
 	keep := "5m"
@@ -144,9 +180,11 @@ func newBounded(t *testing.T, seed uint64, lasts time.Duration) *bounded {
 	s.began = time.Now()
 	s.turnover()
 	s.start(func(name string) *program.Process { return s.worker(name, args...) })
-	eventually(t, soon, "something is archived", func() error {
-		if any, err := s.reader.Any(context.Background()); err != nil || !any {
-			return fmt.Errorf("nothing: %w", err)
+	eventually(t, soon, "something is archived of each partition", func() error {
+		for p := range s.store().Partitions() {
+			if state, err := s.store().Ledger().ArchiveState(context.Background(), p); err != nil || state.Mark.Branch == "" {
+				return errors.Join(fmt.Errorf("nothing of partition %d", p), err)
+			}
 		}
 		return nil
 	})
@@ -234,7 +272,7 @@ func (s *bounded) sample(n boundedSample) {
 	ctx := context.Background()
 	s.drained(2 * time.Minute)
 	s.countFresh()
-	n.At, n.Orders = time.Since(s.began), s.orders
+	n.At, n.Orders, n.Untold = time.Since(s.began), s.orders, s.perKey
 	if s.trimmer != nil {
 		s.close(0) // all is done
 		for p := range s.store().Partitions() {
