@@ -34,27 +34,31 @@ console-pictures: redis chromium ## Take the pictures of docs/console anew
 # All packages but the processes of e2e. Two run at a time, in this order: workers takes as long as half of the others, and so begins first.
 UNITS = ./workers $$(go list ./... | grep -v -e /e2e -e '^holdfast/workers$$')
 
-# The two parts go on beside one another: one mostly computes, the other mostly waits.
+# What is validated goes on beside the packages; the processes, which are killed and looked at by the second, have the machine to themselves.
 .PHONY: test
 test: redis prometheus tmux chromium systemd-analyze ## Run every test on a real redis-server (installs one if there is none)
-	@$(MAKE) -j 2 --output-sync test-packages test-processes
+	@$(MAKE) -j 2 --output-sync=line test-packages test-validated
+	@$(MAKE) test-processes
 
 .PHONY: test-packages
-test-packages: redis tmux ## Of these, all but the processes of e2e
+test-packages: redis tmux ## Of these, all but those of e2e
 	go vet ./... && go vet -tags planted ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./streams/audit ./webhooks
 	go test -timeout 10m $(UNITS)
 	go test -timeout 10m -tags planted -run Planted -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./streams/audit ./webhooks
 	cd bench && go vet ./... && go test ./report
 
-.PHONY: test-processes
-test-processes: redis prometheus tmux chromium systemd-analyze ## Of these, the processes of e2e
-	go test -timeout 10m -count 1 ./e2e # runs the program (the client for TypeScript and the recipe for Node, too), on which Go's cache of results does not know it depends
-	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
+.PHONY: test-validated
+test-validated: redis prometheus chromium systemd-analyze ## Of these, what is validated: deployments, the API's document, archives, pages
 	cd e2e/deployments && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/stripe && go vet ./... && go test -timeout 10m -count 1 ./...
 	cd e2e/archive && go vet ./... && go test -timeout 10m -count 1 ./... # with Node, DuckDB too
 	go test -timeout 10m -count 1 ./e2e/openapi # with Node
 	go test -timeout 10m -count 1 ./e2e/console # with Node and Chromium
+
+.PHONY: test-processes
+test-processes: redis ## Of these, the processes, and the network
+	go test -timeout 10m -count 1 ./e2e # runs the program (the client for TypeScript and the recipe for Node, too), on which Go's cache of results does not know it depends
+	cd e2e/network && go vet ./... && go test -timeout 10m -count 1 ./...
 
 .PHONY: test-chart
 test-chart: ## Have Helm lint and render the chart, kustomize Redis, and build the image's binary: minutes, the first time
