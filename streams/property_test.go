@@ -1030,9 +1030,11 @@ func (m *model) cancelEvent() {
 	}
 	// First the event, then its orders, in the order in which they were held.
 	var orders []asked
-	for _, held := range m.facts {
-		if held.Type == domain.FactHeld && held.EventID == id {
-			orders = append(orders, asked{ref: held.Ref(), command: domain.Cancel{Reason: domain.ReasonEventCancelled}})
+	begun := make(map[domain.OrderRef]bool)
+	for _, f := range m.facts { // or given back, without having been held in this log
+		if (f.Type == domain.FactHeld || f.Type == domain.FactRestored) && f.EventID == id && !begun[f.Ref()] {
+			begun[f.Ref()] = true
+			orders = append(orders, asked{ref: f.Ref(), command: domain.Cancel{Reason: domain.ReasonEventCancelled}})
 		}
 	}
 	known := len(m.facts)

@@ -267,7 +267,7 @@ func (w *Webhooks) replay(ctx context.Context, p int, id string, sinceMillis, un
 		mark, from := at.marks[1], layout.LogID{Millis: uint64(sinceMillis)}.Before() //nolint:gosec // it is positive
 		if begins, err := w.logBegins(ctx, p); err != nil {
 			return err
-		} else if begins.missing(from) && !(begins.archived && begins.trimmedTo(begins.first)) {
+		} else if begins.missing(from) && (!begins.archived || !begins.trimmedTo(begins.first)) {
 			return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("the log of partition %d has nothing from before %d any more, and nothing of it is archived", p, begins.first.Millis))
 		}
 		if at.texts[1] != "" {

@@ -183,6 +183,12 @@ func TestRestoreMissing(t *testing.T) {
 	} {
 		expect(t, h.one("orders", "show", order), want)
 	}
+	listed := decodeLines(t, h.run("orders", "list", "--event", "e1", "-o", "json").stdout)
+	for _, order := range []string{"sold", "held", "stays"} {
+		if n := len(slices.DeleteFunc(slices.Clone(listed), func(o object) bool { return o["order_id"] != order })); n != 1 {
+			t.Errorf("order e1/%s is listed %d times", order, n)
+		}
+	}
 	if text := h.ok("orders", "show", "e1/sold"); !strings.Contains(text, "restored") {
 		t.Errorf("its history does not say that it was restored:\n%s", text)
 	}

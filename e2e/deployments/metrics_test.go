@@ -29,6 +29,7 @@ func worker(t testing.TB, redis string, args ...string) (p *program.Process, at 
 var (
 	selector = regexp.MustCompile(`\b((?:holdfast|process|go)_[a-z0-9_]+)\b(\{[^}]*\})?`)
 	matcher  = regexp.MustCompile(`([a-z_]+)(=~?|!=)"([^"]*)"`)
+	counting = regexp.MustCompile(`"metrics are served","at":"([^"]*)"`)
 	series   = regexp.MustCompile(`(?m)^([a-z0-9_]+)(\{.*\})? [^ ]+$`)
 )
 
@@ -55,7 +56,7 @@ func missing(expr string, all map[string][]string) error {
 	var errs []error
 	for _, s := range found {
 		if len(all[s[1]]) == 0 {
-			errs = append(errs, fmt.Errorf("no worker exports %s", s[1]))
+			errs = append(errs, fmt.Errorf("nothing exports %s", s[1]))
 		}
 		for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
 			if m[1] == "job" { // Prometheus's own
@@ -63,7 +64,7 @@ func missing(expr string, all map[string][]string) error {
 			}
 			for value := range strings.SplitSeq(m[3], "|") {
 				if !slices.ContainsFunc(all[s[1]], func(labels string) bool { return strings.Contains(labels, m[1]+`="`+value+`"`) }) {
-					errs = append(errs, fmt.Errorf("no worker exports %s with %s %q", s[1], m[1], value))
+					errs = append(errs, fmt.Errorf("nothing exports %s with %s %q", s[1], m[1], value))
 				}
 			}
 		}
@@ -71,7 +72,24 @@ func missing(expr string, all map[string][]string) error {
 	return errors.Join(errs...)
 }
 
-// What the rules and the dashboard ask for is what a worker exports.
+// apiMetrics starts an API, and is where it tells what it has counted.
+func apiMetrics(t testing.TB, redis string) (at string) {
+	t.Helper()
+	cmd := exec.Command(holdfastBinary, "api", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "HOLDFAST_REDIS="+redis)
+	p := program.Start(t, "api", cmd)
+	eventually(t, "an API serves metrics", func() error {
+		found := counting.FindStringSubmatch(p.Stderr.String())
+		if found == nil {
+			return errors.New("it does not")
+		}
+		at = "http://" + found[1]
+		return nil
+	})
+	return at
+}
+
+// What the rules and the dashboard ask for is what a worker, or an API, exports.
 func TestAskedForIsThere(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t).URL()
@@ -86,6 +104,9 @@ func TestAskedForIsThere(t *testing.T) {
 		}
 		return nil
 	})
+	for name, labels := range exported(t, apiMetrics(t, redis)) {
+		all[name] = append(all[name], labels...)
+	}
 	for _, r := range rules(t) {
 		if err := missing(r.Expr, all); err != nil {
 			t.Errorf("%s: %v", r.Alert, err)
@@ -99,7 +120,7 @@ func TestAskedForIsThere(t *testing.T) {
 		}
 	}
 	for expr, want := range map[string]string{ // and what is not there is missed
-		`holdfast_backlog_total`:                            "no worker exports holdfast_backlog_total",
+		`holdfast_backlog_total`:                            "nothing exports holdfast_backlog_total",
 		`rate(holdfast_orders_total{reason="soldout"}[1m])`: `reason "soldout"`,
 		`max(holdfast_backlog{group=~"purchase|buying"})`:   `group "buying"`,
 		`vector(1)`: "it names no metric",

@@ -231,7 +231,8 @@ func (s *orderScan) opens(f domain.Fact) bool {
 		return false
 	}
 	switch {
-	case f.Type == domain.FactHeld || f.Type == domain.FactRejected:
+	case f.Type == domain.FactHeld || f.Type == domain.FactRejected,
+		f.Type == domain.FactRestored && f.Was == domain.OrderNone: // that it was held is not in this log
 		return s.filter.CustomerID == "" || f.CustomerID == s.filter.CustomerID
 	case f.Type == domain.FactCancelled && f.Was == domain.OrderNone:
 		return s.filter.CustomerID == "" // nobody knows whose it would have been
