@@ -124,10 +124,16 @@ func TestArchiverTakesSnapshots(t *testing.T) {
 	take("it is", true, domain.SnapshotLag{})
 
 	// Somebody else has archived more than the mark says: it was not compared.
+	sell(*s)
+	drain(t, a, s)
 	before := (*s).copy()
 	sell(*s)
 	drain(t, a, s)
 	(*s).mark, (*s).later = before.mark, 200*time.Minute
+	take("up to the mark", true, domain.SnapshotLag{})
+	if branches, err := NewReader(bucket, "shop").Branches(t.Context()); err != nil || len(branches) != 1 || branches[0].Snapshot != before.mark.Position {
+		t.Errorf("it was taken at %+v, %v, want %s", branches, err, before.mark.Position)
+	}
 	take("behind the mark", false, domain.SnapshotLag{})
 	drain(t, a, s)
 	marked := (*s).mark
@@ -155,7 +161,7 @@ func TestArchiverTakesSnapshots(t *testing.T) {
 	drain(t, a, s)
 	take("of another branch", true, domain.SnapshotLag{})
 	report, err := NewReader(bucket, "shop").Verify(t.Context(), nil)
-	if err != nil || !report.OK || report.Snapshots != 4 {
+	if err != nil || !report.OK || report.Snapshots != 5 {
 		t.Errorf("verified: %+v, %v", report, err)
 	}
 	_, book, err := past(t, bucket, *s, whole)
