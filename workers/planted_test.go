@@ -156,17 +156,17 @@ var plantedBugs = []bug{
 		"version == '' and record == '' or version ~= '' and string.find(record, version .. '|', 1, true) == 1", "true")},
 	{name: "acknowledges before the swap", deps: ledger(func(l domain.Ledger, q workers.Queues) domain.Ledger { return resolvesAcknowledged{l, q} }), where: "confirmed"},
 	{name: "frees the in_progress of another order", hook: script("move",
-		"  if ARGV[at + 3] ~= '' then", `  local sold_to = match(ARGV[at + 4], '^|[^|]+|confirmed|([^|]+)|')
+		"  if ARGV[at + 3] ~= '' and bounds[n] ~= 'hold' then", `  local sold_to = match(ARGV[at + 4], '^|[^|]+|confirmed|([^|]+)|')
   if sold_to then
     freed[#freed + 1] = match(members[n], '^[^/]+/') .. sold_to
   end
-  if ARGV[at + 3] ~= '' then`)},
+  if ARGV[at + 3] ~= '' and bounds[n] ~= 'hold' then`)},
 	{name: "keeps the tickets of a declined order", hook: script("move",
 		"tonumber(available) + tonumber(ARGV[by + 1])", "tonumber(available) + (ARGV[GROUPS] == 'declined' and 0 or 1) * tonumber(ARGV[by + 1])")},
 	{name: "gives tickets back twice", hook: script("move",
 		"tonumber(available) + tonumber(ARGV[by + 1])", "tonumber(available) + (ARGV[GROUPS] == 'expired' and 2 or 1) * tonumber(ARGV[by + 1])")},
 	{name: "confirms after the deadline", hook: script("move",
-		" or (bound == 'before' or bound == 'anew') and now >= tonumber(ARGV[at + 2])", "")},
+		" or (bound == 'before' or bound == 'anew' or bound == 'hold') and now >= tonumber(ARGV[at + 2])", "")},
 	{name: "expires by the worker's clock", hook: chain(
 		script("due", "int(time_of(redis.call('HGET', KEYS[2], '#now')))", "int(time_of(redis.call('HGET', KEYS[2], '#now')) + 3600000)"),
 		script("move", " or bound == 'from' and now < tonumber(ARGV[at + 2])", ""))},
