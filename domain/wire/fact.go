@@ -326,45 +326,6 @@ func (v *values) cause(f *domain.Fact) {
 	v.bad = v.bad || err != nil || is == (causeJSON{}) || encode(is) != said
 }
 
-// restoredJSON is what an order is, but for its state: domain.Order, field by field.
-type restoredJSON struct {
-	State       domain.OrderState  `json:"-"`
-	Version     string             `json:"-"`
-	RequestType domain.RequestType `json:"type,omitempty"`
-	Fingerprint string             `json:"fingerprint,omitempty"`
-	CustomerID  string             `json:"customer_id,omitempty"`
-	Items       domain.Items       `json:"items,omitempty"`
-	Currency    string             `json:"currency,omitempty"`
-
-	Code  string       `json:"code,omitempty"`
-	Trace domain.Trace `json:"trace,omitempty"`
-
-	DeadlineMillis    int64  `json:"deadline,omitempty"`
-	LateMillis        int64  `json:"late_millis,omitempty"`
-	HeldAtMillis      int64  `json:"held_at,omitempty"`
-	ConfirmedAtMillis int64  `json:"confirmed_at,omitempty"`
-	ResolvedAtMillis  int64  `json:"resolved_at,omitempty"`
-	AuthorizationID   string `json:"authorization_id,omitempty"`
-
-	Change            int64  `json:"change,omitempty"`
-	ChangedAtMillis   int64  `json:"changed_at,omitempty"`
-	ChangeFingerprint string `json:"change_fingerprint,omitempty"`
-	ChangeRefusal     string `json:"change_refusal,omitempty"`
-	ChangeDetail      string `json:"change_detail,omitempty"`
-	Reduced           int64  `json:"reduced,omitempty"`
-	Kept              int64  `json:"kept,omitempty"`
-
-	Dispute          domain.Dispute `json:"dispute,omitzero"`
-	DisputedAtMillis int64          `json:"disputed_at,omitempty"`
-
-	Attempt        int             `json:"attempt,omitempty"`
-	PayState       domain.PayState `json:"pay_state,omitempty"`
-	PayFingerprint string          `json:"pay_fingerprint,omitempty"`
-
-	Reason string `json:"reason,omitempty"`
-	Detail string `json:"detail,omitempty"`
-}
-
 // restored is what an order is again. It is read only if it would be written so.
 func (v *values) restored(f *domain.Fact) {
 	f.Version = v.next()
@@ -373,15 +334,12 @@ func (v *values) restored(f *domain.Fact) {
 	v.items(f)
 	taken, readable := domain.ParseItems(v.next())
 	said := v.remainder()
-	var is restoredJSON
+	var is orderJSON
 	err := json.Unmarshal([]byte(said), &is)
-	v.bad = v.bad || !wasOne || !isOne || !readable || err != nil || encode(is) != said || is.PayState > domain.PayActionRequired
-	if _, ok := domain.ParseItems(string(is.Items)); !ok {
-		v.bad = true
-	}
-	is.State = state
-	f.Was, f.Taken, f.CustomerID, f.Currency = was, taken, is.CustomerID, is.Currency
-	f.Restored = (*domain.Order)(&is)
+	o, ok := is.order()
+	v.bad = v.bad || !wasOne || !isOne || !readable || err != nil || !ok || is.State != "" || is.Early || o.Version != "" || encode(is) != said
+	o.State = state
+	f.Was, f.Taken, f.CustomerID, f.Currency, f.Restored = was, taken, o.CustomerID, o.Currency, &o
 }
 
 // sale is what a reader of the log needs to post an order, and to settle it.
@@ -508,7 +466,7 @@ func AppendFactData(b []byte, f *domain.Fact) []byte {
 		add(f.Restored.State.String())
 		add(string(f.Items))
 		add(string(f.Taken))
-		add(encode(restoredJSON(*f.Restored)))
+		add(encode(saidOrder(*f.Restored)))
 	case domain.FactForgotten:
 		add(f.Version)
 	case domain.FactEventRecalled:

@@ -13,73 +13,21 @@ import (
 // What is recalled stands in its fact whole, so that whoever folds the log need not ask anybody else what it was. The JSON is read for years:
 // its names stay, and a field that is not said is zero.
 
-// recalledOrderJSON is an order as order_recalled says it.
-type recalledOrderJSON struct {
-	State    string `json:"state"`
-	PayState string `json:"pay_state,omitempty"`
-	Early    bool   `json:"early,omitempty"`
-	orderFields
-}
-
-// orderFields are those of domain.Order.
-type orderFields struct {
-	State       domain.OrderState  `json:"-"`
-	Version     string             `json:"version"`
-	RequestType domain.RequestType `json:"type,omitempty"`
-	Fingerprint string             `json:"fingerprint,omitempty"`
-	CustomerID  string             `json:"customer_id,omitempty"`
-	Items       domain.Items       `json:"items,omitempty"`
-	Currency    string             `json:"currency,omitempty"`
-
-	Code  string       `json:"code,omitempty"`
-	Trace domain.Trace `json:"trace,omitempty"`
-
-	DeadlineMillis    int64  `json:"deadline,omitempty"`
-	LateMillis        int64  `json:"late,omitempty"`
-	HeldAtMillis      int64  `json:"held_at,omitempty"`
-	ConfirmedAtMillis int64  `json:"confirmed_at,omitempty"`
-	ResolvedAtMillis  int64  `json:"resolved_at,omitempty"`
-	AuthorizationID   string `json:"authorization_id,omitempty"`
-
-	Change            int64  `json:"change,omitempty"`
-	ChangedAtMillis   int64  `json:"changed_at,omitempty"`
-	ChangeFingerprint string `json:"change_fingerprint,omitempty"`
-	ChangeRefusal     string `json:"change_refusal,omitempty"`
-	ChangeDetail      string `json:"change_detail,omitempty"`
-	Reduced           int64  `json:"reduced,omitempty"`
-	Kept              int64  `json:"kept,omitempty"`
-
-	Dispute          domain.Dispute `json:"dispute,omitzero"`
-	DisputedAtMillis int64          `json:"disputed_at,omitempty"`
-
-	Attempt        int             `json:"attempt,omitempty"`
-	PayState       domain.PayState `json:"-"`
-	PayFingerprint string          `json:"pay_fingerprint,omitempty"`
-
-	Reason string `json:"reason,omitempty"`
-	Detail string `json:"detail,omitempty"`
-}
-
-// payStates are those that an order may have.
-var payStates = []domain.PayState{domain.PayOpen, domain.PayDeclined, domain.PayActionRequired}
-
 func recalledOrder(f *domain.Fact) string {
-	o := f.Recalled.Order
-	return encode(recalledOrderJSON{State: o.State.String(), PayState: o.PayState.String(), Early: f.Recalled.Early, orderFields: orderFields(o)})
+	said := saidOrder(f.Recalled.Order)
+	said.State, said.Early = f.Recalled.Order.State.String(), f.Recalled.Early
+	return encode(said)
 }
 
 func parseRecalledOrder(f *domain.Fact, v *values) {
-	said := recalledOrderJSON{PayState: domain.PayOpen.String()}
+	var said orderJSON
 	err := json.Unmarshal([]byte(v.remainder()), &said)
 	state, known := domain.ParseOrderState(said.State)
-	pay := slices.IndexFunc(payStates, func(s domain.PayState) bool { return s.String() == said.PayState })
-	if v.bad = v.bad || err != nil || !known || pay < 0 || domain.EntryMillis(said.Version) == 0; v.bad {
+	o, ok := said.order()
+	if v.bad = v.bad || err != nil || !known || !ok || domain.EntryMillis(o.Version) == 0; v.bad {
 		return
 	}
-	o := domain.Order(said.orderFields)
-	o.State, o.PayState = state, payStates[pay]
-	items, ok := domain.ParseItems(string(o.Items))
-	v.bad = !ok || items != o.Items
+	o.State = state
 	f.CustomerID, f.Items, f.Currency, f.Reason = o.CustomerID, o.Items, o.Currency, o.Reason // as other facts say what they are about
 	f.Recalled = &domain.Recalled{Order: o, Early: said.Early}
 }
