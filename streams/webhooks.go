@@ -267,7 +267,7 @@ func (w *Webhooks) replay(ctx context.Context, p int, id string, sinceMillis, un
 		mark, from := at.marks[1], layout.LogID{Millis: uint64(sinceMillis)}.Before() //nolint:gosec // it is positive
 		if begins, err := w.logBegins(ctx, p); err != nil {
 			return err
-		} else if begins.missing(from) && (!begins.archived || !begins.trimmedTo(begins.first)) {
+		} else if begins.missing(from) && (!begins.archived || !begins.trimmed()) {
 			return domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("the log of partition %d has nothing from before %d any more, and nothing of it is archived", p, begins.first.Millis))
 		}
 		if at.texts[1] != "" {
@@ -393,13 +393,17 @@ func (w *Webhooks) copyFrom(ctx context.Context, p int, hook domain.Webhook, at 
 		return false, fmt.Errorf("reading the log: %w", access.Classify(err))
 	}
 	page, archived := layout.DecodeEntries(reply), false
-	if len(page) > 0 {
+	if len(page) > 0 || which == 1 { // all that is to be sent once more may have been trimmed
 		begins, err := w.logBegins(ctx, p)
 		if err != nil {
 			return false, err
 		}
-		if begins.missing(from) && w.archived != nil && begins.trimmedTo(begins.first) {
-			past, err := w.past(ctx, p, from, begins.first)
+		if begins.missing(from) && w.archived != nil && begins.trimmed() {
+			before := begins.first.Before().String()
+			if mark.UntilMillis > 0 && mark.UntilMillis < int64(begins.first.Millis) { //nolint:gosec // a time in milliseconds
+				before = upTo
+			}
+			past, err := w.past(ctx, p, from, before)
 			if err != nil {
 				return false, err
 			}
@@ -451,11 +455,11 @@ func (w *Webhooks) copyFrom(ctx context.Context, p int, hook domain.Webhook, at 
 // errFull ends a reading of the log after a page.
 var errFull = errors.New("the page is full")
 
-// past is a page of archived entries behind one and before another one: fewer only if there are no more.
-func (w *Webhooks) past(ctx context.Context, p int, after, before layout.LogID) (page []domain.Entry, err error) {
+// past is a page of archived entries behind one and up to another one, or a time: fewer only if there are no more.
+func (w *Webhooks) past(ctx context.Context, p int, after layout.LogID, upTo string) (page []domain.Entry, err error) {
 	ns := w.store.Inside()
 	ns.Archived = w.archived
-	_, err = ns.EachEntry(ctx, p, after.String(), before.Before().String(), func(e domain.Entry) error {
+	_, err = ns.EachEntry(ctx, p, after.String(), upTo, func(e domain.Entry) error {
 		if len(page) == webhookPage {
 			return errFull
 		}
@@ -479,8 +483,8 @@ type logBegin struct {
 // missing reports whether there may have been entries behind one that are not there any more.
 func (b logBegin) missing(behind layout.LogID) bool { return b.removed && b.first.After(behind) }
 
-// trimmedTo reports whether all that is missing before an entry was trimmed behind the archive.
-func (b logBegin) trimmedTo(first layout.LogID) bool { return !first.After(b.mark) }
+// trimmed reports whether all that is missing was trimmed behind the archive.
+func (b logBegin) trimmed() bool { return !b.first.After(b.mark) }
 
 func (w *Webhooks) logBegins(ctx context.Context, p int) (b logBegin, err error) {
 	k := w.store.keys

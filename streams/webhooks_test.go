@@ -336,8 +336,29 @@ func TestWebhookOfWhatWasTrimmed(t *testing.T) {
 
 	f.Must(f.store.Webhooks().Replay(f.Ctx, hook.ID, since, f.Now()))
 	copied(3)
-	if turn := f.take(hook, "s", 10*facts); len(turn.Messages) != facts+1 {
-		t.Errorf("%d messages are sent once more", len(turn.Messages))
+	again := f.take(hook, "s", 10*facts)
+	if len(again.Messages) != facts+1 {
+		t.Errorf("%d messages are sent once more", len(again.Messages))
+	}
+
+	// Also where all that is asked for was trimmed, and no more than that.
+	for _, m := range f.take(hook, "s", 10*facts).Messages {
+		f.settled(hook, m, "", 0)
+	}
+	for _, m := range again.Messages {
+		f.settled(hook, m, "", 0)
+	}
+	first := domain.EntryMillis(archived.entries[0].ID)
+	inside := 0
+	for _, e := range archived.entries {
+		if domain.EntryMillis(e.ID) == first {
+			inside++
+		}
+	}
+	f.Must(f.store.Webhooks().Replay(f.Ctx, hook.ID, first, first))
+	copied(1)
+	if turn := f.take(hook, "s", 10*facts); len(turn.Messages) != inside {
+		t.Errorf("of one millisecond %d messages are sent once more, want %d", len(turn.Messages), inside)
 	}
 
 	// By one who has no archive, what is left; and what others have trimmed is in none.
