@@ -61,6 +61,9 @@ func newGateway(port domain.PaymentGateway, timeout time.Duration, stats *Stats,
 // errNotAsked: the time for a call was over, or the worker was to end, before it was made.
 var errNotAsked = errors.New("the payment gateway was not asked")
 
+// errNoTurn: it was not asked because so many others were to be, and it takes only so many.
+var errNoTurn = fmt.Errorf("%w: it takes no more calls now", errNotAsked)
+
 // ask makes one call, as soon as it may be made: until by, if that is not zero, and while
 // reading lasts. It ends when working does, at the latest, and at end, if that is not zero. The error is
 // errNotAsked, or what the port returned.
@@ -78,6 +81,9 @@ func (g *gateway) ask(reading, working context.Context, c call, by, end time.Tim
 	}
 	if !paced || limit <= 0 {
 		k.passOn(passed)
+		if g.pace.limited.Load() {
+			return domain.Payment{}, errNoTurn
+		}
 		return domain.Payment{}, errNotAsked
 	}
 	ctx := &callTime{Context: working, end: begun.Add(limit)}
@@ -325,8 +331,8 @@ const (
 
 // pace is how fast calls may follow each other: as fast as they come, until the gateway
 // says that this is too fast. Then at three quarters of what it took of late, and from
-// there faster, slowly at first, until it says so again. How fast that goes is a matter of time and not of how many are answered, which are few where the
-// pace began when little was asked.
+// there faster until it says so again: twice as fast every second the first time, for what it took may be little because little was asked, or because it
+// takes much of others; then at three quarters of that, and slowly at first. How fast that goes is a matter of time and not of how many are answered.
 type pace struct {
 	log  *zap.Logger
 	gate turnstile
@@ -339,6 +345,7 @@ type pace struct {
 	slowed  time.Time // when it was made smaller last
 	grown   time.Time // until when it has grown since
 	through bool      // whether anything was answered since
+	first   bool      // it was not too fast yet
 	resume  time.Time // nothing is asked before
 	waited  time.Time // when somebody had to wait for it last
 
@@ -359,7 +366,14 @@ func (p *pace) answered(begun time.Time) {
 	}
 	p.through = true
 	now := time.Now()
-	if p.gate.waiting() > 0 {
+	switch {
+	case p.first:
+		p.limit *= 1 + min(now.Sub(p.grown), longestStep).Seconds()
+		p.gate.paceTo(p.every())
+		if next := now.Add(p.every()); next.After(p.resume) {
+			p.gate.sooner(next)
+		}
+	case p.gate.waiting() > 0:
 		step := min(now.Sub(p.grown), longestStep)
 		p.limit *= 1 + quickening*step.Seconds()*(1+now.Sub(p.slowed).Seconds()/hurry.Seconds())
 		p.gate.paceTo(p.every())
@@ -384,12 +398,12 @@ func (p *pace) later(begun time.Time, e *domain.LaterError, answered int64) bool
 	if e.Busy && news {
 		switch {
 		case p.limit == 0:
-			p.limit = max(p.recently(now, answered)*3/4, leastPace)
+			p.limit, p.first = max(p.recently(now, answered)*3/4, leastPace), true
 			p.since, p.waited = now, now
 			p.limited.Store(true)
 			p.log.Warn("the payment gateway takes no more calls: asking it less", zap.Float64("calls_per_second", p.limit), zap.Error(e))
 		case p.through: // where nothing gets through, it is not the pace
-			p.limit = max(p.limit*3/4, leastPace)
+			p.limit, p.first = max(p.limit*3/4, leastPace), false
 		}
 		p.slowed, p.grown, p.through = now, now, false
 	} else if e.After == 0 {

@@ -381,6 +381,52 @@ func TestGatewayThatLimitsItsRate(t *testing.T) {
 	}
 }
 
+// A worker that is told at its first calls that they are too many, because of what others asked, knows nothing of the rate: it finds it soon, and does
+// not begin with one call in two seconds and five hundredths more every second. Orders that wait on their list come back ever later, and must not
+// miss their turns for that.
+func TestGatewayThatIsBusyFromTheStart(t *testing.T) {
+	for name, come := range map[string]func(*asked) error{
+		"they wait": func(a *asked) error { return a.until(context.Background(), callCapture) },
+		"they come back": func(a *asked) error {
+			s := &settlement{consumer: &consumer{reading: context.Background()}}
+			for owed := (domain.Owed{}); ; {
+				err := a.call(context.Background(), callCapture, time.Now().Add(settleWithin))
+				if err == nil {
+					return nil
+				}
+				again := s.next(owed, endingOf("", err))
+				owed = again.Owed
+				time.Sleep(again.Due)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const rate, orders = 8, 40
+				answer := bucket(rate)
+				for answer(callCapture) == nil { // somebody else
+					continue
+				}
+				a := newAsked(t, answer)
+				a.latency = 20 * time.Millisecond
+				begun := time.Now()
+				var all sync.WaitGroup
+				for range orders {
+					all.Go(func() {
+						if err := come(a); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				all.Wait()
+				if took, best := time.Since(begun), orders*time.Second/rate; took > 3*best {
+					t.Errorf("it took %s, at best %s", took, best)
+				}
+			})
+		})
+	}
+}
+
 // When the gateway says when it wants to be asked again, nobody asks before, whatever it is about.
 func TestGatewayRetryAfter(t *testing.T) {
 	for name, answer := range map[string]*domain.LaterError{

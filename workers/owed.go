@@ -20,7 +20,7 @@ const (
 	// settleWithin bounds how long an order is tried, and how long an entry waits for its orders.
 	settleWithin = time.Second
 	// oweAtLeast and oweAtMost bound the pauses between two tries of an order that is owed. Each is twice the one before,
-	// give or take half.
+	// give or take half; as long as that, where the order only waited for its turn.
 	oweAtLeast = 250 * time.Millisecond
 	oweAtMost  = time.Minute
 	// takeEvery bounds how long it takes until it is seen that an order is due; takeIdly does, where this worker
@@ -153,7 +153,11 @@ func (s *settlement) next(o domain.Owed, end ending) domain.Unsettled {
 	if s.reading.Err() != nil { // this worker ends, which is nothing to wait for
 		return domain.Unsettled{Owed: o}
 	}
-	delay := min(max(2*time.Duration(o.DelayMillis)*time.Millisecond, oweAtLeast), oweAtMost)
+	delay := time.Duration(o.DelayMillis) * time.Millisecond
+	if !end.paced { // else it comes back for its turn: with ever longer pauses it would miss it
+		delay *= 2
+	}
+	delay = min(max(delay, oweAtLeast), oweAtMost)
 	o.DelayMillis = delay.Milliseconds()
 	return domain.Unsettled{Owed: o, Due: jitter(delay)}
 }

@@ -61,6 +61,7 @@ type ending struct {
 	reason string // why it is not; for people
 	dead   bool   // a person must look
 	own    bool   // else: it may be because of the order
+	paced  bool   // else: because so many calls are to be made, and the gateway takes only so many
 }
 
 func (p *Pool) newSettlement(partition int) (func(), error) {
@@ -177,7 +178,8 @@ func endingOf(reason string, err error) ending {
 	switch {
 	case err != nil:
 		failed, ok := errors.AsType[unsettledError](err)
-		return ending{reason: err.Error(), own: ok && failed.own}
+		later, isLater := errors.AsType[*domain.LaterError](err)
+		return ending{reason: err.Error(), own: ok && failed.own, paced: errors.Is(err, errNoTurn) || isLater && later.Busy}
 	case reason != "":
 		return ending{reason: reason, dead: true}
 	}

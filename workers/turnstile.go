@@ -84,6 +84,16 @@ func (t *turnstile) paceTo(every time.Duration) {
 	t.every = every
 }
 
+// sooner lets the next one through at a time, unless that is earlier yet.
+func (t *turnstile) sooner(next time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if next.Before(t.next) {
+		t.next = next
+		t.run()
+	}
+}
+
 // open lets everybody through.
 func (t *turnstile) open() {
 	t.mu.Lock()
