@@ -270,6 +270,7 @@ type model struct {
 	early    map[domain.OrderRef]bool           // got as far as they got before there was their event
 	nonsense map[string]int64                   // log entry -> when its requests for unknown events are not valid any more
 	stale    []string                           // what the list of them said of such entries that are forgotten
+	held     map[domain.OrderRef]held           // when it was held last
 	asked    map[domain.OrderRef]int64          // by when the gateway is asked what became of orders, since when they were awaited last
 	branches map[string]string                  // what is stored of the partition's branch: nothing changes it
 	clock    int64                              // the scripts' clock is not before it
@@ -321,7 +322,7 @@ func newModel(rt *rapid.T, base *fixture, r *ran) *model {
 	m := &model{
 		fixture: &f, rt: rt, ran: r, book: domain.NewSnapshot(), folded: domain.NewSnapshot(), second: reference.New(),
 		hashes: make(map[string]int), was: make(map[domain.OrderRef][]domain.Order), early: make(map[domain.OrderRef]bool), nonsense: make(map[string]int64), pending: make(map[domain.Group]map[string]holder),
-		altered: make(map[domain.OrderRef][][]string), asked: make(map[domain.OrderRef]int64),
+		altered: make(map[domain.OrderRef][][]string), asked: make(map[domain.OrderRef]int64), held: make(map[domain.OrderRef]held),
 		raw: make(map[string][]string), alive: make(map[string][2]int64), noted: make(map[domain.Group]bool),
 	}
 	m.branches = f.eventFields() // nothing else is there yet
@@ -547,6 +548,12 @@ type asked struct {
 	since   bool             // and it has become what it is since then
 }
 
+// held is an order when it was held, as the second opinion has it, and by which fact.
+type held struct {
+	factID string
+	order  reference.Order
+}
+
 // follow takes over what became of commands, in the order in which they were decided, each at some time in between.
 func (m *model) follow(from, to int64, list ...asked) {
 	m.Helper()
@@ -600,6 +607,9 @@ func (m *model) followEvent(event *domain.Fact, from, to int64, list ...asked) {
 		}
 		if fact != nil {
 			m.wantSale(*fact)
+			if fact.Type == domain.FactHeld {
+				m.held[a.ref] = held{fact.ID, *m.second.Orders[reference.Name{Event: a.ref.EventID, Order: a.ref.OrderID}]}
+			}
 		}
 		if a.told != nil && a.told.Order != m.book.Orders[a.ref] {
 			m.Fatalf("%s: %+v: told of\n%+v\nwant\n%+v", a.ref, a.command, a.told.Order, m.book.Orders[a.ref])
@@ -1711,9 +1721,10 @@ func (m *model) restore() {
 	}
 	target := source
 	then := m.second.Clone()
+	var lost *reference.Order
 	var facts []domain.Fact
 	since := false
-	switch pick(m, "lost", "all", "all", "its end", "since") {
+	switch kind := pick(m, "lost", "all", "all", "what came after it was held", "its end", "since"); kind {
 	case "its end":
 		o := m.book.Orders[source]
 		view := m.book.View(source, "")
@@ -1736,10 +1747,16 @@ func (m *model) restore() {
 		target = domain.OrderRef{EventID: source.EventID, OrderID: m.drawRef().OrderID}
 		_, known := m.book.Orders[target]
 		since = known
+		was, wasHeld := m.held[source]
 		for _, fact := range m.facts {
-			if fact.Ref() == source {
-				fact.OrderID = target.OrderID
-				facts = append(facts, fact)
+			if fact.Ref() != source {
+				continue
+			}
+			id := fact.ID
+			fact.OrderID = target.OrderID
+			if facts = append(facts, fact); kind == "what came after it was held" && wasHeld && id == was.factID {
+				lost = &was.order // held, perhaps of a customer who has something else now, or nothing
+				break
 			}
 		}
 		for i := len(facts) - 1; i >= 0; i-- { // since it was forgotten
@@ -1753,7 +1770,9 @@ func (m *model) restore() {
 	if since {
 		c.Common = "0-0"
 	}
-	lost := *then.Orders[reference.Name{Event: source.EventID, Order: source.OrderID}]
+	if lost == nil {
+		lost = then.Orders[reference.Name{Event: source.EventID, Order: source.OrderID}]
+	}
 	from := m.Now()
 	found, err := m.ledger.missing(m.Ctx, target, c, false)
 	m.Must(err)
@@ -1763,7 +1782,7 @@ func (m *model) restore() {
 	if found.Kind != done.Kind && from == m.Now() {
 		m.Fatalf("it finds %+v, and then %+v", found, done)
 	}
-	m.follow(from, m.until(), asked{ref: target, command: c, lost: &lost, since: since})
+	m.follow(from, m.until(), asked{ref: target, command: c, lost: lost, since: since})
 }
 
 // clockBack makes it so that the log is of a later time than the clock, as after a failover to a server whose clock is
