@@ -319,7 +319,7 @@ func (w *writing) findCommon(ctx context.Context, chain []link) error {
 		return failed
 	}
 	n := sort.Search(len(s.Entries), func(n int) bool {
-		return failed != nil || chain[i].upTo != (Position{}) && s.position(s.Entries[n].ID).Compare(chain[i].upTo) > 0 || !inLog(s.Entries[n])
+		return failed != nil || chain[i].upTo != (Position{}) && position(s.Entries[n].ID).Compare(chain[i].upTo) > 0 || !inLog(s.Entries[n])
 	})
 	if failed != nil || n == 0 {
 		return failed

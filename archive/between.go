@@ -41,7 +41,7 @@ func (r *Reader) Between(ctx context.Context, p int, mark domain.ArchiveMark, af
 		}
 		last = s
 		for _, e := range s.Entries {
-			at := s.position(e.ID)
+			at := position(e.ID)
 			if at.Compare(to) >= 0 || l.upTo != (Position{}) && at.Compare(l.upTo) > 0 {
 				break
 			}

@@ -27,6 +27,15 @@ func (r *Reader) segment(ctx context.Context, key Key) (*Segment, error) {
 	return decode(key, body)
 }
 
+// header is what a segment says of itself, for whom its entries are of no interest. Errors are those of segment.
+func (r *Reader) header(ctx context.Context, key Key) (Header, error) {
+	body, err := r.bucket.Get(ctx, key.String())
+	if err != nil {
+		return Header{}, err
+	}
+	return decodeHeader(key, body)
+}
+
 // link is a segment of a chain, and up to where the chain goes along it.
 type link struct {
 	key  Key
@@ -90,11 +99,11 @@ func (r *Reader) chain(ctx context.Context, p int, branch string, branches map[s
 		if len(own) == 0 || own[0].key.Before != (Position{}) {
 			return nil, fmt.Errorf("the first segment of branch %s of partition %d is missing: %w", branch, p, ErrMissing)
 		}
-		first, err := r.segment(ctx, own[0].key)
+		first, err := r.header(ctx, own[0].key)
 		if err != nil {
 			return nil, err
 		}
-		begins := first.After()
+		begins := position(first.After)
 		own = slices.Clone(own)
 		if upTo != (Position{}) {
 			own = slices.DeleteFunc(own, func(l link) bool {
@@ -115,7 +124,7 @@ func (r *Reader) chain(ctx context.Context, p int, branch string, branches map[s
 		if upTo == (Position{}) || begins.Compare(upTo) < 0 {
 			upTo = begins
 		}
-		branch = first.Header.Parent
+		branch = first.Parent
 	}
 }
 
@@ -161,7 +170,7 @@ func (r *Reader) walkFrom(ctx context.Context, chain []link, before *Segment, la
 		}
 		entries := s.Entries
 		if l.upTo != (Position{}) {
-			end := slices.IndexFunc(entries, func(e domain.Entry) bool { return s.position(e.ID).Compare(l.upTo) > 0 })
+			end := slices.IndexFunc(entries, func(e domain.Entry) bool { return position(e.ID).Compare(l.upTo) > 0 })
 			if end >= 0 {
 				entries = entries[:end]
 			}
@@ -172,7 +181,7 @@ func (r *Reader) walkFrom(ctx context.Context, chain []link, before *Segment, la
 			}
 		}
 		if len(entries) > 0 {
-			last = s.position(entries[len(entries)-1].ID)
+			last = position(entries[len(entries)-1].ID)
 		}
 		before = s
 		if err := each(s, entries); err != nil {

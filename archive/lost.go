@@ -107,15 +107,15 @@ func (r *Reader) leftBranches(ctx context.Context, log domain.ArchiveSource, p i
 	}
 	for seen := map[string]bool{}; !seen[branch]; {
 		seen[branch] = true
-		first, err := r.segment(ctx, Key{Namespace: r.namespace, Partition: p, Branch: branch})
+		first, err := r.header(ctx, Key{Namespace: r.namespace, Partition: p, Branch: branch})
 		if err != nil {
 			return nil, err
 		}
-		if first.Header.Parent == "" {
+		if first.Parent == "" {
 			return left, nil
 		}
-		branch = first.Header.Parent
-		left = append(left, Lost{Partition: p, Branch: branch, Now: state.Branch, Common: first.Header.After})
+		branch = first.Parent
+		left = append(left, Lost{Partition: p, Branch: branch, Now: state.Branch, Common: first.After})
 	}
 	return nil, fmt.Errorf("branch %s of partition %d goes on from itself", branch, p)
 }
@@ -150,7 +150,7 @@ func (r *Reader) readLost(ctx context.Context, l *Lost, step func()) error {
 			step()
 		}
 		for _, e := range entries {
-			if s.position(e.ID).Compare(common) <= 0 {
+			if position(e.ID).Compare(common) <= 0 {
 				continue
 			}
 			facts, err := wire.ParseFacts(e.ID, e.Fields)

@@ -21,7 +21,7 @@ type RestoreOptions struct {
 	UntilMillis int64
 	// Full has the archive read from its start, and the whole log told, whatever snapshots there are.
 	Full bool
-	// Step, if not nil, is called for each segment that was read.
+	// Step, if not nil, is called for each segment that was read, at the same time for several partitions.
 	Step func()
 }
 
@@ -80,7 +80,7 @@ func (s *Restorable) newestHeader(ctx context.Context, p int) (Header, error) {
 		return Header{}, err
 	}
 	for _, l := range slices.Backward(links) {
-		segment, err := s.r.segment(ctx, l.key)
+		h, err := s.r.header(ctx, l.key)
 		var damaged *damagedError
 		switch {
 		case errors.As(err, &damaged), errors.Is(err, ErrMissing):
@@ -88,7 +88,7 @@ func (s *Restorable) newestHeader(ctx context.Context, p int) (Header, error) {
 		case err != nil:
 			return Header{}, err
 		}
-		return segment.Header, nil
+		return h, nil
 	}
 	return Header{}, domain.WithClass(domain.ClassPoison, fmt.Errorf("no segment of branch %s of partition %d can be read (archive verify names what is wrong)", s.branches[p], p))
 }
@@ -149,11 +149,16 @@ func (s *Restorable) Read(ctx context.Context, p int, log func(domain.Entry) err
 // upTo are those of entries that are to be restored, and whether that is not all.
 func (s *Restorable) upTo(entries []domain.Entry) (within []domain.Entry, cut bool) {
 	for i, e := range entries {
-		if s.o.UntilMillis > 0 && domain.EntryMillis(e.ID) > s.o.UntilMillis {
+		if !s.within(e.ID) {
 			return entries[:i], true
 		}
 	}
 	return entries, false
+}
+
+// within reports whether an entry is to be restored.
+func (s *Restorable) within(id string) bool {
+	return s.o.UntilMillis == 0 || domain.EntryMillis(id) <= s.o.UntilMillis
 }
 
 // acknowledged is up to where each group had acknowledged everything when the segment was written that has the last entry of a chain that is to be restored.
@@ -162,12 +167,12 @@ func (s *Restorable) acknowledged(ctx context.Context, chain []link) (map[domain
 		if l.key.Before.Compare(lastAt(s.o.UntilMillis)) >= 0 {
 			continue
 		}
-		segment, err := s.r.segment(ctx, l.key)
+		h, err := s.r.header(ctx, l.key)
 		if err != nil {
 			return nil, err
 		}
-		if within, _ := s.upTo(segment.Entries[:1]); len(within) > 0 {
-			return segment.Header.Acknowledged, nil
+		if s.within(h.First) {
+			return h.Acknowledged, nil
 		}
 	}
 	return nil, nil
@@ -278,13 +283,7 @@ func (d *reading) look(ctx context.Context, before *Segment, rest []link, each f
 }
 
 // lastOf is the position of the last of some entries of a segment that was read.
-func lastOf(entries []domain.Entry) Position {
-	at, err := ParsePosition(entries[len(entries)-1].ID)
-	if err != nil {
-		panic(err) // it was checked then
-	}
-	return at
-}
+func lastOf(entries []domain.Entry) Position { return position(entries[len(entries)-1].ID) }
 
 func (d *reading) markOf(s *Segment, position string) domain.ArchiveMark {
 	return domain.ArchiveMark{Branch: d.branch, Position: position, Segment: s.Key.String(), Hash: s.Hash}
@@ -350,7 +349,7 @@ func (d *reading) take(e domain.Entry) error {
 
 // tell has an entry written to the log if anybody needs it there, or all of it is told.
 func (d *reading) tell(e domain.Entry) error {
-	if d.found.Snapshot != "" && lastOf([]domain.Entry{e}).Compare(d.needed) <= 0 {
+	if d.found.Snapshot != "" && position(e.ID).Compare(d.needed) <= 0 {
 		d.found.Trimmed = d.found.Trimmed || d.held != nil
 		d.held = &e
 		return nil
@@ -367,13 +366,12 @@ func (d *reading) tell(e domain.Entry) error {
 // lineage are a branch and those that it goes on from, as far as they are archived.
 func (s *Restorable) lineage(ctx context.Context, p int, branch string) (found []domain.ArchivedBranch, err error) {
 	for branch != "" {
-		first, err := s.r.segment(ctx, Key{Namespace: s.r.namespace, Partition: p, Branch: branch})
+		h, err := s.r.header(ctx, Key{Namespace: s.r.namespace, Partition: p, Branch: branch})
 		if err != nil {
 			return nil, err
 		}
-		h := first.Header
 		is := domain.ArchivedBranch{ID: branch, Parent: h.Parent, After: h.After, AtMillis: h.AtMillis, By: h.By}
-		if branch = h.Parent; first.After() == (Position{}) {
+		if branch = h.Parent; position(h.After) == (Position{}) {
 			is.Parent, branch = "", "" // nothing of a parent is in it
 		}
 		found = append(found, is)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,13 +58,13 @@ type Segment struct {
 }
 
 // Last is the position of its last entry.
-func (s *Segment) Last() Position { return s.position(s.Header.Last) }
+func (s *Segment) Last() Position { return position(s.Header.Last) }
 
 // After is the position before its first entry.
-func (s *Segment) After() Position { return s.position(s.Header.After) }
+func (s *Segment) After() Position { return position(s.Header.After) }
 
 // position reads one that was checked when the segment was read.
-func (s *Segment) position(id string) Position {
+func position(id string) Position {
 	p, err := ParsePosition(id)
 	if err != nil {
 		panic(err)
@@ -155,15 +154,23 @@ func some[T comparable](v T) *T {
 	return &v
 }
 
-// entriesOf is what rowsOf made rows of.
-func entriesOf(rows []row) ([]domain.Entry, error) {
-	var entries []domain.Entry
+// said is what of a row the entries are made of again; the other columns are for those who query an archive, and are not read.
+type said struct {
+	EntryID string `parquet:"entry_id"`
+	Line    int64  `parquet:"line"`
+	Type    string `parquet:"type,dict"`
+	Fact    string `parquet:"fact"`
+	Raw     []byte `parquet:"raw,optional"`
+}
+
+// entriesOf is what rowsOf made rows of, and how many facts that are.
+func entriesOf(rows []said) (entries []domain.Entry, facts int, err error) {
 	for i := 0; i < len(rows); {
 		first := rows[i]
 		if first.Line == 0 {
 			fields, err := fromNetstrings(first.Raw)
 			if err != nil {
-				return nil, fmt.Errorf("entry %s: %w", first.EntryID, err)
+				return nil, 0, fmt.Errorf("entry %s: %w", first.EntryID, err)
 			}
 			entries = append(entries, domain.Entry{ID: first.EntryID, Fields: fields})
 			i++
@@ -172,13 +179,14 @@ func entriesOf(rows []row) ([]domain.Entry, error) {
 		lines := []string{}
 		for ; i < len(rows) && rows[i].EntryID == first.EntryID; i++ {
 			if rows[i].Line != int64(len(lines)+1) || rows[i].Type != first.Type {
-				return nil, fmt.Errorf("entry %s: has the line %d of %q where its line %d of %q belongs", first.EntryID, rows[i].Line, rows[i].Type, len(lines)+1, first.Type)
+				return nil, 0, fmt.Errorf("entry %s: has the line %d of %q where its line %d of %q belongs", first.EntryID, rows[i].Line, rows[i].Type, len(lines)+1, first.Type)
 			}
 			lines = append(lines, rows[i].Fact)
 		}
+		facts += len(lines)
 		entries = append(entries, domain.Entry{ID: first.EntryID, Fields: []string{first.Type, strings.Join(lines, "\n")}})
 	}
-	return entries, nil
+	return entries, facts, nil
 }
 
 // netstrings are values one behind the other: length ':' bytes ','.
@@ -259,69 +267,93 @@ func (d *damagedError) Error() string {
 
 // decode reads a segment, and checks all that it says of itself and of its entries. Every error is a *damagedError.
 func decode(key Key, body []byte) (s *Segment, err error) {
+	err = opened(key, body, func(file *parquet.File, h Header) error {
+		rows, err := readRows(file)
+		if err != nil {
+			return fmt.Errorf("its rows cannot be read: %w", err)
+		}
+		entries, facts, err := entriesOf(rows)
+		if err != nil {
+			return err
+		}
+		before, err := ParsePosition(h.After)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			at, err := ParsePosition(e.ID)
+			if err != nil || at.Compare(before) <= 0 {
+				return fmt.Errorf("its entry %q comes behind %s", e.ID, before)
+			}
+			before = at
+		}
+		if n := len(entries); n == 0 || n != h.Entries || facts != h.Facts || entries[0].ID != h.First || entries[n-1].ID != h.Last {
+			return fmt.Errorf("it says that it has %d entries, %d facts, %s to %s, and has %d and %d", h.Entries, h.Facts, h.First, h.Last, n, facts)
+		}
+		s = &Segment{Key: key, Header: h, Entries: entries, Hash: hashOf(body), Size: len(body)}
+		return nil
+	})
+	return s, err
+}
+
+// decodeHeader reads what a segment says of itself, and does not compare it with its entries. Every error is a *damagedError.
+func decodeHeader(key Key, body []byte) (is Header, err error) {
+	err = opened(key, body, func(_ *parquet.File, h Header) error {
+		for _, id := range []string{h.After, h.First, h.Last} {
+			if _, err := ParsePosition(id); err != nil {
+				return err
+			}
+		}
+		is = h
+		return nil
+	})
+	return is, err
+}
+
+// opened has a segment read of which it is sure that nothing was cut or changed of it, and that it is the one of its key. Every error is a *damagedError.
+func opened(key Key, body []byte, read func(*parquet.File, Header) error) (err error) {
 	damaged := func(format string, args ...any) error {
 		return &damagedError{key.String(), fmt.Sprintf(format, args...)}
 	}
 	if !sealed(body) {
-		return nil, damaged("it is not what was written: cut, or changed")
+		return damaged("it is not what was written: cut, or changed")
 	}
 	// What somebody else has sealed may be no segment all the same, and shall not end the program.
 	defer func() {
 		if broken := recover(); broken != nil {
-			s, err = nil, damaged("it cannot be read: %v", broken)
+			err = damaged("it cannot be read: %v", broken)
 		}
 	}()
 	file, err := parquet.OpenFile(bytes.NewReader(body), int64(len(body)))
 	if err != nil {
-		return nil, damaged("it cannot be read: %v", err)
+		return damaged("it cannot be read: %v", err)
 	}
 	header, found := file.Lookup(headerName)
 	if !found {
-		return nil, damaged("it has no header")
+		return damaged("it has no header")
 	}
-	s = &Segment{Key: key, Size: len(body)}
-	if err := json.Unmarshal([]byte(header), &s.Header); err != nil {
-		return nil, damaged("its header cannot be read: %v", err)
+	var h Header
+	if err := json.Unmarshal([]byte(header), &h); err != nil {
+		return damaged("its header cannot be read: %v", err)
 	}
-	h := s.Header
 	if h.Format != format {
-		return nil, damaged("it has format %d, this program reads %d", h.Format, format)
-	}
-	rows, err := readRows(file)
-	if err != nil {
-		return nil, damaged("its rows cannot be read: %v", err)
-	}
-	if s.Entries, err = entriesOf(rows); err != nil {
-		return nil, damaged("%v", err)
+		return damaged("it has format %d, this program reads %d", h.Format, format)
 	}
 	if h.Namespace != key.Namespace || h.Partition != key.Partition || h.Branch != key.Branch {
-		return nil, damaged("it says that it is of namespace %s, partition %d, branch %s", h.Namespace, h.Partition, h.Branch)
+		return damaged("it says that it is of namespace %s, partition %d, branch %s", h.Namespace, h.Partition, h.Branch)
 	}
 	if key.Before != (Position{}) && h.After != key.Before.String() || key.Before == (Position{}) && h.Parent == "" && h.After != "0-0" {
-		return nil, damaged("it says that it begins behind %s", h.After)
+		return damaged("it says that it begins behind %s", h.After)
 	}
-	before, err := ParsePosition(h.After)
-	if err != nil {
-		return nil, damaged("%v", err)
+	if err := read(file, h); err != nil {
+		return damaged("%v", err)
 	}
-	for _, e := range s.Entries {
-		at, err := ParsePosition(e.ID)
-		if err != nil || at.Compare(before) <= 0 {
-			return nil, damaged("its entry %q comes behind %s", e.ID, before)
-		}
-		before = at
-	}
-	if n := len(s.Entries); n == 0 || n != h.Entries || factsIn(rows) != h.Facts || s.Entries[0].ID != h.First || s.Entries[n-1].ID != h.Last {
-		return nil, damaged("it says that it has %d entries, %d facts, %s to %s, and has %d and %d", h.Entries, h.Facts, h.First, h.Last, n, factsIn(rows))
-	}
-	sum := sha256.Sum256(body)
-	s.Hash = hex.EncodeToString(sum[:])
-	return s, nil
+	return nil
 }
 
-func readRows(file *parquet.File) ([]row, error) {
-	r := parquet.NewGenericReader[row](file)
-	rows := make([]row, file.NumRows())
+func readRows(file *parquet.File) ([]said, error) {
+	r := parquet.NewGenericReader[said](file)
+	rows := make([]said, file.NumRows())
 	for n := 0; n < len(rows); {
 		read, err := r.Read(rows[n:])
 		if n += read; err != nil && (!errors.Is(err, io.EOF) || n < len(rows)) {

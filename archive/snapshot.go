@@ -3,7 +3,6 @@ package archive
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/gob"
@@ -11,11 +10,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"slices"
 	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
 
 	"holdfast/domain"
 )
@@ -26,7 +27,7 @@ import (
 
 // snapshotFormat is that of snapshots that this program writes, and the only one that it reads: what the state consists of. A snapshot of another
 // one is passed over, and costs no more than to fold the segments again.
-const snapshotFormat = 2
+const snapshotFormat = 3
 
 // errOtherFormat is for a snapshot of another version of this program.
 var errOtherFormat = errors.New("it is a snapshot of another version of this program")
@@ -168,23 +169,36 @@ func weight(part *domain.Snapshot) int {
 	return size
 }
 
+// compressor and decompressor are of pieces; any number of goroutines uses them. The second refuses what would be more than mostPieceBytes.
+var (
+	compressor   = sync.OnceValues(func() (*zstd.Encoder, error) { return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)) })
+	decompressor = sync.OnceValues(func() (*zstd.Decoder, error) { return zstd.NewReader(nil, zstd.WithDecoderMaxMemory(mostPieceBytes)) })
+)
+
 // encodePart makes a piece of a part. The form is Go's own: it has every value as it is, byte for byte.
 func encodePart(part *domain.Snapshot) ([]byte, error) {
 	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if err := errors.Join(gob.NewEncoder(w).Encode(part), w.Close()); err != nil {
+	w, err := compressor()
+	if err == nil {
+		err = gob.NewEncoder(&b).Encode(part)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("writing a piece of a snapshot: %w", err)
 	}
-	return b.Bytes(), nil
+	return w.EncodeAll(b.Bytes(), nil), nil
 }
 
 func decodePart(body []byte) (*domain.Snapshot, error) {
-	r, err := gzip.NewReader(bytes.NewReader(body))
+	r, err := decompressor()
+	if err != nil {
+		return nil, err
+	}
+	plain, err := r.DecodeAll(body, nil)
 	if err != nil {
 		return nil, err
 	}
 	part := domain.NewSnapshot()
-	return part, errors.Join(gob.NewDecoder(io.LimitReader(r, mostPieceBytes)).Decode(part), r.Close())
+	return part, gob.NewDecoder(bytes.NewReader(plain)).Decode(part)
 }
 
 // snapshot is one that was read, and is what it says; its pieces are read by each.
@@ -236,23 +250,10 @@ func (r *Reader) snapshot(ctx context.Context, key snapshotKey) (*snapshot, erro
 // each reads the pieces of a snapshot, one at a time. Errors are those of snapshot, and of do.
 func (s *snapshot) each(ctx context.Context, r *Reader, do func(part *domain.Snapshot) error) error {
 	events, orders := 0, 0
-	damaged := func(format string, args ...any) error {
-		return &damagedError{s.key.String(), fmt.Sprintf(format, args...)}
-	}
 	for _, hash := range s.head.Pieces {
-		body, err := r.bucket.Get(ctx, s.key.piece(hash))
-		if errors.Is(err, ErrMissing) {
-			return damaged("its piece %s is missing", hash)
-		}
+		part, err := s.piece(ctx, r, hash)
 		if err != nil {
 			return err
-		}
-		if hashOf(body) != hash {
-			return damaged("its piece %s is not what was written: cut, or changed", hash)
-		}
-		part, err := decodePart(body)
-		if err != nil {
-			return damaged("its piece %s cannot be read: %v", hash, err)
 		}
 		events, orders = events+len(part.Events), orders+len(part.Orders)
 		if err := do(part); err != nil {
@@ -260,9 +261,32 @@ func (s *snapshot) each(ctx context.Context, r *Reader, do func(part *domain.Sna
 		}
 	}
 	if events != s.head.Events || orders != s.head.Orders {
-		return damaged("it says that it has %d events and %d orders, and has %d and %d", s.head.Events, s.head.Orders, events, orders)
+		return s.damaged("it says that it has %d events and %d orders, and has %d and %d", s.head.Events, s.head.Orders, events, orders)
 	}
 	return nil
+}
+
+// piece reads one. Errors are those of snapshot.
+func (s *snapshot) piece(ctx context.Context, r *Reader, hash string) (*domain.Snapshot, error) {
+	body, err := r.bucket.Get(ctx, s.key.piece(hash))
+	if errors.Is(err, ErrMissing) {
+		return nil, s.damaged("its piece %s is missing", hash)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if hashOf(body) != hash {
+		return nil, s.damaged("its piece %s is not what was written: cut, or changed", hash)
+	}
+	part, err := decodePart(body)
+	if err != nil {
+		return nil, s.damaged("its piece %s cannot be read: %v", hash, err)
+	}
+	return part, nil
+}
+
+func (s *snapshot) damaged(format string, args ...any) error {
+	return &damagedError{s.key.String(), fmt.Sprintf(format, args...)}
 }
 
 // snapshots lists those of a branch, the newest first.

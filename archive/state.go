@@ -29,17 +29,29 @@ func (st *state) from(ctx context.Context, r *Reader, s *snapshot, facts func(ea
 	if err := facts(st.touched.note); err != nil {
 		return err
 	}
+	var customers []string // the pieces that tell what customers have
+	at, early := 0, 0      // the next piece; and how many of customers were read before it was known whose orders are touched
 	if err := s.each(ctx, r, func(part *domain.Snapshot) error {
-		st.touched.takeOrders(st.book, part)
+		if st.touched.takeOrders(st.book, part) {
+			early = len(customers)
+		}
+		if len(part.InProgress)+len(part.Places) > 0 {
+			customers = append(customers, s.head.Pieces[at])
+			st.touched.takeCustomers(st.book, part)
+		}
+		at++
 		return nil
 	}); err != nil {
 		return err
 	}
-	// Whose orders they are is known only now.
-	return s.each(ctx, r, func(part *domain.Snapshot) error {
+	for _, hash := range customers[:early] {
+		part, err := s.piece(ctx, r, hash)
+		if err != nil {
+			return err
+		}
 		st.touched.takeCustomers(st.book, part)
-		return nil
-	})
+	}
+	return nil
 }
 
 // fold folds the next entry.
@@ -82,10 +94,13 @@ func (t touched) note(f domain.Fact) {
 	}
 }
 
-func (t touched) customer(eventID, customerID string) {
-	if customerID != "" {
-		within(t.customers, eventID)[customerID] = true
+// customer reports whether he was not touched before.
+func (t touched) customer(eventID, customerID string) bool {
+	if customerID == "" || t.customers[eventID][customerID] {
+		return false
 	}
+	within(t.customers, eventID)[customerID] = true
+	return true
 }
 
 func (t touched) hasOrder(ref domain.OrderRef) bool { return t.events[ref.EventID] || t.orders[ref] }
@@ -94,8 +109,8 @@ func (t touched) hasCustomer(eventID, customerID string) bool {
 	return t.events[eventID] || t.customers[eventID][customerID]
 }
 
-// takeOrders puts what is touched of a part into a book, but for what customers have.
-func (t touched) takeOrders(book, part *domain.Snapshot) {
+// takeOrders puts what is touched of a part into a book, but for what customers have, and reports whether more of them are touched then.
+func (t touched) takeOrders(book, part *domain.Snapshot) (more bool) {
 	maps.Copy(book.Events, part.Events)
 	maps.Copy(book.Refused, part.Refused)
 	for ref, o := range part.Orders {
@@ -106,13 +121,14 @@ func (t touched) takeOrders(book, part *domain.Snapshot) {
 		if part.Early[ref] {
 			book.Early[ref] = true
 		}
-		t.customer(ref.EventID, o.CustomerID)
+		more = t.customer(ref.EventID, o.CustomerID) || more
 	}
 	for ref, line := range part.Lines {
 		if t.events[ref.EventID] {
 			book.Lines[ref] = line
 		}
 	}
+	return more
 }
 
 // takeCustomers puts what customers have who are touched into a book.

@@ -62,7 +62,7 @@ func (r *Reader) branchesOf(ctx context.Context, p int, all map[string][]link) (
 			b.Snapshot = snapshots[0].At.String()
 		}
 		for i, key := range []Key{links[0].key, links[len(links)-1].key} {
-			s, err := r.segment(ctx, key)
+			h, err := r.header(ctx, key)
 			var damaged *damagedError
 			switch {
 			case errors.As(err, &damaged) || errors.Is(err, ErrMissing):
@@ -70,10 +70,10 @@ func (r *Reader) branchesOf(ctx context.Context, p int, all map[string][]link) (
 			case err != nil:
 				return nil, err
 			case i == 0:
-				b.Parent, b.After, b.FirstMillis = s.Header.Parent, s.Header.After, domain.EntryMillis(s.Header.First)
+				b.Parent, b.After, b.FirstMillis = h.Parent, h.After, domain.EntryMillis(h.First)
 			}
 			if err == nil && i == 1 {
-				b.Last, b.LastMillis = s.Header.Last, domain.EntryMillis(s.Header.Last)
+				b.Last, b.LastMillis = h.Last, domain.EntryMillis(h.Last)
 			}
 		}
 		if b.Parent != "" {
@@ -326,7 +326,7 @@ func (r *Reader) comparePartition(ctx context.Context, log Log, p int, report *R
 			}
 		}
 		for _, archived := range entries {
-			if s.position(archived.ID).Compare(begins) < 0 {
+			if position(archived.ID).Compare(begins) < 0 {
 				report.Before++
 				continue
 			}

@@ -139,6 +139,6 @@ type ArchivedLog interface {
 	// Read tells what is archived of a partition, and says what else is known of it. It calls log for entries, in order: all, or, where it begins with a
 	// snapshot, those behind which a group has not acknowledged everything, and the one before them; the last one in any case. Then it calls state for what all of
 	// them fold to, a part at a time, the events before their orders. An error of ClassPoison names the segment that is missing or damaged, or the entry that does
-	// not follow.
+	// not follow. It is called for several partitions at the same time.
 	Read(ctx context.Context, partition int, log func(Entry) error, state func(part *Snapshot) error) (ArchivedPartition, error)
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"holdfast/domain"
 	"holdfast/e2e/program"
 	"holdfast/e2e/torture"
@@ -220,7 +222,12 @@ func BenchmarkEventCancel(b *testing.B) {
 // redisCPU is how many seconds Redis's main thread has computed so far.
 func (s *system) redisCPU(b *testing.B) (seconds float64) {
 	b.Helper()
-	text, err := s.client().Info(context.Background(), "cpu").Result()
+	return redisSeconds(b, s.client())
+}
+
+func redisSeconds(b *testing.B, client *redis.Client) (seconds float64) {
+	b.Helper()
+	text, err := client.Info(context.Background(), "cpu").Result()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -153,7 +153,7 @@ func BenchmarkRestore(b *testing.B) {
 	}
 	log.write(b, bucket)
 	url := "file://" + folder
-	snapshotTook, snapshotMB := measured(b, nil, "archive", "snapshot", "--archive", url)
+	snapshot := measured(b, nil, "archive", "snapshot", "--archive", url)
 	log.snapped = true
 	log.write(b, bucket)
 	for _, from := range []string{"snapshot", "start"} {
@@ -165,19 +165,23 @@ func BenchmarkRestore(b *testing.B) {
 					args = append(args, "--full")
 				}
 				var said []byte
-				took, mb := measured(b, &said, args...)
+				is := measured(b, &said, args...)
+				redisCPU := redisSeconds(b, server.Client())
 				var result struct{ Facts, Orders, Entries int }
 				if err := json.Unmarshal(said, &result); err != nil || result.Orders != archivedPartitions*log.orders {
 					b.Fatalf("%v: restored %+v", err, result)
 				}
-				b.ReportMetric(float64(result.Facts)/took.Seconds(), "facts/s")
-				b.ReportMetric(float64(result.Orders)/took.Seconds(), "orders/s")
-				b.ReportMetric(mb, "max-MB")
+				b.ReportMetric(float64(result.Facts)/is.took.Seconds(), "facts/s")
+				b.ReportMetric(float64(result.Orders)/is.took.Seconds(), "orders/s")
+				b.ReportMetric(is.megabytes, "max-MB")
 				b.ReportMetric(float64(result.Entries), "log-entries")
+				b.ReportMetric(is.cpu.Seconds()*1e6/float64(result.Orders), "go-µs/order")
+				b.ReportMetric(redisCPU*1e6/float64(result.Orders), "redis-µs/order")
 				b.ReportMetric(0, "ns/op")
 				if from == "snapshot" {
-					b.ReportMetric(snapshotTook.Seconds(), "s-snapshot")
-					b.ReportMetric(snapshotMB, "max-MB-snapshot")
+					b.ReportMetric(snapshot.took.Seconds(), "s-snapshot")
+					b.ReportMetric(snapshot.cpu.Seconds()*1e6/float64(result.Orders), "go-µs/order-snapshot")
+					b.ReportMetric(snapshot.megabytes, "max-MB-snapshot")
 				}
 				measured(b, nil, "--redis", server.URL(), "audit", "--archive", url)
 			}
@@ -185,9 +189,15 @@ func BenchmarkRestore(b *testing.B) {
 	}
 }
 
-// measured runs a command of the program, which must succeed, and returns how long it took, and the most memory that it had, looked at every few milliseconds: what the system tells
-// in the end may be that of the process that began it.
-func measured(b *testing.B, said *[]byte, args ...string) (took time.Duration, megabytes float64) {
+// spent is what a command needed.
+type spent struct {
+	took, cpu time.Duration
+	megabytes float64 // the most memory that it had
+}
+
+// measured runs a command of the program, which must succeed. Its memory is looked at every few milliseconds: what the system tells in the end may be that of the process
+// that began it.
+func measured(b *testing.B, said *[]byte, args ...string) (is spent) {
 	b.Helper()
 	var out, failed bytes.Buffer
 	command := exec.CommandContext(b.Context(), holdfastBinary, args...)
@@ -209,7 +219,8 @@ func measured(b *testing.B, said *[]byte, args ...string) (took time.Duration, m
 			if said != nil {
 				*said = out.Bytes()
 			}
-			return time.Since(began), megabytes
+			is.took, is.cpu = time.Since(began), command.ProcessState.UserTime()+command.ProcessState.SystemTime()
+			return is
 		case <-look.C:
 			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", command.Process.Pid))
 			if err != nil {
@@ -220,7 +231,7 @@ func measured(b *testing.B, said *[]byte, args ...string) (took time.Duration, m
 				if err != nil {
 					b.Fatal(err)
 				}
-				megabytes = max(megabytes, kilobytes/1024)
+				is.megabytes = max(is.megabytes, kilobytes/1024)
 			}
 		}
 	}

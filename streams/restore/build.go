@@ -23,9 +23,13 @@ func (r *restoring) build(ctx context.Context, p int) error {
 	b := newBuilder(ctx, r, p)
 	for _, step := range []func() error{b.clear, b.read, b.writeGroups, b.writeEvents, b.flush} {
 		if err := step(); err != nil {
-			return err
+			return fmt.Errorf("partition %d: %w", p, err)
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.add(b.result)
+	r.result.Partitions[p] = b.is
 	return nil
 }
 
@@ -43,6 +47,8 @@ type builder struct {
 	early    map[string]int // by event
 	ids      []layout.LogID // of the log's entries
 	archived domain.ArchivedPartition
+	result   Result // of this partition
+	is       Partition
 
 	pairs                               map[string]*bulk.Pairs // by key
 	holds, awaited, unknown, inProgress *bulk.Pairs
@@ -92,7 +98,7 @@ func (b *builder) clear() error {
 
 // read writes the log, and then what it and all that came before it fold to.
 func (b *builder) read() (err error) {
-	result, log := &b.r.result, b.r.ns.Keys.RestoredLog(b.p)
+	log := b.r.ns.Keys.RestoredLog(b.p)
 	b.archived, err = b.r.from.Read(b.ctx, b.p, func(e domain.Entry) error {
 		b.ids = append(b.ids, layout.ParseLogID(e.ID))
 		return b.w.Add(log, "XADD", append([]string{e.ID}, e.Fields...)...)
@@ -100,23 +106,19 @@ func (b *builder) read() (err error) {
 	if err != nil {
 		return err
 	}
-	is := Partition{
+	b.is = Partition{
 		Partition: b.p, Branch: layout.NewBranchID(), Snapshot: b.archived.Snapshot, Facts: b.archived.Facts, Entries: len(b.ids),
 		BeyondFacts: b.archived.BeyondFacts, BeyondFault: b.archived.BeyondFault,
 	}
 	if len(b.ids) > 0 {
 		last := b.ids[len(b.ids)-1]
-		is.Last, is.LastMillis = last.String(), int64(last.Millis) //nolint:gosec // a time of Redis
+		b.is.Last, b.is.LastMillis = last.String(), int64(last.Millis) //nolint:gosec // a time of Redis
 	}
 	if len(b.archived.Branches) > 0 {
-		is.Parent = b.archived.Branches[0].ID
+		b.is.Parent = b.archived.Branches[0].ID
 	}
-	result.Facts += is.Facts
-	result.Entries += is.Entries
-	result.Segments += b.archived.Segments
-	result.BeyondEntries += b.archived.BeyondEntries
-	result.BeyondFacts += b.archived.BeyondFacts
-	result.Partitions = append(result.Partitions, is)
+	b.result.Facts, b.result.Entries, b.result.Segments = b.is.Facts, b.is.Entries, b.archived.Segments
+	b.result.BeyondEntries, b.result.BeyondFacts = b.archived.BeyondEntries, b.archived.BeyondFacts
 	return nil
 }
 
@@ -126,7 +128,7 @@ func (b *builder) writePart(part *domain.Snapshot) error {
 		b.events[id], b.totals[id] = e, new(layout.Totals)
 		if e.Exists() {
 			b.hashes[id] = layout.OrderHashesOf(e)
-			b.r.result.Events++
+			b.result.Events++
 		}
 	}
 	for what, count := range part.Refused {
@@ -142,14 +144,12 @@ func (b *builder) writePart(part *domain.Snapshot) error {
 		return err
 	}
 	lines, err := bulk.WriteInvoices(b.ctx, b.r.ns, part.Orders, part.Lines)
-	b.r.result.InvoiceLines += lines
+	b.result.InvoiceLines += lines
 	if err != nil {
 		return err
 	}
-	b.r.result.Orders += len(part.Orders)
-	if b.r.options.Progress != nil {
-		b.r.options.Progress(b.r.result.Orders)
-	}
+	b.result.Orders += len(part.Orders)
+	b.r.progress(len(part.Orders))
 	return nil
 }
 
@@ -168,9 +168,9 @@ func (b *builder) writeGroups() error {
 		}
 		left := len(b.ids) - read
 		if group == domain.GroupPosting {
-			b.r.result.Unposted += left
+			b.result.Unposted += left
 		} else {
-			b.r.result.Unsettled += left
+			b.result.Unsettled += left
 		}
 	}
 	return nil
@@ -191,7 +191,7 @@ func (b *builder) writeOrders(part *domain.Snapshot) error {
 			return domain.WithClass(domain.ClassPoison, fmt.Errorf("%w: order %s is confirmed, and its event is not known, or its revenue is more than 2^63-1", errBroken, ref))
 		}
 		if o.Open() {
-			b.r.result.Held++
+			b.result.Held++
 			if err := b.holds.Add(strconv.FormatInt(o.PayableUntilMillis(), 10), ref.String()); err != nil {
 				return err
 			}
@@ -290,7 +290,7 @@ func (b *builder) writeEvents() error {
 
 // branches are a new one, which goes on from what was archived, and those before it.
 func (b *builder) branches() []layout.Branch {
-	is := b.r.result.Partitions[len(b.r.result.Partitions)-1]
+	is := b.is
 	list := []layout.Branch{{ID: is.Branch, Parent: is.Parent, Knew: is.Parent, Common: is.Last, End: is.Last, AtMillis: b.r.now, By: "restore"}}
 	for _, a := range b.archived.Branches {
 		common := a.After

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/domain"
 	"holdfast/streams"
@@ -21,7 +22,7 @@ import (
 
 // Options of Run.
 type Options struct {
-	// Progress, if not nil, is told now and then how many orders were written so far.
+	// Progress, if not nil, is told now and then how many orders were written so far, by one goroutine at a time.
 	Progress func(orders int)
 }
 
@@ -85,7 +86,38 @@ type restoring struct {
 	name    string           // of this run
 	now     int64            // milliseconds, on Redis's clock
 	left    map[int][]string // by partition: the keys that are there
+
+	mu      sync.Mutex // guards what follows: partitions are written at the same time
 	result  Result
+	written int // orders
+}
+
+// atOnce is how many partitions are written at the same time: while Redis is busy with one, another is read.
+const atOnce = 3
+
+// progress tells that so many orders more were written.
+func (r *restoring) progress(orders int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written += orders
+	if r.options.Progress != nil {
+		r.options.Progress(r.written)
+	}
+}
+
+// add adds what was restored of a partition.
+func (r *Result) add(of Result) {
+	r.Events += of.Events
+	r.Orders += of.Orders
+	r.Facts += of.Facts
+	r.Entries += of.Entries
+	r.Segments += of.Segments
+	r.Held += of.Held
+	r.InvoiceLines += of.InvoiceLines
+	r.Unposted += of.Unposted
+	r.Unsettled += of.Unsettled
+	r.BeyondEntries += of.BeyondEntries
+	r.BeyondFacts += of.BeyondFacts
 }
 
 func refused(format string, args ...any) error {
@@ -116,14 +148,16 @@ func (r *restoring) run(ctx context.Context) error {
 	if err := r.look(ctx); err != nil {
 		return err
 	}
+	r.result.Partitions = make([]Partition, is.Partitions)
+	building, of := errgroup.WithContext(ctx)
+	building.SetLimit(atOnce)
 	for p := range isWhole {
-		if isWhole[p] {
-			r.result.Partitions = append(r.result.Partitions, Partition{Partition: p})
-			continue
+		if r.result.Partitions[p].Partition = p; !isWhole[p] {
+			building.Go(func() error { return r.build(of, p) })
 		}
-		if err := r.build(ctx, p); err != nil {
-			return fmt.Errorf("partition %d: %w", p, err)
-		}
+	}
+	if err := building.Wait(); err != nil {
+		return err
 	}
 	// Nothing is in service so far. From the first partition on that is, only the same can be restored.
 	if err := r.finish(ctx); err != nil {
