@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -119,7 +120,7 @@ func (r *recalling) orders(ctx context.Context) error {
 			r.done.Confirmed++
 		}
 	}
-	return r.write(ctx, byHash, func(written, of int) {
+	return r.write(ctx, byHash, k.Orders(r.p, k.SharedHash(r.id)), func(written, of int) {
 		r.done.Written += written
 		if r.progress != nil {
 			r.progress(of)
@@ -135,10 +136,11 @@ func (r *recalling) customers(ctx context.Context) error {
 		key := k.Customers(r.p, k.HashOfCustomer(r.id, customer, r.note.Hashes))
 		byHash[key] = append(byHash[key], field{r.id + "/" + customer, fmt.Sprint(places), ""})
 	}
-	return r.write(ctx, byHash, func(int, int) {})
+	return r.write(ctx, byHash, "", func(int, int) {})
 }
 
-func (r *recalling) write(ctx context.Context, byHash map[string][]field, each func(written, of int)) error {
+// write brings back what is not there. A restore has put what was there into another hash, if any is named.
+func (r *recalling) write(ctx context.Context, byHash map[string][]field, restored string, each func(written, of int)) error {
 	s := r.events.store
 	for key, fields := range byHash {
 		slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
@@ -147,7 +149,7 @@ func (r *recalling) write(ctx context.Context, byHash map[string][]field, each f
 			for _, f := range chunk {
 				args = append(args, f.name, f.value, f.fact)
 			}
-			reply, err := s.run(ctx, scriptRecallOrders, []string{s.keys.Log(r.p), s.keys.Events(r.p), s.keys.Forgetting(r.p), key}, args...).Slice()
+			reply, err := s.run(ctx, scriptRecallOrders, []string{s.keys.Log(r.p), s.keys.Events(r.p), s.keys.Forgetting(r.p), key, cmp.Or(restored, key)}, args...).Slice()
 			if err != nil {
 				return fmt.Errorf("script recall_orders: %w", access.ClassifyChange(err))
 			}

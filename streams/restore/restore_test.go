@@ -867,3 +867,109 @@ func TestFromASnapshot(t *testing.T) {
 	}
 	w.wantAudited()
 }
+
+// TestHalfRecalled: whatever of an event was back when Redis was emptied, and restored, is there once when the rest of it is recalled, with hashes of its own
+// as with the one that it shares; and an audit is well in between.
+func TestHalfRecalled(t *testing.T) {
+	for _, capacity := range []int64{100, 900_000} {
+		t.Run(fmt.Sprint(capacity), func(t *testing.T) { halfRecalled(t, capacity) })
+	}
+}
+
+func halfRecalled(t *testing.T, capacity int64) {
+	w := newWorld(t)
+	store := w.open(streams.Options{Create: true})
+	stop := w.work(store)
+	list := func(store *streams.Store, id string) {
+		_, err := store.Events().Create(w.Ctx, id, domain.Terms{
+			Name: id, Currency: "EUR", MaxPerCustomer: 9, Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: capacity}},
+		})
+		w.Must(err)
+	}
+	p := producer.New(store.Checkout(), store.Checkout(), producer.Options{})
+	defer p.Close()
+	ask := func(r domain.Request) {
+		receipt, err := p.Publish(w.Ctx, r)
+		w.Must(err)
+		_, err = p.WaitFor(w.Ctx, receipt)
+		w.Must(err)
+	}
+	ask(domain.Request{Type: domain.RequestCancel, EventID: "e1", OrderID: "unseen"})
+	list(store, "e1")
+	refs := []domain.OrderRef{{EventID: "e1", OrderID: "unseen"}}
+	for i := range 8 {
+		order := fmt.Sprint("o", i)
+		ask(domain.Request{Type: domain.RequestPurchase, EventID: "e1", OrderID: order, CustomerID: fmt.Sprint("fred", i%3), Quantity: 1, PaymentToken: "tok"})
+		refs = append(refs, domain.OrderRef{EventID: "e1", OrderID: order})
+	}
+	ask(domain.Request{Type: domain.RequestCancel, EventID: "e1", OrderID: "o1"})
+	_, err := store.Events().Close(w.Ctx, "e1", domain.Cause{})
+	w.Must(err)
+	w.drained(store)
+	stop()
+	was, err := store.Inside().Orders(w.Ctx, refs)
+	w.Must(err)
+	half := 0
+	for n, killed := 0, true; killed; n++ {
+		w.forgotten(store, "e1")
+		killer := &streamstest.Killer{Left: 1 << 30, After: true}
+		dying := w.open(streams.Options{Hook: killer})
+		killer.Left = n
+		_, err := dying.Events().Recall(w.Ctx, archive.NewReader(w.bucket, namespace), "e1", nil)
+		if killed = killer.Killed; killed != (err != nil) {
+			t.Fatalf("killed: %t, %v", killed, err)
+		}
+		w.archive(store)
+		w.Do("FLUSHALL")
+		result, err := w.restore(archive.RestoreOptions{Full: n%2 == 0}, nil)
+		w.Must(err)
+		if killed && result.Orders > 0 && result.Orders < len(refs) {
+			half++
+		}
+		store = w.open(streams.Options{Create: true})
+		if report := w.audited(audit.Options{}); !report.OK {
+			t.Fatalf("killed: %t, after %d commands; restored: %+v", killed, n, report)
+		}
+		other := fmt.Sprint("other", n)
+		for store.Partition(other) != store.Partition("e1") {
+			other += "+"
+		}
+		list(store, other) // there must be something on the branch that can be archived
+		stop := w.work(store)
+		w.drained(store)
+		stop()
+		w.archive(store)
+		_, err = store.Events().Recall(w.Ctx, archive.NewReader(w.bucket, namespace), "e1", nil)
+		w.Must(err)
+		w.wantAudited()
+		is, err := store.Inside().Orders(w.Ctx, refs)
+		w.Must(err)
+		if !slices.Equal(is, was) {
+			t.Errorf("its orders are\n%+v\nthey were\n%+v", is, was)
+		}
+		if t.Failed() {
+			t.Fatalf("killed: %t, after %d commands", killed, n)
+		}
+	}
+	if half == 0 && capacity > 100 {
+		t.Error("it was never half recalled")
+	}
+}
+
+// forgotten has an event that is over forgotten, with all its orders, and archived.
+func (w *world) forgotten(store *streams.Store, event string) {
+	w.Helper()
+	stop := w.work(store)
+	w.drained(store)
+	stop()
+	w.archive(store)
+	p := store.Partition(event)
+	w.Eventually(event+" is forgotten", func() bool {
+		_, _, more, err := store.Ledger().ForgetEvents(w.Ctx, p, time.Millisecond, 1000)
+		w.Must(err)
+		is, err := store.Inside().Event(w.Ctx, event)
+		w.Must(err)
+		return !more && is.Over != "" && !w.Client.HExists(w.Ctx, w.Keys.Forgetting(p), event).Val()
+	})
+	w.archive(store)
+}
