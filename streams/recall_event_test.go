@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -263,6 +264,38 @@ func TestRecallEventKilled(t *testing.T) {
 				t.Fatalf("killed: %t, after %d commands, having been sent: %t", killed, n, after)
 			}
 		}
+	}
+}
+
+// What a restore has put into the hash that the event shares, of one that was half recalled, comes to where it belongs, and no fact says it twice.
+func TestRecallEventRestored(t *testing.T) {
+	f := newFixture(t)
+	f.over("e1", terms(900_000))
+	fred := f.order("e1", "o1")
+	f.forgottenWhole("e1")
+	other, hook := f.another(t)
+	branch := f.Do("HGET", f.Keys.Events(0), layout.BranchField)
+	hook.once("recall_event", func() { f.Do("HSET", f.Keys.Events(0), layout.BranchField, "another") })
+	_, err := other.events.Recall(f.Ctx, archivedLog{f}, "e1", nil)
+	f.WantClass(err, domain.ClassRetry)
+	f.Do("HSET", f.Keys.Events(0), layout.BranchField, branch)
+	f.Do("DEL", f.Keys.Forgetting(0))
+	for key, fields := range f.stateOf("e1") {
+		if shared := f.Keys.Orders(0, f.Keys.SharedHash("e1")); strings.HasPrefix(key, f.Keys.OrdersPrefix(0)) && key != shared {
+			f.Do("DEL", key)
+			for name, record := range fields {
+				f.Do("HSET", shared, name, record)
+			}
+		}
+	}
+	f.audited()
+	if done := f.recall("e1"); done != (RecalledEvent{Orders: 4, Confirmed: 1}) {
+		t.Errorf("recalled %+v", done)
+	}
+	f.wantLogFolds()
+	f.audited()
+	if got := f.order("e1", "o1"); got != fred {
+		t.Errorf("the order is %+v, it was %+v", got, fred)
 	}
 }
 
