@@ -27,6 +27,14 @@ var WebhookTypes = []FactType{
 	FactCancelled, FactReduced, FactChanged, FactChangeRefused, FactRefundGranted, FactPaymentDisputed,
 }
 
+// ToldAs is the type by which an endpoint is told a fact: of an order that is given back what it is now, for what it had been when it was lost may never have been told.
+func (f Fact) ToldAs() FactType {
+	if f.Type == FactRestored && f.Restored != nil {
+		return FactType(f.Restored.State.String())
+	}
+	return f.Type
+}
+
 // webhookPrefix makes a fact's type that of a message.
 const webhookPrefix = "order."
 

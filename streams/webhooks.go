@@ -425,7 +425,7 @@ func (w *Webhooks) copyFrom(ctx context.Context, p int, hook domain.Webhook, at 
 		}
 		mark.Position = layout.ParseLogID(e.ID)
 		read++
-		if len(e.Fields) == 0 || !slices.Contains(hook.Types, domain.FactType(e.Fields[0])) {
+		if len(e.Fields) == 0 || !slices.Contains(hook.Types, domain.FactType(e.Fields[0])) && e.Fields[0] != string(domain.FactRestored) {
 			continue
 		}
 		facts, err := wire.ParseFacts(e.ID, e.Fields)
@@ -434,7 +434,9 @@ func (w *Webhooks) copyFrom(ctx context.Context, p int, hook domain.Webhook, at 
 			continue
 		}
 		for _, f := range facts {
-			messages = append(messages, domain.WebhookMessage{Fact: f.Name(), Type: f.Type, Ref: f.Ref()})
+			if as := f.ToldAs(); slices.Contains(hook.Types, as) {
+				messages = append(messages, domain.WebhookMessage{Fact: f.Name(), Type: as, Ref: f.Ref()})
+			}
 		}
 	}
 	if which == 0 && !known {

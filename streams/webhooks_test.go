@@ -422,6 +422,28 @@ func TestWebhookOnAnotherBranch(t *testing.T) {
 	}
 }
 
+// An order that was lost, and is given back, is told as what it is then, to whoever asked for that; what became of another one that was lost, too.
+func TestWebhookOfWhatIsGivenBack(t *testing.T) {
+	f := lossFixture(t)
+	f.confirmed("e1", "before", "fred", 1)
+	f.WaitUntil(f.Now() + 2)
+	hook := f.endpoint("wh1", domain.FactConfirmed, domain.FactCancelled)
+	holds := f.endpoint("wh2", domain.FactHeld)
+	c := f.lost(func() {
+		f.confirmed("e1", "o1", "amy", 2)
+		f.held("e1", "o2", "jim", 1, 60_000)
+		f.cancel("e1", "before")
+	})
+	for _, order := range []string{"o1", "o2", "before"} {
+		_, err := f.ledger.missing(f.Ctx, ref("e1", order), c("e1", order), true)
+		f.Must(err)
+	}
+	f.copied(hook)
+	f.copied(holds)
+	f.wantMessages(f.take(hook, "s1", 10), 2, "before cancelled 1", "o1 confirmed 1")
+	f.wantMessages(f.take(holds, "s1", 10), 1, "o2 held 1")
+}
+
 func TestWebhookEndpoints(t *testing.T) {
 	f := newFixture(t)
 	webhooks := f.store.Webhooks()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,10 +140,19 @@ func (f OrderFilter) matches(o domain.Order) bool {
 // fact, but for those that were forgotten, so its cost grows with the log, from the end at which it begins: for people and
 // reports, not for a checkout. Its memory does not grow.
 //
-// Where the log was trimmed, orders that came before are not found: when all others were told it returns an error of domain.CodeLogTrimmed, unless
-// SinceMillis asks for none of them.
+// Where the log was trimmed, orders that came before are not found in it: of one event, all are looked for among those that are stored, which takes memory for
+// their names; of all events, it returns an error of domain.CodeLogTrimmed when the others were told, unless SinceMillis asks for none of them.
 func (in *Inspector) EachOrder(ctx context.Context, filter OrderFilter, each func(domain.OrderRef, domain.Order) error) error {
 	scan := orderScan{in: in, filter: filter, each: each}
+	if filter.EventID != "" {
+		mark, err := in.ns.Trimmed(ctx, in.ns.Keys.PartitionOf(filter.EventID))
+		if err != nil {
+			return err
+		}
+		if mark != (layout.LogID{}) && filter.SinceMillis <= int64(mark.Millis) { //nolint:gosec // a time in milliseconds
+			return scan.stored(ctx)
+		}
+	}
 	err := in.merge(ctx, in.logs(filter), !filter.OldestFirst, func(_ int, e domain.Entry) error { return scan.entry(ctx, e) })
 	if err == nil {
 		err = scan.flush(ctx)
@@ -238,6 +248,43 @@ func (s *orderScan) opens(f domain.Fact) bool {
 		return s.filter.CustomerID == "" // nobody knows whose it would have been
 	}
 	return false
+}
+
+// stored goes through the orders of the filter's event that are stored, by the times at which they came: their facts may be in no log any more, nor those that say
+// that they were recalled.
+func (s *orderScan) stored(ctx context.Context) error {
+	came := make(map[string]int64) // by order_id
+	err := s.in.ns.EachOrderOf(ctx, s.filter.EventID, func(refs []domain.OrderRef) error {
+		orders, err := s.in.ns.Orders(ctx, refs)
+		if err != nil {
+			return err
+		}
+		for i, o := range orders {
+			at := cmp.Or(o.HeldAtMillis, domain.EntryMillis(o.Version)) // one that was never held has changed once
+			if at >= s.filter.SinceMillis && o.State != domain.OrderNone && s.filter.matches(o) {
+				came[refs[i].OrderID] = at
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	ids := slices.SortedFunc(maps.Keys(came), func(a, b string) int {
+		if !s.filter.OldestFirst {
+			a, b = b, a
+		}
+		return cmp.Or(cmp.Compare(came[a], came[b]), strings.Compare(a, b))
+	})
+	for chunk := range slices.Chunk(ids, access.MaxBatch) {
+		for _, id := range chunk {
+			s.found = append(s.found, firstFact{ref: domain.OrderRef{EventID: s.filter.EventID, OrderID: id}})
+		}
+		if err := s.flush(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *orderScan) flush(ctx context.Context) error {

@@ -183,6 +183,44 @@ func TestEachOrderByTime(t *testing.T) {
 	h.WantClass(err, domain.ClassPoison)
 }
 
+// Of one event all orders are told, by time, either way, wherever its log begins: of those that came before, as of an event that was recalled before, no fact is left.
+func TestEachOrderOfATrimmedLog(t *testing.T) {
+	h := newHistory(t)
+	orders := h.all()
+	middle := h.came[h.refs[len(h.refs)/2]]
+	for p := range 3 {
+		if last := h.Client.XRevRangeN(h.Ctx, h.Keys.Log(p), "+", "-", 1).Val(); len(last) == 1 {
+			h.Do("XTRIM", h.Keys.Log(p), "MINID", last[0].ID)
+			h.Do("HSET", h.Keys.Events(p), layout.TrimmedField, last[0].ID)
+		}
+	}
+	for name, filter := range map[string]OrderFilter{
+		"an event":   {EventID: h.eventIn(2)},
+		"no event":   {EventID: h.eventIn(1)},
+		"a customer": {EventID: h.eventIn(0), CustomerID: "c3"},
+		"several":    {EventID: h.eventIn(0), CustomerID: "c1", States: []domain.OrderState{domain.OrderConfirmed, domain.OrderRejected}, SinceMillis: middle},
+	} {
+		for _, oldestFirst := range []bool{false, true} {
+			filter.OldestFirst = oldestFirst
+			var got []domain.OrderRef
+			h.Must(h.inspector.EachOrder(h.Ctx, filter, func(ref domain.OrderRef, o domain.Order) error {
+				if o != orders[ref] {
+					t.Errorf("%s: %s is %+v, want %+v", name, ref, o, orders[ref])
+				}
+				got = append(got, ref)
+				return nil
+			}))
+			if want := h.want(filter, orders); !slices.Equal(got, want) {
+				t.Errorf("%s, oldest first %t: %d orders, want %d\n%v\n%v", name, oldestFirst, len(got), len(want), got[:min(9, len(got))], want[:min(9, len(want))])
+			}
+		}
+	}
+	err := h.inspector.EachOrder(h.Ctx, OrderFilter{}, func(domain.OrderRef, domain.Order) error { return nil })
+	if domain.CodeOf(err) != domain.CodeLogTrimmed {
+		t.Errorf("of all events: %v", err)
+	}
+}
+
 // What a customer ever had confirmed is found without the log, and is the same.
 func TestEachOrderOnInvoices(t *testing.T) {
 	h := newHistory(t)
