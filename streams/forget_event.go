@@ -90,33 +90,34 @@ func readNotes[N any](ctx context.Context, l *Ledger, key string, decode func(st
 // noteOver brings the notes up to what the events are, and returns those that have been closed for so long, those first that have for the longest.
 func (l *Ledger) noteOver(ctx context.Context, p int, keep time.Duration, notes map[string]layout.OverNote) (due []string, err error) {
 	s := l.store
-	newest, now, err := l.endOfLog(ctx, p)
+	closed := make(map[string]int64) // by the version of their terms
+	err = s.Inside().EachTerms(ctx, p, func(id string, terms layout.EventTerms) {
+		if terms.Closed && terms.Over == "" {
+			closed[id] = terms.Version
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for events that are over: %w", err)
+	}
+	newest, now, err := l.endOfLog(ctx, p) // behind what closed them
 	if err != nil {
 		return nil, err
 	}
 	var changed []any
-	closed := make(map[string]bool)
-	err = s.Inside().EachTerms(ctx, p, func(id string, terms layout.EventTerms) {
-		if !terms.Closed || terms.Over != "" || closed[id] {
-			return
-		}
-		closed[id] = true
+	for id, version := range closed {
 		note, noted := notes[id]
-		if !noted || note.Version != terms.Version {
-			note = layout.OverNote{Version: terms.Version, Position: newest}
+		if !noted || note.Version != version {
+			note = layout.OverNote{Version: version, Position: newest}
 			notes[id] = note
 			changed = append(changed, id, note.String())
 		}
 		if domain.EntryMillis(note.Position)+keep.Milliseconds() <= now {
 			due = append(due, id)
 		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("looking for events that are over: %w", err)
 	}
 	var reopened []string
 	for id := range notes {
-		if !closed[id] {
+		if _, still := closed[id]; !still {
 			reopened = append(reopened, id)
 			delete(notes, id)
 		}

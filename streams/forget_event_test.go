@@ -1,12 +1,15 @@
 package streams
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"holdfast/domain"
 	"holdfast/streams/audit"
@@ -79,6 +82,43 @@ func (f *fixture) audited() {
 	if err != nil || !report.OK {
 		f.Errorf("the audit: %v, %+v", err, report.Violations)
 	}
+}
+
+// scanning calls do once, before a hash is looked through.
+type scanning struct {
+	sending
+	do func()
+}
+
+func (s *scanning) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if do := s.do; do != nil && cmd.Name() == "hscan" {
+			s.do = nil
+			do()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// That an event was closed is archived before it is forgotten, though it is while somebody looks for those that are over.
+func TestForgetEventThatIsClosedMeanwhile(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.confirmed("e1", "o1", "fred", 1)
+	f.done()
+	f.WaitUntil(f.Now() + 5)
+	store, err := Open(f.Ctx, f.store.endpoint.url.String(), Options{Create: true, Hook: &scanning{do: func() { f.close("e1") }}})
+	f.Must(err)
+	t.Cleanup(func() { _ = store.Close() })
+	for range 3 {
+		if events, _, _, err := store.Ledger().ForgetEvents(f.Ctx, 0, time.Millisecond, 1000); events != 0 || err != nil {
+			t.Fatalf("forgot %d events whose end is not archived, %v", events, err)
+		}
+		f.WaitUntil(f.Now() + 5)
+	}
+	f.done()
+	f.forgetEvents(1, 0)
+	f.audited()
 }
 
 // An event that is over leaves Redis, but for that there was one, and for what its orders were on the invoices.
