@@ -261,8 +261,10 @@ func stepOf(cmd redis.Cmder) string {
 			}
 			// Nobody asked for it by an entry. Of a due hold that somebody else has ended meanwhile there is no fact.
 			fact := domain.FactExpired
-			if slices.ContainsFunc(args, func(a any) bool { return argument(a) == string(domain.FactCancelled) }) {
-				fact = domain.FactCancelled
+			for _, other := range []domain.FactType{domain.FactCancelled, domain.FactRestored} {
+				if slices.ContainsFunc(args, func(a any) bool { return argument(a) == string(other) }) {
+					fact = other
+				}
 			}
 			return script + " " + string(fact)
 		}

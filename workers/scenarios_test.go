@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/archive"
 	"holdfast/domain"
 	"holdfast/domain/wire"
 	"holdfast/payments/simulator"
@@ -1219,6 +1220,88 @@ var scenarios = []scenario{
 			forgotten(end{ref: "over/slow", customer: "cid", quantity: 1, payment: domain.PaymentStatusVoided}),
 			forgotten(end{ref: "over/poor", customer: "dan", quantity: 1, payment: domain.PaymentStatusDeclined}),
 			forgotten(end{ref: "over/late", customer: "eve"}), confirmed("e/other", "amy", 1),
+		},
+	},
+	{
+		// An event that was forgotten is recalled by a person, one order is given some money back, late, and it is forgotten again.
+		name:    "event recalled",
+		archive: true,
+		cfg:     func(cfg *workers.Config) { cfg.KeepEvent = time.Millisecond },
+		play: func(r *scene) {
+			over := func(q domain.Request) domain.Request {
+				q.EventID = "over"
+				return q
+			}
+			r.listWith("over", domain.Terms{MaxPerCustomer: 5, Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 60_000}}})
+			r.append(over(request(purchase, "sold", "amy", 2)), over(request(purchase, "back", "bob", 3)))
+			r.untilPayment("over/sold", domain.PaymentStatusCaptured)
+			r.untilPayment("over/back", domain.PaymentStatusCaptured)
+			r.append(over(request(cancel, "back", "", 0)))
+			r.untilPayment("over/back", domain.PaymentStatusRefunded)
+			r.command("it is closed", func(events *streams.Events) error {
+				_, err := events.Close(r.ctx, "over", domain.Cause{By: "ann"})
+				if domain.CodeOf(err) == domain.CodeEventOver { // the reply was lost, and it is so by now
+					return nil
+				}
+				return err
+			})
+			r.until("it is forgotten", func() bool { return r.isForgotten("over") })
+			forgets := r.scenario.cfg
+			r.scenario.cfg = nil // the next worker leaves it where it is
+			r.bury()
+			r.person("it is recalled", func(store *streams.Store, archived *archive.Reader) error {
+				_, err := store.Events().Recall(r.ctx, archived, "over", nil)
+				return err
+			})
+			r.append(over(refund("sold", 1, 500)), over(refund("sold", 1, 500)), over(request(purchase, "sold", "amy", 2)))
+			r.untilRefunded("over/sold", 500)
+			r.scenario.cfg = forgets
+			r.bury()
+			r.until("it is forgotten again", func() bool { return r.isForgotten("over") })
+			r.append(over(request(cancel, "sold", "", 0)), request(purchase, "other", "amy", 1))
+			r.untilState("e/other", domain.OrderConfirmed)
+		},
+		ends: []end{
+			forgotten(end{ref: "over/sold", customer: "amy", quantity: 2, state: domain.OrderConfirmed, payment: domain.PaymentStatusCaptured, refunded: 500}),
+			forgotten(reversed(cancelled("over/back", "bob", 3, domain.PaymentStatusRefunded))), confirmed("e/other", "amy", 1),
+		},
+	},
+	{
+		// A failover loses what is archived, under a worker that goes on. A person has it come back: what was bought and paid for, what was held, and a cancel. What is published
+		// again meanwhile is one order.
+		name:    "lost in a failover",
+		archive: true,
+		play: func(r *scene) {
+			r.sell("kept", "back")
+			r.untilPayment("e/kept", domain.PaymentStatusCaptured)
+			r.untilPayment("e/back", domain.PaymentStatusCaptured)
+			r.until("all is archived", func() bool { return r.isArchived() && r.backlog() == 0 })
+			older := r.copied()
+			r.append(request(purchase, "lost", "amy", 3), request(hold, "held", "bob", 2), request(cancel, "back", "", 0), request(purchase, "again", "cid", 1))
+			r.untilState("e/held", domain.OrderHeld)
+			r.untilPayment("e/lost", domain.PaymentStatusCaptured)
+			r.untilPayment("e/again", domain.PaymentStatusCaptured)
+			r.untilPayment("e/back", domain.PaymentStatusRefunded)
+			r.until("all is archived", r.isArchived)
+			r.lose(older)
+			r.append(request(purchase, "again", "cid", 1), request(purchase, "other", "eve", 1))
+			r.untilState("e/other", domain.OrderConfirmed)
+			r.person("what was lost comes back", func(store *streams.Store, archived *archive.Reader) error {
+				return archived.Lost(r.ctx, store.Ledger(), 0, archive.LostOptions{}, func(lost archive.Lost) error {
+					for _, o := range lost.Orders {
+						c := domain.Restore{Lost: o.Facts, Common: lost.Common, Listed: lost.Listed(o.Ref.EventID)}
+						if _, err := store.Missing(r.ctx, lost.Now, o.Ref, c, true); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			})
+			r.append(request(pay, "held", "", 0))
+		},
+		ends: []end{
+			confirmed("e/kept", "cust-kept", 3), reversed(cancelled("e/back", "cust-back", 3, domain.PaymentStatusRefunded)), confirmed("e/lost", "amy", 3),
+			confirmed("e/held", "bob", 2), confirmed("e/again", "cid", 1), confirmed("e/other", "eve", 1),
 		},
 	},
 	{

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/archive"
 	"holdfast/domain"
 	"holdfast/domain/seats"
 	"holdfast/payments/simulator"
@@ -264,6 +265,36 @@ func (r *scene) clear() {
 	}
 }
 
+// copied is all that Redis has of the namespace, of one moment.
+func (r *scene) copied() []any {
+	r.t.Helper()
+	all, err := r.rdb().Eval(r.ctx, `
+local all = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  all[#all + 1], all[#all + 2], all[#all + 3] = key, redis.call('PTTL', key), redis.call('DUMP', key)
+end
+return all`, nil, r.ns+":*").Slice()
+	if err != nil {
+		r.t.Fatalf("copying the namespace: %v", err)
+	}
+	return all
+}
+
+// lose has Redis go on with a copy, at once: what came after it is lost, as in a failover.
+func (r *scene) lose(older []any) {
+	r.t.Helper()
+	err := r.rdb().Eval(r.ctx, `
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  redis.call('UNLINK', key)
+end
+for n = 2, #ARGV, 3 do
+  redis.call('RESTORE', ARGV[n], math.max(tonumber(ARGV[n + 1]), 0), ARGV[n + 2])
+end`, nil, append([]any{r.ns + ":*"}, older...)...).Err()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		r.t.Fatalf("losing what came after the copy: %v", err)
+	}
+}
+
 // tend sees to it that a worker runs: the first, and after each death another one.
 func (r *scene) tend() {
 	if r.worker != nil {
@@ -315,15 +346,21 @@ func (r *scene) startAs(process *process) *worker {
 	return r.run(cfg, asProcess{process.gateway(gateway), process}, store, more...)
 }
 
-// command is what somebody does to events while workers work. It is a process of its own:
-// faults happen to it as to a worker. Whoever does it does it again until it has worked.
+// command is what somebody does to events while workers work.
 func (r *scene) command(what string, do func(*streams.Events) error) {
+	r.t.Helper()
+	r.person(what, func(store *streams.Store, _ *archive.Reader) error { return do(store.Events()) })
+}
+
+// person is what somebody does while workers work, who may read the archive, if there is one. It is a process of its own:
+// faults happen to it as to a worker. Whoever does it does it again until it has worked.
+func (r *scene) person(what string, do func(*streams.Store, *archive.Reader) error) {
 	r.t.Helper()
 	r.until(what, func() bool {
 		process := r.injector.process()
 		store, err := streams.Open(r.ctx, r.server.URL(), streams.Options{Namespace: r.ns, Partitions: 1, Hook: process})
 		if err == nil {
-			err = errors.Join(do(store.Events()), store.Close())
+			err = errors.Join(do(store, archive.NewReader(bucketOf{r.archive, process}, r.ns)), store.Close())
 		}
 		process.kill()
 		if err != nil && domain.ClassOf(err) != domain.ClassRetry {
@@ -375,6 +412,18 @@ func (r *scene) untilPayment(ref string, status domain.PaymentStatus) {
 		own, _ := r.books()
 		return slices.ContainsFunc(own, func(l domain.BooksLine) bool {
 			return l.EventID == parsed.EventID && l.OrderID == parsed.OrderID && l.Status == status
+		})
+	})
+}
+
+// untilRefunded waits until so much of an order's payment was given back.
+func (r *scene) untilRefunded(ref string, amount int64) {
+	r.t.Helper()
+	parsed, _ := domain.ParseOrderRef(ref)
+	r.until(fmt.Sprintf("of the payment of %s %d come back", ref, amount), func() bool {
+		own, _ := r.books()
+		return slices.ContainsFunc(own, func(l domain.BooksLine) bool {
+			return l.EventID == parsed.EventID && l.OrderID == parsed.OrderID && l.Refunded == amount
 		})
 	})
 }
