@@ -288,7 +288,8 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
   redis.call('UNLINK', key)
 end
 for n = 2, #ARGV, 3 do
-  redis.call('RESTORE', ARGV[n], math.max(tonumber(ARGV[n + 1]), 0), ARGV[n + 2])
+  local left = tonumber(ARGV[n + 1])
+  redis.call('RESTORE', ARGV[n], left < 0 and 0 or math.max(left, 1), ARGV[n + 2]) -- with 0 it would stay for ever
 end`, nil, append([]any{r.ns + ":*"}, older...)...).Err()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		r.t.Fatalf("losing what came after the copy: %v", err)
