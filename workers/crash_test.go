@@ -54,7 +54,7 @@ var steps = []string{
 	"set turn trim_log", "pipeline time xlen", "xrange", "trim_log",
 	"set turn forget_events", "hset", "hexists", "forget_event", "pipeline hset", "forget_orders", "hdel", // an event is over
 	"recall_orders", "recall_event", // and is recalled
-	"begin_branch", "move restored", // a failover has lost something, and it comes back
+	"replaced", "hget", "begin_branch", "move restored", // a failover has lost something, and it comes back
 	"gateway authorize", "gateway lookup", "gateway capture", "gateway void", "gateway refund",
 }
 
