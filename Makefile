@@ -116,7 +116,7 @@ bench: redis ## Measure holdfast and print goal and figure side by side, in unde
 		$(GOBENCH) -bench Idle . ; } | tee bench.out && go run ./report bench.out
 
 .PHONY: bench-http
-bench-http: redis ## Load the API: orders without and with a wait, and what is left of an event. In under a minute
+bench-http: redis ## Load the API: orders without and with a wait, and what is left of an event; 10,000 streams of updates. In some minutes
 	cd bench && $(GOBENCH) -count 3 -bench HTTP .
 
 .PHONY: bench-restore

@@ -98,21 +98,22 @@ const (
 
 // Server answers. It is safe for concurrent use; use it once.
 type Server struct {
-	deps    Deps
-	options Options
-	log     *zap.Logger
-	mux     *http.ServeMux
-	huma    huma.API
-	keys    *keyring
-	rates   *rates
-	events  *glances
-	door    *door
-	feeds   *feeds
-	stats   *Stats
-	waits   chan struct{}   // one element for each wait under way
-	ending  context.Context // is done once the end was asked for
-	end     context.CancelFunc
-	ended   atomic.Bool
+	deps       Deps
+	options    Options
+	log        *zap.Logger
+	mux        *http.ServeMux
+	huma       huma.API
+	keys       *keyring
+	rates      *rates
+	events     *glances
+	door       *door
+	feeds      *feeds
+	attendance *attendance
+	stats      *Stats
+	waits      chan struct{}   // one element for each wait under way
+	ending     context.Context // is done once the end was asked for
+	end        context.CancelFunc
+	ended      atomic.Bool
 
 	beside *background
 
@@ -142,6 +143,7 @@ func New(deps Deps, options Options) *Server {
 		s.publishes = &gather[domain.Request, producer.Result]{beside: s.beside, call: deps.Producer.PublishBatch, timeout: options.WriteTimeout}
 	}
 	s.feeds = &feeds{of: make(map[string]*feed)}
+	s.attendance = &attendance{stays: s.stays, beside: s.beside, all: make(map[*attendant]struct{})}
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",

@@ -52,14 +52,11 @@ func (s *Server) registerAudit() {
 
 var errAuditing = problemOf(http.StatusConflict, domain.CodeConflict, "an audit is under way: this process makes one at a time")
 
-func (s *Server) audit(ctx context.Context, in *struct {
-	Authorization string `header:"Authorization" hidden:"true"`
-},
-) (*huma.StreamResponse, error) {
+func (s *Server) audit(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
 	if !s.auditing.CompareAndSwap(false, true) {
 		return nil, errAuditing
 	}
-	response, err := s.streaming(ctx, in.Authorization, typeJSONLines, s.auditTo)
+	response, err := s.streaming(ctx, typeJSONLines, s.auditTo)
 	if err != nil {
 		s.auditing.Store(false)
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -76,6 +77,8 @@ type principal struct {
 	customer string // of roleCustomer: whose token it is
 	person   bool   // they are known by a provider of identities, and have no key
 	cancels  bool   // of roleCustomer: it may cancel what is theirs, and only held
+
+	until time.Time // when what they have shown is over; zero: a key, that lasts as long as it is there
 }
 
 // limitedBy is who shares a limit with whom.
@@ -145,8 +148,8 @@ func (s *Server) admitted(ctx huma.Context, p principal) error {
 		most = min(most, customerRate)
 	}
 	left := s.rates.take(p.limitedBy(), most, time.Now())
-	ctx.SetHeader("RateLimit-Policy", fmt.Sprintf(`"second";q=%d;w=1`, most))
-	ctx.SetHeader("RateLimit", fmt.Sprintf(`"second";r=%d;t=1`, max(left, 0)))
+	ctx.SetHeader("Ratelimit-Policy", `"second";q=`+strconv.Itoa(most)+`;w=1`) // as Go writes these names anyway
+	ctx.SetHeader("Ratelimit", `"second";r=`+strconv.Itoa(max(left, 0))+`;t=1`)
 	roles, _ := ctx.Operation().Metadata[rolesOf].([]domain.APIRole)
 	switch {
 	case left < 0:
@@ -234,7 +237,19 @@ func (s *Server) customer(ctx context.Context, token string) (principal, error) 
 	if !found || !hmac.Equal(signature, sign(key, said)) || time.Now().UnixMilli() >= c.UntilMillis || !slices.Contains(sellers, key.Role) {
 		return principal{}, errUnauthenticated
 	}
-	return principal{key: key, role: roleCustomer, customer: c.Customer, cancels: c.Cancels}, nil
+	return principal{key: key, role: roleCustomer, customer: c.Customer, cancels: c.Cancels, until: time.UnixMilli(c.UntilMillis)}, nil
+}
+
+// stays reports whether somebody who was let in still is. What they have shown was checked then: it can only be over since, or its key.
+func (s *Server) stays(ctx context.Context, p principal) bool {
+	if !p.until.IsZero() && !time.Now().Before(p.until) {
+		return false
+	}
+	if p.person {
+		return true
+	}
+	_, found, _, err := s.keys.known(ctx, p.key.ID, keysStale)
+	return found && err == nil
 }
 
 // How old what is known of the keys may be: a revoked one works no longer. A new one, that is not known yet, is looked for sooner.

@@ -190,10 +190,15 @@ func newGlances(from Events, beside *background) *glances {
 // all is a name that no event has: of the look at which there are.
 const all = "*"
 
-// at is a look at an event, or at all, that is not old.
+// at is a look at an event, or at all, that is not older than is told.
 func (g *glances) at(ctx context.Context, eventID string) (*glance, error) {
+	return g.within(ctx, eventID, glanceLasts)
+}
+
+// within is a look that is not older than that.
+func (g *glances) within(ctx context.Context, eventID string, old time.Duration) (*glance, error) {
 	g.mu.Lock()
-	look := g.fresh(eventID)
+	look := g.fresh(eventID, old)
 	g.mu.Unlock()
 	select {
 	case <-look.done:
@@ -203,10 +208,10 @@ func (g *glances) at(ctx context.Context, eventID string) (*glance, error) {
 	}
 }
 
-// fresh is at, but for the wait until it is done. The caller has the lock.
-func (g *glances) fresh(eventID string) *glance {
+// fresh is within, but for the wait until it is done. The caller has the lock.
+func (g *glances) fresh(eventID string, old time.Duration) *glance {
 	look, now := g.looks[eventID], time.Now()
-	if look != nil && now.Sub(look.began) < glanceLasts {
+	if look != nil && now.Sub(look.began) < old {
 		return look
 	}
 	if len(g.looks) >= mostGlances {
@@ -223,7 +228,7 @@ func (g *glances) fresh(eventID string) *glance {
 func (g *glances) latest(eventID string, old time.Duration) (event domain.Event, known bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.fresh(eventID)
+	g.fresh(eventID, glanceLasts)
 	look := g.known[eventID]
 	if look == nil || time.Since(look.began) > old {
 		return event, false
@@ -317,16 +322,16 @@ func (s *Server) registerEvents() {
 }
 
 func (s *Server) showEvent(ctx context.Context, in *eventInput) (*pageOutput, error) {
-	p, err := s.eventPageOf(ctx, in.Event)
+	p, err := s.eventPageOf(ctx, in.Event, glanceLasts)
 	if err != nil {
 		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
 	}
 	return cached(p, in.IfNoneMatch), nil
 }
 
-// eventPageOf is an event as everybody is told of it.
-func (s *Server) eventPageOf(ctx context.Context, id string) (page, error) {
-	look, err := s.events.at(ctx, id)
+// eventPageOf is an event as everybody is told of it, by a look that is not older than that.
+func (s *Server) eventPageOf(ctx context.Context, id string, old time.Duration) (page, error) {
+	look, err := s.events.within(ctx, id, old)
 	if err != nil {
 		return page{}, err
 	}

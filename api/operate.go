@@ -21,10 +21,12 @@ type Operating interface {
 	// DeadLetters are the oldest, at most so many, whose reason contains a text.
 	DeadLetters(ctx context.Context, reason string, most int) ([]json.RawMessage, error)
 	DeadLetter(ctx context.Context, id string) ([]json.RawMessage, error)
+	// HandledLetters are those of late, at most so many, the newest first.
+	HandledLetters(ctx context.Context, most int) ([]json.RawMessage, error)
 	// Redrive, Reroute and Discard return what was done, and why what was not done was not.
-	Redrive(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error)
-	Reroute(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error)
-	Discard(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error)
+	Redrive(ctx context.Context, ids []string, cause domain.Cause) (done, failed []json.RawMessage, err error)
+	Reroute(ctx context.Context, ids []string, cause domain.Cause) (done, failed []json.RawMessage, err error)
+	Discard(ctx context.Context, ids []string, cause domain.Cause) (done, failed []json.RawMessage, err error)
 	// Pauses are those that last, and those of late. Pause and Resume are of an event, or, if that is empty, of everything; without a reason they are
 	// refused.
 	Pauses(ctx context.Context) ([]json.RawMessage, error)
@@ -51,7 +53,8 @@ type Handled struct {
 
 // LettersRequest names dead letters.
 type LettersRequest struct {
-	IDs []string `json:"ids" minItems:"1" maxItems:"1000" nullable:"false" doc:"As the list has them (dead_id)."`
+	IDs    []string `json:"ids" minItems:"1" maxItems:"1000" nullable:"false" doc:"As the list has them (dead_id)."`
+	Reason string   `json:"reason,omitempty" maxLength:"512" doc:"Why, for people. Who asked for it is the name of the key."`
 }
 
 var operators = []domain.APIRole{domain.APISRE, domain.APIAdmin}
@@ -99,24 +102,34 @@ func (s *Server) registerOperating() {
 	) (*objectsOutput, error) {
 		return s.objects(o.DeadLetter(ctx, in.ID))
 	})
+	register(s, look("dead-letters-handled", "/v1/dead-letters/handled", "Who had which dead letters handled, when, and why, the newest first", "dead handled"), operators, func(ctx context.Context, in *struct {
+		Limit int `query:"limit" doc:"How many at most." minimum:"1" maximum:"1000" default:"100"`
+	},
+	) (*objectsOutput, error) {
+		return s.objects(o.HandledLetters(ctx, in.Limit))
+	})
 	for _, act := range []struct {
 		name, summary string
-		do            func(context.Context, []string) (done, failed []json.RawMessage, err error)
+		do            func(context.Context, []string, domain.Cause) (done, failed []json.RawMessage, err error)
 	}{
-		{"redrive", "Give dead letters back to be handled", func(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error) {
-			return o.Redrive(ctx, ids)
+		{"redrive", "Give dead letters back to be handled", func(ctx context.Context, ids []string, cause domain.Cause) (done, failed []json.RawMessage, err error) {
+			return o.Redrive(ctx, ids, cause)
 		}},
-		{"reroute", "Publish requests in the partition of their event", func(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error) {
-			return o.Reroute(ctx, ids)
+		{"reroute", "Publish requests in the partition of their event", func(ctx context.Context, ids []string, cause domain.Cause) (done, failed []json.RawMessage, err error) {
+			return o.Reroute(ctx, ids, cause)
 		}},
-		{"discard", "Remove dead letters for good", func(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error) {
-			return o.Discard(ctx, ids)
+		{"discard", "Remove dead letters for good", func(ctx context.Context, ids []string, cause domain.Cause) (done, failed []json.RawMessage, err error) {
+			return o.Discard(ctx, ids, cause)
 		}},
 	} {
 		register(s, huma.Operation{
 			OperationID: "dead-letters-" + act.name, Method: http.MethodPost, Path: "/v1/dead-letters/" + act.name, Summary: act.summary, Tags: []string{"sres"},
 		}, operators, func(ctx context.Context, in *struct{ Body LettersRequest }) (*struct{ Body Handled }, error) {
-			done, failed, err := act.do(ctx, in.Body.IDs)
+			cause := domain.Cause{Reason: in.Body.Reason, By: callerOf(ctx).key.Name}
+			if err := cause.Validate(); err != nil {
+				return nil, s.problem(err)
+			}
+			done, failed, err := act.do(ctx, in.Body.IDs, cause)
 			if err != nil {
 				return nil, s.problem(err)
 			}

@@ -86,3 +86,20 @@ func TestActsSayWho(t *testing.T) {
 		}
 	}
 }
+
+// Whoever misspells something is told where to read what there is, without a word of what they sent; bounds are written as people write them.
+func TestWhatIsWrongWithABody(t *testing.T) {
+	w := &world{}
+	s := serverOf(t, w, Options{})
+	key := w.key(t, domain.APICheckout)
+	for body, want := range map[string]string{
+		`{"event_id":"e1","order_id":"o","customer_id":"c","qty":1,"tok_secret":2}`: `"errors":[{"location":"body","message":"a property that there is not: /openapi.json tells which there are"}]`,
+		`{"event_id":"e1","order_id":"o","customer_id":"c","quantity":1000001}`:     `"errors":[{"location":"body.quantity","message":"expected number <= 1000000"}]`,
+		`{"event_id":"e1","order_id":"o","customer_id":"c","quantity":-1}`:          `"errors":[{"location":"body.quantity","message":"expected number >= 1"}]`,
+	} {
+		a := ask(s, http.MethodPost, "/v1/orders", key, body)
+		if said := a.Body.String(); a.Code != http.StatusUnprocessableEntity || !strings.Contains(said, want) || strings.Contains(said, "secret") {
+			t.Errorf("%s: %d %s", body, a.Code, said)
+		}
+	}
+}

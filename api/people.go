@@ -230,7 +230,7 @@ func (p *People) who(ctx context.Context, token string) (principal, error) {
 	if (domain.Cause{By: name}).Validate() != nil {
 		return principal{}, errUnauthenticated
 	}
-	return principal{key: domain.APIKey{ID: "person/" + said.Subject, Name: name, Role: role}, role: role, person: true}, nil
+	return principal{key: domain.APIKey{ID: "person/" + said.Subject, Name: name, Role: role}, role: role, person: true, until: said.Expiry}, nil
 }
 
 var errNoGroup = problemOf(http.StatusForbidden, domain.CodeDenied, "you are in no group that may do anything here")

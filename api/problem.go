@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 	"go.uber.org/zap"
 
 	"holdfast/domain"
@@ -65,7 +67,11 @@ func problemOf(status int, code domain.Code, detail string) *Problem {
 }
 
 // huma's own errors repeat what was sent, a payment token included: these do not.
-func init() { huma.NewError = newProblem }
+func init() {
+	huma.NewError = newProblem
+	// All that there are, are whole; 1000000 is no 1e+06 for people.
+	validation.MsgExpectedMinimumNumber, validation.MsgExpectedMaximumNumber = "expected number >= %.0f", "expected number <= %.0f"
+}
 
 // newProblem is what huma makes of what is wrong with a request before a handler sees it.
 func newProblem(status int, detail string, errs ...error) huma.StatusError {
@@ -99,13 +105,17 @@ func newProblem(status int, detail string, errs ...error) huma.StatusError {
 		case d.Location == "body" && d.Value != nil && isText(d.Value): // the decoder repeats bits of it
 			p.Errors = append(p.Errors, Fault{"body", "not the JSON that is wanted"})
 		case d.Message == "unexpected property": // its name may be anything, too
-			p.Errors = append(p.Errors, Fault{"body", "a property that there is not"})
+			if !slices.Contains(p.Errors, faultProperty) {
+				p.Errors = append(p.Errors, faultProperty)
+			}
 		default:
 			p.Errors = append(p.Errors, Fault{d.Location, d.Message})
 		}
 	}
 	return p
 }
+
+var faultProperty = Fault{"body", "a property that there is not: /openapi.json tells which there are"}
 
 func isText(v any) bool { _, ok := v.(string); return ok }
 

@@ -147,16 +147,18 @@ func (staff) Doctor(context.Context) ([]json.RawMessage, error)  { return nil, n
 func (staff) DeadLetters(context.Context, string, int) ([]json.RawMessage, error) {
 	return nil, nil
 }
-func (staff) DeadLetter(context.Context, string) ([]json.RawMessage, error) { return nil, nil }
-func (staff) Redrive(context.Context, []string) (done, failed []json.RawMessage, err error) {
+func (staff) DeadLetter(context.Context, string) ([]json.RawMessage, error)  { return nil, nil }
+func (staff) HandledLetters(context.Context, int) ([]json.RawMessage, error) { return nil, nil }
+
+func (staff) Redrive(context.Context, []string, domain.Cause) (done, failed []json.RawMessage, err error) {
 	return nil, nil, nil
 }
 
-func (staff) Reroute(context.Context, []string) (done, failed []json.RawMessage, err error) {
+func (staff) Reroute(context.Context, []string, domain.Cause) (done, failed []json.RawMessage, err error) {
 	return nil, nil, nil
 }
 
-func (staff) Discard(context.Context, []string) (done, failed []json.RawMessage, err error) {
+func (staff) Discard(context.Context, []string, domain.Cause) (done, failed []json.RawMessage, err error) {
 	return nil, nil, nil
 }
 
@@ -299,6 +301,7 @@ var calls = map[string]struct{ method, target, body, may string }{
 	"webhook-test":         {http.MethodPost, "/v1/webhooks/wh_1/test", ``, "RA"},
 	"webhook-replay":       {http.MethodPost, "/v1/webhooks/wh_1/replay", `{"since":1}`, "RA"},
 	"webhook-remove":       {http.MethodDelete, "/v1/webhooks/wh_1", ``, "A"},
+	"dead-letters-handled": {http.MethodGet, "/v1/dead-letters/handled", ``, "RA"},
 	"dead-letters-redrive": {http.MethodPost, "/v1/dead-letters/redrive", `{"ids":["0:1-0"]}`, "RA"},
 	"dead-letters-reroute": {http.MethodPost, "/v1/dead-letters/reroute", `{"ids":["0:1-0"]}`, "RA"},
 	"dead-letters-discard": {http.MethodPost, "/v1/dead-letters/discard", `{"ids":["0:1-0"]}`, "RA"},

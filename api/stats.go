@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"iter"
 	"net/http"
 	"sync/atomic"
@@ -94,6 +95,14 @@ func (e *exchange) Write(b []byte) (int, error) {
 		e.status = http.StatusOK
 	}
 	return e.ResponseWriter.Write(b)
+}
+
+// WriteString is Write of a text that need not be copied for it.
+func (e *exchange) WriteString(text string) (int, error) {
+	if e.status == 0 {
+		e.status = http.StatusOK
+	}
+	return io.WriteString(e.ResponseWriter, text)
 }
 
 // Unwrap is for http.ResponseController.

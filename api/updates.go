@@ -1,13 +1,16 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,15 +61,19 @@ type stream struct {
 
 // send writes an event; an empty name is a comment.
 func (s *stream) send(name, id string, data []byte) error {
-	text := ":\n\n"
-	if name != "" {
-		text = "event: " + name + "\n"
-		if id != "" {
-			text += "id: " + id + "\n"
-		}
-		text += "data: " + string(data) + "\n\n"
+	if name == "" {
+		return s.write(":\n\n")
 	}
-	return s.write(text)
+	return s.write(eventText(name, id, data))
+}
+
+// eventText is an event as it is written.
+func eventText(name, id string, data []byte) string {
+	text := "event: " + name + "\n"
+	if id != "" {
+		text += "id: " + id + "\n"
+	}
+	return text + "data: " + string(data) + "\n\n"
 }
 
 func (s *stream) write(text string) error {
@@ -98,7 +105,7 @@ func (s *stream) line(v any) error {
 }
 
 // streaming is a response of a media type for as long as hear goes on, the caller is let in, and the process does not end. Each stream counts as a wait.
-func (s *Server) streaming(ctx context.Context, authorization, contentType string, hear func(ctx context.Context, to *stream, still <-chan time.Time) error) (*huma.StreamResponse, error) {
+func (s *Server) streaming(ctx context.Context, contentType string, hear func(ctx context.Context, to *stream, still <-chan time.Time) error) (*huma.StreamResponse, error) {
 	leave, err := s.patience(ctx, 0)
 	if err != nil {
 		return nil, problemOf(http.StatusServiceUnavailable, domain.CodeBusy, "as many wait as may: come back later")
@@ -119,36 +126,77 @@ func (s *Server) streaming(ctx context.Context, authorization, contentType strin
 		hctx.SetHeader("Content-Type", contentType)
 		hctx.SetHeader("X-Accel-Buffering", "no")
 		hctx.SetStatus(http.StatusOK)
-		admitted, silent := time.NewTicker(admittedEvery), time.NewTicker(silence)
-		defer admitted.Stop()
+		defer s.attendance.join(callerOf(ctx), cancel)()
+		silent := time.NewTicker(silence)
 		defer silent.Stop()
-		var watching sync.WaitGroup
-		defer watching.Wait()
-		defer cancel()
-		watching.Go(func() {
-			for {
-				select {
-				case <-admitted.C:
-					if _, err := s.principal(ctx, authorization); err != nil {
-						cancel()
-						return
-					}
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
 		if err := hear(ctx, to, silent.C); err != nil && ctx.Err() == nil {
 			s.log.Debug("a stream of updates ended", zap.Error(err))
 		}
 	}}, nil
 }
 
+// attendance looks whether those who hear streams are still let in, and ends the streams of those who are not. However many they are, one goroutine does so, as long
+// as there is any.
+type attendance struct {
+	stays  func(context.Context, principal) bool
+	beside *background
+
+	mu      sync.Mutex
+	all     map[*attendant]struct{}
+	looking bool
+}
+
+type attendant struct {
+	who principal
+	end context.CancelFunc
+}
+
+// join has somebody looked after until they leave.
+func (a *attendance) join(who principal, end context.CancelFunc) (leave func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	one := &attendant{who, end}
+	a.all[one] = struct{}{}
+	if !a.looking {
+		a.looking = true
+		a.beside.goes(a.look)
+	}
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.all, one)
+	}
+}
+
+// look goes on until nobody is there any more.
+func (a *attendance) look(ctx context.Context) {
+	tick := time.NewTicker(admittedEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		a.mu.Lock()
+		now := slices.Collect(maps.Keys(a.all))
+		a.looking = len(now) > 0
+		a.mu.Unlock()
+		if len(now) == 0 {
+			return
+		}
+		for _, one := range now {
+			if !a.stays(ctx, one.who) {
+				one.end()
+			}
+		}
+	}
+}
+
 func (s *Server) orderUpdates(ctx context.Context, in *struct {
 	OrderPath
-	Authorization string `header:"Authorization" hidden:"true"`
-	Receipt       string `query:"receipt" maxLength:"512" doc:"Of its request: then there is a place in line while it waits."`
-	LastEventID   string `header:"Last-Event-ID" doc:"The id of the last event that was heard."`
+	Receipt     string `query:"receipt" maxLength:"512" doc:"Of its request: then there is a place in line while it waits."`
+	LastEventID string `header:"Last-Event-ID" doc:"The id of the last event that was heard."`
 },
 ) (*huma.StreamResponse, error) {
 	customer := callerOf(ctx).role == roleCustomer
@@ -167,7 +215,7 @@ func (s *Server) orderUpdates(ctx context.Context, in *struct {
 	if order.State.Terminal() && in.LastEventID == order.Version {
 		return &huma.StreamResponse{Body: func(hctx huma.Context) { hctx.SetStatus(http.StatusNoContent) }}, nil
 	}
-	return s.streaming(ctx, in.Authorization, typeEvents, func(ctx context.Context, to *stream, still <-chan time.Time) error {
+	return s.streaming(ctx, typeEvents, func(ctx context.Context, to *stream, still <-chan time.Time) error {
 		h := &orderHearing{Server: s, ref: ref, to: to, version: "unheard", last: first.Body}
 		if in.Receipt != "" {
 			var err error
@@ -285,9 +333,16 @@ type feed struct {
 	stop      context.CancelFunc
 
 	mu      sync.Mutex
-	now     page
+	now     told
 	err     error
 	changed chan struct{} // closed when there is another
+}
+
+// told is how an event stands, as all who listen are told.
+type told struct{ etag, text string }
+
+func toldOf(p page) told {
+	return told{p.etag, eventText("event", p.etag, bytes.TrimSuffix(p.body, []byte("\n")))}
 }
 
 // join is the feed of an event, to be left again.
@@ -297,7 +352,7 @@ func (s *Server) join(eventID string, first page) (f *feed, leave func()) {
 	f = s.feeds.of[eventID]
 	if f == nil {
 		ctx, stop := context.WithCancel(s.ending)
-		f = &feed{now: first, changed: make(chan struct{}), stop: stop}
+		f = &feed{now: toldOf(first), changed: make(chan struct{}), stop: stop}
 		s.feeds.of[eventID] = f
 		s.beside.goes(func(context.Context) { s.feed(ctx, eventID, f) }) // it ends with the last who listens, and before the server
 	}
@@ -322,13 +377,13 @@ func (s *Server) feed(ctx context.Context, eventID string, f *feed) {
 		case <-ctx.Done():
 			return
 		}
-		p, err := s.eventPageOf(ctx, eventID)
+		p, err := s.eventPageOf(ctx, eventID, feedEvery/2) // not one of the tick before
 		if err != nil && domain.ClassOf(err) == domain.ClassRetry {
 			continue // Redis is away: nothing is known to have changed
 		}
 		f.mu.Lock()
 		if err != nil || p.etag != f.now.etag {
-			f.now, f.err = p, err
+			f.now, f.err = toldOf(p), err
 			close(f.changed)
 			f.changed = make(chan struct{})
 		}
@@ -340,23 +395,22 @@ func (s *Server) feed(ctx context.Context, eventID string, f *feed) {
 }
 
 // next is what there is now, and what is closed when there is another.
-func (f *feed) next() (page, <-chan struct{}, error) {
+func (f *feed) next() (told, <-chan struct{}, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.now, f.changed, f.err
 }
 
 func (s *Server) eventUpdates(ctx context.Context, in *struct {
-	Event         string `path:"event" doc:"event_id." maxLength:"128"`
-	Authorization string `header:"Authorization" hidden:"true"`
-	LastEventID   string `header:"Last-Event-ID" doc:"The id of the last event that was heard: it is not told again."`
+	Event       string `path:"event" doc:"event_id." maxLength:"128"`
+	LastEventID string `header:"Last-Event-ID" doc:"The id of the last event that was heard: it is not told again."`
 },
 ) (*huma.StreamResponse, error) {
-	first, err := s.eventPageOf(ctx, in.Event)
+	first, err := s.eventPageOf(ctx, in.Event, glanceLasts)
 	if err != nil {
 		return nil, s.problem(err).of(domain.OrderRef{EventID: in.Event})
 	}
-	return s.streaming(ctx, in.Authorization, typeEvents, func(ctx context.Context, to *stream, still <-chan time.Time) error {
+	return s.streaming(ctx, typeEvents, func(ctx context.Context, to *stream, still <-chan time.Time) error {
 		f, leave := s.join(in.Event, first)
 		defer leave()
 		heard := in.LastEventID
@@ -366,7 +420,7 @@ func (s *Server) eventUpdates(ctx context.Context, in *struct {
 				return errors.Join(err, to.sendJSON("problem", "", s.problem(err)))
 			}
 			if now.etag != heard {
-				if err := to.send("event", now.etag, now.body[:len(now.body)-1]); err != nil {
+				if err := to.write(now.text); err != nil {
 					return fmt.Errorf("event %s: %w", in.Event, err)
 				}
 				heard = now.etag

@@ -35,6 +35,7 @@ func TestWrongTypes(t *testing.T) {
 		unknown   = keys.Unknown(0)
 		owed      = keys.Owed(0)
 		owedNotes = keys.OwedNotes(0)
+		handled   = keys.Handled(0)
 	)
 	held := func(f *fixture) domain.Incoming {
 		f.list("e1", terms(10))
@@ -126,7 +127,7 @@ func TestWrongTypes(t *testing.T) {
 			taken := f.takeOwed(1)[0]
 			return func() error { return f.ledger.OwedSettled(f.Ctx, 0, taken) }
 		}},
-		{"redrive what is owed", []string{owed, owedNotes, dead}, func(f *fixture) func() error {
+		{"redrive what is owed", []string{owed, owedNotes, dead, handled}, func(f *fixture) func() error {
 			f.owing("e1", "o1")
 			taken := f.takeOwed(1)[0]
 			f.Must(f.ledger.OweAgain(f.Ctx, 0, taken, domain.Unsettled{Owed: taken, Dead: true}))
@@ -163,17 +164,17 @@ func TestWrongTypes(t *testing.T) {
 			q := f.queue(domain.GroupWorkers, "w1")
 			return func() error { return q.DeadLetter(f.Ctx, []domain.DeadEntry{{ID: id, Reason: "r"}}) }
 		}},
-		{"redrive a request", []string{requests, dead, notes}, func(f *fixture) func() error {
+		{"redrive a request", []string{requests, dead, notes, handled}, func(f *fixture) func() error {
 			f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: f.Give("w1", 1)[0], Reason: "r"}}))
 			id := f.deadLetters()[0].ID()
 			return func() error { _, err := f.redriveLetter(id); return err }
 		}},
-		{"discard", []string{dead, notes}, func(f *fixture) func() error {
+		{"discard", []string{dead, notes, handled}, func(f *fixture) func() error {
 			f.Must(f.queue(domain.GroupWorkers, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: f.Give("w1", 1)[0], Reason: "r"}}))
 			id := f.deadLetters()[0].ID()
 			return func() error { return f.inspector.Discard(f.Ctx, id)[0].Err }
 		}},
-		{"redrive a fact", []string{log, dead}, func(f *fixture) func() error {
+		{"redrive a fact", []string{log, dead, handled}, func(f *fixture) func() error {
 			fact := posted(f)
 			f.Must(f.queue(domain.GroupPosting, "w1").DeadLetter(f.Ctx, []domain.DeadEntry{{ID: fact.ID, Reason: "r"}}))
 			id := f.deadLetters()[0].ID()

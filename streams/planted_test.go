@@ -198,6 +198,8 @@ var plantedBugs = []plantedBug{
 	{"Decide ignores the time of an allocation", "domain/allocation.go", "if a.OnSaleMillis > 0 {", "if false {"},
 	{"seats of an allocation are given back to everybody", "streams/move.go", "by.Marks(item.Free())", "by.Marks(seats.Free)"},
 	{"seats are moved without a look", "streams/scripts/adjust_event.lua", "if wrong then", "if false then"},
+	{"who has a letter redriven is not noted", "streams/scripts/redrive.lua", "note_handled(KEYS[7], now, 'redriven', ARGV[1], ARGV[2], done)\n", ""},
+	{"a letter that is gone is noted as discarded", "streams/scripts/discard.lua", "  if found then\n    local letter = {}", "  done[#done + 1] = { id = ARGV[i], order = '', entry_id = '' }\n  if found then\n    local letter = {}"},
 	{"places are put together as they came", seatsFile, "if not s.ascending then", "if false then"},
 }
 

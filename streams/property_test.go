@@ -280,6 +280,7 @@ type model struct {
 	compared int                 // so many of them, from the oldest on, were compared: an entry never changes
 	pending  map[domain.Group]map[string]holder
 	dead     []deadLetter
+	handled  []string              // ids of letters that were redriven or discarded, the newest last
 	everDead bool                  // the stream is there, though it may be empty
 	alive    map[string][2]int64   // group/consumer -> until when it counts as alive: from, to
 	noted    map[domain.Group]bool // that entries had been given to workers
@@ -2004,6 +2005,7 @@ func (m *model) redrive() {
 	id, err := m.redriveLetter("0:" + letter.id)
 	m.Must(err)
 	m.dead = slices.Delete(m.dead, i, i+1)
+	m.handled = append(m.handled, letter.id)
 	if letter.group != domain.GroupWorkers {
 		if id != letter.entry {
 			m.Fatalf("fact %s was given back as %s", letter.entry, id)
@@ -2030,6 +2032,7 @@ func (m *model) discard() {
 	}
 	i := rapid.IntRange(0, len(m.dead)-1).Draw(m.rt, "letter")
 	m.Must(m.inspector.Discard(m.Ctx, "0:"+m.dead[i].id)[0].Err)
+	m.handled = append(m.handled, m.dead[i].id)
 	m.seen["discarded "+m.dead[i].fields[1]]++
 	m.dead = slices.Delete(m.dead, i, i+1)
 }
@@ -2424,6 +2427,7 @@ func (m *model) compare() {
 	awaited := pipe.ZRangeWithScores(m.Ctx, m.Keys.Awaited(0), 0, -1)
 	unknown := pipe.ZRangeWithScores(m.Ctx, m.Keys.Unknown(0), 0, -1)
 	notes, now := pipe.HGetAll(m.Ctx, m.Keys.Delivered(0)), pipe.Time(m.Ctx)
+	handled, newest := pipe.LLen(m.Ctx, m.Keys.Handled(0)), pipe.LIndex(m.Ctx, m.Keys.Handled(0), 0)
 	after := "-"
 	if m.compared > 0 {
 		after = "(" + m.requests[m.compared-1].ID
@@ -2489,6 +2493,10 @@ func (m *model) compare() {
 	m.compareAlive(alive.Val())
 	m.compareNotes(notes.Val(), now.Val().UnixMilli())
 	delete(got, m.Keys.Delivered(0))
+	if n := len(m.handled); handled.Val() != int64(n) || n > 0 && !strings.Contains(newest.Val(), `"letter":"`+m.handled[n-1]+`"`) {
+		m.Fatalf("%d letters are noted as handled, the newest as %s, want %v", handled.Val(), newest.Val(), m.handled)
+	}
+	delete(got, m.Keys.Handled(0))
 	if entries := layout.DecodeEntries(requests.Val()); !slices.EqualFunc(entries, m.requests[m.compared:], sameEntry) || length.Val() != int64(len(m.requests)) {
 		m.Fatalf("there are %d requests, the last of them\n%v\nwant %d, the last of them\n%v", length.Val(), entries, len(m.requests), m.requests[m.compared:])
 	}

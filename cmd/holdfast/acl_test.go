@@ -78,6 +78,11 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	organizer.ok("sales")
 	archive := "file://" + t.TempDir()
 	archiving := as("archiver").background(nil, "worker", "--roles", "archive", "--archive", archive, "--archive-every", "50ms", "--snapshot-every", "1s")
+	producer.ok("publish", "--event", "e1", "--customer", "kim", "--order", "o0", "--token", "tok_secret")
+	deadWorker(t, partitionOf(t, client("admin"), "e1"), client("admin"), "dead", 1)
+	if done := operator.one("pending", "claim", "--consumer", "dead", "--reason", "its machine is gone"); done["entries"] != 1.0 {
+		t.Errorf("claimed: %v", done)
+	}
 	working := worker.worker("--pay-wait", "100ms", "--listen", "127.0.0.1:0")
 	if got := producer.one("publish", "--event", "e1", "--customer", "fred", "--order", "o1", "--token", "tok_secret", "--wait"); got["state"] != "confirmed" {
 		t.Errorf("published: %v", got)
@@ -152,7 +157,9 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		{"pending", "--order", "e1/o1"},
 		{"pending", "--idle", "1s"},
 		{"pending", "claims"},
+		{"dead", "handled"},
 		{"workers", "list"},
+		{"events", "history", "e1"},
 	} {
 		operator.ok(args...)
 		auditor.ok(args...)
@@ -170,6 +177,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 		{"events", "show", "e1"},
 		{"events", "show", "hall"},
 		{"events", "seats", "hall", "--orders"},
+		{"events", "history", "hall"},
 	} {
 		viewer.ok(args...)
 	}
@@ -187,6 +195,7 @@ func testShippedUsers(t *testing.T, query string, server *redistest.Server) {
 	}
 	organizer.ok("events", "cancel", "e2", "--reason", "ill", "--by", "ann", "--yes", "--wait")
 	organizer.ok("events", "show", "e2")
+	organizer.ok("events", "history", "e2")
 	if _, err := waiting.ReceiveMessage(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -331,10 +340,12 @@ func TestStaffOverHTTP(t *testing.T) {
 		t.Errorf("shown: %s", shown)
 	}
 	sre.is(404, object{"code": "not_found"}, http.MethodGet, "/v1/dead-letters/0:1-0", "")
-	redriven := sre.is(200, object{}, http.MethodPost, "/v1/dead-letters/redrive", `{"ids":["`+letter+`","0:1-0"]}`)
+	redriven := sre.is(200, object{}, http.MethodPost, "/v1/dead-letters/redrive", `{"ids":["`+letter+`","0:1-0"],"reason":"the checkout is mended"}`)
 	if done, failed := asJSON(t, redriven["done"]), asJSON(t, redriven["failed"]); !strings.Contains(done, letter) || !strings.Contains(failed, "not_found") {
 		t.Errorf("redriven: %s, failed: %s", done, failed)
 	}
+	expect(t, first(sre.is(200, object{}, http.MethodGet, "/v1/dead-letters/handled", "")), object{"act": "redriven", "dead_id": letter, "by": "sam", "reason": "the checkout is mended"})
+	sre.is(422, object{"code": "invalid"}, http.MethodPost, "/v1/dead-letters/discard", `{"ids":["`+letter+`"],"reason":"a\nb"}`)
 	eventually(t, "it is back", func() bool {
 		list, _ := sre.is(200, object{}, http.MethodGet, "/v1/dead-letters", "")["items"].([]any)
 		if len(list) == 1 {
@@ -343,6 +354,7 @@ func TestStaffOverHTTP(t *testing.T) {
 		return len(list) == 1
 	})
 	sre.is(200, object{"failed": []any{}}, http.MethodPost, "/v1/dead-letters/discard", `{"ids":["`+letter+`"]}`)
+	expect(t, first(sre.is(200, object{}, http.MethodGet, "/v1/dead-letters/handled?limit=1", "")), object{"act": "discarded", "dead_id": letter, "by": "sam"})
 
 	ann.is(200, object{"before": false, "orders_confirmed": 1}, http.MethodPost, "/v1/events/hall/call-off", `{"reason":"ill"}`)
 	ann.is(200, object{"before": true, "orders_confirmed": 1}, http.MethodPost, "/v1/events/hall/call-off", `{"reason":"ill"}`)

@@ -119,16 +119,20 @@ func (o apiOperating) DeadLetter(ctx context.Context, id string) ([]json.RawMess
 	return o.look(ctx, &deadShowCommand{ID: id})
 }
 
-func (o apiOperating) Redrive(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error) {
-	return o.run(ctx, &deadRedriveCommand{deadArgs: deadArgs{IDs: ids}})
+func (o apiOperating) HandledLetters(ctx context.Context, most int) ([]json.RawMessage, error) {
+	return o.look(ctx, &deadHandledCommand{limitFlag{given: true, most: most}})
 }
 
-func (o apiOperating) Reroute(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error) {
-	return o.run(ctx, &deadRedriveCommand{deadArgs: deadArgs{IDs: ids}, Reroute: true})
+func (o apiOperating) Redrive(ctx context.Context, ids []string, cause domain.Cause) (done, failed []json.RawMessage, err error) {
+	return o.run(ctx, &deadRedriveCommand{deadArgs: deadArgs{IDs: ids, Why: cause.Reason, By: cause.By}})
 }
 
-func (o apiOperating) Discard(ctx context.Context, ids []string) (done, failed []json.RawMessage, err error) {
-	return o.run(ctx, &deadDiscardCommand{deadArgs: deadArgs{IDs: ids}})
+func (o apiOperating) Reroute(ctx context.Context, ids []string, cause domain.Cause) (done, failed []json.RawMessage, err error) {
+	return o.run(ctx, &deadRedriveCommand{deadArgs: deadArgs{IDs: ids, Why: cause.Reason, By: cause.By}, Reroute: true})
+}
+
+func (o apiOperating) Discard(ctx context.Context, ids []string, cause domain.Cause) (done, failed []json.RawMessage, err error) {
+	return o.run(ctx, &deadDiscardCommand{deadArgs: deadArgs{IDs: ids, Why: cause.Reason, By: cause.By}})
 }
 
 func (o apiOperating) Pauses(ctx context.Context) ([]json.RawMessage, error) {

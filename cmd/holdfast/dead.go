@@ -18,6 +18,7 @@ type deadCommand struct {
 	Show    deadShowCommand    `cmd:"" help:"Show one, with all its fields but the payment token."`
 	Redrive deadRedriveCommand `cmd:"" help:"Give them back to be handled as if they had just come."`
 	Discard deadDiscardCommand `cmd:"" help:"Remove them for good, payment tokens too."`
+	Handled deadHandledCommand `cmd:"" help:"Tell who had which handled, when, and why."`
 }
 
 type deadListCommand struct {
@@ -66,18 +67,29 @@ type deadArgs struct {
 	IDs    []string `arg:"" optional:"" name:"dead_id" help:"As dead list prints them."`
 	All    bool     `help:"All of them, or, with --reason, all that match."`
 	Reason string   `placeholder:"TEXT" help:"With --all: only those whose reason contains this."`
+	Why    string   `placeholder:"TEXT" help:"Why you do it, for people: dead handled tells it."`
+	By     string   `env:"USER" placeholder:"NAME" help:"Who asks for it, for people. Default: who you are."`
 }
 
-func (a deadArgs) check() error {
+// check returns who has them handled, and why.
+func (a deadArgs) check() (domain.Cause, error) {
 	switch {
 	case a.All && len(a.IDs) > 0:
-		return badUsage("name dead letters or say --all, not both")
+		return domain.Cause{}, badUsage("name dead letters or say --all, not both")
 	case !a.All && len(a.IDs) == 0:
-		return badUsage("name dead letters, or say --all")
+		return domain.Cause{}, badUsage("name dead letters, or say --all")
 	case !a.All && a.Reason != "":
-		return badUsage("--reason goes with --all")
+		return domain.Cause{}, badUsage("--reason goes with --all")
 	}
-	return nil
+	cause, err := causeFlags{By: a.By}.cause()
+	if err != nil {
+		return cause, err
+	}
+	cause.Reason = a.Why
+	if err := cause.Validate(); err != nil {
+		return cause, badUsage("--why: want at most %d bytes of printable UTF-8", domain.MaxCauseBytes)
+	}
+	return cause, nil
 }
 
 // deadBatch is how many letters are handled before the next are looked at.
@@ -176,17 +188,20 @@ first, or it will be back.
 
   holdfast dead redrive 0:1700000000000-0
   holdfast dead redrive --all --reason "delivered too often"
-  holdfast dead redrive --all --reroute
+  holdfast dead redrive --all --reroute --why "the checkout of the box office computed partitions wrongly"
+
+Who asked for it is noted, and why: dead handled tells it.
 `
 }
 
 func (c *deadRedriveCommand) Run(ctx context.Context, e *environment) error {
-	if err := c.check(); err != nil {
+	cause, err := c.check()
+	if err != nil {
 		return err
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
-		out := e.printer("dead_id", "entry_id")
-		work := deadWork{done: "redriven", choose: anyLetter, handle: inspect.New(store).Redrive, row: func(h inspect.Handled) error {
+		out, letters := e.printer("dead_id", "entry_id"), inspect.New(store).By(cause)
+		work := deadWork{done: "redriven", choose: anyLetter, handle: letters.Redrive, row: func(h inspect.Handled) error {
 			out.row(struct {
 				DeadID  string `json:"dead_id"`
 				EntryID string `json:"entry_id"`
@@ -194,7 +209,7 @@ func (c *deadRedriveCommand) Run(ctx context.Context, e *environment) error {
 			return out.err
 		}}
 		if c.Reroute {
-			work.done, work.choose, work.handle = "rerouted", inspect.New(store).Misplaced, inspect.New(store).Reroute
+			work.done, work.choose, work.handle = "rerouted", letters.Misplaced, letters.Reroute
 		}
 		return out.end(c.run(ctx, e, store, out, work))
 	})
@@ -206,7 +221,8 @@ type deadDiscardCommand struct {
 }
 
 func (c *deadDiscardCommand) Run(ctx context.Context, e *environment) error {
-	if err := c.check(); err != nil {
+	cause, err := c.check()
+	if err != nil {
 		return err
 	}
 	if c.All && !c.Yes {
@@ -214,11 +230,36 @@ func (c *deadDiscardCommand) Run(ctx context.Context, e *environment) error {
 	}
 	return e.withStore(ctx, func(store *streams.Store) error {
 		out := e.printer("dead_id")
-		return out.end(c.run(ctx, e, store, out, deadWork{done: "discarded", choose: anyLetter, handle: inspect.New(store).Discard, row: func(h inspect.Handled) error {
+		return out.end(c.run(ctx, e, store, out, deadWork{done: "discarded", choose: anyLetter, handle: inspect.New(store).By(cause).Discard, row: func(h inspect.Handled) error {
 			out.row(struct {
 				DeadID string `json:"dead_id"`
 			}{h.ID}, h.ID)
 			return out.err
 		}}))
+	})
+}
+
+type deadHandledCommand struct {
+	Limit limitFlag `placeholder:"N" help:"The most to list; 0 is no limit. Default: 100 in a table, no limit in JSON."`
+}
+
+// Help is shown by --help.
+func (c *deadHandledCommand) Help() string {
+	return `
+The newest first; of each partition the newest 1,000 are kept.
+`
+}
+
+func (c *deadHandledCommand) Run(ctx context.Context, e *environment) error {
+	return e.withStore(ctx, func(store *streams.Store) error {
+		handled, err := inspect.New(store).HandledLetters(ctx)
+		out := e.printer("at", "act", "dead_id", "order", "entry_id", "by", "why")
+		rows := e.limited(out, &progress{}, c.Limit)
+		for _, h := range handled {
+			if err == nil {
+				err = rows.row(h, when(h.AtMillis), h.Act, h.DeadID, h.OrderID, h.EntryID, h.By, h.Reason)
+			}
+		}
+		return rows.end(err)
 	})
 }

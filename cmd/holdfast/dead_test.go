@@ -52,19 +52,28 @@ func TestDeadLetters(t *testing.T) {
 		}
 	}
 
-	redriven := h.one("dead", "redrive", ids[0])
+	redriven := h.one("dead", "redrive", ids[0], "--why", "the checkout is mended", "--by", "ann")
 	expect(t, redriven, object{"dead_id": ids[0]})
 	if redriven["entry_id"] == letters[0]["entry_id"] {
 		t.Error("not a new entry")
 	}
 	// One of three is gone already; the other two are handled all the same.
-	r := h.run("dead", "discard", ids[0], ids[1], "nonsense", "-o", "json")
+	h.fails(exitUsage, []string{"--why: want"}, "dead", "redrive", ids[1], "--why", "a\nb")
+	r := h.run("dead", "discard", ids[0], ids[1], "nonsense", "-o", "json", "--by", "bob")
 	if r.code != exitFailed || strings.Count(r.stderr, "\n") != 2 || len(decodeLines(t, r.stdout)) != 1 {
 		t.Errorf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	if left := h.json("dead", "list"); len(left) != 1 || left[0]["dead_id"] != ids[2] {
 		t.Errorf("left: %v", left)
 	}
+	handled := h.json("dead", "handled") // who had which handled, the newest first; of what was not done nothing is noted
+	if len(handled) != 2 {
+		t.Fatalf("handled: %v", handled)
+	}
+	expect(t, handled[0], object{"act": "discarded", "dead_id": ids[1], "order_id": "e1/o2", "entry_id": "", "by": "bob", "reason": ""})
+	expect(t, handled[1], object{"act": "redriven", "dead_id": ids[0], "order_id": "e1/o1", "entry_id": redriven["entry_id"], "by": "ann", "reason": "the checkout is mended"})
+	table(t, h.ok("dead", "handled"), "AT ACT DEAD_ID ORDER ENTRY_ID BY WHY")
+	wantSaid(t, h.ok("dead", "handled"), "redriven", ids[0], "ann", "the checkout is mended")
 	h.fails(exitFailed, []string{"not found"}, "dead", "show", ids[0])
 	h.fails(exitFailed, []string{ids[0], "not found"}, "dead", "redrive", ids[0])
 

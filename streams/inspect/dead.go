@@ -1,7 +1,9 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -133,10 +135,11 @@ func (in *Inspector) handle(ids []string, do func(p int, letterIDs []string, at 
 	handled := make([]Handled, len(ids))
 	places := make([][]int, in.ns.Keys.Partitions())
 	letterIDs := make([]string, len(ids))
+	badCause := in.cause.Validate()
 	for i, id := range ids {
 		handled[i].ID = id
 		p, letterID, err := parseDeadID(id, len(places))
-		if err != nil {
+		if err = cmp.Or(badCause, err); err != nil {
 			handled[i].Err = err
 			continue
 		}
@@ -159,7 +162,12 @@ func (in *Inspector) handle(ids []string, do func(p int, letterIDs []string, at 
 // them. It returns what became of each.
 func (in *Inspector) Redrive(ctx context.Context, ids ...string) []Handled {
 	return in.handle(ids, func(p int, letterIDs []string, at []int, handled []Handled) {
-		reply, err := in.ns.Redrive.Run(ctx, in.ns.Client, []string{in.ns.Keys.Requests(p), in.ns.Keys.Log(p), in.ns.Keys.Dead(p), in.ns.Keys.SetAside(p), in.ns.Keys.Owed(p), in.ns.Keys.OwedNotes(p)}, anys(letterIDs)...).StringSlice()
+		var reply []string
+		args, err := in.why()
+		if err == nil {
+			keys := []string{in.ns.Keys.Requests(p), in.ns.Keys.Log(p), in.ns.Keys.Dead(p), in.ns.Keys.SetAside(p), in.ns.Keys.Owed(p), in.ns.Keys.OwedNotes(p), in.ns.Keys.Handled(p)}
+			reply, err = in.ns.Redrive.Run(ctx, in.ns.Client, keys, append(args, anys(letterIDs)...)...).StringSlice()
+		}
 		if err == nil && len(reply) != len(at) {
 			err = fmt.Errorf("%d values for %d letters", len(reply), len(at))
 		}
@@ -178,10 +186,22 @@ func (in *Inspector) Redrive(ctx context.Context, ids ...string) []Handled {
 	})
 }
 
+// why is who has letters handled, and why, as the scripts take it.
+func (in *Inspector) why() (args []any, err error) {
+	for _, text := range []string{in.cause.Reason, in.cause.By} {
+		said, err := json.Marshal(text)
+		if err != nil {
+			return nil, fmt.Errorf("noting why: %w", err)
+		}
+		args = append(args, string(said))
+	}
+	return args, nil
+}
+
 // Discard removes dead letters for good. It returns what became of each.
 func (in *Inspector) Discard(ctx context.Context, ids ...string) []Handled {
 	return in.handle(ids, func(p int, letterIDs []string, at []int, handled []Handled) {
-		removed, err := in.discard(ctx, p, letterIDs)
+		removed, err := in.discard(ctx, p, ActDiscarded, letterIDs, make([]string, len(letterIDs)))
 		for j, i := range at {
 			switch h := &handled[i]; {
 			case err != nil:
@@ -193,8 +213,17 @@ func (in *Inspector) Discard(ctx context.Context, ids ...string) []Handled {
 	})
 }
 
-func (in *Inspector) discard(ctx context.Context, p int, letterIDs []string) (removed []bool, err error) {
-	removed, err = in.ns.Discard.Run(ctx, in.ns.Client, []string{in.ns.Keys.Dead(p), in.ns.Keys.SetAside(p)}, anys(letterIDs)...).BoolSlice()
+// discard removes letters, of which entryIDs tells what they were published as.
+func (in *Inspector) discard(ctx context.Context, p int, act string, letterIDs, entryIDs []string) (removed []bool, err error) {
+	why, err := in.why()
+	if err != nil {
+		return nil, err
+	}
+	args := append([]any{act}, why...)
+	for i, id := range letterIDs {
+		args = append(args, id, entryIDs[i])
+	}
+	removed, err = in.ns.Discard.Run(ctx, in.ns.Client, []string{in.ns.Keys.Dead(p), in.ns.Keys.SetAside(p), in.ns.Keys.Handled(p)}, args...).BoolSlice()
 	if err == nil && len(removed) != len(letterIDs) {
 		err = fmt.Errorf("%d values for %d letters", len(removed), len(letterIDs))
 	}
@@ -240,7 +269,7 @@ func (in *Inspector) reroute(ctx context.Context, p int, letterIDs []string, at 
 		return
 	}
 	_, execErr := publish.Exec(ctx)
-	var done []string
+	var done, as []string
 	for j, i := range at {
 		add := added[j]
 		if add == nil {
@@ -255,19 +284,65 @@ func (in *Inspector) reroute(ctx context.Context, p int, letterIDs []string, at 
 			continue
 		}
 		handled[i].EntryID = id
-		done = append(done, letterIDs[j])
+		done, as = append(done, letterIDs[j]), append(as, id)
 	}
 	if len(done) == 0 {
 		return
 	}
 	// One that is not there any more was removed by somebody else meanwhile: that it is gone is what is wanted.
-	if _, err := in.discard(ctx, p, done); err != nil {
+	if _, err := in.discard(ctx, p, ActRerouted, done, as); err != nil {
 		for _, i := range at {
 			if h := &handled[i]; h.Err == nil {
 				h.Err = fmt.Errorf("published as %s, but its letter may still be there: %w", h.EntryID, err)
 			}
 		}
 	}
+}
+
+// What people do with dead letters.
+const (
+	ActRedriven  = "redriven"
+	ActRerouted  = "rerouted"
+	ActDiscarded = "discarded"
+)
+
+// HandledLetter is a dead letter that a person has had handled.
+type HandledLetter struct {
+	AtMillis int64  `json:"at"` // milliseconds
+	Act      string `json:"act"`
+	DeadID   string `json:"dead_id"`
+	OrderID  string `json:"order_id"` // event_id/order_id, if the letter was noted beside an order, or was about an order's money
+	EntryID  string `json:"entry_id"` // that it came back as; empty if it did not
+	Reason   string `json:"reason"`   // why, and by whom it was asked for
+	By       string `json:"by"`
+}
+
+// HandledLetters are the newest of each partition, the newest first.
+func (in *Inspector) HandledLetters(ctx context.Context) ([]HandledLetter, error) {
+	pipe := in.ns.Client.Pipeline()
+	lists := make([]*redis.StringSliceCmd, in.ns.Keys.Partitions())
+	for p := range lists {
+		lists[p] = pipe.LRange(ctx, in.ns.Keys.Handled(p), 0, -1)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("reading who handled dead letters: %w", access.Classify(err))
+	}
+	handled := []HandledLetter{}
+	for p, list := range lists {
+		for _, value := range list.Val() {
+			var noted struct {
+				HandledLetter
+				Letter string `json:"letter"`
+			}
+			if err := json.Unmarshal([]byte(value), &noted); err != nil {
+				return nil, domain.WithClass(domain.ClassPoison, fmt.Errorf("what is noted of a dead letter that was handled in partition %d is damaged: %q", p, value))
+			}
+			noted.DeadID = layout.DeadLetter{Partition: p, LetterID: noted.Letter}.ID()
+			handled = append(handled, noted.HandledLetter)
+		}
+	}
+	slices.SortStableFunc(handled, func(a, b HandledLetter) int { return cmp.Compare(b.AtMillis, a.AtMillis) })
+	return handled, nil
 }
 
 // oneLetter is the letter in a reply to XRANGE.

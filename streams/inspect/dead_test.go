@@ -225,6 +225,67 @@ func TestNotesGoWithTheirLetters(t *testing.T) {
 	}
 }
 
+// TestWhoHandledLetters: who had a letter handled is noted in the step that takes it away, with what it was about and what came of it; of what was not done nothing is
+// noted. The newest 1,000 of a partition stay. A full memory does not stand in the way.
+func TestWhoHandledLetters(t *testing.T) {
+	f := openFixtureOf(t, redistest.Start(t).URL(), 2)
+	right := f.eventIn(1)
+	f.Do("XADD", f.Keys.Log(0), "7-7", "closed", "e|{}")
+	f.Do("ZADD", f.Keys.Owed(0), 1, "e/o9")
+	request := f.letter(0, "requests", "purchase", "v", "1")
+	fact := f.letterOf(0, "log", "posting", "7-7", "closed", "e|{}")
+	owed := f.letterOf(0, "owed", "settlement", "7-7", "event_id", "e", "order_id", "o9")
+	misplaced := f.letter(0, "requests", "purchase", "v", "1", "event_id", right)
+	noted := "0:" + f.Do("XADD", f.Keys.Dead(0), "*", "stream", "requests", "fields", "1:v,1:1,", "order", "e/o1").(string)
+	damaged := f.letter(0, "elsewhere", "workers", "v", "1")
+	want := map[string]HandledLetter{}
+	did := func(by, reason, act, order string, handled ...Handled) {
+		for _, h := range handled {
+			f.Must(h.Err)
+			want[h.ID] = HandledLetter{Act: act, DeadID: h.ID, OrderID: order, EntryID: h.EntryID, Reason: reason, By: by}
+		}
+	}
+	ann := f.inspector.By(domain.Cause{Reason: `"mended" %d\`, By: "ann"})
+	f.Do("CONFIG", "SET", "maxmemory", "1")
+	did("ann", `"mended" %d\`, ActRedriven, "", ann.Redrive(f.Ctx, request, fact)...)
+	did("ann", `"mended" %d\`, ActRedriven, "e/o9", ann.Redrive(f.Ctx, owed)...)
+	did("", "", ActDiscarded, "e/o1", f.inspector.Discard(f.Ctx, noted)...)
+	f.Do("CONFIG", "SET", "maxmemory", "0")
+	did("bob", "", ActRerouted, "", f.inspector.By(domain.Cause{By: "bob"}).Reroute(f.Ctx, misplaced)...)
+	before := f.Dump()
+	for _, h := range slices.Concat(ann.Redrive(f.Ctx, damaged, request), ann.Discard(f.Ctx, request), ann.Reroute(f.Ctx, damaged),
+		f.inspector.By(domain.Cause{Reason: "a\nb"}).Discard(f.Ctx, damaged), f.inspector.By(domain.Cause{Reason: "a\nb"}).Redrive(f.Ctx, damaged)) {
+		f.WantClass(h.Err, domain.ClassReject)
+	}
+	f.WantSame(before)
+	noteds, err := f.inspector.HandledLetters(f.Ctx)
+	f.Must(err)
+	for i, h := range noteds {
+		if h.AtMillis == 0 || i > 0 && h.AtMillis > noteds[i-1].AtMillis {
+			t.Errorf("not the newest first: %+v", noteds)
+		}
+		h.AtMillis = 0
+		if h != want[h.DeadID] {
+			t.Errorf("noted %+v, want %+v", h, want[h.DeadID])
+		}
+		delete(want, h.DeadID)
+	}
+	if len(want) > 0 {
+		t.Errorf("not noted: %+v", want)
+	}
+
+	var many []string
+	for range 1002 {
+		many = append(many, f.letter(0, "requests", "purchase", "v", "1"))
+	}
+	for _, h := range ann.Discard(f.Ctx, many...) {
+		f.Must(h.Err)
+	}
+	if n := f.Do("LLEN", f.Keys.Handled(0)); n != int64(1000) {
+		t.Errorf("%v are noted", n)
+	}
+}
+
 // deadHook makes a script fail: before Redis has it, or in such a way that nobody knows.
 type deadHook struct {
 	script string

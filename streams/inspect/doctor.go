@@ -297,7 +297,10 @@ func (in *Inspector) needs() []need {
 			{"HDEL", k.Workers(), ""},
 		}},
 		{"mend (dead redrive, pending claim)", [][]any{
-			{"XDEL", k.Dead(0), "0-1"}, {"XCLAIM", requests, string(domain.GroupWorkers), "-", "no number", "0-1"}, {"LTRIM", k.Claims(0), 0, -1},
+			{"XDEL", k.Dead(0), "0-1"},
+			{"XCLAIM", requests, string(domain.GroupWorkers), "-", "no number", "0-1"},
+			{"LTRIM", k.Claims(0), 0, -1},
+			{"LTRIM", k.Handled(0), 0, -1},
 		}},
 		{"audit", [][]any{{"XRANGE", log, "0-1", "0-1"}, {"HSCAN", k.Events(0), 0, "COUNT", 1}, {"XRANGE", k.Dead(0), "0-1", "0-1"}}},
 	}

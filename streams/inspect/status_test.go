@@ -332,7 +332,7 @@ func limited(t *testing.T, f *fixture, url, user string, rules ...any) *Inspecto
 	t.Cleanup(func() { _ = client.Close() })
 	ns := f.store.Inside()
 	ns.Client = client
-	return &Inspector{ns}
+	return &Inspector{ns: ns}
 }
 
 // Whether writes are refused is asked by a write that changes nothing, and, by whoever may not

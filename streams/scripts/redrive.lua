@@ -1,7 +1,7 @@
 -- redrive: gives dead letters back to their groups, and removes each in the same step, with its note.
 --
--- KEYS[1] requests   KEYS[2] log   KEYS[3] dead   KEYS[4] set_aside   KEYS[5] owed   KEYS[6] owed_notes
--- ARGV ids of the letters
+-- KEYS[1] requests   KEYS[2] log   KEYS[3] dead   KEYS[4] set_aside   KEYS[5] owed   KEYS[6] owed_notes   KEYS[7] handled
+-- ARGV[1] reason   ARGV[2] by: who has it done, and why, as JSON strings: noted in the same step   ARGV[3…] ids of the letters
 -- A request is added as a new entry: the old one may have been trimmed. The entry of a fact is still
 -- there (the log is not trimmed behind the entry of a letter) and becomes pending again, free to be reclaimed at once. An order whose money
 -- could not be settled is owed again, and due at once, as if it had never been tried; what is owed for a newer fact about it
@@ -12,21 +12,6 @@
 -- entry is there. Works when memory is full: it moves, and adds nothing.
 
 local MOST_VALUES = 1000 -- of an entry: Lua's stack bears no number of them
-
--- values_of takes netstrings (length ':' bytes ',') apart; nil if they are damaged.
-local function values_of(netstrings)
-  local values, at = {}, 1
-  while at <= #netstrings do
-    local _, colon, length = string.find(netstrings, '^(%d+):', at)
-    local comma = colon and colon + tonumber(length) + 1
-    if not comma or string.sub(netstrings, comma, comma) ~= ',' then
-      return nil
-    end
-    values[#values + 1] = string.sub(netstrings, colon + 1, comma - 1)
-    at = comma + 1
-  end
-  return values
-end
 
 -- read returns a letter's values by name, and what stands against redriving it; nil if there is none.
 local function read(id)
@@ -42,9 +27,8 @@ local function read(id)
     return letter, not (letter.group and letter.entry_id) and 'it is damaged' or nil
   end
   if letter.stream == 'owed' then
-    local values = values_of(letter.fields or '') or {}
-    letter.order = #values == 4 and values[2] .. '/' .. values[4]
-    return letter, not (letter.order and string.match(letter.entry_id or '', '^%d+%-%d+$')) and 'it is damaged' or nil
+    letter.order = order_of(letter)
+    return letter, not (letter.order ~= '' and string.match(letter.entry_id or '', '^%d+%-%d+$')) and 'it is damaged' or nil
   end
   letter.values = letter.stream == 'requests' and values_of(letter.fields or '')
   if not letter.values or #letter.values % 2 == 1 then
@@ -64,9 +48,11 @@ redis.call('XLEN', KEYS[1])
 redis.call('XLEN', KEYS[2])
 redis.call('ZCARD', KEYS[5])
 redis.call('HLEN', KEYS[6])
+redis.call('LLEN', KEYS[7])
+local ids = { unpack(ARGV, 3) }
 local reply, letters, seen = {}, {}, {}
 local notes = {} -- of orders that are owed
-for i, id in ipairs(ARGV) do
+for i, id in ipairs(ids) do
   local letter, against
   if not seen[id] then
     seen[id] = true
@@ -80,14 +66,14 @@ for i, id in ipairs(ARGV) do
     end
   end
 end
-for i, id in ipairs(ARGV) do
+for i, id in ipairs(ids) do
   if letters[i] and letters[i].values then
     forget(KEYS[4], letters[i].entry)
     reply[i] = redis.call('XADD', KEYS[1], '*', unpack(letters[i].values))
     redis.call('XDEL', KEYS[3], id)
   end
 end
-for i, id in ipairs(ARGV) do
+for i, id in ipairs(ids) do
   local letter = letters[i]
   if letter and letter.stream == 'owed' then
     local note = '0|0|' .. letter.entry_id .. '|redriven'
@@ -111,4 +97,11 @@ for i, id in ipairs(ARGV) do
     end
   end
 end
+local done = {}
+for i, id in ipairs(ids) do
+  if letters[i] and string.match(reply[i], '^%d+%-%d+$') then
+    done[#done + 1] = { id = id, order = order_of(letters[i]), entry_id = reply[i] }
+  end
+end
+note_handled(KEYS[7], now, 'redriven', ARGV[1], ARGV[2], done)
 return reply

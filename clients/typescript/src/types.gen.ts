@@ -372,6 +372,10 @@ export type LettersRequest = {
      * As the list has them (dead_id).
      */
     ids: Array<string>;
+    /**
+     * Why, for people. Who asked for it is the name of the key.
+     */
+    reason?: string;
 };
 
 export type MadeKey = {
@@ -1173,6 +1177,36 @@ export type DeadLettersDiscardResponses = {
 };
 
 export type DeadLettersDiscardResponse = DeadLettersDiscardResponses[keyof DeadLettersDiscardResponses];
+
+export type DeadLettersHandledData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * How many at most.
+         */
+        limit?: number;
+    };
+    url: '/v1/dead-letters/handled';
+};
+
+export type DeadLettersHandledErrors = {
+    /**
+     * A problem.
+     */
+    default: Problem;
+};
+
+export type DeadLettersHandledError = DeadLettersHandledErrors[keyof DeadLettersHandledErrors];
+
+export type DeadLettersHandledResponses = {
+    /**
+     * OK
+     */
+    200: Objects;
+};
+
+export type DeadLettersHandledResponse = DeadLettersHandledResponses[keyof DeadLettersHandledResponses];
 
 export type DeadLettersRedriveData = {
     body: LettersRequest;

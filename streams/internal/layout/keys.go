@@ -33,7 +33,7 @@ func (k Keys) PartitionOfKey(key string) (p int, ok bool) {
 func (k Keys) IsNote(p int, key string) bool {
 	kind, ours := strings.CutPrefix(key, k.partition(p)+Schema+":")
 	kind, _, _ = strings.Cut(kind, ":")
-	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "turn", "turned_away", "over", "webhook_marks", "webhook_due", "webhook_queue", "webhook_tries"}, kind)
+	return ours && slices.Contains([]string{"consumers", "delivered", "pace", "claims", "handled", "turn", "turned_away", "over", "webhook_marks", "webhook_due", "webhook_queue", "webhook_tries"}, kind)
 }
 
 // Schema is the one that this program speaks. SchemaBefore is what package migrate takes to it, and SchemaBetween
@@ -129,6 +129,9 @@ func (k Keys) Delivered(p int) string { return k.partitions[p] + "delivered" }
 
 // Claims is a list, the newest first: when people had the entries of a worker that was gone handed over, who, and why.
 func (k Keys) Claims(p int) string { return k.partitions[p] + "claims" }
+
+// Handled is a list, the newest first: which dead letters people had redriven, rerouted or discarded, when, who, and why.
+func (k Keys) Handled(p int) string { return k.partitions[p] + "handled" }
 
 // Parked is a hash: of each event that has parked requests, how many. They are in ParkedOf, a sorted set, in the order in which
 // they were published.
