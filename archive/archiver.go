@@ -114,8 +114,18 @@ func (w *writing) archive(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	failed := w.put(ctx, body)
-	found, err := w.get(ctx)
+	var found *Segment
+	err = ErrMissing
+	if !w.first() && w.state.NowMillis-int64(w.key.Before.Millis) > replacedAfter.Milliseconds() { //nolint:gosec // a time of Redis
+		// The data may be an old copy: then what comes behind its mark was perhaps replaced, and its key is free again.
+		found, err = w.get(ctx)
+	}
+	var failed error
+	wrote := errors.Is(err, ErrMissing)
+	if wrote {
+		failed = w.put(ctx, body)
+		found, err = w.get(ctx)
+	}
 	if errors.Is(err, ErrMissing) {
 		if failed == nil {
 			failed = errors.New("the store has said that it was written")
@@ -132,7 +142,7 @@ func (w *writing) archive(ctx context.Context) (more bool, err error) {
 	if !ours {
 		return false, w.elsewhere(ctx, found)
 	}
-	if failed == nil {
+	if wrote && failed == nil {
 		w.segments.Add(1)
 		w.written.Add(int64(len(body)))
 	}
@@ -141,14 +151,7 @@ func (w *writing) archive(ctx context.Context) (more bool, err error) {
 	if err != nil || !moved { // somebody else has moved it, or the data was replaced: the next call sees which
 		return false, err
 	}
-	size := 0
-	for _, e := range entries {
-		size += len(e.ID)
-		for _, f := range e.Fields {
-			size += len(f)
-		}
-	}
-	return size >= w.bytes || found.Header.Last != entries[len(entries)-1].ID, nil
+	return bytesOf(entries) >= w.bytes || found.Header.Last != entries[len(entries)-1].ID, nil
 }
 
 func (w *writing) put(ctx context.Context, body []byte) error {
@@ -290,10 +293,10 @@ func (w *writing) lookForParent(ctx context.Context) error {
 
 func (w *writing) findCommon(ctx context.Context, chain []link) error {
 	var failed error
-	read := func(i int) *Segment {
-		s, err := w.reader.segment(ctx, chain[i].key)
+	read := func(i int) []*Segment {
+		segments, err := w.reader.read(ctx, chain[i])
 		failed = errors.Join(failed, err)
-		return s
+		return segments
 	}
 	inLog := func(e domain.Entry) bool {
 		in, err := w.log.InLog(ctx, w.p, e)
@@ -302,20 +305,24 @@ func (w *writing) findCommon(ctx context.Context, chain []link) error {
 	}
 	// Mostly the newest segment has it. Else: the first one that does not begin with an entry of the log, and the one before that.
 	i := len(chain) - 1
-	s := read(i)
-	if failed == nil && !inLog(s.Entries[0]) {
+	segments := read(i)
+	if failed == nil && !inLog(segments[0].Entries[0]) {
 		i = sort.Search(i, func(i int) bool {
 			if failed != nil {
 				return true
 			}
-			s := read(i)
-			return failed != nil || !inLog(s.Entries[0])
+			segments := read(i)
+			return failed != nil || !inLog(segments[0].Entries[0])
 		}) - 1
 		if failed == nil && i >= 0 {
-			s = read(i)
+			segments = read(i)
 		}
 	}
 	if failed != nil || i < 0 {
+		return failed
+	}
+	s := segments[sort.Search(len(segments)-1, func(k int) bool { return failed != nil || !inLog(segments[k+1].Entries[0]) })]
+	if failed != nil {
 		return failed
 	}
 	n := sort.Search(len(s.Entries), func(n int) bool {

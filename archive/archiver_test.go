@@ -233,7 +233,14 @@ func TestABranchOfATrimmedLog(t *testing.T) {
 }
 
 // An archive of several servers, archivers and failures at every step, in any order: it always tells the log of the server that goes on.
-func TestArchiveProperty(t *testing.T) { rapid.Check(t, archiveProperty) }
+func TestArchiveProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) { archiveProperty(t, 0) })
+}
+
+// The same of an archive that has something to be compacted from the start.
+func TestCompactedArchiveProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) { archiveProperty(t, rapid.IntRange(4, 9).Draw(t, "segments")) })
+}
 
 type world struct {
 	*rapid.T
@@ -249,9 +256,10 @@ type world struct {
 
 var errDied = errors.New("the archiver died")
 
-func archiveProperty(t *rapid.T) {
+func archiveProperty(t *rapid.T, segments int) {
 	w := &world{T: t, servers: []*server{{branch: "b0"}}, bucket: newMemory()}
 	w.replica = w.servers[0].copy()
+	w.bucket.clock = afterwards
 	for i := range 3 {
 		at := w.servers[0]
 		connected := &at
@@ -259,6 +267,13 @@ func archiveProperty(t *rapid.T) {
 		a.bytes = 60
 		a.Keep(domain.KeepLog{For: time.Minute})
 		w.archivers, w.connected = append(w.archivers, a), append(w.connected, connected)
+	}
+	for range segments {
+		w.servers[0].add("o")
+		drain(t, NewArchiver(&source{server: w.connected[0], around: quiet, begun: &w.begun}, w.bucket, "first"), w.connected[0])
+		if rapid.Bool().Draw(t, "and replicated") {
+			w.replica = w.servers[0].copy()
+		}
 	}
 	w.bucket.around = w.around
 	for range rapid.IntRange(1, 40).Draw(t, "steps") {
@@ -278,7 +293,7 @@ func archiveProperty(t *rapid.T) {
 
 func (w *world) step() {
 	master := w.servers[len(w.servers)-1]
-	switch rapid.SampledFrom([]string{"add", "add", "replicate", "failover", "notice", "reconnect", "old adds", "archive", "archive", "archive", "snapshot", "trim"}).Draw(w.T, "step") {
+	switch rapid.SampledFrom([]string{"add", "add", "replicate", "failover", "notice", "reconnect", "old adds", "archive", "archive", "archive", "snapshot", "trim", "compact"}).Draw(w.T, "step") {
 	case "add":
 		master.add("o" + strconv.Itoa(rapid.IntRange(0, 9).Draw(w.T, "order")))
 	case "old adds":
@@ -292,6 +307,21 @@ func (w *world) step() {
 		master.begin("n" + strconv.Itoa(w.begun))
 	case "reconnect":
 		*w.connected[rapid.IntRange(0, len(w.connected)-1).Draw(w.T, "who")] = master
+	case "compact":
+		if w.deep > 0 {
+			return // whoever archives meanwhile has not waited for a day
+		}
+		w.deep++
+		for range 2 {
+			w.bucket.clock = w.bucket.clock.Add(day)
+			for _, r := range append(w.servers, w.replica) {
+				r.later += day
+			}
+			o := CompactOptions{KeepReplaced: day, now: w.bucket.clock, most: rapid.IntRange(2, 5).Draw(w.T, "at most"), Step: func() {}}
+			_ = NewReader(w.bucket, "shop").Compact(context.Background(), o, func(Compacted) error { return nil }) // likewise
+			w.died = false
+		}
+		w.deep--
 	case "trim":
 		r := rapid.SampledFrom(w.servers).Draw(w.T, "whose log")
 		at := slices.IndexFunc(r.entries, func(e domain.Entry) bool { return r.mark.Branch == r.branch && e.ID == r.mark.Position })

@@ -29,27 +29,32 @@ func (r *Reader) Between(ctx context.Context, p int, mark domain.ArchiveMark, af
 		if end := endOf(chain, i); end != (Position{}) && end.Compare(from) <= 0 {
 			continue
 		}
-		s, err := r.segment(ctx, l.key)
+		segments, err := r.read(ctx, l)
 		if err != nil {
 			return poisonous(err)
 		}
-		switch {
-		case last == nil && s.After().Compare(from) > 0:
-			return missing(p, from, s.After())
-		case last != nil && (s.Header.Previous != last.Key.String() || s.Header.PreviousHash != last.Hash):
-			return domain.WithClass(domain.ClassPoison, fmt.Errorf("segment %s does not say that it comes behind %s", s.Key, last.Key))
-		}
-		last = s
-		for _, e := range s.Entries {
-			at := position(e.ID)
-			if at.Compare(to) >= 0 || l.upTo != (Position{}) && at.Compare(l.upTo) > 0 {
-				break
-			}
-			if at.Compare(from) <= 0 {
+		for _, s := range segments {
+			if l.key.large() && (s.Last().Compare(from) <= 0 || last != nil && s.Last().Compare(last.Last()) <= 0) {
 				continue
 			}
-			if err := each(e); err != nil {
-				return err
+			switch {
+			case last == nil && s.After().Compare(from) > 0:
+				return missing(p, from, s.After())
+			case last != nil && (s.Header.Previous != last.Key.String() || s.Header.PreviousHash != last.Hash):
+				return domain.WithClass(domain.ClassPoison, fmt.Errorf("segment %s does not say that it comes behind %s", s.Key, last.Key))
+			}
+			last = s
+			for _, e := range s.Entries {
+				at := position(e.ID)
+				if at.Compare(to) >= 0 || l.upTo != (Position{}) && at.Compare(l.upTo) > 0 {
+					break
+				}
+				if at.Compare(from) <= 0 {
+					continue
+				}
+				if err := each(e); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/s3blob"
@@ -24,13 +25,16 @@ type Bucket interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	// List calls each for the objects whose keys begin so, in the order of their keys.
 	List(ctx context.Context, prefix string, each func(Object) error) error
+	// Delete removes an object; that there is none of that key is fine. What is archived is removed by Compact alone.
+	Delete(ctx context.Context, key string) error
 	Close() error
 }
 
 // Object is one of a bucket's.
 type Object struct {
-	Key  string
-	Size int64
+	Key     string
+	Size    int64
+	Written time.Time // on the store's clock
 }
 
 // ErrExists says that there is an object of that key.
@@ -138,10 +142,18 @@ func (o objects) List(ctx context.Context, prefix string, each func(Object) erro
 		if err != nil {
 			return fmt.Errorf("listing %s: %w", prefix, err)
 		}
-		if err := each(Object{object.Key, object.Size}); err != nil {
+		if err := each(Object{object.Key, object.Size, object.ModTime}); err != nil {
 			return err
 		}
 	}
+}
+
+// Delete implements Bucket.
+func (o objects) Delete(ctx context.Context, key string) error {
+	if err := o.bucket.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		return fmt.Errorf("removing %s: %w", key, err)
+	}
+	return nil
 }
 
 // Close implements Bucket.

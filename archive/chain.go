@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"time"
 
 	"holdfast/domain"
 )
@@ -13,14 +15,23 @@ import (
 type Reader struct {
 	bucket    Bucket
 	namespace string
+
+	mu    sync.Mutex
+	large *Segment // that was asked last for one that it replaces
 }
 
 // NewReader reads what is archived of a namespace.
-func NewReader(bucket Bucket, namespace string) *Reader { return &Reader{bucket, namespace} }
+func NewReader(bucket Bucket, namespace string) *Reader {
+	return &Reader{bucket: bucket, namespace: namespace}
+}
 
-// segment reads one and checks what it says of itself. The error is a *damagedError, or wraps ErrMissing, or says that the store failed.
+// segment reads one and checks what it says of itself. One that was replaced, and is gone, is as it was. The error is a *damagedError, or wraps
+// ErrMissing, or says that the store failed.
 func (r *Reader) segment(ctx context.Context, key Key) (*Segment, error) {
 	body, err := r.bucket.Get(ctx, key.String())
+	if errors.Is(err, ErrMissing) && key.Before != (Position{}) && !key.large() {
+		return r.replaced(ctx, key, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +52,9 @@ type link struct {
 	key  Key
 	size int64
 	upTo Position // of the entries that count; the zero Position: all
+
+	written  time.Time // on the store's clock
+	replaced []link    // what is there, and not read, because this large segment has it
 }
 
 // list lists what there is of a partition, by branch, in order. What is no segment is told to stranger, if that is not nil.
@@ -60,13 +74,13 @@ func (r *Reader) list(ctx context.Context, prefix string, stranger func(key stri
 		if all[key.Partition] == nil {
 			all[key.Partition] = make(map[string][]link)
 		}
-		all[key.Partition][key.Branch] = append(all[key.Partition][key.Branch], link{key: key, size: o.Size})
+		all[key.Partition][key.Branch] = append(all[key.Partition][key.Branch], link{key: key, size: o.Size, written: o.Written})
 		return nil
 	})
 	// A store lists in order; one that does not is put right here.
 	for _, branches := range all {
-		for _, links := range branches {
-			slices.SortFunc(links, func(a, b link) int { return a.key.Before.Compare(b.key.Before) })
+		for name, links := range branches {
+			branches[name] = chosen(links)
 		}
 	}
 	return all, err
@@ -113,6 +127,9 @@ func (r *Reader) chain(ctx context.Context, p int, branch string, branches map[s
 				}
 				return from.Compare(upTo) >= 0
 			})
+			if i := slices.IndexFunc(own, func(l link) bool { return l.key.Last.Compare(upTo) >= 0 }); i >= 0 {
+				own = own[:i+1] // a large one that has all of it
+			}
 			if len(own) > 0 {
 				own[len(own)-1].upTo = upTo
 			}
@@ -152,40 +169,44 @@ func (r *Reader) walk(ctx context.Context, chain []link, each func(s *Segment, e
 // walkFrom is walk behind a segment, along which the chain has gone up to last.
 func (r *Reader) walkFrom(ctx context.Context, chain []link, before *Segment, last Position, each func(s *Segment, entries []domain.Entry) error, fault func(Fault) error) error {
 	for _, l := range chain {
-		s, err := r.segment(ctx, l.key)
+		segments, err := r.read(ctx, l)
 		var damaged *damagedError
 		switch {
 		case errors.As(err, &damaged):
 			err = fault(Fault{damaged.key, damaged.what})
 		case errors.Is(err, ErrMissing):
 			err = fault(Fault{l.key.String(), "is listed, and is not there"})
-		case err == nil:
-			err = r.follows(s, before, last, fault)
 		}
 		if err != nil {
 			return err
 		}
-		if s == nil {
-			continue // what comes next is told to be missing what comes before it
-		}
-		entries := s.Entries
-		if l.upTo != (Position{}) {
-			end := slices.IndexFunc(entries, func(e domain.Entry) bool { return position(e.ID).Compare(l.upTo) > 0 })
-			if end >= 0 {
-				entries = entries[:end]
+		// If there are none, what comes next is told to be missing what comes before it.
+		for i, s := range segments {
+			if l.key.large() && s.Last().Compare(last) <= 0 {
+				continue // the chain has gone along it: another large one has it, too, or a snapshot
 			}
-			if len(entries) == 0 || entries[len(entries)-1].ID != l.upTo.String() {
-				if err := fault(Fault{l.key.String(), fmt.Sprintf("does not have the entry %s, from which another branch goes on", l.upTo)}); err != nil {
-					return err
+			if err := r.follows(s, before, last, fault); err != nil {
+				return err
+			}
+			entries := s.Entries
+			if l.upTo != (Position{}) && i == len(segments)-1 {
+				end := slices.IndexFunc(entries, func(e domain.Entry) bool { return position(e.ID).Compare(l.upTo) > 0 })
+				if end >= 0 {
+					entries = entries[:end]
+				}
+				if len(entries) == 0 || entries[len(entries)-1].ID != l.upTo.String() {
+					if err := fault(Fault{l.key.String(), fmt.Sprintf("does not have the entry %s, from which another branch goes on", l.upTo)}); err != nil {
+						return err
+					}
 				}
 			}
-		}
-		if len(entries) > 0 {
-			last = position(entries[len(entries)-1].ID)
-		}
-		before = s
-		if err := each(s, entries); err != nil {
-			return err
+			if len(entries) > 0 {
+				last = position(entries[len(entries)-1].ID)
+			}
+			before = s
+			if err := each(s, entries); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -167,11 +167,13 @@ func (s *source) ContinueElsewhere(_ context.Context, _ int, branch, _, by strin
 type memory struct {
 	objects map[string][]byte
 	lately  []string // keys that a list may still miss
+	clock   time.Time
+	written map[string]time.Time
 	around  func(call string) error
 }
 
 func newMemory() *memory {
-	return &memory{objects: make(map[string][]byte), around: func(string) error { return nil }}
+	return &memory{objects: make(map[string][]byte), written: make(map[string]time.Time), around: func(string) error { return nil }}
 }
 
 var errTruncated = errors.New("the reply was cut")
@@ -184,7 +186,7 @@ func (m *memory) Put(_ context.Context, key string, body []byte) error {
 		return ErrExists
 	}
 	m.objects[key] = slices.Clone(body)
-	m.lately = append(m.lately, key)
+	m.lately, m.written[key] = append(m.lately, key), m.clock
 	return m.around("put done")
 }
 
@@ -210,17 +212,26 @@ func (m *memory) List(_ context.Context, prefix string, each func(Object) error)
 	}
 	keys := make([]string, 0, len(m.objects))
 	for key := range m.objects {
-		if strings.HasPrefix(key, prefix) && (!stale || !slices.Contains(m.lately[max(len(m.lately)-2, 0):], key)) {
+		late := slices.Contains(m.lately[max(len(m.lately)-2, 0):], key) && m.written[key].Equal(m.clock)
+		if strings.HasPrefix(key, prefix) && (!stale || !late) {
 			keys = append(keys, key)
 		}
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
-		if err := each(Object{key, int64(len(m.objects[key]))}); err != nil {
+		if err := each(Object{key, int64(len(m.objects[key])), m.written[key]}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (m *memory) Delete(_ context.Context, key string) error {
+	if err := m.around("delete"); err != nil {
+		return err
+	}
+	delete(m.objects, key)
+	return m.around("delete done")
 }
 
 func (m *memory) Close() error { return nil }

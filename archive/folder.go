@@ -129,12 +129,25 @@ func (f folder) list(ctx context.Context, under, prefix string, each func(Object
 		case !e.IsDir() && strings.HasPrefix(key, prefix) && !strings.HasPrefix(e.Name(), temporary):
 			var info fs.FileInfo
 			if info, err = e.Info(); err == nil {
-				err = each(Object{key, info.Size()})
+				err = each(Object{key, info.Size(), info.ModTime()})
+			} else if errors.Is(err, fs.ErrNotExist) {
+				err = nil // it was removed meanwhile
 			}
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// Delete implements Bucket. What comes back because the disk lost power is removed again.
+func (f folder) Delete(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(f.root, filepath.FromSlash(key))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing %s: %w", key, err)
 	}
 	return nil
 }

@@ -9,15 +9,23 @@ import (
 )
 
 // Key names a segment: the branch, and the position before its first entry; of the first segment of a branch that is the zero
-// Position, wherever the branch begins: there can be only one.
+// Position, wherever the branch begins: there can be only one. One that was made of several, which it replaces, has the position of its
+// last entry in its name, too: so a list tells which those are.
 type Key struct {
 	Namespace string
 	Partition int
 	Branch    string
 	Before    Position
+	Last      Position // of a large segment; else the zero Position
 }
 
+// large reports whether it is the key of a segment that was made of several.
+func (k Key) large() bool { return k.Last != Position{} }
+
 const suffix = ".parquet"
+
+// between stands between the two positions in the name of a large segment.
+const between = "_"
 
 func namespacePrefix(namespace string) string { return "namespace=" + namespace + "/" }
 
@@ -27,12 +35,24 @@ func partitionPrefix(namespace string, p int) string {
 
 // String is its name in a bucket. The folders are named as tools that query them expect it: name=value.
 func (k Key) String() string {
-	return partitionPrefix(k.Namespace, k.Partition) + "branch=" + k.Branch + "/" + k.Before.inKey() + suffix
+	name := k.Before.inKey()
+	if k.large() {
+		name += between + k.Last.inKey()
+	}
+	return partitionPrefix(k.Namespace, k.Partition) + "branch=" + k.Branch + "/" + name + suffix
 }
 
 // ParseKey reads the name of a segment.
 func ParseKey(s string) (Key, error) {
-	if k, ok := parseKey(s, suffix); ok && k.String() == s {
+	end := suffix
+	var last Position
+	if i := strings.LastIndex(s, between); i >= 0 {
+		if at, err := parseInKey(strings.TrimSuffix(s[i+1:], suffix)); err == nil {
+			last, end = at, s[i:]
+		}
+	}
+	k, ok := parseKey(s, end)
+	if k.Last = last; ok && k.String() == s && (!k.large() || k.Before != Position{} && k.Before.Compare(last) < 0) {
 		return k, nil
 	}
 	return Key{}, fmt.Errorf("%q is not the name of a segment", s)
@@ -51,7 +71,7 @@ func parseKey(s, suffix string) (Key, bool) {
 	p, err := strconv.Atoi(partition)
 	at, errAt := parseInKey(position)
 	ok := isNamespace && isPartition && isBranch && isSuffix && err == nil && errAt == nil && domain.ValidID(namespace) && branch != ""
-	return Key{namespace, p, branch, at}, ok
+	return Key{Namespace: namespace, Partition: p, Branch: branch, Before: at}, ok
 }
 
 // snapshotKey names a snapshot: the branch, and the position of the newest entry that is folded into it.
@@ -66,6 +86,9 @@ type snapshotKey struct {
 const (
 	snapshotSuffix = ".snapshot"
 	pieceSuffix    = ".piece"
+
+	// removed stands where pieces have their hash, in the name of what says that a snapshot is going to be removed.
+	removed = "removed"
 )
 
 func (k snapshotKey) folder() string {

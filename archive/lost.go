@@ -81,7 +81,7 @@ func (r *Reader) leftBranches(ctx context.Context, log domain.ArchiveSource, p i
 		return nil, err
 	}
 	if len(own) > 0 {
-		newest, err := r.segment(ctx, own[len(own)-1].key)
+		newest, err := r.end(ctx, own[len(own)-1])
 		if err != nil {
 			return nil, err
 		}
@@ -132,17 +132,17 @@ func (r *Reader) readLost(ctx context.Context, l *Lost, step func()) error {
 	}
 	from := 0
 	for i, link := range chain {
-		if link.key.Before != (Position{}) && link.key.Before.Compare(common) <= 0 {
+		if link.key.Before != (Position{}) && link.key.Before.Compare(common) <= 0 && (i == 0 || chain[i-1].key.Last.Compare(common) <= 0) {
 			from = i // the segments before it end no later than there
 		}
 	}
 	last := Position{}
 	var before *Segment
 	if from > 0 {
-		if before, err = r.segment(ctx, chain[from-1].key); err != nil {
+		if before, err = r.end(ctx, chain[from-1]); err != nil {
 			return err
 		}
-		last = chain[from].key.Before
+		last = before.Last()
 	}
 	orders := make(map[domain.OrderRef]int)
 	return r.walkFrom(ctx, chain[from:], before, last, func(s *Segment, entries []domain.Entry) error {

@@ -167,12 +167,14 @@ func (s *Restorable) acknowledged(ctx context.Context, chain []link) (map[domain
 		if l.key.Before.Compare(lastAt(s.o.UntilMillis)) >= 0 {
 			continue
 		}
-		h, err := s.r.header(ctx, l.key)
+		headers, err := s.r.headers(ctx, l)
 		if err != nil {
 			return nil, err
 		}
-		if s.within(h.First) {
-			return h.Acknowledged, nil
+		for _, h := range slices.Backward(headers) {
+			if s.within(h.First) {
+				return h.Acknowledged, nil
+			}
 		}
 	}
 	return nil, nil
@@ -222,7 +224,8 @@ func (d *reading) begin(ctx context.Context, p int, chain []link) error {
 		d.held, d.found.Trimmed = &d.before.Entries[len(d.before.Entries)-1], true
 		return nil
 	}
-	return d.tellBefore(ctx, chain[:len(chain)-len(d.rest)])
+	before, _, _ := cutBehind(chain, d.before)
+	return d.tellBefore(ctx, before)
 }
 
 // tellBefore tells the log of the end of a chain, from the newest entry on that nobody needs.
@@ -231,7 +234,7 @@ func (d *reading) tellBefore(ctx context.Context, chain []link) error {
 	var before *Segment
 	var last Position
 	for ; from > 0; from-- {
-		s, err := d.r.segment(ctx, chain[from-1].key)
+		s, err := d.r.end(ctx, chain[from-1])
 		if err != nil {
 			return poisonous(err)
 		}

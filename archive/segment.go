@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -54,7 +55,9 @@ type Segment struct {
 	Header  Header
 	Entries []domain.Entry
 	Hash    string // SHA-256 of its bytes, hex
-	Size    int
+	Size    int    // of the object that it was read of; 0: the same one as that of the segment before
+
+	replaces []*Segment // of a large one: those that it was made of, as they were
 }
 
 // Last is the position of its last entry.
@@ -218,19 +221,19 @@ func fromNetstrings(b []byte) ([]string, error) {
 }
 
 // encode makes a segment's bytes. What the header says of the entries is filled in.
-func encode(h Header, entries []domain.Entry) ([]byte, error) {
+func encode(h Header, entries []domain.Entry, metadata ...parquet.WriterOption) ([]byte, error) {
 	var rows []row
 	for _, e := range entries {
 		rows = append(rows, rowsOf(e)...)
 	}
-	h.Format, h.First, h.Last, h.Entries, h.Facts = format, entries[0].ID, entries[len(entries)-1].ID, len(entries), factsIn(rows)
+	h.Format, h.First, h.Last, h.Entries, h.Facts = cmp.Or(h.Format, format), entries[0].ID, entries[len(entries)-1].ID, len(entries), factsIn(rows)
 	header, err := json.Marshal(h)
 	if err != nil {
 		return nil, fmt.Errorf("writing a segment: %w", err)
 	}
 	var b bytes.Buffer
-	w := parquet.NewGenericWriter[row](&b, parquet.Compression(&parquet.Zstd), parquet.CreatedBy("holdfast", "", ""),
-		parquet.KeyValueMetadata(headerName, string(header)))
+	w := parquet.NewGenericWriter[row](&b, append(metadata, parquet.Compression(&parquet.Zstd), parquet.CreatedBy("holdfast", "", ""),
+		parquet.KeyValueMetadata(headerName, string(header)))...)
 	if _, err = w.Write(rows); err == nil {
 		err = w.Close()
 	}
@@ -291,6 +294,13 @@ func decode(key Key, body []byte) (s *Segment, err error) {
 			return fmt.Errorf("it says that it has %d entries, %d facts, %s to %s, and has %d and %d", h.Entries, h.Facts, h.First, h.Last, n, facts)
 		}
 		s = &Segment{Key: key, Header: h, Entries: entries, Hash: hashOf(body), Size: len(body)}
+		if !key.large() {
+			return nil
+		}
+		replaces, _ := file.Lookup(replacesName)
+		if s.replaces, err = replacedBy(s, replaces); err != nil {
+			return fmt.Errorf("what it says of those that it replaces: %w", err)
+		}
 		return nil
 	})
 	return s, err
@@ -336,11 +346,14 @@ func opened(key Key, body []byte, read func(*parquet.File, Header) error) (err e
 	if err := json.Unmarshal([]byte(header), &h); err != nil {
 		return damaged("its header cannot be read: %v", err)
 	}
-	if h.Format != format {
-		return damaged("it has format %d, this program reads %d", h.Format, format)
+	if want := key.format(); h.Format != want {
+		return damaged("it has format %d, this program reads %d", h.Format, want)
 	}
 	if h.Namespace != key.Namespace || h.Partition != key.Partition || h.Branch != key.Branch {
 		return damaged("it says that it is of namespace %s, partition %d, branch %s", h.Namespace, h.Partition, h.Branch)
+	}
+	if key.large() && h.Last != key.Last.String() {
+		return damaged("it says that it ends with %s", h.Last)
 	}
 	if key.Before != (Position{}) && h.After != key.Before.String() || key.Before == (Position{}) && h.Parent == "" && h.After != "0-0" {
 		return damaged("it says that it begins behind %s", h.After)

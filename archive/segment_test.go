@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/parquet-go/parquet-go"
 	"pgregory.net/rapid"
@@ -173,12 +174,15 @@ func TestASegmentUnderAnotherKey(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	for _, k := range []Key{saleKey, {Namespace: "..", Partition: 1023, Branch: "x", Before: Position{1700000000000, 12}}} {
+	large := Key{Namespace: "a_b", Partition: 1023, Branch: "x_1", Before: Position{1700000000000, 12}, Last: Position{1700000000000, 13}}
+	backwards, first := large, large
+	backwards.Last, first.Before = large.Before, Position{}
+	for _, k := range []Key{saleKey, {Namespace: "..", Partition: 1023, Branch: "x", Before: Position{1700000000000, 12}}, {Namespace: "a_b", Partition: 1023, Branch: "x", Before: Position{1700000000000, 12}}, large} {
 		if is, err := ParseKey(k.String()); err != nil || is != k {
 			t.Errorf("%s was read as %+v, %v", k, is, err)
 		}
 	}
-	for _, s := range []string{"", "x", "namespace=shop/partition=1/branch=b/x.parquet", "namespace=shop/partition=01/branch=b/" + (Position{}).inKey() + suffix, saleKey.String() + "x"} {
+	for _, s := range []string{"", "x", "namespace=shop/partition=1/branch=b/x.parquet", "namespace=shop/partition=01/branch=b/" + (Position{}).inKey() + suffix, saleKey.String() + "x", backwards.String(), first.String()} {
 		if k, err := ParseKey(s); err == nil {
 			t.Errorf("%q was read as %+v", s, k)
 		}
@@ -235,6 +239,22 @@ func TestFolder(t *testing.T) {
 		return nil
 	}); err != nil || !slices.Equal(listed, []string{saleKey.String() + " 100000"}) {
 		t.Errorf("listed %v, %v", listed, err)
+	}
+	for range 2 { // the second time there is none
+		if err := b.Delete(ctx, saleKey.String()); err != nil {
+			t.Errorf("removing: %v", err)
+		}
+		if _, err := b.Get(ctx, saleKey.String()); !errors.Is(err, ErrMissing) {
+			t.Errorf("what was removed: %v", err)
+		}
+	}
+	if err := b.List(ctx, "namespace=", func(o Object) error {
+		if age := time.Since(o.Written); o.Key != "namespace=shop2/x" || age < -time.Minute || age > time.Hour {
+			t.Errorf("listed %+v", o)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -346,15 +346,21 @@ func (s *snapshot) damaged(format string, args ...any) error {
 	return &damagedError{s.key.String(), fmt.Sprintf(format, args...)}
 }
 
-// snapshots lists those of a branch, the newest first.
+// snapshots lists those of a branch that are not going to be removed, the newest first.
 func (r *Reader) snapshots(ctx context.Context, p int, branch string) (found []snapshotKey, err error) {
 	folder := snapshotKey{Namespace: r.namespace, Partition: p, Branch: branch}.folder()
+	going := make(map[snapshotKey]bool)
 	err = r.bucket.List(ctx, folder, func(o Object) error {
-		if key, isPiece, ok := parseSnapshotKey(o.Key); ok && !isPiece {
+		key, isPiece, ok := parseSnapshotKey(o.Key)
+		switch {
+		case ok && !isPiece:
 			found = append(found, key)
+		case ok && o.Key == key.piece(removed):
+			going[key] = true
 		}
 		return nil
 	})
+	found = slices.DeleteFunc(found, func(key snapshotKey) bool { return going[key] })
 	slices.SortFunc(found, func(a, b snapshotKey) int { return b.At.Compare(a.At) })
 	return found, err
 }
@@ -438,11 +444,11 @@ func (r *Reader) along(ctx context.Context, key snapshotKey, chain []link, read 
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(chain, func(l link) bool { return l.key == s.segment.Key })
-	if i < 0 {
+	_, rest, found := cutBehind(chain, s.segment)
+	if !found {
 		return &damagedError{key.String(), "it was taken at the end of " + s.head.Segment + ", which is not part of this chain"}
 	}
-	return read(s, chain[i+1:])
+	return read(s, rest)
 }
 
 // Past implements domain.ArchivedPast. A segment, and a piece of a snapshot, are in memory at a time, beside the book.

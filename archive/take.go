@@ -3,7 +3,6 @@ package archive
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"holdfast/domain"
@@ -43,19 +42,23 @@ func (a *Archiver) Snapshot(ctx context.Context, p int, every time.Duration) (ta
 	if err != nil {
 		return false, lag, poisonous(err)
 	}
-	end := slices.IndexFunc(chain, func(l link) bool { return l.key.String() == state.Mark.Segment })
-	if end < 0 {
-		return false, lag, domain.WithClass(domain.ClassRetry, fmt.Errorf("%s is not listed: the mark in Redis says that the log is archived up to its end", state.Mark.Segment))
+	key, err := ParseKey(state.Mark.Segment)
+	if err != nil {
+		return false, lag, err
 	}
-	last, err := r.segment(ctx, chain[end].key)
+	last, err := r.segment(ctx, key)
 	if err != nil {
 		return false, lag, poisonous(err)
+	}
+	archived, _, listed := cutBehind(chain, last)
+	if !listed {
+		return false, lag, domain.WithClass(domain.ClassRetry, fmt.Errorf("%s is not listed: the mark in Redis says that the log is archived up to its end", state.Mark.Segment))
 	}
 	if last.Hash != state.Mark.Hash {
 		return false, lag, poisonous(&damagedError{state.Mark.Segment, "it is not what it was when it was compared with the log: another hash"})
 	}
 	is := Taken{Partition: p, Branch: state.Branch}
-	if err := r.takeSnapshotOf(ctx, chain[:end+1], &is, Options{}); err != nil {
+	if err := r.takeSnapshotOf(ctx, archived, &is, Options{}); err != nil {
 		return false, lag, err
 	}
 	return is.New, domain.SnapshotLag{}, nil

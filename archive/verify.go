@@ -19,7 +19,8 @@ type Branch struct {
 	After       string `json:"after"` // the entry behind which it goes on from its parent; "0-0": the log begins here
 	Last        string `json:"last"`
 	Segments    int    `json:"segments"`
-	Bytes       int64  `json:"bytes"` // of the segments
+	Replaced    int    `json:"replaced,omitempty"` // segments that are still there, beside the large ones that have what they say
+	Bytes       int64  `json:"bytes"`              // of all of these
 	Snapshots   int    `json:"snapshots"`
 	Snapshot    string `json:"snapshot,omitempty"` // id of the last log entry that is in the newest of them
 	FirstMillis int64  `json:"first_ms"`           // of its first entry
@@ -53,6 +54,10 @@ func (r *Reader) branchesOf(ctx context.Context, p int, all map[string][]link) (
 		b := Branch{Partition: p, Branch: name, Segments: len(links)}
 		for _, l := range links {
 			b.Bytes += l.size
+			b.Replaced += len(l.replaced)
+			for _, small := range l.replaced {
+				b.Bytes += small.size
+			}
 		}
 		snapshots, err := r.snapshots(ctx, p, name)
 		if err != nil {
@@ -148,7 +153,8 @@ type Report struct {
 	Snapshots int   `json:"snapshots"` // of this version of the program: others are passed over
 	Entries   int   `json:"entries"`
 	Facts     int   `json:"facts"`
-	Bytes     int64 `json:"bytes"` // of the segments
+	Bytes     int64 `json:"bytes"`              // of the segments
+	Replaced  int   `json:"replaced,omitempty"` // segments that are still there, beside the large ones that have what they say
 	// Before is how many entries the archive has from before what the log begins with. Compare counts them.
 	Before int     `json:"entries_before_log,omitempty"`
 	Faults []Fault `json:"faults"`
@@ -184,6 +190,11 @@ func (r *Reader) Verify(ctx context.Context, step func()) (Report, error) {
 			report.Branches++
 			if err := r.verifyBranch(ctx, all[p], p, name, &report, step); err != nil {
 				return report, err
+			}
+			for _, l := range all[p][name] {
+				if err := r.verifyReplaced(ctx, l, &report); err != nil {
+					return report, err
+				}
 			}
 			if err := r.verifySnapshots(ctx, p, name, &report); err != nil {
 				return report, err
@@ -251,7 +262,7 @@ func (r *Reader) walkOwn(ctx context.Context, own, parent []link, report *Report
 	var before *Segment
 	var last Position
 	if len(parent) > 0 {
-		s, err := r.segment(ctx, parent[0].key)
+		s, err := r.end(ctx, parent[0])
 		var damaged *damagedError
 		switch {
 		case errors.As(err, &damaged):
@@ -266,7 +277,9 @@ func (r *Reader) walkOwn(ctx context.Context, own, parent []link, report *Report
 		}
 	}
 	return r.walkFrom(ctx, own, before, last, func(s *Segment, _ []domain.Entry) error {
-		report.Segments++
+		if s.Size > 0 {
+			report.Segments++
+		}
 		report.Entries += s.Header.Entries
 		report.Facts += s.Header.Facts
 		report.Bytes += int64(s.Size)

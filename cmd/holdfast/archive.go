@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"time"
 
 	"holdfast/archive"
 	"holdfast/domain"
@@ -18,6 +19,7 @@ type archiveCommand struct {
 	Verify   archiveVerifyCommand   `cmd:"" help:"Read every segment and snapshot, and check each, and the chain that the segments are."`
 	Export   archiveExportCommand   `cmd:"" help:"Write orders, invoices or sales as the archive tells them, as CSV or Parquet."`
 	Snapshot archiveSnapshotCommand `cmd:"" help:"Keep the state that is archived of each partition beside its segments, so that audits begin there."`
+	Compact  archiveCompactCommand  `cmd:"" help:"Make large segments of small ones, and remove those, and snapshots that nobody needs."`
 }
 
 // archiveFlags say which archive.
@@ -92,7 +94,7 @@ func (c *archiveVerifyCommand) Run(ctx context.Context, e *environment) error {
 		if !report.OK {
 			verdict = "NOT WELL"
 		}
-		out.sheet(report, "verdict", verdict, "branches", strconv.Itoa(report.Branches), "segments", strconv.Itoa(report.Segments),
+		out.sheet(report, "verdict", verdict, "branches", strconv.Itoa(report.Branches), "segments", strconv.Itoa(report.Segments), "replaced", strconv.Itoa(report.Replaced),
 			"snapshots", strconv.Itoa(report.Snapshots), "facts", strconv.Itoa(report.Facts), "bytes", count(report.Bytes))
 		if len(report.Faults) > 0 && out.section("object", "detail") {
 			for _, f := range report.Faults {
@@ -172,6 +174,51 @@ func (c *archiveSnapshotCommand) Run(ctx context.Context, e *environment) error 
 			return nil
 		})
 		shown.clear()
+		return out.end(err)
+	})
+}
+
+type archiveCompactCommand struct {
+	archiveFlags
+	KeepReplaced  time.Duration `default:"24h" placeholder:"DURATION" help:"How long what was replaced, or is not needed any more, stays. Default: 24h."`
+	KeepSnapshots int           `default:"24" placeholder:"N" help:"How many snapshots of a branch stay, the newest; 2 at least. Default: 24."`
+	DryRun        bool          `help:"Change nothing: say what would be done."`
+}
+
+// Help is shown by --help.
+func (c *archiveCompactCommand) Help() string {
+	return `
+For cron, once a day. Redis is not needed for it, but the right to delete objects is. Of the small segments of a day that is over, large ones are made,
+which have all that those say; each is read back and compared with them. A day later (--keep-replaced) the small ones go, and so do snapshots, a day after
+nobody begins with them any more. Again, twice at the same time, or stopped at any moment, it does no harm. What is damaged is named, stays, and the exit
+status is 1. Update all programs that read or write the archive before it is used: older ones refuse what it leaves.
+`
+}
+
+func (c *archiveCompactCommand) Run(ctx context.Context, e *environment) error {
+	if c.KeepReplaced < 0 {
+		return badUsage("--keep-replaced: want a duration, such as 24h")
+	}
+	if c.KeepSnapshots < archive.LeastSnapshots {
+		return badUsage("--keep-snapshots: want %d or more", archive.LeastSnapshots)
+	}
+	return c.with(ctx, e, func(r *archive.Reader) error {
+		shown := e.progressOf("segments read", 0)
+		faults := int64(0)
+		out := e.printer("partition", "branch", "segments", "large", "removed", "marked", "snapshots", "pieces", "bytes")
+		err := r.Compact(ctx, archive.CompactOptions{KeepReplaced: c.KeepReplaced, KeepSnapshots: c.KeepSnapshots, DryRun: c.DryRun, Step: func() { shown.add(1) }}, func(is archive.Compacted) error {
+			shown.clear()
+			for _, f := range is.Faults {
+				e.notice(f.Subject + ": " + f.Detail)
+			}
+			faults += int64(len(is.Faults))
+			out.row(is, strconv.Itoa(is.Partition), is.Branch, strconv.Itoa(is.Segments), strconv.Itoa(is.Large), strconv.Itoa(is.Removed), strconv.Itoa(is.Marked), strconv.Itoa(is.Snapshots), strconv.Itoa(is.Pieces), count(is.Bytes))
+			return nil
+		})
+		shown.clear()
+		if err == nil && faults > 0 {
+			err = fmt.Errorf("the archive has %s: see docs/operations.md", plural(faults, "fault", "faults"))
+		}
 		return out.end(err)
 	})
 }

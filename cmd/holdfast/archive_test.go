@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/redis/go-redis/v9"
 
 	"holdfast/archive"
 	"holdfast/streams"
@@ -327,4 +329,63 @@ func TestWorkersTakeSnapshots(t *testing.T) {
 	}
 	expect(t, h.one("restore", "--archive", url, "--full"), object{"events": 1, "orders": 3, "facts": 7})
 	h.ok("audit")
+}
+
+// The segments of a day that is over become a few, which say the same.
+func TestArchiveCompact(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	folder := filepath.Join(t.TempDir(), "archive")
+	url := "file://" + folder
+	h.worker("--archive", url, "--archive-every", "50ms", "--snapshot-every", "0", "--gateway", h.gateway())
+	h.event("e1") // there is a namespace
+	rdb := h.server.Client()
+	defer func() { _ = rdb.Close() }()
+	log := ""
+	for p := range streams.DefaultPartitions {
+		if key := "holdfast:{" + count(int64(p)) + "}:2:log"; rdb.XLen(t.Context(), key).Val() == 0 {
+			log = key
+		}
+	}
+	for i := range 5 {
+		if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: log, ID: fmt.Sprint(1_700_000_000_000+i, "-0"), Values: []string{"rejected", fmt.Sprintf("e9/o%d|p|b083c26c75bd146e|fred|stalls:1:0|unknown_event|", i)}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		h.archived()
+	}
+	before := segments(t, folder)
+	compacted := func(args ...string) (done object) {
+		t.Helper()
+		for _, row := range h.json(append([]string{"archive", "compact", "--archive", url}, args...)...) {
+			if row["segments"] != float64(0) || row["removed"] != float64(0) {
+				done = row
+			}
+		}
+		return done
+	}
+	expect(t, compacted("--dry-run"), object{"segments": 3, "large": 1, "removed": 0})
+	if now := segments(t, folder); !slices.Equal(now, before) {
+		t.Errorf("a dry run has made %v of %v", now, before)
+	}
+	expect(t, compacted(), object{"segments": 3, "large": 1, "removed": 0})
+	expect(t, h.one("archive", "verify", "--archive", url), object{"ok": true, "segments": len(before) - 3 + 1, "replaced": 3})
+	expect(t, compacted("--keep-replaced", "0s"), object{"segments": 0, "large": 0, "removed": 3})
+	if now := segments(t, folder); len(now) != len(before)-3+1 {
+		t.Errorf("there are %v, of %v", now, before)
+	}
+	expect(t, h.one("archive", "verify", "--archive", url), object{"ok": true, "facts": 6})
+	h.fails(exitUsage, []string{"--keep-snapshots"}, "archive", "compact", "--archive", url, "--keep-snapshots", "1")
+	h.fails(exitUsage, []string{"--keep-replaced"}, "archive", "compact", "--archive", url, "--keep-replaced", "-1s")
+
+	large := slices.IndexFunc(segments(t, folder), func(name string) bool { return strings.Contains(filepath.Base(name), "_") })
+	name := segments(t, folder)[large]
+	body, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body[len(body)/2] ^= 1
+	if err := errors.Join(os.Remove(name), os.WriteFile(name, body, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	h.says(exitFailed, []string{filepath.Base(name)}, "archive", "verify", "--archive", url)
 }

@@ -177,7 +177,12 @@ func newShop(t *testing.T, server *redistest.Server, name string) *shop {
 
 func (s *shop) add(fields ...string) {
 	s.t.Helper()
-	if err := s.rdb.XAdd(s.t.Context(), &redis.XAddArgs{Stream: s.name + ":{0}:2:log", Values: fields}).Err(); err != nil {
+	s.addAt("*", fields...)
+}
+
+func (s *shop) addAt(id string, fields ...string) {
+	s.t.Helper()
+	if err := s.rdb.XAdd(s.t.Context(), &redis.XAddArgs{Stream: s.name + ":{0}:2:log", ID: id, Values: fields}).Err(); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -285,6 +290,56 @@ func TestSnapshotsWhileS3Fails(t *testing.T) {
 	}
 }
 
+// compact makes large segments, and removes the small ones at once.
+func (s *shop) compact(bucket archive.Bucket, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	return archive.NewReader(bucket, s.name).Compact(ctx, archive.CompactOptions{}, func(is archive.Compacted) error {
+		if len(is.Faults) > 0 {
+			return fmt.Errorf("%+v", is.Faults)
+		}
+		return nil
+	})
+}
+
+// Whatever becomes of whichever request, nothing is lost, and the next try leaves what is to be left.
+func TestCompactingWhileS3Fails(t *testing.T) {
+	server, s3 := redistest.Start(t), newStore(t)
+	bucket := s3.open(t)
+	n := 0
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			met := 0
+			for after := 0; ; after++ {
+				n++
+				shop := newShop(t, server, "compacted"+strconv.Itoa(n))
+				for i := range 4 {
+					shop.addAt(fmt.Sprint(1_700_000_000_000+i, "-0"), "expired", "e1/o"+strconv.Itoa(i))
+					shop.archive(bucket, "w")
+				}
+				s3.next(after, fault)
+				failed := shop.compact(bucket, 2*patience)
+				if !s3.wasMet() {
+					break
+				}
+				met++
+				if report := shop.verify(bucket); report.Facts != 4 {
+					t.Errorf("after %d requests: %v; %+v", after, failed, report)
+				}
+				if err := shop.compact(bucket, time.Minute); err != nil {
+					t.Errorf("after %d requests: %v; then %v", after, failed, err)
+				}
+				if report := shop.verify(bucket); report.Facts != 4 || report.Segments != 3 || report.Replaced != 0 {
+					t.Errorf("after %d requests: %v; then %+v", after, failed, report)
+				}
+			}
+			if met < 8 {
+				t.Errorf("%d requests met the fault: this tests less than it says", met)
+			}
+		})
+	}
+}
+
 // The archiver dies before, or after, any of its requests, and another one goes on.
 func TestArchiversThatDie(t *testing.T) {
 	server, s3 := redistest.Start(t), newStore(t)
@@ -381,6 +436,22 @@ func TestBucketOfS3(t *testing.T) {
 		return nil
 	}); err != nil || !slices.Equal(keys, []string{"a/1"}) {
 		t.Errorf("listed %v, %v", keys, err)
+	}
+	for range 2 { // the second time there is none
+		if err := bucket.Delete(ctx, "b/1"); err != nil {
+			t.Errorf("removed: %v", err)
+		}
+		if _, err := bucket.Get(ctx, "b/1"); !errors.Is(err, archive.ErrMissing) {
+			t.Errorf("what was removed: %v", err)
+		}
+	}
+	if err := bucket.List(ctx, "", func(o archive.Object) error {
+		if age := time.Since(o.Written); o.Key != "a/1" || age < -time.Minute || age > time.Hour {
+			t.Errorf("listed %+v", o)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 	s3.next(0, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		failed(w, http.StatusForbidden, "AccessDenied")
