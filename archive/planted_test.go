@@ -13,7 +13,7 @@ func TestPlantedBugs(t *testing.T) {
 }
 
 var plantedBugs = []torture.Bug{
-	{"the mark moves before the segment was read back", "archiver.go", "found, err := w.get(ctx)\n", "found, err := decode(w.key, body)\n"},
+	{"the mark moves before the segment was read back", "archiver.go", "		failed = w.put(ctx, body)\n		found, err = w.get(ctx)\n", "		failed = w.put(ctx, body)\n		found, err = decode(w.key, body)\n"},
 	{"a segment that somebody else has written is taken for ours", "archiver.go", "	if !ours {\n", "	if false && !ours {\n"},
 	{"what the log has lost begins no branch", "archiver.go", "return false, w.elsewhere(ctx, found)", "return false, nil"},
 	{"a segment is overwritten", "folder.go", "switch err := os.Link(file.Name(), path); {", "switch err := os.Rename(file.Name(), path); {"},
@@ -46,4 +46,14 @@ var plantedBugs = []torture.Bug{
 	{"what is archived is told beyond the mark", "snapshot.go", "		reached = true\n		return errStop\n", "		reached = true\n		return nil\n"},
 	{"what cannot be read is left out", "segment.go", "		return []row{{EntryID: e.ID, Raw: netstrings(e.Fields), At: domain.EntryMillis(e.ID)}}\n", "		return nil\n"},
 	{"a reduced order is sold whole", "segment.go", "f.Was == domain.OrderConfirmed:", "f.Was == domain.OrderConfirmed && f.Type == domain.FactCancelled:"},
+	{"what was replaced is read beside what replaces it", "large.go", "\t\tif l.key.Before.Compare(end) < 0 && l.key.Last.Compare(end) <= 0 {", "\t\tif false && end == l.key.Last {"},
+	{"what large segments have twice is told twice", "chain.go", "\t\t\tif l.key.large() && s.Last().Compare(last) <= 0 {", "\t\t\tif false {"},
+	{"what was replaced goes at once", "compact.go", "if len(l.replaced) == 0 || c.o.now.Sub(l.written) < c.o.KeepReplaced {", "if len(l.replaced) == 0 {"},
+	{"what was replaced is not compared before it goes", "large.go", "has == nil || !sameSegment(has, s)", "has == nil"},
+	{"a segment is replaced without the word of the one behind it", "compact.go", "return c.replace(ctx, run[:max(len(run)-1, 0)])", "return c.replace(ctx, run)"},
+	{"an old mark is not looked behind", "archiver.go", "\tif !w.first() && w.state.NowMillis", "\tif false && w.state.NowMillis"},
+	{"what is behind a snapshot in a large segment is passed over", "large.go", "\tif l := chain[i]; s.Last().Compare(l.key.Last) < 0 {", "\tif l := chain[i]; false {"},
+	{"a snapshot that is going to be removed is begun with", "snapshot.go", "\t\tcase ok && o.Key == key.piece(removed):", "\t\tcase false:"},
+	{"a damaged snapshot stands for a good one", "prune.go", "kept >= c.o.KeepSnapshots && good >= LeastSnapshots", "kept >= c.o.KeepSnapshots"},
+	{"snapshots of what is abandoned stand for those before", "prune.go", "append(slices.Clone(left[c.is.Branch]), maxPosition)", "[]Position{maxPosition}"},
 }

@@ -19,6 +19,6 @@ for i, value in ipairs(found[2]) do
     return 0
   end
 end
-redis.call('DEL', KEYS[3]) -- a write that a full memory does not refuse: after it none is
+redis.call('HDEL', KEYS[1], '') -- a write that is never refused, of a field that is never there: after it none is
 redis.call('SET', KEYS[3], ARGV[3])
 return 1

@@ -7,8 +7,10 @@
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then
   return 0
 end
-redis.call('HDEL', KEYS[1], ARGV[1]) -- a write that a full memory does not refuse: after it none is
+redis.call('HDEL', KEYS[1], '') -- a write that is never refused, of a field that is never there: after it none is
 if ARGV[3] ~= '' then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+else
+  redis.call('HDEL', KEYS[1], ARGV[1])
 end
 return 1

@@ -31,10 +31,14 @@ if #ids > 0 then
   local before = 0
   if newest and string.sub(newest, 1, #begun) == begun then
     before = tonumber(string.match(newest, '"entries":(%d+)'))
-    redis.call('LPOP', KEYS[3])
   end
-  redis.call('LPUSH', KEYS[3], string.format('%s"at":%.0f,"group":"%s","consumer":"%s","entries":%.0f,"reason":%s,"by":%s}',
-    begun, now, ARGV[1], ARGV[2], before + #ids, ARGV[5], ARGV[6]))
+  local line = string.format('%s"at":%.0f,"group":"%s","consumer":"%s","entries":%.0f,"reason":%s,"by":%s}',
+    begun, now, ARGV[1], ARGV[2], before + #ids, ARGV[5], ARGV[6])
+  if before > 0 then
+    redis.call('LSET', KEYS[3], 0, line)
+  else
+    redis.call('LPUSH', KEYS[3], line)
+  end
   redis.call('LTRIM', KEYS[3], 0, MOST_CLAIMS - 1)
 end
 return { #ids, #page - #ids, #page == PAGE and page[#page][1] or '' }

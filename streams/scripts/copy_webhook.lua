@@ -26,9 +26,7 @@ for i = 7, #ARGV, 2 do
   end
   queues[order] = queue
 end
-if ARGV[5] == '' then
-  redis.call('HDEL', KEYS[2], ARGV[3])
-else
+if ARGV[5] ~= '' then
   redis.call('HSET', KEYS[2], ARGV[3], ARGV[5])
 end
 if ARGV[6] ~= '' then
@@ -42,5 +40,8 @@ for order, queue in pairs(queues) do
 end
 if added > 0 then
   redis.call('HINCRBY', KEYS[2], ARGV[2] .. '#waiting', added)
+end
+if ARGV[5] == '' then
+  redis.call('HDEL', KEYS[2], ARGV[3])
 end
 return 1

@@ -231,20 +231,10 @@ if SEATS < CODES then
   end
 end
 
--- The first write is one that a full memory does not refuse; after it none is.
-local ended, freed, notices, written, ids = {}, { '' }, {}, {}, { stamp }
-at = ORDERS
-for n = 1, N do
-  if ARGV[at + 3] ~= '' and bounds[n] ~= 'hold' then
-    ended[#ended + 1] = members[n]
-    freed[#freed + 1] = bounds[n] ~= 'anew' and ARGV[at + 3] or nil
-  end
-  at = at + WIDTH
-end
-redis.call('HDEL', KEYS[5], unpack(freed))
-if #ended > 0 then
-  redis.call('ZREM', KEYS[3], unpack(ended))
-end
+-- The first write is one that a full memory does not refuse, and that changes nothing; after it none is refused. What is taken out of a key is taken
+-- out last: one that is emptied is gone, and while its slot moves to another node nothing can be put into it there.
+redis.call('HDEL', KEYS[5], '')
+local held, progress, answered, notices, written, ids = {}, {}, {}, {}, {}, { stamp }
 local g, done = 1, 0
 while g <= G and ARGV[GROUPS + HEADS * (g - 1)] ~= '' do
   local fact, lines = ARGV[GROUPS + HEADS * (g - 1)], {}
@@ -259,7 +249,9 @@ while g <= G and ARGV[GROUPS + HEADS * (g - 1)] ~= '' do
         redis.call('ZADD', KEYS[6 + B], int(now + FIRST_ASKED), members[n])
       end
     elseif ARGV[head + 2] == '-' then
-      redis.call('ZREM', KEYS[6 + B], unpack(members, first, done + #lines))
+      for n = first, done + #lines do
+        answered[#answered + 1] = members[n]
+      end
     end
     g = g + 1
   until g > G or ARGV[GROUPS + HEADS * (g - 1)] ~= fact
@@ -267,6 +259,7 @@ while g <= G and ARGV[GROUPS + HEADS * (g - 1)] ~= '' do
     for n = done + 1, done + #lines do
       local at = ORDERS + WIDTH * (n - 1)
       redis.call('ZADD', KEYS[3], int(tonumber(ARGV[at + 2]) + tonumber(match(ARGV[at + 4], '%d+'))), members[n])
+      held[n] = true
     end
   elseif fact == 'restored' then
     for n = done + 1, done + #lines do
@@ -274,6 +267,7 @@ while g <= G and ARGV[GROUPS + HEADS * (g - 1)] ~= '' do
       if bounds[n] == 'hold' then
         redis.call('ZADD', KEYS[3], ARGV[at + 2], members[n])
         redis.call('HSET', KEYS[5], ARGV[at + 3], match(members[n], '/(.*)$'))
+        progress[ARGV[at + 3]] = true
       end
     end
   elseif fact == 'extended' then
@@ -310,6 +304,24 @@ if #ids > 1 then
   for hash, list in pairs(gone) do
     redis.call('HDEL', KEYS[5 + hash], unpack(list))
   end
+end
+local ended, freed = {}, {}
+at = ORDERS
+for n = 1, N do
+  if ARGV[at + 3] ~= '' and bounds[n] ~= 'hold' then
+    ended[#ended + 1] = not held[n] and members[n] or nil
+    freed[#freed + 1] = bounds[n] ~= 'anew' and not progress[ARGV[at + 3]] and ARGV[at + 3] or nil
+  end
+  at = at + WIDTH
+end
+if #freed > 0 then
+  redis.call('HDEL', KEYS[5], unpack(freed))
+end
+if #ended > 0 then
+  redis.call('ZREM', KEYS[3], unpack(ended))
+end
+if #answered > 0 then
+  redis.call('ZREM', KEYS[6 + B], unpack(answered))
 end
 if ACKS <= #ARGV then
   redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, ACKS))

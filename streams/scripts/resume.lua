@@ -21,8 +21,9 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
 end
 table.sort(ended)
 value = string.format('%s,"ended":%.0f,%s}', string.sub(value, 1, -2), now, ARGV[2])
-redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[1], '') -- a write that is never refused, of a field that is never there: after it none is
 redis.call('HSET', KEYS[1], string.format('ended/%.0f/%s', now, ARGV[1]), value)
+redis.call('HDEL', KEYS[1], ARGV[1])
 for n = 1, #ended - KEPT + 1 do
   redis.call('HDEL', KEYS[1], ended[n])
 end

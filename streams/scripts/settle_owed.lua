@@ -14,8 +14,8 @@ redis.call('XLEN', KEYS[3])
 if redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[3] or not redis.call('ZSCORE', KEYS[1], ARGV[2]) then
   return 0
 end
--- The first write is one that a full memory does not refuse; after it none is.
-redis.call('ZREM', KEYS[1], ARGV[2])
+-- A write that a full memory does not refuse, and that changes nothing: after it none is refused.
+redis.call('ZREM', KEYS[1], '')
 if ARGV[4] == 'dead' then
   redis.call('XADD', KEYS[3], '*', unpack(owed_letter(ARGV[1], ARGV[2], ARGV[5], string.format('%.0f', now))))
 elseif ARGV[4] ~= 'settled' then
@@ -23,5 +23,6 @@ elseif ARGV[4] ~= 'settled' then
   redis.call('HSET', KEYS[2], ARGV[2], ARGV[5])
   return 1
 end
+redis.call('ZREM', KEYS[1], ARGV[2])
 redis.call('HDEL', KEYS[2], ARGV[2])
 return 1

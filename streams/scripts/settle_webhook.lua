@@ -16,11 +16,12 @@ if not waiting or string.sub(waiting .. '\n', 1, #first + 1) ~= first .. '\n' th
 end
 redis.call('LLEN', KEYS[4])
 redis.call('HGET', KEYS[1], ARGV[1])
--- The first write is one that a full memory does not refuse; after it none is.
-redis.call('ZREM', KEYS[2], ARGV[2])
+-- A write that a full memory does not refuse, and that changes nothing: after it none is refused.
+redis.call('ZREM', KEYS[2], '')
 if ARGV[5] == 'taken' then
   local rest = string.sub(waiting, #first + 1)
   if rest == '' then
+    redis.call('ZREM', KEYS[2], ARGV[2])
     redis.call('HDEL', KEYS[3], ARGV[2])
   else
     redis.call('HSET', KEYS[3], ARGV[2], '0|0' .. rest)

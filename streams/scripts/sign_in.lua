@@ -16,13 +16,10 @@ end
 if ARGV[4] == '1' then
   local all = redis.call('HGETALL', KEYS[1])
   for i = 1, #all, 2 do
-    if tonumber(string.match(all[i + 1], '"seen":(%d+)}$') or '0') < now - FORGOTTEN_AFTER then
+    if all[i] ~= ARGV[1] and tonumber(string.match(all[i + 1], '"seen":(%d+)}$') or '0') < now - FORGOTTEN_AFTER then
       gone[#gone + 1] = all[i]
     end
   end
-end
-for first = 1, #gone, 1000 do
-  redis.call('HDEL', KEYS[1], unpack(gone, first, math.min(first + 999, #gone)))
 end
 if ARGV[2] ~= '' then
   local value = string.format('{%s,"since":%.0f,"seen":%.0f}', ARGV[2], now - tonumber(ARGV[3]), now)
@@ -32,5 +29,8 @@ if ARGV[2] ~= '' then
     redis.call('HDEL', KEYS[1], '')
     redis.call('HSET', KEYS[1], ARGV[1], value)
   end
+end
+for first = 1, #gone, 1000 do
+  redis.call('HDEL', KEYS[1], unpack(gone, first, math.min(first + 999, #gone)))
 end
 return redis.status_reply('OK')

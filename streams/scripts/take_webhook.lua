@@ -37,7 +37,7 @@ end
 -- A write that a full memory does not refuse, and that changes nothing: after it none is refused.
 redis.call('ZREM', KEYS[2], '')
 redis.call('HSET', KEYS[1], lease, int(now + tonumber(ARGV[3])) .. '|' .. ARGV[2])
-local reply = { 1, tonumber(is[2] or '0'), next_one }
+local reply, damaged = { 1, tonumber(is[2] or '0'), next_one }, {}
 for i, order in ipairs(due) do
   local attempts, first, lines = string.match(found[i], '^(%d+)|(%d+)\n(.+)$')
   if attempts then
@@ -51,8 +51,11 @@ for i, order in ipairs(due) do
     reply[#reply + 1] = header
     reply[#reply + 1] = string.match(lines, '^[^\n]+')
   else
-    redis.call('ZREM', KEYS[2], order) -- nobody can tell what it was for
-    redis.call('HDEL', KEYS[3], order)
+    damaged[#damaged + 1] = order -- nobody can tell what it was for
   end
+end
+if #damaged > 0 then
+  redis.call('ZREM', KEYS[2], unpack(damaged))
+  redis.call('HDEL', KEYS[3], unpack(damaged))
 end
 return reply

@@ -89,28 +89,31 @@ local function thin(delivered, now)
       kept[#kept + 1] = list[i].rest .. ' ' .. (list[i].off and int(math.ceil(list[i].off)) or '-')
     end
   end
-  redis.call('DEL', KEYS[2])
   redis.call('RPUSH', KEYS[2], unpack(kept))
+  redis.call('LTRIM', KEYS[2], -#kept, -1)
 end
 
 -- note(delivered, given): adds a sample.
 local function note(delivered, given)
   local info, clock = fields(redis.call('XINFO', 'STREAM', KEYS[1])), redis.call('TIME')
   local id, added, now = info['last-generated-id'], info['entries-added'], tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
-  local last, off = redis.call('LINDEX', KEYS[2], -1), '-'
+  local last, off, anew = redis.call('LINDEX', KEYS[2], -1), '-', false
   if last then
     last = read(last)
     local millis, seq = parse(id)
     local last_millis, last_seq = parse(last.id)
     if added < last.added or now < last.at or millis < last_millis or millis == last_millis and seq < last_seq then
-      redis.call('DEL', KEYS[2]) -- of other data, or of another clock
+      anew = true -- those are of other data, or of another clock
     elseif now - last.at < APART then
       return
     elseif now - last.at <= HOLE then
       off = '0'
     end
   end
-  if redis.call('RPUSH', KEYS[2], id .. ' ' .. int(added) .. ' ' .. int(now) .. ' ' .. (given and int(given) or '-') .. ' ' .. off) > MOST then
+  local many = redis.call('RPUSH', KEYS[2], id .. ' ' .. int(added) .. ' ' .. int(now) .. ' ' .. (given and int(given) or '-') .. ' ' .. off)
+  if anew then
+    redis.call('LTRIM', KEYS[2], -1, -1)
+  elseif many > MOST then
     thin(delivered, now)
   end
 end

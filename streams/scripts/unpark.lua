@@ -7,6 +7,7 @@
 -- whole.
 
 local found = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[2]) - 1)
+local left = redis.call('ZCARD', KEYS[2]) - #found
 redis.call('HLEN', KEYS[3])
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return { -1, 0 }
@@ -34,7 +35,6 @@ end
 if #found > 0 then
   redis.call('ZREMRANGEBYRANK', KEYS[2], 0, #found - 1)
 end
-local left = redis.call('ZCARD', KEYS[2])
 if left > 0 then
   redis.call('HSET', KEYS[3], ARGV[1], left)
 else

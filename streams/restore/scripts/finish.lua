@@ -17,6 +17,6 @@ if #ARGV == 2 then
   redis.call('HSET', KEYS[1], 'serving', '1')
   return 1
 end
-redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'epoch', unpack(ARGV, 3))
+redis.call('HDEL', KEYS[1], 'run', 'restoring', 'serving')
 return 1

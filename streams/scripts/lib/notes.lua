@@ -18,14 +18,16 @@ local function notes_of(key, order)
 end
 
 -- write_notes(key, order, lines, displaced): begins with a write that a full memory does not
--- refuse, whatever there is to write: after the first write of a script none is refused.
+-- refuse, and that changes nothing, whatever there is to write: after the first write of a script none is refused.
 local function write_notes(key, order, lines, displaced)
-  redis.call('HDEL', key, order)
+  redis.call('HDEL', key, '')
   if displaced > 0 then
     lines = { string.format('displaced %.0f', displaced), unpack(lines) }
   end
   if #lines > 0 then
     redis.call('HSET', key, order, table.concat(lines, '\n'))
+  else
+    redis.call('HDEL', key, order)
   end
 end
 
