@@ -109,6 +109,52 @@ func TestAppendWaitsForReplicasOfACluster(t *testing.T) {
 	}
 }
 
+// While a slot moves, a key that is not there (any more) is asked for elsewhere, which ends a script half way: so none takes out of a key what was all that
+// it had, and then writes to it.
+func TestScriptsInASlotThatMoves(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 2)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	store, err := Open(ctx, cluster.URL(), Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	f := fixtureOf(ctx, t, store)
+	entry := domain.Entry{ID: "5-0", Fields: []string{"held", "e/o"}}
+	from := domain.ArchiveMark{Branch: "b", Position: "4-0", Segment: "s", Hash: "h"}
+	to := from
+	to.Position = entry.ID
+	owed := domain.Owed{Ref: domain.OrderRef{EventID: "e", OrderID: "o"}, FactID: "5-0#1", Attempts: 1}
+	f.Do("HSET", f.Keys.Events(0), layout.BranchField, "b")
+	f.Do("XADD", f.Keys.Log(0), entry.ID, entry.Fields[0], entry.Fields[1])
+	f.Do("SET", f.Keys.Archived(0), layout.EncodeArchived(from))
+	f.Do("ZADD", f.Keys.Owed(0), "1", owed.Ref.String())
+	f.Do("HSET", f.Keys.OwedNotes(0), owed.Ref.String(), layout.EncodeOwedNote(owed))
+	f.Do("XADD", f.Keys.Dead(0), "*", "a", "b")
+	slot := cluster.Slot("{0}")
+	for _, master := range cluster.Masters() {
+		if master != cluster.MasterOf(slot) {
+			cluster.OpenSlot(slot, master)
+			break
+		}
+	}
+	ledger := store.Ledger()
+	if moved, err := ledger.Advance(ctx, 0, from, to, entry); err != nil || !moved {
+		t.Errorf("the mark: %t, %v", moved, err)
+	}
+	if is := layout.AsString(f.Do("GET", f.Keys.Archived(0))); is != layout.EncodeArchived(to) {
+		t.Errorf("the mark is %q", is)
+	}
+	if err := ledger.OweAgain(ctx, 0, owed, domain.Unsettled{Owed: owed, Due: time.Hour}); err != nil {
+		t.Errorf("what is owed: %v", err)
+	}
+	if due := layout.AsString(f.Do("ZSCORE", f.Keys.Owed(0), owed.Ref.String())); due == "1" || due == "" {
+		t.Errorf("what is owed is due at %q", due)
+	}
+}
+
 // A connection that breaks under a read of a cluster is an error, after which a worker
 // looks for entries whose delivery was lost. The client would just read again.
 func TestReadOfAClusterTellsThatItsConnectionBroke(t *testing.T) {

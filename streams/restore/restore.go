@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ import (
 type Options struct {
 	// Progress, if not nil, is told now and then how many orders were written so far, by one goroutine at a time.
 	Progress func(orders int)
+	// AtOnce is how many partitions are written at the same time; 0: 3. While Redis is busy with one, another is read.
+	AtOnce int
 }
 
 // Result is what was restored.
@@ -92,9 +95,6 @@ type restoring struct {
 	written int // orders
 }
 
-// atOnce is how many partitions are written at the same time: while Redis is busy with one, another is read.
-const atOnce = 3
-
 // progress tells that so many orders more were written.
 func (r *restoring) progress(orders int) {
 	r.mu.Lock()
@@ -150,7 +150,7 @@ func (r *restoring) run(ctx context.Context) error {
 	}
 	r.result.Partitions = make([]Partition, is.Partitions)
 	building, of := errgroup.WithContext(ctx)
-	building.SetLimit(atOnce)
+	building.SetLimit(cmp.Or(r.options.AtOnce, 3))
 	for p := range isWhole {
 		if r.result.Partitions[p].Partition = p; !isWhole[p] {
 			building.Go(func() error { return r.build(of, p) })

@@ -101,7 +101,11 @@ func (w *world) restore(o archive.RestoreOptions, hook redis.Hook) (restore.Resu
 		return restore.Result{}, err
 	}
 	defer func() { _ = store.Close() }()
-	return restore.Run(w.Ctx, store, from, restore.Options{})
+	options := restore.Options{}
+	if hook != nil { // it counts commands, which come in the same order each time where one partition is written after the other
+		options.AtOnce = 1
+	}
+	return restore.Run(w.Ctx, store, from, options)
 }
 
 func (w *world) audited(o audit.Options) audit.Report {
