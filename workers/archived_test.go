@@ -58,6 +58,13 @@ func (s *bucket) List(_ context.Context, prefix string, each func(archive.Object
 	return nil
 }
 
+func (s *bucket) Delete(_ context.Context, key string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, key)
+	return nil
+}
+
 func (s *bucket) Close() error { return nil }
 
 // bucketOf is a bucket as a worker sees it: each call is a step.
