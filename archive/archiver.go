@@ -34,11 +34,18 @@ type Archiver struct {
 	mu      sync.Mutex
 	good    map[int]snapshotKey // by partition: the newest that was read and is what it says
 	parents map[int]Header      // by partition: where its branch goes on from, as far as it is known: it is asked for until something is written
+	lasts   map[int]lastOfMark  // by partition
+}
+
+// lastOfMark is the entry up to which a mark says that the log is archived.
+type lastOfMark struct {
+	mark domain.ArchiveMark
+	last domain.Entry
 }
 
 // NewArchiver archives a log. The name is that of the worker, for people.
 func NewArchiver(log domain.ArchiveSource, bucket Bucket, name string) *Archiver {
-	return &Archiver{log: log, bucket: bucket, name: name, bytes: SegmentBytes, parents: make(map[int]Header), good: make(map[int]snapshotKey)}
+	return &Archiver{log: log, bucket: bucket, name: name, bytes: SegmentBytes, parents: make(map[int]Header), good: make(map[int]snapshotKey), lasts: make(map[int]lastOfMark)}
 }
 
 // Written is how many segments this archiver has written, and how many bytes they have.
@@ -48,7 +55,7 @@ func (a *Archiver) Written() (segments, bytes int64) { return a.segments.Load(),
 //
 // These steps are the same whatever happened before, and a crash, or an error, at any of them leaves what the next call goes on from:
 //
-//	1 read    the mark in Redis, and the log behind it. Nothing has changed
+//	1 read    the mark in Redis, and the log behind it, which has the entry of the mark. Nothing has changed
 //	2 write   the segment, if there is none of its key. Whatever the store says of it is not believed: it may have failed after it
 //	          was done, or be done later
 //	3 read    what is stored under the key. If it is nothing, the next call writes it; if it is what the log says, whoever has
@@ -107,6 +114,13 @@ func (w *writing) archive(ctx context.Context) (more bool, err error) {
 	if err != nil || len(entries) == 0 {
 		return false, err
 	}
+	if !w.first() {
+		if goesOn, err := w.goesOn(ctx); err != nil {
+			return false, err
+		} else if !goesOn {
+			return false, errors.Join(fmt.Errorf("%w: the entry %s of the log of partition %d is not the one that was archived", domain.ErrDataReplaced, w.state.Mark.Position, w.p), w.lost(ctx))
+		}
+	}
 	if w.header.Acknowledged, err = w.log.Acknowledged(ctx, w.p); err != nil {
 		return false, err
 	}
@@ -151,7 +165,42 @@ func (w *writing) archive(ctx context.Context) (more bool, err error) {
 	if err != nil || !moved { // somebody else has moved it, or the data was replaced: the next call sees which
 		return false, err
 	}
+	w.note(lastOfMark{to, last})
 	return bytesOf(entries) >= w.bytes || found.Header.Last != entries[len(entries)-1].ID, nil
+}
+
+// goesOn reports whether the log has the entry of the mark, byte for byte, and not only one of its id: the mark may be that of a master that was cut off, and
+// the log that of the one after it, which has given out the same ids.
+func (w *writing) goesOn(ctx context.Context) (bool, error) {
+	w.mu.Lock()
+	known := w.lasts[w.p]
+	w.mu.Unlock()
+	if known.mark != w.state.Mark {
+		key, err := ParseKey(w.state.Mark.Segment)
+		if err != nil {
+			return false, domain.WithClass(domain.ClassPoison, err)
+		}
+		s, err := w.reader.segment(ctx, key)
+		if errors.Is(err, ErrMissing) {
+			return true, nil // it is part of a large one by now, so long ago was that: nothing is known of the entry
+		}
+		if err != nil {
+			return false, err
+		}
+		known = lastOfMark{w.state.Mark, s.Entries[len(s.Entries)-1]}
+	}
+	in, err := w.log.InLog(ctx, w.p, known.last)
+	if err != nil || !in {
+		return false, err
+	}
+	w.note(known)
+	return true, nil
+}
+
+func (w *writing) note(known lastOfMark) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lasts[w.p] = known
 }
 
 func (w *writing) put(ctx context.Context, body []byte) error {

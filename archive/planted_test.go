@@ -27,6 +27,7 @@ var plantedBugs = []torture.Bug{
 	{"a restore leaves out of the log what somebody has left to do", "restore.go", "position(e.ID).Compare(d.needed) <= 0 {", "position(e.ID).Compare(maxPosition) <= 0 {"},
 	{"a restore drops the entry before", "restore.go", "		if err := d.log(*d.held); err != nil {\n			return err\n		}\n		d.held = nil\n", "		d.held = nil\n"},
 	{"customers of orders that are touched are forgotten", "state.go", "		more = t.customer(ref.EventID, o.CustomerID) || more\n", ""},
+	{"a segment goes on behind another entry of the mark's id", "archiver.go", "	if err != nil || !in {\n		return false, err\n	}\n	w.note(known)\n", "	if err != nil {\n		return false, err\n	}\n	_ = in\n	w.note(known)\n"},
 	{"what customers have is read before it is known whose orders are touched", "state.go", "			early = len(customers)\n", "			early = 0\n"},
 	{"what is touched stays in the snapshot, too", "state.go", "		st.touched.leaveOut(part)\n", ""},
 	{"a worker takes a snapshot behind the mark", "take.go", "r.takeSnapshotOf(ctx, archived, &is", "r.takeSnapshotOf(ctx, chain, &is"},
