@@ -55,7 +55,7 @@ func (p *passers) want(went ...string) {
 	p.went = nil
 }
 
-// TestPaceRecovers: a gateway that refused one call while nearly nothing was asked takes hundreds half a minute later.
+// TestPaceRecovers: a gateway that refused one call while nearly nothing was asked takes hundreds some seconds later.
 func TestPaceRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pace{log: zap.NewNop()}
@@ -69,14 +69,14 @@ func TestPaceRecovers(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(6 * time.Second) // one every 2 s, and hardly faster yet
+		time.Sleep(6 * time.Second) // one after 2 s, and from there twice as fast every second or so
 		synctest.Wait()
-		if n := p.gate.waiting(); n < 195 || n > 197 {
-			t.Errorf("after 6 s %d of 200 wait, want some 196", n)
+		if n := p.gate.waiting(); n < 130 || n > 160 {
+			t.Errorf("after 6 s %d of 200 wait, want some 144", n)
 		}
 		wg.Wait()
-		if took := time.Since(start); took > 30*time.Second {
-			t.Errorf("200 calls took %s, want 30 s at most", took)
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("200 calls took %s, want 10 s at most", took)
 		}
 	})
 }
