@@ -377,7 +377,7 @@ func TestMoveInAStorm(t *testing.T) {
 					orders++
 					if test.touched(i, calls) { // it is written anew, and says the same
 						_, rest, _ := strings.Cut(f.record("e1", name[3:]), "|")
-						f.setRecord("e1", name[3:], fmt.Sprintf("%d-%d|%s", f.Now(), calls, rest))
+						f.setRecord("e1", name[3:], fmt.Sprintf("%d-%d|%s", f.Now(), 1000+calls, rest)) // another version, also within the millisecond in which it was held
 					}
 				}
 				calls++
