@@ -476,6 +476,8 @@ func contents(t testing.TB, rdb *redis.Client, key string) string {
 		reply, err = rdb.SMembers(ctx, key).Result()
 	case "zset":
 		reply, err = rdb.ZRange(ctx, key, 0, -1).Result()
+	case "list":
+		reply, err = rdb.LRange(ctx, key, 0, -1).Result()
 	case "stream":
 		reply, err = rdb.XRange(ctx, key, "-", "+").Result()
 	case "none": // it had a time to live
