@@ -61,7 +61,12 @@ func (w *world) counted() []map[domain.RefusedDemand]int64 {
 	return slices.Clone(w.away)
 }
 
-func (w *world) List(context.Context) ([]domain.APIKey, error) { return w.keys, w.err }
+func (w *world) List(context.Context) ([]domain.APIKey, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.keys, w.err
+}
+
 func (w *world) Used(_ context.Context, millis map[string]int64) error {
 	w.used = millis
 	return nil

@@ -78,7 +78,9 @@ func TestAttendance(t *testing.T) {
 		still("before anything is over", true, true, true, true)
 		time.Sleep(400 * time.Millisecond)
 		still("after the token", true, false, true, true)
+		w.mu.Lock()
 		w.keys = nil
+		w.mu.Unlock()
 		time.Sleep(time.Second)
 		still("after the key", false, false, true, true)
 		time.Sleep(time.Second)
