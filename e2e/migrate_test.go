@@ -105,7 +105,6 @@ func TestWorkersOfSchema1WakeUp(t *testing.T) {
 	s.inSchema1(old, 4, 10_000)
 	var frozen []*program.Process
 	var refs []domain.OrderRef
-	inHand := make(map[*program.Process]int)
 	for i := range 2 {
 		name := fmt.Sprint("frozen-", i)
 		p := s.oldWorker(old, name, "--gateway", gateway, "--reclaim-after", "2s")
@@ -117,7 +116,6 @@ func TestWorkersOfSchema1WakeUp(t *testing.T) {
 				requests, facts := s.pendingFor("holdfast:{0}:requests", "workers", name), s.pendingFor("holdfast:{0}:log", "posting", name)
 				if requests > 0 && facts > 0 {
 					t.Logf("%s froze with %d requests and %d facts to post in hand", name, requests, facts)
-					inHand[p] = int(requests + facts)
 					return nil
 				}
 				p.Signal(syscall.SIGCONT)
@@ -146,7 +144,8 @@ func TestWorkersOfSchema1WakeUp(t *testing.T) {
 		// It logs that it fails, and not how often: Redis counts.
 		eventually(t, soon, what+" has tried what it had in hand, and goes on trying", func() error {
 			refused, lost := s.errorsSaid("WRONGTYPE")-refusedBefore, s.errorsSaid("NOGROUP")-lostBefore
-			if int(refused) < inHand[p]+10 || lost < 10 || !strings.Contains(p.Stderr.String(), "script dead_letter: WRONGTYPE") {
+			// How often depends on where it froze: many holds are refused in one call, and each payment in its own.
+			if refused < 100 || lost < 10 || !strings.Contains(p.Stderr.String(), "script dead_letter: WRONGTYPE") {
 				return fmt.Errorf("it was refused %d times, and found no group %d times", refused, lost)
 			}
 			return nil
