@@ -2,18 +2,25 @@ package streams
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"holdfast/domain"
 	"holdfast/streams/inspect"
 )
 
+// buying makes an order of a purchase, which is held for so long.
+func (f *fixture) buying(order, customer, items string, forMillis int64) {
+	f.Helper()
+	in := f.arrive([]string{"v", "2", "type", "purchase", "event_id", "e1", "order_id", order, "customer_id", customer, "items", items, "payment_token", "tok"})[0]
+	in.HoldMillis = forMillis
+	f.holdBatch(in)
+}
+
 // lapse makes an order of a purchase that has lapsed.
 func (f *fixture) lapse(order, customer, items string) {
 	f.Helper()
-	in := f.arrive([]string{"v", "2", "type", "purchase", "event_id", "e1", "order_id", order, "customer_id", customer, "items", items, "payment_token", "tok"})[0]
-	in.HoldMillis = 1
-	f.holdBatch(in)
+	f.buying(order, customer, items, 1)
 	f.WaitUntil(f.order("e1", order).DeadlineMillis)
 	expired, lapsed, err := f.ledger.Expire(f.Ctx, 0, 10)
 	f.Must(err)
@@ -121,6 +128,68 @@ func TestLateApprovalAndOthers(t *testing.T) {
 			f.wantLogFolds()
 		})
 	}
+}
+
+// TestLateApprovalBehindOthers: in one call, what is asked for first frees what is wanted then, also if it is asked of an order of which something
+// else was asked before that.
+func TestLateApprovalBehindOthers(t *testing.T) {
+	free := func(f *fixture, order string) []domain.Resolution {
+		o := f.order("e1", order)
+		return []domain.Resolution{
+			{Ref: ref("e1", order), Order: o, Attempt: 1, Outcome: domain.PaymentActionRequired, AuthorizationID: "auth_" + order},
+			{Ref: ref("e1", order), Order: o, Attempt: 1, Outcome: domain.PaymentDeclined},
+		}
+	}
+	for name, test := range map[string]struct{ customer, items string }{
+		"the order in progress": {"fred", `[{"section":"general","quantity":1}]`},
+		"a seat":                {"eve", `[{"section":"stalls","seats":["A-2"]}]`},
+		"the last place":        {"eve", `[{"section":"general","quantity":9}]`},
+	} {
+		t.Run("late approval, "+name, func(t *testing.T) {
+			f := newFixture(t)
+			f.list("e1", hall(lateHall))
+			f.lapse("o1", "fred", lateItems)
+			f.buying("x", test.customer, test.items, holdMillis)
+			late := f.order("e1", "o1")
+			f.buying("y", "ann", `[{"section":"stalls","seats":["A-3"]}]`, holdMillis)
+			replies, _ := f.resolve(append(free(f, "x"),
+				domain.Resolution{Ref: ref("e1", "o1"), Order: late, Attempt: 1, Outcome: domain.PaymentApproved, AuthorizationID: "auth_o1"},
+				domain.Resolution{Ref: ref("e1", "y"), Order: f.order("e1", "y"), Attempt: 1, Outcome: domain.PaymentApproved, AuthorizationID: "auth_y"},
+			)...)
+			for i, want := range []domain.OrderState{domain.OrderHeld, domain.OrderDeclined, domain.OrderConfirmed, domain.OrderConfirmed} {
+				if replies[i].Order.State != want {
+					t.Errorf("%d is %s, want %s: %+v", i, replies[i].Order.State, want, replies[i].Order)
+				}
+			}
+			f.wantLogFolds()
+		})
+	}
+}
+
+// TestLateApprovalBeforeOthers: in one call, what is freed only then is not there yet, however far behind it is.
+func TestLateApprovalBeforeOthers(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", hall(lateHall))
+	f.lapse("o1", "fred", lateItems)
+	of := func(order string, outcome domain.PaymentOutcome) domain.Resolution {
+		return domain.Resolution{Ref: ref("e1", order), Order: f.order("e1", order), Attempt: 1, Outcome: outcome, AuthorizationID: "auth_" + order}
+	}
+	f.buying("x", "ann", `[{"section":"stalls","seats":["A-3"]}]`, holdMillis)
+	f.buying("y", "eve", `[{"section":"stalls","seats":["A-2"]}]`, holdMillis)
+	batch := []domain.Resolution{of("x", domain.PaymentActionRequired), of("x", domain.PaymentDeclined)}
+	for _, order := range []string{"a", "b", "c", "d"} {
+		f.buying(order, order, `[{"section":"general","quantity":1}]`, holdMillis)
+		batch = append(batch, of(order, domain.PaymentApproved))
+	}
+	batch = slices.Insert(batch, 3, of("o1", domain.PaymentApproved)) // in the first half, behind x
+	replies, _ := f.resolve(append(batch, of("y", domain.PaymentDeclined))...)
+	if o := replies[3].Order; o.State != domain.OrderExpired || o.Reason != domain.ReasonSeatTaken {
+		t.Errorf("%+v", o)
+	}
+	if o := replies[7].Order; o.State != domain.OrderDeclined {
+		t.Errorf("%+v", o)
+	}
+	f.wantLogFolds()
 }
 
 // TestLapsedOrdersEnd: what is not approved in time, or is declined, is over, and leaves the other order of its customer in progress.

@@ -114,8 +114,13 @@ func (l *Ledger) moveAll(ctx context.Context, p int, m *movement) (now int64, er
 	return m.now, nil
 }
 
-// behind takes out of a part what is asked for of orders of which something else waits, and adds it to that: what is asked for of
-// one order is decided in turn.
+// exchange reports whether any of a part may take other places.
+func (m *movement) exchange(part []int) bool {
+	return m.exchanges != nil && slices.ContainsFunc(part, m.exchanges)
+}
+
+// behind takes out of a part what waits for what is later, and adds it to that: what is asked for of one order is decided in turn, and what may
+// take other places behind everything that was asked for before it, which may free them.
 func (m *movement) behind(part, later []int) (now, then []int) {
 	if len(later) == 0 {
 		return part, later
@@ -124,9 +129,10 @@ func (m *movement) behind(part, later []int) (now, then []int) {
 	for _, i := range later {
 		waits[m.stands[i]] = true
 	}
+	all := m.exchange(later)
 	now = make([]int, 0, len(part))
-	for _, i := range part {
-		if waits[m.stands[i]] {
+	for n, i := range part {
+		if all = all || m.exchange(part[n:n+1]); all || waits[m.stands[i]] {
 			later = append(later, i)
 		} else {
 			now = append(now, i)
@@ -142,7 +148,7 @@ func (l *Ledger) moveSome(ctx context.Context, p int, m *movement, part, later [
 		return later, nil
 	}
 	for tries := 1; ; tries++ {
-		if len(part) > 1 && (m.tooLarge(part) || m.exchanges != nil && slices.ContainsFunc(part, m.exchanges)) {
+		if len(part) > 1 && (m.tooLarge(part) || m.exchange(part)) {
 			break
 		}
 		rest, done, err := l.moveOnce(ctx, p, m, part)

@@ -102,6 +102,8 @@ var plantedBugs = []plantedBug{
 	{"an exchange without compare of the terms", "streams/ledger.go", "m.terms[ref.EventID] = e.Version", "delete(m.terms, ref.EventID)"},
 	{"an exchange without compare of what is beside its seats", "streams/move.go", "if !e.NoOrphans {", "if true {"},
 	{"an exchange up to no limit", moveFile, "if tonumber(ARGV[by + 2]) < 0 and most > 0 and left > most then", "if false then"},
+	{"what may free places behind what takes them", "streams/move.go", "all || waits[m.stands[i]]", "waits[m.stands[i]]"},
+	{"what takes places waits, and what is behind it does not", "streams/move.go", "all := m.exchange(later)", "all := false"},
 	{"an order twice in a call", "streams/move.go", "row, known := of[m.stands[i]]", "row, known := of[-1]"},
 	{"acknowledges what has still to be voided", "streams/move.go", "if verdict == domain.VerdictDone && m.entries[i] != \"\" {", "if m.entries[i] != \"\" {"},
 	{"decides again about what it had read", "streams/move.go", "m.orders[m.stands[i]] = o\n	}\n	return nil", "_ = o\n	}\n	return nil"},
