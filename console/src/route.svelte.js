@@ -20,4 +20,9 @@ function parse() {
 
 export const route = new Route()
 export const to = (...parts) => '#/' + parts.map(encodeURIComponent).join('/')
-export const go = (...parts) => (location.hash = to(...parts))
+
+/** Goes there. What asks for it right after that is there already, as it is not when the browser is left to tell of it. */
+export function go(...parts) {
+  location.hash = to(...parts)
+  route.parts = parse()
+}
