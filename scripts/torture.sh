@@ -35,7 +35,7 @@ run "network" \
 # Each planted bug is a program of its own, 50 MB in Go's cache of builds: they go into one that ends with the run, for
 # a disk was filled by them once.
 run "planted bugs" \
-	env GOCACHE="$cache" go test -v -count 1 -timeout 30m -tags planted -run 'Planted' -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./streams/audit ./webhooks
+	env GOCACHE="$cache" go test -v -count 1 -timeout 60m -tags planted -run 'Planted' -parallel 6 ./workers ./producer ./streams ./payments/simulator ./payments/stripe ./archive ./streams/audit ./webhooks
 
 go run ./e2e/torture/table "$report" || failed=1
 if [ "$failed" -eq 0 ]; then
