@@ -50,6 +50,7 @@ var variants = map[string]object{
 		},
 		"archive":     object{"url": "s3://books/holdfast?region=eu-central-1", "keepLog": "24h", "keepLogBytes": 50_000_000, "keepEvent": "720h"},
 		"audit":       object{"secretEnv": object{"AWS_SECRET_ACCESS_KEY": object{"name": "holdfast", "key": "archive-key"}}},
+		"compact":     object{"enabled": true, "keepSnapshots": 12, "secretEnv": object{"AWS_SECRET_ACCESS_KEY": object{"name": "holdfast", "key": "archive-owner-key"}}},
 		"autoscaling": object{"enabled": true},
 		"monitoring":  object{"enabled": true, "labels": object{"release": "prometheus"}, "manual": "https://wiki.example/holdfast/"},
 	},
@@ -188,6 +189,8 @@ func TestRefusedValues(t *testing.T) {
 		"/image/tag":       {"image": object{"tag": ""}},
 		"/networkPolicy":   {"networkPolicy": object{"from": []any{}}},
 		"/secrets/gateway": {"secrets": object{"gateway": object{"name": "x", "password": "y"}}},
+		"keepReplaced":     {"compact": object{"keepReplaced": "a day"}},
+		"keepSnapshots":    {"compact": object{"keepSnapshots": 1}},
 		"manual":           {"monitoring": object{"manual": "https://wiki.example"}},
 	} {
 		if _, err := values(t, with); err == nil || !strings.Contains(err.Error(), want) {
@@ -198,11 +201,16 @@ func TestRefusedValues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := values(t, object{"autoscaling": object{"enabled": true, "minReplicas": 11}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := engine.Render(chart, v); err == nil || !strings.Contains(err.Error(), "maxReplicas is less than minReplicas") {
-		t.Errorf("more at least than at most: %v", err)
+	for want, with := range map[string]object{
+		"maxReplicas is less than minReplicas": {"autoscaling": object{"enabled": true, "minReplicas": 11}},
+		"compact.enabled wants archive.url":    {"compact": object{"enabled": true}},
+	} {
+		v, err := values(t, with)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := engine.Render(chart, v); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want %q", with, err, want)
+		}
 	}
 }

@@ -156,7 +156,7 @@ func validate(t testing.TB, text string) (valid int, errs error) {
 // they do not know.
 func TestManifests(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]int{"default.yaml": 5, "full.yaml": 15, "redis.yaml": 4} {
+	for name, want := range map[string]int{"default.yaml": 5, "full.yaml": 16, "redis.yaml": 4} {
 		text := read(t, filepath.Join(rendered, name))
 		if name != "redis.yaml" && !strings.HasPrefix(text, "# sources: "+hash(t)+"\n") {
 			t.Errorf("%s was rendered of another chart: make chart", name)
@@ -322,6 +322,17 @@ func TestPods(t *testing.T) {
 	eventually(t, "the console", func() error { return is(at+"/console/", http.StatusOK) })
 	eventually(t, "who has no key", func() error { return is(at+"/v1/events/e1", http.StatusUnauthorized) })
 	api.Stop(time.Duration(served.pod().GraceSeconds) * time.Second)
+
+	compact := one(t, manifests(t, "full.yaml"), "CronJob", "holdfast-compact").pod().Containers[0]
+	for i, arg := range compact.Args {
+		if strings.HasPrefix(arg, "--archive=s3://") { // here it is a folder, with nothing in it yet
+			compact.Args[i] = "--archive=file://" + t.TempDir()
+		}
+	}
+	secrets["holdfast/archive-owner-key"] = "secret"
+	if out, err := compact.command(t, secrets).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("compact: %v: %s", err, out)
+	}
 
 	init := one(t, manifests(t, "full.yaml"), "Job", "holdfast-init").pod().Containers[0]
 	init.Env = slices.DeleteFunc(init.Env, func(e variable) bool { return e.Name == "HOLDFAST_REDIS_CA" }) // this Redis has no certificate
