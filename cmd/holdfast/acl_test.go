@@ -340,6 +340,7 @@ func TestStaffOverHTTP(t *testing.T) {
 		t.Errorf("shown: %s", shown)
 	}
 	sre.is(404, object{"code": "not_found"}, http.MethodGet, "/v1/dead-letters/0:1-0", "")
+	sre.is(422, object{"code": "invalid"}, http.MethodGet, "/v1/dead-letters/nonsense", "")
 	redriven := sre.is(200, object{}, http.MethodPost, "/v1/dead-letters/redrive", `{"ids":["`+letter+`","0:1-0"],"reason":"the checkout is mended"}`)
 	if done, failed := asJSON(t, redriven["done"]), asJSON(t, redriven["failed"]); !strings.Contains(done, letter) || !strings.Contains(failed, "not_found") {
 		t.Errorf("redriven: %s, failed: %s", done, failed)

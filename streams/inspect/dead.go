@@ -60,7 +60,7 @@ func parseDeadID(id string, partitions int) (p int, letterID string, err error) 
 			}
 		}
 	}
-	return 0, "", domain.WithClass(domain.ClassReject, fmt.Errorf("dead letter %q: want an id as dead list prints it, such as 0:1700000000000-0", id))
+	return 0, "", domain.WithCode(domain.ClassReject, domain.CodeInvalid, fmt.Errorf("dead letter %q: want an id as dead list prints it, such as 0:1700000000000-0", id))
 }
 
 // EachDeadLetter calls each for the dead letters of all partitions, the oldest first. What is
