@@ -206,7 +206,6 @@ func TestACompactedArchiveTellsTheSame(t *testing.T) {
 
 // Whatever fails at whichever call, once or until the process dies, the archive tells the same, and the next run does what was left.
 func TestCompactingFailsAtEveryCall(t *testing.T) {
-	died := errors.New("died")
 	s := &server{branch: "b0"}
 	bucket := newMemory()
 	for range 7 {
@@ -232,7 +231,7 @@ func TestCompactingFailsAtEveryCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := slices.Sorted(maps.Keys(done.objects))
-	for _, failure := range []error{errors.New("500"), errTruncated, died} {
+	for _, failure := range []error{errors.New("500"), errTruncated, errDied} {
 		for _, begin := range []*memory{bucket, written} { // while it is written, and while it is removed
 			for at := 0; ; at++ {
 				b := copied(begin)
@@ -240,15 +239,8 @@ func TestCompactingFailsAtEveryCall(t *testing.T) {
 				if begin == written {
 					when = afterwards.Add(day)
 				}
-				calls, dead := 0, false
-				b.around = func(string) error {
-					calls++
-					if dead || calls-1 == at {
-						dead = dead || errors.Is(failure, died)
-						return failure
-					}
-					return nil
-				}
+				calls := failing{at: at, failure: failure}
+				b.around = calls.around
 				failed := run(b, when)
 				b.around = quiet
 				wantArchived(t, b, s)
@@ -260,7 +252,7 @@ func TestCompactingFailsAtEveryCall(t *testing.T) {
 				if got := slices.Sorted(maps.Keys(b.objects)); !slices.Equal(got, end) {
 					t.Fatalf("%v at call %d: %v; then there is %d, want %d", failure, at, failed, len(got), len(end))
 				}
-				if calls <= at {
+				if calls.seen <= at {
 					break
 				}
 			}

@@ -163,6 +163,24 @@ func (s *source) ContinueElsewhere(_ context.Context, _ int, branch, _, by strin
 	})
 }
 
+// failing fails a step of the calls that are made; if the failure is errDied, all behind it, too.
+type failing struct {
+	at, seen int
+	failure  error
+	dead     bool
+	last     string // call that failed
+}
+
+func (f *failing) around(call string) error {
+	f.seen++
+	if f.dead || f.seen-1 == f.at {
+		f.last = call
+		f.dead = f.dead || errors.Is(f.failure, errDied)
+		return f.failure
+	}
+	return nil
+}
+
 // memory is a bucket that does all that a Bucket may: around is asked before and after each call.
 type memory struct {
 	objects map[string][]byte

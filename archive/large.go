@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
@@ -237,7 +238,7 @@ func sameSegment(a, b *Segment) bool {
 	x, y := a.Header, b.Header
 	same := maps.Equal(x.Acknowledged, y.Acknowledged)
 	x.Acknowledged, y.Acknowledged = nil, nil
-	return same && fmt.Sprintf("%+v", x) == fmt.Sprintf("%+v", y) && a.Key == b.Key && a.Hash == b.Hash && slices.EqualFunc(a.Entries, b.Entries, sameEntry)
+	return same && reflect.DeepEqual(x, y) && a.Key == b.Key && a.Hash == b.Hash && slices.EqualFunc(a.Entries, b.Entries, sameEntry)
 }
 
 // compareReplaced compares a segment that is still there with the large one that replaces it. The error is a *damagedError if it is another one.

@@ -167,10 +167,9 @@ func TestASnapshotThatIsReadIsNotTakenAway(t *testing.T) {
 
 // Whatever fails at whichever call, once or until the process dies, no snapshot that is not whole can be begun with, and the next run does what was left.
 func TestRemovingSnapshotsFailsAtEveryCall(t *testing.T) {
-	died := errors.New("died")
 	whole, s, all := snapped(t, 4)
 	o := CompactOptions{KeepReplaced: day, KeepSnapshots: 2}
-	for _, failure := range []error{errors.New("500"), errTruncated, died} {
+	for _, failure := range []error{errors.New("500"), errTruncated, errDied} {
 		for _, later := range []time.Duration{0, day} {
 			for at := 0; ; at++ {
 				bucket := newMemory()
@@ -179,15 +178,8 @@ func TestRemovingSnapshotsFailsAtEveryCall(t *testing.T) {
 					bucket.clock = afterwards
 					compact(t, bucket, afterwards, o)
 				}
-				calls, dead := 0, false
-				bucket.around = func(string) error {
-					calls++
-					if dead || calls-1 == at {
-						dead = dead || errors.Is(failure, died)
-						return failure
-					}
-					return nil
-				}
+				calls := failing{at: at, failure: failure}
+				bucket.around = calls.around
 				o.now, bucket.clock = afterwards.Add(later), afterwards.Add(later)
 				failed := NewReader(bucket, "shop").Compact(context.Background(), o, func(Compacted) error { return nil })
 				bucket.around = quiet
@@ -202,7 +194,7 @@ func TestRemovingSnapshotsFailsAtEveryCall(t *testing.T) {
 				if heads, pieces, going := snapshotsIn(bucket); !slices.Equal(heads, all[2:]) || len(pieces) != 2 || len(going) > 0 {
 					t.Fatalf("%v at call %d: %v; then there are %v, pieces of %v, going %v", failure, at, failed, heads, pieces, going)
 				}
-				if calls <= at {
+				if calls.seen <= at {
 					break
 				}
 			}

@@ -327,8 +327,7 @@ func TestASnapshotThatIsThereIsNotTakenForOnesOwn(t *testing.T) {
 
 // Whatever fails at whichever call, once or until the process dies, there is no snapshot, or a whole one; and the next run takes it.
 func TestTakingASnapshotFailsAtEveryCall(t *testing.T) {
-	died := errors.New("died")
-	for i, failure := range []error{errors.New("500"), errTruncated, died, errors.New("500"), errTruncated, died} {
+	for i, failure := range []error{errors.New("500"), errTruncated, errDied, errors.New("500"), errTruncated, errDied} {
 		for at := 0; ; at++ {
 			bucket, s, a := sold(t, 2)
 			snapshots := 1
@@ -338,20 +337,12 @@ func TestTakingASnapshotFailsAtEveryCall(t *testing.T) {
 				drain(t, a, s)
 				snapshots++
 			}
-			calls, dead, failing := 0, false, ""
-			bucket.around = func(call string) error {
-				calls++
-				if dead || calls-1 == at {
-					failing = call
-					dead = dead || errors.Is(failure, died)
-					return failure
-				}
-				return nil
-			}
+			calls := failing{at: at, failure: failure}
+			bucket.around = calls.around
 			failed := NewReader(bucket, "shop").TakeSnapshots(t.Context(), Options{}, func(Taken) error { return nil })
 			bucket.around = quiet
 			report, err := NewReader(bucket, "shop").Verify(t.Context(), nil)
-			stale := failing == "list" && errors.Is(failure, errTruncated) // what is not listed is not known
+			stale := calls.last == "list" && errors.Is(failure, errTruncated) // what is not listed is not known
 			if err != nil || !report.OK || failed == nil && report.Snapshots != snapshots && !stale {
 				t.Fatalf("%v at call %d: %v; verified %+v, %v", failure, at, failed, report, err)
 			}
@@ -361,7 +352,7 @@ func TestTakingASnapshotFailsAtEveryCall(t *testing.T) {
 				t.Fatalf("%v at call %d: then it begins with %q: %v", failure, at, from.Snapshot, err)
 			}
 			wantSameBook(t, book, folded(t, *s, is.Last))
-			if calls <= at {
+			if calls.seen <= at {
 				break
 			}
 		}

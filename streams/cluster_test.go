@@ -72,15 +72,9 @@ func TestAppendWaitsForReplicas(t *testing.T) {
 func TestAppendWaitsForReplicasOfACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	seen := new(pipelines)
-	store, err := Open(ctx, cluster.URL(), Options{Create: true, Hook: seen})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = store.Close() }()
-	f := fixtureOf(ctx, t, store)
+	f := openedFixture(t, cluster.URL(), Options{Create: true, Hook: seen})
+	ctx := f.Ctx
 	batch := purchases(20) // in all four partitions
 	confirm := domain.Confirmation{Replicas: 1, Timeout: 30 * time.Second}
 	f.confirmedBy(1, f.checkout.Append(ctx, batch, confirm))
@@ -114,14 +108,8 @@ func TestAppendWaitsForReplicasOfACluster(t *testing.T) {
 func TestScriptsInASlotThatMoves(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 2)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	store, err := Open(ctx, cluster.URL(), Options{Create: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = store.Close() }()
-	f := fixtureOf(ctx, t, store)
+	f := openedFixture(t, cluster.URL(), Options{Create: true})
+	ctx := f.Ctx
 	entry := domain.Entry{ID: "5-0", Fields: []string{"held", "e/o"}}
 	from := domain.ArchiveMark{Branch: "b", Position: "4-0", Segment: "s", Hash: "h"}
 	to := from
@@ -140,14 +128,13 @@ func TestScriptsInASlotThatMoves(t *testing.T) {
 			break
 		}
 	}
-	ledger := store.Ledger()
-	if moved, err := ledger.Advance(ctx, 0, from, to, entry); err != nil || !moved {
+	if moved, err := f.ledger.Advance(ctx, 0, from, to, entry); err != nil || !moved {
 		t.Errorf("the mark: %t, %v", moved, err)
 	}
 	if is := layout.AsString(f.Do("GET", f.Keys.Archived(0))); is != layout.EncodeArchived(to) {
 		t.Errorf("the mark is %q", is)
 	}
-	if err := ledger.OweAgain(ctx, 0, owed, domain.Unsettled{Owed: owed, Due: time.Hour}); err != nil {
+	if err := f.ledger.OweAgain(ctx, 0, owed, domain.Unsettled{Owed: owed, Due: time.Hour}); err != nil {
 		t.Errorf("what is owed: %v", err)
 	}
 	if due := layout.AsString(f.Do("ZSCORE", f.Keys.Owed(0), owed.Ref.String())); due == "1" || due == "" {
@@ -160,15 +147,9 @@ func TestScriptsInASlotThatMoves(t *testing.T) {
 func TestReadOfAClusterTellsThatItsConnectionBroke(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	store, err := Open(ctx, cluster.URL(), Options{Create: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = store.Close() }()
-	f := fixtureOf(ctx, t, store)
-	queue, err := store.Queue(0, domain.GroupWorkers, "w")
+	f := openedFixture(t, cluster.URL(), Options{Create: true})
+	ctx := f.Ctx
+	queue, err := f.store.Queue(0, domain.GroupWorkers, "w")
 	if err != nil {
 		t.Fatal(err)
 	}

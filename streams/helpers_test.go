@@ -69,9 +69,14 @@ func newFixture(t *testing.T) *fixture {
 
 func openFixture(t *testing.T, server *redistest.Server) *fixture {
 	t.Helper()
+	return openedFixture(t, server.URL(), Options{Create: true, Partitions: 1})
+}
+
+func openedFixture(t *testing.T, at string, o Options) *fixture {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	store, err := Open(ctx, server.URL(), Options{Create: true, Partitions: 1})
+	store, err := Open(ctx, at, o)
 	if err != nil {
 		t.Fatal(err)
 	}

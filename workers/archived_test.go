@@ -145,6 +145,24 @@ func (r *scene) trimmed() {
 	r.until("the log is trimmed", func() bool { return r.archiveState().Trimmed == r.snapshot })
 }
 
+// over makes a request one of the event that closeOver closes.
+func over(q domain.Request) domain.Request {
+	q.EventID = "over"
+	return q
+}
+
+// closeOver has a person close it, and waits until it is forgotten.
+func (r *scene) closeOver() {
+	r.command("it is closed", func(events *streams.Events) error {
+		_, err := events.Close(r.ctx, "over", domain.Cause{By: "ann"})
+		if domain.CodeOf(err) == domain.CodeEventOver { // the reply was lost, and it is so by now
+			return nil
+		}
+		return err
+	})
+	r.until("it is forgotten", func() bool { return r.isForgotten("over") })
+}
+
 // isForgotten reports whether nothing is left of an event, but that there was one, and what is on invoices.
 func (r *scene) isForgotten(event string) bool {
 	r.t.Helper()

@@ -1189,10 +1189,6 @@ var scenarios = []scenario{
 		archive: true,
 		cfg:     func(cfg *workers.Config) { cfg.KeepEvent = time.Millisecond },
 		play: func(r *scene) {
-			over := func(q domain.Request) domain.Request {
-				q.EventID = "over"
-				return q
-			}
 			r.listTerms("over", domain.Terms{})
 			r.append(
 				over(request(purchase, "sold", "amy", 2)), over(request(purchase, "back", "bob", 3)), over(brief(request(hold, "slow", "cid", 1))),
@@ -1204,14 +1200,7 @@ var scenarios = []scenario{
 			r.untilPayment("over/back", domain.PaymentStatusRefunded)
 			r.untilState("over/slow", domain.OrderExpired)
 			r.untilState("over/poor", domain.OrderDeclined)
-			r.command("it is closed", func(events *streams.Events) error {
-				_, err := events.Close(r.ctx, "over", domain.Cause{By: "ann"})
-				if domain.CodeOf(err) == domain.CodeEventOver { // the reply was lost, and it is so by now
-					return nil
-				}
-				return err
-			})
-			r.until("it is forgotten", func() bool { return r.isForgotten("over") })
+			r.closeOver()
 			r.append(over(request(purchase, "sold", "amy", 2)), over(request(purchase, "late", "eve", 1)), over(request(cancel, "sold", "", 0)), request(purchase, "other", "amy", 1))
 			r.untilState("e/other", domain.OrderConfirmed)
 		},
@@ -1228,24 +1217,13 @@ var scenarios = []scenario{
 		archive: true,
 		cfg:     func(cfg *workers.Config) { cfg.KeepEvent = time.Millisecond },
 		play: func(r *scene) {
-			over := func(q domain.Request) domain.Request {
-				q.EventID = "over"
-				return q
-			}
 			r.listWith("over", domain.Terms{MaxPerCustomer: 5, Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 60_000}}})
 			r.append(over(request(purchase, "sold", "amy", 2)), over(request(purchase, "back", "bob", 3)))
 			r.untilPayment("over/sold", domain.PaymentStatusCaptured)
 			r.untilPayment("over/back", domain.PaymentStatusCaptured)
 			r.append(over(request(cancel, "back", "", 0)))
 			r.untilPayment("over/back", domain.PaymentStatusRefunded)
-			r.command("it is closed", func(events *streams.Events) error {
-				_, err := events.Close(r.ctx, "over", domain.Cause{By: "ann"})
-				if domain.CodeOf(err) == domain.CodeEventOver { // the reply was lost, and it is so by now
-					return nil
-				}
-				return err
-			})
-			r.until("it is forgotten", func() bool { return r.isForgotten("over") })
+			r.closeOver()
 			forgets := r.scenario.cfg
 			r.scenario.cfg = nil // the next worker leaves it where it is
 			r.bury()

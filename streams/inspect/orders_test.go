@@ -126,6 +126,22 @@ func (h *history) want(filter OrderFilter, orders map[domain.OrderRef]domain.Ord
 	return refs
 }
 
+// wantOrders checks that a filter tells what it chooses, in order, as it is stored.
+func (h *history) wantOrders(name string, filter OrderFilter, orders map[domain.OrderRef]domain.Order) {
+	h.Helper()
+	var got []domain.OrderRef
+	h.Must(h.inspector.EachOrder(h.Ctx, filter, func(ref domain.OrderRef, o domain.Order) error {
+		if o != orders[ref] {
+			h.Errorf("%s: %s is %+v, want %+v", name, ref, o, orders[ref])
+		}
+		got = append(got, ref)
+		return nil
+	}))
+	if want := h.want(filter, orders); !slices.Equal(got, want) {
+		h.Errorf("%s: %d orders, want %d\n%v\n%v", name, len(got), len(want), got[:min(9, len(got))], want[:min(9, len(want))])
+	}
+}
+
 func (h *history) all() map[domain.OrderRef]domain.Order {
 	h.Helper()
 	orders := make(map[domain.OrderRef]domain.Order, len(h.refs))
@@ -154,17 +170,7 @@ func TestEachOrderByTime(t *testing.T) {
 			filter.OldestFirst = oldestFirst
 			read := 0
 			filter.Progress = func(entries int) { read += entries }
-			var got []domain.OrderRef
-			h.Must(h.inspector.EachOrder(h.Ctx, filter, func(ref domain.OrderRef, o domain.Order) error {
-				if o != orders[ref] {
-					t.Errorf("%s: %s is %+v, want %+v", name, ref, o, orders[ref])
-				}
-				got = append(got, ref)
-				return nil
-			}))
-			if want := h.want(filter, orders); !slices.Equal(got, want) {
-				t.Errorf("%s, oldest first %t: %d orders, want %d\n%v\n%v", name, oldestFirst, len(got), len(want), got[:min(9, len(got))], want[:min(9, len(want))])
-			}
+			h.wantOrders(fmt.Sprintf("%s, oldest first %t", name, oldestFirst), filter, orders)
 			most, err := h.inspector.LogEntries(h.Ctx, filter)
 			h.Must(err)
 			if filter.SinceMillis == 0 && int64(read) != most || int64(read) > most {
@@ -202,17 +208,7 @@ func TestEachOrderOfATrimmedLog(t *testing.T) {
 	} {
 		for _, oldestFirst := range []bool{false, true} {
 			filter.OldestFirst = oldestFirst
-			var got []domain.OrderRef
-			h.Must(h.inspector.EachOrder(h.Ctx, filter, func(ref domain.OrderRef, o domain.Order) error {
-				if o != orders[ref] {
-					t.Errorf("%s: %s is %+v, want %+v", name, ref, o, orders[ref])
-				}
-				got = append(got, ref)
-				return nil
-			}))
-			if want := h.want(filter, orders); !slices.Equal(got, want) {
-				t.Errorf("%s, oldest first %t: %d orders, want %d\n%v\n%v", name, oldestFirst, len(got), len(want), got[:min(9, len(got))], want[:min(9, len(want))])
-			}
+			h.wantOrders(fmt.Sprintf("%s, oldest first %t", name, oldestFirst), filter, orders)
 		}
 	}
 	err := h.inspector.EachOrder(h.Ctx, OrderFilter{}, func(domain.OrderRef, domain.Order) error { return nil })
