@@ -66,6 +66,7 @@ type world struct {
 	producer *producer.Producer
 	rdb      func() *redis.Client // for what only a test asks; made at the first call
 	patience time.Duration        // bounds every wait
+	states   []func() string      // whether each worker works, for whoever waits in vain
 	free     bool                 // whether free orders need no payment
 	deps     func(*workers.Deps)  // if not nil, changes what workers get
 	past     domain.ArchivedPast  // if not nil, the archive of the log
@@ -162,11 +163,24 @@ func (w *world) run(cfg workers.Config, gateway domain.PaymentGateway, store *st
 	}
 	pool.SetTrimEvery(20 * time.Millisecond)
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- pool.Run(ctx) }()
+	ended := make(chan struct{})
+	var why error
+	go func() {
+		defer close(ended)
+		why = pool.Run(ctx)
+	}()
 	stop := sync.OnceValue(func() error {
 		cancel()
-		return errors.Join(<-ended, store.Close())
+		<-ended
+		return errors.Join(why, store.Close())
+	})
+	w.states = append(w.states, func() string {
+		select {
+		case <-ended:
+			return fmt.Sprintf("a worker ended: %v", why)
+		default:
+			return "a worker works"
+		}
 	})
 	w.t.Cleanup(func() { _ = stop() }) // the test has looked at the error if it matters
 	return &worker{Pool: pool, stop: stop}
@@ -233,10 +247,27 @@ func (w *world) eventually(what string, done func() bool) {
 	pause := 2 * time.Millisecond
 	for end := time.Now().Add(w.patience); !done(); time.Sleep(pause) {
 		if time.Now().After(end) {
-			w.t.Fatalf("waited %s in vain: %s", w.patience, what)
+			w.t.Fatalf("waited %s in vain: %s\n%s", w.patience, what, w.waits())
 		}
 		pause = min(pause+pause/4, 25*time.Millisecond)
 	}
+}
+
+// waits is what there is that may be why: what waits, what is owed, which letters are dead.
+func (w *world) waits() string {
+	ctx, cancel := context.WithTimeout(context.Background(), w.patience)
+	defer cancel()
+	pipe := w.rdb().Pipeline()
+	now, owed, notes, dead := pipe.Time(ctx), pipe.ZRangeWithScores(ctx, w.ns+":{0}:2:owed", 0, -1), pipe.HGetAll(ctx, w.ns+":{0}:2:owed_notes"), pipe.XRange(ctx, w.ns+":{0}:2:dead", "-", "+")
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err.Error()
+	}
+	groups, err := inspect.New(w.store).Pending(ctx, 0)
+	var states []string
+	for _, state := range w.states {
+		states = append(states, state())
+	}
+	return fmt.Sprintf("%v, now %d, owed %v, notes %v, dead %v, groups %+v, %v", states, now.Val().UnixMilli(), owed.Val(), notes.Val(), dead.Val(), groups, err)
 }
 
 func (w *world) waitState(orderID string, state domain.OrderState) {
