@@ -64,7 +64,6 @@ func (c *restoreCommand) Run(ctx context.Context, e *environment) error {
 	if c.Missing || c.Apply || c.Refund {
 		return c.missing(ctx, e)
 	}
-	collectLess()
 	return c.with(ctx, e, func(r *archive.Reader) (err error) {
 		from, err := r.Restorable(ctx, archive.RestoreOptions{Branches: c.Branch, UntilMillis: c.Until.millis, Full: c.Full})
 		if err != nil {

@@ -236,14 +236,6 @@ func (e *environment) logFailure(args []string, err error) {
 	log.Error("the worker failed", zap.String("code", string(codeOf(err))), zap.Error(err))
 }
 
-// collectLess is for commands whose live heap is small and whose garbage is short-lived: at the default pace they spend a fifth of their time collecting
-// it. Whoever has set GOGC has decided.
-func collectLess() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
-}
-
 func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logger) (err error) {
 	cfg, err := c.config()
 	if err != nil {
@@ -253,7 +245,11 @@ func (c *workerCommand) work(ctx context.Context, e *environment, log *zap.Logge
 	if err != nil {
 		return err
 	}
-	collectLess()
+	// The live heap is a few megabytes and the garbage short-lived: at the default
+	// pace a busy worker spends a fifth of its time collecting it.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 	shown, err := c.show(ctx, log)
 	if err != nil {
 		return err
