@@ -29,7 +29,10 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	bugs := torture.Some(t, plantedBugs, 4, seed)
 	for _, b := range bugs {
-		t.Run(b.name, func(t *testing.T) { b.catch(t, overlays[b.name], seed, tally) })
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel() // most of the time of one goes into waiting for replies
+			b.catch(t, overlays[b.name], seed, tally)
+		})
 	}
 	tally.Count("bugs", len(bugs))
 }
