@@ -211,6 +211,34 @@ func TestALogWithoutTheEntryOfItsMark(t *testing.T) {
 	wantArchived(t, bucket, s)
 }
 
+// The log has an entry of the id that the mark has, and it is another one: the branch does not go on, whoever looks.
+func TestALogWithAnotherEntryOfItsMark(t *testing.T) {
+	for name, same := range map[string]bool{"who has archived it": true, "somebody else": false} {
+		t.Run(name, func(t *testing.T) {
+			s := &server{branch: "b0"}
+			s.add("o")
+			s.add("p")
+			bucket := newMemory()
+			a := NewArchiver(&source{server: &s, around: quiet, begun: new(int)}, bucket, "w")
+			drain(t, a, &s)
+			if !same {
+				a = NewArchiver(&source{server: &s, around: quiet, begun: new(int)}, bucket, "v")
+			}
+			s.millis-- // the id is given out once more
+			s.entries = s.entries[:1]
+			if s.add("x"); s.entries[1].ID != s.mark.Position {
+				t.Fatalf("it is %s, the mark %s", s.entries[1].ID, s.mark.Position)
+			}
+			s.add("q")
+			drain(t, a, &s)
+			if s.branch == "b0" {
+				t.Error("the branch goes on")
+			}
+			wantArchived(t, bucket, s)
+		})
+	}
+}
+
 // A log that was trimmed goes on in another branch where its archive is, and nowhere else.
 func TestABranchOfATrimmedLog(t *testing.T) {
 	s := &server{branch: "b0"}

@@ -30,7 +30,7 @@ var plantedBugs = []torture.Bug{
 	{"a segment goes on behind another entry of the mark's id", "archiver.go", "	if err != nil || !in {\n		return false, err\n	}\n	w.note(known)\n", "	if err != nil {\n		return false, err\n	}\n	_ = in\n	w.note(known)\n"},
 	{"what customers have is read before it is known whose orders are touched", "state.go", "			early = len(customers)\n", "			early = 0\n"},
 	{"what is touched stays in the snapshot, too", "state.go", "		st.touched.leaveOut(part)\n", ""},
-	{"a worker takes a snapshot behind the mark", "take.go", "r.takeSnapshotOf(ctx, archived, &is", "r.takeSnapshotOf(ctx, chain, &is"},
+	{"a worker takes a snapshot behind the mark", "take.go", "r.takeSnapshotOf(ctx, archived, &is", "r.takeSnapshotOf(ctx, append(archived[:0:0], chain...), &is"},
 	{"a worker takes a snapshot of another segment than the mark's", "take.go", "if last.Hash != state.Mark.Hash {", "if last.Hash == \"\" {"},
 	{"a restore takes the namespace of another partition's older segment", "restore.go", "if h.AtMillis >= written {", "if h.AtMillis <= written || written == 0 {"},
 	{"a restore goes on behind what is damaged", "restore.go", "		return broken(f, d.last)\n", "		return nil\n"},

@@ -230,11 +230,24 @@ func TestDamagedSnapshotsAreNamedAndNotUsed(t *testing.T) {
 	other, _, _ := parseSnapshotKey(newer.Snapshot)
 	other.Branch = "b9"
 	for what, do := range map[string]func(o map[string][]byte){
-		"the head is cut":              func(o map[string][]byte) { o[newer.Snapshot] = o[newer.Snapshot][:20] },
-		"the head is empty":            func(o map[string][]byte) { o[newer.Snapshot] = nil },
-		"a piece is missing":           func(o map[string][]byte) { delete(o, piece) },
-		"a piece is cut":               func(o map[string][]byte) { o[piece] = o[piece][:len(o[piece])-3] },
-		"a bit of a piece is flipped":  func(o map[string][]byte) { o[piece] = slices.Clone(o[piece]); o[piece][len(o[piece])/2] ^= 4 },
+		"the head is cut":             func(o map[string][]byte) { o[newer.Snapshot] = o[newer.Snapshot][:20] },
+		"the head is empty":           func(o map[string][]byte) { o[newer.Snapshot] = nil },
+		"a piece is missing":          func(o map[string][]byte) { delete(o, piece) },
+		"a piece is cut":              func(o map[string][]byte) { o[piece] = o[piece][:len(o[piece])-3] },
+		"a bit of a piece is flipped": func(o map[string][]byte) { o[piece] = slices.Clone(o[piece]); o[piece][len(o[piece])/2] ^= 4 },
+		"a piece says something else": func(o map[string][]byte) {
+			part, err := decodePart(o[piece])
+			if err != nil {
+				t.Fatal(err)
+			}
+			for ref, order := range part.Orders {
+				order.Detail = "something else"
+				part.Orders[ref] = order
+			}
+			if o[piece], err = encodePart(part); err != nil || len(part.Orders) == 0 {
+				t.Fatal(err)
+			}
+		},
 		"it is that of the one before": func(o map[string][]byte) { o[newer.Snapshot] = o[older.Snapshot] },
 		"it is of another position": func(o map[string][]byte) {
 			o[newer.Snapshot] = rewrite(t, o[older.Snapshot], func(h *head) { h.Last = newer.Last })

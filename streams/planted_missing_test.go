@@ -16,7 +16,7 @@ func TestPlantedMissing(t *testing.T) {
 var missingBugs = []torture.Bug{
 	{"an order comes back though its places are taken", "../domain/restore.go", "		if item.Quantity > section.Available {\n				return ReasonSoldOut, item.Section\n			}", ""},
 	{"an order comes back though its seats are taken", "../domain/restore.go", "reason != \"\" {\n			return reason, item.Section", "reason == \"none\" {\n			return reason, item.Section"},
-	{"an order comes back to who has as many as they may", "../domain/restore.go", "	case more > 0 && e.MaxPerCustomer > 0 && v.Places+more > e.MaxPerCustomer:\n		return ReasonOverCustomer, \"\"\n", ""},
+	{"an order comes back to who has as many as they may", "../domain/restore.go", "	case more > 0 && e.MaxPerCustomer > 0 && v.Places+more > e.MaxPerCustomer:\n		return ReasonOverCustomer, \"\"\n", "	case more < 0:\n		return ReasonOverCustomer, \"\"\n"},
 	{"an order comes back twice, or after it has gone on", "../domain/restore.go", "if is.Version != \"\" && entryAfter(is.Version, c.Common) {", "if false {"},
 	{"what is restored is of another body, and is captured once more", "../domain/restore.go", "	next.Version, next.ResolvedAtMillis = \"\", 0\n", "	next.Version, next.ResolvedAtMillis, next.Fingerprint = \"\", 0, \"another\"\n"},
 	{"what has no place is cancelled without anybody asking for it", "../domain/restore.go", "if !c.Refund {", "if false {"},

@@ -227,10 +227,29 @@ func TestRecallEventOvertaken(t *testing.T) {
 	f.wantLogFolds()
 	f.audited()
 
+	// Somebody begins to forget it once more, or the partition goes on as another branch: no order comes back.
 	f.forgottenWhole("e1")
-	hook.once("recall_orders", func() { f.Do("HSET", f.Keys.Events(0), layout.BranchField, "another") })
-	if _, err := other.events.Recall(f.Ctx, archivedLog{f}, "e1", nil); err == nil {
-		t.Error("it was recalled on a branch that is another by now")
+	branch := f.Do("HGET", f.Keys.Events(0), layout.BranchField)
+	for what, meets := range map[string]struct{ do, undo func() }{
+		"its orders still go": {
+			func() { f.Do("HSET", f.Keys.Forgetting(0), "e1", layout.ForgettingNote{Hashes: 1}.String()) },
+			func() { f.Do("HDEL", f.Keys.Forgetting(0), "e1") },
+		},
+		"on another branch": {
+			func() { f.Do("HSET", f.Keys.Events(0), layout.BranchField, "another") },
+			func() { f.Do("HSET", f.Keys.Events(0), layout.BranchField, branch) },
+		},
+	} {
+		var before map[string]string
+		hook.once("recall_orders", func() {
+			meets.do()
+			before = f.Dump()
+		})
+		if _, err := other.events.Recall(f.Ctx, archivedLog{f}, "e1", nil); err == nil {
+			t.Errorf("%s: it was recalled", what)
+		}
+		f.WantSame(before)
+		meets.undo()
 	}
 }
 
