@@ -86,7 +86,7 @@ pictures: redis prometheus tmux rsvg ## Draw docs/top.png and docs/dashboard.png
 	cd e2e/deployments && PICTURES=1 go test -count 1 -timeout 20m -run 'TestPictures$$' .
 
 .PHONY: torture
-torture: redis ## Prove the invariants in full: within 90 minutes on two cores. SEED=N repeats a run
+torture: redis ## Prove the invariants in full: within two hours on two cores. SEED=N repeats a run
 	@scripts/torture.sh
 
 .PHONY: soak
