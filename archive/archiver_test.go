@@ -194,40 +194,31 @@ func TestALyingStore(t *testing.T) {
 	wantArchived(t, bucket, s)
 }
 
-// Somebody removes what the mark points at from the log, and no branch was begun.
+// What the mark points at is not in the log any more, or another entry has its id, and no branch was begun: the branch does not go on, whoever looks.
 func TestALogWithoutTheEntryOfItsMark(t *testing.T) {
-	s := &server{branch: "b0"}
-	s.add("o")
-	s.add("p")
-	bucket := newMemory()
-	a := NewArchiver(&source{server: &s, around: quiet, begun: new(int)}, bucket, "w")
-	drain(t, a, &s)
-	s.entries = s.entries[:1]
-	s.add("q")
-	drain(t, a, &s)
-	if s.branch == "b0" {
-		t.Error("the branch goes on")
-	}
-	wantArchived(t, bucket, s)
-}
-
-// The log has an entry of the id that the mark has, and it is another one: the branch does not go on, whoever looks.
-func TestALogWithAnotherEntryOfItsMark(t *testing.T) {
-	for name, same := range map[string]bool{"who has archived it": true, "somebody else": false} {
+	for name, is := range map[string]struct{ another, somebodyElse bool }{
+		"it is removed":      {},
+		"another has its id": {another: true},
+		"another has its id, and somebody else looks": {another: true, somebodyElse: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := &server{branch: "b0"}
 			s.add("o")
 			s.add("p")
 			bucket := newMemory()
-			a := NewArchiver(&source{server: &s, around: quiet, begun: new(int)}, bucket, "w")
-			drain(t, a, &s)
-			if !same {
-				a = NewArchiver(&source{server: &s, around: quiet, begun: new(int)}, bucket, "v")
+			archiver := func(name string) *Archiver {
+				return NewArchiver(&source{server: &s, around: quiet, begun: new(int)}, bucket, name)
 			}
-			s.millis-- // the id is given out once more
-			s.entries = s.entries[:1]
-			if s.add("x"); s.entries[1].ID != s.mark.Position {
-				t.Fatalf("it is %s, the mark %s", s.entries[1].ID, s.mark.Position)
+			a := archiver("w")
+			drain(t, a, &s)
+			if is.somebodyElse {
+				a = archiver("v")
+			}
+			if s.entries = s.entries[:1]; is.another {
+				s.millis-- // the id is given out once more
+				if s.add("x"); s.entries[1].ID != s.mark.Position {
+					t.Fatalf("it is %s, the mark %s", s.entries[1].ID, s.mark.Position)
+				}
 			}
 			s.add("q")
 			drain(t, a, &s)
