@@ -131,8 +131,7 @@ func TestTortureMismatches(t *testing.T) {
 	p := s.producer()
 	for i := range pieces {
 		victim := s.worker(fmt.Sprintf("victim-%d", i), args...)
-		publish(t, p, requests[i*orders/pieces:(i+1)*orders/pieces]...)
-		s.busy(victim, 1)
+		s.publishTo(victim, p, requests[i*orders/pieces:(i+1)*orders/pieces])
 		victim.Kill() // with whatever it has in hand
 		pool = append(pool, s.worker(fmt.Sprintf("worker-%d", i+1), args...))
 	}

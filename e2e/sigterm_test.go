@@ -10,6 +10,7 @@ import (
 
 	"holdfast/domain"
 	"holdfast/e2e/program"
+	"holdfast/producer"
 )
 
 const (
@@ -43,6 +44,19 @@ func (s *system) busy(p *program.Process, least int64) {
 		}
 		return nil
 	})
+}
+
+// publishTo publishes to several workers, and returns when this one of them has some in hand. A call that publishes many may
+// give all of them to whoever has waited longest, so they go a few at a time until it has.
+func (s *system) publishTo(w *program.Process, p *producer.Producer, requests []domain.Request) {
+	s.t.Helper()
+	for len(requests) > 0 && s.inHand(w.Name) == 0 {
+		few := min(len(requests), 10)
+		publish(s.t, p, requests[:few]...)
+		requests = requests[few:]
+	}
+	publish(s.t, p, requests...)
+	s.busy(w, 1)
 }
 
 // calledOnce checks that the gateway was asked for nothing a second time.
@@ -127,15 +141,14 @@ func TestRollingRestart(t *testing.T) {
 	}
 	p := s.producer()
 	sent := 0
-	sell := func(n int) {
-		n = min(n, len(requests)-sent)
-		publish(t, p, requests[sent:sent+n]...)
+	next := func() []domain.Request {
+		n := min(100, len(requests)-sent)
 		sent += n
+		return requests[sent-n : sent]
 	}
 	back := 0
 	for i, old := range pool {
-		sell(100)
-		s.busy(old, 1)
+		s.publishTo(old, p, next())
 		pool[i] = s.startWorker(fmt.Sprintf("new-%d", i), args...)
 		told := time.Now()
 		old.Stop(endTime)
@@ -150,7 +163,7 @@ func TestRollingRestart(t *testing.T) {
 			})
 		}
 		t.Logf("%s stopped in %s", old.Name, time.Since(told).Round(time.Millisecond))
-		sell(100)
+		publish(t, p, next()...)
 	}
 	s.drained(wellBefore)
 	s.allIn(domain.OrderConfirmed, refs)

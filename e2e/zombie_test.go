@@ -30,9 +30,12 @@ func TestFrozenWorker(t *testing.T) {
 	const rounds = 2
 	for round := range rounds {
 		part := requests[round*len(requests)/rounds : (round+1)*len(requests)/rounds]
-		publish(t, p, part[:len(part)/2]...)
-		// It may finish what it had in the moment it is looked at.
+		before := part[:len(part)/2]
+		// It may finish what it had in the moment it is looked at, and others may take all that one call publishes.
 		eventually(t, soon, "it freezes with work in hand", func() error {
+			few := min(len(before), 10)
+			publish(t, p, before[:few]...)
+			before = before[few:]
 			frozen.Signal(syscall.SIGSTOP)
 			if n := s.inHand(frozen.Name); n > 0 {
 				t.Logf("round %d: frozen with %d entries in hand", round, n)
@@ -41,6 +44,7 @@ func TestFrozenWorker(t *testing.T) {
 			frozen.Signal(syscall.SIGCONT)
 			return fmt.Errorf("nothing in hand")
 		})
+		publish(t, p, before...)
 		s.drained(soon) // without it, and so after its time
 		if n := s.inHand(frozen.Name); n != 0 {
 			t.Errorf("%d entries are still the frozen worker's", n)
