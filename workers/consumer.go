@@ -61,6 +61,8 @@ type consumer struct {
 	inFlight map[string]inHand
 	active   int           // entries that somebody works on
 	turns    int           // reads that have not been handled for long
+	breath   breath        // of those that were
+	pause    time.Duration // before the next read, unless there is much to read
 	work     int           // in all entries in hand
 	freed    chan struct{} // holds a token if there is less of any since the last look
 }
@@ -87,7 +89,8 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 		inFlight: make(map[string]inHand), freed: make(chan struct{}, 1),
 	}
 	c.handlers = newCrew(inHandTimes*p.cfg.Concurrency, func(entries []domain.Entry) {
-		over := sync.OnceFunc(c.turnOver)
+		begun := time.Now()
+		over := sync.OnceFunc(func() { c.turnOver(time.Since(begun)) })
 		defer over()
 		defer time.AfterFunc(p.turnLongest, over).Stop()
 		c.handle(entries)
@@ -159,7 +162,7 @@ func (c *consumer) read() {
 		sign.within(0)
 		var entries []domain.Entry
 		var err error
-		readAll := false // of what this worker has been told of
+		readAll := false // that there was
 		source := &c.pool.stats.Read
 		switch {
 		case recovering:
@@ -184,6 +187,7 @@ func (c *consumer) read() {
 		default:
 			reclaimed = false
 			entries, err = c.queue.Read(c.reading, most, min(time.Until(nextReclaim), c.pool.cfg.Grace/2))
+			readAll = len(entries) < most
 		}
 		if err != nil {
 			if c.reading.Err() != nil {
@@ -197,6 +201,7 @@ func (c *consumer) read() {
 		}
 		wait.Reset()
 		c.pool.redis.worked()
+		little := c.little(entries)
 		if fresh := c.take(entries); len(fresh) > 0 {
 			source.Add(int64(len(fresh)))
 			if !c.mayTake(sign) { // a read that waited while it was paused
@@ -205,14 +210,19 @@ func (c *consumer) read() {
 				}
 				return
 			}
+			c.turnBegins()
 			if c.inTurn {
+				begun := time.Now()
 				c.handle(fresh)
+				c.turnOver(time.Since(begun))
 			} else { // while these are handled, the next are read: up to the room there is
-				c.turnBegins()
 				c.handlers.hand(fresh)
 			}
 		}
-		if readAll {
+		if readAll && little {
+			pause(c.reading, c.breathNow())
+		}
+		if readAll && c.bell != nil {
 			c.bell.wait(c.reading, time.Until(nextReclaim))
 		}
 	}
@@ -224,11 +234,28 @@ func (c *consumer) turnBegins() {
 	c.turns++
 }
 
-func (c *consumer) turnOver() {
+func (c *consumer) turnOver(took time.Duration) {
 	c.mu.Lock()
 	c.turns--
+	c.pause = c.breath.after(took)
 	c.mu.Unlock()
 	c.signalFreed()
+}
+
+// breathNow is how long the next read is to wait, after one of little.
+func (c *consumer) breathNow() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pause
+}
+
+// little reports whether entries are few orders, or facts, and any.
+func (c *consumer) little(entries []domain.Entry) bool {
+	work := 0
+	for _, e := range entries[:min(len(entries), breathBelow)] {
+		work += c.workOf(e)
+	}
+	return 0 < work && work < breathBelow
 }
 
 // room is how many more entries may be taken at a time, none if there is as much work in hand as there may be, or if other reads have
@@ -509,6 +536,7 @@ const reasonDeliveries = "delivered too often without an outcome"
 // stop is closed. What do is given is its own only until it returns.
 func inBatches[T any](sign *sign, values <-chan T, stop <-chan struct{}, do func([]T)) {
 	batch := make([]T, 0, readMost)
+	var breath breath
 	for {
 		sign.rest()
 		select {
@@ -526,7 +554,16 @@ func inBatches[T any](sign *sign, values <-chan T, stop <-chan struct{}, do func
 			}
 		}
 		sign.within(0)
+		little, begun := len(batch) < breathBelow, time.Now()
 		do(batch)
+		if wait := breath.after(time.Since(begun)); little && wait > 0 {
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-stop:
+				timer.Stop()
+			}
+		}
 	}
 }
 
