@@ -73,9 +73,17 @@ func TestTakeAwaited(t *testing.T) {
 	if on := f.Do("ZRANGE", f.Keys.Awaited(0), 0, -1); len(on.([]any)) != 2 {
 		t.Errorf("asked about next: %v", on)
 	}
+	// What names no order goes, and one that is damaged keeps nobody waiting.
 	f.Do("ZADD", f.Keys.Awaited(0), 1, "no-order")
-	_, _, err := f.ledger.TakeAwaited(f.Ctx, 0, 9)
-	f.WantClass(err, domain.ClassPoison)
+	take(9, true)
+	f.setRecord("e1", "o4", "damaged")
+	due("o4", 1)
+	due("o3", 2)
+	f.Do("ZADD", f.Keys.Awaited(0), 1, "no-order")
+	take(9, true, "o3")
+	if on := f.Do("ZRANGE", f.Keys.Awaited(0), 0, -1); !slices.Equal(on.([]any), []any{"e1/o3", "e1/o4"}) {
+		t.Errorf("asked about next: %v", on)
+	}
 }
 
 // TestActionRequiredTwice: what is known already changes nothing, and the entry of whoever says it is done; in one call with an order that

@@ -49,7 +49,7 @@ func (p *Pool) newArchive(partition int) (func(), error) {
 
 // archive writes all that is to be written, if nobody else is at it.
 func (p *Pool) archive(partition int) error {
-	mine, err := p.ledger.TakeTurn(p.reading, partition, domain.JobArchive, p.cfg.Name, p.cfg.ArchiveEvery*9/10)
+	mine, err := p.turnOf(partition, domain.JobArchive, p.cfg.ArchiveEvery)
 	for more := mine; more && err == nil; {
 		more, err = p.archiver.Archive(p.reading, partition)
 	}
@@ -68,12 +68,22 @@ func (p *Pool) archive(partition int) error {
 	return err
 }
 
+// turnOf takes the turn at something, if nobody else has it. That Redis is away says nothing of the archive.
+func (p *Pool) turnOf(partition int, job string, every time.Duration) (mine bool, err error) {
+	mine, err = p.ledger.TakeTurn(p.reading, partition, job, p.cfg.Name, every*9/10)
+	if err != nil && domain.ClassOf(err) == domain.ClassRetry && p.reading.Err() == nil {
+		p.noteFailure(err)
+		return false, nil
+	}
+	return mine, err
+}
+
 // trimLogEvery is how often a partition's log is trimmed.
 const trimLogEvery = 30 * time.Second
 
 // trimLog trims a partition's log, if nobody else is at it. If it cannot, the log grows, and nothing else follows from it: the next turn tries again.
 func (p *Pool) trimLog(partition int) {
-	mine, err := p.ledger.TakeTurn(p.reading, partition, domain.JobTrimLog, p.cfg.Name, p.trimLogEvery*9/10)
+	mine, err := p.turnOf(partition, domain.JobTrimLog, p.trimLogEvery)
 	if err == nil && mine {
 		var gone int64
 		gone, err = p.archiver.Trim(p.reading, partition)
@@ -109,7 +119,7 @@ func (p *Pool) snapshot(partition int, every time.Duration) {
 	var taken bool
 	var lag domain.SnapshotLag
 	began := time.Now()
-	mine, err := p.ledger.TakeTurn(p.reading, partition, domain.JobSnapshot, p.cfg.Name, every*9/10)
+	mine, err := p.turnOf(partition, domain.JobSnapshot, every)
 	if err == nil && mine {
 		taken, lag, err = p.archiver.Snapshot(p.reading, partition, p.cfg.SnapshotEvery)
 	}
@@ -124,7 +134,7 @@ func (p *Pool) snapshot(partition int, every time.Duration) {
 	case mine:
 		p.snapshotting.worked(partition)
 	}
-	if mine {
+	if mine && err == nil { // else how far it is behind is not known
 		p.snapshots.set(partition, lag, time.Now().Add(2*every))
 	}
 	if taken {

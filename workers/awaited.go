@@ -63,8 +63,16 @@ func (r *purchase) askPaid(p *pending) {
 	}
 }
 
-// askAwaited has it asked what customers have done of whom that is awaited: as many at a time as there is somebody free for, and by
-// one worker at a time.
+// awaitedShare is the part of the calls that may always be of those who are awaited: their holds run out while others are in line.
+const awaitedShare = 8
+
+// awaitedShareLeft is how many more may be asked about although nobody is free for it.
+func (r *purchase) awaitedShareLeft() int {
+	return max(max(r.pool.cfg.Concurrency/awaitedShare, 1)-int(r.askedAbout.Load()), 0)
+}
+
+// askAwaited has it asked what customers have done of whom that is awaited: as many at a time as there is somebody free for, and some
+// while nobody is; by one worker at a time.
 func (r *purchase) askAwaited() {
 	var known int64
 	var next time.Time // when it is looked again, unless this worker hears of somebody before
@@ -77,10 +85,11 @@ func (r *purchase) askAwaited() {
 			continue
 		}
 		list, awaited, err := r.pool.ledger.TakeAwaited(r.reading, r.partition, 0) // one plain command, if nobody is awaited
-		if awaited {
+		share := r.awaitedShareLeft()
+		if awaited && max(r.payers.spare(), share) > 0 {
 			var mine bool
 			if mine, err = r.pool.ledger.TakeTurn(r.reading, r.partition, domain.JobAsk, r.pool.cfg.Name, askEvery/2); err == nil && mine {
-				list, _, err = r.pool.ledger.TakeAwaited(r.reading, r.partition, r.payers.spare())
+				list, _, err = r.pool.ledger.TakeAwaited(r.reading, r.partition, max(r.payers.spare(), share))
 			}
 		}
 		if err != nil {
@@ -96,10 +105,11 @@ func (r *purchase) askAwaited() {
 		}
 		asked := make([]*pending, len(list))
 		for i, a := range list {
-			asked[i] = &pending{order: a.Order, since: time.Now(), request: domain.Request{
+			asked[i] = &pending{awaited: true, order: a.Order, since: time.Now(), request: domain.Request{
 				Type: domain.RequestPaymentUpdate, EventID: a.Ref.EventID, OrderID: a.Ref.OrderID, Attempt: int64(a.Order.Attempt),
 			}}
 		}
+		r.askedAbout.Add(int64(len(asked)))
 		r.payers.hand(asked...)
 	}
 }

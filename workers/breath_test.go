@@ -7,38 +7,49 @@ import (
 	"time"
 )
 
-// A loop pauses after calls that are late by what they took before, and by nothing else.
+// A loop pauses after calls that take much longer than they need, and after nothing else.
 func TestBreath(t *testing.T) {
 	const ms = time.Millisecond
 	for name, c := range map[string]struct{ took, pauses []time.Duration }{
-		"nothing else to do":     {[]time.Duration{ms / 3, ms / 2, ms / 4, ms}, []time.Duration{0, 0, 0, 0}},
-		"far away":               {[]time.Duration{30 * ms, 30 * ms, 30*ms + ms/2}, []time.Duration{0, 0, 0}},
-		"busy":                   {[]time.Duration{ms, 4 * ms, ms, 3 * ms}, []time.Duration{0, 9 * ms, 0, 6 * ms}},
-		"busy before it is not":  {[]time.Duration{5 * ms, ms, 3 * ms}, []time.Duration{0, 0, 6 * ms}},
-		"never longer than this": {[]time.Duration{ms, time.Second}, []time.Duration{0, breathMost}},
+		"nothing else to do":               {[]time.Duration{ms / 3, ms / 2, ms / 4, ms}, []time.Duration{0, 0, 0, 0}},
+		"far away, up to three trips each": {[]time.Duration{10 * ms, 20 * ms, 30 * ms, 39 * ms}, []time.Duration{0, 0, 0, 0}},
+		"far away, and busy":               {[]time.Duration{2 * ms, 6 * ms, 8*ms + ms/2}, []time.Duration{0, 0, 19 * ms}},
+		"busy":                             {[]time.Duration{ms, 5 * ms, ms, 6 * ms}, []time.Duration{0, 12 * ms, 0, 15 * ms}},
+		"busy before it is not":            {[]time.Duration{5 * ms, ms, 5 * ms}, []time.Duration{0, 0, 12 * ms}},
+		"never longer than this":           {[]time.Duration{ms, time.Second}, []time.Duration{0, breathMost}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b breath
+			now := time.Now()
 			var pauses []time.Duration
 			for _, took := range c.took {
-				pauses = append(pauses, b.after(took).Round(ms))
+				now = now.Add(took)
+				b.called(now, took)
+				pauses = append(pauses, b.now(now).Round(ms))
 			}
 			if !slices.Equal(pauses, c.pauses) {
 				t.Errorf("after %v it pauses for %v, want %v", c.took, pauses, c.pauses)
 			}
 		})
 	}
-	// Redis has moved away for good: that is what a call takes from now on.
+	now := time.Now()
 	var b breath
-	b.after(ms)
-	calls := 0
-	for b.after(20*ms) > 0 {
-		if calls++; calls > 5000 {
-			t.Fatalf("after %d calls of 20 ms it still takes %s for what they take where nobody else wants the machine", calls, b.least)
-		}
+	b.called(now, ms)
+	b.called(now, 10*ms)
+	if b.now(now.Add(breathHolds)) == 0 || b.now(now.Add(breathHolds+1)) != 0 {
+		t.Error("a call that was late tells something for longer than a second, or not for as long")
 	}
-	if calls < 100 {
-		t.Errorf("after %d calls of 20 ms that is what they take where nobody else wants the machine", calls)
+	// Redis has moved away for good: that is what a call takes from now on. A while is busy all the same.
+	lasted := time.Duration(0)
+	for ; b.now(now) > 0 || lasted == 0; lasted += 50 * ms {
+		if lasted > breathForgets {
+			t.Fatalf("after a minute of calls of 20 ms they still need %s", b.least)
+		}
+		now = now.Add(50 * ms)
+		b.called(now, 20*ms)
+	}
+	if lasted < breathForgets/10 {
+		t.Errorf("after %s of calls of 20 ms that is what they need", lasted)
 	}
 }
 
@@ -47,19 +58,20 @@ func TestBatchesWhereTheMachineIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var signs signs
 		values, stop := make(chan int, readMost), make(chan struct{})
-		takes := time.Millisecond
+		pauses := time.Duration(0)
 		type call struct {
 			values int
 			at     time.Duration
 		}
+		const ms = time.Millisecond
 		var calls []call
 		begun := time.Now()
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			inBatches(signs.of("test"), values, stop, func(batch []int) {
+			inBatches(signs.of("test"), values, stop, func() time.Duration { return pauses }, func(batch []int) {
 				calls = append(calls, call{len(batch), time.Since(begun)})
-				time.Sleep(takes)
+				time.Sleep(ms)
 			})
 		}()
 		send := func(n int) {
@@ -68,29 +80,49 @@ func TestBatchesWhereTheMachineIsBusy(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		send(1) // 0 to 1 ms: what it takes
-		time.Sleep(time.Millisecond)
-		takes = 5 * time.Millisecond
-		send(1) // 1 to 6 ms, upon which it pauses until 18
-		time.Sleep(8 * time.Millisecond)
+		send(1) // 0 to 1 ms
+		time.Sleep(ms)
+		pauses = 12 * ms
+		send(1) // 1 to 2 ms, upon which it pauses until 14
+		time.Sleep(8 * ms)
 		send(1)
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(4 * ms)
 		send(breathBelow)
-		time.Sleep(9 * time.Millisecond) // 18 to 23 ms
+		time.Sleep(2 * ms) // 14 to 15 ms, and it does not pause
 		send(1)
-		time.Sleep(6 * time.Millisecond)
+		time.Sleep(3 * ms)
 		close(stop)
 		<-ended
-		const ms = time.Millisecond
-		want := []call{{1, 0}, {1, ms}, {breathBelow + 1, 18 * ms}, {1, 23 * ms}}
-		for i := range calls {
-			calls[i].at = calls[i].at.Round(ms)
-		}
-		if !slices.Equal(calls, want) {
+		if want := []call{{1, 0}, {1, ms}, {breathBelow + 1, 14 * ms}, {1, 15 * ms}}; !slices.Equal(calls, want) {
 			t.Errorf("it did %v, want %v", calls, want)
 		}
-		if took := time.Since(begun).Round(ms); took != 29*ms {
-			t.Errorf("it ended after %s, want 29ms: it does not pause when it is told to stop", took)
+		if took := time.Since(begun); took != 18*ms {
+			t.Errorf("it ended after %s, want 18ms: it does not pause when it is told to stop", took)
+		}
+	})
+}
+
+// Where all that may be under way is few, nobody pauses whom all the others wait for.
+func TestBatchesOfAllThereMayBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var signs signs
+		values, stop, ended := make(chan int, 4), make(chan struct{}), make(chan struct{})
+		begun := time.Now()
+		did := 0
+		go func() {
+			defer close(ended)
+			inBatches(signs.of("test"), values, stop, func() time.Duration { return time.Hour }, func(batch []int) { did += len(batch) })
+		}()
+		for range 3 {
+			for range 4 {
+				values <- 0
+			}
+		}
+		synctest.Wait()
+		close(stop)
+		<-ended
+		if did == 0 || time.Since(begun) >= 2*time.Hour {
+			t.Errorf("%d were done within %s", did, time.Since(begun))
 		}
 	})
 }

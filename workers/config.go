@@ -1,5 +1,5 @@
 // Package workers runs the roles of holdfast: purchase takes requests to their
-// outcome, posting writes invoices and sales, settlement captures, voids and
+// outcome, posting writes invoices, settlement captures, voids and
 // refunds, maintenance expires holds and tidies up, archive writes the log to durable storage, webhooks tells others of orders.
 //
 // A worker keeps nothing that it could lose. What it works on is pending in a

@@ -21,6 +21,9 @@ const (
 	readMost = 512
 	// inHandTimes is how many times Concurrency may be in hand: while some of it is at the gateway, more is on its way in, and out.
 	inHandTimes = 3
+	// apartTimes is how many times Concurrency may wait for what others bring about, besides those in hand: they must not keep out
+	// what they wait for.
+	apartTimes = 8
 	// turnsMost is how many reads are handled at a time. Redis does one thing after the other, so more would only make the
 	// batches smaller: while these are on their way, the next one grows in the stream.
 	turnsMost = 2
@@ -61,9 +64,9 @@ type consumer struct {
 	inFlight map[string]inHand
 	active   int           // entries that somebody works on
 	turns    int           // reads that have not been handled for long
-	breath   breath        // of those that were
-	pause    time.Duration // before the next read, unless there is much to read
-	work     int           // in all entries in hand
+	breath   breath        // of calls for few
+	work     int           // in all entries in hand, but for those that are set apart
+	apart    int           // how many are
 	freed    chan struct{} // holds a token if there is less of any since the last look
 }
 
@@ -71,6 +74,8 @@ type consumer struct {
 type inHand struct {
 	active bool // somebody works on it; else it is left to be handed back
 	work   int  // how many requests, or facts, it has
+	apart  bool // it waits for what others bring about, and takes no room
+	lost   bool // others have it, as far as is known
 }
 
 func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) {
@@ -89,8 +94,7 @@ func newConsumer(p *Pool, partition int, group domain.Group) (*consumer, error) 
 		inFlight: make(map[string]inHand), freed: make(chan struct{}, 1),
 	}
 	c.handlers = newCrew(inHandTimes*p.cfg.Concurrency, func(entries []domain.Entry) {
-		begun := time.Now()
-		over := sync.OnceFunc(func() { c.turnOver(time.Since(begun)) })
+		over := sync.OnceFunc(c.turnOver)
 		defer over()
 		defer time.AfterFunc(p.turnLongest, over).Stop()
 		c.handle(entries)
@@ -210,12 +214,10 @@ func (c *consumer) read() {
 				}
 				return
 			}
-			c.turnBegins()
 			if c.inTurn {
-				begun := time.Now()
 				c.handle(fresh)
-				c.turnOver(time.Since(begun))
 			} else { // while these are handled, the next are read: up to the room there is
+				c.turnBegins()
 				c.handlers.hand(fresh)
 			}
 		}
@@ -234,19 +236,26 @@ func (c *consumer) turnBegins() {
 	c.turns++
 }
 
-func (c *consumer) turnOver(took time.Duration) {
+func (c *consumer) turnOver() {
 	c.mu.Lock()
 	c.turns--
-	c.pause = c.breath.after(took)
 	c.mu.Unlock()
 	c.signalFreed()
 }
 
-// breathNow is how long the next read is to wait, after one of little.
+// breathNow is how long a loop is to wait that did little.
 func (c *consumer) breathNow() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.pause
+	return c.breath.now(time.Now())
+}
+
+// called notes how long a call took.
+func (c *consumer) called(begun time.Time) {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.breath.called(now, now.Sub(begun))
 }
 
 // little reports whether entries are few orders, or facts, and any.
@@ -312,7 +321,11 @@ func (c *consumer) finish(ids ...string) {
 		if hand.active {
 			c.active--
 		}
-		c.work -= hand.work
+		if hand.apart {
+			c.apart--
+		} else {
+			c.work -= hand.work
+		}
 		delete(c.inFlight, id)
 	}
 	c.mu.Unlock()
@@ -331,6 +344,31 @@ func (c *consumer) leave(id string) {
 	}
 	c.mu.Unlock()
 	c.signalFreed()
+}
+
+// setApart notes that an entry waits for what others bring about, and makes room for that, as long as not too many do.
+func (c *consumer) setApart(id string) {
+	c.mu.Lock()
+	if hand := c.inFlight[id]; hand.active && !hand.apart && c.apart < apartTimes*c.pool.cfg.Concurrency {
+		hand.apart = true
+		c.inFlight[id] = hand
+		c.apart++
+		c.work -= hand.work
+	}
+	c.mu.Unlock()
+	c.signalFreed()
+}
+
+// bringBack notes that what it waited for is there.
+func (c *consumer) bringBack(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if hand := c.inFlight[id]; hand.apart {
+		hand.apart = false
+		c.inFlight[id] = hand
+		c.apart--
+		c.work += hand.work
+	}
 }
 
 func (c *consumer) signalFreed() {
@@ -408,7 +446,9 @@ func (c *consumer) noteLost(ids []string) {
 	c.mu.Lock()
 	lost := 0
 	for _, id := range ids {
-		if _, still := c.inFlight[id]; still {
+		if hand, still := c.inFlight[id]; still && !hand.lost {
+			hand.lost = true
+			c.inFlight[id] = hand
 			lost++
 		}
 	}
@@ -453,7 +493,14 @@ func (c *consumer) attemptEach(n int, do func(first, end int) error, poisoned fu
 	if n == 0 {
 		return
 	}
-	err := c.retry(func() error { return do(0, n) })
+	err := c.retry(func() error {
+		begun := time.Now()
+		err := do(0, n)
+		if err == nil && n < breathBelow {
+			c.called(begun)
+		}
+		return err
+	})
 	if domain.ClassOf(err) != domain.ClassPoison || err == nil {
 		return
 	}
@@ -533,10 +580,10 @@ func (c *consumer) tooManyDeliveries(e domain.Entry) bool {
 const reasonDeliveries = "delivered too often without an outcome"
 
 // inBatches calls do with all the values that are there, and at least one, until
-// stop is closed. What do is given is its own only until it returns.
-func inBatches[T any](sign *sign, values <-chan T, stop <-chan struct{}, do func([]T)) {
+// stop is closed; after few, it takes breath. What do is given is its own only until it returns.
+func inBatches[T any](sign *sign, values <-chan T, stop <-chan struct{}, breath func() time.Duration, do func([]T)) {
 	batch := make([]T, 0, readMost)
-	var breath breath
+	few := min(breathBelow, cap(values)) // with as many, whoever sends may wait already
 	for {
 		sign.rest()
 		select {
@@ -554,9 +601,9 @@ func inBatches[T any](sign *sign, values <-chan T, stop <-chan struct{}, do func
 			}
 		}
 		sign.within(0)
-		little, begun := len(batch) < breathBelow, time.Now()
+		little := len(batch) < few
 		do(batch)
-		if wait := breath.after(time.Since(begun)); little && wait > 0 {
+		if wait := breath(); little && wait > 0 {
 			timer := time.NewTimer(wait)
 			select {
 			case <-timer.C:

@@ -64,16 +64,25 @@ func (c *crew[T]) run() {
 			c.wake.Wait()
 			c.idle--
 		}
-		work := c.todo[c.next]
-		if c.next++; c.next == len(c.todo) {
-			clear(c.todo)
-			c.todo, c.next = c.todo[:0], 0
-		}
+		work := c.pop()
 		c.call()
 		c.mu.Unlock()
 		c.do(work)
 		c.mu.Lock()
 	}
+}
+
+// pop takes the oldest piece. What was taken is not kept, also while there always is more: the list is moved up once half of it was taken.
+func (c *crew[T]) pop() T {
+	var none T
+	work := c.todo[c.next]
+	c.todo[c.next] = none
+	if c.next++; 2*c.next >= len(c.todo) {
+		left := copy(c.todo, c.todo[c.next:])
+		clear(c.todo[left:])
+		c.todo, c.next = c.todo[:left], 0
+	}
+	return work
 }
 
 // stop returns when all work that was handed over is done.

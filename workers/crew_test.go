@@ -64,3 +64,35 @@ func TestCrewWithoutWork(t *testing.T) {
 	c.hand()
 	c.stop()
 }
+
+// What was done is not kept, also while there always is more to do.
+func TestCrewKeepsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const waits, pieces = 100, 10_000
+		gate := make(chan struct{})
+		c := newCrew(1, func(*int) { <-gate })
+		hand := func() { c.hand(new(int)) }
+		for range waits {
+			hand()
+		}
+		for range pieces {
+			hand()
+			gate <- struct{}{}
+			synctest.Wait()
+			c.mu.Lock()
+			kept := 0
+			for _, p := range c.todo {
+				if p != nil {
+					kept++
+				}
+			}
+			list := len(c.todo)
+			c.mu.Unlock()
+			if kept != waits-1 || list > 3*waits {
+				t.Fatalf("%d pieces are kept, in a list of %d, want %d: one is under way", kept, list, waits-1)
+			}
+		}
+		close(gate)
+		c.stop()
+	})
+}

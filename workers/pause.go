@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -87,10 +88,16 @@ func (r *purchase) park(events map[string][]string) {
 		if err := r.retry(func() (err error) {
 			left, err = r.pool.ledger.Park(r.working, r.partition, eventID, ids)
 			return err
-		}); err != nil { // it ends
+		}); err != nil {
+			var dead []domain.DeadEntry
 			for _, id := range ids {
-				r.leave(id)
+				if r.working.Err() != nil { // it ends
+					r.leave(id)
+					continue
+				}
+				dead = append(dead, domain.DeadEntry{ID: id, Reason: fmt.Sprintf("%s: event %s is paused, and its requests cannot be parked: %v", reasonNotParked, eventID, err)})
 			}
+			r.deadLetter(dead...)
 			continue
 		}
 		var dead []domain.DeadEntry
@@ -119,13 +126,15 @@ func (p *Pool) unpark(partition int) error {
 	if err != nil {
 		return err
 	}
+	var failed error // of an event: the others do not wait for it
 	for _, eventID := range events {
 		left := int64(1)
 		for round := 0; left > 0 && round < unparkRounds && !p.paused().Event(eventID); round++ {
 			if _, left, err = p.ledger.Unpark(p.reading, partition, eventID, readMost); err != nil {
-				return err
+				failed = cmp.Or(failed, err)
+				break
 			}
 		}
 	}
-	return nil
+	return failed
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,7 +29,13 @@ type purchase struct {
 	*consumer
 	payers  *crew[*pending] // step 2
 	answers chan *pending
+	waiting waiting // pays whose hold is not there yet
+
+	askedAbout atomic.Int64 // of those that are awaited, in the hands of payers
 }
+
+// pendingTogether is how many are made at a time.
+const pendingTogether = 16
 
 // pending is one order between hold and outcome.
 type pending struct {
@@ -41,6 +48,7 @@ type pending struct {
 
 	// What the gateway said, once it has.
 	resolution domain.Resolution
+	awaited    bool // it is asked about because its time had come, and not yet
 	leftAlone  bool // there is money that may be somebody else's: a person must look
 	unheard    bool // nothing, for it has not heard of the payment: nobody else can make it, without the token that this request has
 }
@@ -50,14 +58,15 @@ func (p *Pool) newPurchase(partition int) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &purchase{consumer: c, answers: make(chan *pending, p.cfg.Concurrency)}
+	r := &purchase{consumer: c, answers: make(chan *pending, p.cfg.Concurrency), waiting: waiting{come: make(chan struct{}, 1)}}
 	r.payers = newCrew(p.cfg.Concurrency, r.pay)
 	c.handle = r.hold
 	return func() {
 		c.run(func(stop <-chan struct{}) {
 			var asking sync.WaitGroup
 			asking.Go(r.askAwaited)
-			inBatches(c.sign("resolving"), r.answers, stop, r.commit) // step 3
+			asking.Go(func() { r.askWaiting(stop) })
+			inBatches(c.sign("resolving"), r.answers, stop, c.breathNow, r.commit) // step 3
 			asking.Wait()
 		}, r.payers.stop)
 	}, nil
@@ -185,9 +194,10 @@ func (r *purchase) incoming(e domain.Entry, request domain.Request, invalid erro
 // dispatch does what the ledger's verdicts ask for.
 func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, nowMillis int64) {
 	done, now := make([]string, 0, len(batch)), time.Now()
-	pay, room := make([]*pending, 0, len(batch)), make([]pending, len(batch))
+	pay := make([]*pending, 0, len(batch))
+	var room []pending // for several, and not for all: one that takes long keeps them
 	for i := range replies {
-		reply, p := &replies[i], &room[i]
+		reply := &replies[i]
 		if reply.Verdict == domain.VerdictDone {
 			if !batch[i].Request.Changes() {
 				r.pool.stats.countOutcome(batch[i].EntryID, reply.Order)
@@ -195,6 +205,11 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 			done = append(done, batch[i].EntryID)
 			continue
 		}
+		if len(room) == 0 {
+			room = make([]pending, min(len(replies)-i, pendingTogether))
+		}
+		p := &room[0]
+		room = room[1:]
 		*p = pending{entryID: batch[i].EntryID, request: batch[i].Request, order: reply.Order, nowMillis: nowMillis, since: now}
 		switch reply.Verdict {
 		case domain.VerdictDone:
@@ -203,7 +218,7 @@ func (r *purchase) dispatch(batch []domain.Incoming, replies []domain.Reply, now
 		case domain.VerdictVoid:
 			r.wg.Go(func() { r.voidThenAck(p, reply.Order.State) })
 		case domain.VerdictWait:
-			r.wg.Go(func() { r.waitForHold(batch[i], nowMillis) })
+			r.waitForHold(batch[i], nowMillis)
 		case domain.VerdictConflict:
 			r.deadLetter(p.dead(conflictOf(&p.request)))
 		case domain.VerdictChangePending:
@@ -237,6 +252,10 @@ func conflictOf(q *domain.Request) string {
 // so that this machine's clock does not matter.
 func (r *purchase) pay(p *pending) {
 	p.resolution = domain.Resolution{EntryID: p.entryID, Ref: p.request.Ref(), Order: p.order, Attempt: p.request.AttemptNumber()}
+	if p.awaited {
+		p.awaited = false
+		defer r.askedAbout.Add(-1)
+	}
 	if p.request.Type == domain.RequestPaymentUpdate {
 		r.ask(p)
 		return
@@ -250,7 +269,7 @@ func (r *purchase) pay(p *pending) {
 		r.deadLetter(p.dead(domain.DetailNoToken))
 		return
 	}
-	limit := time.Duration(p.order.PayableUntilMillis()-p.nowMillis) * time.Millisecond
+	limit := time.Duration(p.order.PayableUntilMillis()-p.nowMillis)*time.Millisecond - time.Since(p.since)
 	if p.order.State == domain.OrderLapsed { // then the gateway is asked from time to time, with nothing in hand
 		limit = min(limit, r.pool.cfg.HoldTime)
 	}
@@ -434,35 +453,4 @@ func (r *purchase) acknowledge(p *pending) {
 		return
 	}
 	r.finish(p.entryID)
-}
-
-// waitForHold asks again for the hold that a pay refers to, for PayWait by
-// Redis's clock. The hold may be in the hands of a worker that died.
-func (r *purchase) waitForHold(a domain.Incoming, firstMillis int64) {
-	wait := newBackoff()
-	for {
-		if !r.backOff(wait.NextBackOff()) {
-			r.leave(a.EntryID)
-			return
-		}
-		waiting := false
-		r.attempt(1, func(int) string { return a.EntryID }, func(int, int) error {
-			replies, now, err := r.pool.ledger.Hold(r.working, r.partition, []domain.Incoming{a})
-			if err != nil {
-				return err
-			}
-			if waiting = replies[0].Verdict == domain.VerdictWait; !waiting {
-				r.dispatch([]domain.Incoming{a}, replies, now)
-			} else if now-firstMillis > r.pool.cfg.PayWait.Milliseconds() {
-				waiting = false
-				r.deadLetter(domain.DeadEntry{
-					ID: a.EntryID, Reason: fmt.Sprintf("unknown_order: no hold for it came within %s", r.pool.cfg.PayWait), TraceID: a.Request.TraceID(),
-				})
-			}
-			return nil
-		})
-		if !waiting {
-			return
-		}
-	}
 }

@@ -88,7 +88,7 @@ func (p *Pool) newSettlement(partition int) (func(), error) {
 // beside is what goes on while entries are settled.
 func (s *settlement) beside(stop <-chan struct{}) {
 	var all sync.WaitGroup
-	all.Go(func() { inBatches(s.sign("acknowledging"), s.acks, stop, s.ack) })
+	all.Go(func() { inBatches(s.sign("acknowledging"), s.acks, stop, s.breathNow, s.ack) })
 	all.Go(s.takeOwed)
 	s.watch(stop)
 	all.Wait()

@@ -28,7 +28,7 @@ func replacedText(r *inspect.Replaced) string {
 // auditSources are what an audit compares with, beside what is in Redis.
 type auditSources struct {
 	Gateway string       `placeholder:"URL|stripe" help:"The payment gateway, to compare every payment with its books (GET /ledger); or stripe, all of whose payments are listed. Without it, payments are not checked."`
-	Archive string       `placeholder:"URL" help:"Where the log is archived, to verify that and to compare it with the log, entry by entry. Without it, the archive is not checked."`
+	Archive string       `env:"HOLDFAST_ARCHIVE" placeholder:"URL" help:"Where the log is archived, to verify that and to compare it with the log, entry by entry. Without it, the archive is not checked."`
 	As      gatewayFlags `embed:"" group:"Who calls the payment gateway:"`
 	Stripe  stripeFlags  `embed:"" group:"Stripe, with --gateway stripe:"`
 }

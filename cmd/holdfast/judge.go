@@ -40,7 +40,7 @@ type problem struct {
 // problemCodes are the codes of all problems, those of a look that failed too.
 var problemCodes = []domain.Code{
 	"nobody_works", "writes_refused", domain.CodeDataReplaced, domain.CodeNoSuchNamespace, domain.CodeNamespaceDamaged,
-	domain.CodeUnavailable, domain.CodeLoading, domain.CodeDenied, domain.CodeUntrusted, domain.CodeInvalid, domain.CodeFailed,
+	domain.CodeUnavailable, domain.CodeLoading, domain.CodeRestoring, domain.CodeSchemaBefore, domain.CodeDenied, domain.CodeUntrusted, domain.CodeInvalid, domain.CodeFailed,
 	"waiting", "in_hand", "unsettled", "holds_overdue", "no_maintenance", "backlog", "deliveries", "dead_letters", "group_missing",
 	domain.Code(streams.FaultEviction), domain.Code(streams.FaultNoAOF), domain.CodeGatewayMisconfigured,
 	"audit_failed", "audit_old", "paused", domain.CodeGatewayUnavailable, domain.CodeGatewayBusy, domain.CodeGatewaySlow, domain.CodeArchiveFailing,
@@ -248,7 +248,7 @@ func resumeAdvice(eventID string) string {
 
 // audits is about what the newest audit found, and how long ago that was.
 func (j *judging) audits(s inspect.Status) {
-	const again = "holdfast audit --gateway URL"
+	const again = "holdfast audit --gateway URL, with --archive URL where there is one"
 	for _, a := range s.Audited {
 		since := max(0, s.AtMillis-a.AtMillis)
 		if a.Violations > 0 {

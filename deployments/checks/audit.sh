@@ -1,7 +1,7 @@
 #!/bin/sh
 # Proves, for cron, that no ticket was sold twice and every payment is where it should be.
 # 0 all is well, 2 the audit found violations (the first ten are printed), or the data was replaced, 3 it could not look.
-# Needs holdfast and jq.
+# Needs holdfast and jq. Where the log is archived, name where in HOLDFAST_ARCHIVE: with a log that was trimmed it cannot look without.
 #
 #   HOLDFAST_REDIS=redis://auditor:…@redis:6379/0 ./audit.sh [GATEWAY_URL]
 set -u

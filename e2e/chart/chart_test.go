@@ -48,11 +48,12 @@ var variants = map[string]object{
 			"from": []any{object{"namespaceSelector": object{"matchLabels": object{"name": "ingress"}}}}, "priorityClassName": "high",
 			"nodeSelector": object{"pool": "sale"}, "tolerations": []any{object{"key": "sale", "operator": "Exists"}},
 		},
-		"archive":     object{"url": "s3://books/holdfast?region=eu-central-1", "keepLog": "24h", "keepLogBytes": 50_000_000, "keepEvent": "720h"},
-		"audit":       object{"secretEnv": object{"AWS_SECRET_ACCESS_KEY": object{"name": "holdfast", "key": "archive-key"}}},
-		"compact":     object{"enabled": true, "keepSnapshots": 12, "secretEnv": object{"AWS_SECRET_ACCESS_KEY": object{"name": "holdfast", "key": "archive-owner-key"}}},
-		"autoscaling": object{"enabled": true},
-		"monitoring":  object{"enabled": true, "labels": object{"release": "prometheus"}, "manual": "https://wiki.example/holdfast/"},
+		"archive":       object{"url": "s3://books/holdfast?region=eu-central-1", "keepLog": "24h", "keepLogBytes": 50_000_000, "keepEvent": "720h"},
+		"audit":         object{"secretEnv": object{"AWS_SECRET_ACCESS_KEY": object{"name": "holdfast", "key": "archive-key"}}},
+		"compact":       object{"enabled": true, "keepSnapshots": 12, "secretEnv": object{"AWS_SECRET_ACCESS_KEY": object{"name": "holdfast", "key": "archive-owner-key"}}},
+		"autoscaling":   object{"enabled": true},
+		"networkPolicy": object{"apiPorts": []any{443}},
+		"monitoring":    object{"enabled": true, "labels": object{"release": "prometheus"}, "manual": "https://wiki.example/holdfast/"},
 	},
 }
 
