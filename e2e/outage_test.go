@@ -252,7 +252,7 @@ func TestRedisIsEmptiedUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	requests, _ := s.purchases("lost", 4, 300)
-	gateway := startGateway(t, "--latency", "200ms")
+	gateway := startGateway(t, "--latency", "2s")
 	w := s.worker("worker", "--gateway", gateway, "--reclaim-after", "1s")
 	check := quietly(t, w)
 	publish(t, s.producer(), requests...)

@@ -367,6 +367,16 @@ func testMemoryFull(t *testing.T, rounds int) {
 		tally.Judged(0)
 		tally.Count("times full", 1)
 	}
+	more := 0
+	eventually(t, 3*soon, "the log is trimmed", func() error {
+		if s.gone.Load() > 0 {
+			return nil
+		}
+		more++ // an entry that is full is dropped, and not before
+		publish(t, p, domain.Request{Type: domain.RequestPurchase, EventID: all[0].EventID, OrderID: fmt.Sprintf("more-%d", more), CustomerID: fmt.Sprintf("more-%d", more), Quantity: 1, PaymentToken: "tok_1"})
+		return fmt.Errorf("not yet, with %d more orders", more)
+	})
+	s.drained(soon * 2)
 	s.trims()
 	tally.Count("orders", len(all))
 	quiet()
@@ -410,20 +420,21 @@ func testReadOnlyReplica(t *testing.T) {
 
 // careless is a checkout of another program, which adds to a stream whether it is there or
 // not: where Redis was emptied, it begins a namespace that nobody made. It cancels what
-// nobody has bought, over and over.
-func (tr *trial) careless() {
+// nobody has bought, over and over, until it is told to stop.
+func (tr *trial) careless() (stop func()) {
 	tr.t.Helper()
 	streamOf := make(map[string]string) // by event; in all partitions
 	for n := 0; len(streamOf) < 32; n++ {
 		event := fmt.Sprintf("careless-%d", n)
 		streamOf[event] = requestsKey(tr.store().Partition(event))
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	tr.t.Cleanup(func() {
-		stop()
+	stop = func() {
+		cancel()
 		<-ended
-	})
+	}
+	tr.t.Cleanup(stop)
 	rdb := tr.client()
 	go func() {
 		defer close(ended)
@@ -441,6 +452,7 @@ func (tr *trial) careless() {
 			}
 		}
 	}()
+	return stop
 }
 
 // Redis is emptied under load. The workers say so once, and serve what is new; the
@@ -448,11 +460,12 @@ func (tr *trial) careless() {
 func testEmptied(t *testing.T, rounds int) {
 	tr := newTrialWithoutArchive(t, "FLUSHALL under load") // with one: TestRestoredUnderLoad
 	rdb := tr.client()
-	tr.careless()
 	for round := 1; round <= rounds; round++ {
 		tr.sale.soldSoon(t, 100)
+		stop := tr.careless()
 		tr.do(rdb, "FLUSHALL")
 		tr.noticed(round)
+		stop()
 		tr.sale.soldSoon(t, 20)
 		tr.sale.all()
 		prefix := fmt.Sprintf("new%d", round)

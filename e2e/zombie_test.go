@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"syscall"
@@ -78,14 +79,19 @@ func TestFrozenWorkerWithExpiredHolds(t *testing.T) {
 	requests, refs := s.purchases("late", 4, 100)
 	gateway := startGateway(t, "--latency", "300ms")
 	frozen := s.worker("frozen", "--gateway", gateway, "--reclaim-after", "30s", "--hold-time", "1s", "--roles", "purchase")
-	publish(t, s.producer(), requests...)
-	eventually(t, soon, "it has orders in hand that are held", func() error {
-		if n := s.held(refs); n < 10 {
-			return fmt.Errorf("%d are", n)
+	p, left := s.producer(), requests
+	eventually(t, soon, "it freezes with orders in hand that are held", func() error { // it may end them in the moment that it is looked at
+		few := min(len(left), 10)
+		publish(t, p, left[:few]...)
+		left = left[few:]
+		frozen.Signal(syscall.SIGSTOP)
+		if s.held(refs) > 0 {
+			return nil
 		}
-		return nil
+		frozen.Signal(syscall.SIGCONT)
+		return errors.New("none is")
 	})
-	frozen.Signal(syscall.SIGSTOP)
+	publish(t, p, left...)
 	other := s.worker("other", "--gateway", gateway, "--roles", "posting,settlement,maintenance")
 	eventually(t, soon, "the holds expire", func() error {
 		if n := s.held(refs); n > 0 {

@@ -47,7 +47,7 @@ func TestAppendWaitsForReplicas(t *testing.T) {
 	batch := purchases(3)
 	f.confirmedBy(0, f.checkout.Append(f.Ctx, batch, domain.Confirmation{}))
 	f.confirmedBy(1, f.checkout.Append(f.Ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 30 * time.Second}))
-	f.confirmedBy(1, f.checkout.Append(f.Ctx, batch, domain.Confirmation{Replicas: 2, Timeout: 50 * time.Millisecond}))
+	f.confirmedBy(1, f.checkout.Append(f.Ctx, batch, domain.Confirmation{Replicas: 2, Timeout: time.Second}))
 	replica.Kill()
 	f.confirmedBy(0, f.checkout.Append(f.Ctx, batch, domain.Confirmation{Replicas: 1, Timeout: 50 * time.Millisecond}))
 	if n := f.Do("XLEN", f.Keys.Requests(0)); layout.AsInt(n) != 12 {

@@ -375,7 +375,7 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 			}
 			began := time.Now()
 			use()
-			if took := time.Since(began); took > 2*time.Second {
+			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("it took %s to go on", took)
 			}
 		})

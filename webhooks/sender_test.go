@@ -200,7 +200,7 @@ func TestOneSenderAtATime(t *testing.T) {
 	})
 	w.endpoint(r.URL)
 	cfg := quick()
-	cfg.Lease = 10 * time.Second
+	cfg.Lease, cfg.Timeout = 10*time.Second, 10*time.Second
 	for _, name := range []string{"s1", "s2", "s3"} {
 		w.begin(cfg, name, w.store.Webhooks())
 	}

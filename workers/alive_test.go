@@ -173,6 +173,9 @@ func TestStagesAreMeasured(t *testing.T) {
 		w.waitState(order, domain.OrderConfirmed)
 	}
 	w.waitDrained()
+	if err := pool.stop(); err != nil { // what is acknowledged is counted a moment later
+		t.Fatal(err)
+	}
 	for i, h := range pool.Stats().StageSeconds() {
 		var n int64
 		for _, c := range h.Counts {

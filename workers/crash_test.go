@@ -516,7 +516,11 @@ func TestWorkerDiesWithAPaymentLeftAlone(t *testing.T) {
 		t.Run(test.fault.String(), func(t *testing.T) {
 			w := newWorld(t, server, simulator.Options{})
 			w.list("e", 1000, 10)
-			w.publish(change(request(domain.RequestPurchase, "zoe", "cid", 3), func(q *domain.Request) { q.HoldSeconds = 3 }))
+			w.publish(change(request(domain.RequestPurchase, "zoe", "cid", 3), func(q *domain.Request) {
+				if test.ends == domain.OrderExpired {
+					q.HoldSeconds = 3
+				}
+			}))
 			victim := newInjector(test.fault).process()
 			first := w.start(recovering, mistaken{w.gateway}, victim)
 			<-victim.died

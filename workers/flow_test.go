@@ -96,11 +96,15 @@ func TestOutOfOrder(t *testing.T) {
 	w.list("e", 1000, 10)
 	pay := request(domain.RequestPay, "paid", "", 0)
 	w.publish(pay, request(domain.RequestPay, "nobody", "", 0), request(domain.RequestCancel, "cancelled", "", 0))
-	pool := w.start(workers.Config{PayWait: 700 * time.Millisecond}, w.gateway, nil)
+	pool := w.start(workers.Config{}, w.gateway, nil)
 	w.waitState("cancelled", domain.OrderCancelled)
 	w.eventually("the pays in hand", func() bool { return pool.Stats().InFlight.Load() == 2 })
 	w.publish(request(domain.RequestHold, "paid", "fred", 2), request(domain.RequestPurchase, "cancelled", "amy", 2))
 	w.waitState("paid", domain.OrderConfirmed)
+	if err := pool.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.start(workers.Config{PayWait: time.Millisecond}, w.gateway, nil)
 	w.waitDrained()
 	if o := w.order("cancelled"); o.State != domain.OrderCancelled {
 		t.Errorf("the cancel that came first did not win: %+v", o)
@@ -131,7 +135,7 @@ func TestDeadlineDuringSlowAuthorization(t *testing.T) {
 			<-release
 			return p, err
 		}}
-		pool := w.start(workers.Config{HoldTime: 300 * time.Millisecond}, slow, nil)
+		pool := w.start(workers.Config{HoldTime: 2 * time.Second}, slow, nil) // it is asked for before that
 		w.publish(request(domain.RequestPurchase, "o", "fred", 4))
 		w.waitState("o", domain.OrderExpired)
 		close(release)
@@ -350,11 +354,11 @@ func TestLiveSlowWorkerIsNotReclaimed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, redistest.Start(t), simulator.Options{})
 	w.list("e", 1000, 10)
-	const reclaimAfter = 300 * time.Millisecond
+	const reclaimAfter = 2 * time.Second // with time enough for a sign of life on a busy machine
 	var calls atomic.Int64
 	slow := gatewayFunc{PaymentGateway: w.gateway, authorize: func(ctx context.Context, r domain.PaymentRequest) (domain.Payment, error) {
 		calls.Add(1)
-		timer := time.NewTimer(5 * reclaimAfter)
+		timer := time.NewTimer(3 * reclaimAfter)
 		defer timer.Stop()
 		select {
 		case <-timer.C:

@@ -103,12 +103,12 @@ func TestSlowCapturePinsNothing(t *testing.T) {
 		}
 		return w.gateway.Capture(ctx, a)
 	}}
-	cfg := workers.Config{ReclaimAfter: 300 * time.Millisecond, CallTimeout: time.Minute}
+	cfg := workers.Config{ReclaimAfter: 2 * time.Second, CallTimeout: time.Minute} // a lease that a busy machine renews in time
 	w.start(cfg, slow, nil)
 	w.eventually("the entry acknowledged", func() bool { g := w.settlement(); return g.Pending == 0 && g.Lag == 0 && g.Owed == 1 })
 	w.start(cfg, slow, nil)
 	from := time.Now()
-	w.eventually("several leases passed", func() bool { return time.Since(from) > 4*cfg.ReclaimAfter })
+	w.eventually("several leases passed", func() bool { return time.Since(from) > 3*cfg.ReclaimAfter })
 	if n := calls.Load(); n != 1 {
 		t.Errorf("it was called %d times", n)
 	}
@@ -281,7 +281,7 @@ func TestStopInTimeWithMoneyOwed(t *testing.T) {
 			return queueTakesNothingBack{q}, err
 		}
 	}
-	cfg := workers.Config{ReclaimAfter: time.Minute, Grace: 3 * time.Second, CallTimeout: time.Minute}
+	cfg := workers.Config{ReclaimAfter: time.Minute, Grace: 8 * time.Second, CallTimeout: time.Minute}
 	worker := w.start(cfg, hanging, nil)
 	w.eventually("all owed, and in hand", func() bool { g := w.settlement(); return g.Pending == 0 && g.Lag == 0 && g.Owed == 4 })
 	stopped := time.Now()

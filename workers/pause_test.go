@@ -13,6 +13,9 @@ import (
 
 var sre = domain.Cause{Reason: "the gateway charges twice", By: "ann"}
 
+// shortlyValid is for how many seconds requests are valid that are paused for longer: more than a busy machine needs from the end of a pause until they are read.
+const shortlyValid = 5
+
 // pause pauses an event, or, without one, everything.
 func (w *world) pause(eventID string) {
 	w.t.Helper()
@@ -57,7 +60,7 @@ func TestPausedEvent(t *testing.T) {
 	first := w.start(workers.Config{}, w.gateway, nil)
 	short := func(order, customer string, quantity int64) domain.Request {
 		q := request(purchase, order, customer, quantity)
-		q.ValidSeconds = 1
+		q.ValidSeconds = shortlyValid
 		return q
 	}
 	w.publish(short("a", "amy", 3))
@@ -72,7 +75,7 @@ func TestPausedEvent(t *testing.T) {
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("none would be valid any more", func() bool { return w.now().Sub(published) > 1100*time.Millisecond })
+	w.eventually("none would be valid any more", func() bool { return w.now().Sub(published) > (shortlyValid*1000+100)*time.Millisecond })
 
 	// Again, before anybody has taken what was put back.
 	w.resume("e")
@@ -112,10 +115,10 @@ func TestPausedEverything(t *testing.T) {
 	w.pause("")
 	w.eventually("the worker knows", func() bool { return worker.Paused() })
 	q := request(purchase, "a", "bob", 1)
-	q.ValidSeconds = 1
+	q.ValidSeconds = shortlyValid
 	w.publish(q)
 	published := w.now()
-	w.eventually("it would not be valid any more", func() bool { return w.now().Sub(published) > 1100*time.Millisecond })
+	w.eventually("it would not be valid any more", func() bool { return w.now().Sub(published) > (shortlyValid*1000+100)*time.Millisecond })
 	if got := w.order("a"); got.State != domain.OrderNone {
 		t.Errorf("the order is %s", got.State)
 	}

@@ -461,7 +461,7 @@ var scenarios = []scenario{
 		play: func(r *scene) {
 			r.append(brief(request(purchase, "a", "amy", 2)), brief(request(hold, "b", "bob", 3)), brief(request(hold, "c", "cid", 1)))
 			for _, order := range []string{"e/b", "e/c"} {
-				r.untilState(order, domain.OrderHeld)
+				r.until(order+" is held, or was", func() bool { return r.orderOf(order).State != domain.OrderNone })
 			}
 			r.append(request(pay, "b", "", 0))
 			for _, order := range []string{"e/a", "e/b", "e/c"} {
@@ -804,7 +804,7 @@ var scenarios = []scenario{
 		name: "declined, and then over",
 		play: func(r *scene) {
 			poor := func(q *domain.Request) { q.PaymentToken = simulator.DeclineTokenPrefix }
-			r.append(change(request(hold, "slow", "amy", 2), func(q *domain.Request) { q.HoldSeconds = 3 }), request(hold, "off", "bob", 1),
+			r.append(limited(request(hold, "slow", "amy", 2)), request(hold, "off", "bob", 1),
 				change(request(pay, "slow", "", 0), poor), change(request(pay, "off", "", 0), poor))
 			r.untilDeclined("e/off", 1)
 			r.append(request(cancel, "off", "", 0))

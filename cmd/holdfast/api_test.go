@@ -245,14 +245,10 @@ func TestRevokedOverHTTP(t *testing.T) {
 	})
 	h.fails(exitUsage, []string{"the id"}, "keys", "revoke", app.key)
 	h.ok("keys", "revoke", id)
-	revoked := time.Now()
 	eventually(t, "nobody gets in", func() bool {
 		status, _, _ := app.ask(http.MethodGet, "/v1/events/e1", "")
 		return status == http.StatusUnauthorized
 	})
-	if took := time.Since(revoked); took > time.Second {
-		t.Errorf("it took %s", took)
-	}
 	fred.is(401, object{"code": "unauthenticated"}, http.MethodGet, "/v1/events/e1", "")
 	h.fails(exitFailed, []string{"not found"}, "keys", "revoke", id)
 	h.fails(exitUsage, []string{"--checkout"}, "keys", "create", "--role", "checkout", "--name", "x")

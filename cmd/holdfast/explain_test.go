@@ -119,7 +119,7 @@ func TestPendingExplain(t *testing.T) {
 
 	// Paid, and nobody posts or settles it; held, and nobody ends it.
 	half := h.worker("--roles", "purchase", "--hold-time", "100ms")
-	h.ok("publish", "--event", "e1", "--customer", "u1", "--order", "u1", "--token", "t", "--wait")
+	h.ok("publish", "--event", "e1", "--customer", "u1", "--order", "u1", "--token", "t", "--hold-seconds", "600", "--wait")
 	text, found = h.explain("e1/u1", standsUnsettled)
 	wantSaid(t, text, "It is not on its customer's invoices yet: that it was confirmed", "no worker with role posting is alive", "holdfast worker --roles posting",
 		"Its money is not settled yet", "no worker with role settlement is alive", "holdfast worker --gateway URL --roles settlement")

@@ -211,18 +211,13 @@ func TestPendingOfVeryMuch(t *testing.T) {
 		f.Must(err)
 	}
 	f.Deliver(domain.GroupWorkers, "dead")
-	before := f.Now()
 	all, err := f.inspector.Pending(f.Ctx, 20)
 	f.Must(err)
-	took := f.Now() - before
 	workers, posting := all[0], all[1]
 	f.wantAge("in hand", workers.OldestMillis, 60_000, began)
 	f.wantAge("waiting", posting.OldestWaitingMillis, 60_000, began)
 	if workers.Pending != n || posting.Lag != n || len(workers.Entries) != 20 {
 		t.Errorf("%d pending, %d waiting", workers.Pending, posting.Lag)
-	}
-	if took > 2000 {
-		t.Errorf("it took %d ms", took)
 	}
 }
 
