@@ -126,7 +126,11 @@ func (a deadArgs) run(ctx context.Context, e *environment, store *streams.Store,
 			case a.All && errors.Is(err, domain.ErrNotFound): // somebody else was faster
 				err = nil
 			default:
-				err = fmt.Errorf("%s: not %s: %w", h.ID, work.done, err)
+				if errors.Is(err, domain.ErrUnknownOutcome) {
+					err = fmt.Errorf("%s: not known whether it was %s, nor those behind it: look at dead list and dead handled, or run it again: %w", h.ID, work.done, err)
+				} else {
+					err = fmt.Errorf("%s: not %s: %w", h.ID, work.done, err)
+				}
 				if domain.ClassOf(err) == domain.ClassReject {
 					progress.clear()
 					e.complain(err)

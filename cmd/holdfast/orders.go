@@ -654,7 +654,7 @@ type ordersCancelCommand struct {
 	causeFlags
 	NoRefund bool `help:"Keep the money of an order that is confirmed: its tickets come back, and nothing is refunded. orders refund can give some of it back later."`
 
-	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then."`
+	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then. Exit status 1 if it is not cancelled."`
 	Timeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait. Default: 30s."`
 }
 
@@ -685,7 +685,7 @@ func (c *ordersCancelCommand) Run(ctx context.Context, e *environment) error {
 			return err
 		}
 		request := domain.Request{Type: domain.RequestCancel, EventID: ref.EventID, OrderID: ref.OrderID, Cause: cause, NoRefund: c.NoRefund}
-		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout}, one(request))
+		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout, failUnlessConfirmed: true}, one(request))
 	})
 }
 
@@ -715,7 +715,7 @@ type ordersRefundCommand struct {
 	Amount  int64         `placeholder:"MINOR_UNITS" help:"How much is given back."`
 	Item    []itemFlag    `sep:"none" placeholder:"section=NAME,quantity=N" help:"Instead of --amount: what so many places of the order cost, or these seats (section=NAME,seats=A-12/A-13). Give the flag once for each section."`
 	Change  int64         `placeholder:"N" help:"Which alteration of the order it is, counted with its partial cancels and changes: a number is done once. Say it where a refund may come twice. Default: the next one."`
-	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then."`
+	Wait    bool          `help:"Wait until a worker has done it, and print the order as it is then. Exit status 1 if it was refused."`
 	Timeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long to wait. Default: 30s."`
 }
 
@@ -724,7 +724,8 @@ func (c *ordersRefundCommand) Help() string {
 	return `
 Money is given back beside what was given back before, never more than was paid in all; otherwise it is refused as more_than_paid. The
 order stays confirmed and keeps its tickets. One that was cancelled with --no-refund can be refunded, too, in part or in full. orders
-show tells who asked for it, and why:
+show tells who asked for it, and why. Said again without --change it is one more refund: where the outcome is not known (exit status 3),
+the message has the number to say it again with.
 
   holdfast orders refund jazz-night/cart-4711 --amount 500 --reason "pillar in front of the seat" --wait
   holdfast orders refund opera/jim-1 --item section=stalls,seats=A-12 --reason "seat was broken" --wait
@@ -765,7 +766,7 @@ func (c *ordersRefundCommand) Run(ctx context.Context, e *environment) error {
 		if request, err = checked(request); err != nil {
 			return err
 		}
-		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout}, one(request))
+		return e.publish(ctx, store, publishing{wait: c.Wait, timeout: c.Timeout, failUnlessConfirmed: true}, one(request))
 	})
 }
 

@@ -461,7 +461,7 @@ func (p *publisher) batch(ctx context.Context, batch []job) error {
 			published++
 			p.published(ctx, good[i], result.Receipt)
 		case errors.Is(result.Err, domain.ErrUnknownOutcome):
-			p.fail(good[i], fmt.Errorf("order %s: not known whether it was published (%w): publish it again under the same order_id", ref, result.Err))
+			p.fail(good[i], fmt.Errorf("order %s: not known whether it was published (%w): %s", ref, result.Err, again(&good[i].request)))
 		default:
 			p.fail(good[i], fmt.Errorf("order %s: not published: %w", ref, result.Err))
 		}
@@ -537,13 +537,13 @@ func (p *publisher) await(ctx context.Context, j job, receipt producer.Receipt) 
 		p.fail(j, err)
 		return
 	case ctx.Err() != nil:
-		p.unknown(j, "order %s: published, but interrupted before an outcome: publish it again under the same order_id to learn it", ref)
+		p.unknown(j, "order %s: published, but interrupted before an outcome: %s to learn it", ref, again(&j.request))
 		return
 	case errors.Is(err, context.DeadlineExceeded):
-		p.unknown(j, "order %s: published, but no outcome within %s%s: publish it again under the same order_id to learn it", ref, p.how.timeout, p.nobody(ctx, ref))
+		p.unknown(j, "order %s: published, but no outcome within %s%s: %s to learn it", ref, p.how.timeout, p.nobody(ctx, ref), again(&j.request))
 		return
 	default:
-		p.unknown(j, "order %s: published, but its outcome is not known (%w): publish it again under the same order_id", ref, err)
+		p.unknown(j, "order %s: published, but its outcome is not known (%w): %s", ref, err, again(&j.request))
 		return
 	}
 	v := viewOrder(ref, outcome.Order, outcome.Seats)
@@ -554,6 +554,14 @@ func (p *publisher) await(ctx context.Context, j job, receipt producer.Receipt) 
 	if p.how.failUnlessConfirmed && !granted(&j.request, outcome) {
 		p.fail(j, refused(ref, outcome))
 	}
+}
+
+// again says how a request is published once more. Without its number a change, or a refund, would be another one.
+func again(r *domain.Request) string {
+	if r.Changes() {
+		return fmt.Sprintf("say the same again with --change %d (without it, that is one more)", r.Change)
+	}
+	return "publish it again under the same order_id"
 }
 
 func (p *publisher) written(v orderView) {

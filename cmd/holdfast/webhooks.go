@@ -237,16 +237,19 @@ type webhooksRotateCommand struct{ webhookArg }
 
 func (c *webhooksRotateCommand) Run(ctx context.Context, e *environment) error {
 	return e.withStore(ctx, func(store *streams.Store) error {
+		hook, err := store.Webhooks().Webhook(ctx, c.ID) // before: nothing may fail between the change and telling it
+		if err != nil {
+			return err
+		}
 		secret := webhooks.NewSecret()
 		is, err := store.Webhooks().Rotate(ctx, c.ID, secret)
-		if err != nil {
-			return err
-		}
-		hook, err := store.Webhooks().Webhook(ctx, c.ID)
-		if err != nil {
-			return err
-		}
 		out, text := e.printer(), webhooks.SecretText(secret)
+		switch {
+		case errors.Is(err, domain.ErrUnknownOutcome):
+			return fmt.Errorf("%w: messages may be signed with %s, and with the secret before it for a day: have the receiver take both, and do not rotate it again before that", err, text)
+		case err != nil:
+			return err
+		}
 		out.sheet(withSecret{text, is.PreviousUntilMillis, viewWebhook(inspect.WebhookStatus{Webhook: hook})},
 			"webhook_id", c.ID, "secret", text, "previous_until", when(is.PreviousUntilMillis))
 		return out.flush()
