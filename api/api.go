@@ -110,7 +110,8 @@ type Server struct {
 	feeds      *feeds
 	attendance *attendance
 	stats      *Stats
-	waits      chan struct{}   // one element for each wait under way
+	waits      chan struct{} // one element for each wait under way
+	customers  customerWaiting
 	ending     context.Context // is done once the end was asked for
 	end        context.CancelFunc
 	ended      atomic.Bool
@@ -217,6 +218,16 @@ func register[I, O any](s *Server, op huma.Operation, roles []domain.APIRole, ha
 	}
 	op.Description = strings.TrimSpace(op.Description + "\n\nFor the roles " + strings.Join(names, ", ") + ".")
 	add(s, op, handler)
+}
+
+// registerOfAll is register of what is about all events: a key for some of them is refused.
+func registerOfAll[I, O any](s *Server, op huma.Operation, roles []domain.APIRole, handler func(context.Context, *I) (*O, error)) {
+	register(s, op, roles, func(ctx context.Context, in *I) (*O, error) {
+		if err := callerOf(ctx).mayAll(); err != nil {
+			return nil, err
+		}
+		return handler(ctx, in)
+	})
 }
 
 // registerOpen adds an endpoint for everybody, with a key or without.

@@ -35,13 +35,13 @@ const typeJSONLines = "application/jsonl"
 const auditTells = 250 * time.Millisecond
 
 func (s *Server) registerAudit() {
-	register(s, huma.Operation{
+	registerOfAll(s, huma.Operation{
 		OperationID: "audited", Method: http.MethodGet, Path: "/v1/audit", Summary: "What the newest audits found", Tags: []string{"sres"},
 		Description: "Of the books, of the payments, and of the archive, each as far as it was ever looked at.",
 	}, operators, func(ctx context.Context, _ *struct{}) (*objectsOutput, error) {
 		return s.objects(s.deps.Operating.Audited(ctx))
 	})
-	register(s, huma.Operation{
+	registerOfAll(s, huma.Operation{
 		OperationID: "audit", Method: http.MethodPost, Path: "/v1/audit", Summary: "Prove that the books are right", Tags: []string{"sres"},
 		Description: "It may run while tickets are sold. The answer goes on until it is done, and says how far it is, an AuditLine a line. It ends with whoever asked for it: who hangs up has stopped it.",
 		Responses: map[string]*huma.Response{"200": {Description: "Lines of JSON.", Content: map[string]*huma.MediaType{

@@ -49,7 +49,7 @@ func (d *door) soldOut(r *domain.Request) bool {
 	return known && event.SoldOut(r, time.Now().UnixMilli())
 }
 
-var errSoldOutNow = problemOf(http.StatusConflict, domain.CodeSoldOutNow, "sold out now: this order is not recorded, and may be tried again: places may come back")
+var errSoldOutNow = problemOf(http.StatusConflict, domain.CodeSoldOutNow, "sold out now: this request was not published, and may be sent again: places may come back. If it was sent before, and the answer was lost or 202, that one may still be in line")
 
 // turnAway counts what a request asked for: all its places, in their sections, as where an order is rejected.
 func (d *door) turnAway(r *domain.Request) {

@@ -207,10 +207,7 @@ func (s *Server) registerWebhooks() {
 	op, roles := add(huma.Operation{
 		OperationID: "webhooks", Method: http.MethodGet, Path: "/v1/webhooks", Summary: "Who is told of orders, and whether they listen",
 	}, operators, "list")
-	register(s, op, roles, func(ctx context.Context, _ *struct{}) (*objectsOutput, error) {
-		if err := callerOf(ctx).mayAll(); err != nil {
-			return nil, err
-		}
+	registerOfAll(s, op, roles, func(ctx context.Context, _ *struct{}) (*objectsOutput, error) {
 		return s.objects(m.Webhooks(ctx))
 	})
 	op, roles = add(huma.Operation{
@@ -236,20 +233,14 @@ func (s *Server) registerWebhooks() {
 	op, roles = add(huma.Operation{
 		OperationID: "webhook", Method: http.MethodGet, Path: "/v1/webhooks/{webhook_id}", Summary: "Show an endpoint, and how it was tried lately",
 	}, operators, "show")
-	register(s, op, roles, func(ctx context.Context, in *WebhookPath) (*objectsOutput, error) {
-		if err := callerOf(ctx).mayAll(); err != nil {
-			return nil, err
-		}
+	registerOfAll(s, op, roles, func(ctx context.Context, in *WebhookPath) (*objectsOutput, error) {
 		return s.objects(m.Webhook(ctx, in.ID))
 	})
 	op, roles = add(huma.Operation{
 		OperationID: "webhook-rotate", Method: http.MethodPost, Path: "/v1/webhooks/{webhook_id}/rotate", Summary: "Give an endpoint another secret",
 		Description: "secret of the answer is told once; for a day messages are signed with the one before, too.",
 	}, managers, "rotate")
-	register(s, op, roles, func(ctx context.Context, in *WebhookPath) (*secretOutput, error) {
-		if err := callerOf(ctx).mayAll(); err != nil {
-			return nil, err
-		}
+	registerOfAll(s, op, roles, func(ctx context.Context, in *WebhookPath) (*secretOutput, error) {
 		made, err := m.RotateWebhook(ctx, in.ID)
 		if err == nil {
 			s.did(ctx, "a webhook has another secret", zap.String("webhook_id", in.ID))
@@ -290,14 +281,11 @@ func (s *Server) registerWebhooks() {
 		OperationID: "webhook-replay", Method: http.MethodPost, Path: "/v1/webhooks/{webhook_id}/replay", Summary: "Send once more what happened since a time",
 		Description: "With the ids that the messages had: a receiver that has one passes over it.",
 	}, operators, "replay")
-	register(s, op, roles, func(ctx context.Context, in *struct {
+	registerOfAll(s, op, roles, func(ctx context.Context, in *struct {
 		WebhookPath
 		Body ReplayRequest
 	},
 	) (*objectsOutput, error) {
-		if err := callerOf(ctx).mayAll(); err != nil {
-			return nil, err
-		}
 		done, err := m.ReplayWebhook(ctx, in.ID, in.Body.SinceMillis, in.Body.UntilMillis)
 		if err == nil {
 			s.did(ctx, "a webhook is sent once more what it was sent", zap.String("webhook_id", in.ID), zap.Int64("since", in.Body.SinceMillis), zap.Int64("until", in.Body.UntilMillis))

@@ -70,7 +70,7 @@ func (s *Server) registerOperating() {
 		}
 	}
 	type none struct{}
-	register(s, look("pending", "/v1/pending", "What waits, who has it, and for how long", "pending"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
+	registerOfAll(s, look("pending", "/v1/pending", "What waits, who has it, and for how long", "pending"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
 		return s.objects(o.Pending(ctx))
 	})
 	register(s, look("explain", "/v1/pending/{event}/{id}", "Where one order stands", "pending explain"), operators, func(ctx context.Context, in *struct {
@@ -80,29 +80,29 @@ func (s *Server) registerOperating() {
 	) (*objectsOutput, error) {
 		return s.objects(o.Explain(ctx, in.ref(), in.EntryID))
 	})
-	register(s, look("workers", "/v1/workers", "Who works", "workers list"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
+	registerOfAll(s, look("workers", "/v1/workers", "Who works", "workers list"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
 		return s.objects(o.Workers(ctx))
 	})
-	register(s, look("check", "/v1/check", "Is all well", "check"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
+	registerOfAll(s, look("check", "/v1/check", "Is all well", "check"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
 		return s.objects(o.Check(ctx))
 	})
-	register(s, look("doctor", "/v1/doctor", "What will be wrong later", "doctor"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
+	registerOfAll(s, look("doctor", "/v1/doctor", "What will be wrong later", "doctor"), operators, func(ctx context.Context, _ *none) (*objectsOutput, error) {
 		return s.objects(o.Doctor(ctx))
 	})
-	register(s, look("dead-letters", "/v1/dead-letters", "List dead letters, the oldest first", "dead list"), operators, func(ctx context.Context, in *struct {
+	registerOfAll(s, look("dead-letters", "/v1/dead-letters", "List dead letters, the oldest first", "dead list"), operators, func(ctx context.Context, in *struct {
 		Reason string `query:"reason" maxLength:"512" doc:"Only those whose reason contains this."`
 		Limit  int    `query:"limit" doc:"How many at most." minimum:"1" maximum:"1000" default:"100"`
 	},
 	) (*objectsOutput, error) {
 		return s.objects(o.DeadLetters(ctx, in.Reason, in.Limit))
 	})
-	register(s, look("dead-letter", "/v1/dead-letters/{dead_id}", "Show a dead letter, but for its payment token", "dead show"), operators, func(ctx context.Context, in *struct {
+	registerOfAll(s, look("dead-letter", "/v1/dead-letters/{dead_id}", "Show a dead letter, but for its payment token", "dead show"), operators, func(ctx context.Context, in *struct {
 		ID string `path:"dead_id" doc:"As the list of dead letters has it." maxLength:"64"`
 	},
 	) (*objectsOutput, error) {
 		return s.objects(o.DeadLetter(ctx, in.ID))
 	})
-	register(s, look("dead-letters-handled", "/v1/dead-letters/handled", "Who had which dead letters handled, when, and why, the newest first", "dead handled"), operators, func(ctx context.Context, in *struct {
+	registerOfAll(s, look("dead-letters-handled", "/v1/dead-letters/handled", "Who had which dead letters handled, when, and why, the newest first", "dead handled"), operators, func(ctx context.Context, in *struct {
 		Limit int `query:"limit" doc:"How many at most." minimum:"1" maximum:"1000" default:"100"`
 	},
 	) (*objectsOutput, error) {
@@ -122,7 +122,7 @@ func (s *Server) registerOperating() {
 			return o.Discard(ctx, ids, cause)
 		}},
 	} {
-		register(s, huma.Operation{
+		registerOfAll(s, huma.Operation{
 			OperationID: "dead-letters-" + act.name, Method: http.MethodPost, Path: "/v1/dead-letters/" + act.name, Summary: act.summary, Tags: []string{"sres"},
 		}, operators, func(ctx context.Context, in *struct{ Body LettersRequest }) (*struct{ Body Handled }, error) {
 			cause := domain.Cause{Reason: in.Body.Reason, By: callerOf(ctx).key.Name}
@@ -161,7 +161,7 @@ func (p principal) mayPause(eventID string) error {
 
 func (s *Server) registerPauses() {
 	o := s.deps.Operating
-	register(s, huma.Operation{
+	registerOfAll(s, huma.Operation{
 		OperationID: "pauses", Method: http.MethodGet, Path: "/v1/pauses", Summary: "What is paused, and what was of late", Tags: []string{"sres"},
 		Description: "The objects are those of holdfast pause list -o json.",
 	}, operators, func(ctx context.Context, _ *struct{}) (*objectsOutput, error) { return s.objects(o.Pauses(ctx)) })

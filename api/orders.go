@@ -402,7 +402,7 @@ type submission struct {
 	problem *Problem
 }
 
-func (sub *submission) fail(p *Problem) { sub.done, sub.problem = true, p.with(sub.request.Ref()) }
+func (sub *submission) fail(p *Problem) { sub.done, sub.problem = true, p.of(sub.request.Ref()) }
 
 // submitAll publishes requests, in one go, and waits for what becomes of them for so long. Each is told by itself.
 func (s *Server) submitAll(ctx context.Context, traceparent string, all []*submission, wait time.Duration) {
@@ -591,15 +591,21 @@ var errTooManyWait = domain.WithClass(domain.ClassRetry, fmt.Errorf("as many wai
 
 // patience begins a wait: its answer may come so much later, and the client says nothing meanwhile.
 func (s *Server) patience(ctx context.Context, wait time.Duration) (leave func(), err error) {
+	caller := callerOf(ctx)
+	if !s.customers.begins(caller) {
+		return nil, errTooManyWait
+	}
 	select {
 	case s.waits <- struct{}{}:
 	default:
+		s.customers.ends(caller)
 		return nil, errTooManyWait
 	}
 	s.stats.waiting.Add(1)
 	leave = func() {
 		s.stats.waiting.Add(-1)
 		<-s.waits
+		s.customers.ends(caller)
 	}
 	e, ok := ctx.Value(exchangeKey{}).(*exchange)
 	if !ok {
@@ -613,6 +619,43 @@ func (s *Server) patience(ctx context.Context, wait time.Duration) (leave func()
 		return nil, fmt.Errorf("waiting: %w", err)
 	}
 	return leave, nil
+}
+
+// customerWaits is how many waits, streams of updates included, one customer may have: their token is in the hands of whoever they are.
+const customerWaits = 32
+
+// customerWaiting counts the waits of each customer.
+type customerWaiting struct {
+	mu sync.Mutex
+	of map[string]int
+}
+
+// begins reports whether one more may begin.
+func (c *customerWaiting) begins(p principal) bool {
+	if p.role != roleCustomer {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[p.customer] >= customerWaits {
+		return false
+	}
+	if c.of == nil {
+		c.of = make(map[string]int)
+	}
+	c.of[p.customer]++
+	return true
+}
+
+func (c *customerWaiting) ends(p principal) {
+	if p.role != roleCustomer {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[p.customer]--; c.of[p.customer] == 0 {
+		delete(c.of, p.customer)
+	}
 }
 
 // receiptText is a receipt for the caller, who gives it back as it is.
@@ -704,7 +747,7 @@ func (s *Server) lookAt(ctx context.Context, ref domain.OrderRef, receiptText st
 		receipt = underWay
 	}
 	var place *Place
-	if receiptText != "" {
+	if receiptText != "" && receipt.EntryID != "" { // without an entry it is of an order that was known: nothing is in line
 		p, err := s.deps.Producer.Place(ctx, receipt)
 		if err != nil {
 			return Order{}, err

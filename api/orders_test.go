@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -101,5 +102,65 @@ func TestWhatIsWrongWithABody(t *testing.T) {
 		if said := a.Body.String(); a.Code != http.StatusUnprocessableEntity || !strings.Contains(said, want) || strings.Contains(said, "secret") {
 			t.Errorf("%s: %d %s", body, a.Code, said)
 		}
+	}
+}
+
+// What was known already has a receipt without an entry: who asks with it is told how the order stands.
+func TestReceiptOfWhatWasKnown(t *testing.T) {
+	w := &world{orders: map[domain.OrderRef]domain.Order{
+		{EventID: "e1", OrderID: "held"}: {State: domain.OrderHeld, CustomerID: "fred", RequestType: domain.RequestPurchase, Fingerprint: "fp"},
+	}}
+	s := serverOf(t, w, Options{})
+	key := w.key(t, domain.APICheckout)
+	if a := ask(s, http.MethodGet, "/v1/orders/e1/held?receipt=purchase~~0~0~fp", key, ""); a.Code != http.StatusOK || !strings.Contains(a.Body.String(), `"held"`) {
+		t.Errorf("%d %s", a.Code, a.Body)
+	}
+}
+
+// One customer has so many waits, and others as many as there are.
+func TestCustomersWaits(t *testing.T) {
+	var c customerWaiting
+	fred, amy, key := principal{role: roleCustomer, customer: "fred"}, principal{role: roleCustomer, customer: "amy"}, principal{role: domain.APICheckout}
+	for range customerWaits {
+		if !c.begins(fred) {
+			t.Fatal("he may not wait")
+		}
+	}
+	if c.begins(fred) || !c.begins(amy) || !c.begins(key) {
+		t.Error("he may wait once more, or others may not")
+	}
+	c.ends(fred)
+	if !c.begins(fred) {
+		t.Error("one wait has ended, and he may not begin another")
+	}
+	for range customerWaits {
+		c.ends(fred)
+	}
+	c.ends(amy)
+	c.ends(key)
+	if len(c.of) != 0 {
+		t.Errorf("nobody waits, and %v are kept", c.of)
+	}
+}
+
+// A link to the next page leads there, whatever the ids of events are made of.
+func TestSalesGoOn(t *testing.T) {
+	w := &world{ids: []string{"a", "rock+pop", "zoo"}}
+	s := serverOf(t, w, Options{})
+	key := w.key(t, domain.APISales)
+	next := "/v1/sales?limit=1"
+	for range w.ids {
+		r := httptest.NewRequest(http.MethodGet, next, nil)
+		r.Header.Set("Authorization", "Bearer "+key)
+		r.Header.Set("Accept", "text/csv")
+		a := httptest.NewRecorder()
+		s.Handler().ServeHTTP(a, r)
+		if a.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", next, a.Code, a.Body)
+		}
+		next, _, _ = strings.Cut(strings.TrimPrefix(a.Header().Get("Link"), "<"), ">")
+	}
+	if next != "" {
+		t.Errorf("behind the last page is %s", next)
 	}
 }

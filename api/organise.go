@@ -373,6 +373,9 @@ func (s *Server) because(o Organising, do func(Organising, context.Context, stri
 
 func (s *Server) callOff(ctx context.Context, in *causeInput) (*struct{ Body CalledOff }, error) {
 	leave, err := s.patience(ctx, s.options.MaxWait)
+	if errors.Is(err, errTooManyWait) {
+		return nil, errNoPatience
+	}
 	if err != nil {
 		return nil, s.problem(err)
 	}

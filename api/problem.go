@@ -179,16 +179,11 @@ func (s *Server) problem(err error) *Problem {
 
 // of is p with the order, or the event, that it is about; not of what may be no name of one.
 func (p *Problem) of(ref domain.OrderRef) *Problem {
-	if p.Code != domain.CodeInvalid {
-		p.EventID, p.OrderID = ref.EventID, ref.OrderID
+	one := *p // others may be told the same
+	if one.Code != domain.CodeInvalid {
+		one.EventID, one.OrderID = ref.EventID, ref.OrderID
 	}
-	return p
-}
-
-// with is of of a problem that others are told, too.
-func (p *Problem) with(ref domain.OrderRef) *Problem {
-	one := *p
-	return one.of(ref)
+	return &one
 }
 
 // write answers with a problem where huma does not.

@@ -28,6 +28,7 @@ type world struct {
 	used      map[string]int64
 	published []domain.Request
 	event     domain.Event
+	ids       []string // of events; default: e1 and e2
 	orders    map[domain.OrderRef]domain.Order
 	setAside  []domain.SetAside
 	invoices  []InvoiceLine
@@ -105,10 +106,15 @@ func (w *world) Watch(ctx context.Context, _ int, sink domain.OutcomeSink) error
 	return ctx.Err()
 }
 
-func (w *world) IDs(context.Context) ([]string, error) { return []string{"e1", "e2"}, nil }
+func (w *world) IDs(context.Context) ([]string, error) {
+	if w.ids != nil {
+		return w.ids, nil
+	}
+	return []string{"e1", "e2"}, nil
+}
 
 func (w *world) Get(_ context.Context, id string) (domain.Event, error) {
-	if id != "e1" && id != "e2" {
+	if id != "e1" && id != "e2" && !slices.Contains(w.ids, id) {
 		return domain.Event{}, domain.WithClass(domain.ClassReject, domain.ErrNotFound)
 	}
 	return w.event, nil
@@ -326,6 +332,10 @@ func TestRoles(t *testing.T) {
 	}
 	callers['c'] = token
 	other := w.key(t, domain.APIAdmin, "e9")
+	// What a key for some events is answered: about these alone. All else is about an event that is not among them, or about all.
+	bounded := map[string]bool{
+		"self": true, "events": true, "sales": true, "purchases": true, "customer-token": true, "orders-bulk": true, "keys": true, "key-revoke": true,
+	}
 	seen := 0
 	for path, item := range s.huma.OpenAPI().Paths {
 		for _, op := range []*struct{ id string }{operation(item.Get), operation(item.Post), operation(item.Put), operation(item.Delete), operation(item.Patch)} {
@@ -349,7 +359,7 @@ func TestRoles(t *testing.T) {
 					t.Errorf("%s as %c: %d %s", op.id, role, a.Code, a.Body)
 				}
 			}
-			if a := ask(s, call.method, call.target, other, call.body); strings.Contains(call.target+call.body, "e1") && a.Code != http.StatusForbidden {
+			if a := ask(s, call.method, call.target, other, call.body); !bounded[op.id] && a.Code != http.StatusForbidden {
 				t.Errorf("%s with a key for another event: %d %s", op.id, a.Code, a.Body)
 			}
 		}

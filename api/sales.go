@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,7 +138,7 @@ func (s *Server) sales(ctx context.Context, in *struct {
 	}
 	out, err := s.inAccepted(in.Accept, list, func() ([]byte, error) { return salesCSV(list) })
 	if err == nil && next != "" && strings.HasPrefix(out.ContentType, textCSV) {
-		out.Link = fmt.Sprintf(`</v1/sales?limit=%d&cursor=%s>; rel="next"`, in.Limit, next)
+		out.Link = fmt.Sprintf(`</v1/sales?limit=%d&cursor=%s>; rel="next"`, in.Limit, url.QueryEscape(next))
 	}
 	return out, err
 }

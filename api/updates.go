@@ -104,11 +104,13 @@ func (s *stream) line(v any) error {
 	return s.write(string(data) + "\n")
 }
 
+var errNoPatience = problemOf(http.StatusServiceUnavailable, domain.CodeBusy, "as many wait as may: come back later")
+
 // streaming is a response of a media type for as long as hear goes on, the caller is let in, and the process does not end. Each stream counts as a wait.
 func (s *Server) streaming(ctx context.Context, contentType string, hear func(ctx context.Context, to *stream, still <-chan time.Time) error) (*huma.StreamResponse, error) {
 	leave, err := s.patience(ctx, 0)
 	if err != nil {
-		return nil, problemOf(http.StatusServiceUnavailable, domain.CodeBusy, "as many wait as may: come back later")
+		return nil, errNoPatience
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		defer leave()

@@ -146,7 +146,7 @@ type Ledger interface {
 	TakeAwaited(ctx context.Context, partition int, max int) (orders []Awaited, awaited bool, err error)
 	// UntilDue is how long it is until the first hold's deadline, 0 if that has passed; held is false if there is none.
 	UntilDue(ctx context.Context, partition int) (wait time.Duration, held bool, err error)
-	// Extend has holds that end within a short while, or should have ended just now, end later, where a pause says so. It returns how many.
+	// Extend has holds that end within a short while, end later, where a pause says so. It returns how many.
 	Extend(ctx context.Context, partition int, pauses Pauses) (int, error)
 	// Expire ends at most max holds whose deadline has passed, and lapsed orders whose payment can be approved no more. It returns how many
 	// orders are expired by that, and how many have lapsed.

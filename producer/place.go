@@ -57,7 +57,8 @@ func (p *Producer) Place(ctx context.Context, r Receipt) (Place, error) {
 		return Place{}, fmt.Errorf("place of %s: %w", q.ref, err)
 	}
 	for again := false; ; again = true {
-		_, answered, err := q.answer(p.outcomes.source.Look(ctx, []domain.OrderRef{q.ref})[0])
+		looked := p.outcomes.source.Look(ctx, []domain.OrderRef{q.ref})[0]
+		_, answered, err := q.answer(looked)
 		switch {
 		case err != nil:
 			return Place{}, err
@@ -76,6 +77,9 @@ func (p *Producer) Place(ctx context.Context, r Receipt) (Place, error) {
 		case domain.LineParked:
 			return Place{State: PlaceParked, Ahead: Unknown, AtMost: Unknown, Wait: Unknown}, nil
 		case domain.LineLeft: // by now its outcome is there
+		}
+		if again && r.Type == domain.RequestPaymentUpdate && looked.Order.State != domain.OrderNone {
+			return Place{State: PlaceFinished}, nil // it was asked, and there was no news
 		}
 		if again {
 			return Place{}, domain.WithClass(domain.ClassReject, fmt.Errorf("place of %s: request %s: %w in line, and nothing has come of it", q.ref, r.EntryID, domain.ErrNotFound))

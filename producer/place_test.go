@@ -36,6 +36,7 @@ func TestPlace(t *testing.T) {
 		"finished":     {order: order(domain.OrderConfirmed, "fp"), line: waiting, want: producer.Place{State: producer.PlaceFinished}},
 		"just so":      {later: order(domain.OrderDeclined, "fp"), line: domain.InLine{State: domain.LineLeft}, want: producer.Place{State: producer.PlaceFinished}},
 		"a hold":       {receipt: func(r *producer.Receipt) { r.Type = domain.RequestHold }, order: order(domain.OrderHeld, "fp"), want: producer.Place{State: producer.PlaceFinished}},
+		"no news":      {receipt: func(r *producer.Receipt) { r.Type = domain.RequestPaymentUpdate }, order: order(domain.OrderHeld, ""), line: domain.InLine{State: domain.LineLeft}, want: producer.Place{State: producer.PlaceFinished}},
 		"lost":         {line: domain.InLine{State: domain.LineLeft}, err: domain.ErrNotFound, class: domain.ClassReject},
 		"conflict":     {order: order(domain.OrderHeld, "other"), line: waiting, err: domain.ErrConflict, class: domain.ClassReject},
 		"set aside":    {order: domain.Standing{SetAside: []domain.SetAside{{EntryID: "5-1", DeadID: "3:1-0", Reason: "worn out"}}}, err: domain.ErrSetAside, class: domain.ClassReject},

@@ -73,10 +73,9 @@ func (s *Store) Claim(ctx context.Context, consumer string, group domain.Group, 
 	if !known {
 		return nil, access.NotFound("worker", consumer)
 	}
-	id := uuid.NewString()
 	claimed := []Claimed{}
 	for _, at := range has {
-		c, err := s.claim(ctx, at.p, at.group, consumer, id, cause)
+		c, err := s.claim(ctx, at.p, at.group, consumer, cause)
 		if c.Entries > 0 || c.Before > 0 {
 			claimed = append(claimed, c)
 		}
@@ -87,7 +86,7 @@ func (s *Store) Claim(ctx context.Context, consumer string, group domain.Group, 
 	return claimed, nil
 }
 
-func (s *Store) claim(ctx context.Context, p int, group domain.Group, consumer, id string, cause domain.Cause) (Claimed, error) {
+func (s *Store) claim(ctx context.Context, p int, group domain.Group, consumer string, cause domain.Cause) (Claimed, error) {
 	done := Claimed{Partition: p, Group: group}
 	quoted := make([]any, 0, 2)
 	for _, text := range []string{cause.Reason, cause.By} {
@@ -98,6 +97,7 @@ func (s *Store) claim(ctx context.Context, p int, group domain.Group, consumer, 
 		quoted = append(quoted, string(said))
 	}
 	stream, _ := s.keys.StreamOf(p, group)
+	id := uuid.NewString() // of this group alone: each has a note of its own
 	for after := "-"; after != ""; {
 		args := append([]any{string(group), consumer, after, id}, quoted...)
 		reply, err := s.run(ctx, scriptClaim, []string{stream, s.keys.Consumers(p), s.keys.Claims(p)}, args...).Result()

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -26,48 +27,56 @@ import (
 //
 // A crash, or a lost reply, leaves the rest to the next call, whoever makes it; two at the same time write the same lines, and drop what is there. One who is
 // cut off with an old master, and of whom nobody here hears, writes lines of what has not changed for so long, and whoever reads them reads the order first.
+//
+// An event that is damaged does not keep the others waiting: it is the error, of ClassPoison, of a call that finds nothing else to be done.
 func (l *Ledger) ForgetEvents(ctx context.Context, p int, keep time.Duration, most int) (events, orders int, more bool, err error) {
 	going, err := readNotes(ctx, l, l.store.keys.Forgetting(p), layout.DecodeForgettingNote)
 	if err != nil {
 		return 0, 0, false, err
 	}
+	var damage error
 	for id, note := range going {
 		if note.Recalled {
 			continue
 		}
 		f := forgetting{ledger: l, p: p, event: id, note: note}
 		err := f.orders(ctx, most)
-		return 0, f.dropped, err == nil, err
+		orders += f.dropped
+		if err == nil || domain.ClassOf(err) != domain.ClassPoison {
+			return 0, orders, err == nil, err
+		}
+		damage = cmp.Or(damage, err)
 	}
 	notes, err := readNotes(ctx, l, l.store.keys.Over(p), layout.DecodeOverNote)
 	if err != nil {
-		return 0, 0, false, err
+		return 0, orders, false, err
 	}
 	due, err := l.noteOver(ctx, p, keep, notes)
 	if err != nil || len(due) == 0 {
-		return 0, 0, false, err
+		return 0, orders, false, cmp.Or(err, damage)
 	}
 	state, err := l.ArchiveState(ctx, p)
 	if err != nil {
-		return 0, 0, false, err
+		return 0, orders, false, err
 	}
 	done, err := l.doneTo(ctx, p, state)
 	if err != nil {
-		return 0, 0, false, err
+		return 0, orders, false, err
 	}
 	for _, id := range due {
 		if layout.ParseLogID(notes[id].Position).After(done) {
 			continue
 		}
 		forgotten, err := l.forgetEvent(ctx, p, id, notes[id], keep, state, done)
-		if err != nil || forgotten {
-			if forgotten {
-				events = 1
-			}
-			return events, 0, forgotten, err
+		switch {
+		case forgotten:
+			return 1, orders, true, err
+		case err != nil && domain.ClassOf(err) != domain.ClassPoison:
+			return 0, orders, false, err
 		}
+		damage = cmp.Or(damage, err)
 	}
-	return 0, 0, false, nil
+	return 0, orders, false, damage
 }
 
 // readNotes are what is noted of events, by their ids.
@@ -264,17 +273,17 @@ func turnedAwayFields(id string, e domain.Event) []string {
 const mostLetters = 10_000
 
 // awaitsPerson reports whether there are dead letters about an event's orders that are not requests: a person must look at their money, or see that they are
-// posted. What comes of a request is that the event is over.
+// posted. What comes of a request is that the event is over. One that is damaged may be about any event.
 func (l *Ledger) awaitsPerson(ctx context.Context, p int, id string) (bool, error) {
 	from := "-"
 	for range mostLetters / access.MaxBatch {
-		letters, err := l.store.Inside().DeadLetters(ctx, p, from, "+", access.MaxBatch)
+		letters, err := l.store.Inside().ReadDeadLetters(ctx, p, from, "+", access.MaxBatch)
 		if err != nil {
 			return false, err
 		}
 		for _, letter := range letters {
 			from = layout.ParseLogID(letter.LetterID).Next()
-			if letter.Stream != layout.StreamRequests && (strings.HasPrefix(letter.Order, id+"/") || slices.ContainsFunc(letter.Fields, func(f string) bool { return names(f, id) })) {
+			if letter.Stream != layout.StreamRequests && (letter.Damage != nil || strings.HasPrefix(letter.Order, id+"/") || slices.ContainsFunc(letter.Fields, func(f string) bool { return names(f, id) })) {
 				return true, nil
 			}
 		}

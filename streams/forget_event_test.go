@@ -429,3 +429,43 @@ func (f *fixture) failing(fault streamstest.Killer, n int) (*streamstest.Killer,
 	fault.Left = n
 	return &fault, s
 }
+
+// An event, or an order, that cannot be read is told of, and keeps no other event from being forgotten; a dead letter that cannot be read may be about any.
+func TestForgetEventsBesideADamagedOne(t *testing.T) {
+	f := newFixture(t)
+	f.over("e1", terms(10))
+	f.over("e2", terms(10))
+	sales := f.Do("HGET", f.Keys.Events(0), layout.SalesField("e1"))
+	letter := f.Do("XADD", f.Keys.Dead(0), "*", "stream", "log", "group", "posting", "entry_id", "?", "reason", "no", "deliveries", "1", "at", "1", "fields", "damaged")
+	f.forgetEvents(0, 0)
+	f.Do("XDEL", f.Keys.Dead(0), letter)
+
+	f.Do("HSET", f.Keys.Events(0), layout.SalesField("e1"), "damaged")
+	damaged := func() {
+		t.Helper()
+		n, k, _, err := f.ledger.ForgetEvents(f.Ctx, 0, time.Millisecond, 1000)
+		f.WantClass(err, domain.ClassPoison)
+		if n != 0 || k != 0 {
+			t.Errorf("forgot %d events and %d orders", n, k)
+		}
+	}
+	f.forgetEvents(1, 0) // e2
+	f.forgetEvents(0, 4)
+	damaged()
+
+	f.Do("HSET", f.Keys.Events(0), layout.SalesField("e1"), sales)
+	f.forgetEvents(1, 0) // e1
+	f.setRecord("e1", "o1", "damaged")
+	damaged()
+	f.over("e3", terms(10))
+	f.forgetEvents(1, 0)
+	for range 2 { // whichever of the two is looked at first
+		_, _, _, err := f.ledger.ForgetEvents(f.Ctx, 0, time.Millisecond, 1000)
+		if err != nil {
+			f.WantClass(err, domain.ClassPoison)
+		}
+	}
+	if n := f.Do("HEXISTS", f.Keys.Forgetting(0), "e3"); n != int64(0) {
+		t.Error("the orders of e3 are not forgotten")
+	}
+}

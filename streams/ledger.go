@@ -553,16 +553,36 @@ func (l *Ledger) Expire(ctx context.Context, p int, most int) (expired, lapsed i
 // extendAhead is how long before it would end a hold is extended: whoever asks about it in its last moments finds it so.
 const extendAhead = 5 * time.Second
 
-// Extend implements domain.Ledger. A crash at any point leaves the rest to the next call.
+// Extend implements domain.Ledger. Holds that are overdue are Expire's. A crash at any point leaves the rest to the next call, and so does a hold that
+// others end while it is looked for the next page. If an order is damaged, the others do not wait for it: the first is the error, of ClassPoison.
 func (l *Ledger) Extend(ctx context.Context, p int, pauses domain.Pauses) (int, error) {
 	now, err := l.store.Now(ctx)
 	if err != nil {
 		return 0, err
 	}
-	due, err := l.store.rdb.ZRangeByScore(ctx, l.store.keys.Holds(p), &redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(now.Add(extendAhead).UnixMilli(), 10)}).Result()
-	if err != nil {
-		return 0, fmt.Errorf("looking for holds to extend: %w", access.Classify(err))
+	by := redis.ZRangeBy{Min: "(" + strconv.FormatInt(now.UnixMilli(), 10), Max: strconv.FormatInt(now.Add(extendAhead).UnixMilli(), 10), Count: access.ReadPage}
+	extended := 0
+	var damage error
+	for {
+		due, err := l.store.rdb.ZRangeByScore(ctx, l.store.keys.Holds(p), &by).Result()
+		if err != nil {
+			return extended, fmt.Errorf("looking for holds to extend: %w", access.Classify(err))
+		}
+		n, err := l.extend(ctx, p, due, now, pauses)
+		extended += n
+		if err != nil && domain.ClassOf(err) != domain.ClassPoison {
+			return extended, err
+		}
+		damage = cmp.Or(damage, err)
+		if len(due) < access.ReadPage {
+			return extended, damage
+		}
+		by.Offset += int64(len(due) - n) // those that were extended are not there any more
 	}
+}
+
+// extend extends those of a page of holds that are to be, and returns how many.
+func (l *Ledger) extend(ctx context.Context, p int, due []string, now time.Time, pauses domain.Pauses) (extended int, damage error) {
 	of := make(map[int64][]domain.OrderRef) // by until when
 	for _, member := range due {
 		ref, ok := domain.ParseOrderRef(member)
@@ -570,7 +590,6 @@ func (l *Ledger) Extend(ctx context.Context, p int, pauses domain.Pauses) (int, 
 			of[until] = append(of[until], ref)
 		}
 	}
-	extended := 0
 	for until, refs := range of {
 		for chunk := range slices.Chunk(refs, access.MaxBatch) {
 			err := l.changeOrders(ctx, p, chunk, now.UnixMilli(), nil, func(domain.Event) domain.Command { return domain.Extend{UntilMillis: until} }, func(_ domain.OrderRef, o domain.Order) {
@@ -578,12 +597,13 @@ func (l *Ledger) Extend(ctx context.Context, p int, pauses domain.Pauses) (int, 
 					extended++
 				}
 			})
-			if err != nil {
+			if err != nil && domain.ClassOf(err) != domain.ClassPoison {
 				return extended, err
 			}
+			damage = cmp.Or(damage, err)
 		}
 	}
-	return extended, nil
+	return extended, damage
 }
 
 // changeOrders decides about orders of a partition that no entry asks about, and calls each for all of

@@ -42,15 +42,20 @@ func (c *Checkout) Look(ctx context.Context, refs []domain.OrderRef) []domain.Lo
 	looked := make([]domain.Looked, len(refs))
 	ns := c.store.Inside()
 	if err := ns.LearnHashes(ctx, refs, false); err != nil {
-		for i := range looked {
-			looked[i].Err = err
+		unknown := c.unknown(ctx, refs, err)
+		for i, ref := range refs {
+			looked[i].Err = unknown[ref.EventID]
 		}
-		return looked
 	}
 	byPartition := make(map[int][]int)
 	for i, ref := range refs {
-		p := c.store.Partition(ref.EventID)
-		byPartition[p] = append(byPartition[p], i)
+		if looked[i].Err == nil {
+			p := c.store.Partition(ref.EventID)
+			byPartition[p] = append(byPartition[p], i)
+		}
+	}
+	if len(byPartition) == 0 {
+		return looked
 	}
 	type read struct {
 		indexes []int
@@ -97,6 +102,21 @@ func (c *Checkout) Look(ctx context.Context, refs []domain.OrderRef) []domain.Lo
 	return looked
 }
 
+// unknown is of which of the orders' events it cannot be learnt where their orders are, and why. Where one may be damaged, each is asked for
+// alone: the others are none of its business.
+func (c *Checkout) unknown(ctx context.Context, refs []domain.OrderRef, err error) map[string]error {
+	of := make(map[string]error)
+	for _, ref := range refs {
+		if _, asked := of[ref.EventID]; asked {
+			continue
+		}
+		if of[ref.EventID] = err; domain.ClassOf(err) == domain.ClassPoison {
+			of[ref.EventID] = c.store.Inside().LearnHashes(ctx, []domain.OrderRef{ref}, false)
+		}
+	}
+	return of
+}
+
 // forgottenOf are those of events that were forgotten, by their terms. They were read after the orders: one that was not there then, of an event
 // that was forgotten by then, never will be. What is damaged of the terms is not the business of whoever waits.
 func forgottenOf(events []string, terms *redis.SliceCmd) (map[string]bool, error) {
@@ -129,8 +149,9 @@ func standing(record string, note any) (s domain.Standing, err error) {
 func (c *Checkout) Watch(ctx context.Context, partition int, sink domain.OutcomeSink) error {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 5*time.Second
+	var last string
 	for {
-		subscribed, err := c.listen(ctx, partition, sink)
+		subscribed, err := c.listen(ctx, partition, &last, sink)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -179,12 +200,16 @@ func (c *Checkout) channel(ctx context.Context, partition int) (string, error) {
 	return c.store.keys.Outcomes(partition, layout.AsString(epoch[0])), nil
 }
 
-// listen is Watch on one connection. It returns why that ended, and whether there was a subscription.
-func (c *Checkout) listen(ctx context.Context, partition int, sink domain.OutcomeSink) (subscribed bool, err error) {
+// listen is Watch on one connection; last is the channel of the one before. It returns why that ended, and whether there was a subscription.
+func (c *Checkout) listen(ctx context.Context, partition int, last *string, sink domain.OutcomeSink) (subscribed bool, err error) {
 	channel, err := c.channel(ctx, partition)
 	if err != nil {
 		return false, err
 	}
+	if *last != "" && *last != channel {
+		c.store.hashes.Forget() // where orders are was said by the data before, while nobody listened
+	}
+	*last = channel
 	pubsub := c.store.rdb.Subscribe(ctx, channel)
 	var heard atomic.Bool // since it was asked last
 	heard.Store(true)

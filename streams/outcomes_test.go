@@ -160,3 +160,49 @@ func TestWatchOverOtherData(t *testing.T) {
 		t.Errorf("%+v", looked)
 	}
 }
+
+// TestWatchOverOtherDataThatCameWhileNobodyListened: that the data is other data is seen by whoever listens anew, too.
+func TestWatchOverOtherDataThatCameWhileNobodyListened(t *testing.T) {
+	server := redistest.Start(t)
+	f := openFixture(t, server)
+	f.list("e1", terms(10)) // its orders are with those of others
+	f.checkout.Look(f.Ctx, []domain.OrderRef{ref("e1", "o1")})
+	sink := &heard{orders: make(chan domain.OrderRef, 1)}
+	ctx, cancel := context.WithCancel(f.Ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { _ = f.checkout.Watch(ctx, 0, sink) }) // it ends with ctx
+	defer watching.Wait()
+	defer cancel()
+	f.Eventually("it is connected", func() bool { return sink.connected.Load() == 1 })
+	f.Do("FLUSHALL")
+	again := openFixture(t, server)
+	f.Do("CLIENT", "KILL", "TYPE", "pubsub") // before it looks whether the data is still the same
+	f.Eventually("it is connected again", func() bool { return sink.connected.Load() >= 2 })
+	again.list("e1", terms(500_000)) // they have hashes of their own
+	again.held("e1", "o1", "fred", 1, holdMillis)
+	if looked := f.checkout.Look(f.Ctx, []domain.OrderRef{ref("e1", "o1")})[0]; looked.Order.State != domain.OrderHeld {
+		t.Errorf("%+v", looked)
+	}
+}
+
+// TestLookBesideADamagedEvent: whoever waits for an order of another event is told of it.
+func TestLookBesideADamagedEvent(t *testing.T) {
+	f := newFixture(t)
+	f.list("e1", terms(10))
+	f.list("e2", terms(10))
+	f.held("e1", "o1", "fred", 1, holdMillis)
+	f.held("e2", "o1", "amy", 1, holdMillis)
+	f.Do("HSET", f.Keys.Events(0), layout.TermsField("e2"), "damaged")
+	another, _ := f.another(t) // which knows of none yet
+	looked := another.checkout.Look(f.Ctx, []domain.OrderRef{ref("e2", "o1"), ref("e1", "o1"), ref("e2", "o2"), ref("e3", "o1")})
+	for i, l := range looked {
+		if i == 0 || i == 2 {
+			f.WantClass(l.Err, domain.ClassPoison)
+		} else {
+			f.Must(l.Err)
+		}
+	}
+	if looked[1].Order.State != domain.OrderHeld || looked[3].Order.State != domain.OrderNone {
+		t.Errorf("%+v", looked)
+	}
+}

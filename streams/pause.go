@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"holdfast/domain"
 	"holdfast/streams/internal/access"
 	"holdfast/streams/internal/layout"
@@ -134,14 +136,17 @@ func (l *Ledger) Parked(ctx context.Context, p int) ([]string, error) {
 // Unpark implements domain.Ledger.
 func (l *Ledger) Unpark(ctx context.Context, p int, eventID string, most int) (n, left int64, err error) {
 	k := l.store.keys
-	reply, err := l.store.run(ctx, scriptUnpark, []string{k.Requests(p), k.ParkedOf(p, eventID), k.Parked(p)}, eventID, min(most, access.MaxBatch)).Int64Slice()
+	reply, err := l.store.run(ctx, scriptUnpark, []string{k.Requests(p), k.ParkedOf(p, eventID), k.Parked(p)}, eventID, min(most, access.MaxBatch)).Slice()
 	switch {
 	case err != nil:
 		return 0, 0, fmt.Errorf("script unpark: %w", access.Classify(err))
-	case len(reply) != 2:
+	case len(reply) < 2:
 		return 0, 0, domain.WithClass(domain.ClassRetry, errors.New("script unpark: a reply of an unknown form"))
-	case reply[0] < 0:
+	case layout.AsInt(reply[0]) < 0:
 		return 0, 0, l.store.heal(ctx) // makes the stream again; the next call goes on
 	}
-	return reply[0], reply[1], nil
+	for _, millis := range reply[2:] { // what it says may be anybody's secret
+		l.store.log.Error("removed a parked request that cannot be read", zap.String("event", eventID), zap.Int("partition", p), zap.String("published_millis", layout.AsString(millis)))
+	}
+	return layout.AsInt(reply[0]), layout.AsInt(reply[1]), nil
 }

@@ -83,13 +83,17 @@ func (l *Ledger) doneWith(ctx context.Context, p int, upTo layout.LogID) (layout
 		if read >= trimLogLetters {
 			return layout.LogID{}, domain.WithClass(domain.ClassRetry, fmt.Errorf("partition %d has more than %d dead letters: its log is not trimmed until some are dealt with", p, trimLogLetters))
 		}
-		letters, err := l.store.Inside().DeadLetters(ctx, p, from, "+", access.ReadPage)
+		letters, err := l.store.Inside().ReadDeadLetters(ctx, p, from, "+", access.ReadPage)
 		if err != nil {
 			return layout.LogID{}, err
 		}
 		for _, letter := range letters {
 			if letter.Stream == layout.StreamLog {
-				hold(layout.ParseLogID(letter.EntryID))
+				entry := layout.ParseLogID(letter.EntryID)
+				if entry == (layout.LogID{}) { // nobody can tell which it is, and give it back: what came since stays
+					entry.Millis = layout.ParseLogID(letter.LetterID).Millis
+				}
+				hold(entry)
 			}
 			from = "(" + letter.LetterID
 		}

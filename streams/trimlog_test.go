@@ -103,6 +103,12 @@ func TestTrimLogIsHeldBack(t *testing.T) {
 		"a dead letter that needs no entry": {func(f *fixture, log []domain.Entry) {
 			f.Do("XADD", f.Keys.Dead(0), "*", "stream", "requests", "group", "workers", "entry_id", log[7].ID, "reason", "no", "deliveries", "1", "at", "1", "fields", "")
 		}, 10},
+		"a dead letter that cannot be read": {func(f *fixture, log []domain.Entry) {
+			f.Do("XADD", f.Keys.Dead(0), "*", "stream", "log", "group", "posting", "entry_id", log[7].ID, "reason", "no", "deliveries", "1", "at", "1", "fields", "damaged")
+		}, 7},
+		"a dead letter of no entry that can be read": {func(f *fixture, log []domain.Entry) {
+			f.Do("XADD", f.Keys.Dead(0), "*", "stream", "log", "group", "posting", "entry_id", "?", "reason", "no", "deliveries", "x", "at", "1", "fields", "")
+		}, 10},
 		"another group": {func(f *fixture, _ []domain.Entry) { f.Do("XGROUP", "CREATE", f.Keys.Log(0), "mine", "0") }, 10},
 	} {
 		t.Run(name, func(t *testing.T) {

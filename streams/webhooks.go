@@ -497,8 +497,9 @@ func (w *Webhooks) logBegins(ctx context.Context, p int) (b logBegin, err error)
 	}
 	is := stream.Val()
 	return logBegin{
-		first: layout.ParseLogID(is.FirstEntry.ID), removed: is.EntriesAdded > is.Length,
-		mark: layout.ParseLogID(trimmed.Val()), archived: archived.Val() != "",
+		first:   layout.ParseLogID(is.FirstEntry.ID),
+		removed: is.EntriesAdded > is.Length || trimmed.Val() != "", // one that was restored counts only what it has
+		mark:    layout.ParseLogID(trimmed.Val()), archived: archived.Val() != "",
 	}, nil
 }
 
@@ -527,8 +528,9 @@ func (w *Webhooks) Take(ctx context.Context, p int, id, sender string, most int,
 	turn.Next = time.Duration(next) * time.Millisecond
 	for i := 3; i+2 < len(reply); i += 3 {
 		m, err := layout.DecodeWebhookMessage(layout.AsString(reply[i]), layout.AsString(reply[i+1]), layout.AsString(reply[i+2]))
-		if err != nil {
-			return turn, err
+		if err != nil { // it is put off, and the others are sent
+			w.store.log.Error("a message that cannot be read is sent to no webhook", zap.String("webhook", id), zap.Int("partition", p), zap.Error(err))
+			continue
 		}
 		turn.Messages = append(turn.Messages, m)
 	}

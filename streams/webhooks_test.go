@@ -523,3 +523,33 @@ func TestWebhookTextsThatAreDamaged(t *testing.T) {
 		}
 	}
 }
+
+// A log that was restored counts what was trimmed of it among nothing: the trim mark says that there was more.
+func TestWebhookReplayOfARestoredLog(t *testing.T) {
+	f := newFixture(t)
+	before := f.Now()
+	f.WaitUntil(before + 2)
+	first := f.fact("expired", "a")
+	f.Do("HSET", f.Keys.Events(0), layout.TrimmedField, first)
+	f.WaitUntil(f.Now() + 2)
+	second := f.fact("expired", "b")
+	hook := f.endpoint("wh1", domain.FactExpired)
+	f.WantClass(f.store.Webhooks().Replay(f.Ctx, hook.ID, before, f.Now()), domain.ClassReject)
+	f.Must(f.store.Webhooks().Replay(f.Ctx, hook.ID, domain.EntryMillis(second), f.Now()))
+}
+
+// A message that cannot be read keeps no other one back, and what is removed does not wait.
+func TestWebhookMessageThatCannotBeRead(t *testing.T) {
+	f := newFixture(t)
+	hook := f.endpoint("wh1", domain.FactExpired, domain.FactPaymentDeclined)
+	f.fact("payment_declined", "d|1")
+	f.fact("expired", "a", "b", "c", "d")
+	f.copied(hook)
+	f.Do("HSET", f.Keys.WebhookQueue(0, hook.ID), "e1/b", "0|0\ndamaged")
+	f.Do("HSET", f.Keys.WebhookQueue(0, hook.ID), "e1/d", "damaged\none\nanother")
+	f.wantMessages(f.take(hook, "s", 10), 3, "a expired 1", "c expired 1")
+	f.wantMessages(f.take(hook, "s", 10), 3) // the one is put off
+	if n := f.Do("HLEN", f.Keys.WebhookQueue(0, hook.ID)); n != int64(3) {
+		t.Errorf("%d orders have messages", n)
+	}
+}

@@ -81,6 +81,9 @@ func (w *world) begin(cfg Config, name string, queues domain.WebhookQueues) (sto
 	s := NewSender(cfg, Deps{
 		Queues: queues, Orders: w.orders, Now: w.store.Now, Partitions: w.store.Partitions(), Name: name, Log: nopLog(),
 		View: func(_ context.Context, ref domain.OrderRef, o domain.Order) (any, error) {
+			if ref.OrderID == "unshown" {
+				return nil, domain.WithClass(domain.ClassPoison, errors.New("an order cannot be shown"))
+			}
 			return map[string]string{"order_id": ref.OrderID, "state": o.State.String()}, nil
 		},
 	})
@@ -91,11 +94,14 @@ func (w *world) begin(cfg Config, name string, queues domain.WebhookQueues) (sto
 	return stop
 }
 
-// orders are held, all of them, but for those that are forgotten.
+// orders are held, all of them, but for those that are forgotten; those that are damaged cannot be read.
 func (w *world) orders(ctx context.Context, refs []domain.OrderRef) ([]domain.Order, error) {
 	now, err := w.store.Now(ctx)
 	orders := make([]domain.Order, len(refs))
 	for i, ref := range refs {
+		if ref.OrderID == "damaged" {
+			return nil, domain.WithClass(domain.ClassPoison, errors.New("an order is damaged"))
+		}
 		if ref.OrderID != "forgotten" {
 			orders[i] = domain.Order{State: domain.OrderHeld, Version: strconv.FormatInt(now.UnixMilli(), 10) + "-0"}
 		}

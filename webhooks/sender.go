@@ -5,6 +5,7 @@
 package webhooks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -254,7 +255,7 @@ func (l *lane) round(ctx, working context.Context) (next time.Duration, err erro
 			if err := l.giveUp(ctx, domain.WebhookLost); err != nil {
 				return 0, err
 			}
-			return l.cfg.Every, q.ForgetLost(ctx, l.partition, l.hook.ID)
+			return l.cfg.Every, q.ForgetLost(working, l.partition, l.hook.ID) // ctx has ended with giving up
 		}
 	}
 	free, rests := l.free()
@@ -304,6 +305,9 @@ func (l *lane) send(ctx, working context.Context, turn domain.WebhookTurn) error
 		refs[i] = m.Ref
 	}
 	orders, err := l.deps.Orders(ctx, refs)
+	if err != nil && domain.ClassOf(err) == domain.ClassPoison && len(refs) > 1 {
+		return l.sendEach(ctx, working, turn)
+	}
 	if err != nil {
 		return err
 	}
@@ -311,10 +315,15 @@ func (l *lane) send(ctx, working context.Context, turn domain.WebhookTurn) error
 	if err != nil {
 		return err
 	}
+	var damage error
 	for i, m := range turn.Messages {
 		var body []byte
 		if !gone(m, orders[i]) {
 			view, err := l.deps.View(ctx, m.Ref, orders[i])
+			if err != nil && domain.ClassOf(err) == domain.ClassPoison {
+				damage = cmp.Or(damage, err)
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -344,7 +353,22 @@ func (l *lane) send(ctx, working context.Context, turn domain.WebhookTurn) error
 			}
 		})
 	}
-	return nil
+	return damage
+}
+
+// sendEach is send where an order is damaged: the others do not wait for it. It is put off, and the first is the error.
+func (l *lane) sendEach(ctx, working context.Context, turn domain.WebhookTurn) error {
+	var damage error
+	for _, m := range turn.Messages {
+		one := turn
+		one.Messages = []domain.WebhookMessage{m}
+		err := l.send(ctx, working, one)
+		if err != nil && domain.ClassOf(err) != domain.ClassPoison {
+			return err
+		}
+		damage = cmp.Or(damage, err)
+	}
+	return damage
 }
 
 // try sends one message and notes what came of it. Without a body there is nothing to be told any more.

@@ -451,3 +451,39 @@ func TestCheckURL(t *testing.T) {
 }
 
 var _ domain.WebhookQueues = (*streams.Webhooks)(nil)
+
+// An order that cannot be read keeps those of others back from nobody.
+func TestOrderThatCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	r := w.receive(nil)
+	id := w.endpoint(r.URL)
+	w.fact("e1", domain.FactExpired, "a", "damaged", "b", "unshown", "c")
+	w.sender(quick())
+	w.eventually("the others have come", func() bool { return len(r.byOrder()) == 3 && w.waiting(id) == 2 })
+	w.fact("e1", domain.FactPaying, "a")
+	w.eventually("it goes on", func() bool { return len(r.byOrder()["a"]) == 2 && w.waiting(id) == 2 })
+}
+
+// An endpoint that was given up because facts are missing is sent what comes once a person has enabled it.
+func TestEnabledAfterFactsWereLost(t *testing.T) {
+	w := newWorld(t)
+	r := w.receive(nil)
+	id := w.endpoint(r.URL)
+	log := fmt.Sprintf("holdfast:{%d}:2:log", w.store.Partition("e1"))
+	w.fact("e1", domain.FactExpired, "a")
+	w.fact("e1", domain.FactExpired, "b")
+	w.must(w.rdb.XTrimMaxLen(w.ctx, log, 1).Err())
+	w.sender(quick())
+	w.eventually("it is given up", func() bool {
+		state, why := w.state(id)
+		return state == domain.WebhookGivenUp && why == domain.WebhookLost
+	})
+	marks := fmt.Sprintf("holdfast:{%d}:2:webhook_marks", w.store.Partition("e1"))
+	w.eventually("a person has been told of it", func() bool { return !w.rdb.HExists(w.ctx, marks, id+"#lost").Val() })
+	w.must(w.store.Webhooks().Enable(w.ctx, id))
+	w.fact("e1", domain.FactExpired, "c")
+	w.eventually("what is there has come", func() bool { return len(r.byOrder()) == 2 && w.waiting(id) == 0 })
+	if state, _ := w.state(id); state != domain.WebhookEnabled {
+		t.Errorf("it is %s", state)
+	}
+}

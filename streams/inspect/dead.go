@@ -64,7 +64,7 @@ func parseDeadID(id string, partitions int) (p int, letterID string, err error) 
 }
 
 // EachDeadLetter calls each for the dead letters of all partitions, the oldest first. What is
-// set aside after the call began is not among them.
+// set aside after the call began is not among them. Those that are damaged are left out; the first of them is the error, of ClassPoison, at the end.
 func (in *Inspector) EachDeadLetter(ctx context.Context, each func(DeadLetter) error) error {
 	spans := make([]span, in.ns.Keys.Partitions())
 	for p := range spans {
@@ -73,13 +73,16 @@ func (in *Inspector) EachDeadLetter(ctx context.Context, each func(DeadLetter) e
 	if err := in.fixEnds(ctx, spans); err != nil {
 		return fmt.Errorf("reading dead letters: %w", access.Classify(err))
 	}
-	return in.merge(ctx, spans, false, func(p int, e domain.Entry) error {
+	var damage error
+	err := in.merge(ctx, spans, false, func(p int, e domain.Entry) error {
 		letter, err := layout.DecodeDeadLetter(p, e)
 		if err != nil {
-			return err
+			damage = cmp.Or(damage, fmt.Errorf("dead letter %s: %w", letter.ID(), err))
+			return nil
 		}
 		return each(shown(letter))
 	})
+	return cmp.Or(err, damage)
 }
 
 // CountDeadLetters is how many there are.

@@ -504,3 +504,19 @@ func TestParseDeadID(t *testing.T) {
 		}
 	}
 }
+
+// A dead letter that cannot be read is told of, and keeps no other one from being listed.
+func TestDeadLettersBesideADamagedOne(t *testing.T) {
+	f := newFixture(t)
+	var want []string
+	for _, fields := range []string{"", "damaged", ""} {
+		id := f.Do("XADD", f.Keys.Dead(0), "*", "stream", "log", "group", "posting", "entry_id", "1-1", "reason", "no", "deliveries", "1", "at", "1", "fields", fields).(string)
+		want = append(want, "0:"+id)
+	}
+	var got []string
+	err := f.inspector.EachDeadLetter(f.Ctx, func(l DeadLetter) error { got = append(got, l.ID); return nil })
+	f.WantClass(err, domain.ClassPoison)
+	if !slices.Equal(got, []string{want[0], want[2]}) || !strings.Contains(err.Error(), want[1]) {
+		t.Errorf("listed %v of %v, %v", got, want, err)
+	}
+}

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -86,4 +87,27 @@ func TestClaimIsChecked(t *testing.T) {
 		f.WantClass(err, domain.ClassReject)
 	}
 	f.WantSame(before)
+}
+
+// What is handed over in each group is noted.
+func TestClaimInSeveralGroups(t *testing.T) {
+	f := newFixture(t)
+	f.Publish([]string{"v", "1", "type", "purchase", "event_id", "e1", "order_id", "o1", "payment_token", "tok"})
+	f.Do("XADD", f.Keys.Log(0), "*", "expired", "e1/o1")
+	groups := []domain.Group{domain.GroupPosting, domain.GroupSettlement, domain.GroupWorkers}
+	for _, g := range groups {
+		f.Deliver(g, "gone")
+	}
+	claimed, err := f.store.Claim(f.Ctx, "gone", "", domain.Cause{Reason: "gone", By: "ann"})
+	f.Must(err)
+	claims, err := f.inspector.Claims(f.Ctx)
+	f.Must(err)
+	if len(claimed) != len(groups) || len(claims) != len(groups) {
+		t.Fatalf("claimed %+v, noted %+v", claimed, claims)
+	}
+	for _, c := range claims {
+		if !slices.Contains(groups, domain.Group(c.Group)) || c.Entries != 1 {
+			t.Errorf("noted %+v", c)
+		}
+	}
 }

@@ -3,7 +3,7 @@
 --
 -- KEYS[1] stream   KEYS[2] consumers   KEYS[3] claims (list, the newest first)
 -- ARGV[1] group   ARGV[2] consumer   ARGV[3] the id behind which to begin ('-' for the start)
--- ARGV[4] id of the claim, the same in all calls that belong together   ARGV[5] reason   ARGV[6] by: JSON strings
+-- ARGV[4] id of the claim, the same in all calls for one group that belong together   ARGV[5] reason   ARGV[6] by: JSON strings
 -- At most PAGE entries at a time. Those that were handed back, or redriven, wait for the next reclaim already, and are left.
 -- Reply: how many were handed over, how many are left alone, the last id that was looked at ('' at the end); or 'alive', and
 -- nothing changed. On a crash: all or nothing. Repeating it changes nothing more. Works when memory is full.

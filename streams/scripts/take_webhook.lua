@@ -6,6 +6,7 @@
 -- messages   ARGV[5] for how long they are in hand (milliseconds)
 -- Reply: 0 if somebody else sends; else 1, how many messages wait, in how many milliseconds the next order is due (-1: there is none), and for
 -- each message event_id/order_id, how often and since when it is tried ('attempts|millis', in which this try counts), its line.
+-- What is damaged is removed, and does not wait any more.
 -- On a crash: all or nothing; lost in the reply, they are due again after a while. Works when memory is full.
 
 local clock = redis.call('TIME')
@@ -37,7 +38,7 @@ end
 -- A write that a full memory does not refuse, and that changes nothing: after it none is refused.
 redis.call('ZREM', KEYS[2], '')
 redis.call('HSET', KEYS[1], lease, int(now + tonumber(ARGV[3])) .. '|' .. ARGV[2])
-local reply, damaged = { 1, tonumber(is[2] or '0'), next_one }, {}
+local reply, damaged, lost = { 1, tonumber(is[2] or '0'), next_one }, {}, 0
 for i, order in ipairs(due) do
   local attempts, first, lines = string.match(found[i], '^(%d+)|(%d+)\n(.+)$')
   if attempts then
@@ -52,10 +53,13 @@ for i, order in ipairs(due) do
     reply[#reply + 1] = string.match(lines, '^[^\n]+')
   else
     damaged[#damaged + 1] = order -- nobody can tell what it was for
+    lost = lost + select(2, string.gsub(found[i], '\n', '')) -- a line each
   end
 end
 if #damaged > 0 then
   redis.call('ZREM', KEYS[2], unpack(damaged))
   redis.call('HDEL', KEYS[3], unpack(damaged))
+  reply[2] = math.max(reply[2] - lost, 0)
+  redis.call('HSET', KEYS[1], ARGV[1] .. '#waiting', int(reply[2]))
 end
 return reply

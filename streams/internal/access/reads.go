@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,8 @@ func (h *OrderHashes) Layouts(eventID string) (of map[string]*seats.Layout, know
 	return h.layouts.of(eventID)
 }
 
-// LearnHashes looks for what is not known yet of these orders' events, or, with again, for all of them.
+// LearnHashes looks for what is not known yet of these orders' events, or, with again, for all of them. Of those beside one that is damaged it is known
+// then, too; the first that is, is the error, of ClassPoison.
 func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, again bool) error {
 	wanted := make(map[string]bool)
 	for _, ref := range refs {
@@ -84,11 +86,13 @@ func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, agai
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("reading events: %w", Classify(err))
 	}
+	var damage error
 	for p, events := range byPartition {
 		for i, value := range replies[p].Val() {
 			terms, err := layout.DecodeEventTerms(layout.AsString(value))
 			if err != nil {
-				return err
+				damage = cmp.Or(damage, err)
+				continue
 			}
 			if terms.Version > 0 && terms.Over == "" { // one that was forgotten may be recalled
 				n.Hashes.byEvent.Store(events[i], whereOrdersAre{terms.OrderHashes, terms.MaxPerCustomer > 0, terms.NoOrphans})
@@ -97,7 +101,7 @@ func (n Namespace) LearnHashes(ctx context.Context, refs []domain.OrderRef, agai
 			}
 		}
 	}
-	return nil
+	return damage
 }
 
 // RecordReads are reads of orders' records on their way, in a pipeline or a transaction.
@@ -367,17 +371,36 @@ func texts(reply *redis.SliceCmd) []string {
 // DeadLetters reads at most count dead letters of a partition, between two ids of its
 // stream, as XRANGE takes them.
 func (n Namespace) DeadLetters(ctx context.Context, p int, from, to string, count int) ([]layout.DeadLetter, error) {
+	read, err := n.ReadDeadLetters(ctx, p, from, to, count)
+	if err != nil {
+		return nil, err
+	}
+	var letters []layout.DeadLetter
+	for _, r := range read {
+		if r.Damage != nil {
+			return nil, r.Damage
+		}
+		letters = append(letters, r.DeadLetter)
+	}
+	return letters, nil
+}
+
+// ReadLetter is a dead letter, or what can be read of one that is damaged.
+type ReadLetter struct {
+	layout.DeadLetter
+	Damage error
+}
+
+// ReadDeadLetters is DeadLetters for whoever goes on where one is damaged.
+func (n Namespace) ReadDeadLetters(ctx context.Context, p int, from, to string, count int) ([]ReadLetter, error) {
 	reply, err := n.Client.Do(ctx, "XRANGE", n.Keys.Dead(p), from, to, "COUNT", count).Result()
 	if err != nil {
 		return nil, fmt.Errorf("reading dead letters: %w", Classify(err))
 	}
-	var letters []layout.DeadLetter
+	var letters []ReadLetter
 	for _, e := range layout.DecodeEntries(reply) {
-		letter, err := layout.DecodeDeadLetter(p, e)
-		if err != nil {
-			return nil, err
-		}
-		letters = append(letters, letter)
+		letter, damage := layout.DecodeDeadLetter(p, e)
+		letters = append(letters, ReadLetter{letter, damage})
 	}
 	return letters, nil
 }

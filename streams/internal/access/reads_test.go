@@ -204,3 +204,30 @@ func TestOrdersOfManyHashes(t *testing.T) {
 	_, err = ns.Orders(r.Ctx, []domain.OrderRef{unlisted})
 	r.WantClass(err, domain.ClassPoison)
 }
+
+// Of events beside one that is damaged it is known where their orders are.
+func TestLearnHashesBesideADamagedEvent(t *testing.T) {
+	url := streamstest.Server().URL()
+	ns, r := open(t, url, 1)
+	other, err := streams.Open(r.Ctx, url, streams.Options{})
+	r.Must(err)
+	t.Cleanup(func() { _ = other.Close() })
+	refs := []domain.OrderRef{{EventID: "damaged"}}
+	r.Do("HSET", ns.Keys.Events(0), layout.TermsField("damaged"), "x")
+	for i := range 9 {
+		id := fmt.Sprint("e", i)
+		if _, err := other.Events().Create(r.Ctx, id, domain.Terms{Name: id, Currency: "EUR", Sections: []domain.SectionTerms{{Name: "s", Price: 1, Capacity: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, domain.OrderRef{EventID: id})
+	}
+	r.WantClass(ns.LearnHashes(r.Ctx, refs, false), domain.ClassPoison)
+	for _, ref := range refs[1:] {
+		if _, known := ns.Hashes.Of(ref.EventID); !known {
+			t.Errorf("%s is not known", ref.EventID)
+		}
+	}
+	if _, known := ns.Hashes.Of("damaged"); known {
+		t.Error("what is damaged is known")
+	}
+}
