@@ -170,7 +170,8 @@ func (w *writing) archive(ctx context.Context) (more bool, err error) {
 }
 
 // goesOn reports whether the log has the entry of the mark, byte for byte, and not only one of its id: the mark may be that of a master that was cut off, and
-// the log that of the one after it, which has given out the same ids.
+// the log that of the one after it, which has given out the same ids. It is an error if the archive does not have the segment of the mark: what is written
+// behind it would leave a gap.
 func (w *writing) goesOn(ctx context.Context) (bool, error) {
 	w.mu.Lock()
 	known := w.lasts[w.p]
@@ -181,11 +182,14 @@ func (w *writing) goesOn(ctx context.Context) (bool, error) {
 			return false, domain.WithClass(domain.ClassPoison, err)
 		}
 		s, err := w.reader.segment(ctx, key)
-		if errors.Is(err, ErrMissing) {
-			return true, nil // it is part of a large one by now, so long ago was that: nothing is known of the entry
+		if errors.Is(err, ErrMissing) { // in no large one either. A list may be late: then the next call finds it
+			return false, domain.WithClass(domain.ClassPoison, fmt.Errorf("%s, up to the end of which partition %d is archived, as the mark in Redis says, is not in this archive: is it another one? (%w)", w.state.Mark.Segment, w.p, err))
 		}
 		if err != nil {
 			return false, err
+		}
+		if s.Hash != w.state.Mark.Hash {
+			return false, &damagedError{w.state.Mark.Segment, "it is not what it was when it was compared with the log: another hash"}
 		}
 		known = lastOfMark{w.state.Mark, s.Entries[len(s.Entries)-1]}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -228,6 +229,32 @@ func TestALogWithoutTheEntryOfItsMark(t *testing.T) {
 			wantArchived(t, bucket, s)
 		})
 	}
+}
+
+// Behind a mark whose segment is not there, or is another one, nothing is written: it would leave a gap.
+func TestTheSegmentOfTheMarkIsNotThere(t *testing.T) {
+	s := &server{branch: "b0"}
+	bucket := newMemory()
+	log := &source{server: &s, around: quiet, begun: new(int)}
+	for range 2 {
+		s.add("o")
+		drain(t, NewArchiver(log, bucket, "w"), &s)
+	}
+	s.add("p")
+	mark := s.mark
+	other := newMemory()
+	_, err := NewArchiver(log, other, "w").Archive(t.Context(), 0)
+	if domain.ClassOf(err) != domain.ClassPoison || !strings.Contains(fmt.Sprint(err), mark.Segment) || len(other.objects) > 0 || s.mark != mark || s.branch != "b0" {
+		t.Errorf("to another archive: %v, %d objects, the mark is %+v", err, len(other.objects), s.mark)
+	}
+	s.mark.Hash = strings.Repeat("0", 64)
+	var damaged *damagedError
+	if _, err := NewArchiver(log, bucket, "w").Archive(t.Context(), 0); !errors.As(err, &damaged) || len(bucket.objects) != 2 {
+		t.Errorf("another segment has its key: %v, %d objects", err, len(bucket.objects))
+	}
+	s.mark = mark
+	drain(t, NewArchiver(log, bucket, "w"), &s)
+	wantArchived(t, bucket, s)
 }
 
 // A log that was trimmed goes on in another branch where its archive is, and nowhere else.

@@ -15,8 +15,8 @@ import (
 // Folded is the state that what is archived of a partition folds to.
 type Folded struct {
 	Partition int
-	Branch    string
-	Last      string // id of the newest log entry that is folded
+	Branch    string // empty: nothing of the partition is archived, and its log was not read
+	Last      string // id of the newest log entry that is folded; "0-0": none is
 	// Beyond reports whether all until Options.UntilMillis is folded: something is known that is newer, or the log was read to its end when that was over.
 	Beyond bool
 	Unread error // why the log was not read behind what is archived, if it was to be
@@ -45,14 +45,36 @@ type Options struct {
 // Fold folds what is archived, partition by partition, and calls each with the state: one partition is in memory at a time. What is wrong with the archive, up to
 // Options.UntilMillis, is an error that names it: nothing is folded of which a part is missing. It begins with the newest good
 // snapshot that has nothing newer than that, unless Options.Fact wants each fact, or it lacks what is asked for. An event that was forgotten in Redis is as it was then, with
-// its orders.
+// its orders. A partition of which nothing is archived yet is told last, by its log alone: if that is not read, its state is empty, and not Beyond.
 func (r *Reader) Fold(ctx context.Context, o Options, each func(Folded) error) error {
 	newest, err := r.newest(ctx, o.Branches)
 	if err != nil {
 		return err
 	}
-	for _, p := range slices.Sorted(maps.Keys(newest)) {
+	archived := slices.Sorted(maps.Keys(newest))
+	found := false // the one event that was asked for: no other partition has it
+	for _, p := range archived {
 		folded, err := r.fold(ctx, p, newest[p], o)
+		if err == nil {
+			found = found || o.EventID != "" && len(folded.Book.Events) > 0
+			err = each(folded)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if found {
+		return nil
+	}
+	first, err := r.header(ctx, Key{Namespace: r.namespace, Partition: archived[0], Branch: newest[archived[0]]})
+	if err != nil {
+		return err
+	}
+	for p := range first.Partitions {
+		if _, is := newest[p]; is {
+			continue
+		}
+		folded, err := foldUnarchived(ctx, p, o)
 		if err == nil {
 			err = each(folded)
 		}
@@ -61,6 +83,16 @@ func (r *Reader) Fold(ctx context.Context, o Options, each func(Folded) error) e
 		}
 	}
 	return nil
+}
+
+// foldUnarchived folds the log of a partition of which nothing is archived, from its start.
+func foldUnarchived(ctx context.Context, p int, o Options) (Folded, error) {
+	f := Folded{Partition: p, Last: Position{}.String(), Book: domain.NewSnapshot()}
+	var err error
+	if o.Log != nil {
+		err = f.foldLog(ctx, o)
+	}
+	return f, err
 }
 
 // foldEntry folds an entry's facts, those about the event alone, if one is named, calls each, if it is not nil, for them, and returns how many they are.
@@ -144,7 +176,13 @@ func (f *Folded) foldLog(ctx context.Context, o Options) error {
 		return nil
 	}
 	state, err := log.ArchiveState(ctx, f.Partition)
-	if err == nil && state.Branch != f.Branch {
+	switch {
+	case err != nil:
+	case f.Branch == "" && state.Trimmed != "":
+		err = fmt.Errorf("the log of partition %d begins with %s, what was before it was trimmed, and nothing of it is archived: is it another archive?", f.Partition, state.Trimmed)
+	case f.Branch == "":
+		f.Branch = state.Branch
+	case state.Branch != f.Branch:
 		err = fmt.Errorf("it has the branch %s now, of which nothing is archived", state.Branch)
 	}
 	if err != nil {

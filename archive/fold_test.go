@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"testing"
 
 	"holdfast/domain"
@@ -43,5 +44,70 @@ func TestFoldBeginsWithASnapshot(t *testing.T) {
 				t.Errorf("until %s: %d segments read, of %d", e.ID, read, all)
 			}
 		}
+	}
+}
+
+// twoLogs are those of two partitions.
+type twoLogs struct {
+	*source
+	second *source
+}
+
+func (l twoLogs) of(p int) *source { return []*source{l.source, l.second}[p] }
+
+func (l twoLogs) ArchivedNamespace(ctx context.Context) (domain.ArchivedNamespace, error) {
+	ns, err := l.source.ArchivedNamespace(ctx)
+	ns.Partitions = 2
+	return ns, err
+}
+
+func (l twoLogs) ArchiveState(ctx context.Context, p int) (domain.ArchiveState, error) {
+	return l.of(p).ArchiveState(ctx, p)
+}
+
+func (l twoLogs) LogAfter(ctx context.Context, p int, branch, after string, bytes int) ([]domain.Entry, error) {
+	return l.of(p).LogAfter(ctx, p, branch, after, bytes)
+}
+
+// A partition of which nothing is archived yet is told by its log, or it is told that it is not known.
+func TestFoldOfAPartitionThatIsNotArchived(t *testing.T) {
+	first, second := &server{branch: "b0"}, &server{branch: "c0"}
+	bucket := newMemory()
+	log := twoLogs{&source{server: &first, around: quiet, begun: new(int)}, &source{server: &second, around: quiet, begun: new(int)}}
+	sell(first)
+	drain(t, NewArchiver(log, bucket, "w"), &first)
+	sell(second)
+	fold := func(o Options) (found []Folded) {
+		t.Helper()
+		if err := NewReader(bucket, "shop").Fold(t.Context(), o, func(f Folded) error {
+			found = append(found, f)
+			return nil
+		}); err != nil || len(found) == 0 || found[0].Partition != 0 {
+			t.Fatalf("%+v: %+v, %v", o, found, err)
+		}
+		return found
+	}
+	asked := func() domain.ArchiveSource { return log }
+	is := fold(Options{UntilMillis: 1, Log: asked})
+	if len(is) != 2 || is[1].Partition != 1 || !is[1].Beyond || len(is[1].Book.Events) > 0 {
+		t.Errorf("before anything: %+v", is)
+	}
+	last := second.entries[len(second.entries)-1].ID
+	is = fold(Options{Log: asked})
+	if len(is) != 2 || is[1].Last != last || is[1].Branch != "c0" || is[1].Unread != nil {
+		t.Fatalf("with the log: %+v", is)
+	}
+	wantSameBook(t, is[1].Book, folded(t, second, last))
+	for what, o := range map[string]Options{"no log": {}, "it is away": {Log: func() domain.ArchiveSource { return nil }}, "another event": {EventID: "e7"}} {
+		if is := fold(o); len(is) != 2 || is[1].Beyond || is[1].Last != "0-0" || len(is[1].Book.Events) > 0 {
+			t.Errorf("%s: %+v", what, is)
+		}
+	}
+	if is := fold(Options{EventID: "e1"}); len(is) != 1 {
+		t.Errorf("of an event that another partition has: %+v", is)
+	}
+	second.trim(last)
+	if is := fold(Options{Log: asked}); len(is) != 2 || is[1].Unread == nil || is[1].Last != "0-0" {
+		t.Errorf("trimmed: %+v", is)
 	}
 }

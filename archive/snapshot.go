@@ -490,6 +490,9 @@ func (r *Reader) Past(ctx context.Context, p int, to domain.ArchiveMark, notBehi
 	if err = ends(is.segment); err == nil {
 		err = r.walkFrom(ctx, is.rest, is.segment, is.last(), func(s *Segment, entries []domain.Entry) error {
 			for _, e := range entries {
+				if position(e.ID).Compare(end) > 0 {
+					break // a restore may have cut the segment there
+				}
 				if err := each(e); err != nil {
 					return err
 				}
@@ -612,7 +615,7 @@ func (r *Reader) takeNext(ctx context.Context, chain []link, taken *Taken, o Opt
 	if len(rest) == 0 {
 		return 0, nil
 	}
-	next := o.atOnce(rest)
+	next, folded := o.atOnce(rest), 0
 	if err := r.walkFrom(ctx, next, end, last, func(s *Segment, entries []domain.Entry) error {
 		if o.Step != nil {
 			o.Step()
@@ -622,7 +625,7 @@ func (r *Reader) takeNext(ctx context.Context, chain []link, taken *Taken, o Opt
 			if err != nil {
 				return fmt.Errorf("segment %s: %w", s.Key, err)
 			}
-			taken.Folded += facts
+			folded += facts
 		}
 		end = s
 		return nil
@@ -631,9 +634,22 @@ func (r *Reader) takeNext(ctx context.Context, chain []link, taken *Taken, o Opt
 	}
 	key := snapshotKey{Namespace: r.namespace, Partition: taken.Partition, Branch: end.Key.Branch, At: end.Last()}
 	h := head{Format: snapshotFormat, Segment: end.Key.String(), SegmentHash: end.Hash, Last: end.Header.Last, Facts: st.facts}
-	if err := r.write(ctx, key, &h, st); err != nil {
+	err = r.write(ctx, key, &h, st)
+	switch {
+	case errors.Is(err, errOtherFormat) && len(next) < len(rest):
+		// Another version has taken one there, which stays: this one goes a segment further.
+		o.AtOnce = 1
+		for _, l := range next {
+			o.AtOnce += l.size
+		}
+		return r.takeNext(ctx, chain, taken, o)
+	case errors.Is(err, errOtherFormat):
+		taken.Passed = append(taken.Passed, Fault{key.String(), "is of another version of this program: this one takes one when more is archived"})
+		return 0, nil
+	case err != nil:
 		return 0, poisonous(err)
 	}
+	taken.Folded += folded
 	taken.New, taken.Snapshot, taken.Last, taken.Facts, taken.Events, taken.Orders = true, key.String(), h.Last, h.Facts, h.Events, h.Orders
 	return len(rest) - len(next), nil
 }

@@ -153,6 +153,19 @@ func TestPastEndsAtTheMark(t *testing.T) {
 		}
 		wantSameBook(t, book, folded(t, before, before.mark.Position))
 	}
+	// A restore that was cut within a segment leaves a mark there: what the segment has behind it is not of that log.
+	for i, e := range (*s).entries {
+		cut := (*s).copy()
+		key := slices.IndexFunc(before.entries, func(e domain.Entry) bool { return e.ID == before.mark.Position })
+		if i > key {
+			cut.mark.Position = e.ID
+			_, book, err := past(t, bucket, cut, whole)
+			if err != nil {
+				t.Errorf("cut at %s: %v", e.ID, err)
+			}
+			wantSameBook(t, book, folded(t, cut, e.ID))
+		}
+	}
 	other := (*s).copy()
 	other.mark.Hash = strings.Repeat("0", 64)
 	if _, _, err := past(t, bucket, other, whole); domain.ClassOf(err) != domain.ClassPoison || !strings.Contains(err.Error(), other.mark.Segment) {
@@ -293,6 +306,55 @@ func TestDamagedSnapshotsAreNamedAndNotUsed(t *testing.T) {
 	}
 	if report, err := NewReader(broken, "shop").Verify(t.Context(), nil); err != nil || !report.OK || report.Snapshots != 1 {
 		t.Errorf("of another format: %+v, %v", report, err)
+	}
+}
+
+// Where another version of this program has taken a snapshot this one takes none, and none is said to be there; it goes on behind it.
+func TestASnapshotOfAnotherVersionIsInNobodysWay(t *testing.T) {
+	bucket, s, a := sold(t, 4)
+	take := func() (is Taken) {
+		t.Helper()
+		if err := NewReader(bucket, "shop").TakeSnapshots(t.Context(), Options{AtOnce: 1}, func(one Taken) error {
+			is = one
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	take()
+	for key, body := range bucket.objects { // one at each segment
+		if _, isPiece, ok := parseSnapshotKey(key); ok && !isPiece {
+			bucket.objects[key] = rewrite(t, body, func(h *head) { h.Format++ })
+		}
+	}
+	if is := take(); is.New || is.Snapshot != "" || len(is.Passed) != 1 {
+		t.Errorf("nothing more is archived: %+v", is)
+	}
+	for range 2 {
+		if is, lag, err := a.Snapshot(t.Context(), 0, 0); err != nil || is || !lag.None {
+			t.Errorf("a worker, of nothing more: %t, %+v, %v", is, lag, err)
+		}
+	}
+	sell(*s)
+	drain(t, a, s)
+	aside := maps.Clone(bucket.objects)
+	for who, take := range map[string]func(){
+		"all at once": func() { taken(t, bucket) },
+		"in steps":    func() { take() },
+		"a worker": func() {
+			if is, lag, err := a.Snapshot(t.Context(), 0, 0); err != nil || !is || lag != (domain.SnapshotLag{}) {
+				t.Errorf("taken: %t, %+v, %v", is, lag, err)
+			}
+		},
+	} {
+		bucket.objects = maps.Clone(aside)
+		take()
+		from, book, err := past(t, bucket, *s, whole)
+		if err != nil || from.Last != (*s).mark.Position {
+			t.Errorf("%s: it begins with %q: %v", who, from.Snapshot, err)
+		}
+		wantSameBook(t, book, folded(t, *s, (*s).mark.Position))
 	}
 }
 

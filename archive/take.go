@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -61,17 +62,25 @@ func (a *Archiver) Snapshot(ctx context.Context, p int, every time.Duration) (ta
 	if err := r.takeSnapshotOf(ctx, archived, &is, Options{}); err != nil {
 		return false, lag, err
 	}
+	if !is.New && is.Last != state.Mark.Position {
+		return false, lag, nil // another version of this program has taken one there
+	}
 	return is.New, domain.SnapshotLag{}, nil
 }
 
-// newestSnapshot is where the newest snapshot of a branch was taken that is not behind a position; the zero Position: there is none.
+// newestSnapshot is where the newest snapshot of a branch was taken that is not behind a position; the zero Position: there is none. Those of another version
+// of this program are none.
 func (r *Reader) newestSnapshot(ctx context.Context, p int, branch string, notBehind Position) (Position, error) {
 	keys, err := r.snapshots(ctx, p, branch)
 	if err != nil {
 		return Position{}, err
 	}
 	for _, key := range keys {
-		if key.At.Compare(notBehind) <= 0 {
+		if key.At.Compare(notBehind) > 0 {
+			continue
+		}
+		// What else is wrong with it, whoever takes the next one finds.
+		if _, err := r.snapshot(ctx, key); !errors.Is(err, errOtherFormat) {
 			return key.At, nil
 		}
 	}

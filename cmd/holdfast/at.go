@@ -85,8 +85,12 @@ func (f atFlags) fold(ctx context.Context, e *environment, eventID string, fact 
 		options := archive.Options{Branches: f.Branch, EventID: eventID, UntilMillis: f.At.millis, Fact: fact, Step: func() { shown.add(1) }, Log: log}
 		return r.Fold(ctx, options, func(then archive.Folded) error {
 			shown.clear()
-			of := eventID == "" || len(then.Book.Events) > 0
-			if of && !then.Beyond {
+			none := then.Last == "0-0"
+			switch of := eventID == "" || none || len(then.Book.Events) > 0; {
+			case !of || then.Beyond:
+			case none:
+				open = append(open, fmt.Sprintf("nothing is archived of partition %d", then.Partition))
+			default:
 				open = append(open, fmt.Sprintf("partition %d is known until %s", then.Partition, whenExactly(domain.EntryMillis(then.Last))))
 			}
 			unread = cmp.Or(unread, then.Unread)

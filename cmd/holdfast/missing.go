@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"holdfast/archive"
 	"holdfast/domain"
@@ -90,6 +91,9 @@ type missingRun struct {
 }
 
 func (m *missingRun) all(ctx context.Context, r *archive.Reader, branches []string) error {
+	if err := m.known(ctx, r, branches); err != nil {
+		return err
+	}
 	for p := range m.store.Partitions() {
 		seen := make(map[domain.OrderRef]bool)
 		err := r.Lost(ctx, m.store.Ledger(), p, archive.LostOptions{Branches: branches}, func(lost archive.Lost) error {
@@ -114,6 +118,22 @@ func (m *missingRun) all(ctx context.Context, r *archive.Reader, branches []stri
 		if err != nil {
 			return fmt.Errorf("partition %d: %w", p, err)
 		}
+	}
+	return nil
+}
+
+// known refuses a branch that the log of no partition has left: of one that is mistyped nothing would be found missing.
+func (m *missingRun) known(ctx context.Context, r *archive.Reader, branches []string) error {
+	unknown := slices.Clone(branches)
+	for p := 0; p < m.store.Partitions() && len(unknown) > 0; p++ {
+		left, err := r.Left(ctx, m.store.Ledger(), p)
+		if err != nil {
+			return fmt.Errorf("partition %d: %w", p, err)
+		}
+		unknown = slices.DeleteFunc(unknown, func(branch string) bool { return slices.Contains(left, branch) })
+	}
+	if len(unknown) > 0 {
+		return domain.WithCode(domain.ClassReject, domain.CodeNotFound, fmt.Errorf("branch %s is none that the log of any partition has left (archive ls lists all that are archived)", strings.Join(unknown, ", ")))
 	}
 	return nil
 }

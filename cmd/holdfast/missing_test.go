@@ -156,6 +156,11 @@ func TestRestoreMissing(t *testing.T) {
 		t.Errorf("%v orders have gone on, want the one that was published again", went)
 	}
 	h.fails(exitFailed, []string{"not found"}, "orders", "show", "e1/sold")
+	h.fails(exitFailed, []string{"branch mistyped is none"}, "restore", "--missing", "--archive", url, "--branch", "mistyped")
+	branch, _ := report["lost"].([]any)[0].(object)["branch"].(string)
+	if _, of := h.missing(exitFailed, "--archive", url, "--branch", branch); len(of["lost"].([]any)) != 1 {
+		t.Errorf("of branch %s: %v", branch, of["lost"])
+	}
 
 	rows, report = h.missing(exitFailed, "--archive", url, "--apply")
 	compare(rows, true)
@@ -224,9 +229,46 @@ func TestRestoreMissingUnnoticed(t *testing.T) {
 	w.stop()
 	h.back(before)
 	h.says(exitFailed, []string{"no worker has noticed that"}, "restore", "--missing", "--archive", url)
+	h.fails(exitFailed, []string{"is it another archive?"}, "restore", "--missing", "--archive", "file://"+filepath.Join(t.TempDir(), "elsewhere"))
 	for _, args := range [][]string{{"--apply"}, {"--refund"}, {"--missing", "--until", "2026-01-01"}} {
 		if r := h.run(append([]string{"restore", "--archive", url}, args...)...); r.code != exitUsage {
 			t.Errorf("restore %v: exit %d\n%s", args, r.code, r.stderr)
 		}
 	}
+}
+
+// A disk comes back from before a branch that is archived: only the workers know of that, and what it had is missing all the same.
+func TestRestoreMissingOfABranchThatOnlyTheWorkersKnew(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	url := "file://" + filepath.Join(t.TempDir(), "archive")
+	gateway := h.gateway()
+	h.worker("--gateway", gateway, "--archive", url, "--archive-every", "50ms")
+	h.event("e1")
+	h.drained()
+	h.archived()
+	before := h.snapshot()
+	for _, order := range []string{"o1", "o2"} {
+		expect(t, h.one("publish", "--event", "e1", "--customer", "amy-"+order, "--order", order, "--token", "t", "--wait"), object{"state": "confirmed"})
+		h.drained()
+		h.archived()
+		h.back(before)
+		eventually(t, "a worker has noticed", func() bool {
+			return len(h.json("namespace", "show")[0]["branches"].([]any)) >= 2*streams.DefaultPartitions
+		})
+	}
+	rows, report := h.missing(exitFailed, "--archive", url)
+	for _, order := range []string{"e1/o1", "e1/o2"} {
+		expect(t, rows[order], object{"finding": "comes_back", "becomes": "confirmed"})
+	}
+	expect(t, report, object{"left": 2})
+	rows, _ = h.missing(exitDone, "--archive", url, "--apply")
+	if len(rows) != 2 {
+		t.Errorf("given back: %v", rows)
+	}
+	h.drained()
+	h.archived()
+	h.run("check", "--forget-replaced")
+	h.ok("audit", "--gateway", gateway, "--archive", url)
+	h.missing(exitDone, "--archive", url)
 }

@@ -410,6 +410,9 @@ func TestUntil(t *testing.T) {
 		result, err := w.restore(archive.RestoreOptions{UntilMillis: until}, nil)
 		w.Must(err)
 		w.wantAudited()
+		if report := w.audited(audit.Options{Archive: w.past()}); !report.OK {
+			t.Errorf("until %d: audit with the archive: %+v", until, report)
+		}
 		left := slices.IndexFunc(ids, func(id string) bool { return domain.EntryMillis(id) > until })
 		if left < 0 {
 			t.Fatalf("entry %d of %d is of the last millisecond", at, len(ids))
