@@ -218,7 +218,7 @@ func accepted(s *Server) map[string]*huma.Response {
 func (s *Server) registerOrders() {
 	register(s, huma.Operation{
 		OperationID: "order", Method: http.MethodPost, Path: "/v1/orders", Summary: "Buy tickets, or hold them", Tags: []string{"orders"}, Responses: accepted(s),
-		Description: "200 is an outcome, a rejection included: look at state and reason. Sending the same again is harmless, and tells the same order. The same order_id or Idempotency-Key with another body is 422, with code conflict. 409 sold_out_now: nothing is left now, and nothing was recorded of an order that nobody knew; it may be tried again.",
+		Description: "200 is an outcome, a rejection included: look at state and reason. Sending the same again is harmless, and tells the same order. The same order_id or Idempotency-Key with another body is 422, with code conflict. 409 sold_out_now: nothing is left now, nothing is stored of the order, and this request was not published; it may be sent again.",
 	}, sellers, s.order)
 	s.registerBulk()
 	register(s, huma.Operation{

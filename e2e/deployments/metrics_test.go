@@ -93,13 +93,13 @@ func apiMetrics(t testing.TB, redis string) (at string) {
 func TestAskedForIsThere(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t).URL()
-	_, at := worker(t, redis, "--archive", "file://"+t.TempDir())
+	_, at := worker(t, redis, "--archive", "file://"+t.TempDir(), "--snapshot-every", "1s")
 	ok(t, redis, "events", "create", "e1", "--name", "E", "--currency", "EUR", "--section", "general=1@1.00") // something to archive
 	holdfast(t, redis, "audit")
 	ok(t, redis, "webhooks", "add", "https://shop.example", "--events", "order.held")
 	var all map[string][]string
 	eventually(t, "a worker tells what Redis has", func() error {
-		if all = exported(t, at); len(all["holdfast_backlog"]) == 0 || len(all["holdfast_audit_violations"]) == 0 || len(all["holdfast_archive_lag_seconds"]) == 0 || len(all["holdfast_webhooks_state"]) == 0 {
+		if all = exported(t, at); len(all["holdfast_backlog"]) == 0 || len(all["holdfast_audit_violations"]) == 0 || len(all["holdfast_archive_lag_seconds"]) == 0 || len(all["holdfast_archive_snapshot_lag_seconds"]) == 0 || len(all["holdfast_webhooks_state"]) == 0 {
 			return errors.New("it does not")
 		}
 		return nil

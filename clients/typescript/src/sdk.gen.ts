@@ -384,7 +384,7 @@ export const orders = <ThrowOnError extends boolean = false>(options?: Options<O
 /**
  * Buy tickets, or hold them
  *
- * 200 is an outcome, a rejection included: look at state and reason. Sending the same again is harmless, and tells the same order. The same order_id or Idempotency-Key with another body is 422, with code conflict. 409 sold_out_now: nothing is left now, and nothing was recorded of an order that nobody knew; it may be tried again.
+ * 200 is an outcome, a rejection included: look at state and reason. Sending the same again is harmless, and tells the same order. The same order_id or Idempotency-Key with another body is 422, with code conflict. 409 sold_out_now: nothing is left now, nothing is stored of the order, and this request was not published; it may be sent again.
  *
  * For the roles checkout, admin.
  */
