@@ -2,6 +2,7 @@ package workers
 
 import (
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,7 +59,7 @@ func TestBatchesWhereTheMachineIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var signs signs
 		values, stop := make(chan int, readMost), make(chan struct{})
-		pauses := time.Duration(0)
+		var pauses atomic.Int64
 		type call struct {
 			values int
 			at     time.Duration
@@ -69,7 +70,7 @@ func TestBatchesWhereTheMachineIsBusy(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			inBatches(signs.of("test"), values, stop, func() time.Duration { return pauses }, func(batch []int) {
+			inBatches(signs.of("test"), values, stop, func() time.Duration { return time.Duration(pauses.Load()) }, func(batch []int) {
 				calls = append(calls, call{len(batch), time.Since(begun)})
 				time.Sleep(ms)
 			})
@@ -81,23 +82,23 @@ func TestBatchesWhereTheMachineIsBusy(t *testing.T) {
 			synctest.Wait()
 		}
 		send(1) // 0 to 1 ms
-		time.Sleep(ms)
-		pauses = 12 * ms
-		send(1) // 1 to 2 ms, upon which it pauses until 14
+		time.Sleep(2 * ms)
+		pauses.Store(int64(12 * ms))
+		send(1) // 2 to 3 ms, upon which it pauses until 15
 		time.Sleep(8 * ms)
 		send(1)
 		time.Sleep(4 * ms)
 		send(breathBelow)
-		time.Sleep(2 * ms) // 14 to 15 ms, and it does not pause
+		time.Sleep(2*ms + ms/2) // 15 to 16 ms, and it does not pause
 		send(1)
 		time.Sleep(3 * ms)
 		close(stop)
 		<-ended
-		if want := []call{{1, 0}, {1, ms}, {breathBelow + 1, 14 * ms}, {1, 15 * ms}}; !slices.Equal(calls, want) {
+		if want := []call{{1, 0}, {1, 2 * ms}, {breathBelow + 1, 15 * ms}, {1, 16*ms + ms/2}}; !slices.Equal(calls, want) {
 			t.Errorf("it did %v, want %v", calls, want)
 		}
-		if took := time.Since(begun); took != 18*ms {
-			t.Errorf("it ended after %s, want 18ms: it does not pause when it is told to stop", took)
+		if took := time.Since(begun); took != 19*ms+ms/2 {
+			t.Errorf("it ended after %s, want 19.5ms: it does not pause when it is told to stop", took)
 		}
 	})
 }
