@@ -138,19 +138,28 @@ func TestWatchNotices(t *testing.T) {
 	}
 }
 
+// learntAndWatched is what hears of a partition, of which a checkout has learnt where the orders of e1 are: with those of others.
+func (f *fixture) learntAndWatched() (sink *heard, stop func()) {
+	f.Helper()
+	f.list("e1", terms(10))
+	f.checkout.Look(f.Ctx, []domain.OrderRef{ref("e1", "o1")})
+	sink = &heard{orders: make(chan domain.OrderRef, 1)}
+	ctx, cancel := context.WithCancel(f.Ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { _ = f.checkout.Watch(ctx, 0, sink) }) // it ends with ctx
+	f.Eventually("it is connected", func() bool { return sink.connected.Load() == 1 })
+	return sink, func() {
+		cancel()
+		watching.Wait()
+	}
+}
+
 // TestWatchOverOtherData: what a checkout had learnt of where orders are is not so in the data that comes in their place.
 func TestWatchOverOtherData(t *testing.T) {
 	server := redistest.Start(t)
 	f := openFixture(t, server)
-	f.list("e1", terms(10)) // its orders are with those of others
-	f.checkout.Look(f.Ctx, []domain.OrderRef{ref("e1", "o1")})
-	sink := &heard{orders: make(chan domain.OrderRef, 1)}
-	ctx, cancel := context.WithCancel(f.Ctx)
-	var watching sync.WaitGroup
-	watching.Go(func() { _ = f.checkout.Watch(ctx, 0, sink) }) // it ends with ctx
-	defer watching.Wait()
-	defer cancel()
-	f.Eventually("it is connected", func() bool { return sink.connected.Load() == 1 })
+	sink, stop := f.learntAndWatched()
+	defer stop()
 	f.Do("FLUSHALL")
 	again := openFixture(t, server)
 	again.list("e1", terms(500_000)) // they have hashes of their own
@@ -165,15 +174,8 @@ func TestWatchOverOtherData(t *testing.T) {
 func TestWatchOverOtherDataThatCameWhileNobodyListened(t *testing.T) {
 	server := redistest.Start(t)
 	f := openFixture(t, server)
-	f.list("e1", terms(10)) // its orders are with those of others
-	f.checkout.Look(f.Ctx, []domain.OrderRef{ref("e1", "o1")})
-	sink := &heard{orders: make(chan domain.OrderRef, 1)}
-	ctx, cancel := context.WithCancel(f.Ctx)
-	var watching sync.WaitGroup
-	watching.Go(func() { _ = f.checkout.Watch(ctx, 0, sink) }) // it ends with ctx
-	defer watching.Wait()
-	defer cancel()
-	f.Eventually("it is connected", func() bool { return sink.connected.Load() == 1 })
+	sink, stop := f.learntAndWatched()
+	defer stop()
 	f.Do("FLUSHALL")
 	again := openFixture(t, server)
 	f.Do("CLIENT", "KILL", "TYPE", "pubsub") // before it looks whether the data is still the same

@@ -1,7 +1,10 @@
 package workers_test
 
 import (
+	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,4 +192,60 @@ func TestPauseExtendsHolds(t *testing.T) {
 	w.waitState("c", domain.OrderCancelled)
 	w.waitDrained()
 	w.audit()
+}
+
+// Requests of a paused event that cannot be parked at all are set aside.
+func TestParkedNowhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 4)
+	w.pause("e")
+	if err := w.rdb().Set(w.ctx, w.ns+":{0}:2:parked:e", "of another type", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.start(workers.Config{}, w.gateway, nil)
+	w.publish(request(domain.RequestPurchase, "o", "amy", 1))
+	w.eventually("it is set aside", func() bool { return len(w.deadReasons()) == 1 })
+	if reason := w.deadReasons()[0]; !strings.HasPrefix(reason, "not_parked: event e is paused, and its requests cannot be parked: ") {
+		t.Errorf("dead letter: %s", reason)
+	}
+	w.waitDrained()
+}
+
+// failsToUnpark does not put back requests of one event.
+type failsToUnpark struct{ domain.Ledger }
+
+func (l failsToUnpark) Unpark(ctx context.Context, p int, eventID string, most int) (n, left int64, err error) {
+	if eventID == "e" {
+		return 0, 0, domain.WithClass(domain.ClassPoison, errors.New("its list is damaged"))
+	}
+	return l.Ledger.Unpark(ctx, p, eventID, most)
+}
+
+func (l failsToUnpark) Parked(ctx context.Context, p int) ([]string, error) {
+	events, err := l.Ledger.Parked(ctx, p)
+	slices.Sort(events) // the one that fails first
+	return events, err
+}
+
+// An event whose requests cannot be put back in line keeps no other's out of it.
+func TestUnparkGoesOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	w.list("e", 1000, 4)
+	w.listWith("f", domain.Terms{Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 9}}})
+	w.pause("e")
+	w.pause("f")
+	w.deps = func(d *workers.Deps) { d.Ledger = failsToUnpark{d.Ledger} }
+	w.start(workers.Config{}, w.gateway, nil)
+	other := request(domain.RequestPurchase, "o", "amy", 1)
+	other.EventID = "f"
+	w.publish(request(domain.RequestPurchase, "o", "amy", 1), other)
+	w.eventually("they are parked", func() bool { return w.parked("e") == 1 && w.parked("f") == 1 })
+	w.resume("e")
+	w.resume("f")
+	w.eventually("one is put back", func() bool { return w.parked("f") == 0 })
+	if n := w.parked("e"); n != 1 {
+		t.Errorf("%d are parked of the other", n)
+	}
 }

@@ -134,3 +134,33 @@ func (a *lagging) Snapshot(context.Context, int, time.Duration) (bool, domain.Sn
 	}
 	return false, domain.SnapshotLag{Millis: 1234}, nil
 }
+
+// noTurns gives nobody a turn at archiving.
+type noTurns struct {
+	domain.Ledger
+	asked atomic.Int64
+}
+
+func (l *noTurns) TakeTurn(ctx context.Context, p int, job, name string, lasts time.Duration) (bool, error) {
+	if job == domain.JobArchive {
+		l.asked.Add(1)
+		return false, domain.WithClass(domain.ClassRetry, errors.New("redis is away"))
+	}
+	return l.Ledger.TakeTurn(ctx, p, job, name, lasts)
+}
+
+// That Redis is away is not told as the archive's failing.
+func TestNoTurnIsNoFailureOfTheArchive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, redistest.Start(t), simulator.Options{})
+	ledger := &noTurns{}
+	w.deps = func(d *workers.Deps) {
+		ledger.Ledger = d.Ledger
+		d.Ledger, d.Archiver = ledger, &taker{}
+	}
+	pool := w.start(workers.Config{Roles: []workers.Role{workers.RoleArchive}, ArchiveEvery: 10 * time.Millisecond}, nil, nil)
+	w.eventually("it has asked for its turn", func() bool { return ledger.asked.Load() > 5 })
+	if n := pool.Stats().ArchiveFailed.Load(); n != 0 {
+		t.Errorf("%d times the archive is said to have failed", n)
+	}
+}

@@ -2,10 +2,8 @@ package workers_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -138,90 +136,4 @@ func TestDeadlineWhileWaitingForACall(t *testing.T) {
 		t.Errorf("the gateway was asked %d times for an order whose hold had ended", n)
 	}
 	w.audit()
-}
-
-// Requests of a paused event that cannot be parked at all are set aside.
-func TestParkedNowhere(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, redistest.Start(t), simulator.Options{})
-	w.list("e", 1000, 4)
-	w.pause("e")
-	if err := w.rdb().Set(w.ctx, w.ns+":{0}:2:parked:e", "of another type", 0).Err(); err != nil {
-		t.Fatal(err)
-	}
-	w.start(workers.Config{}, w.gateway, nil)
-	w.publish(request(domain.RequestPurchase, "o", "amy", 1))
-	w.eventually("it is set aside", func() bool { return len(w.deadReasons()) == 1 })
-	if reason := w.deadReasons()[0]; !strings.HasPrefix(reason, "not_parked: event e is paused, and its requests cannot be parked: ") {
-		t.Errorf("dead letter: %s", reason)
-	}
-	w.waitDrained()
-}
-
-// failsToUnpark does not put back requests of one event.
-type failsToUnpark struct{ domain.Ledger }
-
-func (l failsToUnpark) Unpark(ctx context.Context, p int, eventID string, most int) (n, left int64, err error) {
-	if eventID == "e" {
-		return 0, 0, domain.WithClass(domain.ClassPoison, errors.New("its list is damaged"))
-	}
-	return l.Ledger.Unpark(ctx, p, eventID, most)
-}
-
-func (l failsToUnpark) Parked(ctx context.Context, p int) ([]string, error) {
-	events, err := l.Ledger.Parked(ctx, p)
-	slices.Sort(events) // the one that fails first
-	return events, err
-}
-
-// An event whose requests cannot be put back in line keeps no other's out of it.
-func TestUnparkGoesOn(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, redistest.Start(t), simulator.Options{})
-	w.list("e", 1000, 4)
-	w.listWith("f", domain.Terms{Sections: []domain.SectionTerms{{Name: "general", Price: 1000, Capacity: 9}}})
-	w.pause("e")
-	w.pause("f")
-	w.deps = func(d *workers.Deps) { d.Ledger = failsToUnpark{d.Ledger} }
-	w.start(workers.Config{}, w.gateway, nil)
-	other := request(domain.RequestPurchase, "o", "amy", 1)
-	other.EventID = "f"
-	w.publish(request(domain.RequestPurchase, "o", "amy", 1), other)
-	w.eventually("they are parked", func() bool { return w.parked("e") == 1 && w.parked("f") == 1 })
-	w.resume("e")
-	w.resume("f")
-	w.eventually("one is put back", func() bool { return w.parked("f") == 0 })
-	if n := w.parked("e"); n != 1 {
-		t.Errorf("%d are parked of the other", n)
-	}
-}
-
-// noTurns gives nobody a turn at archiving.
-type noTurns struct {
-	domain.Ledger
-	asked atomic.Int64
-}
-
-func (l *noTurns) TakeTurn(ctx context.Context, p int, job, name string, lasts time.Duration) (bool, error) {
-	if job == domain.JobArchive {
-		l.asked.Add(1)
-		return false, domain.WithClass(domain.ClassRetry, errors.New("redis is away"))
-	}
-	return l.Ledger.TakeTurn(ctx, p, job, name, lasts)
-}
-
-// That Redis is away is not told as the archive's failing.
-func TestNoTurnIsNoFailureOfTheArchive(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, redistest.Start(t), simulator.Options{})
-	ledger := &noTurns{}
-	w.deps = func(d *workers.Deps) {
-		ledger.Ledger = d.Ledger
-		d.Ledger, d.Archiver = ledger, &taker{}
-	}
-	pool := w.start(workers.Config{Roles: []workers.Role{workers.RoleArchive}, ArchiveEvery: 10 * time.Millisecond}, nil, nil)
-	w.eventually("it has asked for its turn", func() bool { return ledger.asked.Load() > 5 })
-	if n := pool.Stats().ArchiveFailed.Load(); n != 0 {
-		t.Errorf("%d times the archive is said to have failed", n)
-	}
 }
